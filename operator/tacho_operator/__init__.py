@@ -1,0 +1,1 @@
+"""The tacho operator and command line."""
