@@ -1,0 +1,123 @@
+"""Contract documents to JSON and back. Part of the contract: standard library only, no I/O."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import json
+import types
+import typing
+import zlib
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+INFLATED_LIMIT_BYTES = 1024 * 1024
+"""An inspect result is a few KiB; what inflates beyond this is hostile."""
+
+
+class DocumentError(ValueError):
+    """A document that does not have the shape the contract says."""
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.title() for part in rest)
+
+
+def to_dict(document: Any) -> Any:
+    """A contract object as JSON-ready data with camelCase keys; fields that are None are left out."""
+    if dataclasses.is_dataclass(document) and not isinstance(document, type):
+        pairs = ((_camel(f.name), getattr(document, f.name)) for f in dataclasses.fields(document))
+        return {key: to_dict(value) for key, value in pairs if value is not None}
+    if isinstance(document, tuple | list):
+        return [to_dict(item) for item in document]
+    if isinstance(document, dict):
+        return {str(key): to_dict(value) for key, value in document.items()}
+    return document
+
+
+def dumps(document: Any) -> str:
+    """Compact and with sorted keys, so that equal documents are equal strings."""
+    return json.dumps(to_dict(document), separators=(",", ":"), sort_keys=True, allow_nan=False)
+
+
+@functools.lru_cache(maxsize=None)
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def from_dict(cls: type[T], data: Any, path: str = "") -> T:
+    """``data`` as an instance of the contract class ``cls``; unknown keys are ignored.
+
+    Raises DocumentError, naming the place, for anything of another type or a missing field.
+    """
+    return typing.cast(T, _decode(cls, data, path or cls.__name__))
+
+
+def loads(cls: type[T], text: str | bytes) -> T:
+    """The document in ``text``. Raises DocumentError."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"{cls.__name__}: not JSON: {error}") from None
+    return from_dict(cls, data)
+
+
+def _decode(kind: Any, data: Any, path: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        if data is None:
+            return None
+        (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
+        return _decode(kind, data, path)
+    if dataclasses.is_dataclass(kind):
+        return _decode_object(kind, data, path)
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise DocumentError(f"{path}: a list is wanted, got {type(data).__name__}")
+        item = typing.get_args(kind)[0]
+        return tuple(_decode(item, value, f"{path}[{index}]") for index, value in enumerate(data))
+    if origin is dict:
+        if not isinstance(data, dict):
+            raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
+        value_kind = typing.get_args(kind)[1]
+        return {str(key): _decode(value_kind, value, f"{path}.{key}") for key, value in data.items()}
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
+        raise DocumentError(f"{path}: {kind.__name__} is wanted, got {type(data).__name__}")
+    return data
+
+
+def _decode_object(kind: Any, data: Any, path: str) -> Any:
+    if not isinstance(data, dict):
+        raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
+    hints = _hints(kind)
+    values = {
+        f.name: _decode(hints[f.name], data[_camel(f.name)], f"{path}.{_camel(f.name)}")
+        for f in dataclasses.fields(kind)
+        if _camel(f.name) in data
+    }
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise DocumentError(f"{path}: {error}") from None
+
+
+def pack(document: Any) -> str:
+    """zlib + base64, for a termination message."""
+    return base64.b64encode(zlib.compress(dumps(document).encode(), 9)).decode()
+
+
+def unpack(cls: type[T], text: str) -> T:
+    """What ``pack`` made. Raises DocumentError for anything else; inflates at most 1 MiB."""
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(base64.b64decode(text.encode(), validate=True), INFLATED_LIMIT_BYTES)
+    except (ValueError, zlib.error) as error:
+        raise DocumentError(f"{cls.__name__}: not a packed document: {error}") from None
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise DocumentError(f"{cls.__name__}: cut, or larger than {INFLATED_LIMIT_BYTES} bytes")
+    return loads(cls, raw)
