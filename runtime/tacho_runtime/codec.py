@@ -43,7 +43,7 @@ def dumps(document: Any) -> str:
     return json.dumps(to_dict(document), separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 

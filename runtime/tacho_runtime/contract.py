@@ -146,7 +146,7 @@ class StoredQuantization:
     """How the checkpoint is already quantized. ``method`` "" means it is not."""
 
     method: str = ""
-    """awq | gptq | compressed-tensors | fp8 | bitsandbytes | mxfp4 | modelopt | gguf | other names as stored."""
+    """awq | gptq | compressed-tensors | fp8 | bitsandbytes | mxfp4 | modelopt | gguf | others as stored."""
     bits: int = 0
     group_size: int = 0
     symmetric: bool = True
