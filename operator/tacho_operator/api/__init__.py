@@ -1,0 +1,1 @@
+"""The contract with the user: the types of `LLMDeployment`, its rules and its conditions."""

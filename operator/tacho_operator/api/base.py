@@ -1,0 +1,78 @@
+"""What every model of the API has in common, and the scalar types the fields are made of.
+
+Reading ignores unknown fields, so that an operator of an older version reads what a newer one wrote.
+Everything is frozen: a decision takes a resource and returns a new one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class ApiModel(BaseModel):
+    """A frozen object of the API: snake_case in Python, camelCase in YAML."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    def to_wire(self) -> dict[str, Any]:
+        """The object as the API server stores it: camelCase keys, without what is absent."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
+Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
+
+Count = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})]
+"""How many of something; 0 to 2^31-1."""
+Seconds = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})]
+Bytes = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
+Tokens = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
+
+DECIMAL_PATTERN = r"^\d+(\.\d{1,3})?$"
+Decimal = Annotated[str, Field(pattern=DECIMAL_PATTERN, max_length=20, examples=["812.4"])]
+"""A decimal number as a string with at most three places: floats do not survive YAML, JSON and Go alike."""
+
+Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+"""RFC 3339 in UTC, e.g. 2026-11-20T08:49:21Z."""
+
+Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""The name of another Kubernetes object."""
+Label63 = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""A DNS label: the name of a namespace, a volume or a container."""
+DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+"""A key in the data of a Secret or ConfigMap."""
+QualifiedName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=317,
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+    ),
+]
+"""A label or annotation key, or the name of an extended resource: an optional prefix and a name."""
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+Quantity = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=32,
+        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+        examples=["500m", "8Gi"],
+    ),
+]
+"""A Kubernetes quantity, always quoted as a string: "4", "500m", "8Gi"."""
+Word = Annotated[str, Field(max_length=64)]
+"""A short word the operator writes: a reason, a phase, a version."""
+ShortText = Annotated[str, Field(max_length=256)]
+Message = Annotated[str, Field(max_length=4096)]
+"""A sentence for a person; at most 4096 characters."""

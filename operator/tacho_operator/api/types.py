@@ -1,0 +1,236 @@
+"""`LLMDeployment`, whole, and every type it is made of: import the API from here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from .affinity import Affinity, LabelSelector, NodeAffinity, PodAffinity, PodAntiAffinity
+from .base import ApiModel
+from .engine import (
+    BitsAndBytesSpec,
+    ContextSpec,
+    CustomEngineSpec,
+    EngineName,
+    EngineResources,
+    EngineSpec,
+    GpuSpec,
+    KvCacheDtype,
+    ParallelismSpec,
+    QuantizationMethod,
+    QuantizationSpec,
+    ResourceClaimUse,
+    VolumeMount,
+)
+from .measurement import (
+    Capacity,
+    CurvePoint,
+    Environment,
+    Fit,
+    Goodput,
+    KvCache,
+    Latency,
+    MeasuredMemory,
+    MeasuredWorkload,
+    Measurement,
+    Quality,
+    Roofline,
+    Saturation,
+    SingleStream,
+)
+from .plan import (
+    Alternative,
+    Plan,
+    PlanEngine,
+    PlanGpu,
+    PlanModel,
+    PlanParallelism,
+    Predicted,
+)
+from .podtemplate import (
+    PodSpecSubset,
+    PodTemplateMetadata,
+    PodTemplateSpec,
+    Toleration,
+    TopologySpreadConstraint,
+    Volume,
+)
+from .service import (
+    AutoscalingSpec,
+    CostSpec,
+    EndpointSpec,
+    GateSpec,
+    ProbePolicy,
+    ProbeSpec,
+    RolloutSpec,
+    SloSpec,
+    TolerancePercent,
+    WorkloadSpec,
+)
+from .sources import (
+    CaBundleRef,
+    CacheClaim,
+    CacheSpec,
+    EnvVar,
+    EnvVarSource,
+    HubSpec,
+    HubTokenRef,
+    ModelSpec,
+    SecretKeyRef,
+)
+from .spec import LLMDeploymentSpec
+from .status import (
+    AutoscalingStatus,
+    Condition,
+    ConditionStatus,
+    LLMDeploymentStatus,
+    RevisionStatus,
+    ScalingDecision,
+    Startup,
+    Summary,
+)
+
+GROUP = "tacho.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "LLMDeployment"
+PLURAL = "llmdeployments"
+SINGULAR = "llmdeployment"
+SHORT_NAME = "llmd"
+CATEGORY = "tacho"
+
+
+class ObjectMeta(ApiModel):
+    """The part of a Kubernetes object's metadata that tacho reads."""
+
+    name: str
+    """Name; at most 40 characters, so that the names of children fit."""
+    namespace: str = "default"
+    """Namespace."""
+    uid: str = ""
+    """Identity for the object's lifetime; empty where there is no API server."""
+    generation: int = 0
+    """Counts the changes of spec."""
+    resource_version: str = ""
+    """Version of the stored object."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels."""
+    annotations: dict[str, str] = Field(default_factory=dict)
+    """Annotations."""
+    creation_timestamp: str | None = None
+    """When the object was created, RFC 3339."""
+    deletion_timestamp: str | None = None
+    """When deletion was asked for, RFC 3339. Absent: it was not."""
+
+
+class LLMDeployment(ApiModel):
+    """An LLM server: what is wanted of it, what was planned for it, and what was measured on it."""
+
+    api_version: Literal["tacho.dev/v1alpha1"] = "tacho.dev/v1alpha1"
+    """Version of the API."""
+    kind: Literal["LLMDeployment"] = "LLMDeployment"
+    """Kind of the object."""
+    metadata: ObjectMeta
+    """Name, namespace and what the API server keeps."""
+    spec: LLMDeploymentSpec
+    """What the user wants."""
+    status: LLMDeploymentStatus = Field(default_factory=LLMDeploymentStatus)
+    """What is."""
+
+    @classmethod
+    def read(cls, stored: dict[str, Any]) -> Self:
+        """The object from the dictionary the API server (or a YAML file) gives.
+
+        Raises pydantic.ValidationError where the dictionary is not an LLMDeployment; a document a person
+        wrote is first checked by `rules.validate_offline`, whose messages say what to do.
+        """
+        return cls.model_validate(stored)
+
+
+__all__ = [
+    "API_VERSION",
+    "CATEGORY",
+    "GROUP",
+    "KIND",
+    "PLURAL",
+    "SHORT_NAME",
+    "SINGULAR",
+    "VERSION",
+    "Affinity",
+    "Alternative",
+    "ApiModel",
+    "AutoscalingSpec",
+    "AutoscalingStatus",
+    "BitsAndBytesSpec",
+    "CaBundleRef",
+    "CacheClaim",
+    "CacheSpec",
+    "Capacity",
+    "Condition",
+    "ConditionStatus",
+    "ContextSpec",
+    "CostSpec",
+    "CurvePoint",
+    "CustomEngineSpec",
+    "EndpointSpec",
+    "EngineName",
+    "EngineResources",
+    "EngineSpec",
+    "EnvVar",
+    "EnvVarSource",
+    "Environment",
+    "Fit",
+    "GateSpec",
+    "Goodput",
+    "GpuSpec",
+    "HubSpec",
+    "HubTokenRef",
+    "KvCache",
+    "KvCacheDtype",
+    "LLMDeployment",
+    "LLMDeploymentSpec",
+    "LLMDeploymentStatus",
+    "LabelSelector",
+    "Latency",
+    "MeasuredMemory",
+    "MeasuredWorkload",
+    "Measurement",
+    "ModelSpec",
+    "NodeAffinity",
+    "ObjectMeta",
+    "ParallelismSpec",
+    "Plan",
+    "PlanEngine",
+    "PlanGpu",
+    "PlanModel",
+    "PlanParallelism",
+    "PodAffinity",
+    "PodAntiAffinity",
+    "PodSpecSubset",
+    "PodTemplateMetadata",
+    "PodTemplateSpec",
+    "Predicted",
+    "ProbePolicy",
+    "ProbeSpec",
+    "Quality",
+    "QuantizationMethod",
+    "QuantizationSpec",
+    "ResourceClaimUse",
+    "RevisionStatus",
+    "RolloutSpec",
+    "Roofline",
+    "Saturation",
+    "ScalingDecision",
+    "SecretKeyRef",
+    "SingleStream",
+    "SloSpec",
+    "Startup",
+    "Summary",
+    "TolerancePercent",
+    "Toleration",
+    "TopologySpreadConstraint",
+    "Volume",
+    "VolumeMount",
+    "WorkloadSpec",
+]
