@@ -1,0 +1,29 @@
+"""What the probe is pointed at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeTarget:
+    """One engine that answers the OpenAI API and already reports healthy."""
+
+    base_url: str
+    """``http://127.0.0.1:8000``: scheme, host and port; a path prefix is kept."""
+    served_name: str
+    """The ``model`` of requests."""
+    engine: str
+    """llamacpp | custom | vllm | …: a hint for the request dialect; the engine's own answers win."""
+    max_model_len: int
+    """Prompt and output of one request together, in tokens. 0: whatever the engine says."""
+    concurrency: int
+    """The plan's highest number of requests at a time: the top level of the curve."""
+    api_key: str = ""
+    """Sent as a bearer token when set."""
+    token_prompts: bool | None = None
+    """Whether a prompt may be a list of token ids. None: tried, with text as the way out."""
+    vocabulary: int = 0
+    """Token ids lie below this. 0: what the engine says, else a range nearly every model has."""
+    memory_weights_bytes: int | None = None
+    """Passed on to the measurement's memory as it is; the engine's adapter knows it, the probe does not."""
