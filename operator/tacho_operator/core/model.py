@@ -141,6 +141,8 @@ class Observed:
     """By pod uid; a pod that did not answer is absent."""
     conflicts: tuple[str, ...] = ()
     """``Kind/name`` of objects with our names that somebody else owns."""
+    refused: tuple[str, ...] = ()
+    """``Kind/name: message`` that quota or admission refused to create (HTTP 403)."""
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
     """PersistentVolumeClaims the spec names, by claim name; None: it does not exist."""
     nodes: tuple[NodeFacts, ...] | None = None

@@ -1,0 +1,76 @@
+"""The operator's settings: the only reader of the process environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tacho_operator.core.model import Config
+
+ENGINE_IMAGE_PREFIX = "TACHO_ENGINE_IMAGE_"
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names the variable and what it wants."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that differs between two installations."""
+
+    decisions: Config
+    watch_namespaces: tuple[str, ...]
+    """Empty: every namespace."""
+    workers: int
+    resync_seconds: float
+    """Every resource is looked at again at least this often."""
+    metrics_port: int
+    health_port: int
+    log_level: str
+    log_json: bool
+
+
+def _integer(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = environment.get(name, "") or str(default)
+    try:
+        value = int(text)
+    except ValueError:
+        raise SettingsError(f"{name}={text!r}: a whole number is wanted") from None
+    if not low <= value <= high:
+        raise SettingsError(f"{name}={value}: must be from {low} to {high}")
+    return value
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    """Settings from TACHO_* variables. Raises SettingsError."""
+    image = environment.get("TACHO_IMAGE", "")
+    if not image:
+        raise SettingsError("TACHO_IMAGE is not set: it names the image that inspect and fetch pods run")
+    level = environment.get("TACHO_LOG_LEVEL", "") or "INFO"
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise SettingsError(f"TACHO_LOG_LEVEL={level!r}: one of DEBUG, INFO, WARNING, ERROR")
+    log_format = environment.get("TACHO_LOG_FORMAT", "") or "text"
+    if log_format not in ("text", "json"):
+        raise SettingsError(f"TACHO_LOG_FORMAT={log_format!r}: text or json")
+    namespaces = environment.get("TACHO_WATCH_NAMESPACES", "")
+    return Settings(
+        decisions=Config(
+            tacho_image=image,
+            engine_images={
+                name.removeprefix(ENGINE_IMAGE_PREFIX).lower(): value
+                for name, value in environment.items()
+                if name.startswith(ENGINE_IMAGE_PREFIX) and value
+            },
+            image_pull_policy=environment.get("TACHO_IMAGE_PULL_POLICY", "") or "IfNotPresent",
+            operator_namespace=environment.get("TACHO_OPERATOR_NAMESPACE", "") or "tacho-system",
+            monitoring_namespace=environment.get("TACHO_MONITORING_NAMESPACE", ""),
+            inspect_deadline_seconds=_integer(environment, "TACHO_INSPECT_DEADLINE_SECONDS", 300, 10, 3600),
+        ),
+        watch_namespaces=tuple(filter(None, (part.strip() for part in namespaces.split(",")))),
+        workers=_integer(environment, "TACHO_WORKERS", 8, 1, 64),
+        resync_seconds=_integer(environment, "TACHO_RESYNC_SECONDS", 300, 5, 86400),
+        metrics_port=_integer(environment, "TACHO_METRICS_PORT", 9401, 0, 65535),
+        health_port=_integer(environment, "TACHO_HEALTH_PORT", 9402, 1, 65535),
+        log_level=level,
+        log_json=log_format == "json",
+    )

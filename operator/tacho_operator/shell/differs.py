@@ -1,0 +1,76 @@
+"""Is the live object already what is wanted? Decides whether a request is sent at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubernetes.utils.quantity import parse_quantity
+
+from tacho_operator.core.model import Manifest
+
+
+def contains(live: Any, wanted: Any) -> bool:
+    """True when everything in ``wanted`` stands in ``live``; what the API server defaulted may be more.
+
+    Lists must have the same length: the API server adds to objects, hardly ever to lists. Quantities
+    are equal by value, since the server stores 1000m as 1.
+    """
+    if isinstance(wanted, dict):
+        if not wanted:
+            return live in (None, {}) or isinstance(live, dict)
+        return isinstance(live, dict) and all(contains(live.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        if not wanted:
+            return live in (None, [])
+        return (
+            isinstance(live, list)
+            and len(live) == len(wanted)
+            and all(contains(have, want) for have, want in zip(live, wanted, strict=True))
+        )
+    return live == wanted or (live is None and wanted in ("", False)) or _same_quantity(live, wanted)
+
+
+def _same_quantity(live: Any, wanted: Any) -> bool:
+    if not isinstance(live, str | int) or not isinstance(wanted, str | int) or isinstance(live, bool):
+        return False
+    try:
+        return bool(parse_quantity(live) == parse_quantity(wanted))
+    except ValueError:
+        return False
+
+
+def field_set(value: Any) -> set[tuple[str, ...]]:
+    """Leaf paths of a FieldsV1 tree, as tuples of its keys."""
+    paths: set[tuple[str, ...]] = set()
+    for key, child in value.items():
+        if key == ".":
+            continue
+        paths |= {(key, *rest) for rest in field_set(child)} or {(key,)}
+    return paths
+
+
+def managed_entry(live: Manifest, manager: str) -> tuple[int, Manifest] | None:
+    """Our own managedFields entry of the main resource, with its index."""
+    for index, entry in enumerate(live["metadata"].get("managedFields") or ()):
+        if entry.get("manager") == manager and not entry.get("subresource"):
+            return index, entry
+    return None
+
+
+def abandoned(live: Manifest, wanted: Manifest, manager: str) -> bool:
+    """True when we still own a field that ``wanted`` no longer mentions: only an apply removes it."""
+    found = managed_entry(live, manager)
+    if not found:
+        return False
+    return any(not _mentions(wanted, path) for path in field_set(found[1].get("fieldsV1") or {}))
+
+
+def _mentions(wanted: Any, path: tuple[str, ...]) -> bool:
+    """Whether ``wanted`` sets the field; below a list element (k:, v:, i:) the list itself decides."""
+    for key in path:
+        if not key.startswith("f:"):
+            return True  # list elements are compared in full by ``contains``
+        if not isinstance(wanted, dict) or key[2:] not in wanted:
+            return False
+        wanted = wanted[key[2:]]
+    return True

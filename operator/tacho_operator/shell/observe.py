@@ -1,0 +1,130 @@
+"""Reads everything one decision looks at, live, just before it is made."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import httpx
+from pydantic import ValidationError
+
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.learning import history_from
+from tacho_operator.core.model import History, Manifest, NodeFacts, Observed
+from tacho_operator.core.names import LABEL_DEPLOYMENT
+from tacho_operator.core.wanted import claim_names
+from tacho_operator.shell.kube import Forbidden, Kube
+from tacho_operator.shell.reports import collect
+from tacho_operator.shell.workqueue import Key
+
+NODES_FRESH_SECONDS = 15.0
+"""Nodes are read for planning only; what is free on them is the scheduler's to judge."""
+
+CHILD_KINDS = (
+    "ControllerRevision",
+    "Deployment",
+    "Service",
+    "ConfigMap",
+    "NetworkPolicy",
+    "PodDisruptionBudget",
+    "ReplicaSet",
+    "Pod",
+)
+
+
+class UnreadableResource(Exception):
+    """A stored resource that the types refuse: an old CRD let it in."""
+
+
+def owner_uid(manifest: Manifest) -> str | None:
+    """Uid of the controlling owner."""
+    owners = manifest["metadata"].get("ownerReferences") or ()
+    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+
+
+def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]:
+    """Only what one of ``uids`` controls: labels can be forged, owner uids cannot be guessed twice."""
+    found = (manifest for manifest in manifests if owner_uid(manifest) in uids)
+    return tuple(sorted(found, key=lambda manifest: manifest["metadata"]["name"]))
+
+
+def node_facts(node: Manifest) -> NodeFacts:
+    """What planning wants of a node."""
+    conditions = node.get("status", {}).get("conditions") or ()
+    return NodeFacts(
+        name=node["metadata"]["name"],
+        labels=node["metadata"].get("labels") or {},
+        allocatable=node.get("status", {}).get("allocatable") or {},
+        taints=tuple(node.get("spec", {}).get("taints") or ()),
+        ready=any(item["type"] == "Ready" and item["status"] == "True" for item in conditions),
+        unschedulable=bool(node.get("spec", {}).get("unschedulable")),
+    )
+
+
+class Observer:
+    """Observes one resource at a time; remembers only nodes, for a moment."""
+
+    def __init__(self, kube: Kube, client: httpx.AsyncClient) -> None:
+        self._kube = kube
+        self._client = client
+        self._nodes: tuple[NodeFacts, ...] | None = None
+        self._nodes_until = 0.0
+
+    async def observe(self, key: Key, conflicts: tuple[str, ...] = ()) -> Observed | None:
+        """The resource and everything around it; None when it is gone. Raises UnreadableResource."""
+        raw = await self._kube.get("LLMDeployment", key.namespace, key.name)
+        if raw is None:
+            return None
+        try:
+            resource = LLMDeployment.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UnreadableResource(f"{place}: {first['msg']}") from None
+        selector = f"{LABEL_DEPLOYMENT}={key.name}"
+        lists = await asyncio.gather(*(self._kube.list(kind, key.namespace, selector) for kind in CHILD_KINDS))
+        found = dict(zip(CHILD_KINDS, lists, strict=True))
+        uid = {raw["metadata"]["uid"]}
+        mine = {kind: owned(items, uid) for kind, items in found.items()}
+        replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})
+        pods = owned(found["Pod"], uid | {item["metadata"]["uid"] for item in replica_sets})
+        planning = (raw.get("status") or {}).get("observedGeneration") != raw["metadata"]["generation"] or not (
+            raw.get("status") or {}
+        ).get("plan")
+        return Observed(
+            resource=resource,
+            raw=raw,
+            revisions=mine["ControllerRevision"],
+            deployments=mine["Deployment"],
+            services=mine["Service"],
+            config_maps=mine["ConfigMap"],
+            network_policies=mine["NetworkPolicy"],
+            disruption_budgets=mine["PodDisruptionBudget"],
+            pods=pods,
+            replica_sets=replica_sets,
+            reports=await collect(self._client, pods),
+            conflicts=conflicts,
+            claims=await self._claims(key.namespace, claim_names(resource.spec)),
+            nodes=await self._read_nodes() if planning else self._nodes,
+            history=await self._history(key.namespace) if planning else (),
+        )
+
+    async def _claims(self, namespace: str, names: Iterable[str]) -> dict[str, Manifest | None]:
+        """Claims by name; without the right to read them they are absent, which means unknown."""
+        try:
+            return {name: await self._kube.get("PersistentVolumeClaim", namespace, name) for name in names}
+        except Forbidden:
+            return {}
+
+    async def _read_nodes(self) -> tuple[NodeFacts, ...] | None:
+        if time.monotonic() >= self._nodes_until:
+            try:
+                self._nodes = tuple(node_facts(node) for node in await self._kube.list("Node"))
+            except Forbidden:
+                self._nodes = None
+            self._nodes_until = time.monotonic() + NODES_FRESH_SECONDS
+        return self._nodes
+
+    async def _history(self, namespace: str) -> tuple[History, ...]:
+        return history_from(await self._kube.list("LLMDeployment", namespace))
