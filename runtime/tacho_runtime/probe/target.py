@@ -25,5 +25,3 @@ class ProbeTarget:
     """Whether a prompt may be a list of token ids. None: tried, with text as the way out."""
     vocabulary: int = 0
     """Token ids lie below this. 0: what the engine says, else a range nearly every model has."""
-    memory_weights_bytes: int | None = None
-    """Passed on to the measurement's memory as it is; the engine's adapter knows it, the probe does not."""
