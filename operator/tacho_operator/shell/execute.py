@@ -131,7 +131,10 @@ def _event(raw: Manifest, event: Event, decision: Decision) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": metadata["namespace"]},
+        "metadata": {
+            "name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}",
+            "namespace": metadata["namespace"],
+        },
         "involvedObject": {
             "apiVersion": raw["apiVersion"],
             "kind": raw["kind"],

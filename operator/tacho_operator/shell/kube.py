@@ -68,7 +68,7 @@ def _path(kind: str, namespace: str | None, name: str | None = None, subresource
 
 def _api_error(error: DynamicApiError) -> ApiError:
     try:
-        message = json.loads(error.body)["message"]
+        message = json.loads(error.body or "")["message"]
     except (TypeError, ValueError, KeyError):
         message = str(error.reason)
     if isinstance(error, ConflictError):
@@ -108,7 +108,7 @@ class Kube:
         except Missing:
             return None
 
-    async def list(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Manifest]:
+    async def list_all(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Manifest]:
         """Every object, read page by page; kind and apiVersion filled in, as lists leave them out."""
         found: list[Manifest] = []
         token: str | None = None
@@ -177,7 +177,7 @@ async def connect() -> AsyncIterator[Kube]:
         yield Kube(_Undiscovered(api))
 
 
-class _Undiscovered(DynamicClient):  # type: ignore[misc]
+class _Undiscovered(DynamicClient):
     """The dynamic client's transport without its discovery, which reads every API group at start."""
 
     def __init__(self, api: Any) -> None:

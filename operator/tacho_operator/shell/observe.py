@@ -83,15 +83,17 @@ class Observer:
             place = ".".join(str(part) for part in first["loc"])
             raise UnreadableResource(f"{place}: {first['msg']}") from None
         selector = f"{LABEL_DEPLOYMENT}={key.name}"
-        lists = await asyncio.gather(*(self._kube.list(kind, key.namespace, selector) for kind in CHILD_KINDS))
+        lists = await asyncio.gather(
+            *(self._kube.list_all(kind, key.namespace, selector) for kind in CHILD_KINDS)
+        )
         found = dict(zip(CHILD_KINDS, lists, strict=True))
         uid = {raw["metadata"]["uid"]}
         mine = {kind: owned(items, uid) for kind, items in found.items()}
         replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})
         pods = owned(found["Pod"], uid | {item["metadata"]["uid"] for item in replica_sets})
-        planning = (raw.get("status") or {}).get("observedGeneration") != raw["metadata"]["generation"] or not (
-            raw.get("status") or {}
-        ).get("plan")
+        planning = (raw.get("status") or {}).get("observedGeneration") != raw["metadata"][
+            "generation"
+        ] or not (raw.get("status") or {}).get("plan")
         return Observed(
             resource=resource,
             raw=raw,
@@ -120,11 +122,11 @@ class Observer:
     async def _read_nodes(self) -> tuple[NodeFacts, ...] | None:
         if time.monotonic() >= self._nodes_until:
             try:
-                self._nodes = tuple(node_facts(node) for node in await self._kube.list("Node"))
+                self._nodes = tuple(node_facts(node) for node in await self._kube.list_all("Node"))
             except Forbidden:
                 self._nodes = None
             self._nodes_until = time.monotonic() + NODES_FRESH_SECONDS
         return self._nodes
 
     async def _history(self, namespace: str) -> tuple[History, ...]:
-        return history_from(await self._kube.list("LLMDeployment", namespace))
+        return history_from(await self._kube.list_all("LLMDeployment", namespace))
