@@ -1,0 +1,80 @@
+"""``llama-server``: read the flags, start llama.cpp's server, stop it on SIGTERM or SIGINT.
+
+Exit codes: 0 stopped when asked, 1 could not start, 2 wrong arguments. A failure's last line on stderr
+is ``llama-server: error [Class]: what happened: what to do``; llama.cpp's own lines come before it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from . import cpus
+from .flags import PROGRAM, UsageError, apply, parse
+from .preflight import Problem, model_problem, port_problem
+
+
+def main() -> int:
+    try:
+        values = parse(sys.argv[1:], os.environ)
+    except UsageError as error:
+        return _fail(2, Problem("InvalidConfig", str(error)))
+    if "version" in values:
+        print(f"{PROGRAM} (xllamacpp {version('xllamacpp')})")
+        return 0
+    if (limit := cpus.threads()) is not None:
+        values.setdefault("cpuparams.n_threads", limit)
+    if (problem := _problem(values)) is not None:
+        return _fail(1, problem)
+    return _serve(values)
+
+
+def _problem(values: dict[str, object]) -> Problem | None:
+    if (problem := model_problem(Path(str(values["model.path"])))) is not None:
+        return problem
+    hosts, port = cast("list[str]", values["hostnames"]), cast("int", values["port"])
+    return next(filter(None, (port_problem(host, port) for host in hosts)), None)
+
+
+def _serve(values: dict[str, object]) -> int:
+    # Loading holds the interpreter's lock, so a handler would wait for its end. Until then the signals'
+    # default action ends the process at once; only PID 1, which has no default action, must wait.
+    stop = _stop_pipe() if os.getpid() == 1 else None
+    if stop is None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    xllamacpp: Any = import_module("xllamacpp")  # 100 MB: not for --help or a wrong flag
+    params = xllamacpp.CommonParams()
+    apply(values, params)
+    try:
+        server = xllamacpp.Server(params)  # serves from threads of its own for as long as it is referred to
+    except RuntimeError as error:
+        return _fail(1, Problem("EngineCrashed", f"llama.cpp did not start ({error}): see its lines above"))
+    os.read(stop if stop is not None else _stop_pipe(), 1)
+    # Ending the server in order hangs for ever while a request is being answered, and there is nothing to
+    # save: what runs was let finish before the signal was sent, and the kernel frees memory and GPU.
+    print(f"{PROGRAM}: stopped on request ({server.listening_address})", file=sys.stderr, flush=True)
+    os._exit(0)
+
+
+def _stop_pipe() -> int:
+    """A file descriptor that becomes readable on SIGTERM or SIGINT, whichever thread got it."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return reader
+
+
+def _fail(code: int, problem: Problem) -> int:
+    print(f"{PROGRAM}: error {problem}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""What can be said about a start that must fail, before llama.cpp says it in twenty lines.
+
+The functions return a sentence, or None when nothing is wrong. Classes are those of the runtime's
+termination message.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+GGUF_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True)
+class Problem:
+    failure_class: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"[{self.failure_class}]: {self.message}"
+
+
+def model_problem(path: Path) -> Problem | None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(GGUF_MAGIC))
+            size_bytes = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return Problem("ModelNotFound", f"no file {path}: check the model's path and what is mounted there")
+    except IsADirectoryError:
+        return Problem("ModelNotFound", f"{path} is a folder: name the GGUF file in it (model.files)")
+    except PermissionError:
+        return Problem("ModelNotFound", f"uid {os.getuid()} may not read {path}: make it readable for all")
+    except OSError as error:
+        return Problem("ModelNotFound", f"{path} cannot be read: {error.strerror}; check the volume")
+    if magic != GGUF_MAGIC:
+        return Problem(
+            "ModelInvalid",
+            f"{path} ({size_bytes} bytes) is not a GGUF file: it begins with {magic!r}; choose another file",
+        )
+    return None
+
+
+def port_problem(host: str, port: int) -> Problem | None:
+    """Binding is tried and given up again; a name that does not resolve is left to llama.cpp."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        return None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return Problem("PortInUse", f"port {port} on {host} is in use: stop its owner or pass --port")
+            return Problem("InvalidConfig", f"cannot listen on {host}:{port} ({error.strerror}): pass --host")
+    return None

@@ -1,0 +1,193 @@
+"""The launcher's flags: each sets what it names in a real CommonParams, and nothing is ignored."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tacho_llamacpp import cpus, preflight
+from tacho_llamacpp.flags import FLAGS, Flag, UsageError, apply, parse
+from tacho_runtime import contract
+
+xllamacpp: Any = import_module("xllamacpp")
+
+MODEL = ["--model", "/models/m.gguf"]
+EXAMPLES: dict[str, tuple[str, object]] = {
+    "--model": ("/models/other.gguf", "/models/other.gguf"),
+    "--alias": ("smol, small", {"smol", "small"}),
+    "--host": ("0.0.0.0,::1", ["0.0.0.0", "::1"]),
+    "--port": ("8000", 8000),
+    "--threads-http": ("3", 3),
+    "--timeout": ("99", 99),
+    "--ctx-size": ("4096", 4096),
+    "--parallel": ("4", 4),
+    "--threads": ("2", 2),
+    "--threads-batch": ("3", 3),
+    "--batch-size": ("256", 256),
+    "--ubatch-size": ("128", 128),
+    "--n-gpu-layers": ("all", -2),
+    "--flash-attn": ("on", xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED),
+    "--cache-type-k": ("q8_0", xllamacpp.ggml_type.GGML_TYPE_Q8_0),
+    "--cache-type-v": ("bf16", xllamacpp.ggml_type.GGML_TYPE_BF16),
+    "--fit": ("off", False),
+    "--load-mode": ("mmap+mlock", xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_MMAP_MLOCK),
+    "--cache-ram": ("0", 0),
+    "--chat-template": ("chatml", "chatml"),
+    "--chat-template-kwargs": ('{"a": "x", "b": 3}', {"a": '"x"', "b": "3"}),
+    "--reasoning-format": ("none", xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE),
+    "--n-predict": ("77", 77),
+    "--seed": ("7", 7),
+    "--temp": ("0.5", 0.5),
+    "--top-k": ("3", 3),
+    "--top-p": ("0.25", 0.25),
+    "--min-p": ("0.125", 0.125),
+    "--verbosity": ("4", 4),
+}
+SWITCHES: dict[str, object] = {
+    "--mlock": xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_MMAP_MLOCK,
+    "--no-mmap": xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE,
+}
+FROM_FILES = {"--api-key-file", "--chat-template-file"}
+
+
+def params_for(arguments: list[str], environment: dict[str, str] | None = None) -> Any:
+    params = xllamacpp.CommonParams()
+    apply(parse(arguments, environment or {}), params)
+    return params
+
+
+def read(params: Any, path: str) -> object:
+    for name in path.split("."):
+        params = getattr(params, name)
+    return params
+
+
+def spellings() -> list[tuple[Flag, str]]:
+    return [(flag, name) for flag in FLAGS for name in flag.names if flag.long_name not in FROM_FILES]
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"), spellings(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_spelling_sets_its_attribute(flag: Flag, name: str) -> None:
+    model = [] if flag.long_name == "--model" else MODEL
+    if flag.switch is not None:
+        params, expected = params_for([*model, name]), SWITCHES.get(flag.long_name, flag.switch)
+    else:
+        text, expected = EXAMPLES[flag.long_name]
+        params = params_for([*model, name, text])
+    assert [read(params, path) for path in flag.sets.split()] == [expected] * len(flag.sets.split())
+
+
+def test_every_choice_is_a_member_of_llama_cpps_enumeration() -> None:
+    for flag in FLAGS:
+        for choice in flag.choices or ():
+            params_for([*MODEL, flag.long_name, choice])
+
+
+def test_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("# who may ask\none\n\ntwo\n")
+    (tmp_path / "template").write_text("{{ messages }}")
+    arguments = ["--api-key-file", f"{tmp_path}/keys", "--chat-template-file", f"{tmp_path}/template"]
+    params = params_for([*MODEL, *arguments])
+    assert (params.api_keys, params.chat_template) == (["one", "two"], "{{ messages }}")
+
+
+def test_the_key_comes_from_the_environment_and_wins() -> None:
+    assert params_for(MODEL, {"LLAMA_API_KEY": "a,b"}).api_keys == ["a", "b"]
+    assert params_for(MODEL, {}).api_keys == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--model is missing"),
+        ([*MODEL, "--lora", "x"], "--lora (adapters are not supported yet)"),
+        ([*MODEL, "--api-key=secret"], "LLAMA_API_KEY"),
+        ([*MODEL, "--ctx", "1"], "not supported by this image: --ctx."),
+        ([*MODEL, "stray"], "not supported by this image: stray"),
+        ([*MODEL, "--ctx-size", "-1"], "negative"),
+        ([*MODEL, "--ctx-size", "many"], "not a whole number"),
+        ([*MODEL, "--parallel", "0"], "not a positive number"),
+        ([*MODEL, "--port", "70000"], "not a port"),
+        ([*MODEL, "--flash-attn", "maybe"], "choose from"),
+        ([*MODEL, "--mlock", "--no-mmap"], "not allowed with"),
+        ([*MODEL, "--jinja", "--no-jinja"], "not allowed with"),
+        ([*MODEL, "--alias", ","], "a name is needed"),
+        ([*MODEL, "--chat-template-kwargs", "[]"], "a JSON object is needed"),
+        ([*MODEL, "--chat-template-kwargs", "{"], "not JSON"),
+        ([*MODEL, "--chat-template-file", "/nowhere"], "cannot read /nowhere"),
+    ],
+)
+def test_what_cannot_take_effect_is_refused(arguments: list[str], says: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(says)):
+        parse(arguments, {})
+
+
+def test_a_refusal_lists_what_is_supported_and_hides_values() -> None:
+    with pytest.raises(UsageError, match="Supported: --model --alias") as caught:
+        parse([*MODEL, "--api-key=secret"], {})
+    assert "secret" not in str(caught.value)
+
+
+def test_variables_that_upstream_reads_are_refused_not_ignored() -> None:
+    with pytest.raises(UsageError, match="LLAMA_ARG_THREADS would be ignored"):
+        parse(MODEL, {"LLAMA_ARG_THREADS": "2"})
+
+
+def test_the_readme_documents_exactly_these_flags() -> None:
+    import tacho_llamacpp
+
+    readme = (Path(tacho_llamacpp.__file__).parent / "README.md").read_text()
+    documented = [line.split("|")[1].strip() for line in readme.splitlines() if line.startswith("| `--")]
+    assert documented == ["`" + "`, `".join(flag.names) + "`" for flag in FLAGS]
+
+
+@pytest.mark.parametrize(
+    ("quota", "usable", "total", "threads"),
+    [(None, 8, 8, None), (2, 8, 8, 2), (16, 8, 8, None), (None, 4, 8, 4), (2, 4, 8, 2), (8, 8, 8, None)],
+)
+def test_threads_follow_the_container(
+    quota: int | None, usable: int, total: int, threads: int | None
+) -> None:
+    assert cpus.thread_limit(quota, usable, total) == threads
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_the_cpu_limit_is_read_from_both_cgroup_versions(
+    tmp_path: Path, files: dict[str, str], quota: int | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpus.quota_cpus(tmp_path) == quota
+
+
+def test_problems_have_the_runtimes_classes(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "good").write_bytes(b"GGUF\x03")
+    missing = preflight.model_problem(tmp_path / "missing")
+    folder = preflight.model_problem(tmp_path)
+    text = preflight.model_problem(tmp_path / "text")
+    assert preflight.model_problem(tmp_path / "good") is None
+    assert [problem and problem.failure_class for problem in (missing, folder, text)] == [
+        contract.MODEL_NOT_FOUND,
+        contract.MODEL_NOT_FOUND,
+        contract.MODEL_INVALID,
+    ]
+    assert "begins with b'hell'" in str(text)
+    assert json.dumps(str(missing))
