@@ -13,7 +13,7 @@ from typing import Any
 
 import kopf
 
-from tacho_operator.core.names import LABEL_DEPLOYMENT
+from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.workqueue import Key, WorkQueue
 
 LOGIN_EXPIRES = datetime.timedelta(minutes=10)
@@ -35,7 +35,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     configured.watching.chunk_size = 500
     configured.scanning.disabled = True
     for group, version, plural in WATCHED_CHILDREN:
-        configured.watching.label_selectors[group, version, plural] = LABEL_DEPLOYMENT
+        configured.watching.label_selectors[group, version, plural] = DEPLOYMENT_LABEL
     configured.execution.max_workers = 1
     return configured
 
@@ -50,13 +50,13 @@ def build_registry(queue: WorkQueue) -> kopf.OperatorRegistry:
             await queue.add(Key(namespace, name))
 
     async def child_changed(namespace: str | None, labels: Any, **_: Any) -> None:
-        owner = labels.get(LABEL_DEPLOYMENT)
+        owner = labels.get(DEPLOYMENT_LABEL)
         if namespace and owner:
             await queue.add(Key(namespace, owner))
 
     for group, version, plural in WATCHED_CHILDREN:
         kopf.on.event(
-            group, version, plural, labels={LABEL_DEPLOYMENT: kopf.PRESENT}, registry=registry, id=plural
+            group, version, plural, labels={DEPLOYMENT_LABEL: kopf.PRESENT}, registry=registry, id=plural
         )(child_changed)
 
     @kopf.on.login(registry=registry)

@@ -10,10 +10,10 @@ import httpx
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.claims import claim_names
 from tacho_operator.core.learning import history_from
 from tacho_operator.core.model import History, Manifest, NodeFacts, Observed
-from tacho_operator.core.names import LABEL_DEPLOYMENT
-from tacho_operator.core.wanted import claim_names
+from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.kube import Forbidden, Kube
 from tacho_operator.shell.reports import collect
 from tacho_operator.shell.workqueue import Key
@@ -82,7 +82,7 @@ class Observer:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise UnreadableResource(f"{place}: {first['msg']}") from None
-        selector = f"{LABEL_DEPLOYMENT}={key.name}"
+        selector = f"{DEPLOYMENT_LABEL}={key.name}"
         lists = await asyncio.gather(
             *(self._kube.list_all(kind, key.namespace, selector) for kind in CHILD_KINDS)
         )
