@@ -1,0 +1,90 @@
+# The only front door. `make help` lists the doors; everything that is missing installs itself.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+CLUSTER ?= tacho
+PYTEST := $(BIN)/pytest
+# Tests must not meet a production context: only TACHO_KUBECONFIG names a cluster of the user's.
+unexport KUBECONFIG
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- install ---------------------------------------------------------------------------------------
+LOCKS := requirements/bootstrap.txt requirements/dev.txt requirements/model.txt
+STAMP := $(VENV)/.installed
+
+.PHONY: install
+install: $(STAMP) ## Put tacho and all it needs into .venv
+	@echo "tacho is in $(BIN): try $(BIN)/tacho --help"
+
+$(STAMP): pyproject.toml $(LOCKS)
+	@tools/venv.sh $(PYTHON) $(VENV)
+	@touch $@
+
+.PHONY: lock
+lock: $(STAMP) ## Resolve the dependencies anew (hashes, no index addresses)
+	@tools/lock.sh $(BIN)/uv
+
+# --- generated files -------------------------------------------------------------------------------
+.PHONY: generate
+generate: $(STAMP) ## Write the CRD and the generated docs
+	$(PY) -m tools.generate
+
+# --- the cluster and the images --------------------------------------------------------------------
+.PHONY: cluster-build cluster-up cluster-down kubeconfig images
+cluster-build: $(STAMP) ## Build etcd, Kubernetes, kubectl and helm once, into the cache
+	@$(PY) -m tests.cluster build
+
+cluster-up: $(STAMP) ## Start a cluster with a node on this machine (root)
+	@$(PY) -m tests.cluster up --name $(CLUSTER)
+
+cluster-down: $(STAMP) ## Stop it and leave nothing behind
+	@$(PY) -m tests.cluster down --name $(CLUSTER)
+
+kubeconfig: $(STAMP) ## Print the path of the running cluster's kubeconfig (make -s kubeconfig)
+	@$(PY) -m tests.cluster kubeconfig --name $(CLUSTER)
+
+images: $(STAMP) ## Build the images: tacho, the llama.cpp engine, the test servers (root)
+	@$(PY) tools/images.py build
+
+.PHONY: demo
+demo: $(STAMP) ## From nothing to measured tokens per second and an answered chat
+	@$(PY) -m tools.demo --cluster $(CLUSTER)
+
+# --- tests -----------------------------------------------------------------------------------------
+.PHONY: test lint types unit wiring api charts e2e
+test: lint types unit wiring api charts e2e ## Everything CI runs, tier by tier
+	@echo "all tiers passed: lint types unit wiring api charts e2e"
+
+lint: $(STAMP) ## Style, layers, drift of generated files
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/lint-imports --no-cache
+	$(PY) -m tools.generate --check
+
+types: $(STAMP) ## The strict type checker
+	$(BIN)/mypy
+
+unit: $(STAMP) ## Pure decisions, the runtime, the probe, the engine in a process
+	$(PYTEST) tests/unit
+
+wiring: $(STAMP) ## Handlers, queue and requests against an API double
+	$(PYTEST) tests/wiring
+
+api: $(STAMP) cluster-build ## CRD, rules and the operator against a real API server
+	$(PYTEST) tests/api
+
+charts: $(STAMP) cluster-build ## The chart, rendered by helm
+	$(PYTEST) tests/charts
+
+e2e: $(STAMP) cluster-build images ## Real node, real engine, real model
+	$(PYTEST) tests/e2e
+
+.PHONY: clean
+clean: ## Remove what builds left in this folder (caches outside it stay)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

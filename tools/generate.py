@@ -1,0 +1,54 @@
+"""Writes every generated file, or with --check says which one has drifted from its source.
+
+python -m tools.generate [--check]
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GENERATORS = (
+    ("the CRD", [sys.executable, "-m", "tacho_operator.api.crd"]),
+    ("docs/conditions.md", [sys.executable, "-m", "tacho_operator.api.conditions"]),
+)
+CHART_CRDS = ROOT / "charts/tacho/files/crds"
+
+
+def copy_crds(*, check: bool) -> bool:
+    """The chart carries the CRDs: copied, or compared. True when all is as it should be."""
+    sources = sorted((ROOT / "crds").glob("*.yaml"))
+    copies = {path.name: path for path in CHART_CRDS.glob("*.yaml")} if CHART_CRDS.is_dir() else {}
+    if check:
+        stale = [path.name for path in sources if path.read_bytes() != _bytes(copies.pop(path.name, None))]
+        for name in (*stale, *copies):
+            print(f"charts/tacho/files/crds/{name} is not what crds/ holds: run make generate")
+        return not stale and not copies
+    CHART_CRDS.mkdir(parents=True, exist_ok=True)
+    for path in copies.values():
+        path.unlink()
+    for path in sources:
+        shutil.copyfile(path, CHART_CRDS / path.name)
+    return True
+
+
+def _bytes(path: Path | None) -> bytes:
+    return path.read_bytes() if path else b""
+
+
+def main() -> int:
+    check = "--check" in sys.argv[1:]
+    failed = False
+    for what, command in GENERATORS:
+        done = subprocess.run([*command, *(["--check"] if check else [])], cwd=ROOT, check=False)
+        if done.returncode:
+            print(f"{what}: {'drifted; run make generate' if check else 'could not be generated'}")
+            failed = True
+    return int(not copy_crds(check=check) or failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
