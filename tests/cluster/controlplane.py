@@ -1,0 +1,106 @@
+"""A control plane alone: etcd, API server, controller manager; on loopback, in a folder, without root.
+
+It dies with the process that started it, even when that is killed.
+"""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from tests.cluster import commands, kubeconfig, ports
+from tests.cluster.binaries import Binaries
+from tests.cluster.errors import ToolMissingError
+from tests.cluster.handle import Cluster
+from tests.cluster.processes import Processes
+from tests.cluster.readiness import api_server_ready
+
+READY_TIMEOUT_SECONDS = 60.0
+
+
+class ControlPlane:
+    """One control plane; several live side by side."""
+
+    def __init__(self, binaries: Binaries, *, api_port: int | None = None, scheduler: bool = False) -> None:
+        """`api_port`: a fixed one, else a free one is taken. `scheduler`: run it too."""
+        self.binaries, self.with_scheduler = binaries, scheduler
+        self._wanted_port = api_port
+        self.ready_seconds = 0.0
+        self._directory: Path | None = None
+        self._processes: Processes | None = None
+
+    def start(self) -> Cluster:
+        """Starts everything and waits until the API server is ready.
+
+        Raises PortInUseError, NotReadyError, ToolMissingError; nothing is left running then.
+        """
+        if self._wanted_port is not None:
+            ports.must_be_free(self._wanted_port, "the API server")
+        if shutil.which("setpriv") is None:
+            raise ToolMissingError("setpriv is not installed", "Run `apt-get install util-linux`")
+        started = time.monotonic()
+        self._directory = Path(tempfile.mkdtemp(prefix="tacho-control-plane-"))
+        try:
+            cluster = self._start(self._directory)
+        except BaseException:
+            self.stop()
+            raise
+        self.ready_seconds = time.monotonic() - started
+        return cluster
+
+    def _start(self, directory: Path) -> Cluster:
+        api_port, etcd_port, peer_port = ports.free_ports(3)
+        layout = commands.Layout(
+            directory=directory,
+            bind_address=ports.LOOPBACK,
+            advertise_address=ports.LOOPBACK,
+            api_port=self._wanted_port or api_port,
+            etcd_port=etcd_port,
+            etcd_peer_port=peer_port,
+            service_cidr="10.96.0.0/16",
+            service_address="10.96.0.1",
+            publish_endpoint=False,
+        )
+        credentials = commands.make_credentials(layout)
+        server = kubeconfig.Server(layout.url, credentials.authority.pair.certificate)
+        admin = kubeconfig.with_certificate(directory / "kubeconfig", server, credentials.admin)
+
+        self._processes = Processes(directory / "logs", prefix=["setpriv", "--pdeathsig", "KILL", "--"])
+        self._run("etcd", commands.etcd(layout, credentials))
+        self._run("kube-apiserver", commands.api_server(layout, credentials))
+        self._processes.wait_until(
+            "the API server",
+            lambda: api_server_ready(server.url, server.authority, credentials.admin),
+            READY_TIMEOUT_SECONDS,
+            blame="kube-apiserver",
+        )
+        self._run("kube-controller-manager", commands.controller_manager(admin, credentials))
+        if self.with_scheduler:
+            self._run("kube-scheduler", commands.scheduler(admin))
+        return Cluster("control-plane", directory, admin, self.binaries, layout.audit_log, server)
+
+    def _run(self, program: str, arguments: list[str]) -> None:
+        assert self._processes is not None
+        self._processes.start(program, [self.binaries.path(program), *arguments])
+
+    def pids(self) -> dict[str, int]:
+        """The running programs' process ids."""
+        running = self._processes.running if self._processes else {}
+        return {name: process.pid for name, process in running.items()}
+
+    def stop(self) -> None:
+        """Ends every program and removes the folder. Harmless when nothing runs."""
+        if self._processes is not None:
+            self._processes.stop()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        self._processes = self._directory = None
+
+    def __enter__(self) -> Cluster:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

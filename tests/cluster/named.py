@@ -1,0 +1,52 @@
+"""A cluster the user names with TACHO_KUBECONFIG.
+
+Never KUBECONFIG: an exported production context must not meet a test suite.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.cluster.binaries import Binaries
+from tests.cluster.errors import NoSuchClusterError, NotConfirmedError
+from tests.cluster.handle import Cluster
+from tests.cluster.paths import state_root
+
+VARIABLE = "TACHO_KUBECONFIG"
+
+
+def must_be_confirmed(kubeconfig: Path, own_root: Path, environment: Mapping[str, str]) -> bool:
+    """Whether tests may only touch this cluster after a CONFIRM=1 that is not there."""
+    ours = kubeconfig.resolve().is_relative_to(own_root.resolve())
+    return not ours and environment.get("CONFIRM") != "1"
+
+
+def named_cluster(binaries: Binaries, say: Callable[[str], None]) -> Cluster | None:
+    """The cluster of TACHO_KUBECONFIG, None when unset. Prints its context and server.
+
+    Raises NotConfirmedError for a cluster not started here without CONFIRM=1.
+    """
+    value = os.environ.get(VARIABLE)
+    if not value:
+        return None
+    path = Path(value)
+    if not path.is_file():
+        raise NoSuchClusterError(
+            f"{VARIABLE}={value} is not a file", f"Unset {VARIABLE} or name a kubeconfig"
+        )
+    cluster = Cluster(
+        name="named by the user",
+        directory=Path(tempfile.mkdtemp(prefix="tacho-")),
+        kubeconfig=path,
+        binaries=binaries,
+    )
+    context = cluster.kubectl("config", "current-context").strip()
+    server = cluster.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+    say(f"{VARIABLE}: context {context}, server {server}")
+    if must_be_confirmed(path, state_root(), os.environ):
+        raise NotConfirmedError(
+            f"context {context} ({server}) was not started here, and tests create and delete objects",
+            "Say so with CONFIRM=1 if that is what you want",
+        )
+    return cluster

@@ -1,0 +1,3 @@
+"""What every tier shares: the clusters."""
+
+pytest_plugins = ["tests.cluster.fixtures"]
