@@ -1,0 +1,44 @@
+"""Settings: every mistake names its variable."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_operator.config import SettingsError, load_settings
+
+
+def test_defaults_need_only_the_image() -> None:
+    settings = load_settings({"TACHO_IMAGE": "example/tacho:1"})
+    assert settings.decisions.tacho_image == "example/tacho:1"
+    assert settings.watch_namespaces == ()
+    assert settings.workers == 8
+
+
+def test_engine_images_and_namespaces_are_read() -> None:
+    settings = load_settings(
+        {
+            "TACHO_IMAGE": "t",
+            "TACHO_ENGINE_IMAGE_LLAMACPP": "example/llamacpp:1",
+            "TACHO_ENGINE_IMAGE_VLLM": "",
+            "TACHO_WATCH_NAMESPACES": "ml, team-b,",
+        }
+    )
+    assert settings.decisions.engine_images == {"llamacpp": "example/llamacpp:1"}
+    assert settings.watch_namespaces == ("ml", "team-b")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TACHO_IMAGE", ""),
+        ("TACHO_WORKERS", "many"),
+        ("TACHO_WORKERS", "0"),
+        ("TACHO_RESYNC_SECONDS", "1"),
+        ("TACHO_LOG_LEVEL", "LOUD"),
+        ("TACHO_LOG_FORMAT", "xml"),
+        ("TACHO_HEALTH_PORT", "70000"),
+    ],
+)
+def test_a_wrong_setting_names_itself(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load_settings({"TACHO_IMAGE": "t", name: value})
