@@ -1,0 +1,49 @@
+"""Engine switches as the user wrote them, read the way the engines' own parsers would."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
+    """Switches by name, normalised: ``--max_num_seqs=64`` and ``--max-num-seqs 64`` are the same key
+    ``max-num-seqs``. A switch without a value maps to "". The last of a repeated switch wins, as with
+    argparse.
+    """
+    found: dict[str, str] = {}
+    name = ""
+    for word in arguments:
+        if word.startswith("-") and not _NUMBER.fullmatch(word):
+            key, equals, value = word.lstrip("-").partition("=")
+            key = key.replace("_", "-")
+            found[key] = value
+            name = "" if equals else key
+        elif name:
+            found[name] = word
+            name = ""
+    return found
+
+
+def first_of(found: Mapping[str, str], *names: str) -> str | None:
+    """The value of the first of several spellings of one switch."""
+    return next((found[name] for name in names if name in found), None)
+
+
+def integer(text: str | None) -> int | None:
+    """A whole number as engines accept it (``8192``, ``8k`` = 8000, ``8K`` = 8192), or None.
+
+    Source: vLLM ``engine/arg_utils.py`` human_readable_int.
+    """
+    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)([kKmMgG]?)", text.strip()) if text else None
+    if match is None:
+        return None
+    factor = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]
+    return int(float(match[1]) * factor)
+
+
+def decimal(text: str | None) -> float | None:
+    """A finite number, or None."""
+    return float(text) if text and _NUMBER.fullmatch(text.strip()) else None

@@ -1,0 +1,60 @@
+"""The engine table: which image runs an engine, how it is started, what it can load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import tomllib
+from pydantic import TypeAdapter
+
+CUSTOM = "custom"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRow:
+    """One engine of ``engines.toml``; the fields are explained there."""
+
+    name: str
+    image: str
+    version: str
+    entrypoint: tuple[str, ...]
+    python: str
+    uid: int
+    home: str
+    devices: tuple[str, ...]
+    formats: tuple[str, ...]
+    methods: tuple[str, ...]
+    built: bool
+    verified_by: str
+
+
+@cache
+def engine_table() -> Mapping[str, EngineRow]:
+    """Every engine by name, in the table's order."""
+    text = files(__package__).joinpath("engines.toml").read_text(encoding="utf-8")
+    rows = {name: {"name": name, **row} for name, row in tomllib.loads(text).items()}
+    return TypeAdapter(dict[str, EngineRow]).validate_python(rows)
+
+
+_TAG_VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?)(?:[-.+_].*)?")
+
+
+def image_version(image: str) -> str:
+    """The version an image reference's tag names (``repo:v0.26.0-cu128`` gives ``0.26.0``), or ""."""
+    last = image.split("@", 1)[0].rsplit("/", 1)[-1]
+    _, _, tag = last.partition(":")
+    match = _TAG_VERSION.fullmatch(tag)
+    return match[1] if match else ""
+
+
+def engine_image(row: EngineRow, asked: str, settings: Mapping[str, str]) -> tuple[str, str]:
+    """The image and its engine version: what the user asked for, else the operator's setting, else the table.
+
+    The version is the tag's where it carries one, else the table's.
+    """
+    image = asked or settings.get(row.name, "") or row.image
+    return image, image_version(image) or row.version

@@ -1,0 +1,107 @@
+"""The plan of one revision: engine, quantization, hardware, context; or why there is none.
+
+Planning is apart from launching: ``plan_model`` plans every engine tacho knows, and ``launchable`` says
+whether an image exists that can run the plan.
+"""
+
+from __future__ import annotations
+
+from tacho_operator.api.types import LLMDeploymentSpec
+from tacho_operator.core.asked import Asked, asked
+from tacho_operator.core.catalog.engines import CUSTOM, EngineRow, engine_image, engine_table
+from tacho_operator.core.model import Config, History, ModelPlan, NodeFacts, PlanFailure
+from tacho_operator.core.plan_host import plan_llamacpp_host
+from tacho_operator.core.quantity import gib
+from tacho_runtime.contract import ENGINE_NOT_SUPPORTED, INVALID_CONFIG, Failure, ModelFacts
+
+CUSTOM_MAX_MODEL_LEN = 4096
+"""What $(TACHO_MAX_MODEL_LEN) is where neither the spec nor the model says a length."""
+CUSTOM_CONCURRENCY = 16
+
+
+def plan_model(
+    spec: LLMDeploymentSpec,
+    facts: ModelFacts,
+    *,
+    nodes: tuple[NodeFacts, ...] | None,
+    history: tuple[History, ...],
+    config: Config,
+) -> ModelPlan | PlanFailure:
+    """What ``spec`` should run, given what is known of the model, the nodes and earlier measurements.
+
+    ``nodes`` None: they may not be read, and plans come from the catalog. Pure and deterministic.
+    """
+    wanted = asked(spec)
+    if wanted.engine == CUSTOM:
+        return _plan_custom(wanted, facts, config)
+    engine = wanted.engine or ("llamacpp" if facts.format == "gguf" else "vllm")
+    row = engine_table()[engine]
+    if engine == "llamacpp" and not wanted.gpu_count:
+        return plan_llamacpp_host(wanted, facts, row=row, nodes=nodes, history=history, config=config)
+    return PlanFailure(failure=not_supported(row))
+
+
+def not_supported(row: EngineRow) -> Failure:
+    """EngineNotSupported: there is no image of this engine that tacho can start."""
+    ready = ", ".join(name for name, other in engine_table().items() if other.built)
+    return Failure(
+        failure_class=ENGINE_NOT_SUPPORTED,
+        message=f"Engine {row.name} is planned for, but tacho has no image of it yet that it can start.",
+        next_step=f"Use one of these engines: {ready}. engine.name custom runs any image with a command.",
+    )
+
+
+def launchable(plan: ModelPlan) -> Failure | None:
+    """None when this plan can be started, else why not. A plan may fit and yet have no engine to run it."""
+    row = engine_table()[plan.engine]
+    if not row.built:
+        return not_supported(row)
+    if plan.gpu_count > 0 and "gpu" not in row.devices:
+        return Failure(
+            failure_class=ENGINE_NOT_SUPPORTED,
+            message=f"tacho's image of {row.name} runs on the CPU; the plan asks for {plan.gpu_count} GPUs.",
+            next_step="Set gpu.count to 0, or use another engine.",
+        )
+    return None
+
+
+def _plan_custom(wanted: Asked, facts: ModelFacts, config: Config) -> ModelPlan | PlanFailure:
+    """A custom engine is listed and sized, never predicted: its command is the user's."""
+    row = engine_table()[CUSTOM]
+    image, version = engine_image(row, wanted.image, config.engine_images)
+    if not image:
+        return PlanFailure(
+            failure=Failure(
+                failure_class=INVALID_CONFIG,
+                message="engine.name is custom, but engine.image is empty.",
+                next_step="Set engine.image to the image that holds the engine.",
+            )
+        )
+    architecture = facts.architecture
+    length = wanted.max_model_len or (architecture.max_positions if architecture else 0)
+    gpus = wanted.gpu_count or 0
+    return ModelPlan(
+        engine=row.name,
+        engine_version=version,
+        image=image,
+        entrypoint=row.entrypoint,
+        python=wanted.python or row.python,
+        quantization_method=wanted.method or "none",
+        commit=facts.commit,
+        model_digest=facts.digest,
+        files=facts.files,
+        file_count=facts.file_count,
+        files_digest=facts.files_digest,
+        total_bytes=facts.total_bytes,
+        model_file=facts.model_file,
+        gpu_product=(wanted.products[0] if wanted.products else "") if gpus else "CPU",
+        gpu_count=gpus,
+        tensor_parallel=wanted.tensor or 1,
+        pipeline_parallel=wanted.pipeline or 1,
+        max_model_len=length or CUSTOM_MAX_MODEL_LEN,
+        concurrency=wanted.concurrency or CUSTOM_CONCURRENCY,
+        message=(
+            f"A custom engine: the model is {facts.file_count} files of {gib(facts.total_bytes)}; what the "
+            "engine keeps in memory is not known, so nothing is predicted."
+        ),
+    )

@@ -1,0 +1,159 @@
+"""GGUF models on CPU nodes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacho_operator.core.model import History, ModelPlan, PlanFailure
+from tacho_operator.core.planning import launchable, plan_model
+from tacho_operator.core.quantity import GIB, MIB
+from tacho_operator.core.sizing import llamacpp
+from tests.unit.planner.builders import CONFIG, cpu_node, smollm2, spec
+
+
+ONE_NODE = (cpu_node(),)
+
+
+def plan(nodes=ONE_NODE, facts=None, history=(), **fields):
+    return plan_model(spec(**fields), facts or smollm2(), nodes=nodes, history=history, config=CONFIG)
+
+
+def test_kv_cache_is_what_llama_cpp_printed():
+    """Own measurement, xllamacpp 2026.10: `size = 90.00 MiB (1024 cells, 30 layers, 4/4 seqs)`."""
+    assert llamacpp.kv_cache_bytes(smollm2().architecture, 1024, 4, 2.0) == 90 * MIB
+    assert llamacpp.kv_cache_bytes(smollm2().architecture, 8192, 1, 2.0) == 180 * MIB
+
+
+@pytest.mark.parametrize(
+    ("cells", "sequences", "printed_mib"), [(1024, 4, 15.64), (4096, 4, 18.64), (8192, 1, 22.64)]
+)
+def test_compute_buffer_is_near_what_llama_cpp_printed(cells, sequences, printed_mib):
+    """Own measurement, xllamacpp 2026.10: `sched_reserve: CPU compute buffer size`."""
+    predicted = llamacpp.compute_bytes(smollm2().architecture, cells, sequences, 512) / MIB
+    assert predicted == pytest.approx(printed_mib, rel=0.12)
+    assert predicted >= printed_mib * 0.99
+
+
+def test_resident_memory_is_above_what_the_process_had():
+    """VmRSS 268800, 545348, 360060 kB after a full prompt in each slot, without tacho's own runtime."""
+    for cells, sequences, resident_kb in ((1024, 4, 268800), (4096, 4, 545348), (8192, 1, 360060)):
+        memory = llamacpp.host_memory(
+            smollm2(), smollm2().architecture, context_tokens=cells, sequences=sequences
+        )
+        assert resident_kb * 1024 < memory.total_bytes < resident_kb * 1024 * 1.35
+
+
+def test_the_plan_pins_the_model_and_says_what_it_needs():
+    result = plan(engine={"name": "llamacpp"}, context={"maxModelLen": 2048, "concurrency": 4})
+    assert isinstance(result, ModelPlan)
+    assert (result.engine, result.quantization_method, result.gpu_count) == ("llamacpp", "gguf", 0)
+    assert (result.commit, result.model_file) == ("c" * 40, "smollm2-135m-instruct-q4_1.gguf")
+    assert (result.max_model_len, result.concurrency) == (2048, 4)
+    assert result.predicted.kv_cache_tokens == 8192
+    assert result.predicted.budget_bytes == 8 * GIB
+    assert "KV cache 180 MiB" in result.message
+    assert launchable(result) is None
+
+
+def test_an_absent_context_becomes_the_longest_that_fits():
+    roomy, tight = plan(), plan(nodes=(cpu_node(memory="700Mi"),))
+    assert (roomy.max_model_len, roomy.concurrency) == (8192, 4)
+    assert tight.predicted.total_bytes <= 700 * MIB
+    assert (tight.max_model_len, tight.concurrency) == (8192, 2)
+
+
+def test_an_asked_length_that_does_not_fit_says_which_would():
+    result = plan(nodes=(cpu_node(memory="512Mi"),), context={"maxModelLen": 8192, "concurrency": 4})
+    assert isinstance(result, PlanFailure)
+    assert result.failure.failure_class == "DoesNotFit"
+    fitting = int(result.failure.details["fitsMaxModelLen"])
+    assert f"context.maxModelLen to {fitting}" in result.failure.next_step
+    again = plan(nodes=(cpu_node(memory="512Mi"),), context={"maxModelLen": fitting, "concurrency": 4})
+    assert isinstance(again, ModelPlan)
+    beyond = plan(nodes=(cpu_node(memory="512Mi"),), context={"maxModelLen": fitting + 256, "concurrency": 4})
+    assert isinstance(beyond, PlanFailure)
+
+
+def test_the_containers_own_limit_counts_where_it_is_smaller_than_the_node():
+    result = plan(
+        engine={"name": "llamacpp", "resources": {"limits": {"memory": "300Mi"}}},
+        context={"maxModelLen": 8192},
+    )
+    assert isinstance(result, PlanFailure)
+    assert "memory limit of engine.resources" in result.failure.message
+
+
+def test_only_nodes_the_pod_could_run_on_count():
+    nodes = (
+        cpu_node("small", "400Mi"),
+        dataclasses.replace(cpu_node("cordoned", "64Gi"), unschedulable=True),
+        dataclasses.replace(
+            cpu_node("tainted", "64Gi"), taints=({"key": "dedicated", "value": "x", "effect": "NoSchedule"},)
+        ),
+    )
+    ask = {"context": {"maxModelLen": 8192, "concurrency": 4}}
+    assert isinstance(plan(nodes=nodes, **ask), PlanFailure)
+    tolerated = {"spec": {"tolerations": [{"key": "dedicated", "operator": "Exists"}]}}
+    assert isinstance(plan(nodes=nodes, podTemplate=tolerated, **ask), ModelPlan)
+
+
+def test_unreadable_nodes_leave_the_plan_unchecked_and_say_so():
+    result = plan(nodes=None)
+    assert isinstance(result, ModelPlan)
+    assert result.predicted.budget_bytes is None
+    assert "not checked" in result.message
+
+
+def test_quantized_keys_and_values_take_less():
+    full = plan(context={"maxModelLen": 8192, "concurrency": 4})
+    packed = plan(quantization={"kvCacheDtype": "q8_0"}, context={"maxModelLen": 8192, "concurrency": 4})
+    assert packed.predicted.kv_cache_bytes == pytest.approx(
+        full.predicted.kv_cache_bytes * 34 / 64, rel=0.001
+    )
+
+
+def test_safetensors_are_not_for_llama_cpp():
+    result = plan(facts=dataclasses.replace(smollm2(), format="safetensors"), engine={"name": "llamacpp"})
+    assert result.failure.failure_class == "UnsupportedQuantization"
+
+
+def test_a_custom_engine_is_sized_and_not_predicted():
+    facts = dataclasses.replace(smollm2(), format="custom", architecture=None, tensors=())
+    custom = {
+        "name": "custom",
+        "image": "registry.example/engine:1",
+        "custom": {"command": ["serve"], "port": 8000},
+    }
+    result = plan(facts=facts, engine=custom)
+    assert result.image == "registry.example/engine:1"
+    assert result.predicted.total_bytes is None
+    assert launchable(result) is None
+
+
+def test_history_corrects_what_fits():
+    exact = plan(context={"maxModelLen": 8192, "concurrency": 4}).predicted.total_bytes
+    nodes = (cpu_node(memory=str(exact + MIB)),)
+    ask = {"context": {"maxModelLen": 8192, "concurrency": 4}}
+    assert isinstance(plan(nodes=nodes, **ask), ModelPlan)
+    seen = History(
+        engine="llamacpp", engine_version="2026.10", quantization_method="gguf", gpu_product="CPU",
+        predicted_bytes=1000, actual_bytes=1200, predicted_kv_cache_tokens=None, actual_kv_cache_tokens=None,
+    )  # fmt: skip
+    assert isinstance(plan(nodes=nodes, history=(seen,), **ask), PlanFailure)
+    told = plan(history=(seen,), **ask)
+    assert "Corrected by 1 earlier measurement" in told.message
+
+
+@given(length=st.integers(16, 200_000), concurrency=st.integers(1, 64))
+def test_more_context_never_needs_less(length, concurrency):
+    def total(tokens, sequences):
+        return llamacpp.host_memory(
+            smollm2(), smollm2().architecture, context_tokens=tokens, sequences=sequences
+        ).total_bytes
+
+    assert 0 < total(length, concurrency) <= total(length + 1, concurrency)
+    assert total(length, concurrency) <= total(length, concurrency + 1)
