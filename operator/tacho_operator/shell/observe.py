@@ -10,7 +10,7 @@ import httpx
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.claims import claim_names
+from tacho_operator.core.source import claim_names
 from tacho_operator.core.learning import history_from
 from tacho_operator.core.model import History, Manifest, NodeFacts, Observed
 from tacho_operator.core.names import DEPLOYMENT_LABEL
