@@ -26,7 +26,7 @@ EngineName = Literal["vllm", "transformers", "llamacpp", "ctranslate2", "custom"
 ComputeDtype = Literal["bfloat16", "float16", "float32"]
 KvCacheDtype = Literal["bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "q8_0", "q4_0"]
 
-Argument = Annotated[str, Field(max_length=2048)]
+Argument = Annotated[str, Field(max_length=1024)]
 QuantityMap = Annotated[dict[str, Quantity], Field(max_length=8)]
 
 
@@ -109,7 +109,7 @@ class VolumeMount(ApiModel):
     sub_path: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Path inside the volume, relative and without "..". Absent: its root."""
     read_only: bool = True
-    """True mounts it read-only."""
+    """True mounts it read-only. Absent: true."""
 
 
 class EngineSpec(ApiModel):

@@ -33,6 +33,8 @@ class SingleStream(ApiModel):
     """95th percentile of the time to the first token, in milliseconds."""
     tpot_milliseconds_p50: Decimal | None = None
     """Median time per further token, in milliseconds: (last - first token) / (tokens - 1)."""
+    tpot_milliseconds_p95: Decimal | None = None
+    """95th percentile of the time per further token, in milliseconds."""
     itl_milliseconds_p50: Decimal | None = None
     """Median gap between two tokens, in milliseconds."""
     itl_milliseconds_p95: Decimal | None = None
@@ -119,8 +121,14 @@ class CurvePoint(ApiModel):
     """Median time per further token, in milliseconds."""
     tpot_milliseconds_p95: Decimal | None = None
     """95th percentile of the time per further token, in milliseconds."""
+    e2e_milliseconds_p50: Decimal | None = None
+    """Median time to the last token, in milliseconds."""
     requests: Count | None = None
     """Requests the figures rest on."""
+    window_seconds: Decimal | None = None
+    """Length of the window the throughput was counted in, in seconds."""
+    steady: bool | None = None
+    """False: the throughput was still drifting when the window closed."""
 
 
 class Fit(ApiModel):
@@ -141,6 +149,10 @@ class MeasuredMemory(ApiModel):
     """Memory the plan predicted, in bytes."""
     actual_bytes: Bytes | None = None
     """Memory that was in use, in bytes."""
+    predicted_weights_bytes: Bytes | None = None
+    """Weights the plan predicted, in bytes."""
+    actual_weights_bytes: Bytes | None = None
+    """Weights the engine says it loaded, in bytes."""
     predicted_kv_cache_tokens: Annotated[Tokens | None, Field(alias="predictedKVCacheTokens")] = None
     """Tokens the plan predicted the KV cache to hold."""
     actual_kv_cache_tokens: Annotated[Tokens | None, Field(alias="actualKVCacheTokens")] = None
@@ -207,7 +219,10 @@ class Measurement(ApiModel):
     observed_time: Timestamp | None = None
     """When the measurement ended."""
     state: Word | None = None
-    """Current: describes the resource as it is. Stale: workload, slo, probe or the hardware changed since."""
+    """How the measurement ended: Complete, Partial (time ran out after some levels), Failed (nothing usable),
+    Skipped. Stale: workload, slo, probe or the hardware changed since, so it is history."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Why it is in this state, in a sentence. Absent: nothing to say."""
     plan_key: Key | None = None
     """Hash of model, quantization, image, arguments, parallelism and resources."""
     measure_key: Key | None = None
@@ -252,4 +267,4 @@ class Measurement(ApiModel):
         list[Word], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
     """What limits the trust in the figures: BudgetExhausted, CacheHit, ClientBound, NotSteady, OtherTraffic,
-    SharedGPU, ShortAnswers, TimedOut. Empty: nothing known."""
+    SharedGPU, ShortOutput. Empty: nothing known."""

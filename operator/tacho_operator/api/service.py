@@ -95,9 +95,9 @@ class RolloutSpec(ApiModel):
     """Surge starts the candidate beside the active revision; Recreate frees its GPU first and needs
     allowDowntime. Absent: Surge."""
     allow_downtime: bool = False
-    """True permits a rollout during which nothing serves, where no spare GPU is to be had."""
+    """True permits a rollout during which nothing serves, where no spare GPU is to be had. Absent: false."""
     paused: bool = False
-    """True keeps the active revision, whatever changes in spec."""
+    """True keeps the active revision, whatever changes in spec. Absent: false."""
     schedule_timeout_seconds: (
         Annotated[int, Field(ge=10, le=86400, json_schema_extra={"format": "int32"})] | None
     ) = None

@@ -26,7 +26,7 @@ class HubTokenRef(ApiModel):
     name: Name
     """Name of the Secret, in the same namespace. Example: hf."""
     key: DataKey = "HF_TOKEN"
-    """Key in the Secret's data that holds the token. Example: HF_TOKEN."""
+    """Key in the Secret's data that holds the token. Absent: HF_TOKEN. Example: HF_TOKEN."""
 
 
 class CaBundleRef(ApiModel):
@@ -35,7 +35,7 @@ class CaBundleRef(ApiModel):
     name: Name
     """Name of the ConfigMap, in the same namespace. Example: ca."""
     key: DataKey = "ca.crt"
-    """Key in the ConfigMap's data that holds the PEM certificates. Example: ca.crt."""
+    """Key in the ConfigMap's data that holds the PEM certificates. Absent: ca.crt. Example: ca.crt."""
 
 
 class EnvSecretKeyRef(ApiModel):
@@ -131,7 +131,8 @@ class ModelSpec(ApiModel):
     """Token for gated or private models. Only the inspect and fetch containers see it, never the engine.
     Absent: no token."""
     trust_remote_code: bool = False
-    """True runs Python code that comes with the model inside the engine. Only for sources you trust."""
+    """True runs Python code that comes with the model inside the engine: only for sources you trust.
+    Absent: false."""
 
 
 class CacheClaim(ApiModel):
@@ -142,7 +143,7 @@ class CacheClaim(ApiModel):
     sub_path: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Folder inside the claim, relative and without "..". Absent: its root. Example: hub."""
     read_only: bool = False
-    """True mounts the claim read-only: the model must be there already."""
+    """True mounts the claim read-only: the model must be there already. Absent: false."""
 
 
 class CacheSpec(ApiModel):

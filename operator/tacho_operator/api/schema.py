@@ -1,0 +1,107 @@
+"""pydantic models to the structural OpenAPI v3 schema a CustomResourceDefinition may hold.
+
+The converter knows a whitelist of keywords and raises on every other: a keyword it let slip through would
+be rejected by the API server, or worse, be accepted and mean something else.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+Schema = dict[str, Any]
+
+COPIED = frozenset(
+    {
+        "type",
+        "format",
+        "enum",
+        "pattern",
+        "minimum",
+        "maximum",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+        "required",
+        "x-kubernetes-list-type",
+        "x-kubernetes-list-map-keys",
+    }
+)
+DROPPED = frozenset({"title", "examples", "$defs"})
+"""Carried in the description already, or of no meaning to the API server."""
+BOUNDS = {"string": "maxLength", "array": "maxItems", "object": "maxProperties"}
+
+
+class UnsupportedKeyword(ValueError):
+    """A model uses something a structural schema cannot say. The message names the place and the keyword."""
+
+
+class _Generator(GenerateJsonSchema):
+    """`X | None` means that the field may be left out, never that null is a value."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """The structural schema of a model: inlined, described, bounded.
+
+    Raises UnsupportedKeyword for anything outside the whitelist, an undescribed property or an unbounded
+    string, list or map.
+    """
+    raw = model.model_json_schema(by_alias=True, schema_generator=_Generator, mode="validation")
+    return _convert(raw, definitions=raw.get("$defs", {}), where=model.__name__)
+
+
+def _convert(node: Schema, *, definitions: dict[str, Schema], where: str) -> Schema:
+    if "$ref" in node:
+        target = definitions[node["$ref"].removeprefix("#/$defs/")]
+        node = {**target, **{k: v for k, v in node.items() if k != "$ref"}}
+    result: Schema = {}
+    for keyword, value in node.items():
+        if keyword in COPIED:
+            result[keyword] = value
+        elif keyword == "description":
+            result[keyword] = " ".join(inspect.cleandoc(value).split())
+        elif keyword == "const":
+            result["enum"] = [value]
+        elif keyword == "properties":
+            result[keyword] = {
+                name: _property(child, definitions=definitions, where=f"{where}.{name}")
+                for name, child in value.items()
+            }
+        elif keyword == "items":
+            result[keyword] = _convert(value, definitions=definitions, where=f"{where}[]")
+        elif keyword == "additionalProperties" and isinstance(value, dict):
+            result[keyword] = _convert(value, definitions=definitions, where=f"{where}{{}}")
+        elif keyword == "default":
+            continue  # written into stored objects by the API server: crd.py adds the few that never change
+        elif keyword not in DROPPED:
+            raise UnsupportedKeyword(f"{where}: {keyword!r} cannot be said in a structural schema")
+    _check(result, where=where)
+    return result
+
+
+def _property(node: Schema, *, definitions: dict[str, Schema], where: str) -> Schema:
+    result = _convert(node, definitions=definitions, where=where)
+    if not result.get("description"):
+        raise UnsupportedKeyword(f"{where}: every field is described, with its unit")
+    return result
+
+
+def _check(node: Schema, *, where: str) -> None:
+    kind = node.get("type")
+    if kind not in {"string", "integer", "boolean", "array", "object"}:
+        raise UnsupportedKeyword(f"{where}: type {kind!r} is not one of the API's")
+    if kind == "object" and "properties" in node:
+        return
+    bound = BOUNDS.get(kind)
+    if bound is not None and bound not in node and "enum" not in node:
+        raise UnsupportedKeyword(f"{where}: a {kind} without {bound}: CEL rules could not be priced")
