@@ -1,0 +1,1 @@
+"""Complete desired children as plain manifests: what to apply, never how."""

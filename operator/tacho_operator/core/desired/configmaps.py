@@ -1,0 +1,30 @@
+"""The two ConfigMaps: what may change under running pods, and what is known of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tacho_operator.api.types import LLMDeployment
+from tacho_runtime import codec
+from tacho_runtime.contract import LIVE_FILE
+
+from ..model import Manifest
+from ..names import facts_config_name, live_config_name
+from ..revision import live_config
+from .metadata import child
+
+LIVE_KEY = LIVE_FILE.rpartition("/")[2]
+
+
+def live_config_map(resource: LLMDeployment) -> Manifest:
+    """Workload, SLO, probe and startup timeout: mounted, so that a change restarts nothing."""
+    manifest = child(resource, "v1", "ConfigMap", live_config_name(resource.metadata.name))
+    manifest["data"] = {LIVE_KEY: codec.dumps(live_config(resource.spec))}
+    return manifest
+
+
+def facts_config_map(resource: LLMDeployment, packed: Mapping[str, str]) -> Manifest:
+    """Inspection results (zlib + base64) by the key of the question they answer."""
+    manifest = child(resource, "v1", "ConfigMap", facts_config_name(resource.metadata.name))
+    manifest["data"] = dict(sorted(packed.items()))
+    return manifest

@@ -1,0 +1,108 @@
+"""Every label, annotation and child name, in one place: selectors and owners must never disagree.
+
+A resource's name has at most 40 characters (a rule of the API), so every name below fits 63.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+GROUP = "tacho.dev"
+
+DEPLOYMENT_LABEL = f"{GROUP}/deployment"
+REVISION_LABEL = f"{GROUP}/revision"
+ROLE_LABEL = f"{GROUP}/role"
+
+ROLE_SERVER = "server"
+ROLE_INSPECT = "inspect"
+ROLE_PROBE = "probe"
+
+REPLAN_ANNOTATION = f"{GROUP}/replan"
+"""Set by a person on the resource: any new value makes a new revision from freshly inspected facts."""
+ACTIVE_ANNOTATION = f"{GROUP}/active-revision"
+"""On the Service: the revision that has served. Changes in one write with the selector."""
+SWITCHED_ANNOTATION = f"{GROUP}/switched-time"
+"""On the Service: when its selector last turned to another revision (RFC 3339)."""
+ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
+"""On an inspect or probe pod: which try it is, from 1."""
+MEASURE_KEY_ANNOTATION = f"{GROUP}/measure-key"
+"""On a probe pod: the workload it was started to measure."""
+
+MANAGER = "tacho-operator"
+
+HASH_LENGTH = 10
+
+
+def digest(document: Any, length: int = HASH_LENGTH) -> str:
+    """First ``length`` hex digits of sha256 over the document's canonical JSON."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def revision_name(name: str, identity_hash: str) -> str:
+    """Of the ControllerRevision, its Deployment, and the value of the revision label."""
+    return f"{name}-{identity_hash}"
+
+
+def service_name(name: str) -> str:
+    return name
+
+
+def network_policy_name(name: str) -> str:
+    return name
+
+
+def disruption_budget_name(name: str) -> str:
+    return name
+
+
+def live_config_name(name: str) -> str:
+    return f"{name}-live"
+
+
+def facts_config_name(name: str) -> str:
+    return f"{name}-facts"
+
+
+def inspect_pod_name(name: str, request_hash: str, attempt: int) -> str:
+    """The attempt is in the name, so that the next try can start while the last one still tells why."""
+    return f"{name}-inspect-{request_hash[:6]}-{attempt}"
+
+
+def probe_pod_name(name: str, request_hash: str, attempt: int) -> str:
+    return f"{name}-probe-{request_hash[:6]}-{attempt}"
+
+
+def labels(name: str, role: str = "", revision: str = "") -> dict[str, str]:
+    """Labels of a child. ``role`` and ``revision`` only where they mean something."""
+    found = {
+        "app.kubernetes.io/name": "llmdeployment",
+        "app.kubernetes.io/instance": name,
+        "app.kubernetes.io/part-of": "tacho",
+        "app.kubernetes.io/managed-by": MANAGER,
+        DEPLOYMENT_LABEL: name,
+    }
+    if role:
+        found["app.kubernetes.io/component"] = role
+        found[ROLE_LABEL] = role
+    if revision:
+        found[REVISION_LABEL] = revision
+    return found
+
+
+def server_selector(name: str, revision: str = "") -> dict[str, str]:
+    """What Service, Deployment, PodDisruptionBudget and NetworkPolicy select by.
+
+    Always with the role: inspect and probe pods must neither receive traffic nor count for scaling.
+    """
+    found = {DEPLOYMENT_LABEL: name, ROLE_LABEL: ROLE_SERVER}
+    if revision:
+        found[REVISION_LABEL] = revision
+    return found
+
+
+def scale_selector(name: str) -> str:
+    """status.selector, which a HorizontalPodAutoscaler reads."""
+    return ",".join(f"{key}={value}" for key, value in server_selector(name).items())
