@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-ALLOWED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
-    "configMap",
-    "emptyDir",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
-    "downwardAPI",
-    "csi",
-}
+ALLOWED_VOLUMES = frozenset(
+    ("configMap", "csi", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret")
+)
 
 
 def violations(spec: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tacho_operator.api.leaves import leaf_paths
 from tacho_operator.core import names
 from tacho_operator.core.revision import (
     CLASSES,
