@@ -1,0 +1,101 @@
+"""``python -m tacho_runtime``: PID 1 of an engine container, or the child process of ``tacho run``.
+
+Without arguments the configuration comes from the environment (a pod); ``run --config FILE`` takes it
+from a file. Exit codes: 0 stopped when asked, 1 failed (the reason is in the termination message and
+on stderr), 2 wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tacho_runtime import __version__, codec
+from tacho_runtime.contract import (
+    ENV_RUNTIME_CONFIG,
+    INVALID_CONFIG,
+    TERMINATION_LOG,
+    Failure,
+    RuntimeConfig,
+)
+from tacho_runtime.failures import FailedError, write_termination
+
+LOG_FORMAT = "tacho-runtime %(levelname)s %(message)s"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    arguments = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    try:
+        config = _from_file(arguments.config) if arguments.command else _from_environment(os.environ)
+    except FailedError as failed:
+        print(f"tacho-runtime: {failed.failure.failure_class}: {failed.failure.message}", file=sys.stderr)
+        if not arguments.command:
+            write_termination(TERMINATION_LOG, failed.failure)
+        return 1
+    return asyncio.run(serve(config))
+
+
+async def serve(config: RuntimeConfig) -> int:
+    """Binds the runtime's port, then runs the engine. The exit code."""
+    from tacho_runtime.preflight import port_failure
+    from tacho_runtime.routes import make_routes
+    from tacho_runtime.server import Server
+    from tacho_runtime.supervise import Supervisor
+
+    supervisor = Supervisor(config)
+    server = Server(make_routes(supervisor))
+    try:
+        await server.start(config.bind_host, config.runtime_port)
+    except OSError as error:
+        return supervisor.give_up(port_failure(config.bind_host, config.runtime_port, error))
+    try:
+        return await supervisor.run()
+    finally:
+        await server.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tacho_runtime", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command")
+    run = commands.add_parser("run", help="run the engine that a file describes, without Kubernetes")
+    run.add_argument("--config", required=True, type=Path, help="the runtime's configuration as JSON")
+    return parser
+
+
+def _from_environment(environment: Mapping[str, str]) -> RuntimeConfig:
+    text = environment.get(ENV_RUNTIME_CONFIG)
+    if text is None:
+        raise _invalid(f"{ENV_RUNTIME_CONFIG} is not set", "run as a child: run --config FILE")
+    return _decode(text, f"{ENV_RUNTIME_CONFIG} cannot be read")
+
+
+def _from_file(path: Path) -> RuntimeConfig:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise _invalid(f"{path} cannot be read: {error.strerror}", "name the file to read") from None
+    return _decode(text, f"{path} cannot be read")
+
+
+def _decode(text: str, what: str) -> RuntimeConfig:
+    try:
+        return codec.loads(RuntimeConfig, text)
+    except codec.DocumentError as error:
+        raise _invalid(f"{what}: {error}", "use a runtime and an operator of one release") from None
+
+
+def _invalid(message: str, next_step: str) -> FailedError:
+    return FailedError(Failure(failure_class=INVALID_CONFIG, message=message, next_step=next_step))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

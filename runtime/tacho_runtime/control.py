@@ -1,0 +1,84 @@
+"""Talking to the running engine: its health, its figures, its version. Never in the probe's hot path."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+TIMEOUT_SECONDS = 10.0
+"""An engine that computes on all cores of a small machine has been seen to answer after seconds."""
+BODY_LIMIT_BYTES = 4 * 1024 * 1024
+
+
+def local_url(bind_host: str, port: int) -> str:
+    """The base URL at which this machine reaches what listens on ``bind_host``."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(bind_host, bind_host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def sums(text: str) -> dict[str, float]:
+    """Samples of a Prometheus exposition, summed over labels. Raises ValueError for something else."""
+    totals: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    return totals
+
+
+class Control:
+    """A client of one engine."""
+
+    def __init__(self, base_url: str, *, api_key: str = "") -> None:
+        headers = {"Connection": "close"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            headers=headers,
+            timeout=TIMEOUT_SECONDS,
+            trust_env=False,  # a proxy from the engine's environment must not see this
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # plain HTTP: saves reading a CA bundle
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def healthy(self, path: str) -> tuple[bool, str]:
+        """Whether ``path`` answered 2xx, and what it said instead."""
+        try:
+            answer = await self._client.get(path)
+        except httpx.HTTPError as error:
+            return False, f"{path}: {type(error).__name__} {error}".rstrip()
+        if answer.is_success:
+            return True, ""
+        return False, f"{path} answered {answer.status_code}: {answer.text[:200]}"
+
+    async def metrics(self) -> Mapping[str, float] | None:
+        """/metrics, summed over labels; None when there is none or it cannot be read."""
+        text = await self._text("/metrics")
+        if text is None:
+            return None
+        try:
+            return sums(text)
+        except ValueError:
+            return None
+
+    async def json(self, path: str) -> object | None:
+        """The JSON document at ``path``, None when there is none."""
+        try:
+            answer = await self._client.get(path)
+            return answer.json() if answer.is_success else None
+        except (httpx.HTTPError, ValueError):
+            return None
+
+    async def _text(self, path: str) -> str | None:
+        try:
+            answer = await self._client.get(path)
+        except httpx.HTTPError:
+            return None
+        if not answer.is_success or len(answer.content) > BODY_LIMIT_BYTES:
+            return None
+        return answer.text

@@ -1,0 +1,131 @@
+"""The engine's process: started in its own session, its output passed through and remembered, reaped.
+
+As PID 1 of a container the runtime also inherits every orphan of the engine; all are reaped, and the
+engine's own exit status is never lost to that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+TAIL_LINES = 200
+TAIL_LINE_BYTES = 2000
+PUMP_END_SECONDS = 1.0
+"""How long to wait for the last output after the process ended: a grandchild may hold the pipe open."""
+
+
+class Child:
+    """A running engine. ``exit_status`` is its exit code, negative for a signal, once it has ended."""
+
+    def __init__(self, process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self.pid = process.pid
+        self.exit_status: asyncio.Future[int] = loop.create_future()
+        self._process = process
+        self._lines: deque[str] = deque(maxlen=TAIL_LINES)
+        self._pumps = [
+            threading.Thread(target=self._pump, args=(source, target), daemon=True)
+            for source, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+        ]
+        for pump in self._pumps:
+            pump.start()
+
+    def _pump(self, source: IO[bytes], target: IO[str]) -> None:
+        """Copies as bytes arrive. In a thread: a slow reader of our output must not stop the event loop."""
+        descriptor, rest = target.fileno(), b""
+        with source:
+            while data := os.read(source.fileno(), 65536):
+                with contextlib.suppress(OSError):
+                    _write_all(descriptor, data)
+                *whole, rest = (rest + data).split(b"\n")
+                for line in whole:
+                    self._remember(line)
+                rest = rest[-TAIL_LINE_BYTES:]
+        if rest:
+            self._remember(rest)
+
+    def _remember(self, line: bytes) -> None:
+        self._lines.append(line[:TAIL_LINE_BYTES].decode(errors="replace").rstrip())
+
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of output and error output, in the order in which they came."""
+        return tuple(self._lines)
+
+    async def last_words(self) -> tuple[str, ...]:
+        """``tail`` after the output has ended, or soon after the process has."""
+        for pump in self._pumps:
+            await asyncio.to_thread(pump.join, PUMP_END_SECONDS)
+        return self.tail()
+
+    def ended(self, status: int) -> None:
+        """Told by the reaper."""
+        self._process.returncode = status
+        if not self.exit_status.done():
+            self.exit_status.set_result(status)
+
+    def signal(self, number: int) -> None:
+        """To the whole process group, so that workers of the engine hear it too."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    async def stop(self, *, grace_seconds: float) -> None:
+        """SIGTERM, and SIGKILL when that has not ended it in time; then what is left of its group."""
+        if not self.exit_status.done():
+            self.signal(signal.SIGTERM)
+            await asyncio.wait({self.exit_status}, timeout=grace_seconds)
+        self.signal(signal.SIGKILL)
+        await asyncio.wait({self.exit_status}, timeout=grace_seconds)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+class Reaper:
+    """Waits for every child of this process. Nothing else in it may start or wait for processes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._children: dict[int, Child] = {}
+        loop.add_signal_handler(signal.SIGCHLD, self.reap)
+
+    def close(self) -> None:
+        self._loop.remove_signal_handler(signal.SIGCHLD)
+
+    def start(self, command: Sequence[str], *, environment: Mapping[str, str], niceness: int) -> Child:
+        """Starts ``command`` in a session of its own. Raises OSError when it cannot be started."""
+        process = subprocess.Popen(
+            list(command),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        child = Child(process, self._loop)
+        self._children[child.pid] = child
+        if niceness:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PGRP, child.pid, niceness)
+        return child
+
+    def reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            if child is not None:
+                child.ended(os.waitstatus_to_exitcode(status))

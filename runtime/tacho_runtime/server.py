@@ -1,0 +1,116 @@
+"""The runtime's own HTTP: GET on a few paths, for the kubelet, the operator and Prometheus.
+
+Small on purpose. It is bound before anything slow happens and has to answer while an engine takes all
+of the CPU, so a request is one read, one answer from memory and a close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import h11
+
+HEAD_LIMIT_BYTES = 16 * 1024
+REQUEST_SECONDS = 10.0
+"""From the connection to the end of the request's head, and again for the answer."""
+CONNECTION_LIMIT = 64
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    status: int = 200
+    body: bytes
+    content_type: str = TEXT
+
+
+Route = Callable[[], Awaitable[Answer]]
+
+
+class Server:
+    """Serves ``routes`` (path to answer). The same answer to everybody: no parameters, no bodies."""
+
+    def __init__(self, routes: Mapping[str, Route]) -> None:
+        self._routes = routes
+        self._open = 0
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Binds. Raises OSError when the port is taken."""
+        self._server = await asyncio.start_server(self._connected, host, port, limit=HEAD_LIMIT_BYTES)
+
+    @property
+    def port(self) -> int:
+        """The bound port: what was asked for, or what port 0 became."""
+        assert self._server is not None, "not started"
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
+        try:
+            if self._open <= CONNECTION_LIMIT:
+                await self._exchange(reader, writer)
+        except (ConnectionError, asyncio.TimeoutError, TimeoutError):
+            pass  # the client went away or never finished: nothing to answer
+        finally:
+            self._open -= 1
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+        try:
+            request = await asyncio.wait_for(_request(connection, reader), REQUEST_SECONDS)
+            if request is None:
+                return
+            answer = await self._answer(request)
+        except h11.RemoteProtocolError as error:
+            answer = Answer(status=error.error_status_hint, body=f"{error}\n".encode())
+        head = h11.Response(
+            status_code=answer.status,
+            reason=HTTPStatus(answer.status).phrase.encode(),
+            headers=[
+                ("Content-Type", answer.content_type),
+                ("Content-Length", str(len(answer.body))),
+                ("Connection", "close"),
+                *([("Allow", "GET")] if answer.status == HTTPStatus.METHOD_NOT_ALLOWED else []),
+            ],
+        )
+        for event in (head, h11.Data(data=answer.body), h11.EndOfMessage()):
+            writer.write(connection.send(event) or b"")
+        await asyncio.wait_for(writer.drain(), REQUEST_SECONDS)
+
+    async def _answer(self, request: h11.Request) -> Answer:
+        path = request.target.decode("ascii", "replace").partition("?")[0]
+        route = self._routes.get(path)
+        if route is None:
+            known = " ".join(self._routes)
+            return Answer(status=HTTPStatus.NOT_FOUND, body=f"no such path; there are: {known}\n".encode())
+        if request.method != b"GET":
+            return Answer(status=HTTPStatus.METHOD_NOT_ALLOWED, body=b"only GET is answered\n")
+        try:
+            return await asyncio.wait_for(route(), REQUEST_SECONDS)
+        except (asyncio.TimeoutError, TimeoutError):
+            return Answer(status=HTTPStatus.GATEWAY_TIMEOUT, body=b"the engine did not answer in time\n")
+
+
+async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
+    """The head of the one request of a connection; None when the client closed without one."""
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Request):
+            return event
+        if not isinstance(event, type(h11.NEED_DATA)) and event is not h11.NEED_DATA:
+            return None
+        connection.receive_data(await reader.read(HEAD_LIMIT_BYTES))
