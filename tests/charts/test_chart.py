@@ -1,0 +1,115 @@
+"""The chart: least rights, restricted pods, clear refusals, and the CRD that crds/ holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts.render import CHART, REQUIRED, ChartRefused, Helm, kinds
+
+GOLDEN = Path(__file__).parent / "golden" / "default.yaml"
+
+
+def rules(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    roles = kinds(manifests, "ClusterRole") + kinds(manifests, "Role")
+    return [rule for role in roles for rule in role["rules"]]
+
+
+def test_it_lints(helm: Helm) -> None:
+    assert "0 chart(s) failed" in helm.run("lint", str(CHART), "--strict", stdin=yaml.safe_dump(REQUIRED))
+
+
+def test_the_default_rendering_is_the_golden_one(helm: Helm) -> None:
+    """TACHO_UPDATE_GOLDEN=1 writes it anew; the diff is then for a reviewer to read."""
+    manifests = [item for item in helm.template() if item["kind"] != "CustomResourceDefinition"]
+    rendered = yaml.safe_dump_all(manifests, sort_keys=True)
+    if os.environ.get("TACHO_UPDATE_GOLDEN"):
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_text(rendered)
+    assert rendered == GOLDEN.read_text()
+
+
+def test_rights_are_few_and_spelled_out(helm: Helm) -> None:
+    for rule in rules(helm.template()):
+        assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"], rule
+        for resource in rule["resources"]:
+            assert resource not in ("secrets", "pods/exec", "pods/proxy", "pods/log"), rule
+            assert not resource.startswith(("clusterrole", "role")), rule
+
+
+def test_given_namespaces_mean_roles_there_and_nothing_cluster_wide(helm: Helm) -> None:
+    manifests = helm.template({"watchNamespaces": ["ml", "team-b"]})
+    assert not kinds(manifests, "ClusterRole")
+    assert not kinds(manifests, "ClusterRoleBinding")
+    assert sorted(item["metadata"]["namespace"] for item in kinds(manifests, "Role")) == ["ml", "team-b"]
+    assert not any("nodes" in rule["resources"] for rule in rules(manifests))
+    (deployment,) = kinds(manifests, "Deployment")
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "TACHO_WATCH_NAMESPACES", "value": "ml,team-b"} in variables
+
+
+def test_the_operator_pod_is_restricted(helm: Helm) -> None:
+    (deployment,) = kinds(helm.template(), "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    context = container["securityContext"]
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_crd_is_the_generated_one_and_stays_on_uninstall(helm: Helm) -> None:
+    (crd,) = kinds(helm.template(), "CustomResourceDefinition")
+    assert crd["metadata"]["annotations"].pop("helm.sh/resource-policy") == "keep"
+    (source,) = (CHART.parents[1] / "crds").glob("*.yaml")
+    expected = yaml.safe_load(source.read_text())
+    crd["metadata"]["annotations"] = crd["metadata"]["annotations"] or None
+    if "annotations" not in expected["metadata"]:
+        crd["metadata"].pop("annotations")
+    assert crd == expected
+
+
+def test_the_crd_can_be_left_to_somebody_else(helm: Helm) -> None:
+    assert not kinds(helm.template({"crds": {"install": False}}), "CustomResourceDefinition")
+    (crd,) = kinds(helm.template({"crds": {"keep": False}}), "CustomResourceDefinition")
+    assert "helm.sh/resource-policy" not in (crd["metadata"].get("annotations") or {})
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "image.repository is not set: build the images"),
+        ({**REQUIRED, "imagePullPolicy": "Never"}, "imagePullPolicy"),
+        ({**REQUIRED, "workers": 0}, "workers"),
+        ({**REQUIRED, "logLevel": "LOUD"}, "logLevel"),
+        ({**REQUIRED, "image": {**REQUIRED["image"], "digest": "latest"}}, "digest"),
+        ({**REQUIRED, "serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+        ({**REQUIRED, "engineImages": {"vllm2": "x"}}, "vllm2"),
+    ],
+)
+def test_wrong_values_are_refused_with_their_name(helm: Helm, values: dict[str, Any], says: str) -> None:
+    with pytest.raises(ChartRefused) as refused:
+        helm.template(values, required=False)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "reference"),
+    [
+        ({"repository": "r/tacho"}, "r/tacho:0.1.0"),
+        (
+            {"registry": "registry.example.com/", "repository": "r/tacho", "tag": "1"},
+            "registry.example.com/r/tacho:1",
+        ),
+        ({"repository": "r/tacho", "digest": "sha256:" + "0" * 64}, "r/tacho@sha256:" + "0" * 64),
+    ],
+)
+def test_image_references(helm: Helm, image: dict[str, str], reference: str) -> None:
+    (deployment,) = kinds(helm.template({"image": image}, required=False), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == reference
