@@ -1,0 +1,335 @@
+"""The conditions of an LLMDeployment: a contract with people, `kubectl wait`, kstatus, Helm and Flux.
+
+`python -m tacho_operator.api.conditions` writes docs/conditions.md from it; `--check` says whether the
+written one is up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from .status import Condition, ConditionStatus
+
+MESSAGE_MAX_CHARACTERS = 4096
+
+
+class ConditionType(StrEnum):
+    """What is judged."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    PLANNED = "Planned"
+    MEASURED = "Measured"
+    ROLLOUT_ACCEPTED = "RolloutAccepted"
+    ABLE_TO_SCALE = "AbleToScale"
+    SCALING_ACTIVE = "ScalingActive"
+
+
+class Reason(StrEnum):
+    """Why, in one word; a class of failures.py is a reason too."""
+
+    WAITING_FOR_OPERATOR = "WaitingForOperator"
+    SERVING = "Serving"
+    PARTLY_SERVING = "PartlyServing"
+    SCALED_TO_ZERO = "ScaledToZero"
+    INSPECTING = "Inspecting"
+    STARTING = "Starting"
+    SCHEDULING = "Scheduling"
+    PULLING_IMAGES = "PullingImages"
+    DOWNLOADING = "Downloading"
+    LOADING = "Loading"
+    MEASURING = "Measuring"
+    ROLLING_OUT = "RollingOut"
+    SCALING = "Scaling"
+    SETTLED = "Settled"
+    FAILED = "Failed"
+    PROGRESSING = "Progressing"
+    REVISION_REJECTED = "RevisionRejected"
+    PAUSED = "Paused"
+    PLAN_READY = "PlanReady"
+    NOT_MEASURED_YET = "NotMeasuredYet"
+    MEASUREMENT_COMPLETE = "MeasurementComplete"
+    MEASUREMENT_PARTIAL = "MeasurementPartial"
+    MEASUREMENT_STALE = "MeasurementStale"
+    MEASUREMENT_FAILED = "MeasurementFailed"
+    PROBE_DISABLED = "ProbeDisabled"
+    CANNOT_JUDGE = "CannotJudge"
+    FIRST_REVISION = "FirstRevision"
+    ACCEPTED = "Accepted"
+    JUDGING = "Judging"
+    READY_FOR_NEW_SCALE = "ReadyForNewScale"
+    SCALE_FAILED = "ScaleFailed"
+    METRICS_FOUND = "MetricsFound"
+    METRICS_MISSING = "MetricsMissing"
+    METRICS_STALE = "MetricsStale"
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonDoc:
+    """One reason of a condition: the status it comes with, what it means, what to do next."""
+
+    status: ConditionStatus
+    reason: str
+    meaning: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionDoc:
+    """The contract of one condition."""
+
+    type: ConditionType
+    meaning: str
+    set_by: str
+    absent: str
+    reasons: tuple[ReasonDoc, ...]
+    failures: ConditionStatus | None = None
+    """The status with which any class of failure may be the reason; None: none may."""
+
+
+_WAIT = "Nothing; wait."
+_NOTHING = "Nothing."
+_C, _R = ConditionType, Reason
+
+CONDITIONS: tuple[ConditionDoc, ...] = (
+    ConditionDoc(
+        _C.READY,
+        "Whether the service answers requests now, whatever else is under way.",
+        "The operator, from the readiness of the server pods; before that the CRD's default.",
+        "Never.",
+        (
+            ReasonDoc(
+                "Unknown",
+                _R.WAITING_FOR_OPERATOR,
+                "No operator has looked at the resource yet.",
+                "If it lasts, check that the operator runs and watches this namespace.",
+            ),
+            ReasonDoc("True", _R.SERVING, "All wanted replicas serve.", _NOTHING),
+            ReasonDoc(
+                "True",
+                _R.PARTLY_SERVING,
+                "Some, but not all wanted replicas serve.",
+                "See Reconciling and Stalled for the others.",
+            ),
+            ReasonDoc("False", _R.SCALED_TO_ZERO, "replicas is 0.", "Scale up to serve."),
+            ReasonDoc("False", _R.INSPECTING, "The model's files and headers are being read.", _WAIT),
+            ReasonDoc("False", _R.SCHEDULING, "The pods wait for a node.", "If it lasts, read the message."),
+            ReasonDoc("False", _R.PULLING_IMAGES, "The node pulls the images.", _WAIT),
+            ReasonDoc(
+                "False",
+                _R.DOWNLOADING,
+                "The model is being downloaded; status.startup counts the bytes.",
+                _WAIT,
+            ),
+            ReasonDoc("False", _R.LOADING, "The engine loads the model.", _WAIT),
+            ReasonDoc(
+                "False",
+                _R.MEASURING,
+                "The engine serves and is measured before traffic reaches it.",
+                "Nothing; it ends after probe.timeoutSeconds at the latest.",
+            ),
+            ReasonDoc("False", _R.STARTING, "Pods are being made, or start again.", _WAIT),
+        ),
+        failures="False",
+    ),
+    ConditionDoc(
+        _C.RECONCILING,
+        "Whether work is under way towards what spec asks for.",
+        "The operator, at every look.",
+        "Until the operator's first look.",
+        (
+            ReasonDoc("True", _R.INSPECTING, "The model's files and headers are being read.", _WAIT),
+            ReasonDoc("True", _R.STARTING, "The first revision starts.", _WAIT),
+            ReasonDoc("True", _R.ROLLING_OUT, "A new revision starts, is judged or takes over.", _WAIT),
+            ReasonDoc("True", _R.SCALING, "Replicas are added or removed.", _WAIT),
+            ReasonDoc("True", _R.MEASURING, "The service is measured.", _WAIT),
+            ReasonDoc("False", _R.SETTLED, "What is, is what spec asks for.", _NOTHING),
+            ReasonDoc("False", _R.FAILED, "Nothing can be done before something changes.", "See Stalled."),
+        ),
+    ),
+    ConditionDoc(
+        _C.STALLED,
+        "Whether it cannot go on without a person.",
+        "The operator, at every look.",
+        "Until the operator's first look.",
+        (
+            ReasonDoc("False", _R.PROGRESSING, "It goes on by itself, or has arrived.", _NOTHING),
+            ReasonDoc(
+                "True",
+                _R.REVISION_REJECTED,
+                "The gate rejected the new revision; the old one serves.",
+                "Read RolloutAccepted; change or revert spec.",
+            ),
+            ReasonDoc(
+                "True",
+                _R.PAUSED,
+                "A rollout waits for a person.",
+                "Set rollout.paused to false, or revert spec.",
+            ),
+        ),
+        failures="True",
+    ),
+    ConditionDoc(
+        _C.PLANNED,
+        "Whether there is a plan for what spec asks for: engine, quantization, memory.",
+        "The operator, when identity fields of spec change.",
+        "Until the operator's first look.",
+        (
+            ReasonDoc("True", _R.PLAN_READY, "status.plan says what was chosen and why.", _NOTHING),
+            ReasonDoc("Unknown", _R.INSPECTING, "The model's files and headers are being read.", _WAIT),
+        ),
+        failures="False",
+    ),
+    ConditionDoc(
+        _C.MEASURED,
+        "Whether status.measurements describes the service as it is.",
+        "The operator, from the reports of the pods.",
+        "Until the first plan.",
+        (
+            ReasonDoc("Unknown", _R.NOT_MEASURED_YET, "No pod has come far enough.", _WAIT),
+            ReasonDoc("Unknown", _R.MEASURING, "A measurement runs.", _WAIT),
+            ReasonDoc("True", _R.MEASUREMENT_COMPLETE, "The figures are current.", _NOTHING),
+            ReasonDoc(
+                "True",
+                _R.MEASUREMENT_PARTIAL,
+                "The figures are current, but the time ran out after some levels.",
+                "Raise probe.budgetSeconds and probe.timeoutSeconds for all of them.",
+            ),
+            ReasonDoc(
+                "False",
+                _R.MEASUREMENT_STALE,
+                "workload, slo or probe changed since; a new measurement follows.",
+                _WAIT,
+            ),
+            ReasonDoc(
+                "False",
+                _R.MEASUREMENT_FAILED,
+                "The probe got nothing it could use.",
+                "Read the message; the service serves all the same.",
+            ),
+            ReasonDoc("False", _R.PROBE_DISABLED, "probe.policy is Disabled.", "Set it to Auto to measure."),
+            ReasonDoc(
+                "False",
+                _R.CANNOT_JUDGE,
+                "A measurement is due, but no throwaway pod finds a node.",
+                "Make room for one more pod.",
+            ),
+        ),
+    ),
+    ConditionDoc(
+        _C.ROLLOUT_ACCEPTED,
+        "Whether the newest revision was let through.",
+        "The operator, once a revision is judged.",
+        "Until the first revision serves.",
+        (
+            ReasonDoc("True", _R.FIRST_REVISION, "There was nothing to compare it with.", _NOTHING),
+            ReasonDoc("True", _R.ACCEPTED, "The newest revision serves.", _NOTHING),
+            ReasonDoc("Unknown", _R.JUDGING, "The newest revision is starting or being measured.", _WAIT),
+            ReasonDoc(
+                "Unknown",
+                _R.CANNOT_JUDGE,
+                "There is no comparable measurement.",
+                "Read the message; it says what is missing.",
+            ),
+            ReasonDoc(
+                "False",
+                _R.REVISION_REJECTED,
+                "It measured worse than the active one, twice.",
+                "Change or revert spec, or widen rollout.gate.tolerancePercent.",
+            ),
+            ReasonDoc(
+                "False", _R.PAUSED, "It waits for a person.", "Set rollout.paused to false, or revert."
+            ),
+        ),
+        failures="False",
+    ),
+    ConditionDoc(
+        _C.ABLE_TO_SCALE,
+        "Whether the number of replicas can be changed.",
+        "The operator's scaler.",
+        "Without spec.autoscaling.",
+        (
+            ReasonDoc("True", _R.READY_FOR_NEW_SCALE, "A change could be made now.", _NOTHING),
+            ReasonDoc("False", _R.SCALE_FAILED, "The last change was refused.", "Read the message."),
+        ),
+    ),
+    ConditionDoc(
+        _C.SCALING_ACTIVE,
+        "Whether the load is known well enough to scale by it.",
+        "The operator's scaler.",
+        "Without spec.autoscaling.",
+        (
+            ReasonDoc("True", _R.METRICS_FOUND, "All serving pods report their load.", _NOTHING),
+            ReasonDoc(
+                "False",
+                _R.METRICS_MISSING,
+                "No pod reports its load; replicas are held.",
+                "Check that port 9400 of the pods is reachable from the operator.",
+            ),
+            ReasonDoc(
+                "False",
+                _R.METRICS_STALE,
+                "The reports are too old; replicas are held.",
+                "Check that port 9400 of the pods is reachable from the operator.",
+            ),
+            ReasonDoc("False", _R.NOT_MEASURED_YET, "The capacity of a replica is not known yet.", _WAIT),
+        ),
+    ),
+)
+
+
+def find_condition(conditions: Sequence[Condition], type_: str) -> Condition | None:
+    """The condition of a type; None where there is none."""
+    return next((condition for condition in conditions if condition.type == type_), None)
+
+
+def set_condition(
+    conditions: Sequence[Condition],
+    type_: str,
+    *,
+    status: ConditionStatus,
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+) -> list[Condition]:
+    """The conditions with one set: in its old place, or last where it is new.
+
+    lastTransitionTime moves only with the status. A message beyond 4096 characters is cut.
+    """
+    old = find_condition(conditions, type_)
+    kept = old is not None and old.status == status
+    new = Condition(
+        type=str(type_),
+        status=status,
+        reason=str(reason),
+        message=message[:MESSAGE_MAX_CHARACTERS],
+        last_transition_time=old.last_transition_time if old is not None and kept else timestamp(now),
+        observed_generation=generation,
+    )
+    if old is None:
+        return [*conditions, new]
+    return [new if condition.type == type_ else condition for condition in conditions]
+
+
+def remove_condition(conditions: Sequence[Condition], type_: str) -> list[Condition]:
+    """The conditions without those of a type."""
+    return [condition for condition in conditions if condition.type != type_]
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC, to the second. `moment` must know its time zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone cannot be written down")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+if __name__ == "__main__":
+    from .conditions_page import main
+
+    sys.exit(main())
