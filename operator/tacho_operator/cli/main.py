@@ -1,0 +1,60 @@
+"""The ``tacho`` command, also installed as ``kubectl-tacho``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from tacho_operator.cli import plan, run
+from tacho_operator.cli.problems import EXIT_BAD_INPUT, EXIT_INTERRUPTED, CommandError
+from tacho_runtime import __version__
+
+app = typer.Typer(
+    help="Plan, run and measure quantized LLM servers.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+app.command("plan")(plan.plan)
+app.command("run")(run.run)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"tacho {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version  # its callback has acted
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code; every usage error is 1, as bad input is."""
+    try:
+        code = app(args=arguments, prog_name="tacho", standalone_mode=False)
+    except CommandError as error:
+        print(f"tacho: {error}", file=sys.stderr)
+        return error.code
+    except TyperException as error:
+        show = getattr(error, "show", None)
+        if show:
+            show()
+        else:
+            print(f"tacho: {error.format_message()}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except (typer.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    return int(code or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
