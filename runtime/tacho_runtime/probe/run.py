@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timezone
 from random import Random
 
 from tacho_runtime import contract
+from tacho_runtime.probe import phases, search
+from tacho_runtime.probe.client import Endpoint, RequestFailed
+from tacho_runtime.probe.report import Findings, assemble, skipped
+from tacho_runtime.probe.session import Session
 from tacho_runtime.probe.target import ProbeTarget
+
+CLOSING_SHARE = 0.03
+"""Of the budget, for reading the last streams and the engine's counters."""
 
 
 def utc_now() -> datetime:
@@ -30,4 +38,98 @@ async def run_probe(
     measurement's ``state`` (Partial with what was found, Failed with nothing) and ``message``.
     ``progress`` gets a few words at each phase.
     """
-    raise NotImplementedError
+    if live.probe.policy == "Disabled":
+        return skipped(live, plan_key=plan_key, ended=now(), message="probe.policy is Disabled")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    findings = Findings()
+    budget_seconds = float(min(live.probe.budget_seconds, live.probe.timeout_seconds))
+
+    def left() -> float:
+        return budget_seconds * (1 - CLOSING_SHARE) - (loop.time() - began)
+
+    try:
+        session = Session(
+            target=target,
+            endpoint=Endpoint.of(target.base_url, target.api_key),
+            rng=rng or Random(),  # noqa: S311 - prompts need to differ, not to be secret
+        )
+        await asyncio.wait_for(
+            _phases(session, live, findings, left, progress), timeout=live.probe.timeout_seconds
+        )
+    except asyncio.TimeoutError:
+        findings.out_of_time = True
+        findings.failure = (
+            f"the probe was stopped after probe.timeoutSeconds ({live.probe.timeout_seconds} s); "
+            "raise it if the engine is that slow, else see its log"
+        )
+    except RequestFailed as error:
+        findings.failure = f"{error}; the engine serves unmeasured: see its log, then measure again"
+        findings.out_of_time = findings.out_of_time or left() <= 0
+    except ValueError as error:
+        findings.failure = f"{error}; set the probe's target to an http:// address"
+    return assemble(
+        findings,
+        live,
+        plan_key=plan_key,
+        concurrency=target.concurrency,
+        ended=now(),
+        probe_seconds=loop.time() - began,
+    )
+
+
+async def _phases(
+    session: Session,
+    live: contract.LiveConfig,
+    findings: Findings,
+    left: phases.Left,
+    progress: Callable[[str], None],
+) -> None:
+    concurrency = max(1, session.target.concurrency)
+    findings.seen = session.seen
+    progress("asking the engine what it is")
+    candidates = await session.discover()
+    findings.before = await session.counters()
+    progress("warming up")
+    await phases.first_request(session, candidates, findings, max(1.0, left() / 2))
+    shape = search.fitting_shape(live.workload, session.max_model_len)
+    shape, ttft, tpot = await phases.warm_up(session, shape, left)
+    await phases.warm_batches(session, concurrency, left)
+    shape = search.affordable_shape(shape, ttft_seconds=ttft, tpot_seconds=tpot, left_seconds=left())
+    findings.shape = shape
+    progress("measuring one stream")
+    await phases.one_stream(session, shape, findings, ttft=ttft, tpot=tpot, left=left)
+    await phases.prompt_line(session, shape, findings, ttft=ttft, left=left)
+    await _levels(session, shape, findings, concurrency, left, progress)
+    findings.received_tokens = session.received_tokens
+    findings.after = await session.counters()
+
+
+async def _levels(
+    session: Session,
+    shape: search.Shape,
+    findings: Findings,
+    concurrency: int,
+    left: phases.Left,
+    progress: Callable[[str], None],
+) -> None:
+    one = findings.results[0].point if findings.results else None
+    plan = search.levels_for(
+        concurrency,
+        left_seconds=left(),
+        ttft_seconds=one.ttft_milliseconds_p50 / 1000 if one else 0.0,
+        request_seconds=one.end_to_end_milliseconds_p50 / 1000 if one else 0.0,
+    )
+    if concurrency > 1 and concurrency not in plan.levels:
+        findings.levels_missing = findings.out_of_time = True
+        findings.notes.append(f"{plan.reason}; raise probe.budgetSeconds")
+    for level in plan.levels:
+        seconds = min(plan.seconds_each, left())
+        if seconds < 0.5:
+            findings.levels_missing = findings.out_of_time = True
+            findings.notes.append(f"no time was left for {level} streams; raise probe.budgetSeconds")
+            break
+        progress(f"measuring {level} streams")
+        if not await phases.one_level(session, shape, findings, concurrency=level, seconds=seconds):
+            findings.levels_missing = True
+            findings.notes.append(f"{level} streams gave no figure")

@@ -1,0 +1,192 @@
+"""The hot path: one HTTP/1.1 request a connection, every read of the socket stamped.
+
+A protocol and not a reader, because ``data_received`` runs in the turn of the loop that read the socket: the
+stamp does not wait for a task to be scheduled. Nothing is parsed while the answer comes but its framing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from tacho_runtime.probe import wire
+
+CONNECT_SECONDS = 5.0
+REPLY_LIMIT_BYTES = 16 * 1024 * 1024
+"""Far above any stream the probe asks for; what sends more is not the engine."""
+
+
+class RequestFailed(Exception):
+    """A request that brought no usable answer; the text says what happened.
+
+    ``answered``: the server is there and said no, so asking in another way may help.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    host: str
+    port: int
+    prefix: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, base_url: str, api_key: str = "") -> Endpoint:
+        """Raises ValueError for anything but an http:// URL with a host."""
+        url = urlsplit(base_url)
+        if url.scheme != "http" or not url.hostname:
+            raise ValueError(f"the probe speaks http:// only, got {base_url!r}")
+        headers = (("Authorization", f"Bearer {api_key}"),) if api_key else ()
+        return cls(url.hostname, url.port or 80, url.path.rstrip("/"), headers)
+
+
+class Stream(asyncio.Protocol):
+    """One request under way, and the reads it has brought so far."""
+
+    __slots__ = (
+        "_begun", "_closed", "_ended", "_error", "_head", "_raw_bytes", "_tail", "_transport",
+        "reads", "sent_ns",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.reads: list[wire.Read] = []
+        self.sent_ns = 0
+        self._begun = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._error: RequestFailed | None = None
+        self._transport: asyncio.Transport | None = None
+        self._head: wire.Framing | None = None
+        self._raw_bytes = 0
+        self._tail = b""
+        self._closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def send(self, request: bytes) -> None:
+        assert self._transport is not None
+        self.sent_ns = time.monotonic_ns()
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self.reads.append((time.monotonic_ns(), data))
+        self._raw_bytes += len(data)
+        self._tail = (self._tail + data)[-5:]
+        if self._raw_bytes > REPLY_LIMIT_BYTES:
+            return self._finish(RequestFailed(f"the answer is larger than {REPLY_LIMIT_BYTES} bytes"))
+        if self._head is None:
+            try:
+                self._head = wire.framing(b"".join(read for _, read in self.reads))
+            except wire.WireError as error:
+                return self._finish(RequestFailed(str(error)))
+        head = self._head
+        if head is None:
+            return None
+        if self._raw_bytes > head.head_end:
+            self._begun.set()
+        whole = head.length is not None and self._raw_bytes - head.head_end >= head.length
+        if whole or (head.chunked and self._tail == b"0\r\n\r\n"):
+            self._finish(None)
+        return None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed = True
+        self._finish(None if error is None else RequestFailed(f"the connection broke: {error}"))
+
+    def _finish(self, error: RequestFailed | None) -> None:
+        if not self._ended.is_set():
+            self._error = error
+            self._begun.set()
+            self._ended.set()
+
+    async def wait_started(self, timeout_seconds: float) -> None:
+        """Until something of the body has come. Raises RequestFailed."""
+        await self._until(self._begun, "no answer", timeout_seconds)
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Until the answer is whole. Raises RequestFailed, also for an HTTP error or a peer that hung up."""
+        await self._until(self._ended, "no full answer", timeout_seconds)
+        if self._head is None:
+            raise RequestFailed("the connection ended before an answer")
+        if self._head.status != 200:
+            raise RequestFailed(f"HTTP {self._head.status}: {self.body_text()}", answered=True)
+
+    async def _until(self, event: asyncio.Event, missing: str, timeout_seconds: float) -> None:
+        try:
+            await asyncio.wait_for(event.wait(), timeout_seconds)
+        except asyncio.TimeoutError:
+            raise RequestFailed(f"{missing} within {timeout_seconds:.1f} s") from None
+        if self._error is not None:
+            raise self._error
+
+    def body_text(self) -> str:
+        """The first characters of the body, for a message."""
+        return self.response().body[:300].decode(errors="replace").strip()
+
+    def response(self) -> wire.Response:
+        """What has come, whole or not. Raises RequestFailed when that is no HTTP response."""
+        try:
+            return wire.parse_response(self.reads, ended=self._closed)
+        except wire.WireError as error:
+            raise RequestFailed(str(error)) from None
+
+    def close(self) -> None:
+        """Hangs up; an engine stops a stream nobody reads."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def request_bytes(endpoint: Endpoint, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
+    """``Connection: close``: servers drop idle connections when they like, and a probe must not retry."""
+    payload = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+    lines = [
+        f"{method} {endpoint.prefix}{path} HTTP/1.1",
+        f"Host: {endpoint.host}:{endpoint.port}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in endpoint.headers),
+    ]
+    if body is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(payload)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + payload
+
+
+async def open_stream(endpoint: Endpoint) -> Stream:
+    """A connection before its request: the handshake is not part of what is measured."""
+    loop = asyncio.get_running_loop()
+    try:
+        connecting = loop.create_connection(Stream, endpoint.host, endpoint.port)
+        _, stream = await asyncio.wait_for(connecting, CONNECT_SECONDS)
+    except (OSError, asyncio.TimeoutError) as error:
+        reason = str(error) or "timed out"
+        raise RequestFailed(f"cannot connect to {endpoint.host}:{endpoint.port}: {reason}") from None
+    return stream
+
+
+async def exchange(
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    timeout_seconds: float,
+) -> Stream:
+    """One request to its end, unparsed. Raises RequestFailed: no whole answer in time, or not a 200."""
+    stream = await open_stream(endpoint)
+    try:
+        stream.send(request_bytes(endpoint, method, path, body))
+        await stream.wait(timeout_seconds)
+        return stream
+    except RequestFailed as error:
+        raise RequestFailed(f"{method} {path}: {error}", answered=error.answered) from None
+    finally:
+        stream.close()

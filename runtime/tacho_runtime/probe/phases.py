@@ -1,0 +1,230 @@
+"""The phases of a probe, one function each: warm-up, one stream, levels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+from tacho_runtime.contract import Workload
+from tacho_runtime.probe import client, prompts, search
+from tacho_runtime.probe.client import RequestFailed
+from tacho_runtime.probe.closedloop import run_level
+from tacho_runtime.probe.dialects import Dialect
+from tacho_runtime.probe.report import Findings
+from tacho_runtime.probe.session import Session
+from tacho_runtime.probe.statistics import median
+from tacho_runtime.probe.streams import Stream
+from tacho_runtime.probe.windows import Level, evaluate
+
+FIRST_INPUT_TOKENS = 32
+WARM_OUTPUT_TOKENS = 8
+AGREEMENT = 0.10
+MOST_WARM_REQUESTS = 4
+BURSTS = (8, 32, 128)
+LAG_TURN_SECONDS = 0.01
+
+Left = Callable[[], float]
+"""Seconds left of the budget."""
+
+
+@contextlib.asynccontextmanager
+async def watching_lag(lags_milliseconds: list[float]) -> AsyncIterator[None]:
+    """Records by how much this process's event loop wakes too late, while the body measures."""
+    loop = asyncio.get_running_loop()
+
+    async def watch() -> None:
+        while True:
+            due = loop.time() + LAG_TURN_SECONDS
+            await asyncio.sleep(LAG_TURN_SECONDS)
+            lags_milliseconds.append(1000 * (loop.time() - due))
+
+    task = asyncio.ensure_future(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def first_request(
+    session: Session, candidates: Sequence[Dialect], findings: Findings, timeout_seconds: float
+) -> None:
+    """Finds the dialect the engine takes; the first answer is the cold one. Raises RequestFailed."""
+    refused: list[str] = []
+    for dialect in candidates:
+        session.dialect = dialect
+        room = max(1, min(FIRST_INPUT_TOKENS, session.max_model_len - 2 * WARM_OUTPUT_TOKENS))
+        size = room if session.max_model_len else FIRST_INPUT_TOKENS
+        try:
+            stream = await session.ask(size, WARM_OUTPUT_TOKENS, timeout_seconds)
+        except RequestFailed as error:
+            if not error.answered:
+                raise
+            refused.append(f"{dialect}: {error}")
+            continue
+        findings.cold_first_request_milliseconds = stream.ttft_milliseconds
+        if not dialect.token_ids:
+            await _calibrate(session, findings, timeout_seconds)
+        return
+    raise RequestFailed("the engine took none of the ways to ask: " + " | ".join(refused))
+
+
+async def _calibrate(session: Session, findings: Findings, timeout_seconds: float) -> None:
+    counted: list[tuple[int, int]] = []
+    for words in (16, 64, 16, 64):
+        session.text_length = prompts.TextLength(overhead=0.0)
+        stream = await session.ask(words, 1, timeout_seconds)
+        if stream.prompt_tokens is not None:
+            counted.append((words, stream.prompt_tokens))
+    session.text_length = prompts.calibrate(counted)
+    if not session.text_length.calibrated:
+        findings.notes.append("the engine does not count prompt tokens: input lengths are words, not tokens")
+
+
+async def warm_up(session: Session, shape: search.Shape, left: Left) -> tuple[search.Shape, float, float]:
+    """(shape, seconds to the first token, seconds a token), once two requests agree. Raises RequestFailed.
+
+    A prompt that takes more than a third of the time left is not measured at: its length is quartered.
+    """
+    limit = left() * 0.85
+    times: list[float] = []
+    tpot = 0.0
+    while len(times) < MOST_WARM_REQUESTS and (len(times) < 1 or left() > limit):
+        size, timeout_seconds = shape.workload.input_tokens, left() / 3
+        output_tokens = min(WARM_OUTPUT_TOKENS, shape.workload.output_tokens)
+        try:
+            stream = await session.ask(size, output_tokens, timeout_seconds)
+        except RequestFailed as error:
+            if error.answered or size < 64 or times or left() < 1:
+                raise
+            shape = _quartered(shape, timeout_seconds)
+            continue
+        times.append((stream.ttft_milliseconds or 0.0) / 1000)
+        tpot = (stream.tpot_milliseconds or 0.0) / 1000
+        if len(times) > 1 and abs(times[-1] - times[-2]) <= AGREEMENT * times[-1]:
+            break
+    return shape, times[-1], tpot
+
+
+def _quartered(shape: search.Shape, timeout_seconds: float) -> search.Shape:
+    wanted = shape.workload.input_tokens
+    note = (
+        f"measured with {wanted // 4} input tokens instead of {wanted}: that prompt got no answer within "
+        f"{timeout_seconds:.0f} s; raise probe.budgetSeconds"
+    )
+    workload = Workload(input_tokens=wanted // 4, output_tokens=shape.workload.output_tokens)
+    notes = "; ".join(part for part in (shape.note, note) if part)
+    return replace(shape, workload=workload, note=notes, time_was_short=True)
+
+
+async def warm_batches(session: Session, concurrency: int, left: Left) -> None:
+    """Short bursts, so that no batch size is seen for the first time while it is measured."""
+    stop = left() * 0.9
+    for size in sorted({*(burst for burst in BURSTS if burst < concurrency), concurrency}):
+        if size == 1 or left() < stop:
+            continue
+        asks = [session.ask(FIRST_INPUT_TOKENS // 2, WARM_OUTPUT_TOKENS, left() / 4) for _ in range(size)]
+        await asyncio.gather(*asks, return_exceptions=True)
+
+
+async def one_stream(
+    session: Session, shape: search.Shape, findings: Findings, *, ttft: float, tpot: float, left: Left
+) -> None:
+    """Requests one after the other: the single stream's figures and the curve's first point."""
+    workload = shape.workload
+    request_seconds = ttft + workload.output_tokens * tpot
+    count = search.single_stream_requests(request_seconds=request_seconds, left_seconds=left())
+    stop = left() * (1 - 1.5 * search.SINGLE_STREAM_SHARE)
+    raws: list[client.Stream] = []
+    async with watching_lag(findings.lags_milliseconds):
+        while len(raws) < count and (len(raws) < 2 or left() > stop):
+            path, body = session.request(workload.input_tokens, workload.output_tokens)
+            raws.append(
+                await client.exchange(session.endpoint, "POST", path, body, timeout_seconds=max(1.0, left()))
+            )
+    findings.single = await session.read(raws)
+    if not findings.single:
+        raise RequestFailed("requests one at a time were answered without a token", answered=True)
+    _add_point(session, findings, concurrency=1, streams=findings.single, residual=0, window=None)
+
+
+async def prompt_line(
+    session: Session, shape: search.Shape, findings: Findings, *, ttft: float, left: Left
+) -> None:
+    """Prompts of several lengths with one token of output, for TTFT = a + b x length."""
+    isl = shape.workload.input_tokens
+    sizes, repetitions = search.input_sizes(
+        isl, session.max_model_len, ttft_seconds=ttft, left_seconds=left()
+    )
+    stop = left() * 0.7
+    samples: dict[int, list[Stream]] = {isl: list(findings.single)}
+    for _ in range(repetitions):
+        for size in sizes:
+            if left() < stop:
+                break
+            stream = await session.ask(size, 1, max(1.0, left()))
+            samples.setdefault(size, []).append(stream)
+    # Medians, so that one late first token does not tilt the line.
+    for size, streams in samples.items():
+        tokens = [float(stream.prompt_tokens or size) for stream in streams]
+        times = [time for stream in streams if (time := stream.ttft_milliseconds) is not None]
+        if times:
+            findings.prompt_times.append((median(tokens), median(times)))
+
+
+async def one_level(
+    session: Session, shape: search.Shape, findings: Findings, *, concurrency: int, seconds: float
+) -> bool:
+    """One closed-loop level into ``findings``; False when it gave no point."""
+    workload = shape.workload
+    first = [
+        search.first_output_tokens(index, concurrency, workload.output_tokens, session.rng.random())
+        for index in range(concurrency)
+    ]
+    async with watching_lag(findings.lags_milliseconds):
+        trace = await run_level(
+            session.endpoint,
+            lambda output_tokens: session.request(workload.input_tokens, output_tokens),
+            output_tokens=workload.output_tokens,
+            first_output_tokens=first,
+            seconds=seconds,
+        )
+    if trace.failures:
+        findings.notes.append(
+            f"{len(trace.failures)} requests failed at {concurrency} streams: {trace.failures[0]}"
+        )
+    early = await session.read(trace.first)
+    streams = (*early, *await session.read(trace.later))
+    return _add_point(
+        session, findings, concurrency=concurrency, streams=streams, residual=len(early),
+        window=(trace.start_ns, trace.end_ns, trace.started),
+    )  # fmt: skip
+
+
+def _add_point(
+    session: Session,
+    findings: Findings,
+    *,
+    concurrency: int,
+    streams: tuple[Stream, ...],
+    residual: int,
+    window: tuple[int, int, bool] | None,
+) -> bool:
+    shape = findings.shape
+    assert shape is not None
+    start_ns, end_ns, started = window or (streams[0].sent_ns, streams[-1].tokens[-1][0], True)
+    level = Level(
+        concurrency=concurrency,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        output_tokens=shape.workload.output_tokens,
+        streams=streams,
+        residual=residual,
+        started=started,
+    )
+    result = evaluate(level, session.rng)
+    if result is not None:
+        findings.results.append(result)
+        findings.notes.extend(result.notes)
+    return result is not None

@@ -1,0 +1,121 @@
+"""One conversation with an engine: which dialect it takes, and requests nobody has sent before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from tacho_runtime.probe import client, counters, dialects, prompts
+from tacho_runtime.probe.client import RequestFailed
+from tacho_runtime.probe.dialects import Dialect
+from tacho_runtime.probe.streams import Stream, reduce_stream
+from tacho_runtime.probe.target import ProbeTarget
+
+CONTROL_SECONDS = 10.0
+"""For /v1/models and /metrics: an engine on few cores answers late, and that is no failure."""
+
+
+@dataclass(slots=True)
+class Session:
+    target: ProbeTarget
+    endpoint: client.Endpoint
+    rng: Random
+    max_model_len: int = 0
+    dialect: Dialect | None = None
+    text_length: prompts.TextLength = field(default_factory=prompts.TextLength)
+    seen: list[Stream] = field(default_factory=list)
+    """Every stream that was read, for the checks at the end."""
+    received_tokens: float = 0.0
+
+    def prompt(self, input_tokens: int) -> str | list[int]:
+        assert self.dialect is not None
+        if self.dialect.token_ids:
+            return prompts.random_ids(input_tokens, self.dialect.vocabulary, self.rng)
+        return prompts.random_text(self.text_length.words_for(input_tokens), self.rng)
+
+    def request(self, input_tokens: int, output_tokens: int) -> tuple[str, dict[str, Any]]:
+        """(path, body) with a prompt of its own. Needs the dialect to be known."""
+        assert self.dialect is not None
+        body = dialects.body(
+            self.dialect,
+            served_name=self.target.served_name,
+            prompt=self.prompt(input_tokens),
+            output_tokens=output_tokens,
+            salt=f"{self.rng.getrandbits(128):032x}",
+        )
+        return self.dialect.path, body
+
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+        """One request on its own, read to its end. Raises RequestFailed when it brought no token."""
+        path, body = self.request(input_tokens, output_tokens)
+        raw = await client.exchange(self.endpoint, "POST", path, body, timeout_seconds=timeout_seconds)
+        stream = reduce_stream(raw.sent_ns, raw.response().events)
+        if stream.error or not stream.tokens:
+            what = stream.error or "an answer without a token"
+            raise RequestFailed(f"POST {path}: {what}", answered=True)
+        self._note(stream)
+        return stream
+
+    async def read(self, raws: Iterable[client.Stream]) -> tuple[Stream, ...]:
+        """The figures of a closed loop's streams; yields between them, because others share the loop.
+
+        Streams that brought no token are left out.
+        """
+        raws, per_chunk = list(raws), self.tokens_per_chunk()
+        found: list[Stream] = []
+        for raw in raws:
+            await asyncio.sleep(0)
+            if not raw.sent_ns or not raw.reads:
+                continue
+            try:
+                events = raw.response().events
+            except RequestFailed:
+                continue
+            stream = reduce_stream(raw.sent_ns, events, tokens_per_chunk=per_chunk)
+            if stream.tokens and not stream.error:
+                self._note(stream)
+                found.append(stream)
+        return tuple(found)
+
+    def _note(self, stream: Stream) -> None:
+        self.received_tokens += stream.output_tokens
+        self.seen.append(stream)
+
+    def tokens_per_chunk(self) -> float:
+        """Of the requests that ended: how a cut stream's chunks are counted when the engine does not say."""
+        ended = [s for s in self.seen if s.finish_reason and not s.exact and len(s.tokens) > 1]
+        chunks = sum(len(stream.tokens) - 1 for stream in ended)
+        return sum(stream.output_tokens - stream.tokens[0][1] for stream in ended) / chunks if chunks else 1.0
+
+    async def discover(self) -> tuple[Dialect, ...]:
+        """What the engine says of itself, and the dialects worth trying. Raises RequestFailed."""
+        answer = await self._get("/v1/models")
+        try:
+            models = json.loads(answer)
+        except ValueError:
+            models = {}
+        models = models if isinstance(models, dict) else {}
+        longest, vocabulary = dialects.limits_of(models)
+        known = [length for length in (self.target.max_model_len, longest) if length > 0]
+        self.max_model_len = min(known, default=0)
+        return dialects.candidates(
+            dialects.flavour_of(self.target.engine, models),
+            token_prompts=self.target.token_prompts,
+            vocabulary=self.target.vocabulary or vocabulary,
+        )
+
+    async def counters(self) -> counters.Counters:
+        """Empty when the engine has no metrics."""
+        try:
+            answer = await self._get("/metrics")
+        except RequestFailed:
+            return counters.Counters()
+        return counters.parse(answer.decode(errors="replace"))
+
+    async def _get(self, path: str) -> bytes:
+        raw = await client.exchange(self.endpoint, "GET", path, timeout_seconds=CONTROL_SECONDS)
+        return raw.response().body

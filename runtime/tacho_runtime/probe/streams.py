@@ -1,0 +1,139 @@
+"""What one streamed completion says about time and tokens. Pure: from stamped events to figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tacho_runtime.probe.wire import Event
+
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One request. Tokens are (monotonic ns, how many came then); fractions when only shared out."""
+
+    sent_ns: int
+    tokens: tuple[tuple[int, float], ...]
+    exact: bool
+    """Counts are the engine's own for each chunk, not a total shared out over the chunks."""
+    finish_reason: str = ""
+    """"" while unfinished."""
+    prompt_tokens: int | None = None
+    cached_tokens: int = 0
+    engine_tpot_milliseconds: float | None = None
+    """llama.cpp's own figure for the same tokens; ours is checked against it."""
+    error: str = ""
+
+    @property
+    def output_tokens(self) -> float:
+        return sum(count for _, count in self.tokens)
+
+    @property
+    def ttft_milliseconds(self) -> float | None:
+        return (self.tokens[0][0] - self.sent_ns) / NS_PER_MS if self.tokens else None
+
+    @property
+    def tpot_milliseconds(self) -> float | None:
+        """(t_last - t_first) / (n_out - n_first): n_first, the tokens of the first chunk, is 1 but where an
+        engine sends several at once; these took no time after t_first. None with a single chunk."""
+        if len(self.tokens) < 2:
+            return None
+        later = self.output_tokens - self.tokens[0][1]
+        return (self.tokens[-1][0] - self.tokens[0][0]) / NS_PER_MS / later
+
+    @property
+    def end_to_end_milliseconds(self) -> float | None:
+        return (self.tokens[-1][0] - self.sent_ns) / NS_PER_MS if self.tokens and self.finish_reason else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What one event tells."""
+
+    stamp_ns: int
+    text: bool
+    running_total: int | None
+
+
+def _has_text(choice: dict[str, Any]) -> bool:
+    if choice.get("text"):
+        return True
+    delta = choice.get("delta")
+    return isinstance(delta, dict) and any(
+        delta.get(key) for key in ("content", "reasoning_content", "reasoning", "tool_calls")
+    )
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _shared_out(rows: Sequence[_Row], total: int | None, per_chunk: float) -> tuple[tuple[int, float], ...]:
+    """The first chunk holds one token (the prefill's); the others share what is left evenly."""
+    stamps = [row.stamp_ns for row in rows if row.text]
+    if not stamps:
+        # All tokens were held back (half a character): they came with the closing event, or never.
+        return ((rows[-1].stamp_ns, float(total)),) if rows and total else ()
+    if len(stamps) == 1:
+        return ((stamps[0], float(total or 1)),)
+    share = per_chunk if total is None else (total - 1) / (len(stamps) - 1)
+    return ((stamps[0], 1.0), *((stamp, share) for stamp in stamps[1:]))
+
+
+def _counted(rows: Sequence[_Row]) -> tuple[tuple[int, float], ...]:
+    tokens: list[tuple[int, float]] = []
+    before = 0
+    for row in rows:
+        if row.running_total is not None and row.running_total > before:
+            tokens.append((row.stamp_ns, float(row.running_total - before)))
+            before = row.running_total
+    return tuple(tokens)
+
+
+def reduce_stream(sent_ns: int, events: Sequence[Event], *, tokens_per_chunk: float = 1.0) -> Stream:
+    """The figures of a /v1/completions or /v1/chat/completions stream, whole or cut.
+
+    Tokens are counted by the running totals some engines put into every event (vLLM's continuous usage,
+    llama.cpp's ``timings.predicted_n``); else the closing usage is shared out; else, for a stream that was
+    cut, each chunk counts ``tokens_per_chunk``.
+    """
+    rows: list[_Row] = []
+    stream = Stream(sent_ns=sent_ns, tokens=(), exact=False)
+    total: int | None = None
+    for event in events:
+        if event.data == b"[DONE]":
+            continue
+        try:
+            document = json.loads(event.data)
+        except (ValueError, RecursionError):
+            return replace(stream, error=f"an event is not JSON: {event.data[:80]!r}")
+        if not isinstance(document, dict):
+            return replace(stream, error=f"an event is not an object: {event.data[:80]!r}")
+        if document.get("error"):
+            return replace(stream, error=f"the engine answered in its stream: {event.data[:300]!r}")
+        choices = document.get("choices") or [{}]
+        choice = choices[0] if isinstance(choices[0], dict) else {}
+        usage, timings = document.get("usage") or {}, document.get("timings") or {}
+        running_total = _number(usage.get("completion_tokens"))
+        if running_total is not None:
+            total = running_total
+            stream = replace(
+                stream,
+                prompt_tokens=_number(usage.get("prompt_tokens")),
+                cached_tokens=_number((usage.get("prompt_tokens_details") or {}).get("cached_tokens")) or 0,
+            )
+        if timings:
+            running_total = _number(timings.get("predicted_n")) if running_total is None else running_total
+            own = timings.get("predicted_per_token_ms")
+            if isinstance(own, float | int) and own > 0:
+                stream = replace(stream, engine_tpot_milliseconds=float(own))
+        if choice.get("finish_reason"):
+            stream = replace(stream, finish_reason=str(choice["finish_reason"]))
+        rows.append(_Row(event.stamp_ns, _has_text(choice), running_total))
+    exact = any(row.text for row in rows) and all(row.running_total is not None for row in rows if row.text)
+    tokens = _counted(rows) if exact else _shared_out(rows, total, tokens_per_chunk)
+    return replace(stream, tokens=tokens, exact=exact)
