@@ -83,8 +83,9 @@ class TensorClass:
     """All tensors of one kind and storage type, added up. Never a list of modules."""
 
     kind: str
-    """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | other.
-    ``scale`` is what a quantized checkpoint stores beside its packed weights (scales, zeros, g_idx)."""
+    """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | draft | other.
+    ``scale`` is what a quantized checkpoint stores beside its packed weights (scales, zeros, g_idx).
+    ``draft`` is layers for speculative decoding (multi-token prediction), not loaded unless asked for."""
     dtype: str
     """As stored: BF16, F16, F32, F8_E4M3, I32, U8, …, or a GGML type such as Q4_K."""
     tensors: int

@@ -1,0 +1,143 @@
+"""Which failure class a hub client's exception is, and what a person does about it."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from tacho_runtime import contract
+from tacho_runtime.hub.errors import Refused
+
+RETRYABLE_STATUS = {408, 425, 429}
+TOKEN_STEP = (
+    "Put a hub token that may read it into a Secret and name that in spec.model.tokenSecretRef "
+    "(name and key, for example HF_TOKEN)"
+)
+
+
+def classify(
+    error: BaseException, *, repository: str, revision: str, endpoint: str, has_token: bool
+) -> Refused:
+    """``error``, of any type, as a refusal. Its own text is shortened, and never holds the token's value."""
+    cause = _with_response(error)
+    status = _status(cause)
+    code = _error_code(cause)
+    where = f"{repository}@{revision} on {endpoint}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(f"No space was left while {repository} was downloaded ({error.strerror}).")
+    if code == "GatedRepo" or "Gated" in type(cause).__name__:
+        return Refused(
+            contract.AUTH_REQUIRED,
+            f"{where} is gated, and {'the token was not granted access' if has_token else 'no token was given'}.",
+            f"Ask for access at {endpoint}/{repository}. {TOKEN_STEP}.",
+        )
+    if status in (401, 403):
+        said = "refused the token" if has_token else "wants a token, or has no such repository"
+        return Refused(
+            contract.AUTH_REQUIRED, f"{endpoint} {said} for {repository} (HTTP {status}).", f"{TOKEN_STEP}."
+        )
+    if status == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
+        return _absent(code, repository, revision, endpoint, has_token)
+    if status:
+        return _answered(status, endpoint, cause)
+    return _not_answered(error, endpoint)
+
+
+def disk_full(message: str) -> Refused:
+    return Refused(
+        contract.DISK_FULL,
+        message,
+        "Give spec.cache a larger claim, free space in it, or choose a smaller model or file in spec.model.files.",
+    )
+
+
+def unreachable(message: str, *, retryable: bool = True) -> Refused:
+    return Refused(
+        contract.HUB_UNREACHABLE,
+        message,
+        "Check that the cluster reaches the hub (network policy, proxy in spec.model.hub.env, CA bundle, mirror in "
+        "spec.model.hub.endpoint)" + ("; it is tried again." if retryable else "."),
+        retryable=retryable,
+    )
+
+
+def _absent(code: str, repository: str, revision: str, endpoint: str, has_token: bool) -> Refused:
+    if code == "RevisionNotFound":
+        message, step = (
+            f"{repository} on {endpoint} has no revision {revision!r}.",
+            "Correct spec.model.revision.",
+        )
+    elif code == "EntryNotFound":
+        message = f"{repository}@{revision} on {endpoint} listed a file that it does not have."
+        step = "Try again; if it stays, the repository is damaged."
+    else:
+        hidden = ", or the token may not see it" if has_token else ", or it is private and needs a token"
+        message = f"{endpoint} has no model {repository}{hidden}."
+        step = f"Correct spec.model.uri. For a private model: {TOKEN_STEP[0].lower()}{TOKEN_STEP[1:]}."
+    return Refused(contract.MODEL_NOT_FOUND, message, step)
+
+
+def _answered(status: int, endpoint: str, cause: BaseException) -> Refused:
+    retryable = status in RETRYABLE_STATUS or status >= 500
+    limited = "is limiting requests" if status == 429 else f"answered HTTP {status}"
+    return unreachable(f"{endpoint} {limited}: {_short(cause)}", retryable=retryable)
+
+
+def _not_answered(error: BaseException, endpoint: str) -> Refused:
+    names = {type(e).__name__ for e in _chain(error)}
+    if names & {"UnsupportedProtocol", "TooManyRedirects", "InvalidURL"}:
+        return unreachable(
+            f"{endpoint} redirects to where nothing can be fetched: {_short(error)}", retryable=False
+        )
+    if names & {"HFValidationError"}:
+        return Refused(
+            contract.MODEL_NOT_FOUND,
+            f"That is no repository name: {_short(error)}",
+            "Correct spec.model.uri.",
+        )
+    if isinstance(error, OSError) or any(
+        "Timeout" in n or ("Error" in n and _network(e)) for n, e in _named(error)
+    ):
+        return unreachable(f"{endpoint} did not answer: {_short(error)}")
+    return unreachable(
+        f"{endpoint} did not answer like a model hub ({type(error).__name__}: {_short(error)}).",
+        retryable=False,
+    )
+
+
+def _named(error: BaseException) -> list[tuple[str, BaseException]]:
+    return [(type(e).__name__, e) for e in _chain(error)]
+
+
+def _network(error: BaseException) -> bool:
+    return type(error).__module__.startswith(("httpx", "httpcore", "ssl", "socket"))
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in found and len(found) < 10:
+        found.append(current)
+        current = current.__cause__ or current.__context__
+    return found
+
+
+def _with_response(error: BaseException) -> BaseException:
+    """The link of the chain that carries the hub's answer: the library wraps it in 'not found locally'."""
+    return next((e for e in _chain(error) if getattr(e, "response", None) is not None), error)
+
+
+def _status(error: BaseException) -> int:
+    response: Any = getattr(error, "response", None)
+    return int(getattr(response, "status_code", 0) or 0)
+
+
+def _error_code(error: BaseException) -> str:
+    response: Any = getattr(error, "response", None)
+    headers = getattr(response, "headers", None) or {}
+    return str(headers.get("X-Error-Code", ""))
+
+
+def _short(error: BaseException) -> str:
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line[:200]

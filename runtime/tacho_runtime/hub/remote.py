@@ -1,0 +1,143 @@
+"""A model on a hub: its commit, its files, and any part of one of them, by huggingface_hub's client."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from tacho_runtime.hub.errors import Refused, invalid
+from tacho_runtime.hub.hubfailures import classify
+from tacho_runtime.hub.source import FILE_LIMIT, FileEntry
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+REQUEST_TIMEOUT_SECONDS = 15.0
+"""For a connection, and for each piece of an answer."""
+READ_RETRIES = 3
+MESSAGE_LOG_LEVEL = "ERROR"
+
+
+def prepare_environment(endpoint: str) -> None:
+    """Settings that huggingface_hub reads when it is imported. Called before anything imports it."""
+    if endpoint:
+        os.environ["HF_ENDPOINT"] = endpoint
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if os.environ.get(name):
+            os.environ.setdefault("SSL_CERT_FILE", os.environ[name])
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+
+
+def limit_request_time() -> None:
+    """Gives the library's client a timeout: by itself it waits for ever for a listing."""
+    import httpx2
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    def factory() -> httpx2.Client:
+        client = default_client_factory()
+        client.timeout = httpx2.Timeout(REQUEST_TIMEOUT_SECONDS)
+        return client
+
+    set_client_factory(factory)
+
+
+class HubSource:
+    """One repository at one revision. The token goes to the hub's own host only."""
+
+    def __init__(self, repository: str, revision: str, *, endpoint: str = "", token: str = "") -> None:
+        """Resolves the revision. Raises Refused."""
+        prepare_environment(endpoint)
+        from huggingface_hub import HfApi
+
+        limit_request_time()
+        self.repository, self.revision = repository, revision
+        self._token: str | bool = token or False
+        self.api: HfApi = HfApi(endpoint=endpoint or None, token=self._token, library_name="tacho")
+        self.endpoint = self.api.endpoint
+        info = self._asked(
+            lambda: self.api.model_info(repository, revision=revision, timeout=REQUEST_TIMEOUT_SECONDS)
+        )
+        sha = info.sha
+        if not isinstance(sha, str) or len(sha) != 40 or set(sha) - set("0123456789abcdef"):
+            raise self._failed(ValueError(f"it names no commit for {revision!r}"))
+        self.commit = sha
+
+    def _asked(self, call: Any) -> Any:
+        try:
+            return call()
+        except Refused:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a hostile answer provokes has to become a class
+            raise self._failed(error) from None
+
+    def _failed(self, error: Exception) -> Refused:
+        return classify(
+            error,
+            repository=self.repository,
+            revision=self.revision,
+            endpoint=self.endpoint,
+            has_token=bool(self._token),
+        )
+
+    def files(self) -> tuple[FileEntry, ...]:
+        return tuple(FileEntry(file.path, file.size) for file in self.tree())
+
+    def tree(self) -> tuple[RepoFile, ...]:
+        """All files of the commit as the hub lists them, sorted by path."""
+        return tuple(sorted(self._asked(self._list), key=lambda file: file.path))
+
+    def _list(self) -> list[RepoFile]:
+        from huggingface_hub.hf_api import RepoFile
+
+        found: list[RepoFile] = []
+        for entry in self.api.list_repo_tree(self.repository, recursive=True, revision=self.commit):
+            if not isinstance(entry, RepoFile):
+                continue
+            if type(entry.size) is not int or entry.size < 0 or not _sound_path(entry.path):
+                raise invalid(f"{self.repository} lists a file with an impossible name or size.")
+            found.append(entry)
+            if len(found) > FILE_LIMIT:
+                raise invalid(
+                    f"{self.repository} lists more than {FILE_LIMIT} files.",
+                    "Point spec.model.uri at a repository that holds one model.",
+                )
+        return found
+
+    def read(self, path: str, start: int, length: int) -> bytes:
+        return bytes(self._asked(lambda: self._read(path, start, length))) if length > 0 else b""
+
+    def _read(self, path: str, start: int, length: int) -> bytearray:
+        from huggingface_hub.utils._headers import build_hf_headers
+        from huggingface_hub.utils._http import hf_raise_for_status, http_stream_backoff
+
+        url = f"{self.endpoint}/{self.repository}/resolve/{self.commit}/{quote(path)}"
+        headers = {
+            **build_hf_headers(token=self._token, library_name="tacho"),
+            "Range": f"bytes={start}-{start + length - 1}",
+            "Accept-Encoding": "identity",
+        }
+        with http_stream_backoff("GET", url, headers=headers, max_retries=READ_RETRIES) as response:
+            hf_raise_for_status(response)
+            # A server that ignores Range sends the file from its beginning.
+            skip = start if response.status_code == 200 else 0
+            piece = bytearray()
+            for chunk in response.iter_raw():
+                dropped = min(skip, len(chunk))
+                skip -= dropped
+                piece += chunk[dropped:]
+                if len(piece) >= length:
+                    break
+        return piece[:length]
+
+
+def _sound_path(path: object) -> bool:
+    """A relative path that stays below its folder."""
+    if not isinstance(path, str) or not 0 < len(path) <= 1024 or "\0" in path or "\\" in path:
+        return False
+    return not path.startswith("/") and not {"", ".", ".."} & set(path.split("/"))
