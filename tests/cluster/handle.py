@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.cluster import kubeconfig as kubeconfigs
 from tests.cluster.binaries import Binaries
+from tests.cluster.processes import NO_PROXY
 
 RESTRICTED = {
     "pod-security.kubernetes.io/enforce": "restricted",
@@ -39,7 +40,7 @@ class Cluster:
             text=True,
             timeout=timeout_seconds,
             check=False,
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+            env={**os.environ, **NO_PROXY, "KUBECONFIG": str(self.kubeconfig)},
         )
         if done.returncode:
             error = subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)

@@ -5,26 +5,28 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.cluster.errors import NotReadyError
 
 LOG_TAIL_BYTES = 2000
+NO_PROXY = {"NO_PROXY": "*", "no_proxy": "*"}  # the cluster is never behind the machine's proxy
 
 
 class Processes:
     """Programs that belong together. Each writes to `folder`/NAME.log."""
 
-    def __init__(self, folder: Path, prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         """`prefix` goes before every command, e.g. to die with the parent or to enter namespaces."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.prefix = folder, list(prefix)
+        self.environment = {**os.environ, **NO_PROXY, **(environment or {})}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(
-        self, name: str, command: Sequence[str | Path], environment: dict[str, str] | None = None
-    ) -> None:
+    def start(self, name: str, command: Sequence[str | Path]) -> None:
         """Starts a program in a process group of its own."""
         with self.log(name).open("ab") as log:
             self.running[name] = subprocess.Popen(
@@ -33,7 +35,7 @@ class Processes:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, **(environment or {})},
+                env=self.environment,
                 cwd="/",
             )
 

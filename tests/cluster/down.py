@@ -1,0 +1,43 @@
+"""Taking a cluster down so that nothing of it is left, also after half an `up` or a killed part."""
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from tests.cluster import cgroups, network
+from tests.cluster.errors import NotReadyError
+from tests.cluster.state import State, directory_of, processes_of, read
+
+TIMEOUT_SECONDS = 30.0
+
+
+def down(name: str) -> bool:
+    """Ends and removes the cluster; False when there is none. Raises NotReadyError when something stays."""
+    state = read(name)
+    if state is None:
+        return False
+    directory = directory_of(name)
+    _end_processes(state, directory)
+    if state.slot is not None:
+        network.disconnect(state.network.interface)
+    cgroups.remove(state.cgroup)
+    shutil.rmtree(directory)
+    return True
+
+
+def _end_processes(state: State, directory: Path) -> None:
+    """The holder's end ends all others; what only waited for them outside is killed too."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while alive := [pid for pid in processes_of(directory) if pid != os.getpid()]:
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise NotReadyError(
+                f"processes of cluster {state.name} do not end: {alive}",
+                "They wait for a disk or a device; look at /proc/PID/stack, then run `down` again",
+            )
+        time.sleep(0.05)

@@ -1,0 +1,87 @@
+"""What is remembered of a cluster with a node, so that `down` works whatever happened to `up`."""
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from tests.cluster.errors import ClusterError
+from tests.cluster.network import Network
+from tests.cluster.paths import state_root
+
+FILE = "state.json"
+MARKER = "TACHO_CLUSTER_DIRECTORY"  # in the environment of every process of a cluster
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,29}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class State:
+    """One cluster with a node. Written before each step that leaves something behind."""
+
+    name: str
+    holder_pid: int = 0
+    slot: int | None = None
+    complete: bool = False
+    snapshotter: str = "overlayfs"
+
+    @property
+    def cgroup(self) -> str:
+        """Its cgroup's name in every hierarchy."""
+        return f"tacho-{self.name}"
+
+    @property
+    def network(self) -> Network:
+        """Its addresses; only once a slot is taken."""
+        assert self.slot is not None
+        return Network(self.slot)
+
+
+def directory_of(name: str) -> Path:
+    """The folder of the cluster `name`; raises ClusterError for a name that cannot be one."""
+    if not NAME.fullmatch(name):
+        raise ClusterError(
+            f"{name!r} cannot be a cluster's name", "Take lower-case letters, digits and dashes, at most 31"
+        )
+    return state_root() / name
+
+
+def write(state: State, **changes: object) -> State:
+    """Remembers `state` with `changes`."""
+    changed = replace(state, **changes)  # type: ignore[arg-type]
+    directory = directory_of(state.name)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+    scratch = directory / f"{FILE}.{os.getpid()}"
+    scratch.write_text(json.dumps(asdict(changed)) + "\n")
+    scratch.rename(directory / FILE)
+    return changed
+
+
+def read(name: str) -> State | None:
+    """What is known of `name`: None when there is no such cluster, an empty state for a broken file."""
+    directory = directory_of(name)
+    if not directory.exists():
+        return None
+    try:
+        return State(**json.loads((directory / FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return State(name)
+
+
+def names() -> list[str]:
+    """All clusters that left something in the state folder."""
+    root = state_root()
+    return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
+
+
+def processes_of(directory: Path) -> list[int]:
+    """Living processes started for the cluster in `directory`, found by their environment."""
+    marker = f"{MARKER}={directory}".encode()
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if marker in environ.read_bytes().split(b"\0"):
+                found.append(int(environ.parent.name))
+        except OSError:  # it ended, or is another user's
+            continue
+    return found
