@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = _from_file(arguments.config) if arguments.command else _from_environment(os.environ)
     except FailedError as failed:
         print(f"tacho-runtime: {failed.failure.failure_class}: {failed.failure.message}", file=sys.stderr)
-        if not arguments.command:
+        if not arguments.command and os.path.exists(TERMINATION_LOG):
             write_termination(TERMINATION_LOG, failed.failure)
         return 1
     return asyncio.run(serve(config))

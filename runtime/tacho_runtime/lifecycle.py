@@ -167,6 +167,16 @@ def wedged_failure(state: State, *, now: float) -> Failure:
     )
 
 
+def own_failure(error: Exception) -> Failure:
+    """An error of the runtime itself, told like any other failure."""
+    return Failure(
+        failure_class=ENGINE_CRASHED,
+        message=f"the runtime itself failed: {type(error).__name__}: {error}",
+        next_step="this is an error in tacho: report it with the container's log (kubectl logs --previous)",
+        retryable=True,
+    )
+
+
 def _silent_seconds(state: State, now: float) -> float:
     return 0.0 if state.healthy_seconds is None else now - state.healthy_seconds
 

@@ -11,12 +11,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import IO
 
+STDOUT, STDERR = 1, 2
 TAIL_LINES = 200
 TAIL_LINE_BYTES = 2000
 PUMP_END_SECONDS = 1.0
@@ -33,18 +33,18 @@ class Child:
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._pumps = [
             threading.Thread(target=self._pump, args=(source, target), daemon=True)
-            for source, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+            for source, target in ((process.stdout, STDOUT), (process.stderr, STDERR))
         ]
         for pump in self._pumps:
             pump.start()
 
-    def _pump(self, source: IO[bytes], target: IO[str]) -> None:
+    def _pump(self, source: IO[bytes], target: int) -> None:
         """Copies as bytes arrive. In a thread: a slow reader of our output must not stop the event loop."""
-        descriptor, rest = target.fileno(), b""
+        rest = b""
         with source:
             while data := os.read(source.fileno(), 65536):
                 with contextlib.suppress(OSError):
-                    _write_all(descriptor, data)
+                    _write_all(target, data)
                 *whole, rest = (rest + data).split(b"\n")
                 for line in whole:
                     self._remember(line)

@@ -72,7 +72,14 @@ def make_load(figures: LoadFigures | None, *, observed_time: str) -> Load:
 
 
 def not_measured(
-    config: RuntimeConfig, live: LiveConfig, *, state: str, message: str, observed_time: str, seconds: float
+    config: RuntimeConfig,
+    live: LiveConfig,
+    *,
+    state: str,
+    message: str,
+    observed_time: str,
+    seconds: float,
+    flags: tuple[str, ...] = (),
 ) -> Measurement:
     """A measurement without figures: Skipped or Failed, and why."""
     return Measurement(
@@ -83,4 +90,5 @@ def not_measured(
         message=message,
         probe_seconds=round(seconds, 3),
         workload=live.workload,
+        flags=flags,
     )

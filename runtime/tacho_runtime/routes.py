@@ -15,10 +15,10 @@ def make_routes(supervisor: Supervisor) -> dict[str, Route]:
         return Answer(status=200 if answer.ok else 503, body=f"{answer.reason}\n".encode())
 
     async def livez() -> Answer:
-        return verdict(lifecycle.liveness(supervisor.state, now=supervisor.clock()))
+        return verdict(lifecycle.liveness(supervisor.state, now=supervisor.clock.monotonic()))
 
     async def readyz() -> Answer:
-        return verdict(lifecycle.readiness(supervisor.state, now=supervisor.clock()))
+        return verdict(lifecycle.readiness(supervisor.state, now=supervisor.clock.monotonic()))
 
     async def report() -> Answer:
         return Answer(body=encode(supervisor.report()).encode(), content_type=JSON)

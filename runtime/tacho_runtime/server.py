@@ -70,6 +70,7 @@ class Server:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+        request: h11.Request | None = None
         try:
             request = await asyncio.wait_for(_request(connection, reader), REQUEST_SECONDS)
             if request is None:
@@ -87,8 +88,10 @@ class Server:
                 *([("Allow", "GET")] if answer.status == HTTPStatus.METHOD_NOT_ALLOWED else []),
             ],
         )
-        for event in (head, h11.Data(data=answer.body), h11.EndOfMessage()):
-            writer.write(connection.send(event) or b"")
+        writer.write(connection.send(head) or b"")
+        if request is None or request.method != b"HEAD":
+            writer.write(connection.send(h11.Data(data=answer.body)) or b"")
+        writer.write(connection.send(h11.EndOfMessage()) or b"")
         await asyncio.wait_for(writer.drain(), REQUEST_SECONDS)
 
     async def _answer(self, request: h11.Request) -> Answer:
@@ -111,6 +114,6 @@ async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> 
         event = connection.next_event()
         if isinstance(event, h11.Request):
             return event
-        if not isinstance(event, type(h11.NEED_DATA)) and event is not h11.NEED_DATA:
+        if event is not h11.NEED_DATA:
             return None
         connection.receive_data(await reader.read(HEAD_LIMIT_BYTES))

@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ from tacho_runtime.contract import (
     FetchProgress,
     LiveConfig,
     Load,
-    Measurement,
     Report,
     RuntimeConfig,
 )
@@ -36,7 +35,7 @@ from tacho_runtime.engines.base import Engine, Exit
 from tacho_runtime.engines.registry import engine_named
 from tacho_runtime.failures import FailedError, write_termination
 from tacho_runtime.process import Child, Reaper
-from tacho_runtime.report import Facts, make_load, make_report, not_measured
+from tacho_runtime.report import Facts, make_load, make_report
 
 if TYPE_CHECKING:
     from tacho_runtime.control import Control
@@ -46,10 +45,8 @@ log = logging.getLogger("tacho")
 POLL_SECONDS = 0.5
 HEALTH_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 1.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 10.0
 """Between SIGTERM and SIGKILL for an engine that has nothing left to do."""
-PROBE_GRACE_SECONDS = 10.0
-"""The probe keeps its own time; this much after its timeout it is taken for lost."""
 LOAD_AGE_SECONDS = 1.0
 """Readers within this time share one question to the engine."""
 ENGINE_NICENESS = 5
@@ -58,18 +55,23 @@ ENGINE_NICENESS = 5
 _OWN_VARIABLES = (ENV_RUNTIME_CONFIG, ENV_FETCH_CONFIG, ENV_INSPECT_CONFIG)
 
 
-def utc_now() -> str:
-    """RFC 3339, UTC, to the second."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+class SystemClock:
+    """This machine's clocks."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def utc(self) -> str:
+        return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Supervisor:
     """One run, from the first check to the exit code."""
 
-    def __init__(self, config: RuntimeConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: RuntimeConfig) -> None:
         self.config = config
-        self.clock = clock
-        self.state = lifecycle.begin(clock())
+        self.clock = SystemClock()
+        self.state = lifecycle.begin(self.clock.monotonic())
         self.facts = Facts(config=config)
         self._child: Child | None = None
         self._control: Control | None = None
@@ -82,17 +84,21 @@ class Supervisor:
 
     # --- what is shown ---------------------------------------------------------------------------
     def report(self) -> Report:
-        return make_report(self.facts, self.state, now=self.clock(), observed_time=utc_now())
+        return make_report(self.facts, self.state, now=self.clock.monotonic(), observed_time=self.clock.utc())
 
     async def load(self) -> Load:
         """The engine's own figures, at most LOAD_AGE_SECONDS old; all unknown when it does not answer."""
         async with self._load_lock:
-            if self._load is not None and self.clock() - self._load[0] < LOAD_AGE_SECONDS:
+            if self._load is not None and self.clock.monotonic() - self._load[0] < LOAD_AGE_SECONDS:
                 return self._load[1]
-            metrics = await self._control.metrics() if self._control else None
-            figures = self._engine().load(metrics) if metrics is not None else None
-            self._load = (self.clock(), make_load(figures, observed_time=utc_now()))
-            return self._load[1]
+            load = await self._ask_load()
+            self._load = (self.clock.monotonic(), load)
+            return load
+
+    async def _ask_load(self) -> Load:
+        metrics = await self._control.metrics() if self._control else None
+        figures = self._engine().load(metrics) if metrics is not None else None
+        return make_load(figures, observed_time=self.clock.utc())
 
     # --- the run ---------------------------------------------------------------------------------
     async def run(self) -> int:
@@ -105,15 +111,17 @@ class Supervisor:
         stop = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not life.done():
-                life.cancel()
-                await asyncio.wait({life})
-                await self._drain()
-            elif life.exception() is not None:
-                raise life.exception() or AssertionError
+            if life.done():
+                life.result()
+            life.cancel()
+            await asyncio.gather(life, return_exceptions=True)
+            await self._drain()
             return 0
         except FailedError as failed:
             return self.give_up(failed.failure)
+        except Exception as error:
+            log.exception("the runtime failed")
+            return self.give_up(lifecycle.own_failure(error))
         finally:
             stop.cancel()
             await self._shut_down()
@@ -127,7 +135,7 @@ class Supervisor:
 
     def give_up(self, failure: Failure) -> int:
         """Tells the failure where it is read. The exit code."""
-        self.state = lifecycle.fail(self.state, failure, now=self.clock())
+        self.state = lifecycle.fail(self.state, failure, now=self.clock.monotonic())
         log.error("%s: %s; %s", failure.failure_class, failure.message, failure.next_step)
         write_termination(self.config.termination_log, failure)
         return 1
@@ -151,7 +159,7 @@ class Supervisor:
         await self._while_running(child, self._serve(), kills_before)
 
     def _enter(self, phase: str, message: str) -> None:
-        self.state = lifecycle.advance(self.state, phase, now=self.clock(), message=message)
+        self.state = lifecycle.advance(self.state, phase, now=self.clock.monotonic(), message=message)
         log.info("%s: %s", phase, message)
 
     def _say(self, message: str) -> None:
@@ -214,7 +222,7 @@ class Supervisor:
     def _check_budget(self) -> None:
         """Raises FailedError(StartupTimeout)."""
         budget = lifecycle.startup_budget_seconds(self.config, self._read_live())
-        failure = lifecycle.overdue(self.state, budget_seconds=budget, now=self.clock())
+        failure = lifecycle.overdue(self.state, budget_seconds=budget, now=self.clock.monotonic())
         if failure is not None:
             raise FailedError(failure)
 
@@ -263,6 +271,8 @@ class Supervisor:
         """From the engine's start to the end of the run."""
         # Imported here because httpx is slow to: by now the server answers.
         from tacho_runtime.control import Control, local_url
+        from tacho_runtime.measuring import measure, target_of
+        from tacho_runtime.probe import run_probe
 
         engine = self._engine()
         base_url = local_url(self.config.bind_host, self.config.engine_port)
@@ -271,8 +281,16 @@ class Supervisor:
         await self._until_healthy(self._control, engine.health_path(self.config))
         self.facts = dataclasses.replace(self.facts, engine_version=await self._version(engine))
         self._enter(lifecycle.PROBING, "the engine is healthy")
-        measurement = await self._measured(base_url, api_key)
-        now = self.clock()
+        measurement = await measure(
+            self.config,
+            self._read_live(),
+            self.state.measurement,
+            target=target_of(self.config, base_url, api_key),
+            probe=run_probe,
+            clock=self.clock,
+            say=self._say,
+        )
+        now = self.clock.monotonic()
         self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
         self._enter(lifecycle.SERVING, f"measurement {measurement.state} {measurement.message}".rstrip())
         store.write_report(self.config.state_dir, self.report())
@@ -292,61 +310,13 @@ class Supervisor:
             await asyncio.sleep(HEALTH_SECONDS)
             healthy, why = await control.healthy(path)
             if healthy:
-                self.state = dataclasses.replace(self.state, healthy_seconds=self.clock())
+                self.state = dataclasses.replace(self.state, healthy_seconds=self.clock.monotonic())
             else:
                 log.warning("no healthy answer: %s", why)
 
     async def _version(self, engine: Engine) -> str:
-        path, key = engine.version_query
-        document = await self._control.json(path) if self._control else None
-        return str(document.get(key, "")) if isinstance(document, dict) else ""
-
-    # --- measuring -------------------------------------------------------------------------------
-    async def _measured(self, base_url: str, api_key: str) -> Measurement:
-        """A measurement in any case: fresh, known already, or one that says why there are no figures."""
-        live, known = self._read_live(), self.state.measurement
-        decision = lifecycle.probe_decision(live, known, plan_key=self.config.plan_key)
-        log.info("probe: %s, because %s", "yes" if decision.ok else "no", decision.reason)
-        if decision.ok:
-            self._say(f"measuring: {decision.reason}")
-            return await self._probe(live, base_url, api_key)
-        keys = (self.config.plan_key, live.measure_key)
-        if known is not None and (known.plan_key, known.measure_key) == keys:
-            return known
-        return self._without_figures(live, "Skipped", decision.reason, self.clock())
-
-    async def _probe(self, live: LiveConfig, base_url: str, api_key: str) -> Measurement:
-        """Never fails and never hangs: a pod without figures serves as well as one with them."""
-        from tacho_runtime.probe import ProbeTarget, run_probe
-
-        target = ProbeTarget(
-            base_url=base_url,
-            served_name=self.config.served_name,
-            engine=self.config.engine,
-            max_model_len=self.config.max_model_len,
-            concurrency=self.config.concurrency,
-            api_key=api_key,
-        )
-        began, limit_seconds = self.clock(), live.probe.timeout_seconds + PROBE_GRACE_SECONDS
-        probe = run_probe(target, live, plan_key=self.config.plan_key, progress=self._say)
-        try:
-            return await asyncio.wait_for(probe, limit_seconds)
-        except (asyncio.TimeoutError, TimeoutError):
-            message = f"the probe did not end within {limit_seconds:.0f} s"
-        except Exception as error:
-            log.exception("the probe failed")
-            message = f"the probe failed: {type(error).__name__}: {error}"
-        return self._without_figures(live, "Failed", message, began)
-
-    def _without_figures(self, live: LiveConfig, state: str, message: str, began: float) -> Measurement:
-        return not_measured(
-            self.config,
-            live,
-            state=state,
-            message=message,
-            observed_time=utc_now(),
-            seconds=self.clock() - began,
-        )
+        document = await self._control.json(engine.version_path) if self._control else None
+        return engine.version(document) if isinstance(document, dict) else ""
 
     # --- the end ---------------------------------------------------------------------------------
     async def _drain(self) -> None:
@@ -355,23 +325,25 @@ class Supervisor:
         self._enter(lifecycle.DRAINING, "asked to stop")
         if not serving or child is None:
             return
-        drain = lifecycle.Drain(deadline_seconds=self.clock() + self.config.drain_seconds)
+        drain = lifecycle.Drain(deadline_seconds=self.clock.monotonic() + self.config.drain_seconds)
         while not self._hurry.is_set() and not child.exit_status.done():
-            wedged = lifecycle.is_wedged(self.state, now=self.clock())
+            wedged = lifecycle.is_wedged(self.state, now=self.clock.monotonic())
             running = None if wedged else await self._running()
-            drain, verdict = lifecycle.drain_step(drain, running=running, wedged=wedged, now=self.clock())
+            drain, verdict = lifecycle.drain_step(
+                drain, running=running, wedged=wedged, now=self.clock.monotonic()
+            )
             self._say(verdict.reason)
             if verdict.ok:
                 log.info("drained: %s", verdict.reason)
                 break
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), DRAIN_POLL_SECONDS)
-        if lifecycle.is_wedged(self.state, now=self.clock()):
-            raise FailedError(lifecycle.wedged_failure(self.state, now=self.clock()))
+        if lifecycle.is_wedged(self.state, now=self.clock.monotonic()):
+            raise FailedError(lifecycle.wedged_failure(self.state, now=self.clock.monotonic()))
 
     async def _running(self) -> int | None:
         """Requests in the engine; where it does not count them, at most as many as connections to it."""
-        load = await self.load()
+        load = await self._ask_load()
         if load.running is None:
             return sockets.connections(self.config.engine_port)
         return load.running + (load.waiting or 0)

@@ -58,8 +58,11 @@ class Engine(Protocol):
         """The environment variable that this engine takes its API key from; "" when it has none."""
 
     @property
-    def version_query(self) -> tuple[str, str]:
-        """The path of a JSON document that tells the engine's version, and the key it is under."""
+    def version_path(self) -> str:
+        """Where a JSON document tells the engine's version."""
+
+    def version(self, document: Mapping[str, object]) -> str:
+        """The version in that document; "" when it does not say."""
 
     def health_path(self, config: RuntimeConfig) -> str:
         """Answers 2xx when the engine can serve."""

@@ -51,8 +51,12 @@ class Custom:
     """``engine.name: custom``."""
 
     name = "custom"
-    api_key_variable = "TACHO_ENGINE_API_KEY"
-    version_query = ("/version", "version")
+    api_key_variable = "VLLM_API_KEY"
+    version_path = "/version"
+
+    def version(self, document: Mapping[str, object]) -> str:
+        version = document.get("version")
+        return version if isinstance(version, str) else ""
 
     def health_path(self, config: RuntimeConfig) -> str:
         return config.custom.health_path if config.custom else "/health"

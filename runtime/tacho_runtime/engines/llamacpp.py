@@ -78,7 +78,12 @@ class LlamaCpp:
 
     name = "llamacpp"
     api_key_variable = "LLAMA_API_KEY"
-    version_query = ("/props", "build_info")
+    version_path = "/props"
+
+    def version(self, document: Mapping[str, object]) -> str:
+        """A build number and commit; builds outside of llama.cpp's repository call themselves b0."""
+        build = document.get("build_info")
+        return build if isinstance(build, str) and not build.startswith("b0") else ""
 
     def health_path(self, config: RuntimeConfig) -> str:  # noqa: ARG002 - the same for every config
         return "/health"

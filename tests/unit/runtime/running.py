@@ -1,0 +1,130 @@
+"""The runtime as a real child process, for tests that look at it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tacho_runtime import codec
+from tacho_runtime.contract import CustomEngine, Failure, LiveConfig, ProbeSettings, RuntimeConfig
+
+FAKE_CHILD = Path(__file__).with_name("fake_child.py")
+PATIENCE_SECONDS = 30.0
+
+DISABLED = LiveConfig(measure_key="m", probe=ProbeSettings(policy="Disabled"))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def custom_config(folder: Path, *flags: str, **changes: Any) -> RuntimeConfig:
+    """A configuration whose engine is the fake child with these flags."""
+    command = (sys.executable, str(FAKE_CHILD), "--port", "$(TACHO_PORT)", *flags)
+    config = RuntimeConfig(
+        revision="demo-1",
+        plan_key="plan",
+        engine="custom",
+        custom=CustomEngine(command=command),
+        model_path=str(folder),
+        served_name="demo",
+        max_model_len=1024,
+        concurrency=2,
+        engine_port=free_port(),
+        runtime_port=free_port(),
+        bind_host="127.0.0.1",
+        state_dir=str(folder / "state"),
+        live_file=str(folder / "live.json"),
+        termination_log=str(folder / "termination"),
+        drain_seconds=20,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+class Running:
+    """A started runtime."""
+
+    def __init__(self, config: RuntimeConfig, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.config, self.process, self._log = config, process, log
+
+    def get(self, path: str) -> tuple[int, str]:
+        """(status, body); status 0 while nothing listens."""
+        url = f"http://127.0.0.1:{self.config.runtime_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except (urllib.error.URLError, ConnectionError):
+            return 0, ""
+
+    def report(self) -> dict[str, Any]:
+        status, body = self.get("/report")
+        return json.loads(body) if status == 200 else {}
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not holds():
+            assert time.monotonic() < end, f"{what} never came; log:\n{self.log()}"
+            assert self.process.poll() is None, f"ended before {what}; log:\n{self.log()}"
+            time.sleep(0.05)
+
+    def until_ready(self) -> None:
+        self.until(lambda: self.get("/readyz")[0] == 200, "readiness")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def failure(self) -> Failure:
+        return codec.loads(Failure, Path(self.config.termination_log).read_bytes())
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def running(
+    config: RuntimeConfig, folder: Path, *, live: LiveConfig | None = DISABLED, adopt_orphans: bool = False
+) -> Iterator[Running]:
+    """Starts the runtime and kills it at the end if it still runs. ``live=None`` writes no live.json."""
+    if live is not None:
+        Path(config.live_file).write_text(codec.dumps(live))
+    document, log = folder / "config.json", folder / "log"
+    document.write_text(codec.dumps(config))
+    command = [sys.executable, "-m", "tacho_runtime", "run", "--config", str(document)]
+    if adopt_orphans:
+        # What PID 1 of a container is by its number, a "child subreaper" is by its own wish.
+        adopt = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1); os.execv(sys.argv[1], sys.argv[1:])"
+        command = [sys.executable, "-c", adopt, *command]
+    environment = {**os.environ, "TACHO_RUNTIME_CONFIG": "not for the engine", "TACHO_OTHER": "kept"}
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    try:
+        yield Running(config, process, log)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

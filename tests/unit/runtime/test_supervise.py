@@ -1,0 +1,280 @@
+"""The runtime from outside: a real process, a scripted child in the engine's place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tacho_runtime import codec
+from tacho_runtime.contract import (
+    COMPLETE_FILE,
+    PROGRESS_FILE,
+    CustomEngine,
+    FetchProgress,
+    LiveConfig,
+    Measurement,
+    ProbeSettings,
+    Report,
+    Workload,
+)
+from tests.unit.runtime.running import DISABLED, custom_config, running
+
+
+def test_becomes_ready_and_drains_when_asked(tmp_path: Path) -> None:
+    with running(custom_config(tmp_path, "--healthy-after", "0.5"), tmp_path) as runtime:
+        runtime.until(lambda: runtime.report().get("phase") == "Starting", "phase Starting")
+        status, reason = runtime.get("/readyz")
+        assert (status, runtime.get("/livez")[0]) == (503, 200)
+        assert "Starting" in reason
+        runtime.until_ready()
+        report = runtime.report()
+        assert report["phase"] == "Serving"
+        assert report["engineVersion"] == "7.7"
+        assert report["measurement"]["state"] == "Skipped"
+        assert "Disabled" in report["measurement"]["message"]
+        assert report["startup"]["total"] >= 0.5
+        assert runtime.stop() == 0
+    assert not Path(runtime.config.termination_log).exists()
+
+
+def test_engine_runs_in_its_own_session_below_the_runtime_without_its_configuration(tmp_path: Path) -> None:
+    facts = tmp_path / "facts"
+    with running(custom_config(tmp_path, "--facts", str(facts)), tmp_path) as runtime:
+        runtime.until_ready()
+        pid, session, niceness, variables = facts.read_text().split(" ")
+    assert pid == session
+    assert int(niceness) == os.nice(0) + 5
+    assert variables == "TACHO_OTHER"
+
+
+def test_waits_for_running_requests_with_readiness_off(tmp_path: Path) -> None:
+    count = tmp_path / "running"
+    count.write_text("2")
+    with running(custom_config(tmp_path, "--running", str(count)), tmp_path) as runtime:
+        runtime.until_ready()
+        assert json.loads(runtime.get("/load")[1])["running"] == 2
+        runtime.process.send_signal(signal.SIGTERM)
+        runtime.until(lambda: "waiting for 2" in runtime.report().get("message", ""), "the drain")
+        assert runtime.get("/readyz")[0] == 503
+        assert runtime.get("/livez")[0] == 200
+        count.write_text("0")
+        assert runtime.ended() == 0
+    assert "no request is left" in runtime.log()
+
+
+def test_counts_connections_where_the_engine_counts_nothing(tmp_path: Path) -> None:
+    with running(custom_config(tmp_path), tmp_path) as runtime:
+        runtime.until_ready()
+        assert json.loads(runtime.get("/load")[1]).keys() == {"observedTime"}
+        with socket.create_connection(("127.0.0.1", runtime.config.engine_port)):
+            runtime.process.send_signal(signal.SIGTERM)
+            runtime.until(lambda: "waiting for 1" in runtime.report().get("message", ""), "the drain")
+        assert runtime.ended() == 0
+
+
+def test_drain_ends_with_its_time(tmp_path: Path) -> None:
+    count = tmp_path / "running"
+    count.write_text("1")
+    config = custom_config(tmp_path, "--running", str(count), drain_seconds=1)
+    with running(config, tmp_path) as runtime:
+        runtime.until_ready()
+        assert runtime.stop() == 0
+    assert "the drain time is over with 1 requests left" in runtime.log()
+
+
+def test_second_signal_does_not_wait_for_requests(tmp_path: Path) -> None:
+    count = tmp_path / "running"
+    count.write_text("1")
+    with running(custom_config(tmp_path, "--running", str(count), drain_seconds=600), tmp_path) as runtime:
+        runtime.until_ready()
+        runtime.process.send_signal(signal.SIGINT)
+        runtime.until(lambda: runtime.report().get("phase") == "Draining", "the drain")
+        assert runtime.stop(signal.SIGINT) == 0
+
+
+def test_signal_before_the_engine_serves_ends_at_once(tmp_path: Path) -> None:
+    with running(custom_config(tmp_path, "--healthy-after", "600"), tmp_path) as runtime:
+        runtime.until(lambda: runtime.report().get("phase") == "Starting", "phase Starting")
+        assert runtime.stop() == 0
+
+
+def test_dead_engine_ends_the_container_with_its_last_lines(tmp_path: Path) -> None:
+    with running(custom_config(tmp_path, "--say", "cannot go on: teapot", "--exit", "3"), tmp_path) as runtime:
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "EngineCrashed"
+    assert "exit code 3" in failure.message
+    assert failure.log_tail[-1] == "cannot go on: teapot"
+    assert "cannot go on: teapot" in runtime.log()
+
+
+def test_engine_killed_while_serving_is_out_of_memory(tmp_path: Path) -> None:
+    sign = tmp_path / "die"
+    with running(custom_config(tmp_path, "--die-when", str(sign)), tmp_path) as runtime:
+        runtime.until_ready()
+        sign.touch()
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "HostOutOfMemory"
+    assert failure.retryable
+
+
+def test_startup_budget_is_read_anew_while_the_engine_starts(tmp_path: Path) -> None:
+    with running(custom_config(tmp_path, "--healthy-after", "600"), tmp_path) as runtime:
+        runtime.until(lambda: "503" in runtime.report().get("message", ""), "the engine's first answer")
+        shorter = dataclasses.replace(DISABLED, startup_timeout_seconds=1)
+        Path(runtime.config.live_file).write_text(codec.dumps(shorter))
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "StartupTimeout"
+    assert "503" in failure.message
+    assert "startupTimeoutSeconds" in failure.next_step
+
+
+def test_waits_for_fetch_and_shows_its_progress(tmp_path: Path) -> None:
+    fetch, model = tmp_path / "fetch", tmp_path / "model"
+    fetch.mkdir()
+    model.mkdir()
+    config = custom_config(tmp_path, model_path="", fetch_dir=str(fetch))
+    with running(config, tmp_path) as runtime:
+        runtime.until(lambda: runtime.report().get("phase") == "WaitingForModel", "the wait")
+        progress = FetchProgress(state="Downloading", bytes_done=2**20, bytes_total=4 * 2**20)
+        (fetch / PROGRESS_FILE).write_text(codec.dumps(progress))
+        runtime.until(lambda: "1 of 4 MiB (25 %)" in runtime.report()["message"], "the progress")
+        assert "tacho_runtime_download_bytes 1.048576e+06" in runtime.get("/metrics")[1]
+        done = dataclasses.replace(progress, state="Complete", bytes_done=4 * 2**20, path=str(model))
+        (fetch / PROGRESS_FILE).write_text(codec.dumps(done))
+        (fetch / COMPLETE_FILE).touch()
+        runtime.until_ready()
+        report = runtime.report()
+    assert report["fetch"]["state"] == "Complete"
+    assert report["startup"]["download"] > 0
+
+
+def test_broken_probe_leaves_a_pod_that_serves(tmp_path: Path) -> None:
+    # The fake child answers 404 to every completion.
+    probe = ProbeSettings(policy="Auto", budget_seconds=2, timeout_seconds=4)
+    live = LiveConfig(measure_key="m", probe=probe)
+    with running(custom_config(tmp_path), tmp_path, live=live) as runtime:
+        runtime.until_ready()
+        measurement = runtime.report()["measurement"]
+    assert measurement["state"] == "Failed"
+    assert measurement["message"]
+    assert (measurement["planKey"], measurement["measureKey"]) == ("plan", "m")
+
+
+def known(folder: Path) -> Report:
+    """What a run before this one left in the state folder."""
+    measurement = Measurement(
+        plan_key="plan",
+        measure_key="m",
+        observed_time="2026-01-02T03:04:05Z",
+        state="Complete",
+        probe_seconds=40.0,
+        workload=Workload(),
+    )
+    report = Report(
+        runtime_version="0",
+        revision="demo-1",
+        plan_key="plan",
+        phase="Serving",
+        engine="custom",
+        engine_restarts=1,
+        measurement=measurement,
+        observed_time="2026-01-02T03:04:06Z",
+    )
+    (folder / "state").mkdir()
+    (folder / "state" / "report.json").write_text(codec.dumps(report))
+    return report
+
+
+def test_restarted_container_keeps_its_measurement(tmp_path: Path) -> None:
+    known(tmp_path)
+    live = LiveConfig(measure_key="m")
+    with running(custom_config(tmp_path), tmp_path, live=live) as runtime:
+        runtime.until_ready()
+        report = runtime.report()
+    assert report["measurement"]["observedTime"] == "2026-01-02T03:04:05Z"
+    assert report["engineRestarts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "live"),
+    [
+        ({}, LiveConfig(measure_key="other")),
+        ({}, LiveConfig(measure_key="m", probe=ProbeSettings(policy="Always"))),
+        ({"plan_key": "other"}, LiveConfig(measure_key="m")),
+    ],
+    ids=["workload changed", "policy Always", "plan changed"],
+)
+def test_measures_again_when_it_must(tmp_path: Path, changes: dict[str, str], live: LiveConfig) -> None:
+    known(tmp_path)
+    probe = dataclasses.replace(live.probe, budget_seconds=2, timeout_seconds=4)
+    live = dataclasses.replace(live, probe=probe)
+    with running(custom_config(tmp_path, **changes), tmp_path, live=live) as runtime:
+        runtime.until_ready()
+        assert runtime.report()["measurement"]["observedTime"] != "2026-01-02T03:04:05Z"
+
+
+def test_orphans_are_reaped_and_the_engine_still_counts(tmp_path: Path) -> None:
+    sign = tmp_path / "die"
+    config = custom_config(tmp_path, "--orphans", "5", "--die-when", str(sign))
+    with running(config, tmp_path, adopt_orphans=True) as runtime:
+        runtime.until_ready()
+        children = Path(f"/proc/{runtime.process.pid}/task/{runtime.process.pid}/children")
+        runtime.until(lambda: len(children.read_text().split()) == 1, "the end of all orphans")
+        sign.touch()
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "HostOutOfMemory"
+
+
+def test_nothing_of_the_engine_is_left_when_it_ignores_signals(tmp_path: Path) -> None:
+    facts = tmp_path / "facts"
+    with running(custom_config(tmp_path, "--deaf", "--facts", str(facts)), tmp_path) as runtime:
+        runtime.until_ready()
+        pid = int(facts.read_text().split()[0])
+        began = time.monotonic()
+        assert runtime.stop() == 0
+        assert time.monotonic() - began > 5, "SIGKILL must not come before its time"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_taken_engine_port_names_who_took_it(tmp_path: Path) -> None:
+    config = custom_config(tmp_path)
+    with socket.create_server(("127.0.0.1", config.engine_port)), running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "PortInUse"
+    assert f"(pid {os.getpid()})" in failure.message
+    assert str(config.engine_port) in failure.message
+
+
+def test_taken_runtime_port_is_told_too(tmp_path: Path) -> None:
+    config = custom_config(tmp_path)
+    with socket.create_server(("127.0.0.1", config.runtime_port)), running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "PortInUse"
+    assert str(config.runtime_port) in runtime.failure().message
+
+
+def test_program_that_is_not_there(tmp_path: Path) -> None:
+    config = custom_config(tmp_path, custom=CustomEngine(command=("no-such-engine",)))
+    with running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "EngineNotSupported"
+    assert "no-such-engine" in runtime.failure().message
+
+
+def test_missing_live_settings_are_a_failure_with_a_name(tmp_path: Path) -> None:
+    with running(custom_config(tmp_path), tmp_path, live=None) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "InvalidConfig"
+    assert "live.json" in runtime.failure().message
