@@ -3,8 +3,8 @@
     python -m tests.fakes.engine --port 8000 --ttft-base-ms 20 --itl-base-ms 10 --itl-per-seq-ms 0.5
 
 ``GET /_law`` shows the law, ``POST /_law`` changes it while requests run. ``--fail`` makes it go wrong:
-crash, oom, kv-cache (at start, with the lines a real engine prints), crash-after:N and errors-after:N (requests
-to generate), errors, hang (no answer to them), wedged (no answer at all, health included).
+crash, oom, kv-cache (at start, with the lines a real engine prints), crash-after:N and errors-after:N
+(requests to generate), errors, hang (no answer to them), wedged (no answer at all, health included).
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ WORDS = (" one", " two", " three", " four", " five", " six", " seven", " eight")
 START_FAILURES = {
     "crash": "(EngineCore pid=7) ERROR RuntimeError: the mock engine was told to crash at its start",
     "oom": (
-        "(EngineCore pid=7) ERROR torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 "
-        "has a total capacity of 14.56 GiB of which 1.21 GiB is free."
+        "(EngineCore pid=7) ERROR torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. "
+        "GPU 0 has a total capacity of 14.56 GiB of which 1.21 GiB is free."
     ),
     "kv-cache": (
-        "(EngineCore pid=7) ERROR ValueError: To serve at least one request with the model's max seq len (8192), "
-        "(1.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.50 GiB). Based on "
-        "the available memory, the estimated maximum model length is 4096."
+        "(EngineCore pid=7) ERROR ValueError: To serve at least one request with the model's max seq len "
+        "(8192), (1.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.50 "
+        "GiB). Based on the available memory, the estimated maximum model length is 4096."
     ),
 }
 
@@ -221,7 +221,8 @@ class Engine:
             raise Refused(
                 f"This model's maximum context length is {longest} tokens. However, your prompt contains "
                 f"{prompt_tokens} input tokens, which exceeds this limit even without any output tokens. "
-                f"Please reduce the length of the input prompt. (parameter=input_tokens, value={prompt_tokens})",
+                "Please reduce the length of the input prompt. "
+                f"(parameter=input_tokens, value={prompt_tokens})",
                 "input_tokens",
             )
         if asked > longest:

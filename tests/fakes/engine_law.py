@@ -1,9 +1,9 @@
 """The mock engine's law and its scheduler: when which token comes.
 
 TTFT = a + b x prompt tokens from admission; ITL = alpha + beta x B with B the admitted sequences, prefilling
-ones included. One loop serves all sequences by absolute deadlines: a token that is late does not delay the next,
-so the law holds exactly on average whatever the machine does. (Real engines move all sequences in common
-steps; then TTFT would wait for the next step and no law could be stated exactly.)
+ones included. One loop serves all sequences by absolute deadlines: a token that is late does not delay
+the next, so the law holds exactly on average whatever the machine does. (Real engines move all sequences in
+common steps; then TTFT would wait for the next step and no law could be stated exactly.)
 """
 
 from __future__ import annotations
