@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.cluster import binaries, builds, images, node, owner, preflight, state
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.down import down as take_down
-from tests.cluster.errors import ClusterError, NoSuchClusterError
+from tests.cluster.errors import ClusterError
 from tests.cluster.paths import DEFAULT_NAME
 
 CANNOT_RUN_NODE = 3
@@ -78,11 +78,8 @@ def status(_: argparse.Namespace) -> int:
 
 def load(arguments: argparse.Namespace) -> int:
     """Imports image archives into the running cluster."""
-    known = state.read(arguments.name)
-    if known is None or not node.is_up(arguments.name):
-        raise NoSuchClusterError(f"no cluster {arguments.name} is up", "Run `python -m tests.cluster up`")
     for archive in arguments.archives:
-        for name in images.load(known, archive):
+        for name in images.load_into(arguments.name, archive):
             print(name)
     return 0
 

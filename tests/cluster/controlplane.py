@@ -3,6 +3,7 @@
 It dies with the process that started it, even when that is killed.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -17,6 +18,15 @@ from tests.cluster.processes import Processes
 from tests.cluster.readiness import api_server_ready
 
 READY_TIMEOUT_SECONDS = 60.0
+PREFIX = "tacho-control-plane-"  # followed by the owner's process id
+
+
+def remove_orphans() -> None:
+    """Removes the folders of control planes whose owner was killed; their programs died with it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = folder.name.removeprefix(PREFIX).split("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class ControlPlane:
@@ -40,7 +50,8 @@ class ControlPlane:
         if shutil.which("setpriv") is None:
             raise ToolMissingError("setpriv is not installed", "Run `apt-get install util-linux`")
         started = time.monotonic()
-        self._directory = Path(tempfile.mkdtemp(prefix="tacho-control-plane-"))
+        remove_orphans()
+        self._directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         try:
             cluster = self._start(self._directory)
         except BaseException:

@@ -4,20 +4,29 @@ The API tier asks for `control_plane`, the e2e tier for `node_cluster`; both are
 Programs are found or built before the first test, outside any test's timeout.
 """
 
+import functools
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.cluster import binaries as programs
+from tests.cluster import node, packages, preflight, storage
 from tests.cluster.binaries import Binaries
 from tests.cluster.controlplane import ControlPlane
-from tests.cluster.errors import ClusterError
+from tests.cluster.down import down
+from tests.cluster.errors import CannotRunNodeError, ClusterError
 from tests.cluster.handle import Cluster
 from tests.cluster.named import named_cluster
+from tests.cluster.paths import REPOSITORY
 
 NEED_BINARIES = {"cluster_binaries", "control_plane", "node_cluster", "namespace"}
+REUSE = "TACHO_E2E_CLUSTER"
 _found = pytest.StashKey[Binaries]()
 
 
@@ -30,11 +39,18 @@ def _say(config: pytest.Config, line: str) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds the programs now when a collected test wants a cluster: minutes, but no test's minutes."""
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if wanted & NEED_BINARIES and not session.config.option.collectonly:
-        try:
-            session.config.stash[_found] = programs.find(lambda line: _say(session.config, line))
-        except ClusterError as error:
-            pytest.exit(str(error), returncode=1)
+    if session.config.option.collectonly:
+        return
+    say = functools.partial(_say, session.config)
+    try:
+        if wanted & NEED_BINARIES:
+            session.config.stash[_found] = programs.find(say)
+        if "helm" in wanted:
+            programs.helm(say)
+        if "node_cluster" in wanted and packages.can_install():
+            packages.ensure(packages.NODE_TOOLS, say)
+    except ClusterError as error:
+        pytest.exit(str(error), returncode=1)
 
 
 @pytest.fixture(scope="session")
@@ -44,17 +60,62 @@ def cluster_binaries(pytestconfig: pytest.Config) -> Binaries:
 
 
 @pytest.fixture(scope="session")
-def control_plane(cluster_binaries: Binaries, pytestconfig: pytest.Config) -> Iterator[Cluster]:
+def helm(pytestconfig: pytest.Config) -> Path:
+    """The pinned helm."""
+    return programs.helm(functools.partial(_say, pytestconfig))
+
+
+@pytest.fixture(scope="session")
+def users_cluster(
+    cluster_binaries: Binaries, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Cluster | None:
+    """TACHO_KUBECONFIG's cluster, confirmed; None when that is not set."""
+    say = functools.partial(_say, pytestconfig)
+    return named_cluster(cluster_binaries, tmp_path_factory.mktemp("named-cluster"), say)
+
+
+@pytest.fixture(scope="session")
+def control_plane(cluster_binaries: Binaries, users_cluster: Cluster | None) -> Iterator[Cluster]:
     """An API server with its controller manager and no node; TACHO_KUBECONFIG's cluster if that is set."""
-    named = named_cluster(cluster_binaries, lambda line: _say(pytestconfig, line))
-    if named is not None:
-        yield named
+    if users_cluster is not None:
+        yield users_cluster
         return
     with ControlPlane(cluster_binaries) as cluster:
         yield cluster
 
 
-def _without_node(reason: str) -> None:
+@pytest.fixture(scope="session")
+def node_cluster(
+    cluster_binaries: Binaries, users_cluster: Cluster | None, pytestconfig: pytest.Config
+) -> Iterator[Cluster]:
+    """A cluster with a node: TACHO_KUBECONFIG's, else the running one TACHO_E2E_CLUSTER names, else a new."""
+    if users_cluster is not None:
+        yield users_cluster
+        return
+    reuse = os.environ.get(REUSE)
+    if reuse and node.is_up(reuse):
+        _say(pytestconfig, f"using the running cluster {reuse}")
+        yield node.handle(reuse, cluster_binaries)
+        return
+    try:
+        preflight.must_pass()
+    except CannotRunNodeError as error:
+        _without_node(str(error))
+    name = f"pytest-{os.getpid()}"
+    start_cluster(name)
+    yield node.handle(name, cluster_binaries)
+    down(name)
+
+
+def start_cluster(name: str) -> None:
+    """Starts a cluster with a node that does not outlive this process."""
+    command = [sys.executable, "-m", "tests.cluster", "up", "--name", name, "--owner", str(os.getpid())]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f"no cluster with a node: {done.stderr}", pytrace=False)
+
+
+def _without_node(reason: str) -> NoReturn:
     """A missing node is a failure where CI promises one, elsewhere a skip that says why."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
@@ -71,6 +132,8 @@ def _cluster_of(request: pytest.FixtureRequest) -> Cluster:
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh namespace that enforces Pod Security `restricted`, in the tier's cluster; deleted after it."""
     cluster = _cluster_of(request)
+    if cluster.audit_log is not None and request.path.parent.name == "e2e":
+        storage.replenish(cluster)
     name = f"t-{uuid.uuid4().hex[:8]}"
     cluster.create_namespace(name)
     yield name

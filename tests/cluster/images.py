@@ -6,10 +6,10 @@ import json
 import tarfile
 from pathlib import Path
 
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import ClusterError, NoSuchClusterError
 from tests.cluster.namespaces import run_inside
 from tests.cluster.nodeconfig import CONTAINERD_SOCKET
-from tests.cluster.state import State
+from tests.cluster.state import State, read
 
 
 def write_single_program_image(archive: Path, program: Path, name: str) -> Path:
@@ -49,8 +49,21 @@ def ctr(state: State, *arguments: str, stdin: Path | None = None) -> str:
     )
 
 
+def load_into(name: str, archive: Path) -> list[str]:
+    """Imports a docker or OCI archive into the running cluster `name`; returns the images' names.
+
+    Raises ClusterError for no such file, NoSuchClusterError for no such cluster.
+    """
+    known = read(name)
+    if known is None or not known.complete:
+        raise NoSuchClusterError(
+            f"no cluster {name} is up", f"Run `python -m tests.cluster up --name {name}`"
+        )
+    return load(known, archive)
+
+
 def load(state: State, archive: Path) -> list[str]:
-    """Imports a docker or OCI archive; returns the images' names. Raises ClusterError for a bad archive."""
+    """Imports a docker or OCI archive through `state`'s containerd; returns the images' names."""
     if not archive.is_file():
         raise ClusterError(
             f"{archive} is not a file", "Name an archive that `buildah push … oci-archive:` wrote"

@@ -4,7 +4,6 @@ Never KUBECONFIG: an exported production context must not meet a test suite.
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,8 +21,10 @@ def must_be_confirmed(kubeconfig: Path, own_root: Path, environment: Mapping[str
     return not ours and environment.get("CONFIRM") != "1"
 
 
-def named_cluster(binaries: Binaries, say: Callable[[str], None]) -> Cluster | None:
+def named_cluster(binaries: Binaries, directory: Path, say: Callable[[str], None]) -> Cluster | None:
     """The cluster of TACHO_KUBECONFIG, None when unset. Prints its context and server.
+
+    `directory`: an empty one for what tests write beside it.
 
     Raises NotConfirmedError for a cluster not started here without CONFIRM=1.
     """
@@ -37,7 +38,7 @@ def named_cluster(binaries: Binaries, say: Callable[[str], None]) -> Cluster | N
         )
     cluster = Cluster(
         name="named by the user",
-        directory=Path(tempfile.mkdtemp(prefix="tacho-")),
+        directory=directory,
         kubeconfig=path,
         binaries=binaries,
     )

@@ -157,6 +157,7 @@ class _Node:
         self.processes.start(program, [self.binaries.path(program), *arguments])
 
     def _control_plane(self) -> None:
+        self._file("cni/10-tacho.conflist", nodeconfig.cni(self.network))
         self._run("etcd", *commands.etcd(self.layout, self.credentials))
         self._run("kube-apiserver", *commands.api_server(self.layout, self.credentials))
         configuration = nodeconfig.containerd(self.directory, self.state.snapshotter)
@@ -173,7 +174,6 @@ class _Node:
         self._run("kube-scheduler", *commands.scheduler(self.admin))
 
     def _containerd(self) -> None:
-        self._file("cni/10-tacho.conflist", nodeconfig.cni(self.network))
         self.processes.wait_until(
             "containerd", self._containerd_answers, START_TIMEOUT_SECONDS, blame="containerd"
         )
