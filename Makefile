@@ -50,7 +50,7 @@ kubeconfig: $(STAMP) ## Print the path of the running cluster's kubeconfig (make
 	@$(PY) -m tests.cluster kubeconfig --name $(CLUSTER)
 
 images: $(STAMP) ## Build the images: tacho, the llama.cpp engine, the test servers (root)
-	@$(PY) tools/images.py build
+	@$(PY) -m tools.images build
 
 .PHONY: demo
 demo: $(STAMP) ## From nothing to measured tokens per second and an answered chat

@@ -39,7 +39,9 @@ def select(documents: list[Any], file: str, name: str = "") -> Manifest:
     if len(found) == 1:
         return found[0]
     if name:
-        raise CommandError(f"{file}: no LLMDeployment is named {name}; it holds: {', '.join(names) or 'none'}")
+        raise CommandError(
+            f"{file}: no LLMDeployment is named {name}; it holds: {', '.join(names) or 'none'}"
+        )
     if not found:
         kinds = sorted({str(item.get("kind")) for item in documents if isinstance(item, dict)})
         raise CommandError(f"{file}: no LLMDeployment in it (found: {', '.join(kinds) or 'nothing'})")

@@ -40,7 +40,7 @@ def model_directory(uri: str, claims: dict[str, Path]) -> Path | None:
     claim, _, path = uri.removeprefix(CLAIM).partition("/")
     if claim not in claims:
         raise CommandError(
-            f"{uri}: there are no claims on this machine; say which folder stands in for it: --pvc {claim}=DIR"
+            f"{uri}: this machine has no claims; say which folder stands in for it: --pvc {claim}=DIR"
         )
     return claims[claim] / path.strip("/")
 

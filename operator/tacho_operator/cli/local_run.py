@@ -81,16 +81,21 @@ class LocalPod:
         host = setup.runtime.bind_host
         self._url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{setup.runtime.runtime_port}"  # noqa: S104
 
+    def _prepare(self) -> None:
+        """Makes the folders and writes what the pod would find mounted."""
+        (self._scratch / "state").mkdir()
+        (self._scratch / "live.json").write_text(dumps(self._setup.live))
+        if self._setup.fetch:
+            Path(self._setup.fetch.cache_dir).mkdir(parents=True, exist_ok=True)
+            Path(self._setup.fetch.state_dir).mkdir()
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[LocalPod]:
         """Starts the children; ends them whatever happens."""
-        (self._scratch / "state").mkdir()
-        (self._scratch / "live.json").write_text(dumps(self._setup.live))
+        self._prepare()
         log = str(self._scratch / "termination")
         async with contextlib.AsyncExitStack() as stack:
             if self._setup.fetch:
-                Path(self._setup.fetch.cache_dir).mkdir(parents=True, exist_ok=True)
-                Path(self._setup.fetch.state_dir).mkdir()
                 variables = {ENV_FETCH_CONFIG: dumps(self._setup.fetch), "TACHO_TERMINATION_LOG": log}
                 child = _child(["-m", "tacho_runtime.hub.fetch"], variables, self._scratch / "fetch.log")
                 self._processes["fetch"] = await stack.enter_async_context(child)

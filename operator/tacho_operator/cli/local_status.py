@@ -56,7 +56,13 @@ def local_status(
     """``status`` as the operator would write it for this plan and this report."""
     now = datetime.now(timezone.utc)
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    metadata = {**raw["metadata"], "uid": _UID, "generation": 1, "creationTimestamp": stamp, "resourceVersion": "1"}
+    metadata = {
+        **raw["metadata"],
+        "uid": _UID,
+        "generation": 1,
+        "creationTimestamp": stamp,
+        "resourceVersion": "1",
+    }
     raw = {**raw, "metadata": metadata, "spec": setup.resource.spec.to_wire()}
     resource = setup.resource.model_copy(
         update={"metadata": setup.resource.metadata.model_copy(update={"uid": _UID, "generation": 1})}
@@ -75,11 +81,11 @@ def local_status(
         revisions=(revision,),
         deployments=(deployment,),
         services=(service,),
-        config_maps=tuple(_stored(item, _UID) for item in decide(observed, LOCAL, now).apply if item["kind"] == "ConfigMap"),
+        config_maps=tuple(
+            _stored(item, _UID) for item in decide(observed, LOCAL, now).apply if item["kind"] == "ConfigMap"
+        ),
         pods=(pod,),
         reports={pod["metadata"]["uid"]: report},
     )
     status = decide(observed, LOCAL, now).status
     return {key: value for key, value in status.items() if key not in ("url", "selector")}
-
-

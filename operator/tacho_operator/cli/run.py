@@ -37,7 +37,9 @@ def run(
         list[str] | None, typer.Option(help="CLAIM=DIR: a folder that stands in for a claim.")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Print the status and exit; else serve on.")] = False,
-    output: Annotated[Format, typer.Option("--output", "-o", help="How the status is printed.")] = Format.table,
+    output: Annotated[
+        Format, typer.Option("--output", "-o", help="How the status is printed.")
+    ] = Format.table,
     name: Annotated[str, typer.Option(help="Which LLMDeployment, where the file holds several.")] = "",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Port of the OpenAI API.")] = None,

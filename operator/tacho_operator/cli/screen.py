@@ -41,7 +41,9 @@ def show_status(raw: Manifest, status: Manifest, output: Format) -> None:
         console.print(_curve_table(measurement))
     for condition in status.get("conditions") or ():
         if condition["type"] in ("Ready", "Measured") and condition["status"] != "True":
-            console.print(f"{condition['type']}={condition['status']} {condition['reason']}: {condition['message']}")
+            console.print(
+                f"{condition['type']}={condition['status']} {condition['reason']}: {condition['message']}"
+            )
 
 
 def _summary_table(name: str, status: Manifest) -> Table:
