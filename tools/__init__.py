@@ -1,0 +1,1 @@
+"""What `make` runs: things built for the cluster and the user, nothing that ships."""

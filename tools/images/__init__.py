@@ -1,0 +1,1 @@
+"""Container images without a registry or a daemon: wheels, a base from Debian's archive, buildah."""

@@ -1,0 +1,167 @@
+"""``python -m tools.images build|base|wheels|list``: the images as archives that containerd imports.
+
+What was built stays in the cache under a hash of all that goes into it: an unchanged image is not built
+again, in this clone or another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import cache, wheels
+from ..steps import StepError, say, step
+from . import base, buildah, catalog, key, machine
+
+OUTPUT = catalog.ROOT / "build" / "images"
+INDEX = OUTPUT / "images.json"
+BASE_VARIABLE = "TACHO_IMAGE_BASE"
+NEEDED_BYTES = 3 * 10**9
+KEPT_ARCHIVES = 4
+"""Of each image; older ones are removed from the cache."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """One image as ``list`` prints it."""
+
+    name: str
+    reference: str
+    """Moves with every build: for people."""
+    content_reference: str
+    """Named by content: a changed image is another name, so that pods and charts notice."""
+    archive: str
+    """OCI archive with both names, for ``ctr images import``."""
+    layers: list[dict[str, Any]]
+
+
+def build(only: str | None) -> list[Built]:
+    machine.require_root()
+    machine.install_programs()
+    with cache.locked("images"):
+        cache.require_space(buildah.storage(), NEEDED_BYTES, "building images")
+        built: dict[str, Built] = {}
+        root = base_reference()
+        for image in catalog.choose(only):
+            on = built[image.base].content_reference if image.base else root
+            built[image.name] = build_one(image, on)
+    record(list(built.values()))
+    return list(built.values())
+
+
+def base_reference() -> str:
+    """TACHO_IMAGE_BASE if set, else the base made here, imported into buildah's storage once."""
+    if named := os.environ.get(BASE_VARIABLE):
+        return named
+    reference = f"{catalog.REPOSITORY}/tacho-base:{base.recipe_key()}"
+    archive = base.archive()
+    if not buildah.exists(reference):
+        with step("importing the base"):
+            buildah.import_base(archive, reference)
+    return reference
+
+
+def build_one(image: catalog.Image, on: str) -> Built:
+    dockerfile = catalog.ROOT / image.dockerfile
+    with tempfile.TemporaryDirectory(dir=cache.folder("tmp")) as scratch:
+        context = Path(scratch)
+        image.stage(context)
+        tag = key.content_key(context, dockerfile.read_text(), on)
+        content_reference = f"{image.repository}:{tag}"
+        archive = cache.folder("images") / f"{image.name}-{tag}.tar"
+        details = archive.with_suffix(".json")
+        if not (archive.is_file() and details.is_file()):
+            with step(f"building {image.name}"):
+                if not buildah.exists(content_reference):
+                    buildah.build(context, dockerfile, on, content_reference)
+                names = [content_reference, f"{image.repository}:dev"]
+                layers = buildah.export(content_reference, names, archive)
+            details.write_text(json.dumps([asdict(layer) for layer in layers]))
+            prune(image, archive)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    link = OUTPUT / f"{image.name}.tar"
+    link.unlink(missing_ok=True)
+    link.symlink_to(archive)
+    return Built(
+        image.name,
+        f"{image.repository}:dev",
+        content_reference,
+        str(archive),
+        json.loads(details.read_text()),
+    )
+
+
+def prune(image: catalog.Image, newest: Path) -> None:
+    """Of archives as of buildah's images, only the latest few stay."""
+    archives = sorted(
+        newest.parent.glob(f"{image.name}-????????????.tar"), key=lambda path: path.stat().st_mtime
+    )
+    for archive in archives[:-KEPT_ARCHIVES]:
+        reference = f"{image.repository}:{archive.stem.removeprefix(f'{image.name}-')}"
+        if buildah.exists(reference):
+            buildah.remove(reference)
+        archive.with_suffix(".json").unlink(missing_ok=True)
+        archive.unlink()
+
+
+def record(built: list[Built]) -> None:
+    """Merge into build/images/images.json, so that --only does not forget the others."""
+    known = {entry["name"]: entry for entry in recorded()} if INDEX.is_file() else {}
+    known |= {entry.name: asdict(entry) for entry in built}
+    INDEX.write_text(json.dumps(list(known.values()), indent=2) + "\n")
+
+
+def recorded() -> list[dict[str, Any]]:
+    if not INDEX.is_file():
+        raise StepError("NotBuilt", "no images have been built in this clone: run `make images`.")
+    entries: list[dict[str, Any]] = json.loads(INDEX.read_text())
+    return [entry for entry in entries if Path(entry["archive"]).is_file()]
+
+
+def report(built: list[Built]) -> str:
+    """Sizes of the images, and how much of each is shared with others."""
+    uses = Counter(layer["digest"] for image in built for layer in image.layers)
+    lines = []
+    for image in built:
+        total = sum(layer["size_bytes"] for layer in image.layers)
+        shared = sum(layer["size_bytes"] for layer in image.layers if uses[layer["digest"]] > 1)
+        lines.append(f"{image.content_reference}: {total / 1e6:.1f} MB, {shared / 1e6:.1f} MB of it shared")
+    distinct = {layer["digest"]: layer["size_bytes"] for image in built for layer in image.layers}
+    lines.append(f"all together: {sum(distinct.values()) / 1e6:.1f} MB in {len(distinct)} layers, compressed")
+    return "\n".join(lines)
+
+
+def download_wheels() -> None:
+    for lock in ("image", "llamacpp", "pip"):
+        wheels.download(lock, (catalog.LOCKS / f"{lock}.txt").read_text())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
+    parser.add_argument("verb", choices=("build", "base", "wheels", "list"))
+    parser.add_argument("--only", metavar="NAME", help="one image, with what it is built on")
+    options = parser.parse_args()
+    try:
+        if options.verb == "build":
+            say(report(build(options.only)))
+        elif options.verb == "base":
+            say(str(base.archive()))
+        elif options.verb == "wheels":
+            download_wheels()
+        else:
+            print(json.dumps(recorded(), indent=2))
+    except StepError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""buildah, with its storage in the cache folder and no daemon, registry or network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from functools import cache as once
+from pathlib import Path
+
+from .. import cache
+from ..steps import run
+
+EPOCH = "1577836800"
+"""A fixed date for every file, so that the same content gives the same layers."""
+POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
+"""Nothing is pulled: the only images are those built here."""
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+REFERENCE_NAME = "org.opencontainers.image.ref.name"
+NEXT_STEP = "Read the last lines below; `rm -r` buildah's folder in tacho's cache starts afresh."
+
+
+@dataclass(frozen=True)
+class Layer:
+    digest: str
+    size_bytes: int
+
+
+def storage() -> Path:
+    return cache.folder("buildah")
+
+
+@once
+def driver() -> str:
+    """overlay where the kernel lets us mount it, else vfs, which copies every layer."""
+    with tempfile.TemporaryDirectory(dir=storage()) as scratch:
+        folders = {name: Path(scratch) / name for name in ("lower", "upper", "work", "merged")}
+        for folder in folders.values():
+            folder.mkdir()
+        options = "lowerdir={lower},upperdir={upper},workdir={work}".format(**folders)
+        mount = ["mount", "-t", "overlay", "overlay", "-o", options, str(folders["merged"])]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            return "vfs"
+        subprocess.run(["umount", folders["merged"]], capture_output=True, check=True)
+        return "overlay"
+
+
+def _buildah(*arguments: str | Path) -> str:
+    place = storage()
+    policy = place / "policy.json"
+    policy.write_text(POLICY)
+    verb, *rest = arguments
+    command: list[str | Path] = ["buildah", "--root", place / driver(), "--runroot", place / "run"]
+    command += ["--storage-driver", driver(), verb]
+    if verb in ("build", "commit", "push"):
+        command += ["--signature-policy", policy]
+    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot", "TMPDIR": str(cache.folder("tmp"))}
+    return run([*command, *rest], failure_class="BuildFailed", next_step=NEXT_STEP, environment=environment)
+
+
+def exists(reference: str) -> bool:
+    return reference in {name for image in _images() for name in image.get("names") or ()}
+
+
+def _images() -> list[dict[str, list[str]]]:
+    listed: list[dict[str, list[str]]] = json.loads(_buildah("images", "--json") or "[]")
+    return listed
+
+
+def import_base(archive: Path, reference: str) -> None:
+    """A tar of a root file system as an image of one layer."""
+    container = _buildah("from", "scratch").strip()
+    try:
+        _buildah("add", "--quiet", container, archive, "/")
+        _buildah("config", "--cmd", "python3", "--env", f"PATH={PATH}", container)
+        _buildah("commit", "--quiet", "--timestamp", EPOCH, container, reference)
+    finally:
+        _buildah("rm", container)
+
+
+def build(context: Path, dockerfile: Path, base: str, reference: str) -> None:
+    """The Dockerfile as it ships, on that base, without a network."""
+    _buildah(
+        "build", "--quiet", "--layers", "--pull-never", "--network", "none", "--timestamp", EPOCH, "--format", "oci",
+        "--build-arg", f"BASE={base}", "--file", dockerfile, "--tag", reference, context,
+    )  # fmt: skip
+
+
+def remove(reference: str) -> None:
+    _buildah("rmi", "--force", reference)
+
+
+def export(reference: str, names: list[str], archive: Path) -> list[Layer]:
+    """Write the image as an OCI archive that carries all these names. Returns its layers, lowest first."""
+    with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
+        layout = Path(scratch) / "layout"
+        _buildah("push", "--quiet", reference, f"oci:{layout}:{names[0]}")
+        name_also(layout, names[1:])
+        layers = layers_of(layout)
+        unfinished = Path(scratch) / "image.tar"
+        with tarfile.open(unfinished, "w") as tar:
+            for path in sorted(layout.rglob("*")):
+                tar.add(path, arcname=str(path.relative_to(layout)), recursive=False)
+        shutil.move(unfinished, archive)
+    return layers
+
+
+def name_also(layout: Path, names: list[str]) -> None:
+    """More names for the one image of a layout; another push would compress all layers again."""
+    path = layout / "index.json"
+    index = json.loads(path.read_text())
+    (manifest,) = index["manifests"]
+    index["manifests"] += [{**manifest, "annotations": {REFERENCE_NAME: name}} for name in names]
+    path.write_text(json.dumps(index))
+
+
+def layers_of(layout: Path) -> list[Layer]:
+    index = json.loads((layout / "index.json").read_text())
+    manifest = json.loads(_blob(layout, index["manifests"][0]["digest"]).read_text())
+    return [Layer(layer["digest"], layer["size"]) for layer in manifest["layers"]]
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / digest.replace(":", "/")
