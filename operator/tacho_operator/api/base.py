@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -23,6 +23,12 @@ class ApiModel(BaseModel):
         use_attribute_docstrings=True,
         protected_namespaces=(),
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, given: Any) -> Any:
+        """As on the API server, which drops nulls of fields that cannot be null."""
+        return {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else given
 
     def to_wire(self) -> dict[str, Any]:
         """The object as the API server stores it: camelCase keys, without what is absent."""

@@ -34,17 +34,17 @@ def validate_offline(document: Any, *, cluster: bool = False) -> list[Problem]:
     """Every problem of an LLMDeployment as read from YAML or JSON; empty where it is well.
 
     With `cluster`, the rules that hold in a cluster only (no file:// models) are checked too. As on the API
-    server, rules between fields are checked once the structure is right.
+    server, rules between fields are checked once types, names and sizes are right.
     """
     problems = list(_identity(document))
     if problems:
         return problems
     problems.extend(check(document, _schema(), ""))
-    if problems:
+    if any(problem.blocking for problem in problems):
         return problems
     pruned = _without_nulls(document)
     found = [p for rule in RULES if cluster or not rule.cluster_only for p in _violations(rule, pruned)]
-    return [*found, *_bypasses(pruned["spec"])]
+    return [*problems, *found, *_bypasses(pruned["spec"])]
 
 
 def _identity(document: Any) -> Iterator[Problem]:

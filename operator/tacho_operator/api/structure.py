@@ -25,6 +25,8 @@ class Problem:
     """Where: property names and list positions, such as spec.engine.env[0].name."""
     message: str
     """What is wrong and what to do about it."""
+    blocking: bool = True
+    """True: rules between fields cannot be judged before this is mended (as on the API server)."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message
@@ -100,7 +102,9 @@ def _array(value: list[Any], schema: Schema, path: str) -> Iterator[Problem]:
         return
     for index, identity in enumerate(identities):
         if identity in identities[:index]:
-            yield Problem(f"{path}[{index}]", f"{_shown(identity)} is there twice; remove one")
+            yield Problem(
+                f"{path}[{index}]", f"{_shown(identity)} is there twice; remove one", blocking=False
+            )
 
 
 def _string(value: str, schema: Schema, path: str) -> Iterator[Problem]:
@@ -108,21 +112,21 @@ def _string(value: str, schema: Schema, path: str) -> Iterator[Problem]:
     if "enum" in schema and value not in schema["enum"]:
         yield Problem(path, f"{_shown(value)} is not one of {', '.join(map(str, schema['enum']))}")
     if "pattern" in schema and not _regex(schema["pattern"]).search(value):
-        yield Problem(path, f"{_shown(value)} does not have the form {schema['pattern']}")
+        yield Problem(path, f"{_shown(value)} does not have the form {schema['pattern']}", blocking=False)
     if schema.get("format") == "date-time" and not _is_time(value):
-        yield Problem(path, f"{_shown(value)} is not a time such as 2026-11-20T08:49:21Z")
+        yield Problem(path, f"{_shown(value)} is not a time such as 2026-11-20T08:49:21Z", blocking=False)
 
 
 def _integer(value: int, schema: Schema, path: str) -> Iterator[Problem]:
     if value < schema.get("minimum", value):
-        yield Problem(path, f"{value} is less than {schema['minimum']}; raise it")
+        yield Problem(path, f"{value} is less than {schema['minimum']}; raise it", blocking=False)
     if value > schema.get("maximum", value):
-        yield Problem(path, f"{value} is more than {schema['maximum']}; lower it")
+        yield Problem(path, f"{value} is more than {schema['maximum']}; lower it", blocking=False)
 
 
 def _size(size: int, schema: Schema, path: str, what: str, unit: str) -> Iterator[Problem]:
     if size < schema.get(f"min{what}", 0):
-        yield Problem(path, f"has {size} {unit}, at least {schema[f'min{what}']} are needed")
+        yield Problem(path, f"has {size} {unit}, at least {schema[f'min{what}']} are needed", blocking=False)
     if size > schema.get(f"max{what}", size):
         yield Problem(path, f"has {size} {unit}, at most {schema[f'max{what}']} are allowed")
 

@@ -1,0 +1,33 @@
+"""The accept/reject table, judged by a real API server: the same answers as offline."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tacho_operator.api.rules import RULES
+from tests.cluster.handle import Cluster
+from tests.unit.api.rows import Row
+from tests.unit.api.table import TABLE
+
+RULE_MESSAGES = {rule.message for rule in RULES}
+
+
+def answer(api: Cluster, row: Row) -> str:
+    """What the API server says against a resource; empty where it takes it."""
+    try:
+        api.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(row.document()))
+    except subprocess.CalledProcessError as error:
+        return str(error.stderr)
+    return ""
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_the_api_server_says_of_each_row_what_the_table_says(api: Cluster, row: Row) -> None:
+    said = answer(api, row)
+    assert {message for message in RULE_MESSAGES if message in said} == row.messages()
+    assert bool(said) == bool(row.messages() or row.malformed), said
+    if row.malformed:
+        assert row.malformed in said

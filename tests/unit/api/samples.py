@@ -1,0 +1,33 @@
+"""A value with every field set, made from a schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tacho_operator.api.schema import Schema
+from tacho_operator.api.structure import check
+
+STRINGS = (
+    *("1.5", "Word1", "word-1", "/path", "s3cret", "hf://a/b", "http://x", "EUR", "2026-11-20T08:49:21Z"),
+    *("500m", "tacho.dev/x"),
+)
+
+
+def sample(schema: Schema) -> Any:
+    """Every property set, every list and map with one entry, every number at its least."""
+    kind = schema["type"]
+    if kind == "object" and "properties" in schema:
+        return {name: sample(child) for name, child in schema["properties"].items()}
+    if kind == "object":
+        return {"key": sample(schema["additionalProperties"])}
+    if kind == "array":
+        return [sample(schema["items"])]
+    if kind == "string":
+        return _string(schema)
+    return True if kind == "boolean" else max(schema.get("minimum", 1), 1)
+
+
+def _string(schema: Schema) -> str:
+    if "enum" in schema:
+        return str(schema["enum"][0])
+    return next(text for text in STRINGS if not list(check(text, schema, "")))

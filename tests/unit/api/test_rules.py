@@ -1,0 +1,150 @@
+"""The accept/reject table, judged offline, and what a rule may be made of."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import cel
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacho_operator.api.gates import GATES
+from tacho_operator.api.permanent import PERMANENT
+from tacho_operator.api.resource import at, resource_schema
+from tacho_operator.api.rules import RULES, Rule, validate_offline
+from tacho_operator.api.types import LLMDeployment
+
+from .rows import LLAMACPP, Row
+from .table import TABLE
+
+RULE_MESSAGES = {rule.message for rule in RULES}
+UNDERSTOOD = {
+    *("size", "matches", "startsWith", "endsWith", "contains"),
+    *("!_", "-_", "@in", "@not_strictly_false", "_!=_", "_%_", "_&&_", "_*_", "_+_", "_<=_", "_==_", "_>_"),
+    *("_?_:_", "_||_", "_>=_", "_<_", "_-_"),
+}
+"""What the API server's evaluator and the offline one are known to understand alike."""
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_offline_says_of_each_row_what_the_table_says(row: Row) -> None:
+    problems = validate_offline(row.document(), cluster=True)
+    assert {problem.message for problem in problems} & RULE_MESSAGES == row.messages()
+    assert bool(problems) == bool(row.messages() or row.malformed)
+    if row.malformed:
+        assert row.malformed in [problem.path for problem in problems]
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if not row.offline_too], ids=lambda row: row.name)
+def test_rules_of_a_cluster_do_not_hold_offline(row: Row) -> None:
+    assert validate_offline(row.document()) == []
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in TABLE if not row.malformed and not row.refused], ids=lambda row: row.name
+)
+def test_what_is_accepted_can_be_read_and_written_back(row: Row) -> None:
+    read = LLMDeployment.read(row.document())
+    assert LLMDeployment.read(read.to_wire()) == read
+
+
+def test_the_table_is_complete() -> None:
+    assert len(TABLE) >= 60
+    assert len({row.name for row in TABLE}) == len(TABLE)
+    refusing = {name for row in TABLE for name in row.refused}
+    assert {rule.name for rule in RULES} - refusing == set(), "each rule is shown by a row"
+
+
+def test_rows_name_rules_that_exist_or_gates_that_were_lifted() -> None:
+    permanent = {rule.name for rule in PERMANENT}
+    behind = {name for row in TABLE for name in row.refused} - permanent
+    assert {gate.name for gate in GATES} <= behind
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_is_of_what_both_evaluators_understand(rule: Rule) -> None:
+    assert set(cel.compile(rule.cel).functions()) <= UNDERSTOOD
+    assert at(resource_schema(()), rule.path)["type"] in {"string", "array", "object"}
+    assert "\n" not in rule.message
+    assert len(rule.message) <= 2048
+    assert re.search(
+        r"remove|set |choose|must|needs?|use |write|change|raise|lower|shorten|go(es)? with|serves GGUF"
+        r"|take|let |add |has either",
+        rule.message,
+    ), "a message says what to do"
+
+
+def test_rules_have_names_of_their_own() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
+def test_a_gate_says_that_it_will_open(gate: Rule) -> None:
+    assert "not supported yet" in gate.message
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        (None, ""),
+        ([], ""),
+        ("text", ""),
+        ({}, "apiVersion"),
+        ({"apiVersion": "tacho.dev/v1alpha1", "kind": "Deployment"}, "kind"),
+        ({"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "metadata": {}}, "metadata.name"),
+        (
+            {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "metadata": {"name": 7}},
+            "metadata.name",
+        ),
+        ({"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "metadata": {"name": "a"}}, "spec"),
+    ],
+)
+def test_documents_that_are_something_else(document: Any, path: str) -> None:
+    assert path in [problem.path for problem in validate_offline(document)]
+
+
+def test_an_unknown_field_names_its_neighbour() -> None:
+    document = Row(name="x", change={"engine.extraargs": ["-v"], "probe": {"timeout": 3}}).document()
+    said = {problem.path: problem.message for problem in validate_offline(document)}
+    assert said["spec.engine.extraargs"] == "unknown field; did you mean extraArgs?"
+    assert "timeoutSeconds" in said["spec.probe.timeout"]
+
+
+def test_keys_that_yaml_does_not_read_as_text() -> None:
+    document = Row(name="x", change={"podTemplate": {"spec": {"nodeSelector": {True: "x"}}}}).document()
+    assert ["quotes" in problem.message for problem in validate_offline(document)] == [True]
+
+
+def test_spellings_that_cel_does_not_see_are_found() -> None:
+    arguments = ['--hf-overrides={"trust_remote_code": true}', "--trust-remote", "--threads=2"]
+    problems = validate_offline(Row(name="x", change={"engine.extraArgs": arguments}).document())
+    assert [problem.path for problem in problems] == ["spec.engine.extraArgs[0]", "spec.engine.extraArgs[1]"]
+    assert all("model.trustRemoteCode" in problem.message for problem in problems)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(field=st.sampled_from(sorted({"model", "engine", "gpu", "probe", "podTemplate", "replicas", "cache"})),
+       value=JSON)  # fmt: skip
+def test_nonsense_is_told_never_raised(field: str, value: Any) -> None:
+    document = Row(name="x", change={field: value}).document()
+    for problem in validate_offline(document):
+        assert problem.message
+
+
+@given(document=JSON)
+def test_any_document_is_answered(document: Any) -> None:
+    assert validate_offline(document)
+
+
+def test_the_base_is_what_a_person_would_write() -> None:
+    text = yaml.safe_dump(Row(name="x", base=LLAMACPP).document())
+    assert validate_offline(yaml.safe_load(text), cluster=True) == []
