@@ -16,8 +16,9 @@ from tacho_operator.api.permanent import PERMANENT
 from tacho_operator.api.resource import at, resource_schema
 from tacho_operator.api.rules import RULES, Rule, validate_offline
 from tacho_operator.api.types import LLMDeployment
+from tacho_runtime import contract
 
-from .rows import LLAMACPP, Row
+from .rows import CUSTOM, LLAMACPP, Row
 from .table import TABLE
 
 RULE_MESSAGES = {rule.message for rule in RULES}
@@ -123,6 +124,22 @@ def test_spellings_that_cel_does_not_see_are_found() -> None:
     problems = validate_offline(Row(name="x", change={"engine.extraArgs": arguments}).document())
     assert [problem.path for problem in problems] == ["spec.engine.extraArgs[0]", "spec.engine.extraArgs[1]"]
     assert all("model.trustRemoteCode" in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize("folder", [contract.TACHO_DIR, contract.MODEL_DIR, contract.LIVE_DIR, "/dev/shm"])
+def test_the_folders_of_the_runtime_are_taken(folder: str) -> None:
+    change = {
+        "engine.volumeMounts": [{"name": "v", "mountPath": folder}],
+        "podTemplate": {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}},
+    }
+    problems = validate_offline(Row(name="x", change=change).document())
+    assert [problem.path for problem in problems] == ["spec.engine.volumeMounts"]
+
+
+def test_the_port_of_the_runtime_is_taken() -> None:
+    change = {"engine.custom.port": contract.RUNTIME_PORT}
+    problems = validate_offline(Row(name="x", base=CUSTOM, change=change).document())
+    assert [problem.path for problem in problems] == ["spec.engine.custom"]
 
 
 JSON = st.recursive(

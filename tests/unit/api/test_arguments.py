@@ -1,0 +1,123 @@
+"""Refused switches and variables, in every spelling an engine's parser takes for them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacho_operator.api.arguments import (
+    LONG_SWITCHES,
+    SHORT_SWITCHES,
+    VARIABLES,
+    arguments_pattern,
+    refused_arguments,
+    refused_variables,
+    switch_name,
+    variables_pattern,
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--trust-remote-code"], "trust-remote-code"),
+        (["--trust_remote_code"], "trust-remote-code"),
+        (["--Trust-Remote_Code=true"], "trust-remote-code"),
+        (["--trust-remote"], "trust-remote-code"),
+        (["--no-trust-remote-code"], "trust-remote-code"),
+        (["--hf-overrides", '{"trust_remote_code": true}'], "trust-remote-code"),
+        (["--kv-transfer-config={'kv_connector_module_path':'evil'}"], "kv-connector-module-path"),
+        (["--config=/tmp/x.yaml"], "config"),
+        (["--conf", "x"], "config"),
+        (["--middleware=evil.Middleware"], "middleware"),
+        (["--profiler-config.torch_profiler_dir=/x"], "profiler-config"),
+        (["-m", "/other"], "model"),
+        (["-hf", "org/model"], "hf-repo"),
+        (["-c", "1"], "ctx-size"),
+        (["-slots"], "slots"),
+    ],
+)
+def test_a_refused_switch_is_found(arguments: list[str], name: str) -> None:
+    assert [refusal.name for refusal in refused_arguments(arguments)] == [name]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--max-num-seqs=64"],
+        ["--gpu-memory-utilization", "0.9"],
+        ["--reasoning-parser", "deepseek_r1"],
+        ["--tool-call-parser=hermes", "--enable-auto-tool-choice"],
+        ["--config-format", "mistral"],
+        ["--model-impl=vllm"],
+        ["-tp", "2"],
+        ["-tb=2", "-ngl", "99", "-fa"],
+        ["--rope-scale", "-1.5"],
+        ["--kv-cache-dtype", "fp8"],
+        ["--enforce-eager"],
+        ["-C"],
+        ["config"],
+    ],
+)
+def test_what_people_tune_is_let_through(arguments: list[str]) -> None:
+    assert refused_arguments(arguments) == ()
+
+
+def test_a_refusal_says_where_why_and_what_instead() -> None:
+    (refusal,) = refused_arguments(["--threads", "2", "--max-model-len=4096"])
+    assert refusal.index == 2
+    assert refusal.message == "--max-model-len is refused: tacho sets it itself; set context.maxModelLen"
+
+
+def test_variables_are_not_expanded_in_arguments() -> None:
+    assert [refusal.name for refusal in refused_arguments(["$(HIDDEN)"])] == ["$("]
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONPATH", "VLLM_SERVER_DEV_MODE", "TACHO_X", "hf_token"])
+def test_a_refused_variable_is_found(name: str) -> None:
+    (refusal,) = refused_variables(["OMP_NUM_THREADS", name])
+    assert (refusal.index, refusal.name) == (1, name)
+    assert "refused" in refusal.message
+
+
+@pytest.mark.parametrize(
+    "name", ["OMP_NUM_THREADS", "VLLM_LOGGING_LEVEL", "HF_HUB_DOWNLOAD_TIMEOUT", "XTACHO_X"]
+)
+def test_other_variables_are_let_through(name: str) -> None:
+    assert refused_variables([name]) == ()
+    assert not re.search(variables_pattern(), name)
+
+
+@given(
+    name=st.sampled_from(sorted(LONG_SWITCHES)),
+    dashes=st.sampled_from(["-", "_"]),
+    upper=st.booleans(),
+    value=st.sampled_from(["", "=", "=x"]),
+)
+def test_cel_and_core_agree_on_plain_spellings(name: str, dashes: str, upper: bool, value: str) -> None:
+    spelled = f"--{(name.upper() if upper else name).replace('-', dashes)}{value}"
+    assert refused_arguments([spelled])
+    assert re.search(arguments_pattern(), spelled)
+
+
+@given(st.text(max_size=30))
+def test_whatever_cel_refuses_core_refuses(argument: str) -> None:
+    if re.search(arguments_pattern().removesuffix("$") + r"\Z", argument):
+        assert refused_arguments([argument])
+
+
+def test_short_switches_stand_for_long_ones() -> None:
+    assert set(SHORT_SWITCHES.values()) <= set(LONG_SWITCHES)
+    for short in SHORT_SWITCHES:
+        assert re.search(arguments_pattern(), f"-{short}")
+
+
+def test_numbers_and_words_are_no_switches() -> None:
+    assert [switch_name(word) for word in ("-1", "-.5", "x", "", "-", "--")] == [None] * 6
+
+
+def test_every_refused_variable_is_seen_by_cel() -> None:
+    assert all(re.search(variables_pattern(), name) for name in VARIABLES)

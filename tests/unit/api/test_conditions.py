@@ -1,0 +1,124 @@
+"""Conditions: how one is set, and that the contract names all there is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from tacho_operator.api import conditions_page
+from tacho_operator.api.conditions import (
+    CONDITIONS,
+    ConditionType,
+    Reason,
+    find_condition,
+    remove_condition,
+    set_condition,
+    timestamp,
+)
+from tacho_operator.api.failures import FAILURES, FailureClass, next_step
+from tacho_operator.api.resource import WAITING
+from tacho_operator.api.status import Condition
+from tacho_runtime import contract
+
+REPOSITORY = Path(__file__).parents[3]
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+READY = ConditionType.READY
+
+
+def ready(
+    conditions: list[Condition], *, status: str, minutes: int, reason: str = "Serving"
+) -> list[Condition]:
+    return set_condition(
+        conditions,
+        READY,
+        status=status,  # type: ignore[arg-type]
+        reason=reason,
+        message=f"after {minutes} minutes",
+        generation=minutes,
+        now=NOON + timedelta(minutes=minutes),
+    )
+
+
+def test_the_time_moves_only_with_the_status() -> None:
+    first = ready([], status="False", minutes=0, reason=Reason.LOADING)
+    second = ready(first, status="False", minutes=1, reason=Reason.MEASURING)
+    third = ready(second, status="True", minutes=2)
+    assert [c.last_transition_time for c in (first[0], second[0], third[0])] == [
+        *["2026-11-20T12:00:00Z"] * 2,
+        "2026-11-20T12:02:00Z",
+    ]
+    assert (second[0].reason, second[0].observed_generation) == ("Measuring", 1)
+    assert type(second[0].reason) is type(second[0].type) is str
+
+
+def test_a_condition_keeps_its_place_and_the_old_list_is_untouched() -> None:
+    waiting = [Condition.model_validate(WAITING), Condition.model_validate({**WAITING, "type": "Planned"})]
+    changed = ready(waiting, status="True", minutes=1)
+    assert [c.type for c in changed] == ["Ready", "Planned"]
+    assert waiting[0].reason == Reason.WAITING_FOR_OPERATOR
+    assert changed[0].last_transition_time == "2026-11-20T12:01:00Z"
+
+
+def test_conditions_are_found_and_removed() -> None:
+    conditions = ready([], status="True", minutes=0)
+    assert find_condition(conditions, READY) is conditions[0]
+    assert find_condition(conditions, ConditionType.STALLED) is None
+    assert remove_condition(conditions, READY) == []
+
+
+def test_a_long_message_is_cut() -> None:
+    (condition,) = set_condition(
+        [], READY, status="False", reason="X", message="x" * 5000, generation=1, now=NOON
+    )
+    assert len(condition.message) == 4096
+
+
+def test_times_are_written_in_utc_and_need_a_zone() -> None:
+    assert (
+        timestamp(datetime(2026, 11, 20, 14, tzinfo=timezone(timedelta(hours=2)))) == "2026-11-20T12:00:00Z"
+    )
+    with pytest.raises(ValueError, match="zone"):
+        timestamp(datetime(2026, 11, 20))
+
+
+def test_the_contract_names_every_type_and_every_reason() -> None:
+    assert [doc.type for doc in CONDITIONS] == list(ConditionType)
+    assert {str(reason.reason) for doc in CONDITIONS for reason in doc.reasons} == set(Reason)
+    for doc in CONDITIONS:
+        pairs = [(reason.status, reason.reason) for reason in doc.reasons]
+        assert len(set(pairs)) == len(pairs), doc.type
+
+
+def test_every_class_of_the_runtime_has_a_meaning_and_a_next_step() -> None:
+    classes = {
+        value
+        for name, value in vars(contract).items()
+        if name.isupper() and isinstance(value, str) and value.isalnum() and value[0].isupper()
+    }
+    assert "ModelNotFound" in classes
+    assert classes <= set(FAILURES)
+    assert set(FAILURES) == set(FailureClass)
+
+
+def test_an_unknown_class_still_gets_advice() -> None:
+    assert next_step("DoesNotFit") == FAILURES[FailureClass.DOES_NOT_FIT].next_step
+    assert "log" in next_step("OfALaterVersion")
+
+
+def test_classes_and_reasons_do_not_share_words() -> None:
+    assert not set(FailureClass) & set(Reason)
+
+
+def test_the_written_page_is_what_the_contract_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = REPOSITORY / conditions_page.DEFAULT_PATH
+    assert conditions_page.main(["--check", "--output", str(page)]) == 0, capsys.readouterr().err
+
+
+def test_a_stale_page_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "conditions.md"
+    assert conditions_page.main(["--check", "--output", str(page)]) == 1
+    assert "stale" in capsys.readouterr().err
+    assert conditions_page.main(["--output", str(page)]) == 0
+    assert conditions_page.main(["--check", "--output", str(page)]) == 0
