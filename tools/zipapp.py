@@ -73,7 +73,7 @@ def build(target: Path = TARGET) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    say(f"    {target.relative_to(ROOT)}: {len(content) / 1e3:.0f} kB, sha256 {digest[:16]}")
+    say(f"    {target.name}: {len(content) / 1e3:.0f} kB, sha256 {digest[:16]}")
     return target
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 import tempfile
@@ -18,6 +19,8 @@ from .. import cache
 from ..steps import StepError, run, step
 from . import machine
 
+RECIPE = "2"
+"""Raised when trimming or packing changes."""
 SUITE = "bookworm"
 PACKAGES = ("python3", "ca-certificates", "libgomp1", "netbase", "tzdata")
 TRIMMED = (
@@ -38,7 +41,7 @@ NEEDED_BYTES = 2 * 10**9
 
 
 def recipe_key() -> str:
-    return hashlib.sha256("\0".join([SUITE, *PACKAGES, *TRIMMED]).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join([RECIPE, SUITE, *PACKAGES, *TRIMMED]).encode()).hexdigest()[:12]
 
 
 def archive() -> Path:
@@ -87,9 +90,14 @@ def _debootstrap(root: Path, mirror: str) -> None:
 
 
 def trim(root: Path) -> None:
+    """Remove what no image needs, and every set-user-ID bit: nothing in them changes its user."""
     for pattern in TRIMMED:
         for path in root.glob(pattern):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+    for path in root.rglob("*"):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+            path.chmod(stat.S_IMODE(mode) & ~(stat.S_ISUID | stat.S_ISGID))

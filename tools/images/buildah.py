@@ -84,10 +84,9 @@ def import_base(archive: Path, reference: str) -> None:
 
 def build(context: Path, dockerfile: Path, base: str, reference: str) -> None:
     """The Dockerfile as it ships, on that base, without a network."""
-    _buildah(
-        "build", "--quiet", "--layers", "--pull-never", "--network", "none", "--timestamp", EPOCH, "--format", "oci",
-        "--build-arg", f"BASE={base}", "--file", dockerfile, "--tag", reference, context,
-    )  # fmt: skip
+    options = ["--quiet", "--layers", "--pull-never", "--network", "none", "--format", "oci"]
+    options += ["--timestamp", EPOCH, "--build-arg", f"BASE={base}"]
+    _buildah("build", *options, "--file", dockerfile, "--tag", reference, context)
 
 
 def remove(reference: str) -> None:

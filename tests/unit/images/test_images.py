@@ -1,0 +1,163 @@
+"""Building images: what their keys depend on, where the base comes from, what a person is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from tools import cache, wheels
+from tools.images import __main__ as images
+from tools.images import base, buildah, catalog, machine
+from tools.images.key import content_key
+from tools.steps import StepError, run
+
+DOCKERFILE = "FROM x"
+SOURCES = """\
+Debian|Debian Backports|bookworm-backports|main|http://backports.example/debian/
+Vendor|Debian|bookworm|main|http://vendor.example/apt/
+Debian|Debian-Security|bookworm-security|main|http://security.example/debian-security/
+Debian|Debian|bookworm-updates|main|http://updates.example/debian/
+Debian|Debian|bookworm|contrib|http://contrib.example/debian/
+Debian|Debian|bookworm|main|http://main.example/debian/
+"""
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "main.py").write_text("print(1)")
+    return tmp_path
+
+
+def test_the_key_is_the_same_for_the_same_content_elsewhere(context: Path, tmp_path: Path) -> None:
+    twin = shutil.copytree(context, tmp_path.parent / f"{tmp_path.name}-twin")
+    os.utime(twin / "app" / "main.py", (0, 0))
+    assert content_key(context, DOCKERFILE, "base") == content_key(twin, DOCKERFILE, "base")
+
+
+def test_the_key_changes_with_everything_that_goes_in(context: Path) -> None:
+    keys = [content_key(context, DOCKERFILE, "base")]
+    keys += [content_key(context, "FROM y", "base"), content_key(context, DOCKERFILE, "other")]
+    path = context / "app" / "main.py"
+    path.write_text("print(2)")
+    keys.append(content_key(context, DOCKERFILE, "base"))
+    path.chmod(0o755)
+    keys.append(content_key(context, DOCKERFILE, "base"))
+    path.rename(context / "app" / "other.py")
+    keys.append(content_key(context, DOCKERFILE, "base"))
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_mirror_is_apts_own_for_the_main_archive() -> None:
+    assert machine.choose_mirror(SOURCES) == "http://main.example/debian"
+    assert machine.choose_mirror("") is None
+
+
+def test_a_mirror_list_gives_its_first_address() -> None:
+    text = "# cloud\n\nhttps://one.example/debian/ priority:1\nhttps://two.example/debian\n"
+    assert machine.first_address(text) == "https://one.example/debian"
+
+
+def test_root_is_asked_for_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(StepError, match=r"NotRoot: .*sudo make images.*tacho run"):
+        images.build(None)
+
+
+def test_a_full_disk_is_named_with_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 500_000_000))
+    with pytest.raises(StepError, match=r"DiskFull: the base image needs 2\.0 GB .* 0\.5 GB are free"):
+        cache.require_space(tmp_path, 2 * 10**9, "the base image")
+
+
+def test_a_failing_command_shows_its_end_and_the_next_step() -> None:
+    command = ["sh", "-c", "echo out; echo because >&2; exit 3"]
+    with pytest.raises(StepError, match=r"(?s)BuildFailed: .*exited with 3\. Do this\..*because"):
+        run(command, failure_class="BuildFailed", next_step="Do this.")
+
+
+def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lock = (catalog.LOCKS / "pip.txt").read_text()
+    wrong = re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, lock)
+    with pytest.raises(StepError, match=r"(?s)DownloadFailed: .*(HASHES|hash)"):
+        wheels.download("pip", wrong)
+    assert not list((tmp_path / "tacho" / "wheels").glob("pip-*"))
+
+
+def test_wheels_are_asked_for_by_the_images_python_and_library() -> None:
+    options = wheels.tags("aarch64")
+    assert options[:2] == ["--python-version", "3.11"]
+    assert {"manylinux_2_17_aarch64", "manylinux_2_36_aarch64", "manylinux2014_aarch64"} <= set(options)
+    assert "manylinux_2_37_aarch64" not in options
+
+
+def test_an_image_brings_what_it_is_built_on() -> None:
+    assert [image.name for image in catalog.choose("tacho-fakes")] == ["tacho", "tacho-fakes"]
+    names = [image.name for image in catalog.choose(None)]
+    assert names.index("tacho") < names.index("tacho-fakes")
+    with pytest.raises(StepError, match="UnknownImage: there is no image 'nope': choose one of tacho, "):
+        catalog.choose("nope")
+
+
+def test_the_dockerfiles_take_their_base_as_an_argument_and_run_as_nobody_special() -> None:
+    for image in catalog.IMAGES:
+        text = (catalog.ROOT / image.dockerfile).read_text()
+        assert re.search(r"^ARG BASE=docker\.io/", text, re.MULTILINE), image.name
+        assert not re.search(r"^FROM (?!\$\{BASE\}|dependencies|engine)", text, re.MULTILINE), image.name
+        assert image.base or "USER 10001:10001" in text, image.name
+
+
+def test_the_default_base_is_the_release_and_python_of_the_one_made_here() -> None:
+    text = (catalog.ROOT / "operator" / "Dockerfile").read_text()
+    assert f"python:{wheels.PYTHON_VERSION}-slim-{base.SUITE}" in text
+
+
+def test_trimming_keeps_licences(tmp_path: Path) -> None:
+    for name in (
+        "usr/share/doc/zlib/copyright",
+        "usr/share/doc/zlib/changelog.gz",
+        "usr/share/doc/zlib/README",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "var/lib/apt/lists/partial").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "su").touch()
+    (tmp_path / "bin" / "su").chmod(0o4755)
+    base.trim(tmp_path)
+    assert (tmp_path / "usr/share/doc/zlib/copyright").exists()
+    assert not (tmp_path / "usr/share/doc/zlib/README").exists()
+    assert not list((tmp_path / "var/lib/apt/lists").iterdir())
+    assert (tmp_path / "bin" / "su").stat().st_mode & 0o7777 == 0o755
+
+
+def test_an_archive_carries_every_name(tmp_path: Path) -> None:
+    manifest = {"digest": "sha256:1", "annotations": {buildah.REFERENCE_NAME: "x:1"}}
+    (tmp_path / "index.json").write_text(json.dumps({"manifests": [manifest]}))
+    buildah.name_also(tmp_path, ["x:dev"])
+    manifests = json.loads((tmp_path / "index.json").read_text())["manifests"]
+    assert [entry["annotations"][buildah.REFERENCE_NAME] for entry in manifests] == ["x:1", "x:dev"]
+    assert {entry["digest"] for entry in manifests} == {"sha256:1"}
+
+
+def test_the_report_counts_shared_layers_once() -> None:
+    def image(name: str, *layers: tuple[str, int]) -> images.Built:
+        described = [{"digest": digest, "size_bytes": size} for digest, size in layers]
+        return images.Built(name, f"{name}:dev", f"{name}:1", "", described)
+
+    text = images.report(
+        [image("a", ("base", 50_000_000), ("x", 5_000_000)), image("b", ("base", 50_000_000))]
+    )
+    assert text.splitlines() == [
+        "a:1: 55.0 MB, 50.0 MB of it shared",
+        "b:1: 50.0 MB, 50.0 MB of it shared",
+        "all together: 55.0 MB in 2 layers, compressed",
+    ]

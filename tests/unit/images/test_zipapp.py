@@ -1,0 +1,120 @@
+"""The runtime zipapp: what is in it, that its bytes follow from its sources, and that it runs bare."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tools import wheels, zipapp
+from tools.steps import StepError
+
+OLDEST_PYTHON = (3, 10)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return zipapp.build(tmp_path_factory.mktemp("zipapp") / "tacho-runtime.pyz")
+
+
+def bare(built: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run as in a pod: isolated, without site-packages, with an empty environment."""
+    command = [sys.executable, "-I", "-S", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={}, cwd="/", check=False)
+
+
+def test_it_starts_without_site_packages(built: Path) -> None:
+    import tacho_runtime
+
+    done = bare(built, str(built), "--version")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, tacho_runtime.__version__, "")
+
+
+def test_every_module_of_the_runtime_imports_from_the_zip_alone(built: Path) -> None:
+    program = (
+        f"import sys, importlib, pkgutil; sys.path.insert(0, {str(built)!r})\n"
+        "import tacho_runtime, pynvml, prometheus_client, httpx\n"
+        "names = [m.name for m in pkgutil.walk_packages(tacho_runtime.__path__, 'tacho_runtime.')]\n"
+        "modules = [importlib.import_module(n) for n in names if not n.endswith('__main__')]\n"
+        "outside = [m for m in modules if '.pyz' not in m.__file__]\n"
+        "print(len(modules) > 10, outside)"
+    )
+    done = bare(built, "-c", program)
+    assert (done.stdout.strip(), done.stderr) == ("True []", "")
+
+
+def test_http_to_loopback_needs_no_certificates_on_disk(built: Path) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(built)!r})\n"
+        "import httpx\n"
+        "try:\n    httpx.Client(verify=False).get('http://127.0.0.1:1/')\n"
+        "except httpx.ConnectError:\n    print('refused')"
+    )
+    assert bare(built, "-c", program).stdout.strip() == "refused"
+
+
+def test_it_is_pure_python_without_the_hub_client(built: Path) -> None:
+    with zipfile.ZipFile(built) as archive:
+        names = archive.namelist()
+    assert "tacho_runtime/contract.py" in names
+    assert not [name for name in names if name.endswith((".so", ".pyc"))]
+    assert not [name for name in names if "huggingface" in name or name.startswith("tacho_runtime/hub/")]
+    assert not [name for name in names if name.startswith(("tacho_operator", "tacho_llamacpp"))]
+
+
+def test_licences_travel_with_the_code(built: Path) -> None:
+    with zipfile.ZipFile(built) as archive:
+        names = archive.namelist()
+    distributions = {name.split("/")[0] for name in names if ".dist-info/" in name}
+    licensed = {name.split("/")[0] for name in names if "LICEN" in name.upper() or "NOTICE" in name.upper()}
+    # nvidia-ml-py states its licence (BSD) in its metadata only.
+    assert {name for name in distributions - licensed if not name.startswith("nvidia_ml_py")} == set()
+
+
+def test_the_oldest_python_can_read_all_of_it(built: Path) -> None:
+    with zipfile.ZipFile(built) as archive:
+        for name in archive.namelist():
+            if name.startswith("tacho_runtime/") and name.endswith(".py"):
+                ast.parse(archive.read(name), name, feature_version=OLDEST_PYTHON)
+
+
+def test_packages_that_only_some_pythons_need_are_all_there(built: Path) -> None:
+    with zipfile.ZipFile(built) as archive:
+        names = archive.namelist()
+    assert {"exceptiongroup/__init__.py", "typing_extensions.py"} <= set(names)
+
+
+def test_the_same_sources_give_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    assert zipapp.build(tmp_path / "again.pyz").read_bytes() == built.read_bytes()
+
+
+def test_order_and_dates_do_not_matter() -> None:
+    entries = [("b.py", b"2"), ("a.py", b"1")]
+    assert zipapp.pack(entries) == zipapp.pack(entries[::-1])
+
+
+def test_two_files_of_one_name_are_refused() -> None:
+    with pytest.raises(StepError, match="NameConflict"):
+        zipapp.pack([("a.py", b"1"), ("a.py", b"2")])
+
+
+def test_a_compiled_wheel_is_refused() -> None:
+    with pytest.raises(StepError, match="NotPurePython: x-1-cp311-cp311-linux_x86_64"):
+        list(zipapp.from_wheel(Path("x-1-cp311-cp311-linux_x86_64.whl")))
+
+
+def test_markers_are_dropped_and_hashes_kept() -> None:
+    lock = "a==1 ; python_full_version < '3.11' \\\n    --hash=sha256:x\n    # via b\nc==2 \\\n    --hash=y\n"
+    expected = "a==1 \\\n    --hash=sha256:x\n    # via b\nc==2 \\\n    --hash=y\n"
+    assert wheels.without_markers(lock) == expected
+
+
+def test_the_locks_need_no_index_address() -> None:
+    for lock in (zipapp.ROOT / "requirements").glob("*.txt"):
+        assert "http" not in lock.read_text().replace("httpx", "").replace("httpcore", "").replace(
+            "aiohttp", ""
+        )
