@@ -14,7 +14,6 @@ from tacho_operator.core.quantity import GIB, MIB
 from tacho_operator.core.sizing import llamacpp
 from tests.unit.planner.builders import CONFIG, cpu_node, smollm2, spec
 
-
 ONE_NODE = (cpu_node(),)
 
 

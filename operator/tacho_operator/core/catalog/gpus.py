@@ -1,0 +1,196 @@
+"""The GPU catalog: what a product label, a short name or a MIG slice stands for."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+
+from pydantic import TypeAdapter
+
+from tacho_operator.core.quantity import MIB
+
+Figure = tuple[float, str, str]
+"""A value, where it is from, and how sure it is: H, M or L."""
+
+RESERVE_MIB = 720
+"""What driver and context keep of an unknown product: the largest reserve seen apart from A100 and GH200."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRow:
+    """One product of ``gpus.toml``; the fields are explained there."""
+
+    label: str
+    short: tuple[str, ...]
+    compute: str
+    memory_mib: Figure
+    usable_mib: Figure
+    bandwidth_gbs: Figure
+    fp16_tflops: Figure
+    fp8_tflops: Figure | None = None
+    fp4_tflops: Figure | None = None
+    int8_tops: Figure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU, or one slice of one, as plans see it. Rates 0.0: unknown."""
+
+    product: str
+    memory_bytes: int
+    """Usable: what cudaMemGetInfo calls total, and engines multiply their utilization with."""
+    capability: tuple[int, int]
+    """CUDA compute capability, e.g. (8, 9). (0, 0): unknown."""
+    bandwidth_bytes: float = 0.0
+    """Bytes a second."""
+    fp16_flops: float = 0.0
+    fp8_flops: float = 0.0
+    fp4_flops: float = 0.0
+    int8_ops: float = 0.0
+    sharers: int = 1
+    """Pods that share it (time slicing, MPS): each gets this part of the memory."""
+    known: bool = True
+    """False: the catalog has no such product, only labels describe it."""
+
+    @property
+    def compute_capability(self) -> str:
+        return f"{self.capability[0]}.{self.capability[1]}" if self.capability != (0, 0) else ""
+
+    @property
+    def has_bf16(self) -> bool:
+        """Source: vLLM platforms/cuda.py supported_dtypes (compute capability 8.0 and later)."""
+        return self.capability >= (8, 0)
+
+
+@cache
+def gpu_table() -> tuple[GpuRow, ...]:
+    """Every product, in the catalog's order."""
+    text = files(__package__).joinpath("gpus.toml").read_text(encoding="utf-8")
+    return TypeAdapter(tuple[GpuRow, ...]).validate_python(tomllib.loads(text)["gpu"])
+
+
+@cache
+def sources() -> dict[str, str]:
+    """What the source names of the catalog's figures stand for."""
+    text = files(__package__).joinpath("gpus.toml").read_text(encoding="utf-8")
+    return TypeAdapter(dict[str, str]).validate_python(tomllib.loads(text)["sources"])
+
+
+_SHARED = re.compile(r"-SHARED$", re.IGNORECASE)
+_MIG = re.compile(r"-MIG-(\d+)g\.(\d+)gb(?:\.\w+)*$", re.IGNORECASE)
+MIG_MIB_PER_GB = 972.8
+"""A slice named 5gb has 4864 MiB, 10gb 9728, 20gb 19968 (nvidia-smi mig -lgip on A100 and H100)."""
+MIG_COMPUTE_SLICES = 7
+
+
+def normalise(name: str) -> str:
+    """A product name as a label has it: no spaces, upper case for comparing."""
+    return re.sub(r"[\s_]+", "-", name.strip()).upper()
+
+
+def base_label(label: str) -> str:
+    """``label`` without the suffixes GFD adds: ``-SHARED`` and ``-MIG-1g.10gb``.
+
+    Source: k8s-device-plugin internal/lm/resource.go.
+    """
+    return _MIG.sub("", _SHARED.sub("", label.strip()))
+
+
+def is_shared(label: str) -> bool:
+    return _SHARED.search(label.strip()) is not None
+
+
+def rows_for(name: str) -> tuple[GpuRow, ...]:
+    """The products ``name`` stands for: a label (exactly one), or a short name (perhaps several)."""
+    wanted = normalise(base_label(name))
+    exact = tuple(r for r in gpu_table() if normalise(r.label) == wanted)
+    if exact:
+        return exact
+    bare = wanted.removeprefix("NVIDIA-").removeprefix("GEFORCE-").removeprefix("TESLA-")
+    squeezed = bare.replace("-", "")
+    return tuple(
+        r for r in gpu_table() if any(squeezed == s.upper().replace("-", "") for s in r.short)
+    )
+
+
+def matches(asked: str, label: str) -> bool:
+    """Whether a node's product label is what ``asked`` (a label or short name) means."""
+    if normalise(asked) == normalise(label):
+        return True
+    if _MIG.search(asked) or _MIG.search(label):
+        return False
+    if normalise(base_label(asked)) == normalise(base_label(label)):
+        return True
+    return any(normalise(r.label) == normalise(base_label(label)) for r in rows_for(asked))
+
+
+def gpu_from_row(row: GpuRow, label: str = "") -> Gpu:
+    """The catalog's product as a plan sees it; ``label`` may carry MIG or -SHARED suffixes."""
+    major, minor = (int(part) for part in row.compute.split("."))
+    gpu = Gpu(
+        product=label or row.label,
+        memory_bytes=int(row.usable_mib[0]) * MIB,
+        capability=(major, minor),
+        bandwidth_bytes=row.bandwidth_gbs[0] * 1e9,
+        fp16_flops=row.fp16_tflops[0] * 1e12,
+        fp8_flops=(row.fp8_tflops or (0.0,))[0] * 1e12,
+        fp4_flops=(row.fp4_tflops or (0.0,))[0] * 1e12,
+        int8_ops=(row.int8_tops or (0.0,))[0] * 1e12,
+    )
+    return _mig_slice(gpu, row, label) if _MIG.search(label) else gpu
+
+
+def _mig_slice(gpu: Gpu, row: GpuRow, label: str) -> Gpu:
+    """A slice has its share of the multiprocessors (n of 7) and of the memory and its bandwidth."""
+    match = _MIG.search(label)
+    if match is None:
+        return gpu
+    slices, gigabytes = int(match[1]), int(match[2])
+    memory = min(int(gigabytes * MIG_MIB_PER_GB) * MIB, gpu.memory_bytes)
+    share = memory / (row.memory_mib[0] * MIB)
+    compute = min(1.0, slices / MIG_COMPUTE_SLICES)
+    return replace(
+        gpu,
+        memory_bytes=memory,
+        bandwidth_bytes=gpu.bandwidth_bytes * min(1.0, share),
+        fp16_flops=gpu.fp16_flops * compute,
+        fp8_flops=gpu.fp8_flops * compute,
+        fp4_flops=gpu.fp4_flops * compute,
+        int8_ops=gpu.int8_ops * compute,
+    )
+
+
+def named_gpu(name: str) -> Gpu | None:
+    """A product from the catalog alone; of a short name that means several, the one with the least memory."""
+    rows = rows_for(name)
+    if not rows:
+        return None
+    smallest = min(rows, key=lambda r: (r.usable_mib[0], r.bandwidth_gbs[0]))
+    return gpu_from_row(smallest, name if _MIG.search(name) or is_shared(name) else "")
+
+
+def labelled_gpu(
+    label: str, *, memory_mib: int | None, capability: tuple[int, int] | None, sharers: int = 1
+) -> Gpu | None:
+    """A GPU as a node's labels describe it; they win over the catalog. None: labels say too little.
+
+    What the driver keeps is the catalog's difference between label and usable memory, else RESERVE_MIB.
+    """
+    rows = tuple(r for r in gpu_table() if normalise(r.label) == normalise(base_label(label)))
+    if not rows:
+        if memory_mib is None:
+            return None
+        usable = max(0, memory_mib - RESERVE_MIB) * MIB
+        return Gpu(
+            product=label, memory_bytes=usable, capability=capability or (0, 0), sharers=sharers, known=False
+        )
+    gpu = gpu_from_row(rows[0], label)
+    if memory_mib is not None and not _MIG.search(label):
+        reserve = int(rows[0].memory_mib[0] - rows[0].usable_mib[0])
+        gpu = replace(gpu, memory_bytes=max(0, memory_mib - reserve) * MIB)
+    elif memory_mib is not None:
+        gpu = replace(gpu, memory_bytes=memory_mib * MIB)
+    return replace(gpu, capability=capability or gpu.capability, sharers=max(1, sharers))
