@@ -157,6 +157,7 @@ class FakeHub:
             "range": request.headers.get("Range", ""),
             "authorized": "Authorization" in request.headers,
             "host": request.host,
+            "status": 0,
         }
         self.log = [*self.log[-LOG_LIMIT:], entry]
         faults = self.faults
