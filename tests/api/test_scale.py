@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from typing import Any
+
+import pytest
 
 from tests.api.test_crd import apply_status, create, read
 from tests.cluster.handle import Cluster
@@ -34,6 +37,9 @@ def test_scale_reads_and_writes_replicas(api: Cluster, namespace: str) -> None:
 
 def test_scale_refuses_what_spec_refuses(api: Cluster, namespace: str) -> None:
     create(api, namespace)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        api.kubectl("scale", "-n", namespace, "llmd/smollm2", "--replicas=1001")
+    assert "less than or equal to 1000" in refused.value.stderr
     api.kubectl("scale", "-n", namespace, "llmd/smollm2", "--replicas=0")
     assert read(api, namespace)["spec"]["replicas"] == 0
 
