@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tacho_runtime.contract import Workload
 from tacho_runtime.probe import client, prompts, search
@@ -25,8 +25,22 @@ MOST_WARM_REQUESTS = 4
 BURSTS = (8, 32, 128)
 LAG_TURN_SECONDS = 0.01
 
-Left = Callable[[], float]
-"""Seconds left of the budget."""
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How much time there is, in two senses. ``now``: the loop's clock, seconds."""
+
+    now: Callable[[], float]
+    budget_ends: float
+    timeout_ends: float
+
+    def left(self) -> float:
+        """Seconds to plan with: nothing new starts when they are over. Negative then."""
+        return self.budget_ends - self.now()
+
+    def patience(self) -> float:
+        """Seconds a request that has begun may take: a starved engine is slow, not dead."""
+        return max(1.0, self.timeout_ends - self.now())
 
 
 @contextlib.asynccontextmanager
@@ -82,21 +96,21 @@ async def _calibrate(session: Session, findings: Findings, timeout_seconds: floa
         findings.notes.append("the engine does not count prompt tokens: input lengths are words, not tokens")
 
 
-async def warm_up(session: Session, shape: search.Shape, left: Left) -> tuple[search.Shape, float, float]:
+async def warm_up(session: Session, shape: search.Shape, clock: Clock) -> tuple[search.Shape, float, float]:
     """(shape, seconds to the first token, seconds a token), once two requests agree. Raises RequestFailed.
 
-    A prompt that takes more than a third of the time left is not measured at: its length is quartered.
+    A prompt that takes more than a third of the time there is gets quartered.
     """
-    limit = left() * 0.85
+    stop = clock.left() * 0.85
     times: list[float] = []
     tpot = 0.0
-    while len(times) < MOST_WARM_REQUESTS and (len(times) < 1 or left() > limit):
-        size, timeout_seconds = shape.workload.input_tokens, left() / 3
+    while not times or (len(times) < MOST_WARM_REQUESTS and clock.left() > stop):
+        size, timeout_seconds = shape.workload.input_tokens, clock.patience() / 3
         output_tokens = min(WARM_OUTPUT_TOKENS, shape.workload.output_tokens)
         try:
             stream = await session.ask(size, output_tokens, timeout_seconds)
         except RequestFailed as error:
-            if error.answered or size < 64 or times or left() < 1:
+            if error.answered or times or size < 64 or timeout_seconds < 1:
                 raise
             shape = _quartered(shape, timeout_seconds)
             continue
@@ -118,30 +132,33 @@ def _quartered(shape: search.Shape, timeout_seconds: float) -> search.Shape:
     return replace(shape, workload=workload, note=notes, time_was_short=True)
 
 
-async def warm_batches(session: Session, concurrency: int, left: Left) -> None:
+async def warm_batches(session: Session, concurrency: int, clock: Clock) -> None:
     """Short bursts, so that no batch size is seen for the first time while it is measured."""
-    stop = left() * 0.9
+    stop = clock.left() * 0.9
     for size in sorted({*(burst for burst in BURSTS if burst < concurrency), concurrency}):
-        if size == 1 or left() < stop:
+        if size == 1 or clock.left() < stop:
             continue
-        asks = [session.ask(FIRST_INPUT_TOKENS // 2, WARM_OUTPUT_TOKENS, left() / 4) for _ in range(size)]
+        asks = [
+            session.ask(FIRST_INPUT_TOKENS // 2, WARM_OUTPUT_TOKENS, clock.patience() / 4)
+            for _ in range(size)
+        ]
         await asyncio.gather(*asks, return_exceptions=True)
 
 
 async def one_stream(
-    session: Session, shape: search.Shape, findings: Findings, *, ttft: float, tpot: float, left: Left
+    session: Session, shape: search.Shape, findings: Findings, *, ttft: float, tpot: float, clock: Clock
 ) -> None:
     """Requests one after the other: the single stream's figures and the curve's first point."""
     workload = shape.workload
     request_seconds = ttft + workload.output_tokens * tpot
-    count = search.single_stream_requests(request_seconds=request_seconds, left_seconds=left())
-    stop = left() * (1 - 1.5 * search.SINGLE_STREAM_SHARE)
+    count = search.single_stream_requests(request_seconds=request_seconds, left_seconds=clock.left())
+    stop = clock.left() * (1 - 1.5 * search.SINGLE_STREAM_SHARE)
     raws: list[client.Stream] = []
     async with watching_lag(findings.lags_milliseconds):
-        while len(raws) < count and (len(raws) < 2 or left() > stop):
+        while len(raws) < count and (len(raws) < 2 or clock.left() > stop):
             path, body = session.request(workload.input_tokens, workload.output_tokens)
             raws.append(
-                await client.exchange(session.endpoint, "POST", path, body, timeout_seconds=max(1.0, left()))
+                await client.exchange(session.endpoint, "POST", path, body, timeout_seconds=clock.patience())
             )
     findings.single = await session.read(raws)
     if not findings.single:
@@ -150,20 +167,20 @@ async def one_stream(
 
 
 async def prompt_line(
-    session: Session, shape: search.Shape, findings: Findings, *, ttft: float, left: Left
+    session: Session, shape: search.Shape, findings: Findings, *, ttft: float, clock: Clock
 ) -> None:
     """Prompts of several lengths with one token of output, for TTFT = a + b x length."""
     isl = shape.workload.input_tokens
     sizes, repetitions = search.input_sizes(
-        isl, session.max_model_len, ttft_seconds=ttft, left_seconds=left()
+        isl, session.max_model_len, ttft_seconds=ttft, left_seconds=clock.left()
     )
-    stop = left() * 0.7
+    stop = clock.left() * 0.7
     samples: dict[int, list[Stream]] = {isl: list(findings.single)}
     for _ in range(repetitions):
         for size in sizes:
-            if left() < stop:
+            if clock.left() < stop:
                 break
-            stream = await session.ask(size, 1, max(1.0, left()))
+            stream = await session.ask(size, 1, clock.patience())
             samples.setdefault(size, []).append(stream)
     # Medians, so that one late first token does not tilt the line.
     for size, streams in samples.items():

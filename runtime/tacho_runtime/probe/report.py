@@ -22,6 +22,8 @@ from tacho_runtime.probe.windows import LevelResult
 
 LAG_MILLISECONDS = 5.0
 PLATEAU_GAIN = 1.05
+OWN_TIMINGS_TOLERANCE = 0.15
+"""The engine's timings and ours for the same requests: further apart, ours show the client."""
 MOST_NOTES_CHARACTERS = 1500
 
 
@@ -45,6 +47,21 @@ class Findings:
     after: Counters = field(default_factory=Counters)
     received_tokens: float = 0.0
     seen: Sequence[Stream] = ()
+
+
+def engines_own_rate(streams: Sequence[Stream]) -> float | None:
+    """Tokens per second of the same requests by the engine's own timings (llama.cpp has them), else None."""
+    tpots = [stream.engine_tpot_milliseconds for stream in streams if stream.engine_tpot_milliseconds]
+    return 1000 * len(tpots) / sum(tpots) if tpots else None
+
+
+def _cross_check(findings: Findings, single: SingleStream | None) -> tuple[str, bool]:
+    """(what to say of the engine's own timings, whether they contradict ours)."""
+    own = engines_own_rate(findings.single)
+    if own is None or single is None:
+        return "", False
+    apart = abs(single.decode_tokens_per_second - own) > OWN_TIMINGS_TOLERANCE * own
+    return f"by the engine's own timings the single stream ran at {own:.1f} tokens per second", apart
 
 
 def rfc3339(moment: datetime) -> str:
@@ -161,13 +178,15 @@ def assemble(
         state = "Partial"
     else:
         state = "Complete"
-    notes = [note for note in (findings.failure, findings.shape.note if findings.shape else "") if note]
+    own, apart = _cross_check(findings, single)
+    flags = flags_of(findings, capacity, concurrency)
+    why = (findings.failure, findings.shape.note if findings.shape else "", *findings.notes, own)
     return Measurement(
         plan_key=plan_key,
         measure_key=live.measure_key,
         observed_time=rfc3339(ended),
         state=state,
-        message="; ".join([*notes, *findings.notes])[:MOST_NOTES_CHARACTERS],
+        message="; ".join(note for note in why if note)[:MOST_NOTES_CHARACTERS],
         probe_seconds=probe_seconds,
         workload=workload,
         cold_first_request_milliseconds=findings.cold_first_request_milliseconds,
@@ -175,7 +194,7 @@ def assemble(
         capacity=capacity,
         curve=tuple(sorted((result.point for result in findings.results), key=lambda p: p.concurrency)),
         memory=MemoryActual(kv_cache_tokens=findings.before.kv_cache_tokens),
-        flags=flags_of(findings, capacity, concurrency),
+        flags=tuple(sorted({*flags, "ClientBound"})) if apart else flags,
     )
 
 

@@ -45,9 +45,11 @@ async def run_probe(
     findings = Findings()
     budget_seconds = float(min(live.probe.budget_seconds, live.probe.timeout_seconds))
 
-    def left() -> float:
-        return budget_seconds * (1 - CLOSING_SHARE) - (loop.time() - began)
-
+    clock = phases.Clock(
+        now=loop.time,
+        budget_ends=began + budget_seconds * (1 - CLOSING_SHARE),
+        timeout_ends=began + live.probe.timeout_seconds,
+    )
     try:
         session = Session(
             target=target,
@@ -55,7 +57,7 @@ async def run_probe(
             rng=rng or Random(),  # noqa: S311 - prompts need to differ, not to be secret
         )
         await asyncio.wait_for(
-            _phases(session, live, findings, left, progress), timeout=live.probe.timeout_seconds
+            _phases(session, live, findings, clock, progress), timeout=live.probe.timeout_seconds
         )
     except asyncio.TimeoutError:
         findings.out_of_time = True
@@ -65,7 +67,7 @@ async def run_probe(
         )
     except RequestFailed as error:
         findings.failure = f"{error}; the engine serves unmeasured: see its log, then measure again"
-        findings.out_of_time = findings.out_of_time or left() <= 0
+        findings.out_of_time = findings.out_of_time or clock.left() <= 0
     except ValueError as error:
         findings.failure = f"{error}; set the probe's target to an http:// address"
     return assemble(
@@ -82,7 +84,7 @@ async def _phases(
     session: Session,
     live: contract.LiveConfig,
     findings: Findings,
-    left: phases.Left,
+    clock: phases.Clock,
     progress: Callable[[str], None],
 ) -> None:
     concurrency = max(1, session.target.concurrency)
@@ -91,16 +93,16 @@ async def _phases(
     candidates = await session.discover()
     findings.before = await session.counters()
     progress("warming up")
-    await phases.first_request(session, candidates, findings, max(1.0, left() / 2))
+    await phases.first_request(session, candidates, findings, clock.patience() / 2)
     shape = search.fitting_shape(live.workload, session.max_model_len)
-    shape, ttft, tpot = await phases.warm_up(session, shape, left)
-    await phases.warm_batches(session, concurrency, left)
-    shape = search.affordable_shape(shape, ttft_seconds=ttft, tpot_seconds=tpot, left_seconds=left())
+    shape, ttft, tpot = await phases.warm_up(session, shape, clock)
+    await phases.warm_batches(session, concurrency, clock)
+    shape = search.affordable_shape(shape, ttft_seconds=ttft, tpot_seconds=tpot, left_seconds=clock.left())
     findings.shape = shape
     progress("measuring one stream")
-    await phases.one_stream(session, shape, findings, ttft=ttft, tpot=tpot, left=left)
-    await phases.prompt_line(session, shape, findings, ttft=ttft, left=left)
-    await _levels(session, shape, findings, concurrency, left, progress)
+    await phases.one_stream(session, shape, findings, ttft=ttft, tpot=tpot, clock=clock)
+    await phases.prompt_line(session, shape, findings, ttft=ttft, clock=clock)
+    await _levels(session, shape, findings, concurrency, clock, progress)
     findings.received_tokens = session.received_tokens
     findings.after = await session.counters()
 
@@ -110,13 +112,13 @@ async def _levels(
     shape: search.Shape,
     findings: Findings,
     concurrency: int,
-    left: phases.Left,
+    clock: phases.Clock,
     progress: Callable[[str], None],
 ) -> None:
     one = findings.results[0].point if findings.results else None
     plan = search.levels_for(
         concurrency,
-        left_seconds=left(),
+        left_seconds=clock.left(),
         ttft_seconds=one.ttft_milliseconds_p50 / 1000 if one else 0.0,
         request_seconds=one.end_to_end_milliseconds_p50 / 1000 if one else 0.0,
     )
@@ -124,7 +126,7 @@ async def _levels(
         findings.levels_missing = findings.out_of_time = True
         findings.notes.append(f"{plan.reason}; raise probe.budgetSeconds")
     for level in plan.levels:
-        seconds = min(plan.seconds_each, left())
+        seconds = min(plan.seconds_each, clock.left())
         if seconds < 0.5:
             findings.levels_missing = findings.out_of_time = True
             findings.notes.append(f"no time was left for {level} streams; raise probe.budgetSeconds")

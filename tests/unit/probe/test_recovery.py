@@ -1,0 +1,81 @@
+"""Known laws, measured: what the probe reports is what the engine does, within 5 %."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from tacho_runtime.probe import run_probe
+from tests.unit.probe.engines import live, mock_engine, target
+
+LAWS = {
+    "one token a chunk": {
+        "ttft_base_ms": 60.0, "ttft_per_token_ms": 0.3, "itl_base_ms": 12.0, "itl_per_seq_ms": 1.5,
+        "tokens_per_chunk": 1,
+    },
+    "five tokens a chunk": {
+        "ttft_base_ms": 80.0, "ttft_per_token_ms": 0.5, "itl_base_ms": 6.0, "itl_per_seq_ms": 0.75,
+        "tokens_per_chunk": 5,
+    },
+    "batching costs nothing": {
+        "ttft_base_ms": 100.0, "ttft_per_token_ms": 0.2, "itl_base_ms": 20.0, "itl_per_seq_ms": 0.0,
+        "tokens_per_chunk": 1,
+    },
+}  # fmt: skip
+INPUT_TOKENS, OUTPUT_TOKENS, CONCURRENCY = 128, 64, 6
+
+
+def within(percent: float, value: float) -> object:
+    return pytest.approx(value, rel=percent / 100)
+
+
+@pytest.mark.parametrize(
+    ("law_name", "options"),
+    [
+        *((name, {}) for name in LAWS),
+        # Without the engine's running counts the closing usage is shared out over the chunks.
+        ("five tokens a chunk", {"no_continuous_usage": True}),
+    ],
+)
+async def test_a_law_is_recovered(law_name: str, options: dict[str, object]) -> None:
+    law = LAWS[law_name]
+    with mock_engine(**law, **options) as port:
+        measured = await run_probe(
+            target(port, concurrency=CONCURRENCY),
+            live(inputs=INPUT_TOKENS, outputs=OUTPUT_TOKENS, budget=11),
+            plan_key="plan",
+            rng=Random(1),
+        )
+    assert measured.state == "Complete", measured.message
+
+    def itl_ms(streams: int) -> float:
+        return law["itl_base_ms"] + law["itl_per_seq_ms"] * streams
+
+    ttft_ms = law["ttft_base_ms"] + law["ttft_per_token_ms"] * INPUT_TOKENS
+    single = measured.single_stream
+    assert single is not None
+    assert single.tpot_milliseconds_p50 == within(5, itl_ms(1))
+    assert single.decode_tokens_per_second == within(5, 1000 / itl_ms(1))
+    assert single.ttft_milliseconds_p50 == within(5, ttft_ms)
+    assert single.ttft_overhead_milliseconds == within(5, law["ttft_base_ms"])
+    assert single.prefill_tokens_per_second == within(5, 1000 / law["ttft_per_token_ms"])
+
+    levels = [point.concurrency for point in measured.curve]
+    assert levels[0] == 1
+    assert levels[-1] == CONCURRENCY
+    assert len(levels) >= 3
+    for point in measured.curve:
+        request_ms = ttft_ms + (OUTPUT_TOKENS - 1) * itl_ms(point.concurrency)
+        rate = point.concurrency * OUTPUT_TOKENS / request_ms * 1000
+        assert point.output_tokens_per_second == within(5, rate), point
+        assert point.requests_per_second == within(5, rate / OUTPUT_TOKENS), point
+        assert point.tpot_milliseconds_p50 == within(5, itl_ms(point.concurrency)), point
+        assert point.ttft_milliseconds_p50 == within(5, ttft_ms), point
+        assert point.end_to_end_milliseconds_p50 == within(5, request_ms), point
+
+    assert measured.capacity is not None
+    assert measured.capacity.concurrency == CONCURRENCY
+    assert measured.capacity.boundary == "Floor"
+    assert measured.workload.input_tokens == INPUT_TOKENS
+    assert measured.memory.kv_cache_tokens == 100_000
