@@ -1,9 +1,9 @@
-"""Published checkpoints without their weights: a real config.json, and safetensors files that are holes behind
-real headers, so that a 700 GB model takes a few MB of disk and none of a network.
+"""Published checkpoints without their weights: a real config.json, and safetensors files that are holes
+behind real headers, so that a 700 GB model takes a few MB of disk and none of a network.
 
-``facts_for(name)`` is what inspection finds of one; ``write_checkpoint(folder, name)`` writes it. Names are those of
-``NAMES``; a suffix quantizes a Llama-shaped model: ``llama-3.1-8b-awq``, ``-gptq``, ``-w4a16``, ``-w8a8``, ``-fp8``,
-``-bnb-nf4``, ``-bnb-int8``.
+``facts_for(name)`` is what inspection finds of one; ``write_checkpoint(folder, name)`` writes it. Names
+are those of ``NAMES``; a suffix quantizes a Llama-shaped model: ``llama-3.1-8b-awq``, ``-gptq``,
+``-w4a16``, ``-w8a8``, ``-fp8``, ``-bnb-nf4``, ``-bnb-int8``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def facts_for(name: str) -> ModelFacts:
 
 
 def write_checkpoint(folder: Path | str, name: str, *, shard_bytes: int = SHARD_BYTES) -> Path:
-    """Writes ``name`` into ``folder`` (made when absent) as a hub shows it: shards, index, config, tokenizer."""
+    """Writes ``name`` into ``folder`` (made when absent) as a hub shows it: shards, index, config,
+    tokenizer."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config, tensors = config_and_tensors(name)

@@ -1,8 +1,8 @@
 """A small server that speaks the part of the Hugging Face Hub's protocol that listing and downloading need.
 
 Serves the repositories ``ROOT/organisation/name/…``; a repository's commit follows from its files. Misbehaves
-on demand (cut connections, slow or failing answers, redirects), counts what it is asked, and gates repositories
-by token.
+on demand (cut connections, slow or failing answers, redirects), counts what it is asked, and gates
+repositories by token.
 
     python -m tests.fakes.hub --root DIR [--port N] [--token T] [--mode private|gated]
         [--cut-after BYTES [--cuts N]] [--rate BYTES_PER_S] [--fail CODE …]

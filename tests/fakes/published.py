@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - configurations, a row each
 """Configurations of published models, as their config.json gives them, cut to the fields that matter.
 
 ``parameters`` is what the model's page on its hub says (safetensors), or its paper; tests hold the shapes in

@@ -1,4 +1,5 @@
-"""How common tools store a Llama-shaped model's linear layers quantized. The head and embeddings stay as they are."""
+"""How common tools store a Llama-shaped model's linear layers quantized. The head and embeddings stay as
+they are."""
 
 from __future__ import annotations
 
@@ -123,7 +124,7 @@ def _compressed(
 
 
 QUANTIZERS: dict[str, tuple[dict[str, Any], Callable[[Iterable[Row]], Iterator[Row]]]] = {
-    "awq": ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}, awq),
+    "awq": ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}, awq),
     "gptq": ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}, gptq),
     "w4a16": (_compressed("int", 4, "group", 128, 0), w4a16),
     "w8a8": (_compressed("int", 8, "channel", None, 8), w8a8),

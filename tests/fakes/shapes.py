@@ -11,7 +11,8 @@ Row = tuple[str, str, tuple[int, ...]]
 
 
 def llama(c: Config, dtype: str = "BF16") -> Iterator[Row]:
-    """Llama, Mistral, Mixtral, Qwen2, Qwen3, Qwen3-MoE and Gemma-2: one skeleton, with each family's additions."""
+    """Llama, Mistral, Mixtral, Qwen2, Qwen3, Qwen3-MoE and Gemma-2: one skeleton, with each family's
+    additions."""
     hidden, family = c["hidden_size"], c["model_type"]
     head = c.get("head_dim") or hidden // c["num_attention_heads"]
     q, kv = c["num_attention_heads"] * head, c["num_key_value_heads"] * head

@@ -12,9 +12,11 @@ from tacho_runtime.hub.values import first, integer, mapping, number, sequence, 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 TOWERS = ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "speech_config", "visual")
 UNSCALED_ROPE = ("su", "longrope", "llama3", "default", "mrope", "dynamic_ntk_alpha", "proportional")
-"""Rope types whose max_position_embeddings is already the whole (vLLM config/model.py, derived max length)."""
+"""Rope types whose max_position_embeddings is already the whole (vLLM config/model.py, derived max
+length)."""
 TIED_BY_DEFAULT = ("gemma", "cohere", "gpt2", "gpt_bigcode", "bloom", "falcon", "opt", "mpt", "codegen_tied")
-"""Families that share input and output embeddings unless they say otherwise (transformers' configuration classes)."""
+"""Families that share input and output embeddings unless they say otherwise (transformers' configuration
+classes)."""
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +75,8 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
 
 
 LAYER_LIMIT = 2000
-"""The deepest published models have 126 layers; a claim beyond this is a lie that would cost time to follow."""
+"""The deepest published models have 126 layers; a claim beyond this is a lie that would cost time to
+follow."""
 
 
 def _unknown(shape: Architecture) -> list[str]:
@@ -113,7 +116,8 @@ def _rope(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _max_positions(config: dict[str, Any]) -> int:
-    """Longest context, rope scaling included, as vLLM derives it: scaling types multiply, except those that say
+    """Longest context, rope scaling included, as vLLM derives it: scaling types multiply, except those
+    that say
     the whole in max_position_embeddings; yarn multiplies its own original length."""
     keys = (
         "max_position_embeddings",

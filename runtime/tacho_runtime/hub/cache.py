@@ -44,7 +44,8 @@ class Cache:
         return _size(self.snapshot / target.path) == target.size_bytes
 
     def partial(self, etag: str) -> Path:
-        """Where a download is continued. The client's own partial files have a random name each, and are lost."""
+        """Where a download is continued. The client's own partial files have a random name each, and are
+        lost."""
         return self.blobs / f"{etag}.incomplete"
 
     def present_bytes(self, target: Target) -> int:

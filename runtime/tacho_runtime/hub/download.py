@@ -1,9 +1,9 @@
 """Brings one file into the cache, continuing where an earlier attempt stopped.
 
-huggingface_hub continues a download only within one process: its partial files have a random name and are given
-up with the process. So a file that is not on Xet storage is written here to a partial file with a fixed name, under
-the client's own lock, and only then handed to the client, which links it into the snapshot. Files on Xet storage are
-the client's from beginning to end.
+huggingface_hub continues a download only within one process: its partial files have a random name and are
+given up with the process. So a file that is not on Xet storage is written here to a partial file with a
+fixed name, under the client's own lock, and only then handed to the client, which links it into the
+snapshot. Files on Xet storage are the client's from beginning to end.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Downloader:
         return metadata
 
     def _by_client(self, target: Target) -> bool:
-        """The client's own download, from Xet storage. False when that failed and plain HTTP may still work."""
+        """The client's own download, from Xet storage. False when that failed and plain HTTP may still
+        work."""
         from huggingface_hub.utils._runtime import is_xet_available
 
         if not is_xet_available():
@@ -126,7 +127,8 @@ class Downloader:
             os.replace(partial, blob)
 
     def _fill_partial(self, target: Target, metadata: Any, partial: Path) -> None:
-        """Continues ``partial`` up to the full size, through as many cut connections as still bring something."""
+        """Continues ``partial`` up to the full size, through as many cut connections as still bring
+        something."""
         import httpx2
 
         failures = 0

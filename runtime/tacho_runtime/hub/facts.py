@@ -85,7 +85,8 @@ def _with_stored_dtype(architecture: Architecture, tensors: list[StoredTensor]) 
 
 
 def _with_stored_head(architecture: Architecture, tensors: list[StoredTensor]) -> Architecture:
-    """Configurations leave ``tie_word_embeddings`` to a family's default; the weights cannot be wrong about it."""
+    """Configurations leave ``tie_word_embeddings`` to a family's default; the weights cannot be wrong
+    about it."""
     if not tensors or not any("embed" in t.name or "wte" in t.name for t in tensors):
         return architecture
     has_head = any("lm_head." in t.name or "embed_out." in t.name for t in tensors)

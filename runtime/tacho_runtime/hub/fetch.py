@@ -1,20 +1,25 @@
 """The fetch sidecar: brings exactly the planned files of the planned commit, says how far it is, then sleeps.
 
-``python -m tacho_runtime.hub.fetch`` reads FetchConfig from TACHO_FETCH_CONFIG. Exit code 1 with a Failure as JSON
-in the termination log; the kubelet tries again. Started again with the marker present, it touches no network.
+``python -m tacho_runtime.hub.fetch`` reads FetchConfig from TACHO_FETCH_CONFIG. Exit code 1 with a
+Failure as JSON in the termination log; the kubelet tries again. Started again with the marker present, it
+touches no network.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from tacho_runtime import codec, contract
 from tacho_runtime.contract import Failure, FetchConfig, FetchProgress
@@ -27,9 +32,13 @@ from tacho_runtime.hub.select import matches
 from tacho_runtime.hub.sleeper import become_sleeper
 from tacho_runtime.hub.source import FileEntry
 
+if TYPE_CHECKING:
+    from tacho_runtime.hub.remote import HubSource
+
 ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
 PARALLEL_FILES = 4
 STALL_SECONDS = 300.0
+LISTING_SECONDS = 120.0
 SPARE_BYTES = 32 * 1024 * 1024
 """Left free beside the model, for links, locks and file system overhead."""
 
@@ -57,7 +66,7 @@ class Fetch:
             self._bring_missing()
         if not self._whole_on_disk():
             raise invalid(
-                f"The files of {self._config.repository} on disk are not what was planned, after the download.",
+                f"After the download, {self._config.repository} on disk is not what was planned.",
                 "Empty the cache and let it be downloaded again.",
             )
         self.report(
@@ -80,8 +89,9 @@ class Fetch:
         from tacho_runtime.hub.remote import HubSource
 
         config = self._config
-        source = HubSource(config.repository, config.commit, endpoint=config.endpoint, token=self._token)
-        targets = self._planned(source)
+        with _time_limit(LISTING_SECONDS):
+            source = HubSource(config.repository, config.commit, endpoint=config.endpoint, token=self._token)
+            targets = self._planned(source)
         present = {target.path: self._cache.present_bytes(target) for target in targets}
         self._check_space(targets, present)
         self.report(
@@ -89,11 +99,8 @@ class Fetch:
         )
         self._bring(targets, source)
 
-    def _planned(self, source: object) -> tuple[Target, ...]:
+    def _planned(self, source: HubSource) -> tuple[Target, ...]:
         """The planned files as the hub lists them now. Raises Refused when they are others."""
-        from tacho_runtime.hub.remote import HubSource
-
-        assert isinstance(source, HubSource)
         chosen = [file for file in source.tree() if matches(file.path, self._config.files)]
         listed = tuple(FileEntry(file.path, file.size) for file in chosen)
         if files_digest(listed) != self._config.files_digest:
@@ -102,8 +109,7 @@ class Fetch:
                 f"The repository changed: {self._config.repository} at {self._config.commit} now lists "
                 f"{len(listed)} files with {total} bytes for the planned patterns, planned were "
                 f"{self._config.file_count} with {self._config.total_bytes}.",
-                "Plan again, so that what is there now is looked at: change spec.model.revision, or ask for a new "
-                "plan with the annotation.",
+                "Change spec.model.revision, so that what is there now is planned with.",
             )
         return tuple(
             Target(file.path, file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in chosen
@@ -119,11 +125,9 @@ class Fetch:
                 f"which has {quantity(free)} free."
             )
 
-    def _bring(self, targets: tuple[Target, ...], source: object) -> None:
+    def _bring(self, targets: tuple[Target, ...], source: HubSource) -> None:
         from tacho_runtime.hub.download import Downloader
-        from tacho_runtime.hub.remote import HubSource
 
-        assert isinstance(source, HubSource)
         downloader = Downloader(
             self._cache,
             self._config.repository,
@@ -143,8 +147,8 @@ class Fetch:
                         future.result()
                     if stall.stalled(self.progress, time.monotonic()):
                         raise unreachable(
-                            f"Nothing of {self._config.repository} arrived for {STALL_SECONDS:.0f} s. If another "
-                            f"pod that shared the cache is gone, a lock below {self._cache.locks} may be left."
+                            f"Nothing of {self._config.repository} arrived for {STALL_SECONDS:.0f} s (or a "
+                            f"pod that is gone left a lock below {self._cache.locks})."
                         )
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -157,6 +161,23 @@ class Fetch:
             bytes_done=sum(sizes),
             resumed_bytes=max(0, resumed_bytes),
         )
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Ends what a hub that answers drop by drop would draw out. Only in the main thread, as signals are."""
+
+    def expired(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise unreachable(f"The hub did not list the files within {seconds:.0f} s.")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    # Again and again: a library may swallow the first.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def fetch(config: FetchConfig, token: str) -> str | Failure:
@@ -207,7 +228,7 @@ def _fail(failure: Failure) -> int:
     return 1
 
 
-def main() -> int:
+def main() -> int:  # noqa: RET503 - the sleeper takes the place of the process
     """Returns 1 on failure; on success the process becomes the sleeper, and ends with 0 on SIGTERM."""
     text = os.environ.get(contract.ENV_FETCH_CONFIG, "")
     if Path(_state_dir(text), contract.COMPLETE_FILE).exists():

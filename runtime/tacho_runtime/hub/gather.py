@@ -143,7 +143,8 @@ def _safetensors_rows(
             )
 
     total = 0
-    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+    pool = ThreadPoolExecutor(PARALLEL_READS)
+    try:
         for entry, header in zip(selection.weights, pool.map(fetch, selection.weights), strict=True):
             total += len(header)
             if total > HEADERS_LIMIT_BYTES:
@@ -153,6 +154,9 @@ def _safetensors_rows(
                 tensors = safetensors.parse_header(header, entry.size_bytes)
             for tensor in tensors:
                 yield tensor.name, tensor.dtype, tensor.shape, tensor.stored_bytes
+    finally:
+        # After a refusal nobody waits for the other reads.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _naming:  # noqa: N801 - reads as a statement

@@ -5,6 +5,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 an
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +41,9 @@ SCALARS = {
 GGML_TYPES: dict[int, tuple[str, int, int]] = {
     # id: (name, elements a block, bytes a block); llama.cpp gguf-py/gguf/constants.py GGML_QUANT_SIZES
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
-    7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110),
-    12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
+    7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
+    
     16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
     20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136),
     24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
@@ -114,7 +116,8 @@ class _Cursor:
 
 
 def read_header(read: Read, size_bytes: int) -> GGUFHeader:
-    """The header of a GGUF file. Raises Refused for anything that is not a sound one; reads at most 64 MiB."""
+    """The header of a GGUF file. Raises Refused for anything that is not a sound one; reads at most 64
+    MiB."""
     cursor = _Cursor(read, size_bytes)
     if size_bytes < 24 or cursor.take(4) != b"GGUF":
         raise invalid("the file does not begin as a GGUF file does.")
@@ -180,7 +183,7 @@ def _tensors(cursor: _Cursor, count: int) -> tuple[tuple[StoredTensor, ...], int
         shape = tuple(cursor.number("<Q") for _ in range(dimensions))
         rows.append((name, shape, cursor.number("<I"), cursor.number("<Q")))
     offsets = sorted(row[3] for row in rows)
-    following = dict(zip(offsets, offsets[1:], strict=False))
+    following = dict(itertools.pairwise(offsets))
     tensors, end = [], 0
     for name, shape, type_id, offset in rows:
         elements = 1

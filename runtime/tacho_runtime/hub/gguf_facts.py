@@ -13,7 +13,8 @@ from tacho_runtime.hub.values import integer, text
 
 LAYER_LIMIT = 2000
 WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4}
-"""Every n-th layer looks at everything, the others at the window (llama.cpp src/llama-model.cpp, set_swa_pattern)."""
+"""Every n-th layer looks at everything, the others at the window (llama.cpp src/llama-model.cpp,
+set_swa_pattern)."""
 
 
 class _Keys:
@@ -129,7 +130,8 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
 
 
 def _ssm_state_bytes(keys: _Keys) -> int:
-    """Convolution and SSM state of a layer, in 32 bits (llama.cpp src/llama-hparams.cpp, n_embd_r and n_embd_s)."""
+    """Convolution and SSM state of a layer, in 32 bits (llama.cpp src/llama-hparams.cpp, n_embd_r and
+    n_embd_s)."""
     inner, state, kernel = (
         keys.number("ssm.inner_size"),
         keys.number("ssm.state_size"),

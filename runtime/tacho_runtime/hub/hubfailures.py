@@ -9,7 +9,7 @@ from tacho_runtime import contract
 from tacho_runtime.hub.errors import Refused
 
 RETRYABLE_STATUS = {408, 425, 429}
-TOKEN_STEP = (
+HOW_TO_AUTHORIZE = (
     "Put a hub token that may read it into a Secret and name that in spec.model.tokenSecretRef "
     "(name and key, for example HF_TOKEN)"
 )
@@ -28,13 +28,14 @@ def classify(
     if code == "GatedRepo" or "Gated" in type(cause).__name__:
         return Refused(
             contract.AUTH_REQUIRED,
-            f"{where} is gated, and {'the token was not granted access' if has_token else 'no token was given'}.",
-            f"Ask for access at {endpoint}/{repository}. {TOKEN_STEP}.",
+            f"{where} is gated, and "
+            + ("the token was not granted access." if has_token else "no token was given."),
+            f"Ask for access at {endpoint}/{repository}. {HOW_TO_AUTHORIZE}.",
         )
     if status in (401, 403):
         said = "refused the token" if has_token else "wants a token, or has no such repository"
         return Refused(
-            contract.AUTH_REQUIRED, f"{endpoint} {said} for {repository} (HTTP {status}).", f"{TOKEN_STEP}."
+            contract.AUTH_REQUIRED, f"{endpoint} {said} for {repository} (HTTP {status}).", f"{HOW_TO_AUTHORIZE}."
         )
     if status == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
         return _absent(code, repository, revision, endpoint, has_token)
@@ -47,7 +48,7 @@ def disk_full(message: str) -> Refused:
     return Refused(
         contract.DISK_FULL,
         message,
-        "Give spec.cache a larger claim, free space in it, or choose a smaller model or file in spec.model.files.",
+        "Give spec.cache a larger claim, free space in it, or choose a smaller model or spec.model.files.",
     )
 
 
@@ -55,8 +56,8 @@ def unreachable(message: str, *, retryable: bool = True) -> Refused:
     return Refused(
         contract.HUB_UNREACHABLE,
         message,
-        "Check that the cluster reaches the hub (network policy, proxy in spec.model.hub.env, CA bundle, mirror in "
-        "spec.model.hub.endpoint)" + ("; it is tried again." if retryable else "."),
+        "Check that pods reach the hub (network policy; proxy, CA bundle and mirror in spec.model.hub)"
+        + ("; it is tried again." if retryable else "."),
         retryable=retryable,
     )
 
@@ -73,7 +74,7 @@ def _absent(code: str, repository: str, revision: str, endpoint: str, has_token:
     else:
         hidden = ", or the token may not see it" if has_token else ", or it is private and needs a token"
         message = f"{endpoint} has no model {repository}{hidden}."
-        step = f"Correct spec.model.uri. For a private model: {TOKEN_STEP[0].lower()}{TOKEN_STEP[1:]}."
+        step = f"Correct spec.model.uri. For a private model: {HOW_TO_AUTHORIZE[0].lower()}{HOW_TO_AUTHORIZE[1:]}."
     return Refused(contract.MODEL_NOT_FOUND, message, step)
 
 

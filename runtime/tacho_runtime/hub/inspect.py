@@ -1,7 +1,7 @@
 """Finds out what a plan needs to know of a model, without its weights.
 
-``python -m tacho_runtime.hub.inspect`` reads InspectConfig from TACHO_INSPECT_CONFIG, and writes InspectResult,
-packed, to the termination log. Exit code 0 with facts, 1 with a failure.
+``python -m tacho_runtime.hub.inspect`` reads InspectConfig from TACHO_INSPECT_CONFIG, and writes
+InspectResult, packed, to the termination log. Exit code 0 with facts, 1 with a failure.
 """
 
 from __future__ import annotations
@@ -83,9 +83,10 @@ def main(arguments: list[str]) -> int:
         result = InspectResult(failure=config)
     else:
         signal.signal(signal.SIGALRM, _deadline(config.timeout_seconds))
-        signal.alarm(max(1, config.timeout_seconds))
+        # Again and again: a library may swallow the first.
+        signal.setitimer(signal.ITIMER_REAL, max(1, config.timeout_seconds), 1.0)
         result = inspect(config, os.environ.get("HF_TOKEN", "").strip())
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
     message = packed_within_limit(result)
     Path(os.environ.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG).write_text(message)
     if "--print" in arguments:

@@ -1,4 +1,5 @@
-"""Which layers keep which state: what a configuration says about attention windows, latent caches and recurrence."""
+"""Which layers keep which state: what a configuration says about attention windows, latent caches and
+recurrence."""
 
 from __future__ import annotations
 
@@ -9,17 +10,21 @@ from tacho_runtime.hub.recurrent import linear_state_bytes, mamba_state_bytes
 from tacho_runtime.hub.values import first, integer, mapping, sequence, text
 
 KINDS = {
-    "full_attention": "full", "attention": "full", "full": "full", "global": "full", "global_attention": "full",
+    "full_attention": "full", "attention": "full", "full": "full", "global": "full",
+    "global_attention": "full",
     "hybrid": "full", "*": "full", "sliding_attention": "sliding", "local_attention": "sliding",
-    "sliding": "sliding", "local": "sliding", "chunked_attention": "chunked", "linear_attention": "linear_attention",
+    "sliding": "sliding", "local": "sliding", "chunked_attention": "chunked",
+    "linear_attention": "linear_attention",
     "linear": "linear_attention", "conv": "conv", "mamba": "mamba", "mamba2": "mamba", "m": "mamba",
     "recurrent": "unknown", "-": "none", "mlp": "none", "moe": "none", "e": "none",
 }  # fmt: skip
-"""Words of ``layer_types``, ``layers_block_type`` and ``hybrid_override_pattern`` (transformers' configurations)."""
+"""Words of ``layer_types``, ``layers_block_type`` and ``hybrid_override_pattern`` (transformers'
+configurations)."""
 
 
 def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[str]]:
-    """One kind a layer (``hybrid`` of Falcon-H1 excepted: see layer_groups), and what stays unknown, in words."""
+    """One kind a layer (``hybrid`` of Falcon-H1 excepted: see layer_groups), and what stays unknown, in
+    words."""
     for key in ("layer_types", "layers_block_type", "block_types"):
         names = [text(name).lower() for name in sequence(config.get(key))]
         if names and key == "block_types":
@@ -32,10 +37,10 @@ def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[st
             return kinds, [f"state of layers of the type {', '.join(strange)[:80]}"] if strange else []
     if pattern := text(config.get("hybrid_override_pattern")):
         return [KINDS.get(letter.lower(), "unknown") for letter in pattern[:layers]], []
-    return [_kind_by_rule(config, layer, layers) for layer in range(layers)], []
+    return [_kind_by_rule(config, layer) for layer in range(layers)], []
 
 
-def _kind_by_rule(config: dict[str, Any], layer: int, layers: int) -> str:
+def _kind_by_rule(config: dict[str, Any], layer: int) -> str:
     """Kind of one layer of a family whose configuration gives a rule instead of a list.
 
     The rules are those of each family's modeling code in transformers."""
@@ -73,7 +78,8 @@ def _window_kind(config: dict[str, Any], family: str, layer: int) -> str:
 def layer_groups(config: dict[str, Any], shape: Architecture) -> tuple[tuple[LayerGroup, ...], list[str]]:
     """Layers added up by the state they keep, and what stays unknown, in words.
 
-    A family whose layers hold attention and recurrence side by side (Falcon-H1) counts each layer in two groups."""
+    A family whose layers hold attention and recurrence side by side (Falcon-H1) counts each layer in two
+    groups."""
     kinds, unknown = layer_kinds(config, shape.layers)
     counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
     if text(config.get("model_type")).lower() == "falcon_h1":

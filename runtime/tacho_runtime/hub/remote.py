@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from tacho_runtime.hub.errors import Refused, invalid
@@ -14,10 +16,13 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
+T = TypeVar("T")
+
 REQUEST_TIMEOUT_SECONDS = 15.0
 """For a connection, and for each piece of an answer."""
 READ_RETRIES = 3
-MESSAGE_LOG_LEVEL = "ERROR"
+PAUSES_SECONDS = (1.0, 3.0)
+"""Between attempts to list, after answers that may be better next time."""
 
 
 def prepare_environment(endpoint: str) -> None:
@@ -58,23 +63,30 @@ class HubSource:
         limit_request_time()
         self.repository, self.revision = repository, revision
         self._token: str | bool = token or False
-        self.api: HfApi = HfApi(endpoint=endpoint or None, token=self._token, library_name="tacho")
-        self.endpoint = self.api.endpoint
+        self.api: HfApi = HfApi(
+            endpoint=endpoint.rstrip("/") or None, token=self._token, library_name="tacho"
+        )
+        self.endpoint = self.api.endpoint.rstrip("/")
         info = self._asked(
-            lambda: self.api.model_info(repository, revision=revision, timeout=REQUEST_TIMEOUT_SECONDS)
+            lambda: self.api.model_info(repository, revision=revision, timeout=REQUEST_TIMEOUT_SECONDS),
+            PAUSES_SECONDS,
         )
         sha = info.sha
         if not isinstance(sha, str) or len(sha) != 40 or set(sha) - set("0123456789abcdef"):
             raise self._failed(ValueError(f"it names no commit for {revision!r}"))
         self.commit = sha
 
-    def _asked(self, call: Any) -> Any:
+    def _asked(self, call: Callable[[], T], pauses_seconds: tuple[float, ...] = ()) -> T:
         try:
             return call()
         except Refused:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a hostile answer provokes has to become a class
-            raise self._failed(error) from None
+            refusal = self._failed(error)
+        if refusal.failure.retryable and pauses_seconds:
+            time.sleep(pauses_seconds[0])
+            return self._asked(call, pauses_seconds[1:])
+        raise refusal
 
     def _failed(self, error: Exception) -> Refused:
         return classify(
@@ -90,7 +102,7 @@ class HubSource:
 
     def tree(self) -> tuple[RepoFile, ...]:
         """All files of the commit as the hub lists them, sorted by path."""
-        return tuple(sorted(self._asked(self._list), key=lambda file: file.path))
+        return tuple(sorted(self._asked(self._list, PAUSES_SECONDS), key=lambda file: file.path))
 
     def _list(self) -> list[RepoFile]:
         from huggingface_hub.hf_api import RepoFile
@@ -110,9 +122,9 @@ class HubSource:
         return found
 
     def read(self, path: str, start: int, length: int) -> bytes:
-        return bytes(self._asked(lambda: self._read(path, start, length))) if length > 0 else b""
+        return self._asked(lambda: self._read(path, start, length)) if length > 0 else b""
 
-    def _read(self, path: str, start: int, length: int) -> bytearray:
+    def _read(self, path: str, start: int, length: int) -> bytes:
         from huggingface_hub.utils._headers import build_hf_headers
         from huggingface_hub.utils._http import hf_raise_for_status, http_stream_backoff
 
@@ -133,7 +145,7 @@ class HubSource:
                 piece += chunk[dropped:]
                 if len(piece) >= length:
                     break
-        return piece[:length]
+        return bytes(piece[:length])
 
 
 def _sound_path(path: object) -> bool:

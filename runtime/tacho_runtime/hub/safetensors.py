@@ -1,7 +1,7 @@
 """safetensors headers: eight bytes of length, then that much JSON, and nothing of the weights.
 
-Format: https://github.com/huggingface/safetensors#format. Sizes are the header's own offsets, so that dtypes newer
-than this code count right.
+Format: https://github.com/huggingface/safetensors#format. Sizes are the header's own offsets, so that
+dtypes newer than this code count right.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ DTYPE_BITS = {
 
 
 def fetch_header(read: Read, size_bytes: int) -> bytes:
-    """The eight bytes of length and the JSON, which identify the file. Raises Refused; reads at most 25 MB."""
+    """The eight bytes of length and the JSON, which identify the file. Raises Refused; reads at most 25
+    MB."""
     prefix = read(0, 8) if size_bytes >= 8 else b""
     if len(prefix) < 8:
         raise invalid(f"a safetensors file of {size_bytes} bytes has no header: it is cut short.")
@@ -39,7 +40,7 @@ def fetch_header(read: Read, size_bytes: int) -> bytes:
         )
     if 8 + length > size_bytes:
         raise invalid(
-            f"the safetensors header claims {quantity(length)}, but the file has only {quantity(size_bytes)}: "
+            f"the safetensors header claims {quantity(length)}, but the file has {quantity(size_bytes)}: "
             "it is cut short."
         )
     body = read(8, length)
@@ -73,7 +74,8 @@ def _tensor(name: str, entry: Any, data_bytes: int) -> StoredTensor:
         raise invalid(f"the safetensors header gives {shown!r} no sound offsets.")
     if offsets[1] > data_bytes:
         raise invalid(
-            f"the safetensors header puts {shown!r} at byte {offsets[1]} of {data_bytes}: the file is cut short.",
+            f"the safetensors header puts {shown!r} at byte {offsets[1]} of {data_bytes}: "
+            "the file is cut short.",
             "Download the model again.",
         )
     tensor = StoredTensor(name, dtype, tuple(shape), offsets[1] - offsets[0])

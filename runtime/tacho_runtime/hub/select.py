@@ -19,7 +19,8 @@ NOT_A_MODEL = re.compile(r"mmproj|imatrix|ggml-vocab", re.IGNORECASE)
 COMPANION = re.compile(
     r"^[^/]*\.(json|jinja|model|tiktoken|py)$|^(vocab|merges|vocabulary|dict)[^/]*\.txt$|^tokenizer[^/]*$"
 )
-"""What stands beside weights in the top folder: configuration, tokenizer, chat template, the model's own code."""
+"""What stands beside weights in the top folder: configuration, tokenizer, chat template, the model's own
+code."""
 NOT_COMPANION = re.compile(
     r"\.index\.json$|^(README|LICENSE|adapter_config|trainer_state|all_results|train_results)"
 )
@@ -147,7 +148,8 @@ def _ggufs(entries: Files) -> Files:
 
 
 def _one_gguf(ggufs: Files) -> Files:
-    """The one model among them, its shards in order. Raises Refused naming the candidates when there are more."""
+    """The one model among them, its shards in order. Raises Refused naming the candidates when there are
+    more."""
     sets = _sets(ggufs)
     if len(sets) > 1:
         sizes = [f"{name} ({quantity(sum(e.size_bytes for e in shards))})" for name, shards in sets.items()]

@@ -61,8 +61,10 @@ class FolderSource:
         self._only = path.name if self.single_file else ""
 
     def _absent(self, path: Path, error: OSError) -> Refused:
-        parent = path.parent
-        there = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+        try:
+            there = sorted(entry.name for entry in path.parent.iterdir())
+        except OSError:
+            there = []
         around = f" There is: {listing(there)}." if there else " The folder above it is missing or empty."
         return not_found(
             f"{self.name} does not exist ({error.strerror}).{around}",

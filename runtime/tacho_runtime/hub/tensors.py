@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,33 +53,43 @@ SSM = re.compile(r"\.(A_log|D|dt_bias|ssm_a|ssm_d|ssm_dt)(\.|$)|\.ssm_(a|d|dt)$"
 CONV = re.compile(r"(conv1d|ssm_conv1d|short_conv|\.conv\.conv)(\.|$)")
 NORM = re.compile(r"(norm|layernorm|layer_norm|ln_[a-z0-9]+|rmsnorm)\d*(\.|_|$)", re.IGNORECASE)
 BIAS = re.compile(r"(\.|_)bias$|\.sinks$|attn_sinks(\.weight)?$")
+NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)")
 LAYER = re.compile(r"(^|\.)(layers|h|blocks|blk)\.(\d{1,6})\.")
+
+PATTERNS = (
+    ("vision", VISION),
+    ("scale", SCALE),
+    ("embedding", EMBEDDING),
+    ("lm_head", LM_HEAD),
+    ("router", ROUTER),
+    ("ssm", SSM),
+    ("bias", BIAS),
+    ("expert", EXPERT),
+    ("conv", CONV),
+    ("norm", NORM),
+)
+"""In this order: a router's bias is the router's, an expert's bias is a bias."""
 
 
 def kind_of(name: str, shape: tuple[int, ...], layers: int = 0) -> str:
-    """The TensorClass kind of a tensor. ``layers``: those the model runs; a higher number is a draft layer."""
+    """The TensorClass kind of a tensor. ``layers``: those the model runs; a higher number is a draft
+    layer."""
+    layer = LAYER.search(name)
+    if layers and layer and int(layer.group(3)) >= layers and not VISION.search(name):
+        return "draft"
+    # Layers and experts differ in numbers only; a large model has 90,000 names, and some forty without them.
+    return _kind_of_pattern(NUMBERS.sub("0", name), len(shape))
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind_of_pattern(name: str, dimensions: int) -> str:
     if name.startswith("mtp.") or ".mtp." in name:
         return "draft"
-    if VISION.search(name):
-        return "vision"
-    layer = LAYER.search(name)
-    if layers and layer and int(layer.group(3)) >= layers:
-        return "draft"
-    for kind, pattern in (
-        ("scale", SCALE),
-        ("embedding", EMBEDDING),
-        ("lm_head", LM_HEAD),
-        ("router", ROUTER),
-    ):
-        if pattern.search(name):
-            return kind
-    if BIAS.search(name):
-        return "bias"
-    for kind, pattern in (("expert", EXPERT), ("ssm", SSM), ("conv", CONV), ("norm", NORM)):
+    for kind, pattern in PATTERNS:
         if pattern.search(name):
             return kind
     return (
-        "linear" if len(shape) == 2 or name.endswith((".qweight", ".weight_packed", ".weight")) else "other"
+        "linear" if dimensions == 2 or name.endswith((".qweight", ".weight_packed", ".weight")) else "other"
     )
 
 

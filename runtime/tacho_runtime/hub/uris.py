@@ -38,5 +38,5 @@ def parse_uri(uri: str, claim_dir: str) -> HubUri | FolderUri:
             return FolderUri(Path(rest), None)
     raise not_found(
         f"{uri[:200]!r} is no model URI.",
-        "Write spec.model.uri as hf://organisation/repository or pvc://claim/path (file:///path in tacho run).",
+        "Write spec.model.uri as hf://organisation/repository or pvc://claim/path (tacho run: file:///path).",
     )

@@ -9,7 +9,8 @@ NUMBER_LIMIT = 1 << 40
 
 
 def integer(value: Any) -> int:
-    """``value`` if it is a whole number of sane size, else 0. An integral float counts (1e6 in JSON is one)."""
+    """``value`` if it is a whole number of sane size, else 0. An integral float counts (1e6 in JSON is
+    one)."""
     if isinstance(value, float) and value.is_integer() and abs(value) < NUMBER_LIMIT:
         return int(value)
     return value if type(value) is int and abs(value) < NUMBER_LIMIT else 0
