@@ -7,14 +7,15 @@ of the CPU, so a request is one read, one answer from memory and a close.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import cast
 
 import h11
 
 HEAD_LIMIT_BYTES = 16 * 1024
+READ_BYTES = 4 * 1024
 REQUEST_SECONDS = 10.0
 """From the connection to the end of the request's head, and again for the answer."""
 CONNECTION_LIMIT = 64
@@ -38,7 +39,7 @@ class Server:
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = routes
-        self._open = 0
+        self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -52,21 +53,26 @@ class Server:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
+        """Stops listening and drops what is still connected."""
         if self._server is not None:
             self._server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._open.add(task)
         try:
-            if self._open <= CONNECTION_LIMIT:
+            if len(self._open) <= CONNECTION_LIMIT:
                 await self._exchange(reader, writer)
         except (ConnectionError, asyncio.TimeoutError, TimeoutError):
             pass  # the client went away or never finished: nothing to answer
+        except asyncio.CancelledError:
+            writer.transport.abort()  # only ``close`` cancels, and it waits for this to end
         finally:
-            self._open -= 1
+            self._open.discard(task)
             writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
@@ -116,4 +122,4 @@ async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> 
             return event
         if event is not h11.NEED_DATA:
             return None
-        connection.receive_data(await reader.read(HEAD_LIMIT_BYTES))
+        connection.receive_data(await reader.read(READ_BYTES))

@@ -49,8 +49,6 @@ STOP_SECONDS = 10.0
 """Between SIGTERM and SIGKILL for an engine that has nothing left to do."""
 LOAD_AGE_SECONDS = 1.0
 """Readers within this time share one question to the engine."""
-ENGINE_NICENESS = 5
-"""Below the runtime: on few cores the engine's threads would otherwise delay probes and time stamps."""
 
 _OWN_VARIABLES = (ENV_RUNTIME_CONFIG, ENV_FETCH_CONFIG, ENV_INSPECT_CONFIG)
 
@@ -232,7 +230,7 @@ class Supervisor:
         self._enter(lifecycle.STARTING, "starting " + command[0])
         store.write_report(self.config.state_dir, self.report())
         try:
-            self._child = reaper.start(command, environment=self._environment, niceness=ENGINE_NICENESS)
+            self._child = reaper.start(command, environment=self._environment)
         except OSError as error:
             raise FailedError(
                 Failure(

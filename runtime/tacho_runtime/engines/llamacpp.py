@@ -21,6 +21,7 @@ from tacho_runtime.contract import (
     RuntimeConfig,
 )
 from tacho_runtime.engines.base import Exit, LoadFigures, Sign, classify, whole
+from tacho_runtime.failures import shorten
 
 SIGNS = (
     Sign(
@@ -118,11 +119,11 @@ class LlamaCpp:
         said = next((match for line in reversed(lines) if (match := _LAUNCHER.match(line))), None)
         if said is None or failure.failure_class != ENGINE_CRASHED or end.signal is not None:
             return failure
-        message, _, step = said["message"].rpartition(": ")
         return dataclasses.replace(
             failure,
             failure_class=said["failure_class"],
-            message=message or said["message"],
-            next_step=f"{step}; the command line comes from spec.context and spec.engine.extraArgs",
+            message=shorten(said["message"], 600),
+            next_step="do as the message says; the command line comes from spec.model, spec.context and "
+            "spec.engine.extraArgs",
             retryable=said["failure_class"] == ENGINE_CRASHED,
         )

@@ -23,7 +23,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--die-when", default="", help="a file: its appearance ends this with SIGKILL")
     parser.add_argument("--deaf", action="store_true", help="ignore SIGTERM")
     parser.add_argument("--orphans", type=int, default=0, help="grandchildren that outlive their parent")
-    parser.add_argument("--facts", default="", help="a file that gets pid, session, niceness and variables")
+    parser.add_argument("--facts", default="", help="a file that gets pid, session and variables")
     return parser.parse_args()
 
 
@@ -33,13 +33,15 @@ def main() -> None:
         print(line, file=sys.stderr, flush=True)
     if wanted.facts:
         names = ",".join(sorted(name for name in os.environ if name.startswith("TACHO_")))
-        Path(wanted.facts).write_text(f"{os.getpid()} {os.getsid(0)} {os.nice(0)} {names}")
+        Path(wanted.facts).write_text(f"{os.getpid()} {os.getsid(0)} {names}")
     if wanted.exit is not None:
         sys.exit(wanted.exit)
     if wanted.deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for _ in range(wanted.orphans):
-        subprocess.run([sys.executable, "-c", "import os, time\nif os.fork() == 0: time.sleep(0.2)"], check=True)
+        subprocess.run(
+            [sys.executable, "-c", "import os, time\nif os.fork() == 0: time.sleep(0.2)"], check=True
+        )
     if wanted.die_when:
         threading.Thread(target=die, args=(Path(wanted.die_when),), daemon=True).start()
     serve(wanted)

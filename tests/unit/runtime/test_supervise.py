@@ -44,13 +44,12 @@ def test_becomes_ready_and_drains_when_asked(tmp_path: Path) -> None:
     assert not Path(runtime.config.termination_log).exists()
 
 
-def test_engine_runs_in_its_own_session_below_the_runtime_without_its_configuration(tmp_path: Path) -> None:
+def test_engine_runs_in_its_own_session_without_the_runtimes_configuration(tmp_path: Path) -> None:
     facts = tmp_path / "facts"
     with running(custom_config(tmp_path, "--facts", str(facts)), tmp_path) as runtime:
         runtime.until_ready()
-        pid, session, niceness, variables = facts.read_text().split(" ")
+        pid, session, variables = facts.read_text().split(" ")
     assert pid == session
-    assert int(niceness) == os.nice(0) + 5
     assert variables == "TACHO_OTHER"
 
 
@@ -106,7 +105,9 @@ def test_signal_before_the_engine_serves_ends_at_once(tmp_path: Path) -> None:
 
 
 def test_dead_engine_ends_the_container_with_its_last_lines(tmp_path: Path) -> None:
-    with running(custom_config(tmp_path, "--say", "cannot go on: teapot", "--exit", "3"), tmp_path) as runtime:
+    with running(
+        custom_config(tmp_path, "--say", "cannot go on: teapot", "--exit", "3"), tmp_path
+    ) as runtime:
         assert runtime.ended() == 1
     failure = runtime.failure()
     assert failure.failure_class == "EngineCrashed"

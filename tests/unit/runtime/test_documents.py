@@ -1,0 +1,201 @@
+"""Report, load and metrics: what is made of a state, and what is unknown."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import CollectorRegistry
+
+from tacho_runtime import codec, lifecycle, store
+from tacho_runtime.contract import (
+    REPORT_LIMIT_BYTES,
+    Capacity,
+    CurvePoint,
+    FetchProgress,
+    LiveConfig,
+    Load,
+    Measurement,
+    Report,
+    RuntimeConfig,
+    SingleStream,
+    StartupSeconds,
+    Workload,
+)
+from tacho_runtime.control import local_url, sums
+from tacho_runtime.engines.base import LoadFigures
+from tacho_runtime.failures import FailedError
+from tacho_runtime.metrics import RuntimeCollector, render
+from tacho_runtime.report import Facts, encode, make_load, make_report, not_measured
+
+CONFIG = RuntimeConfig(
+    revision="demo-1",
+    plan_key="plan",
+    engine="custom",
+    model_path="/m",
+    served_name="s",
+    max_model_len=1,
+    concurrency=1,
+)
+POINT = CurvePoint(
+    concurrency=4,
+    window_seconds=5.0,
+    requests=20,
+    requests_per_second=4.0,
+    output_tokens_per_second=100.0,
+    ttft_milliseconds_p50=1.0,
+    ttft_milliseconds_p95=2.0,
+    tpot_milliseconds_p50=3.0,
+    tpot_milliseconds_p95=4.0,
+    end_to_end_milliseconds_p50=5.0,
+)
+MEASUREMENT = Measurement(
+    plan_key="plan",
+    measure_key="m",
+    observed_time="2026-01-01T00:00:00Z",
+    state="Complete",
+    probe_seconds=40.0,
+    workload=Workload(),
+    single_stream=SingleStream(
+        decode_tokens_per_second=50.0,
+        tpot_milliseconds_p50=20.0,
+        tpot_milliseconds_p95=25.0,
+        ttft_milliseconds_p50=150.0,
+    ),
+    capacity=Capacity(
+        concurrency=4, requests_per_second=4.0, output_tokens_per_second=100.0, total_tokens_per_second=300.0
+    ),
+    curve=(POINT,),
+)
+STATE = lifecycle.State(
+    phase=lifecycle.SERVING,
+    started_seconds=0.0,
+    entered_seconds=0.0,
+    healthy_seconds=0.0,
+    measurement=MEASUREMENT,
+    fetch=FetchProgress(state="Complete", bytes_done=10, bytes_total=10),
+    startup=StartupSeconds(load=1.5, total=42.0),
+)
+
+
+def report(state: lifecycle.State = STATE) -> Report:
+    facts = Facts(config=CONFIG, engine_version='7"7', engine_restarts=2)
+    return make_report(facts, state, now=1.0, observed_time="2026-01-01T00:00:00Z")
+
+
+def samples(shown: Report) -> dict[str, float]:
+    registry = CollectorRegistry()
+    registry.register(RuntimeCollector(lambda: shown))
+    text = render(registry).decode()
+    return {
+        f"{sample.name}{sample.labels or ''}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_report_says_what_the_state_says_and_can_be_read_back() -> None:
+    made = report()
+    assert made.ready
+    assert (made.phase, made.engine_restarts, made.measurement) == ("Serving", 2, MEASUREMENT)
+    assert codec.loads(Report, encode(made)) == made
+
+
+def test_a_report_that_is_too_long_gives_up_its_curve() -> None:
+    measurement = dataclasses.replace(MEASUREMENT, curve=(POINT,) * 500, message="x" * 70_000)
+    made = report(dataclasses.replace(STATE, measurement=measurement))
+    text = encode(made)
+    assert len(text.encode()) <= REPORT_LIMIT_BYTES
+    read = codec.loads(Report, text)
+    assert read.measurement is not None
+    assert read.measurement.capacity == MEASUREMENT.capacity
+
+
+def test_metrics_show_the_report() -> None:
+    shown = samples(report())
+    assert shown["tacho_runtime_ready"] == 1.0
+    assert shown["tacho_runtime_phase{'phase': 'Serving'}"] == 1.0
+    assert sum(value for name, value in shown.items() if name.startswith("tacho_runtime_phase{")) == 1.0
+    assert shown["tacho_runtime_engine_restarts"] == 2.0
+    assert shown["tacho_runtime_download_bytes"] == 10.0
+    assert shown["tacho_runtime_startup_seconds{'stage': 'total'}"] == 42.0
+    assert shown["tacho_runtime_single_stream_ttft_seconds"] == pytest.approx(0.15)
+    assert shown["tacho_runtime_single_stream_tpot_seconds"] == pytest.approx(0.02)
+    assert shown["tacho_runtime_single_stream_output_tokens_per_second"] == 50.0
+    assert shown["tacho_runtime_capacity_output_tokens_per_second"] == 100.0
+    assert shown["tacho_runtime_capacity_requests_per_second"] == 4.0
+    assert shown["tacho_runtime_capacity_concurrency"] == 4.0
+    assert shown["tacho_runtime_measurement_state{'state': 'Complete'}"] == 1.0
+
+
+def test_what_is_unknown_has_no_sample() -> None:
+    shown = samples(report(lifecycle.begin(0.0)))
+    for stem in ("download", "startup", "measurement", "capacity", "single_stream"):
+        assert not [name for name in shown if name.startswith(f"tacho_runtime_{stem}")]
+    assert shown["tacho_runtime_ready"] == 0.0
+
+
+def test_metric_names_follow_prometheus_conventions() -> None:
+    for name in samples(report()):
+        base = name.partition("{")[0]
+        assert re.fullmatch(r"tacho_runtime_[a-z_]+", base)
+        assert not base.endswith("_total"), "only counters end so, and these are gauges"
+        assert "milli" not in base, "base units"
+
+
+def test_load_keeps_unknown_apart_from_zero() -> None:
+    unknown = make_load(None, observed_time="t")
+    assert unknown == Load(observed_time="t")
+    assert make_load(LoadFigures(running=0), observed_time="t").running == 0
+
+
+def test_not_measured_carries_the_keys() -> None:
+    live = LiveConfig(measure_key="m")
+    made = not_measured(CONFIG, live, state="Skipped", message="why", observed_time="t", seconds=1.23456)
+    assert (made.plan_key, made.measure_key, made.state, made.probe_seconds) == (
+        "plan",
+        "m",
+        "Skipped",
+        1.235,
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("10.0.0.7", "http://10.0.0.7:8000"),
+        ("::", "http://[::1]:8000"),
+    ],
+)
+def test_where_the_engine_is_reached(host: str, url: str) -> None:
+    assert local_url(host, 8000) == url
+
+
+def test_metrics_of_an_engine_are_added_up_over_labels() -> None:
+    text = 'vllm:num_requests_running{engine="0"} 2\nvllm:num_requests_running{engine="1"} 3\nplain 1\n'
+    assert sums(text) == {"vllm:num_requests_running": 5.0, "plain": 1.0}
+    with pytest.raises(ValueError, match=r"could not convert|Invalid"):
+        sums("<html>not metrics</html> {")
+
+
+def test_files_are_replaced_whole(tmp_path: Path) -> None:
+    store.write_report(str(tmp_path), report())
+    assert store.read_report(str(tmp_path)) == report()
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_report_nobody_can_read_or_keep_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{cut")
+    assert store.read_report(str(tmp_path)) is None
+    store.write_report("/nowhere", report())
+
+
+def test_live_settings_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "live.json").write_text("{}")
+    with pytest.raises(FailedError, match="measure_key"):
+        store.read_live(str(tmp_path / "live.json"))

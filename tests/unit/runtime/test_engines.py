@@ -1,0 +1,233 @@
+"""Command lines, load figures, and why an engine died, from what it really writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacho_runtime.contract import CustomEngine, Failure, RuntimeConfig
+from tacho_runtime.engines.base import Exit, LoadFigures, whole
+from tacho_runtime.engines.custom import Custom, expand
+from tacho_runtime.engines.llamacpp import LlamaCpp
+from tacho_runtime.engines.registry import ENGINES, engine_named
+from tacho_runtime.failures import FailedError
+
+CONFIG = RuntimeConfig(
+    revision="r",
+    plan_key="p",
+    engine="llamacpp",
+    entrypoint=("llama-server",),
+    model_path="/models",
+    served_name="smol",
+    max_model_len=2048,
+    concurrency=4,
+    extra_args=("--cache-ram", "64"),
+)
+
+
+def custom(*command: str, **changes: object) -> RuntimeConfig:
+    return dataclasses.replace(CONFIG, engine="custom", custom=CustomEngine(command=command), **changes)  # type: ignore[arg-type]
+
+
+def test_llama_server_gets_a_context_for_all_slots_and_the_users_arguments_last() -> None:
+    command = LlamaCpp().command(CONFIG, "/models/m.gguf")
+    assert command[:3] == ("llama-server", "--model", "/models/m.gguf")
+    flags = dict(itertools.pairwise(command))
+    assert flags["--ctx-size"] == "8192"
+    assert flags["--parallel"] == "4"
+    assert flags["--alias"] == "smol"
+    assert (flags["--host"], flags["--port"]) == ("0.0.0.0", "8000")
+    assert "--metrics" in command
+    assert command[-2:] == ("--cache-ram", "64")
+
+
+def test_custom_command_is_expanded() -> None:
+    config = custom(
+        "serve",
+        "--model=$(TACHO_MODEL_PATH)",
+        "$(TACHO_SERVED_NAME):$(TACHO_PORT)",
+        "$(TACHO_MAX_MODEL_LEN)x$(TACHO_CONCURRENCY)",
+        "$$(TACHO_PORT) costs 5$$ $(HOME) $5",
+        extra_args=("-v",),
+        entrypoint=("wrap",),
+    )
+    assert Custom().command(config, "/m") == (
+        "wrap",
+        "serve",
+        "--model=/m",
+        "smol:8000",
+        "2048x4",
+        "$(TACHO_PORT) costs 5$ $(HOME) $5",
+        "-v",
+    )
+
+
+@given(st.text())
+def test_escaped_text_comes_out_as_it_was(text: str) -> None:
+    assert expand(text.replace("$", "$$"), {"TACHO_PORT": "1"}) == text
+
+
+def test_a_misspelt_variable_is_a_failure_that_names_the_right_ones() -> None:
+    with pytest.raises(FailedError) as raised:
+        Custom().command(custom("serve", "$(TACHO_MODEL)"), "/m")
+    assert raised.value.failure.failure_class == "InvalidConfig"
+    assert "$(TACHO_MODEL)" in raised.value.failure.message
+    assert "$(TACHO_MODEL_PATH)" in raised.value.failure.next_step
+
+
+def test_custom_without_a_command() -> None:
+    with pytest.raises(FailedError, match="InvalidConfig"):
+        Custom().command(custom(), "/m")
+
+
+def test_health_path_is_the_users() -> None:
+    engine = CustomEngine(command=("x",), health_path="/up")
+    assert Custom().health_path(dataclasses.replace(CONFIG, custom=engine)) == "/up"
+    assert LlamaCpp().health_path(CONFIG) == "/health"
+
+
+def test_registry_knows_each_engine_by_its_name() -> None:
+    assert [engine_named(engine.name) for engine in ENGINES] == list(ENGINES)
+    with pytest.raises(FailedError) as raised:
+        engine_named("vllm")
+    assert raised.value.failure.failure_class == "EngineNotSupported"
+    assert "llamacpp" in raised.value.failure.next_step
+
+
+def test_load_of_llamacpp() -> None:
+    metrics = {
+        "llamacpp:requests_processing": 2.0,
+        "llamacpp:requests_deferred": 3.0,
+        "llamacpp:tokens_predicted_total": 100.0,
+        "llamacpp:prompt_tokens_total": 50.0,
+    }
+    assert LlamaCpp().load(metrics) == LoadFigures(
+        running=2, waiting=3, generation_tokens_total=100.0, prompt_tokens_total=50.0
+    )
+
+
+def test_load_of_the_vllm_family_with_old_and_new_names() -> None:
+    assert Custom().load({"vllm:num_requests_running": 1.0, "vllm:kv_cache_usage_perc": 0.25}) == LoadFigures(
+        running=1, kv_cache_usage=0.25
+    )
+    assert Custom().load({"vllm:gpu_cache_usage_perc": 0.5}).kv_cache_usage == 0.5
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_unknown_load_is_not_zero(engine: Custom | LlamaCpp) -> None:
+    assert engine.load({}) == LoadFigures()
+
+
+def test_a_gauge_that_is_no_number_is_unknown() -> None:
+    assert whole(math.nan) is None
+    assert whole(math.inf) is None
+
+
+def test_version_of_an_engine() -> None:
+    assert LlamaCpp().version({"build_info": "b7000-abc"}) == "b7000-abc"
+    assert LlamaCpp().version({"build_info": "b0-unknown"}) == ""
+    assert Custom().version({"version": "0.32.0"}) == "0.32.0"
+    assert Custom().version({}) == ""
+
+
+LLAMA_ENDINGS = {
+    "missing file": (
+        "0.00.004 E gguf_init_from_file: failed to open GGUF file '/x.gguf' (No such file or directory)",
+        "ModelNotFound",
+        "/x.gguf: No such file or directory",
+    ),
+    "not a GGUF": (
+        "0.00.004 E gguf_init_from_reader: invalid magic characters: 'root', expected 'GGUF'",
+        "ModelInvalid",
+        "invalid magic",
+    ),
+    "cut off": (
+        "0.00.006 E llama_model_load: error loading model: tensor 'blk.0.attn_k.weight' data is not within "
+        "the file bounds, model is corrupted or incomplete",
+        "ModelInvalid",
+        "not within the file bounds",
+    ),
+    "unknown architecture": (
+        "0.00.006 E llama_model_load: error loading model: unknown model architecture: 'xyz'",
+        "EngineNotSupported",
+        "xyz",
+    ),
+    "port taken": (
+        "0.00.100 E srv start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 18080",
+        "PortInUse",
+        "18080",
+    ),
+    "launcher: port": (
+        "llama-server: error [PortInUse]: port 8000 on 0.0.0.0 is in use: stop its owner or pass --port",
+        "PortInUse",
+        "port 8000 on 0.0.0.0 is in use",
+    ),
+    "launcher: arguments": (
+        "llama-server: error [InvalidConfig]: not supported by this image: --lora. Take it out.",
+        "InvalidConfig",
+        "--lora",
+    ),
+    "no memory": (
+        "0.00.100 E ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 99999999999",
+        "HostOutOfMemory",
+        "memory",
+    ),
+    "no GPU memory": (
+        "0.1 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 9 MiB on device 0: cudaMalloc failed: "
+        "out of memory",
+        "GPUOutOfMemory",
+        "GPU",
+    ),
+    "disk": ("OSError: [Errno 28] No space left on device", "DiskFull", "disk"),
+}
+
+
+@pytest.mark.parametrize("name", LLAMA_ENDINGS)
+def test_why_llama_server_ended(name: str) -> None:
+    line, failure_class, words = LLAMA_ENDINGS[name]
+    noise = [f"0.00.00{index} I srv load_model: loading" for index in range(5)]
+    last = ["0.00.200 E srv init: exiting due to model loading error"]
+    if not name.startswith("launcher"):
+        last.append("llama-server: error [EngineCrashed]: llama.cpp did not start (x): see its lines above")
+    failure = LlamaCpp().classify(Exit(code=1), [*noise, line, *last])
+    assert failure.failure_class == failure_class
+    assert words in failure.message
+    assert failure.next_step
+    assert line[:100] in " ".join(failure.log_tail)
+
+
+@pytest.mark.parametrize(
+    ("end", "failure_class", "words"),
+    [
+        (Exit(code=0), "EngineCrashed", "exit code 0"),
+        (Exit(code=7), "EngineCrashed", "exit code 7: the last word"),
+        (Exit(signal=signal.SIGSEGV), "EngineCrashed", "SIGSEGV"),
+        (Exit(signal=99), "EngineCrashed", "signal 99"),
+        (Exit(signal=signal.SIGILL), "EngineNotSupported", "CPU"),
+        (Exit(signal=signal.SIGKILL), "HostOutOfMemory", "most often"),
+        (Exit(signal=signal.SIGKILL, out_of_memory_kills=1), "HostOutOfMemory", "the kernel killed"),
+        (Exit(code=137), "HostOutOfMemory", "most often"),
+        (Exit(code=1, out_of_memory_kills=1), "HostOutOfMemory", "the kernel killed"),
+        (Exit(code=1, out_of_memory_kills=0), "EngineCrashed", "exit code 1"),
+    ],
+)
+def test_an_end_without_a_known_cause(end: Exit, failure_class: str, words: str) -> None:
+    failure = Custom().classify(end, ["first", "the last word", ""])
+    assert failure.failure_class == failure_class
+    assert words in failure.message
+    assert failure.log_tail == ("first", "the last word")
+
+
+@given(lines=st.lists(st.text(max_size=200), max_size=30), code=st.integers(0, 255))
+def test_any_last_words_give_a_failure(lines: list[str], code: int) -> None:
+    for engine in ENGINES:
+        failure = engine.classify(Exit(code=code), lines)
+        assert isinstance(failure, Failure)
+        assert failure.next_step
+        assert len(failure.log_tail) <= 10

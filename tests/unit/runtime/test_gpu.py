@@ -1,0 +1,76 @@
+"""What the machine is, from files as kernels write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tacho_runtime.gpu import cgroup_cpus, cpu_count, cpu_model, out_of_memory_kills, read_environment
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "model"),
+    [
+        (
+            "processor\t: 0\nmodel name\t: AMD EPYC 9554\n\nprocessor\t: 1\nmodel name\t: other\n",
+            "AMD EPYC 9554",
+        ),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n", "arm 0x41 0xd0c"),
+        ("", ""),
+    ],
+)
+def test_cpu_model(cpuinfo: str, model: str) -> None:
+    assert cpu_model(cpuinfo) == model
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_cpu_limit_of_both_kinds_of_cgroup(tmp_path: Path, files: dict[str, str], cpus: float | None) -> None:
+    for name, text in files.items():
+        write(tmp_path, name, text)
+    assert cgroup_cpus(tmp_path) == cpus
+
+
+def test_cpu_count_is_the_lower_of_machine_and_limit(tmp_path: Path) -> None:
+    available = len(os.sched_getaffinity(0))
+    assert cpu_count(tmp_path) == available
+    write(tmp_path, "cpu.max", "10000 100000")
+    assert cpu_count(tmp_path) == 1
+    write(tmp_path, "cpu.max", "100000000 100000")
+    assert cpu_count(tmp_path) == available
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kills"),
+    [
+        ("memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 0\n", 2),
+        ("memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", 1),
+        ("other", "", None),
+    ],
+)
+def test_kills_for_memory(tmp_path: Path, name: str, text: str, kills: int | None) -> None:
+    write(tmp_path, name, text)
+    assert out_of_memory_kills(tmp_path) == kills
+
+
+def test_this_machine_is_described_whatever_it_has() -> None:
+    environment = read_environment()
+    assert environment.cpu_model
+    assert environment.cpu_count >= 1
+    assert (environment.gpu_count == 0) == (environment.gpu_product == "")

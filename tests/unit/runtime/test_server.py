@@ -1,0 +1,122 @@
+"""The runtime's HTTP, spoken to by hand: what a kubelet sends, and what nobody should."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tacho_runtime import server
+from tacho_runtime.server import JSON, Answer, Server
+
+
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[Server]:
+    async def fine() -> Answer:
+        return Answer(body=b"{}", content_type=JSON)
+
+    async def ill() -> Answer:
+        return Answer(status=503, body=b"not yet\n")
+
+    async def slow() -> Answer:
+        await asyncio.sleep(3600)
+        raise AssertionError("never here")
+
+    running = Server({"/fine": fine, "/ill": ill, "/slow": slow})
+    await running.start("127.0.0.1", 0)
+    try:
+        yield running
+    finally:
+        await running.close()
+
+
+async def exchange(port: int, sent: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(sent)
+        return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_answers_an_ordinary_client() -> None:
+    async with serving() as running, httpx.AsyncClient(trust_env=False) as client:
+        base = f"http://127.0.0.1:{running.port}"
+        fine = await client.get(f"{base}/fine?verbose=1")
+        assert (fine.status_code, fine.text, fine.headers["content-type"]) == (200, "{}", JSON)
+        ill = await client.get(f"{base}/ill")
+        assert (ill.status_code, ill.text) == (503, "not yet\n")
+        assert (await client.get(f"{base}/other")).status_code == 404
+        posted = await client.post(f"{base}/fine", content=b"x")
+        assert (posted.status_code, posted.headers["allow"]) == (405, "GET")
+        assert (await client.head(f"{base}/fine")).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /fine HTTP/1.1\r\nHost: x\r\n\r\n", b"200"),
+        (b"GET /fine HTTP/1.0\r\n\r\n", b"200"),
+        (b"GET /fine HTTP/1.1\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", b"400"),
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"431"),
+        (b"GET /fine HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 10_000 + b"\r\n", b"431"),
+    ],
+    ids=["whole", "old", "no host", "TLS", "nonsense", "long path", "many headers"],
+)
+async def test_every_head_gets_its_status(sent: bytes, status: bytes) -> None:
+    async with serving() as running:
+        answer = await exchange(running.port, sent)
+    assert answer.split(b" ")[1] == status
+    assert b"Connection: close" in answer
+
+
+async def test_a_client_that_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.1)
+    async with serving() as running:
+        assert await exchange(running.port, b"GET /fine") == b""
+
+
+async def test_an_answer_that_does_not_come_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.1)
+    async with serving() as running:
+        answer = await exchange(running.port, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 504 ")
+
+
+async def test_idle_connections_cannot_use_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CONNECTION_LIMIT", 2)
+    request = b"GET /fine HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving() as running:
+        held = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(2)]
+        with contextlib.suppress(ConnectionResetError):
+            assert await exchange(running.port, request) == b""
+        for _, writer in held:
+            writer.close()
+            await writer.wait_closed()
+        answer = b""
+        while not answer:
+            with contextlib.suppress(ConnectionResetError):
+                answer = await exchange(running.port, request)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_closing_does_not_wait_for_clients() -> None:
+    async with serving() as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.05)
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_taken_port_is_an_error() -> None:
+    async with serving() as running:
+        with pytest.raises(OSError, match="in use"):
+            await Server({}).start("127.0.0.1", running.port)
