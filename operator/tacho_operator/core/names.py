@@ -26,9 +26,12 @@ ACTIVE_ANNOTATION = f"{GROUP}/active-revision"
 SWITCHED_ANNOTATION = f"{GROUP}/switched-time"
 """On the Service: when its selector last turned to another revision (RFC 3339)."""
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
-"""On an inspect or probe pod: which try it is, from 1."""
+"""On an inspect pod: which try it is, from 1."""
 MEASURE_KEY_ANNOTATION = f"{GROUP}/measure-key"
 """On a probe pod: the workload it was started to measure."""
+
+OUTCOME_ANNOTATION = f"{GROUP}/measure-outcome"
+"""On the live ConfigMap: why the last throwaway measurement brought nothing (JSON)."""
 
 MANAGER = "tacho-operator"
 
@@ -71,8 +74,8 @@ def inspect_pod_name(name: str, request_hash: str, attempt: int) -> str:
     return f"{name}-inspect-{request_hash[:6]}-{attempt}"
 
 
-def probe_pod_name(name: str, request_hash: str, attempt: int) -> str:
-    return f"{name}-probe-{request_hash[:6]}-{attempt}"
+def probe_pod_name(name: str, request_hash: str) -> str:
+    return f"{name}-probe-{request_hash}"
 
 
 def labels(name: str, role: str = "", revision: str = "") -> dict[str, str]:

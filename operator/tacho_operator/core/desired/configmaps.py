@@ -9,16 +9,20 @@ from tacho_runtime import codec
 from tacho_runtime.contract import LIVE_FILE
 
 from ..model import Manifest
-from ..names import facts_config_name, live_config_name
+from ..names import OUTCOME_ANNOTATION, facts_config_name, live_config_name
 from ..revision import live_config
 from .metadata import child
 
 LIVE_KEY = LIVE_FILE.rpartition("/")[2]
 
 
-def live_config_map(resource: LLMDeployment) -> Manifest:
-    """Workload, SLO, probe and startup timeout: mounted, so that a change restarts nothing."""
-    manifest = child(resource, "v1", "ConfigMap", live_config_name(resource.metadata.name))
+def live_config_map(resource: LLMDeployment, outcome: str = "") -> Manifest:
+    """Workload, SLO, probe and startup timeout: mounted, so that a change restarts nothing.
+
+    ``outcome`` is why the last throwaway measurement of this workload brought nothing.
+    """
+    notes = {OUTCOME_ANNOTATION: outcome} if outcome else None
+    manifest = child(resource, "v1", "ConfigMap", live_config_name(resource.metadata.name), annotations=notes)
     manifest["data"] = {LIVE_KEY: codec.dumps(live_config(resource.spec))}
     return manifest
 

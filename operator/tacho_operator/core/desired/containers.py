@@ -1,4 +1,4 @@
-"""The containers: inject copies the runtime, fetch brings the model, engine serves it, inspect looks first."""
+"""The containers: inspect looks, inject copies the runtime, fetch brings the model, engine serves it."""
 
 from __future__ import annotations
 

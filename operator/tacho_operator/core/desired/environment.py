@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tacho_operator.api.types import EnvVar, HubSpec, ModelSpec
-from tacho_runtime.contract import HOME_DIR, MODEL_DIR
+from tacho_runtime.contract import HOME_DIR
 
 from ..model import Manifest
 
@@ -65,7 +65,6 @@ def hub_variables(
         variable(name, literal(config)),
         variable("HOME", home),
         variable("TMPDIR", "/tmp"),  # noqa: S108 - the pod's own emptyDir
-        variable("HF_HOME", MODEL_DIR if token_optional else home),
         variable("HF_HUB_DISABLE_TELEMETRY", "1"),
         variable("PYTHONDONTWRITEBYTECODE", "1"),
     ]

@@ -1,0 +1,42 @@
+"""The short-lived pod that reads a model's files and headers with the user's own rights."""
+
+from __future__ import annotations
+
+from tacho_operator.api.types import LLMDeployment
+from tacho_runtime.contract import InspectConfig
+
+from ..model import Config, Manifest
+from ..names import ATTEMPT_ANNOTATION, ROLE_INSPECT
+from ..source import model_source
+from . import containers, placement, volumes
+from .environment import ca_volume
+from .metadata import child
+from .security import pod_security
+
+CONTAINER = containers.INSPECT_NAME
+
+
+def inspect_pod(
+    resource: LLMDeployment, config: Config, question: InspectConfig, *, name: str, attempt: int
+) -> Manifest:
+    """Runs where the template's pods may run. Mounts the claim of a pvc:// model read-only, never the
+    cache: that would bind a claim that waits for its first consumer in the wrong zone."""
+    annotations = {ATTEMPT_ANNOTATION: str(attempt), "sidecar.istio.io/inject": "false"}
+    manifest = child(resource, "v1", "Pod", name, role=ROLE_INSPECT, annotations=annotations)
+    source = model_source(resource.spec.model.uri)
+    ca_volumes, _ = ca_volume(resource.spec.model) if source.from_hub else ([], [])
+    mounted = [{"name": volumes.TMP_VOLUME, "emptyDir": {}}, *ca_volumes]
+    if source.claim:
+        mounted.append(volumes.model_volume(resource, source))
+    manifest["spec"] = {
+        **placement.inspect_spec(resource),
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": config.inspect_deadline_seconds,
+        "terminationGracePeriodSeconds": 5,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "containers": [containers.inspect(resource, question, config.tacho_image, config.image_pull_policy)],
+        "volumes": mounted,
+    }
+    return manifest

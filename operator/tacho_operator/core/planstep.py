@@ -1,0 +1,54 @@
+"""From spec to a revision: known already, else inspected, planned, and frozen at its birth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from tacho_operator.api.types import LLMDeployment
+
+from . import frozen, names, problem
+from .claims import missing_claim
+from .frozen import Revision
+from .inspection import facts_key, inspect
+from .model import Config, Observed, PlanFailure
+from .planning import launchable, plan_model
+from .revision import identity_hash
+from .situation import Planning
+
+
+def wanted_revision(resource: LLMDeployment) -> str:
+    """The name of the revision that the present spec asks for."""
+    meta = resource.metadata
+    return names.revision_name(meta.name, identity_hash(resource.spec, meta.name, meta.annotations))
+
+
+def plan_step(
+    observed: Observed, config: Config, revisions: Mapping[str, Revision], now: datetime
+) -> Planning:
+    """A frozen revision is never planned again, whatever the operator, catalog or history say by now."""
+    resource = observed.resource
+    if (known := revisions.get(wanted_revision(resource))) is not None:
+        return Planning(revision=known, plan=known.plan)
+    if missing_claim(resource, observed.claims) is not None:
+        return Planning()
+    inspection = inspect(observed, config, now)
+    if inspection.facts is None:
+        return Planning(inspection=inspection)
+    planned = plan_model(
+        resource.spec, inspection.facts, nodes=observed.nodes, history=observed.history, config=config
+    )
+    if isinstance(planned, PlanFailure):
+        failed = problem.from_failure(planned.failure)
+        return Planning(failure=planned, problem=failed, inspection=inspection)
+    if (failure := launchable(planned)) is not None:
+        return Planning(plan=planned, problem=problem.from_failure(failure), inspection=inspection)
+    manifest = frozen.birth(
+        resource,
+        planned,
+        inspection.facts,
+        facts_key=facts_key(resource),
+        number=1 + max((item.number for item in revisions.values()), default=0),
+        config=config,
+    )
+    return Planning(revision=frozen.read(manifest), plan=planned, inspection=inspection, apply=(manifest,))

@@ -1,0 +1,381 @@
+"""A cluster of dictionaries: carries decisions out, and plays kubelet and controllers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
+from tacho_operator.core import names
+from tacho_operator.core.decide import decide
+from tacho_operator.core.model import Config, Decision, NodeFacts, Observed
+from tacho_operator.core.podview import format_time
+from tacho_operator.core.revision import live_config
+from tacho_runtime import codec
+from tacho_runtime.contract import (
+    Capacity,
+    CurvePoint,
+    Environment,
+    Failure,
+    InspectResult,
+    Measurement,
+    ModelFacts,
+    Report,
+    SingleStream,
+    StartupSeconds,
+)
+
+from .builders import CLAIM_SPEC, CONFIG, NOW, changed, facts, raw_resource
+
+MOCK_SPEC = changed(
+    CLAIM_SPEC,
+    engine={
+        "name": "custom",
+        "image": "registry.example/mock:1",
+        "custom": {"command": ["serve", "$(TACHO_MODEL_PATH)"], "port": 8000},
+    },
+)
+
+Step = Callable[[], None]
+KIND_FIELDS = {
+    "ControllerRevision": "revisions",
+    "Deployment": "deployments",
+    "Service": "services",
+    "ConfigMap": "config_maps",
+    "NetworkPolicy": "network_policies",
+    "PodDisruptionBudget": "disruption_budgets",
+    "ReplicaSet": "replica_sets",
+    "Pod": "pods",
+}
+
+
+class World:
+    """One resource and its children."""
+
+    def __init__(self, spec: dict[str, Any] | None = None, config: Config = CONFIG, **metadata: Any) -> None:
+        self.raw = raw_resource(spec or MOCK_SPEC, **metadata)
+        self.config = config
+        self.now = NOW
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.reports: dict[str, Report] = {}
+        self.claims: dict[str, dict[str, Any] | None] = {}
+        self.conflicts: tuple[str, ...] = ()
+        self.refused: tuple[str, ...] = ()
+        self.nodes: tuple[NodeFacts, ...] | None = None
+        self.events: list[tuple[str, str]] = []
+        self.mutations = 0
+        self._serial = 0
+
+    # --- one turn of the operator
+    def observed(self) -> Observed:
+        children: dict[str, Any] = {
+            field: tuple(
+                copy.deepcopy(item) for (kind, _), item in sorted(self.objects.items()) if kind == name
+            )
+            for name, field in KIND_FIELDS.items()
+        }
+        return Observed(
+            resource=LLMDeployment.read(self.raw),
+            raw=copy.deepcopy(self.raw),
+            reports=dict(self.reports),
+            conflicts=self.conflicts,
+            refused=self.refused,
+            claims=dict(self.claims),
+            nodes=self.nodes,
+            **children,
+        )
+
+    def turn(self, seconds: float = 0.0) -> Decision:
+        """Time passes, the operator decides, and what it decided is done."""
+        self.now += timedelta(seconds=seconds)
+        decision = decide(self.observed(), self.config, self.now)
+        assert_status_is_valid(decision.status)
+        for item in decision.apply:
+            self._apply(item)
+        for reference in decision.delete:
+            found = self.objects[reference.kind, reference.name]
+            assert found["metadata"]["uid"] == reference.uid
+            self._remove(reference.kind, reference.name)
+        if self.raw.get("status") != decision.status:
+            self.raw["status"] = plain(decision.status)
+        self.events += [(event.type, event.reason) for event in decision.events]
+        return decision
+
+    def _apply(self, wanted: dict[str, Any]) -> None:
+        key = (wanted["kind"], wanted["metadata"]["name"])
+        live = self.objects.get(key)
+        if live is None:
+            self._serial += 1
+            made = copy.deepcopy(wanted)
+            made["metadata"]["uid"] = f"uid-{self._serial}"
+            made["metadata"]["creationTimestamp"] = format_time(self.now)
+            self.objects[key] = made
+            self.mutations += 1
+            return
+        if wanted["kind"] in ("ControllerRevision", "Pod"):
+            return
+        merged = copy.deepcopy(wanted)
+        merged["metadata"] |= {key: live["metadata"][key] for key in ("uid", "creationTimestamp")}
+        if "status" in live:
+            merged["status"] = live["status"]
+        self.mutations += merged != live
+        self.objects[key] = merged
+
+    def _remove(self, kind: str, name: str) -> None:
+        self.mutations += 1
+        del self.objects[kind, name]
+        if kind == "Deployment":
+            for pod in [
+                item
+                for item in self.pods("server")
+                if item["metadata"]["labels"][names.REVISION_LABEL] == name
+            ]:
+                self.remove_pod(pod)
+
+    def settle(
+        self, step: Callable[[], None] | None = None, seconds: float = 3.0, turns: int = 12
+    ) -> Decision:
+        """Turns until nothing changes any more."""
+        for _ in range(turns):
+            before = (copy.deepcopy(self.objects), copy.deepcopy(self.raw))
+            decision = self.turn(seconds)
+            if step:
+                step()
+            self.deployment_controller()
+            if before == (self.objects, self.raw):
+                return decision
+        return decision
+
+    # --- the user
+    def change(self, **fields: Any) -> None:
+        self.raw["spec"] = changed(self.raw["spec"], **fields)
+        self.raw["metadata"]["generation"] += 1
+
+    # --- the cluster
+    def pods(self, role: str, revision: str = "") -> list[dict[str, Any]]:
+        return [
+            item
+            for (kind, _), item in sorted(self.objects.items())
+            if kind == "Pod"
+            and item["metadata"]["labels"].get(names.ROLE_LABEL) == role
+            and revision in ("", item["metadata"]["labels"].get(names.REVISION_LABEL))
+        ]
+
+    def deployment_controller(self) -> None:
+        """As many pods as each Deployment asks for; the youngest go first."""
+        for (kind, name), item in list(self.objects.items()):
+            if kind != "Deployment":
+                continue
+            mine = self.pods("server", name)
+            for _ in range(item["spec"]["replicas"] - len(mine)):
+                self._serial += 1
+                template = item["spec"]["template"]
+                pod = {
+                    "kind": "Pod",
+                    "metadata": {
+                        **copy.deepcopy(template["metadata"]),
+                        "name": f"{name}-{self._serial:04d}",
+                        "uid": f"uid-{self._serial}",
+                        "creationTimestamp": format_time(self.now),
+                    },
+                    "spec": copy.deepcopy(template["spec"]),
+                }
+                self.objects["Pod", pod["metadata"]["name"]] = pod
+            for pod in reversed(mine[item["spec"]["replicas"] :]):
+                self.remove_pod(pod)
+
+    def remove_pod(self, pod: dict[str, Any]) -> None:
+        del self.objects["Pod", pod["metadata"]["name"]]
+        self.reports.pop(pod["metadata"]["uid"], None)
+
+    def inspected(self, found: ModelFacts | Failure) -> None:
+        """The running inspect pod ends with this."""
+        result = InspectResult(failure=found) if isinstance(found, Failure) else InspectResult(facts=found)
+        pod = self.pods("inspect")[-1]
+        ended = {
+            "exitCode": 0 if result.facts else 1,
+            "message": codec.pack(result),
+            "finishedAt": format_time(self.now),
+        }
+        pod["status"] = {
+            "phase": "Succeeded" if result.facts else "Failed",
+            "containerStatuses": [{"name": "inspect", "state": {"terminated": ended}}],
+        }
+
+    def runs(self, pod: dict[str, Any], phase: str, *, ready: bool = False, **report: Any) -> None:
+        """The pod runs and its runtime reports ``phase``."""
+        moment = format_time(self.now)
+        pod["spec"]["nodeName"] = "node-1"
+        pod["status"] = {
+            "phase": "Running",
+            "podIP": "10.0.0.1",
+            "conditions": [
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": moment},
+                {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": moment},
+            ],
+            "initContainerStatuses": [
+                {"name": "inject", "state": {"terminated": {"exitCode": 0, "finishedAt": moment}}}
+            ],
+            "containerStatuses": [
+                {
+                    "name": "engine",
+                    "image": "registry.example/mock:1",
+                    "imageID": "registry.example/mock@sha256:1",
+                    "restartCount": 0,
+                    "state": {"running": {"startedAt": moment}},
+                }
+            ],
+        }
+        revision = pod["metadata"]["labels"][names.REVISION_LABEL]
+        self.reports[pod["metadata"]["uid"]] = Report(
+            **{
+                "runtime_version": "1.0.0",
+                "revision": revision,
+                "plan_key": self.plan_key(revision),
+                "phase": phase,
+                "ready": ready,
+                "engine": "custom",
+                "environment": Environment(cpu_model="EPYC"),
+                "observed_time": moment,
+                **report,
+            }
+        )
+
+    def plan_key(self, revision: str) -> str:
+        return str(self.objects["ControllerRevision", revision]["data"]["planKey"])
+
+    def serves(self, pod: dict[str, Any], **measurement: Any) -> None:
+        """The pod has measured itself and is ready."""
+        revision = pod["metadata"]["labels"][names.REVISION_LABEL]
+        self.runs(
+            pod,
+            "Serving",
+            ready=pod["metadata"]["labels"][names.ROLE_LABEL] == "server",
+            startup=StartupSeconds(load=4.2, probe=30.1, total=36.0),
+            measurement=self.measurement(revision, **measurement),
+        )
+
+    def measurement(self, revision: str, **fields: Any) -> Measurement:
+        live = live_config(LLMDeployment.read(self.raw).spec)
+        values: dict[str, Any] = {
+            "plan_key": self.plan_key(revision),
+            "measure_key": live.measure_key,
+            "observed_time": format_time(self.now),
+            "state": "Complete",
+            "probe_seconds": 30.1,
+            "workload": live.workload,
+            "single_stream": SingleStream(
+                decode_tokens_per_second=137.4,
+                tpot_milliseconds_p50=7.28,
+                tpot_milliseconds_p95=7.9,
+                ttft_milliseconds_p50=101.0,
+            ),
+            "capacity": Capacity(
+                concurrency=4,
+                requests_per_second=3.2,
+                output_tokens_per_second=204.8,
+                total_tokens_per_second=614.4,
+            ),
+            "curve": (point(1, 120.0), point(4, 204.8)),
+        }
+        return Measurement(**{**values, **fields})
+
+    def serve_all(self) -> None:
+        """Every server pod gets ready."""
+        for pod in self.pods("server"):
+            if "status" not in pod:
+                self.serves(pod)
+
+    def come_up(self) -> None:
+        """From nothing to measured and settled."""
+        self.turn()
+        self.inspected(facts())
+        self.settle(self.serve_all)
+        assert self.condition("Ready")["status"] == "True", self.raw["status"]["conditions"]
+
+    # --- reading
+    @property
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.raw["status"]
+        return found
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        return next((item for item in self.status["conditions"] if item["type"] == kind), {})
+
+    def brief(self, kind: str) -> tuple[str, str]:
+        found = self.condition(kind)
+        return found.get("status", "absent"), found.get("reason", "")
+
+    def service(self) -> dict[str, Any]:
+        return self.objects["Service", "smol"]
+
+    def selected(self) -> str:
+        return str(self.service()["spec"]["selector"].get(names.REVISION_LABEL, ""))
+
+    def sizes(self) -> dict[str, int]:
+        return {
+            name: item["spec"]["replicas"]
+            for (kind, name), item in self.objects.items()
+            if kind == "Deployment"
+        }
+
+    def names(self, kind: str) -> set[str]:
+        return {name for found, name in self.objects if found == kind}
+
+
+def point(concurrency: int, tokens: float) -> CurvePoint:
+    return CurvePoint(
+        concurrency=concurrency,
+        window_seconds=5.0,
+        requests=16,
+        requests_per_second=tokens / 64,
+        output_tokens_per_second=tokens,
+        ttft_milliseconds_p50=100.0 + concurrency,
+        ttft_milliseconds_p95=150.0,
+        tpot_milliseconds_p50=8.0,
+        tpot_milliseconds_p95=9.0,
+        end_to_end_milliseconds_p50=600.0,
+    )
+
+
+def plain(document: Any) -> Any:
+    """As it comes back from the API server: plain JSON types."""
+    if isinstance(document, dict):
+        return {str.__str__(key): plain(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [plain(item) for item in document]
+    return str.__str__(document) if isinstance(document, str) else document
+
+
+def assert_status_is_valid(status: dict[str, Any]) -> None:
+    """The API's own types take it, know every field of it, and nothing of it gets lost."""
+    if not status:
+        return
+    read = LLMDeploymentStatus.model_validate(status).model_dump(
+        mode="json", by_alias=True, exclude_unset=True
+    )
+    assert plain(status) == read
+
+
+def insufficient(
+    pod: dict[str, Any], message: str = "0/1 nodes are available: 1 Insufficient memory."
+) -> None:
+    pod["status"] = {
+        "phase": "Pending",
+        "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        ],
+    }
+
+
+def container_state(pod: dict[str, Any], name: str = "engine", *, init: bool = False, **status: Any) -> None:
+    """Sets one container's status; the pod is on a node and not ready."""
+    pod["spec"]["nodeName"] = "node-1"
+    key = "initContainerStatuses" if init else "containerStatuses"
+    pod["status"] = {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "False"}],
+        key: [{"name": name, "image": "registry.example/mock:1", "restartCount": 0, **status}],
+    }
