@@ -12,6 +12,7 @@ from tests.cluster.errors import NotReadyError
 from tests.cluster.state import State, directory_of, processes_of, read
 
 TIMEOUT_SECONDS = 30.0
+PATIENCE_SECONDS = 5.0
 
 
 def down(name: str) -> bool:
@@ -29,10 +30,12 @@ def down(name: str) -> bool:
 
 
 def _end_processes(state: State, directory: Path) -> None:
-    """The holder's end ends all others; what only waited for them outside is killed too."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    """The holder's end ends all others, reaped by what waited for them outside; then the rest is killed."""
+    started = time.monotonic()
+    deadline = started + TIMEOUT_SECONDS
     while alive := [pid for pid in processes_of(directory) if pid != os.getpid()]:
-        for pid in alive:
+        patient = time.monotonic() - started < PATIENCE_SECONDS and state.holder_pid in alive
+        for pid in [state.holder_pid] if patient else alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:

@@ -172,14 +172,7 @@ def traces(name: str) -> dict[str, set[str]]:
 
     rules = lines("iptables-save")
     tops = {str(path) for root in cgroups.hierarchies() for path in root.glob("tacho-*")}
-    fixed = (
-        "/run/netns",
-        "/run/containerd",
-        "/var/lib/containerd",
-        "/var/lib/kubelet",
-        "/var/lib/cni",
-        "/etc/cni",
-    )
+    fixed = ("/run/netns", "/var/lib/kubelet", "/var/lib/cni", "/etc/cni", "/var/log/pods")
     return {
         "mounts": {line for line in Path("/proc/self/mountinfo").read_text().splitlines() if _ours(line)},
         "links": {line.split()[1] for line in lines("ip", "-o", "link")},
@@ -199,14 +192,35 @@ def _ours(mount: str) -> bool:
     return source == "tacho" or any(point.is_relative_to(top) for top in (state_root(), *HIDDEN))
 
 
-def inhabitants(namespace: str) -> list[str]:
-    """Processes in the namespace that a link such as /proc/PID/ns/net names."""
-    found = []
-    for link in Path("/proc").glob("[0-9]*/ns/*"):
+def inhabitants(cluster: state.State) -> set[tuple[str, str]]:
+    """Process id and start time of its daemons, by their namespace, and of its pods', by their cgroup."""
+    namespace = os.readlink(f"/proc/{cluster.holder_pid}/ns/pid")
+    in_cgroup = {
+        pid
+        for root in cgroups.hierarchies()
+        for members in (root / cluster.cgroup).rglob("cgroup.procs")
+        for pid in members.read_text().split()
+    }
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended
-            if os.readlink(link) == namespace:
-                found.append(link.parent.parent.name)
+            if process.name in in_cgroup or os.readlink(process / "ns" / "pid") == namespace:
+                found.add((process.name, _state_and_start(process)[1]))
     return found
+
+
+def _state_and_start(process: Path) -> tuple[str, str]:
+    fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
+    return fields[0], fields[19]
+
+
+def alive(process: tuple[str, str]) -> bool:
+    """Whether it still runs: not a later process of the same number, not an ended one nobody reaped."""
+    try:
+        state_letter, start_time = _state_and_start(Path("/proc", process[0]))
+    except OSError:
+        return False
+    return start_time == process[1] and state_letter not in "ZX"
 
 
 def left_behind(before: dict[str, set[str]], name: str) -> dict[str, set[str]]:
@@ -248,12 +262,13 @@ def test_two_clusters_at_once_do_not_touch_each_other_and_down_leaves_nothing(
 
     known = state.read(second)
     assert known is not None
-    inside = [os.readlink(f"/proc/{known.holder_pid}/ns/{kind}") for kind in ("net", "pid", "mnt")]
-    assert all(inhabitants(namespace) for namespace in inside)
+    inside = inhabitants(known)
+    programs = {Path("/proc", pid, "comm").read_text().strip() for pid, _ in inside}
+    assert {"pause", "etcd", "kubelet", "containerd", "containerd-shim", "hello"} <= programs
 
     assert down(second)
     assert left_behind(before, second) == {}
-    assert [inhabitants(namespace) for namespace in inside] == [[], [], []]
+    assert [process for process in inside if alive(process)] == []
     pods = node_cluster.get("pods", "-n", web, "-l", "app=web")["items"]
     assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods] == [0, 0]
     address = node_cluster.get("service", "web", "-n", web)["spec"]["clusterIP"]
@@ -268,9 +283,10 @@ def test_down_works_after_parts_were_killed(second: str, victims: list[str]) -> 
     with start(second) as starting:
         assert starting.wait(90) == 0
     for pid in state.processes_of(state.directory_of(second)):
-        program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
-        if Path(program).name in victims:
-            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # it ended with another victim
+            program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+            if Path(program).name in victims:
+                os.kill(pid, signal.SIGKILL)
     assert down(second)
     assert left_behind(before, second) == {}
 
