@@ -83,6 +83,11 @@ KWOK = Module(
 MODULES = {module.name: module for module in (CLUSTER, HELM, KWOK)}
 
 
+def is_of(module: Module, path: Path) -> bool:
+    """Whether `path` is a complete build of some version of the module."""
+    return path.name.startswith(f"{module.name}-") and path.is_dir() and ".building-" not in path.name
+
+
 def built(module: Module, say: Say) -> Path:
     """The folder with the module's programs, built now when the cache has none.
 
@@ -117,8 +122,9 @@ def _build(module: Module, go: Path, folder: Path, say: Say) -> None:
             f"{folder.parent} has {free_bytes >> 30} GiB free, a build needs {NEEDED_DISK_BYTES >> 30} GiB",
             "Free some space, or set XDG_CACHE_HOME and GOCACHE to a larger disk",
         )
-    scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
+    for left_by_a_killed_build in folder.parent.glob(f"{folder.name}.building-*"):
+        shutil.rmtree(left_by_a_killed_build, ignore_errors=True)
+    scratch = folder.with_name(f"{folder.name}.building-{os.getpid()}")
     scratch.mkdir(parents=True)
     try:
         _compile(module, go, scratch, say)

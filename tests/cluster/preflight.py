@@ -43,7 +43,7 @@ def check() -> list[Finding]:
     if root:
         findings += [_attempt("namespaces", _namespaces), _attempt("cgroups", _cgroups), _kernel_log()]
         findings.append(
-            Finding("overlayfs", True, "works" if overlay_works() else "not here: layers are copied")
+            Finding("overlayfs", True, "works" if overlay_works() else "no: layers will be copied")
         )
     return findings
 
@@ -99,7 +99,7 @@ def _memory() -> Finding:
 
 def _disks() -> list[Finding]:
     wanted = {paths.state_root(): NODE_DISK_BYTES}
-    if not any(path.name.startswith(f"{builds.CLUSTER.name}-") for path in _entries(paths.cache_root())):
+    if not any(builds.is_of(builds.CLUSTER, path) for path in _entries(paths.cache_root())):
         wanted[paths.cache_root()] = builds.NEEDED_DISK_BYTES
     step = "Free some space, or set XDG_STATE_HOME and XDG_CACHE_HOME to a larger disk"
     return [
