@@ -24,6 +24,7 @@ OUTPUT = catalog.ROOT / "build" / "images"
 INDEX = OUTPUT / "images.json"
 BASE_VARIABLE = "TACHO_IMAGE_BASE"
 NEEDED_BYTES = 3 * 10**9
+STORAGE_LIMIT_BYTES = 10 * 10**9
 KEPT_ARCHIVES = 4
 """Of each image; older ones are removed from the cache."""
 
@@ -52,6 +53,7 @@ def build(only: str | None) -> list[Built]:
         for image in catalog.choose(only):
             on = built[image.base].content_reference if image.base else root
             built[image.name] = build_one(image, on)
+        buildah.keep_below(STORAGE_LIMIT_BYTES)
     record(list(built.values()))
     return list(built.values())
 
@@ -80,7 +82,8 @@ def build_one(image: catalog.Image, on: str) -> Built:
         if not (archive.is_file() and details.is_file()):
             with step(f"building {image.name}"):
                 if not buildah.exists(content_reference):
-                    buildah.build(context, dockerfile, on, content_reference)
+                    offline = on.startswith(f"{catalog.REPOSITORY}/")
+                    buildah.build(context, dockerfile, on, content_reference, offline=offline)
                 names = [content_reference, f"{image.repository}:dev"]
                 layers = buildah.export(content_reference, names, archive)
             details.write_text(json.dumps([asdict(layer) for layer in layers]))

@@ -18,10 +18,13 @@ from ..steps import run
 EPOCH = "1577836800"
 """A fixed date for every file, so that the same content gives the same layers."""
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
-"""Nothing is pulled: the only images are those built here."""
+"""Images are those built here, or the one base that the user named."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
-NEXT_STEP = "Read the last lines below; `rm -r` buildah's folder in tacho's cache starts afresh."
+NEXT_STEP = (
+    "Read the last lines below. If a base cannot be pulled, unset TACHO_IMAGE_BASE; "
+    "if the storage is damaged, remove the folder buildah in tacho's cache."
+)
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,23 @@ def import_base(archive: Path, reference: str) -> None:
         _buildah("rm", container)
 
 
-def build(context: Path, dockerfile: Path, base: str, reference: str) -> None:
-    """The Dockerfile as it ships, on that base, without a network."""
-    options = ["--quiet", "--layers", "--pull-never", "--network", "none", "--format", "oci"]
-    options += ["--timestamp", EPOCH, "--build-arg", f"BASE={base}"]
+def build(context: Path, dockerfile: Path, base: str, reference: str, *, offline: bool) -> None:
+    """The Dockerfile as it ships, on that base. Offline, nothing is pulled and no step sees a network."""
+    options = ["--format", "oci", "--timestamp", EPOCH, "--build-arg", f"BASE={base}"]
+    options += ["--layers"] if driver() == "overlay" else []  # vfs would copy everything for each step
+    options += ["--pull-never", "--network", "none"] if offline else []
     _buildah("build", *options, "--file", dockerfile, "--tag", reference, context)
 
 
 def remove(reference: str) -> None:
     _buildah("rmi", "--force", reference)
+
+
+def keep_below(limit_bytes: int) -> None:
+    """Drop all images and what speeds up their next build, once they take more room than that."""
+    size = sum(path.lstat().st_size for path in (storage() / driver()).rglob("*") if not path.is_symlink())
+    if size > limit_bytes:
+        _buildah("rmi", "--all", "--force")
 
 
 def export(reference: str, names: list[str], archive: Path) -> list[Layer]:
