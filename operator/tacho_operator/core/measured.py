@@ -13,11 +13,12 @@ from .model import Manifest
 from .planview import present
 from .podview import PodView
 from .revision import fingerprint, live_config
-from .wording import decimal, seconds
+from .wording import clipped, decimal, seconds
 
 KEPT = 4
-CURRENT, STALE = "Current", "Stale"
+COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
 CUT_SHORT = frozenset({"BudgetExhausted", "TimedOut"})
+"""Flags by which a Partial measurement is known again, should its workload come back."""
 
 
 def measurements_view(
@@ -29,7 +30,7 @@ def measurements_view(
     subject: Revision | None,
     known: Mapping[str, Revision],
 ) -> list[Manifest]:
-    """Measurements of old and those the pods report now, newest first, each Current or Stale.
+    """Measurements of old and those the pods report now, newest first; Stale where things changed.
 
     ``subject``: the revision whose figures are the resource's (the active one, or the first candidate).
     """
@@ -54,15 +55,16 @@ def measurements_view(
         )
         # Without a report the hardware is unknown, which is no reason to doubt it.
         same = not running or entry["fingerprint"] in running
-        entry["state"] = CURRENT if matches and same else STALE
+        ended = PARTIAL if CUT_SHORT & set(entry.get("flags", ())) else COMPLETE
+        entry["state"] = ended if matches and same else STALE
     newest = sorted(found.values(), key=lambda item: (item.get("observedTime", ""), item["fingerprint"]))
-    ranked = sorted(reversed(newest), key=lambda item: item["state"] != CURRENT)[:KEPT]
+    ranked = sorted(reversed(newest), key=lambda item: item["state"] == STALE)[:KEPT]
     return sorted(ranked, key=lambda item: (item.get("observedTime", ""), item["fingerprint"]), reverse=True)
 
 
 def current(measurements: Iterable[Manifest]) -> Manifest | None:
     """The newest current measurement; figures that are stale are never taken for it."""
-    return next((item for item in measurements if item.get("state") == CURRENT), None)
+    return next((item for item in measurements if item.get("state") in (COMPLETE, PARTIAL)), None)
 
 
 def image_id(pod: PodView) -> str:
@@ -109,6 +111,7 @@ def _entry(report: Report, image: str, known: Mapping[str, Revision]) -> Manifes
             "revision": report.revision,
             "observedTime": measurement.observed_time,
             "state": STALE,
+            "message": clipped(measurement.message, 1024),
             "planKey": measurement.plan_key,
             "measureKey": measurement.measure_key,
             "probeSeconds": seconds(measurement.probe_seconds),

@@ -38,6 +38,7 @@ MOCK_SPEC = changed(
     },
 )
 
+QUIET_SECONDS = 10.0
 Step = Callable[[], None]
 KIND_FIELDS = {
     "ControllerRevision": "revisions",
@@ -135,16 +136,17 @@ class World:
                 self.remove_pod(pod)
 
     def settle(
-        self, step: Callable[[], None] | None = None, seconds: float = 3.0, turns: int = 12
+        self, step: Callable[[], None] | None = None, seconds: float = 3.0, turns: int = 20
     ) -> Decision:
-        """Turns until nothing changes any more."""
+        """Turns until nothing changes any more, and nothing is about to."""
         for _ in range(turns):
             before = (copy.deepcopy(self.objects), copy.deepcopy(self.raw))
             decision = self.turn(seconds)
             if step:
                 step()
             self.deployment_controller()
-            if before == (self.objects, self.raw):
+            waits = decision.requeue_after_seconds
+            if before == (self.objects, self.raw) and (waits is None or waits >= QUIET_SECONDS):
                 return decision
         return decision
 

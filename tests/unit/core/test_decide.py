@@ -1,0 +1,536 @@
+"""Whole stories, told against a cluster of dictionaries: what a user sees from apply to delete."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+from tacho_operator.core import names
+from tacho_operator.core.decide import decide
+from tacho_operator.core.planstep import wanted_revision
+from tacho_runtime.contract import Failure, FetchProgress
+
+from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, at, changed, facts, hub_facts
+from .world import MOCK_SPEC, World, container_state, insufficient
+
+WAITING = {
+    "type": "Ready",
+    "status": "Unknown",
+    "reason": "WaitingForOperator",
+    "message": "",
+    "lastTransitionTime": at(-60),
+}
+
+
+def test_apply_to_measured() -> None:
+    world = World()
+    world.raw["status"] = {"conditions": [WAITING]}
+    world.turn()
+    assert world.names("Pod")
+    assert not world.names("Deployment")
+    assert world.status["selector"] == "tacho.dev/deployment=smol,tacho.dev/role=server"
+    assert world.brief("Ready") == ("False", "Inspecting")
+    assert world.brief("Planned") == ("Unknown", "Inspecting")
+    assert world.brief("Reconciling") == ("True", "Inspecting")
+    assert world.brief("Measured") == ("absent", "")
+    world.inspected(facts())
+    world.turn(3)
+    assert world.brief("Planned") == ("True", "PlanReady")
+    assert world.brief("Ready") == ("False", "Starting")
+    assert world.brief("RolloutAccepted") == ("absent", "")
+    world.deployment_controller()
+    (pod,) = world.pods("server")
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "Scheduling")
+    assert not world.pods("inspect"), "the inspect pod has done its work"
+    world.runs(pod, "Starting")
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "Loading")
+    world.runs(pod, "Probing")
+    decision = world.turn(1)
+    assert world.brief("Ready") == ("False", "Measuring")
+    assert world.brief("Measured") == ("Unknown", "Measuring")
+    assert decision.requeue_after_seconds == 2.0
+    world.serves(pod)
+    world.turn(30)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert world.brief("RolloutAccepted") == ("True", "FirstRevision")
+    assert world.brief("Reconciling") == ("False", "Settled")
+    assert world.status["summary"] == {"outputTokensPerSecond": "204.8", "ttftMilliseconds": "104"}
+    assert world.status["observedGeneration"] == 1
+    assert world.status["startup"]["loadSeconds"] == 4
+    assert world.events == [
+        ("Normal", "PlanReady"),
+        ("Normal", "Serving"),
+        ("Normal", "MeasurementComplete"),
+    ]
+    assert world.turn(1).requeue_after_seconds is None
+
+
+def test_nothing_changes_means_nothing_is_done() -> None:
+    world = World()
+    world.come_up()
+    before = (world.mutations, copy.deepcopy(world.raw["status"]), list(world.events))
+    for _ in range(3):
+        decision = world.turn(3600)
+        assert decision.delete == ()
+    assert (world.mutations, world.raw["status"], world.events) == before
+
+
+def test_an_operator_upgrade_restarts_no_pod() -> None:
+    world = World()
+    world.come_up()
+    before = copy.deepcopy(world.objects)
+    world.config = dataclasses.replace(
+        CONFIG, tacho_image="registry.example/tacho:2.0.0", engine_images={"custom": "other:2"}
+    )
+    world.turn(10)
+    assert world.objects == before
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.settle(world.serve_all)
+    (name,) = world.names("Deployment")
+    pod = world.objects["Deployment", name]["spec"]["template"]["spec"]
+    assert pod["initContainers"][0]["image"] == "registry.example/tacho:2.0.0", (
+        "new revisions take the new one"
+    )
+
+
+def test_an_identity_change_surges_and_the_old_one_drains() -> None:
+    world = World()
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    world.deployment_controller()
+    new = next(name for name in world.names("Deployment") if name != old)
+    assert world.selected() == old
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Reconciling") == ("True", "RollingOut")
+    assert world.brief("RolloutAccepted") == ("Unknown", "Judging")
+    assert world.status["plan"]["revision"] == old
+    assert {item["name"]: item["phase"] for item in world.status["revisions"]} == {
+        old: "Active",
+        new: "Candidate",
+    }
+    world.serve_all()
+    world.turn(5)
+    assert world.selected() == new
+    assert old in world.names("Deployment"), "it drains only after every node knows of the turn"
+    assert world.status["plan"]["revision"] == new
+    world.turn(5)
+    assert old in world.names("Deployment")
+    world.turn(6)
+    assert world.names("Deployment") == {new}
+    assert world.brief("RolloutAccepted") == ("True", "Accepted")
+    assert {item["name"]: item["phase"] for item in world.status["revisions"]} == {
+        new: "Active",
+        old: "Retired",
+    }
+    assert not world.pods("inspect"), "the same model needs no second inspection"
+
+
+def test_going_back_while_the_candidate_is_pending() -> None:
+    world = World()
+    world.come_up()
+    (old,) = world.names("Deployment")
+    spec = copy.deepcopy(world.raw["spec"])
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    assert len(world.names("Deployment")) == 2
+    world.raw["spec"] = spec
+    world.raw["metadata"]["generation"] += 1
+    world.settle()
+    assert world.names("Deployment") == {old}
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Reconciling") == ("False", "Settled")
+
+
+def test_going_back_later_takes_the_frozen_revision_up_again() -> None:
+    world = World()
+    world.come_up()
+    (old,) = world.names("Deployment")
+    first = copy.deepcopy(world.objects["Deployment", old]["spec"]["template"])
+    spec = copy.deepcopy(world.raw["spec"])
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.settle(world.serve_all)
+    world.config = dataclasses.replace(CONFIG, tacho_image="registry.example/tacho:2.0.0")
+    world.raw["spec"] = spec
+    world.settle(world.serve_all)
+    assert world.names("Deployment") == {old}
+    assert world.objects["Deployment", old]["spec"]["template"] == first
+    assert world.brief("Measured") == ("True", "MeasurementComplete"), "its figures are still known"
+
+
+def test_three_replicas_take_over_pod_by_pod() -> None:
+    world = World(changed(MOCK_SPEC, replicas=3))
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    (old,) = world.sizes()
+    assert world.sizes() == {old: 1}, "what fails fails once"
+    world.settle(world.serve_all)
+    assert world.sizes() == {old: 3}
+    assert "PodDisruptionBudget" in {kind for kind, _ in world.objects}
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    world.deployment_controller()
+    (new,) = set(world.sizes()) - {old}
+    assert world.sizes() == {old: 3, new: 1}
+    ready = 3
+    for _ in range(8):
+        pending = [pod for pod in world.pods("server", new) if "status" not in pod]
+        if pending:
+            world.serves(pending[0])
+        world.turn(6)
+        world.deployment_controller()
+        assert world.brief("Ready")[0] == "True"
+        selected = world.selected()
+        ready = sum(
+            1
+            for pod in world.pods("server", selected)
+            if pod.get("status", {}).get("conditions", [{}])[-1].get("status") == "True"
+        )
+        assert ready >= 3, "capacity never drops"
+    assert world.sizes() == {new: 3}
+    assert world.selected() == new
+
+
+def test_scaling_changes_the_deployment_alone() -> None:
+    world = World()
+    world.come_up()
+    (name,) = world.sizes()
+    template = copy.deepcopy(world.objects["Deployment", name]["spec"]["template"])
+    world.change(replicas=2)
+    world.turn(1)
+    world.deployment_controller()
+    assert world.sizes() == {name: 2}
+    assert world.objects["Deployment", name]["spec"]["template"] == template
+    assert world.brief("Ready") == ("True", "PartlyServing")
+    assert world.brief("Reconciling") == ("True", "Scaling")
+    world.settle(world.serve_all)
+    assert world.status["readyReplicas"] == world.status["replicas"] == 2
+    assert len(world.status["measurements"]) == 1, "one measurement for one configuration"
+    world.change(replicas=0)
+    world.settle()
+    assert world.brief("Ready") == ("False", "ScaledToZero")
+    assert world.brief("Stalled") == ("False", "Progressing")
+    assert ("PodDisruptionBudget", "smol") not in world.objects
+
+
+def test_a_model_that_does_not_fit_starts_no_engine_pod() -> None:
+    world = World(changed(CLAIM_SPEC, context={"maxModelLen": 131072, "concurrency": 512}))
+    world.turn()
+    world.inspected(
+        Failure(failure_class="DoesNotFit", message="It needs 3 TiB.", next_step="Shorten the context.")
+    )
+    world.turn(2)
+    assert world.brief("Ready") == ("False", "DoesNotFit")
+    assert world.brief("Stalled") == ("True", "DoesNotFit")
+    assert not world.names("Deployment")
+
+
+def test_an_engine_without_an_image_is_planned_and_stalled() -> None:
+    spec = changed(
+        MOCK_SPEC, engine={"name": "custom", "custom": {"command": ["x"]}}, model=CLAIM_SPEC["model"]
+    )
+    world = World(spec)
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    assert world.brief("Planned")[0] == "False"
+    assert world.brief("Stalled") == ("True", "InvalidConfig")
+    assert "Set engine.image" in world.condition("Ready")["message"]
+
+
+def test_a_bad_change_keeps_the_old_revision_serving() -> None:
+    world = World()
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(model={"uri": "pvc://models/other"})
+    world.turn(1)
+    assert world.brief("Planned") == ("Unknown", "Inspecting")
+    assert world.brief("Ready") == ("True", "Serving")
+    world.inspected(
+        Failure(failure_class="ModelNotFound", message="No such folder.", next_step="Check model.uri.")
+    )
+    decision = world.turn(1)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Planned") == ("False", "ModelNotFound")
+    assert world.brief("Stalled") == ("True", "ModelNotFound")
+    assert world.brief("Reconciling") == ("False", "Failed")
+    assert world.names("Deployment") == {old}
+    assert decision.requeue_after_seconds is not None
+    assert ("Warning", "ModelNotFound") in world.events
+
+
+def test_a_first_revision_that_never_served_gives_way_at_once() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    world.deployment_controller()
+    (broken,) = world.names("Deployment")
+    world.change(engine={**MOCK_SPEC["engine"], "image": "registry.example/mock:2"})
+    world.turn(1)
+    if world.pods("inspect"):
+        world.inspected(facts())
+    world.settle(world.serve_all)
+    assert broken not in world.names("Deployment")
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("RolloutAccepted")[0] == "True"
+
+
+def test_a_candidate_without_room_says_so_and_goes_on_later() -> None:
+    world = World()
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    world.deployment_controller()
+    (new,) = world.names("Deployment") - {old}
+    (pod,) = world.pods("server", new)
+    insufficient(pod)
+    world.turn(60)
+    assert world.brief("Stalled")[0] == "False"
+    assert "not enough memory" in world.condition("RolloutAccepted")["message"]
+    world.turn(600)
+    assert world.brief("Stalled") == ("True", "Unschedulable")
+    assert world.brief("RolloutAccepted") == ("False", "Unschedulable")
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.selected() == old
+    world.serves(pod)
+    world.settle()
+    assert world.selected() == new
+    assert world.names("Deployment") == {new}
+
+
+def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> None:
+    world = World(changed(MOCK_SPEC, gpu={"count": 1}))
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    world.deployment_controller()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    world.turn(700)
+    assert world.brief("RolloutAccepted") == ("False", "NoSpareGPU")
+    assert world.brief("Stalled") == ("True", "NoSpareGPU")
+
+
+def test_deletion_is_left_to_the_garbage_collector() -> None:
+    world = World()
+    world.come_up()
+    world.raw["metadata"]["deletionTimestamp"] = at(0)
+    decision = decide(world.observed(), CONFIG, NOW)
+    assert (decision.apply, decision.delete, decision.events) == ((), (), ())
+    assert decision.status == world.raw["status"]
+
+
+def test_every_child_is_owned_and_labelled() -> None:
+    world = World(changed(MOCK_SPEC, replicas=2))
+    world.come_up()
+    assert {kind for kind, _ in world.objects} == {
+        "ConfigMap",
+        "ControllerRevision",
+        "Deployment",
+        "NetworkPolicy",
+        "Pod",
+        "PodDisruptionBudget",
+        "Service",
+    }
+    for (kind, _), item in world.objects.items():
+        if kind == "Pod":
+            continue  # its Deployment's, not ours
+        (owner,) = item["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == ("uid-smol", True, True)
+        assert item["metadata"]["labels"][names.DEPLOYMENT_LABEL] == "smol"
+
+
+def test_every_selector_carries_the_role() -> None:
+    world = World(changed(MOCK_SPEC, replicas=2))
+    world.come_up()
+    (deployment,) = (item for (kind, _), item in world.objects.items() if kind == "Deployment")
+    selectors = [
+        world.service()["spec"]["selector"],
+        deployment["spec"]["selector"]["matchLabels"],
+        world.objects["NetworkPolicy", "smol"]["spec"]["podSelector"]["matchLabels"],
+        world.objects["PodDisruptionBudget", "smol"]["spec"]["selector"]["matchLabels"],
+    ]
+    assert all(selector[names.ROLE_LABEL] == "server" for selector in selectors)
+
+
+def test_somebody_elses_service_is_named_and_left_alone() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.conflicts = ("Service/smol",)
+    world.settle(world.serve_all)
+    assert ("Service", "smol") not in world.objects
+    assert world.brief("Ready") == ("False", "NameConflict")
+    assert world.brief("Stalled") == ("True", "NameConflict")
+    assert "Service smol exists" in world.condition("Ready")["message"]
+    world.conflicts = ()
+    world.settle(world.serve_all)
+    assert world.brief("Ready") == ("True", "Serving")
+
+
+def test_quota_on_the_inspect_pod_is_named() -> None:
+    world = World()
+    world.refused = ('Pod/smol-inspect-x-1: pods "x" is forbidden: exceeded quota: q, requested: pods=1',)
+    world.turn()
+    assert world.brief("Ready") == ("False", "QuotaExceeded")
+    assert world.brief("Stalled") == ("True", "QuotaExceeded")
+
+
+def test_admission_that_refuses_pods_is_named() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    (name,) = world.names("Deployment")
+    message = 'pods "x" is forbidden: violates PodSecurity "restricted:latest"'
+    failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    world.objects["ReplicaSet", f"{name}-1"] = {
+        "kind": "ReplicaSet",
+        "metadata": {"name": f"{name}-1", "labels": {names.REVISION_LABEL: name}},
+        "status": {"conditions": [failed]},
+    }
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "AdmissionDenied")
+
+
+def test_a_missing_claim_is_named_before_any_pod_is_made() -> None:
+    world = World()
+    world.claims = {"models": None}
+    decision = world.turn()
+    assert world.brief("Ready") == ("False", "CacheNotFound")
+    assert "PersistentVolumeClaim models" in world.condition("Ready")["message"]
+    assert world.brief("Planned") == ("False", "CacheNotFound")
+    assert not world.objects
+    assert decision.requeue_after_seconds == 30.0
+    world.claims = {"models": {"spec": {"accessModes": ["ReadWriteOnce"]}}}
+    world.turn(30)
+    assert world.brief("Ready") == ("False", "Inspecting")
+
+
+def test_a_claim_for_one_pod_holds_back_replicas_and_candidates() -> None:
+    world = World(changed(MOCK_SPEC, replicas=2))
+    world.claims = {"models": {"spec": {"accessModes": ["ReadWriteOncePod"]}}}
+    world.come_up()
+    assert set(world.sizes().values()) == {1}
+    assert world.brief("Stalled") == ("True", "CacheNotShareable")
+    assert world.brief("Ready")[0] == "True"
+    world.change(replicas=1)
+    world.settle()
+    assert world.brief("Stalled")[0] == "False"
+    before = world.names("Deployment")
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.settle()
+    assert world.names("Deployment") == before
+    assert world.brief("Stalled") == ("True", "CacheNotShareable")
+    assert world.brief("Ready") == ("True", "Serving")
+
+
+def test_download_progress_is_shown_and_counted() -> None:
+    world = World(changed(MOCK_SPEC, model=HUB_SPEC["model"], cache=HUB_SPEC["cache"]))
+    world.turn()
+    world.inspected(hub_facts())
+    world.turn(1)
+    world.deployment_controller()
+    (pod,) = world.pods("server")
+    world.runs(
+        pod,
+        "WaitingForModel",
+        fetch=FetchProgress(
+            state="Downloading", bytes_done=1_200_000_000, bytes_total=4_400_000_000, files_total=1
+        ),
+    )
+    decision = world.turn(1)
+    assert world.brief("Ready") == ("False", "Downloading")
+    assert "downloading 1.2 of 4.4 GB (27 %)" in world.condition("Ready")["message"]
+    assert world.status["startup"]["downloadedBytes"] == 1_200_000_000
+    assert decision.requeue_after_seconds == 2.0
+
+
+def test_a_changed_token_is_for_the_next_revision() -> None:
+    world = World(changed(MOCK_SPEC, model=HUB_SPEC["model"], cache=HUB_SPEC["cache"]))
+    world.turn()
+    world.inspected(hub_facts())
+    world.settle(world.serve_all)
+    before = {key: copy.deepcopy(item) for key, item in world.objects.items() if key[0] == "Deployment"}
+    world.change(model={**HUB_SPEC["model"], "tokenSecretRef": {"name": "other"}})
+    world.settle(world.serve_all)
+    assert {key: item for key, item in world.objects.items() if key[0] == "Deployment"} == before
+    assert "model.tokenSecretRef has changed" in world.condition("Planned")["message"]
+
+
+def test_the_engine_that_crashes_is_quoted() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    world.deployment_controller()
+    (pod,) = world.pods("server")
+    message = (
+        '{"failureClass":"ModelInvalid","message":"The file is cut.","nextStep":"Upload it again.",'
+        '"logTail":["gguf_init: bad magic"]}'
+    )
+    container_state(
+        pod,
+        restartCount=1,
+        state={"waiting": {"reason": "CrashLoopBackOff"}},
+        lastState={"terminated": {"exitCode": 1, "message": message}},
+    )
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "ModelInvalid")
+    assert world.brief("Stalled") == ("True", "ModelInvalid")
+    said = world.condition("Ready")["message"]
+    assert "Upload it again." in said
+    assert "bad magic" in said
+    assert world.events[-1] == ("Warning", "ModelInvalid")
+
+
+def test_history_is_pruned_to_five_and_keeps_what_serves() -> None:
+    world = World()
+    world.come_up()
+    for length in range(256, 256 + 8):
+        world.change(context={"maxModelLen": length, "concurrency": 2})
+        world.settle(world.serve_all)
+    assert len(world.names("ControllerRevision")) == 5
+    assert wanted_revision(world.observed().resource) in world.names("ControllerRevision")
+    assert len(world.status["revisions"]) == 5
+    assert len(world.status["measurements"]) == 4
+    assert [item["phase"] for item in world.status["revisions"]].count("Active") == 1
+
+
+def test_a_lost_service_comes_back_selecting_who_served() -> None:
+    world = World()
+    world.come_up()
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    before = world.selected()
+    del world.objects["Service", "smol"]
+    world.turn(1)
+    assert world.selected() == before
+
+
+def test_trusting_the_models_code_is_said_aloud() -> None:
+    world = World(changed(MOCK_SPEC, model={**MOCK_SPEC["model"], "trustRemoteCode": True}))
+    world.come_up()
+    assert world.events.count(("Warning", "TrustRemoteCode")) == 1
+
+
+def test_facts_of_former_revisions_are_kept_and_others_forgotten() -> None:
+    world = World()
+    world.come_up()
+    first = set(world.objects["ConfigMap", "smol-facts"]["data"])
+    world.change(model={"uri": "pvc://models/other", "servedName": "smollm2"})
+    world.turn(1)
+    world.change(model={"uri": "pvc://models/third", "servedName": "smollm2"})
+    world.turn(1)
+    assert set(world.objects["ConfigMap", "smol-facts"]["data"]) == first
+    world.inspected(facts(uri="pvc://models/third"))
+    world.turn(1)
+    assert len(world.objects["ConfigMap", "smol-facts"]["data"]) == 2
