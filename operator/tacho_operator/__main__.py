@@ -94,7 +94,8 @@ async def _run_together(settings: Settings, kube: Kube, queue: WorkQueue, stop: 
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
-        if not stop.is_set():
+        # kopf takes SIGTERM for itself: its end without an error means that we were told to stop.
+        if tasks[0] not in done and not stop.is_set():
             raise RuntimeError(f"{', '.join(task.get_name() for task in done)} ended by itself")
     finally:
         for task in tasks:
@@ -106,7 +107,7 @@ async def _main(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)  # until kopf runs, which then takes them over
     logger.info(
         "tacho %s, watching %s", __version__, ", ".join(settings.watch_namespaces) or "every namespace"
     )

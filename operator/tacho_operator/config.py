@@ -41,6 +41,13 @@ def _integer(environment: Mapping[str, str], name: str, default: int, low: int, 
     return value
 
 
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name, "") or "false"
+    if text not in ("true", "false"):
+        raise SettingsError(f"{name}={text!r}: true or false")
+    return text == "true"
+
+
 def load_settings(environment: Mapping[str, str]) -> Settings:
     """Settings from TACHO_* variables. Raises SettingsError."""
     image = environment.get("TACHO_IMAGE", "")
@@ -64,6 +71,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
             image_pull_policy=environment.get("TACHO_IMAGE_PULL_POLICY", "") or "IfNotPresent",
             operator_namespace=environment.get("TACHO_OPERATOR_NAMESPACE", "") or "tacho-system",
             monitoring_namespace=environment.get("TACHO_MONITORING_NAMESPACE", ""),
+            allow_insecure_hub=_switch(environment, "TACHO_ALLOW_INSECURE_HUB"),
             inspect_deadline_seconds=_integer(environment, "TACHO_INSPECT_DEADLINE_SECONDS", 300, 10, 3600),
         ),
         watch_namespaces=tuple(filter(None, (part.strip() for part in namespaces.split(",")))),

@@ -37,6 +37,7 @@ def test_engine_images_and_namespaces_are_read() -> None:
         ("TACHO_LOG_LEVEL", "LOUD"),
         ("TACHO_LOG_FORMAT", "xml"),
         ("TACHO_HEALTH_PORT", "70000"),
+        ("TACHO_ALLOW_INSECURE_HUB", "yes"),
     ],
 )
 def test_a_wrong_setting_names_itself(name: str, value: str) -> None:

@@ -10,16 +10,16 @@ import httpx
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.source import claim_names
-from tacho_operator.core.learning import history_from
+from tacho_operator.core.history import history_from
 from tacho_operator.core.model import History, Manifest, NodeFacts, Observed
 from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.source import claim_names
 from tacho_operator.shell.kube import Forbidden, Kube
 from tacho_operator.shell.reports import collect
 from tacho_operator.shell.workqueue import Key
 
 NODES_FRESH_SECONDS = 15.0
-"""Nodes are read for planning only; what is free on them is the scheduler's to judge."""
+"""For planning, and to see a lost node; what is free on them is the scheduler's to judge."""
 
 CHILD_KINDS = (
     "ControllerRevision",
@@ -108,7 +108,7 @@ class Observer:
             reports=await collect(self._client, pods),
             conflicts=conflicts,
             claims=await self._claims(key.namespace, claim_names(resource.spec)),
-            nodes=await self._read_nodes() if planning else self._nodes,
+            nodes=await self._read_nodes(),
             history=await self._history(key.namespace) if planning else (),
         )
 

@@ -1,0 +1,310 @@
+"""The operator as a process against a real API server, with the chart's ServiceAccount and rights.
+
+There is no kubelet here: ``Kubelet`` plays it, writing the status that pods would have, and serves the
+reports that their runtimes would give.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tacho_runtime.codec import dumps, loads, pack
+from tacho_runtime.contract import (
+    ENV_INSPECT_CONFIG,
+    ENV_RUNTIME_CONFIG,
+    RUNTIME_PORT,
+    Capacity,
+    CurvePoint,
+    Environment,
+    Failure,
+    InspectConfig,
+    InspectResult,
+    Measurement,
+    ModelFacts,
+    Report,
+    RuntimeConfig,
+    SingleStream,
+    Workload,
+)
+from tests.charts.render import Helm
+from tests.cluster import binaries
+from tests.cluster.handle import Cluster
+
+NAMESPACE = "tacho-system"
+ACCOUNT = "tacho"
+IMAGE = "example/tacho:test"
+PATIENCE_SECONDS = 40.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def install_rights(cluster: Cluster) -> Path:
+    """What the chart gives the operator, and a kubeconfig that speaks as its ServiceAccount."""
+    cluster.create_namespace(NAMESPACE)
+    manifests = Helm(binaries.helm(print)).template()
+    wanted = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding"}
+    cluster.apply(*(manifest for manifest in manifests if manifest["kind"] in wanted))
+    return cluster.service_account_kubeconfig(NAMESPACE, ACCOUNT)
+
+
+class Operator:
+    """``python -m tacho_operator`` as a child."""
+
+    def __init__(self, kubeconfig: Path, log: Path, **variables: str) -> None:
+        self._environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("TACHO_")},
+            "KUBECONFIG": str(kubeconfig),
+            "TACHO_IMAGE": IMAGE,
+            "TACHO_ENGINE_IMAGE_LLAMACPP": "example/llamacpp:test",
+            "TACHO_RESYNC_SECONDS": "5",
+            "TACHO_METRICS_PORT": str(free_port()),
+            "TACHO_HEALTH_PORT": str(free_port()),
+            "PYTHONWARNINGS": "default",
+            **variables,
+        }
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self._environment['TACHO_METRICS_PORT']}/metrics"
+
+    @property
+    def health_url(self) -> str:
+        return f"http://127.0.0.1:{self._environment['TACHO_HEALTH_PORT']}/healthz"
+
+    def start(self, **variables: str) -> None:
+        assert self._process is None
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tacho_operator"],
+                env={**self._environment, **variables},
+                stdout=output,
+                stderr=output,
+            )
+
+    def kill(self) -> None:
+        """As a node's death would: no farewell."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self._process
+        self._process.terminate()
+        code = self._process.wait(timeout=20)
+        self._process = None
+        return code
+
+
+T = TypeVar("T")
+
+
+def eventually(what: str, look: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) -> T:
+    """The first answer of ``look`` that is not None, or a failure that says what was awaited."""
+    deadline = time.monotonic() + seconds
+    while (found := look()) is None:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {seconds:.0f} s there is still not: {what}")
+        time.sleep(0.15)
+    return found
+
+
+class Kubelet:
+    """Plays nodes for the pods of one namespace: what they would report, when told to."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self._cluster, self._namespace = cluster, namespace
+        self._reports: dict[str, Report] = {}
+        self._next_address = 2
+
+    def pods(self, role: str) -> list[dict[str, Any]]:
+        found = self._cluster.get("pods", "-n", self._namespace, "-l", f"tacho.dev/role={role}")["items"]
+        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+    def await_pod(self, role: str, revision: str = "") -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            for pod in self.pods(role):
+                labels = pod["metadata"]["labels"]
+                if revision in ("", labels.get("tacho.dev/revision")) and _untouched(pod["status"]):
+                    return pod
+            return None
+
+        return eventually(f"a new pod of role {role} {revision}", look)
+
+    def _patch(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
+        self._cluster.kubectl(
+            "patch", "pod", pod["metadata"]["name"], "-n", self._namespace, "--subresource=status",
+            "--type=merge", "-p", json.dumps({"status": status}),
+        )  # fmt: skip
+
+    def finish_inspection(self, result: ModelFacts | Failure, role: str = "inspect") -> dict[str, Any]:
+        """Ends the next inspect pod with these facts, or with this failure."""
+        pod = self.await_pod(role)
+        (container,) = pod["spec"]["containers"]
+        asked = loads(
+            InspectConfig, next(e["value"] for e in container["env"] if e["name"] == ENV_INSPECT_CONFIG)
+        )
+        assert asked.uri
+        ok = isinstance(result, ModelFacts)
+        message = pack(
+            InspectResult(facts=result) if isinstance(result, ModelFacts) else InspectResult(failure=result)
+        )
+        ended = {"exitCode": 0 if ok else 1, "finishedAt": _now(), "startedAt": _now(), "message": message}
+        status = {"name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0}
+        self._patch(
+            pod,
+            {
+                "phase": "Succeeded" if ok else "Failed",
+                "containerStatuses": [{**status, "ready": False, "state": {"terminated": ended}}],
+            },
+        )
+        return pod
+
+    def serve(
+        self, role: str = "server", revision: str = "", tokens_per_second: float = 100.0
+    ) -> dict[str, Any]:
+        """Makes the next pod of that role Running and Ready, with a measured report."""
+        pod = self.await_pod(role, revision)
+        (container,) = pod["spec"]["containers"]
+        config = loads(
+            RuntimeConfig, next(e["value"] for e in container["env"] if e["name"] == ENV_RUNTIME_CONFIG)
+        )
+        live = self._cluster.get(
+            "configmap", f"{pod['metadata']['labels']['tacho.dev/deployment']}-live", "-n", self._namespace
+        )
+        key = json.loads(live["data"]["live.json"])["measureKey"]
+        address = f"127.0.{self._next_address // 200}.{self._next_address % 200 + 2}"
+        self._next_address += 1
+        self._reports[address] = report(config, key, tokens_per_second)
+        status = {
+            "name": container["name"],
+            "image": container["image"],
+            "imageID": "sha256:1",
+            "restartCount": 0,
+        }
+        now = _now()
+        conditions = [
+            {"type": kind, "status": "True", "lastTransitionTime": now}
+            for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+        ]
+        inits = [
+            {
+                "name": item["name"], "image": item["image"], "imageID": "", "restartCount": 0, "ready": True,
+                "state": {"terminated": {"exitCode": 0, "startedAt": now, "finishedAt": now}},
+            }
+            for item in pod["spec"].get("initContainers") or ()
+        ]  # fmt: skip
+        self._patch(
+            pod,
+            {
+                "phase": "Running",
+                "podIP": address,
+                "podIPs": [{"ip": address}],
+                "conditions": conditions,
+                "initContainerStatuses": inits,
+                "containerStatuses": [
+                    {**status, "ready": True, "started": True, "state": {"running": {"startedAt": now}}}
+                ],
+            },
+        )
+        return pod
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Serves the reports: every address of 127/8 is this machine."""
+        reports = self._reports
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found = reports.get(self.connection.getsockname()[0])
+                body = dumps(found).encode() if found else b""
+                self.send_response(200 if found and self.path == "/report" else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        server = http.server.ThreadingHTTPServer(("0.0.0.0", RUNTIME_PORT), Handler)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def _untouched(status: dict[str, Any]) -> bool:
+    return not status.get("podIP") and not status.get("containerStatuses")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def report(config: RuntimeConfig, measure_key: str, tokens_per_second: float) -> Report:
+    point = CurvePoint(
+        concurrency=1,
+        window_seconds=5,
+        requests=10,
+        requests_per_second=2,
+        output_tokens_per_second=tokens_per_second,
+        ttft_milliseconds_p50=100,
+        ttft_milliseconds_p95=120,
+        tpot_milliseconds_p50=10,
+        tpot_milliseconds_p95=12,
+        end_to_end_milliseconds_p50=700,
+    )
+    return Report(
+        runtime_version="0.1.0",
+        revision=config.revision,
+        plan_key=config.plan_key,
+        phase="Serving",
+        ready=True,
+        engine=config.engine,
+        environment=Environment(cpu_model="test", cpu_count=2),
+        measurement=Measurement(
+            plan_key=config.plan_key,
+            measure_key=measure_key,
+            observed_time=_now(),
+            state="Complete",
+            probe_seconds=5,
+            workload=Workload(),
+            single_stream=SingleStream(
+                decode_tokens_per_second=tokens_per_second,
+                tpot_milliseconds_p50=10,
+                tpot_milliseconds_p95=12,
+                ttft_milliseconds_p50=100,
+            ),
+            capacity=Capacity(
+                concurrency=1,
+                requests_per_second=2,
+                output_tokens_per_second=tokens_per_second,
+                total_tokens_per_second=2 * tokens_per_second,
+            ),
+            curve=(point,),
+        ),
+        observed_time=_now(),
+    )
