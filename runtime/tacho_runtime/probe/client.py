@@ -122,10 +122,14 @@ class Stream(asyncio.Protocol):
             raise RequestFailed(f"HTTP {self._head.status}: {self.body_text()}", answered=True)
 
     async def _until(self, event: asyncio.Event, missing: str, timeout_seconds: float) -> None:
+        # Not wait_for: before Python 3.12 it loses a cancellation that meets the event, and a loop that was
+        # told to stop sends on.
+        late = RequestFailed(f"{missing} within {timeout_seconds:.1f} s")
+        timer = asyncio.get_running_loop().call_later(timeout_seconds, self._finish, late)
         try:
-            await asyncio.wait_for(event.wait(), timeout_seconds)
-        except asyncio.TimeoutError:
-            raise RequestFailed(f"{missing} within {timeout_seconds:.1f} s") from None
+            await event.wait()
+        finally:
+            timer.cancel()
         if self._error is not None:
             raise self._error
 
@@ -163,13 +167,25 @@ def request_bytes(endpoint: Endpoint, method: str, path: str, body: Mapping[str,
 async def open_stream(endpoint: Endpoint) -> Stream:
     """A connection before its request: the handshake is not part of what is measured."""
     loop = asyncio.get_running_loop()
+    connecting = asyncio.ensure_future(loop.create_connection(Stream, endpoint.host, endpoint.port))
+    where = f"{endpoint.host}:{endpoint.port}"
     try:
-        connecting = loop.create_connection(Stream, endpoint.host, endpoint.port)
-        _, stream = await asyncio.wait_for(connecting, CONNECT_SECONDS)
-    except (OSError, asyncio.TimeoutError) as error:
-        reason = str(error) or "timed out"
-        raise RequestFailed(f"cannot connect to {endpoint.host}:{endpoint.port}: {reason}") from None
-    return stream
+        await asyncio.wait({connecting}, timeout=CONNECT_SECONDS)
+        if connecting.done():
+            return connecting.result()[1]
+    except OSError as error:
+        raise RequestFailed(f"cannot connect to {where}: {error}") from None
+    except asyncio.CancelledError:
+        connecting.add_done_callback(_hang_up)
+        raise
+    finally:
+        connecting.cancel()
+    raise RequestFailed(f"cannot connect to {where} within {CONNECT_SECONDS:.0f} s")
+
+
+def _hang_up(connecting: asyncio.Future[tuple[asyncio.Transport, Stream]]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result()[1].close()
 
 
 async def exchange(

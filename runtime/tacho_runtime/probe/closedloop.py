@@ -106,7 +106,7 @@ async def run_level(
     finally:
         for worker in workers:
             worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await asyncio.wait(workers)
         for stream in (*trace.first, *trace.later):
             stream.close()
     return trace

@@ -154,16 +154,24 @@ async def one_stream(
     count = search.single_stream_requests(request_seconds=request_seconds, left_seconds=clock.left())
     stop = clock.left() * (1 - 1.5 * search.SINGLE_STREAM_SHARE)
     raws: list[client.Stream] = []
-    async with watching_lag(findings.lags_milliseconds):
-        while len(raws) < count and (len(raws) < 2 or clock.left() > stop):
-            path, body = session.request(workload.input_tokens, workload.output_tokens)
-            raws.append(
-                await client.exchange(session.endpoint, "POST", path, body, timeout_seconds=clock.patience())
-            )
-    findings.single = await session.read(raws)
-    if not findings.single:
+    try:
+        async with watching_lag(findings.lags_milliseconds):
+            while len(raws) < count and (len(raws) < 2 or clock.left() > stop):
+                path, body = session.request(workload.input_tokens, workload.output_tokens)
+                timeout_seconds = clock.patience()
+                raws.append(
+                    await client.exchange(
+                        session.endpoint, "POST", path, body, timeout_seconds=timeout_seconds
+                    )
+                )
+    finally:
+        # After a failure or a cancellation too: what was measured before it stands.
+        streams = tuple(stream for raw in raws if (stream := session.read_one(raw)) is not None)
+        if streams:
+            findings.single = streams
+            _add_point(session, findings, concurrency=1, streams=streams, residual=0, window=None)
+    if not streams:
         raise RequestFailed("requests one at a time were answered without a token", answered=True)
-    _add_point(session, findings, concurrency=1, streams=findings.single, residual=0, window=None)
 
 
 async def prompt_line(

@@ -60,24 +60,28 @@ class Session:
         self._note(stream)
         return stream
 
-    async def read(self, raws: Iterable[client.Stream]) -> tuple[Stream, ...]:
-        """The figures of a closed loop's streams; yields between them, because others share the loop.
+    def read_one(self, raw: client.Stream, tokens_per_chunk: float = 1.0) -> Stream | None:
+        """The figures of one exchange; None when it brought no token."""
+        if not raw.sent_ns or not raw.reads:
+            return None
+        try:
+            events = raw.response().events
+        except RequestFailed:
+            return None
+        stream = reduce_stream(raw.sent_ns, events, tokens_per_chunk=tokens_per_chunk)
+        if stream.error or not stream.tokens:
+            return None
+        self._note(stream)
+        return stream
 
-        Streams that brought no token are left out.
-        """
-        raws, per_chunk = list(raws), self.tokens_per_chunk()
+    async def read(self, raws: Iterable[client.Stream]) -> tuple[Stream, ...]:
+        """``read_one`` of many; yields between them, because health checks are served by the same loop."""
+        per_chunk = self.tokens_per_chunk()
         found: list[Stream] = []
-        for raw in raws:
+        for raw in list(raws):
             await asyncio.sleep(0)
-            if not raw.sent_ns or not raw.reads:
-                continue
-            try:
-                events = raw.response().events
-            except RequestFailed:
-                continue
-            stream = reduce_stream(raw.sent_ns, events, tokens_per_chunk=per_chunk)
-            if stream.tokens and not stream.error:
-                self._note(stream)
+            stream = self.read_one(raw, per_chunk)
+            if stream is not None:
                 found.append(stream)
         return tuple(found)
 

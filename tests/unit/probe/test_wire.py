@@ -1,0 +1,82 @@
+"""Responses from reads, however the network cut them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacho_runtime.probe.wire import Event, Read, WireError, parse_response
+
+EVENTS = [b'{"n":1}', b'{"n":"\xe6\x9c\xac"}', b"[DONE]"]
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def stream(*, separator: bytes = b"\n\n") -> bytes:
+    return HEAD + b"".join(chunk(b"data: " + event + separator) for event in EVENTS) + b"0\r\n\r\n"
+
+
+def cut(raw: bytes, places: list[int]) -> list[Read]:
+    """``raw`` in reads that end at ``places``; the n-th read has stamp n."""
+    edges = sorted({0, len(raw), *(place % len(raw) for place in places)})
+    return [(number, raw[low:high]) for number, (low, high) in enumerate(pairwise(edges))]
+
+
+@given(
+    st.lists(st.integers(min_value=0, max_value=10_000), max_size=12), st.sampled_from([b"\n\n", b"\r\n\r\n"])
+)
+def test_events_do_not_depend_on_where_reads_end(places: list[int], separator: bytes) -> None:
+    raw = stream(separator=separator)
+    reads = cut(raw, places)
+    response = parse_response(reads)
+    assert response.complete
+    assert [event.data for event in response.events] == EVENTS
+    for event in response.events:
+        end = raw.index(event.data) + len(event.data) + len(separator)
+        brought = next(stamp for stamp, _ in reads if sum(len(data) for _, data in reads[: stamp + 1]) >= end)
+        assert event.stamp_ns == brought
+
+
+def test_several_events_in_one_read_share_its_stamp() -> None:
+    response = parse_response([(5, HEAD), (9, stream()[len(HEAD) :])])
+    assert response.events == tuple(Event(9, data) for data in EVENTS)
+
+
+def test_one_event_over_several_chunks() -> None:
+    raw = HEAD + chunk(b"data: {") + chunk(b"}\n") + chunk(b"\ndata: [DO") + chunk(b"NE]\n\n") + b"0\r\n\r\n"
+    assert [event.data for event in parse_response([(1, raw)]).events] == [b"{}", b"[DONE]"]
+
+
+def test_a_cut_stream_gives_what_came() -> None:
+    response = parse_response([(1, stream()[:-20])], ended=True)
+    assert not response.complete
+    assert [event.data for event in response.events] == EVENTS[:2]
+
+
+def test_a_plain_body() -> None:
+    raw = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}"
+    response = parse_response([(1, raw)])
+    assert (response.status, response.body, response.events, response.complete) == (404, b"{}", (), True)
+    assert not parse_response([(1, raw[:-1])], ended=True).complete
+
+
+def test_a_body_until_the_connection_closes() -> None:
+    raw = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {}\n\n"
+    assert parse_response([(3, raw)], ended=True).events == (Event(3, b"{}"),)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-OpenSSH\r\n\r\n", HEAD + b"xyz\r\n", b"HTTP/1.1 ok\r\n\r\n"],
+)
+def test_what_is_not_a_response_is_refused(raw: bytes) -> None:
+    with pytest.raises(WireError):
+        parse_response([(1, raw)] if raw else [], ended=True)
