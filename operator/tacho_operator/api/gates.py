@@ -17,7 +17,7 @@ def _absent(name: str, what: str, instead: str) -> Rule:
     return _gate(f"{name}-absent", f"!has(self.{name})", what, instead)
 
 
-GATES: tuple[Rule, ...] = (
+PLANNED: tuple[Rule, ...] = (
     _gate(
         "engine-name-required",
         "has(self.engine) && has(self.engine.name)",
@@ -55,12 +55,6 @@ GATES: tuple[Rule, ...] = (
         "set engine.name to llamacpp or custom",
     ),
     _gate(
-        "engine-custom-preset-absent",
-        "!has(self.engine) || !has(self.engine.custom) || !has(self.engine.custom.preset)",
-        "presets of custom engines",
-        "remove engine.custom.preset and set engine.custom.command and port",
-    ),
-    _gate(
         "quantization-method-built",
         "!has(self.quantization) || !has(self.quantization.method)"
         " || self.quantization.method in ['none', 'gguf']",
@@ -85,6 +79,17 @@ GATES: tuple[Rule, ...] = (
         " && (!has(self.parallelism.pipeline) || self.parallelism.pipeline == 1))",
         "spreading a replica over several GPUs",
         "remove parallelism",
+    ),
+)
+"""What the planner understands already: `tacho plan` plans with it, a cluster refuses it."""
+
+GATES: tuple[Rule, ...] = (
+    *PLANNED,
+    _gate(
+        "engine-custom-preset-absent",
+        "!has(self.engine) || !has(self.engine.custom) || !has(self.engine.custom.preset)",
+        "presets of custom engines",
+        "remove engine.custom.preset and set engine.custom.command and port",
     ),
     _absent("slo", "promises (slo)", "remove slo"),
     _absent("autoscaling", "scaling by measured capacity", "remove autoscaling and set replicas"),
