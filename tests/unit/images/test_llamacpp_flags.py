@@ -13,6 +13,7 @@ import pytest
 from tacho_llamacpp import cpus, preflight
 from tacho_llamacpp.flags import FLAGS, Flag, UsageError, apply, parse
 from tacho_runtime import contract
+from tacho_runtime.engines.llamacpp import LlamaCpp
 
 xllamacpp: Any = import_module("xllamacpp")
 
@@ -138,6 +139,23 @@ def test_a_refusal_lists_what_is_supported_and_hides_values() -> None:
 def test_variables_that_upstream_reads_are_refused_not_ignored() -> None:
     with pytest.raises(UsageError, match="LLAMA_ARG_THREADS would be ignored"):
         parse(MODEL, {"LLAMA_ARG_THREADS": "2"})
+
+
+def test_what_the_runtime_passes_is_understood() -> None:
+    config = contract.RuntimeConfig(
+        revision="r1",
+        plan_key="k",
+        engine="llamacpp",
+        entrypoint=("llama-server",),
+        model_path="/models/m.gguf",
+        served_name="smol",
+        max_model_len=1024,
+        concurrency=4,
+    )
+    program, *arguments = LlamaCpp().command(config, config.model_path)
+    params = params_for(arguments)
+    assert program == "llama-server"
+    assert (params.n_ctx, params.n_parallel, params.model_alias) == (4096, 4, {"smol"})
 
 
 def test_the_readme_documents_exactly_these_flags() -> None:
