@@ -167,7 +167,7 @@ class Scheduler:
             if delay is None or delay > 0:
                 try:
                     await asyncio.wait_for(self._wake.wait(), delay)
-                except TimeoutError:
+                except asyncio.TimeoutError:
                     continue
             else:
                 await asyncio.sleep(0)

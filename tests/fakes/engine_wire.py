@@ -135,7 +135,8 @@ def metrics(scheduler: Scheduler, name: str) -> str:
     def family(metric: str, kind: str, *samples: tuple[str, Mapping[str, object], float]) -> None:
         lines.append(f"# TYPE vllm:{metric} {kind}")
         for suffix, labels, value in samples:
-            merged = {"engine": "0", "model_name": name, **labels}
+            served = {} if metric == "cache_config_info" else {"model_name": name}
+            merged = {"engine": "0", **served, **labels}
             text = ",".join(f'{key}="{merged[key]}"' for key in sorted(merged))
             lines.append(f"vllm:{metric}{suffix}{{{text}}} {float(value)}")
 
