@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
+import tomllib
 from pydantic import TypeAdapter
 
 from tacho_operator.core.quantity import MIB

@@ -1,0 +1,62 @@
+"""vLLM's memory accounting, by version."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmRules:
+    """One row of ``vllm.toml``; the fields are explained there."""
+
+    version: str
+    utilization: float
+    runner: Literal["v0", "v1", "v2"]
+    sampler_bytes: float
+    graphs: Literal["inside", "outside"]
+    chunk_above: int
+    chunk_tokens: int
+    large_tokens: int
+    huge_tokens: int
+    sequences: int
+    large_sequences: int
+    latent: bool
+    windows: Literal["full", "window"]
+    in_flight: int
+    kv_size: Literal["blocks", "concurrency"]
+    nf4_bits: float
+    mxfp4_hopper: Literal["marlin", "triton"]
+    reserve: float
+    source: str
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """``0.26.1`` as (0, 26, 1); what is not a number ends it."""
+    parts: list[int] = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        parts.append(int(part))
+    return tuple(parts)
+
+
+@cache
+def vllm_rules() -> tuple[VllmRules, ...]:
+    """Every row, oldest first."""
+    text = files(__package__).joinpath("vllm.toml").read_text(encoding="utf-8")
+    return TypeAdapter(tuple[VllmRules, ...]).validate_python(tomllib.loads(text)["since"])
+
+
+def rules_for(version: str) -> VllmRules:
+    """The row that holds for ``version``: the newest not above it; an unknown version counts as the newest."""
+    key = version_key(version)
+    rows = vllm_rules()
+    if not key:
+        return rows[-1]
+    return next((row for row in reversed(rows) if version_key(row.version) <= key), rows[0])

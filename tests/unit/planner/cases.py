@@ -1,0 +1,72 @@
+"""The engine-log cases, which half of them is held out, and what the memory model says of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tacho_operator.core.arguments import parse_arguments
+from tacho_operator.core.catalog.gpus import Gpu, named_gpu
+from tacho_operator.core.catalog.vllm import rules_for
+from tacho_operator.core.quantity import GIB
+from tacho_operator.core.sizing import vllm
+from tacho_operator.core.sizing.vllm_settings import vllm_settings
+from tests.unit.planner.models import facts
+
+DATA = Path(__file__).parent / "data" / "engine_logs.json"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One published start of vLLM."""
+
+    row: dict[str, Any]
+    held_out: bool
+
+    @property
+    def name(self) -> str:
+        return str(self.row["name"])
+
+    @property
+    def actual(self) -> dict[str, float]:
+        return dict(self.row["actual"])
+
+    @property
+    def gpu(self) -> Gpu:
+        gpu = named_gpu(self.row["gpu"])
+        assert gpu is not None, self.row["gpu"]
+        total = self.row.get("totalGiB")
+        return replace(gpu, memory_bytes=int(total * GIB)) if total else gpu
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    """All cases. Held out: the half whose names' sha256 sorts first, fixed before any constant was fitted."""
+    rows = json.loads(DATA.read_text(encoding="utf-8"))
+    order = sorted(rows, key=lambda r: hashlib.sha256(r["name"].encode()).hexdigest())
+    held_out = {row["name"] for row in order[: len(rows) // 2]}
+    return tuple(Case(row, row["name"] in held_out) for row in rows)
+
+
+def predict(case: Case) -> vllm.VllmMemory:
+    """The account of the case's most loaded GPU."""
+    row, model = case.row, facts(case.row["model"])
+    architecture = model.architecture
+    assert architecture is not None
+    version = "0.8.0" if row.get("env", {}).get("VLLM_USE_V1") == "1" else row["version"]
+    settings = vllm_settings(
+        parse_arguments(row["args"]),
+        row.get("env", {}),
+        rules=rules_for(version),
+        gpu=case.gpu,
+        facts=model,
+        architecture=architecture,
+        tensor=row["tensor"],
+        pipeline=row["pipeline"],
+        max_model_len=row["maxModelLen"] or architecture.max_positions,
+    )
+    return vllm.memory(model, architecture, gpu=case.gpu, settings=settings, method=row["method"])
