@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -85,6 +86,15 @@ class Child:
         await asyncio.wait({self.exit_status}, timeout=grace_seconds)
 
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: a killed ``tacho run`` must not leave an engine on its port and its GPU."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
@@ -114,6 +124,8 @@ class Reaper:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            # With PID 1 the kernel ends everything in the container; elsewhere it must be asked to.
+            preexec_fn=None if os.getpid() == 1 else _die_with_parent,
         )
         child = Child(process, self._loop)
         self._children[child.pid] = child

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_runtime import codec
+from tacho_runtime import codec, sockets
 from tacho_runtime.contract import (
     COMPLETE_FILE,
     PROGRESS_FILE,
@@ -246,6 +246,17 @@ def test_nothing_of_the_engine_is_left_when_it_ignores_signals(tmp_path: Path) -
         assert time.monotonic() - began > 5, "SIGKILL must not come before its time"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_killed_runtime_takes_its_engine_along(tmp_path: Path) -> None:
+    with running(custom_config(tmp_path), tmp_path) as runtime:
+        runtime.until_ready()
+        runtime.process.kill()
+        runtime.ended()
+    deadline = time.monotonic() + 10
+    while sockets.listener(runtime.config.engine_port):
+        assert time.monotonic() < deadline, "the engine still listens"
+        time.sleep(0.05)
 
 
 def test_taken_engine_port_names_who_took_it(tmp_path: Path) -> None:
