@@ -14,7 +14,7 @@ from tests.cluster import commands, kubeconfig, ports
 from tests.cluster.binaries import Binaries
 from tests.cluster.errors import ToolMissingError
 from tests.cluster.handle import Cluster
-from tests.cluster.processes import Processes
+from tests.cluster.processes import Processes, dying_with_parent
 from tests.cluster.readiness import api_server_ready
 
 READY_TIMEOUT_SECONDS = 60.0
@@ -77,7 +77,7 @@ class ControlPlane:
         server = kubeconfig.Server(layout.url, credentials.authority.pair.certificate)
         admin = kubeconfig.with_certificate(directory / "kubeconfig", server, credentials.admin)
 
-        self._processes = Processes(directory / "logs", prefix=["setpriv", "--pdeathsig", "KILL", "--"])
+        self._processes = Processes(directory / "logs", prefix=dying_with_parent())
         self._run("etcd", commands.etcd(layout, credentials))
         self._run("kube-apiserver", commands.api_server(layout, credentials))
         self._processes.wait_until(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.cluster import node
 from tests.cluster.binaries import Binaries
 from tests.cluster.errors import NoSuchClusterError, NotConfirmedError
 from tests.cluster.handle import Cluster
@@ -15,10 +16,14 @@ from tests.cluster.paths import state_root
 VARIABLE = "TACHO_KUBECONFIG"
 
 
-def must_be_confirmed(kubeconfig: Path, own_root: Path, environment: Mapping[str, str]) -> bool:
-    """Whether tests may only touch this cluster after a CONFIRM=1 that is not there."""
-    ours = kubeconfig.resolve().is_relative_to(own_root.resolve())
-    return not ours and environment.get("CONFIRM") != "1"
+def is_ours(kubeconfig: Path, own_root: Path) -> bool:
+    """Whether a cluster was started here, by where its kubeconfig lies."""
+    return kubeconfig.resolve().parent.parent == own_root.resolve()
+
+
+def is_confirmed(environment: Mapping[str, str]) -> bool:
+    """Whether someone said that tests may use a cluster not started here."""
+    return environment.get("CONFIRM") == "1"
 
 
 def named_cluster(binaries: Binaries, directory: Path, say: Callable[[str], None]) -> Cluster | None:
@@ -36,6 +41,10 @@ def named_cluster(binaries: Binaries, directory: Path, say: Callable[[str], None
         raise NoSuchClusterError(
             f"{VARIABLE}={value} is not a file", f"Unset {VARIABLE} or name a kubeconfig"
         )
+    if is_ours(path, state_root()):
+        own = node.handle(path.resolve().parent.name, binaries)
+        say(f"{VARIABLE}: cluster {own.name}, started here")
+        return own
     cluster = Cluster(
         name="named by the user",
         directory=directory,
@@ -45,7 +54,7 @@ def named_cluster(binaries: Binaries, directory: Path, say: Callable[[str], None
     context = cluster.kubectl("config", "current-context").strip()
     server = cluster.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
     say(f"{VARIABLE}: context {context}, server {server}")
-    if must_be_confirmed(path, state_root(), os.environ):
+    if not is_confirmed(os.environ):
         raise NotConfirmedError(
             f"context {context} ({server}) was not started here, and tests create and delete objects",
             "Say so with CONFIRM=1 if that is what you want",

@@ -69,9 +69,14 @@ def up(name: str, binaries: Binaries, say: Say) -> Cluster:
 
     Raises ClusterError; nothing is left running then, and the logs' ends are in the message.
     """
-    if is_up(name):
-        say(f"cluster {name} is up")
-        return handle(name, binaries)
+    with state.starting(name, say):
+        if is_up(name):
+            say(f"cluster {name} is up")
+            return handle(name, binaries)
+        return _up(name, binaries, say)
+
+
+def _up(name: str, binaries: Binaries, say: Say) -> Cluster:
     if down(name):
         say(f"removed what a broken cluster {name} had left")
     preflight.must_pass()

@@ -14,6 +14,16 @@ LOG_TAIL_BYTES = 2000
 NO_PROXY = {"NO_PROXY": "*", "no_proxy": "*"}  # the cluster is never behind the machine's proxy
 
 
+def dying_with_parent() -> list[str]:
+    """What goes before a command so that the kernel kills it when this process ends, even killed.
+
+    The shell looks whether the parent still is this process: it may have ended before setpriv asked the
+    kernel, and then nobody would tell.
+    """
+    look = f'[ "$PPID" = {os.getpid()} ] || exit 1; exec "$@"'
+    return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", look, "sh"]
+
+
 class Processes:
     """Programs that belong together. Each writes to `folder`/NAME.log."""
 

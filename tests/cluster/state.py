@@ -1,8 +1,14 @@
 """What is remembered of a cluster with a node, so that `down` works whatever happened to `up`."""
 
+import errno
+import hashlib
 import json
 import os
 import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -72,6 +78,26 @@ def names() -> list[str]:
     """All clusters that left something in the state folder."""
     root = state_root()
     return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
+
+
+@contextmanager
+def starting(name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Lets one process at a time start the cluster; the lock goes with the process and leaves no file."""
+    address = b"\0tacho-cluster:" + hashlib.sha256(str(directory_of(name)).encode()).hexdigest().encode()
+    with socket.socket(socket.AF_UNIX) as lock:
+        waiting = False
+        while True:
+            try:
+                lock.bind(address)
+                break
+            except OSError as taken:
+                if taken.errno != errno.EADDRINUSE:
+                    raise
+            if not waiting:
+                say(f"another process is starting cluster {name}: waiting for it")
+                waiting = True
+            time.sleep(0.2)
+        yield
 
 
 def processes_of(directory: Path) -> list[int]:

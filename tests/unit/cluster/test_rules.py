@@ -10,9 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import binaries, builds, images, namespaces, ports, preflight, state, storage, toolchain
-from tests.cluster.errors import CannotRunNodeError, ClusterError, PortInUseError, ToolMissingError
-from tests.cluster.named import must_be_confirmed
+from tests.cluster import (
+    binaries,
+    builds,
+    images,
+    named,
+    namespaces,
+    ports,
+    preflight,
+    state,
+    storage,
+    toolchain,
+)
+from tests.cluster.errors import (
+    CannotRunNodeError,
+    ClusterError,
+    NoSuchClusterError,
+    PortInUseError,
+    ToolMissingError,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +84,19 @@ def test_only_go_1_26_builds(version: str, wanted: bool) -> None:
 
 
 def test_only_a_strangers_cluster_wants_a_confirmation(tmp_path: Path) -> None:
-    ours, theirs = tmp_path / "tacho" / "kubeconfig", tmp_path.parent / "config"
-    assert not must_be_confirmed(ours, tmp_path, {})
-    assert must_be_confirmed(theirs, tmp_path, {})
-    assert must_be_confirmed(theirs, tmp_path, {"CONFIRM": "yes"})
-    assert not must_be_confirmed(theirs, tmp_path, {"CONFIRM": "1"})
+    assert named.is_ours(tmp_path / "tacho" / "kubeconfig", tmp_path)
+    assert not named.is_ours(tmp_path.parent / "config", tmp_path)
+    assert not named.is_confirmed({})
+    assert not named.is_confirmed({"CONFIRM": "yes"})
+    assert named.is_confirmed({"CONFIRM": "1"})
+
+
+def test_a_named_kubeconfig_that_is_no_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(named.VARIABLE, str(tmp_path / "absent"))
+    with pytest.raises(NoSuchClusterError, match="is not a file"):
+        named.named_cluster(binaries.Binaries(tmp_path), tmp_path, print)
 
 
 def test_folders_a_node_replaces_are_found() -> None:
