@@ -1,0 +1,189 @@
+"""What is wrong with a pod, row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tacho_operator.api.failures import FAILURES
+from tacho_operator.core.diagnosis import creation_refused, diagnose
+from tacho_operator.core.podview import PodView
+from tacho_operator.core.problem import parse_failure, refusal
+
+FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
+
+
+def pod(**status: Any) -> PodView:
+    node = {"nodeName": status.pop("node")} if "node" in status else {}
+    return PodView({"metadata": {"name": "p"}, "spec": node, "status": status})
+
+
+def waiting(reason: str, message: str = "", name: str = "engine", key: str = "containerStatuses") -> PodView:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return pod(**{key: [{"name": name, "image": "img:1", "state": state}]})
+
+
+def ended(restarts: int = 0, **terminated: Any) -> PodView:
+    state = {"terminated": terminated}
+    return pod(containerStatuses=[{"name": "engine", "restartCount": restarts, "lastState": state}])
+
+
+def unscheduled(message: str) -> PodView:
+    return pod(conditions=[{"type": "PodScheduled", "status": "False", "message": message}])
+
+
+# pod -> class, stalled, words that must be in the message
+ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
+    "GPU missing": (
+        unscheduled("0/3 nodes are available: 3 Insufficient nvidia.com/gpu, 1 Insufficient memory."),
+        "Unschedulable",
+        False,
+        ("nvidia.com/gpu", "memory", "Pod p"),
+    ),
+    "claim not bound": (
+        unscheduled('persistentvolumeclaim "models" not found'),
+        "Unschedulable",
+        False,
+        ("models",),
+    ),
+    "first pull error": (
+        waiting("ErrImagePull", "not found"),
+        "ImagePullError",
+        False,
+        ("img:1", "not found"),
+    ),
+    "pull backed off": (waiting("ImagePullBackOff", "back-off"), "ImagePullError", True, ("img:1",)),
+    "bad image name": (waiting("InvalidImageName", "bad"), "ImagePullError", True, ("img:1",)),
+    "secret of the engine missing": (
+        waiting("CreateContainerConfigError", 'secret "k" not found'),
+        "InvalidConfig",
+        True,
+        ('secret "k" not found', "Create what is missing"),
+    ),
+    "hub token missing": (
+        waiting("CreateContainerConfigError", 'secret "hf" not found', "inspect"),
+        "AuthRequired",
+        True,
+        ('secret "hf" not found',),
+    ),
+    "no python in the image": (
+        waiting("RunContainerError", 'exec: "python3": executable file not found in $PATH'),
+        "InvalidConfig",
+        True,
+        ("python3", "spec.engine.custom.python"),
+    ),
+    "fetch failed": (
+        pod(
+            initContainerStatuses=[
+                {
+                    "name": "fetch",
+                    "restartCount": 1,
+                    "lastState": {"terminated": {"exitCode": 1, "message": FAILURE}},
+                }
+            ]
+        ),
+        "DiskFull",
+        False,
+        ("No room. Enlarge it.", "fetch in pod p"),
+    ),
+    "fetch failed again and again": (ended(3, exitCode=1, message=FAILURE), "DiskFull", True, ("No room.",)),
+    "out of memory": (ended(exitCode=137, reason="OOMKilled"), "HostOutOfMemory", False, ("limits.memory",)),
+    "out of memory for ever": (ended(3, exitCode=137, reason="OOMKilled"), "HostOutOfMemory", True, ()),
+    "crashed with a log": (
+        ended(exitCode=2, message="a\nb\nsegfault"),
+        "EngineCrashed",
+        False,
+        ("segfault", "2"),
+    ),
+    "a class nobody knows": (
+        ended(exitCode=1, message='{"failureClass":"New-Class!","message":"m","nextStep":"n"}'),
+        "NewClass",
+        True,
+        ("m n",),
+    ),
+    "a class that is no word": (
+        ended(exitCode=1, message='{"failureClass":"","message":"m","nextStep":"n"}'),
+        "EngineCrashed",
+        True,
+        (),
+    ),
+    "node lost": (pod(node="n1"), "NodeLost", False, ("Node n1",)),
+    "evicted": (
+        pod(phase="Failed", message="The node was low on disk."),
+        "EngineCrashed",
+        False,
+        ("low on disk",),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_what_is_wrong(row: str) -> None:
+    view, reason, stalled, words = ROWS[row]
+    found = diagnose(view, lost_nodes={"n1"}, schedule_overdue=False)
+    assert found is not None
+    assert (found.reason, found.stalled) == (reason, stalled), found
+    assert all(word in found.message for word in words), found.message
+    assert len(found.message) <= 2048
+
+
+def test_waiting_for_a_node_too_long_needs_a_person() -> None:
+    found = diagnose(unscheduled("no"), lost_nodes=(), schedule_overdue=True)
+    assert found is not None
+    assert found.stalled
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        pod(),
+        pod(phase="Pending"),
+        waiting("ContainerCreating"),
+        waiting("PodInitializing"),
+        pod(conditions=[{"type": "PodScheduled", "status": "True"}]),
+        ended(exitCode=0),
+        pod(
+            conditions=[{"type": "Ready", "status": "True"}],
+            containerStatuses=[{"name": "engine", "lastState": {"terminated": {"exitCode": 1}}}],
+        ),
+    ],
+)
+def test_what_only_takes_its_time_is_no_problem(view: PodView) -> None:
+    assert diagnose(view, lost_nodes=(), schedule_overdue=False) is None
+
+
+def test_every_class_diagnosis_gives_is_in_the_contract() -> None:
+    given = {row[1] for row in ROWS.values()} - {"NewClass"}
+    assert given <= set(FAILURES)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('pods "x" is forbidden: exceeded quota: compute, requested: pods=1', "QuotaExceeded"),
+        ("pods is forbidden: failed quota: q: must specify limits.cpu", "QuotaExceeded"),
+        ('pods "x" is forbidden: violates PodSecurity "restricted:latest": …', "AdmissionDenied"),
+        ('admission webhook "policy.example" denied the request: no', "AdmissionDenied"),
+    ],
+)
+def test_who_refused(text: str, reason: str) -> None:
+    found = refusal(text)
+    assert found.reason == reason
+    assert text in found.message
+
+
+def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> None:
+    failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    owner = {
+        "metadata": {"name": "a-1", "labels": {"tacho.dev/revision": "a"}},
+        "status": {"conditions": [failed]},
+    }
+    assert creation_refused((), (owner,), "a") is not None
+    assert creation_refused((owner,), (), "a") is not None
+    assert creation_refused((), (owner,), "b") is None
+
+
+@pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"failureClass":1}', "null", "[" * 5000])
+def test_a_termination_message_that_is_no_failure_is_none(text: str) -> None:
+    assert parse_failure(text) is None

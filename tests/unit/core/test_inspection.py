@@ -1,0 +1,278 @@
+"""Inspection: asking once, waiting, trying again, and never asking in vain."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tacho_operator.core import names
+from tacho_operator.core.inspection import Inspection, facts_key, inspect
+from tacho_runtime import codec
+from tacho_runtime.contract import Failure, InspectConfig
+
+from .builders import CONFIG, HUB_SPEC, changed, facts, hub_facts, resource
+from .golden import assert_golden
+from .pod_security import violations
+from .world import World, container_state, insufficient
+
+GONE = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
+DENIED = Failure(failure_class="AuthRequired", message="Gated.", next_step="Name a Secret.")
+
+
+def hub_world() -> World:
+    return World(HUB_SPEC)
+
+
+def look(world: World, seconds: float = 0.0) -> Inspection:
+    world.now += timedelta(seconds=seconds)
+    return inspect(world.observed(), world.config, world.now)
+
+
+def step(world: World, seconds: float = 0.0) -> Inspection:
+    """Looks, and does what was decided."""
+    found = look(world, seconds)
+    for item in found.apply:
+        world._apply(item)
+    for reference in found.delete:
+        del world.objects[reference.kind, reference.name]
+    return found
+
+
+@pytest.mark.parametrize(("name", "spec"), [("claim", None), ("hub", HUB_SPEC)])
+def test_inspect_pod_is_as_reviewed(name: str, spec: dict[str, Any] | None) -> None:
+    world = World(spec)
+    (pod,) = step(world).apply
+    assert_golden(f"inspect-{name}", pod)
+    assert violations(pod["spec"]) == []
+
+
+def test_the_pod_runs_where_the_template_says_without_gpus_or_the_cache() -> None:
+    template = {
+        "metadata": {"labels": {"team": "a"}},
+        "spec": {
+            "nodeSelector": {"zone": "b"},
+            "tolerations": [{"operator": "Exists"}],
+            "imagePullSecrets": [{"name": "pull"}],
+            "serviceAccountName": "puller",
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "terminationGracePeriodSeconds": 300,
+        },
+    }
+    world = World(changed(HUB_SPEC, podTemplate=template, gpu={"count": 4}))
+    (pod,) = step(world).apply
+    spec = pod["spec"]
+    assert spec["nodeSelector"] == {"zone": "b"}
+    assert spec["serviceAccountName"] == "puller"
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["activeDeadlineSeconds"] == CONFIG.inspect_deadline_seconds
+    assert "nvidia" not in str(pod)
+    assert "cache" not in [v.get("persistentVolumeClaim", {}).get("claimName") for v in spec["volumes"]]
+    assert pod["metadata"]["labels"][names.ROLE_LABEL] == "inspect"
+
+
+def test_a_claims_model_is_looked_at_read_only() -> None:
+    (pod,) = step(World()).apply
+    (mount,) = [
+        item for item in pod["spec"]["containers"][0]["volumeMounts"] if item["mountPath"] == "/models"
+    ]
+    assert mount["readOnly"] is True
+
+
+def test_the_question_and_the_token_reach_the_pod() -> None:
+    (pod,) = step(hub_world()).apply
+    variables = {item["name"]: item for item in pod["spec"]["containers"][0]["env"]}
+    question = codec.loads(InspectConfig, variables["TACHO_INSPECT_CONFIG"]["value"])
+    assert question.uri == "hf://HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert question.endpoint == "https://hub.example"
+    assert question.parse is True
+    assert variables["HF_TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "hf", "key": "HF_TOKEN"}
+
+
+def test_asked_once_while_the_pod_runs() -> None:
+    world = hub_world()
+    step(world)
+    again = step(world, 5)
+    assert again.apply == ()
+    assert again.running
+    assert len(world.pods("inspect")) == 1
+
+
+def test_the_answer_is_taken_and_then_known() -> None:
+    world = hub_world()
+    step(world)
+    world.inspected(hub_facts())
+    found = step(world, 1)
+    assert found.facts == hub_facts()
+    world.objects["ConfigMap", "smol-facts"] = {
+        "metadata": {"name": "smol-facts"},
+        "data": {facts_key(resource(HUB_SPEC)): codec.pack(hub_facts())},
+    }
+    known = step(world, 1)
+    assert known.facts == hub_facts()
+    assert not world.pods("inspect"), "the pod that answered goes once the answer is stored"
+
+
+def test_a_failure_that_may_heal_is_tried_again_with_growing_pauses() -> None:
+    world = hub_world()
+    step(world)
+    pauses = []
+    for attempt in range(1, 9):
+        world.inspected(GONE)
+        waiting = look(world)
+        assert waiting.problem is not None
+        assert (waiting.problem.reason, waiting.problem.stalled) == ("HubUnreachable", False)
+        assert waiting.look_again_seconds is not None
+        pauses.append(waiting.look_again_seconds)
+        assert look(world, waiting.look_again_seconds - 1).apply == ()
+        retry = step(world, 1)
+        assert retry.apply[0]["metadata"]["annotations"][names.ATTEMPT_ANNOTATION] == str(attempt + 1)
+        running = step(world, 1)
+        assert running.problem is not None, "the last failure stays visible while trying again"
+        assert len(world.pods("inspect")) <= 2
+    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_a_failure_only_a_person_can_mend_is_tried_rarely() -> None:
+    world = hub_world()
+    step(world)
+    world.inspected(DENIED)
+    found = look(world)
+    assert found.problem is not None
+    assert found.problem.stalled
+    assert "Name a Secret." in found.problem.message
+    assert not found.running
+    assert found.look_again_seconds == 600
+    assert step(world, 599).apply == ()
+    assert step(world, 1).apply != ()
+
+
+def test_another_secret_is_another_try_at_once() -> None:
+    world = hub_world()
+    step(world)
+    world.inspected(DENIED)
+    step(world, 1)
+    (old,) = world.pods("inspect")
+    world.change(model={**HUB_SPEC["model"], "tokenSecretRef": {"name": "better"}})
+    found = step(world, 1)
+    assert len(found.apply) == 1
+    assert [reference.name for reference in found.delete] == [old["metadata"]["name"]]
+    assert found.problem is None
+
+
+def test_facts_do_not_depend_on_the_token_but_on_the_question() -> None:
+    def key(**model: Any) -> str:
+        return facts_key(resource(changed(HUB_SPEC, model={**HUB_SPEC["model"], **model})))
+
+    assert key(tokenSecretRef={"name": "other"}) == key()
+    assert key(servedName="other") == key()
+    for fields in ({"revision": "v2"}, {"files": ["*.gguf"]}, {"uri": "hf://a/b"}, {"hub": {}}):
+        assert key(**fields) != key(), fields
+    asked = resource(HUB_SPEC, annotations={names.REPLAN_ANNOTATION: "1"})
+    assert facts_key(asked) != key()
+
+
+def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
+    world = hub_world()
+    step(world)
+    (pod,) = world.pods("inspect")
+    insufficient(pod)
+    found = look(world, 1)
+    assert found.problem is not None
+    assert (found.problem.reason, found.problem.stalled) == ("Unschedulable", False)
+    container_state(
+        pod,
+        "inspect",
+        state={"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "hf" not found'}},
+    )
+    found = look(world, 1)
+    assert found.problem is not None
+    assert found.problem.reason == "AuthRequired"
+    assert 'secret "hf" not found' in found.problem.message
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"phase": "Failed", "reason": "DeadlineExceeded"}, "ran out of its time"),
+        (
+            {
+                "phase": "Failed",
+                "containerStatuses": [
+                    {"name": "inspect", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+                ],
+            },
+            "out of memory",
+        ),
+        (
+            {
+                "phase": "Failed",
+                "containerStatuses": [
+                    {
+                        "name": "inspect",
+                        "state": {"terminated": {"exitCode": 1, "message": "Traceback\nBoom"}},
+                    }
+                ],
+            },
+            "Boom",
+        ),
+        ({"phase": "Succeeded"}, "ended"),
+    ],
+)
+def test_a_pod_that_ended_without_an_answer_is_tried_again(status: dict[str, Any], words: str) -> None:
+    world = hub_world()
+    step(world)
+    world.pods("inspect")[0]["status"] = status
+    found = look(world, 1)
+    assert found.problem is not None
+    assert words in found.problem.message
+    assert (found.problem.reason, found.problem.stalled) == ("InspectionTimeout", False)
+    assert step(world, 60).apply != ()
+
+
+def test_a_cut_answer_is_no_answer() -> None:
+    world = hub_world()
+    step(world)
+    world.inspected(hub_facts())
+    ended = world.pods("inspect")[0]["status"]["containerStatuses"][0]["state"]["terminated"]
+    ended["message"] = ended["message"][:40]
+    assert look(world).facts is None
+
+
+def test_a_stored_answer_that_cannot_be_read_is_asked_for_again() -> None:
+    world = World()
+    world.objects["ConfigMap", "smol-facts"] = {
+        "metadata": {"name": "smol-facts"},
+        "data": {facts_key(resource()): "garbage"},
+    }
+    assert step(world).apply != ()
+
+
+def test_an_unencrypted_hub_is_refused_unless_allowed() -> None:
+    hub = {**HUB_SPEC["model"], "hub": {"endpoint": "http://hub.example"}}
+    world = World(changed(HUB_SPEC, model=hub))
+    found = look(world)
+    assert found.problem is not None
+    assert (found.problem.reason, found.problem.stalled) == ("InvalidConfig", True)
+    assert found.apply == ()
+    world.config = dataclasses.replace(CONFIG, allow_insecure_hub=True)
+    assert look(world).apply != ()
+
+
+def test_a_custom_engines_model_is_listed_not_parsed() -> None:
+    world = World()
+    world.change(engine={"name": "custom", "image": "i", "custom": {"command": ["x"]}})
+    (pod,) = step(world).apply
+    variables = {item["name"]: item for item in pod["spec"]["containers"][0]["env"]}
+    assert codec.loads(InspectConfig, variables["TACHO_INSPECT_CONFIG"]["value"]).parse is False
+
+
+def test_two_revisions_of_one_question_share_the_facts() -> None:
+    world = World()
+    step(world)
+    world.inspected(facts())
+    assert look(world).facts == facts()
+    world.change(context={"maxModelLen": 512, "concurrency": 1})
+    assert look(world).facts == facts()
