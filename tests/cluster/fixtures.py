@@ -44,6 +44,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     say = functools.partial(_say, session.config)
     try:
         if wanted & NEED_BINARIES:
+            if packages.can_install():
+                packages.ensure(packages.CONTROL_PLANE_TOOLS, say)
             session.config.stash[_found] = programs.find(say)
         if "helm" in wanted:
             programs.helm(say)
@@ -100,7 +102,7 @@ def node_cluster(
     try:
         preflight.must_pass()
     except CannotRunNodeError as error:
-        _without_node(str(error))
+        without_node(str(error))
     name = f"pytest-{os.getpid()}"
     start_cluster(name)
     yield node.handle(name, cluster_binaries)
@@ -115,7 +117,7 @@ def start_cluster(name: str) -> None:
         pytest.fail(f"no cluster with a node: {done.stderr}", pytrace=False)
 
 
-def _without_node(reason: str) -> NoReturn:
+def without_node(reason: str) -> NoReturn:
     """A missing node is a failure where CI promises one, elsewhere a skip that says why."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)

@@ -16,7 +16,10 @@ from tests.cluster.errors import CannotRunNodeError, ClusterError
 NODE_DISK_BYTES = 3 << 30  # etcd, images and their layers, volumes
 NODE_MEMORY_BYTES = 3 << 29  # 0.9 GB of daemons and some room for a pod
 FORWARD = "echo 1 > /proc/sys/net/ipv4/ip_forward"
-TRIAL = f"mount -t tmpfs tacho /run && ip link add t0 type veth peer name t1 && {FORWARD}"
+WIRE = (
+    "if command -v ip > /dev/null; then ip link add t0 type veth peer name t1; fi"  # ip may yet be installed
+)
+TRIAL = f"set -e; mount -t tmpfs tacho /run; {FORWARD}; {WIRE}"
 
 
 @dataclass(frozen=True)
