@@ -99,11 +99,13 @@ async def _calibrate(session: Session, findings: Findings, timeout_seconds: floa
 async def warm_up(session: Session, shape: search.Shape, clock: Clock) -> tuple[search.Shape, float, float]:
     """(shape, seconds to the first token, seconds a token), once two requests agree. Raises RequestFailed.
 
-    A prompt that takes more than a third of the time there is gets quartered.
+    The times are the best seen, to plan with: what disturbs a machine that is still starting other things
+    should not shorten what is measured. A prompt that takes more than a third of the time there is gets
+    quartered.
     """
     stop = clock.left() * 0.85
     times: list[float] = []
-    tpot = 0.0
+    tpots: list[float] = []
     while not times or (len(times) < MOST_WARM_REQUESTS and clock.left() > stop):
         size, timeout_seconds = shape.workload.input_tokens, clock.patience() / 3
         output_tokens = min(WARM_OUTPUT_TOKENS, shape.workload.output_tokens)
@@ -115,10 +117,10 @@ async def warm_up(session: Session, shape: search.Shape, clock: Clock) -> tuple[
             shape = _quartered(shape, timeout_seconds)
             continue
         times.append((stream.ttft_milliseconds or 0.0) / 1000)
-        tpot = (stream.tpot_milliseconds or 0.0) / 1000
+        tpots.append((stream.tpot_milliseconds or 0.0) / 1000)
         if len(times) > 1 and abs(times[-1] - times[-2]) <= AGREEMENT * times[-1]:
             break
-    return shape, times[-1], tpot
+    return shape, min(times), min(tpots)
 
 
 def _quartered(shape: search.Shape, timeout_seconds: float) -> search.Shape:
@@ -132,9 +134,14 @@ def _quartered(shape: search.Shape, timeout_seconds: float) -> search.Shape:
     return replace(shape, workload=workload, note=notes, time_was_short=True)
 
 
-async def warm_batches(session: Session, concurrency: int, clock: Clock) -> None:
-    """Short bursts, so that no batch size is seen for the first time while it is measured."""
+async def warm_batches(session: Session, concurrency: int, *, ttft: float, tpot: float, clock: Clock) -> None:
+    """Short bursts, so that no batch size is seen for the first time while it is measured.
+
+    Not where even these few tokens are dear: engines that compile for a batch size are fast.
+    """
     stop = clock.left() * 0.9
+    if ttft + WARM_OUTPUT_TOKENS * tpot > 0.05 * clock.left():
+        return
     for size in sorted({*(burst for burst in BURSTS if burst < concurrency), concurrency}):
         if size == 1 or clock.left() < stop:
             continue
@@ -156,7 +163,7 @@ async def one_stream(
     raws: list[client.Stream] = []
     try:
         async with watching_lag(findings.lags_milliseconds):
-            while len(raws) < count and (len(raws) < 2 or clock.left() > stop):
+            while len(raws) < count and (not raws or clock.left() > (stop if len(raws) > 1 else 0)):
                 path, body = session.request(workload.input_tokens, workload.output_tokens)
                 timeout_seconds = clock.patience()
                 raws.append(

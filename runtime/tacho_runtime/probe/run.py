@@ -96,7 +96,7 @@ async def _phases(
     await phases.first_request(session, candidates, findings, clock.patience() / 2)
     shape = search.fitting_shape(live.workload, session.max_model_len)
     shape, ttft, tpot = await phases.warm_up(session, shape, clock)
-    await phases.warm_batches(session, concurrency, clock)
+    await phases.warm_batches(session, concurrency, ttft=ttft, tpot=tpot, clock=clock)
     shape = search.affordable_shape(shape, ttft_seconds=ttft, tpot_seconds=tpot, left_seconds=clock.left())
     findings.shape = shape
     progress("measuring one stream")

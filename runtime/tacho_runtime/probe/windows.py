@@ -12,6 +12,7 @@ from tacho_runtime.probe.streams import Stream
 
 NS = 1e9
 BIN_SECONDS = 0.25
+FEWEST_REQUESTS_TO_DRIFT = 4
 PARTIAL_TOKENS = 8
 """A cut stream's time per token counts from this many tokens on."""
 
@@ -53,6 +54,15 @@ def binned(streams: Sequence[Stream], start_ns: int, end_ns: int, bins: int) -> 
             if start_ns < stamp <= end_ns:
                 counts[min(bins - 1, int((stamp - start_ns) / width))] += count
     return counts
+
+
+def _rates(level: Level, full: Sequence[tuple[float, float]]) -> list[float]:
+    """What must not drift: tokens in bins of time; for one stream, whose prompts leave empty bins, the rate of
+    each request."""
+    if level.concurrency == 1:
+        return [tokens / took for tokens, took in full] if len(full) >= FEWEST_REQUESTS_TO_DRIFT else []
+    bins = max(8, int((level.end_ns - level.start_ns) / NS / BIN_SECONDS))
+    return binned(level.streams, level.start_ns, level.end_ns, bins)
 
 
 def _first_tokens(level: Level) -> tuple[list[float], str]:
@@ -110,8 +120,7 @@ def evaluate(level: Level, rng: Random) -> LevelResult | None:
     )
     per_request = sum(tokens for tokens, _ in full) / len(full) if full else level.output_tokens
     tpot = median(tpots)
-    bins = max(8, int(seconds / BIN_SECONDS))
-    steady = level.started and not drifts(binned(level.streams, level.start_ns, level.end_ns, bins))
+    steady = level.started and not drifts(_rates(level, full))
     point = CurvePoint(
         concurrency=level.concurrency,
         window_seconds=seconds,

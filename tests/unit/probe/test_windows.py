@@ -101,9 +101,40 @@ def test_a_slowing_engine_is_not_steady() -> None:
     for index in range(300):
         stamps.append((int(at * MS), 1.0))
         at += 5 + index * 0.1
-    one = Stream(sent_ns=0, tokens=tuple(stamps), exact=True)
+    two = (Stream(sent_ns=0, tokens=tuple(stamps), exact=True),) * 2
     level = Level(
-        concurrency=1, start_ns=100 * MS, end_ns=int(at) * MS, output_tokens=400, streams=(one,), residual=1
+        concurrency=2, start_ns=100 * MS, end_ns=int(at) * MS, output_tokens=400, streams=two, residual=2
+    )
+    result = evaluate(level, Random(1))
+    assert result is not None
+    assert not result.point.steady
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_the_prompts_of_one_stream_are_no_drift(count: int) -> None:
+    streams = tuple(stream(index * SERVICE_MS, OUTPUT_TOKENS) for index in range(count))
+    end_ns = streams[-1].tokens[-1][0]
+    level = Level(
+        concurrency=1, start_ns=0, end_ns=end_ns, output_tokens=OUTPUT_TOKENS, streams=streams, residual=0
+    )
+    result = evaluate(level, Random(1))
+    assert result is not None
+    assert result.point.steady
+
+
+def test_one_stream_whose_requests_get_slower_is_not_steady() -> None:
+    streams = []
+    for index in range(8):
+        one = stream(index * 1000, OUTPUT_TOKENS)
+        slower = tuple((stamp + index * place * MS, count) for place, (stamp, count) in enumerate(one.tokens))
+        streams.append(replace(one, tokens=slower))
+    level = Level(
+        concurrency=1,
+        start_ns=0,
+        end_ns=8000 * MS,
+        output_tokens=OUTPUT_TOKENS,
+        streams=tuple(streams),
+        residual=0,
     )
     result = evaluate(level, Random(1))
     assert result is not None
