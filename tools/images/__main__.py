@@ -88,6 +88,7 @@ def build_one(image: catalog.Image, on: str) -> Built:
                 layers = buildah.export(content_reference, names, archive)
             details.write_text(json.dumps([asdict(layer) for layer in layers]))
             prune(image, archive)
+    os.utime(archive)  # used last, so pruned last
     OUTPUT.mkdir(parents=True, exist_ok=True)
     link = OUTPUT / f"{image.name}.tar"
     link.unlink(missing_ok=True)
@@ -116,16 +117,19 @@ def prune(image: catalog.Image, newest: Path) -> None:
 
 def record(built: list[Built]) -> None:
     """Merge into build/images/images.json, so that --only does not forget the others."""
-    known = {entry["name"]: entry for entry in recorded()} if INDEX.is_file() else {}
+    known = {entry["name"]: entry for entry in json.loads(INDEX.read_text())} if INDEX.is_file() else {}
     known |= {entry.name: asdict(entry) for entry in built}
     INDEX.write_text(json.dumps(list(known.values()), indent=2) + "\n")
 
 
 def recorded() -> list[dict[str, Any]]:
+    """What was built in this clone. Raises StepError where that is nothing, or no longer in the cache."""
     if not INDEX.is_file():
         raise StepError("NotBuilt", "no images have been built in this clone: run `make images`.")
     entries: list[dict[str, Any]] = json.loads(INDEX.read_text())
-    return [entry for entry in entries if Path(entry["archive"]).is_file()]
+    if gone := [entry["name"] for entry in entries if not Path(entry["archive"]).is_file()]:
+        raise StepError("NotBuilt", f"{', '.join(gone)} left the cache: run `make images` again.")
+    return entries
 
 
 def report(built: list[Built]) -> str:

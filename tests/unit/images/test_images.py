@@ -161,3 +161,21 @@ def test_the_report_counts_shared_layers_once() -> None:
         "b:1: 50.0 MB, 50.0 MB of it shared",
         "all together: 55.0 MB in 2 layers, compressed",
     ]
+
+
+def test_an_image_that_left_the_cache_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "INDEX", tmp_path / "images.json")
+    with pytest.raises(
+        StepError, match="NotBuilt: no images have been built in this clone: run `make images`"
+    ):
+        images.recorded()
+    archive = tmp_path / "a.tar"
+    archive.touch()
+    images.record([images.Built("a", "a:dev", "a:1", str(archive), [])])
+    images.record([images.Built("b", "b:dev", "b:1", str(archive), [])])
+    assert [entry["name"] for entry in images.recorded()] == ["a", "b"]
+    archive.unlink()
+    with pytest.raises(StepError, match="NotBuilt: a, b left the cache"):
+        images.recorded()
