@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pydantic import ValidationError
+
 from tacho_operator.api import types as api
 from tacho_runtime.contract import Capacity, CurvePoint, Measurement, Report, SingleStream
 
@@ -11,11 +13,12 @@ from .desired import containers
 from .frozen import Revision
 from .model import Manifest
 from .planview import present
-from .podview import PodView
+from .podview import PodView, parse_time
 from .revision import fingerprint, live_config
 from .wording import clipped, decimal, seconds
 
 KEPT = 4
+LONGEST_SECONDS = 1e6
 COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
 CUT_SHORT = frozenset({"BudgetExhausted", "TimedOut"})
 """Flags by which a Partial measurement is known again, should its workload come back."""
@@ -97,9 +100,31 @@ def _replaces(new: Manifest, old: Manifest | None, *, always: bool) -> bool:
 
 
 def _entry(report: Report, image: str, known: Mapping[str, Revision]) -> Manifest | None:
+    """What the report's measurement is in status; None where there is none, or the API could not hold it:
+    a pod is not trusted to keep the whole status from being written."""
     measurement = report.measurement
     if measurement is None or measurement.state not in ("Complete", "Partial"):
         return None
+    if parse_time(measurement.observed_time) is None or not 0 <= measurement.probe_seconds < LONGEST_SECONDS:
+        return None
+    try:
+        entry = _shown(report, measurement, image, known)
+        api.Measurement.model_validate(entry)
+    except ValidationError:
+        return None
+    return entry if _storable(entry) else None
+
+
+def _storable(value: object) -> bool:
+    """Whether every integer is one that JSON keeps exact everywhere."""
+    if isinstance(value, dict):
+        return all(map(_storable, value.values()))
+    if isinstance(value, list):
+        return all(map(_storable, value))
+    return not isinstance(value, int) or 0 <= value < 2**53
+
+
+def _shown(report: Report, measurement: Measurement, image: str, known: Mapping[str, Revision]) -> Manifest:
     revision = known.get(report.revision)
     flags = sorted(set(measurement.flags))
     if measurement.state == "Partial" and not CUT_SHORT & set(flags):

@@ -43,8 +43,8 @@ def _of(pod: PodView, report: Report) -> Manifest:
             "compileSeconds": seconds(spent.compile),
             "probeSeconds": seconds(spent.probe),
             "totalSeconds": seconds(total),
-            "downloadedBytes": fetch.bytes_done if fetch and fetch.bytes_total else None,
-            "downloadTotalBytes": fetch.bytes_total if fetch and fetch.bytes_total else None,
+            "downloadedBytes": _size(fetch.bytes_done) if fetch and fetch.bytes_total else None,
+            "downloadTotalBytes": _size(fetch.bytes_total) if fetch and fetch.bytes_total else None,
         }
     )
 
@@ -56,3 +56,8 @@ def _injected(pod: PodView) -> datetime | None:
 
 def _between(start: datetime | None, end: datetime | None) -> float | None:
     return None if start is None or end is None else (end - start).total_seconds()
+
+
+def _size(reported: int) -> int | None:
+    """A size JSON keeps exact; a pod may report anything."""
+    return reported if 0 <= reported < 2**53 else None

@@ -24,7 +24,7 @@ def gigabytes(done: int, total: int) -> str:
 
 def seconds(value: float | None) -> int | None:
     """Whole seconds; None stays unknown."""
-    return None if value is None or not math.isfinite(value) else max(0, round(value))
+    return None if value is None or not math.isfinite(value) else min(max(0, round(value)), 2**31 - 1)
 
 
 def clipped(text: str, limit: int = MESSAGE_LIMIT) -> str:
