@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tacho_operator.api.rules import validate_offline
-from tacho_operator.api.types import LLMDeployment
+from tacho_operator.api.types import KIND, LLMDeployment
 from tacho_operator.cli.problems import CommandError
 from tacho_operator.core.model import Manifest
 
@@ -30,10 +31,26 @@ def _text(file: str) -> str:
         raise CommandError(f"{file}: {error.strerror}; name a YAML file with an LLMDeployment") from None
 
 
+def _flattened(documents: list[Any]) -> Iterator[Manifest]:
+    """The objects, those inside Lists (as ``kubectl get -o yaml`` prints several) included."""
+    for item in documents:
+        if not isinstance(item, dict):
+            continue
+        if item.get("kind") == "List" and isinstance(item.get("items"), list):
+            yield from (inner for inner in item["items"] if isinstance(inner, dict))
+        else:
+            yield item
+
+
+def _name(item: Manifest) -> str:
+    metadata = item.get("metadata")
+    return str(metadata.get("name")) if isinstance(metadata, dict) else "(no name)"
+
+
 def select(documents: list[Any], file: str, name: str = "") -> Manifest:
     """The LLMDeployment among ``documents``; several need ``name``. Raises CommandError."""
-    found = [item for item in documents if isinstance(item, dict) and item.get("kind") == "LLMDeployment"]
-    names = [str((item.get("metadata") or {}).get("name")) for item in found]
+    found = [item for item in _flattened(documents) if item.get("kind") == KIND]
+    names = [_name(item) for item in found]
     if name:
         found = [item for item, known in zip(found, names, strict=True) if known == name]
     if len(found) == 1:
@@ -43,20 +60,27 @@ def select(documents: list[Any], file: str, name: str = "") -> Manifest:
             f"{file}: no LLMDeployment is named {name}; it holds: {', '.join(names) or 'none'}"
         )
     if not found:
-        kinds = sorted({str(item.get("kind")) for item in documents if isinstance(item, dict)})
+        kinds = sorted({str(item.get("kind")) for item in _flattened(documents)})
         raise CommandError(f"{file}: no LLMDeployment in it (found: {', '.join(kinds) or 'nothing'})")
     raise CommandError(f"{file}: holds several LLMDeployments ({', '.join(names)}); choose one with --name")
 
 
-def load(file: str, name: str = "") -> tuple[Manifest, LLMDeployment]:
-    """The manifest as written, and typed. Raises CommandError listing every problem with its place."""
+def read(file: str, name: str = "") -> Manifest:
+    """The LLMDeployment in ``file`` as written, not checked yet. Raises CommandError."""
     try:
         documents = list(yaml.safe_load_all(_text(file)))
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise CommandError(f"{file}: not YAML: {error}") from None
-    raw = select(documents, file, name)
-    problems = validate_offline(raw)
+    return select(documents, file, name)
+
+
+def typed(raw: Manifest, file: str, *, planning: bool = False) -> tuple[Manifest, LLMDeployment]:
+    """The manifest with its namespace, and typed. Raises CommandError listing every problem with its place.
+
+    ``planning``: what can be planned but not run yet is let through.
+    """
+    problems = validate_offline(raw, planning=planning)
     if problems:
         raise CommandError(f"{file}: not a valid LLMDeployment", *(f"  {item}" for item in problems))
     filled = {**raw, "metadata": {"namespace": "default", **raw["metadata"]}}
-    return filled, LLMDeployment.model_validate(filled)
+    return filled, LLMDeployment.read(filled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,10 +10,14 @@ import tempfile
 from pathlib import Path
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.cli.problems import EXIT_BAD_INPUT, CommandError
+from tacho_operator.cli.child import ends_with_us
+from tacho_operator.cli.local_environment import hub_environment
+from tacho_operator.cli.problems import CommandError, failed
+from tacho_operator.core.inspection import inspect_config
+from tacho_operator.core.names import digest
 from tacho_operator.core.source import CLAIM
 from tacho_runtime.codec import DocumentError, dumps, unpack
-from tacho_runtime.contract import ENV_INSPECT_CONFIG, Failure, InspectConfig, InspectResult, ModelFacts
+from tacho_runtime.contract import ENV_INSPECT_CONFIG, InspectResult, ModelFacts
 
 FILE = "file://"
 
@@ -45,46 +50,40 @@ def model_directory(uri: str, claims: dict[str, Path]) -> Path | None:
     return claims[claim] / path.strip("/")
 
 
-def describe(failure: Failure) -> list[str]:
-    """A failure as a person reads it."""
-    return [f"{failure.failure_class}: {failure.message}", f"  -> {failure.next_step}", *failure.log_tail]
+def cluster_form(resource: LLMDeployment) -> LLMDeployment:
+    """The same resource with a URI that a cluster knows, for the code that both share."""
+    uri = resource.spec.model.uri
+    if not uri.startswith(FILE):
+        return resource
+    model = resource.spec.model.model_copy(update={"uri": f"{CLAIM}local/{digest(uri)}"})
+    return resource.model_copy(update={"spec": resource.spec.model_copy(update={"model": model})})
 
 
 def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFacts:
     """Facts about the resource's model. Raises CommandError with the failure's class and next step."""
-    model = resource.spec.model
-    engine = (resource.spec.engine.name if resource.spec.engine else None) or ""
-    folder = model_directory(model.uri, claims)
-    config = InspectConfig(
-        uri=f"{FILE}{folder}" if folder else model.uri,
-        revision=model.revision or "main",
-        files=tuple(model.files or ()),
-        engine=engine,
-        parse=engine != "custom",
-        endpoint=(model.hub.endpoint if model.hub else "") or "",
-    )
+    uri = resource.spec.model.uri
+    folder = model_directory(uri, claims)
+    config = dataclasses.replace(inspect_config(resource), uri=f"{FILE}{folder}" if folder else uri)
     with tempfile.TemporaryDirectory(prefix="tacho-inspect-") as scratch:
         answer = Path(scratch) / "result"
-        environment = {
-            **os.environ,
-            ENV_INSPECT_CONFIG: dumps(config),
-            "TACHO_TERMINATION_LOG": str(answer),
-        }
+        variables = {ENV_INSPECT_CONFIG: dumps(config), "TACHO_TERMINATION_LOG": str(answer)}
         done = subprocess.run(
             [sys.executable, "-m", "tacho_runtime.hub.inspect"],
-            env=environment,
+            env={**os.environ, **hub_environment(resource.spec.model), **variables},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
+            preexec_fn=ends_with_us,
         )
         try:
             result = unpack(InspectResult, answer.read_text())
         except (OSError, DocumentError):
             tail = done.stderr.strip().splitlines()[-5:]
-            raise CommandError(f"inspecting {model.uri} ended with code {done.returncode}", *tail) from None
+            raise CommandError(f"inspecting {uri} ended with code {done.returncode}", *tail) from None
     if result.failure:
-        raise CommandError(*describe(result.failure), code=EXIT_BAD_INPUT)
+        raise failed(result.failure, code=1)
     if result.facts is None:
-        raise CommandError(f"inspecting {model.uri} gave neither facts nor a failure")
-    return result.facts
+        raise CommandError(f"inspecting {uri} gave neither facts nor a failure")
+    return dataclasses.replace(result.facts, uri=uri)

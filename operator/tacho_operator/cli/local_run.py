@@ -4,72 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
 
+from tacho_operator.cli import child
+from tacho_operator.cli.local_environment import engine_environment, hub_environment
 from tacho_operator.cli.local_setup import LocalSetup
-from tacho_operator.cli.problems import EXIT_FAILED, CommandError
+from tacho_operator.cli.problems import EXIT_FAILED, CommandError, failed
 from tacho_runtime.codec import DocumentError, dumps, loads
-from tacho_runtime.contract import ENV_FETCH_CONFIG, ENV_RUNTIME_CONFIG, Failure, Report
+from tacho_runtime.contract import (
+    COMPLETE_FILE,
+    ENV_FETCH_CONFIG,
+    ENV_RUNTIME_CONFIG,
+    PORT_IN_USE,
+    Failure,
+    Report,
+)
 
 POLL_SECONDS = 0.25
-STOP_SECONDS = 20.0
+WATCH_SECONDS = 1.0
 LOG_TAIL_LINES = 10
+FETCH_BACKOFF_SECONDS = (1.0, 5.0, 15.0, 60.0)
+"""Before trying again what may succeed then, as the kubelet would; what is on disk is continued."""
 
 Say = Callable[[str], None]
-
-
-@contextlib.asynccontextmanager
-async def _child(
-    module: list[str], environment: dict[str, str], log: Path
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A child in a session of its own, so that Ctrl-C reaches us alone and we end it in order."""
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *module,
-            env={**os.environ, **environment},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        await _stop(process)
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS)
-    except TimeoutError:
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-
-
-def _tail(log: Path) -> list[str]:
-    return log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-
-
-def _failure(scratch: Path, process: asyncio.subprocess.Process, what: str) -> CommandError:
-    """What a dead child says of itself, else the end of its log."""
-    try:
-        failure = loads(Failure, (scratch / "termination").read_text())
-    except (OSError, DocumentError):
-        return CommandError(
-            f"{what} ended with code {process.returncode}", *_tail(scratch / f"{what}.log"), code=EXIT_FAILED
-        )
-    lines = [f"{failure.failure_class}: {failure.message}", f"  -> {failure.next_step}"]
-    return CommandError(*lines, *(f"  | {line}" for line in failure.log_tail), code=EXIT_FAILED)
 
 
 class LocalPod:
@@ -77,58 +39,126 @@ class LocalPod:
 
     def __init__(self, setup: LocalSetup, scratch: Path, say: Say) -> None:
         self._setup, self._scratch, self._say = setup, scratch, say
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
         host = setup.runtime.bind_host
         self._url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{setup.runtime.runtime_port}"  # noqa: S104
+        self._ends: dict[str, asyncio.Task[CommandError]] = {}
 
     def _prepare(self) -> None:
-        """Makes the folders and writes what the pod would find mounted."""
+        """Makes the folders and writes what the pod would find mounted. Raises CommandError."""
         (self._scratch / "state").mkdir()
         (self._scratch / "live.json").write_text(dumps(self._setup.live))
-        if self._setup.fetch:
-            Path(self._setup.fetch.cache_dir).mkdir(parents=True, exist_ok=True)
-            Path(self._setup.fetch.state_dir).mkdir()
+        if fetch := self._setup.fetch:
+            Path(fetch.state_dir).mkdir()
+            try:
+                Path(fetch.cache_dir).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CommandError(
+                    f"{fetch.cache_dir}: {error.strerror}; say where downloads may go: --pvc CLAIM=DIR for "
+                    "the claim that spec.cache names, or XDG_CACHE_HOME"
+                ) from None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[LocalPod]:
         """Starts the children; ends them whatever happens."""
         self._prepare()
-        log = str(self._scratch / "termination")
-        async with contextlib.AsyncExitStack() as stack:
-            if self._setup.fetch:
-                variables = {ENV_FETCH_CONFIG: dumps(self._setup.fetch), "TACHO_TERMINATION_LOG": log}
-                child = _child(["-m", "tacho_runtime.hub.fetch"], variables, self._scratch / "fetch.log")
-                self._processes["fetch"] = await stack.enter_async_context(child)
-            variables = {ENV_RUNTIME_CONFIG: dumps(self._setup.runtime)}
-            child = _child(["-m", "tacho_runtime"], variables, self._scratch / "runtime.log")
-            self._processes["runtime"] = await stack.enter_async_context(child)
+        if self._setup.fetch:
+            self._ends["fetch"] = asyncio.create_task(self._fetch())
+        self._ends["runtime"] = asyncio.create_task(self._runtime())
+        try:
             yield self
+        finally:
+            for task in self._ends.values():
+                task.cancel()
+            await asyncio.gather(*self._ends.values(), return_exceptions=True)
+
+    async def _runtime(self) -> CommandError:
+        """Runs until the runtime ends by itself; tells why it did."""
+        variables = {ENV_RUNTIME_CONFIG: dumps(self._setup.runtime)}
+        environment = {**engine_environment(self._setup.resource, os.environ), **variables}
+        log = self._scratch / "runtime.log"
+        async with child.running(["-m", "tacho_runtime"], environment, log) as process:
+            code = await process.wait()
+        failure = _read_failure(Path(self._setup.runtime.termination_log))
+        if failure is None:
+            return CommandError(f"the runtime ended with code {code}", *_tail(log), code=EXIT_FAILED)
+        return failed(_for_this_machine(failure), EXIT_FAILED)
+
+    async def _fetch(self) -> CommandError:
+        """Runs fetch, again where that may help; tells why it gave up."""
+        model, termination = self._setup.resource.spec.model, self._scratch / "fetch-termination"
+        variables = {
+            ENV_FETCH_CONFIG: dumps(self._setup.fetch),
+            "TACHO_TERMINATION_LOG": str(termination),
+        }
+        environment = {**os.environ, **hub_environment(model), **variables}
+        log = self._scratch / "fetch.log"
+        for wait_seconds in (*FETCH_BACKOFF_SECONDS, None):
+            termination.unlink(missing_ok=True)
+            async with child.running(["-m", "tacho_runtime.hub.fetch"], environment, log) as process:
+                code = await process.wait()
+            failure = _read_failure(termination)
+            if failure and (wait_seconds is None or not failure.retryable):
+                return failed(failure, EXIT_FAILED)
+            if wait_seconds is None:
+                break
+            why = f"{failure.failure_class}: {failure.message}" if failure else f"it ended with code {code}"
+            self._say(f"fetch failed and is tried again in {wait_seconds:.0f} s: {why}")
+            await asyncio.sleep(wait_seconds)
+        return CommandError(f"fetch ended with code {code}", *_tail(log), code=EXIT_FAILED)
 
     async def until_ready(self) -> Report:
         """Follows the phases aloud until the engine serves and is measured. Raises CommandError."""
         shown = ""
-        async for report in self._reports():
+        async for report in self._reports(POLL_SECONDS):
             line = f"{report.phase}: {report.message}" if report.message else report.phase
             if line != shown:
                 self._say(line)
                 shown = line
-            if report.ready and (report.measurement or self._setup.live.probe.policy == "Disabled"):
+            if report.ready and report.measurement:
                 return report
         raise AssertionError("reports end only by an error")
 
     async def until_dead(self) -> None:
         """Returns never; raises CommandError when a child dies."""
-        async for _ in self._reports():
-            await asyncio.sleep(1.0)
+        async for _ in self._reports(WATCH_SECONDS):
+            pass
 
-    async def _reports(self) -> AsyncIterator[Report]:
+    async def _reports(self, every_seconds: float) -> AsyncIterator[Report]:
         async with httpx.AsyncClient(base_url=self._url, timeout=5.0, trust_env=False) as client:
             while True:
-                for what, process in self._processes.items():
-                    if process.returncode is not None:
-                        raise _failure(self._scratch, process, what)
+                self._raise_if_dead()
                 with contextlib.suppress(httpx.HTTPError, DocumentError):
                     report = loads(Report, (await client.get("/report")).content)
                     if report.plan_key == self._setup.plan_key:
                         yield report
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(every_seconds)
+
+    def _raise_if_dead(self) -> None:
+        for what, end in self._ends.items():
+            if not end.done():
+                continue
+            # A fetch that is killed once its work is done takes nothing from the model that is served.
+            if what == "fetch" and (self._scratch / "fetch" / COMPLETE_FILE).exists():
+                continue
+            raise end.result()
+
+
+def _read_failure(termination: Path) -> Failure | None:
+    """What a dead child says of itself."""
+    try:
+        return loads(Failure, termination.read_text())
+    except (OSError, DocumentError):
+        return None
+
+
+def _tail(log: Path) -> list[str]:
+    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    return [f"  | {line}" for line in lines]
+
+
+def _for_this_machine(failure: Failure) -> Failure:
+    """The next step where there is no pod to change."""
+    if failure.failure_class != PORT_IN_USE:
+        return failure
+    step = "Stop that process, or choose another port: --port for the API, --report-port for the report."
+    return dataclasses.replace(failure, next_step=step)

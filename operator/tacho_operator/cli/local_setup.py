@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.cli.local_model import FILE, model_directory
+from tacho_operator.cli.local_model import cluster_form, model_directory
 from tacho_operator.core.desired.podtemplate import fetch_config, runtime_config
 from tacho_operator.core.model import Config, ModelPlan
-from tacho_operator.core.names import digest, revision_name
-from tacho_operator.core.revision import identity_hash, live_config, plan_key
-from tacho_operator.core.source import CLAIM
+from tacho_operator.core.planstep import wanted_revision
+from tacho_operator.core.revision import live_config, plan_key
 from tacho_runtime.contract import FetchConfig, LiveConfig, RuntimeConfig
 
 LOCAL_IMAGE = "local"
 LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images={"llamacpp": LOCAL_IMAGE})
 """Nothing is pulled here: the engines are this Python's own packages."""
+
+DRAIN_SECONDS = 10
+"""How long Ctrl-C waits for running requests; somebody looks at the terminal."""
 
 LOCAL_ENTRYPOINTS = {"llamacpp": (sys.executable, "-m", "tacho_llamacpp")}
 
@@ -35,15 +37,6 @@ class LocalSetup:
     runtime: RuntimeConfig
     live: LiveConfig
     fetch: FetchConfig | None
-
-
-def cluster_form(resource: LLMDeployment) -> LLMDeployment:
-    """The same resource with a URI that a cluster knows, for the code that both share."""
-    uri = resource.spec.model.uri
-    if not uri.startswith(FILE):
-        return resource
-    model = resource.spec.model.model_copy(update={"uri": f"{CLAIM}local/{digest(uri)}"})
-    return resource.model_copy(update={"spec": resource.spec.model_copy(update={"model": model})})
 
 
 def cache_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
@@ -67,8 +60,7 @@ def local_setup(
 ) -> LocalSetup:
     """The pod's own configuration with this machine's paths in it. Nothing is written."""
     shared = cluster_form(resource)
-    name = shared.metadata.name
-    revision = revision_name(name, identity_hash(shared.spec, name))
+    revision = wanted_revision(shared)
     key = plan_key(plan, shared.spec)
     inside = runtime_config(shared, plan, revision, key)
     folder = model_directory(resource.spec.model.uri, claims)
@@ -90,9 +82,10 @@ def local_setup(
             bind_host=host,
             engine_port=engine_port or inside.engine_port,
             runtime_port=runtime_port,
-            fetch_dir=str(scratch / "fetch") if fetch else "",
+            fetch_dir=fetch.state_dir if fetch else "",
             state_dir=str(scratch / "state"),
             live_file=str(scratch / "live.json"),
             termination_log=str(scratch / "termination"),
+            drain_seconds=DRAIN_SECONDS,
         ),
     )

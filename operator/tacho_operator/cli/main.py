@@ -1,7 +1,8 @@
-"""The ``tacho`` command, also installed as ``kubectl-tacho``."""
+"""The ``tacho`` command, also installed as ``kubectl-tacho``. A verb imports its work when it is called."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -17,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help, as kubectl prints it, in half the time
 )
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
@@ -40,7 +42,8 @@ def _options(
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; every usage error is 1, as bad input is."""
     try:
-        code = app(args=arguments, prog_name="tacho", standalone_mode=False)
+        code = app(args=arguments, prog_name=_program(), standalone_mode=False)
+        sys.stdout.flush()
     except CommandError as error:
         print(f"tacho: {error}", file=sys.stderr)
         return error.code
@@ -52,8 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"tacho: {error.format_message()}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except (typer.Abort, KeyboardInterrupt):
+        print("tacho: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) went away; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BAD_INPUT
     return int(code or 0)
+
+
+def _program() -> str:
+    return "kubectl tacho" if os.path.basename(sys.argv[0]).startswith("kubectl-") else "tacho"
 
 
 if __name__ == "__main__":

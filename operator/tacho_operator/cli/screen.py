@@ -1,31 +1,42 @@
-"""What the commands print: a table for people, YAML and JSON for programs."""
+"""What the commands print for people: tables, and the status of ``tacho run``."""
 
 from __future__ import annotations
 
-import enum
-import json
+import os
+from collections.abc import Container, Iterable
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
+from tacho_operator.cli.formats import Format, print_document
 from tacho_operator.core.model import Manifest
 
-
-class Format(str, enum.Enum):
-    """Values of ``--output``."""
-
-    table = "table"
-    yaml = "yaml"
-    json = "json"
+PIPE_WIDTH = 120
+"""Columns where stdout is no terminal and COLUMNS does not say."""
 
 
-def print_document(document: Manifest, output: Format) -> None:
-    """One document on stdout, complete and nothing else."""
-    if output is Format.json:
-        print(json.dumps(document, indent=2))
-    else:
-        print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="")
+def console() -> Console:
+    """Stdout: coloured on a terminal unless NO_COLOR is set, plain and wide elsewhere."""
+    found = Console()
+    if not found.is_terminal and not os.environ.get("COLUMNS"):
+        found = Console(width=PIPE_WIDTH)
+    return found
+
+
+def plain_table(title: str | None = None) -> Table:
+    """The look of every table: no frame, as kubectl prints."""
+    return Table(
+        box=None, header_style="bold", pad_edge=False, title=title, title_justify="left", title_style="bold"
+    )
+
+
+def columns(
+    table: Table, headings: Iterable[str], *, right: Container[str] = (), wrap: Container[str] = ()
+) -> None:
+    for heading in headings:
+        table.add_column(
+            heading, justify="right" if heading in right else "left", no_wrap=heading not in wrap
+        )
 
 
 def show_status(raw: Manifest, status: Manifest, output: Format) -> None:
@@ -34,22 +45,34 @@ def show_status(raw: Manifest, status: Manifest, output: Format) -> None:
         metadata = {key: value for key, value in raw["metadata"].items() if key in ("name", "namespace")}
         print_document({**raw, "metadata": metadata, "status": status}, output)
         return
-    console = Console()
-    console.print(_summary_table(raw["metadata"]["name"], status))
+    screen = console()
+    screen.print(_summary_table(raw["metadata"]["name"], status))
     measurement = next(iter(status.get("measurements") or ()), None)
     if measurement and measurement.get("curve"):
-        console.print(_curve_table(measurement))
-    for condition in status.get("conditions") or ():
-        if condition["type"] in ("Ready", "Measured") and condition["status"] != "True":
-            console.print(
-                f"{condition['type']}={condition['status']} {condition['reason']}: {condition['message']}"
-            )
+        screen.print()
+        screen.print(_curve_table(measurement))
+    for line in remarks(status):
+        screen.print(line, markup=False, highlight=False)
+
+
+def remarks(status: Manifest) -> list[str]:
+    """What is not as it should be, in the words of the conditions, and what taints the figures."""
+    lines = [
+        f"{item['type']}={item['status']} {item['reason']}: {item['message']}"
+        for item in status.get("conditions") or ()
+        if item["type"] in ("Ready", "Measured") and item["status"] != "True"
+    ]
+    for measurement in status.get("measurements") or ():
+        flags = measurement.get("flags") or ()
+        if measurement.get("state") != "Complete" or flags:
+            said = f" ({', '.join(flags)})" if flags else ""
+            lines.append(f"The measurement is {measurement.get('state')}{said}.")
+    return lines
 
 
 def _summary_table(name: str, status: Manifest) -> Table:
     plan, summary = status.get("plan") or {}, status.get("summary") or {}
-    ready = next((item for item in status.get("conditions") or () if item["type"] == "Ready"), {})
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    ready: Manifest = next((item for item in status.get("conditions") or () if item["type"] == "Ready"), {})
     row = {
         "NAME": name,
         "ENGINE": (plan.get("engine") or {}).get("name", ""),
@@ -60,15 +83,14 @@ def _summary_table(name: str, status: Manifest) -> Table:
         "TOK/S": summary.get("outputTokensPerSecond", ""),
         "TTFT MS": summary.get("ttftMilliseconds", ""),
     }
-    for heading in row:
-        table.add_column(heading, no_wrap=True)
+    table = plain_table()
+    columns(table, row)
     table.add_row(*row.values())
     return table
 
 
 def _curve_table(measurement: Manifest) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, title="Measured", title_justify="left")
-    columns = {
+    fields = {
         "CONCURRENCY": "concurrency",
         "TOK/S": "outputTokensPerSecond",
         "TTFT P50 MS": "ttftMillisecondsP50",
@@ -76,8 +98,8 @@ def _curve_table(measurement: Manifest) -> Table:
         "TPOT P50 MS": "tpotMillisecondsP50",
         "REQUESTS": "requests",
     }
-    for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = plain_table(title="Measured")
+    columns(table, fields, right=fields)
     for point in measurement["curve"]:
-        table.add_row(*(str(point.get(field, "")) for field in columns.values()))
+        table.add_row(*(str(point.get(field, "")) for field in fields.values()))
     return table

@@ -13,6 +13,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.history import history_from
 from tacho_operator.core.model import History, Manifest, NodeFacts, Observed
 from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.node_manifest import node_facts
 from tacho_operator.core.source import claim_names
 from tacho_operator.shell.kube import Forbidden, Kube
 from tacho_operator.shell.reports import collect
@@ -47,19 +48,6 @@ def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]
     """Only what one of ``uids`` controls: labels can be forged, owner uids cannot be guessed twice."""
     found = (manifest for manifest in manifests if owner_uid(manifest) in uids)
     return tuple(sorted(found, key=lambda manifest: manifest["metadata"]["name"]))
-
-
-def node_facts(node: Manifest) -> NodeFacts:
-    """What planning wants of a node."""
-    conditions = node.get("status", {}).get("conditions") or ()
-    return NodeFacts(
-        name=node["metadata"]["name"],
-        labels=node["metadata"].get("labels") or {},
-        allocatable=node.get("status", {}).get("allocatable") or {},
-        taints=tuple(node.get("spec", {}).get("taints") or ()),
-        ready=any(item["type"] == "Ready" and item["status"] == "True" for item in conditions),
-        unschedulable=bool(node.get("spec", {}).get("unschedulable")),
-    )
 
 
 class Observer:

@@ -1,0 +1,32 @@
+"""How documents are printed: YAML and JSON for programs, on stdout alone. Light: every command imports it."""
+
+from __future__ import annotations
+
+import enum
+import json
+import sys
+from typing import Any
+
+
+class Format(str, enum.Enum):
+    """Values of ``--output``."""
+
+    table = "table"
+    yaml = "yaml"
+    json = "json"
+
+
+def print_document(document: dict[str, Any], output: Format) -> None:
+    """One document on stdout, complete and nothing else."""
+    if output is Format.json:
+        print(json.dumps(document, indent=2))
+    else:
+        import yaml
+
+        print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="")
+    sys.stdout.flush()
+
+
+def say(line: str) -> None:
+    """Progress and notes, on stderr, so that stdout stays a document."""
+    print(f"tacho: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,124 @@
+"""A plan as a person reads it: the choice, the memory as bars, the alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tacho_operator.cli.screen import columns, console, plain_table
+from tacho_operator.core.model import Alternative, ModelPlan, PlanFailure, Predicted
+from tacho_operator.core.quantity import gib
+
+BAR_CELLS = 40
+COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUDA graphs": "magenta"}
+
+
+def show_plan(name: str, plan: ModelPlan, source: str) -> None:
+    """The plan on stdout."""
+    screen = console()
+    screen.print(Text.assemble((f"{name}: fits", "bold green"), f" (planned for {source})"))
+    screen.print(plan.message, markup=False, highlight=False)
+    screen.print()
+    screen.print(_choice(plan))
+    if plan.predicted.total_bytes:
+        screen.print()
+        screen.print(_memory(plan, ascii_only=screen.options.ascii_only))
+    _show_alternatives(screen, plan.alternatives)
+
+
+def show_refusal(name: str, plan: PlanFailure, source: str) -> None:
+    """Why there is no plan, and what would make one, on stdout."""
+    screen, failure = console(), plan.failure
+    screen.print(Text.assemble((f"{name}: {failure.failure_class}", "bold red"), f" (planned for {source})"))
+    screen.print(failure.message, markup=False, highlight=False)
+    screen.print(f"-> {failure.next_step}", markup=False, highlight=False)
+    _show_alternatives(screen, plan.alternatives)
+
+
+def _choice(plan: ModelPlan) -> Table:
+    gpu = f"{plan.gpu_count} x {plan.gpu_product}" if plan.gpu_count else "CPU"
+    row = {
+        "ENGINE": f"{plan.engine} {plan.engine_version}".strip(),
+        "QUANT": plan.quantization_method,
+        "GPU": gpu,
+        "CONTEXT": f"{plan.concurrency} x {plan.max_model_len} tokens",
+        "FILES": f"{plan.file_count}, {gib(plan.total_bytes)}",
+    }
+    if plan.tensor_parallel * plan.pipeline_parallel > 1:
+        row["PARALLEL"] = f"tensor {plan.tensor_parallel}, pipeline {plan.pipeline_parallel}"
+    if plan.predicted.decode_tokens_per_second:
+        row["TOK/S (PREDICTED)"] = _rate(plan.predicted.decode_tokens_per_second)
+    table = plain_table()
+    columns(table, row)
+    table.add_row(*row.values())
+    return table
+
+
+def _rate(tokens_per_second: float | None) -> str:
+    return "" if tokens_per_second is None else f"{tokens_per_second:.0f}"
+
+
+def memory_rows(found: Predicted) -> list[tuple[str, int]]:
+    """(name, bytes) of the parts, largest kinds first as engines load them; what has no name is ``other``."""
+    parts = [
+        ("weights", found.weights_bytes),
+        ("KV cache", found.kv_cache_bytes),
+        ("activations", found.activation_bytes),
+        ("CUDA graphs", found.graph_bytes or None),
+    ]
+    rows = [(name, size) for name, size in parts if size is not None]
+    total = found.total_bytes or 0
+    rest = total - sum(size for _, size in rows)
+    if rest > 0:
+        rows.append(("other", rest))
+    if found.budget_bytes is not None and found.budget_bytes > total:
+        rows.append(("free", found.budget_bytes - total))
+    return rows
+
+
+def _memory(plan: ModelPlan, *, ascii_only: bool) -> Table:
+    """Bars on one scale: each part begins where the one before it ended, up to the budget."""
+    found = plan.predicted
+    whole = max(found.budget_bytes or 0, found.total_bytes or 0, 1)
+    where = "of the most loaded GPU" if plan.gpu_count else "of the host process"
+    table = plain_table(title=f"Memory {where} (predicted)")
+    columns(table, ("PART", "GIB", "SHARE", ""), right=("GIB", "SHARE"))
+    mark, blank = ("#", ".") if ascii_only else ("█", "·")
+    before = 0
+    for name, size in memory_rows(found):
+        start, end = (round(BAR_CELLS * edge / whole) for edge in (before, before + size))
+        bar = Text(" " * start)
+        if name == "free":
+            bar.append(blank * (end - start), style="dim")
+        else:
+            bar.append(mark * max(1, end - start), style=COLOURS.get(name, "cyan"))
+        table.add_row(name, f"{size / 2**30:.2f}", f"{100 * size / whole:.0f} %", bar)
+        before += size
+    if found.budget_bytes is not None:
+        table.add_row("budget", f"{found.budget_bytes / 2**30:.2f}", "100 %", "", style="bold")
+    if found.kv_cache_tokens is not None:
+        times = f", {found.max_concurrency:.1f} x {plan.max_model_len}" if found.max_concurrency else ""
+        table.caption = f"The KV cache holds {found.kv_cache_tokens} tokens{times} (predicted)."
+        table.caption_justify = "left"
+    return table
+
+
+def _show_alternatives(screen: Console, alternatives: Iterable[Alternative]) -> None:
+    """What fits first; the order within is the planner's."""
+    found = sorted(alternatives, key=lambda item: not item.fits)
+    if not found:
+        return
+    table = plain_table(title="Alternatives (tok/s are predicted for one stream)")
+    columns(
+        table, ("ENGINE", "QUANT", "GPU", "FITS", "TOK/S", "WHY NOT"), right=("TOK/S",), wrap=("WHY NOT",)
+    )
+    for item in found:
+        why = f"{item.reason}: {item.message}" if item.message else item.reason
+        fits = Text("yes", style="green") if item.fits else Text("no", style="red")
+        rate = _rate(item.decode_tokens_per_second)
+        table.add_row(item.engine, item.method, item.product, fits, rate, Text(why))
+    screen.print()
+    screen.print(table)
