@@ -10,6 +10,7 @@ from tacho_runtime.hub.layers import layer_groups
 from tacho_runtime.hub.values import first, integer, mapping, number, sequence, text
 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
+ATTENTION = {"full", "sliding", "chunked", "mla"}
 TOWERS = ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "speech_config", "visual")
 UNSCALED_ROPE = ("su", "longrope", "llama3", "default", "mrope", "dynamic_ntk_alpha", "proportional")
 """Rope types whose max_position_embeddings is already the whole (vLLM config/model.py, derived max
@@ -71,7 +72,8 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
         # Mixtral-like families name the experts' width intermediate_size.
         shape = replace(shape, moe_intermediate_size=shape.intermediate_size)
     groups, unknown = layer_groups(inner, shape)
-    return replace(shape, layer_groups=groups), _unknown(shape) + unknown
+    shape = replace(shape, layer_groups=groups)
+    return shape, _unknown(shape) + unknown
 
 
 LAYER_LIMIT = 2000
@@ -84,7 +86,7 @@ def _unknown(shape: Architecture) -> list[str]:
         "number of layers": shape.layers,
         "hidden size": shape.hidden_size,
         "number of attention heads": shape.attention_heads
-        or all(g.kind == "mamba" for g in shape.layer_groups),
+        or not ATTENTION & {g.kind for g in shape.layer_groups},
         "vocabulary size": shape.vocabulary,
         "longest context": shape.max_positions,
         "dtype": shape.dtype,

@@ -9,7 +9,7 @@ from tacho_runtime import contract
 from tacho_runtime.hub.errors import Refused
 
 RETRYABLE_STATUS = {408, 425, 429}
-HOW_TO_AUTHORIZE = (
+AUTHORIZE = (
     "Put a hub token that may read it into a Secret and name that in spec.model.tokenSecretRef "
     "(name and key, for example HF_TOKEN)"
 )
@@ -30,12 +30,12 @@ def classify(
             contract.AUTH_REQUIRED,
             f"{where} is gated, and "
             + ("the token was not granted access." if has_token else "no token was given."),
-            f"Ask for access at {endpoint}/{repository}. {HOW_TO_AUTHORIZE}.",
+            f"Ask for access at {endpoint}/{repository}. {AUTHORIZE}.",
         )
     if status in (401, 403):
         said = "refused the token" if has_token else "wants a token, or has no such repository"
         return Refused(
-            contract.AUTH_REQUIRED, f"{endpoint} {said} for {repository} (HTTP {status}).", f"{HOW_TO_AUTHORIZE}."
+            contract.AUTH_REQUIRED, f"{endpoint} {said} for {repository} (HTTP {status}).", f"{AUTHORIZE}."
         )
     if status == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
         return _absent(code, repository, revision, endpoint, has_token)
@@ -74,7 +74,7 @@ def _absent(code: str, repository: str, revision: str, endpoint: str, has_token:
     else:
         hidden = ", or the token may not see it" if has_token else ", or it is private and needs a token"
         message = f"{endpoint} has no model {repository}{hidden}."
-        step = f"Correct spec.model.uri. For a private model: {HOW_TO_AUTHORIZE[0].lower()}{HOW_TO_AUTHORIZE[1:]}."
+        step = f"Correct spec.model.uri. For a private model: {AUTHORIZE[0].lower()}{AUTHORIZE[1:]}."
     return Refused(contract.MODEL_NOT_FOUND, message, step)
 
 

@@ -1,0 +1,71 @@
+"""A model hub that runs beside the test, and the environment that the real client sees."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tacho_runtime.hub import remote
+from tests.fakes.hub import FakeHub
+
+
+class RunningHub:
+    """A FakeHub in a thread of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.fake, self.url = root, FakeHub(root), ""
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        runner = web.AppRunner(self.fake.application(), shutdown_timeout=0.1)
+        self._loop.run_until_complete(runner.setup())
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        self._loop.run_until_complete(site.start())
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(runner.cleanup())
+        self._loop.close()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def asked(self, method: str, part: str) -> list[dict[str, object]]:
+        """The requests so far whose path holds ``part``."""
+        return [e for e in self.fake.log if e["method"] == method and part in e["path"]]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[RunningHub]:
+    running = RunningHub(tmp_path / "hub")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(autouse=True)
+def clean_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No waiting between attempts, no proxy, no token of the person who runs the tests."""
+    before = dict(os.environ)
+    for name in ("HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setattr(remote, "PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(remote, "READ_RETRIES", 0)
+    yield
+    from huggingface_hub import close_session
+
+    close_session()
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]

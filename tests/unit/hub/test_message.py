@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tacho_runtime import codec, contract
+from tacho_runtime.contract import Failure, InspectResult, TensorClass
+from tacho_runtime.hub.message import LIMIT_BYTES, packed_within_limit
+from tests.fakes.checkpoints import NAMES, facts_for
+
+
+@pytest.mark.parametrize("name", [*NAMES, "llama-3.1-8b-awq", "llama-3.1-8b-bnb-nf4"])
+def test_real_models_fit_whole(name: str) -> None:
+    packed = packed_within_limit(InspectResult(facts=facts_for(name)))
+    assert len(packed) <= LIMIT_BYTES // 2
+    assert codec.unpack(InspectResult, packed).facts == facts_for(name)
+
+
+def noise(n: int) -> str:
+    """Text that does not compress."""
+    return "".join(chr(33 + (i * i * 7919 + n * 104729) % 90) for i in range(60))
+
+
+def test_too_many_classes_are_added_up_and_said() -> None:
+    classes = tuple(
+        TensorClass(kind=noise(n), dtype="F16", tensors=1, parameters=10, stored_bytes=1000 - n)
+        for n in range(200)
+    )
+    facts = replace(facts_for("small"), tensors=classes)
+    packed = packed_within_limit(InspectResult(facts=facts))
+    assert len(packed) <= LIMIT_BYTES
+    sent = codec.unpack(InspectResult, packed).facts
+    assert sent is not None
+    assert sum(c.stored_bytes for c in sent.tensors) == sum(c.stored_bytes for c in classes)
+    assert any("did not fit" in line for line in sent.unknown)
+
+
+def test_too_many_patterns_are_a_failure() -> None:
+    facts = replace(facts_for("small"), files=tuple(noise(n) for n in range(400)))
+    sent = codec.unpack(InspectResult, packed_within_limit(InspectResult(facts=facts)))
+    assert sent.failure is not None
+    assert sent.failure.failure_class == contract.MODEL_INVALID
+    assert "spec.model.files" in sent.failure.next_step
+
+
+def test_long_failure_is_shortened() -> None:
+    failure = Failure(failure_class="X", message="".join(noise(n) for n in range(500)), next_step="n" * 9000)
+    packed = packed_within_limit(InspectResult(failure=failure))
+    assert len(packed) <= LIMIT_BYTES
+    sent = codec.unpack(InspectResult, packed).failure
+    assert sent is not None
+    assert sent.message.startswith(failure.message[:500])

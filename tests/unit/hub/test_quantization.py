@@ -1,0 +1,92 @@
+# ruff: noqa: E501 - tables, a row each
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tacho_runtime.contract import StoredQuantization
+from tacho_runtime.hub.quantization import stored_quantization
+from tacho_runtime.hub.tensors import StoredTensor
+from tests.fakes.checkpoints import facts_for
+
+SQ = StoredQuantization
+
+
+@pytest.mark.parametrize(
+    ("suffix", "expected", "gigabytes"),
+    [
+        # Published sizes of Llama-3.1-8B: AWQ 5.73 GB; FP8 9.08; bf16 16.06.
+        ("-awq", SQ(method="awq", bits=4, group_size=128, symmetric=False, scheme="W4A16"), 5.73),
+        ("-gptq", SQ(method="gptq", bits=4, group_size=128, scheme="W4A16"), 5.73),
+        ("-w4a16", SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A16",
+                      unquantized_modules=1), 5.70),
+        ("-w8a8", SQ(method="compressed-tensors", bits=8, scheme="W8A8-int", unquantized_modules=1), 9.08),
+        ("-fp8", SQ(method="compressed-tensors", bits=8, scheme="W8A8-float", unquantized_modules=1), 9.08),
+        ("-bnb-nf4", SQ(method="bitsandbytes", bits=4, group_size=64, scheme="nf4", double_quant=True), 5.70),
+        ("-bnb-int8", SQ(method="bitsandbytes", bits=8, scheme="int8"), 9.09),
+        ("", SQ(), 16.06),
+    ],
+)  # fmt: skip
+def test_stored_llama(suffix: str, expected: StoredQuantization, gigabytes: float) -> None:
+    facts = facts_for(f"llama-3.1-8b{suffix}")
+    assert facts.quantization == expected
+    assert facts.total_bytes / 1e9 == pytest.approx(gigabytes, rel=0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "bits", "group"), [("deepseek-v3", "fp8", 8, 128), ("gpt-oss-120b", "mxfp4", 4, 32)]
+)
+def test_native_formats(name: str, method: str, bits: int, group: int) -> None:
+    q = facts_for(name).quantization
+    assert (q.method, q.bits, q.group_size) == (method, bits, group)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"quant_method": "awq", "w_bit": 4, "q_group_size": 32, "zero_point": False,
+          "modules_to_not_convert": ["visual"]},
+         SQ(method="awq", bits=4, group_size=32, scheme="W4A16", unquantized_modules=1)),
+        ({"quant_method": "gptq", "bits": 8, "group_size": -1, "sym": False, "lm_head": True,
+          "dynamic": {"-:a": {}, "+:b": {}}},
+         SQ(method="gptq", bits=8, symmetric=False, scheme="W8A16", unquantized_modules=1, lm_head_quantized=True)),
+        ({"quant_method": "fp8", "activation_scheme": "static", "ignored_layers": ["lm_head", "x"],
+          "kv_cache_scheme": "fp8"},
+         SQ(method="fp8", bits=8, scheme="tensor-static", kv_cache_dtype="fp8", unquantized_modules=2)),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4",
+          "llm_int8_skip_modules": ["lm_head"]},
+         SQ(method="bitsandbytes", bits=4, group_size=64, scheme="fp4", unquantized_modules=1)),
+        ({"load_in_8bit": True}, SQ(method="bitsandbytes", bits=8, scheme="int8")),
+        ({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}},
+         SQ(method="modelopt", bits=8, scheme="FP8", kv_cache_dtype="fp8", unquantized_modules=1)),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["a", "b"], "kv_cache_scheme":
+          {"type": "float", "num_bits": 8}},
+         SQ(method="modelopt", bits=4, group_size=16, scheme="NVFP4", kv_cache_dtype="fp8", unquantized_modules=2)),
+        ({"format": "pack-quantized", "config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 32,
+          "type": "float", "symmetric": False}}}, "kv_cache_scheme": {"type": "float", "num_bits": 8}},
+         SQ(method="compressed-tensors", bits=4, group_size=32, symmetric=False, scheme="W4A16-float",
+            kv_cache_dtype="fp8")),
+        ({"quant_method": "hqq", "bits": 3, "group_size": 64}, SQ(method="hqq", bits=3, group_size=64)),
+        ({"quant_method": "awq", "bits": "four", "group_size": None, "modules_to_not_convert": "lm_head"},
+         SQ(method="awq", bits=4, symmetric=False, scheme="W4A16")),
+        ({"quant_method": 5, "unrelated": 1}, SQ(method="unknown")),
+        ("nonsense", SQ()),
+        ({}, SQ()),
+    ],
+)  # fmt: skip
+def test_configurations(raw: Any, expected: StoredQuantization) -> None:
+    assert stored_quantization({"quantization_config": raw}) == expected
+
+
+def test_of_a_multimodal_model() -> None:
+    inner = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}
+    assert stored_quantization({"text_config": inner}).method == "gptq"
+
+
+def test_head_is_judged_by_its_tensors() -> None:
+    config = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}
+    packed = [StoredTensor("lm_head.qweight", "I32", (8, 8), 256)]
+    plain = [StoredTensor("lm_head.weight", "BF16", (8, 8), 128)]
+    assert stored_quantization(config, packed).lm_head_quantized
+    assert not stored_quantization(config, plain).lm_head_quantized

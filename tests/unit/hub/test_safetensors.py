@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tacho_runtime import contract
+from tacho_runtime.contract import Failure
+from tacho_runtime.hub import safetensors
+from tacho_runtime.hub.errors import Refused
+from tests.fakes.checkpoints import write_safetensors
+
+
+def parse(data: bytes, size: int | None = None) -> tuple[Any, ...]:
+    size = len(data) if size is None else size
+    header = safetensors.fetch_header(lambda start, n: data[start : start + n], size)
+    return safetensors.parse_header(header, size)
+
+
+def file_of(document: Any, data_bytes: int = 0) -> bytes:
+    text = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return struct.pack("<Q", len(text)) + text + b"\0" * data_bytes
+
+
+def entry(dtype: Any = "F16", shape: Any = (2, 2), offsets: Any = (0, 8)) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+def test_reads_eight_bytes_then_exactly_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    write_safetensors(path, [("a.weight", "BF16", (1 << 20, 1 << 13), 1 << 34)])
+    reads: list[tuple[int, int]] = []
+
+    def read(start: int, length: int) -> bytes:
+        reads.append((start, length))
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    size = path.stat().st_size
+    header = safetensors.fetch_header(read, size)
+    (tensor,) = safetensors.parse_header(header, size)
+    assert reads == [(0, 8), (8, len(header) - 8)]
+    assert (tensor.dtype, tensor.shape, tensor.stored_bytes) == ("BF16", (1 << 20, 1 << 13), 1 << 34)
+    assert path.stat().st_blocks * 512 < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "size"),
+    [("F4", (4, 4), 8), ("F6_E2M3", (4, 4), 12), ("F8_E8M0", (3,), 3), ("Q9", (7,), 2)],
+)
+def test_any_dtype_by_its_offsets(dtype: str, shape: tuple[int, ...], size: int) -> None:
+    (tensor,) = parse(file_of({"t": entry(dtype, list(shape), [0, size])}, size))
+    assert (tensor.dtype, tensor.stored_bytes) == (dtype, size)
+
+
+def test_metadata_is_not_a_tensor() -> None:
+    assert parse(file_of({"__metadata__": {"format": "pt"}})) == ()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"t": entry(offsets=[0, 9])},  # another size than the shape's
+        {"t": entry(offsets=[8, 0])},
+        {"t": entry(offsets=[-8, 0])},
+        {"t": entry(offsets=[0, 8, 16])},
+        {"t": entry(offsets=[0, 1 << 70])},
+        {"t": entry(offsets="0-8")},
+        {"t": entry(offsets=[0.0, 8.0])},
+        {"t": entry(shape=[-2, -2])},
+        {"t": entry(shape=[True, 4])},
+        {"t": entry(shape=[1 << 40, 1 << 40])},
+        {"t": entry(shape={"0": 2})},
+        {"t": entry(shape=[2] * 40)},
+        {"t": entry(dtype=7)},
+        {"t": entry(dtype="")},
+        {"t": entry(dtype="F" * 99)},
+        {"t": []},
+        {"t": None},
+        {"a": entry(), "b": entry(offsets=[4, 12])},  # more bytes than the file holds
+        [1, 2, 3],
+        "text",
+        b"{",
+        b'{"t": NaN}',
+        b'{"t": {"dtype": "F16", "shape": [1e999], "data_offsets": [0, 8]}}',
+        b"[" * 100_000,
+        b'{"t":' * 100_000,
+        b"\xff\xfe\x00\x01",
+        b"9" * 10_000,
+        b"",
+    ],
+)
+def test_lying_headers_are_refused(document: Any) -> None:
+    with pytest.raises(Refused) as caught:
+        parse(file_of(document, 8))
+    assert caught.value.failure.failure_class == contract.MODEL_INVALID
+    assert caught.value.failure.next_step
+
+
+@pytest.mark.parametrize("claimed", [100_000_000, (1 << 63) - 1, (1 << 64) - 1])
+def test_header_of_a_hundred_megabytes_is_not_read(claimed: int) -> None:
+    reads: list[int] = []
+
+    def read(start: int, length: int) -> bytes:
+        reads.append(length)
+        return struct.pack("<Q", claimed)[:length]
+
+    with pytest.raises(Refused, match="claims"):
+        safetensors.fetch_header(read, 1 << 40)
+    assert reads == [8]
+
+
+@pytest.mark.parametrize("size", [0, 5, 8, 20, 60])
+def test_cut_short(size: int) -> None:
+    whole = file_of({"t": entry()}, 8)
+    with pytest.raises(Refused, match="cut short"):
+        parse(whole[:size])
+
+
+def test_data_cut_short() -> None:
+    with pytest.raises(Refused, match="cut short"):
+        parse(file_of({"t": entry()}, 7))
+
+
+def test_server_that_sends_less_than_it_said() -> None:
+    whole = file_of({"t": entry()}, 8)
+    with pytest.raises(Refused, match="cut short"):
+        safetensors.fetch_header(
+            lambda start, n: whole[start : start + n][: n - 1 if n > 8 else n], len(whole)
+        )
+
+
+def parse_or_failure(data: bytes) -> tuple[tuple[Any, ...], Failure | None]:
+    try:
+        return parse(data), None
+    except Refused as refusal:
+        return (), refusal.failure
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=6),
+    lambda children: (
+        st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=12), children, max_size=4)
+    ),
+    max_leaves=12,
+)
+ENTRY = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from(["F16", "F4", "U8", "X1"]) | JSON,
+        "shape": st.lists(st.integers(-2, 1 << 60), max_size=4) | JSON,
+        "data_offsets": st.lists(st.integers(-2, 64), min_size=2, max_size=2) | JSON,
+    }
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.text(max_size=12), ENTRY | JSON, max_size=4), st.integers(0, 64))
+def test_any_document_is_refused_or_adds_up(document: dict[str, Any], data_bytes: int) -> None:
+    tensors, failure = parse_or_failure(file_of(document, data_bytes))
+    assert failure is None or failure.failure_class == contract.MODEL_INVALID
+    assert 0 <= sum(t.stored_bytes for t in tensors) <= data_bytes
+    assert all(t.elements >= 0 for t in tensors)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_or_read(data: bytes) -> None:
+    tensors, failure = parse_or_failure(data)
+    assert tensors == () or failure is None
