@@ -1,0 +1,123 @@
+"""A measurement in any case, whatever becomes of the probe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tacho_runtime import measuring
+from tacho_runtime.contract import LiveConfig, Measurement, ProbeSettings, RuntimeConfig, Workload
+from tacho_runtime.measuring import measure, target_of
+from tacho_runtime.probe.target import ProbeTarget
+from tacho_runtime.report import not_measured
+
+CONFIG = RuntimeConfig(
+    revision="r",
+    plan_key="plan",
+    engine="custom",
+    model_path="/m",
+    served_name="demo",
+    max_model_len=1024,
+    concurrency=4,
+)
+LIVE = LiveConfig(measure_key="m", workload=Workload(input_tokens=7), probe=ProbeSettings(timeout_seconds=0))
+
+
+class StillClock:
+    def monotonic(self) -> float:
+        return 5.0
+
+    def utc(self) -> str:
+        return "2026-01-01T00:00:00Z"
+
+
+def figures(state: str = "Complete", live: LiveConfig = LIVE) -> Measurement:
+    return not_measured(CONFIG, live, state=state, message="", observed_time="then", seconds=1.0)
+
+
+async def outcome(
+    probe: measuring.Probe, live: LiveConfig = LIVE, known: Measurement | None = None
+) -> tuple[Measurement, list[str]]:
+    said: list[str] = []
+    made = await measure(
+        CONFIG,
+        live,
+        known,
+        target=target_of(CONFIG, "http://127.0.0.1:1", "key"),
+        probe=probe,
+        clock=StillClock(),
+        say=said.append,
+    )
+    return made, said
+
+
+async def never(
+    target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
+) -> Measurement:
+    raise AssertionError("must not be probed")
+
+
+async def test_the_probe_is_pointed_at_the_engine_and_heard() -> None:
+    seen: list[ProbeTarget] = []
+
+    async def probe(
+        target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
+    ) -> Measurement:
+        seen.append(target)
+        progress("warming up")
+        return figures()
+
+    measurement, said = await outcome(probe)
+    assert measurement == figures()
+    assert said[-1] == "warming up"
+    (target,) = seen
+    assert (target.served_name, target.max_model_len, target.concurrency) == ("demo", 1024, 4)
+    assert (target.engine, target.api_key) == ("custom", "key")
+
+
+async def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "PROBE_GRACE_SECONDS", 0.05)
+    ended = asyncio.Event()
+
+    async def probe(
+        target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
+    ) -> Measurement:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+        return figures()
+
+    measurement, _ = await outcome(probe)
+    assert ended.is_set(), "nothing of it may run on"
+    assert measurement.state == "Failed"
+    assert "did not end" in measurement.message
+    assert measurement.flags == ("BudgetExhausted",)
+    assert (measurement.plan_key, measurement.measure_key) == ("plan", "m")
+    assert measurement.workload.input_tokens == 7
+
+
+async def test_a_probe_that_breaks_says_how() -> None:
+    async def probe(
+        target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
+    ) -> Measurement:
+        raise ZeroDivisionError("of tokens")
+
+    measurement, _ = await outcome(probe)
+    assert measurement.state == "Failed"
+    assert "ZeroDivisionError: of tokens" in measurement.message
+
+
+async def test_what_is_known_is_kept() -> None:
+    assert await outcome(never, known=figures()) == (figures(), [])
+
+
+async def test_what_is_known_is_kept_with_the_probe_disabled() -> None:
+    disabled = LiveConfig(measure_key="m", probe=ProbeSettings(policy="Disabled"))
+    assert (await outcome(never, live=disabled, known=figures()))[0] == figures()
+    assert (await outcome(never, live=disabled))[0].state == "Skipped"
+    other = LiveConfig(measure_key="other", probe=ProbeSettings(policy="Disabled"))
+    skipped, _ = await outcome(never, live=other, known=figures())
+    assert (skipped.state, skipped.measure_key) == ("Skipped", "other")
