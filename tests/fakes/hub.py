@@ -55,6 +55,10 @@ class Faults:
     """How long an answer takes to begin."""
     garbage: bool = False
     """API answers are JSON of the wrong shape."""
+    no_ranges: bool = False
+    """Requests for a part of a file get all of it."""
+    xet: bool = False
+    """Files claim to be on Xet storage, which then gives nobody access."""
 
 
 @dataclass
@@ -241,6 +245,9 @@ class FakeHub:
         if file is None:
             raise _error(404, "EntryNotFound", "Entry not found")
         headers = {"X-Repo-Commit": commit, "ETag": f'"{file.etag}"', "Accept-Ranges": "bytes"}
+        if self.faults.xet and file.large:
+            route = f"{request.scheme}://{request.host}/api/models/{request.match_info['repository']}/xet-read-token"
+            headers |= {"X-Xet-Hash": file.etag, "Link": f'<{route}/{commit}>; rel="xet-auth"'}
         if self.faults.redirect_to:
             target = self.faults.redirect_to
             target = f"{target}/_elsewhere{request.path}" if target.startswith("http") else target
@@ -257,7 +264,7 @@ class FakeHub:
     async def _send(self, request: web.Request, file: Stored, headers: dict[str, str]) -> web.StreamResponse:
         start, end, status = 0, file.size - 1, 200
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
-        if wanted:
+        if wanted and not self.faults.no_ranges:
             start, end, status = int(wanted[1]), min(int(wanted[2] or end), end), 206
             if start >= file.size:
                 raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{file.size}"})
