@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from datetime import datetime, timezone
+from typing import Any
 
 import kopf
 import prometheus_client
@@ -74,12 +75,18 @@ class _metrics_server:  # noqa: N801 - used as a with-block
         self._thread.join()
 
 
+def _identity() -> Any:
+    """kopf would look the user up by name, and a container's uid has none."""
+    return os.uname().nodename
+
+
 async def _run_together(settings: Settings, kube: Kube, queue: WorkQueue, stop: asyncio.Event) -> None:
     """kopf, the workers and the resync; whichever ends first ends all of them."""
     watching = kopf.operator(
         registry=build_registry(queue),
         settings=kopf_settings(),
         standalone=True,
+        identity=_identity(),
         clusterwide=not settings.watch_namespaces,
         namespaces=settings.watch_namespaces,
         liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
