@@ -7,6 +7,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,8 @@ def bring_up(cluster: Cluster, kubelet: Kubelet, namespace: str, **spec: Any) ->
 
 
 def requests_of_operator(cluster: Cluster, since: float) -> list[dict[str, Any]]:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
+    # The audit log has microseconds: a request of the same second, but before, is none of these.
+    stamp = datetime.fromtimestamp(since, UTC).isoformat(timespec="microseconds")
     return [
         event
         for event in cluster.audit_events()
