@@ -86,6 +86,13 @@ def _answered(status: int, endpoint: str, cause: BaseException) -> Refused:
 
 def _not_answered(error: BaseException, endpoint: str) -> Refused:
     names = {type(e).__name__ for e in _chain(error)}
+    if any("CERTIFICATE_VERIFY_FAILED" in str(e) for e in _chain(error)):
+        return Refused(
+            contract.HUB_UNREACHABLE,
+            f"{endpoint} shows a certificate that is not trusted: {_short(error)}",
+            "Put the certificate of its authority into a ConfigMap and name that in "
+            "spec.model.hub.caBundleConfigMapRef.",
+        )
     if names & {"UnsupportedProtocol", "TooManyRedirects", "InvalidURL"}:
         return unreachable(
             f"{endpoint} redirects to where nothing can be fetched: {_short(error)}", retryable=False

@@ -30,8 +30,8 @@ def prepare_environment(endpoint: str) -> None:
     if endpoint:
         os.environ["HF_ENDPOINT"] = endpoint
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        if os.environ.get(name):
-            os.environ.setdefault("SSL_CERT_FILE", os.environ[name])
+        if os.environ.get(name) and not os.environ.get("SSL_CERT_FILE"):
+            os.environ["SSL_CERT_FILE"] = os.environ[name]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")

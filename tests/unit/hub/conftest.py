@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from tests.fakes.hub import FakeHub
 class RunningHub:
     """A FakeHub in a thread of its own."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.root, self.fake, self.url = root, FakeHub(root), ""
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -30,9 +32,10 @@ class RunningHub:
         asyncio.set_event_loop(self._loop)
         runner = web.AppRunner(self.fake.application(), shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls)
         self._loop.run_until_complete(site.start())
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        scheme = "https" if self._tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
         self._ready.set()
         self._loop.run_forever()
         self._loop.run_until_complete(runner.cleanup())
@@ -50,6 +53,16 @@ class RunningHub:
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[RunningHub]:
     running = RunningHub(tmp_path / "hub")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def tls_hub(tmp_path: Path) -> Iterator[RunningHub]:
+    """A hub whose certificate is signed by tls/ca.pem, made for this test and used nowhere else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(Path(__file__).with_name("tls") / "server.pem")
+    running = RunningHub(tmp_path / "hub", context)
     yield running
     running.stop()
 

@@ -9,12 +9,12 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tacho_runtime import codec, contract
 from tacho_runtime.contract import Failure, FetchConfig, FetchProgress, InspectConfig
 from tacho_runtime.hub import download
@@ -22,7 +22,6 @@ from tacho_runtime.hub import fetch as fetch_module
 from tacho_runtime.hub.fetch import fetch
 from tacho_runtime.hub.inspect import inspect
 from tacho_runtime.hub.progress import Stall
-
 from tests.unit.hub.conftest import RunningHub
 
 MODEL = os.urandom(6_000_000)
@@ -220,6 +219,16 @@ def test_failing_hub(hub: RunningHub, config: FetchConfig) -> None:
     assert (failure.failure_class, failure.retryable) == (contract.HUB_UNREACHABLE, True)
 
 
+def test_listing_that_never_ends(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_module, "LISTING_SECONDS", 0.5)
+    hub.fake.faults.stall_seconds = 5
+    failure = failed(config)
+    assert (failure.failure_class, failure.retryable) == (contract.HUB_UNREACHABLE, True)
+    assert "0 s" in failure.message
+
+
 def test_connection_that_is_always_cut(
     hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +242,7 @@ def test_connection_that_is_always_cut(
 def test_disk_too_small_beforehand(
     hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 2_000_000))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 2_000_000))
     hub.fake.bytes_sent.clear()
     failure = failed(config)
     assert failure.failure_class == contract.DISK_FULL
@@ -245,7 +254,7 @@ def test_disk_too_small_beforehand(
 def test_what_is_in_the_cache_needs_no_space(config: FetchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     partial_of(config, 5_999_000)
     room = fetch_module.SPARE_BYTES + 2000
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, room))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, room))
     assert isinstance(fetch(config, ""), str)
 
 
@@ -314,10 +323,10 @@ class Sidecar:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Path]:
+def log(tmp_path: Path) -> Path:
     path = tmp_path / "termination-log"
     path.write_text("")
-    yield path
+    return path
 
 
 def test_sidecar_downloads_then_sleeps_small(hub: RunningHub, config: FetchConfig, log: Path) -> None:

@@ -368,3 +368,25 @@ def test_process_ends_at_its_deadline(hub: RunningHub, published: InspectConfig,
     assert result.failure is not None
     assert result.failure.failure_class == contract.HUB_UNREACHABLE
     assert "2 s" in result.failure.message
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_process_trusts_a_given_ca(tls_hub: RunningHub, tmp_path: Path, name: str) -> None:
+    write_checkpoint(tls_hub.root / "acme/llama", "small")
+    config = InspectConfig(uri="hf://acme/llama", endpoint=tls_hub.url)
+    others = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), "")
+    bundle = str(Path(__file__).with_name("tls") / "ca.pem")
+    assert run(config, tmp_path, **others | {name: bundle})[0] == 0
+    code, result, _ = run(config, tmp_path, **others)
+    assert code == 1
+    assert result.failure is not None
+    assert (result.failure.failure_class, result.failure.retryable) == (contract.HUB_UNREACHABLE, False)
+    assert "caBundleConfigMapRef" in result.failure.next_step
+
+
+def test_process_goes_through_a_proxy(hub: RunningHub, published: InspectConfig, tmp_path: Path) -> None:
+    """The fake hub, asked for a whole URL of another host, answers as a proxy to that host would."""
+    config = InspectConfig(uri=published.uri, endpoint="http://hub.example")
+    code, result, _ = run(config, tmp_path, HTTP_PROXY=hub.url, NO_PROXY="", no_proxy="")
+    assert code == 0, result.failure
+    assert {entry["host"] for entry in hub.fake.log} == {"hub.example"}
