@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import TypeVar
@@ -54,9 +55,16 @@ def read_progress(fetch_dir: str) -> FetchProgress | None:
     return _read(FetchProgress, Path(fetch_dir, PROGRESS_FILE))
 
 
-def is_fetched(fetch_dir: str) -> bool:
-    """Whether fetch has put its marker: all files are there."""
-    return Path(fetch_dir, COMPLETE_FILE).exists()
+def fetched_path(fetch_dir: str) -> str | None:
+    """The folder that fetch's marker names: all files are there. None without a marker, "" if it is cut."""
+    try:
+        marker = json.loads(Path(fetch_dir, COMPLETE_FILE).read_bytes())
+    except OSError:
+        return None
+    except ValueError:
+        return ""
+    path = marker.get("path") if isinstance(marker, dict) else None
+    return path if isinstance(path, str) else ""
 
 
 def read_report(state_dir: str) -> Report | None:

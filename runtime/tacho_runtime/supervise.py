@@ -25,7 +25,6 @@ from tacho_runtime.contract import (
     ENV_RUNTIME_CONFIG,
     INVALID_CONFIG,
     Failure,
-    FetchProgress,
     LiveConfig,
     Load,
     Report,
@@ -193,8 +192,8 @@ class Supervisor:
         self._enter(lifecycle.WAITING_FOR_MODEL, "looking for the model")
         root = self.config.model_path
         if self.config.fetch_dir:
-            progress = await self._fetched(self.config.fetch_dir)
-            root = root or (progress.path if progress else "")
+            fetched = await self._fetched(self.config.fetch_dir)
+            root = root or fetched
         if not root:
             raise FailedError(
                 Failure(
@@ -205,15 +204,15 @@ class Supervisor:
             )
         return await asyncio.to_thread(model.engine_path, self.config, root)
 
-    async def _fetched(self, fetch_dir: str) -> FetchProgress | None:
+    async def _fetched(self, fetch_dir: str) -> str:
         while True:
-            complete = store.is_fetched(fetch_dir)
+            path = store.fetched_path(fetch_dir)
             progress = store.read_progress(fetch_dir) or self.state.fetch
             self.state = dataclasses.replace(
                 self.state, fetch=progress, message=lifecycle.model_message(progress)
             )
-            if complete:
-                return progress
+            if path is not None:
+                return path
             self._check_budget()
             await asyncio.sleep(POLL_SECONDS)
 

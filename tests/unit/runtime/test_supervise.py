@@ -150,13 +150,23 @@ def test_waits_for_fetch_and_shows_its_progress(tmp_path: Path) -> None:
         (fetch / PROGRESS_FILE).write_text(codec.dumps(progress))
         runtime.until(lambda: "1 of 4 MiB (25 %)" in runtime.report()["message"], "the progress")
         assert "tacho_runtime_download_bytes 1.048576e+06" in runtime.get("/metrics")[1]
-        done = dataclasses.replace(progress, state="Complete", bytes_done=4 * 2**20, path=str(model))
+        done = dataclasses.replace(progress, state="Complete", bytes_done=4 * 2**20)
         (fetch / PROGRESS_FILE).write_text(codec.dumps(done))
-        (fetch / COMPLETE_FILE).touch()
+        (fetch / COMPLETE_FILE).write_text(json.dumps({"path": str(model)}))
         runtime.until_ready()
         report = runtime.report()
     assert report["fetch"]["state"] == "Complete"
     assert report["startup"]["download"] > 0
+
+
+def test_fetch_marker_without_a_folder_is_a_failure(tmp_path: Path) -> None:
+    fetch = tmp_path / "fetch"
+    fetch.mkdir()
+    (fetch / COMPLETE_FILE).touch()
+    with running(custom_config(tmp_path, model_path="", fetch_dir=str(fetch)), tmp_path) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "InvalidConfig"
+    assert str(fetch) in runtime.failure().message
 
 
 def test_broken_probe_leaves_a_pod_that_serves(tmp_path: Path) -> None:
