@@ -1,0 +1,47 @@
+"""tacho installed on the tier's cluster, as the demo installs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.cluster.handle import Cluster
+from tests.e2e.resource import Llmd
+from tools import lab
+
+INSECURE_HUB = {"hub": {"allowInsecure": True}}
+"""The Hub-compatible server of the tests speaks plain HTTP."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The cluster with tacho on it."""
+
+    cluster: Cluster
+    images: dict[str, str]
+    """Image name to content reference."""
+
+
+@pytest.fixture(scope="session")
+def tacho(node_cluster: Cluster) -> Installed:
+    references = lab.load_images(node_cluster)
+    lab.install_chart(node_cluster, references, INSECURE_HUB)
+    return Installed(node_cluster, references)
+
+
+@pytest.fixture
+def models(tacho: Installed, namespace: str) -> str:
+    """A namespace with the example's claim, filled; returns the namespace."""
+    lab.fill_claim(tacho.cluster, namespace, tacho.images)
+    return namespace
+
+
+@pytest.fixture
+def llmd(tacho: Installed, namespace: str) -> Iterator[Llmd]:
+    """A resource of the test's own; on failure, everything a person would look at is printed."""
+    resource = Llmd(tacho.cluster, namespace)
+    yield resource
+    print(resource.describe())
+    resource.delete()

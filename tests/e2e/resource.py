@@ -1,0 +1,131 @@
+"""One LLMDeployment on a real cluster: apply it, wait for what it should become, talk to it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tests.cluster.handle import Cluster
+from tools import lab
+
+T = TypeVar("T")
+PATIENCE_SECONDS = 150.0
+EXAMPLE = lab.ROOT / "examples" / "smollm2.yaml"
+
+
+def eventually(what: str, look: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) -> T:
+    """The first answer of ``look`` that is not None, or a failure that says what was awaited."""
+    deadline = time.monotonic() + seconds
+    while (found := look()) is None:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {seconds:.0f} s there is still not: {what}")
+        time.sleep(0.4)
+    return found
+
+
+def example(path: Path = EXAMPLE, **spec: Any) -> dict[str, Any]:
+    """The example's manifest with parts of its spec replaced, and a probe short enough for a test."""
+    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    document["spec"] |= {"probe": {"budgetSeconds": 12, "timeoutSeconds": 40}, **spec}
+    return document
+
+
+class Llmd:
+    """The resource ``name`` in ``namespace``."""
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str = "smollm2") -> None:
+        self.cluster, self.namespace, self.name = cluster, namespace, name
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        metadata = {**manifest["metadata"], "name": self.name, "namespace": self.namespace}
+        self.cluster.apply({**manifest, "metadata": metadata})
+
+    def get(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.cluster.get("llmd", self.name, "-n", self.namespace)
+        return found
+
+    def status(self) -> dict[str, Any]:
+        return dict(self.get().get("status") or {})
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        conditions = self.status().get("conditions") or ()
+        return next((item for item in conditions if item["type"] == kind), {})
+
+    def await_condition(
+        self, kind: str, status: str, reason: str = "", seconds: float = PATIENCE_SECONDS
+    ) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            found = self.condition(kind)
+            return found if found.get("status") == status and reason in ("", found.get("reason")) else None
+
+        return eventually(f"{self.name} with {kind}={status} {reason}", look, seconds)
+
+    def pods(self, role: str = "server") -> list[dict[str, Any]]:
+        selector = f"tacho.dev/deployment={self.name},tacho.dev/role={role}"
+        found = self.cluster.get("pods", "-n", self.namespace, "-l", selector)["items"]
+        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+    def chat(self, text: str = "Name three colours.", max_tokens: int = 16) -> str:
+        body = {
+            "model": self.name,
+            "messages": [{"role": "user", "content": text}],
+            "max_tokens": max_tokens,
+        }
+        answer = lab.post(self.cluster, self.namespace, self.name, "/v1/chat/completions", body)
+        return str(answer["choices"][0]["message"]["content"])
+
+    def endpoints(self) -> set[str]:
+        """Addresses that the Service sends traffic to now."""
+        found = self.cluster.get(
+            "endpointslices", "-n", self.namespace, "-l", f"kubernetes.io/service-name={self.name}"
+        )
+        return {
+            address
+            for item in found["items"]
+            for endpoint in item.get("endpoints") or ()
+            if (endpoint.get("conditions") or {}).get("ready")
+            for address in endpoint["addresses"]
+        }
+
+    def children(self) -> list[str]:
+        """Everything in the namespace that carries the resource's label."""
+        kinds = (
+            "deployments,replicasets,pods,controllerrevisions,services,networkpolicies,"
+            "poddisruptionbudgets,configmaps"
+        )
+        items = self.cluster.get(kinds, "-n", self.namespace, "-l", f"tacho.dev/deployment={self.name}")[
+            "items"
+        ]
+        return [f"{item['kind']}/{item['metadata']['name']}" for item in items]
+
+    def delete(self) -> None:
+        self.cluster.kubectl(
+            "delete", "llmd", self.name, "-n", self.namespace, "--ignore-not-found", "--timeout=30s"
+        )
+
+    def describe(self) -> str:
+        """For the report of a failed test."""
+        parts = []
+        for arguments in (
+            ("describe", "llmd", self.name, "-n", self.namespace),
+            ("get", "pods", "-n", self.namespace, "-o", "wide"),
+            (
+                "logs",
+                "-n",
+                self.namespace,
+                "-l",
+                f"tacho.dev/deployment={self.name}",
+                "--tail=40",
+                "--all-containers",
+            ),
+        ):
+            try:
+                parts.append(self.cluster.kubectl(*arguments))
+            except subprocess.CalledProcessError as error:
+                parts.append(str(error.stderr))
+        return "\n".join([*parts, lab.operator_log(self.cluster)])

@@ -1,0 +1,164 @@
+"""A real engine with a real model on a real node, from apply to nothing left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Installed
+from tests.e2e.resource import Llmd, eventually, example
+from tools import lab
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("models")]
+
+
+def service_url(llmd: Llmd, path: str) -> str:
+    """The Service's cluster address: this machine has a route to it."""
+    address = llmd.cluster.get("service", llmd.name, "-n", llmd.namespace)["spec"]["clusterIP"]
+    return f"http://{address}:8000{path}"
+
+
+def complete(url: str, max_tokens: int, timeout_seconds: float = 60) -> dict[str, Any]:
+    body = {"prompt": "Once upon a time", "max_tokens": max_tokens, "ignore_eos": True, "cache_prompt": False}
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def test_applied_measured_answered_deleted_and_nothing_left(llmd: Llmd) -> None:
+    llmd.apply(example())
+    llmd.await_condition("Measured", "True")
+    llmd.await_condition("Ready", "True", "Serving")
+    status = llmd.status()
+    assert float(status["summary"]["outputTokensPerSecond"]) > 0
+    assert float(status["summary"]["ttftMilliseconds"]) > 0
+    assert status["startup"]["loadSeconds"] > 0 if isinstance(status["startup"]["loadSeconds"], int) else True
+    assert llmd.chat().strip()
+
+    llmd.delete()
+    eventually("every child is gone", lambda: not llmd.children() or None)
+
+
+def test_single_stream_speed_is_the_engines_own(llmd: Llmd) -> None:
+    llmd.apply(example(probe={"budgetSeconds": 30, "timeoutSeconds": 60}))
+    llmd.await_condition("Measured", "True")
+    (measurement,) = llmd.status()["measurements"]
+    measured = float(measurement["singleStream"]["decodeTokensPerSecond"])
+    url = service_url(llmd, "/v1/completions")
+    own = [complete(url, 64)["timings"]["predicted_per_second"] for _ in range(3)]
+    print(f"probe {measured:.1f} tok/s, engine's timings {', '.join(f'{item:.1f}' for item in own)}")
+    # The probe itself compares with the timings of the very same requests and says so when they differ.
+    assert "engine's own timings" not in measurement.get("message", ""), measurement["message"]
+    assert measured > 0.2 * statistics.median(own)
+
+
+@pytest.fixture
+def operator_back(tacho: Installed) -> Iterator[None]:
+    yield
+    cluster = tacho.cluster
+    cluster.kubectl("scale", "deployment", lab.RELEASE, "-n", lab.OPERATOR_NAMESPACE, "--replicas=1")
+    cluster.kubectl(
+        "rollout", "status", f"deployment/{lab.RELEASE}", "-n", lab.OPERATOR_NAMESPACE, "--timeout=90s",
+        timeout_seconds=100,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("operator_back")
+def test_the_operator_killed_in_the_middle_still_reaches_ready(llmd: Llmd, tacho: Installed) -> None:
+    kill = ("delete", "pod", "-n", lab.OPERATOR_NAMESPACE, "-l", "app.kubernetes.io/component=operator")
+    llmd.apply(example())
+    eventually("an inspect or server pod", lambda: llmd.pods("inspect") or llmd.pods() or None)
+    tacho.cluster.kubectl(*kill, "--force", "--grace-period=0")
+    eventually("the server pod", lambda: llmd.pods() or None)
+    tacho.cluster.kubectl(*kill, "--force", "--grace-period=0")
+    llmd.await_condition("Measured", "True")
+    llmd.await_condition("Ready", "True")
+    assert len(llmd.pods()) == 1
+
+
+class Load:
+    """One client that asks again and again, on a new connection each time."""
+
+    def __init__(self, url: str) -> None:
+        self.answered = 0
+        self.failures: list[str] = []
+        self._url, self._stop = url, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                complete(self._url, 8)
+                self.answered += 1
+            except (OSError, ValueError) as error:
+                self.failures.append(f"{time.strftime('%H:%M:%S')} {error}")
+            self._stop.wait(0.2)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join()
+
+
+def test_an_identity_change_under_light_load_fails_no_request(llmd: Llmd) -> None:
+    llmd.apply(example())
+    llmd.await_condition("Ready", "True")
+    before = {pod["metadata"]["name"] for pod in llmd.pods()}
+    load = Load(service_url(llmd, "/v1/completions"))
+    with load.running():
+        eventually("first answers", lambda: load.answered >= 3 or None)
+        llmd.apply(example(context={"maxModelLen": 1024, "concurrency": 4}))
+
+        def replaced() -> bool | None:
+            names = {pod["metadata"]["name"] for pod in llmd.pods()}
+            return True if names and not names & before else None
+
+        eventually("only pods of the new revision", replaced, 240)
+        answered = load.answered
+        eventually("answers from the new revision", lambda: load.answered >= answered + 3 or None)
+    assert load.failures == []
+    assert llmd.status()["plan"]["maxModelLen"] == 1024
+    llmd.await_condition("Ready", "True")
+
+
+def test_a_changed_workload_is_measured_beside_the_serving_pod(llmd: Llmd) -> None:
+    llmd.apply(example())
+    llmd.await_condition("Measured", "True")
+    serving = [pod["metadata"]["uid"] for pod in llmd.pods()]
+    llmd.apply(example(workload={"inputTokens": 32, "outputTokens": 16}))
+    llmd.await_condition("Measured", "False")
+    assert "summary" not in llmd.status()
+    llmd.await_condition("Measured", "True")
+    current = [item for item in llmd.status()["measurements"] if item["state"] != "Stale"]
+    assert [item["workload"]["inputTokens"] for item in current] == [32]
+    eventually("the throwaway pod is gone", lambda: not llmd.pods("probe") or None)
+    assert [pod["metadata"]["uid"] for pod in llmd.pods()] == serving
+
+
+def test_where_no_throwaway_pod_fits_it_cannot_judge(llmd: Llmd, tacho: Installed) -> None:
+    node = tacho.cluster.get("nodes")["items"][0]
+    cpus = node["status"]["allocatable"]["cpu"]
+    millicores = int(cpus[:-1]) if cpus.endswith("m") else 1000 * int(cpus)
+    greedy = {"requests": {"cpu": f"{millicores * 6 // 10}m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
+    engine = {"name": "llamacpp", "resources": greedy}
+    rollout_deadline = {"engine": engine}
+    llmd.apply(example(**rollout_deadline))
+    llmd.await_condition("Measured", "True")
+    llmd.apply(example(**rollout_deadline, workload={"inputTokens": 32, "outputTokens": 16}))
+    found = llmd.await_condition("Measured", "False", "CannotJudge", seconds=60)
+    assert "cpu" in found["message"]
+    assert llmd.condition("Ready")["status"] == "True"
