@@ -13,14 +13,17 @@ def files_digest(files: Iterable[FileEntry]) -> str:
     return _sha256(f"{f.path}\0{f.size_bytes}\n".encode() for f in sorted(files, key=lambda f: f.path))
 
 
-def content_digest(files: Iterable[tuple[FileEntry, bytes]]) -> str:
-    """sha256 over sorted (path, size, header bytes), for models that have no commit.
+def header_mark(header: bytes) -> str:
+    """What stands for a header in ``content_digest``; headers themselves may be large."""
+    return hashlib.sha256(header).hexdigest()
+
+
+def content_digest(files: Iterable[tuple[FileEntry, str]]) -> str:
+    """sha256 over sorted (path, size, mark of the header bytes), for models that have no commit.
 
     Of files without a header, the first bytes stand in (all of a configuration file)."""
     ordered = sorted(files, key=lambda pair: pair[0].path)
-    return _sha256(
-        f"{f.path}\0{f.size_bytes}\0{hashlib.sha256(header).hexdigest()}\n".encode() for f, header in ordered
-    )
+    return _sha256(f"{f.path}\0{f.size_bytes}\0{mark}\n".encode() for f, mark in ordered)
 
 
 def _sha256(pieces: Iterable[bytes]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tacho_runtime.contract import InspectConfig, ModelFacts
 from tacho_runtime.hub import gguf, safetensors
-from tacho_runtime.hub.digests import content_digest, files_digest
+from tacho_runtime.hub.digests import content_digest, files_digest, header_mark
 from tacho_runtime.hub.errors import Refused, invalid, not_found
 from tacho_runtime.hub.facts import facts_from_config_and_tensors, facts_from_gguf
 from tacho_runtime.hub.jsonfile import read_json
@@ -19,7 +19,8 @@ from tacho_runtime.hub.source import FileEntry, Source
 INDEX = "model.safetensors.index.json"
 STAND_IN_BYTES = 64 * 1024
 """What is read of a file without a header for a digest; config.json whole, of a tokenizer its beginning."""
-PARALLEL_READS = 8
+PARALLEL_READS = 4
+"""Each may hold a header of 25 MB."""
 SHARD_LIMIT = 2000
 HEADERS_LIMIT_BYTES = 100_000_000
 """All shards' headers together; DeepSeek-V3's 163 have 12 MB."""
@@ -48,9 +49,9 @@ def find_facts(config: InspectConfig, source: Source) -> ModelFacts:
         model_file=selection.model_file,
         format=selection.format,
     )
-    headers: dict[str, bytes] = {}
-    facts = _parsed(base, source, entries, selection, headers)
-    return facts if source.commit else replace(facts, digest=_digest(source, selection, headers))
+    marks: dict[str, str] = {}
+    facts = _parsed(base, source, entries, selection, marks)
+    return facts if source.commit else replace(facts, digest=_digest(source, selection, marks))
 
 
 def _index(source: Source, entries: tuple[FileEntry, ...]) -> frozenset[str] | None:
@@ -74,18 +75,18 @@ def _parsed(
     source: Source,
     entries: tuple[FileEntry, ...],
     selection: Selection,
-    headers: dict[str, bytes],
+    marks: dict[str, str],
 ) -> ModelFacts:
-    """``base`` with what the files say; the headers that were read are put into ``headers``."""
+    """``base`` with what the files say; marks of the headers that were read are put into ``marks``."""
     if selection.format == "gguf":
         parsed = []
         for entry in selection.weights:
             header = _gguf_header(source, entry)
-            headers[entry.path] = header.header
+            marks[entry.path] = header_mark(header.header)
             parsed.append(header)
         return facts_from_gguf(parsed, base)
     if selection.format == "safetensors":
-        tensors = list(_safetensors_rows(source, selection, headers))
+        tensors = list(_safetensors_rows(source, selection, marks))
         return _with_config(base, _config(source, entries), tensors)
     if selection.format == "pytorch":
         facts = _with_config(base, _config(source, entries), [])
@@ -134,7 +135,7 @@ def _gguf_header(source: Source, entry: FileEntry) -> gguf.GGUFHeader:
 
 
 def _safetensors_rows(
-    source: Source, selection: Selection, headers: dict[str, bytes]
+    source: Source, selection: Selection, marks: dict[str, str]
 ) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
     def fetch(entry: FileEntry) -> bytes:
         with _naming(entry):
@@ -142,21 +143,21 @@ def _safetensors_rows(
                 lambda start, n: source.read(entry.path, start, n), entry.size_bytes
             )
 
-    total = 0
-    pool = ThreadPoolExecutor(PARALLEL_READS)
-    try:
-        for entry, header in zip(selection.weights, pool.map(fetch, selection.weights), strict=True):
-            total += len(header)
-            if total > HEADERS_LIMIT_BYTES:
-                raise invalid("The headers of the model's shards are larger than any real model's.")
-            headers[entry.path] = header
-            with _naming(entry):
-                tensors = safetensors.parse_header(header, entry.size_bytes)
-            for tensor in tensors:
-                yield tensor.name, tensor.dtype, tensor.shape, tensor.stored_bytes
-    finally:
-        # After a refusal nobody waits for the other reads.
-        pool.shutdown(wait=False, cancel_futures=True)
+    total_bytes = total_tensors = 0
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        for batch in _batches(selection.weights, PARALLEL_READS):
+            for entry, header in zip(batch, pool.map(fetch, batch), strict=True):
+                with _naming(entry):
+                    tensors = safetensors.parse_header(header, entry.size_bytes)
+                marks[entry.path] = header_mark(header)
+                total_bytes, total_tensors = total_bytes + len(header), total_tensors + len(tensors)
+                if total_bytes > HEADERS_LIMIT_BYTES or total_tensors > safetensors.TENSOR_LIMIT:
+                    raise invalid("The model's shards describe more than any real model has.")
+                yield from ((t.name, t.dtype, t.shape, t.stored_bytes) for t in tensors)
+
+
+def _batches(entries: tuple[FileEntry, ...], size: int) -> Iterator[tuple[FileEntry, ...]]:
+    return (entries[start : start + size] for start in range(0, len(entries), size))
 
 
 class _naming:  # noqa: N801 - reads as a statement
@@ -173,8 +174,12 @@ class _naming:  # noqa: N801 - reads as a statement
             error.failure = replace(error.failure, message=f"{self._path}: {error.failure.message}")
 
 
-def _digest(source: Source, selection: Selection, headers: dict[str, bytes]) -> str:
+def _digest(source: Source, selection: Selection, marks: dict[str, str]) -> str:
     return content_digest(
-        (entry, headers.get(entry.path) or source.read(entry.path, 0, min(entry.size_bytes, STAND_IN_BYTES)))
+        (
+            entry,
+            marks.get(entry.path)
+            or header_mark(source.read(entry.path, 0, min(entry.size_bytes, STAND_IN_BYTES))),
+        )
         for entry in selection.files
     )

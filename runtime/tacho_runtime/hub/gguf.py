@@ -18,10 +18,13 @@ FIRST_PIECE_BYTES = 1024 * 1024
 HEADER_LIMIT_BYTES = 64 * 1024 * 1024
 """Vocabularies of 260,000 tokens with merges make headers of about 16 MB."""
 TENSOR_LIMIT = 200_000
-METADATA_LIMIT = 10_000
+METADATA_LIMIT = 2000
+"""Real files have about a hundred keys."""
 STRING_LIMIT_BYTES = 1024 * 1024
 KEPT_ARRAY_LIMIT = 4096
 """Longer arrays (vocabularies) are stepped over, only their length is kept."""
+NESTED_ARRAY_LIMIT = 256
+"""Arrays in an array. The format allows them; no known key uses them."""
 
 UINT32, STRING, ARRAY = 4, 8, 9
 SCALARS = {
@@ -153,7 +156,7 @@ def _value(cursor: _Cursor, kind: int, depth: int = 0) -> Any:
         return cursor.number(SCALARS[kind])
     if kind == STRING:
         return cursor.string()
-    if kind != ARRAY or depth > 3:
+    if kind != ARRAY or depth > 1:
         raise invalid(f"the GGUF header holds metadata of the unknown type {kind}.")
     element, count = cursor.number("<I"), cursor.number("<Q")
     if element in SCALARS:
@@ -168,7 +171,7 @@ def _value(cursor: _Cursor, kind: int, depth: int = 0) -> Any:
         for _ in range(count):
             cursor.skip(cursor.number("<Q"))
         return ArrayLength(count)
-    if count > KEPT_ARRAY_LIMIT:
+    if count > (NESTED_ARRAY_LIMIT if element == ARRAY else KEPT_ARRAY_LIMIT):
         raise invalid(f"a GGUF array of type {element} claims {count} elements; the header is damaged.")
     return tuple(_value(cursor, element, depth + 1) for _ in range(count))
 

@@ -8,9 +8,16 @@ from typing import Any
 from tacho_runtime.hub.errors import invalid
 from tacho_runtime.hub.source import SMALL_FILE_LIMIT_BYTES, FileEntry, Source
 
+NESTED_LIMIT = 700_000
+PARTS_LIMIT = 1_500_000
+"""Lists and objects, and commas, that a document may hold: 25 MB of empty lists would take 700 MB of memory.
+A header of 200,000 tensors has 600,000 and 1,400,000."""
+
 
 def parse_json(text: bytes, what: str) -> dict[str, Any]:
     """``text`` as a JSON object. ``what`` names it in the refusal. NaN and Infinity are not JSON."""
+    if text.count(b"[") + text.count(b"{") > NESTED_LIMIT or text.count(b",") > PARTS_LIMIT:
+        raise invalid(f"{what} describes more than any real model has.")
     try:
         document = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError, MemoryError) as error:

@@ -17,6 +17,7 @@ from tacho_runtime.hub.tensors import StoredTensor
 HEADER_LIMIT_BYTES = 25_000_000
 """As huggingface_hub. A shard of 100,000 tensors has a header of about 15 MB."""
 TENSOR_LIMIT = 300_000
+"""Of a whole model. The largest published ones have about 200,000."""
 ELEMENT_LIMIT = 1 << 50
 
 DTYPE_BITS = {

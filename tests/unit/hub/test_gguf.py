@@ -200,7 +200,7 @@ def test_lying_counts(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("element", "count"), [(8, 1 << 40), (4, 1 << 40), (9, 1 << 40), (8, 1 << 23), (99, 3), (9, 4000)]
+    ("element", "count"), [(8, 1 << 40), (4, 1 << 40), (9, 1 << 40), (8, 1 << 23), (99, 3), (9, 300)]
 )
 def test_lying_arrays(element: int, count: int) -> None:
     body = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + ggufs.text("k") + struct.pack("<IIQ", 9, element, count)

@@ -13,7 +13,7 @@ import pytest
 
 from tacho_runtime import codec, contract
 from tacho_runtime.contract import Failure, InspectConfig, InspectResult, ModelFacts
-from tacho_runtime.hub import remote
+from tacho_runtime.hub import remote, safetensors
 from tacho_runtime.hub.inspect import inspect
 from tests.fakes import ggufs
 from tests.fakes.checkpoints import facts_for, write_checkpoint
@@ -314,6 +314,12 @@ def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig
 def test_server_that_ignores_ranges(hub: RunningHub, published: InspectConfig) -> None:
     hub.fake.faults.no_ranges = True
     assert facts_of(published).tensors == facts_for("small").tensors
+
+
+def test_more_tensors_than_any_model_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_checkpoint(tmp_path / "m", "small", shard_bytes=10_000)
+    monkeypatch.setattr(safetensors, "TENSOR_LIMIT", 10)
+    assert "any real model" in failure_of(InspectConfig(uri=f"file://{folder}")).message
 
 
 # --- the process ---

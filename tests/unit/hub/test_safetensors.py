@@ -94,6 +94,9 @@ def test_metadata_is_not_a_tensor() -> None:
         b"\xff\xfe\x00\x01",
         b"9" * 10_000,
         b"",
+        b'{"t":[' + b"[]," * 800_000 + b"[]]}",  # takes thirty times its size in memory
+        b"{" + b",".join(b'"%x":0' % n for n in range(400_000)) + b"}",
+        b'{"t":[' + b"1," * 1_600_000 + b"1]}",
     ],
 )
 def test_lying_headers_are_refused(document: Any) -> None:
