@@ -70,7 +70,8 @@ def read(file: str, name: str = "") -> Manifest:
     try:
         documents = list(yaml.safe_load_all(_text(file)))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise CommandError(f"{file}: not YAML: {error}") from None
+        where = str(error).replace('in "<unicode string>", ', "")
+        raise CommandError(f"{file}: not YAML: {where}") from None
     return select(documents, file, name)
 
 

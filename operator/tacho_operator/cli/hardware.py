@@ -51,28 +51,30 @@ def choose(spec: LLMDeploymentSpec, *, gpu: str, nodes_file: str, target: cluste
     if sum(map(bool, (gpu, nodes_file, target))) > 1:
         raise CommandError("--gpu, --nodes and a cluster (--context, --kubeconfig, -n) exclude each other")
     if gpu:
-        return Hardware(nodes=None, source="the GPU catalog")
+        return Hardware(nodes=None, source="from the GPU catalog")
     if nodes_file:
         nodes = cluster.saved_nodes(nodes_file)
-        return Hardware(nodes=nodes, source=f"{_counted(len(nodes))} in {nodes_file}")
+        return Hardware(nodes=nodes, source=f"for {_counted(len(nodes))} in {nodes_file}")
     if target:
         return _of_cluster(target)
     count = spec.gpu.count if spec.gpu else None
     if spec.gpu and spec.gpu.products and count != 0:
-        return Hardware(nodes=None, source="the GPU catalog")
+        return Hardware(nodes=None, source="from the GPU catalog")
     machine = this_machine()
     if count and not machine.labels:
         raise CommandError(
             f"spec.gpu.count is {count}, but neither the manifest nor the command says which GPU, and this "
             "machine shows none: name one (--gpu L4), nodes (--nodes FILE) or a cluster (--context NAME)"
         )
-    return Hardware(nodes=(machine,), source=f"this machine ({_described(machine)})")
+    return Hardware(nodes=(machine,), source=f"for this machine ({_described(machine)})")
 
 
 def _of_cluster(target: cluster.Target) -> Hardware:
     nodes, refused = cluster.read_nodes(target)
     history, unread = cluster.read_history(target)
-    source = "the GPU catalog" if nodes is None else f"{_counted(len(nodes))} of {target.described()}"
+    source = (
+        "from the GPU catalog" if nodes is None else f"for {_counted(len(nodes))} of {target.described()}"
+    )
     return Hardware(nodes=nodes, history=history, source=source, notes=tuple(filter(None, (refused, unread))))
 
 

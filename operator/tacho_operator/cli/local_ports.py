@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Mapping
 
 from tacho_operator.cli.problems import EXIT_FAILED, CommandError, failed
 from tacho_runtime.contract import PORT_IN_USE, Failure
 
 
-def require_free(host: str, option: str, port: int) -> None:
-    """Raises CommandError(PortInUse), or where the machine has no such address."""
+def local_url(host: str, port: int) -> str:
+    """How this machine reaches what listens on ``host``."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def require_free(host: str, ports: Mapping[str, int]) -> None:
+    """``ports`` by option. Raises CommandError(PortInUse), or where the machine has no such address."""
+    if len(set(ports.values())) < len(ports):
+        raise CommandError(f"{' and '.join(ports)} are the same: choose two ports")
+    for option, port in ports.items():
+        _require_free(host, option, port)
+
+
+def _require_free(host: str, option: str, port: int) -> None:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError:

@@ -13,6 +13,7 @@ import httpx
 
 from tacho_operator.cli import child
 from tacho_operator.cli.local_environment import engine_environment, hub_environment
+from tacho_operator.cli.local_ports import local_url
 from tacho_operator.cli.local_setup import LocalSetup
 from tacho_operator.cli.problems import EXIT_FAILED, CommandError, failed
 from tacho_runtime.codec import DocumentError, dumps, loads
@@ -39,8 +40,7 @@ class LocalPod:
 
     def __init__(self, setup: LocalSetup, scratch: Path, say: Say) -> None:
         self._setup, self._scratch, self._say = setup, scratch, say
-        host = setup.runtime.bind_host
-        self._url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{setup.runtime.runtime_port}"  # noqa: S104
+        self._url = local_url(setup.runtime.bind_host, setup.runtime.runtime_port)
         self._ends: dict[str, asyncio.Task[CommandError]] = {}
 
     def _prepare(self) -> None:

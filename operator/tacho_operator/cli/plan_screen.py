@@ -19,7 +19,7 @@ COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUD
 def show_plan(name: str, plan: ModelPlan, source: str) -> None:
     """The plan on stdout."""
     screen = console()
-    screen.print(Text.assemble((f"{name}: fits", "bold green"), f" (planned for {source})"))
+    screen.print(Text.assemble((f"{name}: fits", "bold green"), f", planned {source}"))
     screen.print(plan.message, markup=False, highlight=False)
     screen.print()
     screen.print(_choice(plan))
@@ -32,28 +32,31 @@ def show_plan(name: str, plan: ModelPlan, source: str) -> None:
 def show_refusal(name: str, plan: PlanFailure, source: str) -> None:
     """Why there is no plan, and what would make one, on stdout."""
     screen, failure = console(), plan.failure
-    screen.print(Text.assemble((f"{name}: {failure.failure_class}", "bold red"), f" (planned for {source})"))
+    screen.print(Text.assemble((f"{name}: {failure.failure_class}", "bold red"), f", planned {source}"))
     screen.print(failure.message, markup=False, highlight=False)
     screen.print(f"-> {failure.next_step}", markup=False, highlight=False)
     _show_alternatives(screen, plan.alternatives)
 
 
 def _choice(plan: ModelPlan) -> Table:
-    gpu = f"{plan.gpu_count} x {plan.gpu_product}" if plan.gpu_count else "CPU"
-    row = {
-        "ENGINE": f"{plan.engine} {plan.engine_version}".strip(),
-        "QUANT": plan.quantization_method,
-        "GPU": gpu,
-        "CONTEXT": f"{plan.concurrency} x {plan.max_model_len} tokens",
-        "FILES": f"{plan.file_count}, {gib(plan.total_bytes)}",
-    }
+    gpu = f"{plan.gpu_count} x {plan.gpu_product}" if plan.gpu_count else "none (CPU)"
     if plan.tensor_parallel * plan.pipeline_parallel > 1:
-        row["PARALLEL"] = f"tensor {plan.tensor_parallel}, pipeline {plan.pipeline_parallel}"
-    if plan.predicted.decode_tokens_per_second:
-        row["TOK/S (PREDICTED)"] = _rate(plan.predicted.decode_tokens_per_second)
+        gpu += f", tensor {plan.tensor_parallel} x pipeline {plan.pipeline_parallel}"
+    files = "1 file" if plan.file_count == 1 else f"{plan.file_count} files"
+    rows = {
+        "engine": f"{plan.engine} {plan.engine_version}".strip(),
+        "quantization": plan.quantization_method,
+        "GPU": gpu,
+        "context": f"{plan.concurrency} requests x {plan.max_model_len} tokens",
+        "model": f"{files}, {gib(plan.total_bytes)}",
+    }
+    if rate := _rate(plan.predicted.decode_tokens_per_second):
+        rows["decode"] = f"{rate} tok/s for one stream (predicted)"
     table = plain_table()
-    columns(table, row)
-    table.add_row(*row.values())
+    table.show_header = False
+    columns(table, ("", ""), wrap=("",))
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
     return table
 
 

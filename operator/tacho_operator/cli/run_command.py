@@ -15,7 +15,7 @@ from tacho_operator.cli.child import leaving_nothing
 from tacho_operator.cli.formats import Format, say
 from tacho_operator.cli.local_engines import require_engine
 from tacho_operator.cli.local_model import claim_directories, inspect_model
-from tacho_operator.cli.local_ports import require_free
+from tacho_operator.cli.local_ports import local_url, require_free
 from tacho_operator.cli.local_run import LocalPod
 from tacho_operator.cli.local_setup import LOCAL, LocalSetup, local_setup
 from tacho_operator.cli.local_status import local_status
@@ -49,8 +49,9 @@ def execute(order: Order) -> int:
     raw, resource = document.typed(document.read(order.file, order.name), order.file)
     claims = claim_directories(list(order.claims))
     require_engine(resource.spec.engine.name if resource.spec.engine else None)
-    require_free(order.host, "--port", order.port or engine_port(resource))
-    require_free(order.host, "--report-port", order.report_port)
+    require_free(
+        order.host, {"--port": order.port or engine_port(resource), "--report-port": order.report_port}
+    )
     say(f"inspecting {resource.spec.model.uri}")
     facts = inspect_model(resource, claims)
     plan = plan_model(resource.spec, facts, nodes=(this_machine(),), history=(), config=LOCAL)
@@ -89,8 +90,8 @@ async def _serve(
         show_status(raw, local_status(raw, setup, plan, facts, report), order.output)
         if order.once:
             return 0
-        where = f"http://{setup.runtime.bind_host}:{setup.runtime.engine_port}/v1"
-        say(f"serving {setup.runtime.served_name} at {where}; Ctrl-C ends it")
+        where = local_url(order.host, setup.runtime.engine_port)
+        say(f"serving {setup.runtime.served_name} at {where}/v1; Ctrl-C ends it")
         await _unless(stop, pod.until_dead())
         say("stopping")
     return 0

@@ -42,7 +42,7 @@ def columns(
 def show_status(raw: Manifest, status: Manifest, output: Format) -> None:
     """The resource with its status, or the row that ``kubectl get`` would show with the measured curve."""
     if output is not Format.table:
-        metadata = {key: value for key, value in raw["metadata"].items() if key in ("name", "namespace")}
+        metadata = {key: raw["metadata"][key] for key in ("name", "namespace")}
         print_document({**raw, "metadata": metadata, "status": status}, output)
         return
     screen = console()
@@ -66,7 +66,8 @@ def remarks(status: Manifest) -> list[str]:
         flags = measurement.get("flags") or ()
         if measurement.get("state") != "Complete" or flags:
             said = f" ({', '.join(flags)})" if flags else ""
-            lines.append(f"The measurement is {measurement.get('state')}{said}.")
+            why = measurement.get("message") or "the engine serves, but these figures are not whole"
+            lines.append(f"The measurement is {measurement.get('state')}{said}: {why}.")
     return lines
 
 

@@ -1,0 +1,109 @@
+"""What a person may write into a manifest, and what they are told about it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tacho_operator.cli import document
+from tacho_operator.cli.problems import CommandError
+
+from .commands import SMOLLM2, manifest
+
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}
+
+
+def named(name: str) -> dict[str, object]:
+    return {**SMOLLM2, "metadata": {"name": name}}
+
+
+def stored(folder: Path, *documents: object) -> str:
+    path = folder / "all.yaml"
+    path.write_text(yaml.safe_dump_all(documents))
+    return str(path)
+
+
+def test_the_one_deployment_is_found_among_other_objects(tmp_path: Path) -> None:
+    assert document.read(stored(tmp_path, POD, None, SMOLLM2))["metadata"]["name"] == "smollm2"
+
+
+def test_lists_as_kubectl_prints_them_are_looked_into(tmp_path: Path) -> None:
+    listed = {"apiVersion": "v1", "kind": "List", "items": [POD, named("a"), named("b")]}
+    assert document.read(stored(tmp_path, listed), "b")["metadata"]["name"] == "b"
+
+
+def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump(SMOLLM2)))
+    assert document.read("-")["kind"] == "LLMDeployment"
+
+
+@pytest.mark.parametrize(
+    ("documents", "name", "words"),
+    [
+        ([named("a"), named("b")], "", "several LLMDeployments (a, b); choose one with --name"),
+        ([named("a"), named("b")], "c", "no LLMDeployment is named c; it holds: a, b"),
+        ([POD], "", "no LLMDeployment in it (found: Pod)"),
+        ([None], "", "no LLMDeployment in it (found: nothing)"),
+        (
+            [{"kind": "LLMDeployment", "metadata": "x"}, named("a")],
+            "",
+            "several LLMDeployments ((no name), a)",
+        ),
+    ],
+)
+def test_which_one_is_meant_must_be_clear(
+    tmp_path: Path, documents: list[object], name: str, words: str
+) -> None:
+    with pytest.raises(CommandError) as refused:
+        document.read(stored(tmp_path, *documents), name)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a: [", "not YAML"),
+        (b"a: b: c", "mapping values are not allowed here"),
+        (b"\x80\x81\xff", "not text"),
+        (b"x: " + b"[" * 100_000, "not YAML"),
+        (b"#" * (document.LIMIT_BYTES + 1), "larger than 4 MiB"),
+        (b"when: 2026-99-99", "not YAML"),
+    ],
+)
+def test_what_is_no_manifest_is_refused_in_words(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(CommandError) as refused:
+        document.read(str(path))
+    assert words in str(refused.value)
+    assert "<unicode string>" not in str(refused.value)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path, why in ((tmp_path / "no.yaml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(CommandError) as refused:
+            document.read(str(path))
+        assert str(refused.value).startswith(f"{path}: {why}")
+
+
+def test_every_problem_is_told_with_its_place(tmp_path: Path) -> None:
+    file = manifest(tmp_path, context={"maxModelLen": "long", "concurency": 3})
+    with pytest.raises(CommandError) as refused:
+        document.typed(document.read(file), file)
+    text = str(refused.value)
+    assert "spec.context.maxModelLen: must be an integer, not 'long'" in text
+    assert "spec.context.concurency: unknown field; did you mean concurrency?" in text
+
+
+def test_planning_takes_what_a_cluster_does_not_take_yet_and_only_that(tmp_path: Path) -> None:
+    file = manifest(
+        tmp_path, engine={"name": "vllm"}, gpu={"products": ["L4"], "count": 1}, quantization=None
+    )
+    _, resource = document.typed(document.read(file), file, planning=True)
+    assert resource.metadata.namespace == "default"
+    file = manifest(tmp_path, parallelism={"tensor": 3}, gpu={"count": 2})
+    with pytest.raises(CommandError):
+        document.typed(document.read(file), file, planning=True)

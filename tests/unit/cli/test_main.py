@@ -1,0 +1,140 @@
+"""The front door: exit codes, help, and what help need not import."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tacho_operator.cli import main as front
+from tacho_runtime import __version__
+from tests.fakes.ggufs import llama
+
+from .commands import Told, call, free_port, manifest
+
+HEAVY = (
+    "pydantic",
+    "yaml",
+    "rich",
+    "httpx",
+    "kubernetes",
+    "kopf",
+    "huggingface_hub",
+    "cel",
+    "tacho_operator.core",
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "Missing option '--file'"),
+        (["plan"], "Missing option '--file'"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["plan", "-f", "x", "-o", "xml"], "'xml' is not one of 'table', 'yaml', 'json'"),
+        (["run", "-f", "x", "--port", "99999"], "Invalid value for '--port'"),
+        (["run", "-f", "x", "--frobnicate"], "No such option"),
+        (["run", "-f", "/nowhere.yaml"], "/nowhere.yaml: No such file"),
+        (["plan", "-f", "/nowhere.yaml"], "/nowhere.yaml: No such file"),
+    ],
+)
+def test_usage_errors_are_bad_input(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    told = call(capsys, *arguments)
+    assert told.code == 1
+    assert words in told.err
+    assert told.out == ""
+
+
+def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
+    told = call(capsys, "--version")
+    assert (told.code, told.out) == (0, f"tacho {__version__}\n")
+    for verb in ("plan", "run"):
+        told = call(capsys, verb, "--help")
+        assert told.code == 0
+        assert "Exit code: 0" in told.out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom tacho_operator.cli.main import main\nmain(['--help'])\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "Commands:" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["tacho", "kubectl-tacho"])
+def test_both_names_are_the_same_command(name: str) -> None:
+    program = Path(sys.executable).with_name(name)
+    done = subprocess.run([str(program), "--help"], capture_output=True, text=True, check=True)
+    shown = "kubectl tacho" if name == "kubectl-tacho" else "tacho"
+    assert done.stdout.startswith(f"Usage: {shown} [OPTIONS] COMMAND")
+    assert done.stdout.split("\n", 1)[1].count("Say what fits") == 1
+
+
+def test_an_interrupt_is_told_and_has_its_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(front, "app", interrupted)
+    assert call(capsys) == Told(130, "", "tacho: interrupted\n")
+
+
+@pytest.mark.parametrize("option", ["--port", "--report-port"])
+def test_a_port_in_use_is_told_before_anything_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ports = {"--port": str(free_port()), "--report-port": str(free_port()), option: port}
+        arguments = [word for pair in ports.items() for word in pair]
+        told = call(capsys, "run", "-f", manifest(tmp_path), "--pvc", f"models={tmp_path}", *arguments)
+    assert told.code == 3
+    assert told.err.startswith(f"tacho: PortInUse: Port {port} on 127.0.0.1 is taken")
+    assert f"choose another port: {option} N" in told.err
+
+
+def test_one_port_cannot_be_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = str(free_port())
+    told = call(capsys, "run", "-f", manifest(tmp_path), "--port", port, "--report-port", port)
+    assert told.code == 1
+    assert "choose two ports" in told.err
+
+
+def test_an_address_of_another_machine_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = call(capsys, "run", "-f", manifest(tmp_path), "--host", "192.0.2.1")
+    assert told.code == 1
+    assert "cannot listen on 192.0.2.1:8000" in told.err
+
+
+def test_a_missing_engine_names_the_extra_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tacho_operator.cli.local_engines.find_spec", lambda _: None)
+    told = call(capsys, "run", "-f", manifest(tmp_path))
+    assert told.code == 3
+    assert "pip install 'tacho-operator[llamacpp]'" in told.err
+    assert "inspecting" not in told.err
+
+
+def test_what_does_not_fit_on_this_machine_is_not_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    llama(tmp_path / "smollm2" / "a.gguf")
+    small = {"name": "llamacpp", "resources": {"limits": {"memory": "8Mi"}}}
+    ports = ["--port", str(free_port()), "--report-port", str(free_port())]
+    file = manifest(tmp_path, engine=small)
+    told = call(capsys, "run", "-f", file, "--pvc", f"models={tmp_path}", *ports)
+    assert told.code == 2
+    assert "tacho: DoesNotFit: " in told.err
+    assert "\n  -> " in told.err

@@ -1,0 +1,122 @@
+"""``tacho plan`` from the command line to its output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tacho_operator.api.resource import at, resource_schema
+from tacho_operator.api.structure import Problem, check
+from tacho_operator.cli import plan_command
+from tacho_runtime.contract import Failure
+from tests.fakes.ggufs import llama
+
+from .commands import call, manifest
+
+PLAN_SCHEMA = at(resource_schema(()), "status.plan")
+SMALL = {"name": "llamacpp", "resources": {"limits": {"memory": "8Mi"}}}
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> str:
+    llama(tmp_path / "smollm2" / "a.gguf")
+    return f"models={tmp_path}"
+
+
+def test_a_plan_has_the_shape_of_the_status(
+    tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims, "-o", "json")
+    assert told.code == 0
+    plan = json.loads(told.out)
+    assert list(check(plan, PLAN_SCHEMA, "status.plan")) == []
+    assert plan["engine"]["name"] == "llamacpp"
+    assert plan["revision"].startswith("smollm2-")
+    assert plan["predicted"]["totalBytes"] <= plan["predicted"]["budgetBytes"]
+    again = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims, "-o", "yaml")
+    assert yaml.safe_load(again.out) == plan
+
+
+def test_what_does_not_fit_ends_with_2_and_says_what_would(
+    tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = manifest(tmp_path, engine=SMALL)
+    told = call(capsys, "plan", "-f", file, "--pvc", claims, "-o", "json")
+    assert told.code == 2
+    document = json.loads(told.out)
+    assert document["failure"]["class"] == "DoesNotFit"
+    assert document["failure"]["message"]
+    assert document["failure"]["nextStep"]
+    assert isinstance(document["alternatives"], list)
+    told = call(capsys, "plan", "-f", file, "--pvc", claims)
+    assert told.code == 2
+    assert told.out.startswith("smollm2: DoesNotFit, planned for this machine")
+    assert f"-> {document['failure']['nextStep'][:40]}" in told.out
+
+
+@pytest.mark.parametrize("output", ["json", "yaml", "table"])
+def test_a_model_that_cannot_be_read_is_bad_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", f"models={tmp_path}", "-o", output)
+    assert told.code == 1
+    assert "tacho: ModelNotFound: " in told.err
+    printed: Any = yaml.safe_load(told.out)
+    assert printed is None if output == "table" else printed["failure"]["class"] == "ModelNotFound"
+
+
+def test_saved_nodes_are_planned_for(tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = tmp_path / "nodes.yaml"
+    node = {
+        "kind": "Node",
+        "metadata": {"name": "tiny"},
+        "status": {
+            "allocatable": {"memory": "8Mi"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+    nodes.write_text(yaml.safe_dump({"kind": "List", "items": [node]}))
+    file = manifest(tmp_path, engine={"name": "llamacpp"})
+    told = call(capsys, "plan", "-f", file, "--pvc", claims, "--nodes", str(nodes), "-o", "json")
+    assert told.code == 2
+    assert "allocatable memory of node tiny" in json.loads(told.out)["failure"]["message"]
+
+
+def test_a_plan_that_a_cluster_would_refuse_today_says_so(
+    tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims)
+    assert (told.code, told.err) == (0, "")
+    gate = Problem("spec", "flying: not supported yet; walk")
+    monkeypatch.setattr(plan_command, "validate_offline", lambda _: [gate])
+    told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims)
+    assert told.code == 0
+    assert "tacho: it fits, but a cluster refuses this manifest:" in told.err
+    assert "spec: flying: not supported yet; walk" in told.err
+
+
+def test_a_plan_without_an_engine_to_start_says_so(
+    tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = Failure(failure_class="EngineNotSupported", message="No image.", next_step="Wait.")
+    monkeypatch.setattr(plan_command, "launchable", lambda _: failure)
+    told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims, "-o", "json")
+    assert told.code == 0
+    assert json.loads(told.out)["engine"]["name"] == "llamacpp"
+    assert "cannot be started yet: EngineNotSupported: No image." in told.err
+
+
+def test_the_table_is_plain_where_nobody_looks(
+    tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("tacho_operator.cli.hardware._described", lambda _: "2 CPUs, 8.00 GiB")
+    told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims)
+    assert told.code == 0
+    assert "\x1b" not in told.out
+    assert told.out.splitlines()[0] == "smollm2: fits, planned for this machine (2 CPUs, 8.00 GiB)"
+    assert "Memory of the host process (predicted)" in told.out

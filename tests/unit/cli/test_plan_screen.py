@@ -1,0 +1,147 @@
+"""The table of a plan, compared with files; ``TACHO_UPDATE_GOLDEN=1`` writes them anew for review."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacho_operator.cli.plan_screen import memory_rows, show_plan, show_refusal
+from tacho_operator.core.model import Alternative, ModelPlan, PlanFailure, Predicted
+from tacho_runtime.contract import Failure
+
+from ..core.builders import plan
+
+GOLDEN = Path(__file__).parent / "golden"
+GIB = 2**30
+
+ALTERNATIVES = (
+    Alternative(
+        engine="vllm",
+        method="none",
+        product="NVIDIA-L4",
+        fits=False,
+        reason="DoesNotFit",
+        message="weights 14.96 GiB and 16 requests of 8192 tokens need 31.2 GiB of 19.8 GiB",
+    ),
+    Alternative(
+        engine="vllm",
+        method="bnb-nf4",
+        product="NVIDIA-L4",
+        fits=True,
+        reason="LowerQuality",
+        message="four bits a weight, [quantized] while loading",
+        decode_tokens_per_second=41.6,
+    ),
+)
+GPU_PLAN: ModelPlan = plan(
+    engine="vllm",
+    engine_version="0.32.0",
+    quantization_method="fp8",
+    gpu_product="NVIDIA-L4",
+    gpu_count=2,
+    gpu_memory_bytes=22 * GIB,
+    tensor_parallel=2,
+    max_model_len=8192,
+    concurrency=16,
+    file_count=4,
+    total_bytes=16 * GIB,
+    message="fp8 on vllm: 4.2 GiB of weights on each of 2 NVIDIA-L4.",
+    alternatives=ALTERNATIVES,
+    predicted=Predicted(
+        weights_bytes=4 * GIB,
+        kv_cache_bytes=12 * GIB,
+        kv_cache_tokens=196_608,
+        max_concurrency=24.0,
+        activation_bytes=GIB,
+        graph_bytes=GIB // 2,
+        total_bytes=18 * GIB,
+        budget_bytes=20 * GIB,
+        decode_tokens_per_second=52.4,
+    ),
+)
+FAILURE = PlanFailure(
+    failure=Failure(
+        failure_class="DoesNotFit",
+        message="It needs 31.2 GiB; NVIDIA-L4 has 19.8 GiB.",
+        next_step="Set quantization.method to bnb-nf4, or take 2 GPUs.",
+    ),
+    alternatives=ALTERNATIVES,
+)
+
+
+def assert_golden(name: str, text: str) -> None:
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("TACHO_UPDATE_GOLDEN") == "1":
+        path.write_text(text)
+    assert path.exists(), f"{path.name} is missing: run with TACHO_UPDATE_GOLDEN=1 and review it"
+    assert text == path.read_text(), f"{path.name} differs: review, then run with TACHO_UPDATE_GOLDEN=1"
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_plan_for_gpus(capsys: pytest.CaptureFixture[str]) -> None:
+    show_plan("llama", GPU_PLAN, "from the GPU catalog")
+    assert_golden("gpu-plan", shown(capsys))
+
+
+def test_why_there_is_no_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    show_refusal("llama", FAILURE, "from the GPU catalog")
+    assert_golden("does-not-fit", shown(capsys))
+
+
+def test_a_plan_that_predicts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    show_plan("own", plan(engine="custom", engine_version="", predicted=Predicted()), "for this machine")
+    assert_golden("custom-plan", shown(capsys))
+
+
+def test_a_terminal_gets_colours_unless_it_does_not_want_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    show_plan("llama", GPU_PLAN, "from the GPU catalog")
+    assert "\x1b[34m" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    show_plan("llama", GPU_PLAN, "from the GPU catalog")
+    assert not any(f"\x1b[3{n}m" in capsys.readouterr().out for n in range(8))
+
+
+SIZES = st.one_of(st.none(), st.integers(0, 2**45))
+
+
+@given(SIZES, SIZES, SIZES, SIZES, st.integers(0, 2**47), SIZES)
+def test_the_parts_add_up(
+    weights: int | None,
+    cache: int | None,
+    activations: int | None,
+    graphs: int | None,
+    unnamed: int,
+    spare: int | None,
+) -> None:
+    total = sum(size or 0 for size in (weights, cache, activations, graphs)) + unnamed
+    budget = None if spare is None else total + spare
+    rows = memory_rows(
+        Predicted(
+            weights_bytes=weights,
+            kv_cache_bytes=cache,
+            activation_bytes=activations,
+            graph_bytes=graphs,
+            total_bytes=total,
+            budget_bytes=budget,
+        )
+    )
+    assert sum(size for _, size in rows) == (total if budget is None else budget)
+    assert all(size >= 0 for _, size in rows)
