@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from tacho_operator.core import nodes as node_facts
 from tacho_operator.core.arguments import first_of, integer, parse_arguments
 from tacho_operator.core.asked import Asked
-from tacho_operator.core.catalog.engines import EngineRow, engine_image
+from tacho_operator.core.catalog.engines import EngineRow, engine_image, engine_table
+from tacho_operator.core.catalog.gpus import Gpu
+from tacho_operator.core.choice import Search, rank
 from tacho_operator.core.context import (
     COMFORTABLE_TOKENS,
     SHORTEST_TOKENS,
@@ -18,13 +20,17 @@ from tacho_operator.core.context import (
     choose_context,
     longest_fitting,
 )
+from tacho_operator.core.hardware import Choices, Hardware
 from tacho_operator.core.learning import Correction, correction
 from tacho_operator.core.model import Config, History, ModelPlan, NodeFacts, PlanFailure, Predicted
+from tacho_operator.core.outcome import nothing_fits, planned
 from tacho_operator.core.quantity import gib
 from tacho_operator.core.sizing import llamacpp
 from tacho_operator.core.sizing.llamacpp import LlamaCppMemory
+from tacho_operator.core.trial import Trial
 from tacho_runtime.contract import (
     DOES_NOT_FIT,
+    ENGINE_NOT_SUPPORTED,
     MODEL_INVALID,
     UNSUPPORTED_QUANTIZATION,
     Failure,
@@ -33,6 +39,8 @@ from tacho_runtime.contract import (
 
 DEFAULT_CONCURRENCY = 4
 PRODUCT = "CPU"
+UNLIMITED_BYTES = 2**50
+"""Stands for a memory nobody knows: nothing is then checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,3 +245,44 @@ def _plan(
             f"{unchecked}{learned.sentence()}{unknown}"
         ),
     )
+
+
+def plan_host(
+    asked: Asked,
+    facts: ModelFacts,
+    *,
+    nodes: tuple[NodeFacts, ...] | None,
+    history: tuple[History, ...],
+    config: Config,
+) -> ModelPlan | PlanFailure:
+    """Plans of other engines than llama.cpp on a CPU node: the same search, the host as only device."""
+    if asked.engine and "cpu" not in engine_table()[asked.engine].devices:
+        return _invalid(
+            ENGINE_NOT_SUPPORTED,
+            f"Engine {asked.engine} runs on GPUs only; gpu.count is 0.",
+            "Ask for a GPU, or use a GGUF file with llamacpp, which runs on the CPU.",
+        )
+    if asked.engine == "llamacpp":
+        return _rejected(asked, facts) or _invalid(
+            MODEL_INVALID, "The model is unknown.", "Inspect it again."
+        )
+    if facts.architecture is None or not facts.tensors:
+        return _invalid(
+            MODEL_INVALID,
+            f"Of {facts.uri} too little is known to plan memory: "
+            f"{'; '.join(facts.unknown) or 'no config.json'}.",
+            "Use a repository with config.json and safetensors, or a GGUF file.",
+        )
+    budget = host_budget(asked, nodes)
+    device = Gpu(product=PRODUCT, memory_bytes=budget.bytes or UNLIMITED_BYTES, capability=(0, 0))
+    host = Hardware(device, 0, True)
+    search = Search(asked, facts, facts.architecture, history, config, nodes)
+    trials = [search.attempt(row, host, 0) for row in search.rows()]
+    fitting = [trial for trial in trials if trial.fits]
+    if fitting:
+        return planned(asked, facts, min(fitting, key=lambda t: rank(t, facts)), search)
+    return nothing_fits(asked, facts, Choices((host,)), search, min(trials, key=_closest, default=None))
+
+
+def _closest(trial: Trial) -> tuple[bool, float]:
+    return (trial.reason != DOES_NOT_FIT, -trial.row.quality)

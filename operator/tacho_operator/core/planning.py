@@ -9,8 +9,10 @@ from __future__ import annotations
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.asked import Asked, asked
 from tacho_operator.core.catalog.engines import CUSTOM, EngineRow, engine_image, engine_table
+from tacho_operator.core.hardware import gpu_choices
 from tacho_operator.core.model import Config, History, ModelPlan, NodeFacts, PlanFailure
-from tacho_operator.core.plan_host import plan_llamacpp_host
+from tacho_operator.core.plan_gpu import plan_on_gpus
+from tacho_operator.core.plan_host import plan_host, plan_llamacpp_host
 from tacho_operator.core.quantity import gib
 from tacho_runtime.contract import ENGINE_NOT_SUPPORTED, INVALID_CONFIG, Failure, ModelFacts
 
@@ -34,11 +36,27 @@ def plan_model(
     wanted = asked(spec)
     if wanted.engine == CUSTOM:
         return _plan_custom(wanted, facts, config)
-    engine = wanted.engine or ("llamacpp" if facts.format == "gguf" else "vllm")
-    row = engine_table()[engine]
-    if engine == "llamacpp" and not wanted.gpu_count:
-        return plan_llamacpp_host(wanted, facts, row=row, nodes=nodes, history=history, config=config)
-    return PlanFailure(failure=not_supported(row))
+    if _on_host(wanted, facts, nodes):
+        if wanted.engine in ("", "llamacpp") and facts.format == "gguf":
+            row = engine_table()["llamacpp"]
+            return plan_llamacpp_host(wanted, facts, row=row, nodes=nodes, history=history, config=config)
+        return plan_host(wanted, facts, nodes=nodes, history=history, config=config)
+    return plan_on_gpus(wanted, facts, nodes=nodes, history=history, config=config)
+
+
+def _on_host(wanted: Asked, facts: ModelFacts, nodes: tuple[NodeFacts, ...] | None) -> bool:
+    """Whether the CPU is meant: asked for; or nothing about GPUs is said and the engine (for a GGUF file, the
+    only image there is) runs on the CPU, or no node has a GPU."""
+    if wanted.gpu_count is not None:
+        return wanted.gpu_count == 0
+    if wanted.products or wanted.tensor or wanted.pipeline:
+        return False
+    engine = wanted.engine or ("llamacpp" if facts.format == "gguf" else "")
+    if engine == "llamacpp" and "gpu" not in engine_table()[engine].devices:
+        return True
+    if engine and "cpu" not in engine_table()[engine].devices:
+        return False
+    return nodes is not None and not gpu_choices(wanted, nodes).hardware
 
 
 def not_supported(row: EngineRow) -> Failure:

@@ -64,7 +64,6 @@ def predict(case: Case) -> vllm.VllmMemory:
         rules=rules_for(version),
         gpu=case.gpu,
         facts=model,
-        architecture=architecture,
         tensor=row["tensor"],
         pipeline=row["pipeline"],
         max_model_len=row["maxModelLen"] or architecture.max_positions,

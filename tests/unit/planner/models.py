@@ -1,4 +1,4 @@
-"""Facts of the models that the published engine logs are of: the shared fakes, and those nothing else needs."""
+"""Facts of the models that the published engine logs are of: the shared fakes, and a few more."""
 
 from __future__ import annotations
 
@@ -26,9 +26,16 @@ def _llama(
     hidden: int, wide: int, layers: int, heads: int, kv: int, vocabulary: int, positions: int
 ) -> Config:
     return _like(
-        "llama-2-7b", hidden_size=hidden, intermediate_size=wide, num_hidden_layers=layers, torch_dtype="bfloat16",
-        num_attention_heads=heads, num_key_value_heads=kv, vocab_size=vocabulary, max_position_embeddings=positions,
-    )  # fmt: skip
+        "llama-2-7b",
+        hidden_size=hidden,
+        intermediate_size=wide,
+        num_hidden_layers=layers,
+        torch_dtype="bfloat16",
+        num_attention_heads=heads,
+        num_key_value_heads=kv,
+        vocab_size=vocabulary,
+        max_position_embeddings=positions,
+    )
 
 
 def block_fp8(rows: Iterable[Row]) -> Iterator[Row]:
@@ -101,48 +108,83 @@ def qwen25_vl(c: Config) -> Iterator[Row]:
 
 BLOCK_FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}
 QWEN3_235B = _like(
-    "qwen3-30b-a3b", hidden_size=4096, num_hidden_layers=94, num_attention_heads=64, moe_intermediate_size=1536,
+    "qwen3-30b-a3b",
+    hidden_size=4096,
+    num_hidden_layers=94,
+    num_attention_heads=64,
+    moe_intermediate_size=1536,
     intermediate_size=12288,
-)  # fmt: skip
+)
 QWEN25_VISION = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3456, "out_hidden_size": 8192}
 
 MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
     "llama-2-70b": (_llama(8192, 28672, 80, 64, 8, 32000, 4096), BY_FAMILY["llama"]),
     # As released on 2024-07-23: 16 heads for keys and values, 8 since August.
     "llama-3.1-405b-fp8": (
-        {**_llama(16384, 53248, 126, 128, 16, 128256, 131072), "quantization_config": {"quant_method": "fbgemm_fp8"}},
+        {
+            **_llama(16384, 53248, 126, 128, 16, 128256, 131072),
+            "quantization_config": {"quant_method": "fbgemm_fp8"},
+        },
         lambda c: mlp_fp8(BY_FAMILY["llama"](c)),
     ),
     "qwen2.5-14b-131k": (
-        _like("qwen2.5-7b", hidden_size=5120, intermediate_size=13824, num_hidden_layers=48, num_attention_heads=40,
-              num_key_value_heads=8, max_position_embeddings=131072),
+        _like(
+            "qwen2.5-7b",
+            hidden_size=5120,
+            intermediate_size=13824,
+            num_hidden_layers=48,
+            num_attention_heads=40,
+            num_key_value_heads=8,
+            max_position_embeddings=131072,
+        ),
         BY_FAMILY["qwen2"],
     ),
     "qwen2.5-vl-72b": (
-        _like("qwen2.5-72b", max_position_embeddings=128000, vision_config=QWEN25_VISION), qwen25_vl,
+        _like("qwen2.5-72b", max_position_embeddings=128000, vision_config=QWEN25_VISION),
+        qwen25_vl,
     ),
-    "qwen3-8b-block-fp8": (_like("qwen3-8b", quantization_config=BLOCK_FP8), lambda c: block_fp8(BY_FAMILY["qwen3"](c))),
+    "qwen3-8b-block-fp8": (
+        _like("qwen3-8b", quantization_config=BLOCK_FP8),
+        lambda c: block_fp8(BY_FAMILY["qwen3"](c)),
+    ),
     "qwen3-30b-a3b-block-fp8": (
-        _like("qwen3-30b-a3b", quantization_config=BLOCK_FP8), lambda c: block_fp8(BY_FAMILY["qwen3_moe"](c)),
+        _like("qwen3-30b-a3b", quantization_config=BLOCK_FP8),
+        lambda c: block_fp8(BY_FAMILY["qwen3_moe"](c)),
     ),
     "qwen3-235b-a22b": (QWEN3_235B, BY_FAMILY["qwen3_moe"]),
     "qwen3-235b-a22b-block-fp8": (
-        {**QWEN3_235B, "quantization_config": BLOCK_FP8}, lambda c: block_fp8(BY_FAMILY["qwen3_moe"](c)),
+        {**QWEN3_235B, "quantization_config": BLOCK_FP8},
+        lambda c: block_fp8(BY_FAMILY["qwen3_moe"](c)),
     ),
     "deepseek-coder-v2": (
         {
-            "architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "hidden_size": 5120,
-            "num_hidden_layers": 60, "num_attention_heads": 128, "num_key_value_heads": 128, "q_lora_rank": 1536,
-            "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
-            "intermediate_size": 12288, "moe_intermediate_size": 1536, "n_routed_experts": 160, "n_shared_experts": 2,
-            "num_experts_per_tok": 6, "first_k_dense_replace": 1, "vocab_size": 102400, "torch_dtype": "bfloat16",
-            "max_position_embeddings": 163840, "tie_word_embeddings": False,
+            "architectures": ["DeepseekV2ForCausalLM"],
+            "model_type": "deepseek_v2",
+            "hidden_size": 5120,
+            "num_hidden_layers": 60,
+            "num_attention_heads": 128,
+            "num_key_value_heads": 128,
+            "q_lora_rank": 1536,
+            "kv_lora_rank": 512,
+            "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64,
+            "v_head_dim": 128,
+            "intermediate_size": 12288,
+            "moe_intermediate_size": 1536,
+            "n_routed_experts": 160,
+            "n_shared_experts": 2,
+            "num_experts_per_tok": 6,
+            "first_k_dense_replace": 1,
+            "vocab_size": 102400,
+            "torch_dtype": "bfloat16",
+            "max_position_embeddings": 163840,
+            "tie_word_embeddings": False,
         },
         deepseek_v2,
     ),
     "deepseek-coder-6.7b": (_llama(4096, 11008, 32, 32, 32, 32256, 16384), BY_FAMILY["llama"]),
     "yi-1.5-34b": (_llama(7168, 20480, 60, 56, 8, 64000, 4096), BY_FAMILY["llama"]),
-}  # fmt: skip
+}
 
 
 @cache

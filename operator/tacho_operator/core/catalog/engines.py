@@ -28,6 +28,11 @@ class EngineRow:
     devices: tuple[str, ...]
     formats: tuple[str, ...]
     methods: tuple[str, ...]
+    plugins: tuple[str, ...]
+    plugins_since: str
+    plugins_image: str
+    efficiency: float
+    batching: bool
     built: bool
     verified_by: str
 
@@ -38,6 +43,16 @@ def engine_table() -> Mapping[str, EngineRow]:
     text = files(__package__).joinpath("engines.toml").read_text(encoding="utf-8")
     rows = {name: {"name": name, **row} for name, row in tomllib.loads(text).items()}
     return TypeAdapter(dict[str, EngineRow]).validate_python(rows)
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """``0.26.1`` as (0, 26, 1); what is not a number ends it."""
+    parts: list[int] = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        parts.append(int(part))
+    return tuple(parts)
 
 
 _TAG_VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?)(?:[-.+_].*)?")
@@ -51,10 +66,16 @@ def image_version(image: str) -> str:
     return match[1] if match else ""
 
 
-def engine_image(row: EngineRow, asked: str, settings: Mapping[str, str]) -> tuple[str, str]:
+def engine_image(
+    row: EngineRow, asked: str, settings: Mapping[str, str], method: str = ""
+) -> tuple[str, str]:
     """The image and its engine version: what the user asked for, else the operator's setting, else the table.
 
-    The version is the tag's where it carries one, else the table's.
+    The version is the tag's where it carries one, else the table's. A method that upstream's image has no
+    plugin for gets the table's image that has.
     """
-    image = asked or settings.get(row.name, "") or row.image
+    image = asked or settings.get(row.name, "")
+    if not image:
+        plugged = method in row.plugins and version_key(row.version) >= version_key(row.plugins_since)
+        image = row.plugins_image if plugged else row.image
     return image, image_version(image) or row.version

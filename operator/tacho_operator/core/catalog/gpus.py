@@ -111,9 +111,7 @@ def rows_for(name: str) -> tuple[GpuRow, ...]:
         return exact
     bare = wanted.removeprefix("NVIDIA-").removeprefix("GEFORCE-").removeprefix("TESLA-")
     squeezed = bare.replace("-", "")
-    return tuple(
-        r for r in gpu_table() if any(squeezed == s.upper().replace("-", "") for s in r.short)
-    )
+    return tuple(r for r in gpu_table() if any(squeezed == s.upper().replace("-", "") for s in r.short))
 
 
 def matches(asked: str, label: str) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+import tomllib
 from pydantic import TypeAdapter
+
+from tacho_operator.core.catalog.engines import version_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +38,6 @@ class VllmRules:
     source: str
 
 
-def version_key(version: str) -> tuple[int, ...]:
-    """``0.26.1`` as (0, 26, 1); what is not a number ends it."""
-    parts: list[int] = []
-    for part in version.split("."):
-        if not part.isdigit():
-            break
-        parts.append(int(part))
-    return tuple(parts)
-
-
 @cache
 def vllm_rules() -> tuple[VllmRules, ...]:
     """Every row, oldest first."""
@@ -54,7 +46,7 @@ def vllm_rules() -> tuple[VllmRules, ...]:
 
 
 def rules_for(version: str) -> VllmRules:
-    """The row that holds for ``version``: the newest not above it; an unknown version counts as the newest."""
+    """The row for ``version``: the newest not above it; an unknown version counts as the newest."""
     key = version_key(version)
     rows = vllm_rules()
     if not key:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from tacho_operator.core.quantity import MIB
 from tacho_operator.core.sizing import kv
-from tacho_operator.core.sizing.shape import round_up
+from tacho_operator.core.sizing.account import Account
+from tacho_operator.core.sizing.shape import ceil_div, round_up
 from tacho_runtime.contract import Architecture, ModelFacts
 
 MICRO_BATCH_TOKENS = 512
@@ -109,4 +110,43 @@ def host_memory(
         kv_cache_bytes=kv_cache_bytes(architecture, context_tokens, sequences, key_value_bytes),
         compute_bytes=compute_bytes(architecture, context_tokens, sequences, micro_batch),
         process_bytes=PROCESS_BYTES,
+    )
+
+
+CUDA_CONTEXT_BYTES = 512 * MIB
+
+
+def gpu_account(
+    facts: ModelFacts,
+    architecture: Architecture,
+    *,
+    memory_bytes: int,
+    gpus: int,
+    length: int,
+    concurrency: int,
+    key_value_bytes: float,
+    micro_batch: int = MICRO_BATCH_TOKENS,
+) -> Account:
+    """Every layer on the GPUs (``--n-gpu-layers 999``), split by layers; the token embedding stays in host
+    memory unless it is the output head too. Source: llama.cpp src/llama-model.cpp load_tensors."""
+    table = sum(t.stored_bytes for t in facts.tensors if t.kind == "embedding")
+    offloaded = weights_bytes(facts) - (0 if architecture.tied_embeddings else table)
+    share = ceil_div(max(1, architecture.layers), gpus) / max(1, architecture.layers)
+    loaded = int(offloaded * share)
+    cache = int(kv_cache_bytes(architecture, length, concurrency, key_value_bytes) * share)
+    buffers = compute_bytes(architecture, length, concurrency, micro_batch)
+    left = memory_bytes - loaded - buffers - CUDA_CONTEXT_BYTES
+    request = max(1, int(kv_cache_bytes(architecture, length, 1, key_value_bytes) * share))
+    return Account(
+        weights_bytes=loaded,
+        cache_bytes=cache,
+        cache_tokens=length * concurrency,
+        concurrency=max(0.0, left / request),
+        activation_bytes=buffers,
+        graph_bytes=0,
+        other_bytes=CUDA_CONTEXT_BYTES,
+        budget_bytes=memory_bytes,
+        fixed_bytes=loaded + buffers + CUDA_CONTEXT_BYTES,
+        request_bytes=request,
+        arguments=("--n-gpu-layers", "999"),
     )

@@ -7,11 +7,13 @@ of tests/unit/planner/data/engine_logs.json only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tacho_operator.core.catalog.gpus import Gpu
 from tacho_operator.core.quantity import GIB, MIB
 from tacho_operator.core.sizing import vllm_kv, weights
+from tacho_operator.core.sizing.account import Account
+from tacho_operator.core.sizing.shape import ceil_div, round_up
 from tacho_operator.core.sizing.vllm_kv import Cache
 from tacho_operator.core.sizing.vllm_settings import VllmSettings
 from tacho_runtime.contract import Architecture, ModelFacts
@@ -69,15 +71,18 @@ def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float
         if facts.quantization.method == "bitsandbytes" and facts.quantization.bits == 4:
             return settings.rules.nf4_bits
         return None
-    return {"fp8": 8.0, "bnb-nf4": settings.rules.nf4_bits, "bnb-fp4": settings.rules.nf4_bits, "bnb-int8": 8.01}.get(
-        method
-    )
+    return {
+        "fp8": 8.0,
+        "bnb-nf4": settings.rules.nf4_bits,
+        "bnb-fp4": settings.rules.nf4_bits,
+        "bnb-int8": 8.01,
+    }.get(method)
 
 
 def weights_bytes(
     facts: ModelFacts, architecture: Architecture, gpu: Gpu, settings: VllmSettings, method: str
 ) -> int:
-    """Weights on the most loaded GPU as ``Model loading took`` counts them: parameters, padding, rotary table."""
+    """Weights on the most loaded GPU as ``Model loading took`` counts them: with padding and rotary table."""
     parts = weights.parts(facts, linear_bits=linear_bits(method, settings, facts))
     stored = facts.quantization
     if stored.method == "bitsandbytes" and stored.bits == 4:
@@ -107,24 +112,24 @@ def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -
 
 
 def _expert_padding(architecture: Architecture, gpu: Gpu, settings: VllmSettings) -> float:
-    """How much larger experts get when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 65.97)."""
+    """How much larger experts get when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 66.0)."""
     hopper = (9, 0) <= gpu.capability < (11, 0)
     wide, deep = KERNEL_PADDING[settings.rules.mxfp4_hopper if hopper else "marlin"]
     share = settings.tensor if not settings.expert_parallel else 1
-    inner = weights.ceil_div(architecture.moe_intermediate_size or architecture.intermediate_size, share)
+    inner = ceil_div(architecture.moe_intermediate_size or architecture.intermediate_size, share)
     hidden = architecture.hidden_size
     if not inner or not hidden:
         return 1.0
-    return weights.round_up(inner, wide) * weights.round_up(hidden, deep) / (inner * hidden)
+    return round_up(inner, wide) * round_up(hidden, deep) / (inner * hidden)
 
 
 def activation_bytes(architecture: Architecture, settings: VllmSettings) -> int:
-    """The profile run's peak: forward pass over max_num_batched_tokens, or the sampler over max_num_seqs rows.
+    """The profile run's peak: forward over max_num_batched_tokens, or the sampler over max_num_seqs rows.
 
-    Forward, in 16-bit elements a token: copies of the hidden state, the gated MLP's three vectors (of the top-k
-    experts where there are experts), later runners also queries, keys and values. Sampler: sorted logits and
-    their indices, probabilities and cumulated sums of every row. Old versions sample nothing while they
-    prefill in chunks.
+    Forward, in 16-bit elements a token: copies of the hidden state, the gated MLP's three vectors (of the
+    top-k experts where there are experts), later runners also queries, keys and values. Sampler: sorted
+    logits and their indices, probabilities and cumulated sums of every row. Old versions sample nothing
+    while they prefill in chunks.
     """
     rules, hidden, tensor = settings.rules, architecture.hidden_size, settings.tensor
     row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, tensor)
@@ -174,4 +179,38 @@ def memory(
         graphs_inside=settings.graphs_inside,
         available_bytes=available,
         cache=vllm_kv.cache(unit, settings, max(0, available)),
+    )
+
+
+def account(
+    facts: ModelFacts,
+    architecture: Architecture,
+    *,
+    gpu: Gpu,
+    settings: VllmSettings,
+    method: str,
+    arguments: tuple[str, ...] = (),
+) -> Account:
+    """The same in the form every engine's account has. Where the version does not count CUDA graphs, the
+    utilization is lowered so that they and the context fit beside the budget (unless the user set it)."""
+    if not settings.utilization_given and not settings.graphs_inside:
+        beside = (graph_bytes(architecture, settings) + CONTEXT_BYTES) / max(1, gpu.memory_bytes)
+        room = int((1.0 / gpu.sharers - beside) * 100) / 100
+        if 0 < room < settings.utilization:
+            settings = replace(settings, utilization=room)
+            arguments = (*arguments, "--gpu-memory-utilization", f"{room:.2f}")
+    found = memory(facts, architecture, gpu=gpu, settings=settings, method=method)
+    fixed = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
+    return Account(
+        weights_bytes=found.weights_bytes,
+        cache_bytes=max(0, found.available_bytes),
+        cache_tokens=found.cache.tokens,
+        concurrency=found.cache.concurrency,
+        activation_bytes=found.activation_bytes,
+        graph_bytes=found.graph_bytes,
+        other_bytes=found.non_torch_bytes + CONTEXT_BYTES,
+        budget_bytes=found.budget_bytes,
+        fixed_bytes=fixed + (found.graph_bytes if found.graphs_inside else 0),
+        request_bytes=found.cache.request_bytes,
+        arguments=arguments,
     )

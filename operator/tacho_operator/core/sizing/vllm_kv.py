@@ -1,7 +1,7 @@
 """vLLM's KV cache: bytes of a block, blocks of a request, and the figures its start-up log prints.
 
-Layers that keep the same state form groups of equal layer counts, which share one pool of blocks. Source: vLLM
-v1/core/kv_cache_utils.py (get_kv_cache_groups, get_max_concurrency_for_kv_cache_config) and
+Layers that keep the same state form groups of equal layer counts, which share one pool of blocks. Source:
+vLLM v1/core/kv_cache_utils.py (get_kv_cache_groups, get_max_concurrency_for_kv_cache_config) and
 v1/kv_cache_interface.py (max_memory_usage_bytes of each spec).
 """
 
@@ -15,7 +15,7 @@ from tacho_operator.core.sizing.vllm_settings import VllmSettings
 from tacho_runtime.contract import Architecture, LayerGroup
 
 UNCOMPRESSED_HEAD_DIM = 256
-"""Before latent caches, MLA models cached every head, key and value padded to this (backends took no others)."""
+"""Before latent caches, MLA models cached every head, key and value padded to this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +61,16 @@ def pool(architecture: Architecture, settings: VllmSettings) -> Pool:
     bits = settings.kv_element_bytes
     per_token = [kv.group_bytes_per_token(architecture, g, bits, settings.tensor) / g.layers for g in groups]
     growing = [n for n, (g, _) in enumerate(stage) if g.kind in kv.PER_TOKEN_KINDS]
-    if not settings.hybrid_windows or len(groups) == 1:
+    if (not settings.hybrid_windows or len(groups) == 1) and len(growing) == len(groups):
         # One kind of layer only, or windows charged in full: every layer in one group.
-        if len(growing) == len(groups):
-            total = sum(per_token[n] * stage[n][1] for n in growing)
-            return Pool(
-                block_bytes=int(total * settings.block_tokens),
-                block_tokens=settings.block_tokens,
-                full_groups=1,
-                window_groups=(),
-                state_groups=0,
-            )
+        total = sum(per_token[n] * stage[n][1] for n in growing)
+        return Pool(
+            block_bytes=int(total * settings.block_tokens),
+            block_tokens=settings.block_tokens,
+            full_groups=1,
+            window_groups=(),
+            state_groups=0,
+        )
     return _hybrid(settings, stage, per_token, growing)
 
 
@@ -83,9 +82,7 @@ def _hybrid(
     size = most if most < 1.5 * fewest else fewest
     page = max((per_token[n] * settings.block_tokens for n in growing), default=0.0)
     block_tokens = settings.block_tokens
-    states = [
-        ceil_div(ceil_div(g.state_bytes, settings.tensor), g.layers) for g, _ in stage if g.state_bytes
-    ]
+    states = [ceil_div(ceil_div(g.state_bytes, settings.tensor), g.layers) for g, _ in stage if g.state_bytes]
     if states:
         # The attention block grows until its page is as large as one layer's recurrent state.
         slowest = max((per_token[n] for n in growing), default=0.0)

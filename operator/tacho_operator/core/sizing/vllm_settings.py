@@ -1,4 +1,4 @@
-"""What a vLLM server is started with, as far as memory follows from it: arguments over defaults of the version."""
+"""What a vLLM server is started with, as far as memory follows from it: arguments over its defaults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tacho_operator.core.catalog.gpus import Gpu
 from tacho_operator.core.catalog.vllm import VllmRules
 from tacho_operator.core.quantity import GIB
 from tacho_operator.core.sizing.shape import round_up
-from tacho_runtime.contract import Architecture, ModelFacts
+from tacho_runtime.contract import ModelFacts
 
 KV_ELEMENT_BYTES = {
     "auto": 2.0,
@@ -57,8 +57,8 @@ class VllmSettings:
 
 
 def kv_dtype(given: str, facts: ModelFacts) -> str:
-    """``auto`` is the model's own type, unless the checkpoint declares one for the cache; fp8 *weights* do not
-    imply an fp8 cache. Source: vLLM utils/torch_utils.py resolve_kv_cache_dtype_string."""
+    """``auto`` is the model's own type, unless the checkpoint declares one for the cache; fp8 *weights* do
+    not imply an fp8 cache. Source: vLLM utils/torch_utils.py resolve_kv_cache_dtype_string."""
     if given not in ("", "auto"):
         return given
     return facts.quantization.kv_cache_dtype or "auto"
@@ -106,7 +106,6 @@ def vllm_settings(
     rules: VllmRules,
     gpu: Gpu,
     facts: ModelFacts,
-    architecture: Architecture,
     tensor: int,
     pipeline: int,
     max_model_len: int,

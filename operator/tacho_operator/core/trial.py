@@ -1,0 +1,270 @@
+"""One way to run a model: an engine and a method on some number of one kind of GPU, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tacho_operator.core.arguments import parse_arguments
+from tacho_operator.core.asked import Asked
+from tacho_operator.core.catalog.engines import engine_image, engine_table, version_key
+from tacho_operator.core.catalog.gpus import Gpu
+from tacho_operator.core.catalog.methods import MethodRow, stored_method, wrong_checkpoint
+from tacho_operator.core.catalog.vllm import rules_for
+from tacho_operator.core.context import UNKNOWN_LONGEST_TOKENS, Context, choose_context, longest_fitting
+from tacho_operator.core.hardware import Hardware
+from tacho_operator.core.learning import Correction, correction
+from tacho_operator.core.model import Config, History
+from tacho_operator.core.quantity import gib
+from tacho_operator.core.roofline import Roofline, roofline
+from tacho_operator.core.sizing import ctranslate2, llamacpp, transformers, vllm
+from tacho_operator.core.sizing.account import MARGIN, Account
+from tacho_operator.core.sizing.vllm_settings import parallel_sizes, vllm_settings
+from tacho_operator.core.spread import parallelism
+from tacho_runtime.contract import (
+    DOES_NOT_FIT,
+    UNSUPPORTED_GPU,
+    UNSUPPORTED_QUANTIZATION,
+    Architecture,
+    ModelFacts,
+)
+
+DEFAULT_CONCURRENCY = 16
+PLAIN_ENGINES = ("transformers", "ctranslate2")
+PLAIN_CACHES = ("", "auto", "bfloat16")
+"""KV cache types that every engine has."""
+SHORTEST_TOKENS = 256
+FP8_NEEDS_CHOICE = "0.32"
+"""From here vLLM wants the kind of scaling named when it quantizes to FP8 in flight."""
+
+NOTHING_LEARNED = Correction()
+
+Accounts = Callable[[int, int], Account]
+"""The account of one GPU for (max_model_len, concurrency)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What came of trying. ``account`` is None where the memory was not even looked at."""
+
+    engine: str
+    version: str
+    image: str
+    row: MethodRow
+    hardware: Hardware
+    gpus: int
+    tensor: int = 1
+    pipeline: int = 1
+    context: Context | None = None
+    account: Account | None = None
+    speed: Roofline | None = None
+    learned: Correction = NOTHING_LEARNED
+    longest: int | None = None
+    """What would fit where the asked context does not: the length, for the asked concurrency or else one."""
+    longest_concurrency: int = 1
+    reason: str = ""
+    """Failure class; "" when it fits."""
+    message: str = ""
+
+    @property
+    def fits(self) -> bool:
+        return self.context is not None
+
+    @property
+    def expected_tokens_per_second(self) -> float:
+        """For ranking: the bound times what the engine usually reaches of it."""
+        if self.speed is None:
+            return 0.0
+        return self.speed.decode_tokens_per_second * engine_table()[self.engine].efficiency
+
+
+def method_arguments(row: MethodRow, facts: ModelFacts, version: str, gpu: Gpu) -> tuple[str, ...]:
+    """Switches that ask the engine for the method, and for a 16-bit type the GPU has."""
+    arguments = row.arguments if stored_method(facts) != row.method else ()
+    if row.engine == "vllm":
+        if "fp8" in arguments and version_key(version) >= version_key(FP8_NEEDS_CHOICE):
+            arguments = ("--quantization", "fp8_per_tensor")
+        bf16 = facts.architecture is not None and facts.architecture.dtype != "float16"
+        if bf16 and gpu.capability != (0, 0) and not gpu.has_bf16:
+            arguments = (*arguments, "--dtype", "half")
+    return arguments
+
+
+def _capability_problem(row: MethodRow, asked: Asked, gpu: Gpu) -> str:
+    if gpu.capability == (0, 0):
+        return ""
+    if gpu.capability < row.capability:
+        need = f"{row.capability[0]}.{row.capability[1]}"
+        has = f"{gpu.product} has {gpu.compute_capability}"
+        return f"{row.engine} runs {row.method} from compute capability {need} on; {has}"
+    if row.engine == "vllm" and asked.kv_cache_dtype.startswith("fp8") and gpu.capability < (8, 0):
+        return f"an FP8 KV cache needs compute capability 8.0; {gpu.product} has {gpu.compute_capability}"
+    return ""
+
+
+def _accounts(
+    asked: Asked,
+    facts: ModelFacts,
+    architecture: Architecture,
+    trial: Trial,
+) -> Accounts:
+    """The memory model of the trial's engine, as a function of context length and concurrency."""
+    gpu, row = trial.hardware.gpu, trial.row
+    on_host = trial.gpus == 0
+    switches = parse_arguments(asked.extra_args)
+    if row.engine == "vllm":
+        own = method_arguments(row, facts, trial.version, gpu)
+
+        def of_vllm(length: int, concurrency: int) -> Account:
+            extra = own
+            found = dict(switches)
+            hybrid = any(g.state_bytes for g in architecture.layer_groups)
+            if "max-num-seqs" not in switches and hybrid:
+                # Recurrent state is set aside for every sequence the scheduler may run.
+                found["max-num-seqs"] = str(max(concurrency, DEFAULT_CONCURRENCY))
+                extra = (*own, "--max-num-seqs", found["max-num-seqs"])
+            settings = vllm_settings(
+                found, asked.env, rules=rules_for(trial.version), gpu=gpu, facts=facts,
+                tensor=trial.tensor, pipeline=trial.pipeline, max_model_len=length,
+                kv_cache_dtype=asked.kv_cache_dtype,
+            )  # fmt: skip
+            return vllm.account(
+                facts, architecture, gpu=gpu, settings=settings, method=row.method, arguments=extra
+            )
+
+        return of_vllm
+    memory = gpu.memory_bytes // gpu.sharers
+    if row.engine == "llamacpp":
+        kind = asked.kv_cache_dtype or "f16"
+        return lambda length, concurrency: llamacpp.gpu_account(
+            facts, architecture, memory_bytes=memory, gpus=max(1, trial.gpus), length=length,
+            concurrency=concurrency, key_value_bytes=llamacpp.KV_ELEMENT_BYTES.get(kind, 2.0),
+        )  # fmt: skip
+    if row.engine == "ctranslate2":
+        return lambda length, concurrency: ctranslate2.account(
+            facts, architecture, memory_bytes=memory, method=row.method, length=length,
+            concurrency=concurrency, on_gpu=not on_host,
+        )  # fmt: skip
+    double = asked.double_quant is not False
+    compute = 4 if asked.compute_dtype == "float32" else 2
+    return lambda length, concurrency: transformers.account(
+        facts, architecture, memory_bytes=memory, gpus=max(1, trial.gpus), method=row.method,
+        double_quant=double, compute_bytes=compute, length=length, concurrency=concurrency,
+    )  # fmt: skip
+
+
+def _fits(account: Account, concurrency: int, memory_bytes: int, learned: Correction) -> bool:
+    """Needed, corrected by what was learned and with the margin, is within the budget and within the GPU."""
+    needed = account.fixed_bytes * learned.bytes_factor
+    needed += concurrency * account.request_bytes / max(0.1, learned.tokens_factor)
+    return needed + MARGIN * memory_bytes <= account.budget_bytes
+
+
+def attempt(
+    asked: Asked,
+    facts: ModelFacts,
+    architecture: Architecture,
+    row: MethodRow,
+    hardware: Hardware,
+    gpus: int,
+    *,
+    history: tuple[History, ...],
+    config: Config,
+) -> Trial:
+    """Try ``row`` on ``gpus`` of ``hardware``. Pure; says why where it does not work."""
+    engine = engine_table()[row.engine]
+    image, version = engine_image(
+        engine, asked.image if asked.engine else "", config.engine_images, row.method
+    )
+    gpu = hardware.gpu
+    learned = correction(history, engine=row.engine, version=version, method=row.method, product=gpu.product)
+    base = Trial(
+        engine=row.engine, version=version, image=image, row=row,
+        hardware=hardware, gpus=gpus, learned=learned,
+    )  # fmt: skip
+    if facts.format not in engine.formats:
+        return _failed(base, UNSUPPORTED_QUANTIZATION, f"{row.engine} does not load {facts.format}")
+    if problem := wrong_checkpoint(row, facts):
+        return _failed(base, UNSUPPORTED_QUANTIZATION, problem)
+    if problem := _capability_problem(row, asked, gpu):
+        return _failed(base, UNSUPPORTED_GPU, problem)
+    if gpus == 0 and ("cpu" not in engine.devices or row.method.startswith("bnb-")):
+        return _failed(base, UNSUPPORTED_GPU, f"{row.engine} runs {row.method} on GPUs only")
+    if asked.kv_cache_dtype not in PLAIN_CACHES and row.engine in PLAIN_ENGINES:
+        return _failed(
+            base, UNSUPPORTED_QUANTIZATION, f"{row.engine} has no KV cache of type {asked.kv_cache_dtype}"
+        )
+    if row.engine == "ctranslate2" and gpus > 1:
+        return _failed(base, UNSUPPORTED_GPU, "ctranslate2 runs on one GPU")
+    spread: tuple[int, int] | str = (1, max(1, gpus))
+    if row.engine == "vllm":
+        spread = parallelism(
+            asked, parallel_sizes(parse_arguments(asked.extra_args)), architecture, facts, gpus
+        )
+    if isinstance(spread, str):
+        return _failed(base, UNSUPPORTED_GPU, spread)
+    return _sized(asked, facts, architecture, _with(base, tensor=spread[0], pipeline=spread[1]))
+
+
+def _with(trial: Trial, **changes: Any) -> Trial:
+    return replace(trial, **changes)
+
+
+def _failed(trial: Trial, reason: str, message: str) -> Trial:
+    return _with(trial, reason=reason, message=message)
+
+
+def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: Trial) -> Trial:
+    memory = trial.hardware.gpu.memory_bytes // trial.hardware.gpu.sharers
+    accounts = _accounts(asked, facts, architecture, trial)
+
+    def fits(length: int, concurrency: int) -> bool:
+        return _fits(accounts(length, concurrency), concurrency, memory, trial.learned)
+
+    longest = architecture.max_positions or UNKNOWN_LONGEST_TOKENS
+    context = choose_context(
+        asked.max_model_len,
+        asked.concurrency,
+        longest=longest,
+        default_concurrency=DEFAULT_CONCURRENCY,
+        fits=fits,
+    )
+    wanted = context or Context(asked.max_model_len or min(longest, SHORTEST_TOKENS), asked.concurrency or 1)
+    account = accounts(wanted.max_model_len, wanted.concurrency)
+    speed = roofline(
+        facts,
+        architecture,
+        trial.hardware.gpu,
+        gpus=max(1, trial.tensor),
+        weights_bytes=account.weights_bytes * max(1, trial.tensor * trial.pipeline),
+        key_value_bytes=1.0 if asked.kv_cache_dtype.startswith("fp8") else 2.0,
+        context_tokens=min(wanted.max_model_len, asked.input_tokens + asked.output_tokens),
+        streams=wanted.concurrency,
+        arithmetic=trial.row.arithmetic,
+    )
+    sized = _with(trial, context=context, account=account, speed=speed)
+    if context is not None:
+        return sized
+    top = min(longest, wanted.max_model_len) if asked.max_model_len else longest
+    for concurrency in (wanted.concurrency, 1):
+        if length := longest_fitting(top, concurrency, fits):
+            sized = _with(sized, longest=length, longest_concurrency=concurrency)
+            break
+    return _failed(sized, DOES_NOT_FIT, _short(sized, account, wanted))
+
+
+def _short(trial: Trial, account: Account, wanted: Context) -> str:
+    """What does not fit, in bytes."""
+    where = f"{trial.gpus} x {trial.hardware.gpu.product}" if trial.gpus > 1 else trial.hardware.gpu.product
+    needed = account.needed_bytes(wanted.concurrency)
+    requests = f"{wanted.concurrency} request{'s' if wanted.concurrency > 1 else ''}"
+    would = f"; {trial.longest} tokens would fit {trial.longest_concurrency}" if trial.longest else ""
+    each = " on each GPU" if trial.gpus > 1 else ""
+    return (
+        f"{requests} of {wanted.max_model_len} tokens need {gib(needed)}{each} (weights "
+        f"{gib(account.weights_bytes)}, activations and overhead "
+        f"{gib(account.fixed_bytes - account.weights_bytes)}, KV cache "
+        f"{gib(wanted.concurrency * account.request_bytes)}); {where} leaves "
+        f"{gib(account.budget_bytes)}{would}"
+    )
