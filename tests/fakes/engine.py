@@ -2,7 +2,8 @@
 
     python -m tests.fakes.engine --port 8000 --ttft-base-ms 20 --itl-base-ms 10 --itl-per-seq-ms 0.5
 
-``GET /_law`` shows the law, ``POST /_law`` changes it while requests run. ``--fail`` makes it go wrong:
+``GET /_law`` shows the law, ``POST /_law`` changes it while requests run, ``GET /_lateness`` says how well it
+was kept on this machine. ``--fail`` makes it go wrong:
 crash, oom, kv-cache (at start, with the lines a real engine prints), crash-after:N and errors-after:N
 (requests to generate), errors, hang (no answer to them), wedged (no answer at all, health included).
 """
@@ -90,6 +91,7 @@ class Engine:
                 web.get("/metrics", self._metrics),
                 web.get("/_law", self._show_law),
                 web.post("/_law", self._change_law),
+                web.get("/_lateness", self._lateness),
             ]
         )
 
@@ -135,6 +137,10 @@ class Engine:
         except (TypeError, ValueError) as problem:
             raise Refused(f"not a law: {problem}") from None
         return await self._show_law(request)
+
+    async def _lateness(self, _: web.Request) -> web.Response:
+        late = sorted(self.scheduler.totals.late_seconds) or [0.0]
+        return web.json_response({"p95_ms": 1000 * late[int(0.95 * (len(late) - 1))]})
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         return await self._generate(request, chat=False)

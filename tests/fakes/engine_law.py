@@ -72,6 +72,8 @@ class Totals:
     finished: dict[str, int] = field(default_factory=lambda: {"stop": 0, "length": 0, "abort": 0})
     ttft_seconds: list[float] = field(default_factory=list)
     """Of every request so far; a mock does not live long."""
+    late_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
+    """How long after its due time each token was handled: a busy machine keeps no law."""
     gaps_seconds: float = 0.0
     gaps: int = 0
 
@@ -174,6 +176,7 @@ class Scheduler:
 
     def _token(self, due: float, sequence: Sequence) -> None:
         """One token at its due time, not at the time it is handled."""
+        self.totals.late_seconds.append(self._clock() - due)
         sequence.generated += 1
         sequence.unsent += 1
         self.totals.generated_tokens += 1

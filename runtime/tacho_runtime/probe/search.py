@@ -86,7 +86,7 @@ def input_sizes(
         if low >= top:
             break
         sizes = tuple(sorted({low, round(math.sqrt(low * top)), top}))
-        repetitions = min(4, int(seconds / max(1e-6, per_token_seconds * sum(sizes))))
+        repetitions = min(6, int(seconds / max(1e-6, per_token_seconds * sum(sizes))))
         if repetitions >= 2 or factor == 1:
             return sizes, max(1, repetitions)
     return (), 0

@@ -57,8 +57,8 @@ def binned(streams: Sequence[Stream], start_ns: int, end_ns: int, bins: int) -> 
 
 
 def _rates(level: Level, full: Sequence[tuple[float, float]]) -> list[float]:
-    """What must not drift: tokens in bins of time; for one stream, whose prompts leave empty bins, the rate of
-    each request."""
+    """What must not drift: tokens in bins of time; for one stream, whose prompts leave bins empty, the rates
+    of its requests."""
     if level.concurrency == 1:
         return [tokens / took for tokens, took in full] if len(full) >= FEWEST_REQUESTS_TO_DRIFT else []
     bins = max(8, int((level.end_ns - level.start_ns) / NS / BIN_SECONDS))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from random import Random
+from typing import Any
 
 import pytest
 
+from tacho_runtime.contract import Measurement
 from tacho_runtime.probe import run_probe
-from tests.unit.probe.engines import live, mock_engine, target
+from tests.unit.probe.engines import ask, live, mock_engine, target
 
 LAWS = {
     "one token a chunk": {
@@ -23,6 +27,9 @@ LAWS = {
         "tokens_per_chunk": 1,
     },
 }  # fmt: skip
+ATTEMPTS = 4
+PAUSE_SECONDS = 5
+LATE_MS = 1.0
 INPUT_TOKENS, OUTPUT_TOKENS, CONCURRENCY = 128, 64, 6
 
 
@@ -30,6 +37,7 @@ def within(percent: float, value: float) -> object:
     return pytest.approx(value, rel=percent / 100)
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("law_name", "options"),
     [
@@ -40,13 +48,28 @@ def within(percent: float, value: float) -> object:
 )
 async def test_a_law_is_recovered(law_name: str, options: dict[str, object]) -> None:
     law = LAWS[law_name]
-    with mock_engine(**law, **options) as port:
-        measured = await run_probe(
-            target(port, concurrency=CONCURRENCY),
-            live(inputs=INPUT_TOKENS, outputs=OUTPUT_TOKENS, budget=11),
-            plan_key="plan",
-            rng=Random(1),
-        )
+    for attempt in range(ATTEMPTS):
+        with mock_engine(**law, **options) as port:
+            measured = await run_probe(
+                target(port, concurrency=CONCURRENCY),
+                live(inputs=INPUT_TOKENS, outputs=OUTPUT_TOKENS, budget=11),
+                plan_key="plan",
+                rng=Random(1),
+            )
+            late_ms = json.loads(ask(port, "/_lateness")[1])["p95_ms"]
+        try:
+            check(measured, law)
+            break
+        except AssertionError:
+            # Where other work keeps the processors busy, by the engine's own account or the probe's, there
+            # was no law to recover. Otherwise the probe is wrong.
+            kept = late_ms <= LATE_MS and "ClientBound" not in measured.flags
+            if kept or attempt == ATTEMPTS - 1:
+                raise
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+def check(measured: Measurement, law: dict[str, Any]) -> None:
     assert measured.state == "Complete", measured.message
 
     def itl_ms(streams: int) -> float:
