@@ -48,8 +48,14 @@ class Downloader:
         metadata = self._metadata(target)
         if metadata.xet_file_data is not None and self._by_client(target):
             return
-        self._fill_blob(target, metadata)
-        self._link(target)
+        from huggingface_hub.file_download import are_symlinks_supported
+
+        if are_symlinks_supported(self._cache.root):
+            self._fill(target, metadata, self._cache.blobs / metadata.etag)
+            self._link(target)
+        else:
+            # The client would copy the blob, and take twice the space.
+            self._fill(target, metadata, self._cache.snapshot / target.path)
 
     def _metadata(self, target: Target) -> Any:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -103,16 +109,16 @@ class Downloader:
             etag_timeout=REQUEST_TIMEOUT_SECONDS,
         )
 
-    def _fill_blob(self, target: Target, metadata: Any) -> None:
+    def _fill(self, target: Target, metadata: Any, destination: Path) -> None:
+        """The file's content at ``destination``, under the lock that the client takes for it."""
         from huggingface_hub.utils._fixes import WeakFileLock
 
-        blob = self._cache.blobs / metadata.etag
         lock = self._cache.locks / f"{metadata.etag}.lock"
-        for folder in (self._cache.blobs, self._cache.locks):
+        for folder in (self._cache.blobs, self._cache.locks, destination.parent):
             folder.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
             self._cache.drop_strays(metadata.etag)
-            if blob.exists():
+            if destination.exists():
                 return
             partial = self._cache.partial(metadata.etag)
             had = _present(partial)
@@ -124,7 +130,7 @@ class Downloader:
                 self.lost_bytes += had
                 partial.unlink()
                 self._fill_partial(target, metadata, partial)
-            os.replace(partial, blob)
+            os.replace(partial, destination)
 
     def _fill_partial(self, target: Target, metadata: Any, partial: Path) -> None:
         """Continues ``partial`` up to the full size, through as many cut connections as still bring

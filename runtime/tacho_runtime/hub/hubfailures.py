@@ -93,6 +93,12 @@ def _not_answered(error: BaseException, endpoint: str) -> Refused:
             "Put the certificate of its authority into a ConfigMap and name that in "
             "spec.model.hub.caBundleConfigMapRef.",
         )
+    if isinstance(error, ImportError):
+        return Refused(
+            contract.INVALID_CONFIG,
+            f"This image lacks what the hub's client needs: {_short(error)}",
+            "Use the tacho image of a release, or build it whole.",
+        )
     if names & {"UnsupportedProtocol", "TooManyRedirects", "InvalidURL"}:
         return unreachable(
             f"{endpoint} redirects to where nothing can be fetched: {_short(error)}", retryable=False

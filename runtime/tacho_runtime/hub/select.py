@@ -21,9 +21,8 @@ COMPANION = re.compile(
 )
 """What stands beside weights in the top folder: configuration, tokenizer, chat template, the model's own
 code."""
-NOT_COMPANION = re.compile(
-    r"\.index\.json$|^(README|LICENSE|adapter_config|trainer_state|all_results|train_results)"
-)
+NOT_COMPANION = re.compile(r"^(README|LICENSE|adapter_config|trainer_state|all_results|train_results)")
+KNOWN_COMPANION = re.compile(r"config|token|\.index\.json$")
 COMPANION_LIMIT = 40
 
 
@@ -115,14 +114,14 @@ def _by_engine(entries: Files, engine: str, index: frozenset[str] | None) -> Sel
             )
         return _ct2(entries)
     if weights := _safetensors(entries, index):
-        files = tuple(sorted({*weights, *_companions(entries)}, key=lambda e: e.path))
+        files = _with_companions(weights, entries, "model.safetensors.index.json")
         return Selection("safetensors", files, _globs(files, entries), weights)
     if engine in ("", "vllm") and (ggufs := _ggufs(entries)):
         return _gguf(_one_gguf(ggufs), entries)
     if engine == "" and _is_ct2(entries):
         return _ct2(entries)
     if weights := tuple(e for e in entries if re.fullmatch(r"pytorch_model[^/]*\.bin", e.path)):
-        files = tuple(sorted({*weights, *_companions(entries)}, key=lambda e: e.path))
+        files = _with_companions(weights, entries, "pytorch_model.bin.index.json")
         return Selection("pytorch", files, _globs(files, entries), ())
     raise not_found(
         f"There are no weights{f' that {engine} loads' if engine else ''}. There is: {_sized(entries)}.",
@@ -135,7 +134,8 @@ def _gguf(weights: Files, entries: Files) -> Selection:
 
 
 def _ct2(entries: Files) -> Selection:
-    files = tuple(e for e in entries if e.path == "model.bin" or e in _companions(entries))
+    weights = tuple(e for e in entries if e.path == "model.bin")
+    files = _with_companions(weights, entries, "")
     return Selection("ct2", files, _globs(files, entries), ())
 
 
@@ -223,9 +223,20 @@ def _safetensors(entries: Files, index: frozenset[str] | None) -> Files:
     return weights
 
 
-def _companions(entries: Files) -> Files:
-    found = [e for e in entries if COMPANION.match(e.path) and not NOT_COMPANION.search(e.path)]
-    known_first = sorted(found, key=lambda e: ("config" not in e.path and "token" not in e.path, e.path))
+def _with_companions(weights: Files, entries: Files, index: str) -> Files:
+    return tuple(sorted({*weights, *_companions(entries, index)}, key=lambda e: e.path))
+
+
+def _companions(entries: Files, index: str) -> Files:
+    """What stands beside the weights, and of all shard indexes the one of these weights."""
+    found = [
+        e
+        for e in entries
+        if COMPANION.match(e.path)
+        and not NOT_COMPANION.search(e.path)
+        and (e.path == index or not e.path.endswith(".index.json"))
+    ]
+    known_first = sorted(found, key=lambda e: (not KNOWN_COMPANION.search(e.path), e.path))
     return tuple(known_first[:COMPANION_LIMIT])
 
 

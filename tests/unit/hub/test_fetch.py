@@ -22,6 +22,7 @@ from tacho_runtime.hub import fetch as fetch_module
 from tacho_runtime.hub.fetch import fetch
 from tacho_runtime.hub.inspect import inspect
 from tacho_runtime.hub.progress import Stall
+from tests.fakes.checkpoints import write_checkpoint
 from tests.unit.hub.conftest import RunningHub
 
 MODEL = os.urandom(6_000_000)
@@ -94,6 +95,28 @@ def test_brings_exactly_the_planned_files(config: FetchConfig) -> None:
     assert progress(config).resumed_bytes == 0
     for file in Path(config.cache_dir).rglob("*"):
         assert stat.S_IMODE(file.stat().st_mode) & 0o444 == 0o444
+
+
+def test_brings_a_sharded_checkpoint_with_equal_files(hub: RunningHub, tmp_path: Path) -> None:
+    folder = write_checkpoint(hub.root / "acme/sharded", "small", shard_bytes=60_000)
+    facts = inspect(InspectConfig(uri="hf://acme/sharded", endpoint=hub.url)).facts
+    assert facts is not None
+    config = FetchConfig(
+        repository="acme/sharded",
+        commit=facts.commit,
+        files=facts.files,
+        file_count=facts.file_count,
+        total_bytes=facts.total_bytes,
+        files_digest=facts.files_digest,
+        cache_dir=str(tmp_path / "cache"),
+        endpoint=hub.url,
+        state_dir=str(tmp_path / "state"),
+    )
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    brought = {p.name: p.read_bytes() for p in Path(path).iterdir()}
+    assert brought == {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert len([name for name in brought if name.endswith(".safetensors")]) > 2
 
 
 def test_what_is_whole_in_the_cache_asks_no_hub(hub: RunningHub, config: FetchConfig) -> None:
@@ -379,6 +402,15 @@ def test_killed_container_continues(
     assert progress(config).resumed_bytes >= before
     assert sum(hub.fake.bytes_sent.values()) == config.total_bytes - progress(config).resumed_bytes
     second.end(signal.SIGTERM)
+
+
+def test_file_system_without_links(config: FetchConfig, log: Path) -> None:
+    sidecar = Sidecar(config, log, HF_HUB_DISABLE_SYMLINKS="1")
+    sidecar.wait_for(sidecar.sleeping)
+    check_whole(config, progress(config).path)
+    files = [p for p in Path(config.cache_dir).rglob("*") if p.is_file() and p.stat().st_size == len(MODEL)]
+    assert len(files) == 1
+    sidecar.end(signal.SIGTERM)
 
 
 def test_two_pods_on_one_cache_download_once(hub: RunningHub, config: FetchConfig, log: Path) -> None:

@@ -51,6 +51,14 @@ def test_safetensors_without_duplicate_formats() -> None:
     assert len(selection.weights) == 2
 
 
+def test_of_the_indexes_the_one_of_the_weights() -> None:
+    indexes = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    pickles = [f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)]
+    assert paths(chosen(*COMPANIONS, *indexes, *shards, *pickles)) == {*COMPANIONS, *shards, indexes[0]}
+    assert paths(chosen(*COMPANIONS, *indexes, *pickles)) == {*COMPANIONS, *pickles, indexes[1]}
+
+
 def test_single_file_wins_over_variants() -> None:
     selection = chosen(*COMPANIONS, "model.safetensors", "model.fp16.safetensors", "model.int8.safetensors")
     assert [e.path for e in selection.weights] == ["model.safetensors"]
