@@ -36,11 +36,12 @@ def parallelism(
     architecture: Architecture,
     facts: ModelFacts,
     gpus: int,
-) -> tuple[int, int] | str:
-    """(tensor, pipeline) for ``gpus``, or why there is none, in words.
+) -> tuple[tuple[int, int], ...] | str:
+    """Every (tensor, pipeline) to try for ``gpus``, fastest first, or why there is none, in words.
 
     What the user set is kept (``given``: as switches, which win over the spec). Else the largest tensor size
-    that the model allows, the rest as pipeline stages.
+    that the model allows first, the rest as pipeline stages: stages need less memory where heads do not
+    divide (one key-value head, latent caches), for each GPU then keeps the cache of its own layers only.
     """
     tensor, pipeline = given[0] or asked.tensor, given[1] or asked.pipeline
     if tensor and pipeline is None:
@@ -50,10 +51,12 @@ def parallelism(
     if tensor and pipeline:
         if tensor * pipeline != gpus:
             return f"tensor {tensor} x pipeline {pipeline} is not {gpus} GPUs"
-        return tensor_problem(architecture, facts, tensor) or (tensor, pipeline)
-    for size in range(gpus, 0, -1):
-        if gpus % size == 0 and not tensor_problem(architecture, facts, size):
-            stages = gpus // size
-            if stages <= max(1, architecture.layers):
-                return size, stages
-    return f"the model cannot be spread over {gpus} GPUs"
+        return tensor_problem(architecture, facts, tensor) or ((tensor, pipeline),)
+    splits = tuple(
+        (size, gpus // size)
+        for size in range(gpus, 0, -1)
+        if gpus % size == 0
+        and gpus // size <= max(1, architecture.layers)
+        and not tensor_problem(architecture, facts, size)
+    )
+    return splits or f"the model cannot be spread over {gpus} GPUs"

@@ -197,14 +197,19 @@ def attempt(
         )
     if row.engine == "ctranslate2" and gpus > 1:
         return _failed(base, UNSUPPORTED_GPU, "ctranslate2 runs on one GPU")
-    spread: tuple[int, int] | str = (1, max(1, gpus))
+    splits: tuple[tuple[int, int], ...] | str = ((1, max(1, gpus)),)
     if row.engine == "vllm":
-        spread = parallelism(
+        splits = parallelism(
             asked, parallel_sizes(parse_arguments(asked.extra_args)), architecture, facts, gpus
         )
-    if isinstance(spread, str):
-        return _failed(base, UNSUPPORTED_GPU, spread)
-    return _sized(asked, facts, architecture, _with(base, tensor=spread[0], pipeline=spread[1]))
+    if isinstance(splits, str):
+        return _failed(base, UNSUPPORTED_GPU, splits)
+    trials: list[Trial] = []
+    for tensor, pipeline in splits:
+        trials.append(_sized(asked, facts, architecture, _with(base, tensor=tensor, pipeline=pipeline)))
+        if trials[-1].fits:
+            return trials[-1]
+    return max(trials, key=lambda t: t.longest or 0)
 
 
 def _with(trial: Trial, **changes: Any) -> Trial:

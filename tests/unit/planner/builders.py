@@ -58,3 +58,26 @@ def smollm2() -> ModelFacts:
             TensorClass(kind="norm", dtype="F32", tensors=61, parameters=35136, stored_bytes=140544),
         ),
     )
+
+
+def gpu_node(
+    name: str,
+    product: str,
+    count: int = 1,
+    *,
+    memory_mib: int | None = None,
+    compute: str = "",
+    **labels: str,
+) -> NodeFacts:
+    """A node as GPU Feature Discovery labels it, tainted as clusters taint GPU nodes."""
+    found = {"nvidia.com/gpu.product": product, **labels}
+    if memory_mib is not None:
+        found["nvidia.com/gpu.memory"] = str(memory_mib)
+    if compute:
+        found["nvidia.com/gpu.compute.major"], found["nvidia.com/gpu.compute.minor"] = compute.split(".")
+    return NodeFacts(
+        name=name,
+        labels=found,
+        allocatable={"cpu": "16", "memory": "64Gi", "nvidia.com/gpu": str(count)},
+        taints=({"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"},),
+    )

@@ -69,3 +69,15 @@ def predict(case: Case) -> vllm.VllmMemory:
         max_model_len=row["maxModelLen"] or architecture.max_positions,
     )
     return vllm.memory(model, architecture, gpu=case.gpu, settings=settings, method=row["method"])
+
+
+def kv_error(case: Case) -> float | None:
+    """Relative error of the predicted KV-cache tokens; None where the log does not print them."""
+    actual = case.actual.get("kvTokens")
+    return predict(case).cache.tokens / actual - 1 if actual else None
+
+
+def weights_error(case: Case) -> float | None:
+    """Relative error of the predicted weights; None where the log does not print them."""
+    actual = case.actual.get("weightsGiB")
+    return predict(case).weights_bytes / GIB / actual - 1 if actual else None

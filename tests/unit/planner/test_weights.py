@@ -1,0 +1,136 @@
+"""Weights against published checkpoint sizes, and against what articles and engines printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tacho_operator.core.quantity import GIB
+from tacho_operator.core.sizing import ctranslate2, transformers, weights
+from tests.unit.planner.models import facts
+
+PUBLISHED: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "data" / "published_sizes.json").read_text(encoding="utf-8")
+)
+DRAFT_LAYERS = {"deepseek-v3": 0.0225}
+"""Share of the checkpoint that is a layer for speculative decoding, which is not loaded."""
+
+
+@pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row["model"])
+def test_weights_are_within_one_percent_of_the_published_checkpoint(row):
+    found = facts(row["model"])
+    stored = sum(t.stored_bytes for t in found.tensors)
+    assert stored == pytest.approx(row["bytes"], rel=0.01)
+    resident = weights.parts(found).total + DRAFT_LAYERS.get(row["model"], 0.0) * stored
+    assert resident == pytest.approx(row["bytes"], rel=0.01)
+    assert row["source"].count("https://huggingface.co/") == 1
+
+
+def test_the_list_covers_the_families_and_methods_people_use():
+    names = {row["model"] for row in PUBLISHED}
+    families = (
+        "llama-2",
+        "llama-3.1",
+        "mistral",
+        "mixtral",
+        "phi",
+        "octocoder",
+        "qwen2.5",
+        "qwen3",
+        "gemma-2",
+    )
+    families += ("gemma-3", "deepseek", "gpt-oss")
+    assert all(any(name.startswith(family) for name in names) for family in families)
+    assert {row["method"] for row in PUBLISHED} >= {"none", "awq", "gptq", "fp8", "mxfp4"}
+
+
+@pytest.mark.parametrize(
+    ("method", "double_quant", "compute_bytes", "peak_gib"),
+    [("none", False, 2, 29.0), ("bnb-int8", False, 2, 15.2), ("bnb-fp4", False, 4, 9.5)],
+)
+def test_the_articles_memory_table_of_octocoder(method, double_quant, compute_bytes, peak_gib):
+    """Hugging Face, "Optimizing your LLM in production" (2023).
+
+    torch.cuda.max_memory_allocated of one short prompt, divided by 1024 three times. load_in_4bit was FP4
+    computing in float32 without double quantization.
+    """
+    found = facts("octocoder")
+    peak = transformers.weights_bytes(found, method, double_quant)
+    peak += transformers.expanded_bytes(found.architecture, method, compute_bytes)
+    assert peak / GIB == pytest.approx(peak_gib, rel=0.015)
+
+
+def test_a_7b_model_does_not_fit_a_t4_in_16_bits_and_does_in_4():
+    """The article "Deploying Large Language Models: vLLM and Quantization" (2024)."""
+    found = facts("mistral-7b-v0.2")
+    t4 = int(14.56 * GIB)
+
+    def needed(method: str) -> int:
+        account = transformers.account(
+            found, found.architecture, memory_bytes=t4, gpus=1, method=method, double_quant=True,
+            compute_bytes=2, length=4096, concurrency=1,
+        )  # fmt: skip
+        return account.needed_bytes(1)
+
+    assert needed("none") > t4
+    assert needed("bnb-int8") < t4
+    assert needed("bnb-nf4") < needed("bnb-int8")
+
+
+def test_double_quantization_saves_what_the_paper_says():
+    """QLoRA (arXiv:2305.14314): 0.37 bits a parameter."""
+    assert transformers.FOUR_BIT[False] - transformers.FOUR_BIT[True] == pytest.approx(0.373, abs=0.003)
+
+
+def test_quantization_in_flight_leaves_embedding_and_head_alone():
+    found = facts("llama-3.1-8b")
+    dense, packed = weights.parts(found), weights.parts(found, linear_bits=4.5)
+    assert (packed.embedding, packed.head) == (dense.embedding, dense.head)
+    assert packed.split == pytest.approx(dense.split * 4.5 / 16)
+
+
+def test_ctranslate2_quantizes_embeddings_too():
+    found = facts("llama-2-7b")
+    packed = ctranslate2.weights_bytes(found, found.architecture, "ct2-int8-float16")
+    assert found.architecture is not None
+    assert packed == pytest.approx(6_738_415_616, rel=0.002)
+    assert ctranslate2.weights_bytes(found, found.architecture, "none") == 13476831232
+
+
+def test_the_most_loaded_of_several_gpus_has_its_share_and_what_every_gpu_has():
+    found = facts("llama-3.1-70b")
+    parts = weights.parts(found)
+    alone = weights.per_gpu(parts, found.architecture, tensor=1, pipeline=1)
+    assert alone == pytest.approx(parts.total)
+    for tensor in (2, 4, 8):
+        share = weights.per_gpu(parts, found.architecture, tensor=tensor, pipeline=1)
+        assert parts.total / tensor <= share < parts.total / tensor * 1.01
+    staged = weights.per_gpu(parts, found.architecture, tensor=1, pipeline=2)
+    assert parts.total / 2 <= staged < parts.total * 0.53
+
+
+def test_key_value_heads_are_replicated_once_gpus_outnumber_them():
+    found = facts("qwen2.5-7b")  # 4 of 28 heads
+    parts = weights.parts(found)
+    four = weights.per_gpu(parts, found.architecture, tensor=4, pipeline=1) * 4
+    seven = weights.per_gpu(parts, found.architecture, tensor=7, pipeline=1) * 7
+    assert seven > four
+
+
+def test_the_vocabulary_is_padded_for_each_gpu():
+    found = facts("llama-2-7b")
+    assert found.architecture is not None
+    odd = type(found.architecture)(**{**_fields(found.architecture), "vocabulary": 32001})
+    assert weights.per_gpu(weights.Parts(), odd, tensor=8, pipeline=1) == 2 * 4096 * (32256 - 32001) // 8
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def test_the_rotary_table_of_llama_3_1_is_32_mib():
+    found = facts("llama-3.1-8b")
+    assert weights.rotary_bytes(found.architecture, 4096) == 32 * 2**20
