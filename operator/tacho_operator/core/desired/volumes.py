@@ -37,7 +37,7 @@ def model_mount(resource: LLMDeployment, source: ModelSource, *, writable: bool)
     claim = resource.spec.cache.persistent_volume_claim if resource.spec.cache else None
     if not source.claim and claim and claim.sub_path:
         mount["subPath"] = claim.sub_path
-    if source.claim or not writable or (claim and claim.read_only):
+    if not writable or (claim and claim.read_only):
         mount["readOnly"] = True
     return mount
 

@@ -1,0 +1,207 @@
+"""Moments in between: things on their way out, things said once, things that hold each other up."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core import names
+from tacho_operator.core.claims import missing_claim, not_shareable, one_pod_only
+from tacho_operator.core.decide import decide
+from tacho_operator.core.model import NodeFacts
+from tacho_operator.core.podview import PodView, parse_time
+from tacho_runtime.contract import Failure
+
+from .builders import CONFIG, NOW, at, changed, facts, resource
+from .world import MOCK_SPEC, World, insufficient
+
+BUSY = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
+
+
+def serving_world(spec: dict[str, Any] | None = None) -> World:
+    world = World(spec)
+    world.come_up()
+    return world
+
+
+def test_a_pod_on_its_way_out_serves_nobody() -> None:
+    world = serving_world()
+    (pod,) = world.pods("server")
+    pod["metadata"]["deletionTimestamp"] = at(0)
+    world.turn(1)
+    assert world.brief("Ready")[0] == "False"
+    assert (world.status["replicas"], world.status["readyReplicas"]) == (0, 0)
+
+
+def test_what_is_being_deleted_is_not_deleted_again() -> None:
+    world = serving_world(changed(MOCK_SPEC, replicas=2))
+    world.change(context={"maxModelLen": 1024, "concurrency": 2}, replicas=1)
+    world.settle(world.serve_all)
+    world.objects["PodDisruptionBudget", "smol"] = {
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "smol", "uid": "u", "deletionTimestamp": at(0)},
+    }
+    assert decide(world.observed(), CONFIG, world.now).delete == ()
+    del world.objects["PodDisruptionBudget", "smol"]["metadata"]["deletionTimestamp"]
+    assert [item.kind for item in decide(world.observed(), CONFIG, world.now).delete] == [
+        "PodDisruptionBudget"
+    ]
+
+
+def test_a_deployment_on_its_way_out_is_not_counted_as_one() -> None:
+    world = serving_world()
+    (name,) = world.names("Deployment")
+    world.objects["Deployment", name]["metadata"]["deletionTimestamp"] = at(0)
+    decision = decide(world.observed(), CONFIG, world.now)
+    assert decision.delete == ()
+    assert name in [item["metadata"]["name"] for item in decision.apply if item["kind"] == "Deployment"]
+
+
+def test_the_last_inspection_failure_is_shown_until_the_next_one_ends() -> None:
+    world = World()
+    world.turn()
+    world.inspected(BUSY)
+    world.turn(6)
+    for _ in range(4):
+        world.turn(2)
+        assert world.brief("Ready") == ("False", "HubUnreachable")
+        assert world.brief("Stalled")[0] == "False"
+        assert world.brief("Reconciling") == ("True", "Inspecting")
+    assert world.events == [("Warning", "HubUnreachable")]
+    world.inspected(facts())
+    world.turn(1)
+    assert world.brief("Planned") == ("True", "PlanReady")
+
+
+def test_a_failure_is_an_event_once_however_many_conditions_show_it() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    world.deployment_controller()
+    insufficient(world.pods("server")[0])
+    world.turn(1)
+    world.turn(700)
+    assert world.brief("Stalled") == ("True", "Unschedulable")
+    assert world.events.count(("Warning", "Unschedulable")) == 1
+
+
+def test_an_evicted_pod_says_nothing_once_it_is_replaced() -> None:
+    world = serving_world()
+    (pod,) = world.pods("server")
+    pod["status"] = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."}
+    world.turn(1)
+    assert "low on memory" in world.condition("Ready")["message"]
+    replacement = copy.deepcopy(pod)
+    replacement["metadata"] |= {"name": f"{pod['metadata']['name']}-b", "uid": "uid-b"}
+    replacement.pop("status")
+    world.objects["Pod", replacement["metadata"]["name"]] = replacement
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "PullingImages")
+
+
+def test_nothing_is_measured_anew_while_a_revision_takes_over() -> None:
+    world = serving_world()
+    world.change(
+        workload={"inputTokens": 9, "outputTokens": 9}, context={"maxModelLen": 1024, "concurrency": 2}
+    )
+    world.turn(1)
+    world.deployment_controller()
+    assert len(world.names("Deployment")) == 2
+    assert not world.pods("probe"), "the candidate measures the new workload as it starts"
+    world.settle(world.serve_all)
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert not world.pods("probe")
+
+
+def test_who_served_is_known_even_if_somebody_wiped_the_annotation() -> None:
+    world = serving_world()
+    (old,) = world.names("Deployment")
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    del world.service()["metadata"]["annotations"][names.ACTIVE_ANNOTATION]
+    world.turn(1)
+    assert world.selected() == old
+    assert world.service()["metadata"]["annotations"][names.ACTIVE_ANNOTATION] == old
+
+
+def test_a_lost_node_is_named() -> None:
+    world = serving_world()
+    (pod,) = world.pods("server")
+    pod["status"]["conditions"][-1]["status"] = "False"
+    world.nodes = (NodeFacts(name="node-1", labels={}, allocatable={}, ready=False),)
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "NodeLost")
+
+
+def two(count: int = 2) -> LLMDeployment:
+    return resource(changed(MOCK_SPEC, replicas=count))
+
+
+def nodes(ready: int, cordoned: int = 0) -> tuple[NodeFacts, ...]:
+    return tuple(
+        NodeFacts(name=f"n{number}", labels={}, allocatable={}, unschedulable=number >= ready)
+        for number in range(ready + cordoned)
+    )
+
+
+@pytest.mark.parametrize(
+    ("modes", "replicas", "found", "shareable"),
+    [
+        (["ReadWriteMany"], 2, nodes(3), True),
+        (["ReadOnlyMany"], 2, nodes(3), True),
+        (["ReadWriteOnce", "ReadOnlyMany"], 2, nodes(3), True),
+        (["ReadWriteOnce"], 2, nodes(3), False),
+        (["ReadWriteOnce"], 2, nodes(1), True),
+        (["ReadWriteOnce"], 2, nodes(1, cordoned=2), True),
+        (["ReadWriteOnce"], 2, None, True),
+        (["ReadWriteOnce"], 1, nodes(3), True),
+        (["ReadWriteOncePod"], 2, nodes(1), False),
+        (["ReadWriteOncePod"], 1, nodes(1), True),
+        ([], 2, nodes(3), True),
+    ],
+)
+def test_who_may_share_a_claim(
+    modes: list[str], replicas: int, found: tuple[NodeFacts, ...] | None, shareable: bool
+) -> None:
+    claims = {"models": {"spec": {"accessModes": modes}}}
+    assert (not_shareable(two(replicas), claims, found) is None) is shareable
+    assert (one_pod_only(two(replicas), claims) is None) is (modes != ["ReadWriteOncePod"])
+
+
+def test_a_claim_nobody_could_look_up_is_not_missing() -> None:
+    assert missing_claim(two(), {}) is None
+    assert missing_claim(two(), {"models": {}}) is None
+    assert missing_claim(two(), {"models": None}) is not None
+
+
+@pytest.mark.parametrize("text", [None, "", "yesterday", "2026-13-40T00:00:00Z"])
+def test_a_time_that_is_none_is_none(text: str | None) -> None:
+    assert parse_time(text) is None
+
+
+def test_a_bare_pod_has_sane_defaults() -> None:
+    pod = PodView({"metadata": {"name": "p"}})
+    assert (pod.ready, pod.phase, pod.node, pod.role, pod.created, list(pod.containers())) == (
+        False,
+        "Pending",
+        "",
+        "",
+        None,
+        [],
+    )
+
+
+def test_a_record_of_another_schema_is_left_alone() -> None:
+    world = serving_world()
+    (name,) = world.names("ControllerRevision")
+    foreign = copy.deepcopy(world.objects["ControllerRevision", name])
+    foreign["metadata"] |= {"name": "smol-future", "uid": "uid-future"}
+    foreign["data"]["schema"] = 99
+    world.objects["ControllerRevision", "smol-future"] = foreign
+    decision = decide(world.observed(), CONFIG, NOW)
+    assert decision.delete == ()
+    assert "smol-future" not in str(decision.status)
