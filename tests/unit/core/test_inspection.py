@@ -168,7 +168,13 @@ def test_facts_do_not_depend_on_the_token_but_on_the_question() -> None:
 
     assert key(tokenSecretRef={"name": "other"}) == key()
     assert key(servedName="other") == key()
-    for fields in ({"revision": "v2"}, {"files": ["*.gguf"]}, {"uri": "hf://a/b"}, {"hub": {}}):
+    others: list[dict[str, Any]] = [
+        {"revision": "v2"},
+        {"files": ["*.gguf"]},
+        {"uri": "hf://a/b"},
+        {"hub": {}},
+    ]
+    for fields in others:
         assert key(**fields) != key(), fields
     asked = resource(HUB_SPEC, annotations={names.REPLAN_ANNOTATION: "1"})
     assert facts_key(asked) != key()

@@ -1,0 +1,191 @@
+"""What goes wrong, as the user sees it: which condition says what, and what goes on regardless."""
+
+from __future__ import annotations
+
+from tacho_operator.core import names
+from tacho_runtime.contract import Failure
+
+from .builders import CLAIM_SPEC, changed, facts
+from .world import MOCK_SPEC, World, container_state, insufficient
+
+
+def test_a_model_that_does_not_fit_starts_no_engine_pod() -> None:
+    world = World(changed(CLAIM_SPEC, context={"maxModelLen": 131072, "concurrency": 512}))
+    world.turn()
+    world.inspected(
+        Failure(failure_class="DoesNotFit", message="It needs 3 TiB.", next_step="Shorten the context.")
+    )
+    world.turn(2)
+    assert world.brief("Ready") == ("False", "DoesNotFit")
+    assert world.brief("Stalled") == ("True", "DoesNotFit")
+    assert not world.names("Deployment")
+
+
+def test_an_engine_without_an_image_is_planned_and_stalled() -> None:
+    spec = changed(
+        MOCK_SPEC, engine={"name": "custom", "custom": {"command": ["x"]}}, model=CLAIM_SPEC["model"]
+    )
+    world = World(spec)
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    assert world.brief("Planned")[0] == "False"
+    assert world.brief("Stalled") == ("True", "InvalidConfig")
+    assert "Set engine.image" in world.condition("Ready")["message"]
+
+
+def test_a_bad_change_keeps_the_old_revision_serving() -> None:
+    world = World()
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(model={"uri": "pvc://models/other"})
+    world.turn(1)
+    assert world.brief("Planned") == ("Unknown", "Inspecting")
+    assert world.brief("Ready") == ("True", "Serving")
+    world.inspected(
+        Failure(failure_class="ModelNotFound", message="No such folder.", next_step="Check model.uri.")
+    )
+    decision = world.turn(1)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Planned") == ("False", "ModelNotFound")
+    assert world.brief("Stalled") == ("True", "ModelNotFound")
+    assert world.brief("Reconciling") == ("False", "Failed")
+    assert world.names("Deployment") == {old}
+    assert decision.requeue_after_seconds is not None
+    assert ("Warning", "ModelNotFound") in world.events
+
+
+def test_a_candidate_without_room_says_so_and_goes_on_later() -> None:
+    world = World()
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    world.deployment_controller()
+    (new,) = world.names("Deployment") - {old}
+    (pod,) = world.pods("server", new)
+    insufficient(pod)
+    world.turn(60)
+    assert world.brief("Stalled")[0] == "False"
+    assert "not enough memory" in world.condition("RolloutAccepted")["message"]
+    world.turn(600)
+    assert world.brief("Stalled") == ("True", "Unschedulable")
+    assert world.brief("RolloutAccepted") == ("False", "Unschedulable")
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.selected() == old
+    world.serves(pod)
+    world.settle()
+    assert world.selected() == new
+    assert world.names("Deployment") == {new}
+
+
+def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> None:
+    world = World(changed(MOCK_SPEC, gpu={"count": 1}))
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    world.deployment_controller()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    world.turn(700)
+    assert world.brief("RolloutAccepted") == ("False", "NoSpareGPU")
+    assert world.brief("Stalled") == ("True", "NoSpareGPU")
+
+
+def test_somebody_elses_service_is_named_and_left_alone() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.conflicts = ("Service/smol",)
+    world.settle(world.serve_all)
+    assert ("Service", "smol") not in world.objects
+    assert world.brief("Ready") == ("False", "NameConflict")
+    assert world.brief("Stalled") == ("True", "NameConflict")
+    assert "Service smol exists" in world.condition("Ready")["message"]
+    world.conflicts = ()
+    world.settle(world.serve_all)
+    assert world.brief("Ready") == ("True", "Serving")
+
+
+def test_quota_on_the_inspect_pod_is_named() -> None:
+    world = World()
+    world.refused = ('Pod/smol-inspect-x-1: pods "x" is forbidden: exceeded quota: q, requested: pods=1',)
+    world.turn()
+    assert world.brief("Ready") == ("False", "QuotaExceeded")
+    assert world.brief("Stalled") == ("True", "QuotaExceeded")
+
+
+def test_admission_that_refuses_pods_is_named() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    (name,) = world.names("Deployment")
+    message = 'pods "x" is forbidden: violates PodSecurity "restricted:latest"'
+    failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    world.objects["ReplicaSet", f"{name}-1"] = {
+        "kind": "ReplicaSet",
+        "metadata": {"name": f"{name}-1", "labels": {names.REVISION_LABEL: name}},
+        "status": {"conditions": [failed]},
+    }
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "AdmissionDenied")
+
+
+def test_a_missing_claim_is_named_before_any_pod_is_made() -> None:
+    world = World()
+    world.claims = {"models": None}
+    decision = world.turn()
+    assert world.brief("Ready") == ("False", "CacheNotFound")
+    assert "PersistentVolumeClaim models" in world.condition("Ready")["message"]
+    assert world.brief("Planned") == ("False", "CacheNotFound")
+    assert not world.objects
+    assert decision.requeue_after_seconds == 30.0
+    world.claims = {"models": {"spec": {"accessModes": ["ReadWriteOnce"]}}}
+    world.turn(30)
+    assert world.brief("Ready") == ("False", "Inspecting")
+
+
+def test_a_claim_for_one_pod_holds_back_replicas_and_candidates() -> None:
+    world = World(changed(MOCK_SPEC, replicas=2))
+    world.claims = {"models": {"spec": {"accessModes": ["ReadWriteOncePod"]}}}
+    world.come_up()
+    assert set(world.sizes().values()) == {1}
+    assert world.brief("Stalled") == ("True", "CacheNotShareable")
+    assert world.brief("Ready")[0] == "True"
+    world.change(replicas=1)
+    world.settle()
+    assert world.brief("Stalled")[0] == "False"
+    before = world.names("Deployment")
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.settle()
+    assert world.names("Deployment") == before
+    assert world.brief("Stalled") == ("True", "CacheNotShareable")
+    assert world.brief("Ready") == ("True", "Serving")
+
+
+def test_the_engine_that_crashes_is_quoted() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    world.deployment_controller()
+    (pod,) = world.pods("server")
+    message = (
+        '{"failureClass":"ModelInvalid","message":"The file is cut.","nextStep":"Upload it again.",'
+        '"logTail":["gguf_init: bad magic"]}'
+    )
+    container_state(
+        pod,
+        restartCount=1,
+        state={"waiting": {"reason": "CrashLoopBackOff"}},
+        lastState={"terminated": {"exitCode": 1, "message": message}},
+    )
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "ModelInvalid")
+    assert world.brief("Stalled") == ("True", "ModelInvalid")
+    said = world.condition("Ready")["message"]
+    assert "Upload it again." in said
+    assert "bad magic" in said
+    assert world.events[-1] == ("Warning", "ModelInvalid")
