@@ -83,7 +83,8 @@ class TensorClass:
     """All tensors of one kind and storage type, added up. Never a list of modules."""
 
     kind: str
-    """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | draft | other.
+    """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | draft |
+    other.
     ``scale`` is what a quantized checkpoint stores beside its packed weights (scales, zeros, g_idx).
     ``draft`` is layers for speculative decoding (multi-token prediction), not loaded unless asked for."""
     dtype: str

@@ -174,11 +174,5 @@ async def connect() -> AsyncIterator[Kube]:
     except aio_config.ConfigException:
         await aio_config.load_kube_config(client_configuration=configuration, persist_config=False)
     async with aio.ApiClient(configuration) as api:
-        yield Kube(_Undiscovered(api))
-
-
-class _Undiscovered(DynamicClient):
-    """The dynamic client's transport without its discovery, which reads every API group at start."""
-
-    def __init__(self, api: Any) -> None:
-        super().__init__(api, discoverer=None)
+        # Never awaited, so its discovery of every API group never runs.
+        yield Kube(DynamicClient(api))
