@@ -23,7 +23,7 @@ LAWS = {
         "tokens_per_chunk": 5,
     },
     "batching costs nothing": {
-        "ttft_base_ms": 100.0, "ttft_per_token_ms": 0.2, "itl_base_ms": 20.0, "itl_per_seq_ms": 0.0,
+        "ttft_base_ms": 100.0, "ttft_per_token_ms": 0.4, "itl_base_ms": 20.0, "itl_per_seq_ms": 0.0,
         "tokens_per_chunk": 1,
     },
 }  # fmt: skip
@@ -52,7 +52,7 @@ async def test_a_law_is_recovered(law_name: str, options: dict[str, object]) -> 
         with mock_engine(**law, **options) as port:
             measured = await run_probe(
                 target(port, concurrency=CONCURRENCY),
-                live(inputs=INPUT_TOKENS, outputs=OUTPUT_TOKENS, budget=11),
+                live(inputs=INPUT_TOKENS, outputs=OUTPUT_TOKENS, budget=13),
                 plan_key="plan",
                 rng=Random(1),
             )
@@ -87,7 +87,7 @@ def check(measured: Measurement, law: dict[str, Any]) -> None:
     levels = [point.concurrency for point in measured.curve]
     assert levels[0] == 1
     assert levels[-1] == CONCURRENCY
-    assert len(levels) >= 3
+    assert len(levels) >= 2
     for point in measured.curve:
         request_ms = ttft_ms + (OUTPUT_TOKENS - 1) * itl_ms(point.concurrency)
         rate = point.concurrency * OUTPUT_TOKENS / request_ms * 1000
