@@ -1,0 +1,124 @@
+"""``tacho run`` with the real engine and the real model: measured, interrupted, crashed, killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tacho_operator.api.resource import resource_schema
+from tacho_operator.api.structure import check
+
+from .commands import free_port, manifest
+from .processes import Running, family, model_folder, started, until
+
+STATUS_SCHEMA = resource_schema(())["properties"]["status"]
+UNMEASURED = {"policy": "Disabled"}
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """Where temporary files go; nothing may be left in it."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> str:
+    (tmp_path / "claim").mkdir()
+    (tmp_path / "claim/smollm2").symlink_to(model_folder())
+    return f"models={tmp_path / 'claim'}"
+
+
+class Ports:
+    def __init__(self) -> None:
+        self.engine, self.report = free_port(), free_port()
+
+    def options(self) -> list[str]:
+        return ["--port", str(self.engine), "--report-port", str(self.report)]
+
+
+def assert_nothing_left(running: Running, scratch: Path) -> None:
+    until(lambda: not running.family(), f"processes are left: {running.family()}")
+    assert list(scratch.iterdir()) == []
+
+
+def test_once_prints_the_measured_resource_and_nothing_else(
+    tmp_path: Path, claim: str, scratch: Path
+) -> None:
+    file = manifest(tmp_path, probe={"budgetSeconds": 10, "timeoutSeconds": 60})
+    arguments = ["run", "-f", file, "--pvc", claim, "--once", "-o", "json", *Ports().options()]
+    with started(scratch, *arguments) as running:
+        assert running.end() == 0, running.lines
+        document: dict[str, Any] = json.loads("\n".join(running.out))
+        assert_nothing_left(running, scratch)
+    assert document["metadata"] == {"name": "smollm2", "namespace": "default"}
+    status = document["status"]
+    assert list(check(status, STATUS_SCHEMA, "status")) == []
+    assert float(status["summary"]["outputTokensPerSecond"]) > 0
+    assert float(status["summary"]["ttftMilliseconds"]) > 0
+    (measurement,) = status["measurements"]
+    assert measurement["state"] in ("Complete", "Partial")
+    assert measurement["revision"] == status["plan"]["revision"]
+    conditions = {item["type"]: item for item in status["conditions"]}
+    assert conditions["Ready"]["status"] == "True"
+    assert conditions["Measured"]["status"] == "True"
+    assert any("Probing" in line for line in running.lines), "progress is told meanwhile, on stderr"
+
+
+def test_it_serves_until_the_engine_dies_and_says_why(tmp_path: Path, claim: str, scratch: Path) -> None:
+    ports = Ports()
+    arguments = ["run", "-f", manifest(tmp_path, probe=UNMEASURED), "--pvc", claim, *ports.options()]
+    with started(scratch, *arguments) as running:
+        running.wait_for(f"serving smollm2 at http://127.0.0.1:{ports.engine}/v1; Ctrl-C ends it")
+        assert any("Measured=False ProbeDisabled" in line for line in running.out), running.out
+        question = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+        url = f"http://127.0.0.1:{ports.engine}/v1/chat/completions"
+        answer = httpx.post(url, json=question, timeout=60, trust_env=False).json()
+        assert answer["usage"]["completion_tokens"] > 0
+        os.kill(running.member("-m tacho_llamacpp"), signal.SIGSEGV)
+        assert running.end() == 3
+        assert any("EngineCrashed: " in line for line in running.lines), running.lines
+        assert any(line.startswith("  -> ") for line in running.lines)
+        assert_nothing_left(running, scratch)
+
+
+def test_ctrl_c_while_it_measures_leaves_nothing(tmp_path: Path, claim: str, scratch: Path) -> None:
+    arguments = ["run", "-f", manifest(tmp_path), "--pvc", claim, "-o", "yaml", *Ports().options()]
+    with started(scratch, *arguments) as running:
+        running.wait_for("Probing: ")
+        os.kill(running.process.pid, signal.SIGINT)
+        assert running.end() == 130
+        assert running.out == []
+        assert_nothing_left(running, scratch)
+
+
+def test_ctrl_c_while_it_serves_is_a_good_end(tmp_path: Path, claim: str, scratch: Path) -> None:
+    arguments = ["run", "-f", manifest(tmp_path, probe=UNMEASURED), "--pvc", claim, *Ports().options()]
+    with started(scratch, *arguments) as running:
+        running.wait_for("Ctrl-C ends it")
+        os.kill(running.process.pid, signal.SIGINT)
+        assert running.end() == 0
+        assert_nothing_left(running, scratch)
+
+
+@pytest.mark.parametrize("victim", ["-m tacho_runtime", "-m tacho_operator.cli.main"])
+def test_a_kill_that_nobody_can_catch_leaves_no_process(
+    tmp_path: Path, claim: str, scratch: Path, victim: str
+) -> None:
+    arguments = ["run", "-f", manifest(tmp_path, probe=UNMEASURED), "--pvc", claim, *Ports().options()]
+    with started(scratch, *arguments) as running:
+        running.member("-m tacho_llamacpp")
+        os.kill(running.member(victim), signal.SIGKILL)
+        code = running.end()
+        until(lambda: not family(running.mark), f"processes are left: {running.family()}")
+        if victim == "-m tacho_runtime":
+            assert code == 3
+            assert "tacho: the runtime ended with code -9" in running.lines
+            assert list(scratch.iterdir()) == []
