@@ -1,0 +1,88 @@
+"""Every kind of child, as rendered, on a real API server: admitted where Pod Security is enforced, and read
+back as it was wanted, or the operator would apply it for ever."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tacho_operator.core.desired.configmaps import facts_config_map, live_config_map
+from tacho_operator.core.desired.deployment import deployment
+from tacho_operator.core.desired.disruption import disruption_budget
+from tacho_operator.core.desired.network import network_policy
+from tacho_operator.core.desired.probepod import probe_pod
+from tacho_operator.core.desired.service import service
+from tacho_operator.core.frozen import birth, read
+from tacho_operator.core.inspection import inspect
+from tacho_operator.core.model import Observed
+from tacho_operator.shell.differs import contains
+from tests.cluster.handle import Cluster
+from tests.unit.core.builders import CONFIG, HUB_SPEC, NOW, changed, facts, raw_resource, resource
+from tests.unit.core.test_desired import CASES
+
+
+def children(case: str, namespace: str) -> list[dict[str, Any]]:
+    spec, planned = CASES[case]
+    found = resource(
+        changed(spec, endpoint={"allowedNamespaces": [namespace]}), namespace=namespace, name=f"smol-{case}"
+    )
+    record = birth(found, planned, facts(), facts_key="k", number=1, config=CONFIG)
+    revision = read(record)
+    assert revision is not None
+    raw = raw_resource(spec, namespace=namespace, name=f"smol-{case}")
+    asked = inspect(Observed(resource=found, raw=raw), CONFIG, NOW).apply
+    made = [
+        facts_config_map(found, {"k": "v"}),
+        live_config_map(found, "note"),
+        record,
+        network_policy(found, CONFIG),
+        service(found, selected=revision.name, active=revision.name, switched_time="2026-11-20T12:00:00Z"),
+        disruption_budget(found),
+        deployment(
+            found,
+            revision=revision.name,
+            pod_template=revision.pod_template,
+            replicas=2,
+            weights_bytes=planned.total_bytes,
+        ),
+        probe_pod(
+            found,
+            name=f"smol-{case}-probe",
+            revision=revision.name,
+            pod_template=revision.pod_template,
+            measure_key="m",
+        ),
+        *asked,
+    ]
+    for item in made:
+        # The owner does not exist here, and the garbage collector would take its children at once.
+        del item["metadata"]["ownerReferences"]
+    return made
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_children_are_admitted_and_read_back_as_wanted(
+    control_plane: Cluster, namespace: str, case: str
+) -> None:
+    wanted = children(case, namespace)
+    for item in wanted:
+        command = ("apply", "--server-side", "-f", "-", "-o", "json", "-n", namespace)
+        live = json.loads(control_plane.kubectl(*command, stdin=json.dumps(item)))
+        # A pod gains tolerations on its way in; it is made once and never applied again.
+        assert item["kind"] == "Pod" or contains(live, item), f"{item['kind']} is not as it was written"
+
+
+def test_pod_security_admits_the_pods_of_every_deployment(control_plane: Cluster, namespace: str) -> None:
+    """A Deployment is only warned about; its pods are what admission refuses."""
+    for case in CASES:
+        manifests = children(case, namespace)
+        (template,) = [item["spec"]["template"] for item in manifests if item["kind"] == "Deployment"]
+        pod = {"apiVersion": "v1", "kind": "Pod", **template}
+        pod["metadata"] = {**template["metadata"], "name": f"{case}-server"}
+        control_plane.kubectl("create", "--dry-run=server", "-n", namespace, "-f", "-", stdin=json.dumps(pod))
+
+
+def test_a_hub_model_is_among_the_cases() -> None:
+    assert CASES["hub"][0] == HUB_SPEC
