@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tacho_operator.cli.screen import columns, console, plain_table
 from tacho_operator.core.model import Alternative, ModelPlan, PlanFailure, Predicted
-from tacho_operator.core.quantity import gib
+from tacho_operator.core.quantity import GIB, gib
 
 BAR_CELLS = 40
 COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUDA graphs": "magenta"}
@@ -64,8 +64,8 @@ def _rate(tokens_per_second: float | None) -> str:
     return "" if tokens_per_second is None else f"{tokens_per_second:.0f}"
 
 
-def memory_rows(found: Predicted) -> list[tuple[str, int]]:
-    """(name, bytes) of the parts, largest kinds first as engines load them; what has no name is ``other``."""
+def memory_rows(found: Predicted, whole_bytes: int) -> list[tuple[str, int]]:
+    """(name, bytes) of the parts in the order engines fill them; what has no name of its own is ``other``."""
     parts = [
         ("weights", found.weights_bytes),
         ("KV cache", found.kv_cache_bytes),
@@ -77,36 +77,42 @@ def memory_rows(found: Predicted) -> list[tuple[str, int]]:
     rest = total - sum(size for _, size in rows)
     if rest > 0:
         rows.append(("other", rest))
-    if found.budget_bytes is not None and found.budget_bytes > total:
-        rows.append(("free", found.budget_bytes - total))
+    if whole_bytes > total:
+        rows.append(("free", whole_bytes - total))
     return rows
 
 
 def _memory(plan: ModelPlan, *, ascii_only: bool) -> Table:
-    """Bars on one scale: each part begins where the one before it ended, up to the budget."""
+    """Bars on one scale, the memory there is: each part begins where the one before it ended."""
     found = plan.predicted
-    whole = max(found.budget_bytes or 0, found.total_bytes or 0, 1)
+    whole = max(plan.gpu_memory_bytes, found.budget_bytes or 0, found.total_bytes or 0)
     where = "of the most loaded GPU" if plan.gpu_count else "of the host process"
     table = plain_table(title=f"Memory {where} (predicted)")
     columns(table, ("PART", "GIB", "SHARE", ""), right=("GIB", "SHARE"))
     mark, blank = ("#", ".") if ascii_only else ("█", "·")
     before = 0
-    for name, size in memory_rows(found):
+    for name, size in memory_rows(found, whole):
         start, end = (round(BAR_CELLS * edge / whole) for edge in (before, before + size))
-        bar = Text(" " * start)
+        bar = Text(" " * min(start, BAR_CELLS - 1))
         if name == "free":
             bar.append(blank * (end - start), style="dim")
         else:
             bar.append(mark * max(1, end - start), style=COLOURS.get(name, "cyan"))
-        table.add_row(name, f"{size / 2**30:.2f}", f"{100 * size / whole:.0f} %", bar)
+        table.add_row(*_sizes(name, size, whole), bar)
         before += size
     if found.budget_bytes is not None:
-        table.add_row("budget", f"{found.budget_bytes / 2**30:.2f}", "100 %", "", style="bold")
+        table.add_row(*_sizes("budget", found.budget_bytes, whole), "", style="bold")
+    if plan.gpu_count and plan.gpu_memory_bytes:
+        table.add_row(*_sizes("GPU", plan.gpu_memory_bytes, whole), "", style="bold")
     if found.kv_cache_tokens is not None:
         times = f", {found.max_concurrency:.1f} x {plan.max_model_len}" if found.max_concurrency else ""
         table.caption = f"The KV cache holds {found.kv_cache_tokens} tokens{times} (predicted)."
         table.caption_justify = "left"
     return table
+
+
+def _sizes(name: str, size_bytes: int, whole_bytes: int) -> tuple[str, str, str]:
+    return name, f"{size_bytes / GIB:.2f}", f"{100 * size_bytes / whole_bytes:.0f} %"
 
 
 def _show_alternatives(screen: Console, alternatives: Iterable[Alternative]) -> None:

@@ -132,7 +132,7 @@ def test_the_parts_add_up(
     spare: int | None,
 ) -> None:
     total = sum(size or 0 for size in (weights, cache, activations, graphs)) + unnamed
-    budget = None if spare is None else total + spare
+    whole = total + (spare or 0)
     rows = memory_rows(
         Predicted(
             weights_bytes=weights,
@@ -140,8 +140,8 @@ def test_the_parts_add_up(
             activation_bytes=activations,
             graph_bytes=graphs,
             total_bytes=total,
-            budget_bytes=budget,
-        )
+        ),
+        whole,
     )
-    assert sum(size for _, size in rows) == (total if budget is None else budget)
+    assert sum(size for _, size in rows) == whole
     assert all(size >= 0 for _, size in rows)
