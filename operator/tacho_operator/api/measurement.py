@@ -76,9 +76,9 @@ class Latency(ApiModel):
     """Median time per further token, in milliseconds."""
     tpot_milliseconds_p95: Decimal | None = None
     """95th percentile of the time per further token, in milliseconds."""
-    e2e_milliseconds_p50: Decimal | None = None
+    end_to_end_milliseconds_p50: Decimal | None = None
     """Median time to the last token, in milliseconds."""
-    e2e_milliseconds_p95: Decimal | None = None
+    end_to_end_milliseconds_p95: Decimal | None = None
     """95th percentile of the time to the last token, in milliseconds."""
     open_loop: bool | None = None
     """True: requests arrived at a rate of their own, and times count from the intended arrival."""
@@ -121,7 +121,7 @@ class CurvePoint(ApiModel):
     """Median time per further token, in milliseconds."""
     tpot_milliseconds_p95: Decimal | None = None
     """95th percentile of the time per further token, in milliseconds."""
-    e2e_milliseconds_p50: Decimal | None = None
+    end_to_end_milliseconds_p50: Decimal | None = None
     """Median time to the last token, in milliseconds."""
     requests: Count | None = None
     """Requests the figures rest on."""

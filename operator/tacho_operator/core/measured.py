@@ -208,7 +208,7 @@ def _latency(measurement: Measurement) -> Manifest:
         ttft_milliseconds_p95=decimal(point.ttft_milliseconds_p95),
         tpot_milliseconds_p50=decimal(point.tpot_milliseconds_p50),
         tpot_milliseconds_p95=decimal(point.tpot_milliseconds_p95),
-        e2e_milliseconds_p50=decimal(point.end_to_end_milliseconds_p50),
+        end_to_end_milliseconds_p50=decimal(point.end_to_end_milliseconds_p50),
     ).to_wire()
 
 
@@ -221,7 +221,7 @@ def _point(point: CurvePoint) -> Manifest:
         ttft_milliseconds_p95=decimal(point.ttft_milliseconds_p95),
         tpot_milliseconds_p50=decimal(point.tpot_milliseconds_p50),
         tpot_milliseconds_p95=decimal(point.tpot_milliseconds_p95),
-        e2e_milliseconds_p50=decimal(point.end_to_end_milliseconds_p50),
+        end_to_end_milliseconds_p50=decimal(point.end_to_end_milliseconds_p50),
         requests=point.requests,
         window_seconds=decimal(point.window_seconds),
         steady=point.steady,
