@@ -164,7 +164,7 @@ async def one_stream(
     raws: list[client.Stream] = []
     try:
         async with watching_lag(findings.lags_milliseconds):
-            while len(raws) < count and (not raws or clock.left() > (stop if len(raws) > 1 else 0)):
+            while len(raws) < count and (not raws or clock.left() > stop):
                 path, body = session.request(workload.input_tokens, workload.output_tokens)
                 timeout_seconds = clock.patience()
                 raws.append(
