@@ -14,6 +14,7 @@ from .inspection import facts_key, inspect
 from .model import Config, Observed, PlanFailure
 from .planning import launchable, plan_model
 from .revision import identity_hash
+from .screening import screen
 from .situation import Planning
 
 
@@ -32,6 +33,8 @@ def plan_step(
         return Planning(revision=known, plan=known.plan)
     if missing_claim(resource, observed.claims) is not None:
         return Planning()
+    if (refused := screen(resource.spec)) is not None:
+        return Planning(problem=refused)
     inspection = inspect(observed, config, now)
     if inspection.facts is None:
         return Planning(inspection=inspection)

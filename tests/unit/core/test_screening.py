@@ -1,0 +1,47 @@
+"""Switches and variables that load code are refused in every spelling, before anything is started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tacho_operator.core.decide import decide
+from tacho_operator.core.model import Observed
+from tacho_operator.core.screening import screen
+from tests.unit.core.builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, raw_resource, resource
+
+
+def with_engine(**engine: Any) -> dict[str, Any]:
+    return {**CLAIM_SPEC, "engine": {"name": "llamacpp", **engine}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        (with_engine(extraArgs=["--trust_remote_code"]), "engine.extraArgs[0]: --trust-remote-code"),
+        (with_engine(extraArgs=["--threads", "2", "--Trust-Remote-Code=true"]), "engine.extraArgs[2]"),
+        (with_engine(extraArgs=["--trust-rem"]), "--trust-remote-code"),
+        (with_engine(env=[{"name": "LD_PRELOAD", "value": "x"}]), "engine.env[0]: LD_PRELOAD"),
+        (
+            {
+                **HUB_SPEC,
+                "model": {**HUB_SPEC["model"], "hub": {"env": [{"name": "PYTHONPATH", "value": "x"}]}},
+            },
+            "model.hub.env[0]: PYTHONPATH",
+        ),
+    ],
+)
+def test_refused_spellings_stall_and_start_nothing(spec: dict[str, Any], names: str) -> None:
+    refused = screen(resource(spec).spec)
+    assert refused is not None
+    assert names in refused.message
+    decision = decide(Observed(resource=resource(spec), raw=raw_resource(spec)), CONFIG, NOW)
+    assert not [item for item in decision.apply if item["kind"] in ("Pod", "Deployment")]
+    conditions = {item["type"]: item for item in decision.status["conditions"]}
+    assert (conditions["Stalled"]["status"], conditions["Stalled"]["reason"]) == ("True", "InvalidConfig")
+
+
+def test_ordinary_arguments_pass() -> None:
+    assert screen(resource(with_engine(extraArgs=["--threads", "2"])).spec) is None
+    assert screen(resource(HUB_SPEC).spec) is None
