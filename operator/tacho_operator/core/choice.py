@@ -11,7 +11,7 @@ from tacho_operator.core.catalog.methods import MethodRow, is_quantized, method_
 from tacho_operator.core.hardware import Hardware
 from tacho_operator.core.model import Alternative, Config, History, NodeFacts
 from tacho_operator.core.trial import Trial, attempt
-from tacho_runtime.contract import DOES_NOT_FIT, Architecture, ModelFacts
+from tacho_runtime.contract import DOES_NOT_FIT, UNSUPPORTED_GPU, Architecture, ModelFacts
 
 ALTERNATIVES = 16
 GPU_COUNTS = (1, 2, 4, 8)
@@ -103,15 +103,19 @@ class Search:
 
     def best(self, hardware: Iterable[Hardware]) -> Trial | None:
         """The best that fits: kinds of GPU in order and, of one kind, the fewest GPUs. Where the user named
-        no product, one GPU of any kind comes before two of another."""
+        no product, one GPU of any kind comes before two of another. Engines without continuous batching are
+        looked at only where no other fits."""
         kinds = tuple(hardware)
-        steps = [(kind, n) for kind in kinds for n in counts(self.asked, kind)]
+        groups = [[(kind, n) for n in counts(self.asked, kind)] for kind in kinds]
         if not self.asked.products:
-            steps.sort(key=lambda step: step[1])
-        for kind, gpus in steps:
-            fitting = [t for t in (self.attempt(row, kind, gpus) for row in self.rows()) if t.fits]
-            if fitting:
-                return min(fitting, key=lambda t: rank(t, self.facts))
+            groups = [sorted((step for group in groups for step in group), key=lambda step: step[1])]
+        for steps in groups:
+            for batching in (True, False):
+                rows = [row for row in self.rows() if engine_table()[row.engine].batching is batching]
+                for kind, gpus in steps:
+                    fitting = [t for t in (self.attempt(row, kind, gpus) for row in rows) if t.fits]
+                    if fitting:
+                        return min(fitting, key=lambda t: rank(t, self.facts))
         return None
 
     def nearest(self, hardware: Iterable[Hardware]) -> Trial | None:
@@ -122,7 +126,7 @@ class Search:
         short = [t for t in tried if t.reason == DOES_NOT_FIT and t.account is not None]
         if short:
             return min(short, key=lambda t: (not t.longest, rank(t, self.facts)[:2], -(t.longest or 0)))
-        return tried[0] if tried else None
+        return min(tried, key=lambda t: t.reason != UNSUPPORTED_GPU, default=None)
 
     def alternatives(self, chosen: Trial | None) -> tuple[Alternative, ...]:
         """Everything else on the chosen (or first) kind of GPU, best first, then what was tried elsewhere."""

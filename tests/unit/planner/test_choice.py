@@ -1,0 +1,285 @@
+"""The choice among engines, methods and GPUs, and what is said when nothing fits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_operator.core.catalog.engines import engine_table
+from tacho_operator.core.catalog.methods import method_table
+from tacho_operator.core.model import ModelPlan, PlanFailure
+from tacho_operator.core.planning import launchable, plan_model
+from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, spec
+from tests.unit.planner.models import facts
+
+T4 = gpu_node("t4", "Tesla-T4", 4, memory_mib=15360, compute="7.5")
+L4 = gpu_node("l4", "NVIDIA-L4", 1, memory_mib=23034, compute="8.9")
+H100 = gpu_node("h100", "NVIDIA-H100-80GB-HBM3", 8, memory_mib=81559, compute="9.0")
+
+
+def plan(model, nodes=None, history=(), **fields):
+    return plan_model(spec(**fields), facts(model), nodes=nodes, history=history, config=CONFIG)
+
+
+def fitting(model, nodes=None, **fields) -> ModelPlan:
+    found = plan(model, nodes, **fields)
+    assert isinstance(found, ModelPlan), found
+    return found
+
+
+def refused(model, nodes=None, **fields) -> PlanFailure:
+    found = plan(model, nodes, **fields)
+    assert isinstance(found, PlanFailure), found
+    return found
+
+
+def test_sixteen_bits_win_where_they_fit():
+    found = fitting("llama-3.1-8b", gpu={"products": ["L4"]})
+    assert (found.engine, found.quantization_method) == ("vllm", "none")
+    assert "quality 100" in found.message
+
+
+def test_the_next_best_quality_wins_where_they_do_not():
+    found = fitting("llama-3.1-8b", gpu={"products": ["T4"]}, context={"maxModelLen": 8192})
+    assert (found.engine, found.quantization_method) == ("vllm", "fp8")
+    assert found.arguments == ("--quantization", "fp8_per_tensor", "--dtype", "half")
+    why = {(a.engine, a.method): a.reason for a in found.alternatives}
+    assert why["vllm", "none"] == "DoesNotFit"
+    assert why["vllm", "bnb-nf4"] == "LowerQuality"
+
+
+def test_every_alternative_has_its_reason():
+    found = fitting("llama-3.1-8b", gpu={"products": ["L4"]}, context={"maxModelLen": 4096})
+    reasons = {(a.engine, a.method): (a.fits, a.reason) for a in found.alternatives}
+    assert reasons["vllm", "fp8"] == (True, "LowerQuality")
+    assert reasons["transformers", "none"] == (True, "Slower")
+    assert ("vllm", "none") not in reasons
+    assert all(a.reason and a.message for a in found.alternatives)
+    assert len(found.alternatives) <= 16
+    assert all(a.decode_tokens_per_second for a in found.alternatives if a.fits)
+
+
+def test_a_quantized_checkpoint_is_run_as_it_is():
+    found = fitting("qwen2.5-7b-awq", gpu={"products": ["L4"]})
+    assert (found.quantization_method, found.arguments) == ("awq", ())
+    again = refused("qwen2.5-7b-awq", gpu={"products": ["L4"]}, quantization={"method": "fp8"})
+    assert again.failure.failure_class == "UnsupportedQuantization"
+    assert "already quantized" in again.failure.message
+
+
+def test_engine_and_method_are_the_users():
+    found = fitting(
+        "llama-3.1-8b",
+        gpu={"products": ["L4"]},
+        engine={"name": "transformers"},
+        quantization={"method": "bnb-nf4"},
+    )
+    assert (found.engine, found.quantization_method) == ("transformers", "bnb-nf4")
+    others = [a for a in found.alternatives if a.engine == "vllm"]
+    assert {a.reason for a in others if a.fits} == {"NotAskedFor"}
+
+
+def test_products_are_tried_in_order():
+    asks = {"context": {"maxModelLen": 4096, "concurrency": 4}, "quantization": {"method": "none"}}
+    one = {"count": 1, "products": ["T4", "L4", "H100"]}
+    first = fitting("llama-3.1-8b", gpu=one, engine={"name": "vllm"}, **asks)
+    assert first.gpu_product == "NVIDIA-L4"
+    other = fitting("llama-3.1-8b", gpu={"products": ["H100", "L4"]}, **asks)
+    assert other.gpu_product.startswith("NVIDIA-H100")
+
+
+def test_one_larger_gpu_comes_before_several_small_ones():
+    asks = {"context": {"maxModelLen": 4096, "concurrency": 4}, "quantization": {"method": "none"}}
+    assert fitting("llama-3.1-8b", (T4, L4), **asks).gpu_product == "NVIDIA-L4"
+    alone = fitting("llama-3.1-8b", (T4,), **asks)
+    assert (alone.gpu_count, alone.tensor_parallel) == (2, 2)
+
+
+def test_an_engine_that_batches_on_two_gpus_comes_before_one_that_does_not_on_one():
+    """On the L4, 16 bits and this context fit only engines without continuous batching: vLLM takes two T4."""
+    asks = {"context": {"maxModelLen": 8192, "concurrency": 4}, "quantization": {"method": "none"}}
+    found = fitting("llama-3.1-8b", (T4, L4), **asks)
+    assert (found.engine, found.gpu_product, found.gpu_count) == ("vllm", "Tesla-T4", 2)
+    assert not engine_table()[fitting("llama-3.1-8b", (L4,), **asks).engine].batching
+
+
+def test_gpus_follow_from_memory_and_heads():
+    context = {"maxModelLen": 8192, "concurrency": 16}
+    found = fitting("llama-3.1-70b", (H100,), quantization={"method": "none"}, context=context)
+    assert (found.gpu_count, found.tensor_parallel, found.pipeline_parallel) == (4, 4, 1)
+    assert "each GPU" in found.message
+
+
+def test_parallelism_the_user_set_is_kept():
+    asks = {"engine": {"name": "vllm"}, "quantization": {"method": "none"}, "context": {"maxModelLen": 4096}}
+    gpu = {"products": ["H100"], "count": 4}
+    found = fitting("llama-3.1-70b", gpu=gpu, parallelism={"tensor": 2, "pipeline": 2}, **asks)
+    assert (found.tensor_parallel, found.pipeline_parallel) == (2, 2)
+    wrong = refused("llama-3.1-70b", gpu=gpu, parallelism={"tensor": 8}, **asks)
+    assert wrong.failure.failure_class == "UnsupportedGPU"
+
+
+def test_heads_that_do_not_divide_become_pipeline_stages():
+    found = fitting("qwen2.5-7b", gpu={"products": ["L4"], "count": 8}, engine={"name": "vllm"})
+    assert (found.tensor_parallel, found.pipeline_parallel) == (4, 2)
+
+
+def test_an_absent_length_is_the_longest_useful_that_fits():
+    free = fitting("llama-3.1-8b", gpu={"products": ["H200"], "count": 1}, engine={"name": "vllm"})
+    assert free.max_model_len > 8192
+    longer = refused(
+        "llama-3.1-8b",
+        gpu={"products": ["H200"], "count": 1},
+        engine={"name": "vllm"},
+        quantization={"method": free.quantization_method},
+        context={"maxModelLen": free.max_model_len + 256, "concurrency": free.concurrency},
+    )
+    assert longer.failure.details["fitsMaxModelLen"] == str(free.max_model_len)
+
+
+def test_the_kv_cache_figures_agree_with_each_other():
+    found = fitting("llama-3.1-8b", gpu={"products": ["H200"]}, context={"maxModelLen": 8192})
+    seen = found.predicted
+    assert seen.kv_cache_tokens == pytest.approx(seen.max_concurrency * 8192, rel=0.001)
+    assert seen.kv_cache_bytes == pytest.approx(seen.kv_cache_tokens * 131072, rel=0.001)
+    parts = (seen.weights_bytes, seen.kv_cache_bytes, seen.activation_bytes, seen.graph_bytes)
+    assert sum(parts) < seen.total_bytes
+
+
+def test_what_would_fit_is_said_and_fits():
+    asks = {
+        "engine": {"name": "vllm"},
+        "quantization": {"method": "none"},
+        "context": {"maxModelLen": 32768, "concurrency": 4},
+    }
+    found = refused("llama-3.1-8b", (T4, L4), gpu={"products": ["L4"], "count": 1}, **asks)
+    details = found.failure.details
+    assert found.failure.failure_class == "DoesNotFit"
+    assert int(details["neededBytes"]) > int(details["availableBytes"])
+    shorter = {**asks["context"], "maxModelLen": int(details["fitsMaxModelLen"])}
+    assert fitting("llama-3.1-8b", (T4, L4), gpu={"products": ["L4"]}, **{**asks, "context": shorter})
+    beyond = {**shorter, "maxModelLen": shorter["maxModelLen"] + 256}
+    assert refused("llama-3.1-8b", gpu={"products": ["L4"], "count": 1}, **{**asks, "context": beyond})
+    assert details["fitsMaxModelLen"] in found.failure.next_step
+
+
+def test_the_method_that_would_fit_fits():
+    asks = {"gpu": {"products": ["T4"], "count": 1}, "context": {"maxModelLen": 2048, "concurrency": 4}}
+    found = refused("llama-3.1-8b", engine={"name": "vllm"}, quantization={"method": "none"}, **asks)
+    details = found.failure.details
+    again = fitting(
+        "llama-3.1-8b",
+        engine={"name": details["fitsEngine"]},
+        quantization={"method": details["fitsMethod"]},
+        **asks,
+    )
+    assert again.quantization_method == details["fitsMethod"] != "none"
+    assert details["fitsMethod"] in found.failure.next_step
+
+
+def test_the_gpu_count_and_the_other_product_that_would_fit_fit():
+    asks = {
+        "engine": {"name": "vllm"},
+        "quantization": {"method": "none"},
+        "context": {"maxModelLen": 4096, "concurrency": 4},
+    }
+    found = refused("llama-3.1-8b", (T4, L4), gpu={"products": ["T4"], "count": 1}, **asks)
+    details = found.failure.details
+    more = {"products": ["T4"], "count": int(details["fitsGpuCount"])}
+    assert fitting("llama-3.1-8b", (T4, L4), gpu=more, **asks)
+    assert details["fitsProduct"] == "NVIDIA-L4"
+    assert fitting("llama-3.1-8b", (T4, L4), gpu={"products": [details["fitsProduct"]]}, **asks)
+
+
+def test_a_plan_that_fits_may_have_no_engine_to_run_it():
+    found = fitting("llama-3.1-8b", gpu={"products": ["L4"]})
+    told = launchable(found)
+    assert told is not None
+    assert told.failure_class == "EngineNotSupported"
+    assert "llamacpp" in told.next_step
+
+
+def test_gpu_rules_by_compute_capability():
+    found = refused("llama-3.1-8b", gpu={"products": ["T4"]}, quantization={"kvCacheDtype": "fp8"})
+    assert found.failure.failure_class == "UnsupportedGPU"
+    awq = refused("llama-3.1-8b-awq", gpu={"products": ["V100"]}, engine={"name": "vllm"})
+    assert awq.failure.failure_class == "UnsupportedGPU"
+    assert "7.5" in awq.failure.message
+
+
+def test_bf16_models_run_in_half_precision_where_the_gpu_has_no_bf16():
+    asks = {"engine": {"name": "vllm"}, "context": {"maxModelLen": 2048}, "quantization": {"method": "none"}}
+    assert "--dtype" in fitting("qwen2.5-0.5b", gpu={"products": ["T4"]}, **asks).arguments
+    assert "--dtype" not in fitting("qwen2.5-0.5b", gpu={"products": ["L4"]}, **asks).arguments
+
+
+def test_a_gpu_nobody_has_and_nobody_knows():
+    found = refused("llama-3.1-8b", gpu={"products": ["FOO-1"]})
+    assert found.failure.failure_class == "UnsupportedGPU"
+    assert "FOO-1" in found.failure.message
+    nothing = refused("llama-3.1-8b", None, gpu={"count": 1})
+    assert "gpu.products" in nothing.failure.next_step
+
+
+def test_named_products_plan_from_the_catalog_where_nodes_are_not_readable_or_have_none():
+    for nodes in (None, (), (cpu_node(),)):
+        found = fitting("llama-3.1-8b", nodes, gpu={"products": ["L4"]})
+        assert "from the catalog" in found.message
+    assert "from the catalog" not in fitting("llama-3.1-8b", (L4,), gpu={"products": ["L4"]}).message
+
+
+def test_too_little_known_is_said_not_guessed():
+    unknown = dataclasses.replace(facts("llama-3.1-8b"), architecture=None, unknown=("no config.json",))
+    found = plan_model(spec(gpu={"products": ["L4"]}), unknown, nodes=None, history=(), config=CONFIG)
+    assert isinstance(found, PlanFailure)
+    assert found.failure.failure_class == "ModelInvalid"
+    assert "no config.json" in found.failure.message
+
+
+def test_what_is_not_known_of_the_model_is_in_the_message():
+    partly = dataclasses.replace(facts("llama-3.1-8b"), unknown=("the draft layers",))
+    found = plan_model(spec(gpu={"products": ["L4"]}), partly, nodes=None, history=(), config=CONFIG)
+    assert isinstance(found, ModelPlan)
+    assert "Not known of the model: the draft layers" in found.message
+
+
+def test_other_engines_plan_on_the_cpu():
+    found = fitting("qwen2.5-0.5b", (cpu_node(memory="16Gi"),), gpu={"count": 0})
+    assert (found.gpu_product, found.gpu_count) == ("CPU", 0)
+    assert found.engine in ("transformers", "ctranslate2")
+    gpu_only = refused("qwen2.5-0.5b", (cpu_node(),), gpu={"count": 0}, engine={"name": "vllm"})
+    assert gpu_only.failure.failure_class == "EngineNotSupported"
+
+
+def test_extra_arguments_change_the_plan():
+    asks = {"gpu": {"products": ["L4"]}, "context": {"maxModelLen": 8192}}
+    plain = fitting("llama-3.1-8b", engine={"name": "vllm"}, quantization={"method": "fp8"}, **asks)
+    given = fitting(
+        "llama-3.1-8b",
+        engine={"name": "vllm", "extraArgs": ["--gpu-memory-utilization", "0.7"]},
+        quantization={"method": "fp8"},
+        **asks,
+    )
+    assert given.predicted.budget_bytes < plain.predicted.budget_bytes
+    assert given.predicted.kv_cache_tokens < plain.predicted.kv_cache_tokens
+
+
+def test_the_version_of_the_image_decides():
+    asks = {"gpu": {"products": ["L4"]}, "context": {"maxModelLen": 4096}, "quantization": {"method": "none"}}
+    old = fitting("llama-3.1-8b", engine={"name": "vllm", "image": "vllm/vllm-openai:v0.11.0"}, **asks)
+    new = fitting("llama-3.1-8b", engine={"name": "vllm", "image": "vllm/vllm-openai:v0.26.0"}, **asks)
+    assert (old.engine_version, new.engine_version) == ("0.11.0", "0.26.0")
+    assert old.predicted.activation_bytes > new.predicted.activation_bytes
+
+
+def test_hybrid_models_bound_the_sequences():
+    found = fitting("jamba-v0.1", gpu={"products": ["H200"], "count": 1}, engine={"name": "vllm"})
+    assert "--max-num-seqs" in found.arguments
+
+
+def test_every_row_of_the_method_table_is_one_of_its_engine():
+    for row in method_table():
+        assert row.method in engine_table()[row.engine].methods
+        assert row.source
+        assert 0 < row.quality <= 100

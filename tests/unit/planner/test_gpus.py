@@ -1,0 +1,197 @@
+"""The GPU catalog, and GPUs as nodes describe them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_operator.core.asked import asked
+from tacho_operator.core.catalog.gpus import (
+    RESERVE_MIB,
+    gpu_table,
+    labelled_gpu,
+    matches,
+    named_gpu,
+    rows_for,
+    sources,
+)
+from tacho_operator.core.hardware import gpu_choices, node_gpu
+from tacho_operator.core.quantity import MIB
+from tests.unit.planner.builders import cpu_node, gpu_node, spec
+
+FIGURES = (
+    "memory_mib",
+    "usable_mib",
+    "bandwidth_gbs",
+    "fp16_tflops",
+    "fp8_tflops",
+    "fp4_tflops",
+    "int8_tops",
+)
+GPU = "nvidia.com/gpu"
+
+
+def choices(nodes, **fields):
+    return gpu_choices(asked(spec(**fields)), nodes)
+
+
+def products(nodes, **fields):
+    return [h.gpu.product for h in choices(nodes, **fields).hardware]
+
+
+@pytest.mark.parametrize("row", gpu_table(), ids=lambda row: row.label)
+def test_every_figure_has_a_source_and_a_confidence(row):
+    for name in FIGURES:
+        figure = getattr(row, name)
+        if figure is None:
+            continue
+        value, source, confidence = figure
+        assert value > 0
+        assert source in sources()
+        assert confidence in ("H", "M", "L")
+    assert row.usable_mib[0] <= row.memory_mib[0]
+    assert row.memory_mib[0] - row.usable_mib[0] < 0.05 * row.memory_mib[0]
+
+
+def test_labels_and_short_names_are_unambiguous():
+    labels = [row.label for row in gpu_table()]
+    assert len(labels) == len(set(labels))
+    for row in gpu_table():
+        assert rows_for(row.label) == (row,)
+        assert all(row in rows_for(name) for name in row.short)
+
+
+@pytest.mark.parametrize(
+    ("name", "product"),
+    [
+        ("T4", "Tesla-T4"),
+        ("NVIDIA-L4", "NVIDIA-L4"),
+        ("l40s", "NVIDIA-L40S"),
+        ("A100-80GB", "NVIDIA-A100-SXM4-80GB"),
+        ("A100-40GB", "NVIDIA-A100-SXM4-40GB"),
+        ("H200", "NVIDIA-H200"),
+        ("NVIDIA H100 80GB HBM3", "NVIDIA-H100-80GB-HBM3"),
+    ],
+)
+def test_names_people_use(name, product):
+    assert product in [row.label for row in rows_for(name)]
+
+
+def test_a_short_name_of_several_products_plans_for_the_smallest():
+    found = named_gpu("A100")
+    assert found is not None
+    assert found.memory_bytes == min(row.usable_mib[0] for row in rows_for("A100")) * MIB
+
+
+def test_an_unknown_name_is_unknown():
+    assert named_gpu("FOO-1") is None
+    assert rows_for("") == ()
+
+
+def test_a_mig_slice_has_its_share():
+    whole, part = named_gpu("NVIDIA-A100-SXM4-80GB"), named_gpu("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb")
+    assert whole is not None
+    assert part is not None
+    assert part.memory_bytes == 9728 * MIB
+    assert part.capability == whole.capability
+    assert part.fp16_flops == pytest.approx(whole.fp16_flops / 7)
+    assert part.bandwidth_bytes == pytest.approx(whole.bandwidth_bytes / 8, rel=0.06)
+
+
+def test_a_shared_gpu_is_planned_by_its_part():
+    node = gpu_node("a", "NVIDIA-L4-SHARED", 4, memory_mib=23034, **{"nvidia.com/gpu.replicas": "4"})
+    found = node_gpu(node, GPU)
+    assert found is not None
+    assert found.sharers == 4
+    assert found.memory_bytes == named_gpu("L4").memory_bytes
+
+
+def test_labels_win_over_the_catalog():
+    found = labelled_gpu("NVIDIA-L4", memory_mib=46068, capability=(9, 9))
+    assert found is not None
+    l4 = rows_for("L4")[0]
+    assert found.memory_bytes == (46068 - (l4.memory_mib[0] - l4.usable_mib[0])) * MIB
+    assert found.capability == (9, 9)
+    assert found.bandwidth_bytes == 300e9
+
+
+def test_an_unknown_gpu_works_from_labels_alone():
+    found = labelled_gpu("NVIDIA-FOO-9000", memory_mib=48000, capability=(13, 0))
+    assert found is not None
+    assert (found.known, found.memory_bytes) == (False, (48000 - RESERVE_MIB) * MIB)
+    assert labelled_gpu("NVIDIA-FOO-9000", memory_mib=None, capability=None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "same"),
+    [
+        ("L4", "NVIDIA-L4", True),
+        ("L4", "NVIDIA-L40S", False),
+        ("L4", "NVIDIA-L4-SHARED", True),
+        ("A100", "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", False),
+        ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", True),
+        ("NVIDIA-FOO", "NVIDIA-FOO", True),
+    ],
+)
+def test_which_node_labels_a_name_means(name, label, same):
+    assert matches(name, label) is same
+
+
+def test_a_mig_resource_is_described_by_its_own_labels():
+    node = dataclasses.replace(
+        gpu_node(
+            "a", "NVIDIA-H100-80GB-HBM3", 0, memory_mib=81559, compute="9.0",
+            **{"nvidia.com/mig-2g.20gb.product": "NVIDIA-H100-80GB-HBM3-MIG-2g.20gb",
+               "nvidia.com/mig-2g.20gb.memory": "19968"},
+        ),
+        allocatable={"memory": "64Gi", "nvidia.com/mig-2g.20gb": "3"},
+    )  # fmt: skip
+    asks = {"gpu": {"resourceName": "nvidia.com/mig-2g.20gb"}}
+    found = choices((node,), **asks).hardware
+    assert [(h.gpu.product, h.most) for h in found] == [("NVIDIA-H100-80GB-HBM3-MIG-2g.20gb", 3)]
+    assert found[0].gpu.memory_bytes == 19968 * MIB
+    assert products((node,)) == []
+
+
+def test_live_products_come_smallest_first_and_named_ones_in_the_users_order():
+    nodes = (
+        gpu_node("a", "NVIDIA-H100-80GB-HBM3", 8),
+        gpu_node("b", "NVIDIA-L4", 1),
+        gpu_node("c", "NVIDIA-L4", 4),
+        cpu_node("d"),
+    )
+    assert products(nodes) == ["NVIDIA-L4", "NVIDIA-H100-80GB-HBM3"]
+    assert [h.most for h in choices(nodes).hardware] == [4, 8]
+    wanted = {"gpu": {"products": ["H200", "H100", "L4"]}}
+    found = choices(nodes, **wanted).hardware
+    assert [(h.gpu.product, h.live) for h in found] == [
+        ("NVIDIA-H200", False),
+        ("NVIDIA-H100-80GB-HBM3", True),
+        ("NVIDIA-L4", True),
+    ]
+
+
+def test_of_one_product_on_several_nodes_the_least_memory_counts():
+    nodes = (gpu_node("a", "NVIDIA-L4", memory_mib=23034), gpu_node("b", "NVIDIA-L4", memory_mib=20000))
+    assert choices(nodes).hardware[0].gpu.memory_bytes < 20000 * MIB
+
+
+def test_nodes_the_pod_cannot_run_on_do_not_count():
+    closed = dataclasses.replace(gpu_node("a", "NVIDIA-L4"), unschedulable=True)
+    broken = dataclasses.replace(gpu_node("b", "NVIDIA-L4"), ready=False)
+    taken = dataclasses.replace(
+        gpu_node("c", "NVIDIA-L4"), taints=({"key": "team", "value": "x", "effect": "NoSchedule"},)
+    )
+    assert products((closed, broken, taken)) == []
+    selected = {"podTemplate": {"spec": {"nodeSelector": {"zone": "b"}}}}
+    here = gpu_node("d", "NVIDIA-L4", zone="a")
+    there = gpu_node("e", "Tesla-T4", zone="b")
+    assert products((here, there), **selected) == ["Tesla-T4"]
+
+
+def test_gpus_that_nothing_describes_are_said():
+    bare = dataclasses.replace(gpu_node("bare", "x"), labels={})
+    found = choices((bare,))
+    assert (found.hardware, found.unlabelled) == ((), ("bare",))
+    assert choices(None, gpu={"products": ["FOO-1"]}).unknown == ("FOO-1",)

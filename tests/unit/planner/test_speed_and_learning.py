@@ -1,0 +1,175 @@
+"""Predicted speed, and what earlier measurements teach."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacho_operator.core.asked import asked
+from tacho_operator.core.catalog.gpus import named_gpu
+from tacho_operator.core.learning import correction
+from tacho_operator.core.model import History, ModelPlan
+from tacho_operator.core.planning import plan_model
+from tacho_operator.core.roofline import active_parameters, read_share, roofline
+from tacho_operator.core.sizing import weights
+from tacho_operator.core.spread import parallelism, tensor_problem
+from tests.unit.planner.builders import CONFIG, spec
+from tests.unit.planner.models import facts
+
+SEEN = History(
+    engine="vllm",
+    engine_version="0.32.0",
+    quantization_method="none",
+    gpu_product="NVIDIA-L4",
+    predicted_bytes=1000,
+    actual_bytes=1100,
+    predicted_kv_cache_tokens=1000,
+    actual_kv_cache_tokens=900,
+)
+WANTED = {"engine": "vllm", "version": "0.32.0", "method": "none", "product": "NVIDIA-L4"}
+
+
+def speed(model, gpu, *, gpus=1, streams=1, context=1024, bits=None, arithmetic="fp16"):
+    found = facts(model)
+    resident = int(weights.parts(found, linear_bits=bits).total)
+    return roofline(
+        found, found.architecture, named_gpu(gpu), gpus=gpus, weights_bytes=resident, key_value_bytes=2.0,
+        context_tokens=context, streams=streams, arithmetic=arithmetic,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "tokens_per_second"),
+    [
+        ("llama-3.1-8b", "H200", 317),
+        ("llama-3.1-8b", "L4", 19.8),
+        ("llama-3.1-8b-awq", "H200", 998),
+        ("llama-3.1-8b-awq", "L4", 62.4),
+    ],
+)
+def test_one_stream_is_bound_by_bandwidth(model, gpu, tokens_per_second):
+    """measurement.md, section 5, worked examples at 1024 tokens of context."""
+    assert speed(model, gpu).decode_tokens_per_second == pytest.approx(tokens_per_second, rel=0.01)
+
+
+def test_measured_speed_is_below_the_bound_and_not_far():
+    """Own measurement, H200, vLLM 0.26, Llama-3.1-8B, one stream: 229 tok/s in 16 bits."""
+    assert 0.6 * 317 < 229 < speed("llama-3.1-8b", "H200").decode_tokens_per_second
+
+
+def test_many_streams_are_bound_by_arithmetic_in_the_end():
+    few, many = speed("llama-3.1-8b", "L4", streams=2), speed("llama-3.1-8b", "L4", streams=4096, context=1)
+    assert few.replica_tokens_per_second == pytest.approx(2 * few.decode_tokens_per_second, rel=0.02)
+    bound = named_gpu("L4").fp16_flops / (2 * active_parameters(facts("llama-3.1-8b").architecture))
+    assert many.replica_tokens_per_second == pytest.approx(bound, rel=0.001)
+
+
+def test_active_parameters_are_the_published_ones():
+    """Mixtral paper: 12.9B active; Qwen3-30B-A3B model card: 3.3B."""
+    assert active_parameters(facts("mixtral-8x7b").architecture) == pytest.approx(12.9e9, rel=0.02)
+    assert active_parameters(facts("qwen3-30b-a3b").architecture) == pytest.approx(3.3e9, rel=0.1)
+
+
+def test_one_token_reads_its_own_experts_and_many_read_all():
+    found = facts("mixtral-8x7b")
+    one, many = (read_share(found, found.architecture, streams) for streams in (1, 256))
+    assert one == pytest.approx(0.275, abs=0.01)
+    assert 0.99 < many < 1.0
+
+
+def test_an_unknown_bandwidth_predicts_no_speed():
+    found = facts("llama-3.1-8b")
+    unknown = dataclasses.replace(named_gpu("L4"), bandwidth_bytes=0.0)
+    assert (
+        roofline(
+            found, found.architecture, unknown, gpus=1, weights_bytes=1, key_value_bytes=2.0,
+            context_tokens=1, streams=1, arithmetic="fp16",
+        )
+        is None
+    )  # fmt: skip
+
+
+def test_nothing_seen_teaches_nothing():
+    assert correction((), **WANTED).sentence() == ""
+    other = dataclasses.replace(SEEN, engine="llamacpp")
+    far = dataclasses.replace(SEEN, gpu_product="NVIDIA-H200")
+    assert correction((other, far), **WANTED).bytes_factor == 1.0
+
+
+def test_one_measurement_counts_half():
+    found = correction((SEEN,), **WANTED)
+    assert (found.bytes_factor, found.tokens_factor) == (pytest.approx(1.05), pytest.approx(0.95))
+    assert "1 earlier measurement" in found.sentence()
+    assert "vllm 0.32.0, none, NVIDIA-L4" in found.sentence()
+
+
+def test_many_measurements_count_almost_fully_and_the_median_ignores_one_outlier():
+    odd = dataclasses.replace(SEEN, actual_bytes=1900)
+    found = correction((SEEN,) * 18 + (odd,), **WANTED)
+    assert found.bytes_factor == pytest.approx(1.095)
+
+
+def test_a_broken_measurement_is_no_lesson():
+    broken = dataclasses.replace(SEEN, actual_bytes=5000, actual_kv_cache_tokens=None)
+    negative = dataclasses.replace(SEEN, actual_bytes=-5, predicted_bytes=0, actual_kv_cache_tokens=0)
+    found = correction((broken, negative), **WANTED)
+    assert (found.bytes_factor, found.tokens_factor, found.samples) == (1.0, 1.0, 0)
+
+
+def test_the_closest_group_is_used():
+    old = dataclasses.replace(SEEN, engine_version="0.26.0", actual_bytes=1400)
+    other = dataclasses.replace(SEEN, quantization_method="awq", actual_bytes=600)
+    assert correction((SEEN, old, other), **WANTED).bytes_factor == pytest.approx(1.05)
+    assert correction((old, other), **WANTED).bytes_factor == pytest.approx(1.2)
+    assert correction((other,), **WANTED).bytes_factor == pytest.approx(0.8)
+
+
+def test_the_order_does_not_matter():
+    rows = (SEEN, dataclasses.replace(SEEN, actual_bytes=1500), dataclasses.replace(SEEN, actual_bytes=700))
+    assert len({correction(order, **WANTED) for order in permutations(rows)}) == 1
+
+
+def test_a_new_plan_uses_and_shows_what_was_learned():
+    asks = spec(
+        gpu={"products": ["L4"]}, engine={"name": "vllm"}, quantization={"method": "none"},
+        context={"concurrency": 1},
+    )  # fmt: skip
+    model = facts("llama-3.1-8b")
+    plain = plan_model(asks, model, nodes=None, history=(), config=CONFIG)
+    taught = plan_model(asks, model, nodes=None, history=(SEEN,) * 9, config=CONFIG)
+    assert isinstance(plain, ModelPlan)
+    assert isinstance(taught, ModelPlan)
+    assert taught.max_model_len < plain.max_model_len
+    assert "Corrected by 9 earlier measurements" in taught.message
+    assert "Corrected" not in plain.message
+
+
+@given(st.lists(st.tuples(st.integers(-5, 10**13), st.integers(-5, 10**13)), max_size=12))
+def test_a_correction_is_always_within_its_bounds(pairs):
+    rows = tuple(dataclasses.replace(SEEN, predicted_bytes=p, actual_bytes=a) for p, a in pairs)
+    assert 0.5 <= correction(rows, **WANTED).bytes_factor <= 2.0
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "splits"),
+    [
+        ("llama-3.1-8b", 8, ((8, 1), (4, 2), (2, 4), (1, 8))),
+        ("qwen2.5-7b", 8, ((4, 2), (2, 4), (1, 8))),
+        ("qwen2.5-7b", 7, ((1, 7),)),
+        ("octocoder", 3, ((3, 1), (1, 3))),
+    ],
+)
+def test_how_a_model_may_be_spread(model, gpus, splits):
+    found = facts(model)
+    assert parallelism(asked(spec()), (None, None), found.architecture, found, gpus) == splits
+
+
+def test_quantization_groups_must_stay_whole():
+    found = facts("llama-2-7b-gptq")
+    assert found.architecture is not None
+    assert tensor_problem(found.architecture, found, 2) == ""
+    assert "groups of 128" in tensor_problem(found.architecture, found, 4)

@@ -1,0 +1,197 @@
+"""What a vLLM server's version, switches and environment mean for memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_operator.core.arguments import decimal, integer, parse_arguments
+from tacho_operator.core.catalog.engines import engine_image, engine_table, image_version
+from tacho_operator.core.catalog.gpus import named_gpu
+from tacho_operator.core.catalog.vllm import rules_for, vllm_rules
+from tacho_operator.core.quantity import GIB
+from tacho_operator.core.sizing import vllm
+from tacho_operator.core.sizing.vllm_settings import graph_sizes, vllm_settings
+from tests.unit.planner.models import facts
+
+LLAMA = facts("llama-3.1-8b")
+
+
+def settings(*arguments, version="0.32.0", gpu="L4", env=None, model=LLAMA, length=8192, **more):
+    return vllm_settings(
+        parse_arguments(arguments), env or {}, rules=rules_for(version), gpu=named_gpu(gpu), facts=model,
+        tensor=more.get("tensor", 1), pipeline=more.get("pipeline", 1), max_model_len=length,
+        kv_cache_dtype=more.get("kv_cache_dtype", ""),
+    )  # fmt: skip
+
+
+def memory(*arguments, gpu="L4", model=LLAMA, method="none", **more):
+    found = settings(*arguments, gpu=gpu, model=model, **more)
+    return vllm.memory(model, model.architecture, gpu=named_gpu(gpu), settings=found, method=method)
+
+
+@pytest.mark.parametrize(
+    ("version", "utilization", "inside", "kv_size"),
+    [
+        ("0.6.4", 0.90, "outside", "blocks"),
+        ("0.11.0", 0.90, "outside", "blocks"),
+        ("0.19.1", 0.90, "outside", "blocks"),
+        ("0.20.0", 0.92, "inside", "blocks"),
+        ("0.21.0", 0.92, "inside", "concurrency"),
+        ("0.26.0", 0.92, "outside", "concurrency"),
+        ("0.32.0", 0.92, "inside", "concurrency"),
+        ("99.0", 0.92, "inside", "concurrency"),
+        ("", 0.92, "inside", "concurrency"),
+    ],
+)
+def test_rules_by_version(version, utilization, inside, kv_size):
+    """Read from the wheels; 0.26's runner estimates 0 for graphs (own measurement, H200)."""
+    rules = rules_for(version)
+    assert (rules.utilization, rules.graphs, rules.kv_size) == (utilization, inside, kv_size)
+
+
+def test_rows_are_in_order_and_say_where_they_are_from():
+    versions = [tuple(map(int, row.version.split("."))) for row in vllm_rules()]
+    assert versions == sorted(set(versions))
+    assert all(row.source for row in vllm_rules())
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("vllm/vllm-openai:v0.26.0", "0.26.0"),
+        ("registry:5000/vllm:0.9.2-cu128@sha256:aa", "0.9.2"),
+        ("registry:5000/vllm", ""),
+        ("vllm:latest", ""),
+        ("vllm:nightly-0.9", ""),
+    ],
+)
+def test_the_version_is_the_tags(image, version):
+    assert image_version(image) == version
+    row = engine_table()["vllm"]
+    assert engine_image(row, image, {}) == (image, version or row.version)
+
+
+def test_the_users_image_wins_over_the_operators_and_that_over_the_table():
+    row = engine_table()["vllm"]
+    assert engine_image(row, "a:1.0", {"vllm": "b:2.0"})[0] == "a:1.0"
+    assert engine_image(row, "", {"vllm": "b:2.0"}) == ("b:2.0", "2.0")
+    assert engine_image(row, "", {})[0] == row.image
+    assert engine_image(row, "", {}, "bnb-nf4")[0] == row.plugins_image
+
+
+def test_defaults_by_gpu():
+    """vLLM engine/arg_utils.py: large GPUs get larger batches, the A100 does not."""
+    small, large, a100 = settings(gpu="L4"), settings(gpu="H200"), settings(gpu="A100-80GB")
+    assert (small.batched_tokens, small.sequences) == (2048, 256)
+    assert (large.batched_tokens, large.sequences) == (8192, 1024)
+    assert (a100.batched_tokens, a100.sequences) == (2048, 256)
+
+
+def test_graph_sizes_are_what_was_captured():
+    """Own measurement, H200, vLLM 0.26: 51 sizes by default."""
+    assert graph_sizes(rules_for("0.26.0"), 1024, {}) == 51
+    assert graph_sizes(rules_for("0.26.0"), 4, {}) == 4
+    assert settings("--enforce-eager").graph_sizes == 0
+    assert settings("--enforce-eager=false").graph_sizes > 0
+
+
+def test_a_switch_is_honoured():
+    plain = memory()
+    assert memory("--gpu-memory-utilization", "0.5").budget_bytes == int(0.5 * plain.total_bytes)
+    assert memory("--gpu_memory_utilization=0.5").budget_bytes == int(0.5 * plain.total_bytes)
+    assert memory("--max-num-seqs", "8").available_bytes > plain.available_bytes
+    assert memory("--max-num-batched-tokens", "16k").available_bytes < plain.available_bytes
+    eager = memory("--enforce-eager")
+    assert eager.available_bytes == plain.available_bytes + plain.graph_bytes
+    assert memory("--cpu-offload-gb", "4").weights_bytes == plain.weights_bytes - 4 * GIB
+    fixed = memory("--kv-cache-memory-bytes", "2G")
+    assert fixed.available_bytes == 2 * GIB
+    assert memory(kv_cache_dtype="fp8").cache.tokens == pytest.approx(2 * plain.cache.tokens, abs=16)
+    assert memory("--kv-cache-dtype", "fp8").cache.tokens == pytest.approx(2 * plain.cache.tokens, abs=16)
+
+
+def test_the_environment_is_honoured():
+    off = memory(env={"VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0"})
+    assert off.available_bytes == memory().available_bytes + memory().graph_bytes
+
+
+def test_parallel_sizes_divide_weights_and_cache():
+    one, two = memory(gpu="H100"), memory(gpu="H100", tensor=2)
+    assert one.weights_bytes / 2 < two.weights_bytes < one.weights_bytes * 0.51
+    assert two.cache.request_bytes == one.cache.request_bytes / 2
+    staged = memory(gpu="H100", pipeline=2)
+    assert staged.cache.request_bytes == one.cache.request_bytes / 2
+
+
+def test_fp8_weights_do_not_imply_an_fp8_cache():
+    assert settings(model=facts("llama-3.1-8b-fp8")).kv_element_bytes == 2.0
+
+
+@pytest.mark.parametrize(
+    ("model", "bytes_per_token"),
+    [
+        ("llama-3.1-8b", 131072),
+        ("llama-2-7b", 524288),
+        ("deepseek-v3", 70272),
+        ("qwen2.5-7b", 57344),
+        ("octocoder", 20480),
+    ],
+)
+def test_bytes_a_token_keeps(model, bytes_per_token):
+    """GQA 2 x 32 x 8 x 128 x 2; MHA; MLA 61 x 576 x 2; GQA; MQA 40 x 2 x 128 x 2."""
+    found = facts(model)
+    got = vllm.vllm_kv.pool(found.architecture, settings(model=found))
+    assert got.block_bytes / got.block_tokens == bytes_per_token
+
+
+def test_sliding_windows_keep_only_their_window():
+    """gpt-oss: every second layer looks back 128 tokens."""
+    found = facts("gpt-oss-20b")
+    short = memory(model=found, method="none", gpu="H100", length=1024).cache
+    long = memory(model=found, method="none", gpu="H100", length=131072).cache
+    full_layers = 131072 * 12 * 2 * 8 * 64 * 2
+    assert full_layers < long.request_bytes < full_layers * 1.3
+    assert short.request_bytes < long.request_bytes / 30
+    off = memory("--disable-hybrid-kv-cache-manager", model=found, gpu="H100", length=131072).cache
+    assert off.request_bytes == 2 * full_layers
+
+
+def test_recurrent_layers_keep_a_constant_state():
+    found = facts("jamba-v0.1")
+    short = memory(model=found, gpu="H200", length=1024).cache.request_bytes
+    double = memory(model=found, gpu="H200", length=131072).cache.request_bytes
+    attention_only = 131072 * 4 * 2 * 8 * 128 * 2
+    assert double < short + attention_only * 1.02
+
+
+def test_a_shared_gpu_gives_a_part_of_its_memory():
+    gpu = named_gpu("L4")
+    shared = type(gpu)(**{**{f: getattr(gpu, f) for f in gpu.__dataclass_fields__}, "sharers": 2})
+    found = vllm_settings(
+        {}, {}, rules=rules_for("0.26.0"), gpu=shared, facts=LLAMA, tensor=1, pipeline=1, max_model_len=1024
+    )
+    assert found.utilization == pytest.approx(0.46)
+
+
+def test_graphs_outside_the_budget_lower_the_utilization_unless_it_is_given():
+    gpu, old = named_gpu("L4"), "0.11.0"
+    by_default = vllm.account(
+        LLAMA, LLAMA.architecture, gpu=gpu, settings=settings("--enforce-eager", version=old), method="none"
+    )
+    assert by_default.arguments == ()
+    graphs = vllm.account(LLAMA, LLAMA.architecture, gpu=gpu, settings=settings(version=old), method="none")
+    assert graphs.arguments == () or graphs.arguments[0] == "--gpu-memory-utilization"
+    assert graphs.budget_bytes + graphs.graph_bytes + vllm.CONTEXT_BYTES <= gpu.memory_bytes
+    given = vllm.account(
+        LLAMA, LLAMA.architecture, gpu=gpu, method="none",
+        settings=settings("--gpu-memory-utilization", "0.99", version=old),
+    )  # fmt: skip
+    assert given.arguments == ()
+    assert given.budget_bytes == int(0.99 * gpu.memory_bytes)
+
+
+def test_switches_are_read_as_the_engines_would():
+    found = parse_arguments(("--a", "1", "--b_c=2", "--flag", "--neg", "-1", "stray", "--a", "3"))
+    assert found == {"a": "3", "b-c": "2", "flag": "", "neg": "-1"}
+    assert [integer(t) for t in ("8k", "8K", "1.5k", "x", None, "")] == [8000, 8192, 1500, None, None, None]
+    assert [decimal(t) for t in ("0.9", "nan", "1e9", None)] == [0.9, None, None, None]
