@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,7 @@ from tacho_operator.core.model import Alternative, ModelPlan, PlanFailure, Predi
 from tacho_operator.core.quantity import GIB, gib
 
 BAR_CELLS = 40
+METHOD_CELLS = len("compressed-tensors")
 COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUDA graphs": "magenta"}
 
 
@@ -117,17 +119,31 @@ def _sizes(name: str, size_bytes: int, whole_bytes: int) -> tuple[str, str, str]
 
 def _show_alternatives(screen: Console, alternatives: Iterable[Alternative]) -> None:
     """What fits first; the order within is the planner's."""
-    found = sorted(alternatives, key=lambda item: not item.fits)
+    found = merged(sorted(alternatives, key=lambda item: not item.fits))
     if not found:
         return
     table = plain_table(title="Alternatives (tok/s are predicted for one stream)")
-    columns(
-        table, ("ENGINE", "QUANT", "GPU", "FITS", "TOK/S", "WHY NOT"), right=("TOK/S",), wrap=("WHY NOT",)
-    )
+    headings = ("ENGINE", "QUANT", "GPU", "FITS", "TOK/S", "WHY NOT")
+    columns(table, headings, right=("TOK/S",), wrap=("QUANT", "WHY NOT"))
+    table.columns[1].max_width = METHOD_CELLS
     for item in found:
         why = f"{item.reason}: {item.message}" if item.message else item.reason
         fits = Text("yes", style="green") if item.fits else Text("no", style="red")
         rate = _rate(item.decode_tokens_per_second)
-        table.add_row(item.engine, item.method, item.product, fits, rate, Text(why))
+        table.add_row(item.engine, Text(item.method), item.product, fits, rate, Text(why))
     screen.print()
     screen.print(table)
+
+
+def merged(alternatives: Iterable[Alternative]) -> list[Alternative]:
+    """Methods of one engine that the same words rule out, as one row: there may be many of them."""
+    groups: dict[Alternative, list[Alternative]] = {}
+    for item in alternatives:
+        ruled_out = not item.fits and item.decode_tokens_per_second is None
+        words = item.message.removeprefix(f"{item.method} ")
+        key = replace(item, method="", message=words) if ruled_out else item
+        groups.setdefault(key, []).append(item)
+    return [
+        items[0] if len(items) == 1 else replace(key, method=", ".join(item.method for item in items))
+        for key, items in groups.items()
+    ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacho_operator.cli.plan_screen import memory_rows, show_plan, show_refusal
+from tacho_operator.cli.plan_screen import memory_rows, merged, show_plan, show_refusal
 from tacho_operator.core.model import Alternative, ModelPlan, PlanFailure, Predicted
 from tacho_runtime.contract import Failure
 
@@ -117,6 +118,24 @@ def test_a_terminal_gets_colours_unless_it_does_not_want_them(
     monkeypatch.setenv("NO_COLOR", "1")
     show_plan("llama", GPU_PLAN, "from the GPU catalog")
     assert not any(f"\x1b[3{n}m" in capsys.readouterr().out for n in range(8))
+
+
+def test_methods_that_the_same_words_rule_out_share_a_row() -> None:
+    def ruled_out(method: str, engine: str = "vllm") -> Alternative:
+        message = f"{method} needs a checkpoint that was quantized beforehand"
+        return replace(
+            ALTERNATIVES[0], engine=engine, method=method, reason="UnsupportedQuantization", message=message
+        )
+
+    rows = merged([*ALTERNATIVES, ruled_out("awq"), ruled_out("gptq"), ruled_out("gptq", "transformers")])
+    assert [(row.engine, row.method) for row in rows] == [
+        ("vllm", "none"),
+        ("vllm", "bnb-nf4"),
+        ("vllm", "awq, gptq"),
+        ("transformers", "gptq"),
+    ]
+    assert rows[2].message == "needs a checkpoint that was quantized beforehand"
+    assert rows[3].message == "gptq needs a checkpoint that was quantized beforehand"
 
 
 SIZES = st.one_of(st.none(), st.integers(0, 2**45))
