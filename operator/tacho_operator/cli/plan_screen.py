@@ -14,7 +14,7 @@ from tacho_operator.core.model import Alternative, ModelPlan, PlanFailure, Predi
 from tacho_operator.core.quantity import GIB, gib
 
 BAR_CELLS = 40
-METHOD_CELLS = len("compressed-tensors")
+METHOD_CELLS = len("compressed-tensors,")
 COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUDA graphs": "magenta"}
 
 

@@ -1,0 +1,21 @@
+"""docs/cli.md names what the command has, and shows what it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from tacho_operator.cli.main import app
+
+PAGE = (Path(__file__).parents[3] / "docs/cli.md").read_text()
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("verb", sorted(COMMANDS))
+def test_every_option_is_on_the_page(verb: str) -> None:
+    section = PAGE.split(f"## tacho {verb}", 1)[1].split("\n## ", 1)[0]
+    options = [name for parameter in COMMANDS[verb].params for name in parameter.opts if name != "--help"]
+    assert len(options) > 5
+    assert [name for name in options if f"`{name}" not in section and f"{name} " not in section] == []
