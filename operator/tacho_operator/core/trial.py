@@ -125,7 +125,7 @@ def _accounts(
                 found["max-num-seqs"] = str(max(concurrency, DEFAULT_CONCURRENCY))
                 extra = (*own, "--max-num-seqs", found["max-num-seqs"])
             settings = vllm_settings(
-                found, asked.env, rules=rules_for(trial.version), gpu=gpu, facts=facts,
+                found, asked.env, rules=rules_for(trial.version, asked.env), gpu=gpu, facts=facts,
                 tensor=trial.tensor, pipeline=trial.pipeline, max_model_len=length,
                 kv_cache_dtype=asked.kv_cache_dtype,
             )  # fmt: skip

@@ -57,11 +57,10 @@ def predict(case: Case) -> vllm.VllmMemory:
     row, model = case.row, facts(case.row["model"])
     architecture = model.architecture
     assert architecture is not None
-    version = "0.8.0" if row.get("env", {}).get("VLLM_USE_V1") == "1" else row["version"]
     settings = vllm_settings(
         parse_arguments(row["args"]),
         row.get("env", {}),
-        rules=rules_for(version),
+        rules=rules_for(row["version"], row.get("env")),
         gpu=case.gpu,
         facts=model,
         tensor=row["tensor"],

@@ -49,6 +49,13 @@ def test_rules_by_version(version, utilization, inside, kv_size):
     assert (rules.utilization, rules.graphs, rules.kv_size) == (utilization, inside, kv_size)
 
 
+def test_the_engine_generation_can_be_chosen_while_there_were_two():
+    assert rules_for("0.7.0", {"VLLM_USE_V1": "1"}).runner == "v1"
+    assert rules_for("0.7.0", {}).runner == "v0"
+    assert rules_for("0.9.2", {"VLLM_USE_V1": "0"}).runner == "v0"
+    assert rules_for("0.32.0", {"VLLM_USE_V1": "0"}).runner == "v2"
+
+
 def test_rows_are_in_order_and_say_where_they_are_from():
     versions = [tuple(map(int, row.version.split("."))) for row in vllm_rules()]
     assert versions == sorted(set(versions))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -45,10 +46,24 @@ def vllm_rules() -> tuple[VllmRules, ...]:
     return TypeAdapter(tuple[VllmRules, ...]).validate_python(tomllib.loads(text)["since"])
 
 
-def rules_for(version: str) -> VllmRules:
-    """The row for ``version``: the newest not above it; an unknown version counts as the newest."""
+V1 = "0.8"
+"""First version whose default is the V1 engine, and the row that holds where it is switched on earlier."""
+LAST_V0 = "0.7.1"
+V0_REMOVED = "0.11"
+
+
+def rules_for(version: str, env: Mapping[str, str] | None = None) -> VllmRules:
+    """The row for ``version``: the newest not above it; an unknown version counts as the newest.
+
+    ``VLLM_USE_V1`` chose the engine while a version had both.
+    """
     key = version_key(version)
     rows = vllm_rules()
     if not key:
         return rows[-1]
+    asked = (env or {}).get("VLLM_USE_V1", "")
+    if asked == "1" and key < version_key(V1):
+        key = version_key(V1)
+    elif asked == "0" and version_key(V1) <= key < version_key(V0_REMOVED):
+        key = version_key(LAST_V0)
     return next((row for row in reversed(rows) if version_key(row.version) <= key), rows[0])

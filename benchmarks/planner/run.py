@@ -1,0 +1,243 @@
+"""How well the planner predicts real starts of vLLM; writes results.json and the tables in docs/planner.md.
+
+python -m benchmarks.planner.run [--check]
+
+The cases are tests/unit/planner/data/engine_logs.json. The held-out half was chosen by hash of the case's
+name before any constant was fitted, and no constant was fitted on it since.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.planner.peers import PEERS, Answer, Asked
+from tacho_operator.core.catalog.gpus import rows_for
+from tacho_operator.core.quantity import GIB, MIB
+from tacho_operator.core.sizing.account import MARGIN
+from tests.unit.planner.cases import Case, cases, kv_error, predict, weights_error
+from tests.unit.planner.models import facts
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks/planner/results.json"
+PAGE = ROOT / "docs/planner.md"
+OWN = "own measurement"
+Errors = Callable[[Case], float | None]
+
+
+def is_published(case: Case) -> bool:
+    return not case.row["source"].startswith(OWN)
+
+
+def summary(found: Iterable[Case], error: Errors) -> dict[str, Any]:
+    """Median and worst absolute relative error, in percent."""
+    errors = {case.name: value for case in found if (value := error(case)) is not None}
+    worst = max(errors, key=lambda name: abs(errors[name]))
+    return {
+        "cases": len(errors),
+        "medianPercent": round(100 * median(map(abs, errors.values())), 2),
+        "worstPercent": round(100 * abs(errors[worst]), 2),
+        "worstCase": worst,
+    }
+
+
+def ours(case: Case) -> Answer:
+    """Fits when one request of the asked length fits with the margin that plans keep."""
+    found = predict(case)
+    free = found.available_bytes - MARGIN * found.total_bytes
+    words = f"{found.cache.tokens} tokens" if found.available_bytes > 0 else "no cache"
+    return Answer(free >= found.cache.request_bytes, found.weights_bytes, words)
+
+
+def question(case: Case) -> Asked:
+    """The case as the other estimators are asked."""
+    model = facts(case.row["model"])
+    if model.architecture is None:
+        raise ValueError(f"{case.name}: no architecture")
+    label = int(rows_for(case.row["gpu"])[0].memory_mib[0]) * MIB
+    return Asked(
+        facts=model,
+        architecture=model.architecture,
+        gpus=case.row["gpus"],
+        gpu_bytes=case.gpu.memory_bytes,
+        gpu_label_bytes=label,
+        max_model_len=case.row["maxModelLen"] or model.architecture.max_positions,
+    )
+
+
+def answers(case: Case) -> dict[str, Answer]:
+    """What each estimator says of the case."""
+    return {"tacho": ours(case), **{name: formula(question(case)) for name, formula in PEERS.items()}}
+
+
+def verdicts(found: Sequence[Case]) -> dict[str, dict[str, Any]]:
+    """How often each estimator was right about whether the server starts, and how near on weights."""
+    said = {case.name: answers(case) for case in found}
+    table: dict[str, dict[str, Any]] = {}
+    for name in ("tacho", *PEERS):
+        judged = [(c.row["started"], said[c.name][name].fits) for c in found if c.row["started"] is not None]
+        errors = [
+            abs(said[c.name][name].weights_bytes / GIB / c.actual["weightsGiB"] - 1)
+            for c in found
+            if c.actual.get("weightsGiB")
+        ]
+        table[name] = {
+            "right": sum(started is fits for started, fits in judged),
+            "calledFittingButFailed": sum(not started and fits is True for started, fits in judged),
+            "refusedButStarted": sum(started and fits is False for started, fits in judged),
+            "noAnswer": sum(fits is None for _, fits in judged),
+            "of": len(judged),
+            "weightsMedianErrorPercent": round(100 * median(errors), 2),
+            "weightsWorstErrorPercent": round(100 * max(errors), 2),
+        }
+    return table
+
+
+def results() -> dict[str, Any]:
+    """Everything results.json holds."""
+    every = cases()
+    held = [case for case in every if case.held_out]
+    kept = [case for case in every if not case.held_out]
+    published = [case for case in every if is_published(case)]
+    failed = [case for case in every if case.row["started"] is False]
+    return {
+        "cases": len(every),
+        "published": len(published),
+        "failedStarts": len(failed),
+        "failedStartsCalledFitting": sum(bool(ours(case).fits) for case in failed),
+        "heldOut": {"weights": summary(held, weights_error), "kvTokens": summary(held, kv_error)},
+        "heldOutPublished": {
+            "weights": summary(filter(is_published, held), weights_error),
+            "kvTokens": summary(filter(is_published, held), kv_error),
+        },
+        "calibration": {"weights": summary(kept, weights_error), "kvTokens": summary(kept, kv_error)},
+        "sideBySide": verdicts(published),
+        "sideBySideHeldOut": verdicts([case for case in published if case.held_out]),
+        "heldOutCases": {
+            case.name: {
+                "weightsErrorPercent": _percent(weights_error(case)),
+                "kvTokensErrorPercent": _percent(kv_error(case)),
+            }
+            for case in held
+        },
+    }
+
+
+def _percent(error: float | None) -> float | None:
+    return None if error is None else round(100 * error, 2)
+
+
+def accuracy_table(found: dict[str, Any]) -> str:
+    lines = ["| Cases | Weights: median, worst | KV-cache tokens: median, worst |", "| --- | --- | --- |"]
+    for name, title in (
+        ("heldOut", "Held out"),
+        ("heldOutPublished", "Held out, published logs only"),
+        ("calibration", "Calibration half"),
+    ):
+        cells = [
+            f"{part['medianPercent']} %, {part['worstPercent']} % ({part['cases']} cases)"
+            for part in (found[name]["weights"], found[name]["kvTokens"])
+        ]
+        lines.append(f"| {title} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def verdict_table(found: dict[str, Any]) -> str:
+    lines = [
+        "| Estimator | Right about the start | Of these held out | Called fitting, failed "
+        "| Refused, started | No answer | Weights: median, worst error |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in found["sideBySide"].items():
+        held = found["sideBySideHeldOut"][name]
+        lines.append(
+            f"| {name} | {row['right']} of {row['of']} | {held['right']} of {held['of']} "
+            f"| {row['calledFittingButFailed']} | {row['refusedButStarted']} | {row['noAnswer']} "
+            f"| {row['weightsMedianErrorPercent']} %, {row['weightsWorstErrorPercent']} % |"
+        )
+    return "\n".join(lines)
+
+
+def case_table() -> str:
+    """Every published case, side by side."""
+    lines = [
+        "| Case | Actual | tacho | hf-mem | gpustack | KAITO |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for case in filter(is_published, cases()):
+        said = answers(case)
+        cells = [_cell(said[name], case) for name in ("tacho", *PEERS)]
+        lines.append(f"| {_title(case)} | {_actual(case)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _title(case: Case) -> str:
+    row = case.row
+    gpus = f"{row['gpus']} x " if row["gpus"] > 1 else ""
+    mark = " *" if case.held_out else ""
+    return f"[{row['model']}, {gpus}{row['gpu']}, vLLM {row['version']}]({row['source']}){mark}"
+
+
+def _actual(case: Case) -> str:
+    parts = [{True: "starts", False: "fails", None: "weights only"}[case.row["started"]]]
+    if weights := case.actual.get("weightsGiB"):
+        parts.append(f"{weights:.2f} GiB")
+    if tokens := case.actual.get("kvTokens"):
+        parts.append(f"{tokens:.0f} tokens")
+    return ", ".join(parts)
+
+
+def _cell(answer: Answer, case: Case) -> str:
+    word = {True: "fits", False: "no", None: "?"}[answer.fits] if case.row["started"] is not None else ""
+    weights = f"{answer.weights_bytes / GIB:.2f} GiB"
+    return ", ".join(filter(None, (word, weights, answer.words)))
+
+
+def page(text: str, found: dict[str, Any]) -> str:
+    """``text`` with the tables between their markers written anew."""
+    for name, table in (
+        ("accuracy", accuracy_table(found)),
+        ("verdicts", verdict_table(found)),
+        ("cases", case_table()),
+    ):
+        begin, end = f"<!-- begin {name}: python -m benchmarks.planner.run -->", f"<!-- end {name} -->"
+        before, _, rest = text.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not found_end:
+            raise ValueError(f"docs/planner.md has no markers for {name}")
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    return text
+
+
+def documents() -> dict[Path, str]:
+    """What the two files should hold."""
+    found = results()
+    return {
+        RESULTS: json.dumps(found, indent=1, ensure_ascii=False) + "\n",
+        PAGE: page(PAGE.read_text(encoding="utf-8"), found),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    wanted = documents()
+    if "--check" in arguments:
+        stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} has drifted: run python -m benchmarks.planner.run")
+        return int(bool(stale))
+    for path, text in wanted.items():
+        path.write_text(text, encoding="utf-8")
+    found = json.loads(wanted[RESULTS])
+    print(accuracy_table(found))
+    print()
+    print(verdict_table(found))
+    print(f"\n{found['failedStarts']} failed starts, {found['failedStartsCalledFitting']} called fitting.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
