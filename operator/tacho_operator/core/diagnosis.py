@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from tacho_operator.api.failures import FailureClass
+from tacho_runtime.contract import FetchProgress
 
 from . import names, problem
-from .desired.containers import INSPECT_NAME
+from .desired.containers import FETCH_NAME, INSPECT_NAME
 from .model import Manifest
 from .podview import ContainerView, PodView
 from .problem import Problem
@@ -25,16 +26,25 @@ HOPELESS_RESTARTS = 3
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
 
 
-def diagnose(pod: PodView, *, lost_nodes: Collection[str], schedule_overdue: bool) -> Problem | None:
+def diagnose(
+    pod: PodView,
+    *,
+    lost_nodes: Collection[str],
+    schedule_overdue: bool,
+    fetch: FetchProgress | None = None,
+) -> Problem | None:
     """The reason why ``pod`` is not ready, None where it just takes its time.
 
-    ``schedule_overdue``: it has been waiting for a node longer than the spec allows.
+    ``schedule_overdue``: it has been waiting for a node longer than the spec allows. ``fetch``: how far
+    the pod says its download is.
     """
     if pod.ready:
         return None
     if (found := _node(pod, lost_nodes)) or (found := _scheduling(pod, schedule_overdue)):
         return found
     for container in pod.containers():
+        if _goes_on(container, fetch):
+            continue
         if found := _container(pod, container):
             return found
     if pod.phase == "Failed":
@@ -73,6 +83,14 @@ def _scheduling(pod: PodView, overdue: bool) -> Problem | None:
         ),
         stalled=overdue,
     )
+
+
+def _goes_on(container: ContainerView, fetch: FetchProgress | None) -> bool:
+    """Whether it is the fetch container, running, and brings the model: then its last end is history,
+    and how far it is says more. While it only tries to begin, why it ended stays to be read."""
+    if container.name != FETCH_NAME or fetch is None or container.running_since is None:
+        return False
+    return fetch.state in ("Downloading", "Complete")
 
 
 def _container(pod: PodView, container: ContainerView) -> Problem | None:

@@ -92,7 +92,14 @@ def revision_problem(
         problem
         # What failed for good is replaced; it only tells something while nothing took its place.
         for pod in (alive(mine) or mine)
-        if (problem := diagnose(pod, lost_nodes=lost, schedule_overdue=overdue(pod, now, limit)))
+        if (
+            problem := diagnose(
+                pod,
+                lost_nodes=lost,
+                schedule_overdue=overdue(pod, now, limit),
+                fetch=report.fetch if (report := observed.reports.get(pod.uid)) else None,
+            )
+        )
     ]
     return next((problem for problem in found if problem.stalled), found[0] if found else None)
 

@@ -10,6 +10,7 @@ from tacho_operator.api.failures import FAILURES
 from tacho_operator.core.diagnosis import creation_refused, diagnose
 from tacho_operator.core.podview import PodView
 from tacho_operator.core.problem import parse_failure, refusal
+from tacho_runtime.contract import FetchProgress
 
 FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
 
@@ -187,3 +188,30 @@ def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> Non
 @pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"failureClass":1}', "null", "[" * 5000])
 def test_a_termination_message_that_is_no_failure_is_none(text: str) -> None:
     assert parse_failure(text) is None
+
+
+@pytest.mark.parametrize(
+    ("container", "state", "running", "named"),
+    [
+        ("fetch", "Downloading", True, False),
+        ("fetch", "Complete", True, False),
+        ("fetch", "Listing", True, True),
+        ("fetch", "Failed", True, True),
+        ("fetch", "Downloading", False, True),
+        ("fetch", "", True, True),
+        ("engine", "Downloading", True, True),
+    ],
+)
+def test_why_fetch_ended_is_history_once_it_brings_the_model_again(
+    container: str, state: str, running: bool, named: bool
+) -> None:
+    now = {"running": {"startedAt": "2026-01-01T00:00:00Z"}} if running else {"waiting": {"reason": "x"}}
+    status = {"name": container, "restartCount": 1, "state": now}
+    status["lastState"] = {"terminated": {"exitCode": 1, "message": FAILURE}}
+    found = diagnose(
+        pod(initContainerStatuses=[status]),
+        lost_nodes=(),
+        schedule_overdue=False,
+        fetch=FetchProgress(state=state) if state else None,
+    )
+    assert (found is not None) == named
