@@ -32,7 +32,7 @@ CRD_POLL_SECONDS = 3.0
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the operator until ``stop`` is set, or until one of its parts fails: then that error is raised."""
     metrics = Metrics(prometheus_client.CollectorRegistry())
-    async with connect() as kube, report_client() as client:
+    async with connect(settings.kubeconfig) as kube, report_client() as client:
         reconciler = Reconciler(
             kube=kube,
             observer=Observer(kube, client),
@@ -83,7 +83,7 @@ def _identity() -> Any:
 async def _run_together(settings: Settings, kube: Kube, queue: WorkQueue, stop: asyncio.Event) -> None:
     """kopf, the workers and the resync; whichever ends first ends all of them."""
     watching = kopf.operator(
-        registry=build_registry(queue),
+        registry=build_registry(queue, settings.kubeconfig),
         settings=kopf_settings(),
         standalone=True,
         identity=_identity(),

@@ -28,6 +28,8 @@ class Settings:
     health_port: int
     log_level: str
     log_json: bool
+    kubeconfig: str
+    """Empty: the pod's service account."""
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -81,4 +83,5 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         health_port=_integer(environment, "TACHO_HEALTH_PORT", 9402, 1, 65535),
         log_level=level,
         log_json=log_format == "json",
+        kubeconfig=environment.get("KUBECONFIG", ""),
     )

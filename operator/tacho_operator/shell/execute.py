@@ -13,6 +13,10 @@ from tacho_operator.shell.observe import owner_uid
 
 logger = logging.getLogger(__name__)
 
+CONFLICT = 409
+UNPROCESSABLE = 422
+CHANGED_MEANWHILE_TRIES = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -69,32 +73,65 @@ async def _ensure(kube: Kube, live: Manifest | None, wanted: Manifest) -> int:
         return 0  # their content is immutable; another content has another name
     if contains(live, wanted) and not abandoned(live, wanted, FIELD_MANAGER):
         return 0
-    writes = 1
-    entry = managed_entry(live, FIELD_MANAGER)
-    if entry and entry[1].get("operation") == "Update":
-        # What a POST owns as Update, a later apply that leaves it out would never remove.
-        index, _ = entry
-        await kube.patch_json(
-            live,
-            [
-                {"op": "test", "path": "/metadata/uid", "value": live["metadata"]["uid"]},
-                {"op": "test", "path": f"/metadata/managedFields/{index}/manager", "value": FIELD_MANAGER},
-                {"op": "replace", "path": f"/metadata/managedFields/{index}/operation", "value": "Apply"},
-            ],
-        )
-        writes += 1
-    await kube.apply(wanted, uid=live["metadata"]["uid"])
-    return writes
+    writes = await _own_by_apply(kube, live)
+    try:
+        await kube.apply(wanted, uid=live["metadata"]["uid"])
+    except ApiError as error:
+        if error.status not in (CONFLICT, UNPROCESSABLE) or not await _replaced(kube, live, wanted):
+            raise
+    return writes + 1
+
+
+async def _replaced(kube: Kube, live: Manifest, wanted: Manifest) -> bool:
+    """Whether the object we knew is gone. Raises Conflict when a stranger's stands in its place now."""
+    metadata = wanted["metadata"]
+    now = await kube.get(wanted["kind"], metadata["namespace"], metadata["name"])
+    if now is not None and owner_uid(now) != owner_uid(wanted):
+        raise Conflict(CONFLICT, f"{wanted['kind']} {metadata['name']} was replaced by somebody else's")
+    return now is None or now["metadata"]["uid"] != live["metadata"]["uid"]
+
+
+async def _own_by_apply(kube: Kube, live: Manifest) -> int:
+    """Turns what a POST owns as Update into Apply: a later apply that leaves it out would never remove it.
+
+    The entry is named by its index, so a change in between is refused (422) and tried on a fresh read.
+    """
+    metadata = live["metadata"]
+    for _ in range(CHANGED_MEANWHILE_TRIES):
+        entry = managed_entry(live, FIELD_MANAGER)
+        if entry is None or entry[1].get("operation") != "Update":
+            return 0
+        place = f"/metadata/managedFields/{entry[0]}"
+        try:
+            await kube.patch_json(
+                live,
+                [
+                    {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
+                    {"op": "test", "path": f"{place}/manager", "value": FIELD_MANAGER},
+                    {"op": "test", "path": f"{place}/operation", "value": "Update"},
+                    {"op": "replace", "path": f"{place}/operation", "value": "Apply"},
+                ],
+            )
+        except ApiError as error:
+            if error.status != UNPROCESSABLE:
+                raise
+        else:
+            return 1
+        live = await kube.get(live["kind"], metadata["namespace"], metadata["name"]) or live
+    return 0
 
 
 async def _create(kube: Kube, wanted: Manifest) -> None:
-    """POST; a name that is taken by our own child (seen late) is fine, anybody else's is a conflict."""
+    """POST; a name that is taken by our own child (seen late) is fine, anybody else's is a conflict.
+
+    One that was taken and is free again is made in the next turn, which its deletion or the resync brings.
+    """
     try:
         await kube.create(wanted)
     except Conflict:
         metadata = wanted["metadata"]
         taken = await kube.get(wanted["kind"], metadata["namespace"], metadata["name"])
-        if taken is None or owner_uid(taken) != owner_uid(wanted):
+        if taken is not None and owner_uid(taken) != owner_uid(wanted):
             raise
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 from typing import Any
 
 import kopf
@@ -40,7 +39,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     return configured
 
 
-def build_registry(queue: WorkQueue) -> kopf.OperatorRegistry:
+def build_registry(queue: WorkQueue, kubeconfig: str) -> kopf.OperatorRegistry:
     """Handlers that enqueue, on a registry of their own."""
     registry = kopf.OperatorRegistry()
 
@@ -61,9 +60,9 @@ def build_registry(queue: WorkQueue) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        info = kopf.login_with_service_account(**kwargs) or (
-            kopf.login_with_kubeconfig(**kwargs) if os.environ.get("KUBECONFIG") else None
-        )
+        # kopf finds the file by the same variable that the settings were read from.
+        login_with = kopf.login_with_kubeconfig if kubeconfig else kopf.login_with_service_account
+        info = login_with(**kwargs)
         if info is None:
             return None
         expires = datetime.datetime.now(datetime.timezone.utc) + LOGIN_EXPIRES

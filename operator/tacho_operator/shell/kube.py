@@ -166,13 +166,15 @@ class Kube:
 
 
 @asynccontextmanager
-async def connect() -> AsyncIterator[Kube]:
-    """A client with the pod's service account, or the kubeconfig that KUBECONFIG names."""
+async def connect(kubeconfig: str = "") -> AsyncIterator[Kube]:
+    """A client with that kubeconfig file; without one, with the pod's service account."""
     configuration = aio.Configuration()
-    try:
+    if kubeconfig:
+        await aio_config.load_kube_config(
+            kubeconfig, client_configuration=configuration, persist_config=False
+        )
+    else:
         aio_config.load_incluster_config(client_configuration=configuration)
-    except aio_config.ConfigException:
-        await aio_config.load_kube_config(client_configuration=configuration, persist_config=False)
     async with aio.ApiClient(configuration) as api:
         # Never awaited, so its discovery of every API group never runs.
         yield Kube(DynamicClient(api))

@@ -21,7 +21,7 @@ CONFLICT_RETRY_SECONDS = 30.0
 
 
 class Reconciler:
-    """Holds nothing between turns but names that were found taken, so a restart loses nothing."""
+    """Holds nothing between turns but what it last logged, so a restart loses nothing."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Reconciler:
         self._config = config
         self._metrics = metrics
         self._clock = clock
+        self._said: dict[Key, str] = {}
 
     async def __call__(self, key: Key) -> float | None:
         """Returns after how many seconds to look again, None for "when something changes"."""
@@ -51,6 +52,7 @@ class Reconciler:
             return None
         if observed is None:
             self._metrics.forget(key)
+            self._said.pop(key, None)
             return None
         decision = decide(observed, self._config, self._clock())
         outcome = await execute(self._kube, observed, decision)
@@ -59,7 +61,8 @@ class Reconciler:
         await post_events(self._kube, observed, decision)
         changed = await write_status(self._kube, observed, decision.status)
         self._metrics.observe(key, decision.status)
-        if changed or outcome.writes:
+        if (changed or outcome.writes) and self._said.get(key) != decision.reason:
+            self._said[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
         delay = decision.requeue_after_seconds
         if outcome.conflicts or outcome.refused:

@@ -1,0 +1,123 @@
+"""Creating and applying children on a real API server: what is dropped goes, strangers are left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tacho_operator.shell import execute
+from tacho_operator.shell.differs import abandoned, contains, managed_entry
+from tacho_operator.shell.kube import FIELD_MANAGER, Conflict, Kube, connect
+from tests.cluster.handle import Cluster
+
+
+@pytest.fixture
+async def kube(api: Cluster) -> AsyncIterator[Kube]:
+    async with connect(str(api.kubeconfig)) as client:
+        yield client
+
+
+Make = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def config_map(api: Cluster, namespace: str) -> Make:
+    """Makes a child of a resource that exists, or garbage collection would take it."""
+    owner = {
+        "apiVersion": "tacho.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": "demo", "namespace": namespace},
+        "spec": {
+            "model": {"uri": "pvc://models/demo"},
+            "quantization": {"method": "gguf"},
+            "engine": {"name": "llamacpp"},
+            "gpu": {"count": 0},
+        },
+    }
+    api.apply(owner)
+    found = api.get("llmd", "demo", "-n", namespace)
+    reference = {key: found[key] for key in ("apiVersion", "kind")}
+    reference |= {"name": "demo", "uid": found["metadata"]["uid"], "controller": True}
+
+    def make(**data: str) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "child", "namespace": namespace, "ownerReferences": [reference]},
+            "data": data,
+        }
+
+    return make
+
+
+async def read(kube: Kube, namespace: str) -> dict[str, Any]:
+    found = await kube.get("ConfigMap", namespace, "child")
+    assert found is not None
+    return found
+
+
+async def test_what_a_later_version_leaves_out_goes(kube: Kube, namespace: str, config_map: Make) -> None:
+    await execute._ensure(kube, None, config_map(kept="1", dropped="1"))
+    live = await read(kube, namespace)
+    wanted = config_map(kept="1")
+    assert contains(live, wanted), "only ownership tells that something is to be dropped"
+    assert abandoned(live, wanted, FIELD_MANAGER)
+    assert await execute._ensure(kube, live, wanted) == 2
+    live = await read(kube, namespace)
+    assert live["data"] == {"kept": "1"}
+    entry = managed_entry(live, FIELD_MANAGER)
+    assert entry is not None
+    assert entry[1]["operation"] == "Apply"
+    assert await execute._ensure(kube, live, wanted) == 0
+
+
+async def test_what_others_added_stays(api: Cluster, kube: Kube, namespace: str, config_map: Make) -> None:
+    await execute._ensure(kube, None, config_map(ours="1"))
+    api.kubectl("annotate", "configmap", "child", "-n", namespace, "theirs=yes")
+    await execute._ensure(kube, await read(kube, namespace), config_map(ours="2"))
+    live = await read(kube, namespace)
+    assert (live["data"], live["metadata"]["annotations"]) == ({"ours": "2"}, {"theirs": "yes"})
+
+
+async def test_an_entry_that_moved_meanwhile_is_found_again(
+    api: Cluster, kube: Kube, namespace: str, config_map: Make
+) -> None:
+    await execute._ensure(kube, None, config_map(a="1"))
+    stale = await read(kube, namespace)
+    stale["metadata"]["managedFields"].insert(0, {"manager": "somebody", "operation": "Update"})
+    await execute._ensure(kube, stale, config_map())
+    assert "data" not in await read(kube, namespace)
+
+
+async def test_a_replaced_object_is_not_adopted(
+    api: Cluster, kube: Kube, namespace: str, config_map: Make
+) -> None:
+    await execute._ensure(kube, None, config_map(ours="1"))
+    ours = await read(kube, namespace)
+    api.kubectl("delete", "configmap", "child", "-n", namespace)
+    api.kubectl("create", "configmap", "child", "-n", namespace, "--from-literal=theirs=1")
+    with pytest.raises(Conflict):
+        await execute._ensure(kube, ours, config_map(ours="2"))
+    assert (await read(kube, namespace))["data"] == {"theirs": "1"}
+
+
+async def test_a_strangers_name_is_a_conflict_and_our_own_late_sight_is_not(
+    api: Cluster, kube: Kube, namespace: str, config_map: Make
+) -> None:
+    await execute._ensure(kube, None, config_map(ours="1"))
+    assert await execute._ensure(kube, None, config_map(ours="1")) == 1
+    api.kubectl("delete", "configmap", "child", "-n", namespace)
+    api.kubectl("create", "configmap", "child", "-n", namespace)
+    with pytest.raises(Conflict):
+        await execute._ensure(kube, None, config_map(ours="1"))
+
+
+async def test_deleting_is_only_of_the_very_object(kube: Kube, namespace: str, config_map: Make) -> None:
+    await execute._ensure(kube, None, config_map())
+    live = await read(kube, namespace)
+    await kube.delete("ConfigMap", namespace, "child", uid="00000000-0000-0000-0000-00000000beef")
+    assert (await read(kube, namespace))["metadata"]["uid"] == live["metadata"]["uid"]
+    await kube.delete("ConfigMap", namespace, "child", uid=live["metadata"]["uid"])
+    assert await kube.get("ConfigMap", namespace, "child") is None
