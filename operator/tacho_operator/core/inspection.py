@@ -127,9 +127,16 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
             reason=f"Starts pod {start['metadata']['name']} to read the model's files and headers.",
         )
     *earlier, last = mine
-    if last.phase not in ("Succeeded", "Failed"):
+    if not _over(last):
         return _under_way(last, earlier, others, now)
     return _ended(resource, config, last, (*references(earlier), *others), now)
+
+
+def _over(pod: PodView) -> bool:
+    """Its one container has ended; the pod's phase says so a moment later."""
+    container = pod.container(inspectpod.CONTAINER)
+    ended = container is not None and "terminated" in (container.raw.get("state") or {})
+    return ended or pod.phase in ("Succeeded", "Failed")
 
 
 def _under_way(

@@ -238,6 +238,18 @@ def test_a_pod_that_ended_without_an_answer_is_tried_again(status: dict[str, Any
     assert step(world, 60).apply != ()
 
 
+@pytest.mark.parametrize("answer", [hub_facts(), GONE, DENIED])
+def test_the_answer_is_read_before_the_pods_phase_says_that_it_ended(answer: Any) -> None:
+    world = hub_world()
+    step(world)
+    world.inspected(answer)
+    world.pods("inspect")[0]["status"]["phase"] = "Running"
+    found = look(world)
+    assert found.facts == (None if isinstance(answer, Failure) else answer)
+    reason = found.problem.reason if found.problem else ""
+    assert reason == (answer.failure_class if isinstance(answer, Failure) else "")
+
+
 def test_a_cut_answer_is_no_answer() -> None:
     world = hub_world()
     step(world)
