@@ -128,7 +128,11 @@ def test_a_killed_container_and_a_deleted_pod_continue_what_the_cache_holds(hub:
     again = fetched(llmd, first, before_kill + 12 * MB)
     assert before_kill <= again["resumedBytes"] <= again["bytesDone"]
 
-    llmd.cluster.kubectl("delete", "pod", first["metadata"]["name"], "-n", llmd.namespace, "--wait=false")
+    hub.faults(rate=MB // 4)
+    llmd.cluster.kubectl(
+        "delete", "pod", first["metadata"]["name"], "-n", llmd.namespace, "--timeout=120s",
+        timeout_seconds=130,
+    )  # fmt: skip
     second = sidecar.the_pod(llmd, without=first["metadata"]["uid"])
     hub.faults(rate=0)
     done = complete(llmd, second)

@@ -1,0 +1,127 @@
+"""engine.name custom with the mock engine: measured by its law, crashing, hanging and failing on demand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.e2e import sidecar
+from tests.e2e.claims import filled
+from tests.e2e.conftest import Installed
+from tests.e2e.refusals import refused
+from tests.e2e.resource import Llmd, example
+
+pytestmark = pytest.mark.timeout(900)
+
+TTFT_BASE_MS, TTFT_PER_TOKEN_MS, ITL_BASE_MS, ITL_PER_SEQUENCE_MS = 200.0, 1.0, 100.0, 20.0
+"""Slow enough that what a busy machine adds is little beside it."""
+LAW = (
+    f"--ttft-base-ms={TTFT_BASE_MS}", f"--ttft-per-token-ms={TTFT_PER_TOKEN_MS}",
+    f"--itl-base-ms={ITL_BASE_MS}", f"--itl-per-seq-ms={ITL_PER_SEQUENCE_MS}",
+)  # fmt: skip
+INPUT_TOKENS, OUTPUT_TOKENS = 128, 16
+TOLERANCE = 0.2
+"""For a machine that does other things too; what the probe itself is capable of is proven without one."""
+ENGINE = (
+    "sh", "-c", 'test -f "$1/weights.bin" && shift && exec "$@"', "sh", "$(TACHO_MODEL_PATH)",
+    "python", "-m", "tests.fakes.engine", "--host=0.0.0.0", "--port=$(TACHO_PORT)",
+    "--served-name=$(TACHO_SERVED_NAME)", "--max-model-len=$(TACHO_MAX_MODEL_LEN)",
+    "--max-num-seqs=$(TACHO_CONCURRENCY)",
+)  # fmt: skip
+
+
+@pytest.fixture
+def model(tacho: Installed, namespace: str) -> str:
+    """A model that nobody parses."""
+    return filled(tacho, namespace, "sh", "-c", "mkdir /models/mine && echo 1 > /models/mine/weights.bin")
+
+
+def mock(tacho: Installed, *arguments: str, **spec: Any) -> dict[str, Any]:
+    """The example's manifest with the mock engine in it."""
+    engine = {
+        "name": "custom",
+        "image": tacho.images["tacho-fakes"],
+        "custom": {"command": [*ENGINE, *arguments], "port": 8010, "healthPath": "/health"},
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+    }
+    own: dict[str, Any] = {
+        "model": {"uri": "pvc://models/mine", "servedName": "mine"},
+        "quantization": {"method": "none"},
+        "engine": engine,
+        "context": {"maxModelLen": 3000, "concurrency": 3},
+        "workload": {"inputTokens": INPUT_TOKENS, "outputTokens": OUTPUT_TOKENS},
+        "probe": {"budgetSeconds": 40, "timeoutSeconds": 90},
+    }
+    return example(**(own | spec))
+
+
+def law_of(llmd: Llmd) -> dict[str, Any]:
+    """What the mock engine itself says of its settings."""
+    path = f"/api/v1/namespaces/{llmd.namespace}/services/{llmd.name}:http/proxy"
+    law: dict[str, Any] = json.loads(llmd.cluster.kubectl("get", "--raw", f"{path}/_law"))
+    models = json.loads(llmd.cluster.kubectl("get", "--raw", f"{path}/v1/models"))
+    return law | {"models": [(item["id"], item["max_model_len"]) for item in models["data"]]}
+
+
+def near(what: str, measured: str, expected: float) -> None:
+    print(f"{what}: measured {float(measured):.1f}, by the law {expected:.1f}")
+    assert abs(float(measured) / expected - 1) <= TOLERANCE, what
+
+
+@pytest.mark.usefixtures("model")
+def test_the_measured_figures_are_the_laws(llmd: Llmd, tacho: Installed) -> None:
+    llmd.apply(mock(tacho, *LAW))
+    llmd.await_condition("Measured", "True", seconds=300)
+    llmd.await_condition("Ready", "True", "Serving")
+    asked = law_of(llmd)
+    assert asked["models"] == [("mine", 3000)]
+    assert asked["max_num_seqs"] == 3
+    (measurement,) = llmd.status()["measurements"]
+    assert measurement["workload"]["inputTokens"] == INPUT_TOKENS
+
+    ttft = TTFT_BASE_MS + TTFT_PER_TOKEN_MS * INPUT_TOKENS
+    single = measurement["singleStream"]
+    near("single-stream TTFT, ms", single["ttftMillisecondsP50"], ttft)
+    near("single-stream TPOT, ms", single["tpotMillisecondsP50"], ITL_BASE_MS + ITL_PER_SEQUENCE_MS)
+    for point in measurement["curve"]:
+        gap = ITL_BASE_MS + ITL_PER_SEQUENCE_MS * point["concurrency"]
+        request_seconds = (ttft + (OUTPUT_TOKENS - 1) * gap) / 1000
+        near(f"TPOT of {point['concurrency']} streams, ms", point["tpotMillisecondsP50"], gap)
+        near(
+            f"tok/s of {point['concurrency']} streams",
+            point["outputTokensPerSecond"],
+            point["concurrency"] * OUTPUT_TOKENS / request_seconds,
+        )
+    assert max(point["concurrency"] for point in measurement["curve"]) == 3
+    best = max(float(point["outputTokensPerSecond"]) for point in measurement["curve"])
+    assert float(llmd.status()["summary"]["outputTokensPerSecond"]) == best
+
+
+@pytest.mark.usefixtures("model")
+def test_a_crash_at_the_start_is_told_with_its_last_words(llmd: Llmd, tacho: Installed) -> None:
+    llmd.apply(mock(tacho, "--fail=crash"))
+    refused(llmd, "EngineCrashed", "the mock engine was told to crash at its start", "engine in pod")
+    assert llmd.condition("Planned")["status"] == "True"
+    assert llmd.endpoints() == set()
+
+
+@pytest.mark.usefixtures("model")
+def test_an_engine_that_never_serves_runs_out_of_time(llmd: Llmd, tacho: Installed) -> None:
+    llmd.apply(mock(tacho, "--startup-seconds=100000", startupTimeoutSeconds=20))
+    refused(llmd, "StartupTimeout", "after 20 s", "spec.startupTimeoutSeconds")
+    (pod,) = llmd.pods()
+    assert sidecar.status(pod, "fetch") == {}, "a claim needs nobody to fetch it"
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("wrong", ["hang", "errors"])
+def test_a_probe_that_gets_nothing_lets_the_pod_serve(llmd: Llmd, tacho: Installed, wrong: str) -> None:
+    llmd.apply(mock(tacho, f"--fail={wrong}", probe={"budgetSeconds": 10, "timeoutSeconds": 20}))
+    llmd.await_condition("Ready", "True", "Serving", seconds=240)
+    found = llmd.await_condition("Measured", "False", "MeasurementFailed")
+    print(found["message"])
+    assert found["message"]
+    assert "summary" not in llmd.status()
+    assert llmd.endpoints() != set()
