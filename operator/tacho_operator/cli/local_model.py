@@ -12,7 +12,8 @@ from pathlib import Path
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.child import ends_with_us
 from tacho_operator.cli.local_environment import hub_environment
-from tacho_operator.cli.problems import CommandError, failed
+from tacho_operator.cli.local_failures import for_this_machine
+from tacho_operator.cli.problems import EXIT_BAD_INPUT, CommandError, failed
 from tacho_operator.core.inspection import inspect_config
 from tacho_operator.core.names import digest
 from tacho_operator.core.source import CLAIM
@@ -83,7 +84,7 @@ def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFact
             tail = done.stderr.strip().splitlines()[-5:]
             raise CommandError(f"inspecting {uri} ended with code {done.returncode}", *tail) from None
     if result.failure:
-        raise failed(result.failure, code=1)
+        raise failed(for_this_machine(result.failure), EXIT_BAD_INPUT)
     if result.facts is None:
         raise CommandError(f"inspecting {uri} gave neither facts nor a failure")
     return dataclasses.replace(result.facts, uri=uri)

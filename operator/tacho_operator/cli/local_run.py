@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import httpx
 
 from tacho_operator.cli import child
 from tacho_operator.cli.local_environment import engine_environment, hub_environment
+from tacho_operator.cli.local_failures import for_this_machine
 from tacho_operator.cli.local_ports import local_url
 from tacho_operator.cli.local_setup import LocalSetup
 from tacho_operator.cli.problems import EXIT_FAILED, CommandError, failed
@@ -21,7 +21,6 @@ from tacho_runtime.contract import (
     COMPLETE_FILE,
     ENV_FETCH_CONFIG,
     ENV_RUNTIME_CONFIG,
-    PORT_IN_USE,
     Failure,
     Report,
 )
@@ -38,8 +37,9 @@ Say = Callable[[str], None]
 class LocalPod:
     """The running children, and the reports of their runtime."""
 
-    def __init__(self, setup: LocalSetup, scratch: Path, say: Say) -> None:
+    def __init__(self, setup: LocalSetup, scratch: Path, say: Say, *, log: Path | None = None) -> None:
         self._setup, self._scratch, self._say = setup, scratch, say
+        self._log = log or scratch / "runtime.log"
         self._url = local_url(setup.runtime.bind_host, setup.runtime.runtime_port)
         self._ends: dict[str, asyncio.Task[CommandError]] = {}
 
@@ -75,13 +75,12 @@ class LocalPod:
         """Runs until the runtime ends by itself; tells why it did."""
         variables = {ENV_RUNTIME_CONFIG: dumps(self._setup.runtime)}
         environment = {**engine_environment(self._setup.resource, os.environ), **variables}
-        log = self._scratch / "runtime.log"
-        async with child.running(["-m", "tacho_runtime"], environment, log) as process:
+        async with child.running(["-m", "tacho_runtime"], environment, self._log) as process:
             code = await process.wait()
         failure = _read_failure(Path(self._setup.runtime.termination_log))
         if failure is None:
-            return CommandError(f"the runtime ended with code {code}", *_tail(log), code=EXIT_FAILED)
-        return failed(_for_this_machine(failure), EXIT_FAILED)
+            return CommandError(f"the runtime ended with code {code}", *_tail(self._log), code=EXIT_FAILED)
+        return failed(for_this_machine(failure), EXIT_FAILED)
 
     async def _fetch(self) -> CommandError:
         """Runs fetch, again where that may help; tells why it gave up."""
@@ -98,7 +97,7 @@ class LocalPod:
                 code = await process.wait()
             failure = _read_failure(termination)
             if failure and (wait_seconds is None or not failure.retryable):
-                return failed(failure, EXIT_FAILED)
+                return failed(for_this_machine(failure), EXIT_FAILED)
             if wait_seconds is None:
                 break
             why = f"{failure.failure_class}: {failure.message}" if failure else f"it ended with code {code}"
@@ -154,11 +153,3 @@ def _read_failure(termination: Path) -> Failure | None:
 def _tail(log: Path) -> list[str]:
     lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
     return [f"  | {line}" for line in lines]
-
-
-def _for_this_machine(failure: Failure) -> Failure:
-    """The next step where there is no pod to change."""
-    if failure.failure_class != PORT_IN_USE:
-        return failure
-    step = "Stop that process, or choose another port: --port for the API, --report-port for the report."
-    return dataclasses.replace(failure, next_step=step)

@@ -28,6 +28,9 @@ def run(
     report_port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of /report, /load and /metrics.")
     ] = RUNTIME_PORT,
+    log: Annotated[
+        str, typer.Option(metavar="FILE", help="Append what the engine and the runtime print to this file.")
+    ] = "",
 ) -> int:
     """Serve and measure a model on this machine, from the same manifest a cluster takes.
 
@@ -46,5 +49,6 @@ def run(
             host=host,
             port=port,
             report_port=report_port,
+            log=log,
         )
     )

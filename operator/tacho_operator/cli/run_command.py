@@ -19,7 +19,7 @@ from tacho_operator.cli.local_ports import local_url, require_free
 from tacho_operator.cli.local_run import LocalPod
 from tacho_operator.cli.local_setup import LOCAL, LocalSetup, local_setup
 from tacho_operator.cli.local_status import local_status
-from tacho_operator.cli.problems import EXIT_DOES_NOT_FIT, EXIT_FAILED, EXIT_INTERRUPTED, failed
+from tacho_operator.cli.problems import EXIT_DOES_NOT_FIT, EXIT_FAILED, EXIT_INTERRUPTED, CommandError, failed
 from tacho_operator.cli.screen import show_status
 from tacho_operator.cli.this_machine import this_machine
 from tacho_operator.core.desired.containers import engine_port
@@ -42,6 +42,8 @@ class Order:
     host: str = "127.0.0.1"
     port: int | None = None
     report_port: int = RUNTIME_PORT
+    log: str = ""
+    """File that keeps what engine and runtime print; "": nothing is kept."""
 
 
 def execute(order: Order) -> int:
@@ -52,6 +54,8 @@ def execute(order: Order) -> int:
     require_free(
         order.host, {"--port": order.port or engine_port(resource), "--report-port": order.report_port}
     )
+    if order.log:
+        require_appendable(order.log)
     say(f"inspecting {resource.spec.model.uri}")
     facts = inspect_model(resource, claims)
     plan = plan_model(resource.spec, facts, nodes=(this_machine(),), history=(), config=LOCAL)
@@ -74,6 +78,15 @@ def execute(order: Order) -> int:
         return asyncio.run(_serve(order, raw, facts, setup, plan, Path(scratch)))
 
 
+def require_appendable(file: str) -> None:
+    """Raises CommandError where ``file`` cannot be written."""
+    try:
+        with open(file, "ab"):
+            pass
+    except OSError as error:
+        raise CommandError(f"--log {file}: {error.strerror}") from None
+
+
 async def _serve(
     order: Order, raw: Manifest, facts: ModelFacts, setup: LocalSetup, plan: ModelPlan, scratch: Path
 ) -> int:
@@ -81,7 +94,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    pod = LocalPod(setup, scratch, say)
+    pod = LocalPod(setup, scratch, say, log=Path(order.log) if order.log else None)
     async with pod.running():
         report = await _unless(stop, pod.until_ready())
         if report is None:

@@ -37,6 +37,7 @@ HEAVY = (
         (["plan", "-f", "x", "-o", "xml"], "'xml' is not one of 'table', 'yaml', 'json'"),
         (["run", "-f", "x", "--port", "99999"], "Invalid value for '--port'"),
         (["run", "-f", "x", "--frobnicate"], "No such option"),
+        (["run", "-f", "x", "--port", "nine"], "Invalid value for '--port'"),
         (["run", "-f", "/nowhere.yaml"], "/nowhere.yaml: No such file"),
         (["plan", "-f", "/nowhere.yaml"], "/nowhere.yaml: No such file"),
     ],
@@ -138,3 +139,10 @@ def test_what_does_not_fit_on_this_machine_is_not_started(
     assert told.code == 2
     assert "tacho: DoesNotFit: " in told.err
     assert "\n  -> " in told.err
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ports = ["--port", str(free_port()), "--report-port", str(free_port())]
+    told = call(capsys, "run", "-f", manifest(tmp_path), "--log", f"{tmp_path}/no/log", *ports)
+    assert told.code == 1
+    assert told.err == f"tacho: --log {tmp_path}/no/log: No such file or directory\n"

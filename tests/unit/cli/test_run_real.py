@@ -74,8 +74,9 @@ def test_once_prints_the_measured_resource_and_nothing_else(
 
 def test_it_serves_until_the_engine_dies_and_says_why(tmp_path: Path, claim: str, scratch: Path) -> None:
     ports = Ports()
-    arguments = ["run", "-f", manifest(tmp_path, probe=UNMEASURED), "--pvc", claim, *ports.options()]
-    with started(scratch, *arguments) as running:
+    log = tmp_path / "engine.log"
+    arguments = ["run", "-f", manifest(tmp_path, probe=UNMEASURED), "--pvc", claim, "--log", str(log)]
+    with started(scratch, *arguments, *ports.options()) as running:
         running.wait_for(f"serving smollm2 at http://127.0.0.1:{ports.engine}/v1; Ctrl-C ends it")
         assert any("Measured=False ProbeDisabled" in line for line in running.out), running.out
         question = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
@@ -85,7 +86,8 @@ def test_it_serves_until_the_engine_dies_and_says_why(tmp_path: Path, claim: str
         os.kill(running.member("-m tacho_llamacpp"), signal.SIGSEGV)
         assert running.end() == 3
         assert any("EngineCrashed: " in line for line in running.lines), running.lines
-        assert any(line.startswith("  -> ") for line in running.lines)
+        assert "  -> Read the engine's last lines below; --log FILE keeps all of them." in running.lines
+        assert "llama" in log.read_text()
         assert_nothing_left(running, scratch)
 
 
