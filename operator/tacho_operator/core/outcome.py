@@ -5,13 +5,16 @@ from __future__ import annotations
 from tacho_operator.core.advice import advice
 from tacho_operator.core.asked import Asked
 from tacho_operator.core.catalog.engines import engine_table
+from tacho_operator.core.catalog.gpus import Gpu, is_shared
 from tacho_operator.core.choice import Search, expected_quality
 from tacho_operator.core.hardware import Choices
 from tacho_operator.core.model import ModelPlan, PlanFailure, Predicted
 from tacho_operator.core.quantity import gib
+from tacho_operator.core.sizing import kv
 from tacho_operator.core.trial import Trial
 from tacho_runtime.contract import (
     DOES_NOT_FIT,
+    MODEL_INVALID,
     UNSUPPORTED_GPU,
     UNSUPPORTED_QUANTIZATION,
     Failure,
@@ -27,6 +30,22 @@ NEXT_STEPS = {
 def failure(failure_class: str, message: str, next_step: str) -> PlanFailure:
     """No plan, before anything was tried."""
     return PlanFailure(failure=Failure(failure_class=failure_class, message=message, next_step=next_step))
+
+
+def too_little_known(facts: ModelFacts) -> PlanFailure | None:
+    """ModelInvalid where the files do not say what memory follows from: nothing is guessed."""
+    if facts.architecture is None or not facts.tensors:
+        missing = "no config.json"
+    else:
+        missing = kv.missing(facts.architecture)
+    if not missing:
+        return None
+    return failure(
+        MODEL_INVALID,
+        f"Of {facts.uri} too little is known to plan memory: {'; '.join(facts.unknown) or missing}.",
+        "Use a repository with config.json and safetensors, or a GGUF file, or engine custom, which is not "
+        "planned.",
+    )
 
 
 def planned(asked: Asked, facts: ModelFacts, chosen: Trial, search: Search) -> ModelPlan:
@@ -84,6 +103,14 @@ def _described(trial: Trial) -> str:
     return "the weights as stored" if trial.row.method == "none" else trial.row.method
 
 
+def _sharing(gpu: Gpu) -> str:
+    if gpu.sharers > 1:
+        return f" The GPU is shared by {gpu.sharers} pods; a {gpu.sharers}th of it is planned."
+    if is_shared(gpu.product):
+        return " The GPU is shared, but no label says by how many pods: all of its memory is planned."
+    return ""
+
+
 def _message(asked: Asked, facts: ModelFacts, chosen: Trial) -> str:
     account, context, gpu = chosen.account, chosen.context, chosen.hardware.gpu
     if account is None or context is None:
@@ -96,11 +123,7 @@ def _message(asked: Asked, facts: ModelFacts, chosen: Trial) -> str:
         if asked.method and asked.engine
         else f" Chosen for quality {expected_quality(chosen, facts):.1f} of 100, then speed."
     )
-    shared = (
-        f" The GPU is shared by {gpu.sharers} pods; a {gpu.sharers}th of it is planned."
-        if gpu.sharers > 1
-        else ""
-    )
+    shared = _sharing(gpu)
     live = "" if chosen.hardware.live else " No node has this GPU now; planned from the catalog."
     strange = "" if gpu.known else " The catalog does not know this GPU; planned from its labels."
     unknown = f" Not known of the model: {'; '.join(facts.unknown)}." if facts.unknown else ""

@@ -7,8 +7,8 @@ from tacho_operator.core.catalog.methods import method_table
 from tacho_operator.core.choice import Search
 from tacho_operator.core.hardware import Choices, gpu_choices
 from tacho_operator.core.model import Config, History, ModelPlan, NodeFacts, PlanFailure
-from tacho_operator.core.outcome import failure, nothing_fits, planned
-from tacho_runtime.contract import MODEL_INVALID, UNSUPPORTED_GPU, UNSUPPORTED_QUANTIZATION, ModelFacts
+from tacho_operator.core.outcome import failure, nothing_fits, planned, too_little_known
+from tacho_runtime.contract import UNSUPPORTED_GPU, UNSUPPORTED_QUANTIZATION, Architecture, ModelFacts
 
 
 def plan_on_gpus(
@@ -20,17 +20,13 @@ def plan_on_gpus(
     config: Config,
 ) -> ModelPlan | PlanFailure:
     """The plan of a model on GPUs, or why there is none and what would make one."""
-    if facts.architecture is None or not facts.tensors:
-        return failure(
-            MODEL_INVALID,
-            f"Of {facts.uri} too little is known to plan GPU memory: "
-            f"{'; '.join(facts.unknown) or 'no config.json'}.",
-            "Use a repository with config.json and safetensors, or engine custom, which is not planned.",
-        )
+    if unknown := too_little_known(facts):
+        return unknown
+    architecture = facts.architecture or Architecture()
     choices = gpu_choices(asked, nodes)
     if not choices.hardware:
         return _no_hardware(choices, nodes is not None)
-    search = Search(asked, facts, facts.architecture, history, config, nodes)
+    search = Search(asked, facts, architecture, history, config, nodes)
     if not search.rows():
         return failure(
             UNSUPPORTED_QUANTIZATION,

@@ -23,9 +23,9 @@ from tacho_operator.core.context import (
 from tacho_operator.core.hardware import Choices, Hardware
 from tacho_operator.core.learning import Correction, correction
 from tacho_operator.core.model import Config, History, ModelPlan, NodeFacts, PlanFailure, Predicted
-from tacho_operator.core.outcome import nothing_fits, planned
+from tacho_operator.core.outcome import nothing_fits, planned, too_little_known
 from tacho_operator.core.quantity import gib
-from tacho_operator.core.sizing import llamacpp
+from tacho_operator.core.sizing import kv, llamacpp
 from tacho_operator.core.sizing.llamacpp import LlamaCppMemory
 from tacho_operator.core.trial import Trial
 from tacho_runtime.contract import (
@@ -33,6 +33,7 @@ from tacho_runtime.contract import (
     ENGINE_NOT_SUPPORTED,
     MODEL_INVALID,
     UNSUPPORTED_QUANTIZATION,
+    Architecture,
     Failure,
     ModelFacts,
 )
@@ -86,11 +87,12 @@ def _rejected(asked: Asked, facts: ModelFacts) -> PlanFailure | None:
             f"llama.cpp cannot apply {asked.method}: a GGUF file is already quantized.",
             "Set quantization.method to gguf, or leave it out.",
         )
-    if facts.architecture is None:
+    missing = kv.missing(facts.architecture) if facts.architecture else "no metadata"
+    if missing:
         return _invalid(
             MODEL_INVALID,
             f"The GGUF header of {facts.uri} does not describe the model: "
-            f"{'; '.join(facts.unknown) or 'no metadata'}.",
+            f"{'; '.join(facts.unknown) or missing}.",
             "Use a complete GGUF file, or engine custom, which does not read the model.",
         )
     return None
@@ -266,17 +268,13 @@ def plan_host(
         return _rejected(asked, facts) or _invalid(
             MODEL_INVALID, "The model is unknown.", "Inspect it again."
         )
-    if facts.architecture is None or not facts.tensors:
-        return _invalid(
-            MODEL_INVALID,
-            f"Of {facts.uri} too little is known to plan memory: "
-            f"{'; '.join(facts.unknown) or 'no config.json'}.",
-            "Use a repository with config.json and safetensors, or a GGUF file.",
-        )
+    if unknown := too_little_known(facts):
+        return unknown
+    architecture = facts.architecture or Architecture()
     budget = host_budget(asked, nodes)
     device = Gpu(product=PRODUCT, memory_bytes=budget.bytes or UNLIMITED_BYTES, capability=(0, 0))
     host = Hardware(device, 0, True)
-    search = Search(asked, facts, facts.architecture, history, config, nodes)
+    search = Search(asked, facts, architecture, history, config, nodes)
     trials = [search.attempt(row, host, 0) for row in search.rows()]
     fitting = [trial for trial in trials if trial.fits]
     if fitting:

@@ -263,11 +263,13 @@ def _short(trial: Trial, account: Account, wanted: Context) -> str:
     """What does not fit, in bytes."""
     where = f"{trial.gpus} x {trial.hardware.gpu.product}" if trial.gpus > 1 else trial.hardware.gpu.product
     needed = account.needed_bytes(wanted.concurrency)
-    requests = f"{wanted.concurrency} request{'s' if wanted.concurrency > 1 else ''}"
+    requests, need = (
+        (f"{wanted.concurrency} requests", "need") if wanted.concurrency > 1 else ("1 request", "needs")
+    )
     would = f"; {trial.longest} tokens would fit {trial.longest_concurrency}" if trial.longest else ""
     each = " on each GPU" if trial.gpus > 1 else ""
     return (
-        f"{requests} of {wanted.max_model_len} tokens need {gib(needed)}{each} (weights "
+        f"{requests} of {wanted.max_model_len} tokens {need} {gib(needed)}{each} (weights "
         f"{gib(account.weights_bytes)}, activations and overhead "
         f"{gib(account.fixed_bytes - account.weights_bytes)}, KV cache "
         f"{gib(wanted.concurrency * account.request_bytes)}); {where} leaves "

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tacho_operator.core.catalog.gpus import gpu_table
 from tacho_operator.core.model import ModelPlan
 from tacho_operator.core.planning import plan_model
+from tacho_runtime.contract import Architecture, LayerGroup
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, spec
 from tests.unit.planner.models import facts
 
@@ -103,3 +104,43 @@ def test_a_free_plan_is_the_longest(model, product):
         )  # fmt: skip
         assert isinstance(again, ModelPlan)
         assert again.predicted == free.predicted
+
+
+counts = st.one_of(st.integers(0, 8), st.integers(0, 10**15))
+kinds = st.sampled_from(("full", "sliding", "chunked", "mla", "mamba", "linear_attention", "none"))
+groups = st.builds(
+    LayerGroup, kind=kinds, layers=counts, key_value_heads=counts, key_head_dim=counts, value_head_dim=counts,
+    window_tokens=counts, state_bytes=counts,
+)  # fmt: skip
+architectures = st.builds(
+    Architecture, name=st.just("strange"), hidden_size=counts, layers=counts, attention_heads=counts,
+    key_value_heads=counts, head_dim=counts, rotary_dim=counts, intermediate_size=counts, vocabulary=counts,
+    max_positions=counts, experts=counts, experts_per_token=counts, moe_intermediate_size=counts,
+    kv_lora_rank=counts, qk_rope_head_dim=counts, tied_embeddings=st.booleans(),
+    layer_groups=st.lists(groups, max_size=3).map(tuple),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    architectures,
+    engines,
+    st.sampled_from((0, 1, 8)),
+    st.integers(0, 10**18),
+    st.sampled_from(("gguf", "safetensors")),
+)
+def test_a_config_of_nonsense_gives_an_answer(architecture, engine, gpus, size, form):
+    """Whatever numbers a hostile config.json carries: a plan or a reason, at once, and nothing negative."""
+    base = facts("llama-3.1-8b")
+    tensors = tuple(dataclasses.replace(t, parameters=size // 2, stored_bytes=size) for t in base.tensors)
+    strange = dataclasses.replace(
+        base, architecture=architecture, tensors=tensors, format=form, total_bytes=size
+    )
+    asks = fields(engine, "", "NVIDIA-L4", gpus, None, None)
+    if gpus == 0:
+        asks["gpu"] = {"count": 0}
+    found = plan_model(spec(**asks), strange, nodes=(cpu_node(),), history=(), config=CONFIG)
+    if isinstance(found, ModelPlan):
+        assert all(value >= 0 for value in dataclasses.astuple(found.predicted) if value is not None)
+    else:
+        assert found.failure.failure_class

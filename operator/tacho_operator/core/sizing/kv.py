@@ -10,9 +10,9 @@ PER_TOKEN_KINDS = ("full", "sliding", "chunked", "mla")
 
 
 def layer_groups(architecture: Architecture) -> tuple[LayerGroup, ...]:
-    """The groups as read, or one group of full attention where only head counts are known."""
+    """The groups that keep state, or one group of full attention where only head counts are known."""
     if architecture.layer_groups:
-        return architecture.layer_groups
+        return tuple(g for g in architecture.layer_groups if g.kind != "none" and g.layers > 0)
     heads = architecture.key_value_heads or architecture.attention_heads
     return (
         LayerGroup(
@@ -49,6 +49,18 @@ def bytes_per_token(architecture: Architecture, element_bytes: float, tensor_par
     return sum(group_bytes_per_token(architecture, g, element_bytes, tensor_parallel) for g in groups)
 
 
+def missing(architecture: Architecture) -> str:
+    """What of the shape a plan needs and the model does not say, in words; "" when all is there."""
+    absent = [
+        name
+        for name, value in (("layers", architecture.layers), ("hidden size", architecture.hidden_size))
+        if value < 1
+    ]
+    if not absent and bytes_per_token(architecture, 1.0) <= 0 and state_bytes(architecture) <= 0:
+        absent.append("attention heads and their width")
+    return ", ".join(absent)
+
+
 def state_bytes(architecture: Architecture, tensor_parallel: int = 1) -> int:
     """Constant state of one request (Mamba, linear attention) on one GPU."""
-    return sum(ceil_div(g.state_bytes, tensor_parallel) for g in architecture.layer_groups)
+    return sum(ceil_div(g.state_bytes, tensor_parallel) for g in layer_groups(architecture))

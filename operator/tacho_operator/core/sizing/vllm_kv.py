@@ -54,7 +54,7 @@ def _uncompressed(architecture: Architecture) -> tuple[LayerGroup, ...]:
 
 def pool(architecture: Architecture, settings: VllmSettings) -> Pool:
     """How this model's layers share the cache on one GPU of this server."""
-    groups = [g for g in kv.layer_groups(architecture) if g.kind != "none" and g.layers]
+    groups = list(kv.layer_groups(architecture))
     if not settings.rules.latent and any(g.kind == "mla" for g in groups):
         groups = list(_uncompressed(architecture))
     stage = [(g, ceil_div(g.layers, settings.pipeline)) for g in groups]
