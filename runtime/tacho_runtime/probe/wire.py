@@ -81,6 +81,8 @@ def _dechunk(raw: bytes, at: int) -> tuple[bytes, list[tuple[int, int]], bool]:
             size = int(raw[at:line_end].split(b";")[0], 16)
         except ValueError:
             raise WireError(f"not a chunk size: {raw[at:line_end][:40]!r}") from None
+        if size < 0:
+            raise WireError(f"not a chunk size: {raw[at:line_end][:40]!r}")
         if size == 0:
             return b"".join(pieces), places, True
         start = line_end + 2
@@ -92,14 +94,25 @@ def _dechunk(raw: bytes, at: int) -> tuple[bytes, list[tuple[int, int]], bool]:
     return b"".join(pieces), places, False
 
 
+def _find(body: bytes, separator: bytes, at: int, nowhere: int) -> int:
+    found = body.find(separator, at)
+    return found if found >= 0 else nowhere
+
+
 def event_spans(body: bytes) -> Iterator[tuple[int, bytes]]:
     """(offset one past the event's last byte, its data) of each whole event. CRLF and LF both end lines."""
-    at = 0
+    at, nowhere = 0, len(body)
+    # Each is looked for again only once it is behind: a separator that the engine does not use would be
+    # searched to the end of the body for every event, seconds for a few thousand tokens.
+    line_feed = carriage = -1
     while at < len(body):
-        line_feed, carriage = body.find(b"\n\n", at), body.find(b"\r\n\r\n", at)
-        if line_feed < 0 and carriage < 0:
+        if line_feed < at:
+            line_feed = _find(body, b"\n\n", at, nowhere)
+        if carriage < at:
+            carriage = _find(body, b"\r\n\r\n", at, nowhere)
+        end, width = (line_feed, 2) if line_feed < carriage else (carriage, 4)
+        if end == nowhere:
             return
-        end, width = (line_feed, 2) if carriage < 0 or 0 <= line_feed < carriage else (carriage, 4)
         lines = [line for line in body[at:end].splitlines() if line.startswith(b"data:")]
         if lines:
             yield end + width, b"\n".join(line[5:].strip() for line in lines)

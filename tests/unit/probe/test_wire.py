@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacho_runtime.probe.wire import Event, Read, WireError, parse_response
+from tacho_runtime.probe.wire import Event, Read, WireError, event_spans, parse_response
 
 EVENTS = [b'{"n":1}', b'{"n":"\xe6\x9c\xac"}', b"[DONE]"]
 HEAD = (
@@ -73,9 +74,39 @@ def test_a_body_until_the_connection_closes() -> None:
     assert parse_response([(3, raw)], ended=True).events == (Event(3, b"{}"),)
 
 
+class _Searched(bytes):
+    """Counts the bytes that are looked through."""
+
+    scanned = 0
+
+    def find(self, *wanted: Any) -> int:
+        found = super().find(*wanted)
+        self.scanned += (found if found >= 0 else len(self)) - wanted[1]
+        return found
+
+
+@pytest.mark.parametrize("separator", [b"\n\n", b"\r\n\r\n"])
+def test_a_long_stream_is_searched_once(separator: bytes) -> None:
+    body = _Searched((b"data: {}" + separator) * 1000)
+    assert len(list(event_spans(body))) == 1000
+    assert body.scanned <= 2 * len(body)
+
+
+def test_both_line_ends_in_one_stream() -> None:
+    body = b"data: 1\n\ndata: 2\r\n\r\ndata: 3\n\ndata: 4"
+    assert list(event_spans(body)) == [(9, b"1"), (20, b"2"), (29, b"3")]
+
+
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-OpenSSH\r\n\r\n", HEAD + b"xyz\r\n", b"HTTP/1.1 ok\r\n\r\n"],
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\n",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        HEAD + b"xyz\r\n",
+        HEAD + b"-5\r\n",
+        b"HTTP/1.1 ok\r\n\r\n",
+    ],
 )
 def test_what_is_not_a_response_is_refused(raw: bytes) -> None:
     with pytest.raises(WireError):
