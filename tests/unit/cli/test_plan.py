@@ -13,6 +13,7 @@ from tacho_operator.api.resource import at, resource_schema
 from tacho_operator.api.structure import Problem, check
 from tacho_operator.cli import plan_command
 from tacho_runtime.contract import Failure
+from tests.fakes.checkpoints import write_checkpoint
 from tests.fakes.ggufs import llama
 
 from .commands import call, manifest
@@ -120,3 +121,58 @@ def test_the_table_is_plain_where_nobody_looks(
     assert "\x1b" not in told.out
     assert told.out.splitlines()[0] == "smollm2: fits, planned for this machine (2 CPUs, 8.00 GiB)"
     assert "Memory of the host process (predicted)" in told.out
+
+
+@pytest.fixture
+def llama_8b(tmp_path: Path) -> list[str]:
+    """16 GB of weights as holes behind real headers, for one GPU of the person's choice."""
+    write_checkpoint(tmp_path / "claim/llama", "llama-3.1-8b")
+    file = manifest(
+        tmp_path,
+        model={"uri": "pvc://claim/llama"},
+        engine={"name": "vllm"},
+        quantization={"method": "none"},
+        gpu={"products": ["T4"], "count": 1},
+        context={"maxModelLen": 8192, "concurrency": 4},
+    )
+    return ["plan", "-f", file, "--pvc", f"claim={tmp_path}/claim", "-o", "json"]
+
+
+def test_a_gpu_is_planned_from_the_catalog(llama_8b: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    told = call(capsys, *llama_8b)
+    assert told.code == 2, "16 GB of weights on 16 GB"
+    assert json.loads(told.out)["failure"]["class"] == "DoesNotFit"
+    told = call(capsys, *llama_8b, "--gpu", "H100")
+    assert told.code == 0
+    plan = json.loads(told.out)
+    assert list(check(plan, PLAN_SCHEMA, "status.plan")) == []
+    assert "H100" in plan["gpu"]["product"]
+    assert plan["predicted"]["kvCacheTokens"] >= 4 * 8192
+    told = call(capsys, *llama_8b, "--gpu", "A100-80GB:2")
+    assert json.loads(told.out)["gpu"]["count"] == 2
+    assert json.loads(told.out)["parallelism"]["tensor"] == 2
+
+
+def test_another_gpu_of_the_cluster_is_named(
+    tmp_path: Path, llama_8b: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def node(name: str, product: str, memory_mib: str, capability: str) -> dict[str, Any]:
+        labels = {
+            "nvidia.com/gpu.product": product,
+            "nvidia.com/gpu.memory": memory_mib,
+            "nvidia.com/gpu.count": "1",
+            "nvidia.com/gpu.compute.major": capability,
+            "nvidia.com/gpu.compute.minor": "0",
+        }
+        status = {
+            "allocatable": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "1"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }
+        return {"kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
+
+    nodes = [node("a", "Tesla-T4", "15360", "7"), node("b", "NVIDIA-A100-SXM4-80GB", "81920", "8")]
+    path = tmp_path / "nodes.json"
+    path.write_text(json.dumps({"kind": "List", "items": nodes}))
+    told = call(capsys, *llama_8b, "--nodes", str(path))
+    assert told.code == 2
+    assert "NVIDIA-A100-SXM4-80GB" in json.loads(told.out)["failure"]["nextStep"]
