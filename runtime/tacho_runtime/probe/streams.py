@@ -39,11 +39,10 @@ class Stream:
     @property
     def tpot_milliseconds(self) -> float | None:
         """(t_last - t_first) / (n_out - n_first): n_first, the tokens of the first chunk, is 1 but where an
-        engine sends several at once; these took no time after t_first. None with a single chunk."""
-        if len(self.tokens) < 2:
-            return None
-        later = self.output_tokens - self.tokens[0][1]
-        return (self.tokens[-1][0] - self.tokens[0][0]) / NS_PER_MS / later
+        engine sends several at once; these took no time after t_first. None with a single chunk, and where
+        the engine counts no token after the first chunk."""
+        later = self.output_tokens - self.tokens[0][1] if self.tokens else 0.0
+        return (self.tokens[-1][0] - self.tokens[0][0]) / NS_PER_MS / later if later > 0 else None
 
     @property
     def end_to_end_milliseconds(self) -> float | None:
@@ -80,7 +79,7 @@ def _shared_out(rows: Sequence[_Row], total: int | None, per_chunk: float) -> tu
         return ((rows[-1].stamp_ns, float(total)),) if rows and total else ()
     if len(stamps) == 1:
         return ((stamps[0], float(total or 1)),)
-    share = per_chunk if total is None else (total - 1) / (len(stamps) - 1)
+    share = per_chunk if total is None else max(0, total - 1) / (len(stamps) - 1)
     return ((stamps[0], 1.0), *((stamp, share) for stamp in stamps[1:]))
 
 

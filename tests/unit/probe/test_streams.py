@@ -99,6 +99,14 @@ def test_tokens_that_never_became_text_came_with_the_closing_event() -> None:
     assert stream.tpot_milliseconds is None
 
 
+@pytest.mark.parametrize("counted", [0, 1])
+def test_more_chunks_than_the_engine_counts_tokens(counted: int) -> None:
+    events = [completion(10, "a"), completion(20, "b", finish_reason="stop", usage=used(counted))]
+    stream = reduce_stream(0, events)
+    assert stream.output_tokens == 1
+    assert stream.tpot_milliseconds is None
+
+
 def test_a_cut_stream_counts_chunks_as_its_siblings_did() -> None:
     events = [completion(10, "a"), completion(20, "b c"), completion(30, "d e")]
     stream = reduce_stream(0, events, tokens_per_chunk=2.0)
