@@ -36,6 +36,8 @@ class Trace:
     end_ns: int = 0
     started: bool = True
     failures: list[str] = field(default_factory=list)
+    broken: bool = False
+    """Failures ended it early: what was counted until then is too short a time to tell a rate."""
 
 
 class _Loop:
@@ -103,10 +105,14 @@ async def run_level(
             if elapsed >= target:
                 break
             await asyncio.sleep(min(TURN_SECONDS, target - elapsed))
+        trace.broken = not _working(workers)
     finally:
         for worker in workers:
             worker.cancel()
         await asyncio.wait(workers)
+        for worker in workers:
+            if not worker.cancelled() and (error := worker.exception()) is not None:
+                trace.failures.append(f"{type(error).__name__}: {error}")
         for stream in (*trace.first, *trace.later):
             stream.close()
     return trace

@@ -230,9 +230,13 @@ async def one_level(
         )
     early = await session.read(trace.first)
     streams = (*early, *await session.read(trace.later))
+    if trace.broken:
+        return False
+    # Fewer streams than the level has ran for a while after each failure.
+    steady = trace.started and not trace.failures
     return _add_point(
         session, findings, concurrency=concurrency, streams=streams, residual=len(early),
-        window=(trace.start_ns, trace.end_ns, trace.started),
+        window=(trace.start_ns, trace.end_ns, steady),
     )  # fmt: skip
 
 

@@ -29,9 +29,8 @@ class Level:
     """In the order they were sent."""
     residual: int
     """How many of the first streams asked for fewer tokens (residual life)."""
-    failed: int = 0
     started: bool = True
-    """Whether every stream had its first token before the window opened."""
+    """Whether every stream had its first token before the window opened, and none was lost later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

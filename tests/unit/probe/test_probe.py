@@ -12,8 +12,12 @@ from random import Random
 
 import pytest
 
-from tacho_runtime.contract import Measurement
-from tacho_runtime.probe import run_probe
+from tacho_runtime.contract import Measurement, Workload
+from tacho_runtime.probe import dialects, phases, run_probe
+from tacho_runtime.probe.client import Endpoint
+from tacho_runtime.probe.report import Findings
+from tacho_runtime.probe.search import Shape
+from tacho_runtime.probe.session import Session
 from tests.unit.probe.engines import ask, gauge, live, mock_engine, target
 
 QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 4, "itl_per_seq_ms": 0.1}
@@ -77,6 +81,22 @@ async def test_what_was_found_before_a_crash_is_kept(mode: str) -> None:
     assert result.message
     assert result.single_stream is not None
     assert result.curve[0].concurrency == 1
+
+
+async def test_a_level_that_failures_cut_short_gives_no_rate() -> None:
+    """Twice the streams' first requests are answered, then nothing: a fraction of the level's time."""
+    with mock_engine(**QUICK, fail="errors-after:4") as port:
+        goal = target(port, concurrency=2)
+        session = Session(target=goal, endpoint=Endpoint.of(goal.base_url), rng=Random(1))
+        session.dialect = dialects.Dialect(
+            flavour="vllm", path=dialects.COMPLETIONS, token_ids=True, vocabulary=1000
+        )
+        shape = Shape(workload=Workload(input_tokens=32, output_tokens=16))
+        findings = Findings(shape=shape)
+        found = await phases.one_level(session, shape, findings, concurrency=2, seconds=20.0)
+    assert not found
+    assert not findings.results
+    assert "requests failed at 2 streams" in findings.notes[0]
 
 
 @pytest.mark.parametrize(
