@@ -9,7 +9,7 @@ import pytest
 
 from tacho_operator.shell import execute
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
-from tacho_operator.shell.kube import FIELD_MANAGER, Conflict, Kube, connect
+from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Kube, connect
 from tests.cluster.handle import Cluster
 
 
@@ -112,6 +112,21 @@ async def test_a_strangers_name_is_a_conflict_and_our_own_late_sight_is_not(
     api.kubectl("create", "configmap", "child", "-n", namespace)
     with pytest.raises(Conflict):
         await execute._ensure(kube, None, config_map(ours="1"))
+
+
+async def test_a_child_of_the_resource_that_was_deleted_before_is_waited_for(
+    api: Cluster, kube: Kube, namespace: str, config_map: Make
+) -> None:
+    former = config_map(ours="1")
+    (reference,) = former["metadata"]["ownerReferences"]
+    former["metadata"]["ownerReferences"] = [{**reference, "uid": "00000000-0000-0000-0000-00000000beef"}]
+    former["metadata"]["finalizers"] = ["example.com/late"]
+    await kube.create(former)
+    with pytest.raises(ApiError, match="not collected yet") as waiting:
+        await execute._ensure(kube, None, config_map(ours="2"))
+    assert not isinstance(waiting.value, Conflict), "a conflict would call for a person"
+    api.kubectl("patch", "configmap", "child", "-n", namespace, "--type=json",
+                "-p", '[{"op": "remove", "path": "/metadata/finalizers"}]')  # fmt: skip
 
 
 async def test_deleting_is_only_of_the_very_object(kube: Kube, namespace: str, config_map: Make) -> None:

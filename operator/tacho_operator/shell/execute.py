@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tacho_operator.core.model import Decision, Event, Manifest, Observed
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Forbidden, Kube, Missing
-from tacho_operator.shell.observe import owner_uid
+from tacho_operator.shell.observe import controller, owner_uid
 
 logger = logging.getLogger(__name__)
 
@@ -125,14 +125,26 @@ async def _create(kube: Kube, wanted: Manifest) -> None:
     """POST; a name that is taken by our own child (seen late) is fine, anybody else's is a conflict.
 
     One that was taken and is free again is made in the next turn, which its deletion or the resync brings.
+    A child of the deleted resource of the same name is about to be collected: that is worth a retry
+    (ApiError), and nobody has to be called.
     """
     try:
         await kube.create(wanted)
-    except Conflict:
+    except Conflict as error:
         metadata = wanted["metadata"]
         taken = await kube.get(wanted["kind"], metadata["namespace"], metadata["name"])
-        if taken is not None and owner_uid(taken) != owner_uid(wanted):
-            raise
+        if taken is None or owner_uid(taken) == owner_uid(wanted):
+            return
+        if _same_owner_but_uid(taken, wanted):
+            raise ApiError(
+                CONFLICT, f"{wanted['kind']} {metadata['name']} of the deleted resource is not collected yet"
+            ) from error
+        raise
+
+
+def _same_owner_but_uid(taken: Manifest, wanted: Manifest) -> bool:
+    ours, theirs = controller(wanted) or {}, controller(taken) or {}
+    return bool(ours) and all(ours[key] == theirs.get(key) for key in ("apiVersion", "kind", "name"))
 
 
 async def write_status(kube: Kube, observed: Observed, status: Manifest) -> bool:

@@ -38,10 +38,16 @@ class UnreadableResource(Exception):
     """A stored resource that the types refuse: an old CRD let it in."""
 
 
+def controller(manifest: Manifest) -> Manifest | None:
+    """Reference to the controlling owner."""
+    owners = manifest["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
 def owner_uid(manifest: Manifest) -> str | None:
     """Uid of the controlling owner."""
-    owners = manifest["metadata"].get("ownerReferences") or ()
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+    found = controller(manifest)
+    return str(found["uid"]) if found else None
 
 
 def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]:
