@@ -112,7 +112,15 @@ def _service_place(observed: Observed) -> str:
 
 def _unreachable(observed: Observed) -> Problem | None:
     place = _service_place(observed)
-    return name_conflict(place) if place in observed.conflicts else None
+    if place in observed.conflicts:
+        return name_conflict(place)
+    # A Service that exists and could not be changed goes on sending requests to who served before.
+    if any(
+        item["metadata"]["name"] == names.service_name(observed.resource.metadata.name)
+        for item in observed.services
+    ):
+        return None
+    return next((problem.refusal(text) for text in observed.refused if text.startswith(f"{place}: ")), None)
 
 
 def name_conflict(place: str) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tacho_operator.core import names
+from tacho_operator.core.decide import decide
 from tacho_runtime.contract import Failure
 
 from .builders import CLAIM_SPEC, changed, facts
@@ -106,6 +107,26 @@ def test_somebody_elses_service_is_named_and_left_alone() -> None:
     world.conflicts = ()
     world.settle(world.serve_all)
     assert world.brief("Ready") == ("True", "Serving")
+
+
+def test_a_service_that_quota_refuses_serves_nobody() -> None:
+    world = World()
+    world.come_up()
+    del world.objects["Service", "smol"]
+    world.refused = ('Service/smol: services "smol" is forbidden: exceeded quota: q, requested: services=1',)
+    decision = decide(world.observed(), world.config, world.now)
+    found = {item["type"]: (item["status"], item["reason"]) for item in decision.status["conditions"]}
+    assert found["Ready"] == ("False", "QuotaExceeded")
+    assert found["Stalled"] == ("True", "QuotaExceeded")
+
+
+def test_a_service_that_admission_keeps_as_it_is_still_serves() -> None:
+    world = World()
+    world.come_up()
+    world.refused = ("Service/smol: denied by policy",)
+    world.turn()
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Stalled") == ("True", "AdmissionDenied")
 
 
 def test_quota_on_the_inspect_pod_is_named() -> None:
