@@ -58,7 +58,9 @@ def decide(observed: Observed, config: Config, now: datetime) -> Decision:
     )
     missing = missing_claim(resource, observed.claims)
     blocking = tuple(item for item in (*refusals(observed), missing, unshared, alone) if item)
-    moment = gather(observed, planning, rollout, revisions, replicas=replicas, blocking=blocking, now=now)
+    moment = gather(
+        observed, planning, rollout, revisions, replicas=resource.spec.replicas, blocking=blocking, now=now
+    )
     start = startup_view(starting_pods(servers, moment.subject), observed.reports, before.get("startup"))
     status = status_view(moment, before, start, now)
     measuring = moment.remeasure

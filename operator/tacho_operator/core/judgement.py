@@ -44,7 +44,8 @@ def ready(moment: Situation) -> Judgement:
         count = f"{min(moment.reached_pods, moment.replicas)} of {moment.replicas} replicas serve"
         if moment.reached_pods >= moment.replicas:
             return _judge("True", Reason.SERVING, f"{count}.")
-        why = moment.subject_problem.message if moment.subject_problem else moment.progress.message
+        reasons = (moment.subject_problem, *moment.blocking, moment.progress)
+        why = next(reason.message for reason in reasons if reason is not None)
         return _judge("True", Reason.PARTLY_SERVING, f"{count}. {why}")
     for problem in moment.problems():
         return _judge("False", problem.reason, problem.message)

@@ -174,7 +174,8 @@ def test_a_claim_for_one_pod_holds_back_replicas_and_candidates() -> None:
     world.come_up()
     assert set(world.sizes().values()) == {1}
     assert world.brief("Stalled") == ("True", "CacheNotShareable")
-    assert world.brief("Ready")[0] == "True"
+    assert world.brief("Ready") == ("True", "PartlyServing")
+    assert world.condition("Ready")["message"].startswith("1 of 2 replicas serve. Claim models is")
     world.change(replicas=1)
     world.settle()
     assert world.brief("Stalled")[0] == "False"
