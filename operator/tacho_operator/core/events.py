@@ -26,7 +26,8 @@ _WORTH = {
     ConditionType.ROLLOUT_ACCEPTED: frozenset({Reason.ACCEPTED, Reason.JUDGING}),
     ConditionType.STALLED: frozenset[str](),
 }
-"""Reasons besides the failure classes whose coming is an event, by condition."""
+"""Reasons besides the failure classes whose coming is an event, by condition. That a service stops serving
+always is one."""
 _WARNINGS = frozenset({Reason.MEASUREMENT_FAILED, Reason.CANNOT_JUDGE})
 
 
@@ -44,7 +45,8 @@ def transition_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> tu
             continue
         reason = now["reason"]
         failed = reason in _FAILURES or (now["status"] == "False" and reason not in worth)
-        if reason in worth or reason in _FAILURES:
+        lost = kind == ConditionType.READY and (was.get("status"), now["status"]) == ("True", "False")
+        if reason in worth or reason in _FAILURES or lost:
             kind_ = "Warning" if failed or reason in _WARNINGS else "Normal"
             found.setdefault(reason, Event(type=kind_, reason=reason, message=now["message"]))
     known = {item["reason"] for item in old.values() if item["status"] != "Unknown"}

@@ -89,6 +89,18 @@ def test_a_failure_is_an_event_once_however_many_conditions_show_it() -> None:
     assert world.events.count(("Warning", "Unschedulable")) == 1
 
 
+def test_a_service_that_stops_serving_is_an_event_whatever_the_reason() -> None:
+    world = serving_world()
+    world.events.clear()
+    world.remove_pod(world.pods("server")[0])
+    world.deployment_controller()
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "Scheduling")
+    assert world.events == [("Warning", "Scheduling")]
+    world.turn(1)
+    assert len(world.events) == 1
+
+
 def test_an_evicted_pod_says_nothing_once_it_is_replaced() -> None:
     world = serving_world()
     (pod,) = world.pods("server")
