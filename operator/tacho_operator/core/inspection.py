@@ -205,7 +205,12 @@ def result(pod: PodView) -> InspectResult:
         pass
     if (failure := problem.parse_failure(said)) is not None:
         return InspectResult(failure=failure)
-    if pod.status.get("reason") == "DeadlineExceeded":
+    if pod.status.get("reason") == "DeadlineExceeded" and ended and not ended.get("startedAt"):
+        why = (
+            f"Pod {pod.name} ran out of its time before its container could start: the image, a Secret or "
+            f"a volume was missing; kubectl describe pod {pod.name} has the events."
+        )
+    elif pod.status.get("reason") == "DeadlineExceeded":
         why = f"Pod {pod.name} ran out of its time: the model's source did not answer."
     elif ended.get("reason") == "OOMKilled":
         why = f"Pod {pod.name} ran out of memory while reading the model's headers."

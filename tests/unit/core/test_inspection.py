@@ -206,6 +206,26 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
         (
             {
                 "phase": "Failed",
+                "reason": "DeadlineExceeded",
+                "containerStatuses": [
+                    {
+                        "name": "inspect",
+                        "state": {
+                            "terminated": {
+                                "exitCode": 137,
+                                "reason": "ContainerStatusUnknown",
+                                "message": "The container could not be located when the pod was terminated",
+                                "startedAt": None,
+                            }
+                        },
+                    }
+                ],
+            },
+            "before its container could start",
+        ),
+        (
+            {
+                "phase": "Failed",
                 "containerStatuses": [
                     {"name": "inspect", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
                 ],
