@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tacho_operator.api.failures import FailureClass
@@ -9,6 +10,8 @@ from tacho_runtime import codec
 from tacho_runtime.contract import ENGINE_CRASHED, Failure
 
 from .wording import clipped
+
+_NO_RIGHT = re.compile(r"cannot \w+ resource")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,12 @@ def refusal(text: str) -> Problem:
         return Problem(
             reason=FailureClass.QUOTA_EXCEEDED,
             message=clipped(f"The namespace's quota refuses it: {text}. Raise the quota or ask for less."),
+            stalled=True,
+        )
+    if _NO_RIGHT.search(lowered):
+        return Problem(
+            reason=FailureClass.ADMISSION_DENIED,
+            message=clipped(f"The operator may not do it: {text}. Install the roles of its chart again."),
             stalled=True,
         )
     return Problem(

@@ -165,6 +165,11 @@ def test_every_class_diagnosis_gives_is_in_the_contract() -> None:
         ('pods "x" is forbidden: exceeded quota: compute, requested: pods=1', "QuotaExceeded"),
         ("pods is forbidden: failed quota: q: must specify limits.cpu", "QuotaExceeded"),
         ('pods "x" is forbidden: violates PodSecurity "restricted:latest": …', "AdmissionDenied"),
+        (
+            'services is forbidden: User "system:serviceaccount:tacho-system:tacho" cannot create resource '
+            '"services" in API group "" in the namespace "ml"',
+            "AdmissionDenied",
+        ),
         ('admission webhook "policy.example" denied the request: no', "AdmissionDenied"),
     ],
 )
@@ -172,6 +177,7 @@ def test_who_refused(text: str, reason: str) -> None:
     found = refusal(text)
     assert found.reason == reason
     assert text in found.message
+    assert ("roles of its chart" in found.message) == ("cannot create" in text)
 
 
 def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> None:
