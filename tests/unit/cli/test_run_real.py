@@ -52,7 +52,7 @@ def assert_nothing_left(running: Running, scratch: Path) -> None:
 def test_once_prints_the_measured_resource_and_nothing_else(
     tmp_path: Path, claim: str, scratch: Path
 ) -> None:
-    file = manifest(tmp_path, probe={"budgetSeconds": 10, "timeoutSeconds": 60})
+    file = manifest(tmp_path, probe={"budgetSeconds": 6, "timeoutSeconds": 60})
     arguments = ["run", "-f", file, "--pvc", claim, "--once", "-o", "json", *Ports().options()]
     with started(scratch, *arguments) as running:
         assert running.end() == 0, running.lines
