@@ -318,14 +318,26 @@ class Supervisor:
     # --- the end ---------------------------------------------------------------------------------
     async def _drain(self) -> None:
         """Waits for running requests, no longer than drainSeconds. Readiness is off from the first moment."""
-        serving, child = self.state.phase == lifecycle.SERVING, self._child
+        serving, child, control = self.state.phase == lifecycle.SERVING, self._child, self._control
         self._enter(lifecycle.DRAINING, "asked to stop")
-        if not serving or child is None:
+        if not serving or child is None or control is None:
             return
-        drain = lifecycle.Drain(deadline_seconds=self.clock.monotonic() + self.config.drain_seconds)
+        # Still asked for its health: a drain may be longer than a silent engine is believed in.
+        watch = asyncio.ensure_future(self._watch_health(control, self._engine().health_path(self.config)))
+        try:
+            await self._let_finish(child)
+        finally:
+            watch.cancel()
+            await asyncio.wait({watch})
+        if lifecycle.is_wedged(self.state, now=self.clock.monotonic()):
+            raise FailedError(lifecycle.wedged_failure(self.state, now=self.clock.monotonic()))
+
+    async def _let_finish(self, child: Child) -> None:
+        deadline_seconds = self.clock.monotonic() + self.config.drain_seconds
+        drain = lifecycle.Drain(deadline_seconds=deadline_seconds)
         while not self._hurry.is_set() and not child.exit_status.done():
             wedged = lifecycle.is_wedged(self.state, now=self.clock.monotonic())
-            running = None if wedged else await self._running()
+            running = None if wedged else await self._running(deadline_seconds - self.clock.monotonic())
             drain, verdict = lifecycle.drain_step(
                 drain, running=running, wedged=wedged, now=self.clock.monotonic()
             )
@@ -335,12 +347,13 @@ class Supervisor:
                 break
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), DRAIN_POLL_SECONDS)
-        if lifecycle.is_wedged(self.state, now=self.clock.monotonic()):
-            raise FailedError(lifecycle.wedged_failure(self.state, now=self.clock.monotonic()))
 
-    async def _running(self) -> int | None:
+    async def _running(self, limit_seconds: float) -> int | None:
         """Requests in the engine; where it does not count them, at most as many as connections to it."""
-        load = await self._ask_load()
+        try:
+            load = await asyncio.wait_for(self._ask_load(), max(DRAIN_POLL_SECONDS, limit_seconds))
+        except (asyncio.TimeoutError, TimeoutError):
+            return None  # the time to stop the engine in is not this answer's to spend
         if load.running is None:
             return sockets.connections(self.config.engine_port)
         return load.running + (load.waiting or 0)

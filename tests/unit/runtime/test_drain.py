@@ -1,0 +1,66 @@
+"""Draining longer than a silent engine is believed in, with the limits made small."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tacho_runtime import lifecycle, supervise
+from tacho_runtime.failures import FailedError
+from tacho_runtime.supervise import Supervisor
+from tests.unit.runtime.running import custom_config
+
+
+class _Engine:
+    """What ``Supervisor`` sees of an engine with one request that does not end."""
+
+    def __init__(self, *, healthy: bool, answers_after_seconds: float = 0.0) -> None:
+        self.exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._healthy, self._answers_after_seconds = healthy, answers_after_seconds
+
+    async def healthy(self, _path: str) -> tuple[bool, str]:
+        return self._healthy, "told so"
+
+    async def metrics(self) -> Mapping[str, float]:
+        await asyncio.sleep(self._answers_after_seconds)
+        return {"vllm:num_requests_running": 1.0, "vllm:num_requests_waiting": 0.0}
+
+
+def serving(folder: Path, engine: _Engine, drain_seconds: int) -> Supervisor:
+    supervisor = Supervisor(custom_config(folder, drain_seconds=drain_seconds))
+    supervisor._child, supervisor._control = cast("Any", engine), cast("Any", engine)
+    supervisor.state = dataclasses.replace(
+        supervisor.state, phase=lifecycle.SERVING, healthy_seconds=time.monotonic()
+    )
+    return supervisor
+
+
+@pytest.fixture(autouse=True)
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "WEDGED_AFTER_SECONDS", 1.5)
+    monkeypatch.setattr(supervise, "HEALTH_SECONDS", 0.05)
+    monkeypatch.setattr(supervise, "DRAIN_POLL_SECONDS", 0.1)
+
+
+async def test_an_engine_that_answers_is_drained_to_the_end_of_its_time(tmp_path: Path) -> None:
+    supervisor = serving(tmp_path, _Engine(healthy=True), drain_seconds=3)
+    await supervisor._drain()
+    assert supervisor.state.message == "the drain time is over with 1 requests left"
+
+
+async def test_an_engine_that_fell_silent_is_told_as_hung(tmp_path: Path) -> None:
+    supervisor = serving(tmp_path, _Engine(healthy=False), drain_seconds=60)
+    with pytest.raises(FailedError, match="the engine hung"):
+        await supervisor._drain()
+
+
+async def test_a_late_answer_does_not_take_the_time_to_stop_the_engine(tmp_path: Path) -> None:
+    supervisor = serving(tmp_path, _Engine(healthy=True, answers_after_seconds=3600), drain_seconds=1)
+    await asyncio.wait_for(supervisor._drain(), 60)
+    assert supervisor.state.message == "the drain time is over with an unknown number of requests left"
