@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 from collections.abc import AsyncIterator
 
 import pytest
@@ -82,6 +83,14 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["too big", "no json", "no fields", "wrong type", "redirect", "unavailable", "no http", "nothing"],
 )
 async def test_a_bad_answer_is_no_report(monkeypatch: pytest.MonkeyPatch, payload: bytes) -> None:
+    async with answering(monkeypatch, payload):
+        assert await read(pod()) == {}
+
+
+async def test_an_answer_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 KiB of gzip can hold 64 MiB of zeros, which would count for nothing until they are there."""
+    body = gzip.compress(GOOD)
+    payload = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     async with answering(monkeypatch, payload):
         assert await read(pod()) == {}
 
