@@ -31,7 +31,8 @@ def from_failure(failure: Failure, where: str = "", *, hopeless: bool = False) -
 
     ``hopeless``: it was tried so often that trying again alone will not help.
     """
-    text = " ".join(part for part in (failure.message.strip(), failure.next_step.strip()) if part)
+    step = failure.next_step.strip()
+    text = f"{_ended(failure.message)} {_ended(step[:1].upper() + step[1:])}".strip()
     if failure.log_tail:
         text += " Last lines: " + " | ".join(line.strip() for line in failure.log_tail[-3:])
     return Problem(
@@ -39,6 +40,12 @@ def from_failure(failure: Failure, where: str = "", *, hopeless: bool = False) -
         message=clipped(f"{where}: {text}" if where else text),
         stalled=hopeless or not failure.retryable,
     )
+
+
+def _ended(words: str) -> str:
+    """Words with a full stop, so that what follows is not read as their end."""
+    words = words.strip()
+    return words if not words or words[-1] in ".!?…" else f"{words}."
 
 
 def parse_failure(message: str) -> Failure | None:

@@ -9,8 +9,8 @@ import pytest
 from tacho_operator.api.failures import FAILURES
 from tacho_operator.core.diagnosis import creation_refused, diagnose
 from tacho_operator.core.podview import PodView
-from tacho_operator.core.problem import parse_failure, refusal
-from tacho_runtime.contract import FetchProgress
+from tacho_operator.core.problem import from_failure, parse_failure, refusal
+from tacho_runtime.contract import Failure, FetchProgress
 
 FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
 
@@ -101,7 +101,7 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         ended(exitCode=1, message='{"failureClass":"New-Class!","message":"m","nextStep":"n"}'),
         "NewClass",
         True,
-        ("m n",),
+        ("m. N.",),
     ),
     "a class that is no word": (
         ended(exitCode=1, message='{"failureClass":"","message":"m","nextStep":"n"}'),
@@ -221,3 +221,18 @@ def test_why_fetch_ended_is_history_once_it_brings_the_model_again(
         fetch=FetchProgress(state=state) if state else None,
     )
     assert (found is not None) == named
+
+
+@pytest.mark.parametrize(
+    ("message", "next_step", "read"),
+    [
+        ("it broke", "look at it", "It: it broke. Look at it."),
+        ("It broke.", "Look at it!", "It: It broke. Look at it!"),
+        ("It broke…", "", "It: It broke…"),
+    ],
+)
+def test_what_happened_and_what_to_do_are_sentences_of_their_own(
+    message: str, next_step: str, read: str
+) -> None:
+    failure = Failure(failure_class="EngineCrashed", message=message, next_step=next_step)
+    assert from_failure(failure, "It").message == read
