@@ -40,12 +40,13 @@ class Hub:
     def downloads(self, since: int) -> list[int]:
         """Where each download of the model began, in bytes, oldest first; of requests after ``since``.
 
-        Inspection asks for ranges with an end, downloads for all or the rest.
+        Inspection asks for ranges with an end, downloads for all or the rest. A download whose client went
+        away has no status.
         """
         asked = [
             item for item in self.log()[since:] if item["method"] == "GET" and "/resolve/" in item["path"]
         ]
-        matches = [_WHOLE_OR_REST.match(item["range"]) for item in asked if item["status"] in (200, 206)]
+        matches = [_WHOLE_OR_REST.match(item["range"]) for item in asked if item["status"] in (0, 200, 206)]
         return [int(match["start"] or 0) for match in matches if match]
 
     def scale(self, replicas: int) -> None:
