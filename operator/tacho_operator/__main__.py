@@ -15,7 +15,7 @@ import prometheus_client
 
 from tacho_operator.config import Settings, SettingsError, load_settings
 from tacho_operator.shell.handlers import build_registry, kopf_settings
-from tacho_operator.shell.kube import Kube, Missing, connect
+from tacho_operator.shell.kube import ApiError, Kube, connect
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.reconcile import Reconciler
@@ -53,8 +53,10 @@ async def _crd_present(kube: Kube, settings: Settings, stop: asyncio.Event) -> N
     while not stop.is_set():
         try:
             await kube.list_all("LLMDeployment", namespace)
-        except (Missing, OSError) as error:
-            logger.warning("cannot list LLMDeployments yet: %s; is the CRD installed?", error)
+        except (ApiError, OSError) as error:
+            logger.warning(
+                "cannot list LLMDeployments yet: %s; are the CRD and the operator's roles installed?", error
+            )
             await asyncio.sleep(CRD_POLL_SECONDS)
         else:
             return

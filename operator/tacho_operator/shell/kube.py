@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 from kubernetes.aio import client as aio
 from kubernetes.aio import config as aio_config
 from kubernetes.aio.dynamic import DynamicClient
@@ -39,7 +40,7 @@ KINDS: dict[str, tuple[str, str]] = {
 
 
 class ApiError(Exception):
-    """A request the API server refused, as one line."""
+    """A request the API server refused, as one line; status 0 where it gave no answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}")
@@ -96,9 +97,11 @@ class Kube:
                 _request_timeout=REQUEST_TIMEOUT_SECONDS,
                 **parameters,
             )
+            document: Manifest = await response.json()
         except DynamicApiError as error:
             raise _api_error(error) from None
-        document: Manifest = await response.json()
+        except aiohttp.ClientError as error:
+            raise ApiError(0, f"no answer from the API server: {type(error).__name__} {error}") from None
         return document
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
