@@ -13,6 +13,7 @@ from tacho_operator.shell.workqueue import Key
 from tacho_runtime import __version__
 
 CONDITION_STATUSES = ("True", "False", "Unknown")
+REPLICA_STATES = ("desired", "current", "ready")
 LABELS = ("namespace", "name")
 
 
@@ -75,7 +76,7 @@ class Metrics:
         finally:
             self.duration.observe(time.perf_counter() - started)
 
-    def observe(self, key: Key, status: Manifest) -> None:
+    def observe(self, key: Key, status: Manifest, *, wanted_replicas: int) -> None:
         """Series of one resource from its status. What is not measured, or stale, has no series."""
         conditions = {item["type"]: item["status"] for item in status.get("conditions") or ()}
         for gone in self._conditions.get(key, set()) - set(conditions):
@@ -84,7 +85,8 @@ class Metrics:
         for kind, current in conditions.items():
             for value in CONDITION_STATUSES:
                 self.condition.labels(*key, kind, value).set(float(value == current))
-        self.replicas.labels(*key, "desired").set(status.get("replicas") or 0)
+        self.replicas.labels(*key, "desired").set(wanted_replicas)
+        self.replicas.labels(*key, "current").set(status.get("replicas") or 0)
         self.replicas.labels(*key, "ready").set(status.get("readyReplicas") or 0)
         summary = status.get("summary") or {}
         self._set(self.tokens_per_second, key, summary.get("outputTokensPerSecond"), 1.0)
@@ -105,7 +107,7 @@ class Metrics:
         """The resource is gone: so are its series."""
         for kind in self._conditions.pop(key, set()):
             self._forget_condition(key, kind)
-        for state in ("desired", "ready"):
+        for state in REPLICA_STATES:
             _remove(self.replicas, *key, state)
         _remove(self.tokens_per_second, *key)
         _remove(self.ttft_seconds, *key)

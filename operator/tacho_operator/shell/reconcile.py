@@ -60,7 +60,7 @@ class Reconciler:
             decision = self._again(observed, outcome)
         await post_events(self._kube, observed, decision)
         changed = await write_status(self._kube, observed, decision.status)
-        self._metrics.observe(key, decision.status)
+        self._metrics.observe(key, decision.status, wanted_replicas=observed.resource.spec.replicas)
         if (changed or outcome.writes) and self._said.get(key) != decision.reason:
             self._said[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
