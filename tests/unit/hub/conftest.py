@@ -13,6 +13,8 @@ import pytest
 from aiohttp import web
 
 from tacho_runtime.hub import remote
+from tests.cluster import packages
+from tests.cluster.certs import Authority
 from tests.fakes.hub import FakeHub
 
 
@@ -58,10 +60,18 @@ def hub(tmp_path: Path) -> Iterator[RunningHub]:
 
 
 @pytest.fixture
-def tls_hub(tmp_path: Path) -> Iterator[RunningHub]:
-    """A hub whose certificate is signed by tls/ca.pem, made for this test and used nowhere else."""
+def authority(tmp_path: Path) -> Authority:
+    """Signs certificates that nobody but this test trusts."""
+    packages.ensure({"openssl": "openssl"}, print)
+    return Authority(tmp_path / "authority")
+
+
+@pytest.fixture
+def tls_hub(tmp_path: Path, authority: Authority) -> Iterator[RunningHub]:
+    """A hub whose certificate is signed by ``authority``."""
+    pair = authority.server("hub", "hub", ["127.0.0.1", "localhost"])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(Path(__file__).with_name("tls") / "server.pem")
+    context.load_cert_chain(pair.certificate, pair.key)
     running = RunningHub(tmp_path / "hub", context)
     yield running
     running.stop()

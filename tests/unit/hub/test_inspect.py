@@ -15,6 +15,7 @@ from tacho_runtime import codec, contract
 from tacho_runtime.contract import Failure, InspectConfig, InspectResult, ModelFacts
 from tacho_runtime.hub import remote, safetensors
 from tacho_runtime.hub.inspect import inspect
+from tests.cluster.certs import Authority
 from tests.fakes import ggufs
 from tests.fakes.checkpoints import facts_for, write_checkpoint
 from tests.unit.hub.conftest import RunningHub
@@ -377,11 +378,13 @@ def test_process_ends_at_its_deadline(hub: RunningHub, published: InspectConfig,
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-def test_process_trusts_a_given_ca(tls_hub: RunningHub, tmp_path: Path, name: str) -> None:
+def test_process_trusts_a_given_ca(
+    tls_hub: RunningHub, authority: Authority, tmp_path: Path, name: str
+) -> None:
     write_checkpoint(tls_hub.root / "acme/llama", "small")
     config = InspectConfig(uri="hf://acme/llama", endpoint=tls_hub.url)
     others = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), "")
-    bundle = str(Path(__file__).with_name("tls") / "ca.pem")
+    bundle = str(authority.pair.certificate)
     assert run(config, tmp_path, **others | {name: bundle})[0] == 0
     code, result, _ = run(config, tmp_path, **others)
     assert code == 1
