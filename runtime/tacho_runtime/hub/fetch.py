@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tacho_runtime import codec, contract
 from tacho_runtime.contract import Failure, FetchConfig, FetchProgress
+from tacho_runtime.failures import write_termination
 from tacho_runtime.hub.cache import Cache, Target
 from tacho_runtime.hub.digests import files_digest
 from tacho_runtime.hub.errors import Refused, invalid, quantity
@@ -215,16 +216,8 @@ def _state_dir(text: str) -> str:
 
 
 def _fail(failure: Failure) -> int:
-    message = codec.dumps(failure)
-    if len(message.encode()) > contract.TERMINATION_LIMIT_BYTES:
-        message = codec.dumps(
-            replace(failure, message=failure.message[:600], next_step=failure.next_step[:300])
-        )
     sys.stderr.write(f"{failure.failure_class}: {failure.message} {failure.next_step}\n")
-    try:
-        Path(os.environ.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG).write_text(message)
-    except OSError as error:
-        sys.stderr.write(f"the termination message was not written: {error}\n")
+    write_termination(os.environ.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG, failure)
     return 1
 
 

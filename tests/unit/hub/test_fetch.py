@@ -440,6 +440,19 @@ def test_failing_sidecar_says_why(hub: RunningHub, config: FetchConfig, log: Pat
     assert TOKEN not in output + log.read_text()
 
 
+def test_a_long_failure_in_any_script_stays_readable(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond ASCII a character takes six bytes or twelve, and the kubelet cuts without asking."""
+    monkeypatch.setenv(fetch_module.ENV_TERMINATION_LOG, str(log))
+    text = "模型" * 2000
+    assert (
+        fetch_module._fail(Failure(failure_class=contract.MODEL_INVALID, message=text, next_step=text)) == 1
+    )
+    assert len(log.read_bytes()) <= contract.TERMINATION_LIMIT_BYTES
+    failure = codec.loads(Failure, log.read_text())
+    assert failure.failure_class == contract.MODEL_INVALID
+    assert text.startswith(failure.message[:50])
+
+
 def test_broken_configuration(log: Path, tmp_path: Path) -> None:
     sidecar = Sidecar(json.dumps({"stateDir": str(tmp_path)}), log)
     sidecar.process.communicate(timeout=60)
