@@ -10,6 +10,7 @@ from tacho_operator.core.catalog.engines import engine_table
 from tacho_operator.core.catalog.methods import method_table
 from tacho_operator.core.model import ModelPlan, PlanFailure
 from tacho_operator.core.planning import launchable, plan_model
+from tacho_operator.core.sizing.account import MARGIN
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, spec
 from tests.unit.planner.models import facts
 
@@ -101,7 +102,9 @@ def test_an_engine_that_batches_on_two_gpus_comes_before_one_that_does_not_on_on
     asks = {"context": {"maxModelLen": 8192, "concurrency": 4}, "quantization": {"method": "none"}}
     found = fitting("llama-3.1-8b", (T4, L4), **asks)
     assert (found.engine, found.gpu_product, found.gpu_count) == ("vllm", "Tesla-T4", 2)
-    assert not engine_table()[fitting("llama-3.1-8b", (L4,), **asks).engine].batching
+    alone = fitting("llama-3.1-8b", (L4,), **asks)
+    assert not engine_table()[alone.engine].batching
+    assert alone.engine == "ctranslate2", "of equal quality, the faster"
 
 
 def test_gpus_follow_from_memory_and_heads():
@@ -190,6 +193,28 @@ def test_the_gpu_count_and_the_other_product_that_would_fit_fit():
     assert fitting("llama-3.1-8b", (T4, L4), gpu=more, **asks)
     assert details["fitsProduct"] == "NVIDIA-L4"
     assert fitting("llama-3.1-8b", (T4, L4), gpu={"products": [details["fitsProduct"]]}, **asks)
+
+
+def test_the_gpu_count_that_is_said_is_the_first_that_fits():
+    """Llama-3.1-8B and 16 requests of 8192 tokens: 31 GiB, of which a T4 gives 13."""
+    asks = {"engine": {"name": "vllm"}, "context": {"maxModelLen": 8192, "concurrency": 16}}
+    two = {"products": ["T4"], "count": 2}
+    assert refused("llama-3.1-8b", quantization={"method": "none"}, gpu=two, **asks)
+    found = refused(
+        "llama-3.1-8b", quantization={"method": "none"}, gpu={"products": ["T4"], "count": 1}, **asks
+    )
+    assert found.failure.details["fitsGpuCount"] == "4"
+
+
+def test_a_plan_leaves_a_margin():
+    found = fitting(
+        "llama-3.1-8b", gpu={"products": ["L4"]}, engine={"name": "vllm"}, context={"concurrency": 1}
+    )
+    seen = found.predicted
+    cache = found.max_model_len * 131072
+    spare = seen.kv_cache_bytes - cache
+    assert spare >= MARGIN * found.gpu_memory_bytes
+    assert spare < MARGIN * found.gpu_memory_bytes + 257 * 131072
 
 
 def test_a_plan_that_fits_may_have_no_engine_to_run_it():

@@ -144,6 +144,12 @@ def test_a_new_plan_uses_and_shows_what_was_learned():
     assert isinstance(plain, ModelPlan)
     assert isinstance(taught, ModelPlan)
     assert taught.max_model_len < plain.max_model_len
+    bytes_only = dataclasses.replace(SEEN, actual_kv_cache_tokens=None)
+    tokens_only = dataclasses.replace(SEEN, actual_bytes=None)
+    for seen in (bytes_only, tokens_only):
+        partly = plan_model(asks, model, nodes=None, history=(seen,) * 9, config=CONFIG)
+        assert isinstance(partly, ModelPlan)
+        assert taught.max_model_len < partly.max_model_len < plain.max_model_len
     assert "Corrected by 9 earlier measurements" in taught.message
     assert "Corrected" not in plain.message
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tacho_operator.core.arguments import decimal, integer, parse_arguments
@@ -131,7 +133,13 @@ def test_parallel_sizes_divide_weights_and_cache():
 
 
 def test_fp8_weights_do_not_imply_an_fp8_cache():
-    assert settings(model=facts("llama-3.1-8b-fp8")).kv_element_bytes == 2.0
+    model = facts("llama-3.1-8b-fp8")
+    assert settings(model=model).kv_element_bytes == 2.0
+    declared = dataclasses.replace(
+        model, quantization=dataclasses.replace(model.quantization, kv_cache_dtype="fp8")
+    )
+    assert settings(model=declared).kv_element_bytes == 1.0
+    assert settings(model=declared, kv_cache_dtype="bfloat16").kv_element_bytes == 2.0
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,6 @@ def per_gpu(parts: Parts, architecture: Architecture, *, tensor: int, pipeline: 
     stage = ceil_div(layers, pipeline) / layers
     padded = _padding_bytes(architecture, tensor)
     ends = parts.embedding + parts.head if pipeline == 1 else max(parts.embedding, parts.head)
-    if pipeline > 1 and architecture.tied_embeddings:
-        ends = parts.embedding
     spread = (parts.split + parts.experts) * stage / tensor + (ends + padded) / tensor
     extra = _replicated_key_values(parts, architecture, tensor) * stage
     return int(spread + extra + parts.replicated * stage)
