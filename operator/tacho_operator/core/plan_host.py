@@ -210,7 +210,11 @@ def _plan(
 ) -> ModelPlan:
     image, version = engine_image(row, asked.image, config.engine_images)
     room = "" if budget.bytes is None else f" of {gib(budget.bytes)} ({budget.source})"
-    unchecked = " No memory limit and no node is known, so that it fits is not checked." if not room else ""
+    unchecked = (
+        " No memory limit is set and no node it could run on is known: that it fits is not checked."
+        if not room
+        else ""
+    )
     unknown = f" Not known of the model: {'; '.join(facts.unknown)}." if facts.unknown else ""
     return ModelPlan(
         engine=row.name,

@@ -77,7 +77,7 @@ def launchable(plan: ModelPlan) -> Failure | None:
     if plan.gpu_count > 0 and "gpu" not in row.devices:
         return Failure(
             failure_class=ENGINE_NOT_SUPPORTED,
-            message=f"tacho's image of {row.name} runs on the CPU; the plan asks for {plan.gpu_count} GPUs.",
+            message=f"tacho's image of {row.name} runs on the CPU; the plan is for {plan.gpu_product}.",
             next_step="Set gpu.count to 0, or use another engine.",
         )
     return None

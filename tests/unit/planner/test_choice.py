@@ -10,8 +10,10 @@ from tacho_operator.core.catalog.engines import engine_table
 from tacho_operator.core.catalog.methods import method_table
 from tacho_operator.core.model import ModelPlan, PlanFailure
 from tacho_operator.core.planning import launchable, plan_model
+from tacho_operator.core.quantity import GIB
+from tacho_operator.core.sizing import llamacpp
 from tacho_operator.core.sizing.account import MARGIN
-from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, spec
+from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
 from tests.unit.planner.models import facts
 
 T4 = gpu_node("t4", "Tesla-T4", 4, memory_mib=15360, compute="7.5")
@@ -308,3 +310,37 @@ def test_every_row_of_the_method_table_is_one_of_its_engine():
         assert row.method in engine_table()[row.engine].methods
         assert row.source
         assert 0 < row.quality <= 100
+
+
+def test_a_gguf_file_on_a_gpu_is_planned_and_says_that_the_image_is_for_the_cpu():
+    found = plan_model(
+        spec(gpu={"products": ["L4"], "count": 1}), smollm2(), nodes=None, history=(), config=CONFIG
+    )
+    assert isinstance(found, ModelPlan)
+    assert (found.engine, found.arguments) == ("llamacpp", ("--n-gpu-layers", "999"))
+    assert [(a.engine, a.reason) for a in found.alternatives] == [("vllm", "Slower")]
+    told = launchable(found)
+    assert told is not None
+    assert told.failure_class == "EngineNotSupported"
+    assert "NVIDIA-L4" in told.message
+
+
+def test_layers_on_several_gpus_share_the_memory():
+    one, two = (
+        llamacpp.gpu_account(
+            smollm2(), smollm2().architecture, memory_bytes=GIB, gpus=gpus, length=2048, concurrency=4,
+            key_value_bytes=2.0,
+        )
+        for gpus in (1, 2)
+    )  # fmt: skip
+    assert two.weights_bytes == pytest.approx(one.weights_bytes / 2, rel=0.01)
+    assert two.cache_bytes == pytest.approx(one.cache_bytes / 2, rel=0.01)
+
+
+def test_a_gpu_shared_by_nobody_knows_how_many_is_said():
+    shared = gpu_node("s", "NVIDIA-L4-SHARED", 4, memory_mib=23034, compute="8.9")
+    assert "no label says by how many" in fitting("qwen2.5-0.5b", (shared,)).message
+    known = dataclasses.replace(shared, labels={**shared.labels, "nvidia.com/gpu.replicas": "4"})
+    found = fitting("qwen2.5-0.5b", (known,))
+    assert "shared by 4 pods" in found.message
+    assert found.predicted.budget_bytes < found.gpu_memory_bytes / 4

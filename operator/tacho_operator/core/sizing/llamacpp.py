@@ -81,9 +81,8 @@ def compute_bytes(architecture: Architecture, context_tokens: int, sequences: in
     """Buffers of the worst graph: intermediate rows of one micro-batch, the attention mask, the logits.
 
     ``u x 4 x (4H + 3I + n_q d)`` + ``2 u x cells`` (mask, f16) + ``2 x 4 x V x sequences``. The mask is
-    exact; the first term was read off own measurements (xllamacpp 2026.10, flash attention: 15.64, 18.64,
-    22.64 MiB at
-    1024, 4096, 8192 cells a sequence of SmolLM2-135M).
+    exact; the first term was read off own measurements (xllamacpp 2026.10, flash attention: 15.64, 18.64
+    and 22.64 MiB at 1024, 4096 and 8192 cells a sequence of SmolLM2-135M).
     """
     rows = (
         4 * architecture.hidden_size
