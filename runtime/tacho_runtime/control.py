@@ -28,6 +28,15 @@ def sums(text: str) -> dict[str, float]:
     return totals
 
 
+def _said(answer: httpx.Response) -> str:
+    """The message in an error answer of the OpenAI kind, else the start of its text; "" for none."""
+    try:
+        message = answer.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = answer.text[:200]
+    return f": {message}" if message else ""
+
+
 class Control:
     """A client of one engine."""
 
@@ -54,7 +63,7 @@ class Control:
             return False, f"{path}: {type(error).__name__} {error}".rstrip()
         if answer.is_success:
             return True, ""
-        return False, f"{path} answered {answer.status_code}: {answer.text[:200]}"
+        return False, f"{path} answered {answer.status_code}{_said(answer)}"
 
     async def metrics(self) -> Mapping[str, float] | None:
         """/metrics, summed over labels; None when there is none or it cannot be read."""

@@ -266,5 +266,6 @@ class Measurement(ApiModel):
     flags: Annotated[
         list[Word], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
-    """What limits the trust in the figures: BudgetExhausted, CacheHit, ClientBound, NotSteady, OtherTraffic,
+    """What limits the trust in the figures: BudgetExhausted (shortened to fit the budget), CacheHit,
+    ClientBound, Incomplete (levels are missing), NotSteady, OtherTraffic,
     SharedGPU, ShortOutput. Empty: nothing known."""

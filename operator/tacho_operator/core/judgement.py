@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.api.status import ConditionStatus
 
-from .measured import CUT_SHORT, current
+from .measured import PARTIAL, current
 from .problem import Problem
 from .situation import Situation
 from .wording import clipped
@@ -115,8 +115,9 @@ def measured(moment: Situation) -> Judgement | None:
     if entry is not None:
         speed = entry.get("capacity", {}).get("outputTokensPerSecond")
         words = f"{speed} output tokens per second" if speed else "Measured"
-        if CUT_SHORT & set(entry.get("flags", ())):
-            return _judge("True", Reason.MEASUREMENT_PARTIAL, f"{words}; the time ran out after some levels.")
+        if entry["state"] == PARTIAL:
+            why = entry.get("message") or "the time ran out after some levels"
+            return _judge("True", Reason.MEASUREMENT_PARTIAL, f"{words}, but not every level: {why}.")
         return _judge("True", Reason.MEASUREMENT_COMPLETE, f"{words}.")
     if moment.probe_disabled:
         return _judge("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")

@@ -20,8 +20,8 @@ from .wording import clipped, decimal, seconds
 KEPT = 4
 LONGEST_SECONDS = 1e6
 COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
-CUT_SHORT = frozenset({"BudgetExhausted", "TimedOut"})
-"""Flags by which a Partial measurement is known again, should its workload come back."""
+INCOMPLETE = "Incomplete"
+"""Flag by which a Partial measurement is known again when it was Stale and its workload comes back."""
 
 
 def measurements_view(
@@ -58,7 +58,7 @@ def measurements_view(
         )
         # Without a report the hardware is unknown, which is no reason to doubt it.
         same = not running or entry["fingerprint"] in running
-        ended = PARTIAL if CUT_SHORT & set(entry.get("flags", ())) else COMPLETE
+        ended = PARTIAL if INCOMPLETE in entry.get("flags", ()) else COMPLETE
         entry["state"] = ended if matches and same else STALE
     newest = sorted(found.values(), key=lambda item: (item.get("observedTime", ""), item["fingerprint"]))
     ranked = sorted(reversed(newest), key=lambda item: item["state"] == STALE)[:KEPT]
@@ -95,7 +95,7 @@ def _replaces(new: Manifest, old: Manifest | None, *, always: bool) -> bool:
         return True
     if new.get("observedTime", "") <= old.get("observedTime", ""):
         return False
-    completes = bool(CUT_SHORT & set(old.get("flags", ()))) and not CUT_SHORT & set(new.get("flags", ()))
+    completes = INCOMPLETE in old.get("flags", ()) and INCOMPLETE not in new.get("flags", ())
     return always or completes
 
 
@@ -127,8 +127,8 @@ def _storable(value: object) -> bool:
 def _shown(report: Report, measurement: Measurement, image: str, known: Mapping[str, Revision]) -> Manifest:
     revision = known.get(report.revision)
     flags = sorted(set(measurement.flags))
-    if measurement.state == "Partial" and not CUT_SHORT & set(flags):
-        flags = sorted({*flags, "TimedOut"})
+    if measurement.state == PARTIAL:
+        flags = sorted({*flags, INCOMPLETE})
     shown = report.environment
     return present(
         {
