@@ -41,6 +41,15 @@ def test_rights_are_few_and_spelled_out(helm: Helm) -> None:
             assert not resource.startswith(("clusterrole", "role")), rule
 
 
+def test_only_what_the_operator_ever_deletes_may_be_deleted(helm: Helm) -> None:
+    """The rest goes with its owner, by garbage collection."""
+    allowed = {
+        name for rule in rules(helm.template()) if "delete" in rule["verbs"] for name in rule["resources"]
+    }
+    assert allowed == {"deployments", "controllerrevisions", "pods", "poddisruptionbudgets"}
+    assert not any("deletecollection" in rule["verbs"] for rule in rules(helm.template()))
+
+
 def test_given_namespaces_mean_roles_there_and_nothing_cluster_wide(helm: Helm) -> None:
     manifests = helm.template({"watchNamespaces": ["ml", "team-b"]})
     assert not kinds(manifests, "ClusterRole")
