@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 import urllib.request
@@ -90,6 +91,46 @@ class Outage:
     def seconds(self) -> float:
         """From the first to the last request without an answer."""
         return self.failed_at[-1] - self.failed_at[0] if self.failed_at else 0.0
+
+
+class Watched:
+    """Notes from the API server's own watch when the Service had no ready endpoint."""
+
+    def __init__(self, llmd: Llmd) -> None:
+        ready = '{.endpoints[*].conditions.ready}{"\\n"}'
+        cluster = llmd.cluster
+        self._command = [str(cluster.binaries.path("kubectl")), f"--kubeconfig={cluster.kubeconfig}", "get"]
+        self._command += ["endpointslices", "-n", llmd.namespace, "--watch", f"--output=jsonpath={ready}"]
+        self._command += ["-l", f"kubernetes.io/service-name={llmd.name}"]
+        self._lines: list[tuple[float, bool]] = []
+        self._thread = threading.Thread(target=self._read)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.append((time.monotonic(), "true" in line))
+
+    def __enter__(self) -> Watched:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        self._thread.start()
+        eventually("the first look at the endpoints", lambda: self._lines or None)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._process.kill()
+        self._thread.join()
+        with self._process:
+            pass
+
+    @property
+    def ready(self) -> bool:
+        """What the watch said last."""
+        return self._lines[-1][1]
+
+    def seconds_out(self) -> float:
+        """Time without a ready endpoint, all in all."""
+        spans = zip(self._lines, self._lines[1:], strict=False)
+        return sum(after - at for (at, ready), (after, _) in spans if not ready)
 
 
 def in_container(llmd: Llmd, pod: dict[str, Any], name: str, *program: str) -> str:

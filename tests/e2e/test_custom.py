@@ -52,7 +52,7 @@ def mock(tacho: Installed, *arguments: str, **spec: Any) -> dict[str, Any]:
         "engine": engine,
         "context": {"maxModelLen": 3000, "concurrency": 3},
         "workload": {"inputTokens": INPUT_TOKENS, "outputTokens": OUTPUT_TOKENS},
-        "probe": {"budgetSeconds": 40, "timeoutSeconds": 90},
+        "probe": {"budgetSeconds": 40, "timeoutSeconds": 180},
     }
     return example(**(own | spec))
 

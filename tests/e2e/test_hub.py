@@ -19,7 +19,8 @@ from tests.e2e.resource import Llmd, eventually, example
 
 pytestmark = pytest.mark.timeout(900)
 UNMEASURED = {"policy": "Disabled"}
-SLOW = 4 * MB
+PATIENT = {"budgetSeconds": 60, "timeoutSeconds": 300}
+SLOW = 3 * MB
 """Bytes a second: the model takes half a minute."""
 
 
@@ -58,26 +59,30 @@ def complete(llmd: Llmd, pod: dict[str, Any]) -> dict[str, Any]:
 def test_fetched_measured_answered_and_its_fetch_container_may_die(hub: Hub, llmd: Llmd) -> None:
     hub.faults(rate=SLOW, cutAfter=20 * MB, cuts=1)
     since = len(hub.log())
-    llmd.apply(from_hub(hub))
+    llmd.apply(from_hub(hub, probe=PATIENT))
 
-    ready = llmd.await_condition("Ready", "False", "Downloading")
+    llmd.await_condition("Ready", "False", "Downloading")
     told = eventually(
         "progress in Ready's message",
-        lambda: re.search(r"downloading ([\d.]+) of ([\d.]+) MB", llmd.condition("Ready").get("message", "")),
+        lambda: re.search(
+            r"downloading ([1-9][\d.]*) of ([\d.]+) MB", llmd.condition("Ready").get("message", "")
+        ),
     )
-    print(f"{ready['message']} … {told[0]}")
-    counted = eventually("bytes in status.startup", lambda: llmd.status().get("startup") or None)
-    assert 0 <= counted["downloadedBytes"] <= counted["downloadTotalBytes"]
+    print(told[0])
+    counted = eventually(
+        "bytes in status.startup", lambda: (llmd.status().get("startup") or {}).get("downloadedBytes")
+    )
     pod = sidecar.the_pod(llmd)
     progress = fetched(llmd, pod, 21 * MB)
     total = progress["bytesTotal"]
+    assert 0 < counted < total == llmd.status()["startup"]["downloadTotalBytes"]
     hub.faults(rate=0)
     assert complete(llmd, pod)["bytesDone"] == total
     first, after_cut = hub.downloads(since)
     assert first == 0
     assert 18 * MB < after_cut <= 21 * MB, "the cut connection is continued where it ended"
 
-    llmd.await_condition("Measured", "True", seconds=300)
+    llmd.await_condition("Measured", "True", seconds=400)
     llmd.await_condition("Ready", "True", "Serving")
     assert llmd.status()["startup"]["downloadedBytes"] == total
     assert llmd.chat().strip()
@@ -88,20 +93,24 @@ def the_fetch_container_dies(hub: Hub, llmd: Llmd, name: str) -> None:
     asked, engine = len(hub.log()), sidecar.status(sidecar.read(llmd, name), "engine")
     pod = sidecar.restarted(llmd, sidecar.read(llmd, name), 0)
     address = llmd.cluster.get("service", llmd.name, "-n", llmd.namespace)["spec"]["clusterIP"]
-    with sidecar.Outage(f"http://{address}:8000/health") as outage:
+    with sidecar.Outage(f"http://{address}:8000/health") as outage, sidecar.Watched(llmd) as watched:
         kill = "import os, signal; os.kill(1, signal.SIGKILL); os.kill(1, signal.SIGHUP)"
         sidecar.in_container(llmd, pod, sidecar.FETCH, "python3", "-I", "-S", "-c", kill)
         assert llmd.chat().strip()
         pod = sidecar.restarted(llmd, pod, 0)
         assert outage.failed_at == [], "killed from inside, it stays, and the pod stays in the Service"
+        assert watched.seconds_out() == 0.0
 
         sidecar.kill_container(llmd.cluster, pod)
         pod = sidecar.restarted(llmd, pod, 1)
-        eventually("the pod in the Service", lambda: llmd.endpoints() or None)
+        eventually("the pod in the Service", lambda: watched.ready or None)
     again = sidecar.status(pod)
-    print(f"fetch container killed: out of the Service for {outage.seconds:.1f} s ({len(outage.failed_at)} "
-          f"requests); ended {again['lastState']['terminated']['finishedAt']}, "
-          f"runs since {again['state']['running']['startedAt']}")  # fmt: skip
+    print(
+        f"fetch container killed: ended {again['lastState']['terminated']['finishedAt']}, runs again since "
+        f"{again['state']['running']['startedAt']}; no ready endpoint for {watched.seconds_out():.1f} s; "
+        f"{len(outage.failed_at)} of {outage.answered + len(outage.failed_at)} requests failed, "
+        f"over {outage.seconds:.1f} s"
+    )
     assert len(hub.log()) == asked, "with the model there, the hub is asked nothing"
 
     hub.scale(0)
