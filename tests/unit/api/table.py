@@ -76,8 +76,10 @@ MODEL = (
     Row(name="a name that begins with a digit", resource_name="7b", refused=("name-format",)),
     Row(name="a name with a dot", resource_name="llama3.1", refused=("name-format",)),
     _accepted("a cache", HUB, cache={"persistentVolumeClaim": {"claimName": "models", "subPath": "hub/x"}}),
-    _refused("a cache without a place", "cache-exactly-one", cache={}),
-    _refused("a cache out of the claim", "cache-sub-path-relative",
+    _refused("a cache beside a claim", "cache-of-claim-absent",
+             cache={"persistentVolumeClaim": {"claimName": "models"}}),
+    _refused("a cache without a place", "cache-exactly-one", base=HUB, cache={}),
+    _refused("a cache out of the claim", "cache-sub-path-relative", base=HUB,
              cache={"persistentVolumeClaim": {"claimName": "models", "subPath": "a/../../b"}}),
 )  # fmt: skip
 
