@@ -434,8 +434,11 @@ def test_its_own_metrics_and_health(
             return text
 
     labels = f'name="{NAME}",namespace="{namespace}"'
-    text = read(operator.metrics_url)
-    assert f"tacho_llmdeployment_measured_output_tokens_per_second{{{labels}}} 100.0" in text
+    measured = f"tacho_llmdeployment_measured_output_tokens_per_second{{{labels}}} 100.0"
+    # The status is written first, the series follow.
+    text = eventually(
+        "its figures", lambda: found if measured in (found := read(operator.metrics_url)) else None
+    )
     assert 'tacho_operator_reconcile_total{result="success"}' in text
     assert "queue" in read(operator.health_url)
     api.kubectl("delete", "llmd", NAME, "-n", namespace)
