@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
     ("the CRD", [sys.executable, "-m", "tacho_operator.api.crd"]),
     ("docs/conditions.md", [sys.executable, "-m", "tacho_operator.api.conditions"]),
+    ("docs/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
 )
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 

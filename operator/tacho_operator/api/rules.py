@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .arguments import Refusal, refused_arguments, refused_variables
-from .gates import GATES, PLANNED
+from .gates import GATES
 from .permanent import PERMANENT
 from .resource import resource_schema
 from .rule import Rule
@@ -30,12 +30,11 @@ RULES: tuple[Rule, ...] = (*PERMANENT, *GATES)
 _ENVIRONMENTS = (("engine", "env"), ("model", "hub", "env"))
 
 
-def validate_offline(document: Any, *, cluster: bool = False, planning: bool = False) -> list[Problem]:
+def validate_offline(document: Any, *, cluster: bool = False) -> list[Problem]:
     """Every problem of an LLMDeployment as read from YAML or JSON; empty where it is well.
 
-    With `cluster`, the rules that hold in a cluster only (no file:// models) are checked too. With
-    `planning`, what can be planned but not run yet is let through. As on the API server, rules between
-    fields are checked once types, names and sizes are right.
+    With `cluster`, the rules that hold in a cluster only (no file:// models) are checked too. As on the API
+    server, rules between fields are checked once types, names and sizes are right.
     """
     problems = list(_identity(document))
     if problems:
@@ -44,8 +43,7 @@ def validate_offline(document: Any, *, cluster: bool = False, planning: bool = F
     if any(problem.blocking for problem in problems):
         return problems
     pruned = _without_nulls(document)
-    skipped = PLANNED if planning else ()
-    rules = [rule for rule in RULES if (cluster or not rule.cluster_only) and rule not in skipped]
+    rules = [rule for rule in RULES if cluster or not rule.cluster_only]
     found = [problem for rule in rules for problem in _violations(rule, pruned)]
     return [*problems, *found, *_bypasses(pruned["spec"])]
 

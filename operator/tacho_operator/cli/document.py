@@ -75,12 +75,9 @@ def read(file: str, name: str = "") -> Manifest:
     return select(documents, file, name)
 
 
-def typed(raw: Manifest, file: str, *, planning: bool = False) -> tuple[Manifest, LLMDeployment]:
-    """The manifest with its namespace, and typed. Raises CommandError listing every problem with its place.
-
-    ``planning``: what can be planned but not run yet is let through.
-    """
-    problems = validate_offline(raw, planning=planning)
+def typed(raw: Manifest, file: str) -> tuple[Manifest, LLMDeployment]:
+    """The manifest with its namespace, and typed. Raises CommandError with every problem and its place."""
+    problems = validate_offline(raw)
     if problems:
         raise CommandError(f"{file}: not a valid LLMDeployment", *(f"  {item}" for item in problems))
     filled = {**raw, "metadata": {"namespace": "default", **raw["metadata"]}}

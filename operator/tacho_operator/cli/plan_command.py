@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tacho_operator.api.rules import validate_offline
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli import document, hardware, plan_screen
 from tacho_operator.cli.cluster import Target
@@ -47,7 +46,7 @@ def answer(question: Question) -> int:
     raw = document.read(question.file, question.name)
     if question.gpu:
         raw = hardware.override_gpu(raw, question.gpu)
-    raw, resource = document.typed(raw, question.file, planning=True)
+    _, resource = document.typed(raw, question.file)
     claims = claim_directories(list(question.claims))
     found = hardware.choose(
         resource.spec, gpu=question.gpu, nodes_file=question.nodes_file, target=_target(question, resource)
@@ -65,7 +64,7 @@ def answer(question: Question) -> int:
     )
     if isinstance(plan, PlanFailure):
         return _refused(plan, resource, found, question.output)
-    return _fitting(plan, raw, resource, found, question.output)
+    return _fitting(plan, resource, found, question.output)
 
 
 def _target(question: Question, resource: LLMDeployment) -> Target | None:
@@ -78,7 +77,7 @@ def _target(question: Question, resource: LLMDeployment) -> Target | None:
     )
 
 
-def _fitting(plan: ModelPlan, raw: Manifest, resource: LLMDeployment, found: Hardware, output: Format) -> int:
+def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: Format) -> int:
     if output is Format.table:
         plan_screen.show_plan(resource.metadata.name, plan, found.source)
     else:
@@ -86,10 +85,6 @@ def _fitting(plan: ModelPlan, raw: Manifest, resource: LLMDeployment, found: Har
     if refusal := launchable(plan):
         say(f"it fits, but cannot be started yet: {refusal.failure_class}: {refusal.message}")
         say(f"  -> {refusal.next_step}")
-    elif gates := validate_offline(raw):
-        say("it fits, but a cluster refuses this manifest:")
-        for gate in gates:
-            say(f"  {gate}")
     return EXIT_FITS
 
 

@@ -35,7 +35,7 @@ def plan_model(
     """
     wanted = asked(spec)
     if wanted.engine == CUSTOM:
-        return _plan_custom(wanted, facts, config)
+        return _plan_custom(wanted, facts, nodes, config)
     if _on_host(wanted, facts, nodes):
         if wanted.engine in ("", "llamacpp") and facts.format == "gguf":
             row = engine_table()["llamacpp"]
@@ -83,7 +83,17 @@ def launchable(plan: ModelPlan) -> Failure | None:
     return None
 
 
-def _plan_custom(wanted: Asked, facts: ModelFacts, config: Config) -> ModelPlan | PlanFailure:
+def _custom_product(wanted: Asked, nodes: tuple[NodeFacts, ...] | None) -> str:
+    """The node label's value for the first product asked for; as written where nobody knows it."""
+    if not wanted.products:
+        return ""
+    found = gpu_choices(wanted, nodes).hardware
+    return found[0].gpu.product if found else wanted.products[0]
+
+
+def _plan_custom(
+    wanted: Asked, facts: ModelFacts, nodes: tuple[NodeFacts, ...] | None, config: Config
+) -> ModelPlan | PlanFailure:
     """A custom engine is listed and sized, never predicted: its command is the user's."""
     row = engine_table()[CUSTOM]
     image, version = engine_image(row, wanted.image, config.engine_images)
@@ -112,7 +122,7 @@ def _plan_custom(wanted: Asked, facts: ModelFacts, config: Config) -> ModelPlan 
         files_digest=facts.files_digest,
         total_bytes=facts.total_bytes,
         model_file=facts.model_file,
-        gpu_product=(wanted.products[0] if wanted.products else "") if gpus else "CPU",
+        gpu_product=_custom_product(wanted, nodes) if gpus else "CPU",
         gpu_count=gpus,
         tensor_parallel=wanted.tensor or 1,
         pipeline_parallel=wanted.pipeline or 1,

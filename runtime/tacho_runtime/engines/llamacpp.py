@@ -74,6 +74,13 @@ _LAUNCHER = re.compile(r"^llama-server: error \[(?P<failure_class>\w+)\]: (?P<me
 """How the launcher ends what it refuses itself: the message says what to do as well."""
 
 
+def _cache_type(kind: str) -> tuple[str, ...]:
+    """A quantized V cache wants flash attention; llama.cpp refuses it otherwise."""
+    if not kind:
+        return ()
+    return ("--cache-type-k", kind, "--cache-type-v", kind, "--flash-attn", "on")
+
+
 class LlamaCpp:
     """``engine.name: llamacpp``."""
 
@@ -101,6 +108,7 @@ class LlamaCpp:
             # Idle prompts would otherwise take up to 8 GiB of memory that nobody planned.
             *("--cache-ram", "0"),
             "--metrics",
+            *_cache_type(config.kv_cache_dtype),
             *config.extra_args,
         )
 

@@ -98,12 +98,12 @@ def test_every_problem_is_told_with_its_place(tmp_path: Path) -> None:
     assert "spec.context.concurency: unknown field; did you mean concurrency?" in text
 
 
-def test_planning_takes_what_a_cluster_does_not_take_yet_and_only_that(tmp_path: Path) -> None:
+def test_what_the_planner_understands_is_taken_and_contradictions_are_not(tmp_path: Path) -> None:
     file = manifest(
         tmp_path, engine={"name": "vllm"}, gpu={"products": ["L4"], "count": 1}, quantization=None
     )
-    _, resource = document.typed(document.read(file), file, planning=True)
+    _, resource = document.typed(document.read(file), file)
     assert resource.metadata.namespace == "default"
     file = manifest(tmp_path, parallelism={"tensor": 3}, gpu={"count": 2})
     with pytest.raises(CommandError):
-        document.typed(document.read(file), file, planning=True)
+        document.typed(document.read(file), file)

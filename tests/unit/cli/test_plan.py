@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tacho_operator.api.resource import at, resource_schema
-from tacho_operator.api.structure import Problem, check
+from tacho_operator.api.structure import check
 from tacho_operator.cli import plan_command
 from tacho_runtime.contract import Failure
 from tests.fakes.checkpoints import write_checkpoint
@@ -85,19 +85,6 @@ def test_saved_nodes_are_planned_for(tmp_path: Path, claims: str, capsys: pytest
     told = call(capsys, "plan", "-f", file, "--pvc", claims, "--nodes", str(nodes), "-o", "json")
     assert told.code == 2
     assert "allocatable memory of node tiny" in json.loads(told.out)["failure"]["message"]
-
-
-def test_a_plan_that_a_cluster_would_refuse_today_says_so(
-    tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims)
-    assert (told.code, told.err) == (0, "")
-    gate = Problem("spec", "flying: not supported yet; walk")
-    monkeypatch.setattr(plan_command, "validate_offline", lambda _: [gate])
-    told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims)
-    assert told.code == 0
-    assert "tacho: it fits, but a cluster refuses this manifest:" in told.err
-    assert "spec: flying: not supported yet; walk" in told.err
 
 
 def test_a_plan_without_an_engine_to_start_says_so(
