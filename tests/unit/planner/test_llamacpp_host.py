@@ -156,3 +156,15 @@ def test_more_context_never_needs_less(length, concurrency):
 
     assert 0 < total(length, concurrency) <= total(length + 1, concurrency)
     assert total(length, concurrency) <= total(length, concurrency + 1)
+
+
+@pytest.mark.parametrize(
+    ("products", "label"),
+    [(["L4"], "NVIDIA-L4"), (["NVIDIA-L4"], "NVIDIA-L4"), (["Brand-New-GPU"], "Brand-New-GPU"), ([], "")],
+)
+def test_a_custom_engine_asks_for_its_gpu_by_the_node_label(products: list[str], label: str) -> None:
+    facts = dataclasses.replace(smollm2(), format="custom", architecture=None, tensors=())
+    custom = {"name": "custom", "image": "example/engine:1", "custom": {"command": ["serve"], "port": 8000}}
+    result = plan(facts=facts, engine=custom, gpu={"products": products, "count": 1})
+    assert isinstance(result, ModelPlan)
+    assert (result.gpu_product, result.gpu_count) == (label, 1)
