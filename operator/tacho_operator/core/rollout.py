@@ -9,7 +9,7 @@ now. So a decision needs no history, and any step can be taken again after a res
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from .podview import format_time, parse_time
@@ -62,9 +62,24 @@ def decide_rollout(
     """The next step towards ``wanted`` ("" while it has no plan).
 
     ``known``: revisions that can be rendered. ``ready``: ready pods by revision. ``deployments``: size of
-    each one that exists.
+    each one that exists. A Deployment that serves and whose record cannot be read (somebody deleted it, or
+    another version of tacho wrote it) is left as it is until another revision has taken over.
     """
-    active = serving.active if serving.active in known else ""
+    there = serving.active in known or serving.active in deployments
+    active = serving.active if there else ""
+    found = _next(wanted, active, replicas, ready, deployments, serving, now)
+    return replace(found, replicas={name: size for name, size in found.replicas.items() if name in known})
+
+
+def _next(
+    wanted: str,
+    active: str,
+    replicas: int,
+    ready: Mapping[str, int],
+    deployments: Mapping[str, int],
+    serving: Serving,
+    now: datetime,
+) -> Rollout:
     if not wanted:
         return _hold(active, replicas, deployments, serving, now)
     if not active or active == wanted:

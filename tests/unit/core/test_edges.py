@@ -19,6 +19,7 @@ from .builders import CONFIG, NOW, at, changed, facts, resource
 from .world import MOCK_SPEC, World, insufficient
 
 BUSY = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
+NOT_THERE = Failure(failure_class="ModelNotFound", message="No such file.", next_step="Check it.")
 
 
 def serving_world(spec: dict[str, Any] | None = None) -> World:
@@ -217,3 +218,17 @@ def test_a_record_of_another_schema_is_left_alone() -> None:
     decision = decide(world.observed(), CONFIG, NOW)
     assert decision.delete == ()
     assert "smol-future" not in str(decision.status)
+
+
+def test_what_serves_is_kept_though_its_record_cannot_be_read() -> None:
+    world = serving_world()
+    (name,) = world.names("ControllerRevision")
+    world.objects["ControllerRevision", name]["data"]["schema"] = 99
+    world.change(model={"uri": "pvc://models/other"})
+    world.turn(1)
+    world.inspected(NOT_THERE)
+    world.settle()
+    assert name in world.names("Deployment")
+    assert world.selected() == name
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Stalled") == ("True", "ModelNotFound")
