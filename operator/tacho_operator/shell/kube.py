@@ -112,18 +112,23 @@ class Kube:
             return None
 
     async def list_all(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Manifest]:
-        """Every object, read page by page; kind and apiVersion filled in, as lists leave them out."""
-        found: list[Manifest] = []
+        """Every object; kind and apiVersion filled in, as lists leave them out."""
+        return [item async for page in self.pages(kind, namespace, selector) for item in page]
+
+    async def pages(
+        self, kind: str, namespace: str | None = None, selector: str = ""
+    ) -> AsyncIterator[list[Manifest]]:
+        """The same page by page, for lists that would fill the memory."""
         token: str | None = None
         while True:
             page = await self._request(
                 "get", _path(kind, namespace), label_selector=selector or None, limit=PAGE, _continue=token
             )
             version = KINDS[kind][0]
-            found += [{**item, "apiVersion": version, "kind": kind} for item in page.get("items") or ()]
+            yield [{**item, "apiVersion": version, "kind": kind} for item in page.get("items") or ()]
             token = page.get("metadata", {}).get("continue")
             if not token:
-                return found
+                return
 
     async def create(self, manifest: Manifest) -> Manifest:
         """POST. Raises Conflict when the name is taken."""

@@ -64,6 +64,7 @@ class Observer:
         self._client = client
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._nodes_until = 0.0
+        self._nodes_lock = asyncio.Lock()
 
     async def observe(self, key: Key, conflicts: tuple[str, ...] = ()) -> Observed | None:
         """The resource and everything around it; None when it is gone. Raises UnreadableResource."""
@@ -114,12 +115,16 @@ class Observer:
             return {}
 
     async def _read_nodes(self) -> tuple[NodeFacts, ...] | None:
-        if time.monotonic() >= self._nodes_until:
-            try:
-                self._nodes = tuple(node_facts(node) for node in await self._kube.list_all("Node"))
-            except Forbidden:
-                self._nodes = None
-            self._nodes_until = time.monotonic() + NODES_FRESH_SECONDS
+        async with self._nodes_lock:  # workers that wait here find fresh nodes
+            if time.monotonic() >= self._nodes_until:
+                try:
+                    # A node's manifest has some 20 KB, most of it images: a large cluster does not fit.
+                    self._nodes = tuple(
+                        [node_facts(node) async for page in self._kube.pages("Node") for node in page]
+                    )
+                except Forbidden:
+                    self._nodes = None
+                self._nodes_until = time.monotonic() + NODES_FRESH_SECONDS
         return self._nodes
 
     async def _history(self, namespace: str) -> tuple[History, ...]:
