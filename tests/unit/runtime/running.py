@@ -104,14 +104,26 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    config: RuntimeConfig, folder: Path, *, live: LiveConfig | None = DISABLED, adopt_orphans: bool = False
+    config: RuntimeConfig,
+    folder: Path,
+    *,
+    live: LiveConfig | None = DISABLED,
+    adopt_orphans: bool = False,
+    stop_seconds: float | None = None,
 ) -> Iterator[Running]:
-    """Starts the runtime and kills it at the end if it still runs. ``live=None`` writes no live.json."""
+    """Starts the runtime and kills it at the end if it still runs. ``live=None`` writes no live.json;
+    ``stop_seconds`` stands in for the time between SIGTERM and SIGKILL."""
     if live is not None:
         Path(config.live_file).write_text(codec.dumps(live))
     document, log = folder / "config.json", folder / "log"
     document.write_text(codec.dumps(config))
     command = [sys.executable, "-m", "tacho_runtime", "run", "--config", str(document)]
+    if stop_seconds is not None:
+        program = (
+            "import sys; from tacho_runtime import __main__, supervise; "
+            f"supervise.STOP_SECONDS = {stop_seconds}; sys.exit(__main__.main())"
+        )
+        command[1:3] = ["-c", program]
     if adopt_orphans:
         # What PID 1 of a container is by its number, a "child subreaper" is by its own wish.
         adopt = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1); os.execv(sys.argv[1], sys.argv[1:])"
