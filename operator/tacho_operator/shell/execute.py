@@ -1,4 +1,4 @@
-"""Carries a decision out: children, events, then the status. Sends nothing when nothing differs."""
+"""Carries a decision out: children, then the status, then events. Sends nothing when nothing differs."""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ class Reconciler:
         outcome = await execute(self._kube, observed, decision)
         if outcome.conflicts or outcome.refused:
             decision = self._again(observed, outcome)
-        await post_events(self._kube, observed, decision)
         changed = await write_status(self._kube, observed, decision.status)
+        await post_events(self._kube, observed, decision)
         self._metrics.observe(key, decision.status, wanted_replicas=observed.resource.spec.replicas)
         if (changed or outcome.writes) and self._said.get(key) != decision.reason:
             self._said[key] = decision.reason
