@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def serve(config: RuntimeConfig) -> int:
     """Binds the runtime's port, then runs the engine. The exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # PID 1 ignores a signal without a handler, and it is sent once: until there is an engine to drain,
+        # there is nothing to do but to end. ``Supervisor.run`` puts its own handlers in place of these.
+        signal.signal(number, lambda *_: os._exit(0))
     from tacho_runtime.preflight import port_failure
     from tacho_runtime.routes import make_routes
     from tacho_runtime.server import Server

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -96,6 +98,29 @@ def test_second_signal_does_not_wait_for_requests(tmp_path: Path) -> None:
         runtime.process.send_signal(signal.SIGINT)
         runtime.until(lambda: runtime.report().get("phase") == "Draining", "the drain")
         assert runtime.stop(signal.SIGINT) == 0
+
+
+def test_signal_before_anything_began_ends_at_once(tmp_path: Path) -> None:
+    """As soon as it runs at all: the parts that are slow to import are not there yet."""
+    document, started = tmp_path / "config.json", tmp_path / "started"
+    document.write_text(codec.dumps(custom_config(tmp_path)))
+    program = (
+        "import os, pathlib, sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'tacho_runtime.supervise':\n"
+        f"            pathlib.Path({str(started)!r}).touch(); time.sleep(60)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from tacho_runtime.__main__ import main\n"
+        f"sys.exit(main(['run', '--config', {str(document)!r}]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        deadline = time.monotonic() + 60
+        while not started.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
 
 
 def test_signal_before_the_engine_serves_ends_at_once(tmp_path: Path) -> None:
