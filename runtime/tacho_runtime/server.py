@@ -19,6 +19,8 @@ READ_BYTES = 4 * 1024
 REQUEST_SECONDS = 10.0
 """From the connection to the end of the request's head, and again for the answer."""
 CONNECTION_LIMIT = 64
+"""Then the oldest is dropped for the newest: whoever only holds connections open must not keep the kubelet
+out, which would take that for a dead engine."""
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -39,7 +41,8 @@ class Server:
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = routes
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], None] = {}
+        """In the order in which they came."""
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -62,16 +65,19 @@ class Server:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._open.add(task)
+        self._open[task] = None
+        if len(self._open) > CONNECTION_LIMIT:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.cancel()
         try:
-            if len(self._open) <= CONNECTION_LIMIT:
-                await self._exchange(reader, writer)
+            await self._exchange(reader, writer)
         except (ConnectionError, asyncio.TimeoutError, TimeoutError):
             pass  # the client went away or never finished: nothing to answer
         except asyncio.CancelledError:
-            writer.transport.abort()  # only ``close`` cancels, and it waits for this to end
+            writer.transport.abort()  # the end here: nobody else cancels, and ``close`` waits for it
         finally:
-            self._open.discard(task)
+            self._open.pop(task, None)
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
