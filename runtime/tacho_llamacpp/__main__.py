@@ -47,6 +47,7 @@ def _serve(values: dict[str, object]) -> int:
     stop = _stop_pipe() if os.getpid() == 1 else None
     if stop is None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    cpus.wait_without_spinning(os.environ)
     xllamacpp: Any = import_module("xllamacpp")  # 100 MB: not for --help or a wrong flag
     params = xllamacpp.CommonParams()
     apply(values, params)
