@@ -80,20 +80,29 @@ def _next(
     serving: Serving,
     now: datetime,
 ) -> Rollout:
-    if not wanted:
-        return _hold(active, replicas, deployments, serving, now)
+    if not wanted and not active:
+        return Rollout(
+            active="",
+            candidate="",
+            selected="",
+            switched_time=serving.switched_time,
+            drop=_others(deployments, {}),
+            settling=bool(deployments),
+            reason="Nothing can be started without a plan.",
+        )
+    if not wanted:  # what serves goes on, what never served is no longer asked for
+        held = _settle(active, active, replicas, ready, deployments, serving, now)
+        return replace(held, reason=f"Revision {active} goes on serving.")
     if not active or active == wanted:
         return _settle(wanted, active, replicas, ready, deployments, serving, now)
     accepted = ready.get(wanted, 0) >= 1 or replicas == 0
     if not accepted:
-        sizes = {active: replicas, wanted: min(replicas, 1)}
-        return Rollout(
-            active=active,
+        beside = {name: size for name, size in deployments.items() if name != wanted}
+        held = _settle(active, active, replicas, ready, beside, serving, now)
+        return replace(
+            held,
             candidate=wanted,
-            selected=active,
-            switched_time=serving.switched_time,
-            replicas=sizes,
-            drop=_others(deployments, sizes),
+            replicas={**held.replicas, wanted: min(replicas, 1)},
             reason=f"Revision {active} serves while {wanted} starts.",
         )
     if ready.get(wanted, 0) >= replicas:
@@ -118,26 +127,6 @@ def _next(
         replicas=sizes,
         drop=_others(deployments, sizes),
         reason=f"Revisions {active} and {wanted} serve together while {wanted} takes over, pod by pod.",
-    )
-
-
-def _hold(
-    active: str, replicas: int, deployments: Mapping[str, int], serving: Serving, now: datetime
-) -> Rollout:
-    """There is no plan for the spec: what serves goes on, what never served is no longer asked for."""
-    sizes = {active: replicas} if active else {}
-    wait = _settle_wait(serving, now)
-    others = _others(deployments, sizes)
-    return Rollout(
-        active=active,
-        candidate="",
-        selected=active,
-        switched_time=serving.switched_time,
-        replicas=sizes,
-        drop=() if wait else others,
-        settling=bool(others),
-        look_again_seconds=wait or None,
-        reason=f"Revision {active} goes on serving." if active else "Nothing can be started without a plan.",
     )
 
 
