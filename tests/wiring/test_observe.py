@@ -8,8 +8,12 @@ from typing import Any, cast
 
 import httpx
 
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.planstep import wanted_revision
 from tacho_operator.shell.kube import Forbidden, Kube
 from tacho_operator.shell.observe import Observer
+from tacho_operator.shell.workqueue import Key
+from tests.unit.core.builders import CLAIM_SPEC, raw_resource
 
 NODE = {"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "2"}}}
 
@@ -29,6 +33,45 @@ class Nodes:
             raise self._error
         yield [NODE]
         yield [NODE]
+
+
+class Stored:
+    """A namespace with one resource that was planned in vain before."""
+
+    def __init__(self) -> None:
+        self.listed: list[str] = []
+        self.raw = raw_resource(CLAIM_SPEC)
+        self.raw["status"] = {
+            "observedGeneration": self.raw["metadata"]["generation"],
+            "plan": {"message": "x"},
+        }
+        self.revisions: list[dict[str, Any]] = []
+
+    async def get(self, kind: str, *_: Any) -> dict[str, Any] | None:
+        return self.raw if kind == "LLMDeployment" else {}
+
+    async def list_all(self, kind: str, *_: Any) -> list[dict[str, Any]]:
+        self.listed.append(kind)
+        return self.revisions if kind == "ControllerRevision" else []
+
+    async def pages(self, *_: Any) -> AsyncIterator[list[dict[str, Any]]]:
+        yield []
+
+
+async def test_earlier_measurements_are_read_for_every_plan_and_for_nothing_else() -> None:
+    """A second plan of the same spec must not come out differently for want of them."""
+    stored = Stored()
+    one = Observer(cast(Kube, stored), cast(httpx.AsyncClient, None))
+    for _ in range(2):
+        stored.listed.clear()
+        await one.observe(Key("ml", "smol"))
+        assert "LLMDeployment" in stored.listed
+    resource = LLMDeployment.read(stored.raw)
+    owner = {"uid": resource.metadata.uid, "controller": True}
+    stored.revisions = [{"metadata": {"name": wanted_revision(resource), "ownerReferences": [owner]}}]
+    stored.listed.clear()
+    await one.observe(Key("ml", "smol"))
+    assert "LLMDeployment" not in stored.listed
 
 
 def observer(nodes: Nodes) -> Observer:

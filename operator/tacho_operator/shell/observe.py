@@ -14,6 +14,7 @@ from tacho_operator.core.history import history_from
 from tacho_operator.core.model import History, Manifest, NodeFacts, Observed
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.node_manifest import node_facts
+from tacho_operator.core.planstep import wanted_revision
 from tacho_operator.core.source import claim_names
 from tacho_operator.shell.kube import Forbidden, Kube
 from tacho_operator.shell.reports import collect
@@ -86,9 +87,8 @@ class Observer:
         mine = {kind: owned(items, uid) for kind, items in found.items()}
         replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})
         pods = owned(found["Pod"], uid | {item["metadata"]["uid"] for item in replica_sets})
-        planning = (raw.get("status") or {}).get("observedGeneration") != raw["metadata"][
-            "generation"
-        ] or not (raw.get("status") or {}).get("plan")
+        recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
+        planning = wanted_revision(resource) not in recorded
         return Observed(
             resource=resource,
             raw=raw,
