@@ -73,11 +73,6 @@ class WorkQueue:
             heapq.heappush(self._heap, (due, next(self._order), key))
             self._changed.notify()
 
-    def forget(self, key: Key) -> None:
-        """The resource is gone: drop its failures and its place."""
-        self._failures.pop(key, None)
-        self._due.pop(key, None)
-
     async def run(self) -> None:
         """Processes keys until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -94,7 +89,7 @@ class WorkQueue:
                     while self._heap:
                         due, _, key = self._heap[0]
                         if self._due.get(key) != due:
-                            heapq.heappop(self._heap)  # superseded by an earlier time, or forgotten
+                            heapq.heappop(self._heap)  # superseded by an earlier time
                         elif due > loop.time():
                             delay = due - loop.time()
                             break
