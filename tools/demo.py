@@ -27,6 +27,7 @@ EXAMPLE = lab.ROOT / "examples" / "smollm2.yaml"
 NAMESPACE = "demo"
 MEASURED_SECONDS = 300
 QUESTION = "Name three colours."
+WANTED = {"Ready": "True", "Measured": "True", "Reconciling": "False"}
 
 
 def main() -> int:
@@ -76,14 +77,17 @@ def follow(cluster: Cluster, name: str) -> None:
     started = time.monotonic()
     seen: dict[str, str] = {}
     while True:
-        status = cluster.get("llmdeployment", name, "-n", NAMESPACE).get("status") or {}
+        found = cluster.get("llmdeployment", name, "-n", NAMESPACE)
+        status = found.get("status") or {}
         conditions = {item["type"]: item for item in status.get("conditions") or ()}
         for kind, item in conditions.items():
             line = f"{kind}={item['status']} {item['reason']}: {item.get('message', '')}"
             if seen.get(kind) != line:
                 seen[kind] = line
                 say(f"    {time.monotonic() - started:5.1f} s  {line}")
-        if all(conditions.get(kind, {}).get("status") == "True" for kind in ("Ready", "Measured")):
+        told = {kind: item["status"] for kind, item in conditions.items()}
+        seen_by_operator = status.get("observedGeneration") == found["metadata"]["generation"]
+        if seen_by_operator and WANTED.items() <= told.items():
             return
         if conditions.get("Stalled", {}).get("status") == "True":
             raise StepError(conditions["Stalled"]["reason"], conditions["Stalled"]["message"])
