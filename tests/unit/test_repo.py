@@ -1,0 +1,67 @@
+"""Guards over the repository itself: mistakes that no other test would notice."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from tacho_runtime import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Files under version control, or all files of an exported tree."""
+    done = subprocess.run(
+        ["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    names = done.stdout.split("\n") if done.returncode == 0 else []
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def test_source_roots_are_not_packages() -> None:
+    """operator/__init__.py would shadow the standard library's module: no Python here would start."""
+    assert not (ROOT / "operator" / "__init__.py").exists()
+    assert not (ROOT / "runtime" / "__init__.py").exists()
+
+
+def test_there_is_one_version() -> None:
+    chart = yaml.safe_load((ROOT / "charts" / "tacho" / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == __version__
+
+
+def test_locks_have_hashes_and_no_addresses() -> None:
+    locks = sorted((ROOT / "requirements").glob("*.txt"))
+    assert locks
+    for lock in locks:
+        text = lock.read_text()
+        assert "://" not in text, lock.name
+        for entry in re.split(r"\n(?=[a-z0-9])", re.sub(r"^\s*#.*\n", "", text, flags=re.M).strip()):
+            assert "--hash=sha256:" in entry, f"{lock.name}: {entry[:60]}"
+
+
+def test_every_requirement_source_has_a_lock() -> None:
+    folder = ROOT / "requirements"
+    assert {path.stem for path in folder.glob("*.in")} <= {path.stem for path in folder.glob("*.txt")}
+
+
+def test_source_files_stay_small() -> None:
+    """400 lines are a hard ceiling: beyond it a file holds more than one idea."""
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in tracked("operator/*.py", "runtime/*.py", "tools/*.py")
+        if (lines := len(path.read_text().splitlines())) > 400
+    }
+    assert long == {}
+
+
+def test_what_the_readme_names_exists() -> None:
+    text = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make ([a-z-]+)", text, flags=re.M):
+        assert re.search(rf"^{target}:", makefile, flags=re.M), target
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / link).exists(), link
