@@ -233,7 +233,7 @@ def test_a_hub_that_is_away_is_waited_for(hub: Hub, llmd: Llmd) -> None:
         assert llmd.condition("Stalled")["status"] == "False"
     finally:
         hub.scale(1)
-    llmd.await_condition("Planned", "True", seconds=400)
+    llmd.await_condition("Ready", "True", seconds=400)
 
 
 def test_a_download_that_fails_says_why_and_goes_on_when_it_can(hub: Hub, llmd: Llmd) -> None:
