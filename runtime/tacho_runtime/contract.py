@@ -7,10 +7,37 @@ operator N reads reports of runtimes back to N-2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-SCHEMA = 1
-"""Version of the documents below. Raised only when an old reader would misread a new document."""
+from .contract_facts import (
+    SCHEMA as SCHEMA,
+    Architecture as Architecture,
+    LayerGroup as LayerGroup,
+    ModelFacts as ModelFacts,
+    StoredQuantization as StoredQuantization,
+    TensorClass as TensorClass,
+)
+from .contract_failure import (
+    AUTH_REQUIRED as AUTH_REQUIRED,
+    DISK_FULL as DISK_FULL,
+    DOES_NOT_FIT as DOES_NOT_FIT,
+    ENGINE_CRASHED as ENGINE_CRASHED,
+    ENGINE_NOT_SUPPORTED as ENGINE_NOT_SUPPORTED,
+    GPU_FAULT as GPU_FAULT,
+    GPU_OUT_OF_MEMORY as GPU_OUT_OF_MEMORY,
+    HOST_OUT_OF_MEMORY as HOST_OUT_OF_MEMORY,
+    HUB_UNREACHABLE as HUB_UNREACHABLE,
+    INVALID_CONFIG as INVALID_CONFIG,
+    KV_CACHE_TOO_SMALL as KV_CACHE_TOO_SMALL,
+    MODEL_INVALID as MODEL_INVALID,
+    MODEL_NOT_FOUND as MODEL_NOT_FOUND,
+    PORT_IN_USE as PORT_IN_USE,
+    QUANTIZATION_NOT_APPLIED as QUANTIZATION_NOT_APPLIED,
+    STARTUP_TIMEOUT as STARTUP_TIMEOUT,
+    UNSUPPORTED_GPU as UNSUPPORTED_GPU,
+    UNSUPPORTED_QUANTIZATION as UNSUPPORTED_QUANTIZATION,
+    Failure as Failure,
+)
 
 # --- where things are in a model pod -------------------------------------------------------------
 TACHO_DIR = "/tacho"
@@ -38,156 +65,8 @@ REPORT_LIMIT_BYTES = 64 * 1024
 TERMINATION_LIMIT_BYTES = 3 * 1024
 """The kubelet cuts messages at 4 KiB a container without a warning; this leaves room for escapes."""
 
-# --- failure classes (design: "Failures are classes") --------------------------------------------
-ENGINE_NOT_SUPPORTED = "EngineNotSupported"
-MODEL_NOT_FOUND = "ModelNotFound"
-MODEL_INVALID = "ModelInvalid"
-AUTH_REQUIRED = "AuthRequired"
-HUB_UNREACHABLE = "HubUnreachable"
-UNSUPPORTED_QUANTIZATION = "UnsupportedQuantization"
-UNSUPPORTED_GPU = "UnsupportedGPU"
-DOES_NOT_FIT = "DoesNotFit"
-KV_CACHE_TOO_SMALL = "KVCacheTooSmall"
-GPU_OUT_OF_MEMORY = "GPUOutOfMemory"
-HOST_OUT_OF_MEMORY = "HostOutOfMemory"
-DISK_FULL = "DiskFull"
-ENGINE_CRASHED = "EngineCrashed"
-STARTUP_TIMEOUT = "StartupTimeout"
-GPU_FAULT = "GPUFault"
-PORT_IN_USE = "PortInUse"
-QUANTIZATION_NOT_APPLIED = "QuantizationNotApplied"
-INVALID_CONFIG = "InvalidConfig"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why something cannot go on: the content of a termination message."""
-
-    failure_class: str
-    """One of the classes above; becomes the reason of Ready."""
-    message: str
-    """What happened, with the names and numbers a person needs."""
-    next_step: str
-    """What to do about it, as an instruction."""
-    retryable: bool = False
-    """True when trying again unchanged may help (a hub that did not answer), False when it cannot."""
-    details: dict[str, str] = field(default_factory=dict)
-    """Figures later decisions use, e.g. ``fitsMaxModelLen`` of KVCacheTooSmall."""
-    log_tail: tuple[str, ...] = ()
-    """The lines of the engine's output that show the cause, at most 10."""
-
-
-# --- what inspection finds out about a model -----------------------------------------------------
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorClass:
-    """All tensors of one kind and storage type, added up. Never a list of modules."""
-
-    kind: str
-    """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | draft |
-    other.
-    ``scale`` is what a quantized checkpoint stores beside its packed weights (scales, zeros, g_idx).
-    ``draft`` is layers for speculative decoding (multi-token prediction), not loaded unless asked for."""
-    dtype: str
-    """As stored: BF16, F16, F32, F8_E4M3, I32, U8, …, or a GGML type such as Q4_K."""
-    tensors: int
-    parameters: int
-    """Elements as stored (a packed int32 holding eight 4-bit weights counts as one)."""
-    stored_bytes: int
-    """Exact, from the header's offsets; not computed from the dtype."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerGroup:
-    """Layers that keep the same state per token or per request."""
-
-    kind: str
-    """full | sliding | chunked | mla | mamba | linear_attention | none."""
-    layers: int
-    key_value_heads: int = 0
-    key_head_dim: int = 0
-    value_head_dim: int = 0
-    window_tokens: int = 0
-    """sliding and chunked: how far back attention looks."""
-    state_bytes: int = 0
-    """mamba and linear_attention: constant state per request over all these layers, in the model's dtype."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """The shape numbers that memory and speed follow from. 0 or "" means unknown."""
-
-    name: str = ""
-    """First of config.json's ``architectures``, or GGUF's ``general.architecture``."""
-    model_type: str = ""
-    hidden_size: int = 0
-    layers: int = 0
-    attention_heads: int = 0
-    key_value_heads: int = 0
-    head_dim: int = 0
-    intermediate_size: int = 0
-    vocabulary: int = 0
-    max_positions: int = 0
-    """Longest context the checkpoint claims, rope scaling included."""
-    rotary_dim: int = 0
-    kv_lora_rank: int = 0
-    qk_rope_head_dim: int = 0
-    experts: int = 0
-    experts_per_token: int = 0
-    moe_intermediate_size: int = 0
-    tied_embeddings: bool = False
-    multimodal: bool = False
-    dtype: str = ""
-    """bfloat16 | float16 | float32: what 16-bit engines compute in."""
-    layer_groups: tuple[LayerGroup, ...] = ()
-    needs_remote_code: bool = False
-    """The repository asks to run its own Python (auto_map). Never run by inspection."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredQuantization:
-    """How the checkpoint is already quantized. ``method`` "" means it is not."""
-
-    method: str = ""
-    """awq | gptq | compressed-tensors | fp8 | bitsandbytes | mxfp4 | modelopt | gguf | others as stored."""
-    bits: int = 0
-    group_size: int = 0
-    symmetric: bool = True
-    scheme: str = ""
-    """The finer name: W4A16, W8A8-int8, nf4, Q4_K_M, …"""
-    kv_cache_dtype: str = ""
-    unquantized_modules: int = 0
-    """How many module patterns the checkpoint excludes from quantization."""
-    lm_head_quantized: bool = False
-    double_quant: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFacts:
-    """What the plan may know of a model before its weights are downloaded."""
-
-    schema: int = SCHEMA
-    uri: str
-    commit: str = ""
-    """hf:// only: the commit the revision resolved to."""
-    digest: str
-    """The commit for hf://, else sha256 over sorted (path, size, header bytes)."""
-    files: tuple[str, ...] = ()
-    """The globs that select exactly the files to load."""
-    file_count: int
-    total_bytes: int
-    files_digest: str
-    """sha256 over sorted (path, size): what fetch checks its own listing against."""
-    model_file: str = ""
-    """GGUF: the one file to give to the engine (the first shard), relative to the model's folder."""
-    format: str
-    """safetensors | gguf | ct2 | pytorch | custom."""
-    architecture: Architecture | None = None
-    quantization: StoredQuantization = StoredQuantization()
-    tensors: tuple[TensorClass, ...] = ()
-    unknown: tuple[str, ...] = ()
-    """What could not be found out, in words. Never guessed silently."""
-
-
+# --- inspection ------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectConfig:
     """What an inspect pod, or ``tacho plan``, is asked. Environment TACHO_INSPECT_CONFIG."""
