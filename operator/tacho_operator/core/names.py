@@ -96,7 +96,7 @@ def labels(name: str, role: str = "", revision: str = "") -> dict[str, str]:
 
 
 def server_selector(name: str, revision: str = "") -> dict[str, str]:
-    """What Service, Deployment, PodDisruptionBudget and NetworkPolicy select by.
+    """What Service, Deployment and PodDisruptionBudget select by.
 
     Always with the role: inspect and probe pods must neither receive traffic nor count for scaling.
     """

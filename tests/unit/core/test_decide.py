@@ -271,10 +271,11 @@ def test_every_selector_carries_the_role() -> None:
     selectors = [
         world.service()["spec"]["selector"],
         deployment["spec"]["selector"]["matchLabels"],
-        world.objects["NetworkPolicy", "smol"]["spec"]["podSelector"]["matchLabels"],
         world.objects["PodDisruptionBudget", "smol"]["spec"]["selector"]["matchLabels"],
     ]
     assert all(selector[names.ROLE_LABEL] == "server" for selector in selectors)
+    (role,) = world.objects["NetworkPolicy", "smol"]["spec"]["podSelector"]["matchExpressions"]
+    assert role == {"key": names.ROLE_LABEL, "operator": "In", "values": ["probe", "server"]}
 
 
 def test_download_progress_is_shown_and_counted() -> None:

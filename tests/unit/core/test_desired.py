@@ -10,16 +10,19 @@ import pytest
 from tacho_operator.core.desired.configmaps import facts_config_map, live_config_map
 from tacho_operator.core.desired.deployment import deployment, startup_budget_seconds
 from tacho_operator.core.desired.disruption import disruption_budget
+from tacho_operator.core.desired.inspectpod import inspect_pod
 from tacho_operator.core.desired.network import network_policy
 from tacho_operator.core.desired.podtemplate import pod_template
+from tacho_operator.core.desired.probepod import probe_pod
 from tacho_operator.core.desired.service import service, url
+from tacho_operator.core.inspection import inspect_config
 from tacho_operator.core.model import Config, ModelPlan
 from tacho_runtime import codec
 from tacho_runtime.contract import FetchConfig, LiveConfig, RuntimeConfig
 
 from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource
 from .golden import assert_golden
-from .network_evaluator import admits
+from .network_evaluator import admits, selects
 from .pod_security import violations
 
 CUSTOM_SPEC = changed(
@@ -278,6 +281,17 @@ def test_network_policy_means(allowed: list[str] | None, namespace: str, port: i
     policy = network_policy(found, config)
     pod = {"metadata": template("claim")["metadata"], "spec": template("claim")["spec"]}
     assert admits(policy, pod, namespace=namespace, port=port) is admitted
+
+
+def test_a_throwaway_pod_is_reached_by_the_operator_where_namespaces_deny_by_default() -> None:
+    """And its report is as private as a server's."""
+    pod = probe_pod(resource(), name="p", revision="r", pod_template=template("claim"), measure_key="m")
+    policy = network_policy(resource(), CONFIG)
+    assert selects(policy["spec"]["podSelector"], pod["metadata"]["labels"])
+    assert admits(policy, pod, namespace=CONFIG.operator_namespace, port=9400)
+    assert not admits(policy, pod, namespace="anyone", port=9400)
+    asked = inspect_pod(resource(), CONFIG, inspect_config(resource()), name="i", attempt=1)
+    assert not selects(policy["spec"]["podSelector"], asked["metadata"]["labels"])
 
 
 def test_network_policy_follows_a_custom_engines_port() -> None:

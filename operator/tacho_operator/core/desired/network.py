@@ -1,11 +1,11 @@
-"""Who may open connections to the server pods. Egress is left alone."""
+"""Who may open connections to the pods that run the engine. Egress is left alone."""
 
 from __future__ import annotations
 
 from tacho_operator.api.types import LLMDeployment
 
 from ..model import Config, Manifest
-from ..names import network_policy_name, server_selector
+from ..names import DEPLOYMENT_LABEL, ROLE_LABEL, ROLE_PROBE, ROLE_SERVER, network_policy_name
 from .metadata import child
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
@@ -33,7 +33,11 @@ def network_policy(resource: LLMDeployment, config: Config) -> Manifest:
         resource, "networking.k8s.io/v1", "NetworkPolicy", network_policy_name(resource.metadata.name)
     )
     manifest["spec"] = {
-        "podSelector": {"matchLabels": server_selector(resource.metadata.name)},
+        # Throwaway pods too: where a namespace denies by default, nobody could read what they measured.
+        "podSelector": {
+            "matchLabels": {DEPLOYMENT_LABEL: resource.metadata.name},
+            "matchExpressions": [{"key": ROLE_LABEL, "operator": "In", "values": [ROLE_PROBE, ROLE_SERVER]}],
+        },
         "policyTypes": ["Ingress"],
         "ingress": rules,
     }
