@@ -203,7 +203,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc(
                 "False",
                 _R.MEASUREMENT_STALE,
-                "workload, slo or probe changed since; a new measurement follows.",
+                "workload, slo, probe or the hardware changed since; a new measurement follows.",
                 _WAIT,
             ),
             ReasonDoc(
@@ -216,7 +216,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc(
                 "False",
                 _R.CANNOT_JUDGE,
-                "A measurement is due, but no throwaway pod finds a node.",
+                "A measurement is due, but no throwaway pod finds a node or passes the quota.",
                 "Make room for one more pod.",
             ),
         ),

@@ -131,8 +131,8 @@ FAILURES: dict[FailureClass, FailureDoc] = {
         retried=True,
     ),
     _F.ADMISSION_DENIED: FailureDoc(
-        "An admission policy of the cluster refuses an object of the resource.",
-        "Read which policy the message names; change the spec or the policy.",
+        "An admission policy of the cluster, or a missing right of the operator, refuses an object.",
+        "Read what the message names; change the spec or the policy, or install the chart's roles again.",
         retried=True,
     ),
     _F.NAME_CONFLICT: FailureDoc(
