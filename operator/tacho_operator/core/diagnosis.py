@@ -19,7 +19,8 @@ from .wording import clipped
 _PULL_WAITING = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
-_PULL_FINAL = _PULL_WAITING - {"ErrImagePull", "ImageInspectError"}
+# The kubelet alternates between ErrImagePull and ImagePullBackOff: told apart, Stalled would come and go.
+_PULL_FINAL = _PULL_WAITING - {"ImageInspectError"}
 HOPELESS_RESTARTS = 3
 """After so many tries the kubelet's back-off is minutes long, and a person should look."""
 

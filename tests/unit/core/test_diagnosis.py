@@ -48,10 +48,10 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         False,
         ("models",),
     ),
-    "first pull error": (
+    "pull error, to which the kubelet goes back between two pauses": (
         waiting("ErrImagePull", "not found"),
         "ImagePullError",
-        False,
+        True,
         ("img:1", "not found"),
     ),
     "pull backed off": (waiting("ImagePullBackOff", "back-off"), "ImagePullError", True, ("img:1",)),
