@@ -67,7 +67,7 @@ async def test_the_probe_agrees_with_the_engines_own_timings(port: int) -> None:
         port, concurrency=SLOTS, served_name="smollm2", engine="llamacpp", max_model_len=SLOT_TOKENS
     )
     measured = await run_probe(
-        goal, live(inputs=64, outputs=48, budget=20, timeout=90), plan_key="plan", rng=Random(1)
+        goal, live(inputs=64, outputs=48, budget=10, timeout=90), plan_key="plan", rng=Random(1)
     )
     assert measured.state in ("Complete", "Partial"), measured.message
     single = measured.single_stream
@@ -103,6 +103,6 @@ async def test_text_prompts_come_out_near_the_wanted_length(port: int) -> None:
     goal = target(
         port, served_name="smollm2", engine="llamacpp", max_model_len=SLOT_TOKENS, token_prompts=False
     )
-    measured = await run_probe(goal, live(inputs=100, outputs=16, budget=8, timeout=90), plan_key="plan")
+    measured = await run_probe(goal, live(inputs=100, outputs=16, budget=4, timeout=90), plan_key="plan")
     assert measured.single_stream is not None, measured.message
     assert measured.workload.input_tokens == pytest.approx(100, rel=0.1)

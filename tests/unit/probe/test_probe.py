@@ -26,7 +26,7 @@ QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 4, "itl_p
 async def measured(port: int, *, concurrency: int = 2, **wanted: int) -> Measurement:
     return await run_probe(
         target(port, concurrency=concurrency),
-        live(**({"inputs": 32, "outputs": 16, "budget": 4} | wanted)),
+        live(**({"inputs": 32, "outputs": 16, "budget": 2} | wanted)),
         plan_key="plan",
         rng=Random(1),
     )
@@ -110,7 +110,7 @@ async def test_a_level_that_failures_cut_short_gives_no_rate() -> None:
 async def test_engines_with_less_are_measured_too(server: dict[str, object]) -> None:
     with mock_engine(**QUICK, **server) as port:
         goal = target(port, concurrency=2, api_key=str(server.get("api_key", "")))
-        result = await run_probe(goal, live(inputs=64, outputs=32, budget=5), plan_key="plan", rng=Random(1))
+        result = await run_probe(goal, live(inputs=64, outputs=32, budget=3), plan_key="plan", rng=Random(1))
     assert result.state == "Complete", result.message
     assert result.workload.input_tokens == pytest.approx(64, abs=2)
     assert result.single_stream is not None
@@ -133,7 +133,7 @@ async def test_no_request_hits_the_cache() -> None:
 
 async def test_a_workload_beyond_the_context_is_shortened_and_said() -> None:
     with mock_engine(**QUICK, max_model_len=128) as port:
-        result = await measured(port, inputs=300, outputs=100)
+        result = await measured(port, inputs=300, outputs=100, budget=4)
     assert result.state == "Complete", result.message
     assert result.workload.input_tokens + result.workload.output_tokens <= 128
     assert "300+100" in result.message
@@ -141,17 +141,17 @@ async def test_a_workload_beyond_the_context_is_shortened_and_said() -> None:
 
 
 async def test_a_slow_engine_is_measured_with_fewer_tokens_and_says_so() -> None:
-    """100 ms a token: 400 of them would take 40 s."""
-    with mock_engine(ttft_base_ms=200, ttft_per_token_ms=0, itl_base_ms=100, itl_per_seq_ms=0) as port:
-        result = await measured(port, outputs=400, budget=10, timeout=40)
+    """50 ms a token: 400 of them would take 20 s."""
+    with mock_engine(ttft_base_ms=100, ttft_per_token_ms=0, itl_base_ms=50, itl_per_seq_ms=0) as port:
+        result = await measured(port, outputs=400, budget=5, timeout=40)
     assert result.single_stream is not None
-    assert result.single_stream.decode_tokens_per_second == pytest.approx(10, rel=0.05)
+    assert result.single_stream.decode_tokens_per_second == pytest.approx(20, rel=0.05)
     assert "BudgetExhausted" in result.flags
     assert result.workload.output_tokens < 400
     assert "instead of 400" in result.message
     assert [point.concurrency for point in result.curve] == [1, 2]
     assert result.probe_seconds < 20
-    assert result.curve[1].output_tokens_per_second == pytest.approx(20, rel=0.15)
+    assert result.curve[1].output_tokens_per_second == pytest.approx(40, rel=0.15)
 
 
 async def test_others_traffic_is_noticed() -> None:
@@ -187,7 +187,7 @@ async def test_after_a_probe_nothing_runs_any_more() -> None:
     with mock_engine(**QUICK) as port:
         await run_probe(
             target(port, concurrency=3),
-            live(inputs=32, outputs=16, budget=4),
+            live(inputs=32, outputs=16, budget=3),
             plan_key="plan",
             progress=said.append,
         )
