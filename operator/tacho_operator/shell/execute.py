@@ -50,6 +50,9 @@ async def execute(kube: Kube, observed: Observed, decision: Decision) -> Outcome
     live = _live_children(observed)
     for wanted in decision.apply:
         place = f"{wanted['kind']}/{wanted['metadata']['name']}"
+        record = f"ControllerRevision/{wanted['metadata']['name']}"
+        if wanted["kind"] == "Deployment" and any(line.startswith(record) for line in (*conflicts, *refused)):
+            continue  # what its pods are made from could not be kept
         try:
             writes += await _ensure(kube, live.get((wanted["kind"], wanted["metadata"]["name"])), wanted)
         except Conflict as error:
