@@ -7,7 +7,14 @@ from dataclasses import replace
 
 from tacho_operator.core.asked import Asked
 from tacho_operator.core.catalog.engines import engine_table
-from tacho_operator.core.catalog.methods import MethodRow, is_quantized, method_table, stored_method
+from tacho_operator.core.catalog.gpus import is_slice
+from tacho_operator.core.catalog.methods import (
+    MethodRow,
+    is_quantized,
+    method_table,
+    stored_method,
+    wrong_checkpoint,
+)
 from tacho_operator.core.hardware import Hardware
 from tacho_operator.core.model import Alternative, Config, History, NodeFacts
 from tacho_operator.core.trial import Trial, attempt
@@ -55,6 +62,8 @@ def counts(asked: Asked, hardware: Hardware) -> tuple[int, ...]:
         return (asked.gpu_count,)
     if asked.tensor or asked.pipeline:
         return ((asked.tensor or 1) * (asked.pipeline or 1),)
+    if is_slice(hardware.gpu):
+        return (1,)
     return tuple(n for n in GPU_COUNTS if n <= hardware.most) or (1,)
 
 
@@ -126,7 +135,11 @@ class Search:
         short = [t for t in tried if t.reason == DOES_NOT_FIT and t.account is not None]
         if short:
             return min(short, key=lambda t: (not t.longest, rank(t, self.facts)[:2], -(t.longest or 0)))
-        return min(tried, key=lambda t: t.reason != UNSUPPORTED_GPU, default=None)
+        return min(
+            tried,
+            key=lambda t: (t.reason != UNSUPPORTED_GPU, wrong_checkpoint(t.row, self.facts) != ""),
+            default=None,
+        )
 
     def alternatives(self, chosen: Trial | None) -> tuple[Alternative, ...]:
         """Everything else on the chosen (or first) kind of GPU, best first, then what was tried elsewhere."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tacho_operator.core import nodes as node_facts
-from tacho_operator.core.arguments import first_of, integer, parse_arguments
+from tacho_operator.core.arguments import parse_arguments
 from tacho_operator.core.asked import Asked
 from tacho_operator.core.catalog.engines import EngineRow, engine_image, engine_table
 from tacho_operator.core.catalog.gpus import Gpu
@@ -113,14 +113,14 @@ def plan_llamacpp_host(
     if rejected is not None or architecture is None:
         return rejected or _invalid(MODEL_INVALID, "The model is unknown.", "Inspect it again.")
     switches = parse_arguments(asked.extra_args)
-    element_bytes = _element_bytes(asked, switches)
+    element_bytes = llamacpp.element_bytes(asked.kv_cache_dtype, switches)
     if element_bytes is None:
         return _invalid(
             UNSUPPORTED_QUANTIZATION,
             f"llama.cpp has no KV cache of type {asked.kv_cache_dtype}.",
             "Set quantization.kvCacheDtype to q8_0 or q4_0, or leave it out.",
         )
-    micro_batch = integer(first_of(switches, "ubatch-size", "ub")) or llamacpp.MICRO_BATCH_TOKENS
+    micro_batch = llamacpp.micro_batch(switches)
     budget = host_budget(asked, nodes)
     _, version = engine_image(row, asked.image, config.engine_images)
     learned = correction(history, engine=row.name, version=version, method="gguf", product=PRODUCT)
@@ -156,14 +156,6 @@ def plan_llamacpp_host(
         return _does_not_fit(facts, needed, budget, wanted, longest, fits)
     taken = memory(context.max_model_len, context.concurrency)
     return _plan(asked, facts, row, config, context, taken, budget, learned)
-
-
-def _element_bytes(asked: Asked, switches: dict[str, str]) -> float | None:
-    """Mean bytes of a K and a V element, or None for a type llama.cpp does not have."""
-    key = first_of(switches, "cache-type-k", "ctk") or asked.kv_cache_dtype
-    value = first_of(switches, "cache-type-v", "ctv") or asked.kv_cache_dtype
-    sizes = [llamacpp.KV_ELEMENT_BYTES.get(kind) for kind in (key, value)]
-    return None if None in sizes else sum(size or 0 for size in sizes) / 2
 
 
 def _does_not_fit(

@@ -10,7 +10,7 @@ from tacho_operator.core.arguments import parse_arguments
 from tacho_operator.core.asked import Asked
 from tacho_operator.core.catalog.engines import engine_image, engine_table, version_key
 from tacho_operator.core.catalog.gpus import Gpu
-from tacho_operator.core.catalog.methods import MethodRow, stored_method, wrong_checkpoint
+from tacho_operator.core.catalog.methods import MethodRow, stored_method
 from tacho_operator.core.catalog.vllm import rules_for
 from tacho_operator.core.context import UNKNOWN_LONGEST_TOKENS, Context, choose_context, longest_fitting
 from tacho_operator.core.hardware import Hardware
@@ -22,18 +22,10 @@ from tacho_operator.core.sizing import ctranslate2, llamacpp, transformers, vllm
 from tacho_operator.core.sizing.account import MARGIN, Account
 from tacho_operator.core.sizing.vllm_settings import parallel_sizes, vllm_settings
 from tacho_operator.core.spread import parallelism
-from tacho_runtime.contract import (
-    DOES_NOT_FIT,
-    UNSUPPORTED_GPU,
-    UNSUPPORTED_QUANTIZATION,
-    Architecture,
-    ModelFacts,
-)
+from tacho_operator.core.support import unsupported
+from tacho_runtime.contract import DOES_NOT_FIT, UNSUPPORTED_GPU, Architecture, ModelFacts
 
 DEFAULT_CONCURRENCY = 16
-PLAIN_ENGINES = ("transformers", "ctranslate2")
-PLAIN_CACHES = ("", "auto", "bfloat16")
-"""KV cache types that every engine has."""
 SHORTEST_TOKENS = 256
 FP8_NEEDS_CHOICE = "0.32"
 """From here vLLM wants the kind of scaling named when it quantizes to FP8 in flight."""
@@ -91,18 +83,6 @@ def method_arguments(row: MethodRow, facts: ModelFacts, version: str, gpu: Gpu) 
     return arguments
 
 
-def _capability_problem(row: MethodRow, asked: Asked, gpu: Gpu) -> str:
-    if gpu.capability == (0, 0):
-        return ""
-    if gpu.capability < row.capability:
-        need = f"{row.capability[0]}.{row.capability[1]}"
-        has = f"{gpu.product} has {gpu.compute_capability}"
-        return f"{row.engine} runs {row.method} from compute capability {need} on; {has}"
-    if row.engine == "vllm" and asked.kv_cache_dtype.startswith("fp8") and gpu.capability < (8, 0):
-        return f"an FP8 KV cache needs compute capability 8.0; {gpu.product} has {gpu.compute_capability}"
-    return ""
-
-
 def _accounts(
     asked: Asked,
     facts: ModelFacts,
@@ -136,10 +116,10 @@ def _accounts(
         return of_vllm
     memory = gpu.memory_bytes // gpu.sharers
     if row.engine == "llamacpp":
-        kind = asked.kv_cache_dtype or "f16"
+        element = llamacpp.element_bytes(asked.kv_cache_dtype, switches) or 2.0
         return lambda length, concurrency: llamacpp.gpu_account(
             facts, architecture, memory_bytes=memory, gpus=max(1, trial.gpus), length=length,
-            concurrency=concurrency, key_value_bytes=llamacpp.KV_ELEMENT_BYTES.get(kind, 2.0),
+            concurrency=concurrency, key_value_bytes=element, micro_batch=llamacpp.micro_batch(switches),
         )  # fmt: skip
     if row.engine == "ctranslate2":
         return lambda length, concurrency: ctranslate2.account(
@@ -183,25 +163,12 @@ def attempt(
         engine=row.engine, version=version, image=image, row=row,
         hardware=hardware, gpus=gpus, learned=learned,
     )  # fmt: skip
-    if facts.format not in engine.formats:
-        return _failed(base, UNSUPPORTED_QUANTIZATION, f"{row.engine} does not load {facts.format}")
-    if problem := wrong_checkpoint(row, facts):
-        return _failed(base, UNSUPPORTED_QUANTIZATION, problem)
-    if problem := _capability_problem(row, asked, gpu):
-        return _failed(base, UNSUPPORTED_GPU, problem)
-    if gpus == 0 and ("cpu" not in engine.devices or row.method.startswith("bnb-")):
-        return _failed(base, UNSUPPORTED_GPU, f"{row.engine} runs {row.method} on GPUs only")
-    if asked.kv_cache_dtype not in PLAIN_CACHES and row.engine in PLAIN_ENGINES:
-        return _failed(
-            base, UNSUPPORTED_QUANTIZATION, f"{row.engine} has no KV cache of type {asked.kv_cache_dtype}"
-        )
-    if row.engine == "ctranslate2" and gpus > 1:
-        return _failed(base, UNSUPPORTED_GPU, "ctranslate2 runs on one GPU")
+    switches = parse_arguments(asked.extra_args)
+    if problem := unsupported(row, asked, facts, gpu, gpus=gpus, version=version, switches=switches):
+        return _failed(base, *problem)
     splits: tuple[tuple[int, int], ...] | str = ((1, max(1, gpus)),)
     if row.engine == "vllm":
-        splits = parallelism(
-            asked, parallel_sizes(parse_arguments(asked.extra_args)), architecture, facts, gpus
-        )
+        splits = parallelism(asked, parallel_sizes(switches), architecture, facts, gpus)
     if isinstance(splits, str):
         return _failed(base, UNSUPPORTED_GPU, splits)
     trials: list[Trial] = []

@@ -103,6 +103,12 @@ def is_shared(label: str) -> bool:
     return _SHARED.search(label.strip()) is not None
 
 
+def is_slice(gpu: Gpu) -> bool:
+    """Whether several of it may be parts of one GPU: NCCL refuses two ranks on one device, and a process
+    sees one MIG slice only."""
+    return gpu.sharers > 1 or is_shared(gpu.product) or _MIG.search(gpu.product) is not None
+
+
 def rows_for(name: str) -> tuple[GpuRow, ...]:
     """The products ``name`` stands for: a label (exactly one), or a short name (perhaps several)."""
     wanted = normalise(base_label(name))

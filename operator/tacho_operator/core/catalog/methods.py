@@ -10,6 +10,7 @@ from typing import Literal
 import tomllib
 from pydantic import TypeAdapter
 
+from tacho_operator.core.catalog.engines import version_key
 from tacho_runtime.contract import ModelFacts
 
 
@@ -25,6 +26,8 @@ class MethodRow:
     arithmetic: Literal["fp16", "fp8", "int8"]
     arguments: tuple[str, ...]
     source: str
+    older: tuple[tuple[str, int, int], ...] = ()
+    """(version, major, minor): the least capability before that version, oldest first."""
 
 
 @cache
@@ -60,6 +63,25 @@ def stored_method(facts: ModelFacts) -> str:
 def is_quantized(facts: ModelFacts) -> bool:
     """Whether the checkpoint's weights are already below 16 bits."""
     return facts.format == "gguf" or facts.quantization.method not in ("", "none")
+
+
+FORMAT_CAPABILITY = {"mxfp4": (8, 0), "fbgemm_fp8": (8, 0)}
+"""Of checkpoints whose format needs more than its method does. Source: vLLM layers/quantization/mxfp4.py,
+fbgemm_fp8.py get_min_capability (MXFP4's kernels compute in bfloat16)."""
+
+
+def least_capability(row: MethodRow, facts: ModelFacts, version: str) -> tuple[tuple[int, int], str]:
+    """The least compute capability of this checkpoint in ``row``, and of what, in words."""
+    key = version_key(version)
+    least = row.capability
+    for since, major, minor in row.older:
+        if key and key < version_key(since):
+            least = (major, minor)
+            break
+    stored = facts.quantization.method
+    if row.engine == "vllm" and FORMAT_CAPABILITY.get(stored, least) > least:
+        return FORMAT_CAPABILITY[stored], stored
+    return least, row.method
 
 
 def wrong_checkpoint(row: MethodRow, facts: ModelFacts) -> str:

@@ -7,8 +7,10 @@ buffers are reserved for the worst micro-batch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tacho_operator.core.arguments import first_of, integer
 from tacho_operator.core.quantity import MIB
 from tacho_operator.core.sizing import kv
 from tacho_operator.core.sizing.account import Account
@@ -37,6 +39,19 @@ KV_ELEMENT_BYTES = {
     "iq4_nl": 18 / 32,
 }
 """Bytes of one element by --cache-type-k/v. Source: llama.cpp gguf-py/gguf/constants.py GGML_QUANT_SIZES."""
+
+
+def element_bytes(kv_cache_dtype: str, switches: Mapping[str, str]) -> float | None:
+    """Mean bytes of a K and a V element, or None for a type llama.cpp does not have; ``switches`` win."""
+    key = first_of(switches, "cache-type-k", "ctk") or kv_cache_dtype
+    value = first_of(switches, "cache-type-v", "ctv") or kv_cache_dtype
+    sizes = [KV_ELEMENT_BYTES.get(kind) for kind in (key, value)]
+    return None if None in sizes else sum(size or 0 for size in sizes) / 2
+
+
+def micro_batch(switches: Mapping[str, str]) -> int:
+    """Tokens of one micro-batch."""
+    return integer(first_of(switches, "ubatch-size", "ub")) or MICRO_BATCH_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

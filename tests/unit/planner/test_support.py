@@ -1,0 +1,127 @@
+"""What no amount of memory mends: starts that the engine or the hardware refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_operator.core.model import ModelPlan, PlanFailure
+from tacho_operator.core.planning import plan_model
+from tests.unit.planner.builders import CONFIG, gpu_node, smollm2, spec
+from tests.unit.planner.models import facts
+
+SHARED = gpu_node("s", "NVIDIA-L4-SHARED", 4, memory_mib=23034, compute="8.9")
+MIG = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
+
+
+def plan(model, product, nodes=None, *, count=1, version="0.32.0", args=(), **fields):
+    asks = {
+        "gpu": {"products": [product], **({"count": count} if count else {})},
+        "engine": {"name": "vllm", "image": f"vllm/vllm-openai:v{version}", "extraArgs": list(args)},
+        **fields,
+    }
+    return plan_model(spec(**asks), facts(model), nodes=nodes, history=(), config=CONFIG)
+
+
+def refusal(*args, **kwargs):
+    found = plan(*args, **kwargs)
+    assert isinstance(found, PlanFailure), found
+    return found.failure
+
+
+@pytest.mark.parametrize("model", ["gemma-2-9b", "gemma-3-4b"])
+def test_gemma_does_not_run_where_there_is_no_bf16(model):
+    """vLLM: "The model type 'gemma3' does not support float16. Reason: Numerical instability"."""
+    found = refusal(model, "T4", count=4)
+    assert found.failure_class == "UnsupportedGPU"
+    assert "float16" in found.message
+    assert isinstance(plan(model, "L4", count=1, context={"maxModelLen": 2048, "concurrency": 1}), ModelPlan)
+
+
+def test_mxfp4_needs_bf16():
+    found = refusal("gpt-oss-20b", "T4", count=2)
+    assert (found.failure_class, "mxfp4 from compute capability 8.0" in found.message) == (
+        "UnsupportedGPU",
+        True,
+    )
+    assert isinstance(plan("gpt-oss-20b", "A100-40GB"), ModelPlan)
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu", "runs"),
+    [
+        ("0.32.0", "T4", True),
+        ("0.14.0", "T4", True),
+        ("0.13.0", "T4", False),
+        ("0.13.0", "A10", True),
+        ("0.5.0", "A10", False),
+        ("0.5.0", "L4", True),
+    ],
+)
+def test_fp8_came_to_older_gpus_with_later_versions(version, gpu, runs):
+    """get_min_capability of fp8.py: 80 in the wheel of 0.13.0, 75 in that of 0.14.0."""
+    asks = {
+        "quantization": {"method": "fp8"},
+        "context": {"maxModelLen": 1024, "concurrency": 1},
+    }
+    found = plan("qwen2.5-0.5b", gpu, version=version, **asks)
+    if runs:
+        assert isinstance(found, ModelPlan), found
+    else:
+        assert found.failure.failure_class == "UnsupportedGPU"
+        assert f"vllm {version} runs fp8 from compute capability" in found.failure.message
+
+
+def test_the_cache_type_of_the_arguments_is_judged_too():
+    found = refusal("llama-3.1-8b-awq", "T4", args=("--kv-cache-dtype", "fp8"))
+    assert (found.failure_class, "FP8 KV cache" in found.message) == ("UnsupportedGPU", True)
+    assert isinstance(plan("llama-3.1-8b-awq", "L4", args=("--kv-cache-dtype", "fp8")), ModelPlan)
+
+
+def test_a_cache_type_of_another_engine_is_refused():
+    found = refusal("llama-3.1-8b-awq", "L4", quantization={"kvCacheDtype": "q8_0"})
+    assert found.failure_class == "UnsupportedQuantization"
+    assert "no KV cache of type q8_0" in found.message
+    asks = spec(
+        gpu={"products": ["L4"], "count": 1},
+        engine={"name": "llamacpp"},
+        quantization={"kvCacheDtype": "fp8"},
+    )
+    other = plan_model(asks, smollm2(), nodes=None, history=(), config=CONFIG)
+    assert isinstance(other, PlanFailure)
+    assert "no KV cache of type fp8" in other.failure.message
+
+
+def test_switches_of_llama_cpp_count_on_a_gpu_too():
+    def cache(*args):
+        asks = spec(
+            gpu={"products": ["L4"], "count": 1},
+            engine={"name": "llamacpp", "extraArgs": list(args)},
+            context={"maxModelLen": 2048, "concurrency": 2},
+        )
+        found = plan_model(asks, smollm2(), nodes=None, history=(), config=CONFIG)
+        assert isinstance(found, ModelPlan)
+        return found.predicted
+
+    plain, packed = cache(), cache("--cache-type-k", "q8_0", "--cache-type-v", "q8_0")
+    assert packed.kv_cache_bytes == pytest.approx(plain.kv_cache_bytes * 34 / 64)
+    assert cache("--ubatch-size", "1024").activation_bytes > plain.activation_bytes
+
+
+@pytest.mark.parametrize("product", [MIG, "NVIDIA-L4-SHARED"])
+def test_a_model_is_not_spread_over_parts_of_a_gpu(product):
+    """NCCL: "Duplicate GPU detected"; and CUDA shows a process one MIG slice only."""
+    nodes = (SHARED,) if "SHARED" in product else None
+    found = refusal("qwen2.5-0.5b", product, nodes, count=2)
+    assert found.failure_class == "UnsupportedGPU"
+    assert isinstance(plan("qwen2.5-0.5b", product, nodes, count=1), ModelPlan)
+
+
+def test_where_parts_of_a_gpu_are_too_small_no_more_of_them_are_tried():
+    shared = dataclasses.replace(SHARED, labels={**SHARED.labels, "nvidia.com/gpu.replicas": "4"})
+    found = refusal(
+        "llama-3.1-8b", "NVIDIA-L4-SHARED", (shared,), count=None, quantization={"method": "none"}
+    )
+    assert found.failure_class == "DoesNotFit"
+    assert "fitsGpuCount" not in found.details
