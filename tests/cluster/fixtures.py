@@ -15,8 +15,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.cluster import binaries as programs
-from tests.cluster import node, packages, preflight, storage
+from tests.cluster import binaries as programs, node, packages, preflight, storage
 from tests.cluster.binaries import Binaries
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.down import down

@@ -16,13 +16,13 @@ from tests.cluster import (
     images,
     kubeconfig,
     namespaces,
+    network as networks,
     nodeconfig,
     packages,
     preflight,
     state,
     storage,
 )
-from tests.cluster import network as networks
 from tests.cluster.binaries import Binaries
 from tests.cluster.down import down
 from tests.cluster.errors import NoSuchClusterError

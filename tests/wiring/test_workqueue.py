@@ -8,8 +8,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_operator.shell.workqueue import MAX_BACKOFF_SECONDS, Key, WorkQueue, backoff_seconds
 

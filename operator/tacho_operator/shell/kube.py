@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import client as aio
-from kubernetes.aio import config as aio_config
+from kubernetes.aio import client as aio, config as aio_config
 from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import ConflictError, DynamicApiError, ForbiddenError, NotFoundError
 

@@ -8,8 +8,7 @@ from typing import Any
 import cel
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_operator.api.gates import GATES
 from tacho_operator.api.permanent import PERMANENT

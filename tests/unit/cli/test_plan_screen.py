@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_operator.cli.plan_screen import memory_rows, merged, show_plan, show_refusal
 from tacho_operator.core.model import Alternative, ModelPlan, PlanFailure, Predicted

@@ -3,8 +3,7 @@
 import itertools
 from ipaddress import IPv4Network
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.cluster.network import SLOTS, Network, free_slots
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_operator.core.podview import format_time
 from tacho_operator.core.rollout import SETTLE_SECONDS, Rollout, Serving, decide_rollout

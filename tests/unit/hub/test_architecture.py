@@ -4,8 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tacho_runtime import codec
 from tacho_runtime.contract import Architecture, ModelFacts

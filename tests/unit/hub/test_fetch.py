@@ -17,8 +17,7 @@ import pytest
 
 from tacho_runtime import codec, contract
 from tacho_runtime.contract import Failure, FetchConfig, FetchProgress, InspectConfig
-from tacho_runtime.hub import download
-from tacho_runtime.hub import fetch as fetch_module
+from tacho_runtime.hub import download, fetch as fetch_module
 from tacho_runtime.hub.fetch import fetch
 from tacho_runtime.hub.inspect import inspect
 from tacho_runtime.hub.progress import Stall

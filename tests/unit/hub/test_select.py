@@ -2,8 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 
 from tacho_runtime import contract
 from tacho_runtime.hub.errors import Refused

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tools import cache, wheels
-from tools.images import __main__ as images
-from tools.images import base, buildah, catalog, machine
+from tools.images import __main__ as images, base, buildah, catalog, machine
 from tools.images.key import content_key
 from tools.steps import StepError, run
 

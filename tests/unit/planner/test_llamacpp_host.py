@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_operator.core.model import History, ModelPlan, PlanFailure
 from tacho_operator.core.planning import launchable, plan_model

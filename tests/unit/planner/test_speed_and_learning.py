@@ -6,8 +6,7 @@ import dataclasses
 from itertools import permutations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_operator.core.asked import asked
 from tacho_operator.core.catalog.gpus import named_gpu

@@ -7,8 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_runtime.probe import counters, dialects, prompts
 from tacho_runtime.probe.client import Endpoint, request_bytes

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.engine_law import Law, Scheduler
-from tests.fakes.engine_law import Sequence as Request
+from tests.fakes.engine_law import Law, Scheduler, Sequence as Request
 from tests.unit.probe.engines import ask, gauge, mock_engine
 
 KEYS = itertools.count(100)

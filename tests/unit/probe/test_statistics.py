@@ -4,8 +4,7 @@ import statistics as reference
 from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_runtime.probe.statistics import bootstrap_ratio_percent, drifts, least_squares, median, percentile
 

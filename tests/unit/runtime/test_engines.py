@@ -8,8 +8,7 @@ import math
 import signal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_runtime.contract import CustomEngine, Failure, RuntimeConfig
 from tacho_runtime.engines.base import Exit, LoadFigures, whole

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_runtime import __main__ as command
-from tacho_runtime import __version__, codec
+from tacho_runtime import __main__ as command, __version__, codec
 from tacho_runtime.contract import ENV_RUNTIME_CONFIG, Failure
 
 
