@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import hub as hubs
-from tests.e2e import sidecar
+from tests.e2e import hub as hubs, sidecar
 from tests.e2e.claims import claim
 from tests.e2e.conftest import Installed
 from tests.e2e.hub import MB, REPOSITORY, TOKEN, Hub, fetched, report
