@@ -158,7 +158,7 @@ def on_gpu(product: str) -> dict[str, Any]:
         engine={"name": "vllm"},
         quantization={"method": "none"},
         gpu={"products": [product], "count": 1},
-        context={"maxModelLen": 8192, "concurrency": 4},
+        context={"maxModelLen": 4096, "concurrency": 4},
     )
     return document
 
