@@ -14,6 +14,7 @@ from tacho_operator.core.sizing import kv
 from tacho_operator.core.trial import Trial
 from tacho_runtime.contract import (
     DOES_NOT_FIT,
+    INVALID_CONFIG,
     MODEL_INVALID,
     UNSUPPORTED_GPU,
     UNSUPPORTED_QUANTIZATION,
@@ -22,6 +23,7 @@ from tacho_runtime.contract import (
 )
 
 NEXT_STEPS = {
+    INVALID_CONFIG: "Correct engine.extraArgs",
     UNSUPPORTED_GPU: "Choose another GPU product or method",
     UNSUPPORTED_QUANTIZATION: "Choose a method the checkpoint and the engine have",
 }
@@ -103,7 +105,12 @@ def _described(trial: Trial) -> str:
     return "the weights as stored" if trial.row.method == "none" else trial.row.method
 
 
-def _sharing(gpu: Gpu) -> str:
+def _sharing(gpu: Gpu, budget_bytes: int) -> str:
+    if gpu.sharers > 1 and budget_bytes > gpu.memory_bytes // gpu.sharers:
+        return (
+            f" The GPU is shared by {gpu.sharers} pods; engine.extraArgs take more than a "
+            f"{gpu.sharers}th of it: the others have to take less."
+        )
     if gpu.sharers > 1:
         return f" The GPU is shared by {gpu.sharers} pods; a {gpu.sharers}th of it is planned."
     if is_shared(gpu.product):
@@ -123,7 +130,7 @@ def _message(asked: Asked, facts: ModelFacts, chosen: Trial) -> str:
         if asked.method and asked.engine
         else f" Chosen for quality {expected_quality(chosen, facts):.1f} of 100, then speed."
     )
-    shared = _sharing(gpu)
+    shared = _sharing(gpu, account.budget_bytes)
     live = "" if chosen.hardware.live else " No node has this GPU now; planned from the catalog."
     strange = "" if gpu.known else " The catalog does not know this GPU; planned from its labels."
     unknown = f" Not known of the model: {'; '.join(facts.unknown)}." if facts.unknown else ""

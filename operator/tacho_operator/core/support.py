@@ -10,8 +10,13 @@ from tacho_operator.core.catalog.engines import engine_table
 from tacho_operator.core.catalog.gpus import Gpu, is_slice
 from tacho_operator.core.catalog.methods import MethodRow, least_capability, wrong_checkpoint
 from tacho_operator.core.sizing import llamacpp
-from tacho_operator.core.sizing.vllm_settings import KV_ELEMENT_BYTES
-from tacho_runtime.contract import UNSUPPORTED_GPU, UNSUPPORTED_QUANTIZATION, ModelFacts
+from tacho_operator.core.sizing.vllm_settings import KV_ELEMENT_BYTES, refused_switch
+from tacho_runtime.contract import (
+    INVALID_CONFIG,
+    UNSUPPORTED_GPU,
+    UNSUPPORTED_QUANTIZATION,
+    ModelFacts,
+)
 
 PLAIN_ENGINES = ("transformers", "ctranslate2")
 PLAIN_CACHES = ("", "auto", "bfloat16")
@@ -42,6 +47,8 @@ def unsupported(
         return UNSUPPORTED_QUANTIZATION, f"{row.engine} does not load {facts.format}"
     if words := wrong_checkpoint(row, facts):
         return UNSUPPORTED_QUANTIZATION, words
+    if row.engine == "vllm" and (words := refused_switch(switches)):
+        return INVALID_CONFIG, words
     if words := _capability_problem(row, facts, gpu, version):
         return UNSUPPORTED_GPU, words
     if gpus == 0 and ("cpu" not in engine.devices or row.method.startswith("bnb-")):

@@ -23,7 +23,13 @@ from tacho_operator.core.sizing.account import MARGIN, Account
 from tacho_operator.core.sizing.vllm_settings import parallel_sizes, vllm_settings
 from tacho_operator.core.spread import parallelism
 from tacho_operator.core.support import unsupported
-from tacho_runtime.contract import DOES_NOT_FIT, UNSUPPORTED_GPU, Architecture, ModelFacts
+from tacho_runtime.contract import (
+    DOES_NOT_FIT,
+    INVALID_CONFIG,
+    UNSUPPORTED_GPU,
+    Architecture,
+    ModelFacts,
+)
 
 DEFAULT_CONCURRENCY = 16
 SHORTEST_TOKENS = 256
@@ -135,10 +141,10 @@ def _accounts(
 
 
 def _fits(account: Account, concurrency: int, memory_bytes: int, learned: Correction) -> bool:
-    """Needed, corrected by what was learned and with the margin, is within the budget and within the GPU."""
-    needed = account.fixed_bytes * learned.bytes_factor
-    needed += concurrency * account.request_bytes / max(0.1, learned.tokens_factor)
-    return needed + MARGIN * memory_bytes <= account.budget_bytes
+    """Needed, corrected by what was learned and with the margin, is within the budget."""
+    cache = concurrency * account.request_bytes / max(0.1, learned.tokens_factor)
+    needed = account.fixed_bytes * learned.bytes_factor + max(cache, account.cache_limit_bytes or 0)
+    return account.holds(cache) and needed + MARGIN * memory_bytes <= account.budget_bytes
 
 
 def attempt(
@@ -194,6 +200,8 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
     def fits(length: int, concurrency: int) -> bool:
         return _fits(accounts(length, concurrency), concurrency, memory, trial.learned)
 
+    if problem := _over_the_gpu(accounts(SHORTEST_TOKENS, 1), trial.hardware.gpu):
+        return _failed(trial, INVALID_CONFIG, problem)
     longest = architecture.max_positions or UNKNOWN_LONGEST_TOKENS
     context = choose_context(
         asked.max_model_len,
@@ -226,6 +234,22 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
     return _failed(sized, DOES_NOT_FIT, _short(sized, account, wanted))
 
 
+def _over_the_gpu(account: Account, gpu: Gpu) -> str:
+    """Why the engine would refuse its budget before it loads anything, in words; "" when it would not.
+
+    Source: vLLM v1/worker/utils.py request_memory ("Free memory on device ... is less than desired GPU memory
+    utilization"); the context is there before that check.
+    """
+    most = gpu.memory_bytes - account.beside_bytes
+    if account.budget_bytes <= most:
+        return ""
+    return (
+        f"--gpu-memory-utilization asks for {gib(account.budget_bytes)} of the {gib(gpu.memory_bytes)} of "
+        f"{gpu.product}, and {gib(account.beside_bytes)} are needed beside it; "
+        f"{max(0, most) / gpu.memory_bytes - 0.005:.2f} leaves room"
+    )
+
+
 def _short(trial: Trial, account: Account, wanted: Context) -> str:
     """What does not fit, in bytes."""
     where = f"{trial.gpus} x {trial.hardware.gpu.product}" if trial.gpus > 1 else trial.hardware.gpu.product
@@ -235,6 +259,12 @@ def _short(trial: Trial, account: Account, wanted: Context) -> str:
     )
     would = f"; {trial.longest} tokens would fit {trial.longest_concurrency}" if trial.longest else ""
     each = " on each GPU" if trial.gpus > 1 else ""
+    cache = wanted.concurrency * account.request_bytes
+    if account.cache_limit_bytes is not None and not account.holds(cache):
+        return (
+            f"{requests} of {wanted.max_model_len} tokens {need} a KV cache of {gib(cache)}{each}; "
+            f"--kv-cache-memory-bytes gives {gib(account.cache_limit_bytes)}{would}"
+        )
     return (
         f"{requests} of {wanted.max_model_len} tokens {need} {gib(needed)}{each} (weights "
         f"{gib(account.weights_bytes)}, activations and overhead "

@@ -28,12 +28,20 @@ class Account:
     """What is needed before the first token is cached; graphs only where they count against the budget."""
     request_bytes: int
     """What one request of the asked length keeps in the cache."""
+    beside_bytes: int = 0
+    """What the engine takes outside its budget."""
+    cache_limit_bytes: int | None = None
+    """The cache's size where a switch fixes it."""
     arguments: tuple[str, ...] = ()
     """Switches this account depends on."""
 
     def needed_bytes(self, concurrency: int) -> int:
         """The least that serves ``concurrency`` requests of the asked length."""
-        return self.fixed_bytes + concurrency * self.request_bytes
+        return self.fixed_bytes + max(concurrency * self.request_bytes, self.cache_limit_bytes or 0)
+
+    def holds(self, cache_bytes: float) -> bool:
+        """Whether the cache may be as large as this."""
+        return self.cache_limit_bytes is None or cache_bytes <= self.cache_limit_bytes
 
     @property
     def total_bytes(self) -> int:

@@ -191,16 +191,22 @@ def account(
     method: str,
     arguments: tuple[str, ...] = (),
 ) -> Account:
-    """The same in the form every engine's account has. Where the version does not count CUDA graphs, the
-    utilization is lowered so that they and the context fit beside the budget (unless the user set it)."""
-    if not settings.utilization_given and not settings.graphs_inside:
-        beside = (graph_bytes(architecture, settings) + CONTEXT_BYTES) / max(1, gpu.memory_bytes)
-        room = int((1.0 / gpu.sharers - beside) * 100) / 100
-        if 0 < room < settings.utilization:
-            settings = replace(settings, utilization=room)
-            arguments = (*arguments, "--gpu-memory-utilization", f"{room:.2f}")
+    """The same in the form every engine's account has.
+
+    The CUDA context and, where the version does not count them, the CUDA graphs are taken beside the budget:
+    unless the user set it, the utilization is lowered so that they fit, and on a shared GPU to its part.
+    """
+    graphs = 0 if settings.graphs_inside else graph_bytes(architecture, settings)
+    beside = CONTEXT_BYTES + graphs
+    if not settings.utilization_given:
+        room = 1.0 / gpu.sharers - beside / max(1, gpu.memory_bytes)
+        part = int(min(room, settings.utilization) * 100) / 100
+        if part > 0 and (gpu.sharers > 1 or room < settings.utilization):
+            settings = replace(settings, utilization=part)
+            arguments = (*arguments, "--gpu-memory-utilization", f"{part:.2f}")
     found = memory(facts, architecture, gpu=gpu, settings=settings, method=method)
     fixed = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
+    fixed_cache = settings.kv_cache_bytes is not None
     return Account(
         weights_bytes=found.weights_bytes,
         cache_bytes=max(0, found.available_bytes),
@@ -209,8 +215,10 @@ def account(
         activation_bytes=found.activation_bytes,
         graph_bytes=found.graph_bytes,
         other_bytes=found.non_torch_bytes + CONTEXT_BYTES,
-        budget_bytes=found.budget_bytes,
+        budget_bytes=max(0, gpu.memory_bytes - beside) if fixed_cache else found.budget_bytes,
         fixed_bytes=fixed + (found.graph_bytes if found.graphs_inside else 0),
         request_bytes=found.cache.request_bytes,
+        beside_bytes=beside,
+        cache_limit_bytes=settings.kv_cache_bytes,
         arguments=arguments,
     )

@@ -64,6 +64,42 @@ def kv_dtype(given: str, facts: ModelFacts) -> str:
     return facts.quantization.kv_cache_dtype or "auto"
 
 
+COUNTS = (
+    "max-num-seqs",
+    "max-num-batched-tokens",
+    "block-size",
+    "tensor-parallel-size",
+    "tp",
+    "pipeline-parallel-size",
+    "pp",
+    "kv-cache-memory-bytes",
+    "kv-cache-memory",
+)
+SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", "max-cudagraph-capture-size")
+
+
+def refused_switch(arguments: Mapping[str, str]) -> str:
+    """The first memory switch whose value vLLM's own checks refuse, in words; "" when there is none.
+
+    Source: vLLM config/cache.py (gpu_memory_utilization: gt=0, le=1), config/offload.py (ge=0),
+    config/scheduler.py verify_max_model_len.
+    """
+    for name in COUNTS:
+        if name in arguments and (integer(arguments[name]) or 0) < 1:
+            return f"--{name} takes a whole number above 0, not {arguments[name][:40]!r}"
+    for name in SIZES:
+        value = decimal(arguments[name]) if name in arguments else 0.0
+        if value is None or value < 0:
+            return f"--{name} takes a number from 0 on, not {arguments[name][:40]!r}"
+    share = first_of(arguments, "gpu-memory-utilization")
+    if share is not None and not 0 < (decimal(share) or 0.0) <= 1:
+        return f"--gpu-memory-utilization is above 0 and at most 1, not {share[:40]!r}"
+    tokens, sequences = (integer(arguments.get(n)) for n in ("max-num-batched-tokens", "max-num-seqs"))
+    if tokens and sequences and tokens < sequences:
+        return f"--max-num-batched-tokens {tokens} is below --max-num-seqs {sequences}"
+    return ""
+
+
 def parallel_sizes(arguments: Mapping[str, str]) -> tuple[int | None, int | None]:
     """Tensor and pipeline size as given in arguments."""
     tensor = integer(first_of(arguments, "tensor-parallel-size", "tp"))
@@ -148,6 +184,7 @@ def graph_sizes(rules: VllmRules, sequences: int, arguments: Mapping[str, str]) 
     max_num_seqs. Source: vLLM config/vllm.py _set_cudagraph_sizes.
     """
     asked = integer(first_of(arguments, "max-cudagraph-capture-size"))
-    largest = asked or (min(2 * sequences, 512) if rules.runner != "v0" else min(sequences, 256))
+    default = min(2 * sequences, 512) if rules.runner != "v0" else min(sequences, 256)
+    largest = default if asked is None else asked
     small = [size for size in (1, 2, 4) if size <= largest]
     return len(small) + min(largest, 256) // 8 + max(0, round_up(largest - 256, 16) // 16)

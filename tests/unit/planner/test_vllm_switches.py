@@ -1,0 +1,147 @@
+"""engine.extraArgs of vLLM: what it refuses is not called fitting, what it takes counts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from tacho_operator.core.catalog.gpus import named_gpu
+from tacho_operator.core.model import ModelPlan, PlanFailure
+from tacho_operator.core.planning import plan_model
+from tacho_operator.core.quantity import GIB
+from tacho_operator.core.sizing.vllm import CONTEXT_BYTES
+from tests.unit.planner.builders import CONFIG, gpu_node, spec
+from tests.unit.planner.models import facts
+
+
+def plan(*args, model="llama-3.1-8b", product="L4", nodes=None, count=1, version="0.32.0", **fields):
+    asks = {
+        "gpu": {"products": [product], "count": count},
+        "engine": {"name": "vllm", "image": f"vllm/vllm-openai:v{version}", "extraArgs": list(args)},
+        **fields,
+    }
+    return plan_model(spec(**asks), facts(model), nodes=nodes, history=(), config=CONFIG)
+
+
+def refusal(*args, **kwargs):
+    found = plan(*args, **kwargs)
+    assert isinstance(found, PlanFailure), found
+    return found.failure
+
+
+def fitting(*args, **kwargs) -> ModelPlan:
+    found = plan(*args, **kwargs)
+    assert isinstance(found, ModelPlan), found
+    return found
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--gpu-memory-utilization=5",
+        "--gpu-memory-utilization=0",
+        "--gpu-memory-utilization=half",
+        "--max-num-seqs=-5",
+        "--max-num-seqs=many",
+        "--max-num-batched-tokens=0",
+        "--block-size=-16",
+        "--tensor-parallel-size=-1",
+        "--cpu-offload-gb=-5",
+        "--kv-cache-memory-bytes=-5",
+        "--max-cudagraph-capture-size=-8",
+    ],
+)
+def test_a_value_the_engine_refuses_is_bad_input(argument):
+    found = refusal(argument)
+    assert found.failure_class == "InvalidConfig"
+    assert argument.partition("=")[0] in found.message
+    assert "engine.extraArgs" in found.next_step
+
+
+def test_fewer_batched_tokens_than_sequences_are_bad_input():
+    assert refusal("--max-num-batched-tokens=64", "--max-num-seqs=128").failure_class == "InvalidConfig"
+
+
+@pytest.mark.parametrize(("version", "share"), [("0.32.0", "0.99"), ("0.32.0", "1.0"), ("0.26.0", "0.95")])
+def test_a_budget_that_leaves_the_context_no_room_is_refused_with_one_that_does(version, share):
+    """vLLM: "Free memory on device is less than desired GPU memory utilization"; 0.26 takes its graphs
+    beside the budget as well."""
+    found = refusal(f"--gpu-memory-utilization={share}", version=version)
+    assert found.failure_class == "InvalidConfig"
+    room = found.message.rsplit("; ", 1)[1].split()[0]
+    assert fitting(f"--gpu-memory-utilization={room}", version=version)
+
+
+def test_a_cache_of_fixed_size_bounds_what_fits():
+    asks = {"context": {"maxModelLen": 8192, "concurrency": 8}, "product": "H200"}
+    found = refusal("--kv-cache-memory-bytes=1G", **asks)
+    assert "--kv-cache-memory-bytes gives 1.00 GiB" in found.message
+    length = int(found.details["fitsMaxModelLen"])
+    asks["context"] = {"maxModelLen": length, "concurrency": 8}
+    assert fitting("--kv-cache-memory-bytes=1G", **asks).predicted.kv_cache_bytes == GIB
+    assert refusal("--kv-cache-memory-bytes=1G", product="H200", context={"maxModelLen": 131072})
+    assert refusal("--kv-cache-memory-bytes=140G", product="H200")
+    given = fitting("--kv-cache-memory-bytes=100G", product="H200", context={"maxModelLen": 8192})
+    assert given.predicted.kv_cache_bytes == 100 * GIB
+    assert given.predicted.total_bytes <= given.gpu_memory_bytes
+
+
+def test_a_shared_gpu_is_asked_for_a_part_only():
+    """The engine's own default is 0.92 of the whole GPU, which the other pods also want."""
+    shared = gpu_node("s", "NVIDIA-L4-SHARED", 4, memory_mib=23034, compute="8.9")
+    shared = dataclasses.replace(shared, labels={**shared.labels, "nvidia.com/gpu.replicas": "4"})
+    asks = {"model": "qwen2.5-0.5b", "product": "NVIDIA-L4-SHARED", "nodes": (shared,)}
+    found = fitting(**asks)
+    part = float(found.arguments[found.arguments.index("--gpu-memory-utilization") + 1])
+    assert part * found.gpu_memory_bytes + CONTEXT_BYTES <= found.gpu_memory_bytes / 4
+    assert found.predicted.budget_bytes == int(part * found.gpu_memory_bytes)
+    greedy = fitting("--gpu-memory-utilization=0.9", **asks)
+    assert "the others have to take less" in greedy.message
+    assert "a 4th of it is planned" not in greedy.message
+
+
+def test_a_small_slice_keeps_room_for_the_context():
+    """0.92 of a slice of 4.75 GiB leaves less than the context takes."""
+    slice_gpu = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
+    found = fitting(model="qwen2.5-0.5b", product=slice_gpu)
+    part = float(found.arguments[found.arguments.index("--gpu-memory-utilization") + 1])
+    gpu = named_gpu(slice_gpu)
+    assert gpu is not None
+    assert part * gpu.memory_bytes + CONTEXT_BYTES <= gpu.memory_bytes
+
+
+NAMES = st.sampled_from(
+    (
+        "--gpu-memory-utilization",
+        "--kv-cache-memory-bytes",
+        "--max-num-seqs",
+        "--max-num-batched-tokens",
+        "--block-size",
+        "--cpu-offload-gb",
+        "--max-cudagraph-capture-size",
+        "--pipeline-parallel-size",
+        "--kv-cache-dtype",
+        "--enforce-eager",
+    )
+)
+NUMBERS = st.one_of(
+    st.integers(-(10**20), 10**20).map(str),
+    st.integers(0, 4096).map(str),
+    st.floats(0, 1).map(lambda x: f"{x:.3f}"),
+    st.sampled_from(("fp8", "1G", "", "nan", "inf", "1e400", "auto")),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(NAMES, NUMBERS), max_size=3))
+def test_no_switch_makes_a_plan_of_nonsense(pairs):
+    found = plan(*(f"{name}={value}" if value else name for name, value in pairs))
+    if isinstance(found, ModelPlan):
+        seen = found.predicted
+        assert seen.total_bytes <= found.gpu_memory_bytes
+        assert seen.max_concurrency >= found.concurrency
+        assert all(value >= 0 for value in dataclasses.astuple(seen) if value is not None)
+    else:
+        assert found.failure.failure_class in ("InvalidConfig", "DoesNotFit", "UnsupportedGPU")
