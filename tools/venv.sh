@@ -11,13 +11,26 @@ case $version in
   *) say "Python 3.11 to 3.13 is needed, found: $version. On Debian 12: apt-get install python3.11"; exit 1 ;;
 esac
 
-if [ ! -x "$venv/bin/python" ]; then
-  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    [ "$(id -u)" = 0 ] || { say "the venv module is missing: apt-get install python3-venv (as root), then again"; exit 1; }
-    say "installing python3-venv"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+packages=()
+if [ ! -x "$venv/bin/python" ] && ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+  packages+=(python3-venv)
+fi
+# The one library llama.cpp's module expects of the system.
+if ! PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q libgomp.so.1; then
+  packages+=(libgomp1)
+fi
+if [ ${#packages[@]} -gt 0 ]; then
+  command="apt-get install -y --no-install-recommends ${packages[*]}"
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    say "missing: ${packages[*]}. As root: $command; then again"
+    exit 1
   fi
+  say "installing ${packages[*]}"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $command -qq >/dev/null
+fi
+
+if [ ! -x "$venv/bin/python" ]; then
   say "creating $venv with Python $version"
   "$python" -m venv "$venv"
 fi

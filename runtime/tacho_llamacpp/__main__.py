@@ -48,7 +48,15 @@ def _serve(values: dict[str, object]) -> int:
     if stop is None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     cpus.wait_without_spinning(os.environ)
-    xllamacpp: Any = import_module("xllamacpp")  # 100 MB: not for --help or a wrong flag
+    try:
+        xllamacpp: Any = import_module("xllamacpp")  # 100 MB: not for --help or a wrong flag
+    except ImportError as error:
+        step = (
+            "install libgomp1 (apt-get install libgomp1)"
+            if "libgomp" in str(error)
+            else "reinstall xllamacpp"
+        )
+        return _fail(1, Problem("EngineCrashed", f"llama.cpp's module cannot be loaded ({error}): {step}"))
     params = xllamacpp.CommonParams()
     apply(values, params)
     try:
