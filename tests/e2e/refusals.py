@@ -13,9 +13,16 @@ def row(llmd: Llmd) -> list[str]:
 
 
 def refused(llmd: Llmd, reason: str, *words: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
-    """Ready once it is False for ``reason``, with every one of ``words`` in the message and the reason in
-    the row."""
-    found = llmd.await_condition("Ready", "False", reason, seconds)
+    """Ready once it is False for ``reason`` and the present spec, with every one of ``words`` in the message
+    and the reason in the row."""
+    generation = llmd.get()["metadata"]["generation"]
+
+    def look() -> dict[str, Any] | None:
+        ready = llmd.condition("Ready")
+        said = (ready.get("status"), ready.get("reason"), ready.get("observedGeneration"))
+        return ready if said == ("False", reason, generation) else None
+
+    found = eventually(f"{llmd.name} with Ready=False {reason}", look, seconds)
     missing = [word for word in words if word not in found["message"]]
     assert not missing, f"{missing} not in: {found['message']}"
     cells = eventually("the reason in kubectl's row", lambda: at if reason in (at := row(llmd)) else None)

@@ -47,18 +47,6 @@ def no_server(llmd: Llmd) -> None:
     assert not [child for child in llmd.children() if child.startswith("Deployment/")]
 
 
-def looked_at(llmd: Llmd) -> None:
-    """Waits until what was said of the former spec is not mistaken for what is said of this one."""
-    generation = llmd.get()["metadata"]["generation"]
-
-    def look() -> bool | None:
-        ready = llmd.condition("Ready")
-        current = ready.get("observedGeneration") == generation
-        return True if current and ready.get("reason") != "Inspecting" else None
-
-    eventually(f"a verdict on generation {generation}", look)
-
-
 @pytest.mark.usefixtures("folders")
 def test_models_that_are_not_what_spec_says(llmd: Llmd) -> None:
     """One resource, corrected until it works: each mistake has its own words."""
@@ -80,7 +68,6 @@ def test_models_that_are_not_what_spec_says(llmd: Llmd) -> None:
     )
     for document, reason, words in mistakes:
         llmd.apply(document)
-        looked_at(llmd)
         refused(llmd, reason, *words)
         assert llmd.condition("Stalled")["status"] == "True"
         no_server(llmd)
