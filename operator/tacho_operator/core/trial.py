@@ -20,7 +20,11 @@ from tacho_operator.core.quantity import gib
 from tacho_operator.core.roofline import Roofline, roofline
 from tacho_operator.core.sizing import ctranslate2, llamacpp, transformers, vllm
 from tacho_operator.core.sizing.account import MARGIN, Account
-from tacho_operator.core.sizing.vllm_settings import parallel_sizes, vllm_settings
+from tacho_operator.core.sizing.vllm_settings import (
+    parallel_sizes,
+    sequence_switches,
+    vllm_settings,
+)
 from tacho_operator.core.spread import parallelism
 from tacho_operator.core.support import unsupported
 from tacho_runtime.contract import (
@@ -102,19 +106,19 @@ def _accounts(
     if row.engine == "vllm":
         own = method_arguments(row, facts, trial.version, gpu)
 
+        rules = rules_for(trial.version, asked.env)
+        hybrid = any(group.state_bytes for group in architecture.layer_groups)
+
         def of_vllm(length: int, concurrency: int) -> Account:
-            extra = own
-            found = dict(switches)
-            hybrid = any(g.state_bytes for g in architecture.layer_groups)
-            if "max-num-seqs" not in switches and hybrid:
-                # Recurrent state is set aside for every sequence the scheduler may run.
-                found["max-num-seqs"] = str(max(concurrency, DEFAULT_CONCURRENCY))
-                extra = (*own, "--max-num-seqs", found["max-num-seqs"])
+            added = sequence_switches(
+                switches, rules=rules, gpu=gpu, max_model_len=length, concurrency=concurrency, bounded=hybrid
+            )
             settings = vllm_settings(
-                found, asked.env, rules=rules_for(trial.version, asked.env), gpu=gpu, facts=facts,
+                {**switches, **added}, asked.env, rules=rules, gpu=gpu, facts=facts,
                 tensor=trial.tensor, pipeline=trial.pipeline, max_model_len=length,
                 kv_cache_dtype=asked.kv_cache_dtype,
             )  # fmt: skip
+            extra = (*own, *(word for name, value in added.items() for word in (f"--{name}", value)))
             return vllm.account(
                 facts, architecture, gpu=gpu, settings=settings, method=row.method, arguments=extra
             )

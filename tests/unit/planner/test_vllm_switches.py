@@ -145,3 +145,37 @@ def test_no_switch_makes_a_plan_of_nonsense(pairs):
         assert all(value >= 0 for value in dataclasses.astuple(seen) if value is not None)
     else:
         assert found.failure.failure_class in ("InvalidConfig", "DoesNotFit", "UnsupportedGPU")
+
+
+@pytest.mark.parametrize(
+    ("product", "concurrency", "sequences", "tokens"),
+    [
+        ("L4", 256, None, None),
+        ("L4", 300, "300", None),
+        ("L4", 3000, "3000", "3000"),
+        ("H100", 1024, None, None),
+    ],
+)
+def test_more_requests_than_the_scheduler_admits_by_default_are_asked_for(
+    product, concurrency, sequences, tokens
+):
+    """256 at once by default, 1024 from 70 GiB on; a batch holds a token of each at least."""
+    found = fitting(
+        model="qwen2.5-0.5b", product=product, context={"maxModelLen": 256, "concurrency": concurrency}
+    )
+    given = dict(zip(found.arguments[::2], found.arguments[1::2], strict=True))
+    assert given.get("--max-num-seqs") == sequences
+    assert given.get("--max-num-batched-tokens") == tokens
+
+
+def test_the_users_own_bounds_of_the_scheduler_stay():
+    asks = {"model": "qwen2.5-0.5b", "context": {"maxModelLen": 256, "concurrency": 300}}
+    assert fitting("--max-num-seqs=64", **asks).arguments == ()
+    assert fitting("--max-num-batched-tokens=128", **asks).arguments == ()
+
+
+def test_prompts_that_are_not_prefilled_in_chunks_are_charged_whole():
+    asks = {"context": {"maxModelLen": 16384, "concurrency": 1}, "product": "A100-80GB"}
+    whole = fitting("--no-enable-chunked-prefill", **asks).predicted.activation_bytes
+    batch = fitting("--max-num-batched-tokens=16384", **asks).predicted.activation_bytes
+    assert whole == batch > fitting(**asks).predicted.activation_bytes

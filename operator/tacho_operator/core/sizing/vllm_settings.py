@@ -25,6 +25,7 @@ KV_ELEMENT_BYTES = {
 """Bytes of one KV element. Source: vLLM config/cache.py CacheDType."""
 LARGE_GPU_BYTES = 70 * GIB
 HUGE_GPU_BYTES = 160 * GIB
+BOUNDED_SEQUENCES = 16
 FIRST_CHUNKING = (8, 0)
 """Compute capability from which old versions prefill long contexts in chunks by default."""
 
@@ -124,15 +125,45 @@ def _batch(
     chunked = rules.chunk_above >= 0 and max_model_len > rules.chunk_above
     if rules.runner == "v0" and gpu.capability < FIRST_CHUNKING:
         chunked = False
-    if "enable-chunked-prefill" in arguments and rules.runner == "v0":
+    if "enable-chunked-prefill" in arguments:
         chunked = arguments["enable-chunked-prefill"].lower() != "false"
-    if not chunked:
-        return max(tokens or 0, max_model_len, 2048), sequences, False
+    if "no-enable-chunked-prefill" in arguments:
+        chunked = False
     default = rules.chunk_tokens
     if large:
         default = rules.huge_tokens if _is_large(gpu, HUGE_GPU_BYTES) else rules.large_tokens
+    if not chunked:
+        return max(tokens or 0, max_model_len, 2048, default), sequences, False
     default = min(default, sequences * max_model_len)
     return tokens or default, min(sequences, tokens or default), True
+
+
+def sequence_switches(
+    arguments: Mapping[str, str],
+    *,
+    rules: VllmRules,
+    gpu: Gpu,
+    max_model_len: int,
+    concurrency: int,
+    bounded: bool,
+) -> dict[str, str]:
+    """Switches without which the scheduler would admit fewer than ``concurrency`` requests at once.
+
+    ``bounded``: each sequence it may run costs memory beforehand (recurrent state), so no more than needed
+    are asked for. The user's own switches stay, and so does a batch too small for more sequences, which vLLM
+    requires to be the larger (config/scheduler.py verify_max_model_len).
+    """
+    tokens, sequences, _ = _batch(arguments, rules, gpu, max_model_len)
+    wanted = max(concurrency, BOUNDED_SEQUENCES) if bounded else concurrency
+    batch_given = "max-num-batched-tokens" in arguments
+    if (
+        "max-num-seqs" in arguments
+        or (wanted <= sequences and not bounded)
+        or (batch_given and tokens < wanted)
+    ):
+        return {}
+    found = {"max-num-seqs": str(wanted)}
+    return found if tokens >= wanted else {**found, "max-num-batched-tokens": str(wanted)}
 
 
 def vllm_settings(
