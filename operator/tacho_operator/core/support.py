@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tacho_operator.core.arguments import first_of
+from tacho_operator.core.arguments import first_of, parse_arguments
 from tacho_operator.core.asked import Asked
 from tacho_operator.core.catalog.engines import engine_table
 from tacho_operator.core.catalog.gpus import Gpu, is_slice
@@ -27,6 +27,8 @@ NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
 
+STRETCHING = ("rope-", "yarn-", "hf-overrides")
+"""Switches that change how positions are counted."""
 Problem = tuple[str, str]
 """A failure class, and why in words."""
 
@@ -60,6 +62,17 @@ def unsupported(
     if row.engine == "ctranslate2" and gpus > 1:
         return UNSUPPORTED_GPU, "ctranslate2 runs on one GPU"
     return None
+
+
+def stretched(asked: Asked) -> bool:
+    """Whether the user stretches the model's context beyond what it was made for.
+
+    vLLM refuses to start otherwise (config/model.py _get_and_verify_max_len), and positions that were never
+    trained give nonsense in the other engines.
+    """
+    if asked.env.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "").strip().lower() in ("1", "true"):
+        return True
+    return any(name.startswith(STRETCHING) for name in parse_arguments(asked.extra_args))
 
 
 def _capability_problem(row: MethodRow, facts: ModelFacts, gpu: Gpu, version: str) -> str:

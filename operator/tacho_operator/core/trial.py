@@ -26,7 +26,7 @@ from tacho_operator.core.sizing.vllm_settings import (
     vllm_settings,
 )
 from tacho_operator.core.spread import parallelism
-from tacho_operator.core.support import unsupported
+from tacho_operator.core.support import stretched, unsupported
 from tacho_runtime.contract import (
     DOES_NOT_FIT,
     INVALID_CONFIG,
@@ -207,13 +207,14 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
     if problem := _over_the_gpu(accounts(SHORTEST_TOKENS, 1), trial.hardware.gpu):
         return _failed(trial, INVALID_CONFIG, problem)
     longest = architecture.max_positions or UNKNOWN_LONGEST_TOKENS
-    context = choose_context(
+    too_long = not stretched(asked) and 0 < architecture.max_positions < (asked.max_model_len or 0)
+    context = None if too_long else choose_context(
         asked.max_model_len,
         asked.concurrency,
         longest=longest,
         default_concurrency=DEFAULT_CONCURRENCY,
         fits=fits,
-    )
+    )  # fmt: skip
     wanted = context or Context(asked.max_model_len or min(longest, SHORTEST_TOKENS), asked.concurrency or 1)
     account = accounts(wanted.max_model_len, wanted.concurrency)
     speed = roofline(
@@ -235,7 +236,11 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
         if length := longest_fitting(top, concurrency, fits):
             sized = _with(sized, longest=length, longest_concurrency=concurrency)
             break
-    return _failed(sized, DOES_NOT_FIT, _short(sized, account, wanted))
+    words = _short(sized, account, wanted)
+    if too_long:
+        would = f"; {sized.longest} tokens would fit {sized.longest_concurrency}" if sized.longest else ""
+        words = f"the model was made for {longest} tokens, not for {wanted.max_model_len}{would}"
+    return _failed(sized, DOES_NOT_FIT, words)
 
 
 def _over_the_gpu(account: Account, gpu: Gpu) -> str:

@@ -125,3 +125,30 @@ def test_where_parts_of_a_gpu_are_too_small_no_more_of_them_are_tried():
     )
     assert found.failure_class == "DoesNotFit"
     assert "fitsGpuCount" not in found.details
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers", ""])
+def test_a_context_longer_than_the_model_was_made_for_does_not_fit(engine):
+    """vLLM: "User-specified max_model_len (100000) is greater than the derived max_model_len"."""
+
+    def asked(length, **more):
+        engine_fields = {"engine": {"name": engine, **more}} if engine else {}
+        asks = spec(
+            gpu={"products": ["H200"], "count": 1},
+            context={"maxModelLen": length, "concurrency": 2},
+            **engine_fields,
+        )
+        return plan_model(asks, facts("llama-2-7b"), nodes=None, history=(), config=CONFIG)
+
+    found = asked(100_000)
+    assert isinstance(found, PlanFailure)
+    assert found.failure.failure_class == "DoesNotFit"
+    assert "made for 4096 tokens" in found.failure.message
+    assert found.failure.details["fitsMaxModelLen"] == "4096"
+    assert "fitsGpuCount" not in found.failure.details
+    assert "fitsMethod" not in found.failure.details
+    assert isinstance(asked(4096), ModelPlan)
+    if engine == "vllm":
+        assert isinstance(asked(16_384, extraArgs=["--hf-overrides", '{"rope_scaling": {}}']), ModelPlan)
+        variable = {"name": "VLLM_ALLOW_LONG_MAX_MODEL_LEN", "value": "1"}
+        assert isinstance(asked(16_384, env=[variable]), ModelPlan)
