@@ -23,7 +23,7 @@ from tacho_runtime.contract import (
 )
 
 NEXT_STEPS = {
-    INVALID_CONFIG: "Correct engine.extraArgs",
+    INVALID_CONFIG: "Correct engine.extraArgs (or engine.resources)",
     UNSUPPORTED_GPU: "Choose another GPU product or method",
     UNSUPPORTED_QUANTIZATION: "Choose a method the checkpoint and the engine have",
 }

@@ -49,7 +49,7 @@ def unsupported(
         return UNSUPPORTED_QUANTIZATION, f"{row.engine} does not load {facts.format}"
     if words := wrong_checkpoint(row, facts):
         return UNSUPPORTED_QUANTIZATION, words
-    if row.engine == "vllm" and (words := refused_switch(switches)):
+    if row.engine == "vllm" and (words := refused_switch(switches, version)):
         return INVALID_CONFIG, words
     if words := _capability_problem(row, facts, gpu, version):
         return UNSUPPORTED_GPU, words

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tacho_operator.core.arguments import parse_arguments
+from tacho_operator.core.arguments import first_of, parse_arguments
 from tacho_operator.core.asked import Asked
 from tacho_operator.core.catalog.engines import engine_image, engine_table, version_key
 from tacho_operator.core.catalog.gpus import Gpu
@@ -204,7 +204,9 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
     def fits(length: int, concurrency: int) -> bool:
         return _fits(accounts(length, concurrency), concurrency, memory, trial.learned)
 
-    if problem := _over_the_gpu(accounts(SHORTEST_TOKENS, 1), trial.hardware.gpu):
+    smallest = accounts(SHORTEST_TOKENS, 1)
+    problem = _over_the_gpu(smallest, trial.hardware.gpu) or _over_the_host(smallest, asked, trial.gpus)
+    if problem:
         return _failed(trial, INVALID_CONFIG, problem)
     longest = architecture.max_positions or UNKNOWN_LONGEST_TOKENS
     too_long = not stretched(asked) and 0 < architecture.max_positions < (asked.max_model_len or 0)
@@ -222,8 +224,9 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
         architecture,
         trial.hardware.gpu,
         gpus=max(1, trial.tensor),
-        weights_bytes=account.weights_bytes * max(1, trial.tensor * trial.pipeline),
-        key_value_bytes=1.0 if asked.kv_cache_dtype.startswith("fp8") else 2.0,
+        weights_bytes=(account.weights_bytes + account.offloaded_bytes)
+        * max(1, trial.tensor * trial.pipeline),
+        key_value_bytes=1.0 if _cache_type(asked).startswith("fp8") else 2.0,
         context_tokens=min(wanted.max_model_len, asked.input_tokens + asked.output_tokens),
         streams=wanted.concurrency,
         arithmetic=trial.row.arithmetic,
@@ -243,6 +246,10 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
     return _failed(sized, DOES_NOT_FIT, words)
 
 
+def _cache_type(asked: Asked) -> str:
+    return first_of(parse_arguments(asked.extra_args), "kv-cache-dtype") or asked.kv_cache_dtype
+
+
 def _over_the_gpu(account: Account, gpu: Gpu) -> str:
     """Why the engine would refuse its budget before it loads anything, in words; "" when it would not.
 
@@ -257,6 +264,14 @@ def _over_the_gpu(account: Account, gpu: Gpu) -> str:
         f"{gpu.product}, and {gib(account.beside_bytes)} are needed beside it; "
         f"{max(0, most) / gpu.memory_bytes - 0.005:.2f} leaves room"
     )
+
+
+def _over_the_host(account: Account, asked: Asked, gpus: int) -> str:
+    """Why the pod would run out of host memory, in words; "" when it would not or no limit is set."""
+    kept, limit = account.host_bytes * max(1, gpus), asked.memory_limit_bytes
+    if limit is None or kept <= limit:
+        return ""
+    return f"swap and offload keep {gib(kept)} in host memory, and engine.resources limits it to {gib(limit)}"
 
 
 def _short(trial: Trial, account: Account, wanted: Context) -> str:

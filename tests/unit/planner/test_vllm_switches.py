@@ -179,3 +179,47 @@ def test_prompts_that_are_not_prefilled_in_chunks_are_charged_whole():
     whole = fitting("--no-enable-chunked-prefill", **asks).predicted.activation_bytes
     batch = fitting("--max-num-batched-tokens=16384", **asks).predicted.activation_bytes
     assert whole == batch > fitting(**asks).predicted.activation_bytes
+
+
+def test_offloaded_weights_are_read_all_the_same():
+    """What is kept in host memory comes over a slower bus: offloading never makes decoding faster."""
+    asks = {"context": {"maxModelLen": 2048, "concurrency": 1}, "product": "H100"}
+    asks["quantization"] = {"method": "none"}
+    plain, offloaded = fitting(**asks).predicted, fitting("--cpu-offload-gb=10", **asks).predicted
+    assert offloaded.weights_bytes == plain.weights_bytes - 10 * GIB
+    assert offloaded.decode_tokens_per_second == pytest.approx(plain.decode_tokens_per_second)
+
+
+@pytest.mark.parametrize(
+    ("version", "args", "limit", "kept"),
+    [
+        ("0.32.0", ("--cpu-offload-gb=10",), "8Gi", "10.0 GiB"),
+        ("0.32.0", ("--kv-offloading-size=20",), "16Gi", "20.0 GiB"),
+        ("0.6.4", ("--swap-space=16",), "12Gi", "16.0 GiB"),
+        ("0.6.4", (), "3Gi", "4.00 GiB"),
+    ],
+)
+def test_swap_and_offload_take_host_memory(version, args, limit, kept):
+    """cpu-offload-gb and swap-space are of each GPU, kv-offloading-size of all together."""
+
+    def asked(size):
+        engine = {"name": "vllm", "image": f"vllm/vllm-openai:v{version}", "extraArgs": list(args)}
+        asks = spec(
+            gpu={"products": ["A100-80GB"], "count": 1},
+            engine={**engine, "resources": {"limits": {"memory": size}}},
+            quantization={"method": "none"},
+            context={"maxModelLen": 2048, "concurrency": 1},
+        )
+        return plan_model(asks, facts("llama-3.1-8b"), nodes=None, history=(), config=CONFIG)
+
+    found = asked(limit)
+    assert isinstance(found, PlanFailure)
+    assert found.failure.failure_class == "InvalidConfig"
+    assert f"keep {kept} in host memory" in found.failure.message
+    assert isinstance(asked("64Gi"), ModelPlan)
+
+
+def test_a_switch_the_version_no_longer_has_is_bad_input():
+    assert "no switch --swap-space" in refusal("--swap-space=4").message
+    assert refusal("--swap-space=4", version="0.18.0").failure_class == "InvalidConfig"
+    assert fitting("--swap-space=4", version="0.17.0")

@@ -48,6 +48,8 @@ def vllm_rules() -> tuple[VllmRules, ...]:
 
 V1 = "0.8"
 """First version whose default is the V1 engine, and the row that holds where it is switched on earlier."""
+SWAP_REMOVED = "0.18"
+"""From here --swap-space is no switch any more (wheels 0.17.0, 0.18.0: engine/arg_utils.py)."""
 LAST_V0 = "0.7.1"
 V0_REMOVED = "0.11"
 

@@ -32,6 +32,10 @@ class Account:
     """What the engine takes outside its budget."""
     cache_limit_bytes: int | None = None
     """The cache's size where a switch fixes it."""
+    offloaded_bytes: int = 0
+    """Weights of this GPU that stay in host memory."""
+    host_bytes: int = 0
+    """What switches keep in host memory for this GPU: offloaded weights, swapped or offloaded cache."""
     arguments: tuple[str, ...] = ()
     """Switches this account depends on."""
 

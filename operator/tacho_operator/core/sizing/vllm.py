@@ -207,6 +207,8 @@ def account(
     found = memory(facts, architecture, gpu=gpu, settings=settings, method=method)
     fixed = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
     fixed_cache = settings.kv_cache_bytes is not None
+    whole = weights_bytes(facts, architecture, gpu, replace(settings, offload_bytes=0), method)
+    offloaded = whole - found.weights_bytes
     return Account(
         weights_bytes=found.weights_bytes,
         cache_bytes=max(0, found.available_bytes),
@@ -220,5 +222,7 @@ def account(
         request_bytes=found.cache.request_bytes,
         beside_bytes=beside,
         cache_limit_bytes=settings.kv_cache_bytes,
+        offloaded_bytes=offloaded,
+        host_bytes=offloaded + settings.swap_bytes,
         arguments=arguments,
     )

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tacho_operator.core.arguments import decimal, first_of, integer
+from tacho_operator.core.catalog.engines import version_key
 from tacho_operator.core.catalog.gpus import Gpu
-from tacho_operator.core.catalog.vllm import VllmRules
+from tacho_operator.core.catalog.vllm import SWAP_REMOVED, VllmRules
 from tacho_operator.core.quantity import GIB
 from tacho_operator.core.sizing.shape import round_up
 from tacho_runtime.contract import ModelFacts
@@ -26,6 +27,8 @@ KV_ELEMENT_BYTES = {
 LARGE_GPU_BYTES = 70 * GIB
 HUGE_GPU_BYTES = 160 * GIB
 BOUNDED_SEQUENCES = 16
+SWAP_GIB = "4"
+"""Default of --swap-space, which only the first engine uses."""
 FIRST_CHUNKING = (8, 0)
 """Compute capability from which old versions prefill long contexts in chunks by default."""
 
@@ -52,6 +55,8 @@ class VllmSettings:
     in_flight_steps: int
     offload_bytes: int
     """--cpu-offload-gb: weights kept in host memory, for each GPU."""
+    swap_bytes: int
+    """Host memory for cache blocks, for each GPU: --swap-space of the first engine, --kv-offloading-size."""
     graph_sizes: int
     graphs_inside: bool
     max_model_len: int
@@ -79,12 +84,14 @@ COUNTS = (
 SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", "max-cudagraph-capture-size")
 
 
-def refused_switch(arguments: Mapping[str, str]) -> str:
+def refused_switch(arguments: Mapping[str, str], version: str) -> str:
     """The first memory switch whose value vLLM's own checks refuse, in words; "" when there is none.
 
     Source: vLLM config/cache.py (gpu_memory_utilization: gt=0, le=1), config/offload.py (ge=0),
     config/scheduler.py verify_max_model_len.
     """
+    if "swap-space" in arguments and version_key(version) >= version_key(SWAP_REMOVED):
+        return f"vLLM {version} has no switch --swap-space; --kv-offloading-size is its successor"
     for name in COUNTS:
         if name in arguments and (integer(arguments[name]) or 0) < 1:
             return f"--{name} takes a whole number above 0, not {arguments[name][:40]!r}"
@@ -202,10 +209,18 @@ def vllm_settings(
         hybrid_windows=rules.windows == "window" and "disable-hybrid-kv-cache-manager" not in arguments,
         in_flight_steps=rules.in_flight if asynchronous else max(1, pipeline),
         offload_bytes=int((decimal(first_of(arguments, "cpu-offload-gb")) or 0.0) * GIB),
+        swap_bytes=_swap_bytes(arguments, rules, tensor * pipeline),
         graph_sizes=0 if eager else graph_sizes(rules, sequences, arguments),
         graphs_inside=rules.graphs == "inside" and estimated,
         max_model_len=max_model_len,
     )
+
+
+def _swap_bytes(arguments: Mapping[str, str], rules: VllmRules, gpus: int) -> int:
+    """Source: vLLM config/cache.py: swap_space is of each GPU, kv_offloading_size of all of them."""
+    swap = decimal(arguments.get("swap-space", SWAP_GIB)) or 0.0 if rules.runner == "v0" else 0.0
+    offloading = decimal(arguments.get("kv-offloading-size")) or 0.0
+    return int((swap + offloading / gpus) * GIB)
 
 
 def graph_sizes(rules: VllmRules, sequences: int, arguments: Mapping[str, str]) -> int:
