@@ -29,8 +29,12 @@ def advice(
     wider = Search(free, facts, search.architecture, (), search.config)
     if other := _next_method(wider, nearest, facts):
         details["fitsMethod"], details["fitsEngine"] = other.row.method, other.engine
-        shorter = "" if other.fits else f" and set context.maxModelLen to {other.longest} or less"
+        shorter = ""
+        if not other.fits:
+            details["fitsMaxModelLen"] = str(other.longest)
+            shorter = f" and set context.maxModelLen to {other.longest} or less"
         if other.longest and other.longest_concurrency != (asked.concurrency or other.longest_concurrency):
+            details["fitsConcurrency"] = str(other.longest_concurrency)
             shorter += f" with context.concurrency {other.longest_concurrency}"
         hints.append(f"quantize with {other.row.method} ({other.engine}){shorter}")
     if more := _more_gpus(search, nearest):
@@ -38,6 +42,7 @@ def advice(
         hints.append(f"set gpu.count to {more.gpus}")
     if elsewhere := _another_gpu(asked, choices, search, nearest):
         details["fitsProduct"] = elsewhere.hardware.gpu.product
+        details["fitsProductCount"] = str(elsewhere.gpus)
         count = f" x {elsewhere.gpus}" if elsewhere.gpus > 1 else ""
         hints.append(f"use {elsewhere.hardware.gpu.product}{count}")
     return hints, details
