@@ -37,6 +37,11 @@ class Asked:
     command: tuple[str, ...]
     python: str
 
+    @property
+    def request_tokens(self) -> int:
+        """Tokens of one request of the workload."""
+        return self.input_tokens + self.output_tokens
+
 
 def asked(spec: LLMDeploymentSpec) -> Asked:
     """Flatten ``spec`` into what planning reads. Variables taken from Secrets or ConfigMaps stay unknown."""

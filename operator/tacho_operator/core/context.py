@@ -41,11 +41,13 @@ def choose_context(
     *,
     longest: int,
     default_concurrency: int,
+    useful: int = SHORTEST_TOKENS,
     fits: Fits,
 ) -> Context | None:
     """The context to plan for, or None when nothing the user allows fits.
 
-    What the user set is kept. An absent length becomes the longest useful one that fits. An absent
+    What the user set is kept. An absent length becomes the longest that fits, and none where that is below
+    ``useful``: what one request of the workload takes (or the whole model, if that is shorter). An absent
     concurrency starts at ``default_concurrency`` and is halved while the asked length (or, where that is
     absent too, a comfortable one) does not fit.
     """
@@ -56,4 +58,4 @@ def choose_context(
     if asked_length is not None:
         return Context(asked_length, concurrency) if fits(asked_length, concurrency) else None
     length = longest_fitting(longest, concurrency, fits)
-    return None if length is None else Context(length, concurrency)
+    return None if length is None or length < min(useful, longest) else Context(length, concurrency)

@@ -16,7 +16,7 @@ from .gather import gather, refusals, starting_pods
 from .judgement import judgements
 from .model import Config, Decision, Event, Manifest, Observed
 from .planstep import plan_step
-from .podview import views
+from .podview import parse_time, views
 from .rollout import decide_rollout
 from .serving import read_serving, ready_by_revision, sizes
 from .situation import Planning, Situation
@@ -25,6 +25,9 @@ from .status import status_view
 
 MOVING_SECONDS = 2.0
 """Reports have no watch: while a pod starts or measures, its progress is worth asking for."""
+SLOW_SECONDS = 10.0
+LONG_SECONDS = 120.0
+"""After this, progress is asked for less often: a download of hours must not cost a request every moment."""
 UNMEASURED_SECONDS = 10.0
 STALLED_SECONDS = 30.0
 
@@ -69,7 +72,7 @@ def decide(observed: Observed, config: Config, now: datetime) -> Decision:
         delete=to_delete(observed, planning, rollout, measuring, revisions, replicas),
         status=status,
         events=(*transition_events(before, status), *_birth_events(observed, planning)),
-        requeue_after_seconds=_look_again(moment),
+        requeue_after_seconds=_look_again(moment, before, now),
         now=now,
         reason=_reason(moment),
     )
@@ -90,7 +93,15 @@ def _birth_events(observed: Observed, planning: Planning) -> tuple[Event, ...]:
     )
 
 
-def _look_again(moment: Situation) -> float | None:
+def _long_under_way(before: Mapping[str, Any], now: datetime) -> bool:
+    found = next((c for c in before.get("conditions") or () if c["type"] == ConditionType.RECONCILING), None)
+    if found is None or found.get("status") != "True":
+        return False
+    since = parse_time(found.get("lastTransitionTime"))
+    return since is not None and (now - since).total_seconds() > LONG_SECONDS
+
+
+def _look_again(moment: Situation, before: Mapping[str, Any], now: datetime) -> float | None:
     """Seconds until reports or a deadline may have changed something that no watch tells of."""
     judged = judgements(moment)
     inspection = moment.planning.inspection
@@ -104,7 +115,9 @@ def _look_again(moment: Situation) -> float | None:
         or moment.probing
         or moment.remeasure.running
     ):
-        found.append(MOVING_SECONDS)
+        # A known problem is watched, or lasts; and what has moved for long moves slowly.
+        slow = _long_under_way(before, now) or next(iter(moment.problems()), None) is not None
+        found.append(SLOW_SECONDS if slow else MOVING_SECONDS)
     elif stalled and stalled.status == "True":
         found.append(STALLED_SECONDS)
     elif moment.serves and measured and measured.status != "True" and not moment.probe_disabled:

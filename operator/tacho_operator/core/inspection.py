@@ -32,6 +32,8 @@ from .source import model_source
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
 HOPELESS_RETRY_SECONDS = 600.0
+CLAIM_RETRY_SECONDS = 60.0
+"""A file that is missing on a claim is about to be copied there, and looking costs nobody a request."""
 """What trying again unchanged cannot mend may be mended elsewhere: a licence accepted on the hub."""
 LOOK_AGAIN_SECONDS = 3.0
 SCHEDULE_LIMIT_SECONDS = 600.0
@@ -163,7 +165,7 @@ def _ended(
         return Inspection(facts=outcome.facts, delete=delete, reason=f"Pod {last.name} has read the model.")
     failure = outcome.failure or _UNEXPLAINED
     attempt = _attempt(last)
-    delay = HOPELESS_RETRY_SECONDS
+    delay = CLAIM_RETRY_SECONDS if model_source(resource.spec.model.uri).claim else HOPELESS_RETRY_SECONDS
     if failure.retryable:
         delay = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2 ** min(attempt - 1, 10))
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()

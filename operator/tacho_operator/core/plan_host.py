@@ -13,7 +13,6 @@ from tacho_operator.core.catalog.gpus import Gpu
 from tacho_operator.core.choice import Search, rank
 from tacho_operator.core.context import (
     COMFORTABLE_TOKENS,
-    SHORTEST_TOKENS,
     UNKNOWN_LONGEST_TOKENS,
     Context,
     Fits,
@@ -148,10 +147,11 @@ def plan_llamacpp_host(
         asked.concurrency,
         longest=longest,
         default_concurrency=DEFAULT_CONCURRENCY,
+        useful=asked.request_tokens,
         fits=fits,
     )
     if context is None:
-        wanted = Context(asked.max_model_len or min(longest, SHORTEST_TOKENS), asked.concurrency or 1)
+        wanted = Context(asked.max_model_len or min(longest, asked.request_tokens), asked.concurrency or 1)
         needed = memory(wanted.max_model_len, wanted.concurrency)
         return _does_not_fit(facts, needed, budget, wanted, longest, fits)
     taken = memory(context.max_model_len, context.concurrency)

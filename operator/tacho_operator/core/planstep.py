@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment
 
 from . import frozen, names, problem
@@ -13,6 +14,7 @@ from .frozen import Revision
 from .inspection import facts_key, inspect
 from .model import Config, Observed, PlanFailure
 from .planning import launchable, plan_model
+from .problem import Problem
 from .revision import identity_hash
 from .screening import screen
 from .situation import Planning
@@ -24,6 +26,19 @@ def wanted_revision(resource: LLMDeployment) -> str:
     return names.revision_name(meta.name, identity_hash(resource.spec, meta.name, meta.annotations))
 
 
+def _unreadable_record(observed: Observed) -> Problem | None:
+    """A record of the wanted revision that cannot be read: planned again, its pods could change under it."""
+    wanted = wanted_revision(observed.resource)
+    if not any(item["metadata"]["name"] == wanted for item in observed.revisions):
+        return None
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        message=f"ControllerRevision {wanted} exists but this version of the operator cannot read it; what "
+        "serves goes on. Upgrade the operator, or delete that ControllerRevision to have it planned anew.",
+        stalled=True,
+    )
+
+
 def plan_step(
     observed: Observed, config: Config, revisions: Mapping[str, Revision], now: datetime
 ) -> Planning:
@@ -31,6 +46,8 @@ def plan_step(
     resource = observed.resource
     if (known := revisions.get(wanted_revision(resource))) is not None:
         return Planning(revision=known, plan=known.plan)
+    if (unreadable := _unreadable_record(observed)) is not None:
+        return Planning(problem=unreadable)
     if missing_claim(resource, observed.claims) is not None:
         return Planning()
     if (refused := screen(resource.spec)) is not None:

@@ -209,15 +209,17 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
     if problem:
         return _failed(trial, INVALID_CONFIG, problem)
     longest = architecture.max_positions or UNKNOWN_LONGEST_TOKENS
+    useful = min(longest, asked.request_tokens)
     too_long = not stretched(asked) and 0 < architecture.max_positions < (asked.max_model_len or 0)
     context = None if too_long else choose_context(
         asked.max_model_len,
         asked.concurrency,
         longest=longest,
         default_concurrency=DEFAULT_CONCURRENCY,
+        useful=useful,
         fits=fits,
     )  # fmt: skip
-    wanted = context or Context(asked.max_model_len or min(longest, SHORTEST_TOKENS), asked.concurrency or 1)
+    wanted = context or Context(asked.max_model_len or useful, asked.concurrency or 1)
     account = accounts(wanted.max_model_len, wanted.concurrency)
     speed = roofline(
         facts,
@@ -227,7 +229,7 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
         weights_bytes=(account.weights_bytes + account.offloaded_bytes)
         * max(1, trial.tensor * trial.pipeline),
         key_value_bytes=1.0 if _cache_type(asked).startswith("fp8") else 2.0,
-        context_tokens=min(wanted.max_model_len, asked.input_tokens + asked.output_tokens),
+        context_tokens=min(wanted.max_model_len, asked.request_tokens),
         streams=wanted.concurrency,
         arithmetic=trial.row.arithmetic,
     )
