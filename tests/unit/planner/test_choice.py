@@ -344,3 +344,28 @@ def test_a_gpu_shared_by_nobody_knows_how_many_is_said():
     found = fitting("qwen2.5-0.5b", (known,))
     assert "shared by 4 pods" in found.message
     assert found.predicted.budget_bytes < found.gpu_memory_bytes / 4
+
+
+def test_a_context_too_short_for_the_workload_is_not_a_plan():
+    """64 requests on an L4: 16 bits leave each 256 tokens, 8 bits more than a request takes."""
+    found = fitting("llama-3.1-8b", gpu={"products": ["L4"], "count": 1}, context={"concurrency": 64})
+    assert found.quantization_method == "fp8"
+    assert found.max_model_len >= 512 + 200
+    longer = {"inputTokens": 3000, "outputTokens": 100}
+    asks = {"gpu": {"products": ["L4"], "count": 1}, "context": {"concurrency": 24}, "workload": longer}
+    assert fitting("llama-3.1-8b", **asks, engine={"name": "vllm"}).max_model_len >= 3100
+    none = refused("llama-3.1-8b", **asks, engine={"name": "vllm"}, quantization={"method": "none"})
+    length = int(none.failure.details["fitsMaxModelLen"])
+    assert length < 3100
+    asks["context"] = {"concurrency": 24, "maxModelLen": length}
+    assert fitting("llama-3.1-8b", **asks, engine={"name": "vllm"}, quantization={"method": "none"})
+
+
+def test_a_model_shorter_than_the_workload_is_planned_whole():
+    small = dataclasses.replace(
+        facts("qwen2.5-0.5b"),
+        architecture=dataclasses.replace(facts("qwen2.5-0.5b").architecture, max_positions=512),
+    )
+    found = plan_model(spec(gpu={"products": ["L4"]}), small, nodes=None, history=(), config=CONFIG)
+    assert isinstance(found, ModelPlan)
+    assert found.max_model_len == 512
