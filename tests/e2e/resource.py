@@ -31,7 +31,7 @@ def eventually(what: str, look: Callable[[], T | None], seconds: float = PATIENC
 def example(path: Path = EXAMPLE, **spec: Any) -> dict[str, Any]:
     """The example's manifest with parts of its spec replaced, and a probe short enough for a test."""
     document: dict[str, Any] = yaml.safe_load(path.read_text())
-    document["spec"] |= {"probe": {"budgetSeconds": 12, "timeoutSeconds": 40}, **spec}
+    document["spec"] |= {"probe": {"budgetSeconds": 12, "timeoutSeconds": 120}, **spec}
     return document
 
 
