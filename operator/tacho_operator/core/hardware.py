@@ -46,16 +46,22 @@ def _whole(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() and len(text) < 10 else None
 
 
+def sliced(product: str, resource: str) -> str:
+    """``product``, as the slice that a resource such as ``nvidia.com/mig-1g.5gb`` stands for."""
+    if not resource.startswith(MIG_RESOURCE) or "-MIG-" in product.upper():
+        return product
+    return f"{product}-MIG-{resource.removeprefix(MIG_RESOURCE)}"
+
+
 def node_gpu(node: NodeFacts, resource: str) -> Gpu | None:
     """The GPU a node's labels describe; for a MIG resource, the slice. None: no label does."""
     labels, prefix = node.labels, "nvidia.com/gpu"
     if resource.startswith(MIG_RESOURCE):
         prefix = resource
     label = labels.get(f"{prefix}.product") or labels.get(PRODUCT_LABEL, "")
-    if resource.startswith(MIG_RESOURCE) and "MIG" not in label.upper():
-        label = f"{label}-MIG-{resource.removeprefix(MIG_RESOURCE)}"
     if not label:
         return None
+    label = sliced(label, resource)
     major, minor = _whole(labels.get(MAJOR_LABEL)), _whole(labels.get(MINOR_LABEL))
     return labelled_gpu(
         label,
@@ -97,7 +103,7 @@ def gpu_choices(asked: Asked, nodes: Iterable[NodeFacts] | None) -> Choices:
         return Choices(tuple(live), (), unlabelled)
     chosen: list[Hardware] = []
     unknown: list[str] = []
-    for name in asked.products:
+    for name in (sliced(product, asked.gpu_resource) for product in asked.products):
         found = [h for h in live if matches(name, h.gpu.product)]
         if found:
             chosen += [h for h in found if h not in chosen]

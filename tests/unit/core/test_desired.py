@@ -216,6 +216,18 @@ def test_draining_fits_into_the_grace_period() -> None:
     assert runtime_of(template("claim")["spec"]).drain_seconds == 100
 
 
+def test_a_slice_is_pinned_by_the_label_of_its_own_resource() -> None:
+    """On nodes with the mixed MIG strategy nvidia.com/gpu.product is the whole GPU's."""
+    name = "nvidia.com/mig-1g.5gb"
+    product = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
+    spec = changed(GPU_SPEC, gpu={"count": 1, "products": [product], "resourceName": name})
+    sliced = hub_plan(engine="vllm", image="vllm/vllm-openai:v0.32.0", gpu_count=1, gpu_product=product)
+    found = pod_template(
+        resource(spec), sliced, revision="smol-0123456789", plan_key="k" * 10, config=CONFIG
+    )["spec"]
+    assert found["nodeSelector"] == {f"{name}.product": product}
+
+
 def test_gpus_are_requested_and_pinned_to_one_product() -> None:
     spec = template("gpu")["spec"]
     engine = containers(spec)["engine"]

@@ -195,3 +195,30 @@ def test_gpus_that_nothing_describes_are_said():
     found = choices((bare,))
     assert (found.hardware, found.unlabelled) == ((), ("bare",))
     assert choices(None, gpu={"products": ["FOO-1"]}).unknown == ("FOO-1",)
+
+
+@pytest.mark.parametrize("name", ["A100-40GB", "A100", "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "A100-MIG-1g.5gb"])
+def test_a_product_with_a_mig_resource_means_the_slice(name):
+    """Whether live or from the catalog; its name is the label's, for nodes are selected by it."""
+    asks = {"gpu": {"products": [name], "resourceName": "nvidia.com/mig-1g.5gb"}}
+    label = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
+    catalog = choices(None, **asks).hardware[0].gpu
+    assert (catalog.product, catalog.memory_bytes) == (label, 4864 * MIB)
+    node = dataclasses.replace(
+        gpu_node("a", "NVIDIA-A100-SXM4-40GB", 0, memory_mib=40960, compute="8.0"),
+        allocatable={"memory": "64Gi", "nvidia.com/mig-1g.5gb": "7"},
+    )
+    live = choices((node,), **asks).hardware
+    assert [(h.gpu.product, h.live, h.most) for h in live] == [(label, True, 7)]
+    other = {"gpu": {"products": ["A100-MIG-2g.10gb"], "resourceName": "nvidia.com/mig-1g.5gb"}}
+    assert [h.live for h in choices((node,), **other).hardware] == [False]
+
+
+def test_a_short_name_of_a_shared_gpu_becomes_its_label():
+    assert named_gpu("L4-SHARED").product == "NVIDIA-L4-SHARED"
+
+
+def test_a_slice_may_be_shared_in_turn():
+    label = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb-SHARED"
+    found = labelled_gpu(label, memory_mib=None, capability=None, sharers=2)
+    assert (found.memory_bytes, found.sharers) == (4864 * MIB, 2)

@@ -86,6 +86,11 @@ MIG_MIB_PER_GB = 972.8
 MIG_COMPUTE_SLICES = 7
 
 
+def _mig(label: str) -> re.Match[str] | None:
+    """The slice a label names, which may be shared in turn."""
+    return _MIG.search(_SHARED.sub("", label.strip()))
+
+
 def normalise(name: str) -> str:
     """A product name as a label has it: no spaces, upper case for comparing."""
     return re.sub(r"[\s_]+", "-", name.strip()).upper()
@@ -106,7 +111,7 @@ def is_shared(label: str) -> bool:
 def is_slice(gpu: Gpu) -> bool:
     """Whether several of it may be parts of one GPU: NCCL refuses two ranks on one device, and a process
     sees one MIG slice only."""
-    return gpu.sharers > 1 or is_shared(gpu.product) or _MIG.search(gpu.product) is not None
+    return gpu.sharers > 1 or is_shared(gpu.product) or _mig(gpu.product) is not None
 
 
 def rows_for(name: str) -> tuple[GpuRow, ...]:
@@ -120,11 +125,17 @@ def rows_for(name: str) -> tuple[GpuRow, ...]:
     return tuple(r for r in gpu_table() if any(squeezed == s.upper().replace("-", "") for s in r.short))
 
 
+def _slice_of(label: str) -> str:
+    """``-MIG-1G.5GB`` of a slice's name; "" of a whole GPU's."""
+    found = _mig(label)
+    return found[0].upper() if found else ""
+
+
 def matches(asked: str, label: str) -> bool:
     """Whether a node's product label is what ``asked`` (a label or short name) means."""
     if normalise(asked) == normalise(label):
         return True
-    if _MIG.search(asked) or _MIG.search(label):
+    if _slice_of(asked) != _slice_of(label):
         return False
     if normalise(base_label(asked)) == normalise(base_label(label)):
         return True
@@ -144,12 +155,12 @@ def gpu_from_row(row: GpuRow, label: str = "") -> Gpu:
         fp4_flops=(row.fp4_tflops or (0.0,))[0] * 1e12,
         int8_ops=(row.int8_tops or (0.0,))[0] * 1e12,
     )
-    return _mig_slice(gpu, row, label) if _MIG.search(label) else gpu
+    return _mig_slice(gpu, row, label) if _mig(label) else gpu
 
 
 def _mig_slice(gpu: Gpu, row: GpuRow, label: str) -> Gpu:
     """A slice has its share of the multiprocessors (n of 7) and of the memory and its bandwidth."""
-    match = _MIG.search(label)
+    match = _mig(label)
     if match is None:
         return gpu
     slices, gigabytes = int(match[1]), int(match[2])
@@ -173,7 +184,8 @@ def named_gpu(name: str) -> Gpu | None:
     if not rows:
         return None
     smallest = min(rows, key=lambda r: (r.usable_mib[0], r.bandwidth_gbs[0]))
-    return gpu_from_row(smallest, name if _MIG.search(name) or is_shared(name) else "")
+    suffix = name.strip()[len(base_label(name)) :]
+    return gpu_from_row(smallest, f"{smallest.label}{suffix}" if suffix else "")
 
 
 def labelled_gpu(
@@ -192,7 +204,7 @@ def labelled_gpu(
             product=label, memory_bytes=usable, capability=capability or (0, 0), sharers=sharers, known=False
         )
     gpu = gpu_from_row(rows[0], label)
-    if memory_mib is not None and not _MIG.search(label):
+    if memory_mib is not None and not _mig(label):
         reserve = int(rows[0].memory_mib[0] - rows[0].usable_mib[0])
         gpu = replace(gpu, memory_bytes=max(0, memory_mib - reserve) * MIB)
     elif memory_mib is not None:

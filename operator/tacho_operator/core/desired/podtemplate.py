@@ -5,6 +5,7 @@ from __future__ import annotations
 from tacho_operator.api.types import LLMDeployment
 from tacho_runtime.contract import FETCH_DIR, CustomEngine, FetchConfig, RuntimeConfig
 
+from ..hardware import MIG_RESOURCE, PRODUCT_LABEL
 from ..model import Config, Manifest, ModelPlan
 from ..names import ROLE_SERVER, labels
 from ..source import model_source
@@ -74,10 +75,14 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
     )
 
 
-def _spread_over_products(spec: Manifest, plan: ModelPlan) -> None:
-    """One GPU product per revision: its figures hold for no other."""
+def _spread_over_products(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:
+    """One GPU product per revision: its figures hold for no other. A MIG slice that is a resource of its own
+    has its product in a label of its own; ``nvidia.com/gpu.product`` is then the whole GPU's."""
     if plan.gpu_count and plan.gpu_product:
-        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), "nvidia.com/gpu.product": plan.gpu_product}
+        gpu = resource.spec.gpu
+        own = gpu.resource_name if gpu and (gpu.resource_name or "").startswith(MIG_RESOURCE) else None
+        label = f"{own}.product" if own else PRODUCT_LABEL
+        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), label: plan.gpu_product}
 
 
 def pod_template(
@@ -117,5 +122,5 @@ def pod_template(
             *user.get("volumes", []),
         ],
     }
-    _spread_over_products(spec, plan)
+    _spread_over_products(spec, resource, plan)
     return {"metadata": metadata, "spec": spec}
