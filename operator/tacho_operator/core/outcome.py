@@ -5,7 +5,7 @@ from __future__ import annotations
 from tacho_operator.core.advice import advice
 from tacho_operator.core.asked import Asked
 from tacho_operator.core.catalog.engines import engine_table
-from tacho_operator.core.catalog.gpus import Gpu, is_shared
+from tacho_operator.core.catalog.gpus import Gpu, is_shared, matches, rows_for
 from tacho_operator.core.choice import Search, expected_quality
 from tacho_operator.core.hardware import Choices
 from tacho_operator.core.model import ModelPlan, PlanFailure, Predicted
@@ -118,6 +118,18 @@ def _sharing(gpu: Gpu, budget_bytes: int) -> str:
     return ""
 
 
+def _not_there(asked: Asked, chosen: Trial) -> str:
+    """What of the planned hardware no node has now, for the message."""
+    product = chosen.hardware.gpu.product
+    if chosen.hardware.live:
+        short = chosen.gpus > chosen.hardware.most
+        return f" No node has {chosen.gpus} x {product} now, {chosen.hardware.most} at most." if short else ""
+    named = next((name for name in asked.products if matches(name, product)), "")
+    others = [row.label for row in rows_for(named) if row.label != product] if named else []
+    several = f" {named} also stands for {', '.join(others)}: pods are pinned to {product}." if others else ""
+    return f" No node has this GPU now; planned from the catalog.{several}"
+
+
 def _message(asked: Asked, facts: ModelFacts, chosen: Trial) -> str:
     account, context, gpu = chosen.account, chosen.context, chosen.hardware.gpu
     if account is None or context is None:
@@ -131,7 +143,7 @@ def _message(asked: Asked, facts: ModelFacts, chosen: Trial) -> str:
         else f" Chosen for quality {expected_quality(chosen, facts):.1f} of 100, then speed."
     )
     shared = _sharing(gpu, account.budget_bytes)
-    live = "" if chosen.hardware.live else " No node has this GPU now; planned from the catalog."
+    live = _not_there(asked, chosen)
     strange = "" if gpu.known else " The catalog does not know this GPU; planned from its labels."
     unknown = f" Not known of the model: {'; '.join(facts.unknown)}." if facts.unknown else ""
     speed = (

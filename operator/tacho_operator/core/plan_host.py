@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tacho_operator.core import nodes as node_facts
 from tacho_operator.core.arguments import parse_arguments
@@ -39,6 +39,7 @@ from tacho_runtime.contract import (
 
 DEFAULT_CONCURRENCY = 4
 PRODUCT = "CPU"
+UNCHECKED = " No memory limit is set and no node it could run on is known: that it fits is not checked."
 UNLIMITED_BYTES = 2**50
 """Stands for a memory nobody knows: nothing is then checked."""
 
@@ -202,11 +203,7 @@ def _plan(
 ) -> ModelPlan:
     image, version = engine_image(row, asked.image, config.engine_images)
     room = "" if budget.bytes is None else f" of {gib(budget.bytes)} ({budget.source})"
-    unchecked = (
-        " No memory limit is set and no node it could run on is known: that it fits is not checked."
-        if not room
-        else ""
-    )
+    unchecked = "" if room else UNCHECKED
     unknown = f" Not known of the model: {'; '.join(facts.unknown)}." if facts.unknown else ""
     return ModelPlan(
         engine=row.name,
@@ -268,14 +265,32 @@ def plan_host(
         return unknown
     architecture = facts.architecture or Architecture()
     budget = host_budget(asked, nodes)
+    if budget.bytes is None and asked.max_model_len is None:
+        trained = architecture.max_positions or UNKNOWN_LONGEST_TOKENS
+        asked = replace(asked, max_model_len=min(trained, COMFORTABLE_TOKENS))
     device = Gpu(product=PRODUCT, memory_bytes=budget.bytes or UNLIMITED_BYTES, capability=(0, 0))
     host = Hardware(device, 0, True)
     search = Search(asked, facts, architecture, history, config, nodes)
     trials = [search.attempt(row, host, 0) for row in search.rows()]
     fitting = [trial for trial in trials if trial.fits]
     if fitting:
-        return planned(asked, facts, min(fitting, key=lambda t: rank(t, facts)), search)
+        best = planned(asked, facts, min(fitting, key=lambda t: rank(t, facts)), search)
+        return best if budget.bytes is not None else _unchecked(best)
     return nothing_fits(asked, facts, Choices((host,)), search, min(trials, key=_closest, default=None))
+
+
+def _unchecked(plan: ModelPlan) -> ModelPlan:
+    """``plan`` without what follows from a memory that nobody knows."""
+    used = f"{plan.engine} {plan.engine_version} on the CPU: {gib(plan.predicted.total_bytes or 0)} for "
+    return replace(
+        plan,
+        gpu_memory_bytes=0,
+        predicted=replace(plan.predicted, budget_bytes=None, max_concurrency=float(plan.concurrency)),
+        message=(
+            f"{used}{plan.concurrency} requests of {plan.max_model_len} tokens, "
+            f"{plan.quantization_method}.{UNCHECKED}"
+        ),
+    )
 
 
 def _closest(trial: Trial) -> tuple[bool, float]:

@@ -56,7 +56,8 @@ def _on_host(wanted: Asked, facts: ModelFacts, nodes: tuple[NodeFacts, ...] | No
         return True
     if engine and "cpu" not in engine_table()[engine].devices:
         return False
-    return nodes is not None and not gpu_choices(wanted, nodes).hardware
+    choices = gpu_choices(wanted, nodes)
+    return nodes is not None and not choices.hardware and not choices.unlabelled
 
 
 def not_supported(row: EngineRow) -> Failure:

@@ -369,3 +369,30 @@ def test_a_model_shorter_than_the_workload_is_planned_whole():
     found = plan_model(spec(gpu={"products": ["L4"]}), small, nodes=None, history=(), config=CONFIG)
     assert isinstance(found, ModelPlan)
     assert found.max_model_len == 512
+
+
+def test_hardware_that_is_not_there_is_said():
+    asks = {"engine": {"name": "vllm"}, "quantization": {"method": "none"}}
+    two = fitting("llama-3.1-8b", (L4,), gpu={"products": ["L4"], "count": 2}, **asks)
+    assert "No node has 2 x NVIDIA-L4 now, 1 at most." in two.message
+    h100 = fitting("llama-3.1-8b", (L4,), gpu={"products": ["H100"]}, **asks)
+    assert "H100 also stands for NVIDIA-H100-80GB-HBM3: pods are pinned to NVIDIA-H100-PCIe." in h100.message
+    assert "stands for" not in fitting("llama-3.1-8b", None, gpu={"products": ["L4"]}, **asks).message
+
+
+def test_gpus_that_no_label_describes_are_not_passed_over_for_the_cpu():
+    bare = dataclasses.replace(L4, labels={})
+    found = refused("llama-3.1-8b", (bare, cpu_node(memory="64Gi")))
+    assert found.failure.failure_class == "UnsupportedGPU"
+    assert "no label describes" in found.failure.message
+    assert fitting("llama-3.1-8b", (bare, cpu_node(memory="64Gi")), gpu={"count": 0}).gpu_count == 0
+
+
+@pytest.mark.parametrize("nodes", [(), None])
+def test_a_host_of_unknown_memory_is_not_taken_for_an_endless_one(nodes):
+    found = fitting("llama-3.1-8b", nodes, gpu={"count": 0})
+    assert "is not checked" in found.message
+    assert found.max_model_len == 8192
+    assert (found.predicted.budget_bytes, found.gpu_memory_bytes) == (None, 0)
+    assert found.predicted.max_concurrency == found.concurrency
+    assert "1048576" not in found.message
