@@ -222,3 +222,10 @@ def test_a_slice_may_be_shared_in_turn():
     label = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb-SHARED"
     found = labelled_gpu(label, memory_mib=None, capability=None, sharers=2)
     assert (found.memory_bytes, found.sharers) == (4864 * MIB, 2)
+
+
+def test_a_slice_of_an_h200_is_smaller_than_its_name():
+    """nvidia-smi mig -lgip: 1g.18gb, 16.00 GiB."""
+    found = named_gpu("NVIDIA-H200-MIG-1g.18gb")
+    assert found is not None
+    assert 0.98 * 16384 * MIB < found.memory_bytes <= 16384 * MIB

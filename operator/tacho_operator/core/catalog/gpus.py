@@ -83,6 +83,10 @@ _SHARED = re.compile(r"-SHARED$", re.IGNORECASE)
 _MIG = re.compile(r"-MIG-(\d+)g\.(\d+)gb(?:\.\w+)*$", re.IGNORECASE)
 MIG_MIB_PER_GB = 972.8
 """A slice named 5gb has 4864 MiB, 10gb 9728, 20gb 19968 (nvidia-smi mig -lgip on A100 and H100)."""
+MIG_NAMED_EXACTLY = (5, 6, 10, 12, 20, 24, 40, 80)
+"""Sizes of A30, A100 and H100 slices, for which that holds."""
+MIG_LEAST_MIB_PER_GB = 910.0
+"""Of all others: H200's 1g.18gb shows 16.00 GiB (nvidia-smi mig -lgip)."""
 MIG_COMPUTE_SLICES = 7
 
 
@@ -164,7 +168,8 @@ def _mig_slice(gpu: Gpu, row: GpuRow, label: str) -> Gpu:
     if match is None:
         return gpu
     slices, gigabytes = int(match[1]), int(match[2])
-    memory = min(int(gigabytes * MIG_MIB_PER_GB) * MIB, gpu.memory_bytes)
+    each = MIG_MIB_PER_GB if gigabytes in MIG_NAMED_EXACTLY else MIG_LEAST_MIB_PER_GB
+    memory = min(int(gigabytes * each) * MIB, gpu.memory_bytes)
     share = memory / (row.memory_mib[0] * MIB)
     compute = min(1.0, slices / MIG_COMPUTE_SLICES)
     return replace(
