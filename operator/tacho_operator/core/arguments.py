@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+SHORTEST_ABBREVIATION = 3
+"""Shorter names are switches of one dash."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -25,6 +27,16 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
             found[name] = word
             name = ""
     return found
+
+
+def expanded(found: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+    """``found`` with abbreviations of ``known`` switches written out, as argparse does: ``--gpu-mem`` is
+    ``gpu-memory-utilization``. What begins several, or none, stays."""
+    whole: dict[str, str] = {}
+    for name, value in found.items():
+        meant = [switch for switch in known if len(name) >= SHORTEST_ABBREVIATION and switch.startswith(name)]
+        whole[name if name in known or len(meant) != 1 else meant[0]] = value
+    return whole
 
 
 def first_of(found: Mapping[str, str], *names: str) -> str | None:

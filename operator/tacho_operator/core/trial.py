@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tacho_operator.core.arguments import first_of, parse_arguments
+from tacho_operator.core.arguments import expanded, first_of, parse_arguments
 from tacho_operator.core.asked import Asked
 from tacho_operator.core.catalog.engines import engine_image, engine_table, version_key
 from tacho_operator.core.catalog.gpus import Gpu
@@ -21,6 +21,7 @@ from tacho_operator.core.roofline import Roofline, roofline
 from tacho_operator.core.sizing import ctranslate2, llamacpp, transformers, vllm
 from tacho_operator.core.sizing.account import MARGIN, Account
 from tacho_operator.core.sizing.vllm_settings import (
+    SWITCHES,
     parallel_sizes,
     sequence_switches,
     vllm_settings,
@@ -93,6 +94,12 @@ def method_arguments(row: MethodRow, facts: ModelFacts, version: str, gpu: Gpu) 
     return arguments
 
 
+def _switches(asked: Asked, row: MethodRow) -> dict[str, str]:
+    """The user's switches as the engine reads them."""
+    found = parse_arguments(asked.extra_args)
+    return expanded(found, SWITCHES) if row.engine == "vllm" else found
+
+
 def _accounts(
     asked: Asked,
     facts: ModelFacts,
@@ -102,7 +109,7 @@ def _accounts(
     """The memory model of the trial's engine, as a function of context length and concurrency."""
     gpu, row = trial.hardware.gpu, trial.row
     on_host = trial.gpus == 0
-    switches = parse_arguments(asked.extra_args)
+    switches = _switches(asked, row)
     if row.engine == "vllm":
         own = method_arguments(row, facts, trial.version, gpu)
 
@@ -173,7 +180,7 @@ def attempt(
         engine=row.engine, version=version, image=image, row=row,
         hardware=hardware, gpus=gpus, learned=learned,
     )  # fmt: skip
-    switches = parse_arguments(asked.extra_args)
+    switches = _switches(asked, row)
     if problem := unsupported(row, asked, facts, gpu, gpus=gpus, version=version, switches=switches):
         return _failed(base, *problem)
     splits: tuple[tuple[int, int], ...] | str = ((1, max(1, gpus)),)
@@ -249,7 +256,8 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
 
 
 def _cache_type(asked: Asked) -> str:
-    return first_of(parse_arguments(asked.extra_args), "kv-cache-dtype") or asked.kv_cache_dtype
+    switches = expanded(parse_arguments(asked.extra_args), SWITCHES)
+    return first_of(switches, "kv-cache-dtype") or asked.kv_cache_dtype
 
 
 def _over_the_gpu(account: Account, gpu: Gpu) -> str:

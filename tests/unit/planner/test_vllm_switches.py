@@ -7,11 +7,13 @@ import dataclasses
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from tacho_operator.core.arguments import expanded
 from tacho_operator.core.catalog.gpus import named_gpu
 from tacho_operator.core.model import ModelPlan, PlanFailure
 from tacho_operator.core.planning import plan_model
 from tacho_operator.core.quantity import GIB
 from tacho_operator.core.sizing.vllm import CONTEXT_BYTES
+from tacho_operator.core.sizing.vllm_settings import SWITCHES
 from tests.unit.planner.builders import CONFIG, gpu_node, spec
 from tests.unit.planner.models import facts
 
@@ -223,3 +225,14 @@ def test_a_switch_the_version_no_longer_has_is_bad_input():
     assert "no switch --swap-space" in refusal("--swap-space=4").message
     assert refusal("--swap-space=4", version="0.18.0").failure_class == "InvalidConfig"
     assert fitting("--swap-space=4", version="0.17.0")
+
+
+def test_abbreviations_are_read_as_the_engine_reads_them():
+    asks = {"context": {"maxModelLen": 2048, "concurrency": 1}}
+    whole = fitting("--gpu-memory-utilization=0.85", **asks).predicted
+    assert fitting("--gpu_mem", "0.85", **asks).predicted == whole != fitting(**asks).predicted
+    assert expanded({"kv-cache": "x", "tp": "2", "seed": "1"}, SWITCHES) == {
+        "kv-cache": "x",
+        "tp": "2",
+        "seed": "1",
+    }

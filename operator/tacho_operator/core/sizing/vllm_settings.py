@@ -83,6 +83,20 @@ COUNTS = (
 )
 SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", "max-cudagraph-capture-size")
 
+SWITCHES = (
+    *COUNTS,
+    *SIZES,
+    "gpu-memory-utilization",
+    "kv-cache-dtype",
+    "enforce-eager",
+    "enable-chunked-prefill",
+    "no-enable-chunked-prefill",
+    "enable-expert-parallel",
+    "disable-hybrid-kv-cache-manager",
+    "no-async-scheduling",
+)
+"""Every switch of vLLM that is read here."""
+
 
 def refused_switch(arguments: Mapping[str, str], version: str) -> str:
     """The first memory switch whose value vLLM's own checks refuse, in words; "" when there is none.
