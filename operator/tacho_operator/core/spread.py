@@ -12,11 +12,15 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int) -
     """Why the layers cannot be split over ``tensor`` GPUs, in words; "" when they can.
 
     Attention heads must divide; key and value heads must divide, or be fewer and divide the other way; a
-    quantized layer's part must be whole groups. Source: vLLM distributed/utils.py, layers/linear.py.
+    quantized layer's part must be whole groups. Source: vLLM distributed/utils.py, layers/linear.py;
+    model_loader/bitsandbytes_loader.py ("Prequant BitsAndBytes models with tensor parallelism is not
+    supported. Please try with pipeline parallelism.").
     """
     heads, shared = architecture.attention_heads, architecture.key_value_heads
     if tensor == 1 or not heads:
         return ""
+    if facts.quantization.method == "bitsandbytes":
+        return "a checkpoint that bitsandbytes quantized beforehand is not split over GPUs"
     if heads % tensor:
         return f"{heads} attention heads do not divide by {tensor}"
     if shared and not architecture.kv_lora_rank and shared % tensor and tensor % shared:

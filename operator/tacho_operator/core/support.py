@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tacho_operator.core.arguments import first_of, parse_arguments
 from tacho_operator.core.asked import Asked
-from tacho_operator.core.catalog.engines import engine_table
+from tacho_operator.core.catalog.engines import engine_table, lacks_plugin
 from tacho_operator.core.catalog.gpus import Gpu, is_slice
 from tacho_operator.core.catalog.methods import MethodRow, least_capability, wrong_checkpoint
 from tacho_operator.core.sizing import llamacpp
@@ -40,6 +40,7 @@ def unsupported(
     gpu: Gpu,
     *,
     gpus: int,
+    image: str,
     version: str,
     switches: Mapping[str, str],
 ) -> Problem | None:
@@ -49,6 +50,11 @@ def unsupported(
         return UNSUPPORTED_QUANTIZATION, f"{row.engine} does not load {facts.format}"
     if words := wrong_checkpoint(row, facts):
         return UNSUPPORTED_QUANTIZATION, words
+    if lacks_plugin(engine, image, version, row.method):
+        return UNSUPPORTED_QUANTIZATION, f"{image} has no plugin for {row.method}; leave engine.image out"
+    experts = facts.architecture is not None and facts.architecture.experts > 0
+    if row.engine == "vllm" and row.method == "bnb-int8" and experts:
+        return UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits"
     if row.engine == "vllm" and (words := refused_switch(switches, version)):
         return INVALID_CONFIG, words
     if words := _capability_problem(row, facts, gpu, version):

@@ -181,7 +181,9 @@ def attempt(
         hardware=hardware, gpus=gpus, learned=learned,
     )  # fmt: skip
     switches = _switches(asked, row)
-    if problem := unsupported(row, asked, facts, gpu, gpus=gpus, version=version, switches=switches):
+    if problem := unsupported(
+        row, asked, facts, gpu, gpus=gpus, image=image, version=version, switches=switches
+    ):
         return _failed(base, *problem)
     splits: tuple[tuple[int, int], ...] | str = ((1, max(1, gpus)),)
     if row.engine == "vllm":

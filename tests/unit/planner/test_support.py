@@ -152,3 +152,56 @@ def test_a_context_longer_than_the_model_was_made_for_does_not_fit(engine):
         assert isinstance(asked(16_384, extraArgs=["--hf-overrides", '{"rope_scaling": {}}']), ModelPlan)
         variable = {"name": "VLLM_ALLOW_LONG_MAX_MODEL_LEN", "value": "1"}
         assert isinstance(asked(16_384, env=[variable]), ModelPlan)
+
+
+@pytest.mark.parametrize(
+    ("image", "fits"),
+    [
+        ("vllm/vllm-openai:v0.32.0", False),
+        ("docker.io/vllm/vllm-openai:v0.28.1@sha256:aa", False),
+        ("mirror.example:5000/vllm/vllm-openai:v0.32.0", False),
+        ("vllm/vllm-openai:v0.27.0", True),
+        ("registry.example/team/vllm-with-plugins:v0.32.0", True),
+        ("", True),
+    ],
+)
+def test_upstreams_image_has_no_bitsandbytes_since_it_is_a_plugin(image, fits):
+    asks = spec(
+        gpu={"products": ["L4"], "count": 1},
+        engine={"name": "vllm", "image": image},
+        quantization={"method": "bnb-nf4"},
+    )
+    found = plan_model(asks, facts("llama-3.1-8b"), nodes=None, history=(), config=CONFIG)
+    assert isinstance(found, ModelPlan) is fits
+    if isinstance(found, PlanFailure):
+        assert found.failure.failure_class == "UnsupportedQuantization"
+        assert "leave engine.image out" in found.failure.message
+
+
+def test_a_checkpoint_of_bitsandbytes_is_staged_not_split():
+    """vLLM: "Prequant BitsAndBytes models with tensor parallelism is not supported"."""
+    base = facts("llama-3.1-8b")
+    stored = dataclasses.replace(
+        base, quantization=dataclasses.replace(base.quantization, method="bitsandbytes", bits=4, scheme="nf4")
+    )
+    asks = {"gpu": {"products": ["L4"], "count": 2}, "engine": {"name": "vllm"}}
+    found = plan_model(spec(**asks), stored, nodes=None, history=(), config=CONFIG)
+    assert isinstance(found, ModelPlan)
+    assert (found.tensor_parallel, found.pipeline_parallel) == (1, 2)
+    split = spec(**asks, parallelism={"tensor": 2, "pipeline": 1})
+    refused = plan_model(split, stored, nodes=None, history=(), config=CONFIG)
+    assert isinstance(refused, PlanFailure)
+    assert "is not split over GPUs" in refused.failure.message
+
+
+def test_experts_in_eight_bits_of_bitsandbytes_are_not_loaded():
+    """vLLM: "Prequant BitsAndBytes 8bit models with RoutedExperts is not supported yet"."""
+    base = facts("mixtral-8x7b")
+    stored = dataclasses.replace(
+        base,
+        quantization=dataclasses.replace(base.quantization, method="bitsandbytes", bits=8, scheme="int8"),
+    )
+    asks = spec(gpu={"products": ["H200"], "count": 1}, engine={"name": "vllm"})
+    found = plan_model(asks, stored, nodes=None, history=(), config=CONFIG)
+    assert isinstance(found, PlanFailure)
+    assert "experts" in found.failure.message

@@ -79,3 +79,18 @@ def engine_image(
         plugged = method in row.plugins and version_key(row.version) >= version_key(row.plugins_since)
         image = row.plugins_image if plugged else row.image
     return image, image_version(image) or row.version
+
+
+def _repository(image: str) -> str:
+    """``image`` without registry, tag and digest."""
+    path = image.split("@", 1)[0].split("/")
+    if len(path) > 1 and ("." in path[0] or ":" in path[0] or path[0] == "localhost"):
+        path = path[1:]
+    return "/".join([*path[:-1], path[-1].partition(":")[0]])
+
+
+def lacks_plugin(row: EngineRow, image: str, version: str, method: str) -> bool:
+    """Whether ``image`` is upstream's, which has no plugins, of a version that needs one for ``method``."""
+    if method not in row.plugins or version_key(version) < version_key(row.plugins_since):
+        return False
+    return _repository(image) == _repository(row.image)
