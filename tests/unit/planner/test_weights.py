@@ -134,3 +134,13 @@ def _fields(record: Any) -> dict[str, Any]:
 def test_the_rotary_table_of_llama_3_1_is_32_mib():
     found = facts("llama-3.1-8b")
     assert weights.rotary_bytes(found.architecture, 4096) == 32 * 2**20
+
+
+def test_four_bits_are_less_than_half_and_gptq_is_slightly_above_awq():
+    """The article "Deploying Llama 7B with advanced quantization" (2024), of peak memory on an L40."""
+    dense, awq, gptq = (
+        sum(t.stored_bytes for t in facts(f"llama-3.1-8b{method}").tensors)
+        for method in ("", "-awq", "-gptq")
+    )
+    assert awq < gptq < awq * 1.01
+    assert gptq < dense / 2
