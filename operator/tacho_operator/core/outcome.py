@@ -14,6 +14,7 @@ from tacho_operator.core.sizing import kv
 from tacho_operator.core.trial import Trial
 from tacho_runtime.contract import (
     DOES_NOT_FIT,
+    ENGINE_NOT_SUPPORTED,
     INVALID_CONFIG,
     MODEL_INVALID,
     UNSUPPORTED_GPU,
@@ -23,6 +24,7 @@ from tacho_runtime.contract import (
 )
 
 NEXT_STEPS = {
+    ENGINE_NOT_SUPPORTED: "Choose another engine",
     INVALID_CONFIG: "Correct engine.extraArgs (or engine.resources)",
     UNSUPPORTED_GPU: "Choose another GPU product or method",
     UNSUPPORTED_QUANTIZATION: "Choose a method the checkpoint and the engine have",

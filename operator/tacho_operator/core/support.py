@@ -12,6 +12,7 @@ from tacho_operator.core.catalog.methods import MethodRow, least_capability, wro
 from tacho_operator.core.sizing import llamacpp
 from tacho_operator.core.sizing.vllm_settings import KV_ELEMENT_BYTES, refused_switch
 from tacho_runtime.contract import (
+    ENGINE_NOT_SUPPORTED,
     INVALID_CONFIG,
     UNSUPPORTED_GPU,
     UNSUPPORTED_QUANTIZATION,
@@ -19,6 +20,8 @@ from tacho_runtime.contract import (
 )
 
 PLAIN_ENGINES = ("transformers", "ctranslate2")
+CONVERTED = "ct2"
+"""Format of a model that is converted already, whatever it was."""
 PLAIN_CACHES = ("", "auto", "bfloat16")
 """KV cache types that every engine has."""
 FP8_CACHE_CAPABILITY = (8, 0)
@@ -48,6 +51,9 @@ def unsupported(
     engine = engine_table()[row.engine]
     if facts.format not in engine.formats:
         return UNSUPPORTED_QUANTIZATION, f"{row.engine} does not load {facts.format}"
+    name = facts.architecture.name if facts.architecture else ""
+    if engine.architectures and facts.format != CONVERTED and name and name not in engine.architectures:
+        return ENGINE_NOT_SUPPORTED, f"{row.engine} cannot convert {name}"
     if words := wrong_checkpoint(row, facts):
         return UNSUPPORTED_QUANTIZATION, words
     if lacks_plugin(engine, image, version, row.method):

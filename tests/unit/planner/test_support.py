@@ -205,3 +205,16 @@ def test_experts_in_eight_bits_of_bitsandbytes_are_not_loaded():
     found = plan_model(asks, stored, nodes=None, history=(), config=CONFIG)
     assert isinstance(found, PlanFailure)
     assert "experts" in found.failure.message
+
+
+@pytest.mark.parametrize(
+    ("model", "converts"),
+    [("llama-3.1-8b", True), ("qwen2.5-7b", True), ("mixtral-8x7b", False), ("jamba-v0.1", False)],
+)
+def test_ctranslate2_runs_what_its_converter_knows(model, converts):
+    asks = spec(gpu={"products": ["H200"], "count": 1}, engine={"name": "ctranslate2"})
+    found = plan_model(asks, facts(model), nodes=None, history=(), config=CONFIG)
+    assert isinstance(found, ModelPlan) is converts
+    if isinstance(found, PlanFailure):
+        assert found.failure.failure_class == "EngineNotSupported"
+        assert "cannot convert" in found.failure.message

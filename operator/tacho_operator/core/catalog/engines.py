@@ -35,6 +35,7 @@ class EngineRow:
     batching: bool
     built: bool
     verified_by: str
+    architectures: tuple[str, ...] = ()
 
 
 @cache
