@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.api.operator_process import Kubelet, Operator, install_rights
 from tests.cluster.handle import Cluster
 from tests.cluster.paths import REPOSITORY
 
@@ -31,3 +34,36 @@ def _answers(cluster: Cluster) -> bool:
     except subprocess.CalledProcessError:
         return False
     return True
+
+
+@pytest.fixture(scope="session")
+def account(api: Cluster) -> Path:
+    return install_rights(api)
+
+
+@pytest.fixture
+def operator(account: Path, tmp_path: Path) -> Iterator[Operator]:
+    process = Operator(account, tmp_path / "operator.log")
+    process.start()
+    yield process
+    process.kill()
+    print(process.log.read_text()[-20000:])
+
+
+@pytest.fixture
+def kubelet(api: Cluster, namespace: str) -> Iterator[Kubelet]:
+    player = Kubelet(api, namespace)
+    with player.answering():
+        yield player
+
+
+@pytest.fixture
+def claim(api: Cluster, namespace: str) -> None:
+    api.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "models", "namespace": namespace},
+            "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
+        }
+    )

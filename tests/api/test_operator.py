@@ -1,146 +1,24 @@
-"""The operator's contract with the API server, on a real one: ownership, silence, restarts, refusals."""
+"""The operator's life with one resource, on a real API server: from apply to gone, through restarts."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import time
-import urllib.request
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tacho_runtime.contract import (
-    MODEL_NOT_FOUND,
-    Architecture,
-    Failure,
-    LayerGroup,
-    ModelFacts,
-    StoredQuantization,
-    TensorClass,
+from tests.api.operating import (
+    FACTS,
+    MUTATING,
+    NAME,
+    await_condition,
+    bring_up,
+    condition,
+    requests_of_operator,
+    resource,
 )
-from tests.api.operator_process import ACCOUNT, NAMESPACE, Kubelet, Operator, eventually, install_rights
+from tests.api.operator_process import Kubelet, Operator, eventually
 from tests.cluster.handle import Cluster
-
-MUTATING = {"create", "update", "patch", "delete", "deletecollection"}
-OPERATOR_USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
-NAME = "demo"
-
-FACTS = ModelFacts(
-    uri="pvc://models/demo",
-    digest="d" * 64,
-    files=("demo.gguf",),
-    file_count=1,
-    total_bytes=100_000_000,
-    files_digest="f" * 64,
-    model_file="demo.gguf",
-    format="gguf",
-    architecture=Architecture(
-        name="llama",
-        hidden_size=576,
-        layers=30,
-        attention_heads=9,
-        key_value_heads=3,
-        head_dim=64,
-        intermediate_size=1536,
-        vocabulary=49152,
-        max_positions=8192,
-        layer_groups=(
-            LayerGroup(kind="full", layers=30, key_value_heads=3, key_head_dim=64, value_head_dim=64),
-        ),
-    ),
-    quantization=StoredQuantization(method="gguf", scheme="Q4_1"),
-    tensors=(
-        TensorClass(
-            kind="linear", dtype="Q4_1", tensors=210, parameters=106_168_320, stored_bytes=66_355_200
-        ),
-    ),
-)
-
-
-@pytest.fixture(scope="module")
-def account(api: Cluster) -> Path:
-    return install_rights(api)
-
-
-@pytest.fixture
-def operator(account: Path, tmp_path: Path) -> Iterator[Operator]:
-    process = Operator(account, tmp_path / "operator.log")
-    process.start()
-    yield process
-    process.kill()
-    print(process.log.read_text()[-20000:])
-
-
-@pytest.fixture
-def kubelet(api: Cluster, namespace: str) -> Iterator[Kubelet]:
-    player = Kubelet(api, namespace)
-    with player.answering():
-        yield player
-
-
-@pytest.fixture
-def claim(api: Cluster, namespace: str) -> None:
-    api.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "models", "namespace": namespace},
-            "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
-        }
-    )
-
-
-def resource(namespace: str, **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "tacho.dev/v1alpha1",
-        "kind": "LLMDeployment",
-        "metadata": {"name": NAME, "namespace": namespace},
-        "spec": {
-            "model": {"uri": "pvc://models/demo"},
-            "quantization": {"method": "gguf"},
-            "engine": {"name": "llamacpp", "resources": {"limits": {"memory": "2Gi"}}},
-            "gpu": {"count": 0},
-            "context": {"maxModelLen": 1024, "concurrency": 2},
-            **spec,
-        },
-    }
-
-
-def condition(cluster: Cluster, namespace: str, kind: str) -> dict[str, Any]:
-    status = cluster.get("llmd", NAME, "-n", namespace).get("status") or {}
-    return next((item for item in status.get("conditions") or () if item["type"] == kind), {})
-
-
-def await_condition(
-    cluster: Cluster, namespace: str, kind: str, status: str, reason: str = ""
-) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
-        found = condition(cluster, namespace, kind)
-        matches = found.get("status") == status and reason in ("", found.get("reason"))
-        return found if matches else None
-
-    return eventually(f"{kind}={status} {reason}", look)
-
-
-def bring_up(cluster: Cluster, kubelet: Kubelet, namespace: str, **spec: Any) -> None:
-    cluster.apply(resource(namespace, **spec))
-    kubelet.finish_inspection(FACTS)
-    kubelet.serve()
-    await_condition(cluster, namespace, "Measured", "True")
-
-
-def requests_of_operator(cluster: Cluster, since: float) -> list[dict[str, Any]]:
-    # The audit log has microseconds: a request of the same second, but before, is none of these.
-    stamp = datetime.fromtimestamp(since, UTC).isoformat(timespec="microseconds")
-    return [
-        event
-        for event in cluster.audit_events()
-        if event["user"]["username"] == OPERATOR_USER and event["requestReceivedTimestamp"] >= stamp
-    ]
 
 
 @pytest.mark.usefixtures("operator", "claim")
@@ -168,7 +46,7 @@ def test_from_apply_to_measured(api: Cluster, namespace: str, kubelet: Kubelet) 
         for item in api.get("events", "-n", namespace)["items"]
         if item["involvedObject"]["name"] == NAME
     }
-    assert {"Ready", "Measured"} & reasons or reasons, reasons
+    assert {"PlanReady", "Serving", "MeasurementComplete"} <= reasons, reasons
     refused = [item for item in requests_of_operator(api, started) if item["responseStatus"]["code"] == 403]
     assert not refused, [(item["verb"], item["requestURI"]) for item in refused]
 
@@ -240,54 +118,6 @@ def test_deleted_with_the_operator_down_nothing_is_left(
         return True if not items else None
 
     eventually("garbage collection has taken every child", gone)
-
-
-@pytest.mark.usefixtures("operator", "claim")
-def test_a_strangers_service_is_never_touched(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
-    stranger = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "namespace": namespace},
-        "spec": {"selector": {"app": "theirs"}, "ports": [{"port": 80}]},
-    }
-    api.apply(stranger)
-    before = api.get("service", NAME, "-n", namespace)
-    api.apply(resource(namespace))
-    kubelet.finish_inspection(FACTS)
-    kubelet.serve()
-    stalled = await_condition(api, namespace, "Stalled", "True", "NameConflict")
-    assert f"Service {NAME}" in stalled["message"]
-    assert condition(api, namespace, "Ready")["status"] != "True"
-    assert api.get("service", NAME, "-n", namespace) == before
-    api.kubectl("delete", "service", NAME, "-n", namespace)
-    await_condition(api, namespace, "Ready", "True")
-    assert condition(api, namespace, "Stalled").get("status") != "True"
-
-
-@pytest.mark.usefixtures("operator", "claim")
-def test_drift_is_corrected(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
-    bring_up(api, kubelet, namespace)
-    wanted = api.get("service", NAME, "-n", namespace)["spec"]["selector"]
-    change = json.dumps({"spec": {"selector": {"app": "nobody"}}})
-    api.kubectl("patch", "service", NAME, "-n", namespace, "--type=merge", "-p", change)
-
-    def restored() -> bool | None:
-        selector = api.get("service", NAME, "-n", namespace)["spec"]["selector"]
-        return True if wanted.items() <= selector.items() else None
-
-    eventually("the selector is restored", restored)
-    api.kubectl("delete", "service", NAME, "-n", namespace)
-
-    def back() -> bool | None:
-        try:
-            return (
-                api.get("service", NAME, "-n", namespace)["spec"]["selector"].items() >= wanted.items()
-                or None
-            )
-        except subprocess.CalledProcessError:
-            return None
-
-    eventually("the Service is back", back)
 
 
 @pytest.mark.usefixtures("claim")
@@ -382,64 +212,3 @@ def test_scaling_reaches_the_deployment_and_the_budget(
 
     eventually("two ready replicas", scaled)
     assert api.get("poddisruptionbudgets", "-n", namespace)["items"]
-
-
-@pytest.mark.usefixtures("operator", "claim")
-def test_a_model_that_is_not_there_says_so_with_what_to_do(
-    api: Cluster, namespace: str, kubelet: Kubelet
-) -> None:
-    api.apply(resource(namespace))
-    kubelet.finish_inspection(
-        Failure(
-            failure_class=MODEL_NOT_FOUND,
-            message="demo is not in the claim models; it holds: other.gguf.",
-            next_step="Set model.uri to one of these.",
-        )
-    )
-    stalled = await_condition(api, namespace, "Stalled", "True", MODEL_NOT_FOUND)
-    assert "other.gguf" in stalled["message"]
-    assert "Set model.uri" in stalled["message"]
-    ready = condition(api, namespace, "Ready")
-    assert (ready["status"], ready["reason"]) == ("False", MODEL_NOT_FOUND)
-    assert not api.get("deployments", "-n", namespace)["items"]
-
-
-@pytest.mark.usefixtures("operator", "claim")
-def test_a_quota_is_named(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
-    api.apply(resource(namespace))
-    kubelet.finish_inspection(FACTS)
-    kubelet.await_pod("server")
-    api.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ResourceQuota",
-            "metadata": {"name": "few", "namespace": namespace},
-            "spec": {"hard": {"pods": "0"}},
-        }
-    )
-    api.kubectl("delete", "pods", "--all", "-n", namespace, "--force", "--grace-period=0")
-    ready = await_condition(api, namespace, "Ready", "False", "QuotaExceeded")
-    assert "few" in ready["message"]
-
-
-@pytest.mark.usefixtures("claim")
-def test_its_own_metrics_and_health(
-    api: Cluster, namespace: str, kubelet: Kubelet, operator: Operator
-) -> None:
-    bring_up(api, kubelet, namespace)
-
-    def read(url: str) -> str:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            text: str = answer.read().decode()
-            return text
-
-    labels = f'name="{NAME}",namespace="{namespace}"'
-    measured = f"tacho_llmdeployment_measured_output_tokens_per_second{{{labels}}} 100.0"
-    # The status is written first, the series follow.
-    text = eventually(
-        "its figures", lambda: found if measured in (found := read(operator.metrics_url)) else None
-    )
-    assert 'tacho_operator_reconcile_total{result="success"}' in text
-    assert "queue" in read(operator.health_url)
-    api.kubectl("delete", "llmd", NAME, "-n", namespace)
-    eventually("its series are gone", lambda: labels not in read(operator.metrics_url) or None)
