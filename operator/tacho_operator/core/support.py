@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tacho_operator.core.arguments import first_of, parse_arguments
 from tacho_operator.core.asked import Asked
-from tacho_operator.core.catalog.engines import engine_table, lacks_plugin
+from tacho_operator.core.catalog.engines import engine_table, lacks_plugin, version_key
 from tacho_operator.core.catalog.gpus import Gpu, is_slice
 from tacho_operator.core.catalog.methods import MethodRow, least_capability, wrong_checkpoint
 from tacho_operator.core.sizing import llamacpp
@@ -30,6 +30,10 @@ NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
 
+CUDA_13_SINCE, CUDA_12_TAG = "0.26", "cu12"
+CUDA_13_CAPABILITY = (7, 5)
+"""CUDA 13 dropped Volta; vLLM's wheels are built with it since 0.26 at the latest (METADATA of that wheel),
+and its images, except those whose tag names CUDA 12."""
 STRETCHING = ("rope-", "yarn-", "hf-overrides")
 """Switches that change how positions are counted."""
 Problem = tuple[str, str]
@@ -63,7 +67,7 @@ def unsupported(
         return UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits"
     if row.engine == "vllm" and (words := refused_switch(switches, version)):
         return INVALID_CONFIG, words
-    if words := _capability_problem(row, facts, gpu, version):
+    if words := _capability_problem(row, facts, gpu, image, version):
         return UNSUPPORTED_GPU, words
     if gpus == 0 and ("cpu" not in engine.devices or row.method.startswith("bnb-")):
         return UNSUPPORTED_GPU, f"{row.engine} runs {row.method} on GPUs only"
@@ -87,13 +91,16 @@ def stretched(asked: Asked) -> bool:
     return any(name.startswith(STRETCHING) for name in parse_arguments(asked.extra_args))
 
 
-def _capability_problem(row: MethodRow, facts: ModelFacts, gpu: Gpu, version: str) -> str:
+def _capability_problem(row: MethodRow, facts: ModelFacts, gpu: Gpu, image: str, version: str) -> str:
     if gpu.capability == (0, 0):
         return ""
     has = f"{gpu.product} has {gpu.compute_capability}"
     least, what = least_capability(row, facts, version)
     if gpu.capability < least:
         return f"{row.engine} {version} runs {what} from compute capability {least[0]}.{least[1]} on; {has}"
+    recent = version_key(version) >= version_key(CUDA_13_SINCE) and CUDA_12_TAG not in image
+    if row.engine == "vllm" and recent and gpu.capability < CUDA_13_CAPABILITY:
+        return f"vllm {version} is built with CUDA 13, which has no code for less than 7.5; {has}"
     name = facts.architecture.name if facts.architecture else ""
     if row.engine == "vllm" and not gpu.has_bf16 and name.startswith(NOT_IN_HALF):
         return f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"

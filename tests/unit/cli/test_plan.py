@@ -148,8 +148,8 @@ def test_another_gpu_of_the_cluster_is_named(
             "nvidia.com/gpu.product": product,
             "nvidia.com/gpu.memory": memory_mib,
             "nvidia.com/gpu.count": "1",
-            "nvidia.com/gpu.compute.major": capability,
-            "nvidia.com/gpu.compute.minor": "0",
+            "nvidia.com/gpu.compute.major": capability.partition(".")[0],
+            "nvidia.com/gpu.compute.minor": capability.partition(".")[2],
         }
         status = {
             "allocatable": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "1"},
@@ -157,7 +157,7 @@ def test_another_gpu_of_the_cluster_is_named(
         }
         return {"kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
 
-    nodes = [node("a", "Tesla-T4", "15360", "7"), node("b", "NVIDIA-A100-SXM4-80GB", "81920", "8")]
+    nodes = [node("a", "Tesla-T4", "15360", "7.5"), node("b", "NVIDIA-A100-SXM4-80GB", "81920", "8.0")]
     path = tmp_path / "nodes.json"
     path.write_text(json.dumps({"kind": "List", "items": nodes}))
     told = call(capsys, *llama_8b, "--nodes", str(path))

@@ -218,3 +218,14 @@ def test_ctranslate2_runs_what_its_converter_knows(model, converts):
     if isinstance(found, PlanFailure):
         assert found.failure.failure_class == "EngineNotSupported"
         assert "cannot convert" in found.failure.message
+
+
+@pytest.mark.parametrize(
+    ("version", "runs"), [("0.32.0", False), ("0.26.0", False), ("0.32.0-cu129", True), ("0.19.0", True)]
+)
+def test_volta_is_not_in_builds_with_cuda_13(version, runs):
+    found = plan("llama-2-7b", "V100-32GB", version=version, context={"maxModelLen": 2048, "concurrency": 1})
+    assert isinstance(found, ModelPlan) is runs
+    if isinstance(found, PlanFailure):
+        assert found.failure.failure_class == "UnsupportedGPU"
+        assert "CUDA 13" in found.failure.message
