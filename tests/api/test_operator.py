@@ -47,7 +47,11 @@ def test_from_apply_to_measured(api: Cluster, namespace: str, kubelet: Kubelet) 
         if item["involvedObject"]["name"] == NAME
     }
     assert {"PlanReady", "Serving", "MeasurementComplete"} <= reasons, reasons
-    refused = [item for item in requests_of_operator(api, started) if item["responseStatus"]["code"] == 403]
+    refused = [
+        item
+        for item in requests_of_operator(api, namespace, started)
+        if item["responseStatus"]["code"] == 403
+    ]
     assert not refused, [(item["verb"], item["requestURI"]) for item in refused]
 
 
@@ -59,7 +63,7 @@ def test_an_unchanged_resource_causes_no_mutating_request(
     time.sleep(3)
     since = time.time()
     time.sleep(12)  # two resyncs at least
-    requests = requests_of_operator(api, since)
+    requests = requests_of_operator(api, namespace, since)
     reads = [
         item for item in requests if item["verb"] == "get" and f"llmdeployments/{NAME}" in item["requestURI"]
     ]
@@ -134,7 +138,7 @@ def test_an_operator_upgrade_restarts_no_model_pod(
         lambda: (
             [
                 item
-                for item in requests_of_operator(api, since)
+                for item in requests_of_operator(api, namespace, since)
                 if f"llmdeployments/{NAME}" in item["requestURI"]
             ]
             or None
@@ -143,7 +147,9 @@ def test_an_operator_upgrade_restarts_no_model_pod(
     time.sleep(4)
     (after,) = api.get("deployments", "-n", namespace)["items"]
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
-    writes = [item["requestURI"] for item in requests_of_operator(api, since) if item["verb"] in MUTATING]
+    writes = [
+        item["requestURI"] for item in requests_of_operator(api, namespace, since) if item["verb"] in MUTATING
+    ]
     assert writes == []
 
 
