@@ -117,6 +117,14 @@ QWEN3_235B = _like(
 )
 QWEN25_VISION = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3456, "out_hidden_size": 8192}
 
+LLAMA_3_2_ROPE = {
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+    "rope_type": "llama3",
+}
+
 MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
     "llama-2-70b": (_llama(8192, 28672, 80, 64, 8, 32000, 4096), BY_FAMILY["llama"]),
     # As released on 2024-07-23: 16 heads for keys and values, 8 since August.
@@ -183,6 +191,26 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
         deepseek_v2,
     ),
     "deepseek-coder-6.7b": (_llama(4096, 11008, 32, 32, 32, 32256, 16384), BY_FAMILY["llama"]),
+    "llama-3.2-3b": (
+        {
+            **_llama(3072, 8192, 28, 24, 8, 128256, 131072),
+            "head_dim": 128,
+            "tie_word_embeddings": True,
+            "rope_scaling": LLAMA_3_2_ROPE,
+        },
+        BY_FAMILY["llama"],
+    ),
+    "qwen2.5-1.5b": (
+        _like(
+            "qwen2.5-0.5b",
+            hidden_size=1536,
+            intermediate_size=8960,
+            num_hidden_layers=28,
+            num_attention_heads=12,
+        ),
+        BY_FAMILY["qwen2"],
+    ),
+    "rho-1b": (_llama(2048, 5632, 22, 32, 4, 32000, 2048), BY_FAMILY["llama"]),
     "yi-1.5-34b": (_llama(7168, 20480, 60, 56, 8, 64000, 4096), BY_FAMILY["llama"]),
 }
 
