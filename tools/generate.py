@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
     ("the CRD", [sys.executable, "-m", "tacho_operator.api.crd"]),
-    ("docs/conditions.md", [sys.executable, "-m", "tacho_operator.api.conditions"]),
+    ("docs/conditions.md", [sys.executable, "-m", "tacho_operator.api.crd.conditions_page"]),
     ("docs/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
 )
 CHART_CRDS = ROOT / "charts/tacho/files/crds"

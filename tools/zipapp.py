@@ -18,6 +18,7 @@ from .steps import StepError, say
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "runtime"
 PACKAGE = "tacho_runtime"
+PACKAGES = ("tacho_contract", "tacho_engines", PACKAGE)
 LOCK = ROOT / "requirements" / "runtime.txt"
 TARGET = ROOT / "build" / "tacho-runtime.pyz"
 LEFT_OUT = "hub"
@@ -30,7 +31,7 @@ Entry = tuple[str, bytes]
 
 
 def sources(root: Path) -> Iterator[Entry]:
-    for path in root.joinpath(PACKAGE).rglob("*"):
+    for path in sorted(path for package in PACKAGES for path in root.joinpath(package).rglob("*")):
         parts = path.relative_to(root).parts
         if path.is_file() and "__pycache__" not in parts and parts[1] != LEFT_OUT:
             yield "/".join(parts), path.read_bytes()

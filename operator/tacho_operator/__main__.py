@@ -13,6 +13,7 @@ from typing import Any
 import kopf
 import prometheus_client
 
+from tacho_contract import __version__
 from tacho_operator.config import Settings, SettingsError, load_settings
 from tacho_operator.shell.handlers import build_registry, kopf_settings
 from tacho_operator.shell.kube import ApiError, Kube, connect
@@ -22,7 +23,6 @@ from tacho_operator.shell.reconcile import Reconciler
 from tacho_operator.shell.reports import report_client
 from tacho_operator.shell.resync import resync
 from tacho_operator.shell.workqueue import WorkQueue
-from tacho_runtime import __version__
 
 logger = logging.getLogger("tacho_operator")
 

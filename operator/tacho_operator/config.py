@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tacho_operator.core.model import Config
+from tacho_operator.core.types import Config
 
 ENGINE_IMAGE_PREFIX = "TACHO_ENGINE_IMAGE_"
 

@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from . import cpus
-from .flags import PROGRAM, UsageError, apply, parse
-from .preflight import Problem, model_problem, port_problem
+from tacho_llamacpp import cpus
+from tacho_llamacpp.flags import PROGRAM, UsageError, apply, parse
+from tacho_llamacpp.preflight import Problem, model_problem, port_problem
 
 
 def main() -> int:

@@ -2,5 +2,3 @@
 
 Pure Python 3.10 and later, because it runs on the engine image's own interpreter.
 """
-
-__version__ = "0.1.0"

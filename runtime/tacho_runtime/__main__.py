@@ -16,15 +16,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tacho_runtime import __version__, codec
-from tacho_runtime.contract import (
-    ENV_RUNTIME_CONFIG,
-    INVALID_CONFIG,
-    TERMINATION_LOG,
-    Failure,
-    RuntimeConfig,
-)
-from tacho_runtime.failures import FailedError, write_termination
+from tacho_contract import __version__, codec
+from tacho_contract.failure import INVALID_CONFIG, FailedError, Failure
+from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
+from tacho_contract.pod import TERMINATION_LOG
+from tacho_runtime.termination import write_termination
 
 LOG_FORMAT = "tacho-runtime %(levelname)s %(message)s"
 
@@ -50,10 +46,10 @@ async def serve(config: RuntimeConfig) -> int:
         # PID 1 ignores a signal without a handler, and it is sent once: until there is an engine to drain,
         # there is nothing to do but to end. ``Supervisor.run`` puts its own handlers in place of these.
         signal.signal(number, lambda *_: os._exit(0))
+    from tacho_runtime.http.routes import make_routes
+    from tacho_runtime.http.server import Server
     from tacho_runtime.preflight import port_failure
-    from tacho_runtime.routes import make_routes
-    from tacho_runtime.server import Server
-    from tacho_runtime.supervise import Supervisor
+    from tacho_runtime.supervisor.supervise import Supervisor
 
     supervisor = Supervisor(config)
     server = Server(make_routes(supervisor))

@@ -9,17 +9,17 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from tacho_runtime import sockets
-from tacho_runtime.contract import (
+from tacho_contract import SCHEMA
+from tacho_contract.failure import (
     DISK_FULL,
     ENGINE_NOT_SUPPORTED,
     INVALID_CONFIG,
     PORT_IN_USE,
-    SCHEMA,
+    FailedError,
     Failure,
-    RuntimeConfig,
 )
-from tacho_runtime.failures import FailedError
+from tacho_contract.launch import RuntimeConfig
+from tacho_runtime.machine import sockets
 
 
 def check(config: RuntimeConfig, environment: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from tacho_runtime.contract import Architecture, LayerGroup, ModelFacts, StoredQuantization, TensorClass
+from tacho_contract.model import Architecture, LayerGroup, ModelFacts, StoredQuantization, TensorClass
 from tests.api.operator_process import ACCOUNT, NAMESPACE, Kubelet, eventually
 from tests.cluster.handle import Cluster
 

@@ -19,24 +19,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tacho_runtime.codec import dumps, loads, pack
-from tacho_runtime.contract import (
-    ENV_INSPECT_CONFIG,
-    ENV_RUNTIME_CONFIG,
-    RUNTIME_PORT,
-    Capacity,
-    CurvePoint,
-    Environment,
-    Failure,
-    InspectConfig,
-    InspectResult,
-    Measurement,
-    ModelFacts,
-    Report,
-    RuntimeConfig,
-    SingleStream,
-    Workload,
-)
+from tacho_contract.codec import dumps, loads, pack
+from tacho_contract.failure import Failure
+from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig, InspectResult
+from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
+from tacho_contract.measurement import Capacity, CurvePoint, Environment, Measurement, SingleStream, Workload
+from tacho_contract.model import ModelFacts
+from tacho_contract.pod import RUNTIME_PORT
+from tacho_contract.report import Report
 from tests.charts.render import Helm
 from tests.cluster import binaries
 from tests.cluster.handle import Cluster

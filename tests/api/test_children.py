@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.core.desired.configmaps import facts_config_map, live_config_map
-from tacho_operator.core.desired.deployment import deployment
-from tacho_operator.core.desired.disruption import disruption_budget
-from tacho_operator.core.desired.network import network_policy
-from tacho_operator.core.desired.probepod import probe_pod
-from tacho_operator.core.desired.service import service
-from tacho_operator.core.frozen import birth, read
-from tacho_operator.core.inspection import inspect
-from tacho_operator.core.model import Observed
+from tacho_operator.core.inspection.inspect import inspect
+from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
+from tacho_operator.core.manifests.deployment import deployment
+from tacho_operator.core.manifests.disruption import disruption_budget
+from tacho_operator.core.manifests.network import network_policy
+from tacho_operator.core.manifests.probepod import probe_pod
+from tacho_operator.core.manifests.service import service
+from tacho_operator.core.revisions.frozen import birth, read
+from tacho_operator.core.types import Observed
 from tacho_operator.shell.differs import contains
 from tests.cluster.handle import Cluster
 from tests.unit.core.builders import CONFIG, HUB_SPEC, NOW, changed, facts, raw_resource, resource

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.api.resource import resource_schema
-from tacho_operator.api.rules import RULES
-from tacho_operator.api.schema import Schema
+from tacho_operator.api.crd.resource import resource_schema
+from tacho_operator.api.crd.schema import Schema
+from tacho_operator.api.rules.offline import RULES
 from tests.cluster.handle import Cluster
 from tests.unit.api.rows import Row
 from tests.unit.api.samples import sample

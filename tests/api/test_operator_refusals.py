@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from tacho_runtime.contract import MODEL_NOT_FOUND, Failure
+from tacho_contract.failure import MODEL_NOT_FOUND, Failure
 from tests.api.operating import (
     FACTS,
     NAME,

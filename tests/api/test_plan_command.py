@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tacho_operator.api.resource import at, resource_schema
-from tacho_operator.api.structure import check
+from tacho_operator.api.crd.resource import at, resource_schema
+from tacho_operator.api.rules.structure import check
 from tests.cluster.handle import Cluster
 from tests.fakes.checkpoints import write_checkpoint
 from tests.unit.cli.commands import Told, call

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tacho_operator.api.rules import RULES
+from tacho_operator.api.rules.offline import RULES
 from tests.cluster.handle import Cluster
 from tests.unit.api.rows import Row
 from tests.unit.api.table import TABLE

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tacho_runtime.contract import ModelFacts
-from tacho_runtime.hub.facts import facts_from_config_and_tensors
-from tacho_runtime.hub.safetensors import DTYPE_BITS
+from tacho_contract.model import ModelFacts
+from tacho_runtime.headers.facts import facts_from_config_and_tensors
+from tacho_runtime.headers.safetensors import DTYPE_BITS
 from tests.fakes.hybrids import BY_HYBRID_FAMILY
 from tests.fakes.published import CONFIGS, SMALL
 from tests.fakes.quantized import QUANTIZERS

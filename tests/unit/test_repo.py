@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from tacho_runtime import __version__
+from tacho_contract import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import httpx
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.planstep import wanted_revision
+from tacho_operator.core.revisions.step import wanted_revision
 from tacho_operator.shell.kube import Forbidden, Kube
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.workqueue import Key

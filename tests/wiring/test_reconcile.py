@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tacho_operator.core.model import Observed
+from tacho_operator.core.types import Observed
 from tacho_operator.shell.kube import ApiError, Forbidden, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer

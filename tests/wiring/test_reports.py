@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tacho_contract.codec import dumps
+from tacho_contract.report import REPORT_LIMIT_BYTES, Report
 from tacho_operator.shell import reports
-from tacho_runtime.codec import dumps
-from tacho_runtime.contract import REPORT_LIMIT_BYTES, Report
 
 GOOD = dumps(
     Report(

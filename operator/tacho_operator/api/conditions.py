@@ -1,18 +1,13 @@
-"""The conditions of an LLMDeployment: a contract with people, `kubectl wait`, kstatus, Helm and Flux.
-
-`python -m tacho_operator.api.conditions` writes docs/conditions.md from it; `--check` says whether the
-written one is up to date.
-"""
+"""The conditions of an LLMDeployment: a contract with people, `kubectl wait`, kstatus, Helm and Flux."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from .status import Condition, ConditionStatus
+from tacho_operator.api.status.status import Condition, ConditionStatus
 
 MESSAGE_MAX_CHARACTERS = 4096
 
@@ -327,9 +322,3 @@ def timestamp(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("a time without a zone cannot be written down")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-if __name__ == "__main__":
-    from .conditions_page import main
-
-    sys.exit(main())

@@ -6,9 +6,15 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from .affinity import Affinity, LabelSelector, NodeAffinity, PodAffinity, PodAntiAffinity
-from .base import ApiModel
-from .engine import (
+from tacho_operator.api.base import ApiModel
+from tacho_operator.api.spec.affinity import (
+    Affinity,
+    LabelSelector,
+    NodeAffinity,
+    PodAffinity,
+    PodAntiAffinity,
+)
+from tacho_operator.api.spec.engine import (
     BitsAndBytesSpec,
     ContextSpec,
     CustomEngineSpec,
@@ -23,7 +29,39 @@ from .engine import (
     ResourceClaimUse,
     VolumeMount,
 )
-from .measurement import (
+from tacho_operator.api.spec.podtemplate import (
+    PodSpecSubset,
+    PodTemplateMetadata,
+    PodTemplateSpec,
+    Toleration,
+    TopologySpreadConstraint,
+    Volume,
+)
+from tacho_operator.api.spec.service import (
+    AutoscalingSpec,
+    CostSpec,
+    EndpointSpec,
+    GateSpec,
+    ProbePolicy,
+    ProbeSpec,
+    RolloutSpec,
+    SloSpec,
+    TolerancePercent,
+    WorkloadSpec,
+)
+from tacho_operator.api.spec.sources import (
+    CaBundleRef,
+    CacheClaim,
+    CacheSpec,
+    EnvVar,
+    EnvVarSource,
+    HubSpec,
+    HubTokenRef,
+    ModelSpec,
+    SecretKeyRef,
+)
+from tacho_operator.api.spec.spec import LLMDeploymentSpec
+from tacho_operator.api.status.measurement import (
     Capacity,
     CurvePoint,
     Environment,
@@ -39,7 +77,7 @@ from .measurement import (
     Saturation,
     SingleStream,
 )
-from .plan import (
+from tacho_operator.api.status.plan import (
     Alternative,
     Plan,
     PlanEngine,
@@ -48,39 +86,7 @@ from .plan import (
     PlanParallelism,
     Predicted,
 )
-from .podtemplate import (
-    PodSpecSubset,
-    PodTemplateMetadata,
-    PodTemplateSpec,
-    Toleration,
-    TopologySpreadConstraint,
-    Volume,
-)
-from .service import (
-    AutoscalingSpec,
-    CostSpec,
-    EndpointSpec,
-    GateSpec,
-    ProbePolicy,
-    ProbeSpec,
-    RolloutSpec,
-    SloSpec,
-    TolerancePercent,
-    WorkloadSpec,
-)
-from .sources import (
-    CaBundleRef,
-    CacheClaim,
-    CacheSpec,
-    EnvVar,
-    EnvVarSource,
-    HubSpec,
-    HubTokenRef,
-    ModelSpec,
-    SecretKeyRef,
-)
-from .spec import LLMDeploymentSpec
-from .status import (
+from tacho_operator.api.status.status import (
     AutoscalingStatus,
     Condition,
     ConditionStatus,

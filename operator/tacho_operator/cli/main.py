@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from tacho_operator.cli import plan, run
-from tacho_operator.cli.problems import EXIT_BAD_INPUT, EXIT_INTERRUPTED, CommandError
-from tacho_runtime import __version__
+from tacho_contract import __version__
+from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, EXIT_INTERRUPTED, CommandError
+from tacho_operator.cli.plan import verb as plan
+from tacho_operator.cli.run import verb as run
 
 app = typer.Typer(
     help="Plan, run and measure quantized LLM servers.",

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tacho_runtime import codec
-
-from . import names
-from .desired.configmaps import facts_config_map, live_config_map
-from .desired.deployment import deployment
-from .desired.disruption import disruption_budget
-from .desired.network import network_policy
-from .desired.service import service
-from .frozen import Revision
-from .inspection import cached, facts_key, references
-from .model import Config, Manifest, Observed, Reference
-from .podview import views
-from .remeasure import Remeasure
-from .rollout import Rollout
-from .situation import Planning
+from tacho_contract import codec
+from tacho_operator.core import names
+from tacho_operator.core.inspection.inspect import cached, facts_key, references
+from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
+from tacho_operator.core.manifests.deployment import deployment
+from tacho_operator.core.manifests.disruption import disruption_budget
+from tacho_operator.core.manifests.network import network_policy
+from tacho_operator.core.manifests.service import service
+from tacho_operator.core.measurement.remeasure import Remeasure
+from tacho_operator.core.pods.view import views
+from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.rollout.steps import Rollout
+from tacho_operator.core.status.situation import Planning
+from tacho_operator.core.types import Config, Manifest, Observed, Reference
 
 HISTORY_KEPT = 5
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from tacho_operator.core.model import Manifest
+from tacho_operator.core.types import Manifest
 
 
 def contains(live: Any, wanted: Any) -> bool:

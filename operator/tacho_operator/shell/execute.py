@@ -6,7 +6,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 
-from tacho_operator.core.model import Decision, Event, Manifest, Observed
+from tacho_operator.core.types import Decision, Event, Manifest, Observed
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Forbidden, Kube, Missing
 from tacho_operator.shell.observe import controller, owner_uid

@@ -16,7 +16,7 @@ from kubernetes.aio import client as aio, config as aio_config
 from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import ConflictError, DynamicApiError, ForbiddenError, NotFoundError
 
-from tacho_operator.core.model import Manifest
+from tacho_operator.core.types import Manifest
 
 FIELD_MANAGER = "tacho-operator"
 PAGE = 500

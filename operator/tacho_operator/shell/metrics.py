@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from tacho_operator.core.model import Manifest
+from tacho_contract import __version__
+from tacho_operator.core.types import Manifest
 from tacho_operator.shell.workqueue import Key
-from tacho_runtime import __version__
 
 CONDITION_STATUSES = ("True", "False", "Unknown")
 REPLICA_STATES = ("desired", "current", "ready")

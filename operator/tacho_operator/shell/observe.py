@@ -10,12 +10,12 @@ import httpx
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.history import history_from
-from tacho_operator.core.model import History, Manifest, NodeFacts, Observed
+from tacho_operator.core.inspection.source import claim_names
+from tacho_operator.core.measurement.history import history_from
 from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.core.node_manifest import node_facts
-from tacho_operator.core.planstep import wanted_revision
-from tacho_operator.core.source import claim_names
+from tacho_operator.core.pods.node_manifest import node_facts
+from tacho_operator.core.revisions.step import wanted_revision
+from tacho_operator.core.types import History, Manifest, NodeFacts, Observed
 from tacho_operator.shell.kube import Forbidden, Kube
 from tacho_operator.shell.reports import collect
 from tacho_operator.shell.workqueue import Key

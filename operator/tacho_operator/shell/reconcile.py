@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from tacho_operator.core.decide import decide
-from tacho_operator.core.model import Config, Decision, Observed
+from tacho_operator.core.reconcile import decide
+from tacho_operator.core.types import Config, Decision, Observed
 from tacho_operator.shell.execute import Outcome, execute, post_events, write_status
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 import httpx
 
-from tacho_operator.core.model import Manifest
-from tacho_runtime.codec import DocumentError, loads
-from tacho_runtime.contract import REPORT_LIMIT_BYTES, RUNTIME_PORT, Report
+from tacho_contract.codec import DocumentError, loads
+from tacho_contract.pod import RUNTIME_PORT
+from tacho_contract.report import REPORT_LIMIT_BYTES, Report
+from tacho_operator.core.types import Manifest
 
 logger = logging.getLogger(__name__)
 

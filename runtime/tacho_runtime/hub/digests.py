@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from tacho_runtime.hub.source import FileEntry
+from tacho_runtime.headers.source import FileEntry
 
 
 def files_digest(files: Iterable[FileEntry]) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from tacho_runtime.hub.errors import Refused, invalid
+from tacho_runtime.headers.errors import Refused, invalid
+from tacho_runtime.headers.source import FILE_LIMIT, FileEntry
 from tacho_runtime.hub.hubfailures import classify
-from tacho_runtime.hub.source import FILE_LIMIT, FileEntry
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

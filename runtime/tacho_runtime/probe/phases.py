@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tacho_runtime.contract import Workload
+from tacho_contract.measurement import Workload
 from tacho_runtime.probe import client, prompts, search
 from tacho_runtime.probe.client import RequestFailed
 from tacho_runtime.probe.closedloop import run_level

@@ -6,14 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tacho_runtime.contract import (
-    Capacity,
-    LiveConfig,
-    Measurement,
-    MemoryActual,
-    SingleStream,
-    Workload,
-)
+from tacho_contract.launch import LiveConfig
+from tacho_contract.measurement import Capacity, Measurement, MemoryActual, SingleStream, Workload
 from tacho_runtime.probe.counters import Counters, others_tokens
 from tacho_runtime.probe.search import Shape
 from tacho_runtime.probe.statistics import least_squares, median, percentile

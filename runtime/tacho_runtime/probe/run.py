@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from random import Random
 
-from tacho_runtime import contract
+from tacho_contract.launch import LiveConfig
+from tacho_contract.measurement import Measurement
 from tacho_runtime.probe import phases, search
 from tacho_runtime.probe.client import Endpoint, RequestFailed
 from tacho_runtime.probe.report import Findings, assemble, skipped
@@ -25,13 +26,13 @@ def utc_now() -> datetime:
 
 async def run_probe(
     target: ProbeTarget,
-    live: contract.LiveConfig,
+    live: LiveConfig,
     *,
     plan_key: str,
     now: Callable[[], datetime] = utc_now,
     rng: Random | None = None,
     progress: Callable[[str], None] = lambda _: None,
-) -> contract.Measurement:
+) -> Measurement:
     """Measures ``target`` within ``live.probe.budget_seconds``; never later than ``timeout_seconds``.
 
     Never raises but CancelledError (after which no request is left running): what goes wrong is the
@@ -82,7 +83,7 @@ async def run_probe(
 
 async def _phases(
     session: Session,
-    live: contract.LiveConfig,
+    live: LiveConfig,
     findings: Findings,
     clock: phases.Clock,
     progress: Callable[[str], None],

@@ -6,7 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from tacho_runtime.contract import Workload
+from tacho_contract.measurement import Workload
 
 MARGIN_TOKENS = 8
 """Kept free below the longest context: engines differ by a token or two in what they count."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tacho_runtime.contract import CurvePoint
+from tacho_contract.measurement import CurvePoint
 from tacho_runtime.probe.statistics import bootstrap_ratio_percent, drifts, median, percentile
 from tacho_runtime.probe.streams import Stream
 

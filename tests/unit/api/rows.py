@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacho_operator.api.rules import RULES, Rule
+from tacho_operator.api.rules.offline import RULES, Rule
 
 ABSENT = object()
 """As a value in a change: remove the field."""

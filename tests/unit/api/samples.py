@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tacho_operator.api.schema import Schema
-from tacho_operator.api.structure import check
+from tacho_operator.api.crd.schema import Schema
+from tacho_operator.api.rules.structure import check
 
 STRINGS = (
     *("1.5", "Word1", "word-1", "/path", "s3cret", "hf://a/b", "http://x", "EUR", "2026-11-20T08:49:21Z"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_operator.api import conditions_page
+from tacho_contract import failure
 from tacho_operator.api.conditions import (
     CONDITIONS,
     ConditionType,
@@ -17,10 +17,10 @@ from tacho_operator.api.conditions import (
     set_condition,
     timestamp,
 )
+from tacho_operator.api.crd import conditions_page
+from tacho_operator.api.crd.resource import WAITING
 from tacho_operator.api.failures import FAILURES, FailureClass, next_step
-from tacho_operator.api.resource import WAITING
-from tacho_operator.api.status import Condition
-from tacho_runtime import contract
+from tacho_operator.api.status.status import Condition
 
 REPOSITORY = Path(__file__).parents[3]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -94,7 +94,7 @@ def test_the_contract_names_every_type_and_every_reason() -> None:
 def test_every_class_of_the_runtime_has_a_meaning_and_a_next_step() -> None:
     classes = {
         value
-        for name, value in vars(contract).items()
+        for name, value in vars(failure).items()
         if name.isupper() and isinstance(value, str) and value.isalnum() and value[0].isupper()
     }
     assert "ModelNotFound" in classes

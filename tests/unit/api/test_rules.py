@@ -10,12 +10,12 @@ import pytest
 import yaml
 from hypothesis import given, strategies as st
 
-from tacho_operator.api.gates import GATES
-from tacho_operator.api.permanent import PERMANENT
-from tacho_operator.api.resource import at, resource_schema
-from tacho_operator.api.rules import RULES, Rule, validate_offline
+from tacho_contract.pod import LIVE_DIR, MODEL_DIR, RUNTIME_PORT, TACHO_DIR
+from tacho_operator.api.crd.resource import at, resource_schema
+from tacho_operator.api.rules.offline import RULES, Rule, validate_offline
+from tacho_operator.api.rules.permanent import PERMANENT
+from tacho_operator.api.rules.unreleased import GATES
 from tacho_operator.api.types import LLMDeployment
-from tacho_runtime import contract
 
 from .rows import CUSTOM, LLAMACPP, Row
 from .table import TABLE
@@ -125,7 +125,7 @@ def test_spellings_that_cel_does_not_see_are_found() -> None:
     assert all("model.trustRemoteCode" in problem.message for problem in problems)
 
 
-@pytest.mark.parametrize("folder", [contract.TACHO_DIR, contract.MODEL_DIR, contract.LIVE_DIR, "/dev/shm"])
+@pytest.mark.parametrize("folder", [TACHO_DIR, MODEL_DIR, LIVE_DIR, "/dev/shm"])
 def test_the_folders_of_the_runtime_are_taken(folder: str) -> None:
     change = {
         "engine.volumeMounts": [{"name": "v", "mountPath": folder}],
@@ -136,7 +136,7 @@ def test_the_folders_of_the_runtime_are_taken(folder: str) -> None:
 
 
 def test_the_port_of_the_runtime_is_taken() -> None:
-    change = {"engine.custom.port": contract.RUNTIME_PORT}
+    change = {"engine.custom.port": RUNTIME_PORT}
     problems = validate_offline(Row(name="x", base=CUSTOM, change=change).document())
     assert [problem.path for problem in problems] == ["spec.engine.custom"]
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from tacho_operator.api import crd
 from tacho_operator.api.base import ApiModel
-from tacho_operator.api.resource import resource_schema
-from tacho_operator.api.rules import RULES
-from tacho_operator.api.schema import Schema, UnsupportedKeyword, structural
+from tacho_operator.api.crd import definition as crd
+from tacho_operator.api.crd.resource import resource_schema
+from tacho_operator.api.crd.schema import Schema, UnsupportedKeyword, structural
+from tacho_operator.api.rules.offline import RULES
 
 REPOSITORY = Path(__file__).parents[3]
 SCHEMA = resource_schema(RULES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from tacho_operator.api.leaves import leaf_paths
-from tacho_operator.api.resource import resource_schema
+from tacho_operator.api.crd.leaves import leaf_paths
+from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.api.types import (
     CostSpec,
     Environment,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tacho_operator.cli import document
-from tacho_operator.cli.problems import CommandError
+from tacho_operator.cli.inputs import document
+from tacho_operator.cli.output.problems import CommandError
 
 from .commands import SMOLLM2, manifest
 

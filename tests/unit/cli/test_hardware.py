@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from tacho_operator.api.types import LLMDeploymentSpec
-from tacho_operator.cli import cluster, hardware
-from tacho_operator.cli.cluster import Target
-from tacho_operator.cli.problems import CommandError
-from tacho_operator.cli.this_machine import gpu_labels, this_machine
+from tacho_operator.cli.inputs.this_machine import gpu_labels, this_machine
+from tacho_operator.cli.output.problems import CommandError
+from tacho_operator.cli.plan import cluster, hardware
+from tacho_operator.cli.plan.cluster import Target
 
 from .commands import SMOLLM2
 
@@ -78,7 +78,7 @@ def test_only_one_hardware_can_be_meant(tmp_path: Path) -> None:
 
 
 def test_without_options_the_manifest_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacho_operator.cli.this_machine._ask_driver", lambda: "")
+    monkeypatch.setattr("tacho_operator.cli.inputs.this_machine._ask_driver", lambda: "")
     here = hardware.choose(spec(), gpu="", nodes_file="", target=None)
     assert here.nodes is not None
     assert here.nodes[0].labels == {}
@@ -198,7 +198,9 @@ def test_a_driver_that_shows_nothing_gives_no_labels(table: str) -> None:
 
 
 def test_this_machine_counts_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacho_operator.cli.this_machine._ask_driver", lambda: "Tesla T4, 15360, 7.5\n" * 2)
+    monkeypatch.setattr(
+        "tacho_operator.cli.inputs.this_machine._ask_driver", lambda: "Tesla T4, 15360, 7.5\n" * 2
+    )
     machine = this_machine()
     assert machine.allocatable["nvidia.com/gpu"] == "2"
     assert int(machine.allocatable["memory"]) > 0

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.cli.local_environment import engine_environment
-from tacho_operator.cli.local_model import claim_directories, cluster_form, inspect_model, model_directory
-from tacho_operator.cli.local_setup import cache_directory
-from tacho_operator.cli.problems import CommandError
+from tacho_operator.cli.inputs.environment import engine_environment
+from tacho_operator.cli.inputs.model import claim_directories, cluster_form, inspect_model, model_directory
+from tacho_operator.cli.output.problems import CommandError
+from tacho_operator.cli.run.setup import cache_directory
 
 from .commands import SMOLLM2
 

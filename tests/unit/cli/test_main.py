@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tacho_contract import __version__
 from tacho_operator.cli import main as front
-from tacho_runtime import __version__
 from tests.fakes.ggufs import llama
 
 from .commands import Told, call, free_port, manifest
@@ -121,7 +121,7 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path, capsys: pytest
 def test_a_missing_engine_names_the_extra_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tacho_operator.cli.local_engines.find_spec", lambda _: None)
+    monkeypatch.setattr("tacho_operator.cli.run.engines.find_spec", lambda _: None)
     told = call(capsys, "run", "-f", manifest(tmp_path))
     assert told.code == 3
     assert "pip install 'tacho-operator[llamacpp]'" in told.err

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.cli.plan_screen import memory_rows, merged, show_plan, show_refusal
-from tacho_operator.core.model import Alternative, ModelPlan, PlanFailure, Predicted
-from tacho_runtime.contract import Failure
+from tacho_contract.failure import Failure
+from tacho_operator.cli.plan.screen import memory_rows, merged, show_plan, show_refusal
+from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailure, Predicted
 
 from ..core.builders import plan
 

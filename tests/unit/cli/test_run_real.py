@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tacho_operator.api.resource import resource_schema
-from tacho_operator.api.structure import check
+from tacho_operator.api.crd.resource import resource_schema
+from tacho_operator.api.rules.structure import check
 
 from .commands import free_port, manifest
 from .processes import Running, family, model_folder, started, until

@@ -6,9 +6,10 @@ import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tacho_contract.model import ModelFacts
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.model import Config, ModelPlan, Predicted
-from tacho_runtime.contract import ModelFacts
+from tacho_operator.core.planner.types import ModelPlan, Predicted
+from tacho_operator.core.types import Config
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 COMMIT = "4ad8b2f1c0ffee00000000000000000000000abc"

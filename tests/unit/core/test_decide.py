@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 
+from tacho_contract.fetch import FetchProgress
 from tacho_operator.core import names
-from tacho_operator.core.decide import decide
-from tacho_operator.core.planstep import wanted_revision
-from tacho_runtime.contract import FetchProgress
+from tacho_operator.core.reconcile import decide
+from tacho_operator.core.revisions.step import wanted_revision
 
 from .builders import CONFIG, HUB_SPEC, NOW, at, changed, facts, hub_facts
 from .world import MOCK_SPEC, World

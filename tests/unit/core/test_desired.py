@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.core.desired.configmaps import facts_config_map, live_config_map
-from tacho_operator.core.desired.deployment import deployment, startup_budget_seconds
-from tacho_operator.core.desired.disruption import disruption_budget
-from tacho_operator.core.desired.inspectpod import inspect_pod
-from tacho_operator.core.desired.network import network_policy
-from tacho_operator.core.desired.podtemplate import pod_template
-from tacho_operator.core.desired.probepod import probe_pod
-from tacho_operator.core.desired.service import service, url
-from tacho_operator.core.inspection import inspect_config
-from tacho_operator.core.model import Config, ModelPlan
-from tacho_runtime import codec
-from tacho_runtime.contract import FetchConfig, LiveConfig, RuntimeConfig
+from tacho_contract import codec
+from tacho_contract.fetch import FetchConfig
+from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_operator.core.inspection.inspect import inspect_config
+from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
+from tacho_operator.core.manifests.deployment import deployment, startup_budget_seconds
+from tacho_operator.core.manifests.disruption import disruption_budget
+from tacho_operator.core.manifests.inspectpod import inspect_pod
+from tacho_operator.core.manifests.network import network_policy
+from tacho_operator.core.manifests.podtemplate import pod_template
+from tacho_operator.core.manifests.probepod import probe_pod
+from tacho_operator.core.manifests.service import service, url
+from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.types import Config
 
 from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource
 from .golden import assert_golden

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.failure import Failure
+from tacho_contract.fetch import FetchProgress
 from tacho_operator.api.failures import FAILURES
-from tacho_operator.core.diagnosis import creation_refused, diagnose
-from tacho_operator.core.podview import PodView
-from tacho_operator.core.problem import from_failure, parse_failure, refusal
-from tacho_runtime.contract import Failure, FetchProgress
+from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.problems import from_failure, parse_failure, refusal
 
 FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
 

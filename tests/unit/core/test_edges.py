@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.failure import Failure
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
-from tacho_operator.core.claims import missing_claim, not_shareable, one_pod_only
-from tacho_operator.core.decide import decide
-from tacho_operator.core.model import NodeFacts
-from tacho_operator.core.podview import PodView, parse_time
-from tacho_runtime.contract import Failure
+from tacho_operator.core.pods.claims import missing_claim, not_shareable, one_pod_only
+from tacho_operator.core.pods.view import PodView, parse_time
+from tacho_operator.core.reconcile import decide
+from tacho_operator.core.types import NodeFacts
 
 from .builders import CONFIG, NOW, at, changed, facts, resource
 from .world import MOCK_SPEC, World, insufficient

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from tacho_contract import codec
+from tacho_contract.failure import Failure
+from tacho_contract.inspection import InspectConfig
 from tacho_operator.core import names
-from tacho_operator.core.inspection import Inspection, facts_key, inspect
-from tacho_runtime import codec
-from tacho_runtime.contract import Failure, InspectConfig
+from tacho_operator.core.inspection.inspect import Inspection, facts_key, inspect
 
 from .builders import CONFIG, HUB_SPEC, changed, facts, hub_facts, resource
 from .golden import assert_golden

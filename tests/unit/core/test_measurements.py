@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.fetch import FetchProgress
+from tacho_contract.measurement import Capacity, Environment, Workload
+from tacho_contract.report import StartupSeconds
 from tacho_operator.core import names
-from tacho_operator.core.remeasure import RETRY_SECONDS
+from tacho_operator.core.measurement.remeasure import RETRY_SECONDS
 from tacho_operator.core.wording import decimal, gigabytes
-from tacho_runtime.contract import Capacity, Environment, FetchProgress, StartupSeconds, Workload
 
 from .builders import CLAIM_SPEC, changed, facts
 from .pod_security import violations

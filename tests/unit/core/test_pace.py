@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tacho_operator.core.decide import LONG_SECONDS, MOVING_SECONDS, SLOW_SECONDS
+from tacho_contract.failure import MODEL_NOT_FOUND, Failure
 from tacho_operator.core.names import REVISION_LABEL
-from tacho_runtime.contract import MODEL_NOT_FOUND, Failure
+from tacho_operator.core.reconcile import LONG_SECONDS, MOVING_SECONDS, SLOW_SECONDS
 from tests.unit.core.builders import CLAIM_SPEC, facts
 from tests.unit.core.world import World, insufficient
 

@@ -7,17 +7,11 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.api.leaves import leaf_paths
+from tacho_contract.measurement import Environment
+from tacho_operator.api.crd.leaves import leaf_paths
 from tacho_operator.core import names
-from tacho_operator.core.revision import (
-    CLASSES,
-    field_class,
-    fingerprint,
-    identity_hash,
-    live_config,
-    plan_key,
-)
-from tacho_runtime.contract import Environment
+from tacho_operator.core.measurement.keys import fingerprint, live_config, plan_key
+from tacho_operator.core.revisions.identity import CLASSES, field_class, identity_hash
 
 from .builders import CLAIM_SPEC, HUB_SPEC, changed, plan, resource
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.core.podview import format_time
-from tacho_operator.core.rollout import SETTLE_SECONDS, Rollout, Serving, decide_rollout
+from tacho_operator.core.pods.view import format_time
+from tacho_operator.core.rollout.steps import SETTLE_SECONDS, Rollout, Serving, decide_rollout
 
 from .builders import NOW
 

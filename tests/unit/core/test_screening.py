@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.core.decide import decide
-from tacho_operator.core.model import Observed
-from tacho_operator.core.screening import screen
+from tacho_operator.core.reconcile import decide
+from tacho_operator.core.revisions.screening import screen
+from tacho_operator.core.types import Observed
 from tests.unit.core.builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, raw_resource, resource
 
 

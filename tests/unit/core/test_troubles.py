@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tacho_contract.failure import Failure
 from tacho_operator.core import names
-from tacho_operator.core.decide import decide
-from tacho_runtime.contract import Failure
+from tacho_operator.core.reconcile import decide
 
 from .builders import CLAIM_SPEC, changed, facts
 from .world import MOCK_SPEC, World, container_state, insufficient

@@ -7,12 +7,12 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
+from tacho_contract.failure import Failure
 from tacho_operator.api.conditions import CONDITIONS
 from tacho_operator.api.failures import FAILURES
 from tacho_operator.core import names
-from tacho_operator.core.decide import decide
-from tacho_operator.core.revision import live_config
-from tacho_runtime.contract import Failure
+from tacho_operator.core.measurement.keys import live_config
+from tacho_operator.core.reconcile import decide
 
 from .builders import facts
 from .world import World, container_state, insufficient

@@ -7,25 +7,18 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from tacho_contract import codec
+from tacho_contract.failure import Failure
+from tacho_contract.inspection import InspectResult
+from tacho_contract.measurement import Capacity, CurvePoint, Environment, Measurement, SingleStream
+from tacho_contract.model import ModelFacts
+from tacho_contract.report import Report, StartupSeconds
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 from tacho_operator.core import names
-from tacho_operator.core.decide import decide
-from tacho_operator.core.model import Config, Decision, NodeFacts, Observed
-from tacho_operator.core.podview import format_time
-from tacho_operator.core.revision import live_config
-from tacho_runtime import codec
-from tacho_runtime.contract import (
-    Capacity,
-    CurvePoint,
-    Environment,
-    Failure,
-    InspectResult,
-    Measurement,
-    ModelFacts,
-    Report,
-    SingleStream,
-    StartupSeconds,
-)
+from tacho_operator.core.measurement.keys import live_config
+from tacho_operator.core.pods.view import format_time
+from tacho_operator.core.reconcile import decide
+from tacho_operator.core.types import Config, Decision, NodeFacts, Observed
 
 from .builders import CLAIM_SPEC, CONFIG, NOW, changed, facts, raw_resource
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tacho_runtime import codec
-from tacho_runtime.contract import Architecture, ModelFacts
-from tacho_runtime.hub.architecture import read_architecture
-from tacho_runtime.hub.facts import facts_from_config_and_tensors
+from tacho_contract import codec
+from tacho_contract.model import Architecture, ModelFacts
+from tacho_runtime.headers.architecture import read_architecture
+from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tests.fakes.checkpoints import NAMES, config_and_tensors, facts_for, published_parameters
 
 

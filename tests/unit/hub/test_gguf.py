@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tacho_runtime import contract
-from tacho_runtime.contract import InspectConfig, LayerGroup
-from tacho_runtime.hub import gguf
-from tacho_runtime.hub.errors import Refused
-from tacho_runtime.hub.gguf_facts import gguf_architecture, gguf_quantization
-from tacho_runtime.hub.inspect import inspect
+from tacho_contract.failure import MODEL_INVALID
+from tacho_contract.inspection import InspectConfig
+from tacho_contract.model import LayerGroup
+from tacho_runtime.headers import gguf
+from tacho_runtime.headers.errors import Refused
+from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
+from tacho_runtime.hub.inspect.inspect import inspect
 from tests.fakes import ggufs
 
 
@@ -195,7 +196,7 @@ def lying(field: str) -> bytes:
 def test_lying_counts(field: str) -> None:
     with pytest.raises(Refused) as caught:
         parse(lying(field))
-    assert caught.value.failure.failure_class == contract.MODEL_INVALID
+    assert caught.value.failure.failure_class == MODEL_INVALID
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_damaged_headers_are_refused_or_read(data: st.DataObject) -> None:
         gguf_quantization(header.metadata, header.tensors)
     except Refused as refusal:
         failure = refusal.failure
-    assert failure is None or (failure.failure_class == contract.MODEL_INVALID and failure.next_step)
+    assert failure is None or (failure.failure_class == MODEL_INVALID and failure.next_step)
 
 
 VALUES = st.one_of(

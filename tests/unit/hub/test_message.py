@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from tacho_runtime import codec, contract
-from tacho_runtime.contract import Failure, InspectResult, TensorClass
-from tacho_runtime.hub.message import LIMIT_BYTES, packed_within_limit
+from tacho_contract import codec
+from tacho_contract.failure import MODEL_INVALID, Failure
+from tacho_contract.inspection import InspectResult
+from tacho_contract.model import TensorClass
+from tacho_runtime.hub.inspect.message import LIMIT_BYTES, packed_within_limit
 from tests.fakes.checkpoints import NAMES, facts_for
 
 
@@ -40,7 +42,7 @@ def test_too_many_patterns_are_a_failure() -> None:
     facts = replace(facts_for("small"), files=tuple(noise(n) for n in range(400)))
     sent = codec.unpack(InspectResult, packed_within_limit(InspectResult(facts=facts)))
     assert sent.failure is not None
-    assert sent.failure.failure_class == contract.MODEL_INVALID
+    assert sent.failure.failure_class == MODEL_INVALID
     assert "spec.model.files" in sent.failure.next_step
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tacho_runtime.contract import StoredQuantization
-from tacho_runtime.hub.quantization import stored_quantization
-from tacho_runtime.hub.tensors import StoredTensor
+from tacho_contract.model import StoredQuantization
+from tacho_runtime.headers.quantization import stored_quantization
+from tacho_runtime.headers.tensors import StoredTensor
 from tests.fakes.checkpoints import facts_for
 
 SQ = StoredQuantization

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.failure import MODEL_INVALID, MODEL_NOT_FOUND
+from tacho_contract.launch import RuntimeConfig
+from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_llamacpp import cpus, preflight
 from tacho_llamacpp.flags import FLAGS, Flag, UsageError, apply, parse
-from tacho_runtime import contract
-from tacho_runtime.engines.llamacpp import LlamaCpp
 
 xllamacpp: Any = import_module("xllamacpp")
 
@@ -142,7 +143,7 @@ def test_variables_that_upstream_reads_are_refused_not_ignored() -> None:
 
 
 def test_what_the_runtime_passes_is_understood() -> None:
-    config = contract.RuntimeConfig(
+    config = RuntimeConfig(
         revision="r1",
         plan_key="k",
         engine="llamacpp",
@@ -203,9 +204,9 @@ def test_problems_have_the_runtimes_classes(tmp_path: Path) -> None:
     text = preflight.model_problem(tmp_path / "text")
     assert preflight.model_problem(tmp_path / "good") is None
     assert [problem and problem.failure_class for problem in (missing, folder, text)] == [
-        contract.MODEL_NOT_FOUND,
-        contract.MODEL_NOT_FOUND,
-        contract.MODEL_INVALID,
+        MODEL_NOT_FOUND,
+        MODEL_NOT_FOUND,
+        MODEL_INVALID,
     ]
     assert "begins with b'hell'" in str(text)
     assert json.dumps(str(missing))

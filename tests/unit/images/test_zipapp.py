@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tacho_contract import __version__
 from tools import wheels, zipapp
 from tools.steps import StepError
 
@@ -28,17 +29,16 @@ def bare(built: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_starts_without_site_packages(built: Path) -> None:
-    import tacho_runtime
-
     done = bare(built, str(built), "--version")
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, tacho_runtime.__version__, "")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")
 
 
 def test_every_module_of_the_runtime_imports_from_the_zip_alone(built: Path) -> None:
     program = (
         f"import sys, importlib, pkgutil; sys.path.insert(0, {str(built)!r})\n"
-        "import tacho_runtime, pynvml, prometheus_client, httpx\n"
-        "names = [m.name for m in pkgutil.walk_packages(tacho_runtime.__path__, 'tacho_runtime.')]\n"
+        "import tacho_contract, tacho_engines, tacho_runtime, pynvml, prometheus_client, httpx\n"
+        "packages = (tacho_contract, tacho_engines, tacho_runtime)\n"
+        "names = [m.name for p in packages for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]\n"
         "modules = [importlib.import_module(n) for n in names if not n.endswith('__main__')]\n"
         "outside = [m for m in modules if '.pyz' not in m.__file__]\n"
         "print(len(modules) > 10, outside)"
@@ -60,7 +60,7 @@ def test_http_to_loopback_needs_no_certificates_on_disk(built: Path) -> None:
 def test_it_is_pure_python_without_the_hub_client(built: Path) -> None:
     with zipfile.ZipFile(built) as archive:
         names = archive.namelist()
-    assert "tacho_runtime/contract.py" in names
+    assert "tacho_contract/launch.py" in names
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
     assert not [name for name in names if "huggingface" in name or name.startswith("tacho_runtime/hub/")]
     assert not [name for name in names if name.startswith(("tacho_operator", "tacho_llamacpp"))]

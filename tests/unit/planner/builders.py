@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tacho_contract.model import Architecture, LayerGroup, ModelFacts, StoredQuantization, TensorClass
 from tacho_operator.api.types import LLMDeploymentSpec
-from tacho_operator.core.model import Config, NodeFacts
-from tacho_runtime.contract import Architecture, LayerGroup, ModelFacts, StoredQuantization, TensorClass
+from tacho_operator.core.types import Config, NodeFacts
 
 CONFIG = Config(tacho_image="tacho:test")
 

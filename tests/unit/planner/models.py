@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from tacho_runtime.contract import ModelFacts
-from tacho_runtime.hub.facts import facts_from_config_and_tensors
-from tacho_runtime.hub.safetensors import DTYPE_BITS
+from tacho_contract.model import ModelFacts
+from tacho_runtime.headers.facts import facts_from_config_and_tensors
+from tacho_runtime.headers.safetensors import DTYPE_BITS
 from tests.fakes.checkpoints import facts_for
 from tests.fakes.published import CONFIGS
 from tests.fakes.shapes import BY_FAMILY, Row, gated

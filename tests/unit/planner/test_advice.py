@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tacho_operator.core.catalog.gpus import gpu_table
-from tacho_operator.core.model import ModelPlan, PlanFailure
-from tacho_operator.core.planning import plan_model
+from tacho_operator.core.planner.catalog.gpus import gpu_table
+from tacho_operator.core.planner.planning import plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.builders import CONFIG, gpu_node, spec
 from tests.unit.planner.models import facts
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.core.asked import asked
-from tacho_operator.core.catalog.gpus import (
+from tacho_operator.core.planner.asked import asked
+from tacho_operator.core.planner.catalog.gpus import (
     RESERVE_MIB,
     gpu_table,
     labelled_gpu,
@@ -16,7 +16,7 @@ from tacho_operator.core.catalog.gpus import (
     rows_for,
     sources,
 )
-from tacho_operator.core.hardware import gpu_choices, node_gpu
+from tacho_operator.core.planner.hardware import gpu_choices, node_gpu
 from tacho_operator.core.quantity import MIB
 from tests.unit.planner.builders import cpu_node, gpu_node, spec
 

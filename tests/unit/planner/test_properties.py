@@ -6,10 +6,10 @@ import dataclasses
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tacho_operator.core.catalog.gpus import gpu_table
-from tacho_operator.core.model import ModelPlan
-from tacho_operator.core.planning import plan_model
-from tacho_runtime.contract import Architecture, LayerGroup
+from tacho_contract.model import Architecture, LayerGroup
+from tacho_operator.core.planner.catalog.gpus import gpu_table
+from tacho_operator.core.planner.planning import plan_model
+from tacho_operator.core.planner.types import ModelPlan
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, spec
 from tests.unit.planner.models import facts
 

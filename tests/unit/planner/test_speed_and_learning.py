@@ -8,14 +8,15 @@ from itertools import permutations
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.core.asked import asked
-from tacho_operator.core.catalog.gpus import named_gpu
-from tacho_operator.core.learning import correction
-from tacho_operator.core.model import History, ModelPlan
-from tacho_operator.core.planning import plan_model
-from tacho_operator.core.roofline import active_parameters, read_share, roofline
-from tacho_operator.core.sizing import weights
-from tacho_operator.core.spread import parallelism, tensor_problem
+from tacho_operator.core.planner.asked import asked
+from tacho_operator.core.planner.catalog.gpus import named_gpu
+from tacho_operator.core.planner.learning import correction
+from tacho_operator.core.planner.planning import plan_model
+from tacho_operator.core.planner.roofline import active_parameters, read_share, roofline
+from tacho_operator.core.planner.sizing import weights
+from tacho_operator.core.planner.spread import parallelism, tensor_problem
+from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.types import History
 from tests.unit.planner.builders import CONFIG, spec
 from tests.unit.planner.models import facts
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.core.model import ModelPlan, PlanFailure
-from tacho_operator.core.planning import plan_model
+from tacho_operator.core.planner.planning import plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.builders import CONFIG, gpu_node, smollm2, spec
 from tests.unit.planner.models import facts
 

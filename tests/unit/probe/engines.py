@@ -10,7 +10,8 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from tacho_runtime import contract
+from tacho_contract.launch import LiveConfig, ProbeSettings
+from tacho_contract.measurement import Workload
 from tacho_runtime.probe import ProbeTarget
 
 
@@ -65,9 +66,9 @@ def target(port: int, *, concurrency: int = 1, **changes: Any) -> ProbeTarget:
 
 def live(
     *, inputs: int = 64, outputs: int = 32, budget: int = 8, timeout: int = 30, policy: str = "Auto"
-) -> contract.LiveConfig:
-    return contract.LiveConfig(
+) -> LiveConfig:
+    return LiveConfig(
         measure_key="measure",
-        workload=contract.Workload(input_tokens=inputs, output_tokens=outputs),
-        probe=contract.ProbeSettings(policy=policy, budget_seconds=budget, timeout_seconds=timeout),
+        workload=Workload(input_tokens=inputs, output_tokens=outputs),
+        probe=ProbeSettings(policy=policy, budget_seconds=budget, timeout_seconds=timeout),
     )

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from tacho_runtime.contract import Measurement, Workload
+from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.probe import dialects, phases, run_probe
 from tacho_runtime.probe.client import Endpoint
 from tacho_runtime.probe.report import Findings

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tacho_runtime import codec
-from tacho_runtime.contract import CurvePoint, LiveConfig, Measurement, Workload
+from tacho_contract import codec
+from tacho_contract.launch import LiveConfig
+from tacho_contract.measurement import CurvePoint, Measurement, Workload
 from tacho_runtime.probe.counters import Counters
 from tacho_runtime.probe.report import Findings, assemble, capacity_of
 from tacho_runtime.probe.search import Shape

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.contract import Workload
+from tacho_contract.measurement import Workload
 from tacho_runtime.probe import search
 
 seconds = st.floats(min_value=0.001, max_value=100)

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tacho_runtime import codec
-from tacho_runtime.contract import CustomEngine, Failure, LiveConfig, ProbeSettings, RuntimeConfig
+from tacho_contract import codec
+from tacho_contract.failure import Failure
+from tacho_contract.launch import CustomEngine, LiveConfig, ProbeSettings, RuntimeConfig
 
 FAKE_CHILD = Path(__file__).with_name("fake_child.py")
 PATIENCE_SECONDS = 100.0

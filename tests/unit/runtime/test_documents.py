@@ -10,26 +10,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
-from tacho_runtime import codec, lifecycle, store
-from tacho_runtime.contract import (
-    REPORT_LIMIT_BYTES,
-    Capacity,
-    CurvePoint,
-    FetchProgress,
-    LiveConfig,
-    Load,
-    Measurement,
-    Report,
-    RuntimeConfig,
-    SingleStream,
-    StartupSeconds,
-    Workload,
-)
-from tacho_runtime.control import local_url, sums
-from tacho_runtime.engines.base import LoadFigures
-from tacho_runtime.failures import FailedError
-from tacho_runtime.metrics import RuntimeCollector, render
-from tacho_runtime.report import Facts, encode, make_load, make_report, not_measured
+from tacho_contract import codec
+from tacho_contract.failure import FailedError
+from tacho_contract.fetch import FetchProgress
+from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
+from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report, StartupSeconds
+from tacho_engines.base import LoadFigures
+from tacho_runtime.http.control import local_url, sums
+from tacho_runtime.http.metrics import RuntimeCollector, render
+from tacho_runtime.supervisor import lifecycle, store
+from tacho_runtime.supervisor.report import Facts, encode, make_load, make_report, not_measured
 
 CONFIG = RuntimeConfig(
     revision="demo-1",

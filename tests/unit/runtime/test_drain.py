@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from tacho_runtime import lifecycle, supervise
-from tacho_runtime.failures import FailedError
-from tacho_runtime.supervise import Supervisor
+from tacho_contract.failure import FailedError
+from tacho_runtime.supervisor import lifecycle, supervise
+from tacho_runtime.supervisor.supervise import Supervisor
 from tests.unit.runtime.running import custom_config
 
 

@@ -10,12 +10,12 @@ import signal
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.contract import CustomEngine, Failure, RuntimeConfig
-from tacho_runtime.engines.base import Exit, LoadFigures, whole
-from tacho_runtime.engines.custom import Custom, expand
-from tacho_runtime.engines.llamacpp import LlamaCpp
-from tacho_runtime.engines.registry import ENGINES, engine_named
-from tacho_runtime.failures import FailedError
+from tacho_contract.failure import FailedError, Failure
+from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_engines.base import Exit, LoadFigures, whole
+from tacho_engines.custom.run import Custom, expand
+from tacho_engines.llamacpp.run import LlamaCpp
+from tacho_engines.registry import ENGINES, engine_named
 
 CONFIG = RuntimeConfig(
     revision="r",

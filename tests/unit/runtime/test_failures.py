@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime import codec
-from tacho_runtime.contract import TERMINATION_LIMIT_BYTES, Failure
-from tacho_runtime.failures import log_tail, termination_message, write_termination
+from tacho_contract import codec
+from tacho_contract.failure import TERMINATION_LIMIT_BYTES, Failure, log_tail, termination_message
+from tacho_runtime.termination import write_termination
 
 FAILURES = st.builds(
     Failure,

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tacho_runtime.gpu import cgroup_cpus, cpu_count, cpu_model, out_of_memory_kills, read_environment
+from tacho_runtime.machine.environment import (
+    cgroup_cpus,
+    cpu_count,
+    cpu_model,
+    out_of_memory_kills,
+    read_environment,
+)
 
 
 @pytest.mark.parametrize(

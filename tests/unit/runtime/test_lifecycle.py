@@ -7,17 +7,12 @@ import dataclasses
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime import lifecycle
-from tacho_runtime.contract import (
-    Failure,
-    FetchProgress,
-    LiveConfig,
-    Measurement,
-    ProbeSettings,
-    RuntimeConfig,
-    Workload,
-)
-from tacho_runtime.lifecycle import (
+from tacho_contract.failure import Failure
+from tacho_contract.fetch import FetchProgress
+from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
+from tacho_contract.measurement import Measurement, Workload
+from tacho_runtime.supervisor import lifecycle
+from tacho_runtime.supervisor.lifecycle import (
     DRAINING,
     FAILED,
     PHASES,

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tacho_runtime import __main__ as command, __version__, codec
-from tacho_runtime.contract import ENV_RUNTIME_CONFIG, Failure
+from tacho_contract import __version__, codec
+from tacho_contract.failure import Failure
+from tacho_contract.launch import ENV_RUNTIME_CONFIG
+from tacho_runtime import __main__ as command
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

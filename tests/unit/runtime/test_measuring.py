@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tacho_runtime import measuring
-from tacho_runtime.contract import LiveConfig, Measurement, ProbeSettings, RuntimeConfig, Workload
-from tacho_runtime.measuring import measure, target_of
+from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
+from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.probe.target import ProbeTarget
-from tacho_runtime.report import not_measured
+from tacho_runtime.supervisor import measuring
+from tacho_runtime.supervisor.measuring import measure, target_of
+from tacho_runtime.supervisor.report import not_measured
 
 CONFIG = RuntimeConfig(
     revision="r",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tacho_runtime.contract import CustomEngine, RuntimeConfig
-from tacho_runtime.failures import FailedError
-from tacho_runtime.model import engine_path
+from tacho_contract.failure import FailedError
+from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_runtime.supervisor.model import engine_path
 
 LLAMACPP = RuntimeConfig(
     revision="r",

@@ -9,16 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tacho_runtime import sockets
-from tacho_runtime.contract import SCHEMA, CustomEngine, RuntimeConfig
-from tacho_runtime.failures import FailedError
-from tacho_runtime.preflight import (
-    check_port,
-    check_program,
-    check_writable,
-    config_problems,
-    port_failure,
-)
+from tacho_contract import SCHEMA
+from tacho_contract.failure import FailedError
+from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_runtime.machine import sockets
+from tacho_runtime.preflight import check_port, check_program, check_writable, config_problems, port_failure
 
 GOOD = RuntimeConfig(
     revision="r",

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tacho_runtime.contract import LiveConfig, ProbeSettings, RuntimeConfig, Workload
+from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
+from tacho_contract.measurement import Workload
 from tests.unit.runtime.running import Running, custom_config, running
 
 LIVE = LiveConfig(

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tacho_runtime import server
-from tacho_runtime.server import JSON, Answer, Server
+from tacho_runtime.http import server
+from tacho_runtime.http.server import JSON, Answer, Server
 
 
 @contextlib.asynccontextmanager

@@ -14,18 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tacho_runtime import codec, sockets
-from tacho_runtime.contract import (
-    COMPLETE_FILE,
-    PROGRESS_FILE,
-    CustomEngine,
-    FetchProgress,
-    LiveConfig,
-    Measurement,
-    ProbeSettings,
-    Report,
-    Workload,
-)
+from tacho_contract import codec
+from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
+from tacho_contract.launch import CustomEngine, LiveConfig, ProbeSettings
+from tacho_contract.measurement import Measurement, Workload
+from tacho_contract.report import Report
+from tacho_runtime.machine import sockets
 from tests.unit.runtime.running import DISABLED, custom_config, running
 
 

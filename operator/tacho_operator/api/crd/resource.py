@@ -1,0 +1,55 @@
+"""The schema of a whole LLMDeployment: its types, the few stored defaults, and the rules at their places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tacho_operator.api.crd.schema import Schema, structural
+from tacho_operator.api.rules.rule import Rule
+from tacho_operator.api.spec.spec import LLMDeploymentSpec
+from tacho_operator.api.status.status import EPOCH, LLMDeploymentStatus
+from tacho_operator.api.types import API_VERSION, KIND
+
+WAITING = {
+    "type": "Ready",
+    "status": "Unknown",
+    "reason": "WaitingForOperator",
+    "message": (
+        "No operator has looked at this resource yet; if this lasts, check that the tacho operator runs."
+    ),
+    "lastTransitionTime": EPOCH,
+}
+"""Without it kstatus and `helm --wait` take a resource nobody has looked at for done."""
+
+
+def resource_schema(rules: Iterable[Rule]) -> Schema:
+    """The structural schema of a whole LLMDeployment, with its rules."""
+    spec, status = structural(LLMDeploymentSpec), structural(LLMDeploymentStatus)
+    spec["properties"]["replicas"]["default"] = 1  # GET /scale answers 500 without it
+    status["default"] = {"conditions": [WAITING]}
+    schema: Schema = {
+        "type": "object",
+        "description": "LLMDeployment is an LLM server that tacho plans, launches and measures.",
+        "properties": {
+            "apiVersion": {"type": "string", "description": f"Version of the API: {API_VERSION}."},
+            "kind": {"type": "string", "description": f"Kind of the object: {KIND}."},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+        "required": ["spec"],
+    }
+    for rule in rules:
+        if not rule.offline_only:
+            node = at(schema, rule.path)
+            rendered = {"rule": rule.cel, "message": rule.message}
+            node.setdefault("x-kubernetes-validations", []).append(rendered)
+    return schema
+
+
+def at(schema: Schema, path: str) -> Schema:
+    """The part of a schema at a path such as `spec.engine.env[]`; KeyError where there is none."""
+    node = schema
+    for step in path.replace("[]", ".[]").split(".") if path else ():
+        node = node["items"] if step == "[]" else node["properties"][step]
+    return node

@@ -1,0 +1,148 @@
+"""The structural half of offline validation: what the API server's schema check says, said by tacho.
+
+It walks the very schema the CustomResourceDefinition carries, so both accept the same documents. Unknown
+fields are errors here, as they are for kubectl, with the nearest known name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from tacho_operator.api.crd.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a document."""
+
+    path: str
+    """Where: property names and list positions, such as spec.engine.env[0].name."""
+    message: str
+    """What is wrong and what to do about it."""
+    blocking: bool = True
+    """True: rules between fields cannot be judged before this is mended (as on the API server)."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+def check(value: Any, schema: Schema, path: str) -> Iterator[Problem]:
+    """Every structural problem of a value, in the document's order."""
+    kind = schema["type"]
+    if not _is(kind, value):
+        article = "an" if kind[0] in "aio" else "a"
+        hint = "; put it in quotes" if kind == "string" and isinstance(value, bool | int | float) else ""
+        yield Problem(path, f"must be {article} {kind}, not {_shown(value)}{hint}")
+        return
+    if kind == "object":
+        yield from _object(value, schema, path)
+    elif kind == "array":
+        yield from _array(value, schema, path)
+    elif kind == "string":
+        yield from _string(value, schema, path)
+    elif kind == "integer":
+        yield from _integer(value, schema, path)
+
+
+def _is(kind: str, value: Any) -> bool:
+    if kind == "integer":
+        return isinstance(value, int) and not isinstance(value, bool)
+    python = {"object": dict, "array": list, "string": str, "boolean": bool}[kind]
+    return isinstance(value, python)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _object(value: dict[Any, Any], schema: Schema, path: str) -> Iterator[Problem]:
+    properties: Schema = schema.get("properties", {})
+    rest: Schema | None = schema.get("additionalProperties")
+    yield from _size(len(value), schema, path, "Properties", "entries")
+    for name in schema.get("required", ()):
+        if value.get(name) is None:
+            yield Problem(_join(path, name), "is required; set it")
+    for name, child in value.items():
+        where = _join(path, str(name))
+        if not isinstance(name, str):
+            yield Problem(where, f"a key must be a string, not {_shown(name)}; put it in quotes")
+        elif name in properties:
+            if child is not None:  # the API server drops nulls of fields that cannot be null
+                yield from check(child, properties[name], where)
+        elif rest is not None:
+            yield from check(child, rest, where)
+        elif properties:
+            yield Problem(where, f"unknown field{_nearest(name, properties)}")
+
+
+def _nearest(name: str, properties: Schema) -> str:
+    folded = {known.lower(): known for known in properties}
+    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    return f"; did you mean {folded[near[0]]}?" if near else f"; known here: {', '.join(sorted(properties))}"
+
+
+def _array(value: list[Any], schema: Schema, path: str) -> Iterator[Problem]:
+    yield from _size(len(value), schema, path, "Items", "items")
+    for index, item in enumerate(value):
+        yield from check(item, schema["items"], f"{path}[{index}]")
+    kind = schema.get("x-kubernetes-list-type")
+    if kind == "set":
+        identities: list[Any] = list(value)
+    elif kind == "map":
+        keys = schema["x-kubernetes-list-map-keys"]
+        identities = [[item.get(key) for key in keys] if isinstance(item, dict) else None for item in value]
+    else:
+        return
+    for index, identity in enumerate(identities):
+        if identity in identities[:index]:
+            yield Problem(
+                f"{path}[{index}]", f"{_shown(identity)} is there twice; remove one", blocking=False
+            )
+
+
+def _string(value: str, schema: Schema, path: str) -> Iterator[Problem]:
+    yield from _size(len(value), schema, path, "Length", "characters")
+    if "enum" in schema and value not in schema["enum"]:
+        yield Problem(path, f"{_shown(value)} is not one of {', '.join(map(str, schema['enum']))}")
+    if "pattern" in schema and not _regex(schema["pattern"]).search(value):
+        yield Problem(path, f"{_shown(value)} does not have the form {schema['pattern']}", blocking=False)
+    if schema.get("format") == "date-time" and not _is_time(value):
+        yield Problem(path, f"{_shown(value)} is not a time such as 2026-11-20T08:49:21Z", blocking=False)
+
+
+def _integer(value: int, schema: Schema, path: str) -> Iterator[Problem]:
+    if value < schema.get("minimum", value):
+        yield Problem(path, f"{value} is less than {schema['minimum']}; raise it", blocking=False)
+    if value > schema.get("maximum", value):
+        yield Problem(path, f"{value} is more than {schema['maximum']}; lower it", blocking=False)
+
+
+def _size(size: int, schema: Schema, path: str, what: str, unit: str) -> Iterator[Problem]:
+    if size < schema.get(f"min{what}", 0):
+        yield Problem(path, f"has {size} {unit}, at least {schema[f'min{what}']} are needed", blocking=False)
+    if size > schema.get(f"max{what}", size):
+        yield Problem(path, f"has {size} {unit}, at most {schema[f'max{what}']} are allowed")
+
+
+@cache
+def _regex(pattern: str) -> re.Pattern[str]:
+    """As Go reads it: ASCII classes, and `$` is the very end."""
+    return re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), re.ASCII)
+
+
+def _is_time(value: str) -> bool:
+    try:
+        return datetime.fromisoformat(value.replace("Z", "+00:00")).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,155 @@
+"""Kubernetes affinity, typed as in core/v1."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tacho_operator.api.base import ApiModel, LabelValue
+
+ATOMIC = {"x-kubernetes-list-type": "atomic"}
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+Values = Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=64, json_schema_extra=ATOMIC)]
+Weight = Annotated[int, Field(ge=1, le=100, json_schema_extra={"format": "int32"})]
+Namespaces = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=63)]], Field(max_length=32, json_schema_extra=ATOMIC)
+]
+LabelKeys = Annotated[list[LabelKey], Field(max_length=8, json_schema_extra=ATOMIC)]
+
+
+class LabelSelectorRequirement(ApiModel):
+    """One condition on a label."""
+
+    key: LabelKey
+    """Label key."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """How the label relates to the values."""
+    values: Values = Field(default_factory=list)
+    """Values, for In and NotIn only."""
+
+
+class LabelSelector(ApiModel):
+    """Objects by their labels; all conditions must hold."""
+
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = Field(default_factory=dict)
+    """Labels and the values they must have."""
+    match_expressions: Annotated[
+        list[LabelSelectorRequirement], Field(max_length=16, json_schema_extra=ATOMIC)
+    ] = Field(default_factory=list)
+    """Conditions on labels."""
+
+
+class NodeSelectorRequirement(ApiModel):
+    """One condition on a node's label or field."""
+
+    key: LabelKey
+    """Label key, or field. Example: nvidia.com/gpu.product."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
+    """How the label relates to the values."""
+    values: Values = Field(default_factory=list)
+    """Values: several for In and NotIn, one integer for Gt and Lt, none for Exists and DoesNotExist."""
+
+
+Requirements = Annotated[list[NodeSelectorRequirement], Field(max_length=16, json_schema_extra=ATOMIC)]
+
+
+class NodeSelectorTerm(ApiModel):
+    """Conditions on a node that must all hold."""
+
+    match_expressions: Requirements = Field(default_factory=list)
+    """Conditions on the node's labels."""
+    match_fields: Requirements = Field(default_factory=list)
+    """Conditions on the node's fields. Example: metadata.name."""
+
+
+class NodeSelector(ApiModel):
+    """Nodes that meet at least one of the terms."""
+
+    node_selector_terms: Annotated[
+        list[NodeSelectorTerm], Field(min_length=1, max_length=16, json_schema_extra=ATOMIC)
+    ]
+    """Terms, one of which must hold."""
+
+
+class PreferredNode(ApiModel):
+    """A preference for nodes, with a weight."""
+
+    weight: Weight
+    """How much it counts, 1 to 100."""
+    preference: NodeSelectorTerm
+    """The nodes preferred."""
+
+
+class NodeAffinity(ApiModel):
+    """Which nodes the pods need or prefer."""
+
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+    """Nodes the pods may run on."""
+    preferred_during_scheduling_ignored_during_execution: Annotated[
+        list[PreferredNode], Field(max_length=16, json_schema_extra=ATOMIC)
+    ] = Field(default_factory=list)
+    """Nodes the pods would rather run on."""
+
+
+class PodAffinityTerm(ApiModel):
+    """Pods that are to be near or far, and in what sense."""
+
+    topology_key: LabelKey
+    """Node label that says what near means. Example: kubernetes.io/hostname."""
+    label_selector: LabelSelector | None = None
+    """The pods meant."""
+    namespaces: Namespaces = Field(default_factory=list)
+    """Their namespaces. Absent, without namespaceSelector: the pods' own."""
+    namespace_selector: LabelSelector | None = None
+    """Their namespaces, by label."""
+    match_label_keys: LabelKeys = Field(default_factory=list)
+    """Labels whose values must be the same as the pod's own."""
+    mismatch_label_keys: LabelKeys = Field(default_factory=list)
+    """Labels whose values must differ from the pod's own."""
+
+
+class PreferredPodAffinity(ApiModel):
+    """A preference for nearness or distance, with a weight."""
+
+    weight: Weight
+    """How much it counts, 1 to 100."""
+    pod_affinity_term: PodAffinityTerm
+    """The pods meant."""
+
+
+class PodAffinity(ApiModel):
+    """Pods to be near to."""
+
+    required_during_scheduling_ignored_during_execution: Annotated[
+        list[PodAffinityTerm], Field(max_length=16, json_schema_extra=ATOMIC)
+    ] = Field(default_factory=list)
+    """Terms that must hold."""
+    preferred_during_scheduling_ignored_during_execution: Annotated[
+        list[PreferredPodAffinity], Field(max_length=16, json_schema_extra=ATOMIC)
+    ] = Field(default_factory=list)
+    """Terms that should hold."""
+
+
+class PodAntiAffinity(ApiModel):
+    """Pods to keep away from."""
+
+    required_during_scheduling_ignored_during_execution: Annotated[
+        list[PodAffinityTerm], Field(max_length=16, json_schema_extra=ATOMIC)
+    ] = Field(default_factory=list)
+    """Terms that must hold."""
+    preferred_during_scheduling_ignored_during_execution: Annotated[
+        list[PreferredPodAffinity], Field(max_length=16, json_schema_extra=ATOMIC)
+    ] = Field(default_factory=list)
+    """Terms that should hold."""
+
+
+class Affinity(ApiModel):
+    """Where the pods go, relative to nodes and other pods."""
+
+    node_affinity: NodeAffinity | None = None
+    """Nodes the pods need or prefer."""
+    pod_affinity: PodAffinity | None = None
+    """Pods to be near to."""
+    pod_anti_affinity: PodAntiAffinity | None = None
+    """Pods to keep away from."""

@@ -1,0 +1,179 @@
+"""What runs the model: quantization, engine, GPUs, parallelism and the context that must fit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tacho_operator.api.base import ApiModel, Label63, QualifiedName, Quantity
+from tacho_operator.api.spec.sources import EnvList
+
+QuantizationMethod = Literal[
+    "none",
+    "bnb-int8",
+    "bnb-fp4",
+    "bnb-nf4",
+    "fp8",
+    "awq",
+    "gptq",
+    "compressed-tensors",
+    "gguf",
+    "ct2-int8",
+    "ct2-int8-float16",
+]
+EngineName = Literal["vllm", "transformers", "llamacpp", "ctranslate2", "custom"]
+ComputeDtype = Literal["bfloat16", "float16", "float32"]
+KvCacheDtype = Literal["bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "q8_0", "q4_0"]
+
+Argument = Annotated[str, Field(max_length=1024)]
+QuantityMap = Annotated[dict[str, Quantity], Field(max_length=8)]
+
+
+class BitsAndBytesSpec(ApiModel):
+    """Settings of bitsandbytes; only with a method bnb-*."""
+
+    double_quant: bool | None = None
+    """True quantizes the quantization constants too: about 0.4 bits a weight less. Absent: true for 4-bit."""
+    compute_dtype: ComputeDtype | None = None
+    """Type the weights are expanded to for computing. Absent: bfloat16 where the GPU has it, else float16."""
+
+
+class QuantizationSpec(ApiModel):
+    """How the weights are stored in memory."""
+
+    method: QuantizationMethod | None = None
+    """Quantization of the weights. none serves the checkpoint as it is; gguf takes the quantization of the
+    GGUF file. Absent: tacho ranks the methods that fit. Example: bnb-nf4."""
+    bitsandbytes: BitsAndBytesSpec | None = None
+    """Settings of the methods bnb-*. Refused with any other method."""
+    kv_cache_dtype: KvCacheDtype | None = None
+    """Type of the KV cache's elements. Absent: the model's own. Example: fp8."""
+
+
+class ResourceClaimUse(ApiModel):
+    """A resource claim of the pod that the engine container uses."""
+
+    name: Label63
+    """Name of an entry of podTemplate.spec.resourceClaims."""
+    request: Label63 | None = None
+    """Name of one request of the claim. Absent: everything the claim holds."""
+
+
+class EngineResources(ApiModel):
+    """CPU, memory and ephemeral storage of the engine container. GPUs are asked for in spec.gpu."""
+
+    requests: QuantityMap = Field(default_factory=dict)
+    """What the scheduler sets aside, as strings. Absent: tacho computes it from the plan.
+    Example: {cpu: "2", memory: 8Gi}."""
+    limits: QuantityMap = Field(default_factory=dict)
+    """What the container may use at most, as strings. Absent: memory from the plan, no CPU limit.
+    Example: {memory: 12Gi}."""
+    claims: Annotated[
+        list[ResourceClaimUse],
+        Field(
+            max_length=8,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
+    """Dynamic resource claims the container uses, each declared in podTemplate.spec.resourceClaims."""
+
+
+class CustomEngineSpec(ApiModel):
+    """An engine tacho has no knowledge of, given by its image and command. It must speak the OpenAI API."""
+
+    preset: Literal["sglang"] | None = None
+    """A known engine whose command, port and health path are filled in. Absent: they are given below."""
+    command: Annotated[
+        list[Argument], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default_factory=list)
+    """Program and arguments, without a shell (an image's own ENTRYPOINT is not used). $(TACHO_MODEL_PATH),
+    $(TACHO_SERVED_NAME), $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN) and $(TACHO_CONCURRENCY) are expanded.
+    Example: [serve, --model, $(TACHO_MODEL_PATH), --port, $(TACHO_PORT)]."""
+    port: Annotated[int, Field(ge=1, le=65535, json_schema_extra={"format": "int32"})] | None = None
+    """TCP port the engine listens on inside the pod. Example: 8000."""
+    health_path: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^/[^\s]*$")] | None = None
+    """HTTP path that answers 200 once the model serves. Absent: /health. Example: /health."""
+    python: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """Python interpreter (3.10 or newer) in the image that runs tacho's runtime. Absent: python3.
+    Example: /opt/venv/bin/python."""
+
+
+class VolumeMount(ApiModel):
+    """A volume of podTemplate.spec.volumes, mounted into the engine container."""
+
+    name: Label63
+    """Name of the volume."""
+    mount_path: Annotated[str, Field(min_length=2, max_length=512, pattern=r"^/[^:\s]+$")]
+    """Absolute path in the container. Example: /etc/engine."""
+    sub_path: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Path inside the volume, relative and without "..". Absent: its root."""
+    read_only: bool = True
+    """True mounts it read-only. Absent: true."""
+
+
+class EngineSpec(ApiModel):
+    """The program that serves the model."""
+
+    name: EngineName | None = None
+    """Engine. Absent: tacho ranks engine and quantization method together. Example: vllm."""
+    image: Annotated[str, Field(max_length=512, pattern=r"^[^\s]*$")] = ""
+    """Image of the engine container. Empty: the image of the engine table. Example:
+    vllm/vllm-openai:v0.32.0."""
+    extra_args: Annotated[
+        list[Argument], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default_factory=list)
+    """Arguments added to the engine's command line, one element each. Switches that load code or open
+    administration are refused. Example: ["--max-num-seqs=64"]."""
+    env: EnvList = Field(default_factory=list)
+    """Variables added to the engine container's environment. Example: [{name: OMP_NUM_THREADS, value:
+    "8"}]."""
+    resources: EngineResources | None = None
+    """CPU and memory of the engine container. Absent: tacho computes them from the plan."""
+    volume_mounts: Annotated[
+        list[VolumeMount],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["mountPath"]},
+        ),
+    ] = Field(default_factory=list)
+    """Volumes of podTemplate.spec.volumes that the engine container sees."""
+    custom: CustomEngineSpec | None = None
+    """How the engine is started; only with name custom, and required with it."""
+
+
+class GpuSpec(ApiModel):
+    """The GPUs of one replica."""
+
+    products: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=63)]],
+        Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(default_factory=list)
+    """GPU products in order of preference, as the node label nvidia.com/gpu.product or a short name; a
+    revision runs on one of them. Absent: any that fits. Example: [NVIDIA-L4, A10]."""
+    count: Annotated[int, Field(ge=0, le=64, json_schema_extra={"format": "int32"})] | None = None
+    """GPUs of one replica; 0 runs on the CPU. Absent: the fewest that fit. Example: 1."""
+    resource_name: QualifiedName | None = None
+    """Extended resource the GPUs are asked for by. Absent: nvidia.com/gpu. Example:
+    nvidia.com/mig-1g.10gb."""
+
+
+class ParallelismSpec(ApiModel):
+    """How the model is spread over the GPUs of a replica; the product equals max(1, gpu.count)."""
+
+    tensor: Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int32"})] | None = None
+    """GPUs each layer is split over. Absent: from head counts and memory. Example: 2."""
+    pipeline: Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int32"})] | None = None
+    """Groups of GPUs the layers are divided among. Absent: 1. Example: 1."""
+
+
+class ContextSpec(ApiModel):
+    """The context that must fit: the plan is made for `concurrency` requests of `maxModelLen` tokens."""
+
+    max_model_len: (
+        Annotated[int, Field(ge=16, le=2**31 - 1, json_schema_extra={"format": "int64"})] | None
+    ) = None
+    """Longest request in tokens, prompt and answer together. Absent: the longest useful that fits.
+    Example: 8192."""
+    concurrency: Annotated[int, Field(ge=1, le=4096, json_schema_extra={"format": "int32"})] | None = None
+    """Requests one replica serves at the same time. Absent: tacho chooses. Example: 16."""

@@ -1,0 +1,153 @@
+"""Where the model comes from, where it is cached, and the references the spec makes to other objects."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tacho_operator.api.base import ApiModel, DataKey, Name
+
+Listed = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+
+
+class SecretKeyRef(ApiModel):
+    """One key of a Secret in the resource's own namespace."""
+
+    name: Name
+    """Name of the Secret, in the same namespace. Example: hf."""
+    key: DataKey
+    """Key in the Secret's data. Example: token."""
+
+
+class HubTokenRef(ApiModel):
+    """The key of a Secret that holds a Hugging Face token."""
+
+    name: Name
+    """Name of the Secret, in the same namespace. Example: hf."""
+    key: DataKey = "HF_TOKEN"
+    """Key in the Secret's data that holds the token. Absent: HF_TOKEN. Example: HF_TOKEN."""
+
+
+class CaBundleRef(ApiModel):
+    """The key of a ConfigMap that holds certificates of authorities, PEM."""
+
+    name: Name
+    """Name of the ConfigMap, in the same namespace. Example: ca."""
+    key: DataKey = "ca.crt"
+    """Key in the ConfigMap's data that holds the PEM certificates. Absent: ca.crt. Example: ca.crt."""
+
+
+class EnvSecretKeyRef(ApiModel):
+    """A value taken from a key of a Secret."""
+
+    name: Name
+    """Name of the Secret, in the same namespace."""
+    key: DataKey
+    """Key in the Secret's data."""
+    optional: bool | None = None
+    """True: the container starts even where the Secret or the key is missing. Absent: it must exist."""
+
+
+class EnvConfigMapKeyRef(ApiModel):
+    """A value taken from a key of a ConfigMap."""
+
+    name: Name
+    """Name of the ConfigMap, in the same namespace."""
+    key: DataKey
+    """Key in the ConfigMap's data."""
+    optional: bool | None = None
+    """True: the container starts even where the ConfigMap or the key is missing. Absent: it must exist."""
+
+
+class EnvFieldRef(ApiModel):
+    """A value taken from the pod itself."""
+
+    field_path: Annotated[str, Field(min_length=1, max_length=256)]
+    """Path of the pod's field, as in the downward API. Example: status.podIP."""
+
+
+class EnvVarSource(ApiModel):
+    """Where a variable's value comes from: exactly one of the members."""
+
+    secret_key_ref: EnvSecretKeyRef | None = None
+    """The value is a key of a Secret."""
+    config_map_key_ref: EnvConfigMapKeyRef | None = None
+    """The value is a key of a ConfigMap."""
+    field_ref: EnvFieldRef | None = None
+    """The value is a field of the pod."""
+
+
+class EnvVar(ApiModel):
+    """An environment variable: a name with either a value or a source."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    """Name of the variable. Example: OMP_NUM_THREADS."""
+    value: Annotated[str, Field(max_length=4096)] | None = None
+    """The value, taken word for word. Absent: taken from valueFrom, or empty."""
+    value_from: EnvVarSource | None = None
+    """Take the value from elsewhere, instead of `value`."""
+
+
+EnvList = Annotated[list[EnvVar], Field(max_length=64, json_schema_extra=Listed)]
+
+
+class HubSpec(ApiModel):
+    """How the Hugging Face Hub is reached by the pods that inspect and fetch the model."""
+
+    endpoint: Annotated[str, Field(max_length=512, pattern=r"^(https?://[^\s]+)?$")] = ""
+    """URL of a mirror that speaks the Hub's API. Empty: https://huggingface.co. Example:
+    https://hub.corp.example."""
+    ca_bundle_config_map_ref: CaBundleRef | None = None
+    """Certificates (PEM) the mirror or proxy is signed by. Absent: the image's own bundle."""
+    env: EnvList = Field(default_factory=list)
+    """Variables of the inspect and fetch containers only, such as proxy settings. Example: HTTPS_PROXY."""
+
+
+class ModelSpec(ApiModel):
+    """Which model is served, and how it is read."""
+
+    uri: Annotated[str, Field(min_length=6, max_length=512)]
+    """Where the model is: hf://owner/name (Hugging Face Hub), pvc://claim/path (a claim in this namespace),
+    or, for `tacho run` only, file:///path. Example: hf://mistralai/Mistral-7B-Instruct-v0.2."""
+    revision: (
+        Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._/]*$")] | None
+    ) = None
+    """Branch, tag or commit of an hf:// model. It is resolved to a commit once, and that commit is pinned in
+    the plan. Absent: main. Example: main."""
+    served_name: (
+        Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._/:]*$")] | None
+    ) = None
+    """The name clients send as "model" in OpenAI requests. Absent: the resource's name. Example: mistral."""
+    files: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]],
+        Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(default_factory=list)
+    """Globs of the files to load, at most 8. Absent: what the engine loads (safetensors without duplicate
+    formats); a repository with several GGUF files must say which. Example: ["*Q4_K_M.gguf"]."""
+    hub: HubSpec | None = None
+    """How the Hugging Face Hub is reached: mirror, certificates, proxy. Absent: huggingface.co directly."""
+    token_secret_ref: HubTokenRef | None = None
+    """Token for gated or private models. Only the inspect and fetch containers see it, never the engine.
+    Absent: no token."""
+    trust_remote_code: bool = False
+    """True runs Python code that comes with the model inside the engine: only for sources you trust.
+    Absent: false."""
+
+
+class CacheClaim(ApiModel):
+    """A claim in which downloaded models are kept."""
+
+    claim_name: Name
+    """Name of the PersistentVolumeClaim, in the same namespace. Example: models."""
+    sub_path: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Folder inside the claim, relative and without "..". Absent: its root. Example: hub."""
+    read_only: bool = False
+    """True mounts the claim read-only: the model must be there already. Absent: false."""
+
+
+class CacheSpec(ApiModel):
+    """Where downloaded models live: exactly one of the members."""
+
+    persistent_volume_claim: CacheClaim | None = None
+    """Keep models in a claim, so that a new pod does not download them again."""

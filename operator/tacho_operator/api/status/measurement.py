@@ -1,0 +1,281 @@
+"""`status.measurements`: what was measured, on what, and how far to trust it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tacho_operator.api.base import (
+    ApiModel,
+    Bytes,
+    Count,
+    Decimal,
+    Seconds,
+    ShortText,
+    Timestamp,
+    Tokens,
+    Word,
+)
+
+Key = Annotated[str, Field(max_length=64)]
+
+
+class MeasuredWorkload(ApiModel):
+    """The shape of the requests that were sent."""
+
+    input_tokens: Tokens | None = None
+    """Tokens of a prompt."""
+    output_tokens: Tokens | None = None
+    """Tokens of an answer, on average."""
+    output_spread_percent: Decimal | None = None
+    """How far the lengths of answers were spread around that, in percent to either side."""
+
+
+class SingleStream(ApiModel):
+    """One request at a time."""
+
+    requests: Count | None = None
+    """Requests the figures rest on."""
+    ttft_milliseconds_p50: Decimal | None = None
+    """Median time to the first token, in milliseconds."""
+    ttft_milliseconds_p95: Decimal | None = None
+    """95th percentile of the time to the first token, in milliseconds."""
+    tpot_milliseconds_p50: Decimal | None = None
+    """Median time per further token, in milliseconds: (last - first token) / (tokens - 1)."""
+    tpot_milliseconds_p95: Decimal | None = None
+    """95th percentile of the time per further token, in milliseconds."""
+    itl_milliseconds_p50: Decimal | None = None
+    """Median gap between two tokens, in milliseconds."""
+    itl_milliseconds_p95: Decimal | None = None
+    """95th percentile of the gap between two tokens, in milliseconds."""
+    decode_tokens_per_second: Decimal | None = None
+    """Output tokens per second after the first token."""
+    ttft_overhead_milliseconds: Decimal | None = None
+    """The part of the time to the first token that does not grow with the prompt, in milliseconds."""
+    prefill_tokens_per_second: Decimal | None = None
+    """Prompt tokens per second."""
+
+
+class Capacity(ApiModel):
+    """What one replica sustains."""
+
+    concurrency: Count | None = None
+    """Requests at the same time."""
+    requests_per_second: Decimal | None = None
+    """Finished requests per second."""
+    output_tokens_per_second: Decimal | None = None
+    """Output tokens per second of all requests together."""
+    total_tokens_per_second: Decimal | None = None
+    """Prompt and output tokens per second of all requests together."""
+    ci_percent: Decimal | None = None
+    """Half width of the 95 % confidence interval of the throughput, in percent of it."""
+    boundary: Word | None = None
+    """How the capacity is bounded: Edge (a higher level failed the SLO), Floor (none higher was tried),
+    NeverMet (the SLO was never met), Plateau (more concurrency brings no more throughput)."""
+
+
+class Latency(ApiModel):
+    """Latencies at the capacity."""
+
+    ttft_milliseconds_p50: Decimal | None = None
+    """Median time to the first token, in milliseconds."""
+    ttft_milliseconds_p95: Decimal | None = None
+    """95th percentile of the time to the first token, in milliseconds."""
+    tpot_milliseconds_p50: Decimal | None = None
+    """Median time per further token, in milliseconds."""
+    tpot_milliseconds_p95: Decimal | None = None
+    """95th percentile of the time per further token, in milliseconds."""
+    end_to_end_milliseconds_p50: Decimal | None = None
+    """Median time to the last token, in milliseconds."""
+    end_to_end_milliseconds_p95: Decimal | None = None
+    """95th percentile of the time to the last token, in milliseconds."""
+    open_loop: bool | None = None
+    """True: requests arrived at a rate of their own, and times count from the intended arrival."""
+
+
+class Goodput(ApiModel):
+    """Requests that kept the SLO."""
+
+    requests_per_second: Decimal | None = None
+    """Requests per second that kept the SLO."""
+    compliance_percent: Decimal | None = None
+    """Share of requests that kept the SLO, in percent."""
+    compliance_percent_lower95: Decimal | None = None
+    """Lower 95 % bound of that share, in percent."""
+
+
+class Saturation(ApiModel):
+    """The level with the highest throughput, whatever its latency."""
+
+    concurrency: Count | None = None
+    """Requests at the same time."""
+    output_tokens_per_second: Decimal | None = None
+    """Output tokens per second of all requests together."""
+
+
+class CurvePoint(ApiModel):
+    """One level of concurrency."""
+
+    concurrency: Count
+    """Requests at the same time."""
+    output_tokens_per_second: Decimal | None = None
+    """Output tokens per second of all requests together."""
+    requests_per_second: Decimal | None = None
+    """Finished requests per second."""
+    ttft_milliseconds_p50: Decimal | None = None
+    """Median time to the first token, in milliseconds."""
+    ttft_milliseconds_p95: Decimal | None = None
+    """95th percentile of the time to the first token, in milliseconds."""
+    tpot_milliseconds_p50: Decimal | None = None
+    """Median time per further token, in milliseconds."""
+    tpot_milliseconds_p95: Decimal | None = None
+    """95th percentile of the time per further token, in milliseconds."""
+    end_to_end_milliseconds_p50: Decimal | None = None
+    """Median time to the last token, in milliseconds."""
+    requests: Count | None = None
+    """Requests the figures rest on."""
+    window_seconds: Decimal | None = None
+    """Length of the window the throughput was counted in, in seconds."""
+    steady: bool | None = None
+    """False: the throughput was still drifting when the window closed."""
+
+
+class Fit(ApiModel):
+    """The law fitted to the curve: gap between tokens = alpha + beta times concurrency."""
+
+    alpha_milliseconds: Decimal | None = None
+    """Gap at no concurrency, in milliseconds."""
+    beta_microseconds: Decimal | None = None
+    """What each further request adds, in microseconds."""
+    r2: Decimal | None = None
+    """Share of the variance the law explains, 0 to 1."""
+
+
+class MeasuredMemory(ApiModel):
+    """Predicted against actual memory, for the most loaded GPU."""
+
+    predicted_bytes: Bytes | None = None
+    """Memory the plan predicted, in bytes."""
+    actual_bytes: Bytes | None = None
+    """Memory that was in use, in bytes."""
+    predicted_weights_bytes: Bytes | None = None
+    """Weights the plan predicted, in bytes."""
+    actual_weights_bytes: Bytes | None = None
+    """Weights the engine says it loaded, in bytes."""
+    predicted_kv_cache_tokens: Annotated[Tokens | None, Field(alias="predictedKVCacheTokens")] = None
+    """Tokens the plan predicted the KV cache to hold."""
+    actual_kv_cache_tokens: Annotated[Tokens | None, Field(alias="actualKVCacheTokens")] = None
+    """Tokens the engine says its KV cache holds."""
+
+
+class KvCache(ApiModel):
+    """The KV cache under load."""
+
+    capacity_tokens: Tokens | None = None
+    """Tokens it holds, as the engine says."""
+    max_usage_percent: Decimal | None = None
+    """Highest use while measuring, in percent."""
+    preemptions: Count | None = None
+    """Requests thrown out for lack of room while measuring."""
+
+
+class Roofline(ApiModel):
+    """How near the hardware's bounds the engine runs."""
+
+    decode_efficiency_percent: Decimal | None = None
+    """Share of the memory bandwidth that decoding uses, in percent."""
+    prefill_mfu_percent: Decimal | None = None
+    """Share of the arithmetic peak that prefill uses, in percent."""
+
+
+class Quality(ApiModel):
+    """What quantization costs in quality."""
+
+    perplexity: Decimal | None = None
+    """Perplexity on the reference text."""
+    perplexity_delta_percent: Annotated[str, Field(max_length=20, pattern=r"^-?\d+(\.\d{1,3})?$")] | None = (
+        None
+    )
+    """Perplexity against the unquantized model, in percent; positive is worse."""
+    tokens: Tokens | None = None
+    """Tokens of the reference text the figure rests on."""
+
+
+class Environment(ApiModel):
+    """What only the running pod shows; part of the fingerprint."""
+
+    image_id: Annotated[str | None, Field(alias="imageID", max_length=512)] = None
+    """Image of the engine container, by digest."""
+    engine_version: Word | None = None
+    """Version the engine reports."""
+    gpu_product: ShortText | None = None
+    """Product of the GPUs; absent on a CPU."""
+    gpu_count: Count | None = None
+    """How many GPUs the pod sees."""
+    driver_version: Word | None = None
+    """Version of the GPU driver."""
+    cpu_model: ShortText | None = None
+    """Model of the CPU."""
+
+
+class Measurement(ApiModel):
+    """One measurement of one configuration on one kind of hardware."""
+
+    fingerprint: Key
+    """Identifies what was measured: planKey, measureKey and what only the running pod shows."""
+    revision: Annotated[str, Field(max_length=63)] | None = None
+    """Revision that was measured."""
+    observed_time: Timestamp | None = None
+    """When the measurement ended."""
+    state: Word | None = None
+    """How the measurement ended: Complete, Partial (time ran out after some levels), Failed (nothing usable),
+    Skipped. Stale: workload, slo, probe or the hardware changed since, so it is history."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Why it is in this state, in a sentence. Absent: nothing to say."""
+    plan_key: Key | None = None
+    """Hash of model, quantization, image, arguments, parallelism and resources."""
+    measure_key: Key | None = None
+    """Hash of workload, slo and probe."""
+    probe_seconds: Seconds | None = None
+    """Seconds the measurement took."""
+    engine: Word | None = None
+    """Engine that was measured."""
+    quantization_method: Word | None = None
+    """Quantization method that was measured."""
+    environment: Environment | None = None
+    """What it ran on."""
+    workload: MeasuredWorkload | None = None
+    """The shape of the requests that were sent."""
+    single_stream: SingleStream | None = None
+    """One request at a time."""
+    capacity: Capacity | None = None
+    """What one replica sustains."""
+    latency: Latency | None = None
+    """Latencies at the capacity."""
+    goodput: Goodput | None = None
+    """Requests that kept the SLO."""
+    saturation: Saturation | None = None
+    """The level with the highest throughput."""
+    curve: Annotated[
+        list[CurvePoint], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default_factory=list)
+    """The levels that were measured, by rising concurrency."""
+    fit: Fit | None = None
+    """The law fitted to the curve."""
+    memory: MeasuredMemory | None = None
+    """Predicted against actual memory."""
+    kv_cache: KvCache | None = None
+    """The KV cache under load."""
+    roofline: Roofline | None = None
+    """How near the hardware's bounds the engine runs."""
+    quality: Quality | None = None
+    """What quantization costs in quality."""
+    cold_first_request_milliseconds: Decimal | None = None
+    """Time of the very first request, in milliseconds."""
+    flags: Annotated[
+        list[Word], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default_factory=list)
+    """What limits the trust in the figures: BudgetExhausted (shortened to fit the budget), CacheHit,
+    ClientBound, Incomplete (levels are missing), NotSteady, OtherTraffic,
+    SharedGPU, ShortOutput. Empty: nothing known."""

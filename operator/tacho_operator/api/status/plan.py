@@ -1,0 +1,136 @@
+"""`status.plan`: what was chosen, what it is predicted to need, and what was rejected.
+
+The same shape is what `tacho plan -o json` prints. Byte figures are those of the most loaded GPU.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tacho_operator.api.base import ApiModel, Bytes, Count, Decimal, Message, ShortText, Tokens, Word
+
+ATOMIC = {"x-kubernetes-list-type": "atomic"}
+
+
+class PlanEngine(ApiModel):
+    """The engine that was chosen."""
+
+    name: Word
+    """Engine, as in spec.engine.name."""
+    version: Word | None = None
+    """Version the plan was made for. Absent: unknown."""
+    image: Annotated[str, Field(max_length=512)] | None = None
+    """Image of the engine container."""
+
+
+class PlanModel(ApiModel):
+    """The model as it was found, pinned."""
+
+    commit: Word | None = None
+    """Commit of an hf:// model. Absent: other sources have none."""
+    digest: Word | None = None
+    """sha256 over the sorted paths and sizes of the files; fetching anything else is refused."""
+    files: Annotated[list[ShortText], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list
+    )
+    """Globs of the files that are loaded."""
+    file_count: Count | None = None
+    """How many files match."""
+    total_bytes: Bytes | None = None
+    """Their size together, in bytes."""
+
+
+class PlanGpu(ApiModel):
+    """The GPUs of one replica."""
+
+    product: Annotated[str, Field(max_length=63)] | None = None
+    """Product, as the node label nvidia.com/gpu.product has it; CPU where count is 0."""
+    count: Count | None = None
+    """GPUs of one replica; 0 runs on the CPU."""
+    memory_bytes: Bytes | None = None
+    """Memory of one GPU, in bytes; of the node where count is 0."""
+    compute_capability: Word | None = None
+    """CUDA compute capability. Example: 8.9."""
+
+
+class PlanParallelism(ApiModel):
+    """How the model is spread over the GPUs of a replica."""
+
+    tensor: Count | None = None
+    """GPUs each layer is split over."""
+    pipeline: Count | None = None
+    """Groups of GPUs the layers are divided among."""
+
+
+class Predicted(ApiModel):
+    """What the memory model expects, for the most loaded GPU."""
+
+    weights_bytes: Bytes | None = None
+    """Weights as they are resident in the engine, in bytes."""
+    kv_cache_bytes: Bytes | None = None
+    """Memory left for the KV cache, in bytes."""
+    kv_cache_tokens: Tokens | None = None
+    """Tokens the KV cache of the whole replica holds."""
+    max_concurrency: Decimal | None = None
+    """Requests of the full context length the KV cache holds at once."""
+    activation_bytes: Bytes | None = None
+    """Peak of activations and the sampler, in bytes."""
+    graph_bytes: Bytes | None = None
+    """CUDA graphs, in bytes."""
+    total_bytes: Bytes | None = None
+    """Everything the plan needs, in bytes."""
+    budget_bytes: Bytes | None = None
+    """What the engine may use, in bytes."""
+    decode_tokens_per_second: Decimal | None = None
+    """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
+    measured."""
+
+
+class Alternative(ApiModel):
+    """Another pair of engine and method that was considered."""
+
+    engine: Word
+    """Engine, as in spec.engine.name."""
+    method: Word
+    """Quantization, as in spec.quantization.method."""
+    product: Annotated[str, Field(max_length=63)] | None = None
+    """GPU product it was considered on."""
+    fits: bool | None = None
+    """Whether it fits the memory. Absent: not computed, because something else rules it out."""
+    reason: Word
+    """Why it was not chosen, in one word."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Why it was not chosen, in a sentence."""
+    decode_tokens_per_second: Decimal | None = None
+    """Predicted output tokens per second of a single request; not measured."""
+
+
+class Plan(ApiModel):
+    """What was chosen for a revision and why."""
+
+    revision: Annotated[str, Field(max_length=63)] | None = None
+    """Revision the plan belongs to."""
+    engine: PlanEngine | None = None
+    """The engine that was chosen."""
+    quantization_method: Word | None = None
+    """The quantization method that was chosen."""
+    model: PlanModel | None = None
+    """The model as it was found, pinned."""
+    gpu: PlanGpu | None = None
+    """The GPUs of one replica."""
+    parallelism: PlanParallelism | None = None
+    """How the model is spread over them."""
+    max_model_len: Tokens | None = None
+    """Longest request, in tokens."""
+    concurrency: Count | None = None
+    """Requests one replica serves at the same time."""
+    predicted: Predicted | None = None
+    """What the memory model expects."""
+    message: Message | None = None
+    """Why this was chosen, in sentences."""
+    alternatives: Annotated[list[Alternative], Field(max_length=16, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list
+    )
+    """What else was considered, and why it was not chosen."""

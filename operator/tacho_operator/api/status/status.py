@@ -1,0 +1,164 @@
+"""`status` of an LLMDeployment. It has one writer: the operator."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tacho_operator.api.base import ApiModel, Bytes, Count, Decimal, Seconds, Timestamp, Word
+from tacho_operator.api.status.measurement import Measurement
+from tacho_operator.api.status.plan import Plan
+
+EPOCH = "1970-01-01T00:00:00Z"
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class Condition(ApiModel):
+    """One aspect of the resource's state, as in Kubernetes' metav1.Condition."""
+
+    type: Annotated[str, Field(min_length=1, max_length=64)]
+    """What is judged: Ready, Reconciling, Stalled, Planned, Measured, RolloutAccepted, AbleToScale,
+    ScalingActive."""
+    status: ConditionStatus
+    """True, False or Unknown."""
+    reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
+    """Why, in one word. All words are listed in docs/conditions.md."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """Why, in sentences, and what to do next."""
+    last_transition_time: Timestamp
+    """When the status last changed."""
+    observed_generation: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None
+    """metadata.generation the judgement is about."""
+
+
+class Summary(ApiModel):
+    """The figures of the active revision in short, at the level of concurrency with the highest
+    throughput."""
+
+    output_tokens_per_second: Decimal | None = None
+    """Output tokens per second of one replica, all requests together."""
+    ttft_milliseconds: Decimal | None = None
+    """Median time to the first token at the same concurrency, in milliseconds."""
+    cost_per_million_output_tokens: Decimal | None = None
+    """Cost of a million output tokens at that throughput, in the currency of spec.cost."""
+
+
+class Startup(ApiModel):
+    """Where the time of the latest start of a pod went."""
+
+    schedule_seconds: Seconds | None = None
+    """Seconds until a node was found."""
+    image_seconds: Seconds | None = None
+    """Seconds until the images were there."""
+    download_seconds: Seconds | None = None
+    """Seconds the download of the model took."""
+    load_seconds: Seconds | None = None
+    """Seconds from the engine's start to its first healthy answer, without compiling."""
+    compile_seconds: Seconds | None = None
+    """Seconds of compiling and graph capture, where the engine says so."""
+    probe_seconds: Seconds | None = None
+    """Seconds of the measurement."""
+    total_seconds: Seconds | None = None
+    """Seconds from the pod's creation to its readiness."""
+    downloaded_bytes: Bytes | None = None
+    """Bytes of the model that are there so far."""
+    download_total_bytes: Bytes | None = None
+    """Bytes of the model altogether."""
+
+
+class RevisionStatus(ApiModel):
+    """One revision: a version of what the user set that makes pods."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Name of the ControllerRevision that holds its plan."""
+    phase: Word | None = None
+    """Active serves, Candidate is being started or judged, Retired served before, Rejected was not let
+    through."""
+    reason: Word | None = None
+    """Why it is in this phase, in one word."""
+    outcome: Word | None = None
+    """What the gate said: Accepted, Rejected, CannotJudge. Absent: not judged."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Why it is in this phase, in a sentence."""
+
+
+class ScalingDecision(ApiModel):
+    """One change of the number of replicas."""
+
+    time: Timestamp
+    """When it was decided."""
+    from_replicas: Count | None = None
+    """Replicas before."""
+    to_replicas: Count | None = None
+    """Replicas after."""
+    reason: Annotated[str, Field(max_length=512)] | None = None
+    """Why, in a sentence."""
+
+
+class AutoscalingStatus(ApiModel):
+    """What the scaler does, where spec.autoscaling is present."""
+
+    desired_replicas: Count | None = None
+    """Replicas the load asks for."""
+    utilization_percent: Count | None = None
+    """Load as a share of the measured capacity, in percent."""
+    reason: Annotated[str, Field(max_length=512)] | None = None
+    """Why that many, in a sentence."""
+    last_scale_time: Timestamp | None = None
+    """When the number of replicas last changed."""
+    decisions: Annotated[
+        list[ScalingDecision], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default_factory=list)
+    """The latest changes, newest first."""
+
+
+class LLMDeploymentStatus(ApiModel):
+    """What is. Written by the operator alone."""
+
+    observed_generation: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None
+    """metadata.generation this status is about."""
+    replicas: Count | None = None
+    """Server pods there are."""
+    ready_replicas: Count | None = None
+    """Server pods that are ready."""
+    selector: Annotated[str, Field(max_length=512)] | None = None
+    """Label selector of the server pods, as text; autoscalers read it through /scale."""
+    url: Annotated[str, Field(max_length=512)] | None = None
+    """Where the OpenAI API answers, inside the cluster. Example: http://mistral-7b.ml.svc:8000."""
+    summary: Summary | None = None
+    """The figures of the active revision in short."""
+    plan: Plan | None = None
+    """The plan of the active revision, or of the first candidate until one is active."""
+    measurements: Annotated[
+        list[Measurement],
+        Field(
+            max_length=4,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["fingerprint"],
+            },
+        ),
+    ] = Field(default_factory=list)
+    """The latest measurements, one for each fingerprint, newest first."""
+    startup: Startup | None = None
+    """Where the time of the latest start of a pod went."""
+    revisions: Annotated[
+        list[RevisionStatus],
+        Field(
+            max_length=5,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
+    """The latest revisions, newest first."""
+    autoscaling: AutoscalingStatus | None = None
+    """What the scaler does."""
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ] = Field(default_factory=list)
+    """The resource's state in aspects, each explained in docs/conditions.md."""

@@ -1,0 +1,32 @@
+"""Errors a person sees: what is wrong, where, what to do; and the exit code that goes with it."""
+
+from __future__ import annotations
+
+from tacho_contract.failure import Failure
+
+EXIT_FITS = 0
+EXIT_BAD_INPUT = 1
+EXIT_DOES_NOT_FIT = 2
+EXIT_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """Ends the command with its message on stderr."""
+
+    def __init__(self, *lines: str, code: int = EXIT_BAD_INPUT, failure: Failure | None = None) -> None:
+        super().__init__("\n".join(lines))
+        self.code = code
+        self.failure = failure
+        """The classified failure behind it, for documents; None where nothing was classified."""
+
+
+def describe(failure: Failure) -> list[str]:
+    """A failure as a person reads it: class and message, the next step, the engine's last lines."""
+    lines = [f"{failure.failure_class}: {failure.message}", f"  -> {failure.next_step}"]
+    return lines + [f"  | {line}" for line in failure.log_tail]
+
+
+def failed(failure: Failure, code: int) -> CommandError:
+    """The error that tells ``failure``."""
+    return CommandError(*describe(failure), code=code, failure=failure)

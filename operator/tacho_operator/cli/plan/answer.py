@@ -1,0 +1,103 @@
+"""The work of ``tacho plan``: read, inspect, plan, print, and the exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_contract.failure import INVALID_CONFIG, MODEL_INVALID, MODEL_NOT_FOUND, Failure
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.cli.inputs import document
+from tacho_operator.cli.inputs.model import claim_directories, cluster_form, inspect_model
+from tacho_operator.cli.output.formats import Format, print_document, say
+from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, EXIT_DOES_NOT_FIT, EXIT_FITS, CommandError
+from tacho_operator.cli.plan import hardware, screen as plan_screen
+from tacho_operator.cli.plan.cluster import Target
+from tacho_operator.cli.plan.hardware import Hardware
+from tacho_operator.core.planner.planning import launchable, plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tacho_operator.core.revisions.step import wanted_revision
+from tacho_operator.core.status.plan import failure_view, plan_view
+from tacho_operator.core.types import Config, Manifest
+
+NO_QUESTION = (INVALID_CONFIG, MODEL_INVALID, MODEL_NOT_FOUND)
+"""Failures that no other hardware would mend: bad input rather than a model that does not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """The options of ``tacho plan``."""
+
+    file: str
+    name: str = ""
+    claims: tuple[str, ...] = ()
+    gpu: str = ""
+    nodes_file: str = ""
+    context: str = ""
+    kubeconfig: str = ""
+    namespace: str = ""
+    output: Format = Format.table
+
+
+def answer(question: Question) -> int:
+    """Prints the plan, or why there is none; returns the exit code. Raises CommandError for bad input."""
+    raw = document.read(question.file, question.name)
+    if question.gpu:
+        raw = hardware.override_gpu(raw, question.gpu)
+    _, resource = document.typed(raw, question.file)
+    claims = claim_directories(list(question.claims))
+    found = hardware.choose(
+        resource.spec, gpu=question.gpu, nodes_file=question.nodes_file, target=_target(question, resource)
+    )
+    for note in found.notes:
+        say(note)
+    try:
+        facts = inspect_model(resource, claims)
+    except CommandError as error:
+        if error.failure and question.output is not Format.table:
+            print_document({"failure": _failure(error.failure), "alternatives": []}, question.output)
+        raise
+    plan = plan_model(
+        resource.spec, facts, nodes=found.nodes, history=found.history, config=Config(tacho_image="")
+    )
+    if isinstance(plan, PlanFailure):
+        return _refused(plan, resource, found, question.output)
+    return _fitting(plan, resource, found, question.output)
+
+
+def _target(question: Question, resource: LLMDeployment) -> Target | None:
+    if not (question.context or question.kubeconfig or question.namespace):
+        return None
+    return Target(
+        context=question.context,
+        kubeconfig=question.kubeconfig,
+        namespace=question.namespace or resource.metadata.namespace,
+    )
+
+
+def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: Format) -> int:
+    if output is Format.table:
+        plan_screen.show_plan(resource.metadata.name, plan, found.source)
+    else:
+        print_document(plan_view(plan, wanted_revision(cluster_form(resource))), output)
+    if refusal := launchable(plan):
+        say(f"it fits, but cannot be started yet: {refusal.failure_class}: {refusal.message}")
+        say(f"  -> {refusal.next_step}")
+    return EXIT_FITS
+
+
+def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output: Format) -> int:
+    if output is Format.table:
+        plan_screen.show_refusal(resource.metadata.name, plan, found.source)
+    else:
+        alternatives = failure_view(plan).get("alternatives", [])
+        print_document({"failure": _failure(plan.failure), "alternatives": alternatives}, output)
+    return EXIT_BAD_INPUT if plan.failure.failure_class in NO_QUESTION else EXIT_DOES_NOT_FIT
+
+
+def _failure(failure: Failure) -> Manifest:
+    found: Manifest = {
+        "class": failure.failure_class,
+        "message": failure.message,
+        "nextStep": failure.next_step,
+    }
+    return {**found, "details": failure.details} if failure.details else found

@@ -1,0 +1,93 @@
+"""Turns a plan into what the children of ``tacho run`` are told: the pod's configuration, on local paths."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tacho_contract.fetch import FetchConfig
+from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.cli.inputs.model import cluster_form, model_directory
+from tacho_operator.core.manifests.podtemplate import fetch_config, runtime_config
+from tacho_operator.core.measurement.keys import live_config, plan_key
+from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.revisions.step import wanted_revision
+from tacho_operator.core.types import Config
+
+LOCAL_IMAGE = "local"
+LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images={"llamacpp": LOCAL_IMAGE})
+"""Nothing is pulled here: the engines are this Python's own packages."""
+
+DRAIN_SECONDS = 10
+"""How long Ctrl-C waits for running requests; somebody looks at the terminal."""
+
+LOCAL_ENTRYPOINTS = {"llamacpp": (sys.executable, "-m", "tacho_llamacpp")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSetup:
+    """Everything the children read."""
+
+    resource: LLMDeployment
+    """As a cluster would take it: a file:// model stands as a claim."""
+    revision: str
+    plan_key: str
+    runtime: RuntimeConfig
+    live: LiveConfig
+    fetch: FetchConfig | None
+
+
+def cache_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
+    """Where downloads go: the folder that stands in for the cache claim, else the user's cache."""
+    cache = resource.spec.cache
+    claim = cache.persistent_volume_claim if cache else None
+    if claim and claim.claim_name in claims:
+        return claims[claim.claim_name] / (claim.sub_path or "")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tacho" / "models"
+
+
+def local_setup(
+    resource: LLMDeployment,
+    plan: ModelPlan,
+    claims: dict[str, Path],
+    *,
+    scratch: Path,
+    host: str,
+    engine_port: int | None,
+    runtime_port: int,
+) -> LocalSetup:
+    """The pod's own configuration with this machine's paths in it. Nothing is written."""
+    shared = cluster_form(resource)
+    revision = wanted_revision(shared)
+    key = plan_key(plan, shared.spec)
+    inside = runtime_config(shared, plan, revision, key)
+    folder = model_directory(resource.spec.model.uri, claims)
+    fetch = fetch_config(shared, plan)
+    if fetch:
+        fetch = dataclasses.replace(
+            fetch, cache_dir=str(cache_directory(resource, claims)), state_dir=str(scratch / "fetch")
+        )
+    return LocalSetup(
+        resource=shared,
+        revision=revision,
+        plan_key=key,
+        live=live_config(shared.spec),
+        fetch=fetch,
+        runtime=dataclasses.replace(
+            inside,
+            model_path=str(folder) if folder else "",
+            entrypoint=LOCAL_ENTRYPOINTS.get(plan.engine, inside.entrypoint),
+            bind_host=host,
+            engine_port=engine_port or inside.engine_port,
+            runtime_port=runtime_port,
+            fetch_dir=fetch.state_dir if fetch else "",
+            state_dir=str(scratch / "state"),
+            live_file=str(scratch / "live.json"),
+            termination_log=str(scratch / "termination"),
+            drain_seconds=DRAIN_SECONDS,
+        ),
+    )

@@ -1,0 +1,260 @@
+"""Finding out about a model: is it known, is a pod at it, what did the last one say, when to try again.
+
+Nothing is remembered between decisions: the attempt is in the pod's name, the back-off counts from the
+time it ended, and a failed pod stays until its successor has ended, so that the reason stays visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tacho_contract import codec
+from tacho_contract.failure import Failure
+from tacho_contract.inspection import InspectConfig, InspectResult
+from tacho_contract.model import ModelFacts
+from tacho_operator.api.failures import FailureClass
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core import names, problems as problem
+from tacho_operator.core.inspection.source import model_source
+from tacho_operator.core.manifests import inspectpod
+from tacho_operator.core.manifests.placement import inspect_spec
+from tacho_operator.core.pods.diagnosis import diagnose, overdue
+from tacho_operator.core.pods.view import PodView, parse_time, views
+from tacho_operator.core.problems import Problem
+from tacho_operator.core.types import Config, Manifest, Observed, Reference
+
+RETRY_BASE_SECONDS = 5.0
+RETRY_LIMIT_SECONDS = 300.0
+HOPELESS_RETRY_SECONDS = 600.0
+CLAIM_RETRY_SECONDS = 60.0
+"""A file that is missing on a claim is about to be copied there, and looking costs nobody a request."""
+"""What trying again unchanged cannot mend may be mended elsewhere: a licence accepted on the hub."""
+LOOK_AGAIN_SECONDS = 3.0
+SCHEDULE_LIMIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What is known of the model now, and what to do to know more."""
+
+    facts: ModelFacts | None = None
+    problem: Problem | None = None
+    running: bool = False
+    apply: tuple[Manifest, ...] = ()
+    delete: tuple[Reference, ...] = ()
+    look_again_seconds: float | None = None
+    reason: str
+
+
+def facts_key(resource: LLMDeployment) -> str:
+    """The question the facts answer. The token is not part of it: it opens the door, it is not the room."""
+    return names.digest(
+        {
+            "question": codec.to_dict(inspect_config(resource)),
+            "replan": resource.metadata.annotations.get(names.REPLAN_ANNOTATION, ""),
+        },
+        16,
+    )
+
+
+def inspect_config(resource: LLMDeployment) -> InspectConfig:
+    model, engine = resource.spec.model, resource.spec.engine
+    name = (engine.name if engine else None) or ""
+    return InspectConfig(
+        uri=model.uri,
+        revision=model.revision or "main",
+        files=tuple(model.files),
+        engine=name,
+        parse=name != "custom",
+        endpoint=model.hub.endpoint if model.hub else "",
+    )
+
+
+def request_hash(resource: LLMDeployment, config: Config) -> str:
+    """Names the pods of one way of asking: another Secret, placement or image is worth a fresh try."""
+    model = resource.spec.model
+    return names.digest(
+        {
+            "facts": facts_key(resource),
+            "token": model.token_secret_ref.to_wire() if model.token_secret_ref else None,
+            "hub": model.hub.to_wire() if model.hub else None,
+            "where": inspect_spec(resource),
+            "image": config.tacho_image,
+        }
+    )
+
+
+def cached(observed: Observed) -> Mapping[str, str]:
+    """Packed facts by key, from the facts ConfigMap."""
+    name = names.facts_config_name(observed.resource.metadata.name)
+    found = next((item for item in observed.config_maps if item["metadata"]["name"] == name), None)
+    return dict((found or {}).get("data") or {})
+
+
+def known_facts(observed: Observed) -> ModelFacts | None:
+    """The facts this spec asks for, where they were found before."""
+    packed = cached(observed).get(facts_key(observed.resource))
+    if packed is None:
+        return None
+    try:
+        return codec.unpack(ModelFacts, packed)
+    except codec.DocumentError:
+        return None  # asked again and overwritten
+
+
+def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
+    """Facts, or the next step towards them."""
+    resource = observed.resource
+    pods = views(observed.pods, names.ROLE_INSPECT)
+    if (facts := known_facts(observed)) is not None:
+        return Inspection(facts=facts, delete=references(pods), reason="The model is known.")
+    if (refused := _cannot_ask(resource, config)) is not None:
+        return Inspection(problem=refused, delete=references(pods), reason=refused.message)
+    prefix = names.inspect_pod_name(resource.metadata.name, request_hash(resource, config), 0)[:-1]
+    mine = sorted((pod for pod in pods if pod.name.startswith(prefix)), key=_attempt)
+    others = references(pod for pod in pods if not pod.name.startswith(prefix))
+    if not mine:
+        start = _start(resource, config, 1)
+        return Inspection(
+            running=True,
+            apply=(start,),
+            delete=others,
+            look_again_seconds=LOOK_AGAIN_SECONDS,
+            reason=f"Starts pod {start['metadata']['name']} to read the model's files and headers.",
+        )
+    *earlier, last = mine
+    if not _over(last):
+        return _under_way(last, earlier, others, now)
+    return _ended(resource, config, last, (*references(earlier), *others), now)
+
+
+def _over(pod: PodView) -> bool:
+    """Its one container has ended; the pod's phase says so a moment later."""
+    container = pod.container(inspectpod.CONTAINER)
+    ended = container is not None and "terminated" in (container.raw.get("state") or {})
+    return ended or pod.phase in ("Succeeded", "Failed")
+
+
+def _under_way(
+    last: PodView, earlier: list[PodView], others: tuple[Reference, ...], now: datetime
+) -> Inspection:
+    late = overdue(last, now, SCHEDULE_LIMIT_SECONDS)
+    found = diagnose(last, lost_nodes=(), schedule_overdue=late)
+    if found is None and earlier:
+        found = problem.from_failure(result(earlier[-1]).failure or _UNEXPLAINED)
+    return Inspection(
+        problem=found,
+        running=True,
+        delete=(*references(earlier[:-1]), *others),
+        look_again_seconds=LOOK_AGAIN_SECONDS,
+        reason=f"Pod {last.name} reads the model's files and headers.",
+    )
+
+
+def _ended(
+    resource: LLMDeployment, config: Config, last: PodView, delete: tuple[Reference, ...], now: datetime
+) -> Inspection:
+    outcome = result(last)
+    if outcome.facts is not None:
+        return Inspection(facts=outcome.facts, delete=delete, reason=f"Pod {last.name} has read the model.")
+    failure = outcome.failure or _UNEXPLAINED
+    attempt = _attempt(last)
+    delay = CLAIM_RETRY_SECONDS if model_source(resource.spec.model.uri).claim else HOPELESS_RETRY_SECONDS
+    if failure.retryable:
+        delay = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2 ** min(attempt - 1, 10))
+    wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
+    found = problem.from_failure(failure)
+    if wait > 0:
+        return Inspection(
+            problem=found,
+            delete=delete,
+            running=failure.retryable,
+            look_again_seconds=wait,
+            reason=f"Inspection failed ({failure.failure_class}); the next try is in {wait:.0f} s.",
+        )
+    return Inspection(
+        problem=found,
+        running=True,
+        apply=(_start(resource, config, attempt + 1),),
+        delete=delete,
+        look_again_seconds=LOOK_AGAIN_SECONDS,
+        reason=f"Tries inspection for the {attempt + 1}. time after {failure.failure_class}.",
+    )
+
+
+_UNEXPLAINED = Failure(
+    failure_class=FailureClass.INSPECTION_TIMEOUT,
+    message="The inspect pod ended without saying why.",
+    next_step="It is tried again; see the pod's log.",
+    retryable=True,
+)
+
+
+def result(pod: PodView) -> InspectResult:
+    """What an ended inspect pod found, in its termination message or between the lines."""
+    container = pod.container(inspectpod.CONTAINER)
+    ended = (container.terminated if container else None) or {}
+    said = str(ended.get("message", ""))
+    try:
+        return codec.unpack(InspectResult, said.strip())
+    except codec.DocumentError:
+        pass
+    if (failure := problem.parse_failure(said)) is not None:
+        return InspectResult(failure=failure)
+    if pod.status.get("reason") == "DeadlineExceeded" and ended and not ended.get("startedAt"):
+        why = (
+            f"Pod {pod.name} ran out of its time before its container could start: the image, a Secret or "
+            f"a volume was missing; kubectl describe pod {pod.name} has the events."
+        )
+    elif pod.status.get("reason") == "DeadlineExceeded":
+        why = f"Pod {pod.name} ran out of its time: the model's source did not answer."
+    elif ended.get("reason") == "OOMKilled":
+        why = f"Pod {pod.name} ran out of memory while reading the model's headers."
+    else:
+        tail = " | ".join(said.strip().splitlines()[-3:]) or pod.status.get("message") or "nothing was said"
+        why = f"Pod {pod.name} ended with exit code {ended.get('exitCode', 'unknown')}: {tail}."
+    return InspectResult(
+        failure=Failure(
+            failure_class=_UNEXPLAINED.failure_class,
+            message=why,
+            next_step="It is tried again; check that the source can be reached from the namespace.",
+            retryable=True,
+        )
+    )
+
+
+def _cannot_ask(resource: LLMDeployment, config: Config) -> Problem | None:
+    hub = resource.spec.model.hub
+    if not model_source(resource.spec.model.uri).from_hub or hub is None:
+        return None
+    if hub.endpoint.startswith("http://") and not config.allow_insecure_hub:
+        return Problem(
+            reason=FailureClass.INVALID_CONFIG,
+            message=f"model.hub.endpoint {hub.endpoint} is not encrypted: a token and the model could be "
+            "read or replaced on the way. Use https://, or allow an insecure hub in the operator's settings.",
+            stalled=True,
+        )
+    return None
+
+
+def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
+    name = names.inspect_pod_name(resource.metadata.name, request_hash(resource, config), attempt)
+    return inspectpod.inspect_pod(resource, config, inspect_config(resource), name=name, attempt=attempt)
+
+
+def _attempt(pod: PodView) -> int:
+    digits = pod.name.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _ended_at(pod: PodView, now: datetime) -> datetime:
+    container = pod.container(inspectpod.CONTAINER)
+    ended = (container.terminated if container else None) or {}
+    return parse_time(ended.get("finishedAt")) or pod.created or now
+
+
+def references(pods: Iterable[PodView]) -> tuple[Reference, ...]:
+    """What to delete: those not on their way out already."""
+    return tuple(Reference(kind="Pod", name=pod.name, uid=pod.uid) for pod in pods if not pod.terminating)

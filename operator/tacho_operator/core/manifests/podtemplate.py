@@ -1,0 +1,128 @@
+"""The pod of one revision, made once at its birth and frozen in its ControllerRevision."""
+
+from __future__ import annotations
+
+from tacho_contract.fetch import FetchConfig
+from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_contract.pod import FETCH_DIR
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.inspection.source import model_source
+from tacho_operator.core.manifests import containers, placement, volumes
+from tacho_operator.core.manifests.environment import ca_volume
+from tacho_operator.core.manifests.security import pod_security
+from tacho_operator.core.names import ROLE_SERVER, labels
+from tacho_operator.core.planner.hardware import MIG_RESOURCE, PRODUCT_LABEL
+from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.types import Config, Manifest
+
+GRACE_SECONDS = 120
+DRAIN_MARGIN_SECONDS = 15
+"""Between the end of draining and the kubelet's SIGKILL: for the engine to stop by itself."""
+
+
+def grace_seconds(resource: LLMDeployment) -> int:
+    template = resource.spec.pod_template
+    subset = template.spec if template else None
+    return (subset.termination_grace_period_seconds if subset else None) or GRACE_SECONDS
+
+
+def fetch_config(resource: LLMDeployment, plan: ModelPlan) -> FetchConfig | None:
+    """What fetch brings; None where the model is already on a claim."""
+    source = model_source(resource.spec.model.uri)
+    if not source.from_hub:
+        return None
+    hub = resource.spec.model.hub
+    return FetchConfig(
+        repository=source.repository,
+        commit=plan.commit,
+        files=plan.files,
+        file_count=plan.file_count,
+        total_bytes=plan.total_bytes,
+        files_digest=plan.files_digest,
+        endpoint=hub.endpoint if hub else "",
+    )
+
+
+def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan_key: str) -> RuntimeConfig:
+    source = model_source(resource.spec.model.uri)
+    engine = resource.spec.engine
+    quantization = resource.spec.quantization
+    custom = engine.custom if engine else None
+    drain = grace_seconds(resource) - containers.PRE_STOP_SECONDS - DRAIN_MARGIN_SECONDS
+    return RuntimeConfig(
+        revision=revision,
+        plan_key=plan_key,
+        engine=plan.engine,
+        entrypoint=plan.entrypoint,
+        model_path=source.mounted_path,
+        files=plan.files,
+        model_file=plan.model_file,
+        served_name=resource.spec.model.served_name or resource.metadata.name,
+        max_model_len=plan.max_model_len,
+        concurrency=plan.concurrency,
+        tensor_parallel=plan.tensor_parallel,
+        pipeline_parallel=plan.pipeline_parallel,
+        gpu_count=plan.gpu_count,
+        quantization_method=plan.quantization_method,
+        kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",
+        extra_args=(*plan.arguments, *(engine.extra_args if engine else ())),
+        custom=CustomEngine(command=tuple(custom.command), health_path=custom.health_path or "/health")
+        if custom
+        else None,
+        engine_port=containers.engine_port(resource),
+        weights_bytes=plan.total_bytes,
+        predicted_weights_bytes=plan.predicted.weights_bytes or 0,
+        fetch_dir=FETCH_DIR if source.from_hub else "",
+        drain_seconds=max(1, drain),
+    )
+
+
+def _spread_over_products(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:
+    """One GPU product per revision: its figures hold for no other. A MIG slice that is a resource of its own
+    has its product in a label of its own; ``nvidia.com/gpu.product`` is then the whole GPU's."""
+    if plan.gpu_count and plan.gpu_product:
+        gpu = resource.spec.gpu
+        own = gpu.resource_name if gpu and (gpu.resource_name or "").startswith(MIG_RESOURCE) else None
+        label = f"{own}.product" if own else PRODUCT_LABEL
+        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), label: plan.gpu_product}
+
+
+def pod_template(
+    resource: LLMDeployment,
+    plan: ModelPlan,
+    *,
+    revision: str,
+    plan_key: str,
+    config: Config,
+) -> Manifest:
+    """The server pods of ``revision``: metadata and spec, complete."""
+    source = model_source(resource.spec.model.uri)
+    own = labels(resource.metadata.name, ROLE_SERVER, revision)
+    metadata: Manifest = {"labels": {**placement.template_labels(resource), **own}}
+    annotations = {
+        **placement.template_annotations(resource),
+        "kubectl.kubernetes.io/default-container": containers.ENGINE,
+    }
+    metadata["annotations"] = annotations
+    user = placement.template_spec(resource)
+    ca_volumes, _ = ca_volume(resource.spec.model) if source.from_hub else ([], [])
+    init = [containers.inject(config.tacho_image, config.image_pull_policy)]
+    if (fetching := fetch_config(resource, plan)) is not None:
+        init.append(containers.fetch(resource, fetching, config.tacho_image, config.image_pull_policy))
+    runtime = runtime_config(resource, plan, revision, plan_key)
+    spec: Manifest = {
+        **user,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "terminationGracePeriodSeconds": grace_seconds(resource),
+        "initContainers": init,
+        "containers": [containers.engine(resource, plan, runtime, config.image_pull_policy)],
+        "volumes": [
+            *volumes.pod_volumes(resource, source, plan.gpu_count),
+            *ca_volumes,
+            *user.get("volumes", []),
+        ],
+    }
+    _spread_over_products(spec, resource, plan)
+    return {"metadata": metadata, "spec": spec}

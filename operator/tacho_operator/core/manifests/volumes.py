@@ -1,0 +1,70 @@
+"""Volumes of a model pod and the mounts of its containers."""
+
+from __future__ import annotations
+
+from tacho_contract.pod import LIVE_DIR, MODEL_DIR, TACHO_DIR
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.inspection.source import ModelSource
+from tacho_operator.core.names import live_config_name
+from tacho_operator.core.types import Manifest
+
+TACHO_VOLUME = "tacho-runtime"
+MODEL_VOLUME = "tacho-model"
+LIVE_VOLUME = "tacho-live"
+SHM_VOLUME = "tacho-shm"
+TMP_VOLUME = "tacho-tmp"
+
+
+def shared_memory_size(gpu_count: int) -> str:
+    """Of /dev/shm: worker processes of one engine exchange tensors there, CPU engines hardly anything."""
+    return f"{2 * max(1, gpu_count)}Gi" if gpu_count else "256Mi"
+
+
+def model_volume(resource: LLMDeployment, source: ModelSource) -> Manifest:
+    """The claim a pvc:// URI names, the cache claim, or a folder that goes with the pod."""
+    if source.claim:
+        return {"name": MODEL_VOLUME, "persistentVolumeClaim": {"claimName": source.claim}}
+    cache = resource.spec.cache
+    if cache and (claim := cache.persistent_volume_claim):
+        return {"name": MODEL_VOLUME, "persistentVolumeClaim": {"claimName": claim.claim_name}}
+    return {"name": MODEL_VOLUME, "emptyDir": {}}
+
+
+def model_mount(resource: LLMDeployment, source: ModelSource, *, writable: bool) -> Manifest:
+    """``writable`` only for fetch; a claim the user marked readOnly is never written."""
+    mount: Manifest = {"name": MODEL_VOLUME, "mountPath": MODEL_DIR}
+    claim = resource.spec.cache.persistent_volume_claim if resource.spec.cache else None
+    if not source.claim and claim and claim.sub_path:
+        mount["subPath"] = claim.sub_path
+    if not writable or (claim and claim.read_only):
+        mount["readOnly"] = True
+    return mount
+
+
+def pod_volumes(resource: LLMDeployment, source: ModelSource, gpu_count: int) -> list[Manifest]:
+    return [
+        {"name": TACHO_VOLUME, "emptyDir": {}},
+        model_volume(resource, source),
+        {"name": LIVE_VOLUME, "configMap": {"name": live_config_name(resource.metadata.name)}},
+        {"name": SHM_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory_size(gpu_count)}},
+        {"name": TMP_VOLUME, "emptyDir": {}},
+    ]
+
+
+def engine_mounts(resource: LLMDeployment, source: ModelSource) -> list[Manifest]:
+    own = [
+        {"name": TACHO_VOLUME, "mountPath": TACHO_DIR},
+        model_mount(resource, source, writable=False),
+        {"name": LIVE_VOLUME, "mountPath": LIVE_DIR, "readOnly": True},
+        {"name": SHM_VOLUME, "mountPath": "/dev/shm"},  # noqa: S108 - the pod's own emptyDir
+        {"name": TMP_VOLUME, "mountPath": "/tmp"},  # noqa: S108 - the pod's own emptyDir
+    ]
+    engine = resource.spec.engine
+    for item in engine.volume_mounts if engine else []:
+        mount: Manifest = {"name": item.name, "mountPath": item.mount_path}
+        if item.read_only:
+            mount["readOnly"] = True
+        if item.sub_path:
+            mount["subPath"] = item.sub_path
+        own.append(mount)
+    return own

@@ -1,0 +1,74 @@
+"""What was measured has two keys, the plan's and the workload's; a fingerprint joins them."""
+
+from __future__ import annotations
+
+from tacho_contract import codec
+from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
+from tacho_contract.measurement import Environment, Workload
+from tacho_operator.api.types import LLMDeploymentSpec
+from tacho_operator.core import names
+from tacho_operator.core.planner.types import ModelPlan
+
+PROBE_SCHEMA = 1
+"""Part of every plan key. Raised when the probe's figures mean something else than before."""
+
+
+def live_config(spec: LLMDeploymentSpec) -> LiveConfig:
+    """The mounted part of the configuration, with the key under which its measurement is filed."""
+    workload, slo, probe = spec.workload, spec.slo, spec.probe
+    shape = Workload(
+        input_tokens=(workload.input_tokens if workload else None) or 512,
+        output_tokens=(workload.output_tokens if workload else None) or 200,
+    )
+    level = ServiceLevel(
+        ttft_milliseconds=(slo.ttft_milliseconds if slo else None) or 0,
+        tpot_milliseconds=(slo.tpot_milliseconds if slo else None) or 0,
+        percentile=(slo.percentile if slo else None) or 95,
+    )
+    settings = ProbeSettings(
+        policy=(probe.policy if probe else None) or "Auto",
+        budget_seconds=(probe.budget_seconds if probe else None) or 45,
+        timeout_seconds=(probe.timeout_seconds if probe else None) or 90,
+    )
+    return LiveConfig(
+        measure_key=names.digest([codec.to_dict(part) for part in (shape, level, settings)]),
+        workload=shape,
+        slo=level,
+        probe=settings,
+        startup_timeout_seconds=spec.startup_timeout_seconds or 0,
+    )
+
+
+def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
+    """What of a plan a measurement depends on: model, quantization, image, arguments, shape, resources."""
+    engine = spec.engine
+    written = engine.model_dump(mode="json", by_alias=True, exclude_defaults=True) if engine else {}
+    return names.digest(
+        {
+            "probeSchema": PROBE_SCHEMA,
+            "model": [plan.model_digest, plan.files_digest, plan.model_file],
+            "quantization": [
+                plan.quantization_method,
+                spec.quantization.to_wire() if spec.quantization else {},
+            ],
+            "image": [plan.engine, plan.image, list(plan.entrypoint)],
+            "arguments": [list(plan.arguments), written.get("extraArgs", []), written.get("env", [])],
+            "custom": written.get("custom", {}),
+            "gpu": [plan.gpu_product, plan.gpu_count],
+            "parallelism": [plan.tensor_parallel, plan.pipeline_parallel],
+            "context": [plan.max_model_len, plan.concurrency],
+            "resources": written.get("resources", {}),
+        }
+    )
+
+
+def fingerprint(plan_key_: str, measure_key: str, image_id: str, environment: Environment) -> str:
+    """Names one measurement: both keys and what only the running pod shows."""
+    shown = [
+        image_id,
+        environment.gpu_product,
+        environment.gpu_count,
+        environment.driver_version,
+        environment.cpu_model,
+    ]
+    return names.digest([plan_key_, measure_key, shown], 16)

@@ -1,0 +1,84 @@
+"""What earlier measurements teach: a correction of predicted bytes and KV-cache tokens for new plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from tacho_operator.core.types import History
+
+LOWEST, HIGHEST = 0.5, 2.0
+"""A ratio outside is a broken measurement (another process on the GPU, a quantization not applied), not a
+lesson."""
+NOISE = 0.01
+"""Corrections below one percent are not worth a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """Factors on predictions: 1.0 means nothing learned."""
+
+    bytes_factor: float = 1.0
+    tokens_factor: float = 1.0
+    samples: int = 0
+    scope: str = ""
+    """What the samples have in common with the plan, in words."""
+
+    def sentence(self) -> str:
+        """For the plan's message; "" when nothing was learned."""
+        parts = []
+        if abs(self.bytes_factor - 1) >= NOISE:
+            parts.append(f"memory x{self.bytes_factor:.2f}")
+        if abs(self.tokens_factor - 1) >= NOISE:
+            parts.append(f"KV-cache tokens x{self.tokens_factor:.2f}")
+        if not parts:
+            return ""
+        runs = "measurement" if self.samples == 1 else "measurements"
+        return f" Corrected by {self.samples} earlier {runs} ({self.scope}): {', '.join(parts)}."
+
+
+def _ratio(actual: int | None, predicted: int | None) -> float | None:
+    if not actual or not predicted or actual < 0 or predicted < 0:
+        return None
+    ratio = actual / predicted
+    return ratio if LOWEST <= ratio <= HIGHEST else None
+
+
+def _factor(history: Iterable[History], ratio: Callable[[History], float | None]) -> tuple[float, int]:
+    """Median ratio, drawn towards 1 by one imaginary measurement that agreed with the prediction."""
+    ratios = [r for r in map(ratio, history) if r is not None]
+    if not ratios:
+        return 1.0, 0
+    middle = median(ratios)
+    return 1.0 + (middle - 1.0) * len(ratios) / (len(ratios) + 1), len(ratios)
+
+
+def correction(
+    history: tuple[History, ...], *, engine: str, version: str, method: str, product: str
+) -> Correction:
+    """The factors that earlier measurements of ``engine`` suggest for a plan like this.
+
+    The closest group that has any measurement is used: the same method, product and version; the same
+    method and product; the same product. Other engines teach nothing. Order of ``history`` does not matter.
+    """
+    same_product = [h for h in history if h.engine == engine and h.gpu_product == product]
+    same_method = [h for h in same_product if h.quantization_method == method]
+    same_version = [h for h in same_method if h.engine_version == version]
+    for group, scope in (
+        (same_version, f"{engine} {version}, {method}, {product}"),
+        (same_method, f"{engine}, {method}, {product}"),
+        (same_product, f"{engine}, {product}"),
+    ):
+        bytes_factor, sized = _factor(group, lambda h: _ratio(h.actual_bytes, h.predicted_bytes))
+        tokens_factor, counted = _factor(
+            group, lambda h: _ratio(h.actual_kv_cache_tokens, h.predicted_kv_cache_tokens)
+        )
+        if sized or counted:
+            return Correction(
+                bytes_factor=bytes_factor,
+                tokens_factor=tokens_factor,
+                samples=max(sized, counted),
+                scope=scope,
+            )
+    return Correction()

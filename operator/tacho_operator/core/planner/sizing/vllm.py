@@ -1,0 +1,228 @@
+"""vLLM on GPUs: where the budget goes, and what is left for the KV cache.
+
+``KV = utilization x total - weights - activations - non-torch - graphs (where the version counts them)``.
+Source: vLLM v1/worker/gpu_worker.py determine_available_memory. Constants were fitted on the calibration half
+of tests/unit/planner/data/engine_logs.json only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tacho_contract.model import Architecture, ModelFacts
+from tacho_operator.core.planner.catalog.gpus import Gpu
+from tacho_operator.core.planner.sizing import vllm_kv, weights
+from tacho_operator.core.planner.sizing.account import Account
+from tacho_operator.core.planner.sizing.shape import ceil_div, round_up
+from tacho_operator.core.planner.sizing.vllm_kv import Cache
+from tacho_operator.core.planner.sizing.vllm_settings import VllmSettings
+from tacho_operator.core.quantity import GIB, MIB
+
+NON_TORCH_BYTES = 205 * MIB
+"""Memory of the process that is not PyTorch's: 0.03 to 0.35 GiB in logs, 0.22 on H200."""
+COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
+MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
+"""NCCL's buffers. Source: NVIDIA aiconfigurator systems/*.yaml nccl_mem."""
+CONTEXT_BYTES = int(0.5 * GIB)
+"""CUDA context, outside the budget: it is there before the first snapshot."""
+GRAPH_BYTES = 20 * MIB
+EXPERT_GRAPH_BYTES = 40 * MIB
+"""One captured batch size: 0.98 GiB of 51 on H200; models with experts keep their kernels' workspaces."""
+HIDDEN_COPIES = {"v0": 1, "v1": 4, "v2": 4}
+"""Copies of the hidden state alive at the forward pass's peak; later runners keep more for compiled code."""
+KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256)}
+"""MXFP4 experts: multiples the intermediate (of one GPU) and hidden sizes are padded to. Source: vLLM
+layers/quantization/mxfp4.py create_weights."""
+MACHETE_AWQ = 4.25 / 4.15625
+"""Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmMemory:
+    """Bytes on the most loaded GPU."""
+
+    total_bytes: int
+    """What the GPU has."""
+    budget_bytes: int
+    """What the engine may use: utilization x total."""
+    weights_bytes: int
+    activation_bytes: int
+    non_torch_bytes: int
+    graph_bytes: int
+    graphs_inside: bool
+    available_bytes: int
+    """Left for the KV cache; negative when nothing is."""
+    cache: Cache
+
+    @property
+    def used_bytes(self) -> int:
+        """Everything but the cache, plus what one request of max_model_len needs."""
+        counted = self.weights_bytes + self.activation_bytes + self.non_torch_bytes + self.cache.request_bytes
+        return counted + (self.graph_bytes if self.graphs_inside else 0)
+
+
+def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float | None:
+    """Bits of a linear weight quantized in flight; None: as the checkpoint stores it.
+
+    Source: bits a parameter by method, vLLM layers/quantization and vllm-bnb-plugin (NF4: 4 + 32/64 bits,
+    its double-quantized constants are expanded at load; int8: 8 + a 32-bit scale a row).
+    """
+    if weights.quantized_in_checkpoint(facts):
+        if facts.quantization.method == "bitsandbytes" and facts.quantization.bits == 4:
+            return settings.rules.nf4_bits
+        return None
+    return {
+        "fp8": 8.0,
+        "bnb-nf4": settings.rules.nf4_bits,
+        "bnb-fp4": settings.rules.nf4_bits,
+        "bnb-int8": 8.01,
+    }.get(method)
+
+
+def weights_bytes(
+    facts: ModelFacts, architecture: Architecture, gpu: Gpu, settings: VllmSettings, method: str
+) -> int:
+    """Weights on the most loaded GPU as ``Model loading took`` counts them: with padding and rotary table."""
+    parts = weights.parts(facts, linear_bits=linear_bits(method, settings, facts))
+    stored = facts.quantization
+    if stored.method == "bitsandbytes" and stored.bits == 4:
+        packed = weights.parameters(facts, "linear", "expert") * 2 * settings.rules.nf4_bits / 8
+        dense = sum(t.stored_bytes for t in facts.tensors if t.kind in ("embedding", "lm_head"))
+        parts = weights.Parts(split=packed, head=float(dense))
+    if stored.method == "awq" and gpu.capability[:1] == (9,):
+        parts = _scaled(parts, split=MACHETE_AWQ)
+    if stored.method == "mxfp4":
+        parts = _scaled(parts, experts=_expert_padding(architecture, gpu, settings))
+    return max(
+        0,
+        weights.per_gpu(parts, architecture, tensor=settings.tensor, pipeline=settings.pipeline)
+        + weights.rotary_bytes(architecture, settings.max_model_len)
+        - settings.offload_bytes,
+    )
+
+
+def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -> weights.Parts:
+    return weights.Parts(
+        split=parts.split * split,
+        experts=parts.experts * experts,
+        embedding=parts.embedding,
+        head=parts.head,
+        replicated=parts.replicated,
+    )
+
+
+def _expert_padding(architecture: Architecture, gpu: Gpu, settings: VllmSettings) -> float:
+    """How much larger experts get when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 66.0)."""
+    hopper = (9, 0) <= gpu.capability < (11, 0)
+    wide, deep = KERNEL_PADDING[settings.rules.mxfp4_hopper if hopper else "marlin"]
+    share = settings.tensor if not settings.expert_parallel else 1
+    inner = ceil_div(architecture.moe_intermediate_size or architecture.intermediate_size, share)
+    hidden = architecture.hidden_size
+    if not inner or not hidden:
+        return 1.0
+    return round_up(inner, wide) * round_up(hidden, deep) / (inner * hidden)
+
+
+def activation_bytes(architecture: Architecture, settings: VllmSettings) -> int:
+    """The profile run's peak: forward over max_num_batched_tokens, or the sampler over max_num_seqs rows.
+
+    Forward, in 16-bit elements a token: copies of the hidden state, the gated MLP's three vectors (of the
+    top-k experts where there are experts), later runners also queries, keys and values. Sampler: sorted
+    logits and their indices, probabilities and cumulated sums of every row. Old versions sample nothing
+    while they prefill in chunks.
+    """
+    rules, hidden, tensor = settings.rules, architecture.hidden_size, settings.tensor
+    row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, tensor)
+    if rules.runner != "v0":
+        heads = architecture.attention_heads + 2 * architecture.key_value_heads
+        row += heads * architecture.head_dim // tensor
+    forward = 2 * settings.batched_tokens * row
+    sampler = 0
+    if rules.runner != "v0" or not settings.chunked:
+        sampler = int(rules.sampler_bytes * settings.sequences * architecture.vocabulary)
+    return max(forward, sampler)
+
+
+def _mlp_elements(architecture: Architecture, tensor: int) -> int:
+    if architecture.experts:
+        wide = 3 * architecture.moe_intermediate_size // tensor
+        return architecture.experts_per_token * (wide + architecture.hidden_size)
+    return 3 * (architecture.intermediate_size or 4 * architecture.hidden_size) // tensor
+
+
+def graph_bytes(architecture: Architecture, settings: VllmSettings) -> int:
+    """CUDA graphs: a constant for each captured batch size."""
+    return settings.graph_sizes * (EXPERT_GRAPH_BYTES if architecture.experts else GRAPH_BYTES)
+
+
+def memory(
+    facts: ModelFacts, architecture: Architecture, *, gpu: Gpu, settings: VllmSettings, method: str
+) -> VllmMemory:
+    """The whole account of one GPU, most loaded."""
+    loaded = weights_bytes(facts, architecture, gpu, settings, method)
+    activation = activation_bytes(architecture, settings)
+    collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
+    non_torch = NON_TORCH_BYTES + collective + int(settings.rules.reserve * gpu.memory_bytes)
+    graphs = graph_bytes(architecture, settings)
+    budget = int(settings.utilization * gpu.memory_bytes)
+    available = budget - loaded - activation - non_torch - (graphs if settings.graphs_inside else 0)
+    if settings.kv_cache_bytes is not None:
+        available = settings.kv_cache_bytes
+    unit = vllm_kv.pool(architecture, settings)
+    return VllmMemory(
+        total_bytes=gpu.memory_bytes,
+        budget_bytes=budget,
+        weights_bytes=loaded,
+        activation_bytes=activation,
+        non_torch_bytes=non_torch,
+        graph_bytes=graphs,
+        graphs_inside=settings.graphs_inside,
+        available_bytes=available,
+        cache=vllm_kv.cache(unit, settings, max(0, available)),
+    )
+
+
+def account(
+    facts: ModelFacts,
+    architecture: Architecture,
+    *,
+    gpu: Gpu,
+    settings: VllmSettings,
+    method: str,
+    arguments: tuple[str, ...] = (),
+) -> Account:
+    """The same in the form every engine's account has.
+
+    The CUDA context and, where the version does not count them, the CUDA graphs are taken beside the budget:
+    unless the user set it, the utilization is lowered so that they fit, and on a shared GPU to its part.
+    """
+    graphs = 0 if settings.graphs_inside else graph_bytes(architecture, settings)
+    beside = CONTEXT_BYTES + graphs
+    if not settings.utilization_given:
+        room = 1.0 / gpu.sharers - beside / max(1, gpu.memory_bytes)
+        part = int(min(room, settings.utilization) * 100) / 100
+        if part > 0 and (gpu.sharers > 1 or room < settings.utilization):
+            settings = replace(settings, utilization=part)
+            arguments = (*arguments, "--gpu-memory-utilization", f"{part:.2f}")
+    found = memory(facts, architecture, gpu=gpu, settings=settings, method=method)
+    fixed = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
+    fixed_cache = settings.kv_cache_bytes is not None
+    whole = weights_bytes(facts, architecture, gpu, replace(settings, offload_bytes=0), method)
+    offloaded = whole - found.weights_bytes
+    return Account(
+        weights_bytes=found.weights_bytes,
+        cache_bytes=max(0, found.available_bytes),
+        cache_tokens=found.cache.tokens,
+        concurrency=found.cache.concurrency,
+        activation_bytes=found.activation_bytes,
+        graph_bytes=found.graph_bytes,
+        other_bytes=found.non_torch_bytes + CONTEXT_BYTES,
+        budget_bytes=max(0, gpu.memory_bytes - beside) if fixed_cache else found.budget_bytes,
+        fixed_bytes=fixed + (found.graph_bytes if found.graphs_inside else 0),
+        request_bytes=found.cache.request_bytes,
+        beside_bytes=beside,
+        cache_limit_bytes=settings.kv_cache_bytes,
+        offloaded_bytes=offloaded,
+        host_bytes=offloaded + settings.swap_bytes,
+        arguments=arguments,
+    )

@@ -1,0 +1,81 @@
+"""What a plan is, and why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_contract.failure import Failure
+
+
+# --- the plan -------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """Bytes are those of the most loaded GPU (the whole host process for CPU plans). None: unknown."""
+
+    weights_bytes: int | None = None
+    kv_cache_bytes: int | None = None
+    kv_cache_tokens: int | None = None
+    """Of the whole replica, in the meaning of the engine's own figure."""
+    max_concurrency: float | None = None
+    """Requests of max_model_len tokens that the KV cache holds at once."""
+    activation_bytes: int | None = None
+    graph_bytes: int | None = None
+    total_bytes: int | None = None
+    budget_bytes: int | None = None
+    decode_tokens_per_second: float | None = None
+    """Roofline bound of one stream; a prediction, never shown as measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """Another (engine, method, product) that was considered."""
+
+    engine: str
+    method: str
+    product: str
+    fits: bool
+    reason: str
+    """CamelCase class: Chosen is never listed; LowerQuality, Slower, DoesNotFit, UnsupportedGPU, …"""
+    message: str
+    decode_tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPlan:
+    """What one revision will run. Frozen into its ControllerRevision at birth."""
+
+    engine: str
+    engine_version: str
+    image: str
+    entrypoint: tuple[str, ...]
+    """What starts the engine in that image; empty for custom (the command is the user's)."""
+    python: str = "python3"
+    quantization_method: str
+    commit: str = ""
+    model_digest: str
+    files: tuple[str, ...]
+    file_count: int
+    files_digest: str
+    total_bytes: int
+    model_file: str = ""
+    gpu_product: str = ""
+    gpu_count: int = 0
+    gpu_memory_bytes: int = 0
+    compute_capability: str = ""
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    max_model_len: int
+    concurrency: int
+    predicted: Predicted = Predicted()
+    arguments: tuple[str, ...] = ()
+    """Engine switches that the plan itself decided (quantization, dtype, …), before the user's extraArgs."""
+    message: str
+    alternatives: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFailure:
+    """Why there is no plan: a failure class, and what would make one."""
+
+    failure: Failure
+    alternatives: tuple[Alternative, ...] = ()

@@ -1,0 +1,64 @@
+"""What the claims of the spec allow: whether they exist, and how many pods may use them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tacho_operator.api.failures import FailureClass
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.inspection.source import claim_names
+from tacho_operator.core.problems import Problem
+from tacho_operator.core.types import Manifest, NodeFacts
+
+MANY = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+
+
+def missing_claim(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:
+    """A claim that is known not to exist. One nobody could look up is not missing."""
+    for name in claim_names(resource.spec):
+        if name in claims and claims[name] is None:
+            return Problem(
+                reason=FailureClass.CACHE_NOT_FOUND,
+                message=f"PersistentVolumeClaim {name} does not exist in namespace "
+                f"{resource.metadata.namespace}. Create it, or correct its name in spec.",
+                stalled=True,
+            )
+    return None
+
+
+def not_shareable(
+    resource: LLMDeployment, claims: Mapping[str, Manifest | None], nodes: tuple[NodeFacts, ...] | None
+) -> Problem | None:
+    """A claim whose access mode does not let all replicas mount it.
+
+    ReadWriteOncePod takes one pod; ReadWriteOnce takes the pods of one node, which is no limit on a
+    cluster of one node (or where nodes may not be read: then the scheduler will say).
+    """
+    if resource.spec.replicas <= 1:
+        return None
+    for name in claim_names(resource.spec):
+        modes = set(((claims.get(name) or {}).get("spec") or {}).get("accessModes") or ())
+        single_node = nodes is None or sum(node.ready and not node.unschedulable for node in nodes) <= 1
+        if not modes or modes & MANY or (modes != {"ReadWriteOncePod"} and single_node):
+            continue
+        return Problem(
+            reason=FailureClass.CACHE_NOT_SHAREABLE,
+            message=f"Claim {name} is {', '.join(sorted(modes))}: {resource.spec.replicas} replicas cannot "
+            "share it. Use a claim with ReadWriteMany or ReadOnlyMany, or set replicas to 1.",
+            stalled=True,
+        )
+    return None
+
+
+def one_pod_only(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:
+    """A claim that keeps a new revision from starting beside the active one."""
+    for name in claim_names(resource.spec):
+        modes = set(((claims.get(name) or {}).get("spec") or {}).get("accessModes") or ())
+        if modes == {"ReadWriteOncePod"}:
+            return Problem(
+                reason=FailureClass.CACHE_NOT_SHAREABLE,
+                message=f"Claim {name} is ReadWriteOncePod: the new revision cannot start while the active "
+                "one holds it. Use a claim with ReadWriteMany, or delete and create the resource anew.",
+                stalled=True,
+            )
+    return None

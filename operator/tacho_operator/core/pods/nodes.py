@@ -1,0 +1,68 @@
+"""Which nodes a pod of this resource could run on. What is free on them is the scheduler's to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tacho_operator.core.quantity import parse_quantity, quantity_bytes
+from tacho_operator.core.types import NodeFacts
+
+GPU_TAINT = "nvidia.com/gpu"
+"""Clusters taint GPU nodes by this key and add its toleration to every pod that asks for one
+(ExtendedResourceToleration), so it never rules a node out for a pod with GPUs."""
+
+
+def tolerates(taint: Mapping[str, str], tolerations: Iterable[Mapping[str, str]]) -> bool:
+    """Whether one of ``tolerations`` accepts ``taint``, as the scheduler compares them
+    (component-helpers ``scheduling/corev1/helpers.go`` ToleratesTaint)."""
+    for toleration in tolerations:
+        if toleration.get("effect") and toleration.get("effect") != taint.get("effect"):
+            continue
+        key = toleration.get("key", "")
+        if toleration.get("operator", "Equal") == "Exists":
+            if key in ("", taint.get("key")):
+                return True
+        elif key == taint.get("key") and toleration.get("value", "") == taint.get("value", ""):
+            return True
+    return False
+
+
+def eligible(
+    nodes: Iterable[NodeFacts],
+    *,
+    selector: Mapping[str, str],
+    tolerations: Iterable[Mapping[str, str]],
+    gpu: bool,
+) -> tuple[NodeFacts, ...]:
+    """Nodes whose labels match and whose taints a pod of this resource accepts, in the given order."""
+    accepted = tuple(tolerations)
+
+    def taken(node: NodeFacts) -> bool:
+        if node.unschedulable or not node.ready:
+            return False
+        if any(node.labels.get(key) != value for key, value in selector.items()):
+            return False
+        return all(
+            taint.get("effect") == "PreferNoSchedule"
+            or (gpu and taint.get("key") == GPU_TAINT)
+            or tolerates(taint, accepted)
+            for taint in node.taints
+        )
+
+    return tuple(node for node in nodes if taken(node))
+
+
+def memory_bytes(node: NodeFacts) -> int:
+    """Allocatable memory; 0 where the node does not say, or says nonsense."""
+    try:
+        return quantity_bytes(node.allocatable.get("memory", "0"))
+    except ValueError:
+        return 0
+
+
+def resource_count(node: NodeFacts, name: str) -> int:
+    """Allocatable units of an extended resource; 0 where there is none."""
+    try:
+        return int(parse_quantity(node.allocatable.get(name, "0")))
+    except ValueError:
+        return 0

@@ -1,0 +1,99 @@
+"""A revision frozen in its ControllerRevision: the plan and the pods it will make for ever.
+
+Its data is immutable, so an operator upgrade, new catalog figures or a learned correction restart no pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tacho_contract import codec
+from tacho_contract.model import ModelFacts
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core import names
+from tacho_operator.core.manifests.metadata import child
+from tacho_operator.core.manifests.podtemplate import pod_template
+from tacho_operator.core.measurement.keys import plan_key
+from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.revisions.identity import identity
+from tacho_operator.core.types import Config, Manifest
+
+DATA_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """What a ControllerRevision holds, read."""
+
+    name: str
+    number: int
+    """Counts the revisions of one resource upwards; the newest has the highest."""
+    plan: ModelPlan
+    plan_key: str
+    facts_key: str
+    pod_template: Manifest
+    tacho_image: str
+    uid: str = ""
+
+
+def birth(
+    resource: LLMDeployment,
+    plan: ModelPlan,
+    facts: ModelFacts,
+    *,
+    facts_key: str,
+    number: int,
+    config: Config,
+) -> Manifest:
+    """The ControllerRevision of the resource's present spec."""
+    meta = resource.metadata
+    document = identity(resource.spec, meta.name, meta.annotations)
+    name = names.revision_name(meta.name, names.digest(document))
+    key = plan_key(plan, resource.spec)
+    manifest = child(resource, "apps/v1", "ControllerRevision", name, role=names.ROLE_SERVER, revision=name)
+    manifest["revision"] = number
+    manifest["data"] = {
+        "schema": DATA_SCHEMA,
+        "identity": document,
+        "factsKey": facts_key,
+        "facts": {
+            "digest": facts.digest,
+            "commit": facts.commit,
+            "format": facts.format,
+            "fileCount": facts.file_count,
+            "totalBytes": facts.total_bytes,
+        },
+        "plan": codec.to_dict(plan),
+        "planKey": key,
+        "podTemplate": pod_template(resource, plan, revision=name, plan_key=key, config=config),
+        "tachoImage": config.tacho_image,
+    }
+    return manifest
+
+
+def read(manifest: Manifest) -> Revision | None:
+    """The revision in ``manifest``; None where the data is not ours to understand."""
+    data = manifest.get("data")
+    if not isinstance(data, dict) or data.get("schema") != DATA_SCHEMA:
+        return None
+    try:
+        plan = codec.from_dict(ModelPlan, data["plan"])
+        return Revision(
+            name=manifest["metadata"]["name"],
+            number=int(manifest.get("revision", 0)),
+            plan=plan,
+            plan_key=str(data["planKey"]),
+            facts_key=str(data["factsKey"]),
+            pod_template=dict(data["podTemplate"]),
+            tacho_image=str(data["tachoImage"]),
+            uid=manifest["metadata"].get("uid", ""),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def read_all(manifests: Iterable[Manifest]) -> dict[str, Revision]:
+    """Every readable revision by name, oldest first."""
+    found = [revision for manifest in manifests if (revision := read(manifest)) is not None]
+    return {revision.name: revision for revision in sorted(found, key=lambda item: (item.number, item.name))}

@@ -1,0 +1,30 @@
+"""What the CRD cannot catch in every spelling: switches and variables that load code or open doors."""
+
+from __future__ import annotations
+
+from tacho_operator.api.failures import FailureClass
+from tacho_operator.api.rules.arguments import refused_arguments, refused_variables
+from tacho_operator.api.types import LLMDeploymentSpec
+from tacho_operator.core.problems import Problem
+from tacho_operator.core.wording import clipped
+
+
+def screen(spec: LLMDeploymentSpec) -> Problem | None:
+    """The first refusals of extraArgs and environments, normalised; None where there is none.
+
+    No revision is born from a refused spec, so nothing that is refused here ever reaches a pod.
+    """
+    engine, hub = spec.engine, spec.model.hub
+    lists = (
+        ("engine.extraArgs", refused_arguments(engine.extra_args if engine else ())),
+        ("engine.env", refused_variables(item.name for item in (engine.env if engine else ()))),
+        ("model.hub.env", refused_variables(item.name for item in (hub.env if hub else ()))),
+    )
+    said = [f"{path}[{item.index}]: {item.message}" for path, refusals in lists for item in refusals]
+    if not said:
+        return None
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        message=clipped("; ".join(said) + ". Remove it from the spec."),
+        stalled=True,
+    )

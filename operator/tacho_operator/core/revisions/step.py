@@ -1,0 +1,75 @@
+"""From spec to a revision: known already, else inspected, planned, and frozen at its birth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from tacho_operator.api.failures import FailureClass
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core import names, problems as problem
+from tacho_operator.core.inspection.inspect import facts_key, inspect
+from tacho_operator.core.planner.planning import launchable, plan_model
+from tacho_operator.core.planner.types import PlanFailure
+from tacho_operator.core.pods.claims import missing_claim
+from tacho_operator.core.problems import Problem
+from tacho_operator.core.revisions import frozen
+from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.identity import identity_hash
+from tacho_operator.core.revisions.screening import screen
+from tacho_operator.core.status.situation import Planning
+from tacho_operator.core.types import Config, Observed
+
+
+def wanted_revision(resource: LLMDeployment) -> str:
+    """The name of the revision that the present spec asks for."""
+    meta = resource.metadata
+    return names.revision_name(meta.name, identity_hash(resource.spec, meta.name, meta.annotations))
+
+
+def _unreadable_record(observed: Observed) -> Problem | None:
+    """A record of the wanted revision that cannot be read: planned again, its pods could change under it."""
+    wanted = wanted_revision(observed.resource)
+    if not any(item["metadata"]["name"] == wanted for item in observed.revisions):
+        return None
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        message=f"ControllerRevision {wanted} exists but this version of the operator cannot read it; what "
+        "serves goes on. Upgrade the operator, or delete that ControllerRevision to have it planned anew.",
+        stalled=True,
+    )
+
+
+def plan_step(
+    observed: Observed, config: Config, revisions: Mapping[str, Revision], now: datetime
+) -> Planning:
+    """A frozen revision is never planned again, whatever the operator, catalog or history say by now."""
+    resource = observed.resource
+    if (known := revisions.get(wanted_revision(resource))) is not None:
+        return Planning(revision=known, plan=known.plan)
+    if (unreadable := _unreadable_record(observed)) is not None:
+        return Planning(problem=unreadable)
+    if missing_claim(resource, observed.claims) is not None:
+        return Planning()
+    if (refused := screen(resource.spec)) is not None:
+        return Planning(problem=refused)
+    inspection = inspect(observed, config, now)
+    if inspection.facts is None:
+        return Planning(inspection=inspection)
+    planned = plan_model(
+        resource.spec, inspection.facts, nodes=observed.nodes, history=observed.history, config=config
+    )
+    if isinstance(planned, PlanFailure):
+        failed = problem.from_failure(planned.failure)
+        return Planning(failure=planned, problem=failed, inspection=inspection)
+    if (failure := launchable(planned)) is not None:
+        return Planning(plan=planned, problem=problem.from_failure(failure), inspection=inspection)
+    manifest = frozen.birth(
+        resource,
+        planned,
+        inspection.facts,
+        facts_key=facts_key(resource),
+        number=1 + max((item.number for item in revisions.values()), default=0),
+        config=config,
+    )
+    return Planning(revision=frozen.read(manifest), plan=planned, inspection=inspection, apply=(manifest,))

@@ -1,0 +1,112 @@
+"""Reads off the children who serves, and what is wrong with a revision's pods."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from tacho_operator.api.failures import FailureClass
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core import names
+from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.problems import Problem
+from tacho_operator.core.rollout.steps import Serving
+from tacho_operator.core.types import Manifest, NodeFacts, Observed
+
+SCHEDULE_TIMEOUT_SECONDS = 600
+
+
+def schedule_timeout_seconds(resource: LLMDeployment) -> int:
+    rollout = resource.spec.rollout
+    return (rollout.schedule_timeout_seconds if rollout else None) or SCHEDULE_TIMEOUT_SECONDS
+
+
+def read_serving(observed: Observed) -> Serving:
+    """From the Service; where it is gone, the status still knows which revision was active."""
+    name = names.service_name(observed.resource.metadata.name)
+    found = next((item for item in observed.services if item["metadata"]["name"] == name), None)
+    remembered = _remembered(observed.raw.get("status") or {})
+    if found is None:
+        return Serving(active=remembered)
+    notes = found["metadata"].get("annotations") or {}
+    selector = (found.get("spec") or {}).get("selector") or {}
+    return Serving(
+        active=notes.get(names.ACTIVE_ANNOTATION, "") or remembered,
+        selected=selector.get(names.REVISION_LABEL, ""),
+        switched_time=notes.get(names.SWITCHED_ANNOTATION, ""),
+        exists=True,
+    )
+
+
+def _remembered(status: Mapping[str, Any]) -> str:
+    revisions = status.get("revisions") or ()
+    return next((item["name"] for item in revisions if item.get("phase") == "Active"), "")
+
+
+def sizes(deployments: Iterable[Manifest]) -> dict[str, int]:
+    """Deployments that stay, with their size."""
+    return {
+        item["metadata"]["name"]: int((item.get("spec") or {}).get("replicas", 1))
+        for item in deployments
+        if not item["metadata"].get("deletionTimestamp")
+    }
+
+
+def ready_by_revision(pods: Iterable[PodView]) -> Counter[str]:
+    return Counter(pod.revision for pod in pods if pod.ready)
+
+
+def alive(pods: Iterable[PodView]) -> tuple[PodView, ...]:
+    """Pods that run or will run."""
+    return tuple(pod for pod in pods if not pod.terminating and pod.phase not in ("Failed", "Succeeded"))
+
+
+def lost_nodes(nodes: Sequence[NodeFacts] | None) -> frozenset[str]:
+    return frozenset(node.name for node in nodes or () if not node.ready)
+
+
+def revision_problem(
+    observed: Observed,
+    revision: str,
+    *,
+    pods: Iterable[PodView],
+    wanted: int,
+    lost: Collection[str],
+    now: datetime,
+) -> Problem | None:
+    """What keeps ``revision`` from having all its ``wanted`` pods ready; None where it has, or just starts.
+
+    A pod that only a person can help is named before one that may heal.
+    """
+    mine = [pod for pod in pods if pod.revision == revision and not pod.terminating]
+    if sum(pod.ready for pod in mine) >= wanted:
+        return None
+    if (refused := creation_refused(observed.deployments, observed.replica_sets, revision)) is not None:
+        return refused
+    limit = schedule_timeout_seconds(observed.resource)
+    found = [
+        problem
+        # What failed for good is replaced; it only tells something while nothing took its place.
+        for pod in (alive(mine) or mine)
+        if (
+            problem := diagnose(
+                pod,
+                lost_nodes=lost,
+                schedule_overdue=overdue(pod, now, limit),
+                fetch=report.fetch if (report := observed.reports.get(pod.uid)) else None,
+            )
+        )
+    ]
+    return next((problem for problem in found if problem.stalled), found[0] if found else None)
+
+
+def beside_active(resource: LLMDeployment, problem: Problem | None) -> Problem | None:
+    """A candidate that waits for a GPU which the active revision holds has a class of its own."""
+    gpu = resource.spec.gpu
+    name = (gpu.resource_name if gpu else None) or "nvidia.com/gpu"
+    if problem is None or problem.reason != FailureClass.UNSCHEDULABLE or name not in problem.message:
+        return problem
+    return Problem(reason=FailureClass.NO_SPARE_GPU, message=problem.message, stalled=problem.stalled)

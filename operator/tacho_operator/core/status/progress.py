@@ -1,0 +1,75 @@
+"""How far a pod that is not ready yet has come, in the words of the Ready condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tacho_contract.fetch import FetchProgress
+from tacho_contract.report import Report
+from tacho_operator.api.conditions import Reason
+from tacho_operator.core.manifests import containers
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.wording import gigabytes
+
+_ORDER = (
+    Reason.STARTING,
+    Reason.SCHEDULING,
+    Reason.PULLING_IMAGES,
+    Reason.DOWNLOADING,
+    Reason.LOADING,
+    Reason.MEASURING,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A step of the way to readiness."""
+
+    reason: Reason
+    message: str
+
+
+def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> Progress:
+    """Of the pod that is nearest to serving."""
+    found = [_of(pod, reports.get(pod.uid)) for pod in pods if not pod.terminating]
+    if not found:
+        return Progress(reason=Reason.STARTING, message="Pods are being made.")
+    return max(found, key=lambda step: _ORDER.index(step.reason))
+
+
+def _of(pod: PodView, report: Report | None) -> Progress:
+    if not pod.node:
+        return Progress(reason=Reason.SCHEDULING, message=f"Pod {pod.name} waits for a node.")
+    engine = pod.container(containers.ENGINE)
+    running = engine is not None and engine.running_since is not None
+    if report is not None and running:
+        return _reported(pod, report)
+    if not running and engine is not None and (engine.waiting or {}).get("reason") == "CrashLoopBackOff":
+        return Progress(reason=Reason.STARTING, message=f"Pod {pod.name} starts again after a pause.")
+    if running:
+        return Progress(reason=Reason.LOADING, message=f"Pod {pod.name} runs; the engine is being started.")
+    return Progress(
+        reason=Reason.PULLING_IMAGES, message=f"Node {pod.node} pulls the images of pod {pod.name}."
+    )
+
+
+def _reported(pod: PodView, report: Report) -> Progress:
+    if report.phase == "WaitingForModel":
+        return Progress(reason=Reason.DOWNLOADING, message=f"Pod {pod.name}: {downloading(report.fetch)}.")
+    if report.phase in ("Preflight", "Starting"):
+        return Progress(reason=Reason.LOADING, message=f"Pod {pod.name}: the engine loads the model.")
+    if report.phase in ("Probing", "Serving"):
+        return Progress(
+            reason=Reason.MEASURING, message=f"Pod {pod.name} is measured before traffic reaches it."
+        )
+    return Progress(reason=Reason.STARTING, message=f"Pod {pod.name} is in phase {report.phase}.")
+
+
+def downloading(fetch: FetchProgress | None) -> str:
+    """``downloading 1.2 of 4.4 GB (27 %)``."""
+    if fetch is None or not fetch.bytes_total:
+        return "downloading the model"
+    share = 100 * fetch.bytes_done // fetch.bytes_total
+    resumed = f", {gigabytes(fetch.resumed_bytes, fetch.bytes_total)} resumed" if fetch.resumed_bytes else ""
+    return f"downloading {gigabytes(fetch.bytes_done, fetch.bytes_total)} ({share} %{resumed})"

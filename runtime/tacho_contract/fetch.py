@@ -1,0 +1,55 @@
+"""What the fetch sidecar does and how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_contract.failure import Failure
+from tacho_contract.pod import FETCH_DIR, MODEL_DIR
+
+ENV_FETCH_CONFIG = "TACHO_FETCH_CONFIG"
+
+
+# --- fetching -------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchConfig:
+    """What the fetch sidecar does. Environment TACHO_FETCH_CONFIG. The hub token is in HF_TOKEN."""
+
+    repository: str
+    commit: str
+    files: tuple[str, ...]
+    file_count: int
+    total_bytes: int
+    files_digest: str
+    """A listing of the pinned commit that has another digest is refused."""
+    cache_dir: str = MODEL_DIR
+    endpoint: str = ""
+    state_dir: str = FETCH_DIR
+    """Gets ``progress.json`` (FetchProgress, replaced atomically) and, when done, ``complete``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchProgress:
+    """How far a download is. Bytes already in the cache count as done."""
+
+    state: str
+    """Listing | Downloading | Complete | Failed."""
+    files_done: int = 0
+    files_total: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+    elapsed_seconds: float = 0.0
+    resumed_bytes: int = 0
+    """What a former attempt had already brought."""
+    path: str = ""
+    """Complete: the folder the files are in."""
+    failure: Failure | None = None
+
+
+PROGRESS_FILE = "progress.json"
+COMPLETE_FILE = "complete"
+
+
+def snapshot_dir(cache_dir: str, repository: str, commit: str) -> str:
+    """Where the hub client puts a repository's files: its own cache layout under ``cache_dir``."""
+    return f"{cache_dir}/hub/models--{repository.replace('/', '--')}/snapshots/{commit}"

@@ -1,0 +1,38 @@
+"""What an inspect pod is asked and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_contract.failure import Failure
+from tacho_contract.model import ModelFacts
+from tacho_contract.pod import MODEL_DIR
+
+ENV_INSPECT_CONFIG = "TACHO_INSPECT_CONFIG"
+
+
+# --- inspection ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectConfig:
+    """What an inspect pod, or ``tacho plan``, is asked. Environment TACHO_INSPECT_CONFIG."""
+
+    uri: str
+    revision: str = "main"
+    files: tuple[str, ...] = ()
+    engine: str = ""
+    """Which engine will load it, "" while undecided: selects files when ``files`` is empty."""
+    parse: bool = True
+    """False (engine custom): the files are listed and sized, not parsed."""
+    endpoint: str = ""
+    """Hub mirror; "" is the library's own default."""
+    claim_dir: str = MODEL_DIR
+    """pvc://: where the claim is mounted."""
+    timeout_seconds: int = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectResult:
+    """The inspect pod's termination message (zlib, then base64)."""
+
+    facts: ModelFacts | None = None
+    failure: Failure | None = None

@@ -1,0 +1,92 @@
+"""What the engine's container is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_contract import SCHEMA
+from tacho_contract.measurement import Workload
+from tacho_contract.pod import ENGINE_PORT, LIVE_FILE, RUNTIME_PORT, STATE_DIR, TERMINATION_LOG
+
+ENV_RUNTIME_CONFIG = "TACHO_RUNTIME_CONFIG"
+
+
+# --- what the engine container is told ------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomEngine:
+    """engine.name custom: ``command`` may hold $(TACHO_MODEL_PATH), $(TACHO_SERVED_NAME),
+    $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN) and $(TACHO_CONCURRENCY)."""
+
+    command: tuple[str, ...]
+    health_path: str = "/health"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeConfig:
+    """Frozen at the revision's birth. Environment TACHO_RUNTIME_CONFIG."""
+
+    schema: int = SCHEMA
+    revision: str
+    plan_key: str
+    engine: str
+    """llamacpp | custom | vllm | transformers | ctranslate2."""
+    entrypoint: tuple[str, ...] = ()
+    """What the engine table says starts this image's engine, e.g. ("llama-server",)."""
+    model_path: str
+    """Folder or file. For hf:// the folder is known only from fetch's marker and this is ""."""
+    files: tuple[str, ...] = ()
+    model_file: str = ""
+    served_name: str
+    max_model_len: int
+    concurrency: int
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    gpu_count: int = 0
+    quantization_method: str = "none"
+    kv_cache_dtype: str = ""
+    extra_args: tuple[str, ...] = ()
+    custom: CustomEngine | None = None
+    engine_port: int = ENGINE_PORT
+    runtime_port: int = RUNTIME_PORT
+    bind_host: str = "0.0.0.0"  # noqa: S104 - a pod's ports are what its NetworkPolicy says
+    weights_bytes: int = 0
+    """Startup budget without an explicit one: 30 min + 18 s per GiB of this."""
+    predicted_weights_bytes: int = 0
+    """Resident form; far more loaded than this is QuantizationNotApplied."""
+    fetch_dir: str = ""
+    """"" when there is nothing to wait for; else where fetch writes progress.json and ``complete``."""
+    state_dir: str = STATE_DIR
+    live_file: str = LIVE_FILE
+    termination_log: str = TERMINATION_LOG
+    drain_seconds: int = 100
+    """How long running requests may take after SIGTERM before the engine is stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceLevel:
+    """0 means not asked for."""
+
+    ttft_milliseconds: int = 0
+    tpot_milliseconds: int = 0
+    percentile: int = 95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSettings:
+    policy: str = "Auto"
+    """Auto (measure when no result for these keys is known) | Always | Disabled."""
+    budget_seconds: int = 45
+    timeout_seconds: int = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveConfig:
+    """May change under a running pod: the mounted ConfigMap's ``live.json``."""
+
+    schema: int = SCHEMA
+    measure_key: str
+    workload: Workload = Workload()
+    slo: ServiceLevel = ServiceLevel()
+    probe: ProbeSettings = ProbeSettings()
+    startup_timeout_seconds: int = 0
+    """0: from the model's size."""

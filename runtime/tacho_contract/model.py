@@ -1,0 +1,117 @@
+"""What inspection finds out about a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_contract import SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorClass:
+    """All tensors of one kind and storage type, added up. Never a list of modules."""
+
+    kind: str
+    """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | draft |
+    other.
+    ``scale`` is what a quantized checkpoint stores beside its packed weights (scales, zeros, g_idx).
+    ``draft`` is layers for speculative decoding (multi-token prediction), not loaded unless asked for."""
+    dtype: str
+    """As stored: BF16, F16, F32, F8_E4M3, I32, U8, …, or a GGML type such as Q4_K."""
+    tensors: int
+    parameters: int
+    """Elements as stored (a packed int32 holding eight 4-bit weights counts as one)."""
+    stored_bytes: int
+    """Exact, from the header's offsets; not computed from the dtype."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerGroup:
+    """Layers that keep the same state per token or per request."""
+
+    kind: str
+    """full | sliding | chunked | mla | mamba | linear_attention | none."""
+    layers: int
+    key_value_heads: int = 0
+    key_head_dim: int = 0
+    value_head_dim: int = 0
+    window_tokens: int = 0
+    """sliding and chunked: how far back attention looks."""
+    state_bytes: int = 0
+    """mamba and linear_attention: constant state per request over all these layers, in the model's dtype."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """The shape numbers that memory and speed follow from. 0 or "" means unknown."""
+
+    name: str = ""
+    """First of config.json's ``architectures``, or GGUF's ``general.architecture``."""
+    model_type: str = ""
+    hidden_size: int = 0
+    layers: int = 0
+    attention_heads: int = 0
+    key_value_heads: int = 0
+    head_dim: int = 0
+    intermediate_size: int = 0
+    vocabulary: int = 0
+    max_positions: int = 0
+    """Longest context the checkpoint claims, rope scaling included."""
+    rotary_dim: int = 0
+    kv_lora_rank: int = 0
+    qk_rope_head_dim: int = 0
+    experts: int = 0
+    experts_per_token: int = 0
+    moe_intermediate_size: int = 0
+    tied_embeddings: bool = False
+    multimodal: bool = False
+    dtype: str = ""
+    """bfloat16 | float16 | float32: what 16-bit engines compute in."""
+    layer_groups: tuple[LayerGroup, ...] = ()
+    needs_remote_code: bool = False
+    """The repository asks to run its own Python (auto_map). Never run by inspection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredQuantization:
+    """How the checkpoint is already quantized. ``method`` "" means it is not."""
+
+    method: str = ""
+    """awq | gptq | compressed-tensors | fp8 | bitsandbytes | mxfp4 | modelopt | gguf | others as stored."""
+    bits: int = 0
+    group_size: int = 0
+    symmetric: bool = True
+    scheme: str = ""
+    """The finer name: W4A16, W8A8-int8, nf4, Q4_K_M, …"""
+    kv_cache_dtype: str = ""
+    unquantized_modules: int = 0
+    """How many module patterns the checkpoint excludes from quantization."""
+    lm_head_quantized: bool = False
+    double_quant: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What the plan may know of a model before its weights are downloaded."""
+
+    schema: int = SCHEMA
+    uri: str
+    commit: str = ""
+    """hf:// only: the commit the revision resolved to."""
+    digest: str
+    """The commit for hf://, else sha256 over sorted (path, size, header bytes)."""
+    files: tuple[str, ...] = ()
+    """The globs that select exactly the files to load."""
+    file_count: int
+    total_bytes: int
+    files_digest: str
+    """sha256 over sorted (path, size): what fetch checks its own listing against."""
+    model_file: str = ""
+    """GGUF: the one file to give to the engine (the first shard), relative to the model's folder."""
+    format: str
+    """safetensors | gguf | ct2 | pytorch | custom."""
+    architecture: Architecture | None = None
+    quantization: StoredQuantization = StoredQuantization()
+    tensors: tuple[TensorClass, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """What could not be found out, in words. Never guessed silently."""

@@ -1,0 +1,21 @@
+"""Where things are in a model pod: folders, files, ports."""
+
+from __future__ import annotations
+
+# --- where things are in a model pod -------------------------------------------------------------
+TACHO_DIR = "/tacho"
+"""emptyDir shared by the inject, fetch and engine containers."""
+ZIPAPP_IN_IMAGE = "/opt/tacho/tacho-runtime.pyz"
+ZIPAPP = f"{TACHO_DIR}/runtime.pyz"
+STATE_DIR = f"{TACHO_DIR}/state"
+"""The last report is kept here, so that a restarted container does not measure again."""
+HOME_DIR = f"{TACHO_DIR}/home"
+FETCH_DIR = f"{TACHO_DIR}/fetch"
+MODEL_DIR = "/models"
+"""The cache volume, or the claim a pvc:// URI names."""
+LIVE_DIR = "/etc/tacho"
+LIVE_FILE = f"{LIVE_DIR}/live.json"
+TERMINATION_LOG = "/dev/termination-log"
+
+ENGINE_PORT = 8000
+RUNTIME_PORT = 9400

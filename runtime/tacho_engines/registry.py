@@ -1,0 +1,25 @@
+"""Which engines this runtime can start."""
+
+from __future__ import annotations
+
+from tacho_contract.failure import ENGINE_NOT_SUPPORTED, FailedError, Failure
+from tacho_engines.base import Engine
+from tacho_engines.custom.run import Custom
+from tacho_engines.llamacpp.run import LlamaCpp
+
+ENGINES: tuple[Engine, ...] = (LlamaCpp(), Custom())
+
+
+def engine_named(name: str) -> Engine:
+    """The engine of that name. Raises FailedError(EngineNotSupported)."""
+    for engine in ENGINES:
+        if engine.name == name:
+            return engine
+    known = ", ".join(engine.name for engine in ENGINES)
+    raise FailedError(
+        Failure(
+            failure_class=ENGINE_NOT_SUPPORTED,
+            message=f"this runtime cannot start the engine {name!r}",
+            next_step=f"set spec.engine.name to one of: {known}",
+        )
+    )

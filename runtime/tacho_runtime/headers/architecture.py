@@ -1,0 +1,171 @@
+"""The shape numbers of a model from its config.json, and what the configuration leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tacho_contract.model import Architecture
+from tacho_runtime.headers.layers import layer_groups
+from tacho_runtime.headers.values import first, integer, mapping, number, sequence, text
+
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
+ATTENTION = {"full", "sliding", "chunked", "mla"}
+TOWERS = ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "speech_config", "visual")
+UNSCALED_ROPE = ("su", "longrope", "llama3", "default", "mrope", "dynamic_ntk_alpha", "proportional")
+"""Rope types whose max_position_embeddings is already the whole (vLLM config/model.py, derived max
+length)."""
+TIED_BY_DEFAULT = ("gemma", "cohere", "gpt2", "gpt_bigcode", "bloom", "falcon", "opt", "mpt", "codegen_tied")
+"""Families that share input and output embeddings unless they say otherwise (transformers' configuration
+classes)."""
+
+
+def text_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The language model's part of a multimodal configuration, with the outer keys it does not override."""
+    for key in TEXT_CONFIGS:
+        inner = mapping(config.get(key))
+        if key == "thinker_config" and inner:
+            return text_config(inner)
+        if inner:
+            outer = ("torch_dtype", "dtype", "tie_word_embeddings", "sliding_window_pattern")
+            return {**{k: config[k] for k in outer if k in config}, **inner}
+    return config
+
+
+def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
+    """The numbers of ``config`` (a config.json's content, any values), and what is unknown, in words."""
+    inner = text_config(config)
+    layers = first(inner, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    hidden = first(inner, "hidden_size", "n_embd", "d_model", "dim", "model_dim")
+    heads = first(inner, "num_attention_heads", "n_head", "n_heads", "num_heads")
+    head_dim = first(inner, "head_dim", "attention_head_dim", "kv_channels") or (
+        hidden // heads if heads else 0
+    )
+    names = sequence(config.get("architectures"))
+    rope_dim = first(inner, "qk_rope_head_dim")
+    shape = Architecture(
+        name=text(names[0])[:80] if names else "",
+        model_type=text(inner.get("model_type") or config.get("model_type"))[:40],
+        hidden_size=hidden,
+        layers=layers if layers <= LAYER_LIMIT else 0,
+        attention_heads=heads,
+        key_value_heads=_key_value_heads(inner, heads),
+        head_dim=head_dim,
+        intermediate_size=first(inner, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+        or _wide(inner),
+        vocabulary=first(inner, "vocab_size") or first(config, "vocab_size"),
+        max_positions=_max_positions(inner),
+        rotary_dim=rope_dim or _rotary_dim(inner, head_dim),
+        kv_lora_rank=first(inner, "kv_lora_rank"),
+        qk_rope_head_dim=rope_dim,
+        experts=first(inner, "n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts"),
+        experts_per_token=first(inner, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k"),
+        moe_intermediate_size=first(inner, "moe_intermediate_size", "expert_ffn_hidden_size"),
+        tied_embeddings=_tied(config, inner),
+        multimodal=any(config.get(key) for key in TOWERS),
+        dtype=_dtype(inner) or _dtype(config),
+        needs_remote_code="auto_map" in config,
+    )
+    if shape.experts <= 1:
+        shape = replace(shape, experts=0, experts_per_token=0, moe_intermediate_size=0)
+    elif not shape.moe_intermediate_size:
+        # Mixtral-like families name the experts' width intermediate_size.
+        shape = replace(shape, moe_intermediate_size=shape.intermediate_size)
+    groups, unknown = layer_groups(inner, shape)
+    shape = replace(shape, layer_groups=groups)
+    return shape, _unknown(shape) + unknown
+
+
+LAYER_LIMIT = 2000
+"""The deepest published models have 126 layers; a claim beyond this is a lie that would cost time to
+follow."""
+
+
+def _unknown(shape: Architecture) -> list[str]:
+    needed = {
+        "number of layers": shape.layers,
+        "hidden size": shape.hidden_size,
+        "number of attention heads": shape.attention_heads
+        or not ATTENTION & {g.kind for g in shape.layer_groups},
+        "vocabulary size": shape.vocabulary,
+        "longest context": shape.max_positions,
+        "dtype": shape.dtype,
+    }
+    return [what for what, value in needed.items() if not value]
+
+
+def _key_value_heads(config: dict[str, Any], heads: int) -> int:
+    family = text(config.get("model_type"))
+    if family == "gpt_bigcode" or family == "falcon":
+        if config.get("new_decoder_architecture") is True:
+            return first(config, "num_kv_heads") or heads
+        return 1 if config.get("multi_query", family == "gpt_bigcode") is True else heads
+    counts = config.get("num_key_value_heads")
+    if isinstance(counts, list):
+        return max((integer(n) for n in counts), default=0) or heads
+    return first(config, "num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num") or heads
+
+
+def _wide(config: dict[str, Any]) -> int:
+    """GPT-2's families leave the MLP's width out when it is four times the hidden size."""
+    return 4 * first(config, "n_embd") if "n_embd" in config else 0
+
+
+def _rope(config: dict[str, Any]) -> dict[str, Any]:
+    """The rope settings, under either name; of settings per layer type, those of the global layers."""
+    rope = mapping(config.get("rope_parameters")) or mapping(config.get("rope_scaling"))
+    return mapping(rope.get("full_attention")) or rope
+
+
+def _max_positions(config: dict[str, Any]) -> int:
+    """Longest context, rope scaling included, as vLLM derives it: scaling types multiply, except those
+    that say
+    the whole in max_position_embeddings; yarn multiplies its own original length."""
+    keys = (
+        "max_position_embeddings",
+        "n_positions",
+        "max_seq_len",
+        "seq_length",
+        "max_sequence_length",
+        "n_ctx",
+    )
+    positions = first(config, *keys)
+    rope = _rope(config)
+    kind = text(rope.get("rope_type")) or text(rope.get("type"))
+    factor = number(rope.get("factor"))
+    if (
+        kind
+        and factor > 1
+        and kind not in UNSCALED_ROPE
+        and not text(config.get("model_type")).startswith("gemma3")
+    ):
+        original = first(rope, "original_max_position_embeddings") if kind == "yarn" else 0
+        positions = int((original or positions) * factor)
+    return positions
+
+
+def _rotary_dim(config: dict[str, Any], head_dim: int) -> int:
+    if text(config.get("model_type")) in ("gpt2", "gpt_bigcode", "opt", "bloom", "mpt", "mamba", "mamba2"):
+        return 0
+    if explicit := first(config, "rotary_dim", "rotary_emb_dim"):
+        return explicit
+    share = next(
+        (n for n in (number(s) for s in (config.get("partial_rotary_factor"), config.get("rotary_pct"),
+                                         _rope(config).get("partial_rotary_factor"))) if 0 < n <= 1),
+        1.0,
+    )  # fmt: skip
+    return int(head_dim * share)
+
+
+def _tied(config: dict[str, Any], inner: dict[str, Any]) -> bool:
+    for place in (inner, config):
+        if isinstance(place.get("tie_word_embeddings"), bool):
+            return bool(place["tie_word_embeddings"])
+    family = text(inner.get("model_type"))
+    return family.startswith(TIED_BY_DEFAULT)
+
+
+def _dtype(config: dict[str, Any]) -> str:
+    name = text(config.get("torch_dtype")) or text(config.get("dtype"))
+    name = name.removeprefix("torch.")
+    return name if name in ("bfloat16", "float16", "float32") else ""

@@ -1,0 +1,202 @@
+"""GGUF headers: metadata and tensor list, read in growing pieces and never further than they reach.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little endian).
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from tacho_runtime.headers.errors import invalid, quantity
+from tacho_runtime.headers.source import Read
+from tacho_runtime.headers.tensors import StoredTensor
+
+FIRST_PIECE_BYTES = 1024 * 1024
+HEADER_LIMIT_BYTES = 64 * 1024 * 1024
+"""Vocabularies of 260,000 tokens with merges make headers of about 16 MB."""
+TENSOR_LIMIT = 200_000
+METADATA_LIMIT = 2000
+"""Real files have about a hundred keys."""
+STRING_LIMIT_BYTES = 1024 * 1024
+KEPT_ARRAY_LIMIT = 4096
+"""Longer arrays (vocabularies) are stepped over, only their length is kept."""
+NESTED_ARRAY_LIMIT = 256
+"""Arrays in an array. The format allows them; no known key uses them."""
+
+UINT32, STRING, ARRAY = 4, 8, 9
+SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+
+GGML_TYPES: dict[int, tuple[str, int, int]] = {
+    # id: (name, elements a block, bytes a block); llama.cpp gguf-py/gguf/constants.py GGML_QUANT_SIZES
+    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40),
+    10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292), 16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50), 20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1), 25: ("I16", 1, 2),
+    26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLength:
+    """Stands for an array that was stepped over."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFHeader:
+    metadata: dict[str, Any]
+    """Scalars and strings as they are, short arrays as tuples, long ones as ArrayLength."""
+    tensors: tuple[StoredTensor, ...]
+    header: bytes
+    """All bytes up to the end of the tensor list: what identifies the file."""
+    data_start: int
+    """Where tensor data begins: the header's end, aligned."""
+
+
+class _Cursor:
+    """Reads forward through a file whose header length is unknown, fetching twice as much each time."""
+
+    def __init__(self, read: Read, size_bytes: int) -> None:
+        self._read, self._size, self.buffer, self.at = read, size_bytes, bytearray(), 0
+
+    def need(self, count: int) -> None:
+        end = self.at + count
+        if end <= len(self.buffer):
+            return
+        if end > self._size:
+            raise invalid(
+                f"the GGUF header wants {quantity(end)}, but the file has only {quantity(self._size)}: "
+                "it is cut short or damaged."
+            )
+        if end > HEADER_LIMIT_BYTES:
+            raise invalid(f"the GGUF header is longer than {quantity(HEADER_LIMIT_BYTES)}; no real one is.")
+        have = len(self.buffer)
+        wanted = min(self._size, HEADER_LIMIT_BYTES, max(end, FIRST_PIECE_BYTES, 2 * have))
+        self.buffer += self._read(have, wanted - have)
+        if len(self.buffer) < end:
+            raise invalid("the file ended inside its GGUF header: it is cut short.")
+
+    def take(self, count: int) -> bytes:
+        self.need(count)
+        self.at += count
+        return bytes(self.buffer[self.at - count : self.at])
+
+    def number(self, code: str) -> Any:
+        size = struct.calcsize(code)
+        self.need(size)
+        self.at += size
+        return struct.unpack_from(code, self.buffer, self.at - size)[0]
+
+    def skip(self, count: int) -> None:
+        self.need(count)
+        self.at += count
+
+    def string(self) -> str:
+        length = self.number("<Q")
+        if length > STRING_LIMIT_BYTES:
+            raise invalid(f"a GGUF string claims {length} bytes; the header is damaged.")
+        return self.take(length).decode("utf-8", "replace")
+
+
+def read_header(read: Read, size_bytes: int) -> GGUFHeader:
+    """The header of a GGUF file. Raises Refused for anything that is not a sound one; reads at most 64
+    MiB."""
+    cursor = _Cursor(read, size_bytes)
+    if size_bytes < 24 or cursor.take(4) != b"GGUF":
+        raise invalid("the file does not begin as a GGUF file does.")
+    version = cursor.number("<I")
+    if version not in (2, 3):
+        raise invalid(
+            f"GGUF version {version} cannot be read (2 and 3, little endian, can).",
+            "Convert the model again with a current llama.cpp.",
+        )
+    tensor_count, metadata_count = cursor.number("<Q"), cursor.number("<Q")
+    if tensor_count > TENSOR_LIMIT or metadata_count > METADATA_LIMIT:
+        raise invalid(f"the GGUF header claims {tensor_count} tensors and {metadata_count} metadata keys.")
+    metadata: dict[str, Any] = {}
+    for _ in range(metadata_count):
+        key = cursor.string()
+        metadata[key] = _value(cursor, cursor.number("<I"))
+    tensors, end_of_data = _tensors(cursor, tensor_count)
+    alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
+        raise invalid(f"the GGUF header asks for an alignment of {alignment}.")
+    data_start = -(-cursor.at // alignment) * alignment
+    if tensors and data_start + end_of_data > size_bytes:
+        raise invalid(
+            f"the GGUF header describes {quantity(data_start + end_of_data)}, but the file has only "
+            f"{quantity(size_bytes)}: it is cut short.",
+            "Download the model again.",
+        )
+    return GGUFHeader(metadata, tensors, bytes(cursor.buffer[: cursor.at]), data_start)
+
+
+def _value(cursor: _Cursor, kind: int, depth: int = 0) -> Any:
+    if kind in SCALARS:
+        return cursor.number(SCALARS[kind])
+    if kind == STRING:
+        return cursor.string()
+    if kind != ARRAY or depth > 1:
+        raise invalid(f"the GGUF header holds metadata of the unknown type {kind}.")
+    element, count = cursor.number("<I"), cursor.number("<Q")
+    if element in SCALARS:
+        size = struct.calcsize(SCALARS[element])
+        if count > KEPT_ARRAY_LIMIT:
+            cursor.skip(size * count)
+            return ArrayLength(count)
+        return struct.unpack(f"<{count}{SCALARS[element][1]}", cursor.take(size * count))
+    if element == STRING and count > KEPT_ARRAY_LIMIT:
+        if count > HEADER_LIMIT_BYTES // 8:
+            raise invalid(f"a GGUF array claims {count} strings; the header is damaged.")
+        for _ in range(count):
+            cursor.skip(cursor.number("<Q"))
+        return ArrayLength(count)
+    if count > (NESTED_ARRAY_LIMIT if element == ARRAY else KEPT_ARRAY_LIMIT):
+        raise invalid(f"a GGUF array of type {element} claims {count} elements; the header is damaged.")
+    return tuple(_value(cursor, element, depth + 1) for _ in range(count))
+
+
+def _tensors(cursor: _Cursor, count: int) -> tuple[tuple[StoredTensor, ...], int]:
+    """The tensor list, and where the last one's data ends, relative to the start of data."""
+    rows: list[tuple[str, tuple[int, ...], int, int]] = []
+    for _ in range(count):
+        name, dimensions = cursor.string(), cursor.number("<I")
+        if dimensions > 8:
+            raise invalid(f"the GGUF tensor {name[:80]!r} claims {dimensions} dimensions.")
+        shape = tuple(cursor.number("<Q") for _ in range(dimensions))
+        rows.append((name, shape, cursor.number("<I"), cursor.number("<Q")))
+    offsets = sorted(row[3] for row in rows)
+    following = dict(itertools.pairwise(offsets))
+    tensors, end = [], 0
+    for name, shape, type_id, offset in rows:
+        elements = 1
+        for size in shape:
+            elements *= size
+        if elements > 1 << 50:
+            raise invalid(f"the GGUF tensor {name[:80]!r} claims {elements} elements.")
+        dtype, block, block_bytes = GGML_TYPES.get(type_id, (f"GGML_{type_id}", 1, 0))
+        # A type newer than the table: its bytes are what lies between it and the next tensor.
+        size = -(-elements // block) * block_bytes if block_bytes else following.get(offset, offset) - offset
+        tensors.append(StoredTensor(name, dtype, shape, size))
+        end = max(end, offset + size)
+    return tuple(tensors), end

@@ -1,0 +1,163 @@
+"""A GGUF file's metadata as the same shape numbers that a config.json gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tacho_contract.model import Architecture, LayerGroup, StoredQuantization
+from tacho_runtime.headers.gguf import ArrayLength
+from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
+from tacho_runtime.headers.tensors import StoredTensor
+from tacho_runtime.headers.values import integer, text
+
+LAYER_LIMIT = 2000
+WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4}
+"""Every n-th layer looks at everything, the others at the window (llama.cpp src/llama-model.cpp,
+set_swa_pattern)."""
+
+
+class _Keys:
+    """``{architecture}.key`` of the metadata. Arrays with one entry a layer give their largest."""
+
+    def __init__(self, metadata: dict[str, Any], architecture: str) -> None:
+        self._metadata, self._prefix = metadata, architecture
+
+    def raw(self, key: str) -> Any:
+        return self._metadata.get(f"{self._prefix}.{key}")
+
+    def number(self, key: str) -> int:
+        value = self.raw(key)
+        if isinstance(value, tuple):
+            return max((integer(n) for n in value), default=0)
+        return max(0, integer(value))
+
+    def per_layer(self, key: str, layers: int) -> list[int]:
+        value = self.raw(key)
+        numbers = (
+            [max(0, integer(n)) for n in value] if isinstance(value, tuple) else [self.number(key)] * layers
+        )
+        return (numbers + [0] * layers)[:layers]
+
+
+def gguf_architecture(
+    metadata: dict[str, Any], tensors: Iterable[StoredTensor]
+) -> tuple[Architecture, list[str]]:
+    """Shape numbers of a GGUF model, and what is unknown, in words."""
+    name = text(metadata.get("general.architecture"))[:40]
+    keys = _Keys(metadata, name)
+    layers = keys.number("block_count")
+    layers = layers if layers <= LAYER_LIMIT else 0
+    hidden, heads = keys.number("embedding_length"), keys.number("attention.head_count")
+    size = keys.number("attention.key_length") or (hidden // heads if heads else 0)
+    latent = keys.number("attention.kv_lora_rank")
+    names = {tensor.name for tensor in tensors}
+    groups, unknown = _groups(keys, name, layers, size)
+    shape = Architecture(
+        name=name,
+        model_type=name,
+        hidden_size=hidden,
+        layers=layers,
+        attention_heads=heads,
+        key_value_heads=keys.number("attention.head_count_kv") or heads,
+        head_dim=size,
+        intermediate_size=keys.number("feed_forward_length"),
+        vocabulary=keys.number("vocab_size") or _count(metadata.get("tokenizer.ggml.tokens")),
+        max_positions=keys.number("context_length"),
+        rotary_dim=keys.number("rope.dimension_count"),
+        kv_lora_rank=latent,
+        qk_rope_head_dim=keys.number("rope.dimension_count") if latent else 0,
+        experts=keys.number("expert_count"),
+        experts_per_token=keys.number("expert_used_count"),
+        moe_intermediate_size=keys.number("expert_feed_forward_length"),
+        tied_embeddings=bool(names) and "output.weight" not in names,
+        dtype="float16",
+        layer_groups=groups,
+    )
+    needed = {"number of layers": layers, "hidden size": hidden, "longest context": shape.max_positions}
+    return shape, [what for what, value in needed.items() if not value] + unknown
+
+
+def _count(value: Any) -> int:
+    return value.count if isinstance(value, ArrayLength) else len(value) if isinstance(value, tuple) else 0
+
+
+def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[LayerGroup, ...], list[str]]:
+    if latent := keys.number("attention.kv_lora_rank"):
+        # llama.cpp caches the latent and the rotary part as one key of one head.
+        width = latent + keys.number("rope.dimension_count")
+        return (LayerGroup(kind="mla", layers=layers, key_value_heads=1, key_head_dim=width),), []
+    value_size = keys.number("attention.value_length") or size
+    window = keys.number("attention.sliding_window")
+    pattern = keys.raw("attention.sliding_window_pattern")
+    every = integer(pattern) or WINDOW_PATTERNS.get(name, 0)
+    heads = keys.per_layer("attention.head_count_kv", layers)
+    if not any(heads) and keys.raw("attention.head_count_kv") is None:
+        heads = keys.per_layer("attention.head_count", layers)
+    sums: dict[tuple[str, int], int] = {}
+    for layer, count in enumerate(heads):
+        if isinstance(pattern, tuple) and layer < len(pattern):
+            local = bool(pattern[layer])
+        else:
+            local = bool(every) and (layer + 1) % every != 0
+        kind = (
+            ("sliding" if window and local else "full")
+            if count
+            else "mamba"
+            if keys.number("ssm.inner_size")
+            else "none"
+        )
+        sums[(kind, count)] = sums.get((kind, count), 0) + 1
+    state = _ssm_state_bytes(keys)
+    groups = tuple(
+        LayerGroup(
+            kind=kind,
+            layers=n,
+            key_value_heads=count,
+            key_head_dim=size if count else 0,
+            value_head_dim=value_size if count else 0,
+            window_tokens=window if kind == "sliding" else 0,
+            state_bytes=state * n if kind == "mamba" else 0,
+        )
+        for (kind, count), n in sums.items()
+    )
+    odd = (
+        ["which layers use the sliding window"]
+        if window and not every and not isinstance(pattern, tuple)
+        else []
+    )
+    return groups, odd
+
+
+def _ssm_state_bytes(keys: _Keys) -> int:
+    """Convolution and SSM state of a layer, in 32 bits (llama.cpp src/llama-hparams.cpp, n_embd_r and
+    n_embd_s)."""
+    inner, state, kernel = (
+        keys.number("ssm.inner_size"),
+        keys.number("ssm.state_size"),
+        keys.number("ssm.conv_kernel"),
+    )
+    groups = keys.number("ssm.group_count")
+    return ((max(kernel, 1) - 1) * (inner + 2 * groups * state) + state * inner) * 4
+
+
+def gguf_quantization(metadata: dict[str, Any], tensors: Iterable[StoredTensor]) -> StoredQuantization:
+    """The file type's name; bits are those of the type most of the weights have."""
+    linear = [t for t in tensors if len(t.shape) >= 2]
+    elements = sum(t.elements for t in linear)
+    file_type = GGUF_FILE_TYPES.get(integer(metadata.get("general.file_type")), "")
+    if "general.file_type" not in metadata:
+        file_type = ""
+    sizes: dict[str, int] = {}
+    for tensor in linear:
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.elements
+    usual = max(sizes, key=lambda dtype: sizes[dtype], default="")
+    bits = round(8 * sum(t.stored_bytes for t in linear) / elements) if elements else 0
+    return StoredQuantization(
+        method="gguf",
+        bits=bits,
+        scheme=file_type or usual,
+        lm_head_quantized=any(
+            t.name == "output.weight" and t.dtype not in ("F32", "F16", "BF16") for t in linear
+        ),
+    )

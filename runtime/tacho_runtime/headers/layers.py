@@ -1,0 +1,143 @@
+"""Which layers keep which state: what a configuration says about attention windows, latent caches and
+recurrence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tacho_contract.model import Architecture, LayerGroup
+from tacho_runtime.headers.recurrent import linear_state_bytes, mamba_state_bytes
+from tacho_runtime.headers.values import first, integer, mapping, sequence, text
+
+KINDS = {
+    "full_attention": "full", "attention": "full", "full": "full", "global": "full",
+    "global_attention": "full",
+    "hybrid": "full", "*": "full", "sliding_attention": "sliding", "local_attention": "sliding",
+    "sliding": "sliding", "local": "sliding", "chunked_attention": "chunked",
+    "linear_attention": "linear_attention",
+    "linear": "linear_attention", "conv": "conv", "mamba": "mamba", "mamba2": "mamba", "m": "mamba",
+    "recurrent": "unknown", "-": "none", "mlp": "none", "moe": "none", "e": "none",
+}  # fmt: skip
+"""Words of ``layer_types``, ``layers_block_type`` and ``hybrid_override_pattern`` (transformers'
+configurations)."""
+
+
+def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[str]]:
+    """One kind a layer (``hybrid`` of Falcon-H1 excepted: see layer_groups), and what stays unknown, in
+    words."""
+    for key in ("layer_types", "layers_block_type", "block_types"):
+        names = [text(name).lower() for name in sequence(config.get(key))]
+        if names and key == "block_types":
+            names = [names[i % len(names)] for i in range(layers)]
+        if names:
+            kinds = [KINDS.get(name, "unknown") for name in names[:layers]]
+            if len(names) < layers:
+                return kinds, [f"{key} describes {len(names)} of {layers} layers"]
+            strange = sorted({n for n in names if KINDS.get(n, "unknown") == "unknown"})
+            return kinds, [f"state of layers of the type {', '.join(strange)[:80]}"] if strange else []
+    if pattern := text(config.get("hybrid_override_pattern")):
+        return [KINDS.get(letter.lower(), "unknown") for letter in pattern[:layers]], []
+    return [_kind_by_rule(config, layer) for layer in range(layers)], []
+
+
+def _kind_by_rule(config: dict[str, Any], layer: int) -> str:
+    """Kind of one layer of a family whose configuration gives a rule instead of a list.
+
+    The rules are those of each family's modeling code in transformers."""
+    family = text(config.get("model_type")).lower()
+    if period := integer(config.get("attn_layer_period")):
+        return "full" if layer % period == integer(config.get("attn_layer_offset")) else "mamba"
+    if indices := sequence(config.get("attn_layer_indices")):
+        return "full" if layer in indices else "mamba"
+    if kinds := sequence(config.get("attn_type_list")):
+        return "full" if layer < len(kinds) and kinds[layer] == 1 else "linear_attention"
+    if interval := integer(config.get("full_attention_interval")):
+        return "full" if (layer + 1) % interval == 0 else "linear_attention"
+    if family in ("mamba", "mamba2", "falcon_mamba"):
+        return "mamba"
+    if integer(config.get("kv_lora_rank")) and integer(config.get("qk_rope_head_dim")):
+        return "mla"
+    if chunk := integer(config.get("attention_chunk_size")):
+        rope = sequence(config.get("no_rope_layers"))
+        with_rope = rope[layer] == 1 if layer < len(rope) else (layer + 1) % 4 != 0
+        return "chunked" if chunk and with_rope else "full"
+    return _window_kind(config, family, layer)
+
+
+def _window_kind(config: dict[str, Any], family: str, layer: int) -> str:
+    if not integer(config.get("sliding_window")) or config.get("use_sliding_window") is False:
+        return "full"
+    if "max_window_layers" in config and family.startswith("qwen"):
+        return "sliding" if layer >= integer(config["max_window_layers"]) else "full"
+    default = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4}.get(family, 0)
+    if pattern := integer(config.get("sliding_window_pattern")) or default:
+        return "full" if (layer + 1) % pattern == 0 else "sliding"
+    return "full" if family == "gpt_oss" and layer % 2 else "sliding"
+
+
+def layer_groups(config: dict[str, Any], shape: Architecture) -> tuple[tuple[LayerGroup, ...], list[str]]:
+    """Layers added up by the state they keep, and what stays unknown, in words.
+
+    A family whose layers hold attention and recurrence side by side (Falcon-H1) counts each layer in two
+    groups."""
+    kinds, unknown = layer_kinds(config, shape.layers)
+    counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+    if text(config.get("model_type")).lower() == "falcon_h1":
+        counts = {"full": shape.layers, "mamba": shape.layers}
+    shared = integer(config.get("num_kv_shared_layers"))
+    if shared:
+        unknown.append(
+            f"the last {shared} layers share the KV cache of earlier ones; counted as if each had its own"
+        )
+    groups = []
+    for kind, layers in counts.items():
+        group, missing = _group(kind, layers, config, shape)
+        groups.append(group)
+        unknown += missing
+    return tuple(groups), unknown
+
+
+def _group(
+    kind: str, layers: int, config: dict[str, Any], shape: Architecture
+) -> tuple[LayerGroup, list[str]]:
+    if kind == "mla":
+        latent = shape.kv_lora_rank + shape.qk_rope_head_dim
+        return LayerGroup(kind="mla", layers=layers, key_value_heads=1, key_head_dim=latent), []
+    if kind in ("full", "sliding", "chunked"):
+        return _attention(kind, layers, config, shape), []
+    if kind == "mamba":
+        state = mamba_state_bytes(config, shape) * layers
+        return LayerGroup(kind="mamba", layers=layers, state_bytes=state), _missing(state, "Mamba")
+    if kind in ("linear_attention", "conv"):
+        state = linear_state_bytes(kind, config, shape) * layers
+        return LayerGroup(kind="linear_attention", layers=layers, state_bytes=state), _missing(
+            state, "linear attention"
+        )
+    if kind == "none":
+        return LayerGroup(kind="none", layers=layers), []
+    return LayerGroup(kind="none", layers=layers), [f"what state {layers} layers keep"]
+
+
+def _missing(state_bytes: int, name: str) -> list[str]:
+    return [] if state_bytes else [f"state size of the {name} layers"]
+
+
+def _attention(kind: str, layers: int, config: dict[str, Any], shape: Architecture) -> LayerGroup:
+    heads, size = shape.key_value_heads, shape.head_dim
+    if kind == "full":
+        # Gemma 4 gives its global layers other heads than its windowed ones.
+        heads = first(config, "num_global_key_value_heads") or heads
+        size = first(config, "global_head_dim") or size
+    window = 0
+    if kind == "sliding":
+        window = first(config, "sliding_window", "attention_window_size", "local_attention")
+    if kind == "chunked":
+        window = first(config, "attention_chunk_size")
+    return LayerGroup(
+        kind=kind,
+        layers=layers,
+        key_value_heads=heads,
+        key_head_dim=size,
+        value_head_dim=first(mapping(config), "v_head_dim") or size,
+        window_tokens=window,
+    )

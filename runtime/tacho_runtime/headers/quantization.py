@@ -1,0 +1,169 @@
+"""How a checkpoint says it is quantized, in the words of each format's own configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tacho_contract.model import StoredQuantization
+from tacho_runtime.headers.tensors import StoredTensor
+from tacho_runtime.headers.values import integer, mapping, sequence, text
+
+GGUF_FILE_TYPES = {
+    # llama.h enum llama_ftype
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
+    19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
+    26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0",
+    37: "TQ2_0", 38: "MXFP4_MOE",
+}  # fmt: skip
+
+
+def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] = ()) -> StoredQuantization:
+    """From config.json's ``quantization_config`` (or its older names). Method "" without one."""
+    text_config = mapping(config.get("text_config"))
+    raw = (
+        mapping(config.get("quantization_config"))
+        or mapping(config.get("compression_config"))
+        or mapping(text_config.get("quantization_config"))
+    )
+    if not raw:
+        return StoredQuantization()
+    head = any("lm_head." in t.name and _packed(t) for t in tensors)
+    method = text(raw.get("quant_method")) or text(raw.get("quantization_method"))
+    reader = READERS.get(method.lower(), _other)
+    if not method and ("config_groups" in raw or "format" in raw):
+        method, reader = "compressed-tensors", _compressed_tensors
+    if not method and ("load_in_4bit" in raw or "load_in_8bit" in raw):
+        method, reader = "bitsandbytes", _bitsandbytes
+    if "quant_algo" in raw or "quant_algo" in mapping(raw.get("quantization")):
+        method, reader = "modelopt", _modelopt
+    return reader({**raw, "quant_method": method}, head)
+
+
+def _packed(tensor: StoredTensor) -> bool:
+    return tensor.dtype not in ("BF16", "F16", "F32") and not tensor.name.endswith("bias")
+
+
+def _awq(raw: dict[str, Any], head: bool) -> StoredQuantization:
+    bits = integer(raw.get("bits")) or integer(raw.get("w_bit")) or 4
+    return StoredQuantization(
+        method="awq",
+        bits=bits,
+        group_size=integer(raw.get("group_size")) or integer(raw.get("q_group_size")),
+        symmetric=raw.get("zero_point", True) is False,
+        scheme=f"W{bits}A16",
+        unquantized_modules=len(sequence(raw.get("modules_to_not_convert"))),
+        lm_head_quantized=head,
+    )
+
+
+def _gptq(raw: dict[str, Any], head: bool) -> StoredQuantization:
+    bits = integer(raw.get("bits")) or 4
+    return StoredQuantization(
+        method="gptq",
+        bits=bits,
+        group_size=max(0, integer(raw.get("group_size"))),
+        symmetric=raw.get("sym", True) is not False,
+        scheme=f"W{bits}A16",
+        unquantized_modules=sum(1 for rule in mapping(raw.get("dynamic")) if rule.startswith("-")),
+        lm_head_quantized=head or raw.get("lm_head") is True,
+    )
+
+
+def _compressed_tensors(raw: dict[str, Any], head: bool) -> StoredQuantization:
+    groups = list(mapping(raw.get("config_groups")).values())
+    first = mapping(groups[0]) if groups else {}
+    weights, inputs = mapping(first.get("weights")), mapping(first.get("input_activations"))
+    bits = integer(weights.get("num_bits"))
+    kind = text(weights.get("type")) or "int"
+    input_bits = integer(inputs.get("num_bits")) or 16
+    cache = mapping(raw.get("kv_cache_scheme"))
+    return StoredQuantization(
+        method="compressed-tensors",
+        bits=bits,
+        group_size=max(0, integer(weights.get("group_size"))),
+        symmetric=weights.get("symmetric", True) is not False,
+        scheme=f"W{bits}A{input_bits}" + (f"-{kind}" if input_bits < 16 or kind != "int" else "")
+        if bits
+        else "",
+        kv_cache_dtype=f"fp{integer(cache.get('num_bits'))}" if cache.get("type") == "float" else "",
+        unquantized_modules=len(sequence(raw.get("ignore"))),
+        lm_head_quantized=head,
+    )
+
+
+def _fp8(raw: dict[str, Any], head: bool) -> StoredQuantization:
+    block = sequence(raw.get("weight_block_size"))
+    excluded = sequence(raw.get("ignored_layers")) or sequence(raw.get("modules_to_not_convert"))
+    return StoredQuantization(
+        method="fp8",
+        bits=8,
+        group_size=integer(block[0]) if block else 0,
+        scheme=("block" if block else "tensor") + f"-{text(raw.get('activation_scheme')) or 'dynamic'}",
+        kv_cache_dtype="fp8" if "fp8" in text(raw.get("kv_cache_scheme")).lower() else "",
+        unquantized_modules=len(excluded),
+        lm_head_quantized=head,
+    )
+
+
+def _bitsandbytes(raw: dict[str, Any], head: bool) -> StoredQuantization:
+    four = raw.get("load_in_4bit") is True or raw.get("_load_in_4bit") is True
+    return StoredQuantization(
+        method="bitsandbytes",
+        bits=4 if four else 8,
+        group_size=64 if four else 0,
+        scheme=(text(raw.get("bnb_4bit_quant_type")) or "fp4") if four else "int8",
+        double_quant=four and raw.get("bnb_4bit_use_double_quant") is True,
+        unquantized_modules=len(sequence(raw.get("llm_int8_skip_modules"))),
+        lm_head_quantized=head,
+    )
+
+
+def _mxfp4(raw: dict[str, Any], head: bool) -> StoredQuantization:
+    excluded = len(sequence(raw.get("modules_to_not_convert")))
+    return StoredQuantization(
+        method="mxfp4", bits=4, group_size=32, scheme="W4A16-mxfp4", unquantized_modules=excluded,
+        lm_head_quantized=head,
+    )  # fmt: skip
+
+
+def _modelopt(raw: dict[str, Any], head: bool) -> StoredQuantization:
+    inner = mapping(raw.get("quantization")) or raw
+    algorithm = text(inner.get("quant_algo")).upper()
+    excluded = sequence(inner.get("exclude_modules")) or sequence(inner.get("ignore"))
+    cache = text(inner.get("kv_cache_quant_algo")).lower() or text(
+        mapping(raw.get("kv_cache_scheme")).get("type")
+    )
+    four = "FP4" in algorithm or "W4" in algorithm
+    return StoredQuantization(
+        method="modelopt",
+        bits=4 if four else 8,
+        group_size=integer(inner.get("group_size")) or (16 if "NVFP4" in algorithm else 0),
+        scheme=algorithm,
+        kv_cache_dtype="fp8" if cache in ("fp8", "float") else cache,
+        unquantized_modules=len(excluded),
+        lm_head_quantized=head,
+    )
+
+
+def _other(raw: dict[str, Any], head: bool) -> StoredQuantization:
+    return StoredQuantization(
+        method=text(raw["quant_method"])[:40] or "unknown",
+        bits=integer(raw.get("bits")) or integer(raw.get("num_bits")),
+        group_size=max(0, integer(raw.get("group_size"))),
+        lm_head_quantized=head,
+    )
+
+
+READERS = {
+    "awq": _awq,
+    "gptq": _gptq,
+    "compressed-tensors": _compressed_tensors,
+    "fp8": _fp8,
+    "bitsandbytes": _bitsandbytes,
+    "mxfp4": _mxfp4,
+    "modelopt": _modelopt,
+    "modelopt_fp4": _modelopt,
+}
+"""By ``quant_method`` as stored; anything else is named and left for the planner to refuse."""

@@ -1,0 +1,93 @@
+"""safetensors headers: eight bytes of length, then that much JSON, and nothing of the weights.
+
+Format: https://github.com/huggingface/safetensors#format. Sizes are the header's own offsets, so that
+dtypes newer than this code count right.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, TypeGuard
+
+from tacho_runtime.headers.errors import invalid, quantity
+from tacho_runtime.headers.jsonfile import parse_json
+from tacho_runtime.headers.source import Read
+from tacho_runtime.headers.tensors import StoredTensor
+
+HEADER_LIMIT_BYTES = 25_000_000
+"""As huggingface_hub. A shard of 100,000 tensors has a header of about 15 MB."""
+TENSOR_LIMIT = 300_000
+"""Of a whole model. The largest published ones have about 200,000."""
+ELEMENT_LIMIT = 1 << 50
+
+DTYPE_BITS = {
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
+    "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8,
+}  # fmt: skip
+"""To catch headers that contradict themselves; other dtypes are taken at their offsets' word."""
+
+
+def fetch_header(read: Read, size_bytes: int) -> bytes:
+    """The eight bytes of length and the JSON, which identify the file. Raises Refused; reads at most 25
+    MB."""
+    prefix = read(0, 8) if size_bytes >= 8 else b""
+    if len(prefix) < 8:
+        raise invalid(f"a safetensors file of {size_bytes} bytes has no header: it is cut short.")
+    (length,) = struct.unpack("<Q", prefix)
+    if length > HEADER_LIMIT_BYTES:
+        raise invalid(
+            f"the safetensors header claims {quantity(length)}, more than {quantity(HEADER_LIMIT_BYTES)}; "
+            "the file is damaged, or not a safetensors file."
+        )
+    if 8 + length > size_bytes:
+        raise invalid(
+            f"the safetensors header claims {quantity(length)}, but the file has {quantity(size_bytes)}: "
+            "it is cut short."
+        )
+    body = read(8, length)
+    if len(body) < length:
+        raise invalid("the file ended inside its safetensors header: it is cut short.")
+    return prefix + body
+
+
+def parse_header(header: bytes, size_bytes: int) -> tuple[StoredTensor, ...]:
+    """The tensors that ``header`` (of ``fetch_header``) describes. Raises Refused for anything unsound."""
+    document = parse_json(header[8:], "the safetensors header")
+    if len(document) > TENSOR_LIMIT:
+        raise invalid(f"the safetensors header describes {len(document)} tensors.")
+    data_bytes = size_bytes - len(header)
+    tensors = tuple(_tensor(n, v, data_bytes) for n, v in document.items() if n != "__metadata__")
+    if sum(tensor.stored_bytes for tensor in tensors) > data_bytes:
+        raise invalid("the safetensors header describes overlapping tensors.")
+    return tensors
+
+
+def _tensor(name: str, entry: Any, data_bytes: int) -> StoredTensor:
+    shown = name[:80]
+    if not isinstance(entry, dict):
+        raise invalid(f"the safetensors header says nothing usable of {shown!r}.")
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or not 0 < len(dtype) <= 16 or not dtype.isascii():
+        raise invalid(f"the safetensors header gives {shown!r} no dtype.")
+    if not _whole_numbers(shape) or len(shape) > 16:
+        raise invalid(f"the safetensors header gives {shown!r} no sound shape.")
+    if not _whole_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise invalid(f"the safetensors header gives {shown!r} no sound offsets.")
+    if offsets[1] > data_bytes:
+        raise invalid(
+            f"the safetensors header puts {shown!r} at byte {offsets[1]} of {data_bytes}: "
+            "the file is cut short.",
+            "Download the model again.",
+        )
+    tensor = StoredTensor(name, dtype, tuple(shape), offsets[1] - offsets[0])
+    bits = DTYPE_BITS.get(dtype)
+    if tensor.elements > ELEMENT_LIMIT or (bits and (tensor.elements * bits + 7) // 8 != tensor.stored_bytes):
+        raise invalid(
+            f"the safetensors header contradicts itself: {shown!r} is {dtype} {list(shape)[:8]}, "
+            f"but takes {tensor.stored_bytes} bytes."
+        )
+    return tensor
+
+
+def _whole_numbers(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(n) is int and 0 <= n <= ELEMENT_LIMIT for n in value)

@@ -1,0 +1,107 @@
+"""Where a model's files are: what every kind of place can do, and what a local folder does."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tacho_runtime.headers.errors import Refused, invalid, listing, not_found
+
+FILE_LIMIT = 20_000
+"""Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
+SMALL_FILE_LIMIT_BYTES = 25_000_000
+"""Most that is read of a JSON file. The largest published safetensors index has 9 MB."""
+
+Read = Callable[[int, int], bytes]
+"""``read(start, length)``: at most ``length`` bytes of one file; fewer only at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file, its path relative to the model's folder, with ``/``."""
+
+    path: str
+    size_bytes: int
+
+
+class Source(Protocol):
+    """A model's files, listed and read in parts. Every method raises Refused, and nothing else on purpose."""
+
+    commit: str
+    """What the revision resolved to; "" for folders."""
+
+    def files(self) -> tuple[FileEntry, ...]:
+        """All files, sorted by path."""
+
+    def read(self, path: str, start: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``start``; fewer only at the file's end."""
+
+
+class FolderSource:
+    """A folder, or a single file, on this machine: pvc:// as mounted, and file://."""
+
+    commit = ""
+
+    def __init__(self, path: Path, *, name: str, confined_to: Path | None = None) -> None:
+        """``name`` is what messages call the place. Links must not lead out of ``confined_to``, the claim."""
+        self.name = name
+        self._confined_to = confined_to.resolve() if confined_to else None
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            raise self._absent(path, error) from None
+        self.single_file = stat.S_ISREG(mode)
+        if not self.single_file and not stat.S_ISDIR(mode):
+            raise invalid(f"{name} is neither a file nor a folder.")
+        self.folder = path.parent if self.single_file else path
+        self._only = path.name if self.single_file else ""
+
+    def _absent(self, path: Path, error: OSError) -> Refused:
+        try:
+            there = sorted(entry.name for entry in path.parent.iterdir())
+        except OSError:
+            there = []
+        around = f" There is: {listing(there)}." if there else " The folder above it is missing or empty."
+        return not_found(
+            f"{self.name} does not exist ({error.strerror}).{around}",
+            "Correct spec.model.uri, or put the model there.",
+        )
+
+    def files(self) -> tuple[FileEntry, ...]:
+        if self._only:
+            return (self._entry(self.folder / self._only, self._only),)
+        found: list[FileEntry] = []
+        for root, folders, names in os.walk(self.folder, followlinks=False):
+            folders[:] = sorted(f for f in folders if not f.startswith("."))
+            for name in names:
+                path = Path(root, name)
+                if path.is_file():
+                    found.append(self._entry(path, path.relative_to(self.folder).as_posix()))
+            if len(found) > FILE_LIMIT:
+                raise invalid(
+                    f"{self.name} holds more than {FILE_LIMIT} files.",
+                    "Point spec.model.uri at the model's own folder.",
+                )
+        return tuple(sorted(found, key=lambda entry: entry.path))
+
+    def _entry(self, path: Path, relative: str) -> FileEntry:
+        if self._confined_to and not path.resolve().is_relative_to(self._confined_to):
+            raise invalid(
+                f"{self.name}/{relative} links to a place outside of the claim.", "Remove the link."
+            )
+        return FileEntry(relative, path.stat().st_size)
+
+    def read(self, path: str, start: int, length: int) -> bytes:
+        try:
+            with (self.folder / path).open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except OSError as error:
+            raise invalid(
+                f"{self.name}/{path} cannot be read: {error.strerror}.",
+                "Make the files readable for any user id (chmod -R a+rX).",
+            ) from None

@@ -1,0 +1,118 @@
+"""The hub client's cache layout: where a repository's files are, whole and in part.
+
+``hub/models--ORG--NAME/blobs/ETAG`` is a file's content, ``snapshots/COMMIT/PATH`` a link to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tacho_contract.fetch import snapshot_dir
+from tacho_runtime.headers.source import FileEntry
+
+STRAY_AGE_SECONDS = 600
+"""A partial file of the client's own that nobody wrote to for this long belongs to a process that is gone."""
+HASH_PIECE_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One file to bring: its place in the repository, its size, and what identifies its content."""
+
+    path: str
+    size_bytes: int
+    etag: str
+    """sha256 of a large file, git's blob id of a small one."""
+
+
+class Cache:
+    """One repository at one commit below ``cache_dir``."""
+
+    def __init__(self, cache_dir: str, repository: str, commit: str) -> None:
+        self.root = Path(cache_dir, "hub")
+        self.snapshot = Path(snapshot_dir(cache_dir, repository, commit))
+        self.storage = self.snapshot.parent.parent
+        self.blobs = self.storage / "blobs"
+        self.locks = self.root / ".locks" / self.storage.name
+
+    def whole(self, target: Target) -> bool:
+        """True when the file is there with its full size."""
+        return _size(self.snapshot / target.path) == target.size_bytes
+
+    def partial(self, etag: str) -> Path:
+        """Where a download is continued. The client's own partial files have a random name each, and are
+        lost."""
+        return self.blobs / f"{etag}.incomplete"
+
+    def present_bytes(self, target: Target) -> int:
+        """What is on disk of a file: all of it, or the larger of its partial copies."""
+        if self.whole(target) or _size(self.blobs / target.etag) == target.size_bytes:
+            return target.size_bytes
+        # The client may reserve a file's full size at once: only blocks that are written count.
+        others = [_written(path) for path in self._strays(target.etag)]
+        return min(target.size_bytes, max([max(_size(self.partial(target.etag)), 0), *others]))
+
+    def _strays(self, etag: str) -> list[Path]:
+        return list(self.blobs.glob(f"{etag}.*.incomplete")) if self.blobs.is_dir() else []
+
+    def drop_strays(self, etag: str) -> None:
+        """Frees what killed processes left behind. Called with the file's lock held."""
+        for path in self._strays(etag):
+            if _age_seconds(path) > STRAY_AGE_SECONDS:
+                path.unlink(missing_ok=True)
+
+    def drop_damaged(self, target: Target) -> None:
+        """Removes a file of the wrong size, so that it is brought again."""
+        pointer = self.snapshot / target.path
+        if os.path.lexists(pointer) and not self.whole(target):
+            pointer.unlink()
+        blob = self.blobs / target.etag
+        if os.path.lexists(blob) and _size(blob) != target.size_bytes:
+            blob.unlink()
+
+    def entries(self) -> tuple[FileEntry, ...]:
+        """The files of the snapshot as they are on disk."""
+        if not self.snapshot.is_dir():
+            return ()
+        files = (path for path in self.snapshot.rglob("*") if path.is_file())
+        return tuple(FileEntry(p.relative_to(self.snapshot).as_posix(), p.stat().st_size) for p in files)
+
+
+def content_matches(path: Path, etag: str) -> bool:
+    """True when the content is what ``etag`` says; also for an etag that is no hash of it."""
+    if len(etag) == 64:
+        digest = hashlib.sha256()
+    elif len(etag) == 40:
+        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    else:
+        return True
+    with path.open("rb") as file:
+        while piece := file.read(HASH_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest() == etag
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _written(path: Path) -> int:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def _age_seconds(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0

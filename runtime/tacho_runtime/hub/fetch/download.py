@@ -1,0 +1,212 @@
+"""Brings one file into the cache, continuing where an earlier attempt stopped.
+
+huggingface_hub continues a download only within one process: its partial files have a random name and are
+given up with the process. So a file that is not on Xet storage is written here to a partial file with a
+fixed name, under the client's own lock, and only then handed to the client, which links it into the
+snapshot. Files on Xet storage are the client's from beginning to end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tacho_runtime.headers.errors import invalid
+from tacho_runtime.hub.fetch.cache import Cache, Target, content_matches
+from tacho_runtime.hub.remote import REQUEST_TIMEOUT_SECONDS
+
+LOG = logging.getLogger(__name__)
+
+ATTEMPTS_WITHOUT_PROGRESS = 5
+PIECE_BYTES = 1024 * 1024
+ETAG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.=+-]{0,127}$")
+"""An etag becomes a file name; a hostile one would leave the cache."""
+
+
+class Downloader:
+    """Brings the files of one repository at one commit."""
+
+    def __init__(
+        self, cache: Cache, repository: str, commit: str, *, endpoint: str, token: str | bool
+    ) -> None:
+        self._cache, self._repository, self._commit = cache, repository, commit
+        self._endpoint, self._token = endpoint, token
+        self.lost_bytes = 0
+        """Of what an earlier attempt had brought, what could not be continued after all."""
+
+    def bring(self, target: Target) -> None:
+        """The file, whole, at its place in the snapshot. Raises whatever the client raises, or Refused."""
+        if self._cache.whole(target):
+            return
+        self._cache.drop_damaged(target)
+        metadata = self._metadata(target)
+        if metadata.xet_file_data is not None and self._by_client(target):
+            return
+        from huggingface_hub.file_download import are_symlinks_supported
+
+        if are_symlinks_supported(self._cache.root):
+            self._fill(target, metadata, self._cache.blobs / metadata.etag)
+            self._link(target)
+        else:
+            # The client would copy the blob, and take twice the space.
+            self._fill(target, metadata, self._cache.snapshot / target.path)
+
+    def _metadata(self, target: Target) -> Any:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        url = hf_hub_url(self._repository, target.path, revision=self._commit, endpoint=self._endpoint)
+        metadata = get_hf_file_metadata(
+            url,
+            token=self._token,
+            timeout=REQUEST_TIMEOUT_SECONDS,
+            endpoint=self._endpoint,
+            library_name="tacho",
+            retry_on_errors=True,
+        )
+        if metadata.etag is None or not ETAG.match(metadata.etag):
+            raise invalid(f"{self._endpoint} gives {target.path} no usable ETag; it is no model hub.")
+        return metadata
+
+    def _by_client(self, target: Target) -> bool:
+        """The client's own download, from Xet storage. False when that failed and plain HTTP may still
+        work."""
+        from huggingface_hub.utils._runtime import is_xet_available
+
+        if not is_xet_available():
+            return False
+        try:
+            self._link(target)
+        except OSError as error:
+            if error.errno:
+                raise
+            LOG.warning(
+                "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, _first_line(error)
+            )
+        except Exception as error:  # noqa: BLE001 - the native client raises its own kinds
+            LOG.warning(
+                "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, _first_line(error)
+            )
+        return self._cache.whole(target)
+
+    def _link(self, target: Target) -> None:
+        """The client's download: finds the blob that is there, and links it into the snapshot."""
+        from huggingface_hub import hf_hub_download
+
+        hf_hub_download(
+            self._repository,
+            target.path,
+            revision=self._commit,
+            cache_dir=self._cache.root,
+            endpoint=self._endpoint,
+            token=self._token,
+            library_name="tacho",
+            etag_timeout=REQUEST_TIMEOUT_SECONDS,
+        )
+
+    def _fill(self, target: Target, metadata: Any, destination: Path) -> None:
+        """The file's content at ``destination``, under the lock that the client takes for it."""
+        from huggingface_hub.utils._fixes import WeakFileLock
+
+        lock = self._cache.locks / f"{metadata.etag}.lock"
+        for folder in (self._cache.blobs, self._cache.locks, destination.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(lock):
+            self._cache.drop_strays(metadata.etag)
+            if destination.exists():
+                return
+            partial = self._cache.partial(metadata.etag)
+            had = _present(partial)
+            self._fill_partial(target, metadata, partial)
+            if had and not content_matches(partial, metadata.etag):
+                LOG.warning(
+                    "%s differs from what the hub has after it was continued; bringing it again", target.path
+                )
+                self.lost_bytes += had
+                partial.unlink()
+                self._fill_partial(target, metadata, partial)
+            os.replace(partial, destination)
+
+    def _fill_partial(self, target: Target, metadata: Any, partial: Path) -> None:
+        """Continues ``partial`` up to the full size, through as many cut connections as still bring
+        something."""
+        import httpx2
+
+        failures = 0
+        while True:
+            before = _present(partial)
+            if before > target.size_bytes:
+                partial.unlink()
+                before = 0
+            try:
+                self._stream(target, metadata, partial, before)
+                return
+            except (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException) as error:
+                failures = 0 if _present(partial) > before else failures + 1
+                if failures >= ATTEMPTS_WITHOUT_PROGRESS:
+                    raise
+                LOG.warning("%s: %s; continuing", target.path, _first_line(error))
+                time.sleep(min(8.0, 2.0**failures))
+
+    def _stream(self, target: Target, metadata: Any, partial: Path, start: int) -> None:
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils._headers import build_hf_headers
+
+        # The client writes whole pieces only: what a cut or a kill loses is at most one.
+        constants.DOWNLOAD_CHUNK_SIZE = PIECE_BYTES
+        headers = build_hf_headers(token=self._token, library_name="tacho")
+        headers["Accept-Encoding"] = "identity"
+        if not _same_origin(metadata.location, self._endpoint):
+            # A signed link to storage; the hub's token is none of its business.
+            headers.pop("authorization", None)
+        with partial.open("ab") as file:
+            http_get(
+                metadata.location,
+                file,
+                resume_size=start,
+                headers=headers,
+                expected_size=target.size_bytes,
+                displayed_filename=target.path,
+                tqdm_class=self._bar(start),
+            )
+
+    def _bar(self, expected_start: int) -> Any:
+        """What the client takes for a progress bar: only to learn where the server really began."""
+        note: Callable[[int], None] = self._note_lost
+
+        class Bar:
+            def __init__(self, *_args: object, initial: int = 0, **_options: object) -> None:
+                note(expected_start - initial)
+
+            def __enter__(self) -> Bar:
+                return self
+
+            def __exit__(self, *_error: object) -> None:
+                return None
+
+            def update(self, _count: float | None = 1) -> None:
+                return None
+
+        return Bar
+
+    def _note_lost(self, size_bytes: int) -> None:
+        self.lost_bytes += max(0, size_bytes)
+
+
+def _present(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _same_origin(url: str, endpoint: str) -> bool:
+    one, other = urlsplit(url), urlsplit(endpoint)
+    return (one.scheme, one.netloc.lower()) == (other.scheme, other.netloc.lower())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,249 @@
+"""The fetch sidecar: brings exactly the planned files of the planned commit, says how far it is, then sleeps.
+
+``python -m tacho_runtime.hub.fetch`` reads FetchConfig from TACHO_FETCH_CONFIG. Exit code 1 with a
+Failure as JSON in the termination log; the kubelet tries again. Started again with the marker present, it
+touches no network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from tacho_contract import codec
+from tacho_contract.failure import INVALID_CONFIG, Failure
+from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, FetchConfig, FetchProgress
+from tacho_contract.pod import FETCH_DIR, TERMINATION_LOG
+from tacho_runtime.headers.errors import Refused, invalid, quantity
+from tacho_runtime.headers.source import FileEntry
+from tacho_runtime.hub.digests import files_digest
+from tacho_runtime.hub.fetch.cache import Cache, Target
+from tacho_runtime.hub.fetch.progress import INTERVAL_SECONDS, Stall, write_complete, write_progress
+from tacho_runtime.hub.fetch.sleeper import become_sleeper
+from tacho_runtime.hub.hubfailures import classify, disk_full, unreachable
+from tacho_runtime.hub.inspect.select import matches
+from tacho_runtime.termination import write_termination
+
+if TYPE_CHECKING:
+    from tacho_runtime.hub.remote import HubSource
+
+ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
+PARALLEL_FILES = 4
+STALL_SECONDS = 300.0
+LISTING_SECONDS = 120.0
+SPARE_BYTES = 32 * 1024 * 1024
+"""Left free beside the model, for links, locks and file system overhead."""
+
+
+class Fetch:
+    """One download. ``run`` returns the folder the files are in."""
+
+    def __init__(self, config: FetchConfig, token: str) -> None:
+        self._config, self._token = config, token
+        self._cache = Cache(config.cache_dir, config.repository, config.commit)
+        self._began = time.monotonic()
+        self.progress = FetchProgress(
+            state="Listing", files_total=config.file_count, bytes_total=config.total_bytes
+        )
+
+    def report(self, **changes: object) -> None:
+        elapsed = round(time.monotonic() - self._began, 1)
+        self.progress = replace(self.progress, elapsed_seconds=elapsed, **changes)  # type: ignore[arg-type]
+        write_progress(self._config.state_dir, self.progress)
+
+    def run(self) -> str:
+        """Raises Refused, and whatever the client raises."""
+        self.report()
+        if not self._whole_on_disk():
+            self._bring_missing()
+        if not self._whole_on_disk():
+            raise invalid(
+                f"After the download, {self._config.repository} on disk is not what was planned.",
+                "Empty the cache and let it be downloaded again.",
+            )
+        self.report(
+            state="Complete",
+            files_done=self._config.file_count,
+            bytes_done=self._config.total_bytes,
+            path=str(self._cache.snapshot),
+        )
+        return str(self._cache.snapshot)
+
+    def _whole_on_disk(self) -> bool:
+        """True when the planned files are there, to the byte count: then no hub is asked."""
+        present = [f for f in self._cache.entries() if matches(f.path, self._config.files)]
+        whole = files_digest(present) == self._config.files_digest
+        if whole and self.progress.state == "Listing":
+            self.progress = replace(self.progress, resumed_bytes=self._config.total_bytes)
+        return whole
+
+    def _bring_missing(self) -> None:
+        from tacho_runtime.hub.remote import HubSource
+
+        config = self._config
+        with _time_limit(LISTING_SECONDS):
+            source = HubSource(config.repository, config.commit, endpoint=config.endpoint, token=self._token)
+            targets = self._planned(source)
+        present = {target.path: self._cache.present_bytes(target) for target in targets}
+        self._check_space(targets, present)
+        self.report(
+            state="Downloading", resumed_bytes=sum(present.values()), bytes_done=sum(present.values())
+        )
+        self._bring(targets, source)
+
+    def _planned(self, source: HubSource) -> tuple[Target, ...]:
+        """The planned files as the hub lists them now. Raises Refused when they are others."""
+        chosen = [file for file in source.tree() if matches(file.path, self._config.files)]
+        listed = tuple(FileEntry(file.path, file.size) for file in chosen)
+        if files_digest(listed) != self._config.files_digest:
+            total = sum(entry.size_bytes for entry in listed)
+            raise invalid(
+                f"The repository changed: {self._config.repository} at {self._config.commit} now lists "
+                f"{len(listed)} files with {total} bytes for the planned patterns, planned were "
+                f"{self._config.file_count} with {self._config.total_bytes}.",
+                "Change spec.model.revision, so that what is there now is planned with.",
+            )
+        return tuple(
+            Target(file.path, file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in chosen
+        )
+
+    def _check_space(self, targets: tuple[Target, ...], present: dict[str, int]) -> None:
+        missing = sum(target.size_bytes - present[target.path] for target in targets)
+        Path(self._config.cache_dir).mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._config.cache_dir).free
+        if missing and missing + SPARE_BYTES > free:
+            raise disk_full(
+                f"{self._config.repository} needs {quantity(missing)} more in {self._config.cache_dir}, "
+                f"which has {quantity(free)} free."
+            )
+
+    def _bring(self, targets: tuple[Target, ...], source: HubSource) -> None:
+        from tacho_runtime.hub.fetch.download import Downloader
+
+        downloader = Downloader(
+            self._cache,
+            self._config.repository,
+            self._config.commit,
+            endpoint=source.endpoint,
+            token=self._token or False,
+        )
+        resumed = self.progress.resumed_bytes
+        stall = Stall(STALL_SECONDS, time.monotonic())
+        with ThreadPoolExecutor(PARALLEL_FILES) as pool:
+            futures: set[Future[None]] = {pool.submit(downloader.bring, target) for target in targets}
+            try:
+                while futures:
+                    done, futures = wait(futures, timeout=INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)
+                    self._count(targets, resumed - downloader.lost_bytes)
+                    for future in done:
+                        future.result()
+                    if stall.stalled(self.progress, time.monotonic()):
+                        raise unreachable(
+                            f"Nothing of {self._config.repository} arrived for {STALL_SECONDS:.0f} s (or a "
+                            f"pod that is gone left a lock below {self._cache.locks})."
+                        )
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _count(self, targets: tuple[Target, ...], resumed_bytes: int) -> None:
+        sizes = [self._cache.present_bytes(target) for target in targets]
+        self.report(
+            files_done=sum(1 for target in targets if self._cache.whole(target)),
+            bytes_done=sum(sizes),
+            resumed_bytes=max(0, resumed_bytes),
+        )
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Ends what a hub that answers drop by drop would draw out. Only in the main thread, as signals are."""
+
+    def expired(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise unreachable(f"The hub did not list the files within {seconds:.0f} s.")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    # Again and again: a library may swallow the first.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def fetch(config: FetchConfig, token: str) -> str | Failure:
+    """The folder with the files, or why there is none. Writes progress either way."""
+    work = Fetch(config, token)
+    try:
+        path = work.run()
+        write_complete(config.state_dir, path)
+        return path
+    except Refused as refusal:
+        failure = refusal.failure
+    except Exception as error:  # noqa: BLE001 - what the client raises becomes a class
+        failure = classify(
+            error,
+            repository=config.repository,
+            revision=config.commit,
+            endpoint=config.endpoint or "the hub",
+            has_token=bool(token),
+        ).failure
+    try:
+        work.report(state="Failed", failure=failure)
+    except OSError as error:
+        # A full disk must not hide what it made fail.
+        sys.stderr.write(f"progress was not written: {error}\n")
+    return failure
+
+
+def _state_dir(text: str) -> str:
+    """Where the marker is, also from a configuration of another version."""
+    try:
+        given = json.loads(text).get("stateDir")
+    except (ValueError, AttributeError):
+        given = None
+    return given if isinstance(given, str) and given else FETCH_DIR
+
+
+def _fail(failure: Failure) -> int:
+    sys.stderr.write(f"{failure.failure_class}: {failure.message} {failure.next_step}\n")
+    write_termination(os.environ.get(ENV_TERMINATION_LOG) or TERMINATION_LOG, failure)
+    return 1
+
+
+def main() -> int:  # noqa: RET503 - the sleeper takes the place of the process
+    """Returns 1 on failure; on success the process becomes the sleeper, and ends with 0 on SIGTERM."""
+    text = os.environ.get(ENV_FETCH_CONFIG, "")
+    if Path(_state_dir(text), COMPLETE_FILE).exists():
+        become_sleeper()
+    # PID 1 of a container ignores SIGTERM unless it says otherwise. What is on disk is continued next time.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    os.umask(0o022)  # the engine runs as any user id
+    try:
+        config = codec.loads(FetchConfig, text)
+    except codec.DocumentError as error:
+        return _fail(
+            Failure(
+                failure_class=INVALID_CONFIG,
+                message=f"{ENV_FETCH_CONFIG}: {error}",
+                next_step="This is set by the operator; check that its version and the image's are the same.",
+            )
+        )
+    os.environ.setdefault("HF_HOME", f"{config.state_dir}/client")
+    result = fetch(config, os.environ.get("HF_TOKEN", "").strip())
+    if isinstance(result, Failure):
+        return _fail(result)
+    sys.stdout.write(f"{config.repository}@{config.commit} is complete in {result}\n")
+    become_sleeper()

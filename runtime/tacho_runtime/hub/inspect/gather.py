@@ -1,0 +1,186 @@
+"""From a place with files to model facts: list, choose, read the headers, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from tacho_contract.inspection import InspectConfig
+from tacho_contract.model import ModelFacts
+from tacho_runtime.headers import gguf, safetensors
+from tacho_runtime.headers.errors import Refused, invalid, not_found
+from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
+from tacho_runtime.headers.jsonfile import read_json
+from tacho_runtime.headers.source import FileEntry, Source
+from tacho_runtime.hub.digests import content_digest, files_digest, header_mark
+from tacho_runtime.hub.inspect.select import Selection, select
+
+INDEX = "model.safetensors.index.json"
+STAND_IN_BYTES = 64 * 1024
+"""What is read of a file without a header for a digest; config.json whole, of a tokenizer its beginning."""
+PARALLEL_READS = 4
+"""Each may hold a header of 25 MB."""
+SHARD_LIMIT = 2000
+HEADERS_LIMIT_BYTES = 100_000_000
+"""All shards' headers together; DeepSeek-V3's 163 have 12 MB."""
+
+
+def find_facts(config: InspectConfig, source: Source) -> ModelFacts:
+    """The facts of the model in ``source``. Raises Refused."""
+    entries = source.files()
+    if not entries:
+        raise not_found(f"{config.uri} is empty.", "Put the model there, or correct spec.model.uri.")
+    engine = "custom" if not config.parse else config.engine
+    index = (
+        None if config.files or engine in ("custom", "llamacpp", "ctranslate2") else _index(source, entries)
+    )
+    selection = select(entries, config.files, engine, index)
+    if len(selection.weights) > SHARD_LIMIT:
+        raise invalid(f"The model has {len(selection.weights)} shards; more than {SHARD_LIMIT} are not read.")
+    base = ModelFacts(
+        uri=config.uri,
+        commit=source.commit,
+        digest=source.commit,
+        files=selection.globs,
+        file_count=len(selection.files),
+        total_bytes=sum(entry.size_bytes for entry in selection.files),
+        files_digest=files_digest(selection.files),
+        model_file=selection.model_file,
+        format=selection.format,
+    )
+    marks: dict[str, str] = {}
+    facts = _parsed(base, source, entries, selection, marks)
+    return facts if source.commit else replace(facts, digest=_digest(source, selection, marks))
+
+
+def _index(source: Source, entries: tuple[FileEntry, ...]) -> frozenset[str] | None:
+    """The files a sharded checkpoint's index names; None without an index."""
+    document = read_json(source, entries, INDEX)
+    if document is None:
+        return None
+    weight_map = document.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise invalid(f"{INDEX} has no weight_map.")
+    files = set()
+    for file in weight_map.values():
+        if not isinstance(file, str) or not file.endswith(".safetensors") or len(file) > 255:
+            raise invalid(f"{INDEX} names something that is no safetensors file.")
+        files.add(file)
+    return frozenset(files)
+
+
+def _parsed(
+    base: ModelFacts,
+    source: Source,
+    entries: tuple[FileEntry, ...],
+    selection: Selection,
+    marks: dict[str, str],
+) -> ModelFacts:
+    """``base`` with what the files say; marks of the headers that were read are put into ``marks``."""
+    if selection.format == "gguf":
+        parsed = []
+        for entry in selection.weights:
+            header = _gguf_header(source, entry)
+            marks[entry.path] = header_mark(header.header)
+            parsed.append(header)
+        return facts_from_gguf(parsed, base)
+    if selection.format == "safetensors":
+        tensors = list(_safetensors_rows(source, selection, marks))
+        return _with_config(base, _config(source, entries), tensors)
+    if selection.format == "pytorch":
+        facts = _with_config(base, _config(source, entries), [])
+        return replace(
+            facts, unknown=(*facts.unknown, "sizes of single weights (pickle files are never opened)")
+        )
+    if selection.format == "ct2":
+        said = "architecture and sizes of single weights (CTranslate2 files do not carry them)"
+        return replace(base, unknown=(said,))
+    return base
+
+
+def _with_config(
+    base: ModelFacts, config: dict[str, Any], rows: list[tuple[str, str, tuple[int, ...], int]]
+) -> ModelFacts:
+    return facts_from_config_and_tensors(
+        config,
+        rows,
+        uri=base.uri,
+        commit=base.commit,
+        digest=base.digest,
+        files=base.files,
+        file_count=base.file_count,
+        total_bytes=base.total_bytes,
+        files_digest=base.files_digest,
+        model_format=base.format,
+    )
+
+
+def _config(source: Source, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
+    """config.json, with the quantization that some tools write into a file of its own."""
+    config = read_json(source, entries, "config.json")
+    if config is None:
+        raise invalid("There is no config.json, without which no engine loads the weights.")
+    if "quantization_config" not in config:
+        if quantization := read_json(source, entries, "hf_quant_config.json"):
+            return {**config, "quantization_config": quantization}
+        if quantization := read_json(source, entries, "quantize_config.json"):
+            return {**config, "quantization_config": {"quant_method": "gptq", **quantization}}
+    return config
+
+
+def _gguf_header(source: Source, entry: FileEntry) -> gguf.GGUFHeader:
+    with _naming(entry):
+        return gguf.read_header(lambda start, n: source.read(entry.path, start, n), entry.size_bytes)
+
+
+def _safetensors_rows(
+    source: Source, selection: Selection, marks: dict[str, str]
+) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
+    def fetch(entry: FileEntry) -> bytes:
+        with _naming(entry):
+            return safetensors.fetch_header(
+                lambda start, n: source.read(entry.path, start, n), entry.size_bytes
+            )
+
+    total_bytes = total_tensors = 0
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        for batch in _batches(selection.weights, PARALLEL_READS):
+            for entry, header in zip(batch, pool.map(fetch, batch), strict=True):
+                with _naming(entry):
+                    tensors = safetensors.parse_header(header, entry.size_bytes)
+                marks[entry.path] = header_mark(header)
+                total_bytes, total_tensors = total_bytes + len(header), total_tensors + len(tensors)
+                if total_bytes > HEADERS_LIMIT_BYTES or total_tensors > safetensors.TENSOR_LIMIT:
+                    raise invalid("The model's shards describe more than any real model has.")
+                yield from ((t.name, t.dtype, t.shape, t.stored_bytes) for t in tensors)
+
+
+def _batches(entries: tuple[FileEntry, ...], size: int) -> Iterator[tuple[FileEntry, ...]]:
+    return (entries[start : start + size] for start in range(0, len(entries), size))
+
+
+class _naming:  # noqa: N801 - reads as a statement
+    """Puts the file's name in front of what is wrong with it."""
+
+    def __init__(self, entry: FileEntry) -> None:
+        self._path = entry.path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, Refused) and not error.failure.message.startswith(self._path):
+            error.failure = replace(error.failure, message=f"{self._path}: {error.failure.message}")
+
+
+def _digest(source: Source, selection: Selection, marks: dict[str, str]) -> str:
+    return content_digest(
+        (
+            entry,
+            marks.get(entry.path)
+            or header_mark(source.read(entry.path, 0, min(entry.size_bytes, STAND_IN_BYTES))),
+        )
+        for entry in selection.files
+    )

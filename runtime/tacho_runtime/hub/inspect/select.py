@@ -1,0 +1,267 @@
+"""Which of a model's files are the model: what the user's globs say, else what the engine loads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from tacho_runtime.headers.errors import Refused, invalid, listing, not_found, quantity
+from tacho_runtime.headers.source import FileEntry
+
+Files = tuple[FileEntry, ...]
+
+SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5,6})-of-(?P<total>\d{5,6})\.(safetensors|gguf)$")
+NOT_WEIGHTS = re.compile(r"(^|/)(adapter_model|training_args|optimizer|scheduler|rng_state)[^/]*$")
+NOT_A_MODEL = re.compile(r"mmproj|imatrix|ggml-vocab", re.IGNORECASE)
+"""GGUF files that are no language model: vision projectors, calibration data, bare vocabularies."""
+COMPANION = re.compile(
+    r"^[^/]*\.(json|jinja|model|tiktoken|py)$|^(vocab|merges|vocabulary|dict)[^/]*\.txt$|^tokenizer[^/]*$"
+)
+"""What stands beside weights in the top folder: configuration, tokenizer, chat template, the model's own
+code."""
+NOT_COMPANION = re.compile(r"^(README|LICENSE|adapter_config|trainer_state|all_results|train_results)")
+KNOWN_COMPANION = re.compile(r"config|token|\.index\.json$")
+COMPANION_LIMIT = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The files to load, and the globs that say so."""
+
+    format: str
+    files: Files
+    globs: tuple[str, ...]
+    weights: Files
+    """Those whose headers describe tensors; empty for formats that are not parsed."""
+    model_file: str = ""
+
+
+def matches(path: str, globs: Iterable[str]) -> bool:
+    """As model hubs match: ``*`` also crosses folders."""
+    return any(fnmatchcase(path, glob) for glob in globs)
+
+
+def select(
+    entries: Files, globs: tuple[str, ...], engine: str, index: frozenset[str] | None = None
+) -> Selection:
+    """What to load. ``index``: the files that model.safetensors.index.json names, None without one.
+
+    Raises Refused: ModelNotFound when nothing fits, ModelInvalid when more than one model does."""
+    if not globs:
+        return _by_engine(entries, engine, index)
+    chosen = tuple(entry for entry in entries if matches(entry.path, globs))
+    for glob in globs:
+        if not matches_any(glob, chosen):
+            raise not_found(
+                f"spec.model.files: {glob!r} matches none of the model's {len(entries)} files. "
+                f"There is: {_sized(entries)}.",
+                "Correct spec.model.files.",
+            )
+    if engine == "custom":
+        return Selection("custom", chosen, globs, ())
+    return _classified(chosen, globs, engine)
+
+
+def matches_any(glob: str, entries: Files) -> bool:
+    return any(fnmatchcase(entry.path, glob) for entry in entries)
+
+
+def _classified(chosen: Files, globs: tuple[str, ...], engine: str) -> Selection:
+    """What the user's own globs selected."""
+    ggufs = _ggufs(chosen)
+    tensors = tuple(e for e in chosen if e.path.endswith(".safetensors") and not NOT_WEIGHTS.search(e.path))
+    if ggufs and (engine == "llamacpp" or not tensors):
+        weights = _one_gguf(ggufs)
+        return Selection("gguf", chosen, globs, weights, weights[0].path)
+    if engine == "llamacpp":
+        raise _no_gguf(chosen)
+    if tensors and engine != "ctranslate2":
+        if not any(e.path == "config.json" for e in chosen):
+            raise invalid(
+                "spec.model.files selects weights but not config.json, without which no engine loads them.",
+                'Add "*.json" and the tokenizer\'s files to spec.model.files, or leave spec.model.files out.',
+            )
+        _check_shards(tensors)
+        return Selection("safetensors", chosen, globs, tensors)
+    if _is_ct2(chosen):
+        return Selection("ct2", chosen, globs, ())
+    if any(e.path.endswith((".bin", ".pt", ".pth")) for e in chosen):
+        return Selection("pytorch", chosen, globs, ())
+    raise not_found(
+        f"spec.model.files selects no weights: {_sized(chosen)}.",
+        "Add the weights' files to spec.model.files.",
+    )
+
+
+def _by_engine(entries: Files, engine: str, index: frozenset[str] | None) -> Selection:
+    if engine == "custom":
+        files = tuple(e for e in entries if not e.path.startswith("."))
+        if not files:
+            raise not_found("There are no files.", "Put the model there, or correct spec.model.uri.")
+        return Selection("custom", files, _globs(files, entries), ())
+    if engine == "llamacpp":
+        ggufs = _ggufs(entries)
+        if not ggufs:
+            raise _no_gguf(entries)
+        return _gguf(_one_gguf(ggufs), entries)
+    if engine == "ctranslate2":
+        if not _is_ct2(entries):
+            raise not_found(
+                f"CTranslate2 loads model.bin beside config.json; there is: {_sized(entries)}.",
+                "Convert the model with ct2-transformers-converter, or choose another engine.",
+            )
+        return _ct2(entries)
+    if weights := _safetensors(entries, index):
+        files = _with_companions(weights, entries, "model.safetensors.index.json")
+        return Selection("safetensors", files, _globs(files, entries), weights)
+    if engine in ("", "vllm") and (ggufs := _ggufs(entries)):
+        return _gguf(_one_gguf(ggufs), entries)
+    if engine == "" and _is_ct2(entries):
+        return _ct2(entries)
+    if weights := tuple(e for e in entries if re.fullmatch(r"pytorch_model[^/]*\.bin", e.path)):
+        files = _with_companions(weights, entries, "pytorch_model.bin.index.json")
+        return Selection("pytorch", files, _globs(files, entries), ())
+    raise not_found(
+        f"There are no weights{f' that {engine} loads' if engine else ''}. There is: {_sized(entries)}.",
+        "Correct spec.model.uri, or name the files in spec.model.files.",
+    )
+
+
+def _gguf(weights: Files, entries: Files) -> Selection:
+    return Selection("gguf", weights, _globs(weights, entries), weights, weights[0].path)
+
+
+def _ct2(entries: Files) -> Selection:
+    weights = tuple(e for e in entries if e.path == "model.bin")
+    files = _with_companions(weights, entries, "")
+    return Selection("ct2", files, _globs(files, entries), ())
+
+
+def _is_ct2(entries: Files) -> bool:
+    return {"model.bin", "config.json"} <= {entry.path for entry in entries}
+
+
+def _ggufs(entries: Files) -> Files:
+    return tuple(e for e in entries if e.path.endswith(".gguf") and not NOT_A_MODEL.search(e.path))
+
+
+def _one_gguf(ggufs: Files) -> Files:
+    """The one model among them, its shards in order. Raises Refused naming the candidates when there are
+    more."""
+    sets = _sets(ggufs)
+    if len(sets) > 1:
+        sizes = [f"{name} ({quantity(sum(e.size_bytes for e in shards))})" for name, shards in sets.items()]
+        raise invalid(
+            f"There are {len(sets)} GGUF models to choose from: {listing(sizes, 12)}.",
+            'Name one in spec.model.files, for example files: ["*Q4_K_M.gguf"].',
+        )
+    _check_shards(ggufs)
+    return next(iter(sets.values()))
+
+
+def _no_gguf(entries: Files) -> Refused:
+    return not_found(
+        f"llama.cpp loads GGUF files, and there is none. There is: {_sized(entries)}.",
+        "Point spec.model at a GGUF repository, or choose an engine that loads these files.",
+    )
+
+
+def _sets(weights: Files) -> dict[str, Files]:
+    """Shards of one model together, under the first one's name."""
+    grouped: dict[str, list[FileEntry]] = {}
+    for entry in weights:
+        shard = SHARD.match(entry.path)
+        grouped.setdefault(f"{shard['stem']}/{shard['total']}" if shard else entry.path, []).append(entry)
+    return {shards[0].path: tuple(shards) for shards in map(_ordered, grouped.values())}
+
+
+def _ordered(shards: list[FileEntry]) -> list[FileEntry]:
+    return sorted(shards, key=lambda e: e.path)
+
+
+def _check_shards(weights: Files) -> None:
+    for shards in _sets(weights).values():
+        shard = SHARD.match(shards[0].path)
+        if shard and len(shards) != int(shard["total"]):
+            raise invalid(
+                f"Of {shard['stem']} only {len(shards)} of {int(shard['total'])} parts are there.",
+                "Complete the model, or correct spec.model.files.",
+            )
+
+
+def _safetensors(entries: Files, index: frozenset[str] | None) -> Files:
+    """The one safetensors model of the top folder, without its duplicates in other formats or precisions."""
+    by_path = {e.path: e for e in entries}
+    if index is not None:
+        if missing := sorted(index - by_path.keys()):
+            raise invalid(
+                f"model.safetensors.index.json names files that are not there: {listing(missing, 4)}."
+            )
+        return tuple(by_path[path] for path in sorted(index))
+    top = tuple(
+        e for e in entries if re.fullmatch(r"[^/]*\.safetensors", e.path) and not NOT_WEIGHTS.search(e.path)
+    )
+    sets = _sets(top)
+    named = {
+        name: s
+        for name, s in sets.items()
+        if re.fullmatch(r"model(\.safetensors)?(-\d+-of-\d+)?\.safetensors", name)
+    }
+    rest = {name: s for name, s in sets.items() if not name.startswith("consolidated")}
+    candidates = named or rest or sets
+    if len(candidates) > 1 and "model.safetensors" in candidates:
+        candidates = {"model.safetensors": candidates["model.safetensors"]}
+    if len(candidates) > 1:
+        raise invalid(
+            f"There are several sets of weights: {listing(sorted(candidates), 12)}.",
+            "Name one in spec.model.files.",
+        )
+    weights = next(iter(candidates.values()), ())
+    _check_shards(weights)
+    return weights
+
+
+def _with_companions(weights: Files, entries: Files, index: str) -> Files:
+    return tuple(sorted({*weights, *_companions(entries, index)}, key=lambda e: e.path))
+
+
+def _companions(entries: Files, index: str) -> Files:
+    """What stands beside the weights, and of all shard indexes the one of these weights."""
+    found = [
+        e
+        for e in entries
+        if COMPANION.match(e.path)
+        and not NOT_COMPANION.search(e.path)
+        and (e.path == index or not e.path.endswith(".index.json"))
+    ]
+    known_first = sorted(found, key=lambda e: (not KNOWN_COMPANION.search(e.path), e.path))
+    return tuple(known_first[:COMPANION_LIMIT])
+
+
+def _globs(files: Files, entries: Files) -> tuple[str, ...]:
+    """Globs that select exactly ``files`` of ``entries``: short ones where they are exact, else the names."""
+    wanted = {e.path for e in files}
+    left, globs = set(wanted), []
+    patterns = ["*"]
+    for path in sorted(wanted):
+        shard = SHARD.match(path)
+        if shard:
+            patterns.append(f"{_literal(shard['stem'])}-*-of-{shard['total']}.{path.rpartition('.')[2]}")
+        patterns.append(f"*.{path.rpartition('.')[2]}")
+    for pattern in dict.fromkeys(patterns):
+        hit = {e.path for e in entries if fnmatchcase(e.path, pattern)}
+        if len(hit & left) > 1 and hit <= wanted:
+            globs.append(pattern)
+            left -= hit
+    return tuple(globs) + tuple(_literal(path) for path in sorted(left))
+
+
+def _literal(path: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def _sized(entries: Files) -> str:
+    largest = sorted(entries, key=lambda e: -e.size_bytes)
+    return listing([f"{e.path} ({quantity(e.size_bytes)})" for e in largest]) or "nothing at all"

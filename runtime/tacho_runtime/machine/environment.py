@@ -1,0 +1,92 @@
+"""What only the running pod shows of its machine: CPU, GPU, driver. Part of a measurement's fingerprint."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+from tacho_contract.measurement import Environment
+
+
+def read_environment(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> Environment:
+    """The environment as far as it can be seen; never raises, what is unknown stays empty."""
+    gpu = _gpus()
+    return Environment(cpu_model=cpu_model(_text(proc / "cpuinfo")), cpu_count=cpu_count(cgroup), **gpu)
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """The first model name in /proc/cpuinfo; arm64 kernels give only part numbers, which name it as well."""
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(key.strip(), value.strip())
+    if "model name" in fields:
+        return fields["model name"]
+    parts = [fields[key] for key in ("CPU implementer", "CPU part") if key in fields]
+    return f"arm {' '.join(parts)}" if parts else ""
+
+
+def cpu_count(cgroup: Path) -> int:
+    """CPUs this process may use: its affinity, or its container's limit where that is lower (rounded up)."""
+    available = len(os.sched_getaffinity(0))
+    limit = cgroup_cpus(cgroup)
+    return available if limit is None else max(1, min(available, -int(-limit // 1)))
+
+
+def cgroup_cpus(cgroup: Path) -> float | None:
+    """The container's CPU limit in CPUs, from cgroup v2 or v1; None without one."""
+    both = _text(cgroup / "cpu.max").split()
+    if len(both) != 2:
+        both = [_text(cgroup / "cpu" / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+    try:
+        quota, period = float(both[0]), float(both[1])
+    except ValueError:
+        return None
+    return quota / period if quota > 0 and period > 0 else None
+
+
+def out_of_memory_kills(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """How many processes the kernel has killed in this container for memory; None when it does not say."""
+    for name in ("memory.events", "memory/memory.oom_control"):
+        for line in _text(cgroup / name).splitlines():
+            key, _, value = line.partition(" ")
+            if key == "oom_kill" and value.strip().isdigit():
+                return int(value)
+    return None
+
+
+def _gpus() -> dict[str, Any]:
+    """NVML's answer; empty without its library, a driver or a device."""
+    try:
+        pynvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        return {}
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return {}
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        if count == 0:
+            return {}
+        device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        return {
+            "gpu_product": str(pynvml.nvmlDeviceGetName(device)).replace(" ", "-"),
+            "gpu_count": count,
+            "gpu_memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(device).total),
+            "driver_version": str(pynvml.nvmlSystemGetDriverVersion()),
+        }
+    except pynvml.NVMLError:
+        return {}
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,235 @@
+"""The runtime's phases and every decision about them: pure, the clock is an argument.
+
+    Preflight -> WaitingForModel -> Starting -> Probing -> Serving -> Draining
+    any of them -> Failed
+
+Times are seconds of a monotonic clock. ``supervise`` does what is decided here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from tacho_contract.failure import ENGINE_CRASHED, STARTUP_TIMEOUT, Failure
+from tacho_contract.fetch import FetchProgress
+from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_contract.measurement import Measurement
+from tacho_contract.report import StartupSeconds
+
+PREFLIGHT = "Preflight"
+WAITING_FOR_MODEL = "WaitingForModel"
+STARTING = "Starting"
+PROBING = "Probing"
+SERVING = "Serving"
+DRAINING = "Draining"
+FAILED = "Failed"
+PHASES = (PREFLIGHT, WAITING_FOR_MODEL, STARTING, PROBING, SERVING, DRAINING, FAILED)
+
+_NEXT = {
+    PREFLIGHT: {WAITING_FOR_MODEL, DRAINING, FAILED},
+    WAITING_FOR_MODEL: {STARTING, DRAINING, FAILED},
+    STARTING: {PROBING, DRAINING, FAILED},
+    PROBING: {SERVING, DRAINING, FAILED},
+    SERVING: {DRAINING, FAILED},
+    DRAINING: {FAILED},
+    FAILED: set[str](),
+}
+
+BASE_BUDGET_SECONDS = 30 * 60
+BUDGET_SECONDS_PER_GIB = 18
+"""What a slow disk or network (about 60 MB/s) needs for the weights."""
+
+UNREADY_AFTER_SECONDS = 60.0
+"""Without a healthy answer for this long, traffic is better sent elsewhere."""
+WEDGED_AFTER_SECONDS = 180.0
+"""Without a healthy answer for this long, a living engine will not come back by itself. Far above what
+load does: an engine that starves its machine still answered within seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Where one run of the runtime stands."""
+
+    phase: str = PREFLIGHT
+    message: str = ""
+    started_seconds: float
+    entered_seconds: float
+    """When the phase was entered."""
+    startup: StartupSeconds = field(default_factory=StartupSeconds)
+    fetch: FetchProgress | None = None
+    measurement: Measurement | None = None
+    failure: Failure | None = None
+    healthy_seconds: float | None = None
+    """When the engine last gave a healthy answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A yes or no, and why in words."""
+
+    ok: bool
+    reason: str
+
+
+def begin(now: float) -> State:
+    """The state at the process's start."""
+    return State(started_seconds=now, entered_seconds=now, message="checking the container")
+
+
+def advance(state: State, phase: str, *, now: float, message: str = "") -> State:
+    """The state after entering ``phase``, with what the phase that ended took.
+
+    Raises ValueError for a step that the picture above does not have.
+    """
+    if phase not in _NEXT[state.phase]:
+        raise ValueError(f"there is no way from {state.phase} to {phase}")
+    took = round(now - state.entered_seconds, 3)
+    startup = state.startup
+    if phase in (STARTING, PROBING, SERVING):
+        if state.phase == WAITING_FOR_MODEL and state.fetch is not None:
+            startup = dataclasses.replace(startup, download=took)
+        elif state.phase == STARTING:
+            startup = dataclasses.replace(startup, load=took)
+        elif state.phase == PROBING:
+            total = round(now - state.started_seconds, 3)
+            startup = dataclasses.replace(startup, probe=took, total=total)
+    return dataclasses.replace(state, phase=phase, message=message, entered_seconds=now, startup=startup)
+
+
+def fail(state: State, failure: Failure, *, now: float) -> State:
+    """The state after a failure that ends the run. The first failure is the one that counts."""
+    if state.phase == FAILED:
+        return state
+    failed = advance(state, FAILED, now=now, message=f"{failure.failure_class}: {failure.message}")
+    return dataclasses.replace(failed, failure=failure)
+
+
+def startup_budget_seconds(config: RuntimeConfig, live: LiveConfig) -> float:
+    """How long download and load may take together, from the runtime's start."""
+    if live.startup_timeout_seconds > 0:
+        return float(live.startup_timeout_seconds)
+    return BASE_BUDGET_SECONDS + BUDGET_SECONDS_PER_GIB * config.weights_bytes / 2**30
+
+
+def overdue(state: State, *, budget_seconds: float, now: float) -> Failure | None:
+    """StartupTimeout once the model or the engine has taken longer than the budget, else None."""
+    elapsed = now - state.started_seconds
+    if state.phase not in (WAITING_FOR_MODEL, STARTING) or elapsed <= budget_seconds:
+        return None
+    doing = "the model was not there" if state.phase == WAITING_FOR_MODEL else "the engine was not healthy"
+    return Failure(
+        failure_class=STARTUP_TIMEOUT,
+        message=f"after {budget_seconds:.0f} s {doing}; the last word: {state.message}",
+        next_step="see what the engine and the fetch container logged; when they are only slow, raise "
+        "spec.startupTimeoutSeconds",
+        retryable=True,
+    )
+
+
+def readiness(state: State, *, now: float) -> Verdict:
+    """/readyz: the engine serves and the probe is over, whatever came of it."""
+    if state.phase != SERVING:
+        return Verdict(ok=False, reason=f"{state.phase}: {state.message}")
+    silent = _silent_seconds(state, now)
+    if silent > UNREADY_AFTER_SECONDS:
+        return Verdict(ok=False, reason=f"{SERVING}: the engine gave no healthy answer for {silent:.0f} s")
+    return Verdict(ok=True, reason="the engine serves")
+
+
+def liveness(state: State, *, now: float) -> Verdict:
+    """/livez: false only for a dead or a wedged engine, never for load, download or probe."""
+    if state.phase == FAILED:
+        return Verdict(ok=False, reason=state.message)
+    if is_wedged(state, now=now):
+        silent = _silent_seconds(state, now)
+        return Verdict(ok=False, reason=f"the engine runs but gave no healthy answer for {silent:.0f} s")
+    return Verdict(ok=True, reason=state.phase)
+
+
+def is_wedged(state: State, *, now: float) -> bool:
+    """An engine that was healthy once and has been silent for WEDGED_AFTER_SECONDS."""
+    return state.phase in (SERVING, DRAINING) and _silent_seconds(state, now) > WEDGED_AFTER_SECONDS
+
+
+def wedged_failure(state: State, *, now: float) -> Failure:
+    """What a wedged engine is told as when it has been stopped for that."""
+    return Failure(
+        failure_class=ENGINE_CRASHED,
+        message=f"the engine hung: no healthy answer for {_silent_seconds(state, now):.0f} s",
+        next_step="read the engine's last lines (kubectl logs --previous); it is started again with back-off",
+        retryable=True,
+    )
+
+
+def own_failure(error: Exception) -> Failure:
+    """An error of the runtime itself, told like any other failure."""
+    return Failure(
+        failure_class=ENGINE_CRASHED,
+        message=f"the runtime itself failed: {type(error).__name__}: {error}",
+        next_step="this is an error in tacho: report it with the container's log (kubectl logs --previous)",
+        retryable=True,
+    )
+
+
+def _silent_seconds(state: State, now: float) -> float:
+    return 0.0 if state.healthy_seconds is None else now - state.healthy_seconds
+
+
+def model_message(progress: FetchProgress | None) -> str:
+    """What waiting for the model looks like to a person."""
+    if progress is None:
+        return "waiting for the fetch container to begin"
+    if progress.failure is not None:
+        return f"fetch failed and will be tried again: {progress.failure.message}"
+    if progress.bytes_total <= 0:
+        return f"fetch: {progress.state}"
+    percent = 100 * progress.bytes_done / progress.bytes_total
+    mib, total = progress.bytes_done / 2**20, progress.bytes_total / 2**20
+    return f"fetch: {progress.state}, {mib:.0f} of {total:.0f} MiB ({percent:.0f} %)"
+
+
+def probe_decision(live: LiveConfig, known: Measurement | None, *, plan_key: str) -> Verdict:
+    """Whether to measure now. ``known`` is what a former run of this container left behind."""
+    policy = live.probe.policy
+    if policy == "Disabled":
+        return Verdict(ok=False, reason="spec.probe.policy is Disabled")
+    if policy == "Always":
+        return Verdict(ok=True, reason="spec.probe.policy is Always")
+    if known is None:
+        return Verdict(ok=True, reason="nothing is known about this plan and workload")
+    if (known.plan_key, known.measure_key) != (plan_key, live.measure_key):
+        return Verdict(ok=True, reason="plan or workload changed since the last measurement")
+    if known.state not in ("Complete", "Partial"):
+        return Verdict(ok=True, reason=f"the last measurement is {known.state}")
+    return Verdict(ok=False, reason=f"measured at {known.observed_time} with the same plan and workload")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """How far a drain is."""
+
+    deadline_seconds: float
+    idle_readings: int = 0
+
+
+IDLE_READINGS = 2
+"""A request may be between two readings' connections; two in a row mean that none is left."""
+
+
+def drain_step(drain: Drain, *, running: int | None, wedged: bool, now: float) -> tuple[Drain, Verdict]:
+    """One look at a draining engine: (the next state, whether the engine may be stopped now).
+
+    ``running`` is requests running or waiting; None is unknown and never taken for zero.
+    """
+    if now >= drain.deadline_seconds:
+        left = "an unknown number of" if running is None else str(running)
+        return drain, Verdict(ok=True, reason=f"the drain time is over with {left} requests left")
+    if wedged:
+        return drain, Verdict(ok=True, reason="the engine does not answer: nothing will finish")
+    idle = drain.idle_readings + 1 if running == 0 else 0
+    drain = dataclasses.replace(drain, idle_readings=idle)
+    if idle >= IDLE_READINGS:
+        return drain, Verdict(ok=True, reason="no request is left")
+    words = "requests that cannot be counted" if running is None else f"{running} requests"
+    return drain, Verdict(ok=False, reason=f"waiting for {words}")

@@ -1,0 +1,79 @@
+"""Small JSON documents on disk: the live settings, fetch's progress, the last report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from tacho_contract import codec
+from tacho_contract.failure import INVALID_CONFIG, FailedError, Failure
+from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
+from tacho_contract.launch import LiveConfig
+from tacho_contract.report import Report
+
+REPORT_FILE = "report.json"
+
+T = TypeVar("T")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes ``path`` so that a reader sees the old content or the new, never a part. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.new")
+    with open(fresh, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)
+
+
+def read_live(path: str) -> LiveConfig:
+    """The settings that may change under a running pod. Raises FailedError(InvalidConfig)."""
+    try:
+        return codec.loads(LiveConfig, Path(path).read_bytes())
+    except (OSError, codec.DocumentError) as error:
+        raise FailedError(
+            Failure(
+                failure_class=INVALID_CONFIG,
+                message=f"the live settings in {path} cannot be read: {error}",
+                next_step="the ConfigMap with live.json must be mounted there; the operator writes it",
+                retryable=True,
+            )
+        ) from None
+
+
+def read_progress(fetch_dir: str) -> FetchProgress | None:
+    """How far fetch is; None before its first word."""
+    return _read(FetchProgress, Path(fetch_dir, PROGRESS_FILE))
+
+
+def fetched_path(fetch_dir: str) -> str | None:
+    """The folder that fetch's marker names: all files are there. None without a marker, "" if it is cut."""
+    try:
+        marker = json.loads(Path(fetch_dir, COMPLETE_FILE).read_bytes())
+    except OSError:
+        return None
+    except ValueError:
+        return ""
+    path = marker.get("path") if isinstance(marker, dict) else None
+    return path if isinstance(path, str) else ""
+
+
+def read_report(state_dir: str) -> Report | None:
+    """What the last run in this pod found out; None when there is nothing, or nothing readable."""
+    return _read(Report, Path(state_dir, REPORT_FILE))
+
+
+def write_report(state_dir: str, report: Report) -> None:
+    """Keeps ``report`` for the next run. A full disk costs a repeated measurement, not the service."""
+    with contextlib.suppress(OSError):
+        replace_file(Path(state_dir, REPORT_FILE), codec.dumps(report))
+
+
+def _read(kind: type[T], path: Path) -> T | None:
+    try:
+        return codec.loads(kind, path.read_bytes())
+    except (OSError, codec.DocumentError):
+        return None
