@@ -121,7 +121,7 @@ def running(
     command = [sys.executable, "-m", "tacho_runtime", "run", "--config", str(document)]
     if stop_seconds is not None:
         program = (
-            "import sys; from tacho_runtime import __main__, supervise; "
+            "import sys; from tacho_runtime import __main__; from tacho_runtime.supervisor import supervise; "
             f"supervise.STOP_SECONDS = {stop_seconds}; sys.exit(__main__.main())"
         )
         command[1:3] = ["-c", program]

@@ -102,7 +102,7 @@ def test_signal_before_anything_began_ends_at_once(tmp_path: Path) -> None:
         "import os, pathlib, sys, time\n"
         "class Slow:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'tacho_runtime.supervise':\n"
+        "        if name == 'tacho_runtime.supervisor.supervise':\n"
         f"            pathlib.Path({str(started)!r}).touch(); time.sleep(60)\n"
         "sys.meta_path.insert(0, Slow())\n"
         "from tacho_runtime.__main__ import main\n"
