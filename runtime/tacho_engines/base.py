@@ -1,4 +1,4 @@
-"""What the runtime must know of an engine, and what all engines have in common when they die.
+"""What an engine is, and what all engines have in common when they die.
 
 An engine's file is pure: how its command line is made, where it says that it is healthy, what its
 metrics mean, and what its last words say about why it died. Talking to it is ``control``'s work.
@@ -38,8 +38,8 @@ class LoadFigures:
     kv_cache_usage: float | None = None
 
 
-class Engine(Protocol):
-    """One kind of engine. Instances have no state."""
+class RunHalf(Protocol):
+    """What the runtime must know of one engine. Instances have no state."""
 
     @property
     def name(self) -> str: ...

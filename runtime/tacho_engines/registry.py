@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tacho_contract.failure import ENGINE_NOT_SUPPORTED, FailedError, Failure
-from tacho_engines.base import Engine
+from tacho_engines.base import RunHalf
 from tacho_engines.custom.run import Custom
 from tacho_engines.llamacpp.run import LlamaCpp
 
-ENGINES: tuple[Engine, ...] = (LlamaCpp(), Custom())
+ENGINES: tuple[RunHalf, ...] = (LlamaCpp(), Custom())
 
 
-def engine_named(name: str) -> Engine:
+def engine_named(name: str) -> RunHalf:
     """The engine of that name. Raises FailedError(EngineNotSupported)."""
     for engine in ENGINES:
         if engine.name == name:

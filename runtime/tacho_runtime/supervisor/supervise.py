@@ -22,7 +22,7 @@ from tacho_contract.fetch import ENV_FETCH_CONFIG
 from tacho_contract.inspection import ENV_INSPECT_CONFIG
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, RuntimeConfig
 from tacho_contract.report import Load, Report
-from tacho_engines.base import Engine, Exit
+from tacho_engines.base import Exit, RunHalf
 from tacho_engines.registry import engine_named
 from tacho_runtime import preflight
 from tacho_runtime.machine import environment as gpu, sockets
@@ -157,7 +157,7 @@ class Supervisor:
     def _say(self, message: str) -> None:
         self.state = dataclasses.replace(self.state, message=message)
 
-    def _engine(self) -> Engine:
+    def _engine(self) -> RunHalf:
         return engine_named(self.config.engine)
 
     def _check(self) -> None:
@@ -306,7 +306,7 @@ class Supervisor:
             else:
                 log.warning("no healthy answer: %s", why)
 
-    async def _version(self, engine: Engine) -> str:
+    async def _version(self, engine: RunHalf) -> str:
         document = await self._control.json(engine.version_path) if self._control else None
         return engine.version(document) if isinstance(document, dict) else ""
 
