@@ -10,9 +10,9 @@ import httpx
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.inspection.source import claim_names
 from tacho_operator.core.measurement.history import history_from
 from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.node_manifest import node_facts
 from tacho_operator.core.revisions.step import wanted_revision
 from tacho_operator.core.types import History, Manifest, NodeFacts, Observed

@@ -8,7 +8,7 @@ from tacho_operator.api.crd.schema import Schema
 from tacho_operator.api.rules.structure import check
 
 STRINGS = (
-    *("1.5", "Word1", "word-1", "/path", "s3cret", "hf://a/b", "http://x", "EUR", "2026-11-20T08:49:21Z"),
+    *("hf://a/b", "1.5", "Word1", "word-1", "/path", "s3cret", "http://x", "EUR", "2026-11-20T08:49:21Z"),
     *("500m", "tacho.dev/x"),
 )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tacho_contract.uri import parse_uri
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.inputs.environment import engine_environment
 from tacho_operator.cli.inputs.model import claim_directories, cluster_form, inspect_model, model_directory
@@ -22,9 +23,9 @@ def resource(**spec: object) -> LLMDeployment:
 def test_folders_stand_in_for_claims(tmp_path: Path) -> None:
     claims = claim_directories([f"models={tmp_path}", f"a={tmp_path}"])
     assert claims == {"models": tmp_path.resolve(), "a": tmp_path.resolve()}
-    assert model_directory("pvc://models/deep/model", claims) == tmp_path.resolve() / "deep/model"
-    assert model_directory("file:///srv/m", claims) == Path("/srv/m")
-    assert model_directory("hf://a/b", claims) is None
+    assert model_directory(parse_uri("pvc://models/deep/model"), claims) == tmp_path.resolve() / "deep/model"
+    assert model_directory(parse_uri("file:///srv/m"), claims) == Path("/srv/m")
+    assert model_directory(parse_uri("hf://a/b"), claims) is None
 
 
 @pytest.mark.parametrize("pair", ["models", "=x", "models=", ""])
@@ -40,7 +41,7 @@ def test_a_folder_must_be_there(tmp_path: Path) -> None:
 
 def test_a_claim_without_a_folder_is_named() -> None:
     with pytest.raises(CommandError, match="--pvc models=DIR"):
-        model_directory("pvc://models/x", {})
+        model_directory(parse_uri("pvc://models/x"), {})
 
 
 def test_a_file_model_stands_as_a_claim_for_the_code_that_clusters_share() -> None:

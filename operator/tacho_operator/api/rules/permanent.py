@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from tacho_contract.uri import (
+    CLAIM_PATTERN,
+    FILE_PATTERN,
+    FILE_SCHEME,
+    HUB_PATTERN,
+    HUB_SCHEME,
+    PARENT_PATTERN,
+)
 from tacho_operator.api.rules.arguments import arguments_pattern, variables_pattern
 from tacho_operator.api.rules.rule import Rule
 
@@ -44,21 +52,19 @@ _MODEL = (
     _rule(
         "uri-form",
         "spec.model.uri",
-        "self.matches('^hf://[A-Za-z0-9][-A-Za-z0-9._]*(/[A-Za-z0-9][-A-Za-z0-9._]*)?$')"
-        " || self.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/]+)*/?$')"
-        " || self.matches('^file:///.+$')",
+        " || ".join(f"self.matches('{form}')" for form in (HUB_PATTERN, CLAIM_PATTERN, FILE_PATTERN)),
         "model.uri must be hf://owner/name or pvc://claim/path",
     ),
     _rule(
         "uri-parent",
         "spec.model.uri",
-        "!self.matches('/[.][.](/|$)')",
+        f"!self.matches('{PARENT_PATTERN}')",
         "model.uri must not contain '..'; write the path without it",
     ),
     _rule(
         "uri-file",
         "spec.model.uri",
-        "!self.startsWith('file://')",
+        f"!self.startsWith('{FILE_SCHEME}')",
         "file:// works with `tacho run` only; in a cluster use hf://owner/name or pvc://claim/path",
         cluster_only=True,
     ),
@@ -71,13 +77,13 @@ _MODEL = (
     _rule(
         "revision-of-hub",
         "spec.model",
-        "!has(self.revision) || self.uri.startsWith('hf://')",
+        f"!has(self.revision) || self.uri.startsWith('{HUB_SCHEME}')",
         "revision is for hf:// models only; remove it",
     ),
     _rule(
         "hub-of-hub",
         "spec.model",
-        "(!has(self.hub) && !has(self.tokenSecretRef)) || self.uri.startsWith('hf://')",
+        f"(!has(self.hub) && !has(self.tokenSecretRef)) || self.uri.startsWith('{HUB_SCHEME}')",
         "hub and tokenSecretRef are for hf:// models only; remove them",
     ),
     _rule(

@@ -6,6 +6,7 @@ names gates, so it needs no change.
 
 from __future__ import annotations
 
+from tacho_contract.uri import CLAIM_SCHEME
 from tacho_operator.api.rules.rule import Rule
 
 
@@ -26,7 +27,7 @@ GATES: tuple[Rule, ...] = (
     ),
     _gate(
         "cache-of-claim-absent",
-        "!has(self.cache) || !self.model.uri.startsWith('pvc://')",
+        f"!has(self.cache) || !self.model.uri.startsWith('{CLAIM_SCHEME}')",
         "a cache beside a model that is on a claim",
         "remove cache",
     ),

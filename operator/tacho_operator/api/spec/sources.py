@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from tacho_contract.uri import ModelUri, parse_uri
 from tacho_operator.api.base import ApiModel, DataKey, Name
 
 Listed = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
@@ -104,10 +105,15 @@ class HubSpec(ApiModel):
     """Variables of the inspect and fetch containers only, such as proxy settings. Example: HTTPS_PROXY."""
 
 
+def _understood(uri: str) -> str:
+    parse_uri(uri)
+    return uri
+
+
 class ModelSpec(ApiModel):
     """Which model is served, and how it is read."""
 
-    uri: Annotated[str, Field(min_length=6, max_length=512)]
+    uri: Annotated[str, Field(min_length=6, max_length=512), AfterValidator(_understood)]
     """Where the model is: hf://owner/name (Hugging Face Hub), pvc://claim/path (a claim in this namespace),
     or, for `tacho run` only, file:///path. Example: hf://mistralai/Mistral-7B-Instruct-v0.2."""
     revision: (
@@ -133,6 +139,11 @@ class ModelSpec(ApiModel):
     trust_remote_code: bool = False
     """True runs Python code that comes with the model inside the engine: only for sources you trust.
     Absent: false."""
+
+    @property
+    def source(self) -> ModelUri:
+        """`uri`, taken apart."""
+        return parse_uri(self.uri)
 
 
 class CacheClaim(ApiModel):

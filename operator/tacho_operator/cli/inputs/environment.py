@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from tacho_contract.uri import HubUri
 from tacho_operator.api.types import EnvVar, LLMDeployment, ModelSpec
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.core.manifests.environment import RESERVED_PREFIX
@@ -22,7 +23,7 @@ def engine_environment(resource: LLMDeployment, caller: Mapping[str, str]) -> di
     """Everything the runtime and its engine see: the caller's without the hub's tokens, then spec's own."""
     own = {name: value for name, value in caller.items() if name not in HUB_TOKENS}
     engine = resource.spec.engine
-    if resource.spec.model.uri.startswith("hf://"):
+    if isinstance(resource.spec.model.source, HubUri):
         own["HF_HUB_OFFLINE"] = "1"
     return {**own, **_values("spec.engine.env", engine.env if engine else ())}
 

@@ -12,16 +12,14 @@ from pathlib import Path
 from tacho_contract.codec import DocumentError, dumps, unpack
 from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectResult
 from tacho_contract.model import ModelFacts
+from tacho_contract.uri import ClaimUri, FileUri, HubUri, ModelUri
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.inputs.child import ends_with_us
 from tacho_operator.cli.inputs.environment import hub_environment
 from tacho_operator.cli.inputs.failures import for_this_machine
 from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, CommandError, failed
 from tacho_operator.core.inspection.inspect import inspect_config
-from tacho_operator.core.inspection.source import CLAIM
 from tacho_operator.core.names import digest
-
-FILE = "file://"
 
 
 def claim_directories(pairs: list[str]) -> dict[str, Path]:
@@ -38,34 +36,34 @@ def claim_directories(pairs: list[str]) -> dict[str, Path]:
     return found
 
 
-def model_directory(uri: str, claims: dict[str, Path]) -> Path | None:
+def model_directory(source: ModelUri, claims: dict[str, Path]) -> Path | None:
     """Where a pvc:// or file:// model is on this machine; None for hf://. Raises CommandError."""
-    if uri.startswith(FILE):
-        return Path(uri.removeprefix(FILE))
-    if not uri.startswith(CLAIM):
+    if isinstance(source, HubUri):
         return None
-    claim, _, path = uri.removeprefix(CLAIM).partition("/")
-    if claim not in claims:
+    if isinstance(source, FileUri):
+        return Path(source.path)
+    if source.claim not in claims:
         raise CommandError(
-            f"{uri}: this machine has no claims; say which folder stands in for it: --pvc {claim}=DIR"
+            f"{source}: this machine has no claims; say which folder stands in for it: "
+            f"--pvc {source.claim}=DIR"
         )
-    return claims[claim] / path.strip("/")
+    return claims[source.claim] / source.path
 
 
 def cluster_form(resource: LLMDeployment) -> LLMDeployment:
     """The same resource with a URI that a cluster knows, for the code that both share."""
-    uri = resource.spec.model.uri
-    if not uri.startswith(FILE):
+    if not isinstance(resource.spec.model.source, FileUri):
         return resource
-    model = resource.spec.model.model_copy(update={"uri": f"{CLAIM}local/{digest(uri)}"})
+    stand_in = ClaimUri("local", digest(resource.spec.model.uri))
+    model = resource.spec.model.model_copy(update={"uri": str(stand_in)})
     return resource.model_copy(update={"spec": resource.spec.model_copy(update={"model": model})})
 
 
 def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFacts:
     """Facts about the resource's model. Raises CommandError with the failure's class and next step."""
     uri = resource.spec.model.uri
-    folder = model_directory(uri, claims)
-    config = dataclasses.replace(inspect_config(resource), uri=f"{FILE}{folder}" if folder else uri)
+    folder = model_directory(resource.spec.model.source, claims)
+    config = dataclasses.replace(inspect_config(resource), uri=str(FileUri(str(folder))) if folder else uri)
     with tempfile.TemporaryDirectory(prefix="tacho-inspect-") as scratch:
         answer = Path(scratch) / "result"
         variables = {ENV_INSPECT_CONFIG: dumps(config), "TACHO_TERMINATION_LOG": str(answer)}

@@ -65,7 +65,7 @@ def local_setup(
     revision = wanted_revision(shared)
     key = plan_key(plan, shared.spec)
     inside = runtime_config(shared, plan, revision, key)
-    folder = model_directory(resource.spec.model.uri, claims)
+    folder = model_directory(resource.spec.model.source, claims)
     fetch = fetch_config(shared, plan)
     if fetch:
         fetch = dataclasses.replace(

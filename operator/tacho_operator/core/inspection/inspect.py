@@ -14,10 +14,10 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.inspection import InspectConfig, InspectResult
 from tacho_contract.model import ModelFacts
+from tacho_contract.uri import ClaimUri, HubUri
 from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
-from tacho_operator.core.inspection.source import model_source
 from tacho_operator.core.manifests import inspectpod
 from tacho_operator.core.manifests.placement import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
@@ -161,7 +161,8 @@ def _ended(
         return Inspection(facts=outcome.facts, delete=delete, reason=f"Pod {last.name} has read the model.")
     failure = outcome.failure or _UNEXPLAINED
     attempt = _attempt(last)
-    delay = CLAIM_RETRY_SECONDS if model_source(resource.spec.model.uri).claim else HOPELESS_RETRY_SECONDS
+    on_claim = isinstance(resource.spec.model.source, ClaimUri)
+    delay = CLAIM_RETRY_SECONDS if on_claim else HOPELESS_RETRY_SECONDS
     if failure.retryable:
         delay = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2 ** min(attempt - 1, 10))
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
@@ -227,7 +228,7 @@ def result(pod: PodView) -> InspectResult:
 
 def _cannot_ask(resource: LLMDeployment, config: Config) -> Problem | None:
     hub = resource.spec.model.hub
-    if not model_source(resource.spec.model.uri).from_hub or hub is None:
+    if not isinstance(resource.spec.model.source, HubUri) or hub is None:
         return None
     if hub.endpoint.startswith("http://") and not config.allow_insecure_hub:
         return Problem(

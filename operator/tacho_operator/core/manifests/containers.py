@@ -17,8 +17,8 @@ from tacho_contract.pod import (
     ZIPAPP,
     ZIPAPP_IN_IMAGE,
 )
+from tacho_contract.uri import ClaimUri, HubUri
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.inspection.source import model_source
 from tacho_operator.core.manifests import volumes
 from tacho_operator.core.manifests.environment import ca_volume, engine_variables, hub_variables
 from tacho_operator.core.manifests.resources import FETCH, HELPER, INSPECT, engine_resources
@@ -61,7 +61,6 @@ def inject(tacho_image: str, pull_policy: str) -> Manifest:
 def fetch(resource: LLMDeployment, config: FetchConfig, tacho_image: str, pull_policy: str) -> Manifest:
     """A native sidecar: it runs while the engine's image is still being pulled, and stays as a sleeper."""
     _, ca_mounts = ca_volume(resource.spec.model)
-    source = model_source(resource.spec.model.uri)
     return {
         "name": FETCH_NAME,
         "image": tacho_image,
@@ -75,7 +74,7 @@ def fetch(resource: LLMDeployment, config: FetchConfig, tacho_image: str, pull_p
         "securityContext": container_security(),
         "volumeMounts": [
             {"name": volumes.TACHO_VOLUME, "mountPath": TACHO_DIR},
-            volumes.model_mount(resource, source, writable=True),
+            volumes.model_mount(resource, resource.spec.model.source, writable=True),
             {"name": volumes.TMP_VOLUME, "mountPath": "/tmp"},  # noqa: S108 - the pod's own emptyDir
             *ca_mounts,
         ],
@@ -84,10 +83,10 @@ def fetch(resource: LLMDeployment, config: FetchConfig, tacho_image: str, pull_p
 
 
 def inspect(resource: LLMDeployment, config: InspectConfig, tacho_image: str, pull_policy: str) -> Manifest:
-    source = model_source(resource.spec.model.uri)
+    source = resource.spec.model.source
     _, ca_mounts = ca_volume(resource.spec.model)
     mounts = [{"name": volumes.TMP_VOLUME, "mountPath": "/tmp"}, *ca_mounts]  # noqa: S108 - an emptyDir
-    if source.claim:
+    if isinstance(source, ClaimUri):
         mounts.append(volumes.model_mount(resource, source, writable=False))
     return {
         "name": INSPECT_NAME,
@@ -120,7 +119,7 @@ def _check(path: str, *, period_seconds: int, failures: int) -> Manifest:
 
 def engine(resource: LLMDeployment, plan: ModelPlan, config: RuntimeConfig, pull_policy: str) -> Manifest:
     """The runtime is PID 1 in the engine's own image; it starts the engine as its child."""
-    source = model_source(resource.spec.model.uri)
+    source = resource.spec.model.source
     wanted = resource.spec.engine
     python = (wanted.custom.python if wanted and wanted.custom else None) or plan.python
     return {
@@ -128,7 +127,9 @@ def engine(resource: LLMDeployment, plan: ModelPlan, config: RuntimeConfig, pull
         "image": plan.image,
         "imagePullPolicy": pull_policy,
         "command": [python, "-I", "-S", ZIPAPP],
-        "env": engine_variables(codec.dumps(config), wanted.env if wanted else (), hub_model=source.from_hub),
+        "env": engine_variables(
+            codec.dumps(config), wanted.env if wanted else (), hub_model=isinstance(source, HubUri)
+        ),
         "ports": [
             {"name": "http", "containerPort": config.engine_port, "protocol": "TCP"},
             {"name": "runtime", "containerPort": RUNTIME_PORT, "protocol": "TCP"},

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tacho_contract.inspection import InspectConfig
+from tacho_contract.uri import ClaimUri, HubUri
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.inspection.source import model_source
 from tacho_operator.core.manifests import containers, placement, volumes
 from tacho_operator.core.manifests.environment import ca_volume
 from tacho_operator.core.manifests.metadata import child
@@ -22,10 +22,10 @@ def inspect_pod(
     cache: that would bind a claim that waits for its first consumer in the wrong zone."""
     annotations = {ATTEMPT_ANNOTATION: str(attempt), "sidecar.istio.io/inject": "false"}
     manifest = child(resource, "v1", "Pod", name, role=ROLE_INSPECT, annotations=annotations)
-    source = model_source(resource.spec.model.uri)
-    ca_volumes, _ = ca_volume(resource.spec.model) if source.from_hub else ([], [])
+    source = resource.spec.model.source
+    ca_volumes, _ = ca_volume(resource.spec.model) if isinstance(source, HubUri) else ([], [])
     mounted = [{"name": volumes.TMP_VOLUME, "emptyDir": {}}, *ca_volumes]
-    if source.claim:
+    if isinstance(source, ClaimUri):
         mounted.append(volumes.model_volume(resource, source))
     manifest["spec"] = {
         **placement.inspect_spec(resource),

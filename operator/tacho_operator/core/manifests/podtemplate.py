@@ -5,8 +5,8 @@ from __future__ import annotations
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_contract.pod import FETCH_DIR
+from tacho_contract.uri import HubUri
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.inspection.source import model_source
 from tacho_operator.core.manifests import containers, placement, volumes
 from tacho_operator.core.manifests.environment import ca_volume
 from tacho_operator.core.manifests.security import pod_security
@@ -28,8 +28,8 @@ def grace_seconds(resource: LLMDeployment) -> int:
 
 def fetch_config(resource: LLMDeployment, plan: ModelPlan) -> FetchConfig | None:
     """What fetch brings; None where the model is already on a claim."""
-    source = model_source(resource.spec.model.uri)
-    if not source.from_hub:
+    source = resource.spec.model.source
+    if not isinstance(source, HubUri):
         return None
     hub = resource.spec.model.hub
     return FetchConfig(
@@ -44,7 +44,7 @@ def fetch_config(resource: LLMDeployment, plan: ModelPlan) -> FetchConfig | None
 
 
 def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan_key: str) -> RuntimeConfig:
-    source = model_source(resource.spec.model.uri)
+    source = resource.spec.model.source
     engine = resource.spec.engine
     quantization = resource.spec.quantization
     custom = engine.custom if engine else None
@@ -54,7 +54,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         plan_key=plan_key,
         engine=plan.engine,
         entrypoint=plan.entrypoint,
-        model_path=source.mounted_path,
+        model_path=volumes.mounted_path(source),
         files=plan.files,
         model_file=plan.model_file,
         served_name=resource.spec.model.served_name or resource.metadata.name,
@@ -72,7 +72,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         engine_port=containers.engine_port(resource),
         weights_bytes=plan.total_bytes,
         predicted_weights_bytes=plan.predicted.weights_bytes or 0,
-        fetch_dir=FETCH_DIR if source.from_hub else "",
+        fetch_dir=FETCH_DIR if isinstance(source, HubUri) else "",
         drain_seconds=max(1, drain),
     )
 
@@ -96,7 +96,7 @@ def pod_template(
     config: Config,
 ) -> Manifest:
     """The server pods of ``revision``: metadata and spec, complete."""
-    source = model_source(resource.spec.model.uri)
+    source = resource.spec.model.source
     own = labels(resource.metadata.name, ROLE_SERVER, revision)
     metadata: Manifest = {"labels": {**placement.template_labels(resource), **own}}
     annotations = {
@@ -105,7 +105,7 @@ def pod_template(
     }
     metadata["annotations"] = annotations
     user = placement.template_spec(resource)
-    ca_volumes, _ = ca_volume(resource.spec.model) if source.from_hub else ([], [])
+    ca_volumes, _ = ca_volume(resource.spec.model) if isinstance(source, HubUri) else ([], [])
     init = [containers.inject(config.tacho_image, config.image_pull_policy)]
     if (fetching := fetch_config(resource, plan)) is not None:
         init.append(containers.fetch(resource, fetching, config.tacho_image, config.image_pull_policy))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tacho_contract.pod import LIVE_DIR, MODEL_DIR, TACHO_DIR
+from tacho_contract.uri import ClaimUri, ModelUri
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.inspection.source import ModelSource
 from tacho_operator.core.names import live_config_name
 from tacho_operator.core.types import Manifest
 
@@ -20,9 +20,14 @@ def shared_memory_size(gpu_count: int) -> str:
     return f"{2 * max(1, gpu_count)}Gi" if gpu_count else "256Mi"
 
 
-def model_volume(resource: LLMDeployment, source: ModelSource) -> Manifest:
+def mounted_path(source: ModelUri) -> str:
+    """Where a claim's model is in the pod; "" for a hub's, whose folder is known only once it is fetched."""
+    return f"{MODEL_DIR}/{source.path}".rstrip("/") if isinstance(source, ClaimUri) else ""
+
+
+def model_volume(resource: LLMDeployment, source: ModelUri) -> Manifest:
     """The claim a pvc:// URI names, the cache claim, or a folder that goes with the pod."""
-    if source.claim:
+    if isinstance(source, ClaimUri):
         return {"name": MODEL_VOLUME, "persistentVolumeClaim": {"claimName": source.claim}}
     cache = resource.spec.cache
     if cache and (claim := cache.persistent_volume_claim):
@@ -30,18 +35,18 @@ def model_volume(resource: LLMDeployment, source: ModelSource) -> Manifest:
     return {"name": MODEL_VOLUME, "emptyDir": {}}
 
 
-def model_mount(resource: LLMDeployment, source: ModelSource, *, writable: bool) -> Manifest:
+def model_mount(resource: LLMDeployment, source: ModelUri, *, writable: bool) -> Manifest:
     """``writable`` only for fetch; a claim the user marked readOnly is never written."""
     mount: Manifest = {"name": MODEL_VOLUME, "mountPath": MODEL_DIR}
     claim = resource.spec.cache.persistent_volume_claim if resource.spec.cache else None
-    if not source.claim and claim and claim.sub_path:
+    if not isinstance(source, ClaimUri) and claim and claim.sub_path:
         mount["subPath"] = claim.sub_path
     if not writable or (claim and claim.read_only):
         mount["readOnly"] = True
     return mount
 
 
-def pod_volumes(resource: LLMDeployment, source: ModelSource, gpu_count: int) -> list[Manifest]:
+def pod_volumes(resource: LLMDeployment, source: ModelUri, gpu_count: int) -> list[Manifest]:
     return [
         {"name": TACHO_VOLUME, "emptyDir": {}},
         model_volume(resource, source),
@@ -51,7 +56,7 @@ def pod_volumes(resource: LLMDeployment, source: ModelSource, gpu_count: int) ->
     ]
 
 
-def engine_mounts(resource: LLMDeployment, source: ModelSource) -> list[Manifest]:
+def engine_mounts(resource: LLMDeployment, source: ModelUri) -> list[Manifest]:
     own = [
         {"name": TACHO_VOLUME, "mountPath": TACHO_DIR},
         model_mount(resource, source, writable=False),

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tacho_contract.uri import ClaimUri
 from tacho_operator.api.failures import FailureClass
-from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.inspection.source import claim_names
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Manifest, NodeFacts
 
 MANY = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+
+
+def claim_names(spec: LLMDeploymentSpec) -> tuple[str, ...]:
+    """Every PersistentVolumeClaim the spec names, in order and once: what observing has to look up."""
+    found: list[str] = []
+    if isinstance(source := spec.model.source, ClaimUri):
+        found.append(source.claim)
+    elif spec.cache and spec.cache.persistent_volume_claim:
+        found.append(spec.cache.persistent_volume_claim.claim_name)
+    template = spec.pod_template
+    for volume in template.spec.volumes if template and template.spec else []:
+        if volume.persistent_volume_claim:
+            found.append(volume.persistent_volume_claim.claim_name)
+    return tuple(dict.fromkeys(found))
 
 
 def missing_claim(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:

@@ -1,7 +1,8 @@
-"""What the CRD cannot catch in every spelling: switches and variables that load code or open doors."""
+"""What the CRD cannot catch in every spelling: above all switches and variables that open doors."""
 
 from __future__ import annotations
 
+from tacho_contract.uri import FileUri
 from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.rules.arguments import refused_arguments, refused_variables
 from tacho_operator.api.types import LLMDeploymentSpec
@@ -14,6 +15,13 @@ def screen(spec: LLMDeploymentSpec) -> Problem | None:
 
     No revision is born from a refused spec, so nothing that is refused here ever reaches a pod.
     """
+    if isinstance(spec.model.source, FileUri):  # an older CustomResourceDefinition let it in
+        return Problem(
+            reason=FailureClass.INVALID_CONFIG,
+            message=f"model.uri {spec.model.uri} cannot be served in a cluster. Use hf://owner/name or "
+            "pvc://claim/path.",
+            stalled=True,
+        )
     engine, hub = spec.engine, spec.model.hub
     lists = (
         ("engine.extraArgs", refused_arguments(engine.extra_args if engine else ())),

@@ -18,13 +18,13 @@ from tacho_contract import codec
 from tacho_contract.failure import INVALID_CONFIG, MODEL_INVALID, Failure
 from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig, InspectResult
 from tacho_contract.pod import TERMINATION_LOG
-from tacho_runtime.headers.errors import Refused
+from tacho_contract.uri import ClaimUri, HubUri, parse_uri
+from tacho_runtime.headers.errors import Refused, not_found
 from tacho_runtime.headers.source import FolderSource, Source
 from tacho_runtime.hub.hubfailures import unreachable
 from tacho_runtime.hub.inspect.gather import find_facts
 from tacho_runtime.hub.inspect.message import packed_within_limit
 from tacho_runtime.hub.remote import HubSource
-from tacho_runtime.hub.uris import HubUri, parse_uri
 
 ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
 """Where the result goes instead of the kubelet's file."""
@@ -32,10 +32,16 @@ ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
 
 def open_source(config: InspectConfig, token: str) -> Source:
     """The place ``config.uri`` names. Raises Refused."""
-    place = parse_uri(config.uri, config.claim_dir)
-    if isinstance(place, HubUri):
-        return HubSource(place.repository, config.revision, endpoint=config.endpoint, token=token)
-    return FolderSource(place.path, name=config.uri, confined_to=place.root)
+    try:
+        source = parse_uri(config.uri)
+    except ValueError as error:
+        raise not_found(f"{error}.", "Correct spec.model.uri: hf://owner/name or pvc://claim/path.") from None
+    if isinstance(source, HubUri):
+        return HubSource(source.repository, config.revision, endpoint=config.endpoint, token=token)
+    if isinstance(source, ClaimUri):
+        claim = Path(config.claim_dir)
+        return FolderSource(claim / source.path, name=config.uri, confined_to=claim)
+    return FolderSource(Path(source.path), name=config.uri)
 
 
 def inspect(config: InspectConfig, token: str = "") -> InspectResult:

@@ -1,0 +1,81 @@
+"""Where a model comes from: the one grammar of model URIs, and their parts.
+
+The rules of the CustomResourceDefinition are made of the same patterns, so that what the API server
+accepts is what is understood here. They keep to what RE2 (the API server's) and Python's ``re`` read alike.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+HUB_SCHEME = "hf://"
+CLAIM_SCHEME = "pvc://"
+FILE_SCHEME = "file://"
+
+_NAME = "[A-Za-z0-9][-A-Za-z0-9._]*"
+_CLAIM = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+HUB_PATTERN = f"^{HUB_SCHEME}{_NAME}(/{_NAME})?$"
+CLAIM_PATTERN = f"^{CLAIM_SCHEME}{_CLAIM}(/[^/]+)*/?$"
+FILE_PATTERN = f"^{FILE_SCHEME}/.+$"
+PARENT_PATTERN = "/[.][.](/|$)"
+"""Found anywhere in a URI, it leads out of the place that the URI names."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubUri:
+    """``hf://owner/name``, or ``hf://name`` for the hub's oldest models."""
+
+    repository: str
+
+    def __str__(self) -> str:
+        return f"{HUB_SCHEME}{self.repository}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimUri:
+    """``pvc://claim/path``: a folder or file on a PersistentVolumeClaim."""
+
+    claim: str
+    path: str = ""
+    """Relative to the claim's root, without slashes at its ends; "" is the root."""
+
+    def __str__(self) -> str:
+        return f"{CLAIM_SCHEME}{self.claim}{f'/{self.path}' if self.path else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileUri:
+    """``file:///path``: a folder or file of the machine that reads it; for ``tacho run`` only."""
+
+    path: str
+    """Absolute."""
+
+    def __str__(self) -> str:
+        return f"{FILE_SCHEME}{self.path}"
+
+
+ModelUri = HubUri | ClaimUri | FileUri
+
+
+@functools.lru_cache(maxsize=1024)
+def parse_uri(text: str) -> ModelUri:
+    """Takes ``text`` apart. Raises ValueError, in words, for what is no model URI."""
+    if _search(PARENT_PATTERN, text):
+        raise ValueError(f"{text[:200]!r} must not contain '..'")
+    if _search(HUB_PATTERN, text):
+        return HubUri(text[len(HUB_SCHEME) :])
+    if _search(CLAIM_PATTERN, text):
+        claim, _, path = text[len(CLAIM_SCHEME) :].partition("/")
+        return ClaimUri(claim, path.rstrip("/"))
+    if _search(FILE_PATTERN, text):
+        return FileUri(text[len(FILE_SCHEME) :])
+    raise ValueError(
+        f"{text[:200]!r} is no model URI: hf://owner/name, pvc://claim/path and file:///path are known"
+    )
+
+
+def _search(pattern: str, text: str) -> bool:
+    """As RE2 does: ``$`` is the end, and not also the place before a last line break."""
+    return re.search(pattern.replace("$", r"\Z"), text) is not None
