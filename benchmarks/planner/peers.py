@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_operator.core.quantity import GIB
+from tacho_contract.units import GIB
 
 NOMINAL_GIB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 180, 192, 288)
 """Memory as products are sold, which KAITO's tables hold."""

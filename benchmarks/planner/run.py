@@ -16,9 +16,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.planner.peers import PEERS, Answer, Asked
+from tacho_contract.units import GIB, MIB
 from tacho_operator.core.planner.catalog.gpus import rows_for
 from tacho_operator.core.planner.sizing.account import MARGIN
-from tacho_operator.core.quantity import GIB, MIB
 from tests.unit.planner.cases import Case, cases, kv_error, predict, weights_error
 from tests.unit.planner.models import facts
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tacho_contract import codec
+from tacho_contract.units import clipped
 
 ENGINE_NOT_SUPPORTED = "EngineNotSupported"
 MODEL_NOT_FOUND = "ModelNotFound"
@@ -63,14 +64,9 @@ class FailedError(Exception):
         self.failure = failure
 
 
-def shorten(text: str, limit_chars: int) -> str:
-    """``text``, or its beginning with a mark when it is longer than ``limit_chars``."""
-    return text if len(text) <= limit_chars else text[: limit_chars - 1] + "…"
-
-
 def log_tail(lines: Iterable[str], count: int = LOG_TAIL_LINES) -> tuple[str, ...]:
     """The last ``count`` lines that say something, each cut to LINE_LIMIT_CHARS."""
-    kept = [shorten(line.strip(), LINE_LIMIT_CHARS) for line in lines if line.strip()]
+    kept = [clipped(line.strip(), LINE_LIMIT_CHARS) for line in lines if line.strip()]
     return tuple(kept[-count:])
 
 
@@ -90,9 +86,9 @@ def termination_message(failure: Failure, limit_bytes: int = TERMINATION_LIMIT_B
     for limit_chars in (MESSAGE_LIMIT_CHARS, MESSAGE_LIMIT_CHARS // 2, MESSAGE_LIMIT_CHARS // 8):
         cut = dataclasses.replace(
             failure,
-            failure_class=shorten(failure.failure_class, 64),
-            message=shorten(failure.message, limit_chars),
-            next_step=shorten(failure.next_step, limit_chars),
+            failure_class=clipped(failure.failure_class, 64),
+            message=clipped(failure.message, limit_chars),
+            next_step=clipped(failure.next_step, limit_chars),
         )
         text = codec.dumps(cut)
         if len(text.encode()) <= limit_bytes:

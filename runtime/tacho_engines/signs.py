@@ -16,8 +16,8 @@ from tacho_contract.failure import (
     HOST_OUT_OF_MEMORY,
     Failure,
     log_tail,
-    shorten,
 )
+from tacho_contract.units import clipped
 from tacho_engines.base import Exit
 
 
@@ -68,7 +68,7 @@ def first_sign(signs: Sequence[Sign], lines: Sequence[str]) -> Failure | None:
             groups = {key: value for key, value in match.groupdict().items() if value}
             return Failure(
                 failure_class=sign.failure_class,
-                message=shorten(sign.message.format_map(_Known(groups)), 600),
+                message=clipped(sign.message.format_map(_Known(groups)), 600),
                 next_step=sign.next_step,
                 retryable=sign.retryable,
                 details={name: groups[name] for name in sign.detail_groups if name in groups},
@@ -110,7 +110,7 @@ def classify(engine: str, end: Exit, lines: Sequence[str], signs: Sequence[Sign]
     last = f": {tail[-1]}" if tail else " without a word"
     return Failure(
         failure_class=ENGINE_CRASHED,
-        message=shorten(f"{engine} ended with {ended}{last}", 600),
+        message=clipped(f"{engine} ended with {ended}{last}", 600),
         next_step="read the engine's last lines (kubectl logs --previous); it is started again with back-off",
         retryable=True,
         log_tail=tail,

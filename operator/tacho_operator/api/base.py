@@ -6,6 +6,7 @@ Everything is frozen: a decision takes a resource and returns a new one.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -67,18 +68,21 @@ QualifiedName = Annotated[
 ]
 """A label or annotation key, or the name of an extended resource: an optional prefix and a name."""
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
-Quantity = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=32,
-        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
-        examples=["500m", "8Gi"],
-    ),
-]
-"""A Kubernetes quantity, always quoted as a string: "4", "500m", "8Gi"."""
 Word = Annotated[str, Field(max_length=64)]
 """A short word the operator writes: a reason, a phase, a version."""
 ShortText = Annotated[str, Field(max_length=256)]
 Message = Annotated[str, Field(max_length=4096)]
 """A sentence for a person; at most 4096 characters."""
+
+
+def decimal(value: float | None) -> str | None:
+    """``value`` as a Decimal; None for what is unknown, negative or not finite."""
+    if value is None or not math.isfinite(value) or value < 0 or value >= 1e15:
+        return None
+    text = f"{value:.3f}".rstrip("0").rstrip(".")
+    return text or "0"
+
+
+def seconds(value: float | None) -> int | None:
+    """``value`` as Seconds; None stays unknown."""
+    return None if value is None or not math.isfinite(value) else min(max(0, round(value)), 2**31 - 1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
+from tacho_contract.times import format_time
 from tacho_operator.api.status.status import Condition, ConditionStatus
 
 MESSAGE_MAX_CHARACTERS = 4096
@@ -304,7 +305,7 @@ def set_condition(
         status=status,
         reason=str(reason),
         message=message[:MESSAGE_MAX_CHARACTERS],
-        last_transition_time=old.last_transition_time if old is not None and kept else timestamp(now),
+        last_transition_time=old.last_transition_time if old is not None and kept else format_time(now),
         observed_generation=generation,
     )
     if old is None:
@@ -315,10 +316,3 @@ def set_condition(
 def remove_condition(conditions: Sequence[Condition], type_: str) -> list[Condition]:
     """The conditions without those of a type."""
     return [condition for condition in conditions if condition.type != type_]
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC, to the second. `moment` must know its time zone."""
-    if moment.tzinfo is None:
-        raise ValueError("a time without a zone cannot be written down")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tacho_contract import codec
 from tacho_contract.failure import ENGINE_CRASHED, Failure
+from tacho_contract.units import clipped
 from tacho_operator.api.failures import FailureClass
-from tacho_operator.core.wording import clipped
 
 _NO_RIGHT = re.compile(r"cannot \w+ resource")
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from tacho_contract.times import parse_time
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.core import names
 from tacho_operator.core.children import to_apply, to_delete
 from tacho_operator.core.pods.claims import missing_claim, not_shareable, one_pod_only
-from tacho_operator.core.pods.view import parse_time, views
+from tacho_operator.core.pods.view import views
 from tacho_operator.core.revisions import frozen
 from tacho_operator.core.revisions.step import plan_step
 from tacho_operator.core.rollout.serving import read_serving, ready_by_revision, sizes

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubernetes.utils.quantity import parse_quantity
-
+from tacho_operator.api.quantity import parse_quantity
 from tacho_operator.core.types import Manifest
 
 
@@ -31,10 +30,11 @@ def contains(live: Any, wanted: Any) -> bool:
 
 
 def _same_quantity(live: Any, wanted: Any) -> bool:
-    if not isinstance(live, str | int) or not isinstance(wanted, str | int) or isinstance(live, bool):
+    pair = (live, wanted)
+    if any(isinstance(side, bool) or not isinstance(side, str | int) for side in pair):
         return False
     try:
-        return bool(parse_quantity(live) == parse_quantity(wanted))
+        return parse_quantity(str(live)) == parse_quantity(str(wanted))
     except ValueError:
         return False
 

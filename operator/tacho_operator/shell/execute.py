@@ -6,6 +6,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 
+from tacho_contract.times import format_time
 from tacho_operator.core.types import Decision, Event, Manifest, Observed
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Forbidden, Kube, Missing
@@ -179,7 +180,7 @@ async def post_events(kube: Kube, observed: Observed, decision: Decision) -> Non
 
 def _event(raw: Manifest, event: Event, decision: Decision) -> Manifest:
     metadata = raw["metadata"]
-    now = decision.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = format_time(decision.now)
     return {
         "apiVersion": "v1",
         "kind": "Event",

@@ -18,9 +18,9 @@ from tacho_contract.failure import (
     MODEL_NOT_FOUND,
     PORT_IN_USE,
     Failure,
-    shorten,
 )
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.units import clipped
 from tacho_engines.base import Exit, LoadFigures, whole
 from tacho_engines.signs import Sign, classify
 
@@ -131,7 +131,7 @@ class LlamaCpp:
         return dataclasses.replace(
             failure,
             failure_class=said["failure_class"],
-            message=shorten(said["message"], 600),
+            message=clipped(said["message"], 600),
             next_step="do as the message says; the command line comes from spec.model, spec.context and "
             "spec.engine.extraArgs",
             retryable=said["failure_class"] == ENGINE_CRASHED,

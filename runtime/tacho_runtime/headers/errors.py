@@ -28,16 +28,6 @@ def not_found(message: str, next_step: str) -> Refused:
     return Refused(MODEL_NOT_FOUND, message, next_step)
 
 
-def quantity(size_bytes: int) -> str:
-    """A size as a person writes it: ``"98.4 MB"``. Decimal, as model hubs show sizes."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
 def listing(names: list[str], limit: int = 8) -> str:
     """Names for a message: the first few, and how many more there are. Long names are shortened."""
     shown = [name if len(name) <= 80 else f"{name[:38]}…{name[-40:]}" for name in names[:limit]]

@@ -10,7 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from tacho_runtime.headers.errors import invalid, quantity
+from tacho_contract.units import file_size
+from tacho_runtime.headers.errors import invalid
 from tacho_runtime.headers.source import Read
 from tacho_runtime.headers.tensors import StoredTensor
 
@@ -85,11 +86,11 @@ class _Cursor:
             return
         if end > self._size:
             raise invalid(
-                f"the GGUF header wants {quantity(end)}, but the file has only {quantity(self._size)}: "
+                f"the GGUF header wants {file_size(end)}, but the file has only {file_size(self._size)}: "
                 "it is cut short or damaged."
             )
         if end > HEADER_LIMIT_BYTES:
-            raise invalid(f"the GGUF header is longer than {quantity(HEADER_LIMIT_BYTES)}; no real one is.")
+            raise invalid(f"the GGUF header is longer than {file_size(HEADER_LIMIT_BYTES)}; no real one is.")
         have = len(self.buffer)
         wanted = min(self._size, HEADER_LIMIT_BYTES, max(end, FIRST_PIECE_BYTES, 2 * have))
         self.buffer += self._read(have, wanted - have)
@@ -144,8 +145,8 @@ def read_header(read: Read, size_bytes: int) -> GGUFHeader:
     data_start = -(-cursor.at // alignment) * alignment
     if tensors and data_start + end_of_data > size_bytes:
         raise invalid(
-            f"the GGUF header describes {quantity(data_start + end_of_data)}, but the file has only "
-            f"{quantity(size_bytes)}: it is cut short.",
+            f"the GGUF header describes {file_size(data_start + end_of_data)}, but the file has only "
+            f"{file_size(size_bytes)}: it is cut short.",
             "Download the model again.",
         )
     return GGUFHeader(metadata, tensors, bytes(cursor.buffer[: cursor.at]), data_start)

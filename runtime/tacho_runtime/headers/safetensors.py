@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Any, TypeGuard
 
-from tacho_runtime.headers.errors import invalid, quantity
+from tacho_contract.units import file_size
+from tacho_runtime.headers.errors import invalid
 from tacho_runtime.headers.jsonfile import parse_json
 from tacho_runtime.headers.source import Read
 from tacho_runtime.headers.tensors import StoredTensor
@@ -36,12 +37,12 @@ def fetch_header(read: Read, size_bytes: int) -> bytes:
     (length,) = struct.unpack("<Q", prefix)
     if length > HEADER_LIMIT_BYTES:
         raise invalid(
-            f"the safetensors header claims {quantity(length)}, more than {quantity(HEADER_LIMIT_BYTES)}; "
+            f"the safetensors header claims {file_size(length)}, more than {file_size(HEADER_LIMIT_BYTES)}; "
             "the file is damaged, or not a safetensors file."
         )
     if 8 + length > size_bytes:
         raise invalid(
-            f"the safetensors header claims {quantity(length)}, but the file has {quantity(size_bytes)}: "
+            f"the safetensors header claims {file_size(length)}, but the file has {file_size(size_bytes)}: "
             "it is cut short."
         )
     body = read(8, length)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Capacity, Measurement, MemoryActual, SingleStream, Workload
+from tacho_contract.times import format_time
 from tacho_runtime.probe.counters import Counters, others_tokens
 from tacho_runtime.probe.search import Shape
 from tacho_runtime.probe.statistics import least_squares, median, percentile
@@ -56,10 +57,6 @@ def _cross_check(findings: Findings, single: SingleStream | None) -> tuple[str, 
         return "", False
     apart = abs(single.decode_tokens_per_second - own) > OWN_TIMINGS_TOLERANCE * own
     return f"by the engine's own timings the single stream ran at {own:.1f} tokens per second", apart
-
-
-def rfc3339(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def single_stream(
@@ -178,7 +175,7 @@ def assemble(
     return Measurement(
         plan_key=plan_key,
         measure_key=live.measure_key,
-        observed_time=rfc3339(ended),
+        observed_time=format_time(ended),
         state=state,
         message="; ".join(note for note in why if note)[:MOST_NOTES_CHARACTERS],
         probe_seconds=probe_seconds,
@@ -197,7 +194,7 @@ def skipped(live: LiveConfig, *, plan_key: str, ended: datetime, message: str) -
     return Measurement(
         plan_key=plan_key,
         measure_key=live.measure_key,
-        observed_time=rfc3339(ended),
+        observed_time=format_time(ended),
         state="Skipped",
         message=message,
         probe_seconds=0.0,

@@ -16,6 +16,7 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.launch import LiveConfig, RuntimeConfig
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import StartupSeconds
+from tacho_contract.units import part_of
 
 PREFLIGHT = "Preflight"
 WAITING_FOR_MODEL = "WaitingForModel"
@@ -185,8 +186,8 @@ def model_message(progress: FetchProgress | None) -> str:
     if progress.bytes_total <= 0:
         return f"fetch: {progress.state}"
     percent = 100 * progress.bytes_done / progress.bytes_total
-    mib, total = progress.bytes_done / 2**20, progress.bytes_total / 2**20
-    return f"fetch: {progress.state}, {mib:.0f} of {total:.0f} MiB ({percent:.0f} %)"
+    size = part_of(progress.bytes_done, progress.bytes_total)
+    return f"fetch: {progress.state}, {size} ({percent:.0f} %)"
 
 
 def probe_decision(live: LiveConfig, known: Measurement | None, *, plan_key: str) -> Verdict:

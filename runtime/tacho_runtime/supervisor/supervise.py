@@ -22,6 +22,7 @@ from tacho_contract.fetch import ENV_FETCH_CONFIG
 from tacho_contract.inspection import ENV_INSPECT_CONFIG
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, RuntimeConfig
 from tacho_contract.report import Load, Report
+from tacho_contract.times import format_time
 from tacho_engines.base import Exit, RunHalf
 from tacho_engines.registry import engine_named
 from tacho_runtime import preflight
@@ -54,7 +55,7 @@ class SystemClock:
         return time.monotonic()
 
     def utc(self) -> str:
-        return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_time(datetime.now(timezone.utc))
 
 
 class Supervisor:

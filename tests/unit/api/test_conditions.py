@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from tacho_operator.api.conditions import (
     find_condition,
     remove_condition,
     set_condition,
-    timestamp,
 )
 from tacho_operator.api.crd import conditions_page
 from tacho_operator.api.crd.resource import WAITING
@@ -73,14 +72,6 @@ def test_a_long_message_is_cut() -> None:
         [], READY, status="False", reason="X", message="x" * 5000, generation=1, now=NOON
     )
     assert len(condition.message) == 4096
-
-
-def test_times_are_written_in_utc_and_need_a_zone() -> None:
-    assert (
-        timestamp(datetime(2026, 11, 20, 14, tzinfo=timezone(timedelta(hours=2)))) == "2026-11-20T12:00:00Z"
-    )
-    with pytest.raises(ValueError, match="zone"):
-        timestamp(datetime(2026, 11, 20))
 
 
 def test_the_contract_names_every_type_and_every_reason() -> None:

@@ -11,7 +11,7 @@ from tacho_contract.failure import Failure
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.claims import missing_claim, not_shareable, one_pod_only
-from tacho_operator.core.pods.view import PodView, parse_time
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import NodeFacts
 
@@ -189,11 +189,6 @@ def test_a_claim_nobody_could_look_up_is_not_missing() -> None:
     assert missing_claim(two(), {}) is None
     assert missing_claim(two(), {"models": {}}) is None
     assert missing_claim(two(), {"models": None}) is not None
-
-
-@pytest.mark.parametrize("text", [None, "", "yesterday", "2026-13-40T00:00:00Z"])
-def test_a_time_that_is_none_is_none(text: str | None) -> None:
-    assert parse_time(text) is None
 
 
 def test_a_bare_pod_has_sane_defaults() -> None:

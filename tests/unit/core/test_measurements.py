@@ -13,9 +13,9 @@ import pytest
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.measurement import Capacity, Environment, Workload
 from tacho_contract.report import StartupSeconds
+from tacho_operator.api.base import decimal
 from tacho_operator.core import names
 from tacho_operator.core.measurement.remeasure import RETRY_SECONDS
-from tacho_operator.core.wording import decimal, gigabytes
 
 from .builders import CLAIM_SPEC, changed, facts
 from .pod_security import violations
@@ -269,11 +269,6 @@ def test_a_pod_cannot_smuggle_in_figures_for_another_revision() -> None:
 def test_decimals(value: float | None, text: str | None) -> None:
     assert decimal(value) == text
     assert text is None or re.fullmatch(r"\d+(\.\d{1,3})?", text)
-
-
-def test_sizes_in_words() -> None:
-    assert gigabytes(1_200_000_000, 4_400_000_000) == "1.2 of 4.4 GB"
-    assert gigabytes(0, 96_576_768) == "0.0 of 96.6 MB"
 
 
 HOSTILE: list[dict[str, Any]] = [

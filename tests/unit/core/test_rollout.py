@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.core.pods.view import format_time
+from tacho_contract.times import format_time
 from tacho_operator.core.rollout.steps import SETTLE_SECONDS, Rollout, Serving, decide_rollout
 
 from .builders import NOW

@@ -13,10 +13,10 @@ from tacho_contract.inspection import InspectResult
 from tacho_contract.measurement import Capacity, CurvePoint, Environment, Measurement, SingleStream
 from tacho_contract.model import ModelFacts
 from tacho_contract.report import Report, StartupSeconds
+from tacho_contract.times import format_time
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.measurement.keys import live_config
-from tacho_operator.core.pods.view import format_time
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import Config, Decision, NodeFacts, Observed
 

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tacho_contract.units import GIB
 from tacho_operator.core.planner.arguments import parse_arguments
 from tacho_operator.core.planner.catalog.gpus import Gpu, named_gpu
 from tacho_operator.core.planner.catalog.vllm import rules_for
 from tacho_operator.core.planner.sizing import vllm
 from tacho_operator.core.planner.sizing.vllm_settings import vllm_settings
-from tacho_operator.core.quantity import GIB
 from tests.unit.planner.models import facts
 
 DATA = Path(__file__).parent / "data" / "engine_logs.json"

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.planner import run
 from benchmarks.planner.peers import Asked, gpustack, hf_mem, kaito
-from tacho_operator.core.quantity import GIB
+from tacho_contract.units import GIB
 from tests.unit.planner.models import facts
 
 

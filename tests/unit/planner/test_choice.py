@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
+from tacho_contract.units import GIB
 from tacho_operator.core.planner.catalog.engines import engine_table
 from tacho_operator.core.planner.catalog.methods import method_table
 from tacho_operator.core.planner.planning import launchable, plan_model
 from tacho_operator.core.planner.sizing import llamacpp
 from tacho_operator.core.planner.sizing.account import MARGIN
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tacho_operator.core.quantity import GIB
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
 from tests.unit.planner.models import facts
 

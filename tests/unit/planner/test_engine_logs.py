@@ -9,8 +9,8 @@ from statistics import median
 
 import pytest
 
+from tacho_contract.units import GIB
 from tacho_operator.core.planner.sizing.account import MARGIN
-from tacho_operator.core.quantity import GIB
 from tests.unit.planner.cases import Case, cases, is_held_out, kv_error, name_hash, predict, weights_error
 
 OWN = "own measurement, H200, vLLM 0.26"

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from tacho_contract.units import MIB
 from tacho_operator.core.planner.asked import asked
 from tacho_operator.core.planner.catalog.gpus import (
     RESERVE_MIB,
@@ -17,7 +18,6 @@ from tacho_operator.core.planner.catalog.gpus import (
     sources,
 )
 from tacho_operator.core.planner.hardware import gpu_choices, node_gpu
-from tacho_operator.core.quantity import MIB
 from tests.unit.planner.builders import cpu_node, gpu_node, spec
 
 FIGURES = (

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from hypothesis import given, strategies as st
 
+from tacho_contract.units import GIB, MIB
 from tacho_operator.core.planner.planning import launchable, plan_model
 from tacho_operator.core.planner.sizing import llamacpp
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tacho_operator.core.quantity import GIB, MIB
 from tacho_operator.core.types import History
 from tests.unit.planner.builders import CONFIG, cpu_node, smollm2, spec
 

@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
+from tacho_contract.units import GIB
 from tacho_operator.core.planner.arguments import decimal, integer, parse_arguments
 from tacho_operator.core.planner.catalog.engines import engine_image, engine_table, image_version
 from tacho_operator.core.planner.catalog.gpus import named_gpu
 from tacho_operator.core.planner.catalog.vllm import rules_for, vllm_rules
 from tacho_operator.core.planner.sizing import vllm
 from tacho_operator.core.planner.sizing.vllm_settings import graph_sizes, vllm_settings
-from tacho_operator.core.quantity import GIB
 from tests.unit.planner.models import facts
 
 LLAMA = facts("llama-3.1-8b")

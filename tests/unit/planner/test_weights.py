@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.units import GIB
 from tacho_operator.core.planner.sizing import ctranslate2, transformers, weights
-from tacho_operator.core.quantity import GIB
 from tests.unit.planner.models import facts
 
 PUBLISHED: list[dict[str, Any]] = json.loads(

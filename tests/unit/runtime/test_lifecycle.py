@@ -182,7 +182,7 @@ def test_probe_decision(policy: str, known: Measurement | None, probes: bool) ->
     [
         (None, "waiting for the fetch container"),
         (FetchProgress(state="Listing"), "fetch: Listing"),
-        (FetchProgress(state="Downloading", bytes_done=2**20, bytes_total=2**22), "1 of 4 MiB (25 %)"),
+        (FetchProgress(state="Downloading", bytes_done=2**20, bytes_total=2**22), "1.0 of 4.2 MB (25 %)"),
         (FetchProgress(state="Failed", failure=FAILURE), "fetch failed and will be tried again: gone"),
     ],
 )

@@ -167,7 +167,7 @@ def test_waits_for_fetch_and_shows_its_progress(tmp_path: Path) -> None:
         runtime.until(lambda: runtime.report().get("phase") == "WaitingForModel", "the wait")
         progress = FetchProgress(state="Downloading", bytes_done=2**20, bytes_total=4 * 2**20)
         (fetch / PROGRESS_FILE).write_text(codec.dumps(progress))
-        runtime.until(lambda: "1 of 4 MiB (25 %)" in runtime.report()["message"], "the progress")
+        runtime.until(lambda: "1.0 of 4.2 MB (25 %)" in runtime.report()["message"], "the progress")
         assert "tacho_runtime_download_bytes 1.048576e+06" in runtime.get("/metrics")[1]
         done = dataclasses.replace(progress, state="Complete", bytes_done=4 * 2**20)
         (fetch / PROGRESS_FILE).write_text(codec.dumps(done))

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import ApiModel, Label63, QualifiedName, Quantity
+from tacho_operator.api.base import ApiModel, Label63, QualifiedName
+from tacho_operator.api.quantity import Quantity
 from tacho_operator.api.spec.sources import EnvList
 
 QuantizationMethod = Literal[

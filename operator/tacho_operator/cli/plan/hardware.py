@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from tacho_contract.units import gib
+from tacho_operator.api.quantity import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.cli.inputs.this_machine import this_machine
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.cli.plan import cluster
 from tacho_operator.core.planner.catalog.gpus import gpu_table, rows_for
-from tacho_operator.core.quantity import gib, quantity_bytes
 from tacho_operator.core.types import History, Manifest, NodeFacts
 
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tacho_contract.units import GIB, gib
 from tacho_operator.cli.output.screen import columns, console, plain_table
 from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailure, Predicted
-from tacho_operator.core.quantity import GIB, gib
 
 BAR_CELLS = 40
 METHOD_CELLS = len("compressed-tensors,")

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 
 from tacho_contract.model import ModelFacts
 from tacho_contract.report import Report
+from tacho_contract.times import format_time
 from tacho_operator.cli.run.setup import LOCAL, LOCAL_IMAGE, LocalSetup
 from tacho_operator.core.inspection.inspect import facts_key
 from tacho_operator.core.planner.types import ModelPlan
@@ -57,7 +58,7 @@ def local_status(
 ) -> Manifest:
     """``status`` as the operator would write it for this plan and this report."""
     now = datetime.now(timezone.utc)
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = format_time(now)
     metadata = {
         **raw["metadata"],
         "uid": _UID,

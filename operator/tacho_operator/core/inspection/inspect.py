@@ -14,6 +14,7 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.inspection import InspectConfig, InspectResult
 from tacho_contract.model import ModelFacts
+from tacho_contract.times import parse_time
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment
@@ -21,7 +22,7 @@ from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests import inspectpod
 from tacho_operator.core.manifests.placement import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
-from tacho_operator.core.pods.view import PodView, parse_time, views
+from tacho_operator.core.pods.view import PodView, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Config, Manifest, Observed, Reference
 

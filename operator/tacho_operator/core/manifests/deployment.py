@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 
+from tacho_contract.units import GIB
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.metadata import child
 from tacho_operator.core.names import ROLE_SERVER, server_selector
 from tacho_operator.core.types import Manifest
 
-GIB = 1024**3
 BASE_STARTUP_SECONDS = 30 * 60
 STARTUP_SECONDS_PER_GIB = 18
 """A GiB of weights in 18 s is 60 MB/s, a slow link or disk."""

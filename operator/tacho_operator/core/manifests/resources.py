@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from tacho_contract.units import MIB
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Manifest
-
-MIB = 1024**2
 
 HELPER = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}}
 """Of the container that copies the runtime."""

@@ -8,14 +8,16 @@ from pydantic import ValidationError
 
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream
 from tacho_contract.report import Report
+from tacho_contract.times import parse_time
+from tacho_contract.units import clipped
 from tacho_operator.api import types as api
+from tacho_operator.api.base import decimal, seconds
 from tacho_operator.core.manifests import containers
 from tacho_operator.core.measurement.keys import fingerprint, live_config
-from tacho_operator.core.pods.view import PodView, parse_time
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.status.plan import present
 from tacho_operator.core.types import Manifest
-from tacho_operator.core.wording import clipped, decimal, seconds
 
 KEPT = 4
 LONGEST_SECONDS = 1e6

@@ -13,6 +13,8 @@ from datetime import datetime
 
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
+from tacho_contract.times import format_time, parse_time
+from tacho_contract.units import clipped
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment
@@ -21,10 +23,9 @@ from tacho_operator.core.inspection.inspect import references
 from tacho_operator.core.manifests.deployment import SCHEDULING_SECONDS, startup_budget_seconds
 from tacho_operator.core.manifests.probepod import probe_pod
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
-from tacho_operator.core.pods.view import PodView, format_time, parse_time
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.types import Manifest, Reference
-from tacho_operator.core.wording import clipped
 
 RETRY_SECONDS = 600.0
 """After a throwaway pod found no node: room may have been made meanwhile."""

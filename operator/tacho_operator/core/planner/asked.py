@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tacho_operator.api.quantity import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
-from tacho_operator.core.quantity import quantity_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from tacho_contract.failure import (
     Failure,
 )
 from tacho_contract.model import ModelFacts
+from tacho_contract.units import gib
 from tacho_operator.core.planner.advice import advice
 from tacho_operator.core.planner.asked import Asked
 from tacho_operator.core.planner.catalog.engines import engine_table
@@ -21,7 +22,6 @@ from tacho_operator.core.planner.hardware import Choices
 from tacho_operator.core.planner.sizing import kv
 from tacho_operator.core.planner.trial import Trial
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Predicted
-from tacho_operator.core.quantity import gib
 
 NEXT_STEPS = {
     ENGINE_NOT_SUPPORTED: "Choose another engine",

@@ -13,6 +13,7 @@ from tacho_contract.failure import (
     Failure,
 )
 from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import gib
 from tacho_operator.core.planner.arguments import parse_arguments
 from tacho_operator.core.planner.asked import Asked
 from tacho_operator.core.planner.catalog.engines import EngineRow, engine_image, engine_table
@@ -34,7 +35,6 @@ from tacho_operator.core.planner.sizing.llamacpp import LlamaCppMemory
 from tacho_operator.core.planner.trial import Trial
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Predicted
 from tacho_operator.core.pods import nodes as node_facts
-from tacho_operator.core.quantity import gib
 from tacho_operator.core.types import Config, History, NodeFacts
 
 DEFAULT_CONCURRENCY = 4

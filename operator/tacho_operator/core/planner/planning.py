@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tacho_contract.failure import ENGINE_NOT_SUPPORTED, INVALID_CONFIG, Failure
 from tacho_contract.model import ModelFacts
+from tacho_contract.units import gib
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.asked import Asked, asked
 from tacho_operator.core.planner.catalog.engines import CUSTOM, EngineRow, engine_image, engine_table
@@ -15,7 +16,6 @@ from tacho_operator.core.planner.hardware import gpu_choices
 from tacho_operator.core.planner.plan_gpu import plan_on_gpus
 from tacho_operator.core.planner.plan_host import plan_host, plan_llamacpp_host
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tacho_operator.core.quantity import gib
 from tacho_operator.core.types import Config, History, NodeFacts
 
 CUSTOM_MAX_MODEL_LEN = 4096

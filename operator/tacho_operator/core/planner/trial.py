@@ -8,6 +8,7 @@ from typing import Any
 
 from tacho_contract.failure import DOES_NOT_FIT, INVALID_CONFIG, UNSUPPORTED_GPU
 from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import gib
 from tacho_operator.core.planner.arguments import expanded, first_of, parse_arguments
 from tacho_operator.core.planner.asked import Asked
 from tacho_operator.core.planner.catalog.engines import engine_image, engine_table, version_key
@@ -33,7 +34,6 @@ from tacho_operator.core.planner.sizing.vllm_settings import (
 )
 from tacho_operator.core.planner.spread import parallelism
 from tacho_operator.core.planner.support import stretched, unsupported
-from tacho_operator.core.quantity import gib
 from tacho_operator.core.types import Config, History
 
 DEFAULT_CONCURRENCY = 16

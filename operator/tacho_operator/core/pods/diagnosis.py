@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from tacho_contract.fetch import FetchProgress
+from tacho_contract.units import clipped
 from tacho_operator.api.failures import FailureClass
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests.containers import FETCH_NAME, INSPECT_NAME
 from tacho_operator.core.pods.view import ContainerView, PodView
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Manifest
-from tacho_operator.core.wording import clipped
 
 _PULL_WAITING = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}

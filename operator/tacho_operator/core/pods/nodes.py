@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tacho_operator.core.quantity import parse_quantity, quantity_bytes
+from tacho_operator.api.quantity import parse_quantity, quantity_bytes
 from tacho_operator.core.types import NodeFacts
 
 GPU_TAINT = "nvidia.com/gpu"

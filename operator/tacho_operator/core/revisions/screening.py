@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from tacho_contract.units import clipped
 from tacho_contract.uri import FileUri
 from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.rules.arguments import refused_arguments, refused_variables
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.wording import clipped
 
 
 def screen(spec: LLMDeploymentSpec) -> Problem | None:

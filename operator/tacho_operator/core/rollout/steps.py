@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tacho_operator.core.pods.view import format_time, parse_time
+from tacho_contract.times import format_time, parse_time
 
 SETTLE_SECONDS = 10.0
 """Between the Service's turn and the end of the old pods: every node learns of it meanwhile."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tacho_contract.units import clipped
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.api.status.status import ConditionStatus
 from tacho_operator.core.measurement.records import PARTIAL, current
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.status.situation import Situation
-from tacho_operator.core.wording import clipped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

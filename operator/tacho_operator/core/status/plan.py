@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tacho_contract.units import clipped
+from tacho_operator.api.base import decimal
 from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailure, Predicted
 from tacho_operator.core.types import Manifest
-from tacho_operator.core.wording import clipped, decimal
 
 ALTERNATIVES_LIMIT = 16
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import Report
+from tacho_contract.units import part_of
 from tacho_operator.api.conditions import Reason
 from tacho_operator.core.manifests import containers
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.wording import gigabytes
 
 _ORDER = (
     Reason.STARTING,
@@ -71,5 +71,5 @@ def downloading(fetch: FetchProgress | None) -> str:
     if fetch is None or not fetch.bytes_total:
         return "downloading the model"
     share = 100 * fetch.bytes_done // fetch.bytes_total
-    resumed = f", {gigabytes(fetch.resumed_bytes, fetch.bytes_total)} resumed" if fetch.resumed_bytes else ""
-    return f"downloading {gigabytes(fetch.bytes_done, fetch.bytes_total)} ({share} %{resumed})"
+    resumed = f", {part_of(fetch.resumed_bytes, fetch.bytes_total)} resumed" if fetch.resumed_bytes else ""
+    return f"downloading {part_of(fetch.bytes_done, fetch.bytes_total)} ({share} %{resumed})"

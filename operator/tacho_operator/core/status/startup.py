@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from tacho_contract.report import Report
+from tacho_contract.times import parse_time
+from tacho_operator.api.base import seconds
 from tacho_operator.core.manifests import containers
-from tacho_operator.core.pods.view import PodView, parse_time
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.status.plan import present
 from tacho_operator.core.types import Manifest
-from tacho_operator.core.wording import seconds
 
 
 def startup_view(pods: Iterable[PodView], reports: Mapping[str, Report], before: Manifest | None) -> Manifest:

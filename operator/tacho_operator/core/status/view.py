@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from tacho_contract.units import clipped
 from tacho_operator.api.conditions import remove_condition, set_condition
 from tacho_operator.api.status.status import Condition, LLMDeploymentStatus
 from tacho_operator.core import names
@@ -16,7 +17,6 @@ from tacho_operator.core.status.conditions import judgements
 from tacho_operator.core.status.plan import failure_view, plan_view, present
 from tacho_operator.core.status.situation import Situation
 from tacho_operator.core.types import Manifest
-from tacho_operator.core.wording import clipped
 
 REVISIONS_SHOWN = 5
 

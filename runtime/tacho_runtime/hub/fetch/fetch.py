@@ -25,7 +25,8 @@ from tacho_contract import codec
 from tacho_contract.failure import INVALID_CONFIG, Failure
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, FetchConfig, FetchProgress
 from tacho_contract.pod import FETCH_DIR, TERMINATION_LOG
-from tacho_runtime.headers.errors import Refused, invalid, quantity
+from tacho_contract.units import file_size
+from tacho_runtime.headers.errors import Refused, invalid
 from tacho_runtime.headers.source import FileEntry
 from tacho_runtime.hub.digests import files_digest
 from tacho_runtime.hub.fetch.cache import Cache, Target
@@ -124,8 +125,8 @@ class Fetch:
         free = shutil.disk_usage(self._config.cache_dir).free
         if missing and missing + SPARE_BYTES > free:
             raise disk_full(
-                f"{self._config.repository} needs {quantity(missing)} more in {self._config.cache_dir}, "
-                f"which has {quantity(free)} free."
+                f"{self._config.repository} needs {file_size(missing)} more in {self._config.cache_dir}, "
+                f"which has {file_size(free)} free."
             )
 
     def _bring(self, targets: tuple[Target, ...], source: HubSource) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from tacho_runtime.headers.errors import Refused, invalid, listing, not_found, quantity
+from tacho_contract.units import file_size
+from tacho_runtime.headers.errors import Refused, invalid, listing, not_found
 from tacho_runtime.headers.source import FileEntry
 
 Files = tuple[FileEntry, ...]
@@ -152,7 +153,7 @@ def _one_gguf(ggufs: Files) -> Files:
     more."""
     sets = _sets(ggufs)
     if len(sets) > 1:
-        sizes = [f"{name} ({quantity(sum(e.size_bytes for e in shards))})" for name, shards in sets.items()]
+        sizes = [f"{name} ({file_size(sum(e.size_bytes for e in shards))})" for name, shards in sets.items()]
         raise invalid(
             f"There are {len(sets)} GGUF models to choose from: {listing(sizes, 12)}.",
             'Name one in spec.model.files, for example files: ["*Q4_K_M.gguf"].',
@@ -264,4 +265,4 @@ def _literal(path: str) -> str:
 
 def _sized(entries: Files) -> str:
     largest = sorted(entries, key=lambda e: -e.size_bytes)
-    return listing([f"{e.path} ({quantity(e.size_bytes)})" for e in largest]) or "nothing at all"
+    return listing([f"{e.path} ({file_size(e.size_bytes)})" for e in largest]) or "nothing at all"

@@ -10,7 +10,7 @@ from importlib.resources import files
 import tomllib
 from pydantic import TypeAdapter
 
-from tacho_operator.core.quantity import MIB
+from tacho_contract.units import MIB
 
 Figure = tuple[float, str, str]
 """A value, where it is from, and how sure it is: H, M or L."""

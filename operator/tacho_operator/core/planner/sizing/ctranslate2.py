@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import MIB
 from tacho_operator.core.planner.sizing import kv, weights
 from tacho_operator.core.planner.sizing.account import Account
-from tacho_operator.core.quantity import MIB
 
 CONTEXT_BYTES = 512 * MIB
 ELEMENT_BYTES = {"none": 2.0, "ct2-int8-float16": 2.0, "ct2-int8": 4.0}

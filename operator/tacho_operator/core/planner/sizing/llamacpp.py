@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import MIB
 from tacho_operator.core.planner.arguments import first_of, integer
 from tacho_operator.core.planner.sizing import kv
 from tacho_operator.core.planner.sizing.account import Account
 from tacho_operator.core.planner.sizing.shape import ceil_div, round_up
-from tacho_operator.core.quantity import MIB
 
 MICRO_BATCH_TOKENS = 512
 """Default of --ubatch-size."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import MIB
 from tacho_operator.core.planner.sizing import kv, weights
 from tacho_operator.core.planner.sizing.account import Account
 from tacho_operator.core.planner.sizing.shape import ceil_div
-from tacho_operator.core.quantity import MIB
 
 CONTEXT_BYTES = 512 * MIB
 """CUDA context and cuBLAS workspaces, outside PyTorch's allocator."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import GIB, MIB
 from tacho_operator.core.planner.catalog.gpus import Gpu
 from tacho_operator.core.planner.sizing import vllm_kv, weights
 from tacho_operator.core.planner.sizing.account import Account
 from tacho_operator.core.planner.sizing.shape import ceil_div, round_up
 from tacho_operator.core.planner.sizing.vllm_kv import Cache
 from tacho_operator.core.planner.sizing.vllm_settings import VllmSettings
-from tacho_operator.core.quantity import GIB, MIB
 
 NON_TORCH_BYTES = 205 * MIB
 """Memory of the process that is not PyTorch's: 0.03 to 0.35 GiB in logs, 0.22 on H200."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tacho_contract.model import ModelFacts
+from tacho_contract.units import GIB
 from tacho_operator.core.planner.arguments import decimal, first_of, integer
 from tacho_operator.core.planner.catalog.engines import version_key
 from tacho_operator.core.planner.catalog.gpus import Gpu
 from tacho_operator.core.planner.catalog.vllm import SWAP_REMOVED, VllmRules
 from tacho_operator.core.planner.sizing.shape import round_up
-from tacho_operator.core.quantity import GIB
 
 KV_ELEMENT_BYTES = {
     "auto": 2.0,

@@ -1,0 +1,40 @@
+"""Sizes as people read them, and texts cut to what a message may hold.
+
+Memory is told in GiB, as GPUs and pods are sized; files and downloads in GB, as model hubs show them.
+"""
+
+from __future__ import annotations
+
+MIB = 1024**2
+GIB = 1024**3
+
+MESSAGE_LIMIT_CHARS = 2048
+"""Far below what the CRD admits: a condition is read in a terminal."""
+
+
+def gib(size_bytes: int | float) -> str:
+    """Memory: ``4.97 GiB`` and ``31.2 GiB``, or ``381 MiB`` below one GiB."""
+    if size_bytes < GIB:
+        return f"{size_bytes / MIB:.0f} MiB"
+    return f"{size_bytes / GIB:.2f} GiB" if size_bytes < 10 * GIB else f"{size_bytes / GIB:.1f} GiB"
+
+
+def file_size(size_bytes: int) -> str:
+    """A file or a disk's space: ``98.4 MB``."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def part_of(done_bytes: int, total_bytes: int) -> str:
+    """How far a download is: ``1.2 of 4.4 GB``."""
+    unit, name = (1e9, "GB") if total_bytes >= 1e9 else (1e6, "MB")
+    return f"{done_bytes / unit:.1f} of {total_bytes / unit:.1f} {name}"
+
+
+def clipped(text: str, limit_chars: int = MESSAGE_LIMIT_CHARS) -> str:
+    """``text``, or its beginning with a mark when it is longer than ``limit_chars``."""
+    return text if len(text) <= limit_chars else text[: limit_chars - 1] + "…"
