@@ -9,6 +9,8 @@ from tacho_contract.model import ModelFacts
 from tacho_contract.pod import MODEL_DIR
 
 ENV_INSPECT_CONFIG = "TACHO_INSPECT_CONFIG"
+DEFAULT_REVISION = "main"
+"""The hub's own default branch."""
 
 
 # --- inspection ------------------------------------------------------------------------------------
@@ -17,7 +19,7 @@ class InspectConfig:
     """What an inspect pod, or ``tacho plan``, is asked. Environment TACHO_INSPECT_CONFIG."""
 
     uri: str
-    revision: str = "main"
+    revision: str = DEFAULT_REVISION
     files: tuple[str, ...] = ()
     engine: str = ""
     """Which engine will load it, "" while undecided: selects files when ``files`` is empty."""

@@ -6,9 +6,22 @@ from dataclasses import dataclass
 
 from tacho_contract import SCHEMA
 from tacho_contract.measurement import Workload
-from tacho_contract.pod import ENGINE_PORT, LIVE_FILE, RUNTIME_PORT, STATE_DIR, TERMINATION_LOG
+from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH, LIVE_FILE, RUNTIME_PORT, STATE_DIR, TERMINATION_LOG
+from tacho_contract.units import GIB
 
 ENV_RUNTIME_CONFIG = "TACHO_RUNTIME_CONFIG"
+
+BASE_STARTUP_SECONDS = 30 * 60
+STARTUP_SECONDS_PER_GIB = 18
+"""A GiB of weights in 18 s is 60 MB/s, a slow link or disk."""
+
+
+def startup_budget_seconds(weights_bytes: int, asked_seconds: int | None = None) -> int:
+    """How long download and load may take together, counted from the runtime's start.
+
+    What was asked for, else 30 min + 18 s for each GiB of weights, rounded up.
+    """
+    return asked_seconds or BASE_STARTUP_SECONDS + -(-weights_bytes * STARTUP_SECONDS_PER_GIB // GIB)
 
 
 # --- what the engine container is told ------------------------------------------------------------
@@ -18,7 +31,7 @@ class CustomEngine:
     $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN) and $(TACHO_CONCURRENCY)."""
 
     command: tuple[str, ...]
-    health_path: str = "/health"
+    health_path: str = HEALTH_PATH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +63,7 @@ class RuntimeConfig:
     runtime_port: int = RUNTIME_PORT
     bind_host: str = "0.0.0.0"  # noqa: S104 - a pod's ports are what its NetworkPolicy says
     weights_bytes: int = 0
-    """Startup budget without an explicit one: 30 min + 18 s per GiB of this."""
+    """What the startup budget follows from."""
     predicted_weights_bytes: int = 0
     """Resident form; far more loaded than this is QuantizationNotApplied."""
     fetch_dir: str = ""

@@ -18,4 +18,6 @@ LIVE_FILE = f"{LIVE_DIR}/live.json"
 TERMINATION_LOG = "/dev/termination-log"
 
 ENGINE_PORT = 8000
+HEALTH_PATH = "/health"
+"""Of an engine's own API, unless it is told otherwise."""
 RUNTIME_PORT = 9400

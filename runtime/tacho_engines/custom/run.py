@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import INVALID_CONFIG, PORT_IN_USE, FailedError, Failure
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.base import Exit, LoadFigures, whole
 from tacho_engines.signs import Sign, classify
 
@@ -60,7 +61,7 @@ class Custom:
         return version if isinstance(version, str) else ""
 
     def health_path(self, config: RuntimeConfig) -> str:
-        return config.custom.health_path if config.custom else "/health"
+        return config.custom.health_path if config.custom else HEALTH_PATH
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         if config.custom is None or not config.custom.command:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from tacho_contract.failure import ENGINE_CRASHED, STARTUP_TIMEOUT, Failure
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import StartupSeconds
 from tacho_contract.units import part_of
@@ -36,10 +36,6 @@ _NEXT = {
     DRAINING: {FAILED},
     FAILED: set[str](),
 }
-
-BASE_BUDGET_SECONDS = 30 * 60
-BUDGET_SECONDS_PER_GIB = 18
-"""What a slow disk or network (about 60 MB/s) needs for the weights."""
 
 UNREADY_AFTER_SECONDS = 60.0
 """Without a healthy answer for this long, traffic is better sent elsewhere."""
@@ -104,13 +100,6 @@ def fail(state: State, failure: Failure, *, now: float) -> State:
         return state
     failed = advance(state, FAILED, now=now, message=f"{failure.failure_class}: {failure.message}")
     return dataclasses.replace(failed, failure=failure)
-
-
-def startup_budget_seconds(config: RuntimeConfig, live: LiveConfig) -> float:
-    """How long download and load may take together, from the runtime's start."""
-    if live.startup_timeout_seconds > 0:
-        return float(live.startup_timeout_seconds)
-    return BASE_BUDGET_SECONDS + BUDGET_SECONDS_PER_GIB * config.weights_bytes / 2**30
 
 
 def overdue(state: State, *, budget_seconds: float, now: float) -> Failure | None:

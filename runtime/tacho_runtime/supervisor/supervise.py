@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tacho_contract.failure import ENGINE_CRASHED, INVALID_CONFIG, FailedError, Failure
 from tacho_contract.fetch import ENV_FETCH_CONFIG
 from tacho_contract.inspection import ENV_INSPECT_CONFIG
-from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, RuntimeConfig
+from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, RuntimeConfig, startup_budget_seconds
 from tacho_contract.report import Load, Report
 from tacho_contract.times import format_time
 from tacho_engines.base import Exit, RunHalf
@@ -214,7 +214,7 @@ class Supervisor:
 
     def _check_budget(self) -> None:
         """Raises FailedError(StartupTimeout)."""
-        budget = lifecycle.startup_budget_seconds(self.config, self._read_live())
+        budget = startup_budget_seconds(self.config.weights_bytes, self._read_live().startup_timeout_seconds)
         failure = lifecycle.overdue(self.state, budget_seconds=budget, now=self.clock.monotonic())
         if failure is not None:
             raise FailedError(failure)

@@ -12,7 +12,7 @@ from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import LiveConfig, RuntimeConfig
 from tacho_operator.core.inspection.inspect import inspect_config
 from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
-from tacho_operator.core.manifests.deployment import deployment, startup_budget_seconds
+from tacho_operator.core.manifests.deployment import deployment
 from tacho_operator.core.manifests.disruption import disruption_budget
 from tacho_operator.core.manifests.inspectpod import inspect_pod
 from tacho_operator.core.manifests.network import network_policy
@@ -262,10 +262,13 @@ def test_a_workload_change_leaves_the_template_alone() -> None:
     assert (live.workload.input_tokens, live.startup_timeout_seconds) == (9, 60)
 
 
-def test_startup_budget_follows_the_weights_unless_the_user_says() -> None:
-    assert startup_budget_seconds(resource(), 0) == 1800
-    assert startup_budget_seconds(resource(), 10 * 1024**3) == 1980
-    assert startup_budget_seconds(resource(changed(CLAIM_SPEC, startupTimeoutSeconds=60)), 10**12) == 60
+def test_the_deadline_is_the_startup_budget_and_time_for_a_node() -> None:
+    def deadline(spec: dict[str, Any]) -> int:
+        made = deployment(resource(spec), revision="r", pod_template={}, replicas=1, weights_bytes=10 * 2**30)
+        return int(made["spec"]["progressDeadlineSeconds"])
+
+    assert deadline(CLAIM_SPEC) == 1980 + 600
+    assert deadline(changed(CLAIM_SPEC, startupTimeoutSeconds=60)) == 60 + 600
 
 
 def test_url_is_the_services() -> None:

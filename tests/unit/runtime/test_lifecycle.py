@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
+from tacho_contract.launch import LiveConfig, ProbeSettings
 from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.supervisor import lifecycle
 from tacho_runtime.supervisor.lifecycle import (
@@ -31,19 +31,6 @@ FAILURE = Failure(failure_class="EngineCrashed", message="gone", next_step="look
 def at(phase: str, *, entered: float = 0.0, healthy: float | None = None, message: str = "why") -> State:
     return State(
         phase=phase, message=message, started_seconds=0.0, entered_seconds=entered, healthy_seconds=healthy
-    )
-
-
-def config(*, weights_bytes: int) -> RuntimeConfig:
-    return RuntimeConfig(
-        revision="r",
-        plan_key="plan",
-        engine="custom",
-        model_path="/m",
-        served_name="s",
-        max_model_len=1,
-        concurrency=1,
-        weights_bytes=weights_bytes,
     )
 
 
@@ -87,15 +74,6 @@ def test_the_first_failure_counts() -> None:
     second = dataclasses.replace(FAILURE, message="second")
     state = lifecycle.fail(lifecycle.fail(at(SERVING), FAILURE, now=1.0), second, now=2.0)
     assert state.failure is FAILURE
-
-
-@pytest.mark.parametrize(
-    ("weights_bytes", "asked_seconds", "budget_seconds"),
-    [(0, 0, 1800.0), (10 * 2**30, 0, 1980.0), (10 * 2**30, 60, 60.0)],
-)
-def test_startup_budget(weights_bytes: int, asked_seconds: int, budget_seconds: float) -> None:
-    live = LiveConfig(measure_key="m", startup_timeout_seconds=asked_seconds)
-    assert lifecycle.startup_budget_seconds(config(weights_bytes=weights_bytes), live) == budget_seconds
 
 
 @pytest.mark.parametrize(

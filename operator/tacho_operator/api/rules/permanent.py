@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tacho_contract.launch import ProbeSettings
 from tacho_contract.uri import (
     CLAIM_PATTERN,
     FILE_PATTERN,
@@ -14,6 +15,7 @@ from tacho_operator.api.rules.arguments import arguments_pattern, variables_patt
 from tacho_operator.api.rules.rule import Rule
 
 _RELATIVE = r"!self.{0}.startsWith('/') && !self.{0}.matches('(^|/)[.][.](/|$)')"
+_PROBE = ProbeSettings()
 _PREFIXED = "startsWith('tacho.dev/')"
 
 
@@ -306,9 +308,10 @@ _SERVICE = (
     _rule(
         "probe-times",
         "spec.probe",
-        "(has(self.budgetSeconds) ? self.budgetSeconds : 45)"
-        " <= (has(self.timeoutSeconds) ? self.timeoutSeconds : 90)",
-        "probe.budgetSeconds (absent: 45) exceeds timeoutSeconds (absent: 90); lower it or raise the timeout",
+        f"(has(self.budgetSeconds) ? self.budgetSeconds : {_PROBE.budget_seconds})"
+        f" <= (has(self.timeoutSeconds) ? self.timeoutSeconds : {_PROBE.timeout_seconds})",
+        f"probe.budgetSeconds (absent: {_PROBE.budget_seconds}) exceeds timeoutSeconds "
+        f"(absent: {_PROBE.timeout_seconds}); lower it or raise the timeout",
     ),
     _rule(
         "recreate-with-downtime",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.types import NodeFacts
 
 ASK_SECONDS = 20.0
@@ -17,7 +18,7 @@ def this_machine() -> NodeFacts:
     labels = gpu_labels(_ask_driver())
     allocatable = {"cpu": str(os.cpu_count() or 1), "memory": str(memory)}
     if labels:
-        allocatable["nvidia.com/gpu"] = labels["nvidia.com/gpu.count"]
+        allocatable[GPU_RESOURCE] = labels["nvidia.com/gpu.count"]
     return NodeFacts(name=os.uname().nodename, labels=labels, allocatable=allocatable)
 
 

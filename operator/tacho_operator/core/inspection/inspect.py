@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure
-from tacho_contract.inspection import InspectConfig, InspectResult
+from tacho_contract.inspection import DEFAULT_REVISION, InspectConfig, InspectResult
 from tacho_contract.model import ModelFacts
 from tacho_contract.times import parse_time
 from tacho_contract.uri import ClaimUri, HubUri
@@ -65,7 +65,7 @@ def inspect_config(resource: LLMDeployment) -> InspectConfig:
     name = (engine.name if engine else None) or ""
     return InspectConfig(
         uri=model.uri,
-        revision=model.revision or "main",
+        revision=model.revision or DEFAULT_REVISION,
         files=tuple(model.files),
         engine=name,
         parse=name != "custom",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import CustomEngine, RuntimeConfig
-from tacho_contract.pod import FETCH_DIR
+from tacho_contract.pod import FETCH_DIR, HEALTH_PATH
 from tacho_contract.uri import HubUri
+from tacho_operator.api.defaults import grace_seconds
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests import containers, placement, volumes
 from tacho_operator.core.manifests.environment import ca_volume
@@ -15,15 +16,8 @@ from tacho_operator.core.planner.hardware import MIG_RESOURCE, PRODUCT_LABEL
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Config, Manifest
 
-GRACE_SECONDS = 120
 DRAIN_MARGIN_SECONDS = 15
 """Between the end of draining and the kubelet's SIGKILL: for the engine to stop by itself."""
-
-
-def grace_seconds(resource: LLMDeployment) -> int:
-    template = resource.spec.pod_template
-    subset = template.spec if template else None
-    return (subset.termination_grace_period_seconds if subset else None) or GRACE_SECONDS
 
 
 def fetch_config(resource: LLMDeployment, plan: ModelPlan) -> FetchConfig | None:
@@ -48,7 +42,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
     engine = resource.spec.engine
     quantization = resource.spec.quantization
     custom = engine.custom if engine else None
-    drain = grace_seconds(resource) - containers.PRE_STOP_SECONDS - DRAIN_MARGIN_SECONDS
+    drain = grace_seconds(resource.spec) - containers.PRE_STOP_SECONDS - DRAIN_MARGIN_SECONDS
     return RuntimeConfig(
         revision=revision,
         plan_key=plan_key,
@@ -66,7 +60,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         quantization_method=plan.quantization_method,
         kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",
         extra_args=(*plan.arguments, *(engine.extra_args if engine else ())),
-        custom=CustomEngine(command=tuple(custom.command), health_path=custom.health_path or "/health")
+        custom=CustomEngine(command=tuple(custom.command), health_path=custom.health_path or HEALTH_PATH)
         if custom
         else None,
         engine_port=containers.engine_port(resource),
@@ -115,7 +109,7 @@ def pod_template(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security(),
-        "terminationGracePeriodSeconds": grace_seconds(resource),
+        "terminationGracePeriodSeconds": grace_seconds(resource.spec),
         "initContainers": init,
         "containers": [containers.engine(resource, plan, runtime, config.image_pull_policy)],
         "volumes": [

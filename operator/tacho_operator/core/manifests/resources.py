@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tacho_contract.units import MIB
+from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Manifest
@@ -49,8 +50,7 @@ def engine_resources(resource: LLMDeployment, plan: ModelPlan) -> Manifest:
         )
         limits = {key: value for key, value in limits.items() if key not in touched} | dict(asked.limits)
     if plan.gpu_count:
-        gpu = resource.spec.gpu
-        name = (gpu.resource_name if gpu else None) or "nvidia.com/gpu"
+        name = gpu_resource(resource.spec)
         requests[name] = limits[name] = str(plan.gpu_count)
     found: Manifest = {"requests": requests}
     if limits:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tacho_contract import codec
-from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
-from tacho_contract.measurement import Environment, Workload
+from tacho_contract.launch import LiveConfig
+from tacho_contract.measurement import Environment
+from tacho_operator.api.defaults import probe_settings, service_level, workload
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.planner.types import ModelPlan
@@ -15,21 +16,7 @@ PROBE_SCHEMA = 1
 
 def live_config(spec: LLMDeploymentSpec) -> LiveConfig:
     """The mounted part of the configuration, with the key under which its measurement is filed."""
-    workload, slo, probe = spec.workload, spec.slo, spec.probe
-    shape = Workload(
-        input_tokens=(workload.input_tokens if workload else None) or 512,
-        output_tokens=(workload.output_tokens if workload else None) or 200,
-    )
-    level = ServiceLevel(
-        ttft_milliseconds=(slo.ttft_milliseconds if slo else None) or 0,
-        tpot_milliseconds=(slo.tpot_milliseconds if slo else None) or 0,
-        percentile=(slo.percentile if slo else None) or 95,
-    )
-    settings = ProbeSettings(
-        policy=(probe.policy if probe else None) or "Auto",
-        budget_seconds=(probe.budget_seconds if probe else None) or 45,
-        timeout_seconds=(probe.timeout_seconds if probe else None) or 90,
-    )
+    shape, level, settings = workload(spec), service_level(spec), probe_settings(spec)
     return LiveConfig(
         measure_key=names.digest([codec.to_dict(part) for part in (shape, level, settings)]),
         workload=shape,

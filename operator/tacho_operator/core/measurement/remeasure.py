@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from tacho_contract.launch import LiveConfig
+from tacho_contract.launch import LiveConfig, startup_budget_seconds
 from tacho_contract.report import Report
 from tacho_contract.times import format_time, parse_time
 from tacho_contract.units import clipped
@@ -20,7 +20,7 @@ from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.inspection.inspect import references
-from tacho_operator.core.manifests.deployment import SCHEDULING_SECONDS, startup_budget_seconds
+from tacho_operator.core.manifests.deployment import SCHEDULING_SECONDS
 from tacho_operator.core.manifests.probepod import probe_pod
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.view import PodView
@@ -147,7 +147,7 @@ def _judge(
 
 
 def _limit_seconds(resource: LLMDeployment, active: Revision, live: LiveConfig) -> float:
-    budget = startup_budget_seconds(resource, active.plan.total_bytes)
+    budget = startup_budget_seconds(active.plan.total_bytes, resource.spec.startup_timeout_seconds)
     return budget + live.probe.timeout_seconds + SCHEDULING_SECONDS
 
 

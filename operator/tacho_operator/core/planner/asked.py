@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tacho_operator.api import defaults
 from tacho_operator.api.quantity import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
 
@@ -50,6 +51,7 @@ def asked(spec: LLMDeploymentSpec) -> Asked:
     pod = spec.pod_template.spec if spec.pod_template else None
     limits = engine.resources.limits if engine and engine.resources else {}
     custom = engine.custom if engine else None
+    workload = defaults.workload(spec)
     return Asked(
         engine=(engine.name if engine else None) or "",
         image=engine.image if engine else "",
@@ -59,13 +61,13 @@ def asked(spec: LLMDeploymentSpec) -> Asked:
         kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",
         products=tuple(gpu.products) if gpu else (),
         gpu_count=gpu.count if gpu else None,
-        gpu_resource=(gpu.resource_name if gpu else None) or "nvidia.com/gpu",
+        gpu_resource=defaults.gpu_resource(spec),
         tensor=spec.parallelism.tensor if spec.parallelism else None,
         pipeline=spec.parallelism.pipeline if spec.parallelism else None,
         max_model_len=spec.context.max_model_len if spec.context else None,
         concurrency=spec.context.concurrency if spec.context else None,
-        input_tokens=(spec.workload.input_tokens if spec.workload else None) or 512,
-        output_tokens=(spec.workload.output_tokens if spec.workload else None) or 200,
+        input_tokens=workload.input_tokens,
+        output_tokens=workload.output_tokens,
         extra_args=tuple(engine.extra_args) if engine else (),
         env={e.name: e.value for e in engine.env if e.value is not None} if engine else {},
         memory_limit_bytes=quantity_bytes(limits["memory"]) if "memory" in limits else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacho_contract.failure import Failure
+from tacho_operator.api.defaults import PYTHON
 
 
 # --- the plan -------------------------------------------------------------------------------------
@@ -49,7 +50,7 @@ class ModelPlan:
     image: str
     entrypoint: tuple[str, ...]
     """What starts the engine in that image; empty for custom (the command is the user's)."""
-    python: str = "python3"
+    python: str = PYTHON
     quantization_method: str
     commit: str = ""
     model_digest: str

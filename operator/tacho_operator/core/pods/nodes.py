@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.api.quantity import parse_quantity, quantity_bytes
 from tacho_operator.core.types import NodeFacts
 
-GPU_TAINT = "nvidia.com/gpu"
+GPU_TAINT = GPU_RESOURCE
 """Clusters taint GPU nodes by this key and add its toleration to every pod that asks for one
 (ExtendedResourceToleration), so it never rules a node out for a pod with GPUs."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from tacho_operator.api.defaults import MEANT
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
 
@@ -86,20 +87,8 @@ def _prune(value: Any) -> Any:
     return {key: member for key, member in kept.items() if member not in ({}, [], "", None)}
 
 
-_MEANT = {
-    ("model", "revision"): "main",
-    ("gpu", "resourceName"): "nvidia.com/gpu",
-    ("parallelism", "pipeline"): 1,
-    ("engine", "custom", "healthPath"): "/health",
-    ("engine", "custom", "python"): "python3",
-    ("engine", "custom", "port"): 8000,
-    ("podTemplate", "spec", "terminationGracePeriodSeconds"): 120,
-}
-"""What an absent field means. Saying it makes no new revision."""
-
-
 def _drop_meant(fields: dict[str, Any], name: str) -> None:
-    for path, meaning in {**_MEANT, ("model", "servedName"): name}.items():
+    for path, meaning in {**MEANT, ("model", "servedName"): name}.items():
         *parents, leaf = path
         target: Any = fields
         for parent in parents:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
@@ -105,8 +106,7 @@ def revision_problem(
 
 def beside_active(resource: LLMDeployment, problem: Problem | None) -> Problem | None:
     """A candidate that waits for a GPU which the active revision holds has a class of its own."""
-    gpu = resource.spec.gpu
-    name = (gpu.resource_name if gpu else None) or "nvidia.com/gpu"
+    name = gpu_resource(resource.spec)
     if problem is None or problem.reason != FailureClass.UNSCHEDULABLE or name not in problem.message:
         return problem
     return Problem(reason=FailureClass.NO_SPARE_GPU, message=problem.message, stalled=problem.stalled)

@@ -1,0 +1,61 @@
+"""What an absent field means, where the API server fills in nothing: one place for every reader.
+
+Values that the runtime needs too are the contract's own defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tacho_contract.inspection import DEFAULT_REVISION
+from tacho_contract.launch import ProbeSettings, ServiceLevel
+from tacho_contract.measurement import Workload
+from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH
+from tacho_operator.api.base import ApiModel
+from tacho_operator.api.spec.spec import LLMDeploymentSpec
+
+GPU_RESOURCE = "nvidia.com/gpu"
+GRACE_SECONDS = 120
+PYTHON = "python3"
+
+MEANT: dict[tuple[str, ...], str | int] = {
+    ("model", "revision"): DEFAULT_REVISION,
+    ("gpu", "resourceName"): GPU_RESOURCE,
+    ("parallelism", "pipeline"): 1,
+    ("engine", "custom", "healthPath"): HEALTH_PATH,
+    ("engine", "custom", "python"): PYTHON,
+    ("engine", "custom", "port"): ENGINE_PORT,
+    ("podTemplate", "spec", "terminationGracePeriodSeconds"): GRACE_SECONDS,
+}
+"""Of the identity fields. Saying it makes no new revision."""
+
+
+def workload(spec: LLMDeploymentSpec) -> Workload:
+    """The shape of a typical request."""
+    return Workload(**_said(spec.workload))
+
+
+def service_level(spec: LLMDeploymentSpec) -> ServiceLevel:
+    """What users are promised."""
+    return ServiceLevel(**_said(spec.slo))
+
+
+def probe_settings(spec: LLMDeploymentSpec) -> ProbeSettings:
+    """How a replica is measured."""
+    return ProbeSettings(**_said(spec.probe))
+
+
+def gpu_resource(spec: LLMDeploymentSpec) -> str:
+    """The extended resource by which a pod asks for its GPUs."""
+    return (spec.gpu.resource_name if spec.gpu else None) or GPU_RESOURCE
+
+
+def grace_seconds(spec: LLMDeploymentSpec) -> int:
+    """How long a server pod may take to end."""
+    subset = spec.pod_template.spec if spec.pod_template else None
+    return (subset.termination_grace_period_seconds if subset else None) or GRACE_SECONDS
+
+
+def _said(part: ApiModel | None) -> dict[str, Any]:
+    """The fields that are set; the API names them as the contract does."""
+    return part.model_dump(exclude_none=True) if part else {}
