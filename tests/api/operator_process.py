@@ -207,6 +207,7 @@ class Kubelet:
             pod,
             {
                 "phase": "Running",
+                "startTime": now,
                 "podIP": address,
                 "podIPs": [{"ip": address}],
                 "conditions": conditions,

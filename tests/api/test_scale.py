@@ -1,20 +1,21 @@
-"""/scale: kubectl, the raw subresource, and a real HorizontalPodAutoscaler of the controller manager."""
+"""/scale: kubectl, the raw subresource, and real autoscalers that follow metrics."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.api.metrics_api import Metrics, registered
+from tests.api.operating import NAME, bring_up
+from tests.api.operator_process import Kubelet, eventually
 from tests.api.test_crd import apply_status, create, read
 from tests.cluster.handle import Cluster
 
 SELECTOR = "tacho.dev/deployment=smollm2,tacho.dev/role=server"
-SYNC_SECONDS = 15
-"""The controller manager looks at an autoscaler this often."""
 
 
 def scale_of(api: Cluster, namespace: str) -> dict[str, Any]:
@@ -44,40 +45,135 @@ def test_scale_refuses_what_spec_refuses(api: Cluster, namespace: str) -> None:
     assert read(api, namespace)["spec"]["replicas"] == 0
 
 
-def test_an_autoscaler_reads_and_writes_scale(api: Cluster, namespace: str) -> None:
-    create(api, namespace)
-    apply_status(api, namespace, "tacho", {"replicas": 1, "selector": SELECTOR})
+@pytest.fixture
+def metrics(api: Cluster) -> Iterator[Metrics]:
+    with registered(api, Metrics(api, NAME)) as found:
+        yield found
+
+
+class Autoscaler:
+    """A HorizontalPodAutoscaler over the resource; it follows one metric and gives way at once."""
+
+    def __init__(self, api: Cluster, namespace: str, metric: dict[str, Any]) -> None:
+        self._api, self._namespace = api, namespace
+        target = {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "name": NAME}
+        api.apply(
+            {
+                "apiVersion": "autoscaling/v2",
+                "kind": "HorizontalPodAutoscaler",
+                "metadata": {"name": NAME, "namespace": namespace},
+                "spec": {
+                    "scaleTargetRef": target,
+                    "minReplicas": 1,
+                    "maxReplicas": 5,
+                    "metrics": [metric],
+                    "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+                },
+            }
+        )
+
+    def await_wanted(self, replicas: int) -> None:
+        """It has written this number to spec.replicas."""
+
+        def look() -> bool | None:
+            return self._api.get("llmd", NAME, "-n", self._namespace)["spec"]["replicas"] == replicas or None
+
+        try:
+            eventually(f"spec.replicas {replicas}", look)
+        except AssertionError as error:
+            error.add_note(json.dumps(self._status(), indent=1))
+            raise
+
+    def await_steady(self, replicas: int, average: str) -> None:
+        """It sees this many replicas and this average of each, and wants no other number."""
+        seen: dict[str, Any] = {}
+
+        def look() -> bool | None:
+            seen.update(self._status())
+            (metric,) = seen.get("currentMetrics") or [{"type": "none"}]
+            current = metric.get(metric["type"].lower(), {}).get("current", {})
+            counts = (seen.get("currentReplicas"), seen.get("desiredReplicas"))
+            return (counts == (replicas, replicas) and current.get("averageValue") == average) or None
+
+        try:
+            eventually(f"an autoscaler content with {replicas} replicas at {average}", look)
+        except AssertionError as error:
+            error.add_note(json.dumps(seen, indent=1))
+            raise
+        conditions = {item["type"]: (item["status"], item["reason"]) for item in seen["conditions"]}
+        assert conditions["ScalingActive"] == ("True", "ValidMetricFound")
+        assert conditions["AbleToScale"][0] == "True"
+
+    def _status(self) -> dict[str, Any]:
+        return self._api.get("hpa", NAME, "-n", self._namespace).get("status") or {}
+
+
+def busy_neighbour(api: Cluster, namespace: str, name: str, **labels: str) -> None:
+    """A running pod of somebody else's that an inexact selector would take for a server of the deployment."""
+    closed = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    labels = {f"tacho.dev/{key}": value for key, value in labels.items()}
     api.apply(
         {
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "smollm2", "namespace": namespace},
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
             "spec": {
-                "scaleTargetRef": {
-                    "apiVersion": "tacho.dev/v1alpha1",
-                    "kind": "LLMDeployment",
-                    "name": "smollm2",
-                },
-                "minReplicas": 2,
-                "maxReplicas": 4,
-                "metrics": [
-                    {
-                        "type": "Resource",
-                        "resource": {
-                            "name": "cpu",
-                            "target": {"type": "Utilization", "averageUtilization": 80},
-                        },
-                    }
-                ],
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{"name": "c", "image": "example/c:test", "securityContext": closed}],
             },
         }
     )
-    conditions: dict[str, tuple[str, str]] = {}
-    deadline = time.monotonic() + 6 * SYNC_SECONDS
-    while "AbleToScale" not in conditions and time.monotonic() < deadline:
-        time.sleep(1)
-        status = api.get("hpa", "smollm2", "-n", namespace).get("status", {})
-        conditions = {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions", [])}
-    assert conditions["AbleToScale"][0] == "True"
-    assert conditions["AbleToScale"][1] in {"SucceededGetScale", "SucceededRescale"}
-    assert read(api, namespace)["spec"]["replicas"] == 2
+    running = {"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}}
+    api.kubectl(
+        "patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p",
+        json.dumps(running),
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("operator", "claim")
+def test_an_autoscaler_follows_the_pods_that_status_selects(
+    api: Cluster, namespace: str, kubelet: Kubelet, metrics: Metrics
+) -> None:
+    busy_neighbour(api, namespace, "other", deployment="other", role="server")
+    busy_neighbour(api, namespace, "client", deployment=NAME, role="client")
+    bring_up(api, kubelet, namespace)
+    target = {"type": "AverageValue", "averageValue": "200m"}
+    autoscaler = Autoscaler(
+        api, namespace, {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+    )
+    metrics.millicores = 600
+    autoscaler.await_wanted(3)
+    kubelet.serve()
+    kubelet.serve()
+    autoscaler.await_steady(3, "200m")
+    metrics.millicores = 300
+    autoscaler.await_wanted(2)
+    autoscaler.await_steady(2, "150m")
+    (deployment,) = api.get("deployments", "-n", namespace)["items"]
+    assert deployment["spec"]["replicas"] == 2
+    assert metrics.selectors == {f"tacho.dev/deployment={NAME},tacho.dev/role=server"}
+
+
+@pytest.mark.usefixtures("operator", "claim")
+def test_an_autoscaler_divides_what_waits_by_the_replicas_that_status_counts(
+    api: Cluster, namespace: str, kubelet: Kubelet, metrics: Metrics
+) -> None:
+    metrics.external["requests-waiting"] = 10
+    bring_up(api, kubelet, namespace)
+    target = {"type": "AverageValue", "averageValue": "10"}
+    autoscaler = Autoscaler(
+        api,
+        namespace,
+        {"type": "External", "external": {"metric": {"name": "requests-waiting"}, "target": target}},
+    )
+    autoscaler.await_steady(1, "10")
+    metrics.external["requests-waiting"] = 30
+    autoscaler.await_wanted(3)
+    kubelet.serve()
+    kubelet.serve()
+    # A tenth more than it should be is within the tolerance; without a count it would be four replicas.
+    metrics.external["requests-waiting"] = 32
+    autoscaler.await_steady(3, "10667m")
+    metrics.external["requests-waiting"] = 11
+    autoscaler.await_wanted(2)
+    autoscaler.await_steady(2, "5500m")
