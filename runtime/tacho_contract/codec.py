@@ -9,6 +9,7 @@ import json
 import types
 import typing
 import zlib
+from enum import Enum
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def to_dict(document: Any) -> Any:
         return [to_dict(item) for item in document]
     if isinstance(document, dict):
         return {str(key): to_dict(value) for key, value in document.items()}
-    return document
+    return document.value if isinstance(document, Enum) else document
 
 
 def dumps(document: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_contract.failure import ENGINE_NOT_SUPPORTED, FailedError, Failure
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_engines.base import RunHalf
 from tacho_engines.custom.run import Custom
 from tacho_engines.llamacpp.run import LlamaCpp
@@ -18,7 +18,7 @@ def engine_named(name: str) -> RunHalf:
     known = ", ".join(engine.name for engine in ENGINES)
     raise FailedError(
         Failure(
-            failure_class=ENGINE_NOT_SUPPORTED,
+            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
             message=f"this runtime cannot start the engine {name!r}",
             next_step=f"set spec.engine.name to one of: {known}",
         )

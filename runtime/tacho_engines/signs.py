@@ -7,16 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tacho_contract.failure import (
-    DISK_FULL,
-    ENGINE_CRASHED,
-    ENGINE_NOT_SUPPORTED,
-    GPU_FAULT,
-    GPU_OUT_OF_MEMORY,
-    HOST_OUT_OF_MEMORY,
-    Failure,
-    log_tail,
-)
+from tacho_contract.failure import Failure, FailureClass, log_tail
 from tacho_contract.units import clipped
 from tacho_engines.base import Exit
 
@@ -29,7 +20,6 @@ class Sign:
     failure_class: str
     message: str
     next_step: str
-    retryable: bool = False
     detail_groups: tuple[str, ...] = field(default=())
     """Named groups that go into the failure's details under their camelCase name."""
 
@@ -37,23 +27,22 @@ class Sign:
 COMMON_SIGNS = (
     Sign(
         pattern=re.compile(r"No space left on device"),
-        failure_class=DISK_FULL,
+        failure_class=FailureClass.DISK_FULL,
         message="the engine found no space left on a disk",
         next_step="give the cache volume or the pod's ephemeral storage more space",
     ),
     Sign(
         pattern=re.compile(r"CUDA out of memory|cudaMalloc failed: out of memory|CUDA error: out of memory"),
-        failure_class=GPU_OUT_OF_MEMORY,
+        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="the GPU's memory did not suffice",
         next_step="lower spec.context.maxModelLen or spec.context.concurrency, quantize further, or take a "
         "larger GPU; make sure that nothing else uses this one",
     ),
     Sign(
         pattern=re.compile(r"\bX[Ii][Dd]\b\D*\d+|CUDA error: (?:uncorrectable ECC|an illegal memory)"),
-        failure_class=GPU_FAULT,
+        failure_class=FailureClass.GPU_FAULT,
         message="the GPU reported a fault",
         next_step="look for Xid messages in the node's kernel log; drain the node when they repeat",
-        retryable=True,
     ),
 )
 
@@ -70,7 +59,6 @@ def first_sign(signs: Sequence[Sign], lines: Sequence[str]) -> Failure | None:
                 failure_class=sign.failure_class,
                 message=clipped(sign.message.format_map(_Known(groups)), 600),
                 next_step=sign.next_step,
-                retryable=sign.retryable,
                 details={name: groups[name] for name in sign.detail_groups if name in groups},
                 log_tail=log_tail(lines[max(0, index - 3) : index + 7]),
             )
@@ -93,15 +81,14 @@ def classify(engine: str, end: Exit, lines: Sequence[str], signs: Sequence[Sign]
         how = "the kernel killed" if certain else "SIGKILL ended"
         why = "for memory" if certain else "(most often: the container's memory limit, or the node's memory)"
         return Failure(
-            failure_class=HOST_OUT_OF_MEMORY,
+            failure_class=FailureClass.HOST_OUT_OF_MEMORY,
             message=f"{how} {engine} {why}",
             next_step="raise the memory in spec.engine.resources, or lower spec.context",
-            retryable=True,
             log_tail=tail,
         )
     if end.signal == signal.SIGILL:
         return Failure(
-            failure_class=ENGINE_NOT_SUPPORTED,
+            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
             message=f"{engine} met an instruction that this node's CPU does not have",
             next_step="place the pod on newer nodes (spec.podTemplate), or take an image built for this CPU",
             log_tail=tail,
@@ -109,10 +96,9 @@ def classify(engine: str, end: Exit, lines: Sequence[str], signs: Sequence[Sign]
     ended = f"exit code {end.code}" if end.signal is None else f"signal {_signal_name(end.signal)}"
     last = f": {tail[-1]}" if tail else " without a word"
     return Failure(
-        failure_class=ENGINE_CRASHED,
+        failure_class=FailureClass.ENGINE_CRASHED,
         message=clipped(f"{engine} ended with {ended}{last}", 600),
         next_step="read the engine's last lines (kubectl logs --previous); it is started again with back-off",
-        retryable=True,
         log_tail=tail,
     )
 

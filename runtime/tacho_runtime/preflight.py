@@ -10,14 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tacho_contract import SCHEMA
-from tacho_contract.failure import (
-    DISK_FULL,
-    ENGINE_NOT_SUPPORTED,
-    INVALID_CONFIG,
-    PORT_IN_USE,
-    FailedError,
-    Failure,
-)
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_runtime.machine import sockets
 
@@ -28,7 +21,7 @@ def check(config: RuntimeConfig, environment: Mapping[str, str]) -> None:
     if problems:
         raise FailedError(
             Failure(
-                failure_class=INVALID_CONFIG,
+                failure_class=FailureClass.INVALID_CONFIG,
                 message=f"the runtime's configuration is wrong: {'; '.join(problems)}",
                 next_step="the operator or tacho run makes it: use runtime and operator of one release",
             )
@@ -63,7 +56,7 @@ def check_program(command: tuple[str, ...], environment: Mapping[str, str]) -> N
         return
     raise FailedError(
         Failure(
-            failure_class=ENGINE_NOT_SUPPORTED,
+            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
             message=f"there is no program {command[0]!r} in this image",
             next_step="use an image that has the engine (spec.engine.image), or correct "
             "spec.engine.custom.command",
@@ -83,15 +76,14 @@ def check_writable(folder: str, what: str, *, create: bool) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise FailedError(
                 Failure(
-                    failure_class=DISK_FULL,
+                    failure_class=FailureClass.DISK_FULL,
                     message=f"no space is left in {what} ({folder})",
                     next_step="free space on the node, or raise the pod's ephemeral-storage limit",
-                    retryable=True,
                 )
             ) from None
         raise FailedError(
             Failure(
-                failure_class=INVALID_CONFIG,
+                failure_class=FailureClass.INVALID_CONFIG,
                 message=f"{what} ({folder}) cannot be written: {error.strerror or error}",
                 next_step="mount a writable volume there that belongs to the pod's user (fsGroup)",
             )
@@ -114,15 +106,14 @@ def port_failure(host: str, port: int, error: OSError) -> Failure:
     """Why ``port`` cannot be had."""
     if error.errno != errno.EADDRINUSE:
         return Failure(
-            failure_class=INVALID_CONFIG,
+            failure_class=FailureClass.INVALID_CONFIG,
             message=f"cannot listen on {host or '*'}:{port}: {error.strerror or error}",
             next_step="choose an address of this machine and a port above 1023",
         )
     who = sockets.listener(port)
     return Failure(
-        failure_class=PORT_IN_USE,
+        failure_class=FailureClass.PORT_IN_USE,
         message=f"port {port} is taken by {who or 'a process that cannot be seen from here'}",
         next_step="stop that process, or use another port (in a pod: another container of the template "
         "listens there)",
-        retryable=True,
     )

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from tacho_contract.failure import MODEL_NOT_FOUND, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tests.api.operating import (
     FACTS,
     NAME,
@@ -76,16 +76,16 @@ def test_a_model_that_is_not_there_says_so_with_what_to_do(
     api.apply(resource(namespace))
     kubelet.finish_inspection(
         Failure(
-            failure_class=MODEL_NOT_FOUND,
+            failure_class=FailureClass.MODEL_NOT_FOUND,
             message="demo is not in the claim models; it holds: other.gguf.",
             next_step="Set model.uri to one of these.",
         )
     )
-    stalled = await_condition(api, namespace, "Stalled", "True", MODEL_NOT_FOUND)
+    stalled = await_condition(api, namespace, "Stalled", "True", FailureClass.MODEL_NOT_FOUND)
     assert "other.gguf" in stalled["message"]
     assert "Set model.uri" in stalled["message"]
     ready = condition(api, namespace, "Ready")
-    assert (ready["status"], ready["reason"]) == ("False", MODEL_NOT_FOUND)
+    assert (ready["status"], ready["reason"]) == ("False", FailureClass.MODEL_NOT_FOUND)
     assert not api.get("deployments", "-n", namespace)["items"]
 
 

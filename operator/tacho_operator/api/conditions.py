@@ -27,7 +27,7 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why, in one word; a class of failures.py is a reason too."""
+    """Why, in one word; a FailureClass is a reason too."""
 
     WAITING_FOR_OPERATOR = "WaitingForOperator"
     SERVING = "Serving"

@@ -1,14 +1,24 @@
-"""Why something does not go on, as a condition shows it: a class, words, and whether a person is needed."""
+"""Why something does not go on, as a condition shows it: a class, words, and what has happened to it.
+
+Whether a person is needed is nobody's opinion here: it follows from the class (tacho_contract.failure).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tacho_contract import codec
-from tacho_contract.failure import ENGINE_CRASHED, Failure
+from tacho_contract.failure import (
+    RESTARTS_BEFORE_PERSON,
+    Escalation,
+    Failure,
+    FailureClass,
+    FailureKind,
+    failure_kind,
+)
 from tacho_contract.units import clipped
-from tacho_operator.api.failures import FailureClass
 
 _NO_RIGHT = re.compile(r"cannot \w+ resource")
 
@@ -21,24 +31,44 @@ class Problem:
     """The failure class; CamelCase."""
     message: str
     """What happened and what to do next."""
-    stalled: bool
-    """True: it does not go on without a person. False: it may heal, or is being tried again."""
+    happened: frozenset[Escalation] = frozenset()
+    """What makes it a person's matter where its class alone does not."""
+    missing_resources: tuple[str, ...] = ()
+    """Of Unschedulable: the resources of which no node has enough, e.g. nvidia.com/gpu."""
+
+    @property
+    def kind(self) -> FailureKind:
+        return failure_kind(self.reason)
+
+    @property
+    def needs_person(self) -> bool:
+        """True: it does not go on without a person. False: it may heal, or is being tried again."""
+        return self.kind.person_needed(self.happened)
 
 
-def from_failure(failure: Failure, where: str = "", *, hopeless: bool = False) -> Problem:
-    """A failure the runtime, fetch, inspection or planning reported.
+def most_pressing(problems: Iterable[Problem]) -> Problem | None:
+    """The first that only a person can help, else the first; None where there is none."""
+    found = tuple(problems)
+    return next((problem for problem in found if problem.needs_person), found[0] if found else None)
 
-    ``hopeless``: it was tried so often that trying again alone will not help.
-    """
+
+def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Problem:
+    """A failure the runtime, fetch, inspection or planning reported, after so many ``restarts``."""
     step = failure.next_step.strip()
     text = f"{_ended(failure.message)} {_ended(step[:1].upper() + step[1:])}".strip()
     if failure.log_tail:
         text += " Last lines: " + " | ".join(line.strip() for line in failure.log_tail[-3:])
+    final = () if failure.retryable else (Escalation.FINAL,)
     return Problem(
         reason=_word(failure.failure_class),
         message=clipped(f"{where}: {text}" if where else text),
-        stalled=hopeless or not failure.retryable,
+        happened=after_restarts(restarts).union(final),
     )
+
+
+def after_restarts(restarts: int) -> frozenset[Escalation]:
+    """What so many restarts of a container have made happen."""
+    return frozenset({Escalation.RESTARTS} if restarts >= RESTARTS_BEFORE_PERSON else ())
 
 
 def _ended(words: str) -> str:
@@ -58,7 +88,7 @@ def parse_failure(message: str) -> Failure | None:
 def _word(failure_class: str) -> str:
     """A condition's reason must be a CamelCase word, whatever a pod wrote."""
     word = "".join(letter for letter in failure_class if letter.isalnum() and letter.isascii())[:64]
-    return word if word[:1].isupper() else ENGINE_CRASHED
+    return word if word[:1].isupper() else FailureClass.ENGINE_CRASHED
 
 
 def refusal(text: str) -> Problem:
@@ -68,16 +98,13 @@ def refusal(text: str) -> Problem:
         return Problem(
             reason=FailureClass.QUOTA_EXCEEDED,
             message=clipped(f"The namespace's quota refuses it: {text}. Raise the quota or ask for less."),
-            stalled=True,
         )
     if _NO_RIGHT.search(lowered):
         return Problem(
             reason=FailureClass.ADMISSION_DENIED,
             message=clipped(f"The operator may not do it: {text}. Install the roles of its chart again."),
-            stalled=True,
         )
     return Problem(
         reason=FailureClass.ADMISSION_DENIED,
         message=clipped(f"The cluster's admission refuses it: {text}. Adapt spec or the namespace's policy."),
-        stalled=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from tacho_contract.failure import INVALID_CONFIG, PORT_IN_USE, FailedError, Failure
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.base import Exit, LoadFigures, whole
@@ -16,7 +16,7 @@ _REFERENCE = re.compile(r"\$\$|\$\((?P<name>[^)]*)\)")
 SIGNS = (
     Sign(
         pattern=re.compile(r"(?i)address already in use"),
-        failure_class=PORT_IN_USE,
+        failure_class=FailureClass.PORT_IN_USE,
         message="the engine's port is taken by another process",
         next_step="make the engine listen on $(TACHO_PORT), and nothing else in the pod",
     ),
@@ -39,7 +39,7 @@ def expand(text: str, values: Mapping[str, str]) -> str:
         if name.startswith("TACHO_"):
             raise FailedError(
                 Failure(
-                    failure_class=INVALID_CONFIG,
+                    failure_class=FailureClass.INVALID_CONFIG,
                     message=f"spec.engine.custom.command holds $({name}), which does not exist",
                     next_step=f"use one of {', '.join(f'$({known})' for known in values)}, or $$ for a $",
                 )
@@ -67,7 +67,7 @@ class Custom:
         if config.custom is None or not config.custom.command:
             raise FailedError(
                 Failure(
-                    failure_class=INVALID_CONFIG,
+                    failure_class=FailureClass.INVALID_CONFIG,
                     message="engine custom has no command",
                     next_step="set spec.engine.custom.command",
                 )

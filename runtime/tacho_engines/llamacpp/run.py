@@ -9,16 +9,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
-from tacho_contract.failure import (
-    ENGINE_CRASHED,
-    ENGINE_NOT_SUPPORTED,
-    GPU_OUT_OF_MEMORY,
-    HOST_OUT_OF_MEMORY,
-    MODEL_INVALID,
-    MODEL_NOT_FOUND,
-    PORT_IN_USE,
-    Failure,
-)
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import clipped
 from tacho_engines.base import Exit, LoadFigures, whole
@@ -27,13 +18,13 @@ from tacho_engines.signs import Sign, classify
 SIGNS = (
     Sign(
         pattern=re.compile(r"failed to open GGUF file '(?P<path>[^']*)' \((?P<why>[^)]*)\)"),
-        failure_class=MODEL_NOT_FOUND,
+        failure_class=FailureClass.MODEL_NOT_FOUND,
         message="llama.cpp cannot open {path}: {why}",
         next_step="check the path in spec.model.uri and spec.model.files, and that the file may be read",
     ),
     Sign(
         pattern=re.compile(r"unknown model architecture: '(?P<architecture>[^']*)'"),
-        failure_class=ENGINE_NOT_SUPPORTED,
+        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
         message="this llama.cpp does not know the model architecture {architecture}",
         next_step="take a newer engine image (spec.engine.image), or another engine",
     ),
@@ -43,19 +34,19 @@ SIGNS = (
             r"|.*not within the file bounds.*|.*corrupted or incomplete.*"
             r"|failed to read (?:header|key-value pairs|tensor info).*)"
         ),
-        failure_class=MODEL_INVALID,
+        failure_class=FailureClass.MODEL_INVALID,
         message="the model file is not a whole GGUF file: {why}",
         next_step="fetch or copy the file again and compare its size with the source's",
     ),
     Sign(
         pattern=re.compile(r"couldn't bind HTTP server socket, hostname: (?P<host>\S+), port: (?P<port>\d+)"),
-        failure_class=PORT_IN_USE,
+        failure_class=FailureClass.PORT_IN_USE,
         message="port {port} on {host} is taken by another process",
         next_step="stop the process that listens there, or choose another port",
     ),
     Sign(
         pattern=re.compile(r"(?:ggml_cuda|CUDA\d* ).*(?:out of memory|failed to allocate)"),
-        failure_class=GPU_OUT_OF_MEMORY,
+        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="the GPU's memory did not suffice for weights and context",
         next_step="lower spec.context.maxModelLen or spec.context.concurrency, or take a larger GPU",
     ),
@@ -64,7 +55,7 @@ SIGNS = (
             r"std::bad_alloc|failed to allocate (?:CPU |compute )?buffer|unable to allocate CPU"
             r"|Cannot allocate memory|failed to allocate buffer of size"
         ),
-        failure_class=HOST_OUT_OF_MEMORY,
+        failure_class=FailureClass.HOST_OUT_OF_MEMORY,
         message="the container's memory did not suffice for weights and context",
         next_step="raise the memory in spec.engine.resources, or lower spec.context",
     ),
@@ -126,7 +117,7 @@ class LlamaCpp:
         """llama.cpp's own lines name the cause; the launcher's last line what it saw before the start."""
         failure = classify("llama-server", end, lines, SIGNS)
         said = next((match for line in reversed(lines) if (match := _LAUNCHER.match(line))), None)
-        if said is None or failure.failure_class != ENGINE_CRASHED or end.signal is not None:
+        if said is None or failure.failure_class != FailureClass.ENGINE_CRASHED or end.signal is not None:
             return failure
         return dataclasses.replace(
             failure,
@@ -134,5 +125,5 @@ class LlamaCpp:
             message=clipped(said["message"], 600),
             next_step="do as the message says; the command line comes from spec.model, spec.context and "
             "spec.engine.extraArgs",
-            retryable=said["failure_class"] == ENGINE_CRASHED,
+            retryable=None,
         )

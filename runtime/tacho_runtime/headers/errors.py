@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from tacho_contract.failure import MODEL_INVALID, MODEL_NOT_FOUND, Failure
+from tacho_contract.failure import Failure, FailureClass
 
 
 class Refused(Exception):
     """A class, what happened, and what to do next. The only exception this package lets out on purpose."""
 
-    def __init__(self, failure_class: str, message: str, next_step: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self, failure_class: str, message: str, next_step: str, *, retryable: bool | None = None
+    ) -> None:
         super().__init__(message)
         self.failure = Failure(
             failure_class=failure_class, message=message, next_step=next_step, retryable=retryable
@@ -18,14 +20,14 @@ class Refused(Exception):
 def invalid(message: str, next_step: str = "") -> Refused:
     """The model's files are not what they claim to be."""
     return Refused(
-        MODEL_INVALID,
+        FailureClass.MODEL_INVALID,
         message,
         next_step or "Download or convert the model again, or point spec.model at an intact copy.",
     )
 
 
 def not_found(message: str, next_step: str) -> Refused:
-    return Refused(MODEL_NOT_FOUND, message, next_step)
+    return Refused(FailureClass.MODEL_NOT_FOUND, message, next_step)
 
 
 def listing(names: list[str], limit: int = 8) -> str:

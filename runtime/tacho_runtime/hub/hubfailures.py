@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from tacho_contract.failure import AUTH_REQUIRED, DISK_FULL, HUB_UNREACHABLE, INVALID_CONFIG, MODEL_NOT_FOUND
+from tacho_contract.failure import FailureClass
 from tacho_runtime.headers.errors import Refused
 
 RETRYABLE_STATUS = {408, 425, 429}
@@ -27,14 +27,18 @@ def classify(
         return disk_full(f"No space was left while {repository} was downloaded ({error.strerror}).")
     if code == "GatedRepo" or "Gated" in type(cause).__name__:
         return Refused(
-            AUTH_REQUIRED,
+            FailureClass.AUTH_REQUIRED,
             f"{where} is gated, and "
             + ("the token was not granted access." if has_token else "no token was given."),
             f"Ask for access at {endpoint}/{repository}. {AUTHORIZE}.",
         )
     if status in (401, 403):
         said = "refused the token" if has_token else "wants a token, or has no such repository"
-        return Refused(AUTH_REQUIRED, f"{endpoint} {said} for {repository} (HTTP {status}).", f"{AUTHORIZE}.")
+        return Refused(
+            FailureClass.AUTH_REQUIRED,
+            f"{endpoint} {said} for {repository} (HTTP {status}).",
+            f"{AUTHORIZE}.",
+        )
     if status == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
         return _absent(code, repository, revision, endpoint, has_token)
     if status:
@@ -44,7 +48,7 @@ def classify(
 
 def disk_full(message: str) -> Refused:
     return Refused(
-        DISK_FULL,
+        FailureClass.DISK_FULL,
         message,
         "Give spec.cache a larger claim, free space in it, or choose a smaller model or spec.model.files.",
     )
@@ -52,7 +56,7 @@ def disk_full(message: str) -> Refused:
 
 def unreachable(message: str, *, retryable: bool = True) -> Refused:
     return Refused(
-        HUB_UNREACHABLE,
+        FailureClass.HUB_UNREACHABLE,
         message,
         "Check that pods reach the hub (network policy; proxy, CA bundle and mirror in spec.model.hub)"
         + ("; it is tried again." if retryable else "."),
@@ -73,7 +77,7 @@ def _absent(code: str, repository: str, revision: str, endpoint: str, has_token:
         hidden = ", or the token may not see it" if has_token else ", or it is private and needs a token"
         message = f"{endpoint} has no model {repository}{hidden}."
         step = f"Correct spec.model.uri. For a private model: {AUTHORIZE[0].lower()}{AUTHORIZE[1:]}."
-    return Refused(MODEL_NOT_FOUND, message, step)
+    return Refused(FailureClass.MODEL_NOT_FOUND, message, step)
 
 
 def _answered(status: int, endpoint: str, cause: BaseException) -> Refused:
@@ -86,14 +90,15 @@ def _not_answered(error: BaseException, endpoint: str) -> Refused:
     names = {type(e).__name__ for e in _chain(error)}
     if any("CERTIFICATE_VERIFY_FAILED" in str(e) for e in _chain(error)):
         return Refused(
-            HUB_UNREACHABLE,
+            FailureClass.HUB_UNREACHABLE,
             f"{endpoint} shows a certificate that is not trusted: {_short(error)}",
             "Put the certificate of its authority into a ConfigMap and name that in "
             "spec.model.hub.caBundleConfigMapRef.",
+            retryable=False,
         )
     if isinstance(error, ImportError):
         return Refused(
-            INVALID_CONFIG,
+            FailureClass.INVALID_CONFIG,
             f"This image lacks what the hub's client needs: {_short(error)}",
             "Use the tacho image of a release, or build it whole.",
         )
@@ -103,7 +108,7 @@ def _not_answered(error: BaseException, endpoint: str) -> Refused:
         )
     if names & {"HFValidationError"}:
         return Refused(
-            MODEL_NOT_FOUND,
+            FailureClass.MODEL_NOT_FOUND,
             f"That is no repository name: {_short(error)}",
             "Correct spec.model.uri.",
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from tacho_contract.failure import ENGINE_CRASHED, STARTUP_TIMEOUT, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Measurement
@@ -109,11 +109,10 @@ def overdue(state: State, *, budget_seconds: float, now: float) -> Failure | Non
         return None
     doing = "the model was not there" if state.phase == WAITING_FOR_MODEL else "the engine was not healthy"
     return Failure(
-        failure_class=STARTUP_TIMEOUT,
+        failure_class=FailureClass.STARTUP_TIMEOUT,
         message=f"after {budget_seconds:.0f} s {doing}; the last word: {state.message}",
         next_step="see what the engine and the fetch container logged; when they are only slow, raise "
         "spec.startupTimeoutSeconds",
-        retryable=True,
     )
 
 
@@ -145,20 +144,18 @@ def is_wedged(state: State, *, now: float) -> bool:
 def wedged_failure(state: State, *, now: float) -> Failure:
     """What a wedged engine is told as when it has been stopped for that."""
     return Failure(
-        failure_class=ENGINE_CRASHED,
+        failure_class=FailureClass.ENGINE_CRASHED,
         message=f"the engine hung: no healthy answer for {_silent_seconds(state, now):.0f} s",
         next_step="read the engine's last lines (kubectl logs --previous); it is started again with back-off",
-        retryable=True,
     )
 
 
 def own_failure(error: Exception) -> Failure:
     """An error of the runtime itself, told like any other failure."""
     return Failure(
-        failure_class=ENGINE_CRASHED,
+        failure_class=FailureClass.ENGINE_CRASHED,
         message=f"the runtime itself failed: {type(error).__name__}: {error}",
         next_step="this is an error in tacho: report it with the container's log (kubectl logs --previous)",
-        retryable=True,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from tacho_contract.failure import MODEL_INVALID, MODEL_NOT_FOUND, FailedError, Failure
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 
 GGUF_MAGIC = b"GGUF"
@@ -78,7 +78,7 @@ def _only_gguf(folder: Path, globs: tuple[str, ...]) -> Path:
     names = _names(path.relative_to(folder).as_posix() for path in models)
     raise FailedError(
         Failure(
-            failure_class=MODEL_INVALID,
+            failure_class=FailureClass.MODEL_INVALID,
             message=f"{len(models)} GGUF files match, one is wanted: {names}",
             next_step="name one in spec.model.files, for instance a glob such as *Q4_K_M.gguf",
         )
@@ -116,7 +116,7 @@ def _check_gguf(path: Path) -> None:
         what = "a Git LFS pointer, not the file itself"
     raise FailedError(
         Failure(
-            failure_class=MODEL_INVALID,
+            failure_class=FailureClass.MODEL_INVALID,
             message=f"{path} ({size_bytes} bytes) is {what}",
             next_step="copy or download the model again",
         )
@@ -125,7 +125,7 @@ def _check_gguf(path: Path) -> None:
 
 def _not_found(message: str) -> Failure:
     return Failure(
-        failure_class=MODEL_NOT_FOUND,
+        failure_class=FailureClass.MODEL_NOT_FOUND,
         message=message,
         next_step="correct spec.model.uri or the globs in spec.model.files, or put the file there",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tacho_contract import codec
-from tacho_contract.failure import INVALID_CONFIG, FailedError, Failure
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
@@ -36,10 +36,9 @@ def read_live(path: str) -> LiveConfig:
     except (OSError, codec.DocumentError) as error:
         raise FailedError(
             Failure(
-                failure_class=INVALID_CONFIG,
+                failure_class=FailureClass.INVALID_CONFIG,
                 message=f"the live settings in {path} cannot be read: {error}",
                 next_step="the ConfigMap with live.json must be mounted there; the operator writes it",
-                retryable=True,
             )
         ) from None
 

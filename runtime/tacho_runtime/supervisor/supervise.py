@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from tacho_contract.failure import ENGINE_CRASHED, INVALID_CONFIG, FailedError, Failure
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import ENV_FETCH_CONFIG
 from tacho_contract.inspection import ENV_INSPECT_CONFIG
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, RuntimeConfig, startup_budget_seconds
@@ -193,7 +193,7 @@ class Supervisor:
         if not root:
             raise FailedError(
                 Failure(
-                    failure_class=INVALID_CONFIG,
+                    failure_class=FailureClass.INVALID_CONFIG,
                     message=f"fetch is complete but names no folder in {self.config.fetch_dir}",
                     next_step="runtime and fetch must be of one release: let the operator make the pod again",
                 )
@@ -229,7 +229,7 @@ class Supervisor:
         except OSError as error:
             raise FailedError(
                 Failure(
-                    failure_class=ENGINE_CRASHED,
+                    failure_class=FailureClass.ENGINE_CRASHED,
                     message=f"{command[0]} cannot be started: {error.strerror or error}",
                     next_step="check that the program is executable on this CPU architecture",
                 )

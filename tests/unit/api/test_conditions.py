@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_contract import failure
+from tacho_contract.failure import FAILURE_KINDS, Escalation, FailureClass, failure_kind
 from tacho_operator.api.conditions import (
     CONDITIONS,
     ConditionType,
@@ -18,7 +18,6 @@ from tacho_operator.api.conditions import (
 )
 from tacho_operator.api.crd import conditions_page
 from tacho_operator.api.crd.resource import WAITING
-from tacho_operator.api.failures import FAILURES, FailureClass, next_step
 from tacho_operator.api.status.status import Condition
 
 REPOSITORY = Path(__file__).parents[3]
@@ -82,24 +81,33 @@ def test_the_contract_names_every_type_and_every_reason() -> None:
         assert len(set(pairs)) == len(pairs), doc.type
 
 
-def test_every_class_of_the_runtime_has_a_meaning_and_a_next_step() -> None:
-    classes = {
-        value
-        for name, value in vars(failure).items()
-        if name.isupper() and isinstance(value, str) and value.isalnum() and value[0].isupper()
-    }
-    assert "ModelNotFound" in classes
-    assert classes <= set(FAILURES)
-    assert set(FAILURES) == set(FailureClass)
+def test_every_class_has_a_row_and_a_next_step() -> None:
+    assert list(FAILURE_KINDS) == list(FailureClass)
+    assert all(kind.meaning and kind.next_step for kind in FAILURE_KINDS.values())
+    assert f"{FailureClass.DOES_NOT_FIT}" == "DoesNotFit" == str(FailureClass.DOES_NOT_FIT)
 
 
 def test_an_unknown_class_still_gets_advice() -> None:
-    assert next_step("DoesNotFit") == FAILURES[FailureClass.DOES_NOT_FIT].next_step
-    assert "log" in next_step("OfALaterVersion")
+    assert failure_kind("DoesNotFit") is FAILURE_KINDS[FailureClass.DOES_NOT_FIT]
+    assert "log" in failure_kind("OfALaterVersion").next_step
+
+
+def test_the_page_has_every_class_that_can_occur_with_both_properties() -> None:
+    page = conditions_page.render()
+    for name, kind in FAILURE_KINDS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")] or [""]
+        assert bool(row) != kind.planned, name
+        if row:
+            again, person = row.strip("| ").split(" | ")[-2:]
+            assert again == ("yes" if kind.tries_again else "no")
+            assert (person == "yes", person == "no") == (
+                kind.needs_person,
+                not kind.person_needed(Escalation),
+            )
 
 
 def test_classes_and_reasons_do_not_share_words() -> None:
-    assert not set(FailureClass) & set(Reason)
+    assert not {str(name) for name in FailureClass} & {str(name) for name in Reason}
 
 
 def test_the_written_page_is_what_the_contract_says(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.failure import Failure
+from tacho_contract.failure import FAILURE_KINDS, Failure
 from tacho_contract.fetch import FetchProgress
-from tacho_operator.api.failures import FAILURES
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import from_failure, parse_failure, refusal
 
 FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
+
+HUB = '{"failureClass":"HubUnreachable","message":"No answer.","nextStep":"Look.","retryable":true}'
 
 
 def pod(**status: Any) -> PodView:
@@ -86,10 +87,17 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
             ]
         ),
         "DiskFull",
-        False,
+        True,
         ("No room. Enlarge it.", "fetch in pod p"),
     ),
-    "fetch failed again and again": (ended(3, exitCode=1, message=FAILURE), "DiskFull", True, ("No room.",)),
+    "hub away": (ended(2, exitCode=1, message=HUB), "HubUnreachable", False, ("No answer.",)),
+    "hub away again and again": (ended(3, exitCode=1, message=HUB), "HubUnreachable", True, ("No answer.",)),
+    "a certificate that will not do": (
+        ended(exitCode=1, message=HUB.replace("true", "false")),
+        "HubUnreachable",
+        True,
+        ("No answer.",),
+    ),
     "out of memory": (ended(exitCode=137, reason="OOMKilled"), "HostOutOfMemory", False, ("limits.memory",)),
     "out of memory for ever": (ended(3, exitCode=137, reason="OOMKilled"), "HostOutOfMemory", True, ()),
     "crashed with a log": (
@@ -125,7 +133,7 @@ def test_what_is_wrong(row: str) -> None:
     view, reason, stalled, words = ROWS[row]
     found = diagnose(view, lost_nodes={"n1"}, schedule_overdue=False)
     assert found is not None
-    assert (found.reason, found.stalled) == (reason, stalled), found
+    assert (found.reason, found.needs_person) == (reason, stalled), found
     assert all(word in found.message for word in words), found.message
     assert len(found.message) <= 2048
 
@@ -133,7 +141,7 @@ def test_what_is_wrong(row: str) -> None:
 def test_waiting_for_a_node_too_long_needs_a_person() -> None:
     found = diagnose(unscheduled("no"), lost_nodes=(), schedule_overdue=True)
     assert found is not None
-    assert found.stalled
+    assert found.needs_person
 
 
 @pytest.mark.parametrize(
@@ -157,7 +165,7 @@ def test_what_only_takes_its_time_is_no_problem(view: PodView) -> None:
 
 def test_every_class_diagnosis_gives_is_in_the_contract() -> None:
     given = {row[1] for row in ROWS.values()} - {"NewClass"}
-    assert given <= set(FAILURES)
+    assert given <= set(FAILURE_KINDS)
 
 
 @pytest.mark.parametrize(

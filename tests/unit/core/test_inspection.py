@@ -124,7 +124,7 @@ def test_a_failure_that_may_heal_is_tried_again_with_growing_pauses() -> None:
         world.inspected(GONE)
         waiting = look(world)
         assert waiting.problem is not None
-        assert (waiting.problem.reason, waiting.problem.stalled) == ("HubUnreachable", False)
+        assert (waiting.problem.reason, waiting.problem.needs_person) == ("HubUnreachable", False)
         assert waiting.look_again_seconds is not None
         pauses.append(waiting.look_again_seconds)
         assert look(world, waiting.look_again_seconds - 1).apply == ()
@@ -142,7 +142,7 @@ def test_a_failure_only_a_person_can_mend_is_tried_rarely() -> None:
     world.inspected(DENIED)
     found = look(world)
     assert found.problem is not None
-    assert found.problem.stalled
+    assert found.problem.needs_person
     assert "Name a Secret." in found.problem.message
     assert not found.running
     assert found.look_again_seconds == 600
@@ -188,7 +188,7 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
     insufficient(pod)
     found = look(world, 1)
     assert found.problem is not None
-    assert (found.problem.reason, found.problem.stalled) == ("Unschedulable", False)
+    assert (found.problem.reason, found.problem.needs_person) == ("Unschedulable", False)
     container_state(
         pod,
         "inspect",
@@ -255,7 +255,7 @@ def test_a_pod_that_ended_without_an_answer_is_tried_again(status: dict[str, Any
     found = look(world, 1)
     assert found.problem is not None
     assert words in found.problem.message
-    assert (found.problem.reason, found.problem.stalled) == ("InspectionTimeout", False)
+    assert (found.problem.reason, found.problem.needs_person) == ("InspectionTimeout", False)
     assert step(world, 60).apply != ()
 
 
@@ -294,7 +294,7 @@ def test_an_unencrypted_hub_is_refused_unless_allowed() -> None:
     world = World(changed(HUB_SPEC, model=hub))
     found = look(world)
     assert found.problem is not None
-    assert (found.problem.reason, found.problem.stalled) == ("InvalidConfig", True)
+    assert (found.problem.reason, found.problem.needs_person) == ("InvalidConfig", True)
     assert found.apply == ()
     world.config = dataclasses.replace(CONFIG, allow_insecure_hub=True)
     assert look(world).apply != ()

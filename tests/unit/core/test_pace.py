@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_contract.failure import MODEL_NOT_FOUND, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.core.names import REVISION_LABEL
 from tacho_operator.core.reconcile import LONG_SECONDS, MOVING_SECONDS, SLOW_SECONDS
 from tests.unit.core.builders import CLAIM_SPEC, facts
@@ -42,7 +42,9 @@ def test_a_file_missing_on_a_claim_is_looked_for_each_minute() -> None:
     world = World(CLAIM_SPEC)
     world.claims = {"models": {"metadata": {"name": "models"}, "spec": {"accessModes": ["ReadWriteMany"]}}}
     world.turn()
-    world.inspected(Failure(failure_class=MODEL_NOT_FOUND, message="Not there.", next_step="Copy it."))
+    world.inspected(
+        Failure(failure_class=FailureClass.MODEL_NOT_FOUND, message="Not there.", next_step="Copy it.")
+    )
     waits = world.turn().requeue_after_seconds
     assert waits is not None
     assert waits <= 60

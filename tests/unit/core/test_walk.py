@@ -7,9 +7,8 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
-from tacho_contract.failure import Failure
+from tacho_contract.failure import FAILURE_KINDS, Failure
 from tacho_operator.api.conditions import CONDITIONS
-from tacho_operator.api.failures import FAILURES
 from tacho_operator.core import names
 from tacho_operator.core.measurement.keys import live_config
 from tacho_operator.core.reconcile import decide
@@ -100,7 +99,7 @@ def check(world: World) -> None:
 def documented(kind: str, status: str, reason: str) -> bool:
     """Whether the contract of conditions knows this answer."""
     (doc,) = [doc for doc in CONDITIONS if doc.type == kind]
-    if reason in FAILURES:
+    if reason in FAILURE_KINDS:
         return doc.failures == status
     return any((known.status, known.reason) == (status, reason) for known in doc.reasons)
 

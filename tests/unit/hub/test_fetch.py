@@ -16,16 +16,7 @@ from typing import Any
 import pytest
 
 from tacho_contract import codec
-from tacho_contract.failure import (
-    AUTH_REQUIRED,
-    DISK_FULL,
-    HUB_UNREACHABLE,
-    INVALID_CONFIG,
-    MODEL_INVALID,
-    MODEL_NOT_FOUND,
-    TERMINATION_LIMIT_BYTES,
-    Failure,
-)
+from tacho_contract.failure import TERMINATION_LIMIT_BYTES, Failure, FailureClass
 from tacho_contract.fetch import FetchConfig, FetchProgress, snapshot_dir
 from tacho_contract.inspection import InspectConfig
 from tacho_runtime.hub.fetch import download, fetch as fetch_module
@@ -229,27 +220,27 @@ def test_xet_falls_back_to_plain_http(
 
 def test_changed_repository_is_refused(config: FetchConfig) -> None:
     failure = failed(replace(config, files_digest="0" * 64))
-    assert failure.failure_class == MODEL_INVALID
+    assert failure.failure_class == FailureClass.MODEL_INVALID
     assert "changed" in failure.message
     assert not failure.retryable
 
 
 def test_commit_that_is_gone(config: FetchConfig) -> None:
-    assert failed(replace(config, commit="0" * 40)).failure_class == MODEL_NOT_FOUND
+    assert failed(replace(config, commit="0" * 40)).failure_class == FailureClass.MODEL_NOT_FOUND
 
 
 @pytest.mark.parametrize(("mode", "code"), [("private", 0), ("gated", 0), ("private", 403)])
 def test_token_is_wanted(hub: RunningHub, config: FetchConfig, mode: str, code: int) -> None:
     hub.fake.tokens, hub.fake.mode, hub.fake.faults.fail_always = {"acme/model": "other"}, mode, code
     failure = failed(config)
-    assert failure.failure_class == AUTH_REQUIRED
+    assert failure.failure_class == FailureClass.AUTH_REQUIRED
     assert "tokenSecretRef" in failure.next_step
 
 
 def test_failing_hub(hub: RunningHub, config: FetchConfig) -> None:
     hub.fake.faults.fail_always = 503
     failure = failed(config)
-    assert (failure.failure_class, failure.retryable) == (HUB_UNREACHABLE, True)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
 
 
 def test_listing_that_never_ends(
@@ -258,7 +249,7 @@ def test_listing_that_never_ends(
     monkeypatch.setattr(fetch_module, "LISTING_SECONDS", 0.5)
     hub.fake.faults.stall_seconds = 5
     failure = failed(config)
-    assert (failure.failure_class, failure.retryable) == (HUB_UNREACHABLE, True)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
     assert "0 s" in failure.message
 
 
@@ -269,7 +260,7 @@ def test_connection_that_is_always_cut(
     monkeypatch.setattr(download, "ATTEMPTS_WITHOUT_PROGRESS", 1)
     hub.fake.faults.cut_after, hub.fake.faults.cuts = 1, -1
     failure = failed(config)
-    assert (failure.failure_class, failure.retryable) == (HUB_UNREACHABLE, True)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
 
 
 def test_disk_too_small_beforehand(
@@ -278,7 +269,7 @@ def test_disk_too_small_beforehand(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 2_000_000))
     hub.fake.bytes_sent.clear()
     failure = failed(config)
-    assert failure.failure_class == DISK_FULL
+    assert failure.failure_class == FailureClass.DISK_FULL
     assert "6.0 MB" in failure.message
     assert "2.0 MB" in failure.message
     assert not hub.fake.bytes_sent
@@ -296,7 +287,7 @@ def test_disk_full_on_the_way(config: FetchConfig, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(download.Downloader, "_stream", full)
-    assert failed(config).failure_class == DISK_FULL
+    assert failed(config).failure_class == FailureClass.DISK_FULL
 
 
 def test_hostile_etag_does_not_leave_the_cache(
@@ -309,7 +300,7 @@ def test_hostile_etag_does_not_leave_the_cache(
         return commit, [replace(f, etag="../../../../escaped") for f in files]
 
     monkeypatch.setattr(hub.fake, "_commit", lying)
-    assert failed(config).failure_class == MODEL_INVALID
+    assert failed(config).failure_class == FailureClass.MODEL_INVALID
     assert not list(Path(config.cache_dir).parent.rglob("escaped*"))
 
 
@@ -444,7 +435,7 @@ def test_failing_sidecar_says_why(hub: RunningHub, config: FetchConfig, log: Pat
     output = "".join(sidecar.process.communicate(timeout=60))
     assert sidecar.process.returncode == 1
     failure = codec.loads(Failure, log.read_text())
-    assert failure.failure_class == MODEL_NOT_FOUND
+    assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
     assert len(log.read_bytes()) <= TERMINATION_LIMIT_BYTES
     assert failure.failure_class in output
     assert TOKEN not in output + log.read_text()
@@ -454,10 +445,11 @@ def test_a_long_failure_in_any_script_stays_readable(log: Path, monkeypatch: pyt
     """Beyond ASCII a character takes six bytes or twelve, and the kubelet cuts without asking."""
     monkeypatch.setenv(fetch_module.ENV_TERMINATION_LOG, str(log))
     text = "模型" * 2000
-    assert fetch_module._fail(Failure(failure_class=MODEL_INVALID, message=text, next_step=text)) == 1
+    failure = Failure(failure_class=FailureClass.MODEL_INVALID, message=text, next_step=text)
+    assert fetch_module._fail(failure) == 1
     assert len(log.read_bytes()) <= TERMINATION_LIMIT_BYTES
     failure = codec.loads(Failure, log.read_text())
-    assert failure.failure_class == MODEL_INVALID
+    assert failure.failure_class == FailureClass.MODEL_INVALID
     assert text.startswith(failure.message[:50])
 
 
@@ -465,4 +457,4 @@ def test_broken_configuration(log: Path, tmp_path: Path) -> None:
     sidecar = Sidecar(json.dumps({"stateDir": str(tmp_path)}), log)
     sidecar.process.communicate(timeout=60)
     assert sidecar.process.returncode == 1
-    assert codec.loads(Failure, log.read_text()).failure_class == INVALID_CONFIG
+    assert codec.loads(Failure, log.read_text()).failure_class == FailureClass.INVALID_CONFIG

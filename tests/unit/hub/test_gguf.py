@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tacho_contract.failure import MODEL_INVALID
+from tacho_contract.failure import FailureClass
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import LayerGroup
 from tacho_runtime.headers import gguf
@@ -196,7 +196,7 @@ def lying(field: str) -> bytes:
 def test_lying_counts(field: str) -> None:
     with pytest.raises(Refused) as caught:
         parse(lying(field))
-    assert caught.value.failure.failure_class == MODEL_INVALID
+    assert caught.value.failure.failure_class == FailureClass.MODEL_INVALID
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_damaged_headers_are_refused_or_read(data: st.DataObject) -> None:
         gguf_quantization(header.metadata, header.tensors)
     except Refused as refusal:
         failure = refusal.failure
-    assert failure is None or (failure.failure_class == MODEL_INVALID and failure.next_step)
+    assert failure is None or (failure.failure_class == FailureClass.MODEL_INVALID and failure.next_step)
 
 
 VALUES = st.one_of(

@@ -12,14 +12,7 @@ from typing import Any
 import pytest
 
 from tacho_contract import codec
-from tacho_contract.failure import (
-    AUTH_REQUIRED,
-    HUB_UNREACHABLE,
-    INVALID_CONFIG,
-    MODEL_INVALID,
-    MODEL_NOT_FOUND,
-    Failure,
-)
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.inspection import InspectConfig, InspectResult
 from tacho_contract.model import ModelFacts
 from tacho_runtime.headers import safetensors
@@ -148,7 +141,7 @@ def test_pickle_weights_are_sized_and_never_opened(tmp_path: Path) -> None:
 def test_absent_claim_path_names_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     failure = failure_of(InspectConfig(uri="pvc://c/absent", claim_dir=str(tmp_path)))
-    assert failure.failure_class == MODEL_NOT_FOUND
+    assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
     assert "other" in failure.message
 
 
@@ -168,7 +161,7 @@ def test_absent_claim_path_names_what_is_there(tmp_path: Path) -> None:
 )
 def test_uris_that_lead_nowhere(uri: str, tmp_path: Path) -> None:
     failure = failure_of(InspectConfig(uri=uri, claim_dir=str(tmp_path)))
-    assert failure.failure_class == MODEL_NOT_FOUND
+    assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
     assert "hf://" in failure.next_step
 
 
@@ -182,14 +175,14 @@ def test_link_out_of_the_claim(tmp_path: Path) -> None:
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    assert failure_of(InspectConfig(uri=f"file://{tmp_path}")).failure_class == MODEL_NOT_FOUND
+    assert failure_of(InspectConfig(uri=f"file://{tmp_path}")).failure_class == FailureClass.MODEL_NOT_FOUND
 
 
 def test_truncated_gguf_names_the_file(tmp_path: Path) -> None:
     path = ggufs.llama(tmp_path / "m.gguf")
     os.truncate(path, path.stat().st_size - 1000)
     failure = failure_of(InspectConfig(uri=f"file://{tmp_path}", engine="llamacpp"))
-    assert failure.failure_class == MODEL_INVALID
+    assert failure.failure_class == FailureClass.MODEL_INVALID
     assert failure.message.startswith("m.gguf: ")
     assert "cut short" in failure.message
 
@@ -203,7 +196,7 @@ def test_truncated_gguf_names_the_file(tmp_path: Path) -> None:
 def test_garbage_index(tmp_path: Path, index: str) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     (folder / "model.safetensors.index.json").write_text(index)
-    assert failure_of(InspectConfig(uri=f"file://{folder}")).failure_class == MODEL_INVALID
+    assert failure_of(InspectConfig(uri=f"file://{folder}")).failure_class == FailureClass.MODEL_INVALID
 
 
 @pytest.mark.parametrize("config", ["", "[]", "null", "{'a': 1}", '{"a": Infinity}', "[" * 200_000])
@@ -211,7 +204,7 @@ def test_garbage_configuration(tmp_path: Path, config: str) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     (folder / "config.json").write_text(config)
     failure = failure_of(InspectConfig(uri=f"file://{folder}"))
-    assert failure.failure_class == MODEL_INVALID
+    assert failure.failure_class == FailureClass.MODEL_INVALID
     assert "config.json" in failure.message
 
 
@@ -227,10 +220,10 @@ def test_huge_configuration_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "token", "expected"),
     [
-        ("private", "", AUTH_REQUIRED),
-        ("private", "wrong", MODEL_NOT_FOUND),  # hubs do not tell a stranger that it exists
-        ("gated", "", AUTH_REQUIRED),
-        ("gated", "wrong", AUTH_REQUIRED),
+        ("private", "", FailureClass.AUTH_REQUIRED),
+        ("private", "wrong", FailureClass.MODEL_NOT_FOUND),  # hubs do not tell a stranger that it exists
+        ("gated", "", FailureClass.AUTH_REQUIRED),
+        ("gated", "wrong", FailureClass.AUTH_REQUIRED),
     ],
 )
 def test_token(hub: RunningHub, published: InspectConfig, mode: str, token: str, expected: str) -> None:
@@ -248,7 +241,7 @@ def test_token(hub: RunningHub, published: InspectConfig, mode: str, token: str,
 )
 def test_absent(hub: RunningHub, published: InspectConfig, uri: str, revision: str, word: str) -> None:
     failure = failure_of(InspectConfig(uri=uri, revision=revision, endpoint=hub.url))
-    assert failure.failure_class == MODEL_NOT_FOUND
+    assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
     assert word in failure.message
 
 
@@ -256,7 +249,7 @@ def test_absent(hub: RunningHub, published: InspectConfig, uri: str, revision: s
 def test_failing_hub_is_retryable(hub: RunningHub, published: InspectConfig, code: int) -> None:
     hub.fake.faults.fail_always = code
     failure = failure_of(published)
-    assert failure.failure_class == HUB_UNREACHABLE
+    assert failure.failure_class == FailureClass.HUB_UNREACHABLE
     assert failure.retryable
     assert "limiting" in failure.message if code == 429 else str(code) in failure.message
     assert len(hub.asked("GET", "/api/models")) == 3
@@ -270,12 +263,12 @@ def test_hub_that_recovers(hub: RunningHub, published: InspectConfig) -> None:
 @pytest.mark.parametrize("code", [401, 403])
 def test_refusing_hub(hub: RunningHub, published: InspectConfig, code: int) -> None:
     hub.fake.faults.fail_always = code
-    assert failure_of(published).failure_class == AUTH_REQUIRED
+    assert failure_of(published).failure_class == FailureClass.AUTH_REQUIRED
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     failure = failure_of(InspectConfig(uri="hf://a/b", endpoint="http://127.0.0.1:9"))
-    assert (failure.failure_class, failure.retryable) == (HUB_UNREACHABLE, True)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
 
 
 def test_hub_that_does_not_answer(
@@ -284,13 +277,13 @@ def test_hub_that_does_not_answer(
     monkeypatch.setattr(remote, "REQUEST_TIMEOUT_SECONDS", 0.2)
     hub.fake.faults.stall_seconds = 2
     failure = failure_of(published)
-    assert (failure.failure_class, failure.retryable) == (HUB_UNREACHABLE, True)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
 
 
 def test_garbage_from_the_api(hub: RunningHub, published: InspectConfig) -> None:
     hub.fake.faults.garbage = True
     failure = failure_of(published)
-    assert failure.failure_class == HUB_UNREACHABLE
+    assert failure.failure_class == FailureClass.HUB_UNREACHABLE
     assert not failure.retryable
 
 
@@ -306,7 +299,7 @@ def test_redirect_to_storage_does_not_get_the_token(hub: RunningHub, published: 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1", "/loop"])
 def test_redirects_that_are_not_followed(hub: RunningHub, published: InspectConfig, target: str) -> None:
     hub.fake.faults.redirect_to = target
-    assert failure_of(published).failure_class in (HUB_UNREACHABLE, MODEL_NOT_FOUND)
+    assert failure_of(published).failure_class in (FailureClass.HUB_UNREACHABLE, FailureClass.MODEL_NOT_FOUND)
 
 
 @pytest.mark.parametrize("path", ["../../escape", "/etc/passwd", "a//b", "a\0b", "", "x" * 2000])
@@ -319,7 +312,7 @@ def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig
         return commit, files
 
     hub.fake._commit = lying  # type: ignore[method-assign]
-    assert failure_of(published).failure_class == MODEL_INVALID
+    assert failure_of(published).failure_class == FailureClass.MODEL_INVALID
 
 
 def test_server_that_ignores_ranges(hub: RunningHub, published: InspectConfig) -> None:
@@ -373,7 +366,7 @@ def test_process_with_a_broken_configuration(text: str, tmp_path: Path) -> None:
     code, result, _ = run(text, tmp_path)
     assert code == 1
     assert result.failure is not None
-    assert result.failure.failure_class == INVALID_CONFIG
+    assert result.failure.failure_class == FailureClass.INVALID_CONFIG
 
 
 def test_process_ends_at_its_deadline(hub: RunningHub, published: InspectConfig, tmp_path: Path) -> None:
@@ -383,7 +376,7 @@ def test_process_ends_at_its_deadline(hub: RunningHub, published: InspectConfig,
     code, result, _ = run(config, tmp_path)
     assert (code, time.monotonic() - began < 20) == (1, True)
     assert result.failure is not None
-    assert result.failure.failure_class == HUB_UNREACHABLE
+    assert result.failure.failure_class == FailureClass.HUB_UNREACHABLE
     assert "2 s" in result.failure.message
 
 
@@ -399,7 +392,7 @@ def test_process_trusts_a_given_ca(
     code, result, _ = run(config, tmp_path, **others)
     assert code == 1
     assert result.failure is not None
-    assert (result.failure.failure_class, result.failure.retryable) == (HUB_UNREACHABLE, False)
+    assert (result.failure.failure_class, result.failure.retryable) == (FailureClass.HUB_UNREACHABLE, False)
     assert "caBundleConfigMapRef" in result.failure.next_step
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tacho_contract import codec
-from tacho_contract.failure import MODEL_INVALID, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.inspection import InspectResult
 from tacho_contract.model import TensorClass
 from tacho_runtime.hub.inspect.message import LIMIT_BYTES, packed_within_limit
@@ -42,7 +42,7 @@ def test_too_many_patterns_are_a_failure() -> None:
     facts = replace(facts_for("small"), files=tuple(noise(n) for n in range(400)))
     sent = codec.unpack(InspectResult, packed_within_limit(InspectResult(facts=facts)))
     assert sent.failure is not None
-    assert sent.failure.failure_class == MODEL_INVALID
+    assert sent.failure.failure_class == FailureClass.MODEL_INVALID
     assert "spec.model.files" in sent.failure.next_step
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tacho_contract.failure import MODEL_INVALID, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_runtime.headers import safetensors
 from tacho_runtime.headers.errors import Refused
 from tests.fakes.checkpoints import write_safetensors
@@ -100,7 +100,7 @@ def test_metadata_is_not_a_tensor() -> None:
 def test_lying_headers_are_refused(document: Any) -> None:
     with pytest.raises(Refused) as caught:
         parse(file_of(document, 8))
-    assert caught.value.failure.failure_class == MODEL_INVALID
+    assert caught.value.failure.failure_class == FailureClass.MODEL_INVALID
     assert caught.value.failure.next_step
 
 
@@ -164,7 +164,7 @@ ENTRY = st.fixed_dictionaries(
 @given(st.dictionaries(st.text(max_size=12), ENTRY | JSON, max_size=4), st.integers(0, 64))
 def test_any_document_is_refused_or_adds_up(document: dict[str, Any], data_bytes: int) -> None:
     tensors, failure = parse_or_failure(file_of(document, data_bytes))
-    assert failure is None or failure.failure_class == MODEL_INVALID
+    assert failure is None or failure.failure_class == FailureClass.MODEL_INVALID
     assert 0 <= sum(t.stored_bytes for t in tensors) <= data_bytes
     assert all(t.elements >= 0 for t in tensors)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from tacho_contract.failure import MODEL_INVALID, MODEL_NOT_FOUND
+from tacho_contract.failure import FailureClass
 from tacho_runtime.headers.errors import Refused
 from tacho_runtime.headers.source import FileEntry
 from tacho_runtime.hub.inspect.select import Selection, matches, select
@@ -89,7 +89,7 @@ def test_one_gguf() -> None:
 def test_several_ggufs_are_listed_with_sizes() -> None:
     refusal = refused("m.Q4_K_M.gguf", "m.Q8_0.gguf", "big-00001-of-00002.gguf", "big-00002-of-00002.gguf",
                       engine="llamacpp")  # fmt: skip
-    assert refusal.failure.failure_class == MODEL_INVALID
+    assert refusal.failure.failure_class == FailureClass.MODEL_INVALID
     assert "3 GGUF models" in refusal.failure.message
     assert "m.Q8_0.gguf (1.0 kB)" in refusal.failure.message
     assert "spec.model.files" in refusal.failure.next_step
@@ -110,7 +110,7 @@ def test_sharded_gguf_in_a_folder() -> None:
 
 def test_glob_without_a_match_names_what_is_there() -> None:
     refusal = refused("m.Q8_0.gguf", "README.md", globs=("*Q4*",), engine="llamacpp")
-    assert refusal.failure.failure_class == MODEL_NOT_FOUND
+    assert refusal.failure.failure_class == FailureClass.MODEL_NOT_FOUND
     assert "'*Q4*'" in refusal.failure.message
     assert "m.Q8_0.gguf" in refusal.failure.message
 
@@ -121,7 +121,7 @@ def test_every_glob_has_to_match() -> None:
 
 def test_globs_that_match_several_models() -> None:
     assert refused("a.gguf", "b.gguf", globs=("*.gguf",), engine="llamacpp").failure.failure_class == (
-        MODEL_INVALID
+        FailureClass.MODEL_INVALID
     )
 
 
@@ -159,7 +159,7 @@ def test_format_follows_engine(engine: str, there: tuple[str, ...], model_format
     ],
 )
 def test_nothing_to_load(engine: str, there: tuple[str, ...]) -> None:
-    assert refused(*there, engine=engine).failure.failure_class == MODEL_NOT_FOUND
+    assert refused(*there, engine=engine).failure.failure_class == FailureClass.MODEL_NOT_FOUND
 
 
 def test_names_with_glob_characters() -> None:

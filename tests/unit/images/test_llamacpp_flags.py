@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.failure import MODEL_INVALID, MODEL_NOT_FOUND
+from tacho_contract.failure import FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_llamacpp import cpus, preflight
@@ -204,9 +204,9 @@ def test_problems_have_the_runtimes_classes(tmp_path: Path) -> None:
     text = preflight.model_problem(tmp_path / "text")
     assert preflight.model_problem(tmp_path / "good") is None
     assert [problem and problem.failure_class for problem in (missing, folder, text)] == [
-        MODEL_NOT_FOUND,
-        MODEL_NOT_FOUND,
-        MODEL_INVALID,
+        FailureClass.MODEL_NOT_FOUND,
+        FailureClass.MODEL_NOT_FOUND,
+        FailureClass.MODEL_INVALID,
     ]
     assert "begins with b'hell'" in str(text)
     assert json.dumps(str(missing))

@@ -1,4 +1,4 @@
-"""docs/conditions.md, from the contract in conditions.py and the classes in failures.py."""
+"""docs/conditions.md, from the contract in conditions.py and the classes of tacho_contract.failure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tacho_contract.failure import FAILURE_KINDS, FailureKind
 from tacho_operator.api.conditions import CONDITIONS, ConditionDoc
-from tacho_operator.api.failures import FAILURES
 
 DEFAULT_PATH = Path("docs") / "conditions.md"
 
@@ -22,19 +22,27 @@ Reconciling is true while work is under way, Stalled is true when it cannot go o
 speaks of the service as it is: with a rejected revision, Ready stays true (the old revision serves) while
 RolloutAccepted is false and Stalled is true.
 """
+_YES = {True: "yes", False: "no"}
+_CLASSES = """\
+## Classes of failure
+What is tried again by itself, by tacho or by the kubelet, goes on once its cause is gone; what is not has its
+cause in spec or in this version of tacho. Independently of that a person may be needed, and then Stalled is
+true: from the first time, or from when the last column says.
+"""
 
 
 def render() -> str:
     """The page as Markdown; the same text for the same contract."""
     parts = [_INTRODUCTION]
     parts += [_section(doc) for doc in CONDITIONS]
-    parts.append("## Classes of failure\n")
+    parts.append(_CLASSES)
     parts.append(
         _table(
-            ("Class", "What it means", "What to do next", "Tried again by itself"),
+            ("Class", "What it means", "What to do next", "Tried again by itself", "Needs a person"),
             [
-                (name.value, doc.meaning, doc.next_step, "yes" if doc.retried else "no")
-                for name, doc in FAILURES.items()
+                (name.value, kind.meaning, kind.next_step, _YES[kind.tries_again], _person(kind))
+                for name, kind in FAILURE_KINDS.items()
+                if not kind.planned
             ],
         )
     )
@@ -49,6 +57,10 @@ def _section(doc: ConditionDoc) -> str:
         rows.append((doc.failures, "a class of failure", "See below.", "See below."))
     table = _table(("Status", "Reason", "What it means", "What to do next"), rows)
     return f"## {doc.type}\n{doc.meaning}\n\nSet by: {doc.set_by} Absent: {doc.absent}\n\n{table}"
+
+
+def _person(kind: FailureKind) -> str:
+    return "yes" if kind.needs_person else " or ".join(map(str, kind.escalates)) or "no"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

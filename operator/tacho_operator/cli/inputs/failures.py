@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from tacho_contract.failure import (
-    ENGINE_CRASHED,
-    HOST_OUT_OF_MEMORY,
-    HUB_UNREACHABLE,
-    PORT_IN_USE,
-    STARTUP_TIMEOUT,
-    Failure,
-)
+from tacho_contract.failure import Failure, FailureClass
 
-NEXT_STEPS = {
-    ENGINE_CRASHED: "Read the engine's last lines below; --log FILE keeps all of them.",
-    HOST_OUT_OF_MEMORY: "Free memory on this machine, or lower spec.context.maxModelLen or concurrency.",
-    HUB_UNREACHABLE: "Check the network, the proxy variables and spec.model.hub.endpoint, then run it again: "
-    "what is downloaded is kept.",
-    PORT_IN_USE: "Stop that process, or choose other ports: --port (the API), --report-port (the report).",
-    STARTUP_TIMEOUT: "See what the engine says (--log FILE); if it is only slow, raise "
+NEXT_STEPS: dict[str, str] = {
+    FailureClass.ENGINE_CRASHED: "Read the engine's last lines below; --log FILE keeps all of them.",
+    FailureClass.HOST_OUT_OF_MEMORY: "Free memory on this machine, or lower spec.context.maxModelLen or "
+    "concurrency.",
+    FailureClass.HUB_UNREACHABLE: "Check the network, the proxy variables and spec.model.hub.endpoint, then "
+    "run it again: what is downloaded is kept.",
+    FailureClass.PORT_IN_USE: "Stop that process, or choose other ports: --port (the API), --report-port "
+    "(the report).",
+    FailureClass.STARTUP_TIMEOUT: "See what the engine says (--log FILE); if it is only slow, raise "
     "spec.startupTimeoutSeconds.",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tacho_contract.failure import INVALID_CONFIG, MODEL_INVALID, MODEL_NOT_FOUND, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.inputs import document
 from tacho_operator.cli.inputs.model import claim_directories, cluster_form, inspect_model
@@ -19,7 +19,7 @@ from tacho_operator.core.revisions.step import wanted_revision
 from tacho_operator.core.status.plan import failure_view, plan_view
 from tacho_operator.core.types import Config, Manifest
 
-NO_QUESTION = (INVALID_CONFIG, MODEL_INVALID, MODEL_NOT_FOUND)
+NO_QUESTION = (FailureClass.INVALID_CONFIG, FailureClass.MODEL_INVALID, FailureClass.MODEL_NOT_FOUND)
 """Failures that no other hardware would mend: bad input rather than a model that does not fit."""
 
 

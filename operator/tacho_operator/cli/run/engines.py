@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from tacho_contract.failure import ENGINE_NOT_SUPPORTED, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.cli.output.problems import EXIT_FAILED, failed
 
 PACKAGES = {"llamacpp": "xllamacpp"}
@@ -18,7 +18,7 @@ def require_engine(name: str | None) -> None:
         return
     raise failed(
         Failure(
-            failure_class=ENGINE_NOT_SUPPORTED,
+            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
             message=f"Engine {name} needs the Python package {package}, which is not installed here.",
             next_step=f"Install it: pip install 'tacho-operator[{name}]'",
         ),

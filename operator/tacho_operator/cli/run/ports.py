@@ -6,7 +6,7 @@ import errno
 import socket
 from collections.abc import Mapping
 
-from tacho_contract.failure import PORT_IN_USE, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.cli.output.problems import EXIT_FAILED, CommandError, failed
 
 
@@ -42,7 +42,7 @@ def _refused(host: str, option: str, port: int, error: OSError) -> CommandError:
     if error.errno != errno.EADDRINUSE:
         return CommandError(f"cannot listen on {host}:{port}: {error.strerror}; see --host and {option}")
     failure = Failure(
-        failure_class=PORT_IN_USE,
+        failure_class=FailureClass.PORT_IN_USE,
         message=f"Port {port} on {host} is taken by another process.",
         next_step=f"Stop it (ss -ltnp shows who it is), or choose another port: {option} N.",
     )

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tacho_contract import codec
-from tacho_contract.failure import Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.inspection import DEFAULT_REVISION, InspectConfig, InspectResult
 from tacho_contract.model import ModelFacts
 from tacho_contract.times import parse_time
 from tacho_contract.uri import ClaimUri, HubUri
-from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests import inspectpod
@@ -164,15 +163,15 @@ def _ended(
     attempt = _attempt(last)
     on_claim = isinstance(resource.spec.model.source, ClaimUri)
     delay = CLAIM_RETRY_SECONDS if on_claim else HOPELESS_RETRY_SECONDS
-    if failure.retryable:
+    found = problem.from_failure(failure)
+    if not found.needs_person:
         delay = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2 ** min(attempt - 1, 10))
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
-    found = problem.from_failure(failure)
     if wait > 0:
         return Inspection(
             problem=found,
             delete=delete,
-            running=failure.retryable,
+            running=not found.needs_person,
             look_again_seconds=wait,
             reason=f"Inspection failed ({failure.failure_class}); the next try is in {wait:.0f} s.",
         )
@@ -190,7 +189,6 @@ _UNEXPLAINED = Failure(
     failure_class=FailureClass.INSPECTION_TIMEOUT,
     message="The inspect pod ended without saying why.",
     next_step="It is tried again; see the pod's log.",
-    retryable=True,
 )
 
 
@@ -222,7 +220,6 @@ def result(pod: PodView) -> InspectResult:
             failure_class=_UNEXPLAINED.failure_class,
             message=why,
             next_step="It is tried again; check that the source can be reached from the namespace.",
-            retryable=True,
         )
     )
 
@@ -236,7 +233,6 @@ def _cannot_ask(resource: LLMDeployment, config: Config) -> Problem | None:
             reason=FailureClass.INVALID_CONFIG,
             message=f"model.hub.endpoint {hub.endpoint} is not encrypted: a token and the model could be "
             "read or replaced on the way. Use https://, or allow an insecure hub in the operator's settings.",
-            stalled=True,
         )
     return None
 

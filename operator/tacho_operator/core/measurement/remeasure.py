@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from tacho_contract.failure import FailureClass
 from tacho_contract.launch import LiveConfig, startup_budget_seconds
 from tacho_contract.report import Report
 from tacho_contract.times import format_time, parse_time
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.inspection.inspect import references
@@ -130,7 +130,7 @@ def _judge(
             if not late:
                 return Remeasure(delete=others, outcome=cannot, note=kept)
             outcome = cannot
-        elif pod.phase in ("Failed", "Succeeded") or (problem is not None and problem.stalled):
+        elif pod.phase in ("Failed", "Succeeded") or (problem is not None and problem.needs_person):
             why = problem.message if problem else f"Pod {pod.name} ended before it had measured."
             outcome = Outcome(reason=Reason.MEASUREMENT_FAILED, message=why)
         elif overdue(pod, now, _limit_seconds(resource, active, live)):

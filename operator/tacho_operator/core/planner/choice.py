@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tacho_contract.failure import DOES_NOT_FIT, UNSUPPORTED_GPU
+from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_operator.core.planner.asked import Asked
 from tacho_operator.core.planner.catalog.engines import engine_table
@@ -134,12 +134,15 @@ class Search:
         tried = [
             self.attempt(row, kind, counts(self.asked, kind)[-1]) for kind in hardware for row in self.rows()
         ]
-        short = [t for t in tried if t.reason == DOES_NOT_FIT and t.account is not None]
+        short = [t for t in tried if t.reason == FailureClass.DOES_NOT_FIT and t.account is not None]
         if short:
             return min(short, key=lambda t: (not t.longest, rank(t, self.facts)[:2], -(t.longest or 0)))
         return min(
             tried,
-            key=lambda t: (t.reason != UNSUPPORTED_GPU, wrong_checkpoint(t.row, self.facts) != ""),
+            key=lambda t: (
+                t.reason != FailureClass.UNSUPPORTED_GPU,
+                wrong_checkpoint(t.row, self.facts) != "",
+            ),
             default=None,
         )
 

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_contract.failure import (
-    DOES_NOT_FIT,
-    ENGINE_NOT_SUPPORTED,
-    INVALID_CONFIG,
-    MODEL_INVALID,
-    UNSUPPORTED_GPU,
-    UNSUPPORTED_QUANTIZATION,
-    Failure,
-)
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import gib
 from tacho_operator.core.planner.advice import advice
@@ -23,11 +15,11 @@ from tacho_operator.core.planner.sizing import kv
 from tacho_operator.core.planner.trial import Trial
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Predicted
 
-NEXT_STEPS = {
-    ENGINE_NOT_SUPPORTED: "Choose another engine",
-    INVALID_CONFIG: "Correct engine.extraArgs (or engine.resources)",
-    UNSUPPORTED_GPU: "Choose another GPU product or method",
-    UNSUPPORTED_QUANTIZATION: "Choose a method the checkpoint and the engine have",
+NEXT_STEPS: dict[str, str] = {
+    FailureClass.ENGINE_NOT_SUPPORTED: "Choose another engine",
+    FailureClass.INVALID_CONFIG: "Correct engine.extraArgs (or engine.resources)",
+    FailureClass.UNSUPPORTED_GPU: "Choose another GPU product or method",
+    FailureClass.UNSUPPORTED_QUANTIZATION: "Choose a method the checkpoint and the engine have",
 }
 
 
@@ -45,7 +37,7 @@ def too_little_known(facts: ModelFacts) -> PlanFailure | None:
     if not missing:
         return None
     return failure(
-        MODEL_INVALID,
+        FailureClass.MODEL_INVALID,
         f"Of {facts.uri} too little is known to plan memory: {'; '.join(facts.unknown) or missing}.",
         "Use a repository with config.json and safetensors, or a GGUF file, or engine custom, which is not "
         "planned.",
@@ -166,8 +158,10 @@ def nothing_fits(
 ) -> PlanFailure:
     """Why nothing fits, told of the attempt that came nearest, and what would."""
     if nearest is None:
-        return failure(UNSUPPORTED_GPU, "Nothing could be tried.", "Name a product in gpu.products.")
-    if nearest.reason != DOES_NOT_FIT:
+        return failure(
+            FailureClass.UNSUPPORTED_GPU, "Nothing could be tried.", "Name a product in gpu.products."
+        )
+    if nearest.reason != FailureClass.DOES_NOT_FIT:
         return PlanFailure(
             failure=Failure(
                 failure_class=nearest.reason,
@@ -184,7 +178,7 @@ def nothing_fits(
     what = f"{nearest.engine} with {_described(nearest)}"
     return PlanFailure(
         failure=Failure(
-            failure_class=DOES_NOT_FIT,
+            failure_class=FailureClass.DOES_NOT_FIT,
             message=f"{facts.uri} does not fit ({what}): {nearest.message}.",
             next_step=f"{_joined(hints)}." if hints else "Use a smaller model or a larger GPU.",
             details=details,

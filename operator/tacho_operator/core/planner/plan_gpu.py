@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_contract.failure import UNSUPPORTED_GPU, UNSUPPORTED_QUANTIZATION
+from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_operator.core.planner.asked import Asked
 from tacho_operator.core.planner.catalog.methods import method_table
@@ -31,7 +31,7 @@ def plan_on_gpus(
     search = Search(asked, facts, architecture, history, config, nodes)
     if not search.rows():
         return failure(
-            UNSUPPORTED_QUANTIZATION,
+            FailureClass.UNSUPPORTED_QUANTIZATION,
             f"Engine {asked.engine} does not run {asked.method}.",
             f"Methods of {asked.engine}: "
             f"{', '.join(r.method for r in method_table() if r.engine == asked.engine)}.",
@@ -46,19 +46,19 @@ def _no_hardware(choices: Choices, nodes_known: bool) -> PlanFailure:
     if choices.unknown:
         names = ", ".join(choices.unknown)
         return failure(
-            UNSUPPORTED_GPU,
+            FailureClass.UNSUPPORTED_GPU,
             f"No node has a GPU {names}, and the catalog does not know it.",
             "Use the value of the node label nvidia.com/gpu.product, or a name such as L4, A100-80GB, H100.",
         )
     if choices.unlabelled:
         return failure(
-            UNSUPPORTED_GPU,
+            FailureClass.UNSUPPORTED_GPU,
             f"Nodes {', '.join(choices.unlabelled[:5])} have GPUs that no label describes.",
             "Install GPU Feature Discovery, or name the product in gpu.products.",
         )
     seen = "No node this pod could run on has a GPU" if nodes_known else "The nodes may not be read"
     return failure(
-        UNSUPPORTED_GPU,
+        FailureClass.UNSUPPORTED_GPU,
         f"{seen}, and gpu.products names none.",
         "Name a product in gpu.products (a node autoscaler may bring it), or set gpu.count to 0.",
     )

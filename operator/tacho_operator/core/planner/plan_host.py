@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tacho_contract.failure import (
-    DOES_NOT_FIT,
-    ENGINE_NOT_SUPPORTED,
-    MODEL_INVALID,
-    UNSUPPORTED_QUANTIZATION,
-    Failure,
-)
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import gib
 from tacho_operator.core.planner.arguments import parse_arguments
@@ -77,20 +71,20 @@ def _rejected(asked: Asked, facts: ModelFacts) -> PlanFailure | None:
     """Why this model cannot be planned for llama.cpp at all."""
     if facts.format != "gguf":
         return _invalid(
-            UNSUPPORTED_QUANTIZATION,
+            FailureClass.UNSUPPORTED_QUANTIZATION,
             f"llama.cpp loads GGUF files; {facts.uri} holds {facts.format}.",
             "Use a GGUF repository of the same model, or another engine.",
         )
     if asked.method not in ("", "none", "gguf"):
         return _invalid(
-            UNSUPPORTED_QUANTIZATION,
+            FailureClass.UNSUPPORTED_QUANTIZATION,
             f"llama.cpp cannot apply {asked.method}: a GGUF file is already quantized.",
             "Set quantization.method to gguf, or leave it out.",
         )
     missing = kv.missing(facts.architecture) if facts.architecture else "no metadata"
     if missing:
         return _invalid(
-            MODEL_INVALID,
+            FailureClass.MODEL_INVALID,
             f"The GGUF header of {facts.uri} does not describe the model: "
             f"{'; '.join(facts.unknown) or missing}.",
             "Use a complete GGUF file, or engine custom, which does not read the model.",
@@ -111,12 +105,12 @@ def plan_llamacpp_host(
     rejected = _rejected(asked, facts)
     architecture = facts.architecture
     if rejected is not None or architecture is None:
-        return rejected or _invalid(MODEL_INVALID, "The model is unknown.", "Inspect it again.")
+        return rejected or _invalid(FailureClass.MODEL_INVALID, "The model is unknown.", "Inspect it again.")
     switches = parse_arguments(asked.extra_args)
     element_bytes = llamacpp.element_bytes(asked.kv_cache_dtype, switches)
     if element_bytes is None:
         return _invalid(
-            UNSUPPORTED_QUANTIZATION,
+            FailureClass.UNSUPPORTED_QUANTIZATION,
             f"llama.cpp has no KV cache of type {asked.kv_cache_dtype}.",
             "Set quantization.kvCacheDtype to q8_0 or q4_0, or leave it out.",
         )
@@ -187,7 +181,9 @@ def _does_not_fit(
     )
     next_step = f"{step}, or give it a node (or a memory limit) of {gib(needed.total_bytes)} or more."
     return PlanFailure(
-        failure=Failure(failure_class=DOES_NOT_FIT, message=message, next_step=next_step, details=details)
+        failure=Failure(
+            failure_class=FailureClass.DOES_NOT_FIT, message=message, next_step=next_step, details=details
+        )
     )
 
 
@@ -253,13 +249,13 @@ def plan_host(
     """Plans of other engines than llama.cpp on a CPU node: the same search, the host as only device."""
     if asked.engine and "cpu" not in engine_table()[asked.engine].devices:
         return _invalid(
-            ENGINE_NOT_SUPPORTED,
+            FailureClass.ENGINE_NOT_SUPPORTED,
             f"Engine {asked.engine} runs on GPUs only; gpu.count is 0.",
             "Ask for a GPU, or use a GGUF file with llamacpp, which runs on the CPU.",
         )
     if asked.engine == "llamacpp":
         return _rejected(asked, facts) or _invalid(
-            MODEL_INVALID, "The model is unknown.", "Inspect it again."
+            FailureClass.MODEL_INVALID, "The model is unknown.", "Inspect it again."
         )
     if unknown := too_little_known(facts):
         return unknown
@@ -294,4 +290,4 @@ def _unchecked(plan: ModelPlan) -> ModelPlan:
 
 
 def _closest(trial: Trial) -> tuple[bool, float]:
-    return (trial.reason != DOES_NOT_FIT, -trial.row.quality)
+    return (trial.reason != FailureClass.DOES_NOT_FIT, -trial.row.quality)

@@ -6,7 +6,7 @@ whether an image exists that can run the plan.
 
 from __future__ import annotations
 
-from tacho_contract.failure import ENGINE_NOT_SUPPORTED, INVALID_CONFIG, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import gib
 from tacho_operator.api.types import LLMDeploymentSpec
@@ -66,7 +66,7 @@ def not_supported(row: EngineRow) -> Failure:
     """EngineNotSupported: there is no image of this engine that tacho can start."""
     ready = ", ".join(name for name, other in engine_table().items() if other.built)
     return Failure(
-        failure_class=ENGINE_NOT_SUPPORTED,
+        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
         message=f"Engine {row.name} is planned for, but tacho has no image of it yet that it can start.",
         next_step=f"Use one of these engines: {ready}. engine.name custom runs any image with a command.",
     )
@@ -79,7 +79,7 @@ def launchable(plan: ModelPlan) -> Failure | None:
         return not_supported(row)
     if plan.gpu_count > 0 and "gpu" not in row.devices:
         return Failure(
-            failure_class=ENGINE_NOT_SUPPORTED,
+            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
             message=f"tacho's image of {row.name} runs on the CPU; the plan is for {plan.gpu_product}.",
             next_step="Set gpu.count to 0, or use another engine.",
         )
@@ -103,7 +103,7 @@ def _plan_custom(
     if not image:
         return PlanFailure(
             failure=Failure(
-                failure_class=INVALID_CONFIG,
+                failure_class=FailureClass.INVALID_CONFIG,
                 message="engine.name is custom, but engine.image is empty.",
                 next_step="Set engine.image to the image that holds the engine.",
             )

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tacho_contract.failure import (
-    ENGINE_NOT_SUPPORTED,
-    INVALID_CONFIG,
-    UNSUPPORTED_GPU,
-    UNSUPPORTED_QUANTIZATION,
-)
+from tacho_contract.failure import FailureClass
 from tacho_contract.model import ModelFacts
 from tacho_operator.core.planner.arguments import first_of, parse_arguments
 from tacho_operator.core.planner.asked import Asked
@@ -54,29 +49,35 @@ def unsupported(
     """Why ``row`` cannot run this checkpoint on ``gpus`` of ``gpu`` at all; None when memory decides."""
     engine = engine_table()[row.engine]
     if facts.format not in engine.formats:
-        return UNSUPPORTED_QUANTIZATION, f"{row.engine} does not load {facts.format}"
+        return FailureClass.UNSUPPORTED_QUANTIZATION, f"{row.engine} does not load {facts.format}"
     name = facts.architecture.name if facts.architecture else ""
     if engine.architectures and facts.format != CONVERTED and name and name not in engine.architectures:
-        return ENGINE_NOT_SUPPORTED, f"{row.engine} cannot convert {name}"
+        return FailureClass.ENGINE_NOT_SUPPORTED, f"{row.engine} cannot convert {name}"
     if words := wrong_checkpoint(row, facts):
-        return UNSUPPORTED_QUANTIZATION, words
+        return FailureClass.UNSUPPORTED_QUANTIZATION, words
     if lacks_plugin(engine, image, version, row.method):
-        return UNSUPPORTED_QUANTIZATION, f"{image} has no plugin for {row.method}; leave engine.image out"
+        return (
+            FailureClass.UNSUPPORTED_QUANTIZATION,
+            f"{image} has no plugin for {row.method}; leave engine.image out",
+        )
     experts = facts.architecture is not None and facts.architecture.experts > 0
     if row.engine == "vllm" and row.method == "bnb-int8" and experts:
-        return UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits"
+        return FailureClass.UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits"
     if row.engine == "vllm" and (words := refused_switch(switches, version)):
-        return INVALID_CONFIG, words
+        return FailureClass.INVALID_CONFIG, words
     if words := _capability_problem(row, facts, gpu, image, version):
-        return UNSUPPORTED_GPU, words
+        return FailureClass.UNSUPPORTED_GPU, words
     if gpus == 0 and ("cpu" not in engine.devices or row.method.startswith("bnb-")):
-        return UNSUPPORTED_GPU, f"{row.engine} runs {row.method} on GPUs only"
+        return FailureClass.UNSUPPORTED_GPU, f"{row.engine} runs {row.method} on GPUs only"
     if problem := _cache_problem(row, asked, gpu, switches):
         return problem
     if gpus > 1 and is_slice(gpu):
-        return UNSUPPORTED_GPU, f"several of {gpu.product} may be one GPU; a model is not spread over them"
+        return (
+            FailureClass.UNSUPPORTED_GPU,
+            f"several of {gpu.product} may be one GPU; a model is not spread over them",
+        )
     if row.engine == "ctranslate2" and gpus > 1:
-        return UNSUPPORTED_GPU, "ctranslate2 runs on one GPU"
+        return FailureClass.UNSUPPORTED_GPU, "ctranslate2 runs on one GPU"
     return None
 
 
@@ -110,7 +111,7 @@ def _capability_problem(row: MethodRow, facts: ModelFacts, gpu: Gpu, image: str,
 def _cache_problem(row: MethodRow, asked: Asked, gpu: Gpu, switches: Mapping[str, str]) -> Problem | None:
     """Why the engine has no KV cache of the wanted type on this GPU."""
     kind = asked.kv_cache_dtype
-    missing = UNSUPPORTED_QUANTIZATION, f"{row.engine} has no KV cache of type {kind}"
+    missing = FailureClass.UNSUPPORTED_QUANTIZATION, f"{row.engine} has no KV cache of type {kind}"
     if row.engine in PLAIN_ENGINES:
         return None if kind in PLAIN_CACHES else missing
     if row.engine == "llamacpp":
@@ -120,5 +121,5 @@ def _cache_problem(row: MethodRow, asked: Asked, gpu: Gpu, switches: Mapping[str
     effective = first_of(switches, "kv-cache-dtype") or kind
     if effective.startswith("fp8") and (0, 0) != gpu.capability < FP8_CACHE_CAPABILITY:
         has = f"{gpu.product} has {gpu.compute_capability}"
-        return UNSUPPORTED_GPU, f"an FP8 KV cache needs compute capability 8.0; {has}"
+        return FailureClass.UNSUPPORTED_GPU, f"an FP8 KV cache needs compute capability 8.0; {has}"
     return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tacho_contract.failure import DOES_NOT_FIT, INVALID_CONFIG, UNSUPPORTED_GPU
+from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import gib
 from tacho_operator.core.planner.arguments import expanded, first_of, parse_arguments
@@ -189,7 +189,7 @@ def attempt(
     if row.engine == "vllm":
         splits = parallelism(asked, parallel_sizes(switches), architecture, facts, gpus)
     if isinstance(splits, str):
-        return _failed(base, UNSUPPORTED_GPU, splits)
+        return _failed(base, FailureClass.UNSUPPORTED_GPU, splits)
     trials: list[Trial] = []
     for tensor, pipeline in splits:
         trials.append(_sized(asked, facts, architecture, _with(base, tensor=tensor, pipeline=pipeline)))
@@ -216,7 +216,7 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
     smallest = accounts(SHORTEST_TOKENS, 1)
     problem = _over_the_gpu(smallest, trial.hardware.gpu) or _over_the_host(smallest, asked, trial.gpus)
     if problem:
-        return _failed(trial, INVALID_CONFIG, problem)
+        return _failed(trial, FailureClass.INVALID_CONFIG, problem)
     longest = architecture.max_positions or UNKNOWN_LONGEST_TOKENS
     useful = min(longest, asked.request_tokens)
     too_long = not stretched(asked) and 0 < architecture.max_positions < (asked.max_model_len or 0)
@@ -254,7 +254,7 @@ def _sized(asked: Asked, facts: ModelFacts, architecture: Architecture, trial: T
     if too_long:
         would = f"; {sized.longest} tokens would fit {sized.longest_concurrency}" if sized.longest else ""
         words = f"the model was made for {longest} tokens, not for {wanted.max_model_len}{would}"
-    return _failed(sized, DOES_NOT_FIT, words)
+    return _failed(sized, FailureClass.DOES_NOT_FIT, words)
 
 
 def _cache_type(asked: Asked) -> str:

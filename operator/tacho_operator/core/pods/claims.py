@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tacho_contract.failure import FailureClass
 from tacho_contract.uri import ClaimUri
-from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Manifest, NodeFacts
@@ -35,7 +35,6 @@ def missing_claim(resource: LLMDeployment, claims: Mapping[str, Manifest | None]
                 reason=FailureClass.CACHE_NOT_FOUND,
                 message=f"PersistentVolumeClaim {name} does not exist in namespace "
                 f"{resource.metadata.namespace}. Create it, or correct its name in spec.",
-                stalled=True,
             )
     return None
 
@@ -59,7 +58,6 @@ def not_shareable(
             reason=FailureClass.CACHE_NOT_SHAREABLE,
             message=f"Claim {name} is {', '.join(sorted(modes))}: {resource.spec.replicas} replicas cannot "
             "share it. Use a claim with ReadWriteMany or ReadOnlyMany, or set replicas to 1.",
-            stalled=True,
         )
     return None
 
@@ -73,6 +71,5 @@ def one_pod_only(resource: LLMDeployment, claims: Mapping[str, Manifest | None])
                 reason=FailureClass.CACHE_NOT_SHAREABLE,
                 message=f"Claim {name} is ReadWriteOncePod: the new revision cannot start while the active "
                 "one holds it. Use a claim with ReadWriteMany, or delete and create the resource anew.",
-                stalled=True,
             )
     return None

@@ -6,22 +6,18 @@ import re
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
+from tacho_contract.failure import Escalation, FailureClass
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.units import clipped
-from tacho_operator.api.failures import FailureClass
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests.containers import FETCH_NAME, INSPECT_NAME
 from tacho_operator.core.pods.view import ContainerView, PodView
-from tacho_operator.core.problems import Problem
+from tacho_operator.core.problems import Problem, after_restarts
 from tacho_operator.core.types import Manifest
 
 _PULL_WAITING = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
-# The kubelet alternates between ErrImagePull and ImagePullBackOff: told apart, Stalled would come and go.
-_PULL_FINAL = _PULL_WAITING - {"ImageInspectError"}
-HOPELESS_RESTARTS = 3
-"""After so many tries the kubelet's back-off is minutes long, and a person should look."""
 
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
 
@@ -52,7 +48,6 @@ def diagnose(
         return Problem(
             reason=FailureClass.ENGINE_CRASHED,
             message=clipped(f"Pod {pod.name} failed: {why}."),
-            stalled=False,
         )
     return None
 
@@ -63,7 +58,6 @@ def _node(pod: PodView, lost_nodes: Collection[str]) -> Problem | None:
             reason=FailureClass.NODE_LOST,
             message=f"Node {pod.node} of pod {pod.name} does not answer. Bring the node back or delete it; "
             "the pod is replaced elsewhere once the cluster evicts it.",
-            stalled=False,
         )
     return None
 
@@ -81,7 +75,8 @@ def _scheduling(pod: PodView, overdue: bool) -> Problem | None:
             f"Pod {pod.name} finds no node ({lacks}): {said}. Add such nodes, free them, or ask for less "
             "in spec.engine.resources, spec.gpu or spec.podTemplate."
         ),
-        stalled=overdue,
+        happened=frozenset({Escalation.SCHEDULE_TIMEOUT} if overdue else ()),
+        missing_resources=tuple(missing),
     )
 
 
@@ -103,7 +98,6 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
                 f"Image {container.image} of container {container.name} cannot be pulled: {said or reason}. "
                 "Check the image's name and registry, and spec.podTemplate.spec.imagePullSecrets."
             ),
-            stalled=reason in _PULL_FINAL,
         )
     if reason == "CreateContainerConfigError":
         return Problem(
@@ -112,7 +106,6 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
                 f"Container {container.name} of pod {pod.name} cannot be created: {said}. "
                 "Create what is missing in this namespace, or correct the reference in spec."
             ),
-            stalled=True,
         )
     if reason in ("CreateContainerError", "RunContainerError"):
         return _not_startable(container, said)
@@ -133,7 +126,6 @@ def _not_startable(container: ContainerView, said: str) -> Problem:
             f"Container {container.name} cannot be started from image {container.image}: {said}. The image "
             "must hold the Python that runs tacho's runtime (spec.engine.custom.python for your own image)."
         ),
-        stalled=True,
     )
 
 
@@ -142,16 +134,15 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
     if not ended or (ended.get("exitCode", 0) == 0 and ended.get("reason") != "OOMKilled"):
         return None
     said = str(ended.get("message", ""))
-    hopeless = container.restarts >= HOPELESS_RESTARTS
     failure = problem.parse_failure(said)
     if failure is not None:
-        return problem.from_failure(failure, _where(pod, container), hopeless=hopeless)
+        return problem.from_failure(failure, _where(pod, container), restarts=container.restarts)
     if ended.get("reason") == "OOMKilled":
         return Problem(
             reason=FailureClass.HOST_OUT_OF_MEMORY,
             message=f"{_where(pod, container)}: it used more memory than its limit and was killed. "
             "Raise spec.engine.resources.limits.memory, or lower spec.context.",
-            stalled=hopeless,
+            happened=after_restarts(container.restarts),
         )
     if ended.get("reason") in ("StartError", "ContainerCannotRun"):
         return _not_startable(container, said.strip())
@@ -162,7 +153,7 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
             f"{_where(pod, container)}: ended with exit code {ended.get('exitCode')}"
             f"{': ' + tail if tail else ''}. See kubectl logs {pod.name} -c {container.name} --previous."
         ),
-        stalled=hopeless,
+        happened=after_restarts(container.restarts),
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tacho_contract.failure import FailureClass
 from tacho_contract.units import clipped
 from tacho_contract.uri import FileUri
-from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.rules.arguments import refused_arguments, refused_variables
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.problems import Problem
@@ -20,7 +20,6 @@ def screen(spec: LLMDeploymentSpec) -> Problem | None:
             reason=FailureClass.INVALID_CONFIG,
             message=f"model.uri {spec.model.uri} cannot be served in a cluster. Use hf://owner/name or "
             "pvc://claim/path.",
-            stalled=True,
         )
     engine, hub = spec.engine, spec.model.hub
     lists = (
@@ -34,5 +33,4 @@ def screen(spec: LLMDeploymentSpec) -> Problem | None:
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
         message=clipped("; ".join(said) + ". Remove it from the spec."),
-        stalled=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from tacho_operator.api.failures import FailureClass
+from tacho_contract.failure import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.inspection.inspect import facts_key, inspect
@@ -36,7 +36,6 @@ def _unreadable_record(observed: Observed) -> Problem | None:
         reason=FailureClass.INVALID_CONFIG,
         message=f"ControllerRevision {wanted} exists but this version of the operator cannot read it; what "
         "serves goes on. Upgrade the operator, or delete that ControllerRevision to have it planned anew.",
-        stalled=True,
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tacho_contract.failure import FailureClass
 from tacho_operator.api.defaults import gpu_resource
-from tacho_operator.api.failures import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import Problem
+from tacho_operator.core.problems import Problem, most_pressing
 from tacho_operator.core.rollout.steps import Serving
 from tacho_operator.core.types import Manifest, NodeFacts, Observed
 
@@ -101,12 +102,11 @@ def revision_problem(
             )
         )
     ]
-    return next((problem for problem in found if problem.stalled), found[0] if found else None)
+    return most_pressing(found)
 
 
 def beside_active(resource: LLMDeployment, problem: Problem | None) -> Problem | None:
     """A candidate that waits for a GPU which the active revision holds has a class of its own."""
-    name = gpu_resource(resource.spec)
-    if problem is None or problem.reason != FailureClass.UNSCHEDULABLE or name not in problem.message:
+    if problem is None or gpu_resource(resource.spec) not in problem.missing_resources:
         return problem
-    return Problem(reason=FailureClass.NO_SPARE_GPU, message=problem.message, stalled=problem.stalled)
+    return dataclasses.replace(problem, reason=FailureClass.NO_SPARE_GPU)

@@ -58,7 +58,7 @@ def ready(moment: Situation) -> Judgement:
 def stalled(moment: Situation) -> Judgement:
     """Whether a person is needed."""
     for problem in moment.problems():
-        if problem.stalled:
+        if problem.needs_person:
             return _judge("True", problem.reason, problem.message)
     return _judge("False", Reason.PROGRESSING, "It goes on by itself, or has arrived.")
 
@@ -142,7 +142,7 @@ def rollout_accepted(moment: Situation) -> Judgement | None:
         return None
     if rollout.candidate:
         problem = moment.candidate_problem
-        if problem is not None and problem.stalled:
+        if problem is not None and problem.needs_person:
             return _judge("False", problem.reason, f"Revision {rollout.candidate}: {problem.message}")
         why = problem.message if problem else rollout.reason
         return _judge("Unknown", Reason.JUDGING, why)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import ConditionType, Reason
-from tacho_operator.api.failures import FailureClass
 from tacho_operator.core.types import Event, Manifest
 
 _FAILURES = frozenset(FailureClass)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from tacho_operator.api.failures import FailureClass
+from tacho_contract.failure import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests.containers import FETCH_NAME
@@ -135,7 +135,6 @@ def name_conflict(place: str) -> Problem:
         reason=FailureClass.NAME_CONFLICT,
         message=f"{kind} {name} exists in this namespace and belongs to somebody else. "
         f"Delete or rename that {kind}, or give this resource another name.",
-        stalled=True,
     )
 
 

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from tacho_contract import codec
-from tacho_contract.failure import INVALID_CONFIG, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, FetchConfig, FetchProgress
 from tacho_contract.pod import FETCH_DIR, TERMINATION_LOG
 from tacho_contract.units import file_size
@@ -237,7 +237,7 @@ def main() -> int:  # noqa: RET503 - the sleeper takes the place of the process
     except codec.DocumentError as error:
         return _fail(
             Failure(
-                failure_class=INVALID_CONFIG,
+                failure_class=FailureClass.INVALID_CONFIG,
                 message=f"{ENV_FETCH_CONFIG}: {error}",
                 next_step="This is set by the operator; check that its version and the image's are the same.",
             )

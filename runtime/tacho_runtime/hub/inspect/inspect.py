@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from tacho_contract import codec
-from tacho_contract.failure import INVALID_CONFIG, MODEL_INVALID, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig, InspectResult
 from tacho_contract.pod import TERMINATION_LOG
 from tacho_contract.uri import ClaimUri, HubUri, parse_uri
@@ -58,7 +58,7 @@ def inspect(config: InspectConfig, token: str = "") -> InspectResult:
 
 def _unexpected(what: str) -> Failure:
     return Failure(
-        failure_class=MODEL_INVALID,
+        failure_class=FailureClass.MODEL_INVALID,
         message=f"The model could not be understood: {what}.",
         next_step="Check the model's files; if they are sound, report this message.",
     )
@@ -69,7 +69,7 @@ def _configuration(text: str) -> InspectConfig | Failure:
         return codec.loads(InspectConfig, text)
     except codec.DocumentError as error:
         return Failure(
-            failure_class=INVALID_CONFIG,
+            failure_class=FailureClass.INVALID_CONFIG,
             message=f"{ENV_INSPECT_CONFIG}: {error}",
             next_step="This is set by the operator; check that its version and the image's are the same.",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tacho_contract import codec
-from tacho_contract.failure import MODEL_INVALID, Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.inspection import InspectResult
 from tacho_contract.model import ModelFacts, TensorClass
 
@@ -67,7 +67,7 @@ def _shortened(facts: ModelFacts, kept: int) -> ModelFacts:
 
 def _too_many_files(facts: ModelFacts) -> Failure:
     return Failure(
-        failure_class=MODEL_INVALID,
+        failure_class=FailureClass.MODEL_INVALID,
         message=f"Naming exactly the {facts.file_count} files to load takes {len(facts.files)} patterns, "
         "more than fit a report.",
         next_step="Select the files with at most 8 patterns in spec.model.files.",
