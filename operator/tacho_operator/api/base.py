@@ -36,6 +36,11 @@ class ApiModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+PLANNED_KEYWORD = "x-tacho-planned"
+PLANNED = Field(json_schema_extra={PLANNED_KEYWORD: True})
+"""Marks a field of status that nothing sets yet. The word is reserved; the CRD and the documentation leave it
+out, and a test asserts that no code sets it. Whoever builds it takes the mark away."""
+
 Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
 Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 

@@ -41,7 +41,6 @@ COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
         "Median time to the first token, in ms.",
     ),
     ("Age", "date", ".metadata.creationTimestamp", 0, "Time since it was created."),
-    ("$/Mtok", "string", ".status.summary.costPerMillionOutputTokens", 1, "Cost of a million output tokens."),
     ("Revision", "string", ".status.plan.revision", 1, "Revision the plan belongs to."),
 )
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tacho_operator.api.base import (
+    PLANNED,
     ApiModel,
     Bytes,
     Count,
@@ -28,26 +29,26 @@ class MeasuredWorkload(ApiModel):
     """Tokens of a prompt."""
     output_tokens: Tokens | None = None
     """Tokens of an answer, on average."""
-    output_spread_percent: Decimal | None = None
+    output_spread_percent: Annotated[Decimal | None, PLANNED] = None
     """How far the lengths of answers were spread around that, in percent to either side."""
 
 
 class SingleStream(ApiModel):
     """One request at a time."""
 
-    requests: Count | None = None
+    requests: Annotated[Count | None, PLANNED] = None
     """Requests the figures rest on."""
     ttft_milliseconds_p50: Decimal | None = None
     """Median time to the first token, in milliseconds."""
-    ttft_milliseconds_p95: Decimal | None = None
+    ttft_milliseconds_p95: Annotated[Decimal | None, PLANNED] = None
     """95th percentile of the time to the first token, in milliseconds."""
     tpot_milliseconds_p50: Decimal | None = None
     """Median time per further token, in milliseconds: (last - first token) / (tokens - 1)."""
     tpot_milliseconds_p95: Decimal | None = None
     """95th percentile of the time per further token, in milliseconds."""
-    itl_milliseconds_p50: Decimal | None = None
+    itl_milliseconds_p50: Annotated[Decimal | None, PLANNED] = None
     """Median gap between two tokens, in milliseconds."""
-    itl_milliseconds_p95: Decimal | None = None
+    itl_milliseconds_p95: Annotated[Decimal | None, PLANNED] = None
     """95th percentile of the gap between two tokens, in milliseconds."""
     decode_tokens_per_second: Decimal | None = None
     """Output tokens per second after the first token."""
@@ -71,8 +72,8 @@ class Capacity(ApiModel):
     ci_percent: Decimal | None = None
     """Half width of the 95 % confidence interval of the throughput, in percent of it."""
     boundary: Word | None = None
-    """How the capacity is bounded: Edge (a higher level failed the SLO), Floor (none higher was tried),
-    NeverMet (the SLO was never met), Plateau (more concurrency brings no more throughput)."""
+    """How the capacity is bounded: Plateau (more concurrency brings no more throughput) or Floor (nothing
+    higher was tried)."""
 
 
 class Latency(ApiModel):
@@ -88,9 +89,9 @@ class Latency(ApiModel):
     """95th percentile of the time per further token, in milliseconds."""
     end_to_end_milliseconds_p50: Decimal | None = None
     """Median time to the last token, in milliseconds."""
-    end_to_end_milliseconds_p95: Decimal | None = None
+    end_to_end_milliseconds_p95: Annotated[Decimal | None, PLANNED] = None
     """95th percentile of the time to the last token, in milliseconds."""
-    open_loop: bool | None = None
+    open_loop: Annotated[bool | None, PLANNED] = None
     """True: requests arrived at a rate of their own, and times count from the intended arrival."""
 
 
@@ -159,9 +160,9 @@ class MeasuredMemory(ApiModel):
     """Memory the plan predicted, in bytes."""
     actual_bytes: Bytes | None = None
     """Memory that was in use, in bytes."""
-    predicted_weights_bytes: Bytes | None = None
+    predicted_weights_bytes: Annotated[Bytes | None, PLANNED] = None
     """Weights the plan predicted, in bytes."""
-    actual_weights_bytes: Bytes | None = None
+    actual_weights_bytes: Annotated[Bytes | None, PLANNED] = None
     """Weights the engine says it loaded, in bytes."""
     predicted_kv_cache_tokens: Annotated[Tokens | None, Field(alias="predictedKVCacheTokens")] = None
     """Tokens the plan predicted the KV cache to hold."""
@@ -229,8 +230,8 @@ class Measurement(ApiModel):
     observed_time: Timestamp | None = None
     """When the measurement ended."""
     state: Word | None = None
-    """How the measurement ended: Complete, Partial (time ran out after some levels), Failed (nothing usable),
-    Skipped. Stale: workload, slo, probe or the hardware changed since, so it is history."""
+    """Complete, Partial (the time ran out after some levels), or Stale: workload, slo, probe or the hardware
+    changed since, so it is history."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Why it is in this state, in a sentence. Absent: nothing to say."""
     plan_key: Key | None = None
@@ -253,23 +254,23 @@ class Measurement(ApiModel):
     """What one replica sustains."""
     latency: Latency | None = None
     """Latencies at the capacity."""
-    goodput: Goodput | None = None
+    goodput: Annotated[Goodput | None, PLANNED] = None
     """Requests that kept the SLO."""
-    saturation: Saturation | None = None
+    saturation: Annotated[Saturation | None, PLANNED] = None
     """The level with the highest throughput."""
     curve: Annotated[
         list[CurvePoint], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)
     """The levels that were measured, by rising concurrency."""
-    fit: Fit | None = None
+    fit: Annotated[Fit | None, PLANNED] = None
     """The law fitted to the curve."""
     memory: MeasuredMemory | None = None
     """Predicted against actual memory."""
-    kv_cache: KvCache | None = None
+    kv_cache: Annotated[KvCache | None, PLANNED] = None
     """The KV cache under load."""
-    roofline: Roofline | None = None
+    roofline: Annotated[Roofline | None, PLANNED] = None
     """How near the hardware's bounds the engine runs."""
-    quality: Quality | None = None
+    quality: Annotated[Quality | None, PLANNED] = None
     """What quantization costs in quality."""
     cold_first_request_milliseconds: Decimal | None = None
     """Time of the very first request, in milliseconds."""
@@ -277,5 +278,5 @@ class Measurement(ApiModel):
         list[Word], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
     """What limits the trust in the figures: BudgetExhausted (shortened to fit the budget), CacheHit,
-    ClientBound, Incomplete (levels are missing), NotSteady, OtherTraffic,
-    SharedGPU, ShortOutput. Empty: nothing known."""
+    ClientBound, Incomplete (levels are missing), NotSteady, OtherTraffic, ShortOutput. Empty: nothing
+    known."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import ApiModel, Bytes, Count, Decimal, Seconds, Timestamp, Word
+from tacho_operator.api.base import PLANNED, ApiModel, Bytes, Count, Decimal, Seconds, Timestamp, Word
 from tacho_operator.api.status.measurement import Measurement
 from tacho_operator.api.status.plan import Plan
 
@@ -19,8 +19,7 @@ class Condition(ApiModel):
     """One aspect of the resource's state, as in Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
-    """What is judged: Ready, Reconciling, Stalled, Planned, Measured, RolloutAccepted, AbleToScale,
-    ScalingActive."""
+    """What is judged: Ready, Reconciling, Stalled, Planned, Measured or RolloutAccepted."""
     status: ConditionStatus
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
@@ -41,7 +40,7 @@ class Summary(ApiModel):
     """Output tokens per second of one replica, all requests together."""
     ttft_milliseconds: Decimal | None = None
     """Median time to the first token at the same concurrency, in milliseconds."""
-    cost_per_million_output_tokens: Decimal | None = None
+    cost_per_million_output_tokens: Annotated[Decimal | None, PLANNED] = None
     """Cost of a million output tokens at that throughput, in the currency of spec.cost."""
 
 
@@ -56,7 +55,7 @@ class Startup(ApiModel):
     """Seconds the download of the model took."""
     load_seconds: Seconds | None = None
     """Seconds from the engine's start to its first healthy answer, without compiling."""
-    compile_seconds: Seconds | None = None
+    compile_seconds: Annotated[Seconds | None, PLANNED] = None
     """Seconds of compiling and graph capture, where the engine says so."""
     probe_seconds: Seconds | None = None
     """Seconds of the measurement."""
@@ -74,12 +73,11 @@ class RevisionStatus(ApiModel):
     name: Annotated[str, Field(max_length=63)]
     """Name of the ControllerRevision that holds its plan."""
     phase: Word | None = None
-    """Active serves, Candidate is being started or judged, Retired served before, Rejected was not let
-    through."""
+    """Active serves, Candidate is being started or judged, Retired served before."""
     reason: Word | None = None
     """Why it is in this phase, in one word."""
     outcome: Word | None = None
-    """What the gate said: Accepted, Rejected, CannotJudge. Absent: not judged."""
+    """Accepted once it has come to serve. Absent: not yet."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Why it is in this phase, in a sentence."""
 
@@ -152,7 +150,7 @@ class LLMDeploymentStatus(ApiModel):
         ),
     ] = Field(default_factory=list)
     """The latest revisions, newest first."""
-    autoscaling: AutoscalingStatus | None = None
+    autoscaling: Annotated[AutoscalingStatus | None, PLANNED] = None
     """What the scaler does."""
     conditions: Annotated[
         list[Condition],

@@ -40,7 +40,6 @@ def _of(pod: PodView, report: Report) -> Manifest:
             "imageSeconds": seconds(_between(_injected(pod), started)) if first else None,
             "downloadSeconds": seconds(spent.download),
             "loadSeconds": seconds(spent.load),
-            "compileSeconds": seconds(spent.compile),
             "probeSeconds": seconds(spent.probe),
             "totalSeconds": seconds(total),
             "downloadedBytes": _size(fetch.bytes_done) if fetch and fetch.bytes_total else None,
