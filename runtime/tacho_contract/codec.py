@@ -9,10 +9,13 @@ import json
 import types
 import typing
 import zlib
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_FLAT = "flat"
 
 INFLATED_LIMIT_BYTES = 1024 * 1024
 """An inspect result is a few KiB; what inflates beyond this is hostile."""
@@ -27,16 +30,33 @@ def _camel(name: str) -> str:
     return head + "".join(part.title() for part in rest)
 
 
+def flat(**renamed: str) -> dict[str, Any]:
+    """Metadata of a field whose object has no key of its own: its keys stand among its owner's.
+
+    ``renamed`` gives the keys of its fields where they are not the camelCase of their names. What is written
+    is what the field's declared type has, so a value of a subclass may be passed on whole.
+    """
+    return {_FLAT: renamed}
+
+
 def to_dict(document: Any) -> Any:
     """A contract object as JSON-ready data with camelCase keys; fields that are None are left out."""
     if dataclasses.is_dataclass(document) and not isinstance(document, type):
-        pairs = ((_camel(f.name), getattr(document, f.name)) for f in dataclasses.fields(document))
-        return {key: to_dict(value) for key, value in pairs if value is not None}
+        return dict(_pairs(document, type(document), {}))
     if isinstance(document, tuple | list):
         return [to_dict(item) for item in document]
     if isinstance(document, dict):
         return {str(key): to_dict(value) for key, value in document.items()}
     return document.value if isinstance(document, Enum) else document
+
+
+def _pairs(document: Any, cls: type, renamed: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    for f in dataclasses.fields(cls):
+        value = getattr(document, f.name)
+        if _FLAT in f.metadata:
+            yield from _pairs(value, _hints(cls)[f.name], f.metadata[_FLAT])
+        elif value is not None:
+            yield renamed.get(f.name) or _camel(f.name), to_dict(value)
 
 
 def dumps(document: Any) -> str:
@@ -74,7 +94,7 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
         (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
         return _decode(kind, data, path)
     if dataclasses.is_dataclass(kind):
-        return _decode_object(kind, data, path)
+        return _decode_object(kind, data, path, {})
     if origin is tuple:
         if not isinstance(data, list):
             raise DocumentError(f"{path}: a list is wanted, got {type(data).__name__}")
@@ -92,15 +112,17 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
     return data
 
 
-def _decode_object(kind: Any, data: Any, path: str) -> Any:
+def _decode_object(kind: Any, data: Any, path: str, renamed: Mapping[str, str]) -> Any:
     if not isinstance(data, dict):
         raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
     hints = _hints(kind)
-    values = {
-        f.name: _decode(hints[f.name], data[_camel(f.name)], f"{path}.{_camel(f.name)}")
-        for f in dataclasses.fields(kind)
-        if _camel(f.name) in data
-    }
+    values: dict[str, Any] = {}
+    for f in dataclasses.fields(kind):
+        key = renamed.get(f.name) or _camel(f.name)
+        if _FLAT in f.metadata:
+            values[f.name] = _decode_object(hints[f.name], data, path, f.metadata[_FLAT])
+        elif key in data:
+            values[f.name] = _decode(hints[f.name], data[key], f"{path}.{key}")
     try:
         return kind(**values)
     except TypeError as error:

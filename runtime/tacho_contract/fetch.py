@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tacho_contract.codec import flat
 from tacho_contract.failure import Failure
+from tacho_contract.model import FileSet
 from tacho_contract.pod import FETCH_DIR, MODEL_DIR
 
 ENV_FETCH_CONFIG = "TACHO_FETCH_CONFIG"
@@ -16,11 +18,7 @@ class FetchConfig:
     """What the fetch sidecar does. Environment TACHO_FETCH_CONFIG. The hub token is in HF_TOKEN."""
 
     repository: str
-    commit: str
-    files: tuple[str, ...]
-    file_count: int
-    total_bytes: int
-    files_digest: str
+    files: FileSet = field(metadata=flat(globs="files"))
     """A listing of the pinned commit that has another digest is refused."""
     cache_dir: str = MODEL_DIR
     endpoint: str = ""

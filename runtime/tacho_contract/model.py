@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tacho_contract import SCHEMA
+from tacho_contract.codec import flat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,23 +92,36 @@ class StoredQuantization:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileSet:
+    """Files of one commit or folder, pinned: who lists them again can tell whether they are the same."""
+
+    commit: str
+    """hf:// only, else "": the commit the revision resolved to."""
+    globs: tuple[str, ...]
+    """The patterns that select exactly the files to load."""
+    file_count: int
+    total_bytes: int
+    files_digest: str
+    """sha256 over sorted (path, size): what fetch checks its own listing against."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles(FileSet):
+    """The files of a model: found by inspection, planned with, frozen in the revision, fetched."""
+
+    digest: str
+    """The commit for hf://, else sha256 over sorted (path, size, header bytes)."""
+    model_file: str = ""
+    """GGUF: the one file to give to the engine (the first shard), relative to the model's folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
     """What the plan may know of a model before its weights are downloaded."""
 
     schema: int = SCHEMA
     uri: str
-    commit: str = ""
-    """hf:// only: the commit the revision resolved to."""
-    digest: str
-    """The commit for hf://, else sha256 over sorted (path, size, header bytes)."""
-    files: tuple[str, ...] = ()
-    """The globs that select exactly the files to load."""
-    file_count: int
-    total_bytes: int
-    files_digest: str
-    """sha256 over sorted (path, size): what fetch checks its own listing against."""
-    model_file: str = ""
-    """GGUF: the one file to give to the engine (the first shard), relative to the model's folder."""
+    files: ModelFiles = field(metadata=flat(globs="files"))
     format: str
     """safetensors | gguf | ct2 | pytorch | custom."""
     architecture: Architecture | None = None

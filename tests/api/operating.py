@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from tacho_contract.model import Architecture, LayerGroup, ModelFacts, StoredQuantization, TensorClass
+from tacho_contract.model import (
+    Architecture,
+    LayerGroup,
+    ModelFacts,
+    ModelFiles,
+    StoredQuantization,
+    TensorClass,
+)
 from tests.api.operator_process import ACCOUNT, NAMESPACE, Kubelet, eventually
 from tests.cluster.handle import Cluster
 
@@ -15,12 +22,15 @@ NAME = "demo"
 
 FACTS = ModelFacts(
     uri="pvc://models/demo",
-    digest="d" * 64,
-    files=("demo.gguf",),
-    file_count=1,
-    total_bytes=100_000_000,
-    files_digest="f" * 64,
-    model_file="demo.gguf",
+    files=ModelFiles(
+        commit="",
+        digest="d" * 64,
+        globs=("demo.gguf",),
+        file_count=1,
+        total_bytes=100_000_000,
+        files_digest="f" * 64,
+        model_file="demo.gguf",
+    ),
     format="gguf",
     architecture=Architecture(
         name="llama",

@@ -45,7 +45,7 @@ def children(case: str, namespace: str) -> list[dict[str, Any]]:
             revision=revision.name,
             pod_template=revision.pod_template,
             replicas=2,
-            weights_bytes=planned.total_bytes,
+            weights_bytes=planned.files.total_bytes,
         ),
         probe_pod(
             found,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import ModelFacts, ModelFiles
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tacho_runtime.headers.safetensors import DTYPE_BITS
 from tests.fakes.hybrids import BY_HYBRID_FAMILY
@@ -52,7 +52,20 @@ def facts_for(name: str) -> ModelFacts:
     """The facts inspection finds of the published checkpoint ``name``."""
     config, tensors = config_and_tensors(name)
     commit = f"{sum(name.encode()):040x}"
-    return facts_from_config_and_tensors(config, tensors, uri=f"hf://published/{name}", commit=commit)
+    return facts_from_config_and_tensors(config, tensors, listed(name, tensors, commit))
+
+
+def listed(name: str, tensors: Iterable[tuple[str, str, tuple[int, ...], int]], commit: str) -> ModelFacts:
+    """What a listing of the published checkpoint ``name`` alone says."""
+    files = ModelFiles(
+        commit=commit,
+        digest=commit,
+        globs=(),
+        file_count=1,
+        total_bytes=sum(size for *_, size in tensors),
+        files_digest="",
+    )
+    return ModelFacts(uri=f"hf://published/{name}", files=files, format="safetensors")
 
 
 def write_checkpoint(folder: Path | str, name: str, *, shard_bytes: int = SHARD_BYTES) -> Path:

@@ -60,7 +60,7 @@ def to_apply(
                 revision=name,
                 pod_template=revision.pod_template,
                 replicas=size,
-                weights_bytes=revision.plan.total_bytes,
+                weights_bytes=revision.plan.files.total_bytes,
             )
         )
     found += measuring.apply

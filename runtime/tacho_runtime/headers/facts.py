@@ -20,39 +20,21 @@ TensorRow = tuple[str, str, tuple[int, ...], int]
 
 
 def facts_from_config_and_tensors(
-    config: dict[str, Any],
-    tensors: Iterable[TensorRow],
-    *,
-    uri: str = "hf://example/model",
-    commit: str = "",
-    digest: str = "",
-    files: tuple[str, ...] = (),
-    file_count: int = 1,
-    total_bytes: int = 0,
-    files_digest: str = "",
-    model_format: str = "safetensors",
+    config: dict[str, Any], tensors: Iterable[TensorRow], base: ModelFacts
 ) -> ModelFacts:
-    """What is known of a model that has a config.json. ``total_bytes`` 0 counts the tensors' own bytes."""
+    """``base`` with what config.json and the tensors' headers say."""
     stored = [StoredTensor(name, dtype, tuple(shape), size) for name, dtype, shape, size in tensors]
     architecture, unknown = read_architecture(config)
     architecture = _with_stored_dtype(architecture, stored)
     if architecture.dtype and "dtype" in unknown:
         unknown.remove("dtype")
     architecture = _with_stored_head(architecture, stored)
-    classes = aggregate(stored, architecture.layers)
-    return ModelFacts(
-        uri=uri,
-        commit=commit,
-        digest=digest or commit,
-        files=files,
-        file_count=file_count,
-        total_bytes=total_bytes or sum(c.stored_bytes for c in classes),
-        files_digest=files_digest,
-        format=model_format,
+    return replace(
+        base,
         architecture=architecture,
         quantization=stored_quantization(config, stored),
-        tensors=classes,
-        unknown=tuple(unknown),
+        tensors=aggregate(stored, architecture.layers),
+        unknown=(*base.unknown, *unknown),
     )
 
 

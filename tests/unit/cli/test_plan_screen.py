@@ -13,7 +13,7 @@ from tacho_contract.failure import Failure
 from tacho_operator.cli.plan.screen import memory_rows, merged, show_plan, show_refusal
 from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailure, Predicted
 
-from ..core.builders import plan
+from ..core.builders import FILES, plan
 
 GOLDEN = Path(__file__).parent / "golden"
 GIB = 2**30
@@ -47,8 +47,7 @@ GPU_PLAN: ModelPlan = plan(
     tensor_parallel=2,
     max_model_len=8192,
     concurrency=16,
-    file_count=4,
-    total_bytes=16 * GIB,
+    files=replace(FILES, file_count=4, total_bytes=16 * GIB),
     message="fp8 on vllm: 4.2 GiB of weights on each of 2 NVIDIA-L4.",
     alternatives=ALTERNATIVES,
     predicted=Predicted(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import ModelFacts, ModelFiles
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.types import ModelPlan, Predicted
 from tacho_operator.core.types import Config
@@ -75,15 +76,28 @@ def changed(spec: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return found
 
 
+FILES = ModelFiles(
+    commit="",
+    digest="d" * 64,
+    globs=("smollm2.gguf",),
+    file_count=1,
+    total_bytes=96_576_768,
+    files_digest="f" * 64,
+    model_file="smollm2.gguf",
+)
+HUB_FILES = dataclasses.replace(
+    FILES,
+    commit=COMMIT,
+    digest=COMMIT,
+    globs=("smollm2-Q4_K_M.gguf",),
+    model_file="smollm2-Q4_K_M.gguf",
+)
+
+
 def facts(**fields: Any) -> ModelFacts:
     values: dict[str, Any] = {
         "uri": "pvc://models/smollm2",
-        "digest": "d" * 64,
-        "files": ("smollm2.gguf",),
-        "file_count": 1,
-        "total_bytes": 96_576_768,
-        "files_digest": "f" * 64,
-        "model_file": "smollm2.gguf",
+        "files": FILES,
         "format": "gguf",
     }
     return ModelFacts(**{**values, **fields})
@@ -93,10 +107,7 @@ def hub_facts(**fields: Any) -> ModelFacts:
     return facts(
         **{
             "uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct",
-            "commit": COMMIT,
-            "digest": COMMIT,
-            "files": ("smollm2-Q4_K_M.gguf",),
-            "model_file": "smollm2-Q4_K_M.gguf",
+            "files": HUB_FILES,
             **fields,
         }
     )
@@ -109,12 +120,7 @@ def plan(**fields: Any) -> ModelPlan:
         "image": "registry.example/tacho-llamacpp:1.0.0",
         "entrypoint": ("llama-server",),
         "quantization_method": "gguf",
-        "model_digest": "d" * 64,
-        "files": ("smollm2.gguf",),
-        "file_count": 1,
-        "files_digest": "f" * 64,
-        "total_bytes": 96_576_768,
-        "model_file": "smollm2.gguf",
+        "files": FILES,
         "max_model_len": 2048,
         "concurrency": 4,
         "predicted": Predicted(
@@ -131,15 +137,7 @@ def plan(**fields: Any) -> ModelPlan:
 
 
 def hub_plan(**fields: Any) -> ModelPlan:
-    return plan(
-        **{
-            "commit": COMMIT,
-            "model_digest": COMMIT,
-            "files": ("smollm2-Q4_K_M.gguf",),
-            "model_file": "smollm2-Q4_K_M.gguf",
-            **fields,
-        }
-    )
+    return plan(**{"files": HUB_FILES, **fields})
 
 
 def at(seconds: float) -> str:

@@ -117,7 +117,7 @@ def test_deployment_is_as_reviewed(case: str) -> None:
         revision="smol-0123456789",
         pod_template=template(case),
         replicas=2,
-        weights_bytes=planned.total_bytes,
+        weights_bytes=planned.files.total_bytes,
     )
     assert_golden(f"deployment-{case}", manifest)
 
@@ -163,7 +163,10 @@ def test_only_a_hub_model_is_fetched_by_a_native_sidecar() -> None:
     sidecar = containers(template("hub")["spec"])["fetch"]
     assert sidecar["restartPolicy"] == "Always"
     config = codec.loads(FetchConfig, environment(sidecar)["TACHO_FETCH_CONFIG"]["value"])
-    assert (config.repository, config.commit) == ("HuggingFaceTB/SmolLM2-135M-Instruct", hub_plan().commit)
+    assert (config.repository, config.files.commit) == (
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        hub_plan().files.commit,
+    )
     assert config.endpoint == "https://hub.example"
     assert environment(sidecar)["SSL_CERT_FILE"]["value"] == "/etc/tacho-ca/ca.crt"
     assert environment(sidecar)["HTTPS_PROXY"]["value"] == "http://proxy.example:3128"

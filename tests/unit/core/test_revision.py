@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tacho_operator.core import names
 from tacho_operator.core.measurement.keys import fingerprint, live_config, plan_key
 from tacho_operator.core.revisions.identity import CLASSES, field_class, identity_hash
 
-from .builders import CLAIM_SPEC, HUB_SPEC, changed, plan, resource
+from .builders import CLAIM_SPEC, FILES, HUB_SPEC, changed, plan, resource
 
 LEAVES = leaf_paths()
 
@@ -149,7 +150,7 @@ def test_plan_key_follows_what_a_measurement_depends_on() -> None:
     key = plan_key(plan(), spec)
     for fields in (
         {"image": "x:2"},
-        {"model_digest": "e" * 64},
+        {"files": dataclasses.replace(FILES, digest="e" * 64)},
         {"quantization_method": "none"},
         {"arguments": ("--x",)},
         {"tensor_parallel": 2},

@@ -10,7 +10,7 @@ from tacho_contract import codec
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
-from tests.fakes.checkpoints import NAMES, config_and_tensors, facts_for, published_parameters
+from tests.fakes.checkpoints import NAMES, config_and_tensors, facts_for, listed, published_parameters
 
 
 def shape_of(name: str) -> Architecture:
@@ -224,7 +224,8 @@ def test_what_is_missing_is_said() -> None:
         "dtype",
     ]
     assert "number of attention heads" in read_architecture({"num_hidden_layers": 1})[1]
-    facts = facts_from_config_and_tensors({"num_hidden_layers": 1}, [("a.weight", "BF16", (2, 2), 8)])
+    rows = [("a.weight", "BF16", (2, 2), 8)]
+    facts = facts_from_config_and_tensors({"num_hidden_layers": 1}, rows, listed("x", rows, ""))
     assert "dtype" not in facts.unknown
     assert facts.architecture is not None
     assert facts.architecture.dtype == "bfloat16"
@@ -250,7 +251,8 @@ FIELDS = st.sampled_from(
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(FIELDS, ANY | st.integers(-2, 40), max_size=12))
 def test_any_configuration_gives_facts(config: dict[str, Any]) -> None:
-    facts = facts_from_config_and_tensors(config, [("model.embed_tokens.weight", "BF16", (4, 4), 32)])
+    rows = [("model.embed_tokens.weight", "BF16", (4, 4), 32)]
+    facts = facts_from_config_and_tensors(config, rows, listed("x", rows, ""))
     assert codec.loads(ModelFacts, codec.dumps(facts)) == facts
     shape = facts.architecture
     assert shape is not None

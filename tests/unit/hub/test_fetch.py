@@ -49,11 +49,7 @@ def planned(hub: RunningHub, tmp_path: Path, token: str = "") -> FetchConfig:
     assert facts is not None
     return FetchConfig(
         repository="acme/model",
-        commit=facts.commit,
         files=facts.files,
-        file_count=facts.file_count,
-        total_bytes=facts.total_bytes,
-        files_digest=facts.files_digest,
         cache_dir=str(tmp_path / "cache"),
         endpoint=hub.url,
         state_dir=str(tmp_path / "state"),
@@ -75,14 +71,14 @@ def failed(config: FetchConfig, token: str = "") -> Failure:
 
 
 def check_whole(config: FetchConfig, path: str) -> None:
-    assert Path(path) == Path(snapshot_dir(config.cache_dir, config.repository, config.commit))
+    assert Path(path) == Path(snapshot_dir(config.cache_dir, config.repository, config.files.commit))
     assert Path(path, "weights.bin").read_bytes() == MODEL
     assert sorted(p.name for p in Path(path).iterdir()) == ["config.json", "weights.bin"]
     assert json.loads(Path(config.state_dir, "complete").read_text()) == {"path": path}
     seen = progress(config)
     assert (seen.state, seen.path, seen.failure) == ("Complete", path, None)
     assert (seen.files_done, seen.files_total) == (2, 2)
-    assert seen.bytes_done == seen.bytes_total == config.total_bytes
+    assert seen.bytes_done == seen.bytes_total == config.files.total_bytes
     assert not list(Path(config.cache_dir).rglob("*.incomplete"))
 
 
@@ -104,11 +100,7 @@ def test_brings_a_sharded_checkpoint_with_equal_files(hub: RunningHub, tmp_path:
     assert facts is not None
     config = FetchConfig(
         repository="acme/sharded",
-        commit=facts.commit,
         files=facts.files,
-        file_count=facts.file_count,
-        total_bytes=facts.total_bytes,
-        files_digest=facts.files_digest,
         cache_dir=str(tmp_path / "cache"),
         endpoint=hub.url,
         state_dir=str(tmp_path / "state"),
@@ -128,7 +120,7 @@ def test_what_is_whole_in_the_cache_asks_no_hub(hub: RunningHub, config: FetchCo
     assert isinstance(path, str)
     check_whole(again, path)
     assert hub.fake.log == []
-    assert progress(again).resumed_bytes == config.total_bytes
+    assert progress(again).resumed_bytes == config.files.total_bytes
 
 
 def test_damaged_file_is_brought_again(config: FetchConfig) -> None:
@@ -168,7 +160,7 @@ def test_partial_file_is_continued(hub: RunningHub, config: FetchConfig) -> None
     assert isinstance(path, str)
     check_whole(config, path)
     assert progress(config).resumed_bytes == 4_000_000
-    assert sum(hub.fake.bytes_sent.values()) == config.total_bytes - 4_000_000
+    assert sum(hub.fake.bytes_sent.values()) == config.files.total_bytes - 4_000_000
 
 
 def test_partial_file_with_other_content_is_not_believed(config: FetchConfig) -> None:
@@ -219,14 +211,15 @@ def test_xet_falls_back_to_plain_http(
 
 
 def test_changed_repository_is_refused(config: FetchConfig) -> None:
-    failure = failed(replace(config, files_digest="0" * 64))
+    failure = failed(replace(config, files=replace(config.files, files_digest="0" * 64)))
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert "changed" in failure.message
     assert not failure.retryable
 
 
 def test_commit_that_is_gone(config: FetchConfig) -> None:
-    assert failed(replace(config, commit="0" * 40)).failure_class == FailureClass.MODEL_NOT_FOUND
+    gone = replace(config.files, commit="0" * 40)
+    assert failed(replace(config, files=gone)).failure_class == FailureClass.MODEL_NOT_FOUND
 
 
 @pytest.mark.parametrize(("mode", "code"), [("private", 0), ("gated", 0), ("private", 403)])
@@ -401,7 +394,7 @@ def test_killed_container_continues(
     second.wait_for(second.sleeping)
     check_whole(config, progress(config).path)
     assert progress(config).resumed_bytes >= before
-    assert sum(hub.fake.bytes_sent.values()) == config.total_bytes - progress(config).resumed_bytes
+    assert sum(hub.fake.bytes_sent.values()) == config.files.total_bytes - progress(config).resumed_bytes
     second.end(signal.SIGTERM)
 
 

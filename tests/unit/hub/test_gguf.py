@@ -58,7 +58,7 @@ def test_real_model_facts() -> None:
     assert (facts.quantization.method, facts.quantization.scheme) == ("gguf", "Q4_1")
     assert {c.kind: c.dtype for c in facts.tensors} == {"linear": "Q4_1", "embedding": "Q8_0", "norm": "F32"}
     assert facts.unknown == ()
-    assert facts.model_file == smollm2().name
+    assert facts.files.model_file == smollm2().name
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -54,9 +54,9 @@ def test_hub_safetensors(hub: RunningHub) -> None:
     assert (facts.architecture, facts.tensors, facts.quantization) == (
         known.architecture, known.tensors, known.quantization,
     )  # fmt: skip
-    assert facts.commit == facts.digest
-    assert len(facts.commit) == 40
-    assert facts.total_bytes > known.total_bytes
+    assert facts.files.commit == facts.files.digest
+    assert len(facts.files.commit) == 40
+    assert facts.files.total_bytes > known.files.total_bytes
     # A few kB of a model of 5.7 GB: eight bytes of each shard, then exactly its header.
     assert sum(hub.fake.bytes_sent.values()) < 300_000
     ranges = [e["range"] for e in hub.asked("GET", "/model-00001")]
@@ -71,12 +71,12 @@ def test_same_facts_from_hub_claim_and_folder(hub: RunningHub, published: Inspec
     )
     from_folder = facts_of(InspectConfig(uri=f"file://{hub.root}/acme/llama", engine="vllm"))
     for other in (from_claim, from_folder):
-        assert other.commit == ""
-        assert other.files_digest == from_hub.files_digest
-        assert (other.tensors, other.files, other.total_bytes) == (
-            from_hub.tensors, from_hub.files, from_hub.total_bytes,
+        assert other.files.commit == ""
+        assert other.files.files_digest == from_hub.files.files_digest
+        assert (other.tensors, other.files.globs, other.files.total_bytes) == (
+            from_hub.tensors, from_hub.files.globs, from_hub.files.total_bytes,
         )  # fmt: skip
-    assert from_claim.digest == from_folder.digest != from_hub.digest
+    assert from_claim.files.digest == from_folder.files.digest != from_hub.files.digest
 
 
 def test_digest_sees_headers_and_configuration(tmp_path: Path) -> None:
@@ -86,15 +86,15 @@ def test_digest_sees_headers_and_configuration(tmp_path: Path) -> None:
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace('"hidden_size": 64', '"hidden_size": 65'))
     after = facts_of(config)
-    assert after.files_digest == before.files_digest
-    assert after.digest != before.digest
+    assert after.files.files_digest == before.files.files_digest
+    assert after.files.digest != before.files.digest
 
 
 def test_gguf_file_on_a_claim(tmp_path: Path) -> None:
     ggufs.llama(tmp_path / "sub/m.gguf")
     for uri in ("pvc://c/sub/m.gguf", "pvc://c/sub", "pvc://c/sub/"):
         facts = facts_of(InspectConfig(uri=uri, claim_dir=str(tmp_path), engine="llamacpp"))
-        assert (facts.model_file, facts.file_count, facts.format) == ("m.gguf", 1, "gguf")
+        assert (facts.files.model_file, facts.files.file_count, facts.format) == ("m.gguf", 1, "gguf")
         assert facts.quantization.scheme == "Q4_K_M"
 
 
@@ -104,7 +104,7 @@ def test_gguf_shards_add_up(tmp_path: Path) -> None:
         tmp_path / "m-00002-of-00002.gguf", {"split.no": 1}, [("blk.2.attn_q.weight", (256, 256), 12)]
     )
     one = facts_of(InspectConfig(uri=f"file://{tmp_path}", engine="llamacpp"))
-    assert one.model_file == "m-00001-of-00002.gguf"
+    assert one.files.model_file == "m-00001-of-00002.gguf"
     assert sum(c.tensors for c in one.tensors) == 2 + 2 * 9 + 1 + 1
 
 
@@ -112,7 +112,12 @@ def test_custom_engine_is_listed_and_not_parsed(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"x" * 100)
     (tmp_path / "broken.gguf").write_bytes(b"no gguf")
     facts = facts_of(InspectConfig(uri=f"file://{tmp_path}", parse=False, engine="custom"))
-    assert (facts.format, facts.total_bytes, facts.architecture, facts.tensors) == ("custom", 107, None, ())
+    assert (facts.format, facts.files.total_bytes, facts.architecture, facts.tensors) == (
+        "custom",
+        107,
+        None,
+        (),
+    )
 
 
 def test_quantization_in_a_file_of_its_own(tmp_path: Path) -> None:
@@ -232,7 +237,7 @@ def test_token(hub: RunningHub, published: InspectConfig, mode: str, token: str,
     assert failure.failure_class == expected
     assert "tokenSecretRef" in failure.next_step
     assert not failure.retryable
-    assert facts_of(published, "right-token").commit
+    assert facts_of(published, "right-token").files.commit
 
 
 @pytest.mark.parametrize(
@@ -257,7 +262,7 @@ def test_failing_hub_is_retryable(hub: RunningHub, published: InspectConfig, cod
 
 def test_hub_that_recovers(hub: RunningHub, published: InspectConfig) -> None:
     hub.fake.faults.fail = [429, 503]
-    assert facts_of(published).commit
+    assert facts_of(published).files.commit
 
 
 @pytest.mark.parametrize("code", [401, 403])

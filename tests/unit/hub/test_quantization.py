@@ -31,7 +31,7 @@ SQ = StoredQuantization
 def test_stored_llama(suffix: str, expected: StoredQuantization, gigabytes: float) -> None:
     facts = facts_for(f"llama-3.1-8b{suffix}")
     assert facts.quantization == expected
-    assert facts.total_bytes / 1e9 == pytest.approx(gigabytes, rel=0.002)
+    assert facts.files.total_bytes / 1e9 == pytest.approx(gigabytes, rel=0.002)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tacho_contract.model import Architecture, LayerGroup, ModelFacts, StoredQuantization, TensorClass
+from tacho_contract.model import (
+    Architecture,
+    LayerGroup,
+    ModelFacts,
+    ModelFiles,
+    StoredQuantization,
+    TensorClass,
+)
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.types import Config, NodeFacts
 
@@ -25,13 +32,15 @@ def smollm2() -> ModelFacts:
     """SmolLM2-135M-Instruct Q4_1: 30 layers, 3 of 9 heads for keys and values, 64 wide."""
     return ModelFacts(
         uri="hf://owner/name",
-        commit="c" * 40,
-        digest="c" * 40,
-        files=("*Q4_1.gguf",),
-        file_count=1,
-        total_bytes=98362432,
-        files_digest="f" * 64,
-        model_file="smollm2-135m-instruct-q4_1.gguf",
+        files=ModelFiles(
+            commit="c" * 40,
+            digest="c" * 40,
+            globs=("*Q4_1.gguf",),
+            file_count=1,
+            total_bytes=98362432,
+            files_digest="f" * 64,
+            model_file="smollm2-135m-instruct-q4_1.gguf",
+        ),
         format="gguf",
         architecture=Architecture(
             name="llama",

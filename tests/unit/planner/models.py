@@ -9,7 +9,7 @@ from typing import Any
 from tacho_contract.model import ModelFacts
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tacho_runtime.headers.safetensors import DTYPE_BITS
-from tests.fakes.checkpoints import facts_for
+from tests.fakes.checkpoints import facts_for, listed
 from tests.fakes.published import CONFIGS
 from tests.fakes.shapes import BY_FAMILY, Row, gated
 
@@ -222,7 +222,7 @@ def facts(name: str) -> ModelFacts:
         return facts_for(name)
     config, shapes = MORE[name]
     rows = [(n, dtype, shape, _size_bytes(dtype, shape)) for n, dtype, shape in shapes(config)]
-    return facts_from_config_and_tensors(config, rows, uri=f"hf://published/{name}", commit="c" * 40)
+    return facts_from_config_and_tensors(config, rows, listed(name, rows, "c" * 40))
 
 
 def _size_bytes(dtype: str, shape: tuple[int, ...]) -> int:

@@ -44,13 +44,13 @@ def _choice(plan: ModelPlan) -> Table:
     gpu = f"{plan.gpu_count} x {plan.gpu_product}" if plan.gpu_count else "none (CPU)"
     if plan.tensor_parallel * plan.pipeline_parallel > 1:
         gpu += f", tensor {plan.tensor_parallel} x pipeline {plan.pipeline_parallel}"
-    files = "1 file" if plan.file_count == 1 else f"{plan.file_count} files"
+    files = "1 file" if plan.files.file_count == 1 else f"{plan.files.file_count} files"
     rows = {
         "engine": f"{plan.engine} {plan.engine_version}".strip(),
         "quantization": plan.quantization_method,
         "GPU": gpu,
         "context": f"{plan.concurrency} requests x {plan.max_model_len} tokens",
-        "model": f"{files}, {gib(plan.total_bytes)}",
+        "model": f"{files}, {gib(plan.files.total_bytes)}",
     }
     if rate := _rate(plan.predicted.decode_tokens_per_second):
         rows["decode"] = f"{rate} tok/s for one stream (predicted)"

@@ -28,11 +28,7 @@ def fetch_config(resource: LLMDeployment, plan: ModelPlan) -> FetchConfig | None
     hub = resource.spec.model.hub
     return FetchConfig(
         repository=source.repository,
-        commit=plan.commit,
         files=plan.files,
-        file_count=plan.file_count,
-        total_bytes=plan.total_bytes,
-        files_digest=plan.files_digest,
         endpoint=hub.endpoint if hub else "",
     )
 
@@ -49,8 +45,8 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         engine=plan.engine,
         entrypoint=plan.entrypoint,
         model_path=volumes.mounted_path(source),
-        files=plan.files,
-        model_file=plan.model_file,
+        files=plan.files.globs,
+        model_file=plan.files.model_file,
         served_name=resource.spec.model.served_name or resource.metadata.name,
         max_model_len=plan.max_model_len,
         concurrency=plan.concurrency,
@@ -64,7 +60,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         if custom
         else None,
         engine_port=containers.engine_port(resource),
-        weights_bytes=plan.total_bytes,
+        weights_bytes=plan.files.total_bytes,
         predicted_weights_bytes=plan.predicted.weights_bytes or 0,
         fetch_dir=FETCH_DIR if isinstance(source, HubUri) else "",
         drain_seconds=max(1, drain),

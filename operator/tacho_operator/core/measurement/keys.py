@@ -33,7 +33,7 @@ def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
     return names.digest(
         {
             "probeSchema": PROBE_SCHEMA,
-            "model": [plan.model_digest, plan.files_digest, plan.model_file],
+            "model": [plan.files.digest, plan.files.files_digest, plan.files.model_file],
             "quantization": [
                 plan.quantization_method,
                 spec.quantization.to_wire() if spec.quantization else {},

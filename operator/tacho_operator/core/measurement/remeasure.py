@@ -147,7 +147,7 @@ def _judge(
 
 
 def _limit_seconds(resource: LLMDeployment, active: Revision, live: LiveConfig) -> float:
-    budget = startup_budget_seconds(active.plan.total_bytes, resource.spec.startup_timeout_seconds)
+    budget = startup_budget_seconds(active.plan.files.total_bytes, resource.spec.startup_timeout_seconds)
     return budget + live.probe.timeout_seconds + SCHEDULING_SECONDS
 
 

@@ -118,13 +118,7 @@ def _plan_custom(
         entrypoint=row.entrypoint,
         python=wanted.python or row.python,
         quantization_method=wanted.method or "none",
-        commit=facts.commit,
-        model_digest=facts.digest,
         files=facts.files,
-        file_count=facts.file_count,
-        files_digest=facts.files_digest,
-        total_bytes=facts.total_bytes,
-        model_file=facts.model_file,
         gpu_product=_custom_product(wanted, nodes) if gpus else "CPU",
         gpu_count=gpus,
         tensor_parallel=wanted.tensor or 1,
@@ -132,7 +126,8 @@ def _plan_custom(
         max_model_len=length or CUSTOM_MAX_MODEL_LEN,
         concurrency=wanted.concurrency or CUSTOM_CONCURRENCY,
         message=(
-            f"A custom engine: the model is {facts.file_count} files of {gib(facts.total_bytes)}; what the "
-            "engine keeps in memory is not known, so nothing is predicted."
+            f"A custom engine: the model is {facts.files.file_count} files of "
+            f"{gib(facts.files.total_bytes)}; what the engine keeps in memory is not known, so nothing is "
+            "predicted."
         ),
     )

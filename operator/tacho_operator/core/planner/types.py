@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tacho_contract.codec import flat
 from tacho_contract.failure import Failure
+from tacho_contract.model import ModelFiles
 from tacho_operator.api.defaults import PYTHON
 
 
@@ -52,13 +54,7 @@ class ModelPlan:
     """What starts the engine in that image; empty for custom (the command is the user's)."""
     python: str = PYTHON
     quantization_method: str
-    commit: str = ""
-    model_digest: str
-    files: tuple[str, ...]
-    file_count: int
-    files_digest: str
-    total_bytes: int
-    model_file: str = ""
+    files: ModelFiles = field(metadata=flat(globs="files", digest="modelDigest"))
     gpu_product: str = ""
     gpu_count: int = 0
     gpu_memory_bytes: int = 0

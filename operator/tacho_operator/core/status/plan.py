@@ -27,11 +27,11 @@ def plan_view(plan: ModelPlan, revision: str) -> Manifest:
             "quantizationMethod": plan.quantization_method,
             "model": present(
                 {
-                    "commit": plan.commit,
-                    "digest": plan.model_digest,
-                    "files": list(plan.files),
-                    "fileCount": plan.file_count,
-                    "totalBytes": plan.total_bytes,
+                    "commit": plan.files.commit,
+                    "digest": plan.files.digest,
+                    "files": list(plan.files.globs),
+                    "fileCount": plan.files.file_count,
+                    "totalBytes": plan.files.total_bytes,
                 }
             ),
             "gpu": {

@@ -52,10 +52,10 @@ class Fetch:
 
     def __init__(self, config: FetchConfig, token: str) -> None:
         self._config, self._token = config, token
-        self._cache = Cache(config.cache_dir, config.repository, config.commit)
+        self._cache = Cache(config.cache_dir, config.repository, config.files.commit)
         self._began = time.monotonic()
         self.progress = FetchProgress(
-            state="Listing", files_total=config.file_count, bytes_total=config.total_bytes
+            state="Listing", files_total=config.files.file_count, bytes_total=config.files.total_bytes
         )
 
     def report(self, **changes: object) -> None:
@@ -75,18 +75,18 @@ class Fetch:
             )
         self.report(
             state="Complete",
-            files_done=self._config.file_count,
-            bytes_done=self._config.total_bytes,
+            files_done=self._config.files.file_count,
+            bytes_done=self._config.files.total_bytes,
             path=str(self._cache.snapshot),
         )
         return str(self._cache.snapshot)
 
     def _whole_on_disk(self) -> bool:
         """True when the planned files are there, to the byte count: then no hub is asked."""
-        present = [f for f in self._cache.entries() if matches(f.path, self._config.files)]
-        whole = files_digest(present) == self._config.files_digest
+        present = [f for f in self._cache.entries() if matches(f.path, self._config.files.globs)]
+        whole = files_digest(present) == self._config.files.files_digest
         if whole and self.progress.state == "Listing":
-            self.progress = replace(self.progress, resumed_bytes=self._config.total_bytes)
+            self.progress = replace(self.progress, resumed_bytes=self._config.files.total_bytes)
         return whole
 
     def _bring_missing(self) -> None:
@@ -94,7 +94,9 @@ class Fetch:
 
         config = self._config
         with _time_limit(LISTING_SECONDS):
-            source = HubSource(config.repository, config.commit, endpoint=config.endpoint, token=self._token)
+            source = HubSource(
+                config.repository, config.files.commit, endpoint=config.endpoint, token=self._token
+            )
             targets = self._planned(source)
         present = {target.path: self._cache.present_bytes(target) for target in targets}
         self._check_space(targets, present)
@@ -105,14 +107,14 @@ class Fetch:
 
     def _planned(self, source: HubSource) -> tuple[Target, ...]:
         """The planned files as the hub lists them now. Raises Refused when they are others."""
-        chosen = [file for file in source.tree() if matches(file.path, self._config.files)]
+        chosen = [file for file in source.tree() if matches(file.path, self._config.files.globs)]
         listed = tuple(FileEntry(file.path, file.size) for file in chosen)
-        if files_digest(listed) != self._config.files_digest:
+        if files_digest(listed) != self._config.files.files_digest:
             total = sum(entry.size_bytes for entry in listed)
             raise invalid(
-                f"The repository changed: {self._config.repository} at {self._config.commit} now lists "
+                f"The repository changed: {self._config.repository} at {self._config.files.commit} now lists "
                 f"{len(listed)} files with {total} bytes for the planned patterns, planned were "
-                f"{self._config.file_count} with {self._config.total_bytes}.",
+                f"{self._config.files.file_count} with {self._config.files.total_bytes}.",
                 "Change spec.model.revision, so that what is there now is planned with.",
             )
         return tuple(
@@ -135,7 +137,7 @@ class Fetch:
         downloader = Downloader(
             self._cache,
             self._config.repository,
-            self._config.commit,
+            self._config.files.commit,
             endpoint=source.endpoint,
             token=self._token or False,
         )
@@ -197,7 +199,7 @@ def fetch(config: FetchConfig, token: str) -> str | Failure:
         failure = classify(
             error,
             repository=config.repository,
-            revision=config.commit,
+            revision=config.files.commit,
             endpoint=config.endpoint or "the hub",
             has_token=bool(token),
         ).failure
@@ -246,5 +248,5 @@ def main() -> int:  # noqa: RET503 - the sleeper takes the place of the process
     result = fetch(config, os.environ.get("HF_TOKEN", "").strip())
     if isinstance(result, Failure):
         return _fail(result)
-    sys.stdout.write(f"{config.repository}@{config.commit} is complete in {result}\n")
+    sys.stdout.write(f"{config.repository}@{config.files.commit} is complete in {result}\n")
     become_sleeper()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from tacho_contract.inspection import InspectConfig
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import ModelFacts, ModelFiles
 from tacho_runtime.headers import gguf, safetensors
 from tacho_runtime.headers.errors import Refused, invalid, not_found
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
@@ -41,18 +41,22 @@ def find_facts(config: InspectConfig, source: Source) -> ModelFacts:
         raise invalid(f"The model has {len(selection.weights)} shards; more than {SHARD_LIMIT} are not read.")
     base = ModelFacts(
         uri=config.uri,
-        commit=source.commit,
-        digest=source.commit,
-        files=selection.globs,
-        file_count=len(selection.files),
-        total_bytes=sum(entry.size_bytes for entry in selection.files),
-        files_digest=files_digest(selection.files),
-        model_file=selection.model_file,
+        files=ModelFiles(
+            commit=source.commit,
+            digest=source.commit,
+            globs=selection.globs,
+            file_count=len(selection.files),
+            total_bytes=sum(entry.size_bytes for entry in selection.files),
+            files_digest=files_digest(selection.files),
+            model_file=selection.model_file,
+        ),
         format=selection.format,
     )
     marks: dict[str, str] = {}
     facts = _parsed(base, source, entries, selection, marks)
-    return facts if source.commit else replace(facts, digest=_digest(source, selection, marks))
+    if source.commit:
+        return facts
+    return replace(facts, files=replace(facts.files, digest=_digest(source, selection, marks)))
 
 
 def _index(source: Source, entries: tuple[FileEntry, ...]) -> frozenset[str] | None:
@@ -88,9 +92,9 @@ def _parsed(
         return facts_from_gguf(parsed, base)
     if selection.format == "safetensors":
         tensors = list(_safetensors_rows(source, selection, marks))
-        return _with_config(base, _config(source, entries), tensors)
+        return facts_from_config_and_tensors(_config(source, entries), tensors, base)
     if selection.format == "pytorch":
-        facts = _with_config(base, _config(source, entries), [])
+        facts = facts_from_config_and_tensors(_config(source, entries), [], base)
         return replace(
             facts, unknown=(*facts.unknown, "sizes of single weights (pickle files are never opened)")
         )
@@ -98,23 +102,6 @@ def _parsed(
         said = "architecture and sizes of single weights (CTranslate2 files do not carry them)"
         return replace(base, unknown=(said,))
     return base
-
-
-def _with_config(
-    base: ModelFacts, config: dict[str, Any], rows: list[tuple[str, str, tuple[int, ...], int]]
-) -> ModelFacts:
-    return facts_from_config_and_tensors(
-        config,
-        rows,
-        uri=base.uri,
-        commit=base.commit,
-        digest=base.digest,
-        files=base.files,
-        file_count=base.file_count,
-        total_bytes=base.total_bytes,
-        files_digest=base.files_digest,
-        model_format=base.format,
-    )
 
 
 def _config(source: Source, entries: tuple[FileEntry, ...]) -> dict[str, Any]:

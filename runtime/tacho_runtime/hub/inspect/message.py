@@ -8,6 +8,7 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.inspection import InspectResult
 from tacho_contract.model import ModelFacts, TensorClass
+from tacho_contract.units import clipped
 
 LIMIT_BYTES = 4096
 """The kubelet keeps 4 KiB of a container's message, and cuts the rest without a warning."""
@@ -34,11 +35,7 @@ def packed_within_limit(result: InspectResult, limit_bytes: int = LIMIT_BYTES) -
 
 
 def _short_failure(failure: Failure) -> Failure:
-    return replace(failure, message=_cut(failure.message, 1600), next_step=_cut(failure.next_step, 600))
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return replace(failure, message=clipped(failure.message, 1600), next_step=clipped(failure.next_step, 600))
 
 
 def _shortened(facts: ModelFacts, kept: int) -> ModelFacts:
@@ -54,7 +51,7 @@ def _shortened(facts: ModelFacts, kept: int) -> ModelFacts:
             parameters=sum_so_far.parameters + small.parameters,
             stored_bytes=sum_so_far.stored_bytes + small.stored_bytes,
         )
-    unknown = tuple(_cut(text, UNKNOWN_TEXT_LIMIT) for text in facts.unknown[:UNKNOWN_LIMIT])
+    unknown = tuple(clipped(text, UNKNOWN_TEXT_LIMIT) for text in facts.unknown[:UNKNOWN_LIMIT])
     note = (
         f"the kinds of the {len(facts.tensors) - kept} smallest tensor classes (they did not fit the message)"
     )
@@ -68,7 +65,7 @@ def _shortened(facts: ModelFacts, kept: int) -> ModelFacts:
 def _too_many_files(facts: ModelFacts) -> Failure:
     return Failure(
         failure_class=FailureClass.MODEL_INVALID,
-        message=f"Naming exactly the {facts.file_count} files to load takes {len(facts.files)} patterns, "
-        "more than fit a report.",
+        message=f"Naming exactly the {facts.files.file_count} files to load takes "
+        f"{len(facts.files.globs)} patterns, more than fit a report.",
         next_step="Select the files with at most 8 patterns in spec.model.files.",
     )

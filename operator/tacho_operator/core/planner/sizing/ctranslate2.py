@@ -18,7 +18,7 @@ SCALE_BYTES = 4
 def weights_bytes(facts: ModelFacts, architecture: Architecture, method: str) -> int:
     """The converted weights: linear layers *and* embeddings are quantized. A converted model is as stored."""
     if facts.format == "ct2":
-        return facts.total_bytes
+        return facts.files.total_bytes
     if method == "none":
         return int(weights.parts(facts).total)
     quantized = weights.parameters(facts, "linear", "expert", "embedding", "lm_head")

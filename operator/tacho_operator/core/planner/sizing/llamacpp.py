@@ -70,7 +70,7 @@ class LlamaCppMemory:
 
 def weights_bytes(facts: ModelFacts) -> int:
     """All tensors as stored; the file's size where the header was not read."""
-    return sum(t.stored_bytes for t in facts.tensors) or facts.total_bytes
+    return sum(t.stored_bytes for t in facts.tensors) or facts.files.total_bytes
 
 
 def kv_cache_bytes(

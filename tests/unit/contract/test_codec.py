@@ -1,0 +1,125 @@
+"""Documents to JSON and back; objects whose keys stand among their owner's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tacho_contract import codec
+from tacho_contract.fetch import FetchConfig
+from tacho_contract.model import FileSet, ModelFacts, ModelFiles
+from tacho_operator.core.planner.types import ModelPlan
+
+WORDS = st.text(max_size=8)
+FILES = st.builds(
+    ModelFiles,
+    commit=WORDS,
+    globs=st.lists(WORDS, max_size=3).map(tuple),
+    file_count=st.integers(0, 2**31),
+    total_bytes=st.integers(0, 2**53),
+    files_digest=WORDS,
+    digest=WORDS,
+    model_file=WORDS,
+)
+LISTED = {"commit", "files", "fileCount", "totalBytes", "filesDigest"}
+
+
+def plan(files: ModelFiles) -> ModelPlan:
+    return ModelPlan(
+        engine="e",
+        engine_version="1",
+        image="i",
+        entrypoint=(),
+        quantization_method="none",
+        files=files,
+        max_model_len=1,
+        concurrency=1,
+        message="",
+    )
+
+
+@given(FILES)
+def test_the_facts_of_a_model_keep_their_keys(files: ModelFiles) -> None:
+    facts = ModelFacts(uri="u", files=files, format="gguf")
+    data = codec.to_dict(facts)
+    assert {*LISTED, "digest", "modelFile"} < set(data)
+    assert (data["files"], data["totalBytes"]) == (list(files.globs), files.total_bytes)
+    assert codec.from_dict(ModelFacts, data) == facts
+
+
+@given(FILES)
+def test_a_frozen_plan_keeps_its_keys(files: ModelFiles) -> None:
+    data = codec.to_dict(plan(files))
+    assert {*LISTED, "modelDigest", "modelFile"} < set(data)
+    assert "digest" not in data
+    assert codec.from_dict(ModelPlan, data) == plan(files)
+
+
+@given(FILES)
+def test_fetch_is_told_what_it_needs_and_no_more(files: ModelFiles) -> None:
+    config = FetchConfig(repository="a/b", files=files)
+    data = codec.to_dict(config)
+    assert set(data) == {*LISTED, "repository", "cacheDir", "endpoint", "stateDir"}
+    read = codec.from_dict(FetchConfig, data)
+    assert type(read.files) is FileSet
+    assert codec.to_dict(read) == data
+    assert codec.from_dict(FetchConfig, codec.to_dict(read)) == read
+
+
+@pytest.mark.parametrize("key", ["digest", "totalBytes", "files"])
+def test_a_missing_key_is_named_by_its_owner(key: str) -> None:
+    files = ModelFiles(commit="", globs=(), file_count=0, total_bytes=0, files_digest="", digest="d")
+    data = codec.to_dict(ModelFacts(uri="u", files=files, format="gguf"))
+    del data[key]
+    with pytest.raises(codec.DocumentError, match=r"^ModelFacts: "):
+        codec.from_dict(ModelFacts, data)
+
+
+def test_a_value_of_the_wrong_type_is_named_by_its_key() -> None:
+    files = ModelFiles(commit="", globs=(), file_count=0, total_bytes=0, files_digest="", digest="d")
+    data = codec.to_dict(plan(files))
+    with pytest.raises(codec.DocumentError, match=r"ModelPlan\.modelDigest: str is wanted"):
+        codec.from_dict(ModelPlan, {**data, "modelDigest": 1})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner:
+    first: int
+    second: tuple[str, ...] = ()
+    third: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Middle:
+    inner: Inner = field(metadata=codec.flat(first="one"))
+    beside: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outer:
+    middle: Middle = field(metadata=codec.flat())
+    many: tuple[Middle, ...] = ()
+
+
+INNER = st.builds(
+    Inner, first=st.integers(), second=st.lists(WORDS, max_size=2).map(tuple), third=st.none() | WORDS
+)
+MIDDLE = st.builds(Middle, inner=INNER, beside=st.integers())
+
+
+@given(st.builds(Outer, middle=MIDDLE, many=st.lists(MIDDLE, max_size=2).map(tuple)))
+def test_flat_objects_may_stand_in_each_other(document: Outer) -> None:
+    data: dict[str, Any] = codec.to_dict(document)
+    assert {"middle", "inner", "first"}.isdisjoint(data)
+    assert codec.loads(Outer, codec.dumps(document)) == document
+
+
+@given(MIDDLE)
+def test_keys_that_are_not_known_are_ignored(document: Middle) -> None:
+    data = codec.to_dict(document)
+    assert codec.from_dict(Middle, {**data, "later": 1, "first": "x"}) == document
+    del data["beside"]
+    assert codec.from_dict(Middle, data) == replace(document, beside=0)
