@@ -69,6 +69,38 @@ def test_fetch_is_told_what_it_needs_and_no_more(files: ModelFiles) -> None:
     assert codec.from_dict(FetchConfig, codec.to_dict(read)) == read
 
 
+def test_a_plan_that_was_frozen_field_by_field_is_read() -> None:
+    data = {
+        "engine": "llamacpp",
+        "engineVersion": "b10000",
+        "image": "registry.example/tacho-llamacpp:1.0.0",
+        "entrypoint": ["llama-server"],
+        "python": "python3",
+        "quantizationMethod": "gguf",
+        "commit": "c" * 40,
+        "modelDigest": "d" * 64,
+        "files": ["*Q4_K_M.gguf"],
+        "fileCount": 1,
+        "filesDigest": "f" * 64,
+        "totalBytes": 96_576_768,
+        "modelFile": "a-Q4_K_M.gguf",
+        "maxModelLen": 2048,
+        "concurrency": 4,
+        "predicted": {},
+        "message": "",
+        "alternatives": [],
+    }
+    assert codec.from_dict(ModelPlan, data).files == ModelFiles(
+        commit="c" * 40,
+        digest="d" * 64,
+        globs=("*Q4_K_M.gguf",),
+        file_count=1,
+        total_bytes=96_576_768,
+        files_digest="f" * 64,
+        model_file="a-Q4_K_M.gguf",
+    )
+
+
 @pytest.mark.parametrize("key", ["digest", "totalBytes", "files"])
 def test_a_missing_key_is_named_by_its_owner(key: str) -> None:
     files = ModelFiles(commit="", globs=(), file_count=0, total_bytes=0, files_digest="", digest="d")
