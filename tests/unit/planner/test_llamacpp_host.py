@@ -50,7 +50,7 @@ def test_the_plan_pins_the_model_and_says_what_it_needs():
     result = plan(engine={"name": "llamacpp"}, context={"maxModelLen": 2048, "concurrency": 4})
     assert isinstance(result, ModelPlan)
     assert (result.engine, result.quantization_method, result.gpu_count) == ("llamacpp", "gguf", 0)
-    assert (result.commit, result.model_file) == ("c" * 40, "smollm2-135m-instruct-q4_1.gguf")
+    assert result.files == smollm2().files
     assert (result.max_model_len, result.concurrency) == (2048, 4)
     assert result.predicted.kv_cache_tokens == 8192
     assert result.predicted.budget_bytes == 8 * GIB

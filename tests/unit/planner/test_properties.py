@@ -132,9 +132,8 @@ def test_a_config_of_nonsense_gives_an_answer(architecture, engine, gpus, size, 
     """Whatever numbers a hostile config.json carries: a plan or a reason, at once, and nothing negative."""
     base = facts("llama-3.1-8b")
     tensors = tuple(dataclasses.replace(t, parameters=size // 2, stored_bytes=size) for t in base.tensors)
-    strange = dataclasses.replace(
-        base, architecture=architecture, tensors=tensors, format=form, total_bytes=size
-    )
+    files = dataclasses.replace(base.files, total_bytes=size)
+    strange = dataclasses.replace(base, architecture=architecture, tensors=tensors, format=form, files=files)
     asks = fields(engine, "", "NVIDIA-L4", gpus, None, None)
     if gpus == 0:
         asks["gpu"] = {"count": 0}
