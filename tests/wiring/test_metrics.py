@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from tacho_operator.api.types import LLMDeploymentStatus
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.workqueue import Key
 
@@ -17,7 +18,7 @@ def replicas(metrics: Metrics, state: str) -> float | None:
 
 def test_replicas_that_are_wanted_and_not_there_are_seen() -> None:
     metrics = Metrics(CollectorRegistry())
-    metrics.observe(KEY, {"replicas": 2, "readyReplicas": 1}, wanted_replicas=3)
+    metrics.observe(KEY, LLMDeploymentStatus(replicas=2, ready_replicas=1), wanted_replicas=3)
     assert [replicas(metrics, state) for state in ("desired", "current", "ready")] == [3, 2, 1]
     metrics.forget(KEY)
     assert [replicas(metrics, state) for state in ("desired", "current", "ready")] == [None] * 3

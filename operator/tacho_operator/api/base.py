@@ -41,6 +41,25 @@ PLANNED = Field(json_schema_extra={PLANNED_KEYWORD: True})
 """Marks a field of status that nothing sets yet. The word is reserved; the CRD and the documentation leave it
 out, and a test asserts that no code sets it. Whoever builds it takes the mark away."""
 
+
+class StatusModel(ApiModel):
+    """A frozen object of status. What is unknown or empty says nothing there, and is left out on the wire."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """The object as it is stored: camelCase keys, without None, "", and what is left empty by that."""
+        found: dict[str, Any] = _without_empty(super().to_wire())
+        return found
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_empty(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_empty(member) for key, member in value.items()}
+    return {key: member for key, member in kept.items() if member not in ("", {}, [])}
+
+
 Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
 Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 

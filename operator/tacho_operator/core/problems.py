@@ -19,6 +19,7 @@ from tacho_contract.failure import (
     failure_kind,
 )
 from tacho_contract.units import clipped
+from tacho_operator.core.types import Refusal
 
 _NO_RIGHT = re.compile(r"cannot \w+ resource")
 
@@ -91,8 +92,20 @@ def _word(failure_class: str) -> str:
     return word if word[:1].isupper() else FailureClass.ENGINE_CRASHED
 
 
-def refusal(text: str) -> Problem:
-    """What the API server said when it refused to create a pod or another child."""
+def refused_child(refusal: Refusal) -> Problem:
+    """Why a child could not be had."""
+    if not refusal.taken:
+        return refusal_said(f"{refusal.kind}/{refusal.name}: {refusal.message}")
+    return Problem(
+        reason=FailureClass.NAME_CONFLICT,
+        message=f"{refusal.kind} {refusal.name} exists in this namespace and belongs to somebody else. "
+        f"Delete or rename that {refusal.kind}, or give this resource another name.",
+    )
+
+
+def refusal_said(text: str) -> Problem:
+    """What the API server said when it refused to create a pod or another child, which is all there is to
+    tell a quota, an admission policy and a missing right apart by."""
     lowered = text.lower()
     if "exceeded quota" in lowered or "must specify" in lowered:
         return Problem(

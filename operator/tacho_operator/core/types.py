@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from tacho_contract.report import Report
-from tacho_operator.api.types import LLMDeployment
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 
 Manifest = dict[str, Any]
 
@@ -44,6 +44,20 @@ class History:
     actual_kv_cache_tokens: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A child that the API server would not create or change."""
+
+    kind: str
+    name: str
+    role: str = ""
+    """Of a pod: server, inspect or probe."""
+    message: str = ""
+    """What quota or admission said (HTTP 403); "" where the name is taken."""
+    taken: bool = False
+    """An object of that name exists, and somebody else owns it."""
+
+
 # --- what was observed ----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
@@ -65,10 +79,8 @@ class Observed:
     """For FailedCreate (quota, admission), which only they show."""
     reports: Mapping[str, Report] = field(default_factory=dict)
     """By pod uid; a pod that did not answer is absent."""
-    conflicts: tuple[str, ...] = ()
-    """``Kind/name`` of objects with our names that somebody else owns."""
-    refused: tuple[str, ...] = ()
-    """``Kind/name: message`` that quota or admission refused to create (HTTP 403)."""
+    refusals: tuple[Refusal, ...] = ()
+    """Children that could not be had in this very turn."""
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
     """PersistentVolumeClaims the spec names, by claim name; None: it does not exist."""
     nodes: tuple[NodeFacts, ...] | None = None
@@ -104,8 +116,7 @@ class Reference:
 class Event:
     """Posted on transitions only."""
 
-    type: str
-    """Normal | Warning."""
+    type: Literal["Normal", "Warning"]
     reason: str
     message: str
 
@@ -117,8 +128,8 @@ class Decision:
     apply: tuple[Manifest, ...] = ()
     """Complete desired children, in order of creation."""
     delete: tuple[Reference, ...] = ()
-    status: Manifest
-    """The whole desired status; the same as observed means no write."""
+    status: LLMDeploymentStatus | None
+    """The whole desired status; the same as observed means no write. None: it stays as it is."""
     events: tuple[Event, ...] = ()
     requeue_after_seconds: float | None = None
     now: datetime

@@ -7,7 +7,9 @@ import uuid
 from dataclasses import dataclass
 
 from tacho_contract.times import format_time
-from tacho_operator.core.types import Decision, Event, Manifest, Observed
+from tacho_operator.api.types import LLMDeploymentStatus
+from tacho_operator.core.names import ROLE_LABEL
+from tacho_operator.core.types import Decision, Event, Manifest, Observed, Refusal
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Forbidden, Kube, Missing
 from tacho_operator.shell.observe import controller, owner_uid
@@ -23,10 +25,8 @@ CHANGED_MEANWHILE_TRIES = 3
 class Outcome:
     """What became of a decision."""
 
-    conflicts: tuple[str, ...] = ()
-    """``Kind/name`` that somebody else owns."""
-    refused: tuple[str, ...] = ()
-    """What quota or admission said, one line each."""
+    refusals: tuple[Refusal, ...] = ()
+    """Children that could not be had."""
     writes: int = 0
 
 
@@ -45,27 +45,33 @@ def _live_children(observed: Observed) -> dict[tuple[str, str], Manifest]:
 
 async def execute(kube: Kube, observed: Observed, decision: Decision) -> Outcome:
     """Applies the children in their order, then deletes. Refusals are collected, other errors raise."""
-    conflicts: list[str] = []
-    refused: list[str] = []
+    refusals: list[Refusal] = []
     writes = 0
     live = _live_children(observed)
     for wanted in decision.apply:
-        place = f"{wanted['kind']}/{wanted['metadata']['name']}"
-        record = f"ControllerRevision/{wanted['metadata']['name']}"
-        if wanted["kind"] == "Deployment" and any(line.startswith(record) for line in (*conflicts, *refused)):
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        if kind == "Deployment" and any(
+            (item.kind, item.name) == ("ControllerRevision", name) for item in refusals
+        ):
             continue  # what its pods are made from could not be kept
         try:
-            writes += await _ensure(kube, live.get((wanted["kind"], wanted["metadata"]["name"])), wanted)
+            writes += await _ensure(kube, live.get((kind, name)), wanted)
         except Conflict as error:
-            logger.info("%s: %s", place, error.message)
-            conflicts.append(place)
+            logger.info("%s/%s: %s", kind, name, error.message)
+            refusals.append(_refusal(wanted, taken=True))
         except Forbidden as error:
-            refused.append(f"{place}: {error.message}")
+            refusals.append(_refusal(wanted, message=error.message))
     for reference in decision.delete:
         namespace = observed.raw["metadata"]["namespace"]
         await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
         writes += 1
-    return Outcome(conflicts=tuple(conflicts), refused=tuple(refused), writes=writes)
+    return Outcome(refusals=tuple(refusals), writes=writes)
+
+
+def _refusal(wanted: Manifest, *, message: str = "", taken: bool = False) -> Refusal:
+    metadata = wanted["metadata"]
+    role = (metadata.get("labels") or {}).get(ROLE_LABEL, "")
+    return Refusal(kind=wanted["kind"], name=metadata["name"], role=role, message=message, taken=taken)
 
 
 async def _ensure(kube: Kube, live: Manifest | None, wanted: Manifest) -> int:
@@ -151,16 +157,17 @@ def _same_owner_but_uid(taken: Manifest, wanted: Manifest) -> bool:
     return bool(ours) and all(ours[key] == theirs.get(key) for key in ("apiVersion", "kind", "name"))
 
 
-async def write_status(kube: Kube, observed: Observed, status: Manifest) -> bool:
-    """Server-side apply of the whole status; no request when it is stored already."""
-    if observed.raw.get("status") == status:
+async def write_status(kube: Kube, observed: Observed, status: LLMDeploymentStatus | None) -> bool:
+    """Server-side apply of the whole status; no request when it is stored already, or stays as it is."""
+    wire = status.to_wire() if status else None
+    if wire is None or observed.raw.get("status") == wire:
         return False
     metadata = observed.raw["metadata"]
     body = {
         "apiVersion": observed.raw["apiVersion"],
         "kind": observed.raw["kind"],
         "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
-        "status": status,
+        "status": wire,
     }
     try:
         await kube.apply(body, uid=metadata["uid"], subresource="status")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tacho_contract import __version__
-from tacho_operator.core.types import Manifest
+from tacho_operator.api.types import LLMDeploymentStatus, Summary
 from tacho_operator.shell.workqueue import Key
 
 CONDITION_STATUSES = ("True", "False", "Unknown")
@@ -76,9 +76,9 @@ class Metrics:
         finally:
             self.duration.observe(time.perf_counter() - started)
 
-    def observe(self, key: Key, status: Manifest, *, wanted_replicas: int) -> None:
+    def observe(self, key: Key, status: LLMDeploymentStatus, *, wanted_replicas: int) -> None:
         """Series of one resource from its status. What is not measured, or stale, has no series."""
-        conditions = {item["type"]: item["status"] for item in status.get("conditions") or ()}
+        conditions = {item.type: item.status for item in status.conditions}
         for gone in self._conditions.get(key, set()) - set(conditions):
             self._forget_condition(key, gone)
         self._conditions[key] = set(conditions)
@@ -86,11 +86,11 @@ class Metrics:
             for value in CONDITION_STATUSES:
                 self.condition.labels(*key, kind, value).set(float(value == current))
         self.replicas.labels(*key, "desired").set(wanted_replicas)
-        self.replicas.labels(*key, "current").set(status.get("replicas") or 0)
-        self.replicas.labels(*key, "ready").set(status.get("readyReplicas") or 0)
-        summary = status.get("summary") or {}
-        self._set(self.tokens_per_second, key, summary.get("outputTokensPerSecond"), 1.0)
-        self._set(self.ttft_seconds, key, summary.get("ttftMilliseconds"), 1e-3)
+        self.replicas.labels(*key, "current").set(status.replicas or 0)
+        self.replicas.labels(*key, "ready").set(status.ready_replicas or 0)
+        summary = status.summary or Summary()
+        self._set(self.tokens_per_second, key, summary.output_tokens_per_second, 1.0)
+        self._set(self.ttft_seconds, key, summary.ttft_milliseconds, 1e-3)
 
     @staticmethod
     def _set(gauge: Gauge, key: Key, text: str | None, factor: float) -> None:

@@ -10,7 +10,7 @@ import httpx
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.measurement.history import history_from
+from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.claims import claim_names
 from tacho_operator.core.pods.node_manifest import node_facts
@@ -67,7 +67,7 @@ class Observer:
         self._nodes_until = 0.0
         self._nodes_lock = asyncio.Lock()
 
-    async def observe(self, key: Key, conflicts: tuple[str, ...] = ()) -> Observed | None:
+    async def observe(self, key: Key) -> Observed | None:
         """The resource and everything around it; None when it is gone. Raises UnreadableResource."""
         raw = await self._kube.get("LLMDeployment", key.namespace, key.name)
         if raw is None:
@@ -101,7 +101,6 @@ class Observer:
             pods=pods,
             replica_sets=replica_sets,
             reports=await collect(self._client, pods),
-            conflicts=conflicts,
             claims=await self._claims(key.namespace, claim_names(resource.spec)),
             nodes=await self._read_nodes(),
             history=await self._history(key.namespace) if planning else (),
@@ -128,4 +127,4 @@ class Observer:
         return self._nodes
 
     async def _history(self, namespace: str) -> tuple[History, ...]:
-        return history_from(await self._kube.list_all("LLMDeployment", namespace))
+        return history_from(map(stored_status, await self._kube.list_all("LLMDeployment", namespace)))

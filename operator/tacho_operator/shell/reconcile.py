@@ -56,20 +56,21 @@ class Reconciler:
             return None
         decision = decide(observed, self._config, self._clock())
         outcome = await execute(self._kube, observed, decision)
-        if outcome.conflicts or outcome.refused:
+        if outcome.refusals:
             decision = self._again(observed, outcome)
         changed = await write_status(self._kube, observed, decision.status)
         await post_events(self._kube, observed, decision)
-        self._metrics.observe(key, decision.status, wanted_replicas=observed.resource.spec.replicas)
+        status = decision.status or observed.resource.status
+        self._metrics.observe(key, status, wanted_replicas=observed.resource.spec.replicas)
         if (changed or outcome.writes) and self._said.get(key) != decision.reason:
             self._said[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
         delay = decision.requeue_after_seconds
-        if outcome.conflicts or outcome.refused:
+        if outcome.refusals:
             delay = min(delay or CONFLICT_RETRY_SECONDS, CONFLICT_RETRY_SECONDS)
         return delay
 
     def _again(self, observed: Observed, outcome: Outcome) -> Decision:
         """The same decision, knowing what could not be done: only its status and events are used."""
-        knowing = dataclasses.replace(observed, conflicts=outcome.conflicts, refused=outcome.refused)
+        knowing = dataclasses.replace(observed, refusals=outcome.refusals)
         return decide(knowing, self._config, self._clock())

@@ -241,7 +241,7 @@ def test_deletion_is_left_to_the_garbage_collector() -> None:
     world.raw["metadata"]["deletionTimestamp"] = at(0)
     decision = decide(world.observed(), CONFIG, NOW)
     assert (decision.apply, decision.delete, decision.events) == ((), (), ())
-    assert decision.status == world.raw["status"]
+    assert world.written(decision) == world.raw["status"]
 
 
 def test_every_child_is_owned_and_labelled() -> None:

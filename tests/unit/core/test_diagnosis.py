@@ -10,7 +10,7 @@ from tacho_contract.failure import FAILURE_KINDS, Failure
 from tacho_contract.fetch import FetchProgress
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import from_failure, parse_failure, refusal
+from tacho_operator.core.problems import from_failure, parse_failure, refusal_said
 
 FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
 
@@ -183,7 +183,7 @@ def test_every_class_diagnosis_gives_is_in_the_contract() -> None:
     ],
 )
 def test_who_refused(text: str, reason: str) -> None:
-    found = refusal(text)
+    found = refusal_said(text)
     assert found.reason == reason
     assert text in found.message
     assert ("roles of its chart" in found.message) == ("cannot create" in text)

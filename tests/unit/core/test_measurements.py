@@ -16,6 +16,7 @@ from tacho_contract.report import StartupSeconds
 from tacho_operator.api.base import decimal
 from tacho_operator.core import names
 from tacho_operator.core.measurement.remeasure import RETRY_SECONDS
+from tacho_operator.core.types import Refusal
 
 from .builders import CLAIM_SPEC, changed, facts
 from .pod_security import violations
@@ -144,7 +145,9 @@ def test_quota_on_the_throwaway_pod_concerns_the_figures_alone() -> None:
     world.turn(1)
     (probe,) = world.pods("probe")
     world.remove_pod(probe)
-    world.refused = (f"Pod/{probe['metadata']['name']}: exceeded quota",)
+    world.refusals = (
+        Refusal(kind="Pod", name=probe["metadata"]["name"], role="probe", message="exceeded quota"),
+    )
     world.turn(1)
     assert world.brief("Measured") == ("False", "CannotJudge")
     assert world.brief("Stalled")[0] == "False"

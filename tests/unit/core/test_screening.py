@@ -38,8 +38,9 @@ def test_refused_spellings_stall_and_start_nothing(spec: dict[str, Any], names: 
     assert names in refused.message
     decision = decide(Observed(resource=resource(spec), raw=raw_resource(spec)), CONFIG, NOW)
     assert not [item for item in decision.apply if item["kind"] in ("Pod", "Deployment")]
-    conditions = {item["type"]: item for item in decision.status["conditions"]}
-    assert (conditions["Stalled"]["status"], conditions["Stalled"]["reason"]) == ("True", "InvalidConfig")
+    assert decision.status is not None
+    conditions = {item.type: item for item in decision.status.conditions}
+    assert (conditions["Stalled"].status, conditions["Stalled"].reason) == ("True", "InvalidConfig")
 
 
 def test_ordinary_arguments_pass() -> None:

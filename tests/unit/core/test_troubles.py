@@ -5,6 +5,7 @@ from __future__ import annotations
 from tacho_contract.failure import Failure
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
+from tacho_operator.core.types import Refusal
 
 from .builders import CLAIM_SPEC, changed, facts
 from .world import MOCK_SPEC, World, container_state, insufficient
@@ -98,13 +99,13 @@ def test_somebody_elses_service_is_named_and_left_alone() -> None:
     world = World()
     world.turn()
     world.inspected(facts())
-    world.conflicts = ("Service/smol",)
+    world.refusals = (Refusal(kind="Service", name="smol", taken=True),)
     world.settle(world.serve_all)
     assert ("Service", "smol") not in world.objects
     assert world.brief("Ready") == ("False", "NameConflict")
     assert world.brief("Stalled") == ("True", "NameConflict")
     assert "Service smol exists" in world.condition("Ready")["message"]
-    world.conflicts = ()
+    world.refusals = ()
     world.settle(world.serve_all)
     assert world.brief("Ready") == ("True", "Serving")
 
@@ -113,9 +114,11 @@ def test_a_service_that_quota_refuses_serves_nobody() -> None:
     world = World()
     world.come_up()
     del world.objects["Service", "smol"]
-    world.refused = ('Service/smol: services "smol" is forbidden: exceeded quota: q, requested: services=1',)
+    said = 'services "smol" is forbidden: exceeded quota: q, requested: services=1'
+    world.refusals = (Refusal(kind="Service", name="smol", message=said),)
     decision = decide(world.observed(), world.config, world.now)
-    found = {item["type"]: (item["status"], item["reason"]) for item in decision.status["conditions"]}
+    assert decision.status is not None
+    found = {item.type: (item.status, item.reason) for item in decision.status.conditions}
     assert found["Ready"] == ("False", "QuotaExceeded")
     assert found["Stalled"] == ("True", "QuotaExceeded")
 
@@ -123,7 +126,7 @@ def test_a_service_that_quota_refuses_serves_nobody() -> None:
 def test_a_service_that_admission_keeps_as_it_is_still_serves() -> None:
     world = World()
     world.come_up()
-    world.refused = ("Service/smol: denied by policy",)
+    world.refusals = (Refusal(kind="Service", name="smol", message="denied by policy"),)
     world.turn()
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Stalled") == ("True", "AdmissionDenied")
@@ -131,7 +134,8 @@ def test_a_service_that_admission_keeps_as_it_is_still_serves() -> None:
 
 def test_quota_on_the_inspect_pod_is_named() -> None:
     world = World()
-    world.refused = ('Pod/smol-inspect-x-1: pods "x" is forbidden: exceeded quota: q, requested: pods=1',)
+    said = 'pods "x" is forbidden: exceeded quota: q, requested: pods=1'
+    world.refusals = (Refusal(kind="Pod", name="smol-inspect-x-1", role="inspect", message=said),)
     world.turn()
     assert world.brief("Ready") == ("False", "QuotaExceeded")
     assert world.brief("Stalled") == ("True", "QuotaExceeded")

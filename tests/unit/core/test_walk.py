@@ -12,6 +12,7 @@ from tacho_operator.api.conditions import CONDITIONS
 from tacho_operator.core import names
 from tacho_operator.core.measurement.keys import live_config
 from tacho_operator.core.reconcile import decide
+from tacho_operator.core.types import Refusal
 
 from .builders import facts
 from .world import World, container_state, insufficient
@@ -48,7 +49,8 @@ def perform(world: World, name: str, value: Any) -> None:
     elif name == "time":
         world.turn(value)
     elif name == "conflict":
-        world.conflicts = ("Service/smol",) if value and ("Service", "smol") not in world.objects else ()
+        stranger = value and ("Service", "smol") not in world.objects
+        world.refusals = (Refusal(kind="Service", name="smol", taken=True),) if stranger else ()
     elif name == "delete":
         for key in [key for key in world.objects if key[0] == value][:1]:
             del world.objects[key]
@@ -83,7 +85,7 @@ def check(world: World) -> None:
     ready = [pod for pod in world.pods("server") if is_ready(pod)]
     if "Ready" in true:
         assert any(world.selected() in ("", pod["metadata"]["labels"][names.REVISION_LABEL]) for pod in ready)
-        assert not world.conflicts
+        assert not world.refusals
     if conditions["Ready"]["status"] == "False":
         assert conditions["Ready"]["message"]
     for kind, item in conditions.items():
@@ -140,7 +142,7 @@ def test_whatever_happened_a_healthy_cluster_ends_up_serving(operations: list[tu
         perform(world, name, value)
         world.turn()
         world.deployment_controller()
-    world.conflicts = ()
+    world.refusals = ()
     world.change(replicas=2)
 
     def heal() -> None:

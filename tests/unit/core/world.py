@@ -18,7 +18,7 @@ from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.measurement.keys import live_config
 from tacho_operator.core.reconcile import decide
-from tacho_operator.core.types import Config, Decision, NodeFacts, Observed
+from tacho_operator.core.types import Config, Decision, NodeFacts, Observed, Refusal
 
 from .builders import CLAIM_SPEC, CONFIG, NOW, changed, facts, raw_resource
 
@@ -55,8 +55,7 @@ class World:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.reports: dict[str, Report] = {}
         self.claims: dict[str, dict[str, Any] | None] = {}
-        self.conflicts: tuple[str, ...] = ()
-        self.refused: tuple[str, ...] = ()
+        self.refusals: tuple[Refusal, ...] = ()
         self.nodes: tuple[NodeFacts, ...] | None = None
         self.events: list[tuple[str, str]] = []
         self.mutations = 0
@@ -74,8 +73,7 @@ class World:
             resource=LLMDeployment.read(self.raw),
             raw=copy.deepcopy(self.raw),
             reports=dict(self.reports),
-            conflicts=self.conflicts,
-            refused=self.refused,
+            refusals=self.refusals,
             claims=dict(self.claims),
             nodes=self.nodes,
             **children,
@@ -85,17 +83,26 @@ class World:
         """Time passes, the operator decides, and what it decided is done."""
         self.now += timedelta(seconds=seconds)
         decision = decide(self.observed(), self.config, self.now)
-        assert_status_is_valid(decision.status)
+        status = self.written(decision)
+        assert_status_is_valid(status)
         for item in decision.apply:
             self._apply(item)
         for reference in decision.delete:
             found = self.objects[reference.kind, reference.name]
             assert found["metadata"]["uid"] == reference.uid
             self._remove(reference.kind, reference.name)
-        if self.raw.get("status") != decision.status:
-            self.raw["status"] = plain(decision.status)
+        if self.raw.get("status", {}) != status:
+            self.raw["status"] = status
         self.events += [(event.type, event.reason) for event in decision.events]
         return decision
+
+    def written(self, decision: Decision) -> dict[str, Any]:
+        """status as it is after this decision."""
+        if decision.status is None:
+            return dict(self.raw.get("status") or {})
+        wire = decision.status.to_wire()
+        assert plain(wire) == wire
+        return wire
 
     def _apply(self, wanted: dict[str, Any]) -> None:
         key = (wanted["kind"], wanted["metadata"]["name"])

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from tacho_operator.api.base import (
     PLANNED,
-    ApiModel,
     Bytes,
     Count,
     Decimal,
     Seconds,
     ShortText,
+    StatusModel,
     Timestamp,
     Tokens,
     Word,
@@ -22,7 +22,7 @@ from tacho_operator.api.base import (
 Key = Annotated[str, Field(max_length=64)]
 
 
-class MeasuredWorkload(ApiModel):
+class MeasuredWorkload(StatusModel):
     """The shape of the requests that were sent."""
 
     input_tokens: Tokens | None = None
@@ -33,7 +33,7 @@ class MeasuredWorkload(ApiModel):
     """How far the lengths of answers were spread around that, in percent to either side."""
 
 
-class SingleStream(ApiModel):
+class SingleStream(StatusModel):
     """One request at a time."""
 
     requests: Annotated[Count | None, PLANNED] = None
@@ -58,7 +58,7 @@ class SingleStream(ApiModel):
     """Prompt tokens per second."""
 
 
-class Capacity(ApiModel):
+class Capacity(StatusModel):
     """What one replica sustains."""
 
     concurrency: Count | None = None
@@ -76,7 +76,7 @@ class Capacity(ApiModel):
     higher was tried)."""
 
 
-class Latency(ApiModel):
+class Latency(StatusModel):
     """Latencies at the capacity."""
 
     ttft_milliseconds_p50: Decimal | None = None
@@ -95,7 +95,7 @@ class Latency(ApiModel):
     """True: requests arrived at a rate of their own, and times count from the intended arrival."""
 
 
-class Goodput(ApiModel):
+class Goodput(StatusModel):
     """Requests that kept the SLO."""
 
     requests_per_second: Decimal | None = None
@@ -106,7 +106,7 @@ class Goodput(ApiModel):
     """Lower 95 % bound of that share, in percent."""
 
 
-class Saturation(ApiModel):
+class Saturation(StatusModel):
     """The level with the highest throughput, whatever its latency."""
 
     concurrency: Count | None = None
@@ -115,7 +115,7 @@ class Saturation(ApiModel):
     """Output tokens per second of all requests together."""
 
 
-class CurvePoint(ApiModel):
+class CurvePoint(StatusModel):
     """One level of concurrency."""
 
     concurrency: Count
@@ -142,7 +142,7 @@ class CurvePoint(ApiModel):
     """False: the throughput was still drifting when the window closed."""
 
 
-class Fit(ApiModel):
+class Fit(StatusModel):
     """The law fitted to the curve: gap between tokens = alpha + beta times concurrency."""
 
     alpha_milliseconds: Decimal | None = None
@@ -153,7 +153,7 @@ class Fit(ApiModel):
     """Share of the variance the law explains, 0 to 1."""
 
 
-class MeasuredMemory(ApiModel):
+class MeasuredMemory(StatusModel):
     """Predicted against actual memory, for the most loaded GPU."""
 
     predicted_bytes: Bytes | None = None
@@ -170,7 +170,7 @@ class MeasuredMemory(ApiModel):
     """Tokens the engine says its KV cache holds."""
 
 
-class KvCache(ApiModel):
+class KvCache(StatusModel):
     """The KV cache under load."""
 
     capacity_tokens: Tokens | None = None
@@ -181,7 +181,7 @@ class KvCache(ApiModel):
     """Requests thrown out for lack of room while measuring."""
 
 
-class Roofline(ApiModel):
+class Roofline(StatusModel):
     """How near the hardware's bounds the engine runs."""
 
     decode_efficiency_percent: Decimal | None = None
@@ -190,7 +190,7 @@ class Roofline(ApiModel):
     """Share of the arithmetic peak that prefill uses, in percent."""
 
 
-class Quality(ApiModel):
+class Quality(StatusModel):
     """What quantization costs in quality."""
 
     perplexity: Decimal | None = None
@@ -203,7 +203,7 @@ class Quality(ApiModel):
     """Tokens of the reference text the figure rests on."""
 
 
-class Environment(ApiModel):
+class Environment(StatusModel):
     """What only the running pod shows; part of the fingerprint."""
 
     image_id: Annotated[str | None, Field(alias="imageID", max_length=512)] = None
@@ -220,7 +220,7 @@ class Environment(ApiModel):
     """Model of the CPU."""
 
 
-class Measurement(ApiModel):
+class Measurement(StatusModel):
     """One measurement of one configuration on one kind of hardware."""
 
     fingerprint: Key

@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tacho_operator.api.base import ApiModel, Bytes, Count, Decimal, Message, ShortText, Tokens, Word
+from tacho_operator.api.base import Bytes, Count, Decimal, Message, ShortText, StatusModel, Tokens, Word
 
 ATOMIC = {"x-kubernetes-list-type": "atomic"}
 
 
-class PlanEngine(ApiModel):
+class PlanEngine(StatusModel):
     """The engine that was chosen."""
 
     name: Word
@@ -25,7 +25,7 @@ class PlanEngine(ApiModel):
     """Image of the engine container."""
 
 
-class PlanModel(ApiModel):
+class PlanModel(StatusModel):
     """The model as it was found, pinned."""
 
     commit: Word | None = None
@@ -42,7 +42,7 @@ class PlanModel(ApiModel):
     """Their size together, in bytes."""
 
 
-class PlanGpu(ApiModel):
+class PlanGpu(StatusModel):
     """The GPUs of one replica."""
 
     product: Annotated[str, Field(max_length=63)] | None = None
@@ -55,7 +55,7 @@ class PlanGpu(ApiModel):
     """CUDA compute capability. Example: 8.9."""
 
 
-class PlanParallelism(ApiModel):
+class PlanParallelism(StatusModel):
     """How the model is spread over the GPUs of a replica."""
 
     tensor: Count | None = None
@@ -64,7 +64,7 @@ class PlanParallelism(ApiModel):
     """Groups of GPUs the layers are divided among."""
 
 
-class Predicted(ApiModel):
+class Predicted(StatusModel):
     """What the memory model expects, for the most loaded GPU."""
 
     weights_bytes: Bytes | None = None
@@ -88,7 +88,7 @@ class Predicted(ApiModel):
     measured."""
 
 
-class Alternative(ApiModel):
+class Alternative(StatusModel):
     """Another pair of engine and method that was considered."""
 
     engine: Word
@@ -107,7 +107,7 @@ class Alternative(ApiModel):
     """Predicted output tokens per second of a single request; not measured."""
 
 
-class Plan(ApiModel):
+class Plan(StatusModel):
     """What was chosen for a revision and why."""
 
     revision: Annotated[str, Field(max_length=63)] | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import PLANNED, ApiModel, Bytes, Count, Decimal, Seconds, Timestamp, Word
+from tacho_operator.api.base import PLANNED, Bytes, Count, Decimal, Seconds, StatusModel, Timestamp, Word
 from tacho_operator.api.status.measurement import Measurement
 from tacho_operator.api.status.plan import Plan
 
@@ -15,7 +15,7 @@ EPOCH = "1970-01-01T00:00:00Z"
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 
-class Condition(ApiModel):
+class Condition(StatusModel):
     """One aspect of the resource's state, as in Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
@@ -32,7 +32,7 @@ class Condition(ApiModel):
     """metadata.generation the judgement is about."""
 
 
-class Summary(ApiModel):
+class Summary(StatusModel):
     """The figures of the active revision in short, at the level of concurrency with the highest
     throughput."""
 
@@ -44,7 +44,7 @@ class Summary(ApiModel):
     """Cost of a million output tokens at that throughput, in the currency of spec.cost."""
 
 
-class Startup(ApiModel):
+class Startup(StatusModel):
     """Where the time of the latest start of a pod went."""
 
     schedule_seconds: Seconds | None = None
@@ -67,7 +67,7 @@ class Startup(ApiModel):
     """Bytes of the model altogether."""
 
 
-class RevisionStatus(ApiModel):
+class RevisionStatus(StatusModel):
     """One revision: a version of what the user set that makes pods."""
 
     name: Annotated[str, Field(max_length=63)]
@@ -82,7 +82,7 @@ class RevisionStatus(ApiModel):
     """Why it is in this phase, in a sentence."""
 
 
-class ScalingDecision(ApiModel):
+class ScalingDecision(StatusModel):
     """One change of the number of replicas."""
 
     time: Timestamp
@@ -95,7 +95,7 @@ class ScalingDecision(ApiModel):
     """Why, in a sentence."""
 
 
-class AutoscalingStatus(ApiModel):
+class AutoscalingStatus(StatusModel):
     """What the scaler does, where spec.autoscaling is present."""
 
     desired_replicas: Count | None = None
@@ -112,7 +112,7 @@ class AutoscalingStatus(ApiModel):
     """The latest changes, newest first."""
 
 
-class LLMDeploymentStatus(ApiModel):
+class LLMDeploymentStatus(StatusModel):
     """What is. Written by the operator alone."""
 
     observed_generation: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None

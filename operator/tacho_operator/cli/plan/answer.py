@@ -16,7 +16,7 @@ from tacho_operator.cli.plan.hardware import Hardware
 from tacho_operator.core.planner.planning import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.step import wanted_revision
-from tacho_operator.core.status.plan import failure_view, plan_view
+from tacho_operator.core.status.plan import failure_status, plan_status
 from tacho_operator.core.types import Config, Manifest
 
 NO_QUESTION = (FailureClass.INVALID_CONFIG, FailureClass.MODEL_INVALID, FailureClass.MODEL_NOT_FOUND)
@@ -78,7 +78,7 @@ def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: 
     if output is Format.table:
         plan_screen.show_plan(resource.metadata.name, plan, found.source)
     else:
-        print_document(plan_view(plan, wanted_revision(cluster_form(resource))), output)
+        print_document(plan_status(plan, wanted_revision(cluster_form(resource))).to_wire(), output)
     if refusal := launchable(plan):
         say(f"it fits, but cannot be started yet: {refusal.failure_class}: {refusal.message}")
         say(f"  -> {refusal.next_step}")
@@ -89,7 +89,7 @@ def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output
     if output is Format.table:
         plan_screen.show_refusal(resource.metadata.name, plan, found.source)
     else:
-        alternatives = failure_view(plan).get("alternatives", [])
+        alternatives = failure_status(plan).to_wire().get("alternatives", [])
         print_document({"failure": _failure(plan.failure), "alternatives": alternatives}, output)
     return EXIT_BAD_INPUT if plan.failure.failure_class in NO_QUESTION else EXIT_DOES_NOT_FIT
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tacho_operator.cli.output.problems import CommandError
-from tacho_operator.core.measurement.history import history_from
+from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.pods.node_manifest import node_facts
 from tacho_operator.core.types import History, NodeFacts
 
@@ -84,7 +84,7 @@ def read_history(target: Target) -> tuple[tuple[History, ...], str]:
         why = " ".join(_last_lines(found.stderr))
         return (), f"nothing is learned from earlier measurements: {why}"
     items = _parsed(found.stdout).get("items") or []
-    return history_from(items), ""
+    return history_from(map(stored_status, items)), ""
 
 
 def _kubectl(target: Target, *command: str) -> subprocess.CompletedProcess[str]:

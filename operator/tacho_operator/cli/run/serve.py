@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tacho_contract.model import ModelFacts
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_operator.cli.inputs import document
 from tacho_operator.cli.inputs.child import leaving_nothing
@@ -83,7 +82,7 @@ def execute(order: Order) -> int:
             engine_port=order.port,
             runtime_port=order.report_port,
         )
-        return asyncio.run(_serve(order, raw, facts, setup, plan, Path(scratch)))
+        return asyncio.run(_serve(order, raw, setup, plan, Path(scratch)))
 
 
 def require_appendable(file: str) -> None:
@@ -95,9 +94,7 @@ def require_appendable(file: str) -> None:
         raise CommandError(f"--log {file}: {error.strerror}") from None
 
 
-async def _serve(
-    order: Order, raw: Manifest, facts: ModelFacts, setup: LocalSetup, plan: ModelPlan, scratch: Path
-) -> int:
+async def _serve(order: Order, raw: Manifest, setup: LocalSetup, plan: ModelPlan, scratch: Path) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -108,7 +105,7 @@ async def _serve(
         if report is None:
             say("interrupted: stopping")
             return EXIT_INTERRUPTED
-        show_status(raw, local_status(raw, setup, plan, facts, report), order.output)
+        show_status(raw, local_status(setup, plan, report).to_wire(), order.output)
         if order.once:
             return 0
         where = local_url(order.host, setup.runtime.engine_port)

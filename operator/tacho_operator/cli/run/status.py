@@ -1,94 +1,79 @@
-"""The status of ``tacho run``: the operator's own decision about a pod that runs here.
+"""The status of ``tacho run``: the operator's own, of a pod that runs here.
 
-The cluster is played by a few objects, the report is real, and ``decide`` does the rest, so that the
-same measurement gives the same status in both places.
+What a cluster would show of the pod is known (one replica, on its node, with this report), so the snapshot
+is filled in directly; the status is built of it as the operator builds it, so that the same measurement
+gives the same status in both places.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from tacho_contract.model import ModelFacts
 from tacho_contract.report import Report
-from tacho_contract.times import format_time
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 from tacho_operator.cli.run.setup import LOCAL, LOCAL_IMAGE, LocalSetup
-from tacho_operator.core.inspection.inspect import facts_key
+from tacho_operator.core.measurement.mapper import PodReport
+from tacho_operator.core.measurement.records import updated_measurements
+from tacho_operator.core.measurement.remeasure import Remeasure, no_figures
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.reconcile import decide
-from tacho_operator.core.revisions.frozen import birth
-from tacho_operator.core.types import Manifest, Observed
-
-_UID = "local"
-
-
-def _stored(manifest: Manifest, owner: str) -> Manifest:
-    """As the API server would return it: with a uid and its controlling owner."""
-    name = manifest["metadata"]["name"]
-    owners = [{"kind": "Owner", "name": owner, "uid": owner, "controller": True}]
-    metadata = {**manifest["metadata"], "uid": f"{manifest['kind']}-{name}", "ownerReferences": owners}
-    return {**manifest, "metadata": {**metadata, "generation": 1, "resourceVersion": "1"}}
+from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.step import Planning
+from tacho_operator.core.rollout.steps import Rollout
+from tacho_operator.core.status.build import build_status
+from tacho_operator.core.status.snapshot import Snapshot
+from tacho_operator.core.status.startup import PodTimes, startup_of
 
 
-def _pod(setup: LocalSetup, template: Manifest, report: Report, now: str) -> Manifest:
-    ready = "True" if report.ready else "False"
-    conditions = [
-        {"type": kind, "status": ready, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
-    ]
-    conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": now})
-    container = {
-        "name": "engine",
-        "ready": report.ready,
-        "started": True,
-        "restartCount": 0,
-        "image": LOCAL_IMAGE,
-        "imageID": LOCAL_IMAGE,
-        "state": {"running": {"startedAt": now}},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {**template["metadata"], "name": f"{setup.revision}-local", "creationTimestamp": now},
-        "spec": template["spec"],
-        "status": {"phase": "Running", "conditions": conditions, "containerStatuses": [container]},
-    }
-
-
-def local_status(
-    raw: Manifest, setup: LocalSetup, plan: ModelPlan, facts: ModelFacts, report: Report
-) -> Manifest:
+def local_status(setup: LocalSetup, plan: ModelPlan, report: Report) -> LLMDeploymentStatus:
     """``status`` as the operator would write it for this plan and this report."""
     now = datetime.now(timezone.utc)
-    stamp = format_time(now)
-    metadata = {
-        **raw["metadata"],
-        "uid": _UID,
-        "generation": 1,
-        "creationTimestamp": stamp,
-        "resourceVersion": "1",
-    }
-    raw = {**raw, "metadata": metadata, "spec": setup.resource.spec.to_wire()}
-    resource = setup.resource.model_copy(
-        update={"metadata": setup.resource.metadata.model_copy(update={"uid": _UID, "generation": 1})}
+    status = build_status(local_snapshot(setup, plan, report, now), now)
+    return status.model_copy(update={"url": None, "selector": None})
+
+
+def local_snapshot(setup: LocalSetup, plan: ModelPlan, report: Report, now: datetime) -> Snapshot:
+    """One moment of the pod on this machine."""
+    revision = Revision(
+        name=setup.revision,
+        number=1,
+        plan=plan,
+        plan_key=setup.plan_key,
+        facts_key="",
+        pod_template={},
+        tacho_image=LOCAL.tacho_image,
     )
-    key = facts_key(resource)
-    revision = _stored(birth(resource, plan, facts, facts_key=key, number=1, config=LOCAL), _UID)
-    observed = Observed(resource=resource, raw=raw, revisions=(revision,))
-    children = {item["kind"]: item for item in decide(observed, LOCAL, now).apply}
-    deployment = _stored(children["Deployment"], _UID)
-    deployment["status"] = {"observedGeneration": 1, "replicas": 1, "readyReplicas": int(report.ready)}
-    pod = _stored(_pod(setup, revision["data"]["podTemplate"], report, stamp), deployment["metadata"]["uid"])
-    service = _stored(children["Service"], _UID)
-    observed = Observed(
-        resource=resource,
-        raw=raw,
-        revisions=(revision,),
-        deployments=(deployment,),
-        services=(service,),
-        config_maps=tuple(
-            _stored(item, _UID) for item in decide(observed, LOCAL, now).apply if item["kind"] == "ConfigMap"
+    disabled = setup.live.probe.policy == "Disabled"
+    failed = None if disabled else no_figures(report, setup.live)
+    return Snapshot(
+        resource=_first_generation(setup.resource),
+        planning=Planning(revision=revision, plan=plan),
+        rollout=Rollout(
+            active=revision.name,
+            candidate="",
+            selected=revision.name,
+            switched_time="",
+            reason=f"Revision {revision.name} serves.",
         ),
-        pods=(pod,),
-        reports={pod["metadata"]["uid"]: report},
+        subject=revision,
+        revisions=(revision,),
+        replicas=setup.resource.spec.replicas,
+        server_pods=1,
+        ready_pods=int(report.ready),
+        reached_pods=int(report.ready),
+        startup=startup_of(report, PodTimes(created=now, scheduled=now, started=now)),
+        measurements=updated_measurements(
+            (),
+            [PodReport(report=report, image_id=LOCAL_IMAGE)],
+            live=setup.live,
+            subject=revision,
+            known={revision.name: revision},
+        ),
+        remeasure=Remeasure(outcome=failed),
+        probe_disabled=disabled,
     )
-    status = decide(observed, LOCAL, now).status
-    return {key: value for key, value in status.items() if key not in ("url", "selector")}
+
+
+def _first_generation(resource: LLMDeployment) -> LLMDeployment:
+    """As an API server would count it, and without a status that the file may bring."""
+    metadata = resource.metadata.model_copy(update={"generation": 1})
+    return resource.model_copy(update={"metadata": metadata, "status": LLMDeploymentStatus()})

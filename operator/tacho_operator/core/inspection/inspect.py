@@ -1,12 +1,12 @@
 """Finding out about a model: is it known, is a pod at it, what did the last one say, when to try again.
 
-Nothing is remembered between decisions: the attempt is in the pod's name, the back-off counts from the
-time it ended, and a failed pod stays until its successor has ended, so that the reason stays visible.
+Nothing is remembered between decisions: the attempt is an annotation of the pod, the back-off counts from
+the time it ended, and a failed pod stays until its successor has ended, so that the reason stays visible.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,16 +21,16 @@ from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests import inspectpod
 from tacho_operator.core.manifests.placement import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
-from tacho_operator.core.pods.view import PodView, views
+from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Config, Manifest, Observed, Reference
 
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
-HOPELESS_RETRY_SECONDS = 600.0
+PERSON_RETRY_SECONDS = 600.0
+"""What trying again unchanged cannot mend may be mended elsewhere: a licence accepted on the hub."""
 CLAIM_RETRY_SECONDS = 60.0
 """A file that is missing on a claim is about to be copied there, and looking costs nobody a request."""
-"""What trying again unchanged cannot mend may be mended elsewhere: a licence accepted on the hub."""
 LOOK_AGAIN_SECONDS = 3.0
 SCHEDULE_LIMIT_SECONDS = 600.0
 
@@ -112,9 +112,9 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
         return Inspection(facts=facts, delete=references(pods), reason="The model is known.")
     if (refused := _cannot_ask(resource, config)) is not None:
         return Inspection(problem=refused, delete=references(pods), reason=refused.message)
-    prefix = names.inspect_pod_name(resource.metadata.name, request_hash(resource, config), 0)[:-1]
-    mine = sorted((pod for pod in pods if pod.name.startswith(prefix)), key=_attempt)
-    others = references(pod for pod in pods if not pod.name.startswith(prefix))
+    asked = request_hash(resource, config)
+    mine = sorted((pod for pod in pods if _asks(pod, resource, asked)), key=_attempt)
+    others = references(pod for pod in pods if pod not in mine)
     if not mine:
         start = _start(resource, config, 1)
         return Inspection(
@@ -161,9 +161,12 @@ def _ended(
         return Inspection(facts=outcome.facts, delete=delete, reason=f"Pod {last.name} has read the model.")
     failure = outcome.failure or _UNEXPLAINED
     attempt = _attempt(last)
-    on_claim = isinstance(resource.spec.model.source, ClaimUri)
-    delay = CLAIM_RETRY_SECONDS if on_claim else HOPELESS_RETRY_SECONDS
     found = problem.from_failure(failure)
+    if not found.kind.tries_again:
+        why = f"Inspection failed ({failure.failure_class}): only another spec or another tacho can help."
+        return Inspection(problem=found, delete=delete, reason=why)
+    on_claim = isinstance(resource.spec.model.source, ClaimUri)
+    delay = CLAIM_RETRY_SECONDS if on_claim else PERSON_RETRY_SECONDS
     if not found.needs_person:
         delay = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2 ** min(attempt - 1, 10))
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
@@ -181,7 +184,7 @@ def _ended(
         apply=(_start(resource, config, attempt + 1),),
         delete=delete,
         look_again_seconds=LOOK_AGAIN_SECONDS,
-        reason=f"Tries inspection for the {attempt + 1}. time after {failure.failure_class}.",
+        reason=f"Inspection failed ({failure.failure_class}) and is tried again: attempt {attempt + 1}.",
     )
 
 
@@ -242,17 +245,17 @@ def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
     return inspectpod.inspect_pod(resource, config, inspect_config(resource), name=name, attempt=attempt)
 
 
+def _asks(pod: PodView, resource: LLMDeployment, asked: str) -> bool:
+    """Whether the pod asks in the present way: its name is the one that way gives at its attempt."""
+    return pod.name == names.inspect_pod_name(resource.metadata.name, asked, _attempt(pod))
+
+
 def _attempt(pod: PodView) -> int:
-    digits = pod.name.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else 0
+    digits = pod.annotation(names.ATTEMPT_ANNOTATION)
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _ended_at(pod: PodView, now: datetime) -> datetime:
     container = pod.container(inspectpod.CONTAINER)
     ended = (container.terminated if container else None) or {}
     return parse_time(ended.get("finishedAt")) or pod.created or now
-
-
-def references(pods: Iterable[PodView]) -> tuple[Reference, ...]:
-    """What to delete: those not on their way out already."""
-    return tuple(Reference(kind="Pod", name=pod.name, uid=pod.uid) for pod in pods if not pod.terminating)

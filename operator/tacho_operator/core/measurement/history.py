@@ -4,36 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
+from tacho_operator.api.types import Environment, LLMDeploymentStatus, MeasuredMemory, Measurement
 from tacho_operator.core.types import History, Manifest
 
 CPU = "CPU"
 
 
-def history_from(resources: Iterable[Manifest]) -> tuple[History, ...]:
+def stored_status(manifest: Manifest) -> LLMDeploymentStatus:
+    """A resource's status, empty where this version cannot read it: nothing is learned from it then."""
+    try:
+        return LLMDeploymentStatus.model_validate(manifest.get("status") or {})
+    except ValidationError:
+        return LLMDeploymentStatus()
+
+
+def history_from(statuses: Iterable[LLMDeploymentStatus]) -> tuple[History, ...]:
     """Predicted against actual memory, one row a measurement that has both of either figure.
 
     A product is named as node labels name it: with dashes, and CPU where there is no GPU.
     """
-    rows = []
-    for resource in resources:
-        for item in (resource.get("status") or {}).get("measurements") or ():
-            memory, environment = item.get("memory") or {}, item.get("environment") or {}
-            row = History(
-                engine=item.get("engine", ""),
-                engine_version=environment.get("engineVersion", ""),
-                quantization_method=item.get("quantizationMethod", ""),
-                gpu_product=(environment.get("gpuProduct") or CPU).replace(" ", "-"),
-                predicted_bytes=memory.get("predictedBytes"),
-                actual_bytes=memory.get("actualBytes"),
-                predicted_kv_cache_tokens=memory.get("predictedKVCacheTokens"),
-                actual_kv_cache_tokens=memory.get("actualKVCacheTokens"),
-            )
-            if _both(row.predicted_bytes, row.actual_bytes) or _both(
-                row.predicted_kv_cache_tokens, row.actual_kv_cache_tokens
-            ):
-                rows.append(row)
-    return tuple(rows)
+    rows = (_row(measurement) for status in statuses for measurement in status.measurements)
+    return tuple(
+        row
+        for row in rows
+        if None not in (row.predicted_bytes, row.actual_bytes)
+        or None not in (row.predicted_kv_cache_tokens, row.actual_kv_cache_tokens)
+    )
 
 
-def _both(predicted: int | None, actual: int | None) -> bool:
-    return predicted is not None and actual is not None
+def _row(measurement: Measurement) -> History:
+    memory = measurement.memory or MeasuredMemory()
+    environment = measurement.environment or Environment()
+    return History(
+        engine=measurement.engine or "",
+        engine_version=environment.engine_version or "",
+        quantization_method=measurement.quantization_method or "",
+        gpu_product=(environment.gpu_product or CPU).replace(" ", "-"),
+        predicted_bytes=memory.predicted_bytes,
+        actual_bytes=memory.actual_bytes,
+        predicted_kv_cache_tokens=memory.predicted_kv_cache_tokens,
+        actual_kv_cache_tokens=memory.actual_kv_cache_tokens,
+    )

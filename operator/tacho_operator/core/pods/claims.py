@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.uri import ClaimUri
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.types import Manifest, NodeFacts
+from tacho_operator.core.types import Manifest, NodeFacts, Observed
 
 MANY = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 
@@ -25,6 +26,32 @@ def claim_names(spec: LLMDeploymentSpec) -> tuple[str, ...]:
         if volume.persistent_volume_claim:
             found.append(volume.persistent_volume_claim.claim_name)
     return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimLimits:
+    """What the claims stand in the way of. None: of nothing."""
+
+    missing: Problem | None = None
+    one_replica: Problem | None = None
+    """Replicas cannot share a claim: one at most."""
+    no_candidate: Problem | None = None
+    """A new revision cannot start beside the active one."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        found = (self.missing, self.one_replica, self.no_candidate)
+        return tuple(problem for problem in found if problem is not None)
+
+
+def claim_limits(observed: Observed, *, replacing: bool) -> ClaimLimits:
+    """``replacing``: another revision than the wanted one is active."""
+    resource, claims = observed.resource, observed.claims
+    return ClaimLimits(
+        missing=missing_claim(resource, claims),
+        one_replica=not_shareable(resource, claims, observed.nodes),
+        no_candidate=one_pod_only(resource, claims) if replacing else None,
+    )
 
 
 def missing_claim(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:

@@ -171,7 +171,7 @@ def creation_refused(
             continue
         for condition in (manifest.get("status") or {}).get("conditions") or ():
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-                return problem.refusal(str(condition.get("message", "")))
+                return problem.refusal_said(str(condition.get("message", "")))
     return None
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from tacho_contract.times import parse_time
 from tacho_operator.core import names
-from tacho_operator.core.types import Manifest
+from tacho_operator.core.types import Manifest, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +124,8 @@ def views(pods: Iterable[Manifest], role: str) -> tuple[PodView, ...]:
     return tuple(
         sorted(found, key=lambda view: (str(view.raw["metadata"].get("creationTimestamp")), view.name))
     )
+
+
+def references(pods: Iterable[PodView]) -> tuple[Reference, ...]:
+    """What to delete: those not on their way out already."""
+    return tuple(Reference(kind="Pod", name=pod.name, uid=pod.uid) for pod in pods if not pod.terminating)

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
-from tacho_operator.core.inspection.inspect import facts_key, inspect
+from tacho_operator.core.inspection.inspect import Inspection, facts_key, inspect
 from tacho_operator.core.planner.planning import launchable, plan_model
-from tacho_operator.core.planner.types import PlanFailure
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.pods.claims import missing_claim
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions import frozen
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.identity import identity_hash
 from tacho_operator.core.revisions.screening import screen
-from tacho_operator.core.status.situation import Planning
-from tacho_operator.core.types import Config, Observed
+from tacho_operator.core.types import Config, Manifest, Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """What there is of a plan for the present spec."""
+
+    revision: Revision | None = None
+    """Frozen, or about to be."""
+    plan: ModelPlan | None = None
+    """Also of a plan that cannot be launched."""
+    failure: PlanFailure | None = None
+    problem: Problem | None = None
+    """Why there is no plan, or why it cannot be launched."""
+    inspection: Inspection | None = None
+    """None: no inspection was needed."""
+    apply: tuple[Manifest, ...] = ()
+
+    @property
+    def wanted(self) -> str:
+        """The revision that spec asks for; "" while it has no plan."""
+        return self.revision.name if self.revision else ""
 
 
 def wanted_revision(resource: LLMDeployment) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.defaults import gpu_resource
-from tacho_operator.api.types import LLMDeployment
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.view import PodView
@@ -30,7 +29,7 @@ def read_serving(observed: Observed) -> Serving:
     """From the Service; where it is gone, the status still knows which revision was active."""
     name = names.service_name(observed.resource.metadata.name)
     found = next((item for item in observed.services if item["metadata"]["name"] == name), None)
-    remembered = _remembered(observed.raw.get("status") or {})
+    remembered = _remembered(observed.resource.status)
     if found is None:
         return Serving(active=remembered)
     notes = found["metadata"].get("annotations") or {}
@@ -43,9 +42,8 @@ def read_serving(observed: Observed) -> Serving:
     )
 
 
-def _remembered(status: Mapping[str, Any]) -> str:
-    revisions = status.get("revisions") or ()
-    return next((item["name"] for item in revisions if item.get("phase") == "Active"), "")
+def _remembered(status: LLMDeploymentStatus) -> str:
+    return next((item.name for item in status.revisions if item.phase == "Active"), "")
 
 
 def sizes(deployments: Iterable[Manifest]) -> dict[str, int]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from tacho_contract.units import clipped
-from tacho_operator.api.conditions import ConditionType, Reason
-from tacho_operator.api.status.status import ConditionStatus
-from tacho_operator.core.measurement.records import PARTIAL, current
+from tacho_operator.api.conditions import ConditionType, Reason, remove_condition, set_condition
+from tacho_operator.api.types import Condition, ConditionStatus
+from tacho_operator.core.measurement.mapper import PARTIAL
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.status.situation import Situation
+from tacho_operator.core.status.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+@dataclass(frozen=True, slots=True)
+class ConditionValue:
     """What one condition says."""
 
     status: ConditionStatus
@@ -21,143 +23,153 @@ class Judgement:
     message: str
 
 
-def _judge(status: ConditionStatus, reason: str, message: str) -> Judgement:
-    return Judgement(status=status, reason=str(reason), message=clipped(message))
+def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
+    """The former conditions, brought up to ``now``; those that are absent at this moment are gone."""
+    found = list(snapshot.former.conditions)
+    for kind, value_of in _VALUES.items():
+        value = value_of(snapshot)
+        if value is None:
+            found = remove_condition(found, kind)
+        else:
+            found = set_condition(
+                found,
+                kind,
+                status=value.status,
+                reason=value.reason,
+                message=clipped(value.message),
+                generation=snapshot.resource.metadata.generation,
+                now=now,
+            )
+    return found
 
 
-def judgements(moment: Situation) -> dict[ConditionType, Judgement | None]:
-    """Every condition tacho sets; None where it is absent at this moment."""
-    return {
-        ConditionType.READY: ready(moment),
-        ConditionType.RECONCILING: reconciling(moment),
-        ConditionType.STALLED: stalled(moment),
-        ConditionType.PLANNED: planned(moment),
-        ConditionType.MEASURED: measured(moment),
-        ConditionType.ROLLOUT_ACCEPTED: rollout_accepted(moment),
-    }
-
-
-def ready(moment: Situation) -> Judgement:
+def ready(snapshot: Snapshot) -> ConditionValue:
     """Whether somebody who sends a request now gets an answer."""
-    if moment.serves:
-        count = f"{min(moment.reached_pods, moment.replicas)} of {moment.replicas} replicas serve"
-        if moment.reached_pods >= moment.replicas:
-            return _judge("True", Reason.SERVING, f"{count}.")
-        reasons = (moment.subject_problem, *moment.blocking, moment.progress)
+    if snapshot.serves:
+        count = f"{min(snapshot.reached_pods, snapshot.replicas)} of {snapshot.replicas} replicas serve"
+        if snapshot.reached_pods >= snapshot.replicas:
+            return ConditionValue("True", Reason.SERVING, f"{count}.")
+        reasons = (snapshot.subject_problem, *snapshot.blocking, snapshot.progress)
         why = next(reason.message for reason in reasons if reason is not None)
-        return _judge("True", Reason.PARTLY_SERVING, f"{count}. {why}")
-    for problem in moment.problems():
-        return _judge("False", problem.reason, problem.message)
-    if _inspecting(moment) and not moment.rollout.active:
-        return _judge("False", Reason.INSPECTING, _inspection_message(moment))
-    if moment.replicas == 0:
-        return _judge("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0. Scale up to serve.")
-    return _judge("False", moment.progress.reason, moment.progress.message)
+        return ConditionValue("True", Reason.PARTLY_SERVING, f"{count}. {why}")
+    for problem in snapshot.problems():
+        return ConditionValue("False", problem.reason, problem.message)
+    if snapshot.inspecting and not snapshot.rollout.active:
+        return ConditionValue("False", Reason.INSPECTING, _inspection_message(snapshot))
+    if snapshot.replicas == 0:
+        return ConditionValue("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0. Scale up to serve.")
+    return ConditionValue("False", snapshot.progress.reason, snapshot.progress.message)
 
 
-def stalled(moment: Situation) -> Judgement:
+def stalled(snapshot: Snapshot) -> ConditionValue:
     """Whether a person is needed."""
-    for problem in moment.problems():
-        if problem.needs_person:
-            return _judge("True", problem.reason, problem.message)
-    return _judge("False", Reason.PROGRESSING, "It goes on by itself, or has arrived.")
+    problem = snapshot.persons_problem
+    if problem is not None:
+        return ConditionValue("True", problem.reason, problem.message)
+    return ConditionValue("False", Reason.PROGRESSING, "No person is needed.")
 
 
-def reconciling(moment: Situation) -> Judgement:
+def reconciling(snapshot: Snapshot) -> ConditionValue:
     """Whether work is under way. Never together with Stalled: kstatus would call it in progress."""
-    if stalled(moment).status == "True":
-        return _judge("False", Reason.FAILED, "Nothing can be done before something changes; see Stalled.")
-    if _inspecting(moment):
-        return _judge("True", Reason.INSPECTING, _inspection_message(moment))
-    if not moment.rollout.active and moment.replicas:
-        return _judge("True", Reason.STARTING, f"{moment.rollout.reason} {moment.progress.message}")
-    if moment.rollout.candidate or moment.rollout.settling:
-        return _judge("True", Reason.ROLLING_OUT, moment.rollout.reason)
-    if moment.reached_pods < moment.replicas or moment.server_pods > moment.replicas:
-        return _judge(
-            "True",
-            Reason.SCALING,
-            f"{moment.reached_pods} of {moment.replicas} replicas are ready. {moment.progress.message}"
-            if moment.reached_pods < moment.replicas
-            else f"{moment.server_pods} pods are there, {moment.replicas} are wanted.",
-        )
-    if moment.remeasure.running and not moment.remeasure.outcome:
-        return _judge("True", Reason.MEASURING, "A throwaway pod measures the changed workload.")
-    return _judge("False", Reason.SETTLED, "What is, is what spec asks for.")
+    if snapshot.persons_problem is not None:
+        return ConditionValue("False", Reason.FAILED, "It cannot go on without a person; see Stalled.")
+    if snapshot.work is None:
+        return ConditionValue("False", Reason.SETTLED, "Everything is as spec asks for.")
+    return ConditionValue("True", snapshot.work, _WORK[snapshot.work](snapshot))
 
 
-def planned(moment: Situation) -> Judgement:
+def _scaling(snapshot: Snapshot) -> str:
+    reached, wanted, there = snapshot.reached_pods, snapshot.replicas, snapshot.server_pods
+    if reached < wanted:
+        return f"{reached} of {wanted} replicas are ready. {snapshot.progress.message}"
+    return f"spec.replicas is {wanted}; {there} {'pod is' if there == 1 else 'pods are'} still there."
+
+
+def planned(snapshot: Snapshot) -> ConditionValue:
     """Whether there is a plan for what spec asks for."""
-    planning = moment.planning
+    planning = snapshot.planning
     if planning.plan is not None:
         words = [planning.plan.message]
         if planning.revision is not None:
             words.insert(0, f"Revision {planning.revision.name}:")
-        if moment.token_note:
-            words.append(moment.token_note)
-        return _judge("True", Reason.PLAN_READY, " ".join(words))
+        if snapshot.token_note:
+            words.append(snapshot.token_note)
+        return ConditionValue("True", Reason.PLAN_READY, " ".join(words))
     problem: Problem | None = planning.problem
     if problem is None and planning.inspection:
         problem = planning.inspection.problem
     if problem is None:
-        problem = next(iter(moment.blocking), None)
+        problem = next(iter(snapshot.blocking), None)
     if problem is not None:
-        return _judge("False", problem.reason, problem.message)
-    return _judge("Unknown", Reason.INSPECTING, _inspection_message(moment))
+        return ConditionValue("False", problem.reason, problem.message)
+    return ConditionValue("Unknown", Reason.INSPECTING, _inspection_message(snapshot))
 
 
-def measured(moment: Situation) -> Judgement | None:
+def measured(snapshot: Snapshot) -> ConditionValue | None:
     """Whether status.measurements describes the service as it is."""
-    if moment.subject is None:
+    if snapshot.subject is None:
         return None
-    entry = current(moment.measurements)
+    entry, remeasure = snapshot.current, snapshot.remeasure
     if entry is not None:
-        speed = entry.get("capacity", {}).get("outputTokensPerSecond")
+        speed = entry.capacity.output_tokens_per_second if entry.capacity else None
         words = f"{speed} output tokens per second" if speed else "Measured"
-        if entry["state"] == PARTIAL:
-            why = entry.get("message") or "the time ran out after some levels"
-            return _judge("True", Reason.MEASUREMENT_PARTIAL, f"{words}, but not every level: {why}.")
-        return _judge("True", Reason.MEASUREMENT_COMPLETE, f"{words}.")
-    if moment.probe_disabled:
-        return _judge("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")
-    outcome = moment.remeasure.outcome
-    if outcome is not None:
-        return _judge("False", outcome.reason, outcome.message)
-    if any(item.get("planKey") == moment.subject.plan_key for item in moment.measurements):
-        follows = "a throwaway pod measures it" if moment.remeasure.running else "a new measurement follows"
-        return _judge(
+        if entry.state == PARTIAL:
+            why = entry.message or "the time ran out after some levels"
+            return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, f"{words}, but not every level: {why}.")
+        return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{words}.")
+    if snapshot.probe_disabled:
+        return ConditionValue("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")
+    if remeasure.outcome is not None:
+        return ConditionValue("False", remeasure.outcome.reason, remeasure.outcome.message)
+    if any(item.plan_key == snapshot.subject.plan_key for item in snapshot.measurements):
+        follows = "a throwaway pod measures it" if remeasure.running else "a new measurement follows"
+        return ConditionValue(
             "False",
             Reason.MEASUREMENT_STALE,
             f"workload, slo, probe or the hardware changed since the last measurement; {follows}.",
         )
-    if moment.probing or moment.remeasure.running:
-        return _judge("Unknown", Reason.MEASURING, "A measurement runs.")
-    return _judge("Unknown", Reason.NOT_MEASURED_YET, "No pod has come far enough.")
+    if snapshot.probing or remeasure.running:
+        return ConditionValue("Unknown", Reason.MEASURING, "A measurement is running.")
+    return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod has come far enough to be measured.")
 
 
-def rollout_accepted(moment: Situation) -> Judgement | None:
+def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
     """Whether the newest revision was let through. Without a gate: whether it came to serve."""
-    rollout = moment.rollout
+    rollout = snapshot.rollout
     if not rollout.active:
         return None
     if rollout.candidate:
-        problem = moment.candidate_problem
+        problem = snapshot.candidate_problem
         if problem is not None and problem.needs_person:
-            return _judge("False", problem.reason, f"Revision {rollout.candidate}: {problem.message}")
+            return ConditionValue("False", problem.reason, f"Revision {rollout.candidate}: {problem.message}")
         why = problem.message if problem else rollout.reason
-        return _judge("Unknown", Reason.JUDGING, why)
-    if len(moment.revisions) <= 1:
-        return _judge("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
-    return _judge("True", Reason.ACCEPTED, f"Revision {rollout.active} serves.")
+        return ConditionValue("Unknown", Reason.JUDGING, why)
+    if len(snapshot.revisions) <= 1:
+        return ConditionValue("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
+    return ConditionValue("True", Reason.ACCEPTED, f"Revision {rollout.active} serves.")
 
 
-def _inspecting(moment: Situation) -> bool:
-    inspection = moment.planning.inspection
-    return inspection is not None and inspection.running and inspection.facts is None
-
-
-def _inspection_message(moment: Situation) -> str:
-    inspection = moment.planning.inspection
+def _inspection_message(snapshot: Snapshot) -> str:
+    inspection = snapshot.planning.inspection
     if inspection is None:
         return "The model's files and headers are being read."
     return inspection.problem.message if inspection.problem else inspection.reason
+
+
+_WORK: dict[Reason, Callable[[Snapshot], str]] = {
+    Reason.INSPECTING: _inspection_message,
+    Reason.STARTING: lambda snapshot: f"{snapshot.rollout.reason} {snapshot.progress.message}",
+    Reason.ROLLING_OUT: lambda snapshot: snapshot.rollout.reason,
+    Reason.SCALING: _scaling,
+    Reason.MEASURING: lambda _: "A throwaway pod measures the changed workload.",
+}
+"""The message of Reconciling, by what the work is."""
+
+_VALUES: dict[ConditionType, Callable[[Snapshot], ConditionValue | None]] = {
+    ConditionType.READY: ready,
+    ConditionType.RECONCILING: reconciling,
+    ConditionType.STALLED: stalled,
+    ConditionType.PLANNED: planned,
+    ConditionType.MEASURED: measured,
+    ConditionType.ROLLOUT_ACCEPTED: rollout_accepted,
+}

@@ -2,93 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from tacho_contract.units import clipped
+from tacho_operator.api import types as api
 from tacho_operator.api.base import decimal
 from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailure, Predicted
-from tacho_operator.core.types import Manifest
 
 ALTERNATIVES_LIMIT = 16
+FILES_LIMIT = 8
 
 
-def present(pairs: dict[str, Any]) -> Manifest:
-    """``pairs`` without what is unknown: None, "" and empty objects say nothing in a status."""
-    return {key: value for key, value in pairs.items() if value not in (None, "", {}, [])}
-
-
-def plan_view(plan: ModelPlan, revision: str) -> Manifest:
-    return present(
-        {
-            "revision": revision,
-            "engine": present(
-                {"name": plan.engine, "version": plan.engine_version[:64], "image": plan.image}
-            ),
-            "quantizationMethod": plan.quantization_method,
-            "model": present(
-                {
-                    "commit": plan.files.commit,
-                    "digest": plan.files.digest,
-                    "files": list(plan.files.globs),
-                    "fileCount": plan.files.file_count,
-                    "totalBytes": plan.files.total_bytes,
-                }
-            ),
-            "gpu": {
-                "count": plan.gpu_count,
-                **present(
-                    {
-                        "product": plan.gpu_product,
-                        "memoryBytes": plan.gpu_memory_bytes or None,
-                        "computeCapability": plan.compute_capability,
-                    }
-                ),
-            },
-            "parallelism": {"tensor": plan.tensor_parallel, "pipeline": plan.pipeline_parallel},
-            "maxModelLen": plan.max_model_len,
-            "concurrency": plan.concurrency,
-            "predicted": _predicted(plan.predicted),
-            "message": clipped(plan.message),
-            "alternatives": [_alternative(item) for item in plan.alternatives[:ALTERNATIVES_LIMIT]],
-        }
+def plan_status(plan: ModelPlan, revision: str = "") -> api.Plan:
+    return api.Plan(
+        revision=revision,
+        engine=api.PlanEngine(name=plan.engine, version=plan.engine_version[:64], image=plan.image),
+        quantization_method=plan.quantization_method,
+        model=api.PlanModel(
+            commit=plan.files.commit,
+            digest=plan.files.digest,
+            files=[clipped(item, 256) for item in plan.files.globs[:FILES_LIMIT]],
+            file_count=plan.files.file_count,
+            total_bytes=plan.files.total_bytes,
+        ),
+        gpu=api.PlanGpu(
+            product=plan.gpu_product,
+            count=plan.gpu_count,
+            memory_bytes=plan.gpu_memory_bytes or None,
+            compute_capability=plan.compute_capability,
+        ),
+        parallelism=api.PlanParallelism(tensor=plan.tensor_parallel, pipeline=plan.pipeline_parallel),
+        max_model_len=plan.max_model_len,
+        concurrency=plan.concurrency,
+        predicted=_predicted(plan.predicted),
+        message=clipped(plan.message),
+        alternatives=_alternatives(plan.alternatives),
     )
 
 
-def failure_view(failure: PlanFailure) -> Manifest:
+def failure_status(failure: PlanFailure) -> api.Plan:
     """What was considered, where nothing could be chosen."""
-    return present(
-        {
-            "message": clipped(f"{failure.failure.message} {failure.failure.next_step}".strip()),
-            "alternatives": [_alternative(item) for item in failure.alternatives[:ALTERNATIVES_LIMIT]],
-        }
+    return api.Plan(
+        message=clipped(f"{failure.failure.message} {failure.failure.next_step}".strip()),
+        alternatives=_alternatives(failure.alternatives),
     )
 
 
-def _predicted(found: Predicted) -> Manifest:
-    return present(
-        {
-            "weightsBytes": found.weights_bytes,
-            "kvCacheBytes": found.kv_cache_bytes,
-            "kvCacheTokens": found.kv_cache_tokens,
-            "maxConcurrency": decimal(found.max_concurrency),
-            "activationBytes": found.activation_bytes,
-            "graphBytes": found.graph_bytes,
-            "totalBytes": found.total_bytes,
-            "budgetBytes": found.budget_bytes,
-            "decodeTokensPerSecond": decimal(found.decode_tokens_per_second),
-        }
+def _predicted(found: Predicted) -> api.Predicted:
+    return api.Predicted(
+        weights_bytes=found.weights_bytes,
+        kv_cache_bytes=found.kv_cache_bytes,
+        kv_cache_tokens=found.kv_cache_tokens,
+        max_concurrency=decimal(found.max_concurrency),
+        activation_bytes=found.activation_bytes,
+        graph_bytes=found.graph_bytes,
+        total_bytes=found.total_bytes,
+        budget_bytes=found.budget_bytes,
+        decode_tokens_per_second=decimal(found.decode_tokens_per_second),
     )
 
 
-def _alternative(item: Alternative) -> Manifest:
-    return present(
-        {
-            "engine": item.engine,
-            "method": item.method,
-            "product": item.product,
-            "fits": item.fits,
-            "reason": item.reason,
-            "message": clipped(item.message, 1024),
-            "decodeTokensPerSecond": decimal(item.decode_tokens_per_second),
-        }
+def _alternatives(found: Iterable[Alternative]) -> list[api.Alternative]:
+    return [_alternative(item) for item in list(found)[:ALTERNATIVES_LIMIT]]
+
+
+def _alternative(item: Alternative) -> api.Alternative:
+    return api.Alternative(
+        engine=item.engine,
+        method=item.method,
+        product=item.product,
+        fits=item.fits,
+        reason=str(item.reason),
+        message=clipped(item.message, 1024),
+        decode_tokens_per_second=decimal(item.decode_tokens_per_second),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import Report
@@ -11,6 +10,7 @@ from tacho_contract.units import part_of
 from tacho_operator.api.conditions import Reason
 from tacho_operator.core.manifests import containers
 from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.status.snapshot import Progress
 
 _ORDER = (
     Reason.STARTING,
@@ -22,19 +22,11 @@ _ORDER = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """A step of the way to readiness."""
-
-    reason: Reason
-    message: str
-
-
 def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> Progress:
     """Of the pod that is nearest to serving."""
     found = [_of(pod, reports.get(pod.uid)) for pod in pods if not pod.terminating]
     if not found:
-        return Progress(reason=Reason.STARTING, message="Pods are being made.")
+        return Progress()
     return max(found, key=lambda step: _ORDER.index(step.reason))
 
 
@@ -46,7 +38,7 @@ def _of(pod: PodView, report: Report | None) -> Progress:
     if report is not None and running:
         return _reported(pod, report)
     if not running and engine is not None and (engine.waiting or {}).get("reason") == "CrashLoopBackOff":
-        return Progress(reason=Reason.STARTING, message=f"Pod {pod.name} starts again after a pause.")
+        return Progress(reason=Reason.STARTING, message=f"Pod {pod.name} is started again after a pause.")
     if running:
         return Progress(reason=Reason.LOADING, message=f"Pod {pod.name} runs; the engine is being started.")
     return Progress(

@@ -1,56 +1,70 @@
-"""Where the time of the latest start went: what the pod's own times and the runtime's report say."""
+"""Where the time of a pod's start went: what its own times and the runtime's report say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from tacho_contract.report import Report
 from tacho_contract.times import parse_time
 from tacho_operator.api.base import seconds
+from tacho_operator.api.types import Startup
 from tacho_operator.core.manifests import containers
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.status.plan import present
-from tacho_operator.core.types import Manifest
 
 
-def startup_view(pods: Iterable[PodView], reports: Mapping[str, Report], before: Manifest | None) -> Manifest:
-    """Of the youngest pod that reports; ``before`` where none does: unknown is not zero."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodTimes:
+    """When a pod came how far. None: not yet, or unknown."""
+
+    created: datetime | None = None
+    scheduled: datetime | None = None
+    injected: datetime | None = None
+    """The runtime was copied: from here on only images are waited for."""
+    started: datetime | None = None
+    """The engine container runs."""
+    restarted: bool = False
+    """A container's restart is a new start, and nothing was scheduled or pulled for it."""
+
+
+def latest_startup(
+    pods: Iterable[PodView], reports: Mapping[str, Report], former: Startup | None
+) -> Startup | None:
+    """Of the youngest pod that reports; ``former`` where none does: unknown is not zero."""
     reporting = [pod for pod in pods if not pod.terminating and pod.uid in reports]
     if not reporting:
-        return before or {}
+        return former
     pod = max(reporting, key=lambda item: (str(item.raw["metadata"].get("creationTimestamp")), item.name))
-    return _of(pod, reports[pod.uid])
+    return startup_of(reports[pod.uid], pod_times(pod))
 
 
-def _of(pod: PodView, report: Report) -> Manifest:
-    engine = pod.container(containers.ENGINE)
-    first = engine is not None and engine.restarts == 0
-    started = engine.running_since if engine else None
-    spent = report.startup
-    # A container's restart is a new start, and nothing was scheduled or pulled for it.
-    ahead = _between(pod.created, started) if first else 0.0
-    total = None if spent.total is None or ahead is None else spent.total + ahead
-    fetch = report.fetch
-    return present(
-        {
-            "scheduleSeconds": seconds(_between(pod.created, pod.condition_time("PodScheduled")))
-            if first
-            else None,
-            "imageSeconds": seconds(_between(_injected(pod), started)) if first else None,
-            "downloadSeconds": seconds(spent.download),
-            "loadSeconds": seconds(spent.load),
-            "probeSeconds": seconds(spent.probe),
-            "totalSeconds": seconds(total),
-            "downloadedBytes": _size(fetch.bytes_done) if fetch and fetch.bytes_total else None,
-            "downloadTotalBytes": _size(fetch.bytes_total) if fetch and fetch.bytes_total else None,
-        }
+def pod_times(pod: PodView) -> PodTimes:
+    engine, inject = pod.container(containers.ENGINE), pod.container(containers.INJECT)
+    return PodTimes(
+        created=pod.created,
+        scheduled=pod.condition_time("PodScheduled"),
+        injected=parse_time(((inject.terminated if inject else None) or {}).get("finishedAt")),
+        started=engine.running_since if engine else None,
+        restarted=engine is None or engine.restarts > 0,
     )
 
 
-def _injected(pod: PodView) -> datetime | None:
-    inject = pod.container(containers.INJECT)
-    return parse_time(((inject.terminated if inject else None) or {}).get("finishedAt"))
+def startup_of(report: Report, times: PodTimes) -> Startup:
+    spent, fetch = report.startup, report.fetch
+    first = not times.restarted
+    ahead = _between(times.created, times.started) if first else 0.0
+    total = None if spent.total is None or ahead is None else spent.total + ahead
+    return Startup(
+        schedule_seconds=seconds(_between(times.created, times.scheduled)) if first else None,
+        image_seconds=seconds(_between(times.injected, times.started)) if first else None,
+        download_seconds=seconds(spent.download),
+        load_seconds=seconds(spent.load),
+        probe_seconds=seconds(spent.probe),
+        total_seconds=seconds(total),
+        downloaded_bytes=_size(fetch.bytes_done) if fetch and fetch.bytes_total else None,
+        download_total_bytes=_size(fetch.bytes_total) if fetch and fetch.bytes_total else None,
+    )
 
 
 def _between(start: datetime | None, end: datetime | None) -> float | None:

@@ -1,0 +1,193 @@
+"""A measurement as a pod reports it, turned into one as status shows it. The only place that does so.
+
+A pod is not trusted to keep the whole status from being written: figures that the API could not hold (a
+negative count, a word of a kilobyte) make the measurement unusable, and the caller gets None.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tacho_contract.measurement import Capacity, CurvePoint, Measurement, MemoryActual, SingleStream
+from tacho_contract.report import Report
+from tacho_contract.times import parse_time
+from tacho_contract.units import clipped
+from tacho_operator.api import types as api
+from tacho_operator.api.base import decimal, seconds
+from tacho_operator.core.measurement.keys import fingerprint
+from tacho_operator.core.revisions.frozen import Revision
+
+COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
+USABLE = (COMPLETE, PARTIAL)
+INCOMPLETE = "Incomplete"
+"""Flag by which a Partial measurement is known again when it was Stale and its workload comes back."""
+
+LEFT_OUT: Mapping[str, str] = {
+    "MemoryActual.weights_bytes": "Nothing compares it yet.",
+    "Environment.cpu_count": "planKey covers the CPU limit of the pod.",
+    "Environment.gpu_memory_bytes": "The plan's figure is shown.",
+}
+"""Fields of the contract that status does not show, and why."""
+
+LONGEST_SECONDS = 1e6
+_EXACT_LIMIT = 2**53
+"""Beyond it JSON keeps integers exact no longer everywhere."""
+_LEVELS_SHOWN = 16
+_FLAGS_SHOWN = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodReport:
+    """What one pod reports, with what only its manifest shows."""
+
+    report: Report
+    image_id: str
+    """The engine image by digest, as the node's runtime resolved it."""
+    terminating: bool = False
+
+    def fingerprint(self, measure_key: str) -> str:
+        """Under which a measurement of this pod with that workload is filed."""
+        report = self.report
+        return fingerprint(report.plan_key, measure_key, self.image_id, report.environment)
+
+
+def status_measurement(found: PodReport, revision: Revision | None) -> api.Measurement | None:
+    """The measurement in the report, Stale until it is compared with what spec asks for; None where there
+    is none, or none that can be used. ``revision``: the one that the pod says it runs, where it is known."""
+    measurement = found.report.measurement
+    if measurement is None or measurement.state not in USABLE or not _plausible(measurement):
+        return None
+    try:
+        return _mapped(found, measurement, revision)
+    except ValueError:  # pydantic's ValidationError is one: the API could not hold it
+        return None
+
+
+def _plausible(measurement: Measurement) -> bool:
+    """Whether it has a time and a length, and every integer is one that JSON keeps exact everywhere."""
+    timed = parse_time(measurement.observed_time) is not None
+    return timed and 0 <= measurement.probe_seconds < LONGEST_SECONDS and _exact(measurement)
+
+
+def _exact(value: object) -> bool:
+    if dataclasses.is_dataclass(value):
+        return all(_exact(getattr(value, item.name)) for item in dataclasses.fields(value))
+    if isinstance(value, tuple):
+        return all(map(_exact, value))
+    return not isinstance(value, int) or 0 <= value < _EXACT_LIMIT
+
+
+def _mapped(found: PodReport, measurement: Measurement, revision: Revision | None) -> api.Measurement:
+    report = found.report
+    flags = {*measurement.flags, *([INCOMPLETE] if measurement.state == PARTIAL else [])}
+    return api.Measurement(
+        fingerprint=fingerprint(
+            measurement.plan_key, measurement.measure_key, found.image_id, report.environment
+        ),
+        revision=report.revision,
+        observed_time=measurement.observed_time,
+        state=STALE,
+        message=clipped(measurement.message, 1024),
+        plan_key=measurement.plan_key,
+        measure_key=measurement.measure_key,
+        probe_seconds=seconds(measurement.probe_seconds),
+        engine=report.engine,
+        quantization_method=revision.plan.quantization_method if revision else None,
+        environment=_environment(found),
+        workload=api.MeasuredWorkload(
+            input_tokens=measurement.workload.input_tokens,
+            output_tokens=measurement.workload.output_tokens,
+        ),
+        single_stream=_single_stream(measurement.single_stream),
+        capacity=_capacity(measurement.capacity),
+        latency=_latency(measurement),
+        curve=[_point(item) for item in sorted(measurement.curve, key=_concurrency)[:_LEVELS_SHOWN]],
+        memory=_memory(measurement.memory, revision),
+        cold_first_request_milliseconds=decimal(measurement.cold_first_request_milliseconds),
+        flags=sorted(flags)[:_FLAGS_SHOWN],
+    )
+
+
+def _environment(found: PodReport) -> api.Environment:
+    shown = found.report.environment
+    return api.Environment(
+        image_id=found.image_id[:512],
+        engine_version=found.report.engine_version[:64],
+        gpu_product=shown.gpu_product[:256],
+        gpu_count=shown.gpu_count or None,
+        driver_version=shown.driver_version[:64],
+        cpu_model=shown.cpu_model[:256],
+    )
+
+
+def _single_stream(found: SingleStream | None) -> api.SingleStream | None:
+    if found is None:
+        return None
+    return api.SingleStream(
+        decode_tokens_per_second=decimal(found.decode_tokens_per_second),
+        tpot_milliseconds_p50=decimal(found.tpot_milliseconds_p50),
+        tpot_milliseconds_p95=decimal(found.tpot_milliseconds_p95),
+        ttft_milliseconds_p50=decimal(found.ttft_milliseconds_p50),
+        ttft_overhead_milliseconds=decimal(found.ttft_overhead_milliseconds),
+        prefill_tokens_per_second=decimal(found.prefill_tokens_per_second),
+    )
+
+
+def _capacity(found: Capacity | None) -> api.Capacity | None:
+    if found is None:
+        return None
+    return api.Capacity(
+        concurrency=found.concurrency,
+        requests_per_second=decimal(found.requests_per_second),
+        output_tokens_per_second=decimal(found.output_tokens_per_second),
+        total_tokens_per_second=decimal(found.total_tokens_per_second),
+        ci_percent=decimal(found.ci_percent),
+        boundary=found.boundary,
+    )
+
+
+def _latency(measurement: Measurement) -> api.Latency | None:
+    """At the capacity's own concurrency."""
+    level = measurement.capacity.concurrency if measurement.capacity else None
+    point = next((item for item in measurement.curve if item.concurrency == level), None)
+    if point is None:
+        return None
+    return api.Latency(
+        ttft_milliseconds_p50=decimal(point.ttft_milliseconds_p50),
+        ttft_milliseconds_p95=decimal(point.ttft_milliseconds_p95),
+        tpot_milliseconds_p50=decimal(point.tpot_milliseconds_p50),
+        tpot_milliseconds_p95=decimal(point.tpot_milliseconds_p95),
+        end_to_end_milliseconds_p50=decimal(point.end_to_end_milliseconds_p50),
+    )
+
+
+def _concurrency(point: CurvePoint) -> int:
+    return point.concurrency
+
+
+def _point(point: CurvePoint) -> api.CurvePoint:
+    return api.CurvePoint(
+        concurrency=point.concurrency,
+        output_tokens_per_second=decimal(point.output_tokens_per_second),
+        requests_per_second=decimal(point.requests_per_second),
+        ttft_milliseconds_p50=decimal(point.ttft_milliseconds_p50),
+        ttft_milliseconds_p95=decimal(point.ttft_milliseconds_p95),
+        tpot_milliseconds_p50=decimal(point.tpot_milliseconds_p50),
+        tpot_milliseconds_p95=decimal(point.tpot_milliseconds_p95),
+        end_to_end_milliseconds_p50=decimal(point.end_to_end_milliseconds_p50),
+        requests=point.requests,
+        window_seconds=decimal(point.window_seconds),
+        steady=point.steady,
+    )
+
+
+def _memory(actual: MemoryActual, revision: Revision | None) -> api.MeasuredMemory:
+    predicted = revision.plan.predicted if revision else None
+    return api.MeasuredMemory(
+        predicted_bytes=predicted.total_bytes if predicted else None,
+        actual_bytes=actual.gpu_used_bytes,
+        predicted_kv_cache_tokens=predicted.kv_cache_tokens if predicted else None,
+        actual_kv_cache_tokens=actual.kv_cache_tokens,
+    )
