@@ -73,6 +73,8 @@ class ReasonDoc:
     reason: str
     meaning: str
     next_step: str
+    planned: bool = False
+    """Nothing gives it yet: the word is reserved, and left out of the documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class ConditionDoc:
     reasons: tuple[ReasonDoc, ...]
     failures: ConditionStatus | None = None
     """The status with which any class of failure may be the reason; None: none may."""
+    planned: bool = False
+    """Nothing sets it yet: the type is reserved, and left out of the documentation."""
 
 
 _WAIT = "Nothing; wait."
@@ -129,7 +133,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
                 "The engine serves and is measured before traffic reaches it.",
                 "Nothing; it ends after probe.timeoutSeconds at the latest.",
             ),
-            ReasonDoc("False", _R.STARTING, "Pods are being made, or start again.", _WAIT),
+            ReasonDoc("False", _R.STARTING, "Pods are being created, or are started again.", _WAIT),
         ),
         failures="False",
     ),
@@ -144,8 +148,8 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc("True", _R.ROLLING_OUT, "A new revision starts, is judged or takes over.", _WAIT),
             ReasonDoc("True", _R.SCALING, "Replicas are added or removed.", _WAIT),
             ReasonDoc("True", _R.MEASURING, "The service is measured.", _WAIT),
-            ReasonDoc("False", _R.SETTLED, "What is, is what spec asks for.", _NOTHING),
-            ReasonDoc("False", _R.FAILED, "Nothing can be done before something changes.", "See Stalled."),
+            ReasonDoc("False", _R.SETTLED, "Everything is as spec asks for.", _NOTHING),
+            ReasonDoc("False", _R.FAILED, "It cannot go on without a person.", "See Stalled."),
         ),
     ),
     ConditionDoc(
@@ -154,18 +158,20 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
         "The operator, at every look.",
         "Until the operator's first look.",
         (
-            ReasonDoc("False", _R.PROGRESSING, "It goes on by itself, or has arrived.", _NOTHING),
+            ReasonDoc("False", _R.PROGRESSING, "No person is needed.", _NOTHING),
             ReasonDoc(
                 "True",
                 _R.REVISION_REJECTED,
                 "The gate rejected the new revision; the old one serves.",
                 "Read RolloutAccepted; change or revert spec.",
+                planned=True,
             ),
             ReasonDoc(
                 "True",
                 _R.PAUSED,
                 "A rollout waits for a person.",
                 "Set rollout.paused to false, or revert spec.",
+                planned=True,
             ),
         ),
         failures="True",
@@ -187,8 +193,8 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
         "The operator, from the reports of the pods.",
         "Until the first plan.",
         (
-            ReasonDoc("Unknown", _R.NOT_MEASURED_YET, "No pod has come far enough.", _WAIT),
-            ReasonDoc("Unknown", _R.MEASURING, "A measurement runs.", _WAIT),
+            ReasonDoc("Unknown", _R.NOT_MEASURED_YET, "No pod has come far enough to be measured.", _WAIT),
+            ReasonDoc("Unknown", _R.MEASURING, "A measurement is running.", _WAIT),
             ReasonDoc("True", _R.MEASUREMENT_COMPLETE, "The figures are current.", _NOTHING),
             ReasonDoc(
                 "True",
@@ -231,15 +237,21 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
                 _R.CANNOT_JUDGE,
                 "There is no comparable measurement.",
                 "Read the message; it says what is missing.",
+                planned=True,
             ),
             ReasonDoc(
                 "False",
                 _R.REVISION_REJECTED,
                 "It measured worse than the active one, twice.",
                 "Change or revert spec, or widen rollout.gate.tolerancePercent.",
+                planned=True,
             ),
             ReasonDoc(
-                "False", _R.PAUSED, "It waits for a person.", "Set rollout.paused to false, or revert."
+                "False",
+                _R.PAUSED,
+                "It waits for a person.",
+                "Set rollout.paused to false, or revert.",
+                planned=True,
             ),
         ),
         failures="False",
@@ -253,6 +265,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc("True", _R.READY_FOR_NEW_SCALE, "A change could be made now.", _NOTHING),
             ReasonDoc("False", _R.SCALE_FAILED, "The last change was refused.", "Read the message."),
         ),
+        planned=True,
     ),
     ConditionDoc(
         _C.SCALING_ACTIVE,
@@ -275,6 +288,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ),
             ReasonDoc("False", _R.NOT_MEASURED_YET, "The capacity of a replica is not known yet.", _WAIT),
         ),
+        planned=True,
     ),
 )
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import FAILURE_KINDS, Escalation, Failure, FailureClass
+from tacho_contract.model import Architecture
+from tacho_engines.base import Exit
+from tacho_engines.registry import engine_named
+from tacho_operator.core.inspection.inspect import result
+from tacho_operator.core.pods.claims import not_shareable
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import Problem, from_failure
+from tacho_operator.core.problems import Problem, from_failure, refused_child
+from tacho_operator.core.rollout.serving import beside_active
+from tacho_operator.core.types import NodeFacts, Refusal
+from tacho_runtime import preflight
+from tacho_runtime.hub.hubfailures import unreachable
+from tacho_runtime.supervisor import lifecycle
+from tests.unit.core.builders import CLAIM_SPEC, changed, facts, resource
 from tests.unit.core.world import World
 
 
@@ -61,3 +76,122 @@ def test_a_class_of_another_version_is_taken_at_its_own_word() -> None:
     assert ended(told("NotYetInvented", retryable=False), 0).needs_person
     assert not ended(told("NotYetInvented", retryable=True), 2).needs_person
     assert ended(told("NotYetInvented", retryable=True), 3).needs_person
+
+
+def of_pod(**status: Any) -> Callable[[], str]:
+    """The class that diagnosis gives a pod with this status."""
+
+    def origin() -> str:
+        node = {"nodeName": status.pop("node")} if "node" in status else {}
+        view = PodView({"metadata": {"name": "p"}, "spec": node, "status": status})
+        found = diagnose(view, lost_nodes={"gone"}, schedule_overdue=False)
+        assert found is not None
+        return found.reason
+
+    return origin
+
+
+def of_waiting(reason: str, name: str = "engine", message: str = "") -> Callable[[], str]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return of_pod(containerStatuses=[{"name": name, "image": "img:1", "state": state}])
+
+
+def of_log(line: str) -> Callable[[], str]:
+    """The class that an engine's last line gives."""
+    return lambda: engine_named("llamacpp").classify(Exit(code=1), [line]).failure_class
+
+
+def of_world(spec: dict[str, Any], **fields: Any) -> Callable[[], str]:
+    """The class that Ready shows once the model is inspected."""
+
+    def origin() -> str:
+        world = World(spec)
+        for name, value in fields.items():
+            setattr(world, name, value)
+        world.turn()
+        if world.pods("inspect"):
+            world.inspected(facts(architecture=Architecture(name="LlamaForCausalLM")))
+            world.turn(1)
+        return str(world.condition("Ready")["reason"])
+
+    return origin
+
+
+def refused(**fields: Any) -> Callable[[], str]:
+    return lambda: refused_child(Refusal(kind="Service", name="smol", **fields)).reason
+
+
+def without_a_spare_gpu() -> str:
+    problem = Problem(reason=FailureClass.UNSCHEDULABLE, message="", missing_resources=("nvidia.com/gpu",))
+    found = beside_active(resource(changed(CLAIM_SPEC, gpu={"count": 1})), problem)
+    assert found is not None
+    return found.reason
+
+
+def shared_by_two() -> str:
+    found = not_shareable(
+        resource(changed(CLAIM_SPEC, replicas=2)),
+        {"models": {"spec": {"accessModes": ["ReadWriteOncePod"]}}},
+        None,
+    )
+    assert found is not None
+    return found.reason
+
+
+def too_slow() -> str:
+    state = lifecycle.State(started_seconds=0.0, entered_seconds=0.0, phase=lifecycle.STARTING)
+    found = lifecycle.overdue(state, budget_seconds=1.0, now=2.0)
+    assert found is not None
+    return found.failure_class
+
+
+def port_taken() -> str:
+    return preflight.port_failure("", 1, OSError(errno.EADDRINUSE, "in use")).failure_class
+
+
+def inspected_without_a_word() -> str:
+    failure = result(PodView({"metadata": {"name": "p"}, "status": {"phase": "Failed"}})).failure
+    assert failure is not None
+    return failure.failure_class
+
+
+SMALL_NODE = NodeFacts(name="n", labels={}, allocatable={"cpu": "2", "memory": "64Mi"})
+AWQ = changed(CLAIM_SPEC, quantization={"method": "awq"}, engine={"name": "vllm"}, gpu={"count": 1})
+F = FailureClass
+ORIGINS: dict[FailureClass, Callable[[], str]] = {
+    F.ENGINE_NOT_SUPPORTED: of_log("unknown model architecture: 'new'"),
+    F.MODEL_NOT_FOUND: of_log("failed to open GGUF file 'x' (No such file or directory)"),
+    F.MODEL_INVALID: of_log("invalid magic characters: 'abcd'"),
+    F.AUTH_REQUIRED: of_waiting("CreateContainerConfigError", "inspect", 'secret "hf" not found'),
+    F.HUB_UNREACHABLE: lambda: unreachable("No answer.").failure.failure_class,
+    F.UNSUPPORTED_QUANTIZATION: of_world(AWQ),
+    F.UNSUPPORTED_GPU: of_world(changed(AWQ, quantization=None), nodes=(SMALL_NODE,)),
+    F.DOES_NOT_FIT: of_world(CLAIM_SPEC, nodes=(SMALL_NODE,)),
+    F.GPU_OUT_OF_MEMORY: of_log("CUDA error: out of memory"),
+    F.HOST_OUT_OF_MEMORY: of_log("std::bad_alloc"),
+    F.IMAGE_PULL_ERROR: of_waiting("ImagePullBackOff"),
+    F.UNSCHEDULABLE: of_pod(conditions=[{"type": "PodScheduled", "status": "False"}]),
+    F.NO_SPARE_GPU: without_a_spare_gpu,
+    F.QUOTA_EXCEEDED: refused(message="exceeded quota: q"),
+    F.ADMISSION_DENIED: refused(message="denied by policy"),
+    F.NAME_CONFLICT: refused(taken=True),
+    F.CACHE_NOT_FOUND: of_world(CLAIM_SPEC, claims={"models": None}),
+    F.CACHE_NOT_SHAREABLE: shared_by_two,
+    F.DISK_FULL: of_log("write: No space left on device"),
+    F.ENGINE_CRASHED: of_log("something else"),
+    F.STARTUP_TIMEOUT: too_slow,
+    F.INSPECTION_TIMEOUT: inspected_without_a_word,
+    F.GPU_FAULT: of_log("NVRM: Xid (PCI:0000:01:00): 79"),
+    F.NODE_LOST: of_pod(node="gone"),
+    F.PORT_IN_USE: port_taken,
+    F.INVALID_CONFIG: of_waiting("CreateContainerConfigError", "engine", 'secret "k" not found'),
+}
+
+
+@pytest.mark.parametrize("name", ORIGINS)
+def test_a_class_of_the_page_can_be_met(name: FailureClass) -> None:
+    assert ORIGINS[name]() == name
+
+
+def test_every_class_of_the_page_has_its_origin() -> None:
+    assert set(ORIGINS) == {name for name, kind in FAILURE_KINDS.items() if not kind.planned}

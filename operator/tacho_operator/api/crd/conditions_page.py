@@ -19,8 +19,8 @@ _INTRODUCTION = """\
 `kubectl describe llmd NAME` shows them; `kubectl wait --for=condition=Ready llmd/NAME` waits for one.
 The messages carry the details and what to do next.
 Reconciling is true while work is under way, Stalled is true when it cannot go on without a person, and Ready
-speaks of the service as it is: with a rejected revision, Ready stays true (the old revision serves) while
-RolloutAccepted is false and Stalled is true.
+speaks of the service as it is: with a revision that cannot start, Ready stays true (the old revision serves)
+while RolloutAccepted is false and Stalled is true.
 """
 _YES = {True: "yes", False: "no"}
 _CLASSES = """\
@@ -34,7 +34,7 @@ true: from the first time, or from when the last column says.
 def render() -> str:
     """The page as Markdown; the same text for the same contract."""
     parts = [_INTRODUCTION]
-    parts += [_section(doc) for doc in CONDITIONS]
+    parts += [_section(doc) for doc in CONDITIONS if not doc.planned]
     parts.append(_CLASSES)
     parts.append(
         _table(
@@ -51,7 +51,9 @@ def render() -> str:
 
 def _section(doc: ConditionDoc) -> str:
     rows: list[tuple[str, ...]] = [
-        (reason.status, str(reason.reason), reason.meaning, reason.next_step) for reason in doc.reasons
+        (reason.status, str(reason.reason), reason.meaning, reason.next_step)
+        for reason in doc.reasons
+        if not reason.planned
     ]
     if doc.failures is not None:
         rows.append((doc.failures, "a class of failure", "See below.", "See below."))

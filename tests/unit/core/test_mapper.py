@@ -1,0 +1,144 @@
+"""A reported measurement in status: nothing of the report is lost unless it is named as left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from tacho_contract.measurement import (
+    Capacity,
+    CurvePoint,
+    Environment,
+    Measurement,
+    MemoryActual,
+    SingleStream,
+    Workload,
+)
+from tacho_contract.report import Report
+from tacho_operator.core.measurement.mapper import LEFT_OUT, PodReport, status_measurement
+from tests.unit.core.world import point
+
+FULL = Measurement(
+    plan_key="p",
+    measure_key="m",
+    observed_time="2026-11-20T12:00:00Z",
+    state="Complete",
+    message="All went well.",
+    probe_seconds=30.0,
+    workload=Workload(input_tokens=128, output_tokens=64),
+    cold_first_request_milliseconds=900.0,
+    single_stream=SingleStream(
+        decode_tokens_per_second=137.0,
+        tpot_milliseconds_p50=7.0,
+        tpot_milliseconds_p95=8.0,
+        ttft_milliseconds_p50=101.0,
+        ttft_overhead_milliseconds=3.0,
+        prefill_tokens_per_second=1000.0,
+    ),
+    capacity=Capacity(
+        concurrency=4,
+        requests_per_second=3.0,
+        output_tokens_per_second=204.0,
+        total_tokens_per_second=614.0,
+        ci_percent=2.0,
+        boundary="Plateau",
+    ),
+    curve=(dataclasses.replace(point(4, 204.0), steady=True),),
+    memory=MemoryActual(weights_bytes=10, kv_cache_tokens=20, gpu_used_bytes=30),
+    flags=("NotSteady",),
+)
+ENVIRONMENT = Environment(
+    cpu_model="EPYC",
+    cpu_count=4,
+    gpu_product="NVIDIA L4",
+    gpu_count=1,
+    gpu_memory_bytes=24,
+    driver_version="580",
+)
+
+
+def shown(measurement: Measurement, environment: Environment = ENVIRONMENT) -> dict[str, Any] | None:
+    report = Report(
+        runtime_version="1",
+        revision="smol-1",
+        plan_key="p",
+        phase="Serving",
+        engine="llamacpp",
+        engine_version="b1",
+        environment=environment,
+        measurement=measurement,
+        observed_time="2026-11-20T12:00:00Z",
+    )
+    found = status_measurement(PodReport(report=report, image_id="i"), None)
+    return found.to_wire() if found else None
+
+
+def other(value: Any) -> Any:
+    """Another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, tuple):
+        return ()
+    return {"Complete": "Partial", FULL.observed_time: "2026-11-20T12:00:01Z"}.get(value, f"{value}x")
+
+
+PARTS: dict[type, str] = {
+    Workload: "workload",
+    SingleStream: "single_stream",
+    Capacity: "capacity",
+    MemoryActual: "memory",
+}
+FIELDS = [
+    (cls, item.name)
+    for cls in (Measurement, *PARTS, CurvePoint, Environment)
+    for item in dataclasses.fields(cls)
+]
+
+
+@pytest.mark.parametrize(("cls", "field"), FIELDS, ids=lambda part: getattr(part, "__name__", part))
+def test_every_field_of_a_report_reaches_status_or_is_named(cls: type, field: str) -> None:
+    environment, measurement = ENVIRONMENT, FULL
+    if cls is Environment:
+        environment = dataclasses.replace(environment, **{field: other(getattr(environment, field))})
+    elif cls is CurvePoint:
+        (level,) = FULL.curve
+        changed = dataclasses.replace(level, **{field: other(getattr(level, field))})
+        measurement = dataclasses.replace(FULL, curve=(changed,))
+    elif cls is Measurement and field in (*PARTS.values(),):
+        absent = {"workload": Workload(), "memory": MemoryActual()}
+        measurement = dataclasses.replace(FULL, **{field: absent.get(field)})
+    elif cls is Measurement:
+        measurement = dataclasses.replace(FULL, **{field: other(getattr(FULL, field))})
+    else:
+        part = getattr(FULL, PARTS[cls])
+        changed_part = dataclasses.replace(part, **{field: other(getattr(part, field))})
+        measurement = dataclasses.replace(FULL, **{PARTS[cls]: changed_part})
+    assert (shown(measurement, environment) != shown(FULL)) != (f"{cls.__name__}.{field}" in LEFT_OUT)
+
+
+def test_what_is_left_out_exists_and_says_why() -> None:
+    assert set(LEFT_OUT) <= {f"{cls.__name__}.{field}" for cls, field in FIELDS}
+    assert all(LEFT_OUT.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "Failed"},
+        {"state": "Skipped"},
+        {"probe_seconds": float("nan")},
+        {"probe_seconds": 1e9},
+        {"observed_time": "yesterday"},
+        {"plan_key": "k" * 65},
+        {"memory": MemoryActual(kv_cache_tokens=-1)},
+        {"memory": MemoryActual(gpu_used_bytes=2**53)},
+    ],
+    ids=str,
+)
+def test_an_unusable_measurement_is_none(changes: dict[str, Any]) -> None:
+    assert shown(FULL) is not None
+    assert shown(dataclasses.replace(FULL, **changes)) is None

@@ -1,0 +1,179 @@
+"""Every reason and every class that docs/conditions.md names can be met: for each, a world that gives it.
+
+What nothing gives yet is marked as planned, stays out of the page, and no code names it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.failure import FAILURE_KINDS, FailureClass
+from tacho_operator.api.conditions import CONDITIONS, ConditionType, Reason
+from tacho_operator.api.crd.resource import WAITING
+from tacho_operator.core.types import Refusal
+from tests.unit.core.builders import facts
+from tests.unit.core.world import MOCK_SPEC, World, changed
+
+ROOT = Path(__file__).parents[3]
+SMALLER = {"maxModelLen": 1024, "concurrency": 2}
+NEW_WORKLOAD = {"inputTokens": 900, "outputTokens": 10}
+
+
+def fresh(**fields: object) -> World:
+    world = World(changed(MOCK_SPEC, **fields))
+    world.turn()
+    return world
+
+
+def unstarted(**fields: object) -> World:
+    world = fresh(**fields)
+    world.inspected(facts())
+    world.turn(1)
+    return world
+
+
+def starting(phase: str = "", node: str = "", **fields: object) -> World:
+    world = unstarted(**fields)
+    world.deployment_controller()
+    (pod,) = world.pods("server")
+    if node:
+        pod["spec"]["nodeName"] = node
+    if phase:
+        world.runs(pod, phase)
+    world.turn(1)
+    return world
+
+
+def serving(**fields: object) -> World:
+    world = World(changed(MOCK_SPEC, **fields))
+    world.come_up()
+    return world
+
+
+def after(world: World, **fields: object) -> World:
+    world.change(**fields)
+    world.turn(1)
+    return world
+
+
+def settled(world: World) -> World:
+    world.settle(world.serve_all)
+    return world
+
+
+def measured_with(state: str) -> World:
+    world = unstarted()
+    world.deployment_controller()
+    figures = {} if state == "Partial" else {"capacity": None, "curve": ()}
+    world.serves(world.pods("server")[0], state=state, **figures)
+    world.settle()
+    return world
+
+
+def without_room_for_a_probe() -> World:
+    world = after(serving(), workload=NEW_WORKLOAD)
+    (probe,) = world.pods("probe")
+    world.remove_pod(probe)
+    world.refusals = (Refusal(kind="Pod", name="x", role="probe", message="exceeded quota"),)
+    world.turn(1)
+    return world
+
+
+def without_its_claim() -> World:
+    world = World()
+    world.claims = {"models": None}
+    world.turn()
+    return world
+
+
+_C, _R = ConditionType, Reason
+WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
+    (_C.READY, "True", _R.SERVING): serving,
+    (_C.READY, "True", _R.PARTLY_SERVING): lambda: after(serving(), replicas=2),
+    (_C.READY, "False", _R.SCALED_TO_ZERO): lambda: settled(unstarted(replicas=0)),
+    (_C.READY, "False", _R.INSPECTING): fresh,
+    (_C.READY, "False", _R.STARTING): unstarted,
+    (_C.READY, "False", _R.SCHEDULING): starting,
+    (_C.READY, "False", _R.PULLING_IMAGES): lambda: starting(node="node-1"),
+    (_C.READY, "False", _R.DOWNLOADING): lambda: starting("WaitingForModel"),
+    (_C.READY, "False", _R.LOADING): lambda: starting("Starting"),
+    (_C.READY, "False", _R.MEASURING): lambda: starting("Probing"),
+    (_C.RECONCILING, "True", _R.INSPECTING): fresh,
+    (_C.RECONCILING, "True", _R.STARTING): starting,
+    (_C.RECONCILING, "True", _R.ROLLING_OUT): lambda: after(serving(), context=SMALLER),
+    (_C.RECONCILING, "True", _R.SCALING): lambda: after(serving(), replicas=2),
+    (_C.RECONCILING, "True", _R.MEASURING): lambda: after(serving(), workload=NEW_WORKLOAD),
+    (_C.RECONCILING, "False", _R.SETTLED): serving,
+    (_C.RECONCILING, "False", _R.FAILED): without_its_claim,
+    (_C.STALLED, "False", _R.PROGRESSING): serving,
+    (_C.PLANNED, "True", _R.PLAN_READY): serving,
+    (_C.PLANNED, "Unknown", _R.INSPECTING): fresh,
+    (_C.MEASURED, "Unknown", _R.NOT_MEASURED_YET): starting,
+    (_C.MEASURED, "Unknown", _R.MEASURING): lambda: starting("Probing"),
+    (_C.MEASURED, "True", _R.MEASUREMENT_COMPLETE): serving,
+    (_C.MEASURED, "True", _R.MEASUREMENT_PARTIAL): lambda: measured_with("Partial"),
+    (_C.MEASURED, "False", _R.MEASUREMENT_STALE): lambda: after(serving(), workload=NEW_WORKLOAD),
+    (_C.MEASURED, "False", _R.MEASUREMENT_FAILED): lambda: measured_with("Failed"),
+    (_C.MEASURED, "False", _R.PROBE_DISABLED): lambda: starting(probe={"policy": "Disabled"}),
+    (_C.MEASURED, "False", _R.CANNOT_JUDGE): without_room_for_a_probe,
+    (_C.ROLLOUT_ACCEPTED, "True", _R.FIRST_REVISION): serving,
+    (_C.ROLLOUT_ACCEPTED, "True", _R.ACCEPTED): lambda: settled(after(serving(), context=SMALLER)),
+    (_C.ROLLOUT_ACCEPTED, "Unknown", _R.JUDGING): lambda: after(serving(), context=SMALLER),
+}
+BEFORE_THE_FIRST_LOOK = (_C.READY, "Unknown", _R.WAITING_FOR_OPERATOR)
+
+
+@pytest.mark.parametrize("row", WORLDS, ids=" ".join)
+def test_a_documented_reason_can_be_met(row: tuple[ConditionType, str, Reason]) -> None:
+    kind, status, reason = row
+    assert WORLDS[row]().brief(kind) == (status, reason)
+
+
+def test_every_documented_reason_has_its_world() -> None:
+    documented = {
+        (doc.type, reason.status, reason.reason)
+        for doc in CONDITIONS
+        for reason in doc.reasons
+        if not (doc.planned or reason.planned)
+    }
+    assert documented == {*WORLDS, BEFORE_THE_FIRST_LOOK}
+    assert (WAITING["type"], WAITING["status"], WAITING["reason"]) == BEFORE_THE_FIRST_LOOK
+
+
+def named(owner: str) -> set[str]:
+    """Members of an enum that code outside its contract names."""
+    contract = {"conditions.py", "failure.py"}
+    return {
+        node.attr
+        for root in ("operator", "runtime")
+        for path in (ROOT / root).rglob("*.py")
+        if path.name not in contract or "core" in path.parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == owner
+    }
+
+
+def test_no_code_gives_what_is_planned() -> None:
+    documented = {
+        reason.reason for doc in CONDITIONS for reason in doc.reasons if not (doc.planned or reason.planned)
+    }
+    reserved = {reason.name for reason in Reason if reason not in documented}
+    assert reserved >= {"REVISION_REJECTED", "PAUSED", "SCALE_FAILED", "METRICS_STALE"}
+    assert not reserved & named("Reason"), "take its mark away"
+    types = {doc.type.name for doc in CONDITIONS if doc.planned}
+    assert types == {"ABLE_TO_SCALE", "SCALING_ACTIVE"}
+    assert not types & named("ConditionType")
+
+
+def test_every_class_is_raised_somewhere_or_planned() -> None:
+    raised = named("FailureClass")
+    for name, kind in FAILURE_KINDS.items():
+        assert (name.name in raised) != kind.planned, name
+    assert {name for name, kind in FAILURE_KINDS.items() if kind.planned} == {
+        FailureClass.KV_CACHE_TOO_SMALL,
+        FailureClass.QUANTIZATION_NOT_APPLIED,
+    }
