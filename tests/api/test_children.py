@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.core.inspection.inspect import inspect
 from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
 from tacho_operator.core.manifests.deployment import deployment
 from tacho_operator.core.manifests.disruption import disruption_budget
@@ -16,6 +15,7 @@ from tacho_operator.core.manifests.network import network_policy
 from tacho_operator.core.manifests.probepod import probe_pod
 from tacho_operator.core.manifests.service import service
 from tacho_operator.core.revisions.frozen import birth, read
+from tacho_operator.core.revisions.inspection import inspect
 from tacho_operator.core.types import Observed
 from tacho_operator.shell.differs import contains
 from tests.cluster.handle import Cluster

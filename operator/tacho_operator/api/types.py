@@ -142,7 +142,7 @@ class LLMDeployment(ApiModel):
     spec: LLMDeploymentSpec
     """What the user wants."""
     status: LLMDeploymentStatus = Field(default_factory=LLMDeploymentStatus)
-    """What is."""
+    """The observed state."""
 
     @classmethod
     def read(cls, stored: dict[str, Any]) -> Self:

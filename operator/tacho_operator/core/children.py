@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from tacho_contract import codec
 from tacho_operator.core import names
-from tacho_operator.core.inspection.inspect import cached, facts_key
 from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
 from tacho_operator.core.manifests.deployment import deployment
 from tacho_operator.core.manifests.disruption import disruption_budget
 from tacho_operator.core.manifests.network import network_policy
 from tacho_operator.core.manifests.service import service
 from tacho_operator.core.pods.view import references, views
+from tacho_operator.core.revisions.inspection import cached, facts_key
 from tacho_operator.core.turn import Turn
 from tacho_operator.core.types import Config, Manifest, Observed, Reference
 

@@ -1,6 +1,6 @@
 """One reconcile as a pure function: what was observed in, every effect out. The core's table of contents.
 
-revisions/    is this spec a known revision, else inspect its model and plan it
+revisions/    is this spec a known revision; else its model is inspected, planned and frozen as one
 pods/claims   what the claims allow
 rollout/      who serves now, and how many pods each revision has
 measurement/  which figures are current, and whether to measure again

@@ -10,7 +10,6 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import LiveConfig, RuntimeConfig
-from tacho_operator.core.inspection.inspect import inspect_config
 from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
 from tacho_operator.core.manifests.deployment import deployment
 from tacho_operator.core.manifests.disruption import disruption_budget
@@ -20,6 +19,7 @@ from tacho_operator.core.manifests.podtemplate import pod_template
 from tacho_operator.core.manifests.probepod import probe_pod
 from tacho_operator.core.manifests.service import service, url
 from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.revisions.inspection import inspect_config
 from tacho_operator.core.types import Config
 
 from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource

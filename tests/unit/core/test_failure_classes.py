@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 from collections.abc import Callable
 from typing import Any
@@ -10,21 +11,23 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import FAILURE_KINDS, Escalation, Failure, FailureClass
-from tacho_contract.model import Architecture
+from tacho_contract.model import ModelFacts
 from tacho_engines.base import Exit
 from tacho_engines.registry import engine_named
-from tacho_operator.core.inspection.inspect import result
 from tacho_operator.core.pods.claims import not_shareable
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, from_failure, refused_child
+from tacho_operator.core.revisions.inspection import result
 from tacho_operator.core.rollout.serving import beside_active
 from tacho_operator.core.types import NodeFacts, Refusal
 from tacho_runtime import preflight
 from tacho_runtime.hub.hubfailures import unreachable
 from tacho_runtime.supervisor import lifecycle
-from tests.unit.core.builders import CLAIM_SPEC, changed, facts, resource
+from tests.unit.core.builders import CLAIM_SPEC, changed, resource
 from tests.unit.core.world import World
+from tests.unit.planner.builders import cpu_node, smollm2
+from tests.unit.planner.models import facts as model_facts
 
 
 def told(name: str, *, retryable: bool | None = None) -> Failure:
@@ -101,16 +104,16 @@ def of_log(line: str) -> Callable[[], str]:
     return lambda: engine_named("llamacpp").classify(Exit(code=1), [line]).failure_class
 
 
-def of_world(spec: dict[str, Any], **fields: Any) -> Callable[[], str]:
-    """The class that Ready shows once the model is inspected."""
+def of_world(model: ModelFacts | None = None, *nodes: NodeFacts, **spec: Any) -> Callable[[], str]:
+    """The class that Ready shows once the model is inspected; None: its claim does not exist."""
 
     def origin() -> str:
-        world = World(spec)
-        for name, value in fields.items():
-            setattr(world, name, value)
+        world = World(changed(CLAIM_SPEC, **spec))
+        world.nodes = nodes
+        world.claims = {} if model else {"models": None}
         world.turn()
-        if world.pods("inspect"):
-            world.inspected(facts(architecture=Architecture(name="LlamaForCausalLM")))
+        if model:
+            world.inspected(model)
             world.turn(1)
         return str(world.condition("Ready")["reason"])
 
@@ -155,8 +158,11 @@ def inspected_without_a_word() -> str:
     return failure.failure_class
 
 
-SMALL_NODE = NodeFacts(name="n", labels={}, allocatable={"cpu": "2", "memory": "64Mi"})
-AWQ = changed(CLAIM_SPEC, quantization={"method": "awq"}, engine={"name": "vllm"}, gpu={"count": 1})
+UNQUANTIZED = {
+    "engine": {"name": "vllm"},
+    "quantization": {"method": "none"},
+    "gpu": {"products": ["T4"], "count": 4},
+}
 F = FailureClass
 ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.ENGINE_NOT_SUPPORTED: of_log("unknown model architecture: 'new'"),
@@ -164,9 +170,9 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.MODEL_INVALID: of_log("invalid magic characters: 'abcd'"),
     F.AUTH_REQUIRED: of_waiting("CreateContainerConfigError", "inspect", 'secret "hf" not found'),
     F.HUB_UNREACHABLE: lambda: unreachable("No answer.").failure.failure_class,
-    F.UNSUPPORTED_QUANTIZATION: of_world(AWQ),
-    F.UNSUPPORTED_GPU: of_world(changed(AWQ, quantization=None), nodes=(SMALL_NODE,)),
-    F.DOES_NOT_FIT: of_world(CLAIM_SPEC, nodes=(SMALL_NODE,)),
+    F.UNSUPPORTED_QUANTIZATION: of_world(dataclasses.replace(smollm2(), format="safetensors"), cpu_node()),
+    F.UNSUPPORTED_GPU: of_world(model_facts("gemma-2-9b"), **UNQUANTIZED),
+    F.DOES_NOT_FIT: of_world(smollm2(), cpu_node(memory="64Mi")),
     F.GPU_OUT_OF_MEMORY: of_log("CUDA error: out of memory"),
     F.HOST_OUT_OF_MEMORY: of_log("std::bad_alloc"),
     F.IMAGE_PULL_ERROR: of_waiting("ImagePullBackOff"),
@@ -175,7 +181,7 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.QUOTA_EXCEEDED: refused(message="exceeded quota: q"),
     F.ADMISSION_DENIED: refused(message="denied by policy"),
     F.NAME_CONFLICT: refused(taken=True),
-    F.CACHE_NOT_FOUND: of_world(CLAIM_SPEC, claims={"models": None}),
+    F.CACHE_NOT_FOUND: of_world(),
     F.CACHE_NOT_SHAREABLE: shared_by_two,
     F.DISK_FULL: of_log("write: No space left on device"),
     F.ENGINE_CRASHED: of_log("something else"),

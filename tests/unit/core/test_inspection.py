@@ -12,7 +12,7 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.inspection import InspectConfig
 from tacho_operator.core import names
-from tacho_operator.core.inspection.inspect import Inspection, facts_key, inspect
+from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
 
 from .builders import CONFIG, HUB_SPEC, changed, facts, hub_facts, resource
 from .golden import assert_golden

@@ -113,7 +113,7 @@ class AutoscalingStatus(StatusModel):
 
 
 class LLMDeploymentStatus(StatusModel):
-    """What is. Written by the operator alone."""
+    """The observed state. Written by the operator alone."""
 
     observed_generation: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None
     """metadata.generation this status is about."""

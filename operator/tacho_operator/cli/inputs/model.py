@@ -18,8 +18,8 @@ from tacho_operator.cli.inputs.child import ends_with_us
 from tacho_operator.cli.inputs.environment import hub_environment
 from tacho_operator.cli.inputs.failures import for_this_machine
 from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, CommandError, failed
-from tacho_operator.core.inspection.inspect import inspect_config
 from tacho_operator.core.names import digest
+from tacho_operator.core.revisions.inspection import inspect_config
 
 
 def claim_directories(pairs: list[str]) -> dict[str, Path]:

@@ -9,7 +9,6 @@ from datetime import datetime
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
-from tacho_operator.core.inspection.inspect import Inspection, facts_key, inspect
 from tacho_operator.core.planner.planning import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.pods.claims import missing_claim
@@ -17,6 +16,7 @@ from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions import frozen
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.identity import identity_hash
+from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
 from tacho_operator.core.revisions.screening import screen
 from tacho_operator.core.types import Config, Manifest, Observed
 
