@@ -85,6 +85,17 @@ charts: $(STAMP) cluster-build ## The chart, rendered by helm
 e2e: $(STAMP) cluster-build images ## Real node, real engine, real model
 	$(PYTEST) tests/e2e
 
+# What it needs lies in a folder of its own: nothing else is to depend on it.
+MUTATION := build/mutation/packages
+.PHONY: mutation
+mutation: $(MUTATION)/.installed ## Break the core on purpose, print what no test notices (PATHS=…: less of it)
+	@$(PY) -m tools.mutation $(PATHS)
+
+$(MUTATION)/.installed: requirements/mutation.txt $(STAMP)
+	@rm -rf $(MUTATION)
+	@$(BIN)/uv pip install -q --python $(PY) --target $(MUTATION) --require-hashes -r requirements/mutation.txt
+	@touch $@
+
 .PHONY: clean
 clean: ## Remove what builds left in this folder (caches outside it stay)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

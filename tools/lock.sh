@@ -7,6 +7,7 @@ common=(--generate-hashes --no-header --universal -q)
 "$uv" pip compile "${common[@]}" --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/image.txt
 "$uv" pip compile "${common[@]}" --python-version 3.10 requirements/runtime.in -c requirements/dev.txt -o requirements/runtime.txt
 "$uv" pip compile "${common[@]}" --python-version 3.11 --no-deps requirements/model.in -o requirements/model.txt
+"$uv" pip compile "${common[@]}" --python-version 3.11 requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
 for name in llamacpp bootstrap go pip; do
   "$uv" pip compile "${common[@]}" --python-version 3.11 "requirements/$name.in" -o "requirements/$name.txt"
 done
