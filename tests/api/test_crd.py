@@ -66,8 +66,9 @@ def test_until_an_operator_comes_it_says_that_it_waits(api: Cluster, namespace: 
     assert [(c["type"], c["status"], c["reason"]) for c in stored["status"]["conditions"]] == [
         ("Ready", "Unknown", "WaitingForOperator")
     ]
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(subprocess.CalledProcessError) as waited:
         api.kubectl("wait", "-n", namespace, "--for=condition=Ready", "llmd/smollm2", "--timeout=1s")
+    assert "timed out waiting" in waited.value.stderr
 
 
 def test_only_the_status_subresource_writes_status(api: Cluster, namespace: str) -> None:

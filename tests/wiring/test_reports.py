@@ -75,16 +75,25 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ok(b"not json"),
         ok(b"{}"),
         ok(b'{"phase": 7}'),
-        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n",
         b"not http",
         b"",
     ],
-    ids=["too big", "no json", "no fields", "wrong type", "redirect", "unavailable", "no http", "nothing"],
+    ids=["too big", "no json", "no fields", "wrong type", "unavailable", "no http", "nothing"],
 )
 async def test_a_bad_answer_is_no_report(monkeypatch: pytest.MonkeyPatch, payload: bytes) -> None:
     async with answering(monkeypatch, payload):
         assert await read(pod()) == {}
+
+
+async def test_a_pod_cannot_send_the_operator_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A redirect is no report, even where a good one is at its end."""
+    async with answering(monkeypatch, ok(GOOD)):
+        elsewhere = reports.RUNTIME_PORT
+        assert (await read(pod()))["u1"].ready, "there is a report to be had"
+        payload = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/report\r\nContent-Length: 0\r\n\r\n"
+        async with answering(monkeypatch, payload % elsewhere):
+            assert await read(pod()) == {}
 
 
 async def test_an_answer_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:

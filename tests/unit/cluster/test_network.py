@@ -7,10 +7,14 @@ from hypothesis import given, strategies as st
 
 from tests.cluster.network import SLOTS, Network, free_slots
 
+addresses = st.integers(0, 2**32 - 1) | st.builds(
+    lambda slot, near: int(Network(slot).ranges()[near % 3].network_address) + near - 2**16,
+    st.integers(0, SLOTS - 1),
+    st.integers(0, 2**17),
+)
+"""Anywhere, or near the ranges of a slot, where it matters."""
 routes = st.builds(
-    lambda address, length: IPv4Network((address, length), strict=False),
-    st.integers(0, 2**32 - 1),
-    st.integers(4, 32),
+    lambda address, length: IPv4Network((address, length), strict=False), addresses, st.integers(4, 32)
 )
 
 

@@ -147,8 +147,9 @@ def switch_name(argument: str) -> str | None:
     bare = argument.lstrip("-").split("=", 1)[0].strip()
     if not bare or bare[0].isdigit() or bare[0] == ".":
         return None  # a negative number is a value
-    if argument.startswith("--") or len(bare) > _ABBREVIATION_MIN_CHARACTERS:
-        return bare.lower().replace("_", "-").split(".", 1)[0]
+    long = bare.casefold().replace("_", "-").split(".", 1)[0]
+    if argument.startswith("--") or len(bare) > _ABBREVIATION_MIN_CHARACTERS or long in LONG_SWITCHES:
+        return long
     return SHORT_SWITCHES.get(bare, bare)
 
 
@@ -167,7 +168,7 @@ def refused_arguments(arguments: Sequence[str]) -> tuple[Refusal, ...]:
 
 
 def _refused_switch(argument: str) -> str | None:
-    normalised = argument.lower().replace("_", "-")
+    normalised = argument.casefold().replace("_", "-")
     for inside in INSIDE_VALUES:
         if re.search(rf"(^|[^a-z]){inside}($|[^a-z])", normalised):
             return inside
