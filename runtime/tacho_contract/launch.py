@@ -10,6 +10,8 @@ from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH, LIVE_FILE, RUNTIME_PORT
 from tacho_contract.units import GIB
 
 ENV_RUNTIME_CONFIG = "TACHO_RUNTIME_CONFIG"
+ENV_ENGINE_FAILURE = "TACHO_ENGINE_FAILURE"
+"""Set by the runtime for the engine: the file in which a launcher leaves a Failure as JSON before it ends."""
 
 BASE_STARTUP_SECONDS = 30 * 60
 STARTUP_SECONDS_PER_GIB = 18

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tacho_contract.failure import (
-    Failure,
-)
+from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
 
 
@@ -25,6 +23,8 @@ class Exit:
     signal: int | None = None
     out_of_memory_kills: int | None = None
     """How many processes the kernel killed in this container for memory since its start; None: unknown."""
+    told: Failure | None = None
+    """What its launcher left in the file that ``tacho_contract.launch.ENV_ENGINE_FAILURE`` names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,10 @@ class RunHalf(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def users_command(self) -> bool:
+        """True: the command is the user's (RuntimeConfig.custom), with no entrypoint of a known image."""
 
     @property
     def api_key_variable(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import signal
 from collections.abc import Sequence
@@ -71,10 +72,13 @@ class _Known(dict[str, str]):
 
 
 def classify(engine: str, end: Exit, lines: Sequence[str], signs: Sequence[Sign]) -> Failure:
-    """The engine's own signs first, then those all engines share, then how the process ended."""
-    told = first_sign((*signs, *COMMON_SIGNS), lines)
-    if told is not None:
-        return told
+    """The engine's own signs first, then those all engines share, then how the process ended.
+
+    A launcher's word counts where none of these names a cause: it sees what was wrong before the start.
+    """
+    seen = first_sign((*signs, *COMMON_SIGNS), lines)
+    if seen is not None:
+        return seen
     tail = log_tail(lines)
     certain = bool(end.out_of_memory_kills)
     if certain or end.signal == signal.SIGKILL or end.code == 128 + signal.SIGKILL:
@@ -91,6 +95,13 @@ def classify(engine: str, end: Exit, lines: Sequence[str], signs: Sequence[Sign]
             failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
             message=f"{engine} met an instruction that this node's CPU does not have",
             next_step="place the pod on newer nodes (spec.podTemplate), or take an image built for this CPU",
+            log_tail=tail,
+        )
+    if end.told is not None and end.signal is None:
+        return dataclasses.replace(
+            end.told,
+            message=clipped(end.told.message, 600),
+            next_step=clipped(end.told.next_step, 600),
             log_tail=tail,
         )
     ended = f"exit code {end.code}" if end.signal is None else f"signal {_signal_name(end.signal)}"

@@ -1,11 +1,13 @@
 """``llama-server``: read the flags, start llama.cpp's server, stop it on SIGTERM or SIGINT.
 
 Exit codes: 0 stopped when asked, 1 could not start, 2 wrong arguments. A failure's last line on stderr
-is ``llama-server: error [Class]: what happened: what to do``; llama.cpp's own lines come before it.
+is ``llama-server: error [Class]: what happened: what to do``; llama.cpp's own lines come before it. The same
+is written, as JSON, to the file that TACHO_ENGINE_FAILURE names.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,12 +20,15 @@ from tacho_llamacpp import cpus
 from tacho_llamacpp.flags import PROGRAM, UsageError, apply, parse
 from tacho_llamacpp.preflight import Problem, model_problem, port_problem
 
+FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
+"""Names the file in which the runtime looks for why its engine could not start."""
+
 
 def main() -> int:
     try:
         values = parse(sys.argv[1:], os.environ)
     except UsageError as error:
-        return _fail(2, Problem("InvalidConfig", str(error)))
+        return _fail(2, Problem("InvalidConfig", error.what, error.next_step))
     if "version" in values:
         print(f"{PROGRAM} (xllamacpp {version('xllamacpp')})")
         return 0
@@ -56,13 +61,13 @@ def _serve(values: dict[str, object]) -> int:
             if "libgomp" in str(error)
             else "reinstall xllamacpp"
         )
-        return _fail(1, Problem("EngineCrashed", f"llama.cpp's module cannot be loaded ({error}): {step}"))
+        return _fail(1, Problem("EngineCrashed", f"llama.cpp's module cannot be loaded ({error})", step))
     params = xllamacpp.CommonParams()
     apply(values, params)
     try:
         server = xllamacpp.Server(params)  # serves from threads of its own for as long as it is referred to
     except RuntimeError as error:
-        return _fail(1, Problem("EngineCrashed", f"llama.cpp did not start ({error}): see its lines above"))
+        return _fail(1, Problem("EngineCrashed", f"llama.cpp did not start ({error})", "see its lines above"))
     os.read(stop if stop is not None else _stop_pipe(), 1)
     # Ending the server in order hangs for ever while a request is being answered, and there is nothing to
     # save: what runs was let finish before the signal was sent, and the kernel frees memory and GPU.
@@ -81,6 +86,10 @@ def _stop_pipe() -> int:
 
 
 def _fail(code: int, problem: Problem) -> int:
+    """Says it to whoever reads the log, and leaves it where the runtime looks."""
+    if path := os.environ.get(FAILURE_VARIABLE):
+        with contextlib.suppress(OSError):
+            Path(path).write_text(problem.document(), encoding="utf-8")
     print(f"{PROGRAM}: error {problem}", file=sys.stderr, flush=True)
     return code
 

@@ -20,7 +20,11 @@ ABOUT = "llama.cpp's HTTP server with the flags below; any other flag is refused
 
 
 class UsageError(Exception):
-    """The arguments cannot be used. The message says why and what to do."""
+    """The arguments cannot be used: why, and what to do."""
+
+    def __init__(self, what: str, next_step: str) -> None:
+        super().__init__(f"{what}: {next_step}")
+        self.what, self.next_step = what, next_step
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,7 @@ HINTS: Mapping[str, str] = {
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}. `{PROGRAM} --help` lists what is supported.")
+        raise UsageError(message, f"correct engine.extraArgs; `{PROGRAM} --help` lists what is supported")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -237,29 +241,30 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str,
     if "version" in given:
         return {"version": True}
     if unknown:
-        raise UsageError(refusal(unknown))
+        raise refusal(unknown)
     if ignored := sorted(name for name in environment if name.startswith(FLAG_VARIABLES)):
-        raise UsageError(f"{', '.join(ignored)} would be ignored: pass flags instead.")
+        raise UsageError(f"{', '.join(ignored)} would be ignored", "pass flags instead")
     for index, flag in enumerate(FLAGS):
         if (name := f"flag{index}") in given:
             value = getattr(given, name)
             for path in flag.sets.split():
                 values[path] = flag.choices[value] if flag.choices is not None else value
     if "model.path" not in values:
-        raise UsageError("--model is missing: pass the path of a GGUF file.")
+        raise UsageError("--model is missing", "pass the path of a GGUF file")
     if keys := _names(environment.get(KEY_VARIABLE, "")):
         values["api_keys"] = keys
     return values
 
 
-def refusal(unknown: Sequence[str]) -> str:
+def refusal(unknown: Sequence[str]) -> UsageError:
     """Which arguments are not supported, why where that is known, and which are."""
     flags = [argument.partition("=")[0] for argument in unknown if argument.startswith("-")] or list(unknown)
     reasons = [f"{flag} ({HINTS[flag]})" if flag in HINTS else flag for flag in flags]
     supported = " ".join(flag.long_name for flag in FLAGS)
-    return (
-        f"not supported by this image: {', '.join(reasons)}. Take it out of the engine's arguments, "
-        f"or use an image with llama.cpp's own {PROGRAM}. Supported: {supported}"
+    return UsageError(
+        f"not supported by this image: {', '.join(reasons)}",
+        f"take it out of the engine's arguments (engine.extraArgs), or use an image with llama.cpp's "
+        f"own {PROGRAM}. Supported: {supported}",
     )
 
 

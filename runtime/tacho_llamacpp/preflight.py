@@ -7,6 +7,7 @@ termination message.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 from dataclasses import dataclass
@@ -19,9 +20,22 @@ GGUF_MAGIC = b"GGUF"
 class Problem:
     failure_class: str
     message: str
+    """What happened."""
+    next_step: str
+    """What to do about it."""
 
     def __str__(self) -> str:
-        return f"[{self.failure_class}]: {self.message}"
+        return f"[{self.failure_class}]: {self.message}: {self.next_step}"
+
+    def document(self) -> str:
+        """The failure as the runtime reads it: JSON with the keys of its termination message."""
+        return json.dumps(
+            {
+                "failureClass": self.failure_class,
+                "message": self.message,
+                "nextStep": self.next_step,
+            }
+        )
 
 
 def model_problem(path: Path) -> Problem | None:
@@ -30,17 +44,18 @@ def model_problem(path: Path) -> Problem | None:
             magic = file.read(len(GGUF_MAGIC))
             size_bytes = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        return Problem("ModelNotFound", f"no file {path}: check the model's path and what is mounted there")
+        return Problem("ModelNotFound", f"no file {path}", "check the model's path and what is mounted there")
     except IsADirectoryError:
-        return Problem("ModelNotFound", f"{path} is a folder: name the GGUF file in it (model.files)")
+        return Problem("ModelNotFound", f"{path} is a folder", "name the GGUF file in it (model.files)")
     except PermissionError:
-        return Problem("ModelNotFound", f"uid {os.getuid()} may not read {path}: make it readable for all")
+        return Problem("ModelNotFound", f"uid {os.getuid()} may not read {path}", "make it readable for all")
     except OSError as error:
-        return Problem("ModelNotFound", f"{path} cannot be read: {error.strerror}; check the volume")
+        return Problem("ModelNotFound", f"{path} cannot be read: {error.strerror}", "check the volume")
     if magic != GGUF_MAGIC:
         return Problem(
             "ModelInvalid",
-            f"{path} ({size_bytes} bytes) is not a GGUF file: it begins with {magic!r}; choose another file",
+            f"{path} ({size_bytes} bytes) is not a GGUF file, it begins with {magic!r}",
+            "choose another file",
         )
     return None
 
@@ -57,6 +72,10 @@ def port_problem(host: str, port: int) -> Problem | None:
             probe.bind(address)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return Problem("PortInUse", f"port {port} on {host} is in use: stop its owner or pass --port")
-            return Problem("InvalidConfig", f"cannot listen on {host}:{port} ({error.strerror}): pass --host")
+                return Problem(
+                    "PortInUse", f"port {port} on {host} is in use", "stop its owner or pass --port"
+                )
+            return Problem(
+                "InvalidConfig", f"cannot listen on {host}:{port} ({error.strerror})", "pass --host"
+            )
     return None

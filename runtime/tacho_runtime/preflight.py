@@ -12,12 +12,13 @@ from pathlib import Path
 from tacho_contract import SCHEMA
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
+from tacho_engines.base import RunHalf
 from tacho_runtime.machine import sockets
 
 
-def check(config: RuntimeConfig, environment: Mapping[str, str]) -> None:
+def check(config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]) -> None:
     """All checks that need no model. Raises FailedError with the first thing that is wrong."""
-    problems = config_problems(config)
+    problems = config_problems(config, engine)
     if problems:
         raise FailedError(
             Failure(
@@ -32,7 +33,7 @@ def check(config: RuntimeConfig, environment: Mapping[str, str]) -> None:
     check_port(config.bind_host, config.engine_port)
 
 
-def config_problems(config: RuntimeConfig) -> list[str]:
+def config_problems(config: RuntimeConfig, engine: RunHalf) -> list[str]:
     """What contradicts itself, in words; empty when nothing does."""
     ports = (config.engine_port, config.runtime_port)
     rules = (
@@ -44,8 +45,8 @@ def config_problems(config: RuntimeConfig) -> list[str]:
         (all(0 < port < 65536 for port in ports), "a port is out of range"),
         (bool(config.model_path or config.fetch_dir), "neither modelPath nor fetchDir is set"),
         (config.drain_seconds >= 0, "drainSeconds is negative"),
-        ((config.engine == "custom") == (config.custom is not None), "custom belongs to engine custom, only"),
-        (bool(config.entrypoint) or config.engine == "custom", f"engine {config.engine} has no entrypoint"),
+        (engine.users_command == (config.custom is not None), "custom belongs to engine custom, only"),
+        (bool(config.entrypoint) or engine.users_command, f"engine {config.engine} has no entrypoint"),
     )
     return [problem for holds, problem in rules if not holds]
 

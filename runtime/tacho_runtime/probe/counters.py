@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from tacho_engines.metrics import MetricNames, first_known, kv_cache_tokens
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_GENERATED = ("vllm:generation_tokens_total", "llamacpp:tokens_predicted_total")
-_CACHED = ("vllm:prefix_cache_hits_total", "llamacpp:prompt_tokens_cached_total")
-_CACHE_INFO = "vllm:cache_config_info"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,39 +19,30 @@ class Counters:
     kv_cache_tokens: int | None = None
 
 
-def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdigit() else None
-
-
-def _kv_cache_tokens(labels: dict[str, str]) -> int | None:
-    """The engine's own total; blocks x block size is wrong for models with several kinds of layers."""
-    stated = _whole(labels.get("kv_cache_size_tokens"))
-    if stated is not None:
-        return stated
-    blocks, size = _whole(labels.get("num_gpu_blocks")), _whole(labels.get("block_size"))
-    return blocks * size if blocks is not None and size is not None else None
-
-
-def parse(text: str) -> Counters:
-    """Sums over label sets (one per data-parallel rank)."""
+def parse(text: str, families: Sequence[MetricNames]) -> Counters:
+    """Sums over label sets (one per data-parallel rank), by the names of any of ``families``."""
+    generated = tuple(name for names in families for name in names.generated_tokens)
+    cached = tuple(name for names in families for name in names.cached_prompt_tokens)
+    counted = {*generated, *cached}
+    configs = {names.cache_config for names in families if names.cache_config}
     sums: dict[str, float] = {}
-    kv_cache_tokens: int | None = None
+    cache_tokens: int | None = None
     for line in text.splitlines():
         match = _SAMPLE.match(line)
         if match is None:
             continue
         name, labels, value = match.groups()
-        if name in _GENERATED or name in _CACHED:
+        if name in counted:
             try:
                 sums[name] = sums.get(name, 0.0) + float(value)
             except ValueError:
                 continue
-        elif name == _CACHE_INFO:
-            kv_cache_tokens = _kv_cache_tokens(dict(_LABEL.findall(labels or "")))
+        elif name in configs:
+            cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels or "")))
     return Counters(
-        generated_tokens=next((sums[name] for name in _GENERATED if name in sums), None),
-        cached_prompt_tokens=next((sums[name] for name in _CACHED if name in sums), None),
-        kv_cache_tokens=kv_cache_tokens,
+        generated_tokens=first_known(generated, sums),
+        cached_prompt_tokens=first_known(cached, sums),
+        kv_cache_tokens=cache_tokens,
     )
 
 

@@ -11,12 +11,12 @@ from tacho_contract.measurement import Workload
 from tacho_runtime.probe import client, prompts, search
 from tacho_runtime.probe.client import RequestFailed
 from tacho_runtime.probe.closedloop import run_level
-from tacho_runtime.probe.dialects import Dialect
 from tacho_runtime.probe.report import Findings
 from tacho_runtime.probe.session import Session
 from tacho_runtime.probe.statistics import median, percentile
 from tacho_runtime.probe.streams import Stream
 from tacho_runtime.probe.windows import Level, evaluate
+from tacho_runtime.probe.wording import Wording
 
 FIRST_INPUT_TOKENS = 32
 WARM_OUTPUT_TOKENS = 8
@@ -63,12 +63,12 @@ async def watching_lag(lags_milliseconds: list[float]) -> AsyncIterator[None]:
 
 
 async def first_request(
-    session: Session, candidates: Sequence[Dialect], findings: Findings, timeout_seconds: float
+    session: Session, candidates: Sequence[Wording], findings: Findings, timeout_seconds: float
 ) -> None:
-    """Finds the dialect the engine takes; the first answer is the cold one. Raises RequestFailed."""
+    """Finds the wording the engine takes; the first answer is the cold one. Raises RequestFailed."""
     refused: list[str] = []
-    for dialect in candidates:
-        session.dialect = dialect
+    for wording in candidates:
+        session.wording = wording
         room = max(1, min(FIRST_INPUT_TOKENS, session.max_model_len - 2 * WARM_OUTPUT_TOKENS))
         size = room if session.max_model_len else FIRST_INPUT_TOKENS
         try:
@@ -76,10 +76,10 @@ async def first_request(
         except RequestFailed as error:
             if not error.answered:
                 raise
-            refused.append(f"{dialect}: {error}")
+            refused.append(f"{wording}: {error}")
             continue
         findings.cold_first_request_milliseconds = stream.ttft_milliseconds
-        if not dialect.token_ids:
+        if not wording.token_ids:
             await _calibrate(session, findings, timeout_seconds)
         return
     raise RequestFailed("the engine took none of the ways to ask: " + " | ".join(refused))

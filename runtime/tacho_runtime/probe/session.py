@@ -1,4 +1,4 @@
-"""One conversation with an engine: which dialect it takes, and requests nobody has sent before."""
+"""One conversation with an engine: how it is asked, and requests nobody has sent before."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tacho_runtime.probe import client, counters, dialects, prompts
+from tacho_engines import run_halves
+from tacho_engines.openai import METRICS, MODELS, model_entry
+from tacho_runtime.probe import client, counters, prompts
 from tacho_runtime.probe.client import RequestFailed
-from tacho_runtime.probe.dialects import Dialect
 from tacho_runtime.probe.streams import Stream, reduce_stream
 from tacho_runtime.probe.target import ProbeTarget
+from tacho_runtime.probe.wording import Wording, body, dialect_of, wordings
 
 CONTROL_SECONDS = 10.0
 """For /v1/models and /metrics: an engine on few cores answers late, and that is no failure."""
@@ -25,34 +27,34 @@ class Session:
     endpoint: client.Endpoint
     rng: Random
     max_model_len: int = 0
-    dialect: Dialect | None = None
+    wording: Wording | None = None
     text_length: prompts.TextLength = field(default_factory=prompts.TextLength)
     seen: list[Stream] = field(default_factory=list)
     """Every stream that was read, for the checks at the end."""
     received_tokens: float = 0.0
 
     def prompt(self, input_tokens: int) -> str | list[int]:
-        assert self.dialect is not None
-        if self.dialect.token_ids:
-            return prompts.random_ids(input_tokens, self.dialect.vocabulary, self.rng)
+        assert self.wording is not None
+        if self.wording.token_ids:
+            return prompts.random_ids(input_tokens, self.wording.vocabulary, self.rng)
         return prompts.random_text(self.text_length.words_for(input_tokens), self.rng)
 
     def request(self, input_tokens: int, output_tokens: int) -> tuple[str, dict[str, Any]]:
-        """(path, body) with a prompt of its own. Needs the dialect to be known."""
-        assert self.dialect is not None
-        body = dialects.body(
-            self.dialect,
+        """(path, body) with a prompt of its own. Needs the wording to be known."""
+        assert self.wording is not None
+        request = body(
+            self.wording,
             served_name=self.target.served_name,
             prompt=self.prompt(input_tokens),
             output_tokens=output_tokens,
             salt=f"{self.rng.getrandbits(128):032x}",
         )
-        return self.dialect.path, body
+        return self.wording.path, request
 
     async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
         """One request on its own, read to its end. Raises RequestFailed when it brought no token."""
-        path, body = self.request(input_tokens, output_tokens)
-        raw = await client.exchange(self.endpoint, "POST", path, body, timeout_seconds=timeout_seconds)
+        path, request = self.request(input_tokens, output_tokens)
+        raw = await client.exchange(self.endpoint, "POST", path, request, timeout_seconds=timeout_seconds)
         stream = reduce_stream(raw.sent_ns, raw.response().events)
         if stream.error or not stream.tokens:
             what = stream.error or "an answer without a token"
@@ -95,30 +97,30 @@ class Session:
         chunks = sum(len(stream.tokens) - 1 for stream in ended)
         return sum(stream.output_tokens - stream.tokens[0][1] for stream in ended) / chunks if chunks else 1.0
 
-    async def discover(self) -> tuple[Dialect, ...]:
-        """What the engine says of itself, and the dialects worth trying. Raises RequestFailed."""
-        answer = await self._get("/v1/models")
+    async def discover(self) -> tuple[Wording, ...]:
+        """What the engine says of itself, and the wordings worth trying. Raises RequestFailed."""
+        answer = await self._get(MODELS)
         try:
             models = json.loads(answer)
         except ValueError:
             models = {}
-        models = models if isinstance(models, dict) else {}
-        longest, vocabulary = dialects.limits_of(models)
-        known = [length for length in (self.target.max_model_len, longest) if length > 0]
+        dialect = dialect_of(self.target.engine, models, run_halves.dialects())
+        stated = dialect.limits(model_entry(models))
+        known = [length for length in (self.target.max_model_len, stated.max_model_len) if length > 0]
         self.max_model_len = min(known, default=0)
-        return dialects.candidates(
-            dialects.flavour_of(self.target.engine, models),
+        return wordings(
+            dialect,
             token_prompts=self.target.token_prompts,
-            vocabulary=self.target.vocabulary or vocabulary,
+            vocabulary=self.target.vocabulary or stated.vocabulary,
         )
 
     async def counters(self) -> counters.Counters:
         """Empty when the engine has no metrics."""
         try:
-            answer = await self._get("/metrics")
+            answer = await self._get(METRICS)
         except RequestFailed:
             return counters.Counters()
-        return counters.parse(answer.decode(errors="replace"))
+        return counters.parse(answer.decode(errors="replace"), run_halves.metric_names())
 
     async def _get(self, path: str) -> bytes:
         raw = await client.exchange(self.endpoint, "GET", path, timeout_seconds=CONTROL_SECONDS)

@@ -14,7 +14,7 @@ class ProbeTarget:
     served_name: str
     """The ``model`` of requests."""
     engine: str
-    """llamacpp | custom | vllm | …: a hint for the request dialect; the engine's own answers win."""
+    """Its name in tacho, a hint for the request dialect; the engine's own answers win."""
     max_model_len: int
     """Prompt and output of one request together, in tokens. 0: whatever the engine says."""
     concurrency: int

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
+from tacho_engines.files import FilesWanted
 
 GGUF_MAGIC = b"GGUF"
 LFS_POINTER = b"version https://git-lfs"
@@ -21,14 +22,15 @@ SCAN_LIMIT = 10_000
 _SHARD = re.compile(r"-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 
-def engine_path(config: RuntimeConfig, root: str) -> str:
+def engine_path(config: RuntimeConfig, wanted: FilesWanted, root: str) -> str:
     """What stands for the model on the engine's command line.
 
-    ``root`` is the folder or file the model is in. Raises FailedError(ModelNotFound | ModelInvalid).
+    ``root`` is the folder or file the model is in; ``wanted`` what the engine loads of it.
+    Raises FailedError(ModelNotFound | ModelInvalid).
     """
     path = Path(root)
     _check_exists(path)
-    if config.engine != "llamacpp" and not config.model_file:
+    if not wanted.one_file and not config.model_file:
         if config.files and path.is_dir():
             _matching(path, config.files)
         return str(path)

@@ -15,6 +15,8 @@ from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
 
 REPORT_FILE = "report.json"
+ENGINE_FAILURE_FILE = "engine-failure.json"
+ENGINE_FAILURE_LIMIT_BYTES = 16 * 1024
 
 T = TypeVar("T")
 
@@ -69,6 +71,23 @@ def write_report(state_dir: str, report: Report) -> None:
     """Keeps ``report`` for the next run. A full disk costs a repeated measurement, not the service."""
     with contextlib.suppress(OSError):
         replace_file(Path(state_dir, REPORT_FILE), codec.dumps(report))
+
+
+def engine_failure_path(state_dir: str) -> str:
+    """Where the engine's launcher may say why it cannot start; what an earlier run said there is removed."""
+    path = Path(state_dir, ENGINE_FAILURE_FILE)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+    return str(path)
+
+
+def read_engine_failure(state_dir: str) -> Failure | None:
+    """What the launcher said; None where it said nothing, or nothing readable."""
+    try:
+        with open(Path(state_dir, ENGINE_FAILURE_FILE), "rb") as file:
+            return codec.loads(Failure, file.read(ENGINE_FAILURE_LIMIT_BYTES))
+    except (OSError, codec.DocumentError):
+        return None
 
 
 def _read(kind: type[T], path: Path) -> T | None:

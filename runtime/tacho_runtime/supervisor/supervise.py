@@ -20,11 +20,17 @@ from typing import TYPE_CHECKING, Any
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import ENV_FETCH_CONFIG
 from tacho_contract.inspection import ENV_INSPECT_CONFIG
-from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, RuntimeConfig, startup_budget_seconds
+from tacho_contract.launch import (
+    ENV_ENGINE_FAILURE,
+    ENV_RUNTIME_CONFIG,
+    LiveConfig,
+    RuntimeConfig,
+    startup_budget_seconds,
+)
 from tacho_contract.report import Load, Report
 from tacho_contract.times import format_time
 from tacho_engines.base import Exit, RunHalf
-from tacho_engines.registry import engine_named
+from tacho_engines.run_halves import files_wanted, run_half
 from tacho_runtime import preflight
 from tacho_runtime.machine import environment as gpu, sockets
 from tacho_runtime.supervisor import lifecycle, model, store
@@ -45,7 +51,7 @@ STOP_SECONDS = 10.0
 LOAD_AGE_SECONDS = 1.0
 """Readers within this time share one question to the engine."""
 
-_OWN_VARIABLES = (ENV_RUNTIME_CONFIG, ENV_FETCH_CONFIG, ENV_INSPECT_CONFIG)
+_OWN_VARIABLES = (ENV_ENGINE_FAILURE, ENV_RUNTIME_CONFIG, ENV_FETCH_CONFIG, ENV_INSPECT_CONFIG)
 
 
 class SystemClock:
@@ -159,12 +165,11 @@ class Supervisor:
         self.state = dataclasses.replace(self.state, message=message)
 
     def _engine(self) -> RunHalf:
-        return engine_named(self.config.engine)
+        return run_half(self.config.engine)
 
     def _check(self) -> None:
         """Raises FailedError for what is wrong before any waiting begins."""
-        self._engine()
-        preflight.check(self.config, self._environment)
+        preflight.check(self.config, self._engine(), self._environment)
         self._live = store.read_live(self.config.live_file)
 
     def _read_live(self) -> LiveConfig:
@@ -198,7 +203,7 @@ class Supervisor:
                     next_step="runtime and fetch must be of one release: let the operator make the pod again",
                 )
             )
-        return await asyncio.to_thread(model.engine_path, self.config, root)
+        return await asyncio.to_thread(model.engine_path, self.config, files_wanted(self.config.engine), root)
 
     async def _fetched(self, fetch_dir: str) -> str:
         while True:
@@ -225,7 +230,9 @@ class Supervisor:
         self._enter(lifecycle.STARTING, "starting " + command[0])
         store.write_report(self.config.state_dir, self.report())
         try:
-            self._child = reaper.start(command, environment=self._environment)
+            failure_file = store.engine_failure_path(self.config.state_dir)
+            environment = {**self._environment, ENV_ENGINE_FAILURE: failure_file}
+            self._child = reaper.start(command, environment=environment)
         except OSError as error:
             raise FailedError(
                 Failure(
@@ -257,6 +264,7 @@ class Supervisor:
             code=status if status >= 0 else None,
             signal=-status if status < 0 else None,
             out_of_memory_kills=None if kills is None or kills_before is None else kills - kills_before,
+            told=store.read_engine_failure(self.config.state_dir),
         )
         return self._engine().classify(end, await child.last_words())
 

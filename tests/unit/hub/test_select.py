@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 from tacho_contract.failure import FailureClass
+from tacho_engines.run_halves import files_wanted
 from tacho_runtime.headers.errors import Refused
 from tacho_runtime.headers.source import FileEntry
 from tacho_runtime.hub.inspect.select import Selection, matches, select
@@ -18,7 +19,7 @@ def entries(*paths: str) -> tuple[FileEntry, ...]:
 
 def chosen(*paths: str, globs: tuple[str, ...] = (), engine: str = "vllm") -> Selection:
     everything = entries(*paths)
-    selection = select(everything, globs, engine)
+    selection = select(everything, globs, files_wanted(engine))
     # What the plan carries selects exactly the same again.
     assert tuple(e for e in everything if matches(e.path, selection.globs)) == selection.files
     return selection
@@ -26,7 +27,7 @@ def chosen(*paths: str, globs: tuple[str, ...] = (), engine: str = "vllm") -> Se
 
 def refused(*paths: str, globs: tuple[str, ...] = (), engine: str = "vllm") -> Refused:
     with pytest.raises(Refused) as caught:
-        select(entries(*paths), globs, engine)
+        select(entries(*paths), globs, files_wanted(engine))
     assert caught.value.failure.next_step
     return caught.value
 
@@ -69,10 +70,10 @@ def test_consolidated_only() -> None:
 
 def test_index_decides() -> None:
     everything = entries("config.json", "a.safetensors", "b.safetensors", "z.safetensors")
-    selection = select(everything, (), "vllm", frozenset({"a.safetensors", "b.safetensors"}))
+    selection = select(everything, (), files_wanted("vllm"), frozenset({"a.safetensors", "b.safetensors"}))
     assert [e.path for e in selection.weights] == ["a.safetensors", "b.safetensors"]
     with pytest.raises(Refused, match=r"not there: c\.safetensors"):
-        select(everything, (), "vllm", frozenset({"c.safetensors"}))
+        select(everything, (), files_wanted("vllm"), frozenset({"c.safetensors"}))
 
 
 def test_missing_shard() -> None:
@@ -177,7 +178,7 @@ NAMES = st.sampled_from(
 def test_globs_always_select_exactly_the_files(names: set[str], engine: str) -> None:
     everything = entries(*names)
     try:
-        selection = select(everything, (), engine)
+        selection = select(everything, (), files_wanted(engine))
     except Refused:
         assume(False)
     assert tuple(e for e in everything if matches(e.path, selection.globs)) == selection.files

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.failure import FailureClass
+from tacho_contract import codec
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_llamacpp import cpus, preflight
@@ -111,7 +112,7 @@ def test_the_key_comes_from_the_environment_and_wins() -> None:
         ([], "--model is missing"),
         ([*MODEL, "--lora", "x"], "--lora (adapters are not supported yet)"),
         ([*MODEL, "--api-key=secret"], "LLAMA_API_KEY"),
-        ([*MODEL, "--ctx", "1"], "not supported by this image: --ctx."),
+        ([*MODEL, "--ctx", "1"], "not supported by this image: --ctx:"),
         ([*MODEL, "stray"], "not supported by this image: stray"),
         ([*MODEL, "--ctx-size", "-1"], "negative"),
         ([*MODEL, "--ctx-size", "many"], "not a whole number"),
@@ -209,7 +210,10 @@ def test_problems_have_the_runtimes_classes(tmp_path: Path) -> None:
         FailureClass.MODEL_INVALID,
     ]
     assert "begins with b'hell'" in str(text)
-    assert json.dumps(str(missing))
+    for problem in (missing, folder, text):
+        assert problem is not None
+        left_behind = codec.loads(Failure, problem.document())
+        assert codec.to_dict(left_behind).items() >= json.loads(problem.document()).items()
 
 
 def test_threads_that_wait_sleep_unless_the_user_wants_them_to_spin() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import signal
@@ -17,6 +18,10 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+
+from tacho_contract import codec
+from tacho_contract.failure import Failure
+from tacho_contract.launch import ENV_ENGINE_FAILURE
 
 FAILURE = re.compile(r"^llama-server: error \[(\w+)\]: (.*)$")
 
@@ -161,20 +166,26 @@ def test_sigterm_in_the_middle_of_an_answer_ends_it_with_0(tmp_path: Path) -> No
     assert running.log.read_text().splitlines()[-1].startswith("llama-server: stopped on request")
 
 
-def failure(*arguments: str) -> tuple[int, str, str]:
-    """Exit code, class and message of a start that fails; the class is on the last line."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False)
+def failure(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, class and message of a start that fails: the last line and the document say the same."""
+    environment = {**os.environ, ENV_ENGINE_FAILURE: str(tmp_path / "failure.json")}
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
     found = FAILURE.match(done.stderr.splitlines()[-1])
     assert found is not None, done.stderr
+    left_behind = codec.loads(Failure, (tmp_path / "failure.json").read_text())
+    assert left_behind.failure_class == found[1]
+    assert f"{left_behind.message}: {left_behind.next_step}" == found[2]
     return done.returncode, found[1], done.stderr
 
 
-def test_a_taken_port_is_named() -> None:
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.socket() as owner:
         owner.bind(("127.0.0.1", 0))
         owner.listen()
         port = str(owner.getsockname()[1])
-        code, kind, text = failure("--model", str(model_path()), "--port", port)
+        code, kind, text = failure(tmp_path, "--model", str(model_path()), "--port", port)
     assert (code, kind) == (1, "PortInUse")
     assert f"port {port} on 127.0.0.1 is in use" in text
 
@@ -183,10 +194,10 @@ def test_a_truncated_model_is_named_by_llama_cpp(tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     with model_path().open("rb") as whole:
         cut.write_bytes(whole.read(50_000_000))
-    code, kind, text = failure("--model", str(cut), "--port", str(free_port()))
+    code, kind, text = failure(tmp_path, "--model", str(cut), "--port", str(free_port()))
     assert (code, kind) == (1, "EngineCrashed")
     assert "is not within the file bounds, model is corrupted or incomplete" in text
 
 
-def test_wrong_arguments_exit_with_2() -> None:
-    assert failure("--model", "x", "--lora", "y")[:2] == (2, "InvalidConfig")
+def test_wrong_arguments_exit_with_2(tmp_path: Path) -> None:
+    assert failure(tmp_path, "--model", "x", "--lora", "y")[:2] == (2, "InvalidConfig")

@@ -84,10 +84,10 @@ async def test_the_probe_agrees_with_the_engines_own_timings(port: int) -> None:
 async def test_each_request_is_exact_and_never_cached(port: int) -> None:
     goal = target(port, served_name="smollm2", engine="llamacpp", max_model_len=SLOT_TOKENS)
     session = Session(target=goal, endpoint=Endpoint.of(goal.base_url), rng=Random(2))
-    session.dialect = (await session.discover())[0]
+    session.wording = (await session.discover())[0]
     assert session.max_model_len == SLOT_TOKENS
-    assert session.dialect.flavour == "llamacpp"
-    assert session.dialect.vocabulary == 49152
+    assert session.wording.dialect.name == "llamacpp"
+    assert session.wording.vocabulary == 49152
     for size in (17, 17, 40):
         stream = await session.ask(size, 24, 60)
         assert stream.prompt_tokens == size

@@ -13,11 +13,14 @@ from random import Random
 import pytest
 
 from tacho_contract.measurement import Measurement, Workload
-from tacho_runtime.probe import dialects, phases, run_probe
+from tacho_engines.openai import COMPLETIONS
+from tacho_engines.vllm.dialect import DIALECT
+from tacho_runtime.probe import phases, run_probe
 from tacho_runtime.probe.client import Endpoint
 from tacho_runtime.probe.report import Findings
 from tacho_runtime.probe.search import Shape
 from tacho_runtime.probe.session import Session
+from tacho_runtime.probe.wording import Wording
 from tests.unit.probe.engines import ask, gauge, live, mock_engine, target
 
 QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 4, "itl_per_seq_ms": 0.1}
@@ -88,9 +91,7 @@ async def test_a_level_that_failures_cut_short_gives_no_rate() -> None:
     with mock_engine(**QUICK, fail="errors-after:4") as port:
         goal = target(port, concurrency=2)
         session = Session(target=goal, endpoint=Endpoint.of(goal.base_url), rng=Random(1))
-        session.dialect = dialects.Dialect(
-            flavour="vllm", path=dialects.COMPLETIONS, token_ids=True, vocabulary=1000
-        )
+        session.wording = Wording(dialect=DIALECT, path=COMPLETIONS, token_ids=True, vocabulary=1000)
         shape = Shape(workload=Workload(input_tokens=32, output_tokens=16))
         findings = Findings(shape=shape)
         found = await phases.one_level(session, shape, findings, concurrency=2, seconds=20.0)

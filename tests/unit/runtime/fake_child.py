@@ -20,6 +20,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--running", default="", help="a file with the number of running requests")
     parser.add_argument("--say", action="append", default=[], help="a line for stderr at the start")
     parser.add_argument("--exit", type=int, default=None, help="end at once with this code")
+    parser.add_argument("--leave", default="", help="what to write where a launcher leaves a failure")
     parser.add_argument("--die-when", default="", help="a file: its appearance ends this with SIGKILL")
     parser.add_argument("--deaf", action="store_true", help="ignore SIGTERM")
     parser.add_argument("--orphans", type=int, default=0, help="grandchildren that outlive their parent")
@@ -34,6 +35,8 @@ def main() -> None:
     if wanted.facts:
         names = ",".join(sorted(name for name in os.environ if name.startswith("TACHO_")))
         Path(wanted.facts).write_text(f"{os.getpid()} {os.getsid(0)} {names}")
+    if wanted.leave:
+        Path(os.environ["TACHO_ENGINE_FAILURE"]).write_text(wanted.leave)
     if wanted.exit is not None:
         sys.exit(wanted.exit)
     if wanted.deaf:

@@ -6,17 +6,22 @@ import dataclasses
 import itertools
 import math
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
+import tacho_engines
 from tacho_contract.failure import FailedError, Failure
 from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_engines import run_halves as run_halves_module
 from tacho_engines.base import Exit, LoadFigures, whole
-from tacho_engines.custom.run import Custom, expand
+from tacho_engines.custom.command import expand
+from tacho_engines.custom.run import Custom
 from tacho_engines.llamacpp.run import LlamaCpp
-from tacho_engines.registry import ENGINES, engine_named
+from tacho_engines.run_halves import run_half, run_halves
 
+ENGINES = run_halves()
 CONFIG = RuntimeConfig(
     revision="r",
     plan_key="p",
@@ -98,12 +103,35 @@ def test_health_path_is_the_users() -> None:
     assert LlamaCpp().health_path(CONFIG) == "/health"
 
 
-def test_registry_knows_each_engine_by_its_name() -> None:
-    assert [engine_named(engine.name) for engine in ENGINES] == list(ENGINES)
+def test_each_engine_is_known_by_its_name() -> None:
+    assert [half.name for half in ENGINES] == ["custom", "llamacpp"]
+    assert [run_half(engine.name) for engine in ENGINES] == list(ENGINES)
     with pytest.raises(FailedError) as raised:
-        engine_named("vllm")
+        run_half("vllm")
     assert raised.value.failure.failure_class == "EngineNotSupported"
     assert "llamacpp" in raised.value.failure.next_step
+
+
+def test_an_engine_is_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put beside the others, it is found with all that the runtime needs of it; nothing else is touched."""
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "run.py").write_text(
+        "from tacho_engines.custom.run import Custom\n\n\nclass Fresh(Custom):\n"
+        "    name = 'fresh'\n    users_command = False\n\n\nRUN = Fresh()\n"
+    )
+    (folder / "files.py").write_text(
+        "from tacho_engines.files import PYTORCH, FilesWanted\n\nFILES = FilesWanted(formats=(PYTORCH,))\n"
+    )
+    monkeypatch.setattr(tacho_engines, "__path__", [*tacho_engines.__path__, str(tmp_path)])
+    run_halves_module.found_in_folders.cache_clear()
+    try:
+        assert run_half("fresh").name == "fresh"
+        assert run_halves_module.files_wanted("fresh").formats == ("pytorch",)
+        assert len(run_halves()) == len(ENGINES) + 1
+    finally:
+        run_halves_module.found_in_folders.cache_clear()
 
 
 def test_load_of_llamacpp() -> None:
@@ -169,16 +197,6 @@ LLAMA_ENDINGS = {
         "PortInUse",
         "18080",
     ),
-    "launcher: port": (
-        "llama-server: error [PortInUse]: port 8000 on 0.0.0.0 is in use: stop its owner or pass --port",
-        "PortInUse",
-        "port 8000 on 0.0.0.0 is in use",
-    ),
-    "launcher: arguments": (
-        "llama-server: error [InvalidConfig]: not supported by this image: --lora. Take it out.",
-        "InvalidConfig",
-        "--lora",
-    ),
     "no memory": (
         "0.00.100 E ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 99999999999",
         "HostOutOfMemory",
@@ -199,13 +217,24 @@ def test_why_llama_server_ended(name: str) -> None:
     line, failure_class, words = LLAMA_ENDINGS[name]
     noise = [f"0.00.00{index} I srv load_model: loading" for index in range(5)]
     last = ["0.00.200 E srv init: exiting due to model loading error"]
-    if not name.startswith("launcher"):
-        last.append("llama-server: error [EngineCrashed]: llama.cpp did not start (x): see its lines above")
-    failure = LlamaCpp().classify(Exit(code=1), [*noise, line, *last])
+    told = Failure(failure_class="EngineCrashed", message="llama.cpp did not start", next_step="see above")
+    failure = LlamaCpp().classify(Exit(code=1, told=told), [*noise, line, *last])
     assert failure.failure_class == failure_class
     assert words in failure.message
     assert failure.next_step
     assert line[:100] in " ".join(failure.log_tail)
+
+
+TOLD = Failure(
+    failure_class="PortInUse", message="port 8000 is in use", next_step="stop its owner", retryable=True
+)
+
+
+def test_what_the_launcher_left_behind_counts_where_no_line_names_a_cause() -> None:
+    failure = LlamaCpp().classify(Exit(code=1, told=TOLD), ["llama-server: error", ""])
+    assert failure == dataclasses.replace(TOLD, log_tail=("llama-server: error",))
+    for end in (Exit(signal=signal.SIGSEGV, told=TOLD), Exit(code=1, out_of_memory_kills=1, told=TOLD)):
+        assert LlamaCpp().classify(end, []).failure_class != "PortInUse"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from tacho_contract.failure import FailedError
 from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_engines.run_halves import files_wanted
 from tacho_runtime.supervisor.model import engine_path
 
 LLAMACPP = RuntimeConfig(
@@ -23,6 +24,10 @@ LLAMACPP = RuntimeConfig(
 )
 
 
+def path_of(config: RuntimeConfig, root: str) -> str:
+    return engine_path(config, files_wanted(config.engine), root)
+
+
 def make(folder: Path, *names: str, content: bytes = b"GGUF\x03\0\0\0") -> None:
     for name in names:
         path = folder / name
@@ -32,7 +37,7 @@ def make(folder: Path, *names: str, content: bytes = b"GGUF\x03\0\0\0") -> None:
 
 def failed(folder: Path, **changes: Any) -> tuple[str, str]:
     with pytest.raises(FailedError) as raised:
-        engine_path(dataclasses.replace(LLAMACPP, **changes), str(folder))
+        path_of(dataclasses.replace(LLAMACPP, **changes), str(folder))
     failure = raised.value.failure
     assert "spec.model" in failure.next_step or "again" in failure.next_step
     return failure.failure_class, failure.message
@@ -40,29 +45,29 @@ def failed(folder: Path, **changes: Any) -> tuple[str, str]:
 
 def test_the_only_gguf_is_found_wherever_it_is(tmp_path: Path) -> None:
     make(tmp_path, "README.md", "deep/model.gguf")
-    assert engine_path(LLAMACPP, str(tmp_path)) == str(tmp_path / "deep" / "model.gguf")
+    assert path_of(LLAMACPP, str(tmp_path)) == str(tmp_path / "deep" / "model.gguf")
 
 
 def test_a_glob_chooses_among_several(tmp_path: Path) -> None:
     make(tmp_path, "a-Q4_K_M.gguf", "a-Q8_0.gguf")
     config = dataclasses.replace(LLAMACPP, files=("*Q8_0.gguf",))
-    assert engine_path(config, str(tmp_path)) == str(tmp_path / "a-Q8_0.gguf")
+    assert path_of(config, str(tmp_path)) == str(tmp_path / "a-Q8_0.gguf")
 
 
 def test_the_plans_file_needs_no_search(tmp_path: Path) -> None:
     make(tmp_path, "a.gguf", "b.gguf")
     config = dataclasses.replace(LLAMACPP, model_file="b.gguf")
-    assert engine_path(config, str(tmp_path)) == str(tmp_path / "b.gguf")
+    assert path_of(config, str(tmp_path)) == str(tmp_path / "b.gguf")
 
 
 def test_a_file_may_be_named_itself(tmp_path: Path) -> None:
     make(tmp_path, "a.gguf", "b.gguf")
-    assert engine_path(LLAMACPP, str(tmp_path / "a.gguf")) == str(tmp_path / "a.gguf")
+    assert path_of(LLAMACPP, str(tmp_path / "a.gguf")) == str(tmp_path / "a.gguf")
 
 
 def test_a_split_model_is_its_first_part(tmp_path: Path) -> None:
     make(tmp_path, *(f"m-0000{index}-of-00003.gguf" for index in (1, 2, 3)))
-    assert engine_path(LLAMACPP, str(tmp_path)) == str(tmp_path / "m-00001-of-00003.gguf")
+    assert path_of(LLAMACPP, str(tmp_path)) == str(tmp_path / "m-00001-of-00003.gguf")
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
@@ -122,6 +127,6 @@ def test_what_is_no_gguf_is_told_apart(tmp_path: Path, content: bytes, words: st
 def test_other_engines_get_the_folder(tmp_path: Path) -> None:
     make(tmp_path, "model.safetensors", content=b"x")
     config = dataclasses.replace(LLAMACPP, engine="custom", custom=CustomEngine(command=("x",)))
-    assert engine_path(config, str(tmp_path)) == str(tmp_path)
+    assert path_of(config, str(tmp_path)) == str(tmp_path)
     with pytest.raises(FailedError, match=r"no file .* matches \*\.bin"):
-        engine_path(dataclasses.replace(config, files=("*.bin",)), str(tmp_path))
+        path_of(dataclasses.replace(config, files=("*.bin",)), str(tmp_path))

@@ -12,6 +12,7 @@ import pytest
 from tacho_contract import SCHEMA
 from tacho_contract.failure import FailedError
 from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_engines.run_halves import run_half
 from tacho_runtime.machine import sockets
 from tacho_runtime.preflight import check_port, check_program, check_writable, config_problems, port_failure
 
@@ -28,7 +29,7 @@ GOOD = RuntimeConfig(
 
 
 def test_a_good_configuration_has_no_problems() -> None:
-    assert config_problems(GOOD) == []
+    assert config_problems(GOOD, run_half(GOOD.engine)) == []
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,8 @@ def test_a_good_configuration_has_no_problems() -> None:
     ],
 )
 def test_each_contradiction_is_named(changes: dict[str, object], words: str) -> None:
-    (problem,) = config_problems(dataclasses.replace(GOOD, **changes))  # type: ignore[arg-type]
+    config = dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
+    (problem,) = config_problems(config, run_half(config.engine))
     assert words in problem
 
 

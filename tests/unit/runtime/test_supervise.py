@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from tacho_contract import codec
+from tacho_contract.failure import Failure
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import CustomEngine, LiveConfig, ProbeSettings
 from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
 from tacho_runtime.machine import sockets
+from tacho_runtime.supervisor import store
 from tests.unit.runtime.running import DISABLED, custom_config, running
 
 
@@ -46,7 +48,25 @@ def test_engine_runs_in_its_own_session_without_the_runtimes_configuration(tmp_p
         runtime.until_ready()
         pid, session, variables = facts.read_text().split(" ")
     assert pid == session
-    assert variables == "TACHO_OTHER"
+    assert variables == "TACHO_ENGINE_FAILURE,TACHO_OTHER"
+
+
+def test_what_a_launcher_leaves_behind_is_the_failure(tmp_path: Path) -> None:
+    told = Failure(failure_class="InvalidConfig", message="--lora is refused", next_step="take it out")
+    left = custom_config(tmp_path, "--say", "some line", "--exit", "2", "--leave", codec.dumps(told))
+    with running(left, tmp_path) as runtime:
+        assert runtime.ended() == 1
+        assert runtime.failure() == dataclasses.replace(told, log_tail=("some line",))
+    silent = custom_config(tmp_path, "--say", "some line", "--exit", "2")
+    with running(silent, tmp_path) as runtime:
+        assert runtime.ended() == 1
+        assert runtime.failure().failure_class == "EngineCrashed", "an earlier run's failure was believed"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"failureClass": 1}', "x" * 100_000])
+def test_nonsense_in_the_place_of_a_launchers_failure_is_nothing(tmp_path: Path, text: str) -> None:
+    Path(store.engine_failure_path(str(tmp_path))).write_text(text)
+    assert store.read_engine_failure(str(tmp_path)) is None
 
 
 def test_waits_for_running_requests_with_readiness_off(tmp_path: Path) -> None:

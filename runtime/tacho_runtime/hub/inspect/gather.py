@@ -9,15 +9,16 @@ from typing import Any
 
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import ModelFacts, ModelFiles
+from tacho_engines import run_halves
+from tacho_engines.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS
 from tacho_runtime.headers import gguf, safetensors
 from tacho_runtime.headers.errors import Refused, invalid, not_found
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
 from tacho_runtime.headers.jsonfile import read_json
 from tacho_runtime.headers.source import FileEntry, Source
 from tacho_runtime.hub.digests import content_digest, files_digest, header_mark
-from tacho_runtime.hub.inspect.select import Selection, select
+from tacho_runtime.hub.inspect.select import INDEX, Selection, select
 
-INDEX = "model.safetensors.index.json"
 STAND_IN_BYTES = 64 * 1024
 """What is read of a file without a header for a digest; config.json whole, of a tokenizer its beginning."""
 PARALLEL_READS = 4
@@ -32,11 +33,9 @@ def find_facts(config: InspectConfig, source: Source) -> ModelFacts:
     entries = source.files()
     if not entries:
         raise not_found(f"{config.uri} is empty.", "Put the model there, or correct spec.model.uri.")
-    engine = "custom" if not config.parse else config.engine
-    index = (
-        None if config.files or engine in ("custom", "llamacpp", "ctranslate2") else _index(source, entries)
-    )
-    selection = select(entries, config.files, engine, index)
+    wanted = run_halves.files_wanted(config.engine) if config.parse else ALL_FILES
+    index = None if config.files or SAFETENSORS not in wanted.formats else _index(source, entries)
+    selection = select(entries, config.files, wanted, index)
     if len(selection.weights) > SHARD_LIMIT:
         raise invalid(f"The model has {len(selection.weights)} shards; more than {SHARD_LIMIT} are not read.")
     base = ModelFacts(
@@ -83,22 +82,22 @@ def _parsed(
     marks: dict[str, str],
 ) -> ModelFacts:
     """``base`` with what the files say; marks of the headers that were read are put into ``marks``."""
-    if selection.format == "gguf":
+    if selection.format == GGUF:
         parsed = []
         for entry in selection.weights:
             header = _gguf_header(source, entry)
             marks[entry.path] = header_mark(header.header)
             parsed.append(header)
         return facts_from_gguf(parsed, base)
-    if selection.format == "safetensors":
+    if selection.format == SAFETENSORS:
         tensors = list(_safetensors_rows(source, selection, marks))
         return facts_from_config_and_tensors(_config(source, entries), tensors, base)
-    if selection.format == "pytorch":
+    if selection.format == PYTORCH:
         facts = facts_from_config_and_tensors(_config(source, entries), [], base)
         return replace(
             facts, unknown=(*facts.unknown, "sizes of single weights (pickle files are never opened)")
         )
-    if selection.format == "ct2":
+    if selection.format == CT2:
         said = "architecture and sizes of single weights (CTranslate2 files do not carry them)"
         return replace(base, unknown=(said,))
     return base

@@ -1,4 +1,4 @@
-"""Which of a model's files are the model: what the user's globs say, else what the engine loads."""
+"""Which of a model's files are the model: what the user's globs say, else what the engine wants."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from tacho_contract.units import file_size
+from tacho_engines.files import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, FilesWanted
 from tacho_runtime.headers.errors import Refused, invalid, listing, not_found
 from tacho_runtime.headers.source import FileEntry
 
 Files = tuple[FileEntry, ...]
+
+INDEX = "model.safetensors.index.json"
 
 SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5,6})-of-(?P<total>\d{5,6})\.(safetensors|gguf)$")
 NOT_WEIGHTS = re.compile(r"(^|/)(adapter_model|training_args|optimizer|scheduler|rng_state)[^/]*$")
@@ -45,13 +48,13 @@ def matches(path: str, globs: Iterable[str]) -> bool:
 
 
 def select(
-    entries: Files, globs: tuple[str, ...], engine: str, index: frozenset[str] | None = None
+    entries: Files, globs: tuple[str, ...], wanted: FilesWanted, index: frozenset[str] | None = None
 ) -> Selection:
     """What to load. ``index``: the files that model.safetensors.index.json names, None without one.
 
     Raises Refused: ModelNotFound when nothing fits, ModelInvalid when more than one model does."""
     if not globs:
-        return _by_engine(entries, engine, index)
+        return _preferred(entries, wanted, index)
     chosen = tuple(entry for entry in entries if matches(entry.path, globs))
     for glob in globs:
         if not matches_any(glob, chosen):
@@ -60,84 +63,72 @@ def select(
                 f"There is: {_sized(entries)}.",
                 "Correct spec.model.files.",
             )
-    if engine == "custom":
-        return Selection("custom", chosen, globs, ())
-    return _classified(chosen, globs, engine)
+    if not wanted.formats:
+        return Selection(UNPARSED, chosen, globs, ())
+    return _classified(chosen, globs, wanted)
 
 
 def matches_any(glob: str, entries: Files) -> bool:
     return any(fnmatchcase(entry.path, glob) for entry in entries)
 
 
-def _classified(chosen: Files, globs: tuple[str, ...], engine: str) -> Selection:
+def _classified(chosen: Files, globs: tuple[str, ...], wanted: FilesWanted) -> Selection:
     """What the user's own globs selected."""
     ggufs = _ggufs(chosen)
     tensors = tuple(e for e in chosen if e.path.endswith(".safetensors") and not NOT_WEIGHTS.search(e.path))
-    if ggufs and (engine == "llamacpp" or not tensors):
+    if ggufs and (wanted.only(GGUF) or not tensors):
         weights = _one_gguf(ggufs)
-        return Selection("gguf", chosen, globs, weights, weights[0].path)
-    if engine == "llamacpp":
-        raise _no_gguf(chosen)
-    if tensors and engine != "ctranslate2":
+        return Selection(GGUF, chosen, globs, weights, weights[0].path)
+    if wanted.only(GGUF):
+        raise _absent(wanted, chosen)
+    if tensors and SAFETENSORS in wanted.formats:
         if not any(e.path == "config.json" for e in chosen):
             raise invalid(
                 "spec.model.files selects weights but not config.json, without which no engine loads them.",
                 'Add "*.json" and the tokenizer\'s files to spec.model.files, or leave spec.model.files out.',
             )
         _check_shards(tensors)
-        return Selection("safetensors", chosen, globs, tensors)
+        return Selection(SAFETENSORS, chosen, globs, tensors)
     if _is_ct2(chosen):
-        return Selection("ct2", chosen, globs, ())
+        return Selection(CT2, chosen, globs, ())
     if any(e.path.endswith((".bin", ".pt", ".pth")) for e in chosen):
-        return Selection("pytorch", chosen, globs, ())
+        return Selection(PYTORCH, chosen, globs, ())
     raise not_found(
         f"spec.model.files selects no weights: {_sized(chosen)}.",
         "Add the weights' files to spec.model.files.",
     )
 
 
-def _by_engine(entries: Files, engine: str, index: frozenset[str] | None) -> Selection:
-    if engine == "custom":
+def _preferred(entries: Files, wanted: FilesWanted, index: frozenset[str] | None) -> Selection:
+    """The first of the wanted formats that is there."""
+    if not wanted.formats:
         files = tuple(e for e in entries if not e.path.startswith("."))
         if not files:
-            raise not_found("There are no files.", "Put the model there, or correct spec.model.uri.")
-        return Selection("custom", files, _globs(files, entries), ())
-    if engine == "llamacpp":
-        ggufs = _ggufs(entries)
-        if not ggufs:
-            raise _no_gguf(entries)
-        return _gguf(_one_gguf(ggufs), entries)
-    if engine == "ctranslate2":
-        if not _is_ct2(entries):
-            raise not_found(
-                f"CTranslate2 loads model.bin beside config.json; there is: {_sized(entries)}.",
-                "Convert the model with ct2-transformers-converter, or choose another engine.",
-            )
-        return _ct2(entries)
-    if weights := _safetensors(entries, index):
-        files = _with_companions(weights, entries, "model.safetensors.index.json")
-        return Selection("safetensors", files, _globs(files, entries), weights)
-    if engine in ("", "vllm") and (ggufs := _ggufs(entries)):
-        return _gguf(_one_gguf(ggufs), entries)
-    if engine == "" and _is_ct2(entries):
-        return _ct2(entries)
-    if weights := tuple(e for e in entries if re.fullmatch(r"pytorch_model[^/]*\.bin", e.path)):
-        files = _with_companions(weights, entries, "pytorch_model.bin.index.json")
-        return Selection("pytorch", files, _globs(files, entries), ())
-    raise not_found(
-        f"There are no weights{f' that {engine} loads' if engine else ''}. There is: {_sized(entries)}.",
-        "Correct spec.model.uri, or name the files in spec.model.files.",
-    )
+            raise _absent(wanted, entries)
+        return Selection(UNPARSED, files, _globs(files, entries), ())
+    for wanted_format in wanted.formats:
+        if (selection := _of_format(wanted_format, entries, index)) is not None:
+            return selection
+    raise _absent(wanted, entries)
 
 
-def _gguf(weights: Files, entries: Files) -> Selection:
-    return Selection("gguf", weights, _globs(weights, entries), weights, weights[0].path)
-
-
-def _ct2(entries: Files) -> Selection:
-    weights = tuple(e for e in entries if e.path == "model.bin")
-    files = _with_companions(weights, entries, "")
-    return Selection("ct2", files, _globs(files, entries), ())
+def _of_format(wanted: str, entries: Files, index: frozenset[str] | None) -> Selection | None:
+    """The model in that format; None where there is none. Raises Refused where there are several."""
+    if wanted == SAFETENSORS and (weights := _safetensors(entries, index)):
+        files = _with_companions(weights, entries, INDEX)
+        return Selection(SAFETENSORS, files, _globs(files, entries), weights)
+    if wanted == GGUF and (ggufs := _ggufs(entries)):
+        weights = _one_gguf(ggufs)
+        return Selection(GGUF, weights, _globs(weights, entries), weights, weights[0].path)
+    if wanted == CT2 and _is_ct2(entries):
+        weights = tuple(e for e in entries if e.path == "model.bin")
+        files = _with_companions(weights, entries, "")
+        return Selection(CT2, files, _globs(files, entries), ())
+    pickled = tuple(e for e in entries if re.fullmatch(r"pytorch_model[^/]*\.bin", e.path))
+    if wanted == PYTORCH and pickled:
+        files = _with_companions(pickled, entries, "pytorch_model.bin.index.json")
+        return Selection(PYTORCH, files, _globs(files, entries), ())
+    return None
 
 
 def _is_ct2(entries: Files) -> bool:
@@ -162,11 +153,8 @@ def _one_gguf(ggufs: Files) -> Files:
     return next(iter(sets.values()))
 
 
-def _no_gguf(entries: Files) -> Refused:
-    return not_found(
-        f"llama.cpp loads GGUF files, and there is none. There is: {_sized(entries)}.",
-        "Point spec.model at a GGUF repository, or choose an engine that loads these files.",
-    )
+def _absent(wanted: FilesWanted, entries: Files) -> Refused:
+    return not_found(f"{wanted.absent} There is: {_sized(entries)}.", wanted.next_step)
 
 
 def _sets(weights: Files) -> dict[str, Files]:
@@ -197,9 +185,7 @@ def _safetensors(entries: Files, index: frozenset[str] | None) -> Files:
     by_path = {e.path: e for e in entries}
     if index is not None:
         if missing := sorted(index - by_path.keys()):
-            raise invalid(
-                f"model.safetensors.index.json names files that are not there: {listing(missing, 4)}."
-            )
+            raise invalid(f"{INDEX} names files that are not there: {listing(missing, 4)}.")
         return tuple(by_path[path] for path in sorted(index))
     top = tuple(
         e for e in entries if re.fullmatch(r"[^/]*\.safetensors", e.path) and not NOT_WEIGHTS.search(e.path)

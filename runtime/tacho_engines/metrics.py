@@ -1,0 +1,70 @@
+"""Which of an engine's metrics is which figure, and the names that several engines share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tacho_engines.base import LoadFigures, whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricNames:
+    """Names in an engine's Prometheus text: of one figure the newest first, () where it has none."""
+
+    running: tuple[str, ...] = ()
+    """Requests that are being answered."""
+    waiting: tuple[str, ...] = ()
+    generated_tokens: tuple[str, ...] = ()
+    prompt_tokens: tuple[str, ...] = ()
+    cached_prompt_tokens: tuple[str, ...] = ()
+    """Prompt tokens that a prefix cache saved."""
+    kv_cache_usage: tuple[str, ...] = ()
+    """0 to 1."""
+    cache_config: str = ""
+    """A metric whose labels size the KV cache, see ``kv_cache_tokens``."""
+
+
+VLLM_FAMILY = MetricNames(
+    running=("vllm:num_requests_running",),
+    waiting=("vllm:num_requests_waiting",),
+    generated_tokens=("vllm:generation_tokens_total",),
+    prompt_tokens=("vllm:prompt_tokens_total",),
+    cached_prompt_tokens=("vllm:prefix_cache_hits_total",),
+    kv_cache_usage=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+    cache_config="vllm:cache_config_info",
+)
+"""vLLM's names, which forks of it and servers in front of it keep."""
+
+
+def first_known(names: tuple[str, ...], metrics: Mapping[str, float]) -> float | None:
+    """The value of the first of ``names`` that is there."""
+    return next((metrics[name] for name in names if name in metrics), None)
+
+
+def load_figures(names: MetricNames, metrics: Mapping[str, float]) -> LoadFigures:
+    """What ``metrics`` (a sample's name to its value summed over labels) say of the load."""
+    return LoadFigures(
+        running=whole(first_known(names.running, metrics)),
+        waiting=whole(first_known(names.waiting, metrics)),
+        generation_tokens_total=first_known(names.generated_tokens, metrics),
+        prompt_tokens_total=first_known(names.prompt_tokens, metrics),
+        kv_cache_usage=first_known(names.kv_cache_usage, metrics),
+    )
+
+
+def kv_cache_tokens(labels: Mapping[str, str]) -> int | None:
+    """The KV cache's size, from the labels of ``MetricNames.cache_config``.
+
+    The engine's own total where it is told; blocks x block size is wrong for models with several kinds of
+    layers.
+    """
+    stated = _digits(labels.get("kv_cache_size_tokens"))
+    if stated is not None:
+        return stated
+    blocks, size = _digits(labels.get("num_gpu_blocks")), _digits(labels.get("block_size"))
+    return blocks * size if blocks is not None and size is not None else None
+
+
+def _digits(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None

@@ -1,0 +1,10 @@
+"""The files that transformers loads."""
+
+from __future__ import annotations
+
+from tacho_engines.files import PYTORCH, SAFETENSORS, FilesWanted
+
+FILES = FilesWanted(
+    formats=(SAFETENSORS, PYTORCH),
+    absent="There are no weights that transformers loads.",
+)

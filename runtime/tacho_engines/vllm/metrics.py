@@ -1,0 +1,7 @@
+"""vLLM's metrics."""
+
+from __future__ import annotations
+
+from tacho_engines.metrics import VLLM_FAMILY
+
+METRICS = VLLM_FAMILY
