@@ -1,6 +1,7 @@
 """Measures a serving engine: latency of one stream, throughput at a few concurrency levels.
 
-Standard library only: this is the code between the socket and the clock.
+While it measures, only the standard library lies between the socket and the clock; answers are taken apart
+afterwards.
 """
 
 from tacho_runtime.probe.run import run_probe

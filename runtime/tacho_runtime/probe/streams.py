@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tacho_runtime.probe.wire import Event
@@ -101,38 +101,48 @@ def reduce_stream(sent_ns: int, events: Sequence[Event], *, tokens_per_chunk: fl
     cut, each chunk counts ``tokens_per_chunk``.
     """
     rows: list[_Row] = []
-    stream = Stream(sent_ns=sent_ns, tokens=(), exact=False)
-    total: int | None = None
+    usage: dict[str, Any] = {}
+    engine_tpot: float | None = None
+    finish_reason = ""
+
+    def stream(error: str = "", tokens: tuple[tuple[int, float], ...] = (), *, exact: bool = False) -> Stream:
+        return Stream(
+            sent_ns=sent_ns,
+            tokens=tokens,
+            exact=exact,
+            finish_reason=finish_reason,
+            prompt_tokens=_number(usage.get("prompt_tokens")),
+            cached_tokens=_number((usage.get("prompt_tokens_details") or {}).get("cached_tokens")) or 0,
+            engine_tpot_milliseconds=engine_tpot,
+            error=error,
+        )
+
     for event in events:
         if event.data == b"[DONE]":
             continue
         try:
             document = json.loads(event.data)
         except (ValueError, RecursionError):
-            return replace(stream, error=f"an event is not JSON: {event.data[:80]!r}")
+            return stream(f"an event is not JSON: {event.data[:80]!r}")
         if not isinstance(document, dict):
-            return replace(stream, error=f"an event is not an object: {event.data[:80]!r}")
+            return stream(f"an event is not an object: {event.data[:80]!r}")
         if document.get("error"):
-            return replace(stream, error=f"the engine answered in its stream: {event.data[:300]!r}")
+            return stream(f"the engine answered in its stream: {event.data[:300]!r}")
         choices = document.get("choices") or [{}]
         choice = choices[0] if isinstance(choices[0], dict) else {}
-        usage, timings = document.get("usage") or {}, document.get("timings") or {}
-        running_total = _number(usage.get("completion_tokens"))
+        counted, timings = document.get("usage") or {}, document.get("timings") or {}
+        running_total = _number(counted.get("completion_tokens"))
         if running_total is not None:
-            total = running_total
-            stream = replace(
-                stream,
-                prompt_tokens=_number(usage.get("prompt_tokens")),
-                cached_tokens=_number((usage.get("prompt_tokens_details") or {}).get("cached_tokens")) or 0,
-            )
+            usage = counted
         if timings:
             running_total = _number(timings.get("predicted_n")) if running_total is None else running_total
             own = timings.get("predicted_per_token_ms")
             if isinstance(own, float | int) and own > 0:
-                stream = replace(stream, engine_tpot_milliseconds=float(own))
+                engine_tpot = float(own)
         if choice.get("finish_reason"):
-            stream = replace(stream, finish_reason=str(choice["finish_reason"]))
+            finish_reason = str(choice["finish_reason"])
         rows.append(_Row(event.stamp_ns, _has_text(choice), running_total))
     exact = any(row.text for row in rows) and all(row.running_total is not None for row in rows if row.text)
+    total = _number(usage.get("completion_tokens"))
     tokens = _counted(rows) if exact else _shared_out(rows, total, tokens_per_chunk)
-    return replace(stream, tokens=tokens, exact=exact)
+    return stream(tokens=tokens, exact=exact)

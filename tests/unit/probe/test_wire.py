@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.probe.wire import Event, Read, WireError, event_spans, parse_response
+from tacho_runtime.probe.wire import (
+    Event,
+    Framing,
+    Read,
+    Response,
+    WireError,
+    event_spans,
+    framing,
+    parse_response,
+)
 
 EVENTS = [b'{"n":1}', b'{"n":"\xe6\x9c\xac"}', b"[DONE]"]
 HEAD = (
@@ -71,6 +80,42 @@ def test_a_plain_body() -> None:
 def test_a_body_until_the_connection_closes() -> None:
     raw = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {}\n\n"
     assert parse_response([(3, raw)], ended=True).events == (Event(3, b"{}"),)
+
+
+def test_a_body_of_known_length_keeps_the_stamps_of_its_reads() -> None:
+    body = b"data: 1\n\ndata: 2\n\n"
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: Text/Event-Stream\r\ncontent-length: %d\r\n\r\n" % len(body)
+    response = parse_response([(1, head[:9]), (2, head[9:] + body[:4]), (3, body[4:12]), (4, body[12:])])
+    assert response == Response(200, body, (Event(3, b"1"), Event(4, b"2")), complete=True)
+
+
+def test_what_comes_before_the_answer_is_passed_over() -> None:
+    assert parse_response([(1, b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"), (2, stream())]).status == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", (200, True, None)),
+        (b"HTTP/1.1 404 Not Found\r\nCONTENT-LENGTH:\t12 \r\nX: y", (404, False, 12)),
+        (b"HTTP/1.0 200\r\nX-Content-Length: 3", (200, False, None)),
+        (b"HTTP/1.1 200 OK", (200, False, None)),
+    ],
+)
+def test_how_the_end_of_an_answer_is_known_while_it_comes(
+    head: bytes, expected: tuple[int, bool, int | None]
+) -> None:
+    raw = head + b"\r\n\r\n"
+    status, chunked, length = expected
+    assert framing(raw + b"body") == Framing(head_end=len(raw), status=status, chunked=chunked, length=length)
+    assert all(framing(raw[:cut]) is None for cut in range(len(raw)))
+    assert parse_response([(1, raw)]).status == status
+
+
+@pytest.mark.parametrize("raw", [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 ok\r\n\r\n", b"x" * 70_000])
+def test_what_is_no_answer_is_known_while_it_comes(raw: bytes) -> None:
+    with pytest.raises(WireError):
+        framing(raw)
 
 
 class _Searched(bytes):
