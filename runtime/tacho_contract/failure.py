@@ -290,6 +290,15 @@ class FailedError(Exception):
         super().__init__(f"{failure.failure_class}: {failure.message}")
         self.failure = failure
 
+    @classmethod
+    def of(
+        cls, failure_class: str, message: str, next_step: str, *, retryable: bool | None = None
+    ) -> FailedError:
+        """Of a failure without details."""
+        return cls(
+            Failure(failure_class=failure_class, message=message, next_step=next_step, retryable=retryable)
+        )
+
 
 def log_tail(lines: Iterable[str], count: int = LOG_TAIL_LINES) -> tuple[str, ...]:
     """The last ``count`` lines that say something, each cut to LINE_LIMIT_CHARS."""

@@ -5,6 +5,8 @@ Memory is told in GiB, as GPUs and pods are sized; files and downloads in GB, as
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MIB = 1024**2
 GIB = 1024**3
 
@@ -33,6 +35,13 @@ def part_of(done_bytes: int, total_bytes: int) -> str:
     """How far a download is: ``1.2 of 4.4 GB``."""
     unit, name = (1e9, "GB") if total_bytes >= 1e9 else (1e6, "MB")
     return f"{done_bytes / unit:.1f} of {total_bytes / unit:.1f} {name}"
+
+
+def listed(names: Sequence[str], limit: int = 8) -> str:
+    """Names for a message: the first few, and how many more there are. Long names lose their middle."""
+    shown = [name if len(name) <= 80 else f"{name[:38]}…{name[-40:]}" for name in names[:limit]]
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(shown) + more
 
 
 def clipped(text: str, limit_chars: int = MESSAGE_LIMIT_CHARS) -> str:

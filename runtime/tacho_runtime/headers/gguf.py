@@ -120,7 +120,7 @@ class _Cursor:
 
 
 def read_header(read: Read, size_bytes: int) -> GGUFHeader:
-    """The header of a GGUF file. Raises Refused for anything that is not a sound one; reads at most 64
+    """The header of a GGUF file. Raises FailedError for anything that is not a sound one; reads at most 64
     MiB."""
     cursor = _Cursor(read, size_bytes)
     if size_bytes < 24 or cursor.take(4) != b"GGUF":

@@ -33,7 +33,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def read_json(source: Source, entries: tuple[FileEntry, ...], path: str) -> dict[str, Any] | None:
-    """The object in ``path``; None when the model has no such file. Raises Refused for a damaged one."""
+    """The object in ``path``; None when the model has no such file. Raises FailedError for a damaged one."""
     size = next((entry.size_bytes for entry in entries if entry.path == path), None)
     if size is None:
         return None

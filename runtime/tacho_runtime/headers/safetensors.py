@@ -29,7 +29,7 @@ DTYPE_BITS = {
 
 
 def fetch_header(read: Read, size_bytes: int) -> bytes:
-    """The eight bytes of length and the JSON, which identify the file. Raises Refused; reads at most 25
+    """The eight bytes of length and the JSON, which identify the file. Raises FailedError; reads at most 25
     MB."""
     prefix = read(0, 8) if size_bytes >= 8 else b""
     if len(prefix) < 8:
@@ -52,7 +52,7 @@ def fetch_header(read: Read, size_bytes: int) -> bytes:
 
 
 def parse_header(header: bytes, size_bytes: int) -> tuple[StoredTensor, ...]:
-    """The tensors that ``header`` (of ``fetch_header``) describes. Raises Refused for anything unsound."""
+    """The tensors that ``header`` (of ``fetch_header``) describes. Raises FailedError."""
     document = parse_json(header[8:], "the safetensors header")
     if len(document) > TENSOR_LIMIT:
         raise invalid(f"the safetensors header describes {len(document)} tensors.")

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tacho_runtime.headers.errors import Refused, invalid, listing, not_found
+from tacho_contract.failure import FailedError
+from tacho_contract.units import listed
+from tacho_runtime.headers.errors import invalid, not_found
 
 FILE_LIMIT = 20_000
 """Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
@@ -29,7 +31,7 @@ class FileEntry:
 
 
 class Source(Protocol):
-    """A model's files, listed and read in parts. Every method raises Refused, and nothing else on purpose."""
+    """A model's files, listed and read in parts. Methods raise FailedError, and nothing else on purpose."""
 
     commit: str
     """What the revision resolved to; "" for folders."""
@@ -60,12 +62,12 @@ class FolderSource:
         self.folder = path.parent if self.single_file else path
         self._only = path.name if self.single_file else ""
 
-    def _absent(self, path: Path, error: OSError) -> Refused:
+    def _absent(self, path: Path, error: OSError) -> FailedError:
         try:
             there = sorted(entry.name for entry in path.parent.iterdir())
         except OSError:
             there = []
-        around = f" There is: {listing(there)}." if there else " The folder above it is missing or empty."
+        around = f" There is: {listed(there)}." if there else " The folder above it is missing or empty."
         return not_found(
             f"{self.name} does not exist ({error.strerror}).{around}",
             "Correct spec.model.uri, or put the model there.",

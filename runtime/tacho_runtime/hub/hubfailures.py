@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from tacho_contract.failure import FailureClass
-from tacho_runtime.headers.errors import Refused
+from tacho_contract.failure import FailedError, FailureClass
 
 RETRYABLE_STATUS = {408, 425, 429}
 AUTHORIZE = (
@@ -17,7 +16,7 @@ AUTHORIZE = (
 
 def classify(
     error: BaseException, *, repository: str, revision: str, endpoint: str, has_token: bool
-) -> Refused:
+) -> FailedError:
     """``error``, of any type, as a refusal. Its own text is shortened, and never holds the token's value."""
     cause = _with_response(error)
     status = _status(cause)
@@ -26,7 +25,7 @@ def classify(
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(f"No space was left while {repository} was downloaded ({error.strerror}).")
     if code == "GatedRepo" or "Gated" in type(cause).__name__:
-        return Refused(
+        return FailedError.of(
             FailureClass.AUTH_REQUIRED,
             f"{where} is gated, and "
             + ("the token was not granted access." if has_token else "no token was given."),
@@ -34,7 +33,7 @@ def classify(
         )
     if status in (401, 403):
         said = "refused the token" if has_token else "wants a token, or has no such repository"
-        return Refused(
+        return FailedError.of(
             FailureClass.AUTH_REQUIRED,
             f"{endpoint} {said} for {repository} (HTTP {status}).",
             f"{AUTHORIZE}.",
@@ -46,16 +45,16 @@ def classify(
     return _not_answered(error, endpoint)
 
 
-def disk_full(message: str) -> Refused:
-    return Refused(
+def disk_full(message: str) -> FailedError:
+    return FailedError.of(
         FailureClass.DISK_FULL,
         message,
         "Give spec.cache a larger claim, free space in it, or choose a smaller model or spec.model.files.",
     )
 
 
-def unreachable(message: str, *, retryable: bool = True) -> Refused:
-    return Refused(
+def unreachable(message: str, *, retryable: bool = True) -> FailedError:
+    return FailedError.of(
         FailureClass.HUB_UNREACHABLE,
         message,
         "Check that pods reach the hub (network policy; proxy, CA bundle and mirror in spec.model.hub)"
@@ -64,7 +63,7 @@ def unreachable(message: str, *, retryable: bool = True) -> Refused:
     )
 
 
-def _absent(code: str, repository: str, revision: str, endpoint: str, has_token: bool) -> Refused:
+def _absent(code: str, repository: str, revision: str, endpoint: str, has_token: bool) -> FailedError:
     if code == "RevisionNotFound":
         message, step = (
             f"{repository} on {endpoint} has no revision {revision!r}.",
@@ -77,19 +76,19 @@ def _absent(code: str, repository: str, revision: str, endpoint: str, has_token:
         hidden = ", or the token may not see it" if has_token else ", or it is private and needs a token"
         message = f"{endpoint} has no model {repository}{hidden}."
         step = f"Correct spec.model.uri. For a private model: {AUTHORIZE[0].lower()}{AUTHORIZE[1:]}."
-    return Refused(FailureClass.MODEL_NOT_FOUND, message, step)
+    return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, step)
 
 
-def _answered(status: int, endpoint: str, cause: BaseException) -> Refused:
+def _answered(status: int, endpoint: str, cause: BaseException) -> FailedError:
     retryable = status in RETRYABLE_STATUS or status >= 500
     limited = "is limiting requests" if status == 429 else f"answered HTTP {status}"
     return unreachable(f"{endpoint} {limited}: {_short(cause)}", retryable=retryable)
 
 
-def _not_answered(error: BaseException, endpoint: str) -> Refused:
+def _not_answered(error: BaseException, endpoint: str) -> FailedError:
     names = {type(e).__name__ for e in _chain(error)}
     if any("CERTIFICATE_VERIFY_FAILED" in str(e) for e in _chain(error)):
-        return Refused(
+        return FailedError.of(
             FailureClass.HUB_UNREACHABLE,
             f"{endpoint} shows a certificate that is not trusted: {_short(error)}",
             "Put the certificate of its authority into a ConfigMap and name that in "
@@ -97,7 +96,7 @@ def _not_answered(error: BaseException, endpoint: str) -> Refused:
             retryable=False,
         )
     if isinstance(error, ImportError):
-        return Refused(
+        return FailedError.of(
             FailureClass.INVALID_CONFIG,
             f"This image lacks what the hub's client needs: {_short(error)}",
             "Use the tacho image of a release, or build it whole.",
@@ -107,7 +106,7 @@ def _not_answered(error: BaseException, endpoint: str) -> Refused:
             f"{endpoint} redirects to where nothing can be fetched: {_short(error)}", retryable=False
         )
     if names & {"HFValidationError"}:
-        return Refused(
+        return FailedError.of(
             FailureClass.MODEL_NOT_FOUND,
             f"That is no repository name: {_short(error)}",
             "Correct spec.model.uri.",

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from tacho_runtime.headers.errors import Refused, invalid
+from tacho_contract.failure import FailedError
+from tacho_runtime.headers.errors import invalid
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry
 from tacho_runtime.hub.hubfailures import classify
 
@@ -56,7 +57,7 @@ class HubSource:
     """One repository at one revision. The token goes to the hub's own host only."""
 
     def __init__(self, repository: str, revision: str, *, endpoint: str = "", token: str = "") -> None:
-        """Resolves the revision. Raises Refused."""
+        """Resolves the revision. Raises FailedError."""
         prepare_environment(endpoint)
         from huggingface_hub import HfApi
 
@@ -79,7 +80,7 @@ class HubSource:
     def _asked(self, call: Callable[[], T], pauses_seconds: tuple[float, ...] = ()) -> T:
         try:
             return call()
-        except Refused:
+        except FailedError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a hostile answer provokes has to become a class
             refusal = self._failed(error)
@@ -88,7 +89,7 @@ class HubSource:
             return self._asked(call, pauses_seconds[1:])
         raise refusal
 
-    def _failed(self, error: Exception) -> Refused:
+    def _failed(self, error: Exception) -> FailedError:
         return classify(
             error,
             repository=self.repository,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tacho_engines import run_halves
+from tacho_engines import run_parts
 from tacho_engines.openai import METRICS, MODELS, model_entry
 from tacho_runtime.probe import client, counters, prompts
 from tacho_runtime.probe.client import RequestFailed
@@ -104,7 +104,7 @@ class Session:
             models = json.loads(answer)
         except ValueError:
             models = {}
-        dialect = dialect_of(self.target.engine, models, run_halves.dialects())
+        dialect = dialect_of(self.target.engine, models, run_parts.dialects())
         stated = dialect.limits(model_entry(models))
         known = [length for length in (self.target.max_model_len, stated.max_model_len) if length > 0]
         self.max_model_len = min(known, default=0)
@@ -120,7 +120,7 @@ class Session:
             answer = await self._get(METRICS)
         except RequestFailed:
             return counters.Counters()
-        return counters.parse(answer.decode(errors="replace"), run_halves.metric_names())
+        return counters.parse(answer.decode(errors="replace"), run_parts.metric_names())
 
     async def _get(self, path: str) -> bytes:
         raw = await client.exchange(self.endpoint, "GET", path, timeout_seconds=CONTROL_SECONDS)

@@ -6,18 +6,16 @@ Paths are checked here because an engine's own words about a missing file are se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.units import listed
 from tacho_engines.files import FilesWanted
 
 GGUF_MAGIC = b"GGUF"
 LFS_POINTER = b"version https://git-lfs"
-LISTED = 8
-"""How many names a message lists."""
 SCAN_LIMIT = 10_000
 _SHARD = re.compile(r"-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
@@ -75,9 +73,9 @@ def _only_gguf(folder: Path, globs: tuple[str, ...]) -> Path:
     if len(models) == 1:
         return models[0]
     if not models:
-        names = _names(path.name for path in found)
+        names = listed([path.name for path in found])
         raise FailedError(_not_found(f"{folder} has no GGUF file, or not the first part of one: {names}"))
-    names = _names(path.relative_to(folder).as_posix() for path in models)
+    names = listed([path.relative_to(folder).as_posix() for path in models])
     raise FailedError(
         Failure(
             failure_class=FailureClass.MODEL_INVALID,
@@ -98,7 +96,7 @@ def _shards(first: Path) -> list[Path]:
     if missing:
         there = count - len(missing)
         raise FailedError(
-            _not_found(f"{first.parent} has {there} of {count} parts; missing: {_names(missing)}")
+            _not_found(f"{first.parent} has {there} of {count} parts; missing: {listed(missing)}")
         )
     return shards
 
@@ -138,10 +136,4 @@ def _contents(folder: Path) -> str:
         names = sorted(path.name for path in folder.iterdir())
     except OSError:
         return f"{folder} cannot be listed"
-    return f"{folder} holds {_names(names)}" if names else f"{folder} is empty"
-
-
-def _names(names: Iterable[str]) -> str:
-    listed = list(names)
-    rest = len(listed) - LISTED
-    return ", ".join(listed[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    return f"{folder} holds {listed(names)}" if names else f"{folder} is empty"

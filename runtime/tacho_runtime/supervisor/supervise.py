@@ -30,7 +30,8 @@ from tacho_contract.launch import (
 from tacho_contract.report import Load, Report
 from tacho_contract.times import format_time
 from tacho_engines.base import Exit, RunHalf
-from tacho_engines.run_halves import files_wanted, run_half
+from tacho_engines.registry import run_half
+from tacho_engines.run_parts import files_wanted
 from tacho_runtime import preflight
 from tacho_runtime.machine import environment as gpu, sockets
 from tacho_runtime.supervisor import lifecycle, model, store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.units import GIB, MIB, clipped, file_size, gib, part_of
+from tacho_contract.units import GIB, MIB, clipped, file_size, gib, listed, part_of
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,10 @@ def test_what_is_clipped_shows_it(text: str, limit: int) -> None:
     found = clipped(text, limit)
     assert len(found) <= limit
     assert found == text if len(text) <= limit else found.endswith("…") and text.startswith(found[:-1])
+
+
+def test_long_lists_and_long_names_are_shortened() -> None:
+    assert listed([]) == ""
+    assert listed(["a", "b"]) == "a, b"
+    assert listed([str(n) for n in range(10)], 3) == "0, 1, 2 and 7 more"
+    assert listed(["x" * 50 + "y" * 50]) == "x" * 38 + "…" + "y" * 40

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tacho_contract.failure import FailureClass
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import LayerGroup
 from tacho_runtime.headers import gguf
-from tacho_runtime.headers.errors import Refused
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
 from tacho_runtime.hub.inspect.inspect import inspect
 from tests.fakes import ggufs
@@ -194,7 +193,7 @@ def lying(field: str) -> bytes:
 
 @pytest.mark.parametrize("field", ["tensors", "metadata", "key"])
 def test_lying_counts(field: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(FailedError) as caught:
         parse(lying(field))
     assert caught.value.failure.failure_class == FailureClass.MODEL_INVALID
 
@@ -204,7 +203,7 @@ def test_lying_counts(field: str) -> None:
 )
 def test_lying_arrays(element: int, count: int) -> None:
     body = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + ggufs.text("k") + struct.pack("<IIQ", 9, element, count)
-    with pytest.raises(Refused):
+    with pytest.raises(FailedError):
         parse(body + b"\0" * 4096)
 
 
@@ -216,7 +215,7 @@ def test_header_longer_than_any_real_one_is_not_read() -> None:
         read.append(length)
         return (body + b"\0" * length)[start : start + length] if start == 0 else b"\0" * length
 
-    with pytest.raises(Refused, match="no real one"):
+    with pytest.raises(FailedError, match="no real one"):
         gguf.read_header(endless, 1 << 40)
     assert sum(read) <= gguf.HEADER_LIMIT_BYTES
 
@@ -225,13 +224,13 @@ def test_header_longer_than_any_real_one_is_not_read() -> None:
 def test_huge_tensors(shape: tuple[int, ...]) -> None:
     body = b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + ggufs.text("t") + struct.pack("<I", len(shape))
     body += struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", 0, 0)
-    with pytest.raises(Refused):
+    with pytest.raises(FailedError):
         parse(body + b"\0" * 64)
 
 
 @pytest.mark.parametrize("alignment", [0, 1 << 30, "x"])
 def test_alignment(alignment: object) -> None:
-    with pytest.raises(Refused, match="alignment"):
+    with pytest.raises(FailedError, match="alignment"):
         parse(ggufs.header({"general.alignment": alignment}, [])[0])
 
 
@@ -240,7 +239,7 @@ def test_alignment(alignment: object) -> None:
     [b"", b"GGUF", b"GGML" + b"\0" * 40, b"GGUF" + struct.pack(">I", 3) + b"\0" * 40, b"PK\3\4" + b"\0" * 40],
 )
 def test_not_a_gguf(data: bytes) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(FailedError):
         parse(data)
 
 
@@ -248,7 +247,7 @@ def test_cut_short_anywhere(tmp_path: Path) -> None:
     data = ggufs.llama(tmp_path / "m.gguf", tokens=40).read_bytes()
     header = parse(data)
     for size in [*range(0, len(header.header), 97), len(header.header), header.data_start, len(data) - 33]:
-        with pytest.raises(Refused):
+        with pytest.raises(FailedError):
             parse(data[:size])
 
 
@@ -266,7 +265,7 @@ def test_damaged_headers_are_refused_or_read(data: st.DataObject) -> None:
         header = parse(bytes(good[:cut]) if data.draw(st.booleans()) else bytes(good), len(good) + 34)
         gguf_architecture(header.metadata, header.tensors)
         gguf_quantization(header.metadata, header.tensors)
-    except Refused as refusal:
+    except FailedError as refusal:
         failure = refusal.failure
     assert failure is None or (failure.failure_class == FailureClass.MODEL_INVALID and failure.next_step)
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_runtime.headers import safetensors
-from tacho_runtime.headers.errors import Refused
 from tests.fakes.checkpoints import write_safetensors
 
 
@@ -98,7 +97,7 @@ def test_metadata_is_not_a_tensor() -> None:
     ],
 )
 def test_lying_headers_are_refused(document: Any) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(FailedError) as caught:
         parse(file_of(document, 8))
     assert caught.value.failure.failure_class == FailureClass.MODEL_INVALID
     assert caught.value.failure.next_step
@@ -112,7 +111,7 @@ def test_header_of_a_hundred_megabytes_is_not_read(claimed: int) -> None:
         reads.append(length)
         return struct.pack("<Q", claimed)[:length]
 
-    with pytest.raises(Refused, match="claims"):
+    with pytest.raises(FailedError, match="claims"):
         safetensors.fetch_header(read, 1 << 40)
     assert reads == [8]
 
@@ -120,18 +119,18 @@ def test_header_of_a_hundred_megabytes_is_not_read(claimed: int) -> None:
 @pytest.mark.parametrize("size", [0, 5, 8, 20, 60])
 def test_cut_short(size: int) -> None:
     whole = file_of({"t": entry()}, 8)
-    with pytest.raises(Refused, match="cut short"):
+    with pytest.raises(FailedError, match="cut short"):
         parse(whole[:size])
 
 
 def test_data_cut_short() -> None:
-    with pytest.raises(Refused, match="cut short"):
+    with pytest.raises(FailedError, match="cut short"):
         parse(file_of({"t": entry()}, 7))
 
 
 def test_server_that_sends_less_than_it_said() -> None:
     whole = file_of({"t": entry()}, 8)
-    with pytest.raises(Refused, match="cut short"):
+    with pytest.raises(FailedError, match="cut short"):
         safetensors.fetch_header(
             lambda start, n: whole[start : start + n][: n - 1 if n > 8 else n], len(whole)
         )
@@ -140,7 +139,7 @@ def test_server_that_sends_less_than_it_said() -> None:
 def parse_or_failure(data: bytes) -> tuple[tuple[Any, ...], Failure | None]:
     try:
         return parse(data), None
-    except Refused as refusal:
+    except FailedError as refusal:
         return (), refusal.failure
 
 

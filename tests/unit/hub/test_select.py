@@ -4,9 +4,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from tacho_contract.failure import FailureClass
-from tacho_engines.run_halves import files_wanted
-from tacho_runtime.headers.errors import Refused
+from tacho_contract.failure import FailedError, FailureClass
+from tacho_engines.run_parts import files_wanted
 from tacho_runtime.headers.source import FileEntry
 from tacho_runtime.hub.inspect.select import Selection, matches, select
 
@@ -25,8 +24,8 @@ def chosen(*paths: str, globs: tuple[str, ...] = (), engine: str = "vllm") -> Se
     return selection
 
 
-def refused(*paths: str, globs: tuple[str, ...] = (), engine: str = "vllm") -> Refused:
-    with pytest.raises(Refused) as caught:
+def refused(*paths: str, globs: tuple[str, ...] = (), engine: str = "vllm") -> FailedError:
+    with pytest.raises(FailedError) as caught:
         select(entries(*paths), globs, files_wanted(engine))
     assert caught.value.failure.next_step
     return caught.value
@@ -72,7 +71,7 @@ def test_index_decides() -> None:
     everything = entries("config.json", "a.safetensors", "b.safetensors", "z.safetensors")
     selection = select(everything, (), files_wanted("vllm"), frozenset({"a.safetensors", "b.safetensors"}))
     assert [e.path for e in selection.weights] == ["a.safetensors", "b.safetensors"]
-    with pytest.raises(Refused, match=r"not there: c\.safetensors"):
+    with pytest.raises(FailedError, match=r"not there: c\.safetensors"):
         select(everything, (), files_wanted("vllm"), frozenset({"c.safetensors"}))
 
 
@@ -179,6 +178,6 @@ def test_globs_always_select_exactly_the_files(names: set[str], engine: str) -> 
     everything = entries(*names)
     try:
         selection = select(everything, (), files_wanted(engine))
-    except Refused:
+    except FailedError:
         assume(False)
     assert tuple(e for e in everything if matches(e.path, selection.globs)) == selection.files

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_engines.openai import BARE, CHAT, COMMON, COMPLETIONS, PLAIN, Dialect, Limits, model_entry
-from tacho_engines.run_halves import dialects, metric_names
+from tacho_engines.run_parts import dialects, metric_names
 from tacho_runtime.probe import counters, prompts
 from tacho_runtime.probe.client import Endpoint, request_bytes
 from tacho_runtime.probe.wording import Wording, body, dialect_of, wordings

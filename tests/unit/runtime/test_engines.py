@@ -14,14 +14,14 @@ from hypothesis import given, strategies as st
 import tacho_engines
 from tacho_contract.failure import FailedError, Failure
 from tacho_contract.launch import CustomEngine, RuntimeConfig
-from tacho_engines import run_halves as run_halves_module
+from tacho_engines import registry, run_parts
 from tacho_engines.base import Exit, LoadFigures, whole
 from tacho_engines.custom.command import expand
 from tacho_engines.custom.run import Custom
 from tacho_engines.llamacpp.run import LlamaCpp
-from tacho_engines.run_halves import run_half, run_halves
+from tacho_engines.registry import run_half, startable
 
-ENGINES = run_halves()
+ENGINES = tuple(run_half(name) for name in startable())
 CONFIG = RuntimeConfig(
     revision="r",
     plan_key="p",
@@ -104,16 +104,15 @@ def test_health_path_is_the_users() -> None:
 
 
 def test_each_engine_is_known_by_its_name() -> None:
-    assert [half.name for half in ENGINES] == ["custom", "llamacpp"]
-    assert [run_half(engine.name) for engine in ENGINES] == list(ENGINES)
+    assert [half.name for half in ENGINES] == ["llamacpp", "custom"]
     with pytest.raises(FailedError) as raised:
         run_half("vllm")
     assert raised.value.failure.failure_class == "EngineNotSupported"
     assert "llamacpp" in raised.value.failure.next_step
 
 
-def test_an_engine_is_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put beside the others, it is found with all that the runtime needs of it; nothing else is touched."""
+def test_an_engine_is_a_folder_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put beside the others and named, it is found with all that the runtime needs of it."""
     folder = tmp_path / "fresh"
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -125,13 +124,10 @@ def test_an_engine_is_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "from tacho_engines.files import PYTORCH, FilesWanted\n\nFILES = FilesWanted(formats=(PYTORCH,))\n"
     )
     monkeypatch.setattr(tacho_engines, "__path__", [*tacho_engines.__path__, str(tmp_path)])
-    run_halves_module.found_in_folders.cache_clear()
-    try:
-        assert run_half("fresh").name == "fresh"
-        assert run_halves_module.files_wanted("fresh").formats == ("pytorch",)
-        assert len(run_halves()) == len(ENGINES) + 1
-    finally:
-        run_halves_module.found_in_folders.cache_clear()
+    monkeypatch.setattr(registry, "ENGINES", (*registry.ENGINES, "fresh"))
+    monkeypatch.setattr(run_parts, "_parts", run_parts._parts.__wrapped__)
+    assert run_half("fresh").name == "fresh"
+    assert run_parts.files_wanted("fresh").formats == ("pytorch",)
 
 
 def test_load_of_llamacpp() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tacho_contract.failure import FailedError
 from tacho_contract.launch import CustomEngine, RuntimeConfig
-from tacho_engines.run_halves import files_wanted
+from tacho_engines.run_parts import files_wanted
 from tacho_runtime.supervisor.model import engine_path
 
 LLAMACPP = RuntimeConfig(

@@ -12,7 +12,7 @@ import pytest
 from tacho_contract import SCHEMA
 from tacho_contract.failure import FailedError
 from tacho_contract.launch import CustomEngine, RuntimeConfig
-from tacho_engines.run_halves import run_half
+from tacho_engines.registry import run_half
 from tacho_runtime.machine import sockets
 from tacho_runtime.preflight import check_port, check_program, check_writable, config_problems, port_failure
 

@@ -41,7 +41,7 @@ class Downloader:
         """Of what an earlier attempt had brought, what could not be continued after all."""
 
     def bring(self, target: Target) -> None:
-        """The file, whole, at its place in the snapshot. Raises whatever the client raises, or Refused."""
+        """The file, whole, at its place in the snapshot. Raises FailedError, or what the client raises."""
         if self._cache.whole(target):
             return
         self._cache.drop_damaged(target)

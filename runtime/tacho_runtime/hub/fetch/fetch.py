@@ -22,11 +22,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from tacho_contract import codec
-from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, FetchConfig, FetchProgress
 from tacho_contract.pod import FETCH_DIR, TERMINATION_LOG
 from tacho_contract.units import file_size
-from tacho_runtime.headers.errors import Refused, invalid
+from tacho_runtime.headers.errors import invalid
 from tacho_runtime.headers.source import FileEntry
 from tacho_runtime.hub.digests import files_digest
 from tacho_runtime.hub.fetch.cache import Cache, Target
@@ -64,7 +64,7 @@ class Fetch:
         write_progress(self._config.state_dir, self.progress)
 
     def run(self) -> str:
-        """Raises Refused, and whatever the client raises."""
+        """Raises FailedError, and whatever the client raises."""
         self.report()
         if not self._whole_on_disk():
             self._bring_missing()
@@ -106,7 +106,7 @@ class Fetch:
         self._bring(targets, source)
 
     def _planned(self, source: HubSource) -> tuple[Target, ...]:
-        """The planned files as the hub lists them now. Raises Refused when they are others."""
+        """The planned files as the hub lists them now. Raises FailedError when they are others."""
         chosen = [file for file in source.tree() if matches(file.path, self._config.files.globs)]
         listed = tuple(FileEntry(file.path, file.size) for file in chosen)
         if files_digest(listed) != self._config.files.files_digest:
@@ -193,7 +193,7 @@ def fetch(config: FetchConfig, token: str) -> str | Failure:
         path = work.run()
         write_complete(config.state_dir, path)
         return path
-    except Refused as refusal:
+    except FailedError as refusal:
         failure = refusal.failure
     except Exception as error:  # noqa: BLE001 - what the client raises becomes a class
         failure = classify(

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from tacho_contract.failure import FailedError
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import ModelFacts, ModelFiles
-from tacho_engines import run_halves
 from tacho_engines.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS
+from tacho_engines.run_parts import files_wanted
 from tacho_runtime.headers import gguf, safetensors
-from tacho_runtime.headers.errors import Refused, invalid, not_found
+from tacho_runtime.headers.errors import invalid, not_found
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
 from tacho_runtime.headers.jsonfile import read_json
 from tacho_runtime.headers.source import FileEntry, Source
@@ -29,11 +30,11 @@ HEADERS_LIMIT_BYTES = 100_000_000
 
 
 def find_facts(config: InspectConfig, source: Source) -> ModelFacts:
-    """The facts of the model in ``source``. Raises Refused."""
+    """The facts of the model in ``source``. Raises FailedError."""
     entries = source.files()
     if not entries:
         raise not_found(f"{config.uri} is empty.", "Put the model there, or correct spec.model.uri.")
-    wanted = run_halves.files_wanted(config.engine) if config.parse else ALL_FILES
+    wanted = files_wanted(config.engine) if config.parse else ALL_FILES
     index = None if config.files or SAFETENSORS not in wanted.formats else _index(source, entries)
     selection = select(entries, config.files, wanted, index)
     if len(selection.weights) > SHARD_LIMIT:
@@ -157,7 +158,7 @@ class _naming:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, Refused) and not error.failure.message.startswith(self._path):
+        if isinstance(error, FailedError) and not error.failure.message.startswith(self._path):
             error.failure = replace(error.failure, message=f"{self._path}: {error.failure.message}")
 
 

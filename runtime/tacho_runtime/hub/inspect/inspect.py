@@ -15,11 +15,11 @@ from types import FrameType
 from typing import NoReturn
 
 from tacho_contract import codec
-from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig, InspectResult
 from tacho_contract.pod import TERMINATION_LOG
 from tacho_contract.uri import ClaimUri, HubUri, parse_uri
-from tacho_runtime.headers.errors import Refused, not_found
+from tacho_runtime.headers.errors import not_found
 from tacho_runtime.headers.source import FolderSource, Source
 from tacho_runtime.hub.hubfailures import unreachable
 from tacho_runtime.hub.inspect.gather import find_facts
@@ -31,7 +31,7 @@ ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
 
 
 def open_source(config: InspectConfig, token: str) -> Source:
-    """The place ``config.uri`` names. Raises Refused."""
+    """The place ``config.uri`` names. Raises FailedError."""
     try:
         source = parse_uri(config.uri)
     except ValueError as error:
@@ -48,7 +48,7 @@ def inspect(config: InspectConfig, token: str = "") -> InspectResult:
     """Facts, or the failure that stood in the way. Never raises."""
     try:
         return InspectResult(facts=find_facts(config, open_source(config, token)))
-    except Refused as refusal:
+    except FailedError as refusal:
         return InspectResult(failure=refusal.failure)
     except MemoryError:
         return InspectResult(failure=_unexpected("the model's headers need more memory than there is"))

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from tacho_contract.units import file_size
+from tacho_contract.failure import FailedError
+from tacho_contract.units import file_size, listed
 from tacho_engines.files import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, FilesWanted
-from tacho_runtime.headers.errors import Refused, invalid, listing, not_found
+from tacho_runtime.headers.errors import invalid, not_found
 from tacho_runtime.headers.source import FileEntry
 
 Files = tuple[FileEntry, ...]
@@ -52,7 +53,7 @@ def select(
 ) -> Selection:
     """What to load. ``index``: the files that model.safetensors.index.json names, None without one.
 
-    Raises Refused: ModelNotFound when nothing fits, ModelInvalid when more than one model does."""
+    Raises FailedError: ModelNotFound when nothing fits, ModelInvalid when more than one model does."""
     if not globs:
         return _preferred(entries, wanted, index)
     chosen = tuple(entry for entry in entries if matches(entry.path, globs))
@@ -113,7 +114,7 @@ def _preferred(entries: Files, wanted: FilesWanted, index: frozenset[str] | None
 
 
 def _of_format(wanted: str, entries: Files, index: frozenset[str] | None) -> Selection | None:
-    """The model in that format; None where there is none. Raises Refused where there are several."""
+    """The model in that format; None where there is none. Raises FailedError where there are several."""
     if wanted == SAFETENSORS and (weights := _safetensors(entries, index)):
         files = _with_companions(weights, entries, INDEX)
         return Selection(SAFETENSORS, files, _globs(files, entries), weights)
@@ -140,20 +141,20 @@ def _ggufs(entries: Files) -> Files:
 
 
 def _one_gguf(ggufs: Files) -> Files:
-    """The one model among them, its shards in order. Raises Refused naming the candidates when there are
+    """The one model among them, its shards in order. Raises FailedError naming the candidates when there are
     more."""
     sets = _sets(ggufs)
     if len(sets) > 1:
         sizes = [f"{name} ({file_size(sum(e.size_bytes for e in shards))})" for name, shards in sets.items()]
         raise invalid(
-            f"There are {len(sets)} GGUF models to choose from: {listing(sizes, 12)}.",
+            f"There are {len(sets)} GGUF models to choose from: {listed(sizes, 12)}.",
             'Name one in spec.model.files, for example files: ["*Q4_K_M.gguf"].',
         )
     _check_shards(ggufs)
     return next(iter(sets.values()))
 
 
-def _absent(wanted: FilesWanted, entries: Files) -> Refused:
+def _absent(wanted: FilesWanted, entries: Files) -> FailedError:
     return not_found(f"{wanted.absent} There is: {_sized(entries)}.", wanted.next_step)
 
 
@@ -185,7 +186,7 @@ def _safetensors(entries: Files, index: frozenset[str] | None) -> Files:
     by_path = {e.path: e for e in entries}
     if index is not None:
         if missing := sorted(index - by_path.keys()):
-            raise invalid(f"{INDEX} names files that are not there: {listing(missing, 4)}.")
+            raise invalid(f"{INDEX} names files that are not there: {listed(missing, 4)}.")
         return tuple(by_path[path] for path in sorted(index))
     top = tuple(
         e for e in entries if re.fullmatch(r"[^/]*\.safetensors", e.path) and not NOT_WEIGHTS.search(e.path)
@@ -202,7 +203,7 @@ def _safetensors(entries: Files, index: frozenset[str] | None) -> Files:
         candidates = {"model.safetensors": candidates["model.safetensors"]}
     if len(candidates) > 1:
         raise invalid(
-            f"There are several sets of weights: {listing(sorted(candidates), 12)}.",
+            f"There are several sets of weights: {listed(sorted(candidates), 12)}.",
             "Name one in spec.model.files.",
         )
     weights = next(iter(candidates.values()), ())
@@ -251,4 +252,4 @@ def _literal(path: str) -> str:
 
 def _sized(entries: Files) -> str:
     largest = sorted(entries, key=lambda e: -e.size_bytes)
-    return listing([f"{e.path} ({file_size(e.size_bytes)})" for e in largest]) or "nothing at all"
+    return listed([f"{e.path} ({file_size(e.size_bytes)})" for e in largest]) or "nothing at all"
