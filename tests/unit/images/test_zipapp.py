@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import struct
 import subprocess
 import sys
 import zipfile
@@ -47,6 +48,52 @@ def test_every_module_of_the_runtime_imports_from_the_zip_alone(built: Path) -> 
     assert (done.stdout.strip(), done.stderr) == ("True []", "")
 
 
+def test_headers_can_be_read_in_the_pod(built: Path, tmp_path: Path) -> None:
+    """By the engine image's own Python: what was planned can be compared with what is there."""
+    table = b'{"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]}}'
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(table)) + table + bytes(12))
+    key, value, name = b"general.architecture", b"llama", b"token_embd.weight"
+    pair = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(value)) + value
+    tensor = struct.pack("<Q", len(name)) + name + struct.pack("<IQQIQ", 2, 32, 2, 8, 0)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + pair + tensor
+    (tmp_path / "m.gguf").write_bytes(head + bytes(-len(head) % 32) + bytes(68))
+    program = (
+        f"import sys, pathlib; sys.path.insert(0, {str(built)!r})\n"
+        "from tacho_runtime.headers import gguf, safetensors\n"
+        "from tacho_runtime.headers.source import FolderSource\n"
+        f"source = FolderSource(pathlib.Path({str(tmp_path)!r}), name='here')\n"
+        "sizes = {entry.path: entry.size_bytes for entry in source.files()}\n"
+        "header = gguf.read_header(lambda at, n: source.read('m.gguf', at, n), sizes['m.gguf'])\n"
+        "print(header.metadata['general.architecture'], header.tensors)\n"
+        "size = sizes['m.safetensors']\n"
+        "raw = safetensors.fetch_header(lambda at, n: source.read('m.safetensors', at, n), size)\n"
+        "print(safetensors.parse_header(raw, size))\n"
+        "print('tacho_runtime.hub' in sys.modules, 'huggingface_hub' in sys.modules)"
+    )
+    done = bare(built, "-c", program)
+    assert done.stderr == ""
+    first, second, third = done.stdout.splitlines()
+    assert first == (
+        "llama (StoredTensor(name='token_embd.weight', dtype='Q8_0', shape=(32, 2), stored_bytes=68),)"
+    )
+    assert second == "(StoredTensor(name='w', dtype='BF16', shape=(2, 3), stored_bytes=12),)"
+    assert third == "False False"
+
+
+def test_an_engines_half_of_the_run_is_found_in_the_zip(built: Path) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(built)!r})\n"
+        "from tacho_engines.registry import run_half, startable\n"
+        "from tacho_engines.run_parts import dialects, files_wanted\n"
+        "print([run_half(name).name for name in startable()], sorted(dialects()))\n"
+        "print(files_wanted('llamacpp').formats)"
+    )
+    assert bare(built, "-c", program).stdout.splitlines() == [
+        "['llamacpp', 'custom'] ['llamacpp', 'vllm']",
+        "('gguf',)",
+    ]
+
+
 def test_http_to_loopback_needs_no_certificates_on_disk(built: Path) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(built)!r})\n"
@@ -78,7 +125,7 @@ def test_licences_travel_with_the_code(built: Path) -> None:
 def test_the_oldest_python_can_read_all_of_it(built: Path) -> None:
     with zipfile.ZipFile(built) as archive:
         for name in archive.namelist():
-            if name.startswith("tacho_runtime/") and name.endswith(".py"):
+            if name.startswith("tacho_") and name.endswith(".py"):
                 ast.parse(archive.read(name), name, feature_version=OLDEST_PYTHON)
 
 
