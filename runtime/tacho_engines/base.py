@@ -1,7 +1,7 @@
 """What an engine is, and what all engines have in common when they die.
 
 An engine's file is pure: how its command line is made, where it says that it is healthy, what its
-metrics mean, and what its last words say about why it died. Talking to it is ``control``'s work.
+metrics mean, and what its last words say about why it died. Talking to it is the runtime's work.
 """
 
 from __future__ import annotations

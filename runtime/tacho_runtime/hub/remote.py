@@ -11,7 +11,7 @@ from urllib.parse import quote
 from tacho_contract.failure import FailedError
 from tacho_runtime.headers.errors import invalid
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry
-from tacho_runtime.hub.hubfailures import classify
+from tacho_runtime.hub.failures import classify
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

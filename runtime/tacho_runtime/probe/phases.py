@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe import client, prompts, search
-from tacho_runtime.probe.client import RequestFailed
+from tacho_runtime.probe import search
+from tacho_runtime.probe.asking import client, prompts
+from tacho_runtime.probe.asking.client import RequestFailed
+from tacho_runtime.probe.asking.session import Session
+from tacho_runtime.probe.asking.streams import Stream
+from tacho_runtime.probe.asking.wording import Wording
 from tacho_runtime.probe.closedloop import run_level
 from tacho_runtime.probe.report import Findings
-from tacho_runtime.probe.session import Session
 from tacho_runtime.probe.statistics import median, percentile
-from tacho_runtime.probe.streams import Stream
 from tacho_runtime.probe.windows import Level, evaluate
-from tacho_runtime.probe.wording import Wording
 
 FIRST_INPUT_TOKENS = 32
 WARM_OUTPUT_TOKENS = 8

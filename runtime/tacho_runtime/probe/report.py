@@ -9,10 +9,10 @@ from datetime import datetime
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Capacity, Measurement, MemoryActual, SingleStream, Workload
 from tacho_contract.times import format_time
-from tacho_runtime.probe.counters import Counters, others_tokens
+from tacho_runtime.probe.asking.counters import Counters, others_tokens
+from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.search import Shape
 from tacho_runtime.probe.statistics import least_squares, median, percentile
-from tacho_runtime.probe.streams import Stream
 from tacho_runtime.probe.windows import LevelResult
 
 LAG_MILLISECONDS = 5.0

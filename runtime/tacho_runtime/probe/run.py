@@ -10,9 +10,9 @@ from random import Random
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Measurement
 from tacho_runtime.probe import phases, search
-from tacho_runtime.probe.client import Endpoint, RequestFailed
+from tacho_runtime.probe.asking.client import Endpoint, RequestFailed
+from tacho_runtime.probe.asking.session import Session
 from tacho_runtime.probe.report import Findings, assemble, skipped
-from tacho_runtime.probe.session import Session
 from tacho_runtime.probe.target import ProbeTarget
 
 CLOSING_SHARE = 0.03

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from random import Random
 
 from tacho_contract.measurement import CurvePoint
+from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.statistics import bootstrap_ratio_percent, drifts, median, percentile
-from tacho_runtime.probe.streams import Stream
 
 NS = 1e9
 BIN_SECONDS = 0.25

@@ -20,7 +20,7 @@ PROBE_GRACE_SECONDS = 10.0
 
 
 class Probe(Protocol):
-    """``probe.run_probe``, as far as it is used here."""
+    """``probe.run.run_probe``, as far as it is used here."""
 
     def __call__(
         self, target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]

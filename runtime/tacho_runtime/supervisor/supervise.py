@@ -34,13 +34,13 @@ from tacho_engines.registry import run_half
 from tacho_engines.run_parts import files_wanted
 from tacho_runtime import preflight
 from tacho_runtime.machine import environment as gpu, sockets
-from tacho_runtime.supervisor import lifecycle, model, store
+from tacho_runtime.supervisor import lifecycle, model_path, store
 from tacho_runtime.supervisor.process import Child, Reaper
 from tacho_runtime.supervisor.report import Facts, make_load, make_report
 from tacho_runtime.termination import write_termination
 
 if TYPE_CHECKING:
-    from tacho_runtime.http.control import Control
+    from tacho_runtime.http.engine_client import EngineClient
 
 log = logging.getLogger("tacho")
 
@@ -74,7 +74,7 @@ class Supervisor:
         self.state = lifecycle.begin(self.clock.monotonic())
         self.facts = Facts(config=config)
         self._child: Child | None = None
-        self._control: Control | None = None
+        self._client: EngineClient | None = None
         self._live: LiveConfig | None = None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -96,7 +96,7 @@ class Supervisor:
             return load
 
     async def _ask_load(self) -> Load:
-        metrics = await self._control.metrics() if self._control else None
+        metrics = await self._client.metrics() if self._client else None
         figures = self._engine().load(metrics) if metrics is not None else None
         return make_load(figures, observed_time=self.clock.utc())
 
@@ -143,8 +143,8 @@ class Supervisor:
     async def _shut_down(self) -> None:
         if self._child is not None:
             await self._child.stop(grace_seconds=STOP_SECONDS)
-        if self._control is not None:
-            await self._control.close()
+        if self._client is not None:
+            await self._client.close()
 
     async def _life(self, reaper: Reaper) -> None:
         """Everything from the first check on; ends only by FailedError or by being cancelled."""
@@ -204,7 +204,9 @@ class Supervisor:
                     next_step="runtime and fetch must be of one release: let the operator make the pod again",
                 )
             )
-        return await asyncio.to_thread(model.engine_path, self.config, files_wanted(self.config.engine), root)
+        return await asyncio.to_thread(
+            model_path.engine_path, self.config, files_wanted(self.config.engine), root
+        )
 
     async def _fetched(self, fetch_dir: str) -> str:
         while True:
@@ -272,15 +274,15 @@ class Supervisor:
     async def _serve(self) -> None:
         """From the engine's start to the end of the run."""
         # Imported here because httpx is slow to: by now the server answers.
-        from tacho_runtime.http.control import Control, local_url
-        from tacho_runtime.probe import run_probe
+        from tacho_runtime.http.engine_client import EngineClient, local_url
+        from tacho_runtime.probe.run import run_probe
         from tacho_runtime.supervisor.measuring import measure, target_of
 
         engine = self._engine()
         base_url = local_url(self.config.bind_host, self.config.engine_port)
         api_key = self._environment.get(engine.api_key_variable, "")
-        self._control = Control(base_url, api_key=api_key)
-        await self._until_healthy(self._control, engine.health_path(self.config))
+        self._client = EngineClient(base_url, api_key=api_key)
+        await self._until_healthy(self._client, engine.health_path(self.config))
         self.facts = dataclasses.replace(self.facts, engine_version=await self._version(engine))
         self._enter(lifecycle.PROBING, "the engine is healthy")
         measurement = await measure(
@@ -296,39 +298,39 @@ class Supervisor:
         self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
         self._enter(lifecycle.SERVING, f"measurement {measurement.state} {measurement.message}".rstrip())
         store.write_report(self.config.state_dir, self.report())
-        await self._watch_health(self._control, engine.health_path(self.config))
+        await self._watch_health(self._client, engine.health_path(self.config))
 
-    async def _until_healthy(self, control: Control, path: str) -> None:
+    async def _until_healthy(self, client: EngineClient, path: str) -> None:
         while True:
-            healthy, why = await control.healthy(path)
+            healthy, why = await client.healthy(path)
             if healthy:
                 return
             self._say(why)
             self._check_budget()
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _watch_health(self, control: Control, path: str) -> None:
+    async def _watch_health(self, client: EngineClient, path: str) -> None:
         while True:
             await asyncio.sleep(HEALTH_SECONDS)
-            healthy, why = await control.healthy(path)
+            healthy, why = await client.healthy(path)
             if healthy:
                 self.state = dataclasses.replace(self.state, healthy_seconds=self.clock.monotonic())
             else:
                 log.warning("no healthy answer: %s", why)
 
     async def _version(self, engine: RunHalf) -> str:
-        document = await self._control.json(engine.version_path) if self._control else None
+        document = await self._client.json(engine.version_path) if self._client else None
         return engine.version(document) if isinstance(document, dict) else ""
 
     # --- the end ---------------------------------------------------------------------------------
     async def _drain(self) -> None:
         """Waits for running requests, no longer than drainSeconds. Readiness is off from the first moment."""
-        serving, child, control = self.state.phase == lifecycle.SERVING, self._child, self._control
+        serving, child, client = self.state.phase == lifecycle.SERVING, self._child, self._client
         self._enter(lifecycle.DRAINING, "asked to stop")
-        if not serving or child is None or control is None:
+        if not serving or child is None or client is None:
             return
         # Still asked for its health: a drain may be longer than a silent engine is believed in.
-        watch = asyncio.ensure_future(self._watch_health(control, self._engine().health_path(self.config)))
+        watch = asyncio.ensure_future(self._watch_health(client, self._engine().health_path(self.config)))
         try:
             await self._let_finish(child)
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tacho_contract.launch import LiveConfig, ProbeSettings
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe import ProbeTarget
+from tacho_runtime.probe.target import ProbeTarget
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ from hypothesis import given, strategies as st
 
 from tacho_engines.openai import BARE, CHAT, COMMON, COMPLETIONS, PLAIN, Dialect, Limits, model_entry
 from tacho_engines.run_parts import dialects, metric_names
-from tacho_runtime.probe import counters, prompts
-from tacho_runtime.probe.client import Endpoint, request_bytes
-from tacho_runtime.probe.wording import Wording, body, dialect_of, wordings
+from tacho_runtime.probe.asking import counters, prompts
+from tacho_runtime.probe.asking.client import Endpoint, request_bytes
+from tacho_runtime.probe.asking.wording import Wording, body, dialect_of, wordings
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "vllm-0.32"
 DIALECTS = dialects()

@@ -15,9 +15,9 @@ from random import Random
 
 import pytest
 
-from tacho_runtime.probe import run_probe
-from tacho_runtime.probe.client import Endpoint
-from tacho_runtime.probe.session import Session
+from tacho_runtime.probe.asking.client import Endpoint
+from tacho_runtime.probe.asking.session import Session
+from tacho_runtime.probe.run import run_probe
 from tests.unit.probe.engines import ask, live, target
 
 SLOTS, SLOT_TOKENS = 2, 1024

@@ -15,12 +15,13 @@ import pytest
 from tacho_contract.measurement import Measurement, Workload
 from tacho_engines.openai import COMPLETIONS
 from tacho_engines.vllm.dialect import DIALECT
-from tacho_runtime.probe import phases, run_probe
-from tacho_runtime.probe.client import Endpoint
+from tacho_runtime.probe import phases
+from tacho_runtime.probe.asking.client import Endpoint
+from tacho_runtime.probe.asking.session import Session
+from tacho_runtime.probe.asking.wording import Wording
 from tacho_runtime.probe.report import Findings
+from tacho_runtime.probe.run import run_probe
 from tacho_runtime.probe.search import Shape
-from tacho_runtime.probe.session import Session
-from tacho_runtime.probe.wording import Wording
 from tests.unit.probe.engines import ask, gauge, live, mock_engine, target
 
 QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 4, "itl_per_seq_ms": 0.1}

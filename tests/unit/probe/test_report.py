@@ -8,10 +8,10 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import CurvePoint, Measurement, Workload
-from tacho_runtime.probe.counters import Counters
+from tacho_runtime.probe.asking.counters import Counters
+from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.report import Findings, assemble, capacity_of
 from tacho_runtime.probe.search import Shape
-from tacho_runtime.probe.streams import Stream
 from tacho_runtime.probe.windows import LevelResult
 
 MS = 1_000_000

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tacho_runtime.probe.streams import Stream
+from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.windows import Level, evaluate, tokens_between
 
 MS = 1_000_000

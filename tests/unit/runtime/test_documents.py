@@ -17,7 +17,7 @@ from tacho_contract.launch import LiveConfig, RuntimeConfig
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report, StartupSeconds
 from tacho_engines.base import LoadFigures
-from tacho_runtime.http.control import local_url, sums
+from tacho_runtime.http.engine_client import local_url, sums
 from tacho_runtime.http.metrics import RuntimeCollector, render
 from tacho_runtime.supervisor import lifecycle, store
 from tacho_runtime.supervisor.report import Facts, encode, make_load, make_report, not_measured

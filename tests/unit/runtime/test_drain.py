@@ -34,7 +34,7 @@ class _Engine:
 
 def serving(folder: Path, engine: _Engine, drain_seconds: int) -> Supervisor:
     supervisor = Supervisor(custom_config(folder, drain_seconds=drain_seconds))
-    supervisor._child, supervisor._control = cast("Any", engine), cast("Any", engine)
+    supervisor._child, supervisor._client = cast("Any", engine), cast("Any", engine)
     supervisor.state = dataclasses.replace(
         supervisor.state, phase=lifecycle.SERVING, healthy_seconds=time.monotonic()
     )

@@ -29,10 +29,10 @@ from tacho_contract.units import file_size
 from tacho_runtime.headers.errors import invalid
 from tacho_runtime.headers.source import FileEntry
 from tacho_runtime.hub.digests import files_digest
+from tacho_runtime.hub.failures import classify, disk_full, unreachable
 from tacho_runtime.hub.fetch.cache import Cache, Target
 from tacho_runtime.hub.fetch.progress import INTERVAL_SECONDS, Stall, write_complete, write_progress
 from tacho_runtime.hub.fetch.sleeper import become_sleeper
-from tacho_runtime.hub.hubfailures import classify, disk_full, unreachable
 from tacho_runtime.hub.inspect.select import matches
 from tacho_runtime.termination import write_termination
 

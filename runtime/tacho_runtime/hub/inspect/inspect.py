@@ -21,7 +21,7 @@ from tacho_contract.pod import TERMINATION_LOG
 from tacho_contract.uri import ClaimUri, HubUri, parse_uri
 from tacho_runtime.headers.errors import not_found
 from tacho_runtime.headers.source import FolderSource, Source
-from tacho_runtime.hub.hubfailures import unreachable
+from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.hub.inspect.gather import find_facts
 from tacho_runtime.hub.inspect.message import packed_within_limit
 from tacho_runtime.hub.remote import HubSource

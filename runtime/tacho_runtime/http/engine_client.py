@@ -37,7 +37,7 @@ def _said(answer: httpx.Response) -> str:
     return f": {message}" if message else ""
 
 
-class Control:
+class EngineClient:
     """A client of one engine."""
 
     def __init__(self, base_url: str, *, api_key: str = "") -> None:

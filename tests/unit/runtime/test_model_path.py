@@ -11,7 +11,7 @@ import pytest
 from tacho_contract.failure import FailedError
 from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_engines.run_parts import files_wanted
-from tacho_runtime.supervisor.model import engine_path
+from tacho_runtime.supervisor.model_path import engine_path
 
 LLAMACPP = RuntimeConfig(
     revision="r",

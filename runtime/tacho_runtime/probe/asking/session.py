@@ -11,11 +11,11 @@ from typing import Any
 
 from tacho_engines import run_parts
 from tacho_engines.openai import METRICS, MODELS, model_entry
-from tacho_runtime.probe import client, counters, prompts
-from tacho_runtime.probe.client import RequestFailed
-from tacho_runtime.probe.streams import Stream, reduce_stream
+from tacho_runtime.probe.asking import client, counters, prompts
+from tacho_runtime.probe.asking.client import RequestFailed
+from tacho_runtime.probe.asking.streams import Stream, reduce_stream
+from tacho_runtime.probe.asking.wording import Wording, body, dialect_of, wordings
 from tacho_runtime.probe.target import ProbeTarget
-from tacho_runtime.probe.wording import Wording, body, dialect_of, wordings
 
 CONTROL_SECONDS = 10.0
 """For /v1/models and /metrics: an engine on few cores answers late, and that is no failure."""
