@@ -44,7 +44,7 @@ class RuntimeConfig:
     revision: str
     plan_key: str
     engine: str
-    """llamacpp | custom | vllm | transformers | ctranslate2."""
+    """Its name, which is its folder in ``tacho_engines``."""
     entrypoint: tuple[str, ...] = ()
     """What the engine table says starts this image's engine, e.g. ("llama-server",)."""
     model_path: str

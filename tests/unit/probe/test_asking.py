@@ -27,6 +27,7 @@ def test_what_engines_say_of_themselves() -> None:
     assert said.name == "llamacpp"
     assert said.limits(model_entry(LLAMA_MODELS)) == Limits(max_model_len=1024, vocabulary=49152)
     assert dialect_of("vllm", {"data": [{"owned_by": "llama.cpp"}]}, DIALECTS).name == "llamacpp"
+    assert [dialect.name for dialect in DIALECTS.values()] == list(DIALECTS)
 
 
 @pytest.mark.parametrize(
