@@ -35,7 +35,7 @@ def test_from_apply_to_measured(api: Cluster, namespace: str, kubelet: Kubelet) 
     assert ready["observedGeneration"] == found["metadata"]["generation"] == status["observedGeneration"]
     assert status["summary"]["outputTokensPerSecond"] == "123.4"
     assert status["selector"] == f"tacho.dev/deployment={NAME},tacho.dev/role=server"
-    assert status["plan"]["model"]["digest"] == FACTS.digest
+    assert status["plan"]["model"]["digest"] == FACTS.files.digest
     assert "finalizers" not in found["metadata"]
     row = api.kubectl("get", "llmd", NAME, "-n", namespace, "--no-headers").split()
     assert "123.4" in row
