@@ -13,7 +13,7 @@ from tacho_contract import codec
 from tacho_contract.failure import FAILURE_KINDS, Escalation, Failure, FailureClass
 from tacho_contract.model import ModelFacts
 from tacho_engines.base import Exit
-from tacho_engines.registry import engine_named
+from tacho_engines.registry import run_half
 from tacho_operator.core.pods.claims import not_shareable
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
@@ -101,7 +101,7 @@ def of_waiting(reason: str, name: str = "engine", message: str = "") -> Callable
 
 def of_log(line: str) -> Callable[[], str]:
     """The class that an engine's last line gives."""
-    return lambda: engine_named("llamacpp").classify(Exit(code=1), [line]).failure_class
+    return lambda: run_half("llamacpp").classify(Exit(code=1), [line]).failure_class
 
 
 def of_world(model: ModelFacts | None = None, *nodes: NodeFacts, **spec: Any) -> Callable[[], str]:
