@@ -22,7 +22,7 @@ from tacho_operator.core.revisions.inspection import result
 from tacho_operator.core.rollout.serving import beside_active
 from tacho_operator.core.types import NodeFacts, Refusal
 from tacho_runtime import preflight
-from tacho_runtime.hub.hubfailures import unreachable
+from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.supervisor import lifecycle
 from tests.unit.core.builders import CLAIM_SPEC, changed, resource
 from tests.unit.core.world import World
