@@ -12,6 +12,7 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_operator.core.manifests.network import network_policy
 from tacho_operator.core.manifests.podtemplate import pod_template
 from tacho_operator.core.manifests.probepod import probe_pod
+from tacho_operator.core.names import REVISION_LABEL, ROLE_LABEL, digest, labels
 from tacho_operator.core.planner.types import ModelPlan, Predicted
 
 from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource
@@ -154,3 +155,13 @@ def test_a_throwaway_pod_is_the_revisions_in_another_role() -> None:
 def test_where_no_namespace_is_named_every_one_may_ask_over_tcp() -> None:
     ingress = network_policy(resource(), CONFIG)["spec"]["ingress"]
     assert {"ports": [{"port": "http", "protocol": "TCP"}]} in ingress
+
+
+def test_what_is_no_number_has_no_digest() -> None:
+    """JSON does not know it: another reader would come to another digest."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        digest({"x": float("nan")})
+
+
+def test_a_child_without_role_and_revision_is_not_labelled_with_them() -> None:
+    assert not {ROLE_LABEL, REVISION_LABEL, "app.kubernetes.io/component"} & set(labels("smol"))
