@@ -16,6 +16,7 @@ from tacho_operator.core.manifests.probepod import probe_pod
 from tacho_operator.core.manifests.service import service
 from tacho_operator.core.revisions.frozen import birth, read
 from tacho_operator.core.revisions.inspection import inspect
+from tacho_operator.core.rollout.memory import Serving
 from tacho_operator.core.types import Observed
 from tacho_operator.shell.differs import contains
 from tests.cluster.handle import Cluster
@@ -38,7 +39,7 @@ def children(case: str, namespace: str) -> list[dict[str, Any]]:
         live_config_map(found, "note"),
         record,
         network_policy(found, CONFIG),
-        service(found, selected=revision.name, active=revision.name, switched_time="2026-11-20T12:00:00Z"),
+        service(found, Serving(active=revision.name, selected=revision.name)),
         disruption_budget(found),
         deployment(
             found,

@@ -58,6 +58,7 @@ class Reason(StrEnum):
     FIRST_REVISION = "FirstRevision"
     ACCEPTED = "Accepted"
     JUDGING = "Judging"
+    FELL_BACK = "FellBack"
     READY_FOR_NEW_SCALE = "ReadyForNewScale"
     SCALE_FAILED = "ScaleFailed"
     METRICS_FOUND = "MetricsFound"
@@ -252,6 +253,13 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
                 "It waits for a person.",
                 "Set rollout.paused to false, or revert.",
                 planned=True,
+            ),
+            ReasonDoc(
+                "False",
+                _R.FELL_BACK,
+                "It was let in beside the active one and lost its pods; the active one serves alone, and "
+                "after a pause that grows with each fall it is tried again.",
+                "Read the message: it says what its pods died of. Change or revert spec.",
             ),
         ),
         failures="False",

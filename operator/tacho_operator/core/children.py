@@ -31,14 +31,7 @@ def to_apply(observed: Observed, config: Config, turn: Turn) -> tuple[Manifest, 
         found.append(live_config_map(resource, turn.measuring.remeasure.note))
         found += planning.apply
         found.append(network_policy(resource, config))
-        found.append(
-            service(
-                resource,
-                selected=rollout.selected,
-                active=rollout.active,
-                switched_time=rollout.switched_time,
-            )
-        )
+        found.append(service(resource, rollout.serving))
         if turn.replicas >= 2:
             found.append(disruption_budget(resource))
     for name, size in rollout.replicas.items():

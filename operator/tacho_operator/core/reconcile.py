@@ -19,8 +19,8 @@ from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.view import views
 from tacho_operator.core.revisions import frozen
 from tacho_operator.core.revisions.step import Planning, plan_step
-from tacho_operator.core.rollout.serving import read_serving, ready_by_revision, sizes
-from tacho_operator.core.rollout.steps import decide_rollout
+from tacho_operator.core.rollout.serving import headcounts, lost_nodes, read_serving, revision_problem, sizes
+from tacho_operator.core.rollout.steps import Standing, next_step
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.gather import take_snapshot
@@ -58,14 +58,26 @@ def take_turn(observed: Observed, config: Config, now: datetime) -> Turn:
     serving = read_serving(observed)
     limits = claim_limits(observed, replacing=serving.active not in ("", planning.wanted))
     replicas = min(resource.spec.replicas, 1) if limits.one_replica else resource.spec.replicas
-    rollout = decide_rollout(
-        wanted="" if limits.no_candidate else planning.wanted,
-        known=revisions.keys(),
-        replicas=replicas,
-        ready=ready_by_revision(views(observed.pods, names.ROLE_SERVER)),
-        deployments=sizes(observed.deployments),
-        serving=serving,
-        now=now,
+    servers = views(observed.pods, names.ROLE_SERVER)
+    deployments = sizes(observed.deployments)
+    rollout = next_step(
+        Standing(
+            wanted="" if limits.no_candidate else planning.wanted,
+            known=revisions.keys(),
+            replicas=replicas,
+            pods=headcounts(servers, now),
+            deployments=deployments,
+            serving=serving,
+            trouble=revision_problem(
+                observed,
+                planning.wanted,
+                pods=servers,
+                wanted=deployments.get(planning.wanted, 0),
+                lost=lost_nodes(observed.nodes),
+                now=now,
+            ),
+            now=now,
+        )
     )
     return Turn(
         revisions=revisions,

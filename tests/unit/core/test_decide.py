@@ -115,13 +115,18 @@ def test_an_identity_change_surges_and_the_old_one_drains() -> None:
     }
     world.serve_all()
     world.turn(5)
-    assert world.selected() == new
-    assert old in world.names("Deployment"), "it drains only after every node knows of the turn"
-    assert world.status["plan"]["revision"] == new
+    assert world.selected() == old, "a pod that has just become ready relieves nobody"
     world.turn(5)
-    assert old in world.names("Deployment")
-    world.turn(6)
+    assert world.selected() == "", "both serve while it settles"
+    assert world.brief("Reconciling") == ("True", "RollingOut")
+    assert world.status["plan"]["revision"] == old
+    world.turn(29)
+    assert world.sizes() == {old: 1, new: 1}
+    world.turn(1)
+    assert world.selected() == new
     assert world.names("Deployment") == {new}
+    assert world.status["plan"]["revision"] == new
+    world.turn(1)
     assert world.brief("RolloutAccepted") == ("True", "Accepted")
     assert {item["name"]: item["phase"] for item in world.status["revisions"]} == {
         new: "Active",

@@ -20,6 +20,7 @@ from tacho_operator.core.manifests.probepod import probe_pod
 from tacho_operator.core.manifests.service import service, url
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.inspection import inspect_config
+from tacho_operator.core.rollout.memory import Serving
 from tacho_operator.core.types import Config
 
 from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource
@@ -129,7 +130,7 @@ def test_small_children_are_as_reviewed() -> None:
         [
             live_config_map(found),
             facts_config_map(found, {"b": "2", "a": "1"}),
-            service(found, selected="smol-1", active="smol-1", switched_time="2026-11-20T12:00:00Z"),
+            service(found, Serving(active="smol-1", selected="smol-1", switched_time="2026-11-20T12:00:00Z")),
             network_policy(found, CONFIG),
             disruption_budget(found),
         ],

@@ -2,301 +2,235 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, strategies as st
 
 from tacho_contract.times import format_time
-from tacho_operator.core.rollout.steps import SETTLE_SECONDS, Rollout, Serving, decide_rollout
+from tacho_operator.core.problems import Problem
+from tacho_operator.core.rollout.memory import Fallback, Serving, recall
+from tacho_operator.core.rollout.steps import Headcount, Rollout, Standing, next_step
+from tacho_operator.core.rollout.times import LONGEST_PAUSE_SECONDS, SETTLE_SECONDS
 
 from .builders import NOW
 
-LONG_AGO = format_time(NOW - timedelta(hours=1))
-JUST_NOW = format_time(NOW - timedelta(seconds=3))
+
+def ago(seconds: float) -> str:
+    return format_time(NOW - timedelta(seconds=seconds))
+
+
+LONG_AGO, JUST_NOW = ago(3600), ago(3)
 KNOWN = ("a", "b", "c")
 
 
 def step(
-    wanted: str,
-    serving: Serving,
-    *,
-    replicas: int = 1,
-    ready: dict[str, int] | None = None,
-    deployments: dict[str, int] | None = None,
+    wanted: str, serving: Serving, have: str, *, replicas: int = 1, trouble: Problem | None = None
 ) -> Rollout:
-    return decide_rollout(
-        wanted=wanted,
-        known=KNOWN,
-        replicas=replicas,
-        ready=ready or {},
-        deployments=deployments or {},
-        serving=serving,
-        now=NOW,
+    """``have``: Deployments as ``name:size:ready``, and ``:available`` where not all ready pods are."""
+    found = {name: [int(count) for count in counts] for name, *counts in (i.split(":") for i in have.split())}
+    return next_step(
+        Standing(
+            wanted=wanted,
+            known=KNOWN,
+            replicas=replicas,
+            pods={
+                name: Headcount(
+                    ready=ready,
+                    available=available[0] if available else ready,
+                    look_again_seconds=7.0 if available else None,
+                )
+                for name, (_, ready, *available) in found.items()
+            },
+            deployments={name: counts[0] for name, counts in found.items()},
+            serving=serving,
+            trouble=trouble,
+            now=NOW,
+        )
     )
 
 
 NOBODY = Serving()
+BEGUN = Serving(selected="a", exists=True)
 ON_A = Serving(active="a", selected="a", switched_time=LONG_AGO, exists=True)
-TOGETHER = Serving(active="a", selected="", switched_time=LONG_AGO, exists=True)
-TURNED_TO_B = Serving(active="b", selected="b", switched_time=JUST_NOW, exists=True)
+TOGETHER = Serving(active="a", selected="", admitted="b", switched_time=LONG_AGO, exists=True)
+LET_IN = Serving(active="a", selected="", admitted="b", switched_time=JUST_NOW, exists=True)
+TAKEN_OVER = Serving(active="b", selected="b", admitted="b", switched_time=LONG_AGO, exists=True)
+FELL = Serving(active="a", selected="a", fallback=Fallback(revision="b", time=JUST_NOW), exists=True)
+FELL_LONG_AGO = Serving(active="a", selected="a", fallback=Fallback(revision="b", time=LONG_AGO), exists=True)
+GONE = Serving(active="gone", selected="gone", exists=True)
 
-# wanted, serving, replicas, ready, deployments -> active, selected, sizes, dropped
+# wanted, who serves, replicas, Deployments as name:size:ready[:available]
+#     -> active, selected, Deployments as name:size, dropped
 ROWS = {
-    "first starts": ("a", NOBODY, 1, {}, {}, "", "a", {"a": 1}, ()),
-    "first of three starts alone": ("a", NOBODY, 3, {}, {}, "", "a", {"a": 1}, ()),
-    "first is ready, the others follow": ("a", NOBODY, 3, {"a": 1}, {"a": 1}, "a", "a", {"a": 3}, ()),
-    "nothing wanted yet": ("", NOBODY, 1, {}, {}, "", "", {}, ()),
-    "a broken first one is replaced at once": (
-        "b",
-        Serving(selected="a", exists=True),
-        1,
-        {},
-        {"a": 1},
-        "",
-        "b",
-        {"b": 1},
-        ("a",),
-    ),
-    "steady": ("a", ON_A, 2, {"a": 2}, {"a": 2}, "a", "a", {"a": 2}, ()),
-    "scaled up": ("a", ON_A, 5, {"a": 2}, {"a": 2}, "a", "a", {"a": 5}, ()),
-    "scaled to zero": ("a", ON_A, 0, {"a": 2}, {"a": 2}, "a", "a", {"a": 0}, ()),
-    "active lost its pods": ("a", ON_A, 2, {}, {"a": 2}, "a", "a", {"a": 2}, ()),
-    "candidate starts with one": ("b", ON_A, 3, {"a": 3}, {"a": 3}, "a", "a", {"a": 3, "b": 1}, ()),
-    "candidate not ready": ("b", ON_A, 1, {"a": 1}, {"a": 1, "b": 1}, "a", "a", {"a": 1, "b": 1}, ()),
-    "single candidate ready: turn": (
-        "b",
-        ON_A,
-        1,
-        {"a": 1, "b": 1},
-        {"a": 1, "b": 1},
-        "b",
-        "b",
-        {"b": 1},
-        (),
-    ),
-    "first of three ready: together": (
-        "b",
-        ON_A,
-        3,
-        {"a": 3, "b": 1},
-        {"a": 3, "b": 1},
-        "a",
-        "",
-        {"a": 2, "b": 3},
-        (),
-    ),
-    "second of three ready": (
+    "first starts": ("a", NOBODY, 1, "", "", "a", "a:1", ""),
+    "first of three starts alone": ("a", NOBODY, 3, "", "", "a", "a:1", ""),
+    "first is ready, the others follow": ("a", BEGUN, 3, "a:1:1:0", "a", "a", "a:3", ""),
+    "nothing wanted yet": ("", NOBODY, 1, "", "", "", "", ""),
+    "a broken first one is replaced at once": ("b", BEGUN, 1, "a:1:0", "", "b", "b:1", "a"),
+    "not if it got ready at the last moment": ("b", BEGUN, 1, "a:1:1:0", "a", "a", "a:1 b:1", ""),
+    "steady": ("a", ON_A, 2, "a:2:2", "a", "a", "a:2", ""),
+    "scaled up": ("a", ON_A, 5, "a:2:2", "a", "a", "a:5", ""),
+    "scaled to zero": ("a", ON_A, 0, "a:2:2", "a", "a", "a:0", ""),
+    "active lost its pods": ("a", ON_A, 2, "a:2:0", "a", "a", "a:2", ""),
+    "the Service and every note are lost": ("b", NOBODY, 1, "a:1:1 b:1:0", "a", "a", "a:1 b:1", ""),
+    "candidate starts with one": ("b", ON_A, 3, "a:3:3", "a", "a", "a:3 b:1", ""),
+    "candidate not ready": ("b", ON_A, 1, "a:1:1 b:1:0", "a", "a", "a:1 b:1", ""),
+    "just ready": ("b", ON_A, 1, "a:1:1 b:1:1:0", "a", "a", "a:1 b:1", ""),
+    "just ready, but the active one is down": ("b", ON_A, 1, "a:1:0 b:1:1:0", "a", "", "a:1 b:1", ""),
+    "single candidate available: both serve": ("b", ON_A, 1, "a:1:1 b:1:1", "a", "", "b:1 a:1", ""),
+    "it settles": ("b", LET_IN, 1, "a:1:1 b:1:1", "a", "", "b:1 a:1", ""),
+    "settled: it takes over": ("b", TOGETHER, 1, "a:1:1 b:1:1", "b", "b", "b:1", "a"),
+    "settled once, just ready again: alone again": (
         "b",
         TOGETHER,
-        3,
-        {"a": 2, "b": 2},
-        {"a": 2, "b": 3},
-        "a",
-        "",
-        {"a": 1, "b": 3},
-        (),
-    ),
-    "all ready: turn": ("b", TOGETHER, 3, {"a": 1, "b": 3}, {"a": 1, "b": 3}, "b", "b", {"b": 3}, ()),
-    "turned, old one drains": (
-        "b",
-        TURNED_TO_B,
         1,
-        {"a": 1, "b": 1},
-        {"a": 1, "b": 1},
-        "b",
-        "b",
-        {"b": 1},
-        (),
-    ),
-    "settled, old one goes": (
-        "b",
-        Serving(active="b", selected="b", switched_time=LONG_AGO, exists=True),
-        1,
-        {"a": 1, "b": 1},
-        {"a": 1, "b": 1},
-        "b",
-        "b",
-        {"b": 1},
-        ("a",),
-    ),
-    "reverted while the candidate was pending": (
-        "a",
-        ON_A,
-        1,
-        {"a": 1},
-        {"a": 1, "b": 1},
+        "a:1:1 b:1:1:0",
         "a",
         "a",
-        {"a": 1},
-        ("b",),
-    ),
-    "reverted in the middle": (
-        "a",
-        TOGETHER,
-        3,
-        {"a": 1, "b": 2},
-        {"a": 1, "b": 3},
-        "a",
+        "a:1 b:1",
         "",
-        {"a": 3, "b": 2},
-        (),
     ),
-    "changed once more while pending": (
-        "c",
-        ON_A,
-        1,
-        {"a": 1},
-        {"a": 1, "b": 1},
-        "a",
-        "a",
-        {"a": 1, "c": 1},
-        ("b",),
-    ),
-    "no plan for the change: the old one goes on": (
-        "",
-        ON_A,
-        2,
-        {"a": 2},
-        {"a": 2, "b": 1},
-        "a",
-        "a",
-        {"a": 2},
-        ("b",),
-    ),
-    "no plan for the change while two serve together": (
-        "",
-        TOGETHER,
-        4,
-        {"a": 1, "b": 3},
-        {"a": 1, "b": 4},
-        "a",
-        "",
-        {"a": 4, "b": 3},
-        (),
-    ),
+    "it falls while it settles: alone again": ("b", LET_IN, 1, "a:1:1 b:1:0", "a", "a", "a:1 b:1", ""),
+    "all of three fall: the old one grows": ("b", LET_IN, 3, "a:1:1 b:3:0", "a", "a", "a:3 b:1", ""),
+    "both are down: whoever comes first serves": ("b", LET_IN, 1, "a:1:0 b:1:0", "a", "", "b:1 a:1", ""),
+    "it pauses": ("b", FELL, 1, "a:1:1 b:1:1", "a", "a", "a:1 b:1", ""),
+    "it pauses, but the active one is down": ("b", FELL, 1, "a:1:0 b:1:1", "a", "", "a:1 b:1", ""),
+    "after the pause it is let in again": ("b", FELL_LONG_AGO, 1, "a:1:1 b:1:1", "a", "", "b:1 a:1", ""),
+    "another candidate need not pause": ("c", FELL, 1, "a:1:1 c:1:1", "a", "", "c:1 a:1", ""),
+    "first of three available: together": ("b", ON_A, 3, "a:3:3 b:1:1", "a", "", "b:3 a:2", ""),
+    "second of three available": ("b", TOGETHER, 3, "a:2:2 b:3:3:2", "a", "", "b:3 a:1", ""),
+    "one of them is lost: the old one grows again": ("b", TOGETHER, 3, "a:1:1 b:3:1", "a", "", "b:3 a:2", ""),
+    "all available, not settled: one stays": ("b", LET_IN, 3, "a:1:1 b:3:3", "a", "", "b:3 a:1", ""),
+    "all available and settled": ("b", TOGETHER, 3, "a:1:1 b:3:3", "b", "b", "b:3", "a"),
+    "taken over, the old one is still there": ("b", TAKEN_OVER, 1, "a:1:1 b:1:1", "b", "b", "b:1", "a"),
+    "fallen before the old one went": ("b", TAKEN_OVER, 1, "a:1:1 b:1:0", "a", "a", "a:1 b:1", ""),
+    "reverted while the candidate was pending": ("a", ON_A, 1, "a:1:1 b:1:0", "a", "a", "a:1", "b"),
+    "reverted while only it is available": ("a", ON_A, 1, "a:1:0 b:1:1", "a", "", "a:1 b:1", ""),
+    "reverted in the middle": ("a", TOGETHER, 3, "a:1:1 b:3:2", "a", "", "a:3 b:2", ""),
+    "changed once more while pending": ("c", ON_A, 1, "a:1:1 b:1:0", "a", "a", "a:1 c:1", "b"),
+    "no plan: the old one goes on": ("", ON_A, 2, "a:2:2 b:1:0", "a", "a", "a:2", "b"),
+    "no plan while two serve together": ("", TOGETHER, 4, "a:1:1 b:4:3", "a", "", "a:4 b:3", ""),
     "a third revision while two serve together": (
         "c",
         TOGETHER,
         4,
-        {"a": 1, "b": 3},
-        {"a": 1, "b": 4},
+        "a:1:1 b:4:3",
         "a",
         "",
-        {"a": 4, "b": 3, "c": 1},
-        (),
-    ),
-    "change while scaled to zero": ("b", ON_A, 0, {}, {"a": 0}, "b", "b", {"b": 0}, ()),
-    "active revision's record cannot be read, and there is no plan": (
+        "a:4 b:3 c:1",
         "",
-        Serving(active="gone", selected="gone", exists=True),
-        2,
-        {"gone": 2},
-        {"gone": 2},
-        "gone",
-        "gone",
-        {},
-        (),
     ),
-    "active revision's record cannot be read, and another one starts": (
-        "b",
-        Serving(active="gone", selected="gone", exists=True),
-        2,
-        {"gone": 2},
-        {"gone": 2},
-        "gone",
-        "gone",
-        {"b": 1},
-        (),
-    ),
-    "what took over from it": (
-        "b",
-        Serving(active="gone", selected="gone", exists=True),
-        1,
-        {"gone": 1, "b": 1},
-        {"gone": 1, "b": 1},
-        "b",
-        "b",
-        {"b": 1},
-        (),
-    ),
-    "active revision's record is gone": (
-        "b",
-        Serving(active="gone", selected="gone", exists=True),
-        1,
-        {},
-        {},
+    "a third revision takes over from two": (
+        "c",
+        TOGETHER,
+        4,
+        "a:4:1 b:3:3 c:1:1",
+        "a",
         "",
-        "b",
-        {"b": 1},
-        (),
+        "c:4 a:3 b:2",
+        "",
     ),
+    "change while scaled to zero": ("b", ON_A, 0, "a:0:0", "b", "b", "b:0", "a"),
+    "unreadable, and there is no plan": ("", GONE, 2, "gone:2:2", "gone", "gone", "", ""),
+    "unreadable, and another one starts": ("b", GONE, 2, "gone:2:2", "gone", "gone", "b:1", ""),
+    "unreadable, and another one is let in": ("b", GONE, 1, "gone:1:1 b:1:1", "gone", "", "b:1", ""),
+    "unreadable, and another one took over": (
+        "b",
+        replace(TOGETHER, active="gone"),
+        1,
+        "gone:1:1 b:1:1",
+        "b",
+        "b",
+        "b:1",
+        "gone",
+    ),
+    "record and Deployment are gone": ("b", GONE, 1, "", "", "b", "b:1", ""),
 }
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_next_step(row: str) -> None:
-    wanted, serving, replicas, ready, deployments, active, selected, sizes, dropped = ROWS[row]
-    found = step(wanted, serving, replicas=replicas, ready=ready, deployments=deployments)
-    assert (found.active, found.selected, dict(found.replicas), found.drop) == (
-        active,
-        selected,
-        sizes,
-        dropped,
-    ), found.reason
+    wanted, serving, replicas, have, active, selected, sizes, dropped = ROWS[row]
+    found = step(wanted, serving, have, replicas=replicas)
+    assert found.replicas == {name: int(size) for name, size in (item.split(":") for item in sizes.split())}
+    assert (found.active, found.selected, found.drop) == (active, selected, tuple(dropped.split()))
 
 
-def test_old_pods_outlive_the_turn_by_the_time_to_settle() -> None:
-    turned = step("b", ON_A, ready={"a": 1, "b": 1}, deployments={"a": 1, "b": 1})
-    assert turned.switched_time == format_time(NOW)
-    assert turned.look_again_seconds == SETTLE_SECONDS
-    waiting = step("b", TURNED_TO_B, ready={"a": 1, "b": 1}, deployments={"a": 1, "b": 1})
-    assert waiting.look_again_seconds == SETTLE_SECONDS - 3
-    assert waiting.settling
+def test_the_way_of_a_good_candidate_in_words() -> None:
+    starts = step("b", ON_A, "a:1:1 b:1:0")
+    assert starts.reason == "Revision a serves while b starts."
+    young = step("b", ON_A, "a:1:1 b:1:1:0")
+    assert young.reason == "Revision a serves; b is let in when a pod of it has been ready for 10 s."
+    assert young.look_again_seconds == 7.0
+    let_in = step("b", ON_A, "a:1:1 b:1:1")
+    assert let_in.reason == "Revisions a and b serve together; a goes when b has held for 30 s."
+    assert let_in.serving.switched_time == format_time(NOW)
+    assert let_in.look_again_seconds == SETTLE_SECONDS
+    settling = step("b", LET_IN, "a:1:1 b:1:1")
+    assert settling.serving.switched_time == JUST_NOW
+    assert settling.look_again_seconds == SETTLE_SECONDS - 3
+    over = step("b", TOGETHER, "a:1:1 b:1:1")
+    assert over.reason == "Revision b has taken over from a."
+    assert over.settling
+    alone = step("b", over.serving, "b:1:1")
+    assert (alone.reason, alone.look_again_seconds) == ("Revision b serves.", None)
+    assert not alone.serving.admitted
 
 
-COUNTS = st.dictionaries(st.sampled_from(KNOWN), st.integers(0, 4), max_size=3)
-
-
-@given(
-    wanted=st.sampled_from(("", *KNOWN)),
-    active=st.sampled_from(("", "gone", *KNOWN)),
-    selected=st.sampled_from(("", *KNOWN)),
-    replicas=st.integers(0, 4),
-    deployments=COUNTS,
-    ready=COUNTS,
-    switched=st.sampled_from(("", LONG_AGO, JUST_NOW)),
-)
-def test_no_step_takes_away_who_serves(
-    wanted: str,
-    active: str,
-    selected: str,
-    replicas: int,
-    deployments: dict[str, int],
-    ready: dict[str, int],
-    switched: str,
-) -> None:
-    serving = Serving(active=active, selected=selected, switched_time=switched, exists=True)
-    have = {name: min(ready.get(name, 0), size) for name, size in deployments.items()}
-    found = decide_rollout(
-        wanted=wanted,
-        known=KNOWN,
-        replicas=replicas,
-        ready=have,
-        deployments=deployments,
-        serving=serving,
-        now=NOW,
+def test_the_way_of_a_bad_candidate_in_words() -> None:
+    why = Problem(reason="EngineCrashed", message="engine in pod b-1: out of luck.")
+    fell = step("b", LET_IN, "a:1:1 b:1:0", trouble=why)
+    assert fell.fell_back
+    assert fell.reason == (
+        "Revision a serves alone: b was let in and lost its pods. It is tried again after "
+        f"{ago(-60)}. EngineCrashed: engine in pod b-1: out of luck."
     )
-    assert not set(found.drop) & set(found.replicas)
-    assert set(found.drop) <= set(deployments)
-    assert found.active not in found.drop
-    assert all(0 <= size <= replicas for size in found.replicas.values())
-    if found.selected:
-        assert found.selected in found.replicas
-    # The Service turns away from a serving revision only to one that serves with all its replicas.
-    if active in KNOWN and have.get(active, 0) and replicas and found.selected not in ("", active):
-        assert have.get(found.selected, 0) >= replicas
-    # While two revisions serve together there are never fewer pods than replicas asked for.
-    if found.candidate and not found.selected:
-        kept = sum(min(found.replicas.get(name, 0), count) for name, count in have.items())
-        assert kept >= min(replicas, sum(have.get(name, 0) for name in found.replicas))
+    assert fell.look_again_seconds == 60
+    later = step("b", fell.serving, "a:1:1 b:1:1")
+    assert later.reason == fell.reason
+    assert (later.serving, later.fell_back) == (fell.serving, True), "what is pending stays as it is"
+    again = Serving(
+        active="a", admitted="b", switched_time=JUST_NOW, fallback=fell.serving.fallback, exists=True
+    )
+    twice = step("b", again, "a:1:1 b:1:0")
+    assert "lost its pods, 2 times by now. It is tried again after" in twice.reason
+    assert twice.look_again_seconds == 120
+
+
+def test_pauses_double_up_to_an_hour() -> None:
+    pauses = [
+        Fallback(revision="b", count=count, time=LONG_AGO).pause_seconds for count in (1, 2, 3, 7, 10**9)
+    ]
+    assert pauses == [60, 120, 240, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS]
+
+
+def test_a_fall_is_forgotten_when_spec_asks_for_another_revision_or_it_took_over() -> None:
+    assert step("b", FELL, "a:1:1 b:1:0").serving.fallback
+    assert step("", FELL, "a:1:1 b:1:0").serving.fallback, "no plan yet"
+    assert not step("c", FELL, "a:1:1 b:1:0").serving.fallback
+    assert not step("a", FELL, "a:1:1 b:1:0").serving.fallback
+    done = Serving(active="b", selected="b", fallback=FELL.fallback, exists=True)
+    assert not step("b", done, "b:1:1").serving.fallback
+
+
+@pytest.mark.parametrize("serving", [ON_A, LET_IN, TAKEN_OVER, FELL])
+def test_the_service_brings_back_what_it_was_told(serving: Serving) -> None:
+    service = {
+        "metadata": {"annotations": serving.notes()},
+        "spec": {"selector": {"tacho.dev/revision": serving.selected} if serving.selected else {}},
+    }
+    assert recall(service, "") == serving
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"revision": 3}'])
+def test_a_note_that_cannot_be_read_is_none(note: str) -> None:
+    service = {"metadata": {"annotations": {"tacho.dev/fallback": note}}}
+    assert recall(service, "a") == Serving(active="a", exists=True)
+
+
+def test_a_time_ahead_of_the_clock_is_taken_for_now() -> None:
+    ahead = Serving(active="a", admitted="b", switched_time=ago(-3600), exists=True)
+    found = step("b", ahead, "a:1:1 b:1:1")
+    assert found.look_again_seconds == SETTLE_SECONDS
+    assert found.serving.switched_time == format_time(NOW)

@@ -17,6 +17,7 @@ from tacho_contract.times import format_time
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.measurement.keys import live_config
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import Config, Decision, NodeFacts, Observed, Refusal
 
@@ -209,13 +210,19 @@ class World:
     def runs(self, pod: dict[str, Any], phase: str, *, ready: bool = False, **report: Any) -> None:
         """The pod runs and its runtime reports ``phase``."""
         moment = format_time(self.now)
+        was = PodView(pod)
+        since = was.condition_time("Ready") if was.ready and ready else None
         pod["spec"]["nodeName"] = "node-1"
         pod["status"] = {
             "phase": "Running",
             "podIP": "10.0.0.1",
             "conditions": [
                 {"type": "PodScheduled", "status": "True", "lastTransitionTime": moment},
-                {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": moment},
+                {
+                    "type": "Ready",
+                    "status": "True" if ready else "False",
+                    "lastTransitionTime": format_time(since) if since else moment,
+                },
             ],
             "initContainerStatuses": [
                 {"name": "inject", "state": {"terminated": {"exitCode": 0, "finishedAt": moment}}}

@@ -8,6 +8,7 @@ from tacho_contract.launch import startup_budget_seconds
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.metadata import child
 from tacho_operator.core.names import ROLE_SERVER, server_selector
+from tacho_operator.core.rollout.times import MIN_READY_SECONDS
 from tacho_operator.core.types import Manifest
 
 SCHEDULING_SECONDS = 10 * 60
@@ -21,6 +22,7 @@ def deployment(
     budget_seconds = startup_budget_seconds(weights_bytes, resource.spec.startup_timeout_seconds)
     manifest["spec"] = {
         "replicas": replicas,
+        "minReadySeconds": MIN_READY_SECONDS,
         "revisionHistoryLimit": 1,
         "progressDeadlineSeconds": budget_seconds + SCHEDULING_SECONDS,
         "selector": {"matchLabels": server_selector(resource.metadata.name, revision)},

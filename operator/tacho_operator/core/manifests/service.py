@@ -5,26 +5,23 @@ from __future__ import annotations
 from tacho_contract.pod import ENGINE_PORT, RUNTIME_PORT
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.metadata import child
-from tacho_operator.core.names import ACTIVE_ANNOTATION, SWITCHED_ANNOTATION, server_selector, service_name
+from tacho_operator.core.names import server_selector, service_name
+from tacho_operator.core.rollout.memory import Serving
 from tacho_operator.core.types import Manifest
 
 
-def service(resource: LLMDeployment, *, selected: str, active: str, switched_time: str) -> Manifest:
-    """``selected`` "" selects every revision's servers: batches of two revisions serve together.
-
-    ``active`` is the revision that has served, kept here so that it changes with the selector in one write.
-    """
-    notes = {ACTIVE_ANNOTATION: active, SWITCHED_ANNOTATION: switched_time}
+def service(resource: LLMDeployment, serving: Serving) -> Manifest:
+    """What ``serving`` remembers stands in annotations, so that it changes with the selector in one write."""
     manifest = child(
         resource,
         "v1",
         "Service",
         service_name(resource.metadata.name),
-        annotations={key: value for key, value in notes.items() if value},
+        annotations=serving.notes(),
     )
     manifest["spec"] = {
         "type": "ClusterIP",
-        "selector": server_selector(resource.metadata.name, selected),
+        "selector": server_selector(resource.metadata.name, serving.selected),
         "ports": [
             {"name": "http", "port": ENGINE_PORT, "targetPort": "http", "protocol": "TCP"},
             {"name": "runtime", "port": RUNTIME_PORT, "targetPort": "runtime", "protocol": "TCP"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
@@ -14,7 +13,9 @@ from tacho_operator.core import names
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, most_pressing
-from tacho_operator.core.rollout.steps import Serving
+from tacho_operator.core.rollout.memory import Serving, recall
+from tacho_operator.core.rollout.steps import Headcount
+from tacho_operator.core.rollout.times import MIN_READY_SECONDS
 from tacho_operator.core.types import Manifest, NodeFacts, Observed
 
 SCHEDULE_TIMEOUT_SECONDS = 600
@@ -32,14 +33,7 @@ def read_serving(observed: Observed) -> Serving:
     remembered = _remembered(observed.resource.status)
     if found is None:
         return Serving(active=remembered)
-    notes = found["metadata"].get("annotations") or {}
-    selector = (found.get("spec") or {}).get("selector") or {}
-    return Serving(
-        active=notes.get(names.ACTIVE_ANNOTATION, "") or remembered,
-        selected=selector.get(names.REVISION_LABEL, ""),
-        switched_time=notes.get(names.SWITCHED_ANNOTATION, ""),
-        exists=True,
-    )
+    return recall(found, remembered)
 
 
 def _remembered(status: LLMDeploymentStatus) -> str:
@@ -55,8 +49,31 @@ def sizes(deployments: Iterable[Manifest]) -> dict[str, int]:
     }
 
 
-def ready_by_revision(pods: Iterable[PodView]) -> Counter[str]:
-    return Counter(pod.revision for pod in pods if pod.ready)
+def headcounts(pods: Iterable[PodView], now: datetime) -> dict[str, Headcount]:
+    """Ready and available pods by revision."""
+    waits: dict[str, list[float]] = {}
+    for pod in pods:
+        if pod.ready:
+            waits.setdefault(pod.revision, []).append(_until_available(pod, now))
+    return {
+        revision: Headcount(
+            ready=len(found),
+            available=sum(not wait for wait in found),
+            look_again_seconds=min((wait for wait in found if wait), default=None),
+        )
+        for revision, found in waits.items()
+    }
+
+
+def _until_available(pod: PodView, now: datetime) -> float:
+    """Seconds until a ready pod is available; 0 when it is.
+
+    The time is by the node's clock. One that lies further ahead than the wait itself says nothing but that
+    this clock is wrong, and a wrong clock must not hold a rollout up for ever.
+    """
+    since = pod.condition_time("Ready")
+    wait = MIN_READY_SECONDS - (now - since).total_seconds() if since else MIN_READY_SECONDS
+    return wait if 0 < wait <= 2 * MIN_READY_SECONDS else 0.0
 
 
 def alive(pods: Iterable[PodView]) -> tuple[PodView, ...]:

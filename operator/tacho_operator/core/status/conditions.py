@@ -142,6 +142,8 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
         problem = snapshot.candidate_problem
         if problem is not None and problem.needs_person:
             return ConditionValue("False", problem.reason, f"Revision {rollout.candidate}: {problem.message}")
+        if rollout.fell_back:
+            return ConditionValue("False", Reason.FELL_BACK, rollout.reason)
         why = problem.message if problem else rollout.reason
         return ConditionValue("Unknown", Reason.JUDGING, why)
     if len(snapshot.revisions) <= 1:

@@ -20,12 +20,12 @@ _WORTH = {
             Reason.CANNOT_JUDGE,
         }
     ),
-    ConditionType.ROLLOUT_ACCEPTED: frozenset({Reason.ACCEPTED, Reason.JUDGING}),
+    ConditionType.ROLLOUT_ACCEPTED: frozenset({Reason.ACCEPTED, Reason.JUDGING, Reason.FELL_BACK}),
     ConditionType.STALLED: frozenset[str](),
 }
 """Reasons besides the failure classes whose coming is an event, by condition. That a service stops serving
 always is one."""
-_WARNINGS = frozenset({Reason.MEASUREMENT_FAILED, Reason.CANNOT_JUDGE})
+_WARNINGS = frozenset({Reason.MEASUREMENT_FAILED, Reason.CANNOT_JUDGE, Reason.FELL_BACK})
 
 
 def transition_events(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> tuple[Event, ...]:
