@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.e2e import sidecar
-from tests.e2e.claims import filled
 from tests.e2e.conftest import Installed
+from tests.e2e.mocks import INPUT_TOKENS, OUTPUT_TOKENS, fill_model, mock
 from tests.e2e.refusals import refused
-from tests.e2e.resource import Llmd, example
+from tests.e2e.resource import Llmd
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -21,40 +21,13 @@ LAW = (
     f"--ttft-base-ms={TTFT_BASE_MS}", f"--ttft-per-token-ms={TTFT_PER_TOKEN_MS}",
     f"--itl-base-ms={ITL_BASE_MS}", f"--itl-per-seq-ms={ITL_PER_SEQUENCE_MS}",
 )  # fmt: skip
-INPUT_TOKENS, OUTPUT_TOKENS = 128, 16
 TOLERANCE = 0.2
 """For a machine that does other things too; what the probe itself is capable of is proven without one."""
-ENGINE = (
-    "sh", "-c", 'test -f "$1/weights.bin" && shift && exec "$@"', "sh", "$(TACHO_MODEL_PATH)",
-    "python", "-m", "tests.fakes.engine", "--host=0.0.0.0", "--port=$(TACHO_PORT)",
-    "--served-name=$(TACHO_SERVED_NAME)", "--max-model-len=$(TACHO_MAX_MODEL_LEN)",
-    "--max-num-seqs=$(TACHO_CONCURRENCY)",
-)  # fmt: skip
 
 
 @pytest.fixture
 def model(tacho: Installed, namespace: str) -> str:
-    """A model that nobody parses."""
-    return filled(tacho, namespace, "sh", "-c", "mkdir /models/mine && echo 1 > /models/mine/weights.bin")
-
-
-def mock(tacho: Installed, *arguments: str, **spec: Any) -> dict[str, Any]:
-    """The example's manifest with the mock engine in it."""
-    engine = {
-        "name": "custom",
-        "image": tacho.images["tacho-fakes"],
-        "custom": {"command": [*ENGINE, *arguments], "port": 8010, "healthPath": "/health"},
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
-    }
-    own: dict[str, Any] = {
-        "model": {"uri": "pvc://models/mine", "servedName": "mine"},
-        "quantization": {"method": "none"},
-        "engine": engine,
-        "context": {"maxModelLen": 3000, "concurrency": 3},
-        "workload": {"inputTokens": INPUT_TOKENS, "outputTokens": OUTPUT_TOKENS},
-        "probe": {"budgetSeconds": 40, "timeoutSeconds": 180},
-    }
-    return example(**(own | spec))
+    return fill_model(tacho, namespace)
 
 
 def law_of(llmd: Llmd) -> dict[str, Any]:

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-import threading
-import time
-import urllib.request
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Installed
+from tests.e2e.load import Load, service_url
 from tests.e2e.resource import Llmd, eventually, example
 from tools import lab
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("models")]
-
-
-def service_url(llmd: Llmd, path: str) -> str:
-    """The Service's cluster address: this machine has a route to it."""
-    address = llmd.cluster.get("service", llmd.name, "-n", llmd.namespace)["spec"]["clusterIP"]
-    return f"http://{address}:8000{path}"
-
-
-def complete(url: str, max_tokens: int, timeout_seconds: float = 60) -> dict[str, Any]:
-    body = {"prompt": "Once upon a time", "max_tokens": max_tokens, "ignore_eos": True, "cache_prompt": False}
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
 
 
 def test_applied_measured_answered_deleted_and_nothing_left(llmd: Llmd) -> None:
@@ -85,39 +66,12 @@ def test_the_operator_killed_in_the_middle_still_reaches_ready(llmd: Llmd, tacho
     assert len(llmd.pods()) == 1
 
 
-class Load:
-    """One client that asks again and again, on a new connection each time."""
-
-    def __init__(self, url: str) -> None:
-        self.answered = 0
-        self.failures: list[str] = []
-        self._url, self._stop = url, threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                complete(self._url, 8)
-                self.answered += 1
-            except (OSError, ValueError) as error:
-                self.failures.append(f"{time.strftime('%H:%M:%S')} {error}")
-            self._stop.wait(0.2)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            self._thread.join()
-
-
 def test_an_identity_change_under_light_load_fails_no_request(llmd: Llmd) -> None:
     llmd.apply(example())
     llmd.await_condition("Ready", "True")
     before = {pod["metadata"]["name"] for pod in llmd.pods()}
-    load = Load(service_url(llmd, "/v1/completions"))
+    body = {"prompt": "Once upon a time", "max_tokens": 8, "ignore_eos": True, "cache_prompt": False}
+    load = Load(service_url(llmd, "/v1/completions"), body)
     with load.running():
         eventually("first answers", lambda: load.answered >= 3 or None)
         llmd.apply(example(context={"maxModelLen": 1024, "concurrency": 4}))
@@ -129,7 +83,7 @@ def test_an_identity_change_under_light_load_fails_no_request(llmd: Llmd) -> Non
         eventually("only pods of the new revision", replaced, 240)
         answered = load.answered
         eventually("answers from the new revision", lambda: load.answered >= answered + 3 or None)
-    assert load.failures == []
+    assert load.lost == []
     assert llmd.status()["plan"]["maxModelLen"] == 1024
     llmd.await_condition("Ready", "True")
 

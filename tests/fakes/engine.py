@@ -3,7 +3,7 @@
     python -m tests.fakes.engine --port 8000 --ttft-base-ms 20 --itl-base-ms 10 --itl-per-seq-ms 0.5
 
 ``GET /_law`` shows the law, ``POST /_law`` changes it while requests run, ``GET /_lateness`` says how well it
-was kept on this machine. ``--fail`` makes it go wrong:
+was kept on this machine. ``POST /_crash`` ends it after the answer. ``--fail`` makes it go wrong:
 crash, oom, kv-cache (at start, with the lines a real engine prints), crash-after:N and errors-after:N
 (requests to generate), errors, hang (no answer to them), wedged (no answer at all, health included).
 """
@@ -92,6 +92,7 @@ class Engine:
                 web.get("/_law", self._show_law),
                 web.post("/_law", self._change_law),
                 web.get("/_lateness", self._lateness),
+                web.post("/_crash", self._crash),
             ]
         )
 
@@ -142,6 +143,10 @@ class Engine:
         late = sorted(self.scheduler.totals.late_seconds) or [0.0]
         return web.json_response({"p95_ms": 1000 * late[int(0.95 * (len(late) - 1))]})
 
+    async def _crash(self, _: web.Request) -> web.Response:
+        asyncio.get_running_loop().call_later(0.05, _die)
+        return web.json_response({})
+
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         return await self._generate(request, chat=False)
 
@@ -154,8 +159,7 @@ class Engine:
         if mode == "hang":
             await asyncio.Event().wait()
         if mode == "crash-after" and self.requests > int(count):
-            print("(EngineCore pid=7) ERROR the mock engine was told to crash", file=sys.stderr, flush=True)
-            os._exit(1)
+            _die()
         if mode == "errors" or (mode == "errors-after" and self.requests > int(count)):
             raise Refused("the mock engine was told to fail", kind="InternalServerError", code=500)
 
@@ -278,6 +282,11 @@ class Engine:
             return response
         await response.write_eof()
         return response
+
+
+def _die() -> None:
+    print("(EngineCore pid=7) ERROR the mock engine was told to crash", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _dumps(document: dict[str, Any]) -> str:
