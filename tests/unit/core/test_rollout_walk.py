@@ -1,0 +1,232 @@
+"""Rollouts under arbitrary weather: pods come, fall and are replaced, users change their minds, and the
+operator is late, or is killed between any two of its writes."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import assume, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from tacho_operator.core.pods.view import format_time
+from tacho_operator.core.rollout.memory import Serving
+from tacho_operator.core.rollout.steps import Headcount, Rollout, Standing, next_step
+from tacho_operator.core.rollout.times import LONGEST_PAUSE_SECONDS, MIN_READY_SECONDS
+
+from .builders import NOW
+
+REVISIONS = ("a", "b", "c")
+NAMES, NUMBERS = st.sampled_from(REVISIONS), st.integers(0, 3)
+
+
+@dataclass
+class Cluster:
+    """A Service, Deployments and their pods, of which only this counts: since when each is ready."""
+
+    wanted: str = "a"
+    replicas: int = 1
+    now: datetime = NOW
+    serving: Serving = field(default_factory=Serving)
+    deployments: dict[str, list[datetime | None]] = field(default_factory=dict)
+
+    def available(self, name: str) -> int:
+        pods = self.deployments.get(name, ())
+        return sum(since is not None and self.age(since) >= MIN_READY_SECONDS for since in pods)
+
+    def ready(self, name: str) -> int:
+        return sum(since is not None for since in self.deployments.get(name, ()))
+
+    def age(self, since: datetime) -> float:
+        return (self.now - since).total_seconds()
+
+    def standing(self) -> Standing:
+        return Standing(
+            wanted=self.wanted,
+            known=REVISIONS,
+            replicas=self.replicas,
+            pods={
+                name: Headcount(ready=self.ready(name), available=self.available(name))
+                for name in self.deployments
+            },
+            deployments={name: len(pods) for name, pods in self.deployments.items()},
+            serving=self.serving,
+            now=self.now,
+        )
+
+    def reached(self, serving: Serving) -> list[str]:
+        """The Deployments that ``serving`` sends requests to."""
+        return [name for name in self.deployments if serving.exists and serving.selected in ("", name)]
+
+    def resize(self, name: str, size: int) -> None:
+        """What a ReplicaSet does: pods that are not ready go first, then those that were ready last."""
+        pods = sorted(self.deployments.get(name, ()), key=lambda since: (since is None, since or NOW))
+        self.deployments[name] = [*pods[:size], *[None] * (size - len(pods))]
+
+    def writes(self, step: Rollout) -> list[tuple[str, int | Serving]]:
+        """In the order in which they are executed."""
+        service = [("service", replace(step.serving, exists=True))] if step.replicas else []
+        return [*service, *step.replicas.items(), *((name, -1) for name in step.drop)]
+
+    def write(self, name: str, value: int | Serving) -> None:
+        if isinstance(value, Serving):
+            self.serving = value
+        elif value < 0:
+            self.deployments.pop(name, None)
+        else:
+            self.resize(name, value)
+
+    def turn(self) -> Rollout:
+        """One decision, checked and carried out."""
+        step = next_step(self.standing())
+        check(self, step)
+        for name, value in self.writes(step):
+            self.write(name, value)
+        return step
+
+
+def check(cluster: Cluster, step: Rollout) -> None:
+    """What holds for every decision, whatever came before it."""
+    if not cluster.replicas:
+        return
+    kept = {name: size for name, size in step.replicas.items() if size}
+    assert not set(kept) & set(step.drop)
+    assert all(size <= cluster.replicas for size in kept.values())
+    available = {name: cluster.available(name) for name in cluster.deployments}
+    reached = [name for name in cluster.reached(replace(step.serving, exists=True)) if name in kept]
+    if any(available.values()):
+        assert any(available[name] for name in kept if name in available), "the last ones that serve go"
+        assert any(cluster.ready(name) for name in reached), "requests reach nobody"
+    before = sum(available[name] for name in cluster.reached(cluster.serving))
+    after = sum(min(available[name], kept[name]) for name in reached)
+    assert after >= min(cluster.replicas, before), "capacity is given away"
+    old = cluster.serving.active
+    if old in step.drop and available.get(old):
+        assert any(available.get(name, 0) >= cluster.replicas for name in kept), "nobody takes its place"
+
+
+class Weather(RuleBasedStateMachine):
+    """The operator decides on what there is; what it decided is carried out later, partly or never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster = Cluster()
+        self.pending: list[tuple[str, int | Serving]] = []
+
+    @rule(name=st.sampled_from(("", *REVISIONS)))
+    def spec_changes(self, name: str) -> None:
+        self.cluster.wanted = name
+
+    @rule(replicas=st.integers(0, 4))
+    def is_scaled(self, replicas: int) -> None:
+        self.cluster.replicas = replicas
+
+    @rule(seconds=st.sampled_from((1, 9, 10, 31, 61, 4000)))
+    def time_passes(self, seconds: int) -> None:
+        self.cluster.now += timedelta(seconds=seconds)
+
+    @rule(name=NAMES, number=NUMBERS, ready=st.booleans())
+    def a_pod_changes(self, name: str, number: int, ready: bool) -> None:
+        pods = self.cluster.deployments.get(name)
+        assume(pods)
+        assert pods is not None
+        at = number % len(pods)
+        pods[at] = (pods[at] or self.cluster.now) if ready else None
+
+    @rule(name=NAMES, ready=st.booleans())
+    def all_pods_change(self, name: str, ready: bool) -> None:
+        pods = self.cluster.deployments.get(name)
+        assume(pods)
+        assert pods is not None
+        pods[:] = [(since or self.cluster.now) if ready else None for since in pods]
+
+    @rule(remembered=st.booleans())
+    def the_service_is_deleted(self, remembered: bool) -> None:
+        self.cluster.serving = Serving(active=self.cluster.serving.active if remembered else "")
+
+    @rule()
+    def the_operator_decides(self) -> None:
+        step = next_step(self.cluster.standing())
+        check(self.cluster, step)
+        self.pending = self.cluster.writes(step)
+
+    @rule(count=st.integers(1, 6))
+    def it_writes(self, count: int) -> None:
+        assume(self.pending)
+        for name, value in self.pending[:count]:
+            self.cluster.write(name, value)
+        self.pending = self.pending[count:]
+
+    @rule(seconds=st.sampled_from((0, 5, 12)), turns=st.integers(1, 8))
+    def all_goes_well(self, seconds: int, turns: int) -> None:
+        for _ in range(turns):
+            self.cluster.turn()
+            self.cluster.now += timedelta(seconds=seconds)
+            self.all_get_ready()
+
+    def all_get_ready(self) -> None:
+        for pods in self.cluster.deployments.values():
+            pods[:] = [since or self.cluster.now for since in pods]
+
+    def teardown(self) -> None:
+        """Whatever has happened: with pods that get ready it ends with the wanted revision alone."""
+        cluster = self.cluster
+        cluster.wanted, cluster.replicas = cluster.wanted or "a", max(1, cluster.replicas)
+        ended = cluster.now + timedelta(seconds=LONGEST_PAUSE_SECONDS + 600)
+        while cluster.now < ended:
+            cluster.turn()
+            self.all_get_ready()
+            cluster.now += timedelta(seconds=20)
+        step = cluster.turn()
+        assert {name: len(pods) for name, pods in cluster.deployments.items()} == {
+            cluster.wanted: cluster.replicas
+        }
+        assert cluster.serving == Serving(
+            active=cluster.wanted,
+            selected=cluster.wanted,
+            switched_time=cluster.serving.switched_time,
+            exists=True,
+        )
+        assert (step.candidate, step.look_again_seconds, step.settling) == ("", None, False)
+
+
+TestWeather = Weather.TestCase
+TestWeather.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def serving_a(replicas: int) -> Cluster:
+    cluster = Cluster(replicas=replicas)
+    for _ in range(3):
+        cluster.turn()
+        cluster.deployments["a"] = [since or cluster.now for since in cluster.deployments["a"]]
+        cluster.now += timedelta(seconds=20)
+    assert cluster.serving.selected == "a"
+    return cluster
+
+
+@pytest.mark.parametrize(("age_seconds", "replicas"), [(3, 1), (15, 1), (15, 3), (35, 1)])
+def test_one_that_always_falls_is_tried_more_and_more_seldom(age_seconds: int, replicas: int) -> None:
+    """Its pods live for ``age_seconds`` and are ready again three seconds later."""
+    cluster = serving_a(replicas)
+    cluster.wanted = "b"
+    tries: list[datetime] = []
+    for second in range(4 * 3600):
+        cluster.now += timedelta(seconds=1)
+        for name, pods in cluster.deployments.items():
+            up = name == "a" or second % (age_seconds + 3) < age_seconds
+            pods[:] = [(since or cluster.now) if up else None for since in pods]
+        step = cluster.turn()
+        assert len(cluster.deployments["a"]) >= 1
+        assert step.serving.selected in ("", "a")
+        if step.serving.admitted and step.serving.switched_time == format_time(cluster.now):
+            tries.append(cluster.now)
+    pauses = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(tries)]
+    if age_seconds < MIN_READY_SECONDS:
+        assert not tries
+        return
+    assert 7 <= len(tries) <= 10, pauses
+    assert all(later >= 1.5 * earlier for earlier, later in itertools.pairwise(pauses[:6])), pauses
+    assert max(pauses) <= LONGEST_PAUSE_SECONDS + 120
+    assert len(cluster.deployments["a"]) == replicas
