@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from tacho_operator.core.pods.view import format_time
+from tacho_contract.times import format_time
 from tacho_operator.core.rollout.memory import Serving
 from tacho_operator.core.rollout.steps import Headcount, Rollout, Standing, next_step
 from tacho_operator.core.rollout.times import LONGEST_PAUSE_SECONDS, MIN_READY_SECONDS

@@ -86,6 +86,9 @@ def check(world: World) -> None:
     if "Ready" in true:
         assert any(world.selected() in ("", pod["metadata"]["labels"][names.REVISION_LABEL]) for pod in ready)
         assert not world.refusals
+    held = {pod["metadata"]["labels"][names.REVISION_LABEL] for pod in ready} & world.names("Deployment")
+    if held and world.raw["spec"].get("replicas", 1) and not world.refusals:
+        assert "Ready" in true, "some pod is ready, and requests reach nobody"
     if conditions["Ready"]["status"] == "False":
         assert conditions["Ready"]["message"]
     for kind, item in conditions.items():

@@ -304,6 +304,11 @@ class World:
         self.settle(self.serve_all)
         assert self.condition("Ready")["status"] == "True", self.raw["status"]["conditions"]
 
+    def crash(self, pod: dict[str, Any], restarts: int = 1) -> None:
+        """The engine has died; the kubelet is about to start it again."""
+        ended = {"exitCode": 3, "message": "out of luck", "finishedAt": format_time(self.now)}
+        container_state(pod, restartCount=restarts, state={"terminated": ended})
+
     # --- reading
     @property
     def status(self) -> dict[str, Any]:

@@ -141,7 +141,8 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
     if rollout.candidate:
         problem = snapshot.candidate_problem
         if problem is not None and problem.needs_person:
-            return ConditionValue("False", problem.reason, f"Revision {rollout.candidate}: {problem.message}")
+            what = rollout.reason if rollout.fell_back else f"Revision {rollout.candidate}: {problem.message}"
+            return ConditionValue("False", problem.reason, what)
         if rollout.fell_back:
             return ConditionValue("False", Reason.FELL_BACK, rollout.reason)
         why = problem.message if problem else rollout.reason
