@@ -55,6 +55,7 @@ BEGUN = Serving(selected="a", exists=True)
 ON_A = Serving(active="a", selected="a", switched_time=LONG_AGO, exists=True)
 TOGETHER = Serving(active="a", selected="", admitted="b", switched_time=LONG_AGO, exists=True)
 LET_IN = Serving(active="a", selected="", admitted="b", switched_time=JUST_NOW, exists=True)
+MIXED = replace(TOGETHER, admitted="")
 TAKEN_OVER = Serving(active="b", selected="b", admitted="b", switched_time=LONG_AGO, exists=True)
 FELL = Serving(active="a", selected="a", fallback=Fallback(revision="b", time=JUST_NOW), exists=True)
 FELL_LONG_AGO = Serving(active="a", selected="a", fallback=Fallback(revision="b", time=LONG_AGO), exists=True)
@@ -93,13 +94,16 @@ ROWS = {
     ),
     "it falls while it settles: alone again": ("b", LET_IN, 1, "a:1:1 b:1:0", "a", "a", "a:1 b:1", ""),
     "all of three fall: the old one grows": ("b", LET_IN, 3, "a:1:1 b:3:0", "a", "a", "a:3 b:1", ""),
+    "all of three just ready again: alone": ("b", LET_IN, 3, "a:1:1 b:3:2:0", "a", "a", "a:3 b:1", ""),
+    "not let in, but reached": ("b", MIXED, 3, "a:1:1 b:3:2:0", "a", "", "a:3 b:2", ""),
+    "reverted while two others serve": ("a", MIXED, 4, "a:4:1 b:3:1 c:2:2", "a", "", "a:4 b:3 c:2", ""),
     "both are down: whoever comes first serves": ("b", LET_IN, 1, "a:1:0 b:1:0", "a", "", "b:1 a:1", ""),
     "it pauses": ("b", FELL, 1, "a:1:1 b:1:1", "a", "a", "a:1 b:1", ""),
     "it pauses, but the active one is down": ("b", FELL, 1, "a:1:0 b:1:1", "a", "", "a:1 b:1", ""),
     "after the pause it is let in again": ("b", FELL_LONG_AGO, 1, "a:1:1 b:1:1", "a", "", "b:1 a:1", ""),
     "another candidate need not pause": ("c", FELL, 1, "a:1:1 c:1:1", "a", "", "c:1 a:1", ""),
     "first of three available: together": ("b", ON_A, 3, "a:3:3 b:1:1", "a", "", "b:3 a:2", ""),
-    "second of three available": ("b", TOGETHER, 3, "a:2:2 b:3:3:2", "a", "", "b:3 a:1", ""),
+    "second of four available": ("b", TOGETHER, 4, "a:2:2 b:4:3:2", "a", "", "b:4 a:2", ""),
     "one of them is lost: the old one grows again": ("b", TOGETHER, 3, "a:1:1 b:3:1", "a", "", "b:3 a:2", ""),
     "all available, not settled: one stays": ("b", LET_IN, 3, "a:1:1 b:3:3", "a", "", "b:3 a:1", ""),
     "all available and settled": ("b", TOGETHER, 3, "a:1:1 b:3:3", "b", "b", "b:3", "a"),
@@ -173,6 +177,7 @@ def test_the_way_of_a_good_candidate_in_words() -> None:
     over = step("b", TOGETHER, "a:1:1 b:1:1")
     assert over.reason == "Revision b has taken over from a."
     assert over.settling
+    assert over.serving.admitted == "b", "until it is alone, it may fall"
     alone = step("b", over.serving, "b:1:1")
     assert (alone.reason, alone.look_again_seconds) == ("Revision b serves.", None)
     assert not alone.serving.admitted
