@@ -106,6 +106,7 @@ ROWS = {
     "second of four available": ("b", TOGETHER, 4, "a:2:2 b:4:3:2", "a", "", "b:4 a:2", ""),
     "one of them is lost: the old one grows again": ("b", TOGETHER, 3, "a:1:1 b:3:1", "a", "", "b:3 a:2", ""),
     "all available, not settled: one stays": ("b", LET_IN, 3, "a:1:1 b:3:3", "a", "", "b:3 a:1", ""),
+    "all ready and settled, one just now": ("b", TOGETHER, 3, "a:1:1 b:3:3:2", "a", "", "b:3 a:1", ""),
     "all available and settled": ("b", TOGETHER, 3, "a:1:1 b:3:3", "b", "b", "b:3", "a"),
     "taken over, the old one is still there": ("b", TAKEN_OVER, 1, "a:1:1 b:1:1", "b", "b", "b:1", "a"),
     "fallen before the old one went": ("b", TAKEN_OVER, 1, "a:1:1 b:1:0", "a", "a", "a:1 b:1", ""),

@@ -19,6 +19,8 @@ from tacho_operator.core.rollout.times import LONGEST_PAUSE_SECONDS, MIN_READY_S
 from .builders import NOW
 
 REVISIONS = ("a", "b", "c")
+TURNS = st.sampled_from((1, 1, 2, 0))
+"""Of the operator, after something has changed."""
 
 
 @dataclass
@@ -119,33 +121,44 @@ class Weather(RuleBasedStateMachine):
         self.cluster = serving_a(replicas) if begun else Cluster(replicas=replicas)
         self.cluster.wanted = "b"
 
-    @rule(name=st.sampled_from(("", *REVISIONS)))
-    def spec_changes(self, name: str) -> None:
-        self.cluster.wanted = name
+    @rule(
+        wanted=st.sampled_from((*REVISIONS, "b", "c", "", None)),
+        replicas=st.sampled_from((None, None, None, 0, 1, 2, 3, 4)),
+        service=st.sampled_from(("stays", "stays", "deleted", "deleted with the status")),
+    )
+    def somebody_interferes(self, wanted: str | None, replicas: int | None, service: str) -> None:
+        cluster = self.cluster
+        cluster.wanted = cluster.wanted if wanted is None else wanted
+        cluster.replicas = cluster.replicas if replicas is None else replicas
+        if service != "stays":
+            cluster.serving = Serving(active=cluster.serving.active if service == "deleted" else "")
 
-    @rule(replicas=st.integers(0, 4))
-    def is_scaled(self, replicas: int) -> None:
-        self.cluster.replicas = replicas
-
-    @rule(seconds=st.sampled_from((1, 9, 10, 31, 61)))
-    def time_passes(self, seconds: int) -> None:
-        self.cluster.now += timedelta(seconds=seconds)
-
-    @rule(number=st.integers(0, 11), ready=st.booleans())
-    def a_pod_changes(self, number: int, ready: bool) -> None:
+    @rule(number=st.integers(0, 11), ready=st.booleans(), turns=TURNS)
+    def a_pod_changes(self, number: int, ready: bool, turns: int) -> None:
         places = [(pods, at) for pods in self.cluster.deployments.values() for at in range(len(pods))]
         if places:
             pods, at = places[number % len(places)]
             pods[at] = (pods[at] or self.cluster.now) if ready else None
+        self.works(turns)
 
-    @rule(name=st.sampled_from(REVISIONS), ready=st.booleans())
-    def all_pods_of_a_revision_change(self, name: str, ready: bool) -> None:
-        pods = self.cluster.deployments.get(name, [])
+    @rule(who=st.sampled_from(("wanted", "active", *REVISIONS)), ready=st.booleans(), turns=TURNS)
+    def all_pods_of_a_revision_change(self, who: str, ready: bool, turns: int) -> None:
+        names = {"wanted": self.cluster.wanted, "active": self.cluster.serving.active}
+        pods = self.cluster.deployments.get(names.get(who, who), [])
         pods[:] = [(since or self.cluster.now) if ready else None for since in pods]
+        self.works(turns)
 
-    @rule(remembered=st.booleans())
-    def the_service_is_deleted(self, remembered: bool) -> None:
-        self.cluster.serving = Serving(active=self.cluster.serving.active if remembered else "")
+    @rule(seconds=st.sampled_from((1, 9, 10, 31, 61)), turns=TURNS)
+    def time_passes(self, seconds: int, turns: int) -> None:
+        self.cluster.now += timedelta(seconds=seconds)
+        self.works(turns)
+
+    @rule(turns=st.integers(1, 4))
+    def all_goes_well(self, turns: int) -> None:
+        for _ in range(turns):
+            self.works(1)
+            self.all_get_ready()
+            self.cluster.now += timedelta(seconds=5)
 
     @rule(count=st.integers(0, 4))
     def the_operator_decides(self, count: int) -> None:
@@ -161,17 +174,9 @@ class Weather(RuleBasedStateMachine):
             self.cluster.write(name, value)
         self.pending = self.pending[count:]
 
-    @rule(turns=st.integers(1, 3))
-    def it_works(self, turns: int) -> None:
+    def works(self, turns: int) -> None:
         for _ in range(turns):
             self.cluster.turn()
-
-    @rule(seconds=st.sampled_from((5, 12)), turns=st.integers(1, 5))
-    def all_goes_well(self, seconds: int, turns: int) -> None:
-        for _ in range(turns):
-            self.cluster.turn()
-            self.cluster.now += timedelta(seconds=seconds)
-            self.all_get_ready()
 
     def all_get_ready(self) -> None:
         for pods in self.cluster.deployments.values():
