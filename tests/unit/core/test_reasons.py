@@ -14,6 +14,7 @@ import pytest
 from tacho_contract.failure import FAILURE_KINDS, FailureClass
 from tacho_operator.api.conditions import CONDITIONS, ConditionType, Reason
 from tacho_operator.api.crd.resource import WAITING
+from tacho_operator.core.rollout.times import MIN_READY_SECONDS
 from tacho_operator.core.types import Refusal
 from tests.unit.core.builders import facts
 from tests.unit.core.world import MOCK_SPEC, World, changed
@@ -90,6 +91,17 @@ def without_its_claim() -> World:
     return world
 
 
+def fallen_candidate() -> World:
+    world = after(serving(), context=SMALLER)
+    world.deployment_controller()
+    (pod,) = [pod for pod in world.pods("server") if "status" not in pod]
+    world.serves(pod)
+    world.turn(MIN_READY_SECONDS)
+    world.crash(pod)
+    world.turn(1)
+    return world
+
+
 _C, _R = ConditionType, Reason
 WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.READY, "True", _R.SERVING): serving,
@@ -123,6 +135,7 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.ROLLOUT_ACCEPTED, "True", _R.FIRST_REVISION): serving,
     (_C.ROLLOUT_ACCEPTED, "True", _R.ACCEPTED): lambda: settled(after(serving(), context=SMALLER)),
     (_C.ROLLOUT_ACCEPTED, "Unknown", _R.JUDGING): lambda: after(serving(), context=SMALLER),
+    (_C.ROLLOUT_ACCEPTED, "False", _R.FELL_BACK): fallen_candidate,
 }
 BEFORE_THE_FIRST_LOOK = (_C.READY, "Unknown", _R.WAITING_FOR_OPERATOR)
 

@@ -18,6 +18,7 @@ from tacho_operator.core.measurement.remeasure import Remeasure, no_figures
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.step import Planning
+from tacho_operator.core.rollout.memory import Serving
 from tacho_operator.core.rollout.steps import Rollout
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.snapshot import Snapshot
@@ -48,10 +49,7 @@ def local_snapshot(setup: LocalSetup, plan: ModelPlan, report: Report, now: date
         resource=_first_generation(setup.resource),
         planning=Planning(revision=revision, plan=plan),
         rollout=Rollout(
-            active=revision.name,
-            candidate="",
-            selected=revision.name,
-            switched_time="",
+            serving=Serving(active=revision.name, selected=revision.name),
             reason=f"Revision {revision.name} serves.",
         ),
         subject=revision,
