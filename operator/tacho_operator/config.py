@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tacho_engines.registry import ENGINES
 from tacho_operator.core.types import Config
 
 ENGINE_IMAGE_PREFIX = "TACHO_ENGINE_IMAGE_"
@@ -66,9 +67,9 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         decisions=Config(
             tacho_image=image,
             engine_images={
-                name.removeprefix(ENGINE_IMAGE_PREFIX).lower(): value
-                for name, value in environment.items()
-                if name.startswith(ENGINE_IMAGE_PREFIX) and value
+                name: value
+                for name in ENGINES
+                if (value := environment.get(f"{ENGINE_IMAGE_PREFIX}{name.upper()}", ""))
             },
             image_pull_policy=environment.get("TACHO_IMAGE_PULL_POLICY", "") or "IfNotPresent",
             operator_namespace=environment.get("TACHO_OPERATOR_NAMESPACE", "") or "tacho-system",

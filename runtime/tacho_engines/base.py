@@ -1,19 +1,201 @@
 """What an engine is, and what all engines have in common when they die.
 
-An engine's file is pure: how its command line is made, where it says that it is healthy, what its
+An engine's files are pure. For the plan: what it runs on, what it can load, where its memory goes and the
+switches that follow. For the run: how its command line is made, where it says that it is healthy, what its
 metrics mean, and what its last words say about why it died. Talking to it is the runtime's work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.model import Architecture, ModelFacts
+from tacho_engines.hardware.device import Device
+from tacho_engines.memory.account import Account
 
 
+# --- the row: what it is --------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodRow:
+    """A quantization method that an engine runs, and what it takes."""
+
+    method: str
+    how: Literal["stored", "either", "converted"]
+    """stored: the checkpoint holds it; either: that, or the engine applies it to a 16-bit checkpoint;
+    converted: the model is converted before it is served."""
+    capability: tuple[int, int]
+    """Least CUDA compute capability."""
+    older: tuple[tuple[str, int, int], ...] = ()
+    """(version, major, minor): the least capability before that version, oldest first."""
+    quality: float
+    """Expected, 100 = as in 16 bits; published evaluations put 8 bits within 0.5 points, 4 bits within 1 to
+    3."""
+    arithmetic: Literal["fp16", "fp8", "int8"] = "fp16"
+    """Units its matrix products run on at large batches: fp16 (weights only), fp8 (from 8.9 on), int8."""
+    gpu_only: bool = False
+    source: str
+    """Where capability and arithmetic are from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodRule:
+    """A combination of ``quantization.method`` and ``engine.name`` that the API refuses: CEL over spec, where
+    both are set, true where all is well."""
+
+    cel: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheTypes:
+    """Values of ``quantization.kvCacheDtype`` that are one engine's own."""
+
+    words: tuple[str, ...]
+    cel: str
+    """A call on the string that is true of them, such as ``startsWith('fp8')``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRow:
+    """One engine. A new version of it is new data."""
+
+    name: str
+    """As in ``spec.engine.name``."""
+    title: str
+    """As its makers write it."""
+    image: str
+    """Used when neither ``spec.engine.image`` nor the operator's settings name one; "": there is none."""
+    version: str
+    """Of that default image; a tag of the image in use wins where it carries a version."""
+    entrypoint: tuple[str, ...]
+    """What starts the engine inside the image, before any argument."""
+    python: str = "python3"
+    """Interpreter (3.10 or newer) in the image that runs tacho's runtime."""
+    uid: int
+    """User the image runs as; -1: nobody knows."""
+    home: str = ""
+    """The home folder it expects; "" = tacho's own."""
+    devices: tuple[Literal["gpu", "cpu"], ...]
+    """Where its image runs."""
+    formats: tuple[str, ...]
+    """Checkpoint formats it loads."""
+    methods: tuple[MethodRow, ...]
+    """Empty: whatever its command can."""
+    architectures: tuple[str, ...] = ()
+    """The only ones its converter knows; empty: all."""
+    plugins: tuple[str, ...] = ()
+    """Methods that need an image of tacho's own from ``plugins_since`` on, because upstream's lacks them."""
+    plugins_since: str = ""
+    plugins_image: str = ""
+    efficiency: float
+    """Part of the memory bandwidth that decoding reaches, for ranking only: 1 stream, H200."""
+    batching: bool
+    """Admits requests into a running batch; engines that do not come after all that do."""
+    built: bool
+    """An image exists that tacho can start."""
+    predicted: bool = True
+    """False: the model is listed and sized, not parsed, and its memory is not predicted."""
+    package: str = ""
+    """Python package that must be importable for `tacho run`; "": it brings its own command."""
+    local_entrypoint: tuple[str, ...] = ()
+    """What starts it in this Python, after the interpreter."""
+    method_rule: MethodRule | None = None
+    cache_types: CacheTypes | None = None
+    verified_by: str = ""
+    """How the row was checked; "" = nobody has run it yet."""
+
+
+# --- the half of the plan -------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What to plan for: ``concurrency`` requests of ``max_model_len`` tokens at once."""
+
+    max_model_len: int
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user said to the engine. None and "": not said."""
+
+    arguments: tuple[str, ...] = ()
+    """``engine.extraArgs``, as written."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    kv_cache_dtype: str = ""
+    double_quant: bool | None = None
+    compute_dtype: str = ""
+    tensor: int | None = None
+    pipeline: int | None = None
+    memory_limit_bytes: int | None = None
+    """Of the engine's container."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """One way to run a model: by a method of an engine, on some number of one kind of device."""
+
+    facts: ModelFacts
+    architecture: Architecture
+    method: MethodRow
+    device: Device
+    count: int
+    """GPUs; 0 on the host."""
+    tensor: int = 1
+    pipeline: int = 1
+    version: str
+    """Of the engine."""
+    image: str
+    options: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why an engine cannot run a placement, whatever the memory."""
+
+    failure_class: str
+    message: str
+    """A clause without a full stop."""
+    next_step: str = ""
+    """What to do about it; "": what is usual for the class."""
+
+
+Splits = tuple[tuple[int, int], ...]
+"""(tensor, pipeline) to try, in order of preference."""
+
+
+class PlanHalf(Protocol):
+    """What a plan must know of one engine. Instances have no state."""
+
+    @property
+    def row(self) -> EngineRow: ...
+
+    def refusal(self, placement: Placement) -> Refusal | None:
+        """Why this cannot be run at all; None when memory decides. Tensor and pipeline are not chosen yet."""
+
+    def splits(self, placement: Placement) -> Splits | Refusal:
+        """How the model may be spread over the placement's devices."""
+
+    def settings_refusal(self, placement: Placement) -> Refusal | None:
+        """Why the engine would refuse its own settings on this device before it loads anything."""
+
+    def extends_context(self, options: Options) -> bool:
+        """Whether the user stretches the model's context beyond what it was made for."""
+
+    def cache_element_bytes(self, placement: Placement) -> float:
+        """Bytes of one element of the KV cache."""
+
+    def account(self, placement: Placement, context: Context) -> Account | None:
+        """Where the memory goes; None for an engine that is not predicted."""
+
+    def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
+        """The switches that the plan itself decides, frozen with it; the user's extraArgs come after them."""
+
+
+# --- the half of the run --------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
     """How the engine's process ended."""

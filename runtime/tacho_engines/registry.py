@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
-from tacho_engines.base import RunHalf
+from tacho_engines.base import EngineRow, PlanHalf, RunHalf
 
 ENGINES: tuple[str, ...] = (
     "vllm",
@@ -16,6 +18,30 @@ ENGINES: tuple[str, ...] = (
     "custom",
 )
 """In the order in which they are offered."""
+
+
+@cache
+def plan_half(name: str) -> PlanHalf:
+    """The engine's half of the plan. Raises KeyError for a name that is not registered."""
+    if name not in ENGINES:
+        raise KeyError(name)
+    half: PlanHalf = import_module(f"tacho_engines.{name}.plan").PLAN
+    return half
+
+
+def engine_row(name: str) -> EngineRow:
+    """What the engine is. Raises KeyError for a name that is not registered."""
+    return plan_half(name).row
+
+
+def engine_rows() -> Iterator[EngineRow]:
+    """Every engine, in the order in which they are offered."""
+    return (engine_row(name) for name in ENGINES)
+
+
+def method_names() -> tuple[str, ...]:
+    """Every quantization method that some engine runs, in the order in which they are offered."""
+    return tuple(dict.fromkeys(method.method for row in engine_rows() for method in row.methods))
 
 
 def startable() -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import Exit, LoadFigures
+from tacho_engines.base import Exit, LoadFigures, RunHalf
 from tacho_engines.custom.command import command
 from tacho_engines.custom.metrics import METRICS
 from tacho_engines.custom.signs import SIGNS
@@ -39,4 +39,4 @@ class Custom:
         return classify("the engine", end, lines, SIGNS)
 
 
-RUN = Custom()
+RUN: RunHalf = Custom()

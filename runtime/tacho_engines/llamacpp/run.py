@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import Exit, LoadFigures
+from tacho_engines.base import Exit, LoadFigures, RunHalf
 from tacho_engines.llamacpp.command import command
 from tacho_engines.llamacpp.metrics import METRICS
 from tacho_engines.llamacpp.signs import SIGNS
@@ -40,4 +40,4 @@ class LlamaCpp:
         return classify("llama-server", end, lines, SIGNS)
 
 
-RUN = LlamaCpp()
+RUN: RunHalf = LlamaCpp()

@@ -9,13 +9,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tacho_contract.units import GIB
-from tacho_operator.core.planner.arguments import parse_arguments
-from tacho_operator.core.planner.catalog.gpus import Gpu, named_gpu
-from tacho_operator.core.planner.catalog.vllm import rules_for
-from tacho_operator.core.planner.sizing import vllm
-from tacho_operator.core.planner.sizing.vllm_settings import vllm_settings
-from tests.unit.planner.models import facts
+from tacho_contract.units import GIB, MIB
+from tacho_engines.base import Placement
+from tacho_engines.hardware.device import Device
+from tacho_engines.hardware.gpus import named_gpu, rows_for
+from tacho_engines.memory.account import Account
+from tacho_engines.vllm import memory
+from tacho_engines.vllm.settings import VllmSettings, read_settings, switches
+from tacho_operator.core.planner import fit
+from tacho_operator.core.planner.learning import Correction
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tests.unit.planner.builders import CONFIG, gpu_node, spec
+from tests.unit.planner.placements import placement
 
 DATA = Path(__file__).parent / "data" / "engine_logs.json"
 
@@ -36,7 +42,7 @@ class Case:
         return dict(self.row["actual"])
 
     @property
-    def gpu(self) -> Gpu:
+    def gpu(self) -> Device:
         gpu = named_gpu(self.row["gpu"])
         assert gpu is not None, self.row["gpu"]
         total = self.row.get("totalGiB")
@@ -65,22 +71,62 @@ def cases() -> tuple[Case, ...]:
     return tuple(Case(row, is_held_out(row)) for row in rows)
 
 
-def predict(case: Case) -> vllm.VllmMemory:
-    """The account of the case's most loaded GPU."""
-    row, model = case.row, facts(case.row["model"])
-    architecture = model.architecture
-    assert architecture is not None
-    settings = vllm_settings(
-        parse_arguments(row["args"]),
-        row.get("env", {}),
-        rules=rules_for(row["version"], row.get("env")),
-        gpu=case.gpu,
-        facts=model,
+def started(case: Case) -> tuple[Placement, VllmSettings]:
+    """The case as it was started: with its switches and no others."""
+    row = case.row
+    found = placement(
+        "vllm",
+        row["model"],
+        row["method"],
+        case.gpu,
+        count=row["gpus"],
         tensor=row["tensor"],
         pipeline=row["pipeline"],
-        max_model_len=row["maxModelLen"] or architecture.max_positions,
+        version=row["version"],
+        arguments=tuple(row["args"]),
+        env=row.get("env", {}),
     )
-    return vllm.memory(model, architecture, gpu=case.gpu, settings=settings, method=row["method"])
+    length = row["maxModelLen"] or found.architecture.max_positions
+    return found, read_settings(switches(found.options), found, length)
+
+
+def predict(case: Case) -> memory.VllmMemory:
+    """The account of the case's most loaded GPU, in the engine's own terms."""
+    return memory.memory(*started(case))
+
+
+def account(case: Case) -> Account:
+    """The same as the planner sees it."""
+    return memory.account(*started(case))
+
+
+def called_fitting(case: Case) -> bool:
+    """What the planner's own rule says of one request of the asked length."""
+    return fit.fits(account(case), 1, Correction())
+
+
+def planned(case: Case) -> ModelPlan | PlanFailure:
+    """What a plan says of one request of the asked length on a node with this GPU, with the utilization that
+    the server was started with: without the switch a plan may lower it."""
+    row, (found, settings) = case.row, started(case)
+    label, reserve = row["gpu"], rows_for(row["gpu"])[0]
+    shown = (case.gpu.memory_bytes or 0) / MIB + reserve.memory_mib[0] - reserve.usable_mib[0]
+    given = () if settings.utilization_given else (f"--gpu-memory-utilization={settings.utilization}",)
+    asked = spec(
+        engine={
+            "name": "vllm",
+            "image": f"vllm/vllm-openai:v{row['version']}",
+            "extraArgs": [*row["args"], *given],
+            "env": [{"name": name, "value": value} for name, value in row.get("env", {}).items()],
+        },
+        quantization={"method": row["method"]},
+        gpu={"products": [label], "count": row["gpus"]},
+        parallelism={"tensor": row["tensor"], "pipeline": row["pipeline"]},
+        context={"maxModelLen": settings.max_model_len, "concurrency": 1},
+        workload={"inputTokens": 8, "outputTokens": 8},
+    )
+    node = gpu_node("node", label, row["gpus"], memory_mib=round(shown))
+    return plan_model(asked, found.facts, nodes=(node,), history=(), config=CONFIG)
 
 
 def kv_error(case: Case) -> float | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tacho_operator.core.planner.catalog.gpus import gpu_table
-from tacho_operator.core.planner.planning import plan_model
+from tacho_engines.hardware.gpu_table import GPUS
+from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.builders import CONFIG, gpu_node, spec
 from tests.unit.planner.models import facts
@@ -39,7 +39,7 @@ def answer(model, nodes, engine, method, product, count, length, concurrency):
     st.sampled_from((None, NODES)),
     st.sampled_from(("", "vllm", "transformers", "ctranslate2")),
     st.sampled_from(("", "none", "fp8", "bnb-nf4")),
-    st.sampled_from(sorted(row.label for row in gpu_table())),
+    st.sampled_from(sorted(row.label for row in GPUS)),
     st.sampled_from((None, 1, 2, 4)),
     st.sampled_from((None, 2048, 8192, 32_768, 100_000)),
     st.sampled_from((None, 1, 4, 32)),

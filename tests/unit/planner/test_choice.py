@@ -6,15 +6,15 @@ import dataclasses
 
 import pytest
 
-from tacho_contract.units import GIB
-from tacho_operator.core.planner.catalog.engines import engine_table
-from tacho_operator.core.planner.catalog.methods import method_table
-from tacho_operator.core.planner.planning import launchable, plan_model
-from tacho_operator.core.planner.sizing import llamacpp
-from tacho_operator.core.planner.sizing.account import MARGIN
+from tacho_engines.base import Context
+from tacho_engines.llamacpp import memory as llamacpp
+from tacho_engines.registry import engine_row, engine_rows
+from tacho_operator.core.planner.fit import OVERHEAD_MARGIN
+from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
 from tests.unit.planner.models import facts
+from tests.unit.planner.placements import placement
 
 T4 = gpu_node("t4", "Tesla-T4", 4, memory_mib=15360, compute="7.5")
 L4 = gpu_node("l4", "NVIDIA-L4", 1, memory_mib=23034, compute="8.9")
@@ -105,7 +105,7 @@ def test_an_engine_that_batches_on_two_gpus_comes_before_one_that_does_not_on_on
     found = fitting("llama-3.1-8b", (T4, L4), **asks)
     assert (found.engine, found.gpu_product, found.gpu_count) == ("vllm", "Tesla-T4", 2)
     alone = fitting("llama-3.1-8b", (L4,), **asks)
-    assert not engine_table()[alone.engine].batching
+    assert not engine_row(alone.engine).batching
     assert alone.engine == "ctranslate2", "of equal quality, the faster"
 
 
@@ -213,10 +213,10 @@ def test_a_plan_leaves_a_margin():
         "llama-3.1-8b", gpu={"products": ["L4"]}, engine={"name": "vllm"}, context={"concurrency": 1}
     )
     seen = found.predicted
-    cache = found.max_model_len * 131072
-    spare = seen.kv_cache_bytes - cache
-    assert spare >= MARGIN * found.gpu_memory_bytes
-    assert spare < MARGIN * found.gpu_memory_bytes + 257 * 131072
+    spare = seen.kv_cache_bytes - found.max_model_len * 131072
+    margin = OVERHEAD_MARGIN * (seen.budget_bytes - seen.kv_cache_bytes - seen.weights_bytes)
+    assert spare >= int(margin) > 2**28
+    assert spare < margin + 257 * 131072
 
 
 def test_a_plan_that_fits_may_have_no_engine_to_run_it():
@@ -305,11 +305,13 @@ def test_hybrid_models_bound_the_sequences():
     assert "--max-num-seqs" in found.arguments
 
 
-def test_every_row_of_the_method_table_is_one_of_its_engine():
-    for row in method_table():
-        assert row.method in engine_table()[row.engine].methods
-        assert row.source
-        assert 0 < row.quality <= 100
+def test_every_method_of_an_engine_says_where_it_is_from():
+    for engine in engine_rows():
+        names = [row.method for row in engine.methods]
+        assert len(names) == len(set(names))
+        for row in engine.methods:
+            assert row.source
+            assert 0 < row.quality <= 100
 
 
 def test_a_gguf_file_on_a_gpu_is_planned_and_says_that_the_image_is_for_the_cpu():
@@ -327,12 +329,9 @@ def test_a_gguf_file_on_a_gpu_is_planned_and_says_that_the_image_is_for_the_cpu(
 
 def test_layers_on_several_gpus_share_the_memory():
     one, two = (
-        llamacpp.gpu_account(
-            smollm2(), smollm2().architecture, memory_bytes=GIB, gpus=gpus, length=2048, concurrency=4,
-            key_value_bytes=2.0,
-        )
+        llamacpp.account(placement("llamacpp", smollm2(), "gguf", count=gpus), Context(2048, 4))
         for gpus in (1, 2)
-    )  # fmt: skip
+    )
     assert two.weights_bytes == pytest.approx(one.weights_bytes / 2, rel=0.01)
     assert two.cache_bytes == pytest.approx(one.cache_bytes / 2, rel=0.01)
 

@@ -9,15 +9,28 @@ from statistics import median
 
 import pytest
 
-from tacho_contract.units import GIB
-from tacho_operator.core.planner.sizing.account import MARGIN
-from tests.unit.planner.cases import Case, cases, is_held_out, kv_error, name_hash, predict, weights_error
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tests.unit.planner.cases import (
+    Case,
+    called_fitting,
+    cases,
+    is_held_out,
+    kv_error,
+    name_hash,
+    planned,
+    weights_error,
+)
 
 OWN = "own measurement, H200, vLLM 0.26"
 FAILED = [case for case in cases() if case.row["started"] is False]
 """``started`` is null where the log shows the weights only."""
+STARTED = [case for case in cases() if case.row["started"] is True]
 SIZED = [case for case in cases() if weights_error(case) is not None]
+TIGHT = {"h200-llama31-8b-awq-twentieth-1024"}
+"""Starts that a plan refuses for its margin: this one had 0.05 GiB left for a second request."""
 WORST_WEIGHTS = 0.012
+SMALL_GIB = 0.11
+"""What a load takes beside the tensors; of a small model it is more than that share."""
 WORST_TOKENS = 0.27
 """Held out. The worst is Llama-3.1-70B in 8 bits on one 80 GB GPU: what is left for the cache is small, and
 the prediction is below it."""
@@ -61,7 +74,8 @@ def test_a_later_case_is_held_out_by_its_name_alone():
 @pytest.mark.parametrize("case", SIZED, ids=names(SIZED))
 def test_weights(case):
     bound, _ = UNMODELLED.get(case.name, (WORST_WEIGHTS, 0.0))
-    assert abs(weights_error(case) or 0.0) <= bound
+    error = abs(weights_error(case) or 0.0)
+    assert error <= bound or error * case.actual["weightsGiB"] <= SMALL_GIB
 
 
 def test_kv_cache_tokens_on_the_held_out_half():
@@ -82,17 +96,20 @@ def test_what_is_not_modelled_is_as_far_off_as_said(name):
 
 @pytest.mark.parametrize("case", FAILED, ids=names(FAILED))
 def test_no_start_that_failed_is_called_fitting(case):
-    found = predict(case)
-    margin = MARGIN * found.total_bytes
-    free = found.available_bytes - found.cache.request_bytes
-    assert free < margin, f"{free / GIB:.2f} GiB would be free of {margin / GIB:.2f} GiB margin"
+    assert not called_fitting(case)
 
 
-def test_starts_that_worked_hold_at_least_one_request():
-    """Except by the margin: a plan may refuse what just fits, never the other way round."""
-    for case in cases():
-        if case.row["started"] is not True:
-            continue
-        found = predict(case)
-        just = MARGIN * found.total_bytes
-        assert found.available_bytes + just >= found.cache.request_bytes, case.name
+@pytest.mark.parametrize("case", FAILED, ids=names(FAILED))
+def test_no_start_that_failed_is_planned(case):
+    assert isinstance(planned(case), PlanFailure)
+
+
+@pytest.mark.parametrize("case", STARTED, ids=names(STARTED))
+def test_starts_that_worked_are_called_fitting(case):
+    assert called_fitting(case) is (case.name not in TIGHT)
+
+
+@pytest.mark.parametrize("case", STARTED, ids=names(STARTED))
+def test_starts_that_worked_are_planned(case):
+    found = planned(case)
+    assert isinstance(found, ModelPlan) is (case.name not in TIGHT), found

@@ -7,17 +7,10 @@ import dataclasses
 import pytest
 
 from tacho_contract.units import MIB
-from tacho_operator.core.planner.asked import asked
-from tacho_operator.core.planner.catalog.gpus import (
-    RESERVE_MIB,
-    gpu_table,
-    labelled_gpu,
-    matches,
-    named_gpu,
-    rows_for,
-    sources,
-)
-from tacho_operator.core.planner.hardware import gpu_choices, node_gpu
+from tacho_engines.hardware.gpu_table import GPUS, SOURCES
+from tacho_engines.hardware.gpus import RESERVE_MIB, labelled_gpu, matches, named_gpu, rows_for
+from tacho_operator.core.planner.devices import gpu_choices, node_gpu
+from tacho_operator.core.planner.request import request_of
 from tests.unit.planner.builders import cpu_node, gpu_node, spec
 
 FIGURES = (
@@ -33,14 +26,14 @@ GPU = "nvidia.com/gpu"
 
 
 def choices(nodes, **fields):
-    return gpu_choices(asked(spec(**fields)), nodes)
+    return gpu_choices(request_of(spec(**fields)), nodes)
 
 
 def products(nodes, **fields):
-    return [h.gpu.product for h in choices(nodes, **fields).hardware]
+    return [h.device.product for h in choices(nodes, **fields).found]
 
 
-@pytest.mark.parametrize("row", gpu_table(), ids=lambda row: row.label)
+@pytest.mark.parametrize("row", GPUS, ids=lambda row: row.label)
 def test_every_figure_has_a_source_and_a_confidence(row):
     for name in FIGURES:
         figure = getattr(row, name)
@@ -48,16 +41,16 @@ def test_every_figure_has_a_source_and_a_confidence(row):
             continue
         value, source, confidence = figure
         assert value > 0
-        assert source in sources()
+        assert source in SOURCES
         assert confidence in ("H", "M", "L")
     assert row.usable_mib[0] <= row.memory_mib[0]
     assert row.memory_mib[0] - row.usable_mib[0] < 0.05 * row.memory_mib[0]
 
 
 def test_labels_and_short_names_are_unambiguous():
-    labels = [row.label for row in gpu_table()]
+    labels = [row.label for row in GPUS]
     assert len(labels) == len(set(labels))
-    for row in gpu_table():
+    for row in GPUS:
         assert rows_for(row.label) == (row,)
         assert all(row in rows_for(name) for name in row.short)
 
@@ -148,9 +141,9 @@ def test_a_mig_resource_is_described_by_its_own_labels():
         allocatable={"memory": "64Gi", "nvidia.com/mig-2g.20gb": "3"},
     )  # fmt: skip
     asks = {"gpu": {"resourceName": "nvidia.com/mig-2g.20gb"}}
-    found = choices((node,), **asks).hardware
-    assert [(h.gpu.product, h.most) for h in found] == [("NVIDIA-H100-80GB-HBM3-MIG-2g.20gb", 3)]
-    assert found[0].gpu.memory_bytes == 19968 * MIB
+    found = choices((node,), **asks).found
+    assert [(h.device.product, h.most) for h in found] == [("NVIDIA-H100-80GB-HBM3-MIG-2g.20gb", 3)]
+    assert found[0].device.memory_bytes == 19968 * MIB
     assert products((node,)) == []
 
 
@@ -162,10 +155,10 @@ def test_live_products_come_smallest_first_and_named_ones_in_the_users_order():
         cpu_node("d"),
     )
     assert products(nodes) == ["NVIDIA-L4", "NVIDIA-H100-80GB-HBM3"]
-    assert [h.most for h in choices(nodes).hardware] == [4, 8]
+    assert [h.most for h in choices(nodes).found] == [4, 8]
     wanted = {"gpu": {"products": ["H200", "H100", "L4"]}}
-    found = choices(nodes, **wanted).hardware
-    assert [(h.gpu.product, h.live) for h in found] == [
+    found = choices(nodes, **wanted).found
+    assert [(h.device.product, h.live) for h in found] == [
         ("NVIDIA-H200", False),
         ("NVIDIA-H100-80GB-HBM3", True),
         ("NVIDIA-L4", True),
@@ -174,7 +167,7 @@ def test_live_products_come_smallest_first_and_named_ones_in_the_users_order():
 
 def test_of_one_product_on_several_nodes_the_least_memory_counts():
     nodes = (gpu_node("a", "NVIDIA-L4", memory_mib=23034), gpu_node("b", "NVIDIA-L4", memory_mib=20000))
-    assert choices(nodes).hardware[0].gpu.memory_bytes < 20000 * MIB
+    assert choices(nodes).found[0].device.memory_bytes < 20000 * MIB
 
 
 def test_nodes_the_pod_cannot_run_on_do_not_count():
@@ -193,7 +186,7 @@ def test_nodes_the_pod_cannot_run_on_do_not_count():
 def test_gpus_that_nothing_describes_are_said():
     bare = dataclasses.replace(gpu_node("bare", "x"), labels={})
     found = choices((bare,))
-    assert (found.hardware, found.unlabelled) == ((), ("bare",))
+    assert (found.found, found.unlabelled) == ((), ("bare",))
     assert choices(None, gpu={"products": ["FOO-1"]}).unknown == ("FOO-1",)
 
 
@@ -202,16 +195,16 @@ def test_a_product_with_a_mig_resource_means_the_slice(name):
     """Whether live or from the catalog; its name is the label's, for nodes are selected by it."""
     asks = {"gpu": {"products": [name], "resourceName": "nvidia.com/mig-1g.5gb"}}
     label = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
-    catalog = choices(None, **asks).hardware[0].gpu
+    catalog = choices(None, **asks).found[0].device
     assert (catalog.product, catalog.memory_bytes) == (label, 4864 * MIB)
     node = dataclasses.replace(
         gpu_node("a", "NVIDIA-A100-SXM4-40GB", 0, memory_mib=40960, compute="8.0"),
         allocatable={"memory": "64Gi", "nvidia.com/mig-1g.5gb": "7"},
     )
-    live = choices((node,), **asks).hardware
-    assert [(h.gpu.product, h.live, h.most) for h in live] == [(label, True, 7)]
+    live = choices((node,), **asks).found
+    assert [(h.device.product, h.live, h.most) for h in live] == [(label, True, 7)]
     other = {"gpu": {"products": ["A100-MIG-2g.10gb"], "resourceName": "nvidia.com/mig-1g.5gb"}}
-    assert [h.live for h in choices((node,), **other).hardware] == [False]
+    assert [h.live for h in choices((node,), **other).found] == [False]
 
 
 def test_a_short_name_of_a_shared_gpu_becomes_its_label():

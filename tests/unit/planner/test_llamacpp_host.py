@@ -8,17 +8,24 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_contract.units import GIB, MIB
-from tacho_operator.core.planner.planning import launchable, plan_model
-from tacho_operator.core.planner.sizing import llamacpp
+from tacho_engines.base import Context
+from tacho_engines.llamacpp import memory as llamacpp
+from tacho_operator.core.planner.fit import margin_bytes
+from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.types import History
 from tests.unit.planner.builders import CONFIG, cpu_node, smollm2, spec
+from tests.unit.planner.placements import host, placement
 
 ONE_NODE = (cpu_node(),)
 
 
 def plan(nodes=ONE_NODE, facts=None, history=(), **fields):
     return plan_model(spec(**fields), facts or smollm2(), nodes=nodes, history=history, config=CONFIG)
+
+
+def on_host(length, concurrency):
+    return llamacpp.account(placement("llamacpp", smollm2(), "gguf", host()), Context(length, concurrency))
 
 
 def test_kv_cache_is_what_llama_cpp_printed():
@@ -40,9 +47,7 @@ def test_compute_buffer_is_near_what_llama_cpp_printed(cells, sequences, printed
 def test_resident_memory_is_above_what_the_process_had():
     """VmRSS 268800, 545348, 360060 kB after a full prompt in each slot, without tacho's own runtime."""
     for cells, sequences, resident_kb in ((1024, 4, 268800), (4096, 4, 545348), (8192, 1, 360060)):
-        memory = llamacpp.host_memory(
-            smollm2(), smollm2().architecture, context_tokens=cells, sequences=sequences
-        )
+        memory = on_host(cells, sequences)
         assert resident_kb * 1024 < memory.total_bytes < resident_kb * 1024 * 1.35
 
 
@@ -134,10 +139,13 @@ def test_a_custom_engine_is_sized_and_not_predicted():
 
 
 def test_history_corrects_what_fits():
-    exact = plan(context={"maxModelLen": 8192, "concurrency": 4}).predicted.total_bytes
+    account = on_host(8192, 4)
+    exact = account.total_bytes + margin_bytes(account)
     nodes = (cpu_node(memory=str(exact + MIB)),)
+    short = (cpu_node(memory=str(exact - MIB)),)
     ask = {"context": {"maxModelLen": 8192, "concurrency": 4}}
     assert isinstance(plan(nodes=nodes, **ask), ModelPlan)
+    assert isinstance(plan(nodes=short, **ask), PlanFailure)
     seen = History(
         engine="llamacpp", engine_version="2026.10", quantization_method="gguf", gpu_product="CPU",
         predicted_bytes=1000, actual_bytes=1200, predicted_kv_cache_tokens=None, actual_kv_cache_tokens=None,
@@ -149,13 +157,9 @@ def test_history_corrects_what_fits():
 
 @given(length=st.integers(16, 200_000), concurrency=st.integers(1, 64))
 def test_more_context_never_needs_less(length, concurrency):
-    def total(tokens, sequences):
-        return llamacpp.host_memory(
-            smollm2(), smollm2().architecture, context_tokens=tokens, sequences=sequences
-        ).total_bytes
-
-    assert 0 < total(length, concurrency) <= total(length + 1, concurrency)
-    assert total(length, concurrency) <= total(length, concurrency + 1)
+    less = on_host(length, concurrency).total_bytes
+    assert 0 < less <= on_host(length + 1, concurrency).total_bytes
+    assert less <= on_host(length, concurrency + 1).total_bytes
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import dataclasses
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tacho_contract.model import Architecture, LayerGroup
-from tacho_operator.core.planner.catalog.gpus import gpu_table
-from tacho_operator.core.planner.planning import plan_model
+from tacho_engines.hardware.gpu_table import GPUS
+from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, spec
 from tests.unit.planner.models import facts
@@ -18,7 +18,7 @@ MODELS = (
     "qwen2.5-7b", "qwen3-30b-a3b", "gemma-3-4b", "deepseek-v3", "gpt-oss-20b", "jamba-v0.1", "nemotron-h-8b",
 )  # fmt: skip
 models = st.sampled_from(MODELS)
-products = st.sampled_from(sorted({row.label for row in gpu_table()}))
+products = st.sampled_from(sorted({row.label for row in GPUS}))
 engines = st.sampled_from(("", "vllm", "transformers", "ctranslate2"))
 methods = st.sampled_from(("", "none", "fp8", "bnb-nf4", "ct2-int8"))
 lengths = st.integers(16, 200_000)

@@ -8,17 +8,17 @@ from itertools import permutations
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.core.planner.asked import asked
-from tacho_operator.core.planner.catalog.gpus import named_gpu
+from tacho_engines.hardware.gpus import named_gpu
+from tacho_engines.memory import weights
+from tacho_engines.vllm.parallel import splits, tensor_problem
 from tacho_operator.core.planner.learning import correction
-from tacho_operator.core.planner.planning import plan_model
-from tacho_operator.core.planner.roofline import active_parameters, read_share, roofline
-from tacho_operator.core.planner.sizing import weights
-from tacho_operator.core.planner.spread import parallelism, tensor_problem
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.roofline import Step, active_parameters, read_share
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import History
 from tests.unit.planner.builders import CONFIG, spec
 from tests.unit.planner.models import facts
+from tests.unit.planner.placements import placement
 
 SEEN = History(
     engine="vllm",
@@ -33,13 +33,15 @@ SEEN = History(
 WANTED = {"engine": "vllm", "version": "0.32.0", "method": "none", "product": "NVIDIA-L4"}
 
 
-def speed(model, gpu, *, gpus=1, streams=1, context=1024, bits=None, arithmetic="fp16"):
-    found = facts(model)
-    resident = int(weights.parts(found, linear_bits=bits).total)
-    return roofline(
-        found, found.architecture, named_gpu(gpu), gpus=gpus, weights_bytes=resident, key_value_bytes=2.0,
-        context_tokens=context, streams=streams, arithmetic=arithmetic,
-    )  # fmt: skip
+def speed(model, device, *, streams=1, context=1024):
+    method = "awq" if model.endswith("awq") else "none"
+    step = Step(
+        placement=placement("vllm", model, method, device),
+        weights_bytes=int(weights.parts(facts(model)).total),
+        key_value_bytes=2.0,
+        context_tokens=context,
+    )
+    return step.bound(streams)
 
 
 @pytest.mark.parametrize(
@@ -82,15 +84,8 @@ def test_one_token_reads_its_own_experts_and_many_read_all():
 
 
 def test_an_unknown_bandwidth_predicts_no_speed():
-    found = facts("llama-3.1-8b")
     unknown = dataclasses.replace(named_gpu("L4"), bandwidth_bytes=0.0)
-    assert (
-        roofline(
-            found, found.architecture, unknown, gpus=1, weights_bytes=1, key_value_bytes=2.0,
-            context_tokens=1, streams=1, arithmetic="fp16",
-        )
-        is None
-    )  # fmt: skip
+    assert speed("llama-3.1-8b", unknown) is None
 
 
 def test_nothing_seen_teaches_nothing():
@@ -161,7 +156,7 @@ def test_a_correction_is_always_within_its_bounds(pairs):
 
 
 @pytest.mark.parametrize(
-    ("model", "gpus", "splits"),
+    ("model", "gpus", "allowed"),
     [
         ("llama-3.1-8b", 8, ((8, 1), (4, 2), (2, 4), (1, 8))),
         ("qwen2.5-7b", 8, ((4, 2), (2, 4), (1, 8))),
@@ -169,9 +164,8 @@ def test_a_correction_is_always_within_its_bounds(pairs):
         ("octocoder", 3, ((3, 1), (1, 3))),
     ],
 )
-def test_how_a_model_may_be_spread(model, gpus, splits):
-    found = facts(model)
-    assert parallelism(asked(spec()), (None, None), found.architecture, found, gpus) == splits
+def test_how_a_model_may_be_spread(model, gpus, allowed):
+    assert splits(placement("vllm", model, "none", count=gpus)) == allowed
 
 
 def test_quantization_groups_must_stay_whole():

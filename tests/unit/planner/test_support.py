@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.core.planner.planning import plan_model
+from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.builders import CONFIG, gpu_node, smollm2, spec
 from tests.unit.planner.models import facts

@@ -7,28 +7,34 @@ import dataclasses
 import pytest
 
 from tacho_contract.units import GIB
-from tacho_operator.core.planner.arguments import decimal, integer, parse_arguments
-from tacho_operator.core.planner.catalog.engines import engine_image, engine_table, image_version
-from tacho_operator.core.planner.catalog.gpus import named_gpu
-from tacho_operator.core.planner.catalog.vllm import rules_for, vllm_rules
-from tacho_operator.core.planner.sizing import vllm
-from tacho_operator.core.planner.sizing.vllm_settings import graph_sizes, vllm_settings
+from tacho_engines.base import Context
+from tacho_engines.hardware.gpus import named_gpu
+from tacho_engines.images import engine_image, image_version
+from tacho_engines.registry import engine_row
+from tacho_engines.switches import decimal, integer, parse_arguments
+from tacho_engines.vllm import kv, memory as vllm
+from tacho_engines.vllm.arguments import arguments
+from tacho_engines.vllm.graphs import CONTEXT_BYTES, graph_sizes
+from tacho_engines.vllm.settings import planned_settings, read_settings, switches
+from tacho_engines.vllm.versions import VERSIONS, rules_for
 from tests.unit.planner.models import facts
+from tests.unit.planner.placements import placement
 
 LLAMA = facts("llama-3.1-8b")
 
 
-def settings(*arguments, version="0.32.0", gpu="L4", env=None, model=LLAMA, length=8192, **more):
-    return vllm_settings(
-        parse_arguments(arguments), env or {}, rules=rules_for(version), gpu=named_gpu(gpu), facts=model,
-        tensor=more.get("tensor", 1), pipeline=more.get("pipeline", 1), max_model_len=length,
-        kv_cache_dtype=more.get("kv_cache_dtype", ""),
-    )  # fmt: skip
+def placed(*arguments, version="0.32.0", gpu="L4", model=LLAMA, method="none", **more):
+    return placement("vllm", model, method, gpu, version=version, arguments=arguments, **more)
 
 
-def memory(*arguments, gpu="L4", model=LLAMA, method="none", **more):
-    found = settings(*arguments, gpu=gpu, model=model, **more)
-    return vllm.memory(model, model.architecture, gpu=named_gpu(gpu), settings=found, method=method)
+def settings(*arguments, length=8192, **more):
+    found = placed(*arguments, **more)
+    return read_settings(switches(found.options), found, length)
+
+
+def memory(*arguments, length=8192, **more):
+    found = placed(*arguments, **more)
+    return vllm.memory(found, read_settings(switches(found.options), found, length))
 
 
 @pytest.mark.parametrize(
@@ -59,9 +65,9 @@ def test_the_engine_generation_can_be_chosen_while_there_were_two():
 
 
 def test_rows_are_in_order_and_say_where_they_are_from():
-    versions = [tuple(map(int, row.version.split("."))) for row in vllm_rules()]
+    versions = [tuple(map(int, row.version.split("."))) for row in VERSIONS]
     assert versions == sorted(set(versions))
-    assert all(row.source for row in vllm_rules())
+    assert all(row.source for row in VERSIONS)
 
 
 @pytest.mark.parametrize(
@@ -76,12 +82,12 @@ def test_rows_are_in_order_and_say_where_they_are_from():
 )
 def test_the_version_is_the_tags(image, version):
     assert image_version(image) == version
-    row = engine_table()["vllm"]
+    row = engine_row("vllm")
     assert engine_image(row, image, {}) == (image, version or row.version)
 
 
 def test_the_users_image_wins_over_the_operators_and_that_over_the_table():
-    row = engine_table()["vllm"]
+    row = engine_row("vllm")
     assert engine_image(row, "a:1.0", {"vllm": "b:2.0"})[0] == "a:1.0"
     assert engine_image(row, "", {"vllm": "b:2.0"}) == ("b:2.0", "2.0")
     assert engine_image(row, "", {})[0] == row.image
@@ -155,7 +161,7 @@ def test_fp8_weights_do_not_imply_an_fp8_cache():
 def test_bytes_a_token_keeps(model, bytes_per_token):
     """GQA 2 x 32 x 8 x 128 x 2; MHA; MLA 61 x 576 x 2; GQA; MQA 40 x 2 x 128 x 2."""
     found = facts(model)
-    got = vllm.vllm_kv.pool(found.architecture, settings(model=found))
+    got = kv.pool(found.architecture, settings(model=found))
     assert got.block_bytes / got.block_tokens == bytes_per_token
 
 
@@ -182,27 +188,21 @@ def test_recurrent_layers_keep_a_constant_state():
 def test_a_shared_gpu_gives_a_part_of_its_memory():
     gpu = named_gpu("L4")
     shared = type(gpu)(**{**{f: getattr(gpu, f) for f in gpu.__dataclass_fields__}, "sharers": 2})
-    found = vllm_settings(
-        {}, {}, rules=rules_for("0.26.0"), gpu=shared, facts=LLAMA, tensor=1, pipeline=1, max_model_len=1024
-    )
-    assert found.utilization == pytest.approx(0.46)
+    assert settings(gpu=shared, version="0.26.0").utilization == pytest.approx(0.46)
 
 
 def test_graphs_outside_the_budget_lower_the_utilization_unless_it_is_given():
-    gpu, old = named_gpu("L4"), "0.11.0"
-    by_default = vllm.account(
-        LLAMA, LLAMA.architecture, gpu=gpu, settings=settings("--enforce-eager", version=old), method="none"
-    )
-    assert by_default.arguments == ()
-    graphs = vllm.account(LLAMA, LLAMA.architecture, gpu=gpu, settings=settings(version=old), method="none")
-    assert graphs.arguments == () or graphs.arguments[0] == "--gpu-memory-utilization"
-    assert graphs.budget_bytes + graphs.graph_bytes + vllm.CONTEXT_BYTES <= gpu.memory_bytes
-    given = vllm.account(
-        LLAMA, LLAMA.architecture, gpu=gpu, method="none",
-        settings=settings("--gpu-memory-utilization", "0.99", version=old),
-    )  # fmt: skip
-    assert given.arguments == ()
-    assert given.budget_bytes == int(0.99 * gpu.memory_bytes)
+    gpu, old, context = named_gpu("L4"), "0.11.0", Context(8192, 1)
+    by_default = placed("--enforce-eager", version=old)
+    assert arguments(by_default, context) == ()
+    graphs = placed(version=old, gpu="RTX3060")
+    assert arguments(graphs, context)[0] == "--gpu-memory-utilization"
+    found = vllm.account(graphs, planned_settings(graphs, context))
+    assert found.budget_bytes + found.graph_bytes + CONTEXT_BYTES <= graphs.device.memory_bytes
+    given = placed("--gpu-memory-utilization", "0.99", version=old)
+    assert arguments(given, context) == ()
+    found = vllm.account(given, planned_settings(given, context))
+    assert found.budget_bytes == int(0.99 * gpu.memory_bytes)
 
 
 def test_switches_are_read_as_the_engines_would():

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tacho_contract.units import GIB
-from tacho_operator.core.planner.arguments import expanded
-from tacho_operator.core.planner.catalog.gpus import named_gpu
-from tacho_operator.core.planner.planning import plan_model
-from tacho_operator.core.planner.sizing.vllm import CONTEXT_BYTES
-from tacho_operator.core.planner.sizing.vllm_settings import SWITCHES
+from tacho_engines.hardware.gpus import named_gpu
+from tacho_engines.switches import expanded
+from tacho_engines.vllm.graphs import CONTEXT_BYTES
+from tacho_engines.vllm.settings import SWITCHES
+from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.builders import CONFIG, gpu_node, spec
 from tests.unit.planner.models import facts

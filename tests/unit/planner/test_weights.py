@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 
 from tacho_contract.units import GIB
-from tacho_operator.core.planner.sizing import ctranslate2, transformers, weights
+from tacho_engines.base import Context
+from tacho_engines.ctranslate2 import memory as ctranslate2
+from tacho_engines.memory import weights
+from tacho_engines.memory.bits import NF4_BITS, NF4_DOUBLE_QUANT_BITS
+from tacho_engines.transformers import memory as transformers
 from tests.unit.planner.models import facts
+from tests.unit.planner.placements import placement
 
 PUBLISHED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "data" / "published_sizes.json").read_text(encoding="utf-8")
@@ -65,15 +70,11 @@ def test_the_articles_memory_table_of_octocoder(method, double_quant, compute_by
 
 def test_a_7b_model_does_not_fit_a_t4_in_16_bits_and_does_in_4():
     """The article "Deploying Large Language Models: vLLM and Quantization" (2024)."""
-    found = facts("mistral-7b-v0.2")
     t4 = int(14.56 * GIB)
 
     def needed(method: str) -> int:
-        account = transformers.account(
-            found, found.architecture, memory_bytes=t4, gpus=1, method=method, double_quant=True,
-            compute_bytes=2, length=4096, concurrency=1,
-        )  # fmt: skip
-        return account.needed_bytes(1)
+        asked = placement("transformers", "mistral-7b-v0.2", method, "T4", double_quant=True)
+        return transformers.account(asked, Context(4096, 1)).needed_bytes(1)
 
     assert needed("none") > t4
     assert needed("bnb-int8") < t4
@@ -82,7 +83,7 @@ def test_a_7b_model_does_not_fit_a_t4_in_16_bits_and_does_in_4():
 
 def test_double_quantization_saves_what_the_paper_says():
     """QLoRA (arXiv:2305.14314): 0.37 bits a parameter."""
-    assert transformers.FOUR_BIT[False] - transformers.FOUR_BIT[True] == pytest.approx(0.373, abs=0.003)
+    assert pytest.approx(0.373, abs=0.003) == NF4_BITS - NF4_DOUBLE_QUANT_BITS
 
 
 def test_quantization_in_flight_leaves_embedding_and_head_alone():

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tacho_engines.switches import split_switch
+
 _CODE = "it makes the engine load code that is not part of its image"
 _ADMIN = "it opens administration or private data to whoever reaches the server"
 _OWN = "tacho sets it itself"
@@ -142,15 +144,14 @@ def switch_name(argument: str) -> str | None:
     >>> switch_name("--Trust_Remote_Code=true")
     'trust-remote-code'
     """
-    if not argument.startswith("-"):
+    found = split_switch(argument)
+    if found is None:
         return None
-    bare = argument.lstrip("-").split("=", 1)[0].strip()
-    if not bare or bare[0].isdigit() or bare[0] == ".":
-        return None  # a negative number is a value
-    long = bare.casefold().replace("_", "-").split(".", 1)[0]
-    if argument.startswith("--") or len(bare) > _ABBREVIATION_MIN_CHARACTERS or long in LONG_SWITCHES:
+    name, _, _ = found
+    long = name.casefold().split(".", 1)[0]
+    if argument.startswith("--") or len(name) > _ABBREVIATION_MIN_CHARACTERS or long in LONG_SWITCHES:
         return long
-    return SHORT_SWITCHES.get(bare, bare)
+    return SHORT_SWITCHES.get(name, name)
 
 
 def refused_arguments(arguments: Sequence[str]) -> tuple[Refusal, ...]:

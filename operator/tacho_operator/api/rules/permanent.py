@@ -12,6 +12,7 @@ from tacho_contract.uri import (
     PARENT_PATTERN,
 )
 from tacho_operator.api.rules.arguments import arguments_pattern, variables_pattern
+from tacho_operator.api.rules.engines import engine_rules
 from tacho_operator.api.rules.rule import Rule
 
 _RELATIVE = r"!self.{0}.startsWith('/') && !self.{0}.matches('(^|/)[.][.](/|$)')"
@@ -117,33 +118,7 @@ _QUANTIZATION = (
         " || !has(self.method) || self.method != 'bnb-int8'",
         "doubleQuant goes with bnb-fp4 and bnb-nf4 only; remove it or set such a method",
     ),
-    _rule(
-        "method-of-ctranslate2",
-        "spec",
-        "!has(self.quantization) || !has(self.quantization.method) || !has(self.engine)"
-        " || !has(self.engine.name)"
-        " || (self.quantization.method.startsWith('ct2-') ? self.engine.name in ['ctranslate2', 'custom']"
-        " : (self.engine.name != 'ctranslate2' || self.quantization.method == 'none'))",
-        "the methods ct2-* and the engine ctranslate2 belong together; change quantization.method or"
-        " engine.name",
-    ),
-    _rule(
-        "method-of-llamacpp",
-        "spec",
-        "!has(self.quantization) || !has(self.quantization.method) || !has(self.engine)"
-        " || !has(self.engine.name) || self.engine.name != 'llamacpp'"
-        " || self.quantization.method in ['gguf', 'none']",
-        "llamacpp serves GGUF files; set quantization.method to gguf, or none for an unquantized GGUF",
-    ),
-    _rule(
-        "kv-cache-dtype-of-engine",
-        "spec",
-        "!has(self.quantization) || !has(self.quantization.kvCacheDtype) || !has(self.engine)"
-        " || !has(self.engine.name)"
-        " || (!(self.engine.name == 'llamacpp' && self.quantization.kvCacheDtype.startsWith('fp8'))"
-        " && !(self.engine.name == 'vllm' && self.quantization.kvCacheDtype.matches('^q[48]_0$')))",
-        "kvCacheDtype fp8* is vllm's and q8_0, q4_0 are llamacpp's; choose one the engine has",
-    ),
+    *engine_rules(),
 )
 
 _ENGINE = (

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from tacho_engines.registry import ENGINES, method_names
 from tacho_operator.api.base import ApiModel, Label63, QualifiedName
 from tacho_operator.api.quantity import Quantity
 from tacho_operator.api.spec.sources import EnvList
 
-QuantizationMethod = Literal[
-    "none",
-    "bnb-int8",
-    "bnb-fp4",
-    "bnb-nf4",
-    "fp8",
-    "awq",
-    "gptq",
-    "compressed-tensors",
-    "gguf",
-    "ct2-int8",
-    "ct2-int8-float16",
-]
-EngineName = Literal["vllm", "transformers", "llamacpp", "ctranslate2", "custom"]
+if TYPE_CHECKING:
+    QuantizationMethod = str
+    EngineName = str
+else:  # what the engines' folders say: a type checker cannot read it, pydantic and the CRD can
+    QuantizationMethod = Literal[method_names()]
+    EngineName = Literal[ENGINES]
 ComputeDtype = Literal["bfloat16", "float16", "float32"]
 KvCacheDtype = Literal["bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "q8_0", "q4_0"]
 

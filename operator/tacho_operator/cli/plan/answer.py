@@ -13,7 +13,7 @@ from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, EXIT_DOES_NOT_FIT
 from tacho_operator.cli.plan import hardware, screen as plan_screen
 from tacho_operator.cli.plan.cluster import Target
 from tacho_operator.cli.plan.hardware import Hardware
-from tacho_operator.core.planner.planning import launchable, plan_model
+from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.step import wanted_revision
 from tacho_operator.core.status.plan import failure_status, plan_status
@@ -54,7 +54,7 @@ def answer(question: Question) -> int:
         facts = inspect_model(resource, claims)
     except CommandError as error:
         if error.failure and question.output is not Format.table:
-            print_document({"failure": _failure(error.failure), "alternatives": []}, question.output)
+            print_document(_document(error.failure, {}), question.output)
         raise
     plan = plan_model(
         resource.spec, facts, nodes=found.nodes, history=found.history, config=Config(tacho_image="")
@@ -89,9 +89,14 @@ def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output
     if output is Format.table:
         plan_screen.show_refusal(resource.metadata.name, plan, found.source)
     else:
-        alternatives = failure_status(plan).to_wire().get("alternatives", [])
-        print_document({"failure": _failure(plan.failure), "alternatives": alternatives}, output)
+        print_document(_document(plan.failure, failure_status(plan).to_wire()), output)
     return EXIT_BAD_INPUT if plan.failure.failure_class in NO_QUESTION else EXIT_DOES_NOT_FIT
+
+
+def _document(failure: Failure, view: Manifest) -> Manifest:
+    """A failure as JSON; ``predicted`` only where memory was looked at."""
+    predicted = {"predicted": view["predicted"]} if "predicted" in view else {}
+    return {"failure": _failure(failure), **predicted, "alternatives": view.get("alternatives", [])}
 
 
 def _failure(failure: Failure) -> Manifest:

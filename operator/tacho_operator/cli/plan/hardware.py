@@ -6,12 +6,13 @@ import difflib
 from dataclasses import dataclass
 
 from tacho_contract.units import gib
+from tacho_engines.hardware.gpu_table import GPUS
+from tacho_engines.hardware.gpus import rows_for
 from tacho_operator.api.quantity import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.cli.inputs.this_machine import this_machine
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.cli.plan import cluster
-from tacho_operator.core.planner.catalog.gpus import gpu_table, rows_for
 from tacho_operator.core.types import History, Manifest, NodeFacts
 
 
@@ -31,7 +32,7 @@ def override_gpu(raw: Manifest, gpu: str) -> Manifest:
     """``raw`` asking for ``PRODUCT[:COUNT]`` instead of what it says. Raises CommandError."""
     product, _, number = gpu.partition(":")
     if not rows_for(product):
-        known = sorted({name for row in gpu_table() for name in row.short})
+        known = sorted({name for row in GPUS for name in row.short})
         near = difflib.get_close_matches(product.upper(), known, n=3, cutoff=0.5) or known
         raise CommandError(f"--gpu {gpu}: the catalog has no {product!r}; try {', '.join(near)}")
     if number and not (number.isdecimal() and int(number) > 0):

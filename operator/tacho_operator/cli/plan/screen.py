@@ -25,9 +25,7 @@ def show_plan(name: str, plan: ModelPlan, source: str) -> None:
     screen.print(plan.message, markup=False, highlight=False)
     screen.print()
     screen.print(_choice(plan))
-    if plan.predicted.total_bytes:
-        screen.print()
-        screen.print(_memory(plan, ascii_only=screen.options.ascii_only))
+    _show_memory(screen, plan)
     _show_alternatives(screen, plan.alternatives)
 
 
@@ -37,6 +35,7 @@ def show_refusal(name: str, plan: PlanFailure, source: str) -> None:
     screen.print(Text.assemble((f"{name}: {failure.failure_class}", "bold red"), f", planned {source}"))
     screen.print(failure.message, markup=False, highlight=False)
     screen.print(f"-> {failure.next_step}", markup=False, highlight=False)
+    _show_memory(screen, plan)
     _show_alternatives(screen, plan.alternatives)
 
 
@@ -84,7 +83,14 @@ def memory_rows(found: Predicted, whole_bytes: int) -> list[tuple[str, int]]:
     return rows
 
 
-def _memory(plan: ModelPlan, *, ascii_only: bool) -> Table:
+def _show_memory(screen: Console, plan: ModelPlan | PlanFailure) -> None:
+    """Nothing where no memory is predicted."""
+    if plan.predicted.total_bytes:
+        screen.print()
+        screen.print(_memory(plan, ascii_only=screen.options.ascii_only))
+
+
+def _memory(plan: ModelPlan | PlanFailure, *, ascii_only: bool) -> Table:
     """Bars on one scale, the memory there is: each part begins where the one before it ended."""
     found = plan.predicted
     whole = max(plan.gpu_memory_bytes, found.budget_bytes or 0, found.total_bytes or 0)

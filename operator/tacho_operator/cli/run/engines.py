@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 from tacho_contract.failure import Failure, FailureClass
+from tacho_engines.registry import engine_row, engine_rows
 from tacho_operator.cli.output.problems import EXIT_FAILED, failed
-
-PACKAGES = {"llamacpp": "xllamacpp"}
-"""Engine to the package that must be importable; an engine that is not here brings its own command."""
 
 
 def require_engine(name: str | None) -> None:
     """Raises CommandError(EngineNotSupported) with the extra to install."""
-    package = PACKAGES.get(name or "")
-    if package is None or find_spec(package) is not None:
+    package = engine_row(name).package if name else ""
+    if not package or find_spec(package) is not None:
         return
     raise failed(
         Failure(
@@ -24,3 +23,14 @@ def require_engine(name: str | None) -> None:
         ),
         EXIT_FAILED,
     )
+
+
+def local_images(name: str) -> dict[str, str]:
+    """Image ``name`` for every engine that is a package of this Python: nothing is pulled here."""
+    return {row.name: name for row in engine_rows() if row.local_entrypoint}
+
+
+def local_entrypoint(name: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    """What starts the engine in this Python; ``otherwise`` for one that brings its own command."""
+    found = engine_row(name).local_entrypoint
+    return (sys.executable, *found) if found else otherwise

@@ -30,7 +30,7 @@ from tacho_operator.cli.run.ports import local_url, require_free
 from tacho_operator.cli.run.setup import LOCAL, LocalSetup, local_setup
 from tacho_operator.cli.run.status import local_status
 from tacho_operator.core.manifests.containers import engine_port
-from tacho_operator.core.planner.planning import launchable, plan_model
+from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.types import Manifest
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import LiveConfig, RuntimeConfig
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.inputs.model import cluster_form, model_directory
+from tacho_operator.cli.run.engines import local_entrypoint, local_images
 from tacho_operator.core.manifests.podtemplate import fetch_config, runtime_config
 from tacho_operator.core.measurement.keys import live_config, plan_key
 from tacho_operator.core.planner.types import ModelPlan
@@ -19,13 +19,11 @@ from tacho_operator.core.revisions.step import wanted_revision
 from tacho_operator.core.types import Config
 
 LOCAL_IMAGE = "local"
-LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images={"llamacpp": LOCAL_IMAGE})
+LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images=local_images(LOCAL_IMAGE))
 """Nothing is pulled here: the engines are this Python's own packages."""
 
 DRAIN_SECONDS = 10
 """How long Ctrl-C waits for running requests; somebody looks at the terminal."""
-
-LOCAL_ENTRYPOINTS = {"llamacpp": (sys.executable, "-m", "tacho_llamacpp")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +78,7 @@ def local_setup(
         runtime=dataclasses.replace(
             inside,
             model_path=str(folder) if folder else "",
-            entrypoint=LOCAL_ENTRYPOINTS.get(plan.engine, inside.entrypoint),
+            entrypoint=local_entrypoint(plan.engine, inside.entrypoint),
             bind_host=host,
             engine_port=engine_port or inside.engine_port,
             runtime_port=runtime_port,

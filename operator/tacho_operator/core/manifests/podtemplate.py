@@ -12,7 +12,7 @@ from tacho_operator.core.manifests import containers, placement, volumes
 from tacho_operator.core.manifests.environment import ca_volume
 from tacho_operator.core.manifests.security import pod_security
 from tacho_operator.core.names import ROLE_SERVER, labels
-from tacho_operator.core.planner.hardware import MIG_RESOURCE, PRODUCT_LABEL
+from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Config, Manifest
 

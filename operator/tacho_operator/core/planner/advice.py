@@ -2,82 +2,125 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
-from tacho_contract.model import ModelFacts
-from tacho_operator.core.planner.asked import Asked
-from tacho_operator.core.planner.catalog.methods import is_quantized, method_table, stored_method
-from tacho_operator.core.planner.choice import GPU_COUNTS, Search, rank
-from tacho_operator.core.planner.hardware import Choices, Hardware, gpu_choices
-from tacho_operator.core.planner.trial import Trial
-
-
-def advice(
-    asked: Asked, facts: ModelFacts, choices: Choices, search: Search, nearest: Trial
-) -> tuple[list[str], dict[str, str]]:
-    """What *would* fit: a shorter context, the next method, more GPUs, another GPU of this cluster."""
-    hints: list[str] = []
-    details: dict[str, str] = {}
-    if nearest.longest:
-        details["fitsMaxModelLen"] = str(nearest.longest)
-        fewer = ""
-        if nearest.longest_concurrency != (asked.concurrency or nearest.longest_concurrency):
-            details["fitsConcurrency"] = str(nearest.longest_concurrency)
-            fewer = f" with context.concurrency {nearest.longest_concurrency}"
-        hints.append(f"set context.maxModelLen to {nearest.longest} or less{fewer}")
-    free = replace(asked, method="", engine="")
-    wider = Search(free, facts, search.architecture, (), search.config)
-    if other := _next_method(wider, nearest, facts):
-        details["fitsMethod"], details["fitsEngine"] = other.row.method, other.engine
-        shorter = ""
-        if not other.fits:
-            details["fitsMaxModelLen"] = str(other.longest)
-            shorter = f" and set context.maxModelLen to {other.longest} or less"
-        if other.longest and other.longest_concurrency != (asked.concurrency or other.longest_concurrency):
-            details["fitsConcurrency"] = str(other.longest_concurrency)
-            shorter += f" with context.concurrency {other.longest_concurrency}"
-        hints.append(f"quantize with {other.row.method} ({other.engine}){shorter}")
-    if more := _more_gpus(search, nearest):
-        details["fitsGpuCount"] = str(more.gpus)
-        hints.append(f"set gpu.count to {more.gpus}")
-    if elsewhere := _another_gpu(asked, choices, search, nearest):
-        details["fitsProduct"] = elsewhere.hardware.gpu.product
-        details["fitsProductCount"] = str(elsewhere.gpus)
-        count = f" x {elsewhere.gpus}" if elsewhere.gpus > 1 else ""
-        hints.append(f"use {elsewhere.hardware.gpu.product}{count}")
-    return hints, details
+from tacho_contract.units import gib
+from tacho_engines.base import Context
+from tacho_engines.checkpoints import is_quantized, stored_method
+from tacho_operator.core.planner.attempt import Attempt
+from tacho_operator.core.planner.devices import Choice, Choices, gpu_choices
+from tacho_operator.core.planner.fit import margin_bytes
+from tacho_operator.core.planner.ranking import rank
+from tacho_operator.core.planner.search import GPU_COUNTS, Search, every_way
+from tacho_operator.core.types import NodeFacts
 
 
-def _next_method(search: Search, nearest: Trial, facts: ModelFacts) -> Trial | None:
-    """The best method that fits where the asked one does not, on the same GPUs; where nothing
-    fits at all, one that fits a part of the context."""
-    trials = [search.attempt(row, nearest.hardware, nearest.gpus) for row in method_table()]
-    others = [t for t in trials if t.row.method != nearest.row.method and (t.fits or t.longest)]
-    if is_quantized(facts):
-        others = [t for t in others if t.row.method == stored_method(facts)]
-    if nearest.longest:
-        others = [t for t in others if t.fits]
-    return min(others, key=lambda t: (not t.fits, rank(t, facts)), default=None)
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Next steps, each enough by itself, and the same as figures for later decisions."""
+
+    steps: list[str] = field(default_factory=list)
+    details: dict[str, str] = field(default_factory=dict)
+
+    def add(self, step: str, **details: object) -> None:
+        self.steps.append(step)
+        self.details.update({name: str(value) for name, value in details.items()})
+
+    def sentence(self) -> str:
+        """The steps as one sentence; "" when there are none."""
+        text = ", or ".join(self.steps)
+        return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _more_gpus(search: Search, nearest: Trial) -> Trial | None:
-    for gpus in GPU_COUNTS:
-        if gpus <= nearest.gpus or gpus > max(nearest.hardware.most, nearest.gpus):
-            continue
-        trial = search.forced(nearest.row, nearest.hardware, gpus)
-        if trial.fits:
-            return trial
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adviser:
+    """What may be tried besides the attempt that comes nearest."""
 
+    search: Search
+    choices: Choices
+    nodes: tuple[NodeFacts, ...] | None
+    nearest: Attempt
 
-def _another_gpu(asked: Asked, choices: Choices, search: Search, nearest: Trial) -> Trial | None:
-    """A kind of GPU that live nodes have and the user did not name."""
-    named = {h.gpu.product for h in choices.hardware}
-    every = gpu_choices(replace(asked, products=()), search.nodes) if search.nodes is not None else None
-    others: list[Hardware] = [h for h in every.hardware if h.gpu.product not in named] if every else []
-    for hardware in others:
-        for gpus in (n for n in GPU_COUNTS if n <= hardware.most):
-            trial = search.forced(nearest.row, hardware, gpus)
-            if trial.fits:
-                return trial
-    return None
+    def advice(self) -> Advice:
+        """A shorter context, the next method, more GPUs, another GPU of this cluster, a larger host."""
+        found = Advice()
+        if shorter := self.nearest.nearest:
+            step, details = self._shorter(shorter)
+            found.add(f"set {step}", **details)
+        if other := self._next_method():
+            self._quantize(other, found)
+        if more := self._more_gpus():
+            found.add(f"set gpu.count to {more.gpus}", fitsGpuCount=more.gpus)
+        if elsewhere := self._another_gpu():
+            count = f" x {elsewhere.gpus}" if elsewhere.gpus > 1 else ""
+            found.add(
+                f"use {elsewhere.product}{count}",
+                fitsProduct=elsewhere.product,
+                fitsProductCount=elsewhere.gpus,
+            )
+        if self.nearest.placement.device.on_host:
+            self._larger_host(found)
+        return found
+
+    def _shorter(self, shorter: Context) -> tuple[str, dict[str, object]]:
+        """(words after "set", details) of a context that would fit."""
+        step = f"context.maxModelLen to {shorter.max_model_len} or less"
+        details: dict[str, object] = {"fitsMaxModelLen": shorter.max_model_len}
+        asked = self.search.question.request.concurrency
+        if shorter.concurrency != (asked or shorter.concurrency):
+            details["fitsConcurrency"] = shorter.concurrency
+            step += f" with context.concurrency {shorter.concurrency}"
+        return step, details
+
+    def _quantize(self, other: Attempt, found: Advice) -> None:
+        step = f"quantize with {other.method.method} ({other.engine.name})"
+        details: dict[str, object] = {}
+        if not other.fits and other.nearest:
+            shorter, details = self._shorter(other.nearest)
+            step += f" and set {shorter}"
+        found.add(step, fitsMethod=other.method.method, fitsEngine=other.engine.name, **details)
+
+    def _next_method(self) -> Attempt | None:
+        """The best method that fits where the asked one does not, on the same devices; where nothing fits at
+        all, one that fits a part of the context."""
+        facts, nearest = self.search.question.facts, self.nearest
+        search = self.search.freed()
+        tried = [search.attempt(way, nearest.choice, nearest.gpus) for way in every_way()]
+        others = [t for t in tried if t.method.method != nearest.method.method and (t.fits or t.nearest)]
+        if is_quantized(facts):
+            others = [t for t in others if t.method.method == stored_method(facts)]
+        if nearest.nearest:
+            others = [t for t in others if t.fits]
+        return min(others, key=lambda t: (not t.fits, rank(t)), default=None)
+
+    def _more_gpus(self) -> Attempt | None:
+        nearest = self.nearest
+        if nearest.placement.device.on_host:
+            return None
+        counts = (n for n in GPU_COUNTS if nearest.gpus < n <= nearest.choice.most)
+        return self._first_that_fits((nearest.choice, n) for n in counts)
+
+    def _another_gpu(self) -> Attempt | None:
+        """A kind of GPU that live nodes have and the user did not name."""
+        if self.nodes is None:
+            return None
+        named = {choice.device.product for choice in self.choices.found}
+        every = gpu_choices(replace(self.search.question.request, products=()), self.nodes).found
+        others = (choice for choice in every if choice.device.product not in named)
+        return self._first_that_fits((other, n) for other in others for n in GPU_COUNTS if n <= other.most)
+
+    def _first_that_fits(self, places: Iterator[tuple[Choice, int]]) -> Attempt | None:
+        tried = (self.search.with_gpus(self.nearest, choice, gpus) for choice, gpus in places)
+        return next((attempt for attempt in tried if attempt.fits), None)
+
+    def _larger_host(self, found: Advice) -> None:
+        account, wanted = self.nearest.account, self.nearest.wanted
+        if account is None or wanted is None or self.nearest.beyond_tokens:
+            return
+        needed = account.needed_bytes(wanted.concurrency) + margin_bytes(account)
+        if not found.steps:
+            room = (account.budget_bytes or 0) - needed + account.weights_bytes
+            kind = "GGUF file" if self.search.question.facts.format == "gguf" else "model"
+            found.add(f"use a {kind} below {gib(room)}" if room > 0 else "use a smaller model")
+        found.add(f"give it a node (or a memory limit) of {gib(needed)} or more")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_operator.core.planner.catalog.gpus import Gpu
-from tacho_operator.core.planner.sizing import kv
-from tacho_operator.core.planner.sizing.weights import linear_elements
+from tacho_engines.base import Placement
+from tacho_engines.memory import kv
+from tacho_engines.memory.weights import linear_elements
 
 EMBEDDINGS_READ = ("embedding",)
 """Tables of which a step reads a row or two a token, not the whole."""
@@ -41,36 +41,47 @@ def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> f
     return max(0.0, (total - tables - experts * idle) / total)
 
 
-def roofline(
-    facts: ModelFacts,
-    architecture: Architecture,
-    gpu: Gpu,
-    *,
-    gpus: int,
-    weights_bytes: int,
-    key_value_bytes: float,
-    context_tokens: int,
-    streams: int,
-    arithmetic: str,
-) -> Roofline | None:
-    """``t(B) >= max((W_r + B L k_kv) / BW, 2 P_active B / F)`` and ``tok/s = B / t(B)``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one decoding step of a placement reads and computes."""
 
-    ``weights_bytes`` is the whole model's resident form over all GPUs, ``gpus`` how many read at once (tensor
-    parallel; pipeline stages take turns). None: the GPU's bandwidth is unknown.
-    Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
-    """
-    bandwidth = gpu.bandwidth_bytes * gpus
-    if not bandwidth or not weights_bytes:
-        return None
-    cache = kv.bytes_per_token(architecture, key_value_bytes) * context_tokens
-    one = weights_bytes * read_share(facts, architecture, 1) + cache
-    many = weights_bytes * read_share(facts, architecture, streams) + streams * cache
-    rate = {"fp8": gpu.fp8_flops, "int8": gpu.int8_ops}.get(arithmetic, 0.0) or gpu.fp16_flops
-    compute = 2 * active_parameters(architecture) * streams / (rate * gpus) if rate else 0.0
-    return Roofline(
-        decode_tokens_per_second=bandwidth / one,
-        replica_tokens_per_second=streams / max(many / bandwidth, compute),
-    )
+    placement: Placement
+    weights_bytes: int
+    """The whole model's resident form over all GPUs."""
+    key_value_bytes: float
+    """Of one element of the cache."""
+    context_tokens: int
+    """Of each stream."""
+
+    @property
+    def gpus(self) -> int:
+        """How many read at once: tensor parallel; pipeline stages take turns."""
+        return max(1, self.placement.tensor)
+
+    def read_bytes(self, streams: int) -> float:
+        facts, architecture = self.placement.facts, self.placement.architecture
+        cache = kv.bytes_per_token(architecture, self.key_value_bytes) * self.context_tokens
+        return self.weights_bytes * read_share(facts, architecture, streams) + streams * cache
+
+    def bound(self, streams: int) -> Roofline | None:
+        """``t(B) >= max((W_r + B L k_kv) / BW, 2 P_active B / F)`` and ``tok/s = B / t(B)``.
+
+        None: the device's bandwidth is unknown.
+        Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling
+        Transformer Inference".
+        """
+        device = self.placement.device
+        bandwidth = device.bandwidth_bytes * self.gpus
+        if not bandwidth or not self.weights_bytes:
+            return None
+        special = {"fp8": device.fp8_flops, "int8": device.int8_ops}
+        rate = special.get(self.placement.method.arithmetic, 0.0) or device.fp16_flops
+        operations = 2 * active_parameters(self.placement.architecture) * streams
+        compute = operations / (rate * self.gpus) if rate else 0.0
+        return Roofline(
+            decode_tokens_per_second=bandwidth / self.read_bytes(1),
+            replica_tokens_per_second=streams / max(self.read_bytes(streams) / bandwidth, compute),
+        )
 
 
 def active_parameters(architecture: Architecture) -> float:

@@ -72,7 +72,12 @@ class ModelPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFailure:
-    """Why there is no plan: a failure class, and what would make one."""
+    """Why there is no plan: a failure class, and what would make one. Figures are of the attempt that is
+    explained; nothing of it is known where the memory was not looked at."""
 
     failure: Failure
+    gpu_count: int = 0
+    gpu_memory_bytes: int = 0
+    max_model_len: int = 0
+    predicted: Predicted = Predicted()
     alternatives: tuple[Alternative, ...] = ()

@@ -16,6 +16,7 @@ from tacho_contract.inspection import DEFAULT_REVISION, InspectConfig, InspectRe
 from tacho_contract.model import ModelFacts
 from tacho_contract.times import parse_time
 from tacho_contract.uri import ClaimUri, HubUri
+from tacho_engines.registry import engine_row
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests import inspectpod
@@ -67,7 +68,7 @@ def inspect_config(resource: LLMDeployment) -> InspectConfig:
         revision=model.revision or DEFAULT_REVISION,
         files=tuple(model.files),
         engine=name,
-        parse=name != "custom",
+        parse=not name or engine_row(name).predicted,
         endpoint=model.hub.endpoint if model.hub else "",
     )
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
-from tacho_operator.core.planner.planning import launchable, plan_model
+from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.pods.claims import missing_claim
 from tacho_operator.core.problems import Problem

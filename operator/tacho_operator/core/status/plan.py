@@ -41,8 +41,9 @@ def plan_status(plan: ModelPlan, revision: str = "") -> api.Plan:
 
 
 def failure_status(failure: PlanFailure) -> api.Plan:
-    """What was considered, where nothing could be chosen."""
+    """What was considered, where nothing could be chosen, and the figures of what came nearest."""
     return api.Plan(
+        predicted=_predicted(failure.predicted),
         message=clipped(f"{failure.failure.message} {failure.failure.next_step}".strip()),
         alternatives=_alternatives(failure.alternatives),
     )

@@ -1,0 +1,134 @@
+"""What a plan may choose from: GPUs of live nodes, products that a node autoscaler could bring, the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tacho_engines.hardware.device import CPU, Device
+from tacho_engines.hardware.gpus import labelled_gpu, matches, named_gpu, normalise
+from tacho_operator.core.planner.request import Request
+from tacho_operator.core.pods import nodes as node_facts
+from tacho_operator.core.types import NodeFacts
+
+PRODUCT_LABEL = "nvidia.com/gpu.product"
+MEMORY_LABEL = "nvidia.com/gpu.memory"
+MAJOR_LABEL = "nvidia.com/gpu.compute.major"
+MINOR_LABEL = "nvidia.com/gpu.compute.minor"
+REPLICAS_LABEL = "nvidia.com/gpu.replicas"
+MIG_RESOURCE = "nvidia.com/mig-"
+MOST_GPUS = 8
+"""What a replica of a product without a live node may ask for: the usual size of a large node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One kind of device, and how many of it one pod can have."""
+
+    device: Device
+    most: int = 0
+    """GPUs on one node; 0 for the host."""
+    live: bool = True
+    """A node with it is there now; else it is from the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Kinds of device in order of preference, and what was asked for but cannot be had."""
+
+    found: tuple[Choice, ...]
+    unknown: tuple[str, ...] = ()
+    """Products the table does not know and no node has."""
+    unlabelled: tuple[str, ...] = ()
+    """Nodes with GPUs that nothing describes."""
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() and len(text) < 10 else None
+
+
+def sliced(product: str, resource: str) -> str:
+    """``product``, as the slice that a resource such as ``nvidia.com/mig-1g.5gb`` stands for."""
+    if not resource.startswith(MIG_RESOURCE) or "-MIG-" in product.upper():
+        return product
+    return f"{product}-MIG-{resource.removeprefix(MIG_RESOURCE)}"
+
+
+def node_gpu(node: NodeFacts, resource: str) -> Device | None:
+    """The GPU a node's labels describe; for a MIG resource, the slice. None: no label does."""
+    labels, prefix = node.labels, "nvidia.com/gpu"
+    if resource.startswith(MIG_RESOURCE):
+        prefix = resource
+    label = labels.get(f"{prefix}.product") or labels.get(PRODUCT_LABEL, "")
+    if not label:
+        return None
+    label = sliced(label, resource)
+    major, minor = _whole(labels.get(MAJOR_LABEL)), _whole(labels.get(MINOR_LABEL))
+    return labelled_gpu(
+        label,
+        memory_mib=_whole(labels.get(f"{prefix}.memory")),
+        capability=(major, minor or 0) if major is not None else None,
+        sharers=_whole(labels.get(f"{prefix}.replicas")) or 1,
+    )
+
+
+def _live(request: Request, nodes: Iterable[NodeFacts]) -> tuple[list[Choice], tuple[str, ...]]:
+    """Kinds of GPU on nodes this pod could run on, smallest first; of one kind the least memory counts."""
+    usable = node_facts.eligible(
+        nodes, selector=request.node_selector, tolerations=request.tolerations, gpu=True
+    )
+    kinds: dict[str, Choice] = {}
+    unlabelled: list[str] = []
+    for node in sorted(usable, key=lambda n: n.name):
+        count = node_facts.resource_count(node, request.gpu_resource)
+        if count < 1:
+            continue
+        gpu = node_gpu(node, request.gpu_resource)
+        if gpu is None:
+            unlabelled.append(node.name)
+            continue
+        key = normalise(gpu.product)
+        before = kinds.get(key)
+        if before is None:
+            kinds[key] = Choice(gpu, count)
+        else:
+            smaller = min(before.device, gpu, key=lambda g: (g.memory_bytes or 0, g.capability))
+            kinds[key] = Choice(smaller, max(before.most, count))
+    ordered = sorted(kinds.values(), key=lambda h: (h.device.memory_bytes or 0, h.device.product))
+    return ordered, tuple(unlabelled)
+
+
+def gpu_choices(request: Request, nodes: Iterable[NodeFacts] | None) -> Choices:
+    """What to try, in order: the products asked for in the user's order (live nodes first, else the table),
+    or every kind of live GPU, smallest first."""
+    live, unlabelled = _live(request, nodes) if nodes is not None else ([], ())
+    if not request.products:
+        return Choices(tuple(live), (), unlabelled)
+    chosen: list[Choice] = []
+    unknown: list[str] = []
+    for name in (sliced(product, request.gpu_resource) for product in request.products):
+        found = [h for h in live if matches(name, h.device.product)]
+        if found:
+            chosen += [h for h in found if h not in chosen]
+            continue
+        gpu = named_gpu(name)
+        if gpu is None:
+            unknown.append(name)
+        else:
+            chosen.append(Choice(gpu, MOST_GPUS, live=False))
+    return Choices(tuple(chosen), tuple(unknown), unlabelled)
+
+
+def host(request: Request, nodes: Iterable[NodeFacts] | None) -> Choice:
+    """The CPU: what a pod may take is the container's memory limit, or the largest node's allocatable memory,
+    whichever is smaller."""
+    limit, source = request.options.memory_limit_bytes, "the memory limit of engine.resources"
+    usable = node_facts.eligible(
+        nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=False
+    )
+    largest = max(usable, key=lambda n: (node_facts.memory_bytes(n), n.name), default=None)
+    if largest is not None and (limit is None or limit > node_facts.memory_bytes(largest)):
+        limit, source = node_facts.memory_bytes(largest), f"allocatable memory of node {largest.name}"
+    return Choice(
+        Device(kind="cpu", product=CPU, memory_bytes=limit, source=source if limit is not None else "")
+    )

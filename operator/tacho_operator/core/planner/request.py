@@ -1,0 +1,71 @@
+"""What a resource asks of the planner, with absent fields resolved to "tacho chooses" (None)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tacho_engines.base import Options
+from tacho_operator.api import defaults
+from tacho_operator.api.quantity import quantity_bytes
+from tacho_operator.api.types import LLMDeploymentSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The planner's view of a spec. None and "" mean: not said."""
+
+    engine: str
+    image: str
+    method: str
+    products: tuple[str, ...]
+    gpu_count: int | None
+    gpu_resource: str
+    max_model_len: int | None
+    concurrency: int | None
+    input_tokens: int
+    output_tokens: int
+    options: Options
+    node_selector: Mapping[str, str]
+    tolerations: tuple[Mapping[str, str], ...]
+    python: str
+
+    @property
+    def request_tokens(self) -> int:
+        """Tokens of one request of the workload."""
+        return self.input_tokens + self.output_tokens
+
+
+def request_of(spec: LLMDeploymentSpec) -> Request:
+    """Flatten ``spec`` into what planning reads. Variables taken from Secrets or ConfigMaps stay unknown."""
+    engine, quantization, gpu = spec.engine, spec.quantization, spec.gpu
+    bitsandbytes = quantization.bitsandbytes if quantization else None
+    pod = spec.pod_template.spec if spec.pod_template else None
+    limits = engine.resources.limits if engine and engine.resources else {}
+    custom = engine.custom if engine else None
+    workload = defaults.workload(spec)
+    return Request(
+        engine=(engine.name if engine else None) or "",
+        image=engine.image if engine else "",
+        method=(quantization.method if quantization else None) or "",
+        products=tuple(gpu.products) if gpu else (),
+        gpu_count=gpu.count if gpu else None,
+        gpu_resource=defaults.gpu_resource(spec),
+        max_model_len=spec.context.max_model_len if spec.context else None,
+        concurrency=spec.context.concurrency if spec.context else None,
+        input_tokens=workload.input_tokens,
+        output_tokens=workload.output_tokens,
+        options=Options(
+            arguments=tuple(engine.extra_args) if engine else (),
+            env={e.name: e.value for e in engine.env if e.value is not None} if engine else {},
+            kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",
+            double_quant=bitsandbytes.double_quant if bitsandbytes else None,
+            compute_dtype=(bitsandbytes.compute_dtype if bitsandbytes else None) or "",
+            tensor=spec.parallelism.tensor if spec.parallelism else None,
+            pipeline=spec.parallelism.pipeline if spec.parallelism else None,
+            memory_limit_bytes=quantity_bytes(limits["memory"]) if "memory" in limits else None,
+        ),
+        node_selector=dict(pod.node_selector) if pod else {},
+        tolerations=tuple(t.to_wire() for t in pod.tolerations) if pod else (),
+        python=(custom.python if custom else None) or "",
+    )

@@ -1,0 +1,141 @@
+"""A plan, or an attempt that came to none, in words."""
+
+from __future__ import annotations
+
+from tacho_contract.units import gib
+from tacho_engines.base import Context
+from tacho_engines.checkpoints import stored_method
+from tacho_engines.hardware.device import Device
+from tacho_engines.hardware.gpus import is_shared, matches, rows_for
+from tacho_engines.memory.account import Account
+from tacho_operator.core.planner.attempt import Attempt
+from tacho_operator.core.planner.fit import margin_bytes
+
+UNCHECKED = " No memory limit is set and no node it could run on is known: that it fits is not checked."
+
+
+def described(attempt: Attempt) -> str:
+    """The method, as part of a sentence."""
+    return "the weights as stored" if attempt.method.method == "none" else attempt.method.method
+
+
+def requests(context: Context) -> str:
+    """``16 requests``."""
+    return f"{context.concurrency} requests" if context.concurrency > 1 else "1 request"
+
+
+# --- of a plan ------------------------------------------------------------------------------------
+def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
+    """What will run, on what, and why: ``products`` as the user named them, ``why`` it was chosen."""
+    account, context, facts = attempt.account, attempt.context, attempt.placement.facts
+    if account is None or context is None:
+        return (
+            f"{attempt.engine.title}: the model is {facts.files.file_count} files of "
+            f"{gib(facts.files.total_bytes)}; what the engine keeps in memory is not known, so nothing is "
+            "predicted."
+        )
+    unknown = f" Not known of the model: {'; '.join(facts.unknown)}." if facts.unknown else ""
+    on_host = attempt.placement.device.on_host
+    told = _on_host(attempt, account, context) if on_host else _on_gpus(attempt, account, context, why)
+    where = "" if on_host else _hardware(attempt, products)
+    return f"{told}{where}{attempt.learned.sentence()}{unknown}"
+
+
+def host_parts(account: Account) -> str:
+    """Where the memory of a host process goes."""
+    return (
+        f"(weights {gib(account.weights_bytes)}, KV cache {gib(account.cache_bytes)}, "
+        f"buffers {gib(account.overhead_bytes)})"
+    )
+
+
+def _on_host(attempt: Attempt, account: Account, context: Context) -> str:
+    placement = attempt.placement
+    device, method = placement.device, placement.method.method
+    as_stored = method == stored_method(placement.facts)
+    subject = attempt.engine.title if as_stored else f"{attempt.engine.title} with {method}"
+    known = device.memory_bytes is not None
+    room = f" of {gib(device.memory_bytes or 0)} ({device.source})" if known else ""
+    return (
+        f"{subject} on the CPU: {gib(account.total_bytes)}{room} for {context.concurrency} requests of "
+        f"{context.max_model_len} tokens {host_parts(account)}.{'' if known else UNCHECKED}"
+    )
+
+
+def _on_gpus(attempt: Attempt, account: Account, context: Context, why: str) -> str:
+    placement, several = attempt.placement, attempt.gpus > 1
+    spread = f" (tensor {placement.tensor}, pipeline {placement.pipeline})" if several else ""
+    speed = (
+        f" At best {attempt.speed.decode_tokens_per_second:.0f} tok/s for one stream (predicted)."
+        if attempt.speed
+        else ""
+    )
+    return (
+        f"{attempt.engine.name} {placement.version} with {described(attempt)} on {attempt.where}{spread}: "
+        f"weights {gib(account.weights_bytes)}, KV cache {gib(account.cache_bytes)} = {account.cache_tokens} "
+        f"tokens, {account.concurrency:.1f} requests of {context.max_model_len} tokens at once, within "
+        f"{gib(account.budget_bytes or 0)}{' of each GPU' if several else ''}.{why}{speed}"
+    )
+
+
+def _hardware(attempt: Attempt, products: tuple[str, ...]) -> str:
+    """What is to be known of the GPU besides its memory."""
+    device = attempt.placement.device
+    strange = "" if device.known else " The catalog does not know this GPU; planned from its labels."
+    budget = attempt.account.budget_bytes if attempt.account else None
+    return f"{_sharing(device, budget or 0)}{_not_there(attempt, products)}{strange}"
+
+
+def _sharing(device: Device, budget_bytes: int) -> str:
+    if device.sharers > 1 and budget_bytes > (device.part_bytes or 0):
+        return (
+            f" The GPU is shared by {device.sharers} pods; engine.extraArgs take more than a "
+            f"{device.sharers}th of it: the others have to take less."
+        )
+    if device.sharers > 1:
+        return f" The GPU is shared by {device.sharers} pods; a {device.sharers}th of it is planned."
+    if is_shared(device.product):
+        return " The GPU is shared, but no label says by how many pods: all of its memory is planned."
+    return ""
+
+
+def _not_there(attempt: Attempt, products: tuple[str, ...]) -> str:
+    """What of the planned hardware no node has now."""
+    product, most = attempt.product, attempt.choice.most
+    if attempt.choice.live:
+        return f" No node has {attempt.gpus} x {product} now, {most} at most." if attempt.gpus > most else ""
+    named = next((name for name in products if matches(name, product)), "")
+    others = [row.label for row in rows_for(named) if row.label != product] if named else []
+    several = f" {named} also stands for {', '.join(others)}: pods are pinned to {product}." if others else ""
+    return f" No node has this GPU now; planned from the catalog.{several}"
+
+
+# --- of an attempt that came to none --------------------------------------------------------------
+def short_message(attempt: Attempt) -> str:
+    """Why it cannot run or does not fit, as a clause; "" when it fits."""
+    if attempt.refusal:
+        return attempt.refusal.message
+    account, wanted = attempt.account, attempt.wanted
+    if attempt.fits or account is None or wanted is None:
+        return ""
+    nearest = attempt.nearest
+    would = f"; {nearest.max_model_len} tokens would fit {nearest.concurrency}" if nearest else ""
+    if attempt.beyond_tokens:
+        made_for = f"the model was made for {attempt.beyond_tokens} tokens"
+        return f"{made_for}, not for {wanted.max_model_len}{would}"
+    each = " on each GPU" if attempt.gpus > 1 else ""
+    need = "need" if wanted.concurrency > 1 else "needs"
+    cache = wanted.concurrency * account.request_bytes
+    if not account.holds(cache):
+        return (
+            f"{requests(wanted)} of {wanted.max_model_len} tokens {need} a KV cache of {gib(cache)}{each}; "
+            f"{account.cache_limit_switch} gives {gib(account.cache_limit_bytes or 0)}{would}"
+        )
+    needed, budget = account.needed_bytes(wanted.concurrency), account.budget_bytes or 0
+    spare = f" and {gib(margin_bytes(account))} are to stay free" if needed <= budget else ""
+    return (
+        f"{requests(wanted)} of {wanted.max_model_len} tokens {need} {gib(needed)}{each} "
+        f"(weights {gib(account.weights_bytes)}, "
+        f"activations and overhead {gib(account.overhead_bytes)}, KV cache {gib(cache)}); {attempt.where} "
+        f"leaves {gib(budget)}{spare}{would}"
+    )

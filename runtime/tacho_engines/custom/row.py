@@ -1,0 +1,22 @@
+"""What tacho knows of an engine that is the user's own: nothing but its place in a resource."""
+
+from __future__ import annotations
+
+from tacho_engines.base import EngineRow
+
+ROW = EngineRow(
+    name="custom",
+    title="A custom engine",
+    image="",
+    version="",
+    entrypoint=(),
+    uid=-1,
+    devices=("gpu", "cpu"),
+    formats=("safetensors", "gguf", "ct2", "pytorch", "custom"),
+    methods=(),
+    efficiency=0.0,
+    batching=True,
+    built=True,
+    predicted=False,
+    verified_by="the command is the user's",
+)

@@ -1,0 +1,52 @@
+"""A device that holds a model: one GPU, one slice of one, or the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+CPU = "CPU"
+"""Product of the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One GPU (or slice), or the host, as plans see it. Rates 0.0: unknown."""
+
+    kind: Literal["gpu", "cpu"] = "gpu"
+    product: str
+    memory_bytes: int | None
+    """Usable: what cudaMemGetInfo calls total, and engines multiply their utilization with; of a host what
+    the pod may take. None: nobody knows."""
+    source: str = ""
+    """Where the host's figure is from, in words."""
+    capability: tuple[int, int] = (0, 0)
+    """CUDA compute capability, e.g. (8, 9). (0, 0): unknown."""
+    bandwidth_bytes: float = 0.0
+    """Bytes a second."""
+    fp16_flops: float = 0.0
+    fp8_flops: float = 0.0
+    fp4_flops: float = 0.0
+    int8_ops: float = 0.0
+    sharers: int = 1
+    """Pods that share it (time slicing, MPS): each gets this part of the memory."""
+    known: bool = True
+    """False: the table has no such product, only labels describe it."""
+
+    @property
+    def on_host(self) -> bool:
+        return self.kind == "cpu"
+
+    @property
+    def part_bytes(self) -> int | None:
+        """What one pod may have of it."""
+        return None if self.memory_bytes is None else self.memory_bytes // self.sharers
+
+    @property
+    def compute_capability(self) -> str:
+        return f"{self.capability[0]}.{self.capability[1]}" if self.capability != (0, 0) else ""
+
+    @property
+    def has_bf16(self) -> bool:
+        """Source: vLLM platforms/cuda.py supported_dtypes (compute capability 8.0 and later)."""
+        return self.capability >= (8, 0)

@@ -1,0 +1,149 @@
+"""What a product label, a short name or a MIG slice stands for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from tacho_contract.units import MIB
+from tacho_engines.hardware.device import Device
+from tacho_engines.hardware.gpu_table import GPUS, GpuRow
+
+RESERVE_MIB = 720
+"""What driver and context keep of an unknown product: the largest reserve seen apart from A100 and GH200."""
+_SHARED = re.compile(r"-SHARED$", re.IGNORECASE)
+_MIG = re.compile(r"-MIG-(\d+)g\.(\d+)gb(?:\.\w+)*$", re.IGNORECASE)
+MIG_MIB_PER_GB = 972.8
+"""A slice named 5gb has 4864 MiB, 10gb 9728, 20gb 19968 (nvidia-smi mig -lgip on A100 and H100)."""
+MIG_NAMED_EXACTLY = (5, 6, 10, 12, 20, 24, 40, 80)
+"""Sizes of A30, A100 and H100 slices, for which that holds."""
+MIG_LEAST_MIB_PER_GB = 910.0
+"""Of all others: H200's 1g.18gb shows 16.00 GiB (nvidia-smi mig -lgip)."""
+MIG_COMPUTE_SLICES = 7
+
+
+def _mig(label: str) -> re.Match[str] | None:
+    """The slice a label names, which may be shared in turn."""
+    return _MIG.search(_SHARED.sub("", label.strip()))
+
+
+def normalise(name: str) -> str:
+    """A product name as a label has it: no spaces, upper case for comparing."""
+    return re.sub(r"[\s_]+", "-", name.strip()).upper()
+
+
+def base_label(label: str) -> str:
+    """``label`` without the suffixes GFD adds: ``-SHARED`` and ``-MIG-1g.10gb``.
+
+    Source: k8s-device-plugin internal/lm/resource.go.
+    """
+    return _MIG.sub("", _SHARED.sub("", label.strip()))
+
+
+def is_shared(label: str) -> bool:
+    return _SHARED.search(label.strip()) is not None
+
+
+def is_slice(gpu: Device) -> bool:
+    """Whether several of it may be parts of one GPU: NCCL refuses two ranks on one device, and a process
+    sees one MIG slice only."""
+    return gpu.sharers > 1 or is_shared(gpu.product) or _mig(gpu.product) is not None
+
+
+def rows_for(name: str) -> tuple[GpuRow, ...]:
+    """The products ``name`` stands for: a label (exactly one), or a short name (perhaps several)."""
+    wanted = normalise(base_label(name))
+    exact = tuple(r for r in GPUS if normalise(r.label) == wanted)
+    if exact:
+        return exact
+    bare = wanted.removeprefix("NVIDIA-").removeprefix("GEFORCE-").removeprefix("TESLA-")
+    squeezed = bare.replace("-", "")
+    return tuple(r for r in GPUS if any(squeezed == s.upper().replace("-", "") for s in r.short))
+
+
+def _slice_of(label: str) -> str:
+    """``-MIG-1G.5GB`` of a slice's name; "" of a whole GPU's."""
+    found = _mig(label)
+    return found[0].upper() if found else ""
+
+
+def matches(asked: str, label: str) -> bool:
+    """Whether a node's product label is what ``asked`` (a label or short name) means."""
+    if normalise(asked) == normalise(label):
+        return True
+    if _slice_of(asked) != _slice_of(label):
+        return False
+    if normalise(base_label(asked)) == normalise(base_label(label)):
+        return True
+    return any(normalise(r.label) == normalise(base_label(label)) for r in rows_for(asked))
+
+
+def gpu_from_row(row: GpuRow, label: str = "") -> Device:
+    """The catalog's product as a plan sees it; ``label`` may carry MIG or -SHARED suffixes."""
+    major, minor = (int(part) for part in row.compute.split("."))
+    gpu = Device(
+        product=label or row.label,
+        memory_bytes=int(row.usable_mib[0]) * MIB,
+        capability=(major, minor),
+        bandwidth_bytes=row.bandwidth_gbs[0] * 1e9,
+        fp16_flops=row.fp16_tflops[0] * 1e12,
+        fp8_flops=(row.fp8_tflops or (0.0,))[0] * 1e12,
+        fp4_flops=(row.fp4_tflops or (0.0,))[0] * 1e12,
+        int8_ops=(row.int8_tops or (0.0,))[0] * 1e12,
+    )
+    return _mig_slice(gpu, row, label) if _mig(label) else gpu
+
+
+def _mig_slice(gpu: Device, row: GpuRow, label: str) -> Device:
+    """A slice has its share of the multiprocessors (n of 7) and of the memory and its bandwidth."""
+    match = _mig(label)
+    if match is None:
+        return gpu
+    slices, gigabytes = int(match[1]), int(match[2])
+    each = MIG_MIB_PER_GB if gigabytes in MIG_NAMED_EXACTLY else MIG_LEAST_MIB_PER_GB
+    memory = min(int(gigabytes * each) * MIB, int(row.usable_mib[0]) * MIB)
+    share = memory / (row.memory_mib[0] * MIB)
+    compute = min(1.0, slices / MIG_COMPUTE_SLICES)
+    return replace(
+        gpu,
+        memory_bytes=memory,
+        bandwidth_bytes=gpu.bandwidth_bytes * min(1.0, share),
+        fp16_flops=gpu.fp16_flops * compute,
+        fp8_flops=gpu.fp8_flops * compute,
+        fp4_flops=gpu.fp4_flops * compute,
+        int8_ops=gpu.int8_ops * compute,
+    )
+
+
+def named_gpu(name: str) -> Device | None:
+    """A product from the catalog alone; of a short name that means several, the one with the least memory."""
+    rows = rows_for(name)
+    if not rows:
+        return None
+    smallest = min(rows, key=lambda r: (r.usable_mib[0], r.bandwidth_gbs[0]))
+    suffix = name.strip()[len(base_label(name)) :]
+    return gpu_from_row(smallest, f"{smallest.label}{suffix}" if suffix else "")
+
+
+def labelled_gpu(
+    label: str, *, memory_mib: int | None, capability: tuple[int, int] | None, sharers: int = 1
+) -> Device | None:
+    """A GPU as a node's labels describe it; they win over the catalog. None: labels say too little.
+
+    What the driver keeps is the catalog's difference between label and usable memory, else RESERVE_MIB.
+    """
+    rows = tuple(r for r in GPUS if normalise(r.label) == normalise(base_label(label)))
+    if not rows:
+        if memory_mib is None:
+            return None
+        usable = max(0, memory_mib - RESERVE_MIB) * MIB
+        return Device(
+            product=label, memory_bytes=usable, capability=capability or (0, 0), sharers=sharers, known=False
+        )
+    gpu = gpu_from_row(rows[0], label)
+    if memory_mib is not None and not _mig(label):
+        reserve = int(rows[0].memory_mib[0] - rows[0].usable_mib[0])
+        gpu = replace(gpu, memory_bytes=max(0, memory_mib - reserve) * MIB)
+    elif memory_mib is not None:
+        gpu = replace(gpu, memory_bytes=memory_mib * MIB)
+    return replace(gpu, capability=capability or gpu.capability, sharers=max(1, sharers))

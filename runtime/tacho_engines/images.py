@@ -1,0 +1,59 @@
+"""Images of an engine: which one a plan takes, and the version its tag names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from tacho_engines.base import EngineRow
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """``0.26.1`` as (0, 26, 1); what is not a number ends it."""
+    parts: list[int] = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        parts.append(int(part))
+    return tuple(parts)
+
+
+_TAG_VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?)(?:[-.+_].*)?")
+
+
+def image_version(image: str) -> str:
+    """The version an image reference's tag names (``repo:v0.26.0-cu128`` gives ``0.26.0``), or ""."""
+    last = image.split("@", 1)[0].rsplit("/", 1)[-1]
+    _, _, tag = last.partition(":")
+    match = _TAG_VERSION.fullmatch(tag)
+    return match[1] if match else ""
+
+
+def engine_image(
+    row: EngineRow, asked: str, settings: Mapping[str, str], method: str = ""
+) -> tuple[str, str]:
+    """The image and its engine version: what the user asked for, else the operator's setting, else the row's.
+
+    The version is the tag's where it carries one, else the row's. A method that upstream's image has no
+    plugin for gets the row's image that has.
+    """
+    image = asked or settings.get(row.name, "")
+    if not image:
+        plugged = method in row.plugins and version_key(row.version) >= version_key(row.plugins_since)
+        image = row.plugins_image if plugged else row.image
+    return image, image_version(image) or row.version
+
+
+def _repository(image: str) -> str:
+    """``image`` without registry, tag and digest."""
+    path = image.split("@", 1)[0].split("/")
+    if len(path) > 1 and ("." in path[0] or ":" in path[0] or path[0] == "localhost"):
+        path = path[1:]
+    return "/".join([*path[:-1], path[-1].partition(":")[0]])
+
+
+def lacks_plugin(row: EngineRow, image: str, version: str, method: str) -> bool:
+    """Whether ``image`` is upstream's, which has no plugins, of a version that needs one for ``method``."""
+    if method not in row.plugins or version_key(version) < version_key(row.plugins_since):
+        return False
+    return _repository(image) == _repository(row.image)

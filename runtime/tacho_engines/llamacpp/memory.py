@@ -1,0 +1,142 @@
+"""llama.cpp: what its process keeps resident.
+
+Weights are the GGUF file's tensors as stored (mapped into memory, all of them touched by each token);
+the KV cache is allocated whole at start for ``n_ctx = max_model_len x concurrency`` cells; compute
+buffers are reserved for the worst micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import MIB
+from tacho_engines.base import Context, Options, Placement
+from tacho_engines.memory import kv
+from tacho_engines.memory.account import Account
+from tacho_engines.memory.shape import ceil_div, round_up
+from tacho_engines.switches import first_of, integer, parse_arguments
+
+MICRO_BATCH_TOKENS = 512
+"""Default of --ubatch-size."""
+CELL_ALIGNMENT = 256
+"""The context of a sequence is padded to this many cells (``GGML_PAD(n_ctx, 256)`` in llama-context.cpp)."""
+PROCESS_BYTES = 128 * MIB
+"""llama-server itself with its vocabulary, HTTP threads and allocator slack: 45 to 70 MiB seen with
+SmolLM2-135M (xllamacpp 2026.10), plus tacho's runtime beside it, 50 MiB."""
+CUDA_CONTEXT_BYTES = 512 * MIB
+KV_ELEMENT_BYTES = {
+    "": 2.0,
+    "auto": 2.0,
+    "f16": 2.0,
+    "bf16": 2.0,
+    "bfloat16": 2.0,
+    "f32": 4.0,
+    "q8_0": 34 / 32,
+    "q5_1": 24 / 32,
+    "q5_0": 22 / 32,
+    "q4_1": 20 / 32,
+    "q4_0": 18 / 32,
+    "iq4_nl": 18 / 32,
+}
+"""Bytes of one element by --cache-type-k/v. Source: llama.cpp gguf-py/gguf/constants.py GGML_QUANT_SIZES."""
+
+
+def cache_element_bytes(options: Options) -> float | None:
+    """Mean bytes of a K and a V element, or None for a type llama.cpp does not have; switches win."""
+    switches = parse_arguments(options.arguments)
+    key = first_of(switches, "cache-type-k", "ctk") or options.kv_cache_dtype
+    value = first_of(switches, "cache-type-v", "ctv") or options.kv_cache_dtype
+    sizes = [KV_ELEMENT_BYTES.get(kind) for kind in (key, value)]
+    return None if None in sizes else sum(size or 0 for size in sizes) / 2
+
+
+def micro_batch(switches: Mapping[str, str]) -> int:
+    """Tokens of one micro-batch."""
+    return integer(first_of(switches, "ubatch-size", "ub")) or MICRO_BATCH_TOKENS
+
+
+def weights_bytes(facts: ModelFacts) -> int:
+    """All tensors as stored; the file's size where the header was not read."""
+    return sum(t.stored_bytes for t in facts.tensors) or facts.files.total_bytes
+
+
+def kv_cache_bytes(
+    architecture: Architecture, context_tokens: int, sequences: int, element_bytes: float
+) -> int:
+    """K and V for every cell of every sequence: ``cells x layers x n_kv x (d_k + d_v) x b``.
+
+    Sliding-window layers keep ``window + micro-batch`` cells, padded, where that is less.
+    Source: llama.cpp ``llama-kv-cache.cpp`` and ``llama-kv-cache-iswa.cpp``
+    (size_swa = PAD(n_swa x n_seq + n_ubatch)); own measurement: 90.00 MiB for 4 x 1024 cells of SmolLM2-135M.
+    """
+    cells = round_up(context_tokens, CELL_ALIGNMENT)
+    total = 0.0
+    for group in kv.layer_groups(architecture):
+        group_cells = cells
+        if group.kind in ("sliding", "chunked") and group.window_tokens:
+            group_cells = min(cells, round_up(group.window_tokens + MICRO_BATCH_TOKENS, CELL_ALIGNMENT))
+        total += sequences * group_cells * kv.group_bytes_per_token(architecture, group, element_bytes)
+    return int(total) + sequences * kv.state_bytes(architecture)
+
+
+def compute_bytes(architecture: Architecture, context_tokens: int, sequences: int, micro_batch: int) -> int:
+    """Buffers of the worst graph: intermediate rows of one micro-batch, the attention mask, the logits.
+
+    ``u x 4 x (4H + 3I + n_q d)`` + ``2 u x cells`` (mask, f16) + ``2 x 4 x V x sequences``. The mask is
+    exact; the first term was read off own measurements (xllamacpp 2026.10, flash attention: 15.64, 18.64
+    and 22.64 MiB at 1024, 4096 and 8192 cells a sequence of SmolLM2-135M).
+    """
+    rows = (
+        4 * architecture.hidden_size
+        + 3 * (architecture.intermediate_size or 4 * architecture.hidden_size)
+        + architecture.attention_heads * architecture.head_dim
+    )
+    mask = 2 * micro_batch * round_up(context_tokens, CELL_ALIGNMENT)
+    logits = 2 * 4 * architecture.vocabulary * sequences
+    return micro_batch * 4 * rows + mask + logits
+
+
+def resident_bytes(placement: Placement) -> int:
+    """Weights of the most loaded device.
+
+    On GPUs every layer is offloaded, split by layers; the token embedding stays in host memory unless it is
+    the output head too. Source: llama.cpp src/llama-model.cpp load_tensors.
+    """
+    facts = placement.facts
+    if placement.device.on_host:
+        return weights_bytes(facts)
+    table = sum(t.stored_bytes for t in facts.tensors if t.kind == "embedding")
+    offloaded = weights_bytes(facts) - (0 if placement.architecture.tied_embeddings else table)
+    return int(offloaded * layer_share(placement))
+
+
+def layer_share(placement: Placement) -> float:
+    """Part of the layers that the most loaded device keeps."""
+    layers = max(1, placement.architecture.layers)
+    return ceil_div(layers, max(1, placement.count)) / layers
+
+
+def account(placement: Placement, context: Context) -> Account:
+    """The host process, or one GPU of those that share the layers. The cache is allocated for exactly what
+    was asked, so it holds that and no more."""
+    architecture, options = placement.architecture, placement.options
+    length, concurrency = context.max_model_len, context.concurrency
+    element = cache_element_bytes(options) or KV_ELEMENT_BYTES[""]
+    share = layer_share(placement)
+    weights = resident_bytes(placement)
+    buffers = compute_bytes(
+        architecture, length, concurrency, micro_batch(parse_arguments(options.arguments))
+    )
+    other = PROCESS_BYTES if placement.device.on_host else CUDA_CONTEXT_BYTES
+    return Account(
+        weights_bytes=weights,
+        cache_bytes=int(kv_cache_bytes(architecture, length, concurrency, element) * share),
+        cache_tokens=length * concurrency,
+        concurrency=float(concurrency),
+        activation_bytes=buffers,
+        other_bytes=other,
+        budget_bytes=placement.device.part_bytes,
+        fixed_bytes=weights + buffers + other,
+        request_bytes=max(1, int(kv_cache_bytes(architecture, length, 1, element) * share)),
+    )

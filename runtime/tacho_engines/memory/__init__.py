@@ -1,0 +1,1 @@
+"""Arithmetic that the memory models of the engines share: from a model's facts to bytes."""

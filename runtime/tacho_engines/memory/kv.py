@@ -1,0 +1,66 @@
+"""KV cache: bytes one token keeps, and what a request keeps besides."""
+
+from __future__ import annotations
+
+from tacho_contract.model import Architecture, LayerGroup
+from tacho_engines.memory.shape import ceil_div
+
+PER_TOKEN_KINDS = ("full", "sliding", "chunked", "mla")
+"""Layer kinds whose state grows with the context; the others keep a constant state per request."""
+
+
+def layer_groups(architecture: Architecture) -> tuple[LayerGroup, ...]:
+    """The groups that keep state, or one group of full attention where only head counts are known."""
+    if architecture.layer_groups:
+        return tuple(g for g in architecture.layer_groups if g.kind != "none" and g.layers > 0)
+    heads = architecture.key_value_heads or architecture.attention_heads
+    return (
+        LayerGroup(
+            kind="full",
+            layers=architecture.layers,
+            key_value_heads=heads,
+            key_head_dim=architecture.head_dim,
+            value_head_dim=architecture.head_dim,
+        ),
+    )
+
+
+def group_bytes_per_token(
+    architecture: Architecture, group: LayerGroup, element_bytes: float, tensor_parallel: int = 1
+) -> float:
+    """Bytes one token keeps in one group's layers on one GPU.
+
+    GQA: ``layers x max(1, n_kv / TP) x (d_k + d_v) x b``; heads are replicated once TP exceeds them.
+    MLA keeps one latent vector of ``kv_lora_rank + qk_rope_head_dim`` whatever TP is. Source: vLLM
+    ``v1/kv_cache_interface.py`` (FullAttentionSpec.page_size_bytes, MLAAttentionSpec with num_kv_heads = 1).
+    """
+    if group.kind not in PER_TOKEN_KINDS:
+        return 0.0
+    if group.kind == "mla":
+        latent = architecture.kv_lora_rank + architecture.qk_rope_head_dim
+        return group.layers * (latent or group.key_head_dim + group.value_head_dim) * element_bytes
+    heads = max(1, ceil_div(group.key_value_heads, tensor_parallel))
+    return group.layers * heads * (group.key_head_dim + group.value_head_dim) * element_bytes
+
+
+def bytes_per_token(architecture: Architecture, element_bytes: float, tensor_parallel: int = 1) -> float:
+    """Bytes one token keeps over all layers on one GPU, every layer charged in full."""
+    groups = layer_groups(architecture)
+    return sum(group_bytes_per_token(architecture, g, element_bytes, tensor_parallel) for g in groups)
+
+
+def missing(architecture: Architecture) -> str:
+    """What of the shape a plan needs and the model does not say, in words; "" when all is there."""
+    absent = [
+        name
+        for name, value in (("layers", architecture.layers), ("hidden size", architecture.hidden_size))
+        if value < 1
+    ]
+    if not absent and bytes_per_token(architecture, 1.0) <= 0 and state_bytes(architecture) <= 0:
+        absent.append("attention heads and their width")
+    return ", ".join(absent)
+
+
+def state_bytes(architecture: Architecture, tensor_parallel: int = 1) -> int:
+    """Constant state of one request (Mamba, linear attention) on one GPU."""
+    return sum(ceil_div(g.state_bytes, tensor_parallel) for g in layer_groups(architecture))

@@ -1,0 +1,129 @@
+"""Weights: what a checkpoint's tensors become in an engine's memory, on the most loaded GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_contract.model import Architecture, ModelFacts, TensorClass
+from tacho_engines.memory.shape import ceil_div, round_up
+
+VOCABULARY_PADDING = 64
+"""Source: vLLM layers/vocab_parallel_embedding.py DEFAULT_VOCAB_PADDING_SIZE."""
+SIXTEEN_BIT = ("BF16", "F16", "F32", "F64")
+NEVER_LOADED = ("draft",)
+"""Layers for speculative decoding are skipped unless it is on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Bytes of the whole model in memory, by how they are spread over GPUs."""
+
+    split: float = 0.0
+    """Linear layers and experts: divided by tensor parallelism."""
+    experts: float = 0.0
+    embedding: float = 0.0
+    head: float = 0.0
+    replicated: float = 0.0
+    """Norms, routers, biases: on every GPU."""
+
+    @property
+    def total(self) -> float:
+        return self.split + self.experts + self.embedding + self.head + self.replicated
+
+
+def parameters(facts: ModelFacts, *kinds: str) -> int:
+    """Elements of the tensors of these kinds, as stored."""
+    return sum(t.parameters for t in facts.tensors if t.kind in kinds)
+
+
+def quantized_in_checkpoint(facts: ModelFacts) -> bool:
+    """Whether the checkpoint itself is quantized (its stored bytes are then what stays resident)."""
+    return facts.quantization.method not in ("", "none")
+
+
+def parts(facts: ModelFacts, *, linear_bits: float | None = None) -> Parts:
+    """Bytes by part. ``linear_bits``: linear layers and experts are quantized in flight to this many bits;
+    None: every tensor stays as stored, 32-bit ones in 16.
+
+    What quantization in flight leaves alone: embedding, output head, norms, biases, router, vision tower
+    (vLLM: these are not LinearBase, or are in the method's own skip list).
+    """
+    sums = {"split": 0.0, "experts": 0.0, "embedding": 0.0, "head": 0.0, "replicated": 0.0}
+    for tensor in facts.tensors:
+        if tensor.kind in NEVER_LOADED:
+            continue
+        bits = linear_bits if tensor.kind in ("linear", "expert") and tensor.dtype in SIXTEEN_BIT else None
+        sums[_part(tensor, facts)] += tensor.parameters * bits / 8 if bits else _resident(tensor)
+    return Parts(**sums)
+
+
+def _resident(tensor: TensorClass) -> float:
+    """Stored bytes; what is stored in 32 bits is loaded in the model's 16-bit type."""
+    if tensor.dtype in ("F32", "F64") and tensor.kind not in ("scale", "router"):
+        return 2.0 * tensor.parameters
+    return float(tensor.stored_bytes)
+
+
+def _part(tensor: TensorClass, facts: ModelFacts) -> str:
+    if tensor.kind == "embedding":
+        return "embedding"
+    if tensor.kind == "lm_head":
+        return "head"
+    if tensor.kind == "expert":
+        return "experts"
+    if tensor.kind == "scale":
+        return "experts" if parameters(facts, "expert") else "split"
+    return "replicated" if tensor.kind in ("norm", "router", "bias", "other") else "split"
+
+
+def per_gpu(parts: Parts, architecture: Architecture, *, tensor: int, pipeline: int) -> int:
+    """Bytes on the most loaded GPU.
+
+    ``(linear + experts) / TP + (embedding + head) / TP + replicated`` of the layers of one stage; the last
+    stage also has the head, the first the embedding. Key and value projections are replicated once TP
+    exceeds their heads. The vocabulary is padded to a multiple of 64 for each GPU. Source: vLLM
+    layers/linear.py, layers/vocab_parallel_embedding.py, distributed/utils.py get_pp_indices.
+    """
+    layers = max(1, architecture.layers)
+    stage = ceil_div(layers, pipeline) / layers
+    padded = _padding_bytes(architecture, tensor)
+    ends = parts.embedding + parts.head if pipeline == 1 else max(parts.embedding, parts.head)
+    spread = (parts.split + parts.experts) * stage / tensor + (ends + padded) / tensor
+    extra = _replicated_key_values(parts, architecture, tensor) * stage
+    return int(spread + extra + parts.replicated * stage)
+
+
+def _padding_bytes(architecture: Architecture, tensor: int) -> float:
+    vocabulary = architecture.vocabulary
+    padded = round_up(vocabulary, VOCABULARY_PADDING * tensor) if vocabulary else 0
+    return 2.0 * architecture.hidden_size * (padded - vocabulary)
+
+
+def _replicated_key_values(parts: Parts, architecture: Architecture, tensor: int) -> float:
+    """More bytes where key and value heads no longer divide: each GPU keeps at least one head of each."""
+    heads = architecture.key_value_heads
+    if not heads or tensor <= heads or architecture.kv_lora_rank:
+        return 0.0
+    per_layer = 2 * architecture.hidden_size * architecture.head_dim
+    elements = architecture.layers * per_layer * (1 - heads / tensor)
+    stored = parts.split + parts.experts
+    shapes = linear_elements(architecture)
+    return elements * (stored / shapes if shapes else 2.0)
+
+
+def linear_elements(architecture: Architecture) -> float:
+    """Elements of attention and MLP projections by the shape numbers alone (dense models, gated MLP)."""
+    hidden, heads, dim = architecture.hidden_size, architecture.attention_heads, architecture.head_dim
+    attention = hidden * dim * (2 * heads + 2 * architecture.key_value_heads)
+    wide = architecture.moe_intermediate_size * architecture.experts or architecture.intermediate_size
+    return float(architecture.layers * (attention + 3 * hidden * wide))
+
+
+def rotary_bytes(architecture: Architecture, max_model_len: int, element_bytes: int = 2) -> int:
+    """One table of cosines and sines on every GPU: ``positions x rotary_dim x b``.
+
+    As long as the longer of the checkpoint's context and the asked one. Source: vLLM
+    layers/rotary_embedding.py _compute_cos_sin_cache (Llama-3.1-8B: 131072 x 128 x 2 = 32 MiB).
+    """
+    positions = max(architecture.max_positions, max_model_len)
+    return positions * architecture.rotary_dim * element_bytes

@@ -1,0 +1,35 @@
+"""What a half of the plan says where its engine has nothing of its own to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_engines.base import Context, EngineRow, Options, Placement, Refusal, Splits
+from tacho_engines.compatibility import plain_refusal
+
+
+@dataclass(frozen=True, slots=True)
+class SimplePlan:
+    """An engine of one process, which splits no layer over GPUs and takes no switch from the plan."""
+
+    row: EngineRow
+    cache_bytes: float = 2.0
+    """Of one element of the KV cache."""
+
+    def refusal(self, placement: Placement) -> Refusal | None:
+        return plain_refusal(self.row, placement)
+
+    def splits(self, placement: Placement) -> Splits | Refusal:
+        return ((1, max(1, placement.count)),)
+
+    def settings_refusal(self, _placement: Placement) -> Refusal | None:
+        return None
+
+    def extends_context(self, _options: Options) -> bool:
+        return False
+
+    def cache_element_bytes(self, _placement: Placement) -> float:
+        return self.cache_bytes
+
+    def arguments(self, _placement: Placement, _context: Context) -> tuple[str, ...]:
+        return ()

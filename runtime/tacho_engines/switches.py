@@ -1,0 +1,73 @@
+"""Engine switches as the user wrote them, read the way the engines' own parsers would."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+SHORTEST_ABBREVIATION = 3
+"""Shorter names are switches of one dash."""
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+def split_switch(word: str) -> tuple[str, str, bool] | None:
+    """(name, value, whether ``=`` did) of a word that is a switch; None for values, negative numbers too.
+
+    Dashes in front are dropped and ``_`` is read as ``-``, as vLLM's FlexibleArgumentParser does.
+    """
+    bare = word.lstrip("-").strip()
+    if not word.startswith("-") or not bare or bare[0].isdigit() or bare[0] == ".":
+        return None
+    name, equals, value = bare.partition("=")
+    return name.strip().replace("_", "-"), value, bool(equals)
+
+
+def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
+    """Switches by name, normalised: ``--max_num_seqs=64`` and ``--max-num-seqs 64`` are the same key
+    ``max-num-seqs``. A switch without a value maps to "". The last of a repeated switch wins, as with
+    argparse.
+    """
+    found: dict[str, str] = {}
+    open_name = ""
+    for word in arguments:
+        switch = split_switch(word)
+        if switch is not None:
+            name, value, given = switch
+            found[name] = value
+            open_name = "" if given else name
+        elif open_name:
+            found[open_name] = word
+            open_name = ""
+    return found
+
+
+def expanded(found: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+    """``found`` with abbreviations of ``known`` switches written out, as argparse does: ``--gpu-mem`` is
+    ``gpu-memory-utilization``. What begins several, or none, stays."""
+    whole: dict[str, str] = {}
+    for name, value in found.items():
+        meant = [switch for switch in known if len(name) >= SHORTEST_ABBREVIATION and switch.startswith(name)]
+        whole[name if name in known or len(meant) != 1 else meant[0]] = value
+    return whole
+
+
+def first_of(found: Mapping[str, str], *names: str) -> str | None:
+    """The value of the first of several spellings of one switch."""
+    return next((found[name] for name in names if name in found), None)
+
+
+def integer(text: str | None) -> int | None:
+    """A whole number as engines accept it (``8192``, ``8k`` = 8000, ``8K`` = 8192), or None.
+
+    Source: vLLM ``engine/arg_utils.py`` human_readable_int.
+    """
+    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)([kKmMgG]?)", text.strip()) if text else None
+    if match is None:
+        return None
+    factor = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]
+    return int(float(match[1]) * factor)
+
+
+def decimal(text: str | None) -> float | None:
+    """A finite number, or None."""
+    return float(text) if text and _NUMBER.fullmatch(text.strip()) else None

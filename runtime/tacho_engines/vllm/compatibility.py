@@ -1,0 +1,164 @@
+"""What vLLM refuses, whatever the memory: checkpoints, GPUs, cache types, values of switches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tacho_contract.failure import FailureClass
+from tacho_contract.units import gib
+from tacho_engines.base import Context, Options, Placement, Refusal
+from tacho_engines.compatibility import (
+    cache_refusal,
+    capability_refusal,
+    device_refusal,
+    least_capability,
+    model_refusal,
+    refused,
+)
+from tacho_engines.images import version_key
+from tacho_engines.switches import decimal, first_of, integer
+from tacho_engines.vllm.graphs import beside_bytes
+from tacho_engines.vllm.memory import offloaded_bytes
+from tacho_engines.vllm.row import ROW
+from tacho_engines.vllm.settings import (
+    COUNTS,
+    KV_ELEMENT_BYTES,
+    SIZES,
+    planned_settings,
+    switches,
+)
+from tacho_engines.vllm.versions import SWAP_REMOVED
+
+FORMAT_CAPABILITY = {"mxfp4": (8, 0), "fbgemm_fp8": (8, 0)}
+"""Of checkpoints whose format needs more than its method does. Source: vLLM layers/quantization/mxfp4.py,
+fbgemm_fp8.py get_min_capability (MXFP4's kernels compute in bfloat16)."""
+FP8_CACHE_CAPABILITY = (8, 0)
+"""Source: vLLM v1/attention/backends: FlashInfer from 8.0, Triton from 8.9; none on Turing and Volta."""
+NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
+"""Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
+_FLOAT16_NOT_SUPPORTED_MODELS."""
+CUDA_13_SINCE, CUDA_12_TAG = "0.26", "cu12"
+CUDA_13_CAPABILITY = (7, 5)
+"""CUDA 13 dropped Volta; vLLM's wheels are built with it since 0.26 at the latest (METADATA of that wheel),
+and its images, except those whose tag names CUDA 12."""
+STRETCHING = ("rope-", "yarn-", "hf-overrides")
+"""Switches that change how positions are counted."""
+SMALLEST = Context(256, 1)
+
+
+def refusal(placement: Placement) -> Refusal | None:
+    """Why vLLM cannot run this at all."""
+    return (
+        model_refusal(ROW, placement)
+        or _experts_refusal(placement)
+        or _switch_refusal(placement)
+        or _gpu_refusal(placement)
+        or device_refusal(ROW, placement)
+        or _cache_refusal(placement)
+    )
+
+
+def _experts_refusal(placement: Placement) -> Refusal | None:
+    if placement.method.method == "bnb-int8" and placement.architecture.experts > 0:
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits")
+    return None
+
+
+def _switch_refusal(placement: Placement) -> Refusal | None:
+    words = refused_switch(switches(placement.options), placement.version)
+    return refused(FailureClass.INVALID_CONFIG, words) if words else None
+
+
+def _gpu_refusal(placement: Placement) -> Refusal | None:
+    """What the GPU's compute capability rules out."""
+    gpu, version, method = placement.device, placement.version, placement.method
+    if gpu.capability == (0, 0):
+        return None
+    least, what = least_capability(method, version), method.method
+    stored = placement.facts.quantization.method
+    if FORMAT_CAPABILITY.get(stored, least) > least:
+        least, what = FORMAT_CAPABILITY[stored], stored
+    if found := capability_refusal(ROW, placement, least, what):
+        return found
+    has = f"{gpu.product} has {gpu.compute_capability}"
+    recent = version_key(version) >= version_key(CUDA_13_SINCE) and CUDA_12_TAG not in placement.image
+    if recent and gpu.capability < CUDA_13_CAPABILITY:
+        words = f"vllm {version} is built with CUDA 13, which has no code for less than 7.5; {has}"
+        return refused(FailureClass.UNSUPPORTED_GPU, words)
+    name = placement.architecture.name
+    if not gpu.has_bf16 and name.startswith(NOT_IN_HALF):
+        words = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
+        return refused(FailureClass.UNSUPPORTED_GPU, words)
+    return None
+
+
+def _cache_refusal(placement: Placement) -> Refusal | None:
+    """Why there is no KV cache of the wanted type on this GPU."""
+    kind, gpu = placement.options.kv_cache_dtype, placement.device
+    if kind and kind not in KV_ELEMENT_BYTES:
+        return cache_refusal(ROW, kind)
+    effective = first_of(switches(placement.options), "kv-cache-dtype") or kind
+    if effective.startswith("fp8") and (0, 0) != gpu.capability < FP8_CACHE_CAPABILITY:
+        has = f"{gpu.product} has {gpu.compute_capability}"
+        return refused(FailureClass.UNSUPPORTED_GPU, f"an FP8 KV cache needs compute capability 8.0; {has}")
+    return None
+
+
+def refused_switch(arguments: Mapping[str, str], version: str) -> str:
+    """The first memory switch whose value vLLM's own checks refuse, in words; "" when there is none.
+
+    Source: vLLM config/cache.py (gpu_memory_utilization: gt=0, le=1), config/offload.py (ge=0),
+    config/scheduler.py verify_max_model_len.
+    """
+    if "swap-space" in arguments and version_key(version) >= version_key(SWAP_REMOVED):
+        return f"vLLM {version} has no switch --swap-space; --kv-offloading-size is its successor"
+    for name in COUNTS:
+        if name in arguments and (integer(arguments[name]) or 0) < 1:
+            return f"--{name} takes a whole number above 0, not {arguments[name][:40]!r}"
+    for name in SIZES:
+        value = decimal(arguments[name]) if name in arguments else 0.0
+        if value is None or value < 0:
+            return f"--{name} takes a number from 0 on, not {arguments[name][:40]!r}"
+    share = first_of(arguments, "gpu-memory-utilization")
+    if share is not None and not 0 < (decimal(share) or 0.0) <= 1:
+        return f"--gpu-memory-utilization is above 0 and at most 1, not {share[:40]!r}"
+    tokens, sequences = (integer(arguments.get(n)) for n in ("max-num-batched-tokens", "max-num-seqs"))
+    if tokens and sequences and tokens < sequences:
+        return f"--max-num-batched-tokens {tokens} is below --max-num-seqs {sequences}"
+    return ""
+
+
+def settings_refusal(placement: Placement) -> Refusal | None:
+    """Why a start would end before it loads anything: a budget above what is free, or host memory above the
+    container's limit.
+
+    Source: vLLM v1/worker/utils.py request_memory ("Free memory on device ... is less than desired GPU memory
+    utilization"); the context is there before that check.
+    """
+    settings, gpu = planned_settings(placement, SMALLEST), placement.device
+    total = gpu.memory_bytes or 0
+    beside = beside_bytes(placement.architecture, settings.graph_sizes, inside=settings.graphs_inside)
+    budget = int(settings.utilization * total)
+    if settings.kv_cache_bytes is None and budget > total - beside:
+        return refused(
+            FailureClass.INVALID_CONFIG,
+            f"--gpu-memory-utilization asks for {gib(budget)} of the {gib(total)} of {gpu.product}, and "
+            f"{gib(beside)} are needed beside it; {max(0, total - beside) / total - 0.005:.2f} leaves room",
+        )
+    limit = placement.options.memory_limit_bytes
+    kept = (offloaded_bytes(placement, settings) + settings.swap_bytes) * max(1, placement.count)
+    if limit is not None and kept > limit:
+        return refused(
+            FailureClass.INVALID_CONFIG,
+            f"swap and offload keep {gib(kept)} in host memory, and engine.resources limits it to "
+            f"{gib(limit)}",
+        )
+    return None
+
+
+def extends_context(options: Options) -> bool:
+    """Whether the user stretches the context: vLLM refuses to start otherwise (config/model.py
+    _get_and_verify_max_len)."""
+    if options.env.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "").strip().lower() in ("1", "true"):
+        return True
+    return any(name.startswith(STRETCHING) for name in switches(options))

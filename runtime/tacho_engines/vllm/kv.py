@@ -1,0 +1,140 @@
+"""vLLM's KV cache: bytes of a block, blocks of a request, and the figures its start-up log prints.
+
+Layers that keep the same state form groups of equal layer counts, which share one pool of blocks. Source:
+vLLM v1/core/kv_cache_utils.py (get_kv_cache_groups, get_max_concurrency_for_kv_cache_config) and
+v1/kv_cache_interface.py (max_memory_usage_bytes of each spec).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_contract.model import Architecture, LayerGroup
+from tacho_engines.memory import kv
+from tacho_engines.memory.shape import ceil_div, round_up
+from tacho_engines.vllm.settings import VllmSettings
+
+UNCOMPRESSED_HEAD_DIM = 256
+"""Before latent caches, MLA models cached every head, key and value padded to this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The cache's unit: one block of every layer of a group."""
+
+    block_bytes: int
+    block_tokens: int
+    full_groups: int
+    """Groups whose blocks grow with the context."""
+    window_groups: tuple[tuple[int, int], ...]
+    """(groups, window in tokens) of sliding and chunked layers that keep only their window."""
+    state_groups: int
+    """Groups of recurrent layers: one block a request each."""
+
+    def blocks_per_request(self, tokens: int, in_flight_tokens: int) -> int:
+        """Blocks that one request of ``tokens`` holds at most."""
+        blocks = self.full_groups * ceil_div(tokens, self.block_tokens) + self.state_groups
+        for groups, window in self.window_groups:
+            kept = min(window - 1 + in_flight_tokens, tokens)
+            blocks += groups * (ceil_div(kept, self.block_tokens) + 1)
+        return max(1, blocks)
+
+
+def _uncompressed(architecture: Architecture) -> tuple[LayerGroup, ...]:
+    return (
+        LayerGroup(
+            kind="full",
+            layers=architecture.layers,
+            key_value_heads=architecture.attention_heads,
+            key_head_dim=UNCOMPRESSED_HEAD_DIM,
+            value_head_dim=UNCOMPRESSED_HEAD_DIM,
+        ),
+    )
+
+
+def pool(architecture: Architecture, settings: VllmSettings) -> Pool:
+    """How this model's layers share the cache on one GPU of this server."""
+    groups = list(kv.layer_groups(architecture))
+    if not settings.rules.latent and any(g.kind == "mla" for g in groups):
+        groups = list(_uncompressed(architecture))
+    stage = [(g, ceil_div(g.layers, settings.pipeline)) for g in groups]
+    bits = settings.kv_element_bytes
+    per_token = [kv.group_bytes_per_token(architecture, g, bits, settings.tensor) / g.layers for g in groups]
+    growing = [n for n, (g, _) in enumerate(stage) if g.kind in kv.PER_TOKEN_KINDS]
+    if (not settings.hybrid_windows or len(groups) == 1) and len(growing) == len(groups):
+        # One kind of layer only, or windows charged in full: every layer in one group.
+        total = sum(per_token[n] * stage[n][1] for n in growing)
+        return Pool(
+            block_bytes=int(total * settings.block_tokens),
+            block_tokens=settings.block_tokens,
+            full_groups=1,
+            window_groups=(),
+            state_groups=0,
+        )
+    return _hybrid(settings, stage, per_token, growing)
+
+
+def _hybrid(
+    settings: VllmSettings, stage: list[tuple[LayerGroup, int]], per_token: list[float], growing: list[int]
+) -> Pool:
+    counts = [count for _, count in stage]
+    fewest, most = min(counts), max(counts)
+    size = most if most < 1.5 * fewest else fewest
+    page = max((per_token[n] * settings.block_tokens for n in growing), default=0.0)
+    block_tokens = settings.block_tokens
+    states = [ceil_div(ceil_div(g.state_bytes, settings.tensor), g.layers) for g, _ in stage if g.state_bytes]
+    if states:
+        # The attention block grows until its page is as large as one layer's recurrent state.
+        slowest = max((per_token[n] for n in growing), default=0.0)
+        if slowest:
+            block_tokens = round_up(max(block_tokens, int(max(states) / slowest) + 1), settings.block_tokens)
+        page = max(float(max(states)), slowest * block_tokens)
+    full = windows = 0
+    sliding: list[tuple[int, int]] = []
+    for number, (group, count) in enumerate(stage):
+        groups = ceil_div(count, size)
+        if number not in growing:
+            windows += groups
+        elif group.kind in ("sliding", "chunked") and group.window_tokens and settings.hybrid_windows:
+            sliding.append((groups, group.window_tokens))
+        else:
+            full += groups
+    return Pool(
+        block_bytes=int(page * size),
+        block_tokens=block_tokens,
+        full_groups=full,
+        window_groups=tuple(sliding),
+        state_groups=windows,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """What a cache of some size holds, in the version's own figures."""
+
+    blocks: int
+    tokens: int
+    """The "GPU KV cache size" line."""
+    concurrency: float
+    """The "Maximum concurrency" line: requests of max_model_len tokens at once."""
+    request_bytes: int
+    """What one request of max_model_len tokens holds."""
+
+
+def cache(pool: Pool, settings: VllmSettings, available_bytes: int) -> Cache:
+    """The cache that ``available_bytes`` on each GPU make."""
+    in_flight = settings.in_flight_steps * settings.batched_tokens
+    per_request = pool.blocks_per_request(settings.max_model_len, in_flight)
+    blocks = max(0, available_bytes // pool.block_bytes) if pool.block_bytes else 0
+    concurrency = blocks / per_request
+    groups = pool.full_groups + sum(g for g, _ in pool.window_groups) + pool.state_groups
+    if settings.rules.kv_size == "concurrency":
+        tokens = int(concurrency * settings.max_model_len)
+    else:
+        tokens = blocks // max(1, groups) * pool.block_tokens
+    return Cache(
+        blocks=blocks,
+        tokens=tokens,
+        concurrency=concurrency,
+        request_bytes=per_request * pool.block_bytes,
+    )

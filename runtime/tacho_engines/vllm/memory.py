@@ -1,0 +1,220 @@
+"""vLLM on GPUs: where the budget goes, and what is left for the KV cache.
+
+``KV = utilization x total - weights - activations - non-torch - graphs (where the version counts them)``.
+Source: vLLM v1/worker/gpu_worker.py determine_available_memory. Constants were fitted on the calibration half
+of tests/unit/planner/data/engine_logs.json only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import GIB, MIB
+from tacho_engines.base import Placement
+from tacho_engines.hardware.device import Device
+from tacho_engines.memory import weights
+from tacho_engines.memory.account import Account
+from tacho_engines.memory.bits import FP8_BITS, INT8_BITS
+from tacho_engines.memory.shape import ceil_div, round_up
+from tacho_engines.vllm import kv
+from tacho_engines.vllm.graphs import CONTEXT_BYTES, beside_bytes, graph_bytes
+from tacho_engines.vllm.kv import Cache
+from tacho_engines.vllm.settings import VllmSettings
+
+NON_TORCH_BYTES = 205 * MIB
+"""Memory of the process that is not PyTorch's: 0.03 to 0.35 GiB in logs, 0.22 on H200."""
+COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
+MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
+"""NCCL's buffers. Source: NVIDIA aiconfigurator systems/*.yaml nccl_mem."""
+HIDDEN_COPIES = {"v0": 1, "v1": 4, "v2": 6}
+"""Copies of the hidden state alive at the forward pass's peak; later runners keep more for compiled code."""
+GATED_VECTORS = 3
+PLAIN_VECTORS = {"v0": 2, "v1": 2, "v2": 1}
+"""Vectors of an MLP's width alive at that peak; one that is not gated computes in place once compiled."""
+PLAIN_MLP = (
+    "BloomForCausalLM",
+    "CodeGenForCausalLM",
+    "FalconForCausalLM",
+    "GPT2LMHeadModel",
+    "GPTBigCodeForCausalLM",
+    "GPTJForCausalLM",
+    "GPTNeoXForCausalLM",
+    "MPTForCausalLM",
+    "OPTForCausalLM",
+    "PhiForCausalLM",
+    "Starcoder2ForCausalLM",
+)
+"""Architectures whose MLP is not gated. Source: vLLM model_executor/models (the first projection is a
+ColumnParallelLinear, not a MergedColumnParallelLinear)."""
+KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256)}
+"""MXFP4 experts: multiples the intermediate (of one GPU) and hidden sizes are padded to. Source: vLLM
+layers/quantization/mxfp4.py create_weights."""
+MACHETE_AWQ = 4.25 / 4.15625
+"""Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmMemory:
+    """Bytes on the most loaded GPU."""
+
+    total_bytes: int
+    """What the GPU has."""
+    budget_bytes: int
+    """What the engine may use: utilization x total."""
+    weights_bytes: int
+    activation_bytes: int
+    non_torch_bytes: int
+    graph_bytes: int
+    graphs_inside: bool
+    available_bytes: int
+    """Left for the KV cache; negative when nothing is."""
+    cache: Cache
+
+
+def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float | None:
+    """Bits of a linear weight quantized in flight; None: as the checkpoint stores it.
+
+    Source: bits a parameter by method, vLLM layers/quantization and vllm-bnb-plugin (NF4: 4 + 32/64 bits,
+    its double-quantized constants are expanded at load; int8: 8 + a 32-bit scale a row).
+    """
+    if weights.quantized_in_checkpoint(facts):
+        if facts.quantization.method == "bitsandbytes" and facts.quantization.bits == 4:
+            return settings.rules.nf4_bits
+        return None
+    return {
+        "fp8": FP8_BITS,
+        "bnb-nf4": settings.rules.nf4_bits,
+        "bnb-fp4": settings.rules.nf4_bits,
+        "bnb-int8": INT8_BITS,
+    }.get(method)
+
+
+def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
+    """Weights on the most loaded GPU as ``Model loading took`` counts them: with padding and rotary table."""
+    facts, architecture, gpu = placement.facts, placement.architecture, placement.device
+    parts = weights.parts(facts, linear_bits=linear_bits(placement.method.method, settings, facts))
+    stored = facts.quantization
+    if stored.method == "bitsandbytes" and stored.bits == 4:
+        packed = weights.parameters(facts, "linear", "expert") * 2 * settings.rules.nf4_bits / 8
+        dense = sum(t.stored_bytes for t in facts.tensors if t.kind in ("embedding", "lm_head"))
+        parts = weights.Parts(split=packed, head=float(dense))
+    if stored.method == "awq" and gpu.capability[:1] == (9,):
+        parts = _scaled(parts, split=MACHETE_AWQ)
+    if stored.method == "mxfp4":
+        parts = _scaled(parts, experts=_expert_padding(architecture, gpu, settings))
+    return max(
+        0,
+        weights.per_gpu(parts, architecture, tensor=settings.tensor, pipeline=settings.pipeline)
+        + weights.rotary_bytes(architecture, settings.max_model_len)
+        - settings.offload_bytes,
+    )
+
+
+def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -> weights.Parts:
+    return weights.Parts(
+        split=parts.split * split,
+        experts=parts.experts * experts,
+        embedding=parts.embedding,
+        head=parts.head,
+        replicated=parts.replicated,
+    )
+
+
+def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSettings) -> float:
+    """How much larger experts get when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 66.0)."""
+    hopper = (9, 0) <= gpu.capability < (11, 0)
+    wide, deep = KERNEL_PADDING[settings.rules.mxfp4_hopper if hopper else "marlin"]
+    share = settings.tensor if not settings.expert_parallel else 1
+    inner = ceil_div(architecture.moe_intermediate_size or architecture.intermediate_size, share)
+    hidden = architecture.hidden_size
+    if not inner or not hidden:
+        return 1.0
+    return round_up(inner, wide) * round_up(hidden, deep) / (inner * hidden)
+
+
+def activation_bytes(architecture: Architecture, settings: VllmSettings) -> int:
+    """The profile run's peak: forward over max_num_batched_tokens, or the sampler over max_num_seqs rows.
+
+    Forward, in 16-bit elements a token: copies of the hidden state, the gated MLP's three vectors (of the
+    top-k experts where there are experts), later runners also queries, keys and values. Sampler: sorted
+    logits and their indices, probabilities and cumulated sums of every row. Old versions sample nothing
+    while they prefill in chunks.
+    """
+    rules, hidden, tensor = settings.rules, architecture.hidden_size, settings.tensor
+    row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, settings)
+    if rules.runner != "v0":
+        heads = architecture.attention_heads + 2 * architecture.key_value_heads
+        row += heads * architecture.head_dim // tensor
+    forward = 2 * settings.batched_tokens * row
+    sampler = 0
+    if rules.runner != "v0" or not settings.chunked:
+        sampler = int(rules.sampler_bytes * settings.sequences * architecture.vocabulary)
+    return max(forward, sampler)
+
+
+def _mlp_elements(architecture: Architecture, settings: VllmSettings) -> int:
+    tensor = settings.tensor
+    if architecture.experts:
+        wide = 3 * architecture.moe_intermediate_size // tensor
+        return architecture.experts_per_token * (wide + architecture.hidden_size)
+    plain = architecture.name in PLAIN_MLP
+    vectors = PLAIN_VECTORS[settings.rules.runner] if plain else GATED_VECTORS
+    return vectors * (architecture.intermediate_size or 4 * architecture.hidden_size) // tensor
+
+
+def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
+    """The whole account of one GPU, most loaded."""
+    architecture, total = placement.architecture, placement.device.memory_bytes or 0
+    loaded = weights_bytes(placement, settings)
+    activation = activation_bytes(architecture, settings)
+    collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
+    non_torch = NON_TORCH_BYTES + collective + int(settings.rules.reserve * total)
+    graphs = graph_bytes(architecture, settings.graph_sizes)
+    budget = int(settings.utilization * total)
+    available = budget - loaded - activation - non_torch - (graphs if settings.graphs_inside else 0)
+    if settings.kv_cache_bytes is not None:
+        available = settings.kv_cache_bytes
+    unit = kv.pool(architecture, settings)
+    return VllmMemory(
+        total_bytes=total,
+        budget_bytes=budget,
+        weights_bytes=loaded,
+        activation_bytes=activation,
+        non_torch_bytes=non_torch,
+        graph_bytes=graphs,
+        graphs_inside=settings.graphs_inside,
+        available_bytes=available,
+        cache=kv.cache(unit, settings, max(0, available)),
+    )
+
+
+def account(placement: Placement, settings: VllmSettings) -> Account:
+    """The same in the form every engine's account has."""
+    found = memory(placement, settings)
+    fixed = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
+    budget = found.budget_bytes
+    if settings.kv_cache_bytes is not None:
+        beside = beside_bytes(placement.architecture, settings.graph_sizes, inside=settings.graphs_inside)
+        budget = max(0, found.total_bytes - beside)
+    return Account(
+        weights_bytes=found.weights_bytes,
+        cache_bytes=max(0, found.available_bytes),
+        cache_tokens=found.cache.tokens,
+        concurrency=found.cache.concurrency,
+        activation_bytes=found.activation_bytes,
+        graph_bytes=found.graph_bytes,
+        other_bytes=found.non_torch_bytes + CONTEXT_BYTES,
+        budget_bytes=budget,
+        fixed_bytes=fixed + (found.graph_bytes if found.graphs_inside else 0),
+        request_bytes=found.cache.request_bytes,
+        cache_limit_bytes=settings.kv_cache_bytes,
+        cache_limit_switch="--kv-cache-memory-bytes",
+        offloaded_bytes=offloaded_bytes(placement, settings),
+    )
+
+
+def offloaded_bytes(placement: Placement, settings: VllmSettings) -> int:
+    """Weights of one GPU that stay in host memory (--cpu-offload-gb)."""
+    whole = weights_bytes(placement, replace(settings, offload_bytes=0))
+    return whole - weights_bytes(placement, settings)

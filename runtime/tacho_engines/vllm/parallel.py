@@ -1,0 +1,76 @@
+"""How a model may be spread over GPUs: which tensor-parallel sizes its head counts and groups allow."""
+
+from __future__ import annotations
+
+from tacho_contract.failure import FailureClass
+from tacho_contract.model import Architecture, ModelFacts
+from tacho_engines.base import Options, Placement, Refusal, Splits
+from tacho_engines.compatibility import refused
+from tacho_engines.switches import first_of, integer
+from tacho_engines.vllm.settings import switches
+
+BLOCK_METHODS = ("awq", "gptq", "compressed-tensors", "fp8")
+
+
+def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int) -> str:
+    """Why the layers cannot be split over ``tensor`` GPUs, in words; "" when they can.
+
+    Attention heads must divide; key and value heads must divide, or be fewer and divide the other way; a
+    quantized layer's part must be whole groups. Source: vLLM distributed/utils.py, layers/linear.py;
+    model_loader/bitsandbytes_loader.py ("Prequant BitsAndBytes models with tensor parallelism is not
+    supported. Please try with pipeline parallelism.").
+    """
+    heads, shared = architecture.attention_heads, architecture.key_value_heads
+    if tensor == 1 or not heads:
+        return ""
+    if facts.quantization.method == "bitsandbytes":
+        return "a checkpoint that bitsandbytes quantized beforehand is not split over GPUs"
+    if heads % tensor:
+        return f"{heads} attention heads do not divide by {tensor}"
+    if shared and not architecture.kv_lora_rank and shared % tensor and tensor % shared:
+        return f"{shared} key-value heads and {tensor} GPUs do not divide"
+    wide = architecture.moe_intermediate_size if architecture.experts else architecture.intermediate_size
+    if wide and wide % tensor:
+        return f"an MLP of width {wide} does not divide by {tensor}"
+    group = facts.quantization.group_size
+    if facts.quantization.method in BLOCK_METHODS and group > 1 and wide and (wide // tensor) % group:
+        return f"width {wide} over {tensor} GPUs does not hold whole quantization groups of {group}"
+    return ""
+
+
+def parallel_sizes(options: Options) -> tuple[int | None, int | None]:
+    """Tensor and pipeline size as the user gave them: switches win over ``spec.parallelism``."""
+    given = switches(options)
+    tensor = integer(first_of(given, "tensor-parallel-size", "tp")) or options.tensor
+    pipeline = integer(first_of(given, "pipeline-parallel-size", "pp")) or options.pipeline
+    return tensor, pipeline
+
+
+def splits(placement: Placement) -> Splits | Refusal:
+    """Every (tensor, pipeline) to try for the placement's GPUs, fastest first, or why there is none.
+
+    What the user set is kept. Else the largest tensor size that the model allows first, the rest as pipeline
+    stages: stages need less memory where heads do not divide (one key-value head, latent caches), for each
+    GPU then keeps the cache of its own layers only.
+    """
+    facts, architecture, gpus = placement.facts, placement.architecture, placement.count
+    tensor, pipeline = parallel_sizes(placement.options)
+    if tensor and pipeline is None:
+        pipeline = max(1, gpus // tensor)
+    if pipeline and tensor is None:
+        tensor = max(1, gpus // pipeline)
+    if tensor and pipeline:
+        if tensor * pipeline != gpus:
+            return refused(
+                FailureClass.UNSUPPORTED_GPU, f"tensor {tensor} x pipeline {pipeline} is not {gpus} GPUs"
+            )
+        problem = tensor_problem(architecture, facts, tensor)
+        return refused(FailureClass.UNSUPPORTED_GPU, problem) if problem else ((tensor, pipeline),)
+    found = tuple(
+        (size, gpus // size)
+        for size in range(gpus, 0, -1)
+        if gpus % size == 0
+        and gpus // size <= max(1, architecture.layers)
+        and not tensor_problem(architecture, facts, size)
+    )
+    return found or refused(FailureClass.UNSUPPORTED_GPU, f"the model cannot be spread over {gpus} GPUs")

@@ -1,0 +1,49 @@
+"""vLLM's half of the plan."""
+
+from __future__ import annotations
+
+from tacho_engines.base import (
+    Context,
+    EngineRow,
+    Options,
+    Placement,
+    PlanHalf,
+    Refusal,
+    Splits,
+)
+from tacho_engines.memory.account import Account
+from tacho_engines.vllm import arguments, compatibility, memory, parallel
+from tacho_engines.vllm.row import ROW
+from tacho_engines.vllm.settings import planned_settings
+
+
+class VllmPlan:
+    """GPUs only; splits layers and stages; its flags and its account come from the same settings."""
+
+    @property
+    def row(self) -> EngineRow:
+        return ROW
+
+    def refusal(self, placement: Placement) -> Refusal | None:
+        return compatibility.refusal(placement)
+
+    def splits(self, placement: Placement) -> Splits | Refusal:
+        return parallel.splits(placement)
+
+    def settings_refusal(self, placement: Placement) -> Refusal | None:
+        return compatibility.settings_refusal(placement)
+
+    def extends_context(self, options: Options) -> bool:
+        return compatibility.extends_context(options)
+
+    def cache_element_bytes(self, placement: Placement) -> float:
+        return planned_settings(placement, compatibility.SMALLEST).kv_element_bytes
+
+    def account(self, placement: Placement, context: Context) -> Account:
+        return memory.account(placement, planned_settings(placement, context))
+
+    def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
+        return arguments.arguments(placement, context)
+
+
+PLAN: PlanHalf = VllmPlan()

@@ -1,0 +1,72 @@
+"""What tacho knows of vLLM as a program: images, methods, formats."""
+
+from __future__ import annotations
+
+from tacho_engines.base import CacheTypes, EngineRow, MethodRow
+
+METHODS = (
+    MethodRow(method="none", how="stored", capability=(7, 0), quality=100.0, source="vLLM platforms/cuda.py"),
+    MethodRow(
+        method="bnb-int8",
+        how="stored",
+        capability=(7, 0),
+        quality=99.0,
+        source="vllm-bnb-plugin: 8-bit only pre-quantized",
+    ),
+    MethodRow(
+        method="bnb-fp4",
+        how="stored",
+        capability=(7, 0),
+        quality=95.5,
+        source="vllm-bnb-plugin: in flight it quantizes to NF4",
+    ),
+    MethodRow(method="bnb-nf4", how="either", capability=(7, 0), quality=97.0, source="vllm-bnb-plugin"),
+    MethodRow(
+        method="fp8",
+        how="either",
+        capability=(7, 5),
+        older=(("0.5.1", 8, 9), ("0.14", 8, 0)),
+        quality=99.5,
+        arithmetic="fp8",
+        source="layers/quantization/fp8.py get_min_capability (wheels 0.13.0, 0.14.0); below 8.9 weight-only "
+        "(Marlin, vllm#5975)",
+    ),
+    MethodRow(
+        method="awq", how="stored", capability=(7, 5), quality=97.0, source="layers/quantization/auto_awq.py"
+    ),
+    MethodRow(
+        method="gptq",
+        how="stored",
+        capability=(6, 0),
+        quality=97.5,
+        source="layers/quantization/auto_gptq.py",
+    ),
+    MethodRow(
+        method="compressed-tensors",
+        how="stored",
+        capability=(7, 5),
+        quality=99.0,
+        arithmetic="int8",
+        source="layers/quantization/compressed_tensors/schemes",
+    ),
+    MethodRow(method="gguf", how="stored", capability=(7, 0), quality=97.0, source="vllm-gguf-plugin"),
+)
+
+ROW = EngineRow(
+    name="vllm",
+    title="vLLM",
+    image="vllm/vllm-openai:v0.32.0",
+    version="0.32.0",
+    entrypoint=("vllm", "serve"),
+    uid=0,
+    devices=("gpu",),
+    formats=("safetensors", "pytorch", "gguf"),
+    methods=METHODS,
+    plugins=("bnb-nf4", "bnb-fp4", "bnb-int8", "gguf"),
+    plugins_since="0.28",
+    plugins_image="tacho-vllm:v0.32.0",
+    efficiency=0.7,
+    batching=True,
+    built=False,
+    cache_types=CacheTypes(words=("fp8*",), cel="startsWith('fp8')"),
+)

@@ -1,0 +1,220 @@
+"""What a vLLM server is started with, as far as memory follows from it: arguments over its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tacho_contract.model import ModelFacts
+from tacho_contract.units import GIB
+from tacho_engines.base import Context, Options, Placement
+from tacho_engines.hardware.device import Device
+from tacho_engines.switches import decimal, expanded, first_of, integer, parse_arguments
+from tacho_engines.vllm.graphs import beside_bytes, graph_sizes
+from tacho_engines.vllm.versions import VllmRules, rules_for
+
+KV_ELEMENT_BYTES = {
+    "auto": 2.0,
+    "bfloat16": 2.0,
+    "float16": 2.0,
+    "fp8": 1.0,
+    "fp8_e4m3": 1.0,
+    "fp8_e5m2": 1.0,
+    "fp8_inc": 1.0,
+    "nvfp4": 0.5625,
+}
+"""Bytes of one KV element. Source: vLLM config/cache.py CacheDType."""
+LARGE_GPU_BYTES = 70 * GIB
+HUGE_GPU_BYTES = 160 * GIB
+BOUNDED_SEQUENCES = 16
+SWAP_GIB = "4"
+"""Default of --swap-space, which only the first engine uses."""
+FIRST_CHUNKING = (8, 0)
+"""Compute capability from which old versions prefill long contexts in chunks by default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmSettings:
+    """Resolved settings of one server."""
+
+    rules: VllmRules
+    tensor: int
+    pipeline: int
+    utilization: float
+    utilization_given: bool
+    kv_cache_bytes: int | None
+    """--kv-cache-memory-bytes: the cache's size, whatever the utilization."""
+    sequences: int
+    batched_tokens: int
+    chunked: bool
+    kv_element_bytes: float
+    block_tokens: int
+    expert_parallel: bool
+    hybrid_windows: bool
+    in_flight_steps: int
+    offload_bytes: int
+    """--cpu-offload-gb: weights kept in host memory, for each GPU."""
+    swap_bytes: int
+    """Host memory for cache blocks, for each GPU: --swap-space of the first engine, --kv-offloading-size."""
+    graph_sizes: int
+    graphs_inside: bool
+    max_model_len: int
+    added: Mapping[str, str] = field(default_factory=dict)
+    """Switches that the plan adds to the user's, by name."""
+
+
+def kv_dtype(given: str, facts: ModelFacts) -> str:
+    """``auto`` is the model's own type, unless the checkpoint declares one for the cache; fp8 *weights* do
+    not imply an fp8 cache. Source: vLLM utils/torch_utils.py resolve_kv_cache_dtype_string."""
+    if given not in ("", "auto"):
+        return given
+    return facts.quantization.kv_cache_dtype or "auto"
+
+
+COUNTS = (
+    "max-num-seqs",
+    "max-num-batched-tokens",
+    "block-size",
+    "tensor-parallel-size",
+    "tp",
+    "pipeline-parallel-size",
+    "pp",
+    "kv-cache-memory-bytes",
+    "kv-cache-memory",
+)
+SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", "max-cudagraph-capture-size")
+
+SWITCHES = (
+    *COUNTS,
+    *SIZES,
+    "gpu-memory-utilization",
+    "kv-cache-dtype",
+    "enforce-eager",
+    "enable-chunked-prefill",
+    "no-enable-chunked-prefill",
+    "enable-expert-parallel",
+    "disable-hybrid-kv-cache-manager",
+    "no-async-scheduling",
+)
+"""Every switch of vLLM that is read here."""
+
+
+def switches(options: Options) -> dict[str, str]:
+    """The user's switches as vLLM's parser reads them, which writes abbreviations out."""
+    return expanded(parse_arguments(options.arguments), SWITCHES)
+
+
+def _is_large(gpu: Device, size: int) -> bool:
+    """Source: vLLM engine/arg_utils.py get_batch_defaults: A100 keeps the small defaults (vllm#17885)."""
+    return (gpu.memory_bytes or 0) >= size and "A100" not in gpu.product.upper()
+
+
+def _batch(
+    arguments: Mapping[str, str], rules: VllmRules, gpu: Device, max_model_len: int
+) -> tuple[int, int, bool]:
+    """(max_num_batched_tokens, max_num_seqs, whether long prompts are prefilled in chunks)."""
+    large = _is_large(gpu, LARGE_GPU_BYTES)
+    sequences = integer(first_of(arguments, "max-num-seqs")) or (
+        rules.large_sequences if large else rules.sequences
+    )
+    tokens = integer(first_of(arguments, "max-num-batched-tokens"))
+    chunked = rules.chunk_above >= 0 and max_model_len > rules.chunk_above
+    if rules.runner == "v0" and gpu.capability < FIRST_CHUNKING:
+        chunked = False
+    if "enable-chunked-prefill" in arguments:
+        chunked = arguments["enable-chunked-prefill"].lower() != "false"
+    if "no-enable-chunked-prefill" in arguments:
+        chunked = False
+    default = rules.chunk_tokens
+    if large:
+        default = rules.huge_tokens if _is_large(gpu, HUGE_GPU_BYTES) else rules.large_tokens
+    if not chunked:
+        return max(tokens or 0, max_model_len, 2048, default), sequences, False
+    default = min(default, sequences * max_model_len)
+    return tokens or default, min(sequences, tokens or default), True
+
+
+def sequence_switches(
+    arguments: Mapping[str, str], placement: Placement, context: Context, rules: VllmRules
+) -> dict[str, str]:
+    """Switches without which the scheduler would admit fewer than ``concurrency`` requests at once.
+
+    Where each sequence that may run costs memory beforehand (recurrent state), no more than needed are asked
+    for. The user's own switches stay, and so does a batch too small for more sequences, which vLLM
+    requires to be the larger (config/scheduler.py verify_max_model_len).
+    """
+    bounded = any(group.state_bytes for group in placement.architecture.layer_groups)
+    tokens, sequences, _ = _batch(arguments, rules, placement.device, context.max_model_len)
+    wanted = max(context.concurrency, BOUNDED_SEQUENCES) if bounded else context.concurrency
+    batch_given = "max-num-batched-tokens" in arguments
+    if (
+        "max-num-seqs" in arguments
+        or (wanted <= sequences and not bounded)
+        or (batch_given and tokens < wanted)
+    ):
+        return {}
+    found = {"max-num-seqs": str(wanted)}
+    return found if tokens >= wanted else {**found, "max-num-batched-tokens": str(wanted)}
+
+
+def planned_settings(placement: Placement, context: Context) -> VllmSettings:
+    """The settings a plan starts the server with: the user's, and what ``added`` says besides.
+
+    The CUDA context and, where the version does not count them, the CUDA graphs are taken beside the budget:
+    unless the user set it, the utilization is lowered so that they fit, and on a shared GPU to its part.
+    """
+    given = switches(placement.options)
+    rules = rules_for(placement.version, placement.options.env)
+    added = sequence_switches(given, placement, context, rules)
+    found = replace(read_settings({**given, **added}, placement, context.max_model_len), added=added)
+    if found.utilization_given:
+        return found
+    gpu = placement.device
+    beside = beside_bytes(placement.architecture, found.graph_sizes, inside=found.graphs_inside)
+    room = 1.0 / gpu.sharers - beside / max(1, gpu.memory_bytes or 0)
+    part = int(min(room, found.utilization) * 100) / 100
+    if part <= 0 or (gpu.sharers == 1 and room >= found.utilization):
+        return found
+    return replace(found, utilization=part, added={**added, "gpu-memory-utilization": f"{part:.2f}"})
+
+
+def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_len: int) -> VllmSettings:
+    """Settings of a server that is started with exactly ``arguments`` (parsed switches, which win)."""
+    options, gpu, tensor, pipeline = (
+        placement.options, placement.device, placement.tensor, placement.pipeline,
+    )  # fmt: skip
+    rules = rules_for(placement.version, options.env)
+    given = decimal(first_of(arguments, "gpu-memory-utilization"))
+    tokens, sequences, chunked = _batch(arguments, rules, gpu, max_model_len)
+    dtype = kv_dtype(first_of(arguments, "kv-cache-dtype") or options.kv_cache_dtype, placement.facts)
+    eager = "enforce-eager" in arguments and arguments["enforce-eager"].lower() != "false"
+    asynchronous = "no-async-scheduling" not in arguments and pipeline == 1
+    estimated = options.env.get("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS", "1") != "0"
+    return VllmSettings(
+        rules=rules,
+        tensor=tensor,
+        pipeline=pipeline,
+        utilization=given if given is not None else rules.utilization / gpu.sharers,
+        utilization_given=given is not None,
+        kv_cache_bytes=integer(first_of(arguments, "kv-cache-memory-bytes", "kv-cache-memory")),
+        sequences=sequences,
+        batched_tokens=tokens,
+        chunked=chunked,
+        kv_element_bytes=KV_ELEMENT_BYTES.get(dtype, 2.0),
+        block_tokens=integer(first_of(arguments, "block-size")) or 16,
+        expert_parallel="enable-expert-parallel" in arguments,
+        hybrid_windows=rules.windows == "window" and "disable-hybrid-kv-cache-manager" not in arguments,
+        in_flight_steps=rules.in_flight if asynchronous else max(1, pipeline),
+        offload_bytes=int((decimal(first_of(arguments, "cpu-offload-gb")) or 0.0) * GIB),
+        swap_bytes=_swap_bytes(arguments, rules, tensor * pipeline),
+        graph_sizes=0 if eager else graph_sizes(rules, sequences, arguments),
+        graphs_inside=rules.graphs == "inside" and estimated,
+        max_model_len=max_model_len,
+    )
+
+
+def _swap_bytes(arguments: Mapping[str, str], rules: VllmRules, gpus: int) -> int:
+    """Source: vLLM config/cache.py: swap_space is of each GPU, kv_offloading_size of all of them."""
+    swap = decimal(arguments.get("swap-space", SWAP_GIB)) or 0.0 if rules.runner == "v0" else 0.0
+    offloading = decimal(arguments.get("kv-offloading-size")) or 0.0
+    return int((swap + offloading / gpus) * GIB)

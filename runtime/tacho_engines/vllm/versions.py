@@ -1,0 +1,147 @@
+"""How vLLM accounts for memory, by version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from tacho_engines.images import version_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmRules:
+    """What holds from ``version`` on, until the next row."""
+
+    version: str
+    source: str
+    """Where the row's figures were read."""
+    utilization: float = 0.90
+    """Default of --gpu-memory-utilization (config/cache.py)."""
+    runner: Literal["v0", "v1", "v2"] = "v0"
+    """Model runner that profiles the peak (v0: unfused eager code, sampler of torch ops)."""
+    sampler_bytes: float = 38
+    """Bytes a logit at the sampler's peak: sort values and indices, softmax, cumulated sum, masks."""
+    graphs: Literal["inside", "outside"] = "outside"
+    """Whether the budget holds the CUDA graphs, or they are taken on top of it."""
+    chunk_above: int = -1
+    """Contexts longer than this are prefilled in chunks by default; 0: always, -1: never."""
+    chunk_tokens: int = 512
+    """--max-num-batched-tokens by default when prefilling in chunks, GPUs below 70 GiB and A100."""
+    large_tokens: int = 512
+    """The same on GPUs of 70 GiB and more, A100 excepted."""
+    huge_tokens: int = 512
+    """The same on GPUs of 160 GiB and more."""
+    sequences: int = 256
+    """--max-num-seqs by default, GPUs below 70 GiB and A100."""
+    large_sequences: int = 256
+    """The same on GPUs of 70 GiB and more."""
+    latent: bool = False
+    """MLA layers cache the latent vector; else every head in full, padded to 256."""
+    windows: Literal["full", "window"] = "full"
+    """Sliding-window layers keep the whole context, or only what they look back on."""
+    in_flight: int = 1
+    """Steps whose tokens a window keeps besides: 1, 2 with asynchronous scheduling."""
+    kv_size: Literal["blocks", "concurrency"] = "blocks"
+    """"GPU KV cache size" means: blocks x tokens a block / groups, or concurrency x length."""
+    nf4_bits: float = 4.127
+    """Resident bits of a bitsandbytes 4-bit weight."""
+    mxfp4_hopper: Literal["marlin", "triton"] = "marlin"
+    """Kernel of MXFP4 experts on compute capability 9.x."""
+    reserve: float = 0.0
+    """Share of the memory kept back because accounting was loose."""
+
+
+def _history() -> tuple[VllmRules, ...]:
+    """Every row: the first in full, each later one by what it changed."""
+    rows = [
+        VllmRules(
+            version="0.2",
+            reserve=0.2,
+            source="worker/worker.py profile_num_available_blocks; before 0.5 cached blocks counted as used",
+        )
+    ]
+
+    def since(version: str, source: str, **changes: Any) -> None:
+        rows.append(replace(rows[-1], version=version, source=source, **changes))
+
+    since("0.5", "worker/worker.py determine_num_available_blocks", reserve=0.0)
+    since(
+        "0.5.4",
+        "engine/arg_utils.py: chunked prefill by default above 32k (vllm#6666)",
+        chunk_above=32768,
+    )
+    since(
+        "0.6.5",
+        "config.py _DEFAULT_MAX_NUM_BATCHED_TOKENS (vllm#10544)",
+        chunk_tokens=2048,
+        large_tokens=2048,
+        huge_tokens=2048,
+    )
+    since("0.7.1", "attention/backends/mla (vllm#12601)", latent=True)
+    since(
+        "0.8",
+        "v1/worker/gpu_worker.py; engine/arg_utils.py _set_default_args_v1; vllm#15228",
+        runner="v1",
+        chunk_above=0,
+        large_tokens=8192,
+        huge_tokens=8192,
+        large_sequences=1024,
+        nf4_bits=4.5,
+    )
+    since("0.10", "v1/core/kv_cache_utils.py, hybrid KV cache manager", windows="window")
+    since("0.12", "layers/quantization/mxfp4.py get_mxfp4_backend", mxfp4_hopper="triton")
+    since(
+        "0.20",
+        "wheel 0.20.0: config/cache.py, envs.py VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS (0.19.0: 0.9, off)",
+        utilization=0.92,
+        graphs="inside",
+    )
+    since(
+        "0.21",
+        "wheel 0.21.0: v1/core/kv_cache_utils.py _report_kv_cache_config",
+        kv_size="concurrency",
+    )
+    since(
+        "0.26",
+        "wheel 0.26.0: config/vllm.py max_in_flight_tokens; own measurements, H200: the V2 runner estimates "
+        "0 for graphs, and a vocabulary of 152k at 1024 sequences does not show in the peak",
+        runner="v2",
+        sampler_bytes=2,
+        graphs="outside",
+        in_flight=2,
+    )
+    since(
+        "0.29",
+        "wheel 0.29.0: engine/arg_utils.py get_batch_defaults; L4 log with an estimate of 0.29 GiB",
+        graphs="inside",
+        huge_tokens=16384,
+    )
+    return tuple(rows)
+
+
+VERSIONS = _history()
+"""Oldest first."""
+
+V1 = "0.8"
+"""First version whose default is the V1 engine, and the row that holds where it is switched on earlier."""
+SWAP_REMOVED = "0.18"
+"""From here --swap-space is no switch any more (wheels 0.17.0, 0.18.0: engine/arg_utils.py)."""
+LAST_V0 = "0.7.1"
+V0_REMOVED = "0.11"
+
+
+def rules_for(version: str, env: Mapping[str, str] | None = None) -> VllmRules:
+    """The row for ``version``: the newest not above it; an unknown version counts as the newest.
+
+    ``VLLM_USE_V1`` chose the engine while a version had both.
+    """
+    key = version_key(version)
+    if not key:
+        return VERSIONS[-1]
+    asked = (env or {}).get("VLLM_USE_V1", "")
+    if asked == "1" and key < version_key(V1):
+        key = version_key(V1)
+    elif asked == "0" and version_key(V1) <= key < version_key(V0_REMOVED):
+        key = version_key(LAST_V0)
+    return next((row for row in reversed(VERSIONS) if version_key(row.version) <= key), VERSIONS[0])
