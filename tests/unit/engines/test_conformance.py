@@ -1,0 +1,126 @@
+"""Every registered engine is what the protocols say an engine is."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+import tacho_contract
+import tacho_engines
+from tacho_engines.base import Context, PlanHalf, Refusal, RunHalf
+from tacho_engines.hardware.device import Device
+from tacho_engines.registry import ENGINES, engine_row, plan_half, run_half, startable
+from tests.unit.planner.placements import host, placement
+
+ROOM = Path(tacho_engines.__file__).parent
+FORMATS = ("safetensors", "pytorch", "gguf", "ct2", "custom")
+PREDICTED = tuple(name for name in ENGINES if engine_row(name).predicted)
+CONTEXT = Context(2048, 2)
+
+
+def names(protocol: type) -> set[str]:
+    return {name for name in vars(protocol) if not name.startswith("_")}
+
+
+def of(engine: str, device: Device | str = "L4", **more):
+    """A placement of the engine's first method."""
+    return placement(engine, "llama-3.1-8b", engine_row(engine).methods[0].method, device, **more)
+
+
+def test_the_registry_names_every_folder_that_has_a_half():
+    folders = {path.parent.name for half in ("plan", "run") for path in ROOM.glob(f"*/{half}.py")}
+    assert folders == set(ENGINES)
+    assert {path.parent.name for path in ROOM.glob("*/run.py")} == set(startable())
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_half_of_the_plan_answers_everything_it_is_asked(name):
+    half = plan_half(name)
+    for asked in names(PlanHalf):
+        answer, declared = getattr(half, asked), inspect.getattr_static(PlanHalf, asked)
+        if not isinstance(declared, property):
+            wanted = list(inspect.signature(declared).parameters)[1:]
+            given = [word.lstrip("_") for word in inspect.signature(answer).parameters]
+            assert given == wanted, asked
+
+
+@pytest.mark.parametrize("name", startable())
+def test_a_half_of_the_run_answers_everything_it_is_asked(name):
+    half = run_half(name)
+    assert half.name == name
+    assert all(hasattr(half, asked) for asked in names(RunHalf))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_row_is_complete(name):
+    row = engine_row(name)
+    assert (row.name, bool(row.title), bool(row.devices)) == (name, True, True)
+    assert set(row.formats) <= set(FORMATS)
+    assert row.predicted is bool(row.methods)
+    assert bool(row.image and row.version and row.entrypoint) is row.predicted
+    assert set(row.plugins) <= {method.method for method in row.methods}
+    assert not row.built or row.verified_by
+    assert not row.package or row.local_entrypoint
+    assert row.built is (name in startable())
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        (name, device)
+        for name in PREDICTED
+        for device in ("L4", host(2**36), host())
+        if isinstance(device, str) or "cpu" in engine_row(name).devices
+    ],
+    ids=str,
+)
+def test_an_account_adds_up(name, device):
+    count = 1 if isinstance(device, str) else 0
+    found = plan_half(name).account(of(name, device, count=count), CONTEXT)
+    assert found is not None
+    figures = dataclasses.asdict(found)
+    assert all(value is None or isinstance(value, str) or value >= 0 for value in figures.values())
+    assert found.fixed_bytes > found.weights_bytes > 0
+    assert found.request_bytes > 0
+    assert found.total_bytes >= found.weights_bytes + found.cache_bytes
+    assert (found.budget_bytes is None) is (device == host())
+    assert plan_half(name).cache_element_bytes(of(name, device, count=count)) > 0
+
+
+@pytest.mark.parametrize("name", PREDICTED)
+def test_a_format_that_the_row_does_not_name_is_refused(name):
+    row = engine_row(name)
+    foreign = next(form for form in FORMATS if form not in row.formats)
+    asked = of(name)
+    found = plan_half(name).refusal(
+        dataclasses.replace(asked, facts=dataclasses.replace(asked.facts, format=foreign))
+    )
+    assert isinstance(found, Refusal)
+    assert found.failure_class == "UnsupportedQuantization"
+
+
+def test_flags_and_figures_come_from_the_same_settings():
+    """A concurrency above the scheduler's default: the account has as many rows as the flag asks for."""
+    half, asked = plan_half("vllm"), of("vllm", "H200", version="0.11.0")
+    words = half.arguments(asked, Context(1024, 3000))
+    assert words[words.index("--max-num-seqs") + 1] == "3000"
+    told = dataclasses.replace(asked, options=dataclasses.replace(asked.options, arguments=words))
+    assert half.arguments(told, Context(1024, 3000)) == ()
+    assert half.account(told, Context(1024, 3000)) == half.account(asked, Context(1024, 3000))
+
+
+def test_what_the_zipapp_carries_needs_the_standard_library_only():
+    allowed = {*sys.stdlib_module_names, "tacho_contract", "tacho_engines"}
+    for package in (tacho_contract, tacho_engines):
+        for path in Path(package.__file__).parent.rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+            for node in ast.walk(tree):
+                found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom):
+                    found = [node.module or ""]
+                assert {name.split(".")[0] for name in found} <= allowed, path
