@@ -19,6 +19,7 @@ from tests.fakes.ggufs import llama
 from .commands import call, manifest
 
 PLAN_SCHEMA = at(resource_schema(()), "status.plan")
+PREDICTED_SCHEMA = at(resource_schema(()), "status.plan.predicted")
 SMALL = {"name": "llamacpp", "resources": {"limits": {"memory": "8Mi"}}}
 
 
@@ -128,7 +129,13 @@ def llama_8b(tmp_path: Path) -> list[str]:
 def test_a_gpu_is_planned_from_the_catalog(llama_8b: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     told = call(capsys, *llama_8b)
     assert told.code == 2, "16 GB of weights on 16 GB"
-    assert json.loads(told.out)["failure"]["class"] == "DoesNotFit"
+    refused = json.loads(told.out)
+    assert refused["failure"]["class"] == "DoesNotFit"
+    assert list(check(refused["predicted"], PREDICTED_SCHEMA, "predicted")) == []
+    assert refused["predicted"]["weightsBytes"] > 15 * 10**9
+    assert str(refused["predicted"]["budgetBytes"]) == refused["failure"]["details"]["availableBytes"]
+    told = call(capsys, *llama_8b[:-2], "-o", "table")
+    assert "Memory of the most loaded GPU (predicted)" in told.out
     told = call(capsys, *llama_8b, "--gpu", "H100")
     assert told.code == 0
     plan = json.loads(told.out)

@@ -69,6 +69,19 @@ FAILURE = PlanFailure(
         message="It needs 31.2 GiB; NVIDIA-L4 has 19.8 GiB.",
         next_step="Set quantization.method to bnb-nf4, or take 2 GPUs.",
     ),
+    gpu_count=1,
+    gpu_memory_bytes=22 * GIB,
+    max_model_len=8192,
+    predicted=Predicted(
+        weights_bytes=15 * GIB,
+        kv_cache_bytes=4 * GIB,
+        kv_cache_tokens=32_768,
+        max_concurrency=4.0,
+        activation_bytes=GIB,
+        graph_bytes=0,
+        total_bytes=20 * GIB,
+        budget_bytes=20 * GIB,
+    ),
     alternatives=ALTERNATIVES,
 )
 

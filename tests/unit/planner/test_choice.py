@@ -162,6 +162,10 @@ def test_what_would_fit_is_said_and_fits():
     details = found.failure.details
     assert found.failure.failure_class == "DoesNotFit"
     assert int(details["neededBytes"]) > int(details["availableBytes"])
+    assert (found.gpu_count, found.max_model_len) == (1, 32768)
+    assert found.predicted.budget_bytes == int(details["availableBytes"])
+    assert 0 < found.predicted.max_concurrency < 4
+    assert found.predicted.total_bytes > found.predicted.weights_bytes > 0
     shorter = {**asks["context"], "maxModelLen": int(details["fitsMaxModelLen"])}
     assert fitting("llama-3.1-8b", (T4, L4), gpu={"products": ["L4"]}, **{**asks, "context": shorter})
     beyond = {**shorter, "maxModelLen": shorter["maxModelLen"] + 256}

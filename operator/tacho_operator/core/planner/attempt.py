@@ -16,6 +16,7 @@ from tacho_operator.core.planner.fit import fits
 from tacho_operator.core.planner.learning import Correction, correction
 from tacho_operator.core.planner.request import Request
 from tacho_operator.core.planner.roofline import Roofline, Step
+from tacho_operator.core.planner.types import Predicted
 from tacho_operator.core.types import Config, History
 
 DEFAULT_CONCURRENCY = 16
@@ -71,6 +72,24 @@ class Attempt:
         if self.fits:
             return ""
         return self.refusal.failure_class if self.refusal else FailureClass.DOES_NOT_FIT
+
+    @property
+    def predicted(self) -> Predicted:
+        """The account as a plan, or a failure, shows it; nothing where the memory was not looked at."""
+        account = self.account
+        if account is None:
+            return Predicted()
+        return Predicted(
+            weights_bytes=account.weights_bytes,
+            kv_cache_bytes=account.cache_bytes,
+            kv_cache_tokens=account.cache_tokens,
+            max_concurrency=account.concurrency,
+            activation_bytes=account.activation_bytes,
+            graph_bytes=account.graph_bytes,
+            total_bytes=account.total_bytes,
+            budget_bytes=account.budget_bytes,
+            decode_tokens_per_second=self.speed.decode_tokens_per_second if self.speed else None,
+        )
 
     @property
     def expected_tokens_per_second(self) -> float:

@@ -11,7 +11,6 @@ from tacho_operator.core.planner.advice import Adviser
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import Choices
 from tacho_operator.core.planner.fit import margin_bytes
-from tacho_operator.core.planner.predicted import predicted
 from tacho_operator.core.planner.types import PlanFailure
 from tacho_operator.core.planner.words import described, host_parts, short_message
 
@@ -102,7 +101,7 @@ def nothing_fits(adviser: Adviser) -> PlanFailure:
         gpu_count=nearest.gpus,
         gpu_memory_bytes=nearest.placement.device.memory_bytes or 0,
         max_model_len=nearest.wanted.max_model_len if nearest.wanted else 0,
-        predicted=predicted(nearest),
+        predicted=nearest.predicted,
         alternatives=adviser.search.alternatives(nearest),
     )
 

@@ -23,7 +23,6 @@ from tacho_operator.core.planner.failure import (
     nothing_fits,
     too_little_known,
 )
-from tacho_operator.core.planner.predicted import predicted
 from tacho_operator.core.planner.ranking import expected_quality
 from tacho_operator.core.planner.request import Request, request_of
 from tacho_operator.core.planner.search import Search
@@ -142,7 +141,7 @@ def _planned(chosen: Attempt, context: Context, search: Search) -> ModelPlan:
         pipeline_parallel=placement.pipeline,
         max_model_len=context.max_model_len,
         concurrency=context.concurrency,
-        predicted=predicted(chosen),
+        predicted=chosen.predicted,
         arguments=chosen.arguments,
         message=plan_message(chosen, request.products, why),
         alternatives=search.alternatives(chosen),
