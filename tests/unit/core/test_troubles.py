@@ -6,6 +6,7 @@ from tacho_contract.failure import Failure
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import Refusal
+from tests.unit.planner.builders import cpu_node, smollm2
 
 from .builders import CLAIM_SPEC, changed, facts
 from .world import MOCK_SPEC, World, container_state, insufficient
@@ -20,6 +21,18 @@ def test_a_model_that_does_not_fit_starts_no_engine_pod() -> None:
     world.turn(2)
     assert world.brief("Ready") == ("False", "DoesNotFit")
     assert world.brief("Stalled") == ("True", "DoesNotFit")
+    assert not world.names("Deployment")
+
+
+def test_the_plan_of_a_model_that_does_not_fit_has_figures() -> None:
+    world = World(changed(CLAIM_SPEC, context={"maxModelLen": 8192, "concurrency": 4}))
+    world.nodes = (cpu_node(memory="512Mi"),)
+    world.turn()
+    world.inspected(smollm2())
+    world.turn(1)
+    assert world.brief("Stalled") == ("True", "DoesNotFit")
+    predicted = world.status["plan"]["predicted"]
+    assert predicted["totalBytes"] > predicted["budgetBytes"] > predicted["weightsBytes"] > 0
     assert not world.names("Deployment")
 
 
