@@ -9,7 +9,7 @@ from importlinter.contracts.independence import IndependenceContract
 from tacho_engines.registry import ENGINES
 
 
-class EnginesKnowNothingOfEachOther(IndependenceContract):  # type: ignore[misc]  # import-linter is untyped here
+class EnginesKnowNothingOfEachOther(IndependenceContract):
     """Independence of the folders of all engines that the registry names, so that a new one is held to it."""
 
     def __init__(self, name: str, session_options: dict[str, Any], contract_options: dict[str, Any]) -> None:
