@@ -12,7 +12,7 @@ from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import Choices
 from tacho_operator.core.planner.fit import margin_bytes
 from tacho_operator.core.planner.types import PlanFailure
-from tacho_operator.core.planner.words import described, host_parts, short_message
+from tacho_operator.core.planner.words import described, host_parts, requests, short_message
 
 NEXT_STEPS: dict[str, str] = {
     FailureClass.ENGINE_NOT_SUPPORTED: "Choose another engine",
@@ -135,7 +135,7 @@ def _why(nearest: Attempt) -> str:
     if device.on_host and account is not None and wanted is not None and not nearest.beyond_tokens:
         needed = account.needed_bytes(wanted.concurrency)
         return (
-            f"{uri} needs {gib(needed)} of memory for {wanted.concurrency} requests of "
+            f"{uri} needs {gib(needed)} of memory for {requests(wanted)} of "
             f"{wanted.max_model_len} tokens {host_parts(account)}; {gib(account.budget_bytes or 0)} is there "
             f"({device.source})."
         )

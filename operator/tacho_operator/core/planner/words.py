@@ -57,7 +57,7 @@ def _on_host(attempt: Attempt, account: Account, context: Context) -> str:
     known = device.memory_bytes is not None
     room = f" of {gib(device.memory_bytes or 0)} ({device.source})" if known else ""
     return (
-        f"{subject} on the CPU: {gib(account.total_bytes)}{room} for {context.concurrency} requests of "
+        f"{subject} on the CPU: {gib(account.total_bytes)}{room} for {requests(context)} of "
         f"{context.max_model_len} tokens {host_parts(account)}.{'' if known else UNCHECKED}"
     )
 
