@@ -16,6 +16,7 @@ from tacho_operator.core.manifests.probepod import probe_pod
 from tacho_operator.core.manifests.service import service
 from tacho_operator.core.revisions.frozen import birth, read
 from tacho_operator.core.revisions.inspection import inspect
+from tacho_operator.core.revisions.keys import live_config
 from tacho_operator.core.rollout.memory import Serving
 from tacho_operator.core.types import Observed
 from tacho_operator.shell.differs import contains
@@ -36,7 +37,7 @@ def children(case: str, namespace: str) -> list[dict[str, Any]]:
     asked = inspect(Observed(resource=found, raw=raw), CONFIG, NOW).apply
     made = [
         facts_config_map(found, {"k": "v"}),
-        live_config_map(found, "note"),
+        live_config_map(found, live_config(found.spec), "note"),
         record,
         network_policy(found, CONFIG),
         service(found, Serving(active=revision.name, selected=revision.name)),

@@ -13,6 +13,7 @@ from tacho_operator.core.manifests.network import network_policy
 from tacho_operator.core.manifests.service import service
 from tacho_operator.core.pods.view import references, views
 from tacho_operator.core.revisions.inspection import cached, facts_key
+from tacho_operator.core.revisions.keys import live_config
 from tacho_operator.core.turn import Turn
 from tacho_operator.core.types import Config, Manifest, Observed, Reference
 
@@ -28,7 +29,7 @@ def to_apply(observed: Observed, config: Config, turn: Turn) -> tuple[Manifest, 
     if planning.inspection:
         found += planning.inspection.apply
     if rollout.replicas:
-        found.append(live_config_map(resource, turn.measuring.remeasure.note))
+        found.append(live_config_map(resource, live_config(resource.spec), turn.measuring.remeasure.note))
         found += planning.apply
         found.append(network_policy(resource, config))
         found.append(service(resource, rollout.serving))

@@ -19,6 +19,11 @@ ROLE_SERVER = "server"
 ROLE_INSPECT = "inspect"
 ROLE_PROBE = "probe"
 
+INJECT_CONTAINER = "inject"
+FETCH_CONTAINER = "fetch"
+ENGINE_CONTAINER = "engine"
+INSPECT_CONTAINER = "inspect"
+
 REPLAN_ANNOTATION = f"{GROUP}/replan"
 """Set by a person on the resource: any new value makes a new revision from freshly inspected facts."""
 ACTIVE_ANNOTATION = f"{GROUP}/active-revision"

@@ -20,6 +20,7 @@ from tacho_operator.core.manifests.probepod import probe_pod
 from tacho_operator.core.manifests.service import service, url
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.inspection import inspect_config
+from tacho_operator.core.revisions.keys import live_config
 from tacho_operator.core.rollout.memory import Serving
 from tacho_operator.core.types import Config
 
@@ -128,7 +129,7 @@ def test_small_children_are_as_reviewed() -> None:
     assert_golden(
         "children",
         [
-            live_config_map(found),
+            live_config_map(found, live_config(found.spec)),
             facts_config_map(found, {"b": "2", "a": "1"}),
             service(found, Serving(active="smol-1", selected="smol-1", switched_time="2026-11-20T12:00:00Z")),
             network_policy(found, CONFIG),
@@ -262,7 +263,7 @@ def test_a_workload_change_leaves_the_template_alone() -> None:
     other = resource(changed(CLAIM_SPEC, workload={"inputTokens": 9}, startupTimeoutSeconds=60, replicas=4))
     again = pod_template(other, plan(), revision="smol-0123456789", plan_key="k" * 10, config=CONFIG)
     assert again == template("claim")
-    live = codec.loads(LiveConfig, live_config_map(other)["data"]["live.json"])
+    live = codec.loads(LiveConfig, live_config_map(other, live_config(other.spec))["data"]["live.json"])
     assert (live.workload.input_tokens, live.startup_timeout_seconds) == (9, 60)
 
 

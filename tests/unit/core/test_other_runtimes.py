@@ -12,7 +12,7 @@ from tacho_contract import codec
 from tacho_contract.failure import FailureClass
 from tacho_contract.report import Report
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.measurement.keys import live_config
+from tacho_operator.core.revisions.keys import live_config
 
 from .builders import facts
 from .world import World

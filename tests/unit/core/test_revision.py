@@ -11,8 +11,8 @@ import pytest
 from tacho_contract.measurement import Environment
 from tacho_operator.api.crd.leaves import leaf_paths
 from tacho_operator.core import names
-from tacho_operator.core.measurement.keys import fingerprint, live_config, plan_key
 from tacho_operator.core.revisions.identity import CLASSES, field_class, identity_hash
+from tacho_operator.core.revisions.keys import fingerprint, live_config, plan_key
 
 from .builders import CLAIM_SPEC, FILES, HUB_SPEC, changed, plan, resource
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings, strategies as st
 from tacho_contract.failure import FAILURE_KINDS, Failure
 from tacho_operator.api.conditions import CONDITIONS
 from tacho_operator.core import names
-from tacho_operator.core.measurement.keys import live_config
 from tacho_operator.core.reconcile import decide
+from tacho_operator.core.revisions.keys import live_config
 from tacho_operator.core.types import Refusal
 
 from .builders import facts

@@ -16,9 +16,9 @@ from tacho_contract.report import Report, StartupSeconds
 from tacho_contract.times import format_time
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 from tacho_operator.core import names
-from tacho_operator.core.measurement.keys import live_config
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.reconcile import decide
+from tacho_operator.core.revisions.keys import live_config
 from tacho_operator.core.types import Config, Decision, NodeFacts, Observed, Refusal
 
 from .builders import CLAIM_SPEC, CONFIG, NOW, changed, facts, raw_resource

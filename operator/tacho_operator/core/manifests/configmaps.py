@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tacho_contract import codec
+from tacho_contract.launch import LiveConfig
 from tacho_contract.pod import LIVE_FILE
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.metadata import child
-from tacho_operator.core.measurement.keys import live_config
 from tacho_operator.core.names import OUTCOME_ANNOTATION, facts_config_name, live_config_name
 from tacho_operator.core.types import Manifest
 
 LIVE_KEY = LIVE_FILE.rpartition("/")[2]
 
 
-def live_config_map(resource: LLMDeployment, outcome: str = "") -> Manifest:
+def live_config_map(resource: LLMDeployment, live: LiveConfig, outcome: str = "") -> Manifest:
     """Workload, SLO, probe and startup timeout: mounted, so that a change restarts nothing.
 
     ``outcome`` is why the last throwaway measurement of this workload brought nothing.
     """
     notes = {OUTCOME_ANNOTATION: outcome} if outcome else None
     manifest = child(resource, "v1", "ConfigMap", live_config_name(resource.metadata.name), annotations=notes)
-    manifest["data"] = {LIVE_KEY: codec.dumps(live_config(resource.spec))}
+    manifest["data"] = {LIVE_KEY: codec.dumps(live)}
     return manifest
 
 

@@ -23,13 +23,9 @@ from tacho_operator.core.manifests import volumes
 from tacho_operator.core.manifests.environment import ca_volume, engine_variables, hub_variables
 from tacho_operator.core.manifests.resources import FETCH, HELPER, INSPECT, engine_resources
 from tacho_operator.core.manifests.security import container_security
+from tacho_operator.core.names import ENGINE_CONTAINER, FETCH_CONTAINER, INJECT_CONTAINER, INSPECT_CONTAINER
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Manifest
-
-INJECT = "inject"
-FETCH_NAME = "fetch"
-ENGINE = "engine"
-INSPECT_NAME = "inspect"
 
 PRE_STOP_SECONDS = 5
 """How long a stopping pod still takes requests, until every node has dropped it from the Service."""
@@ -47,7 +43,7 @@ _MESSAGE = {"terminationMessagePath": TERMINATION_LOG, "terminationMessagePolicy
 
 def inject(tacho_image: str, pull_policy: str) -> Manifest:
     return {
-        "name": INJECT,
+        "name": INJECT_CONTAINER,
         "image": tacho_image,
         "imagePullPolicy": pull_policy,
         "command": ["python3", "-I", "-S", "-c", _COPY],
@@ -62,7 +58,7 @@ def fetch(resource: LLMDeployment, config: FetchConfig, tacho_image: str, pull_p
     """A native sidecar: it runs while the engine's image is still being pulled, and stays as a sleeper."""
     _, ca_mounts = ca_volume(resource.spec.model)
     return {
-        "name": FETCH_NAME,
+        "name": FETCH_CONTAINER,
         "image": tacho_image,
         "imagePullPolicy": pull_policy,
         "restartPolicy": "Always",
@@ -89,7 +85,7 @@ def inspect(resource: LLMDeployment, config: InspectConfig, tacho_image: str, pu
     if isinstance(source, ClaimUri):
         mounts.append(volumes.model_mount(resource, source, writable=False))
     return {
-        "name": INSPECT_NAME,
+        "name": INSPECT_CONTAINER,
         "image": tacho_image,
         "imagePullPolicy": pull_policy,
         "command": ["python3", "-m", "tacho_runtime.hub.inspect"],
@@ -123,7 +119,7 @@ def engine(resource: LLMDeployment, plan: ModelPlan, config: RuntimeConfig, pull
     wanted = resource.spec.engine
     python = (wanted.custom.python if wanted and wanted.custom else None) or plan.python
     return {
-        "name": ENGINE,
+        "name": ENGINE_CONTAINER,
         "image": plan.image,
         "imagePullPolicy": pull_policy,
         "command": [python, "-I", "-S", ZIPAPP],

@@ -12,8 +12,6 @@ from tacho_operator.core.manifests.security import pod_security
 from tacho_operator.core.names import ATTEMPT_ANNOTATION, ROLE_INSPECT
 from tacho_operator.core.types import Config, Manifest
 
-CONTAINER = containers.INSPECT_NAME
-
 
 def inspect_pod(
     resource: LLMDeployment, config: Config, question: InspectConfig, *, name: str, attempt: int

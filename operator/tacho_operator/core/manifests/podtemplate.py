@@ -8,6 +8,7 @@ from tacho_contract.pod import FETCH_DIR, HEALTH_PATH
 from tacho_contract.uri import HubUri
 from tacho_operator.api.defaults import grace_seconds
 from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core import names
 from tacho_operator.core.manifests import containers, placement, volumes
 from tacho_operator.core.manifests.environment import ca_volume
 from tacho_operator.core.manifests.security import pod_security
@@ -91,7 +92,7 @@ def pod_template(
     metadata: Manifest = {"labels": {**placement.template_labels(resource), **own}}
     annotations = {
         **placement.template_annotations(resource),
-        "kubectl.kubernetes.io/default-container": containers.ENGINE,
+        "kubectl.kubernetes.io/default-container": names.ENGINE_CONTAINER,
     }
     metadata["annotations"] = annotations
     user = placement.template_spec(resource)

@@ -16,8 +16,8 @@ from tacho_contract.times import parse_time
 from tacho_contract.units import clipped
 from tacho_operator.api import types as api
 from tacho_operator.api.base import decimal, seconds
-from tacho_operator.core.measurement.keys import fingerprint
 from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.keys import fingerprint
 
 COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
 USABLE = (COMPLETE, PARTIAL)

@@ -9,13 +9,12 @@ from datetime import datetime
 from tacho_contract.launch import LiveConfig
 from tacho_operator.api.types import Measurement
 from tacho_operator.core import names
-from tacho_operator.core.manifests import containers
-from tacho_operator.core.measurement.keys import live_config
 from tacho_operator.core.measurement.mapper import PodReport
 from tacho_operator.core.measurement.records import updated_measurements
 from tacho_operator.core.measurement.remeasure import Remeasure, Remeasuring, remeasure
 from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.keys import live_config
 from tacho_operator.core.revisions.step import Planning
 from tacho_operator.core.rollout.steps import Rollout
 from tacho_operator.core.types import Observed
@@ -69,7 +68,7 @@ def measure_step(
 
 
 def pod_report(observed: Observed, pod: PodView) -> PodReport:
-    engine = pod.container(containers.ENGINE)
+    engine = pod.container(names.ENGINE_CONTAINER)
     return PodReport(
         report=observed.reports[pod.uid],
         image_id=str(engine.raw.get("imageID", "")) if engine else "",

@@ -10,7 +10,7 @@ from tacho_contract.failure import Escalation, FailureClass
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.units import clipped
 from tacho_operator.core import names, problems as problem
-from tacho_operator.core.manifests.containers import FETCH_NAME, INSPECT_NAME
+from tacho_operator.core.names import FETCH_CONTAINER, INSPECT_CONTAINER
 from tacho_operator.core.pods.view import ContainerView, PodView
 from tacho_operator.core.problems import Problem, after_restarts
 from tacho_operator.core.types import Manifest
@@ -83,7 +83,7 @@ def _scheduling(pod: PodView, overdue: bool) -> Problem | None:
 def _goes_on(container: ContainerView, fetch: FetchProgress | None) -> bool:
     """Whether it is the fetch container, running, and brings the model: then its last end is history,
     and how far it is says more. While it only tries to begin, why it ended stays to be read."""
-    if container.name != FETCH_NAME or fetch is None or container.running_since is None:
+    if container.name != FETCH_CONTAINER or fetch is None or container.running_since is None:
         return False
     return fetch.state in ("Downloading", "Complete")
 
@@ -115,7 +115,7 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
 def _missing(container: ContainerView) -> FailureClass:
     """A Secret or ConfigMap that is not there. The only Secret inspection reads is the hub's token."""
     said = str((container.waiting or {}).get("message", "")).lower()
-    inspecting = container.name == INSPECT_NAME and "secret" in said
+    inspecting = container.name == INSPECT_CONTAINER and "secret" in said
     return FailureClass.AUTH_REQUIRED if inspecting else FailureClass.INVALID_CONFIG
 
 

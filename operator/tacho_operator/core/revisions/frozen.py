@@ -14,9 +14,9 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests.metadata import child
 from tacho_operator.core.manifests.podtemplate import pod_template
-from tacho_operator.core.measurement.keys import plan_key
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.identity import identity
+from tacho_operator.core.revisions.keys import plan_key
 from tacho_operator.core.types import Config, Manifest
 
 DATA_SCHEMA = 1

@@ -133,7 +133,7 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
 
 def _over(pod: PodView) -> bool:
     """Its one container has ended; the pod's phase says so a moment later."""
-    container = pod.container(inspectpod.CONTAINER)
+    container = pod.container(names.INSPECT_CONTAINER)
     ended = container is not None and "terminated" in (container.raw.get("state") or {})
     return ended or pod.phase in ("Succeeded", "Failed")
 
@@ -198,7 +198,7 @@ _UNEXPLAINED = Failure(
 
 def result(pod: PodView) -> InspectResult:
     """What an ended inspect pod found, in its termination message or between the lines."""
-    container = pod.container(inspectpod.CONTAINER)
+    container = pod.container(names.INSPECT_CONTAINER)
     ended = (container.terminated if container else None) or {}
     said = str(ended.get("message", ""))
     try:
@@ -257,6 +257,6 @@ def _attempt(pod: PodView) -> int:
 
 
 def _ended_at(pod: PodView, now: datetime) -> datetime:
-    container = pod.container(inspectpod.CONTAINER)
+    container = pod.container(names.INSPECT_CONTAINER)
     ended = (container.terminated if container else None) or {}
     return parse_time(ended.get("finishedAt")) or pod.created or now

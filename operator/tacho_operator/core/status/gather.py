@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
-from tacho_operator.core.manifests.containers import FETCH_NAME
+from tacho_operator.core.names import FETCH_CONTAINER
 from tacho_operator.core.pods.view import views
 from tacho_operator.core.problems import Problem, refused_child
 from tacho_operator.core.revisions.frozen import Revision
@@ -90,7 +90,8 @@ def _token_note(resource: LLMDeployment, subject: Revision | None) -> str:
     if subject is None:
         return ""
     fetch: Manifest = next(
-        (item for item in subject.pod_template["spec"]["initContainers"] if item["name"] == FETCH_NAME), {}
+        (item for item in subject.pod_template["spec"]["initContainers"] if item["name"] == FETCH_CONTAINER),
+        {},
     )
     if not fetch:
         return ""

@@ -8,7 +8,7 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import Report
 from tacho_contract.units import part_of
 from tacho_operator.api.conditions import Reason
-from tacho_operator.core.manifests import containers
+from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.status.snapshot import Progress
 
@@ -33,7 +33,7 @@ def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> Progress
 def _of(pod: PodView, report: Report | None) -> Progress:
     if not pod.node:
         return Progress(reason=Reason.SCHEDULING, message=f"Pod {pod.name} waits for a node.")
-    engine = pod.container(containers.ENGINE)
+    engine = pod.container(names.ENGINE_CONTAINER)
     running = engine is not None and engine.running_since is not None
     if report is not None and running:
         return _reported(pod, report)

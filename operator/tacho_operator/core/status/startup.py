@@ -10,7 +10,7 @@ from tacho_contract.report import Report
 from tacho_contract.times import parse_time
 from tacho_operator.api.base import seconds
 from tacho_operator.api.types import Startup
-from tacho_operator.core.manifests import containers
+from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
 
 
@@ -40,7 +40,7 @@ def latest_startup(
 
 
 def pod_times(pod: PodView) -> PodTimes:
-    engine, inject = pod.container(containers.ENGINE), pod.container(containers.INJECT)
+    engine, inject = pod.container(names.ENGINE_CONTAINER), pod.container(names.INJECT_CONTAINER)
     return PodTimes(
         created=pod.created,
         scheduled=pod.condition_time("PodScheduled"),
