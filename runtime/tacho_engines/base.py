@@ -1,4 +1,4 @@
-"""What an engine is, and what all engines have in common when they die.
+"""What an engine is: its row, and the protocols of its two halves.
 
 An engine's files are pure. For the plan: what it runs on, what it can load, where its memory goes and the
 switches that follow. For the run: how its command line is made, where it says that it is healthy, what its

@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from tacho_engines import registry
-from tacho_engines.files import ANYTHING, FilesWanted
-from tacho_engines.metrics import MetricNames
-from tacho_engines.openai import Dialect
+from tacho_engines.shared.files import ANYTHING, FilesWanted
+from tacho_engines.shared.metrics import MetricNames
+from tacho_engines.shared.openai import Dialect
 
 
 @cache

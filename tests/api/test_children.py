@@ -12,12 +12,12 @@ from tacho_operator.core.manifests.configmaps import facts_config_map, live_conf
 from tacho_operator.core.manifests.deployment import deployment
 from tacho_operator.core.manifests.disruption import disruption_budget
 from tacho_operator.core.manifests.network import network_policy
-from tacho_operator.core.manifests.probepod import probe_pod
+from tacho_operator.core.manifests.pod.probepod import probe_pod
 from tacho_operator.core.manifests.service import service
 from tacho_operator.core.revisions.frozen import birth, read
 from tacho_operator.core.revisions.inspection import inspect
 from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.rollout.memory import Serving
+from tacho_operator.core.rollout.remembered import Serving
 from tacho_operator.core.types import Observed
 from tacho_operator.shell.differs import contains
 from tests.cluster.handle import Cluster

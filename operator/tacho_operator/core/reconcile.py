@@ -19,8 +19,8 @@ from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.view import views
 from tacho_operator.core.revisions import frozen
 from tacho_operator.core.revisions.step import Planning, plan_step
-from tacho_operator.core.rollout.serving import headcounts, lost_nodes, read_serving, revision_problem, sizes
-from tacho_operator.core.rollout.steps import Standing, next_step
+from tacho_operator.core.rollout.decision import Standing, next_step
+from tacho_operator.core.rollout.reading import headcounts, lost_nodes, read_serving, revision_problem, sizes
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.gather import take_snapshot

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.files import CT2, FilesWanted
+from tacho_engines.shared.files import CT2, FilesWanted
 
 FILES = FilesWanted(
     formats=(CT2,),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import Context, Placement, PlanHalf, Refusal
-from tacho_engines.compatibility import refused
 from tacho_engines.ctranslate2 import memory
 from tacho_engines.ctranslate2.row import ROW
 from tacho_engines.memory.account import Account
-from tacho_engines.simple import SimplePlan
+from tacho_engines.shared.compatibility import refused
+from tacho_engines.shared.simple import SimplePlan
 
 
 class CTranslate2Plan(SimplePlan):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tacho_engines.files import ALL_FILES
+from tacho_engines.shared.files import ALL_FILES
 
 FILES = ALL_FILES

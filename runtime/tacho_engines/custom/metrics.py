@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tacho_engines.metrics import VLLM_FAMILY
+from tacho_engines.shared.metrics import VLLM_FAMILY
 
 METRICS = VLLM_FAMILY

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import Context, Placement, PlanHalf, Refusal, Splits
-from tacho_engines.compatibility import refused
 from tacho_engines.custom.row import ROW
-from tacho_engines.simple import SimplePlan
+from tacho_engines.shared.compatibility import refused
+from tacho_engines.shared.simple import SimplePlan
 
 
 class CustomPlan(SimplePlan):

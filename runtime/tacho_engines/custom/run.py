@@ -10,8 +10,8 @@ from tacho_engines.base import Exit, LoadFigures, RunHalf
 from tacho_engines.custom.command import command
 from tacho_engines.custom.metrics import METRICS
 from tacho_engines.custom.signs import SIGNS
-from tacho_engines.metrics import load_figures
-from tacho_engines.signs import classify
+from tacho_engines.shared.metrics import load_figures
+from tacho_engines.shared.signs import classify
 
 
 class Custom:

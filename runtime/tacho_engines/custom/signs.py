@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.signs import Sign
+from tacho_engines.shared.signs import Sign
 
 SIGNS = (
     Sign(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import Options, Placement, Refusal
-from tacho_engines.compatibility import (
+from tacho_engines.llamacpp.memory import cache_element_bytes
+from tacho_engines.llamacpp.row import ROW
+from tacho_engines.shared.compatibility import (
     cache_refusal,
     capability_refusal,
     device_refusal,
@@ -12,9 +14,7 @@ from tacho_engines.compatibility import (
     model_refusal,
     refused,
 )
-from tacho_engines.llamacpp.memory import cache_element_bytes
-from tacho_engines.llamacpp.row import ROW
-from tacho_engines.switches import parse_arguments
+from tacho_engines.shared.switches import parse_arguments
 
 STRETCHING = ("rope-", "yarn-")
 """Switches that change how positions are counted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tacho_engines.openai import PLAIN, Dialect, Limits, whole_number
+from tacho_engines.shared.openai import PLAIN, Dialect, Limits, whole_number
 
 
 def _fields(output_tokens: int, salt: str) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.files import GGUF, FilesWanted
+from tacho_engines.shared.files import GGUF, FilesWanted
 
 FILES = FilesWanted(
     formats=(GGUF,),

@@ -15,7 +15,7 @@ from tacho_engines.base import Context, Options, Placement
 from tacho_engines.memory import kv
 from tacho_engines.memory.account import Account
 from tacho_engines.memory.shape import ceil_div, round_up
-from tacho_engines.switches import first_of, integer, parse_arguments
+from tacho_engines.shared.switches import first_of, integer, parse_arguments
 
 MICRO_BATCH_TOKENS = 512
 """Default of --ubatch-size."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.metrics import MetricNames
+from tacho_engines.shared.metrics import MetricNames
 
 METRICS = MetricNames(
     running=("llamacpp:requests_processing",),

@@ -6,7 +6,7 @@ from tacho_engines.base import Context, Options, Placement, PlanHalf, Refusal
 from tacho_engines.llamacpp import arguments, compatibility, memory
 from tacho_engines.llamacpp.row import ROW
 from tacho_engines.memory.account import Account
-from tacho_engines.simple import SimplePlan
+from tacho_engines.shared.simple import SimplePlan
 
 
 class LlamaCppPlan(SimplePlan):

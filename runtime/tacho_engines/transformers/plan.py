@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacho_engines.base import Context, Placement, PlanHalf
 from tacho_engines.memory.account import Account
-from tacho_engines.simple import SimplePlan
+from tacho_engines.shared.simple import SimplePlan
 from tacho_engines.transformers import memory
 from tacho_engines.transformers.row import ROW
 

@@ -1,10 +1,13 @@
-"""The switches that a plan freezes for vLLM. From the same settings as the memory model's figures."""
+"""The switches that a plan freezes for vLLM: method, type, and what ``settings.planned_settings`` adds.
+
+The memory model counts with the same settings. The model's path and the port are the run's to add.
+"""
 
 from __future__ import annotations
 
 from tacho_engines.base import Context, Placement
-from tacho_engines.checkpoints import stored_method
-from tacho_engines.images import version_key
+from tacho_engines.shared.checkpoints import stored_method
+from tacho_engines.shared.images import version_key
 from tacho_engines.vllm.settings import planned_settings
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}

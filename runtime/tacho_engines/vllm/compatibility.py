@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
 from tacho_engines.base import Context, Options, Placement, Refusal
-from tacho_engines.compatibility import (
+from tacho_engines.shared.compatibility import (
     cache_refusal,
     capability_refusal,
     device_refusal,
@@ -15,8 +15,8 @@ from tacho_engines.compatibility import (
     model_refusal,
     refused,
 )
-from tacho_engines.images import version_key
-from tacho_engines.switches import decimal, first_of, integer
+from tacho_engines.shared.images import version_key
+from tacho_engines.shared.switches import decimal, first_of, integer
 from tacho_engines.vllm.graphs import beside_bytes
 from tacho_engines.vllm.memory import offloaded_bytes
 from tacho_engines.vllm.row import ROW

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.files import GGUF, PYTORCH, SAFETENSORS, FilesWanted
+from tacho_engines.shared.files import GGUF, PYTORCH, SAFETENSORS, FilesWanted
 
 FILES = FilesWanted(
     formats=(SAFETENSORS, GGUF, PYTORCH),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tacho_contract.model import Architecture
 from tacho_contract.units import GIB, MIB
 from tacho_engines.memory.shape import round_up
-from tacho_engines.switches import first_of, integer
+from tacho_engines.shared.switches import first_of, integer
 from tacho_engines.vllm.versions import VllmRules
 
 CONTEXT_BYTES = int(0.5 * GIB)

@@ -17,9 +17,9 @@ from tacho_engines.memory import weights
 from tacho_engines.memory.account import Account
 from tacho_engines.memory.bits import FP8_BITS, INT8_BITS
 from tacho_engines.memory.shape import ceil_div, round_up
-from tacho_engines.vllm import kv
+from tacho_engines.vllm import kv_blocks as kv
 from tacho_engines.vllm.graphs import CONTEXT_BYTES, beside_bytes, graph_bytes
-from tacho_engines.vllm.kv import Cache
+from tacho_engines.vllm.kv_blocks import Cache
 from tacho_engines.vllm.settings import VllmSettings
 
 NON_TORCH_BYTES = 205 * MIB

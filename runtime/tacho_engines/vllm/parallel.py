@@ -5,8 +5,8 @@ from __future__ import annotations
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.base import Options, Placement, Refusal, Splits
-from tacho_engines.compatibility import refused
-from tacho_engines.switches import first_of, integer
+from tacho_engines.shared.compatibility import refused
+from tacho_engines.shared.switches import first_of, integer
 from tacho_engines.vllm.settings import switches
 
 BLOCK_METHODS = ("awq", "gptq", "compressed-tensors", "fp8")

@@ -9,7 +9,7 @@ from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
 from tacho_engines.base import Context, Options, Placement
 from tacho_engines.hardware.device import Device
-from tacho_engines.switches import decimal, expanded, first_of, integer, parse_arguments
+from tacho_engines.shared.switches import decimal, expanded, first_of, integer, parse_arguments
 from tacho_engines.vllm.graphs import beside_bytes, graph_sizes
 from tacho_engines.vllm.versions import VllmRules, rules_for
 

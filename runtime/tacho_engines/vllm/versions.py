@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tacho_engines.images import version_key
+from tacho_engines.shared.images import version_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

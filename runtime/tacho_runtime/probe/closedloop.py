@@ -10,7 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tacho_runtime.probe.asking.client import Endpoint, RequestFailed, Stream, open_stream, request_bytes
+from tacho_runtime.probe.asking.timed_client import (
+    Endpoint,
+    RequestFailed,
+    Stream,
+    open_stream,
+    request_bytes,
+)
 from tacho_runtime.probe.search import window_target_seconds
 from tacho_runtime.probe.statistics import median
 

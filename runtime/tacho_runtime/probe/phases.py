@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.probe import search
-from tacho_runtime.probe.asking import client, prompts
-from tacho_runtime.probe.asking.client import RequestFailed
+from tacho_runtime.probe.asking import prompts, timed_client as client
 from tacho_runtime.probe.asking.session import Session
 from tacho_runtime.probe.asking.streams import Stream
+from tacho_runtime.probe.asking.timed_client import RequestFailed
 from tacho_runtime.probe.asking.wording import Wording
 from tacho_runtime.probe.closedloop import run_level
 from tacho_runtime.probe.report import Findings

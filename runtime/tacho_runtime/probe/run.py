@@ -10,8 +10,8 @@ from random import Random
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Measurement
 from tacho_runtime.probe import phases, search
-from tacho_runtime.probe.asking.client import Endpoint, RequestFailed
 from tacho_runtime.probe.asking.session import Session
+from tacho_runtime.probe.asking.timed_client import Endpoint, RequestFailed
 from tacho_runtime.probe.report import Findings, assemble, skipped
 from tacho_runtime.probe.target import ProbeTarget
 

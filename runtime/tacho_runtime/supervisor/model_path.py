@@ -12,7 +12,7 @@ from pathlib import Path
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import listed
-from tacho_engines.files import FilesWanted
+from tacho_engines.shared.files import FilesWanted
 
 GGUF_MAGIC = b"GGUF"
 LFS_POINTER = b"version https://git-lfs"

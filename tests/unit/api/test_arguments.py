@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.api.rules.arguments import (
+from tacho_operator.api.rules.deny_list import (
     LONG_SWITCHES,
     SHORT_SWITCHES,
     VARIABLES,

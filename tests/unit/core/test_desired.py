@@ -13,15 +13,15 @@ from tacho_contract.launch import LiveConfig, RuntimeConfig
 from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
 from tacho_operator.core.manifests.deployment import deployment
 from tacho_operator.core.manifests.disruption import disruption_budget
-from tacho_operator.core.manifests.inspectpod import inspect_pod
 from tacho_operator.core.manifests.network import network_policy
-from tacho_operator.core.manifests.podtemplate import pod_template
-from tacho_operator.core.manifests.probepod import probe_pod
+from tacho_operator.core.manifests.pod.inspectpod import inspect_pod
+from tacho_operator.core.manifests.pod.podtemplate import pod_template
+from tacho_operator.core.manifests.pod.probepod import probe_pod
 from tacho_operator.core.manifests.service import service, url
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.inspection import inspect_config
 from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.rollout.memory import Serving
+from tacho_operator.core.rollout.remembered import Serving
 from tacho_operator.core.types import Config
 
 from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource

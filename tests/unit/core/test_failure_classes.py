@@ -19,7 +19,7 @@ from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, from_failure, refused_child
 from tacho_operator.core.revisions.inspection import result
-from tacho_operator.core.rollout.serving import beside_active
+from tacho_operator.core.rollout.reading import beside_active
 from tacho_operator.core.types import NodeFacts, Refusal
 from tacho_runtime import preflight
 from tacho_runtime.hub.failures import unreachable

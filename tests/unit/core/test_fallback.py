@@ -10,8 +10,8 @@ import pytest
 from tacho_contract.times import format_time
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.rollout.serving import headcounts
-from tacho_operator.core.rollout.steps import Headcount
+from tacho_operator.core.rollout.decision import Headcount
+from tacho_operator.core.rollout.reading import headcounts
 from tacho_operator.core.rollout.times import FIRST_PAUSE_SECONDS, MIN_READY_SECONDS, SETTLE_SECONDS
 
 from .builders import NOW, changed

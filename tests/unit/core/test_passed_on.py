@@ -10,8 +10,8 @@ from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import RuntimeConfig
 from tacho_operator.core.manifests.network import network_policy
-from tacho_operator.core.manifests.podtemplate import pod_template
-from tacho_operator.core.manifests.probepod import probe_pod
+from tacho_operator.core.manifests.pod.podtemplate import pod_template
+from tacho_operator.core.manifests.pod.probepod import probe_pod
 from tacho_operator.core.names import REVISION_LABEL, ROLE_LABEL, digest, labels
 from tacho_operator.core.planner.types import ModelPlan, Predicted
 

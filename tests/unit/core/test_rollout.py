@@ -9,8 +9,8 @@ import pytest
 
 from tacho_contract.times import format_time
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.rollout.memory import Fallback, Serving, recall
-from tacho_operator.core.rollout.steps import Headcount, Rollout, Standing, next_step
+from tacho_operator.core.rollout.decision import Headcount, Rollout, Standing, next_step
+from tacho_operator.core.rollout.remembered import Fallback, Serving, recall
 from tacho_operator.core.rollout.times import LONGEST_PAUSE_SECONDS, SETTLE_SECONDS
 
 from .builders import NOW

@@ -12,8 +12,8 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tacho_contract.times import format_time
-from tacho_operator.core.rollout.memory import Serving
-from tacho_operator.core.rollout.steps import Headcount, Rollout, Standing, next_step
+from tacho_operator.core.rollout.decision import Headcount, Rollout, Standing, next_step
+from tacho_operator.core.rollout.remembered import Serving
 from tacho_operator.core.rollout.times import LONGEST_PAUSE_SECONDS, MIN_READY_SECONDS
 
 from .builders import NOW

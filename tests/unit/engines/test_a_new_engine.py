@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from tacho_engines.base import CacheTypes, Context, EngineRow, MethodRow, MethodRule, Placement, PlanHalf
 from tacho_engines.memory.account import Account
-from tacho_engines.simple import SimplePlan
+from tacho_engines.shared.simple import SimplePlan
 
 ROW = EngineRow(
     name="swift",

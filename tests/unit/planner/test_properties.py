@@ -15,11 +15,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tacho_contract.model import Architecture, LayerGroup
-from tacho_engines.checkpoints import wrong_checkpoint
 from tacho_engines.hardware.gpu_table import GPUS
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.kv import bytes_per_token
 from tacho_engines.registry import engine_rows
+from tacho_engines.shared.checkpoints import wrong_checkpoint
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, spec

@@ -9,10 +9,10 @@ import pytest
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.hardware.gpus import named_gpu
-from tacho_engines.images import engine_image, image_version
 from tacho_engines.registry import engine_row
-from tacho_engines.switches import decimal, integer, parse_arguments
-from tacho_engines.vllm import kv, memory as vllm
+from tacho_engines.shared.images import engine_image, image_version
+from tacho_engines.shared.switches import decimal, integer, parse_arguments
+from tacho_engines.vllm import kv_blocks as kv, memory as vllm
 from tacho_engines.vllm.arguments import arguments
 from tacho_engines.vllm.graphs import CONTEXT_BYTES, graph_sizes
 from tacho_engines.vllm.settings import planned_settings, read_settings, switches

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tacho_contract.units import GIB
 from tacho_engines.hardware.gpus import named_gpu
-from tacho_engines.switches import expanded
+from tacho_engines.shared.switches import expanded
 from tacho_engines.vllm.graphs import CONTEXT_BYTES
 from tacho_engines.vllm.settings import SWITCHES
 from tacho_operator.core.planner.plan import plan_model

@@ -8,10 +8,10 @@ from random import Random
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_engines.openai import BARE, CHAT, COMMON, COMPLETIONS, PLAIN, Dialect, Limits, model_entry
 from tacho_engines.run_parts import dialects, metric_names
+from tacho_engines.shared.openai import BARE, CHAT, COMMON, COMPLETIONS, PLAIN, Dialect, Limits, model_entry
 from tacho_runtime.probe.asking import counters, prompts
-from tacho_runtime.probe.asking.client import Endpoint, request_bytes
+from tacho_runtime.probe.asking.timed_client import Endpoint, request_bytes
 from tacho_runtime.probe.asking.wording import Wording, body, dialect_of, wordings
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "vllm-0.32"

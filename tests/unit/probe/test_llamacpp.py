@@ -15,8 +15,8 @@ from random import Random
 
 import pytest
 
-from tacho_runtime.probe.asking.client import Endpoint
 from tacho_runtime.probe.asking.session import Session
+from tacho_runtime.probe.asking.timed_client import Endpoint
 from tacho_runtime.probe.run import run_probe
 from tests.unit.probe.engines import ask, live, target
 

@@ -13,11 +13,11 @@ from random import Random
 import pytest
 
 from tacho_contract.measurement import Measurement, Workload
-from tacho_engines.openai import COMPLETIONS
+from tacho_engines.shared.openai import COMPLETIONS
 from tacho_engines.vllm.dialect import DIALECT
 from tacho_runtime.probe import phases
-from tacho_runtime.probe.asking.client import Endpoint
 from tacho_runtime.probe.asking.session import Session
+from tacho_runtime.probe.asking.timed_client import Endpoint
 from tacho_runtime.probe.asking.wording import Wording
 from tacho_runtime.probe.report import Findings
 from tacho_runtime.probe.run import run_probe

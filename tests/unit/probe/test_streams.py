@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tacho_runtime.probe.asking.parsing import Event, event_spans
 from tacho_runtime.probe.asking.streams import reduce_stream
-from tacho_runtime.probe.asking.wire import Event, event_spans
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "vllm-0.32"
 MS = 1_000_000

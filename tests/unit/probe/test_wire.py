@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.probe.asking.wire import (
+from tacho_runtime.probe.asking.parsing import (
     Event,
     Framing,
     Read,

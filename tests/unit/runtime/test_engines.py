@@ -121,7 +121,8 @@ def test_an_engine_is_a_folder_and_a_line(tmp_path: Path, monkeypatch: pytest.Mo
         "    name = 'fresh'\n    users_command = False\n\n\nRUN = Fresh()\n"
     )
     (folder / "files.py").write_text(
-        "from tacho_engines.files import PYTORCH, FilesWanted\n\nFILES = FilesWanted(formats=(PYTORCH,))\n"
+        "from tacho_engines.shared.files import PYTORCH, FilesWanted\n\n"
+        "FILES = FilesWanted(formats=(PYTORCH,))\n"
     )
     monkeypatch.setattr(tacho_engines, "__path__", [*tacho_engines.__path__, str(tmp_path)])
     monkeypatch.setattr(registry, "ENGINES", (*registry.ENGINES, "fresh"))

@@ -1,7 +1,7 @@
 """All rules, and offline validation: the API server's answer to a document, without an API server.
 
-Each rule is declared once (`permanent.py`, `gates.py`), rendered into the CustomResourceDefinition for the
-API server, and evaluated here by a CEL library.
+Each rule is declared once (`permanent.py`, `unreleased.py`), rendered into the CustomResourceDefinition for
+the API server, and evaluated here by a CEL library.
 
 `tacho plan` and `tacho run` read what a person wrote with it, so that a file that passes here is accepted
 by the cluster, and the messages are the same.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.api.crd.schema import Schema
-from tacho_operator.api.rules.arguments import Refusal, refused_arguments, refused_variables
+from tacho_operator.api.rules.deny_list import Refusal, refused_arguments, refused_variables
 from tacho_operator.api.rules.permanent import PERMANENT
 from tacho_operator.api.rules.rule import Rule
 from tacho_operator.api.rules.structure import Problem, check

@@ -1,4 +1,4 @@
-"""The rules between fields that are permanent truths; what is only not built yet stands in `gates.py`."""
+"""The rules between fields that are permanent truths; what is not built yet stands in `unreleased.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tacho_contract.uri import (
     HUB_SCHEME,
     PARENT_PATTERN,
 )
-from tacho_operator.api.rules.arguments import arguments_pattern, variables_pattern
+from tacho_operator.api.rules.deny_list import arguments_pattern, variables_pattern
 from tacho_operator.api.rules.engines import engine_rules
 from tacho_operator.api.rules.rule import Rule
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from tacho_contract.uri import HubUri
 from tacho_operator.api.types import EnvVar, LLMDeployment, ModelSpec
 from tacho_operator.cli.output.problems import CommandError
-from tacho_operator.core.manifests.environment import RESERVED_PREFIX
+from tacho_operator.core.manifests.pod.environment import RESERVED_PREFIX
 
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 """Only inspecting and fetching may see them: the engine runs the model's code."""

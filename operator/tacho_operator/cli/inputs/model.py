@@ -14,9 +14,9 @@ from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectResult
 from tacho_contract.model import ModelFacts
 from tacho_contract.uri import ClaimUri, FileUri, HubUri, ModelUri
 from tacho_operator.api.types import LLMDeployment
+from tacho_operator.cli.inputs.advice import for_this_machine
 from tacho_operator.cli.inputs.child import ends_with_us
 from tacho_operator.cli.inputs.environment import hub_environment
-from tacho_operator.cli.inputs.failures import for_this_machine
 from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, CommandError, failed
 from tacho_operator.core.names import digest
 from tacho_operator.core.revisions.inspection import inspect_config

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tacho_contract.units import GIB, gib
-from tacho_operator.cli.output.screen import columns, console, plain_table
+from tacho_operator.cli.output.tables import columns, console, plain_table
 from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailure, Predicted
 
 BAR_CELLS = 40

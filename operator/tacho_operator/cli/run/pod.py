@@ -16,8 +16,8 @@ from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG
 from tacho_contract.launch import ENV_RUNTIME_CONFIG
 from tacho_contract.report import Report
 from tacho_operator.cli.inputs import child
+from tacho_operator.cli.inputs.advice import for_this_machine
 from tacho_operator.cli.inputs.environment import engine_environment, hub_environment
-from tacho_operator.cli.inputs.failures import for_this_machine
 from tacho_operator.cli.output.problems import EXIT_FAILED, CommandError, failed
 from tacho_operator.cli.run.ports import local_url
 from tacho_operator.cli.run.setup import LocalSetup

@@ -23,13 +23,13 @@ from tacho_operator.cli.output.problems import (
     CommandError,
     failed,
 )
-from tacho_operator.cli.output.screen import show_status
 from tacho_operator.cli.run.engines import require_engine
 from tacho_operator.cli.run.pod import LocalPod
 from tacho_operator.cli.run.ports import local_url, require_free
+from tacho_operator.cli.run.screen import show_status
 from tacho_operator.cli.run.setup import LOCAL, LocalSetup, local_setup
-from tacho_operator.cli.run.status import local_status
-from tacho_operator.core.manifests.containers import engine_port
+from tacho_operator.cli.run.snapshot import local_status
+from tacho_operator.core.manifests.pod.containers import engine_port
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.types import Manifest

@@ -12,7 +12,7 @@ from tacho_contract.launch import LiveConfig, RuntimeConfig
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.inputs.model import cluster_form, model_directory
 from tacho_operator.cli.run.engines import local_entrypoint, local_images
-from tacho_operator.core.manifests.podtemplate import fetch_config, runtime_config
+from tacho_operator.core.manifests.pod.podtemplate import fetch_config, runtime_config
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.keys import live_config, plan_key
 from tacho_operator.core.revisions.step import wanted_revision

@@ -6,7 +6,7 @@ from tacho_contract.pod import ENGINE_PORT, RUNTIME_PORT
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.metadata import child
 from tacho_operator.core.names import server_selector, service_name
-from tacho_operator.core.rollout.memory import Serving
+from tacho_operator.core.rollout.remembered import Serving
 from tacho_operator.core.types import Manifest
 
 

@@ -20,12 +20,12 @@ from tacho_operator.api.conditions import Reason
 from tacho_operator.api.types import LLMDeployment, Measurement
 from tacho_operator.core import names
 from tacho_operator.core.manifests.deployment import SCHEDULING_SECONDS
-from tacho_operator.core.manifests.probepod import probe_pod
+from tacho_operator.core.manifests.pod.probepod import probe_pod
 from tacho_operator.core.measurement.mapper import USABLE
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.view import PodView, references
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.rollout.serving import schedule_timeout_seconds
+from tacho_operator.core.rollout.reading import schedule_timeout_seconds
 from tacho_operator.core.types import Manifest, Reference
 
 RETRY_SECONDS = 600.0

@@ -16,7 +16,7 @@ from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.keys import live_config
 from tacho_operator.core.revisions.step import Planning
-from tacho_operator.core.rollout.steps import Rollout
+from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.types import Observed
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tacho_contract.units import gib
 from tacho_engines.base import Context
-from tacho_engines.checkpoints import is_quantized, stored_method
+from tacho_engines.shared.checkpoints import is_quantized, stored_method
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import Choice, Choices, gpu_choices
 from tacho_operator.core.planner.fit import margin_bytes

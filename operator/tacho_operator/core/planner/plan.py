@@ -15,7 +15,7 @@ from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.advice import Adviser
 from tacho_operator.core.planner.attempt import Attempt, Question
 from tacho_operator.core.planner.devices import Choice, Choices, gpu_choices, host
-from tacho_operator.core.planner.failure import (
+from tacho_operator.core.planner.no_plan import (
     failure,
     gpus_only,
     no_device,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.checkpoints import is_quantized
+from tacho_engines.shared.checkpoints import is_quantized
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.types import Alternative
 from tacho_operator.core.planner.words import short_message

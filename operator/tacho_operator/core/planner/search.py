@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import EngineRow, MethodRow
-from tacho_engines.checkpoints import stored_method, wrong_checkpoint
 from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.registry import engine_row, engine_rows
+from tacho_engines.shared.checkpoints import stored_method, wrong_checkpoint
 from tacho_operator.core.planner.attempt import Attempt, Question
 from tacho_operator.core.planner.devices import Choice
 from tacho_operator.core.planner.ranking import alternative, closeness, not_worth_a_line, rank

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tacho_contract.units import gib
 from tacho_engines.base import Context
-from tacho_engines.checkpoints import stored_method
 from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import is_shared, matches, rows_for
 from tacho_engines.memory.account import Account
+from tacho_engines.shared.checkpoints import stored_method
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.fit import margin_bytes
 

@@ -13,7 +13,7 @@ from tacho_contract.model import ModelFacts
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests.metadata import child
-from tacho_operator.core.manifests.podtemplate import pod_template
+from tacho_operator.core.manifests.pod.podtemplate import pod_template
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.identity import identity
 from tacho_operator.core.revisions.keys import plan_key

@@ -19,8 +19,8 @@ from tacho_contract.uri import ClaimUri, HubUri
 from tacho_engines.registry import engine_row
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
-from tacho_operator.core.manifests import inspectpod
-from tacho_operator.core.manifests.placement import inspect_spec
+from tacho_operator.core.manifests.pod import inspectpod
+from tacho_operator.core.manifests.pod.placement import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.problems import Problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import clipped
 from tacho_contract.uri import FileUri
-from tacho_operator.api.rules.arguments import refused_arguments, refused_variables
+from tacho_operator.api.rules.deny_list import refused_arguments, refused_variables
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.problems import Problem
 

@@ -10,7 +10,7 @@ from tacho_operator.core.names import FETCH_CONTAINER
 from tacho_operator.core.pods.view import views
 from tacho_operator.core.problems import Problem, refused_child
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.rollout.serving import alive, beside_active, lost_nodes, revision_problem
+from tacho_operator.core.rollout.reading import alive, beside_active, lost_nodes, revision_problem
 from tacho_operator.core.status.progress import progress
 from tacho_operator.core.status.snapshot import Snapshot
 from tacho_operator.core.status.startup import latest_startup

@@ -12,7 +12,7 @@ from tacho_operator.core.measurement.remeasure import Remeasure
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.step import Planning
-from tacho_operator.core.rollout.steps import Rollout
+from tacho_operator.core.rollout.decision import Rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

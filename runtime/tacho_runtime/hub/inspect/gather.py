@@ -10,8 +10,8 @@ from typing import Any
 from tacho_contract.failure import FailedError
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import ModelFacts, ModelFiles
-from tacho_engines.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS
 from tacho_engines.run_parts import files_wanted
+from tacho_engines.shared.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS
 from tacho_runtime.headers import gguf, safetensors
 from tacho_runtime.headers.errors import invalid, not_found
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf

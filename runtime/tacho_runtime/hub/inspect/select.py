@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from tacho_contract.failure import FailedError
 from tacho_contract.units import file_size, listed
-from tacho_engines.files import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, FilesWanted
+from tacho_engines.shared.files import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, FilesWanted
 from tacho_runtime.headers.errors import invalid, not_found
 from tacho_runtime.headers.source import FileEntry
 

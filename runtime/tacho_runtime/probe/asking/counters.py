@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tacho_engines.metrics import MetricNames, first_known, kv_cache_tokens
+from tacho_engines.shared.metrics import MetricNames, first_known, kv_cache_tokens
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

@@ -10,10 +10,10 @@ from random import Random
 from typing import Any
 
 from tacho_engines import run_parts
-from tacho_engines.openai import METRICS, MODELS, model_entry
-from tacho_runtime.probe.asking import client, counters, prompts
-from tacho_runtime.probe.asking.client import RequestFailed
+from tacho_engines.shared.openai import METRICS, MODELS, model_entry
+from tacho_runtime.probe.asking import counters, prompts, timed_client as client
 from tacho_runtime.probe.asking.streams import Stream, reduce_stream
+from tacho_runtime.probe.asking.timed_client import RequestFailed
 from tacho_runtime.probe.asking.wording import Wording, body, dialect_of, wordings
 from tacho_runtime.probe.target import ProbeTarget
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tacho_runtime.probe.asking.wire import Event
+from tacho_runtime.probe.asking.parsing import Event
 
 NS_PER_MS = 1e6
 

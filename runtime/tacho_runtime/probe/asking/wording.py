@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tacho_engines.openai import BARE, CHAT, COMMON, COMPLETIONS, PLAIN, Dialect, model_entry, owner_of
+from tacho_engines.shared.openai import BARE, CHAT, COMMON, COMPLETIONS, PLAIN, Dialect, model_entry, owner_of
 
 KNOWN_FIRST_VOCABULARY = 30_000
 """Without the engine's word: nearly every model's vocabulary is larger."""

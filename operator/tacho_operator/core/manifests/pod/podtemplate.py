@@ -9,9 +9,9 @@ from tacho_contract.uri import HubUri
 from tacho_operator.api.defaults import grace_seconds
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
-from tacho_operator.core.manifests import containers, placement, volumes
-from tacho_operator.core.manifests.environment import ca_volume
-from tacho_operator.core.manifests.security import pod_security
+from tacho_operator.core.manifests.pod import containers, placement, volumes
+from tacho_operator.core.manifests.pod.environment import ca_volume
+from tacho_operator.core.manifests.pod.security import pod_security
 from tacho_operator.core.names import ROLE_SERVER, labels
 from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL
 from tacho_operator.core.planner.types import ModelPlan

@@ -19,10 +19,10 @@ from tacho_contract.pod import (
 )
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.manifests import volumes
-from tacho_operator.core.manifests.environment import ca_volume, engine_variables, hub_variables
-from tacho_operator.core.manifests.resources import FETCH, HELPER, INSPECT, engine_resources
-from tacho_operator.core.manifests.security import container_security
+from tacho_operator.core.manifests.pod import volumes
+from tacho_operator.core.manifests.pod.environment import ca_volume, engine_variables, hub_variables
+from tacho_operator.core.manifests.pod.resources import FETCH, HELPER, INSPECT, engine_resources
+from tacho_operator.core.manifests.pod.security import container_security
 from tacho_operator.core.names import ENGINE_CONTAINER, FETCH_CONTAINER, INJECT_CONTAINER, INSPECT_CONTAINER
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Manifest

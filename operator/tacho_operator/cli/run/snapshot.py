@@ -18,8 +18,8 @@ from tacho_operator.core.measurement.remeasure import Remeasure, no_figures
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.step import Planning
-from tacho_operator.core.rollout.memory import Serving
-from tacho_operator.core.rollout.steps import Rollout
+from tacho_operator.core.rollout.decision import Rollout
+from tacho_operator.core.rollout.remembered import Serving
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.snapshot import Snapshot
 from tacho_operator.core.status.startup import PodTimes, startup_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacho_engines.base import Context, EngineRow, Options, Placement, Refusal, Splits
-from tacho_engines.compatibility import plain_refusal
+from tacho_engines.shared.compatibility import plain_refusal
 
 
 @dataclass(frozen=True, slots=True)

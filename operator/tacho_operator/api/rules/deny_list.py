@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tacho_engines.switches import split_switch
+from tacho_engines.shared.switches import split_switch
 
 _CODE = "it makes the engine load code that is not part of its image"
 _ADMIN = "it opens administration or private data to whoever reaches the server"

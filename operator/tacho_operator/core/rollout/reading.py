@@ -13,8 +13,8 @@ from tacho_operator.core import names
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, most_pressing
-from tacho_operator.core.rollout.memory import Serving, recall
-from tacho_operator.core.rollout.steps import Headcount
+from tacho_operator.core.rollout.decision import Headcount
+from tacho_operator.core.rollout.remembered import Serving, recall
 from tacho_operator.core.rollout.times import MIN_READY_SECONDS
 from tacho_operator.core.types import Manifest, NodeFacts, Observed
 

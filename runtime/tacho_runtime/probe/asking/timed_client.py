@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tacho_runtime.probe.asking import wire
+from tacho_runtime.probe.asking import parsing as wire
 
 CONNECT_SECONDS = 5.0
 REPLY_LIMIT_BYTES = 16 * 1024 * 1024

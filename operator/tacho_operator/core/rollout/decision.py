@@ -22,7 +22,7 @@ from datetime import datetime
 from tacho_contract.times import format_time, parse_time
 from tacho_contract.units import clipped
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.rollout.memory import Fallback, Serving
+from tacho_operator.core.rollout.remembered import Fallback, Serving
 from tacho_operator.core.rollout.times import MIN_READY_SECONDS, SETTLE_SECONDS
 
 NOTE_LIMIT = 512

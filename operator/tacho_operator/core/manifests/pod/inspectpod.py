@@ -5,10 +5,10 @@ from __future__ import annotations
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.manifests import containers, placement, volumes
-from tacho_operator.core.manifests.environment import ca_volume
 from tacho_operator.core.manifests.metadata import child
-from tacho_operator.core.manifests.security import pod_security
+from tacho_operator.core.manifests.pod import containers, placement, volumes
+from tacho_operator.core.manifests.pod.environment import ca_volume
+from tacho_operator.core.manifests.pod.security import pod_security
 from tacho_operator.core.names import ATTEMPT_ANNOTATION, ROLE_INSPECT
 from tacho_operator.core.types import Config, Manifest
 
