@@ -109,6 +109,23 @@ def test_an_engine_that_batches_on_two_gpus_comes_before_one_that_does_not_on_on
     assert alone.engine == "ctranslate2", "of equal quality, the faster"
 
 
+def test_a_split_that_does_not_fit_is_followed_by_one_that_does():
+    """One key-value head: tensor parallelism repeats its cache on each GPU, stages divide it."""
+    asks = {"engine": {"name": "vllm"}, "quantization": {"method": "none"}}
+    gpu = {"products": ["T4"], "count": 4}
+    short = fitting("octocoder", gpu=gpu, context={"maxModelLen": 2048, "concurrency": 4}, **asks)
+    assert (short.tensor_parallel, short.pipeline_parallel) == (4, 1)
+    long = fitting("octocoder", gpu=gpu, context={"maxModelLen": 8192, "concurrency": 64}, **asks)
+    assert (long.tensor_parallel, long.pipeline_parallel) == (1, 4)
+
+
+def test_the_attempt_that_is_explained_has_the_best_quality_of_those_that_fit_a_part():
+    context = {"maxModelLen": 8192, "concurrency": 8}
+    found = refused("llama-3.1-8b", gpu={"products": ["T4"], "count": 1}, context=context)
+    assert "(vllm with fp8)" in found.failure.message
+    assert int(found.failure.details["fitsMaxModelLen"]) > 256
+
+
 def test_gpus_follow_from_memory_and_heads():
     context = {"maxModelLen": 8192, "concurrency": 16}
     found = fitting("llama-3.1-70b", (H100,), quantization={"method": "none"}, context=context)
@@ -281,6 +298,13 @@ def test_other_engines_plan_on_the_cpu():
     assert found.engine in ("transformers", "ctranslate2")
     gpu_only = refused("qwen2.5-0.5b", (cpu_node(),), gpu={"count": 0}, engine={"name": "vllm"})
     assert gpu_only.failure.failure_class == "EngineNotSupported"
+
+
+def test_bitsandbytes_has_no_kernels_for_the_host():
+    asks = {"gpu": {"count": 0}, "quantization": {"method": "bnb-nf4"}}
+    found = refused("qwen2.5-0.5b", (cpu_node(memory="64Gi"),), **asks)
+    assert found.failure.failure_class == "UnsupportedGPU"
+    assert "on GPUs only" in found.failure.message
 
 
 def test_extra_arguments_change_the_plan():

@@ -138,6 +138,14 @@ def test_a_custom_engine_is_sized_and_not_predicted():
     assert launchable(result) is None
 
 
+def test_a_custom_engine_needs_an_image():
+    result = plan(engine={"name": "custom", "custom": {"preset": "sglang"}})
+    assert isinstance(result, PlanFailure)
+    assert result.failure.failure_class == "InvalidConfig"
+    assert "engine.image is empty" in result.failure.message
+    assert result.failure.next_step.startswith("Set engine.image")
+
+
 def test_history_corrects_what_fits():
     account = on_host(8192, 4)
     exact = account.total_bytes + margin_bytes(account)
