@@ -1,0 +1,102 @@
+"""Every law of the imports refuses what it was made against: a copy of the tree gets one import too many."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("operator/tacho_operator", *(f"runtime/{path.name}" for path in ROOT.glob("runtime/tacho_*")))
+PURE = "Decisions are pure"
+HALVES = "The operator may import the plan's half"
+LAYERS = "Effects sit above decisions"
+ENGINES = "runtime/tacho_engines"
+CORE = "operator/tacho_operator/core"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("tree")
+    for package in (*PACKAGES, "tools"):
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy
+
+
+def broken(tree: Path) -> str:
+    """What lint-imports says of the tree; "" when no law is broken."""
+    paths = [str(tree), str(tree / "operator"), str(tree / "runtime")]
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "250"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Contracts:" in done.stdout, done.stdout + done.stderr
+    return "" if done.returncode == 0 else done.stdout
+
+
+def test_the_tree_as_it_is_keeps_them(tree: Path) -> None:
+    assert broken(tree) == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "imported", "law"),
+    [
+        (f"{CORE}/problems.py", "asyncio", PURE),
+        (f"{CORE}/planner/fit.py", "kubernetes", PURE),
+        (f"{ENGINES}/vllm/memory.py", "asyncio", PURE),
+        (f"{CORE}/reconcile.py", "tacho_operator.shell.kube", LAYERS),
+        ("operator/tacho_operator/api/types.py", "tacho_operator.core.types", LAYERS),
+        ("operator/tacho_operator/cli/main.py", "tacho_operator.shell.kube", LAYERS),
+        (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.run", HALVES),
+        (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.plan", HALVES),
+        (f"{CORE}/planner/plan.py", "tacho_engines.run_parts", HALVES),
+        ("operator/tacho_operator/shell/kube.py", "tacho_runtime.termination", HALVES),
+        ("operator/tacho_operator/cli/main.py", "tacho_llamacpp.flags", HALVES),
+        ("runtime/tacho_runtime/preflight.py", "tacho_engines.llamacpp.plan", HALVES),
+        ("runtime/tacho_runtime/preflight.py", "tacho_engines.memory.weights", HALVES),
+        (f"{ENGINES}/llamacpp/run.py", "tacho_engines.llamacpp.memory", HALVES),
+        (f"{ENGINES}/llamacpp/plan.py", "tacho_engines.shared.signs", HALVES),
+        (f"{ENGINES}/registry.py", "tacho_engines.vllm.row", HALVES),
+        (f"{ENGINES}/memory/kv.py", "tacho_engines.vllm.settings", HALVES),
+        (f"{ENGINES}/vllm/plan.py", "tacho_engines.llamacpp.row", "Engines know nothing of each other"),
+        ("runtime/tacho_contract/model.py", "tacho_engines.base", "The runtime's documents are below"),
+        (f"{ENGINES}/base.py", "tacho_runtime.http.metrics", "The runtime's documents are below"),
+        ("runtime/tacho_runtime/probe/run.py", "tacho_operator.core.types", "The runtime's documents"),
+        (
+            "runtime/tacho_runtime/probe/run.py",
+            "tacho_runtime.hub.digests",
+            "The injected runtime needs nothing",
+        ),
+        ("runtime/tacho_runtime/headers/gguf.py", "pydantic", "The injected runtime needs nothing"),
+        ("runtime/tacho_llamacpp/flags.py", "tacho_contract.launch", "Launchers inside engine images"),
+    ],
+)
+def test_one_import_too_many_is_refused(tree: Path, file: str, imported: str, law: str) -> None:
+    path = tree / file
+    before = path.read_text(encoding="utf-8")
+    path.write_text(f"{before}\nimport {imported}\n", encoding="utf-8")
+    try:
+        said = broken(tree)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    refusals = [line for line in said.splitlines() if line.endswith("BROKEN")]
+    assert any(line.startswith(law) for line in refusals), said
+
+
+def test_a_file_of_an_engine_is_of_one_half(tree: Path) -> None:
+    """One that neither half imports has no place; one that both import belongs below the engines."""
+    path = tree / ENGINES / "llamacpp" / "stray.py"
+    path.write_text('"""Nobody imports this."""\n', encoding="utf-8")
+    try:
+        assert "tacho_engines.llamacpp.stray: of no half, and not of one" in broken(tree)
+    finally:
+        path.unlink()
