@@ -49,7 +49,7 @@ cluster-down: $(STAMP) ## Stop it and leave nothing behind
 kubeconfig: $(STAMP) ## Print the path of the running cluster's kubeconfig (make -s kubeconfig)
 	@$(PY) -m tests.cluster kubeconfig --name $(CLUSTER)
 
-images: $(STAMP) ## Build the images: tacho, the llama.cpp engine, the test servers (root)
+images: $(STAMP) ## Build the images: tacho, the engines, the test servers (root)
 	@$(PY) -m tools.images build
 
 .PHONY: demo

@@ -5,10 +5,14 @@ python -m tools.generate [--check]
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tacho_engines.registry import engine_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
@@ -17,6 +21,9 @@ GENERATORS = (
     ("docs/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
 )
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
+CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"
+ENGINE_NAMES = re.compile(r'("engineImages": \{[^}]*"propertyNames": \{"enum": )\[[^]]*\]')
+"""Where the schema of the chart's values lists engines."""
 
 
 def copy_crds(*, check: bool) -> bool:
@@ -36,6 +43,18 @@ def copy_crds(*, check: bool) -> bool:
     return True
 
 
+def name_engines(*, check: bool) -> bool:
+    """The chart's values may name an image for every engine that has one. True when they do."""
+    text = CHART_SCHEMA.read_text()
+    names = json.dumps([row.name for row in engine_rows() if row.image])
+    wanted = ENGINE_NAMES.sub(lambda match: f"{match[1]}{names}", text)
+    if not check:
+        CHART_SCHEMA.write_text(wanted)
+    elif text != wanted:
+        print(f"{CHART_SCHEMA.relative_to(ROOT)} does not name the registry's engines: run make generate")
+    return not check or text == wanted
+
+
 def _bytes(path: Path | None) -> bytes:
     return path.read_bytes() if path else b""
 
@@ -48,7 +67,8 @@ def main() -> int:
         if done.returncode:
             print(f"{what}: {'drifted; run make generate' if check else 'could not be generated'}")
             failed = True
-    return int(not copy_crds(check=check) or failed)
+    copied = copy_crds(check=check)
+    return int(not name_engines(check=check) or not copied or failed)
 
 
 if __name__ == "__main__":

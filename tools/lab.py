@@ -11,6 +11,7 @@ import yaml
 
 from tests.cluster import binaries, images
 from tests.cluster.handle import Cluster
+from tools.images import catalog
 from tools.images.__main__ import INDEX
 from tools.steps import StepError, say
 
@@ -42,7 +43,7 @@ def chart_values(references: dict[str, str]) -> dict[str, Any]:
     repository, _, tag = references["tacho"].rpartition(":")
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-        "engineImages": {"llamacpp": references["tacho-llamacpp"]},
+        "engineImages": {engine: references[f"tacho-{engine}"] for engine in catalog.engines()},
         "logFormat": "text",
         "resyncSeconds": 60,
     }

@@ -82,8 +82,7 @@ class Halves(Contract):
             elif _within(module, {f"{ROOM}.{name}" for name in self.both}):
                 found[module] = both
             else:
-                shared = [half for half in sides if _within(module, sides[half] - both)]
-                found |= {module: sides[half] for half in shared}
+                found.update((module, side) for side in sides.values() if _within(module, side - both))
         for engine in ENGINES:
             for half, side in sides.items():
                 own = _of_half(graph, engine, half)

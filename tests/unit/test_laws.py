@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("operator/tacho_operator", *(f"runtime/{path.name}" for path in ROOT.glob("runtime/tacho_*")))
 PURE = "Decisions are pure"
+HUB = "The injected runtime needs nothing"
 HALVES = "The operator may import the plan's half"
 LAYERS = "Effects sit above decisions"
 ENGINES = "runtime/tacho_engines"
@@ -74,9 +75,9 @@ def test_the_tree_as_it_is_keeps_them(tree: Path) -> None:
         (
             "runtime/tacho_runtime/probe/run.py",
             "tacho_runtime.hub.digests",
-            "The injected runtime needs nothing",
+            HUB,
         ),
-        ("runtime/tacho_runtime/headers/gguf.py", "pydantic", "The injected runtime needs nothing"),
+        ("runtime/tacho_runtime/headers/gguf.py", "pydantic", HUB),
         ("runtime/tacho_llamacpp/flags.py", "tacho_contract.launch", "Launchers inside engine images"),
     ],
 )

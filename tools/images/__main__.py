@@ -146,7 +146,7 @@ def report(built: list[Built]) -> str:
 
 
 def download_wheels() -> None:
-    for lock in ("image", "llamacpp", "pip"):
+    for lock in ("image", *catalog.engine_locks(), "pip"):
         wheels.download(lock, (catalog.LOCKS / f"{lock}.txt").read_text())
 
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .. import wheels, zipapp
@@ -14,6 +15,9 @@ from ..steps import StepError, run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCKS = ROOT / "requirements"
+RUNTIME = ROOT / "runtime"
+ENGINE_DOCKERFILE = "Dockerfile."
+ENGINE_DOCKERFILES = tuple(sorted(RUNTIME.glob(f"{ENGINE_DOCKERFILE}*")))
 REPOSITORY = "docker.io/local"
 """Fully qualified, or containerd and the kubelet would each guess another name."""
 
@@ -55,9 +59,24 @@ def stage_tacho(context: Path) -> None:
     shutil.copy(zipapp.build(), context / "tacho-runtime.pyz")
 
 
-def stage_llamacpp(context: Path) -> None:
-    _copy_wheels(context, "llamacpp")
-    _copy_package(ROOT / "runtime" / "tacho_llamacpp", context / "tacho_llamacpp")
+def engines() -> tuple[str, ...]:
+    """The engines whose images are built here: those that have a Dockerfile."""
+    return tuple(path.name.removeprefix(ENGINE_DOCKERFILE) for path in ENGINE_DOCKERFILES)
+
+
+def engine_locks() -> tuple[str, ...]:
+    """Of those, the engines that come from the package index."""
+    return tuple(engine for engine in engines() if (LOCKS / f"{engine}.txt").is_file())
+
+
+def stage_engine(engine: str, context: Path) -> None:
+    """The wheels of requirements/ENGINE.txt and the launcher runtime/tacho_ENGINE, where the engine has
+    them."""
+    if engine in engine_locks():
+        _copy_wheels(context, engine)
+    launcher = f"tacho_{engine}"
+    if (RUNTIME / launcher).is_dir():
+        _copy_package(RUNTIME / launcher, context / launcher)
 
 
 def stage_fakes(context: Path) -> None:
@@ -77,7 +96,10 @@ def stage_smollm2(context: Path) -> None:
 
 IMAGES = (
     Image("tacho", "operator/Dockerfile", stage_tacho),
-    Image("tacho-llamacpp", "runtime/Dockerfile.llamacpp", stage_llamacpp),
+    *(
+        Image(f"tacho-{engine}", f"runtime/{ENGINE_DOCKERFILE}{engine}", partial(stage_engine, engine))
+        for engine in engines()
+    ),
     Image("smollm2", "examples/smollm2/Dockerfile", stage_smollm2),
     Image("tacho-fakes", "tests/fakes/Dockerfile", stage_fakes, base="tacho"),
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tacho_engines.registry import engine_row
 from tools import cache, wheels
 from tools.images import __main__ as images, base, buildah, catalog, machine
 from tools.images.key import content_key
@@ -145,6 +146,28 @@ def test_an_archive_carries_every_name(tmp_path: Path) -> None:
     manifests = json.loads((tmp_path / "index.json").read_text())["manifests"]
     assert [entry["annotations"][buildah.REFERENCE_NAME] for entry in manifests] == ["x:1", "x:dev"]
     assert {entry["digest"] for entry in manifests} == {"sha256:1"}
+
+
+def test_every_dockerfile_of_an_engine_makes_the_image_its_row_names() -> None:
+    built = {image.name for image in catalog.IMAGES}
+    assert catalog.engines()
+    for engine in catalog.engines():
+        assert engine_row(engine).image in built
+        assert engine_row(engine).built
+
+
+def test_an_engine_brings_its_wheels_and_its_launcher_where_it_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for launcher in ("tacho_swift", "tacho_other"):
+        (tmp_path / "runtime" / launcher).mkdir(parents=True)
+        (tmp_path / "runtime" / launcher / "__main__.py").touch()
+    monkeypatch.setattr(catalog, "RUNTIME", tmp_path / "runtime")
+    monkeypatch.setattr(catalog, "ROOT", tmp_path)
+    monkeypatch.setattr(catalog, "engine_locks", lambda: ())
+    context = tmp_path / "context"
+    catalog.stage_engine("swift", context)
+    assert [str(path.relative_to(context)) for path in context.rglob("*.py")] == ["tacho_swift/__main__.py"]
 
 
 def test_the_report_counts_shared_layers_once() -> None:
