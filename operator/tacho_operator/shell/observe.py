@@ -13,7 +13,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.claims import claim_names
-from tacho_operator.core.pods.node_manifest import node_facts
+from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.revisions.step import wanted_revision
 from tacho_operator.core.types import History, Manifest, NodeFacts, Observed
 from tacho_operator.shell.kube import Forbidden, Kube

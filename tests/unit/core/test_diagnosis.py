@@ -8,9 +8,11 @@ import pytest
 
 from tacho_contract.failure import FAILURE_KINDS, Failure
 from tacho_contract.fetch import FetchProgress
-from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
+from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import from_failure, parse_failure, refusal_said
+
+from .builders import NOW, at
 
 FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
 
@@ -70,6 +72,37 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         True,
         ('secret "hf" not found',),
     ),
+    "config map of inspection missing": (
+        waiting("CreateContainerConfigError", 'configmap "ca" not found', "inspect"),
+        "InvalidConfig",
+        True,
+        ('configmap "ca" not found',),
+    ),
+    "image not to be pulled and not there": (
+        waiting("ErrImageNeverPull"),
+        "ImagePullError",
+        True,
+        ("img:1", "ErrImageNeverPull"),
+    ),
+    "image that cannot be looked at": (waiting("ImageInspectError", "x"), "ImagePullError", True, ("img:1",)),
+    "container cannot be created": (
+        waiting("CreateContainerError", "no command specified"),
+        "InvalidConfig",
+        True,
+        ("no command specified", "spec.engine.custom.python"),
+    ),
+    "no python in the image, found by the runtime": (
+        ended(exitCode=128, reason="StartError", message="exec: python3: not found\n"),
+        "InvalidConfig",
+        True,
+        ("not found. The image", "spec.engine.custom.python"),
+    ),
+    "no python in the image, found by an older runtime": (
+        ended(exitCode=127, reason="ContainerCannotRun", message="python3: not found"),
+        "InvalidConfig",
+        True,
+        ("python3: not found",),
+    ),
     "no python in the image": (
         waiting("RunContainerError", 'exec: "python3": executable file not found in $PATH'),
         "InvalidConfig",
@@ -100,6 +133,37 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
     ),
     "out of memory": (ended(exitCode=137, reason="OOMKilled"), "HostOutOfMemory", False, ("limits.memory",)),
     "out of memory for ever": (ended(3, exitCode=137, reason="OOMKilled"), "HostOutOfMemory", True, ()),
+    "out of memory in a process of its own, after which it ended well": (
+        ended(exitCode=0, reason="OOMKilled"),
+        "HostOutOfMemory",
+        False,
+        ("limits.memory",),
+    ),
+    "out of memory, with an explanation of its own": (
+        ended(exitCode=137, reason="OOMKilled", message=HUB),
+        "HubUnreachable",
+        False,
+        ("No answer.",),
+    ),
+    "crashed without a word": (
+        ended(exitCode=3),
+        "EngineCrashed",
+        False,
+        ("engine in pod p: ended with exit code 3. See kubectl logs p -c engine --previous.",),
+    ),
+    "crashed again and again": (
+        ended(3, exitCode=3),
+        "EngineCrashed",
+        True,
+        ("engine in pod p (3 restarts)",),
+    ),
+    "crashed less often": (ended(2, exitCode=3), "EngineCrashed", False, ("engine in pod p (2 restarts)",)),
+    "crashed with a long log": (
+        ended(exitCode=2, message="\nfirst\n a\nb \nsegfault\n"),
+        "EngineCrashed",
+        False,
+        ("exit code 2: a | b | segfault. See",),
+    ),
     "crashed with a log": (
         ended(exitCode=2, message="a\nb\nsegfault"),
         "EngineCrashed",
@@ -119,6 +183,22 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         (),
     ),
     "node lost": (pod(node="n1"), "NodeLost", False, ("Node n1",)),
+    "node lost, says the pod": (pod(reason="NodeLost", node="n2"), "NodeLost", False, ("Node n2",)),
+    "node shut down": (pod(reason="NodeShutdown", phase="Failed"), "NodeLost", False, ()),
+    "failed with a word": (pod(phase="Failed", reason="Evicted"), "EngineCrashed", False, ("Evicted",)),
+    "failed without a word": (pod(phase="Failed"), "EngineCrashed", False, ("no reason was given",)),
+    "the first container that is wrong is named": (
+        pod(
+            initContainerStatuses=[
+                {"name": "inject", "state": {"terminated": {"exitCode": 0}}},
+                {"name": "fetch", "state": {"terminated": {"exitCode": 1, "message": FAILURE}}},
+            ],
+            containerStatuses=[{"name": "engine", "state": {"waiting": {"reason": "PodInitializing"}}}],
+        ),
+        "DiskFull",
+        True,
+        ("fetch in pod p",),
+    ),
     "evicted": (
         pod(phase="Failed", message="The node was low on disk."),
         "EngineCrashed",
@@ -145,6 +225,35 @@ def test_waiting_for_a_node_too_long_needs_a_person() -> None:
 
 
 @pytest.mark.parametrize(
+    ("message", "missing"),
+    [
+        (
+            "0/3 nodes: 3 Insufficient nvidia.com/gpu, 1 Insufficient memory, 2 Insufficient memory.",
+            ("memory", "nvidia.com/gpu"),
+        ),
+        ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", ("nvidia.com/gpu",)),
+        ("0/3 nodes are available: 3 node(s) had untolerated taints.", ()),
+    ],
+)
+def test_what_no_node_has_enough_of(message: str, missing: tuple[str, ...]) -> None:
+    found = diagnose(unscheduled(message), lost_nodes=(), schedule_overdue=False)
+    assert found is not None
+    assert found.missing_resources == missing
+    lacks = f"not enough {', '.join(missing)}" if missing else "no node fits"
+    assert f"finds no node ({lacks}): {message} Add" in found.message
+
+
+@pytest.mark.parametrize(("age", "late"), [(599, False), (600, False), (601, True)])
+def test_a_pod_is_overdue_when_it_has_waited_longer_than_the_limit(age: float, late: bool) -> None:
+    view = PodView({"metadata": {"name": "p", "creationTimestamp": at(-age)}})
+    assert overdue(view, NOW, 600) == late
+
+
+def test_a_pod_without_a_time_is_not_overdue() -> None:
+    assert not overdue(PodView({"metadata": {"name": "p"}}), NOW, 0)
+
+
+@pytest.mark.parametrize(
     "view",
     [
         pod(),
@@ -153,6 +262,11 @@ def test_waiting_for_a_node_too_long_needs_a_person() -> None:
         waiting("PodInitializing"),
         pod(conditions=[{"type": "PodScheduled", "status": "True"}]),
         ended(exitCode=0),
+        ended(exitCode=0, reason="Completed", message="done"),
+        pod(phase="Succeeded"),
+        pod(reason="Evicted"),
+        waiting("CrashLoopBackOff", "back-off 10s restarting failed container"),
+        pod(conditions=[{"type": "Initialized", "status": "False", "message": "Insufficient patience"}]),
         pod(
             conditions=[{"type": "Ready", "status": "True"}],
             containerStatuses=[{"name": "engine", "lastState": {"terminated": {"exitCode": 1}}}],
@@ -198,6 +312,33 @@ def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> Non
     assert creation_refused((), (owner,), "a") is not None
     assert creation_refused((owner,), (), "a") is not None
     assert creation_refused((), (owner,), "b") is None
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"type": "ReplicaFailure", "status": "False", "message": "exceeded quota"},
+        {"type": "Progressing", "status": "True", "message": "exceeded quota"},
+    ],
+)
+def test_a_condition_that_refuses_nothing_is_no_refusal(condition: dict[str, str]) -> None:
+    silent = {"metadata": {"name": "a-0", "labels": {"tacho.dev/revision": "a"}}}
+    owner = {**silent, "status": {"conditions": [condition]}}
+    assert creation_refused((silent,), (owner, {"metadata": {"name": "b-1"}}), "a") is None
+
+
+def test_a_refusal_behind_other_conditions_and_owners_is_found() -> None:
+    labels = {"tacho.dev/revision": "a"}
+    progressing = {"type": "Progressing", "status": "True"}
+    failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: compute"}
+    sets = (
+        {"metadata": {"name": "b-1"}, "status": {"conditions": [failed]}},
+        {"metadata": {"name": "a-0", "labels": labels}, "status": {"conditions": [progressing]}},
+        {"metadata": {"name": "a-1", "labels": labels}, "status": {"conditions": [progressing, failed]}},
+    )
+    found = creation_refused((), sets, "a")
+    assert found is not None
+    assert (found.reason, "exceeded quota: compute" in found.message) == ("QuotaExceeded", True)
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"failureClass":1}', "null", "[" * 5000])

@@ -10,12 +10,18 @@ import pytest
 from tacho_contract.failure import Failure
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
-from tacho_operator.core.pods.claims import missing_claim, not_shareable, one_pod_only
+from tacho_operator.core.pods.claims import (
+    claim_limits,
+    claim_names,
+    missing_claim,
+    not_shareable,
+    one_pod_only,
+)
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import NodeFacts
 
-from .builders import CONFIG, NOW, at, changed, facts, resource
+from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, at, changed, facts, resource
 from .world import MOCK_SPEC, World, insufficient
 
 BUSY = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
@@ -150,6 +156,9 @@ def test_a_lost_node_is_named() -> None:
     assert world.brief("Ready") == ("False", "NodeLost")
 
 
+DEAD = NodeFacts(name="dead", labels={}, allocatable={}, ready=False)
+
+
 def two(count: int = 2) -> LLMDeployment:
     return resource(changed(MOCK_SPEC, replicas=count))
 
@@ -169,7 +178,14 @@ def nodes(ready: int, cordoned: int = 0) -> tuple[NodeFacts, ...]:
         (["ReadWriteOnce", "ReadOnlyMany"], 2, nodes(3), True),
         (["ReadWriteOnce"], 2, nodes(3), False),
         (["ReadWriteOnce"], 2, nodes(1), True),
+        (["ReadWriteOnce"], 2, nodes(2), False),
         (["ReadWriteOnce"], 2, nodes(1, cordoned=2), True),
+        (
+            ["ReadWriteOnce"],
+            2,
+            (*nodes(1), NodeFacts(name="x", labels={}, allocatable={}, ready=False)),
+            True,
+        ),
         (["ReadWriteOnce"], 2, None, True),
         (["ReadWriteOnce"], 1, nodes(3), True),
         (["ReadWriteOncePod"], 2, nodes(1), False),
@@ -183,6 +199,39 @@ def test_who_may_share_a_claim(
     claims = {"models": {"spec": {"accessModes": modes}}}
     assert (not_shareable(two(replicas), claims, found) is None) is shareable
     assert (one_pod_only(two(replicas), claims) is None) is (modes != ["ReadWriteOncePod"])
+
+
+def volumes(*claims: str) -> dict[str, Any]:
+    """A pod template with a claim for each name; "" is a volume of another kind."""
+    return {
+        "spec": {
+            "volumes": [
+                {"name": f"v{number}"}
+                | ({"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}})
+                for number, claim in enumerate(claims)
+            ]
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        (CLAIM_SPEC, ("models",)),
+        (HUB_SPEC, ("cache",)),
+        (changed(HUB_SPEC, cache=None), ()),
+        (changed(HUB_SPEC, cache={"sizeLimit": "10Gi"}), ()),
+        (changed(CLAIM_SPEC, podTemplate={"metadata": {"labels": {"team": "ml"}}}), ("models",)),
+        (changed(CLAIM_SPEC, podTemplate=volumes("", "lora", "models")), ("models", "lora")),
+    ],
+)
+def test_which_claims_a_spec_names(spec: dict[str, Any], found: tuple[str, ...]) -> None:
+    assert claim_names(resource(spec).spec) == found
+
+
+def test_claims_that_are_in_nobodys_way_limit_nothing() -> None:
+    world = serving_world()
+    assert claim_limits(world.observed(), replacing=True).problems == ()
 
 
 def test_a_claim_nobody_could_look_up_is_not_missing() -> None:

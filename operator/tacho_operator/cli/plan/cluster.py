@@ -12,7 +12,7 @@ import yaml
 
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.core.measurement.history import history_from, stored_status
-from tacho_operator.core.pods.node_manifest import node_facts
+from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.types import History, NodeFacts
 
 REQUEST_SECONDS = 20

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import labelled_gpu, matches, named_gpu, normalise
 from tacho_operator.core.planner.request import Request
-from tacho_operator.core.pods import nodes as node_facts
+from tacho_operator.core.pods.nodes import eligible, memory_bytes, resource_count
 from tacho_operator.core.types import NodeFacts
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
@@ -74,13 +74,11 @@ def node_gpu(node: NodeFacts, resource: str) -> Device | None:
 
 def _live(request: Request, nodes: Iterable[NodeFacts]) -> tuple[list[Choice], tuple[str, ...]]:
     """Kinds of GPU on nodes this pod could run on, smallest first; of one kind the least memory counts."""
-    usable = node_facts.eligible(
-        nodes, selector=request.node_selector, tolerations=request.tolerations, gpu=True
-    )
+    usable = eligible(nodes, selector=request.node_selector, tolerations=request.tolerations, gpu=True)
     kinds: dict[str, Choice] = {}
     unlabelled: list[str] = []
     for node in sorted(usable, key=lambda n: n.name):
-        count = node_facts.resource_count(node, request.gpu_resource)
+        count = resource_count(node, request.gpu_resource)
         if count < 1:
             continue
         gpu = node_gpu(node, request.gpu_resource)
@@ -123,12 +121,10 @@ def host(request: Request, nodes: Iterable[NodeFacts] | None) -> Choice:
     """The CPU: what a pod may take is the container's memory limit, or the largest node's allocatable memory,
     whichever is smaller."""
     limit, source = request.options.memory_limit_bytes, "the memory limit of engine.resources"
-    usable = node_facts.eligible(
-        nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=False
-    )
-    largest = max(usable, key=lambda n: (node_facts.memory_bytes(n), n.name), default=None)
-    if largest is not None and (limit is None or limit > node_facts.memory_bytes(largest)):
-        limit, source = node_facts.memory_bytes(largest), f"allocatable memory of node {largest.name}"
+    usable = eligible(nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=False)
+    largest = max(usable, key=lambda n: (memory_bytes(n), n.name), default=None)
+    if largest is not None and (limit is None or limit > memory_bytes(largest)):
+        limit, source = memory_bytes(largest), f"allocatable memory of node {largest.name}"
     return Choice(
         Device(kind="cpu", product=CPU, memory_bytes=limit, source=source if limit is not None else "")
     )

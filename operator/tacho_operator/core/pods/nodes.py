@@ -1,4 +1,7 @@
-"""Which nodes a pod of this resource could run on. What is free on them is the scheduler's to judge."""
+"""Nodes: what planning reads of them, and which of them a pod of this resource could run on.
+
+What is free on them is the scheduler's to judge.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,24 @@ from collections.abc import Iterable, Mapping
 
 from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.api.quantity import parse_quantity, quantity_bytes
-from tacho_operator.core.types import NodeFacts
+from tacho_operator.core.types import Manifest, NodeFacts
 
 GPU_TAINT = GPU_RESOURCE
 """Clusters taint GPU nodes by this key and add its toleration to every pod that asks for one
 (ExtendedResourceToleration), so it never rules a node out for a pod with GPUs."""
+
+
+def node_facts(node: Manifest) -> NodeFacts:
+    """What planning wants of a node."""
+    conditions = node.get("status", {}).get("conditions") or ()
+    return NodeFacts(
+        name=node["metadata"]["name"],
+        labels=node["metadata"].get("labels") or {},
+        allocatable=node.get("status", {}).get("allocatable") or {},
+        taints=tuple(node.get("spec", {}).get("taints") or ()),
+        ready=any(item["type"] == "Ready" and item["status"] == "True" for item in conditions),
+        unschedulable=bool(node.get("spec", {}).get("unschedulable")),
+    )
 
 
 def tolerates(taint: Mapping[str, str], tolerations: Iterable[Mapping[str, str]]) -> bool:
