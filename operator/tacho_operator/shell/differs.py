@@ -7,32 +7,45 @@ from typing import Any
 from tacho_operator.api.quantity import parse_quantity
 from tacho_operator.core.types import Manifest
 
+Path = tuple[str, ...]
+"""Keys that lead to a value; elements of a list have their list's."""
 
-def contains(live: Any, wanted: Any) -> bool:
+_RESOURCES = frozenset({"limits", "requests"})
+
+
+def contains(live: Any, wanted: Any, path: Path = ()) -> bool:
     """True when everything in ``wanted`` stands in ``live``; what the API server defaulted may be more.
 
     Lists must have the same length: the API server adds to objects, hardly ever to lists. Quantities
-    are equal by value, since the server stores 1000m as 1.
+    are equal by value, since the server stores 1000m as 1; ``path`` says what is one.
     """
     if isinstance(wanted, dict):
         if not wanted:
             return live in (None, {}) or isinstance(live, dict)
-        return isinstance(live, dict) and all(contains(live.get(key), value) for key, value in wanted.items())
+        return isinstance(live, dict) and all(
+            contains(live.get(key), value, (*path, key)) for key, value in wanted.items()
+        )
     if isinstance(wanted, list):
         if not wanted:
             return live in (None, [])
         return (
             isinstance(live, list)
             and len(live) == len(wanted)
-            and all(contains(have, want) for have, want in zip(live, wanted, strict=True))
+            and all(contains(have, want, path) for have, want in zip(live, wanted, strict=True))
         )
-    return live == wanted or (live is None and wanted in ("", False)) or _same_quantity(live, wanted)
+    if live == wanted or (live is None and wanted in ("", False)):
+        return True
+    return _is_quantity(path) and _same_quantity(live, wanted)
+
+
+def _is_quantity(path: Path) -> bool:
+    """Whether the API server reads the value there as a quantity. Elsewhere 1e3 and 1000 are two texts."""
+    if len(path) >= 3 and path[-3] == "resources" and path[-2] in _RESOURCES:
+        return True
+    return path[-2:] == ("emptyDir", "sizeLimit")
 
 
 def _same_quantity(live: Any, wanted: Any) -> bool:
-    pair = (live, wanted)
-    if any(isinstance(side, bool) or not isinstance(side, str | int) for side in pair):
-        return False
     try:
         return parse_quantity(str(live)) == parse_quantity(str(wanted))
     except ValueError:
