@@ -130,20 +130,23 @@ def labelled_gpu(
 ) -> Device | None:
     """A GPU as a node's labels describe it; they win over the catalog. None: labels say too little.
 
-    What the driver keeps is the catalog's difference between label and usable memory, else RESERVE_MIB.
+    What the driver keeps is the catalog's difference between label and usable memory, else RESERVE_MIB. A
+    label that leaves nothing beside it says nothing: the driver tells 0 of GPUs that share the host's memory.
     """
     rows = tuple(r for r in GPUS if normalise(r.label) == normalise(base_label(label)))
+    reserve = RESERVE_MIB if not rows else int(rows[0].memory_mib[0] - rows[0].usable_mib[0])
+    usable = (memory_mib or 0) - (0 if rows and _mig(label) else reserve)
     if not rows:
-        if memory_mib is None:
+        if usable <= 0:
             return None
-        usable = max(0, memory_mib - RESERVE_MIB) * MIB
         return Device(
-            product=label, memory_bytes=usable, capability=capability or (0, 0), sharers=sharers, known=False
+            product=label,
+            memory_bytes=usable * MIB,
+            capability=capability or (0, 0),
+            sharers=sharers,
+            known=False,
         )
     gpu = gpu_from_row(rows[0], label)
-    if memory_mib is not None and not _mig(label):
-        reserve = int(rows[0].memory_mib[0] - rows[0].usable_mib[0])
-        gpu = replace(gpu, memory_bytes=max(0, memory_mib - reserve) * MIB)
-    elif memory_mib is not None:
-        gpu = replace(gpu, memory_bytes=memory_mib * MIB)
+    if usable > 0:
+        gpu = replace(gpu, memory_bytes=usable * MIB)
     return replace(gpu, capability=capability or gpu.capability, sharers=max(1, sharers))

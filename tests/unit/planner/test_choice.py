@@ -423,3 +423,13 @@ def test_a_host_of_unknown_memory_is_not_taken_for_an_endless_one(nodes):
     assert (found.predicted.budget_bytes, found.gpu_memory_bytes) == (None, 0)
     assert found.predicted.max_concurrency == found.concurrency
     assert "1048576" not in found.message
+
+
+def test_concurrency_is_given_up_for_requests_longer_than_a_comfortable_context():
+    found = fitting(
+        "llama-3.1-8b",
+        gpu={"products": ["L4"], "count": 1},
+        workload={"inputTokens": 50_000, "outputTokens": 200},
+    )
+    assert found.max_model_len >= 50_200
+    assert found.concurrency == 1

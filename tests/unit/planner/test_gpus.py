@@ -222,3 +222,12 @@ def test_a_slice_of_an_h200_is_smaller_than_its_name():
     found = named_gpu("NVIDIA-H200-MIG-1g.18gb")
     assert found is not None
     assert 0.98 * 16384 * MIB < found.memory_bytes <= 16384 * MIB
+
+
+@pytest.mark.parametrize("memory_mib", [0, 1])
+def test_a_label_that_tells_no_memory_says_nothing(memory_mib):
+    """As the driver has it of GPUs that share the host's memory."""
+    unknown = gpu_node("a", "NVIDIA-GB10", memory_mib=memory_mib, compute="12.1")
+    assert choices((unknown,)).unlabelled == ("a",)
+    known = node_gpu(gpu_node("b", "NVIDIA-L4", memory_mib=memory_mib, compute="8.9"), GPU)
+    assert known.memory_bytes == named_gpu("NVIDIA-L4").memory_bytes

@@ -14,7 +14,7 @@ from tacho_operator.core.planner.fit import margin_bytes
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.types import History
-from tests.unit.planner.builders import CONFIG, cpu_node, smollm2, spec
+from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
 from tests.unit.planner.placements import host, placement
 
 ONE_NODE = (cpu_node(),)
@@ -180,3 +180,20 @@ def test_a_custom_engine_asks_for_its_gpu_by_the_node_label(products: list[str],
     result = plan(facts=facts, engine=custom, gpu={"products": products, "count": 1})
     assert isinstance(result, ModelPlan)
     assert (result.gpu_product, result.gpu_count) == (label, 1)
+
+
+def test_a_length_beyond_the_models_is_answered_with_the_models_where_no_memory_is_known():
+    facts = dataclasses.replace(
+        smollm2(), architecture=dataclasses.replace(smollm2().architecture, max_positions=32_768)
+    )
+    found = plan(nodes=None, facts=facts, context={"maxModelLen": 100_000}).failure
+    assert found.details["fitsMaxModelLen"] == "32768"
+    assert "availableBytes" not in found.details
+
+
+def test_no_gpu_is_advised_that_the_engines_image_cannot_use():
+    node = gpu_node("h", "NVIDIA-H200")
+    small = dataclasses.replace(node, allocatable={**node.allocatable, "memory": "150Mi"}, taints=())
+    found = plan(nodes=(small,), gpu={"count": 0}).failure
+    assert found.failure_class == "DoesNotFit"
+    assert "fitsProduct" not in found.details

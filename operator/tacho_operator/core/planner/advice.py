@@ -54,8 +54,11 @@ class Adviser:
             found.add(f"set gpu.count to {more.gpus}", fitsGpuCount=more.gpus)
         if elsewhere := self._another_gpu():
             count = f" x {elsewhere.gpus}" if elsewhere.gpus > 1 else ""
+            on_host = self.nearest.placement.device.on_host
             found.add(
-                f"use {elsewhere.product}{count}",
+                f"set gpu.count to {elsewhere.gpus}, for {elsewhere.product}"
+                if on_host
+                else f"use {elsewhere.product}{count}",
                 fitsProduct=elsewhere.product,
                 fitsProductCount=elsewhere.gpus,
             )
@@ -103,7 +106,8 @@ class Adviser:
 
     def _another_gpu(self) -> Attempt | None:
         """A kind of GPU that live nodes have and the user did not name."""
-        if self.nodes is None:
+        engine, on_host = self.nearest.engine, self.nearest.placement.device.on_host
+        if self.nodes is None or (on_host and "gpu" not in engine.devices):
             return None
         named = {choice.device.product for choice in self.choices.found}
         every = gpu_choices(replace(self.search.question.request, products=()), self.nodes).found

@@ -190,6 +190,7 @@ class Question:
         return Wanted(
             max_model_len=self.request.max_model_len,
             concurrency=self.request.concurrency,
+            trained=trained,
             longest=longest,
             useful=min(longest, self.request.request_tokens),
             default_concurrency=HOST_CONCURRENCY if device.on_host else DEFAULT_CONCURRENCY,

@@ -34,6 +34,8 @@ class Wanted:
 
     max_model_len: int | None
     concurrency: int | None
+    trained: int
+    """Tokens the model was made for: up to here an asked length may go."""
     longest: int
     """Tokens, up to which a length is chosen."""
     useful: int
@@ -46,9 +48,9 @@ class Wanted:
 
         What the user set is kept. An absent length becomes the longest that fits. An absent concurrency
         starts at its default and is halved while the asked length (or, where that is absent too, a
-        comfortable one) does not fit.
+        comfortable one, and at least a useful one) does not fit.
         """
-        length_wanted = self.max_model_len or min(self.longest, COMFORTABLE_TOKENS)
+        length_wanted = self.max_model_len or max(self.useful, min(self.longest, COMFORTABLE_TOKENS))
         concurrency = self.concurrency or self.default_concurrency
         while self.concurrency is None and concurrency > 1 and not fits(length_wanted, concurrency):
             concurrency //= 2
@@ -65,7 +67,7 @@ class Wanted:
 
     def nearest(self, fits: Fits) -> Context | None:
         """What fits where ``least`` does not: the longest with the same concurrency, else of one request."""
-        top = min(self.longest, self.least.max_model_len) if self.max_model_len else self.longest
+        top = min(self.trained, self.max_model_len) if self.max_model_len else self.longest
         for concurrency in (self.least.concurrency, 1):
             if length := longest_fitting(top, concurrency, fits):
                 return Context(length, concurrency)

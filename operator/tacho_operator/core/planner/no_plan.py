@@ -120,7 +120,9 @@ def _does_not_fit(adviser: Adviser) -> Failure:
     account, wanted = nearest.account, nearest.wanted
     if account is not None and wanted is not None:
         needed = account.needed_bytes(wanted.concurrency) + margin_bytes(account)
-        found.details.update(neededBytes=str(needed), availableBytes=str(account.budget_bytes or 0))
+        found.details["neededBytes"] = str(needed)
+        if account.budget_bytes is not None:
+            found.details["availableBytes"] = str(account.budget_bytes)
     return Failure(
         failure_class=FailureClass.DOES_NOT_FIT,
         message=_why(nearest),

@@ -72,7 +72,7 @@ def eligible(
 def memory_bytes(node: NodeFacts) -> int:
     """Allocatable memory; 0 where the node does not say, or says nonsense."""
     try:
-        return quantity_bytes(node.allocatable.get("memory", "0"))
+        return max(0, quantity_bytes(node.allocatable.get("memory", "0")))
     except ValueError:
         return 0
 
