@@ -71,9 +71,9 @@ def test_the_tree_as_it_is_keeps_them(tree: Path) -> None:
         (f"{ENGINES}/vllm/plan.py", "tacho_engines.llamacpp.row", "Engines know nothing of each other"),
         ("runtime/tacho_contract/model.py", "tacho_engines.base", "The runtime's documents are below"),
         (f"{ENGINES}/base.py", "tacho_runtime.http.metrics", "The runtime's documents are below"),
-        ("runtime/tacho_runtime/probe/run.py", "tacho_operator.core.types", "The runtime's documents"),
+        ("runtime/tacho_runtime/probe/sequence.py", "tacho_operator.core.types", "The runtime's documents"),
         (
-            "runtime/tacho_runtime/probe/run.py",
+            "runtime/tacho_runtime/probe/sequence.py",
             "tacho_runtime.hub.digests",
             HUB,
         ),

@@ -24,7 +24,7 @@ from tacho_operator.core.rollout.reading import headcounts, lost_nodes, read_ser
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.gather import take_snapshot
-from tacho_operator.core.status.polling import look_again_seconds
+from tacho_operator.core.status.look_again import look_again_seconds
 from tacho_operator.core.turn import Turn
 from tacho_operator.core.types import Config, Decision, Event, Observed
 

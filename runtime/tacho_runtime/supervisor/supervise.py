@@ -275,7 +275,7 @@ class Supervisor:
         """From the engine's start to the end of the run."""
         # Imported here because httpx is slow to: by now the server answers.
         from tacho_runtime.http.engine_client import EngineClient, local_url
-        from tacho_runtime.probe.run import run_probe
+        from tacho_runtime.probe.sequence import run_probe
         from tacho_runtime.supervisor.measuring import measure, target_of
 
         engine = self._engine()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.core.names import REVISION_LABEL
-from tacho_operator.core.status.polling import LONG_SECONDS, MOVING_SECONDS, SLOW_SECONDS
+from tacho_operator.core.status.look_again import LONG_SECONDS, MOVING_SECONDS, SLOW_SECONDS
 from tests.unit.core.builders import CLAIM_SPEC, facts
 from tests.unit.core.world import World, insufficient
 

@@ -17,7 +17,7 @@ import pytest
 
 from tacho_runtime.probe.asking.session import Session
 from tacho_runtime.probe.asking.timed_client import Endpoint
-from tacho_runtime.probe.run import run_probe
+from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, live, target
 
 SLOTS, SLOT_TOKENS = 2, 1024

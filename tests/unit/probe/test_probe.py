@@ -20,8 +20,8 @@ from tacho_runtime.probe.asking.session import Session
 from tacho_runtime.probe.asking.timed_client import Endpoint
 from tacho_runtime.probe.asking.wording import Wording
 from tacho_runtime.probe.report import Findings
-from tacho_runtime.probe.run import run_probe
 from tacho_runtime.probe.search import Shape
+from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, gauge, live, mock_engine, target
 
 QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 4, "itl_per_seq_ms": 0.1}

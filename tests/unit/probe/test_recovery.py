@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tacho_contract.measurement import Measurement
-from tacho_runtime.probe.run import run_probe
+from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, live, mock_engine, target
 
 LAWS = {

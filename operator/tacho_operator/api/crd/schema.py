@@ -85,7 +85,7 @@ def _convert(node: Schema, *, definitions: dict[str, Schema], where: str) -> Sch
         elif keyword == "additionalProperties" and isinstance(value, dict):
             result[keyword] = _convert(value, definitions=definitions, where=f"{where}{{}}")
         elif keyword == "default":
-            continue  # written into stored objects by the API server: crd.py adds the few that never change
+            continue  # the API server writes it into stored objects: resource.py adds the few that stay
         elif keyword not in DROPPED:
             raise UnsupportedKeyword(f"{where}: {keyword!r} cannot be said in a structural schema")
     _check(result, where=where)

@@ -1,6 +1,6 @@
 """Which revision serves, how many pods each one has, and when the old ones go.
 
-The Service is the memory (memory.py), pods are counted as they are now: a decision needs no history, and
+The Service is the memory (remembered.py), pods are counted as they are now: a decision needs no history, and
 any step can be taken again after a restart, or half done.
 
     old serves ──── new available ───► both serve ──── all of new available, settled ───► new serves,
