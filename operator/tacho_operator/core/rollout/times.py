@@ -2,8 +2,8 @@
 
 MIN_READY_SECONDS = 10
 """A pod is available, and may relieve another one, when it has been ready for so long. That is the time its
-readiness probe takes to notice that it is not (5 failures, 2 s apart: manifests/pod/containers.py); beside loading
-a model it costs nothing. A resource's first pod serves without it: there is nothing to keep."""
+readiness probe takes to notice that it is not: 5 failures, 2 s apart (manifests/pod/containers.py). Beside
+loading a model it costs nothing. A resource's first pod serves without it: there is nothing to keep."""
 SETTLE_SECONDS = 30.0
 """How long the old revision stays beside a complete new one, counted from when the Service let that in.
 Long enough that the first answers to real requests have ended. Until then the way back is one write."""
