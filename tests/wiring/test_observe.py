@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import httpx
+import pytest
 
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.revisions.step import wanted_revision
 from tacho_operator.shell.kube import Forbidden, Kube
-from tacho_operator.shell.observe import Observer
+from tacho_operator.shell.observe import Observer, UnreadableResource, read_resource
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.builders import CLAIM_SPEC, raw_resource
 
@@ -89,3 +90,17 @@ async def test_workers_share_one_list_of_nodes() -> None:
 async def test_without_the_right_to_list_nodes_they_are_unknown() -> None:
     one = observer(Nodes(Forbidden(403, "no")))
     assert await one._read_nodes() is None
+
+
+def test_a_status_of_another_version_never_hides_the_resource() -> None:
+    raw = raw_resource(CLAIM_SPEC)
+    raw["status"] = {"revisions": [{"name": f"r{n}"} for n in range(9)], "observedGeneration": 1}
+    found = read_resource(raw)
+    assert found.spec.model.uri == CLAIM_SPEC["model"]["uri"]
+    assert found.status.to_wire() == {}
+
+
+def test_a_spec_that_cannot_be_read_says_where() -> None:
+    raw = raw_resource({**CLAIM_SPEC, "replicas": "many"})
+    with pytest.raises(UnreadableResource, match=r"spec\.replicas"):
+        read_resource(raw)

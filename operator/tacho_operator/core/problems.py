@@ -19,8 +19,10 @@ from tacho_contract.failure import (
     failure_kind,
 )
 from tacho_contract.units import clipped
+from tacho_operator.api.conditions import Reason
 from tacho_operator.core.types import Refusal
 
+_NO_FAILURES = frozenset(map(str, Reason))
 _NO_RIGHT = re.compile(r"cannot \w+ resource")
 
 
@@ -55,8 +57,10 @@ def most_pressing(problems: Iterable[Problem]) -> Problem | None:
 
 def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Problem:
     """A failure the runtime, fetch, inspection or planning reported, after so many ``restarts``."""
-    step = failure.next_step.strip()
-    text = f"{_ended(failure.message)} {_ended(step[:1].upper() + step[1:])}".strip()
+    kind = failure_kind(failure.failure_class)
+    step = failure.next_step.strip() or kind.next_step
+    what = failure.message.strip() or kind.meaning
+    text = f"{ended(what)} {ended(step[:1].upper() + step[1:])}"
     if failure.log_tail:
         text += " Last lines: " + " | ".join(line.strip() for line in failure.log_tail[-3:])
     final = () if failure.retryable else (Escalation.FINAL,)
@@ -72,7 +76,7 @@ def after_restarts(restarts: int) -> frozenset[Escalation]:
     return frozenset({Escalation.RESTARTS} if restarts >= RESTARTS_BEFORE_PERSON else ())
 
 
-def _ended(words: str) -> str:
+def ended(words: str) -> str:
     """Words with a full stop, so that what follows is not read as their end."""
     words = words.strip()
     return words if not words or words[-1] in ".!?…" else f"{words}."
@@ -87,9 +91,10 @@ def parse_failure(message: str) -> Failure | None:
 
 
 def _word(failure_class: str) -> str:
-    """A condition's reason must be a CamelCase word, whatever a pod wrote."""
+    """A condition's reason must be a CamelCase word, and not one that says that all is well, whatever a pod
+    wrote."""
     word = "".join(letter for letter in failure_class if letter.isalnum() and letter.isascii())[:64]
-    return word if word[:1].isupper() else FailureClass.ENGINE_CRASHED
+    return word if word[:1].isupper() and word not in _NO_FAILURES else FailureClass.ENGINE_CRASHED
 
 
 def refused_child(refusal: Refusal) -> Problem:

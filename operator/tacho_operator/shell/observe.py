@@ -39,6 +39,21 @@ class UnreadableResource(Exception):
     """A stored resource that the types refuse: an old CRD let it in."""
 
 
+def read_resource(raw: Manifest) -> LLMDeployment:
+    """The stored resource. Raises UnreadableResource.
+
+    A status that the types refuse (a later version of the operator wrote it) is as if there were none: it has
+    no other writer, so it is written anew, and no person could mend it.
+    """
+    try:
+        resource = LLMDeployment.model_validate({**raw, "status": {}})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UnreadableResource(f"{place}: {first['msg']}") from None
+    return resource.model_copy(update={"status": stored_status(raw)})
+
+
 def controller(manifest: Manifest) -> Manifest | None:
     """Reference to the controlling owner."""
     owners = manifest["metadata"].get("ownerReferences") or ()
@@ -72,12 +87,7 @@ class Observer:
         raw = await self._kube.get("LLMDeployment", key.namespace, key.name)
         if raw is None:
             return None
-        try:
-            resource = LLMDeployment.model_validate(raw)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise UnreadableResource(f"{place}: {first['msg']}") from None
+        resource = read_resource(raw)
         selector = f"{DEPLOYMENT_LABEL}={key.name}"
         lists = await asyncio.gather(
             *(self._kube.list_all(kind, key.namespace, selector) for kind in CHILD_KINDS)

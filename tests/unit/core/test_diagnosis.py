@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.failure import FAILURE_KINDS, Failure
+from tacho_contract.failure import FAILURE_KINDS, Failure, FailureClass
 from tacho_contract.fetch import FetchProgress
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.view import PodView
@@ -378,7 +378,7 @@ def test_why_fetch_ended_is_history_once_it_brings_the_model_again(
     [
         ("it broke", "look at it", "It: it broke. Look at it."),
         ("It broke.", "Look at it!", "It: It broke. Look at it!"),
-        ("It broke…", "", "It: It broke…"),
+        ("It broke…", "Look.", "It: It broke… Look."),
     ],
 )
 def test_what_happened_and_what_to_do_are_sentences_of_their_own(
@@ -386,3 +386,15 @@ def test_what_happened_and_what_to_do_are_sentences_of_their_own(
 ) -> None:
     failure = Failure(failure_class="EngineCrashed", message=message, next_step=next_step)
     assert from_failure(failure, "It").message == read
+
+
+def test_a_failure_that_says_nothing_is_told_by_its_class() -> None:
+    kind = FAILURE_KINDS[FailureClass.GPU_FAULT]
+    found = from_failure(Failure(failure_class="GPUFault", message="", next_step=" "), "It")
+    assert found.message == f"It: {kind.meaning} {kind.next_step}"
+
+
+@pytest.mark.parametrize("word", ["Serving", "Settled", "", "lower", "{}"])
+def test_no_failure_is_called_by_a_word_that_says_all_is_well(word: str) -> None:
+    found = from_failure(Failure(failure_class=word, message="It broke.", next_step="Look."))
+    assert found.reason == "EngineCrashed"

@@ -93,6 +93,7 @@ def test_time_alone_never_takes_the_old_one_away() -> None:
 
 def test_a_pod_lost_in_the_middle_gives_the_old_one_its_place_back() -> None:
     world, old, new = let_in(replicas=3)
+    world.turn(1)
     assert world.sizes() == {old: 2, new: 3}
     world.serve_all()
     world.turn(MIN_READY_SECONDS)

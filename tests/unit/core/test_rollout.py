@@ -102,7 +102,18 @@ ROWS = {
     "it pauses, but the active one is down": ("b", FELL, 1, "a:1:0 b:1:1", "a", "", "a:1 b:1", ""),
     "after the pause it is let in again": ("b", FELL_LONG_AGO, 1, "a:1:1 b:1:1", "a", "", "b:1 a:1", ""),
     "another candidate need not pause": ("c", FELL, 1, "a:1:1 c:1:1", "a", "", "c:1 a:1", ""),
-    "first of three available: together": ("b", ON_A, 3, "a:3:3 b:1:1", "a", "", "b:3 a:2", ""),
+    "first of three available: together": ("b", ON_A, 3, "a:3:3 b:1:1", "a", "", "b:3 a:3", ""),
+    "the Service is refused: the old one keeps all": (
+        "b",
+        ON_A,
+        3,
+        "a:3:3 b:3:3",
+        "a",
+        "",
+        "b:3 a:3",
+        "",
+    ),
+    "the Service has turned: the old one shrinks": ("b", TOGETHER, 3, "a:3:3 b:3:1", "a", "", "b:3 a:2", ""),
     "second of four available": ("b", TOGETHER, 4, "a:2:2 b:4:3:2", "a", "", "b:4 a:2", ""),
     "one of them is lost: the old one grows again": ("b", TOGETHER, 3, "a:1:1 b:3:1", "a", "", "b:3 a:2", ""),
     "all available, not settled: one stays": ("b", LET_IN, 3, "a:1:1 b:3:3", "a", "", "b:3 a:1", ""),
@@ -233,6 +244,13 @@ def test_the_service_brings_back_what_it_was_told(serving: Serving) -> None:
 def test_a_note_that_cannot_be_read_is_none(note: str) -> None:
     service = {"metadata": {"annotations": {"tacho.dev/fallback": note}}}
     assert recall(service, "a") == Serving(active="a", exists=True)
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59Z", ago(-3600)])
+def test_a_fall_ahead_of_the_clock_is_waited_for_no_longer_than_its_pause(time: str) -> None:
+    fallback = Fallback(revision="b", time=time)
+    assert fallback.wait_seconds(NOW) <= fallback.pause_seconds
+    assert step("b", replace(FELL, fallback=fallback), "a:1:1 b:1:1").active == "a"
 
 
 def test_a_time_ahead_of_the_clock_is_taken_for_now() -> None:

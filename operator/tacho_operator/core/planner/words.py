@@ -29,8 +29,10 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
     """What will run, on what, and why: ``products`` as the user named them, ``why`` it was chosen."""
     account, context, facts = attempt.account, attempt.context, attempt.placement.facts
     if account is None or context is None:
+        count = facts.files.file_count
+        files = "1 file" if count == 1 else f"{count} files"
         return (
-            f"{attempt.engine.title}: the model is {facts.files.file_count} files of "
+            f"{attempt.engine.title}: the model is {files} of "
             f"{gib(facts.files.total_bytes)}; what the engine keeps in memory is not known, so nothing is "
             "predicted."
         )

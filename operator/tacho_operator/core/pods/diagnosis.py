@@ -47,7 +47,9 @@ def diagnose(
         why = pod.status.get("message") or pod.status.get("reason") or "no reason was given"
         return Problem(
             reason=FailureClass.ENGINE_CRASHED,
-            message=clipped(f"Pod {pod.name} failed: {why}."),
+            message=clipped(
+                f"Pod {pod.name} failed: {problem.ended(why)} See kubectl describe pod {pod.name}."
+            ),
         )
     return None
 
@@ -158,7 +160,8 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
 
 
 def _where(pod: PodView, container: ContainerView) -> str:
-    tries = f" ({container.restarts} restarts)" if container.restarts else ""
+    times = "1 restart" if container.restarts == 1 else f"{container.restarts} restarts"
+    tries = f" ({times})" if container.restarts else ""
     return f"{container.name} in pod {pod.name}{tries}"
 
 

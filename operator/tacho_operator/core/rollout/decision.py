@@ -95,8 +95,7 @@ class Standing:
     @property
     def retry_wait_seconds(self) -> float:
         """Until the wanted revision may be let in again; 0 when it may."""
-        retry = self.fallback.retry_time if self.fallback else None
-        return max(0.0, (retry - self.now).total_seconds()) if retry else 0.0
+        return self.fallback.wait_seconds(self.now) if self.fallback else 0.0
 
     def letting_in(self, candidate: str) -> str:
         """When the Service let ``candidate`` in (RFC 3339): now, unless it did already."""
@@ -229,7 +228,9 @@ def _together(at: Standing) -> Rollout:
     if complete and (not replicas or not _settling_seconds(let_in, at.now)):
         done = _alone(replace(at, serving=replace(serving, active=wanted, selected=wanted)))
         return replace(done, reason=f"Revision {wanted} has taken over from {active}.")
-    sizes = {wanted: replicas, active: max(1, replicas - at.available(wanted))}
+    # What requests do not reach yet relieves nobody: the Service's turn comes first, and may be refused.
+    relieved = at.available(wanted) if at.selects(wanted) else 0
+    sizes = {wanted: replicas, active: max(1, replicas - relieved)}
     sizes |= _leftovers(at, sizes)
     rest = (
         f"{active} goes when {wanted} has held for {SETTLE_SECONDS:.0f} s"

@@ -39,7 +39,16 @@ class Fallback:
     def retry_time(self) -> datetime | None:
         """When it may be let in again; None where the note's time cannot be read: now."""
         fell = parse_time(self.time)
-        return fell + timedelta(seconds=self.pause_seconds) if fell else None
+        try:
+            return fell + timedelta(seconds=self.pause_seconds) if fell else None
+        except OverflowError:  # of the year 9999
+            return None
+
+    def wait_seconds(self, now: datetime) -> float:
+        """Until it may be let in again; 0 when it may. Never longer than the pause: a note from the future
+        says nothing but that a clock, or somebody who wrote it, was wrong."""
+        retry = self.retry_time
+        return min(max(0.0, (retry - now).total_seconds()), self.pause_seconds) if retry else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
