@@ -157,7 +157,7 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     ),
     _F.NO_SPARE_GPU: FailureKind(
         meaning="The new revision finds no free GPU beside the active one.",
-        next_step="Add a GPU, or set rollout.strategy to Recreate and rollout.allowDowntime to true.",
+        next_step="Add a GPU or free one; deleted and created anew, the resource makes do with what it has.",
         needs_person=False,
         escalates=(Escalation.SCHEDULE_TIMEOUT,),
     ),

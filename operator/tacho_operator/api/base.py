@@ -110,3 +110,12 @@ def decimal(value: float | None) -> str | None:
 def seconds(value: float | None) -> int | None:
     """``value`` as Seconds; None stays unknown."""
     return None if value is None or not math.isfinite(value) else min(max(0, round(value)), 2**31 - 1)
+
+
+EXACT_LIMIT = 2**53
+"""Beyond it JSON keeps integers exact no longer everywhere."""
+
+
+def exact(value: int | None) -> int | None:
+    """``value`` as Bytes or Tokens; None for what is unknown, negative or beyond what JSON keeps exact."""
+    return value if value is not None and 0 <= value < EXACT_LIMIT else None

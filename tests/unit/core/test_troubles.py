@@ -202,6 +202,9 @@ def test_a_claim_for_one_pod_holds_back_replicas_and_candidates() -> None:
     assert world.names("Deployment") == before
     assert world.brief("Stalled") == ("True", "CacheNotShareable")
     assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("RolloutAccepted") == ("False", "CacheNotShareable")
+    newest = world.status["revisions"][0]
+    assert (newest["phase"], newest["reason"]) == ("Candidate", "CacheNotShareable")
 
 
 def test_the_engine_that_crashes_is_quoted() -> None:

@@ -54,7 +54,7 @@ def local_snapshot(setup: LocalSetup, plan: ModelPlan, report: Report, now: date
         ),
         subject=revision,
         revisions=(revision,),
-        replicas=setup.resource.spec.replicas,
+        replicas=1,
         server_pods=1,
         ready_pods=int(report.ready),
         reached_pods=int(report.ready),

@@ -15,7 +15,7 @@ from tacho_contract.report import Report
 from tacho_contract.times import parse_time
 from tacho_contract.units import clipped
 from tacho_operator.api import types as api
-from tacho_operator.api.base import decimal, seconds
+from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.keys import fingerprint
 
@@ -32,8 +32,6 @@ LEFT_OUT: Mapping[str, str] = {
 """Fields of the contract that status does not show, and why."""
 
 LONGEST_SECONDS = 1e6
-_EXACT_LIMIT = 2**53
-"""Beyond it JSON keeps integers exact no longer everywhere."""
 _LEVELS_SHOWN = 16
 _FLAGS_SHOWN = 16
 
@@ -76,7 +74,7 @@ def _exact(value: object) -> bool:
         return all(_exact(getattr(value, item.name)) for item in dataclasses.fields(value))
     if isinstance(value, tuple):
         return all(map(_exact, value))
-    return not isinstance(value, int) or 0 <= value < _EXACT_LIMIT
+    return not isinstance(value, int) or 0 <= value < EXACT_LIMIT
 
 
 def _mapped(found: PodReport, measurement: Measurement, revision: Revision | None) -> api.Measurement:

@@ -56,7 +56,8 @@ def _revision(snapshot: Snapshot, revision: Revision) -> RevisionStatus:
     if revision.name == rollout.active:
         return _revision_status(revision, "Active", "Serving", "It serves.", outcome="Accepted")
     if revision.name in (rollout.candidate, snapshot.planning.wanted):
-        problem = snapshot.candidate_problem if rollout.candidate else snapshot.subject_problem
+        own = snapshot.candidate_problem if rollout.candidate else snapshot.subject_problem
+        problem = snapshot.held_back or own
         if problem is not None:
             return _revision_status(revision, "Candidate", problem.reason, problem.message)
         return _revision_status(revision, "Candidate", "Starting", rollout.reason)

@@ -147,6 +147,8 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
             return ConditionValue("False", Reason.FELL_BACK, rollout.reason)
         why = problem.message if problem else rollout.reason
         return ConditionValue("Unknown", Reason.JUDGING, why)
+    if snapshot.held_back is not None:
+        return ConditionValue("False", snapshot.held_back.reason, snapshot.held_back.message)
     if len(snapshot.revisions) <= 1:
         return ConditionValue("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
     return ConditionValue("True", Reason.ACCEPTED, f"Revision {rollout.active} serves.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tacho_contract.units import clipped
 from tacho_operator.api import types as api
-from tacho_operator.api.base import decimal
+from tacho_operator.api.base import decimal, exact
 from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailure, Predicted
 
 ALTERNATIVES_LIMIT = 16
@@ -51,14 +51,14 @@ def failure_status(failure: PlanFailure) -> api.Plan:
 
 def _predicted(found: Predicted) -> api.Predicted:
     return api.Predicted(
-        weights_bytes=found.weights_bytes,
-        kv_cache_bytes=found.kv_cache_bytes,
-        kv_cache_tokens=found.kv_cache_tokens,
+        weights_bytes=exact(found.weights_bytes),
+        kv_cache_bytes=exact(found.kv_cache_bytes),
+        kv_cache_tokens=exact(found.kv_cache_tokens),
         max_concurrency=decimal(found.max_concurrency),
-        activation_bytes=found.activation_bytes,
-        graph_bytes=found.graph_bytes,
-        total_bytes=found.total_bytes,
-        budget_bytes=found.budget_bytes,
+        activation_bytes=exact(found.activation_bytes),
+        graph_bytes=exact(found.graph_bytes),
+        total_bytes=exact(found.total_bytes),
+        budget_bytes=exact(found.budget_bytes),
         decode_tokens_per_second=decimal(found.decode_tokens_per_second),
     )
 

@@ -92,6 +92,14 @@ class Snapshot:
         return (problem for problem in found if problem is not None)
 
     @property
+    def held_back(self) -> Problem | None:
+        """Why the wanted revision is not even begun beside the active one; None where it is, or serves."""
+        rollout, wanted = self.rollout, self.planning.wanted
+        if not rollout.active or rollout.candidate or wanted in ("", rollout.active):
+            return None
+        return next(iter(self.blocking), None)
+
+    @property
     def persons_problem(self) -> Problem | None:
         """The most fundamental one that does not go away without a person."""
         return next((problem for problem in self.problems() if problem.needs_person), None)

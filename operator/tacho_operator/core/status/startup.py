@@ -8,7 +8,7 @@ from datetime import datetime
 
 from tacho_contract.report import Report
 from tacho_contract.times import parse_time
-from tacho_operator.api.base import seconds
+from tacho_operator.api.base import exact, seconds
 from tacho_operator.api.types import Startup
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
@@ -62,15 +62,10 @@ def startup_of(report: Report, times: PodTimes) -> Startup:
         load_seconds=seconds(spent.load),
         probe_seconds=seconds(spent.probe),
         total_seconds=seconds(total),
-        downloaded_bytes=_size(fetch.bytes_done) if fetch and fetch.bytes_total else None,
-        download_total_bytes=_size(fetch.bytes_total) if fetch and fetch.bytes_total else None,
+        downloaded_bytes=exact(fetch.bytes_done) if fetch and fetch.bytes_total else None,
+        download_total_bytes=exact(fetch.bytes_total) if fetch and fetch.bytes_total else None,
     )
 
 
 def _between(start: datetime | None, end: datetime | None) -> float | None:
     return None if start is None or end is None else (end - start).total_seconds()
-
-
-def _size(reported: int) -> int | None:
-    """A size JSON keeps exact; a pod may report anything."""
-    return reported if 0 <= reported < 2**53 else None

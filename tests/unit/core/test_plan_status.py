@@ -1,0 +1,20 @@
+"""The plan in status: what the API could not hold is left out; the rest is written all the same."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_operator.core.status.plan import plan_status
+
+from .builders import plan
+
+
+@pytest.mark.parametrize("figure", [-1, 2**53, 2**70])
+def test_a_figure_that_json_cannot_hold_is_left_out(figure: int) -> None:
+    """As of a length and a concurrency that nobody could serve."""
+    predicted = dataclasses.replace(plan().predicted, kv_cache_bytes=figure, kv_cache_tokens=figure)
+    found = plan_status(plan(predicted=predicted)).to_wire()["predicted"]
+    assert found["weightsBytes"] == plan().predicted.weights_bytes
+    assert not {"kvCacheBytes", "kvCacheTokens"} & set(found)
