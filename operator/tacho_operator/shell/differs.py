@@ -11,6 +11,9 @@ Path = tuple[str, ...]
 """Keys that lead to a value; elements of a list have their list's."""
 
 _RESOURCES = frozenset({"limits", "requests"})
+_WHOLE = frozenset({"selector", "matchLabels"})
+"""Objects that mean something only whole (x-kubernetes-map-type: atomic): nothing is defaulted in them, and a
+key that somebody added selects something else."""
 
 
 def contains(live: Any, wanted: Any, path: Path = ()) -> bool:
@@ -22,9 +25,9 @@ def contains(live: Any, wanted: Any, path: Path = ()) -> bool:
     if isinstance(wanted, dict):
         if not wanted:
             return live in (None, {}) or isinstance(live, dict)
-        return isinstance(live, dict) and all(
-            contains(live.get(key), value, (*path, key)) for key, value in wanted.items()
-        )
+        if not isinstance(live, dict) or (path and path[-1] in _WHOLE and live.keys() - wanted.keys()):
+            return False
+        return all(contains(live.get(key), value, (*path, key)) for key, value in wanted.items())
     if isinstance(wanted, list):
         if not wanted:
             return live in (None, [])
