@@ -1,0 +1,38 @@
+"""What `tacho run` shows of the one pod it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.report import Report
+from tacho_operator.api.conditions import find_condition
+from tacho_operator.cli.run.setup import local_setup
+from tacho_operator.cli.run.snapshot import local_status
+from tests.unit.core.builders import CLAIM_SPEC, changed, plan, resource
+
+
+@pytest.mark.parametrize("replicas", [0, 1, 3])
+def test_one_replica_serves_whatever_spec_says(replicas: int, tmp_path: Path) -> None:
+    setup = local_setup(
+        resource(changed(CLAIM_SPEC, replicas=replicas)),
+        plan(),
+        {"models": tmp_path},
+        scratch=tmp_path,
+        host="127.0.0.1",
+        engine_port=None,
+        runtime_port=9400,
+    )
+    report = Report(
+        runtime_version="1",
+        revision=setup.revision,
+        plan_key=setup.plan_key,
+        phase="Serving",
+        ready=True,
+        engine="llamacpp",
+        observed_time="2026-11-20T12:00:00Z",
+    )
+    found = find_condition(local_status(setup, plan(), report).conditions, "Ready")
+    assert found is not None
+    assert (found.status, found.reason, found.message) == ("True", "Serving", "1 of 1 replicas serve.")
