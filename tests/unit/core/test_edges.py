@@ -17,7 +17,7 @@ from tacho_operator.core.pods.claims import (
     not_shareable,
     one_pod_only,
 )
-from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import NodeFacts
 
@@ -250,6 +250,51 @@ def test_a_bare_pod_has_sane_defaults() -> None:
         None,
         [],
     )
+
+
+def test_a_bare_pod_has_no_annotations_and_its_containers_have_not_restarted() -> None:
+    pod = PodView({"metadata": {"name": "p"}, "status": {"containerStatuses": [{"name": "engine"}]}})
+    assert pod.annotation("x") == ""
+    assert [container.restarts for container in pod.containers()] == [0]
+
+
+def test_a_condition_has_a_time_only_while_it_is_true() -> None:
+    ready, not_ready = (
+        PodView({"status": {"conditions": [{"type": "Ready", "status": value, "lastTransitionTime": at(0)}]}})
+        for value in ("True", "False")
+    )
+    assert (ready.condition_time("Ready"), not_ready.condition_time("Ready")) == (NOW, None)
+
+
+def test_pods_of_one_role_come_oldest_first_and_those_on_their_way_out_are_not_deleted_again() -> None:
+    def made(name: str, seconds: float, role: str = "probe", **metadata: str) -> dict[str, Any]:
+        labels = {names.ROLE_LABEL: role}
+        return {
+            "metadata": {
+                "name": name,
+                "uid": f"uid-{name}",
+                "creationTimestamp": at(seconds),
+                "labels": labels,
+                **metadata,
+            }
+        }
+
+    found = views(
+        [
+            made("a", 2),
+            made("c", 1),
+            made("b", 1),
+            made("d", 0, deletionTimestamp=at(5)),
+            made("e", 0, "server"),
+        ],
+        "probe",
+    )
+    assert [pod.name for pod in found] == ["d", "b", "c", "a"]
+    assert [(item.name, item.uid) for item in references(found)] == [
+        ("b", "uid-b"),
+        ("c", "uid-c"),
+        ("a", "uid-a"),
+    ]
 
 
 def test_a_record_of_another_schema_is_left_alone() -> None:

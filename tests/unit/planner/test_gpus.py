@@ -109,6 +109,28 @@ def test_labels_win_over_the_catalog():
     assert found.bandwidth_bytes == 300e9
 
 
+@pytest.mark.parametrize(
+    ("labels", "memory_mib", "capability"),
+    [
+        ({}, 48000, (13, 1)),
+        ({"nvidia.com/gpu.compute.minor": "x"}, 48000, (13, 0)),
+        ({"nvidia.com/gpu.memory": "much"}, None, None),
+        ({"nvidia.com/gpu.memory": "9" * 10}, None, None),
+        ({"nvidia.com/gpu.product": ""}, None, None),
+    ],
+)
+def test_what_the_labels_of_a_node_say_of_its_gpu(labels, memory_mib, capability):
+    node = gpu_node("a", "NVIDIA-FOO-9000", memory_mib=48000, compute="13.1")
+    found = node_gpu(dataclasses.replace(node, labels={**node.labels, **labels}), GPU)
+    assert (found and found.memory_bytes) == (memory_mib and (memory_mib - RESERVE_MIB) * MIB)
+    assert (found and found.capability) == capability
+
+
+def test_a_resource_of_another_name_is_described_by_the_labels_of_the_gpu():
+    node = gpu_node("a", "NVIDIA-FOO-9000", memory_mib=48000)
+    assert node_gpu(node, "nvidia.com/gpu.shared").memory_bytes == (48000 - RESERVE_MIB) * MIB
+
+
 def test_an_unknown_gpu_works_from_labels_alone():
     found = labelled_gpu("NVIDIA-FOO-9000", memory_mib=48000, capability=(13, 0))
     assert found is not None
@@ -166,8 +188,19 @@ def test_live_products_come_smallest_first_and_named_ones_in_the_users_order():
 
 
 def test_of_one_product_on_several_nodes_the_least_memory_counts():
-    nodes = (gpu_node("a", "NVIDIA-L4", memory_mib=23034), gpu_node("b", "NVIDIA-L4", memory_mib=20000))
-    assert choices(nodes).found[0].device.memory_bytes < 20000 * MIB
+    large, small = (gpu_node(str(mib), "NVIDIA-L4", 4, memory_mib=mib) for mib in (23034, 20000))
+    for nodes in ((large, small), (small, dataclasses.replace(large, name="z"))):
+        (found,) = choices(nodes).found
+        assert found.device.memory_bytes < 20000 * MIB
+
+
+def test_of_one_product_on_several_nodes_the_most_gpus_count():
+    (found,) = choices((gpu_node("a", "NVIDIA-L4", 4), gpu_node("b", "NVIDIA-L4", 1))).found
+    assert found.most == 4
+
+
+def test_a_product_named_twice_is_tried_once():
+    assert products((gpu_node("a", "NVIDIA-L4"),), gpu={"products": ["L4", "NVIDIA-L4"]}) == ["NVIDIA-L4"]
 
 
 def test_nodes_the_pod_cannot_run_on_do_not_count():

@@ -91,6 +91,23 @@ def test_the_containers_own_limit_counts_where_it_is_smaller_than_the_node():
     assert "memory limit of engine.resources" in result.failure.message
 
 
+def test_a_limit_above_what_the_largest_node_has_is_not_there():
+    result = plan(
+        nodes=(cpu_node("small", "200Mi"), cpu_node("large", "300Mi")),
+        engine={"name": "llamacpp", "resources": {"limits": {"memory": "64Gi"}}},
+        context={"maxModelLen": 8192},
+    )
+    assert isinstance(result, PlanFailure)
+    assert "allocatable memory of node large" in result.failure.message
+
+
+def test_a_node_tainted_for_gpus_takes_no_pod_without_one():
+    tainted = gpu_node("gpu", "NVIDIA-L4")
+    result = plan(nodes=(tainted, cpu_node("cpu", "300Mi")), gpu={"count": 0}, context={"maxModelLen": 8192})
+    assert isinstance(result, PlanFailure)
+    assert "node cpu" in result.failure.message
+
+
 def test_only_nodes_the_pod_could_run_on_count():
     nodes = (
         cpu_node("small", "400Mi"),
@@ -135,6 +152,8 @@ def test_a_custom_engine_is_sized_and_not_predicted():
     result = plan(facts=facts, engine=custom)
     assert result.image == "registry.example/engine:1"
     assert result.predicted.total_bytes is None
+    assert result.quantization_method == "none"
+    assert (result.max_model_len, result.concurrency) == (4096, 16)
     assert launchable(result) is None
 
 

@@ -57,13 +57,13 @@ def alternative(other: Attempt, chosen: Attempt | None, *, asked_for: bool) -> A
 def _passed_over(other: Attempt, chosen: Attempt | None) -> tuple[str, str]:
     if chosen is None:
         return NOT_ASKED, "Would fit, but engine or method were set to something else."
-    if (other.product, other.gpus) != (chosen.product, chosen.gpus):
-        return LESS_PREFERRED, f"Would fit on {other.gpus} x {other.product}, which comes later."
     if chosen.engine.batching > other.engine.batching:
         return SLOWER, "Would fit, but the engine does not admit requests into a running batch."
     mine, best = expected_quality(other), expected_quality(chosen)
     if mine < best:
         return LOWER_QUALITY, f"Expected quality {mine:.1f} against {best:.1f} of 100."
+    if other.speed is None:
+        return LESS_PREFERRED, "Would fit; how fast it would be is not known."
     return SLOWER, f"Expected to reach {other.expected_tokens_per_second:.0f} tok/s a stream."
 
 

@@ -114,7 +114,7 @@ class Search:
     def freed(self) -> Search:
         """The same question with engine and method left open."""
         asked = replace(self.question.request, method="", engine="")
-        return Search(replace(self.question, request=asked, history=()))
+        return Search(replace(self.question, request=asked))
 
     def with_gpus(self, found: Attempt, choice: Choice, gpus: int) -> Attempt:
         """``found`` on another number or kind of GPU than the user's; parallelism is then free."""

@@ -17,7 +17,6 @@ class ContainerView:
 
     name: str
     raw: Manifest
-    init: bool
 
     @property
     def waiting(self) -> Manifest | None:
@@ -110,9 +109,9 @@ class PodView:
         return not self.terminating and bool(found) and (found or {}).get("status") == "True"
 
     def containers(self) -> Iterator[ContainerView]:
-        for init, key in ((True, "initContainerStatuses"), (False, "containerStatuses")):
+        for key in ("initContainerStatuses", "containerStatuses"):
             for item in self.status.get(key) or ():
-                yield ContainerView(item["name"], item, init)
+                yield ContainerView(item["name"], item)
 
     def container(self, name: str) -> ContainerView | None:
         return next((item for item in self.containers() if item.name == name), None)

@@ -1,0 +1,257 @@
+"""What is tried, in which order, what comes of the rest, and which context a way to run is given."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_contract.model import Architecture
+from tacho_engines.base import Context
+from tacho_engines.hardware.device import CPU, Device
+from tacho_engines.hardware.gpus import named_gpu
+from tacho_engines.memory.account import Account
+from tacho_operator.core.planner.attempt import Question
+from tacho_operator.core.planner.context import Wanted, longest_fitting
+from tacho_operator.core.planner.devices import Choice
+from tacho_operator.core.planner.fit import fits
+from tacho_operator.core.planner.learning import Correction
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.request import request_of
+from tacho_operator.core.planner.search import Search
+from tacho_operator.core.types import History
+from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
+from tests.unit.planner.test_choice import H100, L4, T4, fitting, refused
+
+SMALL = {"context": {"maxModelLen": 4096, "concurrency": 4}, "quantization": {"method": "none"}}
+
+
+# --- what is tried ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("product", "most", "fields", "counts"),
+    [
+        ("L4", 1, {}, (1,)),
+        ("L4", 3, {}, (1, 2)),
+        ("L4", 4, {}, (1, 2, 4)),
+        ("L4", 8, {}, (1, 2, 4, 8)),
+        ("L4", 8, {"gpu": {"count": 3}}, (3,)),
+        ("L4", 8, {"gpu": {"count": 4}, "parallelism": {"tensor": 2}}, (4,)),
+        ("L4", 8, {"parallelism": {"tensor": 4}}, (4,)),
+        ("L4", 8, {"parallelism": {"pipeline": 3}}, (3,)),
+        ("L4", 8, {"parallelism": {"tensor": 2, "pipeline": 3}}, (6,)),
+        ("A100-MIG-1g.5gb", 7, {}, (1,)),
+        (CPU, 0, {}, (0,)),
+    ],
+)
+def test_how_many_gpus_are_tried(product, most, fields, counts):
+    device = Device(kind="cpu", product=CPU, memory_bytes=None) if product == CPU else named_gpu(product)
+    question = Question(
+        request=request_of(spec(**fields)),
+        facts=smollm2(),
+        architecture=Architecture(),
+        history=(),
+        config=CONFIG,
+    )
+    assert Search(question).counts(Choice(device, most)) == counts
+
+
+def test_two_of_a_product_named_first_come_before_one_of_the_next():
+    found = fitting("llama-3.1-8b", (T4, L4), gpu={"products": ["T4", "L4"]}, **SMALL)
+    assert (found.gpu_product, found.gpu_count) == ("Tesla-T4", 2)
+
+
+def test_none_runs_a_quantized_checkpoint_as_it_is():
+    found = fitting("qwen2.5-7b-awq", gpu={"products": ["L4"]}, quantization={"method": "none"})
+    assert found.quantization_method == "none"
+    assert "with awq" in found.message
+    assert "quality 100.0" in found.message
+
+
+def test_where_speed_is_unknown_an_engine_that_can_be_started_comes_first():
+    unknown = gpu_node("f", "NVIDIA-FOO", memory_mib=20000, compute="8.0")
+    found = plan_model(spec(gpu={"count": 1}), smollm2(), nodes=(unknown,), history=(), config=CONFIG)
+    assert found.engine == "llamacpp"
+    assert [(a.engine, a.reason) for a in found.alternatives] == [("vllm", "LessPreferred")]
+    assert "not known" in found.alternatives[0].message
+
+
+def test_where_nothing_fits_the_best_that_would_with_a_shorter_context_is_explained():
+    long = {"maxModelLen": 131072, "concurrency": 4}
+    found = refused("llama-3.1-8b", gpu={"products": ["L4"], "count": 1}, context=long)
+    assert "vllm with the weights as stored" in found.failure.message
+    assert found.failure.details["fitsMaxModelLen"] == "6912"
+
+
+# --- what comes of the rest ---------------------------------------------------------------------------
+def reasons(found):
+    return {(a.engine, a.method): a.reason for a in found.alternatives}
+
+
+def test_alternatives_that_fit_come_first_and_the_best_of_them_before_the_others():
+    found = fitting("llama-3.1-8b", gpu={"products": ["L4"]}, context=SMALL["context"])
+    assert [a.fits for a in found.alternatives] == sorted((a.fits for a in found.alternatives), reverse=True)
+    lower = [(a.engine, a.method) for a in found.alternatives if a.reason == "LowerQuality"]
+    assert lower.index(("vllm", "fp8")) < lower.index(("vllm", "bnb-nf4"))
+
+
+def test_an_alternative_tried_on_several_numbers_of_gpus_is_told_of_once_where_it_fits():
+    """With this context two H100 hold no method, and four hold 8 bits and 4."""
+    long = {"maxModelLen": 32768, "concurrency": 16}
+    found = fitting("llama-3.1-70b", (H100,), engine={"name": "vllm"}, context=long)
+    assert (found.quantization_method, found.gpu_count) == ("fp8", 4)
+    assert reasons(found)["vllm", "bnb-nf4"] == "LowerQuality"
+
+
+@pytest.mark.parametrize(
+    ("model", "nodes", "fields", "told", "untold"),
+    [
+        ("llama-3.1-8b", (L4,), {}, {("vllm", "awq"), ("vllm", "fp8")}, {"llamacpp"}),
+        (
+            "qwen2.5-0.5b",
+            (cpu_node(memory="16Gi"),),
+            {"gpu": {"count": 0}},
+            {("ctranslate2", "none")},
+            {"vllm"},
+        ),
+    ],
+)
+def test_engines_that_cannot_run_the_format_or_the_device_are_not_told_of(model, nodes, fields, told, untold):
+    found = fitting(model, nodes, **SMALL, **fields)
+    assert told <= reasons(found).keys()
+    assert not untold & {engine for engine, _ in reasons(found)}
+
+
+def test_of_a_quantized_checkpoint_only_its_own_method_is_told_of():
+    found = fitting("qwen2.5-7b-awq", (L4,))
+    assert reasons(found) == {("transformers", "awq"): "Slower"}
+
+
+def test_an_engine_that_does_not_batch_is_called_slower_whatever_its_quality():
+    found = fitting("llama-3.1-8b", (L4,), context=SMALL["context"])
+    said = {(a.engine, a.method): a for a in found.alternatives}
+    for method in ("none", "bnb-nf4"):
+        assert said["transformers", method].reason == "Slower"
+        assert "running batch" in said["transformers", method].message
+
+
+# --- what is advised ------------------------------------------------------------------------------------
+def test_the_gpus_that_would_fit_are_advised_though_the_asked_parallelism_is_for_fewer():
+    one = {"products": ["T4"], "count": 1}
+    found = refused("llama-3.1-8b", (T4,), gpu=one, parallelism={"tensor": 1, "pipeline": 1}, **SMALL)
+    assert found.failure.details["fitsGpuCount"] == "2"
+
+
+def test_the_method_that_would_fit_fits_by_what_was_learned_too():
+    """Measurements say that vLLM takes nearly twice as much: bnb-nf4 fits only without them."""
+    seen = History(
+        engine="vllm",
+        engine_version="0.32.0",
+        quantization_method="none",
+        gpu_product="Tesla-T4",
+        predicted_bytes=1000,
+        actual_bytes=1900,
+        predicted_kv_cache_tokens=None,
+        actual_kv_cache_tokens=None,
+    )
+    asks = {"gpu": {"products": ["T4"], "count": 1}, "context": {"maxModelLen": 8192, "concurrency": 4}}
+    first = {"engine": {"name": "vllm"}, "quantization": {"method": "none"}}
+    assert refused("llama-3.1-8b", (T4,), **first, **asks).failure.details["fitsMethod"] == "bnb-nf4"
+    told = refused("llama-3.1-8b", (T4,), history=(seen,) * 20, **first, **asks).failure.details
+    again = {"engine": {"name": told["fitsEngine"]}, "quantization": {"method": told["fitsMethod"]}}
+    assert fitting("llama-3.1-8b", (T4,), history=(seen,) * 20, **again, **asks)
+
+
+# --- does it fit ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("concurrency", "fields", "learned", "fitting"),
+    [
+        (1, {"budget_bytes": 160}, {}, True),
+        (1, {"budget_bytes": 159}, {}, False),
+        (2, {"budget_bytes": 169}, {}, False),
+        (9, {"budget_bytes": None}, {}, True),
+        (5, {"budget_bytes": 200, "cache_limit_bytes": 50}, {}, True),
+        (1, {"budget_bytes": 199, "cache_limit_bytes": 50}, {}, False),
+        (6, {"budget_bytes": 999, "cache_limit_bytes": 50}, {}, False),
+        (6, {"budget_bytes": None, "cache_limit_bytes": 50}, {}, False),
+        (1, {"budget_bytes": 230}, {"bytes_factor": 1.5}, True),
+        (1, {"budget_bytes": 229}, {"bytes_factor": 1.5}, False),
+        (1, {"budget_bytes": 170}, {"tokens_factor": 0.5}, True),
+        (1, {"budget_bytes": 169}, {"tokens_factor": 0.5}, False),
+    ],
+)
+def test_what_fits_a_budget(concurrency, fields, learned, fitting):
+    """Fixed: 140, of which 100 are weights; a quarter of the rest is the margin; a request takes 10."""
+    account = Account(
+        weights_bytes=100,
+        cache_bytes=0,
+        cache_tokens=0,
+        concurrency=0,
+        activation_bytes=40,
+        other_bytes=0,
+        fixed_bytes=140,
+        request_bytes=10,
+        **fields,
+    )
+    assert fits(account, concurrency, Correction(**learned)) == fitting
+
+
+# --- the context ------------------------------------------------------------------------------------------
+def room(tokens):
+    """Fits: so many tokens in all."""
+    return lambda length, concurrency: length * concurrency <= tokens
+
+
+@pytest.mark.parametrize(
+    ("longest", "tokens", "found"),
+    [
+        (1000, 1000, 1000),
+        (1000, 999, 768),
+        (1000, 256, 256),
+        (1000, 255, None),
+        (256, 255, None),
+        (100, 99, None),
+    ],
+)
+def test_the_longest_that_fits_is_in_steps_or_all_of_it(longest, tokens, found):
+    assert longest_fitting(longest, 1, room(tokens)) == found
+
+
+@pytest.mark.parametrize(
+    ("length", "concurrency", "longest", "tokens", "found"),
+    [
+        (1024, 4, 8192, 4096, (1024, 4)),
+        (1024, 4, 8192, 4095, None),
+        (1024, None, 8192, 4096, (1024, 4)),
+        (1024, None, 8192, 1023, None),
+        (None, 4, 8192, 4 * 5000, (4864, 4)),
+        (None, 4, 8192, 4 * 512, (512, 4)),
+        (None, 4, 8192, 4 * 511, None),
+        (None, None, 100_000, 2 * 8192, (8192, 2)),
+        (None, None, 100_000, 2 * 8192 - 1, (16128, 1)),
+        (None, None, 2048, 4 * 2048, (2048, 4)),
+        (None, None, 8192, 511, None),
+    ],
+)
+def test_the_context_that_is_chosen(length, concurrency, longest, tokens, found):
+    wanted = Wanted(
+        max_model_len=length, concurrency=concurrency, longest=longest, useful=512, default_concurrency=16
+    )
+    assert wanted.choose(room(tokens)) == (found and Context(*found))
+
+
+@pytest.mark.parametrize(
+    ("length", "concurrency", "tokens", "least", "nearest"),
+    [
+        (4096, 4, 4 * 2048, (4096, 4), (2048, 4)),
+        (4096, 4, 1024, (4096, 4), (256, 4)),
+        (4096, 4, 1023, (4096, 4), (768, 1)),
+        (4096, 4, 255, (4096, 4), None),
+        (20_000, 1, 100_000, (20_000, 1), (8192, 1)),
+        (None, 8, 8 * 256, (512, 8), (256, 8)),
+        (None, None, 256, (512, 1), (256, 1)),
+    ],
+)
+def test_what_comes_nearest_where_nothing_fits(length, concurrency, tokens, least, nearest):
+    wanted = Wanted(
+        max_model_len=length, concurrency=concurrency, longest=8192, useful=512, default_concurrency=16
+    )
+    assert wanted.least == Context(*least)
+    assert wanted.nearest(room(tokens)) == (nearest and Context(*nearest))
