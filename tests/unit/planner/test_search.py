@@ -14,11 +14,13 @@ from tacho_operator.core.planner.context import Wanted, longest_fitting
 from tacho_operator.core.planner.devices import Choice
 from tacho_operator.core.planner.fit import fits
 from tacho_operator.core.planner.learning import Correction
-from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.request import request_of
 from tacho_operator.core.planner.search import Search
+from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import History
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
+from tests.unit.planner.models import facts
 from tests.unit.planner.test_choice import H100, L4, T4, fitting, refused
 
 SMALL = {"context": {"maxModelLen": 4096, "concurrency": 4}, "quantization": {"method": "none"}}
@@ -232,7 +234,12 @@ def test_the_longest_that_fits_is_in_steps_or_all_of_it(longest, tokens, found):
 )
 def test_the_context_that_is_chosen(length, concurrency, longest, tokens, found):
     wanted = Wanted(
-        max_model_len=length, concurrency=concurrency, longest=longest, useful=512, default_concurrency=16
+        max_model_len=length,
+        concurrency=concurrency,
+        trained=longest,
+        longest=longest,
+        useful=512,
+        default_concurrency=16,
     )
     assert wanted.choose(room(tokens)) == (found and Context(*found))
 
@@ -244,14 +251,103 @@ def test_the_context_that_is_chosen(length, concurrency, longest, tokens, found)
         (4096, 4, 1024, (4096, 4), (256, 4)),
         (4096, 4, 1023, (4096, 4), (768, 1)),
         (4096, 4, 255, (4096, 4), None),
-        (20_000, 1, 100_000, (20_000, 1), (8192, 1)),
+        (20_000, 1, 100_000, (20_000, 1), (16_384, 1)),
+        (None, 1, 100_000, (512, 1), (8192, 1)),
         (None, 8, 8 * 256, (512, 8), (256, 8)),
         (None, None, 256, (512, 1), (256, 1)),
     ],
 )
 def test_what_comes_nearest_where_nothing_fits(length, concurrency, tokens, least, nearest):
     wanted = Wanted(
-        max_model_len=length, concurrency=concurrency, longest=8192, useful=512, default_concurrency=16
+        max_model_len=length,
+        concurrency=concurrency,
+        trained=16_384,
+        longest=8192,
+        useful=512,
+        default_concurrency=16,
     )
     assert wanted.least == Context(*least)
     assert wanted.nearest(room(tokens)) == (nearest and Context(*nearest))
+
+
+# --- on which device --------------------------------------------------------------------------------------
+GGUF = smollm2()
+SAFE = facts("qwen2.5-0.5b")
+CPU_NODE = cpu_node(memory="64Gi")
+
+
+@pytest.mark.parametrize(
+    ("model", "nodes", "fields", "product"),
+    [
+        # Nothing is said of GPUs: llama.cpp's image knows the CPU only, others take a GPU where one is.
+        (GGUF, (L4, CPU_NODE), {}, CPU),
+        (GGUF, (L4, CPU_NODE), {"engine": {"name": "llamacpp"}}, CPU),
+        (GGUF, (L4, CPU_NODE), {"engine": {"name": "vllm"}}, "NVIDIA-L4"),
+        (SAFE, (L4, CPU_NODE), {}, "NVIDIA-L4"),
+        (SAFE, (CPU_NODE,), {}, CPU),
+        (SAFE, (L4, CPU_NODE), {"engine": {"name": "transformers"}}, "NVIDIA-L4"),
+        (SAFE, (CPU_NODE,), {"engine": {"name": "transformers"}}, CPU),
+        (SAFE, (CPU_NODE,), {"engine": {"name": "vllm"}}, "UnsupportedGPU"),
+        (SAFE, None, {}, "UnsupportedGPU"),
+        # Something is.
+        (GGUF, (L4, CPU_NODE), {"gpu": {"count": 1}}, "NVIDIA-L4"),
+        (GGUF, (CPU_NODE,), {"gpu": {"products": ["L4"]}}, "NVIDIA-L4"),
+        (SAFE, (CPU_NODE,), {"gpu": {"count": 1}}, "UnsupportedGPU"),
+        (SAFE, (CPU_NODE,), {"parallelism": {"tensor": 2}}, "UnsupportedGPU"),
+        (SAFE, (CPU_NODE,), {"parallelism": {"pipeline": 2}}, "UnsupportedGPU"),
+        (SAFE, (L4, CPU_NODE), {"gpu": {"count": 0}}, CPU),
+        (SAFE, (CPU_NODE,), {"gpu": {"count": 0}, "engine": {"name": "vllm"}}, "EngineNotSupported"),
+        (GGUF, (CPU_NODE,), {"gpu": {"count": 0}, "engine": {"name": "llamacpp"}}, CPU),
+    ],
+)
+def test_on_which_device_a_model_is_planned(model, nodes, fields, product):
+    found = plan_model(spec(**fields), model, nodes=nodes, history=(), config=CONFIG)
+    assert product == (found.gpu_product if isinstance(found, ModelPlan) else found.failure.failure_class)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"), [(None, "may not be read"), ((), "No node this pod could run on")]
+)
+def test_why_there_is_no_gpu_to_choose_from(nodes, words):
+    assert words in refused("llama-3.1-8b", nodes, gpu={"count": 1}).failure.message
+
+
+def test_a_method_that_the_engine_does_not_have():
+    found = refused("llama-3.1-8b", (L4,), engine={"name": "ctranslate2"}, quantization={"method": "awq"})
+    assert found.failure.failure_class == "UnsupportedQuantization"
+    assert found.failure.message == "Engine ctranslate2 does not run awq."
+    assert "ct2-int8" in found.failure.next_step
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, True),
+        ({"engine": {"name": "vllm"}}, True),
+        ({"quantization": {"method": "none"}}, True),
+        ({"engine": {"name": "vllm"}, "quantization": {"method": "none"}}, False),
+    ],
+)
+def test_why_a_plan_was_chosen_is_said_where_tacho_chose(fields, told):
+    found = fitting("llama-3.1-8b", (L4,), context=SMALL["context"], **fields)
+    assert ("Chosen for quality 100.0 of 100" in found.message) == told
+    assert found.compute_capability == "8.9"
+
+
+def test_engines_that_are_named_as_ready_are():
+    told = launchable(fitting("llama-3.1-8b", (L4,)))
+    assert told.next_step.startswith("Use one of these engines: ")
+    assert "vllm" not in told.next_step
+    assert launchable(fitting("qwen2.5-0.5b", (CPU_NODE,), gpu={"count": 0})) is not None
+
+
+@pytest.mark.parametrize(
+    ("python", "planned"), [({}, "python3"), ({"python": "/opt/bin/python"}, "/opt/bin/python")]
+)
+def test_the_python_of_a_custom_engine_is_the_users(python, planned):
+    custom = {"name": "custom", "image": "example/engine:1", "custom": {"command": ["serve"], "port": 8000}}
+    custom["custom"] |= python
+    asks = spec(engine=custom, gpu={"count": 1, "products": ["L4"]})
+    found = plan_model(asks, GGUF, nodes=None, history=(), config=CONFIG)
+    assert found.python == planned
+    assert launchable(found) is None

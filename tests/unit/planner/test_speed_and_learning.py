@@ -98,8 +98,10 @@ def test_nothing_seen_teaches_nothing():
 def test_one_measurement_counts_half():
     found = correction((SEEN,), **WANTED)
     assert (found.bytes_factor, found.tokens_factor) == (pytest.approx(1.05), pytest.approx(0.95))
-    assert "1 earlier measurement" in found.sentence()
-    assert "vllm 0.32.0, none, NVIDIA-L4" in found.sentence()
+    assert found.sentence() == (
+        " Corrected by 1 earlier measurement (vllm 0.32.0, none, NVIDIA-L4): "
+        "memory x1.05, KV-cache tokens x0.95."
+    )
 
 
 def test_many_measurements_count_almost_fully_and_the_median_ignores_one_outlier():
@@ -113,6 +115,25 @@ def test_a_broken_measurement_is_no_lesson():
     negative = dataclasses.replace(SEEN, actual_bytes=-5, predicted_bytes=0, actual_kv_cache_tokens=0)
     found = correction((broken, negative), **WANTED)
     assert (found.bytes_factor, found.tokens_factor, found.samples) == (1.0, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "actual", "factor"),
+    [
+        (1000, 500, 0.75),
+        (1000, 499, 1.0),
+        (1000, 2000, 1.5),
+        (1000, 2001, 1.0),
+        (1, 2, 1.5),
+        (0, 1000, 1.0),
+        (1000, 0, 1.0),
+        (None, 1000, 1.0),
+        (-1000, -900, 1.0),
+    ],
+)
+def test_what_is_a_lesson(predicted, actual, factor):
+    seen = dataclasses.replace(SEEN, predicted_bytes=predicted, actual_bytes=actual)
+    assert correction((seen,), **WANTED).bytes_factor == pytest.approx(factor)
 
 
 def test_the_closest_group_is_used():
