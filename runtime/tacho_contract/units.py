@@ -5,6 +5,7 @@ Memory is told in GiB, as GPUs and pods are sized; files and downloads in GB, as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 MIB = 1024**2
@@ -19,6 +20,12 @@ def gib(size_bytes: int | float) -> str:
     if size_bytes < GIB:
         return f"{size_bytes / MIB:.0f} MiB"
     return f"{size_bytes / GIB:.2f} GiB" if size_bytes < 10 * GIB else f"{size_bytes / GIB:.1f} GiB"
+
+
+def gib_or_more(size_bytes: int | float) -> str:
+    """As ``gib``, rounded up: so much is enough."""
+    step = MIB if size_bytes < GIB else GIB / 100 if size_bytes < 10 * GIB else GIB / 10
+    return gib(math.ceil(size_bytes / step) * step)
 
 
 def file_size(size_bytes: int) -> str:

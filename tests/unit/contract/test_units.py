@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.units import GIB, MIB, clipped, file_size, gib, listed, part_of
+from tacho_contract.units import GIB, MIB, clipped, file_size, gib, gib_or_more, listed, part_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,20 @@ from tacho_contract.units import GIB, MIB, clipped, file_size, gib, listed, part
 )
 def test_memory_is_told_in_binary_units(size_bytes: float, text: str) -> None:
     assert gib(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (381 * MIB, "381 MiB"),
+        (381 * MIB + 1, "382 MiB"),
+        (GIB - 1, "1.00 GiB"),
+        (GIB + 1, "1.01 GiB"),
+        (10.01 * GIB, "10.1 GiB"),
+    ],
+)
+def test_what_is_enough_is_rounded_up(size_bytes: float, text: str) -> None:
+    assert gib_or_more(size_bytes) == text
 
 
 @pytest.mark.parametrize(

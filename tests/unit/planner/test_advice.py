@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from tacho_contract.units import GIB, gib_or_more
 from tacho_engines.hardware.gpu_table import GPUS
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.builders import CONFIG, gpu_node, spec
+from tacho_operator.core.types import History
+from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
 from tests.unit.planner.models import facts
 
 MODELS = (
@@ -70,6 +73,102 @@ def fits(*question) -> bool:
     found = answer(*question)
     assert isinstance(found, ModelPlan), found
     return True
+
+
+def refused(model, nodes, count, length, concurrency, *, product="T4", engine="vllm", method="none"):
+    found = answer(model, nodes, engine, method, product, count, length, concurrency)
+    assert isinstance(found, PlanFailure), found
+    return found
+
+
+ONE_T4 = (gpu_node("t4", "Tesla-T4", 1, memory_mib=15360, compute="7.5"),)
+TWO_T4 = NODES[:1]
+ONE_L4 = (gpu_node("l4", "NVIDIA-L4", 1, memory_mib=23034, compute="8.9"),)
+
+
+@pytest.mark.parametrize(
+    ("model", "nodes", "length", "concurrency", "step"),
+    [
+        ("llama-3.1-8b", TWO_T4, 4096, 4, "Quantize with fp8 (vllm), or set gpu.count to 2."),
+        ("llama-3.1-8b", ONE_T4, 8192, 4, "Quantize with bnb-nf4 (vllm)."),
+        ("deepseek-v3", ONE_T4, None, None, "Use a smaller model or a larger GPU."),
+        ("llama-3.1-8b", ONE_L4, 8192, 64, "Set context.maxModelLen to 256 or less."),
+        (
+            "llama-3.1-8b",
+            ONE_L4,
+            1024,
+            4096,
+            "Set context.maxModelLen to 1024 or less with context.concurrency 1.",
+        ),
+    ],
+)
+def test_what_is_advised(model, nodes, length, concurrency, step):
+    method = "fp8" if model == "deepseek-v3" else "none"
+    product = nodes[0].labels["nvidia.com/gpu.product"]
+    found = refused(model, nodes, 1, length, concurrency, product=product, method=method)
+    assert found.failure.next_step == step
+
+
+def test_fewer_requests_are_figures_only_where_they_are_advised():
+    few, many = (
+        refused("llama-3.1-8b", ONE_L4, 1, 8192, n, product="L4").failure.details for n in (64, 4096)
+    )
+    assert "fitsConcurrency" not in few
+    assert many["fitsConcurrency"] == "1"
+
+
+def test_a_failure_has_the_figures_of_the_attempt_it_explains():
+    found = refused("llama-3.1-8b", ONE_T4, 1, 8192, 4)
+    assert 14 * GIB < found.gpu_memory_bytes < 15 * GIB
+    assert ("vllm", "bnb-nf4") in {(a.engine, a.method) for a in found.alternatives if a.fits}
+
+
+# --- a host --------------------------------------------------------------------------------------------
+def on_host(memory, *, facts=None, history=(), length=8192, concurrency=4):
+    asks = spec(gpu={"count": 0}, context={"maxModelLen": length, "concurrency": concurrency})
+    nodes = (cpu_node(memory=memory),)
+    return plan_model(asks, facts or smollm2(), nodes=nodes, history=history, config=CONFIG)
+
+
+SEEN = History(
+    engine="llamacpp",
+    engine_version="2026.10",
+    quantization_method="gguf",
+    gpu_product="CPU",
+    predicted_bytes=1000,
+    actual_bytes=1500,
+    predicted_kv_cache_tokens=None,
+    actual_kv_cache_tokens=None,
+)
+
+
+@pytest.mark.parametrize("history", [(), (SEEN,) * 9])
+def test_the_memory_that_is_said_to_be_enough_is_and_less_is_not(history):
+    told = on_host("300Mi", history=history).failure
+    needed = int(told.details["neededBytes"])
+    assert f"give it a node (or a memory limit) of {gib_or_more(needed)} or more" in told.next_step
+    assert isinstance(on_host(str(needed), history=history), ModelPlan)
+    assert isinstance(on_host(str(needed - 1), history=history), PlanFailure)
+    assert ("Corrected by 9 earlier measurements" in told.message) == bool(history)
+
+
+@pytest.mark.parametrize(
+    ("facts", "memory", "length", "step"),
+    [
+        (smollm2(), "60Mi", 256, "Use a smaller model, or give it"),
+        (smollm2(), "250Mi", 256, "Use a GGUF file below 47 MiB, or give it"),
+        (facts("qwen2.5-0.5b"), "600Mi", 256, "Use a smaller model, or give it"),
+        (smollm2(), "300Mi", 8192, "Set context.maxModelLen to 256 or less, or give it"),
+    ],
+)
+def test_a_host_too_small_for_any_context_needs_a_smaller_model(facts, memory, length, step):
+    assert on_host(memory, facts=facts, length=length).failure.next_step.startswith(step)
+
+
+def test_no_host_is_large_enough_for_a_length_the_model_was_not_made_for():
+    told = on_host("512Mi", length=100_000).failure
+    assert "was made for 8192 tokens" in told.message
+    assert told.next_step == "Set context.maxModelLen to 2560 or less."
 
 
 def test_the_method_that_fits_a_part_says_which_part():

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tacho_contract.units import gib
+from tacho_contract.units import gib, gib_or_more
 from tacho_engines.base import Context
-from tacho_engines.shared.checkpoints import is_quantized, stored_method
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import Choice, Choices, gpu_choices
-from tacho_operator.core.planner.fit import margin_bytes
 from tacho_operator.core.planner.ranking import rank
 from tacho_operator.core.planner.search import GPU_COUNTS, Search, every_way
 from tacho_operator.core.types import NodeFacts
@@ -87,27 +85,22 @@ class Adviser:
     def _next_method(self) -> Attempt | None:
         """The best method that fits where the asked one does not, on the same devices; where nothing fits at
         all, one that fits a part of the context."""
-        facts, nearest = self.search.question.facts, self.nearest
-        search = self.search.freed()
+        nearest, search = self.nearest, self.search.freed()
         tried = [search.attempt(way, nearest.choice, nearest.gpus) for way in every_way()]
         others = [t for t in tried if t.method.method != nearest.method.method and (t.fits or t.nearest)]
-        if is_quantized(facts):
-            others = [t for t in others if t.method.method == stored_method(facts)]
         if nearest.nearest:
             others = [t for t in others if t.fits]
         return min(others, key=lambda t: (not t.fits, rank(t)), default=None)
 
     def _more_gpus(self) -> Attempt | None:
         nearest = self.nearest
-        if nearest.placement.device.on_host:
-            return None
         counts = (n for n in GPU_COUNTS if nearest.gpus < n <= nearest.choice.most)
         return self._first_that_fits((nearest.choice, n) for n in counts)
 
     def _another_gpu(self) -> Attempt | None:
         """A kind of GPU that live nodes have and the user did not name."""
         engine, on_host = self.nearest.engine, self.nearest.placement.device.on_host
-        if self.nodes is None or (on_host and "gpu" not in engine.devices):
+        if on_host and "gpu" not in engine.devices:
             return None
         named = {choice.device.product for choice in self.choices.found}
         every = gpu_choices(replace(self.search.question.request, products=()), self.nodes).found
@@ -119,12 +112,11 @@ class Adviser:
         return next((attempt for attempt in tried if attempt.fits), None)
 
     def _larger_host(self, found: Advice) -> None:
-        account, wanted = self.nearest.account, self.nearest.wanted
-        if account is None or wanted is None or self.nearest.beyond_tokens:
+        account, needed = self.nearest.account, self.nearest.needed_bytes
+        if account is None or needed is None or self.nearest.beyond_tokens:
             return
-        needed = account.needed_bytes(wanted.concurrency) + margin_bytes(account)
         if not found.steps:
             room = (account.budget_bytes or 0) - needed + account.weights_bytes
             kind = "GGUF file" if self.search.question.facts.format == "gguf" else "model"
             found.add(f"use a {kind} below {gib(room)}" if room > 0 else "use a smaller model")
-        found.add(f"give it a node (or a memory limit) of {gib(needed)} or more")
+        found.add(f"give it a node (or a memory limit) of {gib_or_more(needed)} or more")

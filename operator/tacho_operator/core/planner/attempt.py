@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from tacho_contract.failure import FailureClass
@@ -12,7 +13,7 @@ from tacho_engines.registry import plan_half
 from tacho_engines.shared.images import engine_image
 from tacho_operator.core.planner.context import COMFORTABLE_TOKENS, UNKNOWN_LONGEST_TOKENS, Fits, Wanted
 from tacho_operator.core.planner.devices import Choice
-from tacho_operator.core.planner.fit import fits
+from tacho_operator.core.planner.fit import fits, margin_bytes, needed_bytes
 from tacho_operator.core.planner.learning import Correction, correction
 from tacho_operator.core.planner.request import Request
 from tacho_operator.core.planner.roofline import Roofline, Step
@@ -72,6 +73,14 @@ class Attempt:
         if self.fits:
             return ""
         return self.refusal.failure_class if self.refusal else FailureClass.DOES_NOT_FIT
+
+    @property
+    def needed_bytes(self) -> int | None:
+        """What would have to be there for it to fit; None where the memory was not looked at."""
+        if self.account is None or self.wanted is None:
+            return None
+        needed = needed_bytes(self.account, self.wanted.concurrency, self.learned)
+        return math.ceil(needed) + margin_bytes(self.account)
 
     @property
     def predicted(self) -> Predicted:

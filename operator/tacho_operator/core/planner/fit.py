@@ -20,11 +20,16 @@ def margin_bytes(account: Account) -> int:
     return int(OVERHEAD_MARGIN * account.overhead_bytes)
 
 
-def fits(account: Account, concurrency: int, learned: Correction) -> bool:
-    """Whether ``concurrency`` requests of the account's length fit: what is needed, corrected by what was
-    learned and with the margin, is within the budget. Of an unknown budget nothing is checked."""
+def needed_bytes(account: Account, concurrency: int, learned: Correction) -> float:
+    """What ``concurrency`` requests of the account's length need, corrected by what was learned."""
     cache = concurrency * account.request_bytes / learned.tokens_factor
-    if not account.holds(cache):
+    return account.fixed_bytes * learned.bytes_factor + max(cache, account.cache_limit_bytes or 0)
+
+
+def fits(account: Account, concurrency: int, learned: Correction) -> bool:
+    """Whether ``concurrency`` requests of the account's length fit: what is needed, with the margin, is
+    within the budget. Of an unknown budget nothing is checked."""
+    if not account.holds(concurrency * account.request_bytes / learned.tokens_factor):
         return False
-    needed = account.fixed_bytes * learned.bytes_factor + max(cache, account.cache_limit_bytes or 0)
-    return account.budget_bytes is None or needed + margin_bytes(account) <= account.budget_bytes
+    needed = needed_bytes(account, concurrency, learned) + margin_bytes(account)
+    return account.budget_bytes is None or needed <= account.budget_bytes

@@ -10,7 +10,6 @@ from tacho_engines.memory import kv
 from tacho_operator.core.planner.advice import Adviser
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import Choices
-from tacho_operator.core.planner.fit import margin_bytes
 from tacho_operator.core.planner.types import PlanFailure
 from tacho_operator.core.planner.words import described, host_parts, requests, short_message
 
@@ -117,15 +116,13 @@ def _refused(nearest: Attempt) -> Failure:
 
 def _does_not_fit(adviser: Adviser) -> Failure:
     nearest, found = adviser.nearest, adviser.advice()
-    account, wanted = nearest.account, nearest.wanted
-    if account is not None and wanted is not None:
-        needed = account.needed_bytes(wanted.concurrency) + margin_bytes(account)
-        found.details["neededBytes"] = str(needed)
-        if account.budget_bytes is not None:
-            found.details["availableBytes"] = str(account.budget_bytes)
+    if nearest.needed_bytes is not None:
+        found.details["neededBytes"] = str(nearest.needed_bytes)
+    if nearest.account is not None and nearest.account.budget_bytes is not None:
+        found.details["availableBytes"] = str(nearest.account.budget_bytes)
     return Failure(
         failure_class=FailureClass.DOES_NOT_FIT,
-        message=_why(nearest),
+        message=f"{_why(nearest)}{nearest.learned.sentence()}",
         next_step=found.sentence() or "Use a smaller model or a larger GPU.",
         details=found.details,
     )
