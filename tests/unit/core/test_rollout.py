@@ -21,7 +21,7 @@ def ago(seconds: float) -> str:
 
 
 LONG_AGO, JUST_NOW = ago(3600), ago(3)
-KNOWN = ("a", "b", "c")
+KNOWN = ("a", "b", "c", "d")
 
 
 def step(
@@ -56,6 +56,7 @@ ON_A = Serving(active="a", selected="a", switched_time=LONG_AGO, exists=True)
 TOGETHER = Serving(active="a", selected="", admitted="b", switched_time=LONG_AGO, exists=True)
 LET_IN = Serving(active="a", selected="", admitted="b", switched_time=JUST_NOW, exists=True)
 MIXED = replace(TOGETHER, admitted="")
+C_LET_IN = replace(LET_IN, admitted="c")
 TAKEN_OVER = Serving(active="b", selected="b", admitted="b", switched_time=LONG_AGO, exists=True)
 FELL = Serving(active="a", selected="a", fallback=Fallback(revision="b", time=JUST_NOW), exists=True)
 FELL_LONG_AGO = Serving(active="a", selected="a", fallback=Fallback(revision="b", time=LONG_AGO), exists=True)
@@ -147,6 +148,92 @@ ROWS = {
         "c:4 a:3 b:2",
         "",
     ),
+    "a third one falls while two others serve": (
+        "c",
+        C_LET_IN,
+        4,
+        "a:1:1 b:3:3 c:4:0",
+        "a",
+        "",
+        "a:4 b:3 c:1",
+        "",
+    ),
+    "a third one falls, the active one is complete": (
+        "c",
+        C_LET_IN,
+        2,
+        "a:2:2 b:1:1 c:2:0",
+        "a",
+        "a",
+        "a:2 c:1",
+        "b",
+    ),
+    "a third one falls, another has no pod available": (
+        "c",
+        C_LET_IN,
+        2,
+        "a:1:1 b:1:1:0 c:2:0",
+        "a",
+        "a",
+        "a:2 c:1",
+        "b",
+    ),
+    "taken over, then just ready again: the old one is back": (
+        "b",
+        TAKEN_OVER,
+        1,
+        "a:1:1 b:1:1:0",
+        "a",
+        "a",
+        "a:1 b:1",
+        "",
+    ),
+    "the one that has served is back, not who has more pods": (
+        "c",
+        C_LET_IN,
+        1,
+        "a:1:1 b:2:2 c:1:0",
+        "a",
+        "a",
+        "a:1 c:1",
+        "b",
+    ),
+    "without the one that has served, who has more pods is back": (
+        "c",
+        C_LET_IN,
+        2,
+        "a:1:0 b:2:1 d:2:2 c:1:0",
+        "d",
+        "d",
+        "d:2 c:1",
+        "a b",
+    ),
+    "scaled to zero while two serve together": ("b", TOGETHER, 0, "a:1:1 b:1:0", "b", "b", "b:0", "a"),
+    "first is scaled to zero": ("b", NOBODY, 0, "", "b", "b", "b:0", ""),
+    "nothing wanted any more, nobody serves": ("", BEGUN, 1, "a:1:0", "", "", "", "a"),
+    "the Service is lost, the active one is down": (
+        "a",
+        Serving(active="a"),
+        1,
+        "a:1:0 b:1:1:0",
+        "a",
+        "a",
+        "a:1",
+        "b",
+    ),
+    "every note is lost: the wanted one of two": ("a", NOBODY, 1, "a:1:1 b:1:1", "a", "a", "a:1", "b"),
+    "the active one is not noted: the reached one of two": (
+        "b",
+        BEGUN,
+        1,
+        "a:1:1 b:1:1",
+        "a",
+        "",
+        "b:1 a:1",
+        "",
+    ),
+    "as many of others as are missing": ("a", MIXED, 4, "a:4:1 b:2:2 c:2:2", "a", "", "a:4 b:2 c:1", ""),
+    "unreadable and down, another one is ready": ("b", GONE, 1, "gone:1:0 b:1:1:0", "gone", "", "b:1", ""),
     "change while scaled to zero": ("b", ON_A, 0, "a:0:0", "b", "b", "b:0", "a"),
     "unreadable, and there is no plan": ("", GONE, 2, "gone:2:2", "gone", "gone", "", ""),
     "unreadable, and another one starts": ("b", GONE, 2, "gone:2:2", "gone", "gone", "b:1", ""),
@@ -213,6 +300,42 @@ def test_the_way_of_a_bad_candidate_in_words() -> None:
     twice = step("b", again, "a:1:1 b:1:0")
     assert "lost its pods, 2 times by now. It is tried again after" in twice.reason
     assert twice.look_again_seconds == 120
+
+
+def test_words_for_what_serves_without_a_candidate() -> None:
+    assert step("a", MIXED, "a:1:0 b:1:1").reason == ("Revision a takes over again, pod by pod.")
+    assert step("a", ON_A, "a:1:1 b:1:0").reason == "Revision a serves."
+    assert step("", ON_A, "a:1:1").reason == "Revision a goes on serving."
+    down = step("a", ON_A, "a:1:0 b:1:1")
+    assert down.reason.startswith("Revision a has no ready pod: requests go to any that is.")
+    many = step("b", ON_A, "a:3:3 b:3:2", replicas=3)
+    assert many.reason == (
+        "Revisions a and b serve together; b has 2 of 3 replicas and takes over pod by pod."
+    )
+
+
+def test_who_serves_when_a_third_one_has_fallen_in_words() -> None:
+    found = step("c", C_LET_IN, "a:1:1 b:3:3 c:4:0", replicas=4)
+    assert found.reason.startswith("Revision a serves beside others: c was let in and lost its pods.")
+
+
+def test_an_unreadable_time_of_a_fall_is_no_pause() -> None:
+    fell = replace(FELL, fallback=Fallback(revision="b", time="yesterday"))
+    assert step("b", fell, "a:1:1 b:1:1").selected == ""
+    assert step("b", fell, "a:1:1 b:1:0").reason == "Revision a serves while b starts."
+
+
+def test_a_candidate_whose_letting_in_has_no_time_settles_from_now() -> None:
+    found = step("b", replace(TOGETHER, switched_time="soon"), "a:1:1 b:1:1")
+    assert (found.active, found.serving.switched_time) == ("a", format_time(NOW))
+    assert found.look_again_seconds == SETTLE_SECONDS
+
+
+def test_the_next_look_is_at_what_comes_first() -> None:
+    assert step("b", LET_IN, "a:1:1 b:3:3:2", replicas=3).look_again_seconds == 7.0
+    assert step("b", FELL, "a:1:1:0 b:1:1").look_again_seconds == 7.0
+    assert step("a", ON_A, "a:1:1:0").look_again_seconds is None, "nothing depends on it"
+    assert step("c", FELL, "a:1:1 c:1:0").look_again_seconds is None, "another one does not wait"
 
 
 def test_pauses_double_up_to_an_hour() -> None:

@@ -247,7 +247,8 @@ def _together(at: Standing) -> Rollout:
 
 
 def _fall_back(at: Standing, survivor: str) -> Rollout:
-    """The revision that was let in has fallen: who still serves does so alone, with all the replicas."""
+    """The revision that was let in has fallen: who still serves gets all the replicas, and serves alone as
+    soon as no other one has pods in their stead."""
     before, trouble = at.fallback, at.trouble
     note = Fallback(
         revision=at.wanted,
@@ -256,7 +257,11 @@ def _fall_back(at: Standing, survivor: str) -> Rollout:
         reason=trouble.reason if trouble else "",
         message=clipped(trouble.message, NOTE_LIMIT) if trouble else "",
     )
-    serving = replace(at.serving, active=survivor, selected=survivor, admitted="", fallback=note)
+    helped = at.available(survivor) < at.replicas and any(
+        at.selects(name) and at.available(name) for name in at.deployments if name != survivor
+    )
+    selected = "" if helped else survivor
+    serving = replace(at.serving, active=survivor, selected=selected, admitted="", fallback=note)
     return _beside(replace(at, serving=serving), fell_back=True)
 
 
@@ -323,7 +328,8 @@ def _fallen_words(at: Standing) -> str:
         return _starting_words(at)
     often = "" if note.count == 1 else f", {note.count} times by now"
     why = f" {note.reason}: {note.message}" if note.reason else ""
+    how = "alone" if at.serving.selected else "beside others"
     return (
-        f"Revision {at.active} serves alone: {note.revision} was let in and lost its pods{often}. "
+        f"Revision {at.active} serves {how}: {note.revision} was let in and lost its pods{often}. "
         f"It is tried again after {format_time(note.retry_time)}.{why}"
     )
