@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import functools
 import json
+import math
 import types
 import typing
 import zlib
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 _FLAT = "flat"
 
+WHOLE_NUMBER_LIMIT = 2**63
+"""What fits the API server's integers; no figure of a document comes near."""
 INFLATED_LIMIT_BYTES = 1024 * 1024
 """An inspect result is a few KiB; what inflates beyond this is hostile."""
 
@@ -105,11 +108,20 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
             raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
         value_kind = typing.get_args(kind)[1]
         return {str(key): _decode(value_kind, value, f"{path}.{key}") for key, value in data.items()}
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+    return _decode_scalar(kind, data, path)
+
+
+def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
+    """Only what can be written again: NaN, infinities and halves of surrogate pairs are no JSON."""
+    if type(data) is int and kind in (int, float) and abs(data) >= WHOLE_NUMBER_LIMIT:
+        raise DocumentError(f"{path}: a number of more than 63 bits")
+    if kind is float and type(data) is int:
         return float(data)
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
         raise DocumentError(f"{path}: {kind.__name__} is wanted, got {type(data).__name__}")
-    return data
+    if kind is float and not math.isfinite(data):
+        raise DocumentError(f"{path}: a finite number is wanted, got {data}")
+    return data.encode("utf-8", "replace").decode() if kind is str else data
 
 
 def _decode_object(kind: Any, data: Any, path: str, renamed: Mapping[str, str]) -> Any:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -20,6 +21,8 @@ from typing import IO
 STDOUT, STDERR = 1, 2
 TAIL_LINES = 200
 TAIL_LINE_BYTES = 2000
+_CONTROLS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+"""Colours and whatever else moves a terminal: lines go into a status, and from there onto screens."""
 PUMP_END_SECONDS = 1.0
 """How long to wait for the last output after the process ended: a grandchild may hold the pipe open."""
 
@@ -54,7 +57,9 @@ class Child:
             self._remember(rest)
 
     def _remember(self, line: bytes) -> None:
-        self._lines.append(line[:TAIL_LINE_BYTES].decode(errors="replace").rstrip())
+        shown = line.rstrip(b"\r").rsplit(b"\r", 1)[-1]  # of a progress bar, what it ended at
+        plain = _CONTROLS.sub(b"", shown[:TAIL_LINE_BYTES])
+        self._lines.append(plain.decode(errors="replace").rstrip())
 
     def tail(self) -> tuple[str, ...]:
         """The last lines of output and error output, in the order in which they came."""

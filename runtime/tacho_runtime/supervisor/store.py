@@ -84,10 +84,15 @@ def engine_failure_path(state_dir: str) -> str:
 def read_engine_failure(state_dir: str) -> Failure | None:
     """What the launcher said; None where it said nothing, or nothing readable."""
     try:
-        with open(Path(state_dir, ENGINE_FAILURE_FILE), "rb") as file:
-            return codec.loads(Failure, file.read(ENGINE_FAILURE_LIMIT_BYTES))
+        with open(Path(state_dir, ENGINE_FAILURE_FILE), "rb", opener=_open_theirs) as file:
+            return codec.loads(Failure, file.read(ENGINE_FAILURE_LIMIT_BYTES) or b"")
     except (OSError, codec.DocumentError):
         return None
+
+
+def _open_theirs(path: str, flags: int) -> int:
+    """Opens what another process may have put there: a link is not followed, a pipe not waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _read(kind: type[T], path: Path) -> T | None:

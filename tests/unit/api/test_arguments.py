@@ -38,6 +38,12 @@ from tacho_operator.api.rules.deny_list import (
         (["-c", "1"], "ctx-size"),
         (["-slots"], "slots"),
         (["-UDS=/x"], "uds"),
+        (["--tr"], "trust-remote-code"),
+        (["--ho=0.0.0.0"], "host"),
+        (["-c65536"], "ctx-size"),
+        (["-m/other"], "model"),
+        (["-qfp8"], "quantization"),
+        (['--kv-transfer-config={"kv_connector_module\\u005fpath": "evil"}'], "kv-connector-module-path"),
     ],
 )
 def test_a_refused_switch_is_found(arguments: list[str], name: str) -> None:
@@ -59,6 +65,8 @@ def test_a_refused_switch_is_found(arguments: list[str], name: str) -> None:
         ["--kv-cache-dtype", "fp8"],
         ["--enforce-eager"],
         ["-C"],
+        ["-cb", "-ctk", "q8_0", "-mg", "0"],
+        ["--chat-template-kwargs", '{"name": "\\u00e9"}'],
         ["config"],
     ],
 )

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.model import FileSet, ModelFacts, ModelFiles
+from tacho_contract.report import Load
 from tacho_operator.core.planner.types import ModelPlan
 
 WORDS = st.text(max_size=8)
@@ -117,6 +118,19 @@ def test_a_value_of_the_wrong_type_is_named_by_its_key() -> None:
         codec.from_dict(ModelPlan, {**data, "modelDigest": 1})
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", "1" + "0" * 400, str(2**63)])
+@pytest.mark.parametrize("key", ["kvCacheUsage", "running"])
+def test_a_number_that_cannot_be_written_again_is_refused(key: str, value: str) -> None:
+    with pytest.raises(codec.DocumentError, match=rf"^Load\.{key}: "):
+        codec.loads(Load, f'{{"{key}": {value}, "observedTime": "t"}}')
+
+
+def test_half_a_surrogate_pair_is_not_passed_on() -> None:
+    """It cannot be encoded: a log line or a screen with it would raise."""
+    document = codec.loads(Load, r'{"observedTime": "a\ud800b\u00e9"}')
+    assert document.observed_time == "a?bé"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inner:
     first: int
@@ -136,10 +150,9 @@ class Outer:
     many: tuple[Middle, ...] = ()
 
 
-INNER = st.builds(
-    Inner, first=st.integers(), second=st.lists(WORDS, max_size=2).map(tuple), third=st.none() | WORDS
-)
-MIDDLE = st.builds(Middle, inner=INNER, beside=st.integers())
+WHOLE = st.integers(1 - 2**63, 2**63 - 1)
+INNER = st.builds(Inner, first=WHOLE, second=st.lists(WORDS, max_size=2).map(tuple), third=st.none() | WORDS)
+MIDDLE = st.builds(Middle, inner=INNER, beside=WHOLE)
 
 
 @given(st.builds(Outer, middle=MIDDLE, many=st.lists(MIDDLE, max_size=2).map(tuple)))

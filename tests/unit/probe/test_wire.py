@@ -112,7 +112,11 @@ def test_how_the_end_of_an_answer_is_known_while_it_comes(
     assert parse_response([(1, raw)]).status == status
 
 
-@pytest.mark.parametrize("raw", [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 ok\r\n\r\n", b"x" * 70_000])
+_LONG = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n"
+"""More digits than Python reads as a number."""
+
+
+@pytest.mark.parametrize("raw", [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 ok\r\n\r\n", b"x" * 70_000, _LONG])
 def test_what_is_no_answer_is_known_while_it_comes(raw: bytes) -> None:
     with pytest.raises(WireError):
         framing(raw)

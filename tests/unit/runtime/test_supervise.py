@@ -26,7 +26,7 @@ from tests.unit.runtime.running import DISABLED, custom_config, running
 
 
 def test_becomes_ready_and_drains_when_asked(tmp_path: Path) -> None:
-    with running(custom_config(tmp_path, "--healthy-after", "0.5"), tmp_path) as runtime:
+    with running(custom_config(tmp_path, "--healthy-after", "2"), tmp_path) as runtime:
         runtime.until(lambda: runtime.report().get("phase") == "Starting", "phase Starting")
         status, reason = runtime.get("/readyz")
         assert (status, runtime.get("/livez")[0]) == (503, 200)
@@ -37,7 +37,7 @@ def test_becomes_ready_and_drains_when_asked(tmp_path: Path) -> None:
         assert report["engineVersion"] == "7.7"
         assert report["measurement"]["state"] == "Skipped"
         assert "Disabled" in report["measurement"]["message"]
-        assert report["startup"]["total"] >= 0.5
+        assert report["startup"]["total"] >= 2
         assert runtime.stop() == 0
     assert not Path(runtime.config.termination_log).exists()
 
@@ -67,6 +67,24 @@ def test_what_a_launcher_leaves_behind_is_the_failure(tmp_path: Path) -> None:
 def test_nonsense_in_the_place_of_a_launchers_failure_is_nothing(tmp_path: Path, text: str) -> None:
     Path(store.engine_failure_path(str(tmp_path))).write_text(text)
     assert store.read_engine_failure(str(tmp_path)) is None
+
+
+def test_a_pipe_or_a_link_in_the_place_of_a_launchers_failure_is_nothing(tmp_path: Path) -> None:
+    place = Path(store.engine_failure_path(str(tmp_path)))
+    os.mkfifo(place)
+    assert store.read_engine_failure(str(tmp_path)) is None
+    place.unlink()
+    told = tmp_path / "told"
+    told.write_text('{"failureClass": "InvalidConfig", "message": "m", "nextStep": "n"}')
+    place.symlink_to(told)
+    assert store.read_engine_failure(str(tmp_path)) is None
+
+
+def test_colours_and_progress_bars_are_not_in_the_last_lines(tmp_path: Path) -> None:
+    said = "\x1b[1;36mINFO\x1b[0m 10 %\r\x1b[2KINFO 100 %\x07\r"
+    with running(custom_config(tmp_path, "--say", said, "--exit", "2"), tmp_path) as runtime:
+        assert runtime.ended() == 1
+        assert runtime.failure().log_tail == ("INFO 100 %",)
 
 
 def test_waits_for_running_requests_with_readiness_off(tmp_path: Path) -> None:

@@ -124,6 +124,11 @@ VARIABLE_PREFIXES: dict[str, tuple[str, str]] = {
 }
 
 _ABBREVIATION_MIN_CHARACTERS = 3
+"""Of words with one dash; after two dashes one letter may be enough for argparse."""
+_JOINED = re.compile(r"-(?:(q).|([acm])[^a-zA-Z])")
+"""A one-letter switch with its value in the same word, as argparse takes it: ``-c4096``, ``-qfp8``."""
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+"""How JSON may spell a letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,8 @@ def switch_name(argument: str) -> str | None:
         return None
     name, _, _ = found
     long = name.casefold().split(".", 1)[0]
+    if joined := _JOINED.match(argument):
+        return SHORT_SWITCHES[joined[1] or joined[2]]
     if argument.startswith("--") or len(name) > _ABBREVIATION_MIN_CHARACTERS or long in LONG_SWITCHES:
         return long
     return SHORT_SWITCHES.get(name, name)
@@ -169,7 +176,8 @@ def refused_arguments(arguments: Sequence[str]) -> tuple[Refusal, ...]:
 
 
 def _refused_switch(argument: str) -> str | None:
-    normalised = argument.casefold().replace("_", "-")
+    spelled_out = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), argument)
+    normalised = spelled_out.casefold().replace("_", "-")
     for inside in INSIDE_VALUES:
         if re.search(rf"(^|[^a-z]){inside}($|[^a-z])", normalised):
             return inside
@@ -180,12 +188,12 @@ def _refused_switch(argument: str) -> str | None:
         return name
     if name.startswith("no-") and name[3:] in LONG_SWITCHES:
         return name[3:]
-    return _abbreviated(name)
+    return _abbreviated(name, 1 if argument.startswith("--") else _ABBREVIATION_MIN_CHARACTERS)
 
 
-def _abbreviated(name: str) -> str | None:
-    """The refused switch an engine's parser may expand an abbreviation to."""
-    if len(name) < _ABBREVIATION_MIN_CHARACTERS or name in LEGITIMATE:
+def _abbreviated(name: str, least: int) -> str | None:
+    """The refused switch an engine's parser may expand an abbreviation of ``least`` letters or more to."""
+    if len(name) < least or name in LEGITIMATE:
         return None
     return next((refused for refused in LONG_SWITCHES if refused.startswith(name)), None)
 

@@ -18,6 +18,7 @@ Read = tuple[int, bytes]
 """One read of the socket: monotonic nanoseconds when it returned, and what it brought."""
 
 HEAD_LIMIT_BYTES = 64 * 1024
+LENGTH_LIMIT_DIGITS = 18
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})\b")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n")
 _REQUEST = h11.Request(method="GET", target="/", headers=[("Host", "engine")])
@@ -91,6 +92,8 @@ def framing(raw: bytes) -> Framing | None:
         raise WireError(f"not an HTTP/1.1 response: {raw[:80]!r}")
     head = raw[: end + 2].lower()
     length = _LENGTH.search(head)
+    if length is not None and len(length[1]) > LENGTH_LIMIT_DIGITS:
+        raise WireError("the response claims a length that no body has")
     return Framing(
         head_end=end + 4,
         status=int(match[1]),
