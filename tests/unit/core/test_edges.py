@@ -321,3 +321,20 @@ def test_what_serves_is_kept_though_its_record_cannot_be_read() -> None:
     assert world.selected() == name
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Stalled") == ("True", "ModelNotFound")
+
+
+def test_a_pod_that_lost_its_readiness_is_not_called_measured() -> None:
+    world = serving_world()
+    (pod,) = world.pods("server")
+    world.runs(pod, "Serving", ready=False)
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "Starting")
+    assert "readiness check does not pass" in world.condition("Ready")["message"]
+
+
+def test_conditions_of_another_version_do_not_outlive_it() -> None:
+    world = serving_world()
+    other = {**world.condition("Ready"), "type": "ScalingActive", "reason": "MetricsFound"}
+    world.raw["status"]["conditions"].append(other)
+    world.turn(1)
+    assert "ScalingActive" not in {item["type"] for item in world.status["conditions"]}

@@ -68,6 +68,21 @@ def test_one_that_falls_leaves_the_old_one_alone_and_is_tried_again() -> None:
     assert names.FALLBACK_ANNOTATION not in world.service()["metadata"]["annotations"]
 
 
+def test_one_that_still_serves_while_a_third_is_asked_for_is_not_said_to_be_replaced() -> None:
+    world, _, between = let_in(replicas=3)
+    for _ in range(3):  # the old one shrinks as the new one has its pods
+        world.serve_all()
+        world.turn(MIN_READY_SECONDS - 1)
+        world.deployment_controller()
+    world.change(context={"maxModelLen": 512, "concurrency": 2})
+    world.turn(1)
+    named = {item["name"]: item for item in world.status["revisions"]}
+    assert (named[between]["phase"], named[between]["message"]) == (
+        "Retired",
+        "It serves until others can do without it.",
+    )
+
+
 def test_one_that_falls_again_and_again_needs_a_person_and_the_old_one_serves_on() -> None:
     world, old, new = let_in()
     world.crash(world.pods("server", new)[0], restarts=5)

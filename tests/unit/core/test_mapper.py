@@ -142,3 +142,10 @@ def test_what_is_left_out_exists_and_says_why() -> None:
 def test_an_unusable_measurement_is_none(changes: dict[str, Any]) -> None:
     assert shown(FULL) is not None
     assert shown(dataclasses.replace(FULL, **changes)) is None
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
+def test_a_throughput_that_is_no_number_is_no_measurement(rate: float) -> None:
+    assert FULL.capacity is not None
+    capacity = dataclasses.replace(FULL.capacity, output_tokens_per_second=rate)
+    assert shown(dataclasses.replace(FULL, capacity=capacity)) is None

@@ -64,9 +64,13 @@ def status_measurement(found: PodReport, revision: Revision | None) -> api.Measu
 
 
 def _plausible(measurement: Measurement) -> bool:
-    """Whether it has a time and a length, and every integer is one that JSON keeps exact everywhere."""
+    """Whether it has a time and a length, a throughput that is a number where it has one, and integers that
+    JSON keeps exact everywhere."""
     timed = parse_time(measurement.observed_time) is not None
-    return timed and 0 <= measurement.probe_seconds < LONGEST_SECONDS and _exact(measurement)
+    capacity = measurement.capacity
+    counted = capacity is None or decimal(capacity.output_tokens_per_second) is not None
+    in_time = 0 <= measurement.probe_seconds < LONGEST_SECONDS
+    return timed and counted and in_time and _exact(measurement)
 
 
 def _exact(value: object) -> bool:

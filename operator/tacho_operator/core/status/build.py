@@ -61,6 +61,10 @@ def _revision(snapshot: Snapshot, revision: Revision) -> RevisionStatus:
         if problem is not None:
             return _revision_status(revision, "Candidate", problem.reason, problem.message)
         return _revision_status(revision, "Candidate", "Starting", rollout.reason)
+    if rollout.replicas.get(revision.name):
+        return _revision_status(
+            revision, "Retired", "Superseded", "It serves until others can do without it."
+        )
     return _revision_status(revision, "Retired", "Superseded", "Another revision took its place.")
 
 

@@ -24,8 +24,9 @@ class ConditionValue:
 
 
 def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
-    """The former conditions, brought up to ``now``; those that are absent at this moment are gone."""
-    found = list(snapshot.former.conditions)
+    """The former conditions, brought up to ``now``; those that are absent at this moment are gone, and so are
+    those of another version, which nobody would bring up to date."""
+    found = [condition for condition in snapshot.former.conditions if condition.type in _VALUES]
     for kind, value_of in _VALUES.items():
         value = value_of(snapshot)
         if value is None:

@@ -51,9 +51,14 @@ def _reported(pod: PodView, report: Report) -> Progress:
         return Progress(reason=Reason.DOWNLOADING, message=f"Pod {pod.name}: {downloading(report.fetch)}.")
     if report.phase in ("Preflight", "Starting"):
         return Progress(reason=Reason.LOADING, message=f"Pod {pod.name}: the engine loads the model.")
-    if report.phase in ("Probing", "Serving"):
+    if report.phase == "Probing":
         return Progress(
             reason=Reason.MEASURING, message=f"Pod {pod.name} is measured before traffic reaches it."
+        )
+    if report.phase == "Serving":
+        return Progress(
+            reason=Reason.STARTING,
+            message=f"Pod {pod.name}: the engine serves, but the pod's readiness check does not pass.",
         )
     return Progress(reason=Reason.STARTING, message=f"Pod {pod.name} is in phase {report.phase}.")
 
