@@ -6,9 +6,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import tomllib
 import yaml
 
 from tacho_contract import __version__
+from tacho_engines.registry import engine_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +53,24 @@ def test_locks_have_hashes_and_no_addresses() -> None:
 def test_every_requirement_source_has_a_lock() -> None:
     folder = ROOT / "requirements"
     assert {path.stem for path in folder.glob("*.in")} <= {path.stem for path in folder.glob("*.txt")}
+
+
+def test_every_package_is_installed_checked_and_held_to_the_laws() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    places = {path.parent.name: path.parent for path in ROOT.glob("*/tacho_*/__init__.py")}
+    wheel = project["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert set(wheel) == {path.relative_to(ROOT).as_posix() for path in places.values()}
+    assert set(project["mypy"]["packages"]) == set(places)
+    assert set(project["importlinter"]["root_packages"]) == set(places)
+    alone = next(law for law in project["importlinter"]["contracts"] if law["name"].startswith("Launchers"))
+    said = {word for row in engine_rows() for word in row.local_entrypoint if word.startswith("tacho_")}
+    assert set(alone["source_modules"]) == said
+
+
+def test_an_engine_that_is_a_package_can_be_asked_for() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for row in engine_rows():
+        assert not row.package or any(row.package in need for need in extras[row.name]), row.name
 
 
 def test_source_files_stay_small() -> None:

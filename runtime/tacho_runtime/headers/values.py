@@ -21,7 +21,8 @@ def number(value: Any) -> float:
 
 
 def text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """``value`` if it is text, without what is not printable: names end up on terminals."""
+    return "".join(filter(str.isprintable, value)) if isinstance(value, str) else ""
 
 
 def mapping(value: Any) -> dict[str, Any]:

@@ -296,7 +296,10 @@ class Supervisor:
         )
         now = self.clock.monotonic()
         self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
-        self._enter(lifecycle.SERVING, f"measurement {measurement.state} {measurement.message}".rstrip())
+        self._enter(
+            lifecycle.SERVING,
+            ": ".join(filter(None, (f"measurement {measurement.state}", measurement.message))),
+        )
         store.write_report(self.config.state_dir, self.report())
         await self._watch_health(self._client, engine.health_path(self.config))
 

@@ -261,3 +261,10 @@ def test_any_configuration_gives_facts(config: dict[str, Any]) -> None:
     ]
     assert all(n >= 0 for n in numbers)
     assert all(g.state_bytes >= 0 and g.window_tokens >= 0 and g.layers >= 0 for g in shape.layer_groups)
+
+
+def test_a_strangers_words_move_no_terminal() -> None:
+    found, _ = read_architecture(
+        {"architectures": ["Llama\x1b[31m\x07ForCausalLM\n"], "model_type": "lla\u202ema"}
+    )
+    assert (found.name, found.model_type) == ("Llama[31mForCausalLM", "llama")

@@ -188,6 +188,7 @@ def test_what_would_fit_is_said_and_fits():
     beyond = {**shorter, "maxModelLen": shorter["maxModelLen"] + 256}
     assert refused("llama-3.1-8b", gpu={"products": ["L4"], "count": 1}, **{**asks, "context": beyond})
     assert details["fitsMaxModelLen"] in found.failure.next_step
+    assert f"; 4 of {details['fitsMaxModelLen']} tokens would fit." in found.failure.message
 
 
 def test_the_method_that_would_fit_fits():

@@ -121,7 +121,10 @@ def short_message(attempt: Attempt) -> str:
     if attempt.fits or account is None or wanted is None:
         return ""
     nearest = attempt.nearest
-    would = f"; {nearest.max_model_len} tokens would fit {nearest.concurrency}" if nearest else ""
+    would = ""
+    if nearest:
+        number = "one" if nearest.concurrency == 1 else nearest.concurrency
+        would = f"; {number} of {nearest.max_model_len} tokens would fit"
     if attempt.beyond_tokens:
         made_for = f"the model was made for {attempt.beyond_tokens} tokens"
         return f"{made_for}, not for {wanted.max_model_len}{would}"
