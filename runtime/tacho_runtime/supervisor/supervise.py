@@ -296,10 +296,8 @@ class Supervisor:
         )
         now = self.clock.monotonic()
         self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
-        self._enter(
-            lifecycle.SERVING,
-            ": ".join(filter(None, (f"measurement {measurement.state}", measurement.message))),
-        )
+        told = f": {measurement.message}" if measurement.message else ""
+        self._enter(lifecycle.SERVING, f"measurement {measurement.state}{told}")
         store.write_report(self.config.state_dir, self.report())
         await self._watch_health(self._client, engine.health_path(self.config))
 
