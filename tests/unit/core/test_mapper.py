@@ -18,6 +18,8 @@ from tacho_contract.measurement import (
 )
 from tacho_contract.report import Report
 from tacho_operator.core.measurement.mapper import LEFT_OUT, PodReport, status_measurement
+from tacho_operator.core.revisions.frozen import Revision
+from tests.unit.core.builders import plan
 from tests.unit.core.world import point
 
 FULL = Measurement(
@@ -120,6 +122,76 @@ def test_every_field_of_a_report_reaches_status_or_is_named(cls: type, field: st
     assert (shown(measurement, environment) != shown(FULL)) != (f"{cls.__name__}.{field}" in LEFT_OUT)
 
 
+def test_each_figure_is_shown_under_its_own_name() -> None:
+    wire = shown(FULL)
+    assert wire is not None
+    figures = {
+        "ttftMillisecondsP50": "104",
+        "ttftMillisecondsP95": "150",
+        "tpotMillisecondsP50": "8",
+        "tpotMillisecondsP95": "9",
+        "endToEndMillisecondsP50": "600",
+    }
+    assert (wire["revision"], wire["state"], wire["engine"]) == ("smol-1", "Stale", "llamacpp")
+    assert wire["environment"] == {
+        "imageID": "i",
+        "engineVersion": "b1",
+        "gpuProduct": "NVIDIA L4",
+        "gpuCount": 1,
+        "driverVersion": "580",
+        "cpuModel": "EPYC",
+    }
+    assert wire["capacity"] == {
+        "concurrency": 4,
+        "requestsPerSecond": "3",
+        "outputTokensPerSecond": "204",
+        "totalTokensPerSecond": "614",
+        "ciPercent": "2",
+        "boundary": "Plateau",
+    }
+    assert wire["latency"] == figures
+    assert wire["curve"] == [
+        {
+            **figures,
+            "concurrency": 4,
+            "outputTokensPerSecond": "204",
+            "requestsPerSecond": "3.188",
+            "requests": 16,
+            "windowSeconds": "5",
+            "steady": True,
+        }
+    ]
+    assert wire["memory"] == {"actualBytes": 30, "actualKVCacheTokens": 20}
+
+
+def test_predictions_and_the_method_are_those_of_the_revision() -> None:
+    revision = Revision(
+        name="smol-1", number=1, plan=plan(), plan_key="p", facts_key="f", pod_template={}, tacho_image="t"
+    )
+    report = Report(
+        runtime_version="1",
+        revision="smol-1",
+        plan_key="p",
+        phase="Serving",
+        engine="llamacpp",
+        observed_time=FULL.observed_time,
+        measurement=FULL,
+    )
+    found = status_measurement(PodReport(report=report, image_id="i"), revision)
+    assert found is not None
+    assert found.memory is not None
+    assert found.quantization_method == "gguf"
+    assert (found.memory.predicted_bytes, found.memory.predicted_kv_cache_tokens) == (400_000_000, 8192)
+
+
+def test_levels_come_by_concurrency_and_figures_of_the_capacity_are_the_latency() -> None:
+    curve = tuple(point(level, 100.0) for level in (8, 4, 1))
+    wire = shown(dataclasses.replace(FULL, curve=curve))
+    assert wire is not None
+    assert [item["concurrency"] for item in wire["curve"]] == [1, 4, 8]
+    assert wire["latency"]["ttftMillisecondsP50"] == "104"
+
+
 def test_what_is_left_out_exists_and_says_why() -> None:
     assert set(LEFT_OUT) <= {f"{cls.__name__}.{field}" for cls, field in FIELDS}
     assert all(LEFT_OUT.values())
@@ -136,6 +208,8 @@ def test_what_is_left_out_exists_and_says_why() -> None:
         {"plan_key": "k" * 65},
         {"memory": MemoryActual(kv_cache_tokens=-1)},
         {"memory": MemoryActual(gpu_used_bytes=2**53)},
+        {"probe_seconds": -1.0},
+        {"curve": (dataclasses.replace(point(4, 204.0), requests=2**53),)},
     ],
     ids=str,
 )
