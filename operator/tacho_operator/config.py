@@ -51,6 +51,14 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
     return text == "true"
 
 
+def _known_engines(environment: Mapping[str, str]) -> None:
+    """Raises SettingsError for the image of an engine that there is not: a typing error would be silent."""
+    known = {f"{ENGINE_IMAGE_PREFIX}{name.upper()}" for name in ENGINES}
+    for name in sorted(environment):
+        if name.startswith(ENGINE_IMAGE_PREFIX) and name not in known:
+            raise SettingsError(f"{name}: there is no such engine; known are {', '.join(sorted(known))}")
+
+
 def load_settings(environment: Mapping[str, str]) -> Settings:
     """Settings from TACHO_* variables. Raises SettingsError."""
     image = environment.get("TACHO_IMAGE", "")
@@ -62,6 +70,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     log_format = environment.get("TACHO_LOG_FORMAT", "") or "text"
     if log_format not in ("text", "json"):
         raise SettingsError(f"TACHO_LOG_FORMAT={log_format!r}: text or json")
+    _known_engines(environment)
     namespaces = environment.get("TACHO_WATCH_NAMESPACES", "")
     return Settings(
         decisions=Config(

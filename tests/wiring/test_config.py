@@ -43,3 +43,10 @@ def test_engine_images_and_namespaces_are_read() -> None:
 def test_a_wrong_setting_names_itself(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         load_settings({"TACHO_IMAGE": "t", name: value})
+
+
+def test_the_image_of_an_engine_that_there_is_not_is_refused() -> None:
+    with pytest.raises(
+        SettingsError, match=r"TACHO_ENGINE_IMAGE_VLM: there is no such engine; known are .*_VLLM"
+    ):
+        load_settings({"TACHO_IMAGE": "example/tacho:1", "TACHO_ENGINE_IMAGE_VLM": "example/vllm:1"})

@@ -146,7 +146,8 @@ class GpuSpec(ApiModel):
     """GPU products in order of preference, as the node label nvidia.com/gpu.product or a short name; a
     revision runs on one of them. Absent: any that fits. Example: [NVIDIA-L4, A10]."""
     count: Annotated[int, Field(ge=0, le=64, json_schema_extra={"format": "int32"})] | None = None
-    """GPUs of one replica; 0 runs on the CPU. Absent: the fewest that fit. Example: 1."""
+    """GPUs of one replica; 0 runs on the CPU. Absent: the fewest on which the
+    best method fits. Example: 1."""
     resource_name: QualifiedName | None = None
     """Extended resource the GPUs are asked for by. Absent: nvidia.com/gpu. Example:
     nvidia.com/mig-1g.10gb."""

@@ -80,9 +80,10 @@ class Predicted(StatusModel):
     graph_bytes: Bytes | None = None
     """CUDA graphs, in bytes."""
     total_bytes: Bytes | None = None
-    """Everything the plan needs, in bytes."""
+    """Everything that is expected to be in use, in bytes, with what the engine keeps outside its budget: the
+    CUDA context and, in some versions, the graphs."""
     budget_bytes: Bytes | None = None
-    """What the engine may use, in bytes."""
+    """What the engine may use, in bytes; of a GPU, the part that it is allowed."""
     decode_tokens_per_second: Decimal | None = None
     """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
     measured."""
