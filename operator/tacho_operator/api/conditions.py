@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
-from tacho_contract.times import format_time
 from tacho_operator.api.status.status import Condition, ConditionStatus
-
-MESSAGE_MAX_CHARACTERS = 4096
 
 
 class ConditionType(StrEnum):
@@ -306,33 +302,17 @@ def find_condition(conditions: Sequence[Condition], type_: str) -> Condition | N
     return next((condition for condition in conditions if condition.type == type_), None)
 
 
-def set_condition(
-    conditions: Sequence[Condition],
-    type_: str,
-    *,
-    status: ConditionStatus,
-    reason: str,
-    message: str,
-    generation: int,
-    now: datetime,
-) -> list[Condition]:
+def set_condition(conditions: Sequence[Condition], judged: Condition) -> list[Condition]:
     """The conditions with one set: in its old place, or last where it is new.
 
-    lastTransitionTime moves only with the status. A message beyond 4096 characters is cut.
+    ``judged.last_transition_time`` is when it was judged; it stays the former one's while the status does.
     """
-    old = find_condition(conditions, type_)
-    kept = old is not None and old.status == status
-    new = Condition(
-        type=str(type_),
-        status=status,
-        reason=str(reason),
-        message=message[:MESSAGE_MAX_CHARACTERS],
-        last_transition_time=old.last_transition_time if old is not None and kept else format_time(now),
-        observed_generation=generation,
-    )
+    old = find_condition(conditions, judged.type)
     if old is None:
-        return [*conditions, new]
-    return [new if condition.type == type_ else condition for condition in conditions]
+        return [*conditions, judged]
+    if old.status == judged.status:
+        judged = judged.model_copy(update={"last_transition_time": old.last_transition_time})
+    return [judged if condition.type == judged.type else condition for condition in conditions]
 
 
 def remove_condition(conditions: Sequence[Condition], type_: str) -> list[Condition]:

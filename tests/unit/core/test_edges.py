@@ -338,3 +338,13 @@ def test_conditions_of_another_version_do_not_outlive_it() -> None:
     world.raw["status"]["conditions"].append(other)
     world.turn(1)
     assert "ScalingActive" not in {item["type"] for item in world.status["conditions"]}
+
+
+def test_no_message_is_longer_than_a_condition_may_be() -> None:
+    world = World()
+    world.turn()
+    world.inspected(Failure(failure_class="ModelInvalid", message="x" * 9000, next_step="y" * 9000))
+    world.turn(1)
+    lengths = [len(item["message"]) for item in world.status["conditions"]]
+    assert max(lengths) > 1000, "it is shown"
+    assert max(lengths) <= 4096

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from tacho_contract.times import format_time
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import ConditionType, Reason, remove_condition, set_condition
 from tacho_operator.api.types import Condition, ConditionStatus
@@ -32,15 +33,15 @@ def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
         if value is None:
             found = remove_condition(found, kind)
         else:
-            found = set_condition(
-                found,
-                kind,
+            judged = Condition(
+                type=str(kind),
                 status=value.status,
-                reason=value.reason,
+                reason=str(value.reason),
                 message=clipped(value.message),
-                generation=snapshot.resource.metadata.generation,
-                now=now,
+                last_transition_time=format_time(now),
+                observed_generation=snapshot.resource.metadata.generation,
             )
+            found = set_condition(found, judged)
     return found
 
 
