@@ -58,7 +58,7 @@ class Escalation(str, Enum):
     """What makes a failure a person's matter whose class alone is none."""
 
     RESTARTS = f"after {RESTARTS_BEFORE_PERSON} restarts"
-    SCHEDULE_TIMEOUT = "after rollout.scheduleTimeoutSeconds"
+    SCHEDULE_TIMEOUT = "after 10 minutes without a node"
     FINAL = "when the message says that trying again cannot help"
 
     def __str__(self) -> str:

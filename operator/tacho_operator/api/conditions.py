@@ -130,7 +130,12 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
                 "The engine serves and is measured before traffic reaches it.",
                 "Nothing; it ends after probe.timeoutSeconds at the latest.",
             ),
-            ReasonDoc("False", _R.STARTING, "Pods are being created, or are started again.", _WAIT),
+            ReasonDoc(
+                "False",
+                _R.STARTING,
+                "Pods are being created or started again, or do not pass their readiness check yet.",
+                "If it lasts, read the message.",
+            ),
         ),
         failures="False",
     ),
