@@ -108,6 +108,15 @@ def test_the_hash_of_today_is_the_hash_of_tomorrow() -> None:
     assert identity_hash(resource(HUB_SPEC).spec, "smol") == "ab4f45cf67"
 
 
+def test_the_keys_of_today_are_the_keys_of_tomorrow() -> None:
+    """Other values here make every measurement of every cluster stale on an operator upgrade."""
+    spec = resource(HUB_SPEC).spec
+    assert plan_key(plan(), spec) == "e1745e2b7e"
+    assert live_config(spec).measure_key == "8d0ff7f25a"
+    here = Environment(cpu_model="EPYC", driver_version="580")
+    assert fingerprint("p", "m", "sha256:1", here) == "28732c8b12219b6b"
+
+
 def test_asking_for_a_new_plan_makes_a_revision() -> None:
     spec = resource().spec
     asked = identity_hash(spec, "smol", {names.REPLAN_ANNOTATION: "2026-11-20"})
@@ -151,6 +160,14 @@ def test_plan_key_follows_what_a_measurement_depends_on() -> None:
     for fields in (
         {"image": "x:2"},
         {"files": dataclasses.replace(FILES, digest="e" * 64)},
+        {"files": dataclasses.replace(FILES, files_digest="e" * 64)},
+        {"files": dataclasses.replace(FILES, model_file="other.gguf")},
+        {"engine": "custom"},
+        {"entrypoint": ("serve",)},
+        {"gpu_product": "NVIDIA-L4"},
+        {"gpu_count": 1},
+        {"pipeline_parallel": 2},
+        {"concurrency": 8},
         {"quantization_method": "none"},
         {"arguments": ("--x",)},
         {"tensor_parallel": 2},
@@ -161,8 +178,17 @@ def test_plan_key_follows_what_a_measurement_depends_on() -> None:
     empty = copy.deepcopy(CLAIM_SPEC)
     empty["engine"]["resources"] = {}
     assert plan_key(plan(), resource(empty).spec) == key
-    empty["engine"]["resources"] = {"requests": {"cpu": "2"}}
-    assert plan_key(plan(), resource(empty).spec) != key
+    assert plan_key(plan(), resource(changed(CLAIM_SPEC, engine=None)).spec) == key
+    custom = {"name": "custom", "image": "x", "custom": {"command": ["serve"], "port": 8000}}
+    for changes in (
+        {"engine": {"name": "llamacpp", "resources": {"requests": {"cpu": "2"}}}},
+        {"engine": {"name": "llamacpp", "extraArgs": ["--x"]}},
+        {"engine": {"name": "llamacpp", "env": [{"name": "A", "value": "1"}]}},
+        {"engine": custom},
+        {"quantization": {"method": "gguf", "kvCacheDtype": "q8_0"}},
+        {"quantization": None},
+    ):
+        assert plan_key(plan(), resource(changed(CLAIM_SPEC, **changes)).spec) != key, changes
 
 
 def test_the_fingerprint_holds_what_only_the_pod_shows() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.screening import screen
 from tacho_operator.core.types import Observed
-from tests.unit.core.builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, raw_resource, resource
+from tests.unit.core.builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, changed, raw_resource, resource
 
 
 def with_engine(**engine: Any) -> dict[str, Any]:
@@ -43,6 +43,14 @@ def test_refused_spellings_stall_and_start_nothing(spec: dict[str, Any], names: 
     assert (conditions["Stalled"].status, conditions["Stalled"].reason) == ("True", "InvalidConfig")
 
 
+def test_a_folder_of_this_machine_is_no_model_of_a_cluster() -> None:
+    """The CRD refuses it; one that was stored under an older CRD is told of."""
+    found = screen(resource({**CLAIM_SPEC, "model": {"uri": "file:///models/x"}}).spec)
+    assert found is not None
+    assert (found.reason, "cannot be served in a cluster" in found.message) == ("InvalidConfig", True)
+
+
 def test_ordinary_arguments_pass() -> None:
+    assert screen(resource(changed(CLAIM_SPEC, engine=None)).spec) is None
     assert screen(resource(with_engine(extraArgs=["--threads", "2"])).spec) is None
     assert screen(resource(HUB_SPEC).spec) is None

@@ -1,0 +1,187 @@
+"""What conditions say in words, which transitions are events, and when status is looked at again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tacho_contract.failure import Failure
+from tacho_contract.times import format_time
+from tacho_operator.api.types import Condition, ConditionStatus, LLMDeploymentStatus
+from tacho_operator.core.status.events import transition_events
+from tacho_operator.core.status.look_again import (
+    LONG_SECONDS,
+    MOVING_SECONDS,
+    SLOW_SECONDS,
+    STALLED_SECONDS,
+    UNMEASURED_SECONDS,
+)
+
+from .builders import NOW, changed, facts
+from .world import MOCK_SPEC, World, container_state
+
+
+def settled(**spec: object) -> World:
+    world = World(changed(MOCK_SPEC, **spec))
+    world.come_up()
+    world.settle(world.serve_all)
+    return world
+
+
+def first_pod(**measurement: object) -> World:
+    """Its first pod has come to ``measurement``."""
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    world.deployment_controller()
+    world.serves(world.pods("server")[0], **measurement)
+    world.settle()
+    return world
+
+
+# --- conditions -----------------------------------------------------------------------------------------
+def test_a_plan_is_told_with_its_revision() -> None:
+    world = settled()
+    (revision,) = world.names("Deployment")
+    assert world.condition("Planned")["message"].startswith(f"Revision {revision}: A custom engine: ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "204.8 output tokens per second."),
+        ({"capacity": None}, "Measured."),
+        (
+            {"state": "Partial"},
+            "204.8 output tokens per second, but not every level: the time ran out after some levels.",
+        ),
+        (
+            {"state": "Partial", "message": "too slow"},
+            "204.8 output tokens per second, but not every level: too slow.",
+        ),
+    ],
+)
+def test_what_is_said_of_a_measurement(fields: dict[str, object], message: str) -> None:
+    assert first_pod(**fields).condition("Measured")["message"] == message
+
+
+def test_what_follows_stale_figures() -> None:
+    world = settled()
+    world.change(workload={"inputTokens": 900, "outputTokens": 10})
+    world.turn(1)
+    assert world.condition("Measured")["message"].endswith("; a throwaway pod measures it.")
+    (probe,) = world.pods("probe")
+    world.remove_pod(probe)
+    (server,) = world.pods("server")
+    server["status"]["conditions"][-1]["status"] = "False"
+    world.turn(1)
+    assert world.condition("Measured")["message"].endswith("; a new measurement follows.")
+
+
+@pytest.mark.parametrize(
+    ("replicas", "wanted", "message"),
+    [
+        (1, 3, "1 of 3 replicas are ready. Pods are being created."),
+        (3, 1, "spec.replicas is 1; 3 pods are still there."),
+        (1, 0, "spec.replicas is 0; 1 pod is still there."),
+    ],
+)
+def test_scaling_in_words(replicas: int, wanted: int, message: str) -> None:
+    world = settled(replicas=replicas)
+    world.change(replicas=wanted)
+    world.turn(1)
+    assert world.brief("Reconciling") == ("True", "Scaling")
+    assert world.condition("Reconciling")["message"] == message
+
+
+# --- events ---------------------------------------------------------------------------------------------
+Said = tuple[str, ConditionStatus, str]
+
+
+def status(*said: Said) -> LLMDeploymentStatus:
+    return LLMDeploymentStatus(
+        conditions=[
+            Condition(
+                type=kind, status=value, reason=reason, message="m", last_transition_time=format_time(NOW)
+            )
+            for kind, value, reason in said
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "events"),
+    [
+        ((), ("Ready", "True", "Serving"), "Normal Serving"),
+        ((), ("Ready", "False", "Inspecting"), ""),
+        ((), ("Ready", "False", "NodeLost"), "Warning NodeLost"),
+        ((("Ready", "True", "Serving"),), ("Ready", "True", "Serving"), ""),
+        ((("Ready", "True", "Serving"),), ("Ready", "False", "Starting"), "Warning Starting"),
+        ((("Ready", "True", "Serving"),), ("Ready", "False", "ScaledToZero"), "Normal ScaledToZero"),
+        ((("Ready", "True", "PartlyServing"),), ("Ready", "True", "Serving"), "Normal Serving"),
+        ((("Measured", "True", "MeasurementComplete"),), ("Measured", "False", "ProbeDisabled"), ""),
+        (
+            (("Measured", "True", "MeasurementComplete"),),
+            ("Measured", "False", "MeasurementStale"),
+            "Normal MeasurementStale",
+        ),
+        ((), ("Measured", "False", "CannotJudge"), "Warning CannotJudge"),
+        ((), ("RolloutAccepted", "False", "FellBack"), "Warning FellBack"),
+        ((), ("RolloutAccepted", "Unknown", "Judging"), "Normal Judging"),
+        # A failure that another condition told of already is no news; one it only suspected is.
+        ((("Ready", "False", "NodeLost"),), ("Stalled", "True", "NodeLost"), ""),
+        (
+            (("Planned", "Unknown", "HubUnreachable"),),
+            ("Stalled", "True", "HubUnreachable"),
+            "Warning HubUnreachable",
+        ),
+    ],
+)
+def test_which_transitions_are_events(before: tuple[Said, ...], now: Said, events: str) -> None:
+    found = transition_events(status(*before), status(now))
+    assert " ".join(f"{event.type} {event.reason}" for event in found) == events
+
+
+# --- when to look again -----------------------------------------------------------------------------------
+def test_what_serves_unmeasured_is_looked_at_until_it_is_measured() -> None:
+    world = settled()
+    assert world.turn(1).requeue_after_seconds is None
+    unmeasured = first_pod(state="Running")
+    assert unmeasured.brief("Ready")[0] == "True"
+    assert unmeasured.turn(1).requeue_after_seconds == UNMEASURED_SECONDS
+
+
+def test_what_a_person_must_mend_is_looked_at_only_where_the_cluster_tries_again() -> None:
+    starting = World()
+    starting.turn()
+    starting.inspected(facts())
+    starting.turn(1)
+    starting.deployment_controller()
+    (pod,) = starting.pods("server")
+    container_state(pod, state={"waiting": {"reason": "CreateContainerConfigError", "message": "no secret"}})
+    assert starting.turn(1).requeue_after_seconds == STALLED_SECONDS
+    refused = World()
+    refused.turn()
+    refused.inspected(Failure(failure_class="UnsupportedQuantization", message="No.", next_step="Change."))
+    refused.turn(1)
+    assert refused.turn(1).requeue_after_seconds is None
+    assert (starting.brief("Stalled")[0], refused.brief("Stalled")[0]) == ("True", "True")
+
+
+def test_what_has_moved_for_exactly_so_long_still_moves_fast() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn()
+    world.deployment_controller()
+    world.turn()
+    (pod,) = world.pods("server")
+    world.runs(pod, "WaitingForModel")
+    world.turn()
+    started = world.condition("Reconciling")["lastTransitionTime"]
+    world.now = NOW + timedelta(seconds=LONG_SECONDS)
+    assert started == format_time(NOW)
+    assert world.turn().requeue_after_seconds == MOVING_SECONDS
+    assert world.turn(1).requeue_after_seconds == SLOW_SECONDS
