@@ -15,6 +15,7 @@ from tacho_operator.core.revisions.identity import CLASSES, field_class, identit
 from tacho_operator.core.revisions.keys import fingerprint, live_config, plan_key
 
 from .builders import CLAIM_SPEC, FILES, HUB_SPEC, changed, plan, resource
+from .world import World
 
 LEAVES = leaf_paths()
 
@@ -202,3 +203,13 @@ def test_the_fingerprint_holds_what_only_the_pod_shows() -> None:
         fingerprint("p", "m", "sha256:1", Environment(cpu_model="EPYC", driver_version="581")),
     ]
     assert len({fingerprint("p", "m", "sha256:1", here), *others}) == 6
+
+
+def test_revisions_are_numbered_as_they_are_born() -> None:
+    world = World()
+    world.come_up()
+    for length in (1024, 512):
+        world.change(context={"maxModelLen": length, "concurrency": 2})
+        world.settle(world.serve_all)
+    numbers = [item["revision"] for (kind, _), item in world.objects.items() if kind == "ControllerRevision"]
+    assert sorted(numbers) == [1, 2, 3]

@@ -7,8 +7,11 @@ from datetime import timedelta
 import pytest
 
 from tacho_contract.failure import Failure
+from tacho_contract.fetch import FetchProgress
+from tacho_contract.report import Report
 from tacho_contract.times import format_time
 from tacho_operator.api.types import Condition, ConditionStatus, LLMDeploymentStatus
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.look_again import (
     LONG_SECONDS,
@@ -17,6 +20,7 @@ from tacho_operator.core.status.look_again import (
     STALLED_SECONDS,
     UNMEASURED_SECONDS,
 )
+from tacho_operator.core.status.progress import downloading, progress
 
 from .builders import NOW, changed, facts
 from .world import MOCK_SPEC, World, container_state
@@ -94,6 +98,89 @@ def test_scaling_in_words(replicas: int, wanted: int, message: str) -> None:
     world.turn(1)
     assert world.brief("Reconciling") == ("True", "Scaling")
     assert world.condition("Reconciling")["message"] == message
+
+
+# --- progress -------------------------------------------------------------------------------------------
+RUNS = {"running": {"startedAt": format_time(NOW)}}
+PAUSES = {"waiting": {"reason": "CrashLoopBackOff"}}
+WAITS = {"waiting": {"reason": "PodInitializing"}}
+
+
+def pod(name: str = "p", node: str = "n", gone: bool = False, state: object = None) -> PodView:
+    metadata = {"name": name, "uid": name} | ({"deletionTimestamp": format_time(NOW)} if gone else {})
+    return PodView(
+        {
+            "metadata": metadata,
+            "spec": {"nodeName": node} if node else {},
+            "status": {"containerStatuses": [{"name": "engine", "state": state}]} if state else {},
+        }
+    )
+
+
+def report(phase: str, fetch: FetchProgress | None = None) -> Report:
+    return Report(
+        runtime_version="1",
+        revision="r",
+        plan_key="p",
+        phase=phase,
+        engine="llamacpp",
+        observed_time=format_time(NOW),
+        fetch=fetch,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "reported", "reason", "message"),
+    [
+        (pod(node=""), None, "Scheduling", "Pod p waits for a node."),
+        (pod(), None, "PullingImages", "Node n pulls the images of pod p."),
+        (pod(state=WAITS), None, "PullingImages", "Node n pulls the images of pod p."),
+        (pod(state=PAUSES), None, "Starting", "Pod p is started again after a pause."),
+        (pod(state=PAUSES), report("Probing"), "Starting", "Pod p is started again after a pause."),
+        (pod(state=RUNS), None, "Loading", "Pod p runs; the engine is being started."),
+        (pod(state=RUNS), report("Preflight"), "Loading", "Pod p: the engine loads the model."),
+        (pod(state=RUNS), report("Starting"), "Loading", "Pod p: the engine loads the model."),
+        (pod(state=RUNS), report("Probing"), "Measuring", "Pod p is measured before traffic reaches it."),
+        (pod(state=RUNS), report("Draining"), "Starting", "Pod p is in phase Draining."),
+        (
+            pod(state=RUNS),
+            report("Serving"),
+            "Starting",
+            "Pod p: the engine serves, but the pod's readiness check does not pass.",
+        ),
+        (pod(state=RUNS), report("WaitingForModel"), "Downloading", "Pod p: downloading the model."),
+    ],
+)
+def test_how_far_a_pod_has_come(found: PodView, reported: Report | None, reason: str, message: str) -> None:
+    step = progress([found], {"p": reported} if reported else {})
+    assert (step.reason, step.message) == (reason, message)
+
+
+def test_the_pod_nearest_to_serving_is_told_of() -> None:
+    pods = [pod("a", node=""), pod("b", state=RUNS), pod("c"), pod("d", gone=True, state=RUNS)]
+    step = progress(pods, {"d": report("Probing")})
+    assert step.message == "Pod b runs; the engine is being started."
+
+
+@pytest.mark.parametrize(
+    ("fetch", "words"),
+    [
+        (None, "downloading the model"),
+        (FetchProgress(state="Listing"), "downloading the model"),
+        (
+            FetchProgress(state="Downloading", bytes_done=10**9, bytes_total=4 * 10**9),
+            "downloading 1.0 of 4.0 GB (25 %)",
+        ),
+        (
+            FetchProgress(
+                state="Downloading", bytes_done=10**9, bytes_total=4 * 10**9, resumed_bytes=5 * 10**8
+            ),
+            "downloading 1.0 of 4.0 GB (25 %, 0.5 of 4.0 GB resumed)",
+        ),
+    ],
+)
+def test_a_download_in_words(fetch: FetchProgress | None, words: str) -> None:
+    assert downloading(fetch) == words
 
 
 # --- events ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import Refusal
 from tests.unit.planner.builders import cpu_node, smollm2
+from tests.unit.planner.models import facts as published
 
 from .builders import CLAIM_SPEC, changed, facts
 from .world import MOCK_SPEC, World, container_state, insufficient
@@ -34,6 +35,19 @@ def test_the_plan_of_a_model_that_does_not_fit_has_figures() -> None:
     predicted = world.status["plan"]["predicted"]
     assert predicted["totalBytes"] > predicted["budgetBytes"] > predicted["weightsBytes"] > 0
     assert not world.names("Deployment")
+
+
+def test_a_plan_that_no_image_can_run_is_shown_and_started_by_nobody() -> None:
+    world = World(changed(CLAIM_SPEC, engine={"name": "transformers"}, quantization={"method": "none"}))
+    world.nodes = (cpu_node(memory="64Gi"),)
+    world.turn()
+    world.inspected(published("qwen2.5-0.5b"))
+    world.turn(1)
+    assert world.brief("Planned") == ("True", "PlanReady")
+    assert world.condition("Planned")["message"].startswith("Transformers on the CPU")
+    assert world.brief("Stalled") == ("True", "EngineNotSupported")
+    assert not world.names("Deployment")
+    assert not world.names("ControllerRevision")
 
 
 def test_an_engine_without_an_image_is_planned_and_stalled() -> None:

@@ -34,7 +34,6 @@ class Revision:
     facts_key: str
     pod_template: Manifest
     tacho_image: str
-    uid: str = ""
 
 
 def birth(
@@ -87,7 +86,6 @@ def read(manifest: Manifest) -> Revision | None:
             facts_key=str(data["factsKey"]),
             pod_template=dict(data["podTemplate"]),
             tacho_image=str(data["tachoImage"]),
-            uid=manifest["metadata"].get("uid", ""),
         )
     except (KeyError, TypeError, ValueError):
         return None
