@@ -19,7 +19,7 @@ from tacho_operator.core.pods.claims import (
 )
 from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.reconcile import decide
-from tacho_operator.core.types import NodeFacts
+from tacho_operator.core.types import NodeFacts, Refusal
 
 from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, at, changed, facts, resource
 from .world import MOCK_SPEC, World, insufficient
@@ -295,6 +295,32 @@ def test_pods_of_one_role_come_oldest_first_and_those_on_their_way_out_are_not_d
         ("c", "uid-c"),
         ("a", "uid-a"),
     ]
+
+
+def test_what_was_refused_is_asked_for_again_and_what_somebody_else_owns_is_not() -> None:
+    world = serving_world()
+    for taken in (False, True):
+        world.refusals = (Refusal(kind="Service", name="smol", message="no", taken=taken),)
+        applied = {item["kind"] for item in decide(world.observed(), CONFIG, world.now).apply}
+        assert ("Service" in applied) != taken
+        assert "Deployment" in applied
+
+
+def test_facts_that_no_revision_asks_for_are_forgotten() -> None:
+    world = serving_world()
+    data = world.objects["ConfigMap", "smol-facts"]["data"]
+    before = dict(data)
+    data["feedface00"] = "of a model nobody asks for any more"
+    world.turn(1)
+    assert world.objects["ConfigMap", "smol-facts"]["data"] == before
+
+
+def test_the_log_says_what_is_waited_for() -> None:
+    world = World()
+    assert world.turn().reason.startswith("Starts pod smol-inspect-")
+    world.inspected(NOT_THERE)
+    assert world.turn(1).reason.startswith("Inspection failed (ModelNotFound); the next try is in ")
+    assert serving_world().turn(1).reason.startswith("Revision smol-")
 
 
 def test_a_record_of_another_schema_is_left_alone() -> None:

@@ -173,6 +173,7 @@ def test_the_method_that_would_fit_fits_by_what_was_learned_too():
         (1, {"budget_bytes": 199, "cache_limit_bytes": 50}, {}, False),
         (6, {"budget_bytes": 999, "cache_limit_bytes": 50}, {}, False),
         (6, {"budget_bytes": None, "cache_limit_bytes": 50}, {}, False),
+        (4, {"budget_bytes": 999, "cache_limit_bytes": 50}, {"tokens_factor": 0.5}, False),
         (1, {"budget_bytes": 230}, {"bytes_factor": 1.5}, True),
         (1, {"budget_bytes": 229}, {"bytes_factor": 1.5}, False),
         (1, {"budget_bytes": 170}, {"tokens_factor": 0.5}, True),

@@ -1,0 +1,134 @@
+"""Which measurement stays in status, and which of them are current."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from tacho_contract.measurement import Capacity, Environment, Measurement as Measured, Workload
+from tacho_contract.report import Report
+from tacho_operator.api.types import Measurement
+from tacho_operator.core.measurement.mapper import PodReport
+from tacho_operator.core.measurement.records import KEPT, summary_of, updated_measurements
+from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.keys import live_config
+
+from .builders import CLAIM_SPEC, at, changed, plan, resource
+
+LIVE = live_config(resource().spec)
+ALWAYS = live_config(resource(changed(CLAIM_SPEC, probe={"policy": "Always"})).spec)
+ACTIVE = Revision(
+    name="smol-1", number=1, plan=plan(), plan_key="p", facts_key="f", pod_template={}, tacho_image="t"
+)
+
+
+def reported(
+    seconds: float = 0,
+    *,
+    state: str = "Complete",
+    speed: float = 100.0,
+    key: str = LIVE.measure_key,
+    cpu: str = "EPYC",
+    plan_key: str = "p",
+    terminating: bool = False,
+    measured: bool = True,
+) -> PodReport:
+    measurement = Measured(
+        plan_key=plan_key,
+        measure_key=key,
+        state=state,
+        observed_time=at(seconds),
+        probe_seconds=1.0,
+        workload=Workload(),
+        capacity=Capacity(
+            concurrency=1,
+            requests_per_second=1.0,
+            output_tokens_per_second=speed,
+            total_tokens_per_second=1.0,
+        ),
+    )
+    report = Report(
+        runtime_version="1",
+        revision="smol-1",
+        plan_key=plan_key,
+        phase="Serving",
+        engine="llamacpp",
+        environment=Environment(cpu_model=cpu),
+        observed_time=at(seconds),
+        measurement=measurement if measured else None,
+    )
+    return PodReport(report=report, image_id="i", terminating=terminating)
+
+
+def after(
+    former: tuple[Measurement, ...], *reports: PodReport, subject: Revision | None = ACTIVE, **more: Any
+) -> tuple[Measurement, ...]:
+    given = {"live": LIVE, "known": {"smol-1": ACTIVE}, **more}
+    return updated_measurements(former, reports, subject=subject, **given)
+
+
+def said(found: tuple[Measurement, ...]) -> list[tuple[str, str | None]]:
+    return [(item.state, item.capacity and item.capacity.output_tokens_per_second) for item in found]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "policy", "kept"),
+    [
+        (reported(0), reported(1, speed=200), LIVE, ("Complete", "100")),
+        (reported(0, state="Partial"), reported(1, speed=200), LIVE, ("Complete", "200")),
+        (reported(0, state="Partial"), reported(1, state="Partial", speed=200), LIVE, ("Partial", "100")),
+        (reported(0), reported(1, state="Partial", speed=200), LIVE, ("Complete", "100")),
+        (reported(1, state="Partial"), reported(0, speed=200), LIVE, ("Partial", "100")),
+    ],
+)
+def test_one_full_measurement_of_the_same_stays(
+    old: PodReport, new: PodReport, policy: Any, kept: tuple[str, str]
+) -> None:
+    assert said(after(after((), old), new, live=policy)) == [kept]
+
+
+@pytest.mark.parametrize(("seconds", "speed"), [(1, "200"), (0, "100"), (-1, "100")])
+def test_always_takes_what_is_newer(seconds: float, speed: str) -> None:
+    key = ALWAYS.measure_key
+    old, new = reported(0, key=key), reported(seconds, key=key, speed=200)
+    assert said(after(after((), old, live=ALWAYS), new, live=ALWAYS)) == [("Complete", speed)]
+
+
+@pytest.mark.parametrize(
+    ("reports", "subject", "state"),
+    [
+        ((), ACTIVE, "Complete"),
+        ((), None, "Stale"),
+        ((), dataclasses.replace(ACTIVE, plan_key="q"), "Stale"),
+        ((reported(measured=False),), ACTIVE, "Complete"),
+        ((reported(cpu="Xeon", measured=False),), ACTIVE, "Stale"),
+        ((reported(cpu="Xeon", measured=False, terminating=True),), ACTIVE, "Complete"),
+        ((reported(cpu="Xeon", measured=False, plan_key="q"),), ACTIVE, "Complete"),
+    ],
+)
+def test_figures_are_current_on_hardware_that_some_pod_of_the_revision_has(
+    reports: tuple[PodReport, ...], subject: Revision | None, state: str
+) -> None:
+    former = after((), reported())
+    assert [item.state for item in after(former, *reports, subject=subject)] == [state]
+
+
+def test_the_newest_stay_and_what_is_current_before_what_is_stale() -> None:
+    first = after((), reported(0))
+    others = [reported(seconds, key=f"other-{seconds}", speed=seconds) for seconds in range(1, KEPT + 2)]
+    found = after(first, *others)
+    speeds = [str(seconds) for seconds in range(KEPT + 1, 2, -1)]
+    assert said(found) == [*(("Stale", speed) for speed in speeds), ("Complete", "100")]
+
+
+def test_the_summary_is_of_current_figures_and_shows_what_there_is() -> None:
+    (found,) = after((), reported())
+    summary = summary_of((found,))
+    assert summary is not None
+    assert (summary.output_tokens_per_second, summary.ttft_milliseconds) == ("100", None)
+    assert summary_of((found.model_copy(update={"state": "Stale"}),)) is None
+    bare = summary_of((found.model_copy(update={"capacity": None}),))
+    assert bare is not None
+    assert bare.output_tokens_per_second is None

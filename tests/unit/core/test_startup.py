@@ -1,0 +1,97 @@
+"""Where the time of a start went, and of which pod it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tacho_contract.fetch import FetchProgress
+from tacho_contract.report import Report, StartupSeconds
+from tacho_operator.api.types import Startup
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.status.startup import latest_startup
+
+from .builders import at
+
+SPENT = StartupSeconds(download=20.0, load=4.2, probe=30.1, total=60.0)
+PARTS = {"download_seconds": 20, "load_seconds": 4, "probe_seconds": 30}
+SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(2)}
+INJECTED = {"name": "inject", "state": {"terminated": {"exitCode": 0, "finishedAt": at(5)}}}
+STARTED = {"name": "engine", "restartCount": 0, "state": {"running": {"startedAt": at(9)}}}
+
+
+def pod(name: str = "p", created: float = 0, gone: bool = False, **status: Any) -> PodView:
+    """Created at 0, on a node at 2, runtime copied at 5, engine started at 9."""
+    metadata = {"name": name, "uid": name, "creationTimestamp": at(created)}
+    if gone:
+        metadata["deletionTimestamp"] = at(0)
+    found = {
+        "conditions": [SCHEDULED],
+        "initContainerStatuses": [INJECTED],
+        "containerStatuses": [STARTED],
+        **status,
+    }
+    return PodView({"metadata": metadata, "status": found})
+
+
+def report(spent: StartupSeconds = SPENT, fetch: FetchProgress | None = None) -> Report:
+    return Report(
+        runtime_version="1",
+        revision="r",
+        plan_key="p",
+        phase="Serving",
+        engine="llamacpp",
+        observed_time=at(0),
+        startup=spent,
+        fetch=fetch,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "spent", "startup"),
+    [
+        (pod(), SPENT, {**PARTS, "schedule_seconds": 2, "image_seconds": 4, "total_seconds": 69}),
+        (pod(), StartupSeconds(), {"schedule_seconds": 2, "image_seconds": 4}),
+        (pod(conditions=[]), SPENT, {**PARTS, "image_seconds": 4, "total_seconds": 69}),
+        (pod(initContainerStatuses=[]), SPENT, {**PARTS, "schedule_seconds": 2, "total_seconds": 69}),
+        (
+            pod(containerStatuses=[{"name": "engine", "state": {"waiting": {}}}]),
+            SPENT,
+            {**PARTS, "schedule_seconds": 2},
+        ),
+        # A restart is a new start: nothing was scheduled or pulled for it.
+        (pod(containerStatuses=[STARTED | {"restartCount": 1}]), SPENT, {**PARTS, "total_seconds": 60}),
+        (pod(containerStatuses=[]), SPENT, {**PARTS, "total_seconds": 60}),
+    ],
+)
+def test_where_the_time_went(found: PodView, spent: StartupSeconds, startup: dict[str, int]) -> None:
+    assert latest_startup([found], {"p": report(spent)}, None) == Startup(**startup)
+
+
+@pytest.mark.parametrize(
+    ("fetch", "done", "total"),
+    [
+        (None, None, None),
+        (FetchProgress(state="Listing"), None, None),
+        (FetchProgress(state="Downloading", bytes_done=0, bytes_total=10), 0, 10),
+        (FetchProgress(state="Complete", bytes_done=10, bytes_total=10), 10, 10),
+        (FetchProgress(state="Downloading", bytes_done=-1, bytes_total=2**53), None, None),
+    ],
+)
+def test_what_was_downloaded(fetch: FetchProgress | None, done: int | None, total: int | None) -> None:
+    found = latest_startup([pod()], {"p": report(fetch=fetch)}, None)
+    assert found is not None
+    assert (found.downloaded_bytes, found.download_total_bytes) == (done, total)
+
+
+def test_the_youngest_pod_that_reports_is_told_of() -> None:
+    def total(*pods: PodView, reporting: str) -> float | None:
+        reports = {name: report(StartupSeconds(load=float(ord(name)))) for name in reporting}
+        found = latest_startup(pods, reports, Startup(load_seconds=1))
+        return found and found.load_seconds
+
+    old, young, gone = pod("b", 0), pod("a", 5), pod("c", 9, gone=True)
+    assert total(old, young, gone, reporting="abc") == ord("a")
+    assert total(young, old, gone, reporting="bc") == ord("b")
+    assert total(old, young, gone, reporting="c") == 1, "as it was: unknown is not zero"
