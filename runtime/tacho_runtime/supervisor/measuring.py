@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from tacho_contract.launch import LiveConfig, RuntimeConfig
 from tacho_contract.measurement import Measurement
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import lifecycle
-from tacho_runtime.supervisor.report import not_measured
 
 log = logging.getLogger("tacho")
 
@@ -20,7 +20,7 @@ PROBE_GRACE_SECONDS = 10.0
 
 
 class Probe(Protocol):
-    """``probe.run.run_probe``, as far as it is used here."""
+    """``probe.sequence.run_probe``, as far as it is used here."""
 
     def __call__(
         self, target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
@@ -47,57 +47,57 @@ def target_of(config: RuntimeConfig, base_url: str, api_key: str) -> ProbeTarget
     )
 
 
-async def measure(
-    config: RuntimeConfig,
-    live: LiveConfig,
-    known: Measurement | None,
-    *,
-    target: ProbeTarget,
-    probe: Probe,
-    clock: Clock,
-    say: Callable[[str], None],
-) -> Measurement:
-    """A measurement in any case: fresh, known already, or one that says why there are no figures."""
-    decision = lifecycle.probe_decision(live, known, plan_key=config.plan_key)
-    log.info("probe: %s, because %s", "yes" if decision.ok else "no", decision.reason)
-    if decision.ok:
-        say(f"measuring: {decision.reason}")
-        return await _probe(config, live, target=target, probe=probe, clock=clock, say=say)
-    if known is not None and (known.plan_key, known.measure_key) == (config.plan_key, live.measure_key):
-        return known
-    return not_measured(
-        config, live, state="Skipped", message=decision.reason, observed_time=clock.utc(), seconds=0.0
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measuring:
+    """One question: this plan, this workload, that engine."""
 
+    config: RuntimeConfig
+    live: LiveConfig
+    target: ProbeTarget
+    probe: Probe
+    clock: Clock
+    say: Callable[[str], None]
 
-async def _probe(
-    config: RuntimeConfig,
-    live: LiveConfig,
-    *,
-    target: ProbeTarget,
-    probe: Probe,
-    clock: Clock,
-    say: Callable[[str], None],
-) -> Measurement:
-    """Never fails and never hangs."""
-    began, limit_seconds = clock.monotonic(), live.probe.timeout_seconds + PROBE_GRACE_SECONDS
-    flags: tuple[str, ...] = ()
-    try:
-        return await asyncio.wait_for(
-            probe(target, live, plan_key=config.plan_key, progress=say), limit_seconds
+    async def measurement(self, known: Measurement | None) -> Measurement:
+        """In any case one: fresh, ``known`` already, or one that says why there are no figures."""
+        decision = lifecycle.probe_decision(self.live, known, plan_key=self.config.plan_key)
+        log.info("probe: %s, because %s", "yes" if decision.ok else "no", decision.reason)
+        if decision.ok:
+            self.say(f"measuring: {decision.reason}")
+            return await self._probed()
+        keys = (self.config.plan_key, self.live.measure_key)
+        if known is not None and (known.plan_key, known.measure_key) == keys:
+            return known
+        return self.without_figures("Skipped", decision.reason)
+
+    async def _probed(self) -> Measurement:
+        """Never fails and never hangs."""
+        began, limit_seconds = self.clock.monotonic(), self.live.probe.timeout_seconds + PROBE_GRACE_SECONDS
+        flags: tuple[str, ...] = ()
+        try:
+            return await asyncio.wait_for(
+                self.probe(self.target, self.live, plan_key=self.config.plan_key, progress=self.say),
+                limit_seconds,
+            )
+        except (asyncio.TimeoutError, TimeoutError):
+            message, flags = f"the probe did not end within {limit_seconds:.0f} s", ("BudgetExhausted",)
+        except Exception as error:
+            # Whatever is wrong with the probe: a pod without figures serves as well as one with them.
+            log.exception("the probe failed")
+            message = f"the probe failed: {type(error).__name__}: {error}"
+        return self.without_figures("Failed", message, seconds=self.clock.monotonic() - began, flags=flags)
+
+    def without_figures(
+        self, state: str, message: str, *, seconds: float = 0.0, flags: tuple[str, ...] = ()
+    ) -> Measurement:
+        """Skipped or Failed, and why."""
+        return Measurement(
+            plan_key=self.config.plan_key,
+            measure_key=self.live.measure_key,
+            observed_time=self.clock.utc(),
+            state=state,
+            message=message,
+            probe_seconds=round(seconds, 3),
+            workload=self.live.workload,
+            flags=flags,
         )
-    except (asyncio.TimeoutError, TimeoutError):
-        message, flags = f"the probe did not end within {limit_seconds:.0f} s", ("BudgetExhausted",)
-    except Exception as error:
-        # Whatever is wrong with the probe: a pod without figures serves as well as one with them.
-        log.exception("the probe failed")
-        message = f"the probe failed: {type(error).__name__}: {error}"
-    return not_measured(
-        config,
-        live,
-        state="Failed",
-        message=message,
-        observed_time=clock.utc(),
-        seconds=clock.monotonic() - began,
-        flags=flags,
-    )

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from tacho_contract import __version__, codec
-from tacho_contract.launch import LiveConfig, RuntimeConfig
-from tacho_contract.measurement import Environment, Measurement
+from tacho_contract.launch import RuntimeConfig
+from tacho_contract.measurement import Environment
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report
 from tacho_engines.base import LoadFigures
 from tacho_runtime.supervisor import lifecycle
@@ -63,27 +63,4 @@ def make_load(figures: LoadFigures | None, *, observed_time: str) -> Load:
         prompt_tokens_total=known.prompt_tokens_total,
         kv_cache_usage=known.kv_cache_usage,
         observed_time=observed_time,
-    )
-
-
-def not_measured(
-    config: RuntimeConfig,
-    live: LiveConfig,
-    *,
-    state: str,
-    message: str,
-    observed_time: str,
-    seconds: float,
-    flags: tuple[str, ...] = (),
-) -> Measurement:
-    """A measurement without figures: Skipped or Failed, and why."""
-    return Measurement(
-        plan_key=config.plan_key,
-        measure_key=live.measure_key,
-        observed_time=observed_time,
-        state=state,
-        message=message,
-        probe_seconds=round(seconds, 3),
-        workload=live.workload,
-        flags=flags,
     )

@@ -276,7 +276,7 @@ class Supervisor:
         # Imported here because httpx is slow to: by now the server answers.
         from tacho_runtime.http.engine_client import EngineClient, local_url
         from tacho_runtime.probe.sequence import run_probe
-        from tacho_runtime.supervisor.measuring import measure, target_of
+        from tacho_runtime.supervisor.measuring import Measuring, target_of
 
         engine = self._engine()
         base_url = local_url(self.config.bind_host, self.config.engine_port)
@@ -285,15 +285,15 @@ class Supervisor:
         await self._until_healthy(self._client, engine.health_path(self.config))
         self.facts = dataclasses.replace(self.facts, engine_version=await self._version(engine))
         self._enter(lifecycle.PROBING, "the engine is healthy")
-        measurement = await measure(
-            self.config,
-            self._read_live(),
-            self.state.measurement,
+        measuring = Measuring(
+            config=self.config,
+            live=self._read_live(),
             target=target_of(self.config, base_url, api_key),
             probe=run_probe,
             clock=self.clock,
             say=self._say,
         )
+        measurement = await measuring.measurement(self.state.measurement)
         now = self.clock.monotonic()
         self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
         told = f": {measurement.message}" if measurement.message else ""

@@ -8,7 +8,7 @@ import pytest
 
 from tacho_contract.report import Report
 from tacho_operator.api.conditions import find_condition
-from tacho_operator.cli.run.setup import local_setup
+from tacho_operator.cli.run.setup import Here, local_setup
 from tacho_operator.cli.run.snapshot import local_status
 from tests.unit.core.builders import CLAIM_SPEC, changed, plan, resource
 
@@ -19,10 +19,7 @@ def test_one_replica_serves_whatever_spec_says(replicas: int, tmp_path: Path) ->
         resource(changed(CLAIM_SPEC, replicas=replicas)),
         plan(),
         {"models": tmp_path},
-        scratch=tmp_path,
-        host="127.0.0.1",
-        engine_port=None,
-        runtime_port=9400,
+        Here(scratch=tmp_path, host="127.0.0.1", engine_port=None, runtime_port=9400),
     )
     report = Report(
         runtime_version="1",

@@ -13,14 +13,14 @@ from prometheus_client.registry import CollectorRegistry
 from tacho_contract import codec
 from tacho_contract.failure import FailedError
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report, StartupSeconds
 from tacho_engines.base import LoadFigures
 from tacho_runtime.http.engine_client import local_url, sums
 from tacho_runtime.http.metrics import RuntimeCollector, render
 from tacho_runtime.supervisor import lifecycle, store
-from tacho_runtime.supervisor.report import Facts, encode, make_load, make_report, not_measured
+from tacho_runtime.supervisor.report import Facts, encode, make_load, make_report
 
 CONFIG = RuntimeConfig(
     revision="demo-1",
@@ -141,17 +141,6 @@ def test_load_keeps_unknown_apart_from_zero() -> None:
     unknown = make_load(None, observed_time="t")
     assert unknown == Load(observed_time="t")
     assert make_load(LoadFigures(running=0), observed_time="t").running == 0
-
-
-def test_not_measured_carries_the_keys() -> None:
-    live = LiveConfig(measure_key="m")
-    made = not_measured(CONFIG, live, state="Skipped", message="why", observed_time="t", seconds=1.23456)
-    assert (made.plan_key, made.measure_key, made.state, made.probe_seconds) == (
-        "plan",
-        "m",
-        "Skipped",
-        1.235,
-    )
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import measuring
-from tacho_runtime.supervisor.measuring import measure, target_of
-from tacho_runtime.supervisor.report import not_measured
+from tacho_runtime.supervisor.measuring import Measuring, target_of
 
 CONFIG = RuntimeConfig(
     revision="r",
@@ -34,24 +33,27 @@ class StillClock:
         return "2026-01-01T00:00:00Z"
 
 
+def asked(probe: measuring.Probe, live: LiveConfig, say: Callable[[str], None]) -> Measuring:
+    target = target_of(CONFIG, "http://127.0.0.1:1", "key")
+    return Measuring(config=CONFIG, live=live, target=target, probe=probe, clock=StillClock(), say=say)
+
+
 def figures(state: str = "Complete", live: LiveConfig = LIVE) -> Measurement:
-    return not_measured(CONFIG, live, state=state, message="", observed_time="then", seconds=1.0)
+    return asked(never, live, print).without_figures(state, "", seconds=1.23456)
 
 
 async def outcome(
     probe: measuring.Probe, live: LiveConfig = LIVE, known: Measurement | None = None
 ) -> tuple[Measurement, list[str]]:
     said: list[str] = []
-    made = await measure(
-        CONFIG,
-        live,
-        known,
-        target=target_of(CONFIG, "http://127.0.0.1:1", "key"),
-        probe=probe,
-        clock=StillClock(),
-        say=said.append,
-    )
+    made = await asked(probe, live, said.append).measurement(known)
     return made, said
+
+
+def test_what_has_no_figures_carries_the_keys() -> None:
+    made = figures("Skipped")
+    assert (made.plan_key, made.measure_key) == (CONFIG.plan_key, "m")
+    assert (made.state, made.probe_seconds, made.workload) == ("Skipped", 1.235, LIVE.workload)
 
 
 async def never(

@@ -27,7 +27,7 @@ from tacho_operator.cli.run.engines import require_engine
 from tacho_operator.cli.run.pod import LocalPod
 from tacho_operator.cli.run.ports import local_url, require_free
 from tacho_operator.cli.run.screen import show_status
-from tacho_operator.cli.run.setup import LOCAL, LocalSetup, local_setup
+from tacho_operator.cli.run.setup import LOCAL, Here, LocalSetup, local_setup
 from tacho_operator.cli.run.snapshot import local_status
 from tacho_operator.core.manifests.pod.containers import engine_port
 from tacho_operator.core.planner.plan import launchable, plan_model
@@ -73,15 +73,13 @@ def execute(order: Order) -> int:
     require_engine(plan.engine)
     say(plan.message)
     with tempfile.TemporaryDirectory(prefix="tacho-run-") as scratch, leaving_nothing():
-        setup = local_setup(
-            resource,
-            plan,
-            claims,
+        here = Here(
             scratch=Path(scratch),
             host=order.host,
             engine_port=order.port,
             runtime_port=order.report_port,
         )
+        setup = local_setup(resource, plan, claims, here)
         return asyncio.run(_serve(order, raw, setup, plan, Path(scratch)))
 
 

@@ -27,6 +27,19 @@ DRAIN_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """Where on this machine it runs."""
+
+    scratch: Path
+    """A folder of its own, for what a pod's emptyDir holds."""
+    host: str
+    """Address to listen on."""
+    engine_port: int | None
+    """None: the engine's own."""
+    runtime_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSetup:
     """Everything the children read."""
 
@@ -52,11 +65,7 @@ def local_setup(
     resource: LLMDeployment,
     plan: ModelPlan,
     claims: dict[str, Path],
-    *,
-    scratch: Path,
-    host: str,
-    engine_port: int | None,
-    runtime_port: int,
+    here: Here,
 ) -> LocalSetup:
     """The pod's own configuration with this machine's paths in it. Nothing is written."""
     shared = cluster_form(resource)
@@ -67,7 +76,7 @@ def local_setup(
     fetch = fetch_config(shared, plan)
     if fetch:
         fetch = dataclasses.replace(
-            fetch, cache_dir=str(cache_directory(resource, claims)), state_dir=str(scratch / "fetch")
+            fetch, cache_dir=str(cache_directory(resource, claims)), state_dir=str(here.scratch / "fetch")
         )
     return LocalSetup(
         resource=shared,
@@ -79,13 +88,13 @@ def local_setup(
             inside,
             model_path=str(folder) if folder else "",
             entrypoint=local_entrypoint(plan.engine, inside.entrypoint),
-            bind_host=host,
-            engine_port=engine_port or inside.engine_port,
-            runtime_port=runtime_port,
+            bind_host=here.host,
+            engine_port=here.engine_port or inside.engine_port,
+            runtime_port=here.runtime_port,
             fetch_dir=fetch.state_dir if fetch else "",
-            state_dir=str(scratch / "state"),
-            live_file=str(scratch / "live.json"),
-            termination_log=str(scratch / "termination"),
+            state_dir=str(here.scratch / "state"),
+            live_file=str(here.scratch / "live.json"),
+            termination_log=str(here.scratch / "termination"),
             drain_seconds=DRAIN_SECONDS,
         ),
     )
