@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from datetime import timedelta
 from typing import Any
@@ -12,9 +13,15 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.inspection import InspectConfig
 from tacho_operator.core import names
-from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
+from tacho_operator.core.revisions.inspection import (
+    CLAIM_RETRY_SECONDS,
+    LOOK_AGAIN_SECONDS,
+    Inspection,
+    facts_key,
+    inspect,
+)
 
-from .builders import CONFIG, HUB_SPEC, changed, facts, hub_facts, resource
+from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, at, changed, facts, hub_facts, resource
 from .golden import assert_golden
 from .pod_security import violations
 from .world import World, container_state, insufficient
@@ -150,6 +157,59 @@ def test_a_failure_only_a_person_can_mend_is_tried_rarely() -> None:
     assert step(world, 1).apply != ()
 
 
+@pytest.mark.parametrize(
+    ("spec", "failure_class", "again"),
+    [
+        (HUB_SPEC, "ModelNotFound", 600),
+        (None, "ModelNotFound", CLAIM_RETRY_SECONDS),
+        (HUB_SPEC, "UnsupportedQuantization", None),
+        (None, "UnsupportedQuantization", None),
+    ],
+)
+def test_where_a_person_is_needed_a_claim_is_looked_at_more_often(
+    spec: dict[str, Any] | None, failure_class: str, again: float | None
+) -> None:
+    world = World(spec or CLAIM_SPEC)
+    step(world)
+    world.inspected(Failure(failure_class=failure_class, message="No.", next_step="Mend it."))
+    found = look(world)
+    assert (found.running, found.look_again_seconds) == (False, again)
+    assert (look(world, 10_000).apply != ()) == (again is not None)
+
+
+def stray(world: World) -> str:
+    """A pod that asks in a former way, beside the one that asks in the present way."""
+    pod = copy.deepcopy(world.pods("inspect")[0])
+    pod["metadata"] |= {"name": "smol-inspect-former-1", "uid": "former"}
+    world.objects["Pod", "smol-inspect-former-1"] = pod
+    return "smol-inspect-former-1"
+
+
+@pytest.mark.parametrize("answer", [None, hub_facts(), GONE, DENIED])
+def test_who_asks_in_a_former_way_goes_whatever_the_present_one_finds(answer: Any) -> None:
+    world = hub_world()
+    step(world)
+    former = stray(world)
+    if answer is not None:
+        del world.objects["Pod", former]
+        world.inspected(answer)
+        former = stray(world)
+    for seconds in (0, 10_000):
+        found = look(world, seconds)
+        assert [reference.name for reference in found.delete] == [former]
+
+
+def test_of_the_tries_before_only_the_last_is_kept() -> None:
+    world = hub_world()
+    step(world)
+    for _ in range(3):
+        world.inspected(GONE)
+        assert look(world).look_again_seconds is not None
+        step(world, 600)
+        assert len(world.pods("inspect")) <= 2
+        assert step(world).look_again_seconds == LOOK_AGAIN_SECONDS
+
+
 def test_another_secret_is_another_try_at_once() -> None:
     world = hub_world()
     step(world)
@@ -245,7 +305,30 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
             },
             "Boom",
         ),
-        ({"phase": "Succeeded"}, "ended"),
+        (
+            {
+                "phase": "Failed",
+                "reason": "DeadlineExceeded",
+                "containerStatuses": [
+                    {"name": "inspect", "state": {"terminated": {"exitCode": 137, "startedAt": at(0)}}}
+                ],
+            },
+            "the model's source did not answer",
+        ),
+        ({"phase": "Succeeded"}, "ended with exit code unknown: nothing was said."),
+        ({"phase": "Failed", "message": "Evicted."}, "ended with exit code unknown: Evicted."),
+        (
+            {
+                "phase": "Failed",
+                "containerStatuses": [
+                    {
+                        "name": "inspect",
+                        "state": {"terminated": {"exitCode": 1, "message": "a\nb\nc\nd\n"}},
+                    }
+                ],
+            },
+            "ended with exit code 1: b | c | d.",
+        ),
     ],
 )
 def test_a_pod_that_ended_without_an_answer_is_tried_again(status: dict[str, Any], words: str) -> None:
@@ -257,6 +340,18 @@ def test_a_pod_that_ended_without_an_answer_is_tried_again(status: dict[str, Any
     assert words in found.problem.message
     assert (found.problem.reason, found.problem.needs_person) == ("InspectionTimeout", False)
     assert step(world, 60).apply != ()
+
+
+def test_a_failure_written_as_any_other_container_writes_it_is_read() -> None:
+    world = hub_world()
+    step(world)
+    said = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
+    container_state(
+        world.pods("inspect")[0], "inspect", state={"terminated": {"exitCode": 1, "message": said}}
+    )
+    found = look(world)
+    assert found.problem is not None
+    assert (found.problem.reason, "No room. Enlarge it." in found.problem.message) == ("DiskFull", True)
 
 
 @pytest.mark.parametrize("answer", [hub_facts(), GONE, DENIED])
