@@ -100,6 +100,47 @@ def test_scaling_in_words(replicas: int, wanted: int, message: str) -> None:
     assert world.condition("Reconciling")["message"] == message
 
 
+# --- revisions ------------------------------------------------------------------------------------------
+def test_the_way_of_a_revision_in_status() -> None:
+    def shown(world: World) -> list[tuple[str, ...]]:
+        return [
+            (item["phase"], item["reason"], item.get("outcome", ""), item["message"])
+            for item in world.status["revisions"]
+        ]
+
+    no_image = {"waiting": {"reason": "ErrImagePull", "message": "no"}}
+    serves = ("Active", "Serving", "Accepted", "It serves.")
+    gone = ("Retired", "Superseded", "", "Another revision took its place.")
+    world = settled()
+    (first,) = world.names("Deployment")
+    assert shown(world) == [serves]
+    assert world.status["url"] == "http://smol.ml.svc:8000"
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    (second,) = world.names("Deployment") - {first}
+    starts = f"Revision {first} serves while {second} starts."
+    assert shown(world) == [("Candidate", "Starting", "", starts), serves]
+    world.deployment_controller()
+    container_state(world.pods("server", second)[0], state=no_image)
+    world.turn(1)
+    assert [item[:3] for item in shown(world)] == [("Candidate", "ImagePullError", ""), serves[:3]]
+    world.change(context={"maxModelLen": 512, "concurrency": 2})
+    world.settle(world.serve_all)
+    assert shown(world) == [serves, gone, gone]
+
+
+def test_a_first_revision_that_fails_is_a_candidate_with_its_reason() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    world.deployment_controller()
+    container_state(world.pods("server")[0], state={"waiting": {"reason": "ErrImagePull", "message": "no"}})
+    world.turn(1)
+    (found,) = world.status["revisions"]
+    assert (found["phase"], found["reason"]) == ("Candidate", "ImagePullError")
+
+
 # --- progress -------------------------------------------------------------------------------------------
 RUNS = {"running": {"startedAt": format_time(NOW)}}
 PAUSES = {"waiting": {"reason": "CrashLoopBackOff"}}

@@ -46,6 +46,7 @@ def test_a_plan_that_no_image_can_run_is_shown_and_started_by_nobody() -> None:
     assert world.brief("Planned") == ("True", "PlanReady")
     assert world.condition("Planned")["message"].startswith("Transformers on the CPU")
     assert world.brief("Stalled") == ("True", "EngineNotSupported")
+    assert world.status["plan"]["engine"]["name"] == "transformers"
     assert not world.names("Deployment")
     assert not world.names("ControllerRevision")
 

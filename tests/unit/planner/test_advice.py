@@ -109,6 +109,24 @@ def test_what_is_advised(model, nodes, length, concurrency, step):
     assert found.failure.next_step == step
 
 
+def test_another_gpu_is_advised_by_its_name_and_on_a_host_with_the_count_that_takes_it():
+    small = refused("llama-3.1-8b", (*ONE_T4, *ONE_L4), 1, 4096, 4)
+    assert small.failure.next_step == "Quantize with fp8 (vllm), or use NVIDIA-L4."
+    nodes = (*ONE_L4, cpu_node(memory="1Gi"))
+    host = {"gpu": {"count": 0}, "context": {"maxModelLen": 8192, "concurrency": 4}}
+    asks = spec(**host, engine={"name": "transformers"})
+    told = plan_model(asks, facts("qwen2.5-0.5b"), nodes=nodes, history=(), config=CONFIG).failure
+    assert "set gpu.count to 1, for NVIDIA-L4" in told.next_step
+    gguf = plan_model(
+        spec(**host, engine={"name": "llamacpp"}),
+        smollm2(),
+        nodes=(*ONE_L4, cpu_node(memory="300Mi")),
+        history=(),
+        config=CONFIG,
+    )
+    assert "NVIDIA-L4" not in gguf.failure.next_step, "the image knows no GPU"
+
+
 def test_fewer_requests_are_figures_only_where_they_are_advised():
     few, many = (
         refused("llama-3.1-8b", ONE_L4, 1, 8192, n, product="L4").failure.details for n in (64, 4096)

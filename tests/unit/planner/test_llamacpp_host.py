@@ -153,6 +153,7 @@ def test_a_custom_engine_is_sized_and_not_predicted():
     assert result.image == "registry.example/engine:1"
     assert result.predicted.total_bytes is None
     assert result.quantization_method == "none"
+    assert (result.gpu_product, result.gpu_count) == ("CPU", 0)
     assert (result.max_model_len, result.concurrency) == (4096, 16)
     assert launchable(result) is None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tacho_contract.model import Architecture
@@ -352,3 +354,20 @@ def test_the_python_of_a_custom_engine_is_the_users(python, planned):
     found = plan_model(asks, GGUF, nodes=None, history=(), config=CONFIG)
     assert found.python == planned
     assert launchable(found) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (replace(GGUF, architecture=None), "GGUF header of hf://owner/name does not describe the model: "),
+        (replace(GGUF, tensors=()), "GGUF header of hf://owner/name does not describe the model: "),
+        (replace(SAFE, architecture=None), "too little is known to plan memory: no config.json."),
+        (replace(SAFE, tensors=(), unknown=("a", "b")), "too little is known to plan memory: a; b."),
+    ],
+)
+def test_what_is_missing_of_a_model_is_named(model, said):
+    for engine in ({}, {"engine": {"name": "vllm"}}):
+        asks = spec(gpu={"products": ["L4"]}, **engine)
+        found = plan_model(asks, model, nodes=None, history=(), config=CONFIG)
+        assert found.failure.failure_class == "ModelInvalid"
+        assert found.failure.message.endswith(said if model.format != "gguf" else f"{said}no metadata.")
