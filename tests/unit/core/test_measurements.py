@@ -139,6 +139,40 @@ def test_a_throwaway_pod_that_fails_is_not_tried_again_until_something_changes()
     assert len(world.pods("probe")) == 1
 
 
+def test_while_another_revision_rolls_out_nothing_is_measured_aside_and_no_figure_is_lost() -> None:
+    world = measured_world()
+    assert world.status["measurements"][0]["environment"]["imageID"] == "registry.example/mock@sha256:1"
+    world.change(workload=NEW_WORKLOAD)
+    world.turn(1)
+    assert world.pods("probe")
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    assert not world.pods("probe")
+    assert len(world.status["measurements"]) == 1
+
+
+def test_a_refused_server_pod_keeps_no_throwaway_pod_from_starting() -> None:
+    world = measured_world()
+    world.refusals = (Refusal(kind="Pod", name="x", role="server", message="exceeded quota"),)
+    world.change(workload=NEW_WORKLOAD)
+    world.turn(1)
+    assert world.pods("probe")
+
+
+def test_figures_of_the_first_revision_are_current_before_it_serves() -> None:
+    world = World()
+    world.turn()
+    world.inspected(facts())
+    world.turn(1)
+    world.deployment_controller()
+    (pod,) = world.pods("server")
+    world.serves(pod)
+    pod["status"]["conditions"][-1]["status"] = "False"
+    world.turn(1)
+    assert world.brief("Ready")[0] == "False"
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+
+
 def test_quota_on_the_throwaway_pod_concerns_the_figures_alone() -> None:
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)

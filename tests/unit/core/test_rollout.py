@@ -178,6 +178,16 @@ ROWS = {
         "a:2 c:1",
         "b",
     ),
+    "fallen once it had taken over: a third one that was not reached goes": (
+        "b",
+        TAKEN_OVER,
+        3,
+        "a:2:2 b:3:0 c:1:1",
+        "a",
+        "a",
+        "a:3 b:1",
+        "c",
+    ),
     "taken over, then just ready again: the old one is back": (
         "b",
         TAKEN_OVER,

@@ -257,9 +257,8 @@ def _fall_back(at: Standing, survivor: str) -> Rollout:
         reason=trouble.reason if trouble else "",
         message=clipped(trouble.message, NOTE_LIMIT) if trouble else "",
     )
-    helped = at.available(survivor) < at.replicas and any(
-        at.selects(name) and at.available(name) for name in at.deployments if name != survivor
-    )
+    others = (name for name in at.deployments if name != survivor and at.selects(name))
+    helped = any(at.available(name) for name in others)
     selected = "" if helped else survivor
     serving = replace(at.serving, active=survivor, selected=selected, admitted="", fallback=note)
     return _beside(replace(at, serving=serving), fell_back=True)
