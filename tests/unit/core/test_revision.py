@@ -142,6 +142,13 @@ def test_workload_slo_and_probe_change_the_measure_key(fields: dict[str, Any]) -
     assert before.measure_key != after.measure_key
 
 
+def test_what_the_probe_is_told_is_what_the_spec_says() -> None:
+    spec = resource(changed(CLAIM_SPEC, slo={"tpotMilliseconds": 50}, probe={"timeoutSeconds": 91})).spec
+    live = live_config(spec)
+    assert (live.workload.input_tokens, live.workload.output_tokens) == (128, 64)
+    assert (live.slo.tpot_milliseconds, live.probe.timeout_seconds) == (50, 91)
+
+
 def test_defaults_said_aloud_keep_the_measure_key() -> None:
     silent = resource(changed(CLAIM_SPEC, workload=None)).spec
     aloud = changed(
@@ -213,3 +220,19 @@ def test_revisions_are_numbered_as_they_are_born() -> None:
         world.settle(world.serve_all)
     numbers = [item["revision"] for (kind, _), item in world.objects.items() if kind == "ControllerRevision"]
     assert sorted(numbers) == [1, 2, 3]
+
+
+def test_a_record_says_of_what_it_was_made() -> None:
+    world = World()
+    world.come_up()
+    (record,) = [item for (kind, _), item in world.objects.items() if kind == "ControllerRevision"]
+    assert record["apiVersion"] == "apps/v1"
+    assert record["metadata"]["labels"][names.ROLE_LABEL] == "server"
+    assert record["data"]["identity"]["spec"]["model"]["uri"] == "pvc://models/smollm2"
+    assert record["data"]["facts"] == {
+        "digest": FILES.digest,
+        "commit": "",
+        "format": "gguf",
+        "fileCount": 1,
+        "totalBytes": FILES.total_bytes,
+    }

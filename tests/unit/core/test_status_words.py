@@ -124,6 +124,9 @@ def test_the_way_of_a_revision_in_status() -> None:
     container_state(world.pods("server", second)[0], state=no_image)
     world.turn(1)
     assert [item[:3] for item in shown(world)] == [("Candidate", "ImagePullError", ""), serves[:3]]
+    accepted = world.condition("RolloutAccepted")
+    assert accepted["message"].startswith(f"Revision {second}: Image ")
+    assert accepted["observedGeneration"] == 2
     world.change(context={"maxModelLen": 512, "concurrency": 2})
     world.settle(world.serve_all)
     assert shown(world) == [serves, gone, gone]
