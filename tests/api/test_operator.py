@@ -153,6 +153,7 @@ def test_an_operator_upgrade_restarts_no_model_pod(
     assert writes == []
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.usefixtures("operator", "claim")
 def test_an_identity_change_surges_and_the_service_turns_when_the_new_one_is_ready(
     api: Cluster, namespace: str, kubelet: Kubelet
@@ -170,11 +171,14 @@ def test_an_identity_change_surges_and_the_service_turns_when_the_new_one_is_rea
     assert condition(api, namespace, "Ready")["status"] == "True"
     kubelet.serve(revision=new, tokens_per_second=200)
 
-    def turned() -> bool | None:
-        selector = api.get("service", NAME, "-n", namespace)["spec"]["selector"]
-        return True if selector["tacho.dev/revision"] == new else None
+    def chosen() -> str:
+        """The one revision that the Service selects, empty while it selects both."""
+        selector: dict[str, str] = api.get("service", NAME, "-n", namespace)["spec"]["selector"]
+        return selector.get("tacho.dev/revision", "")
 
-    eventually("the Service selects the new revision", turned)
+    eventually("the Service takes the new revision in beside the old one", lambda: chosen() == "" or None)
+    assert both() == {old, new}
+    eventually("the Service selects the new revision alone", lambda: chosen() == new or None, seconds=90)
 
     def alone() -> bool | None:
         names = {item["metadata"]["name"] for item in api.get("deployments", "-n", namespace)["items"]}
