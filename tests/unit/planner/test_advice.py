@@ -187,6 +187,8 @@ def test_no_host_is_large_enough_for_a_length_the_model_was_not_made_for():
     told = on_host("512Mi", length=100_000).failure
     assert "was made for 8192 tokens" in told.message
     assert told.next_step == "Set context.maxModelLen to 2560 or less."
+    told = on_host("60Mi", length=100_000).failure
+    assert told.next_step == "Use a smaller model or a node with more memory."
 
 
 def test_the_method_that_fits_a_part_says_which_part():

@@ -116,6 +116,7 @@ def _refused(nearest: Attempt) -> Failure:
 
 def _does_not_fit(adviser: Adviser) -> Failure:
     nearest, found = adviser.nearest, adviser.advice()
+    larger = "a node with more memory" if nearest.placement.device.on_host else "a larger GPU"
     if nearest.needed_bytes is not None:
         found.details["neededBytes"] = str(nearest.needed_bytes)
     if nearest.account is not None and nearest.account.budget_bytes is not None:
@@ -123,7 +124,7 @@ def _does_not_fit(adviser: Adviser) -> Failure:
     return Failure(
         failure_class=FailureClass.DOES_NOT_FIT,
         message=f"{_why(nearest)}{nearest.learned.sentence()}",
-        next_step=found.sentence() or "Use a smaller model or a larger GPU.",
+        next_step=found.sentence() or f"Use a smaller model or {larger}.",
         details=found.details,
     )
 
