@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
-
 from tests.api.operator_process import eventually
 from tests.cluster.certs import Authority, KeyPair
+from tests.cluster.fixtures import unavailable
 from tests.cluster.handle import Cluster
 
 RESOURCE_METRICS, EXTERNAL_METRICS = "metrics.k8s.io", "external.metrics.k8s.io"
@@ -146,7 +145,7 @@ def serving(metrics: Metrics, pair: KeyPair, clients: KeyPair) -> Iterator[int]:
 def registered(cluster: Cluster, metrics: Metrics) -> Iterator[Metrics]:
     """Both metrics APIs, served for as long as this lasts. Skips on a cluster that has its own."""
     if cluster.audit_log is None:
-        pytest.skip("TACHO_KUBECONFIG's cluster was not started here: it cannot reach a server of the test's")
+        unavailable("TACHO_KUBECONFIG's cluster was not started here: it cannot reach a server of the test's")
     authority = Authority(cluster.directory / "pki")
     pair = authority.server("metrics", "metrics", [f"{SERVICE}.{SERVICE_NAMESPACE}.svc"])
     names = [f"v1beta1.{group}" for group in (RESOURCE_METRICS, EXTERNAL_METRICS)]

@@ -101,7 +101,7 @@ def node_cluster(
     try:
         preflight.must_pass()
     except CannotRunNodeError as error:
-        without_node(str(error))
+        unavailable(str(error))
     name = f"pytest-{os.getpid()}"
     start_cluster(name)
     yield node.handle(name, cluster_binaries)
@@ -116,8 +116,8 @@ def start_cluster(name: str) -> None:
         pytest.fail(f"no cluster with a node: {done.stderr}", pytrace=False)
 
 
-def without_node(reason: str) -> NoReturn:
-    """A missing node is a failure where CI promises one, elsewhere a skip that says why."""
+def unavailable(reason: str) -> NoReturn:
+    """What a machine or cluster lacks is a failure where CI promises it, elsewhere a skip that says why."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -8,9 +8,8 @@ import time
 import urllib.request
 from typing import Any
 
-import pytest
-
 from tests.cluster import images, state
+from tests.cluster.fixtures import unavailable
 from tests.cluster.handle import Cluster
 from tests.e2e.resource import Llmd, eventually
 
@@ -44,7 +43,7 @@ def kill_container(cluster: Cluster, pod: dict[str, Any], name: str = FETCH) -> 
     """SIGKILL to the container's first process, from the node: what the kernel's OOM killer does."""
     known = state.read(cluster.name)
     if cluster.audit_log is None or known is None:
-        pytest.skip("TACHO_KUBECONFIG's cluster was not started here: its node is not ours to kill on")
+        unavailable("TACHO_KUBECONFIG's cluster was not started here: its node is not ours to kill on")
     identity = status(pod, name)["containerID"].removeprefix("containerd://")
     images.ctr(known, "tasks", "kill", "--signal", "SIGKILL", identity)
 

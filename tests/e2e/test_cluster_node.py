@@ -17,6 +17,7 @@ import pytest
 from tests.cluster import cgroups, images, node, state, storage
 from tests.cluster.binaries import Binaries
 from tests.cluster.down import down
+from tests.cluster.fixtures import unavailable
 from tests.cluster.handle import Cluster
 from tests.cluster.namespaces import HIDDEN
 from tests.cluster.paths import REPOSITORY, state_root
@@ -35,7 +36,7 @@ RESTRICTED = {
 def hello(node_cluster: Cluster, cluster_binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An image with the program `hello`, in the node's containerd."""
     if node_cluster.audit_log is None:
-        pytest.skip("TACHO_KUBECONFIG's cluster was not started here: its node is not ours to test")
+        unavailable("TACHO_KUBECONFIG's cluster was not started here: its node is not ours to test")
     archive = tmp_path_factory.mktemp("image") / "hello.tar"
     images.write_single_program_image(archive, cluster_binaries.path("hello"), IMAGE)
     assert images.load_into(node_cluster.name, archive) == [IMAGE]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cluster.fixtures import without_node
+from tests.cluster.fixtures import unavailable
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), (None, pytest.skip.Exception)])
@@ -13,4 +13,4 @@ def test_a_missing_node_is_never_silent(
     if ci is not None:
         monkeypatch.setenv("CI", ci)
     with pytest.raises(outcome, match="no root"):
-        without_node("no root")
+        unavailable("no root")
