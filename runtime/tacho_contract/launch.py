@@ -18,6 +18,13 @@ STARTUP_SECONDS_PER_GIB = 18
 """A GiB of weights in 18 s is 60 MB/s, a slow link or disk."""
 
 
+def local_url(bind_host: str, port: int) -> str:
+    """The base URL at which a machine reaches what listens on its ``bind_host``."""
+    every = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
+    host = every.get(bind_host, bind_host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def startup_budget_seconds(weights_bytes: int, asked_seconds: int | None = None) -> int:
     """How long download and load may take together, counted from the runtime's start.
 

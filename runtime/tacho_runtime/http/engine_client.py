@@ -13,12 +13,6 @@ TIMEOUT_SECONDS = 10.0
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 
 
-def local_url(bind_host: str, port: int) -> str:
-    """The base URL at which this machine reaches what listens on ``bind_host``."""
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(bind_host, bind_host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def sums(text: str) -> dict[str, float]:
     """Samples of a Prometheus exposition, summed over labels. Raises ValueError for something else."""
     totals: dict[str, float] = {}

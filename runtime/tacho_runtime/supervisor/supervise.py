@@ -25,6 +25,7 @@ from tacho_contract.launch import (
     ENV_RUNTIME_CONFIG,
     LiveConfig,
     RuntimeConfig,
+    local_url,
     startup_budget_seconds,
 )
 from tacho_contract.report import Load, Report
@@ -274,7 +275,7 @@ class Supervisor:
     async def _serve(self) -> None:
         """From the engine's start to the end of the run."""
         # Imported here because httpx is slow to: by now the server answers.
-        from tacho_runtime.http.engine_client import EngineClient, local_url
+        from tacho_runtime.http.engine_client import EngineClient
         from tacho_runtime.probe.sequence import run_probe
         from tacho_runtime.supervisor.measuring import Measuring, target_of
 

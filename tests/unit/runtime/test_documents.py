@@ -13,11 +13,11 @@ from prometheus_client.registry import CollectorRegistry
 from tacho_contract import codec
 from tacho_contract.failure import FailedError
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.launch import RuntimeConfig
+from tacho_contract.launch import RuntimeConfig, local_url
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report, StartupSeconds
 from tacho_engines.base import LoadFigures
-from tacho_runtime.http.engine_client import local_url, sums
+from tacho_runtime.http.engine_client import sums
 from tacho_runtime.http.metrics import RuntimeCollector, render
 from tacho_runtime.supervisor import lifecycle, store
 from tacho_runtime.supervisor.report import Facts, encode, make_load, make_report
@@ -150,6 +150,8 @@ def test_load_keeps_unknown_apart_from_zero() -> None:
         ("127.0.0.1", "http://127.0.0.1:8000"),
         ("10.0.0.7", "http://10.0.0.7:8000"),
         ("::", "http://[::1]:8000"),
+        ("", "http://127.0.0.1:8000"),
+        ("fd00::7", "http://[fd00::7]:8000"),
     ],
 )
 def test_where_the_engine_is_reached(host: str, url: str) -> None:

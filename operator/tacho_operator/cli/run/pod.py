@@ -13,13 +13,12 @@ import httpx
 from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG
-from tacho_contract.launch import ENV_RUNTIME_CONFIG
+from tacho_contract.launch import ENV_RUNTIME_CONFIG, local_url
 from tacho_contract.report import Report
 from tacho_operator.cli.inputs import child
 from tacho_operator.cli.inputs.advice import for_this_machine
 from tacho_operator.cli.inputs.environment import engine_environment, hub_environment
 from tacho_operator.cli.output.problems import EXIT_FAILED, CommandError, failed
-from tacho_operator.cli.run.ports import local_url
 from tacho_operator.cli.run.setup import LocalSetup
 
 POLL_SECONDS = 0.25

@@ -10,12 +10,6 @@ from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.cli.output.problems import EXIT_FAILED, CommandError, failed
 
 
-def local_url(host: str, port: int) -> str:
-    """How this machine reaches what listens on ``host``."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
-
-
 def require_free(host: str, ports: Mapping[str, int]) -> None:
     """``ports`` by option. Raises CommandError(PortInUse), or where the machine has no such address."""
     if len(set(ports.values())) < len(ports):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tacho_contract.launch import local_url
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_operator.cli.inputs import document
 from tacho_operator.cli.inputs.child import leaving_nothing
@@ -25,7 +26,7 @@ from tacho_operator.cli.output.problems import (
 )
 from tacho_operator.cli.run.engines import require_engine
 from tacho_operator.cli.run.pod import LocalPod
-from tacho_operator.cli.run.ports import local_url, require_free
+from tacho_operator.cli.run.ports import require_free
 from tacho_operator.cli.run.screen import show_status
 from tacho_operator.cli.run.setup import LOCAL, Here, LocalSetup, local_setup
 from tacho_operator.cli.run.snapshot import local_status

@@ -58,14 +58,15 @@ class Fetch:
             state="Listing", files_total=config.files.file_count, bytes_total=config.files.total_bytes
         )
 
-    def report(self, **changes: object) -> None:
+    def report(self, progress: FetchProgress) -> None:
+        """Notes and writes how far it is."""
         elapsed = round(time.monotonic() - self._began, 1)
-        self.progress = replace(self.progress, elapsed_seconds=elapsed, **changes)  # type: ignore[arg-type]
+        self.progress = replace(progress, elapsed_seconds=elapsed)
         write_progress(self._config.state_dir, self.progress)
 
     def run(self) -> str:
         """Raises FailedError, and whatever the client raises."""
-        self.report()
+        self.report(self.progress)
         if not self._whole_on_disk():
             self._bring_missing()
         if not self._whole_on_disk():
@@ -74,10 +75,13 @@ class Fetch:
                 "Empty the cache and let it be downloaded again.",
             )
         self.report(
-            state="Complete",
-            files_done=self._config.files.file_count,
-            bytes_done=self._config.files.total_bytes,
-            path=str(self._cache.snapshot),
+            replace(
+                self.progress,
+                state="Complete",
+                files_done=self._config.files.file_count,
+                bytes_done=self._config.files.total_bytes,
+                path=str(self._cache.snapshot),
+            )
         )
         return str(self._cache.snapshot)
 
@@ -101,7 +105,12 @@ class Fetch:
         present = {target.path: self._cache.present_bytes(target) for target in targets}
         self._check_space(targets, present)
         self.report(
-            state="Downloading", resumed_bytes=sum(present.values()), bytes_done=sum(present.values())
+            replace(
+                self.progress,
+                state="Downloading",
+                resumed_bytes=sum(present.values()),
+                bytes_done=sum(present.values()),
+            )
         )
         self._bring(targets, source)
 
@@ -163,9 +172,12 @@ class Fetch:
     def _count(self, targets: tuple[Target, ...], resumed_bytes: int) -> None:
         sizes = [self._cache.present_bytes(target) for target in targets]
         self.report(
-            files_done=sum(1 for target in targets if self._cache.whole(target)),
-            bytes_done=sum(sizes),
-            resumed_bytes=max(0, resumed_bytes),
+            replace(
+                self.progress,
+                files_done=sum(1 for target in targets if self._cache.whole(target)),
+                bytes_done=sum(sizes),
+                resumed_bytes=max(0, resumed_bytes),
+            )
         )
 
 
@@ -204,7 +216,7 @@ def fetch(config: FetchConfig, token: str) -> str | Failure:
             has_token=bool(token),
         ).failure
     try:
-        work.report(state="Failed", failure=failure)
+        work.report(replace(work.progress, state="Failed", failure=failure))
     except OSError as error:
         # A full disk must not hide what it made fail.
         sys.stderr.write(f"progress was not written: {error}\n")

@@ -94,7 +94,7 @@ def inspect(resource: LLMDeployment, config: InspectConfig, tacho_image: str, pu
             codec.dumps(config),
             resource.spec.model,
             token_optional=False,
-            home="/tmp",  # noqa: S108
+            home="/tmp",  # noqa: S108 - the pod's own emptyDir
         ),
         "resources": INSPECT,
         "securityContext": container_security(),
