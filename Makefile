@@ -56,10 +56,14 @@ images: $(STAMP) ## Build the images: tacho, the engines, the test servers (root
 demo: $(STAMP) ## From nothing to measured tokens per second and an answered chat
 	@$(PY) -m tools.demo --cluster $(CLUSTER)
 
+.PHONY: engines-env
+engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them, into the cache (6 GB)
+	@$(PY) -m tools.engines
+
 # --- tests -----------------------------------------------------------------------------------------
-.PHONY: test lint types unit wiring api charts e2e
-test: lint types unit wiring api charts e2e ## Everything CI runs, tier by tier
-	@echo "all tiers passed: lint types unit wiring api charts e2e"
+.PHONY: test lint types unit wiring api charts engines e2e
+test: lint types unit wiring api charts engines e2e ## Everything CI runs, tier by tier
+	@echo "all tiers passed: lint types unit wiring api charts engines e2e"
 
 lint: $(STAMP) ## Style, layers, drift of generated files
 	$(BIN)/ruff format --check -q .
@@ -81,6 +85,9 @@ api: $(STAMP) cluster-build ## CRD, rules and the operator against a real API se
 
 charts: $(STAMP) cluster-build ## The chart, rendered by helm
 	$(PYTEST) tests/charts
+
+engines: $(STAMP) engines-env ## Real engines on this CPU, loaded and answering
+	$(PYTEST) tests/engines
 
 e2e: $(STAMP) cluster-build images ## Real node, real engine, real model
 	$(PYTEST) tests/e2e

@@ -12,3 +12,5 @@ for name in bootstrap go pip $(printf '%s\n' runtime/Dockerfile.* | sed 's/.*Doc
   [ -f "requirements/$name.in" ] || continue # an engine that is not from the package index
   "$uv" pip compile "${common[@]}" --python-version 3.11 "requirements/$name.in" -o "requirements/$name.txt"
 done
+"$uv" pip compile --generate-hashes --no-header -q --python-platform x86_64-manylinux_2_36 --python-version 3.11 \
+  --override requirements/engines.overrides requirements/engines.in -o requirements/engines.txt

@@ -75,6 +75,9 @@ class RuntimeConfig:
     """What the startup budget follows from."""
     predicted_weights_bytes: int = 0
     """Resident form; far more loaded than this is QuantizationNotApplied."""
+    cache_dir: str = ""
+    """A folder the engine may write that may outlive the container: what it converts and compiles is kept
+    there. "": nothing is kept."""
     fetch_dir: str = ""
     """"" when there is nothing to wait for; else where fetch writes progress.json and ``complete``."""
     state_dir: str = STATE_DIR

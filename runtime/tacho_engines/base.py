@@ -132,6 +132,8 @@ class Options:
     pipeline: int | None = None
     memory_limit_bytes: int | None = None
     """Of the engine's container."""
+    trust_remote_code: bool = False
+    """``model.trustRemoteCode``: the engine may execute Python files of the model's repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +222,29 @@ class LoadFigures:
     kv_cache_usage: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFigures:
+    """What an engine's own log says of its start. None: it has not said so, or never does. Of several GPUs,
+    the figure is that of the one that said most."""
+
+    weights_bytes: int | None = None
+    """Weights as they are resident on one device after loading."""
+    kv_cache_bytes: int | None = None
+    kv_cache_tokens: int | None = None
+    """Tokens that the KV cache of the replica holds."""
+    graph_bytes: int | None = None
+    """CUDA graphs."""
+    load_seconds: float | None = None
+    """Reading the weights and putting them where they are computed with."""
+    compile_seconds: float | None = None
+    """Compiling kernels; what was found in a cache counts as what it took to find it."""
+    graph_seconds: float | None = None
+    """Capturing CUDA graphs."""
+    fallbacks: tuple[str, ...] = ()
+    """What it does otherwise than asked or than is fastest, a clause each: weight-only kernels where the GPU
+    lacks a type, eager mode, another attention backend. At most 8."""
+
+
 class RunHalf(Protocol):
     """What the runtime must know of one engine. Instances have no state."""
 
@@ -246,6 +271,12 @@ class RunHalf(Protocol):
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         """The argument vector. Raises FailedError(InvalidConfig) for a config it cannot be made of."""
+
+    def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
+        """Variables that the engine is started with; those that are set already win."""
+
+    def read(self, figures: EngineFigures, line: str) -> EngineFigures:
+        """``figures`` with what one more line of the engine's output says; called for each line."""
 
     def load(self, metrics: Mapping[str, float]) -> LoadFigures:
         """What /metrics says; ``metrics`` maps a sample's name to its value summed over labels."""

@@ -6,28 +6,25 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.base import Exit, LoadFigures, RunHalf
 from tacho_engines.custom.command import command
 from tacho_engines.custom.metrics import METRICS
 from tacho_engines.custom.signs import SIGNS
 from tacho_engines.shared.metrics import load_figures
+from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
 
 
-class Custom:
+class Custom(PlainRun):
     """``engine.name: custom``."""
 
     name = "custom"
     users_command = True
     api_key_variable = "VLLM_API_KEY"
-    version_path = "/version"
-
-    def version(self, document: Mapping[str, object]) -> str:
-        version = document.get("version")
-        return version if isinstance(version, str) else ""
 
     def health_path(self, config: RuntimeConfig) -> str:
-        return config.custom.health_path if config.custom else "/health"
+        return config.custom.health_path if config.custom else HEALTH_PATH
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         return command(config, model_path)

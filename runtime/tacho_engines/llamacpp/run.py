@@ -11,14 +11,14 @@ from tacho_engines.llamacpp.command import command
 from tacho_engines.llamacpp.metrics import METRICS
 from tacho_engines.llamacpp.signs import SIGNS
 from tacho_engines.shared.metrics import load_figures
+from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
 
 
-class LlamaCpp:
+class LlamaCpp(PlainRun):
     """``engine.name: llamacpp``."""
 
     name = "llamacpp"
-    users_command = False
     api_key_variable = "LLAMA_API_KEY"
     version_path = "/props"
 
@@ -26,9 +26,6 @@ class LlamaCpp:
         """A build number and commit; builds outside of llama.cpp's repository call themselves b0."""
         build = document.get("build_info")
         return build if isinstance(build, str) and not build.startswith("b0") else ""
-
-    def health_path(self, config: RuntimeConfig) -> str:  # noqa: ARG002 - the same for every config
-        return "/health"
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         return command(config, model_path)

@@ -30,7 +30,7 @@ from tacho_contract.launch import (
 )
 from tacho_contract.report import Load, Report
 from tacho_contract.times import format_time
-from tacho_engines.base import Exit, RunHalf
+from tacho_engines.base import EngineFigures, Exit, RunHalf
 from tacho_engines.registry import run_half
 from tacho_engines.run_parts import files_wanted
 from tacho_runtime import preflight
@@ -77,6 +77,7 @@ class Supervisor:
         self._child: Child | None = None
         self._client: EngineClient | None = None
         self._live: LiveConfig | None = None
+        self._figures = EngineFigures()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._load_lock = asyncio.Lock()
@@ -229,14 +230,19 @@ class Supervisor:
             raise FailedError(failure)
 
     # --- the engine ------------------------------------------------------------------------------
+    def _read_line(self, line: str) -> None:
+        """Called in a thread of the engine's output: one value is put in place of another, nothing else."""
+        self._figures = self._engine().read(self._figures, line)
+
     def _start(self, reaper: Reaper, command: tuple[str, ...]) -> Child:
         preflight.check_program(command, self._environment)
         self._enter(lifecycle.STARTING, "starting " + command[0])
         store.write_report(self.config.state_dir, self.report())
         try:
             failure_file = store.engine_failure_path(self.config.state_dir)
-            environment = {**self._environment, ENV_ENGINE_FAILURE: failure_file}
-            self._child = reaper.start(command, environment=environment)
+            own = {**self._engine().environment(self.config), **self._environment}
+            environment = {**own, ENV_ENGINE_FAILURE: failure_file}
+            self._child = reaper.start(command, environment=environment, on_line=self._read_line)
         except OSError as error:
             raise FailedError(
                 Failure(

@@ -63,6 +63,7 @@ def request_of(spec: LLMDeploymentSpec) -> Request:
             compute_dtype=(bitsandbytes.compute_dtype if bitsandbytes else None) or "",
             tensor=spec.parallelism.tensor if spec.parallelism else None,
             pipeline=spec.parallelism.pipeline if spec.parallelism else None,
+            trust_remote_code=bool(spec.model.trust_remote_code),
             memory_limit_bytes=quantity_bytes(limits["memory"]) if "memory" in limits else None,
         ),
         node_selector=dict(pod.node_selector) if pod else {},
