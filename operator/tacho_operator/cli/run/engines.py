@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 
 from tacho_contract.failure import Failure, FailureClass
@@ -26,8 +27,21 @@ def require_engine(name: str | None) -> None:
 
 
 def local_images(name: str) -> dict[str, str]:
-    """Image ``name`` for every engine that is a package of this Python: nothing is pulled here."""
-    return {row.name: name for row in engine_rows() if row.local_entrypoint}
+    """For every engine that is a package of this Python, ``name`` with the installed version as its tag: its
+    switches follow from that. Nothing is pulled here."""
+    rows = (row for row in engine_rows() if row.local_entrypoint)
+    return {row.name: ":".join(filter(None, (name, installed_version(row.package)))) for row in rows}
+
+
+def installed_version(package: str) -> str:
+    """Of the distribution that brings the import package, whatever that is called; "" where there is none."""
+    if not package or find_spec(package) is None:
+        return ""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        brings = packages_distributions().get(package, [])
+        return version(brings[0]) if brings else ""
 
 
 def local_entrypoint(name: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:

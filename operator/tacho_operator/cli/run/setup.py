@@ -20,7 +20,7 @@ from tacho_operator.core.types import Config
 
 LOCAL_IMAGE = "local"
 LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images=local_images(LOCAL_IMAGE))
-"""Nothing is pulled here: the engines are this Python's own packages."""
+"""The engines are this Python's own packages, in the versions that are installed."""
 
 DRAIN_SECONDS = 10
 """How long Ctrl-C waits for running requests; somebody looks at the terminal."""

@@ -1,0 +1,37 @@
+"""Which engines `tacho run` finds in this Python, and which version it plans for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from tacho_engines.shared.images import image_version
+from tacho_operator.cli.run.engines import installed_version, local_images
+
+
+def test_the_installed_version_is_planned_for() -> None:
+    images = local_images("local")
+    installed = importlib.metadata.version("xllamacpp")
+    assert images["llamacpp"] == f"local:{installed}"
+    assert image_version(images["llamacpp"]) == installed
+
+
+def test_a_package_may_come_from_a_distribution_of_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM's CPU build is a distribution of its own that brings the package vllm."""
+    (tmp_path / "swift").mkdir()
+    (tmp_path / "swift" / "__init__.py").touch()
+    information = tmp_path / "swift_cpu-1.2.3.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: swift-cpu\nVersion: 1.2.3\n")
+    (information / "top_level.txt").write_text("swift\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed_version("swift") == "1.2.3"
+
+
+def test_what_is_not_installed_has_no_version() -> None:
+    assert installed_version("no_such_engine") == ""
+    assert installed_version("") == ""
