@@ -58,10 +58,39 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """One GPU."""
+
+    index: int
+    """As NVML counts those that the container sees."""
+    used_bytes: int
+    """After the probe."""
+    peak_bytes: int
+    """The most that was seen, from the engine's start to the end of the probe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryActual:
+    """What was in use, and what the engine says of it. None is unknown. Of several GPUs, a figure without a
+    list is that of the one with the most."""
+
     weights_bytes: int | None = None
+    """By the engine's own log, as the three that follow."""
+    kv_cache_bytes: int | None = None
     kv_cache_tokens: int | None = None
+    graph_bytes: int | None = None
     gpu_used_bytes: int | None = None
+    """After the probe."""
+    gpu_peak_bytes: int | None = None
+    """The most that was seen, from the engine's start to the end of the probe."""
+    gpu_source: str = ""
+    """Process: what NVML counts for the engine's processes. Device: the whole GPU less what was in use before
+    the engine's start, where NVML does not tell processes apart. "": no GPU was looked at."""
+    gpu_devices: tuple[DeviceMemory, ...] = ()
+    host_used_bytes: int | None = None
+    """Resident memory of the engine's processes after the probe; what they share is counted once where the
+    kernel tells it (proportional set size)."""
+    host_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,23 @@ REPORT_LIMIT_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartupSeconds:
-    """What the runtime itself can time; the operator adds scheduling and image pull."""
+    """What the runtime itself can time; the operator adds scheduling and image pull.
 
+    All but ``download`` follow one another, and ``total`` is their sum."""
+
+    preflight: float | None = None
+    """Checks of the container and the machine."""
     download: float | None = None
+    """What fetch itself took. It may have begun long before the runtime: what of it was waited for is
+    ``model_wait``."""
+    model_wait: float | None = None
+    """From the end of the checks until the model was there."""
     load: float | None = None
+    """From the engine's start to its first healthy answer, without ``compile`` and ``graphs``."""
     compile: float | None = None
+    """Compiling kernels, where the engine says so."""
+    graphs: float | None = None
+    """Capturing CUDA graphs, where the engine says so."""
     probe: float | None = None
     total: float | None = None
     """From the runtime's start to readiness."""
@@ -42,6 +54,8 @@ class Report:
     fetch: FetchProgress | None = None
     startup: StartupSeconds = StartupSeconds()
     environment: Environment = Environment()
+    fallbacks: tuple[str, ...] = ()
+    """What the engine does otherwise than asked or than is fastest, as its log says, a clause each."""
     measurement: Measurement | None = None
     failure: Failure | None = None
     observed_time: str

@@ -64,6 +64,7 @@ from tacho_operator.api.spec.spec import LLMDeploymentSpec
 from tacho_operator.api.status.measurement import (
     Capacity,
     CurvePoint,
+    DeviceMemory,
     Environment,
     Fit,
     Goodput,
@@ -179,6 +180,7 @@ __all__ = [
     "CostSpec",
     "CurvePoint",
     "CustomEngineSpec",
+    "DeviceMemory",
     "EndpointSpec",
     "EngineName",
     "EngineResources",

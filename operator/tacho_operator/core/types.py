@@ -39,6 +39,8 @@ class History:
     quantization_method: str
     gpu_product: str
     predicted_bytes: int | None
+    """Without the KV cache, as is the actual figure: an engine that fills its budget with the cache uses what
+    it was allowed whatever else was predicted wrongly."""
     actual_bytes: int | None
     predicted_kv_cache_tokens: int | None
     actual_kv_cache_tokens: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
@@ -59,8 +60,8 @@ def families(report: Report) -> Iterator[Metric]:
     startup = GaugeMetricFamily(
         "tacho_runtime_startup_seconds", "How long each part of the start took.", labels=["stage"]
     )
-    for stage in ("download", "load", "compile", "probe", "total"):
-        seconds = getattr(report.startup, stage)
+    for item in dataclasses.fields(report.startup):
+        stage, seconds = item.name, getattr(report.startup, item.name)
         if seconds is not None:
             startup.add_metric([stage], seconds)
     yield startup

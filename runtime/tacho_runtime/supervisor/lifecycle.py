@@ -17,6 +17,7 @@ from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import StartupSeconds
 from tacho_contract.units import part_of
+from tacho_engines.base import EngineFigures
 
 PREFLIGHT = "Preflight"
 WAITING_FOR_MODEL = "WaitingForModel"
@@ -81,17 +82,42 @@ def advance(state: State, phase: str, *, now: float, message: str = "") -> State
     """
     if phase not in _NEXT[state.phase]:
         raise ValueError(f"there is no way from {state.phase} to {phase}")
-    took = round(now - state.entered_seconds, 3)
     startup = state.startup
-    if phase in (STARTING, PROBING, SERVING):
-        if state.phase == WAITING_FOR_MODEL and state.fetch is not None:
-            startup = dataclasses.replace(startup, download=took)
-        elif state.phase == STARTING:
-            startup = dataclasses.replace(startup, load=took)
-        elif state.phase == PROBING:
-            total = round(now - state.started_seconds, 3)
-            startup = dataclasses.replace(startup, probe=took, total=total)
+    if phase not in (DRAINING, FAILED):
+        startup = _timed(state, now)
     return dataclasses.replace(state, phase=phase, message=message, entered_seconds=now, startup=startup)
+
+
+def _timed(state: State, now: float) -> StartupSeconds:
+    """With what the phase took that ends now."""
+    took, startup = round(now - state.entered_seconds, 3), state.startup
+    if state.phase == PREFLIGHT:
+        return dataclasses.replace(startup, preflight=took)
+    if state.phase == WAITING_FOR_MODEL:
+        fetched = state.fetch
+        # Fetch counts its own time; where it has not told yet, at least the wait was its.
+        spent = max(took, round(fetched.elapsed_seconds, 3)) if fetched is not None else None
+        return dataclasses.replace(startup, download=spent, model_wait=took)
+    if state.phase == STARTING:
+        return dataclasses.replace(startup, load=took)
+    total = round(now - state.started_seconds, 3)
+    return dataclasses.replace(startup, probe=took, total=total)
+
+
+def load_split(startup: StartupSeconds, figures: EngineFigures) -> StartupSeconds:
+    """``startup`` with what the engine says it compiled and captured taken out of its load.
+
+    An engine may count what it did in several processes at once: more than the whole load is not believed.
+    """
+    parts = [part for part in (figures.compile_seconds, figures.graph_seconds) if part is not None]
+    if startup.load is None or not parts or sum(parts) > startup.load:
+        return startup
+    return dataclasses.replace(
+        startup,
+        load=round(startup.load - sum(parts), 3),
+        compile=figures.compile_seconds,
+        graphs=figures.graph_seconds,
+    )
 
 
 def fail(state: State, failure: Failure, *, now: float) -> State:

@@ -21,6 +21,7 @@ class Facts:
     environment: Environment = field(default_factory=Environment)
     engine_version: str = ""
     engine_restarts: int = 0
+    fallbacks: tuple[str, ...] = ()
 
 
 def make_report(facts: Facts, state: lifecycle.State, *, now: float, observed_time: str) -> Report:
@@ -38,6 +39,7 @@ def make_report(facts: Facts, state: lifecycle.State, *, now: float, observed_ti
         fetch=state.fetch,
         startup=state.startup,
         environment=facts.environment,
+        fallbacks=facts.fallbacks,
         measurement=state.measurement,
         failure=state.failure,
         observed_time=observed_time,

@@ -290,8 +290,13 @@ class Supervisor:
         api_key = self._environment.get(engine.api_key_variable, "")
         self._client = EngineClient(base_url, api_key=api_key)
         await self._until_healthy(self._client, engine.health_path(self.config))
-        self.facts = dataclasses.replace(self.facts, engine_version=await self._version(engine))
+        version = await self._version(engine)
         self._enter(lifecycle.PROBING, "the engine is healthy")
+        self.facts = dataclasses.replace(
+            self.facts, engine_version=version, fallbacks=self._figures.fallbacks
+        )
+        startup = lifecycle.load_split(self.state.startup, self._figures)
+        self.state = dataclasses.replace(self.state, startup=startup)
         measuring = Measuring(
             config=self.config,
             live=self._read_live(),

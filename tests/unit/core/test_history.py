@@ -19,10 +19,12 @@ MEASURED: dict[str, Any] = {
     "quantizationMethod": "awq",
     "environment": {"engineVersion": "0.32.0", "gpuProduct": "NVIDIA L4"},
     "memory": {
-        "predictedBytes": 10,
-        "actualBytes": 20,
+        "predictedBytes": 100,
+        "actualBytes": 150,
+        "predictedKVCacheBytes": 90,
+        "actualKVCacheBytes": 130,
         "predictedKVCacheTokens": 30,
-        "actualKVCacheTokens": 40,
+        "actualKVCacheTokens": 39,
     },
 }
 ROW = History(
@@ -33,7 +35,7 @@ ROW = History(
     predicted_bytes=10,
     actual_bytes=20,
     predicted_kv_cache_tokens=30,
-    actual_kv_cache_tokens=40,
+    actual_kv_cache_tokens=27,
 )
 
 
@@ -51,7 +53,12 @@ def test_each_measurement_is_a_row_named_as_nodes_are_labelled() -> None:
 @pytest.mark.parametrize(
     ("memory", "taught"),
     [
-        ({"predictedBytes": 10, "actualBytes": 20}, True),
+        (
+            {"predictedBytes": 9, "actualBytes": 9, "predictedKVCacheBytes": 1, "actualKVCacheBytes": 2},
+            True,
+        ),
+        # An engine that fills its budget with the cache uses what it may: without its size, no lesson.
+        ({"predictedBytes": 10, "actualBytes": 20}, False),
         ({"predictedKVCacheTokens": 30, "actualKVCacheTokens": 40}, True),
         ({"predictedBytes": 10, "actualKVCacheTokens": 40}, False),
         ({"actualBytes": 20, "actualKVCacheTokens": 40}, False),
@@ -62,6 +69,20 @@ def test_a_measurement_teaches_where_it_has_both_of_a_figure(
     memory: dict[str, int] | None, taught: bool
 ) -> None:
     assert len(rows(memory=memory)) == taught
+
+
+def test_a_gpu_that_was_shared_teaches_nothing() -> None:
+    assert rows(flags=["SharedGPU"]) == ()
+    assert rows(flags=["NotSteady"]) == (ROW,)
+
+
+def test_tokens_are_compared_in_equal_bytes() -> None:
+    """A cache of half the size that holds half the tokens was predicted rightly."""
+    memory = {"predictedKVCacheTokens": 1000, "predictedKVCacheBytes": 8000}
+    (half,) = rows(memory={**memory, "actualKVCacheTokens": 500, "actualKVCacheBytes": 4000})
+    assert half.actual_kv_cache_tokens == 1000
+    (unknown,) = rows(memory={**memory, "actualKVCacheTokens": 500})
+    assert unknown.actual_kv_cache_tokens == 500
 
 
 def test_what_a_measurement_does_not_say_is_not_said_and_no_gpu_is_the_cpu() -> None:

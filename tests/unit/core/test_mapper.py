@@ -10,6 +10,7 @@ import pytest
 from tacho_contract.measurement import (
     Capacity,
     CurvePoint,
+    DeviceMemory,
     Environment,
     Measurement,
     MemoryActual,
@@ -48,7 +49,18 @@ FULL = Measurement(
         boundary="Plateau",
     ),
     curve=(dataclasses.replace(point(4, 204.0), steady=True),),
-    memory=MemoryActual(weights_bytes=10, kv_cache_tokens=20, gpu_used_bytes=30),
+    memory=MemoryActual(
+        weights_bytes=10,
+        kv_cache_bytes=15,
+        kv_cache_tokens=20,
+        graph_bytes=5,
+        gpu_used_bytes=30,
+        gpu_peak_bytes=35,
+        gpu_source="Process",
+        gpu_devices=(DeviceMemory(index=0, used_bytes=30, peak_bytes=35),),
+        host_used_bytes=40,
+        host_peak_bytes=50,
+    ),
     flags=("NotSteady",),
 )
 ENVIRONMENT = Environment(
@@ -70,6 +82,7 @@ def shown(measurement: Measurement, environment: Environment = ENVIRONMENT) -> d
         engine="llamacpp",
         engine_version="b1",
         environment=environment,
+        fallbacks=("eager mode",),
         measurement=measurement,
         observed_time="2026-11-20T12:00:00Z",
     )
@@ -96,7 +109,7 @@ PARTS: dict[type, str] = {
 }
 FIELDS = [
     (cls, item.name)
-    for cls in (Measurement, *PARTS, CurvePoint, Environment)
+    for cls in (Measurement, *PARTS, CurvePoint, DeviceMemory, Environment)
     for item in dataclasses.fields(cls)
 ]
 
@@ -110,6 +123,11 @@ def test_every_field_of_a_report_reaches_status_or_is_named(cls: type, field: st
         (level,) = FULL.curve
         changed = dataclasses.replace(level, **{field: other(getattr(level, field))})
         measurement = dataclasses.replace(FULL, curve=(changed,))
+    elif cls is DeviceMemory:
+        (device,) = FULL.memory.gpu_devices
+        another = dataclasses.replace(device, **{field: other(getattr(device, field))})
+        memory = dataclasses.replace(FULL.memory, gpu_devices=(another,))
+        measurement = dataclasses.replace(FULL, memory=memory)
     elif cls is Measurement and field in (*PARTS.values(),):
         absent = {"workload": Workload(), "memory": MemoryActual()}
         measurement = dataclasses.replace(FULL, **{field: absent.get(field)})
@@ -161,7 +179,19 @@ def test_each_figure_is_shown_under_its_own_name() -> None:
             "steady": True,
         }
     ]
-    assert wire["memory"] == {"actualBytes": 30, "actualKVCacheTokens": 20}
+    assert wire["memory"] == {
+        "actualBytes": 30,
+        "peakBytes": 35,
+        "source": "Process",
+        "actualWeightsBytes": 10,
+        "actualKVCacheBytes": 15,
+        "actualKVCacheTokens": 20,
+        "actualGraphBytes": 5,
+        "hostActualBytes": 40,
+        "hostPeakBytes": 50,
+        "devices": [{"index": 0, "actualBytes": 30, "peakBytes": 35}],
+    }
+    assert wire["fallbacks"] == ["eager mode"]
 
 
 def test_predictions_and_the_method_are_those_of_the_revision() -> None:
@@ -182,6 +212,15 @@ def test_predictions_and_the_method_are_those_of_the_revision() -> None:
     assert found.memory is not None
     assert found.quantization_method == "gguf"
     assert (found.memory.predicted_bytes, found.memory.predicted_kv_cache_tokens) == (400_000_000, 8192)
+    on_host = (found.memory.actual_bytes, found.memory.peak_bytes, found.memory.source)
+    assert on_host == (40, 50, "Host"), "the plan is for the CPU"
+
+
+def test_of_a_gpu_that_was_not_seen_nothing_is_told_by_the_hosts_memory() -> None:
+    memory = MemoryActual(host_used_bytes=40, host_peak_bytes=50)
+    wire = shown(dataclasses.replace(FULL, memory=memory))
+    assert wire is not None
+    assert wire["memory"] == {"hostActualBytes": 40, "hostPeakBytes": 50}
 
 
 def test_levels_come_by_concurrency_and_figures_of_the_capacity_are_the_latency() -> None:

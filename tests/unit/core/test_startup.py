@@ -14,8 +14,19 @@ from tacho_operator.core.status.startup import latest_startup
 
 from .builders import at
 
-SPENT = StartupSeconds(download=20.0, load=4.2, probe=30.1, total=60.0)
-PARTS = {"download_seconds": 20, "load_seconds": 4, "probe_seconds": 30}
+SPENT = StartupSeconds(
+    preflight=1.2, download=20.0, model_wait=17.6, load=4.2, compile=5.0, graphs=2.0, probe=30.1, total=60.0
+)
+PARTS = {
+    "preflight_seconds": 1,
+    "load_seconds": 4,
+    "compile_seconds": 5,
+    "graph_seconds": 2,
+    "probe_seconds": 30,
+}
+FIRST = {**PARTS, "download_seconds": 20, "overlap_seconds": 2}
+AGAIN = {**PARTS, "download_seconds": 18}
+"""A restart waits for what is left of the model, and nothing else goes on meanwhile."""
 SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(2)}
 INJECTED = {"name": "inject", "state": {"terminated": {"exitCode": 0, "finishedAt": at(5)}}}
 STARTED = {"name": "engine", "restartCount": 0, "state": {"running": {"startedAt": at(9)}}}
@@ -51,18 +62,18 @@ def report(spent: StartupSeconds = SPENT, fetch: FetchProgress | None = None) ->
 @pytest.mark.parametrize(
     ("found", "spent", "startup"),
     [
-        (pod(), SPENT, {**PARTS, "schedule_seconds": 2, "image_seconds": 4, "total_seconds": 69}),
+        (pod(), SPENT, {**FIRST, "schedule_seconds": 2, "image_seconds": 4, "total_seconds": 69}),
         (pod(), StartupSeconds(), {"schedule_seconds": 2, "image_seconds": 4}),
-        (pod(conditions=[]), SPENT, {**PARTS, "image_seconds": 4, "total_seconds": 69}),
-        (pod(initContainerStatuses=[]), SPENT, {**PARTS, "schedule_seconds": 2, "total_seconds": 69}),
+        (pod(conditions=[]), SPENT, {**FIRST, "image_seconds": 4, "total_seconds": 69}),
+        (pod(initContainerStatuses=[]), SPENT, {**FIRST, "schedule_seconds": 2, "total_seconds": 69}),
         (
             pod(containerStatuses=[{"name": "engine", "state": {"waiting": {}}}]),
             SPENT,
-            {**PARTS, "schedule_seconds": 2},
+            {**AGAIN, "schedule_seconds": 2} | {"download_seconds": 20, "overlap_seconds": 2},
         ),
         # A restart is a new start: nothing was scheduled or pulled for it.
-        (pod(containerStatuses=[STARTED | {"restartCount": 1}]), SPENT, {**PARTS, "total_seconds": 60}),
-        (pod(containerStatuses=[]), SPENT, {**PARTS, "total_seconds": 60}),
+        (pod(containerStatuses=[STARTED | {"restartCount": 1}]), SPENT, {**AGAIN, "total_seconds": 60}),
+        (pod(containerStatuses=[]), SPENT, {**AGAIN, "total_seconds": 60}),
     ],
 )
 def test_where_the_time_went(found: PodView, spent: StartupSeconds, startup: dict[str, int]) -> None:

@@ -11,6 +11,8 @@ from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.launch import LiveConfig, ProbeSettings
 from tacho_contract.measurement import Measurement, Workload
+from tacho_contract.report import StartupSeconds
+from tacho_engines.base import EngineFigures
 from tacho_runtime.supervisor import lifecycle
 from tacho_runtime.supervisor.lifecycle import (
     DRAINING,
@@ -37,13 +39,36 @@ def at(phase: str, *, entered: float = 0.0, healthy: float | None = None, messag
 def test_each_phase_times_the_one_before() -> None:
     state = lifecycle.begin(100.0)
     state = lifecycle.advance(state, WAITING_FOR_MODEL, now=101.0)
-    state = dataclasses.replace(state, fetch=FetchProgress(state="Complete"))
+    state = dataclasses.replace(state, fetch=FetchProgress(state="Complete", elapsed_seconds=12.5))
     state = lifecycle.advance(state, STARTING, now=111.0)
     state = lifecycle.advance(state, PROBING, now=131.0)
     state = lifecycle.advance(state, SERVING, now=171.5, message="ok")
     assert (state.phase, state.message) == (SERVING, "ok")
     taken = state.startup
-    assert (taken.download, taken.load, taken.probe, taken.total) == (10.0, 20.0, 40.5, 71.5)
+    assert (taken.preflight, taken.model_wait, taken.load, taken.probe) == (1.0, 10.0, 20.0, 40.5)
+    assert taken.total == 71.5, "the sum of these"
+    assert taken.download == 12.5, "it began before the runtime did"
+
+
+@pytest.mark.parametrize(
+    ("figures", "split"),
+    [
+        (EngineFigures(), (20.0, None, None)),
+        (EngineFigures(load_seconds=3.0), (20.0, None, None)),
+        (EngineFigures(compile_seconds=12.5, graph_seconds=2.25), (5.25, 12.5, 2.25)),
+        (EngineFigures(graph_seconds=2.0), (18.0, None, 2.0)),
+        (EngineFigures(compile_seconds=30.0), (20.0, None, None)),
+    ],
+)
+def test_what_the_engine_compiled_is_no_part_of_its_load(
+    figures: EngineFigures, split: tuple[float, float | None, float | None]
+) -> None:
+    found = lifecycle.load_split(StartupSeconds(load=20.0), figures)
+    assert (found.load, found.compile, found.graphs) == split
+
+
+def test_an_engine_that_was_not_started_is_not_split() -> None:
+    assert lifecycle.load_split(StartupSeconds(), EngineFigures(graph_seconds=1.0)) == StartupSeconds()
 
 
 def test_a_model_that_was_there_took_no_download() -> None:

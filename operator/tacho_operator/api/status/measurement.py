@@ -153,21 +153,58 @@ class Fit(StatusModel):
     """Share of the variance the law explains, 0 to 1."""
 
 
+class DeviceMemory(StatusModel):
+    """Memory of one GPU."""
+
+    index: Count
+    """The GPU, as the pod counts those it sees."""
+    actual_bytes: Bytes | None = None
+    """Memory in use after the measurement, in bytes."""
+    peak_bytes: Bytes | None = None
+    """The most that was seen in use, from the engine's start to the end of the measurement, in bytes."""
+
+
 class MeasuredMemory(StatusModel):
-    """Predicted against actual memory, for the most loaded GPU."""
+    """Predicted against actual memory, for the most loaded GPU; on a CPU, of the engine's processes."""
 
     predicted_bytes: Bytes | None = None
     """Memory the plan predicted, in bytes."""
     actual_bytes: Bytes | None = None
-    """Memory that was in use, in bytes."""
-    predicted_weights_bytes: Annotated[Bytes | None, PLANNED] = None
+    """Memory in use after the measurement, in bytes."""
+    peak_bytes: Bytes | None = None
+    """The most that was seen in use, from the engine's start to the end of the measurement, in bytes."""
+    source: Word | None = None
+    """Where the two figures are from: Process (what the driver counts for the engine's processes), Device
+    (the whole GPU, less what was in use before the engine's start) or Host (resident memory of the engine's
+    processes)."""
+    predicted_weights_bytes: Bytes | None = None
     """Weights the plan predicted, in bytes."""
-    actual_weights_bytes: Annotated[Bytes | None, PLANNED] = None
+    actual_weights_bytes: Bytes | None = None
     """Weights the engine says it loaded, in bytes."""
+    predicted_kv_cache_bytes: Annotated[Bytes | None, Field(alias="predictedKVCacheBytes")] = None
+    """Size of the KV cache the plan predicted, in bytes."""
+    actual_kv_cache_bytes: Annotated[Bytes | None, Field(alias="actualKVCacheBytes")] = None
+    """Size of the KV cache, as the engine says, in bytes."""
     predicted_kv_cache_tokens: Annotated[Tokens | None, Field(alias="predictedKVCacheTokens")] = None
     """Tokens the plan predicted the KV cache to hold."""
     actual_kv_cache_tokens: Annotated[Tokens | None, Field(alias="actualKVCacheTokens")] = None
     """Tokens the engine says its KV cache holds."""
+    predicted_graph_bytes: Bytes | None = None
+    """CUDA graphs the plan predicted, in bytes."""
+    actual_graph_bytes: Bytes | None = None
+    """CUDA graphs, as the engine says, in bytes."""
+    host_actual_bytes: Bytes | None = None
+    """Host memory of the engine's processes after the measurement, in bytes."""
+    host_peak_bytes: Bytes | None = None
+    """The most host memory of the engine's processes that was seen, in bytes."""
+    devices: Annotated[
+        list[DeviceMemory],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ] = Field(default_factory=list)
+    """Each GPU of the replica."""
 
 
 class KvCache(StatusModel):
@@ -274,9 +311,14 @@ class Measurement(StatusModel):
     """What quantization costs in quality."""
     cold_first_request_milliseconds: Decimal | None = None
     """Time of the very first request, in milliseconds."""
+    fallbacks: Annotated[
+        list[ShortText], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default_factory=list)
+    """What the engine did otherwise than asked or than is fastest, as its log says: weight-only kernels where
+    the GPU lacks a type, eager mode, another attention backend. Empty: it said nothing."""
     flags: Annotated[
         list[Word], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
     """What limits the trust in the figures: BudgetExhausted (shortened to fit the budget), CacheHit,
-    ClientBound, Incomplete (levels are missing), NotSteady, OtherTraffic, ShortOutput. Empty: nothing
-    known."""
+    ClientBound, Incomplete (levels are missing), NotSteady, OtherTraffic, SharedGPU (somebody else had
+    memory of the GPU when the engine started), ShortOutput. Empty: nothing known."""

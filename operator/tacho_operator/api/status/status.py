@@ -45,7 +45,8 @@ class Summary(StatusModel):
 
 
 class Startup(StatusModel):
-    """Where the time of the latest start of a pod went."""
+    """Where the time of the latest start of a pod went. The model is downloaded while images are pulled and
+    the machine is checked: the parts together are longer than the whole by overlapSeconds."""
 
     schedule_seconds: Seconds | None = None
     """Seconds until a node was found."""
@@ -53,10 +54,18 @@ class Startup(StatusModel):
     """Seconds until the images were there."""
     download_seconds: Seconds | None = None
     """Seconds the download of the model took."""
+    overlap_seconds: Seconds | None = None
+    """Seconds of that download in which something else went on as well: the pull of the engine's image, the
+    start of its container, the checks of the machine."""
+    preflight_seconds: Seconds | None = None
+    """Seconds the checks of container and machine took."""
     load_seconds: Seconds | None = None
-    """Seconds from the engine's start to its first healthy answer, without compiling."""
-    compile_seconds: Annotated[Seconds | None, PLANNED] = None
-    """Seconds of compiling and graph capture, where the engine says so."""
+    """Seconds from the engine's start to its first healthy answer, without compiling and graph capture."""
+    compile_seconds: Seconds | None = None
+    """Seconds of compiling kernels, where the engine says so; what was in a cache counts as what it took to
+    find it."""
+    graph_seconds: Seconds | None = None
+    """Seconds of capturing CUDA graphs, where the engine says so."""
     probe_seconds: Seconds | None = None
     """Seconds of the measurement."""
     total_seconds: Seconds | None = None

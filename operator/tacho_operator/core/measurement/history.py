@@ -10,6 +10,7 @@ from tacho_operator.api.types import Environment, LLMDeploymentStatus, MeasuredM
 from tacho_operator.core.types import History, Manifest
 
 CPU = "CPU"
+SHARED_GPU = "SharedGPU"
 
 
 def stored_status(manifest: Manifest) -> LLMDeploymentStatus:
@@ -34,16 +35,33 @@ def history_from(statuses: Iterable[LLMDeploymentStatus]) -> tuple[History, ...]
     )
 
 
+def _beside_cache(total_bytes: int | None, cache_bytes: int | None) -> int | None:
+    """What is in use beside the KV cache; None where either is not known."""
+    return None if total_bytes is None or cache_bytes is None else max(0, total_bytes - cache_bytes)
+
+
+def _tokens(memory: MeasuredMemory) -> int | None:
+    """Tokens that the cache would hold in the bytes that were predicted of it. A cache that is smaller only
+    because the weights are larger is no lesson about tokens; where its size is not known, all is."""
+    actual, predicted = memory.actual_kv_cache_bytes, memory.predicted_kv_cache_bytes
+    tokens = memory.actual_kv_cache_tokens
+    if tokens is None or not actual or not predicted:
+        return tokens
+    return round(tokens * predicted / actual)
+
+
 def _row(measurement: Measurement) -> History:
     memory = measurement.memory or MeasuredMemory()
+    if SHARED_GPU in measurement.flags:
+        memory = MeasuredMemory()  # somebody else's memory may be among it
     environment = measurement.environment or Environment()
     return History(
         engine=measurement.engine or "",
         engine_version=environment.engine_version or "",
         quantization_method=measurement.quantization_method or "",
         gpu_product=(environment.gpu_product or CPU).replace(" ", "-"),
-        predicted_bytes=memory.predicted_bytes,
-        actual_bytes=memory.actual_bytes,
+        predicted_bytes=_beside_cache(memory.predicted_bytes, memory.predicted_kv_cache_bytes),
+        actual_bytes=_beside_cache(memory.actual_bytes, memory.actual_kv_cache_bytes),
         predicted_kv_cache_tokens=memory.predicted_kv_cache_tokens,
-        actual_kv_cache_tokens=memory.actual_kv_cache_tokens,
+        actual_kv_cache_tokens=_tokens(memory),
     )

@@ -16,6 +16,7 @@ from tacho_contract.times import parse_time
 from tacho_contract.units import clipped
 from tacho_operator.api import types as api
 from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
+from tacho_operator.core.planner.types import Predicted
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.keys import fingerprint
 
@@ -25,7 +26,6 @@ INCOMPLETE = "Incomplete"
 """Flag by which a Partial measurement is known again when it was Stale and its workload comes back."""
 
 LEFT_OUT: Mapping[str, str] = {
-    "MemoryActual.weights_bytes": "Nothing compares it yet.",
     "Environment.cpu_count": "planKey covers the CPU limit of the pod.",
     "Environment.gpu_memory_bytes": "The plan's figure is shown.",
 }
@@ -34,6 +34,8 @@ LEFT_OUT: Mapping[str, str] = {
 LONGEST_SECONDS = 1e6
 _LEVELS_SHOWN = 16
 _FLAGS_SHOWN = 16
+_DEVICES_SHOWN = 16
+_FALLBACKS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,7 @@ def _mapped(found: PodReport, measurement: Measurement, revision: Revision | Non
         curve=[_point(item) for item in sorted(measurement.curve, key=_concurrency)[:_LEVELS_SHOWN]],
         memory=_memory(measurement.memory, revision),
         cold_first_request_milliseconds=decimal(measurement.cold_first_request_milliseconds),
+        fallbacks=[clipped(item, 256) for item in report.fallbacks[:_FALLBACKS_SHOWN]],
         flags=sorted(flags)[:_FLAGS_SHOWN],
     )
 
@@ -186,10 +189,30 @@ def _point(point: CurvePoint) -> api.CurvePoint:
 
 
 def _memory(actual: MemoryActual, revision: Revision | None) -> api.MeasuredMemory:
-    predicted = revision.plan.predicted if revision else None
+    """On the CPU, the host's figures are the ones a prediction is compared with; on a GPU they never stand in
+    for its own."""
+    predicted = revision.plan.predicted if revision else Predicted()
+    on_host = revision is not None and revision.plan.gpu_count == 0
+    used = actual.host_used_bytes if on_host else actual.gpu_used_bytes
+    peak = actual.host_peak_bytes if on_host else actual.gpu_peak_bytes
+    source = "Host" if on_host else actual.gpu_source
     return api.MeasuredMemory(
-        predicted_bytes=predicted.total_bytes if predicted else None,
-        actual_bytes=actual.gpu_used_bytes,
-        predicted_kv_cache_tokens=predicted.kv_cache_tokens if predicted else None,
+        predicted_bytes=predicted.total_bytes,
+        actual_bytes=used,
+        peak_bytes=peak,
+        source=source[:64] if used is not None else None,
+        predicted_weights_bytes=predicted.weights_bytes,
+        actual_weights_bytes=actual.weights_bytes,
+        predicted_kv_cache_bytes=predicted.kv_cache_bytes,
+        actual_kv_cache_bytes=actual.kv_cache_bytes,
+        predicted_kv_cache_tokens=predicted.kv_cache_tokens,
         actual_kv_cache_tokens=actual.kv_cache_tokens,
+        predicted_graph_bytes=predicted.graph_bytes or None,
+        actual_graph_bytes=actual.graph_bytes,
+        host_actual_bytes=actual.host_used_bytes,
+        host_peak_bytes=actual.host_peak_bytes,
+        devices=[
+            api.DeviceMemory(index=item.index, actual_bytes=item.used_bytes, peak_bytes=item.peak_bytes)
+            for item in actual.gpu_devices[:_DEVICES_SHOWN]
+        ],
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from tacho_contract.report import Report
+from tacho_contract.report import Report, StartupSeconds
 from tacho_contract.times import parse_time
 from tacho_operator.api.base import exact, seconds
 from tacho_operator.api.types import Startup
@@ -58,13 +58,25 @@ def startup_of(report: Report, times: PodTimes) -> Startup:
     return Startup(
         schedule_seconds=seconds(_between(times.created, times.scheduled)) if first else None,
         image_seconds=seconds(_between(times.injected, times.started)) if first else None,
-        download_seconds=seconds(spent.download),
+        # After a restart the model was there, or what was left of it was waited for.
+        download_seconds=seconds(spent.download if first or spent.model_wait is None else spent.model_wait),
+        overlap_seconds=seconds(_overlap(spent)) if first else None,
+        preflight_seconds=seconds(spent.preflight),
         load_seconds=seconds(spent.load),
+        compile_seconds=seconds(spent.compile),
+        graph_seconds=seconds(spent.graphs),
         probe_seconds=seconds(spent.probe),
         total_seconds=seconds(total),
         downloaded_bytes=exact(fetch.bytes_done) if fetch and fetch.bytes_total else None,
         download_total_bytes=exact(fetch.bytes_total) if fetch and fetch.bytes_total else None,
     )
+
+
+def _overlap(spent: StartupSeconds) -> float | None:
+    """What of the download nobody had to wait for, because something else was going on."""
+    if spent.download is None or spent.model_wait is None:
+        return None
+    return max(0.0, spent.download - spent.model_wait)
 
 
 def _between(start: datetime | None, end: datetime | None) -> float | None:
