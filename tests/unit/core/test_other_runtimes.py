@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,9 +55,19 @@ def test_every_report_is_read_and_leaves_a_valid_status(name: str) -> None:
     assert world.brief("Ready")[0] == ("True" if report.ready else "False")
 
 
-def test_todays_report_is_understood_to_the_last_field() -> None:
+def holds(read: Any, written: Any) -> bool:
+    """Whether all that was written was read; what has come since then has its default."""
+    if isinstance(written, dict):
+        return all(name in read and holds(read[name], value) for name, value in written.items())
+    if isinstance(written, list):
+        return len(read) == len(written) and all(map(holds, read, written))
+    return bool(read == written)
+
+
+def test_a_recorded_report_is_understood_to_the_last_field() -> None:
     text = (REPORTS / "serving.json").read_text()
-    assert codec.to_dict(codec.loads(Report, text)) == json.loads(text)
+    assert holds(codec.to_dict(codec.loads(Report, text)), json.loads(text))
+    assert not holds({"a": [1]}, {"a": [1], "b": 2})
 
 
 @pytest.mark.parametrize("name", ["serving.json", "serving-older.json", "serving-newer.json"])
