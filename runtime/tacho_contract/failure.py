@@ -24,6 +24,7 @@ class FailureClass(str, Enum):
     ENGINE_NOT_SUPPORTED = "EngineNotSupported"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_INVALID = "ModelInvalid"
+    MODEL_CHANGED = "ModelChanged"
     AUTH_REQUIRED = "AuthRequired"
     HUB_UNREACHABLE = "HubUnreachable"
     UNSUPPORTED_QUANTIZATION = "UnsupportedQuantization"
@@ -102,6 +103,11 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.MODEL_INVALID: FailureKind(
         meaning="A file of the model is truncated, contradicts itself or is not what its name says.",
         next_step="Upload or download the file again and compare its size and checksum with the source.",
+    ),
+    _F.MODEL_CHANGED: FailureKind(
+        meaning="The model's files are not those that the plan was made with.",
+        next_step="Put the planned files back, or have those that are there planned: set the annotation "
+        "tacho.dev/replan of the LLMDeployment to a new value.",
     ),
     _F.AUTH_REQUIRED: FailureKind(
         meaning="The source refuses to show the model without a token, or with the one it was given.",

@@ -31,7 +31,7 @@ class FetchProgress:
     """How far a download is. Bytes already in the cache count as done."""
 
     state: str
-    """Listing | Downloading | Complete | Failed."""
+    """Listing | Downloading | Verifying | Complete | Failed."""
     files_done: int = 0
     files_total: int = 0
     bytes_done: int = 0
@@ -39,6 +39,8 @@ class FetchProgress:
     elapsed_seconds: float = 0.0
     resumed_bytes: int = 0
     """What a former attempt had already brought."""
+    verified_bytes: int = 0
+    """Read back from the disk and compared with the digests that the hub lists."""
     path: str = ""
     """Complete: the folder the files are in."""
     failure: Failure | None = None

@@ -20,7 +20,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class Faults:
     """API answers are JSON of the wrong shape."""
     no_ranges: bool = False
     """Requests for a part of a file get all of it."""
+    corrupt: int = 0
+    """How many more downloads have the right length and one wrong byte; -1 all of them."""
+    truncate: int = 0
+    """Bytes that are missing at the end of every file, though the listing has its full size."""
+    etag: str = ""
+    """What every file's ETag is instead of its digest, as with a mirror that has its own."""
     xet: bool = False
     """Files claim to be on Xet storage, which then gives nobody access."""
 
@@ -244,7 +250,9 @@ class FakeHub:
         file = next((f for f in files if f.path == request.match_info["path"]), None)
         if file is None:
             raise _error(404, "EntryNotFound", "Entry not found")
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{file.etag}"', "Accept-Ranges": "bytes"}
+        etag = self.faults.etag or file.etag
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
+        file = replace(file, size=file.size - self.faults.truncate)
         if self.faults.xet and file.large:
             route = f"{request.scheme}://{request.host}/api/models/{request.match_info['repository']}/xet-read-token"
             headers |= {"X-Xet-Hash": file.etag, "Link": f'<{route}/{commit}>; rel="xet-auth"'}
@@ -280,10 +288,14 @@ class FakeHub:
         self, request: web.Request, response: web.StreamResponse, file: Stored, start: int, end: int
     ) -> None:
         cut_at = start + self.faults.cut_after if self.faults.cut_after and self.faults.cuts else 0
+        corrupt = bool(self.faults.corrupt)
+        self.faults.corrupt -= 1 if self.faults.corrupt > 0 else 0
         with file.file.open("rb") as handle:
             handle.seek(start)
             while start < end:
                 piece = handle.read(min(PIECE_BYTES, end - start))
+                if corrupt:
+                    piece, corrupt = bytes([piece[0] ^ 0xFF]) + piece[1:], False
                 await response.write(piece)
                 start += len(piece)
                 self.bytes_sent[request.path] += len(piece)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_contract.failure import FailedError, FailureClass
+from tacho_contract.failure import FAILURE_KINDS, FailedError, FailureClass
 
 
 def invalid(message: str, next_step: str = "") -> FailedError:
@@ -11,6 +11,13 @@ def invalid(message: str, next_step: str = "") -> FailedError:
         FailureClass.MODEL_INVALID,
         message,
         next_step or "Download or convert the model again, or point spec.model at an intact copy.",
+    )
+
+
+def changed(message: str) -> FailedError:
+    """The files are sound as far as can be told, but not those that the plan was made with."""
+    return FailedError.of(
+        FailureClass.MODEL_CHANGED, message, FAILURE_KINDS[FailureClass.MODEL_CHANGED].next_step
     )
 
 

@@ -197,6 +197,8 @@ def model_message(progress: FetchProgress | None) -> str:
         return f"fetch failed and will be tried again: {progress.failure.message}"
     if progress.bytes_total <= 0:
         return f"fetch: {progress.state}"
+    if progress.state == "Verifying":
+        return f"fetch: Verifying, {part_of(progress.verified_bytes, progress.bytes_total)}"
     percent = 100 * progress.bytes_done / progress.bytes_total
     size = part_of(progress.bytes_done, progress.bytes_total)
     return f"fetch: {progress.state}, {size} ({percent:.0f} %)"

@@ -22,6 +22,7 @@ from tacho_operator.core.revisions.inspection import result
 from tacho_operator.core.rollout.reading import beside_active
 from tacho_operator.core.types import NodeFacts, Refusal
 from tacho_runtime import preflight
+from tacho_runtime.headers.errors import changed as changed_files
 from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.supervisor import lifecycle
 from tests.unit.core.builders import CLAIM_SPEC, changed, resource
@@ -168,6 +169,7 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.ENGINE_NOT_SUPPORTED: of_log("unknown model architecture: 'new'"),
     F.MODEL_NOT_FOUND: of_log("failed to open GGUF file 'x' (No such file or directory)"),
     F.MODEL_INVALID: of_log("invalid magic characters: 'abcd'"),
+    F.MODEL_CHANGED: lambda: changed_files("Others.").failure.failure_class,
     F.AUTH_REQUIRED: of_waiting("CreateContainerConfigError", "inspect", 'secret "hf" not found'),
     F.HUB_UNREACHABLE: lambda: unreachable("No answer.").failure.failure_class,
     F.UNSUPPORTED_QUANTIZATION: of_world(dataclasses.replace(smollm2(), format="safetensors"), cpu_node()),

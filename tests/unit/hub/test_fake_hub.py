@@ -114,6 +114,16 @@ def test_counts_and_faults_over_http(hub: RunningHub, repository: str) -> None:
     caught.value.close()
 
 
+def test_the_client_itself_does_not_notice_a_wrong_byte(
+    hub: RunningHub, repository: str, tmp_path: Path
+) -> None:
+    """Over plain HTTP it compares sizes only: this is why fetch reads back what it brought."""
+    hub.fake.faults.corrupt = -1
+    path = snapshot_download(repository, endpoint=hub.url, token=False, cache_dir=tmp_path / "cache")
+    assert len(Path(path, "weights.bin").read_bytes()) == len(LARGE)
+    assert Path(path, "weights.bin").read_bytes() != LARGE
+
+
 def test_cut_connection_is_continued_by_the_client(hub: RunningHub, repository: str, tmp_path: Path) -> None:
     hub.fake.faults.cut_after, hub.fake.faults.cuts = 1_000_000, 1
     path = snapshot_download(repository, endpoint=hub.url, token=False, cache_dir=tmp_path / "cache")

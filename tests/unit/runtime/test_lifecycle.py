@@ -187,6 +187,7 @@ def test_probe_decision(policy: str, known: Measurement | None, probes: bool) ->
         (FetchProgress(state="Listing"), "fetch: Listing"),
         (FetchProgress(state="Downloading", bytes_done=2**20, bytes_total=2**22), "1.0 of 4.2 MB (25 %)"),
         (FetchProgress(state="Failed", failure=FAILURE), "fetch failed and will be tried again: gone"),
+        (FetchProgress(state="Verifying", bytes_total=2_000_000, verified_bytes=1_000_000), "Verifying, 1.0"),
     ],
 )
 def test_waiting_for_the_model_in_words(progress: FetchProgress | None, words: str) -> None:

@@ -87,7 +87,7 @@ def _goes_on(container: ContainerView, fetch: FetchProgress | None) -> bool:
     and how far it is says more. While it only tries to begin, why it ended stays to be read."""
     if container.name != FETCH_CONTAINER or fetch is None or container.running_since is None:
         return False
-    return fetch.state in ("Downloading", "Complete")
+    return fetch.state in ("Downloading", "Verifying", "Complete")
 
 
 def _container(pod: PodView, container: ContainerView) -> Problem | None:

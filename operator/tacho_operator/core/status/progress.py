@@ -67,6 +67,8 @@ def downloading(fetch: FetchProgress | None) -> str:
     """``downloading 1.2 of 4.4 GB (27 %)``."""
     if fetch is None or not fetch.bytes_total:
         return "downloading the model"
+    if fetch.state == "Verifying":
+        return f"verifying {part_of(fetch.verified_bytes, fetch.bytes_total)} of the model in the cache"
     share = 100 * fetch.bytes_done // fetch.bytes_total
     resumed = f", {part_of(fetch.resumed_bytes, fetch.bytes_total)} resumed" if fetch.resumed_bytes else ""
     return f"downloading {part_of(fetch.bytes_done, fetch.bytes_total)} ({share} %{resumed})"

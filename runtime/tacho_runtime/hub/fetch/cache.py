@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tacho_contract.fetch import snapshot_dir
 from tacho_runtime.headers.source import FileEntry
+from tacho_runtime.hub.fetch.verified import Verified
 
 STRAY_AGE_SECONDS = 600
 """A partial file of the client's own that nobody wrote to for this long belongs to a process that is gone."""
@@ -26,7 +28,7 @@ class Target:
     path: str
     size_bytes: int
     etag: str
-    """sha256 of a large file, git's blob id of a small one."""
+    """sha256 of a large file, git's blob id of a small one: as the hub lists it, and names it in its ETag."""
 
 
 class Cache:
@@ -38,10 +40,47 @@ class Cache:
         self.storage = self.snapshot.parent.parent
         self.blobs = self.storage / "blobs"
         self.locks = self.root / ".locks" / self.storage.name
+        self.hashed_bytes = 0
+        """Read back from the disk so far, to see whether it is what it should be."""
+        self.verified = Verified(Path(cache_dir, "verified", self.storage.name, f"{commit}.json"))
 
     def whole(self, target: Target) -> bool:
         """True when the file is there with its full size."""
         return _size(self.snapshot / target.path) == target.size_bytes
+
+    def sound(self, target: Target) -> bool:
+        """Whether the content is the target's. Reads all of it, unless that was done before."""
+        return self._sound(target.path, target.etag)
+
+    def sound_by_name(self, path: str) -> bool:
+        """The same without asking a hub what it should be: the client names a blob by its digest, and the
+        snapshot links to the blob. False where that says nothing."""
+        file = self.snapshot / path
+        if self.verified.holds(path, file):
+            return True
+        return file.is_symlink() and is_digest(name := file.resolve().name) and self._sound(path, name)
+
+    def _sound(self, path: str, digest: str) -> bool:
+        file = self.snapshot / path
+        if self.verified.holds(path, file, digest):
+            return True
+        before = file.stat()
+        if not content_matches(file, digest, self._count_hashed):
+            return False
+        self.verified.note(path, before, digest)
+        return True
+
+    def _count_hashed(self, size_bytes: int) -> None:
+        self.hashed_bytes += size_bytes  # shown, not decided by: two threads may lose one another's piece
+
+    def drop(self, target: Target) -> None:
+        """Removes a file with all its content, so that it is brought again from the beginning."""
+        pointer = self.snapshot / target.path
+        blob = pointer.resolve()
+        pointer.unlink(missing_ok=True)
+        for path in {blob, self.blobs / target.etag}:
+            if path.parent == self.blobs.resolve():
+                path.unlink(missing_ok=True)
 
     def partial(self, etag: str) -> Path:
         """Where a download is continued. The client's own partial files have a random name each, and are
@@ -82,18 +121,22 @@ class Cache:
         return tuple(FileEntry(p.relative_to(self.snapshot).as_posix(), p.stat().st_size) for p in files)
 
 
-def content_matches(path: Path, etag: str) -> bool:
-    """True when the content is what ``etag`` says; also for an etag that is no hash of it."""
-    if len(etag) == 64:
-        digest = hashlib.sha256()
-    elif len(etag) == 40:
-        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+def is_digest(text: str) -> bool:
+    """Whether it is written as a hub writes a file's sha256 or git's blob id."""
+    return len(text) in (40, 64) and not set(text) - set("0123456789abcdef")
+
+
+def content_matches(path: Path, digest: str, note_bytes: Callable[[int], None]) -> bool:
+    """Whether the content is what ``digest`` says: a sha256, or git's blob id."""
+    if len(digest) == 64:
+        found = hashlib.sha256()
     else:
-        return True
+        found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while piece := file.read(HASH_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest() == etag
+            found.update(piece)
+            note_bytes(len(piece))
+    return found.hexdigest() == digest
 
 
 def _size(path: Path) -> int:

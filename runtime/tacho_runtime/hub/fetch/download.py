@@ -3,7 +3,8 @@
 huggingface_hub continues a download only within one process: its partial files have a random name and are
 given up with the process. So a file that is not on Xet storage is written here to a partial file with a
 fixed name, under the client's own lock, and only then handed to the client, which links it into the
-snapshot. Files on Xet storage are the client's from beginning to end.
+snapshot. Files on Xet storage are the client's from beginning to end. Either way a file counts as brought
+when its content has been read back from the disk and is what the hub lists.
 """
 
 from __future__ import annotations
@@ -18,13 +19,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tacho_runtime.headers.errors import invalid
-from tacho_runtime.hub.fetch.cache import Cache, Target, content_matches
+from tacho_runtime.hub.fetch.cache import Cache, Target
 from tacho_runtime.hub.remote import REQUEST_TIMEOUT_SECONDS
 
 LOG = logging.getLogger(__name__)
 
 ATTEMPTS_WITHOUT_PROGRESS = 5
+ATTEMPTS_AT_CONTENT = 2
 PIECE_BYTES = 1024 * 1024
+MEND = (
+    "Something between the hub and the pod changes files, or its storage is damaged: check the mirror or "
+    "proxy in spec.model.hub, and upload the file again where the repository is yours."
+)
 ETAG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.=+-]{0,127}$")
 """An etag becomes a file name; a hostile one would leave the cache."""
 
@@ -41,7 +47,27 @@ class Downloader:
         """Of what an earlier attempt had brought, what could not be continued after all."""
 
     def bring(self, target: Target) -> None:
-        """The file, whole, at its place in the snapshot. Raises FailedError, or what the client raises."""
+        """The file, whole and with the content that the hub lists, at its place in the snapshot.
+
+        One with other content is brought again, once. Raises FailedError, or what the client raises.
+        """
+        had = self._cache.present_bytes(target)
+        for _ in range(ATTEMPTS_AT_CONTENT):
+            self._bring_size(target)
+            if self._cache.sound(target):
+                return
+            LOG.warning("%s is not what the hub lists, %s; it is removed", target.path, target.etag)
+            self._cache.drop(target)
+            self._note_lost(had)
+            had = 0
+        raise invalid(
+            f"{target.path} as {self._endpoint} delivers it does not have the digest that it lists for it, "
+            f"{target.etag}.",
+            MEND,
+        )
+
+    def _bring_size(self, target: Target) -> None:
+        """The file with its full size."""
         if self._cache.whole(target):
             return
         self._cache.drop_damaged(target)
@@ -71,6 +97,12 @@ class Downloader:
         )
         if metadata.etag is None or not ETAG.match(metadata.etag):
             raise invalid(f"{self._endpoint} gives {target.path} no usable ETag; it is no model hub.")
+        if metadata.size not in (None, target.size_bytes):
+            raise invalid(
+                f"{self._endpoint} lists {target.path} with {target.size_bytes} bytes and delivers "
+                f"{metadata.size}.",
+                MEND,
+            )
         return metadata
 
     def _by_client(self, target: Target) -> bool:
@@ -121,15 +153,7 @@ class Downloader:
             if destination.exists():
                 return
             partial = self._cache.partial(metadata.etag)
-            had = _present(partial)
             self._fill_partial(target, metadata, partial)
-            if had and not content_matches(partial, metadata.etag):
-                LOG.warning(
-                    "%s differs from what the hub has after it was continued; bringing it again", target.path
-                )
-                self.lost_bytes += had
-                partial.unlink()
-                self._fill_partial(target, metadata, partial)
             os.replace(partial, destination)
 
     def _fill_partial(self, target: Target, metadata: Any, partial: Path) -> None:

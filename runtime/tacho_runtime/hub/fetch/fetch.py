@@ -26,11 +26,11 @@ from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, FetchConfig, FetchProgress
 from tacho_contract.pod import FETCH_DIR, TERMINATION_LOG
 from tacho_contract.units import file_size
-from tacho_runtime.headers.errors import invalid
+from tacho_runtime.headers.digests import files_digest
+from tacho_runtime.headers.errors import changed, invalid
 from tacho_runtime.headers.source import FileEntry
-from tacho_runtime.hub.digests import files_digest
 from tacho_runtime.hub.failures import classify, disk_full, unreachable
-from tacho_runtime.hub.fetch.cache import Cache, Target
+from tacho_runtime.hub.fetch.cache import Cache, Target, is_digest
 from tacho_runtime.hub.fetch.progress import INTERVAL_SECONDS, Stall, write_complete, write_progress
 from tacho_runtime.hub.fetch.sleeper import become_sleeper
 from tacho_runtime.hub.inspect.select import matches
@@ -69,7 +69,7 @@ class Fetch:
         self.report(self.progress)
         if not self._whole_on_disk():
             self._bring_missing()
-        if not self._whole_on_disk():
+        if files_digest(self._present()) != self._config.files.files_digest:
             raise invalid(
                 f"After the download, {self._config.repository} on disk is not what was planned.",
                 "Empty the cache and let it be downloaded again.",
@@ -86,12 +86,23 @@ class Fetch:
         return str(self._cache.snapshot)
 
     def _whole_on_disk(self) -> bool:
-        """True when the planned files are there, to the byte count: then no hub is asked."""
-        present = [f for f in self._cache.entries() if matches(f.path, self._config.files.globs)]
-        whole = files_digest(present) == self._config.files.files_digest
-        if whole and self.progress.state == "Listing":
-            self.progress = replace(self.progress, resumed_bytes=self._config.files.total_bytes)
-        return whole
+        """True when the planned files are there with their own content: then no hub is asked."""
+        present = self._present()
+        if files_digest(present) != self._config.files.files_digest:
+            return False
+        total = self._config.files.total_bytes
+        self.report(replace(self.progress, state="Verifying", bytes_done=total, resumed_bytes=total))
+        with ThreadPoolExecutor(PARALLEL_FILES) as pool:
+            futures = [pool.submit(self._cache.sound_by_name, file.path) for file in present]
+            left: set[Future[bool]] = set(futures)
+            while left:
+                left = wait(left, timeout=INTERVAL_SECONDS).not_done
+                self.report(replace(self.progress, verified_bytes=self._cache.hashed_bytes))
+        return all(future.result() for future in futures)
+
+    def _present(self) -> list[FileEntry]:
+        """The planned files that are on disk."""
+        return [file for file in self._cache.entries() if matches(file.path, self._config.files.globs)]
 
     def _bring_missing(self) -> None:
         from tacho_runtime.hub.remote import HubSource
@@ -120,15 +131,24 @@ class Fetch:
         listed = tuple(FileEntry(file.path, file.size) for file in chosen)
         if files_digest(listed) != self._config.files.files_digest:
             total = sum(entry.size_bytes for entry in listed)
-            raise invalid(
+            raise changed(
                 f"The repository changed: {self._config.repository} at {self._config.files.commit} now lists "
                 f"{len(listed)} files with {total} bytes for the planned patterns, planned were "
                 f"{self._config.files.file_count} with {self._config.files.total_bytes}.",
-                "Change spec.model.revision, so that what is there now is planned with.",
             )
-        return tuple(
+        targets = tuple(
             Target(file.path, file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in chosen
         )
+        for target in targets:
+            # A digest becomes a file name as well: a hostile one would leave the cache.
+            if not is_digest(target.etag):
+                raise invalid(
+                    f"{source.endpoint} lists {target.path} without a digest: whether what it delivers is "
+                    "whole cannot be told.",
+                    "Name a hub or mirror in spec.model.hub.endpoint that lists digests, as huggingface.co "
+                    "does.",
+                )
+        return targets
 
     def _check_space(self, targets: tuple[Target, ...], present: dict[str, int]) -> None:
         missing = sum(target.size_bytes - present[target.path] for target in targets)
@@ -176,6 +196,7 @@ class Fetch:
                 self.progress,
                 files_done=sum(1 for target in targets if self._cache.whole(target)),
                 bytes_done=sum(sizes),
+                verified_bytes=self._cache.hashed_bytes,
                 resumed_bytes=max(0, resumed_bytes),
             )
         )

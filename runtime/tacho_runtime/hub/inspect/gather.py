@@ -13,11 +13,11 @@ from tacho_contract.model import ModelFacts, ModelFiles
 from tacho_engines.run_parts import files_wanted
 from tacho_engines.shared.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS
 from tacho_runtime.headers import gguf, safetensors
+from tacho_runtime.headers.digests import content_digest, files_digest, header_mark
 from tacho_runtime.headers.errors import invalid, not_found
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
 from tacho_runtime.headers.jsonfile import read_json
 from tacho_runtime.headers.source import FileEntry, Source
-from tacho_runtime.hub.digests import content_digest, files_digest, header_mark
 from tacho_runtime.hub.inspect.select import INDEX, Selection, select
 
 STAND_IN_BYTES = 64 * 1024
