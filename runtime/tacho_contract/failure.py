@@ -127,7 +127,8 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         tries_again=False,
     ),
     _F.UNSUPPORTED_GPU: FailureKind(
-        meaning="The GPU lacks what engine or method need, such as a compute capability.",
+        meaning="The GPU or its driver lacks what engine or method need, such as a compute capability, or it "
+        "is not the one that was planned for.",
         next_step="Choose another product in gpu.products, or another quantization.method.",
     ),
     _F.DOES_NOT_FIT: FailureKind(

@@ -64,6 +64,12 @@ class RuntimeConfig:
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     gpu_count: int = 0
+    gpu_product: str = ""
+    """As node labels name it; "": whichever there is."""
+    gpu_least_capability: str = ""
+    """Least CUDA compute capability that engine and method run on, such as "8.0"; "": unknown."""
+    gpu_needed_bytes: int = 0
+    """What must be free on each GPU when the engine starts; 0: unknown."""
     quantization_method: str = "none"
     kv_cache_dtype: str = ""
     extra_args: tuple[str, ...] = ()
@@ -78,6 +84,8 @@ class RuntimeConfig:
     cache_dir: str = ""
     """A folder the engine may write that may outlive the container: what it converts and compiles is kept
     there. "": nothing is kept."""
+    cache_needed_bytes: int = 0
+    """What the engine writes into ``cache_dir``, where it is much: a converted model. 0: little."""
     fetch_dir: str = ""
     """"" when there is nothing to wait for; else where fetch writes progress.json and ``complete``."""
     state_dir: str = STATE_DIR

@@ -245,6 +245,28 @@ class EngineFigures:
     lacks a type, eager mode, another attention backend. At most 8."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageNeed:
+    """A Python package without which the engine cannot do what is asked of it."""
+
+    name: str
+    """Of the distribution."""
+    since: str = ""
+    """Version of the engine from which on it is a package of its own; "": always."""
+    what: str
+    """What it is needed for, as a noun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What an engine's image must have for one configuration. The default says nothing."""
+
+    engine: tuple[str, ...] = ()
+    """Distributions that carry the engine itself. Where none of them is found, its packages are installed in
+    some way that is not understood, and nothing is said of the others."""
+    packages: tuple[PackageNeed, ...] = ()
+
+
 class RunHalf(Protocol):
     """What the runtime must know of one engine. Instances have no state."""
 
@@ -274,6 +296,9 @@ class RunHalf(Protocol):
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
         """Variables that the engine is started with; those that are set already win."""
+
+    def needs(self, config: RuntimeConfig) -> Needs:
+        """What must be installed in the image, so that its lack is told before anything is loaded."""
 
     def read(self, figures: EngineFigures, line: str) -> EngineFigures:
         """``figures`` with what one more line of the engine's output says; called for each line."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.pod import HEALTH_PATH
-from tacho_engines.base import EngineFigures
+from tacho_engines.base import EngineFigures, Needs
 
 
 class PlainRun:
@@ -26,6 +26,9 @@ class PlainRun:
 
     def environment(self, _config: RuntimeConfig) -> Mapping[str, str]:
         return {}
+
+    def needs(self, _config: RuntimeConfig) -> Needs:
+        return Needs()
 
     def read(self, figures: EngineFigures, _line: str) -> EngineFigures:
         return figures

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
-from typing import Any
 
 from tacho_contract.measurement import Environment
+from tacho_runtime.machine.gpus import Gpus
 
 
-def read_environment(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> Environment:
+def read_environment(
+    gpus: Gpus | None, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")
+) -> Environment:
     """The environment as far as it can be seen; never raises, what is unknown stays empty."""
-    gpu = _gpus()
-    return Environment(cpu_model=cpu_model(_text(proc / "cpuinfo")), cpu_count=cpu_count(cgroup), **gpu)
+    found = gpus or Gpus()
+    first = found.devices[0] if found.devices else None
+    return Environment(
+        cpu_model=cpu_model(_text(proc / "cpuinfo")),
+        cpu_count=cpu_count(cgroup),
+        gpu_product=first.product if first else "",
+        gpu_count=len(found.devices),
+        gpu_memory_bytes=(first.total_bytes or 0) if first else 0,
+        driver_version=found.driver_version if first else "",
+    )
 
 
 def cpu_model(cpuinfo: str) -> str:
@@ -56,33 +65,6 @@ def out_of_memory_kills(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
             if key == "oom_kill" and value.strip().isdigit():
                 return int(value)
     return None
-
-
-def _gpus() -> dict[str, Any]:
-    """NVML's answer; empty without its library, a driver or a device."""
-    try:
-        pynvml: Any = importlib.import_module("pynvml")
-    except ImportError:
-        return {}
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return {}
-    try:
-        count = pynvml.nvmlDeviceGetCount()
-        if count == 0:
-            return {}
-        device = pynvml.nvmlDeviceGetHandleByIndex(0)
-        return {
-            "gpu_product": str(pynvml.nvmlDeviceGetName(device)).replace(" ", "-"),
-            "gpu_count": count,
-            "gpu_memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(device).total),
-            "driver_version": str(pynvml.nvmlSystemGetDriverVersion()),
-        }
-    except pynvml.NVMLError:
-        return {}
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def _text(path: Path) -> str:

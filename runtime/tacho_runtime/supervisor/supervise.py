@@ -28,14 +28,16 @@ from tacho_contract.launch import (
     local_url,
     startup_budget_seconds,
 )
+from tacho_contract.measurement import Measurement
 from tacho_contract.report import Load, Report
 from tacho_contract.times import format_time
 from tacho_engines.base import EngineFigures, Exit, RunHalf
 from tacho_engines.registry import run_half
 from tacho_engines.run_parts import files_wanted
 from tacho_runtime import preflight
-from tacho_runtime.machine import environment as gpu, sockets
-from tacho_runtime.supervisor import lifecycle, model_path, store
+from tacho_runtime.machine import environment as machine, sockets
+from tacho_runtime.supervisor import lifecycle, model_path, store, watch
+from tacho_runtime.supervisor.machine_check import Machine
 from tacho_runtime.supervisor.process import Child, Reaper
 from tacho_runtime.supervisor.report import Facts, make_load, make_report
 from tacho_runtime.termination import write_termination
@@ -78,6 +80,7 @@ class Supervisor:
         self._client: EngineClient | None = None
         self._live: LiveConfig | None = None
         self._figures = EngineFigures()
+        self._machine = Machine()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._load_lock = asyncio.Lock()
@@ -151,14 +154,21 @@ class Supervisor:
     async def _life(self, reaper: Reaper) -> None:
         """Everything from the first check on; ends only by FailedError or by being cancelled."""
         self._check()
-        self.facts = dataclasses.replace(
-            self.facts, environment=await asyncio.to_thread(gpu.read_environment)
-        )
+        await self._look()
         self._remember_last_run()
         command = self._engine().command(self.config, await self._model())
-        kills_before = gpu.out_of_memory_kills()
+        kills_before = machine.out_of_memory_kills()
         child = self._start(reaper, command)
-        await self._while_running(child, self._serve(), kills_before)
+        await self._while_running(child, self._serve(child.pid), kills_before)
+
+    async def _look(self) -> None:
+        """Reads this machine and holds it against the plan. Raises FailedError."""
+        seen, failure = await watch.checked(self.config, self._engine(), self._environment)
+        self._machine = seen
+        environment = machine.read_environment(seen.gpus)
+        self.facts = dataclasses.replace(self.facts, environment=environment)
+        if failure is not None:
+            raise FailedError(failure)
 
     def _enter(self, phase: str, message: str) -> None:
         self.state = lifecycle.advance(self.state, phase, now=self.clock.monotonic(), message=message)
@@ -269,7 +279,7 @@ class Supervisor:
             await asyncio.wait({task})
 
     async def _why_ended(self, child: Child, kills_before: int | None) -> Failure:
-        status, kills = child.exit_status.result(), gpu.out_of_memory_kills()
+        status, kills = child.exit_status.result(), machine.out_of_memory_kills()
         end = Exit(
             code=status if status >= 0 else None,
             signal=-status if status < 0 else None,
@@ -278,8 +288,22 @@ class Supervisor:
         )
         return self._engine().classify(end, await child.last_words())
 
-    async def _serve(self) -> None:
+    async def _serve(self, pid: int) -> None:
         """From the engine's start to the end of the run."""
+        memory = watch.MemoryWatch(self._machine, pid)
+        async with memory.running():
+            client, measurement = await self._measured()
+        if measurement is not self.state.measurement:  # what a former run measured keeps its own
+            measurement = await memory.recorded_in(measurement, self._figures)
+        now = self.clock.monotonic()
+        self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
+        told = f": {measurement.message}" if measurement.message else ""
+        self._enter(lifecycle.SERVING, f"measurement {measurement.state}{told}")
+        store.write_report(self.config.state_dir, self.report())
+        await self._watch_health(client, self._engine().health_path(self.config))
+
+    async def _measured(self) -> tuple[EngineClient, Measurement]:
+        """Waits until the engine is healthy, then probes it."""
         # Imported here because httpx is slow to: by now the server answers.
         from tacho_runtime.http.engine_client import EngineClient
         from tacho_runtime.probe.sequence import run_probe
@@ -305,13 +329,7 @@ class Supervisor:
             clock=self.clock,
             say=self._say,
         )
-        measurement = await measuring.measurement(self.state.measurement)
-        now = self.clock.monotonic()
-        self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
-        told = f": {measurement.message}" if measurement.message else ""
-        self._enter(lifecycle.SERVING, f"measurement {measurement.state}{told}")
-        store.write_report(self.config.state_dir, self.report())
-        await self._watch_health(self._client, engine.health_path(self.config))
+        return self._client, await measuring.measurement(self.state.measurement)
 
     async def _until_healthy(self, client: EngineClient, path: str) -> None:
         while True:

@@ -14,6 +14,7 @@ from tacho_runtime.machine.environment import (
     out_of_memory_kills,
     read_environment,
 )
+from tacho_runtime.machine.gpus import read_gpus
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_kills_for_memory(tmp_path: Path, name: str, text: str, kills: int | Non
 
 
 def test_this_machine_is_described_whatever_it_has() -> None:
-    environment = read_environment()
+    environment = read_environment(read_gpus())
     assert environment.cpu_model
     assert environment.cpu_count >= 1
     assert (environment.gpu_count == 0) == (environment.gpu_product == "")

@@ -67,6 +67,8 @@ def test_measured_serving_drained(tmp_path: Path) -> None:
     with running(llamacpp_config(tmp_path), tmp_path, live=LIVE) as runtime:
         runtime.until_ready()
         check_measured(runtime)
+        check_memory(runtime)
+        check_phases(runtime)
         check_drained(runtime)
 
 
@@ -83,6 +85,25 @@ def check_measured(runtime: Running) -> None:
 
     # The probe hung up on the last streams; the engine notices with its next token.
     runtime.until(idle, "an engine without requests")
+
+
+def check_memory(runtime: Running) -> None:
+    """The model is mapped and every token reads all of it, so all of it is resident."""
+    memory = runtime.report()["measurement"]["memory"]
+    weights_bytes = model_file().stat().st_size
+    assert weights_bytes < memory["hostUsedBytes"] < 10 * weights_bytes
+    assert memory["hostUsedBytes"] <= memory["hostPeakBytes"]
+    assert (memory["gpuSource"], memory["gpuDevices"]) == ("", [])
+    assert "gpuUsedBytes" not in memory
+
+
+def check_phases(runtime: Running) -> None:
+    """One after another: the parts are the whole."""
+    startup = runtime.report()["startup"]
+    assert "download" not in startup, "the model was there"
+    parts = sum(seconds for name, seconds in startup.items() if name != "total")
+    assert {"preflight", "load", "probe"} < set(startup)
+    assert abs(parts - startup["total"]) < 0.01
 
 
 def check_drained(runtime: Running) -> None:

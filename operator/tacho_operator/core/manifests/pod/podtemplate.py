@@ -6,6 +6,8 @@ from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_contract.pod import FETCH_DIR, HEALTH_PATH
 from tacho_contract.uri import HubUri
+from tacho_engines.registry import engine_row
+from tacho_engines.shared.compatibility import least_capability
 from tacho_operator.api.defaults import grace_seconds
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
@@ -54,6 +56,9 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         tensor_parallel=plan.tensor_parallel,
         pipeline_parallel=plan.pipeline_parallel,
         gpu_count=plan.gpu_count,
+        gpu_product=plan.gpu_product if plan.gpu_count else "",
+        gpu_least_capability=_least_capability(plan) if plan.gpu_count else "",
+        gpu_needed_bytes=_needed_bytes(plan) if plan.gpu_count else 0,
         quantization_method=plan.quantization_method,
         kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",
         extra_args=(*plan.arguments, *(engine.extra_args if engine else ())),
@@ -66,6 +71,19 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         fetch_dir=FETCH_DIR if isinstance(source, HubUri) else "",
         drain_seconds=max(1, drain),
     )
+
+
+def _least_capability(plan: ModelPlan) -> str:
+    """What engine and method run on; "" where nobody knows."""
+    found = [item for item in engine_row(plan.engine).methods if item.method == plan.quantization_method]
+    return ".".join(map(str, least_capability(found[0], plan.engine_version))) if found else ""
+
+
+def _needed_bytes(plan: ModelPlan) -> int:
+    """What must be free on each GPU before the engine starts. An engine that is given a budget asks for no
+    more than that, whatever it is predicted to use beside it."""
+    predicted = plan.predicted
+    return min(predicted.total_bytes or 0, predicted.budget_bytes or predicted.total_bytes or 0)
 
 
 def _spread_over_products(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:

@@ -1,0 +1,77 @@
+"""What is installed beside an engine, read from its interpreter's folders: nothing of it is imported."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+_SHEBANG_BYTES = 256
+_CUDA = re.compile(r"^cuda\b[^=]*=\s*['\"](\d+)\.(\d+)", re.MULTILINE)
+
+
+def interpreter(program: str, environment: Mapping[str, str]) -> Path | None:
+    """The Python that runs ``program``: itself, or what its first line names; None for any other program."""
+    found = shutil.which(program, path=environment.get("PATH", os.defpath))
+    if found is None:
+        return None
+    if Path(found).name.startswith("python"):
+        return Path(found)
+    try:
+        with open(found, "rb") as file:
+            first = file.read(_SHEBANG_BYTES).split(b"\n", 1)[0].decode(errors="replace")
+    except OSError:
+        return None
+    words = first.removeprefix("#!").split()
+    if not first.startswith("#!") or not words:
+        return None
+    if Path(words[0]).name == "env" and len(words) > 1:
+        words = [shutil.which(words[-1], path=environment.get("PATH", os.defpath)) or ""]
+    return Path(words[0]) if Path(words[0]).name.startswith("python") else None
+
+
+def package_folders(python: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Where that interpreter finds packages, by the layout that CPython and Debian have.
+
+    As it is called, not as its links resolve: a virtual environment is known by its own path.
+    """
+    for named in (python, python.resolve()):
+        prefix = named.parent.parent
+        for root in (prefix / "lib", prefix / "lib64", prefix / "local" / "lib"):
+            for pattern in ("python3*/site-packages", "python3*/dist-packages"):
+                yield from sorted(root.glob(pattern))
+    yield from (Path(part) for part in environment.get("PYTHONPATH", "").split(":") if part)
+
+
+def normalised(name: str) -> str:
+    """A distribution's name for comparing (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed(folders: Iterator[Path] | list[Path]) -> dict[str, str]:
+    """Version by normalised name, of every distribution that has its metadata there; the first one wins."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        for info in sorted(folder.glob("*.dist-info")):
+            name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
+            found.setdefault(normalised(name), version)
+    return found
+
+
+def built_cuda(folders: list[Path], environment: Mapping[str, str]) -> tuple[int, int] | None:
+    """The CUDA that the engine was built with: PyTorch's word, else that of the image; None: neither says."""
+    for folder in folders:
+        try:
+            match = _CUDA.search((folder / "torch" / "version.py").read_text(errors="replace"))
+        except OSError:
+            continue
+        return (int(match[1]), int(match[2])) if match else None
+    image = re.match(r"(\d+)\.(\d+)", environment.get("CUDA_VERSION", ""))
+    return (int(image[1]), int(image[2])) if image else None
+
+
+def has_compatibility_driver(root: Path = Path("/usr/local")) -> bool:
+    """Whether the image brings a newer user-space driver (cuda-compat), which data-centre GPUs may use."""
+    return next(root.glob("cuda*/compat/libcuda.so.1"), None) is not None

@@ -1,0 +1,194 @@
+"""Whether this machine is the one that was planned for: pure, decided from what was observed of it.
+
+It is asked as the container starts, while the model may still be downloaded: what is wrong here would
+otherwise be told by a traceback of the engine, minutes later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.launch import RuntimeConfig
+from tacho_contract.units import file_size, gib, listed
+from tacho_engines.base import Needs, PackageNeed
+from tacho_runtime.machine.gpus import Gpu, Gpus
+from tacho_runtime.machine.packages import normalised
+
+LEAST_DRIVER = {11: "450.80", 12: "525.60", 13: "580.65"}
+"""First Linux driver of each major CUDA release; one of the same major runs what its later minors built.
+Source: CUDA compatibility guide, table "minor version compatibility"."""
+SHARED_BYTES = 512 * 1024**2
+"""In use before the engine's start, of a GPU on which nobody is seen to compute: more than a driver and its
+display keep."""
+_SLICE = re.compile(r"-MIG-|-SHARED$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What was observed. None: it could not be seen, which is no reason to refuse anything."""
+
+    gpus: Gpus | None = None
+    device_nodes: bool = False
+    """The container was given a GPU, whether NVML shows it or not."""
+    packages: Mapping[str, str] | None = None
+    """Version by normalised name, of what is installed beside the engine."""
+    built_cuda: tuple[int, int] | None = None
+    compatibility_driver: bool = False
+    cache_free_bytes: int | None = None
+
+
+def machine_failure(machine: Machine, config: RuntimeConfig, needs: Needs) -> Failure | None:
+    """The first thing that keeps the plan from running here; None when nothing seen does."""
+    return next(_failures(machine, config, needs), None)
+
+
+def shared_gpu(machine: Machine) -> bool:
+    """Whether somebody else has memory of a GPU before the engine starts."""
+    devices = machine.gpus.devices if machine.gpus else ()
+    return any(gpu.processes or (gpu.used_bytes or 0) > SHARED_BYTES for gpu in devices if not gpu.sliced)
+
+
+def _failures(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
+    yield from _packages(machine, config, needs)
+    if config.gpu_count:
+        yield from _gpus(machine, config)
+    free = machine.cache_free_bytes
+    if free is not None and free < config.cache_needed_bytes:
+        yield Failure(
+            failure_class=FailureClass.DISK_FULL,
+            message=f"{config.engine} converts the model into {config.cache_dir}, which takes "
+            f"{file_size(config.cache_needed_bytes)}; {file_size(free)} are free there",
+            next_step="enlarge the claim in spec.cache, or delete what is not used any more; without "
+            "spec.cache, give the pod more ephemeral storage",
+        )
+
+
+# --- packages -------------------------------------------------------------------------------------
+def _packages(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
+    found = machine.packages
+    if found is None:
+        return
+    version = next((found[name] for name in map(normalised, needs.engine) if name in found), None)
+    if version is None:
+        return
+    for need in needs.packages:
+        if normalised(need.name) not in found and _asks(need, version):
+            yield Failure(
+                failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
+                message=f"{config.engine} {version} needs the package {need.name} for {need.what}, and this "
+                "image has none",
+                next_step="leave spec.engine.image out, or take an image that has it; or choose another "
+                "spec.quantization.method",
+            )
+
+
+def _asks(need: PackageNeed, version: str) -> bool:
+    return not need.since or _numbers(version) >= _numbers(need.since)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
+
+
+# --- GPUs -----------------------------------------------------------------------------------------
+def _gpus(machine: Machine, config: RuntimeConfig) -> Iterator[Failure]:
+    planned = f"{config.gpu_count} x {config.gpu_product or 'GPU'}"
+    gpus = machine.gpus
+    if gpus is None:
+        if not machine.device_nodes:
+            yield _unsupported(
+                f"the plan is for {planned}, and this container sees none: no device of a GPU, no NVML",
+                "check the node's device plugin and container runtime (nvidia-ctk), or set spec.gpu.count "
+                "to 0",
+            )
+        return
+    broken = [f"GPU {gpu.index}: {gpu.fault}" for gpu in gpus.devices if gpu.fault]
+    if broken:
+        yield Failure(
+            failure_class=FailureClass.GPU_FAULT,
+            message=listed(broken),
+            next_step="look for Xid messages in the node's kernel log; drain the node and reset the GPU",
+        )
+    if len(gpus.devices) < config.gpu_count:
+        yield _unsupported(
+            f"the plan is for {planned}, and this container sees {len(gpus.devices)}",
+            "give it as many GPUs (spec.gpu.count; CUDA_VISIBLE_DEVICES), or plan for those there are",
+        )
+    used = gpus.devices[: config.gpu_count]
+    yield from _other_products(used, config)
+    yield from _too_old(used, config)
+    yield from _old_driver(gpus, machine)
+    yield from _no_room(used, config)
+
+
+def _unsupported(message: str, next_step: str) -> Failure:
+    return Failure(failure_class=FailureClass.UNSUPPORTED_GPU, message=message, next_step=next_step)
+
+
+def _whole(product: str) -> str:
+    """A product's name for comparing: as a label writes it, without what marks a slice or a share."""
+    return _SLICE.split(product.strip().replace(" ", "-"))[0].upper()
+
+
+def _other_products(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
+    wanted = _whole(config.gpu_product)
+    others = sorted({gpu.product for gpu in gpus if gpu.product and _whole(gpu.product) != wanted})
+    if wanted and others:
+        yield _unsupported(
+            f"the plan is for {config.gpu_product}, and this container has {listed(others)}",
+            "name that product in spec.gpu.products, or keep the pod from such nodes (spec.podTemplate)",
+        )
+
+
+def _too_old(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
+    least = _numbers(config.gpu_least_capability)
+    for gpu in gpus:
+        if least and gpu.capability and gpu.capability < least:
+            has = ".".join(map(str, gpu.capability))
+            yield _unsupported(
+                f"{config.engine} runs {config.quantization_method} from compute capability "
+                f"{config.gpu_least_capability} on; {gpu.product} has {has}",
+                "take a newer product in spec.gpu.products, or another spec.quantization.method",
+            )
+
+
+def _old_driver(gpus: Gpus, machine: Machine) -> Iterator[Failure]:
+    built, has = machine.built_cuda, gpus.cuda
+    if built is None or has is None or has[0] >= built[0] or machine.compatibility_driver:
+        return
+    least = LEAST_DRIVER.get(built[0])
+    yield _unsupported(
+        f"the engine was built with CUDA {built[0]}.{built[1]}, and the node's driver "
+        f"{gpus.driver_version} has CUDA {has[0]}.{has[1]}",
+        f"install a driver {f'from {least} on' if least else f'with CUDA {built[0]}'} on the node, or take "
+        f"an image that was built with CUDA {has[0]} (spec.engine.image)",
+    )
+
+
+def _no_room(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
+    for gpu in gpus:
+        if gpu.sliced or gpu.free_bytes is None or gpu.free_bytes >= config.gpu_needed_bytes:
+            continue
+        total = f" of {gib(gpu.total_bytes)}" if gpu.total_bytes else ""
+        yield Failure(
+            failure_class=FailureClass.GPU_OUT_OF_MEMORY,
+            message=f"GPU {gpu.index} ({gpu.product}) has {gib(gpu.free_bytes)}{total} free, and the plan "
+            f"needs {gib(config.gpu_needed_bytes)}; {_who(gpu)}",
+            next_step="end what else uses this GPU, or give the pod one of its own; or plan for less "
+            "(spec.context)",
+        )
+
+
+def _who(gpu: Gpu) -> str:
+    """Who has its memory, as far as the driver tells."""
+    if not gpu.processes:
+        return "who uses the rest cannot be seen from here"
+    seen = [
+        f"{item.name or 'process'} (pid {item.pid}"
+        + (f", {gib(item.used_bytes)})" if item.used_bytes is not None else ")")
+        for item in gpu.processes
+    ]
+    return f"it is used by {listed(seen)}"

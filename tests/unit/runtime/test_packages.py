@@ -1,0 +1,79 @@
+"""What is installed beside an engine, found without importing it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import pytest
+
+from tacho_runtime.machine import packages
+
+
+def make(folder: Path, *infos: str) -> Path:
+    site = folder / "lib" / "python3.12" / "site-packages"
+    for info in infos:
+        (site / f"{info}.dist-info").mkdir(parents=True)
+    return site
+
+
+def test_this_very_interpreter_is_read_as_its_own_metadata_says() -> None:
+    python = packages.interpreter(sys.executable, {})
+    assert python is not None
+    found = packages.installed(list(packages.package_folders(python, {})))
+    for name in ("pytest", "hypothesis", "nvidia-ml-py", "pydantic-core"):
+        assert found[packages.normalised(name)] == importlib.metadata.version(name)
+
+
+def test_a_script_names_its_python(tmp_path: Path) -> None:
+    site = make(tmp_path, "vllm-0.32.0", "Vllm_BNB.Plugin-0.0.3", "vllm-0.31.0")
+    scripts = tmp_path / "bin"
+    scripts.mkdir()
+    (scripts / "python3").touch(mode=0o755)
+    for name, line in (
+        ("vllm", f"#!{scripts}/python3 -I"),
+        ("env", "#!/usr/bin/env python3"),
+        ("shell", "#!/bin/sh"),
+        ("binary", "\x7fELF"),
+        ("empty", ""),
+    ):
+        (scripts / name).write_text(line + "\nrest")
+        (scripts / name).chmod(0o755)
+    path = {"PATH": str(scripts)}
+    for name in ("vllm", "env", "python3"):
+        assert packages.interpreter(name, path) == scripts / "python3"
+    for name in ("shell", "binary", "empty", "absent"):
+        assert packages.interpreter(name, path) is None
+    folders = list(packages.package_folders(scripts / "python3", {"PYTHONPATH": ":/extra"}))
+    assert folders[0] == site
+    assert folders[-1] == Path("/extra")
+    assert packages.installed(folders) == {"vllm": "0.31.0", "vllm-bnb-plugin": "0.0.3"}
+
+
+@pytest.mark.parametrize(
+    ("torch", "variable", "cuda"),
+    [
+        ("cuda: Optional[str] = '13.0'\n", "12.8.1", (13, 0)),
+        ("__version__ = '2.4'\ncuda = \"12.4\"\nhip = None\n", "", (12, 4)),
+        ("cuda: Optional[str] = None\n", "12.8.1", None),
+        (None, "12.8.1", (12, 8)),
+        (None, "", None),
+        (None, "latest", None),
+    ],
+)
+def test_the_cuda_an_engine_was_built_with(
+    tmp_path: Path, torch: str | None, variable: str, cuda: tuple[int, int] | None
+) -> None:
+    if torch is not None:
+        (tmp_path / "torch").mkdir()
+        (tmp_path / "torch" / "version.py").write_text(torch)
+    assert packages.built_cuda([tmp_path], {"CUDA_VERSION": variable}) == cuda
+
+
+def test_a_compatibility_driver_is_seen(tmp_path: Path) -> None:
+    assert not packages.has_compatibility_driver(tmp_path)
+    library = tmp_path / "cuda-13.0" / "compat" / "libcuda.so.1"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    assert packages.has_compatibility_driver(tmp_path)
