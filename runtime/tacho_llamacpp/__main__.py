@@ -16,12 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from tacho_llamacpp import cpus
+from tacho_llamacpp import cpus, openmp
 from tacho_llamacpp.flags import PROGRAM, UsageError, apply, parse
 from tacho_llamacpp.preflight import Problem, model_problem, port_problem
 
 FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
 """Names the file in which the runtime looks for why its engine could not start."""
+THREADS = ("cpuparams.n_threads", "cpuparams_batch.n_threads")
 
 
 def main() -> int:
@@ -52,7 +53,8 @@ def _serve(values: dict[str, object]) -> int:
     stop = _stop_pipe() if os.getpid() == 1 else None
     if stop is None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    cpus.wait_without_spinning(os.environ)
+    threads = [cast("int", values[name]) for name in THREADS if name in values]
+    switch = openmp.prepare(os.environ, max(threads, default=None))
     try:
         xllamacpp: Any = import_module("xllamacpp")  # 100 MB: not for --help or a wrong flag
     except ImportError as error:
@@ -68,6 +70,8 @@ def _serve(values: dict[str, object]) -> int:
         server = xllamacpp.Server(params)  # serves from threads of its own for as long as it is referred to
     except RuntimeError as error:
         return _fail(1, Problem("EngineCrashed", f"llama.cpp did not start ({error})", "see its lines above"))
+    if switch is not None:
+        openmp.adapt(switch)
     os.read(stop if stop is not None else _stop_pipe(), 1)
     # Ending the server in order hangs for ever while a request is being answered, and there is nothing to
     # save: what runs was let finish before the signal was sent, and the kernel frees memory and GPU.

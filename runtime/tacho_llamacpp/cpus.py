@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import MutableMapping
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -37,12 +36,3 @@ def thread_limit(quota: int | None, usable: int, total: int) -> int | None:
 
 def threads() -> int | None:
     return thread_limit(quota_cpus(), len(os.sched_getaffinity(0)), os.cpu_count() or 1)
-
-
-def wait_without_spinning(environment: MutableMapping[str, str]) -> None:
-    """Lets llama.cpp's threads sleep while they wait for each other, unless the user chose otherwise.
-
-    By default they spin, which steals the CPU from the very thread they wait for as soon as anything else
-    runs on the same cores. Read by OpenMP's library when it is loaded, so it must be set before.
-    """
-    environment.setdefault("OMP_WAIT_POLICY", "passive")

@@ -214,12 +214,3 @@ def test_problems_have_the_runtimes_classes(tmp_path: Path) -> None:
         assert problem is not None
         left_behind = codec.loads(Failure, problem.document())
         assert codec.to_dict(left_behind).items() >= json.loads(problem.document()).items()
-
-
-def test_threads_that_wait_sleep_unless_the_user_wants_them_to_spin() -> None:
-    environment: dict[str, str] = {}
-    cpus.wait_without_spinning(environment)
-    assert environment == {"OMP_WAIT_POLICY": "passive"}
-    environment = {"OMP_WAIT_POLICY": "active"}
-    cpus.wait_without_spinning(environment)
-    assert environment == {"OMP_WAIT_POLICY": "active"}

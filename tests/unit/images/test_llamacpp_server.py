@@ -163,7 +163,8 @@ def test_sigterm_in_the_middle_of_an_answer_ends_it_with_0(tmp_path: Path) -> No
             next(answer.iter_lines())
             running.process.send_signal(signal.SIGTERM)
             assert running.process.wait(timeout=20) == 0
-    assert running.log.read_text().splitlines()[-1].startswith("llama-server: stopped on request")
+    # llama.cpp's own threads may get another word in before the process is gone.
+    assert "\nllama-server: stopped on request" in running.log.read_text()
 
 
 def failure(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:

@@ -1,0 +1,61 @@
+"""When llama.cpp's threads spin while they wait for each other, and when they sleep. Pure.
+
+They meet some hundred times for each token. Sleeping, a small model's threads lose half of their speed and
+more to being woken; spinning, they steal the CPU from the very thread they wait for as soon as another
+program wants the same cores. So they spin on cores of their own and sleep on shared ones, and how long they
+queue for a CPU tells which these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+LOOK_SECONDS = 0.1
+BUSY_SHARE = 0.2
+"""Less than this part of one CPU in use says nothing about who else wants it."""
+SHARED, CALM = 0.2, 0.12
+"""Part of their runnable time that threads queue. Above the one the cores are shared, below the other they
+are not: 0.4 to 0.5 was seen beside a second engine of equal rights, 0.01 to 0.1 without."""
+PATIENCE, MOST_PATIENCE = 2, 16
+"""Calm looks in a row before threads spin. It doubles each time that spinning proves wrong within SETTLED
+looks, as beside a neighbour that fits into the gaps of threads that sleep."""
+SETTLED = 10
+
+
+@dataclass(frozen=True)
+class State:
+    spinning: bool = False
+    """At first nobody knows whose the cores are, and a second engine's start must not starve the first."""
+    calm: int = 0
+    """Looks in a row that showed no queue."""
+    patience: int = PATIENCE
+
+
+def decide(state: State, ran_seconds: float, queued_seconds: float) -> State:
+    """What all threads together spent on a CPU, and runnable without one, since the last look."""
+    runnable = ran_seconds + queued_seconds
+    if runnable < BUSY_SHARE * LOOK_SECONDS:
+        return state
+    share = queued_seconds / runnable
+    if not state.spinning:
+        calm = state.calm + 1 if share < CALM else 0
+        spins = calm >= state.patience
+        return State(spinning=spins, calm=0 if spins else calm, patience=state.patience)
+    if share <= SHARED:
+        return State(spinning=True, calm=state.calm + 1, patience=state.patience)
+    settled = state.calm >= SETTLED
+    return State(patience=PATIENCE if settled else min(2 * state.patience, MOST_PATIENCE))
+
+
+Times = Mapping[str, tuple[float, float]]
+"""Of each thread: seconds on a CPU, seconds runnable without one."""
+
+
+def passed(before: Times, after: Times) -> tuple[float, float]:
+    """What went by on a CPU and in the queue, over the threads that lived through it."""
+    both = before.keys() & after.keys()
+    return (
+        sum(after[thread][0] - before[thread][0] for thread in both),
+        sum(after[thread][1] - before[thread][1] for thread in both),
+    )

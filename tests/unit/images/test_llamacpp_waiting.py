@@ -1,0 +1,139 @@
+"""When the launcher lets llama.cpp's threads spin, and that OpenMP's library then does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tacho_llamacpp import openmp
+from tacho_llamacpp.waiting import LOOK_SECONDS, MOST_PATIENCE, PATIENCE, State, decide, passed
+
+FIRST = State()
+ALONE, SHARED, IDLE = (0.19, 0.004), (0.1, 0.09), (0.001, 0.015)
+
+
+def after(*looks: tuple[float, float], start: State = FIRST) -> State:
+    for look in looks:
+        start = decide(start, *look)
+    return start
+
+
+def test_they_begin_asleep_and_spin_after_calm_looks_in_a_row() -> None:
+    assert not State().spinning
+    assert not after(ALONE).spinning
+    assert after(ALONE, ALONE).spinning
+    assert not after(ALONE, SHARED, ALONE).spinning
+
+
+def test_one_look_at_a_shared_core_ends_spinning() -> None:
+    assert not after(ALONE, ALONE, ALONE, SHARED).spinning
+
+
+def test_an_idle_engine_learns_nothing_of_its_neighbours() -> None:
+    spinning = after(ALONE, ALONE)
+    assert after(IDLE, IDLE, IDLE, start=spinning) == spinning
+    assert after(IDLE, IDLE, IDLE) == State()
+
+
+def test_where_spinning_proves_wrong_at_once_it_is_tried_less_often() -> None:
+    wrong = after(ALONE, ALONE, SHARED)
+    assert wrong.patience == 2 * PATIENCE
+    assert not after(ALONE, ALONE, start=wrong).spinning
+    again = after(*[ALONE] * wrong.patience, SHARED, start=wrong)
+    assert again.patience == 4 * PATIENCE
+    settled = after(*[ALONE] * (again.patience + 20), SHARED, start=again)
+    assert settled.patience == PATIENCE
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 64 * LOOK_SECONDS), st.floats(0, 64 * LOOK_SECONDS)), min_size=1, max_size=80
+    )
+)
+def test_threads_never_spin_after_a_look_that_showed_a_queue(looks: list[tuple[float, float]]) -> None:
+    state = after(*looks)
+    assert PATIENCE <= state.patience <= MOST_PATIENCE
+    ran, queued = looks[-1]
+    if ran + queued >= LOOK_SECONDS and queued > ran:
+        assert not state.spinning
+
+
+def test_threads_that_began_or_ended_in_between_do_not_count() -> None:
+    before = {"1": (10.0, 1.0), "2": (5.0, 0.0)}
+    assert passed(before, {"1": (10.5, 1.25), "3": (9.0, 9.0)}) == (0.5, 0.25)
+
+
+def test_times_are_read_from_the_kernel(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "schedstat").write_text("1500000000 250000000 12\n")
+    (tmp_path / "8").mkdir()  # ended, or a kernel that does not tell
+    assert openmp.read_times(tmp_path) == {"7": (1.5, 0.25)}
+    assert openmp.read_times(), "this kernel keeps no times: the launcher's threads would always sleep"
+
+
+@pytest.mark.parametrize("name", openmp.CHOICES)
+def test_the_users_choice_stands(name: str) -> None:
+    environment = {name: "1"}
+    assert openmp.prepare(environment, 2) is None
+    assert environment == {name: "1"}
+
+
+def test_one_thread_waits_for_nobody() -> None:
+    environment: dict[str, str] = {}
+    assert openmp.prepare(environment, 1) is None
+    assert environment == {}
+
+
+PROGRAM = """
+import os, threading, time
+from tacho_llamacpp import openmp
+
+python = set(os.listdir(openmp.TASKS))
+switch = openmp.prepare(os.environ, 2)
+assert switch is not None
+assert len(os.sched_getaffinity(0)) == CPUS
+
+def team_seconds():
+    "What the threads of this one's OpenMP team use while it meets them 200 times, 5 ms apart."
+    before_all = set(os.listdir(openmp.TASKS))
+    switch._library.GOMP_parallel(switch._library.omp_get_level, None, 2, 0)
+    team.update(set(os.listdir(openmp.TASKS)) - before_all)
+    before = openmp.read_times()
+    for _ in range(200):
+        switch._library.GOMP_parallel(switch._library.omp_get_level, None, 2, 0)
+        time.sleep(0.005)
+    after = openmp.read_times()
+    return sum(after[thread][0] - before[thread][0] for thread in team)
+
+team = set()
+asleep = team_seconds()
+switch.spin()
+time.sleep(0.2)
+spinning = team_seconds()
+switch.sleep()
+again = team_seconds()
+print(asleep, spinning, again)
+"""
+
+
+def test_the_switch_turns_spinning_of_the_real_library_on_and_off() -> None:
+    program = PROGRAM.replace("CPUS", str(len(os.sched_getaffinity(0))))
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    asleep, spinning, again = (float(word) for word in done.stdout.split())
+    # A turn takes 10 ns or more on any processor, and each of 200 waits takes all 20 000 of them.
+    assert spinning > 200 * openmp.SPINS * 5e-9
+    assert spinning > 3 * max(asleep, again)
