@@ -1,0 +1,131 @@
+"""Answers in OpenAI's shapes, whole and in chunks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tacho_server.backend import Likely, Scored, Token
+from tacho_server.generating import Piece
+
+Name = Callable[[int], str]
+"""One token as text."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """Exact: tokens that were computed, the end-of-sequence token among them."""
+
+    prompt: int
+    generated: int = 0
+
+    def document(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.generated,
+            "total_tokens": self.prompt + self.generated,
+        }
+
+
+@dataclass(slots=True)
+class Choice:
+    """One choice as its pieces come in."""
+
+    text: str = ""
+    finish: str | None = None
+    tokens: list[Token | Scored] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How the answer of one endpoint looks."""
+
+    identity: str
+    created: int
+    model: str
+    chat: bool
+    logprobs: bool
+    name: Name
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.identity, "object": kind, "created": self.created, "model": self.model}
+
+    # --- chunks ----------------------------------------------------------------------------------
+    def opening(self, index: int) -> dict[str, Any] | None:
+        """The chunk that comes before any token; completions have none."""
+        return (
+            self._chat_chunk(index, {"role": "assistant", "content": ""}, None, None) if self.chat else None
+        )
+
+    def chunk(self, piece: Piece) -> dict[str, Any]:
+        tokens: list[Token | Scored] = [*piece.scored] if piece.token is None else [piece.token]
+        logprobs = self._logprobs(tokens) if self.logprobs and tokens else None
+        if self.chat:
+            return self._chat_chunk(piece.index, {"content": piece.text}, piece.finish, logprobs)
+        choice = {
+            "index": piece.index,
+            "text": piece.text,
+            "logprobs": logprobs,
+            "finish_reason": piece.finish,
+        }
+        return {**self._head("text_completion"), "choices": [choice]}
+
+    def usage_chunk(self, usage: Usage) -> dict[str, Any]:
+        kind = "chat.completion.chunk" if self.chat else "text_completion"
+        return {**self._head(kind), "choices": [], "usage": usage.document()}
+
+    def _chat_chunk(
+        self, index: int, delta: dict[str, Any], finish: str | None, logprobs: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+
+    # --- whole -----------------------------------------------------------------------------------
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]:
+        kind = "chat.completion" if self.chat else "text_completion"
+        listed = [self._choice(index, choice) for index, choice in enumerate(choices)]
+        return {**self._head(kind), "choices": listed, "usage": usage.document()}
+
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        logprobs = self._logprobs(choice.tokens) if self.logprobs else None
+        end = {"logprobs": logprobs, "finish_reason": choice.finish}
+        if self.chat:
+            message = {"role": "assistant", "content": choice.text, "refusal": None}
+            return {"index": index, "message": message, **end}
+        return {"index": index, "text": choice.text, **end}
+
+    # --- log-probabilities -----------------------------------------------------------------------
+    def _logprobs(self, tokens: Sequence[Token | Scored]) -> dict[str, Any]:
+        if self.chat:
+            return {"content": [self._chat_logprob(token) for token in tokens], "refusal": None}
+        names = [self.name(token.token) for token in tokens]
+        offsets, at = [], 0
+        for name in names:
+            offsets.append(at)
+            at += len(name)
+        return {
+            "tokens": names,
+            "token_logprobs": [token.logprob for token in tokens],
+            "top_logprobs": [self._alternatives(token) for token in tokens],
+            "text_offset": offsets,
+        }
+
+    def _alternatives(self, token: Token | Scored) -> dict[str, float] | None:
+        """The chosen token is always among them; None where nothing precedes the token."""
+        if token.logprob is None:
+            return None
+        both = (*token.top, Likely(token.token, token.logprob))
+        found: dict[str, float] = {}
+        for likely in both:
+            found.setdefault(self.name(likely.token), likely.logprob)
+        return found
+
+    def _chat_logprob(self, token: Token | Scored) -> dict[str, Any]:
+        assert token.logprob is not None, "the backend was asked for it"
+        entry = self._named(Likely(token.token, token.logprob))
+        return {**entry, "top_logprobs": [self._named(likely) for likely in token.top]}
+
+    def _named(self, likely: Likely) -> dict[str, Any]:
+        name = self.name(likely.token)
+        return {"token": name, "logprob": likely.logprob, "bytes": list(name.encode())}

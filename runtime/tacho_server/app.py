@@ -1,0 +1,171 @@
+"""The HTTP surface: OpenAI's endpoints, health, version, metrics. Nothing else is there to be called."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from tacho_server.backend import Backend
+from tacho_server.errors import ApiError, bad
+from tacho_server.metrics import Metrics
+from tacho_server.options import Settings
+from tacho_server.schema import ChatRequest, CompletionRequest
+from tacho_server.service import Service
+
+T = TypeVar("T")
+OPEN_PATHS = ("/health",)
+"""What needs no key."""
+
+
+@dataclass(slots=True)
+class State:
+    """What the loading thread tells the server."""
+
+    loaded: bool = False
+
+
+def make_app(backend: Backend, settings: Settings, state: State) -> FastAPI:
+    """The application; it answers 503 until ``state.loaded``."""
+    app = FastAPI(openapi_url=None)
+    metrics = Metrics(backend)
+    _errors(app)
+    _guard(app, settings.api_key)
+    _about(app, backend, settings, state, metrics)
+    _openai(app, Service(backend, settings, metrics), state)
+    return app
+
+
+def _require_loaded(state: State) -> None:
+    if not state.loaded:
+        raise ApiError(503, "The model is being loaded.")
+
+
+def _about(app: FastAPI, backend: Backend, settings: Settings, state: State, metrics: Metrics) -> None:
+    """What is told of the server and its model."""
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        _require_loaded(state)
+        if problem := backend.problem():
+            raise ApiError(503, f"The engine has failed: {problem}")
+        why = backend.tokenizer.chat_problem
+        return {"status": "ok", "chat": not why, **({"chatProblem": why} if why else {})}
+
+    @app.get("/version")
+    async def version() -> dict[str, str]:
+        return {"engine": backend.name, "version": backend.version}
+
+    @app.get("/metrics")
+    async def figures() -> Response:
+        _require_loaded(state)
+        metrics.loaded()
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        _require_loaded(state)
+        return {"object": "list", "data": [_model(backend, settings)]}
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        _require_loaded(state)
+        if name != settings.served_name:
+            raise ApiError(404, f"The model {name!r} is not served here.", code="model_not_found")
+        return _model(backend, settings)
+
+
+def _openai(app: FastAPI, service: Service, state: State) -> None:
+    """What generates."""
+
+    async def answer(asked: CompletionRequest | ChatRequest, request: Request) -> Response:
+        _require_loaded(state)
+        order = service.order(asked)
+        if not asked.stream:
+            return JSONResponse(await _unless_gone(service.whole(order), request))
+        service.check_room(order)
+        return StreamingResponse(service.events(order), media_type="text/event-stream")
+
+    @app.post("/v1/completions")
+    async def completions(asked: CompletionRequest, request: Request) -> Response:
+        return await answer(asked, request)
+
+    @app.post("/v1/chat/completions")
+    async def chat(asked: ChatRequest, request: Request) -> Response:
+        return await answer(asked, request)
+
+
+def _model(backend: Backend, settings: Settings) -> dict[str, Any]:
+    return {
+        "id": settings.served_name,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": backend.name,
+        "max_model_len": backend.abilities.max_model_len,
+        "vocabulary": backend.abilities.vocabulary,
+    }
+
+
+async def _unless_gone(work: Coroutine[Any, Any, T], request: Request) -> T:
+    """The result of ``work``, which is cancelled when the client hangs up. Raises ApiError(499) then."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError(499, "The client closed the connection.")
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _errors(app: FastAPI) -> None:
+    """Every error in OpenAI's shape."""
+
+    def answer(error: ApiError) -> JSONResponse:
+        headers = {"Retry-After": "1"} if error.status == 429 else None
+        return JSONResponse(error.body(), status_code=error.status, headers=headers)
+
+    @app.exception_handler(ApiError)
+    async def own(_request: Request, error: ApiError) -> JSONResponse:
+        return answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:] if isinstance(part, str)) or None
+        return answer(bad(f"{where or 'the body'}: {first['msg']}", where))
+
+    @app.exception_handler(HTTPException)
+    async def http(_request: Request, error: HTTPException) -> JSONResponse:
+        return answer(ApiError(error.status_code, str(error.detail)))
+
+
+def _guard(app: FastAPI, key: str) -> None:
+    """Asks for the key on every path but the open ones."""
+    if not key:
+        return
+
+    @app.middleware("http")
+    async def check(request: Request, call_next: Any) -> Response:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if request.url.path in OPEN_PATHS or hmac.compare_digest(given.encode(), key.encode()):
+            response: Response = await call_next(request)
+            return response
+        return JSONResponse(ApiError(401, "The API key is missing or wrong.").body(), status_code=401)

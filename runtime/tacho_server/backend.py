@@ -1,0 +1,166 @@
+"""What an engine must be to stand behind the server: the ``Backend`` protocol and its nouns.
+
+The server owns HTTP, validation, text (stop strings, detokenizing) and figures. A backend owns the model: it
+takes token ids and gives token ids. The server calls it from one event loop; where a backend computes in
+threads, ``mailbox.Mailbox`` carries tokens across.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen, and when to end. Stop strings are the server's."""
+
+    max_tokens: int
+    min_tokens: int = 0
+    """The end-of-sequence token cannot be chosen before."""
+    temperature: float = 1.0
+    """0: the most likely token."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: all."""
+    seed: int | None = None
+    """The same seed, prompt and settings give the same tokens, as far as the arithmetic of another batch
+    allows."""
+    ignore_eos: bool = False
+    top_logprobs: int | None = None
+    """None: none are wanted; 0: that of the chosen token; n: also the n most likely tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One sequence to generate. The server has checked that prompt and ``max_tokens`` fit."""
+
+    identity: str
+    """Unique in this process."""
+    prompt: tuple[int, ...]
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """A token and the log-probability that the model itself gives it, before temperature and top-p."""
+
+    token: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """One generated token; the last one says why it is the last."""
+
+    token: int
+    logprob: float | None = None
+    top: tuple[Likely, ...] = ()
+    """The most likely tokens, best first, where asked for."""
+    finish: str = ""
+    """"" (more follow) | stop (this is the end-of-sequence token) | length (``max_tokens``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A token of a given text; ``logprob`` is None for the first, which nothing precedes."""
+
+    token: int
+    logprob: float | None
+    top: tuple[Likely, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupancy:
+    """What the backend does just now. None: it cannot tell."""
+
+    running: int
+    """Sequences in the batch."""
+    waiting: int
+    kv_cache_usage: float | None = None
+    """0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """What a loaded model can be asked for. What it cannot is answered 400, with this as the reason."""
+
+    max_model_len: int
+    vocabulary: int
+    top_logprobs: int = 0
+    """Most alternatives of a token that it names; -1: it gives no log-probabilities at all."""
+    scores: bool = False
+    """``score`` works: log-probabilities of given tokens (``echo`` with ``logprobs``)."""
+    min_tokens: bool = True
+    seed: bool = True
+
+
+class LoadError(Exception):
+    """The model cannot be served: a failure class of tacho's contract, what happened, what to do."""
+
+    def __init__(self, failure_class: str, message: str, next_step: str) -> None:
+        super().__init__(f"[{failure_class}]: {message}: {next_step}")
+        self.failure_class, self.message, self.next_step = failure_class, message, next_step
+
+
+class GenerationError(Exception):
+    """This one generation failed in the backend; others go on. Answered 500."""
+
+
+class Tokenizer(Protocol):
+    """Text to tokens and back. Thread-safe, or only called from the event loop."""
+
+    @property
+    def chat_problem(self) -> str:
+        """Why chat cannot be served, in words; "" when it can."""
+
+    def encode(self, text: str) -> Sequence[int]:
+        """With the model's special tokens, as a prompt begins."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Without special tokens."""
+
+    def name(self, token: int) -> str:
+        """One token as text, special tokens included; what is no whole character shows U+FFFD."""
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Sequence[int]:
+        """The prompt of a conversation, up to where the answer begins; ``options`` go to the template.
+        Raises ValueError with what is wrong with them."""
+
+
+class Backend(Protocol):
+    """An engine in this process."""
+
+    @property
+    def name(self) -> str:
+        """As in ``spec.engine.name``; ``owned_by`` of the model."""
+
+    @property
+    def version(self) -> str:
+        """Of the engine's package."""
+
+    def load(self) -> None:
+        """Blocks until the model can answer; called once, in a thread. Raises LoadError."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """Once loaded."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Once loaded."""
+
+    def generate(self, generation: Generation) -> AsyncIterator[Token]:
+        """Joins the running batch. Closing the iterator cancels. Raises GenerationError."""
+
+    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
+        """Log-probabilities of given tokens; only called where ``abilities.scores``."""
+
+    def occupancy(self) -> Occupancy: ...
+
+    def problem(self) -> str:
+        """Why it will never answer again, in words; "" while it is well."""
+
+    def close(self) -> None:
+        """Ends its threads; called once, after the last answer."""

@@ -1,0 +1,91 @@
+"""One request's sequences: tokens of the backend in, pieces of text out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from tacho_server.backend import Backend, Generation, Scored, Token
+from tacho_server.stopping import Stops
+from tacho_server.tokenizing import Detokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one token adds to one choice."""
+
+    index: int
+    text: str
+    token: Token | None = None
+    """None: the piece is the echoed prompt."""
+    scored: Sequence[Scored] = ()
+    """Log-probabilities of the echoed prompt."""
+    finish: str | None = None
+
+
+async def pieces(
+    backend: Backend, generation: Generation, stops: Sequence[str], index: int
+) -> AsyncGenerator[Piece, None]:
+    """Until the end-of-sequence token, a stop string or the limit. Leaving early cancels the generation."""
+    text = Detokenizer(backend.tokenizer, generation.prompt)
+    stop = Stops(stops)
+    async with contextlib.aclosing(_closable(backend.generate(generation))) as tokens:
+        async for token in tokens:
+            new = "" if token.finish == "stop" else text.add(token.token)
+            if token.finish:
+                new += text.rest()
+            given, met = stop.add(new)
+            if token.finish and not met:
+                given += stop.rest()
+            finish = "stop" if met else token.finish or None
+            yield Piece(index=index, text=given, token=token, finish=finish)
+            if finish:
+                return
+
+
+async def _closable(tokens: AsyncIterator[Token]) -> AsyncGenerator[Token, None]:
+    """Closes the backend's own generator, too, which a bare ``async for`` would leave to the collector."""
+    try:
+        async for token in tokens:
+            yield token
+    finally:
+        close = getattr(tokens, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
+    """The pieces of all sources as they come. Leaving early closes every source."""
+    if len(sources) == 1:
+        async with contextlib.aclosing(sources[0]) as only:
+            async for piece in only:
+                yield piece
+        return
+    queue: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
+
+    async def drain(source: AsyncGenerator[Piece, None]) -> None:
+        try:
+            async with contextlib.aclosing(source):
+                async for piece in source:
+                    queue.put_nowait(piece)
+            queue.put_nowait(None)
+        except Exception as error:  # noqa: BLE001 - told to the one reader, who raises it
+            queue.put_nowait(error)
+
+    tasks = [asyncio.ensure_future(drain(source)) for source in sources]
+    try:
+        left = len(tasks)
+        while left:
+            item = await queue.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                left -= 1
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

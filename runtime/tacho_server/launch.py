@@ -1,0 +1,122 @@
+"""Starts a backend behind the server: loads in a thread while /health says so, serves, ends.
+
+Exit codes: 0 stopped when asked, 1 could not start or the engine failed, 2 wrong arguments. A failure's
+last line on stderr is ``PROGRAM: error [Class]: what happened: what to do``; the same is left, as JSON, in
+the file that TACHO_ENGINE_FAILURE names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import uvicorn
+
+from tacho_server.app import State, make_app
+from tacho_server.backend import Backend, LoadError
+from tacho_server.options import Settings
+
+FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
+GRACE_SECONDS = 5
+"""How long running answers may take after SIGTERM; whoever stops the server drains it first."""
+WATCH_SECONDS = 1.0
+
+
+def serve(backend: Backend, settings: Settings, program: str) -> int:
+    """Serves until it is told to stop or the backend fails; the exit code. Does not return while a thread of
+    the backend could keep the process alive."""
+    try:
+        listener = _listen(settings)
+    except LoadError as error:
+        return fail(program, error)
+    state = State()
+    # The key must not be had from the process's arguments, nor the errors of a request from its answer.
+    config = uvicorn.Config(
+        make_app(backend, settings, state),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    failed: list[LoadError] = []
+    loader = threading.Thread(
+        target=_load, args=(backend, settings, state, server, failed, program), daemon=True
+    )
+    loader.start()
+    server.run(sockets=[listener])
+    if failed:
+        return fail(program, failed[0])
+    print(f"{program}: stopped on request", flush=True)
+    if state.loaded:
+        backend.close()
+    return 0
+
+
+def _load(
+    backend: Backend,
+    settings: Settings,
+    state: State,
+    server: uvicorn.Server,
+    failed: list[LoadError],
+    program: str,
+) -> None:
+    """In a thread of its own; afterwards it watches that the backend stays well."""
+    try:
+        begin = time.monotonic()
+        backend.load()
+        why = backend.tokenizer.chat_problem
+        print(f"{program}: {'chat: yes' if not why else f'chat: no ({why})'}", flush=True)
+        if why and settings.require_chat:
+            step = "choose a model with a chat template, or ask /v1/completions only"
+            raise LoadError("ModelInvalid", f"chat is required and {why}", step)
+        state.loaded = True
+        print(f"{program}: ready after {time.monotonic() - begin:.3f} s", flush=True)
+        while not server.should_exit:
+            if problem := backend.problem():
+                raise LoadError("EngineCrashed", problem, "see the lines above; the engine is started again")
+            time.sleep(WATCH_SECONDS)
+    except LoadError as error:
+        failed.append(error)
+    except Exception as error:  # noqa: BLE001 - whatever a library raises ends the start, in words
+        traceback.print_exc()
+        step = "see the lines above"
+        failed.append(LoadError("EngineCrashed", f"{type(error).__name__}: {error}", step))
+    server.should_exit = True
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bound before the model is loaded: a taken port is found in the first second. Raises LoadError."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        where = f"port {settings.port} on {settings.host}"
+        step = "stop the process that listens there, or choose another port"
+        raise LoadError("PortInUse", f"{where} cannot be listened on ({error.strerror})", step) from None
+    return listener
+
+
+def fail(program: str, error: LoadError, code: int = 1) -> int:
+    """Says it to whoever reads the log, and leaves it where the runtime looks."""
+    if path := os.environ.get(FAILURE_VARIABLE):
+        document = {
+            "failureClass": error.failure_class,
+            "message": error.message,
+            "nextStep": error.next_step,
+        }
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps(document), encoding="utf-8")
+    print(f"{program}: error {error}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,49 @@
+"""The server's figures as Prometheus text."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from tacho_server.backend import Backend
+
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """A registry of its own: nothing else of the process is told."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.registry = CollectorRegistry()
+        running = self._gauge("requests_running", "Sequences in the batch.")
+        running.set_function(lambda: backend.occupancy().running)
+        waiting = self._gauge("requests_waiting", "Sequences that wait for a place in the batch.")
+        waiting.set_function(lambda: backend.occupancy().waiting)
+        self._backend = backend
+        self._usage: Gauge | None = None
+        self.prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts that were admitted.")
+        self.generated_tokens = self._counter("generation_tokens", "Tokens that were generated.")
+        self.requests = Counter(
+            "tacho_server_requests",
+            "Requests that ended, by how: stop, length, cancelled, error, refused.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.first_token = self._histogram(
+            "time_to_first_token_seconds", "From admission to the first token."
+        )
+        self.duration = self._histogram("request_duration_seconds", "From admission to the last token.")
+
+    def loaded(self) -> None:
+        """The KV cache's figure is there only where the backend has it: unknown is absent, not zero."""
+        if self._usage is None and self._backend.occupancy().kv_cache_usage is not None:
+            self._usage = self._gauge("kv_cache_usage_ratio", "Part of the KV cache in use, 0 to 1.")
+            self._usage.set_function(lambda: self._backend.occupancy().kv_cache_usage or 0.0)
+
+    def _gauge(self, name: str, words: str) -> Gauge:
+        return Gauge(f"tacho_server_{name}", words, registry=self.registry)
+
+    def _counter(self, name: str, words: str) -> Counter:
+        return Counter(f"tacho_server_{name}", words, registry=self.registry)
+
+    def _histogram(self, name: str, words: str) -> Histogram:
+        return Histogram(f"tacho_server_{name}", words, buckets=SECONDS, registry=self.registry)

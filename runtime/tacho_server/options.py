@@ -1,0 +1,74 @@
+"""The switches that every in-process engine has, and their values."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+KEY_VARIABLE = "TACHO_SERVER_API_KEY"
+"""Environment variable with the API key; arguments are visible to everyone."""
+WAITING = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the server itself is told."""
+
+    host: str
+    port: int
+    served_name: str
+    max_requests: int
+    """Sequences that are admitted at once, running and waiting; more are answered 429."""
+    require_chat: bool
+    api_key: str = ""
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """``parser`` with the switches of the server and of the model it serves."""
+    parser.add_argument("--model", required=True, help="folder of the model")
+    parser.add_argument("--served-model-name", required=True, help='the OpenAI "model"')
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=_port, default=8000, help="port to listen on (8000)")
+    parser.add_argument("--max-model-len", type=positive, required=True, help="tokens of a request, all told")
+    parser.add_argument("--max-batch", type=positive, required=True, help="sequences computed at a time")
+    parser.add_argument(
+        "--max-waiting",
+        type=_whole,
+        default=WAITING,
+        help=f"sequences that may wait ({WAITING}); more get 429",
+    )
+    parser.add_argument(
+        "--require-chat", action="store_true", help="do not start for a model that cannot chat"
+    )
+
+
+def settings_of(options: argparse.Namespace, api_key: str) -> Settings:
+    return Settings(
+        host=options.host,
+        port=options.port,
+        served_name=options.served_model_name,
+        max_requests=options.max_batch + options.max_waiting,
+        require_chat=options.require_chat,
+        api_key=api_key,
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    number = _whole(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    number = positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is above 65535")
+    return number

@@ -1,0 +1,161 @@
+"""What clients may ask, validated. A field that is not here is refused: what is accepted has its effect."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tacho_server.backend import Abilities, Sampling
+from tacho_server.errors import bad
+
+MAX_CHOICES = 16
+MAX_STOPS = 16
+SEED_LIMIT = 2**63
+
+Token = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(max_length=512)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class StreamOptions(_Strict):
+    include_usage: bool = False
+    """A last chunk with the usage of the whole request."""
+    continuous_usage_stats: bool = False
+    """The usage so far in every chunk."""
+
+
+class Asked(_Strict):
+    """What completions and chat have in common; names and defaults are OpenAI's."""
+
+    model: Name = ""
+    max_tokens: int | None = Field(default=None, ge=0)
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    seed: int | None = Field(default=None, ge=-SEED_LIMIT, lt=SEED_LIMIT)
+    n: int = Field(default=1, ge=1, le=MAX_CHOICES)
+    stop: Name | Annotated[list[Name], Field(max_length=MAX_STOPS)] | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    # Extensions that many servers share.
+    top_k: int = Field(default=0, ge=-1)
+    min_tokens: int = Field(default=0, ge=0)
+    ignore_eos: bool = False
+    # Only their neutral values: nothing here computes penalties.
+    presence_penalty: Literal[0] = 0
+    frequency_penalty: Literal[0] = 0
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    # Said about the request, not of it.
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    store: Literal[False] | None = None
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        stop = self.stop or ()
+        return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+class CompletionRequest(Asked):
+    """POST /v1/completions."""
+
+    prompt: str | list[Token] | list[str] | list[list[Token]]
+    echo: bool = False
+    logprobs: int | None = Field(default=None, ge=0)
+    best_of: Literal[1] | None = None
+    suffix: Literal[""] | None = None
+
+
+class Part(_Strict):
+    """A part of a message; only text can be read here."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """Goes to the model's chat template as it is."""
+
+    model_config = ConfigDict(extra="allow")
+    role: Name
+    content: str | list[Part] | None = None
+
+
+class TextFormat(_Strict):
+    type: Literal["text"] = "text"
+
+
+class ChatRequest(Asked):
+    """POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(default=None, ge=0)
+    chat_template_kwargs: dict[str, Any] = {}
+    response_format: TextFormat | None = None
+    tool_choice: Literal["none"] | None = None
+
+
+def prompts_of(prompt: str | list[int] | list[str] | list[list[int]]) -> list[str | list[int]]:
+    """Each prompt of its own: one text, one list of tokens, or a list of either. Raises ApiError."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if not prompt:
+        raise bad("prompt is empty", "prompt")
+    if isinstance(prompt[0], int):
+        return [prompt]
+    return list(prompt)
+
+
+def messages_of(request: ChatRequest) -> list[dict[str, Any]]:
+    """As templates expect them: content as text."""
+    messages = []
+    for message in request.messages:
+        document = message.model_dump(exclude_unset=True)
+        if isinstance(message.content, list):
+            document["content"] = "".join(part.text for part in message.content)
+        messages.append(document)
+    return messages
+
+
+def sampling_of(asked: Asked, abilities: Abilities, prompt: int, top_logprobs: int | None) -> Sampling:
+    """The settings of a generation after ``prompt`` tokens. Raises ApiError for what the engine cannot."""
+    limit = asked.max_tokens
+    if isinstance(asked, ChatRequest):
+        limit = asked.max_completion_tokens or limit
+    elif limit is None:
+        limit = 16  # OpenAI's default for completions
+    room = abilities.max_model_len - prompt
+    if limit is None:
+        limit = room
+    if limit > room or room < 0:
+        raise bad(
+            f"This model's maximum context length is {abilities.max_model_len} tokens. The request has "
+            f"{prompt} tokens in its prompt and asks for {limit} more: shorten one of them.",
+            "max_tokens" if room > 0 else None,
+            "context_length_exceeded",
+        )
+    if asked.min_tokens > limit:
+        raise bad(f"min_tokens is {asked.min_tokens}, more than max_tokens ({limit})", "min_tokens")
+    if asked.min_tokens and not asked.ignore_eos and not abilities.min_tokens:
+        raise bad("this engine has no min_tokens; set ignore_eos for an exact length", "min_tokens")
+    if asked.seed is not None and not abilities.seed and asked.temperature > 0:
+        raise bad("this engine has no seed for one request", "seed")
+    if top_logprobs is not None and top_logprobs > abilities.top_logprobs:
+        most = abilities.top_logprobs
+        words = f"gives at most {most} alternatives" if most >= 0 else "gives no log-probabilities"
+        raise bad(f"this engine {words}", "logprobs")
+    return Sampling(
+        max_tokens=limit,
+        min_tokens=asked.min_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        top_k=max(0, asked.top_k),
+        seed=asked.seed,
+        ignore_eos=asked.ignore_eos,
+        top_logprobs=top_logprobs,
+    )

@@ -1,0 +1,235 @@
+"""What a request goes through between HTTP and the backend: checks, admission, accounting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tacho_server.answers import Choice, Form, Usage
+from tacho_server.backend import Backend, Generation, GenerationError, Sampling, Scored
+from tacho_server.errors import ApiError, bad
+from tacho_server.generating import Piece, merged, pieces
+from tacho_server.metrics import Metrics
+from tacho_server.options import Settings
+from tacho_server.schema import Asked, ChatRequest, CompletionRequest, messages_of, prompts_of, sampling_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A request that was found good."""
+
+    form: Form
+    generations: tuple[Generation, ...]
+    stops: tuple[str, ...]
+    echo: bool
+    prompt_tokens: int
+    include_usage: bool
+    continuous_usage: bool
+
+
+class Service:
+    """One backend's orders."""
+
+    def __init__(self, backend: Backend, settings: Settings, metrics: Metrics) -> None:
+        self._backend, self._settings, self._metrics = backend, settings, metrics
+        self._admitted = 0
+
+    # --- checks ----------------------------------------------------------------------------------
+    def order(self, asked: CompletionRequest | ChatRequest) -> Order:
+        """Everything that can be found wrong before anything is computed. Raises ApiError."""
+        if asked.model and asked.model != self._settings.served_name:
+            words = f"The model {asked.model!r} is not served here; this is {self._settings.served_name!r}."
+            raise ApiError(404, words, param="model", code="model_not_found")
+        chat = isinstance(asked, ChatRequest)
+        prompts = [self._chat_prompt(asked)] if isinstance(asked, ChatRequest) else self._prompts(asked)
+        top = _top_logprobs(asked)
+        echo = isinstance(asked, CompletionRequest) and asked.echo
+        abilities = self._backend.abilities
+        if echo and top is not None and not abilities.scores:
+            raise bad("this engine gives no log-probabilities of given tokens (echo with logprobs)", "echo")
+        samplings = [sampling_of(asked, abilities, len(prompt), top) for prompt in prompts]
+        if not echo and any(sampling.max_tokens == 0 for sampling in samplings):
+            raise bad("nothing is left to generate: max_tokens is 0 without echo", "max_tokens")
+        identity = ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex
+        generations = [
+            Generation(identity=f"{identity}-{at}", prompt=prompt, sampling=_seeded(sampling, copy))
+            for at, (prompt, sampling, copy) in enumerate(
+                (prompt, sampling, copy)
+                for prompt, sampling in zip(prompts, samplings, strict=True)
+                for copy in range(asked.n)
+            )
+        ]
+        stream = asked.stream_options
+        form = Form(
+            identity=identity,
+            created=int(time.time()),
+            model=self._settings.served_name,
+            chat=chat,
+            logprobs=top is not None,
+            name=self._backend.tokenizer.name,
+        )
+        return Order(
+            form=form,
+            generations=tuple(generations),
+            stops=asked.stops,
+            echo=echo,
+            prompt_tokens=sum(len(prompt) for prompt in prompts),
+            include_usage=bool(stream and stream.include_usage),
+            continuous_usage=bool(stream and stream.continuous_usage_stats),
+        )
+
+    def _chat_prompt(self, asked: ChatRequest) -> tuple[int, ...]:
+        tokenizer = self._backend.tokenizer
+        if tokenizer.chat_problem:
+            raise bad(f"This model cannot chat: {tokenizer.chat_problem}. Use /v1/completions.")
+        try:
+            return tuple(tokenizer.chat(messages_of(asked), asked.chat_template_kwargs))
+        except ValueError as error:
+            raise bad(str(error), "messages") from None
+
+    def _prompts(self, asked: CompletionRequest) -> list[tuple[int, ...]]:
+        found = []
+        for prompt in prompts_of(asked.prompt):
+            tokens = self._backend.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+            if not tokens:
+                raise bad("a prompt is empty: give at least one token", "prompt")
+            if max(tokens) >= self._backend.abilities.vocabulary:
+                raise bad(f"token {max(tokens)} is not in the vocabulary", "prompt")
+            found.append(tuple(tokens))
+        return found
+
+    # --- admission -------------------------------------------------------------------------------
+    def check_room(self, order: Order) -> None:
+        """Raises ApiError where the order is not admitted now."""
+        if problem := self._backend.problem():
+            raise ApiError(503, f"The engine has failed: {problem}")
+        count = len(order.generations)
+        if self._admitted + count > self._settings.max_requests:
+            self._metrics.requests.labels("refused").inc()
+            words = f"{self._admitted} sequences run or wait, the most that are admitted; try again later."
+            raise ApiError(429, words, code="too_many_requests")
+
+    @contextlib.contextmanager
+    def _admitted_for(self, order: Order) -> Iterator[None]:
+        count = len(order.generations)
+        self._admitted += count
+        self._metrics.prompt_tokens.inc(order.prompt_tokens)
+        try:
+            yield
+        finally:
+            self._admitted -= count
+
+    # --- answers ---------------------------------------------------------------------------------
+    async def whole(self, order: Order) -> dict[str, Any]:
+        """The answer at once. Raises ApiError."""
+        choices = [Choice() for _ in order.generations]
+        usage = Usage(order.prompt_tokens)
+        self.check_room(order)
+        with self._admitted_for(order):
+            try:
+                async with contextlib.aclosing(self._counted(order, usage)) as run:
+                    async for piece in run:
+                        choice = choices[piece.index]
+                        choice.text += piece.text
+                        choice.finish = piece.finish or choice.finish
+                        choice.tokens += [piece.token] if piece.token else list(piece.scored)
+            except GenerationError as error:
+                raise ApiError(500, f"The engine failed: {error}") from error
+        return order.form.whole(choices, usage)
+
+    async def events(self, order: Order) -> AsyncIterator[bytes]:
+        """The answer as server-sent events, for an order that there is room for."""
+        usage = Usage(order.prompt_tokens)
+        with self._admitted_for(order):
+            for index in range(len(order.generations)):
+                if opening := order.form.opening(index):
+                    yield _event(opening)
+            try:
+                async with contextlib.aclosing(self._counted(order, usage)) as run:
+                    async for piece in run:
+                        chunk = order.form.chunk(piece)
+                        if order.continuous_usage:
+                            chunk["usage"] = usage.document()
+                        yield _event(chunk)
+            except GenerationError as error:
+                yield _event(ApiError(500, f"The engine failed: {error}").body())
+                return
+            if order.include_usage:
+                yield _event(order.form.usage_chunk(usage))
+            yield b"data: [DONE]\n\n"
+
+    async def _counted(self, order: Order, usage: Usage) -> AsyncGenerator[Piece, None]:
+        """The order's pieces, accounted for while they pass."""
+        begin, first, outcome, last = time.monotonic(), True, "cancelled", None
+        try:
+            async with contextlib.aclosing(self._pieces(order)) as run:
+                async for piece in run:
+                    if piece.token is not None:
+                        usage.generated += 1
+                        self._metrics.generated_tokens.inc()
+                        if first:
+                            self._metrics.first_token.observe(time.monotonic() - begin)
+                        first = False
+                    last = piece.finish
+                    yield piece
+            outcome = last or "length"
+        except GenerationError:
+            outcome = "error"
+            raise
+        finally:
+            self._metrics.requests.labels(outcome).inc()
+            self._metrics.duration.observe(time.monotonic() - begin)
+
+    async def _pieces(self, order: Order) -> AsyncGenerator[Piece, None]:
+        if order.echo:
+            for piece in await asyncio.gather(
+                *(self._echo(order, index) for index in range(len(order.generations)))
+            ):
+                yield piece
+        sources = [
+            pieces(self._backend, generation, order.stops, index)
+            for index, generation in enumerate(order.generations)
+            if generation.sampling.max_tokens
+        ]
+        if sources:
+            async with contextlib.aclosing(merged(sources)) as run:
+                async for piece in run:
+                    yield piece
+
+    async def _echo(self, order: Order, index: int) -> Piece:
+        generation = order.generations[index]
+        scored: Sequence[Scored] = ()
+        if order.form.logprobs:
+            scored = await self._backend.score(generation.prompt, generation.sampling.top_logprobs or 0)
+        text = self._backend.tokenizer.decode(generation.prompt)
+        finish = None if generation.sampling.max_tokens else "length"
+        return Piece(index=index, text=text, scored=scored, finish=finish)
+
+
+def _event(document: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _top_logprobs(asked: Asked) -> int | None:
+    if isinstance(asked, CompletionRequest):
+        return asked.logprobs
+    assert isinstance(asked, ChatRequest)
+    if not asked.logprobs:
+        if asked.top_logprobs:
+            raise bad("top_logprobs needs logprobs: true", "top_logprobs")
+        return None
+    return asked.top_logprobs or 0
+
+
+def _seeded(sampling: Sampling, copy: int) -> Sampling:
+    """Copies of one prompt differ although their seed is one."""
+    if sampling.seed is None or not copy:
+        return sampling
+    return dataclasses.replace(sampling, seed=sampling.seed + copy)

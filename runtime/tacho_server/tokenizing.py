@@ -1,0 +1,82 @@
+"""Text of tokens that come one by one, and the tokenizers of Hugging Face as the server's ``Tokenizer``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tacho_server.backend import Tokenizer
+
+INCOMPLETE = "\ufffd"
+"""What a decoder writes for bytes that are no whole character yet."""
+CONTEXT_TOKENS = 6
+"""Tokens that are decoded again with the new ones: tokenizers drop a leading space, or join characters."""
+
+
+class Detokenizer:
+    """The text that each new token adds. Half a character is held back until it is whole.
+
+    The last few tokens are decoded with and without the new ones; the difference is what is new. Decoding
+    all of them each time would be quadratic.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._tokens: list[int] = list(prompt[-CONTEXT_TOKENS:])
+        self._shown = len(self._tokens)
+        """Tokens whose text was given out, or is the prompt's."""
+
+    def add(self, token: int) -> str:
+        """The new text; "" where a character is not complete."""
+        self._tokens.append(token)
+        return self._new(final=False)
+
+    def rest(self) -> str:
+        """What was held back, complete or not."""
+        return self._new(final=True)
+
+    def _new(self, *, final: bool) -> str:
+        begin = max(0, self._shown - CONTEXT_TOKENS)
+        before = self._tokenizer.decode(self._tokens[begin : self._shown]) if self._shown > begin else ""
+        now = self._tokenizer.decode(self._tokens[begin:])
+        if len(now) <= len(before) or (now.endswith(INCOMPLETE) and not final):
+            return ""
+        self._shown = len(self._tokens)
+        return now[len(before) :]
+
+
+class HuggingFaceTokenizer:
+    """A tokenizer of transformers, which runs chat templates in Jinja's sandbox."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @property
+    def chat_problem(self) -> str:
+        if getattr(self._tokenizer, "chat_template", None):
+            return ""
+        return "the model's tokenizer has no chat template"
+
+    def encode(self, text: str) -> Sequence[int]:
+        tokens: list[int] = self._tokenizer(text)["input_ids"]
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return str(
+            self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+    def name(self, token: int) -> str:
+        return str(self._tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Sequence[int]:
+        try:
+            text = self._tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True, **options
+            )
+        except Exception as error:
+            # A template raises what it likes.
+            raise ValueError(f"the chat template refuses these messages: {error}") from error
+        # The template writes the special tokens that belong there.
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tokens
