@@ -81,11 +81,11 @@ class RuntimeConfig:
     """What the startup budget follows from."""
     predicted_weights_bytes: int = 0
     """Resident form; far more loaded than this is QuantizationNotApplied."""
+    image: str = ""
+    """As the plan names it; part of what compiled code is kept under."""
     cache_dir: str = ""
-    """A folder the engine may write that may outlive the container: what it converts and compiles is kept
-    there. "": nothing is kept."""
-    cache_needed_bytes: int = 0
-    """What the engine writes into ``cache_dir``, where it is much: a converted model. 0: little."""
+    """Where what the engine converts and compiles is kept, in a folder for each kind of machine and image,
+    which is what an engine is told in its place. "": no longer than the pod."""
     fetch_dir: str = ""
     """"" when there is nothing to wait for; else where fetch writes progress.json and ``complete``."""
     state_dir: str = STATE_DIR

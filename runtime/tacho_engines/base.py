@@ -105,6 +105,8 @@ class EngineRow:
     """What starts it in this Python, after the interpreter."""
     method_rule: MethodRule | None = None
     cache_types: CacheTypes | None = None
+    keeps: bool = True
+    """Compiles or converts what the next start can use; False: ``spec.cache`` is for downloads alone."""
     verified_by: str = ""
     """How the row was checked; "" = nobody has run it yet."""
 
@@ -265,6 +267,8 @@ class Needs:
     """Distributions that carry the engine itself. Where none of them is found, its packages are installed in
     some way that is not understood, and nothing is said of the others."""
     packages: tuple[PackageNeed, ...] = ()
+    cache_bytes: int = 0
+    """What the engine writes below ``RuntimeConfig.cache_dir``, where it is much: a converted model."""
 
 
 class RunHalf(Protocol):

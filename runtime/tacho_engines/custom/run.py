@@ -11,6 +11,7 @@ from tacho_engines.base import Exit, LoadFigures, RunHalf
 from tacho_engines.custom.command import command
 from tacho_engines.custom.metrics import METRICS
 from tacho_engines.custom.signs import SIGNS
+from tacho_engines.shared.caches import vllm_caches
 from tacho_engines.shared.metrics import load_figures
 from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
@@ -28,6 +29,10 @@ class Custom(PlainRun):
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         return command(config, model_path)
+
+    def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
+        """As most servers on PyTorch read them."""
+        return vllm_caches(config)
 
     def load(self, metrics: Mapping[str, float]) -> LoadFigures:
         return load_figures(METRICS, metrics)

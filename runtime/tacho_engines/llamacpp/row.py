@@ -27,5 +27,6 @@ ROW = EngineRow(
         "GGUF",
     ),
     cache_types=CacheTypes(words=("q8_0", "q4_0"), cel="matches('^q[48]_0$')"),
+    keeps=False,
     verified_by="end-to-end suite on a CPU node, SmolLM2-135M",
 )

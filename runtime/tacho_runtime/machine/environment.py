@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -36,6 +37,21 @@ def cpu_model(cpuinfo: str) -> str:
         return fields["model name"]
     parts = [fields[key] for key in ("CPU implementer", "CPU part") if key in fields]
     return f"arm {' '.join(parts)}" if parts else ""
+
+
+def cpu_features(cpuinfo: str) -> str:
+    """What the first CPU can do, as the kernel lists it, shortened: equal for equal lists."""
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return hashlib.sha256(" ".join(sorted(value.split())).encode()).hexdigest()[:16]
+    return ""
+
+
+def cpu_identity(proc: Path = Path("/proc")) -> str:
+    """Model and features: code that was compiled for this CPU runs on any with the same."""
+    cpuinfo = _text(proc / "cpuinfo")
+    return f"{cpu_model(cpuinfo)} {cpu_features(cpuinfo)}".strip()
 
 
 def cpu_count(cgroup: Path) -> int:

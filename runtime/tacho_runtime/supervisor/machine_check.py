@@ -35,6 +35,8 @@ class Machine:
     """The container was given a GPU, whether NVML shows it or not."""
     packages: Mapping[str, str] | None = None
     """Version by normalised name, of what is installed beside the engine."""
+    packages_digest: str = ""
+    """Over the file lists of those packages."""
     built_cuda: tuple[int, int] | None = None
     compatibility_driver: bool = False
     cache_free_bytes: int | None = None
@@ -56,11 +58,11 @@ def _failures(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator
     if config.gpu_count:
         yield from _gpus(machine, config)
     free = machine.cache_free_bytes
-    if free is not None and free < config.cache_needed_bytes:
+    if free is not None and free < needs.cache_bytes:
         yield Failure(
             failure_class=FailureClass.DISK_FULL,
             message=f"{config.engine} converts the model into {config.cache_dir}, which takes "
-            f"{file_size(config.cache_needed_bytes)}; {file_size(free)} are free there",
+            f"{file_size(needs.cache_bytes)}; {file_size(free)} are free there",
             next_step="enlarge the claim in spec.cache, or delete what is not used any more; without "
             "spec.cache, give the pod more ephemeral storage",
         )

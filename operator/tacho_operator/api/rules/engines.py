@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tacho_contract.uri import CLAIM_SCHEME
 from tacho_engines.base import EngineRow
 from tacho_engines.registry import engine_rows
 from tacho_operator.api.rules.rule import Rule
@@ -24,6 +25,7 @@ def engine_rules() -> Iterator[Rule]:
                 cel=f"{_METHOD} || {_ENGINE} || {row.method_rule.cel}",
                 message=row.method_rule.message,
             )
+    yield from _caches(rows)
     owners = tuple(row for row in rows if row.cache_types)
     if len(owners) > 1:
         clauses = (_others_types(row, owners) for row in sorted(owners, key=lambda row: row.name))
@@ -33,6 +35,28 @@ def engine_rules() -> Iterator[Rule]:
             cel=f"{_CACHE_TYPE} || {_ENGINE} || ({' && '.join(clauses)})",
             message=f"kvCacheDtype {' and '.join(map(_owned, owners))}; choose one the engine has",
         )
+
+
+def _caches(rows: tuple[EngineRow, ...]) -> Iterator[Rule]:
+    """Beside a model that is on a claim, a cache is for what the engine compiles and converts, and has to be
+    writable for that."""
+    beside = f"!has(self.cache) || !self.model.uri.startsWith('{CLAIM_SCHEME}')"
+    for row in sorted(rows, key=lambda row: row.name):
+        if not row.keeps:
+            yield Rule(
+                name=f"cache-of-{row.name}",
+                path="spec",
+                cel=f"{beside} || {_ENGINE} || self.engine.name != '{row.name}'",
+                message=f"{row.name} loads a model on a claim as it is and compiles nothing; remove cache",
+            )
+    yield Rule(
+        name="cache-of-claim-writable",
+        path="spec",
+        cel=f"{beside} || !has(self.cache.persistentVolumeClaim) || "
+        "!has(self.cache.persistentVolumeClaim.readOnly) || !self.cache.persistentVolumeClaim.readOnly",
+        message="beside a model on a claim, cache is for what the engine compiles and converts, which it has "
+        "to write; remove cache.persistentVolumeClaim.readOnly, or cache",
+    )
 
 
 def _others_types(row: EngineRow, owners: tuple[EngineRow, ...]) -> str:

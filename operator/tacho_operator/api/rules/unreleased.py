@@ -6,7 +6,6 @@ names gates, so it needs no change.
 
 from __future__ import annotations
 
-from tacho_contract.uri import CLAIM_SCHEME
 from tacho_operator.api.rules.rule import Rule
 
 
@@ -24,12 +23,6 @@ GATES: tuple[Rule, ...] = (
         "!has(self.engine) || !has(self.engine.custom) || !has(self.engine.custom.preset)",
         "presets of custom engines",
         "remove engine.custom.preset and set engine.custom.command and port",
-    ),
-    _gate(
-        "cache-of-claim-absent",
-        f"!has(self.cache) || !self.model.uri.startsWith('{CLAIM_SCHEME}')",
-        "a cache beside a model that is on a claim",
-        "remove cache",
     ),
     _absent("slo", "promises (slo)", "remove slo"),
     _absent("autoscaling", "scaling by measured capacity", "remove autoscaling and set replicas"),

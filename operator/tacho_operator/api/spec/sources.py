@@ -147,18 +147,20 @@ class ModelSpec(ApiModel):
 
 
 class CacheClaim(ApiModel):
-    """A claim in which downloaded models are kept."""
+    """A claim in which downloaded models are kept, and in a folder of its own (tacho-compiled) what engines
+    compile and convert. Who may write the claim decides what such code does in the pods that mount it."""
 
     claim_name: Name
     """Name of the PersistentVolumeClaim, in the same namespace. Example: models."""
     sub_path: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Folder inside the claim, relative and without "..". Absent: its root. Example: hub."""
     read_only: bool = False
-    """True mounts the claim read-only: the model must be there already. Absent: false."""
+    """True mounts the claim read-only: the model must be there already, and what the engine compiles is kept
+    no longer than the pod. Absent: false."""
 
 
 class CacheSpec(ApiModel):
-    """Where downloaded models live: exactly one of the members."""
+    """Where downloaded models live, and what engines compile and convert: exactly one of the members."""
 
     persistent_volume_claim: CacheClaim | None = None
-    """Keep models in a claim, so that a new pod does not download them again."""
+    """Keep them in a claim, so that a new pod does not download, compile or convert again."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_contract.pod import CACHE_FOLDER
+from tacho_engines.registry import engine_row
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.inputs.model import cluster_form, model_directory
 from tacho_operator.cli.run.engines import local_entrypoint, local_images
@@ -61,6 +63,11 @@ def cache_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tacho" / "models"
 
 
+def compiled_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
+    """Where engines keep what they compile and convert: beside the downloads, as on the claim."""
+    return cache_directory(resource, claims) / CACHE_FOLDER
+
+
 def local_setup(
     resource: LLMDeployment,
     plan: ModelPlan,
@@ -87,6 +94,7 @@ def local_setup(
         runtime=dataclasses.replace(
             inside,
             model_path=str(folder) if folder else "",
+            cache_dir=str(compiled_directory(resource, claims)) if engine_row(plan.engine).keeps else "",
             entrypoint=local_entrypoint(plan.engine, inside.entrypoint),
             bind_host=here.host,
             engine_port=here.engine_port or inside.engine_port,

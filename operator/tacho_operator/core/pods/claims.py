@@ -19,7 +19,7 @@ def claim_names(spec: LLMDeploymentSpec) -> tuple[str, ...]:
     found: list[str] = []
     if isinstance(source := spec.model.source, ClaimUri):
         found.append(source.claim)
-    elif spec.cache and spec.cache.persistent_volume_claim:
+    if spec.cache and spec.cache.persistent_volume_claim:
         found.append(spec.cache.persistent_volume_claim.claim_name)
     template = spec.pod_template
     for volume in template.spec.volumes if template and template.spec else []:

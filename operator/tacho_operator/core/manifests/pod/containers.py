@@ -136,7 +136,7 @@ def engine(resource: LLMDeployment, plan: ModelPlan, config: RuntimeConfig, pull
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "resources": engine_resources(resource, plan),
         "securityContext": container_security(read_only_root=not plan.gpu_count),
-        "volumeMounts": volumes.engine_mounts(resource, source),
+        "volumeMounts": volumes.engine_mounts(resource, source, plan.engine),
         **_MESSAGE,
     }
 

@@ -38,16 +38,13 @@ def merged(own: Sequence[Manifest], users: Sequence[Manifest]) -> list[Manifest]
 
 
 def engine_variables(runtime_config: str, users: Iterable[EnvVar], *, hub_model: bool) -> list[Manifest]:
-    """Of the engine container. Caches go where any uid may write; no token is ever among them."""
-    caches = f"{HOME_DIR}/.cache"
+    """Of the engine container. Caches go where any uid may write, those that are worth keeping where the
+    engine's own half says; no token is ever among them."""
     own = [
         variable("TACHO_RUNTIME_CONFIG", literal(runtime_config)),
         variable("HOME", HOME_DIR),
         variable("TMPDIR", "/tmp"),  # noqa: S108 - the pod's own emptyDir
-        variable("XDG_CACHE_HOME", caches),
-        variable("VLLM_CACHE_ROOT", f"{caches}/vllm"),
-        variable("TORCHINDUCTOR_CACHE_DIR", f"{caches}/inductor"),
-        variable("TRITON_CACHE_DIR", f"{caches}/triton"),
+        variable("XDG_CACHE_HOME", f"{HOME_DIR}/.cache"),
         variable("PYTHONDONTWRITEBYTECODE", "1"),
     ]
     if hub_model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import CustomEngine, RuntimeConfig
-from tacho_contract.pod import FETCH_DIR, HEALTH_PATH
+from tacho_contract.pod import CACHE_DIR, FETCH_DIR, HEALTH_PATH
 from tacho_contract.uri import HubUri
 from tacho_engines.registry import engine_row
 from tacho_engines.shared.compatibility import least_capability
@@ -68,6 +68,8 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         engine_port=containers.engine_port(resource),
         weights_bytes=plan.files.total_bytes,
         predicted_weights_bytes=plan.predicted.weights_bytes or 0,
+        image=plan.image,
+        cache_dir=CACHE_DIR if volumes.cache_claim(resource, plan.engine) else "",
         fetch_dir=FETCH_DIR if isinstance(source, HubUri) else "",
         drain_seconds=max(1, drain),
     )
@@ -128,7 +130,7 @@ def pod_template(
         "initContainers": init,
         "containers": [containers.engine(resource, plan, runtime, config.image_pull_policy)],
         "volumes": [
-            *volumes.pod_volumes(resource, source, plan.gpu_count),
+            *volumes.pod_volumes(resource, source, plan),
             *ca_volumes,
             *user.get("volumes", []),
         ],

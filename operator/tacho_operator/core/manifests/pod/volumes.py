@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from tacho_contract.pod import LIVE_DIR, MODEL_DIR, TACHO_DIR
+from tacho_contract.pod import CACHE_DIR, CACHE_FOLDER, LIVE_DIR, MODEL_DIR, TACHO_DIR
 from tacho_contract.uri import ClaimUri, ModelUri
-from tacho_operator.api.types import LLMDeployment
+from tacho_engines.registry import engine_row
+from tacho_operator.api.types import CacheClaim, LLMDeployment
 from tacho_operator.core.names import live_config_name
+from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Manifest
 
 TACHO_VOLUME = "tacho-runtime"
 MODEL_VOLUME = "tacho-model"
+CACHE_VOLUME = "tacho-cache"
 LIVE_VOLUME = "tacho-live"
 SHM_VOLUME = "tacho-shm"
 TMP_VOLUME = "tacho-tmp"
@@ -38,28 +41,59 @@ def model_volume(resource: LLMDeployment, source: ModelUri) -> Manifest:
 def model_mount(resource: LLMDeployment, source: ModelUri, *, writable: bool) -> Manifest:
     """``writable`` only for fetch; a claim the user marked readOnly is never written."""
     mount: Manifest = {"name": MODEL_VOLUME, "mountPath": MODEL_DIR}
-    claim = resource.spec.cache.persistent_volume_claim if resource.spec.cache else None
-    if not isinstance(source, ClaimUri) and claim and claim.sub_path:
+    cache = resource.spec.cache if not isinstance(source, ClaimUri) else None
+    claim = cache.persistent_volume_claim if cache else None
+    if claim and claim.sub_path:
         mount["subPath"] = claim.sub_path
     if not writable or (claim and claim.read_only):
         mount["readOnly"] = True
     return mount
 
 
-def pod_volumes(resource: LLMDeployment, source: ModelUri, gpu_count: int) -> list[Manifest]:
+def cache_claim(resource: LLMDeployment, engine: str) -> CacheClaim | None:
+    """The claim on which ``engine`` keeps what it compiles and converts; None where it does neither, or may
+    not write."""
+    claim = resource.spec.cache.persistent_volume_claim if resource.spec.cache else None
+    return None if claim is None or claim.read_only or not engine_row(engine).keeps else claim
+
+
+def cache_volume(resource: LLMDeployment, source: ModelUri, engine: str) -> list[Manifest]:
+    """The cache claim beside a model that is on a claim of its own; a hub's model is on it already."""
+    claim = cache_claim(resource, engine)
+    if claim is None or not isinstance(source, ClaimUri) or claim.claim_name == source.claim:
+        return []
+    return [{"name": CACHE_VOLUME, "persistentVolumeClaim": {"claimName": claim.claim_name}}]
+
+
+def cache_mount(resource: LLMDeployment, source: ModelUri, engine: str) -> list[Manifest]:
+    """A folder of the engine's own on that claim: it neither sees nor changes the models there."""
+    claim = cache_claim(resource, engine)
+    if claim is None:
+        return []
+    own = bool(cache_volume(resource, source, engine))
+    folder = "/".join(part for part in (claim.sub_path, CACHE_FOLDER) if part)
+    return [{"name": CACHE_VOLUME if own else MODEL_VOLUME, "mountPath": CACHE_DIR, "subPath": folder}]
+
+
+def pod_volumes(resource: LLMDeployment, source: ModelUri, plan: ModelPlan) -> list[Manifest]:
     return [
         {"name": TACHO_VOLUME, "emptyDir": {}},
         model_volume(resource, source),
+        *cache_volume(resource, source, plan.engine),
         {"name": LIVE_VOLUME, "configMap": {"name": live_config_name(resource.metadata.name)}},
-        {"name": SHM_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory_size(gpu_count)}},
+        {
+            "name": SHM_VOLUME,
+            "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory_size(plan.gpu_count)},
+        },
         {"name": TMP_VOLUME, "emptyDir": {}},
     ]
 
 
-def engine_mounts(resource: LLMDeployment, source: ModelUri) -> list[Manifest]:
+def engine_mounts(resource: LLMDeployment, source: ModelUri, engine_name: str) -> list[Manifest]:
     own = [
         {"name": TACHO_VOLUME, "mountPath": TACHO_DIR},
         model_mount(resource, source, writable=False),
+        *cache_mount(resource, source, engine_name),
         {"name": LIVE_VOLUME, "mountPath": LIVE_DIR, "readOnly": True},
         {"name": SHM_VOLUME, "mountPath": "/dev/shm"},  # noqa: S108 - the pod's own emptyDir
         {"name": TMP_VOLUME, "mountPath": "/tmp"},  # noqa: S108 - the pod's own emptyDir

@@ -1,0 +1,116 @@
+"""What engines compile and convert, kept for the next start: code, so it is used only where it was made for.
+
+A folder for each key below the cache, of this user alone. The key is everything that decides whether the code
+in it is right: the image, what is installed beside the engine, GPU, driver and CPU. It is written into the
+folder, and a folder that has another one, or none, is emptied. A claim belongs to one namespace, and so does
+all that is kept on it.
+
+A pod cannot read its image's digest (the kubelet resolves it after the pod is made, and the downward API
+does not tell). So beside the reference, which may be a tag that moves, stands a digest over the file lists
+that the installed packages carry (RECORD, with a hash of every file).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+KEY_FILE = "key.json"
+KEPT_SECONDS = 30 * 24 * 3600.0
+"""How long a folder is kept that nobody has used."""
+LAYOUT = "1"
+"""Raised when what is kept below a key is laid out otherwise."""
+
+
+def cache_key(*, engine: str, image: str, packages: str, gpu: str, driver: str, cpu: str) -> dict[str, str]:
+    """What compiled code depends on. On a GPU the CPU counts too: some of the code runs on it."""
+    return {
+        "layout": LAYOUT,
+        "engine": engine,
+        "image": image,
+        "packages": packages,
+        "gpu": gpu,
+        "driver": driver,
+        "cpu": cpu,
+    }
+
+
+def folder_name(key: Mapping[str, str]) -> str:
+    """Of the folder for ``key``: equal for equal keys, and for no others."""
+    return hashlib.sha256(_text(key).encode()).hexdigest()[:32]
+
+
+def packages_digest(folders: Iterable[Path]) -> str:
+    """sha256 over the file lists of everything that is installed there; "" where nothing is."""
+    total, seen = hashlib.sha256(), False
+    for folder in folders:
+        for record in sorted(folder.glob("*.dist-info/RECORD")):
+            with contextlib.suppress(OSError):
+                total.update(record.parent.name.encode() + b"\0" + record.read_bytes() + b"\0")
+                seen = True
+    return total.hexdigest() if seen else ""
+
+
+def opened(root: str, key: Mapping[str, str]) -> tuple[str, bool]:
+    """(the folder for ``key`` below ``root``, whether something that was made for it is there).
+
+    Raises OSError where it cannot be written, or belongs to somebody else.
+    """
+    base = Path(root)
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = base / folder_name(key)
+    warm = _trusted(folder, key)
+    if not warm:
+        if folder.is_symlink() or folder.exists():
+            _remove(folder)
+        folder.mkdir(mode=0o700)
+    written = folder / KEY_FILE
+    fresh = folder / f".{KEY_FILE}.{os.getpid()}"
+    fresh.write_text(_text(key))
+    os.replace(fresh, written)
+    _sweep(base, keep=folder)
+    return str(folder), warm
+
+
+def _trusted(folder: Path, key: Mapping[str, str]) -> bool:
+    """Ours, closed to others, and made for this very key. Raises PermissionError for somebody else's."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{folder} belongs to user {status.st_uid}")
+    folder.chmod(0o700)
+    try:
+        return bool(json.loads((folder / KEY_FILE).read_text()) == dict(key))
+    except (OSError, ValueError):
+        return False
+
+
+def _sweep(base: Path, *, keep: Path) -> None:
+    """Removes what has not been used for long; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for folder in base.iterdir():
+            used = folder / KEY_FILE
+            if folder != keep and used.is_file() and time.time() - used.stat().st_mtime > KEPT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _text(key: Mapping[str, str]) -> str:
+    return json.dumps(dict(key), sort_keys=True)

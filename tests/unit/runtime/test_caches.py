@@ -1,0 +1,147 @@
+"""Compiled code is code: it is used where it was made for, by who made it, and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tacho_contract.launch import RuntimeConfig
+from tacho_engines.registry import run_half
+from tacho_engines.shared.caches import compile_caches, vllm_caches
+from tacho_runtime.machine import caches
+from tacho_runtime.machine.gpus import Gpu, Gpus
+from tacho_runtime.supervisor.machine_check import Machine
+from tacho_runtime.supervisor.watch import with_cache
+
+KEY = caches.cache_key(
+    engine="vllm", image="vllm:1", packages="ab", gpu="NVIDIA-L4", driver="580", cpu="EPYC"
+)
+CONFIG = RuntimeConfig(
+    revision="r",
+    plan_key="p",
+    engine="custom",
+    image="registry.example/vllm:1",
+    model_path="/m",
+    served_name="s",
+    max_model_len=1,
+    concurrency=1,
+)
+WORDS = st.text(max_size=8)
+KEYS = st.fixed_dictionaries(
+    {name: WORDS for name in ("engine", "image", "packages", "gpu", "driver", "cpu")}
+)
+
+
+@given(first=KEYS, second=KEYS)
+def test_folders_are_equal_where_keys_are(first: dict[str, str], second: dict[str, str]) -> None:
+    names = [caches.folder_name(caches.cache_key(**key)) for key in (first, second)]
+    assert (names[0] == names[1]) == (first == second)
+    assert all(name.isalnum() for name in names)
+
+
+def test_a_second_start_finds_what_the_first_left(tmp_path: Path) -> None:
+    root = str(tmp_path / "cache")
+    folder, warm = caches.opened(root, KEY)
+    assert not warm
+    assert Path(folder).stat().st_mode & 0o777 == 0o700
+    Path(folder, "graph").write_text("compiled")
+    assert caches.opened(root, KEY) == (folder, True)
+    assert Path(folder, "graph").read_text() == "compiled"
+    other, warm = caches.opened(root, {**KEY, "driver": "590"})
+    assert (warm, other == folder, list(Path(other).iterdir())) == (False, False, [Path(other, "key.json")])
+
+
+@pytest.mark.parametrize("key", [None, "{cut", json.dumps({**KEY, "gpu": "NVIDIA-H200"})])
+def test_what_was_made_for_something_else_is_not_trusted(tmp_path: Path, key: str | None) -> None:
+    folder = tmp_path / caches.folder_name(KEY)
+    folder.mkdir()
+    (folder / "graph").write_text("planted")
+    if key is not None:
+        (folder / "key.json").write_text(key)
+    assert caches.opened(str(tmp_path), KEY) == (str(folder), False)
+    assert [path.name for path in folder.iterdir()] == ["key.json"]
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "key.json").write_text(json.dumps(KEY))
+    root = tmp_path / "cache"
+    root.mkdir()
+    (root / caches.folder_name(KEY)).symlink_to(elsewhere)
+    folder, warm = caches.opened(str(root), KEY)
+    assert not warm
+    assert not Path(folder).is_symlink()
+    assert (elsewhere / "key.json").exists(), "the link goes, not what it led to"
+
+
+def test_a_folder_that_others_could_write_is_closed(tmp_path: Path) -> None:
+    folder, _ = caches.opened(str(tmp_path), KEY)
+    Path(folder).chmod(0o777)
+    caches.opened(str(tmp_path), KEY)
+    assert Path(folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_somebody_elses_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    caches.opened(str(tmp_path), KEY)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(PermissionError, match=f"user {os.getuid()}"):
+        caches.opened(str(tmp_path), KEY)
+
+
+def test_what_nobody_uses_goes_in_time(tmp_path: Path) -> None:
+    old, _ = caches.opened(str(tmp_path), {**KEY, "driver": "1"})
+    young, _ = caches.opened(str(tmp_path), {**KEY, "driver": "2"})
+    (tmp_path / "models").mkdir()
+    long_ago = time.time() - caches.KEPT_SECONDS - 60
+    os.utime(Path(old, "key.json"), (long_ago, long_ago))
+    kept, _ = caches.opened(str(tmp_path), KEY)
+    assert {str(path) for path in tmp_path.iterdir()} == {young, kept, str(tmp_path / "models")}
+
+
+def test_installed_files_make_the_digest(tmp_path: Path) -> None:
+    assert caches.packages_digest([tmp_path]) == ""
+    record = tmp_path / "torch-2.dist-info" / "RECORD"
+    record.parent.mkdir()
+    record.write_text("torch/a.py,sha256=1,1\n")
+    first = caches.packages_digest([tmp_path])
+    record.write_text("torch/a.py,sha256=2,1\n")
+    assert "" != first != caches.packages_digest([tmp_path])
+
+
+def test_a_cache_that_cannot_be_written_falls_back_to_the_pods_own(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    config = dataclasses.replace(CONFIG, cache_dir=str(blocked / "x"), state_dir=str(tmp_path / "state"))
+    found = with_cache(config, Machine())
+    assert found.cache_dir.startswith(str(tmp_path / "state" / "cache"))
+    nowhere = dataclasses.replace(config, state_dir=str(blocked / "state"))
+    assert with_cache(nowhere, Machine()).cache_dir == ""
+
+
+def test_another_machine_or_image_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path))
+    l4 = Gpus(devices=(Gpu(index=0, product="NVIDIA-L4"),), driver_version="580")
+    newer = dataclasses.replace(l4, driver_version="590")
+    folders = {
+        with_cache(config, Machine()).cache_dir,
+        with_cache(config, Machine(gpus=l4)).cache_dir,
+        with_cache(config, Machine(gpus=newer)).cache_dir,
+        with_cache(config, Machine(packages_digest="x")).cache_dir,
+        with_cache(dataclasses.replace(config, image="registry.example/vllm:2"), Machine()).cache_dir,
+    }
+    assert len(folders) == 5
+    assert with_cache(config, Machine()).cache_dir in folders
+
+
+def test_engines_are_told_of_the_folder() -> None:
+    kept = dataclasses.replace(CONFIG, cache_dir="/cache/k")
+    assert run_half("custom").environment(kept) == vllm_caches(kept)
+    assert {value.rpartition("/")[0] for value in vllm_caches(kept).values()} == {"/cache/k"}
+    assert compile_caches(CONFIG) == vllm_caches(CONFIG) == {}
