@@ -27,6 +27,7 @@ class FakeGpu:
             "nvmlDeviceGetComputeRunningProcesses": [],
             "memory": (140 * GIB, 139 * GIB, 0),
             "reserved": True,
+            "asked": 0,
             **answers,
         }
 
@@ -66,6 +67,7 @@ class FakeNvml:
         return f"program-{pid}"
 
     def nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, version: int | None = None) -> SimpleNamespace:
+        gpu.answers["asked"] += 1
         if version and not gpu.answers["reserved"]:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
         total, free, used = gpu.answers["memory"]

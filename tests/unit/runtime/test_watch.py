@@ -1,0 +1,110 @@
+"""The machine looked at by the runtime itself: before the model is there, and while the engine runs."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.measurement import Measurement, MemoryActual, Workload
+from tacho_engines.base import EngineFigures
+from tacho_engines.registry import run_half
+from tacho_runtime.machine.gpus import Gpus, gpus_of, read_gpus
+from tacho_runtime.supervisor import watch
+from tacho_runtime.supervisor.machine_check import Machine
+from tests.fakes.nvml import GIB, FakeGpu, FakeNvml, process
+from tests.unit.runtime.running import custom_config, running
+
+MEASURED = Measurement(
+    plan_key="p",
+    measure_key="m",
+    observed_time="2026-01-01T00:00:00Z",
+    state="Complete",
+    probe_seconds=1.0,
+    workload=Workload(),
+    memory=MemoryActual(kv_cache_tokens=77),
+    flags=("NotSteady",),
+)
+
+
+def test_a_plan_for_a_gpu_ends_here_before_the_model_is_waited_for(tmp_path: Path) -> None:
+    """No machine has so many GPUs. The model never comes, and nobody waits for it."""
+    config = custom_config(
+        tmp_path, gpu_count=64, gpu_product="NVIDIA-L4", fetch_dir=str(tmp_path / "fetch"), model_path=""
+    )
+    with running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "UnsupportedGPU"
+    assert "64 x NVIDIA-L4, and this container sees" in failure.message
+    assert "WaitingForModel" not in runtime.log()
+
+
+async def test_memory_that_comes_free_in_time_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = FakeGpu("NVIDIA L4", memory=(24 * GIB, GIB, 23 * GIB))
+    module = FakeNvml(gpu)
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    monkeypatch.setattr(watch, "SAMPLE_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "SETTLE_SECONDS", 0.05)
+    config = custom_config(tmp_path, gpu_count=1, gpu_product="NVIDIA-L4", gpu_needed_bytes=20 * GIB)
+
+    async def check() -> tuple[Machine, Failure | None]:
+        return await watch.checked(config, run_half("custom"), {"PATH": os.defpath})
+
+    _, failure = await check()
+    assert failure is not None
+    assert failure.failure_class == FailureClass.GPU_OUT_OF_MEMORY
+    looks = iter([GIB, 22 * GIB])
+    monkeypatch.setattr(watch.gpus, "read_gpus", lambda: gpus_with(module, gpu, next(looks)))
+    machine, failure = await check()
+    assert failure is None
+    assert machine.gpus is not None
+    assert machine.gpus.devices[0].free_bytes == 22 * GIB
+    assert module.open == 0
+
+
+def gpus_with(module: FakeNvml, gpu: FakeGpu, free_bytes: int) -> Gpus:
+    gpu.answers["memory"] = (24 * GIB, free_bytes, 24 * GIB - free_bytes)
+    return gpus_of(module)
+
+
+async def test_a_measurement_gets_the_memory_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This very process stands for the engine; only the GPU is played."""
+    gpu = FakeGpu(memory=(140 * GIB, 139 * GIB, GIB))
+    module = FakeNvml(gpu)
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    monkeypatch.setattr(watch, "SAMPLE_SECONDS", 0.01)
+    seen = watch.MemoryWatch(Machine(gpus=read_gpus()), os.getpid())
+    async with seen.running():
+        gpu.answers["memory"] = (140 * GIB, 40 * GIB, 101 * GIB)
+        gpu.answers["nvmlDeviceGetComputeRunningProcesses"] = [process(os.getpid(), 99 * GIB)]
+        gpu.answers["asked"] = 0
+        while gpu.answers["asked"] < 2:  # one sample was taken with these answers from its beginning
+            await asyncio.sleep(0.01)
+    gpu.answers["memory"] = (140 * GIB, 60 * GIB, 81 * GIB)
+    gpu.answers["nvmlDeviceGetComputeRunningProcesses"] = [process(os.getpid(), 79 * GIB)]
+    found = await seen.recorded_in(MEASURED, EngineFigures(weights_bytes=50))
+    assert module.open == 0, "closed again"
+    memory = found.memory
+    assert (memory.gpu_used_bytes, memory.gpu_peak_bytes) == (79 * GIB, 99 * GIB)
+    assert (memory.gpu_source, memory.weights_bytes, memory.kv_cache_tokens) == ("Process", 50, 77)
+    assert found.flags == ("NotSteady", "SharedGPU"), "a GiB was in use before the engine"
+    assert 0 < (memory.host_used_bytes or 0) <= (memory.host_peak_bytes or 0)
+    assert dataclasses.replace(found, memory=MEASURED.memory, flags=MEASURED.flags) == MEASURED
+
+
+async def test_without_a_gpu_the_host_is_measured_alone() -> None:
+    seen = watch.MemoryWatch(Machine(), os.getpid())
+    async with seen.running():
+        await asyncio.sleep(0)
+    found = await seen.recorded_in(MEASURED, EngineFigures())
+    assert found.flags == MEASURED.flags
+    assert found.memory.gpu_devices == ()
+    assert found.memory.host_used_bytes
