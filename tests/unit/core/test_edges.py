@@ -219,6 +219,8 @@ def volumes(*claims: str) -> dict[str, Any]:
     [
         (CLAIM_SPEC, ("models",)),
         (HUB_SPEC, ("cache",)),
+        (changed(CLAIM_SPEC, cache=HUB_SPEC["cache"]), ("models", "cache")),
+        (changed(CLAIM_SPEC, cache={"persistentVolumeClaim": {"claimName": "models"}}), ("models",)),
         (changed(HUB_SPEC, cache=None), ()),
         (changed(HUB_SPEC, cache={"sizeLimit": "10Gi"}), ()),
         (changed(CLAIM_SPEC, podTemplate={"metadata": {"labels": {"team": "ml"}}}), ("models",)),
