@@ -4,7 +4,8 @@
 
 Starts tacho's runtime with vLLM and SmolLM2-135M-Instruct on the CPU, compiling (no --enforce-eager), each
 time with the same cache folder, which is empty at first. Writes results.json beside this file: seconds of
-each start and the ratio of the warm ones to the cold one, within one run on one machine.
+each start and the ratio of the warm ones to the cold one, within one run on one machine. It takes minutes,
+and the machine must have nothing else to do: compiling is what is measured.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -97,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--starts", type=int, default=2, help="one cold start, then warm ones")
     starts = parser.parse_args().starts
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no engine is left behind
     python, model = engines.environment(), engines.safetensors_model()
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
