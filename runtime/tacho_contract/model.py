@@ -127,5 +127,9 @@ class ModelFacts:
     architecture: Architecture | None = None
     quantization: StoredQuantization = StoredQuantization()
     tensors: tuple[TensorClass, ...] = ()
+    tokenizer: bool | None = None
+    """Whether the files hold one; None: not looked for."""
+    chat_template: bool | None = None
+    """Whether they say how a conversation becomes a prompt; None: not known."""
     unknown: tuple[str, ...] = ()
     """What could not be found out, in words. Never guessed silently."""

@@ -1,45 +1,87 @@
-"""CTranslate2: the converted model, and a cache that grows with the running requests."""
+"""CTranslate2: the converted model, a cache that grows with the running requests, and what prompts take."""
 
 from __future__ import annotations
 
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import MIB
 from tacho_engines.base import Context, Placement
+from tacho_engines.ctranslate2.arguments import quantization
 from tacho_engines.memory import kv, weights
 from tacho_engines.memory.account import Account, requests_held
 
 CONTEXT_BYTES = 512 * MIB
-PROCESS_BYTES = 128 * MIB
-"""On the host, where there is no CUDA context."""
-ELEMENT_BYTES = {"none": 2.0, "ct2-int8-float16": 2.0, "ct2-int8": 4.0}
-"""Type of activations, of the cache and of what is not quantized. Source: CTranslate2 documentation,
-"Quantization", implicit types: int8 computes in float32, int8_float16 in float16."""
+PROCESS_BYTES = 192 * MIB
+"""The server on the host: Python, tokenizer and HTTP. Measured: 307 MiB resident with 129 MiB of weights."""
+SCORING_BYTES = 256 * MIB
+"""While log-probabilities of a given text are computed: tacho_ctranslate2.backend.SCORING_BYTES."""
+ELEMENT_BYTES = {"int8_float32": 4.0, "float32": 4.0}
+"""Type of activations, of the cache and of what is not quantized; two bytes otherwise. Source: CTranslate2
+documentation, "Quantization", implicit types: int8 computes in float32, int8_float16 in float16."""
 SCALE_BYTES = 4
 """One 32-bit scale for each output row."""
+CONVERTER_BYTES = 650 * MIB
+"""PyTorch, Transformers and the converter, imported. Measured: 649 MiB."""
+COPIES = 3
+"""Of the largest tensor, in 32 bits, while it is quantized. Measured on SmolLM2-135M (docs/planner.md)."""
 
 
-def weights_bytes(facts: ModelFacts, architecture: Architecture, method: str) -> int:
+def element_bytes(placement: Placement) -> float:
+    """Of one element of activations and of the KV cache."""
+    if placement.facts.format == "ct2":
+        return 4.0 if placement.device.on_host or placement.method.method == "ct2-int8" else 2.0
+    return ELEMENT_BYTES.get(quantization(placement), 2.0)
+
+
+def weights_bytes(placement: Placement) -> int:
     """The converted weights: linear layers *and* embeddings are quantized. A converted model is as stored."""
+    facts, architecture = placement.facts, placement.architecture
     if facts.format == "ct2":
         return facts.files.total_bytes
-    if method == "none":
-        return int(weights.parts(facts).total)
+    if not facts.tensors:
+        # Pickled files are not opened: at two bytes a weight, as they are published.
+        return int(facts.files.total_bytes / 2 * (element_bytes(placement) if _plain(placement) else 1))
+    if _plain(placement):
+        return int(weights.parts(facts).total / 2 * element_bytes(placement))
     quantized = weights.parameters(facts, "linear", "expert", "embedding", "lm_head")
     other = weights.parameters(facts, "norm", "bias", "router", "other")
     rows = quantized / max(1, architecture.hidden_size)
-    return int(quantized + rows * SCALE_BYTES + other * ELEMENT_BYTES[method])
+    return int(quantized + rows * SCALE_BYTES + other * element_bytes(placement))
+
+
+def _plain(placement: Placement) -> bool:
+    return placement.method.method == "none"
+
+
+def conversion_bytes(placement: Placement) -> int:
+    """Peak of the converter, which holds the checkpoint and what becomes of it; 0 for a model that is
+    converted already. It ends before the model is served."""
+    facts, architecture = placement.facts, placement.architecture
+    if facts.format == "ct2":
+        return 0
+    largest = architecture.vocabulary * architecture.hidden_size * 4
+    return CONVERTER_BYTES + checkpoint_bytes(facts) + weights_bytes(placement) + COPIES * largest
+
+
+def checkpoint_bytes(facts: ModelFacts) -> int:
+    return sum(tensor.stored_bytes for tensor in facts.tensors) or facts.files.total_bytes
+
+
+def activation_bytes(architecture: Architecture, element: float, length: int, concurrency: int) -> int:
+    """A prompt of the longest kind: hidden states, and a row of the whole vocabulary for each of its tokens;
+    then one row for each request. Prompts that are computed at a time have no more tokens together
+    (tacho_ctranslate2.cpus.Room)."""
+    row = 4 * architecture.hidden_size + 3 * architecture.intermediate_size + architecture.vocabulary
+    return int(element * length * row + 4 * architecture.vocabulary * concurrency)
 
 
 def account(placement: Placement, context: Context) -> Account:
     """One GPU (CTranslate2 splits no model over several here), or the host."""
-    facts, architecture, method = placement.facts, placement.architecture, placement.method.method
+    architecture = placement.architecture
     length, concurrency = context.max_model_len, context.concurrency
-    resident = weights_bytes(facts, architecture, method)
-    element = ELEMENT_BYTES.get(method, 2.0)
+    element, resident = element_bytes(placement), weights_bytes(placement)
     request = kv.bytes_per_token(architecture, element) * length
-    row = 4 * architecture.hidden_size + 3 * architecture.intermediate_size
-    activation = int(element * length * row + 4 * architecture.vocabulary * concurrency)
-    other = PROCESS_BYTES if placement.device.on_host else CONTEXT_BYTES
+    activation = activation_bytes(architecture, element, length, concurrency)
+    other = (PROCESS_BYTES if placement.device.on_host else CONTEXT_BYTES) + SCORING_BYTES
     budget, fixed = placement.device.part_bytes, resident + activation + other
     return Account(
         weights_bytes=resident,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
+from tacho_contract.units import gib
 from tacho_engines.base import Context, Placement, PlanHalf, Refusal
-from tacho_engines.ctranslate2 import memory
+from tacho_engines.ctranslate2 import arguments, memory
 from tacho_engines.ctranslate2.row import ROW
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import refused
@@ -17,14 +18,31 @@ class CTranslate2Plan(SimplePlan):
     def refusal(self, placement: Placement) -> Refusal | None:
         if found := super().refusal(placement):
             return found
-        several = placement.count > 1
-        return refused(FailureClass.UNSUPPORTED_GPU, "ctranslate2 runs on one GPU") if several else None
+        if placement.count > 1:
+            return refused(FailureClass.UNSUPPORTED_GPU, "ctranslate2 runs on one GPU")
+        return conversion_refusal(placement)
 
     def cache_element_bytes(self, placement: Placement) -> float:
-        return memory.ELEMENT_BYTES.get(placement.method.method, self.cache_bytes)
+        return memory.element_bytes(placement)
 
     def account(self, placement: Placement, context: Context) -> Account:
         return memory.account(placement, context)
+
+    def arguments(self, placement: Placement, _context: Context) -> tuple[str, ...]:
+        return arguments.arguments(placement)
+
+
+def conversion_refusal(placement: Placement) -> Refusal | None:
+    """The container's memory must hold the converter, which runs before the model is served."""
+    limit, needed = placement.options.memory_limit_bytes, memory.conversion_bytes(placement)
+    if limit is None or needed <= limit:
+        return None
+    return refused(
+        FailureClass.DOES_NOT_FIT,
+        f"converting the checkpoint takes {gib(needed)} of memory, and engine.resources limit the container "
+        f"to {gib(limit)}",
+        f"Raise engine.resources.limits.memory to {gib(needed)}, or point spec.model at a converted model",
+    )
 
 
 PLAN: PlanHalf = CTranslate2Plan(ROW)

@@ -22,11 +22,13 @@ METHODS = (
     ),
     MethodRow(
         method="ct2-int8-float16",
+        gpu_only=True,
         how="converted",
         capability=(7, 0),
         quality=98.5,
         arithmetic="int8",
-        source="CTranslate2 quantization documentation",
+        source="CTranslate2 quantization documentation; a CPU computes it as int8_float32 "
+        "(get_supported_compute_types)",
     ),
 )
 
@@ -39,6 +41,10 @@ ARCHITECTURES = (
     "GPTJForCausalLM",
     "GPTNeoXForCausalLM",
     "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "Gemma3ForConditionalGeneration",
+    "Gemma4ForCausalLM",
+    "Gemma4ForConditionalGeneration",
     "GemmaForCausalLM",
     "LlamaForCausalLM",
     "MPTForCausalLM",
@@ -48,15 +54,16 @@ ARCHITECTURES = (
     "Phi3ForCausalLM",
     "PhiForCausalLM",
     "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
     "RWForCausalLM",
 )
-"""Source: wheel 4.6.0, converters/transformers.py register_loader, the decoders."""
+"""Source: wheel 4.8.5, converters/transformers.py register_loader, the decoders."""
 
 ROW = EngineRow(
     name="ctranslate2",
     title="CTranslate2",
     image="tacho-ctranslate2",
-    version="4.6",
+    version="4.8.5",
     entrypoint=("python3", "-m", "tacho_ctranslate2"),
     uid=65532,
     devices=("gpu", "cpu"),
@@ -65,11 +72,14 @@ ROW = EngineRow(
     architectures=ARCHITECTURES,
     efficiency=0.5,
     batching=False,
-    built=False,
+    built=True,
+    package="ctranslate2",
+    local_entrypoint=("-m", "tacho_ctranslate2"),
     method_rule=MethodRule(
         cel="(self.quantization.method.startsWith('ct2-') ? self.engine.name in ['ctranslate2', 'custom']"
         " : (self.engine.name != 'ctranslate2' || self.quantization.method == 'none'))",
         message="the methods ct2-* and the engine ctranslate2 belong together; change quantization.method or"
         " engine.name",
     ),
+    verified_by="tests/engines on a CPU: wheel 4.8.5, SmolLM2-135M in int8; no image and no GPU yet",
 )

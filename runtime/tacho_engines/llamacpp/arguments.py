@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from tacho_engines.base import Placement
+from tacho_engines.shared.switches import parse_arguments
 
+TEMPLATE = "chat-template"
+STAND_IN_TEMPLATE = (f"--{TEMPLATE}", "chatml")
+"""What llama.cpp takes in silence for a model without a template (common_chat_templates_init); said aloud, it
+is part of the plan."""
 EVERY_LAYER = ("--n-gpu-layers", "999")
 
 
 def arguments(placement: Placement) -> tuple[str, ...]:
     """On GPUs every layer is offloaded, which is what the memory model adds up; on the host nothing is."""
-    return () if placement.device.on_host else EVERY_LAYER
+    layers = () if placement.device.on_host else EVERY_LAYER
+    return (*layers, *STAND_IN_TEMPLATE) if stands_in(placement) else layers
+
+
+def stands_in(placement: Placement) -> bool:
+    """Whether chats are formatted by a template that is not the model's own."""
+    given = parse_arguments(placement.options.arguments)
+    return placement.facts.chat_template is False and not any(name.startswith(TEMPLATE) for name in given)

@@ -7,6 +7,7 @@ from tacho_engines.base import EngineRow, MethodRow, Placement, Refusal
 from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.shared.checkpoints import wrong_checkpoint
 from tacho_engines.shared.images import lacks_plugin, version_key
+from tacho_engines.shared.switches import parse_arguments
 
 CONVERTED = "ct2"
 """Format of a model that is converted already, whatever it was."""
@@ -28,6 +29,12 @@ def model_refusal(row: EngineRow, placement: Placement) -> Refusal | None:
         return refused(FailureClass.ENGINE_NOT_SUPPORTED, f"{row.name} cannot convert {name}")
     if words := wrong_checkpoint(method, facts):
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, words)
+    if facts.tokenizer is False and "tokenizer" not in parse_arguments(placement.options.arguments):
+        return refused(
+            FailureClass.MODEL_INVALID,
+            "the model has no tokenizer, without which no request can be answered",
+            "Put the tokenizer's files (tokenizer.json) beside the weights, or add them to spec.model.files",
+        )
     if lacks_plugin(row, placement.image, placement.version, method.method):
         words = f"{placement.image} has no plugin for {method.method}; leave engine.image out"
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, words)

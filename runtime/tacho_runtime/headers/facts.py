@@ -51,6 +51,8 @@ def facts_from_gguf(headers: list[GGUFHeader], base: ModelFacts) -> ModelFacts:
         architecture=architecture,
         quantization=gguf_quantization(metadata, tensors),
         tensors=aggregate(tensors, architecture.layers),
+        tokenizer="tokenizer.ggml.model" in metadata,
+        chat_template=bool(metadata.get("tokenizer.chat_template")),
         unknown=(*base.unknown, *unknown),
     )
 

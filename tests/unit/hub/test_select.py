@@ -140,6 +140,8 @@ def test_weights_without_configuration() -> None:
         ("llamacpp", ("config.json", "model.safetensors", "m.gguf"), "gguf"),
         ("ctranslate2", ("config.json", "model.bin", "vocabulary.json", "model.safetensors"), "ct2"),
         ("", ("config.json", "model.bin", "vocabulary.txt"), "ct2"),
+        ("ctranslate2", ("config.json", "model.safetensors", "m.gguf"), "safetensors"),
+        ("ctranslate2", ("config.json", "pytorch_model.bin"), "pytorch"),
         ("transformers", ("config.json", "pytorch_model.bin"), "pytorch"),
         ("custom", ("a.bin", "sub/b.bin", ".gitattributes"), "custom"),
     ],
@@ -152,7 +154,7 @@ def test_format_follows_engine(engine: str, there: tuple[str, ...], model_format
     ("engine", "there"),
     [
         ("llamacpp", ("config.json", "model.safetensors")),
-        ("ctranslate2", ("config.json", "model.safetensors")),
+        ("ctranslate2", ("config.json", "m.gguf")),
         ("transformers", ("m.gguf",)),
         ("vllm", ("README.md",)),
         ("custom", (".gitattributes",)),

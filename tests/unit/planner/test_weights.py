@@ -15,7 +15,7 @@ from tacho_engines.memory import weights
 from tacho_engines.memory.bits import NF4_BITS, NF4_DOUBLE_QUANT_BITS
 from tacho_engines.transformers import memory as transformers
 from tests.unit.planner.models import facts
-from tests.unit.planner.placements import placement
+from tests.unit.planner.placements import host, placement
 
 PUBLISHED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "data" / "published_sizes.json").read_text(encoding="utf-8")
@@ -94,11 +94,12 @@ def test_quantization_in_flight_leaves_embedding_and_head_alone():
 
 
 def test_ctranslate2_quantizes_embeddings_too():
-    found = facts("llama-2-7b")
-    packed = ctranslate2.weights_bytes(found, found.architecture, "ct2-int8-float16")
-    assert found.architecture is not None
-    assert packed == pytest.approx(6_738_415_616, rel=0.002)
-    assert ctranslate2.weights_bytes(found, found.architecture, "none") == 13476831232
+    def of(method, device="L4"):
+        return ctranslate2.weights_bytes(placement("ctranslate2", "llama-2-7b", method, device))
+
+    assert of("ct2-int8-float16") == pytest.approx(6_738_415_616, rel=0.002)
+    assert of("none") == 13476831232
+    assert of("none", host()) == 2 * of("none")  # a CPU computes in 32 bits
 
 
 def test_the_most_loaded_of_several_gpus_has_its_share_and_what_every_gpu_has():

@@ -8,6 +8,7 @@ from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import is_shared, matches, rows_for
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.checkpoints import stored_method
+from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.fit import margin_bytes
 
@@ -40,7 +41,22 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
     on_host = attempt.placement.device.on_host
     told = _on_host(attempt, account, context) if on_host else _on_gpus(attempt, account, context, why)
     where = "" if on_host else _hardware(attempt, products)
-    return f"{told}{where}{attempt.learned.sentence()}{unknown}"
+    return f"{told}{where}{chat_sentence(attempt)}{attempt.learned.sentence()}{unknown}"
+
+
+def chat_sentence(attempt: Attempt) -> str:
+    """What becomes of chats where the model does not say how a conversation becomes a prompt; "" where it
+    does, where the user says it, and where nobody knows."""
+    placement = attempt.placement
+    given = parse_arguments(placement.options.arguments)
+    if placement.facts.chat_template is not False or any(name.startswith("chat-template") for name in given):
+        return ""
+    lacks = " The model has no chat template:"
+    if placement.facts.format == "gguf" and attempt.engine.name == "llamacpp":
+        return (
+            f"{lacks} chats are formatted as ChatML, which it may not know; set --chat-template for its own."
+        )
+    return f"{lacks} /v1/chat/completions is refused, /v1/completions works."
 
 
 def host_parts(account: Account) -> str:

@@ -18,6 +18,7 @@ from tacho_runtime.headers.errors import invalid, not_found
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
 from tacho_runtime.headers.jsonfile import read_json
 from tacho_runtime.headers.source import FileEntry, Source
+from tacho_runtime.headers.tokenizer import with_tokenizer
 from tacho_runtime.hub.inspect.select import INDEX, Selection, select
 
 STAND_IN_BYTES = 64 * 1024
@@ -53,7 +54,7 @@ def find_facts(config: InspectConfig, source: Source) -> ModelFacts:
         format=selection.format,
     )
     marks: dict[str, str] = {}
-    facts = _parsed(base, source, entries, selection, marks)
+    facts = with_tokenizer(_parsed(base, source, entries, selection, marks), source, selection.files)
     if source.commit:
         return facts
     return replace(facts, files=replace(facts.files, digest=_digest(source, selection, marks)))

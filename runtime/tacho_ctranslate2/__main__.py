@@ -1,0 +1,48 @@
+"""``python -m tacho_ctranslate2``: convert where needed, load, serve."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tacho_ctranslate2.backend import PROGRAM, CTranslate2Backend, Options
+from tacho_ctranslate2.preparing import Plan, check
+from tacho_ctranslate2.source import BYTES_OF
+from tacho_server.backend import LoadError
+from tacho_server.launch import fail, serve
+from tacho_server.options import KEY_VARIABLE, add_server_options, settings_of
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
+    add_server_options(parser)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it computes (cpu)")
+    parser.add_argument(
+        "--quantization", choices=tuple(BYTES_OF), default="", help="what a checkpoint is converted to"
+    )
+    parser.add_argument("--cache-dir", default="", help="folder that keeps converted models")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="the model's own Python files may be run"
+    )
+    told = parser.parse_args(arguments)
+    plan = Plan(
+        source=Path(told.model),
+        quantization=told.quantization,
+        cache=Path(told.cache_dir) if told.cache_dir else None,
+        trust_remote_code=told.trust_remote_code,
+    )
+    try:
+        check(plan)
+    except LoadError as error:
+        return fail(PROGRAM, error)
+    options = Options(
+        plan=plan, device=told.device, max_model_len=told.max_model_len, concurrency=told.max_batch
+    )
+    settings = settings_of(told, os.environ.get(KEY_VARIABLE, ""))
+    return serve(CTranslate2Backend(options), settings, PROGRAM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

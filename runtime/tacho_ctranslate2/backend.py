@@ -1,0 +1,228 @@
+"""CTranslate2's Generator as a backend of the shared server.
+
+Requests are not put together in batches: CTranslate2 admits none into a running batch, and in a batch of
+unequal prompts it computes what the longer ones have more token by token (measured: 400 and 16 tokens took
+ten times as long together as one after the other). Instead as many are computed at a time as there are CPUs
+for, by workers that share the weights; the others wait in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tacho_ctranslate2 import steps
+from tacho_ctranslate2.cpus import Room, shares
+from tacho_ctranslate2.preparing import Plan, Prepared, prepared
+from tacho_ctranslate2.source import end_tokens
+from tacho_server.backend import (
+    Abilities,
+    Generation,
+    GenerationError,
+    LoadError,
+    Occupancy,
+    Scored,
+    Token,
+    Tokenizer,
+)
+from tacho_server.cpus import usable_cpus
+from tacho_server.mailbox import Mailbox
+from tacho_server.tokenizing import HuggingFaceTokenizer
+
+PROGRAM = "tacho-ctranslate2"
+SCORING_BYTES = 256 * 1024**2
+"""Most that the log-probabilities of a given text take, which is what limits its length: a row of the whole
+vocabulary for each token, twice. One text at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the launcher was told of the model."""
+
+    plan: Plan
+    device: str
+    max_model_len: int
+    concurrency: int
+
+
+class CTranslate2Backend:
+    """One model; see the module's words on how requests share it."""
+
+    name = "ctranslate2"
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self._running = self._waiting = 0
+        self._scoring = threading.Lock()
+        self._room = Room(options.max_model_len)
+        self._tokenizer: HuggingFaceTokenizer | None = None
+        self._prepared: Prepared | None = None
+        self._generator: Any = None
+        self._words: list[str] = []
+        self._end_tokens: tuple[int, ...] = ()
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def version(self) -> str:
+        return version("ctranslate2")
+
+    # --- loading ---------------------------------------------------------------------------------
+    def load(self) -> None:
+        source = self._options.plan.source
+        self._tokenizer = HuggingFaceTokenizer(_tokenizer(source, self._options.plan))
+        self._prepared = prepared(self._options.plan, self.version)
+        begin = time.monotonic()
+        self._generator = self._load_generator(self._prepared.folder)
+        self._words = json.loads((self._prepared.folder / "vocabulary.json").read_text(encoding="utf-8"))
+        self._end_tokens = tuple(token for token in end_tokens(source) if token < len(self._words))
+        self._tell(time.monotonic() - begin)
+
+    def _load_generator(self, folder: Path) -> Any:
+        workers, threads = shares(usable_cpus(), self._options.concurrency)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="generate")
+        ctranslate2: Any = import_module("ctranslate2")
+        try:
+            return ctranslate2.Generator(
+                str(folder), self._options.device, inter_threads=workers, intra_threads=threads
+            )
+        except (RuntimeError, ValueError) as error:
+            raise _load_problem(str(error)) from None
+
+    def _tell(self, seconds: float) -> None:
+        """What the runtime reads off the log."""
+        assert self._prepared is not None
+        size = (self._prepared.folder / "model.bin").stat().st_size
+        computed = self._generator.compute_type
+        print(f"{PROGRAM}: loaded {size} bytes of weights in {seconds:.3f} s, computing in {computed}")
+        if (asked := self._options.plan.quantization) and asked != computed:
+            print(f"{PROGRAM}: fallback: computes in {computed}, because this device has no {asked}")
+        workers, threads = shares(usable_cpus(), self._options.concurrency)
+        print(f"{PROGRAM}: {workers} requests at a time, {threads} threads each", flush=True)
+
+    # --- what it is ------------------------------------------------------------------------------
+    @property
+    def tokenizer(self) -> Tokenizer:
+        assert self._tokenizer is not None, "asked once loaded"
+        return self._tokenizer
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(
+            max_model_len=self._options.max_model_len,
+            vocabulary=len(self._words),
+            top_logprobs=steps.TOP_LOGPROBS,
+            scores=True,
+            seed=False,  # one random state for all requests
+        )
+
+    def occupancy(self) -> Occupancy:
+        with self._lock:
+            return Occupancy(running=self._running, waiting=self._waiting)
+
+    def problem(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._prepared is not None:
+            self._prepared.close()
+
+    # --- generating ------------------------------------------------------------------------------
+    async def generate(self, generation: Generation) -> AsyncIterator[Token]:
+        """One token after the other; leaving early ends the computation after the token it is at."""
+        assert self._pool is not None, "asked once loaded"
+        mailbox: Mailbox[Token] = Mailbox()
+        gone = threading.Event()
+        with self._lock:
+            self._waiting += 1
+        self._pool.submit(self._run, generation, mailbox, gone)
+        async for token in mailbox.read(gone.set):
+            yield token
+
+    def _run(self, generation: Generation, mailbox: Mailbox[Token], gone: threading.Event) -> None:
+        """In a thread of the pool."""
+        with self._lock:
+            self._waiting, self._running = self._waiting - 1, self._running + 1
+        try:
+            if not gone.is_set():
+                self._compute(generation, mailbox, gone)
+            mailbox.end()
+        except Exception as error:  # noqa: BLE001 - the one request is told; the others go on
+            mailbox.fail(GenerationError(f"{type(error).__name__}: {error}"))
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _compute(self, generation: Generation, mailbox: Mailbox[Token], gone: threading.Event) -> None:
+        sampling, tokens = generation.sampling, len(generation.prompt)
+        inside = True
+
+        def leave() -> None:
+            """After the first token the prompt is computed."""
+            nonlocal inside
+            if inside:
+                self._room.give(tokens)
+            inside = False
+
+        def on_step(step: Any) -> bool:
+            leave()
+            mailbox.put(steps.token_of(step, sampling, self._end_tokens))
+            return gone.is_set()
+
+        self._room.take(tokens)
+        try:
+            self._generator.generate_batch(
+                [[self._words[token] for token in generation.prompt]],
+                callback=on_step,
+                **steps.options(sampling, self._end_tokens),
+            )
+        finally:
+            leave()
+
+    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
+        """Raises GenerationError for a text that is too long for SCORING_BYTES."""
+        assert self._pool is not None, "asked once loaded"
+        most = SCORING_BYTES // (8 * len(self._words))
+        if len(tokens) > most:
+            raise GenerationError(f"log-probabilities are given for at most {most} tokens of a text")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._score, list(tokens), top_logprobs)
+
+    def _score(self, tokens: list[int], top_logprobs: int) -> tuple[Scored, ...]:
+        with self._scoring:
+            found = self._generator.forward_batch([tokens], return_log_probs=True)
+            return steps.scored(tokens, steps.rows(found), top_logprobs)
+
+
+def _tokenizer(source: Path, plan: Plan) -> Any:
+    """Without PyTorch, which is there for the converter: it would take 700 MiB of this process."""
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    transformers: Any = import_module("transformers")
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            str(source), local_files_only=True, trust_remote_code=plan.trust_remote_code
+        )
+    except Exception as error:  # noqa: BLE001 - what its files make the library raise cannot be foreseen
+        words = f"the tokenizer in {source} cannot be read: {' '.join(str(error).split())[:300]}"
+        raise LoadError("ModelInvalid", words, "put the model's tokenizer files beside it") from None
+
+
+def _load_problem(words: str) -> LoadError:
+    if "out of memory" in words.lower() or "failed to allocate" in words.lower():
+        kind = "GPUOutOfMemory" if "CUDA" in words else "HostOutOfMemory"
+        return LoadError(kind, words, "lower context or quantize further, or give it more memory")
+    if "compute type" in words or "CUDA" in words:
+        return LoadError("UnsupportedGPU", words, "choose another quantization.method or GPU")
+    return LoadError("ModelInvalid", words, "convert the model again with this version of CTranslate2")

@@ -1,0 +1,156 @@
+"""The converted form of a checkpoint, made once: whole or not there, also for two pods at a time.
+
+CACHE/ctranslate2/KEY            the model, with conversion.json that lists its files
+CACHE/ctranslate2/KEY.lock       held while it is made
+CACHE/ctranslate2/KEY.part-XXXX  being made; renamed when every byte is on the disk
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tacho_ctranslate2.source import converted_bytes, source_key
+from tacho_server.backend import LoadError
+
+FOLDER = "ctranslate2"
+MARKER = "conversion.json"
+LOCK_POLL_SECONDS = 0.2
+
+Make = Callable[[Path], None]
+"""Makes the converted model in the folder it is given, which is not there yet. Raises LoadError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """A converted model that is whole."""
+
+    folder: Path
+    cached: bool
+    """It was there already."""
+
+
+def ensure(source: Path, cache: Path, quantization: str, version: str, make: Make) -> Converted:
+    """The converted form of ``source``, made by ``make`` where it is not there. Raises LoadError."""
+    try:
+        root = cache / FOLDER
+        root.mkdir(parents=True, exist_ok=True)
+        place = root / source_key(source, quantization, version)
+        if is_whole(place):
+            return Converted(folder=place, cached=True)
+        with _lock(place.with_suffix(".lock")) as held:
+            if is_whole(place):  # made by another while this one waited
+                return Converted(folder=place, cached=True)
+            if held:
+                _remove_leftovers(place)
+            _require_space(root, converted_bytes(source, quantization))
+            _make(place, make)
+    except OSError as error:
+        raise _disk_problem(cache, error) from None
+    except ValueError as error:
+        raise LoadError("ModelInvalid", str(error), "fetch or copy the model again") from None
+    return Converted(folder=place, cached=False)
+
+
+def is_whole(place: Path) -> bool:
+    """Whether every file that the conversion left is there in its size."""
+    try:
+        files = json.loads((place / MARKER).read_text(encoding="utf-8"))["files"]
+        return bool(files) and all((place / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return False
+
+
+def _make(place: Path, make: Make) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix=f"{place.name}.part-", dir=place.parent))
+    try:
+        made = scratch / "model"
+        make(made)
+        files = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
+        (made / MARKER).write_text(json.dumps({"files": files}), encoding="utf-8")
+        for path in (*made.iterdir(), made):
+            _to_disk(path)
+        _put(made, place)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put(made: Path, place: Path) -> None:
+    """In one step; where another was faster without a lock, its model is as good."""
+    made.chmod(0o755)
+    if place.exists() and not is_whole(place):
+        shutil.rmtree(place)
+    try:
+        made.rename(place)
+    except OSError:
+        if not is_whole(place):
+            raise
+    _to_disk(place.parent)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Waits until nobody else makes the same. False: this file system has no locks; the rename still keeps
+    the result whole. The kernel lets go of the lock of a process that was killed."""
+    with path.open("w") as file:
+        held = _acquire(file.fileno())
+        yield held
+
+
+def _acquire(handle: int) -> bool:
+    told = False
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if not told:
+                print("tacho-ctranslate2: another process converts this model; waiting for it", flush=True)
+            told = True
+            time.sleep(LOCK_POLL_SECONDS)
+        except OSError:
+            return False
+
+
+def _remove_leftovers(place: Path) -> None:
+    """Of conversions that were killed: whoever holds the lock is the only one at work."""
+    for left in place.parent.glob(f"{place.name}.part-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _require_space(folder: Path, needed_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        words = f"the converted model needs about {_mib(needed_bytes)} in {folder}, {_mib(free)} are free"
+        raise LoadError("DiskFull", words, "give the cache volume or the pod's ephemeral storage more space")
+
+
+def _disk_problem(cache: Path, error: OSError) -> LoadError:
+    words = f"the converted model cannot be kept in {cache}: {error.strerror or error}"
+    kind = "DiskFull" if error.errno in _FULL else "InvalidConfig"
+    step = "give it more space" if kind == "DiskFull" else "make the cache writable for the pod's user"
+    return LoadError(kind, words, step)
+
+
+_FULL = (28, 122)
+"""ENOSPC, EDQUOT."""
+
+
+def _mib(count: int) -> str:
+    return f"{count / 1024**2:.0f} MiB"

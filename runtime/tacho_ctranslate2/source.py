@@ -1,0 +1,99 @@
+"""What a model's folder holds: whether it is converted already, what it is known by, what it becomes. Pure
+but for reading the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+CONVERTED = "model.bin"
+"""A converted model's weights; config.json beside it is CTranslate2's own."""
+WEIGHTS = (".safetensors", ".bin")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+"""A tokenizer is one of these; what else belongs to it is optional."""
+BYTES_OF = {"int8_float32": 1.02, "int8_float16": 1.02, "float16": 2.0, "bfloat16": 2.0, "float32": 4.0}
+"""Bytes of a weight after conversion, by CTranslate2's name for it; one scale for each row of int8."""
+SLACK_BYTES = 64 * 1024**2
+"""Vocabulary, norms, biases and what a file system keeps for itself."""
+DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_HEADER_LIMIT_BYTES = 100_000_000
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether CTranslate2 loads the folder as it is."""
+    return (folder / CONVERTED).is_file()
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in TOKENIZERS)
+
+
+def end_tokens(folder: Path) -> tuple[int, ...]:
+    """Tokens that end an answer by generation_config.json, else config.json; () where neither says so."""
+    for name in ("generation_config.json", "config.json"):
+        said = _document(folder / name).get("eos_token_id")
+        found = said if isinstance(said, list) else [said]
+        if ids := tuple(one for one in found if isinstance(one, int)):
+            return ids
+    return ()
+
+
+def source_key(folder: Path, quantization: str, version: str) -> str:
+    """Names a conversion: by its method, the converter's version and the files it is made of.
+
+    A hub's cache names the content (a link to ``blobs/<hash>``); of any other weights, size and time of the
+    last change stand for it, because reading them takes as long as loading them. Small files are read.
+    """
+    digest = hashlib.sha256(f"{quantization}\n{version}\n".encode())
+    for path in _files(folder):
+        target = path.resolve()
+        if target.parent.name == "blobs":
+            mark = target.name
+        elif path.suffix in WEIGHTS:
+            said = path.stat()
+            mark = f"{said.st_size} {said.st_mtime_ns}"
+        else:
+            mark = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.name}\n{mark}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def converted_bytes(folder: Path, quantization: str) -> int:
+    """About what the conversion takes on disk."""
+    return int(_parameters(folder) * BYTES_OF[quantization]) + SLACK_BYTES
+
+
+def _files(folder: Path) -> list[Path]:
+    """What a conversion reads, by name. Nothing in folders below: other formats are kept there."""
+    wanted = (*WEIGHTS, ".json", ".jinja", ".model", ".txt", ".py")
+    return sorted(path for path in folder.iterdir() if path.suffix in wanted and path.is_file())
+
+
+def _parameters(folder: Path) -> int:
+    """Weights by the safetensors headers; of pickled ones, at two bytes each."""
+    safetensors = sorted(folder.glob("*.safetensors"))
+    if safetensors:
+        return sum(count for path in safetensors for count in _counts(path))
+    return sum(path.stat().st_size for path in folder.glob("*.bin")) // 2
+
+
+def _counts(path: Path) -> Iterator[int]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(_HEADER_LIMIT_BYTES, path.stat().st_size):
+            raise ValueError(f"{path.name} is not a safetensors file, or cut short")
+        header = json.loads(file.read(length))
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            begin, end = tensor["data_offsets"]
+            yield (end - begin) // DTYPES.get(tensor["dtype"], 1)
+
+
+def _document(path: Path) -> dict[str, object]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,89 @@
+"""From what CTranslate2 says of a step to a token of the server, and from a request to its options. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from tacho_server.backend import Likely, Sampling, Scored, Token
+
+TOP_LOGPROBS = 20
+"""Most alternatives of a token, as OpenAI's API has it."""
+
+
+def options(sampling: Sampling, end_tokens: Sequence[int]) -> dict[str, Any]:
+    """Arguments of Generator.generate_batch for one request."""
+    chosen: dict[str, Any] = {
+        "max_length": sampling.max_tokens,
+        "min_length": 0 if sampling.ignore_eos else sampling.min_tokens,
+        "include_prompt_in_result": False,
+        "return_logits_vocab": sampling.top_logprobs is not None,
+    }
+    if sampling.temperature > 0:
+        chosen |= {
+            "sampling_temperature": sampling.temperature,
+            "sampling_topk": sampling.top_k,
+            "sampling_topp": sampling.top_p,
+        }
+    else:
+        chosen["sampling_topk"] = 1
+    if sampling.ignore_eos:
+        chosen["end_token"] = []
+    elif end_tokens:
+        chosen["end_token"] = list(end_tokens)
+    return chosen
+
+
+def logprobs_of(logits: Any) -> Any:
+    """Log-softmax over the last axis."""
+    np = _numpy()
+    values = np.asarray(logits, dtype=np.float32)
+    values = values - values.max(axis=-1, keepdims=True)
+    return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
+
+
+def likeliest(logprobs: Any, count: int) -> tuple[Likely, ...]:
+    """The ``count`` most likely tokens of one position, best first."""
+    if not count:
+        return ()
+    np = _numpy()
+    best = np.argpartition(logprobs, -count)[-count:]
+    ordered = best[np.argsort(-logprobs[best], kind="stable")]
+    return tuple(Likely(int(token), float(logprobs[token])) for token in ordered)
+
+
+def token_of(step: Any, sampling: Sampling, end_tokens: Sequence[int]) -> Token:
+    """The token of a GenerationStepResult."""
+    finish = ""
+    if step.is_last:
+        finish = "stop" if step.token_id in end_tokens and not sampling.ignore_eos else "length"
+    if sampling.top_logprobs is None:
+        return Token(token=step.token_id, finish=finish)
+    logprobs = logprobs_of(step.logits).reshape(-1)
+    return Token(
+        token=step.token_id,
+        logprob=float(logprobs[step.token_id]),
+        top=likeliest(logprobs, sampling.top_logprobs),
+        finish=finish,
+    )
+
+
+def rows(found: Any) -> Any:
+    """The one sequence of a StorageView of shape (1, tokens, vocabulary)."""
+    return _numpy().asarray(found)[0]
+
+
+def scored(tokens: Sequence[int], logprobs: Any, top: int) -> tuple[Scored, ...]:
+    """Each given token with what the model thought of it; ``logprobs``: one row for each position."""
+    first = Scored(token=tokens[0], logprob=None)
+    rest = (
+        Scored(token=token, logprob=float(row[token]), top=likeliest(row, top))
+        for token, row in zip(tokens[1:], logprobs[:-1], strict=True)
+    )
+    return (first, *rest)
+
+
+def _numpy() -> Any:
+    """CTranslate2 brings it."""
+    return import_module("numpy")

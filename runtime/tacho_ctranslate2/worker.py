@@ -1,0 +1,62 @@
+"""Runs the converter in a process of its own that ends with this one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tacho_ctranslate2.convert import NO_SPACE
+from tacho_server.backend import LoadError
+
+_SET_PARENT_DEATH_SIGNAL = 1
+"""prctl(2)."""
+
+
+def convert(source: Path, target: Path, quantization: str, *, trust_remote_code: bool) -> None:
+    """Blocks until ``target`` is made. Raises LoadError."""
+    command = [sys.executable, "-m", "tacho_ctranslate2.convert", str(source), str(target), quantization]
+    if trust_remote_code:
+        command.append("--trust-remote-code")
+    libc = ctypes.CDLL(None)
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        # Nothing a model's repository asks for is looked up on a hub.
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+        preexec_fn=lambda: libc.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0),
+    ) as child:
+        last = ""
+        assert child.stderr is not None
+        for line in child.stderr:
+            print(line, end="", file=sys.stderr, flush=True)
+            last = line.strip() or last
+    if child.returncode:
+        raise problem(child.returncode, last)
+
+
+def problem(code: int, last: str) -> LoadError:
+    """Why a conversion ended with ``code``; ``last`` is what it said last."""
+    if code == -signal.SIGKILL:
+        words = "the converter was killed, most often for memory: it holds the whole checkpoint"
+        return LoadError(
+            "HostOutOfMemory", words, "raise the memory in engine.resources, or serve a converted model"
+        )
+    if code == NO_SPACE:
+        return LoadError(
+            "DiskFull", f"the conversion ran out of space: {last}", "give the cache volume more space"
+        )
+    if code < 0:
+        return LoadError(
+            "EngineCrashed", f"signal {-code} ended the converter: {last}", "see the lines above"
+        )
+    if "No conversion is registered" in last:
+        words = f"CTranslate2 has no converter for this architecture: {last}"
+        return LoadError("EngineNotSupported", words, "choose another engine")
+    step = "choose another engine, or a model in a format that CTranslate2's converter reads"
+    return LoadError("ModelInvalid", f"CTranslate2 cannot convert the model: {last}", step)

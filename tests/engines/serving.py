@@ -1,0 +1,114 @@
+"""Starts an engine's server for a test, waits until it is healthy, and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+
+ROOT = Path(__file__).resolve().parents[2]
+KIB = 1024
+LOCAL = httpx.HTTPTransport()
+"""No proxy, and no certificates to read: everything is on this machine."""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs."""
+
+    url: str
+    model: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines()
+
+    def resident_bytes(self, kind: str = "VmRSS") -> int:
+        """Of the process itself: VmRSS, RssAnon (its own memory), RssFile (mapped files), VmHWM (peak)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(rf"^{kind}:\s+(\d+) kB", status, re.MULTILINE)
+        assert found, status
+        return int(found[1]) * KIB
+
+    def client(self) -> openai.OpenAI:
+        """OpenAI's own client."""
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1",
+            api_key="none",
+            max_retries=0,
+            timeout=120,
+            http_client=httpx.Client(transport=LOCAL, trust_env=False),
+        )
+
+    def post(self, path: str, body: Mapping[str, object]) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=body, timeout=120, trust_env=False)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=30, trust_env=False)
+
+
+@contextlib.contextmanager
+def serving(
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    model: str = "m",
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = 240,
+) -> Iterator[Served]:
+    """``command`` with ``--port`` added, healthy; ended by SIGTERM. What the tree's packages need is on the
+    path, the hub is out of reach. Raises AssertionError with the log where it does not come up."""
+    port = port or free_port()
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "runtime"),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        **(environment or {}),
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*map(str, command), "--port", str(port)], stdout=output, stderr=output, env=variables
+        )
+    served = Served(url=f"http://127.0.0.1:{port}", model=model, process=process, log=log)
+    try:
+        _wait(served, seconds)
+        yield served
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(served: Served, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        said = "\n".join(served.lines()[-30:])
+        assert served.process.poll() is None, f"ended with {served.process.returncode}:\n{said}"
+        with contextlib.suppress(httpx.HTTPError):
+            if served.get("/health").status_code == 200:
+                return
+        time.sleep(0.25)
+    raise AssertionError(f"not healthy within {seconds:.0f} s:\n" + "\n".join(served.lines()[-30:]))

@@ -1,0 +1,96 @@
+"""What the backend decides without CTranslate2: options, room, causes, and what is wrong before a start."""
+
+from __future__ import annotations
+
+import json
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from tacho_ctranslate2.convert import NO_SPACE, NOT_CONVERTIBLE
+from tacho_ctranslate2.cpus import Room, shares
+from tacho_ctranslate2.preparing import Plan, check
+from tacho_ctranslate2.source import end_tokens
+from tacho_ctranslate2.steps import options, token_of
+from tacho_ctranslate2.worker import problem
+from tacho_server.backend import LoadError, Sampling
+
+
+def test_greedy_and_sampled():
+    assert options(Sampling(max_tokens=5, temperature=0), ())["sampling_topk"] == 1
+    drawn = options(Sampling(max_tokens=5, temperature=0.7, top_p=0.9), (2,))
+    assert (drawn["sampling_topk"], drawn["sampling_temperature"], drawn["sampling_topp"]) == (0, 0.7, 0.9)
+    assert drawn["end_token"] == [2]
+
+
+def test_an_exact_length_has_no_end_token():
+    chosen = options(Sampling(max_tokens=5, min_tokens=3, ignore_eos=True), (2,))
+    assert (chosen["end_token"], chosen["min_length"], chosen["max_length"]) == ([], 0, 5)
+
+
+def test_without_a_known_end_the_models_own_counts():
+    assert "end_token" not in options(Sampling(max_tokens=5), ())
+
+
+@pytest.mark.parametrize(
+    ("last", "token", "ignore", "finish"),
+    [(False, 7, False, ""), (True, 2, False, "stop"), (True, 7, False, "length"), (True, 2, True, "length")],
+)
+def test_why_the_last_token_is_the_last(last, token, ignore, finish):
+    step = SimpleNamespace(is_last=last, token_id=token)
+    assert token_of(step, Sampling(max_tokens=5, ignore_eos=ignore), (2,)).finish == finish
+
+
+@pytest.mark.parametrize(
+    ("cpus", "concurrency", "workers", "threads"), [(2, 4, 2, 1), (16, 4, 4, 4), (2, 1, 1, 2), (1, 8, 1, 1)]
+)
+def test_cpus_are_shared_out(cpus, concurrency, workers, threads):
+    assert shares(cpus, concurrency) == (workers, threads)
+
+
+def test_prompts_wait_for_room_and_one_always_fits():
+    room, entered = Room(10), threading.Event()
+    room.take(50)
+    waiting = threading.Thread(target=lambda: (room.take(3), entered.set()))
+    waiting.start()
+    assert not entered.wait(0.1)
+    room.give(50)
+    assert entered.wait(5)
+    room.take(7)
+    waiting.join()
+
+
+@pytest.mark.parametrize(
+    ("code", "failure_class"),
+    [
+        (-9, "HostOutOfMemory"),
+        (-11, "EngineCrashed"),
+        (NO_SPACE, "DiskFull"),
+        (NOT_CONVERTIBLE, "ModelInvalid"),
+        (1, "ModelInvalid"),
+    ],
+)
+def test_why_a_conversion_ended(code, failure_class):
+    assert problem(code, "the last line").failure_class == failure_class
+
+
+def test_several_tokens_may_end_an_answer(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 7}))
+    assert end_tokens(tmp_path) == (7,)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2]}))
+    assert end_tokens(tmp_path) == (1, 2)
+
+
+def test_a_model_without_a_tokenizer_is_refused_before_it_is_loaded(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"x")
+    with pytest.raises(LoadError) as raised:
+        check(Plan(source=tmp_path, quantization="", cache=None))
+    assert raised.value.failure_class == "ModelInvalid"
+    assert "no tokenizer" in raised.value.message
+
+
+def test_a_checkpoint_needs_a_method(tmp_path):
+    with pytest.raises(LoadError) as raised:
+        check(Plan(source=tmp_path, quantization="", cache=None))
+    assert raised.value.failure_class == "InvalidConfig"

@@ -1,0 +1,102 @@
+"""CTranslate2's halves: what its flags are, what it refuses, what its log says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_contract.launch import RuntimeConfig
+from tacho_engines.base import Context, EngineFigures, Refusal
+from tacho_engines.registry import plan_half, run_half
+from tests.unit.planner.models import facts
+from tests.unit.planner.placements import host, placement
+
+GIB = 2**30
+PLAN, RUN = plan_half("ctranslate2"), run_half("ctranslate2")
+CONTEXT = Context(2048, 2)
+
+
+def flags(method: str, device="L4", model="llama-3.1-8b", **more) -> str:
+    return " ".join(PLAN.arguments(placement("ctranslate2", model, method, device, **more), CONTEXT))
+
+
+def test_flags_follow_from_method_and_device():
+    assert flags("ct2-int8", host(2**36), count=0) == "--device cpu --quantization int8_float32"
+    assert flags("none", host(2**36), count=0) == "--device cpu --quantization float32"
+    assert flags("ct2-int8-float16") == "--device cuda --quantization int8_float16"
+    assert flags("none") == "--device cuda --quantization bfloat16"
+    assert flags("none", "T4") == "--device cuda --quantization float16"
+    assert flags("none", trust_remote_code=True).endswith("--trust-remote-code")
+
+
+def test_a_converted_model_is_not_converted():
+    converted = dataclasses.replace(facts("llama-3.1-8b"), format="ct2")
+    assert flags("ct2-int8", model=converted) == "--device cuda"
+
+
+def test_a_cpu_has_no_int8_float16():
+    found = PLAN.refusal(placement("ctranslate2", "llama-3.1-8b", "ct2-int8-float16", host(2**36), count=0))
+    assert isinstance(found, Refusal)
+    assert found.failure_class == "UnsupportedGPU"
+
+
+def test_a_container_must_hold_the_converter():
+    """8B: 15 GiB of checkpoint, 8 GiB of what becomes of it, and PyTorch."""
+
+    def refusal(limit: int) -> Refusal | None:
+        asked = {"count": 0, "memory_limit_bytes": limit}
+        return PLAN.refusal(placement("ctranslate2", "llama-3.1-8b", "ct2-int8", host(limit), **asked))
+
+    assert refusal(32 * GIB) is None
+    found = refusal(20 * GIB)
+    assert found is not None
+    assert found.failure_class == "DoesNotFit"
+    assert "29" in found.message
+    assert "Raise engine.resources.limits.memory" in found.next_step
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "tacho-ctranslate2: loaded 135467509 bytes of weights in 0.610 s, computing in int8_float32",
+            EngineFigures(weights_bytes=135467509, load_seconds=0.61),
+        ),
+        (
+            "tacho-ctranslate2: fallback: computes in int8_float32, because this device has no int8_float16",
+            EngineFigures(fallbacks=("computes in int8_float32, because this device has no int8_float16",)),
+        ),
+        (
+            "tacho-ctranslate2: chat: no (the model's tokenizer has no chat template)",
+            EngineFigures(
+                fallbacks=("/v1/chat/completions is refused: the model's tokenizer has no chat template",)
+            ),
+        ),
+        ("tacho-ctranslate2: chat: yes", EngineFigures()),
+    ],
+)
+def test_its_log_says_what_it_does(line, expected):
+    figures = RUN.read(EngineFigures(), line)
+    assert figures == expected
+    assert RUN.read(figures, line) == expected
+
+
+def test_its_command():
+    config = RuntimeConfig(
+        revision="r",
+        plan_key="k",
+        engine="ctranslate2",
+        entrypoint=("python3", "-m", "tacho_ctranslate2"),
+        model_path="/m",
+        served_name="smol",
+        max_model_len=2048,
+        concurrency=4,
+        cache_dir="/cache",
+        extra_args=("--device", "cpu"),
+    )
+    words = " ".join(RUN.command(config, "/m"))
+    assert words == (
+        "python3 -m tacho_ctranslate2 --model /m --served-model-name smol --host 0.0.0.0 --port 8000 "
+        "--max-model-len 2048 --max-batch 4 --cache-dir /cache --device cpu"
+    )
