@@ -8,9 +8,11 @@ is written, as JSON, to the file that TACHO_ENGINE_FAILURE names.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +24,9 @@ from tacho_llamacpp.preflight import Problem, model_problem, port_problem
 
 FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
 """Names the file in which the runtime looks for why its engine could not start."""
+LEVEL_LOADING, LEVEL_SERVING = 4, 3
+"""Of its log, where the user has not chosen: while it loads it says how large each buffer is, which the
+runtime reads; on the same level it says twenty lines a request."""
 THREADS = ("cpuparams.n_threads", "cpuparams_batch.n_threads")
 
 
@@ -65,11 +70,14 @@ def _serve(values: dict[str, object]) -> int:
         )
         return _fail(1, Problem("EngineCrashed", f"llama.cpp's module cannot be loaded ({error})", step))
     params = xllamacpp.CommonParams()
-    apply(values, params)
+    set_level = None if "verbosity" in values else _log_level()
+    apply(values if set_level is None else {**values, "verbosity": LEVEL_LOADING}, params)
     try:
         server = xllamacpp.Server(params)  # serves from threads of its own for as long as it is referred to
     except RuntimeError as error:
         return _fail(1, Problem("EngineCrashed", f"llama.cpp did not start ({error})", "see its lines above"))
+    if set_level is not None:
+        set_level(LEVEL_SERVING)
     if switch is not None:
         openmp.adapt(switch)
     os.read(stop if stop is not None else _stop_pipe(), 1)
@@ -77,6 +85,12 @@ def _serve(values: dict[str, object]) -> int:
     # save: what runs was let finish before the signal was sent, and the kernel frees memory and GPU.
     print(f"{PROGRAM}: stopped on request ({server.listening_address})", file=sys.stderr, flush=True)
     os._exit(0)
+
+
+def _log_level() -> Callable[[int], object] | None:
+    """llama.cpp's own function for it (common/log.h), which xllamacpp carries but does not bind."""
+    module = import_module("xllamacpp.xllamacpp").__file__
+    return getattr(ctypes.CDLL(module), "_Z30common_log_set_verbosity_tholdi", None)
 
 
 def _stop_pipe() -> int:

@@ -17,9 +17,12 @@ BUSY_SHARE = 0.2
 SHARED, CALM = 0.2, 0.12
 """Part of their runnable time that threads queue. Above the one the cores are shared, below the other they
 are not: 0.4 to 0.5 was seen beside a second engine of equal rights, 0.01 to 0.1 without."""
-PATIENCE, MOST_PATIENCE = 2, 16
-"""Calm looks in a row before threads spin. It doubles each time that spinning proves wrong within SETTLED
-looks, as beside a neighbour that fits into the gaps of threads that sleep."""
+PATIENCE, MOST_PATIENCE = 32, 256
+"""Looks asleep before spinning is tried, whatever they showed: an engine with the greater right to the cores
+(its CPU request) only learns so that neighbours make way. It doubles each time that spinning proves wrong
+within SETTLED looks; a wrong try costs one look."""
+CALM_COUNTS = 16
+"""A look without a queue brings the try nearer by as many."""
 SETTLED = 10
 
 
@@ -27,8 +30,8 @@ SETTLED = 10
 class State:
     spinning: bool = False
     """At first nobody knows whose the cores are, and a second engine's start must not starve the first."""
-    calm: int = 0
-    """Looks in a row that showed no queue."""
+    looks: int = 0
+    """Since threads began to wait this way; asleep, calm ones count more."""
     patience: int = PATIENCE
 
 
@@ -39,12 +42,12 @@ def decide(state: State, ran_seconds: float, queued_seconds: float) -> State:
         return state
     share = queued_seconds / runnable
     if not state.spinning:
-        calm = state.calm + 1 if share < CALM else 0
-        spins = calm >= state.patience
-        return State(spinning=spins, calm=0 if spins else calm, patience=state.patience)
+        looks = state.looks + (CALM_COUNTS if share < CALM else 1)
+        spins = looks >= state.patience
+        return State(spinning=spins, looks=0 if spins else looks, patience=state.patience)
     if share <= SHARED:
-        return State(spinning=True, calm=state.calm + 1, patience=state.patience)
-    settled = state.calm >= SETTLED
+        return State(spinning=True, looks=state.looks + 1, patience=state.patience)
+    settled = state.looks >= SETTLED
     return State(patience=PATIENCE if settled else min(2 * state.patience, MOST_PATIENCE))
 
 

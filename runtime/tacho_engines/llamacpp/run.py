@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import Exit, LoadFigures, RunHalf
+from tacho_engines.base import EngineFigures, Exit, LoadFigures, RunHalf
+from tacho_engines.llamacpp import log
 from tacho_engines.llamacpp.command import command
 from tacho_engines.llamacpp.metrics import METRICS
 from tacho_engines.llamacpp.signs import SIGNS
@@ -29,6 +30,9 @@ class LlamaCpp(PlainRun):
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         return command(config, model_path)
+
+    def read(self, figures: EngineFigures, line: str) -> EngineFigures:
+        return log.read(figures, line)
 
     def load(self, metrics: Mapping[str, float]) -> LoadFigures:
         return load_figures(METRICS, metrics)

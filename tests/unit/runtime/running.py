@@ -111,20 +111,21 @@ def running(
     live: LiveConfig | None = DISABLED,
     adopt_orphans: bool = False,
     stop_seconds: float | None = None,
+    program: tuple[str, ...] = (sys.executable, "-m", "tacho_runtime"),
 ) -> Iterator[Running]:
     """Starts the runtime and kills it at the end if it still runs. ``live=None`` writes no live.json;
-    ``stop_seconds`` stands in for the time between SIGTERM and SIGKILL."""
+    ``stop_seconds`` stands in for the time between SIGTERM and SIGKILL, ``program`` for the runtime."""
     if live is not None:
         Path(config.live_file).write_text(codec.dumps(live))
     document, log = folder / "config.json", folder / "log"
     document.write_text(codec.dumps(config))
-    command = [sys.executable, "-m", "tacho_runtime", "run", "--config", str(document)]
+    command = [*program, "run", "--config", str(document)]
     if stop_seconds is not None:
-        program = (
+        patched = (
             "import sys; from tacho_runtime import __main__; from tacho_runtime.supervisor import supervise; "
             f"supervise.STOP_SECONDS = {stop_seconds}; sys.exit(__main__.main())"
         )
-        command[1:3] = ["-c", program]
+        command[1:3] = ["-c", patched]
     if adopt_orphans:
         # What PID 1 of a container is by its number, a "child subreaper" is by its own wish.
         adopt = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1); os.execv(sys.argv[1], sys.argv[1:])"
