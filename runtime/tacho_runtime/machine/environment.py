@@ -61,6 +61,19 @@ def cpu_count(cgroup: Path) -> int:
     return available if limit is None else max(1, min(available, -int(-limit // 1)))
 
 
+def thread_variables(
+    gpu_count: int, total: int | None = None, cgroup: Path = Path("/sys/fs/cgroup")
+) -> dict[str, str]:
+    """How many threads the libraries of an engine that computes on the host start: one a CPU that it may use.
+
+    They count the machine's: limited to two of 64 CPUs they would start 64 threads that wait for each other.
+    On GPUs, and where nothing is limited, their own choice stands. OpenMP reads it: torch and CTranslate2 do.
+    """
+    usable = cpu_count(cgroup)
+    limited = usable < (total or os.cpu_count() or 1)
+    return {"OMP_NUM_THREADS": str(usable)} if limited and gpu_count == 0 else {}
+
+
 def cgroup_cpus(cgroup: Path) -> float | None:
     """The container's CPU limit in CPUs, from cgroup v2 or v1; None without one."""
     both = _text(cgroup / "cpu.max").split()

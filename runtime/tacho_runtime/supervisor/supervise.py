@@ -251,7 +251,8 @@ class Supervisor:
         store.write_report(self.config.state_dir, self.report())
         try:
             failure_file = store.engine_failure_path(self.config.state_dir)
-            own = {**self._engine().environment(self.config), **self._environment}
+            threads = machine.thread_variables(self.config.gpu_count)
+            own = {**threads, **self._engine().environment(self.config), **self._environment}
             environment = {**own, ENV_ENGINE_FAILURE: failure_file}
             self._child = reaper.start(command, environment=environment, on_line=self._read_line)
         except OSError as error:

@@ -13,6 +13,7 @@ from tacho_runtime.machine.environment import (
     cpu_model,
     out_of_memory_kills,
     read_environment,
+    thread_variables,
 )
 from tacho_runtime.machine.gpus import read_gpus
 
@@ -61,6 +62,15 @@ def test_cpu_count_is_the_lower_of_machine_and_limit(tmp_path: Path) -> None:
     assert cpu_count(tmp_path) == 1
     write(tmp_path, "cpu.max", "100000000 100000")
     assert cpu_count(tmp_path) == available
+
+
+def test_an_engine_on_the_host_starts_a_thread_for_each_cpu_that_it_may_use(tmp_path: Path) -> None:
+    available = len(os.sched_getaffinity(0))
+    assert thread_variables(0, available, tmp_path) == {}
+    assert thread_variables(0, available + 64, tmp_path) == {"OMP_NUM_THREADS": str(available)}
+    write(tmp_path, "cpu.max", "50000 100000")
+    assert thread_variables(0, 64, tmp_path) == {"OMP_NUM_THREADS": "1"}
+    assert thread_variables(1, 64, tmp_path) == {}, "beside a GPU the engine knows better"
 
 
 @pytest.mark.parametrize(
