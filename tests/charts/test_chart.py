@@ -104,6 +104,7 @@ def test_the_crd_can_be_left_to_somebody_else(helm: Helm) -> None:
         ({**REQUIRED, "image": {**REQUIRED["image"], "digest": "latest"}}, "digest"),
         ({**REQUIRED, "serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
         ({**REQUIRED, "engineImages": {"vllm2": "x"}}, "vllm2"),
+        ({**REQUIRED, "engineImages": {"vllm": "mirror.example/vllm@sha256:short"}}, "pattern"),
     ],
 )
 def test_wrong_values_are_refused_with_their_name(helm: Helm, values: dict[str, Any], says: str) -> None:
@@ -118,6 +119,14 @@ def test_any_engine_with_an_image_may_be_given_another(helm: Helm) -> None:
     variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     settings = load_settings({item["name"]: item["value"] for item in variables})
     assert settings.decisions.engine_images == {name: given[name] for name in given if name != "vllm"}
+
+
+def test_an_engines_image_is_pinned_by_digest(helm: Helm) -> None:
+    pinned = f"mirror.example/vllm:v0.32.0@sha256:{'0' * 64}"
+    (deployment,) = kinds(helm.template({"engineImages": {"vllm": pinned}}), "Deployment")
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    settings = load_settings({item["name"]: item["value"] for item in variables})
+    assert settings.decisions.engine_images == {"vllm": pinned}
 
 
 @pytest.mark.parametrize(

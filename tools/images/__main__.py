@@ -49,13 +49,17 @@ def build(only: str | None) -> list[Built]:
     with cache.locked("images"):
         cache.require_space(buildah.storage(), NEEDED_BYTES, "building images")
         built: dict[str, Built] = {}
-        root = base_reference()
         for image in catalog.choose(only):
-            on = built[image.base].content_reference if image.base else root
-            built[image.name] = build_one(image, on)
+            built[image.name] = build_one(image, base_of(image, built))
         buildah.keep_below(STORAGE_LIMIT_BYTES)
     record(list(built.values()))
     return list(built.values())
+
+
+def base_of(image: catalog.Image, built: dict[str, Built]) -> str:
+    if image.upstream:
+        return catalog.named_base(catalog.ROOT / image.dockerfile)
+    return built[image.base].content_reference if image.base else base_reference()
 
 
 def base_reference() -> str:
@@ -146,7 +150,8 @@ def report(built: list[Built]) -> str:
 
 
 def download_wheels() -> None:
-    for lock in ("image", *catalog.engine_locks(), "pip"):
+    small = [name for name in catalog.engine_locks() if name in catalog.engines()]
+    for lock in ("image", *small, "pip"):
         wheels.download(lock, (catalog.LOCKS / f"{lock}.txt").read_text())
 
 

@@ -22,7 +22,7 @@ from . import machine
 RECIPE = "2"
 """Raised when trimming or packing changes."""
 SUITE = "bookworm"
-PACKAGES = ("python3", "ca-certificates", "libgomp1", "netbase", "tzdata")
+PACKAGES = ("python3", "ca-certificates", "libgomp1", "libnuma1", "netbase", "tzdata")
 TRIMMED = (
     "dev/*",
     "etc/hostname",

