@@ -46,7 +46,7 @@ def copy_crds(*, check: bool) -> bool:
 def name_engines(*, check: bool) -> bool:
     """The chart's values may name an image for every engine that has one. True when they do."""
     text = CHART_SCHEMA.read_text()
-    names = json.dumps([row.name for row in engine_rows() if row.image])
+    names = json.dumps([name for row in engine_rows() if row.image for name in row.image_settings])
     wanted = ENGINE_NAMES.sub(lambda match: f"{match[1]}{names}", text)
     if not check:
         CHART_SCHEMA.write_text(wanted)

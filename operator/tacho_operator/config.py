@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tacho_engines.registry import ENGINES
+from tacho_engines.registry import image_settings
 from tacho_operator.core.types import Config
 
 ENGINE_IMAGE_PREFIX = "TACHO_ENGINE_IMAGE_"
@@ -53,7 +53,7 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
 
 def _known_engines(environment: Mapping[str, str]) -> None:
     """Raises SettingsError for the image of an engine that there is not: a typing error would be silent."""
-    known = {f"{ENGINE_IMAGE_PREFIX}{name.upper()}" for name in ENGINES}
+    known = {f"{ENGINE_IMAGE_PREFIX}{name.upper()}" for name in image_settings()}
     for name in sorted(environment):
         if name.startswith(ENGINE_IMAGE_PREFIX) and name not in known:
             raise SettingsError(f"{name}: there is no such engine; known are {', '.join(sorted(known))}")
@@ -77,7 +77,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
             tacho_image=image,
             engine_images={
                 name: value
-                for name in ENGINES
+                for name in image_settings()
                 if (value := environment.get(f"{ENGINE_IMAGE_PREFIX}{name.upper()}", ""))
             },
             image_pull_policy=environment.get("TACHO_IMAGE_PULL_POLICY", "") or "IfNotPresent",

@@ -140,7 +140,6 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         meaning="The engine found less room for the KV cache than one request of maxModelLen needs.",
         next_step="Set context.maxModelLen to the length the message names, or less.",
         tries_again=False,
-        planned=True,
     ),
     _F.GPU_OUT_OF_MEMORY: FailureKind(
         meaning="The engine ran out of GPU memory.",
@@ -231,7 +230,6 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         meaning="The loaded weights are far larger than the quantization should leave them.",
         next_step="Check engine.image and engine.extraArgs: the engine did not apply quantization.method.",
         tries_again=False,
-        planned=True,
     ),
     _F.INVALID_CONFIG: FailureKind(
         meaning="The engine, or tacho's runtime, refuses its settings, or an object they name is missing.",

@@ -8,7 +8,7 @@ metrics mean, and what its last words say about why it died. Talking to it is th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from tacho_contract.failure import Failure
@@ -57,6 +57,18 @@ class CacheTypes:
     words: tuple[str, ...]
     cel: str
     """A call on the string that is true of them, such as ``startsWith('fp8')``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuBuild:
+    """Another build of the same engine, for hosts: where the one for GPUs does not start without any."""
+
+    image: str
+    version: str
+    entrypoint: tuple[str, ...]
+    uid: int
+    image_setting: str
+    verified_by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +121,32 @@ class EngineRow:
     """Compiles or converts what the next start can use; False: ``spec.cache`` is for downloads alone."""
     verified_by: str = ""
     """How the row was checked; "" = nobody has run it yet."""
+    image_setting: str = ""
+    """Name under which the operator's settings may give another image; "": the engine's."""
+    cpu_build: CpuBuild | None = None
+    """None: one image serves every device it runs on."""
+
+    def build_for(self, *, on_host: bool) -> EngineRow:
+        """The row with what differs in the build for this kind of device."""
+        build = self.cpu_build
+        if build is None or not on_host:
+            return self
+        return replace(
+            self,
+            image=build.image,
+            version=build.version,
+            entrypoint=build.entrypoint,
+            uid=build.uid,
+            image_setting=build.image_setting,
+            verified_by=build.verified_by,
+            plugins=(),
+        )
+
+    @property
+    def image_settings(self) -> tuple[str, ...]:
+        """Every name under which an image of this engine may be set."""
+        own = self.image_setting or self.name
+        return (own, self.cpu_build.image_setting) if self.cpu_build else (own,)
 
 
 # --- the half of the plan -------------------------------------------------------------------------
@@ -197,6 +235,10 @@ class PlanHalf(Protocol):
 
     def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
         """The switches that the plan itself decides, frozen with it; the user's extraArgs come after them."""
+
+    def fallbacks(self, placement: Placement) -> tuple[str, ...]:
+        """What the engine will do otherwise than asked or than is fastest, as far as it is known before a
+        start; a clause each."""
 
 
 # --- the half of the run --------------------------------------------------------------------------
@@ -310,8 +352,12 @@ class RunHalf(Protocol):
     def load(self, metrics: Mapping[str, float]) -> LoadFigures:
         """What /metrics says; ``metrics`` maps a sample's name to its value summed over labels."""
 
+    def telling(self, line: str) -> bool:
+        """Whether a line names a cause: such lines are kept where the last ones alone would be a traceback
+        of what came of it."""
+
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
-        """Why the engine ended, from how it ended and the last lines it wrote."""
+        """Why the engine ended, from how it ended, the telling lines and the last ones it wrote."""
 
 
 def whole(value: float | None) -> int | None:

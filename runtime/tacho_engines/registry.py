@@ -39,6 +39,11 @@ def engine_rows() -> Iterator[EngineRow]:
     return (engine_row(name) for name in ENGINES)
 
 
+def image_settings() -> tuple[str, ...]:
+    """Every name under which the operator's settings may give an engine another image."""
+    return tuple(name for row in engine_rows() for name in row.image_settings)
+
+
 def method_names() -> tuple[str, ...]:
     """Every quantization method that some engine runs, in the order in which they are offered."""
     return tuple(dict.fromkeys(method.method for row in engine_rows() for method in row.methods))

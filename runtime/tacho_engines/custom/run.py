@@ -22,6 +22,7 @@ class Custom(PlainRun):
 
     name = "custom"
     users_command = True
+    signs = SIGNS
     api_key_variable = "VLLM_API_KEY"
 
     def health_path(self, config: RuntimeConfig) -> str:

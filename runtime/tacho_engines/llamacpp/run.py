@@ -22,6 +22,7 @@ class LlamaCpp(PlainRun):
     name = "llamacpp"
     api_key_variable = "LLAMA_API_KEY"
     version_path = "/props"
+    signs = SIGNS
 
     def version(self, document: Mapping[str, object]) -> str:
         """A build number and commit; builds outside of llama.cpp's repository call themselves b0."""

@@ -37,7 +37,7 @@ def engine_image(
     The version is the tag's where it carries one, else the row's. A method that upstream's image has no
     plugin for gets the row's image that has.
     """
-    image = asked or settings.get(row.name, "")
+    image = asked or settings.get(row.image_setting or row.name, "")
     if not image:
         plugged = method in row.plugins and version_key(row.version) >= version_key(row.plugins_since)
         image = row.plugins_image if plugged else row.image

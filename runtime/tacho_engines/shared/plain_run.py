@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.base import EngineFigures, Needs
+from tacho_engines.shared.signs import Sign, telling
 
 
 class PlainRun:
@@ -16,6 +17,8 @@ class PlainRun:
     users_command = False
     api_key_variable = ""
     version_path = "/version"
+    signs: tuple[Sign, ...] = ()
+    """The engine's own."""
 
     def version(self, document: Mapping[str, object]) -> str:
         version = document.get("version")
@@ -32,3 +35,6 @@ class PlainRun:
 
     def read(self, figures: EngineFigures, _line: str) -> EngineFigures:
         return figures
+
+    def telling(self, line: str) -> bool:
+        return telling(self.signs, line)

@@ -48,6 +48,11 @@ COMMON_SIGNS = (
 )
 
 
+def telling(signs: Sequence[Sign], line: str) -> bool:
+    """Whether ``line`` is a sign of the engine's own or of those that all have in common."""
+    return any(sign.pattern.search(line) for sign in (*signs, *COMMON_SIGNS))
+
+
 def first_sign(signs: Sequence[Sign], lines: Sequence[str]) -> Failure | None:
     """The failure that the first matching sign tells. Signs are ordered from cause to consequence."""
     for sign in signs:

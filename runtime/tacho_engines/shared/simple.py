@@ -33,3 +33,6 @@ class SimplePlan:
 
     def arguments(self, _placement: Placement, _context: Context) -> tuple[str, ...]:
         return ()
+
+    def fallbacks(self, _placement: Placement) -> tuple[str, ...]:
+        return ()

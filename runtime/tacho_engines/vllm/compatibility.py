@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
 from tacho_engines.base import Context, Options, Placement, Refusal
+from tacho_engines.shared.checkpoints import is_quantized
 from tacho_engines.shared.compatibility import (
+    PLAIN_CACHES,
     cache_refusal,
     capability_refusal,
     device_refusal,
@@ -54,8 +56,20 @@ def refusal(placement: Placement) -> Refusal | None:
         or _switch_refusal(placement)
         or _gpu_refusal(placement)
         or device_refusal(ROW, placement)
+        or _host_refusal(placement)
         or _cache_refusal(placement)
     )
+
+
+def _host_refusal(placement: Placement) -> Refusal | None:
+    """What the CPU build is not planned for: only 16-bit weights and caches were run on it."""
+    if not placement.device.on_host:
+        return None
+    if is_quantized(placement.facts):
+        words = "vllm's CPU build is planned for unquantized checkpoints only"
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, words)
+    kind = first_of(switches(placement.options), "kv-cache-dtype") or placement.options.kv_cache_dtype
+    return None if kind in PLAIN_CACHES else cache_refusal(ROW, kind)
 
 
 def _experts_refusal(placement: Placement) -> Refusal | None:
@@ -135,6 +149,8 @@ def settings_refusal(placement: Placement) -> Refusal | None:
     Source: vLLM v1/worker/utils.py request_memory ("Free memory on device ... is less than desired GPU memory
     utilization"); the context is there before that check.
     """
+    if placement.device.on_host:
+        return None
     settings, gpu = planned_settings(placement, SMALLEST), placement.device
     total = gpu.memory_bytes or 0
     beside = beside_bytes(placement.architecture, settings.graph_sizes, inside=settings.graphs_inside)

@@ -55,6 +55,10 @@ def splits(placement: Placement) -> Splits | Refusal:
     """
     facts, architecture, gpus = placement.facts, placement.architecture, placement.count
     tensor, pipeline = parallel_sizes(placement.options)
+    if placement.device.on_host:
+        if (tensor or 1) * (pipeline or 1) == 1:
+            return ((1, 1),)
+        return refused(FailureClass.UNSUPPORTED_GPU, "on the CPU a model is not spread")
     if tensor and pipeline is None:
         pipeline = max(1, gpus // tensor)
     if pipeline and tensor is None:

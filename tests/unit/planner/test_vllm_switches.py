@@ -172,8 +172,9 @@ def test_more_requests_than_the_scheduler_admits_by_default_are_asked_for(
 
 def test_the_users_own_bounds_of_the_scheduler_stay():
     asks = {"model": "qwen2.5-0.5b", "context": {"maxModelLen": 256, "concurrency": 300}}
-    assert fitting("--max-num-seqs=64", **asks).arguments == ()
-    assert fitting("--max-num-batched-tokens=128", **asks).arguments == ()
+    own = ("--max-model-len", "256")
+    assert fitting("--max-num-seqs=64", **asks).arguments == own
+    assert fitting("--max-num-batched-tokens=128", **asks).arguments == own
 
 
 def test_prompts_that_are_not_prefilled_in_chunks_are_charged_whole():

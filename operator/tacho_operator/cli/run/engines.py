@@ -30,7 +30,11 @@ def local_images(name: str) -> dict[str, str]:
     """For every engine that is a package of this Python, ``name`` with the installed version as its tag: its
     switches follow from that. Nothing is pulled here."""
     rows = (row for row in engine_rows() if row.local_entrypoint)
-    return {row.name: ":".join(filter(None, (name, installed_version(row.package)))) for row in rows}
+    return {
+        setting: ":".join(filter(None, (name, installed_version(row.package))))
+        for row in rows
+        for setting in row.image_settings
+    }
 
 
 def installed_version(package: str) -> str:

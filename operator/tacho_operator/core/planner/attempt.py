@@ -118,7 +118,7 @@ class Question:
 
     def attempt(self, engine: EngineRow, method: MethodRow, choice: Choice, gpus: int) -> Attempt:
         """Try ``method`` of ``engine`` on ``gpus`` of the chosen device. Says why where it does not work."""
-        half = plan_half(engine.name)
+        half, engine = plan_half(engine.name), engine.build_for(on_host=choice.device.on_host)
         asked_image = self.request.image if self.request.engine else ""
         image, version = engine_image(engine, asked_image, self.config.engine_images, method.method)
         placement = Placement(

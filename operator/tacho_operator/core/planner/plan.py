@@ -95,8 +95,13 @@ def _host_is_meant(
     asked: EngineRow | None, facts: ModelFacts, gpus: Choices, nodes: tuple[NodeFacts, ...] | None
 ) -> bool:
     """Where nothing is said of GPUs: whether the images there are for this format run on the CPU only, or the
-    engine can do without a GPU and no node has one."""
-    images = [row for row in engine_rows() if row.built and row.predicted and facts.format in row.formats]
+    engine can do without a GPU and no node has one. An engine that loads the format by a plugin only is no
+    reason to take a GPU."""
+    images = [
+        row
+        for row in engine_rows()
+        if row.built and row.predicted and facts.format in row.formats and facts.format not in row.plugins
+    ]
     able = [asked] if asked else images
     if able and not any("gpu" in row.devices for row in able):
         return True

@@ -7,6 +7,7 @@ from tacho_engines.base import Context
 from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import is_shared, matches, rows_for
 from tacho_engines.memory.account import Account
+from tacho_engines.registry import plan_half
 from tacho_engines.shared.checkpoints import stored_method
 from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.attempt import Attempt
@@ -41,7 +42,8 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
     on_host = attempt.placement.device.on_host
     told = _on_host(attempt, account, context) if on_host else _on_gpus(attempt, account, context, why)
     where = "" if on_host else _hardware(attempt, products)
-    return f"{told}{where}{chat_sentence(attempt)}{attempt.learned.sentence()}{unknown}"
+    ways = f"{_falling_back(attempt)}{chat_sentence(attempt)}"
+    return f"{told}{where}{ways}{attempt.learned.sentence()}{unknown}"
 
 
 def chat_sentence(attempt: Attempt) -> str:
@@ -57,6 +59,12 @@ def chat_sentence(attempt: Attempt) -> str:
             f"{lacks} chats are formatted as ChatML, which it may not know; set --chat-template for its own."
         )
     return f"{lacks} /v1/chat/completions is refused, /v1/completions works."
+
+
+def _falling_back(attempt: Attempt) -> str:
+    """What the engine will do otherwise than asked or than is fastest."""
+    clauses = plan_half(attempt.engine.name).fallbacks(attempt.placement)
+    return f" Falls back: {'; '.join(clauses)}." if clauses else ""
 
 
 def host_parts(account: Account) -> str:

