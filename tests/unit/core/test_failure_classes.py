@@ -11,8 +11,10 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import FAILURE_KINDS, Escalation, Failure, FailureClass
+from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import ModelFacts
-from tacho_engines.base import Exit
+from tacho_contract.units import GIB
+from tacho_engines.base import EngineFigures, Exit
 from tacho_engines.registry import run_half
 from tacho_operator.core.pods.claims import not_shareable
 from tacho_operator.core.pods.diagnosis import diagnose
@@ -25,6 +27,7 @@ from tacho_runtime import preflight
 from tacho_runtime.headers.errors import changed as changed_files
 from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.supervisor import lifecycle
+from tacho_runtime.supervisor.weights import not_applied
 from tests.unit.core.builders import CLAIM_SPEC, changed, resource
 from tests.unit.core.world import World
 from tests.unit.planner.builders import cpu_node, smollm2
@@ -100,9 +103,9 @@ def of_waiting(reason: str, name: str = "engine", message: str = "") -> Callable
     return of_pod(containerStatuses=[{"name": name, "image": "img:1", "state": state}])
 
 
-def of_log(line: str) -> Callable[[], str]:
+def of_log(line: str, engine: str = "llamacpp") -> Callable[[], str]:
     """The class that an engine's last line gives."""
-    return lambda: run_half("llamacpp").classify(Exit(code=1), [line]).failure_class
+    return lambda: run_half(engine).classify(Exit(code=1), [line]).failure_class
 
 
 def of_world(model: ModelFacts | None = None, *nodes: NodeFacts, **spec: Any) -> Callable[[], str]:
@@ -149,6 +152,23 @@ def too_slow() -> str:
     return found.failure_class
 
 
+def loaded_unquantized() -> str:
+    asked = RuntimeConfig(
+        revision="r",
+        plan_key="k",
+        engine="vllm",
+        model_path="/m",
+        served_name="m",
+        max_model_len=1,
+        concurrency=1,
+        quantization_method="gptq",
+        predicted_weights_bytes=5 * GIB,
+    )
+    found = not_applied(asked, EngineFigures(weights_bytes=15 * GIB))
+    assert found is not None
+    return found.failure_class
+
+
 def port_taken() -> str:
     return preflight.port_failure("", 1, OSError(errno.EADDRINUSE, "in use")).failure_class
 
@@ -175,6 +195,10 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.UNSUPPORTED_QUANTIZATION: of_world(dataclasses.replace(smollm2(), format="safetensors"), cpu_node()),
     F.UNSUPPORTED_GPU: of_world(model_facts("gemma-2-9b"), **UNQUANTIZED),
     F.DOES_NOT_FIT: of_world(smollm2(), cpu_node(memory="64Mi")),
+    F.KV_CACHE_TOO_SMALL: of_log(
+        "2.0 GiB KV cache is needed, which is larger than the available KV cache memory (1.0 GiB)", "vllm"
+    ),
+    F.QUANTIZATION_NOT_APPLIED: loaded_unquantized,
     F.GPU_OUT_OF_MEMORY: of_log("CUDA error: out of memory"),
     F.HOST_OUT_OF_MEMORY: of_log("std::bad_alloc"),
     F.IMAGE_PULL_ERROR: of_waiting("ImagePullBackOff"),
