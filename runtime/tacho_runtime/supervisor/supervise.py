@@ -211,12 +211,10 @@ class Supervisor:
             fetched = await self._fetched(self.config.fetch_dir)
             root = root or fetched
         if not root:
-            raise FailedError(
-                Failure(
-                    failure_class=FailureClass.INVALID_CONFIG,
-                    message=f"fetch is complete but names no folder in {self.config.fetch_dir}",
-                    next_step="runtime and fetch must be of one release: let the operator make the pod again",
-                )
+            raise FailedError.of(
+                FailureClass.INVALID_CONFIG,
+                f"fetch is complete but names no folder in {self.config.fetch_dir}",
+                "runtime and fetch must be of one release: let the operator make the pod again",
             )
         return await asyncio.to_thread(
             model_path.engine_path, self.config, files_wanted(self.config.engine), root
@@ -255,19 +253,13 @@ class Supervisor:
             threads = machine.thread_variables(self.config.gpu_count)
             own = {**threads, **self._engine().environment(self.config), **self._environment}
             environment = {**own, ENV_ENGINE_FAILURE: failure_file}
-            self._child = reaper.start(
-                command,
-                environment=environment,
-                on_line=self._read_line,
-                telling=self._engine().telling,
-            )
+            heard = {"on_line": self._read_line, "telling": self._engine().telling}
+            self._child = reaper.start(command, environment=environment, **heard)
         except OSError as error:
-            raise FailedError(
-                Failure(
-                    failure_class=FailureClass.ENGINE_CRASHED,
-                    message=f"{command[0]} cannot be started: {error.strerror or error}",
-                    next_step="check that the program is executable on this CPU architecture",
-                )
+            raise FailedError.of(
+                FailureClass.ENGINE_CRASHED,
+                f"{command[0]} cannot be started: {error.strerror or error}",
+                "check that the program is executable on this CPU architecture",
             ) from None
         return self._child
 

@@ -107,7 +107,7 @@ def test_each_engine_is_known_by_its_name() -> None:
     assert tuple(half.name for half in ENGINES) == startable()
     assert {"llamacpp", "custom"} <= set(startable())
     with pytest.raises(FailedError) as raised:
-        run_half("vllm")
+        run_half("nobody")
     assert raised.value.failure.failure_class == "EngineNotSupported"
     assert "llamacpp" in raised.value.failure.next_step
 
