@@ -253,8 +253,8 @@ class Supervisor:
             threads = machine.thread_variables(self.config.gpu_count)
             own = {**threads, **self._engine().environment(self.config), **self._environment}
             environment = {**own, ENV_ENGINE_FAILURE: failure_file}
-            heard = {"on_line": self._read_line, "telling": self._engine().telling}
-            self._child = reaper.start(command, environment=environment, **heard)
+            read, telling = self._read_line, self._engine().telling
+            self._child = reaper.start(command, environment=environment, on_line=read, telling=telling)
         except OSError as error:
             raise FailedError.of(
                 FailureClass.ENGINE_CRASHED,
