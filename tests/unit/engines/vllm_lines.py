@@ -1,0 +1,62 @@
+"""Every kind of command line that a plan makes for vLLM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tacho_contract.launch import RuntimeConfig
+from tacho_engines.base import Context, Placement
+from tacho_engines.registry import plan_half, run_half
+from tests.unit.planner.models import facts
+from tests.unit.planner.placements import host, placement
+
+CHECKPOINTS = {
+    "none": "llama-3.1-8b",
+    "fp8": "llama-3.1-8b",
+    "bnb-nf4": "llama-3.1-8b",
+    "awq": "qwen2.5-7b-awq",
+}
+OPTIONS = (
+    {},
+    {"kv_cache_dtype": "fp8"},
+    {"trust_remote_code": True},
+    {"arguments": ("--gpu-memory-utilization=0.8", "--max-num-seqs", "64")},
+)
+ENTRYPOINTS = (("vllm", "serve"), ("python3", "-m", "vllm.entrypoints.openai.api_server"))
+
+
+def placements(version: str) -> Iterator[Placement]:
+    """Methods, old and new GPUs, one and several, shared memory budgets, the host."""
+    for method, model in CHECKPOINTS.items():
+        for device in ("T4", "L4", "H200"):
+            for options in OPTIONS:
+                yield placement("vllm", facts(model), method, device, version=version, **options)
+        yield placement("vllm", facts(model), method, "L4", version=version, tensor=2, pipeline=2, count=4)
+    for options in (
+        {},
+        {"trust_remote_code": True},
+        {"arguments": ("--kv-cache-memory-bytes", "1000000000")},
+    ):
+        yield placement(
+            "vllm", facts("qwen2.5-0.5b"), "none", host(2**36), version=version, count=0, **options
+        )
+
+
+def lines(version: str) -> Iterator[tuple[str, ...]]:
+    """The arguments as the pod's process gets them."""
+    for asked in placements(version):
+        for context in (Context(256, 1), Context(8192, 16), Context(1024, 3000)):
+            frozen = plan_half("vllm").arguments(asked, context)
+            for entrypoint in ENTRYPOINTS:
+                config = RuntimeConfig(
+                    revision="r",
+                    plan_key="k",
+                    engine="vllm",
+                    entrypoint=entrypoint,
+                    model_path="/m",
+                    served_name="m",
+                    max_model_len=context.max_model_len,
+                    concurrency=context.concurrency,
+                    extra_args=(*frozen, *asked.options.arguments),
+                )
+                yield run_half("vllm").command(config, "/m")[len(entrypoint) :]
