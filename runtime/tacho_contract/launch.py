@@ -70,8 +70,6 @@ class RuntimeConfig:
     """Least CUDA compute capability that engine and method run on, such as "8.0"; "": unknown."""
     gpu_needed_bytes: int = 0
     """What must be free on each GPU when the engine starts; 0: unknown."""
-    cpus: int = 0
-    """CPUs that the engine may use, found out by the runtime in the pod. 0: not known yet."""
     quantization_method: str = "none"
     kv_cache_dtype: str = ""
     extra_args: tuple[str, ...] = ()

@@ -27,13 +27,11 @@ def command(config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
 
 
 def environment(config: RuntimeConfig) -> dict[str, str]:
-    """Nothing is asked of a hub and nothing is told to the makers. On a CPU the threads are as many as the
-    container may use and the kernel places them: left alone, vLLM binds them to the machine's first cores but
-    one, which every pod of the node would share, whatever its limit."""
+    """Nothing is asked of a hub and nothing is told to the makers. On a CPU the kernel places the
+    threads, as many as the runtime allows: left alone, vLLM binds them to the machine's first cores but one,
+    which every pod of the node would share, whatever its limit."""
     found = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
     if config.gpu_count:
         return found
     found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    if config.cpus:
-        found["OMP_NUM_THREADS"] = str(config.cpus)
     return found

@@ -167,7 +167,6 @@ class Supervisor:
         self._machine = seen
         environment = machine.read_environment(seen.gpus)
         self.facts = dataclasses.replace(self.facts, environment=environment)
-        self.config = dataclasses.replace(self.config, cpus=environment.cpu_count)
         if failure is not None:
             raise FailedError(failure)
         self.config = await asyncio.to_thread(watch.with_cache, self.config, seen)
