@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_contract.failure import FAILURE_KINDS, FailureClass
+from tacho_contract.failure import FAILURE_KINDS
 from tacho_operator.api.conditions import CONDITIONS, ConditionType, Reason
 from tacho_operator.api.crd.resource import WAITING
 from tacho_operator.core.rollout.times import MIN_READY_SECONDS
