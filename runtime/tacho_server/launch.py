@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -51,6 +52,9 @@ def serve(backend: Backend, settings: Settings, program: str) -> int:
         target=_load, args=(backend, settings, state, server, failed, program), daemon=True
     )
     loader.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again when it has ended in order; by default that would kill the process.
+        signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
     if failed:
         return fail(program, failed[0])

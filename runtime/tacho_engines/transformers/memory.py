@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import MIB
-from tacho_engines.base import Context, Placement
+from tacho_engines.base import Context, Options, Placement
 from tacho_engines.memory import kv, weights
-from tacho_engines.memory.account import Account, requests_held
+from tacho_engines.memory.account import Account
 from tacho_engines.memory.bits import INT8_BITS, NF4_BITS, NF4_DOUBLE_QUANT_BITS
 from tacho_engines.memory.shape import ceil_div
+from tacho_engines.shared.switches import integer, parse_arguments
 
 CONTEXT_BYTES = 512 * MIB
 """CUDA context and cuBLAS workspaces, outside PyTorch's allocator."""
-LOGIT_BYTES = 8
-"""16-bit logits of the last position and their 32-bit copy."""
+HOST_PROCESS_BYTES = 1024 * MIB
+"""Python with torch, transformers and bitsandbytes, on the host; see the figures in docs/planner.md."""
+LOGIT_BYTES = 14
+"""Of a sequence's last position: the model's own, a copy in 32 bits, and what sampling makes of one."""
+SCORE_BYTES = 192 * MIB
+"""While given tokens are scored: 64 MiB of logits at a time, their copy in 32 bits, their logarithms."""
+PREFILL_TOKENS = 512
+PAGE_TOKENS = 64
+SPARE_BLOCKS = 2
+"""The library keeps two blocks that are never given to a request."""
 HIDDEN_COPIES = 4
 CACHE_ELEMENT_BYTES = 2.0
 """The cache is kept in 16 bits whatever the weights are."""
@@ -44,28 +53,67 @@ def weights_bytes(facts: ModelFacts, method: str, double_quant: bool) -> int:
     return int(weights.parts(facts, linear_bits=bits).total)
 
 
+def switch(options: Options, name: str, default: int) -> int:
+    """A switch of the launcher that the user may set."""
+    return integer(parse_arguments(options.arguments).get(name)) or default
+
+
+def page_tokens(options: Options) -> int:
+    """Tokens of a block of the KV cache."""
+    return switch(options, "page-tokens", PAGE_TOKENS)
+
+
+def cells(options: Options, context: Context) -> int:
+    """Tokens that the cache has room for: whole blocks for every request at its full length."""
+    page = page_tokens(options)
+    return ceil_div(context.max_model_len, page) * page * context.concurrency
+
+
+def batch_bytes(architecture: Architecture, options: Options, context: Context) -> int:
+    """What one step of the batch takes beside weights and cache.
+
+    The attention mask is allocated at start, ``prefill x (cells + prefill) x 2`` for each kind of attention;
+    a step reads every cached K and V of one layer back and repeats them for all heads; the logits of all
+    sequences are kept in 16 and in 32 bits. Source: transformers generation/continuous_batching/cache.py
+    (PagedAttentionMemoryHandler) and input_outputs.py.
+    """
+    prefill = max(switch(options, "prefill-tokens", PREFILL_TOKENS), context.concurrency)
+    read = cells(options, context) + prefill
+    groups = kv.layer_groups(architecture)
+    masks = len({group.kind for group in groups}) or 1
+    heads, dim = architecture.attention_heads, architecture.head_dim
+    stored = max((group.key_value_heads for group in groups), default=0)
+    row = HIDDEN_COPIES * architecture.hidden_size + 3 * architecture.intermediate_size
+    return (
+        2 * masks * prefill * read
+        + 2 * read * 2 * (heads + stored) * dim
+        + 2 * prefill * row
+        + LOGIT_BYTES * architecture.vocabulary * context.concurrency
+        + SCORE_BYTES
+    )
+
+
 def account(placement: Placement, context: Context) -> Account:
-    """One process that keeps whole layers on each GPU (device_map) and caches what requests use."""
+    """One process that keeps whole layers on each GPU (device_map) and allocates its cache at start, for
+    exactly what was asked: it holds that and no more."""
     facts, architecture, options = placement.facts, placement.architecture, placement.options
-    method, length, concurrency = placement.method.method, context.max_model_len, context.concurrency
+    method, concurrency = placement.method.method, context.concurrency
     stage = ceil_div(max(1, architecture.layers), max(1, placement.count)) / max(1, architecture.layers)
     resident = int(weights_bytes(facts, method, options.double_quant is not False) * stage)
-    state = kv.state_bytes(architecture)
     token = kv.bytes_per_token(architecture, CACHE_ELEMENT_BYTES) * stage
-    row = HIDDEN_COPIES * architecture.hidden_size + 3 * architecture.intermediate_size
-    forward = 2 * length * row + LOGIT_BYTES * architecture.vocabulary * concurrency
+    tokens = cells(options, context)
+    cache = int(token * (tokens + SPARE_BLOCKS * page_tokens(options)))
     compute = 4 if options.compute_dtype == "float32" else 2
-    activation = forward + expanded_bytes(architecture, method, compute)
-    budget, fixed = placement.device.part_bytes, resident + activation + CONTEXT_BYTES
-    request = max(1.0, token * length + state)
+    activation = batch_bytes(architecture, options, context) + expanded_bytes(architecture, method, compute)
+    other = HOST_PROCESS_BYTES if placement.device.on_host else CONTEXT_BYTES
     return Account(
         weights_bytes=resident,
-        cache_bytes=int(token * length * concurrency) + state * concurrency,
-        cache_tokens=length * concurrency,
-        concurrency=requests_held(budget, fixed, request, concurrency),
+        cache_bytes=cache,
+        cache_tokens=tokens,
+        concurrency=float(concurrency),
         activation_bytes=activation,
-        other_bytes=CONTEXT_BYTES,
-        budget_bytes=budget,
-        fixed_bytes=fixed,
-        request_bytes=int(request),
+        other_bytes=other,
+        budget_bytes=placement.device.part_bytes,
+        fixed_bytes=resident + activation + other,
+        request_bytes=max(1, cache // concurrency),
     )

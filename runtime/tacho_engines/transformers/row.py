@@ -11,30 +11,37 @@ METHODS = (
         how="either",
         capability=(7, 5),
         quality=99.0,
-        gpu_only=True,
-        source="bitsandbytes LLM.int8() needs Turing",
+        source="bitsandbytes LLM.int8() needs Turing; its CPU backend was run",
     ),
     MethodRow(
         method="bnb-nf4",
         how="either",
         capability=(6, 0),
         quality=97.0,
-        gpu_only=True,
-        source="bitsandbytes, Linear4bit",
+        source="bitsandbytes, Linear4bit; its CPU backend was run",
     ),
     MethodRow(
         method="bnb-fp4",
         how="either",
         capability=(6, 0),
         quality=95.5,
+        source="bitsandbytes, Linear4bit; its CPU backend was run",
+    ),
+    MethodRow(
+        method="gptq",
         gpu_only=True,
-        source="bitsandbytes, Linear4bit",
+        how="stored",
+        capability=(7, 5),
+        quality=97.5,
+        source="transformers GptqHfQuantizer",
     ),
     MethodRow(
-        method="gptq", how="stored", capability=(7, 5), quality=97.5, source="transformers GptqHfQuantizer"
-    ),
-    MethodRow(
-        method="awq", how="stored", capability=(7, 5), quality=97.0, source="transformers AwqQuantizer"
+        method="awq",
+        gpu_only=True,
+        how="stored",
+        capability=(7, 5),
+        quality=97.0,
+        source="transformers AwqQuantizer",
     ),
 )
 
@@ -49,6 +56,10 @@ ROW = EngineRow(
     formats=("safetensors", "pytorch"),
     methods=METHODS,
     efficiency=0.15,
-    batching=False,
-    built=False,
+    batching=True,
+    built=True,
+    package="transformers",
+    local_entrypoint=("-m", "tacho_transformers"),
+    verified_by="tests/engines on a CPU: transformers 5.19 with bitsandbytes 0.50 from wheels, "
+    "SmolLM2-135M in bf16, int8, fp4, nf4; no image and no GPU yet",
 )

@@ -1,0 +1,51 @@
+"""Transformers behind tacho's server, as the runtime starts and reads it; its launcher is
+``tacho_transformers``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+from tacho_contract.failure import Failure
+from tacho_contract.launch import RuntimeConfig
+from tacho_engines.base import EngineFigures, Exit, LoadFigures, RunHalf
+from tacho_engines.shared.metrics import load_figures
+from tacho_engines.shared.plain_run import PlainRun
+from tacho_engines.shared.signs import classify
+from tacho_engines.transformers.command import command
+from tacho_engines.transformers.metrics import METRICS
+from tacho_engines.transformers.signs import SIGNS
+
+PROGRAM = "transformers-server"
+_WEIGHTS = re.compile(rf"{PROGRAM}: weights (\d+) bytes, loaded in (\d+\.\d+) s")
+_CACHE = re.compile(rf"{PROGRAM}: kv cache (\d+) bytes, (\d+) tokens")
+_NO_CHAT = re.compile(rf"{PROGRAM}: chat: no \((.*)\)")
+
+
+class Transformers(PlainRun):
+    """``engine.name: transformers``."""
+
+    name = "transformers"
+    api_key_variable = "TACHO_SERVER_API_KEY"
+
+    def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
+        return command(config, model_path)
+
+    def read(self, figures: EngineFigures, line: str) -> EngineFigures:
+        if found := _WEIGHTS.search(line):
+            return dataclasses.replace(figures, weights_bytes=int(found[1]), load_seconds=float(found[2]))
+        if found := _CACHE.search(line):
+            return dataclasses.replace(figures, kv_cache_bytes=int(found[1]), kv_cache_tokens=int(found[2]))
+        if found := _NO_CHAT.search(line):
+            return dataclasses.replace(figures, fallbacks=(*figures.fallbacks, f"no chat: {found[1]}")[:8])
+        return figures
+
+    def load(self, metrics: Mapping[str, float]) -> LoadFigures:
+        return load_figures(METRICS, metrics)
+
+    def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
+        return classify(PROGRAM, end, lines, SIGNS)
+
+
+RUN: RunHalf = Transformers()

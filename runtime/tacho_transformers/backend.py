@@ -1,0 +1,208 @@
+"""Transformers as a backend of the server: its continuous batching, a row of settings for each request."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from tacho_server.backend import Abilities, Generation, GenerationError, Likely, Occupancy, Scored, Token
+from tacho_server.mailbox import Mailbox
+from tacho_server.tokenizing import HuggingFaceTokenizer
+from tacho_transformers.loading import check_model, installed, load_model, weights_bytes
+from tacho_transformers.options import PROGRAM, cache_blocks
+from tacho_transformers.sampling import Row, Sampler
+
+TOP_LOGPROBS = 20
+SCORE_BYTES = 64 * 1024**2
+"""Of the logits of one pass while given tokens are scored."""
+
+
+class TransformersBackend:
+    """One model. ``load`` imports torch: nothing before it does."""
+
+    name = "transformers"
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.version = installed("transformers")
+        self._rows: dict[str, Row] = {}
+        self._closed = False
+
+    # --- loading ---------------------------------------------------------------------------------
+    def load(self) -> None:
+        check_model(self._options)
+        import torch
+        import transformers
+
+        self._torch = torch
+        torch.set_num_threads(self._options.threads)
+        transformers.utils.logging.disable_progress_bar()
+        begin = time.monotonic()
+        self._model = load_model(self._options, torch, transformers)
+        _say(f"weights {weights_bytes(self._model)} bytes, loaded in {time.monotonic() - begin:.3f} s")
+        trust = self._options.trust_remote_code
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            self._options.model, trust_remote_code=trust, local_files_only=True
+        )
+        self.tokenizer = HuggingFaceTokenizer(tokenizer)
+        self._end = _end_tokens(self._model, tokenizer)
+        self._start_batching(transformers)
+        attention = self._model.config._attn_implementation
+        vocabulary = self._model.get_input_embeddings().weight.shape[0]
+        self.abilities = Abilities(
+            max_model_len=self._options.max_model_len,
+            vocabulary=vocabulary,
+            top_logprobs=TOP_LOGPROBS,
+            # The paged form of eager attention refuses a pass without the batch's cache.
+            scores=attention == "sdpa",
+        )
+        _say(
+            f"dtype {str(self._model.dtype).removeprefix('torch.')}, attention {attention}, "
+            f"device {self._model.device.type}, threads {torch.get_num_threads()}, "
+            f"quantization {self._options.quantization}"
+        )
+
+    def _start_batching(self, transformers: Any) -> None:
+        from tacho_transformers.runner import make_runner
+
+        options = self._options
+        blocks = cache_blocks(options.max_model_len, options.max_batch, options.page_tokens)
+        config = transformers.ContinuousBatchingConfig(
+            page_size=options.page_tokens,
+            num_blocks=blocks,
+            max_batch_tokens=max(options.prefill_tokens, options.max_batch),
+            max_requests_per_batch=options.max_batch,
+            max_memory_percent=1.0,
+            # There are blocks for all requests at their full length: nothing is to be held back.
+            safety_margin=0.0,
+            # A prompt costs what it costs: what is measured must not be what a cache has saved.
+            allow_block_sharing=False,
+            use_cuda_graph=False,
+            use_async_batching=False,
+            auto_switch_to_flash=False,
+            max_blocks_per_request=0,
+        )
+        generation = transformers.GenerationConfig(do_sample=False, eos_token_id=-1)
+        self._manager = self._model.init_continuous_batching(generation, config)
+        self._manager.warmup()
+        processor = self._manager.batch_processor
+        sampler = Sampler(self._torch, frozenset(self._end))
+        processor.model_runner = make_runner(processor, sampler, self._rows)
+        self._sampler, self._processor = sampler, processor
+        self._manager.start()
+        cache = processor.cache
+        _say(
+            f"kv cache {cache.cache_tensor.numel()} bytes, {cache.num_blocks * options.page_tokens} tokens, "
+            f"mask {_mask_bytes(processor)} bytes"
+        )
+
+    # --- answering -------------------------------------------------------------------------------
+    async def generate(self, generation: Generation) -> AsyncIterator[Token]:
+        identity, sampling = generation.identity, generation.sampling
+        mailbox: Mailbox[Token] = Mailbox()
+        row = self._rows[identity] = self._sampler.row(sampling)
+        given = 0
+
+        def deliver(output: Any) -> None:
+            nonlocal given
+            over = output.is_finished()
+            if output.error is not None:
+                mailbox.fail(GenerationError(output.error))
+                return
+            count = len(output.generated_tokens)
+            for place in range(given, count):
+                chosen = row.chosen[place]
+                end = "" if not over or place + 1 < count else self._finish(chosen.token, sampling.ignore_eos)
+                mailbox.put(Token(token=chosen.token, logprob=chosen.logprob, top=chosen.top, finish=end))
+            given = count
+            if over:
+                mailbox.end()
+
+        self._manager.register_result_handler(identity, deliver)
+        taken = self._manager.add_request(
+            list(generation.prompt),
+            request_id=identity,
+            max_new_tokens=sampling.max_tokens,
+            streaming=True,
+            eos_token_id=-1 if sampling.ignore_eos else list(self._end) or -1,
+        )
+        try:
+            if taken is None:
+                raise GenerationError("the generation thread takes no more requests")
+            async for token in mailbox.read(lambda: None):
+                yield token
+        finally:
+            self._forget(identity)
+
+    def _finish(self, token: int, ignore_eos: bool) -> str:
+        return "stop" if token in self._end and not ignore_eos else "length"
+
+    def _forget(self, identity: str) -> None:
+        """Ends the request where it still runs."""
+        self._manager.cancel_request(identity)
+        self._manager.output_router.result_handlers.pop(identity, None)
+        self._rows.pop(identity, None)
+
+    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
+        """In the pause between two steps of the batch, which the library offers for using the model."""
+        return await asyncio.to_thread(self._score, list(tokens), top_logprobs)
+
+    def _score(self, tokens: list[int], top: int) -> list[Scored]:
+        torch = self._torch
+        step = max(1, SCORE_BYTES // (8 * self.abilities.vocabulary))
+        scored = [Scored(token=tokens[0], logprob=None)]
+        with self._manager.pause(), torch.inference_mode():
+            past = None
+            for begin in range(0, len(tokens) - 1, step):
+                part = torch.tensor([tokens[begin : min(begin + step, len(tokens) - 1)]])
+                made = self._model(
+                    input_ids=part.to(self._model.device), past_key_values=past, use_cache=True
+                )
+                past = made.past_key_values
+                rows = torch.log_softmax(made.logits[0].float(), -1)
+                for place, row in enumerate(rows):
+                    token = tokens[begin + place + 1]
+                    likely: tuple[Likely, ...] = self._sampler.most_likely(row, top)
+                    scored.append(Scored(token=token, logprob=float(row[token]), top=likely))
+        return scored
+
+    # --- telling ---------------------------------------------------------------------------------
+    def occupancy(self) -> Occupancy:
+        scheduler = self._processor.scheduler
+        return Occupancy(
+            running=len(scheduler.active_requests),
+            waiting=len(scheduler.waiting_requests) + self._manager.input_queue.qsize(),
+            kv_cache_usage=1.0 - float(self._processor.cache.compute_free_capacity()),
+        )
+
+    def problem(self) -> str:
+        if self._closed or self._manager.is_running():
+            return ""
+        why = self._manager.background_thread_status.fatal_error
+        return f"the generation thread has ended ({type(why).__name__}: {why})"
+
+    def close(self) -> None:
+        self._closed = True
+        self._manager.stop(block=True, timeout=2, hard_stop=True)
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end an answer, by the model's generation settings, else by its tokenizer."""
+    stated = model.generation_config.eos_token_id
+    if stated is None:
+        stated = tokenizer.eos_token_id
+    if stated is None:
+        return ()
+    return tuple(stated) if isinstance(stated, list | tuple) else (int(stated),)
+
+
+def _mask_bytes(processor: Any) -> int:
+    masks = processor.inputs_and_outputs.attention_mask or {}
+    return sum(mask.numel() * mask.element_size() for mask in masks.values())
+
+
+def _say(words: str) -> None:
+    print(f"{PROGRAM}: {words}", flush=True)

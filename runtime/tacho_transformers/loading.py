@@ -1,0 +1,115 @@
+"""Loads a checkpoint with transformers, quantized by bitsandbytes where asked for, and sizes it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tacho_server.backend import LoadError
+
+
+def check_model(options: argparse.Namespace) -> dict[str, Any]:
+    """config.json of the model. Raises LoadError."""
+    folder = Path(options.model)
+    if not folder.is_dir():
+        raise LoadError("ModelNotFound", f"{folder} is no folder", "check spec.model.uri")
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        words = f"{folder}/config.json cannot be read ({error.strerror})"
+        raise LoadError(
+            "ModelInvalid", words, "point spec.model at a model in Hugging Face's layout"
+        ) from None
+    except ValueError as error:
+        step = "fetch or copy the file again"
+        raise LoadError("ModelInvalid", f"{folder}/config.json is not JSON ({error})", step) from None
+    _check_method(options, config)
+    return config
+
+
+def _check_method(options: argparse.Namespace, config: dict[str, Any]) -> None:
+    stored = (config.get("quantization_config") or {}).get("quant_method", "")
+    if options.quantization != "none" and stored:
+        words = (
+            f"the checkpoint is already quantized ({stored}); {options.quantization} cannot be applied to it"
+        )
+        raise LoadError("UnsupportedQuantization", words, "leave spec.quantization out, or take the original")
+    if (options.quantization != "none" or stored == "bitsandbytes") and not installed("bitsandbytes"):
+        words = "bitsandbytes is not installed beside transformers"
+        raise LoadError(
+            "UnsupportedQuantization", words, "take an engine image with bitsandbytes, or another method"
+        )
+
+
+def installed(package: str) -> str:
+    """Its version; "" where it is missing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def quantization_config(options: argparse.Namespace, torch: Any, transformers: Any) -> Any:
+    """bitsandbytes' settings; None: as stored."""
+    if options.quantization == "none":
+        return None
+    if options.quantization == "bnb-int8":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=options.quantization.removeprefix("bnb-"),
+        bnb_4bit_use_double_quant=options.double_quant,
+        bnb_4bit_compute_dtype=getattr(torch, options.compute_dtype),
+    )
+
+
+def load_model(options: argparse.Namespace, torch: Any, transformers: Any) -> Any:
+    """The model on its device. Raises LoadError for what has a cause of its own; the rest as it comes."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        step = "check the node's driver and the pod's GPU, or set spec.gpu.count: 0"
+        raise LoadError("UnsupportedGPU", "torch finds no CUDA device", step)
+    device_map: Any = "cpu" if options.device == "cpu" else "auto"
+    try:
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            options.model,
+            dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
+            quantization_config=quantization_config(options, torch, transformers),
+            device_map=device_map,
+            trust_remote_code=options.trust_remote_code,
+            local_files_only=True,
+            use_safetensors=None,
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        if (known := _known(error)) is not None:
+            raise known from error
+        raise
+
+
+def _known(error: Exception) -> LoadError | None:
+    """What transformers' words mean."""
+    words = " ".join(str(error).split())[:400]
+    if "does not recognize this architecture" in words or "Unrecognized configuration class" in words:
+        return LoadError("EngineNotSupported", words, "take a newer engine image, or another engine")
+    if "trust_remote_code" in words:
+        step = "set spec.model.trustRemoteCode if you trust the repository, or another engine"
+        return LoadError("EngineNotSupported", words, step)
+    if "SafetensorError" in type(error).__name__ or "safetensors" in words.lower():
+        return LoadError("ModelInvalid", words, "fetch or copy the file again and compare its size")
+    return None
+
+
+def weights_bytes(model: Any) -> int:
+    """Resident bytes of the weights, with the constants that bitsandbytes keeps beside them and
+    ``get_memory_footprint`` does not count."""
+    return int(model.get_memory_footprint()) + sum(_constants(weight) for weight in model.parameters())
+
+
+def _constants(weight: Any) -> int:
+    """4 bits: a constant for each block, and what these are quantized by; 8 bits: a scale for each row."""
+    state = getattr(weight, "quant_state", None)
+    nested = getattr(state, "state2", None)
+    parts = (getattr(state, "absmax", None), getattr(nested, "absmax", None), getattr(weight, "SCB", None))
+    return sum(part.numel() * part.element_size() for part in parts if part is not None)

@@ -1,0 +1,84 @@
+"""Chooses the next token of every sequence of a batch, each by its own settings.
+
+The library's batching knows one way of sampling for all requests and gives log-probabilities after
+temperature; here each row has its own temperature, top-p, top-k, seed and least length, and the
+log-probabilities are the model's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tacho_server.backend import Likely, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A token as it was chosen."""
+
+    token: int
+    logprob: float | None
+    top: tuple[Likely, ...]
+
+
+@dataclass(slots=True)
+class Row:
+    """One sequence: its settings and everything that was chosen for it."""
+
+    sampling: Sampling
+    generator: Any
+    chosen: list[Chosen] = field(default_factory=list)
+
+
+class Sampler:
+    """``torch`` is passed in: importing it takes seconds, and this module is read before any model is."""
+
+    def __init__(self, torch: Any, end_tokens: frozenset[int]) -> None:
+        self._torch, self._end = torch, end_tokens
+
+    def row(self, sampling: Sampling) -> Row:
+        """For a sequence that begins; its generator is seeded by its seed, else by chance."""
+        generator = self._torch.Generator(device="cpu")
+        if sampling.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(sampling.seed % 2**63)
+        return Row(sampling, generator)
+
+    def choose(self, row: Row, scores: Any) -> int:
+        """The next token from ``scores``, the model's 32-bit logits for this row, [vocabulary]."""
+        sampling = row.sampling
+        logprobs = self._torch.log_softmax(scores, -1) if sampling.top_logprobs is not None else None
+        if len(row.chosen) < sampling.min_tokens and not sampling.ignore_eos and self._end:
+            scores = scores.clone()
+            scores[list(self._end)] = -float("inf")
+        token = int(scores.argmax()) if sampling.temperature < 1e-5 else self._drawn(row, scores)
+        row.chosen.append(self._chosen(token, logprobs, sampling.top_logprobs or 0))
+        return token
+
+    def _drawn(self, row: Row, scores: Any) -> int:
+        torch, sampling = self._torch, row.sampling
+        scores = scores / sampling.temperature
+        if sampling.top_k and sampling.top_k < scores.shape[-1]:
+            least = torch.topk(scores, sampling.top_k).values[-1]
+            scores = scores.masked_fill(scores < least, -float("inf"))
+        probabilities = torch.softmax(scores, -1)
+        if sampling.top_p < 1:
+            ordered, places = probabilities.sort(descending=True)
+            # A token stays while those before it have not reached top_p: the first always does.
+            ordered[ordered.cumsum(-1) - ordered >= sampling.top_p] = 0
+            probabilities = torch.zeros_like(probabilities).scatter_(0, places, ordered)
+        return int(torch.multinomial(probabilities.cpu(), 1, generator=row.generator))
+
+    def _chosen(self, token: int, logprobs: Any, top: int) -> Chosen:
+        if logprobs is None:
+            return Chosen(token, None, ())
+        return Chosen(token, float(logprobs[token]), self.most_likely(logprobs, top))
+
+    def most_likely(self, logprobs: Any, count: int) -> tuple[Likely, ...]:
+        """The ``count`` best of [vocabulary] log-probabilities, best first."""
+        if not count:
+            return ()
+        values, places = self._torch.topk(logprobs, count)
+        return tuple(Likely(t, v) for t, v in zip(places.tolist(), values.tolist(), strict=True))
