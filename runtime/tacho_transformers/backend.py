@@ -11,7 +11,7 @@ from typing import Any
 from tacho_server.backend import Abilities, Generation, GenerationError, Likely, Occupancy, Scored, Token
 from tacho_server.mailbox import Mailbox
 from tacho_server.tokenizing import HuggingFaceTokenizer
-from tacho_transformers.loading import check_model, installed, load_model, weights_bytes
+from tacho_transformers.loading import check_model, give_back_freed, installed, load_model, weights_bytes
 from tacho_transformers.options import PROGRAM, cache_blocks
 from tacho_transformers.sampling import Row, Sampler
 
@@ -42,6 +42,7 @@ class TransformersBackend:
         transformers.utils.logging.disable_progress_bar()
         begin = time.monotonic()
         self._model = load_model(self._options, torch, transformers)
+        give_back_freed()
         _say(f"weights {weights_bytes(self._model)} bytes, loaded in {time.monotonic() - begin:.3f} s")
         trust = self._options.trust_remote_code
         tokenizer = transformers.AutoTokenizer.from_pretrained(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
+import gc
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -99,6 +102,13 @@ def _known(error: Exception) -> LoadError | None:
     if "SafetensorError" in type(error).__name__ or "safetensors" in words.lower():
         return LoadError("ModelInvalid", words, "fetch or copy the file again and compare its size")
     return None
+
+
+def give_back_freed() -> None:
+    """What quantizing took is free by now, but glibc keeps it: the process would stay that much larger."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def weights_bytes(model: Any) -> int:

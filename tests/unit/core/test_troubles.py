@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
 from tacho_contract.failure import Failure
+from tacho_engines.registry import engine_row
 from tacho_operator.core import names
+from tacho_operator.core.planner import plan
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import Refusal
 from tests.unit.planner.builders import cpu_node, smollm2
@@ -37,7 +43,9 @@ def test_the_plan_of_a_model_that_does_not_fit_has_figures() -> None:
     assert not world.names("Deployment")
 
 
-def test_a_plan_that_no_image_can_run_is_shown_and_started_by_nobody() -> None:
+def test_a_plan_that_no_image_can_run_is_shown_and_started_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = dataclasses.replace(engine_row("transformers"), built=False)
+    monkeypatch.setattr(plan, "engine_row", lambda _name: row)
     world = World(changed(CLAIM_SPEC, engine={"name": "transformers"}, quantization={"method": "none"}))
     world.nodes = (cpu_node(memory="64Gi"),)
     world.turn()

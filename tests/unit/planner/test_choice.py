@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from tacho_engines import registry
 from tacho_engines.base import Context
 from tacho_engines.llamacpp import memory as llamacpp
 from tacho_engines.registry import engine_row, engine_rows
@@ -104,8 +105,9 @@ def test_one_larger_gpu_comes_before_several_small_ones():
     assert (alone.gpu_count, alone.tensor_parallel) == (2, 2)
 
 
-def test_an_engine_that_batches_on_two_gpus_comes_before_one_that_does_not_on_one():
-    """On the L4, 16 bits and this context fit only engines without continuous batching: vLLM takes two T4."""
+def test_an_engine_that_batches_on_two_gpus_comes_before_one_that_does_not_on_one(monkeypatch):
+    """On the L4, 16 bits and this context fit CTranslate2, which does not batch: vLLM takes two T4."""
+    monkeypatch.setattr(registry, "ENGINES", ("vllm", "ctranslate2"))
     asks = {"context": {"maxModelLen": 8192, "concurrency": 4}, "quantization": {"method": "none"}}
     found = fitting("llama-3.1-8b", (T4, L4), **asks)
     assert (found.engine, found.gpu_product, found.gpu_count) == ("vllm", "Tesla-T4", 2)
@@ -311,9 +313,20 @@ def test_other_engines_plan_on_the_cpu():
     assert "vllm runs fp8 on GPUs only" in gpu_only.failure.message
 
 
-def test_bitsandbytes_has_no_kernels_for_the_host():
-    asks = {"gpu": {"count": 0}, "quantization": {"method": "bnb-nf4"}}
-    found = refused("qwen2.5-0.5b", (cpu_node(memory="64Gi"),), **asks)
+@pytest.mark.parametrize("method", ["bnb-int8", "bnb-fp4", "bnb-nf4"])
+def test_bitsandbytes_runs_on_the_host_in_transformers(method):
+    asks = {"gpu": {"count": 0}, "quantization": {"method": method}}
+    found = fitting("qwen2.5-0.5b", (cpu_node(memory="64Gi"),), **asks)
+    assert (found.engine, found.gpu_product) == ("transformers", "CPU")
+    words = found.arguments
+    assert words[words.index("--quantization") + 1] == method
+    assert words[words.index("--device") + 1] == "cpu"
+    assert ("--double-quant" in words) is (method != "bnb-int8"), "as counted, unless the user says otherwise"
+
+
+def test_a_method_without_kernels_for_the_host():
+    asks = {"gpu": {"count": 0}, "engine": {"name": "transformers"}}
+    found = refused("qwen2.5-7b-awq", (cpu_node(memory="64Gi"),), **asks)
     assert found.failure.failure_class == "UnsupportedGPU"
     assert "on GPUs only" in found.failure.message
 

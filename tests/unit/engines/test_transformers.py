@@ -1,0 +1,144 @@
+"""Transformers: its switches, its account, and what its log says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.launch import RuntimeConfig
+from tacho_engines.base import Context, EngineFigures, Exit
+from tacho_engines.registry import plan_half, run_half
+from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS
+from tacho_server.backend import LoadError
+from tacho_transformers import options as launcher
+from tacho_transformers.loading import check_model
+from tests.unit.planner.placements import host, placement
+
+PLAN, RUN = plan_half("transformers"), run_half("transformers")
+HOST = host(2**36)
+
+
+def of(method: str = "bnb-nf4", device=HOST, **more):
+    return placement("transformers", "llama-3.1-8b", method, device, count=0 if device is HOST else 1, **more)
+
+
+@pytest.mark.parametrize("method", ["none", "bnb-int8", "bnb-nf4", "bnb-fp4"])
+@pytest.mark.parametrize("more", [{}, {"double_quant": False}, {"compute_dtype": "float32"}])
+def test_the_launcher_takes_every_switch_of_the_plan(method, more):
+    words = PLAN.arguments(of(method, trust_remote_code=True, **more), Context(1000, 3))
+    config = RuntimeConfig(
+        revision="r",
+        plan_key="k",
+        engine="transformers",
+        entrypoint=("python3", "-m", "tacho_transformers"),
+        model_path="/m",
+        served_name="n",
+        max_model_len=1000,
+        concurrency=3,
+        extra_args=(*words, "--page-tokens", "128"),
+    )
+    taken = launcher.parser().parse_args(RUN.command(config, "/m")[3:])
+    assert (taken.model, taken.max_model_len, taken.max_batch, taken.page_tokens) == ("/m", 1000, 3, 128)
+    assert (taken.device, taken.quantization, taken.trust_remote_code) == ("cpu", method, True)
+    if method in ("bnb-nf4", "bnb-fp4"):
+        assert taken.double_quant is more.get("double_quant", True)
+        assert taken.compute_dtype == more.get("compute_dtype", "bfloat16")
+
+
+def test_plan_and_launcher_have_the_same_defaults():
+    taken = launcher.parser().parse_args(
+        ["--model", "m", "--served-model-name", "n", "--max-model-len", "1", "--max-batch", "1"]
+    )
+    assert (taken.page_tokens, taken.prefill_tokens) == (PAGE_TOKENS, PREFILL_TOKENS)
+
+
+@pytest.mark.parametrize(("length", "batch", "page"), [(1, 1, 64), (64, 2, 64), (65, 2, 64), (1000, 7, 256)])
+def test_the_cache_that_is_planned_is_the_one_that_is_asked_for(length, batch, page):
+    asked = of(arguments=("--page-tokens", str(page)))
+    account = PLAN.account(asked, Context(length, batch))
+    assert account is not None
+    assert account.cache_tokens == launcher.cache_blocks(length, batch, page) * page >= length * batch
+
+
+def test_a_t4_computes_in_half_precision():
+    words = PLAN.arguments(of(device="T4"), Context(1024, 1))
+    assert words[words.index("--dtype") + 1] == words[words.index("--compute-dtype") + 1] == "float16"
+
+
+@pytest.mark.parametrize("word", ["--quantization=bnb-nf4", "--max_batch=9", "--device", "--port"])
+def test_switches_that_the_plan_has_decided_are_refused(word):
+    found = PLAN.refusal(of(arguments=(word,)))
+    assert found is not None
+    assert found.failure_class == "InvalidConfig"
+    assert PLAN.refusal(of(arguments=("--threads", "4"))) is None
+
+
+def test_layers_that_its_batching_has_no_cache_for_are_refused():
+    asked = of()
+    groups = (dataclasses.replace(asked.architecture.layer_groups[0], kind="mamba"),)
+    architecture = dataclasses.replace(asked.architecture, layer_groups=groups)
+    found = PLAN.refusal(dataclasses.replace(asked, architecture=architecture))
+    assert found is not None
+    assert (found.failure_class, "mamba" in found.message) == ("EngineNotSupported", True)
+
+
+def test_figures_are_read_off_the_log():
+    found = EngineFigures()
+    for line in (
+        "transformers-server: weights 116413312 bytes, loaded in 9.250 s",
+        "transformers-server: kv cache 97320960 bytes, 4096 tokens, mask 4718592 bytes",
+        "transformers-server: chat: no (the model's tokenizer has no chat template)",
+        "weights 1 bytes",
+    ):
+        found = RUN.read(found, line)
+    assert found == EngineFigures(
+        weights_bytes=116413312,
+        load_seconds=9.25,
+        kv_cache_bytes=97320960,
+        kv_cache_tokens=4096,
+        fallbacks=("no chat: the model's tokenizer has no chat template",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "failure_class"),
+    [
+        (
+            "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried",
+            "HostOutOfMemory",
+        ),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "GPUOutOfMemory"),
+        ("ImportError: The requires the latest version of bitsandbytes", "UnsupportedQuantization"),
+        ("ValueError: Invalid layer type: linear_attention", "EngineNotSupported"),
+        ("safetensors_rust.SafetensorError: Error while deserializing header", "ModelInvalid"),
+        ("transformers-server: error: unrecognized arguments: --nonesuch", "InvalidConfig"),
+        ("something else", "EngineCrashed"),
+    ],
+)
+def test_last_words(line, failure_class):
+    assert RUN.classify(Exit(code=1), ["before", line, "after"]).failure_class == failure_class
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "failure_class"),
+    [
+        (None, (), "ModelInvalid"),
+        ("{", (), "ModelInvalid"),
+        (
+            '{"quantization_config": {"quant_method": "awq"}}',
+            ("--quantization", "bnb-nf4"),
+            "UnsupportedQuantization",
+        ),
+        ("{}", ("--quantization", "bnb-nf4"), "UnsupportedQuantization"),  # no bitsandbytes in this Python
+    ],
+)
+def test_what_is_wrong_before_anything_is_imported(tmp_path: Path, config, words, failure_class):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    sizes = ["--served-model-name", "n", "--max-model-len", "1", "--max-batch", "1"]
+    asked = launcher.parser().parse_args(["--model", str(tmp_path), *sizes, *words])
+    with pytest.raises(LoadError) as raised:
+        check_model(asked)
+    assert raised.value.failure_class == failure_class

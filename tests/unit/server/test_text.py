@@ -1,0 +1,51 @@
+"""Stop strings and text of tokens, however the pieces fall."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings, strategies as st
+
+from tacho_server.stopping import Stops
+from tacho_server.tokenizing import Detokenizer
+from tests.unit.server.scripted import Letters
+
+TEXT = st.text("ab", max_size=30)
+
+
+@settings(deadline=None)  # a busy machine is no bug
+@given(st.lists(st.text("ab", max_size=4)), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3))
+def test_text_ends_before_the_first_stop_string_wherever_it_is_cut(
+    pieces: list[str], stops: list[str]
+) -> None:
+    whole = "".join(pieces)
+    found = Stops(stops)
+    given_on, met = "", False
+    for piece in pieces:
+        text, met = found.add(piece)
+        given_on += text
+        if met:
+            break
+    if not met:
+        given_on += found.rest()
+    # The first to be complete ends it; of those complete at once, the one that begins first.
+    ends = [end for end in range(len(whole) + 1) if any(whole[:end].endswith(stop) for stop in stops)]
+    assert met is bool(ends)
+    assert whole.startswith(given_on)
+    assert not any(stop in given_on for stop in stops)
+    if not ends:
+        assert given_on == whole
+
+
+class Bytes(Letters):
+    """A token a byte: characters come in pieces."""
+
+    def decode(self, tokens: object) -> str:
+        return bytes(tokens).decode(errors="replace")  # type: ignore[call-overload,no-any-return]
+
+
+@settings(deadline=None)  # a busy machine is no bug
+@given(st.text(max_size=12), st.text(max_size=12))
+def test_text_of_tokens_is_the_text_of_them_all(prompt: str, answer: str) -> None:
+    text = Detokenizer(Bytes(), list(prompt.encode()))
+    pieces = [text.add(byte) for byte in answer.encode()]
+    assert "".join(pieces) + text.rest() == answer
+    assert not any("\ufffd" in piece for piece in pieces if "\ufffd" not in answer)
