@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import EngineFigures, Exit, LoadFigures, RunHalf
+from tacho_engines.base import EngineFigures, Exit, LoadFigures, Needs, PackageNeed, RunHalf
 from tacho_engines.shared.metrics import load_figures
 from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
@@ -31,6 +31,12 @@ class Transformers(PlainRun):
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         return command(config, model_path)
+
+    def needs(self, config: RuntimeConfig) -> Needs:
+        packages: tuple[PackageNeed, ...] = (PackageNeed(name="torch", what="Transformers"),)
+        if config.quantization_method.startswith("bnb-"):
+            packages += (PackageNeed(name="bitsandbytes", what=config.quantization_method),)
+        return Needs(engine=("transformers",), packages=packages)
 
     def read(self, figures: EngineFigures, line: str) -> EngineFigures:
         if found := _WEIGHTS.search(line):
