@@ -73,7 +73,7 @@ def serving(
     model: str = "m",
     port: int | None = None,
     environment: Mapping[str, str] | None = None,
-    seconds: float = 240,
+    seconds: float = 600,
 ) -> Iterator[Served]:
     """``command`` with ``--port`` added, healthy; ended by SIGTERM. What the tree's packages need is on the
     path, the hub is out of reach. Raises AssertionError with the log where it does not come up."""
