@@ -112,7 +112,7 @@ def test_an_engine_that_batches_on_two_gpus_comes_before_one_that_does_not_on_on
     found = fitting("llama-3.1-8b", (T4, L4), **asks)
     assert (found.engine, found.gpu_product, found.gpu_count) == ("vllm", "Tesla-T4", 2)
     alone = fitting("llama-3.1-8b", (L4,), **asks)
-    assert not engine_row(alone.engine).batching
+    assert not engine_row(alone.engine).carries_load
     assert alone.engine == "transformers", "CTranslate2's buffers leave no room beside 16 bits"
 
 

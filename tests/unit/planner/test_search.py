@@ -138,7 +138,7 @@ def test_an_engine_that_does_not_batch_is_called_slower_whatever_its_quality():
     assert "running batch" in slow.message
     batching = said["transformers", "none"]
     assert batching.reason == "Slower"
-    assert "running batch" not in batching.message, "it does, and reaches less of the bandwidth"
+    assert "far more than the device needs" in batching.message, "it batches, and is slow all the same"
 
 
 # --- what is advised ------------------------------------------------------------------------------------
@@ -356,7 +356,6 @@ def test_engines_that_are_named_as_ready_are(monkeypatch):
     told = launchable(found)
     assert told.next_step.startswith("Use one of these engines: ")
     assert all(row.name in told.next_step for row in engine_rows() if row.built)
-    assert launchable(fitting("qwen2.5-0.5b", (CPU_NODE,), gpu={"count": 0})) is None
 
 
 @pytest.mark.parametrize(

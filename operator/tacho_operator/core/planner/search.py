@@ -69,14 +69,14 @@ class Search:
 
     def best(self, choices: Iterable[Choice]) -> Attempt | None:
         """The best that fits: kinds of device in order and, of one kind, the fewest. Where the user named no
-        product, one GPU of any kind comes before two of another. Engines without continuous batching are
+        product, one GPU of any kind comes before two of another. Engines that do not carry load are
         looked at only where no other fits."""
         groups = [[(choice, n) for n in self.counts(choice)] for choice in choices]
         if not self.question.request.products:
             groups = [sorted((step for group in groups for step in group), key=lambda step: step[1])]
         for steps in groups:
-            for batching in (True, False):
-                ways = [way for way in self.ways() if way[0].batching is batching]
+            for carrying in (True, False):
+                ways = [way for way in self.ways() if way[0].carries_load is carrying]
                 for choice, gpus in steps:
                     tried = [self.attempt(way, choice, gpus) for way in ways]
                     if fitting := [found for found in tried if found.fits]:
