@@ -47,6 +47,7 @@ class FailureClass(str, Enum):
     INSPECTION_TIMEOUT = "InspectionTimeout"
     GPU_FAULT = "GPUFault"
     NODE_LOST = "NodeLost"
+    EVICTED = "Evicted"
     PORT_IN_USE = "PortInUse"
     QUANTIZATION_NOT_APPLIED = "QuantizationNotApplied"
     INVALID_CONFIG = "InvalidConfig"
@@ -81,6 +82,9 @@ class FailureKind:
     """It will not go on, or is unlikely to, before a person acts: Stalled is true from the first time."""
     escalates: tuple[Escalation, ...] = ()
     """What makes it a person's matter later, where it is none from the first time."""
+    by_platform: bool = False
+    """The cluster caused it, whatever the pod runs: it says nothing about the revision, and never counts
+    against it."""
     planned: bool = False
     """Nothing raises it yet: the word is reserved, and left out of the documentation."""
 
@@ -219,6 +223,14 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         meaning="The node of the pod stopped answering.",
         next_step="Check the node; the pod is replaced once the node is gone or back.",
         needs_person=False,
+        by_platform=True,
+    ),
+    _F.EVICTED: FailureKind(
+        meaning="The cluster took the pod away: a drain, a preemption, a node short of memory or disk, or "
+        "one that shuts down.",
+        next_step="Nothing; the pod is replaced as soon as there is room for it.",
+        needs_person=False,
+        by_platform=True,
     ),
     _F.PORT_IN_USE: FailureKind(
         meaning="A port the engine or the runtime needs is taken.",

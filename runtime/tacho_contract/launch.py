@@ -58,6 +58,10 @@ class RuntimeConfig:
     """Folder or file. For hf:// the folder is known only from fetch's marker and this is ""."""
     files: tuple[str, ...] = ()
     model_file: str = ""
+    files_digest: str = ""
+    """sha256 over sorted (path, size) of ``files``: what the plan was made with."""
+    model_digest: str = ""
+    """The same with the bytes of their headers. "": somebody else compares the files (fetch)."""
     served_name: str
     max_model_len: int
     concurrency: int

@@ -207,8 +207,9 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc(
                 "False",
                 _R.MEASUREMENT_STALE,
-                "workload, slo, probe or the hardware changed since; a new measurement follows.",
-                _WAIT,
+                "workload, slo, probe, the hardware or the model's files changed since; but for the files, "
+                "a new measurement follows.",
+                "Nothing; wait. Where Stalled says ModelChanged, what its message says.",
             ),
             ReasonDoc(
                 "False",

@@ -20,7 +20,14 @@ from tacho_operator.core.pods.view import views
 from tacho_operator.core.revisions import frozen
 from tacho_operator.core.revisions.step import Planning, plan_step
 from tacho_operator.core.rollout.decision import Standing, next_step
-from tacho_operator.core.rollout.reading import headcounts, lost_nodes, read_serving, revision_problem, sizes
+from tacho_operator.core.rollout.reading import (
+    headcounts,
+    lost_nodes,
+    read_serving,
+    revision_problem,
+    sizes,
+    taken_away,
+)
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.gather import take_snapshot
@@ -75,7 +82,8 @@ def take_turn(observed: Observed, config: Config, now: datetime) -> Turn:
                 wanted=deployments.get(planning.wanted, 0),
                 lost=lost_nodes(observed.nodes),
                 now=now,
-            ),
+            )
+            or taken_away(servers, planning.wanted, now),
             now=now,
         )
     )

@@ -36,7 +36,7 @@ from tacho_engines.registry import run_half
 from tacho_engines.run_parts import files_wanted
 from tacho_runtime import preflight
 from tacho_runtime.machine import environment as machine, sockets
-from tacho_runtime.supervisor import lifecycle, model_path, store, watch, weights
+from tacho_runtime.supervisor import lifecycle, model_content, model_path, store, watch, weights
 from tacho_runtime.supervisor.machine_check import Machine
 from tacho_runtime.supervisor.process import Child, Reaper
 from tacho_runtime.supervisor.report import Facts, make_load, make_report
@@ -215,6 +215,7 @@ class Supervisor:
                 f"fetch is complete but names no folder in {self.config.fetch_dir}",
                 "runtime and fetch must be of one release: let the operator make the pod again",
             )
+        await asyncio.to_thread(model_content.check, self.config, root)
         return await asyncio.to_thread(
             model_path.engine_path, self.config, files_wanted(self.config.engine), root
         )

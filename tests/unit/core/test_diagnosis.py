@@ -184,8 +184,8 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
     ),
     "node lost": (pod(node="n1"), "NodeLost", False, ("Node n1",)),
     "node lost, says the pod": (pod(reason="NodeLost", node="n2"), "NodeLost", False, ("Node n2",)),
-    "node shut down": (pod(reason="NodeShutdown", phase="Failed"), "NodeLost", False, ()),
-    "failed with a word": (pod(phase="Failed", reason="Evicted"), "EngineCrashed", False, ("Evicted",)),
+    "node shut down": (pod(reason="NodeShutdown", phase="Failed"), "Evicted", False, ()),
+    "failed with a word": (pod(phase="Failed", reason="Odd"), "EngineCrashed", False, ("Odd",)),
     "failed without a word": (pod(phase="Failed"), "EngineCrashed", False, ("no reason was given",)),
     "the first container that is wrong is named": (
         pod(

@@ -215,6 +215,7 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.INSPECTION_TIMEOUT: inspected_without_a_word,
     F.GPU_FAULT: of_log("NVRM: Xid (PCI:0000:01:00): 79"),
     F.NODE_LOST: of_pod(node="gone"),
+    F.EVICTED: of_pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory."),
     F.PORT_IN_USE: port_taken,
     F.INVALID_CONFIG: of_waiting("CreateContainerConfigError", "engine", 'secret "k" not found'),
 }

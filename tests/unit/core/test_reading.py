@@ -19,6 +19,7 @@ from tacho_operator.core.rollout.reading import (
     revision_problem,
     schedule_timeout_seconds,
     sizes,
+    taken_away,
 )
 from tacho_operator.core.rollout.remembered import Serving
 from tacho_operator.core.types import NodeFacts, Observed
@@ -68,8 +69,19 @@ def test_what_is_wrong_with_a_revision_concerns_its_own_pods_while_it_lacks_some
 
 def test_a_pod_that_failed_tells_something_only_while_nothing_took_its_place() -> None:
     failed = pod(phase="Failed", reason="Evicted")
-    assert problem(failed) == "EngineCrashed"
+    assert problem(failed) == "Evicted"
     assert problem(failed, pod("q", phase="Pending")) is None
+
+
+@pytest.mark.parametrize(("seconds", "blamed"), [(0, "Evicted"), (119, "Evicted"), (121, None), (-500, None)])
+def test_what_the_cluster_took_a_pod_for_explains_a_fall_for_a_while(
+    seconds: float, blamed: str | None
+) -> None:
+    since = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+    gone = pod(phase="Failed", conditions=[{**since, "lastTransitionTime": at(-seconds)}])
+    found = taken_away([gone, pod("q", phase="Pending")], "r", NOW)
+    assert (found and found.reason) == blamed
+    assert taken_away([gone], "other", NOW) is None
 
 
 def test_only_pods_that_run_or_will_run_are_alive() -> None:

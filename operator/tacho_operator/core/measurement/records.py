@@ -27,10 +27,12 @@ def updated_measurements(
     live: LiveConfig,
     subject: Revision | None,
     known: Mapping[str, Revision],
+    doubted: bool = False,
 ) -> tuple[Measurement, ...]:
     """Measurements of old and those the pods report now, newest first; Stale where things changed.
 
     ``subject``: the revision whose figures are the resource's (the active one, or the first candidate).
+    ``doubted``: its model's files are no longer those that were measured.
     """
     found = {item.fingerprint: item for item in former}
     running: set[str] = set()
@@ -41,7 +43,8 @@ def updated_measurements(
         if entry and _replaces(entry, found.get(entry.fingerprint), always=live.probe.policy == "Always"):
             found[entry.fingerprint] = entry
     judged = [
-        item.model_copy(update={"state": _state(item, live, subject, running)}) for item in found.values()
+        item.model_copy(update={"state": STALE if doubted else _state(item, live, subject, running)})
+        for item in found.values()
     ]
     newest = sorted(judged, key=_age)
     ranked = sorted(reversed(newest), key=lambda item: item.state == STALE)[:KEPT]

@@ -159,7 +159,7 @@ def _follow(case: Remeasuring, probe: PodView, others: tuple[Reference, ...]) ->
     outcome = _outcome(case, probe, late=late)
     if outcome is None:
         return Remeasure(delete=others, running=True, note=case.kept_note)
-    if outcome.reason == Reason.CANNOT_JUDGE and not late:
+    if outcome.reason == Reason.CANNOT_JUDGE and not late and probe.phase != "Failed":
         return Remeasure(delete=others, outcome=outcome, note=case.kept_note)
     return Remeasure(
         delete=(*references([probe]), *others),
@@ -175,7 +175,7 @@ def _outcome(case: Remeasuring, probe: PodView, *, late: bool) -> Outcome | None
     if report and (failed := no_figures(report, case.live)) is not None:
         return failed
     problem = diagnose(probe, lost_nodes=(), schedule_overdue=late)
-    if problem is not None and problem.reason == FailureClass.UNSCHEDULABLE:
+    if problem is not None and (problem.reason == FailureClass.UNSCHEDULABLE or problem.kind.by_platform):
         return Outcome(reason=Reason.CANNOT_JUDGE, message=problem.message)
     if probe.phase in ("Failed", "Succeeded") or (problem is not None and problem.needs_person):
         why = problem.message if problem else f"Pod {probe.name} ended before it had measured."

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from tacho_contract.failure import FailureClass
 from tacho_contract.launch import LiveConfig
 from tacho_operator.api.types import Measurement
 from tacho_operator.core import names
 from tacho_operator.core.measurement.mapper import PodReport
 from tacho_operator.core.measurement.records import updated_measurements
 from tacho_operator.core.measurement.remeasure import Remeasure, Remeasuring, remeasure
+from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.keys import live_config
@@ -41,13 +43,20 @@ def measure_step(
     resource, reports = observed.resource, observed.reports
     live = live_config(resource.spec)
     active = revisions.get(rollout.active)
+    subject = active or planning.revision
     servers, probes = views(observed.pods, names.ROLE_SERVER), views(observed.pods, names.ROLE_PROBE)
     measurements = updated_measurements(
         resource.status.measurements,
         [pod_report(observed, pod) for pod in (*servers, *probes) if pod.uid in reports],
         live=live,
-        subject=active or planning.revision,
+        subject=subject,
         known=revisions,
+        doubted=any(
+            found.reason == FailureClass.MODEL_CHANGED
+            for pod in servers
+            if subject and pod.revision == subject.name
+            if (found := diagnose(pod, lost_nodes=(), schedule_overdue=False))
+        ),
     )
     settled = not rollout.candidate and planning.wanted == rollout.active
     if active is None or not settled:

@@ -11,6 +11,7 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.units import clipped
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.names import FETCH_CONTAINER, INSPECT_CONTAINER
+from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.view import ContainerView, PodView
 from tacho_operator.core.problems import Problem, after_restarts
 from tacho_operator.core.types import Manifest
@@ -36,7 +37,9 @@ def diagnose(
     """
     if pod.ready:
         return None
-    if (found := _node(pod, lost_nodes)) or (found := _scheduling(pod, schedule_overdue)):
+    if (found := _node(pod, lost_nodes)) or (found := disruption(pod)):
+        return found
+    if found := _scheduling(pod, schedule_overdue):
         return found
     for container in pod.containers():
         if _goes_on(container, fetch):
@@ -55,7 +58,7 @@ def diagnose(
 
 
 def _node(pod: PodView, lost_nodes: Collection[str]) -> Problem | None:
-    if pod.node in lost_nodes or pod.status.get("reason") in ("NodeLost", "NodeShutdown"):
+    if pod.node in lost_nodes or pod.status.get("reason") == "NodeLost":
         return Problem(
             reason=FailureClass.NODE_LOST,
             message=f"Node {pod.node} of pod {pod.name} does not answer. Bring the node back or delete it; "

@@ -22,6 +22,7 @@ from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests.pod import inspectpod
 from tacho_operator.core.manifests.pod.placement import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
+from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Config, Manifest, Observed, Reference
@@ -207,6 +208,12 @@ def result(pod: PodView) -> InspectResult:
         pass
     if (failure := problem.parse_failure(said)) is not None:
         return InspectResult(failure=failure)
+    if (gone := disruption(pod)) is not None:
+        return InspectResult(
+            failure=Failure(
+                failure_class=gone.reason, message=gone.message, next_step="The inspection is tried again."
+            )
+        )
     if pod.status.get("reason") == "DeadlineExceeded" and ended and not ended.get("startedAt"):
         why = (
             f"Pod {pod.name} ran out of its time before its container could start: the image, a Secret or "

@@ -250,6 +250,8 @@ def _fall_back(at: Standing, survivor: str) -> Rollout:
     """The revision that was let in has fallen: who still serves gets all the replicas, and serves alone as
     soon as no other one has pods in their stead."""
     before, trouble = at.fallback, at.trouble
+    # What the cluster did to its pods is nothing that the revision did: it is let in again at once.
+    blameless = trouble is not None and trouble.kind.by_platform
     note = Fallback(
         revision=at.wanted,
         count=before.count + 1 if before else 1,
@@ -260,8 +262,9 @@ def _fall_back(at: Standing, survivor: str) -> Rollout:
     others = (name for name in at.deployments if name != survivor and at.selects(name))
     helped = any(at.available(name) for name in others)
     selected = "" if helped else survivor
-    serving = replace(at.serving, active=survivor, selected=selected, admitted="", fallback=note)
-    return _beside(replace(at, serving=serving), fell_back=True)
+    fallback = before if blameless else note
+    serving = replace(at.serving, active=survivor, selected=selected, admitted="", fallback=fallback)
+    return _beside(replace(at, serving=serving), fell_back=not blameless)
 
 
 def _leftovers(at: Standing, kept: Mapping[str, int]) -> dict[str, int]:

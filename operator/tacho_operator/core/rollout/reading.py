@@ -11,6 +11,7 @@ from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
+from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, most_pressing
 from tacho_operator.core.rollout.decision import Headcount
@@ -19,6 +20,8 @@ from tacho_operator.core.rollout.times import MIN_READY_SECONDS
 from tacho_operator.core.types import Manifest, NodeFacts, Observed
 
 SCHEDULE_TIMEOUT_SECONDS = 600
+RECENT_SECONDS = 120.0
+"""So long what the cluster did to a pod explains that its revision lost it."""
 
 
 def schedule_timeout_seconds(resource: LLMDeployment) -> int:
@@ -89,7 +92,7 @@ def revision_problem(
     observed: Observed,
     revision: str,
     *,
-    pods: Iterable[PodView],
+    pods: Sequence[PodView],
     wanted: int,
     lost: Collection[str],
     now: datetime,
@@ -117,7 +120,21 @@ def revision_problem(
             )
         )
     ]
+    if not found:
+        # The cluster takes a pod away by deleting it: what it went for is told until its successor runs.
+        leaving = (pod for pod in pods if pod.revision == revision and pod.terminating)
+        found = [gone for pod in leaving if (gone := disruption(pod))]
     return most_pressing(found)
+
+
+def taken_away(pods: Iterable[PodView], revision: str, now: datetime) -> Problem | None:
+    """Why the cluster has taken pods of ``revision`` away just now, also where others took their place."""
+    for pod in pods:
+        since = pod.condition_time("DisruptionTarget")
+        recent = since is not None and abs((now - since).total_seconds()) < RECENT_SECONDS
+        if pod.revision == revision and recent and (gone := disruption(pod)) is not None:
+            return gone
+    return None
 
 
 def beside_active(resource: LLMDeployment, problem: Problem | None) -> Problem | None:

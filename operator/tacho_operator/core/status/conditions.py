@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from tacho_contract.failure import FailureClass
 from tacho_contract.times import format_time
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import ConditionType, Reason, remove_condition, set_condition
@@ -124,6 +125,13 @@ def measured(snapshot: Snapshot) -> ConditionValue | None:
     if remeasure.outcome is not None:
         return ConditionValue("False", remeasure.outcome.reason, remeasure.outcome.message)
     if any(item.plan_key == snapshot.subject.plan_key for item in snapshot.measurements):
+        problem = snapshot.subject_problem
+        if problem is not None and problem.reason == FailureClass.MODEL_CHANGED:
+            return ConditionValue(
+                "False",
+                Reason.MEASUREMENT_STALE,
+                f"The model's files have changed since the last measurement. {problem.message}",
+            )
         follows = "a throwaway pod measures it" if remeasure.running else "a new measurement follows"
         return ConditionValue(
             "False",

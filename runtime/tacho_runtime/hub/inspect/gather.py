@@ -17,14 +17,11 @@ from tacho_runtime.headers.digests import content_digest, files_digest, header_m
 from tacho_runtime.headers.errors import invalid, not_found
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
 from tacho_runtime.headers.jsonfile import read_json
+from tacho_runtime.headers.marks import PARALLEL_READS, mark
 from tacho_runtime.headers.source import FileEntry, Source
 from tacho_runtime.headers.tokenizer import with_tokenizer
 from tacho_runtime.hub.inspect.select import INDEX, Selection, select
 
-STAND_IN_BYTES = 64 * 1024
-"""What is read of a file without a header for a digest; config.json whole, of a tokenizer its beginning."""
-PARALLEL_READS = 4
-"""Each may hold a header of 25 MB."""
 SHARD_LIMIT = 2000
 HEADERS_LIMIT_BYTES = 100_000_000
 """All shards' headers together; DeepSeek-V3's 163 have 12 MB."""
@@ -164,11 +161,4 @@ class _naming:  # noqa: N801 - reads as a statement
 
 
 def _digest(source: Source, selection: Selection, marks: dict[str, str]) -> str:
-    return content_digest(
-        (
-            entry,
-            marks.get(entry.path)
-            or header_mark(source.read(entry.path, 0, min(entry.size_bytes, STAND_IN_BYTES))),
-        )
-        for entry in selection.files
-    )
+    return content_digest((entry, marks.get(entry.path) or mark(source, entry)) for entry in selection.files)

@@ -50,6 +50,8 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         model_path=volumes.mounted_path(source),
         files=plan.files.globs,
         model_file=plan.files.model_file,
+        files_digest=plan.files.files_digest,
+        model_digest="" if isinstance(source, HubUri) else plan.files.digest,
         served_name=resource.spec.model.served_name or resource.metadata.name,
         max_model_len=plan.max_model_len,
         concurrency=plan.concurrency,

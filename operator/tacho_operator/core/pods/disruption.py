@@ -1,0 +1,68 @@
+"""Whether the cluster ended a pod, and not what runs in it: evictions, drains, preemptions, shutdowns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tacho_contract.failure import FailureClass
+from tacho_contract.units import clipped
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.problems import Problem, ended
+
+CONDITIONS: Mapping[str, str] = {
+    "EvictionByEvictionAPI": "it was evicted, as when a node is drained",
+    "PreemptionByScheduler": "a pod of higher priority needed its place",
+    "DeletionByTaintManager": "its node was tainted",
+    "DeletionByPodGC": "its node is gone",
+    "TerminationByKubelet": "its node ended it",
+}
+"""Reasons of the condition DisruptionTarget (kubernetes.io, Pod Lifecycle, Disruptions)."""
+
+REASONS: Mapping[str, str] = {
+    "Evicted": "its node was short of memory, disk or process ids",
+    "Preempting": "a critical pod needed its place",
+    "Preempted": "a pod of higher priority needed its place",
+    "NodeShutdown": "its node is shutting down",
+    "Terminated": "its node was shut down",
+    "Shutdown": "its node was shut down",
+    "NodeAffinity": "its node's labels changed",
+    "UnexpectedAdmissionError": "its node would not take it",
+    "TopologyAffinityError": "its node would not take it",
+}
+"""``status.reason`` of a pod that the kubelet failed."""
+NO_ROOM = "OutOf"
+"""The beginning of the reason with which a kubelet refuses a pod that it has no room for."""
+
+_OWN_LIMIT = ("exceeds the limit", "exceeds the total limit", "exceeded its local ephemeral storage limit")
+"""A kubelet evicts a pod for what the pod itself wrote, too: that is the pod's failure."""
+
+
+def disruption(pod: PodView) -> Problem | None:
+    """Why the cluster took the pod away; None where it did not."""
+    reason, said = str(pod.status.get("reason", "")), str(pod.status.get("message", "")).strip()
+    if any(words in said.lower() for words in _OWN_LIMIT):
+        return Problem(
+            reason=FailureClass.DISK_FULL,
+            message=clipped(
+                f"Pod {pod.name} wrote more than it may: {ended(said)} Raise the ephemeral-storage limit in "
+                "spec.engine.resources, or give spec.cache a claim."
+            ),
+        )
+    condition = pod.condition("DisruptionTarget") or {}
+    because = CONDITIONS.get(str(condition.get("reason", ""))) if condition.get("status") == "True" else None
+    if pod.phase == "Failed":
+        because = because or REASONS.get(reason) or ("its node had no room" if _no_room(reason) else None)
+    if because is None:
+        return None
+    detail = (said or str(condition.get("message", ""))).strip().rstrip(".")
+    return Problem(
+        reason=FailureClass.EVICTED,
+        message=clipped(
+            f"The cluster took pod {pod.name} away: {because}{f' ({detail})' if detail else ''}. "
+            "Nothing needs to be done: it is replaced as soon as there is room."
+        ),
+    )
+
+
+def _no_room(reason: str) -> bool:
+    return reason.startswith(NO_ROOM)

@@ -1,0 +1,130 @@
+"""What the cluster does to a pod is told from what the pod does, and counts against no revision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tacho_operator.core.pods.diagnosis import diagnose
+from tacho_operator.core.pods.disruption import CONDITIONS, REASONS, disruption
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.revisions.inspection import result
+
+from .builders import CLAIM_SPEC, changed
+from .world import World
+
+KILLED = {"name": "engine", "state": {"terminated": {"exitCode": 137, "message": "out of luck"}}}
+
+
+def pod(**status: Any) -> PodView:
+    return PodView({"metadata": {"name": "p"}, "spec": {}, "status": status})
+
+
+def target(reason: str, status: str = "True") -> dict[str, Any]:
+    return {"type": "DisruptionTarget", "status": status, "reason": reason, "message": "Said so."}
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        *({"phase": "Failed", "reason": reason} for reason in [*REASONS, "OutOfcpu", "OutOfnvidia.com/gpu"]),
+        *({"phase": "Running", "conditions": [target(reason)]} for reason in CONDITIONS),
+        {"phase": "Failed", "conditions": [target("TerminationByKubelet")], "reason": "Terminated"},
+    ],
+)
+def test_what_the_cluster_did_is_not_the_engines_crash(status: dict[str, Any]) -> None:
+    found = diagnose(pod(**status, containerStatuses=[KILLED]), lost_nodes=(), schedule_overdue=False)
+    assert found is not None
+    assert (found.reason, found.needs_person, found.kind.by_platform) == ("Evicted", False, True)
+    assert "p away" in found.message
+    outcome = result(pod(**status)).failure
+    assert outcome is not None
+    assert outcome.failure_class == "Evicted"
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"phase": "Running", "reason": "Evicted"},
+        {"phase": "Failed", "reason": "DeadlineExceeded"},
+        {"phase": "Failed"},
+        {"phase": "Running", "conditions": [target("EvictionByEvictionAPI", "False")]},
+        {"phase": "Running", "conditions": [target("SomethingElse")]},
+    ],
+)
+def test_what_the_cluster_did_not_do(status: dict[str, Any]) -> None:
+    assert disruption(pod(**status)) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'Usage of EmptyDir volume "cache" exceeds the limit "10Mi". ',
+        "Pod ephemeral local storage usage exceeds the total limit of containers 10Mi. ",
+        "Container engine exceeded its local ephemeral storage limit 10Mi. ",
+    ],
+)
+def test_a_pod_evicted_for_what_it_wrote_itself_has_a_full_disk(message: str) -> None:
+    found = disruption(pod(phase="Failed", reason="Evicted", message=message))
+    assert found is not None
+    assert (found.reason, found.kind.by_platform) == ("DiskFull", False)
+
+
+def evict(world: World, which: dict[str, Any]) -> None:
+    """kubectl drain: the pod is on its way out, and says for what."""
+    which["metadata"]["deletionTimestamp"] = "2026-11-20T12:00:00Z"
+    which["status"]["conditions"].append(target("EvictionByEvictionAPI"))
+
+
+def test_a_drained_pod_is_told_and_replaced_without_a_person() -> None:
+    world = World()
+    world.come_up()
+    (before,) = world.pods("server")
+    evict(world, before)
+    world.turn(1)
+    assert world.brief("Ready") == ("False", "Evicted")
+    assert world.brief("Stalled") == ("False", "Progressing")
+    world.remove_pod(before)
+    world.deployment_controller()
+    world.settle(world.serve_all)
+    assert world.brief("Ready") == ("True", "Serving")
+
+
+def let_in() -> tuple[World, str]:
+    """A world whose new revision serves beside the old one."""
+    world = World(changed(CLAIM_SPEC, replicas=2, engine=World().raw["spec"]["engine"]))
+    world.come_up()
+    old = set(world.names("Deployment"))
+    world.change(context={"maxModelLen": 4096, "concurrency": 4})
+    for _ in range(30):
+        world.turn(3)
+        world.deployment_controller()
+        world.serve_all()
+        if world.service()["metadata"]["annotations"].get("tacho.dev/admitted-revision"):
+            break
+    (new,) = world.names("Deployment") - old
+    assert world.service()["metadata"]["annotations"]["tacho.dev/admitted-revision"] == new
+    return world, new
+
+
+@pytest.mark.parametrize(("by_cluster", "noted"), [(True, False), (False, True)])
+def test_an_evicted_candidate_has_not_fallen(by_cluster: bool, noted: bool) -> None:
+    world, new = let_in()
+    for item in world.pods("server", new):
+        if by_cluster:
+            evict(world, item)
+        else:
+            world.crash(item)
+    world.turn(1)
+    notes = world.service()["metadata"]["annotations"]
+    assert "tacho.dev/admitted-revision" not in notes, "requests go where they are answered, either way"
+    assert ("tacho.dev/fallback" in notes) == noted
+    assert (world.brief("RolloutAccepted")[1] == "FellBack") == noted
+    if not by_cluster:
+        return
+    for item in world.pods("server", new):
+        world.remove_pod(item)
+    world.deployment_controller()
+    world.settle(world.serve_all, turns=40)
+    assert world.names("Deployment") == {new}

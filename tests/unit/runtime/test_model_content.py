@@ -1,0 +1,167 @@
+"""A model that was replaced after it was planned with: what is noticed before the engine starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.failure import FailedError
+from tacho_contract.inspection import InspectConfig
+from tacho_contract.launch import RuntimeConfig
+from tacho_runtime.hub.inspect.inspect import inspect
+from tacho_runtime.supervisor.model_content import check
+from tests.fakes import ggufs
+from tests.fakes.checkpoints import write_checkpoint
+from tests.unit.runtime.running import custom_config, running
+from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
+
+Change = Callable[[Path], object]
+
+
+def planned(root: Path, engine: str = "", *, parse: bool = True) -> RuntimeConfig:
+    """What the operator puts into the pod after an inspection of ``root``."""
+    facts = inspect(InspectConfig(uri=f"file://{root}", engine=engine, parse=parse)).facts
+    assert facts is not None
+    return RuntimeConfig(
+        revision="r",
+        plan_key="p",
+        engine=engine or "llamacpp",
+        model_path=str(root),
+        files=facts.files.globs,
+        files_digest=facts.files.files_digest,
+        model_digest=facts.files.digest,
+        weights_bytes=facts.files.total_bytes,
+        served_name="s",
+        max_model_len=1,
+        concurrency=1,
+    )
+
+
+def gguf_folder(folder: Path) -> Path:
+    folder.mkdir()
+    ggufs.llama(folder / "model.gguf")
+    return folder
+
+
+def sharded_folder(folder: Path) -> Path:
+    return write_checkpoint(folder, "small", shard_bytes=60_000)
+
+
+def overwrite(path: Path, offset: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(content)
+
+
+def first_shard(folder: Path) -> Path:
+    return sorted(folder.glob("*.safetensors"))[0]
+
+
+SAME: dict[str, tuple[Callable[[Path], Path], Change]] = {
+    "untouched": (gguf_folder, lambda folder: None),
+    "copied anew": (gguf_folder, lambda folder: os.utime(folder / "model.gguf", (0, 0))),
+    "a file that is not loaded": (gguf_folder, lambda folder: (folder / "README.md").write_text("new")),
+    "untouched shards": (sharded_folder, lambda folder: None),
+}
+OTHERS: dict[str, tuple[Callable[[Path], Path], Change]] = {
+    "another header of the same size": (
+        gguf_folder,
+        lambda folder: overwrite(
+            folder / "model.gguf", (folder / "model.gguf").read_bytes().index(b"llama"), b"other"
+        ),
+    ),
+    "not even a GGUF file": (gguf_folder, lambda folder: overwrite(folder / "model.gguf", 0, b"ELF!")),
+    "cut short": (gguf_folder, lambda folder: os.truncate(folder / "model.gguf", 100)),
+    "gone": (gguf_folder, lambda folder: (folder / "model.gguf").unlink()),
+    "a truncated shard": (
+        sharded_folder,
+        lambda folder: os.truncate(first_shard(folder), first_shard(folder).stat().st_size - 1),
+    ),
+    "a shard's header": (sharded_folder, lambda folder: overwrite(first_shard(folder), 8, b'{"X"')),
+    "config.json": (
+        sharded_folder,
+        lambda folder: overwrite(folder / "config.json", 0, b"["),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_planned_model_passes(tmp_path: Path, name: str) -> None:
+    make, change = SAME[name]
+    root = make(tmp_path / "model")
+    config = planned(root)
+    change(root)
+    check(config, str(root))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_model_is_told_with_what_helps(tmp_path: Path, name: str) -> None:
+    make, change = OTHERS[name]
+    root = make(tmp_path / "model")
+    config = planned(root)
+    change(root)
+    with pytest.raises(FailedError) as caught:
+        check(config, str(root))
+    assert caught.value.failure.failure_class == "ModelChanged"
+    assert "tacho.dev/replan" in caught.value.failure.next_step
+
+
+def test_one_file_and_a_model_that_is_not_parsed(tmp_path: Path) -> None:
+    root = gguf_folder(tmp_path / "model")
+    check(planned(root / "model.gguf"), str(root / "model.gguf"))
+    custom = planned(root, "custom", parse=False)
+    check(custom, str(root))
+    overwrite(root / "model.gguf", 20, b"\xff\xff")
+    with pytest.raises(FailedError):
+        check(custom, str(root))
+
+
+def test_weights_alone_are_not_read(tmp_path: Path) -> None:
+    """What a look at headers cannot see, and is documented as such."""
+    root = gguf_folder(tmp_path / "model")
+    config = planned(root)
+    size = (root / "model.gguf").stat().st_size
+    overwrite(root / "model.gguf", size - 1, b"\xaa")
+    check(config, str(root))
+
+
+def test_a_plan_of_an_older_operator_names_no_digest(tmp_path: Path) -> None:
+    check(dataclasses.replace(planned(gguf_folder(tmp_path / "model")), model_digest=""), "/nowhere")
+
+
+def test_the_engine_is_not_started_with_another_model(tmp_path: Path) -> None:
+    root = gguf_folder(tmp_path / "model")
+    known = planned(root)
+    config = custom_config(
+        tmp_path,
+        model_path=str(root),
+        files=known.files,
+        files_digest=known.files_digest,
+        model_digest=known.model_digest,
+    )
+    os.truncate(root / "model.gguf", 100)
+    with running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "ModelChanged"
+    assert "starting" not in runtime.log()
+
+
+def test_llamacpp_serves_the_planned_model_and_no_other(tmp_path: Path) -> None:
+    """The real engine on a real model: in time for nothing to be served under another model's figures."""
+    root = tmp_path / "model.gguf"
+    root.symlink_to(model_file())
+    known = planned(root, "llamacpp")
+    fields = {name: getattr(known, name) for name in ("model_path", "files", "files_digest", "model_digest")}
+    config = llamacpp_config(tmp_path, **fields)
+    with running(config, tmp_path) as runtime:
+        runtime.until_ready()
+        assert runtime.stop() == 0
+    root.unlink()
+    ggufs.llama(root)
+    with running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "ModelChanged"
