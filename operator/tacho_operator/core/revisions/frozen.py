@@ -44,11 +44,12 @@ def birth(
     facts_key: str,
     number: int,
     config: Config,
+    name: str = "",
 ) -> Manifest:
-    """The ControllerRevision of the resource's present spec."""
+    """The ControllerRevision of the resource's present spec; ``name`` where it is not the spec's own."""
     meta = resource.metadata
     document = identity(resource.spec, meta.name, meta.annotations)
-    name = names.revision_name(meta.name, names.digest(document))
+    name = name or names.revision_name(meta.name, names.digest(document))
     key = plan_key(plan, resource.spec)
     manifest = child(resource, "apps/v1", "ControllerRevision", name, role=names.ROLE_SERVER, revision=name)
     manifest["revision"] = number

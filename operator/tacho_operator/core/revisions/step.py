@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
@@ -12,11 +12,13 @@ from tacho_operator.core import names, problems as problem
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.pods.claims import missing_claim
+from tacho_operator.core.pods.view import views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions import frozen
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.identity import identity_hash
 from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
+from tacho_operator.core.revisions.refit import failures_of, length_that_fits, refitted_name, shortened
 from tacho_operator.core.revisions.screening import screen
 from tacho_operator.core.types import Config, Manifest, Observed
 
@@ -50,8 +52,10 @@ def wanted_revision(resource: LLMDeployment) -> str:
 
 def _unreadable_record(observed: Observed) -> Problem | None:
     """A record of the wanted revision that cannot be read: planned again, its pods could change under it."""
-    wanted = wanted_revision(observed.resource)
-    if not any(item["metadata"]["name"] == wanted for item in observed.revisions):
+    own = wanted_revision(observed.resource)
+    existing = {item["metadata"]["name"] for item in observed.revisions}
+    wanted = next((name for name in (refitted_name(own), own) if name in existing), None)
+    if wanted is None:
         return None
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
@@ -60,12 +64,58 @@ def _unreadable_record(observed: Observed) -> Problem | None:
     )
 
 
+def _next_number(revisions: Mapping[str, Revision]) -> int:
+    return 1 + max((item.number for item in revisions.values()), default=0)
+
+
+def _refit(
+    observed: Observed,
+    config: Config,
+    revisions: Mapping[str, Revision],
+    known: Revision,
+    length: int,
+    now: datetime,
+) -> Planning:
+    """The same spec planned with the length that the engine names; ``known`` stays where that is no plan."""
+    resource = observed.resource
+    as_it_is = Planning(revision=known, plan=known.plan)
+    inspection = inspect(observed, config, now)
+    if inspection.facts is None:
+        return replace(as_it_is, inspection=inspection)
+    spec = shortened(resource.spec, known.plan, length)
+    planned = plan_model(
+        spec, inspection.facts, nodes=observed.nodes, history=observed.history, config=config
+    )
+    if isinstance(planned, PlanFailure) or launchable(planned) is not None:
+        return as_it_is
+    asked = known.plan.max_model_len
+    why = f"Planned again: the engine of {known.name} had room for {length} of {asked} tokens."
+    planned = replace(planned, message=f"{planned.message} {why}")
+    manifest = frozen.birth(
+        resource,
+        planned,
+        inspection.facts,
+        facts_key=facts_key(resource),
+        number=_next_number(revisions),
+        config=config,
+        name=refitted_name(known.name),
+    )
+    return Planning(revision=frozen.read(manifest), plan=planned, inspection=inspection, apply=(manifest,))
+
+
 def plan_step(
     observed: Observed, config: Config, revisions: Mapping[str, Revision], now: datetime
 ) -> Planning:
-    """A frozen revision is never planned again, whatever the operator, catalog or history say by now."""
+    """A frozen revision is never planned again, whatever the operator, catalog or history say by now; only
+    its own engine can say that it has less room than was planned (refit.py)."""
     resource = observed.resource
-    if (known := revisions.get(wanted_revision(resource))) is not None:
+    own = wanted_revision(resource)
+    if (refitted := revisions.get(refitted_name(own))) is not None:
+        return Planning(revision=refitted, plan=refitted.plan)
+    if (known := revisions.get(own)) is not None:
+        failures = failures_of(views(observed.pods, names.ROLE_SERVER), own)
+        if (length := length_that_fits(resource.spec, known.plan, failures)) is not None:
+            return _refit(observed, config, revisions, known, length, now)
         return Planning(revision=known, plan=known.plan)
     if (unreadable := _unreadable_record(observed)) is not None:
         return Planning(problem=unreadable)
@@ -89,7 +139,7 @@ def plan_step(
         planned,
         inspection.facts,
         facts_key=facts_key(resource),
-        number=1 + max((item.number for item in revisions.values()), default=0),
+        number=_next_number(revisions),
         config=config,
     )
     return Planning(revision=frozen.read(manifest), plan=planned, inspection=inspection, apply=(manifest,))
