@@ -149,3 +149,36 @@ def test_argument_the_engine_does_not_know(tmp_path: Path) -> None:
     assert failure.failure_class == "InvalidConfig"
     assert "--lora" in failure.message
     assert "extraArgs" in failure.next_step
+
+
+def engine_of(runtime: Running) -> int:
+    children = Path(f"/proc/{runtime.process.pid}/task/{runtime.process.pid}/children").read_text()
+    (engine,) = map(int, children.split())
+    return engine
+
+
+def test_crash_while_serving(tmp_path: Path) -> None:
+    with running(llamacpp_config(tmp_path), tmp_path) as runtime:
+        runtime.until_ready()
+        os.kill(engine_of(runtime), signal.SIGSEGV)
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "EngineCrashed"
+    assert "SIGSEGV" in failure.message
+
+
+def test_hang_in_load_ends_with_the_startup_budget(tmp_path: Path) -> None:
+    live = dataclasses.replace(LIVE, startup_timeout_seconds=8)
+    with running(llamacpp_config(tmp_path), tmp_path, live=live) as runtime:
+        runtime.until(lambda: runtime.report().get("phase") == "Starting", "the engine's start")
+        os.kill(engine_of(runtime), signal.SIGSTOP)
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "StartupTimeout"
+
+
+def test_too_little_memory_to_load(tmp_path: Path) -> None:
+    limited = ("prlimit", f"--as={550_000_000}", sys.executable, "-m", "tacho_llamacpp")
+    config = llamacpp_config(tmp_path, entrypoint=limited, max_model_len=8192)
+    with running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "HostOutOfMemory", runtime.failure()

@@ -17,6 +17,8 @@ from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import parse_failure
 
 SUFFIX = "-fit"
+TOO_SMALL = FailureClass("KVCacheTooSmall")
+"""As a runtime of any version says it."""
 FITS = "fitsMaxModelLen"
 """Detail of KVCacheTooSmall: the longest context that the engine has room for."""
 LEAST_TOKENS = 16
@@ -39,8 +41,7 @@ def length_that_fits(spec: LLMDeploymentSpec, plan: ModelPlan, failures: Iterabl
     named = (
         int(failure.details[FITS])
         for failure in failures
-        if failure.failure_class == FailureClass.KV_CACHE_TOO_SMALL
-        and failure.details.get(FITS, "").isdecimal()
+        if failure.failure_class == TOO_SMALL and failure.details.get(FITS, "").isdecimal()
     )
     return min((length for length in named if LEAST_TOKENS <= length < plan.max_model_len), default=None)
 

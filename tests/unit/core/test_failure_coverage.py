@@ -1,0 +1,99 @@
+"""For every class of failure the test that produces it on purpose, with as much of the real thing as can be.
+
+A row that names a test which is not there, or a class without a row, fails here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.failure import FAILURE_KINDS, FailureClass
+
+TESTS = Path(__file__).parents[2]
+F = FailureClass
+PRODUCED: dict[FailureClass, tuple[str, ...]] = {
+    F.ENGINE_NOT_SUPPORTED: (
+        "e2e/test_bad_input.py::test_a_gpu_it_fits_and_an_engine_that_is_not_built",
+        "unit/runtime/test_supervise.py::test_program_that_is_not_there",
+    ),
+    F.MODEL_NOT_FOUND: (
+        "e2e/test_hub.py::test_what_the_hub_does_not_have",
+        "unit/hub/test_fetch.py::test_commit_that_is_gone",
+    ),
+    F.MODEL_INVALID: (
+        "e2e/test_bad_input.py::test_models_that_are_not_what_spec_says",
+        "unit/runtime/test_real_engine.py::test_truncated_model_is_told_as_such",
+        "unit/hub/test_fetch.py::test_content_that_stays_wrong_is_refused_and_not_kept",
+        "unit/hub/test_fetch.py::test_a_file_that_is_shorter_than_listed",
+    ),
+    F.MODEL_CHANGED: (
+        "unit/runtime/test_model_content.py::test_llamacpp_serves_the_planned_model_and_no_other",
+        "unit/runtime/test_model_content.py::test_another_model_is_told_with_what_helps",
+        "unit/hub/test_fetch.py::test_changed_repository_is_refused",
+    ),
+    F.AUTH_REQUIRED: (
+        "e2e/test_hub.py::test_a_token_opens_the_door_and_stays_with_those_who_need_it",
+        "unit/hub/test_fetch.py::test_token_is_wanted",
+    ),
+    F.HUB_UNREACHABLE: (
+        "e2e/test_hub.py::test_a_hub_that_is_away_is_waited_for",
+        "e2e/test_hub.py::test_a_download_that_fails_says_why_and_goes_on_when_it_can",
+    ),
+    F.UNSUPPORTED_QUANTIZATION: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.UNSUPPORTED_GPU: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.DOES_NOT_FIT: ("e2e/test_bad_input.py::test_a_model_that_does_not_fit_starts_nothing",),
+    F.KV_CACHE_TOO_SMALL: ("unit/core/test_refit.py::test_an_open_length_is_planned_again_once",),
+    F.GPU_OUT_OF_MEMORY: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.HOST_OUT_OF_MEMORY: (
+        "unit/runtime/test_real_engine.py::test_too_little_memory_to_load",
+        "unit/runtime/test_real_engine.py::test_killed_engine_ends_the_container",
+    ),
+    F.IMAGE_PULL_ERROR: ("e2e/test_bad_input.py::test_an_image_nobody_has",),
+    F.UNSCHEDULABLE: ("e2e/test_bad_input.py::test_more_than_any_node_has",),
+    F.NO_SPARE_GPU: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.QUOTA_EXCEEDED: (
+        "api/test_operator_refusals.py::test_a_quota_is_named",
+        "api/test_operator_platform.py::test_a_quota_that_is_raised_lets_it_go_on",
+    ),
+    F.ADMISSION_DENIED: (
+        "api/test_operator_platform.py::test_a_policy_that_refuses_pods_is_named_and_its_end_noticed",
+    ),
+    F.NAME_CONFLICT: ("e2e/test_bad_input.py::test_somebody_elses_service",),
+    F.CACHE_NOT_FOUND: ("e2e/test_bad_input.py::test_a_claim_that_comes_later",),
+    F.CACHE_NOT_SHAREABLE: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.DISK_FULL: (
+        "unit/hub/test_full_disk.py::test_full_on_the_way_and_continued_when_there_is_room",
+        "unit/hub/test_full_disk.py::test_too_small_from_the_start",
+    ),
+    F.ENGINE_CRASHED: (
+        "e2e/test_custom.py::test_a_crash_at_the_start_is_told_with_its_last_words",
+        "unit/runtime/test_real_engine.py::test_crash_while_serving",
+    ),
+    F.STARTUP_TIMEOUT: (
+        "e2e/test_custom.py::test_an_engine_that_never_serves_runs_out_of_time",
+        "unit/runtime/test_real_engine.py::test_hang_in_load_ends_with_the_startup_budget",
+    ),
+    F.INSPECTION_TIMEOUT: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.GPU_FAULT: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.NODE_LOST: (
+        "api/test_operator_platform.py::test_a_lost_node_is_told_and_its_pod_replaced_once_it_is_gone",
+    ),
+    F.EVICTED: ("api/test_operator_platform.py::test_a_drained_pod_is_evicted_and_replaced",),
+    F.PORT_IN_USE: ("unit/runtime/test_supervise.py::test_taken_engine_port_names_who_took_it",),
+    F.QUANTIZATION_NOT_APPLIED: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.INVALID_CONFIG: ("unit/runtime/test_real_engine.py::test_argument_the_engine_does_not_know",),
+}
+
+
+def test_every_class_is_produced_on_purpose_somewhere() -> None:
+    reserved = {name for name, kind in FAILURE_KINDS.items() if kind.planned}
+    assert set(FailureClass) - reserved <= set(PRODUCED)
+
+
+@pytest.mark.parametrize("name", PRODUCED)
+def test_the_tests_that_produce_it_are_there(name: FailureClass) -> None:
+    for where in PRODUCED[name]:
+        path, _, test = where.partition("::")
+        assert f"def {test}(" in (TESTS / path).read_text(), where

@@ -1,0 +1,52 @@
+"""A disk that is really full: a file system of a few megabytes, which only root can mount."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.fetch import FetchConfig
+from tacho_runtime.hub.fetch import fetch as fetch_module
+from tacho_runtime.hub.fetch.fetch import fetch
+from tests.unit.hub.conftest import RunningHub
+from tests.unit.hub.test_fetch import MODEL, check_whole, failed, planned
+
+
+def mounted(path: Path, size: str, *, again: bool = False) -> None:
+    options = f"{'remount,' if again else ''}size={size}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], check=True)
+
+
+@pytest.fixture
+def config(hub: RunningHub, tmp_path: Path) -> Iterator[FetchConfig]:
+    folder = hub.root / "acme/model"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(MODEL)
+    (folder / "config.json").write_text('{"small": true}')
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted(small, "4m")
+    yield replace(planned(hub, tmp_path), cache_dir=str(small))
+    subprocess.run(["umount", str(small)], check=True)
+
+
+def test_too_small_from_the_start(config: FetchConfig) -> None:
+    assert failed(config).failure_class == "DiskFull"
+
+
+def test_full_on_the_way_and_continued_when_there_is_room(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when others fill a disk that had room when the download began."""
+    monkeypatch.setattr(fetch_module.Fetch, "_check_space", lambda *_: None)
+    failure = failed(config)
+    assert failure.failure_class == "DiskFull"
+    assert "spec.cache" in failure.next_step
+    mounted(Path(config.cache_dir), "64m", again=True)
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    check_whole(config, path)
