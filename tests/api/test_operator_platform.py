@@ -100,7 +100,8 @@ def node(api: Cluster, namespace: str) -> Iterator[str]:
     name = f"node-{namespace}"
     api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
     ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
-    patch = json.dumps({"status": {"conditions": [ready]}})
+    room = {"cpu": "8", "memory": "16Gi", "pods": "20"}
+    patch = json.dumps({"status": {"conditions": [ready], "capacity": room, "allocatable": room}})
     api.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", patch)
     yield name
     api.kubectl("delete", "node", name, "--ignore-not-found")
