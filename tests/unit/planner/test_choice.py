@@ -105,15 +105,15 @@ def test_one_larger_gpu_comes_before_several_small_ones():
     assert (alone.gpu_count, alone.tensor_parallel) == (2, 2)
 
 
-def test_an_engine_that_batches_on_two_gpus_comes_before_one_that_does_not_on_one(monkeypatch):
-    """On the L4, 16 bits and this context fit CTranslate2, which does not batch: vLLM takes two T4."""
-    monkeypatch.setattr(registry, "ENGINES", ("vllm", "ctranslate2"))
+def test_an_engine_that_carries_load_on_two_gpus_comes_before_one_that_does_not_on_one(monkeypatch):
+    """On the L4, 16 bits and this context fit Transformers, which is slow: vLLM takes two T4."""
+    monkeypatch.setattr(registry, "ENGINES", ("vllm", "transformers"))
     asks = {"context": {"maxModelLen": 8192, "concurrency": 4}, "quantization": {"method": "none"}}
     found = fitting("llama-3.1-8b", (T4, L4), **asks)
     assert (found.engine, found.gpu_product, found.gpu_count) == ("vllm", "Tesla-T4", 2)
     alone = fitting("llama-3.1-8b", (L4,), **asks)
     assert not engine_row(alone.engine).carries_load
-    assert alone.engine == "transformers", "CTranslate2's buffers leave no room beside 16 bits"
+    assert alone.engine == "transformers"
 
 
 def test_a_split_that_does_not_fit_is_followed_by_one_that_does():

@@ -162,7 +162,7 @@ def test_the_method_that_would_fit_fits_by_what_was_learned_too():
     )
     asks = {"gpu": {"products": ["T4"], "count": 1}, "context": {"maxModelLen": 8192, "concurrency": 4}}
     first = {"engine": {"name": "vllm"}, "quantization": {"method": "none"}}
-    assert refused("llama-3.1-8b", (T4,), **first, **asks).failure.details["fitsMethod"] == "bnb-int8"
+    assert refused("llama-3.1-8b", (T4,), **first, **asks).failure.details["fitsMethod"] == "bnb-nf4"
     told = refused("llama-3.1-8b", (T4,), history=(seen,) * 20, **first, **asks).failure.details
     again = {"engine": {"name": told["fitsEngine"]}, "quantization": {"method": told["fitsMethod"]}}
     assert fitting("llama-3.1-8b", (T4,), history=(seen,) * 20, **again, **asks)
