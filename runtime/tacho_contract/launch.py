@@ -36,8 +36,8 @@ def startup_budget_seconds(weights_bytes: int, asked_seconds: int | None = None)
 # --- what the engine container is told ------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomEngine:
-    """engine.name custom: ``command`` may hold $(TACHO_MODEL_PATH), $(TACHO_SERVED_NAME),
-    $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN) and $(TACHO_CONCURRENCY)."""
+    """engine.name custom. ``command`` is the user's, empty where a preset's stands in
+    ``RuntimeConfig.entrypoint``; both may hold what ``tacho_engines.custom.command`` expands."""
 
     command: tuple[str, ...]
     health_path: str = HEALTH_PATH

@@ -129,6 +129,8 @@ class EngineRow:
     """Name under which the operator's settings may give another image; "": the engine's."""
     cpu_build: CpuBuild | None = None
     """None: one image serves every device it runs on."""
+    presets: tuple[Preset, ...] = ()
+    """Servers by others that the engine can be told to be, in the order in which they are offered."""
 
     @property
     def carries_load(self) -> bool:
@@ -160,6 +162,42 @@ class EngineRow:
         return (own, self.cpu_build.image_setting) if self.cpu_build else (own,)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """How a server that somebody else makes is started, as data: ``spec.engine.custom.preset``.
+
+    Words may hold {max_model_len}, {longest_prompt}, {concurrency}, {tensor} and {pipeline}, and the command
+    the $(TACHO_…) that only the pod knows.
+    """
+
+    row: EngineRow
+    """Its image, command (``entrypoint``) and interpreter, under the name of the engine that runs it."""
+    name: str
+    """As in ``spec.engine.custom.preset``."""
+    health_path: str
+    """Answers 2xx once the model serves."""
+    context: tuple[str, ...]
+    """Switches of the planned context."""
+    takes_concurrency: bool = True
+    """False: no switch bounds how many requests run at once."""
+    tensor: tuple[str, ...] = ()
+    """Switches that split layers over GPUs; not given for one."""
+    pipeline: tuple[str, ...] | None = None
+    """Switches that divide layers among groups of GPUs, not given for one; None: it cannot."""
+    spreads_layers: bool = False
+    """What is not split over GPUs is divided among them by itself."""
+    trust_remote_code: tuple[str, ...] = ()
+    """(): it never executes code of the model's repository."""
+    methods: Mapping[str, tuple[str, ...]]
+    """Switches by quantization method. What the checkpoint alone decides is ``none``."""
+    cache_types: Mapping[str, tuple[str, ...]]
+    """Switches by type of the KV cache."""
+    caveat: str = ""
+    """What a user must know before the first start."""
+    source: str
+    """Where the switches are from, with the version."""
+
+
 # --- the half of the plan -------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -183,6 +221,8 @@ class Options:
     pipeline: int | None = None
     memory_limit_bytes: int | None = None
     """Of the engine's container."""
+    preset: str = ""
+    """``engine.custom.preset``."""
     trust_remote_code: bool = False
     """``model.trustRemoteCode``: the engine may execute Python files of the model's repository."""
 

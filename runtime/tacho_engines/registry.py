@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
-from tacho_engines.base import EngineRow, PlanHalf, RunHalf
+from tacho_engines.base import EngineRow, PlanHalf, Preset, RunHalf
 
 ENGINES: tuple[str, ...] = (
     "vllm",
@@ -29,9 +29,10 @@ def plan_half(name: str) -> PlanHalf:
     return half
 
 
-def engine_row(name: str) -> EngineRow:
-    """What the engine is. Raises KeyError for a name that is not registered."""
-    return plan_half(name).row
+def engine_row(name: str, preset: str = "") -> EngineRow:
+    """What the engine is, or the server that ``preset`` makes of it. Raises KeyError for a name that is not
+    registered."""
+    return presets()[preset].row if preset else plan_half(name).row
 
 
 def engine_rows() -> Iterator[EngineRow]:
@@ -42,6 +43,11 @@ def engine_rows() -> Iterator[EngineRow]:
 def image_settings() -> tuple[str, ...]:
     """Every name under which the operator's settings may give an engine another image."""
     return tuple(name for row in engine_rows() for name in row.image_settings)
+
+
+def presets() -> dict[str, Preset]:
+    """Every preset of every engine by name, in the order in which they are offered."""
+    return {preset.name: preset for row in engine_rows() for preset in row.presets}
 
 
 def method_names() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The command line of an engine the person brings: theirs, with what only the pod knows put in."""
+"""The command line of an engine the person brings or names, with what only the pod knows put in."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ _REFERENCE = re.compile(r"\$\$|\$\((?P<name>[^)]*)\)")
 
 def command(config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
     """The argument vector. Raises FailedError(InvalidConfig)."""
-    if config.custom is None or not config.custom.command:
+    written = (*config.entrypoint, *(config.custom.command if config.custom else ()))
+    if not written:
         raise FailedError(
             Failure(
                 failure_class=FailureClass.INVALID_CONFIG,
                 message="engine custom has no command",
-                next_step="set spec.engine.custom.command",
+                next_step="set spec.engine.custom.command or preset",
             )
         )
     values = {
         "TACHO_MODEL_PATH": model_path,
         "TACHO_SERVED_NAME": config.served_name,
+        "TACHO_HOST": config.bind_host,
         "TACHO_PORT": str(config.engine_port),
         "TACHO_MAX_MODEL_LEN": str(config.max_model_len),
         "TACHO_CONCURRENCY": str(config.concurrency),
+        "TACHO_QUANTIZATION": config.quantization_method,
+        "TACHO_KV_CACHE_DTYPE": config.kv_cache_dtype or "auto",
+        "TACHO_TENSOR_PARALLEL": str(config.tensor_parallel),
+        "TACHO_PIPELINE_PARALLEL": str(config.pipeline_parallel),
     }
-    command = tuple(expand(argument, values) for argument in config.custom.command)
-    return (*config.entrypoint, *command, *config.extra_args)
+    return (*(expand(argument, values) for argument in written), *config.extra_args)
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:

@@ -1,8 +1,9 @@
-"""What tacho knows of an engine that is the user's own: nothing but its place in a resource."""
+"""What tacho knows of an engine that is the user's own: its place in a resource, and servers by name."""
 
 from __future__ import annotations
 
 from tacho_engines.base import EngineRow
+from tacho_engines.custom.presets import PRESETS
 
 ROW = EngineRow(
     name="custom",
@@ -19,4 +20,5 @@ ROW = EngineRow(
     built=True,
     predicted=False,
     verified_by="the command is the user's",
+    presets=PRESETS,
 )

@@ -27,6 +27,11 @@ CUSTOM: dict[str, Any] = {
     },
     "gpu": {"count": 0},
 }
+PRESET: dict[str, Any] = {
+    "model": {"uri": "hf://mistralai/Mistral-7B-Instruct-v0.2"},
+    "engine": {"name": "custom", "custom": {"preset": "sglang"}},
+    "gpu": {"count": 1},
+}
 VLLM: dict[str, Any] = {
     "model": {"uri": "hf://mistralai/Mistral-7B-Instruct-v0.2"},
     "engine": {"name": "vllm"},

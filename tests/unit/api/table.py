@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .rows import ABSENT, CUSTOM, HUB, LLAMACPP, VLLM, VLLM_GATES, Row
+from .rows import ABSENT, CUSTOM, HUB, LLAMACPP, PRESET, VLLM, VLLM_GATES, Row
 
 
 def _accepted(name: str, base: dict[str, Any] = LLAMACPP, **change: Any) -> Row:
@@ -111,8 +111,46 @@ ENGINE = (
              gpu__resourceName="nvidia.com/mig-1g.10gb"),
     _refused("an FP8 cache", *VLLM_GATES, "quantization-kv-cache-dtype-absent", base=VLLM,
              quantization={"kvCacheDtype": "fp8"}),
-    _refused("a preset", "engine-custom-preset-absent", base=CUSTOM, engine__custom={"preset": "sglang"},
-             engine__image=ABSENT),
+    _accepted("a preset", PRESET),
+    _accepted("a preset with everything it takes", PRESET, gpu__count=4, model__trustRemoteCode=True,
+              quantization={"method": "fp8", "kvCacheDtype": "fp8_e5m2"}, context={"concurrency": 8},
+              parallelism={"tensor": 2, "pipeline": 2}),
+    _accepted("a preset on a port and a path of its own", PRESET, engine__custom={
+        "preset": "sglang", "port": 9000, "healthPath": "/health_generate", "python": "/usr/bin/python3"}),
+    _accepted("a preset with an image of one's own", PRESET, engine__custom={"preset": "mlc"},
+              engine__image="registry.example/mlc:1"),
+    _refused("a preset without an image", "custom-image", base=PRESET, engine__custom={"preset": "tgi"}),
+    _refused("a preset and a command", "preset-or-command", base=PRESET,
+             engine__custom={"preset": "sglang", "command": ["serve"]}),
+    _refused("a preset on the CPU", "preset-on-gpu", base=PRESET, gpu__count=0),
+    _refused("a preset wherever", "preset-on-gpu", base=PRESET, gpu=ABSENT),
+    _refused("a method the preset has no switch for", "preset-method", base=PRESET,
+             quantization={"method": "bnb-int8"}),
+    _refused("a cache type of another preset", "preset-kv-cache-dtype", base=PRESET,
+             quantization={"kvCacheDtype": "q8_0"}),
+    _refused("trust in a server that runs no code", "preset-trust-remote-code", base=PRESET,
+             engine__custom={"preset": "mlc"}, engine__image="x", model__trustRemoteCode=True),
+    _refused("stages of a server that has none", "preset-pipeline", base=PRESET, gpu__count=2,
+             engine__custom={"preset": "tgi"}, engine__image="x", parallelism={"pipeline": 2}),
+    _refused("a concurrency nothing bounds", "preset-concurrency", base=PRESET,
+             engine__custom={"preset": "textgen"}, engine__image="x", context={"concurrency": 4}),
+    _refused("bitsandbytes' settings for a preset", "custom-bitsandbytes", base=PRESET,
+             quantization={"method": "bnb-nf4", "bitsandbytes": {"doubleQuant": True}}),
+    _accepted("a command that refers to what is set", CUSTOM, gpu__count=4,
+              engine__custom__command=["serve", "$(TACHO_QUANTIZATION)", "--kv=$(TACHO_KV_CACHE_DTYPE)",
+                                       "$(TACHO_TENSOR_PARALLEL)", "$(TACHO_PIPELINE_PARALLEL)"],
+              quantization={"method": "fp8", "kvCacheDtype": "fp8"},
+              parallelism={"tensor": 2, "pipeline": 2}),
+    _accepted("settings that ask for nothing", CUSTOM, quantization__method="none", gpu__count=1,
+              parallelism={"tensor": 1, "pipeline": 1}, model__trustRemoteCode=False),
+    _refused("a method past the command", "command-method", base=CUSTOM, quantization__method="fp8"),
+    _refused("a cache type past the command", "command-kv-cache-dtype", base=CUSTOM,
+             quantization__kvCacheDtype="fp8"),
+    _refused("GPUs past the command", "command-tensor", base=CUSTOM, gpu__count=2, parallelism={"tensor": 2}),
+    _refused("stages past the command", "command-pipeline", base=CUSTOM, gpu__count=2,
+             parallelism={"pipeline": 2}),
+    _refused("trust past the command", "command-trust-remote-code", base=CUSTOM,
+             model__trustRemoteCode=True),
     _refused("bitsandbytes with GGUF", "bitsandbytes-with-bnb", "quantization-bitsandbytes-absent",
              quantization__bitsandbytes={"computeDtype": "float16"}),
     _refused("double quantization of INT8", *VLLM_GATES, "double-quant-with-4-bit",

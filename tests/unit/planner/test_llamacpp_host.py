@@ -159,7 +159,7 @@ def test_a_custom_engine_is_sized_and_not_predicted():
 
 
 def test_a_custom_engine_needs_an_image():
-    result = plan(engine={"name": "custom", "custom": {"preset": "sglang"}})
+    result = plan(engine={"name": "custom", "custom": {"preset": "tgi"}}, gpu={"count": 1})
     assert isinstance(result, PlanFailure)
     assert result.failure.failure_class == "InvalidConfig"
     assert "engine.image is empty" in result.failure.message

@@ -94,7 +94,7 @@ def test_a_misspelt_variable_is_a_failure_that_names_the_right_ones() -> None:
 
 def test_custom_without_a_command() -> None:
     with pytest.raises(FailedError, match="InvalidConfig"):
-        Custom().command(custom(), "/m")
+        Custom().command(dataclasses.replace(custom(), entrypoint=()), "/m")
 
 
 def test_health_path_is_the_users() -> None:

@@ -11,6 +11,7 @@ from tacho_contract.uri import (
     HUB_SCHEME,
     PARENT_PATTERN,
 )
+from tacho_operator.api.rules.custom import custom_rules
 from tacho_operator.api.rules.deny_list import arguments_pattern, variables_pattern
 from tacho_operator.api.rules.engines import engine_rules
 from tacho_operator.api.rules.rule import Rule
@@ -134,13 +135,7 @@ _ENGINE = (
         "!has(self.name) || self.name != 'custom' || has(self.custom)",
         "engine.name custom needs engine.custom with command and port",
     ),
-    _rule(
-        "custom-image",
-        "spec.engine",
-        "!has(self.name) || self.name != 'custom' || (has(self.image) && self.image.size() > 0)"
-        " || (has(self.custom) && has(self.custom.preset))",
-        "engine.name custom needs engine.image: tacho knows no image for it",
-    ),
+    *custom_rules(),
     _rule(
         "custom-command",
         "spec.engine.custom",

@@ -18,12 +18,6 @@ def _absent(name: str, what: str, instead: str) -> Rule:
 
 
 GATES: tuple[Rule, ...] = (
-    _gate(
-        "engine-custom-preset-absent",
-        "!has(self.engine) || !has(self.engine.custom) || !has(self.engine.custom.preset)",
-        "presets of custom engines",
-        "remove engine.custom.preset and set engine.custom.command and port",
-    ),
     _absent("slo", "promises (slo)", "remove slo"),
     _absent("autoscaling", "scaling by measured capacity", "remove autoscaling and set replicas"),
     _absent("rollout", "settings of rollouts", "remove rollout; a new revision surges and then takes over"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from tacho_engines.registry import ENGINES, method_names
+from tacho_engines.registry import ENGINES, method_names, presets
 from tacho_operator.api.base import ApiModel, Label63, QualifiedName
 from tacho_operator.api.quantity import Quantity
 from tacho_operator.api.spec.sources import EnvList
@@ -14,9 +14,11 @@ from tacho_operator.api.spec.sources import EnvList
 if TYPE_CHECKING:
     QuantizationMethod = str
     EngineName = str
+    Preset = str
 else:  # what the engines' folders say: a type checker cannot read it, pydantic and the CRD can
     QuantizationMethod = Literal[method_names()]
     EngineName = Literal[ENGINES]
+    Preset = Literal[tuple(presets())]
 ComputeDtype = Literal["bfloat16", "float16", "float32"]
 KvCacheDtype = Literal["bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "q8_0", "q4_0"]
 
@@ -76,18 +78,22 @@ class EngineResources(ApiModel):
 class CustomEngineSpec(ApiModel):
     """An engine tacho has no knowledge of, given by its image and command. It must speak the OpenAI API."""
 
-    preset: Literal["sglang"] | None = None
-    """A known engine whose command, port and health path are filled in. Absent: they are given below."""
+    preset: Preset | None = None
+    """A known server whose command, health path and image (where there is one) are filled in. Absent: they
+    are given below. Example: sglang."""
     command: Annotated[
         list[Argument], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)
     """Program and arguments, without a shell (an image's own ENTRYPOINT is not used). $(TACHO_MODEL_PATH),
-    $(TACHO_SERVED_NAME), $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN) and $(TACHO_CONCURRENCY) are expanded.
+    $(TACHO_SERVED_NAME), $(TACHO_HOST), $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN), $(TACHO_CONCURRENCY),
+    $(TACHO_QUANTIZATION), $(TACHO_KV_CACHE_DTYPE), $(TACHO_TENSOR_PARALLEL) and $(TACHO_PIPELINE_PARALLEL)
+    are expanded. Refused beside a preset.
     Example: [serve, --model, $(TACHO_MODEL_PATH), --port, $(TACHO_PORT)]."""
     port: Annotated[int, Field(ge=1, le=65535, json_schema_extra={"format": "int32"})] | None = None
-    """TCP port the engine listens on inside the pod. Example: 8000."""
+    """TCP port the engine listens on inside the pod. Absent: 8000, with a preset. Example: 8000."""
     health_path: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^/[^\s]*$")] | None = None
-    """HTTP path that answers 200 once the model serves. Absent: /health. Example: /health."""
+    """HTTP path that answers 200 once the model serves. Absent: /health, or the preset's.
+    Example: /health."""
     python: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     """Python interpreter (3.10 or newer) in the image that runs tacho's runtime. Absent: python3.
     Example: /opt/venv/bin/python."""

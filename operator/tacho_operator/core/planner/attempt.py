@@ -160,7 +160,7 @@ class Question:
         wanted = self._wanted(placement)
         if not found.engine.predicted:
             told = self._unpredicted()
-            return replace(found, context=told, wanted=told)
+            return replace(found, context=told, wanted=told, arguments=half.arguments(placement, told))
         fitting = _fitting(half, placement, found.learned)
         too_long = 0 < trained < (wanted.max_model_len or 0) and not half.extends_context(placement.options)
         context = None if too_long else wanted.choose(fitting)

@@ -44,7 +44,7 @@ def plan_model(
     ``nodes`` None: they may not be read, and plans come from the GPU table. Pure and deterministic.
     """
     request = request_of(spec)
-    asked = engine_row(request.engine) if request.engine else None
+    asked = request.row
     predictable = asked is None or asked.predicted
     if predictable and (unknown := too_little_known(facts)):
         return unknown
@@ -77,7 +77,7 @@ def plan_model(
 
 def _choices(request: Request, facts: ModelFacts, nodes: tuple[NodeFacts, ...] | None) -> Choices:
     """The devices to choose from: the host, or GPUs."""
-    asked = engine_row(request.engine) if request.engine else None
+    asked = request.row
     if asked and not asked.predicted:
         return Choices((_as_written(request, nodes),))
     gpus = gpu_choices(request, nodes)

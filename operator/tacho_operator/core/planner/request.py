@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tacho_engines.base import Options
+from tacho_engines.base import EngineRow, Options
+from tacho_engines.registry import engine_row
 from tacho_operator.api import defaults
 from tacho_operator.api.quantity import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
@@ -29,6 +30,11 @@ class Request:
     node_selector: Mapping[str, str]
     tolerations: tuple[Mapping[str, str], ...]
     python: str
+
+    @property
+    def row(self) -> EngineRow | None:
+        """The engine that was asked for, or the server that its preset makes of it."""
+        return engine_row(self.engine, self.options.preset) if self.engine else None
 
     @property
     def request_tokens(self) -> int:
@@ -63,6 +69,7 @@ def request_of(spec: LLMDeploymentSpec) -> Request:
             compute_dtype=(bitsandbytes.compute_dtype if bitsandbytes else None) or "",
             tensor=spec.parallelism.tensor if spec.parallelism else None,
             pipeline=spec.parallelism.pipeline if spec.parallelism else None,
+            preset=(custom.preset if custom else None) or "",
             trust_remote_code=bool(spec.model.trust_remote_code),
             memory_limit_bytes=quantity_bytes(limits["memory"]) if "memory" in limits else None,
         ),

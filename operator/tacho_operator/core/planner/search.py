@@ -8,7 +8,7 @@ from dataclasses import replace
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import EngineRow, MethodRow
 from tacho_engines.hardware.gpus import is_slice
-from tacho_engines.registry import engine_row, engine_rows
+from tacho_engines.registry import engine_rows
 from tacho_engines.shared.checkpoints import stored_method, wrong_checkpoint
 from tacho_operator.core.planner.attempt import Attempt, Question
 from tacho_operator.core.planner.devices import Choice
@@ -42,8 +42,8 @@ class Search:
     def ways(self) -> tuple[Way, ...]:
         """What the user's engine and method allow."""
         asked = self.question.request
-        if asked.engine and not engine_row(asked.engine).methods:
-            return ((engine_row(asked.engine), unlisted(asked.method or "none")),)
+        if asked.row and not asked.row.methods:
+            return ((asked.row, unlisted(asked.method or "none")),)
         return tuple(way for way in every_way() if self.asked_for(way))
 
     def asked_for(self, way: Way) -> bool:

@@ -88,8 +88,11 @@ def _prune(value: Any) -> Any:
 
 
 def _drop_meant(fields: dict[str, Any], name: str) -> None:
+    preset = fields.get("engine", {}).get("custom", {}).get("preset")
     for path, meaning in {**MEANT, ("model", "servedName"): name}.items():
         *parents, leaf = path
+        if preset and parents == ["engine", "custom"]:
+            continue  # absent means what the preset says
         target: Any = fields
         for parent in parents:
             target = target.get(parent, {}) if isinstance(target, dict) else {}

@@ -6,10 +6,10 @@ from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_contract.pod import CACHE_DIR, FETCH_DIR, HEALTH_PATH
 from tacho_contract.uri import HubUri
-from tacho_engines.registry import engine_row
+from tacho_engines.registry import engine_row, presets
 from tacho_engines.shared.compatibility import least_capability
 from tacho_operator.api.defaults import grace_seconds
-from tacho_operator.api.types import LLMDeployment
+from tacho_operator.api.types import CustomEngineSpec, LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests.pod import containers, placement, volumes
 from tacho_operator.core.manifests.pod.environment import ca_volume
@@ -64,9 +64,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         quantization_method=plan.quantization_method,
         kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",
         extra_args=(*plan.arguments, *(engine.extra_args if engine else ())),
-        custom=CustomEngine(command=tuple(custom.command), health_path=custom.health_path or HEALTH_PATH)
-        if custom
-        else None,
+        custom=_custom(custom) if custom else None,
         engine_port=containers.engine_port(resource),
         weights_bytes=plan.files.total_bytes,
         predicted_weights_bytes=plan.predicted.weights_bytes or 0,
@@ -88,6 +86,12 @@ def _needed_bytes(plan: ModelPlan) -> int:
     more than that, whatever it is predicted to use beside it."""
     predicted = plan.predicted
     return min(predicted.total_bytes or 0, predicted.budget_bytes or predicted.total_bytes or 0)
+
+
+def _custom(custom: CustomEngineSpec) -> CustomEngine:
+    preset = presets().get(custom.preset or "")
+    usual = preset.health_path if preset else HEALTH_PATH
+    return CustomEngine(command=tuple(custom.command), health_path=custom.health_path or usual)
 
 
 def _spread_over_products(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:

@@ -1,0 +1,138 @@
+"""The rules of engine.name custom: a command takes what it refers to, a preset what it has switches for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tacho_engines.base import Preset
+from tacho_engines.registry import presets
+from tacho_operator.api.rules.rule import Rule
+
+_WITH_NAME = "!has(self.engine) || !has(self.engine.name) || self.engine.name != 'custom'"
+_CUSTOM = "!has(self.engine) || !has(self.engine.custom)"
+_WITH_PRESET = f"{_CUSTOM} || !has(self.engine.custom.preset)"
+_BARE = f"{_WITH_NAME} || {_CUSTOM} || has(self.engine.custom.preset)"
+
+REFERENCES = (
+    ("quantization.method", "TACHO_QUANTIZATION", "'none'"),
+    ("quantization.kvCacheDtype", "TACHO_KV_CACHE_DTYPE", "'auto'"),
+    ("parallelism.tensor", "TACHO_TENSOR_PARALLEL", "1"),
+    ("parallelism.pipeline", "TACHO_PIPELINE_PARALLEL", "1"),
+)
+"""Fields that reach a bare command only where it refers to them, how it does, and the value that asks for
+nothing."""
+
+
+def custom_rules() -> Iterator[Rule]:
+    """What would have no effect is refused, by the name of its field."""
+    yield from _bare()
+    known = tuple(presets().values())
+    yield from _exclusive(known)
+    yield _spec(
+        "preset-on-gpu",
+        f"{_WITH_PRESET} || (has(self.gpu) && has(self.gpu.count) && self.gpu.count > 0)",
+        "the presets of engine.custom run on GPUs; set gpu.count to 1 or more",
+    )
+    yield _of_each(known, "quantization.method", lambda preset: tuple(preset.methods))
+    yield _of_each(known, "quantization.kvCacheDtype", lambda preset: tuple(preset.cache_types))
+    yield _of_some(
+        "model.trustRemoteCode",
+        "!self.model.trustRemoteCode",
+        tuple(preset for preset in known if preset.trust_remote_code),
+        "executes no code of a model's repository",
+    )
+    yield _of_some(
+        "parallelism.pipeline",
+        "self.parallelism.pipeline == 1",
+        tuple(preset for preset in known if preset.pipeline is not None),
+        "cannot divide layers among groups of GPUs",
+    )
+    yield _of_some(
+        "context.concurrency",
+        "false",
+        tuple(preset for preset in known if preset.takes_concurrency),
+        "has no switch for it",
+    )
+    yield _spec(
+        "custom-bitsandbytes",
+        f"{_CUSTOM} || !has(self.quantization) || !has(self.quantization.bitsandbytes)",
+        "quantization.bitsandbytes has no effect with engine.name custom; remove it",
+    )
+
+
+def _bare() -> Iterator[Rule]:
+    for path, variable, nothing in REFERENCES:
+        yield _spec(
+            f"command-{_slug(path)}",
+            f"{_BARE} || {_unset(path)} || self.{path} == {nothing} || (has(self.engine.custom.command)"
+            f" && self.engine.custom.command.exists(a, a.contains('$({variable})')))",
+            f"{path} does not reach a custom command that does not hold $({variable}); write it into"
+            " engine.custom.command",
+        )
+    yield _spec(
+        "command-trust-remote-code",
+        f"{_BARE} || {_unset('model.trustRemoteCode')} || !self.model.trustRemoteCode",
+        "model.trustRemoteCode does not reach a custom command; write the engine's own switch into"
+        " engine.custom.command",
+    )
+
+
+def _exclusive(known: tuple[Preset, ...]) -> Iterator[Rule]:
+    yield Rule(
+        name="preset-or-command",
+        path="spec.engine.custom",
+        cel="!has(self.preset) || !has(self.command) || self.command.size() == 0",
+        message="engine.custom has either a preset, which has a command, or a command; remove one",
+    )
+    imaged = tuple(preset.name for preset in known if preset.row.image)
+    yield Rule(
+        name="custom-image",
+        path="spec.engine",
+        cel="!has(self.name) || self.name != 'custom' || (has(self.image) && self.image.size() > 0)"
+        f" || (has(self.custom) && has(self.custom.preset) && self.custom.preset in {_listed(imaged)})",
+        message="engine.name custom needs engine.image: only the presets "
+        f"{' and '.join(imaged)} bring an image of their own",
+    )
+
+
+def _of_each(known: tuple[Preset, ...], path: str, values: Callable[[Preset], tuple[str, ...]]) -> Rule:
+    """A field of which each preset takes values of its own."""
+    clauses = (
+        f"(self.engine.custom.preset != '{preset.name}' || self.{path} in {_listed(values(preset))})"
+        for preset in known
+    )
+    takes = "; ".join(f"{preset.name} takes {', '.join(values(preset)) or 'none at all'}" for preset in known)
+    return _spec(
+        f"preset-{_slug(path)}",
+        f"{_WITH_PRESET} || {_unset(path)} || ({' && '.join(clauses)})",
+        f"{path} is not one of the preset's: {takes}",
+    )
+
+
+def _of_some(path: str, harmless: str, able: tuple[Preset, ...], why: str) -> Rule:
+    """A field that has an effect with the presets ``able`` only."""
+    names = tuple(preset.name for preset in able)
+    return _spec(
+        f"preset-{_slug(path)}",
+        f"{_WITH_PRESET} || {_unset(path)} || {harmless} || self.engine.custom.preset in {_listed(names)}",
+        f"{path} has an effect with the presets {', '.join(names)} only: the others' server {why}; remove it",
+    )
+
+
+def _spec(name: str, cel: str, message: str) -> Rule:
+    return Rule(name=name, path="spec", cel=cel, message=message)
+
+
+def _unset(path: str) -> str:
+    block, _ = path.split(".")
+    return f"!has(self.{block}) || !has(self.{path})"
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return f"[{', '.join(repr(word) for word in words)}]"
+
+
+def _slug(path: str) -> str:
+    """``quantization.kvCacheDtype`` as ``kv-cache-dtype``."""
+    leaf = path.rsplit(".", 1)[-1]
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in leaf)

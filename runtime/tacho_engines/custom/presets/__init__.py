@@ -1,0 +1,14 @@
+"""Servers that others make, each as data in a file of its own."""
+
+from __future__ import annotations
+
+from tacho_engines.base import Preset
+from tacho_engines.custom.presets import mlc, sglang, textgen, tgi, trtllm
+
+PRESETS: tuple[Preset, ...] = (
+    sglang.PRESET,
+    tgi.PRESET,
+    trtllm.PRESET,
+    mlc.PRESET,
+    textgen.PRESET,
+)

@@ -1,0 +1,165 @@
+"""Every preset's command line, held against the options that its server was recorded to take."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_engines.base import Context, Options, Placement, Preset
+from tacho_engines.registry import plan_half, presets, run_half
+from tacho_operator.core.planner.search import unlisted
+from tests.unit.planner.placements import host, placement
+
+RECORDED = Path(__file__).resolve().parents[2] / "fixtures" / "presets"
+PRESETS = tuple(presets().values())
+CONTEXT = Context(8192, 12)
+ANY = {"<int>": r"\d+", "<float>": r"\d+(\.\d+)?", "<human_readable_int>": r"\d+[kKmM]?"}
+
+
+def options_of(name: str) -> dict[str, str]:
+    """What each switch takes: "" nothing, {a,b} one of those, <type> a value."""
+    found = {}
+    for line in (RECORDED / f"{name}.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            names, _, value = re.fullmatch(r"((?:[^\s,]+, )*[^\s,]+)( (.*))?", line).groups(default="")
+            found.update(dict.fromkeys(names.split(", "), value))
+    return found
+
+
+def specs(preset: Preset) -> Iterator[tuple[Options, int, str]]:
+    """Options, number of GPUs and method, over everything that the preset takes."""
+    caches = ("", *preset.cache_types)
+    splits = [(1, None, None), (4, None, None), (4, 4, 1)]
+    splits += [(4, 2, 2), (2, None, 2)] if preset.pipeline is not None else []
+    trusts = (False, True) if preset.trust_remote_code else (False,)
+    for method, cache, (gpus, tensor, pipeline), trust in itertools.product(
+        preset.methods, caches, splits, trusts
+    ):
+        options = Options(
+            preset=preset.name,
+            kv_cache_dtype=cache,
+            tensor=tensor,
+            pipeline=pipeline,
+            trust_remote_code=trust,
+        )
+        yield options, gpus, method
+
+
+def asked(options: Options, method: str, gpus: int = 1, device="L4") -> Placement:
+    found = placement("vllm", "llama-3.1-8b", "none", device, count=gpus, image="x")
+    return replace(found, method=unlisted(method), options=options)
+
+
+def command_line(preset: Preset, options: Options, gpus: int, method: str) -> tuple[str, ...]:
+    """As the runtime makes it from the plan."""
+    half, spread = plan_half("custom"), asked(options, method, gpus)
+    assert half.refusal(spread) is None
+    ((tensor, pipeline),) = half.splits(spread)
+    assert tensor * pipeline == gpus
+    spread = replace(spread, tensor=tensor, pipeline=pipeline)
+    config = RuntimeConfig(
+        revision="r",
+        plan_key="k",
+        engine="custom",
+        entrypoint=preset.row.entrypoint,
+        model_path="/models/m",
+        served_name="mistral",
+        max_model_len=CONTEXT.max_model_len,
+        concurrency=CONTEXT.concurrency,
+        extra_args=(*half.arguments(spread, CONTEXT), "--of-the-user"),
+        custom=CustomEngine(command=(), health_path=preset.health_path),
+    )
+    return run_half("custom").command(config, "/models/m")
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_every_switch_is_one_the_server_takes_with_a_value_it_takes(preset):
+    known, seen = options_of(preset.name), 0
+    for options, gpus, method in specs(preset):
+        words = list(command_line(preset, options, gpus, method))
+        assert words.pop() == "--of-the-user", "the user's arguments come last"
+        assert not any("$(" in word or "{" in word for word in words)
+        switches = words[next(i for i, word in enumerate(words) if word.startswith("--")) :]
+        while switches:
+            switch = switches.pop(0)
+            assert switch in known, switch
+            takes = known[switch]
+            if takes:
+                check(switch, takes, switches.pop(0), known)
+            seen += 1
+    assert seen > 4 * len(preset.methods)
+
+
+def check(switch: str, takes: str, value: str, known: dict[str, str]) -> None:
+    if takes.startswith("{"):
+        assert value in takes[1:-1].split(","), (switch, value)
+    elif takes == "<overrides>":
+        for pair in value.split(";"):
+            word, _, number = pair.partition("=")
+            assert re.fullmatch(ANY[known[f"overrides.{word}"]], number)
+    else:
+        assert re.fullmatch(ANY.get(takes, ".+"), value), (switch, value)
+        assert not value.startswith("-")
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_what_is_set_shows_in_the_command(preset):
+    """Each method, cache type, spread and trust is in the words; nothing is taken silently."""
+    lines = [command_line(preset, *spec) for spec in specs(preset)]
+    assert any("8192" in word for word in lines[0])
+    assert preset.takes_concurrency == any(re.search(r"\b12\b", word) for word in lines[0])
+    for options, gpus, method in specs(preset):
+        words = command_line(preset, options, gpus, method)
+        assert set(preset.methods[method]) <= set(words)
+        assert set(preset.cache_types.get(options.kv_cache_dtype, ())) <= set(words)
+        assert set(preset.trust_remote_code if options.trust_remote_code else ()) <= set(words)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_it_is_told_the_model_the_host_and_the_port_by_what_only_the_pod_knows(preset):
+    words = " ".join(preset.row.entrypoint)
+    for variable in ("$(TACHO_MODEL_PATH)", "$(TACHO_HOST)", "$(TACHO_PORT)"):
+        assert variable in words
+    assert preset.health_path.startswith("/")
+    assert preset.row.version
+    assert preset.source
+    assert (preset.row.image == "") == ("image" in preset.caveat), "who brings the image is said"
+    assert preset.row.image.rpartition(":")[2].removeprefix("v") in ("", preset.row.version)
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "method", "field"),
+    [
+        ("sglang", {}, "bnb-int8", "quantization.method"),
+        ("trtllm", {}, "fp8", "quantization.method"),
+        ("sglang", {"kv_cache_dtype": "q8_0"}, "none", "quantization.kvCacheDtype"),
+        ("mlc", {"kv_cache_dtype": "fp8"}, "none", "quantization.kvCacheDtype"),
+        ("mlc", {"trust_remote_code": True}, "none", "model.trustRemoteCode"),
+        ("tgi", {"pipeline": 2}, "none", "parallelism.pipeline"),
+    ],
+)
+def test_a_plan_refuses_by_name_what_has_no_switch(preset, options, method, field):
+    refusal = plan_half("custom").refusal(asked(Options(preset=preset, **options), method, gpus=2))
+    assert refusal is not None
+    assert field in f"{refusal.message}. {refusal.next_step}"
+
+
+def test_a_preset_runs_on_gpus():
+    refusal = plan_half("custom").refusal(asked(Options(preset="sglang"), "none", gpus=0, device=host()))
+    assert refusal is not None
+    assert "gpu.count" in refusal.next_step
+
+
+@pytest.mark.parametrize(
+    ("tensor", "pipeline", "gpus", "spread"),
+    [(None, None, 1, (1, 1)), (None, None, 4, (4, 1)), (2, None, 4, (2, 2)), (None, 2, 4, (2, 2))],
+)
+def test_what_is_not_said_of_the_spread_follows_from_the_gpus(tensor, pipeline, gpus, spread):
+    options = Options(tensor=tensor, pipeline=pipeline)
+    assert plan_half("custom").splits(asked(options, "none", gpus)) == (spread,)
