@@ -119,6 +119,8 @@ class EngineRow:
     """Python package that must be importable for `tacho run`; "": it brings its own command."""
     local_entrypoint: tuple[str, ...] = ()
     """What starts it in this Python, after the interpreter."""
+    executes_model_code: bool = True
+    """False: no switch makes it execute Python files of the model's repository."""
     method_rule: MethodRule | None = None
     cache_types: CacheTypes | None = None
     keeps: bool = True

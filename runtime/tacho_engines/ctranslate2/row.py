@@ -75,6 +75,7 @@ ROW = EngineRow(
     built=True,
     package="ctranslate2",
     local_entrypoint=("-m", "tacho_ctranslate2"),
+    executes_model_code=False,
     method_rule=MethodRule(
         cel="(self.quantization.method.startsWith('ct2-') ? self.engine.name in ['ctranslate2', 'custom']"
         " : (self.engine.name != 'ctranslate2' || self.quantization.method == 'none'))",

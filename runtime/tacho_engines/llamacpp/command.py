@@ -34,8 +34,13 @@ def planned_flags(config: RuntimeConfig) -> tuple[str, ...]:
     )
 
 
+CACHE_TYPES = {"bfloat16": "bf16"}
+"""Types that llama.cpp spells its own way."""
+
+
 def _cache_type(kind: str) -> tuple[str, ...]:
     """A quantized V cache wants flash attention; llama.cpp refuses it otherwise."""
     if not kind:
         return ()
-    return ("--cache-type-k", kind, "--cache-type-v", kind, "--flash-attn", "on")
+    spelled = CACHE_TYPES.get(kind, kind)
+    return ("--cache-type-k", spelled, "--cache-type-v", spelled, "--flash-attn", "on")

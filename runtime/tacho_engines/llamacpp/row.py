@@ -21,6 +21,7 @@ ROW = EngineRow(
     built=True,
     package="xllamacpp",
     local_entrypoint=("-m", "tacho_llamacpp"),
+    executes_model_code=False,
     method_rule=MethodRule(
         cel="self.engine.name != 'llamacpp' || self.quantization.method in ['gguf', 'none']",
         message="llamacpp serves GGUF files; set quantization.method to gguf, or none for an unquantized "

@@ -22,6 +22,9 @@ def refused(failure_class: str, message: str, next_step: str = "") -> Refusal:
 def model_refusal(row: EngineRow, placement: Placement) -> Refusal | None:
     """Why the engine cannot load this checkpoint by this method."""
     facts, method = placement.facts, placement.method
+    if placement.options.trust_remote_code and not row.executes_model_code:
+        words = f"model.trustRemoteCode has no effect: {row.name} executes no code of a model's repository"
+        return refused(FailureClass.INVALID_CONFIG, words, "Remove model.trustRemoteCode")
     if facts.format not in row.formats:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"{row.name} does not load {facts.format}")
     name = placement.architecture.name

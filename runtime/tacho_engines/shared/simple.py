@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tacho_contract.failure import FailureClass
 from tacho_engines.base import Context, EngineRow, Options, Placement, Refusal, Splits
-from tacho_engines.shared.compatibility import plain_refusal
+from tacho_engines.shared.compatibility import plain_refusal, refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,12 @@ class SimplePlan:
         return plain_refusal(self.row, placement)
 
     def splits(self, placement: Placement) -> Splits | Refusal:
+        if (placement.options.tensor or 1) > 1:
+            return refused(
+                FailureClass.INVALID_CONFIG,
+                f"parallelism.tensor has no effect: {self.row.name} splits no layer over GPUs",
+                "Remove parallelism.tensor; whole layers are spread over gpu.count GPUs",
+            )
         return ((1, max(1, placement.count)),)
 
     def settings_refusal(self, _placement: Placement) -> Refusal | None:

@@ -26,7 +26,7 @@ class Outcome:
 
     refusals: tuple[str, ...] = ()
     parts: dict[str, Any] = field(default_factory=dict)
-    """By place: plan, manifest, flag (the command line), environment, operator."""
+    """By place: plan, manifest, flag (the command line), environment, probe (whom it asks for), operator."""
     plan: ModelPlan | None = None
     config: RuntimeConfig | None = None
 
@@ -59,6 +59,7 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
         "manifest": _without_config(template),
         "flag": command,
         "environment": environment,
+        "probe": config.served_name,
         "operator": (codec.dumps(live_config(resource.spec)), resource.spec.replicas),
     }
     return Outcome(parts=parts, plan=plan, config=config)

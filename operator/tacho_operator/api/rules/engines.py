@@ -15,7 +15,7 @@ _ENGINE = "!has(self.engine) || !has(self.engine.name)"
 
 
 def engine_rules() -> Iterator[Rule]:
-    """Methods that do not go with an engine, and cache types that are another engine's own."""
+    """Methods that do not go with an engine, trust that does nothing, and another engine's cache types."""
     rows = tuple(engine_rows())
     for row in sorted(rows, key=lambda row: row.name):
         if row.method_rule:
@@ -26,6 +26,16 @@ def engine_rules() -> Iterator[Rule]:
                 message=row.method_rule.message,
             )
     yield from _caches(rows)
+    deaf = sorted(row.name for row in rows if not row.executes_model_code)
+    if deaf:
+        yield Rule(
+            name="trust-remote-code-of-engine",
+            path="spec",
+            cel="!has(self.model.trustRemoteCode) || !self.model.trustRemoteCode"
+            f" || {_ENGINE} || !(self.engine.name in {deaf})",
+            message=f"model.trustRemoteCode has no effect with {' and '.join(deaf)}, which execute no code of"
+            " a model's repository; remove it",
+        )
     owners = tuple(row for row in rows if row.cache_types)
     if len(owners) > 1:
         clauses = (_others_types(row, owners) for row in sorted(owners, key=lambda row: row.name))
