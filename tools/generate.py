@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
     ("the CRD", [sys.executable, "-m", "tacho_operator.api.crd"]),
     ("docs/conditions.md", [sys.executable, "-m", "tacho_operator.api.crd.conditions_page"]),
+    ("docs/presets.md", [sys.executable, "-m", "tacho_operator.api.crd.presets_page"]),
     ("docs/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
 )
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
