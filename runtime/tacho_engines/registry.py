@@ -8,7 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
-from tacho_engines.base import EngineRow, PlanHalf, Preset, RunHalf
+from tacho_engines.base import PlanHalf, RunHalf
+from tacho_engines.row import EngineRow, Preset
 
 ENGINES: tuple[str, ...] = (
     "vllm",

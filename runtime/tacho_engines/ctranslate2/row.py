@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import EngineRow, MethodRow, MethodRule
+from tacho_engines.row import EngineRow, MethodRow, MethodRule
 
 METHODS = (
     MethodRow(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import Context, Placement, Preset
+from tacho_engines.base import Context, Placement
+from tacho_engines.row import Preset
 
 
 def arguments(placement: Placement, context: Context, preset: Preset) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import Placement, Preset, Refusal
+from tacho_engines.base import Placement, Refusal
+from tacho_engines.row import Preset
 from tacho_engines.shared.compatibility import refused
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import Context, Options, Placement, PlanHalf, Preset, Refusal, Splits
+from tacho_engines.base import Context, Options, Placement, PlanHalf, Refusal, Splits
 from tacho_engines.custom import arguments, compatibility
 from tacho_engines.custom.row import ROW
+from tacho_engines.row import Preset
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.simple import SimplePlan
 

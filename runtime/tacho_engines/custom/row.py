@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import EngineRow
 from tacho_engines.custom.presets import PRESETS
+from tacho_engines.row import EngineRow
 
 ROW = EngineRow(
     name="custom",

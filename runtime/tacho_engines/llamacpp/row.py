@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import CacheTypes, EngineRow, MethodRow, MethodRule
+from tacho_engines.row import CacheTypes, EngineRow, MethodRow, MethodRule
 
 METHODS = (MethodRow(method="gguf", how="stored", capability=(5, 0), quality=97.0, source="ggml-cuda"),)
 

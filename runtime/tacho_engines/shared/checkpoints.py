@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacho_contract.model import ModelFacts
-from tacho_engines.base import MethodRow
+from tacho_engines.row import MethodRow
 
 BITSANDBYTES = {"int8": "bnb-int8", "nf4": "bnb-nf4", "fp4": "bnb-fp4"}
 STORED_AS = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import EngineRow, MethodRow, Placement, Refusal
+from tacho_engines.base import Placement, Refusal
 from tacho_engines.hardware.gpus import is_slice
+from tacho_engines.row import EngineRow, MethodRow
 from tacho_engines.shared.checkpoints import wrong_checkpoint
 from tacho_engines.shared.images import lacks_plugin, version_key
 from tacho_engines.shared.switches import parse_arguments

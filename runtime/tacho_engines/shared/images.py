@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tacho_engines.base import EngineRow
+from tacho_engines.row import EngineRow
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import Context, EngineRow, Options, Placement, Refusal, Splits
+from tacho_engines.base import Context, Options, Placement, Refusal, Splits
+from tacho_engines.row import EngineRow
 from tacho_engines.shared.compatibility import plain_refusal, refused
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import EngineRow, MethodRow
+from tacho_engines.row import EngineRow, MethodRow
 
 METHODS = (
     MethodRow(method="none", how="stored", capability=(6, 0), quality=100.0, source="transformers"),

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import (
-    Context,
-    EngineRow,
-    Options,
-    Placement,
-    PlanHalf,
-    Refusal,
-    Splits,
-)
+from tacho_engines.base import Context, Options, Placement, PlanHalf, Refusal, Splits
 from tacho_engines.memory.account import Account
+from tacho_engines.row import EngineRow
 from tacho_engines.vllm import arguments, compatibility, fallbacks, host, memory, parallel
 from tacho_engines.vllm.row import ROW
 from tacho_engines.vllm.settings import planned_settings

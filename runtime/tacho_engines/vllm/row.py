@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import CacheTypes, CpuBuild, EngineRow, MethodRow
+from tacho_engines.row import CacheTypes, CpuBuild, EngineRow, MethodRow
 
 METHODS = (
     MethodRow(method="none", how="stored", capability=(7, 0), quality=100.0, source="vLLM platforms/cuda.py"),

@@ -16,7 +16,8 @@ PLAN = '''
 
 from __future__ import annotations
 
-from tacho_engines.base import CacheTypes, Context, EngineRow, MethodRow, MethodRule, Placement, PlanHalf
+from tacho_engines.base import Context, Placement, PlanHalf
+from tacho_engines.row import CacheTypes, EngineRow, MethodRow, MethodRule
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.simple import SimplePlan
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.launch import CustomEngine, RuntimeConfig
-from tacho_engines.base import Context, Options, Placement, Preset
+from tacho_engines.base import Context, Options, Placement
 from tacho_engines.registry import plan_half, presets, run_half
+from tacho_engines.row import Preset
 from tacho_operator.core.planner.search import unlisted
 from tests.unit.planner.placements import host, placement
 

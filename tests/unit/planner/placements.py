@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.base import MethodRow, Options, Placement
+from tacho_engines.base import Options, Placement
 from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.registry import engine_row
+from tacho_engines.row import MethodRow
 from tests.unit.planner.models import facts
 
 

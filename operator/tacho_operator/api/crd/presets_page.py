@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tacho_engines.base import Preset
 from tacho_engines.registry import presets
+from tacho_engines.row import Preset
 
 DEFAULT_PATH = Path("docs") / "presets.md"
 

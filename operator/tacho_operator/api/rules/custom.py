@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tacho_engines.base import Preset
 from tacho_engines.registry import presets
+from tacho_engines.row import Preset
 from tacho_operator.api.rules.rule import Rule
 
 _WITH_NAME = "!has(self.engine) || !has(self.engine.name) || self.engine.name != 'custom'"

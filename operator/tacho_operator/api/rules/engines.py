@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tacho_contract.uri import CLAIM_SCHEME
-from tacho_engines.base import EngineRow
 from tacho_engines.registry import engine_rows
+from tacho_engines.row import EngineRow
 from tacho_operator.api.rules.rule import Rule
 
 _METHOD = "!has(self.quantization) || !has(self.quantization.method)"

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.base import Context, EngineRow, MethodRow, Placement, PlanHalf, Refusal
+from tacho_engines.base import Context, Placement, PlanHalf, Refusal
 from tacho_engines.memory.account import Account
 from tacho_engines.registry import plan_half
+from tacho_engines.row import EngineRow, MethodRow
 from tacho_engines.shared.images import engine_image
 from tacho_operator.core.planner.context import COMFORTABLE_TOKENS, UNKNOWN_LONGEST_TOKENS, Fits, Wanted
 from tacho_operator.core.planner.devices import Choice

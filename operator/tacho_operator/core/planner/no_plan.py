@@ -5,8 +5,8 @@ from __future__ import annotations
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import gib
-from tacho_engines.base import EngineRow
 from tacho_engines.memory import kv
+from tacho_engines.row import EngineRow
 from tacho_operator.core.planner.advice import Adviser
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import Choices

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.base import Context, EngineRow
+from tacho_engines.base import Context
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.registry import engine_row, engine_rows
+from tacho_engines.row import EngineRow
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.advice import Adviser
 from tacho_operator.core.planner.attempt import Attempt, Question

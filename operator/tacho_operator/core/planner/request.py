@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tacho_engines.base import EngineRow, Options
+from tacho_engines.base import Options
 from tacho_engines.registry import engine_row
+from tacho_engines.row import EngineRow
 from tacho_operator.api import defaults
 from tacho_operator.api.quantity import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import EngineRow, MethodRow
 from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.registry import engine_rows
+from tacho_engines.row import EngineRow, MethodRow
 from tacho_engines.shared.checkpoints import stored_method, wrong_checkpoint
 from tacho_operator.core.planner.attempt import Attempt, Question
 from tacho_operator.core.planner.devices import Choice

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import Preset
 from tacho_engines.custom.presets import mlc, sglang, textgen, tgi, trtllm
+from tacho_engines.row import Preset
 
 PRESETS: tuple[Preset, ...] = (
     sglang.PRESET,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import EngineRow
+from tacho_engines.row import EngineRow
 
 
 def server(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import Preset
 from tacho_engines.custom.presets.server import server
+from tacho_engines.row import Preset
 
 _FP8 = ("--kv-cache-dtype", "fp8_e4m3fn")
 
