@@ -13,6 +13,7 @@ from tacho_server.mailbox import Mailbox
 from tacho_server.tokenizing import HuggingFaceTokenizer
 from tacho_transformers.loading import check_model, give_back_freed, installed, load_model, weights_bytes
 from tacho_transformers.options import PROGRAM, cache_blocks
+from tacho_transformers.quiet import say_once
 from tacho_transformers.sampling import Row, Sampler
 
 TOP_LOGPROBS = 20
@@ -38,6 +39,8 @@ class TransformersBackend:
         import transformers
 
         self._torch = torch
+        # Its cast of inputs to float16, 224 lines a token for an 8B model.
+        say_once("bitsandbytes.autograd._functions")
         torch.set_num_threads(self._options.threads)
         transformers.utils.logging.disable_progress_bar()
         begin = time.monotonic()
@@ -65,6 +68,8 @@ class TransformersBackend:
             f"device {self._model.device.type}, threads {torch.get_num_threads()}, "
             f"quantization {self._options.quantization}"
         )
+        if self._options.quantization == "bnb-int8" and self._model.dtype != torch.float16:
+            _say("falls back: 8-bit products in float16, to which inputs are cast in each layer")
 
     def _start_batching(self, transformers: Any) -> None:
         from tacho_transformers.runner import make_runner

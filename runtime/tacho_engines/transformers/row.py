@@ -60,6 +60,7 @@ ROW = EngineRow(
     built=True,
     package="transformers",
     local_entrypoint=("-m", "tacho_transformers"),
-    verified_by="tests/engines on a CPU: transformers 5.19 with bitsandbytes 0.50 from wheels, "
-    "SmolLM2-135M in bf16, int8, fp4, nf4; no image and no GPU yet",
+    verified_by="transformers 5.19 with bitsandbytes 0.50, as wheels, in 16 bits, int8, fp4, nf4 and doubly "
+    "quantized nf4: SmolLM2-135M on a CPU (tests/engines), 8B of random weights on an H200 with torch 2.11 "
+    "(benchmarks/engines); the image: nobody yet",
 )

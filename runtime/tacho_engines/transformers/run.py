@@ -20,6 +20,7 @@ from tacho_engines.transformers.signs import SIGNS
 PROGRAM = "transformers-server"
 _WEIGHTS = re.compile(rf"{PROGRAM}: weights (\d+) bytes, loaded in (\d+\.\d+) s")
 _CACHE = re.compile(rf"{PROGRAM}: kv cache (\d+) bytes, (\d+) tokens")
+_FALLBACK = re.compile(rf"{PROGRAM}: falls back: (.*)")
 _NO_CHAT = re.compile(rf"{PROGRAM}: chat: no \((.*)\)")
 
 
@@ -45,6 +46,8 @@ class Transformers(PlainRun):
             return dataclasses.replace(figures, kv_cache_bytes=int(found[1]), kv_cache_tokens=int(found[2]))
         if found := _NO_CHAT.search(line):
             return dataclasses.replace(figures, fallbacks=(*figures.fallbacks, f"no chat: {found[1]}")[:8])
+        if found := _FALLBACK.search(line):
+            return dataclasses.replace(figures, fallbacks=(*figures.fallbacks, found[1])[:8])
         return figures
 
     def load(self, metrics: Mapping[str, float]) -> LoadFigures:

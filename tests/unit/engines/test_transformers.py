@@ -90,6 +90,7 @@ def test_figures_are_read_off_the_log():
         "transformers-server: weights 116413312 bytes, loaded in 9.250 s",
         "transformers-server: kv cache 97320960 bytes, 4096 tokens, mask 4718592 bytes",
         "transformers-server: chat: no (the model's tokenizer has no chat template)",
+        "transformers-server: falls back: 8-bit products in float16",
         "weights 1 bytes",
     ):
         found = RUN.read(found, line)
@@ -98,7 +99,7 @@ def test_figures_are_read_off_the_log():
         load_seconds=9.25,
         kv_cache_bytes=97320960,
         kv_cache_tokens=4096,
-        fallbacks=("no chat: the model's tokenizer has no chat template",),
+        fallbacks=("no chat: the model's tokenizer has no chat template", "8-bit products in float16"),
     )
 
 
