@@ -80,6 +80,7 @@ def llama(path: Path, *, layers: int = 2, file_type: int = 15, tokens: int = 500
         "llama.attention.head_count": 8,
         "llama.attention.head_count_kv": 4,
         "llama.rope.dimension_count": 32,
+        "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.tokens": [f"t{n}" for n in range(tokens)],
         "tokenizer.ggml.scores": [0.5] * tokens,
     }

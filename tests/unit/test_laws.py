@@ -74,7 +74,7 @@ def test_the_tree_as_it_is_keeps_them(tree: Path) -> None:
         ("runtime/tacho_runtime/probe/sequence.py", "tacho_operator.core.types", "The runtime's documents"),
         (
             "runtime/tacho_runtime/probe/sequence.py",
-            "tacho_runtime.headers.digests",
+            "tacho_runtime.hub.failures",
             HUB,
         ),
         ("runtime/tacho_runtime/headers/gguf.py", "pydantic", HUB),

@@ -67,11 +67,14 @@ def test_what_was_long_true_does_not_count_against_the_next_try() -> None:
         st.tuples(st.floats(0, 64 * LOOK_SECONDS), st.floats(0, 64 * LOOK_SECONDS)), min_size=1, max_size=80
     )
 )
-def test_threads_never_spin_after_a_look_that_showed_a_queue(looks: list[tuple[float, float]]) -> None:
-    state = after(*looks)
-    assert PATIENCE <= state.patience <= MOST_PATIENCE
+def test_threads_that_spin_stop_at_the_first_look_that_shows_a_queue(
+    looks: list[tuple[float, float]],
+) -> None:
+    before = after(*looks[:-1])
     ran, queued = looks[-1]
-    if ran + queued >= LOOK_SECONDS and queued > ran:
+    state = decide(before, ran, queued)
+    assert PATIENCE <= state.patience <= MOST_PATIENCE
+    if before.spinning and ran + queued >= LOOK_SECONDS and queued > ran:
         assert not state.spinning
 
 
