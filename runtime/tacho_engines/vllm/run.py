@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import EngineFigures, Exit, LoadFigures, RunHalf
+from tacho_engines.base import EngineFigures, Exit, LoadFigures, Needs, RunHalf
 from tacho_engines.shared.metrics import load_figures
 from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
 from tacho_engines.vllm.command import command, environment
 from tacho_engines.vllm.figures import read
 from tacho_engines.vllm.metrics import METRICS
+from tacho_engines.vllm.needs import needs
 from tacho_engines.vllm.signs import SIGNS, placed
 
 
@@ -28,6 +29,9 @@ class Vllm(PlainRun):
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
         return environment(config)
+
+    def needs(self, config: RuntimeConfig) -> Needs:
+        return needs(config)
 
     def read(self, figures: EngineFigures, line: str) -> EngineFigures:
         return read(figures, line)

@@ -143,5 +143,6 @@ def test_another_machine_or_image_has_a_folder_of_its_own(tmp_path: Path) -> Non
 def test_engines_are_told_of_the_folder() -> None:
     kept = dataclasses.replace(CONFIG, cache_dir="/cache/k")
     assert run_half("custom").environment(kept) == vllm_caches(kept)
+    assert run_half("transformers").environment(kept) == compile_caches(kept)
     assert {value.rpartition("/")[0] for value in vllm_caches(kept).values()} == {"/cache/k"}
     assert compile_caches(CONFIG) == vllm_caches(CONFIG) == {}
