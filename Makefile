@@ -72,8 +72,9 @@ lint: $(STAMP) ## Style, layers, drift of generated files
 	$(PY) -m tools.generate --check
 	$(BIN)/hadolint $$(find operator runtime examples tests -name 'Dockerfile*')
 
-types: $(STAMP) ## The strict type checker
+types: $(STAMP) ## The strict type checker, and what is injected for the oldest Python of an engine's image
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 $(addprefix -p ,tacho_contract tacho_engines tacho_runtime)
 
 unit: $(STAMP) ## Pure decisions, the runtime, the probe, the engine in a process
 	$(PYTEST) tests/unit
