@@ -19,8 +19,14 @@ class CTranslate2Plan(SimplePlan):
         if found := super().refusal(placement):
             return found
         if placement.count > 1:
-            return refused(FailureClass.UNSUPPORTED_GPU, "ctranslate2 runs on one GPU")
+            return refused(FailureClass.UNSUPPORTED_GPU, "ctranslate2 runs on one GPU", "Set gpu.count to 1")
         return conversion_refusal(placement)
+
+    def cache_type(self, placement: Placement) -> str:
+        """It computes and caches in one type; of a converted model, the loader chooses it."""
+        if placement.facts.format == "ct2":
+            return ""
+        return arguments.quantization(placement).rpartition("_")[2]
 
     def cache_element_bytes(self, placement: Placement) -> float:
         return memory.element_bytes(placement)

@@ -6,14 +6,12 @@ from tacho_contract.failure import FailureClass
 from tacho_engines.base import Placement, Refusal
 from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.row import EngineRow, MethodRow
-from tacho_engines.shared.checkpoints import wrong_checkpoint
+from tacho_engines.shared.checkpoints import is_quantized, wrong_checkpoint
 from tacho_engines.shared.images import lacks_plugin, version_key
 from tacho_engines.shared.switches import parse_arguments
 
 CONVERTED = "ct2"
 """Format of a model that is converted already, whatever it was."""
-PLAIN_CACHES = ("", "auto", "bfloat16")
-"""KV cache types that every engine has."""
 
 
 def refused(failure_class: str, message: str, next_step: str = "") -> Refusal:
@@ -84,8 +82,37 @@ def cache_refusal(row: EngineRow, kind: str) -> Refusal:
     return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"{row.name} has no KV cache of type {kind}")
 
 
-def plain_refusal(row: EngineRow, placement: Placement) -> Refusal | None:
-    """Everything, for an engine that has nothing of its own to say."""
+def kept_cache_refusal(row: EngineRow, kind: str, kept: str) -> Refusal | None:
+    """The engine has no switch for the type of its KV cache: only what it keeps anyway (``kept``; "": not
+    known) may be asked for."""
+    if kind in ("", kept):
+        return None
+    words = f"quantization.kvCacheDtype {kind} has no effect: {row.name} keeps its KV cache in "
+    words += kept or "the type that it computes in"
+    return refused(FailureClass.UNSUPPORTED_QUANTIZATION, words, "Remove quantization.kvCacheDtype")
+
+
+def double_quant_refusal(row: EngineRow, placement: Placement, *, chosen: bool = True) -> Refusal | None:
+    """quantization.bitsandbytes.doubleQuant has no effect where the checkpoint has decided it, or, with
+    ``chosen`` False, the engine, which then always does it."""
+    asked, stored = placement.options.double_quant, placement.facts.quantization
+    if asked is None or placement.method.method == "bnb-int8":
+        return None
+    field = f"quantization.bitsandbytes.doubleQuant {str(asked).lower()} has no effect"
+    if is_quantized(placement.facts):
+        if asked == stored.double_quant:
+            return None
+        how = "with" if stored.double_quant else "without"
+        words = f"{field}: the checkpoint is already quantized, {how} double quantization"
+    elif chosen or asked:
+        return None
+    else:
+        words = f"{field}: {row.name} always quantizes with double quantization"
+    return refused(FailureClass.INVALID_CONFIG, words, "Remove quantization.bitsandbytes.doubleQuant")
+
+
+def plain_refusal(row: EngineRow, placement: Placement, kept: str = "") -> Refusal | None:
+    """Everything, for an engine that has nothing of its own to say. ``kept``: type of its KV cache."""
     if found := model_refusal(row, placement):
         return found
     least = least_capability(placement.method, placement.version)
@@ -93,5 +120,4 @@ def plain_refusal(row: EngineRow, placement: Placement) -> Refusal | None:
         return found
     if found := device_refusal(row, placement):
         return found
-    kind = placement.options.kv_cache_dtype
-    return None if kind in PLAIN_CACHES else cache_refusal(row, kind)
+    return kept_cache_refusal(row, placement.options.kv_cache_dtype, kept)

@@ -19,7 +19,11 @@ class SimplePlan:
     """Of one element of the KV cache."""
 
     def refusal(self, placement: Placement) -> Refusal | None:
-        return plain_refusal(self.row, placement)
+        return plain_refusal(self.row, placement, self.cache_type(placement))
+
+    def cache_type(self, _placement: Placement) -> str:
+        """Type of the elements of the KV cache, in the words of quantization.kvCacheDtype; "": not known."""
+        return ""
 
     def splits(self, placement: Placement) -> Splits | Refusal:
         if (placement.options.tensor or 1) > 1:

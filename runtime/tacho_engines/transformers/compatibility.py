@@ -5,8 +5,10 @@ from __future__ import annotations
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import Placement, Refusal
 from tacho_engines.memory import kv
-from tacho_engines.shared.compatibility import plain_refusal, refused
+from tacho_engines.shared.checkpoints import is_quantized
+from tacho_engines.shared.compatibility import double_quant_refusal, plain_refusal, refused
 from tacho_engines.shared.switches import parse_arguments
+from tacho_engines.transformers.arguments import dtype
 from tacho_engines.transformers.row import ROW
 
 CACHED = ("full", "sliding")
@@ -32,7 +34,26 @@ PLANNED = {
 
 def refusal(placement: Placement) -> Refusal | None:
     """Why this cannot be run at all; None when memory decides."""
-    return plain_refusal(ROW, placement) or _layers_refusal(placement) or _switch_refusal(placement)
+    return (
+        plain_refusal(ROW, placement, dtype(placement))
+        or double_quant_refusal(ROW, placement)
+        or _compute_refusal(placement)
+        or _layers_refusal(placement)
+        or _switch_refusal(placement)
+    )
+
+
+def _compute_refusal(placement: Placement) -> Refusal | None:
+    """A checkpoint that is quantized already names the type itself (bnb_4bit_compute_dtype)."""
+    asked = placement.options.compute_dtype
+    if not asked or not is_quantized(placement.facts):
+        return None
+    return refused(
+        FailureClass.INVALID_CONFIG,
+        f"quantization.bitsandbytes.computeDtype {asked} has no effect: the checkpoint is already quantized, "
+        "and says itself what it is computed in",
+        "Remove quantization.bitsandbytes.computeDtype",
+    )
 
 
 def _layers_refusal(placement: Placement) -> Refusal | None:

@@ -9,10 +9,11 @@ from tacho_contract.units import gib
 from tacho_engines.base import Context, Options, Placement, Refusal
 from tacho_engines.shared.checkpoints import is_quantized
 from tacho_engines.shared.compatibility import (
-    PLAIN_CACHES,
     cache_refusal,
     capability_refusal,
     device_refusal,
+    double_quant_refusal,
+    kept_cache_refusal,
     least_capability,
     model_refusal,
     refused,
@@ -43,6 +44,8 @@ CUDA_13_SINCE, CUDA_12_TAG = "0.26", "cu12"
 CUDA_13_CAPABILITY = (7, 5)
 """CUDA 13 dropped Volta; vLLM's wheels are built with it since 0.26 at the latest (METADATA of that wheel),
 and its images, except those whose tag names CUDA 12."""
+BITSANDBYTES_COMPUTES = "bfloat16"
+"""Type in which vLLM multiplies 4-bit weights, whatever the model's."""
 STRETCHING = ("rope-", "yarn-", "hf-overrides")
 """Switches that change how positions are counted."""
 SMALLEST = Context(256, 1)
@@ -58,6 +61,8 @@ def refusal(placement: Placement) -> Refusal | None:
         or device_refusal(ROW, placement)
         or _host_refusal(placement)
         or _cache_refusal(placement)
+        or double_quant_refusal(ROW, placement, chosen=False)
+        or _compute_refusal(placement)
     )
 
 
@@ -69,7 +74,26 @@ def _host_refusal(placement: Placement) -> Refusal | None:
         words = "vllm's CPU build is planned for unquantized checkpoints only"
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, words)
     kind = first_of(switches(placement.options), "kv-cache-dtype") or placement.options.kv_cache_dtype
-    return None if kind in PLAIN_CACHES else cache_refusal(ROW, kind)
+    if kind == "auto":
+        return None
+    return kept_cache_refusal(ROW, kind, placement.architecture.dtype)
+
+
+def _compute_refusal(placement: Placement) -> Refusal | None:
+    """vLLM has no switch for it, nor does it read what the checkpoint says of it.
+
+    Source: vllm-bnb-plugin 0.0.3 quantization/linear.py (_apply_4bit_weight; the loader quantizes with
+    compress_statistics and nf4), vLLM 0.26.0 layers/quantization/bitsandbytes.py.
+    """
+    asked = placement.options.compute_dtype
+    if asked in ("", BITSANDBYTES_COMPUTES):
+        return None
+    return refused(
+        FailureClass.INVALID_CONFIG,
+        f"quantization.bitsandbytes.computeDtype {asked} has no effect: vllm multiplies the weights of "
+        f"bitsandbytes in {BITSANDBYTES_COMPUTES}",
+        "Remove quantization.bitsandbytes.computeDtype, or set engine.name to transformers",
+    )
 
 
 def _experts_refusal(placement: Placement) -> Refusal | None:
@@ -111,6 +135,10 @@ def _cache_refusal(placement: Placement) -> Refusal | None:
     kind, gpu = placement.options.kv_cache_dtype, placement.device
     if kind and kind not in KV_ELEMENT_BYTES:
         return cache_refusal(ROW, kind)
+    if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
+        has = f"{gpu.product} has {gpu.compute_capability}"
+        words = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
+        return refused(FailureClass.UNSUPPORTED_GPU, words, "Remove quantization.kvCacheDtype")
     effective = first_of(switches(placement.options), "kv-cache-dtype") or kind
     if effective.startswith("fp8") and (0, 0) != gpu.capability < FP8_CACHE_CAPABILITY:
         has = f"{gpu.product} has {gpu.compute_capability}"

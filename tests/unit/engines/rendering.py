@@ -26,7 +26,8 @@ class Outcome:
 
     refusals: tuple[str, ...] = ()
     parts: dict[str, Any] = field(default_factory=dict)
-    """By place: plan, manifest, flag (the command line), environment, probe (whom it asks for), operator."""
+    """By place: plan, manifest, flag (the command line), environment, operator, and probe (whom it asks for,
+    and where)."""
     plan: ModelPlan | None = None
     config: RuntimeConfig | None = None
 
@@ -49,17 +50,19 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
     template = pod_template(resource, plan, revision="smol-1", plan_key="key", config=CONFIG)
     command: tuple[str, ...] = ()
     environment: dict[str, str] = {}
+    health = ""
     if plan.engine in startable():
         half = run_half(plan.engine)
         command = half.command(config, config.model_path or "/models/m")
         environment = dict(half.environment(config))
+        health = half.health_path(config)
     said = json.loads(codec.dumps(plan))
     parts = {
         "plan": {name: value for name, value in said.items() if name not in ("message", "alternatives")},
         "manifest": _without_config(template),
         "flag": command,
         "environment": environment,
-        "probe": config.served_name,
+        "probe": (config.served_name, health),
         "operator": (codec.dumps(live_config(resource.spec)), resource.spec.replicas),
     }
     return Outcome(parts=parts, plan=plan, config=config)

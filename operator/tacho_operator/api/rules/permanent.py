@@ -119,6 +119,14 @@ _QUANTIZATION = (
         " || !has(self.method) || self.method != 'bnb-int8'",
         "doubleQuant goes with bnb-fp4 and bnb-nf4 only; remove it or set such a method",
     ),
+    _rule(
+        "compute-dtype-with-4-bit",
+        "spec.quantization",
+        "!has(self.bitsandbytes) || !has(self.bitsandbytes.computeDtype)"
+        " || !has(self.method) || self.method != 'bnb-int8'",
+        "computeDtype goes with bnb-fp4 and bnb-nf4 only, as bnb-int8 multiplies 8-bit integers; remove it"
+        " or set such a method",
+    ),
     *engine_rules(),
 )
 

@@ -64,7 +64,7 @@ def no_method(engine: EngineRow, method: str) -> PlanFailure:
     return failure(
         FailureClass.UNSUPPORTED_QUANTIZATION,
         f"Engine {engine.name} does not run {method}.",
-        f"Methods of {engine.name}: {', '.join(row.method for row in engine.methods)}.",
+        f"Set quantization.method to one of: {', '.join(row.method for row in engine.methods)}.",
     )
 
 
