@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 CLUSTER ?= tacho
+ENGINE ?= llamacpp
 PYTEST := $(BIN)/pytest
 # Tests must not meet a production context: only TACHO_KUBECONFIG names a cluster of the user's.
 unexport KUBECONFIG
@@ -53,8 +54,8 @@ images: $(STAMP) ## Build the images: tacho, the engines, the test servers (root
 	@$(PY) -m tools.images build
 
 .PHONY: demo
-demo: $(STAMP) ## From nothing to measured tokens per second and an answered chat
-	@$(PY) -m tools.demo --cluster $(CLUSTER)
+demo: $(STAMP) ## From nothing to measured tokens per second and an answered chat (ENGINE=vllm, transformers)
+	@$(PY) -m tools.demo --cluster $(CLUSTER) --engine $(ENGINE)
 
 .PHONY: engines-env
 engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them, into the cache (6 GB)
@@ -91,7 +92,7 @@ charts: $(STAMP) cluster-build ## The chart, rendered by helm
 engines: $(STAMP) engines-env ## Real engines on this CPU, loaded and answering
 	$(PYTEST) tests/engines
 
-e2e: $(STAMP) cluster-build images ## Real node, real engine, real model
+e2e: $(STAMP) cluster-build images engines-env ## Real node, real engine, real model
 	$(PYTEST) tests/e2e
 
 # What it needs lies in a folder of its own: nothing else is to depend on it.

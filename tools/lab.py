@@ -7,10 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from tests.cluster import binaries, images
 from tests.cluster.handle import Cluster
+from tools import engines
 from tools.images import catalog
 from tools.images.__main__ import INDEX
 from tools.steps import StepError, say
@@ -20,6 +22,12 @@ CHART = ROOT / "charts" / "tacho"
 OPERATOR_NAMESPACE = "tacho-system"
 RELEASE = "tacho"
 INSTALL_SECONDS = 180
+POST_SECONDS = 120
+NODE_ENGINES = ("transformers", "ctranslate2", "vllmCpu")
+"""Settings of engines of 6 GB: their packages are mounted from the node, the image has only their servers."""
+NODE_IMAGE = "tacho-node-engines"
+ENGINES_CLAIM = "engines"
+SAFETENSORS_CLAIM = "models-safetensors"
 
 
 def built_images() -> dict[str, dict[str, Any]]:
@@ -43,7 +51,10 @@ def chart_values(references: dict[str, str]) -> dict[str, Any]:
     repository, _, tag = references["tacho"].rpartition(":")
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-        "engineImages": {engine: references[f"tacho-{engine}"] for engine in catalog.engines()},
+        "engineImages": {
+            **{engine: references[f"tacho-{engine}"] for engine in catalog.engines()},
+            **{engine: references[NODE_IMAGE] for engine in NODE_ENGINES if NODE_IMAGE in references},
+        },
         "logFormat": "text",
         "resyncSeconds": 60,
     }
@@ -94,9 +105,74 @@ def fill_claim(
     cluster.kubectl(*wait, f"--timeout={timeout_seconds}s", timeout_seconds=timeout_seconds + 10)
 
 
+def claim_of_node(namespace: str, name: str, folder: Path) -> list[dict[str, Any]]:
+    """A claim that shows a folder of the node read-only. Pod Security `restricted` allows claims, not
+    hostPath; whoever may make a PersistentVolume decides what of a node can be seen."""
+    volume = f"{namespace}-{name}"
+    size = {"storage": "10Gi"}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume},
+            "spec": {
+                "capacity": size,
+                "accessModes": ["ReadOnlyMany"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": "",
+                "claimRef": {"namespace": namespace, "name": name},
+                "hostPath": {"path": str(folder), "type": "Directory"},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "accessModes": ["ReadOnlyMany"],
+                "storageClassName": "",
+                "volumeName": volume,
+                "resources": {"requests": size},
+            },
+        },
+    ]
+
+
+def bring_engines(cluster: Cluster, namespace: str) -> str:
+    """Claims with the engines of this machine and a model as safetensors; returns the model's URI.
+
+    Raises StepError where they cannot be installed.
+    """
+    place = engines.environment().parent.parent
+    model = engines.safetensors_model()
+    cluster.apply(*claim_of_node(namespace, ENGINES_CLAIM, place))
+    cluster.apply(*claim_of_node(namespace, SAFETENSORS_CLAIM, model.parent))
+    return f"pvc://{SAFETENSORS_CLAIM}/{model.name}"
+
+
+def with_engines(resource: dict[str, Any], uri: str) -> dict[str, Any]:
+    """The resource on the node's engines: the model's URI, and their packages where the image looks."""
+    told: dict[str, Any] = json.loads(json.dumps(resource))
+    spec = told["spec"]
+    spec["model"]["uri"] = uri
+    mount = {"name": ENGINES_CLAIM, "mountPath": "/opt/engines", "readOnly": True}
+    spec["engine"]["volumeMounts"] = [mount]
+    claim = {"claimName": ENGINES_CLAIM, "readOnly": True}
+    volume = {"name": ENGINES_CLAIM, "persistentVolumeClaim": claim}
+    spec.setdefault("podTemplate", {}).setdefault("spec", {})["volumes"] = [volume]
+    return told
+
+
 def post(cluster: Cluster, namespace: str, service: str, path: str, body: dict[str, Any]) -> Any:
-    """POSTs JSON to a Service through the API server's proxy, as kubectl can from anywhere."""
-    url = f"/api/v1/namespaces/{namespace}/services/{service}:http/proxy{path}"
-    return json.loads(
-        cluster.kubectl("create", "--raw", url, "-f", "-", stdin=json.dumps(body), timeout_seconds=120)
-    )
+    """POSTs JSON to a Service through the API server, as anyone with a kubeconfig can from anywhere."""
+    return json.loads(post_text(cluster, namespace, service, path, body))
+
+
+def post_text(cluster: Cluster, namespace: str, service: str, path: str, body: dict[str, Any]) -> str:
+    """The same; what came back as it is, for answers that are a stream of events. Raises httpx.HTTPError.
+
+    Not `kubectl create --raw`: it names no content type, and vLLM wants one.
+    """
+    with cluster.proxy() as api, httpx.Client(trust_env=False, timeout=POST_SECONDS) as client:
+        url = f"{api}/api/v1/namespaces/{namespace}/services/{service}:http/proxy{path}"
+        return client.post(url, json=body).raise_for_status().text

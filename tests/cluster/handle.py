@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,19 @@ class Cluster:
             error.add_note(done.stderr)
             raise error
         return done.stdout
+
+    @contextmanager
+    def proxy(self) -> Iterator[str]:
+        """The API server's address for plain HTTP from this machine, as the admin (`kubectl proxy`)."""
+        command = [self.binaries.path("kubectl"), f"--kubeconfig={self.kubeconfig}", "proxy", "--port=0"]
+        environment = {**os.environ, **NO_PROXY}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
+            try:
+                assert running.stdout is not None
+                *_, address = running.stdout.readline().split()  # Starting to serve on 127.0.0.1:40123
+                yield f"http://{address}"
+            finally:
+                running.terminate()
 
     def get(self, *arguments: str) -> Any:
         """`kubectl get … -o json`, parsed."""

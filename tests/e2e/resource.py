@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -78,6 +79,16 @@ class Llmd:
         }
         answer = lab.post(self.cluster, self.namespace, self.name, "/v1/chat/completions", body)
         return str(answer["choices"][0]["message"]["content"])
+
+    def streamed_chat(self, text: str = "Name three colours.", max_tokens: int = 16) -> list[dict[str, Any]]:
+        """The same question, streamed: the events in their order, without the one that ends them."""
+        body = {"model": self.name, "messages": [{"role": "user", "content": text}], "max_tokens": max_tokens}
+        told = lab.post_text(
+            self.cluster, self.namespace, self.name, "/v1/chat/completions", {**body, "stream": True}
+        )
+        events = [line.removeprefix("data: ") for line in told.splitlines() if line.startswith("data: ")]
+        assert events[-1] == "[DONE]"
+        return [json.loads(event) for event in events[:-1]]
 
     def endpoints(self) -> set[str]:
         """Addresses that the Service sends traffic to now."""

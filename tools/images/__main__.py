@@ -43,13 +43,14 @@ class Built:
     layers: list[dict[str, Any]]
 
 
-def build(only: str | None) -> list[Built]:
+def build(*only: str) -> list[Built]:
+    """The images of these names with what they are built on; without a name all that every build makes."""
     machine.require_root()
     machine.install_programs()
     with cache.locked("images"):
         cache.require_space(buildah.storage(), NEEDED_BYTES, "building images")
         built: dict[str, Built] = {}
-        for image in catalog.choose(only):
+        for image in dict.fromkeys(image for name in only or (None,) for image in catalog.choose(name)):
             built[image.name] = build_one(image, base_of(image, built))
         buildah.keep_below(STORAGE_LIMIT_BYTES)
     record(list(built.values()))
@@ -162,7 +163,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if options.verb == "build":
-            say(report(build(options.only)))
+            say(report(build(*([options.only] if options.only else []))))
         elif options.verb == "base":
             say(str(base.archive()))
         elif options.verb == "wheels":

@@ -108,6 +108,13 @@ def copied_packages(engine: str) -> tuple[str, ...]:
     return tuple(source for _, source, _ in words)
 
 
+def stage_node_engines(context: Path) -> None:
+    """The servers of engines that are libraries; the libraries come from the node."""
+    (context / "app").mkdir()
+    for package in sorted({name for engine in ON_TORCH for name in copied_packages(engine)}):
+        _copy_package(RUNTIME / package, context / "app" / package)
+
+
 def stage_fakes(context: Path) -> None:
     _copy_package(ROOT / "tests" / "fakes", context / "tests" / "fakes")
     shutil.copy(ROOT / "tests" / "__init__.py", context / "tests" / "__init__.py")
@@ -142,6 +149,7 @@ IMAGES = (
         for engine in (*ON_TORCH, *UPSTREAM)
     ),
     Image("smollm2", "examples/smollm2/Dockerfile", stage_smollm2),
+    Image("tacho-node-engines", "tests/e2e/Dockerfile.engines", stage_node_engines),
     Image("tacho-fakes", "tests/fakes/Dockerfile", stage_fakes, base="tacho"),
 )
 

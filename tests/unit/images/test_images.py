@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tacho_engines.base import EngineRow
 from tacho_engines.registry import engine_row
-from tools import cache, wheels
+from tools import cache, demo, lab, wheels
 from tools.images import __main__ as images, base, buildah, catalog, machine
 from tools.images.key import content_key
 from tools.steps import StepError, run
@@ -160,6 +161,29 @@ def test_every_dockerfile_of_an_engine_makes_the_image_its_row_names() -> None:
 def test_every_dockerfile_of_runtime_has_its_image() -> None:
     made = {image.dockerfile for image in catalog.IMAGES}
     assert {f"runtime/Dockerfile.{name}" for name in catalog.dockerfiles()} <= made
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        *((name, engine_row(name)) for name in ("llamacpp", "transformers", "ctranslate2")),
+        ("vllm-cpu", engine_row("vllm").build_for(on_host=True)),
+    ],
+)
+def test_an_images_user_and_command_are_what_its_engines_row_says(name: str, row: EngineRow) -> None:
+    text = (catalog.RUNTIME / f"Dockerfile.{name}").read_text()
+    assert re.findall(r"^USER (\d+):", text, re.MULTILINE)[-1] == str(row.uid)
+    (command,) = re.findall(r"^ENTRYPOINT (\[.*\])$", text, re.MULTILINE)
+    assert json.loads(command.replace('"python"', '"python3"')) == list(row.entrypoint)
+
+
+def test_the_demo_builds_what_its_engine_needs_and_no_more() -> None:
+    known = {image.name for image in catalog.choose(None)}
+    assert set(demo.IMAGES) == set(demo.EXAMPLES)
+    for engine, wanted in demo.IMAGES.items():
+        assert {"tacho", "tacho-llamacpp"} <= set(wanted) <= known, "the chart names both"
+        assert (lab.NODE_IMAGE in wanted) == (engine != "llamacpp")
+        assert demo.EXAMPLES[engine].is_file()
 
 
 def test_images_of_gigabytes_are_built_by_name_alone() -> None:
