@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.engines.serving import Served, serving, transformers_command
 from tools import engines
 
 
@@ -25,3 +27,22 @@ def safetensors_model() -> Path:
 def gguf_model() -> Path:
     """The file those were made from."""
     return engines.gguf_model()
+
+
+@pytest.fixture(scope="session")
+def claim(safetensors_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that stands in for the claim of the examples, with the model under the names they use."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("smollm2", "smollm2-bf16"):
+        (folder / name).symlink_to(safetensors_model)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def transformers_bf16(
+    engines_python: Path, safetensors_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """The model as it is: what quantized ones and other engines are held against."""
+    log = tmp_path_factory.mktemp("transformers") / "bf16.log"
+    with serving(transformers_command(engines_python, safetensors_model), log) as running:
+        yield running

@@ -22,6 +22,15 @@ LOCAL = httpx.HTTPTransport()
 """No proxy, and no certificates to read: everything is on this machine."""
 
 
+TRANSFORMERS_LENGTH, TRANSFORMERS_BATCH = 512, 4
+
+
+def transformers_command(python: Path, model: Path, *words: str) -> list[str | Path]:
+    """tacho's own server over Transformers, but for its port."""
+    sized = ["--max-model-len", str(TRANSFORMERS_LENGTH), "--max-batch", str(TRANSFORMERS_BATCH)]
+    return [python, "-m", "tacho_transformers", "--model", model, "--served-model-name", "m", *sized, *words]
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on just now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

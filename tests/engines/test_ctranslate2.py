@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -21,26 +20,14 @@ from tacho_engines.registry import plan_half, run_half
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.inputs.model import inspect_model
 from tacho_runtime.supervisor.store import engine_failure_path, read_engine_failure
+from tests.engines.given import difference, scores
 from tests.engines.serving import ROOT, Served, free_port, serving
 from tests.unit.planner.placements import host, placement
 
 LENGTH, BATCH = 512, 2
-GIVEN = (
-    "The capital of France is Paris. The capital of Germany is Berlin. Water boils at one hundred degrees "
-    "and freezes at zero. The sun rises in the east and sets in the west."
-)
 MEAN_DIFFERENCE_NATS = 0.4
 """Int8 weights, embeddings and activations against bf16, in a model of 135 million weights: seen 0.206 (1.35
 at most). The bound is a little less than twice that; a scale that is wrong makes it several nats."""
-REFERENCE = """
-import json, sys, torch, transformers
-tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
-model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype="bfloat16")
-tokens = tokenizer(sys.argv[2], return_tensors="pt")["input_ids"]
-with torch.no_grad():
-    logprobs = model(tokens).logits.float().log_softmax(-1)
-print(json.dumps(logprobs[0, :-1].gather(1, tokens[0, 1:, None])[:, 0].tolist()))
-"""
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -108,24 +95,11 @@ def test_it_answers_chat_and_completions_streamed_and_not(served: Served) -> Non
 
 
 def test_given_tokens_have_the_log_probabilities_of_the_model(
-    served: Served, engines_python: Path, safetensors_model: Path
+    served: Served, transformers_bf16: Served
 ) -> None:
-    body = {"prompt": GIVEN, "echo": True, "logprobs": 2, "max_tokens": 0}
-    choice = served.post("/v1/completions", body).json()["choices"][0]
-    first, *found = choice["logprobs"]["token_logprobs"]
-    assert first is None
-    done = subprocess.run(
-        [engines_python, "-c", REFERENCE, safetensors_model, GIVEN],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    expected = json.loads(done.stdout.splitlines()[-1])
-    differences = [abs(one - other) for one, other in zip(found, expected, strict=True)]
-    mean = sum(differences) / len(differences)
-    print(f"int8 against bf16: {mean:.3f} nats a token on average, {max(differences):.3f} at most")
-    assert 0.001 < mean < MEAN_DIFFERENCE_NATS
+    apart = difference(scores(served), scores(transformers_bf16))
+    print(f"int8 against bf16: {apart.mean:.3f} nats a token on average, {apart.most:.3f} at most")
+    assert 0.001 < apart.mean < MEAN_DIFFERENCE_NATS
 
 
 def test_what_it_generates_it_scores_alike(served: Served) -> None:

@@ -60,8 +60,15 @@ def custom_config(folder: Path, *flags: str, **changes: Any) -> RuntimeConfig:
 class Running:
     """A started runtime."""
 
-    def __init__(self, config: RuntimeConfig, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        process: subprocess.Popen[bytes],
+        log: Path,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self.config, self.process, self._log = config, process, log
+        self._patience_seconds = patience_seconds
 
     def get(self, path: str) -> tuple[int, str]:
         """(status, body); status 0 while nothing listens."""
@@ -80,7 +87,7 @@ class Running:
         return json.loads(body) if status == 200 else {}
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + self._patience_seconds
         while not holds():
             assert time.monotonic() < end, f"{what} never came; log:\n{self.log()}"
             assert self.process.poll() is None, f"ended before {what}; log:\n{self.log()}"
@@ -94,7 +101,7 @@ class Running:
         return self.ended()
 
     def ended(self) -> int:
-        return self.process.wait(PATIENCE_SECONDS)
+        return self.process.wait(self._patience_seconds)
 
     def failure(self) -> Failure:
         return codec.loads(Failure, Path(self.config.termination_log).read_bytes())
@@ -112,9 +119,11 @@ def running(
     adopt_orphans: bool = False,
     stop_seconds: float | None = None,
     program: tuple[str, ...] = (sys.executable, "-m", "tacho_runtime"),
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> Iterator[Running]:
     """Starts the runtime and kills it at the end if it still runs. ``live=None`` writes no live.json;
-    ``stop_seconds`` stands in for the time between SIGTERM and SIGKILL, ``program`` for the runtime."""
+    ``stop_seconds`` stands in for the time between SIGTERM and SIGKILL, ``program`` for the runtime,
+    ``patience_seconds`` for what is waited."""
     if live is not None:
         Path(config.live_file).write_text(codec.dumps(live))
     document, log = folder / "config.json", folder / "log"
@@ -134,7 +143,7 @@ def running(
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
-        yield Running(config, process, log)
+        yield Running(config, process, log, patience_seconds)
     finally:
         if process.poll() is None:
             process.terminate()

@@ -1,0 +1,95 @@
+"""vLLM's CPU build, started by the runtime from a plan, answering, and measured: SmolLM2 in bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tacho_contract.launch import RuntimeConfig
+from tests.engines.given import GIVEN, difference, scores
+from tests.engines.planned import planned
+from tests.engines.serving import Served
+from tests.unit.runtime.running import Running, running
+
+LENGTH, BATCH = 512, 2
+MEAN_DIFFERENCE_NATS = 0.07
+"""Both round to bfloat16, whose numbers from 16 to 32, as logits are, lie 0.125 apart, but sum up in another
+order: seen 0.034 (0.17 at most). The bound is twice that; the gentlest quantization, to int8, costs 0.15."""
+pytestmark = pytest.mark.timeout(900)  # half a minute on two idle cores, five where others compute
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("vllm")
+
+
+@pytest.fixture(scope="module")
+def runtime(folder: Path, engines_python: Path, claim: Path) -> Iterator[Running]:
+    """Ready: the engine was measured."""
+    setup = planned(
+        "vllm-cpu.yaml",
+        folder,
+        claim=claim,
+        python=engines_python,
+        changes={
+            "context": {"maxModelLen": LENGTH, "concurrency": BATCH},
+            "workload": {"inputTokens": 16, "outputTokens": 4},
+            "probe": {"budgetSeconds": 5, "timeoutSeconds": 300},
+        },
+    )
+    with running(setup.runtime, folder, live=setup.live, patience_seconds=600) as started:
+        started.until_ready()
+        yield started
+
+
+@pytest.fixture(scope="module")
+def served(runtime: Running, folder: Path) -> Served:
+    config: RuntimeConfig = runtime.config
+    url = f"http://127.0.0.1:{config.engine_port}"
+    return Served(url=url, model=config.served_name, process=runtime.process, log=folder / "log")
+
+
+def test_it_answers_chat_and_completions_streamed_and_not(served: Served) -> None:
+    with served.client() as client:
+        asked: dict[str, Any] = {"model": served.model, "temperature": 0, "max_tokens": 4}
+        whole = client.completions.create(prompt="The capital of France is", **asked)
+        assert "Paris" in whole.choices[0].text
+        assert whole.usage is not None
+        assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (5, 4)
+        options: Any = {"include_usage": True}
+        chunks = list(
+            client.completions.create(
+                prompt="The capital of France is", stream=True, stream_options=options, **asked
+            )
+        )
+        assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
+        assert chunks[-1].usage is not None
+        assert chunks[-1].usage.completion_tokens == 4
+        messages: Any = [{"role": "user", "content": "Name the capital of France in one word."}]
+        chat = client.chat.completions.create(messages=messages, **asked)
+        pieces = client.chat.completions.create(messages=messages, stream=True, **asked)
+        said = "".join(piece.choices[0].delta.content or "" for piece in pieces)
+        assert said == chat.choices[0].message.content != ""
+
+
+def test_given_tokens_have_the_log_probabilities_that_transformers_computes(
+    served: Served, transformers_bf16: Served
+) -> None:
+    """The same token ids, the same weights in the same type, two engines."""
+    tokens = served.post("/tokenize", {"prompt": GIVEN, "add_special_tokens": False}).json()["tokens"]
+    assert len(tokens) > 30
+    apart = difference(scores(served, tokens), scores(transformers_bf16, tokens))
+    print(f"vLLM against Transformers: {apart.mean:.4f} nats a token on average, {apart.most:.4f} at most")
+    assert apart.mean < MEAN_DIFFERENCE_NATS
+
+
+def test_the_report_says_what_was_measured_and_how_it_runs(runtime: Running) -> None:
+    report = runtime.report()
+    assert (report["phase"], report["engineVersion"]) == ("Serving", "0.32.0")
+    assert "eager mode: nothing is compiled, no CUDA graphs" in report["fallbacks"]
+    measured = report["measurement"]
+    assert measured["state"] in ("Complete", "Partial"), measured
+    assert measured["singleStream"]["decodeTokensPerSecond"] > 0
