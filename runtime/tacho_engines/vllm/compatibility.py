@@ -83,7 +83,7 @@ def _compute_refusal(placement: Placement) -> Refusal | None:
     """vLLM has no switch for it, nor does it read what the checkpoint says of it.
 
     Source: vllm-bnb-plugin 0.0.3 quantization/linear.py (_apply_4bit_weight; the loader quantizes with
-    compress_statistics and nf4), vLLM 0.26.0 layers/quantization/bitsandbytes.py.
+    compress_statistics and nf4), before 0.28 vLLM's own layers/quantization/bitsandbytes.py.
     """
     asked = placement.options.compute_dtype
     if asked in ("", BITSANDBYTES_COMPUTES):
