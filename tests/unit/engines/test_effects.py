@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tacho_engines.registry import presets
+from tacho_operator.api.crd.leaves import leaf_paths
 from tests.unit.engines.rendering import Outcome, rendered
 from tests.unit.planner import models
 from tests.unit.planner.builders import cpu_node, gpu_node, smollm2
@@ -81,6 +82,17 @@ VALUES: tuple[tuple[str, Any], ...] = (
     ("engine.resources", {"limits": {"memory": "30Gi"}}),
     ("engine.resources", {"requests": {"cpu": "3"}}),
     ("engine.custom.healthPath", "/other"),
+    ("engine.custom.port", 9001),
+    ("engine.custom.python", "/opt/python3"),
+    ("engine.volumeMounts", [{"name": "scratch", "mountPath": "/scratch"}]),
+    ("gpu.products", ["NVIDIA-L40S"]),
+    ("cache", {"persistentVolumeClaim": {"claimName": "kept"}}),
+    ("endpoint", {"apiKeySecretRef": {"name": "key", "key": "token"}}),
+    ("endpoint", {"allowedNamespaces": ["web"]}),
+    ("slo", {"ttftMilliseconds": 500, "tpotMilliseconds": 50, "percentile": 95}),
+    ("autoscaling", {"minReplicas": 1, "maxReplicas": 2}),
+    ("cost", {"pricePerGPUHour": "1.20", "currency": "USD"}),
+    ("rollout", {"gate": {"onRegression": "Record"}}),
     ("gpu.count", 3),
     ("gpu.resourceName", "example.com/gpu"),
     ("workload", {"inputTokens": 300, "outputTokens": 30}),
@@ -90,6 +102,9 @@ VALUES: tuple[tuple[str, Any], ...] = (
     ("podTemplate", {"spec": {"nodeSelector": {"pool": "x"}}}),
 )
 """Values that are not the usual ones, for what may mean different things to different engines."""
+
+SAID_BEFORE = {"engine.name", "engine.custom.preset", "engine.custom.command", "model.files"}
+"""What makes the engines of this table, and what selects the files that are known when a plan is made."""
 
 SAYS_WHAT_IS = {
     ("vllm", "parallelism.pipeline", 2),
@@ -140,7 +155,7 @@ def test_a_field_has_an_effect_or_is_refused_by_name(engine: str, path: str, val
     assert before.refusals == ()
     if after.refusals:
         said = " ".join(after.refusals)
-        assert any(word in said for word in path.split(".")[1:]), said
+        assert any(word in said for word in path.split(".")[1:] or [path]), said
     else:
         same = (engine, path, str(value)) in {(*key[:2], str(key[2])) for key in SAYS_WHAT_IS}
         assert (after.parts == before.parts) == (same or not anything_to_say(engine, path))
@@ -153,6 +168,16 @@ def test_another_value_than_what_is_done_is_not_the_same(engine: str, path: str,
     found = [outcome(engine, with_field(BASES[engine], path, other)) for other in others]
     assert found
     assert all(after.refusals or after.parts != before.parts for after in found)
+
+
+def test_every_field_is_in_the_table() -> None:
+    tried = {path for path, _ in VALUES} | SAID_BEFORE
+    assert [
+        leaf
+        for leaf in leaf_paths()
+        if not any(leaf == path or leaf.startswith((f"{path}.", f"{path}[")) for path in tried)
+    ] == []
+    assert set(leaf_paths()) >= SAID_BEFORE
 
 
 @pytest.mark.parametrize(("path", "value"), [("model.trustRemoteCode", True), ("parallelism.tensor", 2)])
