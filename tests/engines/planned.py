@@ -20,7 +20,7 @@ from tests.engines.serving import ROOT, free_port
 
 def planned(
     example: str, folder: Path, *, claim: Path, python: Path, changes: Mapping[str, Mapping[str, Any]]
-) -> LocalSetup:
+) -> tuple[LocalSetup, ModelPlan]:
     """``example`` with ``changes`` in its spec, as ``tacho run`` would plan and start it; ``folder`` is the
     run's own, ``claim`` stands in for the claim named models, ``python`` has the engine."""
     manifest = yaml.safe_load((ROOT / "examples" / example).read_text())
@@ -33,4 +33,4 @@ def planned(
     here = Here(scratch=folder, host="127.0.0.1", engine_port=free_port(), runtime_port=free_port())
     setup = local_setup(resource, plan, claims, here)
     entrypoint = (str(python), *setup.runtime.entrypoint[1:])
-    return dataclasses.replace(setup, runtime=dataclasses.replace(setup.runtime, entrypoint=entrypoint))
+    return dataclasses.replace(setup, runtime=dataclasses.replace(setup.runtime, entrypoint=entrypoint)), plan

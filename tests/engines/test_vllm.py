@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from tacho_contract.launch import RuntimeConfig
+from tacho_engines.vllm.host import BLOCK_TOKENS
+from tacho_operator.cli.run.setup import LocalSetup
+from tacho_operator.core.planner.types import ModelPlan
 from tests.engines.given import GIVEN, difference, scores
 from tests.engines.planned import planned
 from tests.engines.serving import Served
@@ -27,9 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runtime(folder: Path, engines_python: Path, claim: Path) -> Iterator[Running]:
-    """Ready: the engine was measured."""
-    setup = planned(
+def made(folder: Path, engines_python: Path, claim: Path) -> tuple[LocalSetup, ModelPlan]:
+    return planned(
         "vllm-cpu.yaml",
         folder,
         claim=claim,
@@ -40,6 +42,12 @@ def runtime(folder: Path, engines_python: Path, claim: Path) -> Iterator[Running
             "probe": {"budgetSeconds": 5, "timeoutSeconds": 300},
         },
     )
+
+
+@pytest.fixture(scope="module")
+def runtime(folder: Path, made: tuple[LocalSetup, ModelPlan]) -> Iterator[Running]:
+    """Ready: the engine was measured."""
+    setup, _ = made
     with running(setup.runtime, folder, live=setup.live, patience_seconds=600) as started:
         started.until_ready()
         yield started
@@ -93,3 +101,13 @@ def test_the_report_says_what_was_measured_and_how_it_runs(runtime: Running) -> 
     measured = report["measurement"]
     assert measured["state"] in ("Complete", "Partial"), measured
     assert measured["singleStream"]["decodeTokensPerSecond"] > 0
+
+
+def test_memory_is_what_was_planned(runtime: Running, made: tuple[LocalSetup, ModelPlan]) -> None:
+    """The cache to its last block, and all processes within their account, shared pages counted once."""
+    _, plan = made
+    memory = runtime.report()["measurement"]["memory"]
+    used, predicted = memory["hostUsedBytes"], plan.predicted.total_bytes
+    print(f"{used} bytes used, {predicted} planned")
+    assert memory["kvCacheTokens"] == LENGTH * BATCH + BLOCK_TOKENS
+    assert 0.6 * predicted < used < predicted

@@ -20,7 +20,8 @@ def config(folder: Path, python: Path, claim: Path, *more: str) -> RuntimeConfig
     """Planned for the model as it should be; ``more`` are the user's own arguments."""
     context = {"maxModelLen": LENGTH, "concurrency": 1}
     changes = {"context": context, "engine": {"extraArgs": list(more)}}
-    return planned("vllm-cpu.yaml", folder, claim=claim, python=python, changes=changes).runtime
+    setup, _ = planned("vllm-cpu.yaml", folder, claim=claim, python=python, changes=changes)
+    return setup.runtime
 
 
 def failure(config: RuntimeConfig, folder: Path) -> Failure:
