@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 
 from tacho_runtime.headers.source import FileEntry
+
+_WEIGHTS = re.compile(r"\.(safetensors|gguf|bin|pt|pth|npz)$")
+_READ_BY_ENGINES = re.compile(
+    r"^[^/]*(config|token|vocab|merges|chat_template|params|tekken)[^/]*$"
+    r"|^[^/]*\.(index\.json|model|tiktoken|jinja|py)$"
+)
+
+
+def loaded(files: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
+    """Of a folder's files those that an engine reads: weights wherever they are, and what stands beside them
+    in the top folder by its usual names. A note or a log that somebody adds later changes no model."""
+    return tuple(f for f in files if _WEIGHTS.search(f.path) or _READ_BY_ENGINES.match(f.path))
 
 
 def files_digest(files: Iterable[FileEntry]) -> str:

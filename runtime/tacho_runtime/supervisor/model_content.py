@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import listed
-from tacho_runtime.headers.digests import files_digest
+from tacho_runtime.headers.digests import files_digest, loaded
 from tacho_runtime.headers.errors import changed
 from tacho_runtime.headers.marks import model_digest
 from tacho_runtime.headers.source import FolderSource
@@ -25,7 +25,9 @@ def check(config: RuntimeConfig, root: str) -> None:
         return
     source = FolderSource(Path(root), name=root)
     chosen = [
-        entry for entry in source.files() if any(fnmatchcase(entry.path, glob) for glob in config.files)
+        entry
+        for entry in loaded(source.files())
+        if any(fnmatchcase(entry.path, glob) for glob in config.files)
     ]
     if files_digest(chosen) != config.files_digest:
         names = listed([f"{entry.path} ({entry.size_bytes} bytes)" for entry in chosen], NAMES_SHOWN)

@@ -15,19 +15,22 @@ SLACK_BYTES = 256 * 1024**2
 """What a load takes beside the tensors; of a small model it is more than that share."""
 
 
+OTHER_WEIGHTS = ("float32", "speculative", "load-format", "load_format", "lora")
+"""In a switch: a type twice as wide, a drafter's weights, weights that are not the checkpoint's, adapters."""
+
+
 def not_applied(config: RuntimeConfig, figures: EngineFigures) -> Failure | None:
     """QuantizationNotApplied where far more was loaded than predicted, else None.
 
     Some engines serve a checkpoint unquantized, and without a word, where its configuration misses a field.
-    Where no method was asked for, as much as the files hold is as stored.
+    Nothing is said where no method was asked for, or where the user's own switches change what is loaded.
     """
     loaded, predicted = figures.weights_bytes, config.predicted_weights_bytes
-    if loaded is None or not predicted:
+    if loaded is None or not predicted or config.quantization_method == "none":
         return None
-    expected = predicted
-    if config.quantization_method == "none":
-        expected = max(predicted, config.weights_bytes // max(1, config.gpu_count))
-    if loaded <= FACTOR * expected + SLACK_BYTES:
+    if any(word in argument for argument in config.extra_args for word in OTHER_WEIGHTS):
+        return None
+    if loaded <= FACTOR * predicted + SLACK_BYTES:
         return None
     return Failure(
         failure_class=FailureClass.QUANTIZATION_NOT_APPLIED,

@@ -10,6 +10,7 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_contract.pod import CACHE_DIR
 from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
 from tacho_operator.core.manifests.deployment import deployment
 from tacho_operator.core.manifests.disruption import disruption_budget
@@ -216,11 +217,11 @@ def test_what_is_compiled_is_kept_apart_from_the_models() -> None:
     def mounts(spec: dict[str, Any], planned: ModelPlan) -> list[dict[str, Any]]:
         rendered = pod_template(resource(spec), planned, revision="r", plan_key="k", config=CONFIG)
         found = containers(rendered["spec"])
-        assert not [item for item in found["inject"]["volumeMounts"] if item["mountPath"] == "/cache"]
-        return [item for item in found["engine"]["volumeMounts"] if item["mountPath"] == "/cache"]
+        assert not [item for item in found["inject"]["volumeMounts"] if item["mountPath"] == CACHE_DIR]
+        return [item for item in found["engine"]["volumeMounts"] if item["mountPath"] == CACHE_DIR]
 
     claim = {"persistentVolumeClaim": {"claimName": "cache", "subPath": "team"}}
-    beside = {"name": "tacho-cache", "mountPath": "/cache", "subPath": "team/tacho-compiled"}
+    beside = {"name": "tacho-cache", "mountPath": CACHE_DIR, "subPath": "team/tacho-compiled"}
     assert mounts(changed(CLAIM_SPEC, cache=claim), compiled_plan()) == [beside]
     volumes = template("compiled")["spec"]["volumes"]
     claims = {item["name"]: item.get("persistentVolumeClaim", {}).get("claimName") for item in volumes}
@@ -229,7 +230,7 @@ def test_what_is_compiled_is_kept_apart_from_the_models() -> None:
         {**beside, "name": "tacho-model", "subPath": "hub/tacho-compiled"}
     ]
     own = {"persistentVolumeClaim": {"claimName": "models"}}
-    on_it = {"name": "tacho-model", "mountPath": "/cache", "subPath": "tacho-compiled"}
+    on_it = {"name": "tacho-model", "mountPath": CACHE_DIR, "subPath": "tacho-compiled"}
     assert mounts(changed(CLAIM_SPEC, cache=own), compiled_plan()) == [on_it]
     # llama.cpp compiles nothing, and what is read-only is not written.
     assert mounts(HUB_SPEC, hub_plan()) == []

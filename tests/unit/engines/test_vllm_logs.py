@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from functools import reduce
 from pathlib import Path
@@ -355,11 +356,20 @@ def test_what_is_not_known_is_no_mismatch():
     )
 
 
-def test_a_checkpoint_that_is_loaded_as_stored_may_be_as_large_as_its_files():
-    """``none`` is also said of a checkpoint that is quantized already."""
-    asked = config(predicted_weights_bytes=5 * GIB, weights_bytes=6 * GIB)
-    assert not_applied(asked, EngineFigures(weights_bytes=7 * GIB)) is None
-    assert not_applied(asked, EngineFigures(weights_bytes=15 * GIB)) is not None
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"quantization_method": "none"},
+        {"quantization_method": "bnb-nf4", "extra_args": ("--dtype", "float32")},
+        {"quantization_method": "fp8", "extra_args": ("--speculative-config={}",)},
+        {"quantization_method": "awq", "extra_args": ("--enable_lora",)},
+    ],
+)
+def test_what_the_user_loads_besides_is_no_mismatch(changes):
+    asked = config(predicted_weights_bytes=5 * GIB, **changes)
+    assert not_applied(asked, EngineFigures(weights_bytes=15 * GIB)) is None
+    told = dataclasses.replace(asked, quantization_method="gptq", extra_args=())
+    assert not_applied(told, EngineFigures(weights_bytes=15 * GIB)) is not None
 
 
 def test_a_tail_keeps_the_order():

@@ -120,6 +120,18 @@ def test_one_file_and_a_model_that_is_not_parsed(tmp_path: Path) -> None:
         check(custom, str(root))
 
 
+@pytest.mark.parametrize(
+    "added", ["notes.json", "README.txt", "logs/a.json", ".nfs0001", "tacho-compiled/k/key.json"]
+)
+def test_what_no_engine_reads_may_be_added(tmp_path: Path, added: str) -> None:
+    for make in (sharded_folder, gguf_folder):
+        root = make(tmp_path / make.__name__)
+        config = planned(root)
+        (root / added).parent.mkdir(parents=True, exist_ok=True)
+        (root / added).write_text("{}")
+        check(config, str(root))
+
+
 def test_weights_alone_are_not_read(tmp_path: Path) -> None:
     """What a look at headers cannot see, and is documented as such."""
     root = gguf_folder(tmp_path / "model")

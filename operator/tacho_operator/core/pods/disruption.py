@@ -26,10 +26,9 @@ REASONS: Mapping[str, str] = {
     "Terminated": "its node was shut down",
     "Shutdown": "its node was shut down",
     "NodeAffinity": "its node's labels changed",
-    "UnexpectedAdmissionError": "its node would not take it",
-    "TopologyAffinityError": "its node would not take it",
 }
-"""``status.reason`` of a pod that the kubelet failed."""
+"""``status.reason`` of a pod that the kubelet failed. Not UnexpectedAdmissionError and TopologyAffinityError:
+a device plugin that is broken refuses the next pod as well."""
 NO_ROOM = "OutOf"
 """The beginning of the reason with which a kubelet refuses a pod that it has no room for."""
 

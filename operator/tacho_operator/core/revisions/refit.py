@@ -53,12 +53,11 @@ def shortened(spec: LLMDeploymentSpec, plan: ModelPlan, length: int) -> LLMDeplo
 
 
 def failures_of(pods: Iterable[PodView], revision: str) -> list[Failure]:
-    """What containers of ``revision`` that are not ready said as they ended."""
-    ends = (
-        container.terminated or {}
-        for pod in pods
-        if pod.revision == revision and not pod.ready
-        for container in pod.containers()
-    )
+    """What containers of ``revision`` said as they ended, while none of its pods is ready: where one serves
+    with this length, another's GPU is short of memory for a reason of its own."""
+    own = [pod for pod in pods if pod.revision == revision]
+    if any(pod.ready for pod in own):
+        return []
+    ends = (container.terminated or {} for pod in own for container in pod.containers())
     found = (parse_failure(str(end.get("message", ""))) for end in ends)
     return [failure for failure in found if failure is not None]

@@ -11,9 +11,9 @@ from tacho_contract.failure import FailedError
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import ModelFacts, ModelFiles
 from tacho_engines.run_parts import files_wanted
-from tacho_engines.shared.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS
+from tacho_engines.shared.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED
 from tacho_runtime.headers import gguf, safetensors
-from tacho_runtime.headers.digests import content_digest, files_digest, header_mark
+from tacho_runtime.headers.digests import content_digest, files_digest, header_mark, loaded
 from tacho_runtime.headers.errors import invalid, not_found
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
 from tacho_runtime.headers.jsonfile import read_json
@@ -45,7 +45,7 @@ def find_facts(config: InspectConfig, source: Source) -> ModelFacts:
             globs=selection.globs,
             file_count=len(selection.files),
             total_bytes=sum(entry.size_bytes for entry in selection.files),
-            files_digest=files_digest(selection.files),
+            files_digest=files_digest(_identifying(source, selection)),
             model_file=selection.model_file,
         ),
         format=selection.format,
@@ -160,5 +160,12 @@ class _naming:  # noqa: N801 - reads as a statement
             error.failure = replace(error.failure, message=f"{self._path}: {error.failure.message}")
 
 
+def _identifying(source: Source, selection: Selection) -> tuple[FileEntry, ...]:
+    """All files of a commit, which nobody adds to; of a folder those that are read."""
+    anything = source.commit or selection.format == UNPARSED
+    return selection.files if anything else loaded(selection.files)
+
+
 def _digest(source: Source, selection: Selection, marks: dict[str, str]) -> str:
-    return content_digest((entry, marks.get(entry.path) or mark(source, entry)) for entry in selection.files)
+    chosen = _identifying(source, selection)
+    return content_digest((entry, marks.get(entry.path) or mark(source, entry)) for entry in chosen)

@@ -41,6 +41,8 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
     engine = resource.spec.engine
     quantization = resource.spec.quantization
     custom = engine.custom if engine else None
+    # Which files a custom command reads is not known.
+    parsed = engine_row(plan.engine).predicted
     drain = grace_seconds(resource.spec) - containers.PRE_STOP_SECONDS - DRAIN_MARGIN_SECONDS
     return RuntimeConfig(
         revision=revision,
@@ -51,7 +53,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         files=plan.files.globs,
         model_file=plan.files.model_file,
         files_digest=plan.files.files_digest,
-        model_digest="" if isinstance(source, HubUri) else plan.files.digest,
+        model_digest="" if isinstance(source, HubUri) or not parsed else plan.files.digest,
         served_name=resource.spec.model.served_name or resource.metadata.name,
         max_model_len=plan.max_model_len,
         concurrency=plan.concurrency,
