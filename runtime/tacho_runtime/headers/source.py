@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tacho_contract.failure import FailedError
+from tacho_contract.pod import CACHE_FOLDER
 from tacho_contract.units import listed
 from tacho_runtime.headers.errors import invalid, not_found
 
@@ -41,6 +42,19 @@ class Source(Protocol):
 
     def read(self, path: str, start: int, length: int) -> bytes:
         """At most ``length`` bytes from ``start``; fewer only at the file's end."""
+
+
+def model_files(folder: Path) -> Iterator[Path]:
+    """Every file below ``folder`` that may be a model's, in no order.
+
+    Not what is hidden (a repository's own files, NFS's .nfs* of files that were removed while open), and not
+    what engines compile and convert beside the models: both come and go while the model stays what it is.
+    """
+    for root, folders, names in os.walk(folder, followlinks=False):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != CACHE_FOLDER]
+        for name in names:
+            if not name.startswith(".") and (path := Path(root, name)).is_file():
+                yield path
 
 
 class FolderSource:
@@ -77,12 +91,8 @@ class FolderSource:
         if self._only:
             return (self._entry(self.folder / self._only, self._only),)
         found: list[FileEntry] = []
-        for root, folders, names in os.walk(self.folder, followlinks=False):
-            folders[:] = sorted(f for f in folders if not f.startswith("."))
-            for name in names:
-                path = Path(root, name)
-                if path.is_file():
-                    found.append(self._entry(path, path.relative_to(self.folder).as_posix()))
+        for path in model_files(self.folder):
+            found.append(self._entry(path, path.relative_to(self.folder).as_posix()))
             if len(found) > FILE_LIMIT:
                 raise invalid(
                     f"{self.name} holds more than {FILE_LIMIT} files.",

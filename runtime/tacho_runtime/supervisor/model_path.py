@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import listed
 from tacho_engines.shared.files import FilesWanted
+from tacho_runtime.headers.source import model_files
 
 GGUF_MAGIC = b"GGUF"
 LFS_POINTER = b"version https://git-lfs"
@@ -54,11 +56,9 @@ def _check_exists(path: Path) -> None:
 def _matching(folder: Path, globs: tuple[str, ...]) -> list[Path]:
     """The files below ``folder`` that a glob selects, by the path relative to it or by the name."""
     found = []
-    for count, path in enumerate(sorted(folder.rglob("*"))):
-        if count >= SCAN_LIMIT:
-            break
+    for path in sorted(islice(model_files(folder), SCAN_LIMIT)):
         relative = path.relative_to(folder).as_posix()
-        if any(fnmatch(relative, glob) or fnmatch(path.name, glob) for glob in globs) and path.is_file():
+        if any(fnmatch(relative, glob) or fnmatch(path.name, glob) for glob in globs):
             found.append(path)
     if not found:
         wanted = ", ".join(globs)

@@ -12,8 +12,10 @@ import pytest
 from tacho_contract.failure import FailedError
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.launch import RuntimeConfig
+from tacho_engines.run_parts import files_wanted
 from tacho_runtime.hub.inspect.inspect import inspect
 from tacho_runtime.supervisor.model_content import check
+from tacho_runtime.supervisor.model_path import engine_path
 from tests.fakes import ggufs
 from tests.fakes.checkpoints import write_checkpoint
 from tests.unit.runtime.running import custom_config, running
@@ -61,10 +63,27 @@ def first_shard(folder: Path) -> Path:
     return sorted(folder.glob("*.safetensors"))[0]
 
 
+def keep_beside(folder: Path, *names: str) -> None:
+    """What appears in a model's folder and is not its own: larger and of the same kind."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"GGUF" + bytes(4096))
+
+
 SAME: dict[str, tuple[Callable[[Path], Path], Change]] = {
     "untouched": (gguf_folder, lambda folder: None),
     "copied anew": (gguf_folder, lambda folder: os.utime(folder / "model.gguf", (0, 0))),
     "a file that is not loaded": (gguf_folder, lambda folder: (folder / "README.md").write_text("new")),
+    "compiled code and hidden files": (
+        gguf_folder,
+        lambda folder: keep_beside(
+            folder,
+            "tacho-compiled/k/model.gguf",
+            "deep/tacho-compiled/k/x.gguf",
+            ".nfs01.gguf",
+            ".git/x.gguf",
+        ),
+    ),
     "untouched shards": (sharded_folder, lambda folder: None),
 }
 OTHERS: dict[str, tuple[Callable[[Path], Path], Change]] = {
@@ -96,6 +115,19 @@ def test_the_planned_model_passes(tmp_path: Path, name: str) -> None:
     config = planned(root)
     change(root)
     check(config, str(root))
+
+
+def test_what_is_beside_a_model_is_not_inspected(tmp_path: Path) -> None:
+    """Nor chosen: the engine gets the one file that was planned with."""
+    root = gguf_folder(tmp_path / "model")
+    alone = planned(root)
+    keep_beside(root, "tacho-compiled/k/model.gguf", ".nfs01.gguf", ".git/x.gguf")
+    assert planned(root) == alone
+    everything = dataclasses.replace(alone, files=("*",))
+    assert engine_path(everything, files_wanted("llamacpp"), str(root)) == str(root / "model.gguf")
+    compiled = planned(sharded_folder(tmp_path / "other"), "custom", parse=False)
+    keep_beside(tmp_path / "other", "tacho-compiled/k/code.so", ".nfs01")
+    assert planned(tmp_path / "other", "custom", parse=False) == compiled
 
 
 @pytest.mark.parametrize("name", OTHERS)
