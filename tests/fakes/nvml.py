@@ -36,6 +36,7 @@ class FakeNvml:
     """What ``import pynvml`` gives on a machine with these GPUs."""
 
     NVMLError = pynvml.NVMLError
+    NVMLError_NoPermission = type(pynvml.NVMLError(pynvml.NVML_ERROR_NO_PERMISSION))
     nvmlMemory_v2 = pynvml.nvmlMemory_v2  # noqa: N815 - its name there
 
     def __init__(self, *gpus: FakeGpu, driver: str = "580.95.05", cuda: int = 13000) -> None:
@@ -61,6 +62,8 @@ class FakeNvml:
         gpu = self.gpus[index]
         if gpu.answers.get("lost"):
             raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        if gpu.answers.get("denied"):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NO_PERMISSION)
         return gpu
 
     def nvmlSystemGetProcessName(self, pid: int) -> str:

@@ -10,8 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-DEVICE_NODES = ("nvidia[0-9]*", "dxg", "kfd")
-"""Under /dev: what a container is given that may use a GPU (NVIDIA's, WSL's, AMD's)."""
+DEVICE_NODES = (
+    *("nvidia[0-9]*", "nvgpu", "nvhost-*"),  # NVIDIA's, and Tegra's
+    "dxg",  # WSL's
+    *("kfd", "dri/renderD*"),  # AMD's, Intel's
+    *("accel[0-9]*", "accel/accel*", "hl[0-9]*"),  # the kernel's compute accelerators; Habana's older driver
+)
+"""Under /dev: what a container is given that may use a GPU. NVML knows the first kind alone, and WSL's."""
 LIBRARY_FOLDERS = ("/usr/local/nvidia/lib64", "/usr/lib/wsl/lib")
 """Where some platforms mount the driver without telling the loader."""
 LIBRARY = "libnvidia-ml.so.1"
@@ -106,7 +111,7 @@ def gpus_of(module: Any) -> Gpus:
     count = _asked(module, module.nvmlDeviceGetCount) or 0
     cuda = _asked(module, module.nvmlSystemGetCudaDriverVersion)
     return Gpus(
-        devices=tuple(_gpu(module, index) for index in range(count)),
+        devices=tuple(gpu for index in range(count) if (gpu := _gpu(module, index)) is not None),
         driver_version=str(_asked(module, module.nvmlSystemGetDriverVersion) or ""),
         cuda=(cuda // 1000, cuda % 1000 // 10) if cuda else None,
     )
@@ -120,10 +125,13 @@ def _asked(module: Any, function: Callable[..., Any], *arguments: Any) -> Any:
         return None
 
 
-def _gpu(module: Any, index: int) -> Gpu:
+def _gpu(module: Any, index: int) -> Gpu | None:
+    """None: it is counted, but this container may not open it: it was given to somebody else."""
     try:
         handle = module.nvmlDeviceGetHandleByIndex(index)
         name = module.nvmlDeviceGetName(handle)
+    except module.NVMLError_NoPermission:
+        return None
     except module.NVMLError as error:
         return Gpu(index=index, fault=f"NVML cannot reach it: {error}")
     memory = memory_of(module, handle)
@@ -177,15 +185,20 @@ def device_nodes(dev: Path = Path("/dev")) -> bool:
 
 
 def usable(gpus: Gpus, environment: Mapping[str, str]) -> Gpus:
-    """Those that CUDA_VISIBLE_DEVICES leaves, in its order: NVML does not read it."""
+    """Those that CUDA_VISIBLE_DEVICES leaves, in its order: NVML does not read it.
+
+    CUDA numbers what the container may open. NVML lists whole GPUs, so a slice that is named leaves them all.
+    """
     asked = environment.get("CUDA_VISIBLE_DEVICES", "").strip()
     if not asked:
         return gpus
     named = [item.strip() for item in asked.split(",")]
+    if any(name.startswith("MIG-") for name in named):
+        return gpus
     found = [
         gpu
         for name in named
-        for gpu in gpus.devices
-        if name == str(gpu.index) or (name.startswith("GPU-") and gpu.uuid.startswith(name))
+        for number, gpu in enumerate(gpus.devices)
+        if name == str(number) or (name.startswith("GPU-") and gpu.uuid.startswith(name))
     ]
     return Gpus(devices=tuple(found), driver_version=gpus.driver_version, cuda=gpus.cuda)

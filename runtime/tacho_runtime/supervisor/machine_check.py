@@ -31,6 +31,7 @@ class Machine:
     """What was observed. None: it could not be seen, which is no reason to refuse anything."""
 
     gpus: Gpus | None = None
+    """None as well where NVML lists no GPU: those of other makers are none of its."""
     device_nodes: bool = False
     """The container was given a GPU, whether NVML shows it or not."""
     packages: Mapping[str, str] | None = None
@@ -102,24 +103,25 @@ def _gpus(machine: Machine, config: RuntimeConfig) -> Iterator[Failure]:
     if gpus is None:
         if not machine.device_nodes:
             yield _unsupported(
-                f"the plan is for {planned}, and this container sees none: no device of a GPU, no NVML",
+                f"the plan is for {planned}, and this container sees none: no device of one, none in NVML",
                 "check the node's device plugin and container runtime (nvidia-ctk), or set spec.gpu.count "
                 "to 0",
             )
         return
-    broken = [f"GPU {gpu.index}: {gpu.fault}" for gpu in gpus.devices if gpu.fault]
+    used = gpus.devices[: config.gpu_count]
+    broken = [f"GPU {gpu.index}: {gpu.fault}" for gpu in used if gpu.fault]
     if broken:
         yield Failure(
             failure_class=FailureClass.GPU_FAULT,
             message=listed(broken),
             next_step="look for Xid messages in the node's kernel log; drain the node and reset the GPU",
         )
-    if len(gpus.devices) < config.gpu_count:
+    # Several slices of one GPU are one device to NVML.
+    if len(used) < config.gpu_count and not any(gpu.sliced for gpu in used):
         yield _unsupported(
             f"the plan is for {planned}, and this container sees {len(gpus.devices)}",
             "give it as many GPUs (spec.gpu.count; CUDA_VISIBLE_DEVICES), or plan for those there are",
         )
-    used = gpus.devices[: config.gpu_count]
     yield from _other_products(used, config)
     yield from _too_old(used, config)
     yield from _old_driver(gpus, machine)

@@ -39,7 +39,7 @@ def look(config: RuntimeConfig, environment: Mapping[str, str]) -> Machine:
     python = packages.interpreter(program[0], environment) if program else None
     folders = list(packages.package_folders(python, environment)) if python else []
     return Machine(
-        gpus=gpus.usable(found, environment) if found else None,
+        gpus=gpus.usable(found, environment) if found and found.devices else None,
         device_nodes=gpus.device_nodes(),
         packages=packages.installed(folders) if folders else None,
         packages_digest=caches.packages_digest(folders),

@@ -64,6 +64,14 @@ def test_faults_are_told() -> None:
     assert "remapped" in second.fault
 
 
+def test_a_gpu_that_the_container_may_not_open_is_not_its_own() -> None:
+    """A node's every GPU is counted where NVML is mounted, the pod's device is one of them."""
+    own = FakeGpu(nvmlDeviceGetUUID="GPU-own")
+    found = gpus_of(FakeNvml(FakeGpu(denied=True), own, FakeGpu(denied=True)))
+    assert [(gpu.index, gpu.uuid, gpu.fault) for gpu in found.devices] == [(1, "GPU-own", "")]
+    assert usable(found, {"CUDA_VISIBLE_DEVICES": "0"}) == found, "CUDA counts from 0 what it may open"
+
+
 def test_a_gpu_is_asked_again_for_its_memory_alone() -> None:
     gpu = FakeGpu()
     module = FakeNvml(gpu)
@@ -96,7 +104,16 @@ def test_without_a_driver_there_is_no_nvml(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("asked", "indexes"),
-    [("", (0, 1)), ("1", (1,)), ("1,0", (1, 0)), ("GPU-b", (1,)), ("7", ()), ("-1", ()), ("GPU-", (0, 1))],
+    [
+        ("", (0, 1)),
+        ("1", (1,)),
+        ("1,0", (1, 0)),
+        ("GPU-b", (1,)),
+        ("7", ()),
+        ("-1", ()),
+        ("GPU-", (0, 1)),
+        ("MIG-c", (0, 1)),
+    ],
 )
 def test_visible_devices_are_those_that_cuda_shows(asked: str, indexes: tuple[int, ...]) -> None:
     both = Gpus(devices=(Gpu(index=0, uuid="GPU-a"), Gpu(index=1, uuid="GPU-b")))
@@ -108,7 +125,18 @@ def test_the_containers_devices_are_seen(tmp_path: Path) -> None:
     assert not gpus.device_nodes(tmp_path)
     (tmp_path / "nvidiactl").touch()
     assert not gpus.device_nodes(tmp_path), "the driver's, not a GPU"
-    (tmp_path / "nvidia0").touch()
+    (tmp_path / "dri").mkdir()
+    (tmp_path / "dri" / "card0").touch()
+    assert not gpus.device_nodes(tmp_path), "a display"
+
+
+@pytest.mark.parametrize(
+    "node",
+    ["nvidia0", "dxg", "kfd", "dri/renderD128", "accel0", "accel/accel0", "hl0", "nvgpu", "nvhost-gpu"],
+)
+def test_gpus_of_every_maker_have_a_device(tmp_path: Path, node: str) -> None:
+    (tmp_path / node).parent.mkdir(exist_ok=True)
+    (tmp_path / node).touch()
     assert gpus.device_nodes(tmp_path)
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.measurement import Measurement, MemoryActual, Workload
-from tacho_engines.base import EngineFigures
+from tacho_engines.base import EngineFigures, Needs
 from tacho_engines.registry import run_half
 from tacho_runtime.machine.gpus import Gpus, gpus_of, read_gpus
 from tacho_runtime.supervisor import watch
-from tacho_runtime.supervisor.machine_check import Machine
+from tacho_runtime.supervisor.machine_check import Machine, machine_failure
 from tests.fakes.nvml import GIB, FakeGpu, FakeNvml, process
 from tests.unit.runtime.running import custom_config, running
 
@@ -43,6 +43,18 @@ def test_a_plan_for_a_gpu_ends_here_before_the_model_is_waited_for(tmp_path: Pat
     assert failure.failure_class == "UnsupportedGPU"
     assert "64 x NVIDIA-L4, and this container sees" in failure.message
     assert "WaitingForModel" not in runtime.log()
+
+
+async def test_nvml_without_a_gpu_says_nothing_of_other_makers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mixed node: NVML starts, and the pod's GPU is Intel's."""
+    config = custom_config(tmp_path, gpu_count=1, gpu_product="i915")
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(FakeGpu(denied=True)))
+    for given, refused in ((True, False), (False, True)):
+        monkeypatch.setattr(watch.gpus, "device_nodes", lambda given=given: given)
+        failure = machine_failure(watch.look(config, {"PATH": os.defpath}), config, Needs())
+        assert (failure is not None) is refused
 
 
 async def test_memory_that_comes_free_in_time_is_waited_for(
