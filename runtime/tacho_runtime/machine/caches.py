@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from pathlib import Path
 KEY_FILE = "key.json"
 KEPT_SECONDS = 30 * 24 * 3600.0
 """How long a folder is kept that nobody has used."""
+IN_MAKING_SECONDS = 600.0
+"""A folder without a key that is younger may be another pod's, which has still to write it."""
 LAYOUT = "1"
 """Raised when what is kept below a key is laid out otherwise."""
 
@@ -61,22 +64,43 @@ def packages_digest(folders: Iterable[Path]) -> str:
 def opened(root: str, key: Mapping[str, str]) -> tuple[str, bool]:
     """(the folder for ``key`` below ``root``, whether something that was made for it is there).
 
-    Raises OSError where it cannot be written, or belongs to somebody else.
+    Raises OSError where it cannot be written, belongs to somebody else, or is just being made.
     """
     base = Path(root)
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = base / folder_name(key)
     warm = _trusted(folder, key)
-    if not warm:
-        if folder.is_symlink() or folder.exists():
+    if warm:
+        touch(folder)
+    else:
+        if os.path.lexists(folder) and not _in_making(folder):
             _remove(folder)
-        folder.mkdir(mode=0o700)
-    written = folder / KEY_FILE
-    fresh = folder / f".{KEY_FILE}.{os.getpid()}"
-    fresh.write_text(_text(key))
-    os.replace(fresh, written)
+        _make(folder, key)
     _sweep(base, keep=folder)
     return str(folder), warm
+
+
+def touch(folder: Path) -> None:
+    """Says that ``folder`` is in use. Raises OSError."""
+    os.utime(folder / KEY_FILE)
+
+
+def _make(folder: Path, key: Mapping[str, str]) -> None:
+    """Puts a new folder there whole, with its key; where another pod was quicker, its folder stays."""
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # open to this user alone
+    try:
+        (fresh / KEY_FILE).write_text(_text(key))
+        os.rename(fresh, folder)  # takes the place of an empty folder, and of no other
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not _trusted(folder, key):
+            raise
+
+
+def _in_making(folder: Path) -> bool:
+    status = folder.lstat()
+    young = time.time() - status.st_mtime < IN_MAKING_SECONDS
+    return stat.S_ISDIR(status.st_mode) and young and not (folder / KEY_FILE).exists()
 
 
 def _trusted(folder: Path, key: Mapping[str, str]) -> bool:

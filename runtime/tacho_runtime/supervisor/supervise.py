@@ -163,13 +163,12 @@ class Supervisor:
 
     async def _look(self) -> None:
         """Reads this machine and holds it against the plan. Raises FailedError."""
-        seen, failure = await watch.checked(self.config, self._engine(), self._environment)
-        self._machine = seen
-        environment = machine.read_environment(seen.gpus)
+        checked = await watch.checked(self.config, self._engine(), self._environment)
+        self._machine, self.config, failure = checked
+        environment = machine.read_environment(self._machine.gpus)
         self.facts = dataclasses.replace(self.facts, environment=environment)
         if failure is not None:
             raise FailedError(failure)
-        self.config = await asyncio.to_thread(watch.with_cache, self.config, seen)
 
     def _enter(self, phase: str, message: str) -> None:
         self.state = lifecycle.advance(self.state, phase, now=self.clock.monotonic(), message=message)
@@ -300,7 +299,8 @@ class Supervisor:
         told = f": {measurement.message}" if measurement.message else ""
         self._enter(lifecycle.SERVING, f"measurement {measurement.state}{told}")
         store.write_report(self.config.state_dir, self.report())
-        await self._watch_health(client, self._engine().health_path(self.config))
+        async with watch.in_use(self.config.cache_dir):
+            await self._watch_health(client, self._engine().health_path(self.config))
 
     async def _measured(self) -> tuple[EngineClient, Measurement]:
         """Waits until the engine is healthy, then probes it."""

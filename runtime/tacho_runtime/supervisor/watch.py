@@ -14,7 +14,7 @@ from typing import Any
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import Measurement
-from tacho_engines.base import EngineFigures, RunHalf
+from tacho_engines.base import EngineFigures, Needs, RunHalf
 from tacho_runtime.machine import caches, environment as environment_, gpus, memory, packages
 from tacho_runtime.supervisor.machine_check import Machine, machine_failure, shared_gpu
 from tacho_runtime.supervisor.used import Sample, Used, added, memory_actual
@@ -30,6 +30,8 @@ SETTLE_SECONDS = 10.0
 gone."""
 SAMPLE_SECONDS = 1.0
 """A sample is a pass over /proc and one question to each GPU: about 2 ms in a pod."""
+IN_USE_SECONDS = 3600.0
+"""How often a cache is marked as used: what has no mark for days is removed."""
 
 
 def look(config: RuntimeConfig, environment: Mapping[str, str]) -> Machine:
@@ -45,7 +47,6 @@ def look(config: RuntimeConfig, environment: Mapping[str, str]) -> Machine:
         packages_digest=caches.packages_digest(folders),
         built_cuda=packages.built_cuda(folders, environment),
         compatibility_driver=packages.has_compatibility_driver(),
-        cache_free_bytes=_room(config.cache_dir),
     )
 
 
@@ -76,9 +77,25 @@ def with_cache(config: RuntimeConfig, machine: Machine) -> RuntimeConfig:
 
 async def checked(
     config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]
+) -> tuple[Machine, RuntimeConfig, Failure | None]:
+    """What is seen, ``config`` with its cache, and what keeps the plan from running here.
+
+    Room is looked for last, in the folder that the engine will get: a claim that cannot be written is none.
+    """
+    machine, failure = await _settled(config, engine.needs(config), environment)
+    if failure is None:
+        config = await asyncio.to_thread(with_cache, config, machine)
+        room = await asyncio.to_thread(_room, config.cache_dir)
+        machine = dataclasses.replace(machine, cache_free_bytes=room)
+        failure = machine_failure(machine, config, engine.needs(config))
+    return machine, config, failure
+
+
+async def _settled(
+    config: RuntimeConfig, needs: Needs, environment: Mapping[str, str]
 ) -> tuple[Machine, Failure | None]:
-    """What is seen, and what of it keeps the plan from running here."""
-    needs, waited = engine.needs(config), 0.0
+    """The machine, once memory that is on its way back is there."""
+    waited = 0.0
     while True:
         machine = await asyncio.to_thread(look, config, environment)
         failure = machine_failure(machine, config, needs)
@@ -98,6 +115,27 @@ def _room(folder: str) -> int | None:
         return free + sum(path.lstat().st_size for path in Path(folder).rglob("*"))
     except OSError:
         return None
+
+
+@contextlib.asynccontextmanager
+async def in_use(cache_dir: str) -> AsyncIterator[None]:
+    """Marks the cache as used until left, so that no other pod takes it for an old one."""
+    task = asyncio.ensure_future(_mark(Path(cache_dir))) if cache_dir else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _mark(folder: Path) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(caches.touch, folder)
+        except OSError as error:
+            log.warning("%s cannot be marked as in use: %s", folder, error)
+        await asyncio.sleep(IN_USE_SECONDS)
 
 
 class MemoryWatch:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,8 +66,54 @@ def test_what_was_made_for_something_else_is_not_trusted(tmp_path: Path, key: st
     (folder / "graph").write_text("planted")
     if key is not None:
         (folder / "key.json").write_text(key)
+    long_ago = time.time() - caches.IN_MAKING_SECONDS - 60
+    os.utime(folder, (long_ago, long_ago))
     assert caches.opened(str(tmp_path), KEY) == (str(folder), False)
     assert [path.name for path in folder.iterdir()] == ["key.json"]
+
+
+def test_a_folder_that_is_being_made_is_left_to_who_makes_it(tmp_path: Path) -> None:
+    folder = tmp_path / caches.folder_name(KEY)
+    folder.mkdir()
+    (folder / "graph").write_text("of a pod that has still to write its key")
+    with pytest.raises(OSError, match="not empty"):
+        caches.opened(str(tmp_path), KEY)
+    assert [path.name for path in folder.iterdir()] == ["graph"]
+    assert list(tmp_path.iterdir()) == [folder], "nothing is left of the attempt"
+
+
+def test_of_two_that_start_together_the_slower_uses_the_others_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def slower(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        first, _ = caches.opened(str(tmp_path), KEY)
+        Path(first, "graph").write_text("compiled by the quicker one")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", slower)
+    folder, warm = caches.opened(str(tmp_path), KEY)
+    assert not warm
+    assert Path(folder, "graph").exists()
+    assert [str(path) for path in tmp_path.iterdir()] == [folder]
+
+
+def test_many_that_start_together_share_one_folder(tmp_path: Path) -> None:
+    together = threading.Barrier(8)
+
+    def start(number: int) -> str:
+        together.wait()
+        folder, _ = caches.opened(str(tmp_path), KEY)
+        Path(folder, f"graph-{number}").touch()
+        return folder
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = set(pool.map(start, range(8)))
+    (folder,) = folders
+    assert len(list(Path(folder).iterdir())) == 9
+    assert [str(path) for path in tmp_path.iterdir()] == [folder]
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

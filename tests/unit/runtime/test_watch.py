@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.fetch import COMPLETE_FILE
+from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import Measurement, MemoryActual, Workload
 from tacho_engines.base import EngineFigures, Needs
+from tacho_engines.custom.run import Custom
 from tacho_engines.registry import run_half
+from tacho_runtime.machine import caches
 from tacho_runtime.machine.gpus import Gpus, gpus_of, read_gpus
 from tacho_runtime.supervisor import watch
 from tacho_runtime.supervisor.machine_check import Machine, machine_failure
@@ -68,7 +74,8 @@ async def test_memory_that_comes_free_in_time_is_waited_for(
     config = custom_config(tmp_path, gpu_count=1, gpu_product="NVIDIA-L4", gpu_needed_bytes=20 * GIB)
 
     async def check() -> tuple[Machine, Failure | None]:
-        return await watch.checked(config, run_half("custom"), {"PATH": os.defpath})
+        seen, _, why = await watch.checked(config, run_half("custom"), {"PATH": os.defpath})
+        return seen, why
 
     _, failure = await check()
     assert failure is not None
@@ -85,6 +92,86 @@ async def test_memory_that_comes_free_in_time_is_waited_for(
 def gpus_with(module: FakeNvml, gpu: FakeGpu, free_bytes: int) -> Gpus:
     gpu.answers["memory"] = (24 * GIB, free_bytes, 24 * GIB - free_bytes)
     return gpus_of(module)
+
+
+class Converting(Custom):
+    """An engine that writes a GiB into its cache."""
+
+    def needs(self, _config: RuntimeConfig) -> Needs:
+        return Needs(cache_bytes=GIB)
+
+
+@pytest.mark.parametrize(
+    ("claim_is_written", "claim_free", "pod_free", "full"),
+    [
+        (True, 0, 9 * GIB, True),
+        (True, 2 * GIB, 0, False),
+        (False, 0, 9 * GIB, False),  # the claim will not be used
+        (False, 9 * GIB, 0, True),
+    ],
+)
+async def test_room_is_looked_for_where_the_engine_will_write(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    claim_is_written: bool,
+    claim_free: int,
+    pod_free: int,
+    full: bool,
+) -> None:
+    claim, opened = tmp_path / "claim" / "not-made-yet", caches.opened
+
+    def disk_usage(path: str) -> SimpleNamespace:
+        os.stat(path)
+        return SimpleNamespace(free=claim_free if str(path).startswith(str(claim)) else pod_free)
+
+    def refused(root: str, key: dict[str, str]) -> tuple[str, bool]:
+        if root == str(claim):
+            raise PermissionError("read-only")
+        return opened(root, key)
+
+    monkeypatch.setattr(watch.shutil, "disk_usage", disk_usage)
+    if not claim_is_written:
+        monkeypatch.setattr(watch.caches, "opened", refused)
+    config = custom_config(tmp_path, cache_dir=str(claim))
+    _, chosen, failure = await watch.checked(config, Converting(), {"PATH": os.defpath})
+    assert chosen.cache_dir.startswith(str(claim)) is claim_is_written
+    assert (failure is not None) is full
+    if failure is not None:
+        assert failure.failure_class == FailureClass.DISK_FULL
+        assert chosen.cache_dir in failure.message
+
+
+async def test_a_cache_is_marked_as_used_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = caches.opened(str(tmp_path), {"gpu": "L4"})
+    mark = Path(folder, "key.json")
+    monkeypatch.setattr(watch, "IN_USE_SECONDS", 0.01)
+    async with watch.in_use(folder), asyncio.timeout(20):
+        for _ in range(2):
+            os.utime(mark, (0, 0))
+            while not mark.stat().st_mtime:
+                await asyncio.sleep(0.01)
+    async with watch.in_use(str(tmp_path / "gone")):
+        await asyncio.sleep(0.05)  # what cannot be marked stops nobody
+    async with watch.in_use(""):
+        pass
+
+
+def test_a_serving_runtime_marks_its_cache(tmp_path: Path) -> None:
+    fetch = tmp_path / "fetch"
+    fetch.mkdir()
+    config = custom_config(
+        tmp_path, cache_dir=str(tmp_path / "c"), fetch_dir=str(fetch), model_path="", gpu_count=0
+    )
+    with running(config, tmp_path) as runtime:
+        runtime.until(lambda: "looking for the model" in runtime.log(), "the wait for the model")
+        (mark,) = (tmp_path / "c").glob("*/key.json")
+        os.utime(mark, (0, 0))
+        (fetch / COMPLETE_FILE).write_text(json.dumps({"path": str(tmp_path)}))
+        runtime.until_ready()
+        runtime.until(lambda: mark.stat().st_mtime > 0, "the mark")
+        assert runtime.stop() == 0
 
 
 async def test_a_measurement_gets_the_memory_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
