@@ -64,7 +64,8 @@ class CTranslate2Backend:
         self._options = options
         self._lock = threading.Lock()
         self._running = self._waiting = 0
-        self._scoring = threading.Lock()
+        # A thread of its own: texts that wait for their turn must not keep the pool from generating.
+        self._scoring = ThreadPoolExecutor(1, thread_name_prefix="score")
         self._room = Room(options.max_model_len)
         self._tokenizer: HuggingFaceTokenizer | None = None
         self._prepared: Prepared | None = None
@@ -134,6 +135,7 @@ class CTranslate2Backend:
         return ""
 
     def close(self) -> None:
+        self._scoring.shutdown(wait=True, cancel_futures=True)
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         if self._prepared is not None:
@@ -193,17 +195,15 @@ class CTranslate2Backend:
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
         """Raises GenerationError for a text that is too long for SCORING_BYTES."""
-        assert self._pool is not None, "asked once loaded"
         most = SCORING_BYTES // (8 * len(self._words))
         if len(tokens) > most:
             raise GenerationError(f"log-probabilities are given for at most {most} tokens of a text")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._score, list(tokens), top_logprobs)
+        return await loop.run_in_executor(self._scoring, self._score, list(tokens), top_logprobs)
 
     def _score(self, tokens: list[int], top_logprobs: int) -> tuple[Scored, ...]:
-        with self._scoring:
-            found = self._generator.forward_batch([tokens], return_log_probs=True)
-            return steps.scored(tokens, steps.rows(found), top_logprobs)
+        found = self._generator.forward_batch([tokens], return_log_probs=True)
+        return steps.scored(tokens, steps.rows(found), top_logprobs)
 
 
 def _tokenizer(source: Path, plan: Plan) -> Any:

@@ -109,7 +109,7 @@ class TransformersBackend:
     async def generate(self, generation: Generation) -> AsyncIterator[Token]:
         identity, sampling = generation.identity, generation.sampling
         mailbox: Mailbox[Token] = Mailbox()
-        row = self._rows[identity] = self._sampler.row(sampling)
+        row = self._sampler.row(sampling)
         given = 0
 
         def deliver(output: Any) -> None:
@@ -127,15 +127,16 @@ class TransformersBackend:
             if over:
                 mailbox.end()
 
-        self._manager.register_result_handler(identity, deliver)
-        taken = self._manager.add_request(
-            list(generation.prompt),
-            request_id=identity,
-            max_new_tokens=sampling.max_tokens,
-            streaming=True,
-            eos_token_id=-1 if sampling.ignore_eos else list(self._end) or -1,
-        )
         try:
+            self._rows[identity] = row
+            self._manager.register_result_handler(identity, deliver)
+            taken = self._manager.add_request(
+                list(generation.prompt),
+                request_id=identity,
+                max_new_tokens=sampling.max_tokens,
+                streaming=True,
+                eos_token_id=-1 if sampling.ignore_eos else list(self._end) or -1,
+            )
             if taken is None:
                 raise GenerationError("the generation thread takes no more requests")
             async for token in mailbox.read(lambda: None):

@@ -1,0 +1,94 @@
+"""What the backends do with threads and handlers, without their libraries."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tacho_ctranslate2 import backend as ctranslate2
+from tacho_ctranslate2.backend import CTranslate2Backend, Options
+from tacho_server.backend import Generation, Sampling, Scored
+from tacho_transformers.backend import TransformersBackend
+
+GENERATION = Generation(identity="one", prompt=(1,), sampling=Sampling(max_tokens=1))
+
+
+class Manager:
+    """Of transformers' continuous batching, one that takes no request."""
+
+    def __init__(self, broken: str) -> None:
+        self.broken = broken
+        self.output_router = SimpleNamespace(result_handlers={})
+        self.cancelled: list[str] = []
+
+    def register_result_handler(self, identity: str, handler: Any) -> None:
+        self.output_router.result_handlers[identity] = handler
+        if self.broken == "register":
+            raise RuntimeError("the loop is closed")
+
+    def add_request(self, _prompt: list[int], **_options: Any) -> None:
+        raise ValueError("the prompt is longer than the cache")
+
+    def cancel_request(self, identity: str) -> None:
+        self.cancelled.append(identity)
+
+
+@pytest.mark.parametrize("broken", ["register", "add"])
+async def test_a_request_that_transformers_does_not_take_leaves_nothing(broken: str) -> None:
+    backend = TransformersBackend(argparse.Namespace())
+    manager = Manager(broken)
+    backend._manager, backend._end = manager, ()
+    backend._sampler = SimpleNamespace(row=lambda _sampling: SimpleNamespace(chosen=[]))  # type: ignore[assignment]
+    with pytest.raises((RuntimeError, ValueError)):
+        await anext(backend.generate(GENERATION))
+    assert (backend._rows, manager.output_router.result_handlers) == ({}, {})
+    assert manager.cancelled == ["one"]
+
+
+class Generator:
+    """Of CTranslate2; it scores a text only once it may."""
+
+    def __init__(self, *_arguments: Any, **_options: Any) -> None:
+        self.may_score = threading.Event()
+        self.scoring = self.most = 0
+
+    def forward_batch(self, texts: list[list[int]], **_options: Any) -> list[list[list[float]]]:
+        self.scoring += 1
+        self.most = max(self.most, self.scoring)
+        self.may_score.wait(3)
+        self.scoring -= 1
+        return [[[-1.0, -1.0] for _token in text] for text in texts]
+
+    def generate_batch(self, _prompts: Sequence[Any], callback: Any, **_options: Any) -> None:
+        callback(SimpleNamespace(token_id=1, is_last=True))
+
+
+async def test_texts_that_wait_to_be_scored_do_not_keep_ctranslate2_from_generating(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = SimpleNamespace(Generator=Generator)
+    monkeypatch.setattr(ctranslate2, "import_module", lambda _name: library)
+    monkeypatch.setattr(ctranslate2.steps, "rows", lambda found: found[0])
+    monkeypatch.setattr(ctranslate2, "usable_cpus", lambda: 2)
+    plan: Any = None
+    backend = CTranslate2Backend(Options(plan=plan, device="cpu", max_model_len=8, concurrency=2))
+    backend._generator, backend._words = backend._load_generator(Path("model")), ["a", "b"]
+    texts = [asyncio.ensure_future(backend.score([1, 1], 0)) for _ in range(3)]
+    while not backend._generator.scoring:
+        await asyncio.sleep(0.001)
+    async with asyncio.timeout(2):
+        assert [token.token async for token in backend.generate(GENERATION)] == [1]
+    assert not any(text.done() for text in texts)
+    backend._generator.may_score.set()
+    assert await asyncio.gather(*texts) == [
+        (Scored(token=1, logprob=None), Scored(token=1, logprob=-1.0)) for _ in texts
+    ]
+    assert backend._generator.most == 1, "one text at a time: what the memory is for"
+    backend.close()
