@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,9 +15,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from tacho_server.backend import Backend
 from tacho_server.errors import ApiError, bad
+from tacho_server.limits import BodyLimit, body_limit_bytes
 from tacho_server.metrics import Metrics
 from tacho_server.options import Settings
 from tacho_server.schema import ChatRequest, CompletionRequest
@@ -39,6 +42,10 @@ def make_app(backend: Backend, settings: Settings, state: State) -> FastAPI:
     app = FastAPI(openapi_url=None)
     metrics = Metrics(backend)
     _errors(app)
+    # Added before the guard, it is called after it.
+    app.add_middleware(
+        BodyLimit, limit=lambda: body_limit_bytes(backend.abilities.max_model_len if state.loaded else 0)
+    )
     _guard(app, settings.api_key)
     _about(app, backend, settings, state, metrics)
     _openai(app, Service(backend, settings, metrics), state)
@@ -89,11 +96,12 @@ def _openai(app: FastAPI, service: Service, state: State) -> None:
 
     async def answer(asked: CompletionRequest | ChatRequest, request: Request) -> Response:
         _require_loaded(state)
-        order = service.order(asked)
-        if not asked.stream:
-            return JSONResponse(await _unless_gone(service.whole(order), request))
-        service.check_room(order)
-        return StreamingResponse(service.events(order), media_type="text/event-stream")
+        with contextlib.ExitStack() as places:
+            places.enter_context(service.admitted(asked))
+            order = await service.order(asked)
+            if not asked.stream:
+                return JSONResponse(await _unless_gone(service.whole(order), request))
+            return _Events(service.events(order), places.pop_all())
 
     @app.post("/v1/completions")
     async def completions(asked: CompletionRequest, request: Request) -> Response:
@@ -102,6 +110,19 @@ def _openai(app: FastAPI, service: Service, state: State) -> None:
     @app.post("/v1/chat/completions")
     async def chat(asked: ChatRequest, request: Request) -> Response:
         return await answer(asked, request)
+
+
+class _Events(StreamingResponse):
+    """Server-sent events that hold ``places`` until they end, also where the client never reads one."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None], places: contextlib.ExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._events, self._places = events, places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._places:
+            async with contextlib.aclosing(self._events):
+                await super().__call__(scope, receive, send)
 
 
 def _model(backend: Backend, settings: Settings) -> dict[str, Any]:
@@ -150,6 +171,8 @@ def _errors(app: FastAPI) -> None:
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:] if isinstance(part, str)) or None
+        # A field's name may have half of a surrogate pair, which the answer cannot repeat.
+        where = where and where.encode(errors="backslashreplace").decode()
         return answer(bad(f"{where or 'the body'}: {first['msg']}", where))
 
     @app.exception_handler(HTTPException)
@@ -165,7 +188,8 @@ def _guard(app: FastAPI, key: str) -> None:
     @app.middleware("http")
     async def check(request: Request, call_next: Any) -> Response:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if request.url.path in OPEN_PATHS or hmac.compare_digest(given.encode(), key.encode()):
+        # Headers are bytes, which were read as Latin-1; the client sent the key as UTF-8.
+        if request.url.path in OPEN_PATHS or hmac.compare_digest(given.encode("latin-1"), key.encode()):
             response: Response = await call_next(request)
             return response
         return JSONResponse(ApiError(401, "The API key is missing or wrong.").body(), status_code=401)

@@ -109,11 +109,15 @@ class GenerationError(Exception):
 
 
 class Tokenizer(Protocol):
-    """Text to tokens and back. Thread-safe, or only called from the event loop."""
+    """Text to tokens and back. Prompts are made in one thread while the event loop decodes."""
 
     @property
     def chat_problem(self) -> str:
         """Why chat cannot be served, in words; "" when it can."""
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """Names that ``options`` of ``chat`` must not have: they steer the library, not the template."""
 
     def encode(self, text: str) -> Sequence[int]:
         """With the model's special tokens, as a prompt begins."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -120,6 +121,22 @@ def messages_of(request: ChatRequest) -> list[dict[str, Any]]:
             document["content"] = "".join(part.text for part in message.content)
         messages.append(document)
     return messages
+
+
+def template_variables_of(request: ChatRequest, reserved: Set[str]) -> dict[str, Any]:
+    """What the request gives the chat template: single values under names that are the template's own.
+
+    ``reserved`` are the names that mean something to the library that renders it: a template of the client's,
+    say, which could loop for ever. Raises ApiError.
+    """
+    for name, value in request.chat_template_kwargs.items():
+        if name in reserved:
+            words = f"chat_template_kwargs: {name!r} is not a variable of the template and cannot be set"
+            raise bad(words, "chat_template_kwargs")
+        if not isinstance(value, str | int | float | None):
+            words = f"chat_template_kwargs: {name!r} must be text, a number, true, false or null"
+            raise bad(words, "chat_template_kwargs")
+    return request.chat_template_kwargs
 
 
 def sampling_of(asked: Asked, abilities: Abilities, prompt: int, top_logprobs: int | None) -> Sampling:

@@ -8,7 +8,8 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,15 @@ from tacho_server.errors import ApiError, bad
 from tacho_server.generating import Piece, merged, pieces
 from tacho_server.metrics import Metrics
 from tacho_server.options import Settings
-from tacho_server.schema import Asked, ChatRequest, CompletionRequest, messages_of, prompts_of, sampling_of
+from tacho_server.schema import (
+    Asked,
+    ChatRequest,
+    CompletionRequest,
+    messages_of,
+    prompts_of,
+    sampling_of,
+    template_variables_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +49,45 @@ class Service:
     def __init__(self, backend: Backend, settings: Settings, metrics: Metrics) -> None:
         self._backend, self._settings, self._metrics = backend, settings, metrics
         self._admitted = 0
+        # One thread: not every tokenizer can be used by two, and the CPUs are the engine's.
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
 
-    # --- checks ----------------------------------------------------------------------------------
-    def order(self, asked: CompletionRequest | ChatRequest) -> Order:
-        """Everything that can be found wrong before anything is computed. Raises ApiError."""
+    # --- admission -------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def admitted(self, asked: CompletionRequest | ChatRequest) -> Iterator[None]:
+        """Holds the places of the request's sequences, from before its text is looked at until its answer
+        has ended. Raises ApiError where there are none."""
         if asked.model and asked.model != self._settings.served_name:
             words = f"The model {asked.model!r} is not served here; this is {self._settings.served_name!r}."
             raise ApiError(404, words, param="model", code="model_not_found")
+        if problem := self._backend.problem():
+            raise ApiError(503, f"The engine has failed: {problem}")
+        prompts = len(prompts_of(asked.prompt)) if isinstance(asked, CompletionRequest) else 1
+        count, most = prompts * asked.n, self._settings.max_requests
+        if count > most:
+            words = (
+                f"The request has {count} sequences (prompts times n); at most {most} are admitted at once."
+            )
+            raise bad(words, "n" if asked.n > 1 else "prompt")
+        if self._admitted + count > most:
+            self._metrics.requests.labels("refused").inc()
+            words = f"{self._admitted} sequences run or wait of {most} that are admitted; try again later."
+            raise ApiError(429, words, code="too_many_requests")
+        self._admitted += count
+        try:
+            yield
+        finally:
+            self._admitted -= count
+
+    # --- checks ----------------------------------------------------------------------------------
+    async def order(self, asked: CompletionRequest | ChatRequest) -> Order:
+        """Everything that can be found wrong before anything is computed. Templates and tokenizers take as
+        long as they like: the event loop goes on meanwhile. Raises ApiError."""
+        order = await asyncio.get_running_loop().run_in_executor(self._tokenizing, self._order, asked)
+        self._metrics.prompt_tokens.inc(order.prompt_tokens)
+        return order
+
+    def _order(self, asked: CompletionRequest | ChatRequest) -> Order:
         chat = isinstance(asked, ChatRequest)
         prompts = [self._chat_prompt(asked)] if isinstance(asked, ChatRequest) else self._prompts(asked)
         top = _top_logprobs(asked)
@@ -89,14 +130,18 @@ class Service:
         tokenizer = self._backend.tokenizer
         if tokenizer.chat_problem:
             raise bad(f"This model cannot chat: {tokenizer.chat_problem}. Use /v1/completions.")
+        messages, variables = messages_of(asked), template_variables_of(asked, tokenizer.reserved)
+        _check_characters(json.dumps([messages, variables], ensure_ascii=False), "messages")
         try:
-            return tuple(tokenizer.chat(messages_of(asked), asked.chat_template_kwargs))
+            return tuple(tokenizer.chat(messages, variables))
         except ValueError as error:
             raise bad(str(error), "messages") from None
 
     def _prompts(self, asked: CompletionRequest) -> list[tuple[int, ...]]:
         found = []
         for prompt in prompts_of(asked.prompt):
+            if isinstance(prompt, str):
+                _check_characters(prompt, "prompt")
             tokens = self._backend.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
             if not tokens:
                 raise bad("a prompt is empty: give at least one token", "prompt")
@@ -105,65 +150,41 @@ class Service:
             found.append(tuple(tokens))
         return found
 
-    # --- admission -------------------------------------------------------------------------------
-    def check_room(self, order: Order) -> None:
-        """Raises ApiError where the order is not admitted now."""
-        if problem := self._backend.problem():
-            raise ApiError(503, f"The engine has failed: {problem}")
-        count = len(order.generations)
-        if self._admitted + count > self._settings.max_requests:
-            self._metrics.requests.labels("refused").inc()
-            words = f"{self._admitted} sequences run or wait, the most that are admitted; try again later."
-            raise ApiError(429, words, code="too_many_requests")
-
-    @contextlib.contextmanager
-    def _admitted_for(self, order: Order) -> Iterator[None]:
-        count = len(order.generations)
-        self._admitted += count
-        self._metrics.prompt_tokens.inc(order.prompt_tokens)
-        try:
-            yield
-        finally:
-            self._admitted -= count
-
     # --- answers ---------------------------------------------------------------------------------
     async def whole(self, order: Order) -> dict[str, Any]:
         """The answer at once. Raises ApiError."""
         choices = [Choice() for _ in order.generations]
         usage = Usage(order.prompt_tokens)
-        self.check_room(order)
-        with self._admitted_for(order):
-            try:
-                async with contextlib.aclosing(self._counted(order, usage)) as run:
-                    async for piece in run:
-                        choice = choices[piece.index]
-                        choice.text += piece.text
-                        choice.finish = piece.finish or choice.finish
-                        choice.tokens += [piece.token] if piece.token else list(piece.scored)
-            except GenerationError as error:
-                raise ApiError(500, f"The engine failed: {error}") from error
+        try:
+            async with contextlib.aclosing(self._counted(order, usage)) as run:
+                async for piece in run:
+                    choice = choices[piece.index]
+                    choice.text += piece.text
+                    choice.finish = piece.finish or choice.finish
+                    choice.tokens += [piece.token] if piece.token else list(piece.scored)
+        except GenerationError as error:
+            raise ApiError(500, f"The engine failed: {error}") from error
         return order.form.whole(choices, usage)
 
-    async def events(self, order: Order) -> AsyncIterator[bytes]:
-        """The answer as server-sent events, for an order that there is room for."""
+    async def events(self, order: Order) -> AsyncGenerator[bytes, None]:
+        """The answer as server-sent events."""
         usage = Usage(order.prompt_tokens)
-        with self._admitted_for(order):
-            for index in range(len(order.generations)):
-                if opening := order.form.opening(index):
-                    yield _event(opening)
-            try:
-                async with contextlib.aclosing(self._counted(order, usage)) as run:
-                    async for piece in run:
-                        chunk = order.form.chunk(piece)
-                        if order.continuous_usage:
-                            chunk["usage"] = usage.document()
-                        yield _event(chunk)
-            except GenerationError as error:
-                yield _event(ApiError(500, f"The engine failed: {error}").body())
-                return
-            if order.include_usage:
-                yield _event(order.form.usage_chunk(usage))
-            yield b"data: [DONE]\n\n"
+        for index in range(len(order.generations)):
+            if opening := order.form.opening(index):
+                yield _event(opening)
+        try:
+            async with contextlib.aclosing(self._counted(order, usage)) as run:
+                async for piece in run:
+                    chunk = order.form.chunk(piece)
+                    if order.continuous_usage:
+                        chunk["usage"] = usage.document()
+                    yield _event(chunk)
+        except GenerationError as error:
+            yield _event(ApiError(500, f"The engine failed: {error}").body())
+            return
+        if order.include_usage:
+            yield _event(order.form.usage_chunk(usage))
+        yield b"data: [DONE]\n\n"
 
     async def _counted(self, order: Order, usage: Usage) -> AsyncGenerator[Piece, None]:
         """The order's pieces, accounted for while they pass."""
@@ -215,6 +236,14 @@ class Service:
 
 def _event(document: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _check_characters(text: str, param: str) -> None:
+    """JSON can hold half of a surrogate pair, which is no character and has no bytes. Raises ApiError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise bad("the text has half of a surrogate pair, which is no character", param) from None
 
 
 def _top_logprobs(asked: Asked) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,10 @@ class HuggingFaceTokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self.reserved = _parameters(type(tokenizer), "apply_chat_template")
+        # The first call may change padding and truncation of the tokenizer itself, which threads must not do
+        # to each other; later calls find them as they want them.
+        tokenizer("")
 
     @property
     def chat_problem(self) -> str:
@@ -80,3 +85,13 @@ class HuggingFaceTokenizer:
         # The template writes the special tokens that belong there.
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return tokens
+
+
+def _parameters(kind: type, method: str) -> frozenset[str]:
+    """Names that ``method`` takes, here or in a class that this one hands them on to."""
+    found: set[str] = set()
+    for each in kind.__mro__:
+        if (function := vars(each).get(method)) is not None:
+            parameters = inspect.signature(function).parameters.values()
+            found |= {one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD}
+    return frozenset(found)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from tacho_server.app import State, make_app
 from tacho_server.backend import Abilities, Generation, GenerationError, Likely, Occupancy, Scored, Token
@@ -22,8 +24,14 @@ class Letters:
 
     def __init__(self, chat_problem: str = "") -> None:
         self.chat_problem = chat_problem
+        self.reserved = frozenset({"chat_template"})
+        self.encoded: list[str] = []
+        self.open = threading.Event()
+        self.open.set()
 
     def encode(self, text: str) -> Sequence[int]:
+        self.encoded.append(text)
+        self.open.wait(3)
         return [ord(letter) for letter in text]
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -89,11 +97,8 @@ class Scripted:
         return self.dead
 
 
-@contextlib.asynccontextmanager
-async def client_of(
-    backend: Scripted, *, loaded: bool = True, api_key: str = "", max_requests: int = 4
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the server over ``backend``, without a socket."""
+def app_of(backend: Scripted, *, loaded: bool = True, api_key: str = "", max_requests: int = 4) -> FastAPI:
+    """The server over ``backend``."""
     settings = Settings(
         host="127.0.0.1",
         port=1,
@@ -102,7 +107,21 @@ async def client_of(
         require_chat=False,
         api_key=api_key,
     )
-    app = make_app(backend, settings, State(loaded=loaded))
+    return make_app(backend, settings, State(loaded=loaded))
+
+
+@contextlib.asynccontextmanager
+async def client_of(
+    backend: Scripted, *, loaded: bool = True, api_key: str = "", max_requests: int = 4
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the server over ``backend``, without a socket."""
+    app = app_of(backend, loaded=loaded, api_key=api_key, max_requests=max_requests)
+    async with client_to(app) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def client_to(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client

@@ -179,10 +179,17 @@ async def test_before_the_model_is_loaded_and_after_the_engine_died() -> None:
 async def test_a_key_opens_everything_but_health() -> None:
     async with client_of(Scripted("a"), api_key="secret") as client:
         assert (await client.get("/health")).status_code == 200
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer é".encode()}):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer secré".encode()}):
             assert (await client.get("/v1/models", headers=headers)).status_code == 401
         right = {"Authorization": "Bearer secret"}
         assert (await client.get("/v1/models", headers=right)).json()["data"][0]["max_model_len"] == 64
+
+
+async def test_a_key_beyond_ascii() -> None:
+    async with client_of(Scripted("a"), api_key="clé") as client:
+        for key, status in (("clé", 200), ("cle", 401)):
+            headers = {"Authorization": f"Bearer {key}".encode()}
+            assert (await client.get("/v1/models", headers=headers)).status_code == status
 
 
 async def test_more_than_is_admitted_is_told_to_come_again() -> None:
