@@ -151,16 +151,15 @@ def on_gpu(product: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("checkpoint")
-def test_a_gpu_it_fits_and_an_engine_that_is_not_built(llmd: Llmd) -> None:
+def test_a_gpu_it_fits_and_no_node_has(llmd: Llmd) -> None:
     llmd.apply(on_gpu("NVIDIA-L4"))
-    refused(llmd, "EngineNotSupported", "vllm", "llamacpp")
+    llmd.await_condition("Ready", "False", "Unschedulable")
     assert llmd.condition("Planned")["status"] == "True"
-    stalled = llmd.condition("Stalled")
-    assert (stalled["status"], stalled["reason"]) == ("True", "EngineNotSupported")
     plan = llmd.status()["plan"]
-    assert plan["gpu"]["product"] == "NVIDIA-L4"
+    assert (plan["engine"]["name"], plan["gpu"]["product"]) == ("vllm", "NVIDIA-L4")
     assert plan["predicted"]["weightsBytes"] > 15 * 10**9
-    no_server(llmd)
+    (pod,) = llmd.pods()
+    assert pod["spec"]["nodeSelector"]["nvidia.com/gpu.product"] == "NVIDIA-L4"
 
 
 @pytest.mark.usefixtures("checkpoint")
