@@ -73,7 +73,8 @@ def opened(root: str, key: Mapping[str, str]) -> tuple[str, bool]:
     if warm:
         touch(folder)
     else:
-        if os.path.lexists(folder) and not _in_making(folder):
+        # Looked at once more: by now another pod may have put a good one there.
+        if os.path.lexists(folder) and not _in_making(folder) and not _trusted(folder, key):
             _remove(folder)
         _make(folder, key)
     _sweep(base, keep=folder)

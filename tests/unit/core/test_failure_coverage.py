@@ -15,7 +15,7 @@ TESTS = Path(__file__).parents[2]
 F = FailureClass
 PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.ENGINE_NOT_SUPPORTED: (
-        "e2e/test_bad_input.py::test_a_gpu_it_fits_and_an_engine_that_is_not_built",
+        "engines/test_transformers.py::test_why_it_does_not_start",
         "unit/runtime/test_supervise.py::test_program_that_is_not_there",
     ),
     F.MODEL_NOT_FOUND: (
