@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tacho_contract.failure import FAILURE_KINDS, FailureKind
 from tacho_operator.api.conditions import CONDITIONS, ConditionDoc
+from tacho_operator.api.crd.page import write_page
 
 DEFAULT_PATH = Path("docs") / "conditions.md"
 
@@ -72,23 +72,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the page, or with --check return 1 where it is not what would be written."""
-    program = "python -m tacho_operator.api.crd.conditions_page"
-    parser = argparse.ArgumentParser(prog=program, description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the page is stale")
-    parser.add_argument(
-        "--output", type=Path, default=DEFAULT_PATH, help=f"the page (default {DEFAULT_PATH})"
-    )
-    options = parser.parse_args(arguments)
-    text = render()
-    if options.check:
-        if options.output.exists() and options.output.read_text(encoding="utf-8") == text:
-            return 0
-        print(f"{options.output} is stale: run `{program}`", file=sys.stderr)
-        return 1
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text, encoding="utf-8")
-    print(options.output)
-    return 0
+    return write_page("python -m tacho_operator.api.crd.conditions_page", render, DEFAULT_PATH, arguments)
 
 
 if __name__ == "__main__":

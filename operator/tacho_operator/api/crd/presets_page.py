@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from tacho_engines.registry import presets
 from tacho_engines.row import Preset
+from tacho_operator.api.crd.page import write_page
 
 DEFAULT_PATH = Path("docs") / "presets.md"
 
@@ -68,22 +68,7 @@ def _pipeline(preset: Preset) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the page, or with --check return 1 where it is not what would be written."""
-    program = "python -m tacho_operator.api.crd.presets_page"
-    parser = argparse.ArgumentParser(prog=program, description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the page is stale")
-    parser.add_argument(
-        "--output", type=Path, default=DEFAULT_PATH, help=f"the page (default {DEFAULT_PATH})"
-    )
-    options = parser.parse_args(arguments)
-    text = render()
-    if options.check:
-        if options.output.exists() and options.output.read_text(encoding="utf-8") == text:
-            return 0
-        print(f"{options.output} is stale: run `{program}`", file=sys.stderr)
-        return 1
-    options.output.write_text(text, encoding="utf-8")
-    print(options.output)
-    return 0
+    return write_page("python -m tacho_operator.api.crd.presets_page", render, DEFAULT_PATH, arguments)
 
 
 if __name__ == "__main__":
