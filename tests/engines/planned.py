@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,3 +37,30 @@ def planned(
     setup = local_setup(resource, plan, claims, here)
     entrypoint = (str(python), *setup.runtime.entrypoint[1:])
     return dataclasses.replace(setup, runtime=dataclasses.replace(setup.runtime, entrypoint=entrypoint)), plan
+
+
+def run_to_status(manifest: dict[str, Any], python: Path, model: Path, folder: Path) -> dict[str, Any]:
+    """The status that ``tacho run --once`` prints for ``manifest``, by the interpreter that has the engines;
+    ``model`` stands in the claim named models as smollm2, ``folder`` is the run's own."""
+    (folder / "models").mkdir()
+    (folder / "models" / "smollm2").symlink_to(model)
+    file, log = folder / "llmd.yaml", folder / "engine.log"
+    file.write_text(yaml.safe_dump(manifest))
+    # The operator's own packages come after the engines', which are the ones to be run.
+    ours = next(path for path in sys.path if path.endswith("site-packages"))
+    start = (
+        f"import sys; sys.path.append({ours!r}); from tacho_operator.cli.main import main; sys.exit(main())"
+    )
+    words = ["run", "-f", str(file), "--pvc", f"models={folder / 'models'}", "--once", "-o", "yaml"]
+    ports = ["--port", str(free_port()), "--report-port", str(free_port())]
+    done = subprocess.run(
+        [str(python), "-c", start, *words, *ports, "--log", str(log)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'runtime'}", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:] + log.read_text()[-3000:]
+    status: dict[str, Any] = yaml.safe_load(done.stdout)["status"]
+    return status

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.inputs.model import inspect_model
 from tacho_runtime.supervisor.store import engine_failure_path, read_engine_failure
 from tests.engines.given import GIVEN, difference, scores
+from tests.engines.planned import run_to_status
 from tests.engines.serving import (
     ROOT,
     TRANSFORMERS_BATCH,
@@ -299,27 +299,6 @@ def test_tacho_run_serves_and_measures_it(
     manifest["spec"]["probe"] = {"budgetSeconds": 15, "timeoutSeconds": 60}
     manifest["spec"]["context"] = {"maxModelLen": LENGTH, "concurrency": 2}
     manifest["spec"]["workload"] = {"inputTokens": 32, "outputTokens": 16}
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "smollm2").symlink_to(safetensors_model)
-    file = tmp_path / "llmd.yaml"
-    file.write_text(yaml.safe_dump(manifest))
-    # The operator's own packages come after the engines', which are the ones to be run.
-    ours = next(path for path in sys.path if path.endswith("site-packages"))
-    start = (
-        f"import sys; sys.path.append({ours!r}); from tacho_operator.cli.main import main; sys.exit(main())"
-    )
-    words = ["run", "-f", str(file), "--pvc", f"models={tmp_path / 'models'}", "--once", "-o", "yaml"]
-    ports = ["--port", str(free_port()), "--report-port", str(free_port())]
-    log = ["--log", str(tmp_path / "engine.log")]
-    done = subprocess.run(
-        [str(engines_python), "-c", start, *words, *ports, *log],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'runtime'}", "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:] + (tmp_path / "engine.log").read_text()[-3000:]
-    status = yaml.safe_load(done.stdout)["status"]
+    status = run_to_status(manifest, engines_python, safetensors_model, tmp_path)
     assert status["plan"]["quantizationMethod"] == "bnb-nf4"
     assert float(status["summary"]["outputTokensPerSecond"]) > 0
