@@ -26,6 +26,9 @@ from tests.fakes.shapes import BY_FAMILY, Row
 SHARD_BYTES = 5_000_000_000
 SIZED_FAMILIES = {**BY_FAMILY, **BY_HYBRID_FAMILY}
 
+Tensor = tuple[str, str, tuple[int, ...], int]
+"""(name, dtype, shape, bytes)."""
+
 NAMES = tuple(CONFIGS)
 """Every published model there is; each can be written and has facts."""
 
@@ -35,8 +38,8 @@ def published_parameters(name: str) -> int:
     return CONFIGS[name][1]
 
 
-def config_and_tensors(name: str) -> tuple[dict[str, Any], list[tuple[str, str, tuple[int, ...], int]]]:
-    """config.json's content, and (name, dtype, shape, bytes) of every tensor."""
+def config_and_tensors(name: str) -> tuple[dict[str, Any], list[Tensor]]:
+    """config.json's content, and every tensor."""
     base, quantizer = _split(name)
     config = dict(SMALL if base == "small" else CONFIGS[base][0])
     rows: Iterable[Row] = SIZED_FAMILIES[config["model_type"]](config)
@@ -44,18 +47,35 @@ def config_and_tensors(name: str) -> tuple[dict[str, Any], list[tuple[str, str, 
         settings, transform = QUANTIZERS[quantizer]
         config["quantization_config"] = settings
         rows = transform(rows)
-    return config, [(n, dtype, shape, _bytes(dtype, shape)) for n, dtype, shape in rows]
+    return config, _sized(rows)
+
+
+def _sized(rows: Iterable[Row]) -> list[Tensor]:
+    return [(name, dtype, shape, _bytes(dtype, shape)) for name, dtype, shape in rows]
 
 
 @functools.cache
 def facts_for(name: str) -> ModelFacts:
     """The facts inspection finds of the published checkpoint ``name``."""
     config, tensors = config_and_tensors(name)
+    return _facts(name, config, tensors)
+
+
+def facts_of(config: dict[str, Any]) -> ModelFacts:
+    """The same of a model of any ``config`` of a published family."""
+    return _facts(config["model_type"], config, tensors_of(config))
+
+
+def tensors_of(config: dict[str, Any]) -> list[Tensor]:
+    return _sized(SIZED_FAMILIES[config["model_type"]](config))
+
+
+def _facts(name: str, config: dict[str, Any], tensors: list[Tensor]) -> ModelFacts:
     commit = f"{sum(name.encode()):040x}"
     return facts_from_config_and_tensors(config, tensors, listed(name, tensors, commit))
 
 
-def listed(name: str, tensors: Iterable[tuple[str, str, tuple[int, ...], int]], commit: str) -> ModelFacts:
+def listed(name: str, tensors: Iterable[Tensor], commit: str) -> ModelFacts:
     """What a listing of the published checkpoint ``name`` alone says."""
     files = ModelFiles(
         commit=commit,
@@ -90,7 +110,15 @@ def write_checkpoint(folder: Path | str, name: str, *, shard_bytes: int = SHARD_
     return folder
 
 
-def write_safetensors(path: Path, tensors: Iterable[tuple[str, str, tuple[int, ...], int]]) -> None:
+def write_checkpoint_of(folder: Path, config: dict[str, Any]) -> Path:
+    """A model of one file, of any ``config`` of a published family; no tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safetensors(folder / "model.safetensors", tensors_of(config))
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    return folder
+
+
+def write_safetensors(path: Path, tensors: Iterable[Tensor]) -> None:
     """A safetensors file whose data is a hole."""
     header, offset = {}, 0
     for name, dtype, shape, size in tensors:

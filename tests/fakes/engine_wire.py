@@ -1,18 +1,15 @@
-"""What the mock engine writes: vLLM 0.32's documents and metrics. Shapes are tested against recordings."""
+"""What the mock engine writes: vLLM 0.32's documents. Shapes are tested against recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable
 from typing import Any
 
-from tests.fakes.engine_law import Scheduler
-
 FINGERPRINT = "vllm-0.32.0-mock"
-TTFT_BUCKETS = (
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
-    80.0, 160.0, 640.0, 2560.0,
-)  # fmt: skip
-BLOCK_TOKENS = 16
+WORDS = (" one", " two", " three", " four", " five", " six", " seven", " eight")
+_MANY = 10**12
+"""A count that stands for any while a chunk's text is cut into pieces."""
 
 
 def error(message: str, kind: str, code: int, param: str | None = None) -> dict[str, Any]:
@@ -55,6 +52,19 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
     }
 
 
+def text_of(first: int, count: int) -> str:
+    """Tokens ``first`` to ``first + count`` of every answer."""
+    return "".join(WORDS[index % len(WORDS)] for index in range(first, first + count))
+
+
+def dumps(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def event(document: dict[str, Any]) -> bytes:
+    return b"data: " + dumps(document) + b"\n\n"
+
+
 class Answer:
     """One request's documents, for /v1/completions or, with ``chat``, /v1/chat/completions."""
 
@@ -93,6 +103,30 @@ class Answer:
         last = {"system_fingerprint": FINGERPRINT} if closing else {}
         return {**self.part, "choices": [choice], **figures, **last}
 
+    def middle(self, *, continuous: bool) -> Callable[[int, int], bytes]:
+        """(tokens before, tokens in it) to the event of a chunk that is not the last: cut once, not
+        serialized each time."""
+        whole = event(self.chunk("\0", _MANY, None, continuous=continuous, closing=False))
+        head, tail = whole.split(b"\\u0000")
+        if not continuous:
+            words = [head + word.encode() + tail for word in WORDS]
+
+            def plain(before: int, count: int) -> bytes:
+                if count == 1:
+                    return words[before % len(WORDS)]
+                return head + text_of(before, count).encode() + tail
+
+            return plain
+        tail, rest = tail.split(b"%d" % (_MANY + self.prompt_tokens))
+        rest, end = rest.split(b"%d" % _MANY)
+
+        def counted(before: int, count: int) -> bytes:
+            total = before + count
+            text = text_of(before, count).encode()
+            return b"%b%b%b%d%b%d%b" % (head, text, tail, self.prompt_tokens + total, rest, total, end)
+
+        return counted
+
     def closing_usage(self, completion_tokens: int, cached_tokens: int) -> dict[str, Any]:
         details = {"cached_tokens": cached_tokens, **({"created_cache_tokens": 0} if self.chat else {})}
         figures = {**usage(self.prompt_tokens, completion_tokens), "prompt_tokens_details": details}
@@ -125,60 +159,3 @@ class Answer:
         chat_tail = dict.fromkeys(("prompt_logprobs", "prompt_token_ids", "prompt_text")) if self.chat else {}
         head = {**self.whole, "choices": [choice], "service_tier": None, "system_fingerprint": FINGERPRINT}
         return {**head, "usage": figures, **chat_tail, **tail}
-
-
-def metrics(scheduler: Scheduler, name: str) -> str:
-    """The names an autoscaler or a probe reads, with vLLM's labels."""
-    totals, law = scheduler.totals, scheduler.law
-    lines: list[str] = []
-
-    def family(metric: str, kind: str, *samples: tuple[str, Mapping[str, object], float]) -> None:
-        lines.append(f"# TYPE vllm:{metric} {kind}")
-        for suffix, labels, value in samples:
-            served = {} if metric == "cache_config_info" else {"model_name": name}
-            merged = {"engine": "0", **served, **labels}
-            text = ",".join(f'{key}="{merged[key]}"' for key in sorted(merged))
-            lines.append(f"vllm:{metric}{suffix}{{{text}}} {float(value)}")
-
-    def one(metric: str, kind: str, value: float) -> None:
-        family(metric, kind, ("", {}, value))
-
-    one("num_requests_running", "gauge", len(scheduler.running))
-    one("num_requests_waiting", "gauge", len(scheduler.waiting))
-    one("kv_cache_usage_perc", "gauge", min(1.0, scheduler.kv_used_tokens / law.kv_tokens))
-    one("prefix_cache_queries_total", "counter", totals.prompt_tokens)
-    one("prefix_cache_hits_total", "counter", totals.cached_tokens)
-    one("num_preemptions_total", "counter", 0)
-    one("prompt_tokens_total", "counter", totals.prompt_tokens)
-    computed = {"local_compute": totals.prompt_tokens - totals.cached_tokens}
-    sources = {**computed, "local_cache_hit": totals.cached_tokens, "external_kv_transfer": 0.0}
-    family(
-        "prompt_tokens_by_source_total", "counter",
-        *(("", {"source": source}, value) for source, value in sources.items()),
-    )  # fmt: skip
-    one("generation_tokens_total", "counter", totals.generated_tokens)
-    family(
-        "request_success_total", "counter",
-        *(("", {"finished_reason": reason}, count) for reason, count in totals.finished.items()),
-    )  # fmt: skip
-    ttfts = totals.ttft_seconds
-    counts = [(str(le), sum(1 for value in ttfts if value <= le)) for le in TTFT_BUCKETS]
-    family(
-        "time_to_first_token_seconds", "histogram",
-        *(("_bucket", {"le": le}, count) for le, count in [*counts, ("+Inf", len(ttfts))]),
-        ("_count", {}, len(ttfts)), ("_sum", {}, sum(ttfts)),
-    )  # fmt: skip
-    family(
-        "inter_token_latency_seconds", "histogram",
-        ("_count", {}, totals.gaps), ("_sum", {}, totals.gaps_seconds),
-    )  # fmt: skip
-    info = {
-        "block_size": BLOCK_TOKENS,
-        "cache_dtype": "auto",
-        "enable_prefix_caching": "True",
-        "gpu_memory_utilization": 0.92,
-        "kv_cache_size_tokens": law.kv_tokens,
-        "num_gpu_blocks": law.kv_tokens // BLOCK_TOKENS,
-    }
-    family("cache_config_info", "gauge", ("", info, 1.0))
-    return "\n".join(lines) + "\n"

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from tacho_contract.launch import LiveConfig
-from tacho_contract.measurement import Capacity, Measurement, MemoryActual, SingleStream, Workload
+from tacho_contract.launch import LiveConfig, ServiceLevel
+from tacho_contract.measurement import (
+    INVALIDATING,
+    Capacity,
+    Fit,
+    KvUse,
+    Measurement,
+    MemoryActual,
+    Saturation,
+    SingleStream,
+    Workload,
+)
 from tacho_contract.times import format_time
-from tacho_runtime.probe.asking.counters import Counters, others_tokens
+from tacho_runtime.probe.asking.counters import Counters
 from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.search import Shape
-from tacho_runtime.probe.statistics import least_squares, median, percentile
-from tacho_runtime.probe.windows import LevelResult
+from tacho_runtime.probe.findings import Findings, Prompt
+from tacho_runtime.probe.gaps import decode_of
+from tacho_runtime.probe.knee import KNEE_CLOSE, KNEE_SHARE, knee_of
+from tacho_runtime.probe.levels import LevelResult
+from tacho_runtime.probe.statistics import founded_percentile, least_squares, median
 
-LAG_MILLISECONDS = 5.0
-PLATEAU_GAIN = 1.05
 OWN_TIMINGS_TOLERANCE = 0.15
 """The engine's timings and ours for the same requests: further apart, ours show the client."""
+FEWEST_FOR_FIT = 3
+NEAR_LIMIT = 0.04
+"""Of the limit: latency percentiles of a few seconds are not known better."""
+NOT_STEADY = "NotSteady"
 MOST_NOTES_CHARACTERS = 1500
-
-
-@dataclass(slots=True)
-class Findings:
-    """Filled in as the probe goes, so that a probe that is cut still has what it found."""
-
-    shape: Shape | None = None
-    cold_first_request_milliseconds: float | None = None
-    single: tuple[Stream, ...] = ()
-    prompt_times: list[tuple[float, float]] = field(default_factory=list)
-    """(prompt tokens, milliseconds to the first token) of requests sent alone."""
-    results: list[LevelResult] = field(default_factory=list)
-    levels_missing: bool = False
-    """A planned level is not among the results, or the plan's own concurrency could not be planned."""
-    notes: list[str] = field(default_factory=list)
-    failure: str = ""
-    out_of_time: bool = False
-    lags_milliseconds: list[float] = field(default_factory=list)
-    before: Counters = field(default_factory=Counters)
-    after: Counters = field(default_factory=Counters)
-    received_tokens: float = 0.0
-    seen: Sequence[Stream] = ()
 
 
 def engines_own_rate(streams: Sequence[Stream]) -> float | None:
@@ -50,100 +41,196 @@ def engines_own_rate(streams: Sequence[Stream]) -> float | None:
     return 1000 * len(tpots) / sum(tpots) if tpots else None
 
 
-def _cross_check(findings: Findings, single: SingleStream | None) -> tuple[str, bool]:
-    """(what to say of the engine's own timings, whether they contradict ours)."""
+def _cross_check(findings: Findings) -> tuple[str, bool]:
+    """(what to say of the engine's own timings, whether they contradict ours). Stalls are in both."""
     own = engines_own_rate(findings.single)
-    if own is None or single is None:
+    tpots = [tpot for stream in findings.single if (tpot := stream.tpot_milliseconds)]
+    if own is None or not tpots:
         return "", False
-    apart = abs(single.decode_tokens_per_second - own) > OWN_TIMINGS_TOLERANCE * own
+    ours = 1000 * len(tpots) / sum(tpots)
+    apart = abs(ours - own) > OWN_TIMINGS_TOLERANCE * own
     return f"by the engine's own timings the single stream ran at {own:.1f} tokens per second", apart
 
 
 def single_stream(
-    streams: Sequence[Stream], prompt_times: Sequence[tuple[float, float]]
+    streams: Sequence[Stream], prompts: Sequence[Prompt], loss_percent: float = 0.0
 ) -> SingleStream | None:
-    """None without a request of two chunks."""
+    """None without a request of two chunks. ``loss_percent``: what others may have taken, which widens the
+    interval."""
+    decode = decode_of(streams)
     tpots = [tpot for stream in streams if (tpot := stream.tpot_milliseconds) is not None and tpot > 0]
     ttfts = [ttft for stream in streams if (ttft := stream.ttft_milliseconds) is not None]
-    if not tpots or not ttfts:
+    if decode is None or not tpots or not ttfts:
         return None
-    line = least_squares(prompt_times)
+    line = least_squares(prompts)
     sound = line is not None and line.slope > 0
     return SingleStream(
-        decode_tokens_per_second=1000 * len(tpots) / sum(tpots),
+        requests=len(streams),
+        decode_tokens_per_second=decode.tokens_per_second,
+        decode_ci_percent=None if decode.ci_percent is None else decode.ci_percent + loss_percent,
+        stalls=decode.stalls,
+        stalled_percent=decode.stalled_percent,
         tpot_milliseconds_p50=median(tpots),
-        tpot_milliseconds_p95=percentile(tpots, 95),
+        tpot_milliseconds_p95=founded_percentile(tpots, 95),
+        itl_milliseconds_p50=decode.itl_milliseconds_p50,
+        itl_milliseconds_p95=decode.itl_milliseconds_p95,
         ttft_milliseconds_p50=median(ttfts),
+        ttft_milliseconds_p95=founded_percentile(ttfts, 95),
         # A line below zero at no tokens says that the time is not a line, not that there is no overhead.
         ttft_overhead_milliseconds=line.intercept if line and sound and line.intercept >= 0 else None,
         prefill_tokens_per_second=1000 / line.slope if line and sound else None,
     )
 
 
-def capacity_of(results: Sequence[LevelResult], workload: Workload) -> Capacity | None:
-    """The level with the most output tokens per second; of equals, the one with fewer streams.
+def capacity_level(findings: Findings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
+    """(the level a replica carries, how it is bounded).
 
-    Boundary: Plateau when more streams, or the last step up, brought less than 5 %; else Floor, because
-    nothing above was tried. (Edge and NeverMet are for capacities under a service level.)
+    Under a service level: the most streams that keep it, with all fewer ones keeping it too. Without one: the
+    knee. Edge is claimed only where a level that breaks it lies within a quarter.
     """
+    results = findings.results
     if not results:
+        return None, ""
+    if slo.ttft_milliseconds or slo.tpot_milliseconds:
+        broken = [level for level, one in results.items() if (one.strain or 0) > 1]
+        first_broken = min(broken, default=0)
+        kept = [level for level in results if not broken or level < first_broken]
+        if not kept:
+            return results[min(results)], "NeverMet"
+        level = max(kept)
+        if first_broken:
+            return results[level], "Edge" if first_broken <= max(KNEE_CLOSE * level, level + 1) else "Floor"
+        return results[level], findings.boundary if findings.boundary == "Plateau" else "Floor"
+    knee = knee_of(findings.tried())
+    if knee is None:
+        return None, ""
+    above = max(results) > knee.concurrency
+    return results[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
+
+
+def capacity_of(findings: Findings, workload: Workload, slo: ServiceLevel) -> Capacity | None:
+    """What the level carried, with as many streams all the time. Requests that arrive by themselves come in
+    bursts: whether they kept the service level, and at which rate, is told beside it."""
+    level, boundary = capacity_level(findings, slo)
+    if level is None:
         return None
-    points = sorted(results, key=lambda result: result.point.concurrency)
-    best = max(points, key=lambda result: result.point.output_tokens_per_second)
-    below = points[: points.index(best)]
-    if best is not points[-1]:
-        boundary = "Plateau"
-    elif below:
-        rate = max(result.point.output_tokens_per_second for result in below)
-        boundary = "Plateau" if best.point.output_tokens_per_second < PLATEAU_GAIN * rate else "Floor"
-    else:
-        boundary = "Floor"
-    point = best.point
+    point = level.point
     return Capacity(
         concurrency=point.concurrency,
         requests_per_second=point.requests_per_second,
         output_tokens_per_second=point.output_tokens_per_second,
         total_tokens_per_second=point.output_tokens_per_second
         + point.requests_per_second * workload.input_tokens,
-        ci_percent=best.ci_percent,
+        ci_percent=_capacity_interval(findings, level, slo),
         boundary=boundary,
+        basis="SLO" if slo.ttft_milliseconds or slo.tpot_milliseconds else "Knee",
+        verified=findings.opened[-1].passed if findings.opened else None,
     )
+
+
+def _capacity_interval(findings: Findings, level: LevelResult, slo: ServiceLevel) -> float | None:
+    """The level's own, and how far off another probe may find it: a knee as far below as this one lies above
+    nine tenths of the highest throughput, an edge at the next level where latency is close to its limit."""
+    own, highest = level.point.ci_percent, saturation_level(findings.results.values())
+    if own is None:
+        return None
+    if slo.ttft_milliseconds or slo.tpot_milliseconds:
+        return own + _edge_percent(findings, level)
+    if highest is None or highest is level:
+        return own
+    beyond = level.point.output_tokens_per_second / highest.point.output_tokens_per_second / KNEE_SHARE - 1
+    return own + 100 * max(0.0, beyond)
+
+
+def _edge_percent(findings: Findings, level: LevelResult) -> float:
+    """What the next level would bring, in percent, where chance decides which of the two breaks the limit."""
+    above = [one for one in findings.results.values() if one.point.concurrency > level.point.concurrency]
+    following = min(above, key=lambda one: one.point.concurrency, default=None)
+    if following is None or not any(abs((one.strain or 0.0) - 1) < NEAR_LIMIT for one in (level, following)):
+        return 0.0
+    streams = following.point.concurrency / level.point.concurrency - 1
+    gained = following.point.output_tokens_per_second / level.point.output_tokens_per_second - 1
+    return 100 * min(streams, max(0.0, gained))
+
+
+def saturation_level(results: Iterable[LevelResult]) -> LevelResult | None:
+    """The level with the most output tokens per second: of steady ones where there are any."""
+    every = [one for one in results if one.founded]
+    steady = [one for one in every if one.clean]
+    return max(steady or every, key=lambda one: one.point.output_tokens_per_second, default=None)
+
+
+def fit_of(results: Iterable[LevelResult]) -> Fit | None:
+    """None below three levels: a line goes through any two."""
+    points = [(float(one.point.concurrency), one.point.tpot_milliseconds_p50) for one in results]
+    line = least_squares(points)
+    if line is None or len(points) < FEWEST_FOR_FIT or line.intercept < 0 or line.slope < 0:
+        return None
+    return Fit(alpha_milliseconds=line.intercept, beta_microseconds=1000 * line.slope, r2=line.r2)
+
+
+def _preemptions(before: Counters, after: Counters) -> int | None:
+    if before.preemptions is None or after.preemptions is None or after.preemptions < before.preemptions:
+        return None
+    return round(after.preemptions - before.preemptions)
+
+
+def _cache_was_hit(findings: Findings) -> bool:
+    """By what the engine says of single answers, or counts of all: of each a few tokens may be known to a
+    cache that has never seen the prompt."""
+    before, after = findings.before, findings.after
+    hits = (after.cached_prompt_tokens or 0.0) - (before.cached_prompt_tokens or 0.0)
+    counted = (after.ttft_seconds_count or 0.0) - (before.ttft_seconds_count or 0.0)
+    known = findings.known_tokens * max(findings.requests, counted)
+    return findings.cached_tokens > 0 or (before.cached_prompt_tokens is not None and hits > known)
 
 
 def _short(findings: Findings) -> bool:
     wanted = findings.shape.workload.output_tokens if findings.shape else 0
-    stopped = any(stream.finish_reason not in ("", "length") for stream in findings.seen)
-    return stopped or any(stream.output_tokens < 0.98 * wanted for stream in findings.single)
+    return findings.short or any(stream.output_tokens < 0.98 * wanted for stream in findings.single)
 
 
-def _cache_was_hit(findings: Findings) -> bool:
-    before, after = findings.before.cached_prompt_tokens, findings.after.cached_prompt_tokens
-    counted = before is not None and after is not None and after > before
-    return counted or any(stream.cached_tokens > 0 for stream in findings.seen)
-
-
-def flags_of(findings: Findings, capacity: Capacity | None, concurrency: int) -> tuple[str, ...]:
-    """What a reader must know before trusting the figures, in alphabetical order."""
-    flags: set[str] = set()
+def flags_of(findings: Findings, slo: ServiceLevel) -> tuple[str, ...]:
+    """What a reader must know before trusting the figures, in alphabetical order: of the whole probe, of the
+    single stream, and of the levels that the figures rest on: the capacity's, the highest, and the one that
+    was taken for too much."""
+    flags = {*findings.flags, *(findings.single_flags or ())}
+    flags.update(flag for one in findings.opened for flag in one.flags)
     if findings.out_of_time or (findings.shape is not None and findings.shape.time_was_short):
         flags.add("BudgetExhausted")
-    if findings.lags_milliseconds:
-        tpots = [tpot for stream in findings.single if (tpot := stream.tpot_milliseconds) is not None]
-        # A late stamp of half a step moves no figure that is a mean over many steps.
-        limit = max(LAG_MILLISECONDS, median(tpots) / 2 if tpots else 0.0)
-        if percentile(findings.lags_milliseconds, 99) > limit:
-            flags.add("ClientBound")
-    others = others_tokens(findings.before, findings.after, received=findings.received_tokens)
-    if others is not None and others > 0.05 * findings.received_tokens + 16 * concurrency:
-        flags.add("OtherTraffic")
     if _cache_was_hit(findings):
         flags.add("CacheHit")
     if _short(findings):
         flags.add("ShortOutput")
-    for result in findings.results:
-        if capacity and result.point.concurrency == capacity.concurrency and not result.point.steady:
-            flags.add("NotSteady")
+    capacity, _ = capacity_level(findings, slo)
+    broken = [one for one in findings.results.values() if (one.strain or 0) > 1]
+    first_broken = min(broken, key=lambda one: one.point.concurrency, default=None)
+    for level in (capacity, saturation_level(findings.results.values()), first_broken):
+        flags.update(level.point.flags if level else ())
+    for level in _bounding(findings, slo, capacity):
+        flags.update(INVALIDATING.intersection(level.point.flags) - {NOT_STEADY})
     return tuple(sorted(flags))
+
+
+def _bounding(findings: Findings, slo: ServiceLevel, capacity: LevelResult | None) -> Iterator[LevelResult]:
+    """Levels above the capacity's that make it no higher: one that something else slowed down would have kept
+    the service level, or had the throughput of which the knee is a share. That a level beyond what the engine
+    takes is not steady moves nothing."""
+    if capacity is None:
+        return
+    asked = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
+    for level, result in sorted(findings.results.items()):
+        if level > capacity.point.concurrency:
+            yield result
+            if asked and (result.strain or 0) > 1:
+                return
+
+
+def _state(findings: Findings, *, single: bool) -> str:
+    if not single and not findings.results:
+        return "Failed"
+    cut = findings.failure or findings.out_of_time or findings.levels_missing
+    return "Partial" if cut or not single else "Complete"
 
 
 def assemble(
@@ -151,9 +238,10 @@ def assemble(
     live: LiveConfig,
     *,
     plan_key: str,
-    concurrency: int,
     ended: datetime,
     probe_seconds: float,
+    kind: str = "Full",
+    spread: float = 0.0,
 ) -> Measurement:
     """The measurement. ``workload`` is what was really sent, which the message explains when it is not what
     was asked for."""
@@ -161,32 +249,59 @@ def assemble(
     counted = [stream.prompt_tokens for stream in findings.single if stream.prompt_tokens]
     if counted:
         workload = Workload(input_tokens=round(median(counted)), output_tokens=workload.output_tokens)
-    single = single_stream(findings.single, findings.prompt_times)
-    capacity = capacity_of(findings.results, workload)
-    if single is None and capacity is None:
-        state = "Failed"
-    elif findings.failure or findings.out_of_time or findings.levels_missing or single is None:
-        state = "Partial"
-    else:
-        state = "Complete"
-    own, apart = _cross_check(findings, single)
-    flags = flags_of(findings, capacity, concurrency)
-    why = (findings.failure, findings.shape.note if findings.shape else "", *findings.notes, own)
+    single = single_stream(findings.single, findings.prompts, findings.single_loss_percent)
+    capacity, results = capacity_of(findings, workload, live.slo), findings.results
+    own, apart = _cross_check(findings)
+    flags = flags_of(findings, live.slo)
+    level, _ = capacity_level(findings, live.slo)
+    opened = findings.opened[-1] if findings.opened else None
+    saturated = saturation_level(results.values())
+    why = (
+        findings.failure,
+        *(findings.shape.notes if findings.shape else ()),
+        findings.search_ended,
+        findings.stood,
+        *findings.notes,
+        *findings.disturbances(),
+        own,
+    )
     return Measurement(
         plan_key=plan_key,
         measure_key=live.measure_key,
         observed_time=format_time(ended),
-        state=state,
-        message="; ".join(note for note in why if note)[:MOST_NOTES_CHARACTERS],
+        kind=kind,
+        state=_state(findings, single=single is not None),
+        message=in_clauses(why)[:MOST_NOTES_CHARACTERS],
         probe_seconds=probe_seconds,
         workload=workload,
+        output_spread_percent=100 * spread if len(results) > 1 else 0.0,
         cold_first_request_milliseconds=findings.cold_first_request_milliseconds,
         single_stream=single,
         capacity=capacity,
-        curve=tuple(sorted((result.point for result in findings.results), key=lambda p: p.concurrency)),
+        open_loop=opened.figures if opened else None,
+        goodput=(opened.goodput if opened else None) or (level.goodput if level else None),
+        saturation=Saturation(
+            concurrency=saturated.point.concurrency,
+            output_tokens_per_second=saturated.point.output_tokens_per_second,
+        )
+        if saturated
+        else None,
+        curve=tuple(results[key].point for key in sorted(results)),
+        fit=fit_of(results.values()),
         memory=MemoryActual(kv_cache_tokens=findings.before.kv_cache_tokens),
+        kv_use=KvUse(
+            max_usage_percent=None if findings.highest_kv_usage is None else 100 * findings.highest_kv_usage,
+            preemptions=_preemptions(findings.before, findings.after),
+        ),
+        quality=findings.quality,
         flags=tuple(sorted({*flags, "ClientBound"})) if apart else flags,
     )
+
+
+def in_clauses(notes: Iterable[str]) -> str:
+    """One text of which ``"; "`` parts the notes, and nothing else: an engine's words may hold it too."""
+    told = (note.replace("; ", ", ") for note in notes if note)
+    return "; ".join(dict.fromkeys(told))
 
 
 def skipped(live: LiveConfig, *, plan_key: str, ended: datetime, message: str) -> Measurement:

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
 from tacho_contract.measurement import Workload
+from tacho_runtime.probe.advice import IN_SPEC, Advice
 
 MARGIN_TOKENS = 8
 """Kept free below the longest context: engines differ by a token or two in what they count."""
 SINGLE_STREAM_SHARE = 0.35
 """Of the time left, for requests one at a time."""
+SINGLE_STREAM_SECONDS = 7.0
 LEVEL_SHARE_OF_ONE_REQUEST = 0.2
 """One request alone may take this share of the time left, or its output is shortened."""
 MINIMUM_OUTPUT_TOKENS = 16
 """Fewer tell nothing about the time per token."""
-WINDOW_SECONDS = 5.0
-"""Long enough at a level: about twenty bins of 250 ms."""
-MOST_LEVELS = 4
+SHORTEST_WINDOW_SECONDS = 1.5
+WINDOW_SECONDS = 4.5
+"""Long enough at a level: about eighteen bins of 250 ms."""
+MOST_LEVELS = 12
 """Above one stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The request that is measured; ``note`` says why it is not the workload's own, or is ""."""
+    """The request that is measured."""
 
     workload: Workload
-    note: str = ""
+    notes: tuple[str, ...] = ()
+    """Why it is not the workload's own."""
     time_was_short: bool = False
 
 
-def fitting_shape(workload: Workload, max_model_len: int) -> Shape:
+def fitting_shape(workload: Workload, max_model_len: int, advice: Advice = IN_SPEC) -> Shape:
     """The workload, scaled down in proportion where it does not fit the context."""
     room = max_model_len - MARGIN_TOKENS
     wanted = workload.input_tokens + workload.output_tokens
@@ -41,13 +44,30 @@ def fitting_shape(workload: Workload, max_model_len: int) -> Shape:
     fitted = Workload(input_tokens=max(1, room - output_tokens), output_tokens=output_tokens)
     note = (
         f"the workload of {workload.input_tokens}+{workload.output_tokens} tokens is longer than the context "
-        f"of {max_model_len}: measured with {fitted.input_tokens}+{fitted.output_tokens}; "
-        "raise context.maxModelLen or lower workload"
+        f"of {max_model_len}: measured with {fitted.input_tokens}+{fitted.output_tokens} ({advice.fit})"
     )
-    return Shape(workload=fitted, note=note)
+    return Shape(workload=fitted, notes=(note,))
 
 
-def affordable_shape(shape: Shape, *, ttft_seconds: float, tpot_seconds: float, left_seconds: float) -> Shape:
+def quartered(shape: Shape, timeout_seconds: float, advice: Advice = IN_SPEC) -> Shape:
+    """``shape`` with a quarter of its prompt, which got no answer in time."""
+    wanted = shape.workload.input_tokens
+    note = (
+        f"measured with {wanted // 4} input tokens instead of {wanted}: that prompt got no answer within "
+        f"{timeout_seconds:.0f} s ({advice.more_time})"
+    )
+    workload = Workload(input_tokens=wanted // 4, output_tokens=shape.workload.output_tokens)
+    return Shape(workload=workload, notes=(*shape.notes, note), time_was_short=True)
+
+
+def affordable_shape(
+    shape: Shape,
+    *,
+    ttft_seconds: float,
+    tpot_seconds: float,
+    left_seconds: float,
+    advice: Advice = IN_SPEC,
+) -> Shape:
     """``shape`` with as many output tokens as one request can bring in its share of the time left."""
     wanted = shape.workload.output_tokens
     room_seconds = LEVEL_SHARE_OF_ONE_REQUEST * left_seconds - ttft_seconds
@@ -57,17 +77,16 @@ def affordable_shape(shape: Shape, *, ttft_seconds: float, tpot_seconds: float, 
         return shape
     note = (
         f"measured with {output_tokens} output tokens instead of {wanted}: at {tpot_seconds * 1000:.0f} ms a "
-        f"token a whole request is too long for the {left_seconds:.0f} s left; raise probe.budgetSeconds"
+        f"token a whole request is too long for the {left_seconds:.0f} s left ({advice.more_time})"
     )
     workload = Workload(input_tokens=shape.workload.input_tokens, output_tokens=output_tokens)
-    notes = "; ".join(part for part in (shape.note, note) if part)
-    return Shape(workload=workload, note=notes, time_was_short=True)
+    return Shape(workload=workload, notes=(*shape.notes, note), time_was_short=True)
 
 
 def single_stream_requests(*, request_seconds: float, left_seconds: float) -> int:
-    """How many requests to send one after the other: 2 to 10, about six seconds' worth."""
-    seconds = min(6.0, SINGLE_STREAM_SHARE * left_seconds)
-    return min(10, max(2, int(seconds / max(request_seconds, 1e-3))))
+    """How many requests to send one after the other: 2 to 40, about seven seconds' worth."""
+    seconds = min(SINGLE_STREAM_SECONDS, SINGLE_STREAM_SHARE * left_seconds)
+    return min(40, max(2, int(seconds / max(request_seconds, 1e-3))))
 
 
 def input_sizes(
@@ -92,72 +111,26 @@ def input_sizes(
     return (), 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Levels:
-    """Concurrency levels above one, in the order to measure them, and the time for each."""
-
-    levels: tuple[int, ...]
-    seconds_each: float
-    reason: str
-
-
-def geometric_levels(top: int, count: int) -> tuple[int, ...]:
-    """``top`` first, then the middles of the widest gaps by ratio between 1 and ``top``, ``count`` in all."""
-    if top <= 1 or count <= 0:
-        return ()
-    known, order = [1, top], [top]
-    while len(order) < count:
-        gaps = [(high / low, low, high) for low, high in itertools.pairwise(known) if high - low > 1]
-        if not gaps:
-            break
-        _, low, high = max(gaps)
-        middle = min(high - 1, max(low + 1, round(math.sqrt(low * high))))
-        order.append(middle)
-        known = sorted([*known, middle])
-    return tuple(order)
-
-
-def levels_for(
-    concurrency: int, *, left_seconds: float, ttft_seconds: float, request_seconds: float
-) -> Levels:
-    """Which levels above one fit ``left_seconds``.
-
-    A level starts with all its prompts at once, taken here as processed one after the other, and then wants
-    a window of one request's time or WINDOW_SECONDS. The top comes first, because capacity is most often
-    there; when its prompts alone would take half the time, a lower top is used.
-    """
-    if concurrency <= 1:
-        return Levels(levels=(), seconds_each=0.0, reason="the plan serves one request at a time")
-    top = concurrency
+def affordable_top(top: int, *, left_seconds: float, ttft_seconds: float) -> int:
+    """The highest level whose first prompts, as if processed one after the other, leave half of the time."""
     while top > 1 and top * ttft_seconds > left_seconds / 2:
         top = top * 2 // 3
-    if top <= 1 or left_seconds < 1.0:
-        reason = f"no level above one fits the {max(0.0, left_seconds):.0f} s left"
-        return Levels(levels=(), seconds_each=0.0, reason=reason)
-    need = top * ttft_seconds + max(
-        min(2 * request_seconds, left_seconds / 2), min(WINDOW_SECONDS, left_seconds / 4)
-    )
-    count = min(MOST_LEVELS, max(1, int(left_seconds / need)))
-    levels = geometric_levels(top, count)
-    cut = "" if top == concurrency else f"; {concurrency} would spend the time on its first prompts alone"
-    reason = f"{len(levels)} levels of {left_seconds / len(levels):.1f} s{cut}"
-    return Levels(levels=levels, seconds_each=left_seconds / len(levels), reason=reason)
+    return top if left_seconds >= 1.0 else 1
 
 
-def window_target_seconds(service_seconds: float | None, *, most_seconds: float) -> float:
-    """How long to count at a level: whole request times, so that as many prompts as tokens are in it.
-
-    ``service_seconds``: a full request's time at this level, None while none has ended.
-    """
-    if service_seconds is None or service_seconds <= 0 or service_seconds > most_seconds:
-        return most_seconds
-    wanted = math.ceil(min(WINDOW_SECONDS, most_seconds) / service_seconds) * service_seconds
-    return wanted if wanted <= most_seconds else math.floor(most_seconds / service_seconds) * service_seconds
-
-
-def first_output_tokens(index: int, concurrency: int, output_tokens: int, uniform: float) -> int:
-    """What stream ``index`` asks for first: a residual life, so that the level is steady from its start.
-
-    Stratified: one draw (``uniform`` in [0, 1)) in each of ``concurrency`` equal parts of [1, output_tokens].
-    """
-    return 1 + min(output_tokens - 1, int((index + uniform) / concurrency * output_tokens))
+def level_seconds(
+    *,
+    concurrency: int,
+    left_seconds: float,
+    ttft_seconds: float,
+    request_seconds: float,
+    shortest_seconds: float = SHORTEST_WINDOW_SECONDS,
+) -> tuple[float, float]:
+    """(how long a level may take, how long its window should be): its prompts, taken as processed one after
+    the other but for no more than a quarter of the time left, then more than a request's time or
+    WINDOW_SECONDS. Zeros: the window would be shorter than ``shortest_seconds`` and tell nothing."""
+    prompts = min(concurrency * ttft_seconds, left_seconds / 4)
+    window = max(WINDOW_SECONDS, min(1.5 * request_seconds, left_seconds / 3))
+    room = left_seconds - prompts
+    window = min(window, room)
+    return (prompts + window, window) if room >= shortest_seconds else (0.0, 0.0)

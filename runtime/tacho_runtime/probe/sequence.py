@@ -3,25 +3,124 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from random import Random
 
 from tacho_contract.launch import LiveConfig
-from tacho_contract.measurement import Measurement
-from tacho_runtime.probe import phases, search
-from tacho_runtime.probe.asking.session import Session
-from tacho_runtime.probe.asking.timed_client import Endpoint, RequestFailed
-from tacho_runtime.probe.report import Findings, assemble, skipped
+from tacho_contract.measurement import Baseline, Measurement, Quality
+from tacho_runtime.probe import knee, search
+from tacho_runtime.probe.advice import IN_SPEC, Advice
+from tacho_runtime.probe.asking.sockets.engine import Machine, SocketEngine, only_the_time
+from tacho_runtime.probe.asking.timed_client import AddressError, RequestFailed
+from tacho_runtime.probe.findings import Findings
+from tacho_runtime.probe.phases import alone, arriving, climbing, warming
+from tacho_runtime.probe.phases.bench import SPREAD, Bench, Clock
+from tacho_runtime.probe.ports import EngineUnderTest
+from tacho_runtime.probe.quality import BUDGET_SECONDS, quality
+from tacho_runtime.probe.report import assemble, capacity_level, skipped
 from tacho_runtime.probe.target import ProbeTarget
 
 CLOSING_SHARE = 0.03
 """Of the budget, for reading the last streams and the engine's counters."""
+CHECK_SECONDS = 10.0
+QUALITY_SHARE = 0.1
+
+Score = Callable[[float], Awaitable[Quality]]
+"""Seconds it may take → how well the model foresees the reference text."""
 
 
 def utc_now() -> datetime:
     """The wall clock; only ever used to date the result."""
     return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is to be found out about an engine that answers."""
+
+    live: LiveConfig
+    max_model_len: int
+    """0: not known."""
+    streams: int
+    """What the plan counts with."""
+    slots: int = 0
+    """The engine's own limit of requests at a time; 0: none that is known."""
+    level: int = 0
+    """A check: only one stream and this level, in CHECK_SECONDS. 0: everything."""
+    score: Score | None = None
+    advice: Advice = IN_SPEC
+    near: bool = True
+    """The engine is on this machine."""
+
+
+async def measure(
+    engine: EngineUnderTest,
+    question: Question,
+    findings: Findings,
+    clock: Clock,
+    progress: Callable[[str], None] = lambda _: None,
+) -> None:
+    """All phases after the engine's first answer, into ``findings``. Raises RequestFailed."""
+    quiet = engine.machine(calibrate=True)
+    if question.score is not None and not question.level and clock.left() > CHECK_SECONDS:
+        # Before the counters are read: the text is the same at each probe, and a prefix cache may know it.
+        progress("asking for the likelihood of a text")
+        findings.quality = await question.score(QUALITY_SHARE * clock.left())
+    findings.before = (await engine.reading()).counters
+    shape = search.fitting_shape(question.live.workload, question.max_model_len, question.advice)
+    bench = Bench(
+        engine=engine,
+        slo=question.live.slo,
+        clock=clock,
+        findings=findings,
+        max_model_len=question.max_model_len,
+        progress=progress,
+        shape=shape,
+        quiet=quiet,
+        advice=question.advice,
+        near=question.near,
+    )
+    progress("warming up")
+    ttft, tpot = await warming.warm_up(bench)
+    bench.shape = findings.shape = search.affordable_shape(
+        bench.shape,
+        ttft_seconds=ttft,
+        tpot_seconds=tpot,
+        left_seconds=clock.left(),
+        advice=question.advice,
+    )
+    workload = bench.shape.workload
+    top, why = knee.top_level(
+        wanted=question.streams,
+        slots=question.slots,
+        kv_cache_tokens=findings.before.kv_cache_tokens,
+        request_tokens=workload.input_tokens + round((1 + SPREAD) * workload.output_tokens),
+    )
+    top = question.level or top
+    await warming.warm_batches(bench, top, ttft=ttft, tpot=tpot)
+    progress("measuring one stream")
+    await alone.one_stream(bench, ttft=ttft, tpot=tpot)
+    if question.level:
+        await climbing.only(bench, question.level)
+    else:
+        await _everything(bench, question, top, why, ttft)
+    findings.after = (await engine.reading()).counters
+
+
+async def _everything(bench: Bench, question: Question, top: int, why: str, ttft: float) -> None:
+    findings = bench.findings
+    await alone.prompt_line(bench, ttft=ttft)
+    await climbing.levels(bench, top, wanted=question.streams)
+    if max(findings.results, default=1) == top and findings.boundary == "Floor":
+        findings.search_ended += f" ({why})"
+    await arriving.front_end(bench)
+    level, boundary = capacity_level(findings, bench.slo)
+    if level is not None and boundary != "NeverMet":
+        await arriving.arrivals(bench, level.point.concurrency)
+    await alone.last_look(bench)
 
 
 async def run_probe(
@@ -32,12 +131,18 @@ async def run_probe(
     now: Callable[[], datetime] = utc_now,
     rng: Random | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    machine: Machine = only_the_time,
+    baseline: Baseline | None = None,
+    cpus: int = 1,
+    advice: Advice = IN_SPEC,
 ) -> Measurement:
     """Measures ``target`` within ``live.probe.budget_seconds``; never later than ``timeout_seconds``.
 
     Never raises but CancelledError (after which no request is left running): what goes wrong is the
     measurement's ``state`` (Partial with what was found, Failed with nothing) and ``message``.
-    ``progress`` gets a few words at each phase.
+    ``progress`` gets a few words at each phase. ``baseline``: only a check, of one stream and of the level at
+    which that was measured, within CHECK_SECONDS. ``cpus``: those the probe may use, with the engine where it
+    runs beside it.
     """
     if live.probe.policy == "Disabled":
         return skipped(live, plan_key=plan_key, ended=now(), message="probe.policy is Disabled")
@@ -45,94 +150,64 @@ async def run_probe(
     began = loop.time()
     findings = Findings()
     budget_seconds = float(min(live.probe.budget_seconds, live.probe.timeout_seconds))
-
-    clock = phases.Clock(
-        now=loop.time,
-        budget_ends=began + budget_seconds * (1 - CLOSING_SHARE),
-        timeout_ends=began + live.probe.timeout_seconds,
+    if baseline is not None:
+        budget_seconds = min(budget_seconds, CHECK_SECONDS)
+    clock = Clock(
+        now=time.monotonic,
+        budget_ends=time.monotonic() + budget_seconds * (1 - CLOSING_SHARE),
+        timeout_ends=time.monotonic() + live.probe.timeout_seconds,
     )
+    rng = rng or Random()  # noqa: S311 - prompts need to differ, not to be secret
+
+    async def whole() -> None:
+        engine = await SocketEngine.open(target, rng, machine=machine, cpus=cpus)
+        try:
+            await asked(engine)
+        finally:
+            findings.notes.extend(engine.notes)
+            await engine.close()
+
+    async def asked(engine: SocketEngine) -> None:
+        progress("asking the engine what it is")
+        first = await engine.first_request(clock.patience() / 2)
+        findings.same_tokens = engine.same_tokens
+
+        async def score(seconds: float) -> Quality:
+            budget = min(seconds, BUDGET_SECONDS)
+            return await quality(engine.post, target.served_name, budget_seconds=budget)
+
+        findings.cold_first_request_milliseconds = first.ttft_milliseconds
+        question = Question(
+            live=live,
+            max_model_len=engine.max_model_len,
+            streams=max(1, target.concurrency),
+            slots=target.slots,
+            level=baseline.concurrency if baseline else 0,
+            score=score if target.scores else None,
+            advice=advice,
+            near=engine.near,
+        )
+        await measure(engine, question, findings, clock, progress)
+
     try:
-        session = Session(
-            target=target,
-            endpoint=Endpoint.of(target.base_url, target.api_key),
-            rng=rng or Random(),  # noqa: S311 - prompts need to differ, not to be secret
-        )
-        await asyncio.wait_for(
-            _phases(session, live, findings, clock, progress), timeout=live.probe.timeout_seconds
-        )
+        await asyncio.wait_for(whole(), timeout=live.probe.timeout_seconds)
     except asyncio.TimeoutError:
         findings.out_of_time = True
         findings.failure = (
-            f"the probe was stopped after probe.timeoutSeconds ({live.probe.timeout_seconds} s); "
-            "raise it if the engine is that slow, else see its log"
+            f"the probe was stopped after {live.probe.timeout_seconds} s ({advice.longer} if the engine is "
+            "that slow, else see its log)"
         )
     except RequestFailed as error:
-        findings.failure = f"{error}; the engine serves unmeasured: see its log, then measure again"
+        findings.failure = f"{error} (see the engine's log, then measure again)"
         findings.out_of_time = findings.out_of_time or clock.left() <= 0
-    except ValueError as error:
-        findings.failure = f"{error}; set the probe's target to an http:// address"
+    except AddressError as error:
+        findings.failure = f"{error} (set the probe's target to an http:// address)"
     return assemble(
         findings,
         live,
         plan_key=plan_key,
-        concurrency=target.concurrency,
         ended=now(),
         probe_seconds=loop.time() - began,
+        kind="Full" if baseline is None else "Check",
+        spread=SPREAD,
     )
-
-
-async def _phases(
-    session: Session,
-    live: LiveConfig,
-    findings: Findings,
-    clock: phases.Clock,
-    progress: Callable[[str], None],
-) -> None:
-    concurrency = max(1, session.target.concurrency)
-    findings.seen = session.seen
-    progress("asking the engine what it is")
-    candidates = await session.discover()
-    findings.before = await session.counters()
-    progress("warming up")
-    await phases.first_request(session, candidates, findings, clock.patience() / 2)
-    shape = search.fitting_shape(live.workload, session.max_model_len)
-    shape, ttft, tpot = await phases.warm_up(session, shape, clock)
-    await phases.warm_batches(session, concurrency, ttft=ttft, tpot=tpot, clock=clock)
-    shape = search.affordable_shape(shape, ttft_seconds=ttft, tpot_seconds=tpot, left_seconds=clock.left())
-    findings.shape = shape
-    progress("measuring one stream")
-    await phases.one_stream(session, shape, findings, ttft=ttft, tpot=tpot, clock=clock)
-    await phases.prompt_line(session, shape, findings, ttft=ttft, clock=clock)
-    await _levels(session, shape, findings, concurrency, clock, progress)
-    findings.received_tokens = session.received_tokens
-    findings.after = await session.counters()
-
-
-async def _levels(
-    session: Session,
-    shape: search.Shape,
-    findings: Findings,
-    concurrency: int,
-    clock: phases.Clock,
-    progress: Callable[[str], None],
-) -> None:
-    one = findings.results[0].point if findings.results else None
-    plan = search.levels_for(
-        concurrency,
-        left_seconds=clock.left(),
-        ttft_seconds=one.ttft_milliseconds_p50 / 1000 if one else 0.0,
-        request_seconds=one.end_to_end_milliseconds_p50 / 1000 if one else 0.0,
-    )
-    if concurrency > 1 and concurrency not in plan.levels:
-        findings.levels_missing = findings.out_of_time = True
-        findings.notes.append(f"{plan.reason}; raise probe.budgetSeconds")
-    for level in plan.levels:
-        seconds = min(plan.seconds_each, clock.left())
-        if seconds < 0.5:
-            findings.levels_missing = findings.out_of_time = True
-            findings.notes.append(f"no time was left for {level} streams; raise probe.budgetSeconds")
-            break
-        progress(f"measuring {level} streams")
-        if not await phases.one_level(session, shape, findings, concurrency=level, seconds=seconds):
-            findings.levels_missing = True
-            findings.notes.append(f"{level} streams gave no figure")

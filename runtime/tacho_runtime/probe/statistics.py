@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
+
+ONE_SIDED_95 = 1.6448536269514722
+FEWEST_BATCHES = 8
+SETTLED_GAIN = 0.4
+"""A prefix goes where the squared standard error shrinks to less than this: to under two thirds."""
+_T_975 = (
+    12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11,
+    2.10, 2.09, 2.09, 2.08, 2.07, 2.07, 2.06, 2.06, 2.06, 2.05, 2.05, 2.05, 2.04,
+)  # fmt: skip
+"""Student's t, two-sided 95 %, for 1 to 30 degrees of freedom."""
+_NORMAL_975 = 1.96
+"""For infinitely many."""
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -24,6 +36,35 @@ def median(values: Sequence[float]) -> float:
     return percentile(values, 50)
 
 
+def samples_for(percent: float) -> int:
+    """Fewest values of which the largest is, with 95 % confidence, not below the percentile: 29 for the
+    90th, 59 for the 95th, 299 for the 99th."""
+    return math.ceil(math.log(0.05) / math.log(percent / 100))
+
+
+def founded_percentile(values: Sequence[float], percent: float) -> float | None:
+    """The percentile where there are ``samples_for`` it; None instead of a guess."""
+    return percentile(values, percent) if len(values) >= samples_for(percent) else None
+
+
+def t_975(freedom: float) -> float:
+    """Student's t, two-sided 95 %."""
+    place = max(1, math.floor(freedom))
+    return _T_975[place - 1] if place <= len(_T_975) else _NORMAL_975 + 2.4 / place
+
+
+def wilson(good: int, of: int, *, upper: bool = False) -> float:
+    """Wilson's one-sided 95 % bound of a share, 0 to 1. ValueError without a trial."""
+    if of <= 0:
+        raise ValueError("no share of nothing")
+    z = ONE_SIDED_95
+    share = good / of
+    middle = share + z * z / (2 * of)
+    spread = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    bound = (middle + spread if upper else middle - spread) / (1 + z * z / of)
+    return min(1.0, max(0.0, bound))
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """y = intercept + slope * x."""
@@ -32,6 +73,8 @@ class Line:
     slope: float
     slope_error: float
     """Standard error of the slope; infinity with two points, which fit any line."""
+    r2: float
+    """Share of the variance that the line explains; 1 with two points."""
 
 
 def least_squares(points: Sequence[tuple[float, float]]) -> Line | None:
@@ -46,39 +89,84 @@ def least_squares(points: Sequence[tuple[float, float]]) -> Line | None:
     slope = math.fsum((x - mean_x) * (y - mean_y) for x, y in points) / spread
     intercept = mean_y - slope * mean_x
     if n == 2:
-        return Line(intercept, slope, math.inf)
+        return Line(intercept, slope, math.inf, 1.0)
     residual = math.fsum((y - intercept - slope * x) ** 2 for x, y in points)
-    return Line(intercept, slope, math.sqrt(residual / (n - 2) / spread))
+    total = math.fsum((y - mean_y) ** 2 for _, y in points)
+    r2 = max(0.0, 1 - residual / total) if total > 0 else 1.0
+    return Line(intercept, slope, math.sqrt(residual / (n - 2) / spread), r2)
 
 
-def bootstrap_ratio_percent(
-    pairs: Sequence[tuple[float, float]], rng: Random, *, resamples: int = 400
-) -> float | None:
-    """Half the 95 % interval of sum(a)/sum(b), in percent of it, by resampling pairs.
-
-    One pair is one request: the tokens of one engine step are one observation, so tokens are not resampled.
-    None below five pairs or without a positive ratio.
-    """
-    below, above = math.fsum(b for _, b in pairs), math.fsum(a for a, _ in pairs)
-    if len(pairs) < 5 or below <= 0 or above <= 0:
+def ratio_interval_percent(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Half the 95 % interval of sum(a)/sum(b), in percent of it, each pair being one independent observation
+    (delta method, Student's t). None below three pairs or without a positive ratio."""
+    n = len(pairs)
+    above, below = math.fsum(a for a, _ in pairs), math.fsum(b for _, b in pairs)
+    if n < 3 or below <= 0 or above <= 0:
         return None
-    ratios = []
-    for _ in range(resamples):
-        sample = rng.choices(pairs, k=len(pairs))
-        divisor = math.fsum(b for _, b in sample)
-        if divisor > 0:
-            ratios.append(math.fsum(a for a, _ in sample) / divisor)
-    if not ratios:
+    ratio, mean_b = above / below, below / n
+    variance = math.fsum((a - ratio * b) ** 2 for a, b in pairs) / (n - 1)
+    return 100 * t_975(n - 1) * math.sqrt(variance / n) / (mean_b * ratio)
+
+
+def batches(values: Sequence[float], count: int) -> list[float]:
+    """Sums of ``count`` equal runs of ``values``; what is left over at the front is dropped."""
+    size = len(values) // count
+    start = len(values) - size * count
+    return (
+        [math.fsum(values[start + i * size : start + (i + 1) * size]) for i in range(count)] if size else []
+    )
+
+
+def lag_one(off: Sequence[float]) -> float:
+    """Autocorrelation of neighbours among deviations from a mean; 0 where nothing deviates."""
+    squares = math.fsum(one * one for one in off)
+    return math.fsum(a * b for a, b in itertools.pairwise(off)) / squares if squares else 0.0
+
+
+def batch_means_percent(values: Sequence[float]) -> float | None:
+    """Half the 95 % interval of the mean, in percent of it, from consecutive values that may depend on their
+    neighbours: the number of observations is reduced by the lag-1 autocorrelation where that is positive.
+    None below eight values or without a positive mean."""
+    n = len(values)
+    mean = math.fsum(values) / n if n else 0.0
+    if n < FEWEST_BATCHES or mean <= 0:
         return None
-    return 50 * (percentile(ratios, 97.5) - percentile(ratios, 2.5)) / (above / below)
+    off = [value - mean for value in values]
+    squares = math.fsum(one * one for one in off)
+    if squares == 0:
+        return 0.0
+    lag = min(max(lag_one(off), 0.0), 0.9)
+    effective = max(2.0, n * (1 - lag) / (1 + lag))
+    deviation = math.sqrt(squares / (n - 1))
+    return 100 * t_975(effective - 1) * deviation / math.sqrt(effective) / mean
+
+
+def settled_from(values: Sequence[float], *, batch: int = 5) -> int:
+    """Index from which a series is steady, by MSER-5 (White, 1997): of all prefixes of whole batches up to
+    half of the series, the one whose removal leaves the least standard error; none where that is not clearly
+    less, as a steady series has no beginning to lose."""
+    means = [math.fsum(values[i : i + batch]) / batch for i in range(0, len(values) - batch + 1, batch)]
+    best, least, whole = 0, math.inf, math.inf
+    for drop in range(len(means) // 2 + 1):
+        kept = means[drop:]
+        if len(kept) < 2:
+            break
+        middle = math.fsum(kept) / len(kept)
+        error = math.fsum((one - middle) ** 2 for one in kept) / len(kept) ** 2
+        whole = error if drop == 0 else whole
+        if error < least * (1 - 1e-9):
+            best, least = drop, error
+    return best * batch if least < SETTLED_GAIN * whole else 0
 
 
 def drifts(bins: Sequence[float], *, tolerance: float = 0.05, errors: float = 3.0) -> bool:
     """Whether a rate, in equal bins of time, moved over the window: by more than ``tolerance`` of its mean
-    and by more than ``errors`` standard errors, so that a short noisy window is not called a drift."""
+    and by more than ``errors`` standard errors, more of them where few bins tell how large these are, so
+    that a short noisy window is not called a drift."""
     line = least_squares([(float(index), value) for index, value in enumerate(bins)])
     mean = math.fsum(bins) / len(bins) if bins else 0.0
     if line is None or mean <= 0:
         return False
     moved = abs(line.slope) * len(bins)
-    return moved > tolerance * mean and abs(line.slope) > errors * line.slope_error
+    certain = errors * t_975(len(bins) - 2) / _NORMAL_975
+    return moved > tolerance * mean and abs(line.slope) > certain * line.slope_error

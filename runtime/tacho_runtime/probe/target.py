@@ -19,6 +19,11 @@ class ProbeTarget:
     """Prompt and output of one request together, in tokens. 0: whatever the engine says."""
     concurrency: int
     """The plan's highest number of requests at a time: the top level of the curve."""
+    slots: int = 0
+    """The engine's own limit of requests at a time; 0: none, or none that is known."""
+    scores: bool = True
+    """Whether it may be asked for the log-probabilities of a text: few clients ask for them, and what nobody
+    asks for may be what ends an engine."""
     api_key: str = ""
     """Sent as a bearer token when set."""
     token_prompts: bool | None = None

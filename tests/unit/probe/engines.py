@@ -50,7 +50,7 @@ def ask(port: int, path: str, body: Any = None) -> tuple[int, str]:
 
 def gauge(port: int, name: str) -> float:
     lines = ask(port, "/metrics")[1].splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
+    return sum(float(line.split()[-1]) for line in lines if line.startswith((name + "{", name + " ")))
 
 
 def target(port: int, *, concurrency: int = 1, **changes: Any) -> ProbeTarget:

@@ -79,6 +79,9 @@ def test_fields_of_each_dialect(dialect: Dialect, present: set[str], absent: set
         assert asked["stream"] is True
         assert present | {key, "model"} <= asked.keys()
         assert not absent & asked.keys()
+        uncounted = body(wording, served_name="m", prompt="hi", output_tokens=7, salt="s", counted=False)
+        assert not {"timings_per_token"} & uncounted.keys()
+        assert not uncounted.get("stream_options", {}).get("continuous_usage_stats")
 
 
 @given(st.integers(1, 3000), st.integers(2, 200_000), st.integers())
@@ -92,6 +95,17 @@ def test_prompts_differ() -> None:
     rng = Random(1)
     assert len({tuple(prompts.random_ids(32, 32_000, rng)) for _ in range(200)}) == 200
     assert len({prompts.random_text(32, rng) for _ in range(200)}) == 200
+
+
+def test_no_two_prompts_begin_alike() -> None:
+    rng = Random(3)
+    many = [prompts.random_text(32, rng) for _ in range(20_000)]
+    beginnings = {" ".join(text.split()[: prompts.CHANCE_TOKENS + 1]) for text in many}
+    assert len(beginnings) == len(many)
+    for words in range(1, prompts.NONCE_WORDS + 1):
+        short = [prompts.random_text(words, rng) for _ in range(2000)]
+        assert len(set(short)) == len(short)
+        assert {len(text.split()) for text in short} == {words}
 
 
 @given(st.floats(0, 40), st.floats(0.5, 3), st.integers(50, 5000))
@@ -108,18 +122,31 @@ def test_senseless_samples_calibrate_nothing() -> None:
 
 def test_vllms_counters_as_recorded() -> None:
     read = counters.parse((RECORDED / "metrics.txt").read_text(), metric_names())
-    assert read == counters.Counters(generated_tokens=38.0, cached_prompt_tokens=0.0, kv_cache_tokens=46_592)
+    assert read.generated_tokens == 38.0
+    assert (read.cached_prompt_tokens, read.kv_cache_tokens, read.kv_cache_usage) == (0.0, 46_592, 0.0)
+    assert (read.running, read.waiting, read.preemptions) == (0.0, 0.0, 0.0)
+    assert read.ttft_seconds_count
+    assert read.ttft_seconds_sum
+    assert read.by_step
 
 
 def test_counters_are_summed_over_engines_and_unknown_when_absent() -> None:
     text = (
         'vllm:generation_tokens_total{engine="0"} 5\nvllm:generation_tokens_total{engine="1"} 7.0\n# x\nbad'
     )
-    assert counters.parse(text, metric_names()) == counters.Counters(generated_tokens=12.0)
+    assert counters.parse(text, metric_names()) == counters.Counters(generated_tokens=12.0, by_step=True)
     llama = "llamacpp:tokens_predicted_total 9\nllamacpp:prompt_tokens_cached_total 3\n"
     assert counters.parse(llama, metric_names()) == counters.Counters(
         generated_tokens=9.0, cached_prompt_tokens=3.0
     )
+    sglang = "sglang:generation_tokens_total 4\nsglang:num_running_reqs 2\n"
+    assert counters.parse(sglang, metric_names()) == counters.Counters(generated_tokens=4.0, running=2.0)
+    own = "tacho_server_generation_tokens_total 4\ntacho_server_time_to_first_token_seconds_sum 2.5\n"
+    assert counters.parse(own, metric_names()) == counters.Counters(
+        generated_tokens=4.0, ttft_seconds_sum=2.5, by_step=True
+    )
+    ranks = 'vllm:kv_cache_usage_perc{engine="0"} 0.5\nvllm:kv_cache_usage_perc{engine="1"} 0.7\n'
+    assert counters.parse(ranks, metric_names()).kv_cache_usage == 0.7
     blocks = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="100",kv_cache_size_tokens="None"} 1.0'
     assert counters.parse(blocks, metric_names()).kv_cache_tokens == 1600
 
@@ -134,7 +161,21 @@ def test_a_request_on_the_wire() -> None:
     assert sent == b'{"a":1}'
 
 
-@pytest.mark.parametrize("url", ["https://x:1", "127.0.0.1:8000", "http://", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    ("url", "port", "encrypted"),
+    [("http://h", 80, False), ("https://h", 443, True), ("https://h:8443/v", 8443, True)],
+)
+def test_the_scheme_says_the_port_and_whether_it_is_encrypted(url: str, port: int, encrypted: bool) -> None:
+    endpoint = Endpoint.of(url)
+    assert (endpoint.host, endpoint.port, endpoint.trust() is not None) == ("h", port, encrypted)
+
+
+@pytest.mark.parametrize("url", ["ftp://x:1", "127.0.0.1:8000", "http://", "https://", "file:///etc/passwd"])
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="http://"):
         Endpoint.of(url)
+
+
+def test_a_counter_that_is_no_number_is_unknown() -> None:
+    text = "vllm:num_preemptions_total NaN\nvllm:generation_tokens_total +Inf\n"
+    assert counters.parse(text, metric_names()) == counters.Counters()

@@ -1,136 +1,19 @@
-"""The mock engine itself: its law, its limits and its failures."""
+"""The mock engine as a process: what it answers, and its failures."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import urllib.error
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from http.client import HTTPConnection
 
 import pytest
 
-from tests.fakes.engine_law import Law, Scheduler, Sequence as Request
 from tests.unit.probe.engines import ask, gauge, mock_engine
-
-KEYS = itertools.count(100)
-LAW = Law(ttft_base_ms=10, ttft_per_token_ms=0.1, itl_base_ms=2, itl_per_seq_ms=1)
-
-
-def submit(scheduler: Scheduler, tokens: int, *, now: float = 0.0, prompt: int = 100, **more: Any) -> Request:
-    values: dict[str, Any] = {"prompt_key": next(KEYS), "min_tokens": 0, "ignore_eos": True}
-    return scheduler.submit(prompt_tokens=prompt, max_tokens=tokens, arrived=now, **(values | more))
-
-
-class Clock:
-    """Time that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-async def play(scheduler: Scheduler, clock: Clock, seconds: float) -> None:
-    """All that is due within ``seconds``, at its due time."""
-    scheduler.start()
-    clock.now += seconds
-    for _ in range(20):
-        await asyncio.sleep(0)
-    await scheduler.stop()
-
-
-async def chunks_of(request: Request) -> list[int]:
-    found = []
-    while not request.chunks.empty():
-        found.append((await request.chunks.get())[0])
-    return found
-
-
-async def test_a_first_token_comes_by_the_law() -> None:
-    clock = Clock()
-    scheduler = Scheduler(LAW, clock)
-    request = submit(scheduler, 3, prompt=100)
-    await play(scheduler, clock, 0.0199)
-    assert request.generated == 0
-    await play(scheduler, clock, 0.0002)
-    assert request.generated == 1
-    assert request.first_token == pytest.approx(0.020)
-
-
-@pytest.mark.parametrize("streams", [1, 4])
-async def test_each_later_token_costs_by_how_many_run(streams: int) -> None:
-    clock = Clock()
-    scheduler = Scheduler(LAW, clock)
-    requests = [submit(scheduler, 1000) for _ in range(streams)]
-    await play(scheduler, clock, 0.020 + 50 * (0.002 + 0.001 * streams) + 1e-6)
-    assert [request.generated for request in requests] == [51] * streams
-
-
-async def test_tokens_come_in_chunks_after_the_first() -> None:
-    clock = Clock()
-    scheduler = Scheduler(LAW.changed(tokens_per_chunk=4), clock)
-    request = submit(scheduler, 11)
-    await play(scheduler, clock, 1)
-    assert await chunks_of(request) == [1, 4, 4, 2]
-
-
-@pytest.mark.parametrize(
-    ("law", "asked", "tokens", "reason"),
-    [
-        ({"eos_after": 5}, {"ignore_eos": False}, 5, "stop"),
-        ({"eos_after": 5}, {"ignore_eos": True}, 20, "length"),
-        ({"eos_after": 5}, {"ignore_eos": False, "min_tokens": 8}, 8, "stop"),
-        ({"eos_after": 5, "stubborn_eos": True}, {"ignore_eos": True}, 5, "stop"),
-        ({"eos_after": 50}, {"ignore_eos": False}, 20, "length"),
-    ],
-)
-async def test_where_output_ends(
-    law: dict[str, Any], asked: dict[str, Any], tokens: int, reason: str
-) -> None:
-    clock = Clock()
-    scheduler = Scheduler(LAW.changed(**law), clock)
-    request = submit(scheduler, 20, **asked)
-    await play(scheduler, clock, 1)
-    assert (request.generated, request.finish_reason) == (tokens, reason)
-    assert scheduler.totals.finished[reason] == 1
-
-
-@pytest.mark.parametrize("law", [{"max_num_seqs": 2}, {"kv_tokens": 250}])
-async def test_what_does_not_fit_waits_and_begins_when_one_ends(law: dict[str, Any]) -> None:
-    clock = Clock()
-    scheduler = Scheduler(LAW.changed(**law), clock)
-    requests = [submit(scheduler, 11, prompt=100) for _ in range(3)]
-    assert (len(scheduler.running), len(scheduler.waiting)) == (2, 1)
-    await play(scheduler, clock, 1)
-    # The first two end at 20 + 10 x 4 ms; the third has its first token 20 ms after that.
-    assert requests[2].first_token == pytest.approx(0.080)
-    assert (len(scheduler.running), len(scheduler.waiting)) == (0, 0)
-
-
-async def test_an_aborted_request_gives_its_place_back() -> None:
-    clock = Clock()
-    scheduler = Scheduler(LAW.changed(max_num_seqs=1), clock)
-    first, second = submit(scheduler, 1000), submit(scheduler, 2)
-    scheduler.abort(first)
-    await play(scheduler, clock, 1)
-    assert second.generated == 2
-    assert scheduler.totals.finished == {"stop": 0, "length": 1, "abort": 1}
-
-
-async def test_an_equal_prompt_is_cached_and_faster() -> None:
-    clock = Clock()
-    scheduler = Scheduler(LAW, clock)
-    submit(scheduler, 1, prompt=1001, prompt_key=7)
-    await play(scheduler, clock, 1)
-    again = submit(scheduler, 1, prompt=1001, prompt_key=7, now=1.0)
-    await play(scheduler, clock, 1)
-    assert again.cached_tokens == 992
-    assert again.first_token == pytest.approx(1.0 + 0.010 + 0.0009)
 
 
 def test_the_law_changes_while_it_runs() -> None:
@@ -141,7 +24,7 @@ def test_the_law_changes_while_it_runs() -> None:
         body = {"model": "mock", "prompt": [1000] * 4, "max_tokens": 5}
         status, text = ask(port, "/v1/completions", body)
         assert json.loads(text)["usage"]["completion_tokens"] == 5
-        for nonsense in ({"no_such": 1}, {"itl_base_ms": "fast"}, b"{"):
+        for nonsense in ({"no_such": 1}, {"itl_base_ms": "fast"}, {"kv_policy": "swap"}, b"{"):
             assert ask(port, "/_law", nonsense)[0] == 400
 
 
@@ -194,3 +77,85 @@ def test_it_ends_on_sigterm_and_answers_only_after_its_startup() -> None:
         assert process.stdout.readline().startswith("listening on ")
         process.terminate()
         assert process.wait(timeout=20) == 0
+
+
+def test_foreign_traffic_comes_when_asked_and_shows_in_the_counters() -> None:
+    with mock_engine(ttft_base_ms=0, itl_base_ms=1, itl_per_seq_ms=0) as port:
+        assert ask(port, "/_foreign", {"streams": 3})[0] == 400
+        assert ask(port, "/_foreign", {"streams": 3, "seconds": 3600})[0] == 200
+        while gauge(port, "vllm:generation_tokens_total") < 3:
+            pass
+        assert gauge(port, "vllm:num_requests_running") == 3
+
+
+def test_counters_of_an_engine_that_counts_when_a_request_ends() -> None:
+    body = {"model": "mock", "prompt": [1000] * 100, "max_tokens": 50}
+    slow = {"ttft_base_ms": 1, "itl_base_ms": 60_000, "itl_per_seq_ms": 0}
+    with mock_engine(counters="request", **slow) as port, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, port, "/v1/completions", body)
+        while gauge(port, "llamacpp:prompt_tokens_total") < 100:
+            pass
+        assert gauge(port, "llamacpp:requests_processing") == 1
+        assert gauge(port, "llamacpp:tokens_predicted_total") == 0
+        ask(port, "/_law", {"itl_base_ms": 0.0})
+        ask(port, "/_crash", {})
+        answer.exception()
+
+
+def test_processes_that_share_a_port_count_together() -> None:
+    body = {"model": "mock", "prompt": [1000] * 8, "max_tokens": 10}
+    with mock_engine(processes=3, ttft_base_ms=1, itl_base_ms=1) as port:
+        for _ in range(20):
+            assert ask(port, "/v1/completions", body)[0] == 200
+        assert gauge(port, "vllm:generation_tokens_total") == 200
+        ranks = {line for line in ask(port, "/metrics")[1].splitlines() if "generation_tokens_total{" in line}
+        assert len(ranks) == 3
+
+
+def test_a_body_may_come_in_chunks() -> None:
+    """As the API server's proxy and kubectl send it."""
+    body = json.dumps({"model": "mock", "prompt": [1000], "max_tokens": 3}).encode()
+    with mock_engine(ttft_base_ms=1) as port, contextlib.closing(HTTPConnection("127.0.0.1", port)) as client:
+        for _ in range(2):
+            client.request("POST", "/v1/completions", iter([body[:7], body[7:]]), encode_chunked=True)
+            answer = client.getresponse()
+            assert (answer.status, json.loads(answer.read())["usage"]["completion_tokens"]) == (200, 3)
+        with socket.create_connection(("127.0.0.1", port)) as raw:
+            raw.sendall(b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n")
+            assert raw.recv(1000).startswith(b"HTTP/1.1 400")
+
+
+def test_a_connection_serves_one_request_after_the_other() -> None:
+    with mock_engine(ttft_base_ms=1) as port, contextlib.closing(HTTPConnection("127.0.0.1", port)) as client:
+        for stream in (True, False, True):
+            body = {"model": "mock", "prompt": [1000], "max_tokens": 3, "stream": stream}
+            client.request("POST", "/v1/completions", json.dumps(body))
+            answer = client.getresponse()
+            assert answer.status == 200
+            assert answer.read().count(b" three") == 1
+
+
+def test_a_client_that_hangs_up_gives_its_place_back() -> None:
+    body = {"model": "mock", "prompt": [1000], "max_tokens": 3000, "stream": True}
+    with mock_engine(itl_base_ms=60_000) as port:
+        client = HTTPConnection("127.0.0.1", port)
+        client.request("POST", "/v1/completions", json.dumps(body))
+        while gauge(port, "vllm:num_requests_running") < 1:
+            pass
+        client.close()
+        while gauge(port, "vllm:num_requests_running") > 0:
+            pass
+
+
+def test_an_engine_that_cannot_keep_its_law_still_answers_and_lets_clients_go() -> None:
+    body = {"model": "mock", "prompt": [1000], "max_tokens": 10**7, "stream": True}
+    with mock_engine(itl_base_ms=0.0, itl_per_seq_ms=0.0, max_model_len=10**8, kv_tokens=10**9) as port:
+        clients = [HTTPConnection("127.0.0.1", port) for _ in range(8)]
+        for client in clients:
+            client.request("POST", "/v1/completions", json.dumps(body))
+        while gauge(port, "vllm:num_requests_running") < 8:
+            pass
+        for client in clients:
+            client.close()
+        while gauge(port, "vllm:num_requests_running") > 0:
+            pass

@@ -15,8 +15,7 @@ from random import Random
 
 import pytest
 
-from tacho_runtime.probe.asking.session import Session
-from tacho_runtime.probe.asking.timed_client import Endpoint
+from tacho_runtime.probe.asking.sockets.engine import SocketEngine
 from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, live, target
 
@@ -64,7 +63,12 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 async def test_the_probe_agrees_with_the_engines_own_timings(port: int) -> None:
     goal = target(
-        port, concurrency=SLOTS, served_name="smollm2", engine="llamacpp", max_model_len=SLOT_TOKENS
+        port,
+        concurrency=SLOTS,
+        slots=SLOTS,
+        served_name="smollm2",
+        engine="llamacpp",
+        max_model_len=SLOT_TOKENS,
     )
     measured = await run_probe(
         goal, live(inputs=64, outputs=48, budget=10, timeout=90), plan_key="plan", rng=Random(1)
@@ -83,13 +87,13 @@ async def test_the_probe_agrees_with_the_engines_own_timings(port: int) -> None:
 
 async def test_each_request_is_exact_and_never_cached(port: int) -> None:
     goal = target(port, served_name="smollm2", engine="llamacpp", max_model_len=SLOT_TOKENS)
-    session = Session(target=goal, endpoint=Endpoint.of(goal.base_url), rng=Random(2))
-    session.wording = (await session.discover())[0]
-    assert session.max_model_len == SLOT_TOKENS
-    assert session.wording.dialect.name == "llamacpp"
-    assert session.wording.vocabulary == 49152
+    engine = await SocketEngine.open(goal, Random(2))
+    await engine.first_request(60)
+    assert engine.max_model_len == SLOT_TOKENS
+    assert engine.speech.wording.dialect.name == "llamacpp"
+    assert engine.speech.wording.vocabulary == 49152
     for size in (17, 17, 40):
-        stream = await session.ask(size, 24, 60)
+        stream = await engine.ask(size, 24, 60)
         assert stream.prompt_tokens == size
         assert stream.cached_tokens == 0
         assert stream.output_tokens == 24

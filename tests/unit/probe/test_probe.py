@@ -12,15 +12,8 @@ from random import Random
 
 import pytest
 
-from tacho_contract.measurement import Measurement, Workload
-from tacho_engines.shared.openai import COMPLETIONS
-from tacho_engines.vllm.dialect import DIALECT
-from tacho_runtime.probe import phases
-from tacho_runtime.probe.asking.session import Session
-from tacho_runtime.probe.asking.timed_client import Endpoint
-from tacho_runtime.probe.asking.wording import Wording
-from tacho_runtime.probe.report import Findings
-from tacho_runtime.probe.search import Shape
+from tacho_contract.measurement import Measurement
+from tacho_runtime.probe.ports import MachineSample
 from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, gauge, live, mock_engine, target
 
@@ -29,7 +22,7 @@ QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 4, "itl_p
 
 async def measured(port: int, *, concurrency: int = 2, **wanted: int) -> Measurement:
     return await run_probe(
-        target(port, concurrency=concurrency),
+        target(port, concurrency=concurrency, slots=concurrency),
         live(**({"inputs": 32, "outputs": 16, "budget": 2} | wanted)),
         plan_key="plan",
         rng=Random(1),
@@ -53,9 +46,23 @@ async def test_nobody_listens() -> None:
 
 
 async def test_an_address_that_is_none() -> None:
-    result = await run_probe(target(1, base_url="https://somewhere"), live(), plan_key="plan")
+    result = await run_probe(target(1, base_url="ftp://somewhere"), live(), plan_key="plan")
     assert result.state == "Failed"
     assert "http://" in result.message
+
+
+@pytest.mark.parametrize("address", ["http://somewhere:http", "http://[::1", "somewhere:8000"])
+async def test_only_an_address_that_is_none_is_told_to_be_one(address: str) -> None:
+    result = await run_probe(target(1, base_url=address), live(), plan_key="plan")
+    assert "set the probe's target" in result.message
+
+
+async def test_an_error_of_its_own_is_not_the_addresss() -> None:
+    def broken(_calibrate: bool) -> MachineSample:
+        raise ValueError("no such CPU")
+
+    with mock_engine(**QUICK) as port, pytest.raises(ValueError, match="no such CPU"):
+        await run_probe(target(port), live(budget=2), plan_key="plan", machine=broken)
 
 
 @pytest.mark.parametrize("mode", ["hang", "wedged"])
@@ -87,20 +94,6 @@ async def test_what_was_found_before_a_crash_is_kept(mode: str) -> None:
     assert result.curve[0].concurrency == 1
 
 
-async def test_a_level_that_failures_cut_short_gives_no_rate() -> None:
-    """Twice the streams' first requests are answered, then nothing: a fraction of the level's time."""
-    with mock_engine(**QUICK, fail="errors-after:4") as port:
-        goal = target(port, concurrency=2)
-        session = Session(target=goal, endpoint=Endpoint.of(goal.base_url), rng=Random(1))
-        session.wording = Wording(dialect=DIALECT, path=COMPLETIONS, token_ids=True, vocabulary=1000)
-        shape = Shape(workload=Workload(input_tokens=32, output_tokens=16))
-        findings = Findings(shape=shape)
-        found = await phases.one_level(session, shape, findings, concurrency=2, seconds=20.0)
-    assert not found
-    assert not findings.results
-    assert "requests failed at 2 streams" in findings.notes[0]
-
-
 @pytest.mark.parametrize(
     "server",
     [
@@ -111,7 +104,7 @@ async def test_a_level_that_failures_cut_short_gives_no_rate() -> None:
 )
 async def test_engines_with_less_are_measured_too(server: dict[str, object]) -> None:
     with mock_engine(**QUICK, **server) as port:
-        goal = target(port, concurrency=2, api_key=str(server.get("api_key", "")))
+        goal = target(port, concurrency=2, slots=2, api_key=str(server.get("api_key", "")))
         result = await run_probe(goal, live(inputs=64, outputs=32, budget=3), plan_key="plan", rng=Random(1))
     assert result.state == "Complete", result.message
     assert result.workload.input_tokens == pytest.approx(64, abs=2)
@@ -133,6 +126,15 @@ async def test_no_request_hits_the_cache() -> None:
     assert "CacheHit" not in result.flags
 
 
+@pytest.mark.parametrize(("shared", "hit"), [(4, False), (40, True)])
+async def test_a_cache_by_the_token_knows_how_every_text_begins(shared: int, hit: bool) -> None:
+    """One token marks the beginning of a text here, and a few words may be others' by chance."""
+    with mock_engine(**QUICK, no_token_prompts=True, shared_tokens=shared) as port:
+        result = await measured(port, inputs=64, budget=3)
+        assert gauge(port, "vllm:prefix_cache_hits_total") > 20
+    assert ("CacheHit" in result.flags) == hit
+
+
 async def test_a_workload_beyond_the_context_is_shortened_and_said() -> None:
     with mock_engine(**QUICK, max_model_len=128) as port:
         result = await measured(port, inputs=300, outputs=100, budget=4)
@@ -140,6 +142,7 @@ async def test_a_workload_beyond_the_context_is_shortened_and_said() -> None:
     assert result.workload.input_tokens + result.workload.output_tokens <= 128
     assert "300+100" in result.message
     assert "maxModelLen" in result.message
+    assert all(clause and not clause.startswith("raise") for clause in result.message.split("; "))
 
 
 async def test_a_slow_engine_is_measured_with_fewer_tokens_and_says_so() -> None:
@@ -188,7 +191,7 @@ async def test_after_a_probe_nothing_runs_any_more() -> None:
     said: list[str] = []
     with mock_engine(**QUICK) as port:
         await run_probe(
-            target(port, concurrency=3),
+            target(port, concurrency=3, slots=3),
             live(inputs=32, outputs=16, budget=3),
             plan_key="plan",
             progress=said.append,

@@ -125,3 +125,18 @@ def test_what_is_no_completion_is_an_error(data: bytes) -> None:
 def test_null_fields_are_absent_fields() -> None:
     event = Event(5 * MS, b'{"choices":[{"text":"a","finish_reason":null}],"usage":null,"timings":null}')
     assert reduce_stream(0, [event]).output_tokens == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"choices":{"a":1}}',
+        b'{"choices":[],"usage":"x"}',
+        b'{"choices":[],"usage":{"prompt_tokens_details":[1]}}',
+        b'{"choices":[],"timings":[1]}',
+        b'{"choices":[],"timings":{"predicted_per_token_ms":Infinity}}',
+    ],
+)
+def test_fields_of_another_kind_are_absent_fields(data: bytes) -> None:
+    read = reduce_stream(0, [Event(1, data)])
+    assert (read.tokens, read.error, read.engine_tpot_milliseconds) == ((), "", None)

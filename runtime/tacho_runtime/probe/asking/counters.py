@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,42 +18,85 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 class Counters:
     generated_tokens: float | None = None
     cached_prompt_tokens: float | None = None
+    computed_prompt_tokens: float | None = None
+    """Without the cached ones, where those are counted."""
     kv_cache_tokens: int | None = None
+    kv_cache_usage: float | None = None
+    """0 to 1."""
+    preemptions: float | None = None
+    running: float | None = None
+    """Requests that are being answered."""
+    waiting: float | None = None
+    ttft_seconds_sum: float | None = None
+    ttft_seconds_count: float | None = None
+    by_step: bool = False
+    """Whether ``generated_tokens`` advances with every step, and not only when a request ends."""
 
 
 def parse(text: str, families: Sequence[MetricNames]) -> Counters:
-    """Sums over label sets (one per data-parallel rank), by the names of any of ``families``."""
-    generated = tuple(name for names in families for name in names.generated_tokens)
-    cached = tuple(name for names in families for name in names.cached_prompt_tokens)
-    counted = {*generated, *cached}
+    """By the names of any of ``families``. Label sets (one per data-parallel rank) are summed, but the KV
+    cache's use, of which the fullest counts."""
+    known = _all_names(families)
     configs = {names.cache_config for names in families if names.cache_config}
-    sums: dict[str, float] = {}
+    samples: dict[str, list[float]] = {}
     cache_tokens: int | None = None
     for line in text.splitlines():
         match = _SAMPLE.match(line)
         if match is None:
             continue
         name, labels, value = match.groups()
-        if name in counted:
-            try:
-                sums[name] = sums.get(name, 0.0) + float(value)
-            except ValueError:
-                continue
-        elif name in configs:
+        if name in configs:
             cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels or "")))
+        elif name in known:
+            with contextlib.suppress(ValueError):
+                number = float(value)
+                if math.isfinite(number):
+                    samples.setdefault(name, []).append(number)
+    sums = {name: sum(values) for name, values in samples.items()}
+    most = {name: max(values) for name, values in samples.items()}
+
+    def total(field: str, suffix: str = "") -> float | None:
+        return first_known(_names(families, field, suffix), sums)
+
+    generated = next((name for name in _names(families, "generated_tokens") if name in sums), "")
+    cached = total("cached_prompt_tokens")
+    prompts = next((name for name in _names(families, "prompt_tokens") if name in sums), "")
+    alone = any(prompts in names.computed_alone for names in families)
+    computed = sums.get(prompts)
+    if computed is not None and not alone:
+        computed = max(0.0, computed - (cached or 0.0))
     return Counters(
-        generated_tokens=first_known(generated, sums),
-        cached_prompt_tokens=first_known(cached, sums),
+        generated_tokens=sums.get(generated),
+        cached_prompt_tokens=cached,
+        computed_prompt_tokens=computed,
         kv_cache_tokens=cache_tokens,
+        kv_cache_usage=first_known(_names(families, "kv_cache_usage"), most),
+        preemptions=total("preemptions"),
+        running=total("running"),
+        waiting=total("waiting"),
+        ttft_seconds_sum=total("first_token_seconds", "_sum"),
+        ttft_seconds_count=total("first_token_seconds", "_count"),
+        by_step=any(generated in names.by_step for names in families),
     )
 
 
-def others_tokens(before: Counters, after: Counters, *, received: float) -> float | None:
-    """Tokens the engine made for someone else, between two readings around all of the probe's requests.
+def _names(families: Sequence[MetricNames], field: str, suffix: str = "") -> tuple[str, ...]:
+    found = (name + suffix for names in families for name in getattr(names, field))
+    return tuple(dict.fromkeys(found))
 
-    What an engine still makes after a hang-up counts here too, so a few are no sign of anybody.
-    """
-    if before.generated_tokens is None or after.generated_tokens is None:
-        return None
-    made = after.generated_tokens - before.generated_tokens
-    return made - received if made >= 0 else None
+
+def _all_names(families: Sequence[MetricNames]) -> frozenset[str]:
+    plain = (
+        "generated_tokens",
+        "cached_prompt_tokens",
+        "prompt_tokens",
+        "kv_cache_usage",
+        "preemptions",
+        "running",
+        "waiting",
+    )
+    summed = {
+        *_names(families, "first_token_seconds", "_sum"),
+        *_names(families, "first_token_seconds", "_count"),
+    }
+    return frozenset(summed.union(*(_names(families, field) for field in plain)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from string import ascii_lowercase
 
 from tacho_runtime.probe.statistics import least_squares
 
@@ -16,6 +17,10 @@ _TEXT = (
 )
 WORDS = tuple(_TEXT.split())
 """Words that nearly every tokenizer keeps whole, so that a word is about a token."""
+NONCE_WORDS, NONCE_LETTERS = 6, 12
+CHANCE_TOKENS = 4
+"""A cache that compares token by token may find so many of a new prompt among all that it has seen: its first
+words are one of a hundred each."""
 
 
 def random_ids(count: int, vocabulary: int, rng: Random) -> list[int]:
@@ -46,4 +51,9 @@ def calibrate(samples: Sequence[tuple[int, int]]) -> TextLength:
 
 
 def random_text(words: int, rng: Random) -> str:
-    return " ".join(rng.choices(WORDS, k=words))
+    """Begins as no other prompt does: of a million prompts no two share five words. One that is too short for
+    that begins with letters, which are some tokens more than a word."""
+    drawn = rng.choices(WORDS, k=words)
+    if words < NONCE_WORDS:
+        drawn[0] = "".join(rng.choices(ascii_lowercase, k=NONCE_LETTERS))
+    return " ".join(drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,11 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _object(value: object) -> dict[str, Any]:
+    """Empty for what is none: a server that is not ours may send anything."""
+    return value if isinstance(value, dict) else {}
+
+
 def _shared_out(rows: Sequence[_Row], total: int | None, per_chunk: float) -> tuple[tuple[int, float], ...]:
     """The first chunk holds one token (the prefill's); the others share what is left evenly."""
     stamps = [row.stamp_ns for row in rows if row.text]
@@ -112,7 +118,7 @@ def reduce_stream(sent_ns: int, events: Sequence[Event], *, tokens_per_chunk: fl
             exact=exact,
             finish_reason=finish_reason,
             prompt_tokens=_number(usage.get("prompt_tokens")),
-            cached_tokens=_number((usage.get("prompt_tokens_details") or {}).get("cached_tokens")) or 0,
+            cached_tokens=_number(_object(usage.get("prompt_tokens_details")).get("cached_tokens")) or 0,
             engine_tpot_milliseconds=engine_tpot,
             error=error,
         )
@@ -128,16 +134,16 @@ def reduce_stream(sent_ns: int, events: Sequence[Event], *, tokens_per_chunk: fl
             return stream(f"an event is not an object: {event.data[:80]!r}")
         if document.get("error"):
             return stream(f"the engine answered in its stream: {event.data[:300]!r}")
-        choices = document.get("choices") or [{}]
-        choice = choices[0] if isinstance(choices[0], dict) else {}
-        counted, timings = document.get("usage") or {}, document.get("timings") or {}
+        choices = document.get("choices")
+        choice = _object(choices[0] if isinstance(choices, list) and choices else None)
+        counted, timings = _object(document.get("usage")), _object(document.get("timings"))
         running_total = _number(counted.get("completion_tokens"))
         if running_total is not None:
             usage = counted
         if timings:
             running_total = _number(timings.get("predicted_n")) if running_total is None else running_total
             own = timings.get("predicted_per_token_ms")
-            if isinstance(own, float | int) and own > 0:
+            if isinstance(own, float | int) and 0 < own < math.inf:
                 engine_tpot = float(own)
         if choice.get("finish_reason"):
             finish_reason = str(choice["finish_reason"])

@@ -7,18 +7,25 @@ stamp does not wait for a task to be scheduled. Nothing is parsed while the answ
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from tacho_runtime.probe.asking import parsing as wire
 
 CONNECT_SECONDS = 5.0
+DEFAULT_PORTS = {"http": 80, "https": 443}
 REPLY_LIMIT_BYTES = 16 * 1024 * 1024
 """Far above any stream the probe asks for; what sends more is not the engine."""
+
+
+class AddressError(ValueError):
+    """What the probe is pointed at is no address that it could ask."""
 
 
 class RequestFailed(Exception):
@@ -38,15 +45,35 @@ class Endpoint:
     port: int
     prefix: str
     headers: tuple[tuple[str, str], ...] = ()
+    encrypted: bool = False
 
     @classmethod
     def of(cls, base_url: str, api_key: str = "") -> Endpoint:
-        """Raises ValueError for anything but an http:// URL with a host."""
-        url = urlsplit(base_url)
-        if url.scheme != "http" or not url.hostname:
-            raise ValueError(f"the probe speaks http:// only, got {base_url!r}")
+        """Raises AddressError for anything but an http:// or https:// URL with a host."""
+        try:
+            url = urlsplit(base_url)
+            port = url.port
+        except ValueError as error:
+            raise AddressError(f"{base_url!r}: {error}") from None
+        if url.scheme not in DEFAULT_PORTS or not url.hostname:
+            raise AddressError(f"the probe speaks http:// and https://, got {base_url!r}")
         headers = (("Authorization", f"Bearer {api_key}"),) if api_key else ()
-        return cls(url.hostname, url.port or 80, url.path.rstrip("/"), headers)
+        port = port or DEFAULT_PORTS[url.scheme]
+        return cls(url.hostname, port, url.path.rstrip("/"), headers, encrypted=url.scheme == "https")
+
+    @property
+    def near(self) -> bool:
+        """Whether it is this machine."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    def trust(self) -> ssl.SSLContext | None:
+        """Whom an encrypted connection believes: the machine's authorities, or SSL_CERT_FILE's."""
+        return _trust() if self.encrypted else None
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 class Stream(asyncio.Protocol):
@@ -54,12 +81,12 @@ class Stream(asyncio.Protocol):
 
     __slots__ = (
         "_begun", "_closed", "_ended", "_error", "_head", "_raw_bytes", "_tail", "_transport",
-        "reads", "sent_ns",
+        "connected_ns", "reads", "sent_ns",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.reads: list[wire.Read] = []
-        self.sent_ns = 0
+        self.connected_ns = self.sent_ns = 0
         self._begun = asyncio.Event()
         self._ended = asyncio.Event()
         self._error: RequestFailed | None = None
@@ -71,6 +98,7 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        self.connected_ns = time.monotonic_ns()
         self._transport = transport
 
     def send(self, request: bytes) -> None:
@@ -79,7 +107,7 @@ class Stream(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        self.reads.append((time.monotonic_ns(), data))
+        self._take(time.monotonic_ns(), data)
         self._raw_bytes += len(data)
         self._tail = (self._tail + data)[-5:]
         if self._raw_bytes > REPLY_LIMIT_BYTES:
@@ -98,6 +126,9 @@ class Stream(asyncio.Protocol):
         if whole or (head.chunked and self._tail == b"0\r\n\r\n"):
             self._finish(None)
         return None
+
+    def _take(self, stamp_ns: int, data: bytes) -> None:
+        self.reads.append((stamp_ns, data))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closed = True
@@ -150,6 +181,9 @@ class Stream(asyncio.Protocol):
             self._transport.abort()
 
 
+StreamT = TypeVar("StreamT", bound=Stream)
+
+
 def request_bytes(endpoint: Endpoint, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
     """``Connection: close``: servers drop idle connections when they like, and a probe must not retry."""
     payload = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
@@ -164,10 +198,12 @@ def request_bytes(endpoint: Endpoint, method: str, path: str, body: Mapping[str,
     return "\r\n".join([*lines, "", ""]).encode() + payload
 
 
-async def open_stream(endpoint: Endpoint) -> Stream:
+async def open_stream(endpoint: Endpoint, kind: type[StreamT]) -> StreamT:
     """A connection before its request: the handshake is not part of what is measured."""
     loop = asyncio.get_running_loop()
-    connecting = asyncio.ensure_future(loop.create_connection(Stream, endpoint.host, endpoint.port))
+    connecting = asyncio.ensure_future(
+        loop.create_connection(kind, endpoint.host, endpoint.port, ssl=endpoint.trust())
+    )
     where = f"{endpoint.host}:{endpoint.port}"
     try:
         await asyncio.wait({connecting}, timeout=CONNECT_SECONDS)
@@ -183,7 +219,7 @@ async def open_stream(endpoint: Endpoint) -> Stream:
     raise RequestFailed(f"cannot connect to {where} within {CONNECT_SECONDS:.0f} s")
 
 
-def _hang_up(connecting: asyncio.Future[tuple[asyncio.Transport, Stream]]) -> None:
+def _hang_up(connecting: asyncio.Future[tuple[asyncio.Transport, StreamT]]) -> None:
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result()[1].close()
 
@@ -197,7 +233,7 @@ async def exchange(
     timeout_seconds: float,
 ) -> Stream:
     """One request to its end, unparsed. Raises RequestFailed: no whole answer in time, or not a 200."""
-    stream = await open_stream(endpoint)
+    stream = await open_stream(endpoint, Stream)
     try:
         stream.send(request_bytes(endpoint, method, path, body))
         await stream.wait(timeout_seconds)

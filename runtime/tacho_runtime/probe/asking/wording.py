@@ -50,12 +50,25 @@ def wordings(dialect: Dialect, *, token_prompts: bool | None, vocabulary: int) -
 
 
 def body(
-    wording: Wording, *, served_name: str, prompt: str | list[int], output_tokens: int, salt: str
+    wording: Wording,
+    *,
+    served_name: str,
+    prompt: str | list[int],
+    output_tokens: int,
+    salt: str,
+    counted: bool = True,
+    streamed: bool = True,
 ) -> dict[str, Any]:
-    """One request of exactly ``output_tokens``, as far as the dialect can say so."""
-    request: dict[str, Any] = {"model": served_name, "stream": True, "max_tokens": output_tokens}
+    """One request of exactly ``output_tokens``, as far as the dialect can say so; ``counted``: with each
+    chunk's tokens."""
+    request: dict[str, Any] = {"model": served_name, "stream": streamed, "max_tokens": output_tokens}
     if wording.path == CHAT:
         request["messages"] = [{"role": "user", "content": prompt}]
     else:
         request["prompt"] = prompt
-    return {**request, **wording.dialect.fields(output_tokens, salt)}
+    request |= wording.dialect.fields(output_tokens, salt)
+    if counted and streamed:
+        request |= wording.dialect.counting
+    if not streamed:
+        request.pop("stream_options", None)  # refused by some where nothing is streamed
+    return request

@@ -1,0 +1,97 @@
+"""Results that say where they come from, and can be gone on with after a stop."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def header(*packages: str) -> dict[str, Any]:
+    """The command, the machine and the versions of ``packages``."""
+    return {
+        "command": shlex.join(["python", "-m", *_module(), *sys.argv[1:]]),
+        "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "cpu": _cpu(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "loadavg": round(os.getloadavg()[0], 2),
+        "packages": {name: _version(name) for name in packages},
+    }
+
+
+class Cells:
+    """One JSON file, written after each cell. ``again``: what it holds already is measured anew."""
+
+    def __init__(self, path: Path, *packages: str, again: bool = False) -> None:
+        self.path = path
+        kept = json.loads(path.read_text()) if path.exists() and not again else {}
+        self.runs: list[dict[str, Any]] = [*kept.get("runs", []), header(*packages)]
+        self.cells: dict[str, Any] = kept.get("cells", {})
+        self.summary: dict[str, Any] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.cells
+
+    def put(self, name: str, cell: Any) -> None:
+        self.cells[name] = cell
+        self.write()
+
+    def write(self, **summary: Any) -> None:
+        self.summary |= summary
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        document = {"runs": self.runs, "summary": self.summary, "cells": self.cells}
+        self.path.write_text(json.dumps(document, indent=1, default=_plain) + "\n")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Aligned text; None is shown as -."""
+    shown = [list(columns), *([_shown(value) for value in row] for row in rows)]
+    widths = [max(len(row[at]) for row in shown) for at in range(len(columns))]
+    return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths)) for row in shown)  # noqa: B905
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: object) -> object:
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
+
+
+def _module() -> list[str]:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [spec.name] if spec else sys.argv[:1]
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def _cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

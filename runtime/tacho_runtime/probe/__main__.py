@@ -1,0 +1,57 @@
+"""``python -m tacho_runtime.probe``: measures an engine that somebody else runs.
+
+Told by the environment, says what it does and finds in lines on stdout (``tacho_contract.probing``). Exit
+codes: 0 there is a measurement, 1 what it was told cannot be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from tacho_contract.codec import DocumentError, dumps, loads
+from tacho_contract.probing import ENV_PROBE_KEY, ENV_PROBE_ORDER, ProbeLine, ProbeOrder
+from tacho_runtime.probe.advice import BY_OPTIONS
+from tacho_runtime.probe.sequence import run_probe
+from tacho_runtime.probe.target import ProbeTarget
+
+
+def main() -> int:
+    """The exit code."""
+    try:
+        order = loads(ProbeOrder, os.environ.get(ENV_PROBE_ORDER, ""))
+    except DocumentError as error:
+        print(f"tacho-runtime: {ENV_PROBE_ORDER} cannot be read: {error}", file=sys.stderr)
+        return 1
+    asyncio.run(_measure(order, os.environ.get(ENV_PROBE_KEY, "")))
+    return 0
+
+
+async def _measure(order: ProbeOrder, api_key: str) -> None:
+    target = ProbeTarget(
+        base_url=order.base_url,
+        served_name=order.served_name,
+        engine="custom",
+        max_model_len=0,
+        concurrency=1,  # no plan counts with a number
+        scores=False,
+        slots=order.concurrency,
+        api_key=api_key,
+    )
+    found = await run_probe(
+        target,
+        order.live,
+        plan_key=order.plan_key,
+        progress=lambda words: _say(ProbeLine(progress=words)),
+        advice=BY_OPTIONS,
+    )
+    _say(ProbeLine(measurement=found))
+
+
+def _say(line: ProbeLine) -> None:
+    print(dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

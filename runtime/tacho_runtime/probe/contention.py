@@ -1,0 +1,192 @@
+"""Whether something else used what the engine needs while it was measured: pure, from looks at the machine.
+
+What cannot be read raises no flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tacho_runtime.probe.ports import GpuSample, MachineSample
+
+CONTENDED, THROTTLED = "Contended", "Throttled"
+OTHER_SHARE = 0.15
+"""Of the CPUs' time. Where CPUs are scarce an engine loses about what others use: more than this is no figure
+of it any more. Less is the company that a node always has, and widens the interval."""
+FEW_SHARE = 0.02
+"""Others use so much on any machine."""
+SCARCE_IDLE_SHARE = 0.10
+"""Idle time below which others' work is at the engine's cost."""
+CROWDED_SHARE = 0.05
+"""Of the CPUs' time, used by others: from here on they may hold one thread while all others wait for it."""
+LOST_SHARE = 0.2
+"""Of the time in which threads that wait for each other were held so: more is no figure of the engine."""
+WAITING_SHARE = 0.01
+"""Where no task waited for a CPU for even so much of the time, nobody lacked one."""
+SHORTEST_SECONDS = 0.25
+"""The kernel counts CPU time in hundredths of a second: in less, the shares are noise."""
+SLOWER = 2.5
+"""By chance alone the fixed work takes at most 1.35 times its shortest time: of 3000 tries on two CPUs, with
+llama.cpp on both and as many programs again beside it. Where two CPUs are threads of one core it took 1.8
+times as long beside the engine's own threads: a sibling takes half at most."""
+APPEARED_BYTES = 64 * 1024**2
+"""Less than any program that computes on a GPU takes for its context."""
+BUSY_PERCENT = 20.0
+"""Utilization of a GPU on which the engine has nothing to do yet."""
+WORKING_PERCENT = 50.0
+"""Utilization from which clocks of two moments are those of load."""
+CLOCK_FALL = 0.10
+"""Of the SM clock, from one moment of load to another; at a steady power limit it moves by less."""
+INVALIDATING_REASONS = ("HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
+"""Heat, and power that the machine cannot give: they come and go. SwPowerCap is not one of them: data-centre
+cards run large batches at their own power limit all day, and what they do there is what they can do."""
+POWER_CAP = "SwPowerCap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disturbance:
+    """What was seen between two looks. ``notes``: each flag's cause, and what else is worth to know."""
+
+    flags: tuple[str, ...] = ()
+    """In alphabetical order, each once."""
+    notes: tuple[str, ...] = ()
+    loss_percent: float = 0.0
+    """What the engine may have lost to others beyond that, in percent of what it did: to be added to the
+    interval."""
+
+
+def judge(before: MachineSample, after: MachineSample, first: MachineSample) -> Disturbance:
+    """What disturbed the engine between ``before`` and ``after``.
+
+    ``first``: the machine when the engine was loaded and had nothing to do.
+    """
+    found = (
+        *_cpu(before, after),
+        *_speed(before, after, first),
+        *_gpus(before, after, first),
+        *_limit(before, after),
+    )
+    flags = {flag for flag, _ in found if flag}
+    other = _others(before, after) or 0.0
+    lost = max(other, _held(before, after))
+    return Disturbance(
+        flags=tuple(sorted(flags)),
+        notes=tuple(dict.fromkeys(note for _, note in found)),
+        loss_percent=100 * lost / (1 - lost) if lost >= FEW_SHARE and not flags & {CONTENDED} else 0.0,
+    )
+
+
+def _cpu(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
+    other = _others(before, after)
+    if other is not None and other >= OTHER_SHARE:
+        yield (
+            CONTENDED,
+            f"other programs used {other:.0%} of the {after.node_cpus} CPUs and none were left idle",
+        )
+    elif (held := _held(before, after)) >= LOST_SHARE:
+        yield (
+            CONTENDED,
+            f"threads waited for a CPU for {held:.0%} of the time while other programs used some of the "
+            f"{after.node_cpus} CPUs",
+        )
+
+
+def _others(before: MachineSample, after: MachineSample) -> float | None:
+    """Others' share of the CPUs' time, where the engine had no idle CPU to go to; None where it had, or where
+    that cannot be told."""
+    seconds = _seconds(before, after)
+    node = _grown(before.node_busy_microseconds, after.node_busy_microseconds)
+    own = _grown(before.own_busy_microseconds, after.own_busy_microseconds)
+    if seconds < SHORTEST_SECONDS or node is None or own is None or not after.node_cpus:
+        return None
+    whole = seconds * 1e6 * after.node_cpus
+    other, idle = max(0.0, node - own) / whole, max(0.0, 1 - node / whole)
+    waited = _grown(before.pressure_microseconds, after.pressure_microseconds)
+    nobody_waited = waited is not None and waited < WAITING_SHARE * seconds * 1e6
+    return other if idle < SCARCE_IDLE_SHARE and not nobody_waited else None
+
+
+def _held(before: MachineSample, after: MachineSample) -> float:
+    """The share of time in which others may have held a thread, and with it all that meet it at the end of
+    each step: their CPUs idle or spin meanwhile, so that idle time is no sign of room. 0 where others use
+    little, or where that cannot be told."""
+    seconds = _seconds(before, after)
+    node = _grown(before.node_busy_microseconds, after.node_busy_microseconds)
+    own = _grown(before.own_busy_microseconds, after.own_busy_microseconds)
+    waited = _grown(before.pressure_microseconds, after.pressure_microseconds)
+    if seconds < SHORTEST_SECONDS or node is None or own is None or waited is None or not after.node_cpus:
+        return 0.0
+    whole = seconds * 1e6 * after.node_cpus
+    other, idle = max(0.0, node - own) / whole, max(0.0, 1 - node / whole)
+    # A task that its own limit holds waits as well, and for nobody else.
+    limited = _grown(before.throttled_microseconds, after.throttled_microseconds) or 0
+    waiting = min(1.0, max(0, waited - limited) / (seconds * 1e6))
+    if other < CROWDED_SHARE or idle >= SCARCE_IDLE_SHARE + waiting:
+        return 0.0
+    return min(waiting, other * after.node_cpus)
+
+
+def _speed(before: MachineSample, after: MachineSample, first: MachineSample) -> Iterator[tuple[str, str]]:
+    """The fixed work's time against the shortest that is known of it."""
+    known = [item.calibration_ns for item in (first, before, after) if item.calibration_ns]
+    now = [item.calibration_ns for item in (before, after) if item.calibration_ns]
+    if now and max(now) > SLOWER * min(known):
+        yield CONTENDED, f"a CPU needed {max(now) / min(known):.1f} times as long as before for the same work"
+
+
+def _gpus(before: MachineSample, after: MachineSample, first: MachineSample) -> Iterator[tuple[str, str]]:
+    starts = {gpu.index: gpu for gpu in before.gpus}
+    firsts = {gpu.index: gpu for gpu in first.gpus}
+    for gpu in after.gpus:
+        unseen = GpuSample(index=gpu.index)
+        earlier = firsts.get(gpu.index, unseen)
+        yield from _foreign(gpu, earlier)
+        yield from _clocks(gpu, starts.get(gpu.index, unseen), earlier)
+
+
+def _foreign(gpu: GpuSample, first: GpuSample) -> Iterator[tuple[str, str]]:
+    appeared = _grown(first.foreign_memory_bytes, gpu.foreign_memory_bytes) or 0
+    if appeared >= APPEARED_BYTES:
+        yield CONTENDED, f"another program took {appeared / 1024**2:.0f} MiB of GPU {gpu.index}"
+    if (first.utilization_percent or 0) >= BUSY_PERCENT:
+        yield (
+            CONTENDED,
+            f"GPU {gpu.index} was {first.utilization_percent:.0f} % busy before the engine had work",
+        )
+
+
+def _clocks(gpu: GpuSample, start: GpuSample, first: GpuSample) -> Iterator[tuple[str, str]]:
+    reasons = [
+        item for item in INVALIDATING_REASONS if item in {*start.throttle_reasons, *gpu.throttle_reasons}
+    ]
+    if reasons:
+        yield THROTTLED, f"GPU {gpu.index} lowered its clocks: {', '.join(reasons)}"
+    # Clocks of an idle GPU say nothing: it sleeps, or stands at a boost that no load can keep.
+    fast = [item.sm_clock_mhz for item in (first, start) if item.sm_clock_mhz and _working(item)]
+    now = gpu.sm_clock_mhz
+    if now and _working(gpu) and fast and now < (1 - CLOCK_FALL) * max(fast):
+        yield THROTTLED, f"the clock of GPU {gpu.index} fell from {max(fast)} to {now} MHz under load"
+    elif POWER_CAP in gpu.throttle_reasons:
+        power = f" at {gpu.power_watts:.0f} W" if gpu.power_watts else ""
+        yield "", f"GPU {gpu.index} ran at its power limit{power}, with steady clocks"
+
+
+def _working(gpu: GpuSample) -> bool:
+    return (gpu.utilization_percent or 0) >= WORKING_PERCENT
+
+
+def _limit(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
+    """The pod's own limit: part of what is measured, and no neighbour."""
+    stood = _grown(before.throttled_microseconds, after.throttled_microseconds)
+    seconds = _seconds(before, after)
+    if stood and seconds > 0 and (share := stood / (seconds * 1e6)) >= WAITING_SHARE:
+        yield "", f"the container's own CPU limit held it back (throttled {share:.0%} of the time)"
+
+
+def _seconds(before: MachineSample, after: MachineSample) -> float:
+    return (after.stamp_ns - before.stamp_ns) / 1e9
+
+
+def _grown(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before

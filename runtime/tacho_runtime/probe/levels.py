@@ -1,0 +1,318 @@
+"""From the trace of one concurrency level to a point of the curve. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import INVALIDATING, CurvePoint, Goodput, Workload
+from tacho_runtime.probe.asking.streams import Stream
+from tacho_runtime.probe.cycles import cycles, rate_of
+from tacho_runtime.probe.gaps import FLOOR_PERCENT
+from tacho_runtime.probe.ports import Trace
+from tacho_runtime.probe.statistics import (
+    batch_means_percent,
+    batches,
+    drifts,
+    founded_percentile,
+    median,
+    percentile,
+    ratio_interval_percent,
+    settled_from,
+    wilson,
+)
+from tacho_runtime.probe.traffic import agreement
+
+NS = 1e9
+BIN_SECONDS = 0.25
+BATCHES = 10
+LEVEL_FLOOR_PERCENT = 1.0
+"""No interval is narrower: bins, and where in a step the window opens, are not seen by repetition."""
+WIDEST_PERCENT = 30.0
+"""A level of a wider interval tells no rate."""
+CYCLES_SHARE = 0.5
+"""Of the window's interval, that of its cycles where these know better: with fewer requests than bins they
+are the worse witness while tokens come evenly."""
+PARTIAL_TOKENS = 8
+"""A cut stream's time per token counts from this many tokens on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelResult:
+    point: CurvePoint
+    strain: float | None = None
+    """The service level's percentile of latency over its limit, the worse of TTFT and TPOT; above 1 it is
+    broken. None: no service level."""
+    goodput: Goodput | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def founded(self) -> bool:
+        """Whether it tells a rate; that a service level is broken may be plain all the same."""
+        return (self.point.ci_percent or 0.0) <= WIDEST_PERCENT
+
+    @property
+    def clean(self) -> bool:
+        return not INVALIDATING.intersection(self.point.flags)
+
+
+@dataclass(slots=True)
+class Latencies:
+    """Of the requests that tell about a window, in milliseconds."""
+
+    ttft: list[float] = field(default_factory=list)
+    tpot: list[float] = field(default_factory=list)
+    end_to_end: list[float] = field(default_factory=list)
+    both: list[tuple[float, float]] = field(default_factory=list)
+    """(TTFT, TPOT) of the same request."""
+    note: str = ""
+
+
+def latencies(trace: Trace, workload: Workload) -> Latencies:
+    """TTFT of requests whose first token came in the window (the burst at the start is the way out); TPOT of
+    those with tokens in it and at least half of the workload's length, else of all with a few tokens, else of
+    any; end to end of full whole ones, each as if it were of the workload's length: the probe draws lengths
+    around that, and of a few seconds the shorter ones are whole."""
+    found = Latencies()
+    outside: list[float] = []
+    long: list[float] = []
+    some: list[float] = []
+    few: list[float] = []
+    for place, stream in enumerate(trace.streams):
+        ttft, tpot = first_token_milliseconds(trace, place, stream), stream.tpot_milliseconds
+        if ttft is None:
+            continue
+        inside = trace.start_ns < stream.tokens[0][0] <= trace.end_ns
+        (found.ttft if inside else outside).append(ttft)
+        if tpot is not None and stream.tokens[-1][0] > trace.start_ns:
+            if stream.output_tokens >= workload.output_tokens / 2:
+                long.append(tpot)
+            if stream.output_tokens >= PARTIAL_TOKENS:
+                some.append(tpot)
+            few.append(tpot)
+            if inside and stream.output_tokens >= min(PARTIAL_TOKENS, workload.output_tokens):
+                found.both.append((ttft, tpot))
+        if stream.finish_reason and place >= trace.residual:
+            asked = stream.finish_reason == "length" and tpot is not None
+            took = (stream.tokens[-1][0] - stream.tokens[0][0]) / 1e6
+            found.end_to_end.append(ttft + ((workload.output_tokens - 1) * (tpot or 0.0) if asked else took))
+    found.tpot = long or some or few
+    if not found.ttft and outside:
+        found.ttft = outside
+        found.note = (
+            f"at {trace.concurrency} streams no request began inside the window, "
+            "so TTFT is that of all starting at once"
+        )
+    return found
+
+
+def first_token_milliseconds(trace: Trace, place: int, stream: Stream) -> float | None:
+    """From when the request was meant to be sent, where that is known."""
+    if not stream.tokens:
+        return None
+    began = trace.intended_ns[place] if trace.intended_ns else stream.sent_ns
+    return (stream.tokens[0][0] - began) / 1e6
+
+
+def strain_of(found: Latencies, slo: ServiceLevel) -> float | None:
+    """How far the service level's percentile is from its limit, 1 being on it; None without one."""
+    parts = [
+        percentile(values, slo.percentile) / limit
+        for values, limit in ((found.ttft, slo.ttft_milliseconds), (found.tpot, slo.tpot_milliseconds))
+        if limit > 0 and values
+    ]
+    return max(parts, default=None)
+
+
+def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) -> Goodput | None:
+    """Of requests whose TTFT and TPOT are both known; None without a service level or such a request."""
+    if not (slo.ttft_milliseconds or slo.tpot_milliseconds) or not found.both:
+        return None
+    good = sum(
+        (not slo.ttft_milliseconds or ttft <= slo.ttft_milliseconds)
+        and (not slo.tpot_milliseconds or tpot <= slo.tpot_milliseconds)
+        for ttft, tpot in found.both
+    )
+    share = good / len(found.both)
+    return Goodput(
+        requests_per_second=requests_per_second * share,
+        compliance_percent=100 * share,
+        compliance_percent_lower95=100 * wilson(good, len(found.both)),
+    )
+
+
+def evaluate(trace: Trace, workload: Workload, slo: ServiceLevel) -> LevelResult | None:
+    """The curve's point; None when too little came to say anything.
+
+    Requests per second are tokens per second over the mean output length: counting whole requests in a
+    window of a few would round them. End to end is TTFT + (n - 1) x TPOT while no full request has ended.
+    """
+    seconds = len(trace.bins) * trace.bin_nanoseconds / NS
+    found = latencies(trace, workload)
+    if seconds <= 0 or not found.ttft or not found.tpot:
+        return None
+    bins = _coarse(trace)
+    dropped = settled_from(bins) if len(bins) >= 20 else 0
+    kept = bins[dropped:]
+    output_tokens = _per_request(trace, workload)
+    received, interval = _received(kept, trace, output_tokens)
+    checked = agreement(trace)
+    rate = received * checked.factor
+    if not (math.isfinite(rate) and rate > 0):
+        return None
+    steady = trace.started and not trace.failures and not drifts(kept)
+    flags = sorted({*checked.flags, *(() if steady else ("NotSteady",))})
+    requests_per_second = rate / max(1.0, output_tokens)
+    tpot = median(found.tpot)
+    strain = strain_of(found, slo)
+    point = CurvePoint(
+        concurrency=trace.concurrency,
+        window_seconds=len(kept) * _width(trace),
+        requests=trace.requests_ended,
+        requests_per_second=requests_per_second,
+        output_tokens_per_second=rate,
+        ci_percent=None if interval is None else interval + 100 * checked.excess,
+        counted_by=checked.counted_by,
+        ttft_milliseconds_p50=median(found.ttft),
+        ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
+        tpot_milliseconds_p50=tpot,
+        tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
+        end_to_end_milliseconds_p50=(
+            median(found.end_to_end)
+            if found.end_to_end
+            else median(found.ttft) + (workload.output_tokens - 1) * tpot
+        ),
+        end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
+        slo_met=None if strain is None else strain <= 1,
+        steady=steady,
+        flags=tuple(flags),
+    )
+    notes = tuple(note for note in (found.note, *checked.notes) if note)
+    return LevelResult(
+        point=point, strain=strain, goodput=goodput_of(found, slo, requests_per_second), notes=notes
+    )
+
+
+def _received(kept: Sequence[float], trace: Trace, output_tokens: float) -> tuple[float, float | None]:
+    """(tokens per second that came here, half the 95 % interval in percent), by whichever knows better: whole
+    cycles, or all of the window in ``kept``'s coarse bins."""
+    opened = len(trace.bins) - len(kept) * _merged(trace)
+    bins = trace.bins[opened:]
+    interval = _interval(kept, trace)
+    found = cycles(bins, trace.started_bins[opened:], trace.bin_nanoseconds / NS)
+    by_cycles = rate_of(found, output_tokens)
+    if by_cycles is not None and (interval is None or by_cycles.ci_percent < CYCLES_SHARE * interval):
+        return by_cycles.tokens_per_second, max(LEVEL_FLOOR_PERCENT, by_cycles.ci_percent)
+    return rate_between_steps(bins, trace), interval
+
+
+def rate_between_steps(bins: Sequence[float], trace: Trace) -> float:
+    """Tokens per second from the first step in ``bins`` to the last one, the first not counted.
+
+    Streams of a batch move together: a window that opened just behind a step and closes anywhere holds on
+    average half a step too little, which is a percent or two where a step takes a tenth of a second.
+    """
+    busy = [place for place, count in enumerate(bins) if count]
+    if len(busy) < 2:
+        return 0.0
+    first, last = busy[0], busy[-1]
+    return math.fsum(bins[first + 1 : last + 1]) / ((last - first) * trace.bin_nanoseconds / NS)
+
+
+def _width(trace: Trace) -> float:
+    """Seconds of a coarse bin."""
+    return _merged(trace) * trace.bin_nanoseconds / NS
+
+
+def _merged(trace: Trace) -> int:
+    """Fine bins in a coarse one: a quarter of a second, less where the window has not twenty of those."""
+    wanted = round(BIN_SECONDS * NS / trace.bin_nanoseconds)
+    return max(1, min(wanted, len(trace.bins) // 20))
+
+
+def _coarse(trace: Trace) -> list[float]:
+    merged = _merged(trace)
+    return batches(trace.bins, len(trace.bins) // merged) if trace.bins else []
+
+
+def _interval(kept: Sequence[float], trace: Trace) -> float | None:
+    """Of the throughput: the wider of batch means and of whole requests' own rates."""
+    parts = [batch_means_percent(batches(kept, BATCHES))] if len(kept) >= BATCHES else []
+    whole = [
+        (stream.output_tokens, took)
+        for stream in trace.streams[trace.residual :]
+        if (took := stream.end_to_end_milliseconds) is not None
+    ]
+    if len(whole) >= 5:
+        # Each of them lasts as long as the level's streams need for it: their rates are what varies.
+        parts.append(ratio_interval_percent(whole))
+    known = [part for part in parts if part is not None]
+    return max(LEVEL_FLOOR_PERCENT, _step_percent(kept, trace), *known) if known else None
+
+
+def _step_percent(kept: Sequence[float], trace: Trace) -> float:
+    """What one step is of the window: where in a step it opens and closes, no repetition within it shows."""
+    steps = [
+        (stream.tokens[-1][0] - stream.tokens[0][0]) / NS / (len(stream.tokens) - 1)
+        for stream in trace.streams
+        if len(stream.tokens) > 1
+    ]
+    return 100 * median(steps) / (len(kept) * _width(trace)) if steps else 0.0
+
+
+def _per_request(trace: Trace, workload: Workload) -> float:
+    """Mean output tokens of a request: the workload's, unless the engine ends answers of its own accord."""
+    whole = [stream for stream in trace.streams[trace.residual :] if stream.finish_reason]
+    # Of all that ended: those that stopped early are the short ones.
+    if not any(stream.finish_reason == "stop" for stream in whole):
+        return float(workload.output_tokens)
+    return math.fsum(stream.output_tokens for stream in whole) / len(whole)
+
+
+def single_result(
+    streams: Sequence[Stream], workload: Workload, slo: ServiceLevel, *, flags: Sequence[str] = ()
+) -> LevelResult | None:
+    """The curve's first point, from requests sent one after the other."""
+    rows = [
+        (stream.output_tokens, stream.end_to_end_milliseconds, stream)
+        for stream in streams
+        if stream.end_to_end_milliseconds
+    ]
+    found = Latencies()
+    for _, end_to_end, stream in rows:
+        ttft, tpot = stream.ttft_milliseconds, stream.tpot_milliseconds
+        if ttft is not None and tpot is not None and end_to_end is not None:
+            found.ttft.append(ttft)
+            found.tpot.append(tpot)
+            found.both.append((ttft, tpot))
+            found.end_to_end.append(end_to_end)
+    if not found.both:
+        return None
+    took_seconds = math.fsum(found.end_to_end) / 1000
+    rate = math.fsum(tokens for tokens, _, _ in rows) / took_seconds
+    rates = [tokens / took for tokens, took, _ in rows if took]
+    steady = len(rates) < 4 or not drifts(rates)
+    pairs = [(tokens, took / 1000) for tokens, took, _ in rows if took]
+    interval = ratio_interval_percent(pairs) if len(pairs) >= 5 else None
+    strain = strain_of(found, slo)
+    marks = sorted({*flags, *(() if steady else ("NotSteady",))})
+    point = CurvePoint(
+        concurrency=1,
+        window_seconds=took_seconds,
+        requests=len(rows),
+        requests_per_second=rate / max(1, workload.output_tokens),
+        output_tokens_per_second=rate,
+        ci_percent=None if interval is None else max(FLOOR_PERCENT, interval),
+        ttft_milliseconds_p50=median(found.ttft),
+        ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
+        tpot_milliseconds_p50=median(found.tpot),
+        tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
+        end_to_end_milliseconds_p50=median(found.end_to_end),
+        end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
+        slo_met=None if strain is None else strain <= 1,
+        steady=steady,
+        flags=tuple(marks),
+    )
+    return LevelResult(point=point, strain=strain, goodput=goodput_of(found, slo, point.requests_per_second))

@@ -1,0 +1,1 @@
+"""What a probe does, one file a phase; all effects go through ``ports.EngineUnderTest``."""

@@ -1,0 +1,176 @@
+"""Requests one after the other: how fast one stream is, and what a prompt costs."""
+
+from __future__ import annotations
+
+import math
+
+from tacho_contract.units import counted
+from tacho_runtime.probe import search
+from tacho_runtime.probe.asking.streams import Stream
+from tacho_runtime.probe.client import CLIENT_BOUND, outside
+from tacho_runtime.probe.findings import Prompt
+from tacho_runtime.probe.gaps import decode_of
+from tacho_runtime.probe.levels import single_result
+from tacho_runtime.probe.phases.bench import Bench
+from tacho_runtime.probe.ports import Reading
+from tacho_runtime.probe.statistics import median, percentile
+from tacho_runtime.probe.traffic import is_foreign, others
+
+EARLY_PERCENT = 25
+SETTLE_SECONDS, SETTLE_TURN_SECONDS = 3.0, 0.2
+MUCH_SECONDS = 10.0
+"""Left of the budget, and one stream may be measured a second time."""
+STALLED_PERCENT = 2.0
+"""Of the single stream's time in stalls: more is no accident of one step."""
+LATE_DECODE_SHARE = 0.05
+
+
+async def one_stream(bench: Bench, *, ttft: float, tpot: float) -> None:
+    """Requests one after the other: the single stream's figures and the curve's first point.
+
+    Measured a second time where something disturbed it, and the undisturbed of both is kept.
+    """
+    workload, clock = bench.shape.workload, bench.clock
+    request_seconds = ttft + workload.output_tokens * tpot
+    for attempt in (1, 2):
+        count = search.single_stream_requests(request_seconds=request_seconds, left_seconds=clock.left())
+        began = clock.now()
+        flags = await _one_after_the_other(bench, count)
+        if not flags or attempt == 2 or clock.left() < max(MUCH_SECONDS, 4 * (clock.now() - began)):
+            return
+        bench.progress("measuring one stream again: something disturbed it")
+
+
+async def _one_after_the_other(bench: Bench, count: int) -> tuple[str, ...]:
+    """Flags of this attempt; its streams replace those of a former one where that one was disturbed."""
+    workload, clock, engine = bench.shape.workload, bench.clock, bench.engine
+    stop = clock.left() * (1 - 1.5 * search.SINGLE_STREAM_SHARE)
+    streams: list[Stream] = []
+    reading = await settled_reading(bench)
+    before = engine.machine(calibrate=True)
+    try:
+        while len(streams) < count and (not streams or clock.left() > stop):
+            streams.append(await engine.ask(workload.input_tokens, workload.output_tokens, clock.patience()))
+    except BaseException:
+        # A failure or a cancellation: what was measured before it stands, with what disturbed it.
+        if streams and not bench.findings.single:
+            bench.findings.single = tuple(streams)
+            bench.findings.single_flags = bench.disturbed(before, "one stream").flags
+            _add_single(bench, bench.findings.single_flags)
+        raise
+    bench.findings.note_prompts(streams)
+    around = bench.disturbed(before, "one stream")
+    after = await engine.reading()
+    flags = {*around.flags, *_foreign(bench, reading, after, streams, "while one stream was measured")}
+    if far := outside(reading.counters, after.counters, streams):
+        bench.findings.notes.append(far)
+        # A way over a network is part of what is measured there.
+        flags.update([CLIENT_BOUND] if bench.near else [])
+    decode, stood = decode_of(streams), ""
+    if decode is not None and decode.stalled_percent > STALLED_PERCENT:
+        flags.add("NotSteady")
+        stood = (
+            f"one stream stood still {counted(decode.stalls, 'time')}, for {decode.stalled_percent:.0f} % of "
+            "its time, and its decode rate is told without these pauses"
+        )
+    former = bench.findings.single_flags
+    if former is None or len(flags) <= len(former):
+        bench.findings.single, bench.findings.single_flags = tuple(streams), tuple(sorted(flags))
+        bench.findings.single_loss_percent = around.loss_percent
+        bench.findings.stood = stood
+        _add_single(bench, tuple(sorted(flags)))
+    return tuple(sorted(flags))
+
+
+async def settled_reading(bench: Bench, *, counted: bool = False) -> Reading:
+    """The counters once what was hung up on has ended in the engine, too: some count a request when it is
+    let go, others as their front end gets to the tokens that were made already, and would then count ours for
+    somebody else's. Unsettled where that takes too long. ``counted``: until no token is counted any more,
+    after streams that were hung up on."""
+    until = bench.clock.now() + min(SETTLE_SECONDS, max(0.0, 0.2 * bench.clock.left()))
+    former: float | None = None
+    while True:
+        reading = await bench.engine.reading()
+        made = reading.counters.generated_tokens
+        still = made == former or not counted
+        if (still and not _busy(reading)) or bench.clock.now() >= until:
+            return reading
+        former = made
+        await bench.engine.pause(SETTLE_TURN_SECONDS)
+
+
+def _busy(reading: Reading) -> bool:
+    return bool(reading.counters.running or reading.counters.waiting)
+
+
+def _foreign(
+    bench: Bench, before: Reading, after: Reading, streams: list[Stream], when: str
+) -> tuple[str, ...]:
+    if _busy(before) and not _busy(after):
+        return ()  # what was hung up on has ended meanwhile; somebody else would have stayed
+    received = sum(stream.output_tokens for stream in streams)
+    made = others(before, after, received=received)
+    if not is_foreign(made, received=received):
+        return ()
+    bench.findings.notes.append(
+        f"{when} the engine made {made:.0f} tokens for somebody else, beside {received:.0f} for the probe"
+    )
+    return ("OtherTraffic",)
+
+
+def _add_single(bench: Bench, flags: tuple[str, ...]) -> None:
+    result = single_result(bench.findings.single, bench.shape.workload, bench.slo, flags=flags)
+    if result is not None:
+        bench.findings.keep(result)
+
+
+async def prompt_line(bench: Bench, *, ttft: float) -> None:
+    """Prompts of several lengths with one token of output, for TTFT = a + b x length."""
+    isl, clock = bench.shape.workload.input_tokens, bench.clock
+    sizes, repetitions = search.input_sizes(
+        isl, bench.max_model_len, ttft_seconds=ttft, left_seconds=clock.left()
+    )
+    stop = clock.left() * 0.7
+    samples: dict[int, list[Stream]] = {isl: list(bench.findings.single)}
+    for _ in range(repetitions):
+        for size in sizes:
+            if clock.left() < stop:
+                break
+            one = await bench.engine.ask(size, 1, clock.patience())
+            bench.findings.note_prompts([one])
+            samples.setdefault(size, []).append(one)
+    # What disturbs a first token only ever makes it later, so the early ones show the engine; a line through
+    # few lengths would be tilted by one late token.
+    for size, streams in samples.items():
+        tokens = [float(stream.prompt_tokens or size) for stream in streams]
+        times = [time for stream in streams if (time := stream.ttft_milliseconds) is not None]
+        if times:
+            bench.findings.prompts.append(Prompt(median(tokens), percentile(times, EARLY_PERCENT)))
+
+
+async def last_look(bench: Bench) -> None:
+    """One more request alone: an engine that now decodes otherwise than at first was disturbed meanwhile."""
+    decode = decode_of(bench.findings.single)
+    if decode is None:
+        return
+    workload = bench.shape.workload
+    seconds = (bench.findings.single[0].end_to_end_milliseconds or 0.0) / 1000
+    if bench.clock.left() < 1.5 * seconds:
+        return
+    before = await settled_reading(bench, counted=True)
+    stream = await bench.engine.ask(workload.input_tokens, workload.output_tokens, bench.clock.patience())
+    after = await bench.engine.reading()
+    bench.findings.flags.update(_foreign(bench, before, after, [stream], "at the end"))
+    late = decode_of([stream])
+    if late is None:
+        return
+    apart = abs(late.tokens_per_second / decode.tokens_per_second - 1)
+    # One request is that much less certain than all of the first ones together.
+    of_one = (decode.ci_percent or 0.0) * math.sqrt(len(bench.findings.single))
+    spread = max(of_one, late.ci_percent or 0.0) / 100
+    if apart > max(LATE_DECODE_SHARE, 1.5 * spread):
+        bench.findings.flags.add("NotSteady")
+        bench.findings.notes.append(
+            f"at the end one stream decoded {late.tokens_per_second:.1f} tokens/s, at the beginning "
+            f"{decode.tokens_per_second:.1f}: something changed in between"
+        )

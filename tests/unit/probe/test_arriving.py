@@ -1,0 +1,163 @@
+"""Requests that arrive by themselves, where something disturbs the first of the two rates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Workload
+from tacho_runtime.probe.findings import Findings
+from tacho_runtime.probe.levels import single_result
+from tacho_runtime.probe.openloop import evaluate_open
+from tacho_runtime.probe.phases import arriving
+from tacho_runtime.probe.phases.bench import Bench, Clock
+from tacho_runtime.probe.ports import ClientHealth, MachineSample
+from tacho_runtime.probe.report import flags_of
+from tacho_runtime.probe.search import Shape
+from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
+
+WORKLOAD = Workload(input_tokens=64, output_tokens=50)
+LAW = VirtualLaw()
+SLO = ServiceLevel(tpot_milliseconds=20, percentile=90)
+
+
+class Slowed(VirtualEngine):
+    """With a neighbour on the CPU during the first loop, who is gone before the second."""
+
+    loops = 0
+    seen = False
+
+    async def open_loop(self, *args: object, **changes: object):  # type: ignore[no-untyped-def,override]
+        self.loops += 1
+        self.law = replace(LAW, itl_base_ms=30) if self.loops == 1 else LAW
+        return await super().open_loop(*args, **changes)  # type: ignore[arg-type]
+
+    def machine(self, *, calibrate: bool) -> MachineSample:
+        slow = self.loops == 1 and not self.seen
+        self.seen = self.seen or slow
+        return replace(super().machine(calibrate=calibrate), calibration_ns=12_000_000 if slow else 4_000_000)
+
+
+async def bench_of(engine: VirtualEngine) -> Bench:
+    found = Findings(shape=Shape(workload=WORKLOAD))
+    bench = Bench(
+        engine=engine,
+        slo=SLO,
+        clock=Clock(now=engine.now_seconds, budget_ends=60, timeout_ends=90),
+        findings=found,
+        max_model_len=4096,
+        progress=lambda _: None,
+        shape=Shape(workload=WORKLOAD),
+        quiet=engine.machine(calibrate=True),
+    )
+    found.single = tuple([await engine.ask(64, 50, 10) for _ in range(3)])
+    one = single_result(found.single, WORKLOAD, SLO)
+    assert one is not None
+    found.keep(replace(one, point=replace(one.point, requests_per_second=4.0)))
+    return bench
+
+
+async def test_a_rate_that_was_disturbed_is_repeated_and_not_lowered() -> None:
+    bench = await bench_of(Slowed(LAW, Random(1)))
+    await arriving.arrivals(bench, 1)
+    assert [one.passed for one in bench.findings.opened] == [True]
+    assert offered(bench) == [pytest.approx(0.85 * 4)]
+    assert flags_of(bench.findings, SLO) == ()
+    assert "requests as they arrive" in " ".join(bench.findings.disturbances())
+
+
+async def test_what_was_disturbed_and_cannot_be_repeated_is_flagged_and_not_lowered() -> None:
+    bench = await bench_of(Slowed(LAW, Random(1)))
+    bench.clock = replace(bench.clock, budget_ends=bench.clock.now() + 15)
+    await arriving.arrivals(bench, 1)
+    assert [one.passed for one in bench.findings.opened] == [False]
+    assert offered(bench) == [pytest.approx(0.85 * 4)]
+    assert "Contended" in flags_of(bench.findings, SLO)
+
+
+class AlwaysSlowed(Slowed):
+    """With the neighbour there to stay."""
+
+    def machine(self, *, calibrate: bool) -> MachineSample:
+        sample = VirtualEngine.machine(self, calibrate=calibrate)
+        return replace(sample, calibration_ns=12_000_000 if self.loops else 4_000_000)
+
+    async def open_loop(self, *args: object, **changes: object):  # type: ignore[no-untyped-def,override]
+        self.loops = 0
+        return await super().open_loop(*args, **changes)
+
+
+async def test_what_is_disturbed_twice_says_nothing_of_a_lower_rate() -> None:
+    bench = await bench_of(AlwaysSlowed(LAW, Random(1)))
+    await arriving.arrivals(bench, 1)
+    assert [one.passed for one in bench.findings.opened] == [False]
+    assert offered(bench) == [pytest.approx(0.85 * 4)]
+    assert "Contended" in flags_of(bench.findings, SLO)
+
+
+class Queueing(VirtualEngine):
+    """Too slow for the first rate by its own doing."""
+
+    loops = 0
+
+    async def open_loop(self, *args: object, **changes: object):  # type: ignore[no-untyped-def,override]
+        self.loops += 1
+        self.law = replace(LAW, itl_base_ms=30) if self.loops == 1 else LAW
+        return await super().open_loop(*args, **changes)  # type: ignore[arg-type]
+
+
+async def test_a_rate_that_was_too_much_is_lowered_once() -> None:
+    bench = await bench_of(Queueing(LAW, Random(1)))
+    await arriving.arrivals(bench, 1)
+    assert [one.passed for one in bench.findings.opened] == [False, True]
+    assert offered(bench) == [pytest.approx(0.85 * 4), pytest.approx(0.85 * 0.85 * 4)]
+    assert flags_of(bench.findings, SLO) == ()
+
+
+def offered(bench: Bench) -> list[float]:
+    return [one.figures.offered_requests_per_second for one in bench.findings.opened if one.figures]
+
+
+async def test_somebody_else_who_sends_meanwhile_is_told() -> None:
+    bench = await bench_of(VirtualEngine(replace(LAW, foreign_streams=3, foreign_from_seconds=3), Random(1)))
+    await arriving.arrivals(bench, 1)
+    assert [one.flags for one in bench.findings.opened] == [("OtherTraffic",)]
+    assert "something else sends requests" in " ".join(bench.findings.notes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_undisturbed_arrivals_raise_nothing(seed: int) -> None:
+    bench = await bench_of(VirtualEngine(LAW, Random(seed)))
+    await arriving.arrivals(bench, 1)
+    assert bench.findings.opened
+    assert [one.flags for one in bench.findings.opened] == [()]
+
+
+async def test_end_to_end_of_answers_that_were_all_cut_is_of_whole_ones() -> None:
+    engine = VirtualEngine(LAW, Random(1))
+    long = Workload(input_tokens=64, output_tokens=10_000)
+    trace = await engine.open_loop(4.0, long, spread=0.0, seconds=5.0)
+    result = evaluate_open(trace, long, 4.0, SLO)
+    assert result is not None
+    figures = result.figures
+    assert figures is not None
+    whole = figures.ttft_milliseconds_p50 + 9_999 * figures.tpot_milliseconds_p50
+    assert figures.end_to_end_milliseconds_p50 == pytest.approx(whole, rel=0.1)
+
+
+class Late(VirtualEngine):
+    """As the processes that ask see it when they were held up themselves."""
+
+    async def open_loop(self, *args: object, **changes: object):  # type: ignore[no-untyped-def,override]
+        trace = await super().open_loop(*args, **changes)  # type: ignore[arg-type]
+        return replace(trace, client=ClientHealth(late_send_milliseconds_p99=12.0))
+
+
+async def test_requests_that_were_sent_too_late_are_the_clients_doing() -> None:
+    bench = await bench_of(Late(LAW, Random(1)))
+    await arriving.arrivals(bench, 1)
+    assert [one.flags for one in bench.findings.opened] == [("ClientBound",)]
+    assert "sent requests 12 ms after they were due" in " ".join(bench.findings.notes)

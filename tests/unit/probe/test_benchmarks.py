@@ -1,0 +1,116 @@
+"""What the probe's benchmarks judge by: drawn laws, results beside the truth, files that go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks.probe.drawn import KINDS, drawn, top_level
+from benchmarks.probe.judged import covers, judged
+from benchmarks.probe.results import Cells, table
+from benchmarks.probe.virtual import simulated
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
+from tests.fakes.engine_law import Law
+from tests.fakes.engine_truth import level, meets, truth
+
+WORKLOAD = Workload(input_tokens=64, output_tokens=32)
+LAW = Law(itl_base_ms=4.9, itl_per_seq_ms=0.2)
+TRUTH = truth(LAW, WORKLOAD, ServiceLevel(tpot_milliseconds=10))
+
+
+def found(*flags: str, error: float = 0.0, stalls: int = 0, at_level: tuple[str, ...] = ()) -> Measurement:
+    right = 1 + error
+    single = SingleStream(
+        decode_tokens_per_second=right * TRUTH.decode_tokens_per_second, decode_ci_percent=1.0,
+        tpot_milliseconds_p50=5.0, ttft_milliseconds_p50=20.0, stalls=stalls,
+    )  # fmt: skip
+    capacity = Capacity(
+        concurrency=25, requests_per_second=1.0, total_tokens_per_second=1.0, ci_percent=3.0,
+        output_tokens_per_second=right * TRUTH.capacity.output_tokens_per_second, boundary="Edge",
+    )  # fmt: skip
+    point = CurvePoint(
+        concurrency=25, window_seconds=5, requests=50, requests_per_second=1.0, output_tokens_per_second=1.0,
+        ttft_milliseconds_p50=1, tpot_milliseconds_p50=1, end_to_end_milliseconds_p50=1, flags=at_level,
+    )  # fmt: skip
+    return Measurement(
+        plan_key="", measure_key="", observed_time="", state="Complete", probe_seconds=40, workload=WORKLOAD,
+        single_stream=single, capacity=capacity, curve=(point,), flags=flags,
+    )  # fmt: skip
+
+
+def test_the_same_seed_draws_the_same_laws_and_another_others() -> None:
+    first, again, other = (drawn(seed, 3, tokens_per_second=4000) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_every_kind_is_drawn_before_any_comes_again() -> None:
+    cases = drawn(1, 28, tokens_per_second=4000)
+    kinds = [case.name.split()[1] for case in cases]
+    assert kinds[: len(KINDS)] == kinds[len(KINDS) :] == [kind.__name__ for kind in KINDS]
+
+
+def test_a_drawn_service_level_is_kept_by_one_stream_and_no_knife_edge() -> None:
+    for case in drawn(3, 28, tokens_per_second=4000):
+        true = truth(case.law, case.workload, case.slo, most=top_level(case))
+        assert true.capacity.boundary in ("Edge", "Floor"), case.name
+        quiet = dataclasses.replace(case.law, foreign_streams=0, cached_share=0.0, cold_ms=0.0)
+        assert meets(level(quiet, case.workload, 1), case.slo), case.name
+        assert math.isfinite(true.prefill_tokens_per_second)
+
+
+def test_errors_and_intervals_are_beside_the_truth() -> None:
+    row = judged(found(error=0.02), TRUTH)
+    assert row["decodeErrorPercent"] == pytest.approx(2)
+    assert (row["decodeCovered"], row["capacityCovered"]) == (False, True)
+    assert covers(None, 1.0, 1.0) is None
+    assert covers(1.0, None, 1.0) is None
+
+
+def test_a_flag_is_wanted_false_or_allowed() -> None:
+    stalling = truth(LAW.changed(stall_every_ms=500, stall_ms=50), WORKLOAD)
+    assert judged(found(), stalling)["missing"] == ["NotSteady|Stalls"]
+    assert judged(found(stalls=2), stalling)["missing"] == []
+    row = judged(found("NotSteady", "ClientBound", "BudgetExhausted"), stalling)
+    assert (row["missing"], row["false"], row["clean"]) == ([], ["ClientBound"], False)
+    assert judged(found("NotSteady"), TRUTH)["false"] == ["NotSteady"]
+
+
+def test_what_a_level_says_is_said_and_leaves_the_whole_clean() -> None:
+    visited = truth(LAW.changed(foreign_streams=2, foreign_seconds=5), WORKLOAD)
+    row = judged(found(at_level=("OtherTraffic",)), visited)
+    assert (row["missing"], row["clean"]) == ([], True)
+
+
+def test_a_file_of_cells_can_be_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "cells.json"
+    Cells(path).put("one", {"flags": frozenset({"b", "a"})})
+    again = Cells(path)
+    assert "one" in again
+    again.put("two", 2)
+    again.write(count=2)
+    document = json.loads(path.read_text())
+    assert document["cells"] == {"one": {"flags": ["a", "b"]}, "two": 2}
+    assert document["summary"] == {"count": 2}
+    assert len(document["runs"]) == 2
+    assert {"command", "cpu", "cpus", "python", "packages"} <= set(document["runs"][0])
+    assert "one" not in Cells(path, again=True)
+
+
+def test_a_table_is_aligned_and_shows_what_is_missing() -> None:
+    assert table(("a", "bee"), [(1.23456, None)]) == "    a  bee\n1.235    -"
+
+
+def test_the_simulated_engine_has_the_law_that_it_is_judged_by() -> None:
+    law = Law(ttft_per_running_ms=2.0, itl_knee=4, itl_per_seq_above_ms=0.5, itl_per_seq_ms=0.1)
+    same = simulated(law)
+    for running in (1, 4, 9):
+        assert same.gap_ms(running) == pytest.approx(1000 * law.itl_seconds(running))
+        assert same.ttft_ms(64, running) == pytest.approx(1000 * law.ttft_seconds(64, running))
+    with pytest.raises(ValueError, match="knows no cached_share"):
+        simulated(law.changed(cached_share=0.5))
