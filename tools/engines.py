@@ -2,8 +2,9 @@
 
     python -m tools.engines
 
-Both are in the cache: the environment is named by its lock, the model by what makes it. vLLM alone brings
-150 packages that would not go with the project's own, so nothing of it is in .venv.
+Both are in the cache: the environment is named by its lock and how that is installed, the model by what
+makes it. vLLM alone brings 150 packages that would not go with the project's own, so nothing of it is in
+.venv.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from .steps import StepError, run, step
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements" / "engines.txt"
+OPTIONS = (
+    "--no-deps",
+    "--require-hashes",
+    "--compile-bytecode",  # pods see it read-only: each of their processes would compile for itself
+)
 NEEDED_BYTES = 9 * 10**9
 """torch brings the CUDA libraries with it, used or not: 6.1 GB unpacked."""
 NEXT_STEP = "Check that the package index can be reached, and run it again."
@@ -39,12 +45,17 @@ AutoTokenizer.from_pretrained(folder, gguf_file=file).save_pretrained(target)
 
 def environment() -> Path:
     """The interpreter that has the engines; installs them where they are missing. Raises StepError."""
-    key = hashlib.sha256(f"{sys.version_info[:2]}{LOCK.read_text()}".encode()).hexdigest()[:16]
-    place = cache.folder("engines") / key
+    place = cache.folder("engines") / key(LOCK.read_text(), OPTIONS)
     with cache.locked("engines"):
         if not (place / ".installed").exists():
             _install(place)
     return place / "bin" / "python"
+
+
+def key(lock: str, options: tuple[str, ...]) -> str:
+    """Names what is installed: by what, and how."""
+    made_of = f"{sys.version_info[:2]}{lock}{options}"
+    return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
 def _install(place: Path) -> None:
@@ -57,17 +68,7 @@ def _install(place: Path) -> None:
             failure_class="EnginesNotInstalled",
             next_step=NEXT_STEP,
         )
-        command = [
-            uv,
-            "pip",
-            "install",
-            "-q",
-            "--python",
-            place / "bin" / "python",
-            "--no-deps",
-            "--require-hashes",
-            "--compile-bytecode",  # pods see it read-only: each of their processes would compile for itself
-        ]
+        command = [uv, "pip", "install", "-q", "--python", place / "bin" / "python", *OPTIONS]
         run([*command, "-r", LOCK], failure_class="EnginesNotInstalled", next_step=NEXT_STEP)
         (place / ".installed").touch()
 

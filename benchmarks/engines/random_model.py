@@ -1,12 +1,14 @@
 """A checkpoint of random weights in a real model's shape: speed and memory are its own, the text is noise.
 
-    python -m benchmarks.engines.random_model SHAPE TOKENIZER_DIR OUT_DIR [DEVICE]
+    python -m benchmarks.engines.random_model SHAPE TOKENIZER_DIR OUT_DIR [DEVICE] [w4a16]
 
-Runs under an interpreter that has torch and transformers.
+With w4a16 the linear layers are those of a compressed-tensors checkpoint: integers of 4 bits, packed, with a
+scale for each 128 of them. Runs under an interpreter that has torch and transformers.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -31,6 +33,40 @@ SHAPES: dict[str, dict[str, Any]] = {
         "bos_token_id": 1,
         "eos_token_id": 2,
     },
+    # meta-llama/Llama-3.2-1B config.json
+    "llama-3.2-1b": {
+        "model_type": "llama",
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "vocab_size": 128256,
+        "max_position_embeddings": 131072,
+        "rope_theta": 500000.0,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+    # Qwen/Qwen3-0.6B config.json
+    "qwen3-0.6b": {
+        "model_type": "qwen3",
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151936,
+        "max_position_embeddings": 40960,
+        "rope_theta": 1000000.0,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
     # Small enough for a CPU; of no published model.
     "tiny": {
         "model_type": "llama",
@@ -50,7 +86,53 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def main(shape: str, tokenizer: str, out: str, device: str = "cuda") -> None:
+GROUP = 128
+W4A16: dict[str, Any] = {
+    "quant_method": "compressed-tensors",
+    "format": "pack-quantized",
+    "quantization_status": "compressed",
+    "ignore": ["lm_head"],
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "input_activations": None,
+            "output_activations": None,
+            "weights": {
+                "num_bits": 4,
+                "type": "int",
+                "symmetric": True,
+                "strategy": "group",
+                "group_size": GROUP,
+                "dynamic": False,
+                "actorder": None,
+            },
+        }
+    },
+}
+
+
+def pack(folder: Path) -> None:
+    """Replaces the linear layers of a checkpoint of one file by random integers of 4 bits."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    place = folder / "model.safetensors"
+    packed: dict[str, Any] = {}
+    for name, tensor in load_file(place).items():
+        if not name.endswith("_proj.weight"):
+            packed[name] = tensor
+            continue
+        rows, columns = tensor.shape
+        words = torch.randint(-(2**31), 2**31 - 1, (rows, columns // 8), dtype=torch.int64)
+        packed[f"{name}_packed"] = words.to(torch.int32)
+        packed[f"{name}_scale"] = torch.full((rows, columns // GROUP), 0.002, dtype=torch.bfloat16)
+        packed[f"{name}_shape"] = torch.tensor([rows, columns])
+    save_file(packed, place, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": W4A16}, indent=1))
+
+
+def main(shape: str, tokenizer: str, out: str, device: str = "cuda", form: str = "") -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -62,6 +144,8 @@ def main(shape: str, tokenizer: str, out: str, device: str = "cuda") -> None:
     for path in Path(tokenizer).iterdir():
         if path.name.startswith(("tokenizer", "chat_template")):
             shutil.copy(path, out)
+    if form == "w4a16":
+        pack(Path(out))
     size = sum(path.stat().st_size for path in Path(out).iterdir())
     print(f"{shape}: {size} bytes of random weights in {time.monotonic() - began:.1f} s")
 

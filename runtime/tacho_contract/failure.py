@@ -84,7 +84,7 @@ class FailureKind:
     """What makes it a person's matter later, where it is none from the first time."""
     by_platform: bool = False
     """The cluster caused it, whatever the pod runs: it says nothing about the revision, and never counts
-    against it."""
+    against it, but where the message says that the pod brought it about."""
     planned: bool = False
     """Nothing raises it yet: the word is reserved, and left out of the documentation."""
 
@@ -228,8 +228,10 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.EVICTED: FailureKind(
         meaning="The cluster took the pod away: a drain, a preemption, a node short of memory or disk, or "
         "one that shuts down.",
-        next_step="Nothing; the pod is replaced as soon as there is room for it.",
+        next_step="Nothing; the pod is replaced as soon as there is room for it. Where the engine used more "
+        "than it had asked for, raise engine.resources.requests to what the message says.",
         needs_person=False,
+        escalates=(Escalation.RESTARTS,),
         by_platform=True,
     ),
     _F.PORT_IN_USE: FailureKind(

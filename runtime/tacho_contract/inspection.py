@@ -12,6 +12,10 @@ ENV_INSPECT_CONFIG = "TACHO_INSPECT_CONFIG"
 DEFAULT_REVISION = "main"
 """The hub's own default branch."""
 
+HEADERS = "Headers"
+FULL = "Full"
+"""What of a model without a commit is compared at each start: names, sizes and headers, or every byte."""
+
 
 # --- inspection ------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +31,12 @@ class InspectConfig:
     """False (engine custom): the files are listed and sized, not parsed."""
     endpoint: str = ""
     """Hub mirror; "" is the library's own default."""
+    verification: str = HEADERS
+    """Headers | Full. Full, of a claim or folder: every byte is read, for ``ModelFiles.content_digest``."""
     claim_dir: str = MODEL_DIR
     """pvc://: where the claim is mounted."""
     timeout_seconds: int = 120
+    """For all but reading every byte, which has as long as a start may take to load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacho_contract import SCHEMA
-from tacho_contract.measurement import Workload
+from tacho_contract.measurement import Baseline, Workload
 from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH, LIVE_FILE, RUNTIME_PORT, STATE_DIR, TERMINATION_LOG
 from tacho_contract.units import GIB
 
 ENV_RUNTIME_CONFIG = "TACHO_RUNTIME_CONFIG"
+ENV_FULL_PROBE = "TACHO_FULL_PROBE"
+"""Set for a throwaway pod: it is there to be measured in full, whatever baselines there are."""
 ENV_ENGINE_FAILURE = "TACHO_ENGINE_FAILURE"
 """Set by the runtime for the engine: the file in which a launcher leaves a Failure as JSON before it ends."""
+
+ENV_CPU_REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
+"""CPU that the engine's container was asked for, where a person asked for it. Where no limit says how many
+threads may run at once, engines and launchers start as many as that."""
 
 BASE_STARTUP_SECONDS = 30 * 60
 STARTUP_SECONDS_PER_GIB = 18
@@ -41,6 +47,10 @@ class CustomEngine:
 
     command: tuple[str, ...]
     health_path: str = HEALTH_PATH
+    version_path: str = "/version"
+    """Where a JSON document has the server's ``version``; "": nowhere."""
+    api_key_variable: str = "VLLM_API_KEY"
+    """The variable that the server takes its API key from; "": it takes none from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +72,8 @@ class RuntimeConfig:
     """sha256 over sorted (path, size) of ``files``: what the plan was made with."""
     model_digest: str = ""
     """The same with the bytes of their headers. "": somebody else compares the files (fetch)."""
+    content_digest: str = ""
+    """sha256 over sorted (path, sha256 of every byte). "": only what the other two say is compared."""
     served_name: str
     max_model_len: int
     concurrency: int
@@ -117,6 +129,16 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A serving pod is asked to measure itself once more, for which it leaves the Service."""
+
+    request: str = ""
+    """Another text is another request; "": none."""
+    hostname: str = ""
+    """Of the one pod that is meant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveConfig:
     """May change under a running pod: the mounted ConfigMap's ``live.json``."""
 
@@ -127,3 +149,6 @@ class LiveConfig:
     probe: ProbeSettings = ProbeSettings()
     startup_timeout_seconds: int = 0
     """0: from the model's size."""
+    baselines: tuple[Baseline, ...] = ()
+    """A pod that finds its own machine among them is checked, and not measured in full."""
+    again: Again = Again()

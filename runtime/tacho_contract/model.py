@@ -111,6 +111,8 @@ class ModelFiles(FileSet):
 
     digest: str
     """The commit for hf://, else sha256 over sorted (path, size, header bytes)."""
+    content_digest: str = ""
+    """sha256 over sorted (path, sha256 of every byte) of the files that engines read. "": not asked for."""
     model_file: str = ""
     """GGUF: the one file to give to the engine (the first shard), relative to the model's folder."""
 

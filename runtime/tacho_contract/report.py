@@ -25,6 +25,8 @@ class StartupSeconds:
     ``model_wait``."""
     model_wait: float | None = None
     """From the end of the checks until the model was there."""
+    verify: float | None = None
+    """Reading every byte of the model to compare it with the plan, where that was asked for."""
     load: float | None = None
     """From the engine's start to its first healthy answer, without ``compile`` and ``graphs``."""
     compile: float | None = None
@@ -61,6 +63,9 @@ class Report:
     observed_time: str
 
 
+LOAD_LIMIT_BYTES = 4 * 1024
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """GET /load. None is unknown, never zero."""
@@ -69,5 +74,12 @@ class Load:
     waiting: int | None = None
     generation_tokens_total: float | None = None
     prompt_tokens_total: float | None = None
+    """Those that were computed: without what a prefix cache saved."""
     kv_cache_usage: float | None = None
+    """0 to 1; of several ranks the fullest."""
+    preemptions_total: float | None = None
+    first_token_seconds_total: float | None = None
+    """Sum of the times to the first token of all requests that got one."""
+    first_tokens_total: float | None = None
+    """How many did."""
     observed_time: str

@@ -15,6 +15,11 @@ MESSAGE_LIMIT_CHARS = 2048
 """Far below what the CRD admits: a condition is read in a terminal."""
 
 
+def counted(count: int, thing: str) -> str:
+    """``1 stream`` and ``2 streams``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def gib(size_bytes: int | float) -> str:
     """Memory: ``4.97 GiB`` and ``31.2 GiB``, or ``381 MiB`` below one GiB."""
     if size_bytes < GIB:

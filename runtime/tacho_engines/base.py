@@ -128,17 +128,6 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadFigures:
-    """What an engine's metrics say. None is unknown, never zero."""
-
-    running: int | None = None
-    waiting: int | None = None
-    generation_tokens_total: float | None = None
-    prompt_tokens_total: float | None = None
-    kv_cache_usage: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFigures:
     """What an engine's own log says of its start. None: it has not said so, or never does. Of several GPUs,
     the figure is that of the one that said most."""
@@ -183,6 +172,8 @@ class Needs:
     packages: tuple[PackageNeed, ...] = ()
     cache_bytes: int = 0
     """What the engine writes below ``RuntimeConfig.cache_dir``, where it is much: a converted model."""
+    cache_folder: str = ""
+    """Where below it: a folder with an entry for each model, of which this may be one already."""
 
 
 class RunHalf(Protocol):
@@ -195,13 +186,11 @@ class RunHalf(Protocol):
     def users_command(self) -> bool:
         """True: the command is the user's (RuntimeConfig.custom), with no entrypoint of a known image."""
 
-    @property
-    def api_key_variable(self) -> str:
+    def api_key_variable(self, config: RuntimeConfig) -> str:
         """The environment variable that this engine takes its API key from; "" when it has none."""
 
-    @property
-    def version_path(self) -> str:
-        """Where a JSON document tells the engine's version."""
+    def version_path(self, config: RuntimeConfig) -> str:
+        """Where a JSON document tells the engine's version; "" when none does."""
 
     def version(self, document: Mapping[str, object]) -> str:
         """The version in that document; "" when it does not say."""
@@ -215,14 +204,14 @@ class RunHalf(Protocol):
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
         """Variables that the engine is started with; those that are set already win."""
 
+    def slots(self, config: RuntimeConfig) -> int:
+        """Requests that it was told to take at a time, further ones wait; 0: as many as it sees fit."""
+
     def needs(self, config: RuntimeConfig) -> Needs:
         """What must be installed in the image, so that its lack is told before anything is loaded."""
 
     def read(self, figures: EngineFigures, line: str) -> EngineFigures:
         """``figures`` with what one more line of the engine's output says; called for each line."""
-
-    def load(self, metrics: Mapping[str, float]) -> LoadFigures:
-        """What /metrics says; ``metrics`` maps a sample's name to its value summed over labels."""
 
     def telling(self, line: str) -> bool:
         """Whether a line names a cause: such lines are kept where the last ones alone would be a traceback
@@ -230,8 +219,3 @@ class RunHalf(Protocol):
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         """Why the engine ended, from how it ended, the telling lines and the last ones it wrote."""
-
-
-def whole(value: float | None) -> int | None:
-    """A gauge that counts, as an integer; unknown stays unknown, and so does what is not a number."""
-    return int(value) if value is not None and value == value and abs(value) != float("inf") else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 
@@ -59,6 +59,39 @@ class CpuBuild:
     verified_by: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """What a user may not say to an engine in ``engine.extraArgs`` and ``engine.env``, in its own spellings;
+    each with (why, what to do instead). What several engines spell alike is in ``shared/refused.py``."""
+
+    switches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Long ones, without dashes in front, in their dashed spelling."""
+    short: Mapping[str, str] = field(default_factory=dict)
+    """Single-dash spellings of refused switches."""
+    joined: tuple[str, ...] = ()
+    """One-letter switches whose value may follow in the same word, whatever it begins with (argparse). After
+    other single letters only what is no letter is a value."""
+    legitimate: tuple[str, ...] = ()
+    """Real switches that look like an abbreviation of a refused one."""
+    inside: tuple[str, ...] = ()
+    """Switches refused wherever their names stand, because the engine takes JSON with them inside."""
+    variables: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Exactly as spelled."""
+    variable_prefixes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __or__(self, other: Refused) -> Refused:
+        """Both; what is said twice is said by ``self``."""
+        return Refused(
+            switches={**other.switches, **self.switches},
+            short={**other.short, **self.short},
+            joined=(*self.joined, *other.joined),
+            legitimate=(*self.legitimate, *other.legitimate),
+            inside=(*self.inside, *other.inside),
+            variables={**other.variables, **self.variables},
+            variable_prefixes={**other.variable_prefixes, **self.variable_prefixes},
+        )
+
+
 SLOW_EFFICIENCY = 0.1
 """Below this part of the bandwidth an engine's speed follows from its own overhead, not from the device."""
 
@@ -111,6 +144,7 @@ class EngineRow:
     """False: no switch makes it execute Python files of the model's repository."""
     method_rule: MethodRule | None = None
     cache_types: CacheTypes | None = None
+    refused: Refused = Refused()
     keeps: bool = True
     """Compiles or converts what the next start can use; False: ``spec.cache`` is for downloads alone."""
     verified_by: str = ""
@@ -166,6 +200,11 @@ class Preset:
     """As in ``spec.engine.custom.preset``."""
     health_path: str
     """Answers 2xx once the model serves."""
+    version_path: str = ""
+    """Where a JSON document has the server's ``version``; "": nowhere."""
+    api_key_variable: str = ""
+    """The variable that it takes an API key from; "": from its command line, where a key is no secret, or not
+    at all."""
     context: tuple[str, ...]
     """Switches of the planned context."""
     takes_concurrency: bool = True

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from tacho_llamacpp import cpus, openmp
 from tacho_llamacpp.flags import PROGRAM, UsageError, apply, parse
-from tacho_llamacpp.preflight import Problem, model_problem, port_problem
+from tacho_llamacpp.preflight import Problem, gpu_problem, model_problem, port_problem
 
 FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
 """Names the file in which the runtime looks for why its engine could not start."""
@@ -69,6 +69,8 @@ def _serve(values: dict[str, object]) -> int:
             else "reinstall xllamacpp"
         )
         return _fail(1, Problem("EngineCrashed", f"llama.cpp's module cannot be loaded ({error})", step))
+    if (problem := _gpu_problem(values, xllamacpp)) is not None:
+        return _fail(1, problem)
     params = xllamacpp.CommonParams()
     set_level = None if "verbosity" in values else _log_level()
     apply(values if set_level is None else {**values, "verbosity": LEVEL_LOADING}, params)
@@ -85,6 +87,16 @@ def _serve(values: dict[str, object]) -> int:
     # save: what runs was let finish before the signal was sent, and the kernel frees memory and GPU.
     print(f"{PROGRAM}: stopped on request ({server.listening_address})", file=sys.stderr, flush=True)
     os._exit(0)
+
+
+def _gpu_problem(values: dict[str, object], xllamacpp: Any) -> Problem | None:
+    """Asked only where layers are to be put on GPUs: a look at the devices opens each of them."""
+    wanted = cast("int", values.get("n_gpu_layers", 0))
+    if wanted == 0:
+        return None
+    prefix = "GGML_BACKEND_DEVICE_TYPE_"
+    kinds = [device["type"].name.removeprefix(prefix) for device in xllamacpp.get_device_info()]
+    return gpu_problem(wanted, kinds, str(xllamacpp.get_system_info()))
 
 
 def _log_level() -> Callable[[int], object] | None:

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use.
+"""How many CPUs to start threads for.
 
 llama.cpp counts the machine's. In a container limited to two of 64 CPUs it would start 64 threads that
 wait for each other, and be many times slower.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
+"""Set by tacho where a person gave the container a CPU request."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -28,11 +31,19 @@ def quota_cpus(cgroup: Path = CGROUP) -> int | None:
     return max(1, math.ceil(int(quota) / int(period)))
 
 
-def thread_limit(quota: int | None, usable: int, total: int) -> int | None:
-    """Threads to ask for, or None to leave the choice (one per physical core) to llama.cpp."""
-    allowed = min(usable, quota or usable)
+def requested_cpus(environment: Mapping[str, str]) -> int | None:
+    """The container's CPU request, rounded up; None where nobody made one."""
+    said = environment.get(REQUEST, "")
+    return math.ceil(int(said) / 1000) if said.isdigit() and int(said) else None
+
+
+def thread_limit(quota: int | None, requested: int | None, usable: int, total: int) -> int | None:
+    """Threads to ask for, or None to leave the choice (one per physical core) to llama.cpp. A limit says how
+    many run at once, else a request how many are promised."""
+    allowed = min(usable, quota or requested or usable)
     return allowed if allowed < total else None
 
 
 def threads() -> int | None:
-    return thread_limit(quota_cpus(), len(os.sched_getaffinity(0)), os.cpu_count() or 1)
+    requested = requested_cpus(os.environ)
+    return thread_limit(quota_cpus(), requested, len(os.sched_getaffinity(0)), os.cpu_count() or 1)

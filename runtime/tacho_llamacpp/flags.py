@@ -89,6 +89,17 @@ def _layers(text: str) -> int:
     return {"auto": -1, "all": -2}[text] if text in ("auto", "all") else _whole(text)
 
 
+def _proportions(text: str) -> list[float]:
+    """As many as llama.cpp has room for; those that are not said are 0."""
+    try:
+        parts = [float(part) for part in text.replace("/", ",").split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of parts such as 3,1") from error
+    if min(parts) < 0 or not sum(parts) > 0 or len(parts) > MOST_GPUS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of at most {MOST_GPUS} parts such as 3,1")
+    return parts + [0.0] * (MOST_GPUS - len(parts))
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -121,6 +132,8 @@ def _keys(text: str) -> list[str]:
     return [line.strip() for line in _file(text).splitlines() if line.strip() and not line.startswith("#")]
 
 
+MOST_GPUS = 128
+"""Length of ``tensor_split`` (common/common.h)."""
 _ON_OFF = {"on": True, "off": False}
 _CACHE_TYPES = {
     name: f"GGML_TYPE_{name.upper()}"
@@ -150,6 +163,16 @@ FLAGS: tuple[Flag, ...] = (
     Flag(("--batch-size", "-b"), "n_batch", "logical batch in tokens (2048)", _positive),
     Flag(("--ubatch-size", "-ub"), "n_ubatch", "physical batch in tokens (512)", _positive),
     Flag(("--n-gpu-layers", "-ngl"), "n_gpu_layers", "layers on GPUs, or auto, all (auto)", _layers),
+    Flag(
+        ("--split-mode", "-sm"),
+        "split_mode",
+        "what several GPUs share (layer); row is refused by CUDA devices, tensor is experimental",
+        choices={name: f"LLAMA_SPLIT_MODE_{name.upper()}" for name in ("none", "layer", "row", "tensor")},
+    ),
+    Flag(
+        ("--tensor-split", "-ts"), "tensor_split", "parts of the GPUs, by commas (free memory)", _proportions
+    ),
+    Flag(("--main-gpu", "-mg"), "main_gpu", "the GPU that is used with --split-mode none (0)", _whole),
     Flag(
         ("--flash-attn", "-fa"),
         "flash_attn_type",

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-from tacho_llamacpp.waiting import LOOK_SECONDS, State, Times, decide, passed
+from tacho_llamacpp.waiting import State, Times, decide, look_seconds, passed
 
 SPINS = 20_000
 """Turns before a spinning thread goes to sleep after all: 1 ms where the processor's pause takes 60 ns
@@ -94,7 +94,7 @@ def adapt(switch: Switch) -> None:
 def _watch(switch: Switch) -> None:
     state, before = State(), read_times()
     while before:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look_seconds(state))
         after = read_times()
         state = decide(state, *passed(before, after))
         (switch.spin if state.spinning else switch.sleep)()

@@ -10,10 +10,13 @@ import errno
 import json
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 GGUF_MAGIC = b"GGUF"
+HOST_DEVICES = ("CPU", "ACCEL")
+"""Kinds of llama.cpp's devices that are no GPU (ggml-backend.h)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,28 @@ def model_problem(path: Path) -> Problem | None:
             "choose another file",
         )
     return None
+
+
+def gpu_problem(wanted_layers: int, kinds: Sequence[str], features: str) -> Problem | None:
+    """Layers for GPUs and none to put them on: llama.cpp would compute on the CPU, and say so in one line.
+
+    ``wanted_layers``: of --n-gpu-layers; negative: all. ``kinds``: of llama.cpp's devices. ``features``: what
+    it says of itself, where each backend that was compiled in has an entry.
+    """
+    if wanted_layers == 0 or any(kind not in HOST_DEVICES for kind in kinds):
+        return None
+    if "CUDA" not in features:
+        return Problem(
+            "EngineNotSupported",
+            "layers are to be put on GPUs, and this build of llama.cpp computes on the CPU only",
+            "leave spec.engine.image out for tacho's CUDA image, or set spec.gpu.count to 0; elsewhere build "
+            "xllamacpp with XLLAMACPP_BUILD_CUDA=1 (pip install --no-binary xllamacpp xllamacpp)",
+        )
+    return Problem(
+        "UnsupportedGPU",
+        "this build of llama.cpp has CUDA and finds no GPU that it can use",
+        "see ggml_cuda_init's lines above: update the node's driver, and check that the container has GPUs",
+    )
 
 
 def port_problem(host: str, port: int) -> Problem | None:

@@ -11,7 +11,14 @@ from typing import Any
 from tacho_server.backend import Abilities, Generation, GenerationError, Likely, Occupancy, Scored, Token
 from tacho_server.mailbox import Mailbox
 from tacho_server.tokenizing import HuggingFaceTokenizer
-from tacho_transformers.loading import check_model, give_back_freed, installed, load_model, weights_bytes
+from tacho_transformers.loading import (
+    check_model,
+    experts_left,
+    give_back_freed,
+    installed,
+    load_model,
+    weights_bytes,
+)
 from tacho_transformers.options import PROGRAM, cache_blocks
 from tacho_transformers.quiet import say_once
 from tacho_transformers.sampling import Row, Sampler
@@ -68,6 +75,8 @@ class TransformersBackend:
             f"device {self._model.device.type}, threads {torch.get_num_threads()}, "
             f"quantization {self._options.quantization}"
         )
+        if self._options.quantization != "none" and (left := experts_left(self._model)):
+            _say(f"falls back: experts stay as stored, {left} bytes: bitsandbytes quantizes linear layers")
         if self._options.quantization == "bnb-int8" and self._model.dtype != torch.float16:
             _say("falls back: 8-bit products in float16, to which inputs are cast in each layer")
 

@@ -117,6 +117,13 @@ def weights_bytes(model: Any) -> int:
     return int(model.get_memory_footprint()) + sum(_constants(weight) for weight in model.parameters())
 
 
+def experts_left(model: Any) -> int:
+    """Bytes of weights that bitsandbytes does not see: a layer's experts are one tensor of three
+    dimensions, and it replaces linear layers."""
+    weights = (weight for name, weight in model.named_parameters() if ".experts." in name)
+    return sum(weight.numel() * weight.element_size() for weight in weights if weight.dim() == 3)
+
+
 def _constants(weight: Any) -> int:
     """4 bits: a constant for each block, and what these are quantized by; 8 bits: a scale for each row."""
     state = getattr(weight, "quant_state", None)

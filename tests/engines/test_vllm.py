@@ -1,4 +1,4 @@
-"""vLLM's CPU build, started by the runtime from a plan, answering, and measured: SmolLM2 in bfloat16."""
+"""vLLM's CPU build, started by ``tacho run``, answering, and measured: SmolLM2 in bfloat16."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from tacho_engines.vllm.host import BLOCK_TOKENS
 from tacho_operator.cli.run.setup import LocalSetup
 from tacho_operator.core.planner.types import ModelPlan
 from tests.engines.given import GIVEN, difference, scores
-from tests.engines.planned import planned
+from tests.engines.planned import changed, planned, run_by_tacho
 from tests.engines.serving import Served
-from tests.unit.runtime.running import Running, running
+from tests.unit.runtime.running import Running
 
 LENGTH, BATCH = 512, 2
 MEAN_DIFFERENCE_NATS = 0.07
 """Both round to bfloat16, whose numbers from 16 to 32, as logits are, lie 0.125 apart, but sum up in another
 order: seen 0.034 (0.17 at most). The bound is twice that; the gentlest quantization, to int8, costs 0.15."""
 pytestmark = pytest.mark.timeout(900)  # half a minute on two idle cores, five where others compute
+
+
+CHANGES = {
+    "context": {"maxModelLen": LENGTH, "concurrency": BATCH},
+    "workload": {"inputTokens": 16, "outputTokens": 4},
+    "probe": {"budgetSeconds": 5, "timeoutSeconds": 300},
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +43,18 @@ def made(folder: Path, engines_python: Path, claim: Path) -> tuple[LocalSetup, M
         folder,
         claim=claim,
         python=engines_python,
-        changes={
-            "context": {"maxModelLen": LENGTH, "concurrency": BATCH},
-            "workload": {"inputTokens": 16, "outputTokens": 4},
-            "probe": {"budgetSeconds": 5, "timeoutSeconds": 300},
-        },
+        changes=CHANGES,
     )
 
 
 @pytest.fixture(scope="module")
-def runtime(folder: Path, made: tuple[LocalSetup, ModelPlan]) -> Iterator[Running]:
+def runtime(
+    folder: Path, made: tuple[LocalSetup, ModelPlan], claim: Path, engines_python: Path
+) -> Iterator[Running]:
     """Ready: the engine was measured."""
     setup, _ = made
-    with running(setup.runtime, folder, live=setup.live, patience_seconds=600) as started:
-        started.until_ready()
+    manifest = changed("vllm-cpu.yaml", CHANGES)
+    with run_by_tacho(manifest, setup.runtime, folder, claim=claim, python=engines_python) as started:
         yield started
 
 
@@ -111,3 +116,4 @@ def test_memory_is_what_was_planned(runtime: Running, made: tuple[LocalSetup, Mo
     print(f"{used} bytes used, {predicted} planned")
     assert memory["kvCacheTokens"] == LENGTH * BATCH + BLOCK_TOKENS
     assert 0.6 * predicted < used < predicted
+    assert used <= memory["hostPeakBytes"] < predicted, "also while it loads"

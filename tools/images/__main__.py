@@ -1,4 +1,4 @@
-"""``python -m tools.images build|base|wheels|list``: the images as archives that containerd imports.
+"""``python -m tools.images build|base|wheels|list|push``: the images as archives that containerd imports.
 
 What was built stays in the cache under a hash of all that goes into it: an unchanged image is not built
 again, in this clone or another.
@@ -18,12 +18,14 @@ from typing import Any
 
 from .. import cache, wheels
 from ..steps import StepError, say, step
-from . import base, buildah, catalog, key, machine
+from . import base, buildah, catalog, key, machine, push
 
 OUTPUT = catalog.ROOT / "build" / "images"
 INDEX = OUTPUT / "images.json"
 BASE_VARIABLE = "TACHO_IMAGE_BASE"
 NEEDED_BYTES = 3 * 10**9
+LARGE_NEEDED_BYTES = 16 * 10**9
+"""With torch: its wheels, its layer, and the archive twice while it is written."""
 STORAGE_LIMIT_BYTES = 10 * 10**9
 KEPT_ARCHIVES = 4
 """Of each image; older ones are removed from the cache."""
@@ -48,10 +50,12 @@ def build(*only: str) -> list[Built]:
     machine.require_root()
     machine.install_programs()
     with cache.locked("images"):
-        cache.require_space(buildah.storage(), NEEDED_BYTES, "building images")
+        chosen = list(dict.fromkeys(image for name in only or (None,) for image in catalog.choose(name)))
+        needed = LARGE_NEEDED_BYTES if any(image.by_name for image in chosen) else NEEDED_BYTES
+        cache.require_space(buildah.storage(), needed, "building images")
         built: dict[str, Built] = {}
-        for image in dict.fromkeys(image for name in only or (None,) for image in catalog.choose(name)):
-            built[image.name] = build_one(image, base_of(image, built))
+        for image in chosen:
+            built[image.name] = build_one(image, base_of(image, built), built.get(image.base))
         buildah.keep_below(STORAGE_LIMIT_BYTES)
     record(list(built.values()))
     return list(built.values())
@@ -75,7 +79,8 @@ def base_reference() -> str:
     return reference
 
 
-def build_one(image: catalog.Image, on: str) -> Built:
+def build_one(image: catalog.Image, on: str, below: Built | None = None) -> Built:
+    """``below`` is what it stands on, where that is an image of ours."""
     dockerfile = catalog.ROOT / image.dockerfile
     with tempfile.TemporaryDirectory(dir=cache.folder("tmp")) as scratch:
         context = Path(scratch)
@@ -87,6 +92,8 @@ def build_one(image: catalog.Image, on: str) -> Built:
         if not (archive.is_file() and details.is_file()):
             with step(f"building {image.name}"):
                 if not buildah.exists(content_reference):
+                    if below and not buildah.exists(on):  # the archive outlives the storage
+                        buildah.load(Path(below.archive), on)
                     offline = on.startswith(f"{catalog.REPOSITORY}/")
                     buildah.build(context, dockerfile, on, content_reference, offline=offline)
                 names = [content_reference, f"{image.repository}:dev"]
@@ -158,9 +165,12 @@ def download_wheels() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
-    parser.add_argument("verb", choices=("build", "base", "wheels", "list"))
+    parser.add_argument("verb", choices=("build", "base", "wheels", "list", "push"))
     parser.add_argument("--only", metavar="NAME", help="one image, with what it is built on")
+    parser.add_argument("--registry", help="for push: where to, e.g. registry.example.com/team")
     options = parser.parse_args()
+    if options.verb == "push" and not options.registry:
+        parser.error("push wants --registry")
     try:
         if options.verb == "build":
             say(report(build(*([options.only] if options.only else []))))
@@ -168,6 +178,8 @@ def main() -> int:
             say(str(base.archive()))
         elif options.verb == "wheels":
             download_wheels()
+        elif options.verb == "push":
+            print("\n".join(push.pushed(recorded(), options.registry)))
         else:
             print(json.dumps(recorded(), indent=2))
     except StepError as error:

@@ -59,7 +59,7 @@ def _buildah(*arguments: str | Path) -> str:
     verb, *rest = arguments
     command: list[str | Path] = ["buildah", "--root", place / driver(), "--runroot", place / "run"]
     command += ["--storage-driver", driver(), verb]
-    if verb in ("build", "commit", "push"):
+    if verb in ("build", "commit", "push", "pull"):
         command += ["--signature-policy", policy]
     environment = {**os.environ, "BUILDAH_ISOLATION": "chroot", "TMPDIR": str(cache.folder("tmp"))}
     return run([*command, *rest], failure_class="BuildFailed", next_step=NEXT_STEP, environment=environment)
@@ -93,12 +93,23 @@ def build(context: Path, dockerfile: Path, base: str, reference: str, *, offline
     _buildah("build", *options, "--file", dockerfile, "--tag", reference, context)
 
 
+def load(archive: Path, reference: str) -> None:
+    """An image of that name back into the storage, out of the archive that `export` wrote."""
+    _buildah("pull", "--quiet", f"oci-archive:{archive}:{reference}")
+
+
+def push(reference: str, target: str, *, secure: bool) -> None:
+    """An image of the storage into a registry, as ``target``."""
+    _buildah("push", "--quiet", f"--tls-verify={str(secure).lower()}", reference, f"docker://{target}")
+
+
 def remove(reference: str) -> None:
     _buildah("rmi", "--force", reference)
 
 
 def keep_below(limit_bytes: int) -> None:
-    """Drop all images and what speeds up their next build, once they take more room than that."""
+    """Drop all images and what speeds up their next build, once they take more room than that; the archives
+    stay, and from them an image comes back that another stands on."""
     size = sum(path.lstat().st_size for path in (storage() / driver()).rglob("*") if not path.is_symlink())
     if size > limit_bytes:
         _buildah("rmi", "--all", "--force")

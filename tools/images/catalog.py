@@ -20,8 +20,10 @@ ENGINE_DOCKERFILE = "Dockerfile."
 ENGINE_DOCKERFILES = tuple(sorted(RUNTIME.glob(f"{ENGINE_DOCKERFILE}*")))
 ON_TORCH = ("ctranslate2", "transformers", "vllm-cpu")
 """Engines whose image stands on the one with torch: 5 GB, so only by name (``--only``)."""
-UPSTREAM = ("llamacpp-cuda", "vllm")
+UPSTREAM = ("vllm",)
 """Engines whose image stands on one of their makers': from a registry, so only by name as well."""
+COMPILED = ("llamacpp-cuda",)
+"""Engines whose image compiles its engine for hours: by name too."""
 TORCH = "torch"
 REPOSITORY = "docker.io/local"
 """Fully qualified, or containerd and the kubelet would each guess another name."""
@@ -75,7 +77,7 @@ def dockerfiles() -> tuple[str, ...]:
 
 def engines() -> tuple[str, ...]:
     """The engines whose images every build makes."""
-    return tuple(name for name in dockerfiles() if name not in (TORCH, *ON_TORCH, *UPSTREAM))
+    return tuple(name for name in dockerfiles() if name not in (TORCH, *ON_TORCH, *UPSTREAM, *COMPILED))
 
 
 def engine_locks() -> tuple[str, ...]:
@@ -99,6 +101,14 @@ def stage_engine(engine: str, context: Path) -> None:
         _copy_wheels(context, engine)
     for package in copied_packages(engine):
         _copy_package(RUNTIME / package, context / package)
+
+
+def stage_compiled(engine: str, context: Path) -> None:
+    """Besides, locks of what its build stage takes from the package index: the compilers, and as the source
+    the packages of the build for CPUs."""
+    stage_engine(engine, context)
+    shutil.copy(LOCKS / f"{engine}-build.txt", context / "build.txt")
+    shutil.copy(LOCKS / f"{engine.removesuffix('-cuda')}.txt", context / "source.txt")
 
 
 def copied_packages(engine: str) -> tuple[str, ...]:
@@ -147,6 +157,15 @@ IMAGES = (
             upstream=engine in UPSTREAM,
         )
         for engine in (*ON_TORCH, *UPSTREAM)
+    ),
+    *(
+        Image(
+            f"tacho-{engine}",
+            f"runtime/{ENGINE_DOCKERFILE}{engine}",
+            partial(stage_compiled, engine),
+            by_name=True,
+        )
+        for engine in COMPILED
     ),
     Image("smollm2", "examples/smollm2/Dockerfile", stage_smollm2),
     Image("tacho-node-engines", "tests/e2e/Dockerfile.engines", stage_node_engines),

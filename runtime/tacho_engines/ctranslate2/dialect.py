@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tacho_engines.shared.openai import PLAIN, Dialect, Limits, whole_number
+from tacho_engines.shared.openai import CONTINUOUS_USAGE, PLAIN, Dialect, Limits, whole_number
 
 
 def _fields(output_tokens: int, salt: str) -> Mapping[str, Any]:
     """There is no cache of prompts, so nothing has to be switched off."""
-    streamed = {"include_usage": True, "continuous_usage_stats": True}
-    return {**PLAIN.fields(output_tokens, salt), "ignore_eos": True, "stream_options": streamed}
+    return {**PLAIN.fields(output_tokens, salt), "ignore_eos": True}
 
 
 def _limits(model: Mapping[str, Any]) -> Limits:
@@ -21,4 +20,6 @@ def _limits(model: Mapping[str, Any]) -> Limits:
     )
 
 
-DIALECT = Dialect(name="ctranslate2", owner="ctranslate2", fields=_fields, limits=_limits)
+DIALECT = Dialect(
+    name="ctranslate2", owner="ctranslate2", fields=_fields, counting=CONTINUOUS_USAGE, limits=_limits
+)

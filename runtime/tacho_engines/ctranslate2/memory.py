@@ -93,4 +93,5 @@ def account(placement: Placement, context: Context) -> Account:
         budget_bytes=budget,
         fixed_bytes=fixed,
         request_bytes=int(request),
+        start_bytes=conversion_bytes(placement),
     )

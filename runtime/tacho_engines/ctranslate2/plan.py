@@ -39,15 +39,19 @@ class CTranslate2Plan(SimplePlan):
 
 
 def conversion_refusal(placement: Placement) -> Refusal | None:
-    """The container's memory must hold the converter, which runs before the model is served."""
-    limit, needed = placement.options.memory_limit_bytes, memory.conversion_bytes(placement)
+    """The container's memory must hold the converter, which runs before the model is served; without a limit,
+    the host's must."""
+    device, needed = placement.device, memory.conversion_bytes(placement)
+    limit = placement.options.memory_limit_bytes
+    if limit is None and device.on_host:
+        limit = device.part_bytes
     if limit is None or needed <= limit:
         return None
     return refused(
         FailureClass.DOES_NOT_FIT,
-        f"converting the checkpoint takes {gib(needed)} of memory, and engine.resources limit the container "
-        f"to {gib(limit)}",
-        f"Raise engine.resources.limits.memory to {gib(needed)}, or point spec.model at a converted model",
+        f"converting the checkpoint takes {gib(needed)} of memory, and the container may have {gib(limit)}",
+        f"Raise engine.resources.limits.memory to {gib(needed)}, on a node that has as much, or point "
+        "spec.model at a converted model",
     )
 
 

@@ -82,5 +82,6 @@ ROW = EngineRow(
         message="the methods ct2-* and the engine ctranslate2 belong together; change quantization.method or"
         " engine.name",
     ),
-    verified_by="tests/engines on a CPU: wheel 4.8.5, SmolLM2-135M in int8; no image and no GPU yet",
+    verified_by="tests/engines on a CPU: wheel 4.8.5, SmolLM2-135M in int8; its image as a pod of a real "
+    "node, the same model on the CPU; on a GPU nobody yet",
 )

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import EngineFigures, Exit, LoadFigures, RunHalf
+from tacho_engines.base import EngineFigures, Exit, Needs, RunHalf
 from tacho_engines.ctranslate2 import signs
 from tacho_engines.ctranslate2.command import command
-from tacho_engines.ctranslate2.metrics import METRICS
-from tacho_engines.shared.metrics import load_figures
+from tacho_engines.ctranslate2.needs import needs
 from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
 
@@ -23,7 +22,8 @@ class CTranslate2(PlainRun):
     """``engine.name: ctranslate2``."""
 
     name = "ctranslate2"
-    api_key_variable = "TACHO_SERVER_API_KEY"
+    takes_as_planned = True
+    key_variable = "TACHO_SERVER_API_KEY"
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         return command(config, model_path)
@@ -31,11 +31,11 @@ class CTranslate2(PlainRun):
     def environment(self, _config: RuntimeConfig) -> Mapping[str, str]:
         return GIVES_BACK
 
+    def needs(self, config: RuntimeConfig) -> Needs:
+        return needs(config)
+
     def read(self, figures: EngineFigures, line: str) -> EngineFigures:
         return signs.read(figures, line)
-
-    def load(self, metrics: Mapping[str, float]) -> LoadFigures:
-        return load_figures(METRICS, metrics)
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         return classify("CTranslate2", end, lines, signs.SIGNS)

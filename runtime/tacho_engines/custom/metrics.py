@@ -21,7 +21,10 @@ METRICS = MetricNames(
         "prompt_tokens_sum",
     ),
     cached_prompt_tokens=(*VLLM_FAMILY.cached_prompt_tokens, "sglang:cached_tokens_total"),
+    by_step=VLLM_FAMILY.by_step,
     kv_cache_usage=(*VLLM_FAMILY.kv_cache_usage, "sglang:token_usage"),
+    preemptions=VLLM_FAMILY.preemptions,
+    first_token_seconds=(*VLLM_FAMILY.first_token_seconds, "sglang:time_to_first_token_seconds"),
     cache_config=VLLM_FAMILY.cache_config,
 )
 """Source: SGLang 0.5.23 srt/observability/metrics_collector.py; TGI 3.3.7 docs/source/reference/metrics.md;

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.pod import HEALTH_PATH
-from tacho_engines.base import Exit, LoadFigures, RunHalf
+from tacho_engines.base import Exit, RunHalf
 from tacho_engines.custom.command import command
-from tacho_engines.custom.metrics import METRICS
 from tacho_engines.custom.signs import SIGNS
 from tacho_engines.shared.caches import vllm_caches
-from tacho_engines.shared.metrics import load_figures
 from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
 
@@ -23,7 +21,12 @@ class Custom(PlainRun):
     name = "custom"
     users_command = True
     signs = SIGNS
-    api_key_variable = "VLLM_API_KEY"
+
+    def api_key_variable(self, config: RuntimeConfig) -> str:
+        return config.custom.api_key_variable if config.custom else ""
+
+    def version_path(self, config: RuntimeConfig) -> str:
+        return config.custom.version_path if config.custom else ""
 
     def health_path(self, config: RuntimeConfig) -> str:
         return config.custom.health_path if config.custom else HEALTH_PATH
@@ -34,9 +37,6 @@ class Custom(PlainRun):
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
         """As most servers on PyTorch read them."""
         return vllm_caches(config)
-
-    def load(self, metrics: Mapping[str, float]) -> LoadFigures:
-        return load_figures(METRICS, metrics)
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         return classify("the engine", end, lines, SIGNS)

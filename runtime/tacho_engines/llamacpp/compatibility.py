@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import Options, Placement, Refusal
+from tacho_engines.llamacpp import placing
 from tacho_engines.llamacpp.memory import cache_element_bytes
 from tacho_engines.llamacpp.row import ROW
 from tacho_engines.shared.compatibility import (
@@ -21,8 +22,7 @@ STRETCHING = ("rope-", "yarn-")
 
 
 def refusal(placement: Placement) -> Refusal | None:
-    """Why llama.cpp cannot run this at all. A CPU image may be planned for GPUs: that there is no image to
-    start is said apart."""
+    """Why llama.cpp cannot run this at all."""
     if placement.facts.format not in ROW.formats:
         return refused(
             FailureClass.UNSUPPORTED_QUANTIZATION,
@@ -35,6 +35,7 @@ def refusal(placement: Placement) -> Refusal | None:
         or capability_refusal(ROW, placement, least, method)
         or device_refusal(ROW, placement)
         or _cache_refusal(placement)
+        or placing.refusal(placement)
     )
 
 

@@ -9,8 +9,7 @@ from tacho_engines.shared.openai import PLAIN, Dialect, Limits, whole_number
 
 
 def _fields(output_tokens: int, salt: str) -> Mapping[str, Any]:
-    own = {"ignore_eos": True, "cache_prompt": False, "timings_per_token": True}
-    return {**PLAIN.fields(output_tokens, salt), **own}
+    return {**PLAIN.fields(output_tokens, salt), "ignore_eos": True, "cache_prompt": False}
 
 
 def _limits(model: Mapping[str, Any]) -> Limits:
@@ -19,4 +18,10 @@ def _limits(model: Mapping[str, Any]) -> Limits:
     return Limits(max_model_len=whole_number(said.get("n_ctx")), vocabulary=whole_number(said.get("n_vocab")))
 
 
-DIALECT = Dialect(name="llamacpp", owner="llamacpp", fields=_fields, limits=_limits)
+DIALECT = Dialect(
+    name="llamacpp",
+    owner="llamacpp",
+    fields=_fields,
+    counting={"timings_per_token": True},
+    limits=_limits,
+)

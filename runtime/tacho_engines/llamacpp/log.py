@@ -1,4 +1,5 @@
-"""What llama.cpp's log says of what it put where (its src/llama-model.cpp and src/llama-kv-cache.cpp)."""
+"""What llama.cpp's log says of what it put where (b11549: src/llama-model.cpp,
+src/llama-kv-cache.cpp, common/arg.cpp)."""
 
 from __future__ import annotations
 
@@ -13,6 +14,9 @@ CACHE = re.compile(r"llama_kv_cache: +(?P<device>\S+) KV buffer size = +(?P<mib>
 CELLS = re.compile(r"llama_context: n_ctx +=\s+(?P<tokens>\d+)$")
 OFFLOADED = re.compile(r"load_tensors: offloaded (?P<some>\d+)/(?P<all>\d+) layers to GPU")
 
+NO_GPU = "no usable GPU found, --gpu-layers option will be ignored"
+"""Of llama.cpp's own server; tacho's launcher refuses to start then."""
+
 
 def read(figures: EngineFigures, line: str) -> EngineFigures:
     """``figures`` with this line. A buffer is told once a device; the largest is what one device holds."""
@@ -25,6 +29,8 @@ def read(figures: EngineFigures, line: str) -> EngineFigures:
     if (match := OFFLOADED.search(line)) and int(match["some"]) < int(match["all"]):
         words = f"{match['some']} of {match['all']} layers are on GPUs, the others stay on the host"
         return replace(figures, fallbacks=(*figures.fallbacks, words))
+    if NO_GPU in line:
+        return replace(figures, fallbacks=(*figures.fallbacks, "no GPU is used: everything is on the host"))
     return figures
 
 

@@ -1,20 +1,22 @@
-"""llama.cpp: what its process keeps resident.
+"""llama.cpp: what its process keeps resident, on the host or on the most loaded GPU.
 
-Weights are the GGUF file's tensors as stored (mapped into memory, all of them touched by each token);
-the KV cache is allocated whole at start for ``n_ctx = max_model_len x concurrency`` cells; compute
-buffers are reserved for the worst micro-batch.
+Weights are the GGUF file's tensors as stored (on the host mapped into memory, all of them touched by each
+token); the KV cache is allocated whole at start for ``n_ctx = max_model_len x concurrency`` cells, with the
+layers that it belongs to; compute buffers are reserved for the worst micro-batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import MIB
 from tacho_engines.base import Context, Options, Placement
+from tacho_engines.llamacpp.placing import LAYER, Share, mode, shares
 from tacho_engines.memory import kv
 from tacho_engines.memory.account import Account
-from tacho_engines.memory.shape import ceil_div, round_up
+from tacho_engines.memory.shape import round_up
 from tacho_engines.shared.switches import first_of, integer, parse_arguments
 
 MICRO_BATCH_TOKENS = 512
@@ -24,7 +26,11 @@ CELL_ALIGNMENT = 256
 PROCESS_BYTES = 128 * MIB
 """llama-server itself with its vocabulary, HTTP threads and allocator slack: 45 to 70 MiB seen with
 SmolLM2-135M (xllamacpp 2026.10), plus tacho's runtime beside it, 50 MiB."""
-CUDA_CONTEXT_BYTES = 512 * MIB
+CUDA_CONTEXT_BYTES = 592 * MIB
+"""Context, kernels and cuBLAS' workspace of each GPU, outside of llama.cpp's buffers: 589 to 593 MiB on an
+H200 (b11549, CUDA 13.0; benchmarks/llamacpp/h200)."""
+INPUT_COPIES = 4
+"""Of a graph's inputs, where layers on several GPUs work as a pipeline (GGML_SCHED_MAX_COPIES)."""
 KV_ELEMENT_BYTES = {
     "": 2.0,
     "auto": 2.0,
@@ -80,8 +86,11 @@ def kv_cache_bytes(
     return int(total) + sequences * kv.state_bytes(architecture)
 
 
-def compute_bytes(architecture: Architecture, context_tokens: int, sequences: int, micro_batch: int) -> int:
-    """Buffers of the worst graph: intermediate rows of one micro-batch, the attention mask, the logits.
+def compute_bytes(
+    architecture: Architecture, context_tokens: int, sequences: int, micro_batch: int, copies: int = 1
+) -> int:
+    """Buffers of the worst graph: intermediate rows of one micro-batch, the attention mask (an input, of
+    which there may be several ``copies``), the logits.
 
     ``u x 4 x (4H + 3I + n_q d)`` + ``2 u x cells`` (mask, f16) + ``2 x 4 x V x sequences``. The mask is
     exact; the first term was read off own measurements (xllamacpp 2026.10, flash attention: 15.64, 18.64
@@ -92,51 +101,68 @@ def compute_bytes(architecture: Architecture, context_tokens: int, sequences: in
         + 3 * (architecture.intermediate_size or 4 * architecture.hidden_size)
         + architecture.attention_heads * architecture.head_dim
     )
-    mask = 2 * micro_batch * round_up(context_tokens, CELL_ALIGNMENT)
+    mask = copies * 2 * micro_batch * round_up(context_tokens, CELL_ALIGNMENT)
     logits = 2 * 4 * architecture.vocabulary * sequences
     return micro_batch * 4 * rows + mask + logits
 
 
-def resident_bytes(placement: Placement) -> int:
-    """Weights of the most loaded device.
-
-    On GPUs every layer is offloaded, split by layers; the token embedding stays in host memory unless it is
-    the output head too. Source: llama.cpp src/llama-model.cpp load_tensors.
-    """
-    facts = placement.facts
-    if placement.device.on_host:
-        return weights_bytes(facts)
-    table = sum(t.stored_bytes for t in facts.tensors if t.kind == "embedding")
-    offloaded = weights_bytes(facts) - (0 if placement.architecture.tied_embeddings else table)
-    return int(offloaded * layer_share(placement))
+def head_bytes(facts: ModelFacts) -> tuple[int, int]:
+    """(output head, what of the input embedding stays on the host). Without a head of its own a model
+    computes with the embedding, which then is on the GPU too."""
+    kinds = ("lm_head", "embedding")
+    head, table = (sum(t.stored_bytes for t in facts.tensors if t.kind == kind) for kind in kinds)
+    return (head, table) if head else (table, 0)
 
 
-def layer_share(placement: Placement) -> float:
-    """Part of the layers that the most loaded device keeps."""
+def gpu_weights_bytes(placement: Placement, share: Share) -> int:
+    """Weights on one GPU. Source: llama.cpp src/llama-model.cpp load_tensors."""
+    head, table = head_bytes(placement.facts)
     layers = max(1, placement.architecture.layers)
-    return ceil_div(layers, max(1, placement.count)) / layers
+    repeating = max(0, weights_bytes(placement.facts) - head - table) * share.layers / layers
+    return int((repeating + (head if share.head else 0)) * share.part)
+
+
+def cache_share(placement: Placement, share: Share) -> float:
+    """Part of the KV cache that lies with the layers of one GPU."""
+    return share.layers / max(1, placement.architecture.layers) * share.part
 
 
 def account(placement: Placement, context: Context) -> Account:
-    """The host process, or one GPU of those that share the layers. The cache is allocated for exactly what
-    was asked, so it holds that and no more."""
+    """The host process, or the most loaded of the GPUs that share the layers. The cache is allocated for
+    exactly what was asked, so it holds that and no more."""
+    if placement.device.on_host:
+        return _account(placement, context, weights_bytes(placement.facts), 1.0, PROCESS_BYTES)
+    found = [
+        _account(
+            placement,
+            context,
+            gpu_weights_bytes(placement, share),
+            cache_share(placement, share),
+            CUDA_CONTEXT_BYTES,
+        )
+        for share in shares(placement)
+    ]
+    fullest = max(found, key=lambda one: one.total_bytes)
+    stay = weights_bytes(placement.facts) - sum(one.weights_bytes for one in found)
+    table = head_bytes(placement.facts)[1]
+    return replace(fullest, offloaded_bytes=max(0, stay - table) // max(1, placement.count))
+
+
+def _account(placement: Placement, context: Context, weights: int, part: float, other: int) -> Account:
     architecture, options = placement.architecture, placement.options
     length, concurrency = context.max_model_len, context.concurrency
     element = cache_element_bytes(options) or KV_ELEMENT_BYTES[""]
-    share = layer_share(placement)
-    weights = resident_bytes(placement)
-    buffers = compute_bytes(
-        architecture, length, concurrency, micro_batch(parse_arguments(options.arguments))
-    )
-    other = PROCESS_BYTES if placement.device.on_host else CUDA_CONTEXT_BYTES
+    rows = micro_batch(parse_arguments(options.arguments))
+    copies = INPUT_COPIES if placement.count > 1 and mode(placement) == LAYER else 1
+    buffers = compute_bytes(architecture, length, concurrency, rows, copies)
     return Account(
         weights_bytes=weights,
-        cache_bytes=int(kv_cache_bytes(architecture, length, concurrency, element) * share),
+        cache_bytes=int(kv_cache_bytes(architecture, length, concurrency, element) * part),
         cache_tokens=length * concurrency,
         concurrency=float(concurrency),
         activation_bytes=buffers,
         other_bytes=other,
         budget_bytes=placement.device.part_bytes,
         fixed_bytes=weights + buffers + other,
-        request_bytes=max(1, int(kv_cache_bytes(architecture, length, 1, element) * share)),
+        request_bytes=max(1, int(kv_cache_bytes(architecture, length, 1, element) * part)),
     )

@@ -9,5 +9,6 @@ METRICS = MetricNames(
     waiting=("llamacpp:requests_deferred",),
     generated_tokens=("llamacpp:tokens_predicted_total",),
     prompt_tokens=("llamacpp:prompt_tokens_total",),
+    computed_alone=frozenset({"llamacpp:prompt_tokens_total"}),
     cached_prompt_tokens=("llamacpp:prompt_tokens_cached_total",),
 )

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import EngineFigures, Exit, LoadFigures, RunHalf
+from tacho_engines.base import EngineFigures, Exit, RunHalf
 from tacho_engines.llamacpp import log
 from tacho_engines.llamacpp.command import command
-from tacho_engines.llamacpp.metrics import METRICS
 from tacho_engines.llamacpp.signs import SIGNS
-from tacho_engines.shared.metrics import load_figures
 from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
 
@@ -20,8 +18,9 @@ class LlamaCpp(PlainRun):
     """``engine.name: llamacpp``."""
 
     name = "llamacpp"
-    api_key_variable = "LLAMA_API_KEY"
-    version_path = "/props"
+    takes_as_planned = True
+    key_variable = "LLAMA_API_KEY"
+    tells_version = "/props"
     signs = SIGNS
 
     def version(self, document: Mapping[str, object]) -> str:
@@ -34,9 +33,6 @@ class LlamaCpp(PlainRun):
 
     def read(self, figures: EngineFigures, line: str) -> EngineFigures:
         return log.read(figures, line)
-
-    def load(self, metrics: Mapping[str, float]) -> LoadFigures:
-        return load_figures(METRICS, metrics)
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         return classify("llama-server", end, lines, SIGNS)

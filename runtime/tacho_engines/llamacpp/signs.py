@@ -7,6 +7,12 @@ import re
 from tacho_contract.failure import FailureClass
 from tacho_engines.shared.signs import Sign
 
+MEMORY_STEP = (
+    "lower spec.context.maxModelLen or spec.context.concurrency, quantize the cache "
+    "(spec.quantization.kvCacheDtype), or take a larger GPU or more of them; make sure that nothing else "
+    "uses it"
+)
+
 SIGNS = (
     Sign(
         pattern=re.compile(r"failed to open GGUF file '(?P<path>[^']*)' \((?P<why>[^)]*)\)"),
@@ -36,11 +42,62 @@ SIGNS = (
         message="port {port} on {host} is taken by another process",
         next_step="stop the process that listens there, or choose another port",
     ),
-    Sign(
-        pattern=re.compile(r"(?:ggml_cuda|CUDA\d* ).*(?:out of memory|failed to allocate)"),
+    # --- GPUs, in the words of llama.cpp b11549
+    Sign(  # ggml/src/ggml-cuda/ggml-cuda.cu ggml_backend_cuda_buffer_type_alloc_buffer
+        pattern=re.compile(
+            r"allocating (?P<mib>[\d.]+) MiB on device (?P<device>\d+): cudaMalloc failed: out of memory"
+        ),
         failure_class=FailureClass.GPU_OUT_OF_MEMORY,
-        message="the GPU's memory did not suffice for weights and context",
-        next_step="lower spec.context.maxModelLen or spec.context.concurrency, or take a larger GPU",
+        message="GPU {device} has no {mib} MiB left, which llama.cpp asked for in one piece",
+        next_step=MEMORY_STEP,
+        detail_groups=("mib", "device"),
+    ),
+    Sign(  # ggml_cuda_error, for what a kernel, a pool or a graph needs while it serves
+        pattern=re.compile(
+            r"CUDA error: out of memory|(?:ggml_cuda|CUDA\d* ).*(?:out of memory|failed to allocate)"
+        ),
+        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
+        message="the GPU's memory did not suffice for what llama.cpp needs besides weights and context",
+        next_step=MEMORY_STEP,
+    ),
+    Sign(
+        pattern=re.compile(r"(?P<why>no kernel image is available for execution on the device)"),
+        failure_class=FailureClass.UNSUPPORTED_GPU,
+        message="this build of llama.cpp has no code for the GPU: {why}",
+        next_step="take an image that was built for its compute capability (CUDA_ARCHITECTURES), or another "
+        "product in spec.gpu.products",
+    ),
+    Sign(  # ggml_cuda_init, with cudaGetErrorString's words
+        pattern=re.compile(
+            r"(?:failed to initialize CUDA: |CUDA error: )(?P<why>CUDA driver version is insufficient.*"
+            r"|no CUDA-capable device is detected|system has unsupported display driver.*"
+            r"|the provided PTX was compiled with an unsupported toolchain.*|.*system not yet initialized.*)"
+        ),
+        failure_class=FailureClass.UNSUPPORTED_GPU,
+        message="llama.cpp cannot use the GPU or its driver: {why}",
+        next_step="update the node's driver and check that the container is given GPUs, or take an image "
+        "that was built for an older CUDA (spec.engine.image)",
+    ),
+    Sign(  # ggml_cuda_error, of any other call
+        pattern=re.compile(
+            r"CUDA error: (?P<why>an illegal memory access.*|unspecified launch failure.*"
+            r"|misaligned address.*|uncorrectable ECC.*|the launch timed out.*|hardware stack error.*)"
+        ),
+        failure_class=FailureClass.GPU_FAULT,
+        message="the GPU reported a fault while llama.cpp computed on it: {why}",
+        next_step="look for Xid messages in the node's kernel log; drain the node when they repeat, else "
+        "take a newer engine image (spec.engine.image)",
+    ),
+    Sign(  # src/llama-model.cpp make_gpu_buft_list and llama_model_create
+        pattern=re.compile(
+            r"(?P<why>device \S+ does not support split buffers"
+            r"|LLAMA_SPLIT_MODE_TENSOR not implemented for architecture '[^']*'"
+            r"|SPLIT_MODE_TENSOR requires flash_attn to be enabled|invalid value for main_gpu: \d+)"
+        ),
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="llama.cpp cannot spread the model as was asked: {why}",
+        next_step="remove parallelism.tensor, and --split-mode from spec.engine.extraArgs: layers in turn "
+        "work for every model",
     ),
     Sign(
         pattern=re.compile(

@@ -28,6 +28,9 @@ class Account:
     """The cache's size where a switch fixes it."""
     cache_limit_switch: str = ""
     """That switch."""
+    start_bytes: int = 0
+    """What the container's memory must hold before anything is served, such as a conversion; 0: nothing that
+    is gone later."""
     offloaded_bytes: int = 0
     """Weights of this GPU that stay in host memory."""
 

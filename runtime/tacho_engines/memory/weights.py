@@ -41,18 +41,19 @@ def quantized_in_checkpoint(facts: ModelFacts) -> bool:
     return facts.quantization.method not in ("", "none")
 
 
-def parts(facts: ModelFacts, *, linear_bits: float | None = None) -> Parts:
-    """Bytes by part. ``linear_bits``: linear layers and experts are quantized in flight to this many bits;
-    None: every tensor stays as stored, 32-bit ones in 16.
+def parts(facts: ModelFacts, *, linear_bits: float | None = None, experts_too: bool = True) -> Parts:
+    """Bytes by part. ``linear_bits``: linear layers are quantized in flight to this many bits, experts
+    likewise where ``experts_too``; None: every tensor stays as stored, 32-bit ones in 16.
 
     What quantization in flight leaves alone: embedding, output head, norms, biases, router, vision tower
     (vLLM: these are not LinearBase, or are in the method's own skip list).
     """
+    quantized = ("linear", "expert") if experts_too else ("linear",)
     sums = {"split": 0.0, "experts": 0.0, "embedding": 0.0, "head": 0.0, "replicated": 0.0}
     for tensor in facts.tensors:
         if tensor.kind in NEVER_LOADED:
             continue
-        bits = linear_bits if tensor.kind in ("linear", "expert") and tensor.dtype in SIXTEEN_BIT else None
+        bits = linear_bits if tensor.kind in quantized and tensor.dtype in SIXTEEN_BIT else None
         sums[_part(tensor, facts)] += tensor.parameters * bits / 8 if bits else _resident(tensor)
     return Parts(**sums)
 

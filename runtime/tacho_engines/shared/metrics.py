@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tacho_engines.base import LoadFigures, whole
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricNames:
@@ -16,11 +14,18 @@ class MetricNames:
     """Requests that are being answered."""
     waiting: tuple[str, ...] = ()
     generated_tokens: tuple[str, ...] = ()
+    by_step: frozenset[str] = frozenset()
+    """Those of them that advance with every step; the others do when a request ends."""
     prompt_tokens: tuple[str, ...] = ()
     cached_prompt_tokens: tuple[str, ...] = ()
     """Prompt tokens that a prefix cache saved."""
+    computed_alone: frozenset[str] = frozenset()
+    """Those of ``prompt_tokens`` that leave the cached ones out."""
     kv_cache_usage: tuple[str, ...] = ()
     """0 to 1."""
+    preemptions: tuple[str, ...] = ()
+    first_token_seconds: tuple[str, ...] = ()
+    """Summaries or histograms of times to first tokens: each has a ``_sum`` and a ``_count``."""
     cache_config: str = ""
     """A metric whose labels size the KV cache, see ``kv_cache_tokens``."""
 
@@ -31,7 +36,10 @@ VLLM_FAMILY = MetricNames(
     generated_tokens=("vllm:generation_tokens_total",),
     prompt_tokens=("vllm:prompt_tokens_total",),
     cached_prompt_tokens=("vllm:prefix_cache_hits_total",),
+    by_step=frozenset({"vllm:generation_tokens_total"}),
     kv_cache_usage=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+    preemptions=("vllm:num_preemptions_total",),
+    first_token_seconds=("vllm:time_to_first_token_seconds",),
     cache_config="vllm:cache_config_info",
 )
 """vLLM's names, which forks of it and servers in front of it keep."""
@@ -40,17 +48,6 @@ VLLM_FAMILY = MetricNames(
 def first_known(names: tuple[str, ...], metrics: Mapping[str, float]) -> float | None:
     """The value of the first of ``names`` that is there."""
     return next((metrics[name] for name in names if name in metrics), None)
-
-
-def load_figures(names: MetricNames, metrics: Mapping[str, float]) -> LoadFigures:
-    """What ``metrics`` (a sample's name to its value summed over labels) say of the load."""
-    return LoadFigures(
-        running=whole(first_known(names.running, metrics)),
-        waiting=whole(first_known(names.waiting, metrics)),
-        generation_tokens_total=first_known(names.generated_tokens, metrics),
-        prompt_tokens_total=first_known(names.prompt_tokens, metrics),
-        kv_cache_usage=first_known(names.kv_cache_usage, metrics),
-    )
 
 
 def kv_cache_tokens(labels: Mapping[str, str]) -> int | None:

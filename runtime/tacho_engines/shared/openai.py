@@ -7,7 +7,7 @@ each engine's ``dialect`` names the fields of its own that do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 COMPLETIONS = "/v1/completions"
@@ -41,6 +41,9 @@ class Dialect:
     owner: str = ""
     """``owned_by`` of its models, in lower case and without dots; "": no engine is known by it."""
     fields: Fields
+    counting: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Fields that make it count the tokens of each chunk. That is work for its front end at every token, so
+    they are sent only where a chunk's count has to be exact."""
     limits: Callable[[Mapping[str, Any]], Limits] = stated_length
     """What an entry of /v1/models says."""
 
@@ -58,15 +61,20 @@ def _common(output_tokens: int, _salt: str) -> Mapping[str, Any]:
         "temperature": 0,
         "ignore_eos": True,
         "min_tokens": output_tokens,
-        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        "stream_options": {"include_usage": True},
     }
 
+
+CONTINUOUS_USAGE: Mapping[str, Any] = {
+    "stream_options": {"include_usage": True, "continuous_usage_stats": True}
+}
+"""vLLM's way to count each chunk, which servers like it have taken over."""
 
 BARE = Dialect(name="bare", fields=_bare)
 """Only what no server refuses."""
 PLAIN = Dialect(name="plain", fields=_plain)
 """The OpenAI API as documented."""
-COMMON = Dialect(name="common", fields=_common)
+COMMON = Dialect(name="common", fields=_common, counting=CONTINUOUS_USAGE)
 """Extensions of vLLM that many engines have taken over, and most others ignore."""
 
 

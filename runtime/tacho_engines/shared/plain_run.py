@@ -15,10 +15,20 @@ class PlainRun:
     figures."""
 
     users_command = False
-    api_key_variable = ""
-    version_path = "/version"
+    key_variable = ""
+    """``api_key_variable``, whatever the configuration."""
+    tells_version = "/version"
+    """``version_path``, whatever the configuration."""
+    takes_as_planned = False
+    """Whether the plan's concurrency is the most it answers at a time."""
     signs: tuple[Sign, ...] = ()
     """The engine's own."""
+
+    def api_key_variable(self, _config: RuntimeConfig) -> str:
+        return self.key_variable
+
+    def version_path(self, _config: RuntimeConfig) -> str:
+        return self.tells_version
 
     def version(self, document: Mapping[str, object]) -> str:
         version = document.get("version")
@@ -29,6 +39,9 @@ class PlainRun:
 
     def environment(self, _config: RuntimeConfig) -> Mapping[str, str]:
         return {}
+
+    def slots(self, config: RuntimeConfig) -> int:
+        return config.concurrency if self.takes_as_planned else 0
 
     def needs(self, _config: RuntimeConfig) -> Needs:
         return Needs()

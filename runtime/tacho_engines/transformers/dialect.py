@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from tacho_engines.shared.openai import COMMON, Dialect, Limits, whole_number
+from tacho_engines.shared.openai import COMMON, Limits, whole_number
 
 
 def _limits(model: Mapping[str, Any]) -> Limits:
@@ -15,4 +16,4 @@ def _limits(model: Mapping[str, Any]) -> Limits:
     )
 
 
-DIALECT = Dialect(name="transformers", owner="transformers", fields=COMMON.fields, limits=_limits)
+DIALECT = replace(COMMON, name="transformers", owner="transformers", limits=_limits)

@@ -9,5 +9,7 @@ METRICS = MetricNames(
     waiting=("tacho_server_requests_waiting",),
     generated_tokens=("tacho_server_generation_tokens_total",),
     prompt_tokens=("tacho_server_prompt_tokens_total",),
+    by_step=frozenset({"tacho_server_generation_tokens_total"}),
+    first_token_seconds=("tacho_server_time_to_first_token_seconds",),
     kv_cache_usage=("tacho_server_kv_cache_usage_ratio",),
 )

@@ -21,5 +21,8 @@ class TransformersPlan(SimplePlan):
     def arguments(self, placement: Placement, _context: Context) -> tuple[str, ...]:
         return arguments.arguments(placement)
 
+    def fallbacks(self, placement: Placement) -> tuple[str, ...]:
+        return memory.fallbacks(placement)
+
 
 PLAN: PlanHalf = TransformersPlan(ROW, cache_bytes=memory.CACHE_ELEMENT_BYTES)

@@ -62,5 +62,6 @@ ROW = EngineRow(
     local_entrypoint=("-m", "tacho_transformers"),
     verified_by="transformers 5.19 with bitsandbytes 0.50, as wheels, in 16 bits, int8, fp4, nf4 and doubly "
     "quantized nf4: SmolLM2-135M on a CPU (tests/engines), 8B of random weights on an H200 with torch 2.11 "
-    "(benchmarks/engines); the image: nobody yet",
+    "(benchmarks/engines), int8 and nf4 as pods of a real node there (docs/results/h200); the image as a pod "
+    "of a real node with a CPU, SmolLM2-135M in nf4",
 )

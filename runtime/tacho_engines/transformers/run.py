@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import EngineFigures, Exit, LoadFigures, Needs, PackageNeed, RunHalf
+from tacho_engines.base import EngineFigures, Exit, Needs, PackageNeed, RunHalf
 from tacho_engines.shared.caches import compile_caches
-from tacho_engines.shared.metrics import load_figures
 from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
 from tacho_engines.transformers.command import command
-from tacho_engines.transformers.metrics import METRICS
 from tacho_engines.transformers.signs import SIGNS
 
 PROGRAM = "transformers-server"
@@ -29,7 +27,8 @@ class Transformers(PlainRun):
     """``engine.name: transformers``."""
 
     name = "transformers"
-    api_key_variable = "TACHO_SERVER_API_KEY"
+    takes_as_planned = True
+    key_variable = "TACHO_SERVER_API_KEY"
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
         return command(config, model_path)
@@ -53,9 +52,6 @@ class Transformers(PlainRun):
         if found := _FALLBACK.search(line):
             return dataclasses.replace(figures, fallbacks=(*figures.fallbacks, found[1])[:8])
         return figures
-
-    def load(self, metrics: Mapping[str, float]) -> LoadFigures:
-        return load_figures(METRICS, metrics)
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         return classify(PROGRAM, end, lines, SIGNS)

@@ -37,4 +37,7 @@ def environment(config: RuntimeConfig) -> dict[str, str]:
         # Spinning threads take the core from the one they wait for as soon as a neighbour wants it too:
         # beside two busy programs on two cores 2 to 4 tok/s, asleep 9 to 12; alone no difference was seen.
         found["OMP_WAIT_POLICY"] = "passive"
+        # Eager mode leaves some functions of the sampler compiled: the first request for log-probabilities
+        # would look for a C++ compiler, which the image does not have, and end the engine.
+        found["TORCH_COMPILE_DISABLE"] = "1"
     return {**found, **vllm_caches(config)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from tacho_engines.shared.openai import COMMON, Dialect
+from tacho_engines.shared.openai import COMMON
 
 
 def _fields(output_tokens: int, salt: str) -> Mapping[str, Any]:
@@ -13,4 +14,4 @@ def _fields(output_tokens: int, salt: str) -> Mapping[str, Any]:
     return {**COMMON.fields(output_tokens, salt), "cache_salt": salt}
 
 
-DIALECT = Dialect(name="vllm", owner="vllm", fields=_fields)
+DIALECT = replace(COMMON, name="vllm", owner="vllm", fields=_fields)

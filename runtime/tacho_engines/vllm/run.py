@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import EngineFigures, Exit, LoadFigures, Needs, RunHalf
-from tacho_engines.shared.metrics import load_figures
+from tacho_engines.base import EngineFigures, Exit, Needs, RunHalf
 from tacho_engines.shared.plain_run import PlainRun
 from tacho_engines.shared.signs import classify
 from tacho_engines.vllm.command import command, environment
 from tacho_engines.vllm.figures import read
-from tacho_engines.vllm.metrics import METRICS
 from tacho_engines.vllm.needs import needs
 from tacho_engines.vllm.signs import SIGNS, placed
 
@@ -21,7 +19,7 @@ class Vllm(PlainRun):
     """``engine.name: vllm``."""
 
     name = "vllm"
-    api_key_variable = "VLLM_API_KEY"
+    key_variable = "VLLM_API_KEY"
     signs = SIGNS
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
@@ -35,9 +33,6 @@ class Vllm(PlainRun):
 
     def read(self, figures: EngineFigures, line: str) -> EngineFigures:
         return read(figures, line)
-
-    def load(self, metrics: Mapping[str, float]) -> LoadFigures:
-        return load_figures(METRICS, metrics)
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
         return placed(classify("vLLM", end, lines, SIGNS), lines)

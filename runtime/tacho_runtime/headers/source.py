@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from tacho_contract.failure import FailedError
 from tacho_contract.pod import CACHE_FOLDER
@@ -18,6 +19,9 @@ FILE_LIMIT = 20_000
 """Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
 SMALL_FILE_LIMIT_BYTES = 25_000_000
 """Most that is read of a JSON file. The largest published safetensors index has 9 MB."""
+
+CHUNK_BYTES = 4 * 1024**2
+"""What is held of a file that is read whole."""
 
 Read = Callable[[int, int], bytes]
 """``read(start, length)``: at most ``length`` bytes of one file; fewer only at its end."""
@@ -108,10 +112,21 @@ class FolderSource:
         return FileEntry(relative, path.stat().st_size)
 
     def read(self, path: str, start: int, length: int) -> bytes:
+        with self._readable(path) as file:
+            file.seek(start)
+            return file.read(length)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The whole file, in pieces that fit any memory."""
+        with self._readable(path) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    @contextlib.contextmanager
+    def _readable(self, path: str) -> Iterator[BinaryIO]:
         try:
             with (self.folder / path).open("rb") as file:
-                file.seek(start)
-                return file.read(length)
+                yield file
         except OSError as error:
             raise invalid(
                 f"{self.name}/{path} cannot be read: {error.strerror}.",

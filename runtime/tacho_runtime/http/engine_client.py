@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
 TIMEOUT_SECONDS = 10.0
 """An engine that computes on all cores of a small machine has been seen to answer after seconds."""
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
-
-
-def sums(text: str) -> dict[str, float]:
-    """Samples of a Prometheus exposition, summed over labels. Raises ValueError for something else."""
-    totals: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
-    return totals
 
 
 def _said(answer: httpx.Response) -> str:
@@ -59,15 +48,9 @@ class EngineClient:
             return True, ""
         return False, f"{path} answered {answer.status_code}{_said(answer)}"
 
-    async def metrics(self) -> Mapping[str, float] | None:
-        """/metrics, summed over labels; None when there is none or it cannot be read."""
-        text = await self._text("/metrics")
-        if text is None:
-            return None
-        try:
-            return sums(text)
-        except ValueError:
-            return None
+    async def metrics(self) -> str | None:
+        """The Prometheus text at /metrics; None when there is none."""
+        return await self._text("/metrics")
 
     async def json(self, path: str) -> object | None:
         """The JSON document at ``path``, None when there is none."""

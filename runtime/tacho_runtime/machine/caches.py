@@ -86,6 +86,14 @@ def touch(folder: Path) -> None:
     os.utime(folder / KEY_FILE)
 
 
+def largest_entry(folder: Path) -> int:
+    """Bytes of the largest file or folder directly below; 0 where nothing is. Raises OSError."""
+    if not folder.is_dir():
+        return 0
+    sizes = (sum(path.lstat().st_size for path in (one, *one.rglob("*"))) for one in folder.iterdir())
+    return max(sizes, default=0)
+
+
 def _make(folder: Path, key: Mapping[str, str]) -> None:
     """Puts a new folder there whole, with its key; where another pod was quicker, its folder stays."""
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # open to this user alone

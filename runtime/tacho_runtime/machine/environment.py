@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from tacho_contract.launch import ENV_CPU_REQUEST
 from tacho_contract.measurement import Environment
 from tacho_runtime.machine.gpus import Gpus
 
@@ -18,7 +21,8 @@ def read_environment(
     first = found.devices[0] if found.devices else None
     return Environment(
         cpu_model=cpu_model(_text(proc / "cpuinfo")),
-        cpu_count=cpu_count(cgroup),
+        cpu_count=len(os.sched_getaffinity(0)),
+        cpu_limit_millis=round((cgroup_cpus(cgroup, proc) or 0) * 1000),
         gpu_product=first.product if first else "",
         gpu_count=len(found.devices),
         gpu_memory_bytes=(first.total_bytes or 0) if first else 0,
@@ -54,31 +58,71 @@ def cpu_identity(proc: Path = Path("/proc")) -> str:
     return f"{cpu_model(cpuinfo)} {cpu_features(cpuinfo)}".strip()
 
 
-def cpu_count(cgroup: Path) -> int:
+def cpu_count(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """CPUs this process may use: its affinity, or its container's limit where that is lower (rounded up)."""
     available = len(os.sched_getaffinity(0))
     limit = cgroup_cpus(cgroup)
     return available if limit is None else max(1, min(available, -int(-limit // 1)))
 
 
+def usable_cpus(environment: Mapping[str, str], cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPUs to start threads for: the container's limit, else what it was promised (its request), else those
+    of its affinity. More than were promised are there only while no neighbour wants them."""
+    available = len(os.sched_getaffinity(0))
+    said = environment.get(ENV_CPU_REQUEST, "")
+    if cgroup_cpus(cgroup) is not None or not said.isdigit() or int(said) == 0:
+        return cpu_count(cgroup)
+    return min(available, math.ceil(int(said) / 1000))
+
+
 def thread_variables(
-    gpu_count: int, total: int | None = None, cgroup: Path = Path("/sys/fs/cgroup")
+    gpu_count: int,
+    environment: Mapping[str, str],
+    total: int | None = None,
+    cgroup: Path = Path("/sys/fs/cgroup"),
 ) -> dict[str, str]:
     """How many threads the libraries of an engine that computes on the host start: one a CPU that it may use.
 
     They count the machine's: limited to two of 64 CPUs they would start 64 threads that wait for each other.
     On GPUs, and where nothing is limited, their own choice stands. OpenMP reads it: torch and CTranslate2 do.
     """
-    usable = cpu_count(cgroup)
+    usable = usable_cpus(environment, cgroup)
     limited = usable < (total or os.cpu_count() or 1)
     return {"OMP_NUM_THREADS": str(usable)} if limited and gpu_count == 0 else {}
 
 
-def cgroup_cpus(cgroup: Path) -> float | None:
-    """The container's CPU limit in CPUs, from cgroup v2 or v1; None without one."""
-    both = _text(cgroup / "cpu.max").split()
+def cgroup_cpus(cgroup: Path, proc: Path = Path("/proc")) -> float | None:
+    """The CPU time that this process's cgroup and those above it allow, in CPUs; None without a limit.
+
+    What a LimitRange gives a container stands in its own cgroup, what its pod may have in the one above,
+    where that is to be seen.
+    """
+    limits = (_quota_cpus(folder) for folder in _cgroup_folders(cgroup, _text(proc / "self" / "cgroup")))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _cgroup_folders(cgroup: Path, membership: str) -> tuple[Path, ...]:
+    """Of version 2 and of version 1's CPU controller: the process's own and all above it.
+
+    A container sees its own as the root of what is mounted, whatever path the kernel gives it.
+    """
+    found = {cgroup, cgroup / "cpu"}
+    for line in membership.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        parts = Path(path.strip("/")).parts
+        root = cgroup / "cpu" if controllers else cgroup
+        if ".." not in parts:
+            found |= {root.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)}
+    return tuple(found)
+
+
+def _quota_cpus(folder: Path) -> float | None:
+    both = _text(folder / "cpu.max").split()
     if len(both) != 2:
-        both = [_text(cgroup / "cpu" / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+        both = [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
     try:
         quota, period = float(both[0]), float(both[1])
     except ValueError:

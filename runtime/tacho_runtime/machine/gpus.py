@@ -179,6 +179,33 @@ def processes_of(module: Any, handle: Any) -> tuple[GpuProcess, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """How hard one GPU works now, and what slows it. None: the driver does not say."""
+
+    utilization_percent: float | None = None
+    """Share of the last moments in which any kernel ran."""
+    sm_mhz: int | None = None
+    power_watts: float | None = None
+    reasons: int = 0
+    """NVML's bits for why its clocks are not higher."""
+
+
+def clocks_of(module: Any, index: int) -> Clocks:
+    """Of the GPU that NVML counts as ``index``; all unknown where it is lost."""
+    handle = _asked(module, module.nvmlDeviceGetHandleByIndex, index)
+    if handle is None:
+        return Clocks()
+    rates = _asked(module, module.nvmlDeviceGetUtilizationRates, handle)
+    milliwatts = _asked(module, module.nvmlDeviceGetPowerUsage, handle)
+    return Clocks(
+        utilization_percent=float(rates.gpu) if rates else None,
+        sm_mhz=_asked(module, module.nvmlDeviceGetClockInfo, handle, module.NVML_CLOCK_SM),
+        power_watts=milliwatts / 1000 if milliwatts is not None else None,
+        reasons=_asked(module, module.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0,
+    )
+
+
 def device_nodes(dev: Path = Path("/dev")) -> bool:
     """Whether this container was given a GPU at all, whatever NVML says."""
     return any(next(dev.glob(pattern), None) is not None for pattern in DEVICE_NODES)

@@ -41,7 +41,7 @@ def highest_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
 
 def proportional_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
     """What they have resident together, shared pages counted once. The kernel walks their page tables for it,
-    so it is asked for once and not again and again; None where it does not tell of every one."""
+    which takes long where they are large; None where it does not tell of every one."""
     sizes = [_kilobytes(pid, "smaps_rollup", "Pss", proc) for pid in pids]
     known = [size for size in sizes if size is not None]
     return sum(known) if known and len(known) == len(sizes) else None

@@ -1,6 +1,6 @@
 """The runtime's phases and every decision about them: pure, the clock is an argument.
 
-    Preflight -> WaitingForModel -> Starting -> Probing -> Serving -> Draining
+    Preflight -> WaitingForModel -> Starting -> Probing <-> Serving -> Draining
     any of them -> Failed
 
 Times are seconds of a monotonic clock. ``supervise`` does what is decided here.
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import StartupSeconds
 from tacho_contract.units import part_of
@@ -33,7 +32,7 @@ _NEXT = {
     WAITING_FOR_MODEL: {STARTING, DRAINING, FAILED},
     STARTING: {PROBING, DRAINING, FAILED},
     PROBING: {SERVING, DRAINING, FAILED},
-    SERVING: {DRAINING, FAILED},
+    SERVING: {PROBING, DRAINING, FAILED},
     DRAINING: {FAILED},
     FAILED: set[str](),
 }
@@ -83,7 +82,7 @@ def advance(state: State, phase: str, *, now: float, message: str = "") -> State
     if phase not in _NEXT[state.phase]:
         raise ValueError(f"there is no way from {state.phase} to {phase}")
     startup = state.startup
-    if phase not in (DRAINING, FAILED):
+    if phase not in (DRAINING, FAILED) and startup.total is None:  # what comes later is no part of the start
         startup = _timed(state, now)
     return dataclasses.replace(state, phase=phase, message=message, entered_seconds=now, startup=startup)
 
@@ -97,11 +96,17 @@ def _timed(state: State, now: float) -> StartupSeconds:
         fetched = state.fetch
         # Fetch counts its own time; where it has not told yet, at least the wait was its.
         spent = max(took, round(fetched.elapsed_seconds, 3)) if fetched is not None else None
-        return dataclasses.replace(startup, download=spent, model_wait=took)
+        wait = round(took - (startup.verify or 0.0), 3)
+        return dataclasses.replace(startup, download=spent, model_wait=wait)
     if state.phase == STARTING:
         return dataclasses.replace(startup, load=took)
     total = round(now - state.started_seconds, 3)
     return dataclasses.replace(startup, probe=took, total=total)
+
+
+def verified(state: State, *, seconds: float) -> State:
+    """The state after every byte of the model was read and compared: no part of the wait for it."""
+    return dataclasses.replace(state, startup=dataclasses.replace(state.startup, verify=round(seconds, 3)))
 
 
 def load_split(startup: StartupSeconds, figures: EngineFigures) -> StartupSeconds:
@@ -202,22 +207,6 @@ def model_message(progress: FetchProgress | None) -> str:
     percent = 100 * progress.bytes_done / progress.bytes_total
     size = part_of(progress.bytes_done, progress.bytes_total)
     return f"fetch: {progress.state}, {size} ({percent:.0f} %)"
-
-
-def probe_decision(live: LiveConfig, known: Measurement | None, *, plan_key: str) -> Verdict:
-    """Whether to measure now. ``known`` is what a former run of this container left behind."""
-    policy = live.probe.policy
-    if policy == "Disabled":
-        return Verdict(ok=False, reason="spec.probe.policy is Disabled")
-    if policy == "Always":
-        return Verdict(ok=True, reason="spec.probe.policy is Always")
-    if known is None:
-        return Verdict(ok=True, reason="nothing is known about this plan and workload")
-    if (known.plan_key, known.measure_key) != (plan_key, live.measure_key):
-        return Verdict(ok=True, reason="plan or workload changed since the last measurement")
-    if known.state not in ("Complete", "Partial"):
-        return Verdict(ok=True, reason=f"the last measurement is {known.state}")
-    return Verdict(ok=False, reason=f"measured at {known.observed_time} with the same plan and workload")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ Source: CUDA compatibility guide, table "minor version compatibility"."""
 SHARED_BYTES = 512 * 1024**2
 """In use before the engine's start, of a GPU on which nobody is seen to compute: more than a driver and its
 display keep."""
+THERE_ALREADY = 0.9
+"""Part of the predicted size from which on what is found may be the very model, which is not made again."""
 _SLICE = re.compile(r"-MIG-|-SHARED$", re.IGNORECASE)
 
 
@@ -41,6 +43,8 @@ class Machine:
     built_cuda: tuple[int, int] | None = None
     compatibility_driver: bool = False
     cache_free_bytes: int | None = None
+    cache_largest_bytes: int = 0
+    """Of what the engine keeps there already, for one model."""
 
 
 def machine_failure(machine: Machine, config: RuntimeConfig, needs: Needs) -> Failure | None:
@@ -58,8 +62,16 @@ def _failures(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator
     yield from _packages(machine, config, needs)
     if config.gpu_count:
         yield from _gpus(machine, config)
-    free = machine.cache_free_bytes
-    if free is not None and free < needs.cache_bytes:
+    yield from _full(machine, config, needs)
+
+
+def _full(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
+    """Which model an entry of the cache is of cannot be told before this one is there. One may be this very
+    model, whole or broken off and then written over; all others stay. Whoever converts it looks again."""
+    free, largest = machine.cache_free_bytes, machine.cache_largest_bytes
+    if free is None or largest >= THERE_ALREADY * needs.cache_bytes:
+        return
+    if free + largest < needs.cache_bytes:
         yield Failure(
             failure_class=FailureClass.DISK_FULL,
             message=f"{config.engine} converts the model into {config.cache_dir}, which takes "

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from tacho_contract.launch import LiveConfig, RuntimeConfig
-from tacho_contract.measurement import Measurement
+from tacho_contract.measurement import Baseline, Measurement
+from tacho_runtime.probe.ports import MachineSample
 from tacho_runtime.probe.target import ProbeTarget
-from tacho_runtime.supervisor import lifecycle
+from tacho_runtime.supervisor.choice import Pod, choose
 
 log = logging.getLogger("tacho")
 
@@ -23,7 +25,15 @@ class Probe(Protocol):
     """``probe.sequence.run_probe``, as far as it is used here."""
 
     def __call__(
-        self, target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
+        self,
+        target: ProbeTarget,
+        live: LiveConfig,
+        *,
+        plan_key: str,
+        progress: Callable[[str], None],
+        machine: Callable[[bool], MachineSample],
+        cpus: int,
+        baseline: Baseline | None,
     ) -> Awaitable[Measurement]: ...
 
 
@@ -36,13 +46,16 @@ class Clock(Protocol):
         """RFC 3339, to the second."""
 
 
-def target_of(config: RuntimeConfig, base_url: str, api_key: str) -> ProbeTarget:
+def target_of(config: RuntimeConfig, base_url: str, api_key: str, *, slots: int) -> ProbeTarget:
+    """``slots``: requests that the engine was told to take at a time, 0 for no limit."""
     return ProbeTarget(
         base_url=base_url,
         served_name=config.served_name,
         engine=config.engine,
         max_model_len=config.max_model_len,
         concurrency=config.concurrency,
+        slots=slots,
+        scores=config.engine != "custom",
         api_key=api_key,
     )
 
@@ -52,31 +65,47 @@ class Measuring:
     """One question: this plan, this workload, that engine."""
 
     config: RuntimeConfig
+    pod: Pod
     live: LiveConfig
     target: ProbeTarget
     probe: Probe
     clock: Clock
     say: Callable[[str], None]
+    machine: Callable[[bool], MachineSample]
+    """Whether to run the calibration → the machine now."""
+    cpus: int
+    """Those of this container: the engine's and the probe's."""
 
     async def measurement(self, known: Measurement | None) -> Measurement:
         """In any case one: fresh, ``known`` already, or one that says why there are no figures."""
-        decision = lifecycle.probe_decision(self.live, known, plan_key=self.config.plan_key)
-        log.info("probe: %s, because %s", "yes" if decision.ok else "no", decision.reason)
-        if decision.ok:
-            self.say(f"measuring: {decision.reason}")
-            return await self._probed()
+        choice = choose(self.live, known, self.pod)
+        log.info("probe: %s, because %s", "yes" if choice.probes else "no", choice.reason)
+        if choice.probes:
+            self.say(f"measuring: {choice.reason}")
+            # What failed before is asked for no more than it must be.
+            scores = self.target.scores and (known is None or known.state != "Failed")
+            target = dataclasses.replace(self.target, scores=scores)
+            return dataclasses.replace(await self._probed(target, choice.baseline), request=choice.request)
         keys = (self.config.plan_key, self.live.measure_key)
         if known is not None and (known.plan_key, known.measure_key) == keys:
             return known
-        return self.without_figures("Skipped", decision.reason)
+        return self.without_figures("Skipped", choice.reason)
 
-    async def _probed(self) -> Measurement:
+    async def _probed(self, target: ProbeTarget, baseline: Baseline | None) -> Measurement:
         """Never fails and never hangs."""
         began, limit_seconds = self.clock.monotonic(), self.live.probe.timeout_seconds + PROBE_GRACE_SECONDS
         flags: tuple[str, ...] = ()
         try:
             return await asyncio.wait_for(
-                self.probe(self.target, self.live, plan_key=self.config.plan_key, progress=self.say),
+                self.probe(
+                    target,
+                    self.live,
+                    plan_key=self.config.plan_key,
+                    progress=self.say,
+                    machine=self.machine,
+                    cpus=self.cpus,
+                    baseline=baseline,
+                ),
                 limit_seconds,
             )
         except (asyncio.TimeoutError, TimeoutError):

@@ -18,6 +18,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
+from tacho_contract.failure import Failure
+from tacho_engines.base import Exit
+
 STDOUT, STDERR = 1, 2
 TAIL_LINES = 200
 TAIL_LINE_BYTES = 2000
@@ -144,6 +147,16 @@ def _die_with_parent() -> None:
 def _write_all(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
+
+
+def exit_of(status: int, kills_before: int | None, kills: int | None, told: Failure | None) -> Exit:
+    """How an engine ended: its status, negative for a signal; and the container's kills for memory."""
+    return Exit(
+        code=status if status >= 0 else None,
+        signal=-status if status < 0 else None,
+        out_of_memory_kills=None if kills is None or kills_before is None else kills - kills_before,
+        told=told,
+    )
 
 
 class Reaper:

@@ -9,7 +9,7 @@ from tacho_contract import __version__, codec
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import Environment
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report
-from tacho_engines.base import LoadFigures
+from tacho_runtime.probe.asking.counters import Counters
 from tacho_runtime.supervisor import lifecycle
 
 
@@ -55,14 +55,20 @@ def encode(report: Report, limit_bytes: int = REPORT_LIMIT_BYTES) -> str:
     return codec.dumps(dataclasses.replace(report, measurement=measurement))
 
 
-def make_load(figures: LoadFigures | None, *, observed_time: str) -> Load:
-    """GET /load. ``figures`` is None when the engine could not be asked."""
-    known = figures or LoadFigures()
+def make_load(counted: Counters, *, observed_time: str) -> Load:
+    """GET /load. Nothing is counted where the engine could not be asked."""
     return Load(
-        running=known.running,
-        waiting=known.waiting,
-        generation_tokens_total=known.generation_tokens_total,
-        prompt_tokens_total=known.prompt_tokens_total,
-        kv_cache_usage=known.kv_cache_usage,
+        running=_whole(counted.running),
+        waiting=_whole(counted.waiting),
+        generation_tokens_total=counted.generated_tokens,
+        prompt_tokens_total=counted.computed_prompt_tokens,
+        kv_cache_usage=counted.kv_cache_usage,
+        preemptions_total=counted.preemptions,
+        first_token_seconds_total=counted.ttft_seconds_sum,
+        first_tokens_total=counted.ttft_seconds_count,
         observed_time=observed_time,
     )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

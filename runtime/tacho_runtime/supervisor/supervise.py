@@ -12,16 +12,15 @@ import dataclasses
 import logging
 import os
 import signal
-import time
-from collections.abc import Coroutine
-from datetime import datetime, timezone
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
-from tacho_contract.fetch import ENV_FETCH_CONFIG
+from tacho_contract.fetch import ENV_FETCH_CONFIG, FetchProgress
 from tacho_contract.inspection import ENV_INSPECT_CONFIG
 from tacho_contract.launch import (
     ENV_ENGINE_FAILURE,
+    ENV_FULL_PROBE,
     ENV_RUNTIME_CONFIG,
     LiveConfig,
     RuntimeConfig,
@@ -30,15 +29,18 @@ from tacho_contract.launch import (
 )
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import Load, Report
-from tacho_contract.times import format_time
-from tacho_engines.base import EngineFigures, Exit, RunHalf
+from tacho_engines.base import EngineFigures, RunHalf
 from tacho_engines.registry import run_half
-from tacho_engines.run_parts import files_wanted
+from tacho_engines.run_parts import files_wanted, metric_names
 from tacho_runtime import preflight
-from tacho_runtime.machine import environment as machine, sockets
-from tacho_runtime.supervisor import lifecycle, model_content, model_path, store, watch, weights
+from tacho_runtime.machine import environment as machine
+from tacho_runtime.probe.asking import counters
+from tacho_runtime.supervisor import arrival, lifecycle, model_path, store, watch, weights
+from tacho_runtime.supervisor.choice import pod_of, requested
+from tacho_runtime.supervisor.clock import SystemClock
+from tacho_runtime.supervisor.draining import quiet, requests_left
 from tacho_runtime.supervisor.machine_check import Machine
-from tacho_runtime.supervisor.process import Child, Reaper
+from tacho_runtime.supervisor.process import Child, Reaper, exit_of
 from tacho_runtime.supervisor.report import Facts, make_load, make_report
 from tacho_runtime.termination import write_termination
 
@@ -49,23 +51,17 @@ log = logging.getLogger("tacho")
 
 POLL_SECONDS = 0.5
 HEALTH_SECONDS = 5.0
-DRAIN_POLL_SECONDS = 1.0
+LEAVE_SECONDS = 15.0
+"""From readiness off until no new request comes: ten seconds of checks, and the way to the proxies."""
 STOP_SECONDS = 10.0
 """Between SIGTERM and SIGKILL for an engine that has nothing left to do."""
 LOAD_AGE_SECONDS = 1.0
 """Readers within this time share one question to the engine."""
 
-_OWN_VARIABLES = (ENV_ENGINE_FAILURE, ENV_RUNTIME_CONFIG, ENV_FETCH_CONFIG, ENV_INSPECT_CONFIG)
-
-
-class SystemClock:
-    """This machine's clocks."""
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def utc(self) -> str:
-        return format_time(datetime.now(timezone.utc))
+_OWN_VARIABLES = (
+    *(ENV_ENGINE_FAILURE, ENV_FULL_PROBE, ENV_RUNTIME_CONFIG),
+    *(ENV_FETCH_CONFIG, ENV_INSPECT_CONFIG),
+)
 
 
 class Supervisor:
@@ -101,9 +97,8 @@ class Supervisor:
             return load
 
     async def _ask_load(self) -> Load:
-        metrics = await self._client.metrics() if self._client else None
-        figures = self._engine().load(metrics) if metrics is not None else None
-        return make_load(figures, observed_time=self.clock.utc())
+        text = await self._client.metrics() if self._client else None
+        return make_load(counters.parse(text or "", metric_names()), observed_time=self.clock.utc())
 
     # --- the run ---------------------------------------------------------------------------------
     async def run(self) -> int:
@@ -204,32 +199,20 @@ class Supervisor:
     async def _model(self) -> str:
         """The path for the engine, once the model is there. Raises FailedError."""
         self._enter(lifecycle.WAITING_FOR_MODEL, "looking for the model")
-        root = self.config.model_path
-        if self.config.fetch_dir:
-            fetched = await self._fetched(self.config.fetch_dir)
-            root = root or fetched
-        if not root:
-            raise FailedError.of(
-                FailureClass.INVALID_CONFIG,
-                f"fetch is complete but names no folder in {self.config.fetch_dir}",
-                "runtime and fetch must be of one release: let the operator make the pod again",
-            )
-        await asyncio.to_thread(model_content.check, self.config, root)
+        root = await arrival.root(self.config, self._fetch_is, self._check_budget)
+        begun = self.clock.monotonic()
+        await arrival.compare(self.config, root, self._say, self._check_budget)
+        if self.config.content_digest:
+            self.state = lifecycle.verified(self.state, seconds=self.clock.monotonic() - begun)
         return await asyncio.to_thread(
             model_path.engine_path, self.config, files_wanted(self.config.engine), root
         )
 
-    async def _fetched(self, fetch_dir: str) -> str:
-        while True:
-            path = store.fetched_path(fetch_dir)
-            progress = store.read_progress(fetch_dir) or self.state.fetch
-            self.state = dataclasses.replace(
-                self.state, fetch=progress, message=lifecycle.model_message(progress)
-            )
-            if path is not None:
-                return path
-            self._check_budget()
-            await asyncio.sleep(POLL_SECONDS)
+    def _fetch_is(self, progress: FetchProgress | None) -> None:
+        progress = progress or self.state.fetch
+        self.state = dataclasses.replace(
+            self.state, fetch=progress, message=lifecycle.model_message(progress)
+        )
 
     def _check_budget(self) -> None:
         """Raises FailedError(StartupTimeout)."""
@@ -249,7 +232,7 @@ class Supervisor:
         store.write_report(self.config.state_dir, self.report())
         try:
             failure_file = store.engine_failure_path(self.config.state_dir)
-            threads = machine.thread_variables(self.config.gpu_count)
+            threads = machine.thread_variables(self.config.gpu_count, self._environment)
             own = {**threads, **self._engine().environment(self.config), **self._environment}
             environment = {**own, ENV_ENGINE_FAILURE: failure_file}
             read, telling = self._read_line, self._engine().telling
@@ -278,20 +261,28 @@ class Supervisor:
             await asyncio.wait({task})
 
     async def _why_ended(self, child: Child, kills_before: int | None) -> Failure:
-        status, kills = child.exit_status.result(), machine.out_of_memory_kills()
-        end = Exit(
-            code=status if status >= 0 else None,
-            signal=-status if status < 0 else None,
-            out_of_memory_kills=None if kills is None or kills_before is None else kills - kills_before,
-            told=store.read_engine_failure(self.config.state_dir),
-        )
+        told = store.read_engine_failure(self.config.state_dir)
+        end = exit_of(child.exit_status.result(), kills_before, machine.out_of_memory_kills(), told)
         return self._engine().classify(end, await child.last_words())
 
     async def _serve(self, pid: int) -> None:
         """From the engine's start to the end of the run."""
+        path = self._engine().health_path(self.config)
         memory = watch.MemoryWatch(self._machine, pid)
         async with memory.running():
-            client, measurement = await self._measured()
+            client = await self._reached(path)
+            measurement = await self._measured(pid)
+        await self._serves(measurement, memory)
+        async with watch.in_use(self.config.cache_dir):
+            while True:
+                await self._watch_health(client, path, until=self._asked_again)
+                memory = watch.MemoryWatch(self._machine, pid)
+                async with memory.running():
+                    await self._leave()
+                    measurement = await self._measured(pid)
+                await self._serves(measurement, memory)
+
+    async def _serves(self, measurement: Measurement, memory: watch.MemoryWatch) -> None:
         if measurement is not self.state.measurement:  # what a former run measured keeps its own
             measurement = await memory.recorded_in(measurement, self._figures)
         now = self.clock.monotonic()
@@ -299,21 +290,26 @@ class Supervisor:
         told = f": {measurement.message}" if measurement.message else ""
         self._enter(lifecycle.SERVING, f"measurement {measurement.state}{told}")
         store.write_report(self.config.state_dir, self.report())
-        async with watch.in_use(self.config.cache_dir):
-            await self._watch_health(client, self._engine().health_path(self.config))
 
-    async def _measured(self) -> tuple[EngineClient, Measurement]:
-        """Waits until the engine is healthy, then probes it."""
+    def _asked_again(self) -> bool:
+        pod = pod_of(self.config, self.facts.environment)
+        return bool(requested(self._read_live(), self.state.measurement, pod.hostname))
+
+    async def _leave(self) -> None:
+        """Out of the Service, and free of what came through it."""
+        self._enter(lifecycle.PROBING, "asked to measure again; requests that run are let finish")
+        await asyncio.sleep(LEAVE_SECONDS)
+        await self._quiet()
+
+    async def _reached(self, health_path: str) -> EngineClient:
+        """The engine, once it is healthy."""
         # Imported here because httpx is slow to: by now the server answers.
         from tacho_runtime.http.engine_client import EngineClient
-        from tacho_runtime.probe.sequence import run_probe
-        from tacho_runtime.supervisor.measuring import Measuring, target_of
 
         engine = self._engine()
-        base_url = local_url(self.config.bind_host, self.config.engine_port)
-        api_key = self._environment.get(engine.api_key_variable, "")
+        base_url, api_key = self._engine_address()
         self._client = EngineClient(base_url, api_key=api_key)
-        await self._until_healthy(self._client, engine.health_path(self.config))
+        await self._until_healthy(self._client, health_path)
         if failure := weights.not_applied(self.config, self._figures):
             raise FailedError(failure)
         version = await self._version(engine)
@@ -323,15 +319,29 @@ class Supervisor:
         )
         startup = lifecycle.load_split(self.state.startup, self._figures)
         self.state = dataclasses.replace(self.state, startup=startup)
+        return self._client
+
+    def _engine_address(self) -> tuple[str, str]:
+        """(base URL, API key)."""
+        key = self._environment.get(self._engine().api_key_variable(self.config), "")
+        return local_url(self.config.bind_host, self.config.engine_port), key
+
+    async def _measured(self, pid: int) -> Measurement:
+        from tacho_runtime.probe.sequence import run_probe
+        from tacho_runtime.supervisor.measuring import Measuring, target_of
+
         measuring = Measuring(
             config=self.config,
+            pod=pod_of(self.config, self.facts.environment),
             live=self._read_live(),
-            target=target_of(self.config, base_url, api_key),
+            target=target_of(self.config, *self._engine_address(), slots=self._engine().slots(self.config)),
             probe=run_probe,
             clock=self.clock,
             say=self._say,
+            machine=watch.while_measured(self._machine, pid),
+            cpus=machine.cpu_count(),
         )
-        return self._client, await measuring.measurement(self.state.measurement)
+        return await measuring.measurement(self.state.measurement)
 
     async def _until_healthy(self, client: EngineClient, path: str) -> None:
         while True:
@@ -342,8 +352,10 @@ class Supervisor:
             self._check_budget()
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _watch_health(self, client: EngineClient, path: str) -> None:
-        while True:
+    async def _watch_health(
+        self, client: EngineClient, path: str, *, until: Callable[[], bool] = lambda: False
+    ) -> None:
+        while not until():
             await asyncio.sleep(HEALTH_SECONDS)
             healthy, why = await client.healthy(path)
             if healthy:
@@ -352,7 +364,8 @@ class Supervisor:
                 log.warning("no healthy answer: %s", why)
 
     async def _version(self, engine: RunHalf) -> str:
-        document = await self._client.json(engine.version_path) if self._client else None
+        path = engine.version_path(self.config)
+        document = await self._client.json(path) if self._client and path else None
         return engine.version(document) if isinstance(document, dict) else ""
 
     # --- the end ---------------------------------------------------------------------------------
@@ -373,27 +386,15 @@ class Supervisor:
             raise FailedError(lifecycle.wedged_failure(self.state, now=self.clock.monotonic()))
 
     async def _let_finish(self, child: Child) -> None:
-        deadline_seconds = self.clock.monotonic() + self.config.drain_seconds
-        drain = lifecycle.Drain(deadline_seconds=deadline_seconds)
-        while not self._hurry.is_set() and not child.exit_status.done():
-            wedged = lifecycle.is_wedged(self.state, now=self.clock.monotonic())
-            running = None if wedged else await self._running(deadline_seconds - self.clock.monotonic())
-            drain, verdict = lifecycle.drain_step(
-                drain, running=running, wedged=wedged, now=self.clock.monotonic()
-            )
-            self._say(verdict.reason)
-            if verdict.ok:
-                log.info("drained: %s", verdict.reason)
-                break
-            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), DRAIN_POLL_SECONDS)
+        await self._quiet(
+            wedged=lambda: lifecycle.is_wedged(self.state, now=self.clock.monotonic()),
+            hurry=self._hurry,
+            over=child.exit_status.done,
+        )
+
+    async def _quiet(self, **until: Any) -> None:
+        seconds = self.config.drain_seconds
+        await quiet(seconds=seconds, clock=self.clock, running=self._running, say=self._say, **until)
 
     async def _running(self, limit_seconds: float) -> int | None:
-        """Requests in the engine; where it does not count them, at most as many as connections to it."""
-        try:
-            load = await asyncio.wait_for(self._ask_load(), max(DRAIN_POLL_SECONDS, limit_seconds))
-        except (asyncio.TimeoutError, TimeoutError):
-            return None  # the time to stop the engine in is not this answer's to spend
-        if load.running is None:
-            return sockets.connections(self.config.engine_port)
-        return load.running + (load.waiting or 0)
+        return await requests_left(self._ask_load, self.config.engine_port, limit_seconds)

@@ -7,7 +7,8 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import Measurement
 from tacho_engines.base import EngineFigures, Needs, RunHalf
 from tacho_runtime.machine import caches, environment as environment_, gpus, memory, packages
+from tacho_runtime.machine.sampling import sampler
+from tacho_runtime.probe.ports import MachineSample
 from tacho_runtime.supervisor.machine_check import Machine, machine_failure, shared_gpu
 from tacho_runtime.supervisor.used import Sample, Used, added, memory_actual
 
@@ -30,6 +33,9 @@ SETTLE_SECONDS = 10.0
 gone."""
 SAMPLE_SECONDS = 1.0
 """A sample is a pass over /proc and one question to each GPU: about 2 ms in a pod."""
+ASKING_PART = 0.05
+"""Of the time may go into asking the kernel what processes have resident, which walks their page tables:
+10 ms for a process of a gigabyte, and a second for one that maps a hundred."""
 IN_USE_SECONDS = 3600.0
 """How often a cache is marked as used: what has no mark for days is removed."""
 
@@ -48,6 +54,11 @@ def look(config: RuntimeConfig, environment: Mapping[str, str]) -> Machine:
         built_cuda=packages.built_cuda(folders, environment),
         compatibility_driver=packages.has_compatibility_driver(),
     )
+
+
+def while_measured(machine: Machine, pid: int) -> Callable[[bool], MachineSample]:
+    """What looks at this machine while the engine, a loaded process and its children, is measured."""
+    return sampler(machine.gpus.devices if machine.gpus else (), lambda: memory.process_tree(pid))
 
 
 def with_cache(config: RuntimeConfig, machine: Machine) -> RuntimeConfig:
@@ -85,9 +96,9 @@ async def checked(
     machine, failure = await _settled(config, engine.needs(config), environment)
     if failure is None:
         config = await asyncio.to_thread(with_cache, config, machine)
-        room = await asyncio.to_thread(_room, config.cache_dir)
-        machine = dataclasses.replace(machine, cache_free_bytes=room)
-        failure = machine_failure(machine, config, engine.needs(config))
+        needs = engine.needs(config)
+        machine = await asyncio.to_thread(_with_room, machine, config.cache_dir, needs)
+        failure = machine_failure(machine, config, needs)
     return machine, config, failure
 
 
@@ -106,15 +117,16 @@ async def _settled(
         waited += SAMPLE_SECONDS
 
 
-def _room(folder: str) -> int | None:
-    """What may be written in ``folder``, with what is in it already, which would be written over."""
-    if not folder:
-        return None
+def _with_room(machine: Machine, folder: str, needs: Needs) -> Machine:
+    """``machine`` with what is free in ``folder`` and what the engine has there, where it needs much."""
+    if not folder or not needs.cache_bytes:
+        return machine
     try:
         free = shutil.disk_usage(folder).free
-        return free + sum(path.lstat().st_size for path in Path(folder).rglob("*"))
+        largest = caches.largest_entry(Path(folder, needs.cache_folder)) if needs.cache_folder else 0
     except OSError:
-        return None
+        return machine
+    return dataclasses.replace(machine, cache_free_bytes=free, cache_largest_bytes=largest)
 
 
 @contextlib.asynccontextmanager
@@ -147,6 +159,10 @@ class MemoryWatch:
         self._shared = shared_gpu(machine)
         self._pid = pid
         self._used = Used()
+        self._due = 0.0
+        """By the monotonic clock: when processes may be asked for their memory again."""
+        self._shared_once = False
+        """The kernel counts shared pages once here."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -178,11 +194,23 @@ class MemoryWatch:
 
     def _sample(self, module: Any, *, last: bool = False) -> None:
         pids = memory.process_tree(self._pid)
-        shared_once = memory.proportional_bytes(pids) if last else None
         sample = Sample(
-            host_bytes=shared_once or memory.resident_bytes(pids),
+            host_bytes=self._host_bytes(pids, last=last),
             host_highest_bytes=memory.highest_bytes(pids),
             gpus=tuple(gpus.latest(module, gpu) for gpu in self._gpus) if module else (),
             pids=pids,
         )
         self._used = added(self._used, sample, self._before)
+
+    def _host_bytes(self, pids: tuple[int, ...], *, last: bool) -> int | None:
+        """With shared pages counted once; with each process's own count where the kernel tells no other.
+        None: not asked now, as it took long the last time, or one of them has just ended."""
+        begun = time.monotonic()
+        if begun < self._due and not last:
+            return None
+        found = memory.proportional_bytes(pids)
+        self._due = time.monotonic() + (time.monotonic() - begun) / ASKING_PART
+        if found is None and not self._shared_once:
+            return memory.resident_bytes(pids)
+        self._shared_once = True
+        return found

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tacho_contract import codec
+from tacho_contract.inspection import FULL
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import ModelFacts
 from tacho_engines.registry import run_half, startable
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.pod.podtemplate import pod_template, runtime_config
+from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tacho_operator.core.revisions.inspection import inspect_config
 from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.types import NodeFacts
+from tacho_operator.core.scaling.asked import asked_replicas
+from tacho_operator.core.types import NodeFacts, Observed
 from tests.unit.core.builders import CONFIG
 
 
@@ -26,8 +30,8 @@ class Outcome:
 
     refusals: tuple[str, ...] = ()
     parts: dict[str, Any] = field(default_factory=dict)
-    """By place: plan, manifest, flag (the command line), environment, operator, and probe (whom it asks for,
-    and where)."""
+    """By place: plan, manifest, flag (the command line), environment, operator, compared (what of the model
+    the runtime reads whole), and probe (whom it asks for, and where)."""
     plan: ModelPlan | None = None
     config: RuntimeConfig | None = None
 
@@ -43,6 +47,8 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
     if problems := validate_offline(document, cluster=True):
         return Outcome(refusals=tuple(str(problem) for problem in problems))
     resource = LLMDeployment.read(document)
+    if inspect_config(resource).verification == FULL:
+        facts = replace(facts, files=replace(facts.files, content_digest="of every byte"))
     plan = plan_model(resource.spec, facts, nodes=nodes, history=(), config=CONFIG)
     if isinstance(plan, PlanFailure):
         return Outcome(refusals=(f"{plan.failure.message} {plan.failure.next_step}",))
@@ -57,13 +63,19 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
         environment = dict(half.environment(config))
         health = half.health_path(config)
     said = json.loads(codec.dumps(plan))
+    said.pop("contentDigest")
     parts = {
+        "compared": config.content_digest,
         "plan": {name: value for name, value in said.items() if name not in ("message", "alternatives")},
         "manifest": _without_config(template),
         "flag": command,
         "environment": environment,
         "probe": (config.served_name, health),
-        "operator": (codec.dumps(live_config(resource.spec)), resource.spec.replicas),
+        "operator": (
+            codec.dumps(live_config(resource.spec)),
+            asked_replicas(Observed(resource=resource, raw=document)),
+            price_of(resource.spec.cost, plan.gpu_product, {}),
+        ),
     }
     return Outcome(parts=parts, plan=plan, config=config)
 

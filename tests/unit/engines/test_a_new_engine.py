@@ -17,7 +17,7 @@ PLAN = '''
 from __future__ import annotations
 
 from tacho_engines.base import Context, Placement, PlanHalf
-from tacho_engines.row import CacheTypes, EngineRow, MethodRow, MethodRule
+from tacho_engines.row import CacheTypes, EngineRow, MethodRow, MethodRule, Refused
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.simple import SimplePlan
 
@@ -42,6 +42,10 @@ ROW = EngineRow(
         message="int6 is swift's; change quantization.method or engine.name",
     ),
     cache_types=CacheTypes(words=("bfloat16",), cel="startsWith('bf')"),
+    refused=Refused(
+        switches={"backdoor": ("it opens the back door", "close it")},
+        variables={"SWIFT_KEY": ("the key has a field of its own", "use endpoint.apiKeySecretRef")},
+    ),
     verified_by="a test",
 )
 
@@ -100,6 +104,12 @@ def refused(engine, **quantization):
     return [str(problem) for problem in validate_offline({**resource, "spec": fields})]
 
 
+def engine(**fields):
+    resource = {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "metadata": {"name": "x"}}
+    spec = {"model": {"uri": "hf://owner/name"}, "engine": {"name": "swift", **fields}}
+    return [str(problem) for problem in validate_offline({**resource, "spec": spec})]
+
+
 schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 print(json.dumps({
     "gpu": plan(gpu={"products": ["L4"], "count": 1}, context={"maxModelLen": 4096}),
@@ -114,6 +124,9 @@ print(json.dumps({
     "cache": refused("swift", method="int6", kvCacheDtype="fp8"),
     "its_cache": refused("vllm", kvCacheDtype="bfloat16"),
     "typo": refused("swyft"),
+    "switch": engine(extraArgs=["--backdoor", "--back"]),
+    "variable": engine(env=[{"name": "SWIFT_KEY", "value": "x"}]),
+    "in_cel": "backdoor" in json.dumps(schema) and "SWIFT_KEY" in json.dumps(schema),
     "image": load_settings(
         {"TACHO_IMAGE": "t", "TACHO_ENGINE_IMAGE_SWIFT": "mirror/swift:v3"}
     ).decisions.engine_images["swift"],
@@ -181,6 +194,15 @@ def test_its_rules_are_the_apis(answers: Any) -> None:
     assert any(message in problem for problem in answers["elsewhere"])
     assert any("kvCacheDtype" in problem for problem in answers["cache"])
     assert any("kvCacheDtype" in problem for problem in answers["its_cache"])
+
+
+def test_what_it_refuses_is_refused_by_the_api_in_its_own_words(answers: Any) -> None:
+    assert answers["in_cel"]
+    assert (
+        sum("--backdoor is refused: it opens the back door; close it" in said for said in answers["switch"])
+        == 2
+    )
+    assert any("SWIFT_KEY is refused: the key has a field of its own" in said for said in answers["variable"])
 
 
 def test_the_operators_settings_may_name_its_image(answers: Any) -> None:

@@ -38,7 +38,8 @@ def of(engine: str, method: str, gpus: int) -> dict[str, Any]:
 
 
 BASES: dict[str, dict[str, Any]] = {
-    "llamacpp": of("llamacpp", "gguf", 0),
+    "llamacpp": of("llamacpp", "gguf", 2),
+    "llamacpp on the host": of("llamacpp", "gguf", 0),
     "vllm": of("vllm", "none", 4),
     "vllm on the host": of("vllm", "none", 0),
     "vllm with nf4": of("vllm", "bnb-nf4", 1),
@@ -58,6 +59,7 @@ VALUES: tuple[tuple[str, Any], ...] = (
     ("model.revision", "main"),
     ("model.hub", {"endpoint": "https://hub.example"}),
     ("model.tokenSecretRef", {"name": "hub", "key": "token"}),
+    ("model.verification", "Full"),
     ("model.trustRemoteCode", True),
     ("quantization.method", "fp8"),
     ("quantization.method", "awq"),
@@ -90,7 +92,7 @@ VALUES: tuple[tuple[str, Any], ...] = (
     ("endpoint", {"apiKeySecretRef": {"name": "key", "key": "token"}}),
     ("endpoint", {"allowedNamespaces": ["web"]}),
     ("slo", {"ttftMilliseconds": 500, "tpotMilliseconds": 50, "percentile": 95}),
-    ("autoscaling", {"minReplicas": 1, "maxReplicas": 2}),
+    ("autoscaling", {"minReplicas": 2, "maxReplicas": 3}),
     ("cost", {"pricePerGPUHour": "1.20", "currency": "USD"}),
     ("rollout", {"gate": {"onRegression": "Record"}}),
     ("gpu.count", 3),
@@ -107,6 +109,7 @@ SAID_BEFORE = {"engine.name", "engine.custom.preset", "engine.custom.command", "
 """What makes the engines of this table, and what selects the files that are known when a plan is made."""
 
 SAYS_WHAT_IS = {
+    ("llamacpp", "parallelism.pipeline", 2),
     ("vllm", "parallelism.pipeline", 2),
     ("vllm with nf4", "quantization.bitsandbytes.doubleQuant", True),
     ("vllm with nf4", "quantization.bitsandbytes.computeDtype", "bfloat16"),
@@ -182,7 +185,8 @@ def test_every_field_is_in_the_table() -> None:
 
 @pytest.mark.parametrize(("path", "value"), [("model.trustRemoteCode", True), ("parallelism.tensor", 2)])
 def test_llamacpp_refuses_what_it_has_no_switch_for(path: str, value: Any) -> None:
-    said = " ".join(outcome("llamacpp", with_field(BASES["llamacpp"], path, value)).refusals)
+    on_host = "llamacpp on the host"
+    said = " ".join(outcome(on_host, with_field(BASES[on_host], path, value)).refusals)
     assert path in said
 
 

@@ -15,6 +15,9 @@ from tacho_engines.base import Context, Options, Placement
 from tacho_engines.registry import plan_half, presets, run_half
 from tacho_engines.row import Preset
 from tacho_operator.core.planner.search import unlisted
+from tests.unit.engines.rendering import rendered
+from tests.unit.engines.test_effects import UNPARSED
+from tests.unit.planner.builders import gpu_node
 from tests.unit.planner.placements import host, placement
 
 RECORDED = Path(__file__).resolve().parents[2] / "fixtures" / "presets"
@@ -149,6 +152,35 @@ def test_a_plan_refuses_by_name_what_has_no_switch(preset, options, method, fiel
     refusal = plan_half("custom").refusal(asked(Options(preset=preset, **options), method, gpus=2))
     assert refusal is not None
     assert field in f"{refusal.message}. {refusal.next_step}"
+
+
+@pytest.mark.parametrize(
+    ("preset", "version_path", "key"),
+    [
+        ("sglang", "/server_info", ""),
+        ("tgi", "/info", "API_KEY"),
+        ("trtllm", "/version", ""),
+        ("mlc", "", ""),
+        ("textgen", "", ""),
+        ("", "/version", "VLLM_API_KEY"),
+    ],
+)
+def test_the_runtime_asks_each_server_for_its_version_with_its_own_key(preset, version_path, key):
+    """What another server's variable holds is no key of this one, and a path of another's is not asked."""
+    custom = {"preset": preset} if preset else {"command": ["serve"], "port": 8000}
+    found = rendered(
+        {
+            "model": {"uri": "pvc://models/m"},
+            "engine": {"name": "custom", "image": "registry.example/x:1", "custom": custom},
+            "gpu": {"count": 1},
+        },
+        UNPARSED,
+        (gpu_node("a", "NVIDIA-L4"),),
+    )
+    assert found.refusals == ()
+    half = run_half("custom")
+    assert half.version_path(found.config) == version_path
+    assert half.api_key_variable(found.config) == key
 
 
 def test_a_preset_runs_on_gpus():

@@ -14,10 +14,12 @@ from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS
 from tacho_server.backend import LoadError
 from tacho_transformers import options as launcher
 from tacho_transformers.loading import check_model
+from tests.fakes.checkpoints import facts_of
 from tests.unit.planner.placements import host, placement
 
 PLAN, RUN = plan_half("transformers"), run_half("transformers")
 HOST = host(2**36)
+FAULTS = Path(__file__).parents[3] / "benchmarks/engines/h200/faults"
 
 
 def of(method: str = "bnb-nf4", device=HOST, **more):
@@ -75,6 +77,27 @@ def test_switches_that_the_plan_has_decided_are_refused(word):
     assert PLAN.refusal(of(arguments=("--threads", "4"))) is None
 
 
+EXPERTS = {
+    "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "hidden_size": 512,
+    "moe_intermediate_size": 768, "num_experts": 32, "num_experts_per_tok": 2, "num_hidden_layers": 8,
+    "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 49152,
+    "max_position_embeddings": 2048, "tie_word_embeddings": True,
+}  # fmt: skip
+LOADED_IN_NF4 = 657_542_400
+"""By Transformers 5.19 with bitsandbytes 0.50: 604 million bytes of experts, as they are stored."""
+
+
+def test_experts_are_counted_as_they_are_stored_and_told():
+    asked = placement("transformers", facts_of(EXPERTS), "bnb-nf4", HOST, count=0, double_quant=False)
+    account = PLAN.account(asked, Context(512, 2))
+    assert account is not None
+    assert account.weights_bytes == pytest.approx(LOADED_IN_NF4, rel=1e-6)
+    (told,) = PLAN.fallbacks(asked)
+    assert "experts stay as stored" in told
+    assert PLAN.fallbacks(of()) == ()
+    assert PLAN.fallbacks(placement("transformers", facts_of(EXPERTS), "none", HOST, count=0)) == ()
+
+
 def test_layers_that_its_batching_has_no_cache_for_are_refused():
     asked = of()
     groups = (dataclasses.replace(asked.architecture.layer_groups[0], kind="mamba"),)
@@ -120,6 +143,22 @@ def test_figures_are_read_off_the_log():
 )
 def test_last_words(line, failure_class):
     assert RUN.classify(Exit(code=1), ["before", line, "after"]).failure_class == failure_class
+
+
+@pytest.mark.parametrize(
+    ("cell", "failure_class"),
+    [
+        ("memory-taken", "GPUOutOfMemory"),
+        ("illegal-address", "GPUFault"),
+        # An assertion of a kernel is a defect of the program, and a trap may be: what helps is a new start.
+        ("device-assert", "EngineCrashed"),
+        ("trap", "EngineCrashed"),
+    ],
+)
+def test_what_an_h200_did_to_an_engine_that_served(cell, failure_class):
+    log = (FAULTS / f"{cell}.log").read_text()
+    lines = [line for line in log.splitlines() if not line.startswith("tacho-runtime")]
+    assert RUN.classify(Exit(code=1), lines).failure_class == failure_class
 
 
 @pytest.mark.parametrize(

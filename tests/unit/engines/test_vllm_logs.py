@@ -314,6 +314,7 @@ def test_the_command_line():
 def test_the_kernel_places_the_threads_on_a_host():
     assert VLLM.environment(config())["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert VLLM.environment(config())["OMP_WAIT_POLICY"] == "passive"
+    assert VLLM.environment(config())["TORCH_COMPILE_DISABLE"] == "1"
     on_gpu = VLLM.environment(config(gpu_count=1))
     assert on_gpu == {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
 

@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tacho_contract.fetch import FetchConfig
+from tacho_contract.inspection import InspectConfig
 from tacho_runtime.hub import remote
 from tests.cluster import packages
 from tests.cluster.certs import Authority
+from tests.fakes.checkpoints import write_checkpoint
 from tests.fakes.hub import FakeHub
+from tests.unit.hub.fetching import MODEL, planned
 
 
 class RunningHub:
@@ -92,3 +96,20 @@ def clean_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     close_session()
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
+
+
+@pytest.fixture
+def config(hub: RunningHub, tmp_path: Path) -> FetchConfig:
+    folder = hub.root / "acme/model"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(MODEL)
+    (folder / "config.json").write_text('{"small": true}')
+    (folder / "README.md").write_text("not wanted")
+    return planned(hub, tmp_path)
+
+
+@pytest.fixture
+def published(hub: RunningHub) -> InspectConfig:
+    write_checkpoint(hub.root / "acme/llama", "small", shard_bytes=60_000)
+    (hub.root / "acme/llama/README.md").write_text("about")
+    return InspectConfig(uri="hf://acme/llama", endpoint=hub.url, engine="vllm")

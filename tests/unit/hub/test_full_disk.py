@@ -13,7 +13,7 @@ from tacho_contract.fetch import FetchConfig
 from tacho_runtime.hub.fetch import fetch as fetch_module
 from tacho_runtime.hub.fetch.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
-from tests.unit.hub.test_fetch import MODEL, check_whole, failed, planned
+from tests.unit.hub.fetching import MODEL, check_whole, failed, planned
 
 
 def mounted(path: Path, size: str, *, again: bool = False) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from tacho_engines.base import EngineRow
 from tacho_engines.registry import engine_row
-from tools import cache, demo, lab, wheels
+from tools import cache, demo, engines, lab, wheels
 from tools.images import __main__ as images, base, buildah, catalog, machine
 from tools.images.key import content_key
 from tools.steps import StepError, run
@@ -154,7 +156,7 @@ def test_every_dockerfile_of_an_engine_makes_the_image_its_row_names() -> None:
     built = {image.name for image in catalog.IMAGES}
     assert catalog.engines()
     for engine in catalog.engines():
-        assert engine_row(engine).image in built
+        assert engine_row(engine).build_for(on_host=True).image in built
         assert engine_row(engine).built
 
 
@@ -166,7 +168,9 @@ def test_every_dockerfile_of_runtime_has_its_image() -> None:
 @pytest.mark.parametrize(
     ("name", "row"),
     [
-        *((name, engine_row(name)) for name in ("llamacpp", "transformers", "ctranslate2")),
+        *((name, engine_row(name)) for name in ("transformers", "ctranslate2")),
+        ("llamacpp", engine_row("llamacpp").build_for(on_host=True)),
+        ("llamacpp-cuda", engine_row("llamacpp")),
         ("vllm-cpu", engine_row("vllm").build_for(on_host=True)),
     ],
 )
@@ -188,7 +192,7 @@ def test_the_demo_builds_what_its_engine_needs_and_no_more() -> None:
 
 def test_images_of_gigabytes_are_built_by_name_alone() -> None:
     assert {image.name for image in catalog.choose(None)}.isdisjoint(
-        f"tacho-{name}" for name in (catalog.TORCH, *catalog.ON_TORCH, *catalog.UPSTREAM)
+        f"tacho-{name}" for name in (catalog.TORCH, *catalog.ON_TORCH, *catalog.UPSTREAM, *catalog.COMPILED)
     )
     assert [image.name for image in catalog.choose("tacho-transformers")] == [
         "tacho-torch",
@@ -225,6 +229,41 @@ def test_an_image_has_the_versions_that_are_tested_together(name: str) -> None:
     assert {package: version for package, version in mine.items() if tested.get(package) != version} == {}
 
 
+BASES = {
+    "vllm": ("3.12", "x86_64-manylinux_2_35"),  # upstream's image: Ubuntu 22.04
+    **dict.fromkeys(
+        (*(name for name in catalog.engine_locks() if name not in catalog.UPSTREAM), "llamacpp-cuda-build"),
+        (wheels.PYTHON_VERSION, f"x86_64-manylinux_2_{wheels.NEWEST_GLIBC_MINOR}"),
+    ),
+}
+"""Python and C library of what the engines' images stand on."""
+
+
+@pytest.mark.parametrize(
+    ("name", "python", "library"), [(name, *base) for name, base in BASES.items()], ids=list(BASES)
+)
+def test_what_an_image_installs_is_in_the_index_for_its_bases_python(
+    name: str, python: str, library: str
+) -> None:
+    """Each package in its version, as a wheel for that Python and C library, with the hashes of the lock."""
+    lock = catalog.LOCKS / f"{name}.txt"
+    options = ("--no-deps", "--generate-hashes", "--no-header", "--no-annotate", "--only-binary=:all:")
+    where = (f"--python-version={python}", f"--python-platform={library}")
+    uv = Path(sys.executable).with_name("uv")
+    done = subprocess.run(
+        [uv, "pip", "compile", "--quiet", *options, *where, lock], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    written = [line for line in lock.read_text().splitlines() if not line.lstrip().startswith("#")]
+    assert done.stdout.splitlines() == written
+
+
+def test_engines_that_are_installed_otherwise_are_others() -> None:
+    assert "--compile-bytecode" in engines.OPTIONS
+    found = {engines.key(lock, options) for lock in ("a", "b") for options in ((), engines.OPTIONS)}
+    assert len(found) == 4
+
+
 def test_apt_packages_are_those_that_the_base_takes_from_debians_archive() -> None:
     named = {
         package
@@ -232,8 +271,9 @@ def test_apt_packages_are_those_that_the_base_takes_from_debians_archive() -> No
         for found in re.findall(r"--no-install-recommends ([^&]+)&&", path.read_text())
         for package in found.split()
     }
-    assert named == {"libgomp1", "libnuma1", "python3"}
-    assert named <= set(base.PACKAGES)
+    compilers = {"g++", "python3-dev"}
+    assert named == {"libgomp1", "libnuma1", *compilers}
+    assert named - compilers <= set(base.PACKAGES)
 
 
 def test_what_a_dockerfile_copies_of_the_runtime_is_found() -> None:
@@ -298,3 +338,18 @@ def test_an_image_that_left_the_cache_is_asked_for_again(
     archive.unlink()
     with pytest.raises(StepError, match="NotBuilt: a, b left the cache"):
         images.recorded()
+
+
+def test_what_is_compiled_has_the_version_of_the_build_for_cpus_and_its_source_by_hash() -> None:
+    source = (catalog.LOCKS / "llamacpp.txt").read_text()
+    assert catalog.COMPILED == ("llamacpp-cuda",)
+    compilers = locked(catalog.LOCKS / "llamacpp-cuda-build.txt")
+    linked = locked(catalog.LOCKS / "llamacpp-cuda.txt")
+    assert {name: compilers[name] for name in linked} == linked
+    dockerfile = (catalog.RUNTIME / "Dockerfile.llamacpp-cuda").read_text()
+    (cuda,) = re.findall(r"CUDA_VERSION=(\S+)", dockerfile)
+    assert linked["nvidia-cuda-runtime"].startswith(f"{cuda}.")
+    assert compilers["nvidia-cuda-nvcc"].startswith(f"{cuda}.")
+    assert "-r /build/source.txt" in dockerfile
+    assert locked(catalog.LOCKS / "llamacpp.txt").keys() == {"xllamacpp"}
+    assert source.count("--hash") > 1

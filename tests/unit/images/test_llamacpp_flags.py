@@ -12,7 +12,7 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.launch import RuntimeConfig
+from tacho_contract.launch import ENV_CPU_REQUEST, RuntimeConfig
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_llamacpp import cpus, preflight
 from tacho_llamacpp.flags import FLAGS, Flag, UsageError, apply, parse
@@ -34,6 +34,9 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "--batch-size": ("256", 256),
     "--ubatch-size": ("128", 128),
     "--n-gpu-layers": ("all", -2),
+    "--split-mode": ("tensor", xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_TENSOR),
+    "--tensor-split": ("3,1", [3.0, 1.0, *[0.0] * 126]),
+    "--main-gpu": ("1", 1),
     "--flash-attn": ("on", xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED),
     "--cache-type-k": ("q8_0", xllamacpp.ggml_type.GGML_TYPE_Q8_0),
     "--cache-type-v": ("bf16", xllamacpp.ggml_type.GGML_TYPE_BF16),
@@ -118,6 +121,8 @@ def test_the_key_comes_from_the_environment_and_wins() -> None:
         ([*MODEL, "--ctx-size", "many"], "not a whole number"),
         ([*MODEL, "--parallel", "0"], "not a positive number"),
         ([*MODEL, "--port", "70000"], "not a port"),
+        ([*MODEL, "--tensor-split", "3,x"], "no list of parts"),
+        ([*MODEL, "--tensor-split", "0,0"], "no list of at most 128 parts"),
         ([*MODEL, "--flash-attn", "maybe"], "choose from"),
         ([*MODEL, "--mlock", "--no-mmap"], "not allowed with"),
         ([*MODEL, "--jinja", "--no-jinja"], "not allowed with"),
@@ -169,13 +174,32 @@ def test_the_readme_documents_exactly_these_flags() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quota", "usable", "total", "threads"),
-    [(None, 8, 8, None), (2, 8, 8, 2), (16, 8, 8, None), (None, 4, 8, 4), (2, 4, 8, 2), (8, 8, 8, None)],
+    ("quota", "requested", "usable", "total", "threads"),
+    [
+        (None, None, 8, 8, None),
+        (2, None, 8, 8, 2),
+        (16, None, 8, 8, None),
+        (None, None, 4, 8, 4),
+        (2, None, 4, 8, 2),
+        (8, None, 8, 8, None),
+        (None, 3, 8, 8, 3),
+        (None, 16, 8, 8, None),
+        (None, 16, 4, 8, 4),
+        (6, 3, 8, 8, 6),
+    ],
 )
 def test_threads_follow_the_container(
-    quota: int | None, usable: int, total: int, threads: int | None
+    quota: int | None, requested: int | None, usable: int, total: int, threads: int | None
 ) -> None:
-    assert cpus.thread_limit(quota, usable, total) == threads
+    assert cpus.thread_limit(quota, requested, usable, total) == threads
+
+
+@pytest.mark.parametrize(
+    ("said", "requested"), [("500", 1), ("2000", 2), ("2001", 3), ("0", None), ("", None), ("2.5", None)]
+)
+def test_the_cpu_request_is_rounded_up(said: str, requested: int | None) -> None:
+    assert cpus.requested_cpus({ENV_CPU_REQUEST: said}) == requested
+    assert cpus.requested_cpus({}) is None
 
 
 @pytest.mark.parametrize(
@@ -195,6 +219,23 @@ def test_the_cpu_limit_is_read_from_both_cgroup_versions(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert cpus.quota_cpus(tmp_path) == quota
+
+
+@pytest.mark.parametrize(
+    ("layers", "kinds", "features", "failure_class"),
+    [
+        (0, ["CPU"], "CPU : AVX2 = 1 | ", ""),
+        (-2, ["CPU", "GPU"], "CUDA : ARCHS = 900 | CPU : AVX2 = 1 | ", ""),
+        (-2, ["CPU"], "CPU : AVX2 = 1 | ", FailureClass.ENGINE_NOT_SUPPORTED),
+        (999, ["ACCEL", "CPU"], "CPU : AVX2 = 1 | ", FailureClass.ENGINE_NOT_SUPPORTED),
+        (-1, ["CPU"], "CUDA : ARCHS = 900 | CPU : AVX2 = 1 | ", FailureClass.UNSUPPORTED_GPU),
+    ],
+)
+def test_layers_for_gpus_are_not_computed_on_the_cpu_in_silence(
+    layers: int, kinds: list[str], features: str, failure_class: str
+) -> None:
+    found = preflight.gpu_problem(layers, kinds, features)
+    assert (found.failure_class if found else "") == failure_class
 
 
 def test_problems_have_the_runtimes_classes(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import pytest
+
 from tacho_contract.units import MIB
-from tacho_engines.base import EngineFigures
+from tacho_engines.base import EngineFigures, Exit
 from tacho_engines.registry import run_half
 from tests.unit.images.test_llamacpp_server import server
 
@@ -61,3 +63,57 @@ def test_the_real_server_tells_its_buffers_and_then_keeps_quiet(tmp_path: Path) 
 def test_the_users_level_stands(tmp_path: Path) -> None:
     with server(tmp_path / "log", "--log-verbosity", "3") as running:
         assert "buffer size" not in running.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "failure_class", "words"),
+    [
+        (
+            "0.01.2 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 4403.49 MiB on device 0: "
+            "cudaMalloc failed: out of memory",
+            "GPUOutOfMemory",
+            "GPU 0 has no 4403.49 MiB left",
+        ),
+        ("1.20.1 E CUDA error: out of memory", "GPUOutOfMemory", "besides weights and context"),
+        (
+            "CUDA error: no kernel image is available for execution on the device",
+            "UnsupportedGPU",
+            "has no code for the GPU",
+        ),
+        (
+            "ggml_cuda_init: failed to initialize CUDA: CUDA driver version is insufficient for CUDA runtime "
+            "version",
+            "UnsupportedGPU",
+            "CUDA driver version is insufficient",
+        ),
+        (
+            "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected",
+            "UnsupportedGPU",
+            "no CUDA-capable device",
+        ),
+        ("CUDA error: an illegal memory access was encountered", "GPUFault", "an illegal memory access"),
+        ("CUDA error: unspecified launch failure", "GPUFault", "unspecified launch failure"),
+        (
+            "llama_model_load: error loading model: device CUDA0 does not support split buffers",
+            "InvalidConfig",
+            "device CUDA0 does not support split buffers",
+        ),
+        (
+            "error loading model: LLAMA_SPLIT_MODE_TENSOR not implemented for architecture 'jamba'",
+            "InvalidConfig",
+            "'jamba'",
+        ),
+    ],
+)
+def test_why_it_cannot_go_on_with_gpus(line: str, failure_class: str, words: str) -> None:
+    found = run_half("llamacpp").classify(
+        Exit(code=1), [line, "llama_model_load_from_file: failed to load model"]
+    )
+    assert found.failure_class == failure_class
+    assert words in found.message
+    assert found.next_step
+
+
+def test_a_server_that_ignores_its_gpus_is_named() -> None:
+    line = "warning: no usable GPU found, --gpu-layers option will be ignored"
+    assert read(line).fallbacks == ("no GPU is used: everything is on the host",)

@@ -191,6 +191,15 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     assert f"port {port} on 127.0.0.1 is in use" in text
 
 
+def test_a_build_for_cpus_refuses_layers_for_gpus(tmp_path: Path) -> None:
+    port = str(free_port())
+    code, kind, text = failure(
+        tmp_path, "--model", str(model_path()), "--port", port, "--n-gpu-layers", "999"
+    )
+    assert (code, kind) == (1, "EngineNotSupported")
+    assert "computes on the CPU only" in text
+
+
 def test_a_truncated_model_is_named_by_llama_cpp(tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     with model_path().open("rb") as whole:

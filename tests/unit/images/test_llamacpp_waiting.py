@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_llamacpp import openmp
-from tacho_llamacpp.waiting import LOOK_SECONDS, MOST_PATIENCE, PATIENCE, State, decide, passed
+from tacho_llamacpp.waiting import (
+    LOOK_SECONDS,
+    MOST_PATIENCE,
+    PATIENCE,
+    SHORT_LOOK_SECONDS,
+    SHORT_LOOKS,
+    State,
+    decide,
+    look_seconds,
+    passed,
+)
 
 FIRST = State()
 ALONE, SHARED, IDLE = (0.19, 0.004), (0.1, 0.09), (0.001, 0.015)
@@ -35,7 +45,7 @@ def test_one_look_at_a_shared_core_ends_spinning() -> None:
 
 
 def test_an_idle_engine_learns_nothing_of_its_neighbours() -> None:
-    spinning = after(ALONE, ALONE)
+    spinning = after(*[ALONE] * (2 + SHORT_LOOKS))
     assert after(IDLE, IDLE, IDLE, start=spinning) == spinning
     assert after(*[IDLE] * 100) == State()
 
@@ -53,6 +63,29 @@ def test_a_wrong_try_costs_one_look_and_the_next_comes_later() -> None:
         spun += state.spinning
     assert state.patience == MOST_PATIENCE
     assert spun <= looks / 150
+
+
+def test_a_wrong_try_ends_after_a_short_look_and_a_right_one_is_soon_looked_at_less() -> None:
+    tried = after(*[SHARED] * PATIENCE)
+    assert (look_seconds(FIRST), look_seconds(tried)) == (LOOK_SECONDS, SHORT_LOOK_SECONDS)
+    short_shared, short_alone = (0.025, 0.024), (0.048, 0.001)
+    wrong = after(short_shared, start=tried)
+    assert not wrong.spinning
+    assert look_seconds(wrong) == LOOK_SECONDS
+    right = after(*[short_alone] * SHORT_LOOKS, start=tried)
+    assert right.spinning
+    assert look_seconds(right) == LOOK_SECONDS
+
+
+def test_the_first_seconds_beside_a_neighbour_cost_less_than_a_twentieth() -> None:
+    """Engines that spun alone meet: each tries again within four seconds, and stops both while it does."""
+    state, lost, passed_seconds = after(*[ALONE] * 20, SHARED), 0.0, 0.0
+    while passed_seconds < 4.0:
+        seconds = look_seconds(state)
+        lost += seconds if state.spinning else 0.0
+        passed_seconds += seconds
+        state = decide(state, seconds, 0.9 * seconds)
+    assert 0 < 2 * lost < 0.05 * 1.5, "a window of the benchmark, and the try of the twin as well"
 
 
 def test_what_was_long_true_does_not_count_against_the_next_try() -> None:

@@ -1,8 +1,7 @@
-"""The runtime's zipapp on every Python of this machine: engine images bring their own, 3.10 or newer."""
+"""The runtime's zipapp on every Python of this machine; tests/engines fetches those that are missing."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import shutil
@@ -13,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_contract import __version__
-from tests.unit.runtime.running import FAKE_CHILD, custom_config, running
+from tests.unit.runtime.whole_life import live
 from tools import zipapp
 
 OLDEST = (3, 10)
@@ -51,20 +49,4 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("version", pythons())
 def test_a_whole_life(version: str, built: Path, tmp_path: Path) -> None:
-    """From the version over readiness, a report and its metrics to a drain that ends with 0."""
-    program = (pythons()[version], "-I", "-S", str(built))
-    done = subprocess.run([*program, "--version"], capture_output=True, text=True, env={}, check=False)
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")
-    plain = custom_config(tmp_path)
-    assert plain.custom is not None
-    # The engine runs on this interpreter too, as it does in its image.
-    engine = (program[0], str(FAKE_CHILD), "--port", "$(TACHO_PORT)", "--healthy-after", "0.2")
-    config = dataclasses.replace(plain, custom=dataclasses.replace(plain.custom, command=engine))
-    with running(config, tmp_path, program=program) as runtime:
-        runtime.until_ready()
-        assert runtime.get("/livez")[0] == 200
-        assert runtime.report()["revision"] == config.revision
-        assert "tacho_runtime_" in runtime.get("/metrics")[1]
-        assert runtime.stop() == 0
-        assert "Traceback" not in runtime.log()
-        assert "Warning" not in runtime.log()
+    live(pythons()[version], built, tmp_path)

@@ -16,9 +16,8 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.launch import RuntimeConfig, local_url
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report, StartupSeconds
-from tacho_engines.base import LoadFigures
-from tacho_runtime.http.engine_client import sums
 from tacho_runtime.http.metrics import RuntimeCollector, render
+from tacho_runtime.probe.asking.counters import Counters
 from tacho_runtime.supervisor import lifecycle, store
 from tacho_runtime.supervisor.report import Facts, encode, make_load, make_report
 
@@ -138,9 +137,9 @@ def test_metric_names_follow_prometheus_conventions() -> None:
 
 
 def test_load_keeps_unknown_apart_from_zero() -> None:
-    unknown = make_load(None, observed_time="t")
+    unknown = make_load(Counters(), observed_time="t")
     assert unknown == Load(observed_time="t")
-    assert make_load(LoadFigures(running=0), observed_time="t").running == 0
+    assert make_load(Counters(running=0.0), observed_time="t").running == 0
 
 
 @pytest.mark.parametrize(
@@ -156,13 +155,6 @@ def test_load_keeps_unknown_apart_from_zero() -> None:
 )
 def test_where_the_engine_is_reached(host: str, url: str) -> None:
     assert local_url(host, 8000) == url
-
-
-def test_metrics_of_an_engine_are_added_up_over_labels() -> None:
-    text = 'vllm:num_requests_running{engine="0"} 2\nvllm:num_requests_running{engine="1"} 3\nplain 1\n'
-    assert sums(text) == {"vllm:num_requests_running": 5.0, "plain": 1.0}
-    with pytest.raises(ValueError, match=r"could not convert|Invalid"):
-        sums("<html>not metrics</html> {")
 
 
 def test_files_are_replaced_whole(tmp_path: Path) -> None:

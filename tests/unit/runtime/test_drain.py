@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from tacho_contract.failure import FailedError
-from tacho_runtime.supervisor import lifecycle, supervise
+from tacho_runtime.supervisor import draining, lifecycle, supervise
 from tacho_runtime.supervisor.supervise import Supervisor
 from tests.unit.runtime.running import custom_config
 
@@ -27,9 +26,9 @@ class _Engine:
     async def healthy(self, _path: str) -> tuple[bool, str]:
         return self._healthy, "told so"
 
-    async def metrics(self) -> Mapping[str, float]:
+    async def metrics(self) -> str:
         await asyncio.sleep(self._answers_after_seconds)
-        return {"vllm:num_requests_running": 1.0, "vllm:num_requests_waiting": 0.0}
+        return "vllm:num_requests_running 1.0\nvllm:num_requests_waiting 0.0\n"
 
 
 def serving(folder: Path, engine: _Engine, drain_seconds: int) -> Supervisor:
@@ -45,7 +44,7 @@ def serving(folder: Path, engine: _Engine, drain_seconds: int) -> Supervisor:
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "WEDGED_AFTER_SECONDS", 1.5)
     monkeypatch.setattr(supervise, "HEALTH_SECONDS", 0.05)
-    monkeypatch.setattr(supervise, "DRAIN_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(draining, "POLL_SECONDS", 0.1)
 
 
 async def test_an_engine_that_answers_is_drained_to_the_end_of_its_time(tmp_path: Path) -> None:

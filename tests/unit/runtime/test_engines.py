@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import signal
 from pathlib import Path
 
@@ -14,12 +13,15 @@ from hypothesis import given, strategies as st
 import tacho_engines
 from tacho_contract.failure import FailedError, Failure
 from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_contract.report import Load
 from tacho_engines import registry, run_parts
-from tacho_engines.base import Exit, LoadFigures, whole
+from tacho_engines.base import Exit
 from tacho_engines.custom.command import expand
 from tacho_engines.custom.run import Custom
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_engines.registry import run_half, startable
+from tacho_runtime.probe.asking.counters import parse
+from tacho_runtime.supervisor.report import make_load
 
 ENGINES = tuple(run_half(name) for name in startable())
 CONFIG = RuntimeConfig(
@@ -132,33 +134,61 @@ def test_an_engine_is_a_folder_and_a_line(tmp_path: Path, monkeypatch: pytest.Mo
     assert run_parts.files_wanted("fresh").formats == ("pytorch",)
 
 
+def load_of(**metrics: float) -> Load:
+    text = "".join(f"{name.replace('__', ':')} {value}\n" for name, value in metrics.items())
+    return make_load(parse(text, run_parts.metric_names()), observed_time="t")
+
+
 def test_load_of_llamacpp() -> None:
-    metrics = {
-        "llamacpp:requests_processing": 2.0,
-        "llamacpp:requests_deferred": 3.0,
-        "llamacpp:tokens_predicted_total": 100.0,
-        "llamacpp:prompt_tokens_total": 50.0,
-    }
-    assert LlamaCpp().load(metrics) == LoadFigures(
-        running=2, waiting=3, generation_tokens_total=100.0, prompt_tokens_total=50.0
+    assert load_of(
+        llamacpp__requests_processing=2,
+        llamacpp__requests_deferred=3,
+        llamacpp__tokens_predicted_total=100,
+        llamacpp__prompt_tokens_total=50,
+        llamacpp__prompt_tokens_cached_total=30,
+    ) == Load(
+        running=2, waiting=3, generation_tokens_total=100.0, prompt_tokens_total=50.0, observed_time="t"
     )
 
 
 def test_load_of_the_vllm_family_with_old_and_new_names() -> None:
-    assert Custom().load({"vllm:num_requests_running": 1.0, "vllm:kv_cache_usage_perc": 0.25}) == LoadFigures(
-        running=1, kv_cache_usage=0.25
+    found = load_of(vllm__num_requests_running=1, vllm__kv_cache_usage_perc=0.25)
+    assert found == Load(running=1, kv_cache_usage=0.25, observed_time="t")
+    assert load_of(vllm__gpu_cache_usage_perc=0.5).kv_cache_usage == 0.5
+
+
+def test_prompt_tokens_that_a_cache_saved_are_no_work() -> None:
+    found = load_of(vllm__prompt_tokens_total=100, vllm__prefix_cache_hits_total=64)
+    assert found.prompt_tokens_total == 36.0
+
+
+def test_the_fullest_rank_counts_and_requests_are_added_up() -> None:
+    lines = [
+        line
+        for rank, used in enumerate((0.6, 0.7))
+        for line in (
+            f'vllm:kv_cache_usage_perc{{engine="{rank}"}} {used}',
+            f'vllm:num_requests_running{{engine="{rank}"}} 2',
+        )
+    ]
+    text = "\n".join(lines)
+    found = make_load(parse(text, run_parts.metric_names()), observed_time="t")
+    assert (found.running, found.kv_cache_usage) == (4, 0.7)
+
+
+def test_times_to_first_tokens_come_with_their_number() -> None:
+    found = load_of(
+        vllm__time_to_first_token_seconds_sum=3.5,
+        vllm__time_to_first_token_seconds_count=7,
+        vllm__num_preemptions_total=1,
     )
-    assert Custom().load({"vllm:gpu_cache_usage_perc": 0.5}).kv_cache_usage == 0.5
+    assert (found.first_token_seconds_total, found.first_tokens_total) == (3.5, 7.0)
+    assert found.preemptions_total == 1.0
 
 
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
-def test_unknown_load_is_not_zero(engine: Custom | LlamaCpp) -> None:
-    assert engine.load({}) == LoadFigures()
-
-
-def test_a_gauge_that_is_no_number_is_unknown() -> None:
-    assert whole(math.nan) is None
-    assert whole(math.inf) is None
+@pytest.mark.parametrize("text", ["", "<html>not metrics</html> {", "vllm:num_requests_running NaN"])
+def test_unknown_load_is_not_zero(text: str) -> None:
+    assert make_load(parse(text, run_parts.metric_names()), observed_time="t") == Load(observed_time="t")
 
 
 def test_version_of_an_engine() -> None:

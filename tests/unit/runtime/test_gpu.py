@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tacho_contract.launch import ENV_CPU_REQUEST
+from tacho_llamacpp import cpus as llamacpp
 from tacho_runtime.machine.environment import (
     cgroup_cpus,
     cpu_count,
@@ -14,8 +17,10 @@ from tacho_runtime.machine.environment import (
     out_of_memory_kills,
     read_environment,
     thread_variables,
+    usable_cpus,
 )
 from tacho_runtime.machine.gpus import read_gpus
+from tacho_server import cpus as server
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,44 @@ def test_cpu_limit_of_both_kinds_of_cgroup(tmp_path: Path, files: dict[str, str]
     assert cgroup_cpus(tmp_path) == cpus
 
 
+@pytest.mark.parametrize(
+    ("membership", "files", "millis"),
+    [
+        ("0::/pods/pod1/engine\n", {"pods/pod1/engine/cpu.max": "200000 100000"}, 2000),
+        (
+            "0::/pods/pod1/engine\n",
+            {"pods/pod1/engine/cpu.max": "max 100000", "pods/pod1/cpu.max": "150000 100000"},
+            1500,
+        ),
+        (
+            "0::/pods/pod1\n",
+            {"cpu.max": "50000 100000", "pods/pod1/cpu.max": "150000 100000"},
+            500,
+        ),
+        (
+            "5:memory:/m\n4:cpu,cpuacct:/pod1/engine\n",
+            {"cpu/pod1/cpu.cfs_quota_us": "25000", "cpu/pod1/cpu.cfs_period_us": "100000"},
+            250,
+        ),
+        ("4:cpuset:/pod1\n", {"cpu/pod1/cpu.cfs_quota_us": "25000"}, 0),
+        ("0::/../../elsewhere\n", {"cpu.max": "33300 100000"}, 333),
+        ("0::/\n", {}, 0),
+        ("nonsense", {"cpu.max": "zero one"}, 0),
+        ("", {"cpu.max": "100000 0"}, 0),
+    ],
+)
+def test_a_limit_is_the_lowest_of_the_own_cgroup_and_those_above(
+    tmp_path: Path, membership: str, files: dict[str, str], millis: int
+) -> None:
+    cgroup, proc = tmp_path / "cgroup", tmp_path / "proc"
+    write(proc, "self/cgroup", membership)
+    for name, text in files.items():
+        write(cgroup, name, text)
+    found = read_environment(None, proc, cgroup)
+    assert found.cpu_limit_millis == millis
+    assert found.cpu_count == len(os.sched_getaffinity(0)), "a limit in time takes no CPU away"
+
+
 def test_cpu_count_is_the_lower_of_machine_and_limit(tmp_path: Path) -> None:
     available = len(os.sched_getaffinity(0))
     assert cpu_count(tmp_path) == available
@@ -66,11 +109,37 @@ def test_cpu_count_is_the_lower_of_machine_and_limit(tmp_path: Path) -> None:
 
 def test_an_engine_on_the_host_starts_a_thread_for_each_cpu_that_it_may_use(tmp_path: Path) -> None:
     available = len(os.sched_getaffinity(0))
-    assert thread_variables(0, available, tmp_path) == {}
-    assert thread_variables(0, available + 64, tmp_path) == {"OMP_NUM_THREADS": str(available)}
+    assert thread_variables(0, {}, available, tmp_path) == {}
+    assert thread_variables(0, {}, available + 64, tmp_path) == {"OMP_NUM_THREADS": str(available)}
     write(tmp_path, "cpu.max", "50000 100000")
-    assert thread_variables(0, 64, tmp_path) == {"OMP_NUM_THREADS": "1"}
-    assert thread_variables(1, 64, tmp_path) == {}, "beside a GPU the engine knows better"
+    assert thread_variables(0, {}, 64, tmp_path) == {"OMP_NUM_THREADS": "1"}
+    assert thread_variables(1, {}, 64, tmp_path) == {}, "beside a GPU the engine knows better"
+
+
+@pytest.mark.parametrize(
+    "count", [usable_cpus, lambda said, cgroup: server.usable_cpus(cgroup / "cpu.max", said)]
+)
+def test_threads_are_counted_from_the_limit_else_the_request_else_the_affinity(
+    tmp_path: Path, count: Callable[[dict[str, str], Path], int]
+) -> None:
+    available = len(os.sched_getaffinity(0))
+    half = {ENV_CPU_REQUEST: "500"}
+    assert count(half, tmp_path) == 1
+    assert count({ENV_CPU_REQUEST: str(1000 * available)}, tmp_path) == available
+    assert count({ENV_CPU_REQUEST: "1000000"}, tmp_path) == available, "no more than it can run on"
+    assert count({}, tmp_path) == count({ENV_CPU_REQUEST: "0"}, tmp_path) == available
+    write(tmp_path, "cpu.max", f"{available * 100000} 100000")
+    assert count(half, tmp_path) == available, "what it may burst to is said"
+    write(tmp_path, "cpu.max", "max 100000")
+    assert count(half, tmp_path) == 1
+
+
+def test_a_request_is_as_good_as_a_limit_to_openmp(tmp_path: Path) -> None:
+    assert thread_variables(0, {ENV_CPU_REQUEST: "1000"}, 64, tmp_path) == {"OMP_NUM_THREADS": "1"}
+
+
+def test_launchers_read_the_variable_that_the_operator_sets() -> None:
+    assert {llamacpp.REQUEST, server.REQUEST} == {ENV_CPU_REQUEST}
 
 
 @pytest.mark.parametrize(

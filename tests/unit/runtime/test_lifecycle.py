@@ -9,8 +9,6 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.launch import LiveConfig, ProbeSettings
-from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import StartupSeconds
 from tacho_engines.base import EngineFigures
 from tacho_runtime.supervisor import lifecycle
@@ -50,6 +48,13 @@ def test_each_phase_times_the_one_before() -> None:
     assert taken.download == 12.5, "it began before the runtime did"
 
 
+def test_reading_the_model_is_no_part_of_waiting_for_it() -> None:
+    state = lifecycle.advance(lifecycle.begin(0.0), WAITING_FOR_MODEL, now=1.0)
+    state = lifecycle.verified(state, seconds=7.5)
+    taken = lifecycle.advance(state, STARTING, now=11.0).startup
+    assert (taken.model_wait, taken.verify) == (2.5, 7.5)
+
+
 @pytest.mark.parametrize(
     ("figures", "split"),
     [
@@ -71,15 +76,23 @@ def test_an_engine_that_was_not_started_is_not_split() -> None:
     assert lifecycle.load_split(StartupSeconds(), EngineFigures(graph_seconds=1.0)) == StartupSeconds()
 
 
+def test_measuring_again_is_no_part_of_the_start() -> None:
+    state = lifecycle.advance(at(PROBING), SERVING, now=5.0)
+    again = lifecycle.advance(lifecycle.advance(state, PROBING, now=100.0), SERVING, now=150.0)
+    assert again.startup == state.startup
+    assert lifecycle.advance(again, DRAINING, now=151.0).phase == DRAINING
+
+
 def test_a_model_that_was_there_took_no_download() -> None:
     state = lifecycle.advance(at(WAITING_FOR_MODEL), STARTING, now=5.0)
     assert state.startup.download is None
 
 
 @given(start=st.sampled_from(PHASES), end=st.sampled_from(PHASES))
-def test_no_phase_is_left_out_or_entered_again(start: str, end: str) -> None:
+def test_no_phase_is_left_out_and_only_the_probe_is_entered_again(start: str, end: str) -> None:
     following = PHASES[PHASES.index(start) + 1 :]
-    if end in (*following[:1], *(phase for phase in (DRAINING, FAILED) if phase in following)):
+    again = (start, end) == (SERVING, PROBING)
+    if again or end in (*following[:1], *(phase for phase in (DRAINING, FAILED) if phase in following)):
         assert lifecycle.advance(at(start), end, now=1.0).phase == end
     else:
         with pytest.raises(ValueError, match=f"from {start} to {end}"):
@@ -145,39 +158,6 @@ def test_ready_and_alive(state: State, now: float, ready: bool, alive: bool) -> 
 
 def test_wedged_failure_says_how_long() -> None:
     assert "200 s" in lifecycle.wedged_failure(at(SERVING, healthy=0.0), now=200.0).message
-
-
-def measured(*, plan_key: str = "plan", measure_key: str = "m", state: str = "Complete") -> Measurement:
-    return Measurement(
-        plan_key=plan_key,
-        measure_key=measure_key,
-        observed_time="2026-01-01T00:00:00Z",
-        state=state,
-        probe_seconds=1.0,
-        workload=Workload(),
-    )
-
-
-@pytest.mark.parametrize(
-    ("policy", "known", "probes"),
-    [
-        ("Auto", None, True),
-        ("Auto", measured(), False),
-        ("Auto", measured(state="Partial"), False),
-        ("Auto", measured(state="Failed"), True),
-        ("Auto", measured(state="Skipped"), True),
-        ("Auto", measured(plan_key="other"), True),
-        ("Auto", measured(measure_key="other"), True),
-        ("Always", measured(), True),
-        ("Disabled", None, False),
-        ("Disabled", measured(), False),
-    ],
-)
-def test_probe_decision(policy: str, known: Measurement | None, probes: bool) -> None:
-    live = LiveConfig(measure_key="m", probe=ProbeSettings(policy=policy))
-    decision = lifecycle.probe_decision(live, known, plan_key="plan")
-    assert decision.ok is probes
-    assert decision.reason
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 
-from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
-from tacho_contract.measurement import Measurement, Workload
+from tacho_contract.launch import Again, LiveConfig, ProbeSettings, RuntimeConfig
+from tacho_contract.measurement import Baseline, Environment, Measurement, Workload
+from tacho_runtime.probe.ports import MachineSample
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import measuring
+from tacho_runtime.supervisor.choice import Pod
 from tacho_runtime.supervisor.measuring import Measuring, target_of
 
 CONFIG = RuntimeConfig(
@@ -34,8 +37,18 @@ class StillClock:
 
 
 def asked(probe: measuring.Probe, live: LiveConfig, say: Callable[[str], None]) -> Measuring:
-    target = target_of(CONFIG, "http://127.0.0.1:1", "key")
-    return Measuring(config=CONFIG, live=live, target=target, probe=probe, clock=StillClock(), say=say)
+    target = target_of(CONFIG, "http://127.0.0.1:1", "key", slots=4)
+    return Measuring(
+        config=CONFIG,
+        pod=Pod(plan_key=CONFIG.plan_key, hostname="me"),
+        live=live,
+        target=target,
+        probe=probe,
+        clock=StillClock(),
+        say=say,
+        machine=lambda _: MachineSample(stamp_ns=0),
+        cpus=2,
+    )
 
 
 def figures(state: str = "Complete", live: LiveConfig = LIVE) -> Measurement:
@@ -57,7 +70,14 @@ def test_what_has_no_figures_carries_the_keys() -> None:
 
 
 async def never(
-    target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
+    target: ProbeTarget,
+    live: LiveConfig,
+    *,
+    plan_key: str,
+    progress: Callable[[str], None],
+    machine: Callable[[bool], MachineSample],
+    cpus: int,
+    baseline: Baseline | None,
 ) -> Measurement:
     raise AssertionError("must not be probed")
 
@@ -66,7 +86,14 @@ async def test_the_probe_is_pointed_at_the_engine_and_heard() -> None:
     seen: list[ProbeTarget] = []
 
     async def probe(
-        target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
+        target: ProbeTarget,
+        live: LiveConfig,
+        *,
+        plan_key: str,
+        progress: Callable[[str], None],
+        machine: Callable[[bool], MachineSample],
+        cpus: int,
+        baseline: Baseline | None,
     ) -> Measurement:
         seen.append(target)
         progress("warming up")
@@ -85,7 +112,14 @@ async def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     ended = asyncio.Event()
 
     async def probe(
-        target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
+        target: ProbeTarget,
+        live: LiveConfig,
+        *,
+        plan_key: str,
+        progress: Callable[[str], None],
+        machine: Callable[[bool], MachineSample],
+        cpus: int,
+        baseline: Baseline | None,
     ) -> Measurement:
         try:
             await asyncio.sleep(3600)
@@ -104,7 +138,14 @@ async def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_probe_that_breaks_says_how() -> None:
     async def probe(
-        target: ProbeTarget, live: LiveConfig, *, plan_key: str, progress: Callable[[str], None]
+        target: ProbeTarget,
+        live: LiveConfig,
+        *,
+        plan_key: str,
+        progress: Callable[[str], None],
+        machine: Callable[[bool], MachineSample],
+        cpus: int,
+        baseline: Baseline | None,
     ) -> Measurement:
         raise ZeroDivisionError("of tokens")
 
@@ -124,3 +165,53 @@ async def test_what_is_known_is_kept_with_the_probe_disabled() -> None:
     other = LiveConfig(measure_key="other", probe=ProbeSettings(policy="Disabled"))
     skipped, _ = await outcome(never, live=other, known=figures())
     assert (skipped.state, skipped.measure_key) == ("Skipped", "other")
+
+
+async def test_the_probe_gets_the_baseline_and_who_asked_is_in_the_measurement() -> None:
+    seen: list[Baseline | None] = []
+
+    async def probe(
+        target: ProbeTarget,
+        live: LiveConfig,
+        *,
+        plan_key: str,
+        progress: Callable[[str], None],
+        machine: Callable[[bool], MachineSample],
+        cpus: int,
+        baseline: Baseline | None,
+    ) -> Measurement:
+        seen.append(baseline)
+        return figures()
+
+    known = Baseline(
+        plan_key=CONFIG.plan_key,
+        measure_key="m",
+        environment=Environment(),
+        observed_time="2026-01-01T00:00:00Z",
+        concurrency=4,
+        output_tokens_per_second=100.0,
+    )
+    limits = ProbeSettings(timeout_seconds=5)
+    checked, _ = await outcome(probe, LiveConfig(measure_key="m", baselines=(known,), probe=limits))
+    again = Again(request="disrupt-1", hostname="me")
+    asked_for, _ = await outcome(
+        probe, LiveConfig(measure_key="m", baselines=(known,), probe=limits, again=again), figures()
+    )
+    assert seen == [known, None]
+    assert (checked.request, asked_for.request) == ("", "disrupt-1")
+
+
+async def test_what_failed_before_and_what_nobody_knows_is_not_asked_to_score() -> None:
+    targets: list[ProbeTarget] = []
+
+    async def asked_of(target: ProbeTarget, live: LiveConfig, **_: object) -> Measurement:
+        targets.append(target)
+        return figures()
+
+    for engine in ("vllm", "custom"):
+        config = dataclasses.replace(CONFIG, engine=engine)
+        target = target_of(config, "http://127.0.0.1:1", "", slots=0)
+        case = dataclasses.replace(asked(asked_of, LIVE, print), target=target)
+        await case.measurement(None)
+        await case.measurement(figures("Failed"))
+    assert [target.scores for target in targets] == [True, False, False, False]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tacho_contract.failure import FailedError
-from tacho_contract.inspection import InspectConfig
+from tacho_contract.inspection import FULL, HEADERS, InspectConfig
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.run_parts import files_wanted
+from tacho_runtime.headers.content import Reading
 from tacho_runtime.hub.inspect.inspect import inspect
 from tacho_runtime.supervisor.model_content import check
 from tacho_runtime.supervisor.model_path import engine_path
@@ -24,9 +27,12 @@ from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
 Change = Callable[[Path], object]
 
 
-def planned(root: Path, engine: str = "", *, parse: bool = True) -> RuntimeConfig:
+def planned(
+    root: Path, engine: str = "", *, parse: bool = True, verification: str = HEADERS
+) -> RuntimeConfig:
     """What the operator puts into the pod after an inspection of ``root``."""
-    facts = inspect(InspectConfig(uri=f"file://{root}", engine=engine, parse=parse)).facts
+    asked = InspectConfig(uri=f"file://{root}", engine=engine, parse=parse, verification=verification)
+    facts = inspect(asked).facts
     assert facts is not None
     return RuntimeConfig(
         revision="r",
@@ -36,6 +42,7 @@ def planned(root: Path, engine: str = "", *, parse: bool = True) -> RuntimeConfi
         files=facts.files.globs,
         files_digest=facts.files.files_digest,
         model_digest=facts.files.digest,
+        content_digest=facts.files.content_digest,
         weights_bytes=facts.files.total_bytes,
         served_name="s",
         max_model_len=1,
@@ -164,13 +171,55 @@ def test_what_no_engine_reads_may_be_added(tmp_path: Path, added: str) -> None:
         check(config, str(root))
 
 
+def other_weights(folder: Path) -> None:
+    """Same names, sizes and headers."""
+    weights = max(folder.iterdir(), key=lambda path: path.stat().st_size)
+    overwrite(weights, weights.stat().st_size - 1, bytes([weights.read_bytes()[-1] ^ 1]))
+
+
 def test_weights_alone_are_not_read(tmp_path: Path) -> None:
     """What a look at headers cannot see, and is documented as such."""
     root = gguf_folder(tmp_path / "model")
     config = planned(root)
-    size = (root / "model.gguf").stat().st_size
-    overwrite(root / "model.gguf", size - 1, b"\xaa")
+    assert config.content_digest == ""
+    other_weights(root)
     check(config, str(root))
+
+
+@pytest.mark.parametrize("make", [gguf_folder, sharded_folder])
+@pytest.mark.parametrize("parse", [True, False])
+def test_weights_alone_are_noticed_where_every_byte_counts(
+    tmp_path: Path, make: Callable[[Path], Path], parse: bool
+) -> None:
+    root = make(tmp_path / "model")
+    config = planned(root, verification=FULL, parse=parse)
+    if not parse:
+        config = dataclasses.replace(config, model_digest="")  # as the operator does for custom engines
+    check(config, str(root))
+    other_weights(root)
+    with pytest.raises(FailedError, match="another content") as caught:
+        check(config, str(root))
+    assert caught.value.failure.failure_class == "ModelChanged"
+    assert "tacho.dev/replan" in caught.value.failure.next_step
+
+
+@pytest.mark.parametrize("name", [*SAME, *OTHERS])
+def test_every_byte_is_no_reason_to_look_at_less(tmp_path: Path, name: str) -> None:
+    make, change = (SAME | OTHERS)[name]
+    root = make(tmp_path / "model")
+    config = planned(root, verification=FULL)
+    change(root)
+    with contextlib.nullcontext() if name in SAME else pytest.raises(FailedError):
+        check(config, str(root))
+
+
+def test_a_reading_that_is_stopped_ends_and_blames_nobody(tmp_path: Path) -> None:
+    root = gguf_folder(tmp_path / "model")
+    config = planned(root, verification=FULL)
+    reading = Reading()
+    reading.stopped.set()
+    check(config, str(root), reading)
+    assert (reading.done_bytes, reading.total_bytes) == (0, (root / "model.gguf").stat().st_size)
 
 
 def test_a_plan_of_an_older_operator_names_no_digest(tmp_path: Path) -> None:
@@ -209,3 +258,25 @@ def test_llamacpp_serves_the_planned_model_and_no_other(tmp_path: Path) -> None:
     with running(config, tmp_path) as runtime:
         assert runtime.ended() == 1
     assert runtime.failure().failure_class == "ModelChanged"
+
+
+def test_llamacpp_is_not_started_with_weights_that_were_replaced(tmp_path: Path) -> None:
+    """The real engine and model; one byte of the weights is another, size and header are not."""
+    root = tmp_path / "model"
+    root.mkdir()
+    shutil.copy(model_file(), root / "model.gguf")
+    known = planned(root, "llamacpp", verification=FULL)
+    names = ("model_path", "files", "files_digest", "model_digest", "content_digest")
+    config = llamacpp_config(tmp_path, **{name: getattr(known, name) for name in names})
+    with running(config, tmp_path) as runtime:
+        runtime.until_ready()
+        startup = runtime.report()["startup"]
+        assert startup["verify"] > 0
+        following = ("preflight", "modelWait", "verify", "load", "probe")
+        assert sum(startup[part] for part in following) == pytest.approx(startup["total"], abs=0.02)
+        assert runtime.stop() == 0
+    other_weights(root)
+    with running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert (failure.failure_class, "model.gguf" in failure.message) == ("ModelChanged", True)

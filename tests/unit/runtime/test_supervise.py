@@ -17,7 +17,7 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
-from tacho_contract.launch import CustomEngine, LiveConfig, ProbeSettings
+from tacho_contract.launch import Again, CustomEngine, LiveConfig, ProbeSettings
 from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
 from tacho_runtime.machine import sockets
@@ -289,6 +289,42 @@ def test_measures_again_when_it_must(tmp_path: Path, changes: dict[str, str], li
     with running(custom_config(tmp_path, **changes), tmp_path, live=live) as runtime:
         runtime.until_ready()
         assert runtime.report()["measurement"]["observedTime"] != "2026-01-02T03:04:05Z"
+
+
+IMPATIENT = (
+    "import sys; from tacho_runtime import __main__; from tacho_runtime.supervisor import supervise; "
+    "supervise.LEAVE_SECONDS = 0.5; supervise.HEALTH_SECONDS = 0.2; sys.exit(__main__.main())"
+)
+
+
+def test_a_serving_pod_that_is_asked_leaves_the_service_measures_and_comes_back_once(tmp_path: Path) -> None:
+    known(tmp_path)
+    count = tmp_path / "running"
+    count.write_text("1")
+    probe = ProbeSettings(budget_seconds=2, timeout_seconds=4)
+    live = LiveConfig(measure_key="m", probe=probe)
+    config = custom_config(tmp_path, "--running", str(count))
+    with running(config, tmp_path, live=live, program=(sys.executable, "-c", IMPATIENT)) as runtime:
+        runtime.until_ready()
+        before = runtime.report()["startup"]
+        mine = Again(request="disrupt-1", hostname=os.uname().nodename)
+        store.replace_file(Path(config.live_file), codec.dumps(dataclasses.replace(live, again=mine)))
+        runtime.until(lambda: "waiting for 1" in runtime.report().get("message", ""), "the leave")
+        assert runtime.get("/readyz")[0] == 503, "no request may come while it is measured"
+        assert runtime.get("/livez")[0] == 200
+        assert runtime.report()["phase"] == "Probing"
+        count.write_text("0")
+        runtime.until(lambda: runtime.report()["measurement"].get("request") == "disrupt-1", "the answer")
+        runtime.until_ready()
+        answered = runtime.report()
+        assert answered["measurement"]["observedTime"] != "2026-01-02T03:04:05Z"
+        assert answered["startup"] == before, "it is no part of the start"
+        other = Again(request="disrupt-2", hostname="another-pod")
+        store.replace_file(Path(config.live_file), codec.dumps(dataclasses.replace(live, again=other)))
+        time.sleep(1.5)
+        assert runtime.report()["phase"] == "Serving"
+        assert runtime.stop() == 0
+    assert runtime.log().count("asked to measure again") == 1
 
 
 def test_orphans_are_reaped_and_the_engine_still_counts(tmp_path: Path) -> None:

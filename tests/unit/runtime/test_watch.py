@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from tacho_contract.measurement import Measurement, MemoryActual, Workload
 from tacho_engines.base import EngineFigures, Needs
 from tacho_engines.custom.run import Custom
 from tacho_engines.registry import run_half
-from tacho_runtime.machine import caches
+from tacho_runtime.machine import caches, memory
 from tacho_runtime.machine.gpus import Gpus, gpus_of, read_gpus
 from tacho_runtime.supervisor import watch
 from tacho_runtime.supervisor.machine_check import Machine, machine_failure
@@ -98,7 +99,7 @@ class Converting(Custom):
     """An engine that writes a GiB into its cache."""
 
     def needs(self, _config: RuntimeConfig) -> Needs:
-        return Needs(cache_bytes=GIB)
+        return Needs(cache_bytes=GIB, cache_folder="converted")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,36 @@ async def test_room_is_looked_for_where_the_engine_will_write(
     if failure is not None:
         assert failure.failure_class == FailureClass.DISK_FULL
         assert chosen.cache_dir in failure.message
+
+
+@pytest.mark.parametrize(
+    ("kept", "free", "full"),
+    [
+        ({"this": GIB * 95 // 100}, 0, False),  # it may be this model, which is not made again
+        ({"this.part-x": GIB // 2}, GIB // 2, False),  # broken off: it is written over
+        ({"one": GIB // 2, "two": GIB // 2}, GIB // 4, True),  # of other models: they stay
+        ({}, GIB // 2, True),
+    ],
+)
+async def test_of_what_is_kept_one_model_at_most_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, int], free: int, full: bool
+) -> None:
+    config = custom_config(tmp_path, cache_dir=str(tmp_path / "claim"))
+    place = Path(watch.with_cache(config, Machine()).cache_dir)
+    monkeypatch.setattr(
+        watch, "with_cache", lambda given, _: dataclasses.replace(given, cache_dir=str(place))
+    )
+    for name, size in kept.items():
+        file = place / "converted" / name / "model.bin"
+        file.parent.mkdir(parents=True)
+        with file.open("wb") as hole:
+            hole.truncate(size)
+    with (place / "compiled").open("wb") as hole:
+        hole.truncate(GIB)  # is not written over
+    monkeypatch.setattr(watch.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    machine, _, failure = await watch.checked(config, Converting(), {"PATH": os.defpath})
+    assert machine.cache_free_bytes == free
+    assert (failure is not None) is full
 
 
 async def test_a_cache_is_marked_as_used_again_and_again(
@@ -197,6 +228,61 @@ async def test_a_measurement_gets_the_memory_of_the_engine(monkeypatch: pytest.M
     assert found.flags == ("NotSteady", "SharedGPU"), "a GiB was in use before the engine"
     assert 0 < (memory.host_used_bytes or 0) <= (memory.host_peak_bytes or 0)
     assert dataclasses.replace(found, memory=MEASURED.memory, flags=MEASURED.flags) == MEASURED
+
+
+SHARING = (
+    "import os, time\n"
+    "block = bytearray(os.urandom(1) * (64 << 20))\n"
+    "for _ in range(3):\n"
+    "    if os.fork() == 0: time.sleep(60)\n"
+    "print('ready', flush=True)\n"
+    "time.sleep(60)\n"
+)
+
+
+async def test_what_processes_share_counts_once_in_the_peak_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four real processes with the same 64 MiB."""
+    monkeypatch.setattr(watch, "SAMPLE_SECONDS", 0.01)
+    looks = []
+    added = watch.added
+    monkeypatch.setattr(watch, "added", lambda *given: looks.append(given) or added(*given))
+    with subprocess.Popen([sys.executable, "-c", SHARING], stdout=subprocess.PIPE) as parent:
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"ready\n"
+            seen = watch.MemoryWatch(Machine(), parent.pid)
+            async with seen.running():
+                while len(looks) < 3:
+                    await asyncio.sleep(0.01)
+            found = (await seen.recorded_in(MEASURED, EngineFigures())).memory
+            each = memory.resident_bytes(memory.process_tree(parent.pid)) or 0
+        finally:
+            subprocess.run(["kill", "-9", *map(str, memory.process_tree(parent.pid))], check=False)
+    assert each > 256 << 20, "or the test shows nothing"
+    assert 64 << 20 < (found.host_used_bytes or 0) <= (found.host_peak_bytes or 0) < 160 << 20
+
+
+def test_a_kernel_that_takes_long_to_tell_is_asked_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([100.0, 101.0, 101.0, 102.0, 130.0, 131.0, 131.0, 140.0, 140.5, 140.5])
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(watch.memory, "proportional_bytes", lambda _: 7)
+    seen = watch.MemoryWatch(Machine(), os.getpid())
+    assert seen._host_bytes((1,), last=False) == 7
+    assert seen._host_bytes((1,), last=False) is None, "a second of asking is twenty of rest"
+    assert seen._host_bytes((1,), last=False) == 7
+    assert seen._host_bytes((1,), last=True) == 7, "the figure of the end is never left out"
+
+
+def test_a_process_that_ends_meanwhile_makes_no_sum_of_another_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter([None, 7, None])
+    monkeypatch.setattr(watch, "ASKING_PART", 1e9)
+    monkeypatch.setattr(watch.memory, "proportional_bytes", lambda _: next(answers))
+    monkeypatch.setattr(watch.memory, "resident_bytes", lambda _: 28)
+    seen = watch.MemoryWatch(Machine(), os.getpid())
+    found = [seen._host_bytes((1,), last=False) for _ in range(3)]
+    assert found == [28, 7, None]
 
 
 async def test_without_a_gpu_the_host_is_measured_alone() -> None:

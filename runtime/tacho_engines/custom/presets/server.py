@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from tacho_engines.row import EngineRow
+from tacho_engines.row import EngineRow, Refused
+
+NOTHING = Refused()
 
 
 def server(
-    title: str, version: str, command: tuple[str, ...], *, image: str = "", python: str = "python3"
+    title: str,
+    version: str,
+    command: tuple[str, ...],
+    *,
+    image: str = "",
+    python: str = "python3",
+    refused: Refused = NOTHING,
 ) -> EngineRow:
     """The row of a server. ``image`` "": upstream publishes none that a restricted pod can start."""
     return EngineRow(
@@ -24,4 +32,5 @@ def server(
         batching=True,
         built=True,
         predicted=False,
+        refused=refused,
     )

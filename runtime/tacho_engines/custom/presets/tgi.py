@@ -22,6 +22,8 @@ PRESET = Preset(
         python="/usr/src/.venv/bin/python",
     ),
     health_path="/health",
+    version_path="/info",
+    api_key_variable="API_KEY",
     context=(
         *("--max-input-tokens", "{longest_prompt}"),
         *("--max-total-tokens", "{max_model_len}"),

@@ -18,6 +18,7 @@ PRESET = Preset(
         image="nvcr.io/nvidia/tensorrt-llm/release:1.2.1",
     ),
     health_path="/health",
+    version_path="/version",
     context=("--max_seq_len", "{max_model_len}", "--max_batch_size", "{concurrency}"),
     tensor=("--tp_size", "{tensor}"),
     pipeline=("--pp_size", "{pipeline}"),
@@ -26,5 +27,6 @@ PRESET = Preset(
     cache_types={},
     caveat="Quantization is what the checkpoint says. It answers to any model name. /metrics answers in "
     "JSON, not as Prometheus text, so the load is not known.",
-    source="tensorrt_llm/commands/serve.py of the repository, 1.2 series; PyPI 1.2.1 for the version",
+    source="tensorrt_llm/commands/serve.py and serve/openai_server.py of the repository, 1.2 series; "
+    "PyPI 1.2.1 for the version",
 )

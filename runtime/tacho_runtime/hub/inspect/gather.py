@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from tacho_contract.failure import FailedError
-from tacho_contract.inspection import InspectConfig
+from tacho_contract.inspection import FULL, InspectConfig
+from tacho_contract.launch import startup_budget_seconds
 from tacho_contract.model import ModelFacts, ModelFiles
 from tacho_engines.run_parts import files_wanted
 from tacho_engines.shared.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED
 from tacho_runtime.headers import gguf, safetensors
+from tacho_runtime.headers.content import full_digest
 from tacho_runtime.headers.digests import content_digest, files_digest, header_mark, loaded
 from tacho_runtime.headers.errors import invalid, not_found
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
 from tacho_runtime.headers.jsonfile import read_json
 from tacho_runtime.headers.marks import PARALLEL_READS, mark
-from tacho_runtime.headers.source import FileEntry, Source
+from tacho_runtime.headers.source import FileEntry, FolderSource, Source
 from tacho_runtime.headers.tokenizer import with_tokenizer
 from tacho_runtime.hub.inspect.select import INDEX, Selection, select
 
@@ -27,8 +29,13 @@ HEADERS_LIMIT_BYTES = 100_000_000
 """All shards' headers together; DeepSeek-V3's 163 have 12 MB."""
 
 
-def find_facts(config: InspectConfig, source: Source) -> ModelFacts:
-    """The facts of the model in ``source``. Raises FailedError."""
+def find_facts(
+    config: InspectConfig, source: Source, allow_seconds: Callable[[int], None] = lambda _: None
+) -> ModelFacts:
+    """The facts of the model in ``source``. Raises FailedError.
+
+    ``allow_seconds`` is told how long reading every byte may take, before that begins.
+    """
     entries = source.files()
     if not entries:
         raise not_found(f"{config.uri} is empty.", "Put the model there, or correct spec.model.uri.")
@@ -54,7 +61,12 @@ def find_facts(config: InspectConfig, source: Source) -> ModelFacts:
     facts = with_tokenizer(_parsed(base, source, entries, selection, marks), source, selection.files)
     if source.commit:
         return facts
-    return replace(facts, files=replace(facts.files, digest=_digest(source, selection, marks)))
+    facts = replace(facts, files=replace(facts.files, digest=_digest(source, selection, marks)))
+    if config.verification != FULL or not isinstance(source, FolderSource):
+        return facts
+    allow_seconds(startup_budget_seconds(facts.files.total_bytes))
+    whole = full_digest(source, _identifying(source, selection))
+    return replace(facts, files=replace(facts.files, content_digest=whole))
 
 
 def _index(source: Source, entries: tuple[FileEntry, ...]) -> frozenset[str] | None:

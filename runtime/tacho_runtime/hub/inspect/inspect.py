@@ -44,10 +44,12 @@ def open_source(config: InspectConfig, token: str) -> Source:
     return FolderSource(Path(source.path), name=config.uri)
 
 
-def inspect(config: InspectConfig, token: str = "") -> InspectResult:
+def inspect(
+    config: InspectConfig, token: str = "", allow_seconds: Callable[[int], None] = lambda _: None
+) -> InspectResult:
     """Facts, or the failure that stood in the way. Never raises."""
     try:
-        return InspectResult(facts=find_facts(config, open_source(config, token)))
+        return InspectResult(facts=find_facts(config, open_source(config, token), allow_seconds))
     except FailedError as refusal:
         return InspectResult(failure=refusal.failure)
     except MemoryError:
@@ -75,11 +77,15 @@ def _configuration(text: str) -> InspectConfig | Failure:
         )
 
 
-def _deadline(seconds: int) -> Callable[[int, FrameType | None], NoReturn]:
+def _end_after(seconds: int) -> None:
+    """From now on, in place of what was said before."""
+
     def expired(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise unreachable(f"The inspection did not finish within {seconds} s.")
 
-    return expired
+    signal.signal(signal.SIGALRM, expired)
+    # Again and again: a library may swallow the first.
+    signal.setitimer(signal.ITIMER_REAL, max(1, seconds), 1.0)
 
 
 def main(arguments: list[str]) -> int:
@@ -90,10 +96,8 @@ def main(arguments: list[str]) -> int:
     if isinstance(config, Failure):
         result = InspectResult(failure=config)
     else:
-        signal.signal(signal.SIGALRM, _deadline(config.timeout_seconds))
-        # Again and again: a library may swallow the first.
-        signal.setitimer(signal.ITIMER_REAL, max(1, config.timeout_seconds), 1.0)
-        result = inspect(config, os.environ.get("HF_TOKEN", "").strip())
+        _end_after(config.timeout_seconds)
+        result = inspect(config, os.environ.get("HF_TOKEN", "").strip(), _end_after)
         signal.setitimer(signal.ITIMER_REAL, 0)
     message = packed_within_limit(result)
     Path(os.environ.get(ENV_TERMINATION_LOG) or TERMINATION_LOG).write_text(message)

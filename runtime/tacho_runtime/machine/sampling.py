@@ -1,0 +1,119 @@
+"""One look at the machine while an engine is measured on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tacho_runtime.machine import calibration, cpu_time, gpus as nvml
+from tacho_runtime.machine.gpus import Gpu, GpuProcess
+from tacho_runtime.probe.ports import GpuSample, MachineSample
+
+SLOWING = {
+    "SwPowerCap": 0x04,
+    "HwSlowdown": 0x08,
+    "SwThermalSlowdown": 0x20,
+    "HwThermalSlowdown": 0x40,
+    "HwPowerBrakeSlowdown": 0x80,
+}
+"""NVML's reasons for lower clocks that are not somebody's setting or want of work."""
+WORK_PERCENT = 5.0
+SETTLE_SECONDS, SETTLE_STEP_SECONDS = 1.5, 0.1
+"""NVML's utilization is of the last second at most: for so long the engine's own loading shows in it."""
+
+
+def sampler(
+    gpus: Sequence[Gpu] = (),
+    engine: Callable[[], Sequence[int]] = tuple,
+    *,
+    cgroup: Path = cpu_time.CGROUP,
+) -> Callable[[bool], MachineSample]:
+    """What looks at this machine; its argument says whether to run the calibration as well.
+
+    ``gpus``: those of the engine, as they were before its start. ``engine``: its processes now. To be made
+    when the engine is loaded: what computes on its GPUs then and did not before is the engine. The first look
+    waits until the GPUs show what is not the engine's last work, for SETTLE_SECONDS at most: it is to be
+    taken while the engine has nothing to do.
+    """
+    watched = _Watched(gpus, engine)
+
+    def sample(calibrate: bool) -> MachineSample:
+        cpus = os.sched_getaffinity(0)
+        return MachineSample(
+            calibration_ns=calibration.calibrate() if calibrate else None,
+            node_busy_microseconds=cpu_time.node_busy(cpus),
+            node_cpus=len(cpus),
+            own_busy_microseconds=cpu_time.own_busy(os.getpid(), cgroup=cgroup),
+            pressure_microseconds=cpu_time.pressure(cgroup=cgroup),
+            throttled_microseconds=cpu_time.throttled(cgroup),
+            gpus=watched.samples(),
+            stamp_ns=time.monotonic_ns(),
+        )
+
+    return sample
+
+
+class _Watched:
+    """The GPUs of one engine, and which of their processes are its own."""
+
+    def __init__(self, before: Sequence[Gpu], engine: Callable[[], Sequence[int]]) -> None:
+        self._before, self._engine = before, engine
+        self._own: dict[int, frozenset[int]] = {}
+        self._settled = False
+        with self._nvml() as module:
+            for gpu in before if module else ():
+                earlier = {process.pid for process in gpu.processes}
+                now = {process.pid for process in nvml.latest(module, gpu).processes}
+                self._own[gpu.index] = frozenset(now - earlier)
+
+    def _nvml(self) -> Any:
+        return nvml.nvml() if self._before else contextlib.nullcontext()
+
+    def samples(self) -> tuple[GpuSample, ...]:
+        with self._nvml() as module:
+            if module is None:
+                return ()
+            found = self._samples(module)
+            ends = time.monotonic() + SETTLE_SECONDS
+            while not self._settled and any(map(_works, found)) and time.monotonic() < ends:
+                time.sleep(SETTLE_STEP_SECONDS)
+                found = self._samples(module)
+            self._settled = True
+            return found
+
+    def _samples(self, module: Any) -> tuple[GpuSample, ...]:
+        engine = frozenset(self._engine())
+        return tuple(self._sample(module, gpu, engine) for gpu in self._before)
+
+    def _sample(self, module: Any, gpu: Gpu, engine: frozenset[int]) -> GpuSample:
+        processes = nvml.latest(module, gpu).processes
+        pids = {process.pid for process in processes}
+        # In a container NVML may number processes as the host does: then the engine's are those that came
+        # since.
+        own = engine & pids or self._own.get(gpu.index, frozenset())
+        clocks = nvml.clocks_of(module, gpu.index)
+        return GpuSample(
+            index=gpu.index,
+            foreign_memory_bytes=foreign_bytes(processes, own),
+            utilization_percent=None if gpu.sliced else clocks.utilization_percent,
+            sm_clock_mhz=clocks.sm_mhz,
+            power_watts=clocks.power_watts,
+            throttle_reasons=tuple(name for name, bit in SLOWING.items() if clocks.reasons & bit),
+        )
+
+
+def _works(gpu: GpuSample) -> bool:
+    return (gpu.utilization_percent or 0.0) >= WORK_PERCENT
+
+
+def foreign_bytes(processes: Sequence[GpuProcess], own: frozenset[int]) -> int | None:
+    """Memory of processes that are not the engine's; None where the driver does not tell processes apart."""
+    if not own or not any(process.pid in own for process in processes):
+        return None
+    sizes = [process.used_bytes for process in processes if process.pid not in own]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None

@@ -1,0 +1,122 @@
+"""The content is the hub's: a wrong byte is found, wherever it comes from, and brought again."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tacho_contract.failure import FailureClass
+from tacho_contract.fetch import FetchConfig, snapshot_dir
+from tacho_runtime.hub.fetch.fetch import fetch
+from tests.unit.hub.conftest import RunningHub
+from tests.unit.hub.fetching import MODEL, check_whole, failed, planned, progress
+
+
+def gets(hub: RunningHub, name: str) -> int:
+    """How often the file was downloaded."""
+    return len([e for e in hub.asked("GET", "/resolve/") if str(e["path"]).endswith(name)])
+
+
+def test_a_wrong_byte_is_found_and_the_file_brought_again(hub: RunningHub, config: FetchConfig) -> None:
+    hub.fake.faults.corrupt = 2  # both files at once
+    hub.fake.log.clear()
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    check_whole(config, path)
+    assert (gets(hub, "weights.bin"), gets(hub, "config.json")) == (2, 2)
+
+
+def test_content_that_stays_wrong_is_refused_and_not_kept(hub: RunningHub, config: FetchConfig) -> None:
+    hub.fake.faults.corrupt = -1
+    hub.fake.log.clear()
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "does not have the digest that it lists" in failure.message
+    assert "spec.model.hub" in failure.next_step
+    assert max(gets(hub, "weights.bin"), gets(hub, "config.json")) == 2
+    hub.fake.faults.corrupt = 0
+    path = fetch(config, "")  # the mirror is mended: nobody has to empty the cache
+    assert isinstance(path, str)
+    check_whole(config, path)
+
+
+def test_a_file_replaced_after_inspection_is_refused(hub: RunningHub, config: FetchConfig) -> None:
+    (hub.root / "acme/model/weights.bin").write_bytes(b"y" * len(MODEL))
+    assert failed(config).failure_class == FailureClass.MODEL_INVALID
+
+
+def test_a_file_that_is_shorter_than_listed(hub: RunningHub, config: FetchConfig) -> None:
+    hub.fake.faults.truncate = 5
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert re.search(r"lists \S+ with (\d+) bytes and delivers (\d+)", failure.message)
+    assert not Path(snapshot_dir(config.cache_dir, config.repository, config.files.commit)).exists()
+
+
+def test_a_mirrors_own_etag_is_not_taken_for_the_digest(hub: RunningHub, config: FetchConfig) -> None:
+    hub.fake.faults.etag = "e" * 64
+    (hub.root / "acme/model/config.json").unlink()
+    config = planned(hub, Path(config.cache_dir).parent, files=("*.bin",))
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    assert Path(path, "weights.bin").read_bytes() == MODEL
+    assert Path(path, "weights.bin").resolve().name == "e" * 64
+    again = replace(config, state_dir=f"{config.state_dir}-of-another-pod", endpoint="http://127.0.0.1:9")
+    assert fetch(again, "") == path
+
+
+def test_a_listing_without_digests_is_refused(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = hub.fake._commit
+
+    def silent(repository: str, revision: str) -> Any:
+        commit, files = original(repository, revision)
+        return commit, [replace(f, etag="") for f in files]
+
+    monkeypatch.setattr(hub.fake, "_commit", silent)
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "without a digest" in failure.message
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_content_that_changed_in_the_cache_is_found_by_the_next_pod(
+    hub: RunningHub, config: FetchConfig, reachable: bool
+) -> None:
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    Path(path, "weights.bin").write_bytes(b"z" * len(MODEL))
+    again = replace(config, state_dir=f"{config.state_dir}-of-another-pod")
+    if not reachable:
+        assert failed(replace(again, endpoint="http://127.0.0.1:9")).failure_class == "HubUnreachable"
+        return
+    assert fetch(again, "") == path
+    check_whole(again, path)
+
+
+def test_what_was_verified_is_not_read_again(config: FetchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch(config, "")
+    assert progress(config).verified_bytes == config.files.total_bytes
+    again = replace(config, state_dir=f"{config.state_dir}-of-another-pod")
+    path = fetch(again, "")
+    assert isinstance(path, str)
+    assert progress(again).verified_bytes == 0
+    seals = next(Path(config.cache_dir, "verified").rglob("*.json"))
+    seals.write_text('{"weights.bin": "not a seal"}')
+    assert fetch(again, "") == path
+    assert progress(again).verified_bytes == config.files.total_bytes
+
+
+def test_a_cache_that_cannot_be_written_is_verified_all_the_same(config: FetchConfig) -> None:
+    path = fetch(config, "")
+    shutil.rmtree(Path(config.cache_dir, "verified"))
+    Path(config.cache_dir, "verified").write_text("in the way, like a read-only mount")
+    again = replace(config, state_dir=f"{config.state_dir}-of-another-pod")
+    assert fetch(again, "") == path
+    assert progress(again).verified_bytes == config.files.total_bytes

@@ -1,0 +1,117 @@
+"""Hubs that want a token, refuse, fail and lie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tacho_contract.failure import FailureClass
+from tacho_contract.inspection import InspectConfig
+from tacho_runtime.hub import remote
+from tests.fakes.checkpoints import facts_for
+from tests.unit.hub.conftest import RunningHub
+from tests.unit.hub.inspecting import facts_of, failure_of
+
+
+@pytest.mark.parametrize(
+    ("mode", "token", "expected"),
+    [
+        ("private", "", FailureClass.AUTH_REQUIRED),
+        ("private", "wrong", FailureClass.MODEL_NOT_FOUND),  # hubs do not tell a stranger that it exists
+        ("gated", "", FailureClass.AUTH_REQUIRED),
+        ("gated", "wrong", FailureClass.AUTH_REQUIRED),
+    ],
+)
+def test_token(hub: RunningHub, published: InspectConfig, mode: str, token: str, expected: str) -> None:
+    hub.fake.tokens, hub.fake.mode = {"acme/llama": "right-token"}, mode
+    failure = failure_of(published, token)
+    assert failure.failure_class == expected
+    assert "tokenSecretRef" in failure.next_step
+    assert not failure.retryable
+    assert facts_of(published, "right-token").files.commit
+
+
+@pytest.mark.parametrize(
+    ("uri", "revision", "word"),
+    [("hf://acme/absent", "main", "acme/absent"), ("hf://acme/llama", "v9", "v9")],
+)
+def test_absent(hub: RunningHub, published: InspectConfig, uri: str, revision: str, word: str) -> None:
+    failure = failure_of(InspectConfig(uri=uri, revision=revision, endpoint=hub.url))
+    assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
+    assert word in failure.message
+
+
+@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
+def test_failing_hub_is_retryable(hub: RunningHub, published: InspectConfig, code: int) -> None:
+    hub.fake.faults.fail_always = code
+    failure = failure_of(published)
+    assert failure.failure_class == FailureClass.HUB_UNREACHABLE
+    assert failure.retryable
+    assert "limiting" in failure.message if code == 429 else str(code) in failure.message
+    assert len(hub.asked("GET", "/api/models")) == 3
+
+
+def test_hub_that_recovers(hub: RunningHub, published: InspectConfig) -> None:
+    hub.fake.faults.fail = [429, 503]
+    assert facts_of(published).files.commit
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_refusing_hub(hub: RunningHub, published: InspectConfig, code: int) -> None:
+    hub.fake.faults.fail_always = code
+    assert failure_of(published).failure_class == FailureClass.AUTH_REQUIRED
+
+
+def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = failure_of(InspectConfig(uri="hf://a/b", endpoint="http://127.0.0.1:9"))
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
+
+
+def test_hub_that_does_not_answer(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "REQUEST_TIMEOUT_SECONDS", 0.2)
+    hub.fake.faults.stall_seconds = 2
+    failure = failure_of(published)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
+
+
+def test_garbage_from_the_api(hub: RunningHub, published: InspectConfig) -> None:
+    hub.fake.faults.garbage = True
+    failure = failure_of(published)
+    assert failure.failure_class == FailureClass.HUB_UNREACHABLE
+    assert not failure.retryable
+
+
+def test_redirect_to_storage_does_not_get_the_token(hub: RunningHub, published: InspectConfig) -> None:
+    hub.fake.tokens, hub.fake.mode = {"acme/llama": "right"}, "private"
+    hub.fake.faults.redirect_to = hub.url.replace("127.0.0.1", "localhost")
+    assert facts_of(published, "right").tensors == facts_for("small").tensors
+    elsewhere = hub.asked("GET", "/_elsewhere")
+    assert elsewhere
+    assert not any(entry["authorized"] for entry in elsewhere)
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1", "/loop"])
+def test_redirects_that_are_not_followed(hub: RunningHub, published: InspectConfig, target: str) -> None:
+    hub.fake.faults.redirect_to = target
+    assert failure_of(published).failure_class in (FailureClass.HUB_UNREACHABLE, FailureClass.MODEL_NOT_FOUND)
+
+
+@pytest.mark.parametrize("path", ["../../escape", "/etc/passwd", "a//b", "a\0b", "", "x" * 2000])
+def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig, path: str) -> None:
+    original = hub.fake._commit
+
+    def lying(repository: str, revision: str) -> Any:
+        commit, files = original(repository, revision)
+        files[0].path = path
+        return commit, files
+
+    hub.fake._commit = lying  # type: ignore[method-assign]
+    assert failure_of(published).failure_class == FailureClass.MODEL_INVALID
+
+
+def test_server_that_ignores_ranges(hub: RunningHub, published: InspectConfig) -> None:
+    hub.fake.faults.no_ranges = True
+    assert facts_of(published).tensors == facts_for("small").tensors

@@ -1,0 +1,94 @@
+"""The inspect container: its answer, its deadline and its way to the hub."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tacho_contract import codec
+from tacho_contract.failure import FailureClass
+from tacho_contract.inspection import InspectConfig, InspectResult
+from tests.cluster.certs import Authority
+from tests.fakes.checkpoints import write_checkpoint
+from tests.unit.hub.conftest import RunningHub
+from tests.unit.hub.inspecting import facts_of
+
+
+def run(config: InspectConfig | str, tmp_path: Path, **environment: str) -> tuple[int, InspectResult, str]:
+    log = tmp_path / "termination-log"
+    log.write_text("")
+    text = config if isinstance(config, str) else codec.dumps(config)
+    done = subprocess.run(
+        [sys.executable, "-m", "tacho_runtime.hub.inspect", "--print"],
+        env={**os.environ, "TACHO_INSPECT_CONFIG": text, "TACHO_TERMINATION_LOG": str(log), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == log.read_text()
+    assert len(log.read_text()) <= 4096
+    return done.returncode, codec.unpack(InspectResult, log.read_text()), done.stderr
+
+
+def test_process_with_facts(hub: RunningHub, published: InspectConfig, tmp_path: Path) -> None:
+    hub.fake.tokens = {"acme/llama": "hf_secret_value"}
+    code, result, errors = run(published, tmp_path, HF_TOKEN="hf_secret_value")
+    assert (code, errors) == (0, "")
+    assert result.facts == facts_of(published, "hf_secret_value")
+
+
+def test_process_with_failure(hub: RunningHub, published: InspectConfig, tmp_path: Path) -> None:
+    hub.fake.tokens = {"acme/llama": "right"}
+    code, result, errors = run(published, tmp_path, HF_TOKEN="hf_wrong_value")
+    assert code == 1
+    assert result.failure is not None
+    assert result.failure.failure_class in errors
+    assert "hf_wrong_value" not in errors + codec.dumps(result)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"uri": 5}'])
+def test_process_with_a_broken_configuration(text: str, tmp_path: Path) -> None:
+    code, result, _ = run(text, tmp_path)
+    assert code == 1
+    assert result.failure is not None
+    assert result.failure.failure_class == FailureClass.INVALID_CONFIG
+
+
+def test_process_ends_at_its_deadline(hub: RunningHub, published: InspectConfig, tmp_path: Path) -> None:
+    hub.fake.faults.stall_seconds = 30
+    began = time.monotonic()
+    config = InspectConfig(uri=published.uri, endpoint=published.endpoint, timeout_seconds=2)
+    code, result, _ = run(config, tmp_path)
+    assert (code, time.monotonic() - began < 20) == (1, True)
+    assert result.failure is not None
+    assert result.failure.failure_class == FailureClass.HUB_UNREACHABLE
+    assert "2 s" in result.failure.message
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_process_trusts_a_given_ca(
+    tls_hub: RunningHub, authority: Authority, tmp_path: Path, name: str
+) -> None:
+    write_checkpoint(tls_hub.root / "acme/llama", "small")
+    config = InspectConfig(uri="hf://acme/llama", endpoint=tls_hub.url)
+    others = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), "")
+    bundle = str(authority.pair.certificate)
+    assert run(config, tmp_path, **others | {name: bundle})[0] == 0
+    code, result, _ = run(config, tmp_path, **others)
+    assert code == 1
+    assert result.failure is not None
+    assert (result.failure.failure_class, result.failure.retryable) == (FailureClass.HUB_UNREACHABLE, False)
+    assert "caBundleConfigMapRef" in result.failure.next_step
+
+
+def test_process_goes_through_a_proxy(hub: RunningHub, published: InspectConfig, tmp_path: Path) -> None:
+    """The fake hub, asked for a whole URL of another host, answers as a proxy to that host would."""
+    config = InspectConfig(uri=published.uri, endpoint="http://hub.example")
+    code, result, _ = run(config, tmp_path, HTTP_PROXY=hub.url, NO_PROXY="", no_proxy="")
+    assert code == 0, result.failure
+    assert {entry["host"] for entry in hub.fake.log} == {"hub.example"}
