@@ -11,7 +11,7 @@ def test_defaults_need_only_the_image() -> None:
     settings = load_settings({"TACHO_IMAGE": "example/tacho:1"})
     assert settings.decisions.tacho_image == "example/tacho:1"
     assert settings.watch_namespaces == ()
-    assert settings.workers == 8
+    assert settings.workers == 16
 
 
 def test_engine_images_and_namespaces_are_read() -> None:
@@ -27,6 +27,13 @@ def test_engine_images_and_namespaces_are_read() -> None:
     assert settings.watch_namespaces == ("ml", "team-b")
 
 
+def test_prices_are_read() -> None:
+    given = {"TACHO_GPU_PRICES": '{"NVIDIA-H200": "3.50"}', "TACHO_CURRENCY": "EUR"}
+    decisions = load_settings({"TACHO_IMAGE": "t", **given}).decisions
+    assert (decisions.gpu_prices, decisions.currency) == ({"NVIDIA-H200": "3.50"}, "EUR")
+    assert load_settings({"TACHO_IMAGE": "t"}).decisions.currency == "USD"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -38,6 +45,12 @@ def test_engine_images_and_namespaces_are_read() -> None:
         ("TACHO_LOG_FORMAT", "xml"),
         ("TACHO_HEALTH_PORT", "70000"),
         ("TACHO_ALLOW_INSECURE_HUB", "yes"),
+        ("TACHO_GPU_PRICES", "3.50"),
+        ("TACHO_GPU_PRICES", "{NVIDIA-H200: 3.50}"),
+        ("TACHO_GPU_PRICES", '{"NVIDIA-H200": 3.5}'),
+        ("TACHO_GPU_PRICES", '{"NVIDIA-H200": "0"}'),
+        ("TACHO_GPU_PRICES", '{"NVIDIA-H200": "3,50"}'),
+        ("TACHO_CURRENCY", "euro"),
     ],
 )
 def test_a_wrong_setting_names_itself(name: str, value: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tacho_operator.shell.kube import ApiError, Kube
+from tacho_operator.shell.kube import ApiError, Gone, Kube
 
 
 class Broken:
@@ -22,9 +22,84 @@ class Broken:
 
 @pytest.mark.parametrize(
     "error",
-    [aiohttp.ServerDisconnectedError(), aiohttp.ClientPayloadError("cut"), aiohttp.ClientOSError("reset")],
+    [
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.ClientPayloadError("cut"),
+        aiohttp.ClientOSError("reset"),
+        TimeoutError(),
+    ],
 )
 async def test_a_cut_connection_is_an_api_error(error: Exception) -> None:
     """Every caller lives on after one; the operator ended when the API server restarted during a resync."""
     with pytest.raises(ApiError, match=type(error).__name__):
         await Kube(Broken(error)).list_all("LLMDeployment")
+
+
+class Lines:
+    """What a watch sends, a line an event."""
+
+    status = 200
+
+    def __init__(self, *lines: bytes) -> None:
+        self.content = self
+        self.closed = False
+        self._lines = list(lines)
+
+    async def readline(self) -> bytes:
+        return self._lines.pop(0) if self._lines else b""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Watching:
+    def __init__(self, *lines: bytes) -> None:
+        self.response = Lines(*lines)
+        self.asked: dict[str, Any] = {}
+
+    async def request(self, *_: Any, **parameters: Any) -> Lines:
+        self.asked = parameters
+        return self.response
+
+
+async def watched(*lines: bytes) -> list[str]:
+    watching = Watching(*lines)
+    try:
+        async with Kube(watching).watch("Pod", "ml", "a", "7") as events:
+            return [what async for what, _ in events]
+    finally:
+        assert watching.response.closed, "a watch that is left would hold its connection"
+        assert watching.asked["resource_version"] == "7"
+        assert watching.asked["query_params"] == [("allowWatchBookmarks", "true")]
+
+
+async def test_a_watch_tells_events_until_its_end() -> None:
+    assert await watched(b'{"type":"ADDED","object":{}}\n', b'{"type":"BOOKMARK","object":{}}\n') == [
+        "ADDED",
+        "BOOKMARK",
+    ]
+
+
+async def test_a_version_that_is_too_old_is_told_apart() -> None:
+    with pytest.raises(Gone):
+        await watched(b'{"type":"ERROR","object":{"code":410,"message":"too old"}}\n')
+    with pytest.raises(ApiError, match="500: no"):
+        await watched(b'{"type":"ERROR","object":{"code":500,"message":"no"}}\n')
+
+
+async def test_an_event_that_is_cut_is_no_event() -> None:
+    with pytest.raises(ApiError, match="cut"):
+        await watched(b'{"type":"ADDED","obj')
+
+
+async def test_requests_are_counted_by_verb_kind_and_answer() -> None:
+    counted: list[tuple[str, str, int]] = []
+
+    def count(*what: Any) -> None:
+        counted.append(what)
+
+    async with Kube(Watching(), count).watch("Pod", None, "", "7"):
+        pass
+    with pytest.raises(ApiError):
+        await Kube(Broken(aiohttp.ClientOSError("reset")), count).list_all("Node")
+    assert counted == [("watch", "Pod", 200), ("list", "Node", 0)]

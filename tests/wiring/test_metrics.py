@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import cast
+
 from prometheus_client import CollectorRegistry
 
-from tacho_operator.api.types import LLMDeploymentStatus
+from tacho_operator.api.types import (
+    Capacity,
+    Latency,
+    LLMDeploymentStatus,
+    Measurement,
+    Quality,
+    Roofline,
+    SingleStream,
+    Summary,
+)
+from tacho_operator.shell.fleet import Sizes, reflectors
+from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.workqueue import Key
+from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.workqueue import Key, WorkQueue
 
 KEY = Key("ml", "demo")
 
@@ -22,3 +38,106 @@ def test_replicas_that_are_wanted_and_not_there_are_seen() -> None:
     assert [replicas(metrics, state) for state in ("desired", "current", "ready")] == [3, 2, 1]
     metrics.forget(KEY)
     assert [replicas(metrics, state) for state in ("desired", "current", "ready")] == [None] * 3
+
+
+def measured(*, flags: tuple[str, ...] = (), state: str = "Complete", **summary: str) -> LLMDeploymentStatus:
+    entry = Measurement(
+        fingerprint="f",
+        state=state,
+        confidence="Provisional" if flags else "Clean",
+        flags=list(flags),
+        capacity=Capacity(
+            concurrency=8, output_tokens_per_second="412.5", requests_per_second="2", ci_percent="4"
+        ),
+        latency=Latency(ttft_milliseconds_p50="143", tpot_milliseconds_p50="20"),
+        single_stream=SingleStream(decode_tokens_per_second="60", prefill_tokens_per_second="9000"),
+        roofline=Roofline(decode_efficiency_percent="64"),
+        quality=Quality(text="t", tokens=677, perplexity="46.393"),
+    )
+    return LLMDeploymentStatus(measurements=[entry], summary=Summary(**summary))
+
+
+EUROS = {"cost_per_million_output_tokens": "0.41", "cost_currency": "EUR", "cost_basis": "SLO"}
+
+
+def series(metrics: Metrics) -> dict[str, float]:
+    """Those of what was measured, by name and what other labels they have."""
+    found = {}
+    for family in metrics.registry.collect():
+        for item in family.samples:
+            if "_measured_" in item.name or "_cost_" in item.name:
+                assert (item.labels["namespace"], item.labels["name"]) == KEY
+                rest = ",".join(
+                    value for name, value in item.labels.items() if name not in ("namespace", "name")
+                )
+                short = item.name.removeprefix("tacho_llmdeployment_").removeprefix("measured_")
+                found[f"{short}{{{rest}}}" if rest else short] = round(item.value, 6)
+    return found
+
+
+def test_what_was_measured_has_a_series_a_figure_in_base_units() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.observe(KEY, measured(**EUROS), wanted_replicas=1)
+    assert series(metrics) == {
+        "output_tokens_per_second": 412.5,
+        "ci_ratio": 0.04,
+        "requests_per_second": 2,
+        "concurrency": 8,
+        "ttft_seconds": 0.143,
+        "tpot_seconds": 0.02,
+        "decode_tokens_per_second": 60,
+        "prefill_tokens_per_second": 9000,
+        "decode_efficiency_ratio": 0.64,
+        "perplexity": 46.393,
+        "provisional": 0,
+        "cost_per_million_output_tokens{EUR,SLO}": 0.41,
+    }
+    metrics.forget(KEY)
+    assert series(metrics) == {}
+
+
+def test_figures_that_something_moved_or_that_are_stale_have_no_series() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.observe(KEY, measured(**EUROS), wanted_replicas=1)
+    metrics.observe(KEY, measured(flags=("Contended",), **EUROS), wanted_replicas=1)
+    assert series(metrics) == {"provisional": 1}
+    metrics.observe(KEY, measured(state="Stale"), wanted_replicas=1)
+    assert series(metrics) == {}
+
+
+def test_a_price_in_another_currency_takes_the_place_of_the_former() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.observe(KEY, measured(**EUROS), wanted_replicas=1)
+    metrics.observe(
+        KEY, measured(**{**EUROS, "cost_currency": "USD", "cost_basis": "Saturation"}), wanted_replicas=1
+    )
+    costs = [name for name in series(metrics) if name.startswith("cost")]
+    assert costs == ["cost_per_million_output_tokens{USD,Saturation}"]
+
+
+def test_the_page_on_operating_names_each_of_the_operators_own() -> None:
+    async def process(key: Key) -> None:
+        return
+
+    metrics = Metrics(CollectorRegistry())
+    store = Store(lambda change: None)
+    queue = WorkQueue(process, workers=1)
+    metrics.registry.register(Sizes(store, queue, reflectors(cast(Kube, None), store, (), metrics.reconnect)))
+    found = list(metrics.registry.collect())
+    made = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in found
+        if family.name.startswith("tacho_operator_")
+    }
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+    assert set(re.findall(r"^\| `(tacho_operator_\w+)", page, re.MULTILINE)) == made
+    (stale,) = (family for family in found if family.name == "tacho_operator_store_stale_streams")
+    assert stale.samples[0].value == len(reflectors(cast(Kube, None), store, (), metrics.reconnect))
+
+
+def test_the_page_names_each_of_them_and_no_other() -> None:
+    metrics = Metrics(CollectorRegistry())
+    made = {family.name for family in metrics.registry.collect()}
+    page = (Path(__file__).resolve().parents[2] / "docs" / "measurements.md").read_text()
+    told = set(re.findall(r"^\| `(tacho_\w+)`", page, re.MULTILINE))
+    assert told == {name for name in made if "_measured_" in name or "_cost_" in name}

@@ -1,95 +1,132 @@
-"""Nodes are read once for all workers, and never all at once."""
+"""What one decision looks at comes from the store, and whose each object is from its owner."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import httpx
 import pytest
 
 from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.revisions.step import wanted_revision
-from tacho_operator.shell.kube import Forbidden, Kube
+from tacho_operator.core.types import History, Observed
+from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import Observer, UnreadableResource, read_resource
+from tacho_operator.shell.reports import Reports
+from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.builders import CLAIM_SPEC, raw_resource
 
-NODE = {"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "2"}}}
+KEY = Key("ml", "smol")
+ROW = History(
+    engine="e",
+    engine_version="1",
+    quantization_method="m",
+    gpu_product="CPU",
+    predicted_bytes=1,
+    actual_bytes=2,
+    predicted_kv_cache_tokens=None,
+    actual_kv_cache_tokens=None,
+)
 
 
-class Nodes:
-    """Counts how often it is asked."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.asked = 0
-        self._error = error
-
-    async def pages(self, kind: str, *_: Any, **__: Any) -> AsyncIterator[list[dict[str, Any]]]:
-        assert kind == "Node"
-        self.asked += 1
-        await asyncio.sleep(0)
-        if self._error:
-            raise self._error
-        yield [NODE]
-        yield [NODE]
-
-
-class Stored:
-    """A namespace with one resource that was planned in vain before."""
+class LiveCluster:
+    """Counts what it is asked; nothing lives in it but the resource."""
 
     def __init__(self) -> None:
-        self.listed: list[str] = []
-        self.raw = raw_resource(CLAIM_SPEC)
-        self.raw["status"] = {
-            "observedGeneration": self.raw["metadata"]["generation"],
-            "plan": {"message": "x"},
-        }
-        self.revisions: list[dict[str, Any]] = []
+        self.raw = raw_resource(CLAIM_SPEC, resourceVersion="9")
+        self.asked: list[str] = []
 
-    async def get(self, kind: str, *_: Any) -> dict[str, Any] | None:
-        return self.raw if kind == "LLMDeployment" else {}
+    async def get(self, kind: str, *_: Any) -> dict[str, Any]:
+        self.asked.append(kind)
+        return self.raw
 
     async def list_all(self, kind: str, *_: Any) -> list[dict[str, Any]]:
-        self.listed.append(kind)
-        return self.revisions if kind == "ControllerRevision" else []
-
-    async def pages(self, *_: Any) -> AsyncIterator[list[dict[str, Any]]]:
-        yield []
+        self.asked.append(kind)
+        return []
 
 
-async def test_earlier_measurements_are_read_for_every_plan_and_for_nothing_else() -> None:
+def owned_by(uid: str, name: str, **fields: Any) -> dict[str, Any]:
+    owner = {"uid": uid, "controller": True, "kind": "LLMDeployment", "name": "smol"}
+    metadata = {"name": name, "namespace": "ml", "uid": f"uid-{name}", "resourceVersion": "5"}
+    labels = {DEPLOYMENT_LABEL: "smol"}
+    return {"metadata": {**metadata, "labels": labels, "ownerReferences": [owner]}, **fields}
+
+
+def held() -> tuple[Store, LiveCluster, dict[str, Any]]:
+    store, live = Store(lambda change: None), LiveCluster()
+    store.put("LLMDeployment", live.raw)
+    return store, live, live.raw
+
+
+def nobody() -> Reports:
+    """No pod here has an address: none is asked."""
+    return Reports(cast(httpx.AsyncClient, None), late=lambda key: None)
+
+
+async def observe(store: Store, cluster: LiveCluster, *, live: bool = False) -> Observed:
+    observer = Observer(cast(Kube, cluster), store, nobody())
+    found = await observer.observe(KEY, live=live)
+    assert found is not None
+    return found
+
+
+async def test_a_turn_asks_the_api_server_nothing() -> None:
+    store, live, raw = held()
+    uid = raw["metadata"]["uid"]
+    store.put("Deployment", owned_by(uid, "smol-1", spec={"replicas": 1}))
+    store.put("ReplicaSet", owned_by("uid-smol-1", "smol-1-a"))
+    store.put("Pod", owned_by("uid-smol-1-a", "smol-1-a-x"))
+    store.put("Pod", owned_by("somebody-else", "forged"))
+    store.put("Service", owned_by("somebody-else", "smol"))
+    found = await observe(store, live)
+    assert live.asked == []
+    assert [pod["metadata"]["name"] for pod in found.pods] == ["smol-1-a-x"]
+    assert found.services == (), "labels can be forged"
+    assert found.raw.get("status") == raw.get("status")
+    assert found.raw["metadata"] == raw["metadata"]
+
+
+async def test_a_resource_that_is_gone_is_nothing() -> None:
+    observer = Observer(cast(Kube, None), Store(lambda change: None), nobody())
+    assert await observer.observe(KEY) is None
+
+
+async def test_read_live_it_asks_for_every_kind() -> None:
+    store, live, _ = held()
+    await observe(store, live, live=True)
+    assert set(live.asked) == {
+        "LLMDeployment",
+        "ControllerRevision",
+        "Deployment",
+        "Service",
+        "ConfigMap",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "ReplicaSet",
+        "Pod",
+    }
+
+
+async def test_earlier_measurements_are_read_for_every_plan_and_for_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A second plan of the same spec must not come out differently for want of them."""
-    stored = Stored()
-    one = Observer(cast(Kube, stored), cast(httpx.AsyncClient, None))
+    store, live, raw = held()
+    monkeypatch.setattr(store, "history", lambda namespace: (ROW,) if namespace == "ml" else ())
     for _ in range(2):
-        stored.listed.clear()
-        await one.observe(Key("ml", "smol"))
-        assert "LLMDeployment" in stored.listed
-    resource = LLMDeployment.read(stored.raw)
-    owner = {"uid": resource.metadata.uid, "controller": True}
-    stored.revisions = [{"metadata": {"name": wanted_revision(resource), "ownerReferences": [owner]}}]
-    stored.listed.clear()
-    await one.observe(Key("ml", "smol"))
-    assert "LLMDeployment" not in stored.listed
+        assert (await observe(store, live)).history == (ROW,)
+    resource = LLMDeployment.read(raw)
+    store.put("ControllerRevision", owned_by(raw["metadata"]["uid"], wanted_revision(resource)))
+    assert (await observe(store, live)).history == ()
 
 
-def observer(nodes: Nodes) -> Observer:
-    return Observer(cast(Kube, nodes), cast(httpx.AsyncClient, None))
-
-
-async def test_workers_share_one_list_of_nodes() -> None:
-    nodes = Nodes()
-    one = observer(nodes)
-    answers = await asyncio.gather(*(one._read_nodes() for _ in range(8)))
-    assert nodes.asked == 1
-    assert all(found is not None and len(found) == 2 for found in answers)
-
-
-async def test_without_the_right_to_list_nodes_they_are_unknown() -> None:
-    one = observer(Nodes(Forbidden(403, "no")))
-    assert await one._read_nodes() is None
+async def test_claims_that_may_not_be_read_are_unknown_and_those_that_are_not_there_missing() -> None:
+    store, live, _ = held()
+    assert (await observe(store, live)).claims == {"models": None}
+    store.forbidden("PersistentVolumeClaim", "ml")
+    assert (await observe(store, live)).claims == {}
 
 
 def test_a_status_of_another_version_never_hides_the_resource() -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from tacho_operator.core.types import Observed
-from tacho_operator.shell.kube import ApiError, Forbidden, Kube
+from tacho_operator.shell import reconcile as module
+from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.reconcile import Reconciler
+from tacho_operator.shell.scaler import Scaler
+from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.builders import CONFIG, NOW, facts
 from tests.unit.core.world import World
+
+KEY = Key("ml", "smol")
 
 
 class Server:
@@ -25,34 +31,68 @@ class Server:
         self.created: list[str] = []
         self.refuses = True
         self.forbids = ""
+        self.live: list[bool] = []
+        """Of each turn: whether it was read live."""
+        self.deleted: list[str] = []
+        self.fails = False
+        """Whether it can be read."""
 
-    async def observe(self, key: Key) -> Observed:
-        assert key.name
+    async def observe(self, key: Key, *, live: bool = False) -> Observed:
+        self.live.append(live)
+        if self.fails:
+            raise ApiError(0, "no answer")
         return self._world.observed()
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         if manifest["kind"] == self.forbids:
             raise Forbidden(403, "exceeded quota: q")
         self.created.append(manifest["kind"])
-        return manifest
+        return written(manifest)
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         assert kind == "Pod", "nothing but the inspect pod has had its time"
+        self.deleted.append(name)
 
     async def apply(self, manifest: dict[str, Any], *, uid: str, subresource: str = "") -> dict[str, Any]:
         assert uid
         if subresource == "status" and self.refuses:
             raise ApiError(422, "status.x: Invalid value")
-        return manifest
+        return written(manifest)
 
 
-def reconciler(server: Server) -> Reconciler:
+def written(manifest: dict[str, Any]) -> dict[str, Any]:
+    """As the API server answers."""
+    return {**manifest, "metadata": {"uid": "u", **manifest["metadata"], "resourceVersion": "7"}}
+
+
+def store_at(version: str) -> Store:
+    """Whose streams have all brought that version."""
+    store = Store(lambda change: None)
+    for kind in KINDS:
+        store.at(kind, "", version)
+    return store
+
+
+class Unscaled:
+    """Nothing is scaled by tacho."""
+
+    def observed(self, key: Key, observed: Observed) -> Observed:
+        return observed
+
+    def follow(self, key: Key, observed: Observed, status: object) -> None: ...
+
+    def forget(self, key: Key) -> None: ...
+
+
+def reconciler(server: Server, store: Store | None = None) -> Reconciler:
     return Reconciler(
         kube=cast(Kube, server),
         observer=cast(Observer, server),
+        store=store or store_at("7"),
         config=CONFIG,
         metrics=Metrics(CollectorRegistry()),
         clock=lambda: NOW,
+        scaler=cast(Scaler, Unscaled()),
     )
 
 
@@ -64,11 +104,11 @@ async def test_no_pods_are_made_of_a_revision_that_could_not_be_recorded() -> No
     server = Server(world)
     server.refuses = False
     server.forbids = "ControllerRevision"
-    await reconciler(server)(Key("ml", "smol"))
+    await reconciler(server)(KEY)
     assert "Service" in server.created
     assert "Deployment" not in server.created
     server.forbids = ""
-    await reconciler(server)(Key("ml", "smol"))
+    await reconciler(server)(KEY)
     assert "Deployment" in server.created
 
 
@@ -80,8 +120,82 @@ async def test_no_event_tells_of_a_status_that_could_not_be_written() -> None:
     reconcile = reconciler(server)
     for _ in range(3):
         with pytest.raises(ApiError):
-            await reconcile(Key("ml", "smol"))
+            await reconcile(KEY)
     assert "Event" not in server.created
     server.refuses = False
-    await reconcile(Key("ml", "smol"))
+    await reconcile(KEY)
     assert server.created.count("Event") == 1
+
+
+async def test_a_turn_waits_until_its_own_writes_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would make again what is on its way, or undo it; past the deadline it reads live."""
+    monkeypatch.setattr(module, "SEEN_SECONDS", 0.05)
+    server, store = Server(World(resourceVersion="1")), store_at("6")
+    server.refuses = False
+    reconcile = reconciler(server, store)
+    await reconcile(KEY)
+    await reconcile(KEY)
+    assert server.live == [False, True]
+    for kind in KINDS:
+        store.at(kind, "", "7")
+    await reconcile(KEY)
+    assert server.live == [False, True, False]
+
+
+async def test_a_live_turn_that_writes_nothing_or_fails_makes_the_store_no_newer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the turn after it would decide from the store as it was before the writes, and undo them."""
+    monkeypatch.setattr(module, "SEEN_SECONDS", 0.05)
+    world = World(resourceVersion="1")
+    server, store = Server(world), store_at("6")
+    server.refuses = False
+    reconcile = reconciler(server, store)
+    await reconcile(KEY)
+    world.turn()
+    world.turn()
+    server.created.clear()
+    server.fails = True
+    with pytest.raises(ApiError):
+        await reconcile(KEY)
+    server.fails = False
+    for _ in range(3):
+        await reconcile(KEY)
+    assert server.created == [], "it is settled: nothing is proved otherwise"
+    assert server.live == [False, True, True, True, True]
+    for kind in KINDS:
+        store.at(kind, "", "7")
+    await reconcile(KEY)
+    assert server.live[-1] is False
+
+
+async def test_a_turn_goes_on_as_soon_as_its_writes_are_seen() -> None:
+    server, store = Server(World(resourceVersion="1")), store_at("6")
+    server.refuses = False
+    reconcile = reconciler(server, store)
+    await reconcile(KEY)
+    second = asyncio.create_task(reconcile(KEY))
+    await asyncio.sleep(0.01)
+    assert server.live == [False]
+    for kind in KINDS:
+        store.at(kind, "", "7")
+    async with asyncio.timeout(5):
+        await second
+    assert server.live == [False, False]
+
+
+async def test_while_the_store_is_interrupted_nothing_is_deleted() -> None:
+    world = World(resourceVersion="1")
+    world.turn()
+    world.inspected(facts())
+    (left,) = ((place, item) for place, item in world.objects.items() if place[0] == "Pod")
+    world.turn()
+    world.objects[left[0]] = left[1]  # an inspect pod that has had its time
+    server, store = Server(world), store_at("7")
+    server.refuses = False
+    store.lost("Pod", "", "Pod: reconnecting")
+    assert await reconciler(server, store)(KEY) == module.STALE_RETRY_SECONDS
+    assert server.deleted == []
+    store.runs("Pod", "")
+    await reconciler(server, store)(KEY)
+    assert server.deleted, "nothing was to be deleted: nothing is proved"

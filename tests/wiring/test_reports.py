@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gzip
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
-from tacho_contract.codec import dumps
+from tacho_contract.codec import dumps, loads
+from tacho_contract.launch import Again, LiveConfig
+from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
 from tacho_operator.shell import reports
+from tacho_operator.shell.reports import Reports
+from tacho_operator.shell.workqueue import Key
 
 GOOD = dumps(
     Report(
@@ -26,8 +33,25 @@ GOOD = dumps(
 ).encode()
 
 
-def pod(uid: str = "u1", phase: str = "Running", address: str | None = "127.0.0.1") -> dict[str, object]:
+KEY = Key("ns", "demo")
+MEASURED = dumps(
+    dataclasses.replace(
+        loads(Report, GOOD),
+        measurement=Measurement(
+            plan_key="p", measure_key="m", observed_time="2026-01-01T00:00:00Z", state="Complete",
+            probe_seconds=5, workload=Workload(),
+        ),
+    )
+).encode()  # fmt: skip
+LIVE = dumps(LiveConfig(measure_key="m"))
+
+
+def pod(
+    uid: str = "u1", phase: str = "Running", address: str | None = "127.0.0.1", restarts: int = 0
+) -> dict[str, Any]:
     status = {"phase": phase, **({"podIP": address} if address else {})}
+    status["conditions"] = [{"type": "Ready", "status": "True"}]
+    status["containerStatuses"] = [{"name": "engine", "restartCount": restarts}]
     return {"metadata": {"uid": uid, "namespace": "ns", "name": uid}, "status": status}
 
 
@@ -39,7 +63,8 @@ async def answering(monkeypatch: pytest.MonkeyPatch, payload: bytes, delay: floa
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
             await reader.readuntil(b"\r\n\r\n")
             if delay:
-                await asyncio.wait_for(finished.wait(), delay)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(finished.wait(), delay)
             writer.write(payload)
             await writer.drain()
         writer.close()
@@ -58,9 +83,18 @@ def ok(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
-async def read(*pods: dict[str, object]) -> dict[str, Report]:
+@contextlib.asynccontextmanager
+async def asking(
+    late: Callable[[Key], None] = lambda key: None,
+) -> AsyncIterator[tuple[Reports, Counter[str]]]:
+    counted: Counter[str] = Counter()
     async with reports.report_client() as client:
-        return await reports.collect(client, pods)
+        yield Reports(client, late=late, counted=lambda result: counted.update([result])), counted
+
+
+async def read(*pods: dict[str, Any]) -> dict[str, Report]:
+    async with asking() as (one, _):
+        return await one.collect(KEY, pods, LIVE)
 
 
 async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,10 +139,65 @@ async def test_an_answer_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_slow_pod_does_not_hold_up_the_reconcile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "TIMEOUT_SECONDS", 0.1)
-    async with answering(monkeypatch, ok(GOOD), delay=2):
-        async with asyncio.timeout(1.5):
-            assert await read(pod()) == {}
+    """It is waited for a moment only; the answer that comes later wakes the resource, and is there then."""
+    monkeypatch.setattr(reports, "PATIENCE_SECONDS", 0.01)
+    woken = asyncio.Event()
+    async with (
+        answering(monkeypatch, ok(MEASURED), delay=0.2),
+        asking(lambda _: woken.set()) as (one, counted),
+    ):
+        assert await one.collect(KEY, [pod()], LIVE) == {}
+        assert await one.collect(KEY, [pod()], LIVE) == {}
+        async with asyncio.timeout(5):
+            await woken.wait()
+        assert set(await one.collect(KEY, [pod()], LIVE)) == {"u1"}
+        assert counted["answered"] == 1, "one question at a time"
+
+
+async def test_a_pod_that_never_answers_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(reports, "TIMEOUT_SECONDS", 0.05)
+    woken: list[Key] = []
+    async with answering(monkeypatch, ok(GOOD), delay=2), asking(woken.append) as (one, counted):
+        assert await one.collect(KEY, [pod()], LIVE) == {}
+        async with asyncio.timeout(5):
+            while not counted["silent"]:
+                await asyncio.sleep(0.01)
+        assert woken == []
+
+
+async def test_what_serves_and_was_measured_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(monkeypatch, ok(MEASURED)), asking() as (one, counted):
+        for _ in range(3):
+            assert set(await one.collect(KEY, [pod()], LIVE)) == {"u1"}
+        assert counted == {"answered": 1, "held": 2}
+        await one.collect(KEY, [pod(restarts=1)], LIVE)
+        assert counted["answered"] == 2, "a container that began anew may be measured anew"
+        await one.collect(KEY, [pod(restarts=1)], dumps(LiveConfig(measure_key="another")))
+        assert counted["answered"] == 3, "it is to be measured with another workload"
+        again = LiveConfig(measure_key="m", again=Again(request="disrupt-1", hostname="u1"))
+        await one.collect(KEY, [pod(restarts=1)], dumps(again))
+        assert counted["answered"] == 4, "it is to measure itself again"
+        monkeypatch.setattr(reports, "FINAL_SECONDS", 0.0)
+        await one.collect(KEY, [pod(restarts=2)], LIVE)
+        await one.collect(KEY, [pod(restarts=2)], LIVE)
+        assert counted["answered"] == 6, "nothing is held for ever"
+
+
+async def test_what_is_not_measured_yet_is_asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(monkeypatch, ok(GOOD)), asking() as (one, counted):
+        for _ in range(2):
+            await one.collect(KEY, [pod()], LIVE)
+        assert counted == {"answered": 2}
+
+
+async def test_a_report_goes_with_its_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(monkeypatch, ok(MEASURED)), asking() as (one, _):
+        assert set(await one.collect(KEY, [pod("u1"), pod("u2")], LIVE)) == {"u1", "u2"}
+        assert set(await one.collect(KEY, [pod("u2")], LIVE)) == {"u2"}
+        assert set(await one.collect(KEY, [pod("u2", phase="Failed")], LIVE)) == set()
+        one.forget(KEY)
+        assert one._known == {}
 
 
 async def test_pods_without_an_address_are_not_asked() -> None:

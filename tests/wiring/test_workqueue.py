@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
 import pytest
 from hypothesis import given, strategies as st
 
+from tacho_operator.shell import workqueue
+from tacho_operator.shell.turns import Priority
 from tacho_operator.shell.workqueue import MAX_BACKOFF_SECONDS, Key, WorkQueue, backoff_seconds
 
-A, B = Key("ns", "a"), Key("ns", "b")
+A, B, C = Key("ns", "a"), Key("ns", "b"), Key("ns", "c")
 Process = Callable[[Key], Awaitable[float | None]]
 
 
@@ -40,8 +42,8 @@ async def test_a_key_added_many_times_before_its_turn_is_processed_once() -> Non
 
     queue = WorkQueue(process, workers=2)
     for _ in range(5):
-        await queue.add(A)
-    await queue.add(B)
+        queue.add(A)
+    queue.add(B)
     assert queue.depth == 2
     task = asyncio.create_task(queue.run())
     await settle()
@@ -65,10 +67,10 @@ async def test_a_key_is_never_processed_twice_at_once_but_again_when_it_changed_
         active -= 1
 
     async with running(process) as queue:
-        await queue.add(A)
+        queue.add(A)
         await settle()
-        await queue.add(A)
-        await queue.add(A)
+        queue.add(A)
+        queue.add(A)
         await settle()
         assert turns == 1
         release.set()
@@ -86,8 +88,8 @@ async def test_one_slow_resource_does_not_hold_up_another() -> None:
         done.append(key)
 
     async with running(process, workers=2) as queue:
-        await queue.add(A)
-        await queue.add(B)
+        queue.add(A)
+        queue.add(B)
         await settle()
         assert done == [B]
 
@@ -101,11 +103,50 @@ async def test_a_failure_is_retried_and_does_not_stop_the_workers(caplog: pytest
             raise RuntimeError("the API server said no")
 
     async with running(process, workers=1) as queue:
-        await queue.add(A)
+        queue.add(A)
         async with asyncio.timeout(5):
             while len(tries) < 2:
                 await asyncio.sleep(0.01)
     assert "ns/a: the API server said no; next try in" in caplog.text
+
+
+async def test_events_do_not_undo_the_back_off_of_a_failure() -> None:
+    tries: list[Key] = []
+
+    async def process(key: Key) -> None:
+        tries.append(key)
+        raise RuntimeError("429: slow down")
+
+    async with running(process) as queue:
+        queue.add(A)
+        await settle()
+        for _ in range(5):
+            queue.add(A)
+            await settle()
+        assert tries == [A]
+        assert queue.depths()["delayed"] == 1
+
+
+async def test_what_happened_during_a_turn_that_failed_does_not_undo_its_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workqueue, "BASE_BACKOFF_SECONDS", 3600.0)
+    monkeypatch.setattr(workqueue, "HELD_SECONDS", 0.2)
+    tries: list[Key] = []
+
+    async def process(key: Key) -> None:
+        tries.append(key)
+        queue.add(key)
+        if len(tries) == 1:
+            raise RuntimeError("429")
+
+    async with running(process) as queue:
+        queue.add(A)
+        await settle()
+        assert len(tries) == 1
+        async with asyncio.timeout(5):
+            while len(tries) < 2:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_delayed_key_is_pulled_forward_by_a_change() -> None:
@@ -115,13 +156,37 @@ async def test_a_delayed_key_is_pulled_forward_by_a_change() -> None:
         seen.set()
 
     async with running(process) as queue:
-        await queue.add(A, 3600)
+        queue.add(A, 3600)
         await settle()
         assert not seen.is_set()
-        await queue.add(A)
+        queue.add(A)
         async with asyncio.timeout(5):
             await seen.wait()
         assert queue.depth == 0, "the later time was superseded, not kept beside it"
+
+
+async def test_times_that_no_longer_count_are_thrown_away() -> None:
+    """A resource that is looked at every few seconds and asks for an hour each time would fill the memory."""
+    seen: list[Key] = []
+
+    async def process(key: Key) -> float:
+        seen.append(key)
+        return 3600.0
+
+    queue = WorkQueue(process, workers=2)
+    task = asyncio.create_task(queue.run())
+    for turn in range(1, 3001):
+        queue.add(A)
+        while len(seen) < turn:
+            await asyncio.sleep(0)
+    queue.add(B, 0.01)
+    async with asyncio.timeout(5):
+        while seen[-1] != B:
+            await asyncio.sleep(0.001)
+    assert len(queue._heap) < 2000
+    assert queue.depth == 2, "both come back"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_the_returned_delay_brings_the_key_back() -> None:
@@ -137,22 +202,139 @@ async def test_the_returned_delay_brings_the_key_back() -> None:
         return 0.001
 
     async with running(process) as queue:
-        await queue.add(A)
+        queue.add(A)
         async with asyncio.timeout(5):
             await enough.wait()
 
 
-async def test_overdue_counts_only_what_waits() -> None:
+async def test_stuck_is_only_what_waits_and_does_not_move() -> None:
+    """A liveness probe hangs on it: a long line after an outage must not have the process killed."""
+    turns = asyncio.Semaphore(0)
+
     async def process(key: Key) -> None:
-        await asyncio.sleep(3600)
+        await turns.acquire()
 
     async with running(process, workers=1) as queue:
-        await queue.add(A)
+        queue.add(A)
         await settle()
-        assert queue.oldest_overdue_seconds() == 0.0
-        await queue.add(B)
-        await asyncio.sleep(0.02)
-        assert queue.oldest_overdue_seconds() >= 0.02
+        assert queue.stuck_seconds() == 0.0, "nothing waits"
+        queue.add(B)
+        queue.add(C)
+        await asyncio.sleep(0.05)
+        stuck = queue.stuck_seconds()
+        assert stuck >= 0.05
+        turns.release()
+        await settle()
+        assert queue.depth == 1, "one waits still, for as long as the one before it did"
+        assert queue.stuck_seconds() < stuck
+
+
+async def test_nothing_is_begun_while_the_gate_is_closed() -> None:
+    opened, seen = asyncio.Event(), asyncio.Event()
+
+    async def process(key: Key) -> None:
+        seen.set()
+
+    async def gate() -> None:
+        await opened.wait()
+
+    queue = WorkQueue(process, workers=1, gate=gate)
+    task = asyncio.create_task(queue.run())
+    queue.add(A)
+    await settle()
+    assert not seen.is_set()
+    opened.set()
+    async with asyncio.timeout(5):
+        await seen.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def order_of(*keys: tuple[Key, Priority], routine: Collection[Key] = ()) -> list[Key]:
+    """In which order one worker takes keys that are all due."""
+    seen: list[Key] = []
+
+    async def process(key: Key) -> None:
+        seen.append(key)
+
+    priorities = dict(keys)
+    queue = WorkQueue(process, workers=1, priority=lambda key: priorities[key])
+    for key, _ in keys:
+        queue.add(key, routine=key in routine)
+    task = asyncio.create_task(queue.run())
+    async with asyncio.timeout(5):
+        while len(seen) < len(keys):
+            await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return seen
+
+
+async def test_a_storm_in_one_namespace_does_not_starve_another() -> None:
+    storm = [(Key("storm", f"s{n:03}"), Priority.WAITS) for n in range(100)]
+    other = (Key("calm", "a"), Priority.WAITS)
+    order = await order_of(*storm, other)
+    assert order.index(other[0]) <= 2
+
+
+async def test_what_serves_goes_before_what_waits_and_nothing_is_starved() -> None:
+    serving = [(Key("ns", f"serves{n:02}"), Priority.SERVES) for n in range(40)]
+    waiting = [(Key("ns", f"waits{n}"), Priority.WAITS) for n in range(4)]
+    order = await order_of(*waiting, *serving)
+    places = [order.index(key) for key, _ in waiting]
+    assert places[0] > 0
+    assert max(places) < len(serving), "every so manyth turn is of those below"
+
+
+async def test_a_storm_of_what_serves_and_one_of_changes_take_turns() -> None:
+    serving = [(Key("ns", f"serves{n:02}"), Priority.SERVES) for n in range(20)]
+    changed = [(Key("ns", f"changed{n:02}"), Priority.CHANGED) for n in range(20)]
+    order = await order_of(*serving, *changed)
+    early = [key.name.rstrip("0123456789") for key in order[:20]]
+    assert 5 <= early.count("changed") <= 15
+
+
+async def test_routine_comes_last_until_something_happens() -> None:
+    keys = [(Key("ns", f"k{n}"), Priority.SERVES) for n in range(3)]
+    first, second, third = (key for key, _ in keys)
+    assert await order_of(*keys, routine={first}) == [second, third, first]
+
+    async def process(key: Key) -> None:
+        return
+
+    queue = WorkQueue(process, workers=1, priority=lambda key: Priority.SERVES)
+    queue.add(first, routine=True)
+    queue.add(first)
+    queue._ripen()
+    assert queue.depths() == {"serves": 1, "changed": 0, "waits": 0, "routine": 0, "delayed": 0}
+
+
+async def test_what_changes_while_it_waits_moves_to_a_more_urgent_line_and_never_back() -> None:
+    """Else a spec that is changed in a storm waits for all those that wait for a hub."""
+    seen: list[Key] = []
+
+    async def process(key: Key) -> None:
+        seen.append(key)
+
+    priorities: dict[Key, Priority] = {}
+    queue = WorkQueue(process, workers=1, priority=lambda key: priorities.get(key, Priority.WAITS))
+    keys = [Key("ns", f"waits{n:02}") for n in range(20)]
+    for key in keys:
+        queue.add(key)
+    queue._ripen()
+    priorities[keys[15]] = Priority.CHANGED
+    queue.add(keys[15])
+    priorities[keys[15]] = Priority.ROUTINE
+    queue.add(keys[15])
+    assert queue.depths() == {"serves": 0, "changed": 1, "waits": 19, "routine": 0, "delayed": 0}
+    task = asyncio.create_task(queue.run())
+    async with asyncio.timeout(5):
+        while len(seen) < len(keys):
+            await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert seen.index(keys[15]) <= 1
+    assert sorted(seen) == keys, "each once"
 
 
 @given(failures=st.integers(1, 10_000), jitter=st.floats(0, 1, exclude_max=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tacho_contract.times import format_time
 from tacho_operator.api.types import LLMDeploymentStatus
-from tacho_operator.core.names import ROLE_LABEL
+from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.types import Decision, Event, Manifest, Observed, Refusal
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Forbidden, Kube, Missing
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 CONFLICT = 409
 UNPROCESSABLE = 422
 CHANGED_MEANWHILE_TRIES = 3
+DEFAULTED = frozenset({"Deployment", "Service"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +47,8 @@ def _live_children(observed: Observed) -> dict[tuple[str, str], Manifest]:
 async def execute(kube: Kube, observed: Observed, decision: Decision) -> Outcome:
     """Applies the children in their order, then deletes. Refusals are collected, other errors raise."""
     refusals: list[Refusal] = []
-    writes = 0
     live = _live_children(observed)
+    writes = await _mark_victims(kube, live, decision)
     for wanted in decision.apply:
         kind, name = wanted["kind"], wanted["metadata"]["name"]
         if kind == "Deployment" and any(
@@ -68,6 +69,20 @@ async def execute(kube: Kube, observed: Observed, decision: Decision) -> Outcome
     return Outcome(refusals=tuple(refusals), writes=writes)
 
 
+async def _mark_victims(kube: Kube, live: dict[tuple[str, str], Manifest], decision: Decision) -> int:
+    """Before a Deployment shrinks: its controller looks at the pods as they are then. Which pod goes is worth
+    no failure."""
+    writes = 0
+    for name, cost in decision.deletion_costs.items():
+        try:
+            await kube.annotate(live["Pod", name], {DELETION_COST_ANNOTATION: cost})
+        except ApiError as error:
+            logger.warning("pod %s: %s", name, error)
+        else:
+            writes += 1
+    return writes
+
+
 def _refusal(wanted: Manifest, *, message: str = "", taken: bool = False) -> Refusal:
     metadata = wanted["metadata"]
     role = (metadata.get("labels") or {}).get(ROLE_LABEL, "")
@@ -81,7 +96,7 @@ async def _ensure(kube: Kube, live: Manifest | None, wanted: Manifest) -> int:
         return 1
     if wanted["kind"] in ("ControllerRevision", "Pod"):
         return 0  # their content is immutable; another content has another name
-    if contains(live, wanted) and not abandoned(live, wanted, FIELD_MANAGER):
+    if contains(live, wanted) and (_as_made(live) or not abandoned(live, wanted, FIELD_MANAGER)):
         return 0
     writes = await _own_by_apply(kube, live)
     try:
@@ -90,6 +105,16 @@ async def _ensure(kube: Kube, live: Manifest | None, wanted: Manifest) -> int:
         if error.status not in (CONFLICT, UNPROCESSABLE) or not await _replaced(kube, live, wanted):
             raise
     return writes + 1
+
+
+def _as_made(live: Manifest) -> bool:
+    """Whether it is as a POST left it and of a kind that the API server fills with defaults.
+
+    Who creates such an object owns the defaults too, and none of them is in what is wanted: to take that for
+    fields that were given up would be two writes for every new object, for nothing.
+    """
+    entry = managed_entry(live, FIELD_MANAGER)
+    return live["kind"] in DEFAULTED and entry is not None and entry[1].get("operation") == "Update"
 
 
 async def _replaced(kube: Kube, live: Manifest, wanted: Manifest) -> bool:
@@ -143,13 +168,24 @@ async def _create(kube: Kube, wanted: Manifest) -> None:
     except Conflict as error:
         metadata = wanted["metadata"]
         taken = await kube.get(wanted["kind"], metadata["namespace"], metadata["name"])
-        if taken is None or owner_uid(taken) == owner_uid(wanted):
+        if taken is None:
+            return
+        if owner_uid(taken) == owner_uid(wanted):
+            await _label_again(kube, taken, wanted)
             return
         if _same_owner_but_uid(taken, wanted):
             raise ApiError(
                 CONFLICT, f"{wanted['kind']} {metadata['name']} of the deleted resource is not collected yet"
             ) from error
         raise
+
+
+async def _label_again(kube: Kube, taken: Manifest, wanted: Manifest) -> None:
+    """A child whose label somebody took is seen by no watch, and would be missing for ever."""
+    label = (wanted["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL)
+    mutable = wanted["kind"] not in ("ControllerRevision", "Pod")
+    if mutable and label != (taken["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL):
+        await kube.apply(wanted, uid=taken["metadata"]["uid"])
 
 
 def _same_owner_but_uid(taken: Manifest, wanted: Manifest) -> bool:

@@ -7,9 +7,9 @@ table is needed.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from kubernetes.aio import client as aio, config as aio_config
@@ -18,9 +18,12 @@ from kubernetes.aio.dynamic.exceptions import ConflictError, DynamicApiError, Fo
 
 from tacho_operator.core.types import Manifest
 
+GONE = 410
 FIELD_MANAGER = "tacho-operator"
 PAGE = 500
 REQUEST_TIMEOUT_SECONDS = 30
+WATCH_SILENCE_SECONDS = 150
+"""The API server sends a bookmark about every minute: a watch that says nothing for longer is dead."""
 
 KINDS: dict[str, tuple[str, str]] = {
     "LLMDeployment": ("tacho.dev/v1alpha1", "llmdeployments"),
@@ -59,6 +62,29 @@ class Missing(ApiError):
     """No such object (HTTP 404)."""
 
 
+class Gone(ApiError):
+    """The resourceVersion is too old to go on from (HTTP 410)."""
+
+
+class Page(NamedTuple):
+    """A part of a list."""
+
+    items: list[Manifest]
+    """With kind and apiVersion, as lists leave them out."""
+    version: str
+    """The list's resourceVersion: a watch goes on from there."""
+
+
+Event = tuple[str, Manifest]
+"""ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
+Counted = Callable[[str, str, int], None]
+"""Called with verb, kind and HTTP status of every answer; 0: none came."""
+
+
+def uncounted(_verb: str, _kind: str, _status: int) -> None:
+    """Where nobody counts requests."""
+
+
 def _path(kind: str, namespace: str | None, name: str | None = None, subresource: str = "") -> str:
     version, plural = KINDS[kind]
     base = f"/api/{version}" if "/" not in version else f"/apis/{version}"
@@ -77,62 +103,124 @@ def _api_error(error: DynamicApiError) -> ApiError:
         return Forbidden(403, message)
     if isinstance(error, NotFoundError):
         return Missing(404, message)
+    if error.status == GONE:
+        return Gone(GONE, message)
     return ApiError(int(error.status or 0), message)
+
+
+async def _events(response: Any) -> AsyncIterator[Event]:
+    """What a watch says, a line an event."""
+    while line := await response.content.readline():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            raise ApiError(0, "the watch was cut in the middle of an event") from None
+        if event["type"] == "ERROR":
+            status = event["object"]
+            code, message = int(status.get("code", 0)), str(status.get("message", ""))
+            raise Gone(code, message) if code == GONE else ApiError(code, message)
+        yield event["type"], event["object"]
+
+
+_METHODS = {
+    "get": "get", "list": "get", "watch": "get", "create": "post", "patch": "patch", "delete": "delete",
+}  # fmt: skip
+"""HTTP methods of the API's verbs."""
 
 
 class Kube:
     """A handful of verbs over ``kubernetes.aio``."""
 
-    def __init__(self, dynamic: Any) -> None:
+    def __init__(self, dynamic: Any, counted: Counted = uncounted) -> None:
         self._dynamic = dynamic
+        self._counted = counted
 
-    async def _request(self, method: str, path: str, body: Any = None, **parameters: Any) -> Manifest:
+    async def _request(
+        self, verb: str, kind: str, path: str, body: Any = None, **parameters: Any
+    ) -> Manifest:
+        async with self._answer(verb, kind, path, body, REQUEST_TIMEOUT_SECONDS, **parameters) as response:
+            document: Manifest = await response.json()
+        return document
+
+    @asynccontextmanager
+    async def _answer(
+        self, verb: str, kind: str, path: str, body: Any, timeout: Any, **parameters: Any
+    ) -> AsyncIterator[Any]:
+        """The response, and typed errors of it and of what is read of it."""
         try:
             response = await self._dynamic.request(
-                method,
-                path,
-                body=body,
-                serialize=False,
-                _request_timeout=REQUEST_TIMEOUT_SECONDS,
-                **parameters,
+                _METHODS[verb], path, body=body, serialize=False, _request_timeout=timeout, **parameters
             )
-            document: Manifest = await response.json()
+            self._counted(verb, kind, response.status)
+            yield response
         except DynamicApiError as error:
+            self._counted(verb, kind, int(error.status or 0))
             raise _api_error(error) from None
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._counted(verb, kind, 0)
             raise ApiError(0, f"no answer from the API server: {type(error).__name__} {error}") from None
-        return document
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
         """The object, or None when there is none."""
         try:
-            return await self._request("get", _path(kind, namespace, name))
+            return await self._request("get", kind, _path(kind, namespace, name))
         except Missing:
             return None
 
     async def list_all(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Manifest]:
         """Every object; kind and apiVersion filled in, as lists leave them out."""
-        return [item async for page in self.pages(kind, namespace, selector) for item in page]
+        return [item async for page in self.pages(kind, namespace, selector) for item in page.items]
 
-    async def pages(
-        self, kind: str, namespace: str | None = None, selector: str = ""
-    ) -> AsyncIterator[list[Manifest]]:
+    async def pages(self, kind: str, namespace: str | None = None, selector: str = "") -> AsyncIterator[Page]:
         """The same page by page, for lists that would fill the memory."""
         token: str | None = None
         while True:
             page = await self._request(
-                "get", _path(kind, namespace), label_selector=selector or None, limit=PAGE, _continue=token
+                "list",
+                kind,
+                _path(kind, namespace),
+                label_selector=selector or None,
+                limit=PAGE,
+                _continue=token,
             )
-            version = KINDS[kind][0]
-            yield [{**item, "apiVersion": version, "kind": kind} for item in page.get("items") or ()]
-            token = page.get("metadata", {}).get("continue")
+            version, metadata = KINDS[kind][0], page.get("metadata", {})
+            items = [{**item, "apiVersion": version, "kind": kind} for item in page.get("items") or ()]
+            yield Page(items, str(metadata.get("resourceVersion", "")))
+            token = metadata.get("continue")
             if not token:
                 return
+
+    @asynccontextmanager
+    async def watch(
+        self, kind: str, namespace: str | None, selector: str, version: str
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        """Events after ``version``, until the API server ends the stream; entered once it has begun.
+
+        Raises Gone when ``version`` is too old, ApiError after a silence that no live stream keeps.
+        """
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=REQUEST_TIMEOUT_SECONDS, sock_read=WATCH_SILENCE_SECONDS
+        )
+        async with self._answer(
+            "watch",
+            kind,
+            _path(kind, namespace),
+            None,
+            timeout,
+            label_selector=selector or None,
+            resource_version=version,
+            watch="true",
+            query_params=[("allowWatchBookmarks", "true")],
+        ) as response:
+            try:
+                yield _events(response)
+            finally:
+                response.close()
 
     async def create(self, manifest: Manifest) -> Manifest:
         """POST. Raises Conflict when the name is taken."""
         path = _path(manifest["kind"], manifest["metadata"].get("namespace"))
-        return await self._request("post", path, body=manifest, field_manager=FIELD_MANAGER)
+        return await self._request("create", manifest["kind"], path, manifest, field_manager=FIELD_MANAGER)
 
     async def apply(self, manifest: Manifest, *, uid: str, subresource: str = "") -> Manifest:
         """Server-side apply that carries the uid: a replaced object is refused with Conflict, not adopted."""
@@ -140,8 +228,9 @@ class Kube:
         path = _path(manifest["kind"], metadata.get("namespace"), metadata["name"], subresource)
         return await self._request(
             "patch",
+            f"{manifest['kind']}/{subresource}" if subresource else manifest["kind"],
             path,
-            body={**manifest, "metadata": metadata},
+            {**manifest, "metadata": metadata},
             content_type="application/apply-patch+yaml",
             field_manager=FIELD_MANAGER,
             force_conflicts=True,
@@ -152,9 +241,22 @@ class Kube:
         metadata = live["metadata"]
         return await self._request(
             "patch",
+            live["kind"],
             _path(live["kind"], metadata.get("namespace"), metadata["name"]),
-            body=operations,
+            operations,
             content_type="application/json-patch+json",
+            field_manager=FIELD_MANAGER,
+        )
+
+    async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
+        """Sets annotations of just this object; one that was replaced is refused."""
+        metadata = live["metadata"]
+        return await self._request(
+            "patch",
+            live["kind"],
+            _path(live["kind"], metadata.get("namespace"), metadata["name"]),
+            {"metadata": {"uid": metadata["uid"], "annotations": annotations}},
+            content_type="application/merge-patch+json",
             field_manager=FIELD_MANAGER,
         )
 
@@ -167,15 +269,16 @@ class Kube:
             "preconditions": {"uid": uid},
         }
         try:
-            await self._request("delete", _path(kind, namespace, name), body=options)
+            await self._request("delete", kind, _path(kind, namespace, name), options)
         except (Missing, Conflict):
             return
 
 
 @asynccontextmanager
-async def connect(kubeconfig: str = "") -> AsyncIterator[Kube]:
+async def connect(kubeconfig: str = "", counted: Counted = uncounted) -> AsyncIterator[Kube]:
     """A client with that kubeconfig file; without one, with the pod's service account."""
     configuration = aio.Configuration()
+    configuration.connection_pool_maxsize = 0  # every watch holds a connection; the workers bound the others
     if kubeconfig:
         await aio_config.load_kube_config(
             kubeconfig, client_configuration=configuration, persist_config=False
@@ -184,4 +287,4 @@ async def connect(kubeconfig: str = "") -> AsyncIterator[Kube]:
         aio_config.load_incluster_config(client_configuration=configuration)
     async with aio.ApiClient(configuration) as api:
         # Never awaited, so its discovery of every API group never runs.
-        yield Kube(DynamicClient(api))
+        yield Kube(DynamicClient(api), counted)

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tacho_contract import __version__
-from tacho_operator.api.types import LLMDeploymentStatus, Summary
+from tacho_operator.api.conditions import Reason
+from tacho_operator.api.types import LLMDeploymentStatus
+from tacho_operator.shell.measured import Measured, remove
 from tacho_operator.shell.workqueue import Key
 
 CONDITION_STATUSES = ("True", "False", "Unknown")
@@ -35,8 +37,33 @@ class Metrics:
             "When a reconcile last ended without an error.",
             registry=registry,
         )
-        self.queue_depth = Gauge(
-            "tacho_operator_queue_depth", "Resources waiting to be reconciled.", registry=registry
+        self.live_reads = Counter(
+            "tacho_operator_live_reads_total",
+            "Reconciles that read from the API server, as the store did not show their own writes in time.",
+            registry=registry,
+        )
+        self.writes_avoided = Counter(
+            "tacho_operator_writes_avoided_total",
+            "Objects that a reconcile looked at and left as they were.",
+            registry=registry,
+        )
+        self.requests = Counter(
+            "tacho_operator_api_requests_total",
+            "Requests to the API server; code 0: no answer came.",
+            ["verb", "kind", "code"],
+            registry=registry,
+        )
+        self.reports = Counter(
+            "tacho_operator_reports_total",
+            "Reports of pods by result: answered, silent, or held, as the last one says all there is to say.",
+            ["result"],
+            registry=registry,
+        )
+        self.reconnects = Counter(
+            "tacho_operator_watch_reconnects_total",
+            "Watches that ended: by the API server's clock (ended), too old (expired), or broken.",
+            ["kind", "why"],
+            registry=registry,
         )
         self.condition = Gauge(
             "tacho_llmdeployment_condition",
@@ -47,19 +74,26 @@ class Metrics:
         self.replicas = Gauge(
             "tacho_llmdeployment_replicas", "Pods by state.", [*LABELS, "state"], registry=registry
         )
-        self.tokens_per_second = Gauge(
-            "tacho_llmdeployment_measured_output_tokens_per_second",
-            "Output tokens per second of one replica of the active revision, as measured.",
-            LABELS,
-            registry=registry,
-        )
-        self.ttft_seconds = Gauge(
-            "tacho_llmdeployment_measured_ttft_seconds",
-            "Median time to first token at the concurrency of the measured throughput.",
+        self.measured = Measured(registry)
+        self.report_unreachable = Gauge(
+            "tacho_llmdeployment_report_unreachable",
+            "1 while a pod runs and does not answer the operator, so that what it measured is not known.",
             LABELS,
             registry=registry,
         )
         self._conditions: dict[Key, set[str]] = {}
+
+    def request(self, verb: str, kind: str, code: int) -> None:
+        """Counts one request to the API server."""
+        self.requests.labels(verb, kind, str(code)).inc()
+
+    def report(self, result: str) -> None:
+        """Counts a pod's report."""
+        self.reports.labels(result).inc()
+
+    def reconnect(self, kind: str, why: str) -> None:
+        """Counts a watch that ended."""
+        self.reconnects.labels(kind, why).inc()
 
     @contextmanager
     def reconcile(self) -> Iterator[None]:
@@ -77,7 +111,8 @@ class Metrics:
             self.duration.observe(time.perf_counter() - started)
 
     def observe(self, key: Key, status: LLMDeploymentStatus, *, wanted_replicas: int) -> None:
-        """Series of one resource from its status. What is not measured, or stale, has no series."""
+        """Series of one resource from its status. What is not measured, provisional or stale, has no
+        series."""
         conditions = {item.type: item.status for item in status.conditions}
         for gone in self._conditions.get(key, set()) - set(conditions):
             self._forget_condition(key, gone)
@@ -85,36 +120,22 @@ class Metrics:
         for kind, current in conditions.items():
             for value in CONDITION_STATUSES:
                 self.condition.labels(*key, kind, value).set(float(value == current))
+        silent = any(item.reason == Reason.REPORT_UNREACHABLE for item in status.conditions)
+        self.report_unreachable.labels(*key).set(float(silent))
         self.replicas.labels(*key, "desired").set(wanted_replicas)
         self.replicas.labels(*key, "current").set(status.replicas or 0)
         self.replicas.labels(*key, "ready").set(status.ready_replicas or 0)
-        summary = status.summary or Summary()
-        self._set(self.tokens_per_second, key, summary.output_tokens_per_second, 1.0)
-        self._set(self.ttft_seconds, key, summary.ttft_milliseconds, 1e-3)
-
-    @staticmethod
-    def _set(gauge: Gauge, key: Key, text: str | None, factor: float) -> None:
-        if text is None:
-            _remove(gauge, *key)
-        else:
-            gauge.labels(*key).set(float(text) * factor)
+        self.measured.observe(key, status)
 
     def _forget_condition(self, key: Key, kind: str) -> None:
         for value in CONDITION_STATUSES:
-            _remove(self.condition, *key, kind, value)
+            remove(self.condition, *key, kind, value)
 
     def forget(self, key: Key) -> None:
         """The resource is gone: so are its series."""
         for kind in self._conditions.pop(key, set()):
             self._forget_condition(key, kind)
         for state in REPLICA_STATES:
-            _remove(self.replicas, *key, state)
-        _remove(self.tokens_per_second, *key)
-        _remove(self.ttft_seconds, *key)
-
-
-def _remove(gauge: Gauge, *labels: str) -> None:
-    try:
-        gauge.remove(*labels)
-    except KeyError:
-        return
+            remove(self.replicas, *key, state)
+        self.measured.forget(key)
+        remove(self.report_unreachable, *key)

@@ -1,27 +1,25 @@
-"""Reads everything one decision looks at, live, just before it is made."""
+"""Puts together everything one decision looks at, from the store."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Protocol
 
-import httpx
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.measurement.history import history_from, stored_status
-from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.manifests.configmaps import LIVE_KEY
+from tacho_operator.core.measurement.history import stored_status
+from tacho_operator.core.measurement.siblings import asks_for_neighbours
+from tacho_operator.core.names import DEPLOYMENT_LABEL, live_config_name
 from tacho_operator.core.pods.claims import claim_names
-from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.revisions.step import wanted_revision
-from tacho_operator.core.types import History, Manifest, NodeFacts, Observed
-from tacho_operator.shell.kube import Forbidden, Kube
-from tacho_operator.shell.reports import collect
+from tacho_operator.core.types import Manifest, Observed
+from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.reports import Reports
+from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
-
-NODES_FRESH_SECONDS = 15.0
-"""For planning, and to see a lost node; what is free on them is the scheduler's to judge."""
 
 CHILD_KINDS = (
     "ControllerRevision",
@@ -72,33 +70,75 @@ def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]
     return tuple(sorted(found, key=lambda manifest: manifest["metadata"]["name"]))
 
 
-class Observer:
-    """Observes one resource at a time; remembers only nodes, for a moment."""
+def _told(config_maps: Iterable[Manifest], name: str) -> str:
+    """What the pods are told while they run: the live ConfigMap's text."""
+    wanted = live_config_name(name)
+    found = next((item for item in config_maps if item["metadata"]["name"] == wanted), {})
+    return str((found.get("data") or {}).get(LIVE_KEY, ""))
 
-    def __init__(self, kube: Kube, client: httpx.AsyncClient) -> None:
+
+class Source(Protocol):
+    """Where a resource and its children are read."""
+
+    async def resource(self, key: Key) -> Manifest | None: ...
+
+    async def children(self, kind: str, key: Key) -> list[Manifest]: ...
+
+
+class Held:
+    """The store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def resource(self, key: Key) -> Manifest | None:
+        return self._store.resource(key)
+
+    async def children(self, kind: str, key: Key) -> list[Manifest]:
+        return self._store.children(kind, key)
+
+
+class Live:
+    """The API server, asked: for the rare turn that cannot wait for the store."""
+
+    def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self._client = client
-        self._nodes: tuple[NodeFacts, ...] | None = None
-        self._nodes_until = 0.0
-        self._nodes_lock = asyncio.Lock()
 
-    async def observe(self, key: Key) -> Observed | None:
+    async def resource(self, key: Key) -> Manifest | None:
+        return await self._kube.get("LLMDeployment", key.namespace, key.name)
+
+    async def children(self, kind: str, key: Key) -> list[Manifest]:
+        return await self._kube.list_all(kind, key.namespace, f"{DEPLOYMENT_LABEL}={key.name}")
+
+
+class Observer:
+    """Observes one resource at a time; what is not the resource's own comes from the store always."""
+
+    def __init__(self, kube: Kube, store: Store, reports: Reports) -> None:
+        self._held, self._live = Held(store), Live(kube)
+        self._store = store
+        self._reports = reports
+
+    async def observe(self, key: Key, *, live: bool = False) -> Observed | None:
         """The resource and everything around it; None when it is gone. Raises UnreadableResource."""
-        raw = await self._kube.get("LLMDeployment", key.namespace, key.name)
+        source: Source = self._live if live else self._held
+        raw = await source.resource(key)
         if raw is None:
+            self._reports.forget(key)
             return None
         resource = read_resource(raw)
-        selector = f"{DEPLOYMENT_LABEL}={key.name}"
-        lists = await asyncio.gather(
-            *(self._kube.list_all(kind, key.namespace, selector) for kind in CHILD_KINDS)
-        )
-        found = dict(zip(CHILD_KINDS, lists, strict=True))
+        found = {kind: await source.children(kind, key) for kind in CHILD_KINDS}
         uid = {raw["metadata"]["uid"]}
         mine = {kind: owned(items, uid) for kind, items in found.items()}
         replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})
         pods = owned(found["Pod"], uid | {item["metadata"]["uid"] for item in replica_sets})
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
         planning = wanted_revision(resource) not in recorded
+        reports = await self._reports.collect(key, pods, _told(mine["ConfigMap"], key.name))
+        measuring = asks_for_neighbours(
+            pods, reports, resource.status.measurements, datetime.now(timezone.utc)
+        )
+        nodes = {pod["spec"]["nodeName"] for pod in pods if (pod.get("spec") or {}).get("nodeName")}
         return Observed(
             resource=resource,
             raw=raw,
@@ -110,31 +150,16 @@ class Observer:
             disruption_budgets=mine["PodDisruptionBudget"],
             pods=pods,
             replica_sets=replica_sets,
-            reports=await collect(self._client, pods),
-            claims=await self._claims(key.namespace, claim_names(resource.spec)),
-            nodes=await self._read_nodes(),
-            history=await self._history(key.namespace) if planning else (),
+            reports=reports,
+            neighbours=tuple(self._store.pods_on(nodes)) if measuring else (),
+            claims=self._claims(key.namespace, claim_names(resource.spec)),
+            nodes=self._store.nodes(),
+            history=self._store.history(key.namespace) if planning else (),
+            waiting=self._store.unready,
         )
 
-    async def _claims(self, namespace: str, names: Iterable[str]) -> dict[str, Manifest | None]:
+    def _claims(self, namespace: str, names: Iterable[str]) -> dict[str, Manifest | None]:
         """Claims by name; without the right to read them they are absent, which means unknown."""
-        try:
-            return {name: await self._kube.get("PersistentVolumeClaim", namespace, name) for name in names}
-        except Forbidden:
+        if not self._store.known("PersistentVolumeClaim", namespace):
             return {}
-
-    async def _read_nodes(self) -> tuple[NodeFacts, ...] | None:
-        async with self._nodes_lock:  # workers that wait here find fresh nodes
-            if time.monotonic() >= self._nodes_until:
-                try:
-                    # A node's manifest has some 20 KB, most of it images: a large cluster does not fit.
-                    self._nodes = tuple(
-                        [node_facts(node) async for page in self._kube.pages("Node") for node in page]
-                    )
-                except Forbidden:
-                    self._nodes = None
-                self._nodes_until = time.monotonic() + NODES_FRESH_SECONDS
-        return self._nodes
-
-    async def _history(self, namespace: str) -> tuple[History, ...]:
-        return history_from(map(stored_status, await self._kube.list_all("LLMDeployment", namespace)))
+        return {name: self._store.claim(namespace, name) for name in names}

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import httpx
 
 from tacho_contract.codec import DocumentError, loads
+from tacho_contract.launch import LiveConfig
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Manifest
+from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 """An engine that starves its own container of CPU makes a healthy runtime answer late."""
+
+PATIENCE_SECONDS = 1.0
+"""So long a turn waits for answers: a pod that is slow to answer holds up no other resource."""
+AT_ONCE = 32
+FINAL_SECONDS = 1800.0
+"""After once to twice this even a final report is asked for again, when its resource is looked at."""
+
+
+def uncounted(_result: str) -> None:
+    """Where nobody counts."""
 
 
 def report_url(pod: Manifest) -> str | None:
@@ -40,20 +56,122 @@ async def _read(client: httpx.AsyncClient, url: str) -> Report:
     return loads(Report, body)
 
 
-async def collect(client: httpx.AsyncClient, pods: Iterable[Manifest]) -> dict[str, Report]:
-    """Reports by pod uid. A pod that does not answer is absent: unknown, not failed."""
-    targets = [(pod["metadata"], url) for pod in pods if (url := report_url(pod))]
+def is_final(report: Report, pod: PodView, live: LiveConfig) -> bool:
+    """Whether asking again would tell nothing new: a pod that serves and was measured as asked says the same
+    until something happens to it, which its watch tells."""
+    measured = report.measurement
+    if report.phase != "Serving" or not report.ready or not pod.ready:
+        return False
+    if measured is None:
+        return live.probe.policy == "Disabled"
+    return measured.measure_key == live.measure_key and live.again.request in ("", measured.request)
 
-    async def one(metadata: Manifest, url: str) -> tuple[str, Report] | None:
+
+@dataclass(slots=True)
+class Known:
+    """What a pod said last."""
+
+    pod: str
+    """What of the pod the answer depends on."""
+    report: Report
+    until: float
+    """By the loop's clock: then it is asked again even if it was final."""
+
+
+class Reports:
+    """Asks pods that start or measure; of one that serves and was measured, the last answer holds.
+
+    At most ``at_once`` pods are asked at the same time. A turn waits for the answers only a moment: one that
+    comes later wakes its resource.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        late: Callable[[Key], None],
+        at_once: int = AT_ONCE,
+        counted: Callable[[str], None] = uncounted,
+    ) -> None:
+        self._client = client
+        self._late = late
+        self._gate = asyncio.Semaphore(at_once)
+        self._counted = counted
+        self._known: dict[Key, dict[str, Known]] = {}
+        self._asking: dict[str, asyncio.Task[bool]] = {}
+
+    async def collect(self, key: Key, pods: Iterable[Manifest], live: str) -> dict[str, Report]:
+        """Reports by pod uid; ``live``: what the pods are told.
+
+        A pod that does not answer is absent: unknown, not failed.
+        """
+        told = _live(live)
+        known = self._known.setdefault(key, {})
+        views = {view.uid: view for view in map(PodView, pods)}
+        for uid in known.keys() - views.keys():
+            del known[uid]
+        asked = []
+        now = asyncio.get_running_loop().time()
+        for uid, view in views.items():
+            url = report_url(view.raw)
+            if url is None:
+                known.pop(uid, None)
+                continue
+            last = known.get(uid)
+            if last and last.pod == _stamp(view) and last.until > now and is_final(last.report, view, told):
+                self._counted("held")
+                continue
+            if uid not in self._asking:
+                task = asyncio.create_task(self._ask(key, view, url))
+                self._asking[uid] = task
+                task.add_done_callback(functools.partial(self._answered, uid))
+            asked.append(self._asking[uid])
+        if asked:
+            _, slow = await asyncio.wait(asked, timeout=PATIENCE_SECONDS)
+            for task in slow:
+                task.add_done_callback(lambda done: self._came_late(key, done))
+        if not known:
+            self._known.pop(key, None)
+        return {uid: item.report for uid, item in known.items()}
+
+    def _answered(self, uid: str, _: object) -> None:
+        self._asking.pop(uid, None)
+
+    def _came_late(self, key: Key, done: asyncio.Task[bool]) -> None:
+        if not done.cancelled() and done.result():
+            self._late(key)
+
+    def forget(self, key: Key) -> None:
+        """The resource is gone."""
+        self._known.pop(key, None)
+
+    async def _ask(self, key: Key, pod: PodView, url: str) -> bool:
+        """Whether it answered."""
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                return metadata["uid"], await _read(client, url)
+            async with self._gate, asyncio.timeout(TIMEOUT_SECONDS):
+                report = await _read(self._client, url)
         except (httpx.HTTPError, TimeoutError, DocumentError) as error:
-            logger.debug("pod %s/%s: no report: %s", metadata["namespace"], metadata["name"], error)
-            return None
+            self._counted("silent")
+            logger.debug("pod %s: no report: %s", pod.name, error)
+            self._known.get(key, {}).pop(pod.uid, None)
+            return False
+        self._counted("answered")
+        spread = 1.0 + random.random()  # noqa: S311 - spreads requests, guards nothing
+        until = asyncio.get_running_loop().time() + FINAL_SECONDS * spread
+        self._known.setdefault(key, {})[pod.uid] = Known(_stamp(pod), report, until)
+        return True
 
-    answers = await asyncio.gather(*(one(metadata, url) for metadata, url in targets))
-    return dict(answer for answer in answers if answer)
+
+def _stamp(pod: PodView) -> str:
+    restarts = [f"{item.name}:{item.restarts}" for item in pod.containers()]
+    return " ".join([str(pod.ready), str(pod.status.get("podIP")), *restarts])
+
+
+def _live(text: str) -> LiveConfig:
+    try:
+        return loads(LiveConfig, text)
+    except DocumentError:
+        return LiveConfig(measure_key="")  # nothing that was measured was asked for by it
 
 
 def report_client() -> httpx.AsyncClient:

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
-from tacho_operator.config import Settings
-from tacho_operator.shell.kube import ApiError, Kube
-from tacho_operator.shell.workqueue import Key, WorkQueue
-
-logger = logging.getLogger(__name__)
+from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.workqueue import WorkQueue
 
 
-async def resync(kube: Kube, queue: WorkQueue, settings: Settings) -> None:
-    """Enqueues every resource every ``resync_seconds``, spread over the period; runs until cancelled."""
+async def resync(store: Store, queue: WorkQueue, seconds: float) -> None:
+    """Enqueues every resource every ``seconds``, spread over the period; runs until cancelled."""
     while True:
-        try:
-            keys = await _all_keys(kube, settings.watch_namespaces)
-        except (ApiError, OSError, TimeoutError) as error:
-            logger.warning("resync: %s; trying again in the next round", error)
-            keys = []
+        await asyncio.sleep(seconds)
+        keys = list(store.resources())
         for index, key in enumerate(keys):
-            await queue.add(key, settings.resync_seconds * index / len(keys))
-        await asyncio.sleep(settings.resync_seconds)
-
-
-async def _all_keys(kube: Kube, namespaces: tuple[str, ...]) -> list[Key]:
-    found = []
-    for namespace in namespaces or (None,):
-        for item in await kube.list_all("LLMDeployment", namespace):
-            found.append(Key(item["metadata"]["namespace"], item["metadata"]["name"]))
-    return found
+            queue.add(key, seconds * index / len(keys), routine=True)

@@ -1,0 +1,179 @@
+"""Plays every node: ends inspect pods, makes model pods Ready, and serves the reports of their runtimes.
+
+    python -m benchmarks.fleet.played KUBECONFIG MODE
+
+MODE: serve (inspect pods find the model), hub-down (they end with HubUnreachable).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from tacho_contract.codec import dumps, loads, pack
+from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.inspection import InspectResult
+from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
+from tacho_contract.pod import RUNTIME_PORT
+from tacho_contract.times import format_time
+from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
+from tacho_operator.shell.kube import ApiError, Kube, connect
+from tests.api.operating import FACTS
+from tests.api.operator_process import report
+
+HANDS = 16
+"""Pods that are played at once."""
+DOWN = Failure(
+    failure_class=FailureClass.HUB_UNREACHABLE, message="The hub does not answer.", next_step="Wait."
+)
+
+
+class Nodes:
+    """All of them."""
+
+    def __init__(self, kube: Kube, *, hub_down: bool) -> None:
+        self._kube = kube
+        self._hub_down = hub_down
+        self._pods: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._played: set[str] = set()
+        self._bodies: dict[str, bytes] = {}
+        self._measure_key = ""
+
+    async def run(self) -> None:
+        server = await asyncio.start_server(self._answer, "0.0.0.0", RUNTIME_PORT)
+        async with server, asyncio.TaskGroup() as group:
+            for _ in range(HANDS):
+                group.create_task(self._play())
+            while True:
+                try:
+                    await self._follow()
+                except ApiError:
+                    await asyncio.sleep(0.5)
+
+    async def _follow(self) -> None:
+        version = ""
+        async for page in self._kube.pages("Pod", None, DEPLOYMENT_LABEL):
+            version = page.version
+            for pod in page.items:
+                self._take(pod)
+        async with self._kube.watch("Pod", None, DEPLOYMENT_LABEL, version) as events:
+            async for what, pod in events:
+                if what in ("ADDED", "MODIFIED"):
+                    self._take(pod)
+
+    def _take(self, pod: dict[str, Any]) -> None:
+        uid = pod["metadata"]["uid"]
+        if uid not in self._played and pod.get("status", {}).get("phase") == "Pending":
+            self._played.add(uid)
+            self._pods.put_nowait(pod)
+
+    async def _play(self) -> None:
+        while True:
+            pod = await self._pods.get()
+            try:
+                if pod["metadata"]["labels"][ROLE_LABEL] == "inspect":
+                    await self._patch(pod, self._inspected(pod))
+                else:
+                    await self._patch(pod, await self._running(pod))
+            except ApiError as error:
+                if error.status in (0, 429, 500, 503):
+                    self._pods.put_nowait(pod)
+                    await asyncio.sleep(0.5)
+
+    async def _patch(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
+        metadata = pod["metadata"]
+        await self._kube._request(
+            "patch",
+            "Pod",
+            f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status",
+            {"status": status},
+            content_type="application/merge-patch+json",
+        )
+
+    def _inspected(self, pod: dict[str, Any]) -> dict[str, Any]:
+        (container,) = pod["spec"]["containers"]
+        result = InspectResult(failure=DOWN) if self._hub_down else InspectResult(facts=FACTS)
+        now = format_time(datetime.now(UTC))
+        ended = {
+            "exitCode": int(self._hub_down),
+            "finishedAt": now,
+            "startedAt": now,
+            "message": pack(result),
+        }
+        told = {"name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0}
+        return {
+            "phase": "Failed" if self._hub_down else "Succeeded",
+            "containerStatuses": [{**told, "ready": False, "state": {"terminated": ended}}],
+        }
+
+    async def _running(self, pod: dict[str, Any]) -> dict[str, Any]:
+        (container,) = pod["spec"]["containers"]
+        variables = {item["name"]: item.get("value", "") for item in container["env"]}
+        config = loads(RuntimeConfig, variables[ENV_RUNTIME_CONFIG])
+        number = len(self._bodies)
+        address = f"127.{1 + number // 62500}.{number // 250 % 250 + 1}.{number % 250 + 1}"
+        self._bodies[address] = dumps(report(config, await self._key_of(pod), 100.0)).encode()
+        now = format_time(datetime.now(UTC))
+        conditions = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+        told = {"name": container["name"], "image": container["image"], "imageID": "sha256:1"}
+        inits = [
+            {
+                "name": item["name"], "image": item["image"], "imageID": "", "restartCount": 0, "ready": True,
+                "state": {"terminated": {"exitCode": 0, "startedAt": now, "finishedAt": now}},
+            }
+            for item in pod["spec"].get("initContainers") or ()
+        ]  # fmt: skip
+        return {
+            "phase": "Running",
+            "startTime": now,
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": [
+                {"type": item, "status": "True", "lastTransitionTime": now} for item in conditions
+            ],
+            "initContainerStatuses": inits,
+            "containerStatuses": [
+                {
+                    **told,
+                    "restartCount": 0,
+                    "ready": True,
+                    "started": True,
+                    "state": {"running": {"startedAt": now}},
+                }
+            ],
+        }
+
+    async def _key_of(self, pod: dict[str, Any]) -> str:
+        """The same for all: their spec is."""
+        if not self._measure_key:
+            metadata = pod["metadata"]
+            name = f"{metadata['labels'][DEPLOYMENT_LABEL]}-live"
+            live = await self._kube.get("ConfigMap", metadata["namespace"], name)
+            assert live is not None
+            self._measure_key = json.loads(live["data"]["live.json"])["measureKey"]
+        return self._measure_key
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            body = self._bodies.get(writer.get_extra_info("sockname")[0], b"")
+            status = b"200 OK" if body else b"404 Not Found"
+            head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
+            writer.write(head + body)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+async def main(kubeconfig: str, mode: str) -> None:
+    async with connect(kubeconfig) as kube:
+        await Nodes(kube, hub_down=mode == "hub-down").run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""Sees when resources come how far, by a watch of its own: asking for two thousand would be a load itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tacho_operator.shell.kube import ApiError, Kube
+
+Resource = dict[str, Any]
+
+
+class Watching:
+    """Every LLMDeployment as it is now, with the time of each first."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self.held: dict[tuple[str, str], Resource] = {}
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except ApiError:
+                await asyncio.sleep(0.2)
+
+    async def _follow(self) -> None:
+        version, found = "", dict[tuple[str, str], Resource]()
+        async for page in self._kube.pages("LLMDeployment"):
+            version = page.version
+            found |= {_name(item): item for item in page.items}
+        self.held = found
+        self._changed.set()
+        async with self._kube.watch("LLMDeployment", None, "", version) as events:
+            async for what, item in events:
+                if what in ("ADDED", "MODIFIED"):
+                    self.held[_name(item)] = item
+                elif what == "DELETED":
+                    self.held.pop(_name(item), None)
+                self._changed.set()
+
+    async def until(self, count: int, true: Callable[[Resource], bool], limit_seconds: float) -> float:
+        """Seconds until ``count`` resources are so. Raises TimeoutError with how many were."""
+        started, next_look = time.monotonic(), 0.0
+        found = 0
+        while found < count:
+            left = started + limit_seconds - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"after {limit_seconds:.0f} s {found} of {count}")
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+            self._changed.clear()
+            if time.monotonic() >= next_look or found >= count - 5:
+                found = sum(map(true, self.held.values()))
+                next_look = time.monotonic() + 0.1
+        return time.monotonic() - started
+
+
+def _name(item: Resource) -> tuple[str, str]:
+    return item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+def looked_at(item: Resource) -> bool:
+    """Its status speaks of its spec."""
+    return bool((item.get("status") or {}).get("observedGeneration") == item["metadata"]["generation"])
+
+
+def is_so(kind: str, reason: str = "") -> Callable[[Resource], bool]:
+    """A condition that is True, or has that reason."""
+
+    def true(item: Resource) -> bool:
+        found = (item.get("status") or {}).get("conditions") or ()
+        return any(
+            entry["type"] == kind and (entry["reason"] == reason if reason else entry["status"] == "True")
+            for entry in found
+        )
+
+    return true

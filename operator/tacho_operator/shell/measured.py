@@ -1,0 +1,159 @@
+"""What was measured, as metrics: one series a figure of each resource, of its current measurement alone.
+
+A figure that something other than the engine moved has no series, as a stale one has none:
+``…_measured_provisional`` says that there is one. Labels are the resource's name, and of the cost its
+currency and basis: as many series as resources, however often something is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from tacho_operator.api.types import LLMDeploymentStatus, Measurement
+from tacho_operator.core.measurement.records import clean, current
+from tacho_operator.shell.workqueue import Key
+
+PREFIX = "tacho_llmdeployment_measured_"
+LABELS = ("namespace", "name")
+COST_LABELS = (*LABELS, "currency", "basis")
+MILLISECOND, PERCENT, ONE = 1e-3, 1e-2, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One gauge."""
+
+    name: str
+    what: str
+    factor: float
+    """From the unit of status to the base unit of the name."""
+    read: Callable[[Measurement], str | int | None]
+
+
+FIGURES = (
+    Figure(
+        "output_tokens_per_second",
+        "Output tokens per second of one replica of the active revision, as measured.",
+        ONE,
+        lambda item: item.capacity.output_tokens_per_second if item.capacity else None,
+    ),
+    Figure(
+        "ci_ratio",
+        "Half the 95 % interval of the measured output tokens per second, as a part of them.",
+        PERCENT,
+        lambda item: item.capacity.ci_percent if item.capacity else None,
+    ),
+    Figure(
+        "requests_per_second",
+        "Requests per second of one replica, as measured.",
+        ONE,
+        lambda item: item.capacity.requests_per_second if item.capacity else None,
+    ),
+    Figure(
+        "concurrency",
+        "Requests at the same time at which the output tokens per second were measured.",
+        ONE,
+        lambda item: item.capacity.concurrency if item.capacity else None,
+    ),
+    Figure(
+        "ttft_seconds",
+        "Median time to first token, as requests arrive where that was tried, else at that concurrency.",
+        MILLISECOND,
+        lambda item: item.latency.ttft_milliseconds_p50 if item.latency else None,
+    ),
+    Figure(
+        "tpot_seconds",
+        "Median time per further token, of the same requests.",
+        MILLISECOND,
+        lambda item: item.latency.tpot_milliseconds_p50 if item.latency else None,
+    ),
+    Figure(
+        "decode_tokens_per_second",
+        "Output tokens per second of a single request, as measured.",
+        ONE,
+        lambda item: item.single_stream.decode_tokens_per_second if item.single_stream else None,
+    ),
+    Figure(
+        "prefill_tokens_per_second",
+        "Prompt tokens per second of a single request, as measured.",
+        ONE,
+        lambda item: item.single_stream.prefill_tokens_per_second if item.single_stream else None,
+    ),
+    Figure(
+        "decode_efficiency_ratio",
+        "Part of the GPU's memory bandwidth that a single request uses.",
+        PERCENT,
+        lambda item: item.roofline.decode_efficiency_percent if item.roofline else None,
+    ),
+    Figure(
+        "perplexity",
+        "Perplexity of a fixed text, as the model was loaded.",
+        ONE,
+        lambda item: item.quality.perplexity if item.quality else None,
+    ),
+)
+
+
+class Measured:
+    """All gauges, on the registry passed in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._gauges = [
+            (figure, Gauge(PREFIX + figure.name, figure.what, LABELS, registry=registry))
+            for figure in FIGURES
+        ]
+        self._provisional = Gauge(
+            f"{PREFIX}provisional",
+            "1 while something other than the engine moved the current figures, 0 while nothing did.",
+            LABELS,
+            registry=registry,
+        )
+        self._cost = Gauge(
+            "tacho_llmdeployment_cost_per_million_output_tokens",
+            "Cost of a million output tokens, at the measured throughput that the basis names.",
+            COST_LABELS,
+            registry=registry,
+        )
+        self._priced: dict[Key, tuple[str, ...]] = {}
+
+    def observe(self, key: Key, status: LLMDeploymentStatus) -> None:
+        """Series of one resource from its status."""
+        entry = current(status.measurements)
+        whole = entry if entry is not None and clean(entry) else None
+        _set(self._provisional, key, None if entry is None else float(whole is None))
+        for figure, gauge in self._gauges:
+            value = figure.read(whole) if whole is not None else None
+            _set(gauge, key, None if value is None else float(value) * figure.factor)
+        self._observe_cost(key, status if whole is not None else LLMDeploymentStatus())
+
+    def _observe_cost(self, key: Key, status: LLMDeploymentStatus) -> None:
+        found = status.summary
+        cost = found.cost_per_million_output_tokens if found else None
+        labels = (*key, found.cost_currency or "", found.cost_basis or "") if found and cost else ()
+        if (former := self._priced.pop(key, ())) and former != labels:
+            remove(self._cost, *former)
+        if cost and labels:
+            self._priced[key] = labels
+            self._cost.labels(*labels).set(float(cost))
+
+    def forget(self, key: Key) -> None:
+        """The resource is gone: so are its series."""
+        self.observe(key, LLMDeploymentStatus())
+
+
+def _set(gauge: Gauge, key: Key, value: float | None) -> None:
+    if value is None:
+        remove(gauge, *key)
+    else:
+        gauge.labels(*key).set(value)
+
+
+def remove(gauge: Gauge, *labels: str) -> None:
+    """The series, where there is one."""
+    try:
+        gauge.remove(*labels)
+    except KeyError:
+        return

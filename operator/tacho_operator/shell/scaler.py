@@ -1,0 +1,198 @@
+"""The scaler's loop: looks at the load of all pods in a steady pace, decides, and calls the reconcile.
+
+It writes nothing itself: the reconcile takes the last decision with what it observes, so that Deployments and
+status have one writer. Whom to ask it knows from those reconciles, and sends no request to the API server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Protocol
+
+from tacho_contract.report import Load
+from tacho_operator.api.types import LLMDeploymentStatus
+from tacho_operator.core.scaling.law.step import step
+from tacho_operator.core.scaling.law.types import Decision, PodLoad, Sample, Standing, State
+from tacho_operator.core.scaling.shown import scaled
+from tacho_operator.core.scaling.target import Target, policy_of, restored, target_of
+from tacho_operator.core.scaling.victims import victims
+from tacho_operator.core.types import Observed, Scaled
+from tacho_operator.shell.loads import Loads, sample_of
+from tacho_operator.shell.workqueue import Key
+
+logger = logging.getLogger(__name__)
+
+
+UNSCALED_SECONDS = 30.0
+"""Between two looks at what others scale: about as often as Prometheus and KEDA ask. Most of a large fleet
+may be so, and to ask a pod costs more than anything else that is done for one that has settled."""
+
+
+class Sink(Protocol):
+    """Who is told each decision: the metrics."""
+
+    def decided(self, key: Key, decision: Decision, *, before: int, scaled: bool) -> None: ...
+
+    def forget(self, key: Key) -> None: ...
+
+
+@dataclasses.dataclass(slots=True)
+class Watched:
+    """One resource between two of its reconciles."""
+
+    uid: str
+    target: Target
+    state: State
+    replicas: int
+    samples: dict[str, tuple[str, Sample]] = dataclasses.field(default_factory=dict)
+    """By pod uid: when the pod says its reading is of, and the reading."""
+    shown: Scaled | None = None
+    decision: Decision | None = None
+    phase: int = 0
+    """In which of the looks it takes part, where it does not take part in each."""
+
+
+class Scaler:
+    """Looks every ``period_seconds``. Remembers what it must in memory; the status remembers the rest."""
+
+    def __init__(
+        self,
+        loads: Loads,
+        *,
+        period_seconds: float,
+        call: Callable[[Key], None],
+        sink: Sink,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._loads, self._call, self._sink = loads, call, sink
+        self._period_seconds = period_seconds
+        self._clock = clock
+        self._watched: dict[Key, Watched] = {}
+        self._looks = self._made = 0
+
+    def observed(self, key: Key, observed: Observed) -> Observed:
+        """``observed`` with the last decision; what is needed for the next one is taken from it."""
+        known, uid = self._watched.get(key), observed.raw["metadata"]["uid"]
+        if known is not None and known.uid != uid:
+            known = None  # deleted and made anew with the same name
+        if known is not None and known.shown is not None and known.target.autoscaling is not None:
+            observed = dataclasses.replace(observed, scaling=known.shown)
+        target = target_of(observed)
+        if known is None or (known.target.autoscaling is None) != (target.autoscaling is None):
+            observed = dataclasses.replace(observed, scaling=None)
+            target = target_of(observed)
+            known = Watched(
+                uid=uid,
+                target=target,
+                state=restored(target.former),
+                replicas=target.replicas,
+                phase=self._made,
+            )
+            self._made += 1
+            self._watched[key] = known
+        known.target = target
+        if target.autoscaling is None:
+            known.replicas = target.replicas
+        return observed
+
+    def follow(self, key: Key, observed: Observed, status: LLMDeploymentStatus | None) -> None:
+        """What a turn has made of ``observed``."""
+        if status is not None and (known := self._watched.get(key)) is not None:
+            known.target = target_of(observed, status)
+
+    def forget(self, key: Key) -> None:
+        """The resource is gone."""
+        self._watched.pop(key, None)
+        self._sink.forget(key)
+
+    def latest(self, key: Key) -> tuple[Decision, int] | None:
+        """The last decision about a resource, and the pods that serve; None before the first look."""
+        known = self._watched.get(key)
+        return (known.decision, len(known.target.pods)) if known and known.decision else None
+
+    async def run(self) -> None:
+        """Looks until cancelled, at an even pace however long a look takes."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due = max(due + self._period_seconds, loop.time())
+            await asyncio.sleep(due - loop.time())
+            await self.look()
+
+    async def look(self) -> None:
+        """One look at everything that is due."""
+        every = max(1, int(UNSCALED_SECONDS / self._period_seconds))
+        watched = {
+            key: known
+            for key, known in self._watched.items()
+            if known.target.autoscaling or known.decision is None or (self._looks + known.phase) % every == 0
+        }
+        self._looks += 1
+        addresses = [pod.address for known in watched.values() for pod in known.target.pods]
+        answers = await self._loads.read(addresses)
+        now = self._clock()
+        for index, (key, known) in enumerate(watched.items()):
+            if self._watched.get(key) is not known:
+                continue  # it went while its pods were asked, and its series with it
+            try:
+                changed = self._decide(key, known, answers, now)
+            except Exception:  # one resource's trouble must not stop the others' scaling
+                logger.exception("%s/%s: the scaler failed", *key)
+                continue
+            if changed:
+                self._call(key)
+            if index % 50 == 49:
+                await asyncio.sleep(0)  # thousands of decisions in one go would hold up everybody else
+
+    def _decide(self, key: Key, known: Watched, answers: dict[str, Load], now: float) -> bool:
+        """Whether there is something to carry out or to show."""
+        target = known.target
+        policy, problems = policy_of(target, datetime.fromtimestamp(now, timezone.utc))
+        standing = Standing(
+            replicas=known.replicas,
+            pods=tuple(self._read(known, answers, now)),
+            capacity=target.capacity,
+            policy=policy,
+            refused_above=target.refused_above,
+            held=target.held,
+        )
+        done = step(standing, known.state, now)
+        known.state, known.decision = done.state, done.decision
+        before = known.replicas
+        self._sink.decided(key, done.decision, before=before, scaled=target.autoscaling is not None)
+        if target.autoscaling is None:
+            known.state = dataclasses.replace(done.state, changes=())
+            return False
+        known.replicas = done.decision.replicas
+        if known.replicas != before:
+            logger.info("%s/%s: %s", *key, done.decision.sentence)
+        former = known.shown
+        known.shown = scaled(
+            done.decision,
+            done.state,
+            bounds=policy.bounds,
+            problems=problems,
+            victims=victims(target.pods, done.state.tracks, before - known.replicas),
+            former=former,
+        )
+        return known.shown is not former
+
+    def _read(self, known: Watched, answers: dict[str, Load], now: float) -> list[PodLoad]:
+        """The pods with what each said last. A reading that a pod repeats is as old as when it came first."""
+        samples: dict[str, tuple[str, Sample]] = {}
+        found = []
+        for pod in known.target.pods:
+            answer, last = answers.get(pod.address), known.samples.get(pod.uid)
+            if answer is not None and (last is None or last[0] != answer.observed_time):
+                last = (answer.observed_time, sample_of(answer, now))
+            if last is not None:
+                samples[pod.uid] = last
+            sample = last[1] if last else None
+            found.append(PodLoad(uid=pod.uid, sample=sample, start_seconds=pod.start_seconds))
+        known.samples = samples
+        return found

@@ -1,0 +1,1 @@
+"""What the watches brought: trimmed objects, streamed by reflectors, read by decisions."""

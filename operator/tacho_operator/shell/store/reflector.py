@@ -1,0 +1,151 @@
+"""Keeps the store as the API server is: a list, then a watch that goes on where the list ended.
+
+Built on the asynchronous client, as what others offer does not carry: ``kubernetes.informer`` is a thread a
+kind over the blocking client, lists without pages, holds whole objects, reconnects without a pause and does
+not say whether it is up to date; ``kubernetes.aio.watch`` opens a client of its own and reconnects unseen;
+kopf does not say when a stream breaks or what went meanwhile, and keeps a task and a copy an object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from tacho_operator.shell.kube import ApiError, Forbidden, Gone, Kube, Missing
+from tacho_operator.shell.store.store import Name, Store
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 30.0
+FORBIDDEN_SECONDS = 600.0
+"""A kind that may not be read and need not be is tried again so seldom."""
+SHORTEST_WATCH_SECONDS = 1.0
+"""One that ends sooner is no sign of health: the next waits, so that a broken proxy is not hammered."""
+SETTLE_SECONDS = 1.0
+"""After a break, what happened meanwhile comes within moments of the new stream's beginning."""
+
+
+class Reflector:
+    """One kind in one namespace, or in all ("")."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        store: Store,
+        kind: str,
+        *,
+        namespace: str = "",
+        selector: str = "",
+        optional: bool = False,
+        lists: asyncio.Semaphore,
+        on_reconnect: Callable[[str, str], None],
+    ) -> None:
+        self._kube, self._store = kube, store
+        self.kind, self.namespace = kind, namespace
+        self._selector, self._optional = selector, optional
+        self._lists = lists
+        self._on_reconnect = on_reconnect
+        self._version = ""
+        self._alive = time.monotonic()
+        self._failures = 0
+        store.lost(kind, namespace, f"{kind}: not listed yet")
+
+    def silent_seconds(self) -> float:
+        """How long ago the stream last said anything: an event, a bookmark, a list."""
+        return time.monotonic() - self._alive
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                started = time.monotonic()
+                await self._watch()
+            except Gone as error:
+                self._version = ""
+                if self._failures:
+                    await self._pause(error)
+                else:
+                    self._break("expired", error)
+            except Forbidden as error:
+                self._version = ""
+                if self._optional:
+                    logger.info("%s may not be read: %s", self.kind, error.message)
+                    self._store.forbidden(self.kind, self.namespace)
+                    await asyncio.sleep(FORBIDDEN_SECONDS)
+                else:
+                    await self._pause(error)
+            except Missing as error:
+                self._version = ""  # the kind may come back with other objects of the same names
+                await self._pause(Missing(error.status, f"{error.message} (is its CRD installed?)"))
+            except (ApiError, OSError, TimeoutError) as error:
+                await self._pause(error)
+            else:
+                self._on_reconnect(self.kind, "ended")  # the API server ends every watch now and then
+                if time.monotonic() - started < SHORTEST_WATCH_SECONDS:
+                    await asyncio.sleep(SHORTEST_WATCH_SECONDS)
+
+    def _break(self, why: str, error: Exception) -> None:
+        self._failures += 1
+        self._on_reconnect(self.kind, why)
+        self._store.lost(self.kind, self.namespace, f"{self.kind}: {error}")
+
+    async def _pause(self, error: Exception) -> None:
+        self._break("broken", error)
+        longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 10))
+        delay = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+        logger.warning("%s in %s: %s; again in %.1f s", self.kind, self._place(), error, delay)
+        await asyncio.sleep(delay)
+
+    def _place(self) -> str:
+        return f"namespace {self.namespace}" if self.namespace else "all namespaces"
+
+    async def _list(self) -> None:
+        """Page by page, a few kinds at a time: neither side ever holds a whole cluster at once."""
+        names: set[Name] = set()
+        async with self._lists:
+            async for page in self._kube.pages(self.kind, self.namespace or None, self._selector):
+                version = page.version
+                for manifest in page.items:
+                    metadata = manifest["metadata"]
+                    names.add((metadata.get("namespace", ""), metadata["name"]))
+                    self._store.put(self.kind, manifest)
+                await asyncio.sleep(0)
+        self._store.keep_only(self.kind, self.namespace, names)
+        self._version = version
+        self._store.at(self.kind, self.namespace, version)
+
+    async def _watch(self) -> None:
+        """Until the API server ends the stream, as it does now and then. Raises Gone, ApiError."""
+        async with self._kube.watch(
+            self.kind, self.namespace or None, self._selector, self._version
+        ) as events:
+            self._alive = time.monotonic()
+            wait = SETTLE_SECONDS if self._failures else 0.0
+            settled = asyncio.get_running_loop().call_later(wait, self._runs)
+            try:
+                async for what, manifest in events:
+                    self._take(what, manifest)
+            finally:
+                settled.cancel()
+        self._store.lost(self.kind, self.namespace, f"{self.kind}: the watch ended and begins anew")
+
+    def _runs(self) -> None:
+        self._failures = 0
+        self._store.runs(self.kind, self.namespace)
+
+    def _take(self, what: str, manifest: dict[str, object]) -> None:
+        metadata = manifest["metadata"]
+        assert isinstance(metadata, dict)
+        if what == "DELETED":
+            self._store.remove(self.kind, metadata.get("namespace", ""), metadata["name"])
+        elif what in ("ADDED", "MODIFIED"):
+            self._store.put(self.kind, manifest)
+        self._version = str(metadata["resourceVersion"])
+        self._alive = time.monotonic()
+        self._store.at(self.kind, self.namespace, self._version)

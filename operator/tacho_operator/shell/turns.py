@@ -1,0 +1,81 @@
+"""Whose turn it is: what serves before what waits, and one namespace after the other."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+LOWER_EVERY = 5
+"""Each so manyth turn goes to the lowest priority that waits: none is starved by those above."""
+
+
+class Priority(enum.IntEnum):
+    """Lower goes first."""
+
+    SERVES = 0
+    """Some replica of it is ready: people notice what becomes of it."""
+    CHANGED = 1
+    """Its spec was not looked at yet."""
+    WAITS = 2
+    """It waits for something of the cluster's."""
+    ROUTINE = 3
+    """Nothing is known to have happened."""
+
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Turns(Generic[K]):
+    """Keys in line, each once."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Priority, dict[str, deque[K]]] = {priority: {} for priority in Priority}
+        self._keys: dict[K, Priority] = {}
+        self._taken = 0
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._keys
+
+    def count(self, priority: Priority) -> int:
+        """Keys of that priority in line."""
+        return sum(map(len, self._lines[priority].values()))
+
+    def add(self, key: K, namespace: str, priority: Priority) -> None:
+        """At the end of its namespace's line; one that waits already may move to a more urgent one."""
+        former = self._keys.get(key)
+        if former is not None:
+            if former <= priority:
+                return
+            self._leave(key, namespace, former)
+        self._keys[key] = priority
+        self._lines[priority].setdefault(namespace, deque()).append(key)
+
+    def _leave(self, key: K, namespace: str, priority: Priority) -> None:
+        line = self._lines[priority][namespace]
+        line.remove(key)
+        if not line:
+            del self._lines[priority][namespace]
+
+    def _whose(self, waiting: list[Priority]) -> Priority:
+        if self._taken % LOWER_EVERY == 0:
+            return waiting[-1]
+        # What a person changed takes turns with what serves: either may come in thousands.
+        alternate = Priority.CHANGED in waiting and self._taken % 2 == 0
+        return Priority.CHANGED if alternate else waiting[0]
+
+    def take(self) -> K | None:
+        """The next one; None when nobody waits."""
+        waiting = [priority for priority in Priority if self._lines[priority]]
+        if not waiting:
+            return None
+        self._taken += 1
+        lines = self._lines[self._whose(waiting)]
+        namespace = next(iter(lines))
+        line = lines.pop(namespace)
+        key = line.popleft()
+        if line:
+            lines[namespace] = line  # behind the other namespaces
+        del self._keys[key]
+        return key

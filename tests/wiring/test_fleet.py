@@ -1,0 +1,87 @@
+"""Who is held up by what is interrupted, and what counts as hanging."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from tacho_operator.shell import fleet
+from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.workqueue import Key, WorkQueue
+
+SPACES = ("ml", "gone")
+HERE, THERE = Key("ml", "a"), Key("gone", "b")
+
+
+async def test_a_namespace_that_may_not_be_read_any_longer_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Roles are deleted with their namespace, which nobody has to take out of the settings at that moment."""
+    monkeypatch.setattr(fleet, "STALE_RETRY_SECONDS", 0.01)
+    done: list[Key] = []
+
+    async def process(key: Key) -> None:
+        done.append(key)
+
+    store = Store(lambda change: None)
+    for space in SPACES:
+        store.lost("Pod", space, f"{space}: 403")
+    queue = WorkQueue(
+        fleet.where_in_sync(store, process), workers=1, gate=lambda: fleet.in_sync(store, SPACES)
+    )
+    queue.add(THERE)
+    queue.add(HERE)
+    task = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.05)
+    assert done == []
+    store.runs("Pod", "ml")
+    await asyncio.sleep(0.05)
+    assert done == [HERE]
+    assert store.stale() == ("gone: 403",), "readiness says so still"
+    store.runs("Pod", "gone")
+    async with asyncio.timeout(5):
+        while THERE not in done:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_an_interrupted_stream_of_everything_concerns_every_namespace() -> None:
+    store = Store(lambda change: None)
+    store.lost("Pod", "", "Pod: reconnecting")
+    assert store.stale("ml") == ("Pod: reconnecting",)
+    assert fleet.blocked(store, ())
+
+
+@pytest.mark.parametrize("cut", ["", "one", "all"])
+async def test_workers_hang_only_where_they_could_work(cut: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "STUCK_SECONDS", 0.01)
+
+    async def process(key: Key) -> None:
+        raise AssertionError(key)
+
+    store = Store(lambda change: None)
+    for space in {"": (), "one": SPACES[1:], "all": SPACES}[cut]:
+        store.lost("Pod", space, "403")
+    queue = WorkQueue(process, workers=1)
+    queue.add(HERE)
+    await asyncio.sleep(0.02)
+    assert bool(fleet.hanging(store, queue, SPACES)) == (cut != "all")
+
+
+def test_a_kind_that_may_not_be_read_has_no_age() -> None:
+    """It would grow for ever, and an alert on silent watches with it."""
+    store = Store(lambda change: None)
+    streams = fleet.reflectors(cast(Kube, None), store, (), lambda kind, why: None)
+    sizes = fleet.Sizes(store, WorkQueue(cast(Any, None), workers=1), streams)
+
+    def aged() -> set[str]:
+        (age,) = (family for family in sizes.collect() if family.name == "tacho_operator_store_age_seconds")
+        return {sample.labels["kind"] for sample in age.samples}
+
+    assert {"PersistentVolumeClaim", "Pod"} <= aged()
+    store.forbidden("PersistentVolumeClaim", "")
+    assert "PersistentVolumeClaim" not in aged()

@@ -1,0 +1,176 @@
+"""A stream that breaks goes on where it was, or from a new list; meanwhile it says that it may be old."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pytest
+
+from tacho_operator.shell.kube import ApiError, Event, Forbidden, Gone, Kube, Missing, Page
+from tacho_operator.shell.store import reflector as module
+from tacho_operator.shell.store.reflector import Reflector
+from tacho_operator.shell.store.store import Store
+from tests.wiring.test_store import thing
+
+Script = list[Event | Exception]
+
+
+class Server:
+    """Lists what it holds; each watch plays the next script, the last one goes on for ever."""
+
+    def __init__(self, *watches: Script) -> None:
+        self.held = [[thing("a")], [thing("b")]]
+        self.held_later = self.held
+        """From the second list on."""
+        self.refusals: list[Exception] = []
+        self.lists = 0
+        self.since: list[str] = []
+        self._watches = list(watches)
+
+    async def pages(self, kind: str, *_: Any) -> AsyncIterator[Page]:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.lists += 1
+        for items in self.held_later if self.lists > 1 else self.held:
+            yield Page(items, str(10 * self.lists))
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, kind: str, namespace: str | None, selector: str, version: str
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        self.since.append(version)
+        yield self._events()
+
+    async def _events(self) -> AsyncIterator[Event]:
+        if not self._watches:
+            await asyncio.Event().wait()
+        for step in self._watches.pop(0):
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+
+@contextlib.asynccontextmanager
+async def reflecting(server: Server, *, optional: bool = False) -> AsyncIterator[tuple[Store, list[str]]]:
+    store, ends = Store(lambda change: None), list[str]()
+    stream = Reflector(
+        cast(Kube, server),
+        store,
+        "Service",
+        optional=optional,
+        lists=asyncio.Semaphore(1),
+        on_reconnect=lambda kind, why: ends.append(why),
+    )
+    task = asyncio.create_task(stream.run())
+    try:
+        yield store, ends
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_BACKOFF_SECONDS", "SETTLE_SECONDS", "SHORTEST_WATCH_SECONDS"):
+        monkeypatch.setattr(module, name, 0.001)
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+def names(store: Store) -> set[str]:
+    return {name for _, name in store._objects["Service"]}
+
+
+async def test_every_page_of_the_list_is_held_and_the_watch_goes_on_from_it() -> None:
+    server = Server()
+    async with reflecting(server) as (store, _):
+        assert store.stale(), "nothing is known yet"
+        await until(lambda: not store.stale())
+        assert names(store) == {"a", "b"}
+        assert server.since == ["10"]
+
+
+async def test_a_watch_that_ends_goes_on_from_its_last_event_without_a_list() -> None:
+    server = Server(
+        [("ADDED", thing("c", "12")), ("DELETED", thing("a", "13")), ("BOOKMARK", thing("", "20"))]
+    )
+    async with reflecting(server) as (store, ends):
+        await until(lambda: len(server.since) == 2 and not store.stale())
+        assert server.since == ["10", "20"]
+        assert server.lists == 1
+        assert names(store) == {"b", "c"}
+        assert ends == ["ended"]
+
+
+async def test_too_old_a_version_means_a_new_list_and_what_it_lacks_is_gone() -> None:
+    server = Server([Gone(410, "too old")])
+    server.held_later = [[thing("b", "15")]]
+    async with reflecting(server) as (store, ends):
+        await until(lambda: len(server.since) == 2 and not store.stale())
+        assert server.since == ["10", "20"]
+        assert names(store) == {"b"}
+        assert ends == ["expired"]
+
+
+async def test_while_it_is_broken_it_says_so_and_why() -> None:
+    server = Server([ApiError(0, "no answer")])
+    async with reflecting(server) as (store, ends):
+        said: list[str] = []
+        await until(lambda: said.extend(store.stale()) or len(server.since) == 2)
+        assert any("no answer" in line for line in said)
+        await until(lambda: not store.stale())
+        assert server.since == ["10", "10"], "nothing is listed anew for a cut connection"
+        assert ends == ["broken"]
+
+
+async def test_a_list_that_is_refused_is_tried_again() -> None:
+    server = Server()
+    server.refusals = [Gone(410, "the continue token is too old"), ApiError(429, "slow down")]
+    async with reflecting(server) as (store, _):
+        await until(lambda: not store.stale())
+        assert names(store) == {"a", "b"}
+
+
+async def test_a_kind_that_is_not_there_is_awaited_and_listed_when_it_is() -> None:
+    """The operator may start before its CRD is installed."""
+    server = Server()
+    server.refusals = [Missing(404, "Not Found")] * 2
+    async with reflecting(server) as (store, _):
+        said: list[str] = []
+        await until(lambda: said.extend(store.stale()) or not store.stale())
+        assert any("is its CRD installed?" in line for line in said)
+        assert names(store) == {"a", "b"}
+
+
+async def test_a_kind_that_went_and_came_back_is_listed_anew() -> None:
+    server = Server([Missing(404, "Not Found")])
+    server.held_later = [[thing("b", "15", uid="another")]]
+    async with reflecting(server) as (store, _):
+        await until(lambda: len(server.since) == 2 and not store.stale())
+        assert server.since == ["10", "20"]
+        assert store.find("Service", "ml", "a") is None
+        assert store.find("Service", "ml", "b") == ("another", "15")
+
+
+async def test_what_need_not_be_read_and_may_not_be_is_unknown() -> None:
+    server = Server()
+    server.refusals = [Forbidden(403, "no")]
+    async with reflecting(server, optional=True) as (store, _):
+        await until(lambda: not store.known("Service"))
+        assert store.stale() == ()
+
+
+async def test_what_has_to_be_read_and_may_not_be_holds_everything_up() -> None:
+    server = Server()
+    server.refusals = [Forbidden(403, "no")]
+    async with reflecting(server) as (store, _):
+        said: list[str] = []
+        await until(lambda: said.extend(store.stale()) or server.lists)
+        assert any("403: no" in line for line in said)

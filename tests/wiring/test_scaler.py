@@ -1,0 +1,275 @@
+"""The scaler's loop: asks pods, decides, calls; whatever pods do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tacho_contract.codec import dumps
+from tacho_contract.report import LOAD_LIMIT_BYTES, Load
+from tacho_operator.shell.loads import Loads, load_client, load_url, sample_of
+from tacho_operator.shell.scaler import Scaler
+from tacho_operator.shell.scaling_metrics import ScalingMetrics
+from tacho_operator.shell.workqueue import Key
+from tests.unit.core.test_scaled import world_of
+from tests.unit.core.world import MOCK_SPEC, World, changed
+
+KEY = Key("ml", "smol")
+ADDRESS = "10.0.0.7"
+
+
+class Pods:
+    """What /load of each address says now."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Load] = {}
+        self.asked: list[str] = []
+
+    async def read(self, addresses: Iterable[str]) -> dict[str, Load]:
+        self.asked = list(addresses)
+        return {address: self.answers[address] for address in self.asked if address in self.answers}
+
+
+class Looking:
+    """A scaler over one world, and what it called for."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.pods, self.called, self.now = world, Pods(), [], 1_000_000.0
+        self.registry = CollectorRegistry()
+        self.scaler = self.start()
+
+    def start(self) -> Scaler:
+        return Scaler(
+            cast("Loads", self.pods),
+            period_seconds=10,
+            call=self.called.append,
+            sink=ScalingMetrics(self.registry),
+            clock=lambda: self.now,
+        )
+
+    def reconcile(self) -> None:
+        for index, pod in enumerate(self.world.pods("server")):
+            pod["status"]["podIP"] = f"10.0.0.{7 + index}"
+        self.world.scaling = None
+        observed = self.scaler.observed(KEY, self.world.observed())
+        self.world.scaling = observed.scaling
+        self.world.turn(1)
+
+    async def look(self, **figures: Any) -> None:
+        self.now += 10
+        if figures:
+            self.pods.answers[ADDRESS] = Load(observed_time=str(self.now), **figures)
+        self.called.clear()
+        await self.scaler.look()
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        where = {"namespace": "ml", "name": "smol", **labels}
+        return self.registry.get_sample_value(f"tacho_llmdeployment_{name}", where)
+
+
+@pytest.fixture
+def looking() -> Looking:
+    found = Looking(world_of())
+    found.reconcile()
+    return found
+
+
+async def test_a_busy_pod_brings_more_and_says_so(looking: Looking) -> None:
+    for number in range(4):
+        await looking.look(running=50, waiting=200, generation_tokens_total=1e4 * number)
+        looking.reconcile()
+    autoscaling = looking.world.status["autoscaling"]
+    assert autoscaling["desiredReplicas"] > 1
+    assert looking.world.brief("ScalingActive") == ("True", "ValidMetricFound")
+    assert looking.sample("desired_replicas") == autoscaling["desiredReplicas"]
+    assert looking.sample("requests_waiting") == 200
+    assert looking.sample("scaling_decisions_total", direction="up", reason="Work")
+
+
+async def test_nobody_is_called_when_nothing_changes(looking: Looking) -> None:
+    for _ in range(3):
+        await looking.look(running=0, waiting=0, generation_tokens_total=5.0)
+        looking.reconcile()
+    for _ in range(50):
+        await looking.look(running=0, waiting=0, generation_tokens_total=5.0)
+        assert looking.called == []
+
+
+async def test_a_pod_that_does_not_answer_or_repeats_itself_is_unknown_in_time(looking: Looking) -> None:
+    await looking.look(running=3, waiting=0)
+    looking.reconcile()
+    for _ in range(3):
+        await looking.look()
+        looking.reconcile()
+    assert looking.world.brief("ScalingActive")[0] == "True", "three looks may fail"
+    await looking.look()
+    looking.reconcile()
+    assert looking.world.brief("ScalingActive") == ("False", "FailedGetPodsMetric")
+    looking.pods.answers.clear()
+    await looking.look()
+    assert looking.sample("demand_replicas") is None, "unknown is not zero"
+    assert looking.sample("pods_silent") == 1
+
+
+async def test_another_process_goes_on_where_the_first_was_killed(looking: Looking) -> None:
+    for number in range(4):
+        await looking.look(running=50, waiting=200, generation_tokens_total=1e4 * number)
+        looking.reconcile()
+    before = looking.world.status["autoscaling"]
+    looking.registry = CollectorRegistry()
+    looking.scaler = looking.start()
+    looking.reconcile()
+    await looking.look(running=0, waiting=0, generation_tokens_total=4e4)
+    looking.reconcile()
+    after = looking.world.status["autoscaling"]
+    assert after["desiredReplicas"] == before["desiredReplicas"]
+    assert after["decisions"] == before["decisions"]
+    assert looking.world.brief("AbleToScale") == ("True", "ScaleDownStabilized")
+
+
+async def test_a_resource_that_somebody_else_scales_is_measured_and_left_alone() -> None:
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    looking = Looking(world)
+    looking.reconcile()
+    for number in range(4):
+        await looking.look(running=50, waiting=200, generation_tokens_total=1e4 * number)
+        assert looking.called == []
+    assert (looking.sample("demand_replicas") or 0) > 1
+    assert looking.sample("desired_replicas") is None
+    looking.reconcile()
+    assert "autoscaling" not in looking.world.status
+
+
+async def test_what_somebody_else_scales_is_looked_at_every_third_time() -> None:
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    for looking, looks in ((Looking(world), [0, 3, 6]), (Looking(world_of()), [0, 1, 2, 3, 4, 5, 6])):
+        looking.reconcile()
+        asked = []
+        for number in range(7):
+            await looking.look(running=1, waiting=0, generation_tokens_total=10.0 * number)
+            asked += [number] * len(looking.pods.asked)
+        assert asked == looks
+
+
+async def test_a_resource_that_is_gone_leaves_no_series(looking: Looking) -> None:
+    for number in range(4):
+        await looking.look(running=50, waiting=200, generation_tokens_total=1e4 * number)
+    looking.scaler.forget(KEY)
+    await looking.look()
+    assert looking.pods.asked == []
+    assert not [sample for family in looking.registry.collect() for sample in family.samples]
+
+
+async def test_a_resource_that_goes_while_its_pods_are_asked_leaves_no_series(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(addresses: Iterable[str]) -> dict[str, Load]:
+        looking.scaler.forget(KEY)
+        return {}
+
+    monkeypatch.setattr(looking.pods, "read", read)
+    await looking.look()
+    assert not [sample for family in looking.registry.collect() for sample in family.samples]
+
+
+async def test_a_resource_made_anew_with_the_same_name_begins_anew(looking: Looking) -> None:
+    for number in range(4):
+        await looking.look(running=50, waiting=200, generation_tokens_total=1e4 * number)
+        looking.reconcile()
+    observed = looking.world.observed()
+    assert looking.scaler.observed(KEY, observed).scaling is not None
+    raw = {**observed.raw, "metadata": {**observed.raw["metadata"], "uid": "another"}}
+    assert looking.scaler.observed(KEY, dataclasses.replace(observed, raw=raw)).scaling is None
+
+
+# --- asking pods ------------------------------------------------------------------------------------
+OTHER = "127.0.0.2"
+GOOD = dumps(Load(running=2, observed_time="t"))
+
+
+def said(text: str, head: str = "HTTP/1.1 200 OK") -> bytes:
+    return f"{head}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()
+
+
+@contextlib.asynccontextmanager
+async def pods_saying(first: bytes | None, seen: list[str] | None = None) -> AsyncIterator[Loads]:
+    """Two pods: the first says that (None: nothing at all), the other all that it should."""
+    hung = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host = writer.get_extra_info("sockname")[0]
+        head = await reader.readuntil(b"\r\n\r\n")
+        if seen is not None:
+            seen.append(f"{host} {head.split()[1].decode()}")
+        if host != OTHER and first is None:
+            await hung.wait()
+        with contextlib.suppress(ConnectionError):
+            writer.write(said(GOOD) if host == OTHER or first is None else first)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "0.0.0.0", 0)
+    async with server, load_client() as client:
+        yield Loads(client, server.sockets[0].getsockname()[1])
+        hung.set()
+        await asyncio.sleep(0.05)
+
+
+async def test_each_pod_is_asked_once_at_its_address() -> None:
+    seen: list[str] = []
+    async with pods_saying(said(GOOD), seen) as loads:
+        found = await loads.read(["127.0.0.1", "127.0.0.1", OTHER])
+    assert found == dict.fromkeys(("127.0.0.1", OTHER), Load(running=2, observed_time="t"))
+    assert sorted(seen) == ["127.0.0.1 /load", "127.0.0.2 /load"]
+    assert load_url("fd00::1", 9400) == "http://[fd00::1]:9400/load"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        said(GOOD, "HTTP/1.1 503 Service Unavailable"),
+        said("{"),
+        said(json.dumps({"running": "many", "observedTime": "t"})),
+        said(" " * (LOAD_LIMIT_BYTES + 1)),
+        said("", "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2/load"),
+        b"not HTTP at all\r\n\r\n",
+        b"",
+    ],
+    ids=["refused", "cut", "of another type", "endless", "elsewhere", "another protocol", "nothing"],
+)
+async def test_an_answer_that_is_none_is_unknown(answer: bytes) -> None:
+    async with pods_saying(answer) as loads:
+        assert set(await loads.read(["127.0.0.1", OTHER])) == {OTHER}
+
+
+async def test_a_pod_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 1.0)
+    async with pods_saying(None) as loads:
+        assert set(await loads.read(["127.0.0.1", OTHER])) == {OTHER}
+
+
+def test_figures_that_no_engine_has_are_unknown() -> None:
+    wild = Load(
+        running=-1,
+        waiting=10**9,
+        generation_tokens_total=float("nan"),
+        kv_cache_usage=7.0,
+        observed_time="t",
+    )
+    found = sample_of(wild, 5.0)
+    assert (found.running, found.waiting, found.generated_tokens, found.kv_cache_usage) == (
+        None,
+        None,
+        None,
+        1.0,
+    )
+    assert dataclasses.replace(found, kv_cache_usage=None).known is False

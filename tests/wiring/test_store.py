@@ -1,0 +1,214 @@
+"""The store: trimmed, indexed, told of what changed, and never older than what it has shown."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.shell.kube import FIELD_MANAGER
+from tacho_operator.shell.store.store import Change, State, Store, later
+from tacho_operator.shell.store.written import Awaited, seen
+from tacho_operator.shell.turns import Priority
+from tacho_operator.shell.wake import Waker, concerned_by_node, priority
+from tacho_operator.shell.workqueue import Key, WorkQueue
+
+KEY = Key("ml", "smol")
+
+
+def thing(
+    name: str, version: str = "1", *, owner: str = "smol", uid: str = "", **rest: Any
+) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "ml", "uid": uid or f"uid-{name}", "resourceVersion": version}
+    labels = {DEPLOYMENT_LABEL: owner} if owner else {}
+    return {"metadata": {**metadata, "labels": labels, **rest.pop("metadata", {})}, **rest}
+
+
+def pod(name: str, version: str = "1", *, node: str = "", **rest: Any) -> dict[str, Any]:
+    spec = {"containers": [{"name": "engine", "env": ["x" * 20_000]}], **({"nodeName": node} if node else {})}
+    return thing(name, version, spec=spec, **rest)
+
+
+def told() -> tuple[Store, list[Change]]:
+    changes: list[Change] = []
+    return Store(changes.append), changes
+
+
+def test_children_are_found_by_their_owner_and_forgotten_when_they_go() -> None:
+    store, changes = told()
+    store.put("Pod", pod("b", node="n1"))
+    store.put("Pod", pod("a"))
+    store.put("Pod", pod("c", owner="other", node="n1"))
+    assert [found["metadata"]["name"] for found in store.children("Pod", KEY)] == ["a", "b"]
+    assert [found["metadata"]["name"] for found in store.pods_on({"n1"})] == ["b", "c"]
+    assert store.owners_on("n1") == {KEY, Key("ml", "other")}
+    store.remove("Pod", "ml", "b")
+    assert [found["metadata"]["name"] for found in store.children("Pod", KEY)] == ["a"]
+    assert store.owners_on("n1") == {Key("ml", "other")}
+    assert [change.owner for change in changes] == ["smol", "smol", "other", "smol"]
+
+
+def test_an_object_that_changes_hands_concerns_both() -> None:
+    store, changes = told()
+    store.put("Pod", pod("a"))
+    store.put("Pod", pod("a", "2", owner="other"))
+    assert [change.owner for change in changes] == ["smol", "other", "smol"]
+    assert store.children("Pod", KEY) == []
+
+
+def test_what_nobody_reads_is_neither_held_nor_told() -> None:
+    store, changes = told()
+    store.put("Pod", pod("a", status={"phase": "Running", "hostIP": "10.0.0.1"}))
+    store.put("Pod", pod("a", "2", status={"phase": "Running", "hostIP": "10.0.0.2"}))
+    assert len(changes) == 1, "nothing that is read has changed"
+    (found,) = store.children("Pod", KEY)
+    assert found["metadata"]["resourceVersion"] == "2"
+    assert "containers" not in found["spec"]
+    store.put("Pod", pod("a", "3", status={"phase": "Failed"}))
+    assert len(changes) == 2
+
+
+def test_our_own_field_ownership_keeps_its_place_among_the_others() -> None:
+    """JSON patches name it by its index."""
+    store, _ = told()
+    own = {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {"f:data": {}}}
+    entries = [{"manager": "kubectl"}, own, {"manager": FIELD_MANAGER, "subresource": "status"}]
+    store.put("ConfigMap", thing("live", metadata={"managedFields": entries}, data={"a": "1"}))
+    (found,) = store.children("ConfigMap", KEY)
+    assert found["metadata"]["managedFields"] == [{}, own]
+
+
+def test_what_is_read_may_be_changed_by_its_reader() -> None:
+    store, _ = told()
+    store.put("ConfigMap", thing("live", data={"a": "1"}))
+    store.children("ConfigMap", KEY)[0]["data"]["a"] = "2"
+    assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "1"}
+
+
+def test_an_older_page_of_a_list_never_takes_the_place_of_what_was_seen() -> None:
+    store, _ = told()
+    store.put("ConfigMap", thing("live", "10", data={"a": "new"}))
+    store.put("ConfigMap", thing("live", "9", data={"a": "old"}))
+    assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "new"}
+    store.put("ConfigMap", thing("live", "9", uid="another", data={"a": "replaced"}))
+    assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "replaced"}
+
+
+def test_what_a_complete_list_leaves_out_is_gone() -> None:
+    store, changes = told()
+    store.put("Service", thing("a"))
+    store.put("Service", thing("b"))
+    changes.clear()
+    store.keep_only("Service", "elsewhere", set())
+    assert changes == [], "another namespace's list says nothing of this one"
+    store.keep_only("Service", "ml", {("ml", "a")})
+    assert [change.name for change in changes] == ["b"]
+
+
+def test_versions_compare_as_numbers() -> None:
+    assert later("10", "9")
+    assert not later("9", "10")
+    assert later("x", "x")
+    assert not later("x", "1")
+
+
+async def test_a_write_is_seen_by_its_version_or_by_the_streams() -> None:
+    store, _ = told()
+    wrote = Awaited("ConfigMap", "ml", "live", "uid-live", "8")
+    deleted = Awaited("Pod", "ml", "a", "uid-a", "")
+    store.put("Pod", pod("a"))
+    store.put("ConfigMap", thing("live", "7"))
+    assert not wrote.seen(store)
+    assert not deleted.seen(store)
+    waiting = asyncio.create_task(seen(store, (wrote, deleted), 5))
+    await asyncio.sleep(0)
+    store.put("ConfigMap", thing("live", "8"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    store.put("Pod", pod("a", "9", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}))
+    assert await waiting
+    gone = Awaited("ConfigMap", "ml", "made-and-deleted", "u", "12")
+    assert not await seen(store, (gone,), 0.01)
+    store.at("ConfigMap", "", "12")
+    assert gone.seen(store), "what was deleted since will never be shown"
+
+
+async def test_a_stream_that_is_interrupted_says_so_until_it_runs() -> None:
+    store, _ = told()
+    store.lost("Pod", "", "Pod: reconnecting")
+    assert store.stale() == ("Pod: reconnecting",)
+    store.runs("Pod", "")
+    assert store.stale() == ()
+
+
+def test_what_may_not_be_read_in_one_namespace_is_unknown_there_alone() -> None:
+    """Else a claim that is there would be said to be missing."""
+    store, _ = told()
+    store.forbidden("PersistentVolumeClaim", "ml")
+    store.runs("PersistentVolumeClaim", "other")
+    assert not store.known("PersistentVolumeClaim", "ml")
+    assert store.known("PersistentVolumeClaim", "other")
+    store.runs("PersistentVolumeClaim", "ml")
+    assert store.known("PersistentVolumeClaim", "ml")
+    store.forbidden("PersistentVolumeClaim", "")
+    assert not store.known("PersistentVolumeClaim", "ml")
+
+
+def resource(name: str, *, ready: bool = False, replicas: int = 0, generation: int = 1) -> dict[str, Any]:
+    condition = {"type": "Ready", "status": str(ready)}
+    status = {"observedGeneration": 1, "conditions": [condition], "readyReplicas": replicas}
+    spec = {"model": {"uri": f"pvc://claim-of-{name}/m"}}
+    return thing(name, owner="", metadata={"generation": generation}, spec=spec, status=status)
+
+
+def fleet() -> Store:
+    store, _ = told()
+    store.put("LLMDeployment", resource("serving", ready=True, replicas=1))
+    store.put("LLMDeployment", resource("waiting"))
+    store.put("LLMDeployment", resource("edited", generation=2))
+    return store
+
+
+def test_how_urgent_a_resource_is() -> None:
+    store = fleet()
+    found = {name: priority(store, Key("ml", name)) for name in ("serving", "waiting", "edited", "unknown")}
+    assert found == {
+        "serving": Priority.SERVES,
+        "waiting": Priority.WAITS,
+        "edited": Priority.CHANGED,
+        "unknown": Priority.CHANGED,
+    }
+    assert store.unready == 2
+    store.remove("LLMDeployment", "ml", "waiting")
+    store.put(
+        "LLMDeployment", {**resource("edited", ready=True), "metadata": thing("edited", "2")["metadata"]}
+    )
+    assert store.unready == 0
+    assert store.state(Key("ml", "serving")) == State(looked_at=True, ready=True, serves=True)
+
+
+def test_a_node_concerns_those_on_it_and_those_that_may_wait_for_it() -> None:
+    store = fleet()
+    assert concerned_by_node(store, "n1") == {Key("ml", "waiting"), Key("ml", "edited")}
+    store.put("Pod", pod("p", owner="serving", node="n1"))
+    assert Key("ml", "serving") in concerned_by_node(store, "n1")
+
+
+async def test_a_change_is_passed_to_whom_it_concerns() -> None:
+    async def process(key: Key) -> None:
+        raise AssertionError(key)
+
+    waker = Waker()
+    store, queue = Store(waker), WorkQueue(process, workers=1)
+    store.put("LLMDeployment", resource("early"))
+    waker.connect(store, queue)
+    assert queue.depth == 0
+    store.put("LLMDeployment", resource("smol"))
+    assert set(queue._due) == {KEY}
+    store.put("PersistentVolumeClaim", thing("claim-of-early", owner=""))
+    assert set(queue._due) == {KEY, Key("ml", "early")}
+    store.put("Pod", pod("p", owner="third"))
+    assert Key("ml", "third") in queue._due
+    before = queue.depth
+    store.put("ConfigMap", thing("nobodys", owner=""))
+    assert queue.depth == before
