@@ -13,11 +13,12 @@ from tacho_operator.core.manifests.network import network_policy
 from tacho_operator.core.manifests.service import service
 from tacho_operator.core.pods.view import references, views
 from tacho_operator.core.revisions.inspection import cached, facts_key
-from tacho_operator.core.revisions.keys import live_config
 from tacho_operator.core.turn import Turn
 from tacho_operator.core.types import Config, Manifest, Observed, Reference
 
 HISTORY_KEPT = 5
+VICTIM_COST = "-1"
+"""Of a pod that goes before those that say nothing, which counts as 0."""
 
 
 def to_apply(observed: Observed, config: Config, turn: Turn) -> tuple[Manifest, ...]:
@@ -29,7 +30,7 @@ def to_apply(observed: Observed, config: Config, turn: Turn) -> tuple[Manifest, 
     if planning.inspection:
         found += planning.inspection.apply
     if rollout.replicas:
-        found.append(live_config_map(resource, live_config(resource.spec), turn.measuring.remeasure.note))
+        found.append(live_config_map(resource, turn.measuring.live, turn.measuring.notes))
         found += planning.apply
         found.append(network_policy(resource, config))
         found.append(service(resource, rollout.serving))
@@ -76,6 +77,19 @@ def to_delete(observed: Observed, turn: Turn) -> tuple[Reference, ...]:
     readable = (item for item in observed.revisions if _name(item) in turn.revisions)
     gone += _references("ControllerRevision", (item for item in readable if _name(item) not in kept))
     return tuple(gone)
+
+
+def deletion_costs(observed: Observed) -> dict[str, str]:
+    """Annotations of pods by which the ReplicaSet's controller chooses whom to delete; one that was chosen
+    and spared is like any other again."""
+    victims = observed.scaling.victims if observed.scaling else ()
+    found = {}
+    for pod in views(observed.pods, names.ROLE_SERVER):
+        cost = pod.annotation(names.DELETION_COST_ANNOTATION)
+        wanted = VICTIM_COST if pod.name in victims else ("0" if cost == VICTIM_COST else cost)
+        if wanted != cost and not pod.terminating:
+            found[pod.name] = wanted
+    return found
 
 
 def _kept_revisions(turn: Turn, running: set[str]) -> set[str]:

@@ -39,8 +39,21 @@ ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 MEASURE_KEY_ANNOTATION = f"{GROUP}/measure-key"
 """On a probe pod: the workload it was started to measure."""
 
+MEASURE_AGAIN_ANNOTATION = f"{GROUP}/measure-again"
+"""Set by a person on the resource: any new value has the active revision measured again, in a throwaway pod;
+one that begins with ``disrupt``, in a serving pod."""
+ANSWERED_ANNOTATION = f"{GROUP}/measured-again"
+"""On the live ConfigMap: the last such value that was dealt with."""
+ASKED_ANNOTATION = f"{GROUP}/measure-asked"
+"""On the live ConfigMap: which serving pod was told of such a value, since when, and why it was given up
+(JSON)."""
+SIBLINGS_ANNOTATION = f"{GROUP}/measured-beside"
+"""On the live ConfigMap: who was seen beside pods that are being measured, by their uids (JSON)."""
 OUTCOME_ANNOTATION = f"{GROUP}/measure-outcome"
-"""On the live ConfigMap: why the last throwaway measurement brought nothing (JSON)."""
+"""On the live ConfigMap: what the last throwaway measurement came to (JSON)."""
+
+DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
+"""On a pod: of those that are equally ready, the one with the lowest cost goes first."""
 
 MANAGER = "tacho-operator"
 

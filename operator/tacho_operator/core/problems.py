@@ -36,12 +36,20 @@ class Problem:
     """What happened and what to do next."""
     happened: frozenset[Escalation] = frozenset()
     """What makes it a person's matter where its class alone does not."""
+    own_doing: bool = False
+    """True: the cluster acted, and what the pod did brought it about; by its class alone it would not count
+    against the revision."""
     missing_resources: tuple[str, ...] = ()
     """Of Unschedulable: the resources of which no node has enough, e.g. nvidia.com/gpu."""
 
     @property
     def kind(self) -> FailureKind:
         return failure_kind(self.reason)
+
+    @property
+    def blameless(self) -> bool:
+        """The cluster caused it, whatever the pod runs: it says nothing about the revision."""
+        return self.kind.by_platform and not self.own_doing
 
     @property
     def needs_person(self) -> bool:

@@ -2,6 +2,7 @@
 
 revisions/    is this spec a known revision; else its model is inspected, planned and frozen as one
 pods/claims   what the claims allow
+scaling/      how many replicas
 rollout/      who serves now, and how many pods each revision has
 measurement/  which figures are current, and whether to measure again
 status/       all of that as one snapshot; from it the status, its events, and when to look again
@@ -13,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tacho_operator.core import names
-from tacho_operator.core.children import to_apply, to_delete
+from tacho_operator.core.children import deletion_costs, to_apply, to_delete
 from tacho_operator.core.measurement.step import measure_step
 from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.view import views
@@ -28,6 +29,7 @@ from tacho_operator.core.rollout.reading import (
     sizes,
     taken_away,
 )
+from tacho_operator.core.scaling.asked import asked_replicas
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.gather import take_snapshot
@@ -42,13 +44,18 @@ def decide(observed: Observed, config: Config, now: datetime) -> Decision:
         why = "It is being deleted: garbage collection takes the children."
         return Decision(status=None, now=now, reason=why)
     turn = take_turn(observed, config, now)
-    snapshot = take_snapshot(observed, turn, now)
+    snapshot = take_snapshot(observed, config, turn, now)
     status = build_status(snapshot, now)
     return Decision(
         apply=to_apply(observed, config, turn),
         delete=to_delete(observed, turn),
+        deletion_costs=deletion_costs(observed),
         status=status,
-        events=(*transition_events(snapshot.former, status), *_birth_events(observed, turn.planning)),
+        events=(
+            *transition_events(snapshot.former, status),
+            *_birth_events(observed, turn.planning),
+            *turn.measuring.events,
+        ),
         requeue_after_seconds=look_again_seconds(snapshot, now),
         now=now,
         reason=_reason(turn),
@@ -57,14 +64,14 @@ def decide(observed: Observed, config: Config, now: datetime) -> Decision:
 
 def take_turn(observed: Observed, config: Config, now: datetime) -> Turn:
     """The next step in each room, in this order: a later one looks at what an earlier one decided."""
-    resource = observed.resource
     revisions = frozen.read_all(observed.revisions)
     planning = plan_step(observed, config, revisions, now)
     if planning.revision is not None:
         revisions.setdefault(planning.revision.name, planning.revision)
     serving = read_serving(observed)
     limits = claim_limits(observed, replacing=serving.active not in ("", planning.wanted))
-    replicas = min(resource.spec.replicas, 1) if limits.one_replica else resource.spec.replicas
+    asked = asked_replicas(observed)
+    replicas = min(asked, 1) if limits.one_replica else asked
     servers = views(observed.pods, names.ROLE_SERVER)
     deployments = sizes(observed.deployments)
     rollout = next_step(
@@ -92,6 +99,7 @@ def take_turn(observed: Observed, config: Config, now: datetime) -> Turn:
         planning=planning,
         rollout=rollout,
         measuring=measure_step(observed, planning, rollout, revisions, now),
+        asked=asked,
         replicas=replicas,
         blocking=limits.problems,
     )
@@ -99,15 +107,15 @@ def take_turn(observed: Observed, config: Config, now: datetime) -> Turn:
 
 def _birth_events(observed: Observed, planning: Planning) -> tuple[Event, ...]:
     """What a person should know when a revision is made."""
-    if not planning.apply or not observed.resource.spec.model.trust_remote_code:
+    if not planning.apply:
         return ()
-    return (
-        Event(
-            type="Warning",
-            reason="TrustRemoteCode",
-            message=f"Revision {planning.wanted} runs Python code that comes with the model. "
-            "Set model.trustRemoteCode to false unless you trust its source.",
-        ),
+    trust = "it runs Python code that comes with the model. "
+    trust += "Set model.trustRemoteCode to false unless you trust its source."
+    said = [("TrustRemoteCode", trust)] if observed.resource.spec.model.trust_remote_code else []
+    said += [("PlanWarning", warning) for warning in (planning.plan.warnings if planning.plan else ())]
+    return tuple(
+        Event(type="Warning", reason=reason, message=f"Revision {planning.wanted}: {what}")
+        for reason, what in said
     )
 
 

@@ -21,8 +21,10 @@ class Turn:
     planning: Planning
     rollout: Rollout
     measuring: Measuring
+    asked: int
+    """Replicas that a person or the scaler wants."""
     replicas: int
-    """Of spec, or fewer where a claim does not let them all start."""
+    """The same, or fewer where a claim does not let them all start."""
     blocking: tuple[Problem, ...] = ()
     """What concerns the resource as a whole: names, quota, claims."""
 

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from tacho_contract.report import Report
-from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
+from tacho_operator.api.defaults import CURRENCY
+from tacho_operator.api.types import AutoscalingStatus, ConditionStatus, LLMDeployment, LLMDeploymentStatus
 
 Manifest = dict[str, Any]
 
@@ -60,6 +61,27 @@ class Refusal:
     """An object of that name exists, and somebody else owns it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingCondition:
+    """What the scaler says of one of its conditions."""
+
+    type: str
+    status: ConditionStatus
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """What the scaler has decided last, as it is to be carried out and shown."""
+
+    replicas: int
+    autoscaling: AutoscalingStatus
+    conditions: tuple[ScalingCondition, ...] = ()
+    victims: tuple[str, ...] = ()
+    """Pods that are to go first."""
+
+
 # --- what was observed ----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
@@ -81,6 +103,8 @@ class Observed:
     """For FailedCreate (quota, admission), which only they show."""
     reports: Mapping[str, Report] = field(default_factory=dict)
     """By pod uid; a pod that did not answer is absent."""
+    neighbours: tuple[Manifest, ...] = ()
+    """Pods of all resources that the operator looks after, while one of this resource's is measured."""
     refusals: tuple[Refusal, ...] = ()
     """Children that could not be had in this very turn."""
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
@@ -88,6 +112,10 @@ class Observed:
     nodes: tuple[NodeFacts, ...] | None = None
     """None: the operator may not read nodes."""
     history: tuple[History, ...] = ()
+    scaling: Scaled | None = None
+    """None: nobody scales it, or the scaler has not looked yet."""
+    waiting: int = 0
+    """Resources that are not ready, of all that the operator looks after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +131,10 @@ class Config:
     monitoring_namespace: str = ""
     inspect_deadline_seconds: int = 300
     allow_insecure_hub: bool = False
+    gpu_prices: Mapping[str, str] = field(default_factory=dict)
+    """Price of one GPU for one hour, a Decimal, by its product as node labels name it."""
+    currency: str = CURRENCY
+    """Of these prices."""
 
 
 # --- what is to be done ---------------------------------------------------------------------------
@@ -130,6 +162,8 @@ class Decision:
     apply: tuple[Manifest, ...] = ()
     """Complete desired children, in order of creation."""
     delete: tuple[Reference, ...] = ()
+    deletion_costs: Mapping[str, str] = field(default_factory=dict)
+    """By the name of a pod: its annotation of that name, set before anything is applied."""
     status: LLMDeploymentStatus | None
     """The whole desired status; the same as observed means no write. None: it stays as it is."""
     events: tuple[Event, ...] = ()

@@ -9,8 +9,9 @@ from tacho_contract.fetch import FetchProgress
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.step import wanted_revision
+from tests.unit.planner.builders import smollm2
 
-from .builders import CONFIG, HUB_SPEC, NOW, at, changed, facts, hub_facts
+from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, at, changed, facts, hub_facts
 from .world import MOCK_SPEC, World
 
 WAITING = {
@@ -57,7 +58,13 @@ def test_apply_to_measured() -> None:
     assert world.brief("Measured") == ("True", "MeasurementComplete")
     assert world.brief("RolloutAccepted") == ("True", "FirstRevision")
     assert world.brief("Reconciling") == ("False", "Settled")
-    assert world.status["summary"] == {"outputTokensPerSecond": "204.8", "ttftMilliseconds": "104"}
+    assert world.status["summary"] == {
+        "outputTokensPerSecond": "204.8",
+        "ttftMilliseconds": "104",
+        "confidence": "Clean",
+        "outputTokensPerSecondShown": "204.8",
+        "ttftMillisecondsShown": "104",
+    }
     assert world.status["observedGeneration"] == 1
     assert world.status["startup"]["loadSeconds"] == 4
     assert world.events == [
@@ -344,6 +351,20 @@ def test_trusting_the_models_code_is_said_aloud() -> None:
     world = World(changed(MOCK_SPEC, model={**MOCK_SPEC["model"], "trustRemoteCode": True}))
     world.come_up()
     assert world.events.count(("Warning", "TrustRemoteCode")) == 1
+
+
+def test_what_will_not_work_is_said_aloud_before_anything_serves_once_for_each_revision() -> None:
+    world = World(CLAIM_SPEC)
+    world.turn()
+    world.inspected(dataclasses.replace(smollm2(), chat_template=False))
+    world.turn(1)
+    assert world.brief("Ready")[0] == "False"
+    assert world.events.count(("Warning", "PlanWarning")) == 1
+    (warning,) = world.status["plan"]["warnings"]
+    assert "no chat template" in warning
+    assert warning in world.condition("Planned")["message"]
+    world.settle(world.serve_all)
+    assert world.events.count(("Warning", "PlanWarning")) == 1
 
 
 def test_facts_of_former_revisions_are_kept_and_others_forgotten() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
-from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_contract.launch import ENV_CPU_REQUEST, LiveConfig, RuntimeConfig
 from tacho_contract.pod import CACHE_DIR
 from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
 from tacho_operator.core.manifests.deployment import deployment
@@ -253,6 +253,26 @@ def test_the_users_variables_win_but_never_tachos() -> None:
     assert len(names) == len(set(names))
     assert environment(engine)["HOME"]["value"] == "/somewhere"
     assert environment(engine)["TACHO_RUNTIME_CONFIG"]["value"] != "{}"
+
+
+@pytest.mark.parametrize(
+    ("resources", "asked"),
+    [
+        ({"requests": {"cpu": "3"}}, True),
+        ({"requests": {"memory": "1Gi"}}, False),
+        ({"limits": {"cpu": "3"}}, False),
+        (None, False),
+    ],
+)
+def test_the_engine_learns_of_a_cpu_request_that_a_person_made(resources: Any, asked: bool) -> None:
+    engine = {"name": "llamacpp", **({"resources": resources} if resources else {})}
+    asks = resource(changed(CLAIM_SPEC, engine=engine))
+    made = pod_template(asks, plan(), revision="smol-0123456789", plan_key="k" * 10, config=CONFIG)
+    found = environment(containers(made["spec"])["engine"])
+    assert (ENV_CPU_REQUEST in found) is asked
+    if asked:
+        reference = found[ENV_CPU_REQUEST]["valueFrom"]["resourceFieldRef"]
+        assert reference == {"resource": "requests.cpu", "divisor": "1m"}
 
 
 def test_draining_fits_into_the_grace_period() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.times import format_time
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.disruption import CONDITIONS, REASONS, disruption
 from tacho_operator.core.pods.view import PodView
@@ -71,6 +72,63 @@ def test_a_pod_evicted_for_what_it_wrote_itself_has_a_full_disk(message: str) ->
     assert (found.reason, found.kind.by_platform) == ("DiskFull", False)
 
 
+LOW = "The node was low on resource: {0}. Threshold quantity: 100Mi, available: 86156Ki. "
+USING = "Container {0} was using {1}, request is {2}, has larger consumption of {3}. "
+"""As the kubelet formats them (pkg/kubelet/eviction/helpers.go)."""
+MEMORY = LOW.format("memory") + USING.format("engine", "8521160Ki", "4Gi", "memory")
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (MEMORY, ("used 8.13 GiB of it where spec asks for 4.00 GiB", "requests.memory to 8521160Ki")),
+        (LOW.format("memory") + USING.format("engine", "9Gi", "0", "memory"), ("asks for 0 MiB",)),
+        (
+            LOW.format("memory")
+            + USING.format("fetch", "200Mi", "128Mi", "memory")
+            + USING.format("engine", "9Gi", "4Gi", "memory"),
+            ("requests.memory to 9Gi",),
+        ),
+        (
+            LOW.format("memory") + "Pod p was using 9Gi, request is 4Gi, has larger consumption of memory. ",
+            ("requests.memory to 9Gi",),
+        ),
+        (
+            # kubelet's own test of its manager, with our container
+            "The node was low on resource: ephemeral-storage. Threshold quantity: 2Gi, available: 1536Mi. "
+            "Container engine was using 700Mi, request is 100Mi, has larger consumption of "
+            "ephemeral-storage. ",
+            ("short of ephemeral-storage", "requests.ephemeral-storage to 700Mi"),
+        ),
+    ],
+)
+def test_a_pod_evicted_for_using_more_than_it_asked_for_brought_it_about(
+    message: str, words: tuple[str, ...]
+) -> None:
+    found = disruption(pod(phase="Failed", reason="Evicted", message=message))
+    assert found is not None
+    assert (found.reason, found.blameless, found.needs_person) == ("Evicted", False, False)
+    assert all(word in found.message for word in words), found.message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        LOW.format("memory"),
+        LOW.format("memory") + USING.format("fetch", "200Mi", "128Mi", "memory"),
+        LOW.format("ephemeral-storage") + USING.format("engine", "12Ki", "0", "ephemeral-storage"),
+        "The node was low on resource: inodes. ",
+        "The node had condition: [DiskPressure]. ",
+    ],
+)
+def test_a_pod_evicted_for_its_node_is_to_blame_for_nothing(message: str) -> None:
+    found = disruption(pod(phase="Failed", reason="Evicted", message=message))
+    assert found is not None
+    assert (found.reason, found.blameless) == ("Evicted", True)
+    assert "Nothing needs to be done" in found.message
+
+
 def evict(world: World, which: dict[str, Any]) -> None:
     """kubectl drain: the pod is on its way out, and says for what."""
     which["metadata"]["deletionTimestamp"] = "2026-11-20T12:00:00Z"
@@ -106,6 +164,50 @@ def let_in() -> tuple[World, str]:
     (new,) = world.names("Deployment") - old
     assert world.service()["metadata"]["annotations"]["tacho.dev/admitted-revision"] == new
     return world, new
+
+
+def evict_for_memory(world: World, which: dict[str, Any], message: str = MEMORY) -> None:
+    """The kubelet fails the pod, and it stays there to be read."""
+    which["status"] = {
+        "phase": "Failed",
+        "reason": "Evicted",
+        "message": message,
+        "conditions": [{**target("TerminationByKubelet"), "lastTransitionTime": format_time(world.now)}],
+    }
+
+
+@pytest.mark.parametrize(("message", "fell"), [(MEMORY, True), (LOW.format("memory"), False)])
+def test_a_candidate_that_used_more_than_it_asked_for_waits_before_it_is_let_in_again(
+    message: str, fell: bool
+) -> None:
+    world, new = let_in()
+    for item in world.pods("server", new):
+        evict_for_memory(world, item, message)
+    world.turn(1)
+    assert ("tacho.dev/fallback" in world.service()["metadata"]["annotations"]) == fell
+    assert (world.brief("RolloutAccepted")[1] == "FellBack") == fell
+    assert ("spec.engine.resources.requests.memory" in world.condition("RolloutAccepted")["message"]) == fell
+
+
+def standing(world: World) -> list[dict[str, Any]]:
+    return [item for item in world.pods("server") if item.get("status", {}).get("phase") != "Failed"]
+
+
+def test_pods_that_are_evicted_for_their_memory_again_and_again_need_a_person() -> None:
+    world = World()
+    world.come_up()
+    for count in range(1, 4):
+        (running,) = standing(world)
+        evict_for_memory(world, running)
+        world.deployment_controller()
+        world.turn(1)
+        assert world.brief("Ready") == ("False", "Evicted")
+        assert (world.brief("Stalled") == ("True", "Evicted")) == (count >= 3)
+        assert "spec.engine.resources.requests.memory" in world.condition("Ready")["message"]
+    world.serves(standing(world)[0])
+    world.turn(20)
+    assert world.brief("Ready") == ("True", "Serving"), "whoever came to serve serves"
+    assert world.brief("Stalled") == ("False", "Progressing")
 
 
 @pytest.mark.parametrize(("by_cluster", "noted"), [(True, False), (False, True)])

@@ -22,7 +22,8 @@ from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import NodeFacts, Refusal
 
 from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, at, changed, facts, resource
-from .world import MOCK_SPEC, World, insufficient
+from .pod_states import insufficient
+from .world import MOCK_SPEC, World
 
 BUSY = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
 NOT_THERE = Failure(failure_class="ModelNotFound", message="No such file.", next_step="Check it.")

@@ -25,8 +25,8 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.MODEL_INVALID: (
         "e2e/test_bad_input.py::test_models_that_are_not_what_spec_says",
         "unit/runtime/test_real_engine.py::test_truncated_model_is_told_as_such",
-        "unit/hub/test_fetch.py::test_content_that_stays_wrong_is_refused_and_not_kept",
-        "unit/hub/test_fetch.py::test_a_file_that_is_shorter_than_listed",
+        "unit/hub/test_fetch_content.py::test_content_that_stays_wrong_is_refused_and_not_kept",
+        "unit/hub/test_fetch_content.py::test_a_file_that_is_shorter_than_listed",
     ),
     F.MODEL_CHANGED: (
         "unit/runtime/test_model_content.py::test_llamacpp_serves_the_planned_model_and_no_other",
@@ -41,18 +41,30 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "e2e/test_hub.py::test_a_hub_that_is_away_is_waited_for",
         "e2e/test_hub.py::test_a_download_that_fails_says_why_and_goes_on_when_it_can",
     ),
-    F.UNSUPPORTED_QUANTIZATION: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
-    F.UNSUPPORTED_GPU: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.UNSUPPORTED_QUANTIZATION: (
+        "engines/test_missing_package.py::test_a_method_whose_package_is_missing_is_refused_with_what_helps",
+        "unit/engines/test_vllm_logs.py::test_the_cause_of_a_failure",
+    ),
+    F.UNSUPPORTED_GPU: (
+        "e2e/test_scarce.py::test_a_gpu_that_the_node_counts_and_the_container_does_not_see",
+    ),
     F.DOES_NOT_FIT: ("e2e/test_bad_input.py::test_a_model_that_does_not_fit_starts_nothing",),
-    F.KV_CACHE_TOO_SMALL: ("unit/core/test_refit.py::test_an_open_length_is_planned_again_once",),
-    F.GPU_OUT_OF_MEMORY: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.KV_CACHE_TOO_SMALL: (
+        "engines/test_vllm_failures.py::test_a_cache_for_less_than_one_request_says_what_fits",
+        "unit/core/test_refit.py::test_an_open_length_is_planned_again_once",
+    ),
+    F.GPU_OUT_OF_MEMORY: (
+        "unit/engines/test_transformers.py::test_what_an_h200_did_to_an_engine_that_served",
+    ),
     F.HOST_OUT_OF_MEMORY: (
         "unit/runtime/test_real_engine.py::test_too_little_memory_to_load",
         "unit/runtime/test_real_engine.py::test_killed_engine_ends_the_container",
     ),
     F.IMAGE_PULL_ERROR: ("e2e/test_bad_input.py::test_an_image_nobody_has",),
     F.UNSCHEDULABLE: ("e2e/test_bad_input.py::test_more_than_any_node_has",),
-    F.NO_SPARE_GPU: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.NO_SPARE_GPU: (
+        "api/test_operator_spare.py::test_a_new_revision_waits_for_a_gpu_beside_the_active_one",
+    ),
     F.QUOTA_EXCEEDED: (
         "api/test_operator_refusals.py::test_a_quota_is_named",
         "api/test_operator_platform.py::test_a_quota_that_is_raised_lets_it_go_on",
@@ -62,7 +74,10 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     ),
     F.NAME_CONFLICT: ("e2e/test_bad_input.py::test_somebody_elses_service",),
     F.CACHE_NOT_FOUND: ("e2e/test_bad_input.py::test_a_claim_that_comes_later",),
-    F.CACHE_NOT_SHAREABLE: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.CACHE_NOT_SHAREABLE: (
+        "api/test_operator_claims.py::test_replicas_on_several_nodes_cannot_share_it",
+        "api/test_operator_claims.py::test_a_new_revision_cannot_start_beside_the_pod_that_holds_it",
+    ),
     F.DISK_FULL: (
         "unit/hub/test_full_disk.py::test_full_on_the_way_and_continued_when_there_is_room",
         "unit/hub/test_full_disk.py::test_too_small_from_the_start",
@@ -75,14 +90,19 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "e2e/test_custom.py::test_an_engine_that_never_serves_runs_out_of_time",
         "unit/runtime/test_real_engine.py::test_hang_in_load_ends_with_the_startup_budget",
     ),
-    F.INSPECTION_TIMEOUT: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
-    F.GPU_FAULT: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.INSPECTION_TIMEOUT: (
+        "e2e/test_scarce.py::test_an_inspection_that_takes_too_long_is_ended_and_tried_again",
+    ),
+    F.GPU_FAULT: ("unit/engines/test_transformers.py::test_what_an_h200_did_to_an_engine_that_served",),
     F.NODE_LOST: (
+        "e2e/test_node_lost.py::test_a_lost_node_is_told_and_serves_on_once_it_is_back",
         "api/test_operator_platform.py::test_a_lost_node_is_told_and_its_pod_replaced_once_it_is_gone",
     ),
     F.EVICTED: ("api/test_operator_platform.py::test_a_drained_pod_is_evicted_and_replaced",),
     F.PORT_IN_USE: ("unit/runtime/test_supervise.py::test_taken_engine_port_names_who_took_it",),
-    F.QUANTIZATION_NOT_APPLIED: ("unit/core/test_failure_classes.py::test_a_class_of_the_page_can_be_met",),
+    F.QUANTIZATION_NOT_APPLIED: (
+        "engines/test_not_applied.py::test_weights_that_were_not_quantized_end_the_start",
+    ),
     F.INVALID_CONFIG: ("unit/runtime/test_real_engine.py::test_argument_the_engine_does_not_know",),
 }
 

@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 
 from tacho_contract.measurement import (
+    INVALIDATING,
     Capacity,
     CurvePoint,
     DeviceMemory,
     Environment,
+    Fit,
+    Goodput,
+    KvUse,
     Measurement,
     MemoryActual,
+    OpenLoop,
+    Quality,
+    Saturation,
     SingleStream,
     Workload,
 )
@@ -21,7 +28,7 @@ from tacho_contract.report import Report
 from tacho_operator.core.measurement.mapper import LEFT_OUT, PodReport, status_measurement
 from tacho_operator.core.revisions.frozen import Revision
 from tests.unit.core.builders import plan
-from tests.unit.core.world import point
+from tests.unit.core.figures import point
 
 FULL = Measurement(
     plan_key="p",
@@ -33,10 +40,17 @@ FULL = Measurement(
     workload=Workload(input_tokens=128, output_tokens=64),
     cold_first_request_milliseconds=900.0,
     single_stream=SingleStream(
+        requests=3,
         decode_tokens_per_second=137.0,
+        decode_ci_percent=1.5,
+        stalls=2,
+        stalled_percent=4.0,
         tpot_milliseconds_p50=7.0,
         tpot_milliseconds_p95=8.0,
+        itl_milliseconds_p50=6.0,
+        itl_milliseconds_p95=6.5,
         ttft_milliseconds_p50=101.0,
+        ttft_milliseconds_p95=120.0,
         ttft_overhead_milliseconds=3.0,
         prefill_tokens_per_second=1000.0,
     ),
@@ -47,8 +61,35 @@ FULL = Measurement(
         total_tokens_per_second=614.0,
         ci_percent=2.0,
         boundary="Plateau",
+        basis="Knee",
+        verified=True,
     ),
-    curve=(dataclasses.replace(point(4, 204.0), steady=True),),
+    output_spread_percent=25.0,
+    open_loop=OpenLoop(
+        offered_requests_per_second=2.5,
+        requests=60,
+        ttft_milliseconds_p50=110.0,
+        ttft_milliseconds_p95=220.0,
+        tpot_milliseconds_p50=9.0,
+        tpot_milliseconds_p95=11.0,
+        end_to_end_milliseconds_p50=700.0,
+        end_to_end_milliseconds_p95=900.0,
+    ),
+    goodput=Goodput(requests_per_second=2.4, compliance_percent=97.0, compliance_percent_lower95=93.0),
+    saturation=Saturation(concurrency=4, output_tokens_per_second=204.0),
+    curve=(
+        dataclasses.replace(
+            point(4, 204.0),
+            ci_percent=2.0,
+            counted_by="Engine",
+            end_to_end_milliseconds_p95=800.0,
+            slo_met=True,
+            flags=("NotSteady",),
+        ),
+    ),
+    fit=Fit(alpha_milliseconds=7.0, beta_microseconds=250.0, r2=0.99),
+    kv_use=KvUse(max_usage_percent=40.0, preemptions=1),
+    quality=Quality(text="a text", tokens=900, negative_log_likelihood=2.5, perplexity=12.0, message="why"),
     memory=MemoryActual(
         weights_bytes=10,
         kv_cache_bytes=15,
@@ -66,6 +107,7 @@ FULL = Measurement(
 ENVIRONMENT = Environment(
     cpu_model="EPYC",
     cpu_count=4,
+    cpu_limit_millis=3500,
     gpu_product="NVIDIA L4",
     gpu_count=1,
     gpu_memory_bytes=24,
@@ -95,7 +137,7 @@ def other(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
-        return value + 1
+        return value * 2 + 1
     if isinstance(value, tuple):
         return ()
     return {"Complete": "Partial", FULL.observed_time: "2026-11-20T12:00:01Z"}.get(value, f"{value}x")
@@ -106,6 +148,12 @@ PARTS: dict[type, str] = {
     SingleStream: "single_stream",
     Capacity: "capacity",
     MemoryActual: "memory",
+    OpenLoop: "open_loop",
+    Goodput: "goodput",
+    Saturation: "saturation",
+    Fit: "fit",
+    KvUse: "kv_use",
+    Quality: "quality",
 }
 FIELDS = [
     (cls, item.name)
@@ -129,7 +177,7 @@ def test_every_field_of_a_report_reaches_status_or_is_named(cls: type, field: st
         memory = dataclasses.replace(FULL.memory, gpu_devices=(another,))
         measurement = dataclasses.replace(FULL, memory=memory)
     elif cls is Measurement and field in (*PARTS.values(),):
-        absent = {"workload": Workload(), "memory": MemoryActual()}
+        absent = {"workload": Workload(), "memory": MemoryActual(), "kv_use": KvUse()}
         measurement = dataclasses.replace(FULL, **{field: absent.get(field)})
     elif cls is Measurement:
         measurement = dataclasses.replace(FULL, **{field: other(getattr(FULL, field))})
@@ -143,13 +191,6 @@ def test_every_field_of_a_report_reaches_status_or_is_named(cls: type, field: st
 def test_each_figure_is_shown_under_its_own_name() -> None:
     wire = shown(FULL)
     assert wire is not None
-    figures = {
-        "ttftMillisecondsP50": "104",
-        "ttftMillisecondsP95": "150",
-        "tpotMillisecondsP50": "8",
-        "tpotMillisecondsP95": "9",
-        "endToEndMillisecondsP50": "600",
-    }
     assert (wire["revision"], wire["state"], wire["engine"]) == ("smol-1", "Stale", "llamacpp")
     assert wire["environment"] == {
         "imageID": "i",
@@ -158,25 +199,80 @@ def test_each_figure_is_shown_under_its_own_name() -> None:
         "gpuCount": 1,
         "driverVersion": "580",
         "cpuModel": "EPYC",
+        "cpuCount": 4,
+        "cpuLimitMillis": 3500,
+    }
+    assert wire["confidence"] == "Provisional"
+    assert wire["workload"] == {"inputTokens": 128, "outputTokens": 64, "outputSpreadPercent": "25"}
+    assert wire["singleStream"] == {
+        "requests": 3,
+        "decodeTokensPerSecond": "137",
+        "decodeCiPercent": "1.5",
+        "stalls": 2,
+        "stalledPercent": "4",
+        "tpotMillisecondsP50": "7",
+        "tpotMillisecondsP95": "8",
+        "itlMillisecondsP50": "6",
+        "itlMillisecondsP95": "6.5",
+        "ttftMillisecondsP50": "101",
+        "ttftMillisecondsP95": "120",
+        "ttftOverheadMilliseconds": "3",
+        "prefillTokensPerSecond": "1000",
     }
     assert wire["capacity"] == {
         "concurrency": 4,
         "requestsPerSecond": "3",
         "outputTokensPerSecond": "204",
-        "totalTokensPerSecond": "614",
+        "totalTokensPerSecond": "610",
         "ciPercent": "2",
         "boundary": "Plateau",
+        "basis": "Knee",
+        "verified": True,
     }
-    assert wire["latency"] == figures
+    assert wire["latency"] == {
+        "ttftMillisecondsP50": "110",
+        "ttftMillisecondsP95": "220",
+        "tpotMillisecondsP50": "9",
+        "tpotMillisecondsP95": "11",
+        "endToEndMillisecondsP50": "700",
+        "endToEndMillisecondsP95": "900",
+        "openLoop": True,
+        "offeredRequestsPerSecond": "2.5",
+        "requests": 60,
+    }
+    assert wire["goodput"] == {
+        "requestsPerSecond": "2.4",
+        "compliancePercent": "97",
+        "compliancePercentLower95": "93",
+    }
+    assert wire["saturation"] == {"concurrency": 4, "outputTokensPerSecond": "204"}
+    assert wire["fit"] == {"alphaMilliseconds": "7", "betaMicroseconds": "250", "r2": "0.99"}
+    assert wire["kvCache"] == {"capacityTokens": 20, "maxUsagePercent": "40", "preemptions": 1}
+    assert wire["quality"] == {
+        "text": "a text",
+        "tokens": 900,
+        "negativeLogLikelihood": "2.5",
+        "perplexity": "12",
+        "message": "why",
+    }
     assert wire["curve"] == [
         {
-            **figures,
+            "ttftMillisecondsP50": "104",
+            "ttftMillisecondsP95": "150",
+            "tpotMillisecondsP50": "8",
+            "tpotMillisecondsP95": "9",
+            "endToEndMillisecondsP50": "600",
+            "endToEndMillisecondsP95": "800",
             "concurrency": 4,
             "outputTokensPerSecond": "204",
-            "requestsPerSecond": "3.188",
+            "requestsPerSecond": "3.19",
+            "ciPercent": "2",
+            "countedBy": "Engine",
             "requests": 16,
             "windowSeconds": "5",
+            "sloMet": True,
             "steady": True,
+            "flags": ["NotSteady"],
         }
     ]
     assert wire["memory"] == {
@@ -225,10 +321,42 @@ def test_of_a_gpu_that_was_not_seen_nothing_is_told_by_the_hosts_memory() -> Non
 
 def test_levels_come_by_concurrency_and_figures_of_the_capacity_are_the_latency() -> None:
     curve = tuple(point(level, 100.0) for level in (8, 4, 1))
-    wire = shown(dataclasses.replace(FULL, curve=curve))
+    wire = shown(dataclasses.replace(FULL, curve=curve, open_loop=None))
     assert wire is not None
     assert [item["concurrency"] for item in wire["curve"]] == [1, 4, 8]
     assert wire["latency"]["ttftMillisecondsP50"] == "104"
+    assert "openLoop" not in wire["latency"]
+
+
+def test_a_percentile_that_too_few_requests_came_for_is_absent() -> None:
+    assert (FULL.open_loop, FULL.single_stream) != (None, None)
+    few = {"ttft_milliseconds_p95": None, "tpot_milliseconds_p95": None, "end_to_end_milliseconds_p95": None}
+    wire = shown(dataclasses.replace(FULL, open_loop=dataclasses.replace(FULL.open_loop, **few)))  # type: ignore[type-var]
+    assert wire is not None
+    assert not [key for key in wire["latency"] if key.endswith("P95")]
+
+
+@pytest.mark.parametrize(
+    ("flags", "confidence"),
+    [
+        ((), "Clean"),
+        (("BudgetExhausted", "FrontendBound", "SharedGPU", "ShortOutput"), "Clean"),
+        (("WhatALaterRuntimeSays",), "Clean"),
+        *(((flag,), "Provisional") for flag in sorted(INVALIDATING)),
+        (("SharedGPU", "Contended"), "Provisional"),
+    ],
+)
+def test_a_flag_of_what_moved_the_figures_makes_them_provisional(
+    flags: tuple[str, ...], confidence: str
+) -> None:
+    wire = shown(dataclasses.replace(FULL, flags=flags))
+    assert wire is not None
+    assert wire["confidence"] == confidence
+
+
+@pytest.mark.parametrize("kind", ["Check", "WhatALaterRuntimeDoes"])
+def test_only_a_full_measurement_is_shown_as_one(kind: str) -> None:
+    assert shown(dataclasses.replace(FULL, kind=kind)) is None
 
 
 def test_what_is_left_out_exists_and_says_why() -> None:

@@ -10,7 +10,8 @@ from tacho_contract.failure import FAILURE_KINDS, Failure, FailureClass
 from tacho_operator.core import names
 
 from .builders import facts
-from .world import World, container_state
+from .pod_states import container_state
+from .world import World
 
 CHANGED = Failure(
     failure_class=FailureClass.MODEL_CHANGED,

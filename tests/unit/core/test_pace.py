@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.times import format_time
 from tacho_operator.core.names import REVISION_LABEL
-from tacho_operator.core.status.look_again import LONG_SECONDS, MOVING_SECONDS, SLOW_SECONDS
+from tacho_operator.core.pods.reachability import READY_SECONDS
+from tacho_operator.core.pods.waiting import RECENT_SECONDS
+from tacho_operator.core.revisions.inspection import SCHEDULE_LIMIT_SECONDS
+from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS
+from tacho_operator.core.status.look_again import (
+    LONG_SECONDS,
+    MOVING_SECONDS,
+    SILENT_SECONDS,
+    SLOW_SECONDS,
+)
 from tests.unit.core.builders import CLAIM_SPEC, facts
-from tests.unit.core.world import World, insufficient
+from tests.unit.core.pod_states import insufficient
+from tests.unit.core.world import World
 
 
 def starting() -> World:
@@ -18,8 +29,24 @@ def starting() -> World:
     return world
 
 
-def test_what_has_just_begun_is_looked_at_soon() -> None:
-    assert starting().turn().requeue_after_seconds == MOVING_SECONDS
+def test_what_has_just_begun_is_left_to_the_watch_until_its_deadline() -> None:
+    """A pod that waits for a node has nothing to tell; after its time it is called unschedulable."""
+    world = starting()
+    waits = world.turn().requeue_after_seconds
+    assert waits is not None
+    assert SCHEDULE_TIMEOUT_SECONDS - 1 < waits < SCHEDULE_TIMEOUT_SECONDS + 1
+    (pod,) = world.pods("server")
+    insufficient(pod)
+    world.turn(waits)
+    assert world.brief("Stalled") == ("True", "Unschedulable")
+
+
+def test_an_inspection_is_left_to_the_watch_until_its_deadline() -> None:
+    world = World()
+    world.turn()
+    waits = world.turn(1).requeue_after_seconds
+    assert waits is not None
+    assert waits > SCHEDULE_LIMIT_SECONDS - 2
 
 
 def test_what_has_moved_for_minutes_is_looked_at_less_often() -> None:
@@ -35,7 +62,29 @@ def test_a_pod_that_waits_for_room_is_left_to_the_watch() -> None:
     world = starting()
     (pod,) = world.pods("server")
     insufficient(pod)
-    assert world.turn().requeue_after_seconds == SLOW_SECONDS
+    waits = world.turn().requeue_after_seconds
+    assert waits is not None
+    assert waits > SLOW_SECONDS
+
+
+def test_that_the_cluster_took_a_pod_away_is_told_for_a_while_and_no_longer() -> None:
+    world = World()
+    world.come_up()
+    (pod,) = world.pods("server")
+    taken = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    pod["status"]["conditions"].append({**taken, "lastTransitionTime": format_time(world.now)})
+    waits = world.turn().requeue_after_seconds
+    assert waits is not None
+    assert RECENT_SECONDS <= waits < RECENT_SECONDS + 1
+    assert world.turn(waits).requeue_after_seconds is None
+
+
+def test_a_pod_that_does_not_answer_is_asked_seldom() -> None:
+    world = World()
+    world.come_up()
+    world.reports.clear()
+    world.raw["status"].pop("measurements", None)
+    assert world.turn(READY_SECONDS + 1).requeue_after_seconds == SILENT_SECONDS
 
 
 def test_a_file_missing_on_a_claim_is_looked_for_each_minute() -> None:

@@ -149,7 +149,15 @@ def test_a_throwaway_pod_is_the_revisions_in_another_role() -> None:
     assert (served["team"], served["tacho.dev/revision"]) == ("search", "smol-1")
     annotations = {**rendered["metadata"]["annotations"], "tacho.dev/measure-key": "m"}
     assert pod["metadata"]["annotations"] == annotations
-    assert pod["spec"] == {**rendered["spec"], "restartPolicy": "Never", "terminationGracePeriodSeconds": 30}
+    engine, *others = rendered["spec"]["containers"]
+    # Whatever baseline there is: a throwaway pod is there to measure in full.
+    in_full = {**engine, "env": [*engine["env"], {"name": "TACHO_FULL_PROBE", "value": "1"}]}
+    assert pod["spec"] == {
+        **rendered["spec"],
+        "containers": [in_full, *others],
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 30,
+    }
 
 
 def test_where_no_namespace_is_named_every_one_may_ask_over_tcp() -> None:

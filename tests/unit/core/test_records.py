@@ -19,6 +19,7 @@ from .builders import CLAIM_SPEC, at, changed, plan, resource
 
 LIVE = live_config(resource().spec)
 ALWAYS = live_config(resource(changed(CLAIM_SPEC, probe={"policy": "Always"})).spec)
+DISTURBED = ("Contended",)
 ACTIVE = Revision(
     name="smol-1", number=1, plan=plan(), plan_key="p", facts_key="f", pod_template={}, tacho_image="t"
 )
@@ -34,6 +35,7 @@ def reported(
     plan_key: str = "p",
     terminating: bool = False,
     measured: bool = True,
+    flags: tuple[str, ...] = (),
 ) -> PodReport:
     measurement = Measured(
         plan_key=plan_key,
@@ -42,6 +44,7 @@ def reported(
         observed_time=at(seconds),
         probe_seconds=1.0,
         workload=Workload(),
+        flags=flags,
         capacity=Capacity(
             concurrency=1,
             requests_per_second=1.0,
@@ -81,6 +84,12 @@ def said(found: tuple[Measurement, ...]) -> list[tuple[str, str | None]]:
         (reported(0, state="Partial"), reported(1, state="Partial", speed=200), LIVE, ("Partial", "100")),
         (reported(0), reported(1, state="Partial", speed=200), LIVE, ("Complete", "100")),
         (reported(1, state="Partial"), reported(0, speed=200), LIVE, ("Partial", "100")),
+        (reported(0, flags=DISTURBED), reported(1, speed=200), LIVE, ("Complete", "200")),
+        (reported(0), reported(1, speed=200, flags=DISTURBED), LIVE, ("Complete", "100")),
+        (reported(0, flags=DISTURBED), reported(1, speed=200, flags=DISTURBED), LIVE, ("Complete", "100")),
+        (reported(0, flags=DISTURBED), reported(1, state="Partial", speed=200), LIVE, ("Partial", "200")),
+        (reported(0, state="Partial"), reported(1, speed=200, flags=DISTURBED), LIVE, ("Partial", "100")),
+        (reported(1, flags=DISTURBED), reported(0, speed=200), LIVE, ("Complete", "100")),
     ],
 )
 def test_one_full_measurement_of_the_same_stays(
@@ -124,11 +133,54 @@ def test_the_newest_stay_and_what_is_current_before_what_is_stale() -> None:
 
 
 def test_the_summary_is_of_current_figures_and_shows_what_there_is() -> None:
-    (found,) = after((), reported())
+    (found,) = after((), reported(speed=123.4))
     summary = summary_of((found,))
     assert summary is not None
-    assert (summary.output_tokens_per_second, summary.ttft_milliseconds) == ("100", None)
+    assert (summary.output_tokens_per_second, summary.ttft_milliseconds) == ("123", None)
+    assert (summary.confidence, summary.output_tokens_per_second_shown) == ("Clean", "123")
     assert summary_of((found.model_copy(update={"state": "Stale"}),)) is None
     bare = summary_of((found.model_copy(update={"capacity": None}),))
     assert bare is not None
     assert bare.output_tokens_per_second is None
+
+
+def test_a_provisional_figure_never_looks_like_a_clean_one() -> None:
+    summary = summary_of(after((), reported(speed=412, flags=DISTURBED)))
+    assert summary is not None
+    assert (summary.confidence, summary.output_tokens_per_second) == ("Provisional", "412")
+    assert (summary.output_tokens_per_second_shown, summary.ttft_milliseconds_shown) == ("~412", None)
+
+
+@pytest.mark.parametrize("flag", ["Contended", "NotSteady"])
+def test_what_an_earlier_version_wrote_is_judged_by_its_flags(flag: str) -> None:
+    (found,) = after((), reported())
+    former = found.model_copy(update={"confidence": None, "flags": [flag]})
+    assert said(after((former,), reported(1, speed=200))) == [("Complete", "200")]
+
+
+def test_always_never_puts_provisional_figures_in_the_place_of_clean_ones() -> None:
+    key = ALWAYS.measure_key
+    old, new = reported(0, key=key), reported(1, key=key, speed=200, flags=DISTURBED)
+    assert said(after(after((), old, live=ALWAYS), new, live=ALWAYS)) == [("Complete", "100")]
+    assert said(after(after((), new, live=ALWAYS), reported(2, key=key), live=ALWAYS)) == [
+        ("Complete", "100")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        ({}, {"state": "Partial"}, "100"),
+        ({"state": "Partial"}, {"state": "Partial"}, "200"),
+        ({"state": "Partial"}, {}, "200"),
+        ({"flags": DISTURBED}, {"flags": DISTURBED}, "200"),
+        ({"flags": DISTURBED}, {"flags": DISTURBED, "state": "Partial"}, "100"),
+        ({"flags": DISTURBED}, {"state": "Partial"}, "200"),
+    ],
+)
+def test_always_puts_nothing_in_the_place_of_what_is_worth_more(
+    old: dict[str, Any], new: dict[str, Any], kept: str
+) -> None:
+    key = ALWAYS.measure_key
+    former = after((), reported(0, key=key, **old), live=ALWAYS)
+    assert said(after(former, reported(1, key=key, speed=200, **new), live=ALWAYS))[0][1] == kept

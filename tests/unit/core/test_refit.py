@@ -14,7 +14,8 @@ from tacho_operator.core.revisions.refit import length_that_fits, refitted_name
 from tests.unit.planner.builders import cpu_node, smollm2
 
 from .builders import CLAIM_SPEC, changed, plan, raw_resource
-from .world import World, container_state
+from .pod_states import container_state
+from .world import World
 
 OPEN = changed(CLAIM_SPEC, context={"concurrency": 4})
 

@@ -112,10 +112,10 @@ def test_the_hash_of_today_is_the_hash_of_tomorrow() -> None:
 def test_the_keys_of_today_are_the_keys_of_tomorrow() -> None:
     """Other values here make every measurement of every cluster stale on an operator upgrade."""
     spec = resource(HUB_SPEC).spec
-    assert plan_key(plan(), spec) == "e1745e2b7e"
+    assert plan_key(plan(), spec) == "fd676297d5"
     assert live_config(spec).measure_key == "8d0ff7f25a"
     here = Environment(cpu_model="EPYC", driver_version="580")
-    assert fingerprint("p", "m", "sha256:1", here) == "28732c8b12219b6b"
+    assert fingerprint("p", "m", "sha256:1", here) == "393643f15c7bff7d"
 
 
 def test_asking_for_a_new_plan_makes_a_revision() -> None:
@@ -208,8 +208,10 @@ def test_the_fingerprint_holds_what_only_the_pod_shows() -> None:
         fingerprint("p", "m", "sha256:2", here),
         fingerprint("p", "m", "sha256:1", Environment(cpu_model="Xeon", driver_version="580")),
         fingerprint("p", "m", "sha256:1", Environment(cpu_model="EPYC", driver_version="581")),
+        fingerprint("p", "m", "sha256:1", dataclasses.replace(here, cpu_count=2)),
+        fingerprint("p", "m", "sha256:1", dataclasses.replace(here, cpu_limit_millis=1500)),
     ]
-    assert len({fingerprint("p", "m", "sha256:1", here), *others}) == 6
+    assert len({fingerprint("p", "m", "sha256:1", here), *others}) == 8
 
 
 def test_revisions_are_numbered_as_they_are_born() -> None:

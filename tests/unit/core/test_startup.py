@@ -15,10 +15,19 @@ from tacho_operator.core.status.startup import latest_startup
 from .builders import at
 
 SPENT = StartupSeconds(
-    preflight=1.2, download=20.0, model_wait=17.6, load=4.2, compile=5.0, graphs=2.0, probe=30.1, total=60.0
+    preflight=1.2,
+    download=20.0,
+    model_wait=17.6,
+    verify=3.3,
+    load=4.2,
+    compile=5.0,
+    graphs=2.0,
+    probe=30.1,
+    total=60.0,
 )
 PARTS = {
     "preflight_seconds": 1,
+    "verify_seconds": 3,
     "load_seconds": 4,
     "compile_seconds": 5,
     "graph_seconds": 2,

@@ -23,7 +23,8 @@ from tacho_operator.core.status.look_again import (
 from tacho_operator.core.status.progress import downloading, progress
 
 from .builders import NOW, changed, facts
-from .world import MOCK_SPEC, World, container_state
+from .pod_states import container_state
+from .world import MOCK_SPEC, World
 
 
 def settled(**spec: object) -> World:
@@ -64,6 +65,15 @@ def test_a_plan_is_told_with_its_revision() -> None:
         (
             {"state": "Partial", "message": "too slow"},
             "204.8 output tokens per second, but not every level: too slow.",
+        ),
+        (
+            {"flags": ("Contended", "SharedGPU"), "message": "pod x loaded beside it"},
+            "~204.8 output tokens per second, provisional (Contended). pod x loaded beside it. "
+            "It is measured again until the figures are clean.",
+        ),
+        (
+            {"flags": ("NotSteady", "Throttled"), "capacity": None},
+            "Measured, provisional (NotSteady, Throttled). It is measured again until the figures are clean.",
         ),
     ],
 )

@@ -11,12 +11,14 @@ from tacho_engines.registry import engine_row
 from tacho_operator.core import names
 from tacho_operator.core.planner import plan
 from tacho_operator.core.reconcile import decide
+from tacho_operator.core.status.look_again import STALLED_SECONDS
 from tacho_operator.core.types import Refusal
 from tests.unit.planner.builders import cpu_node, smollm2
 from tests.unit.planner.models import facts as published
 
 from .builders import CLAIM_SPEC, changed, facts
-from .world import MOCK_SPEC, World, container_state, insufficient
+from .pod_states import container_state, insufficient
+from .world import MOCK_SPEC, World
 
 
 def test_a_model_that_does_not_fit_starts_no_engine_pod() -> None:
@@ -202,7 +204,7 @@ def test_a_missing_claim_is_named_before_any_pod_is_made() -> None:
     assert "PersistentVolumeClaim models" in world.condition("Ready")["message"]
     assert world.brief("Planned") == ("False", "CacheNotFound")
     assert not world.objects
-    assert decision.requeue_after_seconds == 30.0
+    assert decision.requeue_after_seconds == STALLED_SECONDS
     world.claims = {"models": {"spec": {"accessModes": ["ReadWriteOnce"]}}}
     world.turn(30)
     assert world.brief("Ready") == ("False", "Inspecting")

@@ -15,9 +15,12 @@ from tacho_operator.core.revisions.keys import live_config
 from tacho_operator.core.types import Refusal
 
 from .builders import facts
-from .world import World, container_state, insufficient
+from .figures import point
+from .pod_states import container_state, insufficient
+from .world import World
 
 FAILURE = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
+ACTS = ("serve", "probing", "crash", "stuck", "lose", "disturbed", "checked", "evicted", "silent")
 OPERATIONS = st.one_of(
     st.tuples(st.just("context"), st.sampled_from((1024, 2048, 4096))),
     st.tuples(st.just("replicas"), st.integers(0, 3)),
@@ -25,7 +28,8 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("model"), st.sampled_from(("pvc://models/smollm2", "pvc://models/other"))),
     st.tuples(st.just("probe"), st.sampled_from(("Auto", "Always", "Disabled"))),
     st.tuples(st.just("inspected"), st.booleans()),
-    st.tuples(st.sampled_from(("serve", "probing", "crash", "stuck", "lose")), st.integers(0, 5)),
+    st.tuples(st.sampled_from(ACTS), st.integers(0, 5)),
+    st.tuples(st.just("again"), st.sampled_from(("1", "2", "disrupt-1", ""))),
     st.tuples(st.just("time"), st.sampled_from((1, 11, 700))),
     st.tuples(st.just("delete"), st.sampled_from(("Service", "ConfigMap", "NetworkPolicy"))),
     st.tuples(st.just("conflict"), st.booleans()),
@@ -46,6 +50,8 @@ def perform(world: World, name: str, value: Any) -> None:
     elif name == "inspected":
         if world.pods("inspect"):
             world.inspected(facts() if value else FAILURE)
+    elif name == "again":
+        world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: value} if value else {}
     elif name == "time":
         world.turn(value)
     elif name == "conflict":
@@ -63,6 +69,14 @@ def act(world: World, name: str, pod: dict[str, Any]) -> None:
         return
     if name == "serve":
         world.serves(pod)
+    elif name == "disturbed":
+        world.serves(pod, flags=("Contended", "NotSteady"))
+    elif name == "checked":
+        world.serves(pod, kind="Check", capacity=None, curve=(point(4, 130.0),))
+    elif name == "evicted":
+        pod["status"] = {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
+    elif name == "silent":
+        world.reports.pop(pod["metadata"]["uid"], None)
     elif name == "probing":
         world.runs(pod, "Probing")
     elif name == "crash":
@@ -93,6 +107,10 @@ def check(world: World) -> None:
         assert conditions["Ready"]["message"]
     for kind, item in conditions.items():
         assert documented(kind, item["status"], item["reason"]), (kind, item)
+    if (summary := world.status.get("summary")) and "outputTokensPerSecond" in summary:
+        tilde = summary["outputTokensPerSecondShown"].startswith("~")
+        assert tilde == (summary["confidence"] == "Provisional")
+        assert tilde == (conditions["Measured"]["reason"] == "MeasurementProvisional")
     if world.status.get("summary"):
         live = live_config(world.observed().resource.spec)
         (key,) = {item["measureKey"] for item in world.status["measurements"] if item["state"] != "Stale"}

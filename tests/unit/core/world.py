@@ -10,18 +10,22 @@ from typing import Any
 from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.inspection import InspectResult
-from tacho_contract.measurement import Capacity, CurvePoint, Environment, Measurement, SingleStream
+from tacho_contract.measurement import Environment, Measurement
 from tacho_contract.model import ModelFacts
 from tacho_contract.report import Report, StartupSeconds
 from tacho_contract.times import format_time
-from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.types import Config, Decision, NodeFacts, Observed, Refusal
+from tacho_operator.core.types import Config, Decision, NodeFacts, Observed, Refusal, Scaled
+from tacho_operator.shell.store.trim import trimmed
 
 from .builders import CLAIM_SPEC, CONFIG, NOW, changed, facts, raw_resource
+from .figures import measured
+from .pod_states import container_state, running
+from .status_checks import assert_status_is_valid, plain
 
 MOCK_SPEC = changed(
     CLAIM_SPEC,
@@ -46,6 +50,12 @@ KIND_FIELDS = {
 }
 
 
+def held(kind: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """As decisions are given it: without what the operator's store leaves out."""
+    kept = copy.deepcopy(trimmed(kind, manifest))
+    return {**kept, "apiVersion": manifest.get("apiVersion", ""), "kind": kind}
+
+
 class World:
     """One resource and its children."""
 
@@ -57,7 +67,11 @@ class World:
         self.reports: dict[str, Report] = {}
         self.claims: dict[str, dict[str, Any] | None] = {}
         self.refusals: tuple[Refusal, ...] = ()
+        self.scaling: Scaled | None = None
         self.nodes: tuple[NodeFacts, ...] | None = None
+        self.neighbours: list[dict[str, Any]] = []
+        """Pods of other resources."""
+        self.waiting = 1
         self.events: list[tuple[str, str]] = []
         self.mutations = 0
         self._serial = 0
@@ -65,18 +79,19 @@ class World:
     # --- one turn of the operator
     def observed(self) -> Observed:
         children: dict[str, Any] = {
-            field: tuple(
-                copy.deepcopy(item) for (kind, _), item in sorted(self.objects.items()) if kind == name
-            )
+            field: tuple(held(kind, item) for (kind, _), item in sorted(self.objects.items()) if kind == name)
             for name, field in KIND_FIELDS.items()
         }
         return Observed(
             resource=LLMDeployment.read(self.raw),
-            raw=copy.deepcopy(self.raw),
+            raw=held("LLMDeployment", self.raw),
             reports=dict(self.reports),
             refusals=self.refusals,
             claims=dict(self.claims),
             nodes=self.nodes,
+            neighbours=tuple(copy.deepcopy(self.neighbours)),
+            scaling=self.scaling,
+            waiting=self.waiting,
             **children,
         )
 
@@ -147,7 +162,9 @@ class World:
                 step()
             self.deployment_controller()
             waits = decision.requeue_after_seconds
-            if before == (self.objects, self.raw) and (waits is None or waits >= QUIET_SECONDS):
+            moves = self.brief("Reconciling") == ("True", "RollingOut")
+            quiet = waits is None or (waits >= QUIET_SECONDS and not moves)
+            if before == (self.objects, self.raw) and quiet:
                 return decision
         return decision
 
@@ -171,7 +188,10 @@ class World:
         for (kind, name), item in list(self.objects.items()):
             if kind != "Deployment":
                 continue
-            mine = self.pods("server", name)
+            # As a ReplicaSet does: what has failed stays there and does not count.
+            mine = [
+                pod for pod in self.pods("server", name) if pod.get("status", {}).get("phase") != "Failed"
+            ]
             for _ in range(item["spec"]["replicas"] - len(mine)):
                 self._serial += 1
                 template = item["spec"]["template"]
@@ -213,30 +233,7 @@ class World:
         was = PodView(pod)
         since = was.condition_time("Ready") if was.ready and ready else None
         pod["spec"]["nodeName"] = "node-1"
-        pod["status"] = {
-            "phase": "Running",
-            "podIP": "10.0.0.1",
-            "conditions": [
-                {"type": "PodScheduled", "status": "True", "lastTransitionTime": moment},
-                {
-                    "type": "Ready",
-                    "status": "True" if ready else "False",
-                    "lastTransitionTime": format_time(since) if since else moment,
-                },
-            ],
-            "initContainerStatuses": [
-                {"name": "inject", "state": {"terminated": {"exitCode": 0, "finishedAt": moment}}}
-            ],
-            "containerStatuses": [
-                {
-                    "name": "engine",
-                    "image": "registry.example/mock:1",
-                    "imageID": "registry.example/mock@sha256:1",
-                    "restartCount": 0,
-                    "state": {"running": {"startedAt": moment}},
-                }
-            ],
-        }
+        pod["status"] = running(moment, ready=ready, since=format_time(since) if since else moment)
         revision = pod["metadata"]["labels"][names.REVISION_LABEL]
         self.reports[pod["metadata"]["uid"]] = Report(
             **{
@@ -268,28 +265,7 @@ class World:
 
     def measurement(self, revision: str, **fields: Any) -> Measurement:
         live = live_config(LLMDeployment.read(self.raw).spec)
-        values: dict[str, Any] = {
-            "plan_key": self.plan_key(revision),
-            "measure_key": live.measure_key,
-            "observed_time": format_time(self.now),
-            "state": "Complete",
-            "probe_seconds": 30.1,
-            "workload": live.workload,
-            "single_stream": SingleStream(
-                decode_tokens_per_second=137.4,
-                tpot_milliseconds_p50=7.28,
-                tpot_milliseconds_p95=7.9,
-                ttft_milliseconds_p50=101.0,
-            ),
-            "capacity": Capacity(
-                concurrency=4,
-                requests_per_second=3.2,
-                output_tokens_per_second=204.8,
-                total_tokens_per_second=614.4,
-            ),
-            "curve": (point(1, 120.0), point(4, 204.8)),
-        }
-        return Measurement(**{**values, **fields})
+        return measured(live, self.plan_key(revision), format_time(self.now), **fields)
 
     def serve_all(self) -> None:
         """Every server pod gets ready."""
@@ -337,59 +313,3 @@ class World:
 
     def names(self, kind: str) -> set[str]:
         return {name for found, name in self.objects if found == kind}
-
-
-def point(concurrency: int, tokens: float) -> CurvePoint:
-    return CurvePoint(
-        concurrency=concurrency,
-        window_seconds=5.0,
-        requests=16,
-        requests_per_second=tokens / 64,
-        output_tokens_per_second=tokens,
-        ttft_milliseconds_p50=100.0 + concurrency,
-        ttft_milliseconds_p95=150.0,
-        tpot_milliseconds_p50=8.0,
-        tpot_milliseconds_p95=9.0,
-        end_to_end_milliseconds_p50=600.0,
-    )
-
-
-def plain(document: Any) -> Any:
-    """As it comes back from the API server: plain JSON types."""
-    if isinstance(document, dict):
-        return {str.__str__(key): plain(value) for key, value in document.items()}
-    if isinstance(document, list | tuple):
-        return [plain(item) for item in document]
-    return str.__str__(document) if isinstance(document, str) else document
-
-
-def assert_status_is_valid(status: dict[str, Any]) -> None:
-    """The API's own types take it, know every field of it, and nothing of it gets lost."""
-    if not status:
-        return
-    read = LLMDeploymentStatus.model_validate(status).model_dump(
-        mode="json", by_alias=True, exclude_unset=True
-    )
-    assert plain(status) == read
-
-
-def insufficient(
-    pod: dict[str, Any], message: str = "0/1 nodes are available: 1 Insufficient memory."
-) -> None:
-    pod["status"] = {
-        "phase": "Pending",
-        "conditions": [
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-        ],
-    }
-
-
-def container_state(pod: dict[str, Any], name: str = "engine", *, init: bool = False, **status: Any) -> None:
-    """Sets one container's status; the pod is on a node and not ready."""
-    pod["spec"]["nodeName"] = "node-1"
-    key = "initContainerStatuses" if init else "containerStatuses"
-    pod["status"] = {
-        "phase": "Running",
-        "conditions": [{"type": "Ready", "status": "False"}],
-        key: [{"name": name, "image": "registry.example/mock:1", "restartCount": 0, **status}],
-    }

@@ -7,32 +7,36 @@ negative count, a word of a kilobyte) make the measurement unusable, and the cal
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tacho_contract.measurement import Capacity, CurvePoint, Measurement, MemoryActual, SingleStream
+from tacho_contract.measurement import INVALIDATING, Measurement, MemoryActual, Quality
 from tacho_contract.report import Report
 from tacho_contract.times import parse_time
 from tacho_contract.units import clipped
 from tacho_operator.api import types as api
 from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
+from tacho_operator.core.measurement import figures
+from tacho_operator.core.measurement.digits import figure
+from tacho_operator.core.measurement.roofline import Efficiency, efficiency
 from tacho_operator.core.planner.types import Predicted
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.keys import fingerprint
 
 COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
 USABLE = (COMPLETE, PARTIAL)
+CLEAN, PROVISIONAL = "Clean", "Provisional"
+FULL, CHECK = "Full", "Check"
 INCOMPLETE = "Incomplete"
 """Flag by which a Partial measurement is known again when it was Stale and its workload comes back."""
 
 LEFT_OUT: Mapping[str, str] = {
-    "Environment.cpu_count": "planKey covers the CPU limit of the pod.",
     "Environment.gpu_memory_bytes": "The plan's figure is shown.",
+    "Measurement.request": "It decides whether a measurement replaces another of the same fingerprint.",
 }
 """Fields of the contract that status does not show, and why."""
 
 LONGEST_SECONDS = 1e6
-_LEVELS_SHOWN = 16
 _FLAGS_SHOWN = 16
 _DEVICES_SHOWN = 16
 _FALLBACKS_SHOWN = 8
@@ -45,7 +49,11 @@ class PodReport:
     report: Report
     image_id: str
     """The engine image by digest, as the node's runtime resolved it."""
+    pod: str = ""
+    """Its name."""
     terminating: bool = False
+    asked: bool = False
+    """It was measured on purpose, though there may be figures: what is newer is what was asked for."""
 
     def fingerprint(self, measure_key: str) -> str:
         """Under which a measurement of this pod with that workload is filed."""
@@ -55,14 +63,22 @@ class PodReport:
 
 def status_measurement(found: PodReport, revision: Revision | None) -> api.Measurement | None:
     """The measurement in the report, Stale until it is compared with what spec asks for; None where there
-    is none, or none that can be used. ``revision``: the one that the pod says it runs, where it is known."""
+    is none, or none that can be used. ``revision``: the one that the pod says it runs, where it is known.
+
+    A check is none: it holds a pod against an earlier full measurement.
+    """
     measurement = found.report.measurement
-    if measurement is None or measurement.state not in USABLE or not _plausible(measurement):
+    if measurement is None or measurement.kind != FULL or not usable(measurement):
         return None
     try:
         return _mapped(found, measurement, revision)
     except ValueError:  # pydantic's ValidationError is one: the API could not hold it
         return None
+
+
+def usable(measurement: Measurement) -> bool:
+    """Whether it has figures that the API can hold."""
+    return measurement.state in USABLE and _plausible(measurement)
 
 
 def _plausible(measurement: Measurement) -> bool:
@@ -75,6 +91,11 @@ def _plausible(measurement: Measurement) -> bool:
     return timed and counted and in_time and _exact(measurement)
 
 
+def confidence_of(flags: Iterable[str]) -> str:
+    """Whether something other than the engine moved the figures."""
+    return CLEAN if INVALIDATING.isdisjoint(flags) else PROVISIONAL
+
+
 def _exact(value: object) -> bool:
     if dataclasses.is_dataclass(value):
         return all(_exact(getattr(value, item.name)) for item in dataclasses.fields(value))
@@ -85,7 +106,8 @@ def _exact(value: object) -> bool:
 
 def _mapped(found: PodReport, measurement: Measurement, revision: Revision | None) -> api.Measurement:
     report = found.report
-    flags = {*measurement.flags, *([INCOMPLETE] if measurement.state == PARTIAL else [])}
+    near = efficiency(measurement, revision)
+    flags = {*measurement.flags, *near.flags(), *([INCOMPLETE] if measurement.state == PARTIAL else [])}
     return api.Measurement(
         fingerprint=fingerprint(
             measurement.plan_key, measurement.measure_key, found.image_id, report.environment
@@ -93,6 +115,7 @@ def _mapped(found: PodReport, measurement: Measurement, revision: Revision | Non
         revision=report.revision,
         observed_time=measurement.observed_time,
         state=STALE,
+        confidence=confidence_of(flags),
         message=clipped(measurement.message, 1024),
         plan_key=measurement.plan_key,
         measure_key=measurement.measure_key,
@@ -103,13 +126,20 @@ def _mapped(found: PodReport, measurement: Measurement, revision: Revision | Non
         workload=api.MeasuredWorkload(
             input_tokens=measurement.workload.input_tokens,
             output_tokens=measurement.workload.output_tokens,
+            output_spread_percent=decimal(measurement.output_spread_percent),
         ),
-        single_stream=_single_stream(measurement.single_stream),
-        capacity=_capacity(measurement.capacity),
-        latency=_latency(measurement),
-        curve=[_point(item) for item in sorted(measurement.curve, key=_concurrency)[:_LEVELS_SHOWN]],
+        single_stream=figures.single_stream(measurement.single_stream),
+        capacity=figures.capacity(measurement.capacity),
+        latency=figures.latency(measurement),
+        goodput=figures.goodput(measurement),
+        saturation=figures.saturation(measurement),
+        curve=figures.curve(measurement),
+        fit=figures.fit(measurement.fit),
+        kv_cache=_kv_cache(measurement),
+        roofline=_roofline(near),
+        quality=_quality(measurement.quality),
         memory=_memory(measurement.memory, revision),
-        cold_first_request_milliseconds=decimal(measurement.cold_first_request_milliseconds),
+        cold_first_request_milliseconds=figure(measurement.cold_first_request_milliseconds),
         fallbacks=[clipped(item, 256) for item in report.fallbacks[:_FALLBACKS_SHOWN]],
         flags=sorted(flags)[:_FLAGS_SHOWN],
     )
@@ -124,67 +154,38 @@ def _environment(found: PodReport) -> api.Environment:
         gpu_count=shown.gpu_count or None,
         driver_version=shown.driver_version[:64],
         cpu_model=shown.cpu_model[:256],
+        cpu_count=shown.cpu_count or None,
+        cpu_limit_millis=shown.cpu_limit_millis or None,
     )
 
 
-def _single_stream(found: SingleStream | None) -> api.SingleStream | None:
+def _kv_cache(measurement: Measurement) -> api.KvCache:
+    used = measurement.kv_use
+    return api.KvCache(
+        capacity_tokens=measurement.memory.kv_cache_tokens,
+        max_usage_percent=figure(used.max_usage_percent),
+        preemptions=used.preemptions,
+    )
+
+
+def _roofline(found: Efficiency) -> api.Roofline | None:
+    if found == Efficiency():
+        return None
+    return api.Roofline(
+        decode_efficiency_percent=None if found.decode is None else figure(100 * found.decode),
+        prefill_mfu_percent=None if found.prefill is None else figure(100 * found.prefill),
+    )
+
+
+def _quality(found: Quality | None) -> api.Quality | None:
     if found is None:
         return None
-    return api.SingleStream(
-        decode_tokens_per_second=decimal(found.decode_tokens_per_second),
-        tpot_milliseconds_p50=decimal(found.tpot_milliseconds_p50),
-        tpot_milliseconds_p95=decimal(found.tpot_milliseconds_p95),
-        ttft_milliseconds_p50=decimal(found.ttft_milliseconds_p50),
-        ttft_overhead_milliseconds=decimal(found.ttft_overhead_milliseconds),
-        prefill_tokens_per_second=decimal(found.prefill_tokens_per_second),
-    )
-
-
-def _capacity(found: Capacity | None) -> api.Capacity | None:
-    if found is None:
-        return None
-    return api.Capacity(
-        concurrency=found.concurrency,
-        requests_per_second=decimal(found.requests_per_second),
-        output_tokens_per_second=decimal(found.output_tokens_per_second),
-        total_tokens_per_second=decimal(found.total_tokens_per_second),
-        ci_percent=decimal(found.ci_percent),
-        boundary=found.boundary,
-    )
-
-
-def _latency(measurement: Measurement) -> api.Latency | None:
-    """At the capacity's own concurrency."""
-    level = measurement.capacity.concurrency if measurement.capacity else None
-    point = next((item for item in measurement.curve if item.concurrency == level), None)
-    if point is None:
-        return None
-    return api.Latency(
-        ttft_milliseconds_p50=decimal(point.ttft_milliseconds_p50),
-        ttft_milliseconds_p95=decimal(point.ttft_milliseconds_p95),
-        tpot_milliseconds_p50=decimal(point.tpot_milliseconds_p50),
-        tpot_milliseconds_p95=decimal(point.tpot_milliseconds_p95),
-        end_to_end_milliseconds_p50=decimal(point.end_to_end_milliseconds_p50),
-    )
-
-
-def _concurrency(point: CurvePoint) -> int:
-    return point.concurrency
-
-
-def _point(point: CurvePoint) -> api.CurvePoint:
-    return api.CurvePoint(
-        concurrency=point.concurrency,
-        output_tokens_per_second=decimal(point.output_tokens_per_second),
-        requests_per_second=decimal(point.requests_per_second),
-        ttft_milliseconds_p50=decimal(point.ttft_milliseconds_p50),
-        ttft_milliseconds_p95=decimal(point.ttft_milliseconds_p95),
-        tpot_milliseconds_p50=decimal(point.tpot_milliseconds_p50),
-        tpot_milliseconds_p95=decimal(point.tpot_milliseconds_p95),
-        end_to_end_milliseconds_p50=decimal(point.end_to_end_milliseconds_p50),
-        requests=point.requests,
-        window_seconds=decimal(point.window_seconds),
-        steady=point.steady,
+    return api.Quality(
+        text=clipped(found.text, 256),
+        tokens=found.tokens,
+        negative_log_likelihood=decimal(found.negative_log_likelihood),
+        perplexity=decimal(found.perplexity),
+        message=clipped(found.message, 1024),
     )
 
 

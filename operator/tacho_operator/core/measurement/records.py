@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tacho_contract.launch import LiveConfig
+from tacho_contract.measurement import INVALIDATING
 from tacho_operator.api.types import Measurement, Summary
+from tacho_operator.core.measurement.cost import Price, cost_of
 from tacho_operator.core.measurement.mapper import (
     COMPLETE,
     INCOMPLETE,
     PARTIAL,
+    PROVISIONAL,
     STALE,
     USABLE,
     PodReport,
     status_measurement,
 )
+from tacho_operator.core.measurement.quality import compared
+from tacho_operator.core.measurement.runs import is_check, summed_up, with_run
 from tacho_operator.core.revisions.frozen import Revision
 
 KEPT = 4
@@ -40,15 +45,29 @@ def updated_measurements(
         if subject and item.report.plan_key == subject.plan_key and not item.terminating:
             running.add(item.fingerprint(live.measure_key))
         entry = status_measurement(item, known.get(item.report.revision))
-        if entry and _replaces(entry, found.get(entry.fingerprint), always=live.probe.policy == "Always"):
-            found[entry.fingerprint] = entry
+        always = item.asked or live.probe.policy == "Always"
+        old = found.get(entry.fingerprint) if entry else None
+        if entry and _replaces(entry, old, always=always):
+            kept = entry.model_copy(update={"history": old.history if old else None})
+            found[entry.fingerprint] = summed_up(kept)
+        place = _place(item)
+        if place in found and (entry or is_check(item)):
+            found[place] = with_run(found[place], item)
     judged = [
         item.model_copy(update={"state": STALE if doubted else _state(item, live, subject, running)})
         for item in found.values()
     ]
     newest = sorted(judged, key=_age)
     ranked = sorted(reversed(newest), key=lambda item: item.state == STALE)[:KEPT]
-    return tuple(sorted(ranked, key=_age, reverse=True))
+    return compared(sorted(ranked, key=_age, reverse=True), known)
+
+
+def _place(item: PodReport) -> str:
+    """Under which what the pod measured is filed; "": it measured nothing."""
+    measured = item.report.measurement
+    if measured is None or measured.plan_key != item.report.plan_key:
+        return ""
+    return item.fingerprint(measured.measure_key)
 
 
 def _state(item: Measurement, live: LiveConfig, subject: Revision | None, running: set[str]) -> str:
@@ -70,22 +89,53 @@ def current(measurements: Iterable[Measurement]) -> Measurement | None:
     return next((item for item in measurements if item.state in USABLE), None)
 
 
-def summary_of(measurements: Iterable[Measurement]) -> Summary | None:
-    """Output tokens per second and the median TTFT at that same concurrency; None where stale."""
+def summary_of(
+    measurements: Iterable[Measurement], *, gpu_count: int = 0, price: Price | None = None
+) -> Summary | None:
+    """Output tokens per second, the median TTFT (of arriving requests where they were tried, else at that
+    concurrency), and what a million tokens cost on ``gpu_count`` GPUs at ``price``; None where stale."""
     found = current(measurements)
     if found is None:
         return None
+    speed = found.capacity.output_tokens_per_second if found.capacity else None
+    ttft = found.latency.ttft_milliseconds_p50 if found.latency else None
+    cost = cost_of(found, gpu_count, price)
     return Summary(
-        output_tokens_per_second=found.capacity.output_tokens_per_second if found.capacity else None,
-        ttft_milliseconds=found.latency.ttft_milliseconds_p50 if found.latency else None,
+        output_tokens_per_second=speed,
+        ttft_milliseconds=ttft,
+        confidence=found.confidence,
+        output_tokens_per_second_shown=shown(speed, found),
+        ttft_milliseconds_shown=shown(ttft, found),
+        cost_per_million_output_tokens=cost.per_million_output_tokens if cost else None,
+        cost_currency=cost.currency if cost else None,
+        cost_basis=cost.basis if cost else None,
+        cost_shown=shown(f"{cost.per_million_output_tokens} {cost.currency}", found) if cost else None,
     )
 
 
+def clean(measurement: Measurement) -> bool:
+    """Whether nothing but the engine moved the figures; an earlier version said so by flags alone."""
+    return measurement.confidence != PROVISIONAL and INVALIDATING.isdisjoint(measurement.flags)
+
+
+def shown(text: str | None, measurement: Measurement) -> str | None:
+    """A figure for a person's eye: a provisional one never looks like a clean one."""
+    return text if text is None or clean(measurement) else f"~{text}"
+
+
 def _replaces(new: Measurement, old: Measurement | None, *, always: bool) -> bool:
-    """One full measurement per fingerprint: replicas of one configuration do not take turns in status."""
+    """One full measurement per fingerprint: replicas of one configuration do not take turns in status.
+
+    A clean one takes the place of one that is not, whole ones that of those that lack levels; one that is not
+    clean never that of a clean one, nor one that lacks levels that of a whole one. ``always``: of equal ones
+    the newer.
+    """
     if old is None:
         return True
     if (new.observed_time or "") <= (old.observed_time or ""):
         return False
-    completes = INCOMPLETE in old.flags and INCOMPLETE not in new.flags
-    return always or completes
+    return _worth(new) > _worth(old) or (always and _worth(new) == _worth(old))
+
+
+def _worth(item: Measurement) -> tuple[bool, bool]:
+    return (clean(item), INCOMPLETE not in item.flags)

@@ -99,9 +99,6 @@ class Adviser:
 
     def _another_gpu(self) -> Attempt | None:
         """A kind of GPU that live nodes have and the user did not name."""
-        engine, on_host = self.nearest.engine, self.nearest.placement.device.on_host
-        if on_host and "gpu" not in engine.devices:
-            return None
         named = {choice.device.product for choice in self.choices.found}
         every = gpu_choices(replace(self.search.question.request, products=()), self.nodes).found
         others = (choice for choice in every if choice.device.product not in named)

@@ -98,7 +98,10 @@ class Attempt:
             graph_bytes=account.graph_bytes,
             total_bytes=account.total_bytes,
             budget_bytes=account.budget_bytes,
+            start_bytes=account.start_bytes or None,
             decode_tokens_per_second=self.speed.decode_tokens_per_second if self.speed else None,
+            step_weights_bytes=self.speed.step_weights_bytes if self.speed else None,
+            prefill_tokens_per_second=self.speed.prefill_tokens_per_second if self.speed else None,
         )
 
     @property

@@ -28,7 +28,7 @@ from tacho_operator.core.planner.ranking import expected_quality
 from tacho_operator.core.planner.request import Request, request_of
 from tacho_operator.core.planner.search import Search
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tacho_operator.core.planner.words import plan_message
+from tacho_operator.core.planner.words import plan_message, warnings
 from tacho_operator.core.types import Config, History, NodeFacts
 
 
@@ -95,18 +95,15 @@ def _nothing_said(request: Request) -> bool:
 def _host_is_meant(
     asked: EngineRow | None, facts: ModelFacts, gpus: Choices, nodes: tuple[NodeFacts, ...] | None
 ) -> bool:
-    """Where nothing is said of GPUs: whether the images there are for this format run on the CPU only, or the
-    engine can do without a GPU and no node has one. An engine that loads the format by a plugin only is no
-    reason to take a GPU."""
+    """Where nothing is said of GPUs: whether the engine can do without one and no node has one. An engine
+    that loads the format by a plugin only is no reason to wait for a GPU."""
     images = [
         row
         for row in engine_rows()
         if row.built and row.predicted and facts.format in row.formats and facts.format not in row.plugins
     ]
     able = [asked] if asked else images
-    if able and not any("gpu" in row.devices for row in able):
-        return True
-    if asked and "cpu" not in asked.devices:
+    if not any("cpu" in row.devices for row in able):
         return False
     return nodes is not None and not gpus.found and not gpus.unlabelled
 
@@ -150,6 +147,7 @@ def _planned(chosen: Attempt, context: Context, search: Search) -> ModelPlan:
         predicted=chosen.predicted,
         arguments=chosen.arguments,
         message=plan_message(chosen, request.products, why),
+        warnings=warnings(chosen),
         alternatives=search.alternatives(chosen),
     )
 
@@ -163,11 +161,5 @@ def launchable(plan: ModelPlan) -> Failure | None:
             failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
             message=f"Engine {row.name} is planned for, but tacho has no image of it yet that it can start.",
             next_step=f"Use one of these engines: {ready}. engine.name custom runs any image with a command.",
-        )
-    if plan.gpu_count > 0 and "gpu" not in row.devices:
-        return Failure(
-            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
-            message=f"tacho's image of {row.name} runs on the CPU; the plan is for {plan.gpu_product}.",
-            next_step="Set gpu.count to 0, or use another engine.",
         )
     return None

@@ -19,11 +19,18 @@ def expected_quality(attempt: Attempt) -> float:
     return 100.0 if is_quantized(attempt.placement.facts) else attempt.method.quality
 
 
+def by_plugin(attempt: Attempt) -> bool:
+    """Whether the engine loads the checkpoint's format by a plugin only: another engine was made for it."""
+    return attempt.placement.facts.format in attempt.engine.plugins
+
+
 def rank(attempt: Attempt) -> tuple[float, ...]:
-    """Best first: what carries load, quality, speed on this device, whether it can be started today."""
+    """Best first: what carries load, quality, what loads the format by itself, speed on this device, whether
+    it can be started today."""
     return (
         0.0 if attempt.engine.carries_load else 1.0,
         -expected_quality(attempt),
+        1.0 if by_plugin(attempt) else 0.0,
         -attempt.expected_tokens_per_second,
         0.0 if attempt.engine.built else 1.0,
     )
@@ -64,6 +71,9 @@ def _passed_over(other: Attempt, chosen: Attempt | None) -> tuple[str, str]:
     mine, best = expected_quality(other), expected_quality(chosen)
     if mine < best:
         return LOWER_QUALITY, f"Expected quality {mine:.1f} against {best:.1f} of 100."
+    if by_plugin(other) and not by_plugin(chosen):
+        loads = other.placement.facts.format
+        return LESS_PREFERRED, f"Would fit; {other.engine.name} loads {loads} by a plugin only."
     if other.speed is None:
         return LESS_PREFERRED, "Would fit; how fast it would be is not known."
     return SLOWER, f"Expected to reach {other.expected_tokens_per_second:.0f} tok/s a stream."

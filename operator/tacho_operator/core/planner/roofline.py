@@ -21,6 +21,10 @@ class Roofline:
     """One stream."""
     replica_tokens_per_second: float
     """All streams of the plan's concurrency together."""
+    step_weights_bytes: int
+    """Weights that one stream's step reads, over all GPUs."""
+    prefill_tokens_per_second: float | None = None
+    """Of one prompt, without attention's part, which grows with its length. None: the rate is not known."""
 
 
 def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> float:
@@ -76,11 +80,16 @@ class Step:
             return None
         special = {"fp8": device.fp8_flops, "int8": device.int8_ops}
         rate = special.get(self.placement.method.arithmetic, 0.0) or device.fp16_flops
-        operations = 2 * active_parameters(self.placement.architecture) * streams
-        compute = operations / (rate * self.gpus) if rate else 0.0
+        facts, architecture = self.placement.facts, self.placement.architecture
+        active = active_parameters(architecture)
+        compute = 2 * active * streams / (rate * self.gpus) if rate else 0.0
+        # The head computes the last token of a prompt alone.
+        prompt = active - architecture.vocabulary * architecture.hidden_size
         return Roofline(
             decode_tokens_per_second=bandwidth / self.read_bytes(1),
             replica_tokens_per_second=streams / max(self.read_bytes(streams) / bandwidth, compute),
+            step_weights_bytes=round(self.weights_bytes * read_share(facts, architecture, 1)),
+            prefill_tokens_per_second=rate * self.gpus / (2 * prompt) if rate and prompt > 0 else None,
         )
 
 

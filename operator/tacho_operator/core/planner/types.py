@@ -25,8 +25,14 @@ class Predicted:
     graph_bytes: int | None = None
     total_bytes: int | None = None
     budget_bytes: int | None = None
+    start_bytes: int | None = None
+    """Host memory before anything is served, where a start takes some that is gone later. None: none."""
     decode_tokens_per_second: float | None = None
     """Roofline bound of one stream; a prediction, never shown as measured."""
+    step_weights_bytes: int | None = None
+    """Weights that one stream's decoding step reads, over all GPUs: what that bound follows from."""
+    prefill_tokens_per_second: float | None = None
+    """Roofline bound of one prompt, without attention's part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,8 @@ class ModelPlan:
     arguments: tuple[str, ...] = ()
     """Engine switches that the plan itself decided (quantization, dtype, …), before the user's extraArgs."""
     message: str
+    warnings: tuple[str, ...] = ()
+    """Of ``message``, what will not work as its users expect, a sentence each."""
     alternatives: tuple[Alternative, ...] = ()
 
 

@@ -42,21 +42,28 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
     on_host = attempt.placement.device.on_host
     told = _on_host(attempt, account, context) if on_host else _on_gpus(attempt, account, context, why)
     where = "" if on_host else _hardware(attempt, products)
-    ways = f"{_falling_back(attempt)}{chat_sentence(attempt)}"
+    ways = "".join((_falling_back(attempt), *(f" {warning}" for warning in warnings(attempt))))
     return f"{told}{where}{ways}{attempt.learned.sentence()}{unknown}"
 
 
-def chat_sentence(attempt: Attempt) -> str:
+def warnings(attempt: Attempt) -> tuple[str, ...]:
+    """What will not work as its users expect, a sentence each; of an engine that is not known, nothing."""
+    chat = _chat_sentence(attempt) if attempt.engine.predicted else ""
+    return (chat,) if chat else ()
+
+
+def _chat_sentence(attempt: Attempt) -> str:
     """What becomes of chats where the model does not say how a conversation becomes a prompt; "" where it
     does, where the user says it, and where nobody knows."""
     placement = attempt.placement
     given = parse_arguments(placement.options.arguments)
     if placement.facts.chat_template is not False or any(name.startswith("chat-template") for name in given):
         return ""
-    lacks = " The model has no chat template:"
+    lacks = "The model has no chat template:"
     if placement.facts.format == "gguf" and attempt.engine.name == "llamacpp":
         return (
-            f"{lacks} chats are formatted as ChatML, which it may not know; set --chat-template for its own."
+            f"{lacks} chats are formatted as ChatML, which it may not know; set --chat-template in "
+            "engine.extraArgs for its own."
         )
     return f"{lacks} /v1/chat/completions is refused, /v1/completions works."
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.units import clipped
+from tacho_contract.units import clipped, gib
+from tacho_operator.api.quantity import quantity_bytes
+from tacho_operator.core.names import ENGINE_CONTAINER
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, ended
 
@@ -53,6 +57,8 @@ def disruption(pod: PodView) -> Problem | None:
         because = because or REASONS.get(reason) or ("its node had no room" if _no_room(reason) else None)
     if because is None:
         return None
+    if (over := over_request(said)) is not None:
+        return _evicted_for(pod, over)
     detail = (said or str(condition.get("message", ""))).strip().rstrip(".")
     return Problem(
         reason=FailureClass.EVICTED,
@@ -61,6 +67,53 @@ def disruption(pod: PodView) -> Problem | None:
             "Nothing needs to be done: it is replaced as soon as there is room."
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverRequest:
+    """What a kubelet says of a container that used more than it had asked for when its node ran short."""
+
+    used: str
+    requested: str
+    resource: str
+
+
+_OVER = re.compile(
+    rf"(?:Container {ENGINE_CONTAINER}|Pod \S+) was using (?P<used>\S+), request is (?P<requested>\S+), "
+    r"has larger consumption of (?P<resource>memory|ephemeral-storage)\b"
+)
+"""Source: kubelet pkg/kubelet/eviction/helpers.go, containerMessageFmt and podMessageFmt (Kubernetes 1.36).
+Of the engine's container only: what the others ask for is not in spec."""
+
+
+def over_request(message: str) -> OverRequest | None:
+    """The engine's excess in the message of an eviction; None where there is none. A container that asked for
+    no ephemeral storage exceeds that with its first line of log, which explains no shortage."""
+    found = _OVER.search(message)
+    if found is None or (found["requested"] == "0" and found["resource"] != "memory"):
+        return None
+    return OverRequest(**found.groupdict())
+
+
+def _evicted_for(pod: PodView, over: OverRequest) -> Problem:
+    """Replaced by the same pod it would happen again: it counts against the revision, as a crash does."""
+    asked = f"requests.{over.resource}"
+    return Problem(
+        reason=FailureClass.EVICTED,
+        message=clipped(
+            f"The cluster took pod {pod.name} away: its node was short of {over.resource}, and the engine "
+            f"used {_read(over.used)} of it where spec asks for {_read(over.requested)}. Raise "
+            f"spec.engine.resources.{asked} to {over.used} or more, or lower spec.context."
+        ),
+        own_doing=True,
+    )
+
+
+def _read(quantity: str) -> str:
+    try:
+        return gib(quantity_bytes(quantity))
+    except ValueError:
+        return quantity
 
 
 def _no_room(reason: str) -> bool:

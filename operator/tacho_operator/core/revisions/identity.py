@@ -24,6 +24,7 @@ CLASSES: Mapping[str, FieldClass] = {
     "model.servedName": "identity",
     "model.files": "identity",
     "model.hub": "identity",
+    "model.verification": "identity",
     "model.trustRemoteCode": "identity",
     "model.tokenSecretRef": "live",
     "cache": "identity",

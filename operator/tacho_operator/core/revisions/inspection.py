@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.inspection import DEFAULT_REVISION, InspectConfig, InspectResult
+from tacho_contract.inspection import DEFAULT_REVISION, FULL, HEADERS, InspectConfig, InspectResult
 from tacho_contract.model import ModelFacts
 from tacho_contract.times import parse_time
 from tacho_contract.uri import ClaimUri, HubUri
@@ -24,16 +24,18 @@ from tacho_operator.core.manifests.pod.placement import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.view import PodView, references, views
+from tacho_operator.core.pods.waiting import schedule_deadline
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Config, Manifest, Observed, Reference
 
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
+TRIES_PER_SECOND = 1.0
+"""Of all resources together: a hub that is down for thousands is not asked by each every few minutes."""
 PERSON_RETRY_SECONDS = 600.0
 """What trying again unchanged cannot mend may be mended elsewhere: a licence accepted on the hub."""
 CLAIM_RETRY_SECONDS = 60.0
 """A file that is missing on a claim is about to be copied there, and looking costs nobody a request."""
-LOOK_AGAIN_SECONDS = 3.0
 SCHEDULE_LIMIT_SECONDS = 600.0
 
 
@@ -71,6 +73,7 @@ def inspect_config(resource: LLMDeployment) -> InspectConfig:
         engine=name,
         parse=not name or engine_row(name).predicted,
         endpoint=model.hub.endpoint if model.hub else "",
+        verification=model.verification or HEADERS,
     )
 
 
@@ -123,13 +126,13 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
             running=True,
             apply=(start,),
             delete=others,
-            look_again_seconds=LOOK_AGAIN_SECONDS,
-            reason=f"Starts pod {start['metadata']['name']} to read the model's files and headers.",
+            reason=f"Starts pod {start['metadata']['name']} to read {_what(resource)}.",
         )
     *earlier, last = mine
     if not _over(last):
-        return _under_way(last, earlier, others, now)
-    return _ended(resource, config, last, (*references(earlier), *others), now)
+        return _under_way(resource, last, earlier, others, now)
+    longest = max(RETRY_LIMIT_SECONDS, observed.waiting / TRIES_PER_SECOND)
+    return _ended(resource, config, last, (*references(earlier), *others), now, longest)
 
 
 def _over(pod: PodView) -> bool:
@@ -139,8 +142,17 @@ def _over(pod: PodView) -> bool:
     return ended or pod.phase in ("Succeeded", "Failed")
 
 
+def _what(resource: LLMDeployment) -> str:
+    full = resource.spec.model.verification == FULL
+    return "every byte of the model's files" if full else "the model's files and headers"
+
+
 def _under_way(
-    last: PodView, earlier: list[PodView], others: tuple[Reference, ...], now: datetime
+    resource: LLMDeployment,
+    last: PodView,
+    earlier: list[PodView],
+    others: tuple[Reference, ...],
+    now: datetime,
 ) -> Inspection:
     late = overdue(last, now, SCHEDULE_LIMIT_SECONDS)
     found = diagnose(last, lost_nodes=(), schedule_overdue=late)
@@ -150,14 +162,20 @@ def _under_way(
         problem=found,
         running=True,
         delete=(*references(earlier[:-1]), *others),
-        look_again_seconds=LOOK_AGAIN_SECONDS,
-        reason=f"Pod {last.name} reads the model's files and headers.",
+        look_again_seconds=schedule_deadline(last, SCHEDULE_LIMIT_SECONDS, now),
+        reason=f"Pod {last.name} reads {_what(resource)}.",
     )
 
 
 def _ended(
-    resource: LLMDeployment, config: Config, last: PodView, delete: tuple[Reference, ...], now: datetime
+    resource: LLMDeployment,
+    config: Config,
+    last: PodView,
+    delete: tuple[Reference, ...],
+    now: datetime,
+    longest_seconds: float,
 ) -> Inspection:
+    """``longest_seconds``: no pause that ends by itself is longer."""
     outcome = result(last)
     if outcome.facts is not None:
         return Inspection(facts=outcome.facts, delete=delete, reason=f"Pod {last.name} has read the model.")
@@ -170,7 +188,7 @@ def _ended(
     on_claim = isinstance(resource.spec.model.source, ClaimUri)
     delay = CLAIM_RETRY_SECONDS if on_claim else PERSON_RETRY_SECONDS
     if not found.needs_person:
-        delay = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2 ** min(attempt - 1, 10))
+        delay = min(longest_seconds, RETRY_BASE_SECONDS * 2 ** min(attempt - 1, 10))
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
     if wait > 0:
         return Inspection(
@@ -185,7 +203,6 @@ def _ended(
         running=True,
         apply=(_start(resource, config, attempt + 1),),
         delete=delete,
-        look_again_seconds=LOOK_AGAIN_SECONDS,
         reason=f"Inspection failed ({failure.failure_class}) and is tried again: attempt {attempt + 1}.",
     )
 

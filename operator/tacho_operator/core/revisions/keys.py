@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from tacho_contract import codec
-from tacho_contract.launch import LiveConfig
-from tacho_contract.measurement import Environment
+from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
+from tacho_contract.measurement import Environment, Workload
 from tacho_operator.api.defaults import probe_settings, service_level, workload
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.planner.types import ModelPlan
 
-PROBE_SCHEMA = 1
+PROBE_SCHEMA = 2
 """Part of every plan key. Raised when the probe's figures mean something else than before."""
 
 
 def live_config(spec: LLMDeploymentSpec) -> LiveConfig:
     """The mounted part of the configuration, with the key under which its measurement is filed."""
-    shape, level, settings = workload(spec), service_level(spec), probe_settings(spec)
+    return asked(workload(spec), service_level(spec), probe_settings(spec), spec.startup_timeout_seconds or 0)
+
+
+def asked(
+    shape: Workload, level: ServiceLevel, settings: ProbeSettings, startup_timeout_seconds: int = 0
+) -> LiveConfig:
+    """What a probe is asked, with its key."""
     return LiveConfig(
         measure_key=names.digest([codec.to_dict(part) for part in (shape, level, settings)]),
         workload=shape,
         slo=level,
         probe=settings,
-        startup_timeout_seconds=spec.startup_timeout_seconds or 0,
+        startup_timeout_seconds=startup_timeout_seconds,
     )
 
 
@@ -57,5 +63,7 @@ def fingerprint(plan_key_: str, measure_key: str, image_id: str, environment: En
         environment.gpu_count,
         environment.driver_version,
         environment.cpu_model,
+        environment.cpu_count,
+        environment.cpu_limit_millis,
     ]
     return names.digest([plan_key_, measure_key, shown], 16)

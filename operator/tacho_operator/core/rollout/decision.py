@@ -251,7 +251,7 @@ def _fall_back(at: Standing, survivor: str) -> Rollout:
     soon as no other one has pods in their stead."""
     before, trouble = at.fallback, at.trouble
     # What the cluster did to its pods is nothing that the revision did: it is let in again at once.
-    blameless = trouble is not None and trouble.kind.by_platform
+    blameless = trouble is not None and trouble.blameless
     note = Fallback(
         revision=at.wanted,
         count=before.count + 1 if before else 1,

@@ -13,15 +13,14 @@ from tacho_operator.core import names
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import Problem, most_pressing
+from tacho_operator.core.pods.waiting import RECENT_SECONDS
+from tacho_operator.core.problems import Problem, after_restarts, most_pressing
 from tacho_operator.core.rollout.decision import Headcount
 from tacho_operator.core.rollout.remembered import Serving, recall
 from tacho_operator.core.rollout.times import MIN_READY_SECONDS
 from tacho_operator.core.types import Manifest, NodeFacts, Observed
 
 SCHEDULE_TIMEOUT_SECONDS = 600
-RECENT_SECONDS = 120.0
-"""So long what the cluster did to a pod explains that its revision lost it."""
 
 
 def schedule_timeout_seconds(resource: LLMDeployment) -> int:
@@ -124,7 +123,14 @@ def revision_problem(
         # The cluster takes a pod away by deleting it: what it went for is told until its successor runs.
         leaving = (pod for pod in pods if pod.revision == revision and pod.terminating)
         found = [gone for pod in leaving if (gone := disruption(pod))]
-    return most_pressing(found)
+    return most_pressing(found) or _brought_about(mine)
+
+
+def _brought_about(pods: Iterable[PodView]) -> Problem | None:
+    """For what the cluster took pods away again and again, where they brought it about themselves: what took
+    their place just starts, and will do the same."""
+    found = [gone for pod in pods if pod.phase == "Failed" and (gone := disruption(pod)) and gone.own_doing]
+    return dataclasses.replace(found[-1], happened=after_restarts(len(found))) if found else None
 
 
 def taken_away(pods: Iterable[PodView], revision: str, now: datetime) -> Problem | None:

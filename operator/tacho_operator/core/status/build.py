@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tacho_contract.units import clipped
-from tacho_operator.api.types import LLMDeploymentStatus, Plan, RevisionStatus
+from tacho_operator.api.types import AutoscalingStatus, LLMDeploymentStatus, Plan, RevisionStatus, Summary
 from tacho_operator.core import names
 from tacho_operator.core.manifests.service import url
 from tacho_operator.core.measurement.records import summary_of
@@ -25,13 +25,26 @@ def build_status(snapshot: Snapshot, now: datetime) -> LLMDeploymentStatus:
         ready_replicas=snapshot.ready_pods,
         selector=names.scale_selector(snapshot.resource.metadata.name),
         url=url(snapshot.resource),
-        summary=summary_of(snapshot.measurements),
+        summary=_summary(snapshot),
         plan=_plan(snapshot),
         measurements=list(snapshot.measurements),
         startup=snapshot.startup,
         revisions=_revisions(snapshot),
+        autoscaling=_autoscaling(snapshot),
         conditions=conditions(snapshot, now),
     )
+
+
+def _summary(snapshot: Snapshot) -> Summary | None:
+    gpus = snapshot.subject.plan.gpu_count if snapshot.subject else 0
+    return summary_of(snapshot.measurements, gpu_count=gpus, price=snapshot.price)
+
+
+def _autoscaling(snapshot: Snapshot) -> AutoscalingStatus | None:
+    """What the scaler says; until it has looked, what it said before."""
+    if snapshot.resource.spec.autoscaling is None:
+        return None
+    return snapshot.scaling.autoscaling if snapshot.scaling else snapshot.former.autoscaling
 
 
 def _plan(snapshot: Snapshot) -> Plan | None:

@@ -7,13 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
+from tacho_contract.measurement import INVALIDATING
 from tacho_contract.times import format_time
 from tacho_contract.units import clipped
-from tacho_operator.api.conditions import ConditionType, Reason, remove_condition, set_condition
-from tacho_operator.api.types import Condition, ConditionStatus
+from tacho_operator.api.conditions import (
+    ConditionType,
+    Reason,
+    find_condition,
+    remove_condition,
+    set_condition,
+)
+from tacho_operator.api.types import Condition, ConditionStatus, MeasuredRun, Measurement
 from tacho_operator.core.measurement.mapper import PARTIAL
-from tacho_operator.core.problems import Problem
+from tacho_operator.core.measurement.records import clean, shown
+from tacho_operator.core.measurement.runs import deviation_words
+from tacho_operator.core.pods.reachability import unreachable_message
+from tacho_operator.core.problems import Problem, ended
 from tacho_operator.core.status.snapshot import Snapshot
+
+SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,8 @@ def _scaling(snapshot: Snapshot) -> str:
     reached, wanted, there = snapshot.reached_pods, snapshot.replicas, snapshot.server_pods
     if reached < wanted:
         return f"{reached} of {wanted} replicas are ready. {snapshot.progress.message}"
-    return f"spec.replicas is {wanted}; {there} {'pod is' if there == 1 else 'pods are'} still there."
+    who = "The scaler wants" if snapshot.scaling else "spec.replicas is"
+    return f"{who} {wanted}; {there} {'pod is' if there == 1 else 'pods are'} still there."
 
 
 def planned(snapshot: Snapshot) -> ConditionValue:
@@ -114,16 +127,15 @@ def measured(snapshot: Snapshot) -> ConditionValue | None:
         return None
     entry, remeasure = snapshot.current, snapshot.remeasure
     if entry is not None:
-        speed = entry.capacity.output_tokens_per_second if entry.capacity else None
-        words = f"{speed} output tokens per second" if speed else "Measured"
-        if entry.state == PARTIAL:
-            why = entry.message or "the time ran out after some levels"
-            return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, f"{words}, but not every level: {why}.")
-        return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{words}.")
+        return _figures(entry, snapshot.deviating)
     if snapshot.probe_disabled:
         return ConditionValue("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")
     if remeasure.outcome is not None:
-        return ConditionValue("False", remeasure.outcome.reason, remeasure.outcome.message)
+        silent = remeasure.outcome.reason == Reason.REPORT_UNREACHABLE
+        status: ConditionStatus = "Unknown" if silent else "False"
+        return ConditionValue(status, remeasure.outcome.reason, remeasure.outcome.message)
+    if snapshot.silent is not None:
+        return ConditionValue("Unknown", Reason.REPORT_UNREACHABLE, unreachable_message(snapshot.silent))
     if any(item.plan_key == snapshot.subject.plan_key for item in snapshot.measurements):
         problem = snapshot.subject_problem
         if problem is not None and problem.reason == FailureClass.MODEL_CHANGED:
@@ -141,6 +153,27 @@ def measured(snapshot: Snapshot) -> ConditionValue | None:
     if snapshot.probing or remeasure.running:
         return ConditionValue("Unknown", Reason.MEASURING, "A measurement is running.")
     return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod has come far enough to be measured.")
+
+
+def _figures(entry: Measurement, off: MeasuredRun | None) -> ConditionValue:
+    """What is said where there are figures."""
+    speed = shown(entry.capacity.output_tokens_per_second, entry) if entry.capacity else None
+    words = f"{speed} output tokens per second" if speed else "Measured"
+    if not clean(entry):
+        flags = ", ".join(flag for flag in entry.flags if flag in INVALIDATING)
+        told = f" {ended(entry.message)}" if entry.message else ""
+        text = f"{words}, provisional ({flags}).{told} It is measured again until the figures are clean."
+        return ConditionValue("Unknown", Reason.MEASUREMENT_PROVISIONAL, text)
+    if off is not None:
+        confirmed = off.time <= (entry.observed_time or "")
+        then = "A full measurement since then did not find it so: look at that pod and its node."
+        next_ = then if confirmed else "A throwaway pod measures in full."
+        text = f"{words}, but pod {off.pod} was checked with {deviation_words(off, entry)}. {next_}"
+        return ConditionValue("False", Reason.DEVIATES_FROM_BASELINE, text)
+    if entry.state == PARTIAL:
+        why = entry.message or "the time ran out after some levels"
+        return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, f"{words}, but not every level: {why}.")
+    return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{words}.")
 
 
 def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
@@ -164,6 +197,23 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
     return ConditionValue("True", Reason.ACCEPTED, f"Revision {rollout.active} serves.")
 
 
+def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | None]:
+    """What the scaler says; until it has looked, what it said before."""
+
+    def value_of(snapshot: Snapshot) -> ConditionValue | None:
+        if snapshot.resource.spec.autoscaling is None:
+            return None
+        if kind == ConditionType.ABLE_TO_SCALE and snapshot.scale_refused:
+            return ConditionValue("False", Reason.FAILED_UPDATE_SCALE, snapshot.scale_refused)
+        if snapshot.scaling is None:
+            former = find_condition(snapshot.former.conditions, kind)
+            return ConditionValue(former.status, former.reason, former.message) if former else None
+        said = next((item for item in snapshot.scaling.conditions if item.type == kind), None)
+        return ConditionValue(said.status, said.reason, said.message) if said else None
+
+    return value_of
+
+
 def _inspection_message(snapshot: Snapshot) -> str:
     inspection = snapshot.planning.inspection
     if inspection is None:
@@ -176,7 +226,7 @@ _WORK: dict[Reason, Callable[[Snapshot], str]] = {
     Reason.STARTING: lambda snapshot: f"{snapshot.rollout.reason} {snapshot.progress.message}",
     Reason.ROLLING_OUT: lambda snapshot: snapshot.rollout.reason,
     Reason.SCALING: _scaling,
-    Reason.MEASURING: lambda _: "A throwaway pod measures the changed workload.",
+    Reason.MEASURING: lambda _: "A throwaway pod measures the service.",
 }
 """The message of Reconciling, by what the work is."""
 
@@ -187,4 +237,5 @@ _VALUES: dict[ConditionType, Callable[[Snapshot], ConditionValue | None]] = {
     ConditionType.PLANNED: planned,
     ConditionType.MEASURED: measured,
     ConditionType.ROLLOUT_ACCEPTED: rollout_accepted,
+    **{kind: _of_scaler(kind) for kind in SCALING},
 }

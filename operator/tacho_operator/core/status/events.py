@@ -15,9 +15,12 @@ _WORTH = {
         {
             Reason.MEASUREMENT_COMPLETE,
             Reason.MEASUREMENT_PARTIAL,
+            Reason.MEASUREMENT_PROVISIONAL,
             Reason.MEASUREMENT_STALE,
             Reason.MEASUREMENT_FAILED,
             Reason.CANNOT_JUDGE,
+            Reason.REPORT_UNREACHABLE,
+            Reason.DEVIATES_FROM_BASELINE,
         }
     ),
     ConditionType.ROLLOUT_ACCEPTED: frozenset({Reason.ACCEPTED, Reason.JUDGING, Reason.FELL_BACK}),
@@ -25,7 +28,15 @@ _WORTH = {
 }
 """Reasons besides the failure classes whose coming is an event, by condition. That a service stops serving
 always is one."""
-_WARNINGS = frozenset({Reason.MEASUREMENT_FAILED, Reason.CANNOT_JUDGE, Reason.FELL_BACK})
+_WARNINGS = frozenset(
+    {
+        Reason.MEASUREMENT_FAILED,
+        Reason.CANNOT_JUDGE,
+        Reason.REPORT_UNREACHABLE,
+        Reason.DEVIATES_FROM_BASELINE,
+        Reason.FELL_BACK,
+    }
+)
 
 
 def transition_events(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> tuple[Event, ...]:
@@ -42,6 +53,18 @@ def transition_events(former: LLMDeploymentStatus, status: LLMDeploymentStatus) 
             warning = failed or now.reason in _WARNINGS
             event = Event(type="Warning" if warning else "Normal", reason=now.reason, message=now.message)
             found.setdefault(now.reason, event)
+    if rescaled := _rescaled(former, status):
+        found.setdefault(rescaled.reason, rescaled)
     known = {item.reason for item in former.conditions if item.status != "Unknown"}
     repeated = {reason for reason in found if reason in _FAILURES and reason in known}
     return tuple(event for reason, event in found.items() if reason not in repeated)
+
+
+def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> Event | None:
+    """As a HorizontalPodAutoscaler tells it."""
+    was, now = former.autoscaling, status.autoscaling
+    if now is None or not now.decisions or (was is not None and was.decisions == now.decisions):
+        return None
+    latest = now.decisions[0]
+    said = f"New size: {latest.to_replicas}; reason: {latest.reason}"
+    return Event(type="Normal", reason="SuccessfulRescale", message=said)

@@ -6,19 +6,28 @@ from datetime import datetime
 
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
+from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.names import FETCH_CONTAINER
+from tacho_operator.core.pods.reachability import unreachable
 from tacho_operator.core.pods.view import views
+from tacho_operator.core.pods.waiting import deadline_seconds, tells
 from tacho_operator.core.problems import Problem, refused_child
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.rollout.reading import alive, beside_active, lost_nodes, revision_problem
+from tacho_operator.core.rollout.reading import (
+    alive,
+    beside_active,
+    lost_nodes,
+    revision_problem,
+    schedule_timeout_seconds,
+)
 from tacho_operator.core.status.progress import progress
 from tacho_operator.core.status.snapshot import Snapshot
 from tacho_operator.core.status.startup import latest_startup
 from tacho_operator.core.turn import Turn
-from tacho_operator.core.types import Manifest, Observed, Refusal
+from tacho_operator.core.types import Config, Manifest, Observed, Refusal
 
 
-def take_snapshot(observed: Observed, turn: Turn, now: datetime) -> Snapshot:
+def take_snapshot(observed: Observed, config: Config, turn: Turn, now: datetime) -> Snapshot:
     """The moment after this turn's steps."""
     resource, reports, rollout = observed.resource, observed.reports, turn.rollout
     servers = views(observed.pods, names.ROLE_SERVER)
@@ -32,13 +41,16 @@ def take_snapshot(observed: Observed, turn: Turn, now: datetime) -> Snapshot:
 
     shown = rollout.active or turn.wanted
     own = [pod for pod in alive(servers) if pod.revision == shown]
+    probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
         resource=resource,
         planning=turn.planning,
         rollout=rollout,
         subject=subject,
         revisions=tuple(sorted(turn.revisions.values(), key=lambda item: (-item.number, item.name))),
-        replicas=resource.spec.replicas,
+        replicas=turn.asked,
+        scaling=observed.scaling,
+        scale_refused=next((item.message for item in observed.refusals if item.kind == "Deployment"), ""),
         server_pods=len(alive(servers)),
         ready_pods=sum(pod.ready for pod in servers),
         reached_pods=sum(pod.ready and rollout.selected in ("", pod.revision) for pod in servers),
@@ -53,9 +65,24 @@ def take_snapshot(observed: Observed, turn: Turn, now: datetime) -> Snapshot:
             resource.status.startup,
         ),
         measurements=turn.measuring.measurements,
+        price=price_of(
+            resource.spec.cost,
+            subject.plan.gpu_product if subject else "",
+            config.gpu_prices,
+            config.currency,
+        ),
         remeasure=turn.measuring.remeasure,
-        probing=any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes)),
+        deviating=turn.measuring.deviating,
+        telling=probing or bool(turn.measuring.live.again.request) or tells(alive((*servers, *probes))),
+        deadline_seconds=deadline_seconds(
+            (*servers, *probes),
+            now,
+            schedule_limit_seconds=schedule_timeout_seconds(resource),
+            answered=reports.keys(),
+        ),
+        probing=probing,
         probe_disabled=turn.measuring.live.probe.policy == "Disabled",
+        silent=unreachable(own, reports.keys(), now),
         token_note=_token_note(resource, subject),
     )
 

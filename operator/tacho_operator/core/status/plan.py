@@ -11,6 +11,7 @@ from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailur
 
 ALTERNATIVES_LIMIT = 16
 FILES_LIMIT = 8
+WARNINGS_LIMIT = 8
 
 
 def plan_status(plan: ModelPlan, revision: str = "") -> api.Plan:
@@ -21,6 +22,7 @@ def plan_status(plan: ModelPlan, revision: str = "") -> api.Plan:
         model=api.PlanModel(
             commit=plan.files.commit,
             digest=plan.files.digest,
+            content_digest=plan.files.content_digest or None,
             files=[clipped(item, 256) for item in plan.files.globs[:FILES_LIMIT]],
             file_count=plan.files.file_count,
             total_bytes=plan.files.total_bytes,
@@ -36,6 +38,7 @@ def plan_status(plan: ModelPlan, revision: str = "") -> api.Plan:
         concurrency=plan.concurrency,
         predicted=_predicted(plan.predicted),
         message=clipped(plan.message),
+        warnings=[clipped(item, 1024) for item in plan.warnings[:WARNINGS_LIMIT]],
         alternatives=_alternatives(plan.alternatives),
     )
 

@@ -6,13 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus, Measurement, Startup
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus, MeasuredRun, Measurement, Startup
+from tacho_operator.core.measurement.cost import Price
+from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.records import current
 from tacho_operator.core.measurement.remeasure import Remeasure
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.step import Planning
 from tacho_operator.core.rollout.decision import Rollout
+from tacho_operator.core.types import Scaled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,10 @@ class Snapshot:
     """All that exist, newest first."""
     replicas: int
     """Wanted."""
+    scaling: Scaled | None = None
+    """What the scaler says; None: nobody scales it, or it has not looked yet."""
+    scale_refused: str = ""
+    """What was said where a change of a Deployment was refused."""
     server_pods: int
     ready_pods: int
     reached_pods: int
@@ -52,10 +60,20 @@ class Snapshot:
     """Where the time of the latest start went."""
     measurements: tuple[Measurement, ...] = ()
     """Newest first."""
+    price: Price | None = None
+    """Of the subject's GPUs. None: nobody has said."""
     remeasure: Remeasure = Remeasure()
+    deviating: MeasuredRun | None = None
+    """The check of a pod that serves and does not do what was measured."""
     probing: bool = False
     """A server pod is being measured."""
+    telling: bool = False
+    """Some pod runs that starts or is measured: what it reports changes by the moment."""
+    deadline_seconds: float | None = None
+    """Until time alone makes something of what is seen now; None: it never does."""
     probe_disabled: bool = False
+    silent: PodView | None = None
+    """A pod that should have reported by now."""
     token_note: str = ""
     """What a changed tokenSecretRef means for running pods; "" when nothing changed."""
 
@@ -118,6 +136,7 @@ class Snapshot:
             return Reason.ROLLING_OUT
         if self.reached_pods < self.replicas or self.server_pods > self.replicas:
             return Reason.SCALING
-        if self.remeasure.running and not self.remeasure.outcome:
+        asked_for = self.remeasure.cause in (Cause.MISSING, Cause.REQUESTED)
+        if self.remeasure.running and asked_for and not self.remeasure.outcome:
             return Reason.MEASURING
         return None

@@ -62,6 +62,7 @@ def startup_of(report: Report, times: PodTimes) -> Startup:
         download_seconds=seconds(spent.download if first or spent.model_wait is None else spent.model_wait),
         overlap_seconds=seconds(_overlap(spent)) if first else None,
         preflight_seconds=seconds(spent.preflight),
+        verify_seconds=seconds(spent.verify),
         load_seconds=seconds(spent.load),
         compile_seconds=seconds(spent.compile),
         graph_seconds=seconds(spent.graphs),

@@ -124,7 +124,10 @@ def engine(resource: LLMDeployment, plan: ModelPlan, config: RuntimeConfig, pull
         "imagePullPolicy": pull_policy,
         "command": [python, "-I", "-S", ZIPAPP],
         "env": engine_variables(
-            codec.dumps(config), wanted.env if wanted else (), hub_model=isinstance(source, HubUri)
+            codec.dumps(config),
+            wanted.env if wanted else (),
+            hub_model=isinstance(source, HubUri),
+            asks_for_cpu=bool(wanted and wanted.resources and "cpu" in wanted.resources.requests),
         ),
         "ports": [
             {"name": "http", "containerPort": config.engine_port, "protocol": "TCP"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tacho_contract.launch import ENV_CPU_REQUEST
 from tacho_contract.pod import HOME_DIR
 from tacho_operator.api.types import EnvVar, HubSpec, ModelSpec
 from tacho_operator.core.types import Manifest
@@ -37,9 +38,19 @@ def merged(own: Sequence[Manifest], users: Sequence[Manifest]) -> list[Manifest]
     return [item for item in own if item["name"] not in chosen] + list(users)
 
 
-def engine_variables(runtime_config: str, users: Iterable[EnvVar], *, hub_model: bool) -> list[Manifest]:
+CPU_REQUEST: Manifest = {
+    "name": ENV_CPU_REQUEST,
+    "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1m"}},
+}
+"""As the kubelet sees it: what admission made of the request counts."""
+
+
+def engine_variables(
+    runtime_config: str, users: Iterable[EnvVar], *, hub_model: bool, asks_for_cpu: bool
+) -> list[Manifest]:
     """Of the engine container. Caches go where any uid may write, those that are worth keeping where the
-    engine's own half says; no token is ever among them."""
+    engine's own half says; no token is ever among them. ``asks_for_cpu``: the user gave a CPU request;
+    tacho's own is the least that a pod is placed by, and says nothing of threads."""
     own = [
         variable("TACHO_RUNTIME_CONFIG", literal(runtime_config)),
         variable("HOME", HOME_DIR),
@@ -47,6 +58,8 @@ def engine_variables(runtime_config: str, users: Iterable[EnvVar], *, hub_model:
         variable("XDG_CACHE_HOME", f"{HOME_DIR}/.cache"),
         variable("PYTHONDONTWRITEBYTECODE", "1"),
     ]
+    if asks_for_cpu:
+        own.append(CPU_REQUEST)
     if hub_model:
         own.append(variable("HF_HUB_OFFLINE", "1"))
     return merged(own, user_variables(users))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_contract.pod import CACHE_DIR, FETCH_DIR, HEALTH_PATH
@@ -54,6 +56,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         model_file=plan.files.model_file,
         files_digest=plan.files.files_digest,
         model_digest="" if isinstance(source, HubUri) or not parsed else plan.files.digest,
+        content_digest=plan.files.content_digest,
         served_name=resource.spec.model.served_name or resource.metadata.name,
         max_model_len=plan.max_model_len,
         concurrency=plan.concurrency,
@@ -93,7 +96,10 @@ def _needed_bytes(plan: ModelPlan) -> int:
 def _custom(custom: CustomEngineSpec) -> CustomEngine:
     preset = presets().get(custom.preset or "")
     usual = preset.health_path if preset else HEALTH_PATH
-    return CustomEngine(command=tuple(custom.command), health_path=custom.health_path or usual)
+    made = CustomEngine(command=tuple(custom.command), health_path=custom.health_path or usual)
+    if preset is None:
+        return made
+    return replace(made, version_path=preset.version_path, api_key_variable=preset.api_key_variable)
 
 
 def _spread_over_products(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 
+from tacho_contract.launch import ENV_FULL_PROBE
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.metadata import child
-from tacho_operator.core.names import MEASURE_KEY_ANNOTATION, ROLE_PROBE, labels
+from tacho_operator.core.names import ENGINE_CONTAINER, MEASURE_KEY_ANNOTATION, ROLE_PROBE, labels
 from tacho_operator.core.types import Manifest
 
 GRACE_SECONDS = 30
@@ -27,8 +28,15 @@ def probe_pod(
     }
     manifest["spec"] = {
         **template["spec"],
+        "containers": [_measured_in_full(item) for item in template["spec"]["containers"]],
         # A failed measurement stays failed; its ended pod holds no resources and tells why.
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
     }
     return manifest
+
+
+def _measured_in_full(container: Manifest) -> Manifest:
+    if container["name"] != ENGINE_CONTAINER:
+        return container
+    return {**container, "env": [*container.get("env", ()), {"name": ENV_FULL_PROBE, "value": "1"}]}

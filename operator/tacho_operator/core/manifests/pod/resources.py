@@ -16,6 +16,8 @@ INSPECT = {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "5
 
 RUNTIME_BYTES = 256 * MIB
 """Set aside for the runtime and its probe beside the engine."""
+START_FACTOR = 1.2
+"""Of what a start is predicted to take: its peak was measured on one small model (docs/planner.md)."""
 
 
 def _mebibytes(size_bytes: float) -> str:
@@ -25,16 +27,16 @@ def _mebibytes(size_bytes: float) -> str:
 def _computed(plan: ModelPlan) -> tuple[dict[str, str], dict[str, str]]:
     """(requests, limits) from the plan, where the user gave none.
 
-    A CPU engine holds the model in the container's memory; a GPU engine passes it through.
+    A CPU engine holds the model in the container's memory; a GPU engine passes it through. The request is for
+    serving; the limit also holds what a start takes and gives back.
     """
     if plan.gpu_count:
         return {"cpu": str(plan.gpu_count), "memory": f"{4 * plan.gpu_count}Gi"}, {}
     if not plan.predicted.total_bytes:
         return {"cpu": "250m", "memory": _mebibytes(RUNTIME_BYTES)}, {}
     needed = plan.predicted.total_bytes + RUNTIME_BYTES
-    return {"cpu": "250m", "memory": _mebibytes(needed)}, {
-        "memory": _mebibytes(1.5 * needed + 2 * RUNTIME_BYTES)
-    }
+    most = max(1.5 * needed, START_FACTOR * (plan.predicted.start_bytes or 0) + RUNTIME_BYTES)
+    return {"cpu": "250m", "memory": _mebibytes(needed)}, {"memory": _mebibytes(most + 2 * RUNTIME_BYTES)}
 
 
 def engine_resources(resource: LLMDeployment, plan: ModelPlan) -> Manifest:

@@ -1,0 +1,131 @@
+"""How much work arrives, from what pods counted: served work and what piles up, smoothed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tacho_operator.core.scaling.law.types import Capacity, PodLoad, Sample, Track
+
+STALE_SECONDS = 35.0
+"""A reading that is older says nothing of now: three looks, and a little."""
+
+MOST_RATE = 3.0
+"""Of one pod. What claims more is a counter that jumped, and would be told for an hour; a pod that does do
+more than three times what was measured asks for more replicas in any case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The loads of one moment, all pods together."""
+
+    tracks: Mapping[str, Track]
+    """Of the pods that tell their load."""
+    silent: int
+    """Pods that serve and do not, or hang: they run requests and have counted no token for long."""
+    served: float | None
+    """Work that is done in a second; None: nothing counts tokens, or nothing has been read twice."""
+    running: int | None
+    waiting: int
+    counting: bool
+    """Some pod counts tokens."""
+    crowded: float
+    """Running requests beyond those at the same time that were measured."""
+    kv_tokens: float | None
+    """Tokens in the KV caches."""
+    preempting: bool
+    """Requests are thrown out of the KV cache."""
+    ttft_seconds: float | None
+    """Mean time to the first token since the last look; None: none came, or nobody counts it."""
+
+
+def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacity, now: float) -> Reading:
+    """What the pods' readings say, beside the ones before."""
+    tracks: dict[str, Track] = {}
+    silent = 0
+    preempting = False
+    ttft_sum = ttft_count = 0.0
+    for pod in sorted(pods, key=lambda item: item.uid):
+        sample = pod.sample
+        if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= STALE_SECONDS:
+            silent += 1
+            continue
+        before = former.get(pod.uid)
+        track = tracks[pod.uid] = _track(before, sample, capacity)
+        if track.stalled_since is not None and now - track.stalled_since > STALE_SECONDS:
+            silent += 1
+        if before is not None:
+            preempting |= _grown(before.sample.preemptions, sample.preemptions) > 0
+            ttft_sum += _grown(before.sample.first_token_seconds, sample.first_token_seconds)
+            ttft_count += _grown(before.sample.first_tokens, sample.first_tokens)
+    samples = [track.sample for track in tracks.values()]
+    rates = [track.rate for track in tracks.values() if track.rate is not None]
+    counted = [item.running for item in samples if item.running is not None]
+    used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
+    size = capacity.kv_cache_tokens
+    return Reading(
+        tracks=tracks,
+        silent=silent,
+        served=math.fsum(rates) if rates else None,
+        running=sum(counted) if counted else None,
+        counting=any(item.generated_tokens is not None for item in samples),
+        crowded=math.fsum(_crowded(item, capacity) for item in samples),
+        waiting=sum(item.waiting or 0 for item in samples),
+        kv_tokens=math.fsum(used) * size if used and size else None,
+        preempting=preempting,
+        ttft_seconds=ttft_sum / ttft_count if ttft_count > 0 else None,
+    )
+
+
+def _crowded(sample: Sample, capacity: Capacity) -> float:
+    slots = capacity.concurrency
+    return max(0.0, (sample.running or 0) - slots) if slots else 0.0
+
+
+def _track(before: Track | None, sample: Sample, capacity: Capacity) -> Track:
+    if before is None:
+        return Track(sample)
+    elapsed = sample.time_seconds - before.sample.time_seconds
+    if elapsed <= 0:
+        return before
+    if before.sample.generated_tokens is None or sample.generated_tokens is None:
+        return Track(sample)
+    work = work_of(
+        capacity,
+        prompt_tokens=_grown(before.sample.computed_prompt_tokens, sample.computed_prompt_tokens),
+        output_tokens=_grown(before.sample.generated_tokens, sample.generated_tokens),
+    )
+    stalled = before.stalled_since or before.sample.time_seconds
+    still = (
+        sample.generated_tokens == before.sample.generated_tokens and sample.running and before.sample.running
+    )
+    return Track(sample, None if work is None else min(MOST_RATE, work / elapsed), stalled if still else None)
+
+
+def _grown(before: float | None, after: float | None) -> float:
+    """What a counter counted in between; one that is lower has started again from nothing."""
+    if before is None or after is None:
+        return 0.0
+    return after - before if after >= before else after
+
+
+def work_of(capacity: Capacity, *, prompt_tokens: float, output_tokens: float) -> float | None:
+    """Seconds of one replica's whole capacity; None where that is not known.
+
+    Scaled so that the measured rate of the measured requests is exactly 1: other lengths of prompts and
+    answers weigh as they cost."""
+    rate, output = capacity.requests_per_second, capacity.output_tokens_per_second
+    if not rate or not output or capacity.unverified:
+        return None
+    prefill = capacity.prefill_tokens_per_second
+    seconds = output_tokens / output + (prompt_tokens / prefill if prefill else 0.0)
+    measured = capacity.output_tokens / output + (capacity.input_tokens / prefill if prefill else 0.0)
+    return seconds / (rate * measured)
+
+
+def smoothed(former: float | None, value: float, *, elapsed_seconds: float, over_seconds: float) -> float:
+    """An exponentially weighted mean, whatever the pace of looks."""
+    if former is None or over_seconds <= 0:
+        return value
+    return former + (value - former) * -math.expm1(-elapsed_seconds / over_seconds)

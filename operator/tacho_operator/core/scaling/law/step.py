@@ -1,0 +1,305 @@
+"""One look at the loads: how many replicas, and why. The same arguments give the same decision.
+
+    loads ─► demand (work, requests, KV cache) ─► need, with headroom and trend
+          ─► held over a window ─► paced ─► between the bounds ─► replicas
+
+``replicas`` counts those that still start: the need is absolute, so nothing is asked for twice. Unknown is
+never zero: without loads, replicas stay as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from tacho_operator.core.scaling.law import behavior
+from tacho_operator.core.scaling.law.coldstart import cold_start_seconds, with_starts
+from tacho_operator.core.scaling.law.demand import STALE_SECONDS, Reading, read, smoothed
+from tacho_operator.core.scaling.law.learning import learn
+from tacho_operator.core.scaling.law.need import (
+    DOWN,
+    KV_DOWN,
+    KV_UP,
+    UP,
+    Load,
+    Need,
+    backlog_of,
+    load_of,
+    need_of,
+    whole,
+)
+from tacho_operator.core.scaling.law.trend import remembered, rise
+from tacho_operator.core.scaling.law.types import (
+    Capacity,
+    Change,
+    Decision,
+    Figures,
+    Learned,
+    Outcome,
+    Point,
+    Standing,
+    State,
+    Track,
+)
+from tacho_operator.core.scaling.law.words import arithmetic, judged
+
+FAST_SECONDS, SLOW_SECONDS = 30.0, 180.0
+CHANGES_KEPT = 5
+"""For people; and all within the longest period that a pace can have:"""
+LONGEST_PERIOD_SECONDS = 1800.0
+ASK_AGAIN_SECONDS = 600.0
+"""After a refusal by quota or admission."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A decision, and what to remember until the next."""
+
+    decision: Decision
+    state: State
+
+
+def step(at: Standing, state: State, now: float) -> Step:
+    """The next decision at ``now`` (seconds of the clock that times the samples, too)."""
+    state = _not_ahead(state, now)
+    state = dataclasses.replace(
+        _in_units_of(state, at.capacity),
+        starts=with_starts(state.starts, at.pods),
+        refused=_refused(at, state, now),
+    )
+    cold = cold_start_seconds(state.starts, state.cold_start_seconds)
+    window = behavior.down_window(at.policy.down, cold)
+    reading = read(state.tracks, at.pods, at.capacity, now)
+    state = dataclasses.replace(state, tracks=reading.tracks)
+    if not reading.tracks:
+        return _blind(at, _unwatched(state), cold, now)
+    state = _heard(state, reading, at.capacity, slow_seconds=min(SLOW_SECONDS, 0.6 * window), now=now)
+    load = load_of(
+        reading,
+        at.capacity,
+        work=None if at.capacity.unverified else _work(state),
+        rise=rise(state.recent),
+        cold_start_seconds=cold,
+        ttft_seconds=at.policy.ttft_seconds,
+    )
+    figures = _figures(at, reading, load, state.learned.factor, cold)
+    learned = learn(
+        state.learned,
+        at.capacity,
+        utilization=figures.utilization,
+        ttft_seconds=reading.ttft_seconds,
+        promised_seconds=at.policy.ttft_seconds,
+        now=now,
+    )
+    trusted = at.capacity.trust * learned.factor
+    upwards = dataclasses.replace(load, silent=0)
+    up = need_of(upwards, at.capacity, trusted, full=UP, kv_full=KV_UP)
+    down = need_of(load, at.capacity, trusted, full=DOWN, kv_full=KV_DOWN)
+    figures = dataclasses.replace(
+        figures, need=whole(up.amount) if up.known else None, learned=learned.factor
+    )
+    state = dataclasses.replace(
+        state,
+        learned=learned,
+        ups=behavior.with_low(state.ups, Point(now, up.amount), behavior.up_window(at.policy.up)),
+        downs=behavior.with_high(state.downs, Point(now, down.amount), window),
+    )
+    if not up.known:
+        return _blind(at, _unwatched(state), cold, now)
+    # What waits longer than it may, or is thrown out for lack of room, is not waited upon.
+    carried = max(1, len(reading.tracks)) * trusted
+    urgent = reading.preempting or load.backlog / carried > load.urgent_seconds
+    # A rate takes two readings: until then requests at once are all there is, and full pods say little.
+    warming = load.work is None and reading.counting and not at.capacity.unverified
+    outcome = _wanted(at, state, up, window, urgent=urgent, warming=warming, now=now)
+    sentence = arithmetic(at, outcome, load=load, up=up, trusted=trusted, cold_start_seconds=cold)
+    return _done(at, state, outcome, figures, sentence, now)
+
+
+def _heard(state: State, reading: Reading, capacity: Capacity, *, slow_seconds: float, now: float) -> State:
+    """With one more look at what arrives."""
+    elapsed = 0.0 if state.read_seconds is None else max(0.0, now - state.read_seconds)
+    backlog = backlog_of(reading, capacity)
+    if reading.served is not None and elapsed:
+        piling_up = 0.0 if state.backlog is None else (backlog - state.backlog) / elapsed
+        state = _offered(state, reading.served + piling_up, elapsed, slow_seconds, now)
+    unbroken = state.watched_since is not None and elapsed <= STALE_SECONDS
+    return dataclasses.replace(
+        state,
+        read_seconds=now,
+        backlog=None if capacity.unverified else backlog,
+        watched_since=state.watched_since if unbroken else now,
+    )
+
+
+def _not_ahead(state: State, now: float) -> State:
+    """Without what a clock that was set back since has dated in the future: it would count until then."""
+    changes = tuple(
+        dataclasses.replace(item, time_seconds=min(item.time_seconds, now)) for item in state.changes
+    )
+    state = dataclasses.replace(state, changes=changes)
+    if state.read_seconds is None or state.read_seconds <= now:
+        return state
+    return dataclasses.replace(
+        _unwatched(state),
+        tracks={},
+        read_seconds=None,
+        backlog=None,
+        recent=(),
+        refused=None,
+        learned=dataclasses.replace(state.learned, evidence_since=None),
+    )
+
+
+def _in_units_of(state: State, capacity: Capacity) -> State:
+    """Without what was counted in replicas of another kind."""
+    if capacity.unverified:
+        # For a while nothing is counted in replicas; what was learned of the last measurement may come back.
+        return dataclasses.replace(state, fast=None, slow=None, recent=(), backlog=None)
+    if state.learned.fingerprint == capacity.fingerprint:
+        return state
+    return dataclasses.replace(
+        _unwatched(state),
+        tracks={uid: Track(track.sample) for uid, track in state.tracks.items()},
+        fast=None,
+        slow=None,
+        recent=(),
+        backlog=None,
+        learned=Learned(fingerprint=capacity.fingerprint),
+    )
+
+
+def _unwatched(state: State) -> State:
+    """What was needed is not known any more: a whole window must be seen again."""
+    return dataclasses.replace(state, watched_since=None, ups=(), downs=())
+
+
+def _offered(state: State, offered: float, elapsed: float, slow_seconds: float, now: float) -> State:
+    """What is served, and what piles up beside it."""
+    offered = max(0.0, offered)
+    fast = min(FAST_SECONDS, slow_seconds)
+    return dataclasses.replace(
+        state,
+        fast=smoothed(state.fast, offered, elapsed_seconds=elapsed, over_seconds=fast),
+        slow=smoothed(state.slow, offered, elapsed_seconds=elapsed, over_seconds=slow_seconds),
+        recent=remembered(state.recent, Point(now, offered)),
+    )
+
+
+def _refused(at: Standing, state: State, now: float) -> Point | None:
+    """How many the cluster lets start: as many as it did, until it is asked again after a while."""
+    if at.refused_above is not None:
+        return Point(now, at.refused_above)
+    former = state.refused
+    return former if former and now - former.time_seconds < ASK_AGAIN_SECONDS else None
+
+
+def _work(state: State) -> float | None:
+    return None if state.fast is None or state.slow is None else max(state.fast, state.slow)
+
+
+def _figures(at: Standing, reading: Reading, load: Load, learned: float, cold: float) -> Figures:
+    """What the load comes to when every replica may be filled to what was measured."""
+    trusted = at.capacity.trust * learned
+    filled = need_of(
+        dataclasses.replace(load, coming=0.0, silent=0), at.capacity, trusted, full=1.0, kv_full=1.0
+    )
+    demand = filled.amount if filled.known else None
+    telling = len(at.pods) - load.silent
+    rate = at.capacity.requests_per_second
+    return Figures(
+        demand=demand,
+        utilization=demand / telling if demand is not None and telling else None,
+        running=reading.running,
+        waiting=reading.waiting,
+        trusted_requests_per_second=rate * trusted if rate and not at.capacity.unverified else None,
+        learned=learned,
+        cold_start_seconds=cold,
+        silent=load.silent,
+    )
+
+
+def _wanted(
+    at: Standing, state: State, up: Need, window: float, *, urgent: bool, warming: bool, now: float
+) -> Outcome:
+    """Replicas by the need over time, then by pace and bounds."""
+    rules, have = at.policy, at.replicas
+    seen = 0.0 if state.watched_since is None else now - state.watched_since
+    asked = whole(up.amount)
+    outcome = Outcome(replicas=have, asked=asked, cause="Steady")
+    if asked > have and not behavior.tolerated(rules.up, up.amount, have):
+        held = asked if urgent else whole(state.ups[0].value)
+        wait = 0.0 if urgent else behavior.up_window(rules.up) - seen
+        if warming or wait > 0 or held <= have:
+            outcome = dataclasses.replace(outcome, able="ScaleUpStabilized")
+        else:
+            limit = behavior.most(rules.up, have, state.changes, now)
+            paced = min(held, limit)
+            outcome = Outcome(
+                replicas=paced, asked=asked, cause=up.cause, limited="ScaleUpLimit" if held > limit else ""
+            )
+    kept = whole(state.downs[0].value)
+    if asked <= have and kept < have and not behavior.tolerated(rules.down, state.downs[0].value, have):
+        if seen < window or at.held:
+            outcome = dataclasses.replace(outcome, able="ScaleDownStabilized", held=at.held, window=window)
+        else:
+            # The rest must carry the load with the headroom for growing, or it would grow again at once.
+            limit = max(behavior.least(rules.down, have, state.changes, now, window), asked)
+            paced = max(kept, limit)
+            outcome = Outcome(
+                replicas=paced,
+                asked=asked,
+                cause="LowDemand" if paced < have else "Steady",
+                limited="ScaleDownLimit" if kept < paced else "",
+                window=window,
+            )
+    elif asked <= have and asked < have:
+        outcome = dataclasses.replace(outcome, able="ScaleDownStabilized", window=window)
+    return _bounded(at, state, outcome)
+
+
+def _bounded(at: Standing, state: State, outcome: Outcome) -> Outcome:
+    """Between the bounds, and no more than the cluster lets start."""
+    bounds = at.policy.bounds
+    if outcome.replicas < bounds.least:
+        return dataclasses.replace(outcome, replicas=bounds.least, cause="Bounds", limited="TooFewReplicas")
+    if outcome.replicas > bounds.most:
+        bounded = dataclasses.replace(outcome, replicas=bounds.most, limited="TooManyReplicas")
+        return dataclasses.replace(bounded, cause="Bounds") if bounds.most < at.replicas else bounded
+    if state.refused is not None:
+        quota = max(int(state.refused.value), bounds.least)
+        if outcome.replicas > quota:
+            cause = outcome.cause if quota >= at.replicas else "Quota"
+            return dataclasses.replace(outcome, replicas=quota, cause=cause, limited="QuotaExceeded")
+    if outcome.asked > bounds.most:
+        return dataclasses.replace(outcome, limited="TooManyReplicas")
+    return outcome
+
+
+def _blind(at: Standing, state: State, cold: float, now: float) -> Step:
+    """Nothing is known of the load: replicas stay, but for the bounds."""
+    figures = Figures(cold_start_seconds=cold, learned=state.learned.factor, silent=len(at.pods))
+    blind = Outcome(replicas=at.replicas, asked=at.replicas, cause="Unknown", blind=True)
+    outcome = _bounded(at, state, blind)
+    said = "no pod serves yet" if not at.pods else f"none of {len(at.pods)} serving pods tells its load"
+    sentence = f"Held at {outcome.replicas}: {said}."
+    return _done(at, state, outcome, figures, sentence, now)
+
+
+def _done(at: Standing, state: State, outcome: Outcome, figures: Figures, sentence: str, now: float) -> Step:
+    changes = state.changes
+    if outcome.replicas != at.replicas:
+        change = Change(time_seconds=now, before=at.replicas, after=outcome.replicas, sentence=sentence)
+        young = sum(now - item.time_seconds < LONGEST_PERIOD_SECONDS for item in changes)
+        changes = (change, *changes[: max(young, CHANGES_KEPT - 1)])
+    active, able, limited = judged(at, outcome, figures)
+    decision = Decision(
+        replicas=outcome.replicas,
+        cause=outcome.cause,
+        sentence=sentence,
+        figures=figures,
+        active=active,
+        able=able,
+        limited=limited,
+    )
+    return Step(decision, dataclasses.replace(state, changes=changes))

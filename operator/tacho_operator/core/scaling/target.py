@@ -1,0 +1,168 @@
+"""What the scaler must know of a resource between two of its turns: whom to ask, and by what to judge."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from tacho_contract.times import parse_time
+from tacho_operator.api.defaults import service_level, workload
+from tacho_operator.api.spec.scaling import AutoscalingSpec, ScalingRules
+from tacho_operator.api.types import AutoscalingStatus, LLMDeploymentStatus
+from tacho_operator.core import names
+from tacho_operator.core.pods.diagnosis import creation_refused
+from tacho_operator.core.pods.view import PodView, views
+from tacho_operator.core.rollout.reading import read_serving, sizes
+from tacho_operator.core.scaling.asked import asked_replicas
+from tacho_operator.core.scaling.law.capacity import capacity_of
+from tacho_operator.core.scaling.law.schedules import Schedule, bounds_at
+from tacho_operator.core.scaling.law.types import (
+    Bounds,
+    Capacity,
+    Change,
+    Learned,
+    Pace,
+    Policy,
+    Rules,
+    State,
+)
+from tacho_operator.core.types import Observed
+
+UNBOUNDED = Bounds(least=0, most=10**6)
+"""Of a resource that somebody else scales: only its load is shown."""
+FINISHED = ("Failed", "Succeeded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPod:
+    """A pod that requests reach."""
+
+    uid: str
+    name: str
+    address: str
+    start_seconds: float | None = None
+    """From its creation to its readiness. None: it was restarted since, or not seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One resource."""
+
+    autoscaling: AutoscalingSpec | None
+    """None: somebody else scales it."""
+    pods: tuple[TargetPod, ...]
+    capacity: Capacity
+    ttft_seconds: float | None
+    replicas: int
+    """Wanted now."""
+    held: str = ""
+    refused_above: int | None = None
+    former: AutoscalingStatus | None = None
+
+
+def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> Target:
+    """Of what was observed of the resource. ``status``: what this turn says of it, where that is known: what
+    a pod has just measured is in no earlier one."""
+    resource, serving = observed.resource, read_serving(observed)
+    told = status or resource.status
+    servers = views(observed.pods, names.ROLE_SERVER)
+    reached = [pod for pod in servers if pod.ready and serving.selected in ("", pod.revision)]
+    found = sizes(observed.deployments)
+    refused = serving.active and creation_refused(observed.deployments, observed.replica_sets, serving.active)
+    promised = service_level(resource.spec).ttft_milliseconds
+    longest = _longest_start(observed, serving.active)
+    return Target(
+        autoscaling=resource.spec.autoscaling,
+        pods=tuple(_pod(pod, longest) for pod in reached if pod.status.get("podIP")),
+        capacity=capacity_of(told.measurements, told.plan, workload(resource.spec)),
+        ttft_seconds=promised / 1000 if promised else None,
+        replicas=asked_replicas(observed),
+        held="a revision is being rolled out" if len(found) > 1 else "",
+        # Quota still counts a pod that is on its way out: its successor is refused for a moment only.
+        refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
+        former=resource.status.autoscaling,
+    )
+
+
+def _longest_start(observed: Observed, revision: str) -> float:
+    """A pod that takes longer is given up."""
+    found = (item for item in observed.deployments if item["metadata"]["name"] == revision)
+    spec = next((item.get("spec") or {} for item in found), {})
+    return float(spec.get("progressDeadlineSeconds", math.inf))
+
+
+def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:
+    created, ready = pod.created, pod.condition_time("Ready")
+    first = all(item.restarts == 0 for item in pod.containers())
+    begun = max((since for item in pod.containers() if (since := item.running_since)), default=None)
+    if ready and begun and (ready - begun).total_seconds() > longest_start_seconds:
+        first = False  # it has been ready before: no start may take so long
+    took = (ready - created).total_seconds() if created and ready and first else None
+    return TargetPod(uid=pod.uid, name=pod.name, address=str(pod.status["podIP"]), start_seconds=took)
+
+
+def restored(former: AutoscalingStatus | None) -> State:
+    """What an earlier process left behind; what it watched is not among it."""
+    if former is None:
+        return State()
+    changes = [
+        Change(
+            time_seconds=at.timestamp(),
+            before=item.from_replicas or 0,
+            after=item.to_replicas or 0,
+            sentence=item.reason or "",
+        )
+        for item in former.decisions
+        if (at := parse_time(item.time)) is not None
+    ]
+    percent = former.learned_percent
+    return State(
+        changes=tuple(changes),
+        learned=Learned(
+            factor=percent / 100 if percent else 1.0, fingerprint=former.learned_fingerprint or ""
+        ),
+        cold_start_seconds=former.cold_start_seconds,
+    )
+
+
+def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
+    """What a person asked for at ``now``, and which schedules cannot be read."""
+    spec = target.autoscaling
+    if spec is None:
+        return Policy(bounds=UNBOUNDED, ttft_seconds=target.ttft_seconds), ()
+    usual = Bounds(least=spec.min_replicas or 1, most=spec.max_replicas)
+    schedules = [
+        Schedule(
+            cron=item.schedule,
+            time_zone=item.time_zone or "Etc/UTC",
+            least=item.min_replicas,
+            most=item.max_replicas,
+            duration_seconds=item.duration_seconds,
+        )
+        for item in spec.schedules or ()
+    ]
+    scheduled = bounds_at(usual, schedules, now)
+    behavior = spec.behavior
+    policy = Policy(
+        bounds=scheduled.bounds,
+        up=_rules(behavior.scale_up if behavior else None),
+        down=_rules(behavior.scale_down if behavior else None),
+        ttft_seconds=target.ttft_seconds,
+    )
+    return policy, scheduled.problems
+
+
+def _rules(asked: ScalingRules | None) -> Rules:
+    if asked is None:
+        return Rules()
+    paces = [
+        Pace(kind=item.type, value=item.value, period_seconds=item.period_seconds)
+        for item in asked.policies or ()
+    ]
+    return Rules(
+        window_seconds=asked.stabilization_window_seconds,
+        select=asked.select_policy or "Max",
+        paces=tuple(paces),
+        tolerance=float(asked.tolerance or 0),
+    )

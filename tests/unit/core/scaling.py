@@ -1,0 +1,126 @@
+"""Worlds that are scaled: what the law decides about fleets of a known law, shown by the resource."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from tacho_operator.api.conditions import ConditionType, Reason
+from tacho_operator.core.scaling.law.types import Bounds, Policy, Rules
+from tacho_operator.core.scaling.shown import scaled as shown
+from tacho_operator.core.types import Refusal, Scaled
+from tests.unit.core.world import MOCK_SPEC, World, changed
+from tests.unit.scaling.fleet import CAPACITY, POLICY, Fleet
+
+AUTOSCALING = {"minReplicas": 1, "maxReplicas": 8}
+_C, _R = ConditionType, Reason
+Met = tuple[ConditionType, str, Reason]
+
+
+def told(fleet: Fleet, problems: tuple[str, ...] = (), former: Scaled | None = None) -> Scaled:
+    """The fleet's last decision."""
+    return shown(
+        fleet.decisions[-1],
+        fleet.state,
+        bounds=fleet.policy.bounds,
+        problems=problems,
+        victims=(),
+        former=former,
+    )
+
+
+def idle(replicas: int = 1, seconds: float = 400, policy: Policy = POLICY) -> Fleet:
+    fleet = Fleet(policy, replicas=replicas)
+    fleet.run(lambda _: 0.1, seconds)
+    return fleet
+
+
+def settled() -> Scaled:
+    return told(idle())
+
+
+def rising(policy: Policy = POLICY) -> Scaled:
+    fleet = Fleet(policy)
+    fleet.run(lambda _: 1.0, 60)
+    fleet.run(lambda _: 8.0, 10)
+    return told(fleet)
+
+
+def asked_not_long_enough() -> Scaled:
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), up=Rules(window_seconds=300)))
+    fleet.run(lambda _: 1.0, 60)
+    fleet.run(lambda _: 1.9, 100)
+    return told(fleet)
+
+
+def unverified() -> Scaled:
+    fleet = Fleet(capacity=dataclasses.replace(CAPACITY, unverified="nobody has measured it"))
+    fleet.run(lambda _: 0.1, 20)
+    return told(fleet)
+
+
+def silent() -> Scaled:
+    fleet = Fleet()
+    fleet.replicas[0].silent = True
+    fleet.run(lambda _: 0.1, 20)
+    return told(fleet)
+
+
+def too_few() -> Scaled:
+    fleet = Fleet(Policy(bounds=Bounds(least=3, most=9)))
+    fleet.run(lambda _: 0.1, 10)
+    return told(fleet)
+
+
+def too_many() -> Scaled:
+    return rising(Policy(bounds=Bounds(least=1, most=1)))
+
+
+def fewer_than_paced() -> Scaled:
+    return told(idle(5, 310))
+
+
+def unreadable() -> Scaled:
+    return told(idle(), ("spec.autoscaling.schedules[0] cannot be read: Bad hour.",))
+
+
+SCALED: dict[Callable[[], Scaled], tuple[Met, ...]] = {
+    settled: (
+        (_C.ABLE_TO_SCALE, "True", _R.READY_FOR_NEW_SCALE),
+        (_C.SCALING_ACTIVE, "True", _R.VALID_METRIC_FOUND),
+        (_C.SCALING_LIMITED, "False", _R.DESIRED_WITHIN_RANGE),
+    ),
+    rising: (
+        (_C.ABLE_TO_SCALE, "True", _R.SUCCEEDED_RESCALE),
+        (_C.SCALING_LIMITED, "True", _R.SCALE_UP_LIMIT),
+    ),
+    asked_not_long_enough: ((_C.ABLE_TO_SCALE, "True", _R.SCALE_UP_STABILIZED),),
+    lambda: told(idle(2, 100)): ((_C.ABLE_TO_SCALE, "True", _R.SCALE_DOWN_STABILIZED),),
+    unverified: ((_C.SCALING_ACTIVE, "True", _R.CAPACITY_UNVERIFIED),),
+    silent: ((_C.SCALING_ACTIVE, "False", _R.FAILED_GET_PODS_METRIC),),
+    too_few: ((_C.SCALING_LIMITED, "True", _R.TOO_FEW_REPLICAS),),
+    too_many: ((_C.SCALING_LIMITED, "True", _R.TOO_MANY_REPLICAS),),
+    fewer_than_paced: ((_C.SCALING_LIMITED, "True", _R.SCALE_DOWN_LIMIT),),
+    unreadable: ((_C.SCALING_LIMITED, "True", _R.INVALID_SCHEDULE),),
+}
+"""For each look the conditions that it is to bring."""
+
+
+def scaled(look: Callable[[], Scaled]) -> World:
+    """A resource that serves, and of which the scaler says that."""
+    world = World(changed(MOCK_SPEC, autoscaling=AUTOSCALING))
+    world.come_up()
+    world.scaling = look()
+    world.turn(1)
+    return world
+
+
+def refused() -> World:
+    """A change of the Deployment that the API server refuses."""
+    world = scaled(settled)
+    (deployment,) = (item for (kind, _), item in world.objects.items() if kind == "Deployment")
+    world.refusals = (
+        Refusal(kind="Deployment", name=deployment["metadata"]["name"], message="admission says no"),
+    )
+    world.turn(1)
+    return world

@@ -1,0 +1,95 @@
+"""Figures that a pod should not have sent: the status stays valid, and what it said."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tacho_contract.fetch import FetchProgress
+from tacho_contract.measurement import Capacity, Environment, Workload
+from tacho_contract.report import StartupSeconds
+from tacho_operator.api.base import decimal
+
+from .figures import point
+from .measured_world import measured_world
+
+
+def test_a_pod_cannot_smuggle_in_figures_for_another_revision() -> None:
+    """Keys decide whose figures they are, not what a pod says it is."""
+    world = measured_world()
+    (pod,) = world.pods("server")
+    report = world.reports[pod["metadata"]["uid"]]
+    assert report.measurement is not None
+    forged = dataclasses.replace(report.measurement, plan_key="0" * 10, observed_time="2030-01-01T00:00:00Z")
+    world.reports[pod["metadata"]["uid"]] = dataclasses.replace(report, measurement=forged)
+    world.turn(1)
+    states = {item["planKey"]: item["state"] for item in world.status["measurements"]}
+    assert states["0" * 10] == "Stale"
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, None),
+        (0.0, "0"),
+        (812.4, "812.4"),
+        (0.0004, "0"),
+        (1234567.8912, "1234567.891"),
+        (100.0, "100"),
+        (-1.0, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (1e30, None),
+    ],
+)
+def test_decimals(value: float | None, text: str | None) -> None:
+    assert decimal(value) == text
+    assert text is None or re.fullmatch(r"\d+(\.\d{1,3})?", text)
+
+
+HOSTILE: list[dict[str, Any]] = [
+    {"plan_key": "p" * 300},
+    {"observed_time": "x" * 20},
+    {"observed_time": "2026-11-20T08:49:21Z" + " " * 200},
+    {"probe_seconds": float("inf")},
+    {"probe_seconds": -1.0},
+    {"workload": Workload(input_tokens=-5)},
+    {"workload": Workload(output_tokens=2**70)},
+    {"flags": tuple(f"Flag{number}" * 40 for number in range(50))},
+    {"curve": (point(-1, 1.0),)},
+    {
+        "capacity": Capacity(
+            concurrency=2**40, requests_per_second=1, output_tokens_per_second=1, total_tokens_per_second=1
+        )
+    },
+]
+
+
+@pytest.mark.parametrize("fields", HOSTILE, ids=str)
+def test_hostile_figures_are_left_out(fields: dict[str, Any]) -> None:
+    world = measured_world()
+    (pod,) = world.pods("server")
+    before = copy.deepcopy(world.status["measurements"])
+    world.now += timedelta(seconds=5)
+    world.serves(pod, **fields)
+    world.turn(1)
+    assert world.status["measurements"] == before
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+
+
+def test_hostile_words_and_sizes_never_make_an_invalid_status() -> None:
+    world = measured_world()
+    (pod,) = world.pods("server")
+    environment = Environment(cpu_model="c" * 999, gpu_count=-3)
+    startup = StartupSeconds(load=1e300, total=float("nan"), probe=-4.0)
+    fetch = FetchProgress(state="?", bytes_done=-1, bytes_total=2**80)
+    for phase in ("Serving", "WaitingForModel", "z" * 5000):
+        world.runs(pod, phase, environment=environment, startup=startup, fetch=fetch, engine="e" * 999)
+        world.turn(1)
+    assert world.brief("Ready")[0] == "False"

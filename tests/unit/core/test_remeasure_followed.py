@@ -1,0 +1,211 @@
+"""A throwaway pod that is there: what it has come to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_operator.core.measurement.note import (
+    RETRY_SECONDS,
+)
+
+from .remeasuring import (
+    CRASHED,
+    EVICTED,
+    LEFT,
+    LIMIT_SECONDS,
+    NO_IMAGE,
+    NO_ROOM,
+    OTHERS,
+    RUNS_SINCE_LONG,
+    Row,
+    assert_step,
+    note,
+    on_node,
+    pod,
+    report,
+    step,
+)
+
+ROWS: dict[str, Row] = {
+    "it runs": ({"probes": (pod("probe"), *OTHERS)}, "runs", "other before", "", False, LEFT),
+    "it runs again": (
+        {"probes": (pod("probe"),), "note": note("CannotJudge", 700)},
+        "runs",
+        "",
+        "",
+        True,
+        LEFT,
+    ),
+    "it is on its way out": (
+        {"probes": (pod("probe", gone=True), *OTHERS), "note": note("CannotJudge", 700)},
+        "",
+        "other before",
+        "CannotJudge: as before",
+        True,
+        None,
+    ),
+    "it crashed once, which may heal": ({"probes": (pod("probe", **CRASHED),)}, "runs", "", "", False, LEFT),
+    "it has measured": (
+        {"probes": (pod("probe"),), "reports": {"probe": report("Complete")}},
+        "",
+        "probe",
+        "",
+        False,
+        None,
+    ),
+    "there is no room": (
+        {"probes": (pod("probe", 300, **NO_ROOM), *OTHERS)},
+        "",
+        "other before",
+        "CannotJudge: Pod probe finds no node",
+        False,
+        LEFT,
+    ),
+    "there is no room for long": (
+        {"probes": (pod("probe", 301, **NO_ROOM), *OTHERS)},
+        "",
+        "probe other before",
+        "CannotJudge: Pod probe finds no node",
+        True,
+        RETRY_SECONDS,
+    ),
+    "it got nothing": (
+        {"probes": (pod("probe"),), "reports": {"probe": report("Failed", message="too slow")}},
+        "",
+        "probe",
+        "MeasurementFailed: The probe got nothing it could use: too slow",
+        True,
+        None,
+    ),
+    "it failed": (
+        {"probes": (pod("probe", phase="Failed", **CRASHED),)},
+        "",
+        "probe",
+        "CannotJudge: engine in pod probe (1 restart): ended with exit code 3: oh no",
+        True,
+        RETRY_SECONDS,
+    ),
+    "it failed for the second time": (
+        {
+            "probes": (pod("probe", phase="Failed", **CRASHED),),
+            "note": note("CannotJudge", 700, tries=1, crashes=1),
+        },
+        "",
+        "probe",
+        "MeasurementFailed: engine in pod probe (1 restart): ended with exit code 3: oh no",
+        True,
+        None,
+    ),
+    "it ended": (
+        {"probes": (pod("probe", phase="Succeeded"),), "note": note("CannotJudge", 700, tries=4, crashes=1)},
+        "",
+        "probe",
+        "MeasurementFailed: Pod probe ended before it had measured.",
+        True,
+        None,
+    ),
+    "it was evicted": (
+        {"probes": (pod("probe", **EVICTED),)},
+        "",
+        "probe",
+        "CannotJudge: The cluster took pod probe away",
+        True,
+        RETRY_SECONDS,
+    ),
+    "it was evicted often, and crashed once": (
+        {"probes": (pod("probe", **EVICTED),), "note": note("CannotJudge", 9999, tries=3, crashes=1)},
+        "",
+        "probe",
+        "CannotJudge: The cluster took pod probe away",
+        True,
+        8 * RETRY_SECONDS,
+    ),
+    "its image is not pulled yet": (
+        {"probes": (pod("probe", **NO_IMAGE),)},
+        "",
+        "",
+        "CannotJudge: Image",
+        False,
+        LEFT,
+    ),
+    "its image is not pulled for long": (
+        {"probes": (pod("probe", 301, **NO_IMAGE),)},
+        "",
+        "probe",
+        "CannotJudge: Image",
+        True,
+        RETRY_SECONDS,
+    ),
+    "its node is lost": (
+        {"probes": (on_node(pod("probe")),), "lost": {"gone"}},
+        "",
+        "probe",
+        "CannotJudge: Node gone of pod probe does not answer",
+        True,
+        RETRY_SECONDS,
+    ),
+    "its lost node does not let it go": (
+        {
+            "probes": (on_node(pod("probe", gone=True)),),
+            "lost": {"gone"},
+            "note": note("CannotJudge", RETRY_SECONDS),
+        },
+        "starts",
+        "",
+        "CannotJudge: as before",
+        True,
+        None,
+    ),
+    "it cannot be asked yet": (
+        {"probes": (pod("probe", 1000, **RUNS_SINCE_LONG),)},
+        "",
+        "",
+        "ReportUnreachable: Pod probe runs, but does not answer",
+        False,
+        LEFT,
+    ),
+    "it could not be asked in all its time": (
+        {"probes": (pod("probe", LIMIT_SECONDS + 1, **RUNS_SINCE_LONG),)},
+        "",
+        "probe",
+        "ReportUnreachable: Pod probe runs, but does not answer",
+        True,
+        RETRY_SECONDS,
+    ),
+    "it takes its time": ({"probes": (pod("probe", LIMIT_SECONDS),)}, "runs", "", "", False, LEFT),
+    "it takes too long": (
+        {"probes": (pod("probe", LIMIT_SECONDS + 1),)},
+        "",
+        "probe",
+        "CannotJudge: Pod probe did not report a measurement in time. It is tried once more.",
+        True,
+        RETRY_SECONDS,
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_what_a_throwaway_pod_has_come_to(row: str) -> None:
+    assert_step(ROWS[row])
+
+
+def test_a_throwaway_pods_check_is_no_measurement() -> None:
+    """It is there for the full one."""
+    found = report("Complete")
+    assert found.measurement is not None
+    checked = dataclasses.replace(found, measurement=dataclasses.replace(found.measurement, kind="Check"))
+    probes = (pod("probe"),)
+    still = step(probes=probes, reports={"probe": checked})
+    assert (still.running, still.delete) == (True, ())
+    assert step(probes=probes, reports={"probe": found}).delete != ()
+
+
+def test_what_is_noted_is_read_again_by_the_next_turn() -> None:
+    failed = step(
+        probes=(pod("probe", phase="Succeeded"),), note=note("CannotJudge", 700, tries=1, crashes=1)
+    )
+    again = step(note=failed.note)
+    assert failed.outcome is not None
+    assert (again.outcome, again.apply, again.note) == (failed.outcome, (), failed.note)

@@ -1,0 +1,162 @@
+"""How near the bounds: of plans as the planner makes them, and figures as an H200 gave them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from tacho_contract.measurement import INVALIDATING, LIMITING, Measurement, SingleStream, Workload
+from tacho_operator.core.measurement.roofline import (
+    ABOVE_ROOFLINE,
+    LOW_EFFICIENCY,
+    Efficiency,
+    decode_bound,
+    efficiency,
+)
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.revisions.frozen import Revision
+from tests.unit.planner.builders import CONFIG, spec
+from tests.unit.planner.models import facts
+
+
+def planned(model: str = "llama-3.1-8b", product: str = "NVIDIA-H200", **more: Any) -> ModelPlan:
+    asked = spec(engine={"name": "vllm"}, gpu={"products": [product]}, **more)
+    plan = plan_model(asked, facts(model), nodes=None, history=(), config=CONFIG)
+    assert isinstance(plan, ModelPlan), plan
+    return plan
+
+
+def revision(plan: ModelPlan, template: dict[str, Any] | None = None) -> Revision:
+    return Revision(
+        name="r",
+        number=1,
+        plan=plan,
+        plan_key="p",
+        facts_key="f",
+        pod_template=template or {},
+        tacho_image="t",
+    )
+
+
+def measured(
+    decode: float, prefill: float | None = None, inputs: int = 128, outputs: int = 200
+) -> Measurement:
+    return Measurement(
+        plan_key="p",
+        measure_key="m",
+        observed_time="2026-11-20T12:00:00Z",
+        state="Complete",
+        probe_seconds=1.0,
+        workload=Workload(input_tokens=inputs, output_tokens=outputs),
+        single_stream=SingleStream(
+            decode_tokens_per_second=decode,
+            tpot_milliseconds_p50=1.0,
+            ttft_milliseconds_p50=1.0,
+            prefill_tokens_per_second=prefill,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "product", "bound"),
+    [
+        ("llama-3.1-8b", "NVIDIA-H200", 317),
+        ("llama-3.1-8b", "NVIDIA-L4", 19.8),
+        ("llama-3.1-8b-awq", "NVIDIA-H200", 998),
+        ("llama-3.1-8b-awq", "NVIDIA-L4", 62.4),
+    ],
+)
+def test_the_bound_of_a_frozen_plan_is_the_rooflines_at_that_context(
+    model: str, product: str, bound: float
+) -> None:
+    """Worked by hand from the weights that a step reads, 128 KiB of cache a token, and the data sheets; on an
+    H200 the plan counts what Machete pads as well."""
+    found = decode_bound(planned(model, product), 1024)
+    assert found == pytest.approx(bound, rel=0.025)
+
+
+@pytest.mark.parametrize(
+    ("model", "decode", "percent", "flags"),
+    [
+        ("llama-3.1-8b", 204, 64, []),
+        ("llama-3.1-8b", 86, 27, [LOW_EFFICIENCY]),
+        ("llama-3.1-8b-awq", 253, 25.3, [LOW_EFFICIENCY]),
+        ("llama-3.1-8b", 322, 101, []),
+        ("llama-3.1-8b", 330, 103.5, [ABOVE_ROOFLINE]),
+    ],
+    ids=["bf16", "eager", "awq", "at-the-bound", "above"],
+)
+def test_one_stream_on_an_h200(model: str, decode: float, percent: float, flags: list[str]) -> None:
+    """vLLM 0.26, 128 tokens in and 200 out, Llama-3.1-8B: 204 tok/s in bf16, 86 of them in eager mode, 253 in
+    AWQ, where what a step costs whatever it reads is most of it."""
+    found = efficiency(measured(decode), revision(planned(model)))
+    assert found.decode is not None
+    assert 100 * found.decode == pytest.approx(percent, rel=0.02)
+    assert list(found.flags()) == flags
+
+
+def test_the_cache_that_is_read_is_that_of_half_the_answer() -> None:
+    """The mean context of an answer: the prompt and half of what follows it."""
+    plan = planned()
+    found = efficiency(measured(50, inputs=1000, outputs=20_000), revision(plan))
+    assert found.decode is not None
+    assert 50 / found.decode == pytest.approx(decode_bound(plan, 11_000) or 0.0, rel=1e-6)
+
+
+def test_stages_of_a_pipeline_read_each_its_own_cache_in_turn() -> None:
+    """As many bytes of cache on each of two stages: twice as many for the same tokens, read by one GPU after
+    the other."""
+    plan = planned()
+    two = dataclasses.replace(plan, pipeline_parallel=2)
+    weights = plan.predicted.step_weights_bytes
+    assert weights
+    alone, half = decode_bound(plan, 32_768), decode_bound(two, 32_768)
+    assert alone is not None
+    assert half is not None
+    cache = 4.8e12 / alone - weights
+    assert 4.8e12 / half == pytest.approx(weights + 2 * cache, rel=0.001)
+
+
+def test_prefill_is_held_against_the_arithmetic_peak() -> None:
+    """989 TFLOP/s over twice the 6.98 billion weights of the layers: 70,800 tok/s."""
+    plan = planned()
+    assert plan.predicted.prefill_tokens_per_second == pytest.approx(70_800, rel=0.01)
+    found = efficiency(measured(204, 35_400), revision(plan))
+    assert found.prefill == pytest.approx(0.5, rel=0.01)
+    fast = efficiency(measured(204, 141_600), revision(plan))
+    assert fast.prefill == pytest.approx(2, rel=0.01)
+    assert list(fast.flags()) == [], "kernels may compute in 8 bits what the plan counts in 16"
+
+
+def test_gpus_that_split_a_layer_read_at_once() -> None:
+    one, two = planned(), planned(parallelism={"tensor": 2})
+    assert two.tensor_parallel == 2
+    single, double = decode_bound(one, 1024), decode_bound(two, 1024)
+    assert single is not None
+    assert double is not None
+    assert double == pytest.approx(2 * single, rel=0.02)
+
+
+def test_where_no_bound_holds_nothing_is_said() -> None:
+    plan = planned()
+    found = measured(204, 35_400)
+    nothing = Efficiency()
+    assert efficiency(found, None) == nothing
+    assert efficiency(dataclasses.replace(found, single_stream=None), revision(plan)) == nothing
+    for unknown in (
+        dataclasses.replace(plan, gpu_count=0, gpu_product=""),
+        dataclasses.replace(plan, gpu_product="NVIDIA-Z9"),
+        dataclasses.replace(plan, predicted=dataclasses.replace(plan.predicted, step_weights_bytes=None)),
+    ):
+        assert efficiency(found, revision(unknown)) == nothing, unknown
+    guessing = {"spec": {"containers": [{"args": ["--speculative-config", "{}"]}]}}
+    assert efficiency(found, revision(plan, guessing)) == nothing
+    assert list(nothing.flags()) == []
+
+
+def test_the_flags_are_of_the_kinds_that_they_are() -> None:
+    assert ABOVE_ROOFLINE in INVALIDATING
+    assert LOW_EFFICIENCY in LIMITING

@@ -1,0 +1,216 @@
+"""A resource that is scaled: who decides how many, what is shown, which pod goes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from datetime import timedelta
+
+import pytest
+
+from tacho_contract.times import format_time, parse_time
+from tacho_operator.core.names import DELETION_COST_ANNOTATION, REVISION_LABEL
+from tacho_operator.core.scaling.asked import asked_replicas
+from tacho_operator.core.scaling.law.types import Point, Sample, State, Track
+from tacho_operator.core.scaling.shown import scaled as shown
+from tacho_operator.core.scaling.target import TargetPod, policy_of, restored, target_of
+from tacho_operator.core.scaling.victims import victims
+from tests.unit.core.scaling import AUTOSCALING, idle, rising, scaled, settled, told
+from tests.unit.core.world import MOCK_SPEC, World, changed
+
+
+def world_of(**autoscaling: object) -> World:
+    world = World(changed(MOCK_SPEC, replicas=7, autoscaling={**AUTOSCALING, **autoscaling}))
+    world.come_up()
+    return world
+
+
+def size(world: World) -> int:
+    ((_, item),) = [(key, item) for key, item in world.objects.items() if key[0] == "Deployment"]
+    return int(item["spec"]["replicas"])
+
+
+def test_the_scaler_decides_and_not_spec() -> None:
+    world = world_of()
+    assert size(world) == 1
+    world.scaling = dataclasses.replace(settled(), replicas=4)
+    world.turn(1)
+    assert size(world) == 4
+    assert world.condition("Reconciling")["message"].startswith("1 of 4 replicas are ready.")
+
+
+def test_after_a_restart_there_are_as_many_as_there_were() -> None:
+    world = world_of()
+    world.scaling = dataclasses.replace(settled(), replicas=4)
+    world.turn(1)
+    world.scaling = None
+    world.turn(1)
+    assert size(world) == 4
+    assert asked_replicas(world.observed()) == 4
+
+
+def test_until_the_scaler_has_looked_again_its_last_words_stand() -> None:
+    world = scaled(rising)
+    before = world.status
+    world.scaling = None
+    world.turn(5)
+    assert world.status["autoscaling"] == before["autoscaling"]
+    assert world.brief("AbleToScale") == ("True", "SucceededRescale")
+
+
+def test_without_autoscaling_nothing_of_it_is_left() -> None:
+    world = scaled(rising)
+    world.raw["spec"].pop("autoscaling")
+    world.scaling = None
+    world.turn(1)
+    assert "autoscaling" not in world.status
+    assert world.condition("ScalingActive") == {}
+
+
+def test_a_change_is_an_event_with_its_sum() -> None:
+    world = scaled(rising)
+    assert ("Normal", "SuccessfulRescale") in world.events
+    (decision, *_) = world.status["autoscaling"]["decisions"]
+    assert (decision["fromReplicas"], decision["toReplicas"]) == (1, 2)
+    assert "work of" in decision["reason"]
+    world.events.clear()
+    world.turn(1)
+    assert world.events == []
+
+
+def test_status_is_written_when_a_decision_or_a_rounded_figure_changes() -> None:
+    fleet = idle(seconds=400)
+    first = told(fleet)
+    for demand in (0.10, 0.14, 0.18, 0.12):
+        fleet.run(lambda _, demand=demand: demand, 10)
+        assert told(fleet, former=first) is first
+    fleet.run(lambda _: 1.0, 120)
+    second = told(fleet, former=first)
+    assert second is not first
+    assert second.autoscaling.utilization_percent is not None
+
+
+def test_what_was_decided_and_learned_outlives_a_process() -> None:
+    world = scaled(rising)
+    former = world.observed().resource.status.autoscaling
+    state = restored(former)
+    assert [(item.before, item.after) for item in state.changes] == [(1, 2)]
+    assert state.learned.fingerprint == "f"
+    assert state.watched_since is None
+    assert restored(None) == State()
+
+
+def test_who_is_asked() -> None:
+    world = world_of()
+    for pod in world.pods("server"):
+        pod["status"]["podIP"] = "10.0.0.7"
+    target = target_of(world.observed())
+    assert [pod.address for pod in target.pods] == ["10.0.0.7"]
+    assert target.held == ""
+    assert target.capacity.unverified == ""
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.turn(1)
+    assert target_of(world.observed()).held == "a revision is being rolled out"
+
+
+def test_bounds_and_paces_are_those_of_spec_and_the_hour() -> None:
+    world = world_of(
+        behavior={"scaleUp": {"stabilizationWindowSeconds": 0, "tolerance": "0.1"}},
+        schedules=[{"schedule": "* * * * *", "minReplicas": 3}, {"schedule": "? * * * *", "minReplicas": 4}],
+    )
+    policy, problems = policy_of(target_of(world.observed()), world.now)
+    assert (policy.bounds.least, policy.bounds.most) == (3, 8)
+    assert (policy.up.window_seconds, policy.up.tolerance, policy.down.window_seconds) == (0, 0.1, None)
+    assert len(problems) == 1
+
+
+def test_the_pod_with_the_least_to_finish_goes_and_one_that_is_silent_last() -> None:
+    pods = [TargetPod(uid=uid, name=f"pod-{uid}", address="") for uid in "abcd"]
+    tracks = {
+        "a": Track(Sample(time_seconds=0, running=3, waiting=1)),
+        "b": Track(Sample(time_seconds=0, running=0)),
+        "c": Track(Sample(time_seconds=0, running=2, waiting=0)),
+    }
+    assert victims(pods, tracks, 3) == ("pod-b", "pod-c", "pod-a")
+    assert victims(pods, tracks, -1) == ()
+
+
+def test_a_victim_is_marked_before_it_goes_and_no_longer_than_it_is_one() -> None:
+    world = world_of()
+    (pod,) = world.pods("server")
+    name = pod["metadata"]["name"]
+    world.scaling = dataclasses.replace(settled(), victims=(name,))
+    assert world.turn(1).deletion_costs == {name: "-1"}
+    pod["metadata"].setdefault("annotations", {})[DELETION_COST_ANNOTATION] = "-1"
+    assert world.turn(1).deletion_costs == {}
+    world.scaling = settled()
+    assert world.turn(1).deletion_costs == {name: "0"}
+
+
+def test_victims_stay_until_the_next_decision() -> None:
+    fleet = idle(3, 300)
+    fleet.run(lambda _: 0.1, 20)
+    chosen = shown(
+        fleet.decisions[-1],
+        fleet.state,
+        bounds=fleet.policy.bounds,
+        problems=(),
+        victims=("pod-2",),
+        former=None,
+    )
+    limited = dataclasses.replace(fleet.state, ups=(Point(0, 1.0),))
+    moved = dataclasses.replace(
+        fleet.decisions[-1], figures=dataclasses.replace(fleet.decisions[-1].figures, utilization=0.9)
+    )
+    again = shown(moved, limited, bounds=fleet.policy.bounds, problems=(), victims=(), former=chosen)
+    assert again is not chosen
+    assert again.victims == ("pod-2",)
+
+
+@pytest.mark.parametrize("seconds", [0, 3600])
+def test_a_pods_start_is_from_its_creation_to_its_readiness(seconds: int) -> None:
+    world = world_of()
+    (pod,) = world.pods("server")
+    pod["status"]["podIP"] = "10.0.0.7"
+    world.now += timedelta(seconds=seconds)
+    (found,) = target_of(world.observed()).pods
+    assert found.start_seconds is not None
+    assert 0 <= found.start_seconds < 600
+    pod["status"]["containerStatuses"][0]["restartCount"] = 1
+    (found,) = target_of(world.observed()).pods
+    assert found.start_seconds is None
+
+
+def test_a_pod_on_its_way_out_still_takes_its_quota() -> None:
+    world = world_of()
+    (name,) = world.names("Deployment")
+    world.objects["ReplicaSet", f"{name}-1"] = {
+        "kind": "ReplicaSet",
+        "metadata": {"name": f"{name}-1", "labels": {REVISION_LABEL: name}},
+        "status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]},
+    }
+    (pod,) = world.pods("server")
+    for index in range(2):
+        going = copy.deepcopy(pod)
+        going["metadata"].update(
+            name=f"going-{index}", uid=f"going-{index}", deletionTimestamp="2026-01-01T00:00:00Z"
+        )
+        world.objects["Pod", f"going-{index}"] = going
+    assert target_of(world.observed()).refused_above == 3
+    world.objects["Pod", "going-0"]["status"]["phase"] = "Failed"
+    assert target_of(world.observed()).refused_above == 2
+
+
+def test_a_pod_that_was_ready_before_tells_no_start() -> None:
+    """A day of serving and one late probe are no start of a day: nothing would go for two days."""
+    world = world_of()
+    (pod,) = world.pods("server")
+    pod["status"]["podIP"] = "10.0.0.7"
+    begun = parse_time(pod["metadata"]["creationTimestamp"])
+    assert begun is not None
+    pod["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": format_time(begun)}}
+    (ready,) = [item for item in pod["status"]["conditions"] if item["type"] == "Ready"]
+    ready["lastTransitionTime"] = format_time(begun + timedelta(minutes=20))
+    assert target_of(world.observed()).pods[0].start_seconds == 1200
+    ready["lastTransitionTime"] = format_time(begun + timedelta(days=1))
+    assert target_of(world.observed()).pods[0].start_seconds is None

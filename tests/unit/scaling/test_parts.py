@@ -1,0 +1,65 @@
+"""The small sums: paces, windows, trends, starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_operator.core.scaling.law.behavior import least, most, with_high, with_low
+from tacho_operator.core.scaling.law.coldstart import UNKNOWN_SECONDS, cold_start_seconds, with_starts
+from tacho_operator.core.scaling.law.trend import remembered, rise
+from tacho_operator.core.scaling.law.types import Change, Pace, PodLoad, Point, Rules, Select
+
+TWO_AND_HALF = (
+    Pace(kind="Pods", value=2, period_seconds=60),
+    Pace(kind="Percent", value=50, period_seconds=60),
+)
+
+
+@pytest.mark.parametrize(
+    ("select", "grown", "shrunk"), [("Max", 15, 5), ("Min", 12, 8), ("Disabled", 10, 10)]
+)
+def test_which_of_several_paces_counts(select: Select, grown: int, shrunk: int) -> None:
+    rules = Rules(select=select, paces=TWO_AND_HALF)
+    assert most(rules, 10, (), 0.0) == grown
+    assert least(rules, 10, (), 0.0, 300) == shrunk
+
+
+def test_what_changed_within_the_period_counts_towards_it() -> None:
+    rules = Rules(paces=(Pace(kind="Pods", value=4, period_seconds=60),))
+    grew = (Change(time_seconds=0.0, before=6, after=9),)
+    assert most(rules, 9, grew, 59.0) == 10
+    assert most(rules, 9, grew, 60.0) == 13
+    shrank = (Change(time_seconds=0.0, before=9, after=6),)
+    assert least(rules, 6, shrank, 59.0, 300) == 5
+
+
+def test_windows_keep_what_decides_and_no_more() -> None:
+    low = high = ()
+    for now, value in enumerate([3.0, 5.0, 4.0, 4.0, 2.0, 6.0, 1.0]):
+        low = with_low(low, Point(now, value), 3)
+        high = with_high(high, Point(now, value), 3)
+    assert low[0] == Point(6, 1.0)
+    assert high == (Point(5, 6.0), Point(6, 1.0))
+
+
+def test_a_rise_is_told_from_noise() -> None:
+    steady = rising = ()
+    for index in range(40):
+        wild = 3.0 if index % 7 == 3 else 1.0 + 0.1 * (index % 3)
+        steady = remembered(steady, Point(index * 10.0, wild))
+        rising = remembered(rising, Point(index * 10.0, 1.0 + index * 0.1))
+    assert rise(steady) <= 1e-3
+    assert rise(rising) == pytest.approx(0.01)
+    assert rise(rising[-3:]) == 0.0
+
+
+def test_nine_starts_in_ten() -> None:
+    assert cold_start_seconds((), None) == UNKNOWN_SECONDS
+    assert cold_start_seconds((), 95.0) == 95.0
+    pods = [PodLoad(uid=str(index), start_seconds=float(index)) for index in range(1, 11)]
+    starts = with_starts((), pods)
+    assert cold_start_seconds(starts, 95.0) == 10.0
+    assert with_starts(starts, pods) == starts
+    assert (
+        len(with_starts(starts, [PodLoad(uid=f"x{index}", start_seconds=1.0) for index in range(15)])) == 20
+    )
