@@ -1,6 +1,7 @@
 """Which kubectl, kube-apiserver and the rest are run: $KUBEBUILDER_ASSETS, the cache, else a build.
 
-Never one from PATH: a machine's stray kubectl is of any version.
+Never one from PATH: a machine's stray kubectl is of any version. $TACHO_CLUSTER_PROGRAMS names a folder that
+was built elsewhere and carried to a machine without Go or a network.
 """
 
 import os
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from tests.cluster import builds
 from tests.cluster.errors import ToolMissingError
+
+CARRIED = "TACHO_CLUSTER_PROGRAMS"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,12 @@ class Binaries:
                 return folder / program
         raise ToolMissingError(f"{program} is not among the cluster's programs", "Run `make cluster-build`")
 
+    def has(self, program: str) -> bool:
+        """Whether `program` is there."""
+        return any(
+            folder is not None and (folder / program).exists() for folder in (self.assets, self.folder)
+        )
+
 
 def find(say: builds.Say) -> Binaries:
     """The programs a cluster is made of, built first when this machine has none. Raises BuildError."""
@@ -37,7 +46,9 @@ def find(say: builds.Say) -> Binaries:
             f"KUBEBUILDER_ASSETS={assets} holds no kube-apiserver",
             "Unset it, or point it at an envtest folder",
         )
-    return Binaries(folder=builds.built(builds.CLUSTER, say), assets=assets)
+    carried = os.environ.get(CARRIED)
+    folder = Path(carried) if carried else builds.built(builds.CLUSTER, say)
+    return Binaries(folder=folder, assets=assets)
 
 
 def helm(say: builds.Say) -> Path:
@@ -48,3 +59,10 @@ def helm(say: builds.Say) -> Path:
 def kwok(say: builds.Say) -> Path:
     """The pinned kwok, built first when this machine has none. Raises BuildError."""
     return builds.built(builds.KWOK, say) / "kwok"
+
+
+def device_plugin(say: builds.Say) -> Path:
+    """The device plugin: beside the carried programs, else built first when this machine has none."""
+    carried = os.environ.get(CARRIED)
+    folder = Path(carried) if carried else builds.built(builds.DEVICE_PLUGIN, say)
+    return folder / ("device-plugin" if carried else "tacho-device-plugin")

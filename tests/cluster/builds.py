@@ -80,7 +80,14 @@ KWOK = Module(
     link_flags="-s -w",
     programs=(),
 )
-MODULES = {module.name: module for module in (CLUSTER, HELM, KWOK)}
+DEVICE_PLUGIN = Module(
+    name="device-plugin",
+    folder=HERE / "go-tools" / "device-plugin",
+    packages=(".",),
+    link_flags="-s -w",
+    programs=(),
+)
+MODULES = {module.name: module for module in (CLUSTER, HELM, KWOK, DEVICE_PLUGIN)}
 
 
 def is_of(module: Module, path: Path) -> bool:

@@ -7,6 +7,10 @@ from tests.cluster.certs import Authority, KeyPair
 from tests.cluster.paths import HERE
 
 DOMAIN = "cluster.local"
+NODE_GRACE_SECONDS = 30
+"""Kubernetes' 50 leave room for connections that die silently."""
+NODE_LEASE_SECONDS = 20
+"""A kubelet says so each quarter of it: six times before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,11 @@ def api_server(layout: Layout, credentials: Credentials) -> list[str]:
     return arguments if layout.publish_endpoint else [*arguments, "--endpoint-reconciler-type=none"]
 
 
-def controller_manager(kubeconfig: Path, credentials: Credentials) -> list[str]:
-    """kube-controller-manager, quick to bind claims and to autoscale."""
+def controller_manager(
+    kubeconfig: Path, credentials: Credentials, *, node_grace_seconds: int = NODE_GRACE_SECONDS
+) -> list[str]:
+    """kube-controller-manager, quick to bind claims and to autoscale. ``node_grace_seconds``: without a word
+    from its kubelet a node is lost."""
     ca = credentials.authority.pair
     return [
         f"--kubeconfig={kubeconfig}",
@@ -149,6 +156,7 @@ def controller_manager(kubeconfig: Path, credentials: Credentials) -> list[str]:
         f"--cluster-signing-key-file={ca.key}",
         "--horizontal-pod-autoscaler-sync-period=2s",
         "--pvclaimbinder-sync-period=5s",
+        f"--node-monitor-grace-period={node_grace_seconds}s",
     ]
 
 

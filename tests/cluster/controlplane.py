@@ -5,6 +5,7 @@ It dies with the process that started it, even when that is killed.
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -32,13 +33,22 @@ def remove_orphans() -> None:
 class ControlPlane:
     """One control plane; several live side by side."""
 
-    def __init__(self, binaries: Binaries, *, api_port: int | None = None, scheduler: bool = False) -> None:
+    def __init__(
+        self,
+        binaries: Binaries,
+        *,
+        api_port: int | None = None,
+        scheduler: bool = False,
+        node_grace_seconds: int = commands.NODE_GRACE_SECONDS,
+    ) -> None:
         """`api_port`: a fixed one, else a free one is taken. `scheduler`: run it too."""
         self.binaries, self.with_scheduler = binaries, scheduler
+        self._node_grace_seconds = node_grace_seconds
         self._wanted_port = api_port
         self.ready_seconds = 0.0
         self._directory: Path | None = None
         self._processes: Processes | None = None
+        self._commands: dict[str, list[str]] = {}
 
     def start(self) -> Cluster:
         """Starts everything and waits until the API server is ready.
@@ -86,13 +96,28 @@ class ControlPlane:
             READY_TIMEOUT_SECONDS,
             blame="kube-apiserver",
         )
-        self._run("kube-controller-manager", commands.controller_manager(admin, credentials))
+        self._run(
+            "kube-controller-manager",
+            commands.controller_manager(admin, credentials, node_grace_seconds=self._node_grace_seconds),
+        )
         if self.with_scheduler:
             self._run("kube-scheduler", commands.scheduler(admin))
         return Cluster("control-plane", directory, admin, self.binaries, layout.audit_log, server)
 
+    def kill(self, program: str) -> None:
+        """Ends one program as a crash would."""
+        assert self._processes is not None
+        process = self._processes.running[program]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def start_again(self, program: str) -> None:
+        """Starts a program that was killed, as it was started before; does not wait until it is ready."""
+        self._run(program, self._commands[program])
+
     def _run(self, program: str, arguments: list[str]) -> None:
         assert self._processes is not None
+        self._commands[program] = arguments
         self._processes.start(program, [self.binaries.path(program), *arguments])
 
     def pids(self) -> dict[str, int]:

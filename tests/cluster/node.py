@@ -175,7 +175,10 @@ class _Node:
             START_TIMEOUT_SECONDS,
             blame="kube-apiserver",
         )
-        self._run("kube-controller-manager", *commands.controller_manager(self.admin, self.credentials))
+        self._run(
+            "kube-controller-manager",
+            *commands.controller_manager(self.admin, self.credentials),
+        )
         self._run("kube-scheduler", *commands.scheduler(self.admin))
 
     def _containerd(self) -> None:
@@ -207,10 +210,14 @@ class _Node:
         )
         proxy = self._file("kube-proxy.json", nodeconfig.kube_proxy(self.network, configs["kube-proxy"]))
         self._run("kube-proxy", f"--config={proxy}", f"--hostname-override={self.state.name}")
-        self.cluster.apply(*nodeconfig.dns_role())
-        self._run("coredns", "-conf", str(self._file("Corefile", nodeconfig.corefile(configs["coredns"]))))
+        with_dns = self.binaries.has("coredns")  # programs that are carried may do without its 50 MB
+        if with_dns:
+            self.cluster.apply(*nodeconfig.dns_role())
+            corefile = self._file("Corefile", nodeconfig.corefile(configs["coredns"]))
+            self._run("coredns", "-conf", str(corefile))
         self.processes.wait_until("the node", self._node_ready, START_TIMEOUT_SECONDS, blame="kubelet")
-        self.processes.wait_until("DNS", self._dns_answers, START_TIMEOUT_SECONDS, blame="coredns")
+        if with_dns:
+            self.processes.wait_until("DNS", self._dns_answers, START_TIMEOUT_SECONDS, blame="coredns")
 
     def _node_ready(self) -> bool:
         return "True" in self.cluster.kubectl(

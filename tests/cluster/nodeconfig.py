@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.certs import KeyPair
-from tests.cluster.commands import DOMAIN
+from tests.cluster.commands import DOMAIN, NODE_LEASE_SECONDS
 from tests.cluster.network import Network
 
 PAUSE_IMAGE = "docker.io/local/pause:1"
@@ -38,6 +38,8 @@ def kubelet(network: Network, cgroup: str, authority: Path, serving: KeyPair, re
         "imageGCLowThresholdPercent": 99,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "maxPods": 60,
+        "nodeLeaseDurationSeconds": NODE_LEASE_SECONDS,
+        "syncFrequency": "15s",  # pods see a changed ConfigMap after this, instead of a minute
     }
     return json.dumps(document, indent=2)
 

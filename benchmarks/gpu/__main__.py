@@ -1,0 +1,145 @@
+"""Engines and quantizations through ``tacho run``: each cell is planned, started, measured and stopped.
+
+    python -m benchmarks.gpu --matrix FILE --resume DIR [--budget 8m] [--pvc CLAIM=FOLDER] [--only NAME ...]
+
+FILE holds LLMDeployments, one a cell. DIR/NAME.yaml is the resource with its status as a cluster would show
+it, DIR/NAME.log what engine and runtime printed, DIR/summary.json a line a cell with the machine and the
+versions. A cell that fails is recorded with its words, and the next one goes on. With the budget it ends
+cleanly: no cell begins that has less than a minute, and one that is cut off is not done. Run again with the
+same DIR, it goes on with what is not done; a cell whose manifest has changed is run anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CELL_SECONDS = 300
+"""A cell that takes longer is stopped and recorded as such."""
+CUT_OFF = -1
+LEAST_SECONDS = 60
+"""A cell that has less does not begin."""
+UNITS = {"s": 1, "m": 60, "h": 3600}
+EMPTY_BYTES = 2 * 2**30
+EMPTY_WITHIN_SECONDS = 30
+
+
+def seconds(text: str) -> float:
+    """``8m``, ``90s`` or ``1h`` as seconds; a bare number is seconds. Raises ArgumentTypeError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 90s, 8m or 1h")
+    return float(found[1]) * UNITS[found[2] or "s"]
+
+
+def digest(document: dict[str, Any]) -> str:
+    """Names a cell's manifest."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def to_run(
+    documents: list[dict[str, Any]], before: list[dict[str, Any]], only: list[str]
+) -> list[dict[str, Any]]:
+    """The cells that are not done: absent before, cut off, or with another manifest then. One that the engine
+    or the plan refused is done: that is its result."""
+    done = {cell["cell"]: cell["manifest"] for cell in before if not cell["cut_off"]}
+    return [
+        document
+        for document in documents
+        if (not only or document["metadata"]["name"] in only)
+        and done.get(document["metadata"]["name"]) != digest(document)
+    ]
+
+
+def gpu_used_bytes() -> int | None:
+    """Memory in use on the first GPU; None where there is none."""
+    with contextlib.suppress(Exception):
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used)
+        finally:
+            pynvml.nvmlShutdown()
+    return None
+
+
+def wait_until_empty() -> int | None:
+    """What is still in use on the GPU once the last engine has let go of it."""
+    deadline = time.monotonic() + EMPTY_WITHIN_SECONDS
+    while (used := gpu_used_bytes()) is not None and used > EMPTY_BYTES and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return used
+
+
+def run_cell(name: str, arguments: argparse.Namespace, limit_seconds: float) -> dict[str, Any]:
+    """One cell from its plan to its stop."""
+    out = arguments.resume
+    command = [sys.executable, "-m", "tacho_operator.cli.main", "run", "-f", str(arguments.matrix)]
+    command += ["--name", name, "--once", "-o", "yaml", "--log", str(out / f"{name}.log")]
+    for claim in arguments.pvc:
+        command += ["--pvc", claim]
+    began = time.monotonic()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_seconds, check=False)
+        code, shown, said = done.returncode, done.stdout, done.stderr
+    except subprocess.TimeoutExpired as late:
+        code, shown, said = CUT_OFF, "", f"stopped after {limit_seconds:.0f} s\n{late.stderr!r}"
+    (out / f"{name}.yaml").write_text(shown)
+    (out / f"{name}.said").write_text(said)
+    status = (yaml.safe_load(shown) or {}).get("status", {}) if shown else {}
+    return {
+        "cell": name,
+        "exit_code": code,
+        "cut_off": code == CUT_OFF,
+        "wall_seconds": round(time.monotonic() - began, 1),
+        "last_words": said.strip().splitlines()[-3:],
+        "startup": status.get("startup"),
+        "predicted": (status.get("plan") or {}).get("predicted"),
+        "measurements": status.get("measurements"),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.gpu", description=__doc__)
+    parser.add_argument("--matrix", type=Path, required=True)
+    parser.add_argument("--resume", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--budget", type=seconds, default=3600, help="e.g. 8m")
+    parser.add_argument("--pvc", action="append", default=[], metavar="CLAIM=FOLDER")
+    parser.add_argument("--only", nargs="*", default=[])
+    arguments = parser.parse_args()
+    arguments.resume.mkdir(parents=True, exist_ok=True)
+    summary = arguments.resume / "summary.json"
+    cells: list[dict[str, Any]] = json.loads(summary.read_text())["cells"] if summary.exists() else []
+    began = time.monotonic()
+    documents = [each for each in yaml.safe_load_all(arguments.matrix.read_text()) if each]
+    for document in to_run(documents, cells, arguments.only):
+        name = document["metadata"]["name"]
+        left = arguments.budget - (time.monotonic() - began)
+        if left < LEAST_SECONDS:
+            break
+        used = wait_until_empty()
+        told = {"gpu_used_bytes_before": used, "manifest": digest(document)}
+        told |= run_cell(name, arguments, min(left, CELL_SECONDS))
+        cells = [*(cell for cell in cells if cell["cell"] != name), told]
+        shown = ("cell", "exit_code", "wall_seconds", "last_words")
+        print(json.dumps({key: told[key] for key in shown}), flush=True)
+        machine = {"python": platform.python_version(), "kernel": platform.release(), "command": sys.argv[1:]}
+        summary.write_text(json.dumps({"machine": machine, "cells": cells}, indent=1))
+    print(f"{len(to_run(documents, cells, arguments.only))} cells are not done", flush=True)
+    return 0 if cells and all(cell["exit_code"] == 0 for cell in cells) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""LLMDeployments told to a cluster one after the other, each kept as a person would have seen it.
+
+    python3 -m benchmarks.gpu.stories FILE OUT --models FOLDER [--budget SECONDS] [--only NAME ...]
+
+FILE holds LLMDeployments for a node with one GPU. Each waits for the GPU until the one before is deleted, so
+the second is seen Unschedulable beside the first. The annotation benchmarks.tacho.dev/ends says what it ends
+in: `Serving`, or reasons of Ready; with `beside` it needs no GPU and is told while another serves. OUT/NAME/
+holds `kubectl get` and `describe`, the resource with its status, events, pods, logs, the answer to a chat
+through the Service, and timeline.json: every change of a condition, in seconds since it was created.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+NAMESPACE = "models"
+ENDS, BESIDE = "benchmarks.tacho.dev/ends", "benchmarks.tacho.dev/beside"
+SERVING = "Serving"
+STORY_SECONDS = 170
+UNSCHEDULABLE_SECONDS = 12
+TURN_SECONDS = 0.5
+LEAST_SECONDS = 25
+STARTED = time.monotonic()
+
+
+def say(words: str) -> None:
+    print(f"[{time.monotonic() - STARTED:6.1f}] {words}", flush=True)
+
+
+class Story:
+    """One resource on the cluster, and what was seen of it."""
+
+    def __init__(self, cluster: Any, document: dict[str, Any], out: Path) -> None:
+        self.cluster, self.document = cluster, document
+        self.name = str(document["metadata"]["name"])
+        notes = document["metadata"].get("annotations") or {}
+        self.ends, self.beside = notes.get(ENDS, SERVING), notes.get(BESIDE) == "true"
+        self.folder = out / self.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.began = 0.0
+        self.timeline: list[dict[str, Any]] = []
+        self.seen: dict[str, tuple[Any, ...]] = {}
+
+    def apply(self) -> None:
+        """`kubectl apply`, and what it said."""
+        text = yaml.safe_dump(self.document, sort_keys=False)
+        (self.folder / "applied.yaml").write_text(text)
+        self.began = time.monotonic()
+        said = self.cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=text)
+        say(said.strip())
+
+    def look(self) -> dict[str, Any]:
+        """The status now; changes of its conditions go to the timeline."""
+        status = dict(self.cluster.get("llmd", self.name, "-n", NAMESPACE).get("status") or {})
+        for condition in status.get("conditions") or ():
+            told = tuple(condition.get(key) for key in ("status", "reason", "message"))
+            if self.seen.get(condition["type"]) != told:
+                self.seen[condition["type"]] = told
+                after = round(time.monotonic() - self.began, 1)
+                self.timeline.append(
+                    {"seconds": after, "type": condition["type"]}
+                    | dict(zip(("status", "reason", "message"), told, strict=True))
+                )
+                say(f"{self.name}: {condition['type']}={told[0]} {told[1]}: {str(told[2])[:150]}")
+        return status
+
+    def condition(self, kind: str) -> tuple[Any, ...]:
+        return self.seen.get(kind, (None, None, None))
+
+    def until(self, done: Callable[[], bool], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.look()
+            if done():
+                return True
+            time.sleep(TURN_SECONDS)
+        return False
+
+    def ended(self) -> bool:
+        """Whether it has become what its annotation says: one of the reasons, by commas."""
+        if self.ends == SERVING:
+            measured = self.condition("Measured")
+            told = measured[0] == "True" or measured[1] == "MeasurementProvisional"
+            return self.condition("Ready")[:2] == ("True", SERVING) and told
+        return self.condition("Ready")[1] in self.ends.split(",")
+
+    def keep(self, name: str, *arguments: str) -> None:
+        """What kubectl prints, with the command on top."""
+        try:
+            text = self.cluster.kubectl(*arguments, timeout_seconds=20)
+        except (subprocess.SubprocessError, OSError) as error:
+            text = f"{error}\n{getattr(error, 'stderr', '')}"
+        (self.folder / name).write_text(f"$ kubectl {' '.join(arguments)}\n{text}")
+
+    def keep_all(self) -> None:
+        label = f"tacho.dev/deployment={self.name}"
+        self.keep("get.txt", "get", "llmd", self.name, "-n", NAMESPACE, "-o", "wide")
+        self.keep("describe.txt", "describe", "llmd", self.name, "-n", NAMESPACE)
+        self.keep("resource.yaml", "get", "llmd", self.name, "-n", NAMESPACE, "-o", "yaml")
+        self.keep("pods.txt", "get", "pods", "-n", NAMESPACE, "-l", label, "-o", "wide")
+        self.keep("pods.yaml", "get", "pods", "-n", NAMESPACE, "-l", label, "-o", "yaml")
+        self.keep("events.txt", "get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp")
+        role = f"{label},tacho.dev/role=server"
+        self.keep("engine.log", "logs", "-n", NAMESPACE, "-l", role, "-c", "engine", "--tail=-1")
+        self.tell()
+
+    def tell(self) -> None:
+        (self.folder / "timeline.json").write_text(json.dumps(self.timeline, indent=1))
+
+    def chat(self) -> None:
+        """A chat completion through the Service, by the API server."""
+        from tools import lab
+
+        body = {
+            "model": self.document["spec"]["model"].get("servedName", self.name),
+            "messages": [{"role": "user", "content": "Name three colours."}],
+            "max_tokens": 24,
+        }
+        try:
+            answer = lab.post(self.cluster, NAMESPACE, self.name, "/v1/chat/completions", body)
+        except Exception as error:  # noqa: BLE001 - kept as it came: the next story goes on
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        (self.folder / "chat.json").write_text(json.dumps({"request": body, "answer": answer}, indent=1))
+        say(f"{self.name}: chat: {json.dumps(answer)[:200]}")
+
+    def delete(self) -> None:
+        self.cluster.kubectl("delete", "llmd", self.name, "-n", NAMESPACE, "--wait=false")
+
+
+def tell(story: Story, follower: Story | None, deadline: float, *, shown: bool) -> str:
+    """One that has the GPU, to its end, and the next one applied beside it; how it ended. ``shown``: what the
+    next one says of the taken GPU is kept."""
+    reached = story.until(story.ended, min(STORY_SECONDS, deadline - time.monotonic()))
+    if reached and story.ends == SERVING:
+        story.chat()
+    if follower is not None and deadline - time.monotonic() > LEAST_SECONDS:
+        follower.apply()
+        if reached and shown:
+            follower.until(lambda: follower.condition("Ready")[1] == "Unschedulable", UNSCHEDULABLE_SECONDS)
+            follower.keep("taken-get.txt", "get", "llmd", "-n", NAMESPACE, "-o", "wide")
+            follower.keep("taken-describe.txt", "describe", "llmd", follower.name, "-n", NAMESPACE)
+            follower.keep("taken-events.txt", "get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp")
+    story.look()
+    story.keep_all()
+    return "as expected" if reached else f"not {story.ends}: {story.condition('Ready')}"
+
+
+def tell_all(stories: list[Story], deadline: float) -> dict[str, str]:
+    """Name to how each ended."""
+    ended: dict[str, str] = {}
+    for story in (each for each in stories if each.beside):
+        story.apply()
+    queue = [each for each in stories if not each.beside]
+    if queue:
+        queue[0].apply()
+    for number, story in enumerate(queue):
+        if deadline - time.monotonic() < LEAST_SECONDS:
+            ended[story.name] = "no time left"
+            continue
+        follower = queue[number + 1] if number + 1 < len(queue) else None
+        try:
+            ended[story.name] = tell(story, follower, deadline, shown=number == 0)
+        except (subprocess.SubprocessError, OSError) as error:
+            ended[story.name] = f"{error}\n{getattr(error, 'stderr', '')}"
+        say(f"{story.name}: {ended[story.name]}")
+        with contextlib.suppress(subprocess.SubprocessError):
+            story.delete()
+    for story in (each for each in stories if each.beside):
+        reached = story.until(story.ended, 2)
+        ended[story.name] = "as expected" if reached else f"not {story.ends}: {story.condition('Ready')}"
+        story.keep_all()
+        story.delete()
+    return ended
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.gpu.stories", description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--models", type=Path, required=True, help="the folder that the claim models shows")
+    parser.add_argument("--budget", type=float, default=420, help="seconds")
+    parser.add_argument("--only", nargs="*", default=[])
+    arguments = parser.parse_args()
+    from tests.cluster import binaries, node
+    from tools import lab
+
+    cluster = node.handle("gpu", binaries.find(say))
+    cluster.create_namespace(NAMESPACE)
+    subprocess.run(["chmod", "-R", "a+rX", arguments.models], check=True)
+    cluster.apply(*lab.claim_of_node(NAMESPACE, "models", arguments.models.resolve()))
+    documents = [each for each in yaml.safe_load_all(arguments.file.read_text()) if each]
+    chosen = [d for d in documents if not arguments.only or d["metadata"]["name"] in arguments.only]
+    stories = [Story(cluster, document, arguments.out) for document in chosen]
+    ended = tell_all(stories, time.monotonic() + arguments.budget)
+    (arguments.out / "summary.json").write_text(json.dumps(ended, indent=1))
+    print(json.dumps(ended, indent=1))
+    operator = lab.operator_log(cluster, 2000)
+    (arguments.out / "operator.log").write_text(operator)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
