@@ -1,4 +1,4 @@
-"""Wiring only: settings, clients, queue, kopf. The one place where the parts meet."""
+"""Wiring only: settings, client, store, queue, kopf. The one place where the parts meet."""
 
 from __future__ import annotations
 
@@ -7,109 +7,101 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Coroutine, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
-import kopf
 import prometheus_client
 
 from tacho_contract import __version__
 from tacho_operator.config import Settings, SettingsError, load_settings
-from tacho_operator.shell.handlers import build_registry, kopf_settings
-from tacho_operator.shell.kube import ApiError, Kube, connect
+from tacho_operator.shell.fleet import Sizes, hanging, in_sync, reflectors, where_in_sync
+from tacho_operator.shell.frame import frame
+from tacho_operator.shell.health import readiness_server
+from tacho_operator.shell.kube import connect
+from tacho_operator.shell.loads import Loads, load_client
+from tacho_operator.shell.logs import configure_logging
 from tacho_operator.shell.metrics import Metrics
+from tacho_operator.shell.metrics_server import metrics_server
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.reconcile import Reconciler
-from tacho_operator.shell.reports import report_client
+from tacho_operator.shell.reports import Reports, report_client
 from tacho_operator.shell.resync import resync
+from tacho_operator.shell.scaler import Scaler
+from tacho_operator.shell.scaling_metrics import ScalingMetrics
+from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.wake import Waker, priority
 from tacho_operator.shell.workqueue import WorkQueue
 
 logger = logging.getLogger("tacho_operator")
 
-CRD_POLL_SECONDS = 3.0
+FRAME = "kopf"
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the operator until ``stop`` is set, or until one of its parts fails: then that error is raised."""
     metrics = Metrics(prometheus_client.CollectorRegistry())
-    async with connect(settings.kubeconfig) as kube, report_client() as client:
+    waker = Waker()
+    store = Store(waker)
+    async with (
+        connect(settings.kubeconfig, metrics.request) as kube,
+        report_client() as client,
+        load_client() as pods,
+    ):
+        scaler = Scaler(
+            Loads(pods),
+            period_seconds=settings.scaling_period_seconds,
+            call=lambda key: queue.add(key),
+            sink=ScalingMetrics(metrics.registry),
+        )
+        reports = Reports(client, late=lambda key: queue.add(key), counted=metrics.report)
         reconciler = Reconciler(
             kube=kube,
-            observer=Observer(kube, client),
+            observer=Observer(kube, store, reports),
+            store=store,
             config=settings.decisions,
             metrics=metrics,
             clock=lambda: datetime.now(timezone.utc),
+            scaler=scaler,
         )
-        queue = WorkQueue(reconciler, workers=settings.workers)
-        metrics.queue_depth.set_function(lambda: queue.depth)
-        with _metrics_server(settings.metrics_port, metrics):
-            await _crd_present(kube, settings, stop)
-            await _run_together(settings, kube, queue, stop)
+        queue = WorkQueue(
+            where_in_sync(store, reconciler),
+            workers=settings.workers,
+            priority=lambda key: priority(store, key),
+            gate=lambda: in_sync(store, settings.watch_namespaces),
+        )
+        waker.connect(store, queue)
+        streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
+        metrics.registry.register(Sizes(store, queue, streams))
+        with metrics_server(settings.metrics_port, metrics.registry, scaler.latest):
+            hangs = partial(hanging, store, queue, settings.watch_namespaces)
+            async with readiness_server(settings.readiness_port, hanging=hangs, stale=store.stale):
+                parts = {f"watching {stream.kind}": stream.run() for stream in streams}
+                parts[FRAME] = frame(
+                    kubeconfig=settings.kubeconfig, health_port=settings.health_port, hanging=hangs, stop=stop
+                )
+                parts["workers"] = queue.run()
+                parts["scaler"] = scaler.run()
+                parts["resync"] = resync(store, queue, settings.resync_seconds)
+                await _run_together(parts, stop)
 
 
-async def _crd_present(kube: Kube, settings: Settings, stop: asyncio.Event) -> None:
-    """Waits for the CRD: kopf, told not to scan (that wants rights over all CRDs), looks only once."""
-    namespace = next(iter(settings.watch_namespaces), None)
-    while not stop.is_set():
-        try:
-            await kube.list_all("LLMDeployment", namespace)
-        except (ApiError, OSError) as error:
-            logger.warning(
-                "cannot list LLMDeployments yet: %s; are the CRD and the operator's roles installed?", error
-            )
-            await asyncio.sleep(CRD_POLL_SECONDS)
-        else:
-            return
-
-
-class _metrics_server:  # noqa: N801 - used as a with-block
-    """prometheus_client's own server, for as long as the block lasts."""
-
-    def __init__(self, port: int, metrics: Metrics) -> None:
-        self._port, self._registry = port, metrics.registry
-
-    def __enter__(self) -> None:
-        self._server, self._thread = prometheus_client.start_http_server(self._port, registry=self._registry)
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def _identity() -> Any:
-    """kopf would look the user up by name, and a container's uid has none."""
-    return os.uname().nodename
-
-
-async def _run_together(settings: Settings, kube: Kube, queue: WorkQueue, stop: asyncio.Event) -> None:
-    """kopf, the workers and the resync; whichever ends first ends all of them."""
-    watching = kopf.operator(
-        registry=build_registry(queue, settings.kubeconfig),
-        settings=kopf_settings(),
-        standalone=True,
-        identity=_identity(),
-        clusterwide=not settings.watch_namespaces,
-        namespaces=settings.watch_namespaces,
-        liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
-        stop_flag=stop,
-    )
-    tasks = [
-        asyncio.create_task(watching, name="watching"),
-        asyncio.create_task(queue.run(), name="workers"),
-        asyncio.create_task(resync(kube, queue, settings), name="resync"),
-    ]
+async def _run_together(parts: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
+    """All parts until told to stop; whichever ends first ends all of them."""
+    tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+    stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
         # kopf takes SIGTERM for itself: its end without an error means that we were told to stop.
-        if tasks[0] not in done and not stop.is_set():
+        if stopping not in done and FRAME not in {task.get_name() for task in done}:
             raise RuntimeError(f"{', '.join(task.get_name() for task in done)} ended by itself")
     finally:
-        for task in tasks:
+        for task in (*tasks, stopping):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
 
 
 async def _main(settings: Settings) -> None:
@@ -130,13 +122,7 @@ def main() -> int:
     except SettingsError as error:
         print(f"tacho: {error}", file=sys.stderr)
         return 2
-    kopf.configure(
-        debug=settings.log_level == "DEBUG",
-        quiet=settings.log_level in ("WARNING", "ERROR"),
-        log_format=kopf.LogFormat.JSON if settings.log_json else kopf.LogFormat.FULL,
-    )
-    for chatty in ("httpx", "aiohttp.access", "kopf.objects", "kopf.activities"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    configure_logging(settings.log_level, as_json=settings.log_json)
     try:
         asyncio.run(_main(settings))
     except Exception:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tacho_engines.registry import image_settings
+from tacho_operator.api.base import DECIMAL_PATTERN
+from tacho_operator.api.defaults import CURRENCY
 from tacho_operator.core.types import Config
 
 ENGINE_IMAGE_PREFIX = "TACHO_ENGINE_IMAGE_"
@@ -25,8 +29,12 @@ class Settings:
     workers: int
     resync_seconds: float
     """Every resource is looked at again at least this often."""
+    scaling_period_seconds: float
+    """The load of every pod is looked at so often."""
     metrics_port: int
     health_port: int
+    """Liveness."""
+    readiness_port: int
     log_level: str
     log_json: bool
     kubeconfig: str
@@ -49,6 +57,31 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
     if text not in ("true", "false"):
         raise SettingsError(f"{name}={text!r}: true or false")
     return text == "true"
+
+
+def _prices(environment: Mapping[str, str], name: str) -> Mapping[str, str]:
+    """A JSON object from GPU product to price. Raises SettingsError: a price that is not read is a cost that
+    nobody misses."""
+    text = environment.get(name, "") or "{}"
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise SettingsError(f'{name}={text!r}: a JSON object is wanted, such as {{"NVIDIA-H200": "3.50"}}')
+    for product, price in found.items():
+        if not isinstance(price, str) or not re.fullmatch(DECIMAL_PATTERN, price) or not float(price):
+            raise SettingsError(
+                f"{name}: {product}: {price!r}: a decimal string above 0 with at most three places is wanted"
+            )
+    return found
+
+
+def _currency(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "") or CURRENCY
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise SettingsError(f"{name}={text!r}: an ISO 4217 code is wanted, such as {CURRENCY}")
+    return text
 
 
 def _known_engines(environment: Mapping[str, str]) -> None:
@@ -84,13 +117,17 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
             operator_namespace=environment.get("TACHO_OPERATOR_NAMESPACE", "") or "tacho-system",
             monitoring_namespace=environment.get("TACHO_MONITORING_NAMESPACE", ""),
             allow_insecure_hub=_switch(environment, "TACHO_ALLOW_INSECURE_HUB"),
+            gpu_prices=_prices(environment, "TACHO_GPU_PRICES"),
+            currency=_currency(environment, "TACHO_CURRENCY"),
             inspect_deadline_seconds=_integer(environment, "TACHO_INSPECT_DEADLINE_SECONDS", 300, 10, 3600),
         ),
         watch_namespaces=tuple(filter(None, (part.strip() for part in namespaces.split(",")))),
-        workers=_integer(environment, "TACHO_WORKERS", 8, 1, 64),
-        resync_seconds=_integer(environment, "TACHO_RESYNC_SECONDS", 300, 5, 86400),
+        workers=_integer(environment, "TACHO_WORKERS", 16, 1, 64),
+        resync_seconds=_integer(environment, "TACHO_RESYNC_SECONDS", 3600, 5, 86400),
+        scaling_period_seconds=_integer(environment, "TACHO_SCALING_PERIOD_SECONDS", 10, 1, 30),
         metrics_port=_integer(environment, "TACHO_METRICS_PORT", 9401, 0, 65535),
         health_port=_integer(environment, "TACHO_HEALTH_PORT", 9402, 1, 65535),
+        readiness_port=_integer(environment, "TACHO_READINESS_PORT", 9403, 1, 65535),
         log_level=level,
         log_json=log_format == "json",
         kubeconfig=environment.get("KUBECONFIG", ""),

@@ -36,12 +36,6 @@ class ApiModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-PLANNED_KEYWORD = "x-tacho-planned"
-PLANNED = Field(json_schema_extra={PLANNED_KEYWORD: True})
-"""Marks a field of status that nothing sets yet. The word is reserved; the CRD and the documentation leave it
-out, and a test asserts that no code sets it. Whoever builds it takes the mark away."""
-
-
 class StatusModel(ApiModel):
     """A frozen object of status. What is unknown or empty says nothing there, and is left out on the wire."""
 
@@ -103,7 +97,7 @@ def decimal(value: float | None) -> str | None:
     """``value`` as a Decimal; None for what is unknown, negative or not finite."""
     if value is None or not math.isfinite(value) or value < 0 or value >= 1e15:
         return None
-    text = f"{value:.3f}".rstrip("0").rstrip(".")
+    text = f"{abs(value):.3f}".rstrip("0").rstrip(".")  # of -0.0, too
     return text or "0"
 
 

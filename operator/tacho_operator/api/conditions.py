@@ -20,6 +20,7 @@ class ConditionType(StrEnum):
     ROLLOUT_ACCEPTED = "RolloutAccepted"
     ABLE_TO_SCALE = "AbleToScale"
     SCALING_ACTIVE = "ScalingActive"
+    SCALING_LIMITED = "ScalingLimited"
 
 
 class Reason(StrEnum):
@@ -47,8 +48,11 @@ class Reason(StrEnum):
     NOT_MEASURED_YET = "NotMeasuredYet"
     MEASUREMENT_COMPLETE = "MeasurementComplete"
     MEASUREMENT_PARTIAL = "MeasurementPartial"
+    MEASUREMENT_PROVISIONAL = "MeasurementProvisional"
     MEASUREMENT_STALE = "MeasurementStale"
     MEASUREMENT_FAILED = "MeasurementFailed"
+    DEVIATES_FROM_BASELINE = "DeviatesFromBaseline"
+    REPORT_UNREACHABLE = "ReportUnreachable"
     PROBE_DISABLED = "ProbeDisabled"
     CANNOT_JUDGE = "CannotJudge"
     FIRST_REVISION = "FirstRevision"
@@ -56,10 +60,19 @@ class Reason(StrEnum):
     JUDGING = "Judging"
     FELL_BACK = "FellBack"
     READY_FOR_NEW_SCALE = "ReadyForNewScale"
-    SCALE_FAILED = "ScaleFailed"
-    METRICS_FOUND = "MetricsFound"
-    METRICS_MISSING = "MetricsMissing"
-    METRICS_STALE = "MetricsStale"
+    SUCCEEDED_RESCALE = "SucceededRescale"
+    SCALE_UP_STABILIZED = "ScaleUpStabilized"
+    SCALE_DOWN_STABILIZED = "ScaleDownStabilized"
+    FAILED_UPDATE_SCALE = "FailedUpdateScale"
+    VALID_METRIC_FOUND = "ValidMetricFound"
+    CAPACITY_UNVERIFIED = "CapacityUnverified"
+    FAILED_GET_PODS_METRIC = "FailedGetPodsMetric"
+    DESIRED_WITHIN_RANGE = "DesiredWithinRange"
+    TOO_FEW_REPLICAS = "TooFewReplicas"
+    TOO_MANY_REPLICAS = "TooManyReplicas"
+    SCALE_UP_LIMIT = "ScaleUpLimit"
+    SCALE_DOWN_LIMIT = "ScaleDownLimit"
+    INVALID_SCHEDULE = "InvalidSchedule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,7 @@ class ConditionDoc:
 
 _WAIT = "Nothing; wait."
 _NOTHING = "Nothing."
+_UNSCALED = "Without spec.autoscaling."
 _C, _R = ConditionType, Reason
 
 CONDITIONS: tuple[ConditionDoc, ...] = (
@@ -205,6 +219,14 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
                 "Raise probe.budgetSeconds and probe.timeoutSeconds for all of them.",
             ),
             ReasonDoc(
+                "Unknown",
+                _R.MEASUREMENT_PROVISIONAL,
+                "There are figures, but a flag says that something other than the engine moved them: a "
+                "neighbour on its node, other traffic.",
+                "Nothing; a throwaway pod measures again, with growing pauses, until the figures are clean. "
+                "Where it lasts, the message says what disturbs: move that away.",
+            ),
+            ReasonDoc(
                 "False",
                 _R.MEASUREMENT_STALE,
                 "workload, slo, probe, the hardware or the model's files changed since; but for the files, "
@@ -214,15 +236,31 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc(
                 "False",
                 _R.MEASUREMENT_FAILED,
-                "The probe got nothing it could use.",
-                "Read the message; the service serves all the same.",
+                "The probe got nothing it could use, or its throwaway pod crashed twice.",
+                "Read the message; the service serves all the same. A new value of the annotation "
+                "tacho.dev/measure-again has it tried once more.",
+            ),
+            ReasonDoc(
+                "False",
+                _R.DEVIATES_FROM_BASELINE,
+                "A pod that was checked at its start is more than 15 % off what was measured on the like.",
+                "Nothing at first: a throwaway pod measures in full. Where the message says that one did, "
+                "look at the pod and its node: a neighbour, lowered clocks, other memory.",
+            ),
+            ReasonDoc(
+                "Unknown",
+                _R.REPORT_UNREACHABLE,
+                "A pod runs, but the operator gets no answer from it.",
+                "Check that NetworkPolicies, the operator's own too, let it reach port 9400 of the pods.",
             ),
             ReasonDoc("False", _R.PROBE_DISABLED, "probe.policy is Disabled.", "Set it to Auto to measure."),
             ReasonDoc(
                 "False",
                 _R.CANNOT_JUDGE,
-                "A measurement is due, but no throwaway pod finds a node or passes the quota.",
-                "Make room for one more pod.",
+                "A measurement is due, but no throwaway pod came to it: no node or quota, an eviction, a "
+                "lost node, an image not pulled, or one crash, which may be chance. It is tried again with "
+                "growing pauses.",
+                "Make room for one more pod, where the message says that there is none.",
             ),
         ),
     ),
@@ -268,37 +306,65 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
     ),
     ConditionDoc(
         _C.ABLE_TO_SCALE,
-        "Whether the number of replicas can be changed.",
-        "The operator's scaler.",
-        "Without spec.autoscaling.",
+        "Whether the number of replicas can be changed now.",
+        "The scaler, in the words of a HorizontalPodAutoscaler.",
+        _UNSCALED,
         (
-            ReasonDoc("True", _R.READY_FOR_NEW_SCALE, "A change could be made now.", _NOTHING),
-            ReasonDoc("False", _R.SCALE_FAILED, "The last change was refused.", "Read the message."),
+            ReasonDoc("True", _R.READY_FOR_NEW_SCALE, "There are as many as are recommended.", _NOTHING),
+            ReasonDoc("True", _R.SUCCEEDED_RESCALE, "The number has just been changed.", _NOTHING),
+            ReasonDoc("True", _R.SCALE_UP_STABILIZED, "More are asked for, but not for long yet.", _WAIT),
+            ReasonDoc(
+                "True",
+                _R.SCALE_DOWN_STABILIZED,
+                "Fewer would do, but more were needed within the window, or nobody has looked for as long.",
+                "Nothing; wait. autoscaling.behavior.scaleDown sets the window.",
+            ),
+            ReasonDoc("False", _R.FAILED_UPDATE_SCALE, "The last change was refused.", "Read the message."),
         ),
-        planned=True,
     ),
     ConditionDoc(
         _C.SCALING_ACTIVE,
         "Whether the load is known well enough to scale by it.",
-        "The operator's scaler.",
-        "Without spec.autoscaling.",
+        "The scaler, in the words of a HorizontalPodAutoscaler.",
+        _UNSCALED,
         (
-            ReasonDoc("True", _R.METRICS_FOUND, "All serving pods report their load.", _NOTHING),
+            ReasonDoc("True", _R.VALID_METRIC_FOUND, "Pods tell their load.", _NOTHING),
             ReasonDoc(
-                "False",
-                _R.METRICS_MISSING,
-                "No pod reports its load; replicas are held.",
-                "Check that port 9400 of the pods is reachable from the operator.",
+                "True",
+                _R.CAPACITY_UNVERIFIED,
+                "There is no clean measurement of what a replica carries: replicas follow the requests at "
+                "the same time and the KV cache.",
+                "See Measured.",
             ),
             ReasonDoc(
                 "False",
-                _R.METRICS_STALE,
-                "The reports are too old; replicas are held.",
-                "Check that port 9400 of the pods is reachable from the operator.",
+                _R.FAILED_GET_PODS_METRIC,
+                "No pod serves, or none tells its load; replicas are held.",
+                "If pods serve, check that port 9400 of the pods is reachable from the operator.",
             ),
-            ReasonDoc("False", _R.NOT_MEASURED_YET, "The capacity of a replica is not known yet.", _WAIT),
         ),
-        planned=True,
+    ),
+    ConditionDoc(
+        _C.SCALING_LIMITED,
+        "Whether something other than the load decides the number of replicas.",
+        "The scaler, in the words of a HorizontalPodAutoscaler.",
+        _UNSCALED,
+        (
+            ReasonDoc("False", _R.DESIRED_WITHIN_RANGE, "The load alone decides.", _NOTHING),
+            ReasonDoc("True", _R.TOO_FEW_REPLICAS, "The load asks for fewer than the least.", _NOTHING),
+            ReasonDoc(
+                "True", _R.TOO_MANY_REPLICAS, "The load asks for more than the most.", "Raise maxReplicas."
+            ),
+            ReasonDoc("True", _R.SCALE_UP_LIMIT, "More at once are not allowed.", _WAIT),
+            ReasonDoc("True", _R.SCALE_DOWN_LIMIT, "Fewer at once are not allowed.", _WAIT),
+            ReasonDoc(
+                "True",
+                _R.INVALID_SCHEDULE,
+                "A schedule cannot be read; it counts for nothing.",
+                "Correct it.",
+            ),
+        ),
+        failures="True",
     ),
 )
 

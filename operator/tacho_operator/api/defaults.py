@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tacho_contract.inspection import DEFAULT_REVISION
+from tacho_contract.inspection import DEFAULT_REVISION, HEADERS
 from tacho_contract.launch import ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH
@@ -16,10 +16,12 @@ from tacho_operator.api.spec.spec import LLMDeploymentSpec
 
 GPU_RESOURCE = "nvidia.com/gpu"
 GRACE_SECONDS = 120
+CURRENCY = "USD"
 PYTHON = "python3"
 
 MEANT: dict[tuple[str, ...], str | int] = {
     ("model", "revision"): DEFAULT_REVISION,
+    ("model", "verification"): HEADERS,
     ("gpu", "resourceName"): GPU_RESOURCE,
     ("parallelism", "pipeline"): 1,
     ("engine", "custom", "healthPath"): HEALTH_PATH,

@@ -37,8 +37,14 @@ from tacho_operator.api.spec.podtemplate import (
     TopologySpreadConstraint,
     Volume,
 )
-from tacho_operator.api.spec.service import (
+from tacho_operator.api.spec.scaling import (
     AutoscalingSpec,
+    ScalingBehavior,
+    ScalingPolicy,
+    ScalingRules,
+    ScalingSchedule,
+)
+from tacho_operator.api.spec.service import (
     CostSpec,
     EndpointSpec,
     GateSpec,
@@ -61,22 +67,26 @@ from tacho_operator.api.spec.sources import (
     SecretKeyRef,
 )
 from tacho_operator.api.spec.spec import LLMDeploymentSpec
-from tacho_operator.api.status.measurement import (
+from tacho_operator.api.status.figures import (
     Capacity,
     CurvePoint,
-    DeviceMemory,
-    Environment,
     Fit,
     Goodput,
     KvCache,
     Latency,
-    MeasuredMemory,
     MeasuredWorkload,
-    Measurement,
-    Quality,
-    Roofline,
     Saturation,
     SingleStream,
+)
+from tacho_operator.api.status.measurement import (
+    DeviceMemory,
+    Environment,
+    MeasuredMemory,
+    MeasuredRun,
+    Measurement,
+    MeasurementHistory,
+    Quality,
+    Roofline,
 )
 from tacho_operator.api.status.plan import (
     Alternative,
@@ -202,8 +212,10 @@ __all__ = [
     "LabelSelector",
     "Latency",
     "MeasuredMemory",
+    "MeasuredRun",
     "MeasuredWorkload",
     "Measurement",
+    "MeasurementHistory",
     "ModelSpec",
     "NodeAffinity",
     "ObjectMeta",
@@ -229,7 +241,11 @@ __all__ = [
     "RolloutSpec",
     "Roofline",
     "Saturation",
+    "ScalingBehavior",
     "ScalingDecision",
+    "ScalingPolicy",
+    "ScalingRules",
+    "ScalingSchedule",
     "SecretKeyRef",
     "SingleStream",
     "SloSpec",

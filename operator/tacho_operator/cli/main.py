@@ -10,9 +10,16 @@ import typer
 from typer.exceptions import TyperException
 
 from tacho_contract import __version__
-from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, EXIT_INTERRUPTED, CommandError
+from tacho_operator.cli.output.problems import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_PROBE_USAGE,
+    CommandError,
+)
 from tacho_operator.cli.plan import verb as plan
+from tacho_operator.cli.probe import verb as probe
 from tacho_operator.cli.run import verb as run
+from tacho_operator.cli.status import verb as status
 
 app = typer.Typer(
     help="Plan, run and measure quantized LLM servers.",
@@ -23,6 +30,11 @@ app = typer.Typer(
 )
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
+app.command("probe")(probe.probe)
+app.command("status")(status.status)
+
+USAGE_CODES = {"probe": EXIT_PROBE_USAGE}
+"""Of verbs whose 1 is an answer."""
 
 
 def _version(wanted: bool) -> None:
@@ -41,7 +53,7 @@ def _options(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command and returns its exit code; every usage error is 1, as bad input is."""
+    """Runs one command and returns its exit code; a usage error's is that of bad input."""
     try:
         code = app(args=arguments, prog_name=_program(), standalone_mode=False)
         sys.stdout.flush()
@@ -54,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             show()
         else:
             print(f"tacho: {error.format_message()}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return USAGE_CODES.get(_verb(error), EXIT_BAD_INPUT)
     except (typer.Abort, KeyboardInterrupt):
         print("tacho: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -63,6 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BAD_INPUT
     return int(code or 0)
+
+
+def _verb(error: TyperException) -> str:
+    """That was called wrongly; "" where none was."""
+    context = getattr(error, "ctx", None)
+    return context.info_name or "" if context else ""
 
 
 def _program() -> str:

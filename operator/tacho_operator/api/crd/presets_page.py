@@ -38,6 +38,13 @@ def _section(preset: Preset) -> str:
         ("image", f"`{row.image}`" if row.image else "none: set engine.image"),
         ("command", f"`{' '.join(row.entrypoint)}`"),
         ("health", f"`{preset.health_path}`"),
+        ("version", f"`{preset.version_path}`" if preset.version_path else "not told"),
+        (
+            "API key",
+            f"`{preset.api_key_variable}` in the environment"
+            if preset.api_key_variable
+            else "none that is secret",
+        ),
         ("interpreter for the runtime", f"`{row.python}`"),
         ("context", f"`{' '.join(preset.context)}`"),
         ("context.concurrency", "bounds what runs at once" if preset.takes_concurrency else "refused"),

@@ -13,8 +13,6 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from tacho_operator.api.base import PLANNED_KEYWORD
-
 Schema = dict[str, Any]
 
 COPIED = frozenset(
@@ -78,7 +76,6 @@ def _convert(node: Schema, *, definitions: dict[str, Schema], where: str) -> Sch
             result[keyword] = {
                 name: _property(child, definitions=definitions, where=f"{where}.{name}")
                 for name, child in value.items()
-                if PLANNED_KEYWORD not in child
             }
         elif keyword == "items":
             result[keyword] = _convert(value, definitions=definitions, where=f"{where}[]")

@@ -11,6 +11,7 @@ from tacho_contract.uri import (
     HUB_SCHEME,
     PARENT_PATTERN,
 )
+from tacho_operator.api.rules.autoscaling import autoscaling_rules
 from tacho_operator.api.rules.custom import custom_rules
 from tacho_operator.api.rules.deny_list import arguments_pattern, variables_pattern
 from tacho_operator.api.rules.engines import engine_rules
@@ -89,6 +90,13 @@ _MODEL = (
         "spec.model",
         f"(!has(self.hub) && !has(self.tokenSecretRef)) || self.uri.startsWith('{HUB_SCHEME}')",
         "hub and tokenSecretRef are for hf:// models only; remove them",
+    ),
+    _rule(
+        "verification-of-claim",
+        "spec.model",
+        f"!has(self.verification) || !self.uri.startsWith('{HUB_SCHEME}')",
+        "verification is for pvc:// models only, as every byte of an hf:// model is compared with the hub's"
+        " digests; remove it",
     ),
     _rule(
         "cache-exactly-one",
@@ -278,10 +286,10 @@ _SERVICE = (
         "slo promises nothing; set ttftMilliseconds or tpotMilliseconds, or remove slo",
     ),
     _rule(
-        "autoscaling-bounds",
-        "spec.autoscaling",
-        "(has(self.minReplicas) ? self.minReplicas : 1) <= self.maxReplicas",
-        "autoscaling.minReplicas exceeds maxReplicas; lower it or raise maxReplicas",
+        "cost-price",
+        "spec.cost",
+        "!self.pricePerGPUHour.matches('^0+([.]0+)?$')",
+        "cost.pricePerGPUHour is 0; give the price of one GPU for one hour, or remove cost",
     ),
     _rule(
         "probe-times",
@@ -351,4 +359,12 @@ _POD_TEMPLATE = (
     ),
 )
 
-PERMANENT: tuple[Rule, ...] = (*_MODEL, *_QUANTIZATION, *_ENGINE, *_GPU, *_SERVICE, *_POD_TEMPLATE)
+PERMANENT: tuple[Rule, ...] = (
+    *_MODEL,
+    *_QUANTIZATION,
+    *_ENGINE,
+    *_GPU,
+    *_SERVICE,
+    *autoscaling_rules(),
+    *_POD_TEMPLATE,
+)

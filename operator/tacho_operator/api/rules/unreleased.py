@@ -18,9 +18,6 @@ def _absent(name: str, what: str, instead: str) -> Rule:
 
 
 GATES: tuple[Rule, ...] = (
-    _absent("slo", "promises (slo)", "remove slo"),
-    _absent("autoscaling", "scaling by measured capacity", "remove autoscaling and set replicas"),
     _absent("rollout", "settings of rollouts", "remove rollout; a new revision surges and then takes over"),
-    _absent("cost", "costs", "remove cost"),
     _absent("endpoint", "API keys and allowed namespaces", "remove endpoint"),
 )

@@ -41,15 +41,6 @@ class SloSpec(ApiModel):
     """Share of requests, in percent, the promise holds for. Absent: 95. Example: 95."""
 
 
-class AutoscalingSpec(ApiModel):
-    """tacho scales between two bounds by the measured capacity; `replicas` is ignored."""
-
-    min_replicas: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})] | None = None
-    """Fewest replicas, at least 1. Absent: 1. Example: 1."""
-    max_replicas: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})]
-    """Most replicas. Example: 8."""
-
-
 class ProbeSpec(ApiModel):
     """How a replica is measured while it warms up."""
 
@@ -107,12 +98,13 @@ class RolloutSpec(ApiModel):
 
 
 class CostSpec(ApiModel):
-    """What the hardware costs, so that tokens can be priced."""
+    """What the hardware costs, so that tokens can be priced. Absent: the operator's table of prices counts,
+    where it has the GPU."""
 
     price_per_gpu_hour: Annotated[
         Decimal, Field(alias="pricePerGPUHour", serialization_alias="pricePerGPUHour")
     ]
-    """Price of one GPU for one hour, as a decimal string. Example: "1.20"."""
+    """Price of one GPU (or slice, or share) for one hour, as a decimal string. Example: "1.20"."""
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", max_length=3)] | None = None
     """Currency as its ISO 4217 code; only shown, never converted. Absent: USD. Example: USD."""
 

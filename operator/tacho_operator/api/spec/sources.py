@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -136,6 +136,11 @@ class ModelSpec(ApiModel):
     token_secret_ref: HubTokenRef | None = None
     """Token for gated or private models. Only the inspect and fetch containers see it, never the engine.
     Absent: no token."""
+    verification: Literal["Headers", "Full"] | None = None
+    """How the files of a pvc:// model are compared with the plan at each start. Headers: their names, sizes
+    and headers, in a moment; weights that were replaced by others of the same shape pass. Full: every byte
+    that engines read, once for the plan and at each start, which takes one reading of the files. Of an hf://
+    model every byte is compared in any case. Absent: Headers. Example: Full."""
     trust_remote_code: bool = False
     """True runs Python code that comes with the model inside the engine: only for sources you trust.
     Absent: false."""

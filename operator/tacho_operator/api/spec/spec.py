@@ -9,8 +9,8 @@ from pydantic import Field
 from tacho_operator.api.base import ApiModel
 from tacho_operator.api.spec.engine import ContextSpec, EngineSpec, GpuSpec, ParallelismSpec, QuantizationSpec
 from tacho_operator.api.spec.podtemplate import PodTemplateSpec
+from tacho_operator.api.spec.scaling import AutoscalingSpec
 from tacho_operator.api.spec.service import (
-    AutoscalingSpec,
     CostSpec,
     EndpointSpec,
     ProbeSpec,

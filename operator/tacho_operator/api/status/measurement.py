@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import Field
 
 from tacho_operator.api.base import (
-    PLANNED,
     Bytes,
     Count,
     Decimal,
@@ -18,139 +17,19 @@ from tacho_operator.api.base import (
     Tokens,
     Word,
 )
+from tacho_operator.api.status.figures import (
+    Capacity,
+    CurvePoint,
+    Fit,
+    Goodput,
+    KvCache,
+    Latency,
+    MeasuredWorkload,
+    Saturation,
+    SingleStream,
+)
 
 Key = Annotated[str, Field(max_length=64)]
-
-
-class MeasuredWorkload(StatusModel):
-    """The shape of the requests that were sent."""
-
-    input_tokens: Tokens | None = None
-    """Tokens of a prompt."""
-    output_tokens: Tokens | None = None
-    """Tokens of an answer, on average."""
-    output_spread_percent: Annotated[Decimal | None, PLANNED] = None
-    """How far the lengths of answers were spread around that, in percent to either side."""
-
-
-class SingleStream(StatusModel):
-    """One request at a time."""
-
-    requests: Annotated[Count | None, PLANNED] = None
-    """Requests the figures rest on."""
-    ttft_milliseconds_p50: Decimal | None = None
-    """Median time to the first token, in milliseconds."""
-    ttft_milliseconds_p95: Annotated[Decimal | None, PLANNED] = None
-    """95th percentile of the time to the first token, in milliseconds."""
-    tpot_milliseconds_p50: Decimal | None = None
-    """Median time per further token, in milliseconds: (last - first token) / (tokens - 1)."""
-    tpot_milliseconds_p95: Decimal | None = None
-    """95th percentile of the time per further token, in milliseconds."""
-    itl_milliseconds_p50: Annotated[Decimal | None, PLANNED] = None
-    """Median gap between two tokens, in milliseconds."""
-    itl_milliseconds_p95: Annotated[Decimal | None, PLANNED] = None
-    """95th percentile of the gap between two tokens, in milliseconds."""
-    decode_tokens_per_second: Decimal | None = None
-    """Output tokens per second after the first token."""
-    ttft_overhead_milliseconds: Decimal | None = None
-    """The part of the time to the first token that does not grow with the prompt, in milliseconds."""
-    prefill_tokens_per_second: Decimal | None = None
-    """Prompt tokens per second."""
-
-
-class Capacity(StatusModel):
-    """What one replica sustains."""
-
-    concurrency: Count | None = None
-    """Requests at the same time."""
-    requests_per_second: Decimal | None = None
-    """Finished requests per second."""
-    output_tokens_per_second: Decimal | None = None
-    """Output tokens per second of all requests together."""
-    total_tokens_per_second: Decimal | None = None
-    """Prompt and output tokens per second of all requests together."""
-    ci_percent: Decimal | None = None
-    """Half width of the 95 % confidence interval of the throughput, in percent of it."""
-    boundary: Word | None = None
-    """How the capacity is bounded: Plateau (more concurrency brings no more throughput) or Floor (nothing
-    higher was tried)."""
-
-
-class Latency(StatusModel):
-    """Latencies at the capacity."""
-
-    ttft_milliseconds_p50: Decimal | None = None
-    """Median time to the first token, in milliseconds."""
-    ttft_milliseconds_p95: Decimal | None = None
-    """95th percentile of the time to the first token, in milliseconds."""
-    tpot_milliseconds_p50: Decimal | None = None
-    """Median time per further token, in milliseconds."""
-    tpot_milliseconds_p95: Decimal | None = None
-    """95th percentile of the time per further token, in milliseconds."""
-    end_to_end_milliseconds_p50: Decimal | None = None
-    """Median time to the last token, in milliseconds."""
-    end_to_end_milliseconds_p95: Annotated[Decimal | None, PLANNED] = None
-    """95th percentile of the time to the last token, in milliseconds."""
-    open_loop: Annotated[bool | None, PLANNED] = None
-    """True: requests arrived at a rate of their own, and times count from the intended arrival."""
-
-
-class Goodput(StatusModel):
-    """Requests that kept the SLO."""
-
-    requests_per_second: Decimal | None = None
-    """Requests per second that kept the SLO."""
-    compliance_percent: Decimal | None = None
-    """Share of requests that kept the SLO, in percent."""
-    compliance_percent_lower95: Decimal | None = None
-    """Lower 95 % bound of that share, in percent."""
-
-
-class Saturation(StatusModel):
-    """The level with the highest throughput, whatever its latency."""
-
-    concurrency: Count | None = None
-    """Requests at the same time."""
-    output_tokens_per_second: Decimal | None = None
-    """Output tokens per second of all requests together."""
-
-
-class CurvePoint(StatusModel):
-    """One level of concurrency."""
-
-    concurrency: Count
-    """Requests at the same time."""
-    output_tokens_per_second: Decimal | None = None
-    """Output tokens per second of all requests together."""
-    requests_per_second: Decimal | None = None
-    """Finished requests per second."""
-    ttft_milliseconds_p50: Decimal | None = None
-    """Median time to the first token, in milliseconds."""
-    ttft_milliseconds_p95: Decimal | None = None
-    """95th percentile of the time to the first token, in milliseconds."""
-    tpot_milliseconds_p50: Decimal | None = None
-    """Median time per further token, in milliseconds."""
-    tpot_milliseconds_p95: Decimal | None = None
-    """95th percentile of the time per further token, in milliseconds."""
-    end_to_end_milliseconds_p50: Decimal | None = None
-    """Median time to the last token, in milliseconds."""
-    requests: Count | None = None
-    """Requests the figures rest on."""
-    window_seconds: Decimal | None = None
-    """Length of the window the throughput was counted in, in seconds."""
-    steady: bool | None = None
-    """False: the throughput was still drifting when the window closed."""
-
-
-class Fit(StatusModel):
-    """The law fitted to the curve: gap between tokens = alpha + beta times concurrency."""
-
-    alpha_milliseconds: Decimal | None = None
-    """Gap at no concurrency, in milliseconds."""
-    beta_microseconds: Decimal | None = None
-    """What each further request adds, in microseconds."""
-    r2: Decimal | None = None
-    """Share of the variance the law explains, 0 to 1."""
 
 
 class DeviceMemory(StatusModel):
@@ -194,9 +73,11 @@ class MeasuredMemory(StatusModel):
     actual_graph_bytes: Bytes | None = None
     """CUDA graphs, as the engine says, in bytes."""
     host_actual_bytes: Bytes | None = None
-    """Host memory of the engine's processes after the measurement, in bytes."""
+    """Host memory of the engine's processes after the measurement, in bytes; pages that they share count
+    once."""
     host_peak_bytes: Bytes | None = None
-    """The most host memory of the engine's processes that was seen, in bytes."""
+    """The most host memory of the engine's processes that was seen, in bytes; pages that they share count
+    once (proportional set size). Not the container's peak, in which files that were read count too."""
     devices: Annotated[
         list[DeviceMemory],
         Field(
@@ -205,17 +86,6 @@ class MeasuredMemory(StatusModel):
         ),
     ] = Field(default_factory=list)
     """Each GPU of the replica."""
-
-
-class KvCache(StatusModel):
-    """The KV cache under load."""
-
-    capacity_tokens: Tokens | None = None
-    """Tokens it holds, as the engine says."""
-    max_usage_percent: Decimal | None = None
-    """Highest use while measuring, in percent."""
-    preemptions: Count | None = None
-    """Requests thrown out for lack of room while measuring."""
 
 
 class Roofline(StatusModel):
@@ -228,16 +98,23 @@ class Roofline(StatusModel):
 
 
 class Quality(StatusModel):
-    """What quantization costs in quality."""
+    """How well the model, as it was loaded, foresees a fixed text: what quantization costs."""
 
+    text: ShortText | None = None
+    """Which text. Figures of different texts are not to be compared."""
+    tokens: Tokens | None = None
+    """Tokens of the text the figures rest on."""
+    negative_log_likelihood: Decimal | None = None
+    """Mean over the tokens, in nats; less is better."""
     perplexity: Decimal | None = None
-    """Perplexity on the reference text."""
+    """e to the power of it."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Why there are no figures, where there are none."""
     perplexity_delta_percent: Annotated[str, Field(max_length=20, pattern=r"^-?\d+(\.\d{1,3})?$")] | None = (
         None
     )
-    """Perplexity against the unquantized model, in percent; positive is worse."""
-    tokens: Tokens | None = None
-    """Tokens of the reference text the figure rests on."""
+    """Perplexity against the same model unquantized, in percent; positive is worse. Absent: that was not
+    measured by this resource."""
 
 
 class Environment(StatusModel):
@@ -255,6 +132,53 @@ class Environment(StatusModel):
     """Version of the GPU driver."""
     cpu_model: ShortText | None = None
     """Model of the CPU."""
+    cpu_count: Count | None = None
+    """CPUs that the pod may run on."""
+    cpu_limit_millis: Count | None = None
+    """CPU time that its limits allow, in thousandths of a CPU. Absent: no limit."""
+
+
+class MeasuredRun(StatusModel):
+    """One look at a configuration on one kind of hardware: a full measurement, or the short check of a later
+    pod."""
+
+    time: Timestamp
+    """When it ended."""
+    pod: Annotated[str, Field(max_length=253)]
+    """Pod that was measured."""
+    kind: Word | None = None
+    """Full or Check."""
+    confidence: Word | None = None
+    """Clean or Provisional, as of a measurement."""
+    concurrency: Count | None = None
+    """Requests at the same time with which the throughput was reached."""
+    output_tokens_per_second: Decimal | None = None
+    """Output tokens per second of all requests together."""
+    ci_percent: Decimal | None = None
+    """Half width of its 95 % confidence interval, in percent of it."""
+    decode_tokens_per_second: Decimal | None = None
+    """Output tokens per second of one request alone, after its first token."""
+    decode_ci_percent: Decimal | None = None
+    """Half width of its 95 % confidence interval, in percent of it."""
+
+
+class MeasurementHistory(StatusModel):
+    """What the latest runs of the same fingerprint found, from pod to pod."""
+
+    clean_runs: Count | None = None
+    """How many of them nothing disturbed. The figures that follow are of these."""
+    agreeing_runs: Count | None = None
+    """How many agree with the measurement: within the intervals of both, or 5 %."""
+    last_clean_time: Timestamp | None = None
+    """When the last of them ended."""
+    output_tokens_per_second_mean: Decimal | None = None
+    """Mean of their throughputs at the measurement's own concurrency."""
+    spread_percent: Decimal | None = None
+    """From the lowest to the highest of these, in percent of the mean."""
+    runs: Annotated[
+        list[MeasuredRun], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default_factory=list)
+    """The latest, newest first."""
 
 
 class Measurement(StatusModel):
@@ -269,6 +193,9 @@ class Measurement(StatusModel):
     state: Word | None = None
     """Complete, Partial (the time ran out after some levels), or Stale: workload, slo, probe or the hardware
     changed since, so it is history."""
+    confidence: Word | None = None
+    """Clean, or Provisional: a flag says that something other than the engine moved the figures. They are
+    measured again, and give way to the next clean measurement of the same fingerprint."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Why it is in this state, in a sentence. Absent: nothing to say."""
     plan_key: Key | None = None
@@ -283,6 +210,8 @@ class Measurement(StatusModel):
     """Quantization method that was measured."""
     environment: Environment | None = None
     """What it ran on."""
+    history: MeasurementHistory | None = None
+    """What this and other runs of the same fingerprint found."""
     workload: MeasuredWorkload | None = None
     """The shape of the requests that were sent."""
     single_stream: SingleStream | None = None
@@ -290,24 +219,25 @@ class Measurement(StatusModel):
     capacity: Capacity | None = None
     """What one replica sustains."""
     latency: Latency | None = None
-    """Latencies at the capacity."""
-    goodput: Annotated[Goodput | None, PLANNED] = None
+    """Latencies at the capacity: of requests that arrived at a rate of their own, where that was tried."""
+    goodput: Goodput | None = None
     """Requests that kept the SLO."""
-    saturation: Annotated[Saturation | None, PLANNED] = None
+    saturation: Saturation | None = None
     """The level with the highest throughput."""
     curve: Annotated[
         list[CurvePoint], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)
     """The levels that were measured, by rising concurrency."""
-    fit: Annotated[Fit | None, PLANNED] = None
+    fit: Fit | None = None
     """The law fitted to the curve."""
     memory: MeasuredMemory | None = None
     """Predicted against actual memory."""
-    kv_cache: Annotated[KvCache | None, PLANNED] = None
+    kv_cache: KvCache | None = None
     """The KV cache under load."""
-    roofline: Annotated[Roofline | None, PLANNED] = None
-    """How near the hardware's bounds the engine runs."""
-    quality: Annotated[Quality | None, PLANNED] = None
+    roofline: Roofline | None = None
+    """How near the hardware's bounds one stream runs. Absent on a CPU, on a GPU that the table does not have,
+    and with speculative decoding."""
+    quality: Quality | None = None
     """What quantization costs in quality."""
     cold_first_request_milliseconds: Decimal | None = None
     """Time of the very first request, in milliseconds."""
@@ -319,6 +249,10 @@ class Measurement(StatusModel):
     flags: Annotated[
         list[Word], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
-    """What limits the trust in the figures: BudgetExhausted (shortened to fit the budget), CacheHit,
-    ClientBound, Incomplete (levels are missing), NotSteady, OtherTraffic, SharedGPU (somebody else had
-    memory of the GPU when the engine started), ShortOutput. Empty: nothing known."""
+    """What happened. It invalidates: AboveRoofline (faster than the GPU's memory), CacheHit, ClientBound (the
+    client was the limit), Contended (something else used the CPU or the GPU), NotSteady, OtherTraffic,
+    Throttled (power or heat lowered the clocks); any of them makes the figures provisional. It limits what
+    they mean: BudgetExhausted (shortened to fit the budget), FrontendBound (the engine's HTTP server was the
+    limit), Incomplete (levels are missing), LowEfficiency (one stream uses less than 40 % of the memory's
+    bandwidth), SharedGPU (somebody else had memory of the GPU when the engine started), ShortOutput. Empty:
+    nothing known."""

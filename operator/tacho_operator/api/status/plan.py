@@ -32,6 +32,9 @@ class PlanModel(StatusModel):
     """Commit of an hf:// model. Absent: other sources have none."""
     digest: Word | None = None
     """sha256 over the sorted paths and sizes of the files; fetching anything else is refused."""
+    content_digest: Word | None = None
+    """sha256 over the sorted paths and the sha256 of every file that engines read; starting on anything else
+    is refused. Absent: model.verification is not Full."""
     files: Annotated[list[ShortText], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
         default_factory=list
     )
@@ -131,6 +134,11 @@ class Plan(StatusModel):
     """What the memory model expects."""
     message: Message | None = None
     """Why this was chosen, in sentences."""
+    warnings: Annotated[
+        list[Annotated[str, Field(max_length=1024)]], Field(max_length=8, json_schema_extra=ATOMIC)
+    ] = Field(default_factory=list)
+    """Of the message, what will not work as its users expect, such as chats with a model that has no chat
+    template. Each is also an event of type Warning when the revision is made."""
     alternatives: Annotated[list[Alternative], Field(max_length=16, json_schema_extra=ATOMIC)] = Field(
         default_factory=list
     )

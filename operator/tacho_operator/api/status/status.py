@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import PLANNED, Bytes, Count, Decimal, Seconds, StatusModel, Timestamp, Word
+from tacho_operator.api.base import Bytes, Count, Decimal, Seconds, StatusModel, Timestamp, Word
 from tacho_operator.api.status.measurement import Measurement
 from tacho_operator.api.status.plan import Plan
 
@@ -19,7 +19,8 @@ class Condition(StatusModel):
     """One aspect of the resource's state, as in Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
-    """What is judged: Ready, Reconciling, Stalled, Planned, Measured or RolloutAccepted."""
+    """What is judged: Ready, Reconciling, Stalled, Planned, Measured, RolloutAccepted, AbleToScale,
+    ScalingActive or ScalingLimited."""
     status: ConditionStatus
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
@@ -32,16 +33,40 @@ class Condition(StatusModel):
     """metadata.generation the judgement is about."""
 
 
+Shown = Annotated[str, Field(max_length=24, pattern=r"^~?\d+(\.\d{1,3})?$")]
+"""A Decimal for a person's eye: ~ before one that is provisional."""
+
+
+Currency = Annotated[str, Field(max_length=3, pattern=r"^[A-Z]{3}$")]
+"""An ISO 4217 code."""
+ShownCost = Annotated[str, Field(max_length=28, pattern=r"^~?\d+(\.\d{1,3})? [A-Z]{3}$")]
+
+
 class Summary(StatusModel):
-    """The figures of the active revision in short, at the level of concurrency with the highest
-    throughput."""
+    """The figures of the active revision in short, at the capacity of one replica."""
 
     output_tokens_per_second: Decimal | None = None
     """Output tokens per second of one replica, all requests together."""
     ttft_milliseconds: Decimal | None = None
-    """Median time to the first token at the same concurrency, in milliseconds."""
-    cost_per_million_output_tokens: Annotated[Decimal | None, PLANNED] = None
-    """Cost of a million output tokens at that throughput, in the currency of spec.cost."""
+    """Median time to the first token, in milliseconds: of requests that arrive by themselves at
+    `latency.offeredRequestsPerSecond` where they were tried, else at the same concurrency."""
+    confidence: Word | None = None
+    """Clean, or Provisional: something other than the engine moved the figures, and they are measured
+    again."""
+    output_tokens_per_second_shown: Shown | None = None
+    """outputTokensPerSecond as `kubectl get` shows it: ~ before a provisional figure."""
+    ttft_milliseconds_shown: Shown | None = None
+    """ttftMilliseconds as `kubectl get` shows it: ~ before a provisional figure."""
+    cost_per_million_output_tokens: Decimal | None = None
+    """Cost of a million output tokens of a replica that is loaded as costBasis says. Absent: the price is not
+    known, or the figures are not of GPUs."""
+    cost_currency: Currency | None = None
+    """Its currency: that of spec.cost, else of the operator's table of prices."""
+    cost_basis: Word | None = None
+    """Which throughput it is of: SLO (the highest that keeps spec.slo) or Saturation (the highest that is
+    steady, whatever its latency)."""
+    cost_shown: ShownCost | None = None
+    """Cost and currency as `kubectl get` shows them: ~ before a provisional figure."""
 
 
 class Startup(StatusModel):
@@ -59,6 +84,8 @@ class Startup(StatusModel):
     start of its container, the checks of the machine."""
     preflight_seconds: Seconds | None = None
     """Seconds the checks of container and machine took."""
+    verify_seconds: Seconds | None = None
+    """Seconds of reading every byte of the model, where model.verification is Full."""
     load_seconds: Seconds | None = None
     """Seconds from the engine's start to its first healthy answer, without compiling and graph capture."""
     compile_seconds: Seconds | None = None
@@ -101,18 +128,34 @@ class ScalingDecision(StatusModel):
     to_replicas: Count | None = None
     """Replicas after."""
     reason: Annotated[str, Field(max_length=512)] | None = None
-    """Why, in a sentence."""
+    """The sum it follows from, in a sentence."""
 
 
 class AutoscalingStatus(StatusModel):
-    """What the scaler does, where spec.autoscaling is present."""
+    """What the scaler does, where spec.autoscaling is present. Figures follow the load in steps: a small move
+    is not written."""
 
     desired_replicas: Count | None = None
-    """Replicas the load asks for."""
+    """Replicas the scaler wants."""
+    min_replicas: Count | None = None
+    """Fewest replicas now, by spec.autoscaling or one of its schedules."""
+    max_replicas: Count | None = None
+    """Most replicas now."""
+    demand_replicas: Decimal | None = None
+    """Replicas that the load would fill to the measured capacity, without headroom."""
     utilization_percent: Count | None = None
-    """Load as a share of the measured capacity, in percent."""
+    """Load as a share of what the serving pods were measured to carry, in percent."""
+    requests_per_second_per_replica: Decimal | None = None
+    """What one replica is counted on to carry: the lower end of the measured interval, times what was
+    learned. Absent: there is no clean measurement."""
+    learned_percent: Count | None = None
+    """What replicas do in service, in percent of what was measured; from 50 to 130."""
+    learned_fingerprint: Annotated[str, Field(max_length=64)] | None = None
+    """The measurement that it was learned of."""
+    cold_start_seconds: Count | None = None
+    """Seconds that nine in ten starts of a pod took at most."""
     reason: Annotated[str, Field(max_length=512)] | None = None
-    """Why that many, in a sentence."""
+    """The sum behind desiredReplicas, in a sentence."""
     last_scale_time: Timestamp | None = None
     """When the number of replicas last changed."""
     decisions: Annotated[
@@ -159,7 +202,7 @@ class LLMDeploymentStatus(StatusModel):
         ),
     ] = Field(default_factory=list)
     """The latest revisions, newest first."""
-    autoscaling: Annotated[AutoscalingStatus | None, PLANNED] = None
+    autoscaling: AutoscalingStatus | None = None
     """What the scaler does."""
     conditions: Annotated[
         list[Condition],

@@ -13,6 +13,8 @@ from pathlib import Path
 
 STOP_SECONDS = 20.0
 """Between asking a child to end and ending it. The runtime drains and stops its engine in this time."""
+LINE_LIMIT_BYTES = 1024 * 1024
+"""Of what a child answers; a measurement is a few KiB."""
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _SET_CHILD_SUBREAPER = 36
@@ -64,17 +66,21 @@ def _children(parent: int) -> frozenset[int]:
 
 @contextlib.asynccontextmanager
 async def running(
-    module: list[str], environment: Mapping[str, str], log: Path
+    module: list[str], environment: Mapping[str, str], log: Path, *, answers: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python module in a session of its own, so that Ctrl-C reaches us alone and we end it in order."""
+    """A Python module in a session of its own, so that Ctrl-C reaches us alone and we end it in order.
+
+    ``answers``: its stdout is ours to read, and only the rest goes to ``log``.
+    """
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *module,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
+            stdout=asyncio.subprocess.PIPE if answers else output,
             stderr=output,
+            limit=LINE_LIMIT_BYTES,
             start_new_session=True,
             preexec_fn=ends_with_us,
         )

@@ -16,6 +16,14 @@ class Format(str, enum.Enum):
     json = "json"
 
 
+class FigureFormat(str, enum.Enum):
+    """Values of ``--output`` where figures are printed."""
+
+    table = "table"
+    json = "json"
+    html = "html"
+
+
 def print_document(document: dict[str, Any], output: Format) -> None:
     """One document on stdout, complete and nothing else."""
     if output is Format.json:

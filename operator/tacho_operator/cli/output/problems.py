@@ -10,6 +10,13 @@ EXIT_DOES_NOT_FIT = 2
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
 
+EXIT_SLO_MET = 0
+EXIT_SLO_NOT_MET = 1
+EXIT_PROBE_USAGE = 2
+EXIT_NOT_MEASURED = 3
+EXIT_PROVISIONAL = 4
+"""Of ``tacho probe``, whose 1 is an answer: a gate must not take a typing error for one."""
+
 
 class CommandError(Exception):
     """Ends the command with its message on stderr."""

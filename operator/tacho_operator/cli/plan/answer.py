@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.cli.inputs import document
+from tacho_operator.cli.inputs.kubectl import Target
 from tacho_operator.cli.inputs.model import claim_directories, cluster_form, inspect_model
 from tacho_operator.cli.output.formats import Format, print_document, say
 from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, EXIT_DOES_NOT_FIT, EXIT_FITS, CommandError
 from tacho_operator.cli.plan import hardware, screen as plan_screen
-from tacho_operator.cli.plan.cluster import Target
 from tacho_operator.cli.plan.hardware import Hardware
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure

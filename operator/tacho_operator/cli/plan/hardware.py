@@ -10,6 +10,7 @@ from tacho_engines.hardware.gpu_table import GPUS
 from tacho_engines.hardware.gpus import rows_for
 from tacho_operator.api.quantity import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
+from tacho_operator.cli.inputs.kubectl import Target
 from tacho_operator.cli.inputs.this_machine import this_machine
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.cli.plan import cluster
@@ -48,7 +49,7 @@ def override_gpu(raw: Manifest, gpu: str) -> Manifest:
     return {**raw, "spec": {**spec, "gpu": asked}}
 
 
-def choose(spec: LLMDeploymentSpec, *, gpu: str, nodes_file: str, target: cluster.Target | None) -> Hardware:
+def choose(spec: LLMDeploymentSpec, *, gpu: str, nodes_file: str, target: Target | None) -> Hardware:
     """The hardware that the options name, else what the manifest means. Raises CommandError."""
     if sum(map(bool, (gpu, nodes_file, target))) > 1:
         raise CommandError("--gpu, --nodes and a cluster (--context, --kubeconfig, -n) exclude each other")
@@ -71,7 +72,7 @@ def choose(spec: LLMDeploymentSpec, *, gpu: str, nodes_file: str, target: cluste
     return Hardware(nodes=(machine,), source=f"for this machine ({_described(machine)})")
 
 
-def _of_cluster(target: cluster.Target) -> Hardware:
+def _of_cluster(target: Target) -> Hardware:
     nodes, refused = cluster.read_nodes(target)
     history, unread = cluster.read_history(target)
     source = (

@@ -16,7 +16,7 @@ from tacho_operator.cli.inputs import document
 from tacho_operator.cli.inputs.child import leaving_nothing
 from tacho_operator.cli.inputs.model import claim_directories, inspect_model
 from tacho_operator.cli.inputs.this_machine import this_machine
-from tacho_operator.cli.output.formats import Format, say
+from tacho_operator.cli.output.formats import Format, print_document, say
 from tacho_operator.cli.output.problems import (
     EXIT_DOES_NOT_FIT,
     EXIT_FAILED,
@@ -27,9 +27,9 @@ from tacho_operator.cli.output.problems import (
 from tacho_operator.cli.run.engines import require_engine
 from tacho_operator.cli.run.pod import LocalPod
 from tacho_operator.cli.run.ports import require_free
-from tacho_operator.cli.run.screen import show_status
 from tacho_operator.cli.run.setup import LOCAL, Here, LocalSetup, local_setup
 from tacho_operator.cli.run.snapshot import local_status
+from tacho_operator.cli.status.screen import show_status
 from tacho_operator.core.manifests.pod.containers import engine_port
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
@@ -104,7 +104,7 @@ async def _serve(order: Order, raw: Manifest, setup: LocalSetup, plan: ModelPlan
         if report is None:
             say("interrupted: stopping")
             return EXIT_INTERRUPTED
-        show_status(raw, local_status(setup, plan, report).to_wire(), order.output)
+        _print(raw, local_status(setup, plan, report).to_wire(), order.output)
         if order.once:
             return 0
         where = local_url(order.host, setup.runtime.engine_port)
@@ -112,6 +112,14 @@ async def _serve(order: Order, raw: Manifest, setup: LocalSetup, plan: ModelPlan
         await _unless(stop, pod.until_dead())
         say("stopping")
     return 0
+
+
+def _print(raw: Manifest, status: Manifest, output: Format) -> None:
+    if output is Format.table:
+        show_status(raw, status)
+        return
+    metadata = {key: raw["metadata"][key] for key in ("name", "namespace")}
+    print_document({**raw, "metadata": metadata, "status": status}, output)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

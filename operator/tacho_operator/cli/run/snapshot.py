@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from tacho_contract.report import Report
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
 from tacho_operator.cli.run.setup import LOCAL, LOCAL_IMAGE, LocalSetup
+from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.measurement.mapper import PodReport
 from tacho_operator.core.measurement.records import updated_measurements
 from tacho_operator.core.measurement.remeasure import Remeasure, no_figures
@@ -66,6 +67,7 @@ def local_snapshot(setup: LocalSetup, plan: ModelPlan, report: Report, now: date
             subject=revision,
             known={revision.name: revision},
         ),
+        price=price_of(setup.resource.spec.cost, plan.gpu_product, LOCAL.gpu_prices),
         remeasure=Remeasure(outcome=failed),
         probe_disabled=disabled,
     )
