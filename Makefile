@@ -37,7 +37,7 @@ generate: $(STAMP) ## Write the CRD and the generated docs
 	$(PY) -m tools.generate
 
 # --- the cluster and the images --------------------------------------------------------------------
-.PHONY: cluster-build cluster-up cluster-down kubeconfig images
+.PHONY: cluster-build cluster-up cluster-down kubeconfig images push
 cluster-build: $(STAMP) ## Build etcd, Kubernetes, kubectl and helm once, into the cache
 	@$(PY) -m tests.cluster build
 
@@ -52,6 +52,9 @@ kubeconfig: $(STAMP) ## Print the path of the running cluster's kubeconfig (make
 
 images: $(STAMP) ## Build the images: tacho, the engines, the test servers (root)
 	@$(PY) -m tools.images build
+
+push: $(STAMP) ## Put what is built into REGISTRY=…, named as the chart wants it (`buildah login` first)
+	@$(PY) -m tools.images push --registry "$(REGISTRY)"
 
 .PHONY: demo
 demo: $(STAMP) ## From nothing to measured tokens per second and an answered chat (ENGINE=vllm, transformers)

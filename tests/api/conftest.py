@@ -20,12 +20,17 @@ ESTABLISHED_SECONDS = 30
 @pytest.fixture(scope="session")
 def api(control_plane: Cluster) -> Cluster:
     """The control plane with LLMDeployment known to it."""
-    control_plane.kubectl("apply", "-f", str(DEFINITION))
+    install_definition(control_plane)
+    return control_plane
+
+
+def install_definition(cluster: Cluster) -> None:
+    """Makes LLMDeployment known, and waits until the API server serves it."""
+    cluster.kubectl("apply", "-f", str(DEFINITION))
     deadline = time.monotonic() + ESTABLISHED_SECONDS
-    while not _answers(control_plane):  # `kubectl wait` fails on a definition that has no conditions yet
+    while not _answers(cluster):  # `kubectl wait` fails on a definition that has no conditions yet
         assert time.monotonic() < deadline, "the API server does not serve LLMDeployment"
         time.sleep(0.2)
-    return control_plane
 
 
 def _answers(cluster: Cluster) -> bool:

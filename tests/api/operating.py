@@ -13,7 +13,7 @@ from tacho_contract.model import (
     StoredQuantization,
     TensorClass,
 )
-from tests.api.operator_process import ACCOUNT, NAMESPACE, Kubelet, eventually
+from tests.api.operator_process import ACCOUNT, NAMESPACE, PATIENCE_SECONDS, Kubelet, eventually
 from tests.cluster.handle import Cluster
 
 MUTATING = {"create", "update", "patch", "delete", "deletecollection"}
@@ -77,14 +77,19 @@ def condition(cluster: Cluster, namespace: str, kind: str) -> dict[str, Any]:
 
 
 def await_condition(
-    cluster: Cluster, namespace: str, kind: str, status: str, reason: str = ""
+    cluster: Cluster,
+    namespace: str,
+    kind: str,
+    status: str,
+    reason: str = "",
+    seconds: float = PATIENCE_SECONDS,
 ) -> dict[str, Any]:
     def look() -> dict[str, Any] | None:
         found = condition(cluster, namespace, kind)
         matches = found.get("status") == status and reason in ("", found.get("reason"))
         return found if matches else None
 
-    return eventually(f"{kind}={status} {reason}", look)
+    return eventually(f"{kind}={status} {reason}", look, seconds)
 
 
 def bring_up(cluster: Cluster, kubelet: Kubelet, namespace: str, **spec: Any) -> None:

@@ -10,11 +10,13 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +29,7 @@ from tacho_contract.measurement import Capacity, CurvePoint, Environment, Measur
 from tacho_contract.model import ModelFacts
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import Report
+from tests.api.scaled_pods import Pods
 from tests.charts.render import Helm
 from tests.cluster import binaries
 from tests.cluster.handle import Cluster
@@ -65,6 +68,7 @@ class Operator:
             "TACHO_RESYNC_SECONDS": "5",
             "TACHO_METRICS_PORT": str(free_port()),
             "TACHO_HEALTH_PORT": str(free_port()),
+            "TACHO_READINESS_PORT": str(free_port()),
             "PYTHONWARNINGS": "default",
             **variables,
         }
@@ -77,7 +81,24 @@ class Operator:
 
     @property
     def health_url(self) -> str:
-        return f"http://127.0.0.1:{self._environment['TACHO_HEALTH_PORT']}/healthz"
+        return f"http://127.0.0.1:{self._environment['TACHO_HEALTH_PORT']}"
+
+    @property
+    def readiness_url(self) -> str:
+        return f"http://127.0.0.1:{self._environment['TACHO_READINESS_PORT']}"
+
+    def reconciles(self) -> float:
+        """How many have ended well so far; 0 while it does not answer."""
+        return self._metric('tacho_operator_reconcile_total{result="success"}')
+
+    def _metric(self, series: str) -> float:
+        try:
+            with urllib.request.urlopen(self.metrics_url, timeout=5) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return 0.0
+        found = re.search(rf"^{re.escape(series)} (\S+)", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def start(self, **variables: str) -> None:
         assert self._process is None
@@ -125,10 +146,19 @@ class Kubelet:
         self._cluster, self._namespace = cluster, namespace
         self._reports: dict[str, Report] = {}
         self._next_address = 2
+        self.loads = Pods()
 
     def pods(self, role: str) -> list[dict[str, Any]]:
         found = self._cluster.get("pods", "-n", self._namespace, "-l", f"tacho.dev/role={role}")["items"]
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+    def serve_all(self) -> None:
+        """Every pod that there is comes to serve; what is told of those that are gone is forgotten."""
+        while any(_untouched(pod["status"]) for pod in self.pods("server")):
+            self.serve()
+        there = {pod["status"].get("podIP") for pod in self.pods("server")}
+        for address in set(self._reports) - there:
+            del self._reports[address]
 
     def await_pod(self, role: str, revision: str = "") -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
@@ -184,6 +214,8 @@ class Kubelet:
         key = json.loads(live["data"]["live.json"])["measureKey"]
         address = f"127.0.{self._next_address // 200}.{self._next_address % 200 + 2}"
         self._next_address += 1
+        while any(found.observed_time == _now() for found in self._reports.values()):
+            time.sleep(0.05)  # times are told to the second, and no two measurements end in the same
         self._reports[address] = report(config, key, tokens_per_second)
         status = {
             "name": container["name"],
@@ -222,13 +254,16 @@ class Kubelet:
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
         """Serves the reports: every address of 127/8 is this machine."""
-        reports = self._reports
+        reports, loads = self._reports, self.loads
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                found = reports.get(self.connection.getsockname()[0])
+                address = self.connection.getsockname()[0]
+                known = reports.get(address)
+                asked = {"/report": known, "/load": known and loads.load(address, len(reports))}
+                found = asked.get(self.path)
                 body = dumps(found).encode() if found else b""
-                self.send_response(200 if found and self.path == "/report" else 404)
+                self.send_response(200 if found else 404)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -294,6 +329,7 @@ def report(config: RuntimeConfig, measure_key: str, tokens_per_second: float) ->
                 requests_per_second=2,
                 output_tokens_per_second=tokens_per_second,
                 total_tokens_per_second=2 * tokens_per_second,
+                ci_percent=0.4,
             ),
             curve=(point,),
         ),

@@ -14,6 +14,7 @@ from tacho_operator.core.manifests.disruption import disruption_budget
 from tacho_operator.core.manifests.network import network_policy
 from tacho_operator.core.manifests.pod.probepod import probe_pod
 from tacho_operator.core.manifests.service import service
+from tacho_operator.core.names import OUTCOME_ANNOTATION
 from tacho_operator.core.revisions.frozen import birth, read
 from tacho_operator.core.revisions.inspection import inspect
 from tacho_operator.core.revisions.keys import live_config
@@ -37,7 +38,7 @@ def children(case: str, namespace: str) -> list[dict[str, Any]]:
     asked = inspect(Observed(resource=found, raw=raw), CONFIG, NOW).apply
     made = [
         facts_config_map(found, {"k": "v"}),
-        live_config_map(found, live_config(found.spec), "note"),
+        live_config_map(found, live_config(found.spec), {OUTCOME_ANNOTATION: "note"}),
         record,
         network_policy(found, CONFIG),
         service(found, Serving(active=revision.name, selected=revision.name)),

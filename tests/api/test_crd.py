@@ -113,7 +113,13 @@ def test_get_shows_what_matters(api: Cluster, namespace: str) -> None:
         "tacho",
         {
             "replicas": 1,
-            "summary": {"outputTokensPerSecond": "812.4", "ttftMilliseconds": "143"},
+            "summary": {
+                "outputTokensPerSecond": "812.4",
+                "ttftMilliseconds": "143",
+                "confidence": "Provisional",
+                "outputTokensPerSecondShown": "~812",
+                "ttftMillisecondsShown": "~143",
+            },
             "plan": {"quantizationMethod": "gguf", "gpu": {"product": "CPU"}, "revision": "smollm2-abc"},
         },
     )
@@ -127,12 +133,12 @@ def test_get_shows_what_matters(api: Cluster, namespace: str) -> None:
         "REASON",
         "REPLICAS",
         "TOK/S",
-        "TTFT",
+        *("TTFT", "MS"),
         "AGE",
     ]
     assert row.split()[:9] == [
         *("smollm2", "pvc://models/smollm2", "gguf", "CPU"),
-        *("Unknown", "WaitingForOperator", "1", "812.4", "143"),
+        *("Unknown", "WaitingForOperator", "1", "~812", "~143"),
     ]
     wide = api.kubectl("get", "llmd", "-n", namespace, "-o", "wide").splitlines()[0].split()
     assert wide[-2:] == ["AGE", "REVISION"], "no column without figures"

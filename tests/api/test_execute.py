@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell import execute
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Kube, connect
@@ -114,6 +115,17 @@ async def test_a_strangers_name_is_a_conflict_and_our_own_late_sight_is_not(
         await execute._ensure(kube, None, config_map(ours="1"))
 
 
+async def test_a_child_whose_label_was_taken_gets_it_again(
+    api: Cluster, kube: Kube, namespace: str, config_map: Make
+) -> None:
+    wanted = config_map(ours="1")
+    wanted["metadata"]["labels"] = {DEPLOYMENT_LABEL: "demo"}
+    await execute._ensure(kube, None, wanted)
+    api.kubectl("label", "configmap", "child", "-n", namespace, f"{DEPLOYMENT_LABEL}-")
+    await execute._ensure(kube, None, wanted)
+    assert (await read(kube, namespace))["metadata"]["labels"] == {DEPLOYMENT_LABEL: "demo"}
+
+
 async def test_a_child_of_the_resource_that_was_deleted_before_is_waited_for(
     api: Cluster, kube: Kube, namespace: str, config_map: Make
 ) -> None:
@@ -136,3 +148,20 @@ async def test_deleting_is_only_of_the_very_object(kube: Kube, namespace: str, c
     assert (await read(kube, namespace))["metadata"]["uid"] == live["metadata"]["uid"]
     await kube.delete("ConfigMap", namespace, "child", uid=live["metadata"]["uid"])
     assert await kube.get("ConfigMap", namespace, "child") is None
+
+
+async def test_what_the_api_server_filled_in_is_no_reason_to_write(kube: Kube, namespace: str) -> None:
+    """Who creates a Service owns its defaults too."""
+    wanted = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "child", "namespace": namespace},
+        "spec": {"selector": {"app": "a"}, "ports": [{"name": "http", "port": 80, "targetPort": 8000}]},
+    }
+    assert await execute._ensure(kube, None, wanted) == 1
+    live = await kube.get("Service", namespace, "child")
+    assert live is not None
+    assert abandoned(live, wanted, FIELD_MANAGER), "the API server has filled nothing in: nothing is proved"
+    assert await execute._ensure(kube, live, wanted) == 0
+    changed = {**wanted, "spec": {**wanted["spec"], "selector": {"app": "b"}}}  # type: ignore[dict-item]
+    assert await execute._ensure(kube, live, changed) == 2

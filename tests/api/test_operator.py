@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,21 +57,17 @@ def test_from_apply_to_measured(api: Cluster, namespace: str, kubelet: Kubelet) 
     assert not refused, [(item["verb"], item["requestURI"]) for item in refused]
 
 
-@pytest.mark.usefixtures("operator", "claim")
-def test_an_unchanged_resource_causes_no_mutating_request(
-    api: Cluster, namespace: str, kubelet: Kubelet
+@pytest.mark.usefixtures("claim")
+def test_an_unchanged_resource_causes_no_request(
+    api: Cluster, namespace: str, kubelet: Kubelet, operator: Operator
 ) -> None:
     bring_up(api, kubelet, namespace)
     time.sleep(3)
-    since = time.time()
+    since, before = time.time(), operator.reconciles()
     time.sleep(12)  # two resyncs at least
+    assert operator.reconciles() > before, "the resource was not even looked at: nothing is proved"
     requests = requests_of_operator(api, namespace, since)
-    reads = [
-        item for item in requests if item["verb"] == "get" and f"llmdeployments/{NAME}" in item["requestURI"]
-    ]
-    assert reads, "the resource was not even looked at: nothing is proved"
-    writes = [(item["verb"], item["requestURI"]) for item in requests if item["verb"] in MUTATING]
-    assert writes == []
+    assert [(item["verb"], item["requestURI"]) for item in requests] == []
 
 
 @pytest.mark.usefixtures("claim")
@@ -133,17 +131,7 @@ def test_an_operator_upgrade_restarts_no_model_pod(
     operator.kill()
     since = time.time()
     operator.start(TACHO_IMAGE="example/tacho:next", TACHO_ENGINE_IMAGE_LLAMACPP="example/llamacpp:next")
-    eventually(
-        "the new operator has looked",
-        lambda: (
-            [
-                item
-                for item in requests_of_operator(api, namespace, since)
-                if f"llmdeployments/{NAME}" in item["requestURI"]
-            ]
-            or None
-        ),
-    )
+    eventually("the new operator has looked", lambda: operator.reconciles() or None)
     time.sleep(4)
     (after,) = api.get("deployments", "-n", namespace)["items"]
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
@@ -206,6 +194,75 @@ def test_a_changed_workload_makes_figures_stale_and_is_measured_in_a_throwaway_p
     assert summary["outputTokensPerSecond"] == "77"
     eventually("the throwaway pod is gone", lambda: not kubelet.pods("probe") or None)
     assert {pod["metadata"]["uid"] for pod in kubelet.pods("server")} == serving
+
+
+@pytest.mark.usefixtures("operator", "claim")
+def test_who_asks_has_the_service_measured_again_in_a_throwaway_pod(
+    api: Cluster, namespace: str, kubelet: Kubelet
+) -> None:
+    bring_up(api, kubelet, namespace)
+    serving = {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+    api.kubectl("annotate", "llmd", NAME, "-n", namespace, "tacho.dev/measure-again=1")
+    throwaway = kubelet.serve(role="probe", tokens_per_second=99)
+    variables = throwaway["spec"]["containers"][0]["env"]
+    assert {"name": "TACHO_FULL_PROBE", "value": "1"} in variables
+
+    def speeds() -> list[str]:
+        found = api.get("llmd", NAME, "-n", namespace)["status"]["measurements"]
+        return [item["capacity"]["outputTokensPerSecond"] for item in found]
+
+    eventually("the new figures", lambda: speeds() == ["99"] or None)
+    eventually("the throwaway pod is gone", lambda: not kubelet.pods("probe") or None)
+
+    def answered() -> dict[str, str] | None:
+        live = api.get("configmap", f"{NAME}-live", "-n", namespace)
+        found = live["metadata"].get("annotations", {}).get("tacho.dev/measured-again")
+        return live["data"] if found == "1" else None
+
+    live = json.loads(eventually("the request is dealt with", answered)["live.json"])
+    assert [item["outputTokensPerSecond"] for item in live["baselines"]] == [99.0]
+    assert {pod["metadata"]["uid"] for pod in kubelet.pods("server")} == serving
+
+
+@pytest.mark.usefixtures("operator", "claim")
+def test_a_neighbour_that_starts_on_the_same_node_makes_figures_provisional(
+    api: Cluster, namespace: str, kubelet: Kubelet
+) -> None:
+    confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    neighbour = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "neighbour",
+            "namespace": namespace,
+            "labels": {"tacho.dev/deployment": "other", "tacho.dev/role": "server"},
+        },
+        "spec": {
+            "nodeName": "node-1",
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "engine", "image": "registry.example/x:1", "securityContext": confined}],
+        },
+    }
+    api.apply(neighbour)
+    api.apply(resource(namespace))
+    kubelet.finish_inspection(FACTS)
+
+    def own_pod() -> dict[str, Any] | None:
+        pods = kubelet.pods("server")
+        return next((pod for pod in pods if pod["metadata"]["name"] != "neighbour"), None)
+
+    pod = eventually("a pod beside the neighbour", own_pod)["metadata"]
+    name, revision = pod["name"], pod["labels"]["tacho.dev/revision"]
+    target = {"apiVersion": "v1", "kind": "Node", "name": "node-1"}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+    path = f"/api/v1/namespaces/{namespace}/pods/{name}/binding"
+    api.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
+    kubelet.serve(revision=revision, tokens_per_second=123.4)
+    found = await_condition(api, namespace, "Measured", "Unknown", "MeasurementProvisional")
+    assert f"{namespace}/neighbour" in found["message"]
+    (entry,) = api.get("llmd", NAME, "-n", namespace)["status"]["measurements"]
+    assert (entry["confidence"], entry["flags"]) == ("Provisional", ["Contended"])
+    assert "~123.4" in api.kubectl("get", "llmd", NAME, "-n", namespace, "--no-headers").split()
 
 
 @pytest.mark.usefixtures("operator", "claim")

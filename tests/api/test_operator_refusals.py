@@ -125,6 +125,7 @@ def test_its_own_metrics_and_health(
         "its figures", lambda: found if measured in (found := read(operator.metrics_url)) else None
     )
     assert 'tacho_operator_reconcile_total{result="success"}' in text
-    assert "queue" in read(operator.health_url)
+    assert read(f"{operator.health_url}/healthz") == '{"workers": "ok"}'
+    assert read(f"{operator.readiness_url}/readyz") == "ok\n"
     api.kubectl("delete", "llmd", NAME, "-n", namespace)
     eventually("its series are gone", lambda: labels not in read(operator.metrics_url) or None)

@@ -11,6 +11,8 @@ import yaml
 
 from tacho_engines.registry import engine_rows
 from tacho_operator.config import load_settings
+from tacho_operator.shell.fleet import CHILDREN
+from tacho_operator.shell.kube import KINDS
 from tests.charts.render import CHART, REQUIRED, ChartRefused, Helm, kinds
 
 GOLDEN = Path(__file__).parent / "golden" / "default.yaml"
@@ -43,6 +45,14 @@ def test_rights_are_few_and_spelled_out(helm: Helm) -> None:
         for resource in rule["resources"]:
             assert resource not in ("secrets", "pods/exec", "pods/proxy", "pods/log"), rule
             assert not resource.startswith(("clusterrole", "role")), rule
+
+
+def test_what_is_read_is_watched_and_nothing_else_is(helm: Helm) -> None:
+    found = [(name, rule["verbs"]) for rule in rules(helm.template()) for name in rule["resources"]]
+    watched = {name for name, verbs in found if "watch" in verbs}
+    kinds_read = ("LLMDeployment", *CHILDREN, "PersistentVolumeClaim", "Node")
+    assert watched == {KINDS[kind][1] for kind in kinds_read}
+    assert watched == {name for name, verbs in found if "list" in verbs}
 
 
 def test_only_what_the_operator_ever_deletes_may_be_deleted(helm: Helm) -> None:
@@ -101,6 +111,9 @@ def test_the_crd_can_be_left_to_somebody_else(helm: Helm) -> None:
         ({**REQUIRED, "imagePullPolicy": "Never"}, "imagePullPolicy"),
         ({**REQUIRED, "workers": 0}, "workers"),
         ({**REQUIRED, "logLevel": "LOUD"}, "logLevel"),
+        ({**REQUIRED, "prices": {"NVIDIA-H200": 3.5}}, "prices"),
+        ({**REQUIRED, "prices": {"NVIDIA-H200": "0.00"}}, "pattern"),
+        ({**REQUIRED, "currency": "euro"}, "currency"),
         ({**REQUIRED, "image": {**REQUIRED["image"], "digest": "latest"}}, "digest"),
         ({**REQUIRED, "serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
         ({**REQUIRED, "engineImages": {"vllm2": "x"}}, "vllm2"),
@@ -119,6 +132,14 @@ def test_any_engine_with_an_image_may_be_given_another(helm: Helm) -> None:
     variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     settings = load_settings({item["name"]: item["value"] for item in variables})
     assert settings.decisions.engine_images == {name: given[name] for name in given if name != "vllm"}
+
+
+def test_prices_reach_the_operator_as_they_are_written(helm: Helm) -> None:
+    prices = {"NVIDIA-H200": "3.50", "NVIDIA-L4": "0.6", "Tesla-T4": "10"}
+    (deployment,) = kinds(helm.template({"prices": prices, "currency": "EUR"}), "Deployment")
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    settings = load_settings({item["name"]: item["value"] for item in variables})
+    assert (settings.decisions.gpu_prices, settings.decisions.currency) == (prices, "EUR")
 
 
 def test_an_engines_image_is_pinned_by_digest(helm: Helm) -> None:

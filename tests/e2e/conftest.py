@@ -11,8 +11,8 @@ from tests.cluster.handle import Cluster
 from tests.e2e.resource import Llmd
 from tools import lab
 
-INSECURE_HUB = {"hub": {"allowInsecure": True}}
-"""The Hub-compatible server of the tests speaks plain HTTP."""
+INSECURE_HUB = {"hub": {"allowInsecure": True}, "scalingPeriodSeconds": 2}
+"""The Hub-compatible server of the tests speaks plain HTTP; and a test has no time for a look every 10 s."""
 
 
 @dataclass(frozen=True)

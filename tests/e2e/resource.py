@@ -66,6 +66,16 @@ class Llmd:
 
         return eventually(f"{self.name} with {kind}={status} {reason}", look, seconds)
 
+    def await_figures(self, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        """Until there are figures: clean ones, or provisional ones where the machine has other work too."""
+
+        def look() -> dict[str, Any] | None:
+            found = self.condition("Measured")
+            whole = (found.get("status"), found.get("reason"))
+            return found if whole[0] == "True" or whole == ("Unknown", "MeasurementProvisional") else None
+
+        return eventually(f"{self.name} with figures", look, seconds)
+
     def pods(self, role: str = "server") -> list[dict[str, Any]]:
         selector = f"tacho.dev/deployment={self.name},tacho.dev/role={role}"
         found = self.cluster.get("pods", "-n", self.namespace, "-l", selector)["items"]

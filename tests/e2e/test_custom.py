@@ -69,7 +69,7 @@ def test_the_measured_figures_are_the_laws(llmd: Llmd, tacho: Installed) -> None
         )
     assert max(point["concurrency"] for point in measurement["curve"]) == 3
     best = max(float(point["outputTokensPerSecond"]) for point in measurement["curve"])
-    assert float(llmd.status()["summary"]["outputTokensPerSecond"]) == best
+    near("tok/s of the capacity", llmd.status()["summary"]["outputTokensPerSecond"], best)
 
 
 @pytest.mark.usefixtures("model")

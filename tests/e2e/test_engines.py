@@ -30,7 +30,7 @@ def serves(llmd: Llmd) -> None:
     llmd.await_condition("Planned", "True", "PlanReady")
     llmd.await_condition("Ready", "False", "Loading")
     llmd.await_condition("Ready", "True", "Serving", seconds=READY_SECONDS)
-    llmd.await_condition("Measured", "True", seconds=READY_SECONDS)
+    llmd.await_figures(READY_SECONDS)
     status = llmd.status()
     assert float(status["summary"]["outputTokensPerSecond"]) > 0
     startup = {name: float(spent) for name, spent in status["startup"].items() if name.endswith("Seconds")}

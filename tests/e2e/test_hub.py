@@ -84,7 +84,7 @@ def test_fetched_measured_answered_and_its_fetch_container_may_die(hub: Hub, llm
     assert first == 0
     assert 18 * MB < after_cut <= 21 * MB, "the cut connection is continued where it ended"
 
-    llmd.await_condition("Measured", "True", seconds=400)
+    llmd.await_figures(400)
     llmd.await_condition("Ready", "True", "Serving")
     assert llmd.status()["startup"]["downloadedBytes"] == total
     assert llmd.chat().strip()

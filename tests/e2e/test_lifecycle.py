@@ -17,13 +17,15 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("models")]
 
 def test_applied_measured_answered_deleted_and_nothing_left(llmd: Llmd) -> None:
     llmd.apply(example())
-    llmd.await_condition("Measured", "True")
+    llmd.await_figures()
     llmd.await_condition("Ready", "True", "Serving")
     status = llmd.status()
     assert float(status["summary"]["outputTokensPerSecond"]) > 0
     assert float(status["summary"]["ttftMilliseconds"]) > 0
     assert float(status["startup"]["totalSeconds"]) > 0
     assert llmd.chat().strip()
+    events = llmd.streamed_chat()
+    assert len(events) > 3, "an answer in one piece is no stream"
 
     llmd.delete()
     eventually("every child is gone", lambda: not llmd.children() or None)
@@ -32,7 +34,7 @@ def test_applied_measured_answered_deleted_and_nothing_left(llmd: Llmd) -> None:
 def test_single_stream_speed_agrees_with_the_engines_own_timings(llmd: Llmd) -> None:
     """Of the very same requests: llama.cpp says for each how long its tokens took."""
     llmd.apply(example(probe={"budgetSeconds": 30, "timeoutSeconds": 60}))
-    llmd.await_condition("Measured", "True")
+    llmd.await_figures()
     (measurement,) = llmd.status()["measurements"]
     measured = float(measurement["singleStream"]["decodeTokensPerSecond"])
     said = re.search(r"own timings the single stream ran at ([0-9.]+) tokens", measurement["message"])
@@ -61,7 +63,7 @@ def test_the_operator_killed_in_the_middle_still_reaches_ready(llmd: Llmd, tacho
     tacho.cluster.kubectl(*kill, "--force", "--grace-period=0")
     eventually("the server pod", lambda: llmd.pods() or None)
     tacho.cluster.kubectl(*kill, "--force", "--grace-period=0")
-    llmd.await_condition("Measured", "True")
+    llmd.await_figures()
     llmd.await_condition("Ready", "True")
     assert len(llmd.pods()) == 1
 
@@ -90,12 +92,12 @@ def test_an_identity_change_under_light_load_fails_no_request(llmd: Llmd) -> Non
 
 def test_a_changed_workload_is_measured_beside_the_serving_pod(llmd: Llmd) -> None:
     llmd.apply(example())
-    llmd.await_condition("Measured", "True")
+    llmd.await_figures()
     serving = [pod["metadata"]["uid"] for pod in llmd.pods()]
     llmd.apply(example(workload={"inputTokens": 32, "outputTokens": 16}))
     llmd.await_condition("Measured", "False")
     assert "summary" not in llmd.status()
-    llmd.await_condition("Measured", "True")
+    llmd.await_figures()
     current = [item for item in llmd.status()["measurements"] if item["state"] != "Stale"]
     assert [item["workload"]["inputTokens"] for item in current] == [32]
     eventually("the throwaway pod is gone", lambda: not llmd.pods("probe") or None)
@@ -109,7 +111,7 @@ def test_where_no_throwaway_pod_fits_it_cannot_judge(llmd: Llmd, tacho: Installe
     greedy = {"requests": {"cpu": f"{millicores * 6 // 10}m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
     engine = {"name": "llamacpp", "resources": greedy}
     llmd.apply(example(engine=engine))
-    llmd.await_condition("Measured", "True")
+    llmd.await_figures()
     llmd.apply(example(engine=engine, workload={"inputTokens": 32, "outputTokens": 16}))
     found = llmd.await_condition("Measured", "False", "CannotJudge", seconds=60)
     assert "cpu" in found["message"]

@@ -9,7 +9,7 @@ from tacho_operator.api.rules.structure import check
 
 STRINGS = (
     *("hf://a/b", "1.5", "Word1", "word-1", "/path", "s3cret", "http://x", "EUR", "2026-11-20T08:49:21Z"),
-    *("500m", "tacho.dev/x"),
+    *("500m", "tacho.dev/x", "~0.41 USD", "0 8 * * MON-FRI"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import cel
@@ -21,6 +22,7 @@ from .rows import CUSTOM, LLAMACPP, Row
 from .table import TABLE
 
 RULE_MESSAGES = {rule.message for rule in RULES}
+EXAMPLES = Path(__file__).parents[3] / "examples"
 UNDERSTOOD = {
     *("size", "matches", "startsWith", "endsWith", "contains"),
     *("!_", "-_", "@in", "@not_strictly_false", "_!=_", "_%_", "_&&_", "_*_", "_+_", "_<=_", "_==_", "_>_"),
@@ -164,3 +166,15 @@ def test_any_document_is_answered(document: Any) -> None:
 def test_the_base_is_what_a_person_would_write() -> None:
     text = yaml.safe_dump(Row(name="x", base=LLAMACPP).document())
     assert validate_offline(yaml.safe_load(text), cluster=True) == []
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_is_accepted(example: Path) -> None:
+    documents = [
+        document
+        for document in yaml.safe_load_all(example.read_text())
+        if document["apiVersion"].startswith("tacho.dev/")
+    ]
+    assert documents
+    for document in documents:
+        assert validate_offline(document, cluster=True) == []

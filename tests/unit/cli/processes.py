@@ -93,6 +93,10 @@ def until(check: Callable[[], object], what: str, *, or_dead: subprocess.Popen[s
     raise AssertionError(what)
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def started(scratch: Path, *arguments: str, **environment: str) -> Iterator[Running]:
     """``tacho`` with these arguments; temporary files go to ``scratch``. Whatever is left of it is ended."""
@@ -106,6 +110,8 @@ def started(scratch: Path, *arguments: str, **environment: str) -> Iterator[Runn
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background of a script has SIGINT ignored, and so would the command.
+        preexec_fn=_heed_interrupts,
     )
     running = Running(process, mark)
     assert process.stdout is not None

@@ -16,6 +16,7 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 @pytest.mark.parametrize("verb", sorted(COMMANDS))
 def test_every_option_is_on_the_page(verb: str) -> None:
     section = PAGE.split(f"## tacho {verb}", 1)[1].split("\n## ", 1)[0]
-    options = [name for parameter in COMMANDS[verb].params for name in parameter.opts if name != "--help"]
+    names = [name for parameter in COMMANDS[verb].params for name in parameter.opts]
+    options = [name for name in names if name.startswith("-") and name != "--help"]
     assert len(options) > 5
     assert [name for name in options if f"`{name}" not in section and f"{name} " not in section] == []

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from tacho_operator.api.types import LLMDeploymentSpec
+from tacho_operator.cli.inputs.kubectl import Target
 from tacho_operator.cli.inputs.this_machine import gpu_labels, this_machine
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.cli.plan import cluster, hardware
-from tacho_operator.cli.plan.cluster import Target
 
 from .commands import SMOLLM2
 

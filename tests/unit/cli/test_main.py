@@ -21,9 +21,10 @@ HEAVY = (
     "rich",
     "httpx",
     "kubernetes",
-    "kopf",
+    "aiohttp",
     "huggingface_hub",
     "cel",
+    "plotille",
     "tacho_operator.core",
 )
 

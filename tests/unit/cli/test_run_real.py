@@ -68,7 +68,9 @@ def test_once_prints_the_measured_resource_and_nothing_else(
     assert measurement["revision"] == status["plan"]["revision"]
     conditions = {item["type"]: item for item in status["conditions"]}
     assert conditions["Ready"]["status"] == "True"
-    assert conditions["Measured"]["status"] == "True"
+    measured = conditions["Measured"]
+    # A machine with other work as well gives provisional figures, and says so.
+    assert measured["status"] == "True" or measured["reason"] == "MeasurementProvisional", measured
     assert any("Probing" in line for line in running.lines), "progress is told meanwhile, on stderr"
 
 

@@ -49,7 +49,7 @@ def test_version_2_gets_one_cgroup_and_its_controllers(tmp_path: Path) -> None:
     assert cgroups.hierarchies(mount) == [mount]
     assert (
         mount / "cgroup.subtree_control"
-    ).read_text() == "+pids"  # the kernel adds up, a file keeps the last
+    ).read_text() == "+hugetlb"  # the kernel adds up, a file keeps the last
 
 
 def test_version_2_without_a_needed_controller_says_which(tmp_path: Path) -> None:

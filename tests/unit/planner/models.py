@@ -11,6 +11,7 @@ from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tacho_runtime.headers.safetensors import DTYPE_BITS
 from tests.fakes.checkpoints import facts_for, listed
 from tests.fakes.published import CONFIGS
+from tests.fakes.quantized import QUANTIZERS
 from tests.fakes.shapes import BY_FAMILY, Row, gated
 
 Config = dict[str, Any]
@@ -125,6 +126,12 @@ LLAMA_3_2_ROPE = {
     "rope_type": "llama3",
 }
 
+LLAMA_3_2_1B = {
+    **_llama(2048, 8192, 16, 32, 8, 128256, 131072),
+    "head_dim": 64,
+    "tie_word_embeddings": True,
+}
+
 MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
     "llama-2-70b": (_llama(8192, 28672, 80, 64, 8, 32000, 4096), BY_FAMILY["llama"]),
     # As released on 2024-07-23: 16 heads for keys and values, 8 since August.
@@ -191,6 +198,22 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
         deepseek_v2,
     ),
     "deepseek-coder-6.7b": (_llama(4096, 11008, 32, 32, 32, 32256, 16384), BY_FAMILY["llama"]),
+    "llama-3.2-1b": (LLAMA_3_2_1B, BY_FAMILY["llama"]),
+    "llama-3.2-1b-w4a16": (
+        {**LLAMA_3_2_1B, "quantization_config": QUANTIZERS["w4a16"][0]},
+        lambda c: QUANTIZERS["w4a16"][1](BY_FAMILY["llama"](c)),
+    ),
+    "qwen3-0.6b": (
+        _like(
+            "qwen3-8b",
+            hidden_size=1024,
+            intermediate_size=3072,
+            num_hidden_layers=28,
+            num_attention_heads=16,
+            tie_word_embeddings=True,
+        ),
+        BY_FAMILY["qwen3"],
+    ),
     "llama-3.2-3b": (
         {
             **_llama(3072, 8192, 28, 24, 8, 128256, 131072),

@@ -7,35 +7,12 @@ import dataclasses
 import pytest
 
 from tacho_engines import registry
-from tacho_engines.base import Context
-from tacho_engines.llamacpp import memory as llamacpp
 from tacho_engines.registry import engine_row, engine_rows
-from tacho_operator.core.planner.fit import OVERHEAD_MARGIN
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
+from tests.unit.planner.choosing import H100, L4, T4, fitting, refused
 from tests.unit.planner.models import facts
-from tests.unit.planner.placements import placement
-
-T4 = gpu_node("t4", "Tesla-T4", 4, memory_mib=15360, compute="7.5")
-L4 = gpu_node("l4", "NVIDIA-L4", 1, memory_mib=23034, compute="8.9")
-H100 = gpu_node("h100", "NVIDIA-H100-80GB-HBM3", 8, memory_mib=81559, compute="9.0")
-
-
-def plan(model, nodes=None, history=(), **fields):
-    return plan_model(spec(**fields), facts(model), nodes=nodes, history=history, config=CONFIG)
-
-
-def fitting(model, nodes=None, **fields) -> ModelPlan:
-    found = plan(model, nodes, **fields)
-    assert isinstance(found, ModelPlan), found
-    return found
-
-
-def refused(model, nodes=None, **fields) -> PlanFailure:
-    found = plan(model, nodes, **fields)
-    assert isinstance(found, PlanFailure), found
-    return found
 
 
 def test_sixteen_bits_win_where_they_fit():
@@ -154,28 +131,6 @@ def test_heads_that_do_not_divide_become_pipeline_stages():
     assert (found.tensor_parallel, found.pipeline_parallel) == (4, 2)
 
 
-def test_an_absent_length_is_the_longest_useful_that_fits():
-    free = fitting("llama-3.1-8b", gpu={"products": ["H200"], "count": 1}, engine={"name": "vllm"})
-    assert free.max_model_len > 8192
-    longer = refused(
-        "llama-3.1-8b",
-        gpu={"products": ["H200"], "count": 1},
-        engine={"name": "vllm"},
-        quantization={"method": free.quantization_method},
-        context={"maxModelLen": free.max_model_len + 256, "concurrency": free.concurrency},
-    )
-    assert longer.failure.details["fitsMaxModelLen"] == str(free.max_model_len)
-
-
-def test_the_kv_cache_figures_agree_with_each_other():
-    found = fitting("llama-3.1-8b", gpu={"products": ["H200"]}, context={"maxModelLen": 8192})
-    seen = found.predicted
-    assert seen.kv_cache_tokens == pytest.approx(seen.max_concurrency * 8192, rel=0.001)
-    assert seen.kv_cache_bytes == pytest.approx(seen.kv_cache_tokens * 131072, rel=0.001)
-    parts = (seen.weights_bytes, seen.kv_cache_bytes, seen.activation_bytes, seen.graph_bytes)
-    assert sum(parts) < seen.total_bytes
-
-
 def test_what_would_fit_is_said_and_fits():
     asks = {
         "engine": {"name": "vllm"},
@@ -235,17 +190,6 @@ def test_the_gpu_count_that_is_said_is_the_first_that_fits():
         "llama-3.1-8b", quantization={"method": "none"}, gpu={"products": ["T4"], "count": 1}, **asks
     )
     assert found.failure.details["fitsGpuCount"] == "4"
-
-
-def test_a_plan_leaves_a_margin():
-    found = fitting(
-        "llama-3.1-8b", gpu={"products": ["L4"]}, engine={"name": "vllm"}, context={"concurrency": 1}
-    )
-    seen = found.predicted
-    spare = seen.kv_cache_bytes - found.max_model_len * 131072
-    margin = OVERHEAD_MARGIN * (seen.budget_bytes - seen.kv_cache_bytes - seen.weights_bytes)
-    assert spare >= int(margin) > 2**28
-    assert spare < margin + 257 * 131072
 
 
 def test_a_plan_that_fits_may_have_no_engine_to_run_it(monkeypatch):
@@ -352,11 +296,6 @@ def test_the_version_of_the_image_decides():
     assert old.predicted.activation_bytes > new.predicted.activation_bytes
 
 
-def test_hybrid_models_bound_the_sequences():
-    found = fitting("jamba-v0.1", gpu={"products": ["H200"], "count": 1}, engine={"name": "vllm"})
-    assert "--max-num-seqs" in found.arguments
-
-
 def test_every_method_of_an_engine_says_where_it_is_from():
     for engine in engine_rows():
         names = [row.method for row in engine.methods]
@@ -366,26 +305,16 @@ def test_every_method_of_an_engine_says_where_it_is_from():
             assert 0 < row.quality <= 100
 
 
-def test_a_gguf_file_on_a_gpu_is_planned_and_says_that_the_image_is_for_the_cpu():
+def test_a_gguf_file_on_a_gpu_is_for_the_engine_that_loads_it_by_itself():
     found = plan_model(
         spec(gpu={"products": ["L4"], "count": 1}), smollm2(), nodes=None, history=(), config=CONFIG
     )
     assert isinstance(found, ModelPlan)
-    assert (found.engine, found.arguments) == ("llamacpp", ("--n-gpu-layers", "999"))
-    assert [(a.engine, a.reason) for a in found.alternatives] == [("vllm", "Slower")]
-    told = launchable(found)
-    assert told is not None
-    assert told.failure_class == "EngineNotSupported"
-    assert "NVIDIA-L4" in told.message
-
-
-def test_layers_on_several_gpus_share_the_memory():
-    one, two = (
-        llamacpp.account(placement("llamacpp", smollm2(), "gguf", count=gpus), Context(2048, 4))
-        for gpus in (1, 2)
-    )
-    assert two.weights_bytes == pytest.approx(one.weights_bytes / 2, rel=0.01)
-    assert two.cache_bytes == pytest.approx(one.cache_bytes / 2, rel=0.01)
+    assert (found.engine, found.arguments) == ("llamacpp", ("--n-gpu-layers", "999", "--fit", "off"))
+    assert (found.image, found.gpu_count) == ("tacho-llamacpp-cuda", 1)
+    assert [(a.engine, a.reason) for a in found.alternatives] == [("vllm", "LessPreferred")]
+    assert "by a plugin only" in found.alternatives[0].message
+    assert launchable(found) is None
 
 
 def test_a_gpu_shared_by_nobody_knows_how_many_is_said():
@@ -395,31 +324,6 @@ def test_a_gpu_shared_by_nobody_knows_how_many_is_said():
     found = fitting("qwen2.5-0.5b", (known,))
     assert "shared by 4 pods" in found.message
     assert found.predicted.budget_bytes < found.gpu_memory_bytes / 4
-
-
-def test_a_context_too_short_for_the_workload_is_not_a_plan():
-    """64 requests on an L4: 16 bits leave each 256 tokens, 8 bits more than a request takes."""
-    found = fitting("llama-3.1-8b", gpu={"products": ["L4"], "count": 1}, context={"concurrency": 64})
-    assert found.quantization_method == "fp8"
-    assert found.max_model_len >= 512 + 200
-    longer = {"inputTokens": 3000, "outputTokens": 100}
-    asks = {"gpu": {"products": ["L4"], "count": 1}, "context": {"concurrency": 24}, "workload": longer}
-    assert fitting("llama-3.1-8b", **asks, engine={"name": "vllm"}).max_model_len >= 3100
-    none = refused("llama-3.1-8b", **asks, engine={"name": "vllm"}, quantization={"method": "none"})
-    length = int(none.failure.details["fitsMaxModelLen"])
-    assert length < 3100
-    asks["context"] = {"concurrency": 24, "maxModelLen": length}
-    assert fitting("llama-3.1-8b", **asks, engine={"name": "vllm"}, quantization={"method": "none"})
-
-
-def test_a_model_shorter_than_the_workload_is_planned_whole():
-    small = dataclasses.replace(
-        facts("qwen2.5-0.5b"),
-        architecture=dataclasses.replace(facts("qwen2.5-0.5b").architecture, max_positions=512),
-    )
-    found = plan_model(spec(gpu={"products": ["L4"]}), small, nodes=None, history=(), config=CONFIG)
-    assert isinstance(found, ModelPlan)
-    assert found.max_model_len == 512
 
 
 def test_hardware_that_is_not_there_is_said():
@@ -437,23 +341,3 @@ def test_gpus_that_no_label_describes_are_not_passed_over_for_the_cpu():
     assert found.failure.failure_class == "UnsupportedGPU"
     assert "no label describes" in found.failure.message
     assert fitting("llama-3.1-8b", (bare, cpu_node(memory="64Gi")), gpu={"count": 0}).gpu_count == 0
-
-
-@pytest.mark.parametrize("nodes", [(), None])
-def test_a_host_of_unknown_memory_is_not_taken_for_an_endless_one(nodes):
-    found = fitting("llama-3.1-8b", nodes, gpu={"count": 0})
-    assert "is not checked" in found.message
-    assert found.max_model_len == 8192
-    assert (found.predicted.budget_bytes, found.gpu_memory_bytes) == (None, 0)
-    assert found.predicted.max_concurrency == found.concurrency
-    assert "1048576" not in found.message
-
-
-def test_concurrency_is_given_up_for_requests_longer_than_a_comfortable_context():
-    found = fitting(
-        "llama-3.1-8b",
-        gpu={"products": ["L4"], "count": 1},
-        workload={"inputTokens": 50_000, "outputTokens": 200},
-    )
-    assert found.max_model_len >= 50_200
-    assert found.concurrency == 1

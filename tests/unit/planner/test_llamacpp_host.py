@@ -123,7 +123,7 @@ def test_only_nodes_the_pod_could_run_on_count():
 
 
 def test_unreadable_nodes_leave_the_plan_unchecked_and_say_so():
-    result = plan(nodes=None)
+    result = plan(nodes=None, gpu={"count": 0})
     assert isinstance(result, ModelPlan)
     assert result.predicted.budget_bytes is None
     assert "not checked" in result.message
@@ -206,14 +206,14 @@ def test_a_length_beyond_the_models_is_answered_with_the_models_where_no_memory_
     facts = dataclasses.replace(
         smollm2(), architecture=dataclasses.replace(smollm2().architecture, max_positions=32_768)
     )
-    found = plan(nodes=None, facts=facts, context={"maxModelLen": 100_000}).failure
+    found = plan(nodes=None, facts=facts, gpu={"count": 0}, context={"maxModelLen": 100_000}).failure
     assert found.details["fitsMaxModelLen"] == "32768"
     assert "availableBytes" not in found.details
 
 
-def test_no_gpu_is_advised_that_the_engines_image_cannot_use():
+def test_a_gpu_is_advised_where_the_host_is_too_small():
     node = gpu_node("h", "NVIDIA-H200")
     small = dataclasses.replace(node, allocatable={**node.allocatable, "memory": "150Mi"}, taints=())
     found = plan(nodes=(small,), gpu={"count": 0}).failure
     assert found.failure_class == "DoesNotFit"
-    assert "fitsProduct" not in found.details
+    assert found.details["fitsProduct"] == "NVIDIA-H200"

@@ -23,8 +23,8 @@ from tacho_operator.core.planner.search import Search
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import History
 from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
+from tests.unit.planner.choosing import H100, L4, T4, fitting, refused
 from tests.unit.planner.models import facts
-from tests.unit.planner.test_choice import H100, L4, T4, fitting, refused
 
 SMALL = {"context": {"maxModelLen": 4096, "concurrency": 4}, "quantization": {"method": "none"}}
 
@@ -73,9 +73,12 @@ def test_none_runs_a_quantized_checkpoint_as_it_is():
 def test_where_speed_is_unknown_an_engine_that_can_be_started_comes_first():
     unknown = gpu_node("f", "NVIDIA-FOO", memory_mib=20000, compute="8.0")
     found = plan_model(spec(gpu={"count": 1}), smollm2(), nodes=(unknown,), history=(), config=CONFIG)
-    assert found.engine == "vllm"
-    assert [(a.engine, a.reason) for a in found.alternatives] == [("llamacpp", "LessPreferred")]
-    assert "not known" in found.alternatives[0].message
+    assert found.engine == "llamacpp"
+    assert [(a.engine, a.reason) for a in found.alternatives] == [("vllm", "LessPreferred")]
+    same = plan_model(
+        spec(gpu={"count": 1}), facts("qwen2.5-0.5b"), nodes=(unknown,), history=(), config=CONFIG
+    )
+    assert same.engine == "vllm"
 
 
 def test_where_nothing_fits_the_best_that_would_with_a_shorter_context_is_explained():
@@ -287,9 +290,11 @@ CPU_NODE = cpu_node(memory="64Gi")
 @pytest.mark.parametrize(
     ("model", "nodes", "fields", "product"),
     [
-        # Nothing is said of GPUs: llama.cpp's image knows the CPU only, others take a GPU where one is.
-        (GGUF, (L4, CPU_NODE), {}, CPU),
-        (GGUF, (L4, CPU_NODE), {"engine": {"name": "llamacpp"}}, CPU),
+        # Nothing is said of GPUs: one is taken where one is.
+        (GGUF, (L4, CPU_NODE), {}, "NVIDIA-L4"),
+        (GGUF, (L4, CPU_NODE), {"engine": {"name": "llamacpp"}}, "NVIDIA-L4"),
+        (GGUF, (CPU_NODE,), {}, CPU),
+        (GGUF, None, {}, "UnsupportedGPU"),
         (GGUF, (L4, CPU_NODE), {"engine": {"name": "vllm"}}, "NVIDIA-L4"),
         (SAFE, (L4, CPU_NODE), {}, "NVIDIA-L4"),
         (SAFE, (CPU_NODE,), {}, CPU),

@@ -1,0 +1,75 @@
+"""An API server that goes away under the operator: nothing is decided meanwhile, it goes on afterwards."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import install_definition
+from tests.api.operating import NAME, bring_up
+from tests.api.operator_process import Kubelet, Operator, eventually, install_rights
+from tests.cluster.binaries import Binaries
+from tests.cluster.controlplane import ControlPlane
+from tests.cluster.handle import Cluster
+
+NAMESPACE = "interrupted"
+
+
+@pytest.fixture
+def plane(cluster_binaries: Binaries) -> Iterator[tuple[ControlPlane, Cluster]]:
+    """Of its own: the others' must not be killed."""
+    one = ControlPlane(cluster_binaries)
+    with one as cluster:
+        install_definition(cluster)
+        cluster.create_namespace(NAMESPACE)
+        spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+        metadata = {"name": "models", "namespace": NAMESPACE}
+        cluster.apply(
+            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+        )
+        yield one, cluster
+
+
+def answer(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as found:
+            return found.status, found.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+def test_an_api_server_that_goes_away_and_comes_back(
+    plane: tuple[ControlPlane, Cluster], tmp_path: Path
+) -> None:
+    control, cluster = plane
+    operator = Operator(install_rights(cluster), tmp_path / "operator.log")
+    kubelet = Kubelet(cluster, NAMESPACE)
+    operator.start()
+    try:
+        with kubelet.answering():
+            bring_up(cluster, kubelet, NAMESPACE)
+            before = {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+            ready, live = f"{operator.readiness_url}/readyz", f"{operator.health_url}/healthz"
+            assert answer(ready) == (200, "ok\n")
+            control.kill("kube-apiserver")
+            told = eventually(
+                "it is not ready", lambda: found if (found := answer(ready))[0] == 503 else None
+            )
+            assert "Pod: " in told[1], "it names what is interrupted"
+            turns = operator.reconciles()
+            assert answer(live)[0] == 200, "a restart mends no API server"
+            time.sleep(7)  # a resync at least
+            assert operator.reconciles() == turns, "what may be old decides nothing"
+            control.start_again("kube-apiserver")
+            eventually("it is ready again", lambda: answer(ready)[0] == 200 or None, seconds=90)
+            cluster.kubectl("scale", "llmd", NAME, "-n", NAMESPACE, "--replicas=2")
+            kubelet.serve()
+            assert before < {pod["metadata"]["uid"] for pod in kubelet.pods("server")}
+    finally:
+        operator.kill()
+        print(operator.log.read_text()[-20000:])

@@ -1,0 +1,105 @@
+"""The scaler against a real API server, with pods that count as engines do: up, blind, killed, down."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.api.operating import MUTATING, NAME, await_condition, bring_up, condition, requests_of_operator
+from tests.api.operator_process import Kubelet, Operator, eventually
+from tests.cluster.handle import Cluster
+
+pytestmark = pytest.mark.timeout(300)
+
+AUTOSCALING = {
+    "minReplicas": 1,
+    "maxReplicas": 8,
+    "behavior": {
+        "scaleUp": {
+            "stabilizationWindowSeconds": 0,
+            "policies": [{"type": "Pods", "value": 8, "periodSeconds": 1}],
+        },
+        "scaleDown": {
+            "stabilizationWindowSeconds": 4,
+            "policies": [{"type": "Pods", "value": 1, "periodSeconds": 2}],
+        },
+    },
+}
+QUIET_SECONDS = 4.0
+
+
+@pytest.fixture
+def scaling_operator(account: Path, tmp_path: Path) -> Operator:
+    return Operator(account, tmp_path / "operator.log", TACHO_SCALING_PERIOD_SECONDS="1")
+
+
+def size(api: Cluster, namespace: str) -> int:
+    (deployment,) = api.get("deployments", "-n", namespace)["items"]
+    return int(deployment["spec"]["replicas"])
+
+
+def await_size(api: Cluster, namespace: str, kubelet: Kubelet, wanted: int) -> None:
+    def look() -> bool | None:
+        kubelet.serve_all()
+        return (size(api, namespace) == wanted and len(kubelet.pods("server")) == wanted) or None
+
+    eventually(f"{wanted} replicas", look, 60)
+
+
+def nothing_written(api: Cluster, namespace: str) -> bool | None:
+    """For several looks in a row."""
+    began = time.time()
+    time.sleep(QUIET_SECONDS)
+    verbs = {event["verb"] for event in requests_of_operator(api, namespace, began)}
+    return not verbs & MUTATING or None
+
+
+@pytest.mark.usefixtures("claim")
+def test_up_by_need_blind_without_loads_and_down_one_by_one(
+    api: Cluster, namespace: str, kubelet: Kubelet, scaling_operator: Operator
+) -> None:
+    operator = scaling_operator
+    operator.start()
+    try:
+        bring_up(api, kubelet, namespace, autoscaling=AUTOSCALING, replicas=7)
+        assert size(api, namespace) == 1, "replicas are the scaler's"
+        await_condition(api, namespace, "ScalingActive", "True", "ValidMetricFound")
+
+        kubelet.loads.demand = 2.9
+        await_size(api, namespace, kubelet, 4)
+        operator.kill()
+        operator.start()
+        await_condition(api, namespace, "ScalingLimited", "False", "DesiredWithinRange")
+        autoscaling = api.get("llmd", NAME, "-n", namespace)["status"]["autoscaling"]
+        assert autoscaling["decisions"][0]["toReplicas"] == 4
+        assert "over 0.80 x 1.00 = 3." in autoscaling["decisions"][0]["reason"]
+        told = api.kubectl("describe", "llmd", NAME, "-n", namespace)
+        assert "New size: 4; reason: " in told
+
+        eventually("a steady load is nothing to write about", lambda: nothing_written(api, namespace), 40)
+
+        kubelet.loads.silent = True
+        kubelet.loads.demand = 0.2
+        await_condition(api, namespace, "ScalingActive", "False", "FailedGetPodsMetric", seconds=60)
+        operator.kill()
+        operator.start()
+        time.sleep(QUIET_SECONDS + 4)
+        assert condition(api, namespace, "ScalingActive")["status"] == "False"
+        assert size(api, namespace) == 4, "unknown is not zero"
+
+        kubelet.loads.silent = False
+        seen = [4]
+
+        def shrinking() -> bool | None:
+            kubelet.serve_all()
+            if (now := size(api, namespace)) != seen[-1]:
+                seen.append(now)
+            return now == 1 or None
+
+        eventually("one replica", shrinking, 60)
+        assert seen == [4, 3, 2, 1]
+    finally:
+        operator.kill()
+        print(operator.log.read_text()[-20000:])

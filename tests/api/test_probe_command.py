@@ -1,0 +1,89 @@
+"""``tacho probe NAME`` and ``tacho status`` with the real operator at a real API server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.operating import NAME, bring_up
+from tests.api.operator_process import Kubelet, eventually
+from tests.cluster.handle import Cluster
+
+pytestmark = pytest.mark.usefixtures("operator", "claim")
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def tacho(api: Cluster, namespace: str) -> Start:
+    """Starts the command as a person would, with kubectl on their PATH."""
+    folder = Path(api.binaries.path("kubectl")).parent
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        where = ("-n", namespace, "--kubeconfig", str(api.kubeconfig))
+        return subprocess.Popen(
+            [sys.executable, "-m", "tacho_operator.cli.main", *arguments, *where],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=100)
+    return process.returncode, out, err
+
+
+def test_a_deployment_is_measured_again_on_request(
+    api: Cluster, kubelet: Kubelet, namespace: str, tacho: Start
+) -> None:
+    bring_up(api, kubelet, namespace)
+    server = kubelet.pods("server")[0]["metadata"]["uid"]
+    first: Any = api.get("llmd", NAME, "-n", namespace)["status"]["measurements"][0]
+
+    asking = tacho("probe", NAME, "-o", "json")
+    kubelet.serve(role="probe", tokens_per_second=77)
+    code, out, err = ended(asking)
+    assert code == 0, err
+    entry = json.loads(out)
+    assert entry["fingerprint"] == first["fingerprint"], "the same configuration on the same hardware"
+    assert entry["capacity"]["outputTokensPerSecond"] == "77"
+    assert entry["observedTime"] > first["observedTime"]
+    assert "-probe-" in err, "which pod it is, on stderr"
+    eventually("the throwaway pod is gone", lambda: not kubelet.pods("probe") or None)
+    assert kubelet.pods("server")[0]["metadata"]["uid"] == server, "who serves is left alone"
+
+    code, out, err = ended(tacho("status", NAME, "--plot"))
+    assert code == 0, err
+    assert "77.0 ± 0.3 tok/s" in out
+    assert "Time per token, median" in out
+
+
+def test_what_is_not_there_or_never_measured_is_no_answer(
+    api: Cluster, kubelet: Kubelet, namespace: str, tacho: Start
+) -> None:
+    code, out, err = ended(tacho("probe", "nobody"))
+    assert (code, out) == (3, "")
+    assert "NotFound" in err
+    api.apply(
+        {
+            "apiVersion": "tacho.dev/v1alpha1",
+            "kind": "LLMDeployment",
+            "metadata": {"name": NAME, "namespace": namespace},
+            "spec": {"model": {"uri": "pvc://models/demo"}, "probe": {"policy": "Disabled"}},
+        }
+    )
+    code, out, err = ended(tacho("probe", NAME))
+    assert (code, out) == (3, "")
+    assert "its spec.probe.policy is Disabled" in err

@@ -1,0 +1,49 @@
+"""Every class of the status hangs on it, and every column shows something that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from tacho_operator.api.crd.definition import COLUMNS
+from tacho_operator.api.crd.schema import structural
+from tacho_operator.api.status import figures, measurement, status
+from tacho_operator.api.status.status import LLMDeploymentStatus
+
+
+def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Everything below ``model``, itself included."""
+    yield model
+    for field in model.model_fields.values():
+        for inner in nested(field.annotation):
+            yield from models(inner)
+
+
+def nested(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from nested(part)
+
+
+def leaves(schema: dict[str, Any]) -> Iterator[str]:
+    for name, child in schema.get("properties", {}).items():
+        yield name
+        yield from leaves(child)
+        yield from leaves(child.get("items", {}))
+
+
+def test_every_column_shows_a_field_that_is_there() -> None:
+    paths = [path.rsplit(".", 1)[-1] for _, _, path, _, _ in COLUMNS if path.startswith(".status")]
+    assert paths
+    assert set(paths) - {"status", "reason"} <= set(leaves(structural(LLMDeploymentStatus)))
+
+
+def test_every_model_of_the_status_hangs_on_it() -> None:
+    """A class that nothing refers to is not part of the API."""
+    reached = set(models(LLMDeploymentStatus))
+    for module in (figures, measurement, status):
+        own = {v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__}
+        assert own <= reached, module.__name__

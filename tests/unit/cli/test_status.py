@@ -1,0 +1,174 @@
+"""``tacho status``: what kubectl brings, as people, programs and browsers read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .commands import call
+from .figures.entries import entry
+
+RESOURCE: dict[str, Any] = {
+    "apiVersion": "tacho.dev/v1alpha1",
+    "kind": "LLMDeployment",
+    "metadata": {"name": "mistral", "namespace": "ml", "managedFields": [{"manager": "kubectl"}]},
+    "spec": {"slo": {"ttftMilliseconds": 500, "tpotMilliseconds": 50}},
+    "status": {
+        "plan": {
+            "engine": {"name": "vllm"},
+            "quantizationMethod": "fp8",
+            "gpu": {"product": "NVIDIA-L4"},
+        },
+        "summary": {"outputTokensPerSecondShown": "~1800", "ttftMillisecondsShown": "260"},
+        "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Serving", "message": "1 of 1 replicas serve."},
+            {
+                "type": "Planned",
+                "status": "True",
+                "reason": "PlanReady",
+                "message": "vllm with fp8 on NVIDIA-L4.",
+            },
+            {"type": "Measured", "status": "False", "reason": "MeasurementFailed", "message": "[no] answer"},
+        ],
+        "measurements": [entry(), entry(state="Stale", probeSeconds=99)],
+    },
+}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubectl that brings ``resource`` and notes what it was asked; without that file, it is not found."""
+    script = tmp_path / "kubectl"
+    script.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ncat {tmp_path}/resource || '
+        "{ echo 'Error from server (NotFound): llmdeployments.tacho.dev \"x\" not found' >&2; exit 1; }\n"
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "resource").write_text(json.dumps(RESOURCE))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def test_a_person_sees_conditions_plan_and_figures(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
+    told = call(capsys, "status", "mistral", "-n", "ml", "--context", "prod", "--kubeconfig", "/k")
+    assert told.code == 0, told
+    asked = (cluster / "asked").read_text()
+    assert asked.startswith("--context=prod --kubeconfig=/k --namespace=ml --request-timeout=20s get ")
+    assert "llmdeployments.tacho.dev mistral -o json" in asked
+    lines = told.out.splitlines()
+    assert lines[1].split() == ["mistral", "vllm", "fp8", "NVIDIA-L4", "True", "Serving", "~1800", "260"]
+    assert any(line.split()[:3] == ["Measured", "False", "MeasurementFailed"] for line in lines)
+    assert "[no] answer" in told.out, "what a cluster says is not markup"
+    assert "vllm with fp8 on NVIDIA-L4." in told.out
+    assert "carries 24 streams at the SLO; 30 break it" in told.out
+    assert "measured in 99 s" not in told.out, "what is stale stands behind what is not"
+    assert "●" not in told.out
+
+
+def test_the_curve_is_drawn_when_it_is_asked_for(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
+    told = call(capsys, "status", "mistral", "--plot")
+    assert "Time to first token, median, logarithmic; the level line is the SLO of 500 ms" in told.out
+    assert all(mark in told.out for mark in "●○◆")
+    assert "\x1b" not in told.out, "no colour where there is no terminal"
+
+
+def test_a_terminal_without_unicode_is_spared_it(cluster: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "tacho_operator.cli.main", "status", "mistral", "--plot"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "1840 +- 30 tok/s" in done.stdout
+    assert "TTFT <= 500 ms" in " ".join(done.stdout.split())
+
+
+def test_a_page_has_the_curve_and_what_is_wrong(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
+    told = call(capsys, "status", "mistral", "-o", "html")
+    assert told.out.count("<svg") == 1
+    assert "<h1>ml/mistral</h1>" in told.out
+    assert "Measured=False MeasurementFailed: [no] answer" in told.out
+
+
+def test_what_a_condition_has_said_is_not_said_again(
+    capsys: pytest.CaptureFixture[str], cluster: Path
+) -> None:
+    disturbed = {
+        "type": "Measured",
+        "status": "Unknown",
+        "reason": "MeasurementProvisional",
+        "message": "~39 output tokens per second. other programs used 41%; it was late.",
+    }
+    status = {
+        "conditions": [disturbed],
+        "measurements": [entry(message="other programs used 41%; it was late")],
+    }
+    (cluster / "resource").write_text(json.dumps({**RESOURCE, "status": status}))
+    told = call(capsys, "status", "mistral")
+    assert "MeasurementProvisional" in told.out
+    assert told.out.count("it was late") == 1
+
+
+def test_json_is_the_resource(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
+    found = json.loads(call(capsys, "status", "mistral", "-o", "json").out)
+    assert found["status"] == RESOURCE["status"]
+    assert found["metadata"] == {"name": "mistral", "namespace": "ml"}
+
+
+def test_stale_figures_are_better_than_none_and_say_so(
+    capsys: pytest.CaptureFixture[str], cluster: Path
+) -> None:
+    stale = {**RESOURCE, "status": {"measurements": [entry(state="Stale")] * 2}}
+    (cluster / "resource").write_text(json.dumps(stale))
+    assert call(capsys, "status", "mistral").out.count("2026-11-20T12:00:00Z, stale") == 1
+
+
+def test_a_resource_nobody_has_looked_at_yet_has_a_row(
+    capsys: pytest.CaptureFixture[str], cluster: Path
+) -> None:
+    (cluster / "resource").write_text(json.dumps({**RESOURCE, "status": {}}))
+    told = call(capsys, "status", "mistral", "--plot")
+    assert told.code == 0
+    assert "mistral" in told.out
+
+
+def test_what_is_not_there_is_told(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
+    (cluster / "resource").unlink()
+    told = call(capsys, "status", "x")
+    assert (told.code, told.out) == (1, "")
+    assert "Error from server (NotFound)" in told.err
+
+
+def test_a_person_sees_why_there_are_so_many_replicas(
+    capsys: pytest.CaptureFixture[str], cluster: Path
+) -> None:
+    scaled = json.loads(json.dumps(RESOURCE))
+    scaled["status"] |= {
+        "readyReplicas": 2,
+        "autoscaling": {
+            "desiredReplicas": 3,
+            "minReplicas": 1,
+            "maxReplicas": 8,
+            "demandReplicas": "2.21",
+            "utilizationPercent": 110,
+            "requestsPerSecondPerReplica": "3.9",
+            "reason": "2 -> 3 replicas: work of 2.21 replicas, over 0.80 = 2.76.",
+            "decisions": [
+                {
+                    "time": "2026-11-20T08:49:21Z",
+                    "fromReplicas": 2,
+                    "toReplicas": 3,
+                    "reason": "2 -> 3 replicas: [work] of 2.21 replicas, over 0.80 = 2.76.",
+                }
+            ],
+        },
+    }
+    (cluster / "resource").write_text(json.dumps(scaled))
+    told = call(capsys, "status", "mistral", "-n", "ml").out
+    for said in ("2 of 3", "1 to 8", "2.21", "110", "3.9", "over 0.80 = 2.76", "2026-11-20T08:49:21Z"):
+        assert said in told
+    assert "[work] of" in told

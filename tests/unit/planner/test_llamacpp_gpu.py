@@ -1,0 +1,156 @@
+"""GGUF models on GPUs: who holds which layers, what that takes, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tacho_contract.units import GIB
+from tacho_engines.base import Context, Refusal
+from tacho_engines.llamacpp import memory, placing
+from tacho_engines.registry import plan_half
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
+from tests.unit.planner.placements import placement
+
+CONTEXT = Context(2048, 4)
+HALF = plan_half("llamacpp")
+
+
+def on(gpus: int, *arguments: str, **more: Any) -> Any:
+    return placement("llamacpp", smollm2(), "gguf", count=gpus, arguments=arguments, **more)
+
+
+def layers(*arguments: str, gpus: int) -> list[tuple[int, bool]]:
+    return [(share.layers, share.head) for share in placing.shares(on(gpus, *arguments))]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "arguments", "held"),
+    [
+        (1, (), [(30, True)]),
+        # Thirty layers and the head, in turn.
+        (2, (), [(16, False), (14, True)]),
+        (4, (), [(8, False), (8, False), (8, False), (6, True)]),
+        (2, ("--tensor-split", "3,1"), [(24, False), (6, True)]),
+        (2, ("-ts", "1/0"), [(30, True), (0, False)]),
+        # The last ones, and the head first of all.
+        (1, ("--n-gpu-layers", "11"), [(10, True)]),
+        (1, ("-ngl", "1"), [(0, True)]),
+        (1, ("-ngl", "0"), [(0, False)]),
+        (2, ("--n-gpu-layers", "auto"), [(16, False), (14, True)]),
+    ],
+)
+def test_which_gpu_holds_which_layers(
+    gpus: int, arguments: tuple[str, ...], held: list[tuple[int, bool]]
+) -> None:
+    assert layers(*arguments, gpus=gpus) == held
+
+
+def test_layers_on_two_gpus_share_the_memory_and_a_pipeline_has_more_copies_of_its_inputs() -> None:
+    one, two = (memory.account(on(gpus), CONTEXT) for gpus in (1, 2))
+    # The second has fewer layers, and the head, which outweighs them in a model as small as this.
+    assert two.cache_bytes == pytest.approx(one.cache_bytes * 14 / 30, rel=0.01)
+    head = memory.head_bytes(smollm2())[0]
+    assert two.weights_bytes == pytest.approx((one.weights_bytes - head) * 14 / 30 + head, abs=2)
+    assert two.activation_bytes > one.activation_bytes
+
+
+def test_split_tensors_are_halves_of_everything() -> None:
+    one, two = memory.account(on(1), CONTEXT), memory.account(on(2, tensor=2), CONTEXT)
+    assert two.weights_bytes == pytest.approx(one.weights_bytes / 2, abs=2)
+    assert two.cache_bytes == pytest.approx(one.cache_bytes / 2, abs=2)
+    assert two.activation_bytes == one.activation_bytes
+
+
+def test_a_head_of_its_own_leaves_the_embedding_on_the_host() -> None:
+    head, table = memory.head_bytes(smollm2())
+    assert (head > 0, table) == (True, 0)
+    whole = memory.account(on(1), CONTEXT)
+    assert whole.weights_bytes == memory.weights_bytes(smollm2())
+    assert whole.offloaded_bytes == 0
+
+
+def test_fewer_layers_on_the_gpu_are_planned_as_asked_and_named() -> None:
+    some = on(1, "--n-gpu-layers", "11")
+    found, whole = memory.account(some, CONTEXT), memory.account(on(1), CONTEXT)
+    assert found.cache_bytes == pytest.approx(whole.cache_bytes / 3, rel=0.01)
+    assert found.offloaded_bytes == whole.weights_bytes - found.weights_bytes
+    assert HALF.fallbacks(some) == ("11 of 31 layers on GPUs, the others are computed on the host",)
+    assert HALF.fallbacks(on(1)) == ()
+
+
+def test_what_does_not_fit_is_said_and_not_put_on_the_host_in_part() -> None:
+    asks = spec(gpu={"products": ["L4"], "count": 1}, context={"maxModelLen": 8192, "concurrency": 512})
+    found = plan_model(asks, smollm2(), nodes=None, history=(), config=CONFIG)
+    assert isinstance(found, PlanFailure)
+    assert found.failure.failure_class == "DoesNotFit"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "arguments", "words"),
+    [
+        (2, ("--split-mode", "row"), "splits no rows over CUDA devices"),
+        (2, ("--split-mode", "none"), "leaves 1 of 2 GPUs idle"),
+        (2, ("-sm", "rows"), "is not one of layer, tensor, row, none"),
+        (2, ("--tensor-split", "1,1,1"), "has 3 parts for 2 GPUs"),
+        (2, ("--tensor-split", "a,b"), "no list of parts"),
+        (2, ("--tensor-split", "0,0"), "no list of parts"),
+        (1, ("--main-gpu", "1"), "is not one of 1 GPUs"),
+    ],
+)
+def test_switches_that_leave_gpus_idle_or_are_refused_by_the_engine(
+    gpus: int, arguments: tuple[str, ...], words: str
+) -> None:
+    found = HALF.refusal(on(gpus, *arguments))
+    assert found is not None
+    assert words in found.message
+    assert (found.failure_class, bool(found.next_step)) == ("InvalidConfig", True)
+
+
+def test_an_older_llama_cpp_may_split_rows() -> None:
+    assert HALF.refusal(on(2, "--split-mode", "row", version="0.2.14")) is None
+
+
+def test_tensors_are_split_over_all_gpus_or_not_at_all() -> None:
+    assert HALF.splits(on(2)) == ((1, 2),)
+    assert HALF.splits(on(2, tensor=2)) == ((2, 1),)
+    assert isinstance(HALF.splits(on(4, tensor=2)), Refusal)
+    assert HALF.fallbacks(on(2, tensor=2)) == ("tensors split over GPUs, which llama.cpp calls experimental",)
+
+
+def test_the_plan_tells_the_engine_how_gpus_share() -> None:
+    def switches(**fields: Any) -> tuple[str, ...]:
+        asks = spec(engine={"name": "llamacpp"}, **fields)
+        found = plan_model(asks, smollm2(), nodes=None, history=(), config=CONFIG)
+        assert isinstance(found, ModelPlan)
+        return found.arguments
+
+    every = ("--n-gpu-layers", "999", "--fit", "off")
+    assert switches(gpu={"products": ["L4"], "count": 1}) == every
+    assert switches(gpu={"products": ["L4"], "count": 2}) == (*every, "--split-mode", "layer")
+    both = {"gpu": {"products": ["L4"], "count": 2}, "parallelism": {"tensor": 2}}
+    assert switches(**both) == (*every, "--split-mode", "tensor")
+    assert switches(gpu={"count": 0}) == ()
+
+
+def test_the_image_is_that_of_the_device() -> None:
+    def image(**fields: Any) -> str:
+        nodes = (gpu_node("g", "NVIDIA-L4"), cpu_node("c", "64Gi"))
+        found = plan_model(spec(**fields), smollm2(), nodes=nodes, history=(), config=CONFIG)
+        assert isinstance(found, ModelPlan)
+        assert found.predicted.total_bytes is not None
+        assert found.predicted.total_bytes < 24 * GIB
+        return found.image
+
+    assert image() == "tacho-llamacpp-cuda"
+    assert image(gpu={"count": 0}) != "tacho-llamacpp-cuda"
+
+
+def test_a_model_that_claims_any_number_of_layers_is_shared_out_at_once() -> None:
+    """Walked through layer by layer, this would take years."""
+    assert placing._first_beyond(0.5, 10**15) == 10**15 // 2
+    assert placing._first_beyond(1 / 3, 33) == 11
+    assert [placing._first_beyond(end, 3) for end in (0.0, 0.34, 1.0)] == [0, 2, 3]
