@@ -1,0 +1,21 @@
+"""What goes wrong in a run. Pods are counted in the order of their creation, from 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    metrics_lost: tuple[tuple[float, float], ...] = ()
+    """(from, to) in seconds: no pod can be asked."""
+    hanging: tuple[tuple[float, int], ...] = ()
+    """(time, pod): it stays ready, answers with the same figures and does nothing."""
+    hang_seconds: float = 300.0
+    """After so long a pod that hangs is restarted: ready again after a cold start; what it had is lost."""
+    failing: tuple[tuple[float, int], ...] = ()
+    """(time, pod): it crashes, and is ready again after a cold start; what it had is lost."""
+    stragglers: tuple[tuple[int, float], ...] = ()
+    """(pod, factor): all that it does takes so many times as long."""
+    cold_start_seconds: tuple[float, ...] = ()
+    """Starts that were measured, one of which each pod draws. (): all take what the setting says."""

@@ -1,0 +1,138 @@
+"""A trace: when requests came, how long their prompts and answers were.
+
+Read from a CSV, gzipped or not. Columns by name: ``time_s,input_tokens,output_tokens``, or those of the
+public Azure traces (``TIMESTAMP,ContextTokens,GeneratedTokens``). Other columns are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+
+LONGEST_TOKENS = 10_000_000
+"""Of a prompt or an answer that can be believed."""
+
+
+class TraceError(ValueError):
+    """A trace that cannot be read, with the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Requests in the order of their arrival. The three rows are equally long."""
+
+    name: str
+    time_seconds: tuple[float, ...]
+    """Sorted; the first request comes at 0 or later."""
+    input_tokens: tuple[int, ...]
+    output_tokens: tuple[int, ...]
+    """At least 1 each."""
+
+    def __post_init__(self) -> None:
+        if not len(self.time_seconds) == len(self.input_tokens) == len(self.output_tokens):
+            raise TraceError(f"{self.name}: times, prompts and answers are not equally many")
+        if self.time_seconds and self.time_seconds[0] < 0:
+            raise TraceError(f"{self.name}: begins before 0")
+        if any(later < earlier for earlier, later in pairwise(self.time_seconds)):
+            raise TraceError(f"{self.name}: times are not sorted")
+
+    def __len__(self) -> int:
+        return len(self.time_seconds)
+
+    @property
+    def duration_seconds(self) -> float:
+        """To the last arrival."""
+        return self.time_seconds[-1] if self.time_seconds else 0.0
+
+
+def read_trace(path: str | Path) -> Trace:
+    """The trace in a file, its first request at 0. Raises TraceError."""
+    path = Path(path)
+    try:
+        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as lines:
+            return parse_trace(lines, path.name.removesuffix(".gz").removesuffix(".csv"), str(path))
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror or error}") from None
+    except (EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise TraceError(f"{path}: not a CSV: {error}") from None
+
+
+def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
+    """``place``: how errors call it."""
+    rows = csv.reader(lines)
+    heading = [cell.strip().lstrip("\ufeff") for cell in next(rows, [])]
+    found = next((form for form in FORMS if set(form.columns) <= set(heading)), None)
+    if found is None:
+        wanted = " or ".join(",".join(form.columns) for form in FORMS)
+        raise TraceError(f"{place}: line 1: the heading must name {wanted}; found {','.join(heading)!r}")
+    requests = sorted(_requests(rows, found, {cell: at for at, cell in enumerate(heading)}, place))
+    if not requests:
+        raise TraceError(f"{place}: holds no request")
+    begins = requests[0][0]
+    return Trace(
+        name=name,
+        time_seconds=tuple(time - begins for time, _, _ in requests),
+        input_tokens=tuple(tokens for _, tokens, _ in requests),
+        output_tokens=tuple(tokens for _, _, tokens in requests),
+    )
+
+
+def _requests(
+    rows: Iterator[list[str]], form: Form, at: Mapping[str, int], place: str
+) -> Iterator[tuple[float, int, int]]:
+    time, prompt, answer = (at[column] for column in form.columns)
+    width = max(time, prompt, answer) + 1
+    for number, row in enumerate(rows, start=2):
+        if not row:
+            continue
+        if len(row) < width:
+            raise TraceError(f"{place}: line {number}: {len(row)} columns, {width} are wanted")
+        try:
+            yield form.seconds(row[time]), _tokens(row[prompt]), max(1, _tokens(row[answer]))
+        except ValueError as error:
+            raise TraceError(f"{place}: line {number}: {error}") from None
+
+
+def _tokens(text: str) -> int:
+    count = int(text)
+    if not 0 <= count <= LONGEST_TOKENS:
+        raise ValueError(f"{count} tokens; 0 to {LONGEST_TOKENS} are wanted")
+    return count
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not math.isfinite(seconds):
+        raise ValueError(f"time {text!r}")
+    return seconds
+
+
+def _timestamp(text: str) -> float:
+    """Azure's, with seven digits of a second; without a zone they are taken to be in UTC."""
+    text = text.strip()
+    whole, dot, rest = text.partition(".")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    moment = datetime.fromisoformat(whole + rest[digits:])
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp() + (float(f"0.{rest[:digits]}") if dot and digits else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A way to write a trace: the columns of time, prompt and answer, and how the time is read."""
+
+    columns: tuple[str, str, str]
+    seconds: Callable[[str], float]
+
+
+FORMS = (
+    Form(("time_s", "input_tokens", "output_tokens"), _seconds),
+    Form(("TIMESTAMP", "ContextTokens", "GeneratedTokens"), _timestamp),
+)

@@ -1,0 +1,79 @@
+"""Traces are read as they are published, and what is wrong is said with its line."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tacho_operator.simulate.trace import Trace, TraceError, parse_trace, read_trace
+
+
+def test_own_columns_in_any_order_and_more_of_them() -> None:
+    lines = ["output_tokens,time_s,user,input_tokens", "7,2.5,a,100", "0,1.0,b,50", ""]
+    trace = parse_trace(lines, "own", "own.csv")
+    assert trace == Trace("own", (0.0, 1.5), (50, 100), (1, 7))
+    assert (len(trace), trace.duration_seconds) == (2, 1.5)
+
+
+def test_azure_columns_with_seven_digits() -> None:
+    lines = [
+        "TIMESTAMP,ContextTokens,GeneratedTokens",
+        "2023-11-16 18:17:03.9799600,4808,10",
+        "2023-11-16 18:17:04.0319600,3180,8",
+    ]
+    trace = parse_trace(lines, "azure", "azure.csv")
+    assert trace.time_seconds == pytest.approx((0.0, 0.052))
+    assert trace.input_tokens == (4808, 3180)
+
+
+def test_azure_of_2024_has_a_zone() -> None:
+    lines = [
+        "TIMESTAMP,ContextTokens,GeneratedTokens",
+        "2024-05-10 00:00:00.009930+00:00,2162,5",
+        "2024-05-10 00:00:01+00:00,2399,6",
+    ]
+    assert parse_trace(lines, "azure", "azure.csv").time_seconds == pytest.approx((0.0, 0.99007))
+
+
+def test_gzip_and_name(tmp_path: Path) -> None:
+    path = tmp_path / "night.csv.gz"
+    path.write_bytes(gzip.compress(b"time_s,input_tokens,output_tokens\n0,1,2\n"))
+    assert read_trace(path) == Trace("night", (0.0,), (1,), (2,))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "line 1: the heading must name time_s,input_tokens,output_tokens or TIMESTAMP"),
+        ("a,b\n1,2\n", "found 'a,b'"),
+        ("time_s,input_tokens,output_tokens\n", "holds no request"),
+        ("time_s,input_tokens,output_tokens\n0,1,2\n1,x,2\n", "line 3: invalid literal"),
+        ("time_s,input_tokens,output_tokens\n0,1\n", "line 2: 2 columns, 3 are wanted"),
+        ("time_s,input_tokens,output_tokens\nnan,1,2\n", "line 2: time 'nan'"),
+        ("time_s,input_tokens,output_tokens\n0,-1,2\n", "line 2: -1 tokens"),
+        ("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n", "line 2: "),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text)
+    with pytest.raises(TraceError) as caught:
+        read_trace(path)
+    assert str(caught.value).startswith(str(path))
+    assert said in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="No such file"):
+        read_trace(tmp_path / "nothing.csv")
+    other = tmp_path / "other.csv.gz"
+    other.write_bytes(b"plain")
+    with pytest.raises(TraceError, match="gzip"):
+        read_trace(other)
+
+
+def test_times_must_be_sorted() -> None:
+    with pytest.raises(TraceError, match="not sorted"):
+        Trace("x", (1.0, 0.5), (1, 1), (1, 1))
