@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from tacho_operator.api.types import (
     Capacity,
+    Condition,
     Latency,
     LLMDeploymentStatus,
     Measurement,
@@ -38,6 +39,30 @@ def test_replicas_that_are_wanted_and_not_there_are_seen() -> None:
     assert [replicas(metrics, state) for state in ("desired", "current", "ready")] == [3, 2, 1]
     metrics.forget(KEY)
     assert [replicas(metrics, state) for state in ("desired", "current", "ready")] == [None] * 3
+
+
+def conditions(metrics: Metrics) -> set[str]:
+    (family,) = (item for item in metrics.registry.collect() if item.name == "tacho_llmdeployment_condition")
+    return {f"{item.labels['type']}={item.labels['status']} {item.value:.0f}" for item in family.samples}
+
+
+def test_a_condition_has_a_series_for_each_status_while_it_is_there() -> None:
+    metrics = Metrics(CollectorRegistry())
+    now = {"reason": "R", "message": "m", "last_transition_time": "2026-01-01T00:00:00Z"}
+    ready = Condition(type="Ready", status="False", **now)
+    silent = Condition(type="Measured", status="Unknown", **{**now, "reason": "ReportUnreachable"})
+    metrics.observe(KEY, LLMDeploymentStatus(conditions=[ready, silent]), wanted_replicas=1)
+    of_ready = {"Ready=True 0", "Ready=False 1", "Ready=Unknown 0"}
+    assert conditions(metrics) == of_ready | {"Measured=True 0", "Measured=False 0", "Measured=Unknown 1"}
+    labels = {"namespace": "ml", "name": "demo"}
+    name = "tacho_llmdeployment_report_unreachable"
+    assert metrics.registry.get_sample_value(name, labels) == 1
+    metrics.observe(KEY, LLMDeploymentStatus(conditions=[ready]), wanted_replicas=1)
+    assert conditions(metrics) == of_ready
+    assert metrics.registry.get_sample_value(name, labels) == 0
+    metrics.forget(KEY)
+    assert conditions(metrics) == set()
+    assert metrics.registry.get_sample_value(name, labels) is None
 
 
 def measured(*, flags: tuple[str, ...] = (), state: str = "Complete", **summary: str) -> LLMDeploymentStatus:

@@ -7,13 +7,17 @@ currency and basis: as many series as resources, however often something is meas
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from sys import intern
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
-from tacho_operator.api.types import LLMDeploymentStatus, Measurement
+from tacho_operator.api.types import LLMDeploymentStatus, Measurement, Summary
 from tacho_operator.core.measurement.records import clean, current
+from tacho_operator.shell.series import Gauges, Sample, now
 from tacho_operator.shell.workqueue import Key
 
 PREFIX = "tacho_llmdeployment_measured_"
@@ -97,63 +101,65 @@ FIGURES = (
 )
 
 
+class Known(NamedTuple):
+    """What is shown of one resource."""
+
+    provisional: bool
+    figures: tuple[float | None, ...]
+    """As FIGURES has them; None: no series."""
+    cost: tuple[str, str, float] | None
+    """Currency, basis, and the cost itself."""
+
+
 class Measured:
     """All gauges, on the registry passed in."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._gauges = [
-            (figure, Gauge(PREFIX + figure.name, figure.what, LABELS, registry=registry))
-            for figure in FIGURES
-        ]
-        self._provisional = Gauge(
+        self._known: dict[Key, Known] = {}
+        for index, figure in enumerate(FIGURES):
+            Gauges(registry, PREFIX + figure.name, figure.what, LABELS, partial(self._figures, index))
+        Gauges(
+            registry,
             f"{PREFIX}provisional",
             "1 while something other than the engine moved the current figures, 0 while nothing did.",
             LABELS,
-            registry=registry,
+            lambda: ((key, float(item.provisional)) for key, item in now(self._known)),
         )
-        self._cost = Gauge(
+        Gauges(
+            registry,
             "tacho_llmdeployment_cost_per_million_output_tokens",
             "Cost of a million output tokens, at the measured throughput that the basis names.",
             COST_LABELS,
-            registry=registry,
+            lambda: (((*key, *item.cost[:2]), item.cost[2]) for key, item in now(self._known) if item.cost),
         )
-        self._priced: dict[Key, tuple[str, ...]] = {}
+
+    def _figures(self, index: int) -> Iterator[Sample]:
+        for key, item in now(self._known):
+            if (value := item.figures[index]) is not None:
+                yield key, value
 
     def observe(self, key: Key, status: LLMDeploymentStatus) -> None:
         """Series of one resource from its status."""
         entry = current(status.measurements)
-        whole = entry if entry is not None and clean(entry) else None
-        _set(self._provisional, key, None if entry is None else float(whole is None))
-        for figure, gauge in self._gauges:
-            value = figure.read(whole) if whole is not None else None
-            _set(gauge, key, None if value is None else float(value) * figure.factor)
-        self._observe_cost(key, status if whole is not None else LLMDeploymentStatus())
-
-    def _observe_cost(self, key: Key, status: LLMDeploymentStatus) -> None:
-        found = status.summary
-        cost = found.cost_per_million_output_tokens if found else None
-        labels = (*key, found.cost_currency or "", found.cost_basis or "") if found and cost else ()
-        if (former := self._priced.pop(key, ())) and former != labels:
-            remove(self._cost, *former)
-        if cost and labels:
-            self._priced[key] = labels
-            self._cost.labels(*labels).set(float(cost))
+        if entry is None:
+            self.forget(key)
+        elif not clean(entry):
+            self._known[key] = Known(True, (None,) * len(FIGURES), None)
+        else:
+            read = (figure.read(entry) for figure in FIGURES)
+            figures = tuple(
+                None if value is None else float(value) * figure.factor
+                for figure, value in zip(FIGURES, read, strict=True)
+            )
+            self._known[key] = Known(False, figures, _cost(status.summary))
 
     def forget(self, key: Key) -> None:
         """The resource is gone: so are its series."""
-        self.observe(key, LLMDeploymentStatus())
+        self._known.pop(key, None)
 
 
-def _set(gauge: Gauge, key: Key, value: float | None) -> None:
-    if value is None:
-        remove(gauge, *key)
-    else:
-        gauge.labels(*key).set(value)
-
-
-def remove(gauge: Gauge, *labels: str) -> None:
-    """The series, where there is one."""
-    try:
-        gauge.remove(*labels)
-    except KeyError:
-        return
+def _cost(found: Summary | None) -> tuple[str, str, float] | None:
+    if found is None or not found.cost_per_million_output_tokens:
+        return None
+    cost = float(found.cost_per_million_output_tokens)
+    return (intern(found.cost_currency or ""), intern(found.cost_basis or ""), cost)

@@ -5,18 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from sys import intern
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tacho_contract import __version__
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.types import LLMDeploymentStatus
-from tacho_operator.shell.measured import Measured, remove
+from tacho_operator.shell.measured import Measured
+from tacho_operator.shell.series import Gauges, Sample, now
 from tacho_operator.shell.workqueue import Key
 
 CONDITION_STATUSES = ("True", "False", "Unknown")
 REPLICA_STATES = ("desired", "current", "ready")
 LABELS = ("namespace", "name")
+
+
+class Known(NamedTuple):
+    """What is shown of one resource, beside what was measured."""
+
+    conditions: tuple[tuple[str, str], ...]
+    """Type and status."""
+    replicas: tuple[int, int, int]
+    """As REPLICA_STATES has them."""
+    silent: bool
+    """A pod runs and does not answer."""
 
 
 class Metrics:
@@ -65,23 +79,34 @@ class Metrics:
             ["kind", "why"],
             registry=registry,
         )
-        self.condition = Gauge(
+        self._known: dict[Key, Known] = {}
+        Gauges(
+            registry,
             "tacho_llmdeployment_condition",
             "1 for the status each condition has.",
             [*LABELS, "type", "status"],
-            registry=registry,
+            self._conditions,
         )
-        self.replicas = Gauge(
-            "tacho_llmdeployment_replicas", "Pods by state.", [*LABELS, "state"], registry=registry
-        )
+        Gauges(registry, "tacho_llmdeployment_replicas", "Pods by state.", [*LABELS, "state"], self._replicas)
         self.measured = Measured(registry)
-        self.report_unreachable = Gauge(
+        Gauges(
+            registry,
             "tacho_llmdeployment_report_unreachable",
             "1 while a pod runs and does not answer the operator, so that what it measured is not known.",
             LABELS,
-            registry=registry,
+            lambda: ((key, float(item.silent)) for key, item in now(self._known)),
         )
-        self._conditions: dict[Key, set[str]] = {}
+
+    def _conditions(self) -> Iterator[Sample]:
+        for key, item in now(self._known):
+            for kind, current in item.conditions:
+                for value in CONDITION_STATUSES:
+                    yield (*key, kind, value), float(value == current)
+
+    def _replicas(self) -> Iterator[Sample]:
+        for key, item in now(self._known):
+            for state, count in zip(REPLICA_STATES, item.replicas, strict=True):
+                yield (*key, state), count
 
     def request(self, verb: str, kind: str, code: int) -> None:
         """Counts one request to the API server."""
@@ -113,29 +138,14 @@ class Metrics:
     def observe(self, key: Key, status: LLMDeploymentStatus, *, wanted_replicas: int) -> None:
         """Series of one resource from its status. What is not measured, provisional or stale, has no
         series."""
-        conditions = {item.type: item.status for item in status.conditions}
-        for gone in self._conditions.get(key, set()) - set(conditions):
-            self._forget_condition(key, gone)
-        self._conditions[key] = set(conditions)
-        for kind, current in conditions.items():
-            for value in CONDITION_STATUSES:
-                self.condition.labels(*key, kind, value).set(float(value == current))
-        silent = any(item.reason == Reason.REPORT_UNREACHABLE for item in status.conditions)
-        self.report_unreachable.labels(*key).set(float(silent))
-        self.replicas.labels(*key, "desired").set(wanted_replicas)
-        self.replicas.labels(*key, "current").set(status.replicas or 0)
-        self.replicas.labels(*key, "ready").set(status.ready_replicas or 0)
+        self._known[key] = Known(
+            conditions=tuple((intern(item.type), intern(item.status)) for item in status.conditions),
+            replicas=(wanted_replicas, status.replicas or 0, status.ready_replicas or 0),
+            silent=any(item.reason == Reason.REPORT_UNREACHABLE for item in status.conditions),
+        )
         self.measured.observe(key, status)
-
-    def _forget_condition(self, key: Key, kind: str) -> None:
-        for value in CONDITION_STATUSES:
-            remove(self.condition, *key, kind, value)
 
     def forget(self, key: Key) -> None:
         """The resource is gone: so are its series."""
-        for kind in self._conditions.pop(key, set()):
-            self._forget_condition(key, kind)
-        for state in REPLICA_STATES:
-            remove(self.replicas, *key, state)
+        self._known.pop(key, None)
         self.measured.forget(key)
-        remove(self.report_unreachable, *key)
