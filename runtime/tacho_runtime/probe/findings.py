@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,8 @@ class Findings:
     """How often it stood still, in words, where that was much."""
     prompts: list[Prompt] = field(default_factory=list)
     results: dict[int, LevelResult] = field(default_factory=dict)
-    """By concurrency."""
+    """By concurrency. One that is not founded breaks the service level, or is that of one stream: it tells no
+    rate, and where the edge lies or how long requests take all the same."""
     opened: list[OpenResult] = field(default_factory=list)
     """At the first rate, and at the lower one where that was too much."""
     boundary: str = ""
@@ -86,11 +88,18 @@ class Findings:
     def result(self, concurrency: int) -> LevelResult | None:
         return self.results.get(concurrency)
 
+    @property
+    def rated(self) -> dict[int, LevelResult]:
+        """Those that tell a rate."""
+        return {level: result for level, result in self.results.items() if result.founded}
+
     def tried(self) -> tuple[Tried, ...]:
         return tuple(
             Tried(
                 concurrency=level,
-                output_tokens_per_second=result.point.output_tokens_per_second,
+                output_tokens_per_second=result.point.output_tokens_per_second
+                if result.founded
+                else math.nan,
                 strain=result.strain,
             )
             for level, result in sorted(self.results.items())

@@ -23,16 +23,22 @@ KNEE_NEAR = 0.95
 KNEE_CLOSE = 1.25
 """The knee is known when the next lower level that was tried has more than 1/1.25 of its streams."""
 PLATEAU_GAIN = 1.05
+NO_FIGURE = "one stream gave no figure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """One level that gave a figure."""
+    """One level that tells a rate, whether it keeps the service level, or both."""
 
     concurrency: int
     output_tokens_per_second: float
+    """Not a number: it tells no rate."""
     strain: float | None = None
     """Latency over its limit; None without a service level."""
+
+    @property
+    def rated(self) -> bool:
+        return math.isfinite(self.output_tokens_per_second)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +72,8 @@ def top_level(
 
 def next_level(tried: Sequence[Tried], *, top: int) -> Step:
     """The next level above one, given those that were tried (one stream among them)."""
-    tried = [one for one in tried if math.isfinite(one.output_tokens_per_second)]
     if not tried:
-        return Step(concurrency=None, reason="one stream gave no figure", boundary="Floor")
+        return Step(concurrency=None, reason=NO_FIGURE, boundary="Floor")
     levels = {one.concurrency: one for one in tried}
     if top > 1 and not any(one.concurrency >= top for one in tried):
         return Step(concurrency=top, reason=f"{top} streams are the most that can be asked for")
@@ -127,7 +132,7 @@ def _crossing(levels: dict[int, Tried], low: int, high: int) -> int:
 
 def _top_boundary(levels: dict[int, Tried]) -> str:
     top = max(levels)
-    below = [one.output_tokens_per_second for level, one in levels.items() if level < top]
+    below = [one.output_tokens_per_second for level, one in levels.items() if level < top and one.rated]
     gained = levels[top].output_tokens_per_second
     return "Plateau" if below and gained < PLATEAU_GAIN * max(below) else "Floor"
 
@@ -135,7 +140,7 @@ def _top_boundary(levels: dict[int, Tried]) -> str:
 def knee_of(tried: Sequence[Tried]) -> Tried | None:
     """The fewest streams with nine tenths of the highest throughput that was seen; None where no level has a
     throughput that is a number."""
-    known = [one for one in tried if math.isfinite(one.output_tokens_per_second)]
+    known = [one for one in tried if one.rated]
     if not known:
         return None
     highest = max(one.output_tokens_per_second for one in known)
@@ -145,10 +150,12 @@ def knee_of(tried: Sequence[Tried]) -> Tried | None:
 
 def _towards_knee(levels: dict[int, Tried]) -> Step:
     knee = knee_of(tuple(levels.values()))
-    assert knee is not None
-    highest = max(one.output_tokens_per_second for one in levels.values())
+    if knee is None:
+        return Step(concurrency=None, reason=NO_FIGURE, boundary="Floor")
+    rated = {level: one for level, one in levels.items() if one.rated}
+    highest = max(one.output_tokens_per_second for one in rated.values())
     under = max((level for level in levels if level < knee.concurrency), default=0)
-    boundary = "Plateau" if max(levels) > knee.concurrency else _top_boundary(levels)
+    boundary = "Plateau" if max(rated) > knee.concurrency else _top_boundary(rated)
     if not under:
         reason = "one stream reaches nine tenths of the highest throughput"
         return Step(concurrency=None, reason=reason, boundary=boundary)
@@ -169,7 +176,7 @@ def _reaching(below: Tried, above: Tried, rate: float) -> int:
     """Streams at which ``rate`` is reached, with the time a token takes of all streams' time, C / X(C), taken
     as a line between the two: it is one where ITL(C) = alpha + beta x C."""
     low, high = below.concurrency, above.concurrency
-    if min(below.output_tokens_per_second, above.output_tokens_per_second) <= 0:
+    if not below.rated or min(below.output_tokens_per_second, above.output_tokens_per_second) <= 0:
         return round(math.sqrt(low * high))
     per_low, per_high = low / below.output_tokens_per_second, high / above.output_tokens_per_second
     slope = (per_high - per_low) / (high - low)

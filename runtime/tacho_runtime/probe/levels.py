@@ -10,7 +10,7 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, CurvePoint, Goodput, Workload
 from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.cycles import cycles, rate_of
-from tacho_runtime.probe.gaps import FLOOR_PERCENT
+from tacho_runtime.probe.gaps import FLOOR_PERCENT, decode_of
 from tacho_runtime.probe.ports import Trace
 from tacho_runtime.probe.statistics import (
     batch_means_percent,
@@ -21,6 +21,7 @@ from tacho_runtime.probe.statistics import (
     percentile,
     ratio_interval_percent,
     settled_from,
+    t_975,
     wilson,
 )
 from tacho_runtime.probe.traffic import agreement
@@ -35,6 +36,8 @@ WIDEST_PERCENT = 30.0
 CYCLES_SHARE = 0.5
 """Of the window's interval, that of its cycles where these know better: with fewer requests than bins they
 are the worse witness while tokens come evenly."""
+FEW_REQUESTS = 5
+"""Of fewer, Student's t alone makes the interval of their rates several times too wide."""
 PARTIAL_TOKENS = 8
 """A cut stream's time per token counts from this many tokens on."""
 
@@ -51,7 +54,12 @@ class LevelResult:
     @property
     def founded(self) -> bool:
         """Whether it tells a rate; that a service level is broken may be plain all the same."""
-        return (self.point.ci_percent or 0.0) <= WIDEST_PERCENT
+        return self.point.ci_percent is not None and self.point.ci_percent <= WIDEST_PERCENT
+
+    @property
+    def broken(self) -> bool:
+        """Whether it breaks the service level."""
+        return (self.strain or 0.0) > 1
 
     @property
     def clean(self) -> bool:
@@ -144,7 +152,7 @@ def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) 
 
 
 def evaluate(trace: Trace, workload: Workload, slo: ServiceLevel) -> LevelResult | None:
-    """The curve's point; None when too little came to say anything.
+    """The curve's point; None when too little came to say anything. It is founded only where it tells a rate.
 
     Requests per second are tokens per second over the mean output length: counting whole requests in a
     window of a few would round them. End to end is TTFT + (n - 1) x TPOT while no full request has ended.
@@ -161,7 +169,7 @@ def evaluate(trace: Trace, workload: Workload, slo: ServiceLevel) -> LevelResult
     checked = agreement(trace)
     rate = received * checked.factor
     if not (math.isfinite(rate) and rate > 0):
-        return None
+        rate, interval = 0.0, None
     steady = trace.started and not trace.failures and not drifts(kept)
     flags = sorted({*checked.flags, *(() if steady else ("NotSteady",))})
     requests_per_second = rate / max(1.0, output_tokens)
@@ -245,7 +253,7 @@ def _interval(kept: Sequence[float], trace: Trace) -> float | None:
         for stream in trace.streams[trace.residual :]
         if (took := stream.end_to_end_milliseconds) is not None
     ]
-    if len(whole) >= 5:
+    if len(whole) >= FEW_REQUESTS:
         # Each of them lasts as long as the level's streams need for it: their rates are what varies.
         parts.append(ratio_interval_percent(whole))
     known = [part for part in parts if part is not None]
@@ -272,9 +280,15 @@ def _per_request(trace: Trace, workload: Workload) -> float:
 
 
 def single_result(
-    streams: Sequence[Stream], workload: Workload, slo: ServiceLevel, *, flags: Sequence[str] = ()
+    streams: Sequence[Stream],
+    workload: Workload,
+    slo: ServiceLevel,
+    *,
+    flags: Sequence[str] = (),
+    loss_percent: float = 0.0,
 ) -> LevelResult | None:
-    """The curve's first point, from requests sent one after the other."""
+    """The curve's first point, from requests sent one after the other. ``loss_percent``: what others may
+    have taken, which widens the interval."""
     rows = [
         (stream.output_tokens, stream.end_to_end_milliseconds, stream)
         for stream in streams
@@ -295,7 +309,7 @@ def single_result(
     rates = [tokens / took for tokens, took, _ in rows if took]
     steady = len(rates) < 4 or not drifts(rates)
     pairs = [(tokens, took / 1000) for tokens, took, _ in rows if took]
-    interval = ratio_interval_percent(pairs) if len(pairs) >= 5 else None
+    interval = ratio_interval_percent(pairs) if len(pairs) >= FEW_REQUESTS else _of_few(streams, found)
     strain = strain_of(found, slo)
     marks = sorted({*flags, *(() if steady else ("NotSteady",))})
     point = CurvePoint(
@@ -304,7 +318,7 @@ def single_result(
         requests=len(rows),
         requests_per_second=rate / max(1, workload.output_tokens),
         output_tokens_per_second=rate,
-        ci_percent=None if interval is None else max(FLOOR_PERCENT, interval),
+        ci_percent=None if interval is None else max(FLOOR_PERCENT, interval) + loss_percent,
         ttft_milliseconds_p50=median(found.ttft),
         ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
         tpot_milliseconds_p50=median(found.tpot),
@@ -316,3 +330,16 @@ def single_result(
         flags=tuple(marks),
     )
     return LevelResult(point=point, strain=strain, goodput=goodput_of(found, slo, point.requests_per_second))
+
+
+def _of_few(streams: Sequence[Stream], found: Latencies) -> float | None:
+    """Half the 95 % interval, in percent, of the throughput of too few requests to compare them: that of all
+    their gaps and that of their first tokens, each by its share of the time, and all of what they stalled."""
+    decode, n = decode_of(streams), len(found.ttft)
+    if decode is None or decode.ci_percent is None or n < 2:
+        return None
+    first = math.fsum(found.ttft) / n
+    share = min(1.0, first / (math.fsum(found.end_to_end) / n))
+    deviation = math.sqrt(math.fsum((one - first) ** 2 for one in found.ttft) / (n - 1))
+    of_first = 100 * t_975(n - 1) * deviation / math.sqrt(n) / first if first else 0.0
+    return math.hypot(share * of_first, (1 - share) * decode.ci_percent) + decode.stalled_percent

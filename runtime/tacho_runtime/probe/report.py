@@ -88,15 +88,16 @@ def capacity_level(findings: Findings, slo: ServiceLevel) -> tuple[LevelResult |
     Under a service level: the most streams that keep it, with all fewer ones keeping it too. Without one: the
     knee. Edge is claimed only where a level that breaks it lies within a quarter.
     """
-    results = findings.results
-    if not results:
+    results, rated = findings.results, findings.rated
+    if not rated:
         return None, ""
     if slo.ttft_milliseconds or slo.tpot_milliseconds:
-        broken = [level for level, one in results.items() if (one.strain or 0) > 1]
-        first_broken = min(broken, default=0)
-        kept = [level for level in results if not broken or level < first_broken]
+        first_broken = min((level for level, one in results.items() if one.broken), default=0)
+        if first_broken == min(results):
+            return rated.get(first_broken), "NeverMet"
+        kept = [level for level in rated if not first_broken or level < first_broken]
         if not kept:
-            return results[min(results)], "NeverMet"
+            return None, ""
         level = max(kept)
         if first_broken:
             return results[level], "Edge" if first_broken <= max(KNEE_CLOSE * level, level + 1) else "Floor"
@@ -104,8 +105,8 @@ def capacity_level(findings: Findings, slo: ServiceLevel) -> tuple[LevelResult |
     knee = knee_of(findings.tried())
     if knee is None:
         return None, ""
-    above = max(results) > knee.concurrency
-    return results[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
+    above = max(rated) > knee.concurrency
+    return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
 
 
 def capacity_of(findings: Findings, workload: Workload, slo: ServiceLevel) -> Capacity | None:
@@ -131,7 +132,7 @@ def capacity_of(findings: Findings, workload: Workload, slo: ServiceLevel) -> Ca
 def _capacity_interval(findings: Findings, level: LevelResult, slo: ServiceLevel) -> float | None:
     """The level's own, and how far off another probe may find it: a knee as far below as this one lies above
     nine tenths of the highest throughput, an edge at the next level where latency is close to its limit."""
-    own, highest = level.point.ci_percent, saturation_level(findings.results.values())
+    own, highest = level.point.ci_percent, saturation_level(findings.rated.values())
     if own is None:
         return None
     if slo.ttft_milliseconds or slo.tpot_milliseconds:
@@ -149,13 +150,15 @@ def _edge_percent(findings: Findings, level: LevelResult) -> float:
     if following is None or not any(abs((one.strain or 0.0) - 1) < NEAR_LIMIT for one in (level, following)):
         return 0.0
     streams = following.point.concurrency / level.point.concurrency - 1
+    if not following.founded:
+        return 100 * streams
     gained = following.point.output_tokens_per_second / level.point.output_tokens_per_second - 1
     return 100 * min(streams, max(0.0, gained))
 
 
 def saturation_level(results: Iterable[LevelResult]) -> LevelResult | None:
     """The level with the most output tokens per second: of steady ones where there are any."""
-    every = [one for one in results if one.founded]
+    every = list(results)
     steady = [one for one in every if one.clean]
     return max(steady or every, key=lambda one: one.point.output_tokens_per_second, default=None)
 
@@ -203,9 +206,9 @@ def flags_of(findings: Findings, slo: ServiceLevel) -> tuple[str, ...]:
     if _short(findings):
         flags.add("ShortOutput")
     capacity, _ = capacity_level(findings, slo)
-    broken = [one for one in findings.results.values() if (one.strain or 0) > 1]
+    broken = [one for one in findings.results.values() if one.broken]
     first_broken = min(broken, key=lambda one: one.point.concurrency, default=None)
-    for level in (capacity, saturation_level(findings.results.values()), first_broken):
+    for level in (capacity, saturation_level(findings.rated.values()), first_broken):
         flags.update(level.point.flags if level else ())
     for level in _bounding(findings, slo, capacity):
         flags.update(INVALIDATING.intersection(level.point.flags) - {NOT_STEADY})
@@ -222,14 +225,14 @@ def _bounding(findings: Findings, slo: ServiceLevel, capacity: LevelResult | Non
     for level, result in sorted(findings.results.items()):
         if level > capacity.point.concurrency:
             yield result
-            if asked and (result.strain or 0) > 1:
+            if asked and result.broken:
                 return
 
 
-def _state(findings: Findings, *, single: bool) -> str:
+def _state(findings: Findings, *, single: bool, carries: bool) -> str:
     if not single and not findings.results:
         return "Failed"
-    cut = findings.failure or findings.out_of_time or findings.levels_missing
+    cut = findings.failure or findings.out_of_time or findings.levels_missing or not carries
     return "Partial" if cut or not single else "Complete"
 
 
@@ -250,12 +253,12 @@ def assemble(
     if counted:
         workload = Workload(input_tokens=round(median(counted)), output_tokens=workload.output_tokens)
     single = single_stream(findings.single, findings.prompts, findings.single_loss_percent)
-    capacity, results = capacity_of(findings, workload, live.slo), findings.results
+    capacity, rated = capacity_of(findings, workload, live.slo), findings.rated
     own, apart = _cross_check(findings)
     flags = flags_of(findings, live.slo)
     level, _ = capacity_level(findings, live.slo)
     opened = findings.opened[-1] if findings.opened else None
-    saturated = saturation_level(results.values())
+    saturated = saturation_level(rated.values())
     why = (
         findings.failure,
         *(findings.shape.notes if findings.shape else ()),
@@ -270,11 +273,11 @@ def assemble(
         measure_key=live.measure_key,
         observed_time=format_time(ended),
         kind=kind,
-        state=_state(findings, single=single is not None),
+        state=_state(findings, single=single is not None, carries=capacity is not None),
         message=in_clauses(why)[:MOST_NOTES_CHARACTERS],
         probe_seconds=probe_seconds,
         workload=workload,
-        output_spread_percent=100 * spread if len(results) > 1 else 0.0,
+        output_spread_percent=100 * spread if len(findings.results) > 1 else 0.0,
         cold_first_request_milliseconds=findings.cold_first_request_milliseconds,
         single_stream=single,
         capacity=capacity,
@@ -286,8 +289,8 @@ def assemble(
         )
         if saturated
         else None,
-        curve=tuple(results[key].point for key in sorted(results)),
-        fit=fit_of(results.values()),
+        curve=tuple(rated[key].point for key in sorted(rated)),
+        fit=fit_of(rated.values()),
         memory=MemoryActual(kv_cache_tokens=findings.before.kv_cache_tokens),
         kv_use=KvUse(
             max_usage_percent=None if findings.highest_kv_usage is None else 100 * findings.highest_kv_usage,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tacho_runtime.probe.knee import Step, Tried, knee_of, next_level, top_level
+from tacho_runtime.probe.knee import NO_FIGURE, Step, Tried, knee_of, next_level, top_level
 
 Law = Callable[[int], tuple[float, float | None]]
 """Concurrency → (tokens per second, strain)."""
@@ -126,8 +127,25 @@ def test_a_throughput_that_is_no_number_is_none() -> None:
     one = Tried(concurrency=1, output_tokens_per_second=5.0)
     assert knee_of((nothing,)) is None
     assert knee_of((one, nothing)) == one
-    assert next_level((nothing,), top=4).concurrency is None
+    assert next_level((nothing,), top=2) == Step(concurrency=None, reason=NO_FIGURE, boundary="Floor")
     assert next_level((one, nothing), top=1).boundary == "Floor"
+
+
+def test_one_stream_that_tells_no_rate_keeps_nothing_from_being_tried() -> None:
+    alone = Tried(concurrency=1, output_tokens_per_second=math.nan)
+    top = Tried(concurrency=64, output_tokens_per_second=500.0)
+    assert next_level((alone,), top=64).concurrency == 64
+    assert next_level((alone, top), top=64).concurrency == 8
+
+
+def test_a_level_that_tells_no_rate_and_breaks_the_service_level_bounds_it() -> None:
+    levels = [
+        Tried(concurrency=1, output_tokens_per_second=20.0, strain=0.3),
+        Tried(concurrency=20, output_tokens_per_second=300.0, strain=0.98),
+        Tried(concurrency=21, output_tokens_per_second=math.nan, strain=1.1),
+    ]
+    assert next_level(levels, top=21).boundary == "Edge"
+    assert next_level([levels[0], levels[2]], top=21).concurrency == 18
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,38 @@ def test_one_stream_after_the_other(count: int) -> None:
     assert result is not None
     assert result.point.output_tokens_per_second == pytest.approx(OUTPUT_TOKENS / SERVICE_MS * 1000)
     assert result.point.steady
-    assert (result.point.ci_percent is None) is (count < 5)
+    assert (result.point.ci_percent is None) is (count == 1)
+    assert result.founded is (count > 1)
+
+
+def test_few_requests_are_known_by_their_gaps_and_their_first_tokens() -> None:
+    """Half of the time to the first token, 20 % apart: 12.7 times the standard error of two of it."""
+    two = [
+        replace(one, sent_ns=one.sent_ns - late * MS)
+        for late, one in ((260, stream(1000, OUTPUT_TOKENS)), (340, stream(3000, OUTPUT_TOKENS)))
+    ]
+    result = single_result(two, WORKLOAD, NO_SLO)
+    assert result is not None
+    assert result.point.ci_percent == pytest.approx(12.71 * 40 / 800 * 100, rel=0.01)
+    assert not result.founded
+    wide = single_result(two, WORKLOAD, NO_SLO, loss_percent=5.0)
+    assert wide is not None
+    assert (wide.point.ci_percent or 0) - (result.point.ci_percent or 0) == pytest.approx(5)
+
+
+def test_few_requests_that_stalled_are_known_that_much_worse() -> None:
+    def paused(one: Stream) -> Stream:
+        late = tuple(
+            (stamp + 100 * MS * (place >= 20), count) for place, (stamp, count) in enumerate(one.tokens)
+        )
+        return replace(one, tokens=late)
+
+    even = [stream(at, OUTPUT_TOKENS) for at in (0, 1000, 2000)]
+    plain, stalled = (single_result(each, WORKLOAD, NO_SLO) for each in (even, [*even[:2], paused(even[2])]))
+    assert plain is not None
+    assert stalled is not None
+    assert plain.point.ci_percent == pytest.approx(0.3)
+    assert stalled.point.ci_percent == pytest.approx(0.3 + 100 * 100 / 1300, rel=0.05)
 
 
 def test_one_stream_whose_requests_get_slower_is_not_steady() -> None:

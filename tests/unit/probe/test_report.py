@@ -34,7 +34,12 @@ def stream(**changes: Any) -> Stream:
 
 
 def result(
-    concurrency: int, rate: float, *, flags: tuple[str, ...] = (), strain: float | None = None
+    concurrency: int,
+    rate: float,
+    *,
+    flags: tuple[str, ...] = (),
+    strain: float | None = None,
+    ci_percent: float | None = 1.5,
 ) -> LevelResult:
     point = CurvePoint(
         concurrency=concurrency,
@@ -42,7 +47,7 @@ def result(
         requests=9,
         requests_per_second=rate / 10,
         output_tokens_per_second=rate,
-        ci_percent=1.5,
+        ci_percent=ci_percent,
         ttft_milliseconds_p50=50,
         tpot_milliseconds_p50=10 + concurrency,
         end_to_end_milliseconds_p50=140,
@@ -141,6 +146,41 @@ def test_under_a_service_level_capacity_is_the_most_that_keeps_it(
     assert capacity is not None
     assert (capacity.concurrency, capacity.boundary, capacity.basis) == (best, boundary, "SLO")
     assert capacity.verified is None
+
+
+@pytest.mark.parametrize("ci_percent", [None, 31.0])
+def test_a_level_that_tells_no_rate_is_shown_nowhere_and_bounds_the_capacity(
+    ci_percent: float | None,
+) -> None:
+    """At 21 streams tokens came too unevenly to say how many, and too late for the service level."""
+    told = (result(1, 70, strain=0.2), result(20, 200, strain=0.99))
+    over = result(21, 900, strain=1.2, ci_percent=ci_percent, flags=("Contended",))
+    measured = report(findings(results=levels(*told, over)), SLO)
+    assert [point.concurrency for point in measured.curve] == [1, 20]
+    assert measured.saturation is not None
+    assert measured.saturation.concurrency == 20
+    assert measured.capacity is not None
+    assert (measured.capacity.concurrency, measured.capacity.boundary) == (20, "Edge")
+    assert measured.capacity.ci_percent == pytest.approx(1.5 + 5.0)
+    assert measured.fit is None
+    assert measured.flags == ("Contended",), "the edge is where something else may have put it"
+    assert measured.state == "Complete"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [result(1, 70, strain=1.2, ci_percent=None)],
+        [result(1, 70, strain=0.2, ci_percent=40.0), result(4, 100, strain=1.3)],
+        [result(1, 70, strain=0.2, ci_percent=None)],
+    ],
+)
+def test_where_no_level_that_keeps_it_tells_a_rate_there_is_no_capacity(
+    rows: list[LevelResult],
+) -> None:
+    measured = report(findings(results=levels(*rows)), SLO)
+    assert measured.capacity is None
+    assert measured.state == "Partial"
 
 
 def opened(passed: bool | None) -> OpenResult:

@@ -284,8 +284,45 @@ async def test_levels_that_a_neighbour_kept_from_being_told_are_tried_again() ->
     measured = await probed(LAW, 1, engine=Crowded(LAW, Random(1)))
     assert [point.concurrency for point in measured.curve] == [1]
     assert measured.curve[0].flags == ()
-    assert "gave no figure" in measured.message
+    assert "were too uneven to tell a rate" in measured.message
     assert "Contended" in measured.flags, "nobody takes one stream for all that it carries"
+
+
+class Uneven(VirtualEngine):
+    """Above so many streams all tokens of a window come at two moments."""
+
+    even = 0
+
+    async def closed_loop(self, concurrency: int, workload: Workload, **how: Any) -> Trace:
+        trace = await super().closed_loop(concurrency, workload, **how)
+        if concurrency <= self.even:
+            return trace
+        bins = [0.0] * len(trace.bins)
+        bins[0], bins[len(bins) // 3] = 1.0, sum(trace.bins) - 1
+        return replace(trace, bins=tuple(bins), started_bins=())
+
+
+async def test_levels_that_tell_no_rate_bound_the_service_level_and_are_shown_nowhere() -> None:
+    """At 256 streams and at 128 the service level is broken, at fewer kept; above 50 no rate is told."""
+    engine = Uneven(LAW, Random(1))
+    engine.even = 50
+    measured = await probed(LAW, 1, ServiceLevel(tpot_milliseconds=30), engine=engine)
+    assert measured.capacity is not None
+    assert measured.capacity.concurrency == pytest.approx(39, rel=0.05)
+    assert measured.capacity.boundary == "Edge"
+    assert max(point.concurrency for point in measured.curve) <= 50
+    assert "256 streams, too uneven to tell a rate, break the service level" in measured.message
+
+
+async def test_what_told_no_rate_is_not_tried_until_the_time_is_over() -> None:
+    engine = Uneven(LAW, Random(1))
+    engine.even = 10
+    measured = await probed(LAW, 1, ServiceLevel(tpot_milliseconds=30), engine=engine)
+    assert [point.concurrency for point in measured.curve] == [1, 9]
+    assert measured.capacity is not None
+    assert (measured.capacity.concurrency, measured.capacity.boundary) == (9, "Floor")
+    assert measured.state == "Partial"
+    assert measured.message.count("were too uneven to tell a rate") == 1
 
 
 class Behind(VirtualEngine):

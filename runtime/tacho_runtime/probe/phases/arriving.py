@@ -19,7 +19,7 @@ FRONT_END_GAIN = 1.15
 
 async def front_end(bench: Bench) -> None:
     """Whether streaming, and not the engine, limits the highest level: the same without streaming."""
-    best = max(bench.findings.results.values(), key=_rate, default=None)
+    best = max(bench.findings.rated.values(), key=_rate, default=None)
     if best is None or best.point.output_tokens_per_second < FRONT_END_RATE or bench.clock.left() < 4:
         return
     point = best.point

@@ -47,10 +47,15 @@ async def levels(bench: Bench, top: int, *, wanted: int) -> None:
         if step.concurrency is None:
             findings.search_ended = step.reason
             return
+        # Above what gave no figure nothing is tried a second time.
+        concurrency = min(step.concurrency, affordable)
+        if findings.result(concurrency) is not None:
+            findings.levels_missing = True
+            return
         # A batch shares the engine's steps: at more streams a request takes longer than alone.
-        request_seconds = max(alone, _nearest_seconds(bench, step.concurrency))
+        request_seconds = max(alone, _nearest_seconds(bench, concurrency))
         seconds, window = search.level_seconds(
-            concurrency=step.concurrency,
+            concurrency=concurrency,
             left_seconds=clock.left() - min(most_kept, ARRIVALS_SECONDS + 1.3 * request_seconds),
             ttft_seconds=ttft,
             request_seconds=request_seconds,
@@ -59,21 +64,20 @@ async def levels(bench: Bench, top: int, *, wanted: int) -> None:
         )
         if not seconds:
             break
-        bench.progress(f"measuring {step.concurrency} streams")
-        if await _level(bench, step.concurrency, seconds, window):
+        bench.progress(f"measuring {concurrency} streams")
+        if await _level(bench, concurrency, seconds, window):
             continue
-        if 0 < findings.takes < step.concurrency:
+        if 0 < findings.takes < concurrency:
             affordable = findings.takes
             continue
-        if step.concurrency <= max(wanted, FEWEST_STREAMS):
+        if concurrency <= max(wanted, FEWEST_STREAMS):
             findings.levels_missing = True
-            findings.notes.append(f"{step.concurrency} streams gave no figure")
-            if step.concurrency <= 2:
+            if concurrency <= 2:
                 return
-            affordable = step.concurrency // 2
+            affordable = concurrency // 2
             continue
         # Far beyond what the engine can do, nothing comes in time; nearer to it, something will.
-        affordable = max(wanted, FEWEST_STREAMS, step.concurrency // 4)
+        affordable = max(wanted, FEWEST_STREAMS, concurrency // 4)
     _out_of_time(bench, f"no time was left: {knee.next_level(findings.tried(), top=affordable).reason}")
 
 
@@ -96,7 +100,7 @@ async def _level(bench: Bench, concurrency: int, seconds: float, window: float) 
         result = await _once(bench, concurrency, seconds, window)
         if result is None:
             return bench.findings.result(concurrency) is not None
-        if not result.founded and (result.strain or 0) <= 1:
+        if not result.founded and not result.broken:
             start = seconds - window
             longer = min(LONGER * window, LONGER_SHARE * bench.clock.left() - start)
             if attempt == 1 and longer > window:
@@ -106,6 +110,10 @@ async def _level(bench: Bench, concurrency: int, seconds: float, window: float) 
             bench.findings.notes.append(f"{concurrency} streams were too uneven to tell a rate in the time")
             bench.findings.flags.update(MOVED.intersection(result.point.flags))
             return bench.findings.result(concurrency) is not None
+        if not result.founded:
+            bench.findings.notes.append(
+                f"{concurrency} streams, too uneven to tell a rate, break the service level"
+            )
         bench.findings.keep(result)
         if result.clean or attempt == 2 or bench.clock.left() < 3 * seconds:
             return True
@@ -134,6 +142,7 @@ async def _once(bench: Bench, concurrency: int, seconds: float, window: float) -
     around = bench.disturbed(before, f"{concurrency} streams")
     if result is None:
         findings.flags.update(around.flags)
+        findings.notes.append(f"{concurrency} streams gave no figure")
         return None
     findings.notes.extend(result.notes)
     flags = {*result.point.flags, *around.flags}
