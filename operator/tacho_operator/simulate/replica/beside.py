@@ -1,0 +1,81 @@
+"""A replica that computes prompts beside its steps: a prompt delays nobody, and the time to the first token
+depends on that prompt alone. So does an engine with other hardware for prompts, and a mock engine."""
+
+from __future__ import annotations
+
+import heapq
+import math
+
+from tacho_operator.simulate.replica.base import Replica, Timed, steps_within
+from tacho_operator.simulate.replica.ledger import Ledger
+
+FULL = 1e-6
+"""So little room is none."""
+
+
+class Beside(Replica):
+    """Each request counts its steps from its own first token, so steps are not whole numbers here."""
+
+    def __init__(self, timed: Timed, ledger: Ledger, begins: float) -> None:
+        super().__init__(timed, ledger, begins)
+        self._firsts: list[tuple[float, int]] = []
+        """A heap: when each prompt will have been computed."""
+
+    @property
+    def entry_seconds(self) -> float:
+        """Its fixed part is spent in the engine."""
+        return 0.0
+
+    def advance(self, until: float) -> None:
+        incoming, firsts, ends = self.incoming, self._firsts, self._ends
+        while True:
+            if self._waiting or (incoming and incoming[0][0] <= self.now):
+                self._enter()
+                firsts = self._firsts
+            answered = len(self._running) - len(firsts)
+            when = until
+            if incoming and incoming[0][0] < when:
+                when = incoming[0][0]
+            if firsts and firsts[0][0] < when:
+                when = firsts[0][0]
+            if answered:
+                when = self._pass(when, answered)
+            elif when == math.inf:
+                return
+            self.now = max(self.now, when)
+            while firsts and firsts[0][0] <= when:
+                self._first(heapq.heappop(firsts)[1], when)
+            while ends and ends[0][0] <= self._steps:
+                self._end(heapq.heappop(ends)[1], when)
+            while self._kv_room <= FULL:
+                self._preempt()
+            if when >= until:
+                return
+
+    def _pass(self, when: float, answered: int) -> float:
+        """Steps until ``when``, or until somebody ends or room does; when that is."""
+        step = self._step_seconds[len(self._running)] + self._law.seconds_per_kv_token * self._kv_tokens
+        growth = self._law.seconds_per_kv_token * answered
+        steps = self._ends[0][0] - self._steps
+        room = self._kv_room / answered
+        limited = room < steps
+        if limited:
+            steps = room
+        end = self.now + steps * step + growth * steps * steps / 2
+        if end > when:
+            steps = min(steps, steps_within(when - self.now, step + growth / 2, growth))
+            self._steps += steps
+        else:
+            when = end
+            self._steps = self._steps + steps if limited else self._ends[0][0]
+        self._generated += steps * answered
+        self._kv_tokens += steps * answered
+        return when
+
+    def _prefill(self, request: int, tokens: int) -> None:
+        seconds = self._law.ttft_fixed_seconds + tokens / self._law.prefill_tokens_per_second
+        heapq.heappush(self._firsts, (self.now + seconds, request))
+
+    def _give_up(self, request: int) -> None:
+        self._firsts[:] = [item for item in self._firsts if item[1] != request]
+        heapq.heapify(self._firsts)

@@ -1,0 +1,106 @@
+"""A replica that computes prompts in chunks, in the steps that bring the others their tokens."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+
+from tacho_operator.simulate.replica.base import Replica, Timed, steps_within
+from tacho_operator.simulate.replica.ledger import Ledger
+
+ROUNDING = 1e-9
+
+
+class Stepped(Replica):
+    """Steps without a prompt are made many at a time."""
+
+    def __init__(self, timed: Timed, ledger: Ledger, begins: float) -> None:
+        super().__init__(timed, ledger, begins)
+        self._prompts: deque[list[int]] = deque()
+        """[request, tokens still to compute], first come first served."""
+
+    def advance(self, until: float) -> None:
+        incoming, running = self.incoming, self._running
+        while True:
+            if self._waiting or (incoming and incoming[0][0] <= self.now):
+                self._enter()
+            if self._prompts:
+                if not self._mixed(until):
+                    return
+            elif running:
+                if not self._stretch(until):
+                    return
+            elif incoming and incoming[0][0] <= until:
+                self.now = max(self.now, incoming[0][0])
+            else:
+                if until < math.inf:
+                    self.now = max(self.now, until)
+                return
+
+    def _prefill(self, request: int, tokens: int) -> None:
+        self._prompts.append([request, tokens])
+
+    def _give_up(self, request: int) -> None:
+        self._prompts = deque(item for item in self._prompts if item[0] != request)
+
+    def _mixed(self, until: float) -> bool:
+        """One step with chunks of prompts in it. False: it does not end by then."""
+        law, prompts = self._law, self._prompts
+        answered = len(self._running) - len(prompts)
+        budget = room = max(1, (law.step_tokens or 1) - answered)
+        whole = 0
+        for item in prompts:
+            if item[1] > room:
+                break
+            room -= item[1]
+            whole += 1
+        part = room if whole < len(prompts) else 0
+        seconds = (budget - room + part) / law.prefill_tokens_per_second
+        if answered:
+            seconds += self._step_seconds[answered] + law.seconds_per_kv_token * self._kv_tokens
+        end = self.now + seconds
+        if end > until:
+            return False
+        self.now = end
+        if part:
+            prompts[whole][1] -= part
+        self._made(1, answered)
+        for _ in range(whole):
+            self._first(prompts.popleft()[0], end)
+        self._make_room()
+        return True
+
+    def _stretch(self, until: float) -> bool:
+        """Steps in which nobody comes or goes, and the one after. False: none ends by then."""
+        answered = len(self._running)
+        growth = self._law.seconds_per_kv_token * answered
+        step = self._step_seconds[answered] + self._law.seconds_per_kv_token * self._kv_tokens
+        steps = self._ends[0][0] - self._steps
+        if self.incoming:
+            before = steps_within(self.incoming[0][0] - self.now, step, growth)
+            steps = min(steps, max(1, math.ceil(before - ROUNDING)))
+        steps = min(steps, max(1.0, self._kv_room // answered))
+        within = (until - self.now) / step
+        if within < steps or growth:
+            if until < math.inf:
+                steps = min(steps, math.floor(steps_within(until - self.now, step, growth) + ROUNDING))
+            if steps < 1:
+                return False
+        self.now += steps * step + growth * steps * (steps - 1) / 2
+        self._made(steps, answered)
+        self._make_room()
+        return True
+
+    def _made(self, steps: float, answered: int) -> None:
+        """So many steps brought each of those that are answered a token."""
+        self._steps += steps
+        self._generated += steps * answered
+        self._kv_tokens += steps * answered
+        ends = self._ends
+        while ends and ends[0][0] <= self._steps:
+            self._end(heapq.heappop(ends)[1], self.now)
+
+    def _make_room(self) -> None:
+        while self._kv_room < 0:
+            self._preempt()

@@ -1,0 +1,192 @@
+"""One run: a trace, replicas that follow one policy, and what came of it. Same seed, same result.
+
+Time goes from one event to the next (a look of the policy, a pod that becomes ready, a fault). Between two of
+them nobody comes or goes, so requests are dealt out at once, and each replica goes its own way.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+from random import Random
+
+from tacho_operator.simulate.faults import Faults
+from tacho_operator.simulate.fleet import Fleet, Pod
+from tacho_operator.simulate.policy import Factory, Policy, Setting, View
+from tacho_operator.simulate.replica import Ledger
+from tacho_operator.simulate.replica.ledger import NEVER
+from tacho_operator.simulate.result import Decided, Moment, Result, quantiles
+from tacho_operator.simulate.trace import Trace
+
+DRAIN_SECONDS = 900.0
+"""After the last arrival: what is not answered by then counts as never."""
+NO_FAULTS = Faults()
+
+__all__ = ["Faults", "simulate"]
+
+
+def simulate(
+    trace: Trace, setting: Setting, policy_factory: Factory, *, seed: int, faults: Faults = NO_FAULTS
+) -> Result:
+    """What ``policy_factory``'s policy does with ``trace``."""
+    return Run(trace, setting, policy_factory(setting), seed, faults).result()
+
+
+class Run:
+    def __init__(self, trace: Trace, setting: Setting, policy: Policy, seed: int, faults: Faults) -> None:
+        self._trace, self._setting, self._policy = trace, setting, policy
+        self._seed, self._faults = seed, faults
+        self._ledger = Ledger(trace.time_seconds, trace.input_tokens, trace.output_tokens)
+        self._fleet = Fleet(setting.law, faults.stragglers, self._ledger, Random(seed))
+        # Starts have a stream of their own: other requests do not make other starts.
+        self._starts = Random(seed + 1)
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = itertools.count()
+        self._asked = setting.least if setting.initial is None else setting.initial
+        self._trajectory: list[Moment] = []
+        self._decisions: list[Decided] = []
+        self._totals = (0, 0, 0)
+        """Arrivals that were counted, and tokens of their prompts and answers."""
+
+    def result(self) -> Result:
+        trace, ledger, fleet = self._trace, self._ledger, self._fleet
+        for _ in range(self._asked):
+            fleet.become_ready(fleet.create(0.0), 0.0)
+        self._note(0.0)
+        self._at(self._policy.period_seconds, self._decide)
+        for when, number in self._faults.failing:
+            self._at(when, lambda now, number=number: self._fail(number, now))  # type: ignore[misc]
+        for when, number in self._faults.hanging:
+            self._at(when, lambda now, number=number: self._hang(number, now))  # type: ignore[misc]
+        horizon = trace.duration_seconds + DRAIN_SECONDS
+        while self._events and self._events[0][0] <= horizon:
+            when, _, action = heapq.heappop(self._events)
+            fleet.arrive(when)
+            if when > trace.duration_seconds and self._done():
+                break
+            action(when)
+            self._note(when)
+        fleet.arrive(math.inf)
+        fleet.settle(horizon)
+        return self._told()
+
+    def _at(self, when: float, action: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._order), action))
+
+    def _done(self) -> bool:
+        return self._ledger.ended + self._ledger.lost == len(self._trace)
+
+    def _note(self, now: float) -> None:
+        former = self._trajectory[-1][1:] if self._trajectory else None
+        if former != (self._asked, self._fleet.ready):
+            self._trajectory.append(Moment(now, self._asked, self._fleet.ready))
+
+    # --- what happens -------------------------------------------------------------------------------
+    def _decide(self, now: float) -> None:
+        fleet, setting = self._fleet, self._setting
+        blind = any(begins <= now < ends for begins, ends in self._faults.metrics_lost)
+        arrivals, prompts, answers = self._counted()
+        view = View(
+            now_seconds=now,
+            replicas=self._asked,
+            pods=fleet.look(now, blind=blind),
+            arrivals_total=arrivals,
+            gateway_waiting=fleet.held,
+            arrived_input_tokens=prompts,
+            arrived_output_tokens=answers,
+        )
+        choice = self._policy.decide(view)
+        wanted = min(setting.most, max(setting.least, choice.replicas))
+        if wanted != self._asked:
+            self._decisions.append(Decided(now, self._asked, wanted, choice.sentence))
+            self._asked = wanted
+        for _ in range(wanted - len(fleet.pods)):
+            self._start(fleet.create(now), now)
+        fleet.remove(len(fleet.pods) - wanted, choice.victims, now)
+        self._at(now + self._policy.period_seconds, self._decide)
+
+    def _start(self, pod: Pod, now: float) -> None:
+        known = self._faults.cold_start_seconds
+        seconds = self._starts.choice(known) if known else self._setting.cold_start_seconds
+
+        def ready(when: float) -> None:
+            if pod.gone == math.inf:
+                self._fleet.become_ready(pod, when)
+
+        self._at(now + seconds, ready)
+
+    def _fail(self, number: int, now: float) -> None:
+        pod = self._serving(number)
+        if pod is not None:
+            self._fleet.crash(pod, now)
+            self._start(pod, now)
+
+    def _hang(self, number: int, now: float) -> None:
+        pod = self._serving(number)
+        if pod is None:
+            return
+        self._fleet.hang(pod, now)
+
+        def restart(when: float) -> None:
+            if pod.gone == math.inf and pod.hung:
+                self._fleet.crash(pod, when)
+                self._start(pod, when)
+
+        self._at(now + self._faults.hang_seconds, restart)
+
+    def _serving(self, number: int) -> Pod | None:
+        """None: there is no such pod that could still fail."""
+        found = (pod for pod in self._fleet.pods if pod.number == number)
+        return next((pod for pod in found if pod.ready and not pod.hung), None)
+
+    def _counted(self) -> tuple[int, int, int]:
+        counted, prompts, answers = self._totals
+        for request in range(counted, self._fleet.arrived):
+            prompts += self._trace.input_tokens[request]
+            answers += self._trace.output_tokens[request]
+        self._totals = (self._fleet.arrived, prompts, answers)
+        return self._totals
+
+    # --- what came of it ----------------------------------------------------------------------------
+    def _told(self) -> Result:
+        trace, ledger, fleet, setting = self._trace, self._ledger, self._fleet, self._setting
+        duration = trace.duration_seconds
+        ttft: list[float] = []
+        whole: list[float] = []
+        tpot: list[float] = []
+        kept = 0
+        ttft_limit = math.inf if setting.slo_ttft_seconds is None else setting.slo_ttft_seconds
+        tpot_limit = math.inf if setting.slo_tpot_seconds is None else setting.slo_tpot_seconds
+        rows = zip(ledger.arrived, ledger.first, ledger.last, ledger.output_tokens, strict=True)
+        for arrived, first, last, tokens in rows:
+            if last == NEVER:
+                continue
+            ttft.append(first - arrived)
+            whole.append(last - arrived)
+            gap = 0.0
+            if tokens > 1:
+                gap = (last - first) / (tokens - 1)
+                tpot.append(gap)
+            kept += first - arrived <= ttft_limit and gap <= tpot_limit
+        seconds = (
+            max(0.0, min(duration, pod.gone) - min(duration, pod.created))
+            for pod in (*fleet.pods, *fleet.ended)
+        )
+        return Result(
+            policy=self._policy.name,
+            trace=trace.name,
+            seed=self._seed,
+            duration_seconds=duration,
+            requests=len(trace),
+            unfinished=len(trace) - len(whole),
+            gpu_hours=math.fsum(seconds) / 3600,
+            slo_attainment=kept / len(trace) if len(trace) else 1.0,
+            ttft_seconds=quantiles(ttft),
+            e2e_seconds=quantiles(whole),
+            tpot_seconds=quantiles(tpot),
+            preemptions=fleet.preemptions,
+            trajectory=tuple(self._trajectory),
+            decisions=tuple(self._decisions),
+        )
