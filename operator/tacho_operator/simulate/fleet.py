@@ -29,7 +29,9 @@ class Pod:
 class Fleet:
     """Pods share requests as those of a Kubernetes Service do: each goes to any ready one, by chance."""
 
-    def __init__(self, law: EngineLaw, stragglers: Sequence[tuple[int, float]], ledger: Ledger, rng: Random) -> None:
+    def __init__(
+        self, law: EngineLaw, stragglers: Sequence[tuple[int, float]], ledger: Ledger, rng: Random
+    ) -> None:
         self._law, self._ledger, self._rng = law, ledger, rng
         self._normal = Timed.of(law)
         self._slow = {number: Timed.of(law, factor) for number, factor in stragglers}
@@ -149,9 +151,11 @@ class Fleet:
         else:
             replica.advance(now)
             ended = now
+
             def note(_: int, when: float) -> None:
                 nonlocal ended
                 ended = when
+
             replica.after = note
             replica.advance(limit)
             pod.gone = limit if replica.held else max(now, ended)

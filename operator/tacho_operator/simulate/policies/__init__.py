@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tacho_operator.simulate.policies import static
+from tacho_operator.simulate.policies import static, tacho
 from tacho_operator.simulate.policy import Factory
 
-POLICIES: dict[str, Factory] = {"static": static.make}
+POLICIES: dict[str, Factory] = {"tacho": tacho.make, "static": static.make}

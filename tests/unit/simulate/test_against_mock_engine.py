@@ -1,0 +1,58 @@
+"""One replica's latencies are those of the mock engine's scheduler, whose law is known to the digit."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from statistics import mean
+
+import pytest
+
+from tacho_contract.measurement import Workload
+from tacho_operator.simulate.closed_loop import closed_loop
+from tacho_operator.simulate.engine_law import EngineLaw
+from tests.fakes.engine_law import Law
+from tests.fakes.engine_simulated import quantile, simulated
+
+PLAIN = Law(
+    ttft_base_ms=20.0,
+    ttft_per_token_ms=0.05,
+    itl_base_ms=10.0,
+    itl_per_seq_ms=0.5,
+    max_num_seqs=64,
+    prefix_caching=False,
+)
+LAWS = {
+    "plain": PLAIN,
+    "knee": dataclasses.replace(PLAIN, itl_knee=16, itl_per_seq_above_ms=1.0),
+    "reserves": dataclasses.replace(PLAIN, kv_tokens=6_000),
+    "preempts": dataclasses.replace(PLAIN, kv_tokens=6_000, kv_policy="preempt"),
+    "few slots": dataclasses.replace(PLAIN, max_num_seqs=8),
+}
+LEVELS = (1, 4, 16, 64, 80)
+
+
+def engine_law(law: Law) -> EngineLaw:
+    """The mock engine's law in the simulator's words."""
+    batches = [1, law.itl_knee, law.max_num_seqs] if law.itl_knee else [1, law.max_num_seqs]
+    return EngineLaw(
+        steps=tuple((batch, law.itl_seconds(batch)) for batch in batches),
+        prefill_tokens_per_second=1000 / law.ttft_per_token_ms,
+        step_tokens=None,
+        max_num_seqs=law.max_num_seqs,
+        kv_cache_tokens=law.kv_tokens,
+        reserves=law.kv_policy == "reserve",
+        ttft_fixed_seconds=law.ttft_base_ms / 1000,
+    )
+
+
+@pytest.mark.parametrize(("name", "level"), [*itertools.product(LAWS, LEVELS)])
+def test_latency_curve_within_five_percent(name: str, level: int) -> None:
+    law, workload = LAWS[name], Workload(input_tokens=300, output_tokens=80)
+    truth = simulated(law, workload, level)
+    found = closed_loop(engine_law(law), input_tokens=300, output_tokens=80, concurrency=level)
+    assert found.output_tokens_per_second == pytest.approx(truth.output_tokens_per_second, rel=0.05)
+    assert 1000 * found.tpot_seconds.p50 == pytest.approx(quantile(truth.tpot_milliseconds, 0.5), rel=0.05)
+    assert 1000 * found.mean_ttft_seconds == pytest.approx(mean(truth.ttft_milliseconds), rel=0.05)
+    assert 1000 * found.tpot_seconds.p95 == pytest.approx(quantile(truth.tpot_milliseconds, 0.95), rel=0.05)
+    assert bool(found.preemptions) == bool(truth.preemptions)
