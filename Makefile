@@ -65,9 +65,9 @@ engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them
 	@$(PY) -m tools.engines
 
 # --- tests -----------------------------------------------------------------------------------------
-.PHONY: test lint types unit wiring api charts engines e2e
-test: lint types unit wiring api charts engines e2e ## Everything CI runs, tier by tier
-	@echo "all tiers passed: lint types unit wiring api charts engines e2e"
+.PHONY: test lint types unit wiring pages api charts engines e2e
+test: lint types unit wiring pages api charts engines e2e ## Everything CI runs, tier by tier
+	@echo "all tiers passed: lint types unit wiring pages api charts engines e2e"
 
 lint: $(STAMP) ## Style, layers, drift of generated files
 	$(BIN)/ruff format --check -q .
@@ -85,6 +85,9 @@ unit: $(STAMP) ## Pure decisions, the runtime, the probe, the engine in a proces
 
 wiring: $(STAMP) ## Handlers, queue and requests against an API double
 	$(PYTEST) tests/wiring
+
+pages: $(STAMP) ## The HTML pages that commands write, in Debian's Chromium (installed where it is missing: root)
+	$(PYTEST) tests/pages
 
 api: $(STAMP) cluster-build ## CRD, rules and the operator against a real API server
 	$(PYTEST) tests/api

@@ -23,6 +23,7 @@ NODE_TOOLS = {
     "runc": "runc",
     "/usr/lib/cni/ptp": "containernetworking-plugins",
 }
+BROWSER_TOOLS = {"chromium": "chromium"}
 POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts its service
 DENY_ALL = "#!/bin/sh\nexit 101\n"
 

@@ -1,0 +1,21 @@
+"""Chromium, before the first test: installing it takes longer than a test may."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from tests.cluster import packages
+from tests.cluster.errors import ClusterError
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        return
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    say = functools.partial(terminal.write_line) if terminal else print
+    try:
+        packages.ensure(packages.BROWSER_TOOLS, say)
+    except ClusterError as error:
+        pytest.exit(str(error), returncode=1)
