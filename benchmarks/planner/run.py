@@ -2,7 +2,8 @@
 
 python -m benchmarks.planner.run [--check]
 
-The cases are tests/unit/planner/data/engine_logs.json. The held-out ones were chosen by hash of the case's
+The cases are tests/unit/planner/data/engine_logs.json; what was started on the H200 is judged start by start
+besides (starts.py). The held-out ones were chosen by hash of the case's
 name: the first before any constant was fitted, later ones as they were added. No constant was fitted on them.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.planner import starts
 from benchmarks.planner.peers import PEERS, Answer, Asked
 from tacho_contract.units import GIB, MIB
 from tacho_engines.hardware.gpus import rows_for
@@ -113,6 +115,7 @@ def results() -> dict[str, Any]:
             "kvTokens": summary(filter(is_published, held), kv_error),
         },
         "calibration": {"weights": summary(kept, weights_error), "kvTokens": summary(kept, kv_error)},
+        "h200Starts": starts.results(),
         "sideBySide": verdicts(published),
         "sideBySideHeldOut": verdicts([case for case in published if case.held_out]),
         "heldOutCases": {
@@ -199,6 +202,7 @@ def page(text: str, found: dict[str, Any]) -> str:
     """``text`` with the tables between their markers written anew."""
     for name, table in (
         ("accuracy", accuracy_table(found)),
+        ("starts", starts.table(found["h200Starts"])),
         ("verdicts", verdict_table(found)),
         ("cases", case_table()),
     ):
@@ -231,6 +235,8 @@ def main(arguments: Sequence[str]) -> int:
         path.write_text(text, encoding="utf-8")
     found = json.loads(wanted[RESULTS])
     print(accuracy_table(found))
+    print()
+    print(starts.table(found["h200Starts"]))
     print()
     print(verdict_table(found))
     print(f"\n{found['failedStarts']} failed starts, {found['failedStartsCalledFitting']} called fitting.")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from benchmarks.engines.random_model import SHAPES
 from benchmarks.gpu.__main__ import digest, seconds, to_run
+from tacho_operator.api.types import LLMDeploymentSpec
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+MATRICES = ("gpu/h200-next.yaml", "gpu/h200-two.yaml", "gpu/h200-shapes.yaml", "engines/h200.yaml")
 
 
 def document(name: str, **spec: Any) -> dict[str, Any]:
@@ -54,3 +61,14 @@ def test_a_changed_manifest_is_run_anew() -> None:
 
 def test_only_the_named_cells_in_the_order_of_the_file() -> None:
     assert names(to_run([document("a"), document("b"), document("c")], [], ["c", "a"])) == ["a", "c"]
+
+
+@pytest.mark.parametrize("file", MATRICES)
+def test_a_matrix_has_cells_that_the_cluster_would_take_of_models_that_can_be_made(file: str) -> None:
+    cells = [each for each in yaml.safe_load_all((BENCHMARKS / file).read_text()) if each]
+    assert len({cell["metadata"]["name"] for cell in cells}) == len(cells) >= 2
+    for cell in cells:
+        spec = LLMDeploymentSpec.model_validate(cell["spec"])
+        assert spec.model.uri.removeprefix("pvc://models/").removesuffix("-w4a16") in SHAPES
+        assert spec.probe is not None
+        assert 0 < (spec.probe.timeout_seconds or 0) < 120

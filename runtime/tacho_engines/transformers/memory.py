@@ -48,12 +48,14 @@ def expanded_bytes(architecture: Architecture, method: str, compute_bytes: int) 
 
 
 def kept_bytes(architecture: Architecture, method: str, *, on_host: bool) -> int:
-    """What quantizing to 8 bits on a GPU leaves in PyTorch's allocator: about its largest tensor in 16 bits.
+    """What quantizing to 8 bits on a GPU leaves in PyTorch's allocator: the vocabulary's tables in 16 bits.
 
-    Own measurement (8B on an H200, two runs): 0.82 and 1.16 GiB more than everything else that is counted.
+    Own measurement on an H200: 2.27 tables more than everything else that is counted of an 8B with two, about
+    one of a 1B whose head is its embedding.
     """
+    tables = 1 if architecture.tied_embeddings else 2
     counts = method == "bnb-int8" and not on_host
-    return 2 * architecture.vocabulary * architecture.hidden_size if counts else 0
+    return 2 * tables * architecture.vocabulary * architecture.hidden_size if counts else 0
 
 
 def weights_bytes(facts: ModelFacts, method: str, double_quant: bool) -> int:
@@ -92,8 +94,11 @@ def cells(options: Options, context: Context) -> int:
     return ceil_div(context.max_model_len, page) * page * context.concurrency
 
 
-def batch_bytes(architecture: Architecture, options: Options, context: Context) -> int:
-    """What one step of the batch takes beside weights and cache.
+def batch_bytes(
+    architecture: Architecture, options: Options, context: Context, used_tokens: int | None = None
+) -> int:
+    """What one step of the batch takes beside weights and cache, when ``used_tokens`` of the cache are in
+    use; None: every cell is. A plan counts them all, as requests may grow to that.
 
     The attention mask is allocated at start, ``prefill x (cells + prefill) x 2`` for each kind of attention;
     a step reads every cached K and V of one layer back and repeats them for all heads; the logits of all
@@ -101,14 +106,15 @@ def batch_bytes(architecture: Architecture, options: Options, context: Context) 
     (PagedAttentionMemoryHandler) and input_outputs.py.
     """
     prefill = max(switch(options, "prefill-tokens", PREFILL_TOKENS), context.concurrency)
-    read = cells(options, context) + prefill
+    room = cells(options, context) + prefill
+    read = room if used_tokens is None else min(room, used_tokens + prefill)
     groups = kv.layer_groups(architecture)
     masks = len({group.kind for group in groups}) or 1
     heads, dim = architecture.attention_heads, architecture.head_dim
     stored = max((group.key_value_heads for group in groups), default=0)
     row = HIDDEN_COPIES * architecture.hidden_size + 3 * architecture.intermediate_size
     return (
-        2 * masks * prefill * read
+        2 * masks * prefill * room
         + 2 * read * 2 * (heads + stored) * dim
         + 2 * prefill * row
         + LOGIT_BYTES * architecture.vocabulary * context.concurrency
@@ -116,9 +122,9 @@ def batch_bytes(architecture: Architecture, options: Options, context: Context) 
     )
 
 
-def account(placement: Placement, context: Context) -> Account:
+def account(placement: Placement, context: Context, used_tokens: int | None = None) -> Account:
     """One process that keeps whole layers on each GPU (device_map) and allocates its cache at start, for
-    exactly what was asked: it holds that and no more."""
+    exactly what was asked: it holds that and no more. ``used_tokens``: see ``batch_bytes``."""
     facts, architecture, options = placement.facts, placement.architecture, placement.options
     method, concurrency = placement.method.method, context.concurrency
     stage = ceil_div(max(1, architecture.layers), max(1, placement.count)) / max(1, architecture.layers)
@@ -127,7 +133,8 @@ def account(placement: Placement, context: Context) -> Account:
     tokens = cells(options, context)
     cache = int(token * (tokens + SPARE_BLOCKS * page_tokens(options)))
     compute = 4 if options.compute_dtype == "float32" else 2
-    activation = batch_bytes(architecture, options, context) + expanded_bytes(architecture, method, compute)
+    activation = batch_bytes(architecture, options, context, used_tokens)
+    activation += expanded_bytes(architecture, method, compute)
     activation += kept_bytes(architecture, method, on_host=placement.device.on_host)
     other = HOST_PROCESS_BYTES if placement.device.on_host else CONTEXT_BYTES
     return Account(

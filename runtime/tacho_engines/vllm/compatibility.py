@@ -181,7 +181,9 @@ def settings_refusal(placement: Placement) -> Refusal | None:
         return None
     settings, gpu = planned_settings(placement, SMALLEST), placement.device
     total = gpu.memory_bytes or 0
-    beside = beside_bytes(placement.architecture, settings.graph_sizes, inside=settings.graphs_inside)
+    beside = beside_bytes(
+        placement.architecture, settings.rules, settings.graph_sizes, inside=settings.graphs_inside
+    )
     budget = int(settings.utilization * total)
     if settings.kv_cache_bytes is None and budget > total - beside:
         return refused(

@@ -14,7 +14,15 @@ CONTEXT_BYTES = int(0.5 * GIB)
 """CUDA context, outside the budget: it is there before the first snapshot."""
 GRAPH_BYTES = 20 * MIB
 EXPERT_GRAPH_BYTES = 40 * MIB
-"""One captured batch size: 0.98 GiB of 51 on H200; models with experts keep their kernels' workspaces."""
+"""One captured batch size by the law of sizes: 0.98 GiB of 51 on H200; models with experts keep their
+kernels' workspaces."""
+LAYER_GRAPH_BYTES = 216 * 1024
+WIDTH_GRAPH_BYTES = 3174
+"""One captured size by the law of shapes: of each layer (its kernels' nodes, and one graph between two
+attentions) and of each element of the hidden state (what kernels write). Fitted on own starts of vLLM 0.26
+on an H200 that are not held back (benchmarks/planner/h200/starts.json): 0.39 to 1.01 GiB of 51 sizes.
+Experts have no part of their own: runs of such models took less than half of what EXPERT_GRAPH_BYTES
+makes."""
 
 
 def graph_sizes(rules: VllmRules, sequences: int, arguments: Mapping[str, str]) -> int:
@@ -30,11 +38,14 @@ def graph_sizes(rules: VllmRules, sequences: int, arguments: Mapping[str, str]) 
     return len(small) + min(largest, 256) // 8 + max(0, round_up(largest - 256, 16) // 16)
 
 
-def graph_bytes(architecture: Architecture, sizes: int) -> int:
-    """A constant for each captured batch size."""
+def graph_bytes(architecture: Architecture, rules: VllmRules, sizes: int) -> int:
+    """What all captured batch sizes take."""
+    if rules.graph_law == "shape":
+        each = architecture.layers * LAYER_GRAPH_BYTES + architecture.hidden_size * WIDTH_GRAPH_BYTES
+        return sizes * each
     return sizes * (EXPERT_GRAPH_BYTES if architecture.experts else GRAPH_BYTES)
 
 
-def beside_bytes(architecture: Architecture, sizes: int, *, inside: bool) -> int:
+def beside_bytes(architecture: Architecture, rules: VllmRules, sizes: int, *, inside: bool) -> int:
     """What the engine takes on top of its budget; ``inside``: the budget holds the graphs."""
-    return CONTEXT_BYTES + (0 if inside else graph_bytes(architecture, sizes))
+    return CONTEXT_BYTES + (0 if inside else graph_bytes(architecture, rules, sizes))

@@ -22,8 +22,6 @@ from tacho_engines.vllm.graphs import CONTEXT_BYTES, beside_bytes, graph_bytes
 from tacho_engines.vllm.kv_blocks import Cache
 from tacho_engines.vllm.settings import VllmSettings
 
-NON_TORCH_BYTES = 205 * MIB
-"""Memory of the process that is not PyTorch's: 0.03 to 0.35 GiB in logs, 0.22 on H200."""
 COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
 """NCCL's buffers. Source: NVIDIA aiconfigurator systems/*.yaml nccl_mem."""
@@ -50,8 +48,9 @@ ColumnParallelLinear, not a MergedColumnParallelLinear)."""
 KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256)}
 """MXFP4 experts: multiples the intermediate (of one GPU) and hidden sizes are padded to. Source: vLLM
 layers/quantization/mxfp4.py create_weights."""
-MACHETE_AWQ = 4.25 / 4.15625
-"""Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group."""
+MACHETE_AWQ = (4.25 + 0.03125) / 4.15625
+"""Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group. That leaves own
+starts of an 8B 0.05 GiB short, where others of that shape are 0.01 to 0.02 short: the packed ones stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,8 +168,8 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     loaded = weights_bytes(placement, settings)
     activation = activation_bytes(architecture, settings)
     collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
-    non_torch = NON_TORCH_BYTES + collective + int(settings.rules.reserve * total)
-    graphs = graph_bytes(architecture, settings.graph_sizes)
+    non_torch = settings.rules.non_torch_mib * MIB + collective + int(settings.rules.reserve * total)
+    graphs = graph_bytes(architecture, settings.rules, settings.graph_sizes)
     budget = int(settings.utilization * total)
     available = budget - loaded - activation - non_torch - (graphs if settings.graphs_inside else 0)
     if settings.kv_cache_bytes is not None:
@@ -195,7 +194,9 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
     fixed = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
     budget = found.budget_bytes
     if settings.kv_cache_bytes is not None:
-        beside = beside_bytes(placement.architecture, settings.graph_sizes, inside=settings.graphs_inside)
+        beside = beside_bytes(
+            placement.architecture, settings.rules, settings.graph_sizes, inside=settings.graphs_inside
+        )
         budget = max(0, found.total_bytes - beside)
     return Account(
         weights_bytes=found.weights_bytes,

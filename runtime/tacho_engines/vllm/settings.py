@@ -170,7 +170,7 @@ def planned_settings(placement: Placement, context: Context) -> VllmSettings:
     if found.utilization_given:
         return found
     gpu = placement.device
-    beside = beside_bytes(placement.architecture, found.graph_sizes, inside=found.graphs_inside)
+    beside = beside_bytes(placement.architecture, found.rules, found.graph_sizes, inside=found.graphs_inside)
     room = 1.0 / gpu.sharers - beside / max(1, gpu.memory_bytes or 0)
     part = int(min(room, found.utilization) * 100) / 100
     if part <= 0 or (gpu.sharers == 1 and room >= found.utilization):
