@@ -52,7 +52,7 @@ def test_replicas_on_several_nodes_cannot_share_it(api: Cluster, namespace: str,
     kubelet.finish_inspection(FACTS)
     kubelet.serve()
     held_back(api, namespace, "Claim models is ReadWriteOnce", "2 replicas", "ReadWriteMany")
-    assert condition(api, namespace, "Ready")["status"] == "True", "the one that can serves"
+    await_condition(api, namespace, "Ready", "True")  # the one that can serves
     assert sizes(api, namespace) == [1]
     api.apply(resource(namespace, replicas=1))
     eventually("it goes on", lambda: condition(api, namespace, "Stalled").get("status") == "False" or None)
