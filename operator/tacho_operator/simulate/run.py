@@ -84,6 +84,8 @@ class Run:
         return self._ledger.ended + self._ledger.lost == len(self._trace)
 
     def _note(self, now: float) -> None:
+        if self._trajectory and self._trajectory[-1].time_seconds == now:
+            self._trajectory.pop()  # what happens at one time is one moment
         former = self._trajectory[-1][1:] if self._trajectory else None
         if former != (self._asked, self._fleet.ready):
             self._trajectory.append(Moment(now, self._asked, self._fleet.ready))

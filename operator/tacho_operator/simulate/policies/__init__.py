@@ -7,6 +7,7 @@ from tacho_operator.simulate.policies import (
     hpa,
     kaito,
     kubeai,
+    oracle,
     production_stack,
     static,
     tacho,
@@ -27,4 +28,5 @@ POLICIES: dict[str, Factory] = {
     "production-stack": production_stack.make,
     "production-stack-operator": production_stack.make_operator,
     "wva": wva.make,
+    "oracle": oracle.make,
 }

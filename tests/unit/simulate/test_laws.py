@@ -1,0 +1,85 @@
+"""The law of an engine: from a measurement, and what a replica of it carries."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_operator.api.types import Measurement
+from tacho_operator.simulate.capacity import capacity_at, open_rate
+from tacho_operator.simulate.closed_loop import closed_loop
+from tacho_operator.simulate.engine_law import EngineLaw, LawError, from_measurement
+from tests.unit.simulate.worlds import LAW
+
+
+def entry_of(law: EngineLaw, levels: tuple[int, ...]) -> Measurement:
+    """What a probe of an engine of that law would say."""
+    found = [closed_loop(law, input_tokens=400, output_tokens=150, concurrency=level) for level in levels]
+    return Measurement.model_validate(
+        {
+            "fingerprint": "f",
+            "workload": {"inputTokens": 400, "outputTokens": 150},
+            "singleStream": {
+                "prefillTokensPerSecond": str(law.prefill_tokens_per_second),
+                "ttftOverheadMilliseconds": str(1000 * law.ttft_fixed_seconds),
+                "tpotMillisecondsP50": "10.000",
+            },
+            "curve": [
+                {
+                    "concurrency": level.concurrency,
+                    "tpotMillisecondsP50": f"{1000 * level.tpot_seconds.p50:.3f}",
+                }
+                for level in found
+            ],
+        }
+    )
+
+
+def test_steps_between_and_beyond_the_levels() -> None:
+    law = EngineLaw(steps=((2, 0.01), (4, 0.03), (8, 0.04)), prefill_tokens_per_second=1.0)
+    assert [law.step_seconds(batch) for batch in (0, 1, 2, 3, 4, 6, 8, 12)] == pytest.approx(
+        [0.01, 0.01, 0.01, 0.02, 0.03, 0.035, 0.04, 0.05]
+    )
+    more = EngineLaw(steps=((1, 0.01),), prefill_tokens_per_second=1.0, seconds_per_kv_token=1e-6)
+    assert more.step_seconds(5, 1000) == pytest.approx(0.011)
+
+
+@pytest.mark.parametrize("steps", [(), ((1, 0.0),), ((2, 0.1), (2, 0.1))])
+def test_what_is_no_law(steps: tuple[tuple[int, float], ...]) -> None:
+    with pytest.raises(LawError):
+        EngineLaw(steps=steps, prefill_tokens_per_second=1.0)
+
+
+def test_a_law_is_found_again_in_what_it_measures() -> None:
+    """Also between the levels, though the prompts of others are in what was measured."""
+    found = from_measurement(entry_of(LAW, (4, 16, 64)))
+    for level in (2, 8, 32, 64):
+        truth = closed_loop(LAW, input_tokens=400, output_tokens=150, concurrency=level)
+        again = closed_loop(found, input_tokens=400, output_tokens=150, concurrency=level)
+        assert again.tpot_seconds.p50 == pytest.approx(truth.tpot_seconds.p50, rel=0.05)
+        assert again.output_tokens_per_second == pytest.approx(truth.output_tokens_per_second, rel=0.05)
+
+
+def test_a_measurement_that_says_too_little() -> None:
+    with pytest.raises(LawError, match="workload"):
+        from_measurement(Measurement.model_validate({"fingerprint": "f"}))
+
+
+def test_capacity_is_the_last_level_that_keeps_the_promise() -> None:
+    asked = {"input_tokens": 400, "output_tokens": 150}
+    found = capacity_at(LAW, **asked, ttft_seconds=None, tpot_seconds=0.020)
+    assert found.concurrency is not None
+    at = round(found.concurrency)
+    assert closed_loop(LAW, **asked, concurrency=at).tpot_seconds.p95 <= 0.020
+    assert closed_loop(LAW, **asked, concurrency=round(at * 1.1) + 1).tpot_seconds.p95 > 0.020
+    knee = capacity_at(LAW, **asked, ttft_seconds=None, tpot_seconds=None)
+    assert (knee.requests_per_second or 0) > (found.requests_per_second or 0)
+    strict = capacity_at(LAW, **asked, ttft_seconds=None, tpot_seconds=0.001)
+    assert strict.concurrency == 1  # never met
+
+
+def test_the_open_rate_is_less_than_the_closed_one_and_grows_with_patience() -> None:
+    asked = {"input_tokens": 400, "output_tokens": 150, "share": 0.99}
+    strict = open_rate(LAW, **asked, ttft_seconds=0.2, tpot_seconds=0.02)
+    loose = open_rate(LAW, **asked, ttft_seconds=2.0, tpot_seconds=0.04)
+    knee = capacity_at(LAW, input_tokens=400, output_tokens=150, ttft_seconds=None, tpot_seconds=None)
+    assert 0 < strict < loose < 1.5 * (knee.requests_per_second or 0)

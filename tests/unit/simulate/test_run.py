@@ -1,0 +1,225 @@
+"""Whole runs: nothing is lost, time does not go back, the same seed gives the same, and faults cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from tacho_operator.simulate.engine_law import EngineLaw
+from tacho_operator.simulate.policies import POLICIES
+from tacho_operator.simulate.policy import Choice, Setting, View
+from tacho_operator.simulate.result import Result
+from tacho_operator.simulate.run import Faults, simulate
+from tacho_operator.simulate.trace import Trace
+from tests.unit.simulate.worlds import LAW, poisson, setting_of
+
+OWN = ("tacho", "static", "oracle")
+
+
+class Follows:
+    """Does what a function of the time says, and keeps what it saw."""
+
+    name, source, period_seconds = "follows", "", 10.0
+
+    def __init__(self, replicas: Callable[[float], int]) -> None:
+        self._replicas = replicas
+        self.views: list[View] = []
+
+    def decide(self, view: View) -> Choice:
+        self.views.append(view)
+        return Choice(replicas=self._replicas(view.now_seconds), sentence="as told")
+
+
+def run(trace: Trace, replicas: Callable[[float], int], seed: int = 0, **changes: object) -> Result:
+    faults = changes.pop("faults", Faults())
+    assert isinstance(faults, Faults)
+    return simulate(trace, setting_of(**changes), lambda _: Follows(replicas), seed=seed, faults=faults)
+
+
+laws = st.builds(
+    EngineLaw,
+    steps=st.sampled_from([((1, 0.01),), ((1, 0.01), (64, 0.03)), ((1, 0.005), (8, 0.02), (64, 0.2))]),
+    prefill_tokens_per_second=st.sampled_from([500.0, 20_000.0]),
+    seconds_per_kv_token=st.sampled_from([0.0, 1e-6]),
+    step_tokens=st.sampled_from([None, 64, 2048]),
+    max_num_seqs=st.integers(1, 64),
+    kv_cache_tokens=st.sampled_from([300, 5_000, 10**9]),
+    reserves=st.booleans(),
+    ttft_fixed_seconds=st.sampled_from([0.0, 0.02]),
+)
+traces = st.builds(
+    lambda rows: Trace(
+        "drawn", tuple(sorted(row[0] for row in rows)), *zip(*(r[1:] for r in rows), strict=True)
+    ),
+    st.lists(
+        st.tuples(st.floats(0, 300), st.integers(0, 2000), st.integers(1, 300)), min_size=1, max_size=60
+    ),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(trace=traces, law=laws, policy=st.sampled_from(OWN[:2]), seed=st.integers(0, 3))
+def test_every_request_ends_once_and_after_it_came(
+    trace: Trace, law: EngineLaw, policy: str, seed: int
+) -> None:
+    setting = setting_of(law=law)
+    found = simulate(trace, setting, POLICIES[policy], seed=seed)
+    assert found.requests == len(trace)
+    assert 0 <= found.unfinished <= len(trace)
+    assert 0 <= found.slo_attainment <= 1 - found.unfinished / len(trace) + 1e-9
+    if found.ttft_seconds and found.e2e_seconds:
+        least = law.ttft_fixed_seconds + min(trace.input_tokens) / law.prefill_tokens_per_second
+        assert found.ttft_seconds.p50 >= least - 1e-9
+        assert found.e2e_seconds.p99 >= found.ttft_seconds.p50
+    assert all(earlier.time_seconds <= later.time_seconds for earlier, later in pairwise(found.trajectory))
+    assert all(setting.least <= moment.asked <= setting.most for moment in found.trajectory)
+    hours = trace.duration_seconds / 3600
+    assert setting.least * hours - 1e-9 <= found.gpu_hours <= setting.most * hours + 1e-9
+
+
+@settings(deadline=None, max_examples=60)
+@given(trace=traces, law=laws)
+def test_looking_changes_nothing(trace: Trace, law: EngineLaw) -> None:
+    """How often a policy looks is no matter for the requests."""
+    seldom = simulate(trace, setting_of(law=law), POLICIES["static"], seed=1)
+    often = run(trace, lambda _: 1, seed=1, law=law)
+    assert often.unfinished == seldom.unfinished
+    assert often.preemptions == seldom.preemptions
+    assert often.e2e_seconds == pytest.approx(seldom.e2e_seconds, rel=1e-6)
+    assert often.ttft_seconds == pytest.approx(seldom.ttft_seconds, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("policy", OWN)
+@pytest.mark.parametrize("step_tokens", [None, 512])
+def test_same_seed_same_result_and_another_seed_another(policy: str, step_tokens: int | None) -> None:
+    trace = poisson(8.0, 200.0)
+    setting = setting_of(law=dataclasses.replace(LAW, step_tokens=step_tokens), least=2)
+    first, again, other = (simulate(trace, setting, POLICIES[policy], seed=seed) for seed in (7, 7, 8))
+    assert first == again
+    assert first.e2e_seconds != other.e2e_seconds
+
+
+@pytest.mark.parametrize("step_tokens", [None, 512])
+def test_more_replicas_keep_more_on_the_mean(step_tokens: int | None) -> None:
+    law = dataclasses.replace(LAW, step_tokens=step_tokens)
+    kept = []
+    for replicas in (1, 2, 3, 4, 6, 8):
+        runs = [
+            simulate(
+                poisson(24.0, 150.0, seed=seed),
+                setting_of(law=law, initial=replicas),
+                POLICIES["static"],
+                seed=seed,
+            )
+            for seed in range(3)
+        ]
+        kept.append(math.fsum(item.slo_attainment for item in runs))
+    assert kept == sorted(kept)
+    assert kept[0] < 0.5 * kept[-1]
+
+
+def test_replicas_come_after_their_start_and_go_at_once() -> None:
+    trace = poisson(2.0, 600.0)
+    found = run(trace, lambda now: 3 if 100 <= now < 300 else 1)
+    assert [tuple(moment) for moment in found.trajectory] == [
+        (0.0, 1, 1),
+        (100.0, 3, 1),
+        (160.0, 3, 3),
+        (300.0, 1, 1),
+    ]
+    assert [decided[:3] for decided in found.decisions] == [(100.0, 1, 3), (300.0, 3, 1)]
+    assert found.unfinished == 0
+    # Two more for 200 s, and what they had to finish.
+    least = (trace.duration_seconds + 400) / 3600
+    assert least <= found.gpu_hours < least + 2 * 10 / 3600
+
+
+def test_a_pod_that_is_told_to_go_has_120_s_to_end() -> None:
+    slow = EngineLaw(steps=((1, 1.0),), prefill_tokens_per_second=1000.0)
+    trace = Trace("long", (0.0, 1.0, 500.0), (10, 10, 10), (400, 50, 1))
+    found = simulate(
+        trace,
+        setting_of(law=slow, initial=2),
+        lambda _: Follows(lambda now: 1),
+        seed=0,
+    )
+    assert found.unfinished == 1
+    assert found.gpu_hours == pytest.approx((500 + 10 + 120) / 3600, abs=2e-3)
+
+
+def test_what_nobody_is_ready_for_waits() -> None:
+    trace = poisson(1.0, 100.0)
+    found = run(trace, lambda _: 1, faults=Faults(failing=((20.0, 0),)))
+    lost = found.unfinished
+    assert 0 < lost < 20
+    assert found.ttft_seconds is not None
+    assert found.ttft_seconds.p99 > 50  # came just after the crash, 60 s before the pod was back
+
+
+def test_a_pod_that_hangs_answers_nothing_until_it_is_restarted() -> None:
+    trace = poisson(1.0, 600.0)
+    policy = Follows(lambda _: 1)
+    faults = Faults(hanging=((100.0, 0),), hang_seconds=60.0)
+    found = simulate(trace, setting_of(), lambda _: policy, seed=0, faults=faults)
+    told = {view.now_seconds: view.pods[0].metrics for view in policy.views if view.pods[0].metrics}
+    assert told[110.0].generation_tokens_total == told[150.0].generation_tokens_total
+    assert told[150.0].waiting > told[110.0].waiting
+    assert 160.0 not in told
+    assert told[230.0].generation_tokens_total < told[150.0].generation_tokens_total
+    assert found.unfinished >= 40
+
+
+def test_lost_metrics_are_unknown_and_not_zero() -> None:
+    policy = Follows(lambda _: 1)
+    faults = Faults(metrics_lost=((50.0, 100.0),))
+    simulate(poisson(1.0, 200.0), setting_of(), lambda _: policy, seed=0, faults=faults)
+    lost = [view.now_seconds for view in policy.views if view.pods[0].metrics is None]
+    assert lost == [50.0, 60.0, 70.0, 80.0, 90.0]
+
+
+def test_stragglers_and_starts_that_were_measured() -> None:
+    trace = poisson(4.0, 400.0)
+    plain = run(trace, lambda _: 2)
+    slow = run(trace, lambda _: 2, faults=Faults(stragglers=((1, 3.0),)))
+    assert plain.tpot_seconds
+    assert slow.tpot_seconds
+    assert slow.tpot_seconds.p95 > 2 * plain.tpot_seconds.p95
+    measured = run(trace, lambda _: 4, faults=Faults(cold_start_seconds=(30.0, 90.0)))
+    assert {moment.time_seconds for moment in measured.trajectory} <= {0.0, 10.0, 40.0, 100.0}
+
+
+def test_counters_are_those_of_the_requests() -> None:
+    policy = Follows(lambda _: 1)
+    early = poisson(1.0, 50.0)
+    trace = Trace("t", (*early.time_seconds, 200.0), (*early.input_tokens, 1), (*early.output_tokens, 1))
+    simulate(trace, setting_of(), lambda _: policy, seed=0)
+    last = next(view for view in policy.views if view.now_seconds >= 80)
+    told = last.pods[0].metrics
+    assert told is not None
+    assert told.requests_total == told.first_tokens_total == last.arrivals_total == len(early)
+    assert told.prompt_tokens_total == last.arrived_input_tokens == sum(early.input_tokens)
+    assert told.generation_tokens_total == last.arrived_output_tokens == sum(early.output_tokens)
+    assert (told.running, told.waiting, told.kv_cache_usage) == (0, 0, 0.0)
+
+
+@pytest.mark.parametrize("policy", ["tacho", "oracle"])
+def test_what_scales_keeps_the_level_with_fewer_gpu_hours_than_the_most(policy: str) -> None:
+    trace = poisson(12.0, 900.0)
+    setting = setting_of(least=2, initial=4)
+    found = simulate(trace, setting, POLICIES[policy], seed=0)
+    assert found.slo_attainment > 0.95
+    assert found.gpu_hours < setting.most * trace.duration_seconds / 3600
+    assert found.cost(2.0) == 2 * found.gpu_hours
+
+
+def test_settings_are_what_they_say() -> None:
+    """The registry's factories give a policy that is made for one run."""
+    for name in OWN:
+        one, two = POLICIES[name](setting_of()), POLICIES[name](setting_of())
+        assert (one.name, one.source, one.period_seconds > 0) == (name, two.source, True)
+    assert isinstance(setting_of(), Setting)
