@@ -54,12 +54,15 @@ def cycles(bins: Sequence[float], started: Sequence[int], bin_seconds: float) ->
     return found
 
 
-def rate_of(found: Sequence[Cycle], output_tokens: float) -> CycleRate | None:
+def rate_of(
+    found: Sequence[Cycle], output_tokens: float, *, step_seconds: float = 0.0
+) -> CycleRate | None:
     """Of requests that have ``output_tokens`` on average; None below FEWEST_CYCLES, or where cycles like
     these do not tell what such a request takes.
 
     Weighted by prompts, as a cycle of several varies as several do; neighbours that are slow together count
-    for fewer.
+    for fewer. No interval is narrower than a step of the engine is of all cycles: where in one the first of
+    them begins and the last one ends, none of them shows.
     """
     n = len(found)
     if n < FEWEST_CYCLES:
@@ -90,6 +93,5 @@ def rate_of(found: Sequence[Cycle], output_tokens: float) -> CycleRate | None:
     alike = (1 + lag) / (1 - lag)
     freedom = max(1.0, n / alike - 2)
     variance = math.fsum(one * one for one in off) / (n - 2) * spread * alike
-    return CycleRate(
-        output_tokens / request_seconds, 100 * t_975(freedom) * math.sqrt(variance) / request_seconds
-    )
+    varied = t_975(freedom) * math.sqrt(variance) / request_seconds
+    return CycleRate(output_tokens / request_seconds, 100 * max(varied, step_seconds / seconds))

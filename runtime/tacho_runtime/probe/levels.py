@@ -210,7 +210,7 @@ def _received(kept: Sequence[float], trace: Trace, output_tokens: float) -> tupl
     bins = trace.bins[opened:]
     interval = _interval(kept, trace)
     found = cycles(bins, trace.started_bins[opened:], trace.bin_nanoseconds / NS)
-    by_cycles = rate_of(found, output_tokens)
+    by_cycles = rate_of(found, output_tokens, step_seconds=_step_seconds(trace))
     if by_cycles is not None and (interval is None or by_cycles.ci_percent < CYCLES_SHARE * interval):
         return by_cycles.tokens_per_second, max(LEVEL_FLOOR_PERCENT, by_cycles.ci_percent)
     return rate_between_steps(bins, trace), interval
@@ -257,17 +257,19 @@ def _interval(kept: Sequence[float], trace: Trace) -> float | None:
         # Each of them lasts as long as the level's streams need for it: their rates are what varies.
         parts.append(ratio_interval_percent(whole))
     known = [part for part in parts if part is not None]
-    return max(LEVEL_FLOOR_PERCENT, _step_percent(kept, trace), *known) if known else None
+    # Where in a step the window opens and closes, no repetition within it shows.
+    step = 100 * _step_seconds(trace) / (len(kept) * _width(trace)) if kept else 0.0
+    return max(LEVEL_FLOOR_PERCENT, step, *known) if known else None
 
 
-def _step_percent(kept: Sequence[float], trace: Trace) -> float:
-    """What one step is of the window: where in a step it opens and closes, no repetition within it shows."""
+def _step_seconds(trace: Trace) -> float:
+    """Of the engine, by the gaps of its streams' chunks; 0 where none has two."""
     steps = [
         (stream.tokens[-1][0] - stream.tokens[0][0]) / NS / (len(stream.tokens) - 1)
         for stream in trace.streams
         if len(stream.tokens) > 1
     ]
-    return 100 * median(steps) / (len(kept) * _width(trace)) if steps else 0.0
+    return median(steps) if steps else 0.0
 
 
 def _per_request(trace: Trace, workload: Workload) -> float:

@@ -87,3 +87,12 @@ def test_whatever_cycles_there_are_a_rate_is_a_number(found: list[Cycle], length
         assert 0 < rate.tokens_per_second < math.inf
         assert rate.ci_percent >= 0
         assert not math.isnan(rate.ci_percent)
+
+
+def test_a_step_is_the_least_that_is_not_known() -> None:
+    exact = [Cycle(0.5, 50.0, 1)] * 6
+    found = rate_of(exact, 80, step_seconds=0.15)
+    assert found is not None
+    assert found.ci_percent == pytest.approx(100 * 0.15 / 3)
+    wide, floored = (rate_of(drawn(8, Random(4), noise=0.2), LENGTH, step_seconds=s) for s in (0.0, 0.01))
+    assert wide == floored

@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
-from datetime import datetime, timezone
 from random import Random
-from typing import Any
 
 import pytest
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
-from tacho_contract.measurement import INVALIDATING, Measurement, Workload
+from tacho_contract.measurement import INVALIDATING
 from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.findings import Findings
 from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.phases import alone
 from tacho_runtime.probe.phases.bench import SPREAD, Bench, Clock
-from tacho_runtime.probe.ports import MachineSample, Reading, Trace
-from tacho_runtime.probe.report import assemble
+from tacho_runtime.probe.ports import Reading
 from tacho_runtime.probe.search import Shape
 from tacho_runtime.probe.sequence import Question, measure
 from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
-
-WORKLOAD = Workload(input_tokens=512, output_tokens=200)
-LAW = VirtualLaw()
-ENDED = datetime(2026, 1, 2, tzinfo=timezone.utc)
-
-
-async def probed(
-    law: VirtualLaw,
-    seed: int,
-    slo: ServiceLevel | None = None,
-    *,
-    slots: int = 0,
-    level: int = 0,
-    engine: VirtualEngine | None = None,
-) -> Measurement:
-    engine, findings = engine or VirtualEngine(law, Random(seed)), Findings()
-    live = LiveConfig(measure_key="m", workload=WORKLOAD, slo=slo or ServiceLevel())
-    question = Question(live=live, max_model_len=4096, streams=8, slots=slots, level=level)
-    budget = 10.0 if level else 45.0
-    clock = Clock(now=engine.now_seconds, budget_ends=0.97 * budget, timeout_ends=90)
-    await measure(engine, question, findings, clock)
-    assert engine.now_seconds() <= budget
-    return assemble(
-        findings, live, plan_key="p", ended=ENDED, probe_seconds=engine.now_seconds(), spread=SPREAD
-    )
-
-
-def rate_of(law: VirtualLaw, streams: int) -> float:
-    gap = law.gap_ms(streams) / law.tokens_per_step
-    return 1000 * streams * 200 / (law.ttft_ms(512) + 199 * gap)
+from tests.unit.probe.probing import LAW, WORKLOAD, probed, rate_of
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.3])
@@ -81,33 +48,6 @@ async def test_a_law_is_read_within_its_intervals(jitter: float, tokens: float) 
         assert measured.capacity.boundary == "Plateau"
         assert measured.open_loop is not None
     assert covered / total >= 0.85
-
-
-def rate_in_the_long_run(law: VirtualLaw, streams: int) -> float:
-    """Of a closed loop that nobody interrupts, by the same engine in five minutes of its time."""
-    engine = VirtualEngine(law, Random(99))
-    trace = asyncio.run(engine.closed_loop(streams, WORKLOAD, spread=SPREAD, seconds=300))
-    return sum(trace.bins) / (len(trace.bins) * trace.bin_nanoseconds / 1e9)
-
-
-def test_prompts_that_stop_everybody_cost_no_certainty() -> None:
-    """A quarter of a second for each prompt, and tokens come in bursts, of which a window holds a dozen."""
-    law = replace(
-        LAW, ttft_base_ms=20, ttft_per_token_ms=0.4, itl_base_ms=4, jitter=0.05, prefill_blocks=True
-    )
-    truth: dict[int, float] = {}
-    covered = total = 0
-    for seed in range(8):
-        measured = asyncio.run(probed(law, seed))
-        assert len(measured.curve) >= 2, measured.message
-        assert "NotSteady" not in measured.flags, measured.message
-        for point in measured.curve[1:]:
-            true = truth.setdefault(point.concurrency, rate_in_the_long_run(law, point.concurrency))
-            assert point.output_tokens_per_second == pytest.approx(true, rel=0.2)
-            assert point.ci_percent is not None
-            total += 1
-            covered += abs(point.output_tokens_per_second / true - 1) <= point.ci_percent / 100
-    assert covered / total >= 0.85, f"{covered} of {total}"
 
 
 @pytest.mark.parametrize(
@@ -256,73 +196,6 @@ async def test_stalls_of_a_slow_engine_are_told_as_well() -> None:
         assert single is not None
         assert single.stalls
         assert single.decode_tokens_per_second == pytest.approx(1000 / law.gap_ms(1), rel=0.02)
-
-
-class Crowded(VirtualEngine):
-    """Somebody uses its CPUs while it has several streams, whose tokens then come all at once."""
-
-    others_microseconds = 0
-
-    async def closed_loop(self, concurrency: int, workload: Workload, **how: Any) -> Trace:
-        trace = await super().closed_loop(concurrency, workload, **how)
-        self.others_microseconds += (trace.end_ns - trace.start_ns) // 1000
-        bins = [0.0] * len(trace.bins)
-        bins[0], bins[len(bins) // 3] = 1.0, sum(trace.bins) - 1
-        return replace(trace, bins=tuple(bins), started_bins=())
-
-    def machine(self, *, calibrate: bool) -> MachineSample:
-        now = round(self.now_seconds() * 1e6)
-        return MachineSample(
-            stamp_ns=1000 * now,
-            node_cpus=2,
-            node_busy_microseconds=now + self.others_microseconds,
-            own_busy_microseconds=now,
-        )
-
-
-async def test_levels_that_a_neighbour_kept_from_being_told_are_tried_again() -> None:
-    measured = await probed(LAW, 1, engine=Crowded(LAW, Random(1)))
-    assert [point.concurrency for point in measured.curve] == [1]
-    assert measured.curve[0].flags == ()
-    assert "were too uneven to tell a rate" in measured.message
-    assert "Contended" in measured.flags, "nobody takes one stream for all that it carries"
-
-
-class Uneven(VirtualEngine):
-    """Above so many streams all tokens of a window come at two moments."""
-
-    even = 0
-
-    async def closed_loop(self, concurrency: int, workload: Workload, **how: Any) -> Trace:
-        trace = await super().closed_loop(concurrency, workload, **how)
-        if concurrency <= self.even:
-            return trace
-        bins = [0.0] * len(trace.bins)
-        bins[0], bins[len(bins) // 3] = 1.0, sum(trace.bins) - 1
-        return replace(trace, bins=tuple(bins), started_bins=())
-
-
-async def test_levels_that_tell_no_rate_bound_the_service_level_and_are_shown_nowhere() -> None:
-    """At 256 streams and at 128 the service level is broken, at fewer kept; above 50 no rate is told."""
-    engine = Uneven(LAW, Random(1))
-    engine.even = 50
-    measured = await probed(LAW, 1, ServiceLevel(tpot_milliseconds=30), engine=engine)
-    assert measured.capacity is not None
-    assert measured.capacity.concurrency == pytest.approx(39, rel=0.05)
-    assert measured.capacity.boundary == "Edge"
-    assert max(point.concurrency for point in measured.curve) <= 50
-    assert "256 streams, too uneven to tell a rate, break the service level" in measured.message
-
-
-async def test_what_told_no_rate_is_not_tried_until_the_time_is_over() -> None:
-    engine = Uneven(LAW, Random(1))
-    engine.even = 10
-    measured = await probed(LAW, 1, ServiceLevel(tpot_milliseconds=30), engine=engine)
-    assert [point.concurrency for point in measured.curve] == [1, 9]
-    assert measured.capacity is not None
-    assert (measured.capacity.concurrency, measured.capacity.boundary) == (9, "Floor")
-    assert measured.state == "Partial"
-    assert measured.message.count("were too uneven to tell a rate") == 1
 
 
 class Behind(VirtualEngine):

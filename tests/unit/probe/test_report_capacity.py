@@ -1,0 +1,191 @@
+"""Which level is what a replica carries, and how it is bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_contract.launch import ServiceLevel
+from tacho_runtime.probe.findings import Findings
+from tacho_runtime.probe.levels import LevelResult
+from tacho_runtime.probe.report import capacity_of, fit_of
+from tests.unit.probe.reporting import SLO, WORKLOAD, findings, levels, opened, report, result
+
+
+@pytest.mark.parametrize(
+    ("rates", "best", "boundary"),
+    [
+        ({1: 70}, 1, "Floor"),
+        ({1: 70, 4: 200}, 4, "Floor"),
+        ({1: 70, 2: 195, 4: 200}, 2, "Plateau"),
+        ({1: 70, 4: 200, 8: 190}, 4, "Plateau"),
+        ({8: 190, 4: 200, 1: 70}, 4, "Plateau"),
+        ({1: 200, 2: 200}, 1, "Plateau"),
+    ],
+)
+def test_without_a_service_level_capacity_is_the_knee(
+    rates: dict[int, float], best: int, boundary: str
+) -> None:
+    found = findings(results=levels(*(result(level, rate) for level, rate in rates.items())))
+    capacity = capacity_of(found, WORKLOAD, ServiceLevel())
+    assert capacity is not None
+    assert (capacity.concurrency, capacity.boundary, capacity.basis) == (best, boundary, "Knee")
+    saturation = report(found).saturation
+    assert saturation is not None
+    assert saturation.output_tokens_per_second == max(rates.values())
+
+
+@pytest.mark.parametrize(
+    ("strains", "best", "boundary"),
+    [
+        ({1: 0.3, 64: 0.9}, 64, "Floor"),
+        ({1: 0.3, 64: 3.0, 20: 0.99, 21: 1.01}, 20, "Edge"),
+        ({1: 0.3, 2: 1.2}, 1, "Edge"),
+        ({1: 0.3, 64: 3.0, 20: 0.99}, 20, "Floor"),
+        ({1: 1.3, 64: 3.0}, 1, "NeverMet"),
+        # A level that keeps it beyond one that does not is noise, and no capacity.
+        ({1: 0.3, 8: 1.1, 16: 0.9}, 1, "Floor"),
+    ],
+)
+def test_under_a_service_level_capacity_is_the_most_that_keeps_it(
+    strains: dict[int, float], best: int, boundary: str
+) -> None:
+    rows = (result(level, 100.0 * level, strain=strain) for level, strain in strains.items())
+    capacity = capacity_of(findings(results=levels(*rows)), WORKLOAD, SLO)
+    assert capacity is not None
+    assert (capacity.concurrency, capacity.boundary, capacity.basis) == (best, boundary, "SLO")
+    assert capacity.verified is None
+
+
+@pytest.mark.parametrize("ci_percent", [None, 31.0])
+def test_a_level_that_tells_no_rate_is_shown_nowhere_and_bounds_the_capacity(
+    ci_percent: float | None,
+) -> None:
+    """At 21 streams tokens came too unevenly to say how many, and too late for the service level."""
+    told = (result(1, 70, strain=0.2), result(20, 200, strain=0.99))
+    over = result(21, 900, strain=1.2, ci_percent=ci_percent, flags=("Contended",))
+    measured = report(findings(results=levels(*told, over)), SLO)
+    assert [point.concurrency for point in measured.curve] == [1, 20]
+    assert measured.saturation is not None
+    assert measured.saturation.concurrency == 20
+    assert measured.capacity is not None
+    assert (measured.capacity.concurrency, measured.capacity.boundary) == (20, "Edge")
+    assert measured.capacity.ci_percent == pytest.approx(1.5 + 5.0)
+    assert measured.fit is None
+    assert measured.flags == ("Contended",), "the edge is where something else may have put it"
+    assert measured.state == "Complete"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [result(1, 70, strain=1.2, ci_percent=None)],
+        [result(1, 70, strain=0.2, ci_percent=40.0), result(4, 100, strain=1.3)],
+        [result(1, 70, strain=0.2, ci_percent=None)],
+    ],
+)
+def test_where_no_level_that_keeps_it_tells_a_rate_there_is_no_capacity(
+    rows: list[LevelResult],
+) -> None:
+    measured = report(findings(results=levels(*rows)), SLO)
+    assert measured.capacity is None
+    assert measured.state == "Partial"
+
+
+@pytest.mark.parametrize(
+    ("passed", "verified"),
+    [
+        ([], None),
+        ([None], None),
+        ([True], True),
+        ([False], False),
+        ([False, True], True),
+        ([False, False], False),
+    ],
+)
+def test_requests_as_they_arrive_confirm_the_capacity_or_do_not(
+    passed: list[bool | None], verified: bool | None
+) -> None:
+    found = findings(
+        results=levels(result(1, 70, strain=0.2), result(4, 200, strain=0.9)),
+        opened=[opened(one) for one in passed],
+    )
+    measured = report(found, SLO)
+    assert measured.capacity is not None
+    assert measured.capacity.verified is verified
+    assert measured.capacity.output_tokens_per_second == 200
+    assert measured.capacity.requests_per_second == 20
+    assert (measured.open_loop is None) is (not passed)
+
+
+def test_a_disturbed_level_is_the_highest_only_where_there_is_no_other() -> None:
+    found = findings(results=levels(result(1, 70), result(4, 200), result(8, 900, flags=("Contended",))))
+    saturation = report(found).saturation
+    assert saturation is not None
+    assert saturation.concurrency == 4
+    alone = report(findings(results=levels(result(8, 900, flags=("Contended",))))).saturation
+    assert alone is not None
+    assert alone.concurrency == 8
+
+
+def test_the_law_is_fitted_through_three_levels_or_not_at_all() -> None:
+    rows = [result(1, 70), result(4, 200), result(16, 300)]
+    fit = fit_of(rows)
+    assert fit is not None
+    assert (fit.alpha_milliseconds, fit.beta_microseconds) == (pytest.approx(10), pytest.approx(1000))
+    assert fit.r2 == pytest.approx(1)
+    assert fit_of(rows[:2]) is None
+
+
+def test_no_level_is_no_capacity() -> None:
+    assert capacity_of(Findings(), WORKLOAD, ServiceLevel()) is None
+
+
+@pytest.mark.parametrize(
+    ("slo", "found"),
+    [
+        # The level that breaks the service level was slowed down: without that it might have kept it.
+        (
+            ServiceLevel(tpot_milliseconds=20),
+            levels(
+                result(1, 70, strain=0.5),
+                result(4, 200, strain=0.9),
+                result(5, 150, strain=1.2, flags=("Contended",)),
+            ),
+        ),
+        # The highest level was slowed down: the knee is a share of too little.
+        (
+            ServiceLevel(),
+            levels(result(1, 70), result(4, 200), result(16, 190, flags=("Contended",))),
+        ),
+    ],
+)
+def test_what_bounds_the_capacity_may_not_be_disturbed(
+    slo: ServiceLevel, found: dict[int, LevelResult]
+) -> None:
+    measured = report(findings(results=found), slo)
+    assert measured.capacity is not None
+    assert measured.capacity.concurrency == 4
+    assert measured.flags == ("Contended",)
+
+
+def test_a_level_far_beyond_the_engine_need_not_be_steady() -> None:
+    found = levels(result(1, 70), result(4, 200), result(256, 190, flags=("NotSteady",)))
+    assert report(findings(results=found)).flags == ()
+
+
+def test_a_knees_interval_says_how_far_it_lies_above_nine_tenths() -> None:
+    found = findings(results=levels(result(1, 70), result(4, 190), result(16, 200)))
+    capacity = capacity_of(found, WORKLOAD, ServiceLevel())
+    assert capacity is not None
+    assert capacity.concurrency == 4
+    assert capacity.ci_percent == pytest.approx(1.5 + 100 * (190 / 180 - 1))
+
+
+@pytest.mark.parametrize(("kept", "broken", "wider"), [(0.7, 1.3, 0.0), (0.99, 1.3, 5.0), (0.7, 1.01, 5.0)])
+def test_an_edge_that_chance_decides_is_as_uncertain_as_the_next_level(
+    kept: float, broken: float, wider: float
+) -> None:
+    rows = (result(1, 70, strain=0.2), result(20, 200, strain=kept), result(21, 212, strain=broken))
+    capacity = capacity_of(findings(results=levels(*rows)), WORKLOAD, SLO)
+    assert capacity is not None
+    assert capacity.ci_percent == pytest.approx(1.5 + wider)
