@@ -25,7 +25,8 @@ from tests.fakes.engine_law import Law
 from tools.engines import gguf_model
 
 START_SECONDS = 600.0
-SMOLLM2 = {"name": "smollm2", "engine": "llamacpp", "max_model_len": 2048}
+SMOLLM2 = "smollm2"
+SMOLLM2_CONTEXT_TOKENS = 2048
 """What ``probe`` has to know of ``llamacpp``."""
 
 

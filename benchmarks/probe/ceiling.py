@@ -29,7 +29,7 @@ from tests.fakes.engine_truth import throughput
 STEPS = (1000, 2000, 5000, 10_000, 15_000, 20_000, 30_000, 40_000, 50_000)
 STREAMS = 128
 REQUEST_SECONDS = 2.0
-QUIET = {"ttft_base_ms": 1.0, "ttft_per_token_ms": 0.0, "itl_per_seq_ms": 0.0, "kv_tokens": 10**12}
+QUIET = Law(ttft_base_ms=1.0, ttft_per_token_ms=0.0, itl_per_seq_ms=0.0, kv_tokens=10**12)
 
 
 def counted(port: int, streams: int, seconds: float, chunks: Any) -> None:
@@ -56,7 +56,7 @@ def counted(port: int, streams: int, seconds: float, chunks: Any) -> None:
 
 def mock_alone(processes: int, seconds: float = 6.0) -> float:
     """Chunks a second that come from the mock when its law asks for more than it can."""
-    law = Law(itl_base_ms=1000 * 32 * processes / 200_000, **QUIET)  # type: ignore[arg-type]
+    law = QUIET.changed(itl_base_ms=1000 * 32 * processes / 200_000)
     chunks: multiprocessing.Queue[float] = multiprocessing.Queue()
     with mock(law, processes=processes, max_model_len=10**8) as port:
         arguments = (port, 32 * processes, seconds, chunks)
@@ -68,7 +68,7 @@ def mock_alone(processes: int, seconds: float = 6.0) -> float:
 
 
 def one(chunks_per_second: int, processes: int, budget_seconds: int) -> dict[str, Any]:
-    law = Law(itl_base_ms=1000 * STREAMS / chunks_per_second, **QUIET)  # type: ignore[arg-type]
+    law = QUIET.changed(itl_base_ms=1000 * STREAMS / chunks_per_second)
     # Requests of equal time: a window holds as many of them at every step.
     output_tokens = min(800, max(16, round(REQUEST_SECONDS / law.itl_seconds(1))))
     workload = Workload(input_tokens=64, output_tokens=output_tokens)

@@ -15,7 +15,8 @@ from tests.fakes.engine_law import Law
 from tests.fakes.engine_simulated import quantile
 from tests.fakes.engine_truth import SPREAD, level
 
-HOLDS = {"max_num_seqs": 512, "kv_tokens": 10_000_000}
+ROOMY = Law(max_num_seqs=512, kv_tokens=10_000_000)
+"""Holds whatever is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,14 +133,13 @@ def case_of(seed: int, number: int, kind: Callable[[Draft], Law], *, tokens_per_
     streams = max(4, min(rng.choice((16, 32, 64, 128)), round(fitting)))
     # From hardly any slowing up to three times the time of one stream at the top.
     beta_ms = alpha_ms / streams * rng.choice((0.05, 0.3, 1.0, 2.0))
-    law = Law(
+    law = ROOMY.changed(
         ttft_base_ms=rng.uniform(5, 60),
         ttft_per_token_ms=math.exp(rng.uniform(math.log(0.01), math.log(0.2))),
         ttft_per_running_ms=rng.choice((0.0, 0.0, rng.uniform(0, 40) / streams)),
         itl_base_ms=alpha_ms,
         itl_per_seq_ms=beta_ms,
         seed=number,
-        **HOLDS,  # type: ignore[arg-type]
     )
     draft = Draft(rng, law, workload, streams)
     law = kind(draft)

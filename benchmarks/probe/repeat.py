@@ -14,7 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.probe.asking import SMOLLM2, llamacpp, mock, probe
+from benchmarks.probe.asking import SMOLLM2, SMOLLM2_CONTEXT_TOKENS, llamacpp, mock, probe
 from benchmarks.probe.results import FOLDER, Cells, table
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, Measurement, Workload
@@ -36,7 +36,8 @@ def runs_of(engine: str, times: int, budget_seconds: int, threads: int) -> list[
         return [
             probe(
                 port, Workload(input_tokens=128, output_tokens=64), streams=4, slots=4,
-                budget_seconds=budget_seconds, seed=number, **SMOLLM2,  # type: ignore[arg-type]
+                budget_seconds=budget_seconds, seed=number, name=SMOLLM2, engine="llamacpp",
+                max_model_len=SMOLLM2_CONTEXT_TOKENS,
             )
             for number in range(times)
         ]  # fmt: skip
@@ -82,8 +83,8 @@ def main() -> None:
         if engine in cells:
             continue
         found = runs_of(engine, options.times, options.budget, options.threads)
-        rows = {name: judged(found, name) for name in FIGURES}
-        cells.put(engine, {**rows, "measurements": [dataclasses.asdict(one) for one in found]})
+        figures = {name: judged(found, name) for name in FIGURES}
+        cells.put(engine, {**figures, "measurements": [dataclasses.asdict(one) for one in found]})
     keys = ("clean", "values", "greatestDifference", "widestInterval", "pairsApart")
     rows = [
         [engine, name, *(cell[name][key] for key in keys)]

@@ -60,7 +60,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Aligned text; None is shown as -."""
     shown = [list(columns), *([_shown(value) for value in row] for row in rows)]
     widths = [max(len(row[at]) for row in shown) for at in range(len(columns))]
-    return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths)) for row in shown)  # noqa: B905
+    lines = ([text.rjust(width) for text, width in zip(row, widths, strict=True)] for row in shown)
+    return "\n".join(map("  ".join, lines))
 
 
 def _shown(value: object) -> str:

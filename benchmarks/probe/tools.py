@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.probe.asking import SMOLLM2, free_port, llamacpp, probe, served
+from benchmarks.probe.asking import SMOLLM2, SMOLLM2_CONTEXT_TOKENS, free_port, llamacpp, probe, served
 from benchmarks.probe.results import FOLDER, Cells, table
 from tacho_contract.measurement import CurvePoint, Measurement, Workload
 
@@ -137,7 +137,8 @@ def main() -> None:
         server = llamacpp(options.threads) if engine == "llamacpp" else vllm(options.python_vllm, model)
         with server as port:
             found = probe(
-                port, WORKLOAD, streams=STREAMS, slots=STREAMS, **{**SMOLLM2, "engine": engine},  # type: ignore[arg-type]
+                port, WORKLOAD, streams=STREAMS, slots=STREAMS, name=SMOLLM2, engine=engine,
+                max_model_len=SMOLLM2_CONTEXT_TOKENS,
             )  # fmt: skip
             rows = {"tacho": ours(found)}
             streams = rows["tacho"]["streams"]

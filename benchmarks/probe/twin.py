@@ -24,7 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.probe.asking import SMOLLM2, llamacpp, probe
+from benchmarks.probe.asking import SMOLLM2, SMOLLM2_CONTEXT_TOKENS, llamacpp, probe
 from benchmarks.probe.repeat import FIGURES, figure
 from benchmarks.probe.results import FOLDER, Cells, table
 from tacho_contract.measurement import INVALIDATING, Measurement, Workload
@@ -45,7 +45,9 @@ def measured(orders: Any, budget_seconds: int) -> None:
                     slots=4,
                     budget_seconds=budget_seconds,
                     seed=seed,
-                    **SMOLLM2,  # type: ignore[arg-type]
+                    name=SMOLLM2,
+                    engine="llamacpp",
+                    max_model_len=SMOLLM2_CONTEXT_TOKENS,
                 )
             )
 

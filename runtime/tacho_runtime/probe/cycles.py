@@ -54,9 +54,7 @@ def cycles(bins: Sequence[float], started: Sequence[int], bin_seconds: float) ->
     return found
 
 
-def rate_of(
-    found: Sequence[Cycle], output_tokens: float, *, step_seconds: float = 0.0
-) -> CycleRate | None:
+def rate_of(found: Sequence[Cycle], output_tokens: float, *, step_seconds: float = 0.0) -> CycleRate | None:
     """Of requests that have ``output_tokens`` on average; None below FEWEST_CYCLES, or where cycles like
     these do not tell what such a request takes.
 
