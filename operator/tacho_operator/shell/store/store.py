@@ -11,24 +11,23 @@ How to ask it::
     store.stale()                  why what it holds may be old; empty: every stream runs
 
 Answers are copies, trimmed to what is read of them (trim.py): change them as you like. Objects are held as
-compressed JSON: a tenth of the memory that they take as dicts. Nothing here waits or asks the API server.
+compressed JSON (packed.py). Nothing here waits or asks the API server.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from sys import intern
 
 from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.types import History, Manifest, NodeFacts
 from tacho_operator.shell.kube import KINDS
+from tacho_operator.shell.store.packed import Packing
 from tacho_operator.shell.store.trim import trimmed
 from tacho_operator.shell.workqueue import Key
 
@@ -80,15 +79,6 @@ def later(version: str, than: str) -> bool:
     return version == than
 
 
-def _packed(kept: Manifest) -> bytes:
-    return zlib.compress(json.dumps(kept, separators=(",", ":")).encode(), level=1)
-
-
-def _unpacked(text: bytes) -> Manifest:
-    found: Manifest = json.loads(zlib.decompress(text))
-    return found
-
-
 def _state(resource: Manifest) -> State:
     status = resource.get("status") or {}
     conditions = status.get("conditions") or ()
@@ -105,7 +95,8 @@ class Store:
     def __init__(self, on_change: Callable[[Change], None]) -> None:
         self._on_change = on_change
         self._objects: dict[str, dict[Name, Entry]] = {kind: {} for kind in KINDS}
-        self._owned: dict[str, dict[Name, set[Name]]] = {kind: defaultdict(set) for kind in KINDS}
+        self._packing = {kind: Packing() for kind in KINDS}
+        self._owned: dict[str, dict[Name, tuple[Name, ...]]] = {kind: {} for kind in KINDS}
         self._on_node: dict[str, set[Name]] = defaultdict(set)
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -168,23 +159,20 @@ class Store:
     def history(self, namespace: str) -> tuple[History, ...]:
         """What was measured in a namespace so far."""
         found: list[History] = []
+        unpacked = self._packing["LLMDeployment"].unpacked
         for name, entry in self._objects["LLMDeployment"].items():
             if name[0] != namespace:
                 continue
             if entry.history is None:
-                entry.history = history_from([stored_status(_unpacked(entry.text))])
+                entry.history = history_from([stored_status(unpacked(entry.text))])
             found += entry.history
         return tuple(found)
 
     def naming(self, namespace: str, text: str) -> list[Key]:
         """Resources of a namespace whose manifest has that text in it."""
-        sought = text.encode()
+        sought, told = text.encode(), self._packing["LLMDeployment"].json
         found = self._objects["LLMDeployment"].items()
-        return [
-            Key(*name)
-            for name, entry in found
-            if name[0] == namespace and sought in zlib.decompress(entry.text)
-        ]
+        return [Key(*name) for name, entry in found if name[0] == namespace and sought in told(entry.text)]
 
     def stale(self, namespace: str | None = None) -> tuple[str, ...]:
         """Why what is held may be old, or what is read for resources of one namespace: a line a stream; empty
@@ -223,27 +211,29 @@ class Store:
         kept = trimmed(kind, manifest)
         metadata = kept["metadata"]
         version = str(metadata.pop("resourceVersion", ""))
-        name = (metadata.get("namespace", ""), metadata["name"])
+        # Children repeat their resource's names: each is kept once.
+        name = (intern(metadata.get("namespace", "")), intern(metadata["name"]))
         former = self._objects[kind].get(name)
         if former is not None and former.uid == metadata["uid"] and not later(version, former.version):
             return  # a list that is read page by page may be older than what was watched meanwhile
-        text = _packed(kept)
-        if former is not None and former.text == text:
+        text = self._packing[kind].packed(kept, former.text if former else b"")
+        if former is not None and former.text is text:
             former.version = version
         else:
             self._drop(kind, name)
             entry = Entry(
                 uid=metadata["uid"],
                 version=version,
-                owner=(metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, ""),
-                node=kept["spec"].get("nodeName", "") if kind == "Pod" else "",
+                owner=intern((metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")),
+                node=intern(kept["spec"].get("nodeName", "")) if kind == "Pod" else "",
                 text=text,
                 state=_state(kept) if kind == "LLMDeployment" else State(),
             )
             self._objects[kind][name] = entry
             self.unready += kind == "LLMDeployment" and not entry.state.ready
             if entry.owner:
-                self._owned[kind][name[0], entry.owner].add(name)
+                owner = (name[0], entry.owner)
+                self._owned[kind][owner] = (*self._owned[kind].get(owner, ()), name)
             if entry.node:
                 self._on_node[entry.node].add(name)
             self._tell(kind, name, former, entry)
@@ -289,7 +279,7 @@ class Store:
         entry = self._objects[kind].get(name)
         if entry is None:
             return None
-        found = _unpacked(entry.text)
+        found = self._packing[kind].unpacked(entry.text)
         found["metadata"]["resourceVersion"] = entry.version
         found.setdefault("apiVersion", KINDS[kind][0])
         found["kind"] = kind
@@ -301,16 +291,15 @@ class Store:
             return None
         self.unready -= kind == "LLMDeployment" and not former.state.ready
         if former.owner:
-            self._discard(self._owned[kind], (name[0], former.owner), name)
+            owner = (name[0], former.owner)
+            others = tuple(item for item in self._owned[kind].pop(owner) if item != name)
+            if others:
+                self._owned[kind][owner] = others
         if former.node:
-            self._discard(self._on_node, former.node, name)
+            self._on_node[former.node].discard(name)
+            if not self._on_node[former.node]:
+                del self._on_node[former.node]
         return former
-
-    @staticmethod
-    def _discard(index: dict[Any, set[Name]], key: Any, name: Name) -> None:
-        index[key].discard(name)
-        if not index[key]:
-            del index[key]
 
     def _tell(self, kind: str, name: Name, former: Entry | None, entry: Entry | None) -> None:
         if kind == "Node":
