@@ -19,6 +19,7 @@ from tacho_operator.cli.output.problems import (
 from tacho_operator.cli.plan import verb as plan
 from tacho_operator.cli.probe import verb as probe
 from tacho_operator.cli.run import verb as run
+from tacho_operator.cli.simulate import verb as simulate
 from tacho_operator.cli.status import verb as status
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command("plan")(plan.plan)
 app.command("run")(run.run)
 app.command("probe")(probe.probe)
 app.command("status")(status.status)
+app.command("simulate")(simulate.simulate)
 
 USAGE_CODES = {"probe": EXIT_PROBE_USAGE}
 """Of verbs whose 1 is an answer."""

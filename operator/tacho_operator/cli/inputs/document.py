@@ -17,7 +17,8 @@ from tacho_operator.core.types import Manifest
 LIMIT_BYTES = 4 * 1024 * 1024
 
 
-def _text(file: str) -> str:
+def text(file: str) -> str:
+    """All of a small file; ``-`` is stdin. Raises CommandError."""
     if file == "-":
         return sys.stdin.read(LIMIT_BYTES)
     path = Path(file)
@@ -68,7 +69,7 @@ def select(documents: list[Any], file: str, name: str = "") -> Manifest:
 def read(file: str, name: str = "") -> Manifest:
     """The LLMDeployment in ``file`` as written, not checked yet. Raises CommandError."""
     try:
-        documents = list(yaml.safe_load_all(_text(file)))
+        documents = list(yaml.safe_load_all(text(file)))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = str(error).replace('in "<unicode string>", ', "")
         raise CommandError(f"{file}: not YAML: {where}") from None

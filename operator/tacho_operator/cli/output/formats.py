@@ -24,6 +24,13 @@ class FigureFormat(str, enum.Enum):
     html = "html"
 
 
+class TraceFormat(str, enum.Enum):
+    """Values of ``--output`` where runs of a trace are printed."""
+
+    table = "table"
+    json = "json"
+
+
 def print_document(document: dict[str, Any], output: Format) -> None:
     """One document on stdout, complete and nothing else."""
     if output is Format.json:

@@ -20,4 +20,7 @@ class Static:
 
 
 def make(setting: Setting) -> Policy:
-    return Static(setting.least if setting.initial is None else setting.initial)
+    """Of ``initial``, where that is said."""
+    if setting.initial is None:
+        return Static(setting.least)
+    return Static(setting.initial, name=f"static-{setting.initial}")

@@ -1,0 +1,193 @@
+"""Whose replicas are simulated: from a manifest, a measurement and options, of which the latter win."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+
+import yaml
+from pydantic import ValidationError
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Workload
+from tacho_operator.api.defaults import CURRENCY, service_level, workload
+from tacho_operator.api.types import AutoscalingSpec, LLMDeployment, Measurement
+from tacho_operator.cli.inputs.document import read, text, typed
+from tacho_operator.cli.output.problems import CommandError
+from tacho_operator.cli.probe.asked import question
+from tacho_operator.core.measurement.cost import price_of
+from tacho_operator.core.measurement.records import clean, current
+from tacho_operator.core.scaling.law.capacity import capacity_of
+from tacho_operator.core.scaling.law.coldstart import UNKNOWN_SECONDS
+from tacho_operator.core.scaling.target import Target, policy_of
+from tacho_operator.simulate.engine_law import EngineLaw, LawError, from_measurement
+from tacho_operator.simulate.policies import tacho
+from tacho_operator.simulate.policy import Factory, Setting
+
+MOST_REPLICAS = 16
+"""Where nobody says."""
+NO_DATE = datetime.fromtimestamp(0, timezone.utc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the options say; "" and None say nothing."""
+
+    file: str = ""
+    name: str = ""
+    measurement: str = ""
+    slo: str = ""
+    least: int | None = None
+    most: int | None = None
+    cold_start_seconds: float | None = None
+    price_per_gpu_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    setting: Setting
+    slo: ServiceLevel
+    tacho: Factory
+    """The operator's decision, with the behavior that the manifest asks for."""
+    gpus_per_replica: int = 1
+    price_per_gpu_hour: float | None = None
+    currency: str = CURRENCY
+    remarks: tuple[str, ...] = ()
+    """What must be known to believe the figures."""
+
+
+def subject(given: Given) -> Subject:
+    """Raises CommandError."""
+    resource = typed(read(given.file, given.name), given.file)[1] if given.file else None
+    entry = _entry(given, resource)
+    spec, status = (resource.spec, resource.status) if resource else (None, None)
+    slo = _slo(given.slo) if given.slo else service_level(spec) if spec else ServiceLevel()
+    asked = spec.autoscaling if spec else None
+    least, most = _bounds(given, asked)
+    plan = status.plan if status else None
+    context = spec.context if spec else None
+    slots = (plan.concurrency if plan else None) or (context.concurrency if context else None)
+    cold, unknown = _cold_start(given, resource)
+    setting = Setting(
+        least=least,
+        most=most,
+        capacity=capacity_of([entry], plan, workload(spec) if spec else Workload()),
+        slo_ttft_seconds=slo.ttft_milliseconds / 1000 or None,
+        slo_tpot_seconds=slo.tpot_milliseconds / 1000 or None,
+        cold_start_seconds=cold,
+        law=_law(entry, slots),
+    )
+    price = price_of(spec.cost, "", {}) if spec else None
+    gpus = plan.gpu.count if plan and plan.gpu else spec.gpu.count if spec and spec.gpu else None
+    hourly = price.per_gpu_hour if price else None
+    return Subject(
+        setting=setting,
+        slo=slo,
+        tacho=_tacho(asked, setting),
+        gpus_per_replica=max(1, gpus or 1),
+        price_per_gpu_hour=hourly if given.price_per_gpu_hour is None else given.price_per_gpu_hour,
+        currency=price.currency if price else CURRENCY,
+        remarks=(*_remarks(entry, asked), *unknown),
+    )
+
+
+def _entry(given: Given, resource: LLMDeployment | None) -> Measurement:
+    """The measurement that was named, else the manifest's current one."""
+    if given.measurement:
+        return _read_entry(given.measurement)
+    if resource is None:
+        raise CommandError(
+            "nothing says what a replica does",
+            "  -> name a measurement (--measurement FILE, from: tacho probe … -o json) or an LLMDeployment "
+            "with its status (-f FILE, from: kubectl get llmd NAME -o yaml)",
+        )
+    found = current(resource.status.measurements)
+    if found is None:
+        raise CommandError(
+            f"{given.file}: no current measurement in its status",
+            "  -> take it from the cluster (kubectl get llmd NAME -o yaml), or add --measurement FILE, from: "
+            "tacho probe … -o json",
+        )
+    return found
+
+
+def _read_entry(file: str) -> Measurement:
+    try:
+        document = yaml.safe_load(text(file))
+        if isinstance(document, dict) and isinstance(document.get("status"), dict):
+            entries = document["status"].get("measurements") or []
+            found = current([Measurement.model_validate(item) for item in entries])
+            if found is None:
+                raise CommandError(f"{file}: no current measurement in its status")
+            return found
+        return Measurement.model_validate(document)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise CommandError(f"{file}: neither JSON nor YAML: {error}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the document"
+        said = f"{file}: not an entry of status.measurements: {where}: {problem['msg']}"
+        raise CommandError(said) from None
+
+
+def _law(entry: Measurement, slots: int | None) -> EngineLaw:
+    try:
+        return from_measurement(entry, max_num_seqs=slots)
+    except LawError as error:
+        raise CommandError(
+            f"no replica can be simulated: {error}", "  -> measure again: tacho probe"
+        ) from None
+
+
+def _slo(given: str) -> ServiceLevel:
+    try:
+        return question("", given, "").slo
+    except CommandError as error:
+        raise CommandError(str(error)) from None  # with this verb's exit code
+
+
+def _bounds(given: Given, asked: AutoscalingSpec | None) -> tuple[int, int]:
+    least = given.least or (asked.min_replicas if asked else None) or 1
+    most = given.most or max(least, asked.max_replicas if asked else MOST_REPLICAS)
+    if most < least:
+        raise CommandError(f"--max-replicas {most}: fewer than the least, which are {least}")
+    return least, most
+
+
+def _cold_start(given: Given, resource: LLMDeployment | None) -> tuple[float, tuple[str, ...]]:
+    """In seconds, and the remark that nobody knows it."""
+    if given.cold_start_seconds is not None:
+        return given.cold_start_seconds, ()
+    status = resource.status if resource else None
+    known = status.autoscaling.cold_start_seconds if status and status.autoscaling else None
+    last = status.startup.total_seconds if status and status.startup else None
+    if known or last:
+        return float(known or last or 0), ()
+    return UNKNOWN_SECONDS, (f"a start is taken to last {UNKNOWN_SECONDS:.0f} s; --cold-start says better",)
+
+
+def _tacho(asked: AutoscalingSpec | None, setting: Setting) -> Factory:
+    if asked is None:
+        return tacho.make
+    bounded = asked.model_copy(
+        update={"min_replicas": setting.least, "max_replicas": setting.most, "schedules": None}
+    )
+    target = Target(
+        autoscaling=bounded,
+        pods=(),
+        capacity=setting.capacity,
+        ttft_seconds=setting.slo_ttft_seconds,
+        replicas=setting.least,
+    )
+    return partial(tacho.make_with, policy_of(target, NO_DATE)[0])
+
+
+def _remarks(entry: Measurement, asked: AutoscalingSpec | None) -> tuple[str, ...]:
+    found = []
+    if not clean(entry):
+        flags = ", ".join(entry.flags)
+        found.append(f"the measurement is provisional ({flags}), and so is all that follows")
+    if asked and asked.schedules:
+        found.append("spec.autoscaling.schedules are left out: a trace has no date")
+    return tuple(found)

@@ -1,0 +1,177 @@
+"""``tacho simulate``: what is read, what is shown, and what is said of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .commands import call, manifest
+
+ENTRY: dict[str, Any] = {
+    "fingerprint": "f",
+    "state": "Complete",
+    "confidence": "Clean",
+    "workload": {"inputTokens": 400, "outputTokens": 100},
+    "singleStream": {"prefillTokensPerSecond": "20000", "tpotMillisecondsP50": "10"},
+    "capacity": {
+        "concurrency": 16,
+        "requestsPerSecond": "8",
+        "outputTokensPerSecond": "800",
+        "ciPercent": "2",
+    },
+    "curve": [{"concurrency": 64, "tpotMillisecondsP50": "25"}],
+}
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> str:
+    """Two requests a second for ten minutes, and ten for the five after them."""
+    times = [second / 2 for second in range(1200)] + [600 + tenth / 10 for tenth in range(3000)]
+    path = tmp_path / "steps.csv"
+    path.write_text("time_s,input_tokens,output_tokens\n" + "".join(f"{time},400,100\n" for time in times))
+    return str(path)
+
+
+def written(folder: Path, entry: dict[str, Any] = ENTRY) -> str:
+    path = folder / "entry.json"
+    path.write_text(json.dumps(entry))
+    return str(path)
+
+
+def resource(folder: Path, **status: Any) -> str:
+    """A manifest as a cluster has it."""
+    path = Path(
+        manifest(
+            folder,
+            slo={"ttftMilliseconds": 500, "tpotMilliseconds": 40},
+            autoscaling={"minReplicas": 2, "maxReplicas": 5},
+            cost={"pricePerGPUHour": "3"},
+        )
+    )
+    document = yaml.safe_load(path.read_text())
+    document["status"] = {"measurements": [ENTRY], "autoscaling": {"coldStartSeconds": 40}} | status
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def test_a_person_sees_a_row_a_policy(capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str) -> None:
+    entry = written(tmp_path)
+    told = call(
+        capsys, "simulate", "--trace", trace, "--measurement", entry, "--slo", "ttft=500ms,tpot=40ms",
+        "--policy", "tacho", "--policy", "static-3", "--policy", "hpa-queue",
+    )  # fmt: skip
+    assert told.code == 0
+    first, heading, *rows = told.out.splitlines()
+    assert first == (
+        "steps: 4200 requests in 15.0 min, 1 to 16 replicas that start in 60 s; "
+        "promised TTFT ≤ 500 ms and TPOT ≤ 40 ms"
+    )
+    assert heading.split()[:4] == ["POLICY", "KEPT", "%", "GPU-H"]
+    assert [row.split()[0] for row in rows] == ["tacho", "static-3", "hpa-queue"]
+    assert rows[1].split()[:3] == ["static-3", "100", "0.750"]
+    assert "a start is taken to last 60 s; --cold-start says better" in told.err
+
+
+def test_programs_read_the_whole_of_it_and_the_manifest_says_what_is_promised(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str
+) -> None:
+    told = call(capsys, "simulate", "--trace", trace, "-f", resource(tmp_path), "-o", "json")
+    document = json.loads(told.out)
+    assert document["setting"] == {
+        "minReplicas": 2,
+        "maxReplicas": 5,
+        "coldStartSeconds": 40.0,
+        "ttftMilliseconds": 500,
+        "tpotMilliseconds": 40,
+        "gpusPerReplica": 1,
+        "seed": 0,
+    }
+    own, best = document["runs"]
+    assert (own["policy"], best["policy"]) == ("tacho", "oracle")
+    assert own["cost"] == pytest.approx(3 * own["gpuHours"], abs=1e-4)
+    assert own["replicas"][0] == {"timeSeconds": 0.0, "asked": 2, "ready": 2}
+    assert own["requests"] == 4200
+    assert own["unanswered"] == 0
+    assert own["decisions"][0]["timeSeconds"] > 600
+    assert "work of" in own["decisions"][0]["reason"]
+    assert set(own["ttftSeconds"]) == {"p50", "p95", "p99"}
+
+
+def test_options_come_before_the_manifest(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str
+) -> None:
+    told = call(
+        capsys, "simulate", "--trace", trace, "-f", resource(tmp_path), "--min-replicas", "1",
+        "--max-replicas", "3", "--slo", "ttft=1s", "--cold-start", "5", "--price-per-gpu-hour", "1",
+        "--policy", "static", "--seed", "4", "-o", "json",
+    )  # fmt: skip
+    document = json.loads(told.out)
+    setting, (run,) = document["setting"], document["runs"]
+    assert (setting["minReplicas"], setting["maxReplicas"], setting["coldStartSeconds"]) == (1, 3, 5)
+    assert (setting["ttftMilliseconds"], setting["tpotMilliseconds"], setting["seed"]) == (1000, None, 4)
+    assert run["cost"] == pytest.approx(run["gpuHours"], abs=1e-4)
+    assert run["gpuHours"] == 0.249972
+
+
+def test_the_behavior_of_the_manifest_binds_the_operators_decision(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str
+) -> None:
+    path = Path(resource(tmp_path))
+    document = yaml.safe_load(path.read_text())
+    document["spec"]["autoscaling"] |= {
+        "behavior": {"scaleUp": {"selectPolicy": "Disabled"}},
+        "schedules": [{"schedule": "0 8 * * *", "minReplicas": 4}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    told = call(capsys, "simulate", "--trace", trace, "-f", str(path), "--policy", "tacho", "-o", "json")
+    (run,) = json.loads(told.out)["runs"]
+    assert run["decisions"] == []
+    assert "schedules are left out" in told.err
+
+
+def test_a_provisional_measurement_is_said_to_be_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str
+) -> None:
+    entry = written(tmp_path, ENTRY | {"confidence": "Provisional", "flags": ["Contended"]})
+    told = call(capsys, "simulate", "--trace", trace, "--measurement", entry, "--policy", "static")
+    assert told.code == 0
+    assert "the measurement is provisional (Contended)" in told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--trace", "{trace}"), "nothing says what a replica does"),
+        (("--trace", "{folder}/no.csv", "--measurement", "{entry}"), "no.csv: No such file"),
+        (("--trace", "{trace}", "--measurement", "{folder}/no.json"), "no.json: No such file"),
+        (("--trace", "{trace}", "--measurement", "{trace}"), "not an entry of status.measurements"),
+        (("--trace", "{trace}", "--measurement", "{empty}"), "lacks its workload or the speed of prompts"),
+        (("--trace", "{trace}", "-f", "{stale}"), "no current measurement in its status"),
+        (("--trace", "{trace}", "--measurement", "{entry}", "--policy", "tachi"), "did you mean tacho?"),
+        (("--trace", "{trace}", "--measurement", "{entry}", "--slo", "soon"), "--slo soon: ttft=500ms"),
+        (
+            ("--trace", "{trace}", "--measurement", "{entry}", "--min-replicas", "20", "--max-replicas", "2"),
+            "--max-replicas 2: fewer than the least, which are 20",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str, arguments: tuple[str, ...], said: str
+) -> None:
+    empty = tmp_path / "empty.json"
+    empty.write_text('{"fingerprint": "f"}')
+    places = {
+        "trace": trace,
+        "folder": str(tmp_path),
+        "entry": written(tmp_path),
+        "empty": str(empty),
+        "stale": resource(tmp_path, measurements=[ENTRY | {"state": "Stale"}]),
+    }
+    told = call(capsys, "simulate", *(item.format(**places) for item in arguments))
+    assert told.code == 1
+    assert said in told.err
+    assert told.out == ""
