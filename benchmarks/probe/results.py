@@ -9,18 +9,22 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from tacho_contract import __version__
+
 FOLDER = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[2]
 
 
-def header(*packages: str) -> dict[str, Any]:
-    """The command, the machine and the versions of ``packages``."""
+def header(*packages: str, versions: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The command, the machine and how busy it was before, and the versions of ``packages``; ``versions``:
+    of what has an environment of its own."""
     return {
-        "command": shlex.join(["python", "-m", *_module(), *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", _module(), *map(without_place, sys.argv[1:])]),
         "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _commit(),
         "cpu": _cpu(),
@@ -28,17 +32,38 @@ def header(*packages: str) -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "loadavg": round(os.getloadavg()[0], 2),
-        "packages": {name: _version(name) for name in packages},
+        "tacho": __version__,
+        "packages": {name: _version(name) for name in packages} | dict(versions or {}),
     }
+
+
+def without_place(argument: str) -> str:
+    """``argument`` of a command without where on this machine its path lies: what is in the checkout is told
+    from there on, of what is not the name is left."""
+    option, equals, value = argument.rpartition("=")
+    path = Path(value)
+    if not path.is_absolute():
+        return argument
+    inside = path.is_relative_to(ROOT)
+    return f"{option}{equals}{path.relative_to(ROOT) if inside else path.name}"
+
+
+def version_there(python: Path, package: str) -> str:
+    """The version of ``package`` in the environment of another interpreter; "": it is not there."""
+    code = f"import importlib.metadata as found; print(found.version({package!r}))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 class Cells:
     """One JSON file, written after each cell. ``again``: what it holds already is measured anew."""
 
-    def __init__(self, path: Path, *packages: str, again: bool = False) -> None:
+    def __init__(
+        self, path: Path, *packages: str, again: bool = False, versions: Mapping[str, str] | None = None
+    ) -> None:
         self.path = path
         kept = json.loads(path.read_text()) if path.exists() and not again else {}
-        self.runs: list[dict[str, Any]] = [*kept.get("runs", []), header(*packages)]
+        self.runs: list[dict[str, Any]] = [*kept.get("runs", []), header(*packages, versions=versions)]
         self.cells: dict[str, Any] = kept.get("cells", {})
         self.summary: dict[str, Any] = {}
 
@@ -74,14 +99,14 @@ def _plain(value: object) -> object:
     return sorted(value) if isinstance(value, set | frozenset) else str(value)
 
 
-def _module() -> list[str]:
+def _module() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return [spec.name] if spec else sys.argv[:1]
+    return spec.name if spec else Path(sys.argv[0]).name
 
 
 def _commit() -> str:
     done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     return done.stdout.strip()
 

