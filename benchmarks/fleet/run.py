@@ -22,9 +22,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fleet.lab import QuickControlPlane, memory_mib, pid_of, played, read
+from benchmarks.fleet.lab import QuickControlPlane, cpu_seconds, memory_mib, pid_of, played, read, scrape
 from benchmarks.fleet.watching import Watching, is_so, looked_at
 from tacho_operator.shell.kube import ApiError, Kube, connect
+from tacho_operator.shell.scaler import LISTENING_SECONDS
 from tests.api.conftest import install_definition
 from tests.api.operating import resource
 from tests.api.operator_process import ACCOUNT, NAMESPACE, Operator, install_rights
@@ -34,6 +35,7 @@ from tests.cluster.handle import Cluster
 RESULTS = Path(__file__).with_name("results")
 AT_ONCE = 16
 IDLE_SECONDS = 120.0
+SCRAPE_SECONDS = 30.0
 HUB_DOWN_PARTS = 3
 LIMIT_SECONDS = 900.0
 REFUSING_SECONDS = 60.0
@@ -195,9 +197,19 @@ class Fleet:
         self.say("MiB", memory_mib(pid_of(self.operator)))
 
     async def idle(self) -> None:
+        """With a Prometheus, which has the load of pods asked for, and without one."""
         before = read(self.operator)
+        for _ in range(int(IDLE_SECONDS / SCRAPE_SECONDS)):
+            size = await asyncio.to_thread(scrape, self.operator)
+            await asyncio.sleep(SCRAPE_SECONDS)
+        self.say("idleScraped", {**read(self.operator).since(before), "scrapeBytes": size})
+        self.say("scrapedMiB", memory_mib(pid_of(self.operator)))
+        unread = read(self.operator)
+        await asyncio.sleep(LISTENING_SECONDS + self.options.scaling_period)
+        cpu, at = cpu_seconds(pid_of(self.operator)), time.monotonic()
         await asyncio.sleep(IDLE_SECONDS)
-        self.say("idle", read(self.operator).since(before))
+        spent = (cpu_seconds(pid_of(self.operator)) - cpu) / (time.monotonic() - at)
+        self.say("idle", {**read(self.operator).since(unread), "cpuCores": round(spent, 4)})
         self.say("MiB", memory_mib(pid_of(self.operator)))
 
     async def one_change(self) -> None:

@@ -74,7 +74,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         waker.connect(store, queue)
         streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
         metrics.registry.register(Sizes(store, queue, streams))
-        with metrics_server(settings.metrics_port, metrics.registry, scaler.latest):
+        with metrics_server(settings.metrics_port, metrics.registry, scaler.latest, scaler.scraped):
             hangs = partial(hanging, store, queue, settings.watch_namespaces)
             async with readiness_server(settings.readiness_port, hanging=hangs, stale=store.stale):
                 parts = {f"watching {stream.kind}": stream.run() for stream in streams}

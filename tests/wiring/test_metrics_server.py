@@ -26,11 +26,16 @@ def decisions() -> dict[Key, Decision]:
 
 
 @pytest.fixture
-def url(decisions: dict[Key, Decision]) -> Iterator[str]:
+def scrapes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def url(decisions: dict[Key, Decision], scrapes: list[str]) -> Iterator[str]:
     registry = CollectorRegistry()
     Gauge("up_and_running", "One.", registry=registry).set(1)
     latest = {key: (decision, 2) for key, decision in decisions.items()}
-    with metrics_server(0, registry, latest.get) as port:
+    with metrics_server(0, registry, latest.get, lambda: scrapes.append("")) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -39,15 +44,17 @@ def read(url: str) -> str:
         return str(answer.read().decode())
 
 
-def test_prometheus_gets_its_text(url: str) -> None:
+def test_prometheus_gets_its_text_and_is_heard(url: str, scrapes: list[str]) -> None:
     assert "up_and_running 1.0" in read(f"{url}/metrics")
+    assert len(scrapes) == 1
 
 
-def test_a_scaler_gets_numbers(url: str) -> None:
+def test_a_scaler_gets_numbers(url: str, scrapes: list[str]) -> None:
     found = json.loads(read(f"{url}/scaling/ml/busy"))
     assert found["demandReplicas"] == pytest.approx(1.5)
     assert found["utilizationRatio"] == pytest.approx(0.75)
     assert (found["servingReplicas"], found["desiredReplicas"]) == (2, 2)
+    assert scrapes == [], "who scales one resource has not read the others"
 
 
 @pytest.mark.parametrize("path", ["ml/silent", "ml/nobody", "ml", "", "ml/busy/more"])

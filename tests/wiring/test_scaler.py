@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from tacho_contract.codec import dumps
 from tacho_contract.report import LOAD_LIMIT_BYTES, Load
 from tacho_operator.shell.loads import Loads, load_client, load_url, sample_of
-from tacho_operator.shell.scaler import Scaler
+from tacho_operator.shell.scaler import LISTENING_SECONDS, Scaler
 from tacho_operator.shell.scaling_metrics import ScalingMetrics
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.test_scaled import world_of
@@ -139,6 +139,7 @@ async def test_a_resource_that_somebody_else_scales_is_measured_and_left_alone()
     world.come_up()
     looking = Looking(world)
     looking.reconcile()
+    looking.scaler.scraped()
     for number in range(4):
         await looking.look(running=50, waiting=200, generation_tokens_total=1e4 * number)
         assert looking.called == []
@@ -153,11 +154,50 @@ async def test_what_somebody_else_scales_is_looked_at_every_third_time() -> None
     world.come_up()
     for looking, looks in ((Looking(world), [0, 3, 6]), (Looking(world_of()), [0, 1, 2, 3, 4, 5, 6])):
         looking.reconcile()
+        looking.scaler.scraped()
         asked = []
         for number in range(7):
             await looking.look(running=1, waiting=0, generation_tokens_total=10.0 * number)
             asked += [number] * len(looking.pods.asked)
         assert asked == looks
+
+
+@pytest.mark.parametrize("reader", ["Prometheus", "KEDA"])
+async def test_what_somebody_else_scales_is_looked_at_while_somebody_reads_it(reader: str) -> None:
+    """Of a large fleet nothing costs more than to ask its pods."""
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    looking = Looking(world)
+    looking.reconcile()
+    await looking.look(running=1, waiting=0)
+    assert looking.pods.asked == [], "nobody has read anything yet"
+
+    def read() -> object:
+        return looking.scaler.scraped() if reader == "Prometheus" else looking.scaler.latest(KEY)
+
+    assert read() is None
+    await looking.look(running=1, waiting=0)
+    assert looking.sample("requests_running") == 1
+    assert looking.scaler._watched[KEY].decision is not None
+    for _ in range(int(LISTENING_SECONDS / 10)):
+        await looking.look(running=1, waiting=0)
+    looking.pods.asked = []
+    await looking.look(running=2, waiting=0)
+    assert looking.pods.asked == []
+    assert looking.sample("requests_running") is None, "an old figure is none"
+    assert looking.scaler.latest(KEY) is None
+    await looking.look(running=2, waiting=0)
+    assert looking.sample("requests_running") == 2
+
+
+async def test_whoever_scales_one_resource_makes_no_other_pods_asked() -> None:
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    looking = Looking(world)
+    looking.reconcile()
+    looking.scaler.latest(Key("ml", "another"))
+    await looking.look(running=1, waiting=0)
+    assert looking.pods.asked == []
 
 
 async def test_a_resource_that_is_gone_leaves_no_series(looking: Looking) -> None:

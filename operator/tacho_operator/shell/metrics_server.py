@@ -31,8 +31,11 @@ class _Quiet(WSGIRequestHandler):
 class metrics_server:  # noqa: N801 - used as a with-block
     """Answers in a thread of its own, for as long as the block lasts."""
 
-    def __init__(self, port: int, registry: CollectorRegistry, latest: Latest) -> None:
-        self._port, self._metrics, self._latest = port, make_wsgi_app(registry), latest
+    def __init__(
+        self, port: int, registry: CollectorRegistry, latest: Latest, scraped: Callable[[], None]
+    ) -> None:
+        self._port, self._metrics = port, make_wsgi_app(registry)
+        self._latest, self._scraped = latest, scraped
 
     def __enter__(self) -> int:
         """The port that was taken."""
@@ -49,6 +52,7 @@ class metrics_server:  # noqa: N801 - used as a with-block
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = str(environ.get("PATH_INFO", ""))
         if not path.startswith(PREFIX):
+            self._scraped()
             text: Iterable[bytes] = self._metrics(environ, start_response)
             return text
         namespace, _, name = path.removeprefix(PREFIX).partition("/")

@@ -31,12 +31,17 @@ logger = logging.getLogger(__name__)
 UNSCALED_SECONDS = 30.0
 """Between two looks at what others scale: about as often as Prometheus and KEDA ask. Most of a large fleet
 may be so, and to ask a pod costs more than anything else that is done for one that has settled."""
+LISTENING_SECONDS = 300.0
+"""The load of what others scale is looked at for so long after somebody has read its figures: Prometheus and
+KEDA ask at least so often, and where nobody does, nobody misses it."""
 
 
 class Sink(Protocol):
     """Who is told each decision: the metrics."""
 
     def decided(self, key: Key, decision: Decision, *, before: int, scaled: bool) -> None: ...
+
+    def unknown(self, key: Key) -> None: ...
 
     def forget(self, key: Key) -> None: ...
 
@@ -55,6 +60,8 @@ class Watched:
     decision: Decision | None = None
     phase: int = 0
     """In which of the looks it takes part, where it does not take part in each."""
+    asked: float = 0.0
+    """When somebody last asked for it alone, by the scaler's clock."""
 
 
 class Scaler:
@@ -74,6 +81,7 @@ class Scaler:
         self._clock = clock
         self._watched: dict[Key, Watched] = {}
         self._looks = self._made = 0
+        self._scraped = 0.0
 
     def observed(self, key: Key, observed: Observed) -> Observed:
         """``observed`` with the last decision; what is needed for the next one is taken from it."""
@@ -111,9 +119,16 @@ class Scaler:
         self._sink.forget(key)
 
     def latest(self, key: Key) -> tuple[Decision, int] | None:
-        """The last decision about a resource, and the pods that serve; None before the first look."""
+        """For whoever scales by it: the last decision about a resource, and the pods that serve; None before
+        the first look."""
         known = self._watched.get(key)
+        if known is not None:
+            known.asked = self._clock()
         return (known.decision, len(known.target.pods)) if known and known.decision else None
+
+    def scraped(self) -> None:
+        """Somebody reads all figures."""
+        self._scraped = self._clock()
 
     async def run(self) -> None:
         """Looks until cancelled, at an even pace however long a look takes."""
@@ -126,12 +141,7 @@ class Scaler:
 
     async def look(self) -> None:
         """One look at everything that is due."""
-        every = max(1, int(UNSCALED_SECONDS / self._period_seconds))
-        watched = {
-            key: known
-            for key, known in self._watched.items()
-            if known.target.autoscaling or known.decision is None or (self._looks + known.phase) % every == 0
-        }
+        watched = {key: known for key, known in self._watched.items() if self._due(key, known)}
         self._looks += 1
         addresses = [pod.address for known in watched.values() for pod in known.target.pods]
         answers = await self._loads.read(addresses)
@@ -148,6 +158,18 @@ class Scaler:
                 self._call(key)
             if index % 50 == 49:
                 await asyncio.sleep(0)  # thousands of decisions in one go would hold up everybody else
+
+    def _due(self, key: Key, known: Watched) -> bool:
+        """Whether it takes part in this look."""
+        if known.target.autoscaling:
+            return True
+        if self._clock() - max(self._scraped, known.asked) > LISTENING_SECONDS:
+            if known.decision is not None:
+                known.decision = None
+                self._sink.unknown(key)
+            return False
+        every = max(1, int(UNSCALED_SECONDS / self._period_seconds))
+        return known.decision is None or (self._looks + known.phase) % every == 0
 
     def _decide(self, key: Key, known: Watched, answers: dict[str, Load], now: float) -> bool:
         """Whether there is something to carry out or to show."""

@@ -85,8 +85,12 @@ class ScalingMetrics:
             self._counted.setdefault(key, set()).add(kind)
             self._decisions.labels(*key, *kind).inc()
 
+    def unknown(self, key: Key) -> None:
+        """Its load is no longer looked at."""
+        self._known.pop(key, None)
+
     def forget(self, key: Key) -> None:
         """The resource is gone: so are its series."""
-        self._known.pop(key, None)
+        self.unknown(key)
         for kind in self._counted.pop(key, set()):
             self._decisions.remove(*key, *kind)
