@@ -5,8 +5,9 @@
 FILE holds LLMDeployments, one a cell. DIR/NAME.yaml is the resource with its status as a cluster would show
 it, DIR/NAME.log what engine and runtime printed, DIR/summary.json a line a cell with the machine and the
 versions. A cell that fails is recorded with its words, and the next one goes on. With the budget it ends
-cleanly: no cell begins that has less than a minute, and one that is cut off is not done. Run again with the
-same DIR, it goes on with what is not done; a cell whose manifest has changed is run anew.
+cleanly: no cell begins that has less than a minute, and one that is cut off is not done. Ctrl-C and SIGTERM
+end it too, with everything that the running cell started. Run again with the same DIR, it goes on with what
+is not done; a cell whose manifest has changed is run anew.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import hashlib
 import json
 import platform
 import re
-import subprocess
+import signal
 import sys
 import time
 from pathlib import Path
@@ -25,9 +26,12 @@ from typing import Any
 
 import yaml
 
+from benchmarks.gpu import cell as running
+
 CELL_SECONDS = 300
 """A cell that takes longer is stopped and recorded as such."""
 CUT_OFF = -1
+INTERRUPTED = 130
 LEAST_SECONDS = 60
 """A cell that has less does not begin."""
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -91,18 +95,15 @@ def run_cell(name: str, arguments: argparse.Namespace, limit_seconds: float) -> 
     for claim in arguments.pvc:
         command += ["--pvc", claim]
     began = time.monotonic()
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_seconds, check=False)
-        code, shown, said = done.returncode, done.stdout, done.stderr
-    except subprocess.TimeoutExpired as late:
-        code, shown, said = CUT_OFF, "", f"stopped after {limit_seconds:.0f} s\n{late.stderr!r}"
+    ended = running.run(command, limit_seconds)
+    shown, said = ended.shown, ended.said
     (out / f"{name}.yaml").write_text(shown)
     (out / f"{name}.said").write_text(said)
     status = (yaml.safe_load(shown) or {}).get("status", {}) if shown else {}
     return {
         "cell": name,
-        "exit_code": code,
-        "cut_off": code == CUT_OFF,
+        "exit_code": CUT_OFF if ended.code is None else ended.code,
+        "cut_off": ended.code is None,
         "wall_seconds": round(time.monotonic() - began, 1),
         "last_words": said.strip().splitlines()[-3:],
         "startup": status.get("startup"),
@@ -120,6 +121,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[])
     arguments = parser.parse_args()
     arguments.resume.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = arguments.resume / "summary.json"
     cells: list[dict[str, Any]] = json.loads(summary.read_text())["cells"] if summary.exists() else []
     began = time.monotonic()
@@ -131,7 +133,12 @@ def main() -> int:
             break
         used = wait_until_empty()
         told = {"gpu_used_bytes_before": used, "manifest": digest(document)}
-        told |= run_cell(name, arguments, min(left, CELL_SECONDS))
+        try:
+            told |= run_cell(name, arguments, min(left, CELL_SECONDS))
+        except running.Interrupted as interrupted:
+            (arguments.resume / f"{name}.said").write_text(str(interrupted))
+            print(f"{name} was interrupted and is not done", flush=True)
+            return INTERRUPTED
         cells = [*(cell for cell in cells if cell["cell"] != name), told]
         shown = ("cell", "exit_code", "wall_seconds", "last_words")
         print(json.dumps({key: told[key] for key in shown}), flush=True)

@@ -135,16 +135,14 @@ def load_images(place: Path, python: Path) -> None:
 
 
 def make_layer(place: Path, python: Path) -> None:
-    """tacho's own virtual environment on the host's Python, and `vllm serve` as vLLM's module."""
+    """tacho's own virtual environment on the host's Python, and the `vllm` command without its benchmarks."""
     venv = place / "layer" / "opt" / "tacho" / "venv"
     subprocess.run([python / "bin" / "python3", "-m", "venv", "--without-pip", venv], check=True)
     (packages,) = venv.glob("lib/python3*/site-packages")
     (packages / "tacho.pth").write_text("/opt/tacho/app\n/opt/tacho/site\n")
     command = place / "layer" / "opt" / "engine" / "bin" / "vllm"
     command.parent.mkdir(parents=True, exist_ok=True)
-    # The command imports its benchmarks, whose data sets are not carried; its server is the same module.
-    module = "python3 -m vllm.entrypoints.openai.api_server"
-    command.write_text(f'#!/bin/sh\nshift; model=$1; shift\nexec {module} --model "$model" "$@"\n')
+    shutil.copy(Path(__file__).with_name("vllm_command.py"), command)
     command.chmod(0o755)
     subprocess.run(["chmod", "-R", "a+rX", place / "layer"], check=True)
 

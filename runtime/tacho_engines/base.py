@@ -42,6 +42,8 @@ class Options:
     pipeline: int | None = None
     memory_limit_bytes: int | None = None
     """Of the engine's container."""
+    cpu_cores: float | None = None
+    """CPUs that the engine's container is promised, where the user said so and its own command starts it."""
     preset: str = ""
     """``engine.custom.preset``."""
     trust_remote_code: bool = False
@@ -64,6 +66,15 @@ class Placement:
     """Of the engine."""
     image: str
     options: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Switches for speed, which memory does not ask for. The default leaves the engine its own."""
+
+    arguments: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    """A clause for each: what, why, and how to keep the engine's default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +118,10 @@ class PlanHalf(Protocol):
 
     def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
         """The switches that the plan itself decides, frozen with it; the user's extraArgs come after them."""
+
+    def tuned(self, placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
+        """Switches that make it faster than its defaults, given what is expected of the plan's requests
+        together; None: nothing is. The user's own win."""
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
         """What the engine will do otherwise than asked or than is fastest, as far as it is known before a

@@ -131,6 +131,8 @@ class Config:
     monitoring_namespace: str = ""
     inspect_deadline_seconds: int = 300
     allow_insecure_hub: bool = False
+    in_pods: bool = True
+    """Engines run in pods of their images, and not as packages of this Python (``tacho run``)."""
     gpu_prices: Mapping[str, str] = field(default_factory=dict)
     """Price of one GPU for one hour, a Decimal, by its product as node labels name it."""
     currency: str = CURRENCY

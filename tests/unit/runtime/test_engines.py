@@ -23,6 +23,7 @@ from tacho_engines.registry import run_half, startable
 from tacho_runtime.probe.asking.counters import parse
 from tacho_runtime.supervisor.report import make_load
 
+TWO_FRONT_ENDS = Path(__file__).parents[2] / "fixtures" / "vllm" / "cpu-0.32" / "two-front-ends.prom"
 ENGINES = tuple(run_half(name) for name in startable())
 CONFIG = RuntimeConfig(
     revision="r",
@@ -294,3 +295,10 @@ def test_any_last_words_give_a_failure(lines: list[str], code: int) -> None:
         assert isinstance(failure, Failure)
         assert failure.next_step
         assert len(failure.log_tail) <= 10
+
+
+def test_counters_of_two_front_ends_are_those_of_the_server():
+    """vLLM adds them up over its processes; six requests of 40 tokens were answered with 20 each."""
+    found = parse(TWO_FRONT_ENDS.read_text(), run_parts.metric_names())
+    assert (found.generated_tokens, found.computed_prompt_tokens, found.ttft_seconds_count) == (120, 240, 6)
+    assert (found.running, found.waiting, found.kv_cache_tokens) == (0, 0, 8576)

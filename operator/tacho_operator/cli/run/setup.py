@@ -21,7 +21,7 @@ from tacho_operator.core.revisions.step import wanted_revision
 from tacho_operator.core.types import Config
 
 LOCAL_IMAGE = "local"
-LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images=local_images(LOCAL_IMAGE))
+LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images=local_images(LOCAL_IMAGE), in_pods=False)
 """The engines are this Python's own packages, in the versions that are installed."""
 
 DRAIN_SECONDS = 10

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.base import Context, Placement, PlanHalf, Refusal
+from tacho_engines.base import Context, Placement, PlanHalf, Refusal, Tuning
 from tacho_engines.memory.account import Account
 from tacho_engines.registry import plan_half
 from tacho_engines.row import EngineRow, MethodRow
@@ -46,7 +46,9 @@ class Attempt:
     """The longest context of the model, where more is wanted; 0: it is long enough."""
     refusal: Refusal | None = None
     arguments: tuple[str, ...] = ()
-    """Switches that go with the context."""
+    """Switches that go with the context, and those for speed."""
+    tuning: Tuning = Tuning()
+    """Those for speed, with their reasons."""
 
     @property
     def method(self) -> MethodRow:
@@ -170,13 +172,16 @@ class Question:
         context = None if too_long else wanted.choose(fitting)
         sized = context or wanted.least
         account = half.account(placement, sized)
+        speed = self._speed(half, placement, sized, account)
+        tuning = half.tuned(placement, self._streamed(found.engine, speed, sized))
         found = replace(
             found,
             context=context,
             wanted=sized,
             account=account,
-            speed=self._speed(half, placement, sized, account),
-            arguments=half.arguments(placement, sized),
+            speed=speed,
+            arguments=half.arguments(placement, sized) + tuning.arguments,
+            tuning=tuning,
         )
         if context is not None:
             return found
@@ -195,6 +200,14 @@ class Question:
             context_tokens=min(context.max_model_len, self.request.request_tokens),
         )
         return step.bound(context.concurrency)
+
+    def _streamed(self, engine: EngineRow, speed: Roofline | None, context: Context) -> float | None:
+        """What all requests together are expected to be streamed; None where the hardware is not known."""
+        if speed is None:
+            return None
+        return engine.efficiency * speed.streamed_tokens_per_second(
+            context.concurrency, self.request.input_tokens, self.request.output_tokens
+        )
 
     def _wanted(self, placement: Placement) -> Wanted:
         trained = self.architecture.max_positions or UNKNOWN_LONGEST_TOKENS

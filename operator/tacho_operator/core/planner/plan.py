@@ -44,7 +44,7 @@ def plan_model(
 
     ``nodes`` None: they may not be read, and plans come from the GPU table. Pure and deterministic.
     """
-    request = request_of(spec)
+    request = request_of(spec, in_pods=config.in_pods)
     asked = request.row
     predictable = asked is None or asked.predicted
     if predictable and (unknown := too_little_known(facts)):

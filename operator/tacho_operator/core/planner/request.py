@@ -9,7 +9,7 @@ from tacho_engines.base import Options
 from tacho_engines.registry import engine_row
 from tacho_engines.row import EngineRow
 from tacho_operator.api import defaults
-from tacho_operator.api.quantity import quantity_bytes
+from tacho_operator.api.quantity import parse_quantity, quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
 
 
@@ -43,12 +43,17 @@ class Request:
         return self.input_tokens + self.output_tokens
 
 
-def request_of(spec: LLMDeploymentSpec) -> Request:
-    """Flatten ``spec`` into what planning reads. Variables taken from Secrets or ConfigMaps stay unknown."""
+def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> Request:
+    """Flatten ``spec`` into what planning reads. Variables taken from Secrets or ConfigMaps stay unknown.
+
+    ``in_pods`` False: this Python's packages are started, by no command of an image, and no CPUs are set
+    aside.
+    """
     engine, quantization, gpu = spec.engine, spec.quantization, spec.gpu
     bitsandbytes = quantization.bitsandbytes if quantization else None
     pod = spec.pod_template.spec if spec.pod_template else None
     limits = engine.resources.limits if engine and engine.resources else {}
+    promised = {**limits, **(engine.resources.requests if engine and engine.resources else {})}
     custom = engine.custom if engine else None
     workload = defaults.workload(spec)
     return Request(
@@ -72,6 +77,7 @@ def request_of(spec: LLMDeploymentSpec) -> Request:
             pipeline=spec.parallelism.pipeline if spec.parallelism else None,
             preset=(custom.preset if custom else None) or "",
             trust_remote_code=bool(spec.model.trust_remote_code),
+            cpu_cores=float(parse_quantity(promised["cpu"])) if in_pods and "cpu" in promised else None,
             memory_limit_bytes=quantity_bytes(limits["memory"]) if "memory" in limits else None,
         ),
         node_selector=dict(pod.node_selector) if pod else {},

@@ -13,6 +13,11 @@ EMBEDDINGS_READ = ("embedding",)
 """Tables of which a step reads a row or two a token, not the whole."""
 
 
+LEAST_STEP_SECONDS = 0.002
+"""What a step takes however small the model: vLLM's on an H200 with 16 virtual cores took 1.8 to 2.4 ms for
+one stream of models of 0.6 to 1.5 billion parameters (docs/results/h200, benchmarks/planner/h200)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roofline:
     """What the hardware could do at best."""
@@ -25,6 +30,15 @@ class Roofline:
     """Weights that one stream's step reads, over all GPUs."""
     prefill_tokens_per_second: float | None = None
     """Of one prompt, without attention's part, which grows with its length. None: the rate is not known."""
+
+    def streamed_tokens_per_second(self, streams: int, input_tokens: int, output_tokens: int) -> float:
+        """The bound of ``streams`` requests that follow one another: each output token waits for a step and
+        for its share of the prompts."""
+        step = max(streams / self.replica_tokens_per_second, LEAST_STEP_SECONDS)
+        prompts = streams * input_tokens / max(1, output_tokens)
+        return streams / (
+            step + (prompts / self.prefill_tokens_per_second if self.prefill_tokens_per_second else 0)
+        )
 
 
 def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> float:

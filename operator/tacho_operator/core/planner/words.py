@@ -42,7 +42,9 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
     on_host = attempt.placement.device.on_host
     told = _on_host(attempt, account, context) if on_host else _on_gpus(attempt, account, context, why)
     where = "" if on_host else _hardware(attempt, products)
-    ways = "".join((_falling_back(attempt), *(f" {warning}" for warning in warnings(attempt))))
+    ways = "".join(
+        (_falling_back(attempt), _tuned(attempt), *(f" {warning}" for warning in warnings(attempt)))
+    )
     return f"{told}{where}{ways}{attempt.learned.sentence()}{unknown}"
 
 
@@ -72,6 +74,12 @@ def _falling_back(attempt: Attempt) -> str:
     """What the engine will do otherwise than asked or than is fastest."""
     clauses = plan_half(attempt.engine.name).fallbacks(attempt.placement)
     return f" Falls back: {'; '.join(clauses)}." if clauses else ""
+
+
+def _tuned(attempt: Attempt) -> str:
+    """What is set for speed, and why."""
+    reasons = attempt.tuning.reasons
+    return f" Set for speed: {'; '.join(reasons)}." if reasons else ""
 
 
 def host_parts(account: Account) -> str:

@@ -1,0 +1,51 @@
+"""How many HTTP front ends: one process of Python streams only so many tokens a second.
+
+Evidence: one run of each, 0.6B in bf16 on one H200 with 16 virtual cores, vLLM 0.26.0, 512 tokens in and
+200 out in closed loops, by the server's own counter. One front end streamed 17,633 tok/s at 64 requests and
+17,248 at 256, where it answered whole at 29,180; four streamed 26,002, and a first token took 56 ms instead
+of 404. An 8B (9,230 tok/s at 256) gained nothing. The table was kept, the raw output was not.
+"""
+
+from __future__ import annotations
+
+from tacho_contract.units import GIB
+from tacho_engines.base import Placement, Tuning
+from tacho_engines.shared.images import version_key
+from tacho_engines.shared.switches import expanded, parse_arguments
+
+SWITCH = "api-server-count"
+SINCE = "0.26"
+"""First version whose parser is known to have the switch (tests/fixtures/vllm/options-0.26.0.txt)."""
+CEILING = 17_000
+"""Streamed tokens a second of one front end."""
+SERVERS = 4
+CORES = SERVERS + 2
+"""The front ends, the engine's own loop, and what starts and measures it."""
+SERVER_BYTES = 2 * GIB
+"""Host memory set aside for each front end, where the container's is limited."""
+OTHERS = ("data-parallel-size", "dp", "headless", "enable-elastic-ep")
+"""Switches that decide the number of front ends, or allow one only (vllm/entrypoints/cli/serve.py)."""
+ONE_ONLY = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_USE_RUST_FRONTEND")
+"""Variables with which vLLM takes one front end only (vllm/entrypoints/cli/serve.py)."""
+NOTHING = Tuning()
+
+
+def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
+    """Several front ends where more is expected than one carries, and CPUs for them are promised."""
+    options = placement.options
+    given = expanded(parse_arguments(options.arguments), (SWITCH, *OTHERS))
+    if (
+        placement.device.on_host
+        or version_key(placement.version) < version_key(SINCE)
+        or (streamed_tokens_per_second or 0) <= CEILING
+        or (options.cpu_cores or 0) < CORES
+        or (options.memory_limit_bytes is not None and options.memory_limit_bytes < SERVERS * SERVER_BYTES)
+        or any(name in given for name in (SWITCH, *OTHERS))
+        or any(options.env.get(name, "0") not in ("", "0") for name in ONE_ONLY)
+    ):
+        return NOTHING
+    reason = (
+        f"{SERVERS} HTTP front ends, as one carries about {CEILING} streamed tok/s and up to "
+        f"{streamed_tokens_per_second:.0f} are expected; --{SWITCH}=1 in engine.extraArgs keeps one"
+    )
+    return Tuning(arguments=(f"--{SWITCH}", str(SERVERS)), reasons=(reason,))
