@@ -39,8 +39,8 @@ class Findings:
     """How often it stood still, in words, where that was much."""
     prompts: list[Prompt] = field(default_factory=list)
     results: dict[int, LevelResult] = field(default_factory=dict)
-    """By concurrency. One that is not founded breaks the service level, or is that of one stream: it tells no
-    rate, and where the edge lies or how long requests take all the same."""
+    """By concurrency. One that is not founded breaks the service level: it tells no rate, and where the edge
+    lies all the same."""
     opened: list[OpenResult] = field(default_factory=list)
     """At the first rate, and at the lower one where that was too much."""
     boundary: str = ""

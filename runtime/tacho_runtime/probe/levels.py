@@ -32,7 +32,7 @@ BATCHES = 10
 LEVEL_FLOOR_PERCENT = 1.0
 """No interval is narrower: bins, and where in a step the window opens, are not seen by repetition."""
 WIDEST_PERCENT = 30.0
-"""A level of a wider interval tells no rate."""
+"""A level of several streams of a wider interval tells no rate."""
 CYCLES_SHARE = 0.5
 """Of the window's interval, that of its cycles where these know better: with fewer requests than bins they
 are the worse witness while tokens come evenly."""
@@ -53,8 +53,10 @@ class LevelResult:
 
     @property
     def founded(self) -> bool:
-        """Whether it tells a rate; that a service level is broken may be plain all the same."""
-        return self.point.ci_percent is not None and self.point.ci_percent <= WIDEST_PERCENT
+        """Whether it tells a rate; that a service level is broken may be plain all the same. One stream's is
+        the mean of whole requests, and told with an interval as wide as it is."""
+        known = self.point.ci_percent is not None and self.point.ci_percent <= WIDEST_PERCENT
+        return known or self.point.concurrency == 1
 
     @property
     def broken(self) -> bool:

@@ -75,20 +75,17 @@ def test_a_level_that_tells_no_rate_is_shown_nowhere_and_bounds_the_capacity(
     assert measured.state == "Complete"
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [result(1, 70, strain=1.2, ci_percent=None)],
-        [result(1, 70, strain=0.2, ci_percent=40.0), result(4, 100, strain=1.3)],
-        [result(1, 70, strain=0.2, ci_percent=None)],
-    ],
-)
-def test_where_no_level_that_keeps_it_tells_a_rate_there_is_no_capacity(
-    rows: list[LevelResult],
+@pytest.mark.parametrize("ci_percent", [None, 45.0])
+@pytest.mark.parametrize(("strain", "boundary"), [(0.3, "Edge"), (1.2, "NeverMet")])
+def test_one_stream_is_told_however_wide_its_interval_is(
+    ci_percent: float | None, strain: float, boundary: str
 ) -> None:
+    rows = (result(1, 70, strain=strain, ci_percent=ci_percent), result(2, 100, strain=1.3))
     measured = report(findings(results=levels(*rows)), SLO)
-    assert measured.capacity is None
-    assert measured.state == "Partial"
+    assert measured.capacity is not None
+    assert (measured.capacity.concurrency, measured.capacity.boundary) == (1, boundary)
+    assert measured.capacity.ci_percent == ci_percent
+    assert measured.state == "Complete"
 
 
 @pytest.mark.parametrize(
