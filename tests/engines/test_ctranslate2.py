@@ -121,8 +121,12 @@ def test_settings_of_one_request(served: Served) -> None:
         answer: dict[str, Any] = served.post("/v1/completions", body).json()
         return answer["choices"][0]
 
-    assert said()["text"] == said(temperature=1.0, top_k=1)["text"]
-    assert said(stop=" the")["finish_reason"] == "stop"
+    text = said()["text"]
+    assert text == said(temperature=1.0, top_k=1)["text"]
+    # A word that comes: which ones do depends on how the CPU multiplies.
+    ended = said(stop=text.split()[2])
+    assert ended["finish_reason"] == "stop"
+    assert text.startswith(ended["text"])
     assert served.post("/v1/completions", {"prompt": "x", "seed": 1}).status_code == 400
     assert served.post("/v1/completions", {"prompt": [1] * LENGTH, "max_tokens": 1}).status_code == 400
     with served.client() as client, contextlib.suppress(openai.APITimeoutError):
