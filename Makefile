@@ -101,6 +101,11 @@ engines: $(STAMP) engines-env ## Real engines on this CPU, loaded and answering
 e2e: $(STAMP) cluster-build images engines-env ## Real node, real engine, real model
 	$(PYTEST) tests/e2e
 
+.PHONY: scalers
+scalers: $(STAMP) cluster-build images ## A real Prometheus and KEDA that scale by tacho's figures (builds KEDA once)
+	@$(PY) -m tests.cluster build keda
+	$(PYTEST) tests/scalers
+
 # What it needs lies in a folder of its own: nothing else is to depend on it.
 MUTATION := build/mutation/packages
 .PHONY: mutation

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.api.metrics_api import Metrics, registered
 from tests.api.operating import NAME, bring_up
@@ -15,6 +17,7 @@ from tests.api.operator_process import Kubelet, eventually
 from tests.api.test_crd import apply_status, create, read
 from tests.cluster.handle import Cluster
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "autoscaling" / "horizontal-pod-autoscaler.yaml"
 SELECTOR = "tacho.dev/deployment=smollm2,tacho.dev/role=server"
 
 
@@ -177,3 +180,22 @@ def test_an_autoscaler_divides_what_waits_by_the_replicas_that_status_counts(
     metrics.external["requests-waiting"] = 11
     autoscaler.await_wanted(2)
     autoscaler.await_steady(2, "5500m")
+
+
+@pytest.mark.usefixtures("operator", "claim")
+def test_the_example_of_an_autoscaler_keeps_replicas_to_four_fifths(
+    api: Cluster, namespace: str, kubelet: Kubelet, metrics: Metrics
+) -> None:
+    (metric,) = yaml.safe_load(EXAMPLE.read_text())["spec"]["metrics"]
+    series = metric["external"]["metric"]["name"]
+    metrics.external[series] = 1
+    bring_up(api, kubelet, namespace)
+    autoscaler = Autoscaler(api, namespace, metric)
+    autoscaler.await_wanted(2)
+    metrics.external[series] = 2
+    autoscaler.await_wanted(3)
+    kubelet.serve()
+    kubelet.serve()
+    autoscaler.await_steady(3, "667m")
+    metrics.external[series] = 0
+    autoscaler.await_wanted(1)

@@ -66,3 +66,8 @@ def device_plugin(say: builds.Say) -> Path:
     carried = os.environ.get(CARRIED)
     folder = Path(carried) if carried else builds.built(builds.DEVICE_PLUGIN, say)
     return folder / ("device-plugin" if carried else "tacho-device-plugin")
+
+
+def keda(say: builds.Say) -> Path:
+    """The folder of KEDA's two programs, built first when this machine has none. Raises BuildError."""
+    return builds.built(builds.KEDA, say)

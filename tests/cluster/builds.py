@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ Say = Callable[[str], None]
 KUBERNETES_VERSION = "v1.36.3"
 HELM_VERSION = "v4.3.1"
 KWOK_VERSION = "v0.8.0"
+KEDA_VERSION = "v2.21.0"
 NEEDED_DISK_BYTES = 6 << 30  # module cache, build cache and result of a cold build
 
 
@@ -87,7 +89,33 @@ DEVICE_PLUGIN = Module(
     link_flags="-s -w",
     programs=(),
 )
-MODULES = {module.name: module for module in (CLUSTER, HELM, KWOK, DEVICE_PLUGIN)}
+KEDA = Module(
+    name="keda",
+    folder=HERE / "go-tools" / "keda",
+    packages=("github.com/kedacore/keda/v2/cmd/operator", "github.com/kedacore/keda/v2/cmd/adapter"),
+    link_flags=f"-s -w -X github.com/kedacore/keda/v2/version.Version={KEDA_VERSION}",
+    programs=(),
+)
+MODULES = {module.name: module for module in (CLUSTER, HELM, KWOK, DEVICE_PLUGIN, KEDA)}
+
+
+def source_of(module: Module, path: str, say: Say) -> Path:
+    """The folder with the source of the Go module `path`, at the version that `module` pins."""
+    go = find_go(say)
+    done = subprocess.run(
+        [str(go), "mod", "download", "-json", path],
+        cwd=module.folder,
+        env={**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BuildError(
+            f"the source of {path} is not to be had: {(done.stderr or done.stdout).strip()[-800:]}",
+            "A network that cannot reach the Go module proxy is the usual cause: set GOPROXY, then try again",
+        )
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def is_of(module: Module, path: Path) -> bool:

@@ -48,6 +48,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             session.config.stash[_found] = programs.find(say)
         if "helm" in wanted:
             programs.helm(say)
+        if "keda_programs" in wanted:
+            programs.keda(say)
         if "node_cluster" in wanted and packages.can_install():
             packages.ensure(packages.NODE_TOOLS, say)
     except ClusterError as error:
@@ -64,6 +66,12 @@ def cluster_binaries(pytestconfig: pytest.Config) -> Binaries:
 def helm(pytestconfig: pytest.Config) -> Path:
     """The pinned helm."""
     return programs.helm(functools.partial(_say, pytestconfig))
+
+
+@pytest.fixture(scope="session")
+def keda_programs(pytestconfig: pytest.Config) -> Path:
+    """The folder with KEDA's operator and its metrics adapter."""
+    return programs.keda(functools.partial(_say, pytestconfig))
 
 
 @pytest.fixture(scope="session")
