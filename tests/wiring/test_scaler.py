@@ -297,6 +297,22 @@ async def test_a_pod_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
         assert set(await loads.read(["127.0.0.1", OTHER])) == {OTHER}
 
 
+async def test_pods_that_hang_do_not_use_up_the_time_of_those_that_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One place at a time, and time for two that hang: whoever answers is asked before those."""
+    monkeypatch.setattr("tacho_operator.shell.loads.AT_ONCE", 1)
+    monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr("tacho_operator.shell.loads.LOOK_SECONDS", 1.0)
+    hanging = [f"127.0.1.{number}" for number in range(1, 5)]
+    asked: list[str] = []
+    async with pods_saying(None, asked) as loads:
+        assert OTHER not in await loads.read([*hanging, OTHER]), "nobody has been asked in vain yet"
+        answered = [OTHER in await loads.read([*hanging, OTHER]) for _ in range(4)]
+    assert answered[1:] == [True] * 3, "one more look until those that hang are known"
+    assert {line.partition(" ")[0] for line in asked} >= {*hanging}, "and each has its turn again"
+
+
 def test_figures_that_no_engine_has_are_unknown() -> None:
     wild = Load(
         running=-1,

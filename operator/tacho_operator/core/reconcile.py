@@ -69,8 +69,9 @@ def take_turn(observed: Observed, config: Config, now: datetime) -> Turn:
     if planning.revision is not None:
         revisions.setdefault(planning.revision.name, planning.revision)
     serving = read_serving(observed)
-    limits = claim_limits(observed, replacing=serving.active not in ("", planning.wanted))
     asked = asked_replicas(observed)
+    replacing = serving.active not in ("", planning.wanted)
+    limits = claim_limits(observed, replacing=replacing, replicas=asked)
     replicas = min(asked, 1) if limits.one_replica else asked
     servers = views(observed.pods, names.ROLE_SERVER)
     deployments = sizes(observed.deployments)

@@ -16,6 +16,8 @@ from tacho_operator.core.scaling.law.types import Sample
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
+LOOK_SECONDS = 10.0
+"""For all pods together: readings that are to be compared must not be a minute apart, whoever hangs."""
 AT_ONCE = 64
 """Requests under way, so that a thousand pods do not open a thousand sockets."""
 LARGEST = 1e15
@@ -40,21 +42,36 @@ class Loads:
     def __init__(self, client: aiohttp.ClientSession, port: int = RUNTIME_PORT) -> None:
         self._client, self._port = client, port
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._vain: dict[str, None] = {}
+        """Who did not answer when asked last; who was asked longest ago comes first."""
 
     async def read(self, addresses: Iterable[str]) -> dict[str, Load]:
-        """By address; a pod that did not answer is absent: unknown, not idle."""
-        asked = tuple(dict.fromkeys(addresses))
-        answers = await asyncio.gather(*(self._one(address) for address in asked))
-        return {address: load for address, load in zip(asked, answers, strict=True) if load is not None}
+        """By address; a pod that did not answer, or whose turn did not come, is absent: unknown, not idle.
 
-    async def _one(self, address: str) -> Load | None:
+        Those that did not answer last time come last, so that they do not use up the others' time.
+        """
+        wanted = dict.fromkeys(addresses)
+        self._vain = {address: None for address in self._vain if address in wanted}
+        turns = [*(address for address in wanted if address not in self._vain), *self._vain]
+        answers: dict[str, Load] = {}
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await asyncio.gather(*(self._one(address, answers) for address in turns))
+        except TimeoutError:
+            logger.warning("%d of %d pods told their load in time", len(answers), len(turns))
+        return answers
+
+    async def _one(self, address: str, answers: dict[str, Load]) -> None:
         async with self._slots:
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
-                    return await self._get(load_url(address, self._port))
+                    answers[address] = await self._get(load_url(address, self._port))
             except (aiohttp.ClientError, OSError, TimeoutError, DocumentError) as error:
                 logger.debug("%s: no load: %s", address, error)
-                return None
+                self._vain.pop(address, None)
+                self._vain[address] = None
+            else:
+                self._vain.pop(address, None)
 
     async def _get(self, url: str) -> Load:
         async with self._client.get(url, allow_redirects=False) as response:

@@ -198,7 +198,7 @@ def test_who_may_share_a_claim(
     modes: list[str], replicas: int, found: tuple[NodeFacts, ...] | None, shareable: bool
 ) -> None:
     claims = {"models": {"spec": {"accessModes": modes}}}
-    assert (not_shareable(two(replicas), claims, found) is None) is shareable
+    assert (not_shareable(two(replicas), claims, found, replicas=replicas) is None) is shareable
     assert (one_pod_only(two(replicas), claims) is None) is (modes != ["ReadWriteOncePod"])
 
 
@@ -234,7 +234,7 @@ def test_which_claims_a_spec_names(spec: dict[str, Any], found: tuple[str, ...])
 
 def test_claims_that_are_in_nobodys_way_limit_nothing() -> None:
     world = serving_world()
-    assert claim_limits(world.observed(), replacing=True).problems == ()
+    assert claim_limits(world.observed(), replacing=True, replicas=1).problems == ()
 
 
 def test_a_claim_nobody_could_look_up_is_not_missing() -> None:

@@ -140,6 +140,7 @@ def shared_by_two() -> str:
         resource(changed(CLAIM_SPEC, replicas=2)),
         {"models": {"spec": {"accessModes": ["ReadWriteOncePod"]}}},
         None,
+        replicas=2,
     )
     assert found is not None
     return found.reason

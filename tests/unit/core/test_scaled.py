@@ -214,3 +214,17 @@ def test_a_pod_that_was_ready_before_tells_no_start() -> None:
     assert target_of(world.observed()).pods[0].start_seconds == 1200
     ready["lastTransitionTime"] = format_time(begun + timedelta(days=1))
     assert target_of(world.observed()).pods[0].start_seconds is None
+
+
+def test_a_claim_of_one_pod_bounds_the_scaler_and_is_named() -> None:
+    world = world_of(minReplicas=2)
+    assert target_of(world.observed()).claim_of_one == ""
+    world.claims = {"models": {"spec": {"accessModes": ["ReadWriteOncePod"]}}}
+    policy, _ = policy_of(target_of(world.observed()), world.now)
+    assert (policy.bounds.least, policy.bounds.most) == (1, 1)
+    assert policy.bounds.source == "Claim models is ReadWriteOncePod, which"
+    world.scaling = dataclasses.replace(settled(), replicas=3)
+    world.turn(1)
+    assert size(world) == 1
+    assert world.brief("Stalled") == ("True", "CacheNotShareable")
+    assert "3 replicas cannot share it" in world.condition("Stalled")["message"]

@@ -59,3 +59,23 @@ def test_nothing_is_learned_of_a_capacity_that_is_not_measured() -> None:
     known = Learned(fingerprint="f", evidence_since=0.0)
     found = learn(known, doubted, utilization=0.1, ttft_seconds=9.0, promised_seconds=1.0, now=1e6)
     assert found.factor == 1.0
+
+
+def test_what_was_taken_off_comes_back_and_no_more_though_replicas_are_never_full_again() -> None:
+    def on(known: Learned, begin: int, end: int) -> Learned:
+        for now in range(begin, end + 1, 10):
+            known = learn(
+                known, CAPACITY, utilization=0.4, ttft_seconds=0.2, promised_seconds=1.0, now=float(now)
+            )
+        return known
+
+    shrunk = Learned(fingerprint="f", factor=0.7)
+    assert on(shrunk, 0, 590).factor == 0.7
+    assert on(shrunk, 0, 600).factor == pytest.approx(0.735)
+    assert on(shrunk, 0, 60_000).factor == 1.0
+    still_late = dataclasses.replace(shrunk, factor=0.7)
+    for now in range(0, 6000, 10):
+        still_late = learn(
+            still_late, CAPACITY, utilization=0.4, ttft_seconds=0.6, promised_seconds=1.0, now=float(now)
+        )
+    assert still_late.factor == 0.7, "kept, but without ease"

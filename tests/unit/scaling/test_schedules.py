@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tacho_operator.core.scaling.law.schedules import Schedule, bounds_at
+from tacho_operator.core.scaling.law.schedules import Schedule, bounds_at, last_time
 from tacho_operator.core.scaling.law.types import Bounds
 
 USUAL = Bounds(least=1, most=4)
@@ -68,3 +68,25 @@ def test_a_day_that_never_comes() -> None:
     assert (
         bounds_at(USUAL, (Schedule(cron="0 0 30 2 *", least=2),), at("2026-06-01T12:00:00")).bounds == USUAL
     )
+
+
+AUTUMN, SPRING = "2026-10-24T22:30:00", "2026-03-28T22:30:00"
+"""Half an hour after midnight of a day on which Berlin's clocks are set."""
+
+
+@pytest.mark.parametrize("begin", [AUTUMN, SPRING])
+@pytest.mark.parametrize("cron", ["45 2 * * *", "30 2 * * *", "*/20 * * * *", "0 * * * *", "0 2,3 * * *"])
+def test_when_clocks_are_set_what_has_begun_stays_begun(cron: str, begin: str) -> None:
+    schedule = Schedule(cron=cron, time_zone="Europe/Berlin")
+    moments = [at(begin) + timedelta(minutes=5 * step) for step in range(60)]
+    found = [last_time(schedule, now) for now in moments]
+    assert all(since is not None and since <= now for since, now in zip(found, moments, strict=True))
+    assert found == sorted(filter(None, found))
+
+
+@pytest.mark.parametrize("begin", ["2026-10-24T20:00:00", "2026-03-28T21:00:00"])
+def test_a_duration_is_of_time_and_not_of_the_clock(begin: str) -> None:
+    night = Schedule(cron="0 22 * * *", time_zone="Europe/Berlin", least=3, duration_seconds=8 * 3600)
+    over = at(begin) + timedelta(hours=8)
+    assert bounds_at(USUAL, (night,), over - timedelta(seconds=1)).bounds.least == 3
+    assert bounds_at(USUAL, (night,), over).bounds == USUAL

@@ -44,12 +44,12 @@ class ClaimLimits:
         return tuple(problem for problem in found if problem is not None)
 
 
-def claim_limits(observed: Observed, *, replacing: bool) -> ClaimLimits:
-    """``replacing``: another revision than the wanted one is active."""
+def claim_limits(observed: Observed, *, replacing: bool, replicas: int) -> ClaimLimits:
+    """``replacing``: another revision than the wanted one is active. ``replicas``: asked for."""
     resource, claims = observed.resource, observed.claims
     return ClaimLimits(
         missing=missing_claim(resource, claims),
-        one_replica=not_shareable(resource, claims, observed.nodes),
+        one_replica=not_shareable(resource, claims, observed.nodes, replicas=replicas),
         no_candidate=one_pod_only(resource, claims) if replacing else None,
     )
 
@@ -67,26 +67,38 @@ def missing_claim(resource: LLMDeployment, claims: Mapping[str, Manifest | None]
 
 
 def not_shareable(
-    resource: LLMDeployment, claims: Mapping[str, Manifest | None], nodes: tuple[NodeFacts, ...] | None
+    resource: LLMDeployment,
+    claims: Mapping[str, Manifest | None],
+    nodes: tuple[NodeFacts, ...] | None,
+    *,
+    replicas: int,
 ) -> Problem | None:
-    """A claim whose access mode does not let all replicas mount it.
+    """A claim whose access mode does not let all replicas mount it."""
+    claim = claim_of_one(resource, claims, nodes)
+    if replicas <= 1 or not claim:
+        return None
+    return Problem(
+        reason=FailureClass.CACHE_NOT_SHAREABLE,
+        message=f"{claim}: {replicas} replicas cannot share it. Use a claim with ReadWriteMany or "
+        "ReadOnlyMany, or set replicas to 1.",
+    )
+
+
+def claim_of_one(
+    resource: LLMDeployment, claims: Mapping[str, Manifest | None], nodes: tuple[NodeFacts, ...] | None
+) -> str:
+    """A claim that one replica at most can mount, as a clause; "": there is none.
 
     ReadWriteOncePod takes one pod; ReadWriteOnce takes the pods of one node, which is no limit on a
     cluster of one node (or where nodes may not be read: then the scheduler will say).
     """
-    if resource.spec.replicas <= 1:
-        return None
     for name in claim_names(resource.spec):
         modes = set(((claims.get(name) or {}).get("spec") or {}).get("accessModes") or ())
         single_node = nodes is None or sum(node.ready and not node.unschedulable for node in nodes) <= 1
         if not modes or modes & MANY or (modes != {"ReadWriteOncePod"} and single_node):
             continue
-        return Problem(
-            reason=FailureClass.CACHE_NOT_SHAREABLE,
-            message=f"Claim {name} is {', '.join(sorted(modes))}: {resource.spec.replicas} replicas cannot "
-            "share it. Use a claim with ReadWriteMany or ReadOnlyMany, or set replicas to 1.",
-        )
-    return None
+        return f"Claim {name} is {', '.join(sorted(modes))}"
+    return ""
 
 
 def one_pod_only(resource: LLMDeployment, claims: Mapping[str, Manifest | None]) -> Problem | None:

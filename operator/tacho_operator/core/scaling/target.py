@@ -11,6 +11,7 @@ from tacho_operator.api.defaults import service_level, workload
 from tacho_operator.api.spec.scaling import AutoscalingSpec, ScalingRules
 from tacho_operator.api.types import AutoscalingStatus, LLMDeploymentStatus
 from tacho_operator.core import names
+from tacho_operator.core.pods.claims import claim_of_one
 from tacho_operator.core.pods.diagnosis import creation_refused
 from tacho_operator.core.pods.view import PodView, views
 from tacho_operator.core.rollout.reading import read_serving, sizes
@@ -57,6 +58,8 @@ class Target:
     replicas: int
     """Wanted now."""
     held: str = ""
+    claim_of_one: str = ""
+    """A claim that one replica at most can mount, as a clause; "": there is none."""
     refused_above: int | None = None
     former: AutoscalingStatus | None = None
 
@@ -79,6 +82,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         ttft_seconds=promised / 1000 if promised else None,
         replicas=asked_replicas(observed),
         held="a revision is being rolled out" if len(found) > 1 else "",
+        claim_of_one=claim_of_one(resource, observed.claims, observed.nodes),
         # Quota still counts a pod that is on its way out: its successor is refused for a moment only.
         refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
         former=resource.status.autoscaling,
@@ -143,9 +147,11 @@ def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
         for item in spec.schedules or ()
     ]
     scheduled = bounds_at(usual, schedules, now)
-    behavior = spec.behavior
+    bounds, behavior = scheduled.bounds, spec.behavior
+    if target.claim_of_one:
+        bounds = Bounds(least=min(bounds.least, 1), most=1, source=f"{target.claim_of_one}, which")
     policy = Policy(
-        bounds=scheduled.bounds,
+        bounds=bounds,
         up=_rules(behavior.scale_up if behavior else None),
         down=_rules(behavior.scale_down if behavior else None),
         ttft_seconds=target.ttft_seconds,

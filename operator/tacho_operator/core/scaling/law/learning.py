@@ -24,7 +24,9 @@ def learn(
     now: float,
 ) -> Learned:
     """One more reading. Replicas that are not even full and late on the whole carry less than was measured;
-    full ones that keep the promise with ease carry more."""
+    full ones that keep the promise with ease carry more. What was taken off comes back where the promise is
+    kept with ease, full or not: what slowed replicas down may have passed, and with less counted on they are
+    never full again."""
     if capacity.unverified:
         return dataclasses.replace(former, evidence_since=None)
     if former.fingerprint != capacity.fingerprint:
@@ -32,12 +34,14 @@ def learn(
     if utilization is None or ttft_seconds is None or not promised_seconds:
         return dataclasses.replace(former, evidence_since=None)
     late = utilization < CALM and ttft_seconds > promised_seconds
-    easy = utilization > FULL and TAIL * ttft_seconds <= promised_seconds
+    full = utilization > FULL
+    easy = (full or former.factor < 1) and TAIL * ttft_seconds <= promised_seconds
     if not late and not easy:
         return dataclasses.replace(former, evidence_since=None)
     if former.evidence_since is None or former.upwards != easy:
         return dataclasses.replace(former, evidence_since=now, upwards=easy)
     if now - former.evidence_since < (GROW_AFTER_SECONDS if easy else SHRINK_AFTER_SECONDS):
         return former
-    factor = min(MOST, max(LEAST, former.factor * (GROW if easy else SHRINK)))
+    most = MOST if full or not easy else 1.0
+    factor = min(most, max(LEAST, former.factor * (GROW if easy else SHRINK)))
     return dataclasses.replace(former, factor=factor, evidence_since=now)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
 from tacho_operator.core.scaling.law.types import Bounds
+
+LONGEST_REPEATED = timedelta(hours=2)
+"""By so much clocks are set back at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +61,20 @@ def bounds_at(usual: Bounds, schedules: Sequence[Schedule], now: datetime) -> Sc
 
 
 def last_time(schedule: Schedule, now: datetime) -> datetime | None:
-    """When it last began, ``now`` included; None: never. Raises CronSimError, ZoneInfoNotFoundError,
-    ValueError or OSError (a directory of time zones) for one that cannot be read."""
-    local = now.astimezone(ZoneInfo(schedule.time_zone))
-    following = local.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    return next(CronSim(schedule.cron, following, reverse=True), None)
+    """When it last began, ``now`` included, in UTC; None: never. Raises CronSimError, ZoneInfoNotFoundError,
+    ValueError or OSError (a directory of time zones) for one that cannot be read.
+
+    In the hour that is repeated when clocks are set back, a time of day that was passed the first time has
+    begun, though the clock shows an earlier one: so the search begins behind that hour.
+    """
+    zone, now = ZoneInfo(schedule.time_zone), now.astimezone(timezone.utc)
+    following = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    if now.astimezone(zone).fold:
+        following += LONGEST_REPEATED
+    for begun in CronSim(schedule.cron, following.astimezone(zone), reverse=True):
+        if begun <= now:
+            return begun.astimezone(timezone.utc)
+    return None
 
 
 def _narrowed(usual: Bounds, schedule: Schedule, index: int) -> Bounds:
