@@ -29,6 +29,8 @@ class Server:
     def __init__(self, world: World) -> None:
         self._world = world
         self.created: list[str] = []
+        self.applied: list[str] = []
+        self.status: dict[str, Any] = {}
         self.refuses = True
         self.forbids = ""
         self.live: list[bool] = []
@@ -57,6 +59,8 @@ class Server:
         assert uid
         if subresource == "status" and self.refuses:
             raise ApiError(422, "status.x: Invalid value")
+        self.applied.append(manifest["kind"])
+        self.status = manifest.get("status", self.status)
         return written(manifest)
 
 
@@ -125,6 +129,19 @@ async def test_no_event_tells_of_a_status_that_could_not_be_written() -> None:
     server.refuses = False
     await reconcile(KEY)
     assert server.created.count("Event") == 1
+
+
+async def test_a_resource_first_says_what_becomes_of_it() -> None:
+    """Of thousands applied at once none waits for the pods of the others before it."""
+    world = World(resourceVersion="1")
+    server = Server(world)
+    server.refuses = False
+    reconcile = reconciler(server)
+    assert await reconcile(KEY) is None, "its own status wakes it"
+    assert (server.applied, server.created) == (["LLMDeployment"], [])
+    world.raw["status"] = server.status
+    await reconcile(KEY)
+    assert (server.applied, server.created) == (["LLMDeployment"], ["Pod"]), "nothing is said twice"
 
 
 async def test_a_turn_waits_until_its_own_writes_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,11 @@ class Reconciler:
         observed = self._scaler.observed(key, observed)
         decision = decide(observed, self._config, self._clock())
         self._scaler.follow(key, observed, decision.status)
+        new = not observed.raw.get("status") and decision.status is not None
+        if new:
+            # Of thousands applied at once each says soon what becomes of it: its status wakes it for the rest,
+            # in the line of those that were looked at.
+            decision = dataclasses.replace(decision, apply=(), delete=())
         withheld = bool(decision.delete) and bool(self._store.stale(key.namespace))
         if withheld:
             decision = dataclasses.replace(decision, delete=())
@@ -98,6 +103,8 @@ class Reconciler:
         if (changed or outcome.writes) and self._said.get(key) != decision.reason:
             self._said[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
+        if new and changed:
+            return None
         delay = decision.requeue_after_seconds
         if outcome.refusals:
             delay = min(delay or CONFLICT_RETRY_SECONDS, CONFLICT_RETRY_SECONDS)
