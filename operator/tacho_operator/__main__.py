@@ -19,7 +19,7 @@ from tacho_operator.config import Settings, SettingsError, load_settings
 from tacho_operator.shell.fleet import Sizes, hanging, in_sync, reflectors, where_in_sync
 from tacho_operator.shell.frame import frame
 from tacho_operator.shell.health import readiness_server
-from tacho_operator.shell.kube import connect
+from tacho_operator.shell.kube import asked_pause_seconds, connect
 from tacho_operator.shell.loads import Loads, load_client
 from tacho_operator.shell.logs import configure_logging
 from tacho_operator.shell.metrics import Metrics
@@ -70,6 +70,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             workers=settings.workers,
             priority=lambda key: priority(store, key),
             gate=lambda: in_sync(store, settings.watch_namespaces),
+            asked_pause_seconds=asked_pause_seconds,
         )
         waker.connect(store, queue)
         streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from tacho_operator.shell.kube import ApiError, Gone, Kube
+from tacho_operator.shell.kube import (
+    LONGEST_RETRY_AFTER_SECONDS,
+    ApiError,
+    Gone,
+    Kube,
+    asked_pause_seconds,
+    connect,
+)
 
 
 class Broken:
@@ -103,3 +114,59 @@ async def test_requests_are_counted_by_verb_kind_and_answer() -> None:
     with pytest.raises(ApiError):
         await Kube(Broken(aiohttp.ClientOSError("reset")), count).list_all("Node")
     assert counted == [("watch", "Pod", 200), ("list", "Node", 0)]
+
+
+def kubeconfig(folder: Path, url: str) -> str:
+    context = {"cluster": "c", "user": "u"}
+    path = folder / "kubeconfig"
+    path.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "x",
+                "clusters": [{"name": "c", "cluster": {"server": url}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "x", "context": context}],
+            }
+        )
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "seconds"),
+    [
+        (429, "7", 7.0),
+        (503, "2", 2.0),
+        (503, None, 0.0),
+        (429, "soon", 0.0),
+        (429, "-1", 0.0),
+        (429, "86400", LONGEST_RETRY_AFTER_SECONDS),
+        (403, "7", 0.0),
+    ],
+)
+async def test_a_refusal_says_how_long_to_wait(
+    tmp_path: Path, status: int, header: str | None, seconds: float
+) -> None:
+    asked: list[str] = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        asked.append(request.method)
+        headers = {"Retry-After": header} if header else {}
+        return web.json_response({"message": "slow down"}, status=status, headers=headers)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", refuse)
+    async with (
+        TestServer(application) as server,
+        connect(kubeconfig(tmp_path, str(server.make_url("/")))) as kube,
+    ):
+        with pytest.raises(ApiError, match="slow down") as refused:
+            await kube.list_all("Pod")
+        assert asked_pause_seconds(refused.value) == seconds
+        with pytest.raises(ApiError) as refused:
+            await kube.create({"kind": "Pod", "metadata": {"namespace": "ml", "name": "a"}})
+        assert asked_pause_seconds(refused.value) == seconds
+    assert asked == ["GET", "POST"], "nothing is tried again on the spot"
+    assert asked_pause_seconds(ValueError("of our own")) == 0

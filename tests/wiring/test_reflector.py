@@ -138,6 +138,26 @@ async def test_a_list_that_is_refused_is_tried_again() -> None:
         assert names(store) == {"a", "b"}
 
 
+async def test_a_list_that_is_to_come_later_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as the API server asks, however short its own pause would be."""
+    slept: list[float] = []
+    server = Server()
+    server.refusals = [ApiError(429, "slow down", retry_after_seconds=40.0), ApiError(429, "slow down")]
+    sleep = asyncio.sleep
+
+    async def record(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(module.asyncio, "sleep", record)
+    async with reflecting(server) as (store, _):
+        while store.stale():
+            await sleep(0.001)
+    pauses = [seconds for seconds in slept if seconds]
+    assert 40 <= pauses[0] <= 80
+    assert pauses[1] < 1
+
+
 async def test_a_kind_that_is_not_there_is_awaited_and_listed_when_it_is() -> None:
     """The operator may start before its CRD is installed."""
     server = Server()

@@ -127,6 +127,29 @@ async def test_events_do_not_undo_the_back_off_of_a_failure() -> None:
         assert queue.depths()["delayed"] == 1
 
 
+async def test_an_error_that_asks_for_a_pause_gets_it_whatever_happens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workqueue, "BASE_BACKOFF_SECONDS", 0.001)
+    tries: list[Key] = []
+
+    async def process(key: Key) -> None:
+        tries.append(key)
+        raise RuntimeError("slow down")
+
+    queue = WorkQueue(process, workers=1, asked_pause_seconds=lambda error: 3600.0 if str(error) else 0.0)
+    queue.add(A)
+    task = asyncio.create_task(queue.run())
+    await settle()
+    queue.add(A)
+    await asyncio.sleep(0.05)
+    now = asyncio.get_running_loop().time()
+    assert tries == [A]
+    assert 3590 < queue._due[A] - now < 3600 * 1.2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_what_happened_during_a_turn_that_failed_does_not_undo_its_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 from kubernetes.aio import client as aio, config as aio_config
 from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import ConflictError, DynamicApiError, ForbiddenError, NotFoundError
+from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
 from tacho_operator.core.types import Manifest
 
@@ -22,6 +23,8 @@ GONE = 410
 FIELD_MANAGER = "tacho-operator"
 PAGE = 500
 REQUEST_TIMEOUT_SECONDS = 30
+LONGEST_RETRY_AFTER_SECONDS = 120.0
+"""As long as the longest pause of our own: a proxy that asks for a day is not believed."""
 WATCH_SILENCE_SECONDS = 150
 """The API server sends a bookmark about every minute: a watch that says nothing for longer is dead."""
 
@@ -44,10 +47,12 @@ KINDS: dict[str, tuple[str, str]] = {
 class ApiError(Exception):
     """A request the API server refused, as one line; status 0 where it gave no answer."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, retry_after_seconds: float = 0.0) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
+        self.retry_after_seconds = retry_after_seconds
+        """So long the API server wants to be left alone with it (Retry-After of 429 and 5xx)."""
 
 
 class Conflict(ApiError):
@@ -105,7 +110,14 @@ def _api_error(error: DynamicApiError) -> ApiError:
         return Missing(404, message)
     if error.status == GONE:
         return Gone(GONE, message)
-    return ApiError(int(error.status or 0), message)
+    asked = (retry_after_seconds(error) or 0.0) if is_retry_after_response(error) else 0.0
+    wait = min(asked, LONGEST_RETRY_AFTER_SECONDS)
+    return ApiError(int(error.status or 0), message, retry_after_seconds=wait)
+
+
+def asked_pause_seconds(error: Exception) -> float:
+    """So long whoever sent the request that failed is to wait; 0 where nobody said."""
+    return error.retry_after_seconds if isinstance(error, ApiError) else 0.0
 
 
 async def _events(response: Any) -> AsyncIterator[Event]:

@@ -44,6 +44,10 @@ async def _open() -> None:
     return
 
 
+def _unasked(_error: Exception) -> float:
+    return 0.0
+
+
 def _equal(_key: Key) -> Priority:
     return Priority.WAITS
 
@@ -54,6 +58,7 @@ class WorkQueue:
     A key added while it is being processed is processed once more afterwards; a key added several
     times before its turn is processed once. The earliest of all asked-for times counts. Keys whose time has
     come take turns by priority and namespace (turns.py). Nothing is begun while ``gate`` waits.
+    ``asked_pause_seconds``: how long an error wants its key to be left alone, whatever happens to it.
     """
 
     def __init__(
@@ -63,12 +68,14 @@ class WorkQueue:
         workers: int,
         priority: Callable[[Key], Priority] = _equal,
         gate: Callable[[], Awaitable[None]] = _open,
+        asked_pause_seconds: Callable[[Exception], float] = _unasked,
         randomness: random.Random | None = None,
     ) -> None:
         self._process = process
         self._workers = workers
         self._priority = priority
         self._gate = gate
+        self._asked_pause_seconds = asked_pause_seconds
         self._random = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
@@ -174,7 +181,9 @@ class WorkQueue:
         except Exception as error:
             self._failures[key] = self._failures.get(key, 0) + 1
             delay = backoff_seconds(self._failures[key], self._random.random())
-            held = min(delay, HELD_SECONDS)
+            asked = self._asked_pause_seconds(error) * (1.0 + JITTER * self._random.random())
+            delay = max(delay, asked)
+            held = max(min(delay, HELD_SECONDS), asked)
             self._held[key] = asyncio.get_running_loop().time() + held
             if self._due.pop(key, None) is not None:  # something happened to it during the turn that failed
                 delay = held

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable
 
-from tacho_operator.shell.kube import ApiError, Forbidden, Gone, Kube, Missing
+from tacho_operator.shell.kube import ApiError, Forbidden, Gone, Kube, Missing, asked_pause_seconds
 from tacho_operator.shell.store.store import Name, Store
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,7 @@ class Reflector:
     async def _pause(self, error: Exception) -> None:
         self._break("broken", error)
         longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 10))
+        longest = max(longest, 2.0 * asked_pause_seconds(error))
         delay = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
         logger.warning("%s in %s: %s; again in %.1f s", self.kind, self._place(), error, delay)
         await asyncio.sleep(delay)
