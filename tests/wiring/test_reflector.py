@@ -11,7 +11,7 @@ import pytest
 
 from tacho_operator.shell.kube import ApiError, Event, Forbidden, Gone, Kube, Missing, Page
 from tacho_operator.shell.store import reflector as module
-from tacho_operator.shell.store.reflector import Reflector
+from tacho_operator.shell.store.reflector import Reflector, WentBack
 from tacho_operator.shell.store.store import Store
 from tests.wiring.test_store import thing
 
@@ -25,8 +25,12 @@ class Server:
         self.held = [[thing("a")], [thing("b")]]
         self.held_later = self.held
         """From the second list on."""
+        self.now = "1000"
+        """The version that a list would have."""
         self.refusals: list[Exception] = []
         self.lists = 0
+        self.versions: list[str] = []
+        """Of the next pages."""
         self.since: list[str] = []
         self._watches = list(watches)
 
@@ -35,7 +39,10 @@ class Server:
             raise self.refusals.pop(0)
         self.lists += 1
         for items in self.held_later if self.lists > 1 else self.held:
-            yield Page(items, str(10 * self.lists))
+            yield Page(items, self.versions.pop(0) if self.versions else str(10 * self.lists))
+
+    async def version(self, *_: Any) -> str:
+        return self.now
 
     @contextlib.asynccontextmanager
     async def watch(
@@ -128,6 +135,44 @@ async def test_while_it_is_broken_it_says_so_and_why() -> None:
         await until(lambda: not store.stale())
         assert server.since == ["10", "10"], "nothing is listed anew for a cut connection"
         assert ends == ["broken"]
+
+
+async def test_an_api_server_that_went_back_in_time_ends_the_stream() -> None:
+    """etcd was restored from a backup. A watch from a version to come would be granted and say nothing, and
+    objects as they are again would be taken for older than what is held."""
+    server = Server([("ADDED", thing("c", "50")), ApiError(0, "no answer")])
+    server.now = "49"
+    with pytest.raises(WentBack, match="at version 49 and was at 50"):
+        await following(server)
+    assert server.since == ["10"]
+
+
+async def test_a_list_that_went_back_in_time_ends_the_stream_too() -> None:
+    server = Server([("ADDED", thing("c", "50")), Gone(410, "too old")])
+    server.versions = ["10", "10", "20"]
+    with pytest.raises(WentBack, match="at version 20 and was at 50"):
+        await following(server)
+
+
+async def following(server: Server) -> None:
+    """Until it ends by itself."""
+    stream = Reflector(
+        cast(Kube, server),
+        Store(lambda change: None),
+        "Service",
+        lists=asyncio.Semaphore(1),
+        on_reconnect=lambda kind, why: None,
+    )
+    async with asyncio.timeout(5):
+        await stream.run()
+
+
+async def test_an_api_server_that_has_not_moved_has_not_gone_back() -> None:
+    server = Server([("ADDED", thing("c", "50")), ApiError(0, "no answer")])
+    server.now = "50"
+    async with reflecting(server) as (store, _):
+        await until(lambda: len(server.since) == 2 and not store.stale())
+        assert server.since == ["10", "50"]
 
 
 async def test_a_list_that_is_refused_is_tried_again() -> None:

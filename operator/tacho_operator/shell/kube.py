@@ -202,6 +202,12 @@ class Kube:
             if not token:
                 return
 
+    async def version(self, kind: str, namespace: str | None = None, selector: str = "") -> str:
+        """The resourceVersion that a list would have now. Never older than what anybody was told before."""
+        path = _path(kind, namespace)
+        page = await self._request("list", kind, path, label_selector=selector or None, limit=1)
+        return str(page.get("metadata", {}).get("resourceVersion", ""))
+
     @asynccontextmanager
     async def watch(
         self, kind: str, namespace: str | None, selector: str, version: str

@@ -80,8 +80,8 @@ class Reconciler:
         self._scaler.follow(key, observed, decision.status)
         new = not observed.raw.get("status") and decision.status is not None
         if new:
-            # Of thousands applied at once each says soon what becomes of it. Its status wakes it for the rest, in
-            # the line of those that were looked at.
+            # Of thousands applied at once each says soon what becomes of it. Its status wakes it for the
+            # rest, in the line of those that were looked at.
             decision = dataclasses.replace(decision, apply=(), delete=())
         withheld = bool(decision.delete) and bool(self._store.stale(key.namespace))
         if withheld:

@@ -29,6 +29,11 @@ SETTLE_SECONDS = 1.0
 """After a break, what happened meanwhile comes within moments of the new stream's beginning."""
 
 
+class WentBack(RuntimeError):
+    """What was watched is newer than what there is: etcd was restored from a backup. What is held and what
+    was written may never have been, and numbers that tell new from old are given out again."""
+
+
 class Reflector:
     """One kind in one namespace, or in all ("")."""
 
@@ -59,11 +64,15 @@ class Reflector:
         return time.monotonic() - self._alive
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Raises WentBack: then nothing that the process knows is of use."""
         while True:
             try:
                 if not self._version:
                     await self._list()
+                elif self._failures:
+                    # A watch from a version that is yet to come is granted, and silent until that comes.
+                    where = (self.kind, self.namespace or None, self._selector)
+                    self._follows(await self._kube.version(*where))
                 started = time.monotonic()
                 await self._watch()
             except Gone as error:
@@ -106,12 +115,21 @@ class Reflector:
     def _place(self) -> str:
         return f"namespace {self.namespace}" if self.namespace else "all namespaces"
 
+    def _follows(self, version: str) -> None:
+        last = self._store.streams.get((self.kind, self.namespace), "")
+        if last.isdigit() and version.isdigit() and int(version) < int(last):
+            raise WentBack(
+                f"{self.kind}: the API server is at version {version} and was at {last} before: its etcd was "
+                "restored from a backup; the operator starts anew"
+            )
+
     async def _list(self) -> None:
         """Page by page, a few kinds at a time: neither side ever holds a whole cluster at once."""
         names: set[Name] = set()
         async with self._lists:
             async for page in self._kube.pages(self.kind, self.namespace or None, self._selector):
                 version = page.version
+                self._follows(version)
                 for manifest in page.items:
                     metadata = manifest["metadata"]
                     names.add((metadata.get("namespace", ""), metadata["name"]))
