@@ -14,7 +14,13 @@ from benchmarks.gpu.__main__ import digest, seconds, to_run
 from tacho_operator.api.types import LLMDeploymentSpec
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-MATRICES = ("gpu/h200-next.yaml", "gpu/h200-two.yaml", "gpu/h200-shapes.yaml", "engines/h200.yaml")
+MATRICES = (
+    "gpu/h200-next.yaml",
+    "gpu/h200-two.yaml",
+    "gpu/h200-shapes.yaml",
+    "gpu/h200-front-end.yaml",
+    "engines/h200.yaml",
+)
 
 
 def document(name: str, **spec: Any) -> dict[str, Any]:
