@@ -5,8 +5,9 @@
 ``GET /_law`` shows the law, ``POST /_law`` changes it while requests run, ``GET /_lateness`` says how well it
 was kept on this machine, ``POST /_foreign {"streams": 4, "seconds": 5}`` brings somebody else's traffic.
 ``POST /_crash`` ends it after the answer. ``--fail`` makes it go wrong: crash, oom, kv-cache (at start, with
-the lines a real engine prints), crash-after:N and errors-after:N (requests to generate), errors, hang (no
-answer to them), wedged (no answer at all, health included).
+the lines a real engine prints), crash-after:N and errors-after:N (requests to generate), errors, busy-every:N
+(a 429), drop-every:N (the connection ends in the middle of the answer), hang (no answer to them), wedged
+(no answer at all, health included).
 """
 
 from __future__ import annotations
@@ -47,7 +48,11 @@ class Settings:
     """False: continuous_usage_stats is ignored, as engines without it do."""
     counters: str = "step"
     """step: vLLM's metrics, which advance with each step. request: llama.cpp's, which advance when a request
-    ends."""
+    ends. none: no metrics."""
+    empty_chunks: int = 0
+    """So many without text before each that has some."""
+    short_share: float = 1.0
+    """Of the tokens that were asked for, those that come; they end as if they were all."""
 
 
 class Refused(Exception):
@@ -132,13 +137,15 @@ class Engine:
         reply.document(wire.models(name, self.created, length))
 
     def _metrics(self, _: Request, reply: Reply) -> None:
+        if self.settings.counters == "none":
+            return reply.document({"detail": "Not Found"}, status=404)
         self._turn()
         ranks, law = self._board.all(), self.scheduler.law
         if self.settings.counters == "request":
             text = engine_metrics.by_request(ranks)
         else:
             text = engine_metrics.by_step(ranks, law, self.settings.served_name)
-        reply.whole(text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
+        return reply.whole(text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
 
     def _show_law(self, _: Request, reply: Reply) -> None:
         reply.document(dataclasses.asdict(self.scheduler.law))
@@ -177,6 +184,8 @@ class Engine:
             _die()
         if mode == "errors" or (mode == "errors-after" and self.requests > int(count)):
             raise Refused("the mock engine was told to fail", kind="InternalServerError", code=500)
+        if mode == "busy-every" and self.requests % int(count) == 0:
+            raise Refused("the mock engine was told to be busy", kind="RateLimitError", code=429)
         return mode == "hang"
 
     def _generate(self, request: Request, reply: Reply, *, chat: bool) -> None:
@@ -205,7 +214,7 @@ class Engine:
         sequence = self.scheduler.submit(
             prompt_tokens=prompt_tokens,
             prompt_key=prompt_key,
-            max_tokens=min(asked, room),
+            max_tokens=max(1, round(self.settings.short_share * min(asked, room))),
             min_tokens=body.get("min_tokens") or 0,
             ignore_eos=bool(body.get("ignore_eos")),
             arrived=arrived,
@@ -279,10 +288,17 @@ class Engine:
         usage = bool(options.get("include_usage"))
         continuous = usage and self.settings.continuous_usage and bool(options.get("continuous_usage_stats"))
         middle = answer.middle(continuous=continuous)
+        mode, _, count = self.settings.fail.partition(":")
+        dropped = mode == "drop-every" and self.requests % int(count) == 0
         total = 0
 
         def send(_: float, tokens: int, last: bool, sequence: Sequence) -> None:
             nonlocal total
+            if dropped and total >= sequence.output_tokens / 2:
+                return reply.drop()
+            for _ in range(self.settings.empty_chunks):
+                empty = answer.chunk("", total, None, continuous=continuous, closing=False)
+                reply.events(wire.event(empty), last=False)
             if total and not last:
                 data = middle(total, tokens)
                 total += tokens

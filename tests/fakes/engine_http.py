@@ -62,6 +62,10 @@ class Reply:
         if last:
             self._over()
 
+    def drop(self) -> None:
+        """The connection breaks."""
+        self._transport.abort()
+
     def _head(self, status: int, kind: str, length: str) -> bytes:
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {kind}", length]
         lines += ["Connection: close"] if self._close else []

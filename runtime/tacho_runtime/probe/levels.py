@@ -36,6 +36,8 @@ WIDEST_PERCENT = 30.0
 CYCLES_SHARE = 0.5
 """Of the window's interval, that of its cycles where these know better: with fewer requests than bins they
 are the worse witness while tokens come evenly."""
+SHORTEST_SHARE = 0.75
+"""Of the workload's length, the shortest that the probe asks for where it draws lengths."""
 FEW_REQUESTS = 5
 """Of fewer, Student's t alone makes the interval of their rates several times too wide."""
 PARTIAL_TOKENS = 8
@@ -105,7 +107,7 @@ def latencies(trace: Trace, workload: Workload) -> Latencies:
             if inside and stream.output_tokens >= min(PARTIAL_TOKENS, workload.output_tokens):
                 found.both.append((ttft, tpot))
         if stream.finish_reason and place >= trace.residual:
-            asked = stream.finish_reason == "length" and tpot is not None
+            asked = stream.finish_reason == "length" and tpot is not None and not _short(stream, workload)
             took = (stream.tokens[-1][0] - stream.tokens[0][0]) / 1e6
             found.end_to_end.append(ttft + ((workload.output_tokens - 1) * (tpot or 0.0) if asked else took))
     found.tpot = long or some or few
@@ -278,14 +280,20 @@ def _per_request(trace: Trace, workload: Workload) -> float:
     """Mean output tokens of a request: the workload's, unless the engine ends answers of its own accord."""
     whole = [stream for stream in trace.streams[trace.residual :] if stream.finish_reason]
     # Of all that ended: those that stopped early are the short ones.
-    if not any(stream.finish_reason == "stop" for stream in whole):
+    if not any(_short(stream, workload) for stream in whole):
         return float(workload.output_tokens)
     return math.fsum(stream.output_tokens for stream in whole) / len(whole)
 
 
+def _short(stream: Stream, workload: Workload) -> bool:
+    """Whether it ended before the length it was asked for, whatever it says of that."""
+    return (
+        stream.finish_reason == "stop" or stream.output_tokens < SHORTEST_SHARE * workload.output_tokens - 1
+    )
+
+
 def single_result(
     streams: Sequence[Stream],
-    workload: Workload,
     slo: ServiceLevel,
     *,
     flags: Sequence[str] = (),
@@ -320,7 +328,7 @@ def single_result(
         concurrency=1,
         window_seconds=took_seconds,
         requests=len(rows),
-        requests_per_second=rate / max(1, workload.output_tokens),
+        requests_per_second=len(rows) / took_seconds,
         output_tokens_per_second=rate,
         ci_percent=None if interval is None else max(FLOOR_PERCENT, interval) + loss_percent,
         ttft_milliseconds_p50=median(found.ttft),

@@ -54,7 +54,7 @@ async def bench_of(engine: VirtualEngine) -> Bench:
         quiet=engine.machine(calibrate=True),
     )
     found.single = tuple([await engine.ask(64, 50, 10) for _ in range(3)])
-    one = single_result(found.single, WORKLOAD, SLO)
+    one = single_result(found.single, SLO)
     assert one is not None
     found.keep(replace(one, point=replace(one.point, requests_per_second=4.0)))
     return bench

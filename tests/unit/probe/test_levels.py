@@ -331,7 +331,7 @@ def test_too_little_is_no_point(streams: list[Stream]) -> None:
 @pytest.mark.parametrize("count", [1, 3, 10])
 def test_one_stream_after_the_other(count: int) -> None:
     streams = [stream(index * SERVICE_MS, OUTPUT_TOKENS) for index in range(count)]
-    result = single_result(streams, WORKLOAD, NO_SLO)
+    result = single_result(streams, NO_SLO)
     assert result is not None
     assert result.point.output_tokens_per_second == pytest.approx(OUTPUT_TOKENS / SERVICE_MS * 1000)
     assert result.point.steady
@@ -345,11 +345,11 @@ def test_few_requests_are_known_by_their_gaps_and_their_first_tokens() -> None:
         replace(one, sent_ns=one.sent_ns - late * MS)
         for late, one in ((260, stream(1000, OUTPUT_TOKENS)), (340, stream(3000, OUTPUT_TOKENS)))
     ]
-    result = single_result(two, WORKLOAD, NO_SLO)
+    result = single_result(two, NO_SLO)
     assert result is not None
     assert result.point.ci_percent == pytest.approx(12.71 * 40 / 800 * 100, rel=0.01)
     assert result.founded, "one stream is told however wide its interval is"
-    wide = single_result(two, WORKLOAD, NO_SLO, loss_percent=5.0)
+    wide = single_result(two, NO_SLO, loss_percent=5.0)
     assert wide is not None
     assert (wide.point.ci_percent or 0) - (result.point.ci_percent or 0) == pytest.approx(5)
 
@@ -362,7 +362,7 @@ def test_few_requests_that_stalled_are_known_that_much_worse() -> None:
         return replace(one, tokens=late)
 
     even = [stream(at, OUTPUT_TOKENS) for at in (0, 1000, 2000)]
-    plain, stalled = (single_result(each, WORKLOAD, NO_SLO) for each in (even, [*even[:2], paused(even[2])]))
+    plain, stalled = (single_result(each, NO_SLO) for each in (even, [*even[:2], paused(even[2])]))
     assert plain is not None
     assert stalled is not None
     assert plain.point.ci_percent == pytest.approx(0.3)
@@ -371,10 +371,10 @@ def test_few_requests_that_stalled_are_known_that_much_worse() -> None:
 
 def test_one_stream_whose_requests_get_slower_is_not_steady() -> None:
     streams = [stream(index * 1000, OUTPUT_TOKENS, itl_ms=10 + index) for index in range(8)]
-    result = single_result(streams, WORKLOAD, NO_SLO)
+    result = single_result(streams, NO_SLO)
     assert result is not None
     assert result.point.flags == ("NotSteady",)
-    assert single_result([], WORKLOAD, NO_SLO) is None
+    assert single_result([], NO_SLO) is None
 
 
 def test_requests_per_second_count_short_answers_and_whole_ones() -> None:

@@ -14,6 +14,7 @@ from tacho_runtime.probe.asking.parsing import (
     Read,
     Response,
     WireError,
+    cut as is_cut,
     event_spans,
     framing,
     parse_response,
@@ -159,3 +160,25 @@ def test_both_line_ends_in_one_stream() -> None:
 def test_what_is_not_a_response_is_refused(raw: bytes) -> None:
     with pytest.raises(WireError):
         parse_response([(1, raw)] if raw else [], ended=True)
+
+
+@pytest.mark.parametrize(
+    ("chunked", "length", "tail", "lacking"),
+    [
+        (True, None, b"data: {}\n\n\r\n", True),
+        (True, None, b'data: {"text":"0"}\n\n\r\n1', True),
+        (True, None, b"data: {}\n\n\r\n0\r\n\r\n", False),
+        # A trailer, an extension, and a server that has said all and does not end its transfer.
+        (True, None, b"data: {}\n\n\r\n0\r\nServer-Timing: x\r\n\r\n", False),
+        (True, None, b"data: {}\n\n\r\n00;last\r\n\r\n", False),
+        (True, None, b"e\r\ndata: [DONE]\n\n\r\n", False),
+        (False, 100, b'{"choices": [', True),
+        # Told by nothing but the end of the connection.
+        (False, None, b"data: {}\n\n", False),
+    ],
+)
+def test_an_answer_whose_connection_ended_lacks_something_or_not(
+    chunked: bool, length: int | None, tail: bytes, lacking: bool
+) -> None:
+    head = Framing(head_end=10, status=200, chunked=chunked, length=length)
+    assert is_cut(head, tail) is lacking

@@ -21,6 +21,8 @@ HEAD_LIMIT_BYTES = 64 * 1024
 LENGTH_LIMIT_DIGITS = 18
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})\b")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n")
+_LAST_CHUNK = re.compile(rb"(?:^|\r\n)0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n$")
+"""With extensions and trailers, which few send."""
 _REQUEST = h11.Request(method="GET", target="/", headers=[("Host", "engine")])
 """h11 reads a response only to a request. Ours has no say in how the answer is framed."""
 
@@ -100,6 +102,13 @@ def framing(raw: bytes) -> Framing | None:
         chunked=b"\r\ntransfer-encoding:" in head,
         length=None if length is None else int(length[1]),
     )
+
+
+def cut(head: Framing, tail: bytes) -> bool:
+    """Whether an answer whose connection has ended, and that was not whole by then, lacks something.
+    ``tail``: its last bytes. A stream that says of itself that it is done is whole."""
+    told = head.chunked or head.length is not None
+    return told and not (head.chunked and (b"data: [DONE]" in tail or _LAST_CHUNK.search(tail)))
 
 
 def _find(body: bytes, separator: bytes, at: int, nowhere: int) -> int:

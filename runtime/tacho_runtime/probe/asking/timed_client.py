@@ -20,6 +20,8 @@ from tacho_runtime.probe.asking import parsing as wire
 
 CONNECT_SECONDS = 5.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
+TAIL_BYTES = 256
+"""Of an answer, to tell whether it had come to its end."""
 REPLY_LIMIT_BYTES = 16 * 1024 * 1024
 """Far above any stream the probe asks for; what sends more is not the engine."""
 
@@ -109,7 +111,7 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._take(time.monotonic_ns(), data)
         self._raw_bytes += len(data)
-        self._tail = (self._tail + data)[-5:]
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
         if self._raw_bytes > REPLY_LIMIT_BYTES:
             return self._finish(RequestFailed(f"the answer is larger than {REPLY_LIMIT_BYTES} bytes"))
         if self._head is None:
@@ -123,7 +125,7 @@ class Stream(asyncio.Protocol):
         if self._raw_bytes > head.head_end:
             self._begun.set()
         whole = head.length is not None and self._raw_bytes - head.head_end >= head.length
-        if whole or (head.chunked and self._tail == b"0\r\n\r\n"):
+        if whole or (head.chunked and self._tail.endswith(b"0\r\n\r\n")):
             self._finish(None)
         return None
 
@@ -132,7 +134,12 @@ class Stream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closed = True
-        self._finish(None if error is None else RequestFailed(f"the connection broke: {error}"))
+        if error is not None:
+            self._finish(RequestFailed(f"the connection broke: {error}"))
+        elif self._head is not None and wire.cut(self._head, self._tail):
+            self._finish(RequestFailed("the connection ended within the answer"))
+        else:
+            self._finish(None)
 
     def _finish(self, error: RequestFailed | None) -> None:
         if not self._ended.is_set():

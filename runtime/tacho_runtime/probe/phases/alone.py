@@ -121,7 +121,6 @@ def _foreign(
 def _add_single(bench: Bench, flags: tuple[str, ...]) -> None:
     result = single_result(
         bench.findings.single,
-        bench.shape.workload,
         bench.slo,
         flags=flags,
         loss_percent=bench.findings.single_loss_percent,

@@ -9,10 +9,11 @@ from tacho_contract.launch import ServiceLevel
 from tacho_runtime.probe.advice import IN_SPEC, Advice
 from tacho_runtime.probe.contention import Disturbance, judge
 from tacho_runtime.probe.findings import Findings
+from tacho_runtime.probe.levels import SHORTEST_SHARE
 from tacho_runtime.probe.ports import EngineUnderTest, MachineSample
 from tacho_runtime.probe.search import Shape
 
-SPREAD = 0.25
+SPREAD = 1 - SHORTEST_SHARE
 """Of output lengths at several streams, to either side: equal ones would keep step with each other."""
 
 

@@ -1,0 +1,82 @@
+"""Engines that refuse, hang up, say little or give less than was asked for: no figure of theirs is wrong and
+clean."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from tacho_contract.measurement import Measurement
+from tacho_runtime.probe.sequence import run_probe
+from tests.unit.probe.engines import live, mock_engine, target
+
+OUTPUT_TOKENS, STREAMS = 32, 4
+LAW = {"ttft_base_ms": 20.0, "ttft_per_token_ms": 0.0, "itl_base_ms": 8.0, "itl_per_seq_ms": 0.5}
+SILENT = {"no_continuous_usage": True, "counters": "none"}
+"""Tokens are counted by nobody but in the last event of an answer."""
+
+
+async def probed(**engine: object) -> Measurement:
+    with mock_engine(**LAW, **engine) as port:
+        return await run_probe(
+            target(port, concurrency=STREAMS, slots=STREAMS),
+            live(inputs=32, outputs=OUTPUT_TOKENS, budget=5),
+            plan_key="plan",
+            rng=Random(1),
+        )
+
+
+def most(streams: int) -> float:
+    """Tokens per second by the law; a busy machine has fewer, and none has more."""
+    gap = LAW["itl_base_ms"] + streams * LAW["itl_per_seq_ms"]
+    return 1000 * streams * OUTPUT_TOKENS / (LAW["ttft_base_ms"] + (OUTPUT_TOKENS - 1) * gap)
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [
+        ("drop-every:5", "the connection ended within the answer"),
+        ("drop-every:30", "the connection ended within the answer"),
+        ("busy-every:5", "429"),
+        ("busy-every:30", "429"),
+    ],
+)
+async def test_answers_that_fail_now_and_then_are_told_and_nothing_of_them_is_clean(
+    fail: str, said: str
+) -> None:
+    measured = await probed(fail=fail)
+    assert said in measured.message
+    assert measured.state != "Complete" or "NotSteady" in measured.flags
+    for point in measured.curve:
+        assert point.output_tokens_per_second < 1.1 * most(point.concurrency), point
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {"empty_chunks": 1},
+        {"empty_chunks": 1, **SILENT},
+        {"tokens_per_chunk": 4, **SILENT},
+        SILENT,
+    ],
+)
+async def test_events_are_not_taken_for_tokens(engine: dict[str, object]) -> None:
+    measured = await probed(**engine)
+    assert measured.single_stream is not None
+    limit = 1.1 * 1000 / (LAW["itl_base_ms"] + LAW["itl_per_seq_ms"])
+    assert measured.single_stream.decode_tokens_per_second < limit
+    assert max(point.concurrency for point in measured.curve) == STREAMS
+    for point in measured.curve:
+        assert point.output_tokens_per_second < 1.1 * most(point.concurrency), point
+        assert point.output_tokens_per_second / point.requests_per_second == pytest.approx(OUTPUT_TOKENS)
+
+
+@pytest.mark.parametrize("silent", [{}, SILENT], ids=["counted", "silent"])
+async def test_requests_are_those_of_the_length_that_came(silent: dict[str, object]) -> None:
+    """Half of what was asked for, which the engine calls all of it."""
+    measured = await probed(short_share=0.5, **silent)
+    assert "ShortOutput" in measured.flags
+    for point in measured.curve:
+        tokens = point.output_tokens_per_second / point.requests_per_second
+        assert tokens == pytest.approx(OUTPUT_TOKENS / 2, rel=0.25), point
