@@ -11,6 +11,7 @@ import bisect
 import itertools
 import math
 from dataclasses import dataclass, field
+from statistics import median
 
 from tacho_operator.api.types import Measurement
 
@@ -29,7 +30,7 @@ class LawError(ValueError):
 class EngineLaw:
     steps: tuple[tuple[int, float], ...]
     """(requests in the batch, seconds of a step), by rising batch: linear in between, constant below the
-    first, and beyond the last as steep as before it."""
+    first, and beyond the last as steep as before it, but never falling."""
     prefill_tokens_per_second: float
     seconds_per_kv_token: float = 0.0
     """What each token in the KV cache adds to a step."""
@@ -43,6 +44,8 @@ class EngineLaw:
     the youngest gives way, waits first in line and is computed again."""
     ttft_fixed_seconds: float = 0.0
     """What a first token takes whatever the prompt, without holding up the engine."""
+    ttft_per_running_seconds: float = 0.0
+    """What each other request that runs adds to it: a front end that is busy."""
     _batches: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -61,8 +64,8 @@ class EngineLaw:
         else:
             low = min(above, len(self.steps) - 1) - 1
             (from_batch, from_seconds), (to_batch, to_seconds) = self.steps[low], self.steps[low + 1]
-            share = (batch - from_batch) / (to_batch - from_batch)
-            seconds = from_seconds + share * (to_seconds - from_seconds)
+            share, more = (batch - from_batch) / (to_batch - from_batch), to_seconds - from_seconds
+            seconds = from_seconds + share * more if share <= 1 else to_seconds + (share - 1) * max(0.0, more)
         return max(LEAST_STEP_SECONDS, seconds + self.seconds_per_kv_token * kv_tokens)
 
 
@@ -86,18 +89,35 @@ def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> 
             gaps[point.concurrency] = max(LEAST_STEP_SECONDS, gap / 1000 - others)
     if not gaps:
         raise LawError("the measurement has no level with a time per token")
-    steps: list[tuple[int, float]] = []
-    for batch in sorted(gaps):  # more requests never make a step shorter; what says so is noise
-        steps.append((batch, max(gaps[batch], steps[-1][1] if steps else 0.0)))
     tokens = entry.kv_cache.capacity_tokens if entry.kv_cache else None
-    overhead = _number(alone.ttft_overhead_milliseconds if alone else None) or 0.0
+    fixed, busy = _first_tokens(entry, gaps, shape.input_tokens / prefill)
     return EngineLaw(
-        steps=tuple(steps),
+        steps=tuple(sorted(gaps.items())),
         prefill_tokens_per_second=prefill,
         kv_cache_tokens=tokens or UNKNOWN_KV_TOKENS,
         max_num_seqs=max_num_seqs or MOST_REQUESTS,
-        ttft_fixed_seconds=max(0.0, overhead / 1000),
+        ttft_fixed_seconds=fixed,
+        ttft_per_running_seconds=busy,
     )
+
+
+def _first_tokens(entry: Measurement, steps: dict[int, float], prompt_seconds: float) -> tuple[float, float]:
+    """What first tokens take beside their prompt: alone, and for each other request.
+
+    Among others a prompt waits for the step that goes on, for half of it on the mean, and is then computed in
+    one that brings the others their tokens, too.
+    """
+    alone = entry.single_stream
+    overhead = _number(alone.ttft_overhead_milliseconds if alone else None) or 0.0
+    first = _number(alone.ttft_milliseconds_p50 if alone else None)
+    fixed = max(0.0, overhead / 1000 if first is None else first / 1000 - prompt_seconds)
+    each = []
+    for point in entry.curve:
+        seen = _number(point.ttft_milliseconds_p50)
+        if seen is not None and point.concurrency > 1 and point.concurrency in steps:
+            known = fixed + prompt_seconds + 1.5 * steps[point.concurrency]
+            each.append((seen / 1000 - known) / (point.concurrency - 1))
+    return fixed, max(0.0, median(each)) if each else 0.0
 
 
 def _number(text: str | None) -> float | None:

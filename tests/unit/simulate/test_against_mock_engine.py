@@ -25,6 +25,7 @@ PLAIN = Law(
 LAWS = {
     "plain": PLAIN,
     "knee": dataclasses.replace(PLAIN, itl_knee=16, itl_per_seq_above_ms=1.0),
+    "busy front end": dataclasses.replace(PLAIN, ttft_per_running_ms=2.0),
     "reserves": dataclasses.replace(PLAIN, kv_tokens=6_000),
     "preempts": dataclasses.replace(PLAIN, kv_tokens=6_000, kv_policy="preempt"),
     "few slots": dataclasses.replace(PLAIN, max_num_seqs=8),
@@ -43,6 +44,7 @@ def engine_law(law: Law) -> EngineLaw:
         kv_cache_tokens=law.kv_tokens,
         reserves=law.kv_policy == "reserve",
         ttft_fixed_seconds=law.ttft_base_ms / 1000,
+        ttft_per_running_seconds=law.ttft_per_running_ms / 1000,
     )
 
 

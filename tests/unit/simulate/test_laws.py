@@ -39,6 +39,8 @@ def test_steps_between_and_beyond_the_levels() -> None:
     assert [law.step_seconds(batch) for batch in (0, 1, 2, 3, 4, 6, 8, 12)] == pytest.approx(
         [0.01, 0.01, 0.01, 0.02, 0.03, 0.035, 0.04, 0.05]
     )
+    falling = EngineLaw(steps=((2, 0.03), (4, 0.01)), prefill_tokens_per_second=1.0)
+    assert [falling.step_seconds(batch) for batch in (3, 4, 100)] == pytest.approx([0.02, 0.01, 0.01])
     more = EngineLaw(steps=((1, 0.01),), prefill_tokens_per_second=1.0, seconds_per_kv_token=1e-6)
     assert more.step_seconds(5, 1000) == pytest.approx(0.011)
 

@@ -51,6 +51,7 @@ laws = st.builds(
     kv_cache_tokens=st.sampled_from([300, 5_000, 10**9]),
     reserves=st.booleans(),
     ttft_fixed_seconds=st.sampled_from([0.0, 0.02]),
+    ttft_per_running_seconds=st.sampled_from([0.0, 0.005]),
 )
 traces = st.builds(
     lambda rows: Trace(

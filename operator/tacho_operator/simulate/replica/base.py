@@ -39,6 +39,7 @@ class Timed:
             prefill_tokens_per_second=law.prefill_tokens_per_second / factor,
             seconds_per_kv_token=law.seconds_per_kv_token * factor,
             ttft_fixed_seconds=law.ttft_fixed_seconds * factor,
+            ttft_per_running_seconds=law.ttft_per_running_seconds * factor,
         )
         return cls(slowed, tuple(slowed.step_seconds(batch) for batch in range(law.max_num_seqs + 1)))
 
@@ -54,6 +55,8 @@ class Replica(ABC):
         """(when it reaches the engine, request), in that order; whoever sends a request appends it."""
         self.after: Callable[[int, float], None] | None = None
         """Is told each end."""
+        self._front: list[tuple[float, int]] = []
+        """A heap of those that a busy front end holds: (until when, request)."""
         self._waiting: deque[int] = deque()
         self._running: dict[int, float] = {}
         """In order of admission: the number of the step that brings the last token."""
@@ -94,7 +97,7 @@ class Replica(ABC):
     @property
     def held(self) -> int:
         """Requests that are lost if it crashes."""
-        return len(self._running) + len(self._waiting) + len(self.incoming)
+        return len(self._running) + len(self._waiting) + len(self._front) + len(self.incoming)
 
     def metrics(self, now: float) -> PodMetrics:
         """As its engine tells them at ``now``."""
@@ -105,7 +108,7 @@ class Replica(ABC):
             entered += 1
         return PodMetrics(
             running=len(self._running),
-            waiting=len(self._waiting) + entered,
+            waiting=len(self._waiting) + len(self._front) + entered,
             kv_cache_usage=min(1.0, self._kv_tokens / self._law.kv_cache_tokens),
             prompt_tokens_total=self._prompt_tokens,
             generation_tokens_total=float(int(self._generated)),

@@ -73,7 +73,9 @@ class Beside(Replica):
         return when
 
     def _prefill(self, request: int, tokens: int) -> None:
-        seconds = self._law.ttft_fixed_seconds + tokens / self._law.prefill_tokens_per_second
+        law = self._law
+        seconds = law.ttft_fixed_seconds + law.ttft_per_running_seconds * (len(self._running) - 1)
+        seconds += tokens / law.prefill_tokens_per_second
         heapq.heappush(self._firsts, (self.now + seconds, request))
 
     def _give_up(self, request: int) -> None:

@@ -22,7 +22,10 @@ class Stepped(Replica):
 
     def advance(self, until: float) -> None:
         incoming, running = self.incoming, self._running
+        late = self._law.ttft_per_running_seconds
         while True:
+            if late:
+                self._hold(late)
             if self._waiting or (incoming and incoming[0][0] <= self.now):
                 self._enter()
             if self._prompts:
@@ -31,12 +34,26 @@ class Stepped(Replica):
             elif running:
                 if not self._stretch(until):
                     return
-            elif incoming and incoming[0][0] <= until:
-                self.now = max(self.now, incoming[0][0])
+            elif (entry := self._entry()) <= until and entry < math.inf:
+                self.now = max(self.now, entry)
             else:
                 if until < math.inf:
                     self.now = max(self.now, until)
                 return
+
+    def _hold(self, late: float) -> None:
+        """A front end that is busy with those that run hands the others on later."""
+        incoming, front, now = self.incoming, self._front, self.now
+        while incoming and incoming[0][0] <= now:
+            when, request = incoming.popleft()
+            heapq.heappush(front, (when + late * len(self._running), request))
+        while front and front[0][0] <= now:
+            self._waiting.append(heapq.heappop(front)[1])
+
+    def _entry(self) -> float:
+        """When the next request reaches the engine, or its front end; infinity: none is on its way."""
+        entry = self.incoming[0][0] if self.incoming else math.inf
+        return min(entry, self._front[0][0]) if self._front else entry
 
     def _prefill(self, request: int, tokens: int) -> None:
         self._prompts.append([request, tokens])
@@ -77,8 +94,9 @@ class Stepped(Replica):
         growth = self._law.seconds_per_kv_token * answered
         step = self._step_seconds[answered] + self._law.seconds_per_kv_token * self._kv_tokens
         steps = self._ends[0][0] - self._steps
-        if self.incoming:
-            before = steps_within(self.incoming[0][0] - self.now, step, growth)
+        entry = self._entry()
+        if entry < math.inf:
+            before = steps_within(entry - self.now, step, growth)
             steps = min(steps, max(1, math.ceil(before - ROUNDING)))
         steps = min(steps, max(1.0, self._kv_room // answered))
         within = (until - self.now) / step
