@@ -2,10 +2,11 @@
 
     python -m benchmarks.autoscaling.curves [FILE ...]
 
-For each LLMDeployment that was measured (without arguments: all on the H200 that have a curve): the law is made
-of its measurement, and streams at the simulated replica are told beside those at the engine. ``all``: the law
-knows the level. ``held out``: it was made without that level, so it shows what lies between. ``open``: requests
-that came by themselves, of which no law is made. Writes curves.json beside this file.
+For each LLMDeployment that was measured (without arguments: all on the H200 that have a curve): the law
+is made of its measurement, and streams at the simulated replica are told beside those at the engine.
+``all``: the law knows the level. ``held out``: it was made without that level, so it shows what lies
+between. ``open``: requests that came by themselves, of which no law is made. Writes curves.json beside
+this file.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from random import Random
+from statistics import fmean
 
 from tacho_operator.core.scaling.law.types import Capacity
 from tacho_operator.simulate.closed_loop import Level, closed_loop
@@ -77,26 +79,25 @@ def _doubling(most: int) -> list[int]:
 
 def open_rate(
     law: EngineLaw,
+    lengths: Sequence[tuple[int, int]],
     *,
-    input_tokens: int,
-    output_tokens: int,
     ttft_seconds: float | None,
     tpot_seconds: float | None,
     share: float,
 ) -> float:
-    """Requests a second, by chance and of exponential lengths, of which one replica serves within the service
-    level ``share`` of those that it serves so when it has nothing else to do."""
+    """Requests a second that come by chance, with prompts and answers drawn from ``lengths``, of which one
+    replica serves within the service level ``share`` of those that it serves so with nothing else to do."""
     known = capacity_at(
         law,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        ttft_seconds=ttft_seconds,
-        tpot_seconds=tpot_seconds,
+        input_tokens=round(fmean(prompt for prompt, _ in lengths)),
+        output_tokens=max(1, round(fmean(answer for _, answer in lengths))),
+        ttft_seconds=None,
+        tpot_seconds=None,
     )
     most = 1.5 * (known.requests_per_second or 0.0)
 
     def kept(rate: float) -> float:
-        return _kept_share(law, rate, input_tokens, output_tokens, ttft_seconds, tpot_seconds)
+        return _kept_share(law, rate, lengths, ttft_seconds, tpot_seconds)
 
     low, high = ALONE * most, most
     wanted = share * kept(low)
@@ -112,8 +113,7 @@ def open_rate(
 def _kept_share(
     law: EngineLaw,
     rate: float,
-    input_tokens: int,
-    output_tokens: int,
+    lengths: Sequence[tuple[int, int]],
     ttft_seconds: float | None,
     tpot_seconds: float | None,
 ) -> float:
@@ -123,9 +123,8 @@ def _kept_share(
     for _ in range(OPEN_REQUESTS):
         now += rng.expovariate(rate)
         arrived.append(now)
-    prompts = [max(1, round(rng.expovariate(1 / max(1, input_tokens)))) for _ in arrived]
-    answers = [max(1, round(rng.expovariate(1 / max(1, output_tokens)))) for _ in arrived]
-    ledger = Ledger(arrived, prompts, answers)
+    rows = [rng.choice(lengths) for _ in arrived]
+    ledger = Ledger(arrived, [prompt for prompt, _ in rows], [answer for _, answer in rows])
     replica = replica_of(law, Timed.of(law), ledger, 0.0)
     replica.incoming.extend((when + replica.entry_seconds, request) for request, when in enumerate(arrived))
     replica.advance(now + 3600)
@@ -134,7 +133,7 @@ def _kept_share(
         if last == NEVER:
             continue
         first = ledger.first[request]
-        gap = (last - first) / max(1, answers[request] - 1)
+        gap = (last - first) / max(1, rows[request][1] - 1)
         late = ttft_seconds is not None and first - arrived[request] > ttft_seconds
         slow = tpot_seconds is not None and gap > tpot_seconds
         kept += not late and not slow

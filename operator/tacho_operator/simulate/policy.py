@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,6 +41,21 @@ class PodView:
     """None: it cannot be asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The requests that have come, with the lengths of their answers: for an oracle alone."""
+
+    input_tokens: Sequence[int]
+    output_tokens: Sequence[int]
+    """Of a whole trace; nobody looks beyond ``total``."""
+    total: int
+
+    def latest(self, most: int) -> tuple[tuple[int, int], ...]:
+        """Tokens of prompts and answers."""
+        rows = slice(max(0, self.total - most), self.total)
+        return tuple(zip(self.input_tokens[rows], self.output_tokens[rows], strict=True))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """One look."""
@@ -58,6 +73,8 @@ class View:
     """Of all requests that have come so far. A gateway that counts them knows that much."""
     arrived_output_tokens: int = 0
     """Tokens that they will be answered with: nobody but an oracle knows."""
+    arrived: Arrived | None = None
+    """For an oracle alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

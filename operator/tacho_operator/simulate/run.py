@@ -15,7 +15,7 @@ from random import Random
 
 from tacho_operator.simulate.faults import Faults
 from tacho_operator.simulate.fleet import Fleet, Pod
-from tacho_operator.simulate.policy import Factory, Policy, Setting, View
+from tacho_operator.simulate.policy import Arrived, Factory, Policy, Setting, View
 from tacho_operator.simulate.replica import Ledger
 from tacho_operator.simulate.replica.ledger import NEVER
 from tacho_operator.simulate.result import Decided, Moment, Result, quantiles
@@ -103,6 +103,7 @@ class Run:
             gateway_waiting=fleet.held,
             arrived_input_tokens=prompts,
             arrived_output_tokens=answers,
+            arrived=Arrived(self._trace.input_tokens, self._trace.output_tokens, arrivals),
         )
         choice = self._policy.decide(view)
         wanted = min(setting.most, max(setting.least, choice.replicas))

@@ -8,6 +8,7 @@ from tacho_operator.api.types import Measurement
 from tacho_operator.simulate.capacity import capacity_at, open_rate
 from tacho_operator.simulate.closed_loop import closed_loop
 from tacho_operator.simulate.engine_law import EngineLaw, LawError, from_measurement
+from tacho_operator.simulate.policy import Arrived
 from tests.unit.simulate.worlds import LAW
 
 
@@ -79,9 +80,17 @@ def test_capacity_is_the_last_level_that_keeps_the_promise() -> None:
     assert strict.concurrency == 1  # never met
 
 
-def test_the_open_rate_is_less_than_the_closed_one_and_grows_with_patience() -> None:
-    asked = {"input_tokens": 400, "output_tokens": 150, "share": 0.99}
-    strict = open_rate(LAW, **asked, ttft_seconds=0.2, tpot_seconds=0.02)
-    loose = open_rate(LAW, **asked, ttft_seconds=2.0, tpot_seconds=0.04)
+def test_the_open_rate_grows_with_patience_and_falls_with_length() -> None:
+    lengths = [(200, 100), (600, 200)]
+    strict = open_rate(LAW, lengths, ttft_seconds=0.2, tpot_seconds=0.02, share=0.99)
+    loose = open_rate(LAW, lengths, ttft_seconds=2.0, tpot_seconds=0.04, share=0.99)
     knee = capacity_at(LAW, input_tokens=400, output_tokens=150, ttft_seconds=None, tpot_seconds=None)
     assert 0 < strict < loose < 1.5 * (knee.requests_per_second or 0)
+    longer = [(2 * prompt, 2 * answer) for prompt, answer in lengths]
+    assert open_rate(LAW, longer, ttft_seconds=2.0, tpot_seconds=0.04, share=0.99) < 0.7 * loose
+
+
+def test_an_oracle_sees_no_request_before_it_came() -> None:
+    seen = Arrived((1, 2, 3, 4), (5, 6, 7, 8), 3)
+    assert seen.latest(2) == ((2, 6), (3, 7))
+    assert seen.latest(9) == ((1, 5), (2, 6), (3, 7))

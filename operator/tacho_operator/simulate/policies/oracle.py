@@ -8,15 +8,17 @@ from collections import deque
 from dataclasses import dataclass
 
 from tacho_operator.simulate.capacity import open_rate
-from tacho_operator.simulate.policy import Choice, Policy, Setting, View
+from tacho_operator.simulate.policy import Arrived, Choice, Policy, Setting, View
 
 SHARE = 0.995
 """Of the requests that a replica is to serve within the service level when it is as full as may be."""
 LONG_SECONDS = 60.0
 WINDOWS_SECONDS = (5.0, 10.0, 20.0, 40.0)
-LEAST_HOLD_SECONDS, MOST_HOLD_SECONDS = 60.0, 600.0
+LEAST_HOLD_SECONDS, MOST_HOLD_SECONDS = 300.0, 900.0
 ENOUGH = 30
 """Requests that tell their mix; before so many have come they are taken to be as those that were measured."""
+LATEST = 1000
+"""So many tell how lengths are spread."""
 MIX_STEPS = 3
 """Lengths are told apart in so many steps to the double."""
 
@@ -50,7 +52,7 @@ class Oracle:
         self._seen.append(latest)
         while len(self._seen) > 2 and self._seen[1].time_seconds <= now - LONG_SECONDS:
             self._seen.popleft()
-        carried = self._carried()
+        carried = self._carried(view.arrived)
         arriving = self._arriving(latest)
         waiting = view.gateway_waiting + sum(pod.metrics.waiting for pod in view.pods if pod.metrics)
         drain = max(WINDOWS_SECONDS[0], self._setting.cold_start_seconds)
@@ -88,7 +90,7 @@ class Oracle:
                 rates.append((count if window == LONG_SECONDS else count - math.sqrt(count)) / elapsed)
         return max(rates)
 
-    def _carried(self) -> float:
+    def _carried(self, arrived: Arrived | None) -> float:
         """Requests a second of one replica, of the lengths that came lately."""
         first, last = self._seen[0], self._seen[-1]
         count = last.arrivals - first.arrivals
@@ -101,8 +103,9 @@ class Oracle:
         if mix not in self._rates:
             self._rates[mix] = open_rate(
                 self._setting.law,
-                input_tokens=round(2 ** (mix[0] / MIX_STEPS)),
-                output_tokens=round(2 ** (mix[1] / MIX_STEPS)),
+                [(known.input_tokens, known.output_tokens)]
+                if few or arrived is None
+                else arrived.latest(LATEST),
                 ttft_seconds=self._setting.slo_ttft_seconds,
                 tpot_seconds=self._setting.slo_tpot_seconds,
                 share=SHARE,

@@ -18,9 +18,9 @@ PERIOD_SECONDS = 10.0
 class Tacho:
     name = "tacho"
     source = f"tacho {__version__}, core/scaling/law/step.py"
-    period_seconds = PERIOD_SECONDS
 
-    def __init__(self, setting: Setting, asked: Asked) -> None:
+    def __init__(self, setting: Setting, asked: Asked, period_seconds: float = PERIOD_SECONDS) -> None:
+        self.period_seconds = period_seconds
         self._capacity, self._asked = setting.capacity, asked
         self._state = State(cold_start_seconds=setting.cold_start_seconds)
         self._samples: dict[str, Sample] = {}
@@ -79,6 +79,8 @@ def make(setting: Setting) -> Policy:
     return Tacho(setting, Asked(bounds=bounds, ttft_seconds=setting.slo_ttft_seconds))
 
 
-def make_with(asked: Asked, setting: Setting) -> Policy:
+def make_with(asked: Asked, setting: Setting, *, period_seconds: float = PERIOD_SECONDS) -> Policy:
     """With the behavior and bounds that a person asked for."""
-    return Tacho(dataclasses.replace(setting, least=asked.bounds.least, most=asked.bounds.most), asked)
+    return Tacho(
+        dataclasses.replace(setting, least=asked.bounds.least, most=asked.bounds.most), asked, period_seconds
+    )

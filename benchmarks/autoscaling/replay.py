@@ -1,0 +1,151 @@
+"""A run on a cluster with mock engines, replayed in virtual time: the same replicas, the same requests kept?
+
+    python -m benchmarks.autoscaling.replay TRAJECTORY.json [--ttft 2] [--seeds 9] [--unverified] [--until 45]
+
+TRAJECTORY.json is what tests/e2e/test_autoscaling.py leaves in build/trajectories: each request with its
+time, and what replicas there were; recorded/growth.json is the first 45 s of one. The engines' law and
+the behavior are that test's, the starts are those that the trajectory shows. Each seed sends the
+requests to other pods, as a Service does. ``--unverified``: the operator had no clean measurement, as on
+a busy machine, and counted requests at once. ``--until``: only what was seen by then, where the
+recording was broken off. Prints how many of the looks have as many replicas asked for as the simulator,
+give or take one, and how many first tokens came in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from tacho_operator.core.scaling.law.types import Bounds, Capacity, Pace, Policy, Rules
+from tacho_operator.simulate.capacity import capacity_at
+from tacho_operator.simulate.engine_law import EngineLaw
+from tacho_operator.simulate.policies import tacho
+from tacho_operator.simulate.policy import Setting
+from tacho_operator.simulate.result import Result
+from tacho_operator.simulate.run import Faults, simulate
+from tacho_operator.simulate.trace import Trace
+
+LAW = EngineLaw(
+    steps=((1, 0.061), (3, 0.063)),
+    prefill_tokens_per_second=20_000,
+    step_tokens=None,
+    max_num_seqs=3,
+    reserves=True,
+    kv_cache_tokens=100_000,
+    ttft_fixed_seconds=0.020,
+)
+LEAST, MOST = 1, 6
+UP = Rules(window_seconds=0, paces=(Pace(kind="Pods", value=3, period_seconds=4),))
+DOWN = Rules(window_seconds=10, paces=(Pace(kind="Pods", value=1, period_seconds=4),))
+
+
+def starts(moments: Sequence[dict[str, Any]]) -> tuple[float, ...]:
+    """Seconds from each replica that was asked for to one that was ready, in the order of both."""
+    asked: list[float] = []
+    found = []
+    for before, after in pairwise(moments):
+        more = after["replicas"] - before["replicas"]
+        asked += [after["time_s"]] * max(0, more)
+        if more < 0:
+            asked = asked[:more]
+        for _ in range(max(0, after["ready"] - before["ready"])):
+            if asked:
+                found.append(after["time_s"] - asked.pop(0))
+    return tuple(found)
+
+
+def run(
+    recorded: dict[str, Any], ttft_seconds: float, seed: int, *, unverified: bool
+) -> tuple[Result, Trace]:
+    sent = recorded["requests"]
+    trace = Trace(
+        name="recorded",
+        time_seconds=tuple(item["time_s"] for item in sent),
+        input_tokens=tuple(item["input_tokens"] for item in sent),
+        output_tokens=tuple(item["output_tokens"] for item in sent),
+    )
+    prompt, answer = round(mean(trace.input_tokens)), round(mean(trace.output_tokens))
+    capacity = capacity_at(
+        LAW, input_tokens=prompt, output_tokens=answer, ttft_seconds=None, tpot_seconds=None
+    )
+    if unverified:
+        capacity = Capacity(
+            concurrency=capacity.concurrency,
+            kv_cache_tokens=LAW.kv_cache_tokens,
+            input_tokens=prompt,
+            output_tokens=answer,
+            unverified="the measurement is provisional",
+        )
+    found = starts(recorded["moments"])
+    setting = Setting(
+        least=LEAST,
+        most=MOST,
+        capacity=capacity,
+        slo_ttft_seconds=ttft_seconds,
+        slo_tpot_seconds=None,
+        cold_start_seconds=median(found) if found else recorded["cold_start_s"],
+        law=LAW,
+        initial=recorded["moments"][0]["replicas"],
+    )
+    asked = Policy(bounds=Bounds(least=LEAST, most=MOST), up=UP, down=DOWN)
+    factory = partial(tacho.make_with, asked, period_seconds=recorded["period_s"])
+    blind = tuple((begin, until) for begin, until in recorded.get("blind", ()))
+    faults = Faults(metrics_lost=blind, cold_start_seconds=found)
+    return simulate(trace, setting, factory, seed=seed, faults=faults), trace
+
+
+def compared(recorded: dict[str, Any], result: Result) -> dict[str, float]:
+    """What share of the looks agrees, and how far the worst is off."""
+    times = [moment.time_seconds for moment in result.trajectory]
+    off = []
+    for look in recorded["moments"]:
+        moment = result.trajectory[max(0, bisect_right(times, look["time_s"]) - 1)]
+        off.append(abs(moment.asked - look["replicas"]))
+    return {
+        "sharePercent": 100 * sum(item <= 1 for item in off) / len(off),
+        "mostOff": max(off),
+        "keptPercent": 100 * result.slo_attainment,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("trajectory", type=Path)
+    parser.add_argument("--ttft", type=float, default=2.0, help="seconds in which a first token is in time")
+    parser.add_argument("--seeds", type=int, default=9)
+    parser.add_argument("--unverified", action="store_true")
+    parser.add_argument("--until", type=float, help="seconds")
+    given = parser.parse_args()
+    recorded = json.loads(given.trajectory.read_text())
+    if given.until is not None:
+        for rows in ("moments", "requests"):
+            recorded[rows] = [item for item in recorded[rows] if item["time_s"] <= given.until]
+    found = []
+    for seed in range(given.seeds):
+        result, trace = run(recorded, given.ttft, seed, unverified=given.unverified)
+        found.append(compared(recorded, result))
+    sent = recorded["requests"]
+    kept = sum(item["ttft_s"] is not None and item["ttft_s"] <= given.ttft for item in sent)
+    shares = sorted(item["keptPercent"] for item in found)
+    told = {
+        "requests": len(trace),
+        "looks": len(recorded["moments"]),
+        "startSeconds": [round(item, 1) for item in starts(recorded["moments"])],
+        "looksWithinOnePercent": round(mean(item["sharePercent"] for item in found), 1),
+        "mostOff": max(item["mostOff"] for item in found),
+        "keptPercentRecorded": round(100 * kept / len(sent), 1),
+        "keptPercentSimulated": round(median(shares), 1),
+        "keptPercentRange": [round(shares[0], 1), round(shares[-1], 1)],
+    }
+    print(json.dumps(told, indent=1))
+
+
+if __name__ == "__main__":
+    main()
