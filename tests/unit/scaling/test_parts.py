@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tacho_operator.core.scaling.law.behavior import least, most, with_high, with_low
+from tacho_operator.core.scaling.law.behavior import down_window, least, most, with_high, with_low
 from tacho_operator.core.scaling.law.coldstart import UNKNOWN_SECONDS, cold_start_seconds, with_starts
 from tacho_operator.core.scaling.law.trend import remembered, rise
 from tacho_operator.core.scaling.law.types import Change, Pace, PodLoad, Point, Rules, Select
@@ -31,6 +31,25 @@ def test_what_changed_within_the_period_counts_towards_it() -> None:
     assert most(rules, 9, grew, 60.0) == 13
     shrank = (Change(time_seconds=0.0, before=9, after=6),)
     assert least(rules, 6, shrank, 59.0, 300) == 5
+
+
+def test_what_was_given_up_too_early_is_kept_longer_the_next_time() -> None:
+    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 6), (600.0, 6, 3)))
+    once = (up, down)
+    assert down_window(Rules(), 60.0, (down, up), 1000.0) == 300, "first more, then fewer: nothing to regret"
+    assert down_window(Rules(), 60.0, once, 1000.0) == 600
+    assert down_window(Rules(), 60.0, once * 2, 1000.0) == 1200
+    assert down_window(Rules(), 60.0, once * 9, 1000.0) == 1800
+    assert down_window(Rules(), 1200.0, once, 1000.0) == 2400, "two starts are not cut short"
+    assert down_window(Rules(), 60.0, once, 4600.0) == 300, "that is long ago"
+    assert down_window(Rules(window_seconds=60.0), 60.0, once, 1000.0) == 60, "a person said so"
+
+
+def test_a_quarter_goes_in_a_window_or_one() -> None:
+    assert [least(Rules(), count, (), 0.0, 300) for count in (16, 9, 4, 3, 2)] == [12, 6, 3, 2, 1]
+    went = (Change(time_seconds=0.0, before=16, after=12),)
+    assert least(Rules(), 12, went, 299.0, 300) == 12
+    assert least(Rules(), 12, went, 300.0, 300) == 9
 
 
 def test_windows_keep_what_decides_and_no_more() -> None:

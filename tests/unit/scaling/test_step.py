@@ -43,13 +43,13 @@ def test_pending_replicas_are_not_asked_for_twice() -> None:
     assert sizes == sorted(sizes)
 
 
-def test_a_backlog_is_not_waited_upon_and_doubles_at_most() -> None:
+def test_a_backlog_is_not_waited_upon_and_brings_four_at_most() -> None:
     fleet = Fleet()
     fleet.serve(1.0)
     fleet.look()
-    fleet.serve(20.0)
+    fleet.serve(40.0)
     decision = fleet.look()
-    assert (fleet.sizes, decision.cause) == ([1, 2], "Work")
+    assert (fleet.sizes, decision.cause) == ([1, 5], "Work")
     assert decision.limited.reason == "ScaleUpLimit"
 
 
@@ -178,7 +178,7 @@ def test_what_was_learned_of_another_configuration_is_forgotten() -> None:
     fleet = Fleet()
     fleet.state = State(learned=Learned(factor=0.5, fingerprint="other"))
     fleet.run(lambda _: 1.0, 100)
-    assert fleet.state.learned == Learned(fingerprint="f")
+    assert (fleet.state.learned.factor, fleet.state.learned.fingerprint) == (1.0, "f")
 
 
 def test_what_was_learned_outlasts_a_measurement_that_is_doubted_for_a_while() -> None:

@@ -178,6 +178,7 @@ def _tacho(asked: AutoscalingSpec | None, setting: Setting) -> Factory:
         pods=(),
         capacity=setting.capacity,
         ttft_seconds=setting.slo_ttft_seconds,
+        tpot_seconds=setting.slo_tpot_seconds,
         replicas=setting.least,
     )
     return partial(tacho.make_with, policy_of(target, NO_DATE)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,6 +56,7 @@ class Target:
     pods: tuple[TargetPod, ...]
     capacity: Capacity
     ttft_seconds: float | None
+    tpot_seconds: float | None
     replicas: int
     """Wanted now."""
     held: str = ""
@@ -73,13 +75,14 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
     reached = [pod for pod in servers if pod.ready and serving.selected in ("", pod.revision)]
     found = sizes(observed.deployments)
     refused = serving.active and creation_refused(observed.deployments, observed.replica_sets, serving.active)
-    promised = service_level(resource.spec).ttft_milliseconds
+    promised = service_level(resource.spec)
     longest = _longest_start(observed, serving.active)
     return Target(
         autoscaling=resource.spec.autoscaling,
         pods=tuple(_pod(pod, longest) for pod in reached if pod.status.get("podIP")),
         capacity=capacity_of(told.measurements, told.plan, workload(resource.spec)),
-        ttft_seconds=promised / 1000 if promised else None,
+        ttft_seconds=_seconds(promised.ttft_milliseconds),
+        tpot_seconds=_seconds(promised.tpot_milliseconds),
         replicas=asked_replicas(observed),
         held="a revision is being rolled out" if len(found) > 1 else "",
         claim_of_one=claim_of_one(resource, observed.claims, observed.nodes),
@@ -134,7 +137,7 @@ def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
     """What a person asked for at ``now``, and which schedules cannot be read."""
     spec = target.autoscaling
     if spec is None:
-        return Policy(bounds=UNBOUNDED, ttft_seconds=target.ttft_seconds), ()
+        return _promised(Policy(bounds=UNBOUNDED), target), ()
     usual = Bounds(least=spec.min_replicas or 1, most=spec.max_replicas)
     schedules = [
         Schedule(
@@ -154,9 +157,16 @@ def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
         bounds=bounds,
         up=_rules(behavior.scale_up if behavior else None),
         down=_rules(behavior.scale_down if behavior else None),
-        ttft_seconds=target.ttft_seconds,
     )
-    return policy, scheduled.problems
+    return _promised(policy, target), scheduled.problems
+
+
+def _promised(policy: Policy, target: Target) -> Policy:
+    return dataclasses.replace(policy, ttft_seconds=target.ttft_seconds, tpot_seconds=target.tpot_seconds)
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return milliseconds / 1000 if milliseconds else None
 
 
 def _rules(asked: ScalingRules | None) -> Rules:

@@ -76,7 +76,10 @@ def _sample(metrics: PodMetrics, now: float) -> Sample:
 
 def make(setting: Setting) -> Policy:
     bounds = Bounds(least=setting.least, most=setting.most)
-    return Tacho(setting, Asked(bounds=bounds, ttft_seconds=setting.slo_ttft_seconds))
+    return Tacho(
+        setting,
+        Asked(bounds=bounds, ttft_seconds=setting.slo_ttft_seconds, tpot_seconds=setting.slo_tpot_seconds),
+    )
 
 
 def make_with(asked: Asked, setting: Setting, *, period_seconds: float = PERIOD_SECONDS) -> Policy:

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tacho_operator.core.scaling.law.types import Change, Pace, Point, Rules
 
 UP_WINDOW_SECONDS = 15.0
-UP_PACES = (Pace(kind="Percent", value=100, period_seconds=15),)
-"""Doubling at most: what is asked for was computed from what too few replicas let through."""
+UP_PACES = (
+    Pace(kind="Percent", value=100, period_seconds=15),
+    Pace(kind="Pods", value=4, period_seconds=15),
+)
+"""Doubling at most, or four: what is asked for was computed from what too few replicas let through."""
+DOWN_PERCENT = 25
+"""That may go in a window, or one: what came once often comes again, and a start takes its time."""
 DOWN_WINDOW_SECONDS = 300.0
+MOST_DOWN_WINDOW_SECONDS, MOST_DOUBLINGS = 1800.0, 8
+REGRET_SECONDS = 3600.0
+"""So long it is remembered that replicas were given up too early."""
 
 
 def up_window(rules: Rules) -> float:
     return UP_WINDOW_SECONDS if rules.window_seconds is None else rules.window_seconds
 
 
-def down_window(rules: Rules, cold_start_seconds: float) -> float:
-    """A replica that was given up too early is back after a cold start: so long what was needed counts."""
+def down_window(
+    rules: Rules, cold_start_seconds: float, changes: Sequence[Change] = (), now: float = 0.0
+) -> float:
+    """A replica that was given up too early is back after a cold start: so long what was needed counts; and
+    twice as long for each time that replicas were given up and asked for again lately."""
     if rules.window_seconds is not None:
         return rules.window_seconds
-    return max(DOWN_WINDOW_SECONDS, 2 * cold_start_seconds)
+    window = max(DOWN_WINDOW_SECONDS, 2 * cold_start_seconds)
+    longer: float = window * (1 << min(_regrets(changes, now), MOST_DOUBLINGS))
+    return max(window, min(MOST_DOWN_WINDOW_SECONDS, longer))
+
+
+def _regrets(changes: Sequence[Change], now: float) -> int:
+    """``changes``: the newest first."""
+    late = [item for item in changes if now - item.time_seconds < REGRET_SECONDS]
+    return sum(
+        newer.after > newer.before and older.after < older.before for newer, older in itertools.pairwise(late)
+    )
 
 
 def most(rules: Rules, replicas: int, changes: Iterable[Change], now: float) -> int:
@@ -37,18 +59,25 @@ def most(rules: Rules, replicas: int, changes: Iterable[Change], now: float) -> 
 
 
 def least(rules: Rules, replicas: int, changes: Iterable[Change], now: float, window: float) -> int:
-    """How few there may be now; without rules one fewer in each window."""
+    """How few there may be now; without rules a quarter fewer in each window."""
     if rules.select == "Disabled":
         return replicas
     limits = []
     if not rules.paces:
         # What a schedule or a peak brought within the window does not go all at once again.
         changes = [item for item in changes if item.after < item.before]
-    for pace in rules.paces or (Pace(kind="Pods", value=1, period_seconds=window),):
+    for pace in rules.paces or _down_paces(window):
         start = replicas - _moved(changes, pace.period_seconds, now)
         fewer = start - pace.value if pace.kind == "Pods" else math.floor(start * (1 - pace.value / 100))
         limits.append(fewer)
     return min(replicas, min(limits) if rules.select == "Max" else max(limits))
+
+
+def _down_paces(window: float) -> tuple[Pace, ...]:
+    return (
+        Pace(kind="Percent", value=DOWN_PERCENT, period_seconds=window),
+        Pace(kind="Pods", value=1, period_seconds=window),
+    )
 
 
 def _moved(changes: Iterable[Change], period_seconds: float, now: float) -> int:

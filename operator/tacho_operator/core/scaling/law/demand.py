@@ -38,6 +38,8 @@ class Reading:
     """Requests are thrown out of the KV cache."""
     ttft_seconds: float | None
     """Mean time to the first token since the last look; None: none came, or nobody counts it."""
+    tpot_seconds: float | None
+    """Mean time of a token since then: that of the requests that ran, over the tokens they got."""
 
 
 def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacity, now: float) -> Reading:
@@ -45,7 +47,7 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
     tracks: dict[str, Track] = {}
     silent = 0
     preempting = False
-    ttft_sum = ttft_count = 0.0
+    ttft_sum = ttft_count = tokens = busy_seconds = 0.0
     for pod in sorted(pods, key=lambda item: item.uid):
         sample = pod.sample
         if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= STALE_SECONDS:
@@ -59,6 +61,10 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
             preempting |= _grown(before.sample.preemptions, sample.preemptions) > 0
             ttft_sum += _grown(before.sample.first_token_seconds, sample.first_token_seconds)
             ttft_count += _grown(before.sample.first_tokens, sample.first_tokens)
+            elapsed = sample.time_seconds - before.sample.time_seconds
+            if before.sample.running is not None and sample.running is not None and elapsed > 0:
+                tokens += _grown(before.sample.generated_tokens, sample.generated_tokens)
+                busy_seconds += elapsed * (before.sample.running + sample.running) / 2
     samples = [track.sample for track in tracks.values()]
     rates = [track.rate for track in tracks.values() if track.rate is not None]
     counted = [item.running for item in samples if item.running is not None]
@@ -75,6 +81,7 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
         kv_tokens=math.fsum(used) * size if used and size else None,
         preempting=preempting,
         ttft_seconds=ttft_sum / ttft_count if ttft_count > 0 else None,
+        tpot_seconds=busy_seconds / tokens if tokens > 0 and busy_seconds > 0 else None,
     )
 
 

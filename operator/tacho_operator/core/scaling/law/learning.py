@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
-from tacho_operator.core.scaling.law.types import Capacity, Learned
+from tacho_operator.core.scaling.law.demand import smoothed
+from tacho_operator.core.scaling.law.types import Capacity, Learned, Policy
 
 LEAST, MOST = 0.5, 1.3
 SHRINK, GROW = 0.90, 1.05
@@ -12,17 +14,29 @@ SHRINK_AFTER_SECONDS, GROW_AFTER_SECONDS = 60.0, 600.0
 CALM, FULL = 0.80, 0.95
 TAIL = 3.0
 """The 95th percentile of times that scatter as widely as their mean (exponentially) lies at three means."""
+TOKEN_TAIL = 1.5
+"""Times of a token scatter less: requests of one batch share its steps."""
+EASE = 0.85
+"""Tokens are easy with so much of the promise: a step more must not break it."""
+TOKEN_SECONDS = 60.0
+"""Over so long the time of a token is smoothed."""
 
 
-def learn(
-    former: Learned,
-    capacity: Capacity,
-    *,
-    utilization: float | None,
-    ttft_seconds: float | None,
-    promised_seconds: float | None,
-    now: float,
-) -> Learned:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one look shows. None: not known."""
+
+    utilization: float | None
+    """Of the replicas, by what is counted on now."""
+    ttft_seconds: float | None
+    tpot_seconds: float | None
+    elapsed_seconds: float
+    """Since the last look."""
+    settled: bool
+    """Enough replicas serve and next to nothing waits: requests are not late for an overload that is over."""
+
+
+def learn(former: Learned, capacity: Capacity, promised: Policy, seen: Seen, now: float) -> Learned:
     """One more reading. Replicas that are not even full and late on the whole carry less than was measured;
     full ones that keep the promise with ease carry more. What was taken off comes back where the promise is
     kept with ease, full or not: what slowed replicas down may have passed, and with less counted on they are
@@ -31,17 +45,55 @@ def learn(
         return dataclasses.replace(former, evidence_since=None)
     if former.fingerprint != capacity.fingerprint:
         former = Learned(fingerprint=capacity.fingerprint)
-    if utilization is None or ttft_seconds is None or not promised_seconds:
-        return dataclasses.replace(former, evidence_since=None)
-    late = utilization < CALM and ttft_seconds > promised_seconds
-    full = utilization > FULL
-    easy = (full or former.factor < 1) and TAIL * ttft_seconds <= promised_seconds
+    if not seen.settled:
+        former = dataclasses.replace(former, tpot_seconds=None)
+    elif seen.tpot_seconds is not None:
+        former = dataclasses.replace(
+            former,
+            tpot_seconds=smoothed(
+                former.tpot_seconds,
+                seen.tpot_seconds,
+                elapsed_seconds=seen.elapsed_seconds,
+                over_seconds=TOKEN_SECONDS,
+            ),
+        )
+    late, easy = _late(former, promised, seen), _easy(former, promised, seen)
     if not late and not easy:
         return dataclasses.replace(former, evidence_since=None)
     if former.evidence_since is None or former.upwards != easy:
         return dataclasses.replace(former, evidence_since=now, upwards=easy)
     if now - former.evidence_since < (GROW_AFTER_SECONDS if easy else SHRINK_AFTER_SECONDS):
         return former
-    most = MOST if full or not easy else 1.0
+    most = MOST if not easy or _full(seen) else 1.0
     factor = min(most, max(LEAST, former.factor * (GROW if easy else SHRINK)))
     return dataclasses.replace(former, factor=factor, evidence_since=now)
+
+
+def _late(known: Learned, promised: Policy, seen: Seen) -> bool:
+    if seen.utilization is None or not seen.settled:
+        return False
+    first = (
+        seen.utilization < CALM
+        and seen.ttft_seconds is not None
+        and bool(promised.ttft_seconds)
+        and seen.ttft_seconds > (promised.ttft_seconds or 0.0)
+    )
+    return first or (seen.utilization < FULL and _slow(known, promised))
+
+
+def _slow(known: Learned, promised: Policy, share: float = 1.0) -> bool:
+    """Whether tokens come later than that share of what was promised, for the last in a hundred."""
+    if known.tpot_seconds is None or not promised.tpot_seconds:
+        return False
+    return TOKEN_TAIL * known.tpot_seconds > share * promised.tpot_seconds
+
+
+def _easy(known: Learned, promised: Policy, seen: Seen) -> bool:
+    if seen.utilization is None or seen.ttft_seconds is None or not promised.ttft_seconds:
+        return False
+    quick = TAIL * seen.ttft_seconds <= promised.ttft_seconds and not _slow(known, promised, share=EASE)
+    return quick and (_full(seen) or known.factor < 1)
+
+
+def _full(seen: Seen) -> bool:
+    return seen.utilization is not None and seen.utilization > FULL

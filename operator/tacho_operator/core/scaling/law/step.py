@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tacho_operator.core.scaling.law import behavior
 from tacho_operator.core.scaling.law.coldstart import cold_start_seconds, with_starts
 from tacho_operator.core.scaling.law.demand import STALE_SECONDS, Reading, read, smoothed
-from tacho_operator.core.scaling.law.learning import learn
+from tacho_operator.core.scaling.law.learning import Seen, learn
 from tacho_operator.core.scaling.law.need import (
     DOWN,
     KV_DOWN,
@@ -46,7 +46,9 @@ from tacho_operator.core.scaling.law.words import arithmetic, judged
 FAST_SECONDS, SLOW_SECONDS = 30.0, 180.0
 CHANGES_KEPT = 5
 """For people; and all within the longest period that a pace can have:"""
-LONGEST_PERIOD_SECONDS = 1800.0
+LONGEST_PERIOD_SECONDS = behavior.REGRET_SECONDS
+SETTLED_SECONDS = 1.0
+"""Work that waits for each replica where nothing is left of an overload."""
 ASK_AGAIN_SECONDS = 600.0
 """After a refusal by quota or admission."""
 
@@ -68,8 +70,9 @@ def step(at: Standing, state: State, now: float) -> Step:
         refused=_refused(at, state, now),
     )
     cold = cold_start_seconds(state.starts, state.cold_start_seconds)
-    window = behavior.down_window(at.policy.down, cold)
+    window = behavior.down_window(at.policy.down, cold, state.changes, now)
     reading = read(state.tracks, at.pods, at.capacity, now)
+    elapsed = 0.0 if state.read_seconds is None else max(0.0, now - state.read_seconds)
     state = dataclasses.replace(state, tracks=reading.tracks)
     if not reading.tracks:
         return _blind(at, _unwatched(state), cold, now)
@@ -83,16 +86,11 @@ def step(at: Standing, state: State, now: float) -> Step:
         ttft_seconds=at.policy.ttft_seconds,
     )
     figures = _figures(at, reading, load, state.learned.factor, cold)
-    learned = learn(
-        state.learned,
-        at.capacity,
-        utilization=figures.utilization,
-        ttft_seconds=reading.ttft_seconds,
-        promised_seconds=at.policy.ttft_seconds,
-        now=now,
-    )
-    trusted = at.capacity.trust * learned.factor
     upwards = dataclasses.replace(load, silent=0)
+    before = need_of(upwards, at.capacity, at.capacity.trust * state.learned.factor, full=UP, kv_full=KV_UP)
+    seen = _seen(reading, load, figures, before, elapsed)
+    learned = learn(state.learned, at.capacity, at.policy, seen, now)
+    trusted = at.capacity.trust * learned.factor
     up = need_of(upwards, at.capacity, trusted, full=UP, kv_full=KV_UP)
     down = need_of(load, at.capacity, trusted, full=DOWN, kv_full=KV_DOWN)
     figures = dataclasses.replace(
@@ -114,6 +112,17 @@ def step(at: Standing, state: State, now: float) -> Step:
     outcome = _wanted(at, state, up, window, urgent=urgent, warming=warming, now=now)
     sentence = arithmetic(at, outcome, load=load, up=up, trusted=trusted, cold_start_seconds=cold)
     return _done(at, state, outcome, figures, sentence, now)
+
+
+def _seen(reading: Reading, load: Load, figures: Figures, up: Need, elapsed: float) -> Seen:
+    serving = len(reading.tracks)
+    return Seen(
+        utilization=figures.utilization,
+        ttft_seconds=reading.ttft_seconds,
+        tpot_seconds=reading.tpot_seconds,
+        elapsed_seconds=elapsed,
+        settled=whole(up.amount) <= serving and load.backlog <= SETTLED_SECONDS * serving,
+    )
 
 
 def _heard(state: State, reading: Reading, capacity: Capacity, *, slow_seconds: float, now: float) -> State:

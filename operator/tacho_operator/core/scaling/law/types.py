@@ -53,6 +53,8 @@ class Policy:
     down: Rules = Rules()
     ttft_seconds: float | None = None
     """The promise of the time to the first token. None: none was made."""
+    tpot_seconds: float | None = None
+    """That of the time of each token after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,8 @@ class Learned:
     """Since when every reading has spoken for a change."""
     upwards: bool = False
     """Of that change."""
+    tpot_seconds: float | None = None
+    """The mean time of a token, smoothed. None: nothing was generated yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
