@@ -1,0 +1,105 @@
+"""The oracle that policies are held against: it knows what a replica carries of just these requests.
+
+The oracle of the simulator takes lengths to be exponential. Here their distribution is known: they are drawn
+again from the trace's own, alone on one replica, until 99.5 % of those that one can serve are within the
+service level.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from random import Random
+
+from tacho_operator.core.scaling.law.types import Capacity
+from tacho_operator.simulate.engine_law import EngineLaw
+from tacho_operator.simulate.policies import static
+from tacho_operator.simulate.policies.oracle import Oracle
+from tacho_operator.simulate.policy import Factory, Policy, Setting
+from tacho_operator.simulate.run import simulate
+from tacho_operator.simulate.trace import Trace
+
+SHARE = 0.995
+REQUESTS, BISECTIONS, SEED = 3000, 7, 0
+MOST_REQUESTS_PER_SECOND = 3.0
+ALONE = 0.02
+"""So full a replica has next to nothing else to do."""
+PARTS = 3
+"""Lengths may change on the way: so many parts of a trace are looked at on their own."""
+Lengths = tuple[tuple[int, int], ...]
+
+
+class Knowing(Oracle):
+    """``rates``: (mean prompt, requests a second), by rising prompt."""
+
+    def __init__(self, setting: Setting, rates: Sequence[tuple[float, float]]) -> None:
+        super().__init__(setting)
+        self._known_rates = sorted(rates)
+
+    def _carried(self) -> float:
+        first, last = self._seen[0], self._seen[-1]
+        count = last.arrivals - first.arrivals
+        low, high = self._known_rates[0], self._known_rates[-1]
+        if not count:
+            return low[1]
+        prompt = (last.input_tokens - first.input_tokens) / count
+        if prompt <= low[0] or low[0] == high[0]:
+            return low[1]
+        for before, after in itertools.pairwise(self._known_rates):
+            if prompt <= after[0]:
+                share = (prompt - before[0]) / (after[0] - before[0])
+                return before[1] + share * (after[1] - before[1])
+        return high[1]
+
+
+def oracle(trace: Trace) -> Factory:
+    def make(setting: Setting) -> Policy:
+        size = math.ceil(len(trace) / PARTS)
+        pairs = tuple(zip(trace.input_tokens, trace.output_tokens, strict=True))
+        parts = [pairs[at : at + size] for at in range(0, len(pairs), size)]
+        means = [sum(prompt for prompt, _ in part) / len(part) for part in parts]
+        if max(means) < 1.2 * min(means):
+            parts, means = [pairs], [sum(prompt for prompt, _ in pairs) / len(pairs)]
+        rates = [(mean, _rate(part, setting)) for mean, part in zip(means, parts, strict=True)]
+        return Knowing(setting, rates)
+
+    return make
+
+
+def _rate(lengths: Lengths, setting: Setting) -> float:
+    return rate_of(lengths, setting.law, setting.slo_ttft_seconds, setting.slo_tpot_seconds)
+
+
+@functools.cache
+def rate_of(
+    lengths: Lengths, law: EngineLaw, ttft_seconds: float | None, tpot_seconds: float | None
+) -> float:
+    """Requests a second of one replica."""
+    one = Setting(
+        least=1,
+        most=1,
+        capacity=Capacity(),
+        slo_ttft_seconds=ttft_seconds,
+        slo_tpot_seconds=tpot_seconds,
+        cold_start_seconds=1.0,
+        law=law,
+    )
+
+    def kept(rate: float) -> float:
+        rng = Random(SEED)
+        times = list(itertools.accumulate(rng.expovariate(rate) for _ in range(REQUESTS)))
+        drawn = rng.choices(lengths, k=REQUESTS)
+        trace = Trace("alone", tuple(times), tuple(p for p, _ in drawn), tuple(a for _, a in drawn))
+        return simulate(trace, one, static.make, seed=SEED).slo_attainment
+
+    low, high = 0.0, MOST_REQUESTS_PER_SECOND
+    wanted = SHARE * kept(ALONE * high)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if kept(middle) >= wanted:
+            low = middle
+        else:
+            high = middle
+    return low or ALONE * high
