@@ -1,0 +1,29 @@
+"""What a cluster did with mock engines, and what the simulator does with the same requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.autoscaling.replay import compared, run, starts
+
+RECORDED = Path(__file__).parents[3] / "benchmarks/autoscaling/recorded/growth.json"
+IN_TIME_SECONDS = 2.0
+
+
+def test_replicas_and_requests_in_time_are_those_of_the_cluster() -> None:
+    recorded = json.loads(RECORDED.read_text())
+    result, trace = run(recorded, IN_TIME_SECONDS, seed=0, unverified=True)
+    found = compared(recorded, result)
+    kept = sum(
+        item["ttft_s"] is not None and item["ttft_s"] <= IN_TIME_SECONDS for item in recorded["requests"]
+    )
+    assert found["mostOff"] <= 1
+    assert abs(found["keptPercent"] - 100 * kept / len(trace)) <= 2
+    assert max(moment.asked for moment in result.trajectory) == recorded["moments"][-1]["replicas"] == 6
+
+
+def test_starts_are_paired_in_the_order_of_asking() -> None:
+    looks = ((0, 1, 1), (10, 3, 1), (20, 4, 1), (45, 4, 2), (50, 3, 3), (70, 3, 3))
+    moments = [{"time_s": time, "replicas": asked, "ready": ready} for time, asked, ready in looks]
+    assert starts(moments) == (35, 40)
