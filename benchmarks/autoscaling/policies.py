@@ -1,6 +1,6 @@
 """Ways of scaling beside each other: every policy on every scenario, with its defaults and tuned.
 
-    python -m benchmarks.autoscaling.policies [--quick]
+    python -m benchmarks.autoscaling.policies [--quick] [--jobs 2]
 
 A threshold is tuned on a training trace of another seed: the setting that takes the fewest GPU-hours among
 those that keep the service level for 99 % of requests, else the one that keeps it for the most. tacho has
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -40,9 +41,11 @@ from tacho_operator.simulate.result import Result
 from tacho_operator.simulate.run import simulate
 from tacho_operator.simulate.trace import Trace
 
-SEEDS = (11, 12)
+SEEDS = (11,)
 TRAINING_SEED = 1
 QUICK = ("step x8", "spikes")
+SAME_DAY = ("diurnal", "capacity +30 %", "capacity -30 %")
+"""Run together: most policies do the same on all of them."""
 BY_MEASUREMENT = ("tacho",)
 """Those that read what was measured; all others do the same whatever a measurement says."""
 RESULTS = Path(__file__).parent / "policies.json"
@@ -58,21 +61,19 @@ def score_of(result: Result) -> Score:
     return Score(result.slo_attainment, result.gpu_hours)
 
 
-def tuned() -> dict[str, tuple[str, Factory, dict[str, Score]]]:
-    """By policy: what was chosen, and what all that was tried came to."""
+def tried(name: str) -> dict[str, Score]:
+    """What the settings of a policy came to on the training trace."""
     scenario = training()
     trace = scenario.trace(TRAINING_SEED)
-    found = {}
-    for name, candidate in CANDIDATES.items():
-        makers: dict[str, Factory] = {"default": candidate.default, **candidate.tried}
-        tried = {
-            what: score_of(simulate(trace, scenario.setting(trace), make, seed=TRAINING_SEED))
-            for what, make in makers.items()
-        }
-        best = chosen(tried)
-        found[name] = (best, makers[best], tried)
-        print(f"{name}: {best}, {tried[best]}", file=sys.stderr, flush=True)
-    return found
+    return {
+        what: score_of(simulate(trace, scenario.setting(trace), make, seed=TRAINING_SEED))
+        for what, make in settings(name).items()
+    }
+
+
+def settings(name: str) -> dict[str, Factory]:
+    candidate = CANDIDATES[name]
+    return {"default": candidate.default, **candidate.tried}
 
 
 class Runs:
@@ -161,25 +162,43 @@ def told(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def run(seeds: tuple[int, ...], scenarios: tuple[Scenario, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The document, and the trajectories of some policies for the pictures."""
-    settings = tuned()
-    makers: dict[str, Factory] = {"tacho": POLICIES["tacho"]}
-    for name, candidate in CANDIDATES.items():
-        makers[name] = candidate.default
-        makers[f"{name} tuned"] = settings[name][1]
+def makers(best: Mapping[str, str]) -> dict[str, Factory | None]:
+    """By label; None: the oracle, who is made for a trace."""
+    found: dict[str, Factory | None] = {"oracle": None, "tacho": POLICIES["tacho"]}
+    for name, what in best.items():
+        found[name] = CANDIDATES[name].default
+        found[f"{name} tuned"] = settings(name)[what]
+    return found
+
+
+def ran(asked: tuple[tuple[str, ...], tuple[int, ...], Mapping[str, str]]) -> dict[str, Any]:
+    """Some scenarios, by name: by label the summary, and the first seed's way."""
+    names, seeds, best = asked
     runs = Runs(seeds)
-    tables: dict[str, Any] = {}
-    paths: dict[str, Any] = {}
-    for scenario in scenarios:
-        found = {"oracle": runs.of("oracle", None, scenario)}
-        found |= {label: runs.of(label, make, scenario) for label, make in makers.items()}
-        tables[scenario.name] = {label: summary(results) for label, results in found.items()}
-        paths[scenario.name] = {
-            label: (results[0].duration_seconds, results[0].trajectory) for label, results in found.items()
-        }
-        best = tables[scenario.name]["tacho"]
-        print(f"{scenario.name}: tacho {best}", file=sys.stderr, flush=True)
+    found: dict[str, Any] = {}
+    for scenario in SCENARIOS:
+        if scenario.name in names:
+            results = {label: runs.of(label, make, scenario) for label, make in makers(best).items()}
+            found[scenario.name] = {
+                label: (summary(mine), (mine[0].duration_seconds, mine[0].trajectory))
+                for label, mine in results.items()
+            }
+            print(f"{scenario.name}: tacho {found[scenario.name]['tacho'][0]}", file=sys.stderr, flush=True)
+    return found
+
+
+def run(seeds: tuple[int, ...], names: tuple[str, ...], jobs: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The document, and the ways of replicas for the pictures."""
+    day = tuple(name for name in names if name in SAME_DAY)
+    groups = [*((day,) if day else ()), *((name,) for name in names if name not in SAME_DAY)]
+    with multiprocessing.Pool(jobs) as pool:
+        scored = dict(zip(CANDIDATES, pool.map(tried, CANDIDATES, chunksize=1), strict=True))
+        best = {name: chosen(found) for name, found in scored.items()}
+        parts = pool.map(ran, [(group, seeds, best) for group in groups], chunksize=1)
+    found = {name: rows for part in parts for name, rows in part.items()}
+    tables = {name: {label: row for label, (row, _) in found[name].items()} for name in names}
+    paths = {name: {label: path for label, (_, path) in found[name].items()} for name in names}
+    setting = SCENARIOS[0].setting(Trace("none", (), (), ()))
     document = {
         "command": "python -m benchmarks.autoscaling.policies",
         "commit": _commit(),
@@ -187,14 +206,12 @@ def run(seeds: tuple[int, ...], scenarios: tuple[Scenario, ...]) -> tuple[dict[s
         "trainingSeed": TRAINING_SEED,
         "tuned": {
             name: {
-                "chosen": best,
-                "tried": {what: [round(s.attainment, 4), round(s.gpu_hours, 2)] for what, s in tried.items()},
+                "chosen": best[name],
+                "tried": {what: [round(s.attainment, 4), round(s.gpu_hours, 2)] for what, s in rows.items()},
             }
-            for name, (best, _, tried) in settings.items()
+            for name, rows in scored.items()
         },
-        "sources": {
-            label: make(scenarios[0].setting(Trace("", (), (), ()))).source for label, make in makers.items()
-        },
+        "sources": {label: make(setting).source for label, make in makers(best).items() if make},
         "judged": judged(tables),
         "scenarios": tables,
     }
@@ -209,10 +226,12 @@ def _commit() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    parser.add_argument("--jobs", type=int, default=2)
+    given = parser.parse_args()
+    quick = given.quick
     began = time.monotonic()
-    chosen_scenarios = tuple(item for item in SCENARIOS if not quick or item.name in QUICK)
-    document, paths = run(SEEDS[:1] if quick else SEEDS, chosen_scenarios)
+    names = tuple(item.name for item in SCENARIOS if not quick or item.name in QUICK)
+    document, paths = run(SEEDS[:1] if quick else SEEDS, names, given.jobs)
     document["seconds"] = round(time.monotonic() - began)
     print(told(document))
     print(json.dumps(document["judged"], indent=1))
