@@ -9,14 +9,12 @@ from itertools import pairwise
 from tacho_operator.cli.figures.axes import label
 from tacho_operator.cli.figures.panels import Mark, Panel, panels
 from tacho_operator.cli.figures.read import Figures
+from tacho_operator.cli.figures.shapes import CHARACTER, HEIGHT_OF_TEXT, circle, line, overlap, text
 
 WIDTH, PANEL_HEIGHT, GAP = 760, 250, 80
 LEFT, RIGHT, TOP, BOTTOM = 66, 24, 44, 84
 PLOT_WIDTH = WIDTH - LEFT - RIGHT
 X_TICKS, Y_TICKS = 8, 5
-CHARACTER, HEIGHT_OF_TEXT = 6.6, 12.0
-"""Of a label: the width of a character, about, and the height."""
-
 STYLE = """
 svg.curve { --ink: #1f2328; --soft: #59636e; --grid: #e2e6ea; --line: #1f6feb; --slo: #b42318;
   --capacity: #0b7a4b; --paper: #ffffff; font: 12px system-ui, sans-serif; }
@@ -72,29 +70,27 @@ def _y(panel: Panel, top: float, milliseconds: float) -> float:
 def _panel(panel: Panel, top: float) -> Iterator[str]:
     bottom = top + PANEL_HEIGHT
     scale = ", logarithmic" if panel.y.logarithmic else ""
-    yield _text(LEFT, top - 14, f"{panel.title}, ms{scale}", "title")
+    yield text(LEFT, top - 14, f"{panel.title}, ms{scale}", "title")
     for tick in panel.y.ticks:
         y = _y(panel, top, tick)
-        yield _line(LEFT, y, LEFT + PLOT_WIDTH, y, "grid")
-        yield _text(LEFT - 8, y + 4, label(tick), anchor="end")
+        yield line(LEFT, y, LEFT + PLOT_WIDTH, y, "grid")
+        yield text(LEFT - 8, y + 4, label(tick), anchor="end")
     for tick in panel.x.ticks:
         x = _x(panel, tick)
-        yield _line(x, bottom, x, bottom + 4, "axis")
-        yield _text(x, bottom + 18, label(tick), anchor="middle")
-    yield _line(LEFT, bottom, LEFT + PLOT_WIDTH, bottom, "axis")
-    yield _text(
-        LEFT + PLOT_WIDTH, bottom + 34, "output tokens per second, all streams together", anchor="end"
-    )
+        yield line(x, bottom, x, bottom + 4, "axis")
+        yield text(x, bottom + 18, label(tick), anchor="middle")
+    yield line(LEFT, bottom, LEFT + PLOT_WIDTH, bottom, "axis")
+    yield text(LEFT + PLOT_WIDTH, bottom + 34, "output tokens per second, all streams together", anchor="end")
     if panel.slo_milliseconds:
         y = _y(panel, top, panel.slo_milliseconds)
-        yield _line(LEFT, y, LEFT + PLOT_WIDTH, y, "slo")
+        yield line(LEFT, y, LEFT + PLOT_WIDTH, y, "slo")
         words = f"SLO {panel.slo_milliseconds} ms (p{panel.slo_percentile})"
-        yield _text(LEFT + 6, y - 5, words, "slo-text")
+        yield text(LEFT + 6, y - 5, words, "slo-text")
     for before, after in pairwise(panel.marks):
         kind = "line soft" if before.provisional or after.provisional else "line"
         ends = ((_x(panel, mark.rate), _y(panel, top, mark.milliseconds)) for mark in (before, after))
         (x1, y1), (x2, y2) = ends
-        yield _line(x1, y1, x2, y2, kind)
+        yield line(x1, y1, x2, y2, kind)
     for mark in panel.marks:
         yield from _point(panel, top, mark)
     yield from _numbers(panel, top)
@@ -104,14 +100,14 @@ def _point(panel: Panel, top: float, mark: Mark) -> Iterator[str]:
     x, y = _x(panel, mark.rate), _y(panel, top, mark.milliseconds)
     if mark.most_rate > mark.least_rate:
         x1, x2 = _x(panel, mark.least_rate), _x(panel, mark.most_rate)
-        yield _line(x1, y, x2, y, "bar")
-        yield from (_line(end, y - 4, end, y + 4, "bar") for end in (x1, x2))
+        yield line(x1, y, x2, y, "bar")
+        yield from (line(end, y - 4, end, y + 4, "bar") for end in (x1, x2))
     if mark.late_milliseconds is not None:
         late = _y(panel, top, mark.late_milliseconds)
-        yield _line(x, y, x, late, "bar")
-        yield _line(x - 4, late, x + 4, late, "bar")
+        yield line(x, y, x, late, "bar")
+        yield line(x - 4, late, x + 4, late, "bar")
     kind = "point provisional" if mark.provisional else "point"
-    yield f'<circle class="{kind}" cx="{_n(x)}" cy="{_n(y)}" r="4.5"/>'
+    yield circle(x, y, kind)
 
 
 def _numbers(panel: Panel, top: float) -> Iterator[str]:
@@ -125,14 +121,10 @@ def _numbers(panel: Panel, top: float) -> Iterator[str]:
         for left, base in ((x + 8, y + 16), (x - width - 8, y - 7), (x - width / 2, y + 20), (x + 8, y - 7)):
             box = (left, base - 10, width, HEIGHT_OF_TEXT)
             inside = left > LEFT and left + width < WIDTH - 2 and base < top + PANEL_HEIGHT - 1
-            if inside and not any(_overlap(box, other) for other in taken):
+            if inside and not any(overlap(box, other) for other in taken):
                 taken.append(box)
-                yield _text(left, base, words, "streams")
+                yield text(left, base, words, "streams")
                 break
-
-
-def _overlap(one: tuple[float, float, float, float], two: tuple[float, float, float, float]) -> bool:
-    return all(one[i] < two[i] + two[i + 2] and two[i] < one[i] + one[i + 2] for i in (0, 1))
 
 
 def _capacity(found: Figures, panel: Panel, top: float) -> Iterator[str]:
@@ -140,10 +132,10 @@ def _capacity(found: Figures, panel: Panel, top: float) -> Iterator[str]:
     if capacity is None or capacity.tokens_per_second is None or capacity.boundary == "NeverMet":
         return
     x = _x(panel, capacity.tokens_per_second)
-    yield _line(x, top, x, top + PANEL_HEIGHT, "capacity")
+    yield line(x, top, x, top + PANEL_HEIGHT, "capacity")
     words = f"capacity: {capacity.concurrency} {'stream' if capacity.concurrency == 1 else 'streams'}"
     anchor = "end" if x > LEFT + PLOT_WIDTH / 2 else "start"
-    yield _text(x, top - 5, words, "capacity-text", anchor=anchor)
+    yield text(x, top - 5, words, "capacity-text", anchor=anchor)
 
 
 def _legend(drawn: tuple[Panel, ...], y: float) -> Iterator[str]:
@@ -158,31 +150,17 @@ def _legend(drawn: tuple[Panel, ...], y: float) -> Iterator[str]:
     x = float(LEFT)
     for kind, words in entries:
         yield from _sample(kind, x, y - 4)
-        yield _text(x + 14, y, words)
+        yield text(x + 14, y, words)
         x += 14 + CHARACTER * len(words) + 22
 
 
 def _sample(kind: str, x: float, y: float) -> Iterator[str]:
     if kind == "late":
-        yield _line(x, y - 7, x, y + 6, "bar")
-        yield _line(x - 4, y - 7, x + 4, y - 7, "bar")
+        yield line(x, y - 7, x, y + 6, "bar")
+        yield line(x - 4, y - 7, x + 4, y - 7, "bar")
     elif kind == "interval":
-        yield _line(x - 7, y, x + 7, y, "bar")
-        yield from (_line(end, y - 4, end, y + 4, "bar") for end in (x - 7, x + 7))
+        yield line(x - 7, y, x + 7, y, "bar")
+        yield from (line(end, y - 4, end, y + 4, "bar") for end in (x - 7, x + 7))
     else:
         hollow = " provisional" if kind == "provisional" else ""
-        yield f'<circle class="point{hollow}" cx="{_n(x)}" cy="{_n(y)}" r="4.5"/>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"/>'
-
-
-def _text(x: float, y: float, words: str, kind: str = "", *, anchor: str = "") -> str:
-    named = f' class="{kind}"' if kind else ""
-    placed = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text{named} x="{_n(x)}" y="{_n(y)}"{placed}>{escape(words)}</text>'
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}"
+        yield circle(x, y, f"point{hollow}")

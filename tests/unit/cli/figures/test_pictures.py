@@ -15,7 +15,8 @@ from tacho_operator.cli.figures.axes import LOGARITHMIC_ABOVE, even, label, late
 from tacho_operator.cli.figures.page import page
 from tacho_operator.cli.figures.panels import panels
 from tacho_operator.cli.figures.read import Figures, figures
-from tacho_operator.cli.figures.svg import HEIGHT_OF_TEXT, WIDTH, svg
+from tacho_operator.cli.figures.shapes import HEIGHT_OF_TEXT
+from tacho_operator.cli.figures.svg import WIDTH, svg
 from tacho_operator.cli.figures.terminal import plot
 
 from .entries import SLO, entry, level

@@ -1,0 +1,92 @@
+"""The page of ``tacho simulate``, in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tacho_operator.cli.simulate.report.nouns import Report
+from tacho_operator.cli.simulate.report.page import page
+from tacho_operator.simulate.result import Quantiles
+from tests.unit.cli.simulate.results import report, run
+
+from .browser import Page, open_page
+from .laws import assert_painted, assert_sound
+
+MARK, SLO_LINE, ASKED = "31 111 235", "180 35 24", "154 75 0"
+POLICIES = {
+    "tacho": (1.5, 0.995, 0.4),
+    "static": (1.0, 0.5, 300.0),
+    "hpa-queue": (1.9, 0.93, 20.0),
+    "hpa-kv-cache": (1.91, 0.931, 21.0),
+    "production-stack-operator": (8.0, 1.0, 0.3),
+    "with a name of its own, minReplicas=2, slo.ttft=500ms, quantization=awq-marlin": (1.4, 0.9, 3.0),
+}
+
+
+def opened(folder: Path, found: Report) -> Page:
+    file = folder / "page.html"
+    file.write_text(page(found))
+    return open_page(file, folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    runs = [
+        run(name, gpu_hours=hours, slo_attainment=kept, ttft_seconds=Quantiles(0.08, late / 2, late))
+        for name, (hours, kept, late) in POLICIES.items()
+    ]
+    return opened(tmp_path_factory.mktemp("whole"), report(*runs))
+
+
+def test_it_is_sound(whole: Page) -> None:
+    assert_sound(whole)
+    assert_painted(whole, MARK, SLO_LINE, ASKED)
+
+
+def test_every_run_has_its_curves_and_its_point(whole: Page) -> None:
+    pictures = {item["title"]: item["drawn"] for item in whole.frame(1200)["pictures"]}
+    assert set(pictures) == {
+        "Requests kept over GPU-hours",
+        "Arrivals over time",
+        "Replicas asked for and ready over time",
+        "Time to first token",
+    }
+    tradeoff = pictures["Requests kept over GPU-hours"]
+    assert (tradeoff["best"], tradeoff["beaten"]) == (4, 2)
+    assert tradeoff["front"] == 3, "between the four that nothing beats"
+    replicas = pictures["Replicas asked for and ready over time"]
+    assert replicas["ready-edge"] == replicas["asked"] == len(POLICIES) + 1, "with the key's"
+    assert pictures["Arrivals over time"]["arrivals-edge"] == 1
+    first = pictures["Time to first token"]
+    assert (first["best"], first["slo"]) == (len(POLICIES), 1)
+
+
+def test_every_plot_has_a_table(whole: Page) -> None:
+    summary, arrivals, replicas, latencies, *decisions = whole.frame(1200)["tables"]
+    assert summary == replicas == latencies == 1 + len(POLICIES)
+    assert arrivals > 10
+    assert decisions == [1 + 2] * len(POLICIES)
+
+
+def test_sentences_and_settings_are_there_as_text(whole: Page) -> None:
+    text = whole.frame(1200)["text"]
+    assert "1 -> 3 replicas: work of 2.4 <over> 0.80 = 3.00." in text
+    assert "cold start" in text
+    assert "Cheapest that keeps it: tacho" in text
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(report(run(decisions=(), trajectory=())), id="nothing-changed"),
+        pytest.param(
+            report(run(ttft_seconds=None, e2e_seconds=None, tpot_seconds=None, slo_attainment=0.0)),
+            id="nothing-answered",
+        ),
+        pytest.param(report(*(run(f"policy-{n}") for n in range(20))), id="twenty-alike"),
+    ],
+)
+def test_odd_reports_are_sound_too(found: Report, tmp_path: Path) -> None:
+    assert_sound(opened(tmp_path, found))

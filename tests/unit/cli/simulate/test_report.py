@@ -1,0 +1,197 @@
+"""What a report says of its runs, and that its pictures hold whatever came out."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from tacho_contract.launch import ServiceLevel
+from tacho_operator.cli.simulate.report.arrivals import BINS, ROWS, arrivals, arrivals_plot
+from tacho_operator.cli.simulate.report.nouns import Report, front
+from tacho_operator.cli.simulate.report.page import MOST_DECISIONS, page
+from tacho_operator.cli.simulate.report.replicas import replicas_plot, replicas_table
+from tacho_operator.cli.simulate.report.sheet import WIDTH
+from tacho_operator.cli.simulate.report.steps import COLUMNS, corners
+from tacho_operator.cli.simulate.report.table import kept, latencies, summary
+from tacho_operator.cli.simulate.report.tradeoff import first_token_plot, percents, tradeoff_plot
+from tacho_operator.cli.simulate.report.words import verdict
+from tacho_operator.simulate.result import Decided, Moment, Quantiles
+from tacho_operator.simulate.trace import Trace
+
+from .results import HOUR, SLO, report, run
+
+PICTURES = {
+    "tradeoff": tradeoff_plot,
+    "first token": first_token_plot,
+    "replicas": replicas_plot,
+    "arrivals": lambda found: arrivals_plot(found.trace),
+}
+seconds = st.floats(0, 1e5, allow_nan=False)
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> Report:
+    times = sorted(draw(st.lists(seconds, min_size=1, max_size=30)))
+    begins = tuple(time - times[0] for time in times)
+    tokens = tuple(draw(st.integers(1, 10_000)) for _ in begins)
+    runs = []
+    for name in draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True)):
+        changes = sorted(draw(st.sets(seconds, max_size=10)))
+        moments = [
+            Moment(time, draw(st.integers(0, 50)), draw(st.integers(0, 50))) for time in [0.0, *changes[1:]]
+        ]
+        told = sorted(draw(st.tuples(seconds, seconds, seconds)))
+        runs.append(
+            run(
+                name * draw(st.integers(1, 20)),
+                duration_seconds=begins[-1],
+                gpu_hours=draw(st.floats(0, 1e5)),
+                slo_attainment=draw(st.floats(0, 1)),
+                ttft_seconds=draw(st.sampled_from([None, Quantiles(*told)])),
+                trajectory=tuple(moments),
+            )
+        )
+    return report(*runs, trace=Trace("any", begins, tokens, tokens))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@settings(max_examples=40, deadline=None)
+@given(found=reports())
+def test_whatever_came_out_stays_inside_the_picture(name: str, found: Report) -> None:
+    root = ElementTree.fromstring("\n".join(PICTURES[name](found)))
+    height = float(root.attrib["height"])
+    for item in root.iter():
+        points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", item.get("d", ""))
+        across = [item.get(key, 0) for key in ("x", "x1", "x2", "cx")] + [x for x, _ in points]
+        down = [item.get(key, 0) for key in ("y", "y1", "y2", "cy")] + [y for _, y in points]
+        assert all(0 <= float(value) <= WIDTH for value in across)
+        assert all(0 <= float(value) <= height for value in down)
+
+
+@settings(max_examples=30, deadline=None)
+@given(reports())
+def test_the_page_asks_for_nothing_and_shows_every_run(found: Report) -> None:
+    text = page(found)
+    assert not re.search(r"<script|<link|<img|@import|url\(|src=|href=|\son\w+=", text)
+    assert "nan" not in text
+    for item in found.runs:
+        assert f"{item.name}: " in text
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    cheap, good, beaten = run("cheap", gpu_hours=1, slo_attainment=0.9), run("good"), run("x", gpu_hours=1.6)
+    assert front((beaten, good, cheap)) == (cheap, good)
+    twin = run("twin")
+    assert front((good, twin)) == (good,), "the same for the same is no better"
+    _, rows = summary(report(cheap, good, beaten))
+    assert [row[0] for row in rows] == ["* cheap", "* good", "x"]
+
+
+def test_nearly_all_is_not_all() -> None:
+    assert kept(run(slo_attainment=0.999999)) == "99.99"
+    assert kept(run(slo_attainment=1.0)) == "100"
+    assert kept(run(slo_attainment=0.0)) == "0.00"
+
+
+def test_cost_is_shown_where_a_price_was_said() -> None:
+    headings, (row,) = summary(report(run(price=2.5, gpu_hours=4)))
+    assert dict(zip(headings, row, strict=True))["COST USD"] == "10.00"
+    headings, _ = summary(report(run(price=None)))
+    assert "COST USD" not in headings
+
+
+def test_the_verdict_names_the_cheapest_that_keeps_the_promise() -> None:
+    dear, cheap = (
+        run("dear", gpu_hours=9, slo_attainment=1.0),
+        run("cheap", gpu_hours=3, slo_attainment=0.991),
+    )
+    lines = list(verdict(report(dear, cheap, run("broken", gpu_hours=1, slo_attainment=0.989))))
+    assert lines == [
+        "an-hour: 1000 requests in 1 h, by 3 runs.",
+        "The service level: TTFT ≤ 500 ms and TPOT ≤ 50 ms for 99 of 100 requests.",
+        "Cheapest that keeps it: cheap, with 3.00 GPU-hours and 99.10 % of requests.",
+    ]
+
+
+def test_the_verdict_says_that_nothing_keeps_it() -> None:
+    (*_, last) = verdict(report(run("a", slo_attainment=0.2), run("b", slo_attainment=0.3, gpu_hours=2)))
+    assert last == "No run keeps it; the nearest is b, with 2.00 GPU-hours and 30.00 % of requests."
+
+
+def test_without_a_promise_none_is_made_up() -> None:
+    lines = list(verdict(report(run(slo=ServiceLevel()))))
+    assert "No service level was asked for, so every answered request keeps it." in lines
+    assert "SLO" not in "".join(first_token_plot(report(run(slo=ServiceLevel()))))
+
+
+def test_replicas_are_means_over_time() -> None:
+    _, ((_, least, mean, most, raised, lowered, short),) = replicas_table(report())
+    assert (least, most, raised, lowered) == ("1", "3", "1", "1")
+    assert mean == "2.00", "one for half of the hour, three for the other"
+    assert short == f"{100 * 100 / HOUR:.1f}"
+
+
+def test_a_run_that_never_had_a_replica_is_told_too() -> None:
+    _, (row,) = replicas_table(report(run(trajectory=(), decisions=())))
+    assert row == ["tacho", "0", "0.00", "0", "0", "0", "0.0"]
+
+
+def test_a_run_without_an_answer_has_no_latencies() -> None:
+    nothing = run(ttft_seconds=None, e2e_seconds=None, tpot_seconds=None, unfinished=1000, slo_attainment=0.0)
+    _, (row,) = latencies(report(nothing))
+    assert row == ["tacho", *["-"] * 9]
+    assert "no request was answered" in "".join(first_token_plot(report(nothing)))
+
+
+def test_many_decisions_are_cut_and_said_to_be() -> None:
+    many = tuple(Decided(float(n), 1, 2, f"number {n}.") for n in range(MOST_DECISIONS + 5))
+    text = page(report(run(decisions=many)))
+    assert f"{MOST_DECISIONS + 5} changes of replicas, the first {MOST_DECISIONS} of them here" in text
+    assert f"number {MOST_DECISIONS - 1}." in text
+    assert f"number {MOST_DECISIONS}." not in text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1e8), min_size=1, max_size=50).map(sorted))
+def test_every_arrival_is_counted_once(times: list[float]) -> None:
+    begins = tuple(time - times[0] for time in times)
+    found = arrivals(Trace("any", begins, (1,) * len(begins), (2,) * len(begins)), ROWS)
+    assert sum(part.requests for part in found) == sum(part.input_tokens for part in found) == len(begins)
+    assert sum(part.output_tokens for part in found) == 2 * len(begins)
+    assert len(found) <= ROWS
+    assert all(one.ends == two.begins for one, two in pairwise(found))
+
+
+def test_a_year_of_arrivals_has_bins_of_days() -> None:
+    year = tuple(3600.0 * n for n in range(365 * 24))
+    found = arrivals(Trace("year", year, (1,) * len(year), (1,) * len(year)), BINS)
+    assert (found[0].ends, found[0].requests) == (2 * 86400, 48)
+
+
+def test_what_changes_more_often_than_it_can_be_drawn_keeps_its_extremes() -> None:
+    values = [(float(n), float(n % 7)) for n in range(100 * COLUMNS)]
+    values[12345] = (12345.0, 99.0)
+    drawn = corners(values, 100.0 * COLUMNS)
+    assert len(drawn) <= 8 * COLUMNS
+    assert max(value for _, value in drawn) == 99.0
+    assert min(value for _, value in drawn) == 0.0
+    assert drawn[0] == values[0]
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=9))
+def test_shares_are_told_apart_up_to_the_last_digit(values: list[float]) -> None:
+    axis = percents(values)
+    assert axis.ticks[-1] == 100
+    assert all(0 <= axis.place(value) <= 1 for value in values)
+    assert axis.low <= min(values)
+    assert axis.low >= 0 or min(values) < 1e-9
+
+
+def test_the_promise_is_drawn_where_it_was_made() -> None:
+    assert "SLO 0.5 s" in "".join(first_token_plot(report(run(slo=SLO))))
+    two = report(run("a"), run("b", slo=ServiceLevel(ttft_milliseconds=1000, percentile=99)))
+    assert "SLO 0.5 and 1 s" in "".join(first_token_plot(two))
