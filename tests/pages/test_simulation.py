@@ -73,8 +73,8 @@ def test_every_plot_has_a_table(whole: Page) -> None:
 def test_sentences_and_settings_are_there_as_text(whole: Page) -> None:
     text = whole.frame(1200)["text"]
     assert "1 -> 3 replicas: work of 2.4 <over> 0.80 = 3.00." in text
-    assert "cold start" in text
-    assert "Cheapest that keeps it: tacho" in text
+    assert "a start, in seconds" in text
+    assert "Cheapest that keeps the promise: tacho" in text
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from pathlib import Path
 
 LONGEST_TOKENS = 10_000_000
 """Of a prompt or an answer that can be believed."""
+LONGEST_SECONDS = 3 * 366 * 86400.0
+"""Of a trace: what is longer has its times in another unit."""
 
 
 class TraceError(ValueError):
@@ -74,7 +76,11 @@ def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
     requests = sorted(_requests(rows, found, {cell: at for at, cell in enumerate(heading)}, place))
     if not requests:
         raise TraceError(f"{place}: holds no request")
-    begins = requests[0][0]
+    begins, ends = requests[0][0], requests[-1][0]
+    if ends - begins > LONGEST_SECONDS:
+        raise TraceError(
+            f"{place}: lasts {(ends - begins) / 86400:.3g} days, more than three years; times are in seconds"
+        )
     return Trace(
         name=name,
         time_seconds=tuple(time - begins for time, _, _ in requests),
@@ -100,16 +106,22 @@ def _requests(
 
 
 def _tokens(text: str) -> int:
-    count = int(text)
+    try:
+        count = int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} tokens; a whole number is wanted") from None
     if not 0 <= count <= LONGEST_TOKENS:
         raise ValueError(f"{count} tokens; 0 to {LONGEST_TOKENS} are wanted")
     return count
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not math.isfinite(seconds):
-        raise ValueError(f"time {text!r}")
+        raise ValueError(f"time {text!r}; a number of seconds is wanted")
     return seconds
 
 

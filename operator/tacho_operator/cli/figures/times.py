@@ -10,6 +10,8 @@ STEPS = (
     HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY,
 )  # fmt: skip
 """Seconds between ticks that a person reads easily."""
+SHORTEST_SECONDS = 1.0
+"""Of an axis."""
 
 
 def step(least_seconds: float) -> float:
@@ -23,7 +25,7 @@ def step(least_seconds: float) -> float:
 
 def axis(duration_seconds: float, ticks: int) -> Axis:
     """From 0 to the end of the time, with about so many ticks."""
-    whole = duration_seconds or 1.0
+    whole = max(duration_seconds, SHORTEST_SECONDS)
     apart = step(whole / ticks)
     return Axis(low=0.0, high=whole, ticks=tuple(apart * n for n in range(int(whole / apart) + 1)))
 

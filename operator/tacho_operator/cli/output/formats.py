@@ -29,6 +29,8 @@ class TraceFormat(str, enum.Enum):
 
     table = "table"
     json = "json"
+    csv = "csv"
+    html = "html"
 
 
 def print_document(document: dict[str, Any], output: Format) -> None:

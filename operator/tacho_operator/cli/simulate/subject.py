@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -20,6 +22,7 @@ from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.measurement.records import clean, current
 from tacho_operator.core.scaling.law.capacity import capacity_of
 from tacho_operator.core.scaling.law.coldstart import UNKNOWN_SECONDS
+from tacho_operator.core.scaling.law.types import Capacity
 from tacho_operator.core.scaling.target import Target, policy_of
 from tacho_operator.simulate.engine_law import EngineLaw, LawError, from_measurement
 from tacho_operator.simulate.policies import tacho
@@ -38,6 +41,9 @@ class Given:
     name: str = ""
     measurement: str = ""
     slo: str = ""
+    ttft_milliseconds: int | None = None
+    """In place of what ``slo`` or the manifest says; the same for the next."""
+    tpot_milliseconds: int | None = None
     least: int | None = None
     most: int | None = None
     cold_start_seconds: float | None = None
@@ -48,6 +54,7 @@ class Given:
 class Subject:
     setting: Setting
     slo: ServiceLevel
+    entry: Measurement
     tacho: Factory
     """The operator's decision, with the behavior that the manifest asks for."""
     gpus_per_replica: int = 1
@@ -56,13 +63,31 @@ class Subject:
     remarks: tuple[str, ...] = ()
     """What must be known to believe the figures."""
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """By their names for programs."""
+        setting = self.setting
+        return {
+            "minReplicas": setting.least,
+            "maxReplicas": setting.most,
+            "coldStartSeconds": setting.cold_start_seconds,
+            "ttftMilliseconds": self.slo.ttft_milliseconds or None,
+            "tpotMilliseconds": self.slo.tpot_milliseconds or None,
+            "percentile": self.slo.percentile,
+            "gpusPerReplica": self.gpus_per_replica,
+            "pricePerGpuHour": self.price_per_gpu_hour,
+            "requestsPerSecondPerReplica": setting.capacity.requests_per_second,
+            "concurrencyPerReplica": setting.capacity.concurrency,
+            "observedTime": self.entry.observed_time or None,
+        }
+
 
 def subject(given: Given) -> Subject:
     """Raises CommandError."""
     resource = typed(read(given.file, given.name), given.file)[1] if given.file else None
     entry = _entry(given, resource)
     spec, status = (resource.spec, resource.status) if resource else (None, None)
-    slo = _slo(given.slo) if given.slo else service_level(spec) if spec else ServiceLevel()
+    slo = _slo(given, service_level(spec) if spec else ServiceLevel())
     asked = spec.autoscaling if spec else None
     least, most = _bounds(given, asked)
     plan = status.plan if status else None
@@ -84,11 +109,12 @@ def subject(given: Given) -> Subject:
     return Subject(
         setting=setting,
         slo=slo,
+        entry=entry,
         tacho=_tacho(asked, setting),
         gpus_per_replica=max(1, gpus or 1),
         price_per_gpu_hour=hourly if given.price_per_gpu_hour is None else given.price_per_gpu_hour,
         currency=price.currency if price else CURRENCY,
-        remarks=(*_remarks(entry, asked), *unknown),
+        remarks=(*_remarks(entry, asked, setting.capacity), *unknown),
     )
 
 
@@ -140,11 +166,13 @@ def _law(entry: Measurement, slots: int | None) -> EngineLaw:
         ) from None
 
 
-def _slo(given: str) -> ServiceLevel:
+def _slo(given: Given, asked: ServiceLevel) -> ServiceLevel:
     try:
-        return question("", given, "").slo
+        said = question("", given.slo, "").slo if given.slo else asked
     except CommandError as error:
         raise CommandError(str(error)) from None  # with this verb's exit code
+    bounds = {"ttft_milliseconds": given.ttft_milliseconds, "tpot_milliseconds": given.tpot_milliseconds}
+    return dataclasses.replace(said, **{name: bound for name, bound in bounds.items() if bound is not None})
 
 
 def _bounds(given: Given, asked: AutoscalingSpec | None) -> tuple[int, int]:
@@ -184,11 +212,16 @@ def _tacho(asked: AutoscalingSpec | None, setting: Setting) -> Factory:
     return partial(tacho.make_with, policy_of(target, NO_DATE)[0])
 
 
-def _remarks(entry: Measurement, asked: AutoscalingSpec | None) -> tuple[str, ...]:
+def _remarks(entry: Measurement, asked: AutoscalingSpec | None, capacity: Capacity) -> tuple[str, ...]:
     found = []
     if not clean(entry):
         flags = ", ".join(entry.flags)
         found.append(f"the measurement is provisional ({flags}), and so is all that follows")
+    if capacity.unverified:
+        known = (
+            "by what its memory admits" if capacity.concurrency else "by nothing that it knows of a replica"
+        )
+        found.append(f"tacho scales {known}: {capacity.unverified}")
     if asked and asked.schedules:
         found.append("spec.autoscaling.schedules are left out: a trace has no date")
     return tuple(found)

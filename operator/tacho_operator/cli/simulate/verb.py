@@ -18,20 +18,29 @@ def simulate(
         ),
     ],
     file: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--file",
             "-f",
-            help="Manifest of an LLMDeployment, with its status as kubectl get -o yaml has it.",
+            help="Manifest of an LLMDeployment, with its status as kubectl get -o yaml has it. Several are "
+            "compared.",
         ),
-    ] = "",
+    ] = None,
     name: Annotated[str, typer.Option(help="Which LLMDeployment, where the file holds several.")] = "",
     measurement: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            metavar="FILE", help="What one replica does: the entry that tacho probe -o json prints."
+            metavar="FILE",
+            help="What one replica does: the entry that tacho probe -o json prints. Several are compared.",
         ),
-    ] = "",
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V1,V2",
+            help="Compare other settings: minReplicas, maxReplicas, slo.ttft, slo.tpot. May be given again.",
+        ),
+    ] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,6 +64,10 @@ def simulate(
     price_per_gpu_hour: Annotated[
         float | None, typer.Option(min=0, help="Tells GPU-hours as money, too.")
     ] = None,
+    decisions: Annotated[
+        bool,
+        typer.Option("--decisions", help="Table and CSV: every change of the replicas, with its reason."),
+    ] = False,
     output: Annotated[
         TraceFormat, typer.Option("--output", "-o", help="How the runs are printed.")
     ] = TraceFormat.table,
@@ -72,9 +85,7 @@ def simulate(
         Order(
             trace=trace,
             given=Given(
-                file=file,
                 name=name,
-                measurement=measurement,
                 slo=slo,
                 least=min_replicas,
                 most=max_replicas,
@@ -84,5 +95,9 @@ def simulate(
             policies=tuple(policy or ()),
             seed=seed,
             output=output,
+            files=tuple(file or ()),
+            measurements=tuple(measurement or ()),
+            what_if=tuple(what_if or ()),
+            decided=decisions,
         )
     )

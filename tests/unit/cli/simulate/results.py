@@ -43,7 +43,13 @@ def result(policy: str = "tacho", **changes: Any) -> Result:
 
 
 def run(name: str = "tacho", *, slo: ServiceLevel = SLO, price: float | None = 2.5, **changes: Any) -> Run:
-    return Run(name=name, result=result(name, **changes), slo=slo, price_per_gpu_hour=price)
+    return Run(
+        name=name,
+        result=result(name, **changes),
+        slo=slo,
+        settings={"minReplicas": 1, "maxReplicas": 8, "coldStartSeconds": 90.0, "observedTime": None},
+        price_per_gpu_hour=price,
+    )
 
 
 def trace(requests: int = 1000) -> Trace:
@@ -57,7 +63,6 @@ def report(*runs: Run, **changes: Any) -> Report:
         "title": "tacho simulate: an-hour & <more>",
         "trace": trace(),
         "runs": runs or (run(),),
-        "settings": (("cold start", "90 s"), ("replicas", "1 to 8")),
         "currency": "USD",
         "remarks": ("What a replica does is taken from its measurement.",),
     }

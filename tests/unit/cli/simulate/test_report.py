@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -11,14 +12,14 @@ from hypothesis import given, settings, strategies as st
 
 from tacho_contract.launch import ServiceLevel
 from tacho_operator.cli.simulate.report.arrivals import BINS, ROWS, arrivals, arrivals_plot
-from tacho_operator.cli.simulate.report.nouns import Report, front
+from tacho_operator.cli.simulate.report.nouns import Report, Run, front
 from tacho_operator.cli.simulate.report.page import MOST_DECISIONS, page
 from tacho_operator.cli.simulate.report.replicas import replicas_plot, replicas_table
 from tacho_operator.cli.simulate.report.sheet import WIDTH
 from tacho_operator.cli.simulate.report.steps import COLUMNS, corners
 from tacho_operator.cli.simulate.report.table import kept, latencies, summary
 from tacho_operator.cli.simulate.report.tradeoff import first_token_plot, percents, tradeoff_plot
-from tacho_operator.cli.simulate.report.words import verdict
+from tacho_operator.cli.simulate.report.words import settings as words, verdict
 from tacho_operator.simulate.result import Decided, Moment, Quantiles
 from tacho_operator.simulate.trace import Trace
 
@@ -99,9 +100,9 @@ def test_nearly_all_is_not_all() -> None:
 
 def test_cost_is_shown_where_a_price_was_said() -> None:
     headings, (row,) = summary(report(run(price=2.5, gpu_hours=4)))
-    assert dict(zip(headings, row, strict=True))["COST USD"] == "10.00"
+    assert dict(zip(headings, row, strict=True))["USD"] == "10.00"
     headings, _ = summary(report(run(price=None)))
-    assert "COST USD" not in headings
+    assert "USD" not in headings
 
 
 def test_the_verdict_names_the_cheapest_that_keeps_the_promise() -> None:
@@ -111,21 +112,35 @@ def test_the_verdict_names_the_cheapest_that_keeps_the_promise() -> None:
     )
     lines = list(verdict(report(dear, cheap, run("broken", gpu_hours=1, slo_attainment=0.989))))
     assert lines == [
-        "an-hour: 1000 requests in 1 h, by 3 runs.",
-        "The service level: TTFT ≤ 500 ms and TPOT ≤ 50 ms for 99 of 100 requests.",
-        "Cheapest that keeps it: cheap, with 3.00 GPU-hours and 99.10 % of requests.",
+        "an-hour: 1000 requests in 1 h; 1 to 8 replicas; a start takes 90 s; "
+        "TTFT ≤ 500 ms and TPOT ≤ 50 ms for 99 of 100 requests.",
+        "Cheapest that keeps the promise: cheap, with 3.00 GPU-hours and 99.10 % of requests.",
     ]
 
 
 def test_the_verdict_says_that_nothing_keeps_it() -> None:
     (*_, last) = verdict(report(run("a", slo_attainment=0.2), run("b", slo_attainment=0.3, gpu_hours=2)))
-    assert last == "No run keeps it; the nearest is b, with 2.00 GPU-hours and 30.00 % of requests."
+    assert last == "No run keeps the promise; the nearest is b, with 2.00 GPU-hours and 30.00 % of requests."
 
 
 def test_without_a_promise_none_is_made_up() -> None:
-    lines = list(verdict(report(run(slo=ServiceLevel()))))
-    assert "No service level was asked for, so every answered request keeps it." in lines
+    (line,) = verdict(report(run(slo=ServiceLevel())))
+    assert line.endswith("; nothing is promised: what is answered is kept.")
     assert "SLO" not in "".join(first_token_plot(report(run(slo=ServiceLevel()))))
+
+
+def test_settings_are_told_where_they_are_the_same_in_every_run() -> None:
+    def varied(value: str) -> Run:
+        made = run(f"minReplicas={value}")
+        own = {**made.settings, "minReplicas": int(value)}
+        return dataclasses.replace(made, settings=own, variant=(("minReplicas", value),))
+
+    told = dict(words(report(varied("1"), varied("2"))))
+    assert told == {
+        "replicas, at most": "8",
+        "a start, in seconds": "90",
+        "varied: minReplicas": "1, 2",
+    }
 
 
 def test_replicas_are_means_over_time() -> None:

@@ -38,7 +38,7 @@ class Span:
 
 def arrivals(trace: Trace, most: int) -> tuple[Span, ...]:
     """In at most ``most`` spans, all of one length but the last, which takes what remains."""
-    end = trace.duration_seconds or 1.0
+    end = max(trace.duration_seconds, times.SHORTEST_SECONDS)
     length = times.step(end / most)
     count = max(1, int(end / length))
     begins = [length * n for n in range(count)]

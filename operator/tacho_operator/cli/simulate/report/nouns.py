@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from tacho_contract.launch import ServiceLevel
 from tacho_operator.simulate.result import Moment, Result
@@ -19,9 +21,16 @@ class Run:
     slo: ServiceLevel
     variant: tuple[tuple[str, str], ...] = ()
     """(setting, value) of what varies between the runs; (): nothing does."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """All of them, by their names for programs; None was not said."""
     gpus_per_replica: int = 1
     price_per_gpu_hour: float | None = None
     """None: nobody said one."""
+
+    @property
+    def most_replicas(self) -> int:
+        """Asked for at a time."""
+        return max((moment.asked for moment in self.result.trajectory), default=0)
 
     @property
     def gpu_hours(self) -> float:
@@ -61,11 +70,24 @@ class Report:
     title: str
     trace: Trace
     runs: tuple[Run, ...]
-    settings: tuple[tuple[str, str], ...] = ()
-    """(what, in words) of what is the same in every run."""
     currency: str = ""
     remarks: tuple[str, ...] = ()
     """What has to be known to believe the figures."""
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """The settings that are the same in every run."""
+        first = self.runs[0].settings if self.runs else {}
+        return {
+            name: value
+            for name, value in first.items()
+            if all(run.settings.get(name) == value for run in self.runs)
+        }
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The settings that were asked to vary."""
+        return tuple(name for name, _ in self.runs[0].variant) if self.runs else ()
 
 
 def front(runs: tuple[Run, ...]) -> tuple[Run, ...]:

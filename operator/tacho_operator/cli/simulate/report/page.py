@@ -12,7 +12,7 @@ from tacho_operator.cli.simulate.report.arrivals import arrivals_plot, arrivals_
 from tacho_operator.cli.simulate.report.nouns import Report, Run
 from tacho_operator.cli.simulate.report.replicas import replicas_plot, replicas_table
 from tacho_operator.cli.simulate.report.table import Table, decisions, latencies, summary
-from tacho_operator.cli.simulate.report.words import verdict
+from tacho_operator.cli.simulate.report.words import settings, verdict
 
 MOST_DECISIONS = 500
 """Of a run that are on the page; a file of numbers holds all of them."""
@@ -53,7 +53,7 @@ def _body(report: Report) -> Iterator[str]:
         yield from _decisions(run)
     yield "<h2>Settings</h2>"
     yield "<dl>"
-    yield from (f"<dt>{escape(what)}</dt><dd>{escape(words)}</dd>" for what, words in report.settings)
+    yield from (f"<dt>{escape(what)}</dt><dd>{escape(words)}</dd>" for what, words in settings(report))
     yield "</dl>"
 
 

@@ -17,20 +17,26 @@ Table = tuple[list[str], list[list[str]]]
 def summary(report: Report) -> Table:
     """Cost and promise, a row a run; those that no other beats in both are marked."""
     best = front(report.runs)
-    headings = ["RUN", "SLO KEPT %", "GPU-HOURS"]
-    priced = any(run.cost is not None for run in report.runs)
-    if priced:
-        headings.append(f"COST {report.currency}".strip())
-    headings += ["REPLICAS", "MOST", "CHANGES", "UNANSWERED"]
+    headings = ["RUN", *_costs(report), "REPLICAS", "MOST", "CHANGES", "LOST"]
     rows = []
     for run in report.runs:
-        result = run.result
-        row = [("* " if run in best else "") + run.name, kept(run), plain(run.gpu_hours)]
-        if priced:
-            row.append(NONE if run.cost is None else f"{run.cost:.2f}")
-        most = max((moment.asked for moment in result.trajectory), default=0)
-        counts = (most, len(result.decisions), result.unfinished)
-        rows.append([*row, plain(run.mean_replicas), *map(str, counts)])
+        row = [("* " if run in best else "") + run.name, *_cost(report, run), plain(run.mean_replicas)]
+        rows.append([*row, str(run.most_replicas), *_counts(run)])
+    return headings, rows
+
+
+def narrow(report: Report) -> Table:
+    """What a terminal has room for: a column for each setting that varies, in place of some figures."""
+    several = len({run.result.policy for run in report.runs}) > 1 or not report.varied
+    headings = [*(["POLICY"] if several else []), *report.varied, *_costs(report), "MOST", "CHANGES", "LOST"]
+    headings += ["TTFT P50 S", "P95", "P99", *([] if report.varied else ["E2E P50 S", "P99"]), "TPOT P95 MS"]
+    rows = []
+    for run in report.runs:
+        result, values = run.result, [value for _, value in run.variant]
+        row = [*([result.policy] if several else []), *values, *_cost(report, run)]
+        row += [str(run.most_replicas), *_counts(run), *_times(result.ttft_seconds)]
+        whole, each = _times(result.e2e_seconds), _times(result.tpot_seconds, 1000)
+        rows.append([*row, *([] if report.varied else [whole[0], whole[2]]), each[1]])
     return headings, rows
 
 
@@ -60,6 +66,21 @@ def kept(run: Run) -> str:
     """Never rounded up to all of them."""
     percent = run.kept_percent
     return "100" if percent == 100 else f"{min(percent, 99.99):.2f}"
+
+
+def _costs(report: Report) -> list[str]:
+    """The headings; money where somebody said a price."""
+    priced = any(run.cost is not None for run in report.runs)
+    return ["KEPT %", "GPU-H", *([report.currency] if priced else [])]
+
+
+def _cost(report: Report, run: Run) -> list[str]:
+    money = [NONE if run.cost is None else f"{run.cost:.2f}"]
+    return [kept(run), plain(run.gpu_hours), *money[: len(_costs(report)) - 2]]
+
+
+def _counts(run: Run) -> list[str]:
+    return [str(len(run.result.decisions)), str(run.result.unfinished)]
 
 
 def _times(found: Quantiles | None, factor: float = 1.0) -> Sequence[str]:

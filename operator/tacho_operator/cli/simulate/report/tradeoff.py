@@ -61,7 +61,9 @@ def _names(field: Field, runs: Sequence[Run], best: Sequence[Run]) -> Iterator[s
         box = shapes.room(shapes.beside(*_at(field, run), run.name), taken, within)
         if box:
             taken.append(box)
-            yield shapes.text(box[0], box[1] + 10, run.name, "name")
+            left = box[0] + box[2] < _at(field, run)[0]
+            x = box[0] + box[2] if left else box[0]
+            yield shapes.text(x, box[1] + 10, run.name, "name", anchor="end" if left else "")
 
 
 def first_token_plot(report: Report) -> Iterator[str]:

@@ -11,28 +11,60 @@ from tacho_operator.cli.figures.words import slo_words
 from tacho_operator.cli.simulate.report.nouns import Report, Run
 from tacho_operator.cli.simulate.report.table import kept
 
+SETTINGS = {
+    "minReplicas": "replicas, at least",
+    "maxReplicas": "replicas, at most",
+    "coldStartSeconds": "a start, in seconds",
+    "ttftMilliseconds": "promised time to first token, in ms",
+    "tpotMilliseconds": "promised time per token, in ms",
+    "percentile": "of 100 requests, promised to",
+    "gpusPerReplica": "GPUs of a replica",
+    "pricePerGpuHour": "price of a GPU-hour",
+    "requestsPerSecondPerReplica": "requests/s that one carries, as measured",
+    "concurrencyPerReplica": "requests at once that one carries, as measured",
+    "observedTime": "measured at",
+    "seed": "seed",
+}
+"""By their names for programs."""
+
+
+def settings(report: Report) -> Iterator[tuple[str, str]]:
+    """(what, in words) of what is the same in every run and was said, and of what varies."""
+    for name, value in report.common.items():
+        if value is not None:
+            yield SETTINGS[name], f"{value:.4g}" if isinstance(value, float) else str(value)
+    for number, name in enumerate(report.varied):
+        values = dict.fromkeys(run.variant[number][1] for run in report.runs)
+        yield f"varied: {name}", ", ".join(values)
+
+
+def headline(report: Report) -> str:
+    """The trace and what is the same in every run, in one line."""
+    trace, same = report.trace, report.common
+    parts = [f"{trace.name}: {counted(len(trace), 'request')} in {span(trace.duration_seconds)}"]
+    if "minReplicas" in same and "maxReplicas" in same:
+        parts.append(f"{same['minReplicas']} to {same['maxReplicas']} replicas")
+    if "coldStartSeconds" in same:
+        parts.append(f"a start takes {same['coldStartSeconds']:.0f} s")
+    promised = {slo_words(run.slo) for run in report.runs}
+    if len(promised) == 1:
+        parts.append(promised.pop() or "nothing is promised: what is answered is kept")
+    return "; ".join(parts)
+
 
 def verdict(report: Report) -> Iterator[str]:
     """The trace, then the cheapest run that keeps the promise, or that none does."""
-    trace = report.trace
-    yield (
-        f"{trace.name}: {counted(len(trace), 'request')} in {span(trace.duration_seconds)}, "
-        f"by {counted(len(report.runs), 'run')}."
-    )
-    asked = sorted({slo_words(run.slo) for run in report.runs} - {""})
-    if not asked:
-        yield "No service level was asked for, so every answered request keeps it."
-    elif len(asked) == 1:
-        yield f"The service level: {asked[0]}."
-    if not report.runs:
+    yield f"{headline(report)}."
+    promising = [run for run in report.runs if slo_words(run.slo)]
+    if not promising:
         return
-    holding = [run for run in report.runs if run.kept_percent >= run.slo.percentile]
+    holding = [run for run in promising if run.kept_percent >= run.slo.percentile]
     if holding:
         least = min(holding, key=lambda run: run.gpu_hours)
-        yield f"Cheapest that keeps it: {_told(least)}."
+        yield f"Cheapest that keeps the promise: {_told(least)}."
     else:
-        most = max(report.runs, key=lambda run: run.kept_percent)
-        yield f"No run keeps it; the nearest is {_told(most)}."
+        most = max(promising, key=lambda run: run.kept_percent)
+        yield f"No run keeps the promise; the nearest is {_told(most)}."
 
 
 def _told(run: Run) -> str:

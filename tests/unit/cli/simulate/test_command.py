@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .commands import call, manifest
+from ..commands import call, manifest
 
 ENTRY: dict[str, Any] = {
     "fingerprint": "f",
@@ -67,8 +67,8 @@ def test_a_person_sees_a_row_a_policy(capsys: pytest.CaptureFixture[str], tmp_pa
     assert told.code == 0
     first, heading, *rows = told.out.splitlines()
     assert first == (
-        "steps: 4200 requests in 15.0 min, 1 to 16 replicas that start in 60 s; "
-        "promised TTFT ≤ 500 ms and TPOT ≤ 40 ms"
+        "steps: 4200 requests in 15 min; 1 to 16 replicas; a start takes 60 s; "
+        "TTFT ≤ 500 ms and TPOT ≤ 40 ms for 95 of 100 requests"
     )
     assert heading.split()[:4] == ["POLICY", "KEPT", "%", "GPU-H"]
     assert [row.split()[0] for row in rows] == ["tacho", "static-3", "hpa-queue"]
@@ -87,7 +87,12 @@ def test_programs_read_the_whole_of_it_and_the_manifest_says_what_is_promised(
         "coldStartSeconds": 40.0,
         "ttftMilliseconds": 500,
         "tpotMilliseconds": 40,
+        "percentile": 95,
         "gpusPerReplica": 1,
+        "pricePerGpuHour": 3.0,
+        "requestsPerSecondPerReplica": 8.0,
+        "concurrencyPerReplica": 16,
+        "observedTime": None,
         "seed": 0,
     }
     own, best = document["runs"]

@@ -1,0 +1,70 @@
+"""``--what-if``: which settings are combined, and what is said of those that make no sense."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, CommandError
+from tacho_operator.cli.simulate.subject import Given
+from tacho_operator.cli.simulate.variants import variants
+
+GIVEN = Given(slo="ttft=500ms,tpot=50ms", least=1)
+
+
+def test_without_a_question_there_is_one_that_has_no_name() -> None:
+    (only,) = variants(GIVEN, ["one.yaml"], [], [])
+    assert (only.name, only.said) == ("", ())
+    assert (only.given.file, only.given.least) == ("one.yaml", 1)
+
+
+def test_every_combination_is_made_the_first_setting_varies_slowest() -> None:
+    found = variants(GIVEN, [], ["a/bf16.json", "a/fp8.json"], ["minReplicas=1,4", "slo.ttft=300ms,1s"])
+    assert [item.name for item in found][:3] == [
+        "measurement=bf16, minReplicas=1, slo.ttft=300ms",
+        "measurement=bf16, minReplicas=1, slo.ttft=1s",
+        "measurement=bf16, minReplicas=4, slo.ttft=300ms",
+    ]
+    assert len(found) == 8
+    last = found[-1].given
+    assert (last.measurement, last.least, last.ttft_milliseconds) == ("a/fp8.json", 4, 1000)
+    assert last.tpot_milliseconds is None, "the promise of the options holds"
+
+
+def test_a_setting_with_one_value_is_set_and_not_named() -> None:
+    (only,) = variants(GIVEN, [], [], ["maxReplicas=6"])
+    assert (only.given.most, only.name) == (6, "")
+    first, second = variants(GIVEN, [], [], ["slo.tpot=20ms", "maxReplicas=6,8"])
+    assert (first.name, second.name) == ("maxReplicas=6", "maxReplicas=8")
+    assert first.given.tpot_milliseconds == 20
+
+
+def test_files_of_one_name_are_called_by_their_places() -> None:
+    first, second = variants(GIVEN, ["a/llmd.yaml", "b/llmd.yaml"], [], [])
+    assert (first.name, second.name) == ("resource=a/llmd.yaml", "resource=b/llmd.yaml")
+
+
+@pytest.mark.parametrize(
+    ("what_if", "said"),
+    [
+        ("minreplicas=1,2", "'minreplicas' is not known; did you mean minReplicas?"),
+        ("minReplicas", "different values with commas are wanted, e.g. minReplicas=1,2,4"),
+        ("minReplicas=1,,2", "different values with commas are wanted"),
+        ("minReplicas=2,2", "different values with commas are wanted"),
+        ("minReplicas=0,2", "minReplicas=0: 1 to 1000 replicas are wanted"),
+        ("maxReplicas=2,many", "maxReplicas=many: 1 to 1000 replicas are wanted"),
+        ("maxReplicas=-1,2", "maxReplicas=-1: 1 to 1000 replicas are wanted"),
+        ("slo.ttft=500,600", "--what-if slo.ttft=500: ttft=500ms, tpot=50ms or both"),
+    ],
+)
+def test_what_makes_no_sense_is_said(what_if: str, said: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        variants(GIVEN, [], [], [what_if])
+    assert said in str(caught.value)
+    assert caught.value.code == EXIT_BAD_INPUT
+
+
+def test_what_is_named_twice_is_refused() -> None:
+    with pytest.raises(CommandError, match="minReplicas: more than once"):
+        variants(GIVEN, [], [], ["minReplicas=1,2", "minReplicas=3,4"])
+    with pytest.raises(CommandError, match="the same resource is named twice"):
+        variants(GIVEN, ["a.yaml", "a.yaml"], [], [])
