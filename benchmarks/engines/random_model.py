@@ -108,6 +108,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 GROUP = 128
+WHOLE = "1TB"
+"""One file, which is what is packed."""
 W4A16: dict[str, Any] = {
     "quant_method": "compressed-tensors",
     "format": "pack-quantized",
@@ -161,7 +163,7 @@ def main(shape: str, tokenizer: str, out: str, device: str = "cuda", form: str =
     torch.set_default_device(device)
     config = AutoConfig.for_model(**SHAPES[shape])
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(out, max_shard_size="4GB")
+    model.save_pretrained(out, max_shard_size=WHOLE if form else "4GB")
     for path in Path(tokenizer).iterdir():
         if path.name.startswith(("tokenizer", "chat_template")):
             shutil.copy(path, out)

@@ -10,7 +10,12 @@ set -euo pipefail
 archives=$(realpath "$1") out=$(realpath -m "$2") matrix=$(realpath "$3") budget=$4
 shift 4
 place=${TACHO_GPU_PLACE:-/tmp/gpu}
-mkdir -p "$place/models" "$place/cache" "$out"
+mkdir -p "$place" "$out"
+# A tmpfs as start.sh wants it: mounted later, it would hide what is unpacked and made now.
+if [ "$(id -u)" = 0 ] && [ -z "${TACHO_GPU_PLACE:-}" ] && ! mountpoint -q "$place"; then
+  mount -t tmpfs -o size=75%,nr_inodes=4m tmpfs "$place"
+fi
+mkdir -p "$place/models" "$place/cache"
 for archive in "$archives"/*.tar.xz; do
   [ -e "$archive" ] || continue
   done_file=$place/.unpacked-$(basename "$archive")

@@ -1,4 +1,4 @@
-"""vLLM's benchmark beside the probe: what it is asked, and what stands in for a package that is not there."""
+"""vLLM's benchmark beside the probe: what it is asked, and the server that is started for both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import beside, vllm_bench
+from benchmarks.gpu import beside
 from tests.unit.test_gpu_matrix import BENCHMARKS
 
 
@@ -41,13 +41,6 @@ def test_a_benchmark_that_fails_is_told_and_the_next_level_goes_on(monkeypatch: 
     monkeypatch.setattr(beside, "generated", lambda _url: 0.0)
     monkeypatch.setattr(beside, "SETTLE_SECONDS", 0.0)
     assert beside.level(asked(), 4) == {"streams": 4, "exit_code": 1, "said": []}
-
-
-def test_the_stand_in_has_the_names_and_says_what_to_do_when_one_is_used() -> None:
-    module = vllm_bench.stand_in()
-    assert {"Dataset", "load_dataset"} <= set(vars(module))
-    with pytest.raises(ImportError, match="--dataset-name random"):
-        module.load_dataset("anything")
 
 
 def test_what_the_commands_of_the_readme_name_is_there() -> None:

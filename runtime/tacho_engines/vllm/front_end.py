@@ -23,8 +23,8 @@ CORES = SERVERS + 2
 """The front ends, the engine's own loop, and what starts and measures it."""
 SERVER_BYTES = 2 * GIB
 """Host memory set aside for each front end, where the container's is limited."""
-OTHERS = ("data-parallel-size", "dp", "headless", "enable-elastic-ep")
-"""Switches that decide the number of front ends, or allow one only (vllm/entrypoints/cli/serve.py)."""
+OTHERS = ("asc", "data-parallel-size", "dp", "headless", "enable-elastic-ep")
+"""Its short form, and switches that decide the number or allow one only (vllm/entrypoints/cli/serve.py)."""
 ONE_ONLY = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_USE_RUST_FRONTEND")
 """Variables with which vLLM takes one front end only (vllm/entrypoints/cli/serve.py)."""
 NOTHING = Tuning()

@@ -68,7 +68,7 @@ def test_where_nothing_is_gained_or_known_the_engine_keeps_its_default(asked):
     assert "Set for speed" not in found.message
 
 
-@pytest.mark.parametrize("given", ["--api-server-count=1", "--api-server-count=8", "--data-parallel-size=1"])
+@pytest.mark.parametrize("given", ["--api-server-count=1", "-asc=8", "--data-parallel-size=1"])
 def test_the_users_own_switch_wins(given):
     found = plan(given)
     assert SWITCH not in found.arguments
