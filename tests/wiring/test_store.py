@@ -94,6 +94,28 @@ def test_an_older_page_of_a_list_never_takes_the_place_of_what_was_seen() -> Non
     assert store.children("ConfigMap", KEY)[0]["data"] == {"a": "replaced"}
 
 
+def node(name: str, version: str = "1", *, memory: str = "8Gi") -> dict[str, Any]:
+    metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": version}
+    status = {"allocatable": {"memory": memory}, "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"metadata": metadata, "spec": {}, "status": status}
+
+
+def test_nodes_are_as_they_were_told_last() -> None:
+    store, _ = told()
+    assert store.nodes() == ()
+    store.put("Node", node("a"))
+    (before,) = store.nodes() or ()
+    store.put("Node", node("a", "2", memory="4Gi"))
+    (after,) = store.nodes() or ()
+    assert (before.name, before != after) == ("a", True)
+    store.put("Node", node("b"))
+    assert len(store.nodes() or ()) == 2
+    store.remove("Node", "", "a")
+    assert [found.name for found in store.nodes() or ()] == ["b"]
+    store.forbidden("Node", "")
+    assert store.nodes() is None
+
+
 def test_what_a_complete_list_leaves_out_is_gone() -> None:
     store, changes = told()
     store.put("Service", thing("a"))

@@ -270,7 +270,6 @@ class Store:
     def forbidden(self, kind: str, namespace: str) -> None:
         """The kind may not be read, and need not be."""
         self._unknown.add((kind, namespace))
-        self._nodes = None
         self._stale.pop((kind, namespace), None)
         self._wake()
 
