@@ -183,6 +183,16 @@ async def test_a_list_that_is_refused_is_tried_again() -> None:
         assert names(store) == {"a", "b"}
 
 
+async def test_after_a_break_it_first_hears_what_happened_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new stream has begun, and its first events are on their way."""
+    server = Server([ApiError(0, "no answer")])
+    async with reflecting(server) as (store, _):
+        monkeypatch.setattr(module, "SETTLE_SECONDS", 3600.0)
+        await until(lambda: len(server.since) == 2)
+        await asyncio.sleep(0.01)
+        assert store.stale()
+
+
 async def test_a_list_that_is_to_come_later_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """For as long as the API server asks, however short its own pause would be."""
     slept: list[float] = []

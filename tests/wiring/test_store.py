@@ -155,6 +155,13 @@ async def test_a_write_is_seen_by_its_version_or_by_the_streams() -> None:
     assert gone.seen(store), "what was deleted since will never be shown"
 
 
+def test_a_write_is_not_seen_in_another_object_of_the_same_name() -> None:
+    store, _ = told()
+    store.put("ConfigMap", thing("live", "9", uid="made-by-somebody-since"))
+    assert not Awaited("ConfigMap", "ml", "live", "uid-live", "8").seen(store)
+    assert Awaited("ConfigMap", "ml", "live", "uid-live", "").seen(store), "what was deleted is gone"
+
+
 async def test_a_stream_that_is_interrupted_says_so_until_it_runs() -> None:
     store, _ = told()
     store.lost("Pod", "", "Pod: reconnecting")
