@@ -44,6 +44,8 @@ LAW = EngineLaw(
 LEAST, MOST = 1, 6
 UP = Rules(window_seconds=0, paces=(Pace(kind="Pods", value=3, period_seconds=4),))
 DOWN = Rules(window_seconds=10, paces=(Pace(kind="Pods", value=1, period_seconds=4),))
+BLIND = ("killed", "cut", "killed", "killed")
+"""What became of the operator or its network, in order of time. The pod that hangs after it is left out."""
 
 
 def starts(moments: Sequence[dict[str, Any]]) -> tuple[float, ...]:
@@ -96,8 +98,13 @@ def run(
     )
     asked = Policy(bounds=Bounds(least=LEAST, most=MOST), up=UP, down=DOWN)
     factory = partial(tacho.make_with, asked, period_seconds=recorded["period_s"])
-    blind = tuple((begin, until) for begin, until in recorded.get("blind", ()))
-    faults = Faults(metrics_lost=blind, cold_start_seconds=found)
+    blind = [(begin, until) for begin, until in recorded.get("blind", ())]
+    faults = Faults(
+        decider_lost=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "killed"),
+        metrics_lost=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "cut"),
+        cold_start_seconds=found,
+        starts_in_order=True,
+    )
     return simulate(trace, setting, factory, seed=seed, faults=faults), trace
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class Faults:
     metrics_lost: tuple[tuple[float, float], ...] = ()
     """(from, to) in seconds: no pod can be asked."""
+    decider_lost: tuple[tuple[float, float], ...] = ()
+    """(from, to) in seconds: nobody decides, and who does then remembers nothing."""
     hanging: tuple[tuple[float, int], ...] = ()
     """(time, pod): it stays ready, answers with the same figures and does nothing."""
     hang_seconds: float = 300.0
@@ -19,3 +21,5 @@ class Faults:
     """(pod, factor): all that it does takes so many times as long."""
     cold_start_seconds: tuple[float, ...] = ()
     """Starts that were measured, one of which each pod draws. (): all take what the setting says."""
+    starts_in_order: bool = False
+    """The first pod that is created takes the first of them, and so on; those after the last draw."""

@@ -32,7 +32,7 @@ def simulate(
     trace: Trace, setting: Setting, policy_factory: Factory, *, seed: int, faults: Faults = NO_FAULTS
 ) -> Result:
     """What ``policy_factory``'s policy does with ``trace``."""
-    return Run(trace, setting, policy_factory(setting), seed, faults).result()
+    return Run(trace, setting, policy_factory, seed, faults).result()
 
 
 def _chance(seed: int) -> Random:
@@ -40,13 +40,15 @@ def _chance(seed: int) -> Random:
 
 
 class Run:
-    def __init__(self, trace: Trace, setting: Setting, policy: Policy, seed: int, faults: Faults) -> None:
-        self._trace, self._setting, self._policy = trace, setting, policy
+    def __init__(self, trace: Trace, setting: Setting, factory: Factory, seed: int, faults: Faults) -> None:
+        self._trace, self._setting, self._factory = trace, setting, factory
+        self._policy: Policy = factory(setting)
         self._seed, self._faults = seed, faults
         self._ledger = Ledger(trace.time_seconds, trace.input_tokens, trace.output_tokens)
         self._fleet = Fleet(setting.law, faults.stragglers, self._ledger, _chance(seed))
         # Starts have a stream of their own: other requests do not make other starts.
         self._starts = _chance(seed + 1)
+        self._started = 0
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
         self._asked = setting.least if setting.initial is None else setting.initial
@@ -93,6 +95,10 @@ class Run:
     # --- what happens -------------------------------------------------------------------------------
     def _decide(self, now: float) -> None:
         fleet, setting = self._fleet, self._setting
+        if any(begins <= now < ends for begins, ends in self._faults.decider_lost):
+            self._policy = self._factory(setting)
+            self._at(now + self._policy.period_seconds, self._decide)
+            return
         blind = any(begins <= now < ends for begins, ends in self._faults.metrics_lost)
         arrivals, prompts, answers = self._counted()
         view = View(
@@ -118,6 +124,9 @@ class Run:
     def _start(self, pod: Pod, now: float) -> None:
         known = self._faults.cold_start_seconds
         seconds = self._starts.choice(known) if known else self._setting.cold_start_seconds
+        if self._faults.starts_in_order and self._started < len(known):
+            seconds = known[self._started]
+        self._started += 1
 
         def ready(when: float) -> None:
             if pod.gone == math.inf:

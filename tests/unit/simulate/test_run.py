@@ -183,6 +183,21 @@ def test_lost_metrics_are_unknown_and_not_zero() -> None:
     assert lost == [50.0, 60.0, 70.0, 80.0, 90.0]
 
 
+def test_who_was_killed_decides_nothing_and_remembers_nothing() -> None:
+    made: list[Follows] = []
+
+    def make(_: Setting) -> Follows:
+        made.append(Follows(lambda _: 1))
+        return made[-1]
+
+    faults = Faults(decider_lost=((50.0, 80.0),))
+    simulate(poisson(1.0, 200.0), setting_of(), make, seed=0, faults=faults)
+    looks = [[view.now_seconds for view in policy.views] for policy in made if policy.views]
+    assert [(times[0], times[-1]) for times in looks[:1]] == [(10.0, 40.0)]
+    assert looks[1][0] == 80.0
+    assert len(looks) == 2
+
+
 def test_stragglers_and_starts_that_were_measured() -> None:
     trace = poisson(4.0, 400.0)
     plain = run(trace, lambda _: 2)
@@ -192,6 +207,12 @@ def test_stragglers_and_starts_that_were_measured() -> None:
     assert slow.tpot_seconds.p95 > 2 * plain.tpot_seconds.p95
     measured = run(trace, lambda _: 4, faults=Faults(cold_start_seconds=(30.0, 90.0)))
     assert {moment.time_seconds for moment in measured.trajectory} <= {0.0, 10.0, 40.0, 100.0}
+    ordered = run(
+        trace, lambda _: 4, faults=Faults(cold_start_seconds=(30.0, 50.0, 90.0), starts_in_order=True)
+    )
+    assert [tuple(moment) for moment in ordered.trajectory] == [
+        (0.0, 1, 1), (10.0, 4, 1), (40.0, 4, 2), (60.0, 4, 3), (100.0, 4, 4),
+    ]  # fmt: skip
 
 
 def test_counters_are_those_of_the_requests() -> None:
