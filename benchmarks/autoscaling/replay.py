@@ -3,7 +3,7 @@
     python -m benchmarks.autoscaling.replay TRAJECTORY.json [--ttft 2] [--seeds 9] [--unverified] [--until 45]
 
 TRAJECTORY.json is what tests/e2e/test_autoscaling.py leaves in build/trajectories: each request with its
-time, and what replicas there were; recorded/growth.json is the first 45 s of one. The engines' law and
+time, and what replicas there were; recorded/ has the beginnings of two. The engines' law and
 the behavior are that test's, the starts are those that the trajectory shows. Each seed sends the
 requests to other pods, as a Service does. ``--unverified``: the operator had no clean measurement, as on
 a busy machine, and counted requests at once. ``--until``: only what was seen by then, where the

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from benchmarks.autoscaling.replay import compared, run, starts
 
-RECORDED = Path(__file__).parents[3] / "benchmarks/autoscaling/recorded/growth.json"
+RECORDED = Path(__file__).parents[3] / "benchmarks/autoscaling/recorded"
 IN_TIME_SECONDS = 2.0
 
 
 def test_replicas_and_requests_in_time_are_those_of_the_cluster() -> None:
-    recorded = json.loads(RECORDED.read_text())
+    recorded = json.loads((RECORDED / "growth.json").read_text())
     result, trace = run(recorded, IN_TIME_SECONDS, seed=0, unverified=True)
     found = compared(recorded, result)
     kept = sum(
@@ -21,6 +21,13 @@ def test_replicas_and_requests_in_time_are_those_of_the_cluster() -> None:
     assert found["mostOff"] <= 1
     assert abs(found["keptPercent"] - 100 * kept / len(trace)) <= 2
     assert max(moment.asked for moment in result.trajectory) == recorded["moments"][-1]["replicas"] == 6
+
+
+def test_replicas_stay_those_of_the_cluster_while_a_backlog_is_worked_off() -> None:
+    recorded = json.loads((RECORDED / "overload.json").read_text())
+    for seed in range(3):
+        result, _ = run(recorded, IN_TIME_SECONDS, seed=seed, unverified=True)
+        assert compared(recorded, result)["mostOff"] <= 1
 
 
 def test_starts_are_paired_in_the_order_of_asking() -> None:
