@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.unit.cli.simulate.results import report, run
 from .browser import Page, open_page
 from .laws import assert_painted, assert_sound
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "simulate"
 MARK, SLO_LINE, ASKED = "31 111 235", "180 35 24", "154 75 0"
 POLICIES = {
     "tacho": (1.5, 0.995, 0.4),
@@ -75,6 +78,33 @@ def test_sentences_and_settings_are_there_as_text(whole: Page) -> None:
     assert "1 -> 3 replicas: work of 2.4 <over> 0.80 = 3.00." in text
     assert "a start, in seconds" in text
     assert "Cheapest that keeps the promise: tacho" in text
+
+
+def test_the_command_writes_such_a_page(tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    told = subprocess.run(
+        [
+            *(sys.executable, "-m", "tacho_operator.cli.main", "simulate", "-o", "html"),
+            *(
+                "--trace",
+                EXAMPLES / "trace.csv",
+                "--slo",
+                "ttft=500ms,tpot=10ms",
+                "--what-if",
+                "minReplicas=1,2",
+            ),
+            *("--measurement", EXAMPLES / "vllm-bf16.json", "--measurement", EXAMPLES / "vllm-fp8.json"),
+            *("--price-per-gpu-hour", "3"),
+        ],
+        capture_output=True,
+        check=True,
+    )
+    file.write_bytes(told.stdout)
+    found = open_page(file, tmp_path)
+    assert_sound(found)
+    pictures = {item["title"]: item["drawn"] for item in found.frame(1200)["pictures"]}
+    assert pictures["Replicas asked for and ready over time"]["ready-edge"] == 4 + 1, "with the key's"
+    assert "measurement=vllm-fp8, minReplicas=2: " in found.frame(1200)["text"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ STYLE = (
     sheet.STYLE
     + """
 h2 { font-size: 1.1rem; margin: 2rem 0 0.5rem; }
+dl { grid-template-columns: fit-content(50%) minmax(0, 1fr); }
 details { margin: 0.4rem 0; } summary { cursor: pointer; }
 td:first-child, th:first-child, .said td:last-child, .said th:last-child { text-align: left; }
 .said td:last-child { white-space: normal; min-width: 22rem; }

@@ -28,7 +28,8 @@ def tradeoff_plot(report: Report) -> Iterator[str]:
     parts = [shapes.text(LEFT, TOP - 14, "Requests that kept the service level, %", "title"), *field.rows()]
     for one, two in pairwise(best):
         parts.append(shapes.line(*_at(field, one), *_at(field, two), "front"))
-    for run in report.runs:
+    # The best last: no other point lies on them.
+    for run in [*(run for run in report.runs if run not in best), *best]:
         said = f"{run.name}: {kept(run)} %, {plain(run.gpu_hours)} GPU-hours"
         parts.append(shapes.circle(*_at(field, run), "best" if run in best else "beaten", said=said))
     parts += _names(field, report.runs, best)
