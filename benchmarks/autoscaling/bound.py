@@ -1,8 +1,8 @@
 """The oracle that policies are held against: it knows what a replica carries of just these requests.
 
-The oracle of the simulator takes lengths to be exponential. Here their distribution is known: they are drawn
-again from the trace's own, alone on one replica, until 99.5 % of those that one can serve are within the
-service level.
+The oracle of the simulator learns lengths as they come. This one has them beforehand: they are drawn again
+from the trace's own, for one replica alone, at the rate at which 99.5 % of those that one can serve are
+within the service level.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tacho_operator.core.scaling.law.types import Capacity
 from tacho_operator.simulate.engine_law import EngineLaw
 from tacho_operator.simulate.policies import static
 from tacho_operator.simulate.policies.oracle import Oracle
-from tacho_operator.simulate.policy import Factory, Policy, Setting
+from tacho_operator.simulate.policy import Arrived, Factory, Policy, Setting
 from tacho_operator.simulate.run import simulate
 from tacho_operator.simulate.trace import Trace
 
@@ -38,7 +38,8 @@ class Knowing(Oracle):
         super().__init__(setting)
         self._known_rates = sorted(rates)
 
-    def _carried(self) -> float:
+    def _carried(self, arrived: Arrived | None) -> float:
+        del arrived
         first, last = self._seen[0], self._seen[-1]
         count = last.arrivals - first.arrivals
         low, high = self._known_rates[0], self._known_rates[-1]
