@@ -78,8 +78,7 @@ class Reconciler:
         observed = self._scaler.observed(key, observed)
         decision = decide(observed, self._config, self._clock())
         self._scaler.follow(key, observed, decision.status)
-        new = not observed.raw.get("status") and decision.status is not None
-        if new:
+        if not observed.raw.get("status") and decision.status is not None:
             # Of thousands applied at once each says soon what becomes of it. Its status wakes it for the
             # rest, in the line of those that were looked at.
             decision = dataclasses.replace(decision, apply=(), delete=())
@@ -103,8 +102,6 @@ class Reconciler:
         if (changed or outcome.writes) and self._said.get(key) != decision.reason:
             self._said[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
-        if new and changed:
-            return None
         delay = decision.requeue_after_seconds
         if outcome.refusals:
             delay = min(delay or CONFLICT_RETRY_SECONDS, CONFLICT_RETRY_SECONDS)
