@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from tests.cluster.handle import Cluster
+from tests.figures import moved_by, there
 from tools import lab
 
 T = TypeVar("T")
@@ -67,14 +68,16 @@ class Llmd:
         return eventually(f"{self.name} with {kind}={status} {reason}", look, seconds)
 
     def await_figures(self, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
-        """Until there are figures: clean ones, or provisional ones where the machine has other work too."""
+        """Until there are figures: clean ones, or, where the machine has other work too, provisional ones
+        that say by what they were moved."""
 
         def look() -> dict[str, Any] | None:
             found = self.condition("Measured")
-            whole = (found.get("status"), found.get("reason"))
-            return found if whole[0] == "True" or whole == ("Unknown", "MeasurementProvisional") else None
+            return found if there(found) else None
 
-        return eventually(f"{self.name} with figures", look, seconds)
+        found = eventually(f"{self.name} with figures", look, seconds)
+        moved_by(found)
+        return found
 
     def pods(self, role: str = "server") -> list[dict[str, Any]]:
         selector = f"tacho.dev/deployment={self.name},tacho.dev/role={role}"

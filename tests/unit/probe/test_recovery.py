@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.measurement import Measurement
+from tacho_contract.measurement import INVALIDATING, Measurement
 from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, live, mock_engine, target
 
@@ -30,6 +30,8 @@ LAWS = {
 ATTEMPTS = 4
 PAUSE_SECONDS = 5
 LATE_MS = 1.0
+MOVED = frozenset({"ClientBound", "NotSteady"})
+"""What other work on the machine raises here, where nobody looks at the machine itself."""
 INPUT_TOKENS, OUTPUT_TOKENS, CONCURRENCY = 128, 64, 6
 
 
@@ -63,10 +65,14 @@ async def test_a_law_is_recovered(law_name: str, options: dict[str, object]) -> 
         except AssertionError:
             # Where other work keeps the processors busy, by the engine's own account or the probe's, there
             # was no law to recover. Otherwise the probe is wrong.
-            kept = late_ms <= LATE_MS and "ClientBound" not in measured.flags
+            kept = late_ms <= LATE_MS and not MOVED & raised_in(measured)
             if kept or attempt == ATTEMPTS - 1:
                 raise
             await asyncio.sleep(PAUSE_SECONDS)
+
+
+def raised_in(measured: Measurement) -> set[str]:
+    return {*measured.flags, *(flag for point in measured.curve for flag in point.flags)}
 
 
 def check(measured: Measurement, law: dict[str, Any]) -> None:
@@ -102,7 +108,8 @@ def check(measured: Measurement, law: dict[str, Any]) -> None:
     assert measured.capacity.output_tokens_per_second >= 0.9 * highest
     assert measured.capacity.boundary in ("Floor", "Plateau")
     assert measured.saturation is not None
-    steady = [point.concurrency for point in measured.curve if point.steady]
-    assert measured.saturation.concurrency == max(steady), "of this law each stream more brings more"
+    clean = [point.concurrency for point in measured.curve if not INVALIDATING.intersection(point.flags)]
+    assert measured.saturation.concurrency == max(clean or levels), "each stream more brings more"
+    assert INVALIDATING & raised_in(measured) <= MOVED, measured.message
     assert measured.workload.input_tokens == INPUT_TOKENS
     assert measured.memory.kv_cache_tokens == 100_000
