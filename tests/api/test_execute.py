@@ -10,7 +10,7 @@ import pytest
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell import execute
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
-from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Kube, connect
+from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Kube, _path, connect
 from tests.cluster.handle import Cluster
 
 
@@ -59,19 +59,35 @@ async def read(kube: Kube, namespace: str) -> dict[str, Any]:
     return found
 
 
+async def post(kube: Kube, manifest: dict[str, Any]) -> None:
+    """As versions before made their children."""
+    path = _path(manifest["kind"], manifest["metadata"]["namespace"])
+    await kube._request("create", manifest["kind"], path, manifest, field_manager=FIELD_MANAGER)
+
+
 async def test_what_a_later_version_leaves_out_goes(kube: Kube, namespace: str, config_map: Make) -> None:
     await execute._ensure(kube, None, config_map(kept="1", dropped="1"))
     live = await read(kube, namespace)
     wanted = config_map(kept="1")
     assert contains(live, wanted), "only ownership tells that something is to be dropped"
     assert abandoned(live, wanted, FIELD_MANAGER)
-    assert await execute._ensure(kube, live, wanted) == 2
+    assert await execute._ensure(kube, live, wanted) == 1
     live = await read(kube, namespace)
     assert live["data"] == {"kept": "1"}
     entry = managed_entry(live, FIELD_MANAGER)
     assert entry is not None
     assert entry[1]["operation"] == "Apply"
     assert await execute._ensure(kube, live, wanted) == 0
+
+
+async def test_what_an_earlier_version_posted_is_applied_from_its_first_change_on(
+    kube: Kube, namespace: str, config_map: Make
+) -> None:
+    await post(kube, config_map(kept="1", dropped="1"))
+    assert await execute._ensure(kube, await read(kube, namespace), config_map(kept="1")) == 2
+    assert (await read(kube, namespace))["data"] == {"kept": "1"}
+    assert await execute._ensure(kube, await read(kube, namespace), config_map()) == 1
+    assert "data" not in await read(kube, namespace)
 
 
 async def test_what_others_added_stays(api: Cluster, kube: Kube, namespace: str, config_map: Make) -> None:
@@ -85,7 +101,7 @@ async def test_what_others_added_stays(api: Cluster, kube: Kube, namespace: str,
 async def test_an_entry_that_moved_meanwhile_is_found_again(
     api: Cluster, kube: Kube, namespace: str, config_map: Make
 ) -> None:
-    await execute._ensure(kube, None, config_map(a="1"))
+    await post(kube, config_map(a="1"))
     stale = await read(kube, namespace)
     stale["metadata"]["managedFields"].insert(0, {"manager": "somebody", "operation": "Update"})
     await execute._ensure(kube, stale, config_map())
@@ -150,18 +166,24 @@ async def test_deleting_is_only_of_the_very_object(kube: Kube, namespace: str, c
     assert await kube.get("ConfigMap", namespace, "child") is None
 
 
-async def test_what_the_api_server_filled_in_is_no_reason_to_write(kube: Kube, namespace: str) -> None:
-    """Who creates a Service owns its defaults too."""
+@pytest.mark.parametrize("posted", [True, False])
+async def test_what_the_api_server_filled_in_is_no_reason_to_write(
+    kube: Kube, namespace: str, posted: bool
+) -> None:
+    """Who posts a Service owns its defaults too."""
     wanted = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "child", "namespace": namespace},
         "spec": {"selector": {"app": "a"}, "ports": [{"name": "http", "port": 80, "targetPort": 8000}]},
     }
-    assert await execute._ensure(kube, None, wanted) == 1
+    if posted:
+        await post(kube, wanted)
+    else:
+        assert await execute._ensure(kube, None, wanted) == 1
     live = await kube.get("Service", namespace, "child")
     assert live is not None
-    assert abandoned(live, wanted, FIELD_MANAGER), "the API server has filled nothing in: nothing is proved"
+    assert abandoned(live, wanted, FIELD_MANAGER) is posted
     assert await execute._ensure(kube, live, wanted) == 0
     changed = {**wanted, "spec": {**wanted["spec"], "selector": {"app": "b"}}}  # type: ignore[dict-item]
-    assert await execute._ensure(kube, live, changed) == 2
+    assert await execute._ensure(kube, live, changed) == (2 if posted else 1)

@@ -42,6 +42,11 @@ KINDS: dict[str, tuple[str, str]] = {
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
 }
+APPLIED = frozenset({"Deployment", "Service", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget"})
+"""Children that change."""
+NO_VERSION = "1"
+"""A resourceVersion that no object has, as etcd begins with it and is empty then: an apply with it makes what
+there is not, and is refused where something is there already."""
 
 
 class ApiError(Exception):
@@ -236,19 +241,29 @@ class Kube:
                 response.close()
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """POST. Raises Conflict when the name is taken."""
-        path = _path(manifest["kind"], manifest["metadata"].get("namespace"))
-        return await self._request("create", manifest["kind"], path, manifest, field_manager=FIELD_MANAGER)
+        """Raises Conflict when the name is taken.
+
+        What will be applied later is applied from the start: fields of a POST are owned as an Update, and to
+        turn that into an Apply would be a request more at the first change.
+        """
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        if kind not in APPLIED:
+            path = _path(kind, metadata.get("namespace"))
+            return await self._request("create", kind, path, manifest, field_manager=FIELD_MANAGER)
+        only_new = {**manifest, "metadata": {**metadata, "resourceVersion": NO_VERSION}}
+        return await self._apply(only_new)
 
     async def apply(self, manifest: Manifest, *, uid: str, subresource: str = "") -> Manifest:
         """Server-side apply that carries the uid: a replaced object is refused with Conflict, not adopted."""
-        metadata = {**manifest["metadata"], "uid": uid}
-        path = _path(manifest["kind"], metadata.get("namespace"), metadata["name"], subresource)
+        return await self._apply({**manifest, "metadata": {**manifest["metadata"], "uid": uid}}, subresource)
+
+    async def _apply(self, manifest: Manifest, subresource: str = "") -> Manifest:
+        kind, metadata = manifest["kind"], manifest["metadata"]
         return await self._request(
             "patch",
-            f"{manifest['kind']}/{subresource}" if subresource else manifest["kind"],
-            path,
-            {**manifest, "metadata": metadata},
+            f"{kind}/{subresource}" if subresource else kind,
+            _path(kind, metadata.get("namespace"), metadata["name"], subresource),
+            manifest,
             content_type="application/apply-patch+yaml",
             field_manager=FIELD_MANAGER,
             force_conflicts=True,
