@@ -15,6 +15,7 @@ PICTURES = Path(__file__).parents[2] / "docs" / "results" / "scaling"
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 60, 24, 40, 50
 ROW = 150
+LEGEND_ROWS = 8
 SHOWN = ("step x8", "diurnal", "spikes", "slow start")
 LINES = (("tacho", "line"), ("oracle", "capacity"))
 Path_ = tuple[float, Sequence[Moment]]
@@ -65,19 +66,18 @@ def means(judged: Mapping[str, Any]) -> str:
         f"{'L' if at else 'M'}{x(hours):.1f} {y(share):.1f}" for at, (hours, share) in enumerate(edge)
     )
     lines.append(f'<path class="line soft" fill="none" d="{path}"/>')
-    taken: list[tuple[float, float]] = []
-    for label, (hours, share) in sorted(points.items(), key=lambda item: item[0] != "tacho"):
+    ranked = sorted(points, key=lambda label: points[label])
+    for number, label in enumerate(ranked, start=1):
+        hours, share = points[label]
         kind = "point" if label == "tacho" else "point provisional"
         lines.append(f'<circle class="{kind}" cx="{x(hours):.1f}" cy="{y(share):.1f}" r="4"/>')
-        base = y(share) + 4
-        while any(abs(base - other) < 12 and abs(x(hours) - left) < 170 for left, other in taken):
-            base += 12
-        taken.append((x(hours), base))
-        right = x(hours) < WIDTH - 190
+        above = number % 2 == 0
         lines.append(
-            _text(x(hours) + (8 if right else -8), base, label, "streams", anchor="" if right else "end")
+            _text(x(hours), y(share) + (-8 if above else 16), str(number), "streams", anchor="middle")
         )
-    return _drawing("Ways of scaling beside each other", HEIGHT, lines)
+        row, column = (number - 1) % LEGEND_ROWS, (number - 1) // LEGEND_ROWS
+        lines.append(_text(LEFT + 230 * column, HEIGHT + 14 + 16 * row, f"{number}  {label}", "streams"))
+    return _drawing("Ways of scaling beside each other", HEIGHT + 16 * LEGEND_ROWS + 14, lines)
 
 
 def replicas(paths: Mapping[str, Mapping[str, Path_]]) -> str:
