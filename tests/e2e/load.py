@@ -1,4 +1,4 @@
-"""Steady requests against a Service from this machine, each on a new connection, and what became of them."""
+"""Requests against a Service from this machine, each on a new connection, and what became of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from tests.e2e.resource import Llmd
+from tests.scaling_bounds import Sent
 
 TIMEOUT_SECONDS = 60.0
 
@@ -29,6 +31,20 @@ def ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
+
+
+def first_token_seconds(url: str, body: dict[str, Any], timeout_seconds: float) -> float:
+    """One streamed request: the time to its first event. Raises as ``ask`` does, for half an answer too."""
+    data = json.dumps({**body, "stream": True}).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    sent, first, last = time.monotonic(), None, b""
+    with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:
+        for line in answer:
+            if line.startswith(b"data: "):
+                first, last = first or time.monotonic(), line.strip()
+    if first is None or last != b"data: [DONE]":
+        raise ValueError(f"the answer ends with {last!r}")
+    return first - sent
 
 
 @dataclass(frozen=True)
@@ -74,3 +90,62 @@ class Load:
             self._stop.set()
             for thread in self._threads:
                 thread.join()
+
+
+class Arrivals:
+    """Requests that come at a rate, whatever becomes of those before: evenly spaced and streamed."""
+
+    MOST_AT_ONCE = 200
+    TIMEOUT_SECONDS = 120.0
+
+    def __init__(self, url: str, body: dict[str, Any], *, input_tokens: int, output_tokens: int) -> None:
+        self.began = time.monotonic()
+        self.requests: list[Sent] = []
+        self.lost: list[str] = []
+        self.rate = 0.0
+        """Requests per second, from now on."""
+        self._url, self._body = url, body
+        self._tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+        self._count = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self.began
+
+    @property
+    def sent(self) -> int:
+        return self._count
+
+    def _run(self) -> None:
+        due, looked = 0.0, self.seconds
+        with ThreadPoolExecutor(self.MOST_AT_ONCE) as pool:
+            answers: list[Future[None]] = []
+            while not self._stop.wait(0.02):
+                looked, before = self.seconds, looked
+                due += self.rate * (looked - before)
+                while due >= 1:
+                    due -= 1
+                    self._count += 1
+                    answers.append(pool.submit(self._ask, looked))
+        for answer in answers:
+            answer.result()
+
+    def _ask(self, time_s: float) -> None:
+        ttft_s = None
+        try:
+            ttft_s = first_token_seconds(self._url, self._body, self.TIMEOUT_SECONDS)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            self.lost.append(f"{time_s:.1f} s: {error}")
+        self.requests.append(Sent(time_s=time_s, ttft_s=ttft_s, **self._tokens))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join()

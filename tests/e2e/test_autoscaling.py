@@ -1,33 +1,60 @@
-"""Replicas follow the load: engines of a known law under requests that must all be answered."""
+"""Replicas follow the load: engines of a known law, requests that must all be answered, and what goes wrong
+around the scaler meanwhile. What happened is kept in build/trajectories, and can be replayed."""
 
 from __future__ import annotations
 
 import time
+import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Installed
-from tests.e2e.load import Load, service_url
-from tests.e2e.mocks import OUTPUT_TOKENS, fill_model, mock
+from tests.e2e.conftest import INSECURE_HUB, Installed
+from tests.e2e.faults import hang, kill_operator, no_loads
+from tests.e2e.load import Arrivals, service_url
+from tests.e2e.mocks import INPUT_TOKENS, OUTPUT_TOKENS, fill_model, mock
 from tests.e2e.resource import Llmd, eventually
+from tests.e2e.trajectory import Plan, Watch
+from tests.fakes.engine_law import Law
+from tests.scaling_bounds import Allowed, violations, write
 from tools import lab
 
-pytestmark = [pytest.mark.timeout(420), pytest.mark.usefixtures("model")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("model")]
 
-STEP_MS = 60
+SLOTS = 3
+LAW = Law(itl_base_ms=60.0, itl_per_seq_ms=1.0, max_num_seqs=SLOTS)
 """Slow enough that the law's time, and not this machine's, decides what a replica carries: three requests at
 once of a good second each."""
-CLIENTS = 9
-"""At once: three full replicas, and so four with the headroom for growing."""
+FULL = 0.8
+"""How full the scaler promises to keep replicas."""
+PERIOD_SECONDS = float(str(INSECURE_HUB["scalingPeriodSeconds"]))
+WINDOW_SECONDS, PACE_SECONDS = 10, 4
+MOST = 6
 BEHAVIOR = {
-    "scaleUp": {"stabilizationWindowSeconds": 0},
+    "scaleUp": {
+        "stabilizationWindowSeconds": 0,
+        "policies": [{"type": "Pods", "value": 3, "periodSeconds": 4}],
+    },
     "scaleDown": {
-        "stabilizationWindowSeconds": 10,
-        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 4}],
+        "stabilizationWindowSeconds": WINDOW_SECONDS,
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": PACE_SECONDS}],
     },
 }
-AUTOSCALING = {"minReplicas": 1, "maxReplicas": 5, "behavior": BEHAVIOR}
+LITTLE, MUCH, SOME = 0.4, 2.5, 1.2
+"""Offered, in full replicas: one, four and two of them keep the promise."""
+HANG_SECONDS = 60.0
+
+
+def replica_requests_per_second() -> float:
+    """By the law, with all places taken."""
+    first = LAW.ttft_base_ms + LAW.ttft_per_token_ms * INPUT_TOKENS
+    return 1000 * SLOTS / (first + (OUTPUT_TOKENS - 1) * (LAW.itl_base_ms + LAW.itl_per_seq_ms * SLOTS))
+
+
+def fall_seconds() -> float:
+    """The window; before it the average over six tenths of it; one pace for each of two steps; two looks."""
+    return 1.6 * WINDOW_SECONDS + 2 * PACE_SECONDS + 2 * PERIOD_SECONDS
 
 
 @pytest.fixture
@@ -35,58 +62,150 @@ def model(tacho: Installed, namespace: str) -> str:
     return fill_model(tacho, namespace)
 
 
+def bounds(least: int) -> dict[str, Any]:
+    return {"minReplicas": least, "maxReplicas": MOST, "behavior": BEHAVIOR}
+
+
+@pytest.fixture
+def scaled(llmd: Llmd, tacho: Installed) -> Llmd:
+    """One replica that serves."""
+    law = (f"--itl-base-ms={LAW.itl_base_ms}", f"--itl-per-seq-ms={LAW.itl_per_seq_ms}")
+    probe = {"budgetSeconds": 20, "timeoutSeconds": 90}
+    llmd.apply(mock(tacho, *law, autoscaling=bounds(1), probe=probe))
+    llmd.await_condition("Ready", "True", "Serving")
+    llmd.await_condition("ScalingActive", "True")  # by the rate, or on a busy machine by requests at once
+    assert len(llmd.pods()) == 1
+    return llmd
+
+
+@pytest.fixture
+def arrivals(scaled: Llmd) -> Iterator[Arrivals]:
+    body = {"model": "mine", "prompt": list(range(INPUT_TOKENS)), "max_tokens": OUTPUT_TOKENS}
+    url = service_url(scaled, "/v1/completions")
+    found = Arrivals(
+        url, {**body, "ignore_eos": True}, input_tokens=INPUT_TOKENS, output_tokens=OUTPUT_TOKENS
+    )
+    with found.running():
+        yield found
+
+
 def scaling(llmd: Llmd) -> dict[str, Any]:
     return dict(llmd.status().get("autoscaling") or {})
 
 
-def kill_operator(tacho: Installed) -> None:
-    """Without a chance to write anything down."""
-    selector = "app.kubernetes.io/component=operator"
-    tacho.cluster.kubectl(
-        "delete", "pod", "-n", lab.OPERATOR_NAMESPACE, "-l", selector, "--grace-period=0", "--force"
+def tell(llmd: Llmd, watch: Watch) -> None:
+    """For the report of a failed test."""
+    said = scaling(llmd)
+    print(watch.latest, said.get("reason"), said.get("decisions"), llmd.condition("ScalingActive"))
+
+
+def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
+    scaled: Llmd, tacho: Installed, arrivals: Arrivals
+) -> None:
+    plan = Plan(arrivals, replica_requests_per_second(), FULL)
+    watch = Watch(scaled, arrivals)
+    try:
+        with watch.running():
+            grows_with_the_load(scaled, plan, watch)
+            lasts_while_nobody_can_look(scaled, tacho, plan, watch)
+            gives_up_what_is_not_needed(tacho, watch)
+            grows_while_the_operator_is_killed(tacho, plan, watch)
+            does_not_count_on_a_pod_that_hangs(scaled, plan, watch)
+    finally:
+        tell(scaled, watch)
+        cold_start_seconds = float(scaling(scaled).get("coldStartSeconds") or 0)
+        about = {
+            "replica_requests_per_second": replica_requests_per_second(),
+            "cold_start_s": cold_start_seconds,
+            "period_s": PERIOD_SECONDS,
+            "blind": watch.blind,
+        }
+        place = lab.ROOT / "build" / "trajectories" / "one-to-four-to-one"
+        write(place, watch.moments, arrivals.requests, about)
+    assert arrivals.lost == []
+    allowed = Allowed(
+        rise_seconds=cold_start_seconds + PERIOD_SECONDS, fall_seconds=fall_seconds(), at_once=FULL * SLOTS
     )
+    assert violations(watch.moments, plan.need, allowed, watch.blind) == []
 
 
-def test_one_to_four_to_one_without_a_lost_request(llmd: Llmd, tacho: Installed) -> None:
-    law = (f"--itl-base-ms={STEP_MS}", "--itl-per-seq-ms=1")
-    probe = {"budgetSeconds": 20, "timeoutSeconds": 90}
-    llmd.apply(mock(tacho, *law, autoscaling=AUTOSCALING, probe=probe))
+def grows_with_the_load(llmd: Llmd, plan: Plan, watch: Watch) -> None:
+    plan.offer(LITTLE)
+    lasts(watch, 10)
+    assert watch.latest.replicas == 1
+    for _ in plan.rise(LITTLE, MUCH, seconds=40):
+        time.sleep(0.5)
+    eventually("as many replicas as the load needs", lambda: watch.latest.ready >= 4 or None)
     llmd.await_condition("Ready", "True", "Serving")
-    assert len(llmd.pods()) == 1
+    eventually("a size that fits", lambda: scaling(llmd)["desiredReplicas"] in (4, 5) or None)
+    assert scaling(llmd)["utilizationPercent"] > 0
+    assert llmd.condition("AbleToScale")["status"] == "True"
+    told = llmd.cluster.kubectl("describe", "llmd", llmd.name, "-n", llmd.namespace)
+    assert "SuccessfulRescale" in told
+    assert "New size: " in told
 
-    body = {"model": "mine", "prompt": "Once upon a time", "max_tokens": OUTPUT_TOKENS, "ignore_eos": True}
-    url = service_url(llmd, "/v1/completions")
-    few, many = Load(url, body, clients=1), Load(url, body, clients=CLIENTS, pause_seconds=0)
-    sizes: list[int] = []
 
-    def size() -> int:
-        sizes.append(len(llmd.pods()))
-        return sizes[-1]
+def lasts(watch: Watch, seconds: float) -> int:
+    """The fewest replicas that were wanted in that time."""
+    known = len(watch.moments)
+    time.sleep(seconds)
+    return min(moment.replicas for moment in watch.moments[known:])
 
-    with few.running():
-        with many.running():
-            eventually("a second replica", lambda: size() > 1 or None)
-            kill_operator(tacho)
-            eventually("as many replicas as the load needs", lambda: size() >= 4 or None)
-            llmd.await_condition("Ready", "True", "Serving")
-            began = time.monotonic()
-            while time.monotonic() < began + 8:
-                size()
-                time.sleep(1)
-            said = scaling(llmd)
-            print(said["reason"], said["decisions"], llmd.condition("ScalingActive"))
-            assert said["desiredReplicas"] in (4, 5), (
-                "nine at once and one more now and then, over 0.8 x 3 each"
-            )
-            assert said["utilizationPercent"] > 0
-            assert llmd.condition("AbleToScale")["status"] == "True"
-            told = llmd.cluster.kubectl("describe", "llmd", llmd.name, "-n", llmd.namespace)
-            assert "SuccessfulRescale" in told
-            assert "New size: " in told
-        eventually("one replica again", lambda: size() == 1 or None)
-    assert sizes == sorted(sizes[: sizes.index(max(sizes)) + 1]) + sorted(
-        sizes[sizes.index(max(sizes)) + 1 :], reverse=True
-    ), "no replica went while the load lasted, and none came after it"
-    assert (few.lost, many.lost) == ([], [])
-    assert few.answered > 0
-    assert many.answered > CLIENTS
+
+def lasts_while_nobody_can_look(llmd: Llmd, tacho: Installed, plan: Plan, watch: Watch) -> None:
+    """An operator that is killed, and then a minute without loads in which the need falls: nothing goes."""
+    had = watch.latest.replicas
+    with watch.blindness():
+        kill_operator(tacho)
+    assert lasts(watch, WINDOW_SECONDS) >= min(had, 4)
+    needed = plan.need(watch.latest.time_s)
+    with watch.blindness(), no_loads(tacho.cluster):
+        lasts(watch, 10)
+        plan.offer(LITTLE)
+        assert lasts(watch, 50) >= needed
+        assert llmd.condition("ScalingActive")["reason"] == "FailedGetPodsMetric"
+
+
+def gives_up_what_is_not_needed(tacho: Installed, watch: Watch) -> None:
+    """One replica at a time, and the operator is killed after the first."""
+    had = watch.latest.replicas
+    eventually("the first that goes", lambda: watch.latest.replicas < had or None)
+    with watch.blindness():
+        kill_operator(tacho)
+    watch.until("one replica again", 1)
+
+
+def grows_while_the_operator_is_killed(tacho: Installed, plan: Plan, watch: Watch) -> None:
+    """After it has asked for a replica and before that one serves."""
+    plan.offer(SOME)
+    eventually("a second replica that is wanted", lambda: watch.latest.replicas >= 2 or None)
+    with watch.blindness():
+        kill_operator(tacho)
+    eventually("the second replica", lambda: watch.latest.ready >= 2 or None)
+
+
+def does_not_count_on_a_pod_that_hangs(llmd: Llmd, plan: Plan, watch: Watch) -> None:
+    """One pod would carry what there is, but who knows what the other one does."""
+    bound(llmd, 2)
+    plan.offer(LITTLE)
+    watch.until("two replicas", 2)
+    with watch.blindness():
+        hang(llmd.pods()[0], HANG_SECONDS, meanwhile_seconds=8)
+        eventually("a pod that is noticed to hang", lambda: silent_pods(llmd) == 1 or None)
+        bound(llmd, 1)
+        assert lasts(watch, 1.2 * WINDOW_SECONDS) >= 2
+    watch.until("one replica again", 1)
+
+
+def silent_pods(llmd: Llmd) -> int:
+    """By the operator's metrics, in which every look shows."""
+    address = llmd.cluster.get("service", lab.RELEASE, "-n", lab.OPERATOR_NAMESPACE)["spec"]["clusterIP"]
+    with urllib.request.urlopen(f"http://{address}:9401/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    start = f'tacho_llmdeployment_pods_silent{{name="{llmd.name}",namespace="{llmd.namespace}"}} '
+    return sum(int(float(line.removeprefix(start))) for line in lines if line.startswith(start))
+
+
+def bound(llmd: Llmd, least: int) -> None:
+    patch = f'{{"spec": {{"autoscaling": {{"minReplicas": {least}}}}}}}'
+    llmd.cluster.kubectl("patch", "llmd", llmd.name, "-n", llmd.namespace, "--type=merge", "-p", patch)

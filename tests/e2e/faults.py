@@ -1,0 +1,61 @@
+"""What goes wrong around a scaler: it is killed, it is cut off from the pods, a pod hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from tests.cluster import state
+from tests.cluster.fixtures import unavailable
+from tests.cluster.handle import Cluster
+from tests.cluster.namespaces import run_inside
+from tests.e2e.conftest import Installed
+from tools import lab
+
+OPERATOR = "app.kubernetes.io/component=operator"
+RESTART_SECONDS = 60
+LOAD_PORT, ENGINE_PORT = 9400, 8010
+
+
+def kill_operator(tacho: Installed) -> None:
+    """Without a chance to write anything down; until the next one runs."""
+    in_namespace = ("-n", lab.OPERATOR_NAMESPACE)
+    tacho.cluster.kubectl("delete", "pod", *in_namespace, "-l", OPERATOR, "--grace-period=0", "--force")
+    wait = ("rollout", "status", f"deployment/{lab.RELEASE}", *in_namespace, f"--timeout={RESTART_SECONDS}s")
+    tacho.cluster.kubectl(*wait, timeout_seconds=RESTART_SECONDS + 10)
+
+
+@contextlib.contextmanager
+def no_loads(cluster: Cluster) -> Iterator[None]:
+    """No pod's load reaches the operator: packets to that port are dropped between pods. Requests, and the
+    kubelet's probes, go on."""
+    known = state.read(cluster.name)
+    if known is None:
+        unavailable("packets can be dropped only on a cluster that was started here")
+    rule = ("FORWARD", "--protocol", "tcp", "--dport", str(LOAD_PORT), "--jump", "DROP")
+    run_inside(known.holder_pid, ["iptables", "--wait", "--insert", *rule])
+    try:
+        yield
+    finally:
+        run_inside(known.holder_pid, ["iptables", "--wait", "--delete", *rule])
+
+
+def hang(pod: dict[str, Any], step_seconds: float, meanwhile_seconds: float) -> None:
+    """The engine in the pod takes so long for its next step: what it is answering by ``meanwhile_seconds``
+    from now stands still, and what comes then waits. It answers /health."""
+    url = f"http://{pod['status']['podIP']}:{ENGINE_PORT}/_law"
+
+    def change(document: dict[str, Any] | None) -> dict[str, Any]:
+        body = None if document is None else json.dumps(document).encode()
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    usual = change(None)["itl_base_ms"]
+    change({"itl_base_ms": step_seconds * 1000.0})
+    time.sleep(meanwhile_seconds)
+    change({"itl_base_ms": usual})
