@@ -9,8 +9,16 @@ import pytest
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell import execute
-from tacho_operator.shell.differs import abandoned, contains, managed_entry
-from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Kube, _path, connect
+from tacho_operator.shell.differs import abandoned, contains, field_set, managed_entry
+from tacho_operator.shell.kube import (
+    FIELD_MANAGER,
+    SIZE_MANAGER,
+    ApiError,
+    Conflict,
+    Kube,
+    _path,
+    connect,
+)
 from tests.cluster.handle import Cluster
 
 
@@ -187,3 +195,89 @@ async def test_what_the_api_server_filled_in_is_no_reason_to_write(
     assert await execute._ensure(kube, live, wanted) == 0
     changed = {**wanted, "spec": {**wanted["spec"], "selector": {"app": "b"}}}  # type: ignore[dict-item]
     assert await execute._ensure(kube, live, changed) == (2 if posted else 1)
+
+
+@pytest.fixture
+def deployment(config_map: Make, namespace: str) -> Make:
+    """Makes a Deployment of so many replicas, with an image."""
+    labels = {"app": "child"}
+
+    def make(replicas: int, image: str = "example/a:1") -> dict[str, Any]:
+        container = {"name": "main", "image": image}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": config_map()["metadata"],
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            },
+        }
+
+    return make
+
+
+async def read_deployment(kube: Kube, namespace: str) -> dict[str, Any]:
+    found = await kube.get("Deployment", namespace, "child")
+    assert found is not None
+    return found
+
+
+def owners_of_size(live: dict[str, Any]) -> set[str]:
+    return {
+        entry["manager"]
+        for entry in live["metadata"]["managedFields"]
+        if ("f:spec", "f:replicas") in field_set(entry.get("fieldsV1") or {})
+    }
+
+
+async def test_another_manager_owns_how_many_replicas_there_are(
+    kube: Kube, namespace: str, deployment: Make
+) -> None:
+    await execute._ensure(kube, None, deployment(3))
+    made = await read_deployment(kube, namespace)
+    assert await execute._ensure(kube, made, deployment(3)) == 0
+    assert await execute._ensure(kube, made, deployment(4)) == 1
+    live = await read_deployment(kube, namespace)
+    assert (live["spec"]["replicas"], owners_of_size(live)) == (4, {SIZE_MANAGER})
+    assert await execute._ensure(kube, live, deployment(4, "example/a:2")) == 1
+    live = await read_deployment(kube, namespace)
+    assert (live["spec"]["replicas"], owners_of_size(live)) == (4, {SIZE_MANAGER})
+    assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "example/a:2"
+    assert await execute._ensure(kube, live, deployment(4, "example/a:2")) == 0
+
+
+@pytest.mark.parametrize("posted", [False, True])
+async def test_the_first_change_of_all_else_leaves_the_size_alone(
+    kube: Kube, namespace: str, deployment: Make, posted: bool
+) -> None:
+    """Of one that is made with its size, and of one that an earlier version has posted."""
+    if posted:
+        await post(kube, deployment(3))
+    else:
+        await execute._ensure(kube, None, deployment(3))
+    seen: list[int] = []
+    apply = kube.apply
+
+    async def watched(*arguments: Any, **named: Any) -> dict[str, Any]:
+        found = await apply(*arguments, **named)
+        seen.append(found["spec"]["replicas"])
+        return found
+
+    kube.apply = watched  # type: ignore[method-assign] # every state in between is looked at
+    await execute._ensure(kube, await read_deployment(kube, namespace), deployment(3, "example/a:2"))
+    assert seen == [3, 3]
+    live = await read_deployment(kube, namespace)
+    assert owners_of_size(live) == {SIZE_MANAGER}
+
+
+async def test_a_size_that_somebody_else_wrote_is_taken_back(
+    api: Cluster, kube: Kube, namespace: str, deployment: Make
+) -> None:
+    await execute._ensure(kube, None, deployment(3))
+    api.kubectl("scale", "deployment/child", "-n", namespace, "--replicas=7")
+    live = await read_deployment(kube, namespace)
+    assert await execute._ensure(kube, live, deployment(3)) == 1
+    live = await read_deployment(kube, namespace)
+    assert (live["spec"]["replicas"], owners_of_size(live)) == (3, {SIZE_MANAGER})

@@ -55,7 +55,9 @@ class Server:
         assert kind == "Pod", "nothing but the inspect pod has had its time"
         self.deleted.append(name)
 
-    async def apply(self, manifest: dict[str, Any], *, uid: str, subresource: str = "") -> dict[str, Any]:
+    async def apply(
+        self, manifest: dict[str, Any], *, uid: str, subresource: str = "", manager: str = ""
+    ) -> dict[str, Any]:
         assert uid
         if subresource == "status" and self.refuses:
             raise ApiError(422, "status.x: Invalid value")

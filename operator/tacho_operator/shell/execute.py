@@ -11,7 +11,15 @@ from tacho_operator.api.types import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.types import Decision, Event, Manifest, Observed, Refusal
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
-from tacho_operator.shell.kube import FIELD_MANAGER, ApiError, Conflict, Forbidden, Kube, Missing
+from tacho_operator.shell.kube import (
+    FIELD_MANAGER,
+    SIZE_MANAGER,
+    ApiError,
+    Conflict,
+    Forbidden,
+    Kube,
+    Missing,
+)
 from tacho_operator.shell.observe import controller, owner_uid
 
 logger = logging.getLogger(__name__)
@@ -96,15 +104,52 @@ async def _ensure(kube: Kube, live: Manifest | None, wanted: Manifest) -> int:
         return 1
     if wanted["kind"] in ("ControllerRevision", "Pod"):
         return 0  # their content is immutable; another content has another name
-    if contains(live, wanted) and (_as_made(live) or not abandoned(live, wanted, FIELD_MANAGER)):
-        return 0
-    writes = await _own_by_apply(kube, live)
-    try:
-        await kube.apply(wanted, uid=live["metadata"]["uid"])
-    except ApiError as error:
-        if error.status not in (CONFLICT, UNPROCESSABLE) or not await _replaced(kube, live, wanted):
-            raise
-    return writes + 1
+    writes, uid, now = 0, live["metadata"]["uid"], live
+    for part, manager in _parts(live, wanted):
+        if manager == FIELD_MANAGER:
+            writes += await _own_by_apply(kube, now)
+        try:
+            now = await kube.apply(part, uid=uid, manager=manager)
+        except ApiError as error:
+            if error.status not in (CONFLICT, UNPROCESSABLE) or not await _replaced(kube, live, wanted):
+                raise
+            return writes + 1
+        writes += 1
+    return writes
+
+
+def _parts(live: Manifest, wanted: Manifest) -> list[tuple[Manifest, str]]:
+    """What is to be applied, and as whose.
+
+    How many replicas a Deployment has is decided apart from what they are: another manager owns the number,
+    and all else is applied without it. The number goes first, for a field that its last owner leaves out
+    falls back to its default, and that is one replica.
+    """
+    if wanted["kind"] != "Deployment":
+        return [(wanted, FIELD_MANAGER)] if _differs(live, wanted) else []
+    size, rest = _split(wanted)
+    # Who made it owns its size until it changes: that is nothing to be given up by a write of its own.
+    differs = not contains(live, rest) or _abandons(live, wanted)
+    parts = []
+    if not contains(live, size) or (differs and managed_entry(live, SIZE_MANAGER) is None):
+        parts.append((size, SIZE_MANAGER))
+    return [*parts, (rest, FIELD_MANAGER)] if differs else parts
+
+
+def _split(deployment: Manifest) -> tuple[Manifest, Manifest]:
+    """Its size, and all else."""
+    metadata = {key: deployment["metadata"][key] for key in ("name", "namespace")}
+    spec = dict(deployment["spec"])
+    size = {**deployment, "metadata": metadata, "spec": {"replicas": spec.pop("replicas")}}
+    return size, {**deployment, "spec": spec}
+
+
+def _differs(live: Manifest, wanted: Manifest) -> bool:
+    return not contains(live, wanted) or _abandons(live, wanted)
+
+
+def _abandons(live: Manifest, wanted: Manifest) -> bool:
+    return not _as_made(live) and abandoned(live, wanted, FIELD_MANAGER)
 
 
 def _as_made(live: Manifest) -> bool:
@@ -185,7 +230,7 @@ async def _label_again(kube: Kube, taken: Manifest, wanted: Manifest) -> None:
     label = (wanted["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL)
     mutable = wanted["kind"] not in ("ControllerRevision", "Pod")
     if mutable and label != (taken["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL):
-        await kube.apply(wanted, uid=taken["metadata"]["uid"])
+        await _ensure(kube, taken, wanted)
 
 
 def _same_owner_but_uid(taken: Manifest, wanted: Manifest) -> bool:

@@ -21,6 +21,8 @@ from tacho_operator.core.types import Manifest
 
 GONE = 410
 FIELD_MANAGER = "tacho-operator"
+SIZE_MANAGER = "tacho-scaler"
+"""Owns the replicas of Deployments, and nothing else."""
 PAGE = 500
 REQUEST_TIMEOUT_SECONDS = 30
 LONGEST_RETRY_AFTER_SECONDS = 120.0
@@ -253,11 +255,16 @@ class Kube:
         only_new = {**manifest, "metadata": {**metadata, "resourceVersion": NO_VERSION}}
         return await self._apply(only_new)
 
-    async def apply(self, manifest: Manifest, *, uid: str, subresource: str = "") -> Manifest:
+    async def apply(
+        self, manifest: Manifest, *, uid: str, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
         """Server-side apply that carries the uid: a replaced object is refused with Conflict, not adopted."""
-        return await self._apply({**manifest, "metadata": {**manifest["metadata"], "uid": uid}}, subresource)
+        named = {**manifest, "metadata": {**manifest["metadata"], "uid": uid}}
+        return await self._apply(named, subresource, manager)
 
-    async def _apply(self, manifest: Manifest, subresource: str = "") -> Manifest:
+    async def _apply(
+        self, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
         kind, metadata = manifest["kind"], manifest["metadata"]
         return await self._request(
             "patch",
@@ -265,7 +272,7 @@ class Kube:
             _path(kind, metadata.get("namespace"), metadata["name"], subresource),
             manifest,
             content_type="application/apply-patch+yaml",
-            field_manager=FIELD_MANAGER,
+            field_manager=manager,
             force_conflicts=True,
         )
 

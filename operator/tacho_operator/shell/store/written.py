@@ -8,7 +8,7 @@ from typing import Any
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.kube import FIELD_MANAGER, Kube
 from tacho_operator.shell.store.store import Store, later
 
 KEPT_OUT = frozenset({"Event"})
@@ -79,9 +79,11 @@ class Noting(Kube):
             self._note({**made, "kind": manifest["kind"]})
         return made
 
-    async def apply(self, manifest: Manifest, *, uid: str, subresource: str = "") -> Manifest:
+    async def apply(
+        self, manifest: Manifest, *, uid: str, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
         self.writes += 1
-        made = await self._kube.apply(manifest, uid=uid, subresource=subresource)
+        made = await self._kube.apply(manifest, uid=uid, subresource=subresource, manager=manager)
         self._note({**made, "kind": manifest["kind"]})
         return made
 
