@@ -68,7 +68,15 @@ def _install(place: Path) -> None:
             failure_class="EnginesNotInstalled",
             next_step=NEXT_STEP,
         )
-        command = [uv, "pip", "install", "-q", "--python", place / "bin" / "python", *OPTIONS]
+        command: list[str | Path] = [
+            uv,
+            "pip",
+            "install",
+            "-q",
+            "--python",
+            place / "bin" / "python",
+            *OPTIONS,
+        ]
         run([*command, "-r", LOCK], failure_class="EnginesNotInstalled", next_step=NEXT_STEP)
         (place / ".installed").touch()
 
@@ -100,7 +108,7 @@ def safetensors_model() -> Path:
 
 
 def _convert(python: Path, source: Path, target: Path) -> None:
-    command = [python, "-c", CONVERT, source.parent, source.name, target]
+    command: list[str | Path] = [python, "-c", CONVERT, source.parent, source.name, target]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     run(command, failure_class="ModelNotConverted", next_step=NEXT_STEP, environment=environment)
     for path in target.iterdir():

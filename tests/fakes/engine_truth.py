@@ -11,6 +11,7 @@ import functools
 import math
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
@@ -58,7 +59,8 @@ def truth(
 ) -> Truth:
     """``most``: what the probe may try. ``slo`` None, or without limits: the capacity is the knee's."""
     slo = slo or ServiceLevel()
-    quiet = dataclasses.replace(law, **dict.fromkeys(_PASSING, 0))
+    nothing: dict[str, Any] = dict.fromkeys(_PASSING, 0)
+    quiet = dataclasses.replace(law, **nothing)
     curve = {streams: throughput(quiet, workload, streams) for streams in _ladder(most)}
     best = max(curve.values())
     if slo.ttft_milliseconds or slo.tpot_milliseconds:

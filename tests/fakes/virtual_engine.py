@@ -7,6 +7,7 @@ times.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import math
@@ -140,7 +141,7 @@ class VirtualEngine:
             self._running.add(head)
             begins = max(now, self._prefill_ends) if self.law.prefill_blocks else now
             self._prefill_ends = begins + self.law.ttft_ms(head.prompt_tokens, len(self._running) - 1) / 1000
-            self._at(self._prefill_ends, lambda when, one=head: self._step(one, when))
+            self._at(self._prefill_ends, functools.partial(self._step, head))
 
     def _step(self, sequence: _Sequence, now: float) -> None:
         if sequence.gone:
