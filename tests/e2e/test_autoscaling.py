@@ -44,6 +44,9 @@ BEHAVIOR = {
 LITTLE, MUCH, SOME = 0.4, 2.5, 1.2
 """Offered, in full replicas: one, four and two of them keep the promise."""
 HANG_SECONDS = 60.0
+NOTICED_SECONDS = 15.0
+"""What is offered is averaged over 30 s: half of that it lags behind a ramp. Its trend makes up for that
+where the capacity was measured cleanly, and on a busy machine it is not."""
 
 
 def replica_requests_per_second() -> float:
@@ -123,9 +126,8 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
         place = lab.ROOT / "build" / "trajectories" / "one-to-four-to-one"
         write(place, watch.moments, arrivals.requests, about)
     assert arrivals.lost == []
-    allowed = Allowed(
-        rise_seconds=cold_start_seconds + PERIOD_SECONDS, fall_seconds=fall_seconds(), at_once=FULL * SLOTS
-    )
+    rise_seconds = NOTICED_SECONDS + cold_start_seconds + PERIOD_SECONDS
+    allowed = Allowed(rise_seconds=rise_seconds, fall_seconds=fall_seconds(), at_once=FULL * SLOTS)
     assert violations(watch.moments, plan.need, allowed, watch.blind) == []
 
 

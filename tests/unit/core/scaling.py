@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tacho_operator.api.conditions import ConditionType, Reason
-from tacho_operator.core.scaling.law.types import Bounds, Policy, Rules
+from tacho_operator.core.scaling.law.types import Bounds, Pace, Policy, Rules
 from tacho_operator.core.scaling.shown import scaled as shown
 from tacho_operator.core.types import Refusal, Scaled
 from tests.unit.core.world import MOCK_SPEC, World, changed
@@ -44,6 +44,11 @@ def rising(policy: Policy = POLICY) -> Scaled:
     fleet.run(lambda _: 1.0, 60)
     fleet.run(lambda _: 8.0, 10)
     return told(fleet)
+
+
+def more_than_paced() -> Scaled:
+    slow = Rules(paces=(Pace(kind="Pods", value=1, period_seconds=60),))
+    return rising(Policy(bounds=Bounds(least=1, most=9), up=slow))
 
 
 def asked_not_long_enough() -> Scaled:
@@ -90,10 +95,8 @@ SCALED: dict[Callable[[], Scaled], tuple[Met, ...]] = {
         (_C.SCALING_ACTIVE, "True", _R.VALID_METRIC_FOUND),
         (_C.SCALING_LIMITED, "False", _R.DESIRED_WITHIN_RANGE),
     ),
-    rising: (
-        (_C.ABLE_TO_SCALE, "True", _R.SUCCEEDED_RESCALE),
-        (_C.SCALING_LIMITED, "True", _R.SCALE_UP_LIMIT),
-    ),
+    rising: ((_C.ABLE_TO_SCALE, "True", _R.SUCCEEDED_RESCALE),),
+    more_than_paced: ((_C.SCALING_LIMITED, "True", _R.SCALE_UP_LIMIT),),
     asked_not_long_enough: ((_C.ABLE_TO_SCALE, "True", _R.SCALE_UP_STABILIZED),),
     lambda: told(idle(2, 100)): ((_C.ABLE_TO_SCALE, "True", _R.SCALE_DOWN_STABILIZED),),
     unverified: ((_C.SCALING_ACTIVE, "True", _R.CAPACITY_UNVERIFIED),),
