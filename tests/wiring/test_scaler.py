@@ -190,6 +190,28 @@ async def test_what_somebody_else_scales_is_looked_at_while_somebody_reads_it(re
     assert looking.sample("requests_running") == 2
 
 
+async def test_the_first_figures_after_a_pause_are_of_now_and_not_of_the_pause() -> None:
+    """An hour in which nothing came would make a burst at its end look like next to nothing."""
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    looking = Looking(world)
+    looking.reconcile()
+    for number in range(4):
+        looking.scaler.scraped()
+        await looking.look(running=8, waiting=0, generation_tokens_total=1e4 * number)
+    for _ in range(int(LISTENING_SECONDS / 10) + 1):
+        await looking.look(running=0, waiting=0, generation_tokens_total=3e4)
+    looking.now += 3600
+    looking.scaler.scraped()
+    await looking.look(running=8, waiting=0, generation_tokens_total=3.1e4)
+    first, fresh = looking.sample("demand_replicas"), Looking(world)
+    fresh.reconcile()
+    fresh.scaler.scraped()
+    await fresh.look(running=8, waiting=0, generation_tokens_total=3.1e4)
+    assert first is not None
+    assert first == fresh.sample("demand_replicas")
+
+
 async def test_whoever_scales_one_resource_makes_no_other_pods_asked() -> None:
     world = World(changed(MOCK_SPEC, replicas=1))
     world.come_up()

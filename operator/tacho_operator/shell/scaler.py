@@ -16,7 +16,7 @@ from typing import Protocol
 
 from tacho_contract.report import Load
 from tacho_operator.api.types import LLMDeploymentStatus
-from tacho_operator.core.scaling.law.step import step
+from tacho_operator.core.scaling.law.step import step, unread
 from tacho_operator.core.scaling.law.types import Decision, PodLoad, Sample, Standing, State
 from tacho_operator.core.scaling.shown import scaled
 from tacho_operator.core.scaling.target import Target, policy_of, restored, target_of
@@ -166,6 +166,7 @@ class Scaler:
         if self._clock() - max(self._scraped, known.asked) > LISTENING_SECONDS:
             if known.decision is not None:
                 known.decision = None
+                known.state, known.samples = unread(known.state), {}
                 self._sink.unknown(key)
             return False
         every = max(1, int(UNSCALED_SECONDS / self._period_seconds))

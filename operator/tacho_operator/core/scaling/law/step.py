@@ -160,6 +160,21 @@ def _not_ahead(state: State, now: float) -> State:
     )
 
 
+def unread(state: State) -> State:
+    """Without what readings told, for they stopped: what is counted until the next one would otherwise be
+    taken for the load of then."""
+    return dataclasses.replace(
+        _unwatched(state),
+        tracks={},
+        read_seconds=None,
+        fast=None,
+        slow=None,
+        recent=(),
+        backlog=None,
+        learned=dataclasses.replace(state.learned, evidence_since=None, tpot_seconds=None),
+    )
+
+
 def _in_units_of(state: State, capacity: Capacity) -> State:
     """Without what was counted in replicas of another kind."""
     if capacity.unverified:
