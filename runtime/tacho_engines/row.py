@@ -145,6 +145,9 @@ class EngineRow:
     method_rule: MethodRule | None = None
     cache_types: CacheTypes | None = None
     refused: Refused = Refused()
+    grows: bool = False
+    """Takes memory when a request needs it, not at its start: what short requests have used says nothing
+    against what full ones will."""
     keeps: bool = True
     """Compiles or converts what the next start can use; False: ``spec.cache`` is for downloads alone."""
     verified_by: str = ""

@@ -57,6 +57,7 @@ ROW = EngineRow(
     methods=METHODS,
     efficiency=0.04,  # own measurement, 8B in 16 bits on an H200: 13.7 tok/s (benchmarks/engines)
     batching=True,
+    grows=True,
     built=True,
     package="transformers",
     local_entrypoint=("-m", "tacho_transformers"),

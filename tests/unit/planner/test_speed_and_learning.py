@@ -170,6 +170,26 @@ def test_a_new_plan_uses_and_shows_what_was_learned():
     assert "Corrected" not in plain.message
 
 
+@pytest.mark.parametrize(("actual", "shorter"), [(900, False), (1100, True)])
+def test_short_requests_teach_nothing_against_full_ones_of_an_engine_that_grows(actual, shorter):
+    """Transformers reads as much of its cache at once as its requests fill, and a measurement's are short."""
+    asks = spec(
+        gpu={"products": ["L4"]}, engine={"name": "transformers"}, quantization={"method": "bnb-int8"},
+        context={"concurrency": 4},
+    )  # fmt: skip
+    seen = dataclasses.replace(
+        SEEN, engine="transformers", quantization_method="bnb-int8", actual_bytes=actual,
+        actual_kv_cache_tokens=None,
+    )  # fmt: skip
+    model = facts("llama-3.1-8b")
+    plain = plan_model(asks, model, nodes=None, history=(), config=CONFIG)
+    taught = plan_model(asks, model, nodes=None, history=(seen,) * 9, config=CONFIG)
+    assert isinstance(plain, ModelPlan)
+    assert isinstance(taught, ModelPlan)
+    assert (taught.max_model_len < plain.max_model_len) == shorter
+    assert (taught.max_model_len == plain.max_model_len) != shorter
+
+
 @given(st.lists(st.tuples(st.integers(-5, 10**13), st.integers(-5, 10**13)), max_size=12))
 def test_a_correction_is_always_within_its_bounds(pairs):
     rows = tuple(dataclasses.replace(SEEN, predicted_bytes=p, actual_bytes=a) for p, a in pairs)

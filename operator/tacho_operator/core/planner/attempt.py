@@ -143,6 +143,7 @@ class Question:
             version=version,
             method=method.method,
             product=choice.device.product,
+            grows=engine.grows,
         )
         base = Attempt(engine=engine, placement=placement, choice=choice, learned=learned)
         if refusal := half.refusal(placement):

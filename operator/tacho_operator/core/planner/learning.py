@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 from tacho_operator.core.types import History
@@ -45,6 +46,11 @@ def _ratio(actual: int | None, predicted: int | None) -> float | None:
     return ratio if LOWEST <= ratio <= HIGHEST else None
 
 
+def _bytes_ratio(history: History, *, grows: bool) -> float | None:
+    found = _ratio(history.actual_bytes, history.predicted_bytes)
+    return max(1.0, found) if found is not None and grows else found
+
+
 def _factor(history: Iterable[History], ratio: Callable[[History], float | None]) -> tuple[float, int]:
     """Median ratio, drawn towards 1 by one imaginary measurement that agreed with the prediction."""
     ratios = [r for r in map(ratio, history) if r is not None]
@@ -55,9 +61,12 @@ def _factor(history: Iterable[History], ratio: Callable[[History], float | None]
 
 
 def correction(
-    history: tuple[History, ...], *, engine: str, version: str, method: str, product: str
+    history: tuple[History, ...], *, engine: str, version: str, method: str, product: str, grows: bool = False
 ) -> Correction:
     """The factors that earlier measurements of ``engine`` suggest for a plan like this.
+
+    ``grows``: it takes memory as requests need it. A plan counts full contexts and a measurement sends what
+    the workload says: to have used less than the plan is then no lesson, to have used more is.
 
     The closest group that has any measurement is used: the same method, product and version; the same
     method and product; the same product. Other engines teach nothing. Order of ``history`` does not matter.
@@ -70,7 +79,7 @@ def correction(
         (same_method, f"{engine}, {method}, {product}"),
         (same_product, f"{engine}, {product}"),
     ):
-        bytes_factor, sized = _factor(group, lambda h: _ratio(h.actual_bytes, h.predicted_bytes))
+        bytes_factor, sized = _factor(group, partial(_bytes_ratio, grows=grows))
         tokens_factor, counted = _factor(
             group, lambda h: _ratio(h.actual_kv_cache_tokens, h.predicted_kv_cache_tokens)
         )
