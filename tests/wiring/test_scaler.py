@@ -190,6 +190,18 @@ async def test_what_somebody_else_scales_is_looked_at_while_somebody_reads_it(re
     assert looking.sample("requests_running") == 2
 
 
+async def test_who_asks_every_five_minutes_finds_figures_though_late_or_after_a_turn_missed() -> None:
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    looking = Looking(world)
+    looking.reconcile()
+    looking.scaler.latest(KEY)
+    for looks in (31, 62):
+        for _ in range(looks):
+            await looking.look(running=1, waiting=0)
+        assert looking.scaler.latest(KEY) is not None
+
+
 async def test_the_first_figures_after_a_pause_are_of_now_and_not_of_the_pause() -> None:
     """An hour in which nothing came would make a burst at its end look like next to nothing."""
     world = World(changed(MOCK_SPEC, replicas=1))

@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 UNSCALED_SECONDS = 30.0
 """Between two looks at what others scale: about as often as Prometheus and KEDA ask. Most of a large fleet
 may be so, and to ask a pod costs more than anything else that is done for one that has settled."""
-LISTENING_SECONDS = 300.0
-"""The load of what others scale is looked at for so long after somebody has read its figures: Prometheus and
-KEDA ask at least so often, and where nobody does, nobody misses it."""
+LISTENING_SECONDS = 660.0
+"""The load of what others scale is looked at for so long after somebody has read its figures. Whoever
+asks every five minutes may come late, or miss a turn, and must not find nothing then."""
 
 
 class Sink(Protocol):
