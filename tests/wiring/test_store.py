@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.shell.kube import FIELD_MANAGER
+from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
 from tacho_operator.shell.store.store import Change, State, Store, later
 from tacho_operator.shell.store.written import Awaited, seen
 from tacho_operator.shell.turns import Priority
@@ -69,13 +69,14 @@ def test_what_nobody_reads_is_neither_held_nor_told() -> None:
 
 
 def test_our_own_field_ownership_keeps_its_place_among_the_others() -> None:
-    """JSON patches name it by its index."""
+    """JSON patches name it by its index; whose a Deployment's size is decides what is applied."""
     store, _ = told()
     own = {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {"f:data": {}}}
-    entries = [{"manager": "kubectl"}, own, {"manager": FIELD_MANAGER, "subresource": "status"}]
+    size = {"manager": SIZE_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    entries = [{"manager": "kubectl"}, own, size, {"manager": FIELD_MANAGER, "subresource": "status"}]
     store.put("ConfigMap", thing("live", metadata={"managedFields": entries}, data={"a": "1"}))
     (found,) = store.children("ConfigMap", KEY)
-    assert found["metadata"]["managedFields"] == [{}, own]
+    assert found["metadata"]["managedFields"] == [{}, own, size]
 
 
 def test_what_is_read_may_be_changed_by_its_reader() -> None:

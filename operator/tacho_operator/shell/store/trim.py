@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.kube import FIELD_MANAGER
+from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
 
+OWN = (FIELD_MANAGER, SIZE_MANAGER)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """A second copy of the whole object; the spec itself is kept."""
 
@@ -33,11 +34,10 @@ def _metadata(full: Manifest) -> Manifest:
 
 
 def _managed(manifest: Manifest) -> Manifest:
-    """With the entry of our own manager at its index, as JSON patches name it by that."""
+    """With the entries of our own managers at their indices, as JSON patches name them by that."""
     entries = manifest["metadata"].get("managedFields") or ()
     kept = [
-        entry if entry.get("manager") == FIELD_MANAGER and not entry.get("subresource") else {}
-        for entry in entries
+        entry if entry.get("manager") in OWN and not entry.get("subresource") else {} for entry in entries
     ]
     while kept and not kept[-1]:
         kept.pop()
