@@ -143,6 +143,9 @@ def kubeconfig(folder: Path, url: str) -> str:
         (429, "soon", 0.0),
         (429, "-1", 0.0),
         (429, "86400", LONGEST_RETRY_AFTER_SECONDS),
+        (503, "9" * 400, LONGEST_RETRY_AFTER_SECONDS),
+        (503, "9" * 5000, LONGEST_RETRY_AFTER_SECONDS),
+        (503, "Wed, 21 Oct 2026 07:28:00 GMT", 0.0),
         (403, "7", 0.0),
     ],
 )

@@ -117,9 +117,15 @@ def _api_error(error: DynamicApiError) -> ApiError:
         return Missing(404, message)
     if error.status == GONE:
         return Gone(GONE, message)
-    asked = (retry_after_seconds(error) or 0.0) if is_retry_after_response(error) else 0.0
-    wait = min(asked, LONGEST_RETRY_AFTER_SECONDS)
-    return ApiError(int(error.status or 0), message, retry_after_seconds=wait)
+    return ApiError(int(error.status or 0), message, retry_after_seconds=_wait_seconds(error))
+
+
+def _wait_seconds(error: DynamicApiError) -> float:
+    try:
+        asked = retry_after_seconds(error) if is_retry_after_response(error) else None
+    except (OverflowError, ValueError):  # more digits than a number has here
+        return LONGEST_RETRY_AFTER_SECONDS
+    return min(asked or 0.0, LONGEST_RETRY_AFTER_SECONDS)
 
 
 def asked_pause_seconds(error: Exception) -> float:
