@@ -316,7 +316,7 @@ def single_result(
             found.end_to_end.append(end_to_end)
     if not found.both:
         return None
-    took_seconds = math.fsum(found.end_to_end) / 1000
+    took_seconds = math.fsum(took for _, took, _ in rows) / 1000
     rate = math.fsum(tokens for tokens, _, _ in rows) / took_seconds
     rates = [tokens / took for tokens, took, _ in rows if took]
     steady = len(rates) < 4 or not drifts(rates)

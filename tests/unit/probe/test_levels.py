@@ -339,6 +339,16 @@ def test_one_stream_after_the_other(count: int) -> None:
     assert result.founded
 
 
+def test_an_answer_that_ends_with_its_first_token_took_its_time_too() -> None:
+    streams = [stream(1000 * index, OUTPUT_TOKENS if index else 1) for index in range(3)]
+    result = single_result(streams, NO_SLO)
+    assert result is not None
+    seconds = (TTFT_MS + 2 * SERVICE_MS) / 1000
+    assert result.point.window_seconds == pytest.approx(seconds)
+    assert result.point.requests_per_second == pytest.approx(3 / seconds)
+    assert result.point.output_tokens_per_second == pytest.approx((1 + 2 * OUTPUT_TOKENS) / seconds)
+
+
 def test_few_requests_are_known_by_their_gaps_and_their_first_tokens() -> None:
     """Half of the time to the first token, 20 % apart: 12.7 times the standard error of two of it."""
     two = [
