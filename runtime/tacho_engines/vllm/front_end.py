@@ -20,7 +20,8 @@ CEILING = 17_000
 """Streamed tokens a second of one front end."""
 SERVERS = 4
 CORES = SERVERS + 2
-"""The front ends, the engine's own loop, and what starts and measures it."""
+"""The front ends, the engine's own loop, and what starts and measures it. On several GPUs each has a worker
+besides, a process that polls without a pause."""
 SERVER_BYTES = 2 * GIB
 """Host memory set aside for each front end, where the container's is limited."""
 OTHERS = ("asc", "data-parallel-size", "dp", "headless", "enable-elastic-ep")
@@ -33,12 +34,14 @@ NOTHING = Tuning()
 def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
     """Several front ends where more is expected than one carries, and CPUs for them are promised."""
     options = placement.options
+    gpus = placement.tensor * placement.pipeline
+    workers = gpus if gpus > 1 else 0
     given = expanded(parse_arguments(options.arguments), (SWITCH, *OTHERS))
     if (
         placement.device.on_host
         or version_key(placement.version) < version_key(SINCE)
         or (streamed_tokens_per_second or 0) <= CEILING
-        or (options.cpu_cores or 0) < CORES
+        or (options.cpu_cores or 0) < CORES + workers
         or (options.memory_limit_bytes is not None and options.memory_limit_bytes < SERVERS * SERVER_BYTES)
         or any(name in given for name in (SWITCH, *OTHERS))
         or any(options.env.get(name, "0") not in ("", "0") for name in ONE_ONLY)

@@ -121,6 +121,13 @@ def test_what_does_not(asked):
     assert tuned(**asked).arguments == (SWITCH, "4")
 
 
+@pytest.mark.parametrize(("tensor", "pipeline", "cores"), [(2, 1, 8.0), (1, 2, 8.0), (4, 2, 14.0)])
+def test_the_workers_of_several_gpus_need_cpus_of_their_own(tensor, pipeline, cores):
+    spread = {"tensor": tensor, "pipeline": pipeline, "count": tensor * pipeline}
+    assert tuned(cpu_cores=cores, **spread).arguments == (SWITCH, "4")
+    assert tuned(cpu_cores=cores - 0.5, **spread) == Tuning()
+
+
 def test_the_expected_rate_waits_for_steps_and_for_prompts():
     bound = Roofline(
         decode_tokens_per_second=500,
