@@ -347,6 +347,21 @@ async def test_pods_that_hang_do_not_use_up_the_time_of_those_that_answer(
     assert {line.partition(" ")[0] for line in asked} >= {*hanging}, "and each has its turn again"
 
 
+async def test_pods_that_hang_are_known_though_another_look_asked_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What others scale takes turns: each look asks for a part of it."""
+    monkeypatch.setattr("tacho_operator.shell.loads.AT_ONCE", 1)
+    monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 1.0)
+    asked: list[str] = []
+    async with pods_saying(None, asked) as loads:
+        await loads.read(["127.0.1.1"])
+        await loads.read([OTHER])
+        asked.clear()
+        await loads.read(["127.0.1.1", OTHER])
+    assert [line.partition(" ")[0] for line in asked] == [OTHER, "127.0.1.1"]
+
+
 def test_figures_that_no_engine_has_are_unknown() -> None:
     wild = Load(
         running=-1,

@@ -20,6 +20,8 @@ LOOK_SECONDS = 10.0
 """For all pods together: readings that are to be compared must not be a minute apart, whoever hangs."""
 AT_ONCE = 64
 """Requests under way, so that a thousand pods do not open a thousand sockets."""
+MOST_VAIN = 10_000
+"""Addresses that are remembered for not having answered: pods that went are among them."""
 LARGEST = 1e15
 """Of a counter that can be believed."""
 
@@ -51,8 +53,12 @@ class Loads:
         Those that did not answer last time come last, so that they do not use up the others' time.
         """
         wanted = dict.fromkeys(addresses)
-        self._vain = {address: None for address in self._vain if address in wanted}
-        turns = [*(address for address in wanted if address not in self._vain), *self._vain]
+        # A look asks for some: those that the others ask for are remembered until their turn.
+        self._vain = dict.fromkeys(list(self._vain)[-MOST_VAIN:])
+        turns = [
+            *(address for address in wanted if address not in self._vain),
+            *(address for address in self._vain if address in wanted),
+        ]
         answers: dict[str, Load] = {}
         try:
             async with asyncio.timeout(LOOK_SECONDS):
