@@ -100,3 +100,11 @@ def test_what_was_taken_off_comes_back_and_no_more_though_replicas_are_never_ful
     near = dataclasses.replace(calm, tpot_seconds=0.06)
     assert on(near, BOTH, 6000) == 0.7, "0.09 s for the last in a hundred, of 0.1 s"
     assert on(dataclasses.replace(calm, tpot_seconds=0.05), BOTH, 60_000) == 1.0
+
+
+@pytest.mark.parametrize("tpot_seconds", [0.06, 0.08])
+def test_full_replicas_whose_tokens_are_slow_are_not_counted_on_for_more(tpot_seconds: float) -> None:
+    """As the law sees them: whoever is full needs more replicas, so nothing is settled."""
+    full = dataclasses.replace(EASY, settled=False, tpot_seconds=tpot_seconds)
+    assert after(60_000, full, BOTH).factor == 1.0
+    assert after(60_000, dataclasses.replace(full, tpot_seconds=0.05), BOTH).factor == MOST

@@ -78,20 +78,22 @@ def _late(known: Learned, promised: Policy, seen: Seen) -> bool:
         and bool(promised.ttft_seconds)
         and seen.ttft_seconds > (promised.ttft_seconds or 0.0)
     )
-    return first or (seen.utilization < FULL and _slow(known, promised))
+    return first or (seen.utilization < FULL and _slow(known.tpot_seconds, promised))
 
 
-def _slow(known: Learned, promised: Policy, share: float = 1.0) -> bool:
+def _slow(tpot_seconds: float | None, promised: Policy, share: float = 1.0) -> bool:
     """Whether tokens come later than that share of what was promised, for the last in a hundred."""
-    if known.tpot_seconds is None or not promised.tpot_seconds:
+    if tpot_seconds is None or not promised.tpot_seconds:
         return False
-    return TOKEN_TAIL * known.tpot_seconds > share * promised.tpot_seconds
+    return TOKEN_TAIL * tpot_seconds > share * promised.tpot_seconds
 
 
 def _easy(known: Learned, promised: Policy, seen: Seen) -> bool:
     if seen.utilization is None or seen.ttft_seconds is None or not promised.ttft_seconds:
         return False
-    quick = TAIL * seen.ttft_seconds <= promised.ttft_seconds and not _slow(known, promised, share=EASE)
+    # Full replicas are too few and hence never settled, for which nothing is smoothed.
+    tokens = seen.tpot_seconds if known.tpot_seconds is None else known.tpot_seconds
+    quick = TAIL * seen.ttft_seconds <= promised.ttft_seconds and not _slow(tokens, promised, share=EASE)
     return quick and (_full(seen) or known.factor < 1)
 
 
