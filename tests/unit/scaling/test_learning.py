@@ -108,3 +108,11 @@ def test_full_replicas_whose_tokens_are_slow_are_not_counted_on_for_more(tpot_se
     full = dataclasses.replace(EASY, settled=False, tpot_seconds=tpot_seconds)
     assert after(60_000, full, BOTH).factor == 1.0
     assert after(60_000, dataclasses.replace(full, tpot_seconds=0.05), BOTH).factor == MOST
+
+
+def test_slow_tokens_that_were_the_last_prove_nothing_while_none_come() -> None:
+    known = after(50, SLOW, BOTH)
+    idle = dataclasses.replace(SLOW, utilization=0.0, ttft_seconds=None, tpot_seconds=None)
+    for now in range(60, 6000, 10):
+        known = learn(known, CAPACITY, BOTH, idle, float(now))
+    assert (known.factor, known.tpot_seconds) == (1.0, None)

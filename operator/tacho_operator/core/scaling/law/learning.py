@@ -45,9 +45,9 @@ def learn(former: Learned, capacity: Capacity, promised: Policy, seen: Seen, now
         return dataclasses.replace(former, evidence_since=None)
     if former.fingerprint != capacity.fingerprint:
         former = Learned(fingerprint=capacity.fingerprint)
-    if not seen.settled:
+    if not seen.settled or seen.tpot_seconds is None:
         former = dataclasses.replace(former, tpot_seconds=None)
-    elif seen.tpot_seconds is not None:
+    else:
         former = dataclasses.replace(
             former,
             tpot_seconds=smoothed(

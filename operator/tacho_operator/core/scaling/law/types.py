@@ -155,7 +155,8 @@ class Learned:
     upwards: bool = False
     """Of that change."""
     tpot_seconds: float | None = None
-    """The mean time of a token, smoothed. None: nothing was generated yet."""
+    """The mean time of a token, smoothed. None: nothing was generated since the last look, or in an
+    overload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
