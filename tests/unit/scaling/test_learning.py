@@ -116,3 +116,17 @@ def test_slow_tokens_that_were_the_last_prove_nothing_while_none_come() -> None:
     for now in range(60, 6000, 10):
         known = learn(known, CAPACITY, BOTH, idle, float(now))
     assert (known.factor, known.tpot_seconds) == (1.0, None)
+
+
+def test_without_a_promised_first_token_quick_tokens_bring_back_what_was_taken_off_and_no_more() -> None:
+    alone = dataclasses.replace(BOTH, ttft_seconds=None)
+    for utilization in (0.4, 1.0):
+        known = Learned(fingerprint="f", factor=0.7)
+        seen = dataclasses.replace(CALM, utilization=utilization, ttft_seconds=None, tpot_seconds=0.05)
+        for now in range(0, 60_001, 10):
+            known = learn(known, CAPACITY, alone, seen, float(now))
+        assert known.factor == 1.0, utilization
+
+
+def test_where_nobody_counts_tokens_a_promise_of_them_is_not_known_to_be_kept() -> None:
+    assert after(60_000, EASY, BOTH).factor == 1.0

@@ -64,7 +64,7 @@ def learn(former: Learned, capacity: Capacity, promised: Policy, seen: Seen, now
         return dataclasses.replace(former, evidence_since=now, upwards=easy)
     if now - former.evidence_since < (GROW_AFTER_SECONDS if easy else SHRINK_AFTER_SECONDS):
         return former
-    most = MOST if not easy or _full(seen) else 1.0
+    most = MOST if not easy or (promised.ttft_seconds and _full(seen)) else 1.0
     factor = min(most, max(LEAST, former.factor * (GROW if easy else SHRINK)))
     return dataclasses.replace(former, factor=factor, evidence_since=now)
 
@@ -89,12 +89,18 @@ def _slow(tpot_seconds: float | None, promised: Policy, share: float = 1.0) -> b
 
 
 def _easy(known: Learned, promised: Policy, seen: Seen) -> bool:
-    if seen.utilization is None or seen.ttft_seconds is None or not promised.ttft_seconds:
+    if seen.utilization is None or not (promised.ttft_seconds or promised.tpot_seconds):
+        return False
+    if promised.ttft_seconds and (
+        seen.ttft_seconds is None or TAIL * seen.ttft_seconds > promised.ttft_seconds
+    ):
         return False
     # Full replicas are too few and hence never settled, for which nothing is smoothed.
     tokens = seen.tpot_seconds if known.tpot_seconds is None else known.tpot_seconds
-    quick = TAIL * seen.ttft_seconds <= promised.ttft_seconds and not _slow(tokens, promised, share=EASE)
-    return quick and (_full(seen) or known.factor < 1)
+    if promised.tpot_seconds and (tokens is None or _slow(tokens, promised, share=EASE)):
+        return False
+    # Tokens of those that run are quick however many wait: alone they never prove that more is carried.
+    return known.factor < 1 or (bool(promised.ttft_seconds) and _full(seen))
 
 
 def _full(seen: Seen) -> bool:
