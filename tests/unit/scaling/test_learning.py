@@ -6,14 +6,16 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.core.scaling.law.learning import LEAST, MOST, Seen, learn
+from tacho_operator.core.scaling.law.learning import LEAST, LEAST_RUNNING, MOST, Seen, learn
 from tacho_operator.core.scaling.law.types import Bounds, Learned, Policy
 
 from .fleet import CAPACITY
 
 PROMISED = Policy(bounds=Bounds(least=1, most=9), ttft_seconds=1.0)
 BOTH = dataclasses.replace(PROMISED, tpot_seconds=0.1)
-CALM = Seen(utilization=0.5, ttft_seconds=0.3, tpot_seconds=None, elapsed_seconds=10.0, settled=True)
+CALM = Seen(
+    utilization=0.5, ttft_seconds=0.3, tpot_seconds=None, running=20, elapsed_seconds=10.0, settled=True
+)
 LATE = dataclasses.replace(CALM, ttft_seconds=2.0)
 EASY = dataclasses.replace(CALM, utilization=1.0)
 SLOW = dataclasses.replace(CALM, utilization=0.9, tpot_seconds=0.08)
@@ -130,3 +132,10 @@ def test_without_a_promised_first_token_quick_tokens_bring_back_what_was_taken_o
 
 def test_where_nobody_counts_tokens_a_promise_of_them_is_not_known_to_be_kept() -> None:
     assert after(60_000, EASY, BOTH).factor == 1.0
+
+
+@pytest.mark.parametrize(
+    ("running", "factor"), [(LEAST_RUNNING, LEAST), (LEAST_RUNNING - 1, 1.0), (None, 1.0)]
+)
+def test_of_few_requests_the_time_of_a_token_is_chance(running: int | None, factor: float) -> None:
+    assert after(6000, dataclasses.replace(SLOW, running=running), BOTH).factor == factor

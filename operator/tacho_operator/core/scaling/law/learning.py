@@ -20,6 +20,9 @@ EASE = 0.85
 """Tokens are easy with so much of the promise: a step more must not break it."""
 TOKEN_SECONDS = 60.0
 """Over so long the time of a token is smoothed."""
+LEAST_RUNNING = 10
+"""Requests that run, for the time of their tokens to tell something: it is computed from how many ran at each
+look, which of fewer is mostly chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,8 @@ class Seen:
     """Of the replicas, by what is counted on now."""
     ttft_seconds: float | None
     tpot_seconds: float | None
+    running: int | None
+    """Requests."""
     elapsed_seconds: float
     """Since the last look."""
     settled: bool
@@ -78,7 +83,8 @@ def _late(known: Learned, promised: Policy, seen: Seen) -> bool:
         and bool(promised.ttft_seconds)
         and seen.ttft_seconds > (promised.ttft_seconds or 0.0)
     )
-    return first or (seen.utilization < FULL and _slow(known.tpot_seconds, promised))
+    many = (seen.running or 0) >= LEAST_RUNNING
+    return first or (many and seen.utilization < FULL and _slow(known.tpot_seconds, promised))
 
 
 def _slow(tpot_seconds: float | None, promised: Policy, share: float = 1.0) -> bool:

@@ -120,6 +120,7 @@ def _seen(reading: Reading, load: Load, figures: Figures, up: Need, elapsed: flo
         utilization=figures.utilization,
         ttft_seconds=reading.ttft_seconds,
         tpot_seconds=reading.tpot_seconds,
+        running=reading.running,
         elapsed_seconds=elapsed,
         settled=whole(up.amount) <= serving and load.backlog <= SETTLED_SECONDS * serving,
     )
