@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tacho_operator.core.scaling.law.behavior import down_window, least, most, with_high, with_low
 from tacho_operator.core.scaling.law.coldstart import UNKNOWN_SECONDS, cold_start_seconds, with_starts
+from tacho_operator.core.scaling.law.demand import read
 from tacho_operator.core.scaling.law.trend import remembered, rise
-from tacho_operator.core.scaling.law.types import Change, Pace, PodLoad, Point, Rules, Select
+from tacho_operator.core.scaling.law.types import Change, Pace, PodLoad, Point, Rules, Sample, Select, Track
+
+from .fleet import CAPACITY
 
 TWO_AND_HALF = (
     Pace(kind="Pods", value=2, period_seconds=60),
@@ -82,3 +87,32 @@ def test_nine_starts_in_ten() -> None:
     assert (
         len(with_starts(starts, [PodLoad(uid=f"x{index}", start_seconds=1.0) for index in range(15)])) == 20
     )
+
+
+@pytest.mark.parametrize(("running", "waiting"), [(32, 0), (20, 12), (32, None)])
+def test_a_first_token_is_none_of_those_after_it(running: int, waiting: int | None) -> None:
+    """50 requests/s for ten seconds, each 0.6 s before its first token and four more of 10 ms."""
+    before = Sample(
+        time_seconds=0.0,
+        running=running,
+        waiting=waiting,
+        generated_tokens=0.0,
+        first_tokens=0.0,
+        first_token_seconds=0.0,
+    )
+    after = dataclasses.replace(
+        before, time_seconds=10.0, generated_tokens=2500.0, first_tokens=500.0, first_token_seconds=300.0
+    )
+    found = read({"a": Track(before)}, [PodLoad(uid="a", sample=after)], CAPACITY, 10.0)
+    assert found.tpot_seconds == pytest.approx(0.01)
+    assert found.ttft_seconds == pytest.approx(0.6)
+
+
+def test_answers_of_one_token_have_no_time_of_a_token() -> None:
+    before = Sample(
+        time_seconds=0.0, running=5, generated_tokens=0.0, first_tokens=0.0, first_token_seconds=0.0
+    )
+    after = dataclasses.replace(
+        before, time_seconds=10.0, generated_tokens=50.0, first_tokens=50.0, first_token_seconds=50.0
+    )
+    assert read({"a": Track(before)}, [PodLoad(uid="a", sample=after)], CAPACITY, 10.0).tpot_seconds is None

@@ -39,7 +39,9 @@ class Reading:
     ttft_seconds: float | None
     """Mean time to the first token since the last look; None: none came, or nobody counts it."""
     tpot_seconds: float | None
-    """Mean time of a token since then: that of the requests that ran, over the tokens they got."""
+    """Mean time of a token after the first since then: what the pods' requests took beyond their first
+    tokens, over the tokens they got. It is told by how many there were at both looks, so that of few it may
+    be 0 or less, as often as it is too large."""
 
 
 def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacity, now: float) -> Reading:
@@ -59,12 +61,15 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
             silent += 1
         if before is not None:
             preempting |= _grown(before.sample.preemptions, sample.preemptions) > 0
-            ttft_sum += _grown(before.sample.first_token_seconds, sample.first_token_seconds)
-            ttft_count += _grown(before.sample.first_tokens, sample.first_tokens)
+            waited = _grown(before.sample.first_token_seconds, sample.first_token_seconds)
+            firsts = _grown(before.sample.first_tokens, sample.first_tokens)
+            ttft_sum += waited
+            ttft_count += firsts
             elapsed = sample.time_seconds - before.sample.time_seconds
             if before.sample.running is not None and sample.running is not None and elapsed > 0:
-                tokens += _grown(before.sample.generated_tokens, sample.generated_tokens)
-                busy_seconds += elapsed * (before.sample.running + sample.running) / 2
+                # A request is there while it waits for its first token, too, which is none of those after it.
+                tokens += _grown(before.sample.generated_tokens, sample.generated_tokens) - firsts
+                busy_seconds += elapsed * (_held(before.sample) + _held(sample)) / 2 - waited
     samples = [track.sample for track in tracks.values()]
     rates = [track.rate for track in tracks.values() if track.rate is not None]
     counted = [item.running for item in samples if item.running is not None]
@@ -81,8 +86,13 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
         kv_tokens=math.fsum(used) * size if used and size else None,
         preempting=preempting,
         ttft_seconds=ttft_sum / ttft_count if ttft_count > 0 else None,
-        tpot_seconds=busy_seconds / tokens if tokens > 0 and busy_seconds > 0 else None,
+        tpot_seconds=busy_seconds / tokens if tokens > 0 else None,
     )
+
+
+def _held(sample: Sample) -> int:
+    """Requests."""
+    return (sample.running or 0) + (sample.waiting or 0)
 
 
 def _crowded(sample: Sample, capacity: Capacity) -> float:
