@@ -50,6 +50,15 @@ def test_what_was_given_up_too_early_is_kept_longer_the_next_time() -> None:
     assert down_window(Rules(window_seconds=60.0), 60.0, once, 1000.0) == 60, "a person said so"
 
 
+def test_what_quota_or_bounds_moved_was_not_given_up_too_early() -> None:
+    up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 6), (600.0, 6, 3)))
+    refused = dataclasses.replace(down, cause="Quota")
+    assert down_window(Rules(), 60.0, (up, refused) * 6, 1000.0) == 300
+    scheduled = dataclasses.replace(up, cause="Bounds")
+    assert down_window(Rules(), 60.0, (scheduled, down) * 3, 1000.0) == 300
+    assert down_window(Rules(), 60.0, (up, refused, up, down), 1000.0) == 600
+
+
 def test_a_quarter_goes_in_a_window_or_one() -> None:
     assert [least(Rules(), count, (), 0.0, 300) for count in (16, 9, 4, 3, 2)] == [12, 6, 3, 2, 1]
     went = (Change(time_seconds=0.0, before=16, after=12),)

@@ -146,6 +146,7 @@ def test_a_refusal_by_quota_is_remembered_for_a_while() -> None:
     )
     first = step(refused, fleet.state, fleet.now)
     assert first.decision.replicas == 3
+    assert first.state.changes[0].cause == "Quota"
     again = dataclasses.replace(refused, replicas=3, refused_above=None)
     second = step(again, first.state, fleet.now + 10)
     assert (second.decision.replicas, second.decision.limited.reason) == (3, "QuotaExceeded")

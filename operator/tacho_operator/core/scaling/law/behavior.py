@@ -20,6 +20,8 @@ DOWN_WINDOW_SECONDS = 300.0
 MOST_DOWN_WINDOW_SECONDS, MOST_DOUBLINGS = 1800.0, 8
 REGRET_SECONDS = 3600.0
 """So long it is remembered that replicas were given up too early."""
+UNREGRETTED = ("Quota", "Bounds")
+"""Causes of a change that is no choice of the law."""
 
 
 def up_window(rules: Rules) -> float:
@@ -40,7 +42,10 @@ def down_window(
 
 def _regrets(changes: Sequence[Change], now: float) -> int:
     """``changes``: the newest first."""
-    late = [item for item in changes if now - item.time_seconds < REGRET_SECONDS]
+    # Whom quota refused has never served: that it goes, and is asked for again, tells nothing of the load.
+    late = [
+        item for item in changes if now - item.time_seconds < REGRET_SECONDS and item.cause not in UNREGRETTED
+    ]
     return sum(
         newer.after > newer.before and older.after < older.before for newer, older in itertools.pairwise(late)
     )

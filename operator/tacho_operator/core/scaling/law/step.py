@@ -314,7 +314,13 @@ def _blind(at: Standing, state: State, cold: float, now: float) -> Step:
 def _done(at: Standing, state: State, outcome: Outcome, figures: Figures, sentence: str, now: float) -> Step:
     changes = state.changes
     if outcome.replicas != at.replicas:
-        change = Change(time_seconds=now, before=at.replicas, after=outcome.replicas, sentence=sentence)
+        change = Change(
+            time_seconds=now,
+            before=at.replicas,
+            after=outcome.replicas,
+            sentence=sentence,
+            cause=outcome.cause,
+        )
         young = sum(now - item.time_seconds < LONGEST_PERIOD_SECONDS for item in changes)
         changes = (change, *changes[: max(young, CHANGES_KEPT - 1)])
     active, able, limited = judged(at, outcome, figures)

@@ -141,6 +141,8 @@ class Change:
     before: int
     after: int
     sentence: str = ""
+    cause: str = ""
+    """Of the outcome. "": as an earlier process made it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
