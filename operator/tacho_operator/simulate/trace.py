@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -61,7 +62,7 @@ def read_trace(path: str | Path) -> Trace:
             return parse_trace(lines, path.name.removesuffix(".gz").removesuffix(".csv"), str(path))
     except OSError as error:
         raise TraceError(f"{path}: {error.strerror or error}") from None
-    except (EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise TraceError(f"{path}: not a CSV: {error}") from None
 
 

@@ -74,6 +74,13 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     other.write_bytes(b"plain")
     with pytest.raises(TraceError, match="gzip"):
         read_trace(other)
+    text = "".join(f"{number},{number * number % 997},5\n" for number in range(500))
+    whole = gzip.compress(f"time_s,input_tokens,output_tokens\n{text}".encode())
+    middle = len(whole) // 2
+    for broken in (whole[:middle], whole[:middle] + bytes(byte ^ 0xFF for byte in whole[middle:])):
+        other.write_bytes(broken)
+        with pytest.raises(TraceError, match="not a CSV"):
+            read_trace(other)
 
 
 def test_times_must_be_sorted() -> None:
