@@ -62,7 +62,8 @@ def simulate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is left to chance.")] = 0,
     price_per_gpu_hour: Annotated[
-        float | None, typer.Option(min=0, help="Tells GPU-hours as money, too.")
+        float | None,
+        typer.Option(min=0, max=1_000_000, help="Tells GPU-hours as money, too."),
     ] = None,
     decisions: Annotated[
         bool,

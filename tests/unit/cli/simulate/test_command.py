@@ -180,3 +180,15 @@ def test_bad_input_is_one_line_and_exit_code_1(
     assert told.code == 1
     assert said in told.err
     assert told.out == ""
+
+
+@pytest.mark.parametrize("option", ["--price-per-gpu-hour", "--cold-start"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1"])
+def test_a_number_that_json_cannot_hold_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str, option: str, value: str
+) -> None:
+    asked = ("--trace", trace, "--measurement", written(tmp_path), option, value)
+    told = call(capsys, "simulate", *asked, "-o", "json")
+    assert told.code != 0
+    assert option in told.err
+    assert told.out == ""
