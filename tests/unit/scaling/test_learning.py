@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from tacho_operator.core.scaling.law.learning import LEAST, LEAST_RUNNING, MOST, Seen, learn
-from tacho_operator.core.scaling.law.types import Bounds, Learned, Policy
+from tacho_operator.core.scaling.law.step import step
+from tacho_operator.core.scaling.law.types import Bounds, Learned, PodLoad, Policy, Sample, Standing, State
 
 from .fleet import CAPACITY
 
@@ -139,3 +140,16 @@ def test_where_nobody_counts_tokens_a_promise_of_them_is_not_known_to_be_kept() 
 )
 def test_of_few_requests_the_time_of_a_token_is_chance(running: int | None, factor: float) -> None:
     assert after(6000, dataclasses.replace(SLOW, running=running), BOTH).factor == factor
+
+
+@pytest.mark.parametrize(("tokens_a_second", "factor"), [(200.0, LEAST), (1200.0, 1.0)])
+def test_a_look_sees_the_time_of_a_token(tokens_a_second: float, factor: float) -> None:
+    """20 requests of two pods that are not full: a token each 0.1 s, or six times as many."""
+    capacity = dataclasses.replace(CAPACITY, requests_per_second=40.0, output_tokens_per_second=4000.0)
+    state = State()
+    for now in range(0, 1200, 10):
+        sample = Sample(time_seconds=now, running=10, waiting=0, generated_tokens=tokens_a_second / 2 * now)
+        pods = tuple(PodLoad(uid=uid, sample=sample) for uid in ("a", "b"))
+        at = Standing(replicas=2, pods=pods, capacity=capacity, policy=BOTH)
+        state = step(at, state, float(now)).state
+    assert state.learned.factor == factor
