@@ -140,6 +140,12 @@ def test_replicas_come_after_their_start_and_go_at_once() -> None:
     assert least <= found.gpu_hours < least + 2 * 10 / 3600
 
 
+def test_a_pod_that_goes_while_it_starts_never_serves() -> None:
+    found = run(poisson(2.0, 600.0), lambda now: 3 if 100 <= now < 130 else 1)
+    assert [tuple(moment) for moment in found.trajectory] == [(0.0, 1, 1), (100.0, 3, 1), (130.0, 1, 1)]
+    assert found.unfinished == 0
+
+
 def test_a_pod_that_is_told_to_go_has_120_s_to_end() -> None:
     slow = EngineLaw(steps=((1, 1.0),), prefill_tokens_per_second=1000.0)
     trace = Trace("long", (0.0, 1.0, 500.0), (10, 10, 10), (400, 50, 1))
