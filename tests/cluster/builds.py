@@ -175,27 +175,27 @@ def _compile(module: Module, go: Path, into: Path, say: Say) -> None:
     flags = ["-v", "-mod=readonly", "-buildvcs=false", "-trimpath", f"-ldflags={module.link_flags}"]
     command = [str(go), "build", *flags, "-o", f"{into}/", *module.packages]
     started = time.monotonic()
-    process = subprocess.Popen(
+    progress = _Progress(module, go, environment, started)
+    with subprocess.Popen(
         command,
         cwd=module.folder,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    progress = _Progress(module, go, environment, started)
-    assert process.stderr is not None
-    reader = threading.Thread(target=progress.read, args=(process.stderr,), daemon=True)
-    reader.start()
-    try:
-        while process.poll() is None:
-            progress.show(say)
-            time.sleep(0.5)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-    reader.join(timeout=5)
+    ) as process:
+        assert process.stderr is not None
+        reader = threading.Thread(target=progress.read, args=(process.stderr,), daemon=True)
+        reader.start()
+        try:
+            while process.poll() is None:
+                progress.show(say)
+                time.sleep(0.5)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        reader.join(timeout=5)
     if process.returncode:
         raise BuildError(
             f"go build of {module.name} failed: " + "\n".join(progress.other[-25:]),
