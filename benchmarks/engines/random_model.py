@@ -1,9 +1,9 @@
 """A checkpoint of random weights in a real model's shape: speed and memory are its own, the text is noise.
 
-    python -m benchmarks.engines.random_model SHAPE TOKENIZER_DIR OUT_DIR [DEVICE] [w4a16]
+    python -m benchmarks.engines.random_model SHAPE TOKENIZER_DIR OUT_DIR [DEVICE] [w4a16 | config]
 
 With w4a16 the linear layers are those of a compressed-tensors checkpoint: integers of 4 bits, packed, with a
-scale for each 128 of them. Runs under an interpreter that has torch and transformers.
+scale for each 128 of them. With config there are no weights, for an engine that makes them up. Runs under an interpreter that has torch and transformers.
 """
 
 from __future__ import annotations
@@ -88,6 +88,55 @@ SHAPES: dict[str, dict[str, Any]] = {
         "bos_token_id": 1,
         "eos_token_id": 2,
     },
+    # meta-llama/Llama-2-7b-hf config.json, with the vocabulary of the tokenizer that is used here
+    "llama-2-7b": {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "vocab_size": 49152,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+    # mistralai/Mistral-7B-v0.3 config.json, with the same vocabulary
+    "mistral-7b": {
+        "model_type": "mistral",
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 49152,
+        "max_position_embeddings": 32768,
+        "rope_theta": 1000000.0,
+        "rms_norm_eps": 1e-5,
+        "sliding_window": None,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+    # microsoft/phi-2 config.json
+    "phi-2": {
+        "model_type": "phi",
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "vocab_size": 51200,
+        "max_position_embeddings": 2048,
+        "partial_rotary_factor": 0.4,
+        "layer_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
     # Small enough for a CPU; of no published model.
     "tiny": {
         "model_type": "llama",
@@ -155,6 +204,13 @@ def pack(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"quantization_config": W4A16}, indent=1))
 
 
+def known_tokens(tokenizer: Path) -> int:
+    """How many tokens have a text. One that has none would be answered with nothing, and a greedy model of
+    random weights may say the same one for ever: its head gives no others a chance."""
+    told = json.loads((tokenizer / "tokenizer.json").read_text())
+    return 1 + max((*told["model"]["vocab"].values(), *(each["id"] for each in told["added_tokens"])))
+
+
 def main(shape: str, tokenizer: str, out: str, device: str = "cuda", form: str = "") -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -162,8 +218,14 @@ def main(shape: str, tokenizer: str, out: str, device: str = "cuda", form: str =
     began = time.monotonic()
     torch.set_default_device(device)
     config = AutoConfig.for_model(**SHAPES[shape])
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(out, max_shard_size=WHOLE if form else "4GB")
+    if form == "config":
+        config.architectures = [AutoModelForCausalLM._model_mapping[type(config)].__name__]
+        config.dtype = torch.bfloat16
+        config.save_pretrained(out)
+    else:
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model.get_output_embeddings().weight.data[known_tokens(Path(tokenizer)) :] = 0
+        model.save_pretrained(out, max_shard_size=WHOLE if form else "4GB")
     for path in Path(tokenizer).iterdir():
         if path.name.startswith(("tokenizer", "chat_template")):
             shutil.copy(path, out)

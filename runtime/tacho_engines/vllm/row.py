@@ -89,7 +89,7 @@ ROW = EngineRow(
     batching=True,
     built=True,
     package="vllm",
-    local_entrypoint=("-m", "vllm.entrypoints.openai.api_server"),
+    local_entrypoint=("-m", "vllm.entrypoints.cli.main", "serve"),
     cache_types=CacheTypes(words=("fp8*",), cel="startsWith('fp8')"),
     refused=REFUSED,
     verified_by="vLLM 0.26.0 as a wheel on one H200: none, fp8, awq, gptq, compressed-tensors, bnb-nf4; as a "

@@ -49,6 +49,9 @@ def installed_version(package: str) -> str:
 
 
 def local_entrypoint(name: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-    """What starts the engine in this Python; ``otherwise`` for one that brings its own command."""
-    found = engine_row(name).local_entrypoint
-    return (sys.executable, *found) if found else otherwise
+    """What starts the engine in this Python; ``otherwise``, the image's, for one that brings its own command.
+    A build for CPUs starts here by the module that its image starts."""
+    row = engine_row(name)
+    if row.cpu_build is not None and otherwise == row.cpu_build.entrypoint:
+        return (sys.executable, *otherwise[1:])
+    return (sys.executable, *row.local_entrypoint) if row.local_entrypoint else otherwise
