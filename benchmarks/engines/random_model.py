@@ -3,7 +3,8 @@
     python -m benchmarks.engines.random_model SHAPE TOKENIZER_DIR OUT_DIR [DEVICE] [w4a16 | config]
 
 With w4a16 the linear layers are those of a compressed-tensors checkpoint: integers of 4 bits, packed, with a
-scale for each 128 of them. With config there are no weights, for an engine that makes them up. Runs under an interpreter that has torch and transformers.
+scale for each 128 of them. With config there are no weights, for an engine that makes them up. Runs under an
+interpreter that has torch and transformers.
 """
 
 from __future__ import annotations

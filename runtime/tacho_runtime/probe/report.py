@@ -157,9 +157,10 @@ def _edge_percent(findings: Findings, level: LevelResult) -> float:
 
 
 def saturation_level(results: Iterable[LevelResult]) -> LevelResult | None:
-    """The level with the most output tokens per second: of steady ones where there are any."""
+    """The level with the most output tokens per second: of steady ones where there are any of several
+    streams. One stream alone says nothing of what a batch reaches."""
     every = list(results)
-    steady = [one for one in every if one.clean]
+    steady = [one for one in every if one.clean and one.point.concurrency > 1]
     return max(steady or every, key=lambda one: one.point.output_tokens_per_second, default=None)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import pytest
 
+from tacho_engines.registry import engine_row
 from tacho_engines.shared.images import image_version
-from tacho_operator.cli.run.engines import installed_version, local_images
+from tacho_operator.cli.run.engines import installed_version, local_entrypoint, local_images
 
 
 def test_the_installed_version_is_planned_for() -> None:
@@ -35,3 +37,19 @@ def test_a_package_may_come_from_a_distribution_of_another_name(
 def test_what_is_not_installed_has_no_version() -> None:
     assert installed_version("no_such_engine") == ""
     assert installed_version("") == ""
+
+
+def test_vllm_starts_by_its_command_which_takes_as_many_front_ends_as_a_pods() -> None:
+    found = local_entrypoint("vllm", engine_row("vllm").entrypoint)
+    assert found == (sys.executable, "-m", "vllm.entrypoints.cli.main", "serve")
+
+
+def test_vllms_build_for_cpus_starts_by_the_module_that_its_image_starts() -> None:
+    build = engine_row("vllm").cpu_build
+    assert build is not None
+    found = local_entrypoint("vllm", build.entrypoint)
+    assert found == (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
+
+
+def test_an_engine_that_brings_its_own_command_is_started_by_it() -> None:
+    assert local_entrypoint("custom", ("swift", "serve")) == ("swift", "serve")

@@ -170,6 +170,17 @@ def test_a_level_far_beyond_the_engine_need_not_be_steady() -> None:
     assert report(findings(results=found)).flags == ()
 
 
+def test_one_steady_stream_is_not_the_most_that_was_reached_by_several() -> None:
+    """One stream alone was steady; the levels at the GPU's power limit were not."""
+    disturbed = (result(168, 8500, flags=("NotSteady",)), result(256, 8700, flags=("Throttled",)))
+    measured = report(findings(results=levels(result(1, 201), *disturbed)))
+    assert measured.saturation is not None
+    assert measured.saturation.concurrency == 256
+    assert measured.capacity is not None
+    assert measured.capacity.concurrency == 168
+    assert measured.capacity.ci_percent == pytest.approx(1.5 + 100 * (8500 / 8700 / 0.9 - 1))
+
+
 def test_a_knees_interval_says_how_far_it_lies_above_nine_tenths() -> None:
     found = findings(results=levels(result(1, 70), result(4, 190), result(16, 200)))
     capacity = capacity_of(found, WORKLOAD, ServiceLevel())
