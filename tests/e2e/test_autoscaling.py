@@ -45,8 +45,8 @@ LITTLE, MUCH, SOME = 0.4, 2.5, 1.2
 """Offered, in full replicas: one, four and two of them keep the promise."""
 HANG_SECONDS = 60.0
 NOTICED_SECONDS = 15.0
-"""What is offered is averaged over 30 s: half of that it lags behind a ramp. Its trend makes up for that
-where the capacity was measured cleanly, and on a busy machine it is not."""
+"""A ramp is told from chance by what has come, and it has passed the need of a replica by then: the more so
+the fewer requests come between two looks, and here those are six for each replica."""
 
 
 def replica_requests_per_second() -> float:

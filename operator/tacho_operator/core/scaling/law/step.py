@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from tacho_operator.core.scaling.law import behavior
 from tacho_operator.core.scaling.law.coldstart import cold_start_seconds, with_starts
 from tacho_operator.core.scaling.law.demand import STALE_SECONDS, Reading, read, smoothed
+from tacho_operator.core.scaling.law.leap import leap_of, looked, sure_work
 from tacho_operator.core.scaling.law.learning import Seen, learn
 from tacho_operator.core.scaling.law.need import (
     DOWN,
@@ -35,6 +36,7 @@ from tacho_operator.core.scaling.law.types import (
     Decision,
     Figures,
     Learned,
+    Look,
     Outcome,
     Point,
     Standing,
@@ -77,10 +79,12 @@ def step(at: Standing, state: State, now: float) -> Step:
     if not reading.tracks:
         return _blind(at, _unwatched(state), cold, now)
     state = _heard(state, reading, at.capacity, slow_seconds=min(SLOW_SECONDS, 0.6 * window), now=now)
+    sure = sure_work(state.lately, at.capacity)
+    work = None if at.capacity.unverified else _work(state)
     load = load_of(
         reading,
         at.capacity,
-        work=None if at.capacity.unverified else _work(state),
+        work=work if work is None or sure is None else max(work, sure),
         rise=rise(state.recent),
         cold_start_seconds=cold,
         ttft_seconds=at.policy.ttft_seconds,
@@ -109,7 +113,10 @@ def step(at: Standing, state: State, now: float) -> Step:
     urgent = reading.preempting or load.backlog / carried > load.urgent_seconds
     # A rate takes two readings: until then requests at once are all there is, and full pods say little.
     warming = load.work is None and reading.counting and not at.capacity.unverified
-    outcome = _wanted(at, state, up, window, urgent=urgent, warming=warming, now=now)
+    leap = 0.0
+    if elapsed and at.policy.up.window_seconds is None:  # a window that a person set is kept to
+        leap = leap_of(reading, at.capacity, work=sure, counted=work is not None, trusted=trusted)
+    outcome = _wanted(at, state, up, window, leap=leap, urgent=urgent, warming=warming, now=now)
     sentence = arithmetic(at, outcome, load=load, up=up, trusted=trusted, cold_start_seconds=cold)
     return _done(at, state, outcome, figures, sentence, now)
 
@@ -156,6 +163,7 @@ def _not_ahead(state: State, now: float) -> State:
         read_seconds=None,
         backlog=None,
         recent=(),
+        lately=(),
         refused=None,
         learned=dataclasses.replace(state.learned, evidence_since=None),
     )
@@ -171,6 +179,7 @@ def unread(state: State) -> State:
         fast=None,
         slow=None,
         recent=(),
+        lately=(),
         backlog=None,
         learned=dataclasses.replace(state.learned, evidence_since=None, tpot_seconds=None),
     )
@@ -180,7 +189,7 @@ def _in_units_of(state: State, capacity: Capacity) -> State:
     """Without what was counted in replicas of another kind."""
     if capacity.unverified:
         # For a while nothing is counted in replicas; what was learned of the last measurement may come back.
-        return dataclasses.replace(state, fast=None, slow=None, recent=(), backlog=None)
+        return dataclasses.replace(state, fast=None, slow=None, recent=(), lately=(), backlog=None)
     if state.learned.fingerprint == capacity.fingerprint:
         return state
     return dataclasses.replace(
@@ -189,6 +198,7 @@ def _in_units_of(state: State, capacity: Capacity) -> State:
         fast=None,
         slow=None,
         recent=(),
+        lately=(),
         backlog=None,
         learned=Learned(fingerprint=capacity.fingerprint),
     )
@@ -208,6 +218,7 @@ def _offered(state: State, offered: float, elapsed: float, slow_seconds: float, 
         fast=smoothed(state.fast, offered, elapsed_seconds=elapsed, over_seconds=fast),
         slow=smoothed(state.slow, offered, elapsed_seconds=elapsed, over_seconds=slow_seconds),
         recent=remembered(state.recent, Point(now, offered)),
+        lately=looked(state.lately, Look(elapsed, offered)),
     )
 
 
@@ -245,7 +256,15 @@ def _figures(at: Standing, reading: Reading, load: Load, learned: float, cold: f
 
 
 def _wanted(
-    at: Standing, state: State, up: Need, window: float, *, urgent: bool, warming: bool, now: float
+    at: Standing,
+    state: State,
+    up: Need,
+    window: float,
+    *,
+    leap: float,
+    urgent: bool,
+    warming: bool,
+    now: float,
 ) -> Outcome:
     """Replicas by the need over time, then by pace and bounds."""
     rules, have = at.policy, at.replicas
@@ -253,9 +272,9 @@ def _wanted(
     asked = whole(up.amount)
     outcome = Outcome(replicas=have, asked=asked, cause="Steady")
     if asked > have and not behavior.tolerated(rules.up, up.amount, have):
-        held = asked if urgent else whole(state.ups[0].value)
-        wait = 0.0 if urgent else behavior.up_window(rules.up) - seen
-        if warming or wait > 0 or held <= have:
+        lasting = state.ups[0].value if seen >= behavior.up_window(rules.up) else 0.0
+        held = asked if urgent else min(asked, whole(max(lasting, leap)))
+        if warming or held <= have:
             outcome = dataclasses.replace(outcome, able="ScaleUpStabilized")
         else:
             limit = behavior.most(rules.up, have, state.changes, now)

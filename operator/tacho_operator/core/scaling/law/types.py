@@ -133,6 +133,15 @@ class Point:
     value: float
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was offered between two looks."""
+
+    seconds: float
+    offered: float
+    """Work in a second."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """Replicas changed."""
@@ -175,6 +184,8 @@ class State:
     """Work that waited. None: not known, or counted in replicas of another kind."""
     recent: tuple[Point, ...] = ()
     """Offered work of the last minutes, for its trend."""
+    lately: tuple[Look, ...] = ()
+    """What single looks counted, the newest first."""
     watched_since: float | None = None
     """Since when loads have been known without a gap."""
     ups: tuple[Point, ...] = ()

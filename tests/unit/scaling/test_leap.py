@@ -1,0 +1,101 @@
+"""A step of load is asked for at the look that shows it; what chance may have brought is not."""
+
+from __future__ import annotations
+
+import dataclasses
+from random import Random
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tacho_operator.core.scaling.law.leap import TOGETHER_SECONDS, looked, sure_work, surely
+from tacho_operator.core.scaling.law.types import Bounds, Look, Policy, Rules
+
+from .fleet import CAPACITY, RATE, Fleet
+
+DOUBTED = dataclasses.replace(CAPACITY, requests_per_second=None, unverified="it is provisional")
+LITTLE = 0.4
+"""Of what a replica carries."""
+
+
+def watched(replicas: int = 1, policy: Policy | None = None) -> Fleet:
+    """After ten minutes of little load."""
+    fleet = Fleet(policy or Policy(bounds=Bounds(least=replicas, most=50)), replicas=replicas)
+    fleet.run(lambda _: LITTLE * RATE * replicas, 600)
+    assert fleet.wanted == replicas
+    return fleet
+
+
+@pytest.mark.parametrize(("replicas", "much"), [(1, 2.0), (2, 3.0), (4, 5.0)])
+def test_a_step_is_asked_for_at_the_next_look(replicas: int, much: float) -> None:
+    fleet = watched(replicas)
+    fleet.serve(much * RATE)
+    decision = fleet.look()
+    assert decision.replicas > replicas
+    assert decision.able.reason == "SucceededRescale"
+
+
+@pytest.mark.parametrize("capacity", [CAPACITY, DOUBTED], ids=["clean", "provisional"])
+def test_a_lasting_step_gets_what_it_needs_by_doubling(capacity: object) -> None:
+    fleet = watched()
+    fleet.capacity = capacity  # type: ignore[assignment]
+    fleet.run(lambda _: LITTLE * RATE, 60)
+    sizes = fleet.run(lambda _: 8.0 * RATE, 60)
+    assert sizes[0] > 1
+    assert sizes == sorted(sizes)
+    assert sizes[-1] >= 8
+
+
+def test_requests_at_once_that_are_no_chance_are_not_waited_upon() -> None:
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9)), DOUBTED)
+    fleet.run(lambda _: LITTLE * RATE, 60)
+    fleet.serve(3.0 * RATE)
+    assert fleet.look().replicas > 1
+
+
+def test_a_window_that_a_person_set_is_kept_to() -> None:
+    fleet = watched(policy=Policy(bounds=Bounds(least=1, most=9), up=Rules(window_seconds=60)))
+    fleet.serve(1.7 * RATE)
+    decision = fleet.look()
+    assert (decision.replicas, decision.able.reason) == (1, "ScaleUpStabilized")
+
+
+def test_what_two_looks_prove_together_takes_two() -> None:
+    fleet = watched()
+    assert fleet.run(lambda _: 1.5 * RATE, 20) == [1, 2]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_chance_brings_nothing_where_replicas_are_half_full(seed: int) -> None:
+    """An hour of requests that come by chance."""
+    rng = Random(seed)
+    fleet = Fleet(Policy(bounds=Bounds(least=2, most=9)), replicas=2)
+    seconds = fleet.now
+    arrivals: list[int] = []
+    for _ in range(360):
+        end, count = fleet.now + 10.0, 0
+        while (seconds := seconds + rng.expovariate(RATE)) < end:
+            count += 1
+        arrivals.append(count)
+        fleet.serve(count / 10.0)
+        fleet.look()
+    assert max(arrivals) > 30, "more than two replicas are to be full of"
+    assert set(fleet.sizes) == {2}
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_more_is_never_less_sure(one: float, other: float) -> None:
+    assert surely(min(one, other)) <= surely(max(one, other)) <= max(one, other)
+
+
+def test_looks_of_half_a_minute_are_told_together() -> None:
+    looks: tuple[Look, ...] = ()
+    for number in range(40):
+        looks = looked(looks, Look(2.0, float(number)))
+    assert sum(look.seconds for look in looks) == TOGETHER_SECONDS
+    assert looks[0].offered == 39.0
+    assert looked(looks, Look(100.0, 1.0)) == (Look(100.0, 1.0),)
+    assert sure_work((), CAPACITY) is None
+    assert sure_work(looks, DOUBTED) is None
+    assert sure_work([Look(10.0, 5.0)], CAPACITY) == pytest.approx((100 - 30) / 20)
+    assert sure_work([Look(10.0, 1.5)] * 2, CAPACITY) == pytest.approx((60 - 3 * 60**0.5) / 40)
