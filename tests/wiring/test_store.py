@@ -199,22 +199,28 @@ def fleet() -> Store:
     return store
 
 
+NAMES = ("applied", "serving", "waiting", "edited", "unknown")
+
+
 def test_how_urgent_a_resource_is() -> None:
     store = fleet()
-    found = {name: priority(store, Key("ml", name)) for name in ("serving", "waiting", "edited", "unknown")}
+    store.put("LLMDeployment", {**resource("applied"), "status": {}})
+    found = {name: priority(store, Key("ml", name)) for name in NAMES}
     assert found == {
+        "applied": Priority.NEW,
         "serving": Priority.SERVES,
         "waiting": Priority.WAITS,
         "edited": Priority.CHANGED,
         "unknown": Priority.CHANGED,
     }
-    assert store.unready == 2
+    assert store.unready == 3
     store.remove("LLMDeployment", "ml", "waiting")
+    store.remove("LLMDeployment", "ml", "applied")
     store.put(
         "LLMDeployment", {**resource("edited", ready=True), "metadata": thing("edited", "2")["metadata"]}
     )
     assert store.unready == 0
-    assert store.state(Key("ml", "serving")) == State(looked_at=True, ready=True, serves=True)
+    assert store.state(Key("ml", "serving")) == State(told=True, looked_at=True, ready=True, serves=True)
 
 
 def test_a_node_concerns_those_on_it_and_those_that_may_wait_for_it() -> None:

@@ -317,6 +317,21 @@ async def test_a_storm_of_what_serves_and_one_of_changes_take_turns() -> None:
     assert 5 <= early.count("changed") <= 15
 
 
+async def test_of_thousands_that_are_new_each_is_told_soon_and_the_others_still_move() -> None:
+    """Among 40 new ones, of five turns of others one is the lowest's, and what serves is not kept waiting."""
+    new = [(Key("ns", f"new{n:02}"), Priority.NEW) for n in range(40)]
+    serving = [(Key("ns", f"serves{n:02}"), Priority.SERVES) for n in range(40)]
+    waiting = [(Key("ns", f"waits{n:02}"), Priority.WAITS) for n in range(40)]
+    order = [key.name for key in await order_of(*waiting, *serving, *new)]
+    told = order.index("new39") + 1
+    assert told == 45, "seven of eight"
+    assert [name for name in order[:told] if not name.startswith("new")] == [
+        *(f"serves{n:02}" for n in range(4)),
+        "waits00",
+    ]
+    assert len(order) == 120
+
+
 async def test_routine_comes_last_until_something_happens() -> None:
     keys = [(Key("ns", f"k{n}"), Priority.SERVES) for n in range(3)]
     first, second, third = (key for key, _ in keys)
@@ -329,7 +344,7 @@ async def test_routine_comes_last_until_something_happens() -> None:
     queue.add(first, routine=True)
     queue.add(first)
     queue._ripen()
-    assert queue.depths() == {"serves": 1, "changed": 0, "waits": 0, "routine": 0, "delayed": 0}
+    assert queue.depths() == {"new": 0, "serves": 1, "changed": 0, "waits": 0, "routine": 0, "delayed": 0}
 
 
 async def test_what_changes_while_it_waits_moves_to_a_more_urgent_line_and_never_back() -> None:
@@ -349,7 +364,7 @@ async def test_what_changes_while_it_waits_moves_to_a_more_urgent_line_and_never
     queue.add(keys[15])
     priorities[keys[15]] = Priority.ROUTINE
     queue.add(keys[15])
-    assert queue.depths() == {"serves": 0, "changed": 1, "waits": 19, "routine": 0, "delayed": 0}
+    assert queue.depths() == {"new": 0, "serves": 0, "changed": 1, "waits": 19, "routine": 0, "delayed": 0}
     task = asyncio.create_task(queue.run())
     async with asyncio.timeout(5):
         while len(seen) < len(keys):

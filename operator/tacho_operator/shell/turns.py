@@ -9,18 +9,23 @@ from typing import Generic, TypeVar
 
 LOWER_EVERY = 5
 """Each so manyth turn goes to the lowest priority that waits: none is starved by those above."""
+OTHERS_EVERY = 8
+"""While there are new ones, each so manyth turn is another's: a new one's writes a status and nothing else, and
+what follows it writes ten times as much."""
 
 
 class Priority(enum.IntEnum):
     """Lower goes first."""
 
-    SERVES = 0
+    NEW = 0
+    """It has no status: nobody knows what becomes of it."""
+    SERVES = 1
     """Some replica of it is ready: people notice what becomes of it."""
-    CHANGED = 1
+    CHANGED = 2
     """Its spec was not looked at yet."""
-    WAITS = 2
+    WAITS = 3
     """It waits for something of the cluster's."""
-    ROUTINE = 3
+    ROUTINE = 4
     """Nothing is known to have happened."""
 
 
@@ -34,6 +39,8 @@ class Turns(Generic[K]):
         self._lines: dict[Priority, dict[str, deque[K]]] = {priority: {} for priority in Priority}
         self._keys: dict[K, Priority] = {}
         self._taken = 0
+        self._others = 0
+        """Of the turns, those that were not given to new ones first."""
 
     def __contains__(self, key: K) -> bool:
         return key in self._keys
@@ -59,10 +66,16 @@ class Turns(Generic[K]):
             del self._lines[priority][namespace]
 
     def _whose(self, waiting: list[Priority]) -> Priority:
-        if self._taken % LOWER_EVERY == 0:
+        if waiting[0] is Priority.NEW and len(waiting) > 1:
+            return Priority.NEW if self._taken % OTHERS_EVERY else self._of_others(waiting[1:])
+        return self._of_others(waiting)
+
+    def _of_others(self, waiting: list[Priority]) -> Priority:
+        self._others += 1
+        if self._others % LOWER_EVERY == 0:
             return waiting[-1]
         # What a person changed takes turns with what serves: either may come in thousands.
-        alternate = Priority.CHANGED in waiting and self._taken % 2 == 0
+        alternate = Priority.CHANGED in waiting and self._others % 2 == 0
         return Priority.CHANGED if alternate else waiting[0]
 
     def take(self) -> K | None:

@@ -52,6 +52,8 @@ def concerned_by_node(store: Store, node: str) -> set[Key]:
 def priority(store: Store, key: Key) -> Priority:
     """How urgent it is to look at a resource."""
     state = store.state(key)
+    if not state.told:
+        return Priority.NEW
     if state.serves:
         return Priority.SERVES
     return Priority.WAITS if state.looked_at else Priority.CHANGED

@@ -39,6 +39,8 @@ Name = tuple[str, str]
 class State:
     """Of a resource: what tells how urgent it is."""
 
+    told: bool = True
+    """It has a status, of whichever spec; of what is gone nothing is to be told."""
     looked_at: bool = False
     """The status speaks of the spec as it is."""
     ready: bool = False
@@ -83,6 +85,7 @@ def _state(resource: Manifest) -> State:
     status = resource.get("status") or {}
     conditions = status.get("conditions") or ()
     return State(
+        told=bool(status),
         looked_at=status.get("observedGeneration") == resource["metadata"].get("generation"),
         ready=any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions),
         serves=bool(status.get("readyReplicas")),
