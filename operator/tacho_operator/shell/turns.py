@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 LOWER_EVERY = 5
 """Each so manyth turn goes to the lowest priority that waits: none is starved by those above."""
 OTHERS_EVERY = 8
-"""While there are new ones, each so manyth turn is another's: a new one's writes a status and nothing else, and
-what follows it writes ten times as much."""
+"""While there are new ones, each so manyth turn is another's: a new one's writes a status and nothing else,
+and what follows it writes ten times as much."""
 
 
 class Priority(enum.IntEnum):
