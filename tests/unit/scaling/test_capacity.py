@@ -86,3 +86,31 @@ def test_without_a_measurement_the_kv_cache_says_how_many_fit() -> None:
     assert capacity_of([], PLAN, WORKLOAD).concurrency == 10
     assert capacity_of([], Plan(), WORKLOAD).concurrency is None
     assert capacity_of([], None, WORKLOAD).kv_cache_tokens is None
+
+
+def curve(*levels: tuple[int, str, str]) -> list[dict[str, Any]]:
+    """Streams, tokens a second, milliseconds of a token."""
+    return [
+        {"concurrency": streams, "outputTokensPerSecond": speed, "tpotMillisecondsP50": tpot}
+        for streams, speed, tpot in levels
+    ]
+
+
+@pytest.mark.parametrize(
+    ("levels", "seconds"),
+    [
+        (curve((2, "150", "13"), (8, "400", "17"), (16, "800", "20")), 0.017),
+        (curve((16, "800", "20")), 0.0125),
+        ([], 0.0125),
+        ([{**curve((8, "400", "17"))[0], "steady": False}], 0.0125),
+    ],
+    ids=["half of 800", "one stream", "no curve", "not steady"],
+)
+def test_how_fast_tokens_come_with_half_of_the_load(levels: list[dict[str, Any]], seconds: float) -> None:
+    alone = {"prefillTokensPerSecond": "10240", "tpotMillisecondsP50": "12.5"}
+    found = capacity_of(measured(curve=levels, singleStream=alone), PLAN, WORKLOAD)
+    assert found.tpot_half_seconds == pytest.approx(seconds)
+
+
+def test_who_has_no_time_of_a_token_has_none_with_half_of_the_load() -> None:
+    assert capacity_of(measured(), PLAN, WORKLOAD).tpot_half_seconds is None

@@ -8,7 +8,16 @@ import pytest
 
 from tacho_operator.core.scaling.law.learning import LEAST, LEAST_RUNNING, MOST, Seen, learn
 from tacho_operator.core.scaling.law.step import step
-from tacho_operator.core.scaling.law.types import Bounds, Learned, PodLoad, Policy, Sample, Standing, State
+from tacho_operator.core.scaling.law.types import (
+    Bounds,
+    Capacity,
+    Learned,
+    PodLoad,
+    Policy,
+    Sample,
+    Standing,
+    State,
+)
 
 from .fleet import CAPACITY
 
@@ -153,3 +162,46 @@ def test_a_look_sees_the_time_of_a_token(tokens_a_second: float, factor: float) 
         at = Standing(replicas=2, pods=pods, capacity=capacity, policy=BOTH)
         state = step(at, state, float(now)).state
     assert state.learned.factor == factor
+
+
+TIGHT = dataclasses.replace(CAPACITY, tpot_half_seconds=0.08)
+"""1.5 times that is more than the 0.1 s promised: even half as many requests would be as slow."""
+
+
+def learned(capacity: Capacity, tpot_seconds: float, known: Learned) -> float:
+    seen = dataclasses.replace(SLOW, tpot_seconds=tpot_seconds)
+    for now in range(0, 60_001, 10):
+        known = learn(known, capacity, BOTH, seen, float(now))
+    return known.factor
+
+
+def test_a_promise_that_fewer_requests_do_not_bring_nearer_takes_nothing_off_until_the_mean_breaks_it() -> (
+    None
+):
+    fresh = Learned(fingerprint="f")
+    assert learned(CAPACITY, 0.09, fresh) == LEAST
+    assert learned(TIGHT, 0.09, fresh) == 1.0
+    assert learned(TIGHT, 0.11, fresh) == LEAST
+    roomy = dataclasses.replace(CAPACITY, tpot_half_seconds=0.06)
+    assert learned(roomy, 0.09, fresh) == LEAST
+
+
+@pytest.mark.parametrize("measured_seconds", [0.07, 0.08, 0.095])
+def test_what_such_a_promise_took_off_comes_back(measured_seconds: float) -> None:
+    tight = dataclasses.replace(CAPACITY, tpot_half_seconds=measured_seconds)
+    halved = Learned(fingerprint="f", factor=LEAST)
+    promised = dataclasses.replace(BOTH, ttft_seconds=None)
+    seen = dataclasses.replace(CALM, ttft_seconds=None, tpot_seconds=measured_seconds)
+    for now in range(0, 60_001, 10):
+        halved = learn(halved, tight, promised, seen, float(now))
+    assert halved.factor == 1.0
+
+
+def test_such_a_promise_is_said() -> None:
+    sample = Sample(time_seconds=0.0, running=1, waiting=0, generated_tokens=0.0)
+    at = Standing(replicas=1, pods=(PodLoad(uid="a", sample=sample),), capacity=TIGHT, policy=BOTH)
+    said = step(at, State(), 0.0).decision.active
+    assert (said.status, said.reason) == ("True", "ValidMetricFound")
+    assert "tokens take 80 of the 100 ms promised" in said.message
+    unpromised = dataclasses.replace(at, policy=PROMISED)
+    assert "promised" not in step(unpromised, State(), 0.0).decision.active.message

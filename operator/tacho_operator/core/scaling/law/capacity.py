@@ -36,6 +36,7 @@ def capacity_of(measurements: Iterable[Measurement], plan: Plan | None, workload
         prefill_tokens_per_second=_number(alone.prefill_tokens_per_second if alone else None),
         output_tokens_per_second=speed,
         concurrency=measured.concurrency if measured else None,
+        tpot_half_seconds=_tpot_half_seconds(found, speed),
         kv_cache_tokens=_kv_cache_tokens(found, plan),
         input_tokens=(shape.input_tokens if shape else None) or workload.input_tokens,
         output_tokens=out,
@@ -70,6 +71,20 @@ def _by_memory(found: Measurement | None, plan: Plan | None, workload: Workload,
         output_tokens=workload.output_tokens,
         unverified=why,
     )
+
+
+def _tpot_half_seconds(found: Measurement, speed: float | None) -> float | None:
+    """At the most streams that bring no more than half of ``speed`` (tokens a second), or at one."""
+    levels = [
+        (point.concurrency, tpot)
+        for point in found.curve
+        if (tpot := _number(point.tpot_milliseconds_p50)) is not None
+        and point.steady is not False
+        and 0 < (_number(point.output_tokens_per_second) or 0.0) <= (speed or 0.0) / 2
+    ]
+    alone = _number(found.single_stream.tpot_milliseconds_p50 if found.single_stream else None)
+    tpot = max(levels)[1] if levels else alone
+    return tpot / 1000 if tpot else None
 
 
 def _kv_cache_tokens(found: Measurement | None, plan: Plan | None) -> int | None:

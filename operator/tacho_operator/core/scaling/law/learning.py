@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from tacho_operator.core.scaling.law.demand import smoothed
@@ -62,7 +63,8 @@ def learn(former: Learned, capacity: Capacity, promised: Policy, seen: Seen, now
                 over_seconds=TOKEN_SECONDS,
             ),
         )
-    late, easy = _late(former, promised, seen), _easy(former, promised, seen)
+    slow_from, easy_to = token_limits(capacity, promised)
+    late, easy = _late(former, promised, seen, slow_from), _easy(former, promised, seen, easy_to)
     if not late and not easy:
         return dataclasses.replace(former, evidence_since=None)
     if former.evidence_since is None or former.upwards != easy:
@@ -74,7 +76,26 @@ def learn(former: Learned, capacity: Capacity, promised: Policy, seen: Seen, now
     return dataclasses.replace(former, factor=factor, evidence_since=now)
 
 
-def _late(known: Learned, promised: Policy, seen: Seen) -> bool:
+def token_limits(capacity: Capacity, promised: Policy) -> tuple[float, float]:
+    """Mean times of a token (seconds) beyond which tokens are slow, and up to which they are easy. Without a
+    promise none is slow, and any is easy."""
+    promise = promised.tpot_seconds
+    if not promise:
+        return math.inf, math.inf
+    if hopeless_tail(capacity, promised):
+        # Fewer requests would not make them quicker: only what breaks the promise itself is not as measured.
+        return promise, min(promise, max(EASE * promise, capacity.tpot_half_seconds or 0.0))
+    return promise / TOKEN_TAIL, EASE * promise / TOKEN_TAIL
+
+
+def hopeless_tail(capacity: Capacity, promised: Policy) -> bool:
+    """Whether tokens of a replica as it was measured leave no room for a tail, with the least of load that
+    learning could leave to it."""
+    measured, promise = capacity.tpot_half_seconds, promised.tpot_seconds
+    return bool(measured and promise and not capacity.unverified and TOKEN_TAIL * measured > promise)
+
+
+def _late(known: Learned, promised: Policy, seen: Seen, slow_from: float) -> bool:
     if seen.utilization is None or not seen.settled:
         return False
     first = (
@@ -84,17 +105,11 @@ def _late(known: Learned, promised: Policy, seen: Seen) -> bool:
         and seen.ttft_seconds > (promised.ttft_seconds or 0.0)
     )
     many = (seen.running or 0) >= LEAST_RUNNING
-    return first or (many and seen.utilization < FULL and _slow(known.tpot_seconds, promised))
+    slow = known.tpot_seconds is not None and known.tpot_seconds > slow_from
+    return first or (many and seen.utilization < FULL and slow)
 
 
-def _slow(tpot_seconds: float | None, promised: Policy, share: float = 1.0) -> bool:
-    """Whether tokens come later than that share of what was promised, for the last in a hundred."""
-    if tpot_seconds is None or not promised.tpot_seconds:
-        return False
-    return TOKEN_TAIL * tpot_seconds > share * promised.tpot_seconds
-
-
-def _easy(known: Learned, promised: Policy, seen: Seen) -> bool:
+def _easy(known: Learned, promised: Policy, seen: Seen, easy_to: float) -> bool:
     if seen.utilization is None or not (promised.ttft_seconds or promised.tpot_seconds):
         return False
     if promised.ttft_seconds and (
@@ -103,7 +118,7 @@ def _easy(known: Learned, promised: Policy, seen: Seen) -> bool:
         return False
     # Full replicas are too few and hence never settled, for which nothing is smoothed.
     tokens = seen.tpot_seconds if known.tpot_seconds is None else known.tpot_seconds
-    if promised.tpot_seconds and (tokens is None or _slow(tokens, promised, share=EASE)):
+    if promised.tpot_seconds and (tokens is None or tokens > easy_to):
         return False
     # Tokens of those that run are quick however many wait: alone they never prove that more is carried.
     return known.factor < 1 or (bool(promised.ttft_seconds) and _full(seen))

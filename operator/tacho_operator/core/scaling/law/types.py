@@ -69,6 +69,8 @@ class Capacity:
     """Of all requests together."""
     concurrency: float | None = None
     """Requests at the same time."""
+    tpot_half_seconds: float | None = None
+    """Measured time of a token after the first with half of the rate, or less."""
     kv_cache_tokens: int | None = None
     input_tokens: int = 512
     """Of the requests that were measured, and of those that wait."""

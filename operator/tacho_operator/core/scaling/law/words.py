@@ -3,6 +3,7 @@ has."""
 
 from __future__ import annotations
 
+from tacho_operator.core.scaling.law.learning import hopeless_tail
 from tacho_operator.core.scaling.law.need import UP, Load, Need
 from tacho_operator.core.scaling.law.types import Figures, Judged, Outcome, Standing
 
@@ -86,7 +87,19 @@ def _active(at: Standing, outcome: Outcome, figures: Figures) -> Judged:
         then = "replicas follow the requests at once and the KV cache alone, not a measured rate"
         said = f"{why}: {then}.{silent}"
         return Judged("True", "CapacityUnverified", said)
-    return Judged("True", "ValidMetricFound", f"Pods tell their load.{silent}")
+    return Judged("True", "ValidMetricFound", f"Pods tell their load.{silent}{_tokens(at)}")
+
+
+def _tokens(at: Standing) -> str:
+    """A promise that fewer requests do not bring nearer; "": it is none such."""
+    measured, promise = at.capacity.tpot_half_seconds, at.policy.tpot_seconds
+    if measured is None or promise is None or not hopeless_tail(at.capacity, at.policy):
+        return ""
+    return (
+        f" With half of the load tokens take {1000 * measured:.3g} of the {1000 * promise:.4g} ms promised: "
+        "fewer requests hardly quicken them, so slow ones count against a replica only where their mean breaks "
+        "the promise."
+    )
 
 
 def _able(at: Standing, outcome: Outcome) -> Judged:
