@@ -97,8 +97,8 @@ def _tokens(at: Standing) -> str:
         return ""
     return (
         f" With half of the load tokens take {1000 * measured:.3g} of the {1000 * promise:.4g} ms promised: "
-        "fewer requests hardly quicken them, so slow ones count against a replica only where their mean breaks "
-        "the promise."
+        "fewer requests hardly quicken them, so slow ones count against a replica only where their mean "
+        "breaks the promise."
     )
 
 
