@@ -20,7 +20,6 @@ from tacho_engines.shared.compatibility import (
 )
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
-from tacho_engines.vllm.graphs import beside_bytes
 from tacho_engines.vllm.memory import offloaded_bytes
 from tacho_engines.vllm.row import ROW
 from tacho_engines.vllm.settings import (
@@ -28,6 +27,7 @@ from tacho_engines.vllm.settings import (
     KV_ELEMENT_BYTES,
     SIZES,
     planned_settings,
+    settings_beside,
     switches,
 )
 from tacho_engines.vllm.versions import SWAP_REMOVED
@@ -181,9 +181,7 @@ def settings_refusal(placement: Placement) -> Refusal | None:
         return None
     settings, gpu = planned_settings(placement, SMALLEST), placement.device
     total = gpu.memory_bytes or 0
-    beside = beside_bytes(
-        placement.architecture, settings.rules, settings.graph_sizes, inside=settings.graphs_inside
-    )
+    beside = settings_beside(placement, settings)
     budget = int(settings.utilization * total)
     if settings.kv_cache_bytes is None and budget > total - beside:
         return refused(

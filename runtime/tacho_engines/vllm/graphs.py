@@ -6,12 +6,15 @@ from collections.abc import Mapping
 
 from tacho_contract.model import Architecture
 from tacho_contract.units import GIB, MIB
-from tacho_engines.memory.shape import round_up
+from tacho_engines.memory.shape import ceil_div, round_up
 from tacho_engines.shared.switches import first_of, integer
 from tacho_engines.vllm.versions import VllmRules
 
 CONTEXT_BYTES = int(0.5 * GIB)
 """CUDA context, outside the budget: it is there before the first snapshot."""
+BEFORE_BYTES = int(0.95 * GIB)
+"""The same of NCCL and of the all-reduce of several GPUs: on each of two H200 138.34 GiB were free where one
+alone had 139.29 (benchmarks/gpu/h200/two)."""
 GRAPH_BYTES = 20 * MIB
 EXPERT_GRAPH_BYTES = 40 * MIB
 """One captured batch size by the law of sizes: 0.98 GiB of 51 on H200; models with experts keep their
@@ -23,6 +26,9 @@ attentions) and of each element of the hidden state (what kernels write). Fitted
 on an H200 that are not held back (benchmarks/planner/h200/starts.json): 0.39 to 1.01 GiB of 51 sizes.
 Experts have no part of their own: runs of such models took less than half of what EXPERT_GRAPH_BYTES
 makes."""
+SPLIT_WIDTH = 0.75
+"""Share of what kernels write that tensor parallelism splits: an 8B's activations are three vectors of the
+MLP's width, which are 10.5 hidden states, beside 3.5 hidden states that each GPU has in full."""
 
 
 def graph_sizes(rules: VllmRules, sequences: int, arguments: Mapping[str, str]) -> int:
@@ -38,14 +44,44 @@ def graph_sizes(rules: VllmRules, sequences: int, arguments: Mapping[str, str]) 
     return len(small) + min(largest, 256) // 8 + max(0, round_up(largest - 256, 16) // 16)
 
 
-def graph_bytes(architecture: Architecture, rules: VllmRules, sizes: int) -> int:
-    """What all captured batch sizes take."""
+def graph_bytes(
+    architecture: Architecture,
+    rules: VllmRules,
+    sizes: int,
+    *,
+    tensor: int = 1,
+    pipeline: int = 1,
+    piecewise: bool = False,
+) -> int:
+    """What all captured batch sizes take on one GPU. ``piecewise``: the layers' part alone, as graphs of
+    whole steps are not made (an 8B with -O1: 0.35 GiB of 51 sizes, 0.98 without)."""
     if rules.graph_law == "shape":
-        each = architecture.layers * LAYER_GRAPH_BYTES + architecture.hidden_size * WIDTH_GRAPH_BYTES
-        return sizes * each
+        whole = 0 if piecewise else architecture.hidden_size
+        width = whole * (1 - SPLIT_WIDTH + SPLIT_WIDTH / tensor)
+        layers = ceil_div(architecture.layers, pipeline)
+        return sizes * int(layers * LAYER_GRAPH_BYTES + width * WIDTH_GRAPH_BYTES)
     return sizes * (EXPERT_GRAPH_BYTES if architecture.experts else GRAPH_BYTES)
 
 
-def beside_bytes(architecture: Architecture, rules: VllmRules, sizes: int, *, inside: bool) -> int:
+def beside_bytes(
+    architecture: Architecture,
+    rules: VllmRules,
+    sizes: int,
+    *,
+    inside: bool,
+    tensor: int = 1,
+    pipeline: int = 1,
+    piecewise: bool = False,
+) -> int:
     """What the engine takes on top of its budget; ``inside``: the budget holds the graphs."""
-    return CONTEXT_BYTES + (0 if inside else graph_bytes(architecture, rules, sizes))
+    besides = CONTEXT_BYTES + before_bytes(rules, tensor * pipeline)
+    if inside:
+        return besides
+    return besides + graph_bytes(
+        architecture, rules, sizes, tensor=tensor, pipeline=pipeline, piecewise=piecewise
+    )
+
+
+def before_bytes(rules: VllmRules, gpus: int) -> int:
+    """What several GPUs' collectives take before the engine measures its memory for the first time."""
+    return BEFORE_BYTES if gpus > 1 and rules.collectives == "before" else 0

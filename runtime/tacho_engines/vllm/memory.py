@@ -18,9 +18,9 @@ from tacho_engines.memory.account import Account
 from tacho_engines.memory.bits import FP8_BITS, INT8_BITS
 from tacho_engines.memory.shape import ceil_div, round_up
 from tacho_engines.vllm import kv_blocks as kv
-from tacho_engines.vllm.graphs import CONTEXT_BYTES, beside_bytes, graph_bytes
+from tacho_engines.vllm.graphs import CONTEXT_BYTES, before_bytes, graph_bytes
 from tacho_engines.vllm.kv_blocks import Cache
-from tacho_engines.vllm.settings import VllmSettings
+from tacho_engines.vllm.settings import VllmSettings, settings_beside
 
 COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
@@ -48,6 +48,8 @@ ColumnParallelLinear, not a MergedColumnParallelLinear)."""
 KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256)}
 """MXFP4 experts: multiples the intermediate (of one GPU) and hidden sizes are padded to. Source: vLLM
 layers/quantization/mxfp4.py create_weights."""
+MULTIPROCESSORS = 132
+"""Of an H100 or H200; other GPUs have 40 to 160."""
 MACHETE_AWQ = (4.25 + 0.03125) / 4.15625
 """Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group. That leaves own
 starts of an 8B 0.05 GiB short, where others of that shape are 0.01 to 0.02 short: the packed ones stay."""
@@ -133,7 +135,8 @@ def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSetti
 
 
 def activation_bytes(architecture: Architecture, settings: VllmSettings) -> int:
-    """The profile run's peak: forward over max_num_batched_tokens, or the sampler over max_num_seqs rows.
+    """The profile run's peak: forward over max_num_batched_tokens, or the sampler over max_num_seqs rows, or
+    compiling where that copies what kernels read.
 
     Forward, in 16-bit elements a token: copies of the hidden state, the gated MLP's three vectors (of the
     top-k experts where there are experts), later runners also queries, keys and values. Sampler: sorted
@@ -149,7 +152,36 @@ def activation_bytes(architecture: Architecture, settings: VllmSettings) -> int:
     sampler = 0
     if rules.runner != "v0" or not settings.chunked:
         sampler = int(rules.sampler_bytes * settings.sequences * architecture.vocabulary)
-    return max(forward, sampler)
+        if rules.runner == "v1" and rules.v2_experts is not None:
+            sampler += _beside_sampler(architecture, settings)
+    return max(forward, sampler, _compiling(architecture, settings))
+
+
+def _beside_sampler(architecture: Architecture, settings: VllmSettings) -> int:
+    """What is alive while the first runner samples (wheel 0.26.0).
+
+    The experts' workspace, which is never given back (v1/worker/workspace.py, allocated by layers/fused_moe/
+    modular_kernel.py _allocate_buffers: outputs of the first and third product, and the activation's), the
+    top-k kernel's row of each multiprocessor (v1/sample/ops/topk_topp_triton.py), and the hidden states.
+    """
+    hidden, elements = architecture.hidden_size, architecture.hidden_size
+    if architecture.experts:
+        share = 1 if settings.expert_parallel else settings.tensor
+        inner = (architecture.moe_intermediate_size or architecture.intermediate_size) // share
+        elements += architecture.experts_per_token * (max(inner, hidden) + max(2 * inner, hidden))
+    rows = min(MULTIPROCESSORS, settings.sequences)
+    return 2 * settings.batched_tokens * elements + 4 * rows * architecture.vocabulary
+
+
+def _compiling(architecture: Architecture, settings: VllmSettings) -> int:
+    """What compiling takes: vLLM has Inductor time combined kernels on made-up inputs (config/compilation.py
+    benchmark_combo_kernel), and the first one's are the embedding and two hidden states. Those sizes are what
+    cold starts of an 8B took on an H200, 1.01 GiB at 2048 tokens and 1.10 at 8192; a start that finds its
+    compiled code takes less."""
+    if not (settings.rules.compile_copies and settings.compiled):
+        return 0
+    table = architecture.vocabulary // settings.tensor
+    return 2 * architecture.hidden_size * (table + 2 * settings.batched_tokens)
 
 
 def _mlp_elements(architecture: Architecture, settings: VllmSettings) -> int:
@@ -167,9 +199,18 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     architecture, total = placement.architecture, placement.device.memory_bytes or 0
     loaded = weights_bytes(placement, settings)
     activation = activation_bytes(architecture, settings)
-    collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
+    collective = 0
+    if settings.rules.collectives == "inside":
+        collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
     non_torch = settings.rules.non_torch_mib * MIB + collective + int(settings.rules.reserve * total)
-    graphs = graph_bytes(architecture, settings.rules, settings.graph_sizes)
+    graphs = graph_bytes(
+        architecture,
+        settings.rules,
+        settings.graph_sizes,
+        tensor=settings.tensor,
+        pipeline=settings.pipeline,
+        piecewise=settings.piecewise,
+    )
     budget = int(settings.utilization * total)
     available = budget - loaded - activation - non_torch - (graphs if settings.graphs_inside else 0)
     if settings.kv_cache_bytes is not None:
@@ -194,10 +235,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
     fixed = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
     budget = found.budget_bytes
     if settings.kv_cache_bytes is not None:
-        beside = beside_bytes(
-            placement.architecture, settings.rules, settings.graph_sizes, inside=settings.graphs_inside
-        )
-        budget = max(0, found.total_bytes - beside)
+        budget = max(0, found.total_bytes - settings_beside(placement, settings))
     return Account(
         weights_bytes=found.weights_bytes,
         cache_bytes=max(0, found.available_bytes),
@@ -205,7 +243,9 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         concurrency=found.cache.concurrency,
         activation_bytes=found.activation_bytes,
         graph_bytes=found.graph_bytes,
-        other_bytes=found.non_torch_bytes + CONTEXT_BYTES,
+        other_bytes=found.non_torch_bytes
+        + CONTEXT_BYTES
+        + before_bytes(settings.rules, settings.tensor * settings.pipeline),
         budget_bytes=budget,
         fixed_bytes=fixed + (found.graph_bytes if found.graphs_inside else 0),
         request_bytes=found.cache.request_bytes,

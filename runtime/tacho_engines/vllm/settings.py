@@ -11,7 +11,7 @@ from tacho_engines.base import Context, Options, Placement
 from tacho_engines.hardware.device import Device
 from tacho_engines.shared.switches import decimal, expanded, first_of, integer, parse_arguments
 from tacho_engines.vllm.graphs import beside_bytes, graph_sizes
-from tacho_engines.vllm.versions import VllmRules, rules_for
+from tacho_engines.vllm.versions import VllmRules, rules_of
 
 KV_ELEMENT_BYTES = {
     "auto": 2.0,
@@ -56,6 +56,10 @@ class VllmSettings:
     """--cpu-offload-gb: weights kept in host memory, for each GPU."""
     swap_bytes: int
     """Host memory for cache blocks, for each GPU: --swap-space of the first engine, --kv-offloading-size."""
+    compiled: bool
+    """Neither --enforce-eager nor -O0."""
+    piecewise: bool
+    """-O1: graphs between attentions, and none of whole steps."""
     graph_sizes: int
     graphs_inside: bool
     max_model_len: int
@@ -95,6 +99,7 @@ SWITCHES = (
     "enable-expert-parallel",
     "disable-hybrid-kv-cache-manager",
     "no-async-scheduling",
+    "optimization-level",
 )
 """Every switch of vLLM that is read here."""
 
@@ -164,13 +169,13 @@ def planned_settings(placement: Placement, context: Context) -> VllmSettings:
     unless the user set it, the utilization is lowered so that they fit, and on a shared GPU to its part.
     """
     given = switches(placement.options)
-    rules = rules_for(placement.version, placement.options.env)
+    rules = rules_of(placement.version, placement.architecture, placement.options.env)
     added = sequence_switches(given, placement, context, rules)
     found = replace(read_settings({**given, **added}, placement, context.max_model_len), added=added)
     if found.utilization_given:
         return found
     gpu = placement.device
-    beside = beside_bytes(placement.architecture, found.rules, found.graph_sizes, inside=found.graphs_inside)
+    beside = settings_beside(placement, found)
     room = 1.0 / gpu.sharers - beside / max(1, gpu.memory_bytes or 0)
     part = int(min(room, found.utilization) * 100) / 100
     if part <= 0 or (gpu.sharers == 1 and room >= found.utilization):
@@ -178,16 +183,30 @@ def planned_settings(placement: Placement, context: Context) -> VllmSettings:
     return replace(found, utilization=part, added={**added, "gpu-memory-utilization": f"{part:.2f}"})
 
 
+def settings_beside(placement: Placement, settings: VllmSettings) -> int:
+    """What a server takes on top of its budget, of one GPU."""
+    return beside_bytes(
+        placement.architecture,
+        settings.rules,
+        settings.graph_sizes,
+        inside=settings.graphs_inside,
+        tensor=settings.tensor,
+        pipeline=settings.pipeline,
+        piecewise=settings.piecewise,
+    )
+
+
 def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_len: int) -> VllmSettings:
     """Settings of a server that is started with exactly ``arguments`` (parsed switches, which win)."""
     options, gpu, tensor, pipeline = (
         placement.options, placement.device, placement.tensor, placement.pipeline,
     )  # fmt: skip
-    rules = rules_for(placement.version, options.env)
+    rules = rules_of(placement.version, placement.architecture, options.env)
     given = decimal(first_of(arguments, "gpu-memory-utilization"))
     tokens, sequences, chunked = _batch(arguments, rules, gpu, max_model_len)
     dtype = kv_dtype(first_of(arguments, "kv-cache-dtype") or options.kv_cache_dtype, placement.facts)
-    eager = "enforce-eager" in arguments and arguments["enforce-eager"].lower() != "false"
+    level = _optimization_level(arguments) if rules.graph_law == "shape" else None
+    eager = level == 0 or arguments.get("enforce-eager", "false").lower() != "false"
     asynchronous = "no-async-scheduling" not in arguments and pipeline == 1
     estimated = options.env.get("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS", "1") != "0"
     return VllmSettings(
@@ -207,10 +226,19 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
         in_flight_steps=rules.in_flight if asynchronous else max(1, pipeline),
         offload_bytes=int((decimal(first_of(arguments, "cpu-offload-gb")) or 0.0) * GIB),
         swap_bytes=_swap_bytes(arguments, rules, tensor * pipeline),
+        compiled=not eager,
+        piecewise=level == 1,
         graph_sizes=0 if eager else graph_sizes(rules, sequences, arguments),
         graphs_inside=rules.graphs == "inside" and estimated,
         max_model_len=max_model_len,
     )
+
+
+def _optimization_level(arguments: Mapping[str, str]) -> int | None:
+    """``-O1``, ``-O 1`` or ``--optimization-level=1``; None: the default. Source: wheel 0.26.0,
+    config/vllm.py OptimizationLevel, utils/argparse_utils.py."""
+    short = next((level for level in range(4) if f"O{level}" in arguments), None)
+    return integer(first_of(arguments, "O", "optimization-level")) if short is None else short
 
 
 def _swap_bytes(arguments: Mapping[str, str], rules: VllmRules, gpus: int) -> int:

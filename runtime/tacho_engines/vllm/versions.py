@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tacho_contract.model import Architecture
 from tacho_engines.shared.images import version_key
 
 
@@ -52,6 +53,12 @@ class VllmRules:
     """What CUDA graphs take a captured size: the same of every model, or what follows from its shape."""
     non_torch_mib: int = 205
     """Memory of the process that is not PyTorch's: 0.03 to 0.35 GiB in logs."""
+    collectives: Literal["inside", "before"] = "inside"
+    """Whether buffers of several GPUs are in the budget, or there before memory is first measured."""
+    compile_copies: bool = False
+    """Whether compiling measures kernels on copies of what they read, the embedding among it."""
+    v2_experts: tuple[str, ...] | None = None
+    """Architectures with experts that have runner v2 too; None: the runner is the same for all models."""
     reserve: float = 0.0
     """Share of the memory kept back because accounting was loose."""
 
@@ -117,6 +124,16 @@ def _history() -> tuple[VllmRules, ...]:
         graph_law="shape",
         non_torch_mib=225,
         in_flight=2,
+        collectives="before",
+        compile_copies=True,
+        v2_experts=(
+            "DeepseekV2ForCausalLM",
+            "GraniteMoeForCausalLM",
+            "InklingForCausalLM",
+            "InklingForConditionalGeneration",
+            "LongcatFlashNgramForCausalLM",
+            "Qwen2MoeForCausalLM",
+        ),
     )
     since(
         "0.29",
@@ -125,6 +142,8 @@ def _history() -> tuple[VllmRules, ...]:
         graph_law="sizes",
         non_torch_mib=205,
         huge_tokens=16384,
+        compile_copies=False,
+        v2_experts=None,
     )
     return tuple(rows)
 
@@ -154,3 +173,22 @@ def rules_for(version: str, env: Mapping[str, str] | None = None) -> VllmRules:
     elif asked == "0" and version_key(V1) <= key < version_key(V0_REMOVED):
         key = version_key(LAST_V0)
     return next((row for row in reversed(VERSIONS) if version_key(row.version) <= key), VERSIONS[0])
+
+
+def rules_of(version: str, architecture: Architecture, env: Mapping[str, str] | None = None) -> VllmRules:
+    """The row for ``version`` as it holds for one model.
+
+    0.26 runs most models with experts, and those with recurrent state, on the first runner, whose sampler is
+    profiled with every filter on and which estimates its graphs. Source: wheel 0.26.0, config/vllm.py
+    use_v2_model_runner; sampler: 16-bit logits, the same in 32 bits, probabilities and noise (v1/sample/ops/
+    topk_topp_sampler.py).
+    """
+    rules = rules_for(version, env)
+    if rules.v2_experts is None:
+        return rules
+    recurrent = any(group.state_bytes for group in architecture.layer_groups)
+    first = recurrent or (architecture.experts > 0 and architecture.name not in rules.v2_experts)
+    asked = (env or {}).get("VLLM_USE_V2_MODEL_RUNNER", "")
+    if asked in ("0", "1"):
+        first = asked == "0"
+    return replace(rules, runner="v1", sampler_bytes=14, graphs="inside") if first else rules

@@ -166,6 +166,7 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
         _like("qwen3-30b-a3b", quantization_config=BLOCK_FP8),
         lambda c: block_fp8(BY_FAMILY["qwen3_moe"](c)),
     ),
+    "qwen3-moe-12-layers": (_like("qwen3-30b-a3b", num_hidden_layers=12), BY_FAMILY["qwen3_moe"]),
     "qwen3-235b-a22b": (QWEN3_235B, BY_FAMILY["qwen3_moe"]),
     "qwen3-235b-a22b-block-fp8": (
         {**QWEN3_235B, "quantization_config": BLOCK_FP8},

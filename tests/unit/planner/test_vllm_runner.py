@@ -1,0 +1,113 @@
+"""vLLM 0.26: which runner a model has, what compiling takes, and what several GPUs take beside the budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tacho_contract.model import Architecture, LayerGroup
+from tacho_contract.units import GIB
+from tacho_engines.base import Context
+from tacho_engines.vllm import memory
+from tacho_engines.vllm.graphs import BEFORE_BYTES, CONTEXT_BYTES, beside_bytes, graph_bytes
+from tacho_engines.vllm.settings import planned_settings
+from tacho_engines.vllm.versions import rules_of
+from tests.unit.planner.cases import Case, cases, predict, started
+from tests.unit.planner.placements import placement
+
+DENSE = Architecture(name="LlamaForCausalLM")
+EXPERTS = Architecture(name="Qwen3MoeForCausalLM", experts=128)
+LISTED = Architecture(name="Qwen2MoeForCausalLM", experts=60)
+RECURRENT = Architecture(layer_groups=(LayerGroup(kind="mamba", layers=1, state_bytes=1),))
+
+
+def case(name: str) -> Case:
+    return next(found for found in cases() if found.name == name)
+
+
+@pytest.mark.parametrize(
+    ("version", "architecture", "env", "runner"),
+    [
+        ("0.26.0", DENSE, {}, "v2"),
+        ("0.26.0", EXPERTS, {}, "v1"),
+        ("0.26.0", LISTED, {}, "v2"),
+        ("0.26.0", RECURRENT, {}, "v1"),
+        ("0.26.0", EXPERTS, {"VLLM_USE_V2_MODEL_RUNNER": "1"}, "v2"),
+        ("0.26.0", DENSE, {"VLLM_USE_V2_MODEL_RUNNER": "0"}, "v1"),
+        ("0.25.0", DENSE, {"VLLM_USE_V2_MODEL_RUNNER": "1"}, "v1"),
+        ("0.29.0", EXPERTS, {}, "v2"),
+    ],
+)
+def test_the_runner(version, architecture, env, runner):
+    rules = rules_of(version, architecture, env)
+    assert rules.runner == runner
+    if version == "0.26.0":
+        assert rules.graphs == ("inside" if runner == "v1" else "outside")
+
+
+def test_experts_keep_their_workspace_while_the_sampler_runs():
+    """Qwen3-30B-A3B with 12 layers: 8192 tokens x 8 experts x 2 x 2048 x 2 bytes of workspace, the hidden
+    states, 14 bytes of 1024 x 151936 logits, and 132 rows of the top-k kernel."""
+    found = case("h200-qwen3-moe-12-layers-bf16")
+    workspace, hidden = 8192 * 8 * 2 * 2048 * 2, 8192 * 2048 * 2
+    assert predict(found).activation_bytes == workspace + hidden + (14 * 1024 + 4 * 132) * 151936
+    asked, settings = started(found)
+    spread = replace(settings, tensor=2)
+    whole = memory.activation_bytes(asked.architecture, settings)
+    assert (
+        memory.activation_bytes(asked.architecture, spread) == whole
+    )  # the hidden size is the larger of both
+
+
+def test_the_embedding_is_copied_while_the_model_is_compiled():
+    found = case("h200-llama31-8b-batch-2048")
+    assert predict(found).activation_bytes == 2 * 4096 * (128256 + 2 * 2048)
+    eager = Case({**found.row, "args": [*found.row["args"], "--enforce-eager"]}, found.held_out)
+    assert predict(eager).activation_bytes < predict(found).activation_bytes / 3
+    later = Case({**found.row, "version": "0.29.0"}, found.held_out)
+    assert predict(later).activation_bytes < predict(found).activation_bytes / 3
+
+
+def test_collectives_are_beside_the_budget():
+    found = case("h200-llama31-8b-tp2")
+    alone = case("h200-llama31-8b-bf16")
+    assert predict(found).non_torch_bytes == predict(alone).non_torch_bytes
+    older = Case({**found.row, "version": "0.25.0"}, found.held_out)
+    assert predict(older).non_torch_bytes > predict(found).non_torch_bytes
+    rules = rules_of("0.26.0", DENSE)
+    assert beside_bytes(DENSE, rules, 0, inside=True, tensor=2) == CONTEXT_BYTES + BEFORE_BYTES
+    assert beside_bytes(DENSE, rules, 0, inside=True) == CONTEXT_BYTES
+
+
+def test_a_plan_leaves_room_for_them():
+    context = Context(2048, 1)
+    two = placement("vllm", "llama-3.2-1b", "none", "T4", count=2, tensor=2, version="0.26.0")
+    settings = planned_settings(two, context)
+    total = two.device.memory_bytes or 0
+    graphs = graph_bytes(two.architecture, settings.rules, settings.graph_sizes, tensor=2)
+    assert (1 - settings.utilization) * total >= CONTEXT_BYTES + BEFORE_BYTES + graphs
+
+
+def test_graphs_are_split_in_part():
+    rules, shape = rules_of("0.26.0", DENSE), Architecture(layers=32, hidden_size=4096)
+    one, two = graph_bytes(shape, rules, 51), graph_bytes(shape, rules, 51, tensor=2)
+    assert one / 2 < two < one
+    assert two / GIB == pytest.approx(0.72, abs=0.01)
+    assert graph_bytes(shape, rules, 51, pipeline=2) < one
+
+
+@pytest.mark.parametrize("asked", [["-O1"], ["-O", "1"], ["-O=1"], ["--optimization-level=1"]])
+def test_the_first_level_captures_no_whole_steps(asked):
+    found = case("h200-llama31-8b-bf16")
+    first = predict(Case({**found.row, "args": asked}, found.held_out))
+    assert first.graph_bytes / GIB == pytest.approx(0.35, abs=0.02)
+    assert first.activation_bytes == predict(found).activation_bytes
+    older = Case({**found.row, "args": asked, "version": "0.25.0"}, found.held_out)
+    assert predict(older) == predict(Case({**older.row, "args": []}, found.held_out))
+
+
+@pytest.mark.parametrize("asked", [["-O0"], ["--enforce-eager"]])
+def test_the_lowest_level_captures_nothing(asked):
+    found = case("h200-llama31-8b-bf16")
+    assert predict(Case({**found.row, "args": asked}, found.held_out)).graph_bytes == 0
