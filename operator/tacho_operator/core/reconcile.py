@@ -72,7 +72,7 @@ def take_turn(observed: Observed, config: Config, now: datetime) -> Turn:
     asked = asked_replicas(observed)
     replacing = serving.active not in ("", planning.wanted)
     limits = claim_limits(observed, replacing=replacing, replicas=asked)
-    replicas = min(asked, 1) if limits.one_replica else asked
+    replicas = asked if limits.most is None else min(asked, limits.most)
     servers = views(observed.pods, names.ROLE_SERVER)
     deployments = sizes(observed.deployments)
     rollout = next_step(

@@ -11,6 +11,7 @@ from tacho_contract.failure import Failure
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.claims import (
+    claim_bound,
     claim_limits,
     claim_names,
     missing_claim,
@@ -198,7 +199,8 @@ def test_who_may_share_a_claim(
     modes: list[str], replicas: int, found: tuple[NodeFacts, ...] | None, shareable: bool
 ) -> None:
     claims = {"models": {"spec": {"accessModes": modes}}}
-    assert (not_shareable(two(replicas), claims, found, replicas=replicas) is None) is shareable
+    bound = claim_bound(two(replicas), claims, found)
+    assert (not_shareable(bound, replicas=replicas) is None) is shareable
     assert (one_pod_only(two(replicas), claims) is None) is (modes != ["ReadWriteOncePod"])
 
 

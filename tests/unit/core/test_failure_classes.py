@@ -16,7 +16,7 @@ from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
 from tacho_engines.base import EngineFigures, Exit
 from tacho_engines.registry import run_half
-from tacho_operator.core.pods.claims import not_shareable
+from tacho_operator.core.pods.claims import claim_bound, not_shareable
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, from_failure, refused_child
@@ -136,12 +136,9 @@ def without_a_spare_gpu() -> str:
 
 
 def shared_by_two() -> str:
-    found = not_shareable(
-        resource(changed(CLAIM_SPEC, replicas=2)),
-        {"models": {"spec": {"accessModes": ["ReadWriteOncePod"]}}},
-        None,
-        replicas=2,
-    )
+    claims = {"models": {"spec": {"accessModes": ["ReadWriteOncePod"]}}}
+    bound = claim_bound(resource(changed(CLAIM_SPEC, replicas=2)), claims, None)
+    found = not_shareable(bound, replicas=2)
     assert found is not None
     return found.reason
 

@@ -15,6 +15,7 @@ from tacho_operator.core.scaling.law.types import Point, Sample, State, Track
 from tacho_operator.core.scaling.shown import scaled as shown
 from tacho_operator.core.scaling.target import TargetPod, policy_of, restored, target_of
 from tacho_operator.core.scaling.victims import victims
+from tacho_operator.core.types import NodeFacts
 from tests.unit.core.scaling import AUTOSCALING, idle, rising, scaled, settled, told
 from tests.unit.core.world import MOCK_SPEC, World, changed
 
@@ -218,7 +219,7 @@ def test_a_pod_that_was_ready_before_tells_no_start() -> None:
 
 def test_a_claim_of_one_pod_bounds_the_scaler_and_is_named() -> None:
     world = world_of(minReplicas=2)
-    assert target_of(world.observed()).claim_of_one == ""
+    assert target_of(world.observed()).claim is None
     world.claims = {"models": {"spec": {"accessModes": ["ReadWriteOncePod"]}}}
     policy, _ = policy_of(target_of(world.observed()), world.now)
     assert (policy.bounds.least, policy.bounds.most) == (1, 1)
@@ -228,3 +229,65 @@ def test_a_claim_of_one_pod_bounds_the_scaler_and_is_named() -> None:
     assert size(world) == 1
     assert world.brief("Stalled") == ("True", "CacheNotShareable")
     assert "3 replicas cannot share it" in world.condition("Stalled")["message"]
+
+
+NODES = tuple(NodeFacts(name=name, labels={}, allocatable={}) for name in ("one", "two"))
+
+
+def sharing(count: int, node: str = "one") -> World:
+    """As many replicas of one node that share a ReadWriteOnce claim."""
+    world = world_of()
+    world.claims = {"models": {"spec": {"accessModes": ["ReadWriteOnce"]}}}
+    world.nodes = NODES[:1]
+    world.scaling = dataclasses.replace(settled(), replicas=count)
+    world.settle(world.serve_all)
+    for pod in world.pods("server"):
+        pod["spec"]["nodeName"] = node
+        pod["status"]["phase"] = "Running"
+    return world
+
+
+def test_a_node_that_joins_takes_nothing_from_replicas_that_share_a_claim() -> None:
+    world = sharing(3)
+    assert len(world.pods("server")) == size(world) == 3
+    world.nodes = NODES
+    world.turn(2)
+    assert size(world) == 3
+    assert world.brief("Stalled")[0] == "False"
+    policy, _ = policy_of(target_of(world.observed()), world.now)
+    assert (policy.bounds.least, policy.bounds.most) == (1, 3)
+    assert policy.bounds.source == "Claim models is ReadWriteOnce, which"
+
+
+def test_more_than_share_a_claim_are_not_begun_where_there_is_another_node() -> None:
+    world = sharing(3)
+    world.nodes = NODES
+    world.scaling = dataclasses.replace(settled(), replicas=5)
+    world.turn(2)
+    assert size(world) == 3
+    assert (
+        "5 replicas cannot share it, the 3 that are on one node can" in world.condition("Stalled")["message"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("node", "phase", "most"),
+    [("", "Pending", 3), ("one", "Pending", 3), ("two", "Pending", 2), ("one", "Failed", 2)],
+    ids=["not placed yet", "starts beside them", "waits for the volume elsewhere", "over"],
+)
+def test_which_pods_share_a_claim(node: str, phase: str, most: int) -> None:
+    world = sharing(3)
+    world.nodes = NODES
+    last = world.pods("server")[-1]
+    last["spec"]["nodeName"], last["status"]["phase"] = node, phase
+    bound = target_of(world.observed()).claim
+    assert bound is not None
+    assert bound.most == most
+
+
+def test_a_bound_that_a_person_set_lower_than_the_claim_s_stays_theirs() -> None:
+    world = sharing(3)
+    world.raw["spec"]["autoscaling"]["maxReplicas"] = 2
+    world.nodes = NODES
+    policy, _ = policy_of(target_of(world.observed()), world.now)
+    assert (policy.bounds.most, policy.bounds.source) == (2, "spec.autoscaling")

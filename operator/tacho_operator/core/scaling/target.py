@@ -12,7 +12,7 @@ from tacho_operator.api.defaults import service_level, workload
 from tacho_operator.api.spec.scaling import AutoscalingSpec, ScalingRules
 from tacho_operator.api.types import AutoscalingStatus, LLMDeploymentStatus
 from tacho_operator.core import names
-from tacho_operator.core.pods.claims import claim_of_one
+from tacho_operator.core.pods.claims import FINISHED, ClaimBound, claim_bound_of
 from tacho_operator.core.pods.diagnosis import creation_refused
 from tacho_operator.core.pods.view import PodView, views
 from tacho_operator.core.rollout.reading import read_serving, sizes
@@ -33,7 +33,6 @@ from tacho_operator.core.types import Observed
 
 UNBOUNDED = Bounds(least=0, most=10**6)
 """Of a resource that somebody else scales: only its load is shown."""
-FINISHED = ("Failed", "Succeeded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +59,8 @@ class Target:
     replicas: int
     """Wanted now."""
     held: str = ""
-    claim_of_one: str = ""
-    """A claim that one replica at most can mount, as a clause; "": there is none."""
+    claim: ClaimBound | None = None
+    """A claim that bounds the replicas."""
     refused_above: int | None = None
     former: AutoscalingStatus | None = None
 
@@ -85,7 +84,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         tpot_seconds=_seconds(promised.tpot_milliseconds),
         replicas=asked_replicas(observed),
         held="a revision is being rolled out" if len(found) > 1 else "",
-        claim_of_one=claim_of_one(resource, observed.claims, observed.nodes),
+        claim=claim_bound_of(observed),
         # Quota still counts a pod that is on its way out: its successor is refused for a moment only.
         refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
         former=resource.status.autoscaling,
@@ -151,8 +150,9 @@ def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
     ]
     scheduled = bounds_at(usual, schedules, now)
     bounds, behavior = scheduled.bounds, spec.behavior
-    if target.claim_of_one:
-        bounds = Bounds(least=min(bounds.least, 1), most=1, source=f"{target.claim_of_one}, which")
+    claim = target.claim
+    if claim and claim.most < bounds.most:
+        bounds = Bounds(least=min(bounds.least, claim.most), most=claim.most, source=f"{claim.claim}, which")
     policy = Policy(
         bounds=bounds,
         up=_rules(behavior.scale_up if behavior else None),
