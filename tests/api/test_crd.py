@@ -13,6 +13,7 @@ import pytest
 from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.api.crd.schema import Schema
 from tacho_operator.api.rules.offline import RULES
+from tacho_operator.shell.store.store import told
 from tests.cluster.handle import Cluster
 from tests.unit.api.rows import Row
 from tests.unit.api.samples import sample
@@ -66,6 +67,7 @@ def test_until_an_operator_comes_it_says_that_it_waits(api: Cluster, namespace: 
     assert [(c["type"], c["status"], c["reason"]) for c in stored["status"]["conditions"]] == [
         ("Ready", "Unknown", "WaitingForOperator")
     ]
+    assert not told(stored), "what the API server fills in, no operator has said"
     with pytest.raises(subprocess.CalledProcessError) as waited:
         api.kubectl("wait", "-n", namespace, "--for=condition=Ready", "llmd/smollm2", "--timeout=1s")
     assert "timed out waiting" in waited.value.stderr

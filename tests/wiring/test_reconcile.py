@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.core.types import Observed
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Kube
@@ -136,6 +137,7 @@ async def test_no_event_tells_of_a_status_that_could_not_be_written() -> None:
 async def test_a_resource_first_says_what_becomes_of_it() -> None:
     """Of thousands applied at once none waits for the pods of the others before it."""
     world = World(resourceVersion="1")
+    world.raw["status"] = resource_schema(())["properties"]["status"]["default"]
     server = Server(world)
     server.refuses = False
     reconcile = reconciler(server)

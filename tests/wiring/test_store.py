@@ -199,12 +199,14 @@ def fleet() -> Store:
     return store
 
 
+UNTOLD = {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "WaitingForOperator"}]}
+"""What the API server makes of an absent status, by the definition's default."""
 NAMES = ("applied", "serving", "waiting", "edited", "unknown")
 
 
 def test_how_urgent_a_resource_is() -> None:
     store = fleet()
-    store.put("LLMDeployment", {**resource("applied"), "status": {}})
+    store.put("LLMDeployment", {**resource("applied"), "status": UNTOLD})
     found = {name: priority(store, Key("ml", name)) for name in NAMES}
     assert found == {
         "applied": Priority.NEW,

@@ -15,7 +15,7 @@ from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UnreadableResource
 from tacho_operator.shell.scaler import Scaler
-from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.store.store import Store, told
 from tacho_operator.shell.store.written import Awaited, Noting, seen
 from tacho_operator.shell.workqueue import Key
 
@@ -78,7 +78,7 @@ class Reconciler:
         observed = self._scaler.observed(key, observed)
         decision = decide(observed, self._config, self._clock())
         self._scaler.follow(key, observed, decision.status)
-        if not observed.raw.get("status") and decision.status is not None:
+        if not told(observed.raw) and decision.status is not None:
             # Of thousands applied at once each says soon what becomes of it. Its status wakes it for the
             # rest, in the line of those that were looked at.
             decision = dataclasses.replace(decision, apply=(), delete=())

@@ -18,7 +18,7 @@ class Priority(enum.IntEnum):
     """Lower goes first."""
 
     NEW = 0
-    """It has no status: nobody knows what becomes of it."""
+    """The operator has said nothing of it yet: nobody knows what becomes of it."""
     SERVES = 1
     """Some replica of it is ready: people notice what becomes of it."""
     CHANGED = 2

@@ -40,7 +40,7 @@ class State:
     """Of a resource: what tells how urgent it is."""
 
     told: bool = True
-    """It has a status, of whichever spec; of what is gone nothing is to be told."""
+    """The operator has said something of it, of whichever spec; of what is gone nothing is to be told."""
     looked_at: bool = False
     """The status speaks of the spec as it is."""
     ready: bool = False
@@ -81,11 +81,17 @@ def later(version: str, than: str) -> bool:
     return version == than
 
 
+def told(resource: Manifest) -> bool:
+    """Whether the operator has said anything of it: the API server gives each a first status of its own, of
+    which no generation is said."""
+    return bool((resource.get("status") or {}).get("observedGeneration"))
+
+
 def _state(resource: Manifest) -> State:
     status = resource.get("status") or {}
     conditions = status.get("conditions") or ()
     return State(
-        told=bool(status),
+        told=told(resource),
         looked_at=status.get("observedGeneration") == resource["metadata"].get("generation"),
         ready=any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions),
         serves=bool(status.get("readyReplicas")),
