@@ -60,6 +60,14 @@ def test_a_window_that_a_person_set_is_kept_to() -> None:
     assert (decision.replicas, decision.able.reason) == (1, "ScaleUpStabilized")
 
 
+def test_a_counter_that_jumped_is_no_leap() -> None:
+    fleet = watched()
+    fleet.replicas[0].generated += 1e6
+    fleet.serve(LITTLE * RATE)
+    assert fleet.look().replicas == 1
+    assert fleet.state.lately == ()
+
+
 def test_what_two_looks_prove_together_takes_two() -> None:
     fleet = watched()
     assert fleet.run(lambda _: 1.5 * RATE, 20) == [1, 2]

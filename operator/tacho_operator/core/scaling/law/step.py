@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tacho_operator.core.scaling.law import behavior
 from tacho_operator.core.scaling.law.coldstart import cold_start_seconds, with_starts
-from tacho_operator.core.scaling.law.demand import STALE_SECONDS, Reading, read, smoothed
+from tacho_operator.core.scaling.law.demand import MOST_RATE, STALE_SECONDS, Reading, read, smoothed
 from tacho_operator.core.scaling.law.leap import leap_of, looked, sure_work
 from tacho_operator.core.scaling.law.learning import Seen, learn
 from tacho_operator.core.scaling.law.need import (
@@ -140,6 +140,8 @@ def _heard(state: State, reading: Reading, capacity: Capacity, *, slow_seconds: 
     if reading.served is not None and elapsed:
         piling_up = 0.0 if state.backlog is None else (backlog - state.backlog) / elapsed
         state = _offered(state, reading.served + piling_up, elapsed, slow_seconds, now)
+        if any(track.rate is not None and track.rate >= MOST_RATE for track in reading.tracks.values()):
+            state = dataclasses.replace(state, lately=())  # a counter that jumped proves no leap
     unbroken = state.watched_since is not None and elapsed <= STALE_SECONDS
     return dataclasses.replace(
         state,
