@@ -32,7 +32,8 @@ CELLS = """
 Planned, started, probed and stopped by the product; probes of 20 to 25 s (Transformers 40), half of the
 default. `±` is half the 95 % interval in percent as the status has it. A flag in brackets says that the
 figure is provisional: at its power limit of 700 W this GPU falls from 1,875 to 1,515 MHz under 256 streams
-of an 8B, which the probe sees.
+of an 8B, which the probe sees. The text of the W4A16 weights comes in bunches or not at all, so that its time
+of a token under load is not the engine's: 170 streams of 6,400 tok/s are 27 ms a token.
 
 | cell | one: tok/s, TTFT, TPOT ms | most streams: tok/s, TPOT ms | said to carry | load+compile+graphs s |
 | --- | --- | --- | --- | --- |
