@@ -68,6 +68,27 @@ def test_a_counter_that_jumped_is_no_leap() -> None:
     assert fleet.state.lately == ()
 
 
+@pytest.mark.parametrize(("back", "fingerprint", "kept"), [(9000.0, "f", 0), (0.0, "another", 1)])
+def test_former_looks_are_not_told_by_another_clock_or_in_other_units(
+    back: float, fingerprint: str, kept: int
+) -> None:
+    fleet = watched()
+    assert len(fleet.state.lately) == 3
+    fleet.now -= back
+    fleet.capacity = dataclasses.replace(CAPACITY, fingerprint=fingerprint)
+    fleet.serve(LITTLE * RATE)
+    fleet.look()
+    assert len(fleet.state.lately) == kept
+
+
+def test_the_first_look_of_a_process_proves_no_leap() -> None:
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9)), DOUBTED)
+    fleet.serve(3.0 * RATE)
+    assert fleet.look().replicas == 1
+    fleet.serve(3.0 * RATE)
+    assert fleet.look().replicas > 1
+
+
 def test_what_two_looks_prove_together_takes_two() -> None:
     fleet = watched()
     assert fleet.run(lambda _: 1.5 * RATE, 20) == [1, 2]
