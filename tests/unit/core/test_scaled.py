@@ -272,8 +272,8 @@ def test_more_than_share_a_claim_are_not_begun_where_there_is_another_node() -> 
 
 @pytest.mark.parametrize(
     ("node", "phase", "most"),
-    [("", "Pending", 3), ("one", "Pending", 3), ("two", "Pending", 2), ("one", "Failed", 2)],
-    ids=["not placed yet", "starts beside them", "waits for the volume elsewhere", "over"],
+    [("", "Pending", 3), ("one", "Pending", 3), ("two", "Pending", 2), ("one", "Failed", 3)],
+    ids=["not placed yet", "starts beside them", "waits for the volume elsewhere", "its successor comes"],
 )
 def test_which_pods_share_a_claim(node: str, phase: str, most: int) -> None:
     world = sharing(3)
@@ -283,6 +283,27 @@ def test_which_pods_share_a_claim(node: str, phase: str, most: int) -> None:
     bound = target_of(world.observed()).claim
     assert bound is not None
     assert bound.most == most
+
+
+def test_a_lost_pod_takes_no_replica_with_it_before_its_successor_is_made() -> None:
+    world = sharing(3)
+    world.nodes = NODES
+    world.turn(1)
+    lost = world.pods("server")[-1]
+    lost["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    bound = target_of(world.observed()).claim
+    assert bound is not None
+    assert bound.most == size(world) == 3
+
+
+def test_the_narrowest_of_several_claims_bounds() -> None:
+    world = sharing(3)
+    world.nodes = NODES
+    world.raw["spec"]["cache"] = {"persistentVolumeClaim": {"claimName": "kept"}}
+    world.claims["kept"] = {"spec": {"accessModes": ["ReadWriteOncePod"]}}
+    bound = target_of(world.observed()).claim
+    assert bound is not None
+    assert (bound.most, bound.claim) == (1, "Claim kept is ReadWriteOncePod")
 
 
 def test_a_bound_that_a_person_set_lower_than_the_claim_s_stays_theirs() -> None:

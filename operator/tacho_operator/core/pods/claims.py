@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.uri import ClaimUri
@@ -99,7 +100,12 @@ def not_shareable(bound: ClaimBound | None, *, replicas: int) -> Problem | None:
 def claim_bound_of(observed: Observed) -> ClaimBound | None:
     """Of what was observed."""
     servers = views(observed.pods, names.ROLE_SERVER)
-    return claim_bound(observed.resource, observed.claims, observed.nodes, servers)
+    wanted = {
+        item["metadata"]["name"]: int((item.get("spec") or {}).get("replicas", 1))
+        for item in observed.deployments
+        if not item["metadata"].get("deletionTimestamp")
+    }
+    return claim_bound(observed.resource, observed.claims, observed.nodes, servers, wanted)
 
 
 def claim_bound(
@@ -107,8 +113,9 @@ def claim_bound(
     claims: Mapping[str, Manifest | None],
     nodes: tuple[NodeFacts, ...] | None,
     servers: Sequence[PodView] = (),
+    wanted: Mapping[str, int] = MappingProxyType({}),
 ) -> ClaimBound | None:
-    """None: every replica can mount every claim.
+    """None: every replica can mount every claim. ``wanted``: pods of each revision that there are to be.
 
     ReadWriteOncePod takes one pod; ReadWriteOnce takes the pods of one node, which is no limit on a
     cluster of one node (or where nodes may not be read: then the scheduler will say). Where there are
@@ -121,19 +128,22 @@ def claim_bound(
         one_pod = modes == {"ReadWriteOncePod"}
         if not modes or modes & MANY or (not one_pod and single_node):
             continue
-        most = 1 if one_pod else max(1, _sharing(servers))
+        most = 1 if one_pod else max(1, _sharing(servers, wanted))
         found.append(ClaimBound(f"Claim {name} is {', '.join(sorted(modes))}", most))
     return min(found, key=lambda bound: bound.most, default=None)
 
 
-def _sharing(servers: Sequence[PodView]) -> int:
-    """Pods of one revision that share a node's volume: those that run, and those that may yet beside them.
-    One that was put on another node waits for a volume that it does not get."""
+def _sharing(servers: Sequence[PodView], wanted: Mapping[str, int]) -> int:
+    """Pods of one revision that share a node's volume: those that run, and those that may yet beside them,
+    a lost one's successor among them though nobody has made it yet. One that was put on another node waits
+    for a volume that it does not get."""
     alive = [pod for pod in servers if not pod.terminating and pod.phase not in FINISHED]
     mounted = {pod.node for pod in alive if pod.phase == "Running"}
     placed = Counter(pod.node for pod in alive if pod.node)
     homes = mounted or {node for node, _ in placed.most_common(1)}
     counts = Counter(pod.revision for pod in alive if not pod.node or pod.node in homes)
+    living = Counter(pod.revision for pod in alive)
+    counts.update({revision: max(0, size - living[revision]) for revision, size in wanted.items()})
     return max(counts.values(), default=0)
 
 
