@@ -235,10 +235,15 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
 
 
 def _optimization_level(arguments: Mapping[str, str]) -> int | None:
-    """``-O1``, ``-O 1`` or ``--optimization-level=1``; None: the default. Source: wheel 0.26.0,
-    config/vllm.py OptimizationLevel, utils/argparse_utils.py."""
-    short = next((level for level in range(4) if f"O{level}" in arguments), None)
-    return integer(first_of(arguments, "O", "optimization-level")) if short is None else short
+    """``-O1``, ``-O 1`` or ``--optimization-level=1``, the last of several; None: the default. Source: wheel
+    0.26.0, config/vllm.py OptimizationLevel, utils/argparse_utils.py."""
+    level = None
+    for name, value in arguments.items():
+        if name in ("O", "optimization-level"):
+            level = integer(value)
+        elif name in ("O0", "O1", "O2", "O3"):
+            level = int(name[1])
+    return level
 
 
 def _swap_bytes(arguments: Mapping[str, str], rules: VllmRules, gpus: int) -> int:

@@ -107,7 +107,19 @@ def test_the_first_level_captures_no_whole_steps(asked):
     assert predict(older) == predict(Case({**older.row, "args": []}, found.held_out))
 
 
-@pytest.mark.parametrize("asked", [["-O0"], ["--enforce-eager"]])
+@pytest.mark.parametrize("asked", [["-O0"], ["--enforce-eager"], ["-O2", "--optimization-level=0"]])
 def test_the_lowest_level_captures_nothing(asked):
     found = case("h200-llama31-8b-bf16")
     assert predict(Case({**found.row, "args": asked}, found.held_out)).graph_bytes == 0
+
+
+@pytest.mark.parametrize("asked", [["-O2"], ["-O0", "-O2"], ["-O0", "--optimization-level=2"]])
+def test_the_last_of_several_levels_counts(asked):
+    found = case("h200-llama31-8b-bf16")
+    assert predict(Case({**found.row, "args": asked}, found.held_out)) == predict(found)
+
+
+def test_older_versions_levels_are_not_read():
+    found = case("h200-llama31-8b-bf16")
+    older = Case({**found.row, "args": ["-O0"], "version": "0.25.0"}, found.held_out)
+    assert predict(older) == predict(Case({**older.row, "args": []}, found.held_out))
