@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.types import Waiting
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
 from tacho_operator.shell.store.store import Change, State, Store, later
 from tacho_operator.shell.store.written import Awaited, seen
@@ -215,13 +217,6 @@ def test_how_urgent_a_resource_is() -> None:
         "edited": Priority.CHANGED,
         "unknown": Priority.CHANGED,
     }
-    assert store.unready == 3
-    store.remove("LLMDeployment", "ml", "waiting")
-    store.remove("LLMDeployment", "ml", "applied")
-    store.put(
-        "LLMDeployment", {**resource("edited", ready=True), "metadata": thing("edited", "2")["metadata"]}
-    )
-    assert store.unready == 0
     assert store.state(Key("ml", "serving")) == State(told=True, looked_at=True, ready=True, serves=True)
 
 
@@ -230,6 +225,36 @@ def test_a_node_concerns_those_on_it_and_those_that_may_wait_for_it() -> None:
     assert concerned_by_node(store, "n1") == {Key("ml", "waiting"), Key("ml", "edited")}
     store.put("Pod", pod("p", owner="serving", node="n1"))
     assert Key("ml", "serving") in concerned_by_node(store, "n1")
+
+
+def waits_for_the_hub(name: str, version: str, *, reason: str = "HubUnreachable") -> dict[str, Any]:
+    status = {"conditions": [{"type": "Ready", "status": "False", "reason": reason}]}
+    return {**resource(name), "metadata": thing(name, version, owner="")["metadata"], "status": status}
+
+
+async def test_when_one_gets_through_to_the_hub_all_that_wait_for_it_are_looked_at() -> None:
+    async def process(key: Key) -> None:
+        raise AssertionError(key)
+
+    time = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    waker = Waker()
+    store, queue = Store(waker, lambda: time), WorkQueue(process, workers=1)
+    for name in ("a", "b", "c", "d"):
+        store.put("LLMDeployment", waits_for_the_hub(name, "1"))
+    store.put("LLMDeployment", resource("loading"))
+    waker.connect(store, queue)
+    assert store.waiting() == {"HubUnreachable": Waiting(4)}
+    store.put("LLMDeployment", waits_for_the_hub("a", "2", reason="Loading"))
+    assert store.waiting() == {"HubUnreachable": Waiting(3, time)}
+    assert {key.name for key in queue._due} == {"a", "b", "c", "d"}
+    queue._due.clear()
+    store.put("LLMDeployment", waits_for_the_hub("b", "2", reason="Loading"))
+    assert {key.name for key in queue._due} == {"b"}, "the first spoke for all"
+    first, time = time, time + timedelta(seconds=60)
+    store.remove("LLMDeployment", "ml", "c")
+    assert store.waiting() == {"HubUnreachable": Waiting(1, first)}, "what is gone has got nothing"
+    store.put("LLMDeployment", waits_for_the_hub("d", "2", reason="Loading"))
+    assert store.waiting() == {"HubUnreachable": Waiting(0, time)}
 
 
 async def test_a_change_is_passed_to_whom_it_concerns() -> None:

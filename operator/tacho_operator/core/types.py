@@ -83,6 +83,15 @@ class Scaled:
 
 
 # --- what was observed ----------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Resources that wait for the same."""
+
+    count: int = 0
+    freed: datetime | None = None
+    """When one of them last waited no longer, within a minute or so."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """Everything one decision looks at, read live just before it."""
@@ -114,8 +123,8 @@ class Observed:
     history: tuple[History, ...] = ()
     scaling: Scaled | None = None
     """None: nobody scales it, or the scaler has not looked yet."""
-    waiting: int = 0
-    """Resources that are not ready, of all that the operator looks after."""
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
+    """Who waits for a hub, of all that the operator looks after, by the reason that Ready gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tacho_operator.core.revisions.inspection import (
     CLAIM_RETRY_SECONDS,
     facts_key,
 )
+from tacho_operator.core.types import Waiting
 from tests.unit.core.inspecting import DENIED, GONE, hub_world, look, step
 
 from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, facts, hub_facts, resource
@@ -109,12 +111,18 @@ def test_the_answer_is_taken_and_then_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "longest"), [(0, [300, 300]), (2000, [320, 640]), (400, [320, 400])], ids=str
+    ("others", "expected"),
+    [
+        (1, [5, 10, 20, 40, 80, 160, 300, 300]),
+        (2000, [2000] * 8),
+        (100, [100, 100, 100, 100, 100, 160, 300, 300]),
+    ],
+    ids=str,
 )
-def test_a_failure_that_may_heal_is_tried_again_with_growing_pauses(others: int, longest: list[int]) -> None:
-    """The more wait with it, the longer: a hub that is down is not asked by thousands every few minutes."""
+def test_a_failure_that_may_heal_is_tried_again_with_growing_pauses(others: int, expected: list[int]) -> None:
+    """The more wait with it, the longer: of all together about one asks a hub that is down each second."""
     world = hub_world()
-    world.waiting = others
+    world.waiting = {"HubUnreachable": Waiting(others), "Loading": Waiting(10**6)}
     step(world)
     pauses = []
     for attempt in range(1, 9):
@@ -130,7 +138,21 @@ def test_a_failure_that_may_heal_is_tried_again_with_growing_pauses(others: int,
         running = step(world, 1)
         assert running.problem is not None, "the last failure stays visible while trying again"
         assert len(world.pods("inspect")) <= 2
-    assert pauses == [5, 10, 20, 40, 80, 160, *longest]
+    assert pauses == expected
+
+
+def test_once_one_of_thousands_has_got_through_each_tries_as_if_it_were_alone() -> None:
+    world = hub_world()
+    step(world)
+    world.inspected(GONE)
+    world.waiting = {"HubUnreachable": Waiting(2000)}
+    failed = look(world)
+    assert failed.look_again_seconds == 2000
+    since = world.now
+    world.waiting = {"HubUnreachable": Waiting(1999, since - timedelta(seconds=1))}
+    assert look(world).look_again_seconds == 1999, "that was before: the hub went down again"
+    world.waiting = {"HubUnreachable": Waiting(1999, since + timedelta(seconds=100))}
+    assert look(world, 101).apply, "its five seconds are long over"
 
 
 def test_a_failure_only_a_person_can_mend_is_tried_rarely() -> None:

@@ -19,7 +19,7 @@ from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.types import Config, Decision, NodeFacts, Observed, Refusal, Scaled
+from tacho_operator.core.types import Config, Decision, NodeFacts, Observed, Refusal, Scaled, Waiting
 from tacho_operator.shell.store.trim import trimmed
 
 from .builders import CLAIM_SPEC, CONFIG, NOW, changed, facts, raw_resource
@@ -71,7 +71,7 @@ class World:
         self.nodes: tuple[NodeFacts, ...] | None = None
         self.neighbours: list[dict[str, Any]] = []
         """Pods of other resources."""
-        self.waiting = 1
+        self.waiting: dict[str, Waiting] = {}
         self.events: list[tuple[str, str]] = []
         self.mutations = 0
         self._serial = 0
@@ -91,7 +91,7 @@ class World:
             nodes=self.nodes,
             neighbours=tuple(copy.deepcopy(self.neighbours)),
             scaling=self.scaling,
-            waiting=self.waiting,
+            waiting=dict(self.waiting),
             **children,
         )
 

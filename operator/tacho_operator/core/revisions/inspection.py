@@ -26,12 +26,13 @@ from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.pods.waiting import schedule_deadline
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.types import Config, Manifest, Observed, Reference
+from tacho_operator.core.types import Config, Manifest, Observed, Reference, Waiting
 
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
 TRIES_PER_SECOND = 1.0
-"""Of all resources together: a hub that is down for thousands is not asked by each every few minutes."""
+"""Of all together that wait for the same: a hub that is down for thousands is not asked by each every few
+seconds, nor every few minutes."""
 PERSON_RETRY_SECONDS = 600.0
 """What trying again unchanged cannot mend may be mended elsewhere: a licence accepted on the hub."""
 CLAIM_RETRY_SECONDS = 60.0
@@ -131,8 +132,7 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
     *earlier, last = mine
     if not _over(last):
         return _under_way(resource, last, earlier, others, now)
-    longest = max(RETRY_LIMIT_SECONDS, observed.waiting / TRIES_PER_SECOND)
-    return _ended(resource, config, last, (*references(earlier), *others), now, longest)
+    return _ended(observed, config, last, (*references(earlier), *others), now)
 
 
 def _over(pod: PodView) -> bool:
@@ -167,15 +167,19 @@ def _under_way(
     )
 
 
+def _pause_seconds(attempt: int, waiting: Waiting, since: datetime) -> float:
+    """After a failure at ``since`` that may end by itself, for whose end all of ``waiting`` wait. Once one of
+    them waits no longer, each tries again as if it were alone."""
+    alone = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(attempt - 1, 10))
+    if waiting.freed is not None and waiting.freed > since:
+        return alone
+    return max(alone, waiting.count / TRIES_PER_SECOND)
+
+
 def _ended(
-    resource: LLMDeployment,
-    config: Config,
-    last: PodView,
-    delete: tuple[Reference, ...],
-    now: datetime,
-    longest_seconds: float,
+    observed: Observed, config: Config, last: PodView, delete: tuple[Reference, ...], now: datetime
 ) -> Inspection:
-    """``longest_seconds``: no pause that ends by itself is longer."""
+    resource = observed.resource
     outcome = result(last)
     if outcome.facts is not None:
         return Inspection(facts=outcome.facts, delete=delete, reason=f"Pod {last.name} has read the model.")
@@ -188,7 +192,8 @@ def _ended(
     on_claim = isinstance(resource.spec.model.source, ClaimUri)
     delay = CLAIM_RETRY_SECONDS if on_claim else PERSON_RETRY_SECONDS
     if not found.needs_person:
-        delay = min(longest_seconds, RETRY_BASE_SECONDS * 2 ** min(attempt - 1, 10))
+        others = observed.waiting.get(found.reason, Waiting())
+        delay = _pause_seconds(attempt, others, _ended_at(last, now))
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
     if wait > 0:
         return Inspection(

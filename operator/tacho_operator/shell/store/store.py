@@ -17,15 +17,17 @@ compressed JSON (packed.py). Nothing here waits or asks the API server.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from sys import intern
 
+from tacho_contract.failure import FailureClass
 from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.nodes import node_facts
-from tacho_operator.core.types import History, Manifest, NodeFacts
+from tacho_operator.core.types import History, Manifest, NodeFacts, Waiting
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.packed import Packing
 from tacho_operator.shell.store.trim import trimmed
@@ -33,6 +35,16 @@ from tacho_operator.shell.workqueue import Key
 
 Name = tuple[str, str]
 """Namespace ("" of what has none) and name."""
+
+
+AWAITED = frozenset({FailureClass.HUB_UNREACHABLE.value})
+"""Reasons that end for all at once."""
+NEWS = timedelta(seconds=60)
+"""That one waits no longer is told so often: when it ends for thousands, the first of them speaks for all."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,8 @@ class State:
     looked_at: bool = False
     """The status speaks of the spec as it is."""
     ready: bool = False
+    why: str = ""
+    """The reason of its condition Ready, while that is not True."""
     serves: bool = False
     """Some replica is ready."""
 
@@ -71,6 +85,8 @@ class Change:
     name: str
     owner: str
     """The resource of its label as it is now, or was before it went."""
+    freed: str = ""
+    """The reason for which it waited: others that wait for the same may have it too."""
 
 
 def later(version: str, than: str) -> bool:
@@ -90,10 +106,13 @@ def told(resource: Manifest) -> bool:
 def _state(resource: Manifest) -> State:
     status = resource.get("status") or {}
     conditions = status.get("conditions") or ()
+    ready: Manifest = next((item for item in conditions if item.get("type") == "Ready"), {})
+    is_ready = ready.get("status") == "True"
     return State(
         told=told(resource),
         looked_at=status.get("observedGeneration") == resource["metadata"].get("generation"),
-        ready=any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions),
+        ready=is_ready,
+        why="" if is_ready else intern(str(ready.get("reason", ""))),
         serves=bool(status.get("readyReplicas")),
     )
 
@@ -101,7 +120,7 @@ def _state(resource: Manifest) -> State:
 class Store:
     """Filled by reflectors; ``on_change`` is called for every change of what is read."""
 
-    def __init__(self, on_change: Callable[[Change], None]) -> None:
+    def __init__(self, on_change: Callable[[Change], None], clock: Callable[[], datetime] = utc_now) -> None:
         self._on_change = on_change
         self._objects: dict[str, dict[Name, Entry]] = {kind: {} for kind in KINDS}
         self._packing = {kind: Packing() for kind in KINDS}
@@ -111,8 +130,10 @@ class Store:
         self._waiting: set[asyncio.Future[None]] = set()
         self._unknown: set[tuple[str, str]] = set()
         """Kinds and namespaces ("" for all) that may not be read."""
-        self.unready = 0
-        """Resources that are not ready."""
+        self._clock = clock
+        self._unready: Counter[str] = Counter()
+        """Resources that are not ready, by the reason that Ready gives."""
+        self._freed: dict[str, datetime] = {}
         self.streams: dict[tuple[str, str], str] = {}
         """Latest resourceVersion that a kind's stream of a namespace ("" for all) has brought."""
         self._stale: dict[tuple[str, str], str] = {}
@@ -122,6 +143,14 @@ class Store:
         """Every resource, or those of one namespace."""
         found = tuple(self._objects["LLMDeployment"])
         return (Key(*name) for name in found if namespace in ("", name[0]))
+
+    def waiting(self) -> dict[str, Waiting]:
+        """Who waits for what comes by itself, by the reason that Ready gives."""
+        return {why: Waiting(self._unready[why], self._freed.get(why)) for why in AWAITED}
+
+    def waiting_for(self, why: str) -> Iterator[Key]:
+        """Whose Ready gives that reason."""
+        return (key for key in self.resources() if self.state(key).why == why)
 
     def resource(self, key: Key) -> Manifest | None:
         """The resource as it was last told."""
@@ -239,14 +268,26 @@ class Store:
                 state=_state(kept) if kind == "LLMDeployment" else State(),
             )
             self._objects[kind][name] = entry
-            self.unready += kind == "LLMDeployment" and not entry.state.ready
+            if kind == "LLMDeployment" and not entry.state.ready:
+                self._unready[entry.state.why] += 1
             if entry.owner:
                 owner = (name[0], entry.owner)
                 self._owned[kind][owner] = (*self._owned[kind].get(owner, ()), name)
             if entry.node:
                 self._on_node[entry.node].add(name)
-            self._tell(kind, name, former, entry)
+            self._tell(kind, name, former, entry, self._ceased(former, entry))
         self._wake()
+
+    def _ceased(self, former: Entry | None, entry: Entry) -> str:
+        """What it awaited and awaits no longer; "" where that is old news."""
+        why = former.state.why if former else ""
+        if why not in AWAITED or entry.state.why == why:
+            return ""
+        now, before = self._clock(), self._freed.get(why)
+        if before is not None and now - before < NEWS:
+            return ""
+        self._freed[why] = now
+        return why
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """An object that is gone."""
@@ -297,7 +338,8 @@ class Store:
         former = self._objects[kind].pop(name, None)
         if former is None:
             return None
-        self.unready -= kind == "LLMDeployment" and not former.state.ready
+        if kind == "LLMDeployment" and not former.state.ready:
+            self._unready[former.state.why] -= 1
         if former.owner:
             owner = (name[0], former.owner)
             others = tuple(item for item in self._owned[kind].pop(owner) if item != name)
@@ -309,11 +351,13 @@ class Store:
                 del self._on_node[former.node]
         return former
 
-    def _tell(self, kind: str, name: Name, former: Entry | None, entry: Entry | None) -> None:
+    def _tell(
+        self, kind: str, name: Name, former: Entry | None, entry: Entry | None, freed: str = ""
+    ) -> None:
         if kind == "Node":
             self._nodes = None
         for owner in sorted({item.owner for item in (former, entry) if item}):
-            self._on_change(Change(kind, name[0], name[1], owner))
+            self._on_change(Change(kind, name[0], name[1], owner, freed))
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, set()
