@@ -332,6 +332,15 @@ async def test_of_thousands_that_are_new_each_is_told_soon_and_the_others_still_
     assert len(order) == 120
 
 
+async def test_beside_new_ones_what_serves_and_what_changed_take_turns() -> None:
+    new = [(Key("ns", f"new{n:02}"), Priority.NEW) for n in range(42)]
+    serving = [(Key("ns", f"serves{n}"), Priority.SERVES) for n in range(6)]
+    changed = [(Key("ns", f"changed{n}"), Priority.CHANGED) for n in range(6)]
+    order = [key.name for key in await order_of(*serving, *changed, *new)]
+    others = [name for name in order[: order.index("new41")] if not name.startswith("new")]
+    assert others == ["serves0", "changed0", "serves1", "changed1", "changed2"]
+
+
 async def test_routine_comes_last_until_something_happens() -> None:
     keys = [(Key("ns", f"k{n}"), Priority.SERVES) for n in range(3)]
     first, second, third = (key for key, _ in keys)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.model import Architecture
 from tacho_engines.base import Context, EngineFigures, Exit
 from tacho_engines.registry import plan_half, run_half
-from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS
+from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS, kept_bytes
 from tacho_server.backend import LoadError
 from tacho_transformers import options as launcher
 from tacho_transformers.loading import check_model
@@ -182,3 +183,20 @@ def test_what_is_wrong_before_anything_is_imported(tmp_path: Path, config, words
     with pytest.raises(LoadError) as raised:
         check_model(asked)
     assert raised.value.failure_class == failure_class
+
+
+@pytest.mark.parametrize(
+    ("method", "tied", "on_host", "tables"),
+    [
+        ("none", False, False, 1),
+        ("none", True, False, 0),
+        ("bnb-int8", False, False, 2),
+        ("bnb-int8", True, False, 1),
+        ("bnb-nf4", False, False, 0),
+        ("none", False, True, 0),
+        ("bnb-int8", False, True, 0),
+    ],
+)
+def test_which_tables_loading_leaves_in_the_allocator(method, tied, on_host, tables):
+    shape = Architecture(hidden_size=8, vocabulary=100, tied_embeddings=tied)
+    assert kept_bytes(shape, method, on_host=on_host) == tables * 2 * 8 * 100

@@ -123,3 +123,11 @@ def test_older_versions_levels_are_not_read():
     found = case("h200-llama31-8b-bf16")
     older = Case({**found.row, "args": ["-O0"], "version": "0.25.0"}, found.held_out)
     assert predict(older) == predict(Case({**older.row, "args": []}, found.held_out))
+
+
+def test_with_expert_parallelism_each_gpu_has_whole_experts():
+    asked, settings = started(case("h200-qwen3-moe-12-layers-bf16"))
+    wide = replace(asked.architecture, moe_intermediate_size=4 * asked.architecture.hidden_size)
+    split = replace(settings, tensor=2)
+    whole = replace(split, expert_parallel=True)
+    assert memory.activation_bytes(wide, whole) > memory.activation_bytes(wide, split)
