@@ -117,6 +117,12 @@ def test_more_is_never_less_sure(one: float, other: float) -> None:
     assert surely(min(one, other)) <= surely(max(one, other)) <= max(one, other)
 
 
+def test_a_burst_in_a_look_right_after_a_late_one_is_no_rate() -> None:
+    calm = Look(10.0, LITTLE)
+    assert sure_work([Look(0.3, 20.0), calm], CAPACITY) == pytest.approx((20 - 3 * 20**0.5) / 20.6)
+    assert sure_work([Look(0.3, 20.0)], CAPACITY) == 0.0
+
+
 def test_looks_of_half_a_minute_are_told_together() -> None:
     looks: tuple[Look, ...] = ()
     for number in range(40):

@@ -13,6 +13,8 @@ DEVIATIONS = 3.0
 """Of a count that chance moves by its root, to be sure: once in seven hundred looks chance alone does it."""
 TOGETHER_SECONDS = 30.0
 """So long looks are told together."""
+LEAST_SECONDS = 5.0
+"""Of less nothing is told: a look that comes right after a late one sees a burst, and takes it for a rate."""
 
 
 def surely(count: float) -> float:
@@ -41,7 +43,8 @@ def sure_work(looks: Sequence[Look], capacity: Capacity) -> float | None:
     for look in looks:
         seconds += look.seconds
         offered += look.seconds * look.offered
-        found = max(found, surely(rate * offered) / (rate * seconds))
+        if seconds >= LEAST_SECONDS:
+            found = max(found, surely(rate * offered) / (rate * seconds))
     return found
 
 
