@@ -57,6 +57,8 @@ class CpuBuild:
     uid: int
     image_setting: str
     verified_by: str
+    local_entrypoint: tuple[str, ...] = ()
+    """What starts it in this Python, where that is not what starts the engine's other build."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

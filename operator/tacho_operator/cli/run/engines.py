@@ -49,9 +49,10 @@ def installed_version(package: str) -> str:
 
 
 def local_entrypoint(name: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-    """What starts the engine in this Python; ``otherwise``, the image's, for one that brings its own command.
-    A build for CPUs starts here by the module that its image starts."""
+    """What starts the engine in this Python, of that build whose image is started by ``otherwise``; that
+    itself for an engine that brings its own command."""
     row = engine_row(name)
+    found = row.local_entrypoint
     if row.cpu_build is not None and otherwise == row.cpu_build.entrypoint:
-        return (sys.executable, *otherwise[1:])
-    return (sys.executable, *row.local_entrypoint) if row.local_entrypoint else otherwise
+        found = row.cpu_build.local_entrypoint or found
+    return (sys.executable, *found) if found else otherwise
