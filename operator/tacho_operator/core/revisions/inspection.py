@@ -167,13 +167,16 @@ def _under_way(
     )
 
 
-def _pause_seconds(attempt: int, waiting: Waiting, since: datetime) -> float:
-    """After a failure at ``since`` that may end by itself, for whose end all of ``waiting`` wait. Once one of
-    them waits no longer, each tries again as if it were alone."""
+def _pause_seconds(pod: PodView, waiting: Waiting, since: datetime) -> float:
+    """After a failure at ``since`` that may end by itself, for whose end all of ``waiting`` wait. They failed
+    together and are spread over as much time again as they take. Once one of them waits no longer, each
+    tries again as if it were alone."""
+    attempt = _attempt(pod)
     alone = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(attempt - 1, 10))
     if waiting.freed is not None and waiting.freed > since:
         return alone
-    return max(alone, waiting.count / TRIES_PER_SECOND)
+    apart = int(names.digest([pod.uid, attempt], 8), 16) / 16**8
+    return max(alone, (0.5 + apart) * waiting.count / TRIES_PER_SECOND)
 
 
 def _ended(
@@ -193,7 +196,7 @@ def _ended(
     delay = CLAIM_RETRY_SECONDS if on_claim else PERSON_RETRY_SECONDS
     if not found.needs_person:
         others = observed.waiting.get(found.reason, Waiting())
-        delay = _pause_seconds(attempt, others, _ended_at(last, now))
+        delay = _pause_seconds(last, others, _ended_at(last, now))
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
     if wait > 0:
         return Inspection(
