@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_operator.core.scaling.law.leap import TOGETHER_SECONDS, looked, sure_work, surely
-from tacho_operator.core.scaling.law.types import Bounds, Look, Policy, Rules
+from tacho_operator.core.scaling.law.types import Bounds, Capacity, Look, Policy, Rules
 
 from .fleet import CAPACITY, RATE, Fleet
 
@@ -36,9 +36,9 @@ def test_a_step_is_asked_for_at_the_next_look(replicas: int, much: float) -> Non
 
 
 @pytest.mark.parametrize("capacity", [CAPACITY, DOUBTED], ids=["clean", "provisional"])
-def test_a_lasting_step_gets_what_it_needs_by_doubling(capacity: object) -> None:
+def test_a_lasting_step_gets_what_it_needs_by_doubling(capacity: Capacity) -> None:
     fleet = watched()
-    fleet.capacity = capacity  # type: ignore[assignment]
+    fleet.capacity = capacity
     fleet.run(lambda _: LITTLE * RATE, 60)
     sizes = fleet.run(lambda _: 8.0 * RATE, 60)
     assert sizes[0] > 1
