@@ -166,8 +166,11 @@ def test_once_one_of_thousands_has_got_through_each_tries_as_if_it_were_alone() 
     long = look(world).look_again_seconds or 0.0
     assert long >= 1000
     since = world.now
-    world.waiting = {"HubUnreachable": Waiting(1999, since - timedelta(seconds=1))}
+    world.waiting = {"HubUnreachable": Waiting(1999, since - timedelta(seconds=61))}
     assert (look(world).look_again_seconds or 0.0) >= 999, "that was before: the hub went down again"
+    world.waiting = {"HubUnreachable": Waiting(1999, since - timedelta(seconds=59))}
+    alone = look(world).look_again_seconds or 0.0
+    assert alone <= 5, "the hub answered a moment ago, and for a minute nobody would tell it so"
     world.waiting = {"HubUnreachable": Waiting(1999, since + timedelta(seconds=100))}
     assert look(world, 101).apply, "its five seconds are long over"
 

@@ -26,13 +26,11 @@ from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.pods.waiting import schedule_deadline
 from tacho_operator.core.problems import Problem
+from tacho_operator.core.revisions.awaited import pause_seconds
 from tacho_operator.core.types import Config, Manifest, Observed, Reference, Waiting
 
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
-TRIES_PER_SECOND = 1.0
-"""Of all together that wait for the same: a hub that is down for thousands is not asked by each every few
-seconds, nor every few minutes."""
 PERSON_RETRY_SECONDS = 600.0
 """What trying again unchanged cannot mend may be mended elsewhere: a licence accepted on the hub."""
 CLAIM_RETRY_SECONDS = 60.0
@@ -168,15 +166,11 @@ def _under_way(
 
 
 def _pause_seconds(pod: PodView, waiting: Waiting, since: datetime) -> float:
-    """After a failure at ``since`` that may end by itself, for whose end all of ``waiting`` wait. They failed
-    together and are spread over as much time again as they take. Once one of them waits no longer, each
-    tries again as if it were alone."""
+    """After a failure at ``since`` that may end by itself, for whose end all of ``waiting`` wait."""
     attempt = _attempt(pod)
     alone = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(attempt - 1, 10))
-    if waiting.freed is not None and waiting.freed > since:
-        return alone
     apart = int(names.digest([pod.uid, attempt], 8), 16) / 16**8
-    return max(alone, (0.5 + apart) * waiting.count / TRIES_PER_SECOND)
+    return pause_seconds(alone, waiting, since, apart=apart)
 
 
 def _ended(

@@ -20,13 +20,13 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from sys import intern
 
-from tacho_contract.failure import FailureClass
 from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.nodes import node_facts
+from tacho_operator.core.revisions.awaited import AWAITED, ceased, is_news
 from tacho_operator.core.types import History, Manifest, NodeFacts, Waiting
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.packed import Packing
@@ -35,12 +35,6 @@ from tacho_operator.shell.workqueue import Key
 
 Name = tuple[str, str]
 """Namespace ("" of what has none) and name."""
-
-
-AWAITED = frozenset({FailureClass.HUB_UNREACHABLE.value})
-"""Reasons that end for all at once."""
-NEWS = timedelta(seconds=60)
-"""That one waits no longer is told so often: when it ends for thousands, the first of them speaks for all."""
 
 
 def utc_now() -> datetime:
@@ -266,6 +260,7 @@ class Store:
                 node=intern(kept["spec"].get("nodeName", "")) if kind == "Pod" else "",
                 text=text,
                 state=_state(kept) if kind == "LLMDeployment" else State(),
+                history=None if (kept.get("status") or {}).get("measurements") else (),
             )
             self._objects[kind][name] = entry
             if kind == "LLMDeployment" and not entry.state.ready:
@@ -280,11 +275,9 @@ class Store:
 
     def _ceased(self, former: Entry | None, entry: Entry) -> str:
         """What it awaited and awaits no longer; "" where that is old news."""
-        why = former.state.why if former else ""
-        if why not in AWAITED or entry.state.why == why:
-            return ""
-        now, before = self._clock(), self._freed.get(why)
-        if before is not None and now - before < NEWS:
+        why = ceased(former.state.why if former else "", entry.state.why)
+        now = self._clock()
+        if not why or not is_news(self._freed.get(why), now):
             return ""
         self._freed[why] = now
         return why
