@@ -73,6 +73,13 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def machine_seconds() -> tuple[float, float]:
+    """What all cores together have worked, and idled, since the machine began."""
+    fields = [int(word) / TICKS for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, idle
+
+
 def memory_mib(pid: int) -> tuple[int, int]:
     """Resident now, and at its peak."""
     text = Path(f"/proc/{pid}/status").read_text()

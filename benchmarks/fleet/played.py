@@ -2,13 +2,15 @@
 
     python -m benchmarks.fleet.played KUBECONFIG MODE
 
-MODE: serve (inspect pods find the model), hub-down (they end with HubUnreachable).
+MODE: serve (inspect pods find the model), hub-down (they end with HubUnreachable, until a SIGUSR1: then the
+hub answers).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +43,9 @@ class Nodes:
         self._played: set[str] = set()
         self._bodies: dict[str, bytes] = {}
         self._measure_key = ""
+
+    def hub_answers(self) -> None:
+        self._hub_down = False
 
     async def run(self) -> None:
         server = await asyncio.start_server(self._answer, "0.0.0.0", RUNTIME_PORT)
@@ -172,7 +177,9 @@ class Nodes:
 
 async def main(kubeconfig: str, mode: str) -> None:
     async with connect(kubeconfig) as kube:
-        await Nodes(kube, hub_down=mode == "hub-down").run()
+        nodes = Nodes(kube, hub_down=mode == "hub-down")
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, nodes.hub_answers)
+        await nodes.run()
 
 
 if __name__ == "__main__":

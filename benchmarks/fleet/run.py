@@ -1,6 +1,6 @@
 """What a fleet costs: N resources on a control plane alone, on nodes that are played.
 
-    python -m benchmarks.fleet.run [--resources 500] [--namespaces 20] [--hub-down] [--rough]
+    python -m benchmarks.fleet.run [--resources 500] [--namespaces 20] [--hub-down [--hub-back]] [--rough]
 
 Starts etcd, an API server and a controller manager, the operator with the chart's rights, and a process that
 plays the nodes (played.py). Prints a table and writes results/NAME.json: first status, all measured, idle,
@@ -15,6 +15,8 @@ import argparse
 import asyncio
 import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,12 +24,21 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fleet.lab import QuickControlPlane, cpu_seconds, memory_mib, pid_of, played, read, scrape
+from benchmarks.fleet.applying import fleet
+from benchmarks.fleet.lab import (
+    QuickControlPlane,
+    cpu_seconds,
+    machine_seconds,
+    memory_mib,
+    pid_of,
+    played,
+    read,
+    scrape,
+)
 from benchmarks.fleet.watching import Watching, is_so, looked_at
 from tacho_operator.shell.kube import ApiError, Kube, connect
 from tacho_operator.shell.scaler import LISTENING_SECONDS
 from tests.api.conftest import install_definition
-from tests.api.operating import resource
 from tests.api.operator_process import ACCOUNT, NAMESPACE, Operator, install_rights
 from tests.cluster import binaries
 from tests.cluster.handle import Cluster
@@ -37,6 +48,7 @@ AT_ONCE = 16
 IDLE_SECONDS = 120.0
 SCRAPE_SECONDS = 30.0
 HUB_DOWN_PARTS = 3
+HUB_BACK_LIMIT_SECONDS = 1800.0
 LIMIT_SECONDS = 900.0
 REFUSING_SECONDS = 60.0
 DOWN_SECONDS = 5.0
@@ -59,15 +71,6 @@ async def in_parallel(jobs: Iterable[Callable[[], Awaitable[Any]]], at_once: int
 
     await asyncio.gather(*(hand() for _ in range(at_once)))
     return time.monotonic() - started
-
-
-def fleet(count: int, namespaces: int) -> list[dict[str, Any]]:
-    found = []
-    for number in range(count):
-        item = resource(f"fleet-{number % namespaces:03}")
-        item["metadata"]["name"] = f"m{number:05}"
-        found.append(item)
-    return found
 
 
 async def ceiling(kube: Kube, count: int = 1000) -> float:
@@ -151,28 +154,51 @@ class Fleet:
             await answering(self.operator)
             await settle(self.operator)
             self.say("emptyMiB", memory_mib(pid_of(self.operator)))
-            with played(self.cluster.kubeconfig, "hub-down" if self.options.hub_down else "serve"):
-                await (self.down() if self.options.hub_down else self.up())
+            with played(self.cluster.kubeconfig, "hub-down" if self.options.hub_down else "serve") as player:
+                await (self.down(player) if self.options.hub_down else self.up())
         finally:
             task.cancel()
             self.operator.kill()
 
     async def storm(self) -> asyncio.Task[float]:
-        items = fleet(self.count, self.options.namespaces)
+        """Applies them from another process; seconds that it takes."""
+        command = [sys.executable, "-m", "benchmarks.fleet.applying", str(self.cluster.kubeconfig)]
+        numbers = [str(self.count), str(self.options.namespaces)]
+        applying = await asyncio.create_subprocess_exec(*command, *numbers, stdout=subprocess.PIPE)
 
-        def make(item: dict[str, Any]) -> Callable[[], Awaitable[Any]]:
-            return lambda: self.kube.create(item)
+        async def applied() -> float:
+            said, _ = await applying.communicate()
+            return float(said)
 
-        return asyncio.create_task(in_parallel(map(make, items)))
+        return asyncio.create_task(applied())
+
+    def spent(self) -> dict[str, float]:
+        """CPU seconds of every process so far."""
+        pids = {**self.plane.pids(), "operator": pid_of(self.operator), "benchmark": os.getpid()}
+        worked, idled = machine_seconds()
+        return {**{name: cpu_seconds(pid) for name, pid in pids.items()}, "all": worked, "idle": idled}
+
+    async def first_status(self, before: dict[str, float]) -> None:
+        """Until all have one: how long, and what it cost."""
+        took = await self.watching.until(self.count, looked_at, LIMIT_SECONDS)
+        self.say("firstStatusSeconds", round(took, 1))
+        self.say("firstStatus", self.watching.first_status())
+        self.say(
+            "cpuSecondsUntilThen", {name: round(now - before[name], 1) for name, now in self.spent().items()}
+        )
 
     async def up(self) -> None:
-        before, started = read(self.operator), time.monotonic()
+        before, started, spent = read(self.operator), time.monotonic(), self.spent()
         applying = await self.storm()
         if self.options.rough:
             await self.rough()
-        first = await self.watching.until(self.count, looked_at, LIMIT_SECONDS)
+            await self.watching.until(self.count, looked_at, LIMIT_SECONDS)
+        else:
+            await self.first_status(spent)
+            self.say("untilFirstStatus", read(self.operator).since(before))
         self.say("appliedSeconds", round(await applying, 1))
-        self.say("firstStatusSeconds", round(first, 1))
+        if self.options.first_only:
+            return
         await self.watching.until(self.count, is_so("Measured"), LIMIT_SECONDS)
         self.say("allMeasuredSeconds", round(time.monotonic() - started, 1))
         if not self.options.rough:
@@ -183,18 +209,39 @@ class Fleet:
         await self.one_change()
         await self.restart()
 
-    async def down(self) -> None:
+    async def down(self, player: int) -> None:
+        spent = self.spent()
         await self.storm()
-        first = await self.watching.until(self.count, looked_at, LIMIT_SECONDS)
-        self.say("firstStatusSeconds", round(first, 1))
+        await self.first_status(spent)
         waits = is_so("Ready", "HubUnreachable")
         self.say("allSayWhySeconds", round(await self.watching.until(self.count, waits, LIMIT_SECONDS), 1))
-        for part in range(HUB_DOWN_PARTS):
+        for part in range(1 if self.options.hub_back else HUB_DOWN_PARTS):
             before = read(self.operator)
             await asyncio.sleep(IDLE_SECONDS)
             found = read(self.operator).since(before)
             self.say(f"waitingFrom{int(part * IDLE_SECONDS)}s", found)
         self.say("MiB", memory_mib(pid_of(self.operator)))
+        if self.options.hub_back:
+            await self.back(player)
+
+    async def back(self, player: int) -> None:
+        """The hub answers again; nobody says so but who tries next."""
+        before, spent = read(self.operator), self.spent()
+        os.kill(player, signal.SIGUSR1)
+        past = is_so("Planned")
+        self.say("hubBackFirstSeconds", round(await self.watching.until(1, past, HUB_BACK_LIMIT_SECONDS), 1))
+        first, started = read(self.operator), time.monotonic()
+        for part in (2, 1):
+            await self.watching.until(self.count // part, past, HUB_BACK_LIMIT_SECONDS)
+            self.say(f"hubBackThen{100 // part}PercentSeconds", round(time.monotonic() - started, 1))
+        self.say("hubBackUntilFirst", first.since(before))
+        self.say("hubBackFromThen", read(self.operator).since(first))
+        self.say(
+            "hubBackCpuSeconds", {name: round(now - spent[name], 1) for name, now in self.spent().items()}
+        )
+        await self.watching.until(self.count, is_so("Measured"), LIMIT_SECONDS)
+        self.say("hubBackAllMeasuredSeconds", round(time.monotonic() - started, 1))
+        self.say("nothingTwice", self.twice())
 
     async def idle(self) -> None:
         """With a Prometheus, which has the load of pods asked for, and without one."""
@@ -306,7 +353,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--resources", type=int, default=500)
     parser.add_argument("--namespaces", type=int, default=20)
+    parser.add_argument("--first-only", action="store_true", help="end when all have a first status")
     parser.add_argument("--hub-down", action="store_true")
+    parser.add_argument("--hub-back", action="store_true", help="with --hub-down: it answers after a while")
     parser.add_argument("--rough", action="store_true")
     parser.add_argument(
         "--scaling-period", type=int, default=30, help="seconds between two looks at the load of pods"

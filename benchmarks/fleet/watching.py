@@ -18,6 +18,8 @@ class Watching:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self.held: dict[tuple[str, str], Resource] = {}
+        self._began: dict[tuple[str, str], float] = {}
+        self._told: dict[tuple[str, str], float] = {}
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -33,14 +35,33 @@ class Watching:
             version = page.version
             found |= {_name(item): item for item in page.items}
         self.held = found
+        for item in found.values():
+            self._note(item)
         self._changed.set()
         async with self._kube.watch("LLMDeployment", None, "", version) as events:
             async for what, item in events:
                 if what in ("ADDED", "MODIFIED"):
                     self.held[_name(item)] = item
+                    self._note(item)
                 elif what == "DELETED":
                     self.held.pop(_name(item), None)
                 self._changed.set()
+
+    def _note(self, item: Resource) -> None:
+        self._began.setdefault(_name(item), time.monotonic())
+        if looked_at(item):
+            self._told.setdefault(_name(item), time.monotonic())
+
+    def first_status(self) -> dict[str, float]:
+        """Seconds from when each was seen to its first status; and of all, from the first to the last."""
+        taken = sorted(self._told[name] - self._began[name] for name in self._told)
+        return {
+            "half": round(taken[len(taken) // 2], 2),
+            "of100no99": round(taken[len(taken) * 99 // 100], 2),
+            "slowest": round(taken[-1], 2),
+            "fromTheFirstMadeToTheLastTold": round(max(self._told.values()) - min(self._began.values()), 1),
+            "made": round(max(self._began.values()) - min(self._began.values()), 1),
+        }
 
     async def until(self, count: int, true: Callable[[Resource], bool], limit_seconds: float) -> float:
         """Seconds until ``count`` resources are so. Raises TimeoutError with how many were."""

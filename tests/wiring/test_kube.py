@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tacho_operator.shell.kube import (
     Kube,
     asked_pause_seconds,
     connect,
+    environment_proxy,
 )
 
 
@@ -173,3 +175,41 @@ async def test_a_refusal_says_how_long_to_wait(
         assert asked_pause_seconds(refused.value) == seconds
     assert asked == ["GET", "POST"], "nothing is tried again on the spot"
     assert asked_pause_seconds(ValueError("of our own")) == 0
+
+
+@pytest.mark.parametrize(
+    ("server", "proxy"),
+    [
+        ("https://api.example:6443", "http://proxy.example:3128"),
+        ("https://10.0.0.1", None),
+        ("http://api.example", None),
+    ],
+)
+def test_the_environments_proxy_is_taken_where_it_is_meant(
+    server: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "10.0.0.1,localhost")
+    assert environment_proxy(server) == proxy
+
+
+async def test_a_request_needs_no_thread_for_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiohttp looks for a proxy and a .netrc at every request, each in a thread of its own."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"metadata": {"name": "a"}})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server, connect(kubeconfig(tmp_path, str(server.make_url("/")))) as kube:
+        await kube.get("ConfigMap", "ml", "a")  # its connection may need one to find the address
+
+        async def thread(*_: Any, **__: Any) -> None:
+            raise AssertionError("a thread")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", thread)
+        assert await kube.get("ConfigMap", "ml", "a") == {"metadata": {"name": "a"}}

@@ -341,6 +341,15 @@ async def test_beside_new_ones_what_serves_and_what_changed_take_turns() -> None
     assert others == ["serves0", "changed0", "serves1", "changed1", "changed2"]
 
 
+async def test_new_ones_go_before_those_that_only_wait_but_for_a_few() -> None:
+    """What follows a first status writes ten times as much: all that are new would wait for it."""
+    new = [(Key("ns", f"new{n:02}"), Priority.NEW) for n in range(70)]
+    waiting = [(Key("ns", f"waits{n}"), Priority.WAITS) for n in range(6)]
+    order = [key.name for key in await order_of(*waiting, *new)]
+    told = order[: order.index("new69")]
+    assert [place for place, name in enumerate(told) if name.startswith("waits")] == [31, 63]
+
+
 async def test_routine_comes_last_until_something_happens() -> None:
     keys = [(Key("ns", f"k{n}"), Priority.SERVES) for n in range(3)]
     first, second, third = (key for key, _ in keys)

@@ -7,9 +7,11 @@ table is needed.
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import aiohttp
 from kubernetes.aio import client as aio, config as aio_config
@@ -320,6 +322,14 @@ class Kube:
             return
 
 
+def environment_proxy(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY and NO_PROXY name for that server."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
+
+
 @asynccontextmanager
 async def connect(kubeconfig: str = "", counted: Counted = uncounted) -> AsyncIterator[Kube]:
     """A client with that kubeconfig file; without one, with the pod's service account."""
@@ -331,6 +341,10 @@ async def connect(kubeconfig: str = "", counted: Counted = uncounted) -> AsyncIt
         )
     else:
         aio_config.load_incluster_config(client_configuration=configuration)
+    # The environment is read once: else aiohttp looks there for a proxy, and in a .netrc for a password, at
+    # every request, each in a thread of its own.
+    configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
+    configuration.client_session_kwargs = {"trust_env": False}
     async with aio.ApiClient(configuration) as api:
         # Never awaited, so its discovery of every API group never runs.
         yield Kube(DynamicClient(api), counted)

@@ -169,7 +169,7 @@ def _stamp(pod: PodView) -> str:
 
 def _live(text: str) -> LiveConfig:
     try:
-        return loads(LiveConfig, text)
+        return loads(LiveConfig, text) if text else LiveConfig(measure_key="")
     except DocumentError:
         return LiveConfig(measure_key="")  # nothing that was measured was asked for by it
 

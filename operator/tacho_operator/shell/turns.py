@@ -10,8 +10,10 @@ from typing import Generic, TypeVar
 LOWER_EVERY = 5
 """Each so manyth turn goes to the lowest priority that waits: none is starved by those above."""
 OTHERS_EVERY = 8
-"""While there are new ones, each so manyth turn is another's: a new one's writes a status and nothing else,
-and what follows it writes ten times as much."""
+"""While there are new ones, each so manyth turn is another's: of what serves, or of what a person changed."""
+WAITS_EVERY = 32
+"""And each so manyth where the others only wait: a new one's turn writes a status and nothing else, and what
+follows it writes ten times as much, which all that are new would wait for."""
 
 
 class Priority(enum.IntEnum):
@@ -67,7 +69,9 @@ class Turns(Generic[K]):
 
     def _whose(self, waiting: list[Priority]) -> Priority:
         if waiting[0] is Priority.NEW and len(waiting) > 1:
-            return Priority.NEW if self._taken % OTHERS_EVERY else self._of_others(waiting[1:])
+            pressing = waiting[1] <= Priority.CHANGED
+            others = self._taken % (OTHERS_EVERY if pressing else WAITS_EVERY) == 0
+            return self._of_others(waiting[1:]) if others else Priority.NEW
         return self._of_others(waiting)
 
     def _of_others(self, waiting: list[Priority]) -> Priority:

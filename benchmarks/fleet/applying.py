@@ -1,0 +1,82 @@
+"""Applies a fleet as fast as the API server takes it: a process of its own, bodies made beforehand.
+
+    python -m benchmarks.fleet.applying KUBECONFIG RESOURCES NAMESPACES
+
+Prints how many seconds the creates took together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+import time
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client as aio, config as aio_config
+
+from tacho_operator.shell.kube import KINDS
+from tests.api.operating import resource
+
+HANDS = 32
+"""Requests under way, each on a connection of its own."""
+AGAIN = frozenset({429, 500, 503})
+AGAIN_SECONDS = 0.2
+TAKEN = 409
+"""An answer was lost, and the object is there."""
+
+
+def fleet(count: int, namespaces: int) -> list[dict[str, Any]]:
+    """The resources, the same in every run."""
+    found = []
+    for number in range(count):
+        item = resource(f"fleet-{number % namespaces:03}")
+        item["metadata"]["name"] = f"m{number:05}"
+        found.append(item)
+    return found
+
+
+async def apply_all(kubeconfig: str, items: list[dict[str, Any]]) -> float:
+    """Seconds that it took."""
+    configuration = aio.Configuration()
+    await aio_config.load_kube_config(kubeconfig, client_configuration=configuration, persist_config=False)
+    version, plural = KINDS["LLMDeployment"]
+    wanted = [
+        (
+            f"{configuration.host}/apis/{version}/namespaces/{item['metadata']['namespace']}/{plural}",
+            json.dumps(item).encode(),
+        )
+        for item in reversed(items)
+    ]
+    trust = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    trust.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=HANDS, ssl=trust)) as session:
+        started = time.monotonic()
+        await asyncio.gather(*(_hand(session, wanted) for _ in range(HANDS)))
+    return time.monotonic() - started
+
+
+async def _hand(session: aiohttp.ClientSession, wanted: list[tuple[str, bytes]]) -> None:
+    while wanted:
+        url, body = wanted.pop()
+        try:
+            async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
+                status = answer.status
+                await answer.read()
+        except (aiohttp.ClientError, TimeoutError):
+            status = 503
+        if status in AGAIN:
+            wanted.append((url, body))
+            await asyncio.sleep(AGAIN_SECONDS)
+        elif status not in (201, TAKEN):
+            raise RuntimeError(f"HTTP {status}")
+
+
+def main(kubeconfig: str, count: str, namespaces: str) -> None:
+    print(asyncio.run(apply_all(kubeconfig, fleet(int(count), int(namespaces)))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
