@@ -3,9 +3,9 @@
     python -m benchmarks.autoscaling.replay TRAJECTORY.json [--ttft 2] [--seeds 9] [--unverified] [--until 45]
 
 TRAJECTORY.json is what tests/e2e/test_autoscaling.py leaves in build/trajectories: each request with its
-time, and what replicas there were; recorded/ has the beginnings of two. The engines' law and
-the behavior are that test's, the starts are those that the trajectory shows. Each seed sends the
-requests to other pods, as a Service does. ``--unverified``: the operator had no clean measurement, as on
+time, and what replicas there were; recorded/ has a whole one and the beginnings of two. The engines' law,
+the behavior and the client are that test's, the starts are those that the trajectory shows. Each seed sends
+the requests to other pods, as a Service does. ``--unverified``: the operator had no clean measurement, as on
 a busy machine, and counted requests at once. ``--until``: only what was seen by then, where the
 recording was broken off. Prints how many of the looks have as many replicas asked for as the simulator,
 give or take one, and how many first tokens came in time.
@@ -14,6 +14,7 @@ give or take one, and how many first tokens came in time.
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -44,8 +45,14 @@ LAW = EngineLaw(
 LEAST, MOST = 1, 6
 UP = Rules(window_seconds=0, paces=(Pace(kind="Pods", value=3, period_seconds=4),))
 DOWN = Rules(window_seconds=10, paces=(Pace(kind="Pods", value=1, period_seconds=4),))
-BLIND = ("killed", "cut", "killed", "killed")
-"""What became of the operator or its network, in order of time. The pod that hangs after it is left out."""
+BLIND = ("killed", "cut", "killed", "killed", "hanging")
+"""What became of the operator, its network or a pod, in order of time."""
+HANG_SECONDS = 60.0
+CLIENTS = 200
+"""Requests that the test has on their way at a time. One that comes when there are as many waits until one of
+them is answered, and its time to the first token begins when it is sent."""
+GIVEN_UP_SECONDS = 120.0
+"""After which the test takes a request for lost."""
 
 
 def starts(moments: Sequence[dict[str, Any]]) -> tuple[float, ...]:
@@ -63,15 +70,31 @@ def starts(moments: Sequence[dict[str, Any]]) -> tuple[float, ...]:
     return tuple(found)
 
 
+def sent(requests: Sequence[dict[str, Any]]) -> list[float]:
+    """When each of the requests, by the time at which it came, left the client."""
+    answer = (requests[0]["output_tokens"] - 1) * LAW.step_seconds(LAW.max_num_seqs) if requests else 0.0
+    busy: list[float] = []
+    left = []
+    for item in requests:
+        when = item["time_s"]
+        while busy and busy[0] <= when:
+            heapq.heappop(busy)
+        if len(busy) >= CLIENTS:
+            when = heapq.heappop(busy)
+        heapq.heappush(busy, when + (GIVEN_UP_SECONDS if item["ttft_s"] is None else item["ttft_s"]) + answer)
+        left.append(when)
+    return left
+
+
 def run(
     recorded: dict[str, Any], ttft_seconds: float, seed: int, *, unverified: bool
 ) -> tuple[Result, Trace]:
-    sent = recorded["requests"]
+    requests = sorted(recorded["requests"], key=lambda item: float(item["time_s"]))
     trace = Trace(
         name="recorded",
-        time_seconds=tuple(item["time_s"] for item in sent),
-        input_tokens=tuple(item["input_tokens"] for item in sent),
-        output_tokens=tuple(item["output_tokens"] for item in sent),
+        time_seconds=tuple(sent(requests)),
+        input_tokens=tuple(item["input_tokens"] for item in requests),
+        output_tokens=tuple(item["output_tokens"] for item in requests),
     )
     prompt, answer = round(mean(trace.input_tokens)), round(mean(trace.output_tokens))
     capacity = capacity_at(
@@ -102,6 +125,9 @@ def run(
     faults = Faults(
         decider_lost=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "killed"),
         metrics_lost=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "cut"),
+        hanging=tuple((span[0], None) for span, kind in zip(blind, BLIND, strict=False) if kind == "hanging"),
+        hang_seconds=HANG_SECONDS,
+        hanging_goes_on=True,
         cold_start_seconds=found,
         starts_in_order=True,
     )
@@ -138,8 +164,8 @@ def main() -> None:
     for seed in range(given.seeds):
         result, trace = run(recorded, given.ttft, seed, unverified=given.unverified)
         found.append(compared(recorded, result))
-    sent = recorded["requests"]
-    kept = sum(item["ttft_s"] is not None and item["ttft_s"] <= given.ttft for item in sent)
+    requests = recorded["requests"]
+    kept = sum(item["ttft_s"] is not None and item["ttft_s"] <= given.ttft for item in requests)
     shares = sorted(item["keptPercent"] for item in found)
     told = {
         "requests": len(trace),
@@ -147,7 +173,7 @@ def main() -> None:
         "startSeconds": [round(item, 1) for item in starts(recorded["moments"])],
         "looksWithinOnePercent": round(mean(item["sharePercent"] for item in found), 1),
         "mostOff": max(item["mostOff"] for item in found),
-        "keptPercentRecorded": round(100 * kept / len(sent), 1),
+        "keptPercentRecorded": round(100 * kept / len(requests), 1),
         "keptPercentSimulated": round(median(shares), 1),
         "keptPercentRange": [round(shares[0], 1), round(shares[-1], 1)],
     }

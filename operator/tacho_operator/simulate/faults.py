@@ -11,10 +11,13 @@ class Faults:
     """(from, to) in seconds: no pod can be asked."""
     decider_lost: tuple[tuple[float, float], ...] = ()
     """(from, to) in seconds: nobody decides, and who does then remembers nothing."""
-    hanging: tuple[tuple[float, int], ...] = ()
-    """(time, pod): it stays ready, answers with the same figures and does nothing."""
+    hanging: tuple[tuple[float, int | None], ...] = ()
+    """(time, pod): it stays ready, answers with the same figures and does nothing. None: the oldest that
+    serves then."""
     hang_seconds: float = 300.0
     """After so long a pod that hangs is restarted: ready again after a cold start; what it had is lost."""
+    hanging_goes_on: bool = False
+    """It is not restarted then, but goes on with what it has."""
     failing: tuple[tuple[float, int], ...] = ()
     """(time, pod): it crashes, and is ready again after a cold start; what it had is lost."""
     stragglers: tuple[tuple[int, float], ...] = ()

@@ -103,6 +103,11 @@ class Fleet:
         pod.replica.advance(now)
         pod.hung = True
 
+    def go_on(self, pod: Pod, now: float) -> None:
+        """From where it stood."""
+        pod.replica.now = now
+        pod.hung = False
+
     def remove(self, fewer: int, victims: Sequence[str], now: float) -> None:
         """So many pods go: they get no more requests and end what they have, as long as they may."""
         first = {uid: place for place, uid in enumerate(victims)}

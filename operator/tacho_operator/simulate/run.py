@@ -65,8 +65,8 @@ class Run:
         self._at(self._policy.period_seconds, self._decide)
         for when, number in self._faults.failing:
             self._at(when, partial(self._fail, number))
-        for when, number in self._faults.hanging:
-            self._at(when, partial(self._hang, number))
+        for when, whom in self._faults.hanging:
+            self._at(when, partial(self._hang, whom))
         horizon = trace.duration_seconds + DRAIN_SECONDS
         while self._events and self._events[0][0] <= horizon:
             when, _, action = heapq.heappop(self._events)
@@ -140,7 +140,7 @@ class Run:
             self._fleet.crash(pod, now)
             self._start(pod, now)
 
-    def _hang(self, number: int, now: float) -> None:
+    def _hang(self, number: int | None, now: float) -> None:
         pod = self._serving(number)
         if pod is None:
             return
@@ -148,14 +148,17 @@ class Run:
 
         def restart(when: float) -> None:
             if pod.gone == math.inf and pod.hung:
+                if self._faults.hanging_goes_on:
+                    self._fleet.go_on(pod, when)
+                    return
                 self._fleet.crash(pod, when)
                 self._start(pod, when)
 
         self._at(now + self._faults.hang_seconds, restart)
 
-    def _serving(self, number: int) -> Pod | None:
-        """None: there is no such pod that could still fail."""
-        found = (pod for pod in self._fleet.pods if pod.number == number)
+    def _serving(self, number: int | None) -> Pod | None:
+        """That pod, or the oldest. None: there is no such pod that could still fail."""
+        found = (pod for pod in self._fleet.pods if number is None or pod.number == number)
         return next((pod for pod in found if pod.ready and not pod.hung), None)
 
     def _counted(self) -> tuple[int, int, int]:

@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-from benchmarks.autoscaling.replay import compared, run, starts
+import pytest
+
+from benchmarks.autoscaling.replay import CLIENTS, compared, run, sent, starts
 
 RECORDED = Path(__file__).parents[3] / "benchmarks/autoscaling/recorded"
 IN_TIME_SECONDS = 2.0
+
+
+def in_time_percent(recorded: dict[str, Any]) -> float:
+    times = [item["ttft_s"] for item in recorded["requests"]]
+    return 100 * sum(time is not None and time <= IN_TIME_SECONDS for time in times) / len(times)
+
+
+@pytest.mark.parametrize(("name", "unverified"), [("overload", True), ("whole", False)])
+def test_as_many_requests_are_in_time_as_in_the_cluster(name: str, unverified: bool) -> None:
+    recorded = json.loads((RECORDED / f"{name}.json").read_text())
+    found = [
+        compared(recorded, run(recorded, IN_TIME_SECONDS, seed, unverified=unverified)[0])
+        for seed in range(9)
+    ]
+    assert abs(median(item["keptPercent"] for item in found) - in_time_percent(recorded)) <= 2
+    assert min(item["sharePercent"] for item in found) >= 98
+
+
+def test_a_request_is_sent_when_the_client_has_room_for_it() -> None:
+    shape = {"input_tokens": 128, "output_tokens": 1}
+    first = [{"time_s": 0.0, "ttft_s": 10.0 + number, **shape} for number in range(CLIENTS)]
+    late = [{"time_s": 5.0, "ttft_s": 1.0, **shape}, {"time_s": 11.5, "ttft_s": None, **shape}]
+    assert sent([*first, *late])[-2:] == [10.0, 11.5]
 
 
 def test_replicas_and_requests_in_time_are_those_of_the_cluster() -> None:

@@ -181,6 +181,17 @@ def test_a_pod_that_hangs_answers_nothing_until_it_is_restarted() -> None:
     assert found.unfinished >= 40
 
 
+def test_a_pod_that_stood_still_goes_on_with_what_it_had() -> None:
+    trace = poisson(1.0, 600.0)
+    policy = Follows(lambda _: 1)
+    faults = Faults(hanging=((100.0, None),), hang_seconds=60.0, hanging_goes_on=True)
+    found = simulate(trace, setting_of(), lambda _: policy, seed=0, faults=faults)
+    told = {view.now_seconds: view.pods[0].metrics for view in policy.views if view.pods[0].metrics}
+    assert told[110.0].generation_tokens_total == told[150.0].generation_tokens_total
+    assert told[170.0].generation_tokens_total > told[150.0].generation_tokens_total
+    assert found.unfinished == 0
+
+
 def test_lost_metrics_are_unknown_and_not_zero() -> None:
     policy = Follows(lambda _: 1)
     faults = Faults(metrics_lost=((50.0, 100.0),))
