@@ -91,6 +91,8 @@ def test_the_command_writes_such_a_page(tmp_path: Path) -> None:
                 "--slo",
                 "ttft=500ms,tpot=10ms",
                 "--what-if",
+                "quantization=all",
+                "--what-if",
                 "minReplicas=1,2",
             ),
             *("--measurement", EXAMPLES / "vllm-bf16.json", "--measurement", EXAMPLES / "vllm-fp8.json"),
@@ -104,7 +106,10 @@ def test_the_command_writes_such_a_page(tmp_path: Path) -> None:
     assert_sound(found)
     pictures = {item["title"]: item["drawn"] for item in found.frame(1200)["pictures"]}
     assert pictures["Replicas asked for and ready over time"]["ready-edge"] == 4 + 1, "with the key's"
-    assert "measurement=vllm-fp8, minReplicas=2: " in found.frame(1200)["text"]
+    text = found.frame(1200)["text"]
+    assert "quantization=fp8, minReplicas=2: " in text
+    assert "varied: quantization" in text
+    assert "none, fp8" in text
 
 
 @pytest.mark.parametrize(

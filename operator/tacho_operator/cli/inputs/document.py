@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+from weakref import WeakKeyDictionary
 
 import yaml
 
@@ -15,12 +16,16 @@ from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.core.types import Manifest
 
 LIMIT_BYTES = 4 * 1024 * 1024
+_STDIN: WeakKeyDictionary[TextIO, str] = WeakKeyDictionary()
+"""What was read of it: it can be read once."""
 
 
 def text(file: str) -> str:
-    """All of a small file; ``-`` is stdin. Raises CommandError."""
+    """All of a small file; ``-`` is stdin, however often it is asked for. Raises CommandError."""
     if file == "-":
-        return sys.stdin.read(LIMIT_BYTES)
+        if sys.stdin not in _STDIN:
+            _STDIN[sys.stdin] = sys.stdin.read(LIMIT_BYTES)
+        return _STDIN[sys.stdin]
     path = Path(file)
     try:
         if path.stat().st_size > LIMIT_BYTES:
@@ -68,12 +73,23 @@ def select(documents: list[Any], file: str, name: str = "") -> Manifest:
 
 def read(file: str, name: str = "") -> Manifest:
     """The LLMDeployment in ``file`` as written, not checked yet. Raises CommandError."""
+    return select(_documents(file), file, name)
+
+
+def every(file: str, name: str = "") -> list[Manifest]:
+    """All LLMDeployments in ``file`` as written, or the one of that name. Raises CommandError where there is
+    none."""
+    documents = _documents(file)
+    found = [item for item in _flattened(documents) if item.get("kind") == KIND]
+    return [select(documents, file, name)] if name or not found else found
+
+
+def _documents(file: str) -> list[Any]:
     try:
-        documents = list(yaml.safe_load_all(text(file)))
+        return list(yaml.safe_load_all(text(file)))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = str(error).replace('in "<unicode string>", ', "")
         raise CommandError(f"{file}: not YAML: {where}") from None
-    return select(documents, file, name)
 
 
 def typed(raw: Manifest, file: str) -> tuple[Manifest, LLMDeployment]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from tacho_contract.units import counted
 from tacho_operator.cli.output.formats import TraceFormat, say
 from tacho_operator.cli.output.problems import EXIT_FITS, CommandError
+from tacho_operator.cli.simulate.entries import measured
 from tacho_operator.cli.simulate.report.nouns import Report, Run
 from tacho_operator.cli.simulate.show import show
 from tacho_operator.cli.simulate.subject import Given, Subject, subject
-from tacho_operator.cli.simulate.variants import Variant, variants
+from tacho_operator.cli.simulate.variants import Variant, asks_quantization, variants
 from tacho_operator.simulate.policies import POLICIES, static
 from tacho_operator.simulate.policy import Factory, Setting
 from tacho_operator.simulate.result import Result
@@ -47,7 +48,9 @@ class Order:
 
 def execute(order: Order) -> int:
     """The exit code."""
-    varied = variants(order.given, order.files, order.measurements, order.what_if)
+    named = (order.files, order.measurements)
+    found = measured(*named, order.given.name) if asks_quantization(order.what_if) else ()
+    varied = variants(order.given, *named, order.what_if, found)
     names = order.policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
     trace, asked = _trace(order.trace), [(variant, subject(variant.given)) for variant in varied]
     planned = [

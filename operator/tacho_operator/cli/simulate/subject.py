@@ -8,18 +8,16 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_operator.api.defaults import CURRENCY, service_level, workload
 from tacho_operator.api.types import AutoscalingSpec, LLMDeployment, Measurement
-from tacho_operator.cli.inputs.document import read, text, typed
+from tacho_operator.cli.inputs.document import read, typed
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.cli.probe.asked import question
+from tacho_operator.cli.simulate.entries import entry_of
 from tacho_operator.core.measurement.cost import price_of
-from tacho_operator.core.measurement.records import clean, current
+from tacho_operator.core.measurement.records import clean
 from tacho_operator.core.scaling.law.capacity import capacity_of
 from tacho_operator.core.scaling.law.coldstart import UNKNOWN_SECONDS
 from tacho_operator.core.scaling.law.types import Capacity
@@ -78,6 +76,7 @@ class Subject:
             "pricePerGpuHour": self.price_per_gpu_hour,
             "requestsPerSecondPerReplica": setting.capacity.requests_per_second,
             "concurrencyPerReplica": setting.capacity.concurrency,
+            "quantizationMethod": self.entry.quantization_method or None,
             "observedTime": self.entry.observed_time or None,
         }
 
@@ -85,7 +84,7 @@ class Subject:
 def subject(given: Given) -> Subject:
     """Raises CommandError."""
     resource = typed(read(given.file, given.name), given.file)[1] if given.file else None
-    entry = _entry(given, resource)
+    entry = entry_of(resource, given.file, given.measurement)
     spec, status = (resource.spec, resource.status) if resource else (None, None)
     slo = _slo(given, service_level(spec) if spec else ServiceLevel())
     asked = spec.autoscaling if spec else None
@@ -116,45 +115,6 @@ def subject(given: Given) -> Subject:
         currency=price.currency if price else CURRENCY,
         remarks=(*_remarks(entry, asked, setting.capacity), *unknown),
     )
-
-
-def _entry(given: Given, resource: LLMDeployment | None) -> Measurement:
-    """The measurement that was named, else the manifest's current one."""
-    if given.measurement:
-        return _read_entry(given.measurement)
-    if resource is None:
-        raise CommandError(
-            "nothing says what a replica does",
-            "  -> name a measurement (--measurement FILE, from: tacho probe … -o json) or an LLMDeployment "
-            "with its status (-f FILE, from: kubectl get llmd NAME -o yaml)",
-        )
-    found = current(resource.status.measurements)
-    if found is None:
-        raise CommandError(
-            f"{given.file}: no current measurement in its status",
-            "  -> take it from the cluster (kubectl get llmd NAME -o yaml), or add --measurement FILE, from: "
-            "tacho probe … -o json",
-        )
-    return found
-
-
-def _read_entry(file: str) -> Measurement:
-    try:
-        document = yaml.safe_load(text(file))
-        if isinstance(document, dict) and isinstance(document.get("status"), dict):
-            entries = document["status"].get("measurements") or []
-            found = current([Measurement.model_validate(item) for item in entries])
-            if found is None:
-                raise CommandError(f"{file}: no current measurement in its status")
-            return found
-        return Measurement.model_validate(document)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise CommandError(f"{file}: neither JSON nor YAML: {error}") from None
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the document"
-        said = f"{file}: not an entry of status.measurements: {where}: {problem['msg']}"
-        raise CommandError(said) from None
 
 
 def _law(entry: Measurement, slots: int | None) -> EngineLaw:

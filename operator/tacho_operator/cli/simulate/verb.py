@@ -38,7 +38,8 @@ def simulate(
         list[str] | None,
         typer.Option(
             metavar="KEY=V1,V2",
-            help="Compare other settings: minReplicas, maxReplicas, slo.ttft, slo.tpot. May be given again.",
+            help="Compare other settings: minReplicas, maxReplicas, slo.ttft, slo.tpot, and quantization, "
+            "from what the files have measured. May be given again.",
         ),
     ] = None,
     policy: Annotated[

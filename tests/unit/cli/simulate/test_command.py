@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def test_programs_read_the_whole_of_it_and_the_manifest_says_what_is_promised(
         "pricePerGpuHour": 3.0,
         "requestsPerSecondPerReplica": 8.0,
         "concurrencyPerReplica": 16,
+        "quantizationMethod": None,
         "observedTime": None,
         "seed": 0,
     }
@@ -145,6 +147,37 @@ def test_a_provisional_measurement_is_said_to_be_one(
     told = call(capsys, "simulate", "--trace", trace, "--measurement", entry, "--policy", "static")
     assert told.code == 0
     assert "the measurement is provisional (Contended)" in told.err
+
+
+def test_quantizations_of_all_resources_of_a_file_are_compared(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str
+) -> None:
+    items = []
+    for name, status in (
+        ("bf16", {"measurements": [ENTRY | {"quantizationMethod": "none"}]}),
+        ("eight", {"measurements": [ENTRY], "plan": {"quantizationMethod": "fp8"}}),
+        ("new", {"measurements": []}),
+    ):
+        document = yaml.safe_load(Path(resource(tmp_path, **status)).read_text())
+        items.append(document | {"metadata": {"name": name}})
+    every = tmp_path / "all.yaml"
+    every.write_text(yaml.safe_dump({"kind": "List", "items": items}))
+    asked = ("--trace", trace, "-f", str(every), "--what-if", "quantization=none,fp8", "-o", "json")
+    told = call(capsys, "simulate", *asked)
+    assert told.code == 0, told.err
+    found = json.loads(told.out)["runs"]
+    assert [item["variant"] for item in found] == [{"quantization": "none"}, {"quantization": "fp8"}]
+    refused = call(capsys, "simulate", *asked[:4], "--what-if", "quantization=int4")
+    assert refused.code == 1
+    assert "no file has a current measurement of it" in refused.err
+
+
+def test_a_manifest_from_a_pipe_can_be_varied(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(Path(resource(tmp_path)).read_text()))
+    told = call(capsys, "simulate", "--trace", trace, "-f", "-", "--what-if", "minReplicas=1,2")
+    assert told.code == 0, told.err
 
 
 @pytest.mark.parametrize(

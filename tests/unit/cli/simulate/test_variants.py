@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, CommandError
+from tacho_operator.cli.simulate.entries import Measured
 from tacho_operator.cli.simulate.subject import Given
 from tacho_operator.cli.simulate.variants import variants
 
@@ -41,6 +42,61 @@ def test_a_setting_with_one_value_is_set_and_not_named() -> None:
 def test_files_of_one_name_are_called_by_their_places() -> None:
     first, second = variants(GIVEN, ["a/llmd.yaml", "b/llmd.yaml"], [], [])
     assert (first.name, second.name) == ("resource=a/llmd.yaml", "resource=b/llmd.yaml")
+
+
+MEASURED = (
+    Measured(quantization="none", measurement="bf16.json"),
+    Measured(quantization="fp8", file="all.yaml", name="eight"),
+    Measured(quantization="awq", file="all.yaml", name="four"),
+    Measured(quantization="awq", file="all.yaml", name="other"),
+    Measured(quantization="", file="all.yaml", name="silent"),
+)
+
+
+def test_a_quantization_is_chosen_from_what_was_measured() -> None:
+    what_if = ["quantization=none,fp8", "minReplicas=1,4"]
+    found = variants(GIVEN, ["all.yaml"], [], what_if, MEASURED)
+    assert [item.name for item in found] == [
+        "quantization=none, minReplicas=1",
+        "quantization=none, minReplicas=4",
+        "quantization=fp8, minReplicas=1",
+        "quantization=fp8, minReplicas=4",
+    ]
+    assert (found[0].given.measurement, found[0].given.file) == ("bf16.json", "")
+    assert (found[2].given.file, found[2].given.name, found[2].given.measurement) == ("all.yaml", "eight", "")
+    every = variants(GIVEN, [], ["a", "b"], ["quantization=all"], MEASURED[:2])
+    assert [item.name for item in every] == ["quantization=none", "quantization=fp8"]
+
+
+def test_measurements_are_chosen_for_a_resource_that_was_named() -> None:
+    (only,) = variants(GIVEN, ["chat.yaml"], ["bf16.json"], ["quantization=none"], MEASURED[:1])
+    assert (only.given.file, only.given.measurement) == ("chat.yaml", "bf16.json")
+
+
+@pytest.mark.parametrize(
+    ("what_if", "said"),
+    [
+        ("quantization=fb8", "no file has a current measurement of it; did you mean fp8?"),
+        ("quantization=awq", "measured in all.yaml (four) and in all.yaml (other)"),
+        ("quantization=all", "measured in all.yaml (four) and in all.yaml (other)"),
+        ("quantization=none,", "different values with commas are wanted, e.g. quantization=none,fp8 or all"),
+        ("quantisation=fp8", "did you mean quantization?"),
+    ],
+)
+def test_a_quantization_that_cannot_be_chosen_is_said(what_if: str, said: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        variants(GIVEN, [], [], [what_if], MEASURED)
+    assert said in str(caught.value)
+
+
+def test_what_was_measured_is_told_with_what_was_not_found() -> None:
+    with pytest.raises(CommandError) as caught:
+        variants(GIVEN, [], [], ["quantization=int4"], (*MEASURED[:2], MEASURED[-1]))
+    assert "measured: none (bf16.json), fp8 (all.yaml (eight)); all.yaml (silent) says none" in str(
+        caught.value
+    )
+    with pytest.raises(CommandError, match="quantization=all: no file has a current measurement of it"):
+        variants(GIVEN, [], [], ["quantization=all"])
 
 
 @pytest.mark.parametrize(

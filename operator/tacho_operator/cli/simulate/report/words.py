@@ -22,6 +22,7 @@ SETTINGS = {
     "pricePerGpuHour": "price of a GPU-hour",
     "requestsPerSecondPerReplica": "requests/s that one carries, as measured",
     "concurrencyPerReplica": "requests at once that one carries, as measured",
+    "quantizationMethod": "quantization, as measured",
     "observedTime": "measured at",
     "seed": "seed",
 }

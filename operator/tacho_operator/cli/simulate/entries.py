@@ -1,0 +1,94 @@
+"""Where it is written what a replica does: files of a measurement, and LLMDeployments with their status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import yaml
+from pydantic import ValidationError
+
+from tacho_operator.api.types import LLMDeployment, Measurement
+from tacho_operator.cli.inputs.document import every, text, typed
+from tacho_operator.cli.output.problems import CommandError
+from tacho_operator.core.measurement.records import current
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Where a quantization was measured."""
+
+    quantization: str
+    """"" is not known."""
+    file: str = ""
+    name: str = ""
+    """Which LLMDeployment of ``file``."""
+    measurement: str = ""
+    """A file that holds a measurement; with it the others are ""."""
+
+    @property
+    def place(self) -> str:
+        return self.measurement or f"{self.file} ({self.name})"
+
+
+def measured(files: Sequence[str], measurements: Sequence[str], name: str) -> tuple[Measured, ...]:
+    """What the files of measurements hold; without such files, what the LLMDeployments have that are
+    measured, of that ``name`` or all. Raises CommandError."""
+    if measurements:
+        return tuple(
+            Measured(quantization=read_entry(file).quantization_method or "", measurement=file)
+            for file in dict.fromkeys(measurements)
+        )
+    found = []
+    for file in dict.fromkeys(files):
+        for raw in every(file, name):
+            resource = typed(raw, file)[1]
+            entry = current(resource.status.measurements)
+            if entry is not None:
+                method = entry.quantization_method or _planned(resource)
+                found.append(Measured(quantization=method, file=file, name=resource.metadata.name))
+    return tuple(found)
+
+
+def _planned(resource: LLMDeployment) -> str:
+    plan = resource.status.plan
+    return (plan.quantization_method if plan else None) or ""
+
+
+def entry_of(resource: LLMDeployment | None, file: str, measurement: str) -> Measurement:
+    """The measurement in that file, else the current one of the resource in ``file``. Raises CommandError."""
+    if measurement:
+        return read_entry(measurement)
+    if resource is None:
+        raise CommandError(
+            "nothing says what a replica does",
+            "  -> name a measurement (--measurement FILE, from: tacho probe … -o json) or an LLMDeployment "
+            "with its status (-f FILE, from: kubectl get llmd NAME -o yaml)",
+        )
+    found = current(resource.status.measurements)
+    if found is None:
+        raise CommandError(
+            f"{file}: no current measurement in its status",
+            "  -> take it from the cluster (kubectl get llmd NAME -o yaml), or add --measurement FILE, from: "
+            "tacho probe … -o json",
+        )
+    return found
+
+
+def read_entry(file: str) -> Measurement:
+    try:
+        document = yaml.safe_load(text(file))
+        if isinstance(document, dict) and isinstance(document.get("status"), dict):
+            entries = document["status"].get("measurements") or []
+            found = current([Measurement.model_validate(item) for item in entries])
+            if found is None:
+                raise CommandError(f"{file}: no current measurement in its status")
+            return found
+        return Measurement.model_validate(document)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise CommandError(f"{file}: neither JSON nor YAML: {error}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the document"
+        said = f"{file}: not an entry of status.measurements: {where}: {problem['msg']}"
+        raise CommandError(said) from None
