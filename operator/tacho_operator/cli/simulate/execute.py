@@ -19,7 +19,7 @@ from tacho_operator.cli.simulate.variants import Variant, asks_quantization, var
 from tacho_operator.simulate.policies import POLICIES, static
 from tacho_operator.simulate.policy import Factory, Setting
 from tacho_operator.simulate.result import Result
-from tacho_operator.simulate.run import simulate
+from tacho_operator.simulate.run import Faults, simulate
 from tacho_operator.simulate.trace import Trace, TraceError, read_trace
 
 DEFAULT = ("tacho", "oracle")
@@ -68,7 +68,8 @@ def execute(order: Order) -> int:
     for variant, about, own in planned:
         name = ", ".join(part for part in ("" if alone and variant.name else own.name, variant.name) if part)
         say(f"{name}: {counted(len(trace), 'request')}")
-        result = simulate(trace, own.setting, own.factory, seed=order.seed)
+        starts = Faults(cold_start_seconds=about.starts_seconds)
+        result = simulate(trace, own.setting, own.factory, seed=order.seed, faults=starts)
         runs.append(_run(name, variant, about, result))
     currencies = {about.currency for _, about in asked if about.price_per_gpu_hour is not None}
     if len(currencies) > 1:

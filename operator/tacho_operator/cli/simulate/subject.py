@@ -11,11 +11,12 @@ from typing import Any
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_operator.api.defaults import CURRENCY, service_level, workload
-from tacho_operator.api.types import AutoscalingSpec, LLMDeployment, Measurement
+from tacho_operator.api.types import AutoscalingSpec, Measurement
 from tacho_operator.cli.inputs.document import read, typed
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.cli.probe.asked import question
 from tacho_operator.cli.simulate.entries import entry_of
+from tacho_operator.cli.simulate.starts import starts_of
 from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.measurement.records import clean
 from tacho_operator.core.scaling.law.capacity import capacity_of
@@ -28,6 +29,7 @@ from tacho_operator.simulate.policy import Factory, Setting
 
 MOST_REPLICAS = 16
 """Where nobody says."""
+UNKNOWN_START = f"a start is taken to last {UNKNOWN_SECONDS:.0f} s; --cold-start says better"
 NO_DATE = datetime.fromtimestamp(0, timezone.utc)
 
 
@@ -44,7 +46,8 @@ class Given:
     tpot_milliseconds: int | None = None
     least: int | None = None
     most: int | None = None
-    cold_start_seconds: float | None = None
+    cold_start_seconds: tuple[float, ...] = ()
+    """Of starts that were observed."""
     price_per_gpu_hour: float | None = None
 
 
@@ -55,6 +58,8 @@ class Subject:
     entry: Measurement
     tacho: Factory
     """The operator's decision, with the behavior that the manifest asks for."""
+    starts_seconds: tuple[float, ...] = ()
+    """One of which each pod's start takes."""
     gpus_per_replica: int = 1
     price_per_gpu_hour: float | None = None
     currency: str = CURRENCY
@@ -69,6 +74,7 @@ class Subject:
             "minReplicas": setting.least,
             "maxReplicas": setting.most,
             "coldStartSeconds": setting.cold_start_seconds,
+            "startSeconds": list(self.starts_seconds),
             "ttftMilliseconds": self.slo.ttft_milliseconds or None,
             "tpotMilliseconds": self.slo.tpot_milliseconds or None,
             "percentile": self.slo.percentile,
@@ -92,14 +98,14 @@ def subject(given: Given) -> Subject:
     plan = status.plan if status else None
     context = spec.context if spec else None
     slots = (plan.concurrency if plan else None) or (context.concurrency if context else None)
-    cold, unknown = _cold_start(given, resource)
+    begun = starts_of(given.cold_start_seconds, resource)
     setting = Setting(
         least=least,
         most=most,
         capacity=capacity_of([entry], plan, workload(spec) if spec else Workload()),
         slo_ttft_seconds=slo.ttft_milliseconds / 1000 or None,
         slo_tpot_seconds=slo.tpot_milliseconds / 1000 or None,
-        cold_start_seconds=cold,
+        cold_start_seconds=begun.known_seconds,
         law=_law(entry, slots),
     )
     price = price_of(spec.cost, "", {}) if spec else None
@@ -113,7 +119,8 @@ def subject(given: Given) -> Subject:
         gpus_per_replica=max(1, gpus or 1),
         price_per_gpu_hour=hourly if given.price_per_gpu_hour is None else given.price_per_gpu_hour,
         currency=price.currency if price else CURRENCY,
-        remarks=(*_remarks(entry, asked, setting.capacity), *unknown),
+        starts_seconds=begun.seconds,
+        remarks=(*_remarks(entry, asked, setting.capacity), *((UNKNOWN_START,) if begun.unknown else ())),
     )
 
 
@@ -141,18 +148,6 @@ def _bounds(given: Given, asked: AutoscalingSpec | None) -> tuple[int, int]:
     if most < least:
         raise CommandError(f"--max-replicas {most}: fewer than the least, which are {least}")
     return least, most
-
-
-def _cold_start(given: Given, resource: LLMDeployment | None) -> tuple[float, tuple[str, ...]]:
-    """In seconds, and the remark that nobody knows it."""
-    if given.cold_start_seconds is not None:
-        return given.cold_start_seconds, ()
-    status = resource.status if resource else None
-    known = status.autoscaling.cold_start_seconds if status and status.autoscaling else None
-    last = status.startup.total_seconds if status and status.startup else None
-    if known or last:
-        return float(known or last or 0), ()
-    return UNKNOWN_SECONDS, (f"a start is taken to last {UNKNOWN_SECONDS:.0f} s; --cold-start says better",)
 
 
 def _tacho(asked: AutoscalingSpec | None, setting: Setting) -> Factory:

@@ -58,9 +58,12 @@ def simulate(
         int | None, typer.Option("--max-replicas", min=1, max=1000, help="Most replicas.")
     ] = None,
     cold_start: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", min=0, max=86400, help="From a pod's creation to its readiness."),
-    ] = None,
+        str,
+        typer.Option(
+            metavar="SECONDS",
+            help="From a pod's creation to its readiness. Several with commas: each start draws one.",
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of all that is left to chance.")] = 0,
     price_per_gpu_hour: Annotated[
         float | None,
@@ -81,6 +84,7 @@ def simulate(
     Exit code: 0 simulated, 1 bad input.
     """
     from tacho_operator.cli.simulate.execute import Order, execute
+    from tacho_operator.cli.simulate.starts import said
     from tacho_operator.cli.simulate.subject import Given
 
     return execute(
@@ -91,7 +95,7 @@ def simulate(
                 slo=slo,
                 least=min_replicas,
                 most=max_replicas,
-                cold_start_seconds=cold_start,
+                cold_start_seconds=said(cold_start) if cold_start else (),
                 price_per_gpu_hour=price_per_gpu_hour,
             ),
             policies=tuple(policy or ()),

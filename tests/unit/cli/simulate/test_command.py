@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tacho_operator.cli.simulate.subject import Given, subject
+
 from ..commands import call, manifest
 
 ENTRY: dict[str, Any] = {
@@ -86,6 +88,7 @@ def test_programs_read_the_whole_of_it_and_the_manifest_says_what_is_promised(
         "minReplicas": 2,
         "maxReplicas": 5,
         "coldStartSeconds": 40.0,
+        "startSeconds": [40.0],
         "ttftMilliseconds": 500,
         "tpotMilliseconds": 40,
         "percentile": 95,
@@ -170,6 +173,55 @@ def test_quantizations_of_all_resources_of_a_file_are_compared(
     refused = call(capsys, "simulate", *asked[:4], "--what-if", "quantization=int4")
     assert refused.code == 1
     assert "no file has a current measurement of it" in refused.err
+
+
+def test_starts_are_drawn_from_those_that_were_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str
+) -> None:
+    asked = ("--trace", trace, "--measurement", written(tmp_path), "--policy", "tacho")
+    told = [
+        call(capsys, "simulate", *asked, "--cold-start", "30,200,40", "--seed", seed, "-o", "json")
+        for seed in ("0", "0", "4", "6")
+    ]
+    assert told[0].out == told[1].out
+    begun = set()
+    for each in told:
+        document = json.loads(each.out)
+        assert document["setting"]["startSeconds"] == [30, 40, 200]
+        assert document["setting"]["coldStartSeconds"] == 200
+        begun.add(tuple(item["timeSeconds"] for item in document["runs"][0]["replicas"]))
+    assert len(begun) > 1
+    shown = call(capsys, "simulate", *asked, "--cold-start", "30,200,40")
+    assert "a start takes 30 to 200 s" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "known"),
+    [
+        ({"autoscaling": {"coldStartSeconds": 40}}, (40.0,), 40.0),
+        ({"autoscaling": None, "startup": {"totalSeconds": 168, "probeSeconds": 19}}, (149.0,), 149.0),
+        (
+            {"autoscaling": {"coldStartSeconds": 120}, "startup": {"totalSeconds": 119, "probeSeconds": 19}},
+            (101, 103, 105, 107, 109, 111, 113, 115, 117, 119),
+            120.0,
+        ),
+    ],
+)
+def test_starts_lie_where_the_status_has_measured_them(
+    tmp_path: Path, status: dict[str, Any], seconds: tuple[float, ...], known: float
+) -> None:
+    found = subject(Given(file=resource(tmp_path, **status)))
+    assert (found.starts_seconds, found.setting.cold_start_seconds) == (seconds, known)
+
+
+@pytest.mark.parametrize("text", ["soon", "10,", "10,-1", "1e9", "nan"])
+def test_a_start_that_is_no_time_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str, text: str
+) -> None:
+    entry = written(tmp_path)
+    told = call(capsys, "simulate", "--trace", trace, "--measurement", entry, "--cold-start", text)
+    assert told.code == 1
+    assert f"--cold-start {text}: seconds of 0 to 86400 are wanted" in told.err
 
 
 def test_a_manifest_from_a_pipe_can_be_varied(

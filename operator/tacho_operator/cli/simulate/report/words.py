@@ -15,6 +15,7 @@ SETTINGS = {
     "minReplicas": "replicas, at least",
     "maxReplicas": "replicas, at most",
     "coldStartSeconds": "a start, in seconds",
+    "startSeconds": "of which each start draws one, in seconds",
     "ttftMilliseconds": "promised time to first token, in ms",
     "tpotMilliseconds": "promised time per token, in ms",
     "percentile": "of 100 requests, promised to",
@@ -32,7 +33,11 @@ SETTINGS = {
 def settings(report: Report) -> Iterator[tuple[str, str]]:
     """(what, in words) of what is the same in every run and was said, and of what varies."""
     for name, value in report.common.items():
-        if value is not None:
+        if isinstance(value, list):
+            # One is the start itself.
+            if value[1:]:
+                yield SETTINGS[name], ", ".join(f"{item:.4g}" for item in value)
+        elif value is not None:
             yield SETTINGS[name], f"{value:.4g}" if isinstance(value, float) else str(value)
     for number, name in enumerate(report.varied):
         values = dict.fromkeys(run.variant[number][1] for run in report.runs)
@@ -45,7 +50,10 @@ def headline(report: Report) -> str:
     parts = [f"{trace.name}: {counted(len(trace), 'request')} in {span(trace.duration_seconds)}"]
     if "minReplicas" in same and "maxReplicas" in same:
         parts.append(f"{same['minReplicas']} to {same['maxReplicas']} replicas")
-    if "coldStartSeconds" in same:
+    starts = same.get("startSeconds") or ()
+    if starts and max(starts) > min(starts):
+        parts.append(f"a start takes {min(starts):.0f} to {max(starts):.0f} s")
+    elif "coldStartSeconds" in same:
         parts.append(f"a start takes {same['coldStartSeconds']:.0f} s")
     promised = {slo_words(run.slo) for run in report.runs}
     if len(promised) == 1:
