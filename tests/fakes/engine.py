@@ -6,8 +6,9 @@
 was kept on this machine, ``POST /_foreign {"streams": 4, "seconds": 5}`` brings somebody else's traffic.
 ``POST /_crash`` ends it after the answer. ``--fail`` makes it go wrong: crash, oom, kv-cache (at start, with
 the lines a real engine prints), crash-after:N and errors-after:N (requests to generate), errors, busy-every:N
-(a 429), drop-every:N (the connection ends in the middle of the answer), hang (no answer to them), wedged
-(no answer at all, health included).
+(a 429), away-every:N (a 503 that asks to come back in a second), fault-every:N (a 500), drop-every:N (the
+connection ends in the middle of the answer), each of these as busy-at:N for the Nth alone, hang (no answer to
+them), wedged (no answer at all, health included).
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class Engine:
         try:
             return route(request, reply)
         except Refused as refused:
-            return reply.document(refused.document, status=refused.code)
+            later = ("Retry-After: 1",) if refused.code == 503 else ()
+            return reply.document(refused.document, status=refused.code, headers=later)
 
     def _models(self, _: Request, reply: Reply) -> None:
         name, length = self.settings.served_name, self.settings.max_model_len
@@ -184,9 +186,19 @@ class Engine:
             _die()
         if mode == "errors" or (mode == "errors-after" and self.requests > int(count)):
             raise Refused("the mock engine was told to fail", kind="InternalServerError", code=500)
-        if mode == "busy-every" and self.requests % int(count) == 0:
+        if self._wrong("busy"):
             raise Refused("the mock engine was told to be busy", kind="RateLimitError", code=429)
+        if self._wrong("away"):
+            raise Refused("the mock engine was told to be away", kind="ServiceUnavailable", code=503)
+        if self._wrong("fault"):
+            raise Refused("the mock engine was told to fail", kind="InternalServerError", code=500)
         return mode == "hang"
+
+    def _wrong(self, what: str) -> bool:
+        """Whether this request is to go wrong so."""
+        mode, _, count = self.settings.fail.partition(":")
+        every = mode == f"{what}-every" and self.requests % int(count) == 0
+        return every or (mode == f"{what}-at" and self.requests == int(count))
 
     def _generate(self, request: Request, reply: Reply, *, chat: bool) -> None:
         arrived = self.loop.time()
@@ -288,8 +300,7 @@ class Engine:
         usage = bool(options.get("include_usage"))
         continuous = usage and self.settings.continuous_usage and bool(options.get("continuous_usage_stats"))
         middle = answer.middle(continuous=continuous)
-        mode, _, count = self.settings.fail.partition(":")
-        dropped = mode == "drop-every" and self.requests % int(count) == 0
+        dropped = self._wrong("drop")
         total = 0
 
         def send(_: float, tokens: int, last: bool, sequence: Sequence) -> None:

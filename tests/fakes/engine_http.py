@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -44,12 +44,14 @@ class Reply:
         self.begun = False
         self.gone: Callable[[], None] = lambda: None
 
-    def whole(self, body: bytes = b"", *, status: int = 200, kind: str = JSON) -> None:
-        self._transport.write(self._head(status, kind, f"Content-Length: {len(body)}") + body)
+    def whole(
+        self, body: bytes = b"", *, status: int = 200, kind: str = JSON, headers: Sequence[str] = ()
+    ) -> None:
+        self._transport.write(self._head(status, kind, f"Content-Length: {len(body)}", *headers) + body)
         self._over()
 
-    def document(self, document: Any, *, status: int = 200) -> None:
-        self.whole(json.dumps(document).encode(), status=status)
+    def document(self, document: Any, *, status: int = 200, headers: Sequence[str] = ()) -> None:
+        self.whole(json.dumps(document).encode(), status=status, headers=headers)
 
     def events(self, data: bytes, *, last: bool) -> None:
         """One chunk of the transfer; the first brings the head along."""
@@ -66,8 +68,8 @@ class Reply:
         """The connection breaks."""
         self._transport.abort()
 
-    def _head(self, status: int, kind: str, length: str) -> bytes:
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {kind}", length]
+    def _head(self, status: int, kind: str, *headers: str) -> bytes:
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {kind}", *headers]
         lines += ["Connection: close"] if self._close else []
         return "\r\n".join([*lines, "", ""]).encode()
 

@@ -53,6 +53,43 @@ async def test_answers_that_fail_now_and_then_are_told_and_nothing_of_them_is_cl
 
 
 @pytest.mark.parametrize(
+    ("fail", "said"),
+    [
+        ("busy-at:1", "429"),
+        ("away-at:2", "503"),
+        ("busy-at:10", "429"),
+        ("fault-at:10", "500"),
+        ("drop-at:10", "the connection ended within the answer"),
+    ],
+)
+async def test_one_request_that_fails_is_sent_again_and_ends_nothing(fail: str, said: str) -> None:
+    """The first, one of the warm-up, and one of the single stream's or its prompts'."""
+    measured = await probed(fail=fail)
+    assert measured.single_stream is not None
+    assert max(point.concurrency for point in measured.curve) == STREAMS
+    assert "1 request was sent again after a failure" in measured.message
+    assert said in measured.message
+    assert "OtherTraffic" not in measured.flags
+
+
+@pytest.mark.parametrize(("fail", "said"), [("busy-every:1", "429"), ("away-every:1", "503")])
+async def test_an_engine_that_always_fails_is_given_up_with_its_reason(fail: str, said: str) -> None:
+    measured = await probed(fail=fail)
+    assert measured.state == "Failed"
+    assert said in measured.message
+    assert "(4 times in a row)" in measured.message
+    assert measured.probe_seconds < 15
+
+
+async def test_an_engine_that_begins_to_fail_is_given_up_and_what_came_before_is_kept() -> None:
+    measured = await probed(fail="errors-after:11")
+    assert measured.state == "Partial"
+    assert measured.single_stream is not None
+    assert "HTTP 500" in measured.message
+    assert "(4 times in a row)" in measured.message
+
+
+@pytest.mark.parametrize(
     "engine",
     [
         {"empty_chunks": 1},

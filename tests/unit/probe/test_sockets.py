@@ -230,7 +230,7 @@ async def test_text_is_the_way_out() -> None:
         engine = await opened(port)
         stream = await engine.ask(50, 4, 10)
     assert stream.prompt_tokens == 50
-    assert engine.notes == []
+    assert engine.notes == ()
 
 
 async def test_an_engine_that_refuses_all_is_quoted() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tacho_engines import run_parts
 from tacho_engines.shared.openai import METRICS, MODELS, model_entry
 from tacho_runtime.probe.asking import counters
+from tacho_runtime.probe.asking.again import Tries
 from tacho_runtime.probe.asking.timed_client import Endpoint, RequestFailed, exchange
 from tacho_runtime.probe.asking.wording import Wording, dialect_of, wordings
 from tacho_runtime.probe.ports import Reading
@@ -26,9 +27,11 @@ class Discovered:
     """Worth trying, in this order."""
 
 
-async def discover(target: ProbeTarget, endpoint: Endpoint) -> Discovered:
+async def discover(target: ProbeTarget, endpoint: Endpoint, tries: Tries) -> Discovered:
     """Raises RequestFailed."""
-    answer = await exchange(endpoint, "GET", MODELS, timeout_seconds=CONTROL_SECONDS)
+    answer, _ = await tries.answered(
+        lambda: exchange(endpoint, "GET", MODELS, timeout_seconds=CONTROL_SECONDS)
+    )
     try:
         models = json.loads(answer.response().body)
     except ValueError:

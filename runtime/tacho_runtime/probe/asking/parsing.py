@@ -21,6 +21,7 @@ HEAD_LIMIT_BYTES = 64 * 1024
 LENGTH_LIMIT_DIGITS = 18
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})\b")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n")
+_RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*(\d{1,9})[ \t]*\r\n")
 _LAST_CHUNK = re.compile(rb"(?:^|\r\n)0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n$")
 """With extensions and trailers, which few send."""
 _REQUEST = h11.Request(method="GET", target="/", headers=[("Host", "engine")])
@@ -102,6 +103,12 @@ def framing(raw: bytes) -> Framing | None:
         chunked=b"\r\ntransfer-encoding:" in head,
         length=None if length is None else int(length[1]),
     )
+
+
+def retry_after_seconds(raw: bytes) -> float | None:
+    """What a response asks to be waited; None where it does not say, or gives a date."""
+    match = _RETRY_AFTER.search(raw[: raw.find(b"\r\n\r\n") + 2].lower())
+    return float(match[1]) if match else None
 
 
 def cut(head: Framing, tail: bytes) -> bool:

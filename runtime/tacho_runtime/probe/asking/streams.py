@@ -28,6 +28,8 @@ class Stream:
     engine_tpot_milliseconds: float | None = None
     """llama.cpp's own figure for the same tokens; ours is checked against it."""
     error: str = ""
+    failed: int = 0
+    """How often the same request failed before."""
 
     @property
     def output_tokens(self) -> float:

@@ -33,12 +33,39 @@ class AddressError(ValueError):
 class RequestFailed(Exception):
     """A request that brought no usable answer; the text says what happened.
 
-    ``answered``: the server is there and said no, so asking in another way may help.
+    ``answered``: the server is there and said no, so asking in another way may help. ``status``: of the
+    answer, 0 without one. ``retry_after_seconds``: when the server wants to be asked again, if it says.
+    ``broke``: the connection was refused or ended, which may be different the next time.
     """
 
-    def __init__(self, message: str, *, answered: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        answered: bool = False,
+        status: int = 0,
+        retry_after_seconds: float | None = None,
+        broke: bool = False,
+    ) -> None:
         super().__init__(message)
         self.answered = answered
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+        self.broke = broke
+
+    def told(self, message: str) -> RequestFailed:
+        """The same in other words."""
+        return RequestFailed(
+            message,
+            answered=self.answered,
+            status=self.status,
+            retry_after_seconds=self.retry_after_seconds,
+            broke=self.broke,
+        )
+
+    def after(self, tries: int) -> RequestFailed:
+        """The same, as the last of ``tries``."""
+        return self if tries == 1 else self.told(f"{self} ({tries} times in a row)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +162,9 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._closed = True
         if error is not None:
-            self._finish(RequestFailed(f"the connection broke: {error}"))
+            self._finish(RequestFailed(f"the connection broke: {error}", broke=True))
         elif self._head is not None and wire.cut(self._head, self._tail):
-            self._finish(RequestFailed("the connection ended within the answer"))
+            self._finish(RequestFailed("the connection ended within the answer", broke=True))
         else:
             self._finish(None)
 
@@ -155,9 +182,12 @@ class Stream(asyncio.Protocol):
         """Until the answer is whole. Raises RequestFailed, also for an HTTP error or a peer that hung up."""
         await self._until(self._ended, "no full answer", timeout_seconds)
         if self._head is None:
-            raise RequestFailed("the connection ended before an answer")
-        if self._head.status != 200:
-            raise RequestFailed(f"HTTP {self._head.status}: {self.body_text()}", answered=True)
+            raise RequestFailed("the connection ended before an answer", broke=True)
+        status = self._head.status
+        if status != 200:
+            wanted = wire.retry_after_seconds(b"".join(read for _, read in self.reads))
+            message = f"HTTP {status}: {self.body_text()}"
+            raise RequestFailed(message, answered=True, status=status, retry_after_seconds=wanted)
 
     async def _until(self, event: asyncio.Event, missing: str, timeout_seconds: float) -> None:
         # Not wait_for: before Python 3.12 it loses a cancellation that meets the event, and a loop that was
@@ -217,7 +247,7 @@ async def open_stream(endpoint: Endpoint, kind: type[StreamT]) -> StreamT:
         if connecting.done():
             return connecting.result()[1]
     except OSError as error:
-        raise RequestFailed(f"cannot connect to {where}: {error}") from None
+        raise RequestFailed(f"cannot connect to {where}: {error}", broke=True) from None
     except asyncio.CancelledError:
         connecting.add_done_callback(_hang_up)
         raise
@@ -246,6 +276,6 @@ async def exchange(
         await stream.wait(timeout_seconds)
         return stream
     except RequestFailed as error:
-        raise RequestFailed(f"{method} {path}: {error}", answered=error.answered) from None
+        raise error.told(f"{method} {path}: {error}") from None
     finally:
         stream.close()

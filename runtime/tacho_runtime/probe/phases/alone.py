@@ -7,6 +7,7 @@ import math
 from tacho_contract.units import counted
 from tacho_runtime.probe import search
 from tacho_runtime.probe.asking.streams import Stream
+from tacho_runtime.probe.asking.timed_client import RequestFailed
 from tacho_runtime.probe.client import CLIENT_BOUND, outside
 from tacho_runtime.probe.findings import Prompt
 from tacho_runtime.probe.gaps import decode_of
@@ -22,6 +23,8 @@ MUCH_SECONDS = 10.0
 """Left of the budget, and one stream may be measured a second time."""
 STALLED_PERCENT = 2.0
 """Of the single stream's time in stalls: more is no accident of one step."""
+MANY_FAILED = 2
+"""Of an attempt's requests: one may fail by chance and is sent again; more are the engine's way."""
 LATE_DECODE_SHARE = 0.05
 
 
@@ -62,6 +65,8 @@ async def _one_after_the_other(bench: Bench, count: int) -> tuple[str, ...]:
     around = bench.disturbed(before, "one stream")
     after = await engine.reading()
     flags = {*around.flags, *_foreign(bench, reading, after, streams, "while one stream was measured")}
+    if sum(stream.failed for stream in streams) >= MANY_FAILED:
+        flags.add("NotSteady")
     if far := outside(reading.counters, after.counters, streams):
         bench.findings.notes.append(far)
         # A way over a network is part of what is measured there.
@@ -109,7 +114,9 @@ def _foreign(
     if _busy(before) and not _busy(after):
         return ()  # what was hung up on has ended meanwhile; somebody else would have stayed
     received = sum(stream.output_tokens for stream in streams)
-    made = others(before, after, received=received)
+    # Of one that broke off the engine may have made all that was asked for.
+    lost = sum(stream.failed * bench.shape.workload.output_tokens for stream in streams)
+    made = others(before, after, received=received + lost)
     if not is_foreign(made, received=received):
         return ()
     bench.findings.notes.append(
@@ -137,11 +144,21 @@ async def prompt_line(bench: Bench, *, ttft: float) -> None:
     )
     stop = clock.left() * 0.7
     samples: dict[int, list[Stream]] = {isl: list(bench.findings.single)}
+    refused: set[int] = set()
     for _ in range(repetitions):
         for size in sizes:
             if clock.left() < stop:
                 break
-            one = await bench.engine.ask(size, 1, clock.patience())
+            if size in refused:
+                continue
+            try:
+                one = await bench.engine.ask(size, 1, clock.patience())
+            except RequestFailed as error:
+                if not error.answered:
+                    raise
+                refused.add(size)
+                bench.findings.notes.append(f"prompts of {counted(size, 'token')} were refused: {error}")
+                continue
             bench.findings.note_prompts([one])
             samples.setdefault(size, []).append(one)
     # What disturbs a first token only ever makes it later, so the early ones show the engine; a line through

@@ -14,6 +14,7 @@ from typing import Any
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.probe.asking import discovery, prompts
+from tacho_runtime.probe.asking.again import FAULT, Tries
 from tacho_runtime.probe.asking.sockets import loops
 from tacho_runtime.probe.asking.sockets.crew import Crew, processes_for
 from tacho_runtime.probe.asking.sockets.merging import stepped_rate
@@ -60,16 +61,16 @@ class SocketEngine:
         rng: Random,
         machine: Machine,
         cpus: int,
+        tries: Tries,
     ) -> None:
         self.max_model_len = found.max_model_len
         """Prompt and output of one request together, in tokens. 0: nobody says."""
-        self.notes: list[str] = []
-        """What a reader of the figures should know of how the engine was asked."""
+        self._notes: list[str] = []
         self.near = endpoint.near
         self.pace = Pace()
         self._wordings = found.wordings
         self._target, self._endpoint, self._rng, self._machine = target, endpoint, rng, machine
-        self._cpus, self._crew = cpus, Crew()
+        self._cpus, self._crew, self._tries = cpus, Crew(), tries
         self._speech: Speech | None = None
 
     @classmethod
@@ -79,11 +80,18 @@ class SocketEngine:
         """``cpus``: those that the probe may use, with the engine where it runs beside it. ``close`` it at
         the end. Raises AddressError, RequestFailed when nobody answers."""
         endpoint = Endpoint.of(target.base_url, target.api_key)
-        return cls(target, endpoint, await discovery.discover(target, endpoint), rng, machine, cpus)
+        tries = Tries()
+        found = await discovery.discover(target, endpoint, tries)
+        return cls(target, endpoint, found, rng, machine, cpus, tries)
 
     async def close(self) -> None:
         """Ends the processes that sent requests."""
         await self._crew.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the figures should know of how the engine was asked."""
+        return (*self._notes, *filter(None, [self._tries.note()]))
 
     @property
     def speech(self) -> Speech:
@@ -104,7 +112,7 @@ class SocketEngine:
             room = max(1, min(FIRST_INPUT_TOKENS, self.max_model_len - 2 * FIRST_OUTPUT_TOKENS))
             size = room if self.max_model_len else FIRST_INPUT_TOKENS
             try:
-                stream = await self.ask(size, FIRST_OUTPUT_TOKENS, timeout_seconds)
+                stream = await self._ask(size, FIRST_OUTPUT_TOKENS, timeout_seconds, known=False)
             except RequestFailed as error:
                 if not error.answered:
                     raise
@@ -131,12 +139,24 @@ class SocketEngine:
         length = prompts.calibrate(counted)
         self._speech = replace(speech, text_length=length)
         if not length.calibrated:
-            self.notes.append("the engine does not count prompt tokens: input lengths are words, not tokens")
+            self._notes.append("the engine does not count prompt tokens: input lengths are words, not tokens")
 
     def now_seconds(self) -> float:
         return time.monotonic()
 
     async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+        """Sent again where it failed in a way that may pass."""
+        return await self._ask(input_tokens, output_tokens, timeout_seconds, known=True)
+
+    async def _ask(
+        self, input_tokens: int, output_tokens: int, timeout_seconds: float, *, known: bool
+    ) -> Stream:
+        stream, failed = await self._tries.answered(
+            lambda: self._once(input_tokens, output_tokens, timeout_seconds), known=known
+        )
+        return replace(stream, failed=failed)
+
+    async def _once(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
         path = self.speech.wording.path
         body = self.speech.body(self._rng, input_tokens, output_tokens, counted=True)
         raw = await exchange(self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds)
@@ -144,7 +164,7 @@ class SocketEngine:
         stream = reduce_stream(raw.sent_ns, events)
         if stream.error or not stream.tokens:
             what = stream.error or "an answer without a token"
-            raise RequestFailed(f"POST {path}: {what}", answered=True)
+            raise RequestFailed(f"POST {path}: {what}", answered=True, status=FAULT if stream.error else 0)
         self.pace.learn(1, [stream])
         if len(stream.tokens) > 1:
             self.pace.closing_events = len(events) - len(stream.tokens)
@@ -153,7 +173,7 @@ class SocketEngine:
     async def burst(
         self, requests: int, input_tokens: int, output_tokens: int, timeout_seconds: float
     ) -> None:
-        asks = [self.ask(input_tokens, output_tokens, timeout_seconds) for _ in range(requests)]
+        asks = [self._once(input_tokens, output_tokens, timeout_seconds) for _ in range(requests)]
         await asyncio.gather(*asks, return_exceptions=True)
 
     async def closed_loop(
