@@ -151,8 +151,13 @@ class _Means:
 
 def _means(law: Law, workload: Workload, concurrency: int) -> _Means:
     fitting = law.kv_tokens / (workload.input_tokens + workload.output_tokens)
-    # Lengths differ, and the next in line does not fit into what is left.
-    room = fitting - LEFT_OVER if concurrency + LEFT_OVER > fitting else float(concurrency)
+    longest = (
+        workload.input_tokens + 2 * workload.output_tokens - round((1 - SPREAD) * workload.output_tokens)
+    )
+    always = law.kv_tokens // longest
+    # Lengths differ, and the next in line does not fit into what is left, unless the longest ones do.
+    tight = concurrency > always and concurrency + LEFT_OVER > fitting
+    room = max(float(always), fitting - LEFT_OVER) if tight else float(concurrency)
     running = max(1.0, min(concurrency, law.max_num_seqs, room))
     stall_share = law.stall_ms / law.stall_every_ms if law.stall_every_ms and law.stall_ms else 0.0
     later = steps(workload.output_tokens - 1, law.tokens_per_step)

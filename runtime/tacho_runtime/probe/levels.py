@@ -84,11 +84,13 @@ class Latencies:
 
 def latencies(trace: Trace, workload: Workload) -> Latencies:
     """TTFT of requests whose first token came in the window (the burst at the start is the way out); TPOT of
-    those with tokens in it and at least half of the workload's length, else of all with a few tokens, else of
-    any; end to end of full whole ones, each as if it were of the workload's length: the probe draws lengths
-    around that, and of a few seconds the shorter ones are whole."""
+    those with tokens in it and as many as a request may have, where these are not few, else of those with at
+    least half of the workload's length, else of all with a few tokens, else of any; end to end of full whole
+    ones, each as if it were of the workload's length: the probe draws lengths around that, and of a few
+    seconds the shorter ones are whole."""
     found = Latencies()
     outside: list[float] = []
+    full: list[float] = []
     long: list[float] = []
     some: list[float] = []
     few: list[float] = []
@@ -99,6 +101,8 @@ def latencies(trace: Trace, workload: Workload) -> Latencies:
         inside = trace.start_ns < stream.tokens[0][0] <= trace.end_ns
         (found.ttft if inside else outside).append(ttft)
         if tpot is not None and stream.tokens[-1][0] > trace.start_ns:
+            if stream.output_tokens >= SHORTEST_SHARE * workload.output_tokens - 1:
+                full.append(tpot)
             if stream.output_tokens >= workload.output_tokens / 2:
                 long.append(tpot)
             if stream.output_tokens >= PARTIAL_TOKENS:
@@ -110,7 +114,7 @@ def latencies(trace: Trace, workload: Workload) -> Latencies:
             asked = stream.finish_reason == "length" and tpot is not None and not _short(stream, workload)
             took = (stream.tokens[-1][0] - stream.tokens[0][0]) / 1e6
             found.end_to_end.append(ttft + ((workload.output_tokens - 1) * (tpot or 0.0) if asked else took))
-    found.tpot = long or some or few
+    found.tpot = (full if len(full) >= FEW_REQUESTS else long) or some or few
     if not found.ttft and outside:
         found.ttft = outside
         found.note = (

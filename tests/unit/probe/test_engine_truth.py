@@ -24,6 +24,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "saturating": ({"itl_knee": 16, "itl_per_seq_above_ms": 1.0, "ttft_per_running_ms": 2}, (8, 16, 48)),
     "batch limit": ({"max_num_seqs": 16}, (16, 20)),
     "cache limit": ({"kv_tokens": 16 * 320}, (8, 16, 24)),
+    "cache that just holds the longest": ({"kv_tokens": 3 * 336 + 60}, (2, 3)),
     "jitter": ({"jitter_cv": 0.1}, (1, 16)),
     "speculative": ({"tokens_per_step": 2.6}, (1, 16)),
     "stalls": ({"stall_every_ms": 300, "stall_ms": 60}, (1, 16)),

@@ -119,6 +119,14 @@ def test_short_first_requests_say_nothing_of_the_time_per_token() -> None:
     assert latencies(trace_of(odd, 50, 600, residual=1), WORKLOAD).tpot == [ITL_MS, ITL_MS]
 
 
+def test_whole_requests_tell_the_time_per_token_where_there_are_some() -> None:
+    """Half of a request differs more from its mean than a whole one, and would break a limit by chance."""
+    cut = [stream(0, OUTPUT_TOKENS * 5 // 8, whole=False, itl_ms=14) for _ in range(3)]
+    whole = [stream(0, OUTPUT_TOKENS) for _ in range(5)]
+    assert latencies(trace_of([*cut, *whole], 50, 900), WORKLOAD).tpot == [ITL_MS] * 5
+    assert latencies(trace_of([*cut, *whole[1:]], 50, 900), WORKLOAD).tpot == [14] * 3 + [ITL_MS] * 4
+
+
 @pytest.mark.parametrize(
     ("slo", "strain"),
     [
