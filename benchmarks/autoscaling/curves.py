@@ -23,7 +23,8 @@ import yaml
 
 from tacho_operator.api.types import Measurement
 from tacho_operator.simulate.closed_loop import closed_loop
-from tacho_operator.simulate.engine_law import EngineLaw, LawError, from_measurement
+from tacho_operator.simulate.engine_law import EngineLaw, LawError
+from tacho_operator.simulate.measured_law import from_measurement
 from tacho_operator.simulate.replica import Ledger, Timed, replica_of
 
 HERE = Path(__file__).parent
@@ -31,6 +32,8 @@ MEASURED = sorted((HERE.parent / "engines" / "h200").glob("vllm-*.yaml")) + sort
     (HERE.parent / "llamacpp" / "h200").glob("*.yaml")
 )
 OPEN_REQUESTS = 4000
+ROUNDS = 100
+"""Requests of each stream: lengths of answers are drawn, and their median is to be that of all."""
 
 
 def rows(name: str, entry: Measurement, slots: int | None) -> Iterator[dict[str, Any]]:
@@ -44,7 +47,13 @@ def rows(name: str, entry: Measurement, slots: int | None) -> Iterator[dict[str,
         laws = {"all": entry, **({"held out": without} if inside and point.concurrency > 1 else {})}
         for known, source in laws.items():
             law = from_measurement(source, max_num_seqs=slots)
-            found = closed_loop(law, concurrency=point.concurrency, **asked)
+            found = closed_loop(
+                law,
+                concurrency=point.concurrency,
+                pause_seconds=law.step_seconds(point.concurrency),
+                rounds=ROUNDS,
+                **asked,
+            )
             yield {
                 "engine": name,
                 "streams": point.concurrency,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import insort
 from dataclasses import dataclass
 from random import Random
 
@@ -14,7 +15,7 @@ from tacho_operator.simulate.result import Quantiles, quantiles
 SPREAD = 0.25
 """So far to either side lengths of answers are drawn, so that streams do not keep step."""
 WARM_ROUNDS, ROUNDS = 2, 12
-"""Requests that each stream ends before it counts, and while it does."""
+"""Requests that each stream ends before it counts, and while it does where nobody says."""
 LEAST_REQUESTS = 8
 
 
@@ -34,9 +35,16 @@ class Level:
 
 class Streams:
     def __init__(
-        self, law: EngineLaw, input_tokens: int, output_tokens: int, concurrency: int, seed: int
+        self,
+        law: EngineLaw,
+        input_tokens: int,
+        output_tokens: int,
+        concurrency: int,
+        seed: int,
+        pause_seconds: float,
     ) -> None:
         self._rng = Random(seed)  # noqa: S311  # a game, not a secret
+        self._pause_seconds = pause_seconds
         self._input = input_tokens
         self._least = max(1, round((1 - SPREAD) * output_tokens))
         self._most = max(self._least, 2 * output_tokens - self._least)
@@ -45,7 +53,9 @@ class Streams:
         self.output_tokens: list[int] = []
         self.ledger = Ledger(self.arrived, self.input_tokens, self.output_tokens)
         self.replica = replica_of(law, Timed.of(law), self.ledger, 0.0)
-        self.replica.after = lambda _, when: self._ask(when, self._rng.randint(self._least, self._most))
+        self.replica.after = lambda _, when: self._ask(
+            self._later(when), self._rng.randint(self._least, self._most)
+        )
         for _ in range(concurrency):  # as if each was in the middle of an answer
             self._ask(0.0, self._rng.randint(1, output_tokens))
 
@@ -56,6 +66,9 @@ class Streams:
             self.replica.advance(self.replica.now + step)
             step *= 2
 
+    def _later(self, when: float) -> float:
+        return when + self._pause_seconds * self._rng.random() if self._pause_seconds else when
+
     def _ask(self, when: float, output_tokens: int) -> None:
         request = len(self.arrived)
         self.arrived.append(when)
@@ -63,17 +76,25 @@ class Streams:
         self.output_tokens.append(output_tokens)
         self.ledger.first.append(NEVER)
         self.ledger.last.append(NEVER)
-        self.replica.incoming.append((when + self.replica.entry_seconds, request))
+        insort(self.replica.incoming, (when + self.replica.entry_seconds, request))
 
 
 def closed_loop(
-    law: EngineLaw, *, input_tokens: int, output_tokens: int, concurrency: int, seed: int = 0
+    law: EngineLaw,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    concurrency: int,
+    seed: int = 0,
+    pause_seconds: float = 0.0,
+    rounds: int = ROUNDS,
 ) -> Level:
-    streams = Streams(law, input_tokens, output_tokens, concurrency, seed)
+    """``pause_seconds``: the longest after which a stream sends its next request; drawn evenly."""
+    streams = Streams(law, input_tokens, output_tokens, concurrency, seed, pause_seconds)
     ledger, replica = streams.ledger, streams.replica
     streams.until(WARM_ROUNDS * concurrency)
     begins, preempted = replica.now, replica.preemptions
-    streams.until(ledger.ended + ROUNDS * max(concurrency, LEAST_REQUESTS))
+    streams.until(ledger.ended + rounds * max(concurrency, LEAST_REQUESTS))
     seconds = replica.now - begins
     ended = [request for request, when in enumerate(ledger.last) if when >= begins]
     whole = [request for request in ended if ledger.arrived[request] >= begins]

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import math
 from dataclasses import dataclass, field
-from statistics import median
-
-from tacho_operator.api.types import Measurement
 
 LEAST_STEP_SECONDS = 1e-6
 UNKNOWN_KV_TOKENS = 10**9
@@ -23,7 +19,7 @@ MOST_REQUESTS = 256
 
 
 class LawError(ValueError):
-    """A measurement that makes no law."""
+    """Figures that make no law."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +42,9 @@ class EngineLaw:
     """What a first token takes whatever the prompt, without holding up the engine."""
     ttft_per_running_seconds: float = 0.0
     """What each other request that runs adds to it: a front end that is busy."""
+    ttft_late: tuple[tuple[int, float], ...] = ()
+    """(other requests that run, seconds that they add to it beside that, on the mean), by rising number:
+    linear in between and from none at all, constant beyond the last."""
     _batches: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -68,58 +67,14 @@ class EngineLaw:
             seconds = from_seconds + share * more if share <= 1 else to_seconds + (share - 1) * max(0.0, more)
         return max(LEAST_STEP_SECONDS, seconds + self.seconds_per_kv_token * kv_tokens)
 
-
-def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> EngineLaw:
-    """The law that an entry of status.measurements shows. Raises LawError where it says too little.
-
-    The gap between tokens at each level of the curve holds what the prompts of the others cost: with C
-    streams, C - 1 prompts are computed while one is answered. That is taken out, as the steps of the law do
-    not hold it.
-    """
-    alone, shape = entry.single_stream, entry.workload
-    prefill = _number(alone.prefill_tokens_per_second if alone else None)
-    if shape is None or not shape.input_tokens or not shape.output_tokens or not prefill:
-        raise LawError("the measurement lacks its workload or the speed of prompts")
-    gaps = {}
-    if alone and (gap := _number(alone.tpot_milliseconds_p50)):
-        gaps[1] = gap / 1000
-    for point in entry.curve:
-        if (gap := _number(point.tpot_milliseconds_p50)) is not None and point.steady is not False:
-            others = (point.concurrency - 1) * shape.input_tokens / (shape.output_tokens * prefill)
-            gaps[point.concurrency] = max(LEAST_STEP_SECONDS, gap / 1000 - others)
-    if not gaps:
-        raise LawError("the measurement has no level with a time per token")
-    tokens = entry.kv_cache.capacity_tokens if entry.kv_cache else None
-    fixed, busy = _first_tokens(entry, gaps, shape.input_tokens / prefill)
-    return EngineLaw(
-        steps=tuple(sorted(gaps.items())),
-        prefill_tokens_per_second=prefill,
-        kv_cache_tokens=tokens or UNKNOWN_KV_TOKENS,
-        max_num_seqs=max_num_seqs or MOST_REQUESTS,
-        ttft_fixed_seconds=fixed,
-        ttft_per_running_seconds=busy,
-    )
-
-
-def _first_tokens(entry: Measurement, steps: dict[int, float], prompt_seconds: float) -> tuple[float, float]:
-    """What first tokens take beside their prompt: alone, and for each other request.
-
-    Among others a prompt waits for the step that goes on, for half of it on the mean, and is then computed in
-    one that brings the others their tokens, too.
-    """
-    alone = entry.single_stream
-    overhead = _number(alone.ttft_overhead_milliseconds if alone else None) or 0.0
-    first = _number(alone.ttft_milliseconds_p50 if alone else None)
-    fixed = max(0.0, overhead / 1000 if first is None else first / 1000 - prompt_seconds)
-    each = []
-    for point in entry.curve:
-        seen = _number(point.ttft_milliseconds_p50)
-        if seen is not None and point.concurrency > 1 and point.concurrency in steps:
-            known = fixed + prompt_seconds + 1.5 * steps[point.concurrency]
-            each.append((seen / 1000 - known) / (point.concurrency - 1))
-    return fixed, max(0.0, median(each)) if each else 0.0
-
-
-def _number(text: str | None) -> float | None:
-    value = None if text is None else float(text)
-    return value if value is not None and math.isfinite(value) else None
+    def late_seconds(self, others: int) -> float:
+        """What so many others that run add to the time to a first token on the mean, without holding up the
+        engine."""
+        seconds, (from_others, from_seconds) = 0.0, (0, 0.0)
+        for to_others, to_seconds in self.ttft_late:
+            share = min(1.0, (others - from_others) / (to_others - from_others))
+            seconds = from_seconds + share * (to_seconds - from_seconds)
+            if others <= to_others:
+                break
+            from_others, from_seconds = to_others, to_seconds
+        return seconds + self.ttft_per_running_seconds * others

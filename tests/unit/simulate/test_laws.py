@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tacho_operator.api.types import Measurement
 from tacho_operator.simulate.capacity import capacity_at, open_rate
 from tacho_operator.simulate.closed_loop import closed_loop
-from tacho_operator.simulate.engine_law import EngineLaw, LawError, from_measurement
+from tacho_operator.simulate.engine_law import EngineLaw, LawError
+from tacho_operator.simulate.measured_law import from_measurement
 from tacho_operator.simulate.policy import Arrived
 from tests.unit.simulate.worlds import LAW
 
 
 def entry_of(law: EngineLaw, levels: tuple[int, ...]) -> Measurement:
     """What a probe of an engine of that law would say."""
-    found = [closed_loop(law, input_tokens=400, output_tokens=150, concurrency=level) for level in levels]
+    asked = {"input_tokens": 400, "output_tokens": 150}
+    found = [
+        closed_loop(law, **asked, concurrency=level, pause_seconds=law.step_seconds(level))
+        for level in levels
+    ]
     return Measurement.model_validate(
         {
             "fingerprint": "f",
@@ -28,6 +35,7 @@ def entry_of(law: EngineLaw, levels: tuple[int, ...]) -> Measurement:
                 {
                     "concurrency": level.concurrency,
                     "tpotMillisecondsP50": f"{1000 * level.tpot_seconds.p50:.3f}",
+                    "ttftMillisecondsP50": f"{1000 * level.ttft_seconds.p50:.3f}",
                 }
                 for level in found
             ],
@@ -60,6 +68,29 @@ def test_a_law_is_found_again_in_what_it_measures() -> None:
         again = closed_loop(found, input_tokens=400, output_tokens=150, concurrency=level)
         assert again.tpot_seconds.p50 == pytest.approx(truth.tpot_seconds.p50, rel=0.05)
         assert again.output_tokens_per_second == pytest.approx(truth.output_tokens_per_second, rel=0.05)
+
+
+def test_first_tokens_are_as_late_as_they_were_measured_at_each_level() -> None:
+    late = ((3, 0.004), (15, 0.030), (63, 0.050))
+    busy = dataclasses.replace(LAW, ttft_fixed_seconds=0.005, ttft_late=late)
+    entry = entry_of(busy, (4, 16, 64))
+    found = from_measurement(entry)
+    asked = {"input_tokens": 400, "output_tokens": 150}
+    for point in entry.curve:
+        streams = {**asked, "concurrency": point.concurrency}
+        pause = busy.step_seconds(point.concurrency)
+        again = closed_loop(found, **streams, pause_seconds=pause)
+        assert again.ttft_seconds.p50 == pytest.approx(
+            float(point.ttft_milliseconds_p50 or 0) / 1000, rel=0.05
+        )
+    assert [others for others, _ in found.ttft_late] == [3, 15, 63]
+
+
+def test_what_others_add_to_a_first_token_lies_between_the_levels() -> None:
+    law = dataclasses.replace(LAW, ttft_late=((4, 0.04), (8, 0.02)), ttft_per_running_seconds=0.001)
+    seconds = [law.late_seconds(others) for others in (0, 2, 4, 6, 8, 20)]
+    assert seconds == pytest.approx([0, 0.022, 0.044, 0.036, 0.028, 0.040])
+    assert LAW.late_seconds(5) == 0
 
 
 def test_a_measurement_that_says_too_little() -> None:

@@ -23,7 +23,8 @@ from tacho_operator.core.scaling.law.capacity import capacity_of
 from tacho_operator.core.scaling.law.coldstart import UNKNOWN_SECONDS
 from tacho_operator.core.scaling.law.types import Capacity
 from tacho_operator.core.scaling.target import Target, policy_of
-from tacho_operator.simulate.engine_law import EngineLaw, LawError, from_measurement
+from tacho_operator.simulate.engine_law import EngineLaw, LawError
+from tacho_operator.simulate.measured_law import from_measurement
 from tacho_operator.simulate.policies import tacho
 from tacho_operator.simulate.policy import Factory, Setting
 

@@ -29,6 +29,8 @@ class Timed:
     law: EngineLaw
     step_seconds: tuple[float, ...]
     """By requests in the batch, with an empty KV cache."""
+    late_seconds: tuple[float, ...]
+    """Of a first token, by other requests that run; () is not at all."""
 
     @classmethod
     def of(cls, law: EngineLaw, factor: float = 1.0) -> Timed:
@@ -40,15 +42,19 @@ class Timed:
             seconds_per_kv_token=law.seconds_per_kv_token * factor,
             ttft_fixed_seconds=law.ttft_fixed_seconds * factor,
             ttft_per_running_seconds=law.ttft_per_running_seconds * factor,
+            ttft_late=tuple((others, factor * seconds) for others, seconds in law.ttft_late),
         )
-        return cls(slowed, tuple(slowed.step_seconds(batch) for batch in range(law.max_num_seqs + 1)))
+        batches = range(law.max_num_seqs + 1)
+        late = tuple(map(slowed.late_seconds, batches))
+        return cls(slowed, tuple(map(slowed.step_seconds, batches)), late if any(late) else ())
 
 
 class Replica(ABC):
     """``advance`` before looking at anything."""
 
     def __init__(self, timed: Timed, ledger: Ledger, begins: float) -> None:
-        self._law, self._step_seconds, self._ledger = timed.law, timed.step_seconds, ledger
+        self._law, self._ledger = timed.law, ledger
+        self._step_seconds, self._late_seconds = timed.step_seconds, timed.late_seconds
         self.now = begins
         """So far everything has happened."""
         self.incoming: deque[tuple[float, int]] = deque()

@@ -74,7 +74,9 @@ class Beside(Replica):
 
     def _prefill(self, request: int, tokens: int) -> None:
         law = self._law
-        seconds = law.ttft_fixed_seconds + law.ttft_per_running_seconds * (len(self._running) - 1)
+        seconds = law.ttft_fixed_seconds
+        if self._late_seconds:
+            seconds += self._late_seconds[len(self._running) - 1]
         seconds += tokens / law.prefill_tokens_per_second
         heapq.heappush(self._firsts, (self.now + seconds, request))
 

@@ -10,6 +10,8 @@ from tacho_operator.simulate.replica.base import Replica, Timed, steps_within
 from tacho_operator.simulate.replica.ledger import Ledger
 
 ROUNDING = 1e-9
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""Its multiples, less whole numbers, lie evenly between 0 and 1, however many there are."""
 
 
 class Stepped(Replica):
@@ -22,7 +24,7 @@ class Stepped(Replica):
 
     def advance(self, until: float) -> None:
         incoming, running = self.incoming, self._running
-        late = self._law.ttft_per_running_seconds
+        late = self._late_seconds
         while True:
             if late:
                 self._hold(late)
@@ -41,12 +43,13 @@ class Stepped(Replica):
                     self.now = max(self.now, until)
                 return
 
-    def _hold(self, late: float) -> None:
-        """A front end that is busy with those that run hands the others on later."""
+    def _hold(self, late: tuple[float, ...]) -> None:
+        """A front end that is busy with those that run hands the others on later: from at once to twice the
+        mean, evenly over the requests."""
         incoming, front, now = self.incoming, self._front, self.now
         while incoming and incoming[0][0] <= now:
             when, request = incoming.popleft()
-            heapq.heappush(front, (when + late * len(self._running), request))
+            heapq.heappush(front, (when + 2 * (request * GOLDEN % 1) * late[len(self._running)], request))
         while front and front[0][0] <= now:
             self._waiting.append(heapq.heappop(front)[1])
 

@@ -1,0 +1,98 @@
+"""The law that a measurement shows. What no figure tells by itself is found by simulating the measurement."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from tacho_operator.api.types import Measurement
+from tacho_operator.simulate.closed_loop import closed_loop
+from tacho_operator.simulate.engine_law import (
+    LEAST_STEP_SECONDS,
+    MOST_REQUESTS,
+    UNKNOWN_KV_TOKENS,
+    EngineLaw,
+    LawError,
+)
+
+HALVINGS = 7
+"""Of the range in which the lateness of first tokens is looked for."""
+LEAST_ROUNDS, REQUESTS = 2, 200
+"""Of each stream, and about so many altogether: enough for a median."""
+
+
+def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> EngineLaw:
+    """The law that an entry of status.measurements shows. Raises LawError where it says too little.
+
+    The gap between tokens at each level of the curve holds what the prompts of the others cost: with C
+    streams, C - 1 prompts are computed while one is answered. That is taken out, as the steps of the law do
+    not hold it.
+    """
+    alone, shape = entry.single_stream, entry.workload
+    prefill = _number(alone.prefill_tokens_per_second if alone else None)
+    if shape is None or not shape.input_tokens or not shape.output_tokens or not prefill:
+        raise LawError("the measurement lacks its workload or the speed of prompts")
+    gaps = {}
+    if alone and (gap := _number(alone.tpot_milliseconds_p50)):
+        gaps[1] = gap / 1000
+    for point in entry.curve:
+        if (gap := _number(point.tpot_milliseconds_p50)) is not None and point.steady is not False:
+            others = (point.concurrency - 1) * shape.input_tokens / (shape.output_tokens * prefill)
+            gaps[point.concurrency] = max(LEAST_STEP_SECONDS, gap / 1000 - others)
+    if not gaps:
+        raise LawError("the measurement has no level with a time per token")
+    tokens = entry.kv_cache.capacity_tokens if entry.kv_cache else None
+    law = EngineLaw(
+        steps=tuple(sorted(gaps.items())),
+        prefill_tokens_per_second=prefill,
+        kv_cache_tokens=tokens or UNKNOWN_KV_TOKENS,
+        max_num_seqs=max_num_seqs or MOST_REQUESTS,
+        ttft_fixed_seconds=_fixed(entry, shape.input_tokens / prefill),
+    )
+    for point in sorted(entry.curve, key=lambda point: point.concurrency):
+        first = _number(point.ttft_milliseconds_p50)
+        if first is not None and 1 < point.concurrency <= law.max_num_seqs and point.concurrency in gaps:
+            law = _late(law, shape.input_tokens, shape.output_tokens, point.concurrency, first / 1000)
+    return law
+
+
+def _fixed(entry: Measurement, prompt_seconds: float) -> float:
+    """What a first token takes beside its prompt, alone."""
+    alone = entry.single_stream
+    overhead = _number(alone.ttft_overhead_milliseconds if alone else None) or 0.0
+    first = _number(alone.ttft_milliseconds_p50 if alone else None)
+    return max(0.0, overhead / 1000 if first is None else first / 1000 - prompt_seconds)
+
+
+def _late(
+    law: EngineLaw, input_tokens: int, output_tokens: int, concurrency: int, first_seconds: float
+) -> EngineLaw:
+    """With the lateness at so many streams that gives the median first token that was measured there; none
+    where the law has it as late without."""
+
+    def with_late(seconds: float) -> EngineLaw:
+        return dataclasses.replace(law, ttft_late=(*law.ttft_late, (concurrency - 1, seconds)))
+
+    def simulated(seconds: float) -> float:
+        found = closed_loop(
+            with_late(seconds),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            concurrency=concurrency,
+            pause_seconds=law.step_seconds(concurrency),
+            rounds=max(LEAST_ROUNDS, REQUESTS // concurrency),
+        )
+        return found.ttft_seconds.p50
+
+    low, high = 0.0, first_seconds
+    if simulated(low) >= first_seconds:
+        return with_late(low)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if simulated(middle) < first_seconds else (low, middle)
+    return with_late((low + high) / 2)
+
+
+def _number(text: str | None) -> float | None:
+    value = None if text is None else float(text)
+    return value if value is not None and math.isfinite(value) else None

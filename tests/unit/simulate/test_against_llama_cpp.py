@@ -1,0 +1,25 @@
+"""One replica's latency curve is that of the llama.cpp that it was measured of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.autoscaling.curves import rows
+from tacho_operator.api.types import Measurement
+
+MEASURED = sorted((Path(__file__).parents[3] / "benchmarks/llamacpp/h200").glob("*.yaml"))
+AGREES_PERCENT = 5.0
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_first_tokens_gaps_and_throughput_agree_at_every_level(path: Path) -> None:
+    document = yaml.safe_load(path.read_text())
+    entry = Measurement.model_validate(document["status"]["measurements"][0])
+    found = [row for row in rows(path.stem, entry, None) if row["law"] == "all"]
+    assert [row["streams"] for row in found] == [point.concurrency for point in entry.curve]
+    for row in found:
+        for what in ("ttftMs", "tpotMs", "tokensPerSecond"):
+            assert abs(row[what]["offPercent"]) <= AGREES_PERCENT, (row["streams"], what)
