@@ -35,6 +35,9 @@ class Findings:
     """None: its attempt has not ended."""
     single_loss_percent: float = 0.0
     """What it may have lost to others, too little to make it provisional."""
+    drift_percent: float = 0.0
+    """By how much one stream's rate differed between the beginning and the end of the probe, where that is
+    more than chance and too little to make it provisional: another minute differs as much."""
     stood: str = ""
     """How often it stood still, in words, where that was much."""
     prompts: list[Prompt] = field(default_factory=list)

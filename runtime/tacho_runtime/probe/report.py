@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import (
     INVALIDATING,
     Capacity,
+    CurvePoint,
     Fit,
     KvUse,
     Measurement,
@@ -136,11 +138,11 @@ def _capacity_interval(findings: Findings, level: LevelResult, slo: ServiceLevel
     if own is None:
         return None
     if slo.ttft_milliseconds or slo.tpot_milliseconds:
-        return own + _edge_percent(findings, level)
+        return own + findings.drift_percent + _edge_percent(findings, level)
     if highest is None or highest is level:
-        return own
+        return own + findings.drift_percent
     beyond = level.point.output_tokens_per_second / highest.point.output_tokens_per_second / KNEE_SHARE - 1
-    return own + 100 * max(0.0, beyond)
+    return own + findings.drift_percent + 100 * max(0.0, beyond)
 
 
 def _edge_percent(findings: Findings, level: LevelResult) -> float:
@@ -253,7 +255,9 @@ def assemble(
     counted = [stream.prompt_tokens for stream in findings.single if stream.prompt_tokens]
     if counted:
         workload = Workload(input_tokens=round(median(counted)), output_tokens=workload.output_tokens)
-    single = single_stream(findings.single, findings.prompts, findings.single_loss_percent)
+    single = single_stream(
+        findings.single, findings.prompts, findings.single_loss_percent + findings.drift_percent
+    )
     capacity, rated = capacity_of(findings, workload, live.slo), findings.rated
     own, apart = _cross_check(findings)
     flags = flags_of(findings, live.slo)
@@ -290,7 +294,7 @@ def assemble(
         )
         if saturated
         else None,
-        curve=tuple(rated[key].point for key in sorted(rated)),
+        curve=tuple(_wider(rated[key].point, findings.drift_percent) for key in sorted(rated)),
         fit=fit_of(rated.values()),
         memory=MemoryActual(kv_cache_tokens=findings.before.kv_cache_tokens),
         kv_use=KvUse(
@@ -300,6 +304,10 @@ def assemble(
         quality=findings.quality,
         flags=tuple(sorted({*flags, "ClientBound"})) if apart else flags,
     )
+
+
+def _wider(point: CurvePoint, percent: float) -> CurvePoint:
+    return point if point.ci_percent is None else replace(point, ci_percent=point.ci_percent + percent)
 
 
 def in_clauses(notes: Iterable[str]) -> str:

@@ -285,3 +285,29 @@ async def test_what_a_front_end_gets_to_late_is_nobody_elses() -> None:
     engine.until = engine.now_seconds() + 1.0
     await alone.last_look(bench_of(engine, findings, seconds=20.0))
     assert findings.flags == set()
+
+
+class Drifting(VirtualEngine):
+    """Slower, or faster, from some moment on."""
+
+    change, since = 1.0, 20.0
+
+    def _jitter(self) -> float:
+        return super()._jitter() * (self.change if self.now_seconds() > self.since else 1.0)
+
+
+@pytest.mark.parametrize("change", [0.97, 1.0, 1.03])
+async def test_an_engine_that_ends_otherwise_than_it_began_is_known_only_that_well(change: float) -> None:
+    """Too little to be called not steady: the next probe may find what either end of this one found."""
+    engine = Drifting(LAW, Random(1))
+    engine.change = change
+    measured = await probed(LAW, 1, engine=engine)
+    single, capacity = measured.single_stream, measured.capacity
+    assert single is not None
+    assert capacity is not None
+    moved = 100 * abs(1 / change - 1)
+    assert measured.flags == ()
+    for interval in (single.decode_ci_percent, capacity.ci_percent, *(p.ci_percent for p in measured.curve)):
+        assert interval is not None
+        assert moved < interval < moved + 8
+    assert ("all intervals are that much wider" in measured.message) == (change != 1.0)

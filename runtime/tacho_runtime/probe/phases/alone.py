@@ -171,7 +171,11 @@ async def prompt_line(bench: Bench, *, ttft: float) -> None:
 
 
 async def last_look(bench: Bench) -> None:
-    """One more request alone: an engine that now decodes otherwise than at first was disturbed meanwhile."""
+    """One more request alone: an engine that now decodes otherwise than at first was disturbed meanwhile.
+
+    Where it differs by less than that and by more than both intervals, the machine drifts, and may be as
+    different for the next probe.
+    """
     decode = decode_of(bench.findings.single)
     if decode is None:
         return
@@ -190,9 +194,13 @@ async def last_look(bench: Bench) -> None:
     # One request is that much less certain than all of the first ones together.
     of_one = (decode.ci_percent or 0.0) * math.sqrt(len(bench.findings.single))
     spread = max(of_one, late.ci_percent or 0.0) / 100
+    said = (
+        f"at the end one stream decoded {late.tokens_per_second:.1f} tokens/s, at the beginning "
+        f"{decode.tokens_per_second:.1f}"
+    )
     if apart > max(LATE_DECODE_SHARE, 1.5 * spread):
         bench.findings.flags.add("NotSteady")
-        bench.findings.notes.append(
-            f"at the end one stream decoded {late.tokens_per_second:.1f} tokens/s, at the beginning "
-            f"{decode.tokens_per_second:.1f}: something changed in between"
-        )
+        bench.findings.notes.append(f"{said}: something changed in between")
+    elif 100 * apart > math.hypot(decode.ci_percent or 0.0, late.ci_percent or 0.0):
+        bench.findings.drift_percent = 100 * apart
+        bench.findings.notes.append(f"{said}: all intervals are that much wider")
