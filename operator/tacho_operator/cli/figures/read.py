@@ -90,6 +90,16 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """How far clean runs of the same fingerprint agree, this one among them."""
+
+    clean_runs: int
+    agreeing_runs: int
+    spread_percent: float | None = None
+    """From the lowest throughput to the highest, in percent of their mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """One measurement."""
 
@@ -106,6 +116,7 @@ class Figures:
     """(streams, tokens per second) of the steady level with the highest throughput."""
     arrivals: Arrivals | None = None
     quality: Quality | None = None
+    history: History | None = None
     points: tuple[Point, ...] = ()
     """By rising concurrency."""
     flags: tuple[str, ...] = ()
@@ -145,6 +156,7 @@ def figures(entry: Wire, slo: ServiceLevel) -> Figures:
         saturation=(saturation["concurrency"], most) if most and "concurrency" in saturation else None,
         arrivals=_arrivals(entry.get("latency") or {}, entry.get("goodput") or {}),
         quality=_quality(entry.get("quality") or {}),
+        history=_history(entry.get("history") or {}),
         points=tuple(
             sorted(
                 (point for item in entry.get("curve") or () if (point := _point(item))),
@@ -211,6 +223,18 @@ def _quality(found: Wire) -> Quality | None:
     if perplexity is None:
         return None
     return Quality(perplexity=perplexity, tokens=found.get("tokens"), text=found.get("text", ""))
+
+
+def _history(found: Wire) -> History | None:
+    """None of one run: it agrees with itself."""
+    runs = found.get("cleanRuns") or 0
+    if runs < 2:
+        return None
+    return History(
+        clean_runs=runs,
+        agreeing_runs=found.get("agreeingRuns") or 0,
+        spread_percent=_number(found, "spreadPercent"),
+    )
 
 
 def _point(found: Wire) -> Point | None:

@@ -8,7 +8,7 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING
 from tacho_contract.units import counted
 from tacho_operator.cli.figures.digits import estimate, measured, plain
-from tacho_operator.cli.figures.read import Arrivals, Capacity, Figures, Quality, SingleStream
+from tacho_operator.cli.figures.read import Arrivals, Capacity, Figures, History, Quality, SingleStream
 
 FLAGS = {
     "AboveRoofline": "faster than the memory of the GPU: its label is wrong, or tokens came from elsewhere",
@@ -66,6 +66,8 @@ def sentences(found: Figures) -> list[tuple[str, str]]:
         rows.append(("arrivals", _arrivals_words(found.arrivals, provisional=found.provisional)))
     if found.quality:
         rows.append(("quality", _quality_words(found.quality)))
+    if found.history:
+        rows.append(("runs", _history_words(found.history)))
     return rows
 
 
@@ -107,6 +109,13 @@ def _arrivals_words(found: Arrivals, *, provisional: bool) -> str:
 def _quality_words(found: Quality) -> str:
     tokens = f"{found.tokens} tokens of " if found.tokens is not None else ""
     return f"perplexity {plain(found.perplexity)} over {tokens}{found.text or 'a text'}"
+
+
+def _history_words(found: History) -> str:
+    words = f"{found.agreeing_runs} of {found.clean_runs} clean runs agree with it"
+    if found.spread_percent is None:
+        return words
+    return f"{words}; from the slowest to the fastest {found.spread_percent:.2g} % of their mean"
 
 
 def capacity_words(found: Figures, capacity: Capacity) -> str:

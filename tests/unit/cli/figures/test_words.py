@@ -60,6 +60,20 @@ def test_what_is_not_known_is_not_shown() -> None:
     assert (plain(None), measured(None, 3), estimate(None)) == ("", "", "")
 
 
+def test_further_runs_say_how_far_they_agree() -> None:
+    history = {"cleanRuns": 4, "agreeingRuns": 3, "spreadPercent": "6.13"}
+    assert said(read(history=history), "runs") == (
+        "3 of 4 clean runs agree with it; from the slowest to the fastest 6.1 % of their mean"
+    )
+    unknown = {"cleanRuns": 2, "agreeingRuns": 2}
+    assert said(read(history=unknown), "runs") == "2 of 2 clean runs agree with it"
+
+
+@pytest.mark.parametrize("history", [None, {}, {"cleanRuns": 1, "agreeingRuns": 1, "spreadPercent": "0"}])
+def test_one_run_agrees_with_itself(history: dict[str, Any] | None) -> None:
+    assert "runs" not in dict(sentences(read(history=history)))
+
+
 def test_an_edge_names_what_breaks_it() -> None:
     assert capacity().startswith(
         "carries 24 streams at the SLO; 30 break it: 1840 ± 30 tok/s, 9.2 requests/s"
