@@ -32,6 +32,7 @@ LAW = EngineLaw(
     ttft_fixed_seconds=0.02,
 )
 DAY_SECONDS = 86_400
+TTFT_SECONDS, TPOT_SECONDS = 0.5, 0.05
 
 
 def trace_of(requests: int) -> Trace:
@@ -52,13 +53,14 @@ def main() -> None:
     parser.add_argument("--policy", nargs="+", default=["static", "tacho", "oracle"])
     given = parser.parse_args()
     trace = trace_of(given.requests)
-    promised = {"ttft_seconds": 0.5, "tpot_seconds": 0.05}
     setting = Setting(
         least=2,
         most=20,
-        capacity=capacity_at(LAW, input_tokens=1025, output_tokens=205, **promised),
-        slo_ttft_seconds=promised["ttft_seconds"],
-        slo_tpot_seconds=promised["tpot_seconds"],
+        capacity=capacity_at(
+            LAW, input_tokens=1025, output_tokens=205, ttft_seconds=TTFT_SECONDS, tpot_seconds=TPOT_SECONDS
+        ),
+        slo_ttft_seconds=TTFT_SECONDS,
+        slo_tpot_seconds=TPOT_SECONDS,
         cold_start_seconds=60,
         law=LAW,
         initial=8,

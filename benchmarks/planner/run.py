@@ -58,6 +58,8 @@ def question(case: Case) -> Asked:
     model = facts(case.row["model"])
     if model.architecture is None:
         raise ValueError(f"{case.name}: no architecture")
+    if case.gpu.memory_bytes is None:
+        raise ValueError(f"{case.name}: no memory")
     label = int(rows_for(case.row["gpu"])[0].memory_mib[0]) * MIB
     return Asked(
         facts=model,

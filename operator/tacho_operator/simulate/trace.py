@@ -1,13 +1,15 @@
 """A trace: when requests came, how long their prompts and answers were.
 
-Read from a CSV, gzipped or not. Columns by name: ``time_s,input_tokens,output_tokens``, or those of the
-public Azure traces (``TIMESTAMP,ContextTokens,GeneratedTokens``). Other columns are passed over.
+Read from a CSV, gzipped or not, whatever it is called. Columns by name, in small or capital letters:
+``time_s,input_tokens,output_tokens``, or those of the public Azure traces
+(``TIMESTAMP,ContextTokens,GeneratedTokens``). Other columns are passed over.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +22,10 @@ LONGEST_TOKENS = 10_000_000
 """Of a prompt or an answer that can be believed."""
 LONGEST_SECONDS = 3 * 366 * 86400.0
 """Of a trace: what is longer has its times in another unit."""
+LATEST_SECONDS = 1e11
+"""Of a time: counted from 1970, as many are some three thousand years from now."""
+GZIP = b"\x1f\x8b"
+"""With which such a file begins."""
 
 
 class TraceError(ValueError):
@@ -58,29 +64,36 @@ def read_trace(path: str | Path) -> Trace:
     """The trace in a file, its first request at 0. Raises TraceError."""
     path = Path(path)
     try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as lines:
+        with path.open("rb") as raw:
+            packed = raw.peek(len(GZIP)).startswith(GZIP)
+            content = gzip.GzipFile(fileobj=raw) if packed else raw
+            lines = io.TextIOWrapper(content, encoding="utf-8", newline="")
             return parse_trace(lines, path.name.removesuffix(".gz").removesuffix(".csv"), str(path))
+    except (EOFError, UnicodeDecodeError, csv.Error, zlib.error, gzip.BadGzipFile) as error:
+        raise TraceError(f"{path}: not a CSV: {error}") from None
     except OSError as error:
         raise TraceError(f"{path}: {error.strerror or error}") from None
-    except (EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise TraceError(f"{path}: not a CSV: {error}") from None
 
 
 def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
     """``place``: how errors call it."""
     rows = csv.reader(lines)
     heading = [cell.strip().lstrip("\ufeff") for cell in next(rows, [])]
-    found = next((form for form in FORMS if set(form.columns) <= set(heading)), None)
+    at = {cell.lower(): column for column, cell in reversed(list(enumerate(heading)))}
+    found = next((form for form in FORMS if set(form.keys) <= set(at)), None)
     if found is None:
-        wanted = " or ".join(",".join(form.columns) for form in FORMS)
-        raise TraceError(f"{place}: line 1: the heading must name {wanted}; found {','.join(heading)!r}")
-    requests = sorted(_requests(rows, found, {cell: at for at, cell in enumerate(heading)}, place))
+        raise TraceError(f"{place}: {_no_heading(heading)}")
+    requests = sorted(_requests(rows, found, at, place))
     if not requests:
         raise TraceError(f"{place}: holds no request")
     begins, ends = requests[0][0], requests[-1][0]
     if ends - begins > LONGEST_SECONDS:
         raise TraceError(
             f"{place}: lasts {(ends - begins) / 86400:.3g} days, more than three years; times are in seconds"
+        )
+    if ends > LATEST_SECONDS:
+        raise TraceError(
+            f"{place}: a request at {ends:.6g} s; times are in seconds, these may be milliseconds"
         )
     return Trace(
         name=name,
@@ -90,10 +103,36 @@ def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
     )
 
 
+def _no_heading(heading: list[str]) -> str:
+    """What is wrong with the first line."""
+    wanted = " or ".join(",".join(form.columns) for form in FORMS)
+    if not heading:
+        return f"line 1: empty; the heading must name {wanted}"
+    line = ",".join(heading)
+    if all(_number(cell) for cell in heading):
+        return f"line 1: numbers ({line}); the first line must be a heading that names {wanted}"
+    if len(heading) == 1 and any(mark in line for mark in ";\t|"):
+        return f"line 1: columns are separated by commas; found {line!r}"
+    said = {cell.lower() for cell in heading}
+    near = max(FORMS, key=lambda form: len(said.intersection(form.keys)))
+    lacking = [column for column, key in zip(near.columns, near.keys, strict=True) if key not in said]
+    if len(lacking) < len(near.columns):
+        return f"line 1: the heading lacks {' and '.join(lacking)}; found {line!r}"
+    return f"line 1: the heading must name {wanted}; found {line!r}"
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _requests(
     rows: Iterator[list[str]], form: Form, at: Mapping[str, int], place: str
 ) -> Iterator[tuple[float, int, int]]:
-    time, prompt, answer = (at[column] for column in form.columns)
+    time, prompt, answer = (at[key] for key in form.keys)
     width = max(time, prompt, answer) + 1
     for number, row in enumerate(rows, start=2):
         if not row:
@@ -110,7 +149,10 @@ def _tokens(text: str) -> int:
     try:
         count = int(text)
     except ValueError:
-        raise ValueError(f"{text!r} tokens; a whole number is wanted") from None
+        # As tables are written in which somewhere a number is missing: 512.0.
+        if not (_number(text) and float(text).is_integer()):
+            raise ValueError(f"{text!r} tokens; a whole number is wanted") from None
+        count = int(float(text))
     if not 0 <= count <= LONGEST_TOKENS:
         raise ValueError(f"{count} tokens; 0 to {LONGEST_TOKENS} are wanted")
     return count
@@ -143,6 +185,11 @@ class Form:
 
     columns: tuple[str, str, str]
     seconds: Callable[[str], float]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns in small letters."""
+        return tuple(column.lower() for column in self.columns)
 
 
 FORMS = (

@@ -37,6 +37,19 @@ def test_azure_of_2024_has_a_zone() -> None:
     assert parse_trace(lines, "azure", "azure.csv").time_seconds == pytest.approx((0.0, 0.99007))
 
 
+def test_capital_letters_and_whole_numbers_with_a_point() -> None:
+    lines = ["Time_S, INPUT_tokens ,output_tokens", "0,512.0,1e2"]
+    assert parse_trace(lines, "own", "own.csv") == Trace("own", (0.0,), (512,), (100,))
+
+
+def test_gzip_is_told_by_its_content(tmp_path: Path) -> None:
+    text = b"time_s,input_tokens,output_tokens\n0,1,2\n"
+    for name, content in (("night.csv", gzip.compress(text)), ("night.csv.gz", text)):
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert read_trace(path) == Trace("night", (0.0,), (1,), (2,))
+
+
 def test_gzip_and_name(tmp_path: Path) -> None:
     path = tmp_path / "night.csv.gz"
     path.write_bytes(gzip.compress(b"time_s,input_tokens,output_tokens\n0,1,2\n"))
@@ -46,8 +59,19 @@ def test_gzip_and_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "line 1: the heading must name time_s,input_tokens,output_tokens or TIMESTAMP"),
+        ("", "line 1: empty; the heading must name time_s,input_tokens,output_tokens or TIMESTAMP"),
+        ("a,b\n1,2\n", "line 1: the heading must name time_s,input_tokens,output_tokens or TIMESTAMP"),
         ("a,b\n1,2\n", "found 'a,b'"),
+        (
+            "time_s,input_tokens\n1,2\n",
+            "line 1: the heading lacks output_tokens; found 'time_s,input_tokens'",
+        ),
+        ("TIMESTAMP,x\n1,2\n", "line 1: the heading lacks ContextTokens and GeneratedTokens"),
+        ("0,10,5\n1,10,5\n", "line 1: numbers (0,10,5); the first line must be a heading"),
+        ("time_s;input_tokens;output_tokens\n0;1;2\n", "line 1: columns are separated by commas"),
+        ("time_s,input_tokens,output_tokens\n0,1.5,2\n", "line 2: '1.5' tokens; a whole number is wanted"),
+        ("time_s,input_tokens,output_tokens\n0,inf,2\n", "line 2: 'inf' tokens; a whole number is wanted"),
+        ("time_s,input_tokens,output_tokens\n17e11,1,2\n", "times are in seconds, these may be milliseconds"),
         ("time_s,input_tokens,output_tokens\n", "holds no request"),
         ("time_s,input_tokens,output_tokens\n0,1,2\n1,x,2\n", "line 3: 'x' tokens; a whole number is wanted"),
         ("time_s,input_tokens,output_tokens\n0,1\n", "line 2: 2 columns, 3 are wanted"),
@@ -71,8 +95,8 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="No such file"):
         read_trace(tmp_path / "nothing.csv")
     other = tmp_path / "other.csv.gz"
-    other.write_bytes(b"plain")
-    with pytest.raises(TraceError, match="gzip"):
+    other.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(TraceError, match="not a CSV"):
         read_trace(other)
     text = "".join(f"{number},{number * number % 997},5\n" for number in range(500))
     whole = gzip.compress(f"time_s,input_tokens,output_tokens\n{text}".encode())

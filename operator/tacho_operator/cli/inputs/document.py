@@ -20,8 +20,9 @@ _STDIN: WeakKeyDictionary[TextIO, str] = WeakKeyDictionary()
 """What was read of it: it can be read once."""
 
 
-def text(file: str) -> str:
-    """All of a small file; ``-`` is stdin, however often it is asked for. Raises CommandError."""
+def text(file: str, wanted: str = "a YAML file with an LLMDeployment") -> str:
+    """All of a small file; ``-`` is stdin, however often it is asked for. Raises CommandError, which names
+    what is ``wanted``."""
     if file == "-":
         if sys.stdin not in _STDIN:
             _STDIN[sys.stdin] = sys.stdin.read(LIMIT_BYTES)
@@ -34,7 +35,7 @@ def text(file: str) -> str:
     except UnicodeDecodeError:
         raise CommandError(f"{file}: not text; a YAML or JSON manifest is wanted") from None
     except OSError as error:
-        raise CommandError(f"{file}: {error.strerror}; name a YAML file with an LLMDeployment") from None
+        raise CommandError(f"{file}: {error.strerror}; name {wanted}") from None
 
 
 def _flattened(documents: list[Any]) -> Iterator[Manifest]:

@@ -13,6 +13,8 @@ from tacho_operator.cli.inputs.document import every, text, typed
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.core.measurement.records import current
 
+MEASUREMENT = "a file with an entry of status.measurements, as tacho probe -o json prints it"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
@@ -77,13 +79,15 @@ def entry_of(resource: LLMDeployment | None, file: str, measurement: str) -> Mea
 
 def read_entry(file: str) -> Measurement:
     try:
-        document = yaml.safe_load(text(file))
+        document = yaml.safe_load(text(file, MEASUREMENT))
         if isinstance(document, dict) and isinstance(document.get("status"), dict):
             entries = document["status"].get("measurements") or []
             found = current([Measurement.model_validate(item) for item in entries])
             if found is None:
                 raise CommandError(f"{file}: no current measurement in its status")
             return found
+        if not isinstance(document, dict):
+            raise CommandError(f"{file}: not a measurement; name {MEASUREMENT}")
         return Measurement.model_validate(document)
     except (yaml.YAMLError, RecursionError) as error:
         raise CommandError(f"{file}: neither JSON nor YAML: {error}") from None

@@ -51,7 +51,8 @@ def execute(order: Order) -> int:
     named = (order.files, order.measurements)
     found = measured(*named, order.given.name) if asks_quantization(order.what_if) else ()
     varied = variants(order.given, *named, order.what_if, found)
-    names = order.policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
+    named_policies = [name.strip() for text in order.policies for name in text.split(",")]
+    names = named_policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
     trace, asked = _trace(order.trace), [(variant, subject(variant.given)) for variant in varied]
     planned = [
         (variant, about, own)

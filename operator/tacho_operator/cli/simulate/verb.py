@@ -45,7 +45,8 @@ def simulate(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A way of scaling, or all; static-N is N replicas. May be given again."
+            metavar="NAME",
+            help="Ways of scaling, with commas, or all; static-N is N replicas. May be given again.",
         ),
     ] = None,
     slo: Annotated[

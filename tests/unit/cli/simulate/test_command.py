@@ -65,7 +65,7 @@ def test_a_person_sees_a_row_a_policy(capsys: pytest.CaptureFixture[str], tmp_pa
     entry = written(tmp_path)
     told = call(
         capsys, "simulate", "--trace", trace, "--measurement", entry, "--slo", "ttft=500ms,tpot=40ms",
-        "--policy", "tacho", "--policy", "static-3", "--policy", "hpa-queue",
+        "--policy", "tacho,static-3", "--policy", "hpa-queue",
     )  # fmt: skip
     assert told.code == 0
     first, heading, *rows = told.out.splitlines()
@@ -238,7 +238,11 @@ def test_a_manifest_from_a_pipe_can_be_varied(
         (("--trace", "{trace}"), "nothing says what a replica does"),
         (("--trace", "{folder}/no.csv", "--measurement", "{entry}"), "no.csv: No such file"),
         (("--trace", "{trace}", "--measurement", "{folder}/no.json"), "no.json: No such file"),
-        (("--trace", "{trace}", "--measurement", "{trace}"), "not an entry of status.measurements"),
+        (
+            ("--trace", "{trace}", "--measurement", "{trace}"),
+            "not a measurement; name a file with an entry of",
+        ),
+        (("--trace", "{trace}", "--measurement", "{strange}"), "not an entry of status.measurements: curve"),
         (("--trace", "{trace}", "--measurement", "{empty}"), "lacks its workload or the speed of prompts"),
         (("--trace", "{trace}", "-f", "{stale}"), "no current measurement in its status"),
         (("--trace", "{trace}", "--measurement", "{entry}", "--policy", "tachi"), "did you mean tacho?"),
@@ -254,8 +258,11 @@ def test_bad_input_is_one_line_and_exit_code_1(
 ) -> None:
     empty = tmp_path / "empty.json"
     empty.write_text('{"fingerprint": "f"}')
+    strange = tmp_path / "strange.json"
+    strange.write_text('{"fingerprint": "f", "curve": 3}')
     places = {
         "trace": trace,
+        "strange": str(strange),
         "folder": str(tmp_path),
         "entry": written(tmp_path),
         "empty": str(empty),
