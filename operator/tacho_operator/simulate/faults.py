@@ -18,8 +18,9 @@ class Faults:
     """After so long a pod that hangs is restarted: ready again after a cold start; what it had is lost."""
     hanging_goes_on: bool = False
     """It is not restarted then, but goes on with what it has."""
-    failing: tuple[tuple[float, int], ...] = ()
-    """(time, pod): it crashes, and is ready again after a cold start; what it had is lost."""
+    failing: tuple[tuple[float, int | None], ...] = ()
+    """(time, pod): it crashes, and is ready again after a cold start; what it had is lost. None: the oldest
+    that serves then."""
     stragglers: tuple[tuple[int, float], ...] = ()
     """(pod, factor): all that it does takes so many times as long."""
     cold_start_seconds: tuple[float, ...] = ()

@@ -63,8 +63,8 @@ class Run:
             fleet.become_ready(fleet.create(0.0), 0.0)
         self._note(0.0)
         self._at(self._policy.period_seconds, self._decide)
-        for when, number in self._faults.failing:
-            self._at(when, partial(self._fail, number))
+        for when, whom in self._faults.failing:
+            self._at(when, partial(self._fail, whom))
         for when, whom in self._faults.hanging:
             self._at(when, partial(self._hang, whom))
         horizon = trace.duration_seconds + DRAIN_SECONDS
@@ -134,7 +134,7 @@ class Run:
 
         self._at(now + seconds, ready)
 
-    def _fail(self, number: int, now: float) -> None:
+    def _fail(self, number: int | None, now: float) -> None:
         pod = self._serving(number)
         if pod is not None:
             self._fleet.crash(pod, now)

@@ -12,6 +12,7 @@ from tacho_contract.units import counted
 from tacho_operator.cli.output.formats import TraceFormat, say
 from tacho_operator.cli.output.problems import EXIT_FITS, CommandError
 from tacho_operator.cli.simulate.entries import measured
+from tacho_operator.cli.simulate.faults import faults
 from tacho_operator.cli.simulate.report.nouns import Report, Run
 from tacho_operator.cli.simulate.show import show
 from tacho_operator.cli.simulate.subject import Given, Subject, subject
@@ -19,7 +20,7 @@ from tacho_operator.cli.simulate.variants import Variant, asks_quantization, var
 from tacho_operator.simulate.policies import POLICIES, static
 from tacho_operator.simulate.policy import Factory, Setting
 from tacho_operator.simulate.result import Result
-from tacho_operator.simulate.run import Faults, simulate
+from tacho_operator.simulate.run import simulate
 from tacho_operator.simulate.trace import Trace, TraceError, read_trace
 
 DEFAULT = ("tacho", "oracle")
@@ -43,11 +44,13 @@ class Order:
     files: tuple[str, ...] = ()
     measurements: tuple[str, ...] = ()
     what_if: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
     decided: bool = False
 
 
 def execute(order: Order) -> int:
     """The exit code."""
+    asked_faults = faults(order.faults)
     named = (order.files, order.measurements)
     found = measured(*named, order.given.name) if asks_quantization(order.what_if) else ()
     varied = variants(order.given, *named, order.what_if, found)
@@ -69,9 +72,9 @@ def execute(order: Order) -> int:
     for variant, about, own in planned:
         name = ", ".join(part for part in ("" if alone and variant.name else own.name, variant.name) if part)
         say(f"{name}: {counted(len(trace), 'request')}")
-        starts = Faults(cold_start_seconds=about.starts_seconds)
-        result = simulate(trace, own.setting, own.factory, seed=order.seed, faults=starts)
-        runs.append(_run(name, variant, about, result))
+        wrong = dataclasses.replace(asked_faults, cold_start_seconds=about.starts_seconds)
+        result = simulate(trace, own.setting, own.factory, seed=order.seed, faults=wrong)
+        runs.append(_run(name, variant, about, result, order.faults))
     currencies = {about.currency for _, about in asked if about.price_per_gpu_hour is not None}
     if len(currencies) > 1:
         raise CommandError(f"prices in {' and '.join(sorted(currencies))} cannot be compared")
@@ -86,13 +89,13 @@ def execute(order: Order) -> int:
     return EXIT_FITS
 
 
-def _run(name: str, variant: Variant, about: Subject, result: Result) -> Run:
+def _run(name: str, variant: Variant, about: Subject, result: Result, wrong: tuple[str, ...]) -> Run:
     return Run(
         name=name,
         result=result,
         slo=about.slo,
         variant=variant.said,
-        settings={**about.settings, "seed": result.seed},
+        settings={**about.settings, "faults": list(wrong), "seed": result.seed},
         gpus_per_replica=about.gpus_per_replica,
         price_per_gpu_hour=about.price_per_gpu_hour,
     )

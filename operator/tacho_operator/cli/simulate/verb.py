@@ -65,6 +65,14 @@ def simulate(
             help="From a pod's creation to its readiness. Several with commas: each start draws one.",
         ),
     ] = "",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help="What goes wrong: crash@600, hang@600, metrics@600-900, scaler@600-900, slow=1.5. May be "
+            "given again.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is left to chance.")] = 0,
     price_per_gpu_hour: Annotated[
         float | None,
@@ -105,6 +113,7 @@ def simulate(
             files=tuple(file or ()),
             measurements=tuple(measurement or ()),
             what_if=tuple(what_if or ()),
+            faults=tuple(fault or ()),
             decided=decisions,
         )
     )

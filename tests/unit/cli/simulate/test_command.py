@@ -98,6 +98,7 @@ def test_programs_read_the_whole_of_it_and_the_manifest_says_what_is_promised(
         "concurrencyPerReplica": 16,
         "quantizationMethod": None,
         "observedTime": None,
+        "faults": [],
         "seed": 0,
     }
     own, best = document["runs"]

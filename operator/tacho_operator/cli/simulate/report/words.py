@@ -25,6 +25,7 @@ SETTINGS = {
     "concurrencyPerReplica": "requests at once that one carries, as measured",
     "quantizationMethod": "quantization, as measured",
     "observedTime": "measured at",
+    "faults": "what goes wrong",
     "seed": "seed",
 }
 """By their names for programs."""
@@ -33,10 +34,13 @@ SETTINGS = {
 def settings(report: Report) -> Iterator[tuple[str, str]]:
     """(what, in words) of what is the same in every run and was said, and of what varies."""
     for name, value in report.common.items():
-        if isinstance(value, list):
+        if name == "startSeconds":
             # One is the start itself.
             if value[1:]:
                 yield SETTINGS[name], ", ".join(f"{item:.4g}" for item in value)
+        elif isinstance(value, list):
+            if value:
+                yield SETTINGS[name], ", ".join(value)
         elif value is not None:
             yield SETTINGS[name], f"{value:.4g}" if isinstance(value, float) else str(value)
     for number, name in enumerate(report.varied):
@@ -55,6 +59,8 @@ def headline(report: Report) -> str:
         parts.append(f"a start takes {min(starts):.0f} to {max(starts):.0f} s")
     elif "coldStartSeconds" in same:
         parts.append(f"a start takes {same['coldStartSeconds']:.0f} s")
+    if same.get("faults"):
+        parts.append(", ".join(same["faults"]))
     promised = {slo_words(run.slo) for run in report.runs}
     if len(promised) == 1:
         parts.append(promised.pop() or "nothing is promised: what is answered is kept")

@@ -1,0 +1,60 @@
+"""``--fault``: what goes wrong is what was said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tacho_operator.cli.output.problems import CommandError
+from tacho_operator.cli.simulate.faults import faults
+from tacho_operator.simulate.faults import Faults
+
+from ..commands import call
+from .test_command import written
+
+
+def test_each_kind() -> None:
+    said = ("crash@60", "hang@90.5", "metrics@100-200", "scaler@5-6", "slow=2", "crash@70")
+    assert faults(said) == Faults(
+        failing=((60.0, None), (70.0, None)),
+        hanging=((90.5, None),),
+        metrics_lost=((100.0, 200.0),),
+        decider_lost=((5.0, 6.0),),
+        stragglers=((0, 2.0),),
+    )
+    assert faults(()) == Faults()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("crash", "not known"),
+        ("crash@soon", "not known"),
+        ("slow=0.5", "not known"),
+        ("slow=1e9", "not known"),
+        ("metrics@600", "one of: crash@600, hang@600, metrics@600-900"),
+        ("scaler@9-9", "ends before it begins"),
+    ],
+)
+def test_what_is_no_fault(text: str, said: str) -> None:
+    with pytest.raises(CommandError, match="--fault") as caught:
+        faults([text])
+    assert said in str(caught.value)
+
+
+def test_a_crash_loses_what_the_pod_had(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    trace = tmp_path / "even.csv"
+    rows = "".join(f"{second / 4},400,100\n" for second in range(1200))
+    trace.write_text(f"time_s,input_tokens,output_tokens\n{rows}")
+    asked = ("--trace", str(trace), "--measurement", written(tmp_path), "--policy", "static-1", "-o", "json")
+    calm = json.loads(call(capsys, "simulate", *asked).out)
+    crashed = json.loads(call(capsys, "simulate", *asked, "--fault", "crash@100").out)
+    assert calm["runs"][0]["unanswered"] == 0
+    assert crashed["runs"][0]["unanswered"] > 0
+    assert crashed["setting"]["faults"] == ["crash@100"]
+    slow = json.loads(call(capsys, "simulate", *asked, "--fault", "slow=3").out)
+    assert slow["runs"][0]["tpotSeconds"]["p50"] > 2.5 * calm["runs"][0]["tpotSeconds"]["p50"]
+    shown = call(capsys, "simulate", *asked[:-2], "--fault", "hang@100")
+    assert "hang@100" in shown.out.splitlines()[0]
