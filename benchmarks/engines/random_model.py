@@ -1,20 +1,23 @@
 """A checkpoint of random weights in a real model's shape: speed and memory are its own, the text is noise.
 
-    python -m benchmarks.engines.random_model SHAPE TOKENIZER_DIR OUT_DIR [DEVICE] [w4a16 | config]
+    python -m benchmarks.engines.random_model SHAPE TOKENIZER_DIR OUT_DIR [DEVICE] [FORM | config]
 
-With w4a16 the linear layers are those of a compressed-tensors checkpoint: integers of 4 bits, packed, with a
-scale for each 128 of them. With config there are no weights, for an engine that makes them up. Runs under an
-interpreter that has torch and transformers.
+FORM (of benchmarks.engines.random_forms) is how a quantized checkpoint stores its linear layers: w4a16 and
+w8a8 as compressed-tensors does, awq, gptq. With config there are no weights, for an engine that makes them
+up. Runs under an interpreter that has torch and transformers.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.engines.random_forms import FORMS, save
 
 SHAPES: dict[str, dict[str, Any]] = {
     # meta-llama/Llama-3.1-8B config.json
@@ -157,59 +160,15 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-GROUP = 128
-WHOLE = "1TB"
-"""One file, which is what is packed."""
-W4A16: dict[str, Any] = {
-    "quant_method": "compressed-tensors",
-    "format": "pack-quantized",
-    "quantization_status": "compressed",
-    "ignore": ["lm_head"],
-    "config_groups": {
-        "group_0": {
-            "targets": ["Linear"],
-            "input_activations": None,
-            "output_activations": None,
-            "weights": {
-                "num_bits": 4,
-                "type": "int",
-                "symmetric": True,
-                "strategy": "group",
-                "group_size": GROUP,
-                "dynamic": False,
-                "actorder": None,
-            },
-        }
-    },
-}
+PLAIN = re.compile("Ġ?[A-Za-z]+")
+"""A token of a byte-level vocabulary that is a text by itself."""
 
 
-def pack(folder: Path) -> None:
-    """Replaces the linear layers of a checkpoint of one file by random integers of 4 bits."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    place = folder / "model.safetensors"
-    packed: dict[str, Any] = {}
-    for name, tensor in load_file(place).items():
-        if not name.endswith("_proj.weight"):
-            packed[name] = tensor
-            continue
-        rows, columns = tensor.shape
-        words = torch.randint(-(2**31), 2**31 - 1, (rows, columns // 8), dtype=torch.int64)
-        packed[f"{name}_packed"] = words.to(torch.int32)
-        packed[f"{name}_scale"] = torch.full((rows, columns // GROUP), 0.002, dtype=torch.bfloat16)
-        packed[f"{name}_shape"] = torch.tensor([rows, columns])
-    save_file(packed, place, metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": W4A16}, indent=1))
-
-
-def known_tokens(tokenizer: Path) -> int:
-    """How many tokens have a text. One that has none would be answered with nothing, and a greedy model of
-    random weights may say the same one for ever: its head gives no others a chance."""
+def plain_tokens(tokenizer: Path) -> list[int]:
+    """Tokens that are words or parts of words. Others will not do: every engine holds half a character back
+    until its other half comes, and the time to the first token would be that of a lucky guess."""
     told = json.loads((tokenizer / "tokenizer.json").read_text())
-    return 1 + max((*told["model"]["vocab"].values(), *(each["id"] for each in told["added_tokens"])))
+    return sorted(number for text, number in told["model"]["vocab"].items() if PLAIN.fullmatch(text))
 
 
 def main(shape: str, tokenizer: str, out: str, device: str = "cuda", form: str = "") -> None:
@@ -224,14 +183,19 @@ def main(shape: str, tokenizer: str, out: str, device: str = "cuda", form: str =
         config.dtype = torch.bfloat16
         config.save_pretrained(out)
     else:
+        Path(out).mkdir(parents=True, exist_ok=True)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        model.get_output_embeddings().weight.data[known_tokens(Path(tokenizer)) :] = 0
-        model.save_pretrained(out, max_shard_size=WHOLE if form else "4GB")
+        head = model.get_output_embeddings().weight.data
+        others = torch.ones(head.shape[0], dtype=torch.bool)
+        others[plain_tokens(Path(tokenizer))] = False
+        head[others] = 0
+        if form in FORMS:
+            save(model, Path(out), form)
+        else:
+            model.save_pretrained(out, max_shard_size="4GB")
     for path in Path(tokenizer).iterdir():
         if path.name.startswith(("tokenizer", "chat_template")):
             shutil.copy(path, out)
-    if form == "w4a16":
-        pack(Path(out))
     size = sum(path.stat().st_size for path in Path(out).iterdir())
     print(f"{shape}: {size} bytes of random weights in {time.monotonic() - began:.1f} s")
 

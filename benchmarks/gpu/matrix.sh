@@ -38,7 +38,7 @@ model() { # SHAPE NAME [DEVICE FORM]
 }
 for name in $(sed -n 's#.*uri: pvc://models/\([^,]*\),.*#\1#p' "$matrix" | sort -u); do
   case $name in
-    *-w4a16) model "${name%-w4a16}" "$name" "${TACHO_GPU_DEVICE:-cuda}" w4a16 ;;
+    *-w4a16 | *-w8a8 | *-awq | *-gptq) model "${name%-*}" "$name" "${TACHO_GPU_DEVICE:-cuda}" "${name##*-}" ;;
     *) model "$name" "$name" "${TACHO_GPU_DEVICE:-cuda}" ;;
   esac
 done

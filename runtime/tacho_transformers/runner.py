@@ -27,10 +27,11 @@ def make_runner(processor: Any, sampler: Sampler, rows: dict[str, Row]) -> Any:
             states = [
                 future.state for future in self.inputs_and_outputs.requests_in_batch if future.has_new_token
             ]
-            for place, state in enumerate(states):
-                row = rows.get(state.request_id)
-                # A request that was cancelled a moment ago has no row; its token is thrown away.
-                output_ids[0, place] = sampler.choose(row, scores[place]) if row is not None else 0
+            if not states:
+                return
+            # A request that was cancelled a moment ago has no row; its token is thrown away.
+            tokens = sampler.choose([rows.get(state.request_id) for state in states], scores[: len(states)])
+            output_ids[0, : len(tokens)] = output_ids.new_tensor(tokens)
 
     return RowRunner(
         logit_processor=processor.logit_processor,

@@ -7,6 +7,7 @@ log-probabilities are the model's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,16 +47,31 @@ class Sampler:
             generator.manual_seed(sampling.seed % 2**63)
         return Row(sampling, generator)
 
-    def choose(self, row: Row, scores: Any) -> int:
-        """The next token from ``scores``, the model's 32-bit logits for this row, [vocabulary]."""
-        sampling = row.sampling
-        logprobs = self._torch.log_softmax(scores, -1) if sampling.top_logprobs is not None else None
-        if len(row.chosen) < sampling.min_tokens and not sampling.ignore_eos and self._end:
+    def choose(self, rows: Sequence[Row | None], scores: Any) -> list[int]:
+        """The next token of each row from ``scores``, the model's 32-bit logits, [rows, vocabulary].
+
+        A row that is None takes any token. What a device says is asked for once, not row by row: each asking
+        waits for the device.
+        """
+        logprobs = {
+            place: self._torch.log_softmax(scores[place], -1)
+            for place, row in enumerate(rows)
+            if row is not None and row.sampling.top_logprobs is not None
+        }
+        if self._end and (held := [place for place, row in enumerate(rows) if row and _must_go_on(row)]):
             scores = scores.clone()
-            scores[list(self._end)] = -float("inf")
-        token = int(scores.argmax()) if sampling.temperature < 1e-5 else self._drawn(row, scores)
-        row.chosen.append(self._chosen(token, logprobs, sampling.top_logprobs or 0))
-        return token
+            scores[self._torch.tensor(held)[:, None], self._torch.tensor(sorted(self._end))] = -float("inf")
+        likeliest: list[int] = scores.argmax(-1).tolist()
+        chosen: list[int] = []
+        for place, row in enumerate(rows):
+            if row is None:
+                chosen.append(0)
+                continue
+            greedy = row.sampling.temperature < 1e-5
+            token = likeliest[place] if greedy else self._drawn(row, scores[place])
+            row.chosen.append(self._chosen(token, logprobs.get(place), row.sampling.top_logprobs or 0))
+            chosen.append(token)
+        return chosen
 
     def _drawn(self, row: Row, scores: Any) -> int:
         torch, sampling = self._torch, row.sampling
@@ -82,3 +98,8 @@ class Sampler:
             return ()
         values, places = self._torch.topk(logprobs, count)
         return tuple(Likely(t, v) for t, v in zip(places.tolist(), values.tolist(), strict=True))
+
+
+def _must_go_on(row: Row) -> bool:
+    sampling = row.sampling
+    return len(row.chosen) < sampling.min_tokens and not sampling.ignore_eos

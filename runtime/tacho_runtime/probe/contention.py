@@ -37,7 +37,7 @@ BUSY_PERCENT = 20.0
 WORKING_PERCENT = 50.0
 """Utilization from which clocks of two moments are those of load."""
 CLOCK_FALL = 0.10
-"""Of the SM clock, from one moment of load to another; at a steady power limit it moves by less."""
+"""Of the SM clock, from one moment of load to another, where the power limit is not what lowers it."""
 INVALIDATING_REASONS = ("HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
 """Heat, and power that the machine cannot give: they come and go. SwPowerCap is not one of them: data-centre
 cards run large batches at their own power limit all day, and what they do there is what they can do."""
@@ -162,14 +162,16 @@ def _clocks(gpu: GpuSample, start: GpuSample, first: GpuSample) -> Iterator[tupl
     ]
     if reasons:
         yield THROTTLED, f"GPU {gpu.index} lowered its clocks: {', '.join(reasons)}"
+    now = gpu.sm_clock_mhz
+    if POWER_CAP in gpu.throttle_reasons:
+        # Lower than with fewer streams, as it will be in service.
+        seen = [f" at {gpu.power_watts:.0f} W" if gpu.power_watts else "", f" and {now} MHz" if now else ""]
+        yield "", f"GPU {gpu.index} ran at its power limit{''.join(seen)}"
+        return
     # Clocks of an idle GPU say nothing: it sleeps, or stands at a boost that no load can keep.
     fast = [item.sm_clock_mhz for item in (first, start) if item.sm_clock_mhz and _working(item)]
-    now = gpu.sm_clock_mhz
     if now and _working(gpu) and fast and now < (1 - CLOCK_FALL) * max(fast):
         yield THROTTLED, f"the clock of GPU {gpu.index} fell from {max(fast)} to {now} MHz under load"
-    elif POWER_CAP in gpu.throttle_reasons:
-        power = f" at {gpu.power_watts:.0f} W" if gpu.power_watts else ""
-        yield "", f"GPU {gpu.index} ran at its power limit{power}, with steady clocks"
 
 
 def _working(gpu: GpuSample) -> bool:

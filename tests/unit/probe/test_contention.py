@@ -137,7 +137,7 @@ def test_the_speed_of_a_cpu_may_vary_by_chance(first: int, ratio: float) -> None
             ("Contended",),
         ),
         ({"utilization_percent": 0.0}, {}, {"foreign_memory_bytes": APPEARED_BYTES}, ()),
-        # A boost without load is no promise; a power limit with a steady clock is how these cards work.
+        # A boost without load is no promise; a power limit lowers it with the load, as in service.
         ({"utilization_percent": 0.0}, {"sm_clock_mhz": 1500}, {"sm_clock_mhz": 1450}, ()),
         (
             {"utilization_percent": 0.0},
@@ -149,6 +149,13 @@ def test_the_speed_of_a_cpu_may_vary_by_chance(first: int, ratio: float) -> None
             {"utilization_percent": 0.0},
             {},
             {"sm_clock_mhz": 1500, "throttle_reasons": ("SwPowerCap",)},
+            (),
+        ),
+        ({"utilization_percent": 0.0}, {}, {"sm_clock_mhz": 1500}, ("Throttled",)),
+        (
+            {"utilization_percent": 0.0},
+            {},
+            {"sm_clock_mhz": 1500, "throttle_reasons": ("HwThermalSlowdown", "SwPowerCap")},
             ("Throttled",),
         ),
         ({"utilization_percent": 0.0}, {}, {"sm_clock_mhz": 345, "utilization_percent": 0.0}, ()),
