@@ -72,7 +72,7 @@ def test_a_change_is_an_event_with_its_sum() -> None:
     world = scaled(rising)
     assert ("Normal", "SuccessfulRescale") in world.events
     (decision, *_) = world.status["autoscaling"]["decisions"]
-    assert (decision["fromReplicas"], decision["toReplicas"]) == (1, 4)
+    assert (decision["fromReplicas"], decision["toReplicas"]) == (1, 5)
     assert "work of" in decision["reason"]
     world.events.clear()
     world.turn(1)
@@ -95,7 +95,7 @@ def test_what_was_decided_and_learned_outlives_a_process() -> None:
     world = scaled(rising)
     former = world.observed().resource.status.autoscaling
     state = restored(former)
-    assert [(item.before, item.after) for item in state.changes] == [(1, 4)]
+    assert [(item.before, item.after) for item in state.changes] == [(1, 5)]
     assert state.learned.fingerprint == "f"
     assert state.watched_since is None
     assert restored(None) == State()

@@ -44,11 +44,17 @@ class Replica:
 class Fleet:
     """Requests come, replicas serve them up to their rate, the rest waits; a new one takes its time."""
 
-    def __init__(self, policy: Policy = POLICY, capacity: Capacity = CAPACITY, replicas: int = 1) -> None:
-        self.policy, self.capacity = policy, capacity
+    def __init__(
+        self,
+        policy: Policy = POLICY,
+        capacity: Capacity = CAPACITY,
+        replicas: int = 1,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
+        self.policy, self.capacity, self.start_seconds = policy, capacity, start_seconds
         self.now, self.wanted, self.queue = 0.0, replicas, 0.0
         self.replicas = [Replica(f"pod-{number}", -1.0) for number in range(replicas)]
-        self.state = State()
+        self.state = State(cold_start_seconds=start_seconds)
         self.decisions: list[Decision] = []
         self.sizes: list[int] = []
         self._born = replicas
@@ -79,7 +85,7 @@ class Fleet:
         return PodLoad(
             uid=item.uid,
             sample=None if item.silent else sample,
-            start_seconds=START_SECONDS if item.ready_at > 0 else None,
+            start_seconds=self.start_seconds if item.ready_at > 0 else None,
         )
 
     def look(self, pods: Sequence[PodLoad] | None = None) -> Decision:
@@ -100,7 +106,7 @@ class Fleet:
     def _resize(self, replicas: int) -> None:
         self.wanted = replicas
         while len(self.replicas) < replicas:
-            self.replicas.append(Replica(f"pod-{self._born}", self.now + START_SECONDS))
+            self.replicas.append(Replica(f"pod-{self._born}", self.now + self.start_seconds))
             self._born += 1
         del self.replicas[replicas:]
 

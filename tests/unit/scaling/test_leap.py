@@ -89,9 +89,22 @@ def test_the_first_look_of_a_process_proves_no_leap() -> None:
     assert fleet.look().replicas > 1
 
 
+def test_long_answers_that_have_begun_are_a_leap_before_their_tokens_are() -> None:
+    """A minute of answering each: after one look hardly anything of them is done, and nothing waits."""
+    long = dataclasses.replace(
+        CAPACITY, requests_per_second=0.5, output_tokens_per_second=50.0, concurrency=60
+    )
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9)), long)
+    for step, running in enumerate((6, 6, 6, 50)):
+        fleet.now += 10.0
+        fleet.replicas[0].generated += 10.0 * running
+        fleet.replicas[0].running = running
+        assert (fleet.look().replicas > 1) == (step == 3)
+
+
 def test_what_two_looks_prove_together_takes_two() -> None:
     fleet = watched()
-    assert fleet.run(lambda _: 1.5 * RATE, 20) == [1, 2]
+    assert fleet.run(lambda _: 1.3 * RATE, 20) == [1, 2]
 
 
 @pytest.mark.parametrize("seed", range(5))

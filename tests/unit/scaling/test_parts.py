@@ -9,10 +9,15 @@ import pytest
 from tacho_operator.core.scaling.law.behavior import down_window, least, most, with_high, with_low
 from tacho_operator.core.scaling.law.coldstart import UNKNOWN_SECONDS, cold_start_seconds, with_starts
 from tacho_operator.core.scaling.law.demand import read
-from tacho_operator.core.scaling.law.trend import remembered, rise
+from tacho_operator.core.scaling.law.trend import (
+    horizon_seconds,
+    looked_back_seconds,
+    remembered,
+    rise,
+)
 from tacho_operator.core.scaling.law.types import Change, Pace, PodLoad, Point, Rules, Sample, Select, Track
 
-from .fleet import CAPACITY
+from .fleet import CAPACITY, RATE
 
 TWO_AND_HALF = (
     Pace(kind="Pods", value=2, period_seconds=60),
@@ -45,7 +50,8 @@ def test_what_was_given_up_too_early_is_kept_longer_the_next_time() -> None:
     assert down_window(Rules(), 60.0, once, 1000.0) == 600
     assert down_window(Rules(), 60.0, once * 2, 1000.0) == 1200
     assert down_window(Rules(), 60.0, once * 9, 1000.0) == 1800
-    assert down_window(Rules(), 1200.0, once, 1000.0) == 2400, "two starts are not cut short"
+    assert down_window(Rules(), 1200.0, once, 1000.0) == 1200, "half a start, and as much again"
+    assert down_window(Rules(), 4000.0, once, 1000.0) == 2000, "half a start is not cut short"
     assert down_window(Rules(), 60.0, once, 4600.0) == 300, "that is long ago"
     assert down_window(Rules(window_seconds=60.0), 60.0, once, 1000.0) == 60, "a person said so"
 
@@ -79,8 +85,8 @@ def test_a_rise_is_told_from_noise() -> None:
     steady = rising = ()
     for index in range(40):
         wild = 3.0 if index % 7 == 3 else 1.0 + 0.1 * (index % 3)
-        steady = remembered(steady, Point(index * 10.0, wild))
-        rising = remembered(rising, Point(index * 10.0, 1.0 + index * 0.1))
+        steady = remembered(steady, Point(index * 10.0, wild), 180.0)
+        rising = remembered(rising, Point(index * 10.0, 1.0 + index * 0.1), 180.0)
     assert rise(steady) <= 1e-3
     assert rise(rising) == pytest.approx(0.01)
     assert rise(rising[-3:]) == 0.0
@@ -125,3 +131,25 @@ def test_answers_of_one_token_have_no_time_of_a_token() -> None:
         before, time_seconds=10.0, generated_tokens=50.0, first_tokens=50.0, first_token_seconds=50.0
     )
     assert read({"a": Track(before)}, [PodLoad(uid="a", sample=after)], CAPACITY, 10.0).tpot_seconds is None
+
+
+def test_requests_that_began_are_counted_by_their_answers_and_crowded_ones_are_not() -> None:
+    """Ten at once were measured; a pod that is seen for the first time has begun nothing."""
+    before = {uid: Track(Sample(time_seconds=0.0, running=count)) for uid, count in (("a", 4), ("b", 9))}
+    after = {"a": 7, "b": 14, "c": 10}
+    pods = [PodLoad(uid=uid, sample=Sample(time_seconds=10.0, running=n)) for uid, n in after.items()]
+    found = read(before, pods, CAPACITY, 10.0)
+    assert (found.begun, found.crowded) == (pytest.approx((3 + 1) / RATE), 4)
+    gone = [PodLoad(uid="a", sample=Sample(time_seconds=10.0, running=1))]
+    assert read(before, gone, CAPACITY, 10.0).begun == pytest.approx(-3 / RATE)
+    unknown = [PodLoad(uid="a", sample=Sample(time_seconds=10.0, generated_tokens=1.0))]
+    assert read(before, unknown, CAPACITY, 10.0).begun == 0.0
+
+
+@pytest.mark.parametrize(
+    ("start", "ahead", "back"), [(20.0, 20, 180), (90.0, 90, 180), (400.0, 400, 400), (3600.0, 600, 600)]
+)
+def test_a_rise_is_followed_as_far_as_a_start_takes_and_looked_for_as_far_back(
+    start: float, ahead: float, back: float
+) -> None:
+    assert (horizon_seconds(start), looked_back_seconds(start)) == (ahead, back)

@@ -17,6 +17,9 @@ UP_PACES = (
 DOWN_PERCENT = 25
 """That may go in a window, or one: what came once often comes again, and a start takes its time."""
 DOWN_WINDOW_SECONDS = 300.0
+OF_A_START = 0.5
+"""The window of what takes long to start: its trend is followed that far ahead already, and what was given up
+too early doubles the window."""
 MOST_DOWN_WINDOW_SECONDS, MOST_DOUBLINGS = 1800.0, 8
 REGRET_SECONDS = 3600.0
 """So long it is remembered that replicas were given up too early."""
@@ -31,11 +34,11 @@ def up_window(rules: Rules) -> float:
 def down_window(
     rules: Rules, cold_start_seconds: float, changes: Sequence[Change] = (), now: float = 0.0
 ) -> float:
-    """A replica that was given up too early is back after a cold start: so long what was needed counts; and
-    twice as long for each time that replicas were given up and asked for again lately."""
+    """A replica that was given up too early is back after a cold start only: what starts slowly is kept for
+    longer; and for twice as long for each time that replicas were given up and asked for again lately."""
     if rules.window_seconds is not None:
         return rules.window_seconds
-    window = max(DOWN_WINDOW_SECONDS, 2 * cold_start_seconds)
+    window = max(DOWN_WINDOW_SECONDS, OF_A_START * cold_start_seconds)
     longer: float = window * (1 << min(_regrets(changes, now), MOST_DOUBLINGS))
     return max(window, min(MOST_DOWN_WINDOW_SECONDS, longer))
 

@@ -32,6 +32,9 @@ class Reading:
     """Some pod counts tokens."""
     crowded: float
     """Running requests beyond those at the same time that were measured."""
+    begun: float
+    """Work of the whole answers of requests that run and did not at the last look, in seconds of one replica,
+    crowded ones left out. Less than 0: fewer run."""
     kv_tokens: float | None
     """Tokens in the KV caches."""
     preempting: bool
@@ -49,6 +52,7 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
     tracks: dict[str, Track] = {}
     silent = 0
     preempting = False
+    begun = 0.0
     ttft_sum = ttft_count = tokens = busy_seconds = 0.0
     for pod in sorted(pods, key=lambda item: item.uid):
         sample = pod.sample
@@ -60,6 +64,8 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
         if track.stalled_since is not None and now - track.stalled_since > STALE_SECONDS:
             silent += 1
         if before is not None:
+            if before.sample.running is not None and sample.running is not None:
+                begun += _placed(sample, capacity) - _placed(before.sample, capacity)
             preempting |= _grown(before.sample.preemptions, sample.preemptions) > 0
             waited = _grown(before.sample.first_token_seconds, sample.first_token_seconds)
             firsts = _grown(before.sample.first_tokens, sample.first_tokens)
@@ -75,6 +81,7 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
     counted = [item.running for item in samples if item.running is not None]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
     size = capacity.kv_cache_tokens
+    answer = work_of(capacity, prompt_tokens=0.0, output_tokens=capacity.output_tokens) or 0.0
     return Reading(
         tracks=tracks,
         silent=silent,
@@ -83,6 +90,7 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
         counting=any(item.generated_tokens is not None for item in samples),
         crowded=math.fsum(_crowded(item, capacity) for item in samples),
         waiting=sum(item.waiting or 0 for item in samples),
+        begun=begun * answer,
         kv_tokens=math.fsum(used) * size if used and size else None,
         preempting=preempting,
         ttft_seconds=ttft_sum / ttft_count if ttft_count > 0 else None,
@@ -93,6 +101,11 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
 def _held(sample: Sample) -> int:
     """Requests."""
     return (sample.running or 0) + (sample.waiting or 0)
+
+
+def _placed(sample: Sample, capacity: Capacity) -> float:
+    """Running requests, no more than were measured at the same time."""
+    return (sample.running or 0) - _crowded(sample, capacity)
 
 
 def _crowded(sample: Sample, capacity: Capacity) -> float:

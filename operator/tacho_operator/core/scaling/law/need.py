@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 
 from tacho_operator.core.scaling.law.demand import Reading
+from tacho_operator.core.scaling.law.trend import horizon_seconds
 from tacho_operator.core.scaling.law.types import Capacity
 
-UP, DOWN = 0.80, 0.65
+UP, DOWN = 0.80, 0.72
 """How full replicas are to be when there are to be more of them, and when fewer: between the two nothing
 changes, so that a constant demand moves nothing."""
 KV_UP, KV_DOWN = 0.85, 0.70
 LEAST_DRAIN_SECONDS = 15.0
-LONGEST_HORIZON_SECONDS = 300.0
 MOST_GROWTH = 2.0
 """A trend never more than doubles what is there."""
 
@@ -79,8 +79,7 @@ def load_of(
     # A replica that starts now helps after its start: nothing is gained by asking for so many that what waits
     # would be worked off faster than they come, and they would all be too many a moment later.
     drain = max(LEAST_DRAIN_SECONDS, ttft_seconds or 0.0, cold_start_seconds)
-    horizon = min(cold_start_seconds, LONGEST_HORIZON_SECONDS)
-    coming = min(rise * horizon, (MOST_GROWTH - 1) * work) if work else 0.0
+    coming = min(rise * horizon_seconds(cold_start_seconds), (MOST_GROWTH - 1) * work) if work else 0.0
     size = capacity.input_tokens + capacity.output_tokens
     return Load(
         work=work,

@@ -29,7 +29,7 @@ from tacho_operator.core.scaling.law.need import (
     need_of,
     whole,
 )
-from tacho_operator.core.scaling.law.trend import remembered, rise
+from tacho_operator.core.scaling.law.trend import looked_back_seconds, remembered, rise
 from tacho_operator.core.scaling.law.types import (
     Capacity,
     Change,
@@ -46,6 +46,8 @@ from tacho_operator.core.scaling.law.types import (
 from tacho_operator.core.scaling.law.words import arithmetic, judged
 
 FAST_SECONDS, SLOW_SECONDS = 30.0, 180.0
+LEFT = 0.5
+"""Of their answers, still to be done, on the mean of the requests that run."""
 CHANGES_KEPT = 5
 """For people; and all within the longest period that a pace can have:"""
 LONGEST_PERIOD_SECONDS = behavior.REGRET_SECONDS
@@ -78,13 +80,14 @@ def step(at: Standing, state: State, now: float) -> Step:
     state = dataclasses.replace(state, tracks=reading.tracks)
     if not reading.tracks:
         return _blind(at, _unwatched(state), cold, now)
-    state = _heard(state, reading, at.capacity, slow_seconds=min(SLOW_SECONDS, 0.6 * window), now=now)
+    over = _Over(slow=min(SLOW_SECONDS, 0.6 * window), trend=looked_back_seconds(cold))
+    state = _heard(state, reading, at.capacity, over, now)
     sure = sure_work(state.lately, at.capacity)
     work = None if at.capacity.unverified else _work(state)
     load = load_of(
         reading,
         at.capacity,
-        work=work if work is None or sure is None else max(work, sure),
+        work=None if work is None else _most(work, sure),
         rise=rise(state.recent),
         cold_start_seconds=cold,
         ttft_seconds=at.policy.ttft_seconds,
@@ -96,7 +99,9 @@ def step(at: Standing, state: State, now: float) -> Step:
     learned = learn(state.learned, at.capacity, at.policy, seen, now)
     trusted = at.capacity.trust * learned.factor
     up = need_of(upwards, at.capacity, trusted, full=UP, kv_full=KV_UP)
-    down = need_of(load, at.capacity, trusted, full=DOWN, kv_full=KV_DOWN)
+    # The window remembers the highest: what is smoothed over long would be remembered twice.
+    lately = dataclasses.replace(load, work=_most(state.fast, sure)) if load.work is not None else load
+    down = need_of(lately, at.capacity, trusted, full=DOWN, kv_full=KV_DOWN)
     figures = dataclasses.replace(
         figures, need=whole(up.amount) if up.known else None, learned=learned.factor
     )
@@ -133,13 +138,26 @@ def _seen(reading: Reading, load: Load, figures: Figures, up: Need, elapsed: flo
     )
 
 
-def _heard(state: State, reading: Reading, capacity: Capacity, *, slow_seconds: float, now: float) -> State:
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """Seconds over which the load is looked at."""
+
+    slow: float
+    """By the slower of the smoothed values."""
+    trend: float
+
+
+def _heard(state: State, reading: Reading, capacity: Capacity, over: _Over, now: float) -> State:
     """With one more look at what arrives."""
     elapsed = 0.0 if state.read_seconds is None else max(0.0, now - state.read_seconds)
     backlog = backlog_of(reading, capacity)
     if reading.served is not None and elapsed:
         piling_up = 0.0 if state.backlog is None else (backlog - state.backlog) / elapsed
-        state = _offered(state, reading.served + piling_up, elapsed, slow_seconds, now)
+        begun = reading.begun / elapsed
+        state = _offered(state, reading.served + piling_up + LEFT * begun, elapsed, over, now)
+        # Those that came in a leap have all of their answers before them.
+        leapt = max(0.0, reading.served + piling_up + max(begun, LEFT * begun))
+        state = dataclasses.replace(state, lately=looked(state.lately, Look(elapsed, leapt)))
         if any(track.rate is not None and track.rate >= MOST_RATE for track in reading.tracks.values()):
             state = dataclasses.replace(state, lately=())  # a counter that jumped proves no leap
     unbroken = state.watched_since is not None and elapsed <= STALE_SECONDS
@@ -211,16 +229,15 @@ def _unwatched(state: State) -> State:
     return dataclasses.replace(state, watched_since=None, ups=(), downs=())
 
 
-def _offered(state: State, offered: float, elapsed: float, slow_seconds: float, now: float) -> State:
-    """What is served, and what piles up beside it."""
+def _offered(state: State, offered: float, elapsed: float, over: _Over, now: float) -> State:
+    """What is served, what piles up beside it, and what has begun and is to be done."""
     offered = max(0.0, offered)
-    fast = min(FAST_SECONDS, slow_seconds)
+    fast = smoothed(state.fast, offered, elapsed_seconds=elapsed, over_seconds=min(FAST_SECONDS, over.slow))
     return dataclasses.replace(
         state,
-        fast=smoothed(state.fast, offered, elapsed_seconds=elapsed, over_seconds=fast),
-        slow=smoothed(state.slow, offered, elapsed_seconds=elapsed, over_seconds=slow_seconds),
-        recent=remembered(state.recent, Point(now, offered)),
-        lately=looked(state.lately, Look(elapsed, offered)),
+        fast=fast,
+        slow=smoothed(state.slow, offered, elapsed_seconds=elapsed, over_seconds=over.slow),
+        recent=remembered(state.recent, Point(now, fast), over.trend),
     )
 
 
@@ -234,6 +251,10 @@ def _refused(at: Standing, state: State, now: float) -> Point | None:
 
 def _work(state: State) -> float | None:
     return None if state.fast is None or state.slow is None else max(state.fast, state.slow)
+
+
+def _most(work: float | None, sure: float | None) -> float:
+    return max(work or 0.0, sure or 0.0)
 
 
 def _figures(at: Standing, reading: Reading, load: Load, learned: float, cold: float) -> Figures:
