@@ -25,7 +25,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from tacho_operator.core.types import Observed
-from tacho_operator.shell.loads import Loads, load_client
+from tacho_operator.shell.loads import Loads
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.scaling_metrics import ScalingMetrics
 from tacho_operator.shell.workqueue import Key
@@ -82,26 +82,25 @@ def resources(count: int, pods: int) -> Iterator[tuple[Key, Observed]]:
 
 async def measure(count: int, pods: int, looks: int, port: int) -> dict[str, Any]:
     called: list[Key] = []
-    async with load_client() as client:
-        loads = Loads(client, port)
-        scaler = Scaler(
-            loads,
-            period_seconds=PERIOD_SECONDS,
-            call=called.append,
-            sink=ScalingMetrics(CollectorRegistry()),
-        )
-        for key, observed in resources(count, pods):
-            scaler.observed(key, observed)
-        for _ in range(3):  # the first looks show what was not known
-            await scaler.look()
-        called.clear()
-        cpu, began, took = time.process_time(), time.monotonic(), []
-        for number in range(looks):
-            await asyncio.sleep(max(0.0, began + number * PERIOD_SECONDS - time.monotonic()))
-            at = time.monotonic()
-            await scaler.look()
-            took.append(time.monotonic() - at)
-        await asyncio.sleep(max(0.0, began + looks * PERIOD_SECONDS - time.monotonic()))
+    loads = Loads(port)
+    scaler = Scaler(
+        loads,
+        period_seconds=PERIOD_SECONDS,
+        call=called.append,
+        sink=ScalingMetrics(CollectorRegistry()),
+    )
+    for key, observed in resources(count, pods):
+        scaler.observed(key, observed)
+    for _ in range(3):  # the first looks show what was not known
+        await scaler.look()
+    called.clear()
+    cpu, began, took = time.process_time(), time.monotonic(), []
+    for number in range(looks):
+        await asyncio.sleep(max(0.0, began + number * PERIOD_SECONDS - time.monotonic()))
+        at = time.monotonic()
+        await scaler.look()
+        took.append(time.monotonic() - at)
+    await asyncio.sleep(max(0.0, began + looks * PERIOD_SECONDS - time.monotonic()))
     seconds = time.monotonic() - began
     return {
         "resources": count,

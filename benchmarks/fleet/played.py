@@ -20,6 +20,7 @@ from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.inspection import InspectResult
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.pod import RUNTIME_PORT
+from tacho_contract.report import Load
 from tacho_contract.times import format_time
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.shell.kube import ApiError, Kube, connect
@@ -31,6 +32,21 @@ HANDS = 16
 DOWN = Failure(
     failure_class=FailureClass.HUB_UNREACHABLE, message="The hub does not answer.", next_step="Wait."
 )
+
+
+def idle_load(now: str) -> Load:
+    """Of an engine that nobody asks anything."""
+    return Load(
+        running=0,
+        waiting=0,
+        generation_tokens_total=123456.0,
+        prompt_tokens_total=65432.0,
+        kv_cache_usage=0.0,
+        preemptions_total=0.0,
+        first_token_seconds_total=12.5,
+        first_tokens_total=321.0,
+        observed_time=now,
+    )
 
 
 class Nodes:
@@ -163,8 +179,10 @@ class Nodes:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            asked = await reader.readuntil(b"\r\n\r\n")
             body = self._bodies.get(writer.get_extra_info("sockname")[0], b"")
+            if body and asked.startswith(b"GET /load "):
+                body = dumps(idle_load(format_time(datetime.now(UTC)))).encode()
             status = b"200 OK" if body else b"404 Not Found"
             head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
             writer.write(head + body)

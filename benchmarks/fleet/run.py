@@ -37,7 +37,6 @@ from benchmarks.fleet.lab import (
 )
 from benchmarks.fleet.watching import Watching, is_so, looked_at
 from tacho_operator.shell.kube import ApiError, Kube, connect
-from tacho_operator.shell.scaler import LISTENING_SECONDS
 from tests.api.conftest import install_definition
 from tests.api.operator_process import ACCOUNT, NAMESPACE, Operator, install_rights
 from tests.cluster import binaries
@@ -205,6 +204,8 @@ class Fleet:
             self.say("storm", read(self.operator).since(before))
         self.say("settledAfterSeconds", round(await settle(self.operator), 1))
         self.say("nothingTwice", self.twice())
+        if self.options.rough:
+            return
         await self.idle()
         await self.one_change()
         await self.restart()
@@ -244,20 +245,17 @@ class Fleet:
         self.say("nothingTwice", self.twice())
 
     async def idle(self) -> None:
-        """With a Prometheus, which has the load of pods asked for, and without one."""
+        """Without a Prometheus, and with one, which has the load of pods asked for."""
+        before = read(self.operator)
+        await asyncio.sleep(IDLE_SECONDS)
+        self.say("idle", read(self.operator).since(before))
+        self.say("MiB", memory_mib(pid_of(self.operator)))
         before = read(self.operator)
         for _ in range(int(IDLE_SECONDS / SCRAPE_SECONDS)):
             size = await asyncio.to_thread(scrape, self.operator)
             await asyncio.sleep(SCRAPE_SECONDS)
         self.say("idleScraped", {**read(self.operator).since(before), "scrapeBytes": size})
         self.say("scrapedMiB", memory_mib(pid_of(self.operator)))
-        unread = read(self.operator)
-        await asyncio.sleep(LISTENING_SECONDS + self.options.scaling_period)
-        cpu, at = cpu_seconds(pid_of(self.operator)), time.monotonic()
-        await asyncio.sleep(IDLE_SECONDS)
-        spent = (cpu_seconds(pid_of(self.operator)) - cpu) / (time.monotonic() - at)
-        self.say("idle", {**read(self.operator).since(unread), "cpuCores": round(spent, 4)})
-        self.say("MiB", memory_mib(pid_of(self.operator)))
 
     async def one_change(self) -> None:
         taken = []

@@ -12,15 +12,13 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-import prometheus_client
-
 from tacho_contract import __version__
 from tacho_operator.config import Settings, SettingsError, load_settings
 from tacho_operator.shell.fleet import Sizes, hanging, in_sync, reflectors, where_in_sync
 from tacho_operator.shell.frame import frame
 from tacho_operator.shell.health import readiness_server
 from tacho_operator.shell.kube import asked_pause_seconds, connect
-from tacho_operator.shell.loads import Loads, load_client
+from tacho_operator.shell.loads import Loads
 from tacho_operator.shell.logs import configure_logging
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.metrics_server import metrics_server
@@ -30,6 +28,7 @@ from tacho_operator.shell.reports import Reports, report_client
 from tacho_operator.shell.resync import resync
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.scaling_metrics import ScalingMetrics
+from tacho_operator.shell.series import Registry
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.wake import Waker, priority
 from tacho_operator.shell.workqueue import WorkQueue
@@ -41,16 +40,16 @@ FRAME = "kopf"
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the operator until ``stop`` is set, or until one of its parts fails: then that error is raised."""
-    metrics = Metrics(prometheus_client.CollectorRegistry())
+    registry = Registry()
+    metrics = Metrics(registry)
     waker = Waker()
     store = Store(waker)
     async with (
         connect(settings.kubeconfig, metrics.request) as kube,
         report_client() as client,
-        load_client() as pods,
     ):
         scaler = Scaler(
-            Loads(pods),
+            Loads(),
             period_seconds=settings.scaling_period_seconds,
             call=lambda key: queue.add(key),
             sink=ScalingMetrics(metrics.registry),
@@ -75,7 +74,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         waker.connect(store, queue)
         streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
         metrics.registry.register(Sizes(store, queue, streams))
-        with metrics_server(settings.metrics_port, metrics.registry, scaler.latest, scaler.scraped):
+        with metrics_server(settings.metrics_port, registry, scaler.latest, scaler.scraped):
             hangs = partial(hanging, store, queue, settings.watch_namespaces)
             async with readiness_server(settings.readiness_port, hanging=hangs, stale=store.stale):
                 parts = {f"watching {stream.kind}": stream.run() for stream in streams}

@@ -72,6 +72,16 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+@functools.cache
+def _table(cls: type) -> tuple[tuple[str, str, Any, Mapping[str, str] | None], ...]:
+    """Of every field its name, its key, its type, and where its keys stand among its owner's their names.
+    Thousands of pods are read every few seconds: to find out anew each time took most of it."""
+    hints = _hints(cls)
+    return tuple(
+        (f.name, _camel(f.name), hints[f.name], f.metadata.get(_FLAT)) for f in dataclasses.fields(cls)
+    )
+
+
 def from_dict(cls: type[T], data: Any, path: str = "") -> T:
     """``data`` as an instance of the contract class ``cls``; unknown keys are ignored.
 
@@ -89,26 +99,46 @@ def loads(cls: type[T], text: str | bytes) -> T:
     return from_dict(cls, data)
 
 
-def _decode(kind: Any, data: Any, path: str) -> Any:
+class _Shape(typing.NamedTuple):
+    """What a declared type asks of data."""
+
+    how: str
+    """object, list, map, scalar."""
+    kind: Any
+    """The class; of a list or a map, what is in it."""
+    optional: bool
+
+
+@functools.cache
+def _shape(kind: Any) -> _Shape:
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
-        if data is None:
-            return None
         (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
-        return _decode(kind, data, path)
+        return _shape(kind)._replace(optional=True)
     if dataclasses.is_dataclass(kind):
-        return _decode_object(kind, data, path, {})
+        return _Shape("object", kind, False)
     if origin is tuple:
+        return _Shape("list", typing.get_args(kind)[0], False)
+    if origin is dict:
+        return _Shape("map", typing.get_args(kind)[1], False)
+    return _Shape("scalar", kind, False)
+
+
+def _decode(kind: Any, data: Any, path: str) -> Any:
+    how, kind, optional = _shape(kind)
+    if optional and data is None:
+        return None
+    if how == "scalar":
+        return _decode_scalar(kind, data, path)
+    if how == "object":
+        return _decode_object(kind, data, path, {})
+    if how == "list":
         if not isinstance(data, list):
             raise DocumentError(f"{path}: a list is wanted, got {type(data).__name__}")
-        item = typing.get_args(kind)[0]
-        return tuple(_decode(item, value, f"{path}[{index}]") for index, value in enumerate(data))
-    if origin is dict:
-        if not isinstance(data, dict):
-            raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
-        value_kind = typing.get_args(kind)[1]
-        return {str(key): _decode(value_kind, value, f"{path}.{key}") for key, value in data.items()}
-    return _decode_scalar(kind, data, path)
+        return tuple(_decode(kind, value, f"{path}[{index}]") for index, value in enumerate(data))
+    if not isinstance(data, dict):
+        raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
+    return {str(key): _decode(kind, value, f"{path}.{key}") for key, value in data.items()}
 
 
 def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
@@ -127,14 +157,13 @@ def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
 def _decode_object(kind: Any, data: Any, path: str, renamed: Mapping[str, str]) -> Any:
     if not isinstance(data, dict):
         raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
-    hints = _hints(kind)
     values: dict[str, Any] = {}
-    for f in dataclasses.fields(kind):
-        key = renamed.get(f.name) or _camel(f.name)
-        if _FLAT in f.metadata:
-            values[f.name] = _decode_object(hints[f.name], data, path, f.metadata[_FLAT])
+    for name, usual, hint, flat_names in _table(kind):
+        key = renamed.get(name, usual)
+        if flat_names is not None:
+            values[name] = _decode_object(hint, data, path, flat_names)
         elif key in data:
-            values[f.name] = _decode(hints[f.name], data[key], f"{path}.{key}")
+            values[name] = _decode(hint, data[key], f"{path}.{key}")
     try:
         return kind(**values)
     except TypeError as error:

@@ -1,17 +1,17 @@
-"""Asks pods for their load. A pod is untrusted: small answers, no redirects, short patience."""
+"""Asks pods for their load."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterable
-
-import aiohttp
 
 from tacho_contract.codec import DocumentError, loads
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import LOAD_LIMIT_BYTES, Load
 from tacho_operator.core.scaling.law.types import Sample
+from tacho_operator.shell.ask_many import ask_many
 
 logger = logging.getLogger(__name__)
 
@@ -26,24 +26,11 @@ LARGEST = 1e15
 """Of a counter that can be believed."""
 
 
-def load_client() -> aiohttp.ClientSession:
-    """No proxy of the operator's environment comes between it and a pod. Thousands of pods are asked every
-    few seconds: aiohttp takes half of httpx's time for that."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=AT_ONCE, force_close=True),
-        timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
-        trust_env=False,
-        auto_decompress=False,  # a little gzip holds a lot of memory
-        headers={"Accept-Encoding": "identity"},
-    )
-
-
 class Loads:
     """Readings of many pods at once."""
 
-    def __init__(self, client: aiohttp.ClientSession, port: int = RUNTIME_PORT) -> None:
-        self._client, self._port = client, port
-        self._slots = asyncio.Semaphore(AT_ONCE)
+    def __init__(self, port: int = RUNTIME_PORT) -> None:
+        self._port = port
         self._vain: dict[str, None] = {}
         """Who did not answer when asked last; who was asked longest ago comes first."""
 
@@ -59,41 +46,46 @@ class Loads:
             *(address for address in wanted if address not in self._vain),
             *(address for address in self._vain if address in wanted),
         ]
-        answers: dict[str, Load] = {}
-        try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                await asyncio.gather(*(self._one(address, answers) for address in turns))
-        except TimeoutError:
+        found = await self._ask(turns) if turns else {}
+        answers = {address: load for address, load in found.items() if load is not None}
+        for address in found:
+            self._vain.pop(address, None)
+            if address not in answers:
+                self._vain[address] = None
+        if len(found) < len(turns):
             logger.warning("%d of %d pods told their load in time", len(answers), len(turns))
         return answers
 
-    async def _one(self, address: str, answers: dict[str, Load]) -> None:
-        async with self._slots:
-            try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    answers[address] = await self._get(load_url(address, self._port))
-            except (aiohttp.ClientError, OSError, TimeoutError, DocumentError) as error:
-                logger.debug("%s: no load: %s", address, error)
-                self._vain.pop(address, None)
-                self._vain[address] = None
-            else:
-                self._vain.pop(address, None)
+    async def _ask(self, addresses: list[str]) -> dict[str, Load | None]:
+        """None: no good answer; one whose turn did not come is absent."""
+        leaving = threading.Event()
 
-    async def _get(self, url: str) -> Load:
-        async with self._client.get(url, allow_redirects=False) as response:
-            if response.status != 200:
-                raise DocumentError(f"HTTP {response.status}")
-            body = b""
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > LOAD_LIMIT_BYTES:
-                    raise DocumentError(f"more than {LOAD_LIMIT_BYTES} bytes")
-        return loads(Load, body)
+        def ask() -> dict[str, Load | None]:
+            bodies = ask_many(
+                addresses,
+                self._port,
+                "/load",
+                at_once=AT_ONCE,
+                each_seconds=TIMEOUT_SECONDS,
+                all_seconds=LOOK_SECONDS,
+                limit_bytes=LOAD_LIMIT_BYTES,
+                wanted=lambda: not leaving.is_set(),
+            )
+            return {address: load_of(body) for address, body in bodies.items()}
+
+        try:
+            return await asyncio.to_thread(ask)
+        finally:
+            leaving.set()  # a thread cannot be cancelled
 
 
-def load_url(address: str, port: int) -> str:
-    host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{port}/load"
+def load_of(body: bytes | None) -> Load | None:
+    """What a pod said; None where it makes no sense."""
+    try:
+        return None if body is None else loads(Load, body)
+    except DocumentError as error:
+        logger.debug("no load: %s", error)
+        return None
 
 
 def sample_of(load: Load, now: float) -> Sample:
