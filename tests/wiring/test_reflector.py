@@ -193,6 +193,24 @@ async def test_after_a_break_it_first_hears_what_happened_meanwhile(monkeypatch:
         assert store.stale()
 
 
+@pytest.mark.parametrize(
+    ("brought", "waits"),
+    [([("ADDED", thing("c", "12"))], False), ([], True), ([("BOOKMARK", thing("", "20"))], True)],
+    ids=["a change", "nothing", "a bookmark"],
+)
+async def test_only_a_short_watch_that_brought_nothing_waits(
+    brought: Script, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy API server ends a watch every second, and nothing is decided until the next one runs."""
+    monkeypatch.setattr(module, "SHORTEST_WATCH_SECONDS", 30.0)
+    server = Server(brought)
+    async with reflecting(server) as (_, ends):
+        await until(lambda: ends == ["ended"])
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert (len(server.since) == 1) == waits
+
+
 async def test_a_list_that_is_to_come_later_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """For as long as the API server asks, however short its own pause would be."""
     slept: list[float] = []

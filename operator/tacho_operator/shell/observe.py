@@ -133,7 +133,7 @@ class Observer:
         replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})
         pods = owned(found["Pod"], uid | {item["metadata"]["uid"] for item in replica_sets})
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
-        planning = wanted_revision(resource) not in recorded
+        planning = not recorded or wanted_revision(resource) not in recorded
         reports = await self._reports.collect(key, pods, _told(mine["ConfigMap"], key.name))
         measuring = asks_for_neighbours(
             pods, reports, resource.status.measurements, datetime.now(timezone.utc)

@@ -13,7 +13,6 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 Sample = tuple[Sequence[str], float]
 """Values of the labels, and the figure."""
@@ -53,7 +52,7 @@ class Gauges(Collector):
         line, quotes = self._line, 2 * len(self._labels)
         lines = [f"# HELP {self._name} {self._what}\n# TYPE {self._name} gauge\n"]
         for values, figure in self._read():
-            shown = "1.0" if figure == 1.0 else "0.0" if figure == 0.0 else floatToGoString(figure)
+            shown = "1.0" if figure == 1.0 else "0.0" if figure == 0.0 else repr(float(figure))
             written = line % (*values, shown)
             if written.count('"') != quotes or written.count("\n") != 1 or "\\" in written:
                 written = line % (*map(_escaped, values), shown)

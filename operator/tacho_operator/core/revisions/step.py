@@ -50,9 +50,8 @@ def wanted_revision(resource: LLMDeployment) -> str:
     return names.revision_name(meta.name, identity_hash(resource.spec, meta.name, meta.annotations))
 
 
-def _unreadable_record(observed: Observed) -> Problem | None:
+def _unreadable_record(observed: Observed, own: str) -> Problem | None:
     """A record of the wanted revision that cannot be read: planned again, its pods could change under it."""
-    own = wanted_revision(observed.resource)
     existing = {item["metadata"]["name"] for item in observed.revisions}
     wanted = next((name for name in (refitted_name(own), own) if name in existing), None)
     if wanted is None:
@@ -117,7 +116,7 @@ def plan_step(
         if (length := length_that_fits(resource.spec, known.plan, failures)) is not None:
             return _refit(observed, config, revisions, known, length, now)
         return Planning(revision=known, plan=known.plan)
-    if (unreadable := _unreadable_record(observed)) is not None:
+    if (unreadable := _unreadable_record(observed, own)) is not None:
         return Planning(problem=unreadable)
     if missing_claim(resource, observed.claims) is not None:
         return Planning()

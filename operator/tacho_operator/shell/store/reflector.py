@@ -24,7 +24,8 @@ MAX_BACKOFF_SECONDS = 30.0
 FORBIDDEN_SECONDS = 600.0
 """A kind that may not be read and need not be is tried again so seldom."""
 SHORTEST_WATCH_SECONDS = 1.0
-"""One that ends sooner is no sign of health: the next waits, so that a broken proxy is not hammered."""
+"""One that ends sooner and has brought nothing is no sign of health: the next waits, so that a broken proxy
+is not hammered. A busy API server ends those that brought much, and while one is away nothing is decided."""
 SETTLE_SECONDS = 1.0
 """After a break, what happened meanwhile comes within moments of the new stream's beginning."""
 
@@ -74,7 +75,7 @@ class Reflector:
                     where = (self.kind, self.namespace or None, self._selector)
                     self._follows(await self._kube.version(*where))
                 started = time.monotonic()
-                await self._watch()
+                brought = await self._watch()
             except Gone as error:
                 self._version = ""
                 if self._failures:
@@ -96,7 +97,7 @@ class Reflector:
                 await self._pause(error)
             else:
                 self._on_reconnect(self.kind, "ended")  # the API server ends every watch now and then
-                if time.monotonic() - started < SHORTEST_WATCH_SECONDS:
+                if not brought and time.monotonic() - started < SHORTEST_WATCH_SECONDS:
                     await asyncio.sleep(SHORTEST_WATCH_SECONDS)
 
     def _break(self, why: str, error: Exception) -> None:
@@ -139,8 +140,10 @@ class Reflector:
         self._version = version
         self._store.at(self.kind, self.namespace, version)
 
-    async def _watch(self) -> None:
-        """Until the API server ends the stream, as it does now and then. Raises Gone, ApiError."""
+    async def _watch(self) -> int:
+        """Until the API server ends the stream, as it does now and then; how many changes it has brought.
+        Raises Gone, ApiError."""
+        brought = 0
         async with self._kube.watch(
             self.kind, self.namespace or None, self._selector, self._version
         ) as events:
@@ -150,9 +153,11 @@ class Reflector:
             try:
                 async for what, manifest in events:
                     self._take(what, manifest)
+                    brought += what != "BOOKMARK"
             finally:
                 settled.cancel()
         self._store.lost(self.kind, self.namespace, f"{self.kind}: the watch ended and begins anew")
+        return brought
 
     def _runs(self) -> None:
         self._failures = 0
