@@ -16,7 +16,7 @@ from tacho_runtime.probe.advice import IN_SPEC, Advice
 from tacho_runtime.probe.asking.sockets.engine import Machine, SocketEngine, only_the_time
 from tacho_runtime.probe.asking.timed_client import AddressError, RequestFailed
 from tacho_runtime.probe.findings import Findings
-from tacho_runtime.probe.phases import alone, arriving, climbing, warming
+from tacho_runtime.probe.phases import alone, arriving, climbing, closing, warming
 from tacho_runtime.probe.phases.bench import SPREAD, Bench, Clock
 from tacho_runtime.probe.ports import EngineUnderTest
 from tacho_runtime.probe.quality import BUDGET_SECONDS, quality
@@ -120,7 +120,7 @@ async def _everything(bench: Bench, question: Question, top: int, why: str, ttft
     level, boundary = capacity_level(findings, bench.slo)
     if level is not None and boundary != "NeverMet":
         await arriving.arrivals(bench, level.point.concurrency)
-    await alone.last_look(bench)
+    await closing.last_look(bench)
 
 
 async def run_probe(

@@ -12,7 +12,7 @@ from tacho_contract.measurement import INVALIDATING
 from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.findings import Findings
 from tacho_runtime.probe.levels import evaluate
-from tacho_runtime.probe.phases import alone
+from tacho_runtime.probe.phases import closing
 from tacho_runtime.probe.phases.bench import SPREAD, Bench, Clock
 from tacho_runtime.probe.ports import Reading
 from tacho_runtime.probe.search import Shape
@@ -263,7 +263,7 @@ async def test_what_was_hung_up_on_a_moment_ago_is_nobody_elses(lasting: bool) -
     if lasting:
         for _ in range(2):
             engine._foreign(engine.now_seconds())
-    await alone.last_look(bench)
+    await closing.last_look(bench)
     assert ("OtherTraffic" in findings.flags) == lasting
 
 
@@ -283,7 +283,7 @@ async def test_what_a_front_end_gets_to_late_is_nobody_elses() -> None:
     engine, findings = Backlogged(LAW, Random(1)), Findings()
     findings.single = (await engine.ask(512, 200, 60),)
     engine.until = engine.now_seconds() + 1.0
-    await alone.last_look(bench_of(engine, findings, seconds=20.0))
+    await closing.last_look(bench_of(engine, findings, seconds=20.0))
     assert findings.flags == set()
 
 
@@ -311,3 +311,17 @@ async def test_an_engine_that_ends_otherwise_than_it_began_is_known_only_that_we
         assert interval is not None
         assert moved < interval < moved + 8
     assert ("all intervals are that much wider" in measured.message) == (change != 1.0)
+
+
+@pytest.mark.parametrize(("law", "longer"), [(LAW, False), (VirtualLaw(tokens_per_step=3), True)])
+async def test_one_stream_whose_steps_differ_is_measured_for_longer_at_the_end(
+    law: VirtualLaw, longer: bool
+) -> None:
+    """Seven seconds' worth at the beginning, and as much again where its rate is not known within 2 %."""
+    measured = await probed(law, 2)
+    single = measured.single_stream
+    assert single is not None
+    seconds = single.requests * (law.ttft_ms(512) + 199 * law.gap_ms(1) / law.tokens_per_step) / 1000
+    assert (seconds > 8) == longer
+    assert measured.flags == ()
+    assert measured.curve[0].requests == single.requests

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from tacho_contract.units import counted
 from tacho_runtime.probe import search
 from tacho_runtime.probe.asking.streams import Stream
@@ -25,7 +23,6 @@ STALLED_PERCENT = 2.0
 """Of the single stream's time in stalls: more is no accident of one step."""
 MANY_FAILED = 2
 """Of an attempt's requests: one may fail by chance and is sent again; more are the engine's way."""
-LATE_DECODE_SHARE = 0.05
 
 
 async def one_stream(bench: Bench, *, ttft: float, tpot: float) -> None:
@@ -59,12 +56,12 @@ async def _one_after_the_other(bench: Bench, count: int) -> tuple[str, ...]:
         if streams and not bench.findings.single:
             bench.findings.single = tuple(streams)
             bench.findings.single_flags = bench.disturbed(before, "one stream").flags
-            _add_single(bench, bench.findings.single_flags)
+            add_single(bench, bench.findings.single_flags)
         raise
     bench.findings.note_prompts(streams)
     around = bench.disturbed(before, "one stream")
     after = await engine.reading()
-    flags = {*around.flags, *_foreign(bench, reading, after, streams, "while one stream was measured")}
+    flags = {*around.flags, *foreign(bench, reading, after, streams, "while one stream was measured")}
     if sum(stream.failed for stream in streams) >= MANY_FAILED:
         flags.add("NotSteady")
     if far := outside(reading.counters, after.counters, streams):
@@ -83,7 +80,7 @@ async def _one_after_the_other(bench: Bench, count: int) -> tuple[str, ...]:
         bench.findings.single, bench.findings.single_flags = tuple(streams), tuple(sorted(flags))
         bench.findings.single_loss_percent = around.loss_percent
         bench.findings.stood = stood
-        _add_single(bench, tuple(sorted(flags)))
+        add_single(bench, tuple(sorted(flags)))
     return tuple(sorted(flags))
 
 
@@ -108,7 +105,7 @@ def _busy(reading: Reading) -> bool:
     return bool(reading.counters.running or reading.counters.waiting)
 
 
-def _foreign(
+def foreign(
     bench: Bench, before: Reading, after: Reading, streams: list[Stream], when: str
 ) -> tuple[str, ...]:
     if _busy(before) and not _busy(after):
@@ -125,7 +122,7 @@ def _foreign(
     return ("OtherTraffic",)
 
 
-def _add_single(bench: Bench, flags: tuple[str, ...]) -> None:
+def add_single(bench: Bench, flags: tuple[str, ...]) -> None:
     result = single_result(
         bench.findings.single,
         bench.slo,
@@ -168,39 +165,3 @@ async def prompt_line(bench: Bench, *, ttft: float) -> None:
         times = [time for stream in streams if (time := stream.ttft_milliseconds) is not None]
         if times:
             bench.findings.prompts.append(Prompt(median(tokens), percentile(times, EARLY_PERCENT)))
-
-
-async def last_look(bench: Bench) -> None:
-    """One more request alone: an engine that now decodes otherwise than at first was disturbed meanwhile.
-
-    Where it differs by less than that and by more than both intervals, the machine drifts, and may be as
-    different for the next probe.
-    """
-    decode = decode_of(bench.findings.single)
-    if decode is None:
-        return
-    workload = bench.shape.workload
-    seconds = (bench.findings.single[0].end_to_end_milliseconds or 0.0) / 1000
-    if bench.clock.left() < 1.5 * seconds:
-        return
-    before = await settled_reading(bench, counted=True)
-    stream = await bench.engine.ask(workload.input_tokens, workload.output_tokens, bench.clock.patience())
-    after = await bench.engine.reading()
-    bench.findings.flags.update(_foreign(bench, before, after, [stream], "at the end"))
-    late = decode_of([stream])
-    if late is None:
-        return
-    apart = abs(late.tokens_per_second / decode.tokens_per_second - 1)
-    # One request is that much less certain than all of the first ones together.
-    of_one = (decode.ci_percent or 0.0) * math.sqrt(len(bench.findings.single))
-    spread = max(of_one, late.ci_percent or 0.0) / 100
-    said = (
-        f"at the end one stream decoded {late.tokens_per_second:.1f} tokens/s, at the beginning "
-        f"{decode.tokens_per_second:.1f}"
-    )
-    if apart > max(LATE_DECODE_SHARE, 1.5 * spread):
-        bench.findings.flags.add("NotSteady")
-        bench.findings.notes.append(f"{said}: something changed in between")
-    elif 100 * apart > math.hypot(decode.ci_percent or 0.0, late.ci_percent or 0.0):
-        bench.findings.drift_percent = 100 * apart
-        bench.findings.notes.append(f"{said}: all intervals are that much wider")

@@ -1,0 +1,88 @@
+"""One stream at the end: whether the engine is what it was, and its rate where that is not known well."""
+
+from __future__ import annotations
+
+import math
+
+from tacho_runtime.probe.asking.streams import Stream
+from tacho_runtime.probe.gaps import Decode, decode_of
+from tacho_runtime.probe.phases.alone import add_single, foreign, settled_reading
+from tacho_runtime.probe.phases.bench import Bench
+from tacho_runtime.probe.search import SINGLE_STREAM_SECONDS
+
+LATE_DECODE_SHARE = 0.05
+WANTED_PERCENT = 2.0
+"""Half the interval of one stream's rate; while it is wider and there is time, more requests are sent."""
+REQUEST_MARGIN = 1.5
+"""Of a request's time, so that it ends within the budget."""
+
+
+async def last_look(bench: Bench) -> None:
+    """One more request alone: an engine that now decodes otherwise than at first was disturbed meanwhile.
+
+    Where it differs by less than that and by more than both intervals, the machine drifts, and may be as
+    different for the next probe. Where one stream's rate is not known well, further requests are sent, and
+    those of both ends of the probe tell it.
+    """
+    decode, findings = decode_of(bench.findings.single), bench.findings
+    if decode is None or not _time_for_one(bench):
+        return
+    workload = bench.shape.workload
+    before = await settled_reading(bench, counted=True)
+    stream = await bench.engine.ask(workload.input_tokens, workload.output_tokens, bench.clock.patience())
+    after = await bench.engine.reading()
+    flags = foreign(bench, before, after, [stream], "at the end")
+    findings.flags.update(flags)
+    late = decode_of([stream])
+    if late is None:
+        return
+    _compare(bench, decode, late)
+    clean = not findings.single_flags and not flags and "NotSteady" not in findings.flags
+    if clean and (decode.ci_percent or 0.0) > WANTED_PERCENT:
+        await _more(bench, [stream])
+
+
+def _time_for_one(bench: Bench) -> bool:
+    seconds = (bench.findings.single[0].end_to_end_milliseconds or 0.0) / 1000
+    return bench.clock.left() >= REQUEST_MARGIN * seconds
+
+
+def _compare(bench: Bench, decode: Decode, late: Decode) -> None:
+    """One request of the end with those of the beginning."""
+    apart = abs(late.tokens_per_second / decode.tokens_per_second - 1)
+    # One request is that much less certain than all of the first ones together.
+    of_one = (decode.ci_percent or 0.0) * math.sqrt(len(bench.findings.single))
+    spread = max(of_one, late.ci_percent or 0.0) / 100
+    said = (
+        f"at the end one stream decoded {late.tokens_per_second:.1f} tokens/s, at the beginning "
+        f"{decode.tokens_per_second:.1f}"
+    )
+    if apart > max(LATE_DECODE_SHARE, 1.5 * spread):
+        bench.findings.flags.add("NotSteady")
+        bench.findings.notes.append(f"{said}: something changed in between")
+    elif 100 * apart > math.hypot(decode.ci_percent or 0.0, late.ci_percent or 0.0):
+        bench.findings.drift_percent = 100 * apart
+        bench.findings.notes.append(f"{said}: all intervals are that much wider")
+
+
+async def _more(bench: Bench, late: list[Stream]) -> None:
+    """``late`` and further requests to those of the beginning, where nothing disturbed them."""
+    findings, workload, clock = bench.findings, bench.shape.workload, bench.clock
+    ends = clock.now() + SINGLE_STREAM_SECONDS
+    bench.progress("measuring one stream for longer: its rate is not known well")
+    machine, before = bench.engine.machine(calibrate=True), await bench.engine.reading()
+    further: list[Stream] = []
+    while clock.now() < ends and _time_for_one(bench):
+        further.append(
+            await bench.engine.ask(workload.input_tokens, workload.output_tokens, clock.patience())
+        )
+        found = decode_of([*findings.single, *late, *further])
+        if found is not None and (found.ci_percent or 0.0) <= WANTED_PERCENT:
+            break
+    after = await bench.engine.reading()
+    around = bench.disturbed(machine, "one stream at the end")
+    if around.flags or foreign(bench, before, after, further, "at the end"):
+        return
+    findings.single = (*findings.single, *late, *further)
+    findings.single_loss_percent = max(findings.single_loss_percent, around.loss_percent)
+    add_single(bench, ())
