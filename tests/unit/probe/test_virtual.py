@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
-from tacho_contract.measurement import INVALIDATING
+from tacho_contract.measurement import INVALIDATING, Workload
 from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.findings import Findings
 from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.phases import closing
 from tacho_runtime.probe.phases.bench import SPREAD, Bench, Clock
-from tacho_runtime.probe.ports import Reading
+from tacho_runtime.probe.ports import Reading, Trace
 from tacho_runtime.probe.search import Shape
 from tacho_runtime.probe.sequence import Question, measure
 from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
@@ -325,3 +326,30 @@ async def test_one_stream_whose_steps_differ_is_measured_for_longer_at_the_end(
     assert (seconds > 8) == longer
     assert measured.flags == ()
     assert measured.curve[0].requests == single.requests
+
+
+class Breaking(VirtualEngine):
+    """All connections of its first loops break at once."""
+
+    breaks = 1
+
+    async def closed_loop(self, concurrency: int, workload: Workload, **loop: Any) -> Trace:
+        trace = await super().closed_loop(concurrency, workload, **loop)
+        if self.breaks <= 0:
+            return trace
+        self.breaks -= 1
+        return replace(trace, failures=("the connection broke",) * 3, started=False, broken=True)
+
+
+@pytest.mark.parametrize("breaks", [1, 99])
+async def test_a_level_that_failures_end_is_tried_once_more(breaks: int) -> None:
+    engine = Breaking(LAW, Random(1))
+    engine.breaks = breaks
+    measured = await probed(LAW, 1, engine=engine, slots=8)
+    assert "3 requests failed at 8 streams: the connection broke" in measured.message
+    if breaks == 1:
+        assert (measured.state, measured.flags) == ("Complete", ())
+        assert max(point.concurrency for point in measured.curve) == 8
+    else:
+        assert measured.state == "Partial"
+        assert [point.concurrency for point in measured.curve] == [1]

@@ -23,6 +23,10 @@ LONGER = 3.0
 """Times the window that told nothing."""
 LONGER_SHARE = 0.6
 """Of the time left, for that: one rate that is known is worth more than several levels that are not."""
+AGAIN_TIMES = 3.0
+"""Of a level's time has to be left for it to be measured a second time."""
+AFTER_FAILURES_SECONDS = 1.0
+"""Of rest for a server whose connections broke, before that."""
 ARRIVALS_SECONDS = 6.0
 """Besides the time of one request more."""
 
@@ -94,10 +98,14 @@ def _out_of_time(bench: Bench, what: str) -> None:
 
 
 async def _level(bench: Bench, concurrency: int, seconds: float, window: float) -> bool:
-    """One closed-loop level into the findings, twice where the first was disturbed, or too short for tokens
-    that come so unevenly, and the time allows."""
+    """One closed-loop level into the findings, twice where the first was disturbed, ended by failures, or too
+    short for tokens that come so unevenly, and the time allows."""
     for attempt in (1, 2):
-        result = await _once(bench, concurrency, seconds, window)
+        result, broke = await _once(bench, concurrency, seconds, window)
+        if result is None and broke and attempt == 1 and bench.clock.left() > AGAIN_TIMES * seconds:
+            bench.progress(f"measuring {concurrency} streams again: requests failed")
+            await bench.engine.pause(AFTER_FAILURES_SECONDS)
+            continue
         if result is None:
             return bench.findings.result(concurrency) is not None
         if not result.founded and not result.broken:
@@ -115,13 +123,16 @@ async def _level(bench: Bench, concurrency: int, seconds: float, window: float) 
                 f"{concurrency} streams, too uneven to tell a rate, break the service level"
             )
         bench.findings.keep(result)
-        if result.clean or attempt == 2 or bench.clock.left() < 3 * seconds:
+        if result.clean or attempt == 2 or bench.clock.left() < AGAIN_TIMES * seconds:
             return True
         bench.progress(f"measuring {concurrency} streams again: something disturbed them")
     return True
 
 
-async def _once(bench: Bench, concurrency: int, seconds: float, window: float) -> LevelResult | None:
+async def _once(
+    bench: Bench, concurrency: int, seconds: float, window: float
+) -> tuple[LevelResult | None, bool]:
+    """(the level, None where it tells nothing, whether failures ended it)."""
     findings = bench.findings
     before = bench.engine.machine(calibrate=True)
     trace = await bench.engine.closed_loop(
@@ -131,33 +142,31 @@ async def _once(bench: Bench, concurrency: int, seconds: float, window: float) -
     if 0 < (takes := taken(trace)) < concurrency:
         findings.takes = takes
         findings.notes.append(f"the engine takes {counted(takes, 'request')} at a time, further ones wait")
-        return None
+        return None, False
     if trace.failures:
         findings.notes.append(
             f"{counted(len(trace.failures), 'request')} failed at {concurrency} streams: {trace.failures[0]}"
         )
     if trace.broken:
-        return None
+        return None, True
     result = evaluate(trace, bench.shape.workload, bench.slo)
     around = bench.disturbed(before, f"{concurrency} streams")
     if result is None:
         findings.flags.update(around.flags)
         findings.notes.append(f"{concurrency} streams gave no figure")
-        return None
+        return None, False
     findings.notes.extend(result.notes)
     flags = {*result.point.flags, *around.flags}
     if slow := behind(trace.client, result.point.tpot_milliseconds_p50):
         flags.add(CLIENT_BOUND)
         findings.notes.append(f"at {concurrency} streams {slow}")
     interval = result.point.ci_percent
-    return replace(
-        result,
-        point=replace(
-            result.point,
-            flags=tuple(sorted(flags)),
-            ci_percent=None if interval is None else interval + around.loss_percent,
-        ),
+    point = replace(
+        result.point,
+        flags=tuple(sorted(flags)),
+        ci_percent=None if interval is None else interval + around.loss_percent,
     )
+    return replace(result, point=point), False
 
 
 def taken(trace: Trace) -> int:
