@@ -1,14 +1,15 @@
 """A run on a cluster with mock engines, replayed in virtual time: the same replicas, the same requests kept?
 
-    python -m benchmarks.autoscaling.replay TRAJECTORY.json [--ttft 2] [--seeds 9] [--unverified] [--until 45]
+    python -m benchmarks.autoscaling.replay TRAJECTORY.json [--ttft 2] [--seeds 9] [--followed] [--unverified]
 
 TRAJECTORY.json is what tests/e2e/test_autoscaling.py leaves in build/trajectories: each request with its
 time, and what replicas there were; recorded/ has a whole one and the beginnings of two. The engines' law,
 the behavior and the client are that test's, the starts are those that the trajectory shows. Each seed sends
-the requests to other pods, as a Service does. ``--unverified``: the operator had no clean measurement, as on
-a busy machine, and counted requests at once. ``--until``: only what was seen by then, where the
-recording was broken off. Prints how many of the looks have as many replicas asked for as the simulator,
-give or take one, and how many first tokens came in time.
+the requests to other pods, as a Service does. ``--followed``: replicas are those that the cluster asked for,
+whatever today's law of scaling would. ``--unverified``: the operator had no clean measurement, as on a busy
+machine, and counted requests at once. ``--until`` so many seconds: only what was seen by then. Prints how
+many of the looks have as many replicas asked for as the simulator, give or take one, and how many first
+tokens came in time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tacho_operator.core.scaling.law.types import Bounds, Capacity, Pace, Policy
 from tacho_operator.simulate.capacity import capacity_at
 from tacho_operator.simulate.engine_law import EngineLaw
 from tacho_operator.simulate.policies import tacho
-from tacho_operator.simulate.policy import Setting
+from tacho_operator.simulate.policy import Choice, Factory, Setting, View
 from tacho_operator.simulate.result import Result
 from tacho_operator.simulate.run import Faults, simulate
 from tacho_operator.simulate.trace import Trace
@@ -86,8 +87,25 @@ def sent(requests: Sequence[dict[str, Any]]) -> list[float]:
     return left
 
 
+class Followed:
+    """A policy that asks for what the cluster asked for at the same time: what a look sees came about between
+    it and the one before, on the mean in the middle."""
+
+    name, source = "recorded", "the recording"
+    period_seconds = 0.25
+
+    def __init__(self, moments: Sequence[dict[str, Any]]) -> None:
+        looks = [moment["time_s"] for moment in moments]
+        self._times = [(before + after) / 2 for before, after in zip([0.0, *looks], looks, strict=False)]
+        self._replicas = [moment["replicas"] for moment in moments]
+
+    def decide(self, view: View) -> Choice:
+        look = max(0, bisect_right(self._times, view.now_seconds) - 1)
+        return Choice(replicas=self._replicas[look], sentence="as it was recorded")
+
+
 def run(
-    recorded: dict[str, Any], ttft_seconds: float, seed: int, *, unverified: bool
+    recorded: dict[str, Any], ttft_seconds: float, seed: int, *, unverified: bool, followed: bool = False
 ) -> tuple[Result, Trace]:
     requests = sorted(recorded["requests"], key=lambda item: float(item["time_s"]))
     trace = Trace(
@@ -120,10 +138,14 @@ def run(
         initial=recorded["moments"][0]["replicas"],
     )
     asked = Policy(bounds=Bounds(least=LEAST, most=MOST), up=UP, down=DOWN)
-    factory = partial(tacho.make_with, asked, period_seconds=recorded["period_s"])
+    factory: Factory = partial(tacho.make_with, asked, period_seconds=recorded["period_s"])
+    if followed:
+        factory = lambda _: Followed(recorded["moments"])  # noqa: E731
     blind = [(begin, until) for begin, until in recorded.get("blind", ())]
     faults = Faults(
-        decider_lost=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "killed"),
+        decider_lost=()
+        if followed
+        else tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "killed"),
         metrics_lost=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "cut"),
         hanging=tuple((span[0], None) for span, kind in zip(blind, BLIND, strict=False) if kind == "hanging"),
         hang_seconds=HANG_SECONDS,
@@ -154,6 +176,7 @@ def main() -> None:
     parser.add_argument("--ttft", type=float, default=2.0, help="seconds in which a first token is in time")
     parser.add_argument("--seeds", type=int, default=9)
     parser.add_argument("--unverified", action="store_true")
+    parser.add_argument("--followed", action="store_true")
     parser.add_argument("--until", type=float, help="seconds")
     given = parser.parse_args()
     recorded = json.loads(given.trajectory.read_text())
@@ -162,7 +185,8 @@ def main() -> None:
             recorded[rows] = [item for item in recorded[rows] if item["time_s"] <= given.until]
     found = []
     for seed in range(given.seeds):
-        result, trace = run(recorded, given.ttft, seed, unverified=given.unverified)
+        asked = {"unverified": given.unverified, "followed": given.followed}
+        result, trace = run(recorded, given.ttft, seed, **asked)
         found.append(compared(recorded, result))
     requests = recorded["requests"]
     kept = sum(item["ttft_s"] is not None and item["ttft_s"] <= given.ttft for item in requests)

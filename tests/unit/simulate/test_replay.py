@@ -20,15 +20,23 @@ def in_time_percent(recorded: dict[str, Any]) -> float:
     return 100 * sum(time is not None and time <= IN_TIME_SECONDS for time in times) / len(times)
 
 
-@pytest.mark.parametrize(("name", "unverified"), [("overload", True), ("whole", False)])
-def test_as_many_requests_are_in_time_as_in_the_cluster(name: str, unverified: bool) -> None:
+@pytest.mark.parametrize("name", ["overload", "whole"])
+def test_as_many_requests_are_in_time_as_in_the_cluster(name: str) -> None:
+    """With the replicas that it asked for. Which pod gets which request moves one run by five points."""
     recorded = json.loads((RECORDED / f"{name}.json").read_text())
     found = [
-        compared(recorded, run(recorded, IN_TIME_SECONDS, seed, unverified=unverified)[0])
-        for seed in range(9)
+        compared(recorded, run(recorded, IN_TIME_SECONDS, seed, unverified=False, followed=True)[0])
+        for seed in range(25)
     ]
-    assert abs(median(item["keptPercent"] for item in found) - in_time_percent(recorded)) <= 2
-    assert min(item["sharePercent"] for item in found) >= 98
+    assert abs(median(item["keptPercent"] for item in found) - in_time_percent(recorded)) <= 2.5
+    assert all(item["mostOff"] == 0 for item in found)
+
+
+def test_replicas_stay_those_of_the_cluster_through_all_that_went_wrong() -> None:
+    recorded = json.loads((RECORDED / "whole.json").read_text())
+    for seed in range(3):
+        result, _ = run(recorded, IN_TIME_SECONDS, seed, unverified=False)
+        assert compared(recorded, result)["sharePercent"] >= 95
 
 
 def test_a_request_is_sent_when_the_client_has_room_for_it() -> None:
