@@ -182,6 +182,9 @@ async def test_a_refusal_says_how_long_to_wait(
     [
         ("https://api.example:6443", "http://proxy.example:3128"),
         ("https://10.0.0.1", None),
+        ("https://user:word@10.0.0.1:443", None),
+        ("https://[fd00::1]:443", None),
+        ("https://[fd00::2]:443", "http://proxy.example:3128"),
         ("http://api.example", None),
     ],
 )
@@ -191,7 +194,7 @@ def test_the_environments_proxy_is_taken_where_it_is_meant(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    monkeypatch.setenv("no_proxy", "10.0.0.1,localhost")
+    monkeypatch.setenv("no_proxy", "10.0.0.1,fd00::1,localhost")
     assert environment_proxy(server) == proxy
 
 

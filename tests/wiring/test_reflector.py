@@ -211,6 +211,20 @@ async def test_only_a_short_watch_that_brought_nothing_waits(
         assert (len(server.since) == 1) == waits
 
 
+async def test_what_tells_the_same_change_again_and_again_is_not_hammered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Something in between that holds a copy: only the first time it is a change."""
+    monkeypatch.setattr(module, "SHORTEST_WATCH_SECONDS", 30.0)
+    again: Script = [("ADDED", thing("c", "12"))]
+    server = Server(again, again, again, again)
+    async with reflecting(server) as (_, ends):
+        await until(lambda: len(ends) == 2)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert len(server.since) == 2
+
+
 async def test_a_list_that_is_to_come_later_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """For as long as the API server asks, however short its own pause would be."""
     slept: list[float] = []

@@ -325,7 +325,7 @@ class Kube:
 def environment_proxy(url: str) -> str | None:
     """The proxy that HTTPS_PROXY and NO_PROXY name for that server."""
     parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.netloc):
+    if urllib.request.proxy_bypass(parts.hostname or ""):
         return None
     return urllib.request.getproxies().get(parts.scheme)
 

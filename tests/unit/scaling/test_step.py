@@ -63,6 +63,21 @@ def test_a_rise_that_does_not_last_is_not_followed() -> None:
     assert set(fleet.run(lambda _: 2.9, 200)) == {2}
 
 
+def test_requests_that_have_begun_count_before_they_made_a_token() -> None:
+    """Half of their answers, and little by little; many at once are a leap."""
+
+    def demand(more: int) -> float:
+        fleet = Fleet(replicas=4)
+        fleet.run(lambda _: 2.0, 600)
+        fleet.serve(2.0)
+        for item in fleet.replicas:
+            item.running += more
+        return fleet.look().figures.demand or 0.0
+
+    assert demand(2) > demand(1) > demand(0) + 0.01
+    assert demand(2) - demand(0) == pytest.approx(2 * (demand(1) - demand(0)), rel=0.1)
+
+
 def test_a_rising_demand_is_met_ahead_of_a_cold_start() -> None:
     steady, rising = Fleet(replicas=4), Fleet(replicas=4)
     steady.run(lambda _: 6.3, 400)

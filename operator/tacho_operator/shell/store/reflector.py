@@ -141,9 +141,10 @@ class Reflector:
         self._store.at(self.kind, self.namespace, version)
 
     async def _watch(self) -> int:
-        """Until the API server ends the stream, as it does now and then; how many changes it has brought.
+        """Until the API server ends the stream, as it does now and then; how many changes it has brought
+        that were not known.
         Raises Gone, ApiError."""
-        brought = 0
+        brought, began = 0, self._version
         async with self._kube.watch(
             self.kind, self.namespace or None, self._selector, self._version
         ) as events:
@@ -157,7 +158,8 @@ class Reflector:
             finally:
                 settled.cancel()
         self._store.lost(self.kind, self.namespace, f"{self.kind}: the watch ended and begins anew")
-        return brought
+        # What is told again is nothing new: that is how something in between answers that holds a copy.
+        return brought if self._version != began else 0
 
     def _runs(self) -> None:
         self._failures = 0
