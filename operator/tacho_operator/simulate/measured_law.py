@@ -32,13 +32,19 @@ def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> 
     prefill = _number(alone.prefill_tokens_per_second if alone else None)
     if shape is None or not shape.input_tokens or not shape.output_tokens or not prefill:
         raise LawError("the measurement lacks its workload or the speed of prompts")
+    # A level that is there twice was asked again.
+    levels = {
+        point.concurrency: point
+        for point in entry.curve
+        if point.steady is not False and _number(point.tpot_milliseconds_p50) is not None
+    }
     gaps = {}
     if alone and (gap := _number(alone.tpot_milliseconds_p50)):
         gaps[1] = gap / 1000
-    for point in entry.curve:
-        if (gap := _number(point.tpot_milliseconds_p50)) is not None and point.steady is not False:
-            others = (point.concurrency - 1) * shape.input_tokens / (shape.output_tokens * prefill)
-            gaps[point.concurrency] = max(LEAST_STEP_SECONDS, gap / 1000 - others)
+    for concurrency, point in levels.items():
+        if (gap := _number(point.tpot_milliseconds_p50)) is not None:
+            others = (concurrency - 1) * shape.input_tokens / (shape.output_tokens * prefill)
+            gaps[concurrency] = max(LEAST_STEP_SECONDS, gap / 1000 - others)
     if not gaps:
         raise LawError("the measurement has no level with a time per token")
     tokens = entry.kv_cache.capacity_tokens if entry.kv_cache else None
@@ -49,10 +55,10 @@ def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> 
         max_num_seqs=max_num_seqs or MOST_REQUESTS,
         ttft_fixed_seconds=_fixed(entry, shape.input_tokens / prefill),
     )
-    for point in sorted(entry.curve, key=lambda point: point.concurrency):
-        first = _number(point.ttft_milliseconds_p50)
-        if first is not None and 1 < point.concurrency <= law.max_num_seqs and point.concurrency in gaps:
-            law = _late(law, shape.input_tokens, shape.output_tokens, point.concurrency, first / 1000)
+    for concurrency in sorted(levels):
+        first = _number(levels[concurrency].ttft_milliseconds_p50)
+        if first is not None and 1 < concurrency <= law.max_num_seqs:
+            law = _late(law, shape.input_tokens, shape.output_tokens, concurrency, first / 1000)
     return law
 
 

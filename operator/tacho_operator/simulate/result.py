@@ -54,6 +54,8 @@ class Result:
     preemptions: int
     trajectory: tuple[Moment, ...]
     decisions: tuple[Decided, ...]
+    missed: tuple[tuple[str, float], ...] = ()
+    """("crash" or "hang", seconds) of faults that found no pod that served."""
 
     def cost(self, price_per_gpu_hour: float, gpus_per_replica: int = 1) -> float:
         return self.gpu_hours * gpus_per_replica * price_per_gpu_hour

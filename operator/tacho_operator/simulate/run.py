@@ -54,6 +54,7 @@ class Run:
         self._asked = setting.least if setting.initial is None else setting.initial
         self._trajectory: list[Moment] = []
         self._decisions: list[Decided] = []
+        self._missed: list[tuple[str, float]] = []
         self._totals = (0, 0, 0)
         """Arrivals that were counted, and tokens of their prompts and answers."""
 
@@ -136,13 +137,16 @@ class Run:
 
     def _fail(self, number: int | None, now: float) -> None:
         pod = self._serving(number)
-        if pod is not None:
-            self._fleet.crash(pod, now)
-            self._start(pod, now)
+        if pod is None:
+            self._missed.append(("crash", now))
+            return
+        self._fleet.crash(pod, now)
+        self._start(pod, now)
 
     def _hang(self, number: int | None, now: float) -> None:
         pod = self._serving(number)
         if pod is None:
+            self._missed.append(("hang", now))
             return
         self._fleet.hang(pod, now)
 
@@ -209,4 +213,5 @@ class Run:
             preemptions=fleet.preemptions,
             trajectory=tuple(self._trajectory),
             decisions=tuple(self._decisions),
+            missed=tuple(self._missed),
         )

@@ -24,6 +24,8 @@ LONGEST_SECONDS = 3 * 366 * 86400.0
 """Of a trace: what is longer has its times in another unit."""
 LATEST_SECONDS = 1e11
 """Of a time: counted from 1970, as many are some three thousand years from now."""
+LONGEST_SHOWN = 200
+"""Characters of a line, in an error."""
 GZIP = b"\x1f\x8b"
 """With which such a file begins."""
 
@@ -108,10 +110,10 @@ def _no_heading(heading: list[str]) -> str:
     wanted = " or ".join(",".join(form.columns) for form in FORMS)
     if not heading:
         return f"line 1: empty; the heading must name {wanted}"
-    line = ",".join(heading)
+    line = _short(",".join(heading))
     if all(_number(cell) for cell in heading):
         return f"line 1: numbers ({line}); the first line must be a heading that names {wanted}"
-    if len(heading) == 1 and any(mark in line for mark in ";\t|"):
+    if len(heading) == 1 and any(mark in heading[0] for mark in ";\t|"):
         return f"line 1: columns are separated by commas; found {line!r}"
     said = {cell.lower() for cell in heading}
     near = max(FORMS, key=lambda form: len(said.intersection(form.keys)))
@@ -119,6 +121,10 @@ def _no_heading(heading: list[str]) -> str:
     if len(lacking) < len(near.columns):
         return f"line 1: the heading lacks {' and '.join(lacking)}; found {line!r}"
     return f"line 1: the heading must name {wanted}; found {line!r}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _number(text: str) -> bool:
@@ -142,7 +148,7 @@ def _requests(
         try:
             yield form.seconds(row[time]), _tokens(row[prompt]), max(1, _tokens(row[answer]))
         except ValueError as error:
-            raise TraceError(f"{place}: line {number}: {error}") from None
+            raise TraceError(f"{place}: line {number}: {_short(str(error))}") from None
 
 
 def _tokens(text: str) -> int:

@@ -86,6 +86,28 @@ def test_first_tokens_are_as_late_as_they_were_measured_at_each_level() -> None:
     assert [others for others, _ in found.ttft_late] == [3, 15, 63]
 
 
+def test_of_a_level_that_is_there_twice_the_last_counts() -> None:
+    entry = entry_of(LAW, (4, 16))
+    again = entry.curve[1].model_copy(update={"tpot_milliseconds_p50": "90", "ttft_milliseconds_p50": "900"})
+    once = entry.model_copy(update={"curve": [entry.curve[0], again]})
+    twice = entry.model_copy(update={"curve": [*entry.curve, again]})
+    found = from_measurement(twice)
+    assert found == from_measurement(once) != from_measurement(entry)
+    assert found.late_seconds(15) > 0
+
+
+def test_a_level_that_was_not_steady_says_nothing() -> None:
+    entry = entry_of(LAW, (4, 16))
+    shaky = entry.curve[1].model_copy(update={"steady": False, "ttft_milliseconds_p50": "900"})
+    without = entry.model_copy(update={"curve": entry.curve[:1]})
+    assert from_measurement(
+        entry.model_copy(update={"curve": [*entry.curve[:1], shaky]})
+    ) == from_measurement(without)
+    # Nor does one in place of what is known.
+    both = entry.model_copy(update={"curve": [*entry.curve, shaky]})
+    assert from_measurement(both) == from_measurement(entry)
+
+
 def test_what_others_add_to_a_first_token_lies_between_the_levels() -> None:
     law = dataclasses.replace(LAW, ttft_late=((4, 0.04), (8, 0.02)), ttft_per_running_seconds=0.001)
     seconds = [law.late_seconds(others) for others in (0, 2, 4, 6, 8, 20)]

@@ -69,6 +69,9 @@ def test_gzip_and_name(tmp_path: Path) -> None:
         ("TIMESTAMP,x\n1,2\n", "line 1: the heading lacks ContextTokens and GeneratedTokens"),
         ("0,10,5\n1,10,5\n", "line 1: numbers (0,10,5); the first line must be a heading"),
         ("time_s;input_tokens;output_tokens\n0;1;2\n", "line 1: columns are separated by commas"),
+        (",".join(["xy"] * 20_000) + "\n", "xy,xy…'"),
+        (",".join(["12"] * 20_000) + "\n", "12,12…)"),
+        ("time_s,input_tokens,output_tokens\n0," + "x" * 100_000 + ",2\n", "xxx…"),
         ("time_s,input_tokens,output_tokens\n0,1.5,2\n", "line 2: '1.5' tokens; a whole number is wanted"),
         ("time_s,input_tokens,output_tokens\n0,inf,2\n", "line 2: 'inf' tokens; a whole number is wanted"),
         ("time_s,input_tokens,output_tokens\n17e11,1,2\n", "times are in seconds, these may be milliseconds"),
@@ -89,6 +92,7 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, said: st
         read_trace(path)
     assert str(caught.value).startswith(str(path))
     assert said in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 400
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:

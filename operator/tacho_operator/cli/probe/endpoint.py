@@ -27,12 +27,13 @@ class Endpoint:
 
 def base_of(url: str) -> str:
     """The URL up to /v1. Raises CommandError for one that nothing could be sent to."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+        more = parts.query or parts.fragment or parts.username
     except ValueError:
-        known = None
-    if not known or parts.query or parts.fragment or parts.username:
+        known = more = None
+    if not known or more:
         raise CommandError(
             f"{url}: http://HOST[:PORT] or https://HOST[:PORT] of an OpenAI-compatible server is wanted",
             code=EXIT_PROBE_USAGE,

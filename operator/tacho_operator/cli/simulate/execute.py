@@ -12,10 +12,10 @@ from tacho_contract.units import counted
 from tacho_operator.cli.output.formats import TraceFormat, say
 from tacho_operator.cli.output.problems import EXIT_FITS, CommandError
 from tacho_operator.cli.simulate.entries import measured
-from tacho_operator.cli.simulate.faults import faults
+from tacho_operator.cli.simulate.faults import faults, missed, within
 from tacho_operator.cli.simulate.report.nouns import Report, Run
 from tacho_operator.cli.simulate.show import show
-from tacho_operator.cli.simulate.subject import Given, Subject, subject
+from tacho_operator.cli.simulate.subject import Given, Laws, Subject, subject
 from tacho_operator.cli.simulate.variants import Variant, asks_quantization, variants
 from tacho_operator.simulate.policies import POLICIES, static
 from tacho_operator.simulate.policy import Factory, Setting
@@ -56,7 +56,9 @@ def execute(order: Order) -> int:
     varied = variants(order.given, *named, order.what_if, found)
     named_policies = [name.strip() for text in order.policies for name in text.split(",")]
     names = named_policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
-    trace, asked = _trace(order.trace), [(variant, subject(variant.given)) for variant in varied]
+    trace, laws = _trace(order.trace), Laws()
+    within(order.faults, trace)
+    asked = [(variant, subject(variant.given, laws)) for variant in varied]
     planned = [
         (variant, about, own)
         for variant, about in asked
@@ -75,6 +77,10 @@ def execute(order: Order) -> int:
         wrong = dataclasses.replace(asked_faults, cold_start_seconds=about.starts_seconds)
         result = simulate(trace, own.setting, own.factory, seed=order.seed, faults=wrong)
         runs.append(_run(name, variant, about, result, order.faults))
+        for remark in missed(result):
+            said = f"{name}: {remark}"
+            say(said)
+            remarks[said] = None
     currencies = {about.currency for _, about in asked if about.price_per_gpu_hour is not None}
     if len(currencies) > 1:
         raise CommandError(f"prices in {' and '.join(sorted(currencies))} cannot be compared")

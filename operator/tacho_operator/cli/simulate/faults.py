@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tacho_operator.cli.output.problems import CommandError
 from tacho_operator.simulate.faults import Faults
+from tacho_operator.simulate.result import Result
+from tacho_operator.simulate.trace import Trace
 
 WANTED = (
     "  -> one of: crash@600, hang@600, metrics@600-900, scaler@600-900 (seconds of the trace), slow=1.5 "
@@ -15,6 +17,7 @@ WANTED = (
 )
 MOMENT = re.compile(r"(crash|hang)@(\d+(?:\.\d+)?)")
 SPAN = re.compile(r"(metrics|scaler)@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)")
+BEGINS = re.compile(r"@(\d+(?:\.\d+)?)")
 SLOW = re.compile(r"slow=(\d+(?:\.\d+)?)")
 MOST_SLOW = 1000.0
 
@@ -25,7 +28,7 @@ def faults(asked: Iterable[str]) -> Faults:
     hanging: list[tuple[float, int | None]] = []
     metrics: list[tuple[float, float]] = []
     scaler: list[tuple[float, float]] = []
-    slow = 1.0
+    slow: float | None = None
     for text in asked:
         if found := MOMENT.fullmatch(text):
             (failing if found[1] == "crash" else hanging).append((float(found[2]), None))
@@ -35,6 +38,8 @@ def faults(asked: Iterable[str]) -> Faults:
                 raise CommandError(f"--fault {text}: ends before it begins")
             (metrics if found[1] == "metrics" else scaler).append((begins, ends))
         elif (found := SLOW.fullmatch(text)) and 1 <= float(found[1]) <= MOST_SLOW:
+            if slow is not None:
+                raise CommandError(f"--fault {text}: slow is said twice; it is the first pod each time")
             slow = float(found[1])
         else:
             raise CommandError(f"--fault {text}: not known", WANTED)
@@ -43,5 +48,20 @@ def faults(asked: Iterable[str]) -> Faults:
         hanging=tuple(hanging),
         metrics_lost=tuple(metrics),
         decider_lost=tuple(scaler),
-        stragglers=() if math.isclose(slow, 1.0) else ((0, slow),),
+        stragglers=() if slow is None or math.isclose(slow, 1.0) else ((0, slow),),
     )
+
+
+def within(asked: Iterable[str], trace: Trace) -> None:
+    """Raises CommandError for what would begin after the last arrival."""
+    for text in asked:
+        begins = BEGINS.search(text)
+        if begins and float(begins[1]) > trace.duration_seconds:
+            ends = f"{round(trace.duration_seconds, 3):.12g}"
+            raise CommandError(f"--fault {text}: the last request of {trace.name} comes at {ends} s")
+
+
+def missed(result: Result) -> Iterator[str]:
+    """What came to nothing, in words."""
+    for kind, seconds in result.missed:
+        yield f"{kind}@{seconds:.12g} hit nothing: no pod served then"

@@ -88,7 +88,21 @@ class Subject:
         }
 
 
-def subject(given: Given) -> Subject:
+class Laws:
+    """Each is found once: it is simulated, for seconds."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int | None], EngineLaw] = {}
+
+    def of(self, entry: Measurement, slots: int | None) -> EngineLaw:
+        """``slots``: requests that a replica answers at once, where that is known. Raises CommandError."""
+        key = entry.model_dump_json(), slots
+        if key not in self._found:
+            self._found[key] = _law(entry, slots)
+        return self._found[key]
+
+
+def subject(given: Given, laws: Laws) -> Subject:
     """Raises CommandError."""
     resource = typed(read(given.file, given.name), given.file)[1] if given.file else None
     entry = entry_of(resource, given.file, given.measurement)
@@ -107,7 +121,7 @@ def subject(given: Given) -> Subject:
         slo_ttft_seconds=slo.ttft_milliseconds / 1000 or None,
         slo_tpot_seconds=slo.tpot_milliseconds / 1000 or None,
         cold_start_seconds=begun.known_seconds,
-        law=_law(entry, slots),
+        law=laws.of(entry, slots),
     )
     price = price_of(spec.cost, "", {}) if spec else None
     gpus = plan.gpu.count if plan and plan.gpu else spec.gpu.count if spec and spec.gpu else None

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tacho_operator.cli.simulate.subject import Given, subject
+from tacho_operator.api.types import Measurement
+from tacho_operator.cli.simulate.subject import Given, Laws, subject
+from tacho_operator.simulate.engine_law import EngineLaw
+from tacho_operator.simulate.measured_law import from_measurement
 
 from ..commands import call, manifest
 
@@ -211,7 +214,7 @@ def test_starts_are_drawn_from_those_that_were_said(
 def test_starts_lie_where_the_status_has_measured_them(
     tmp_path: Path, status: dict[str, Any], seconds: tuple[float, ...], known: float
 ) -> None:
-    found = subject(Given(file=resource(tmp_path, **status)))
+    found = subject(Given(file=resource(tmp_path, **status)), Laws())
     assert (found.starts_seconds, found.setting.cold_start_seconds) == (seconds, known)
 
 
@@ -223,6 +226,30 @@ def test_a_start_that_is_no_time_is_refused(
     told = call(capsys, "simulate", "--trace", trace, "--measurement", entry, "--cold-start", text)
     assert told.code == 1
     assert f"--cold-start {text}: seconds of 0 to 86400 are wanted" in told.err
+
+
+def test_what_is_the_same_in_many_runs_is_found_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str | None, int | None]] = []
+
+    def counted(entry: Measurement, *, max_num_seqs: int | None = None) -> EngineLaw:
+        asked.append((entry.quantization_method, max_num_seqs))
+        return from_measurement(entry, max_num_seqs=max_num_seqs)
+
+    monkeypatch.setattr("tacho_operator.cli.simulate.subject.from_measurement", counted)
+    fp8 = tmp_path / "fp8.json"
+    fp8.write_text(json.dumps(ENTRY | {"quantizationMethod": "fp8"}))
+    told = call(
+        capsys, "simulate", "--trace", trace, "--measurement", written(tmp_path), "--measurement", str(fp8),
+        "--policy", "static-1", "--what-if", "slo.ttft=1s,2s",
+    )  # fmt: skip
+    assert told.code == 0
+    assert asked == [(None, None), ("fp8", None)]
+    laws = Laws()
+    for slots in (4, 8):
+        file = resource(tmp_path, plan={"concurrency": slots})
+        assert subject(Given(file=file), laws).setting.law.max_num_seqs == slots
 
 
 def test_a_manifest_from_a_pipe_can_be_varied(

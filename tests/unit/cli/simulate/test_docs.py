@@ -65,6 +65,6 @@ def test_the_examples_trace_is_what_its_program_writes() -> None:
 
 
 def test_every_setting_has_words(tmp_path: Path) -> None:
-    from tacho_operator.cli.simulate.subject import Given, subject
+    from tacho_operator.cli.simulate.subject import Given, Laws, subject
 
-    assert {*subject(Given(file=resource(tmp_path))).settings, "faults", "seed"} == set(SETTINGS)
+    assert {*subject(Given(file=resource(tmp_path)), Laws()).settings, "faults", "seed"} == set(SETTINGS)

@@ -44,6 +44,47 @@ def test_what_is_no_fault(text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_the_first_pod_is_slow_once() -> None:
+    for said in (("slow=2", "slow=3"), ("slow=1", "slow=3")):
+        with pytest.raises(CommandError, match="slow=3: slow is said twice"):
+            faults(said)
+
+
+def few(folder: Path) -> tuple[str, ...]:
+    """Options for one replica and a request a second, the last at 96 s."""
+    trace = folder / "few.csv"
+    rows = "".join(f"{second},400,10\n" for second in range(97))
+    trace.write_text(f"time_s,input_tokens,output_tokens\n{rows}")
+    return ("--trace", str(trace), "--measurement", written(folder), "--policy", "static-1")
+
+
+@pytest.mark.parametrize("text", ["crash@97", "hang@99999999", "metrics@97-98", "scaler@96.1-99"])
+def test_nothing_goes_wrong_after_the_last_request(
+    text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told = call(capsys, "simulate", *few(tmp_path), "--fault", text)
+    assert told.code == 1
+    assert f"--fault {text}: the last request of few comes at 96 s" in told.err
+
+
+def test_what_ends_after_the_last_request_may_begin_before_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = ("--fault", "crash@96", "--fault", "metrics@90-200")
+    assert call(capsys, "simulate", *few(tmp_path), *asked).code == 0
+
+
+def test_a_fault_that_found_no_pod_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The one replica starts anew for 60 s."""
+    asked = (*few(tmp_path), "--cold-start", "60", "-o", "json")
+    faults_asked = [word for at in ("crash@20", "crash@30", "hang@40.5") for word in ("--fault", at)]
+    told = call(capsys, "simulate", *asked, *faults_asked)
+    said = ["crash@30 hit nothing: no pod served then", "hang@40.5 hit nothing: no pod served then"]
+    found = [remark for remark in json.loads(told.out)["remarks"] if "hit nothing" in remark]
+    assert found == [f"static-1: {words}" for words in said]
+    assert all(words in told.err for words in said)
+
+
 def test_a_crash_loses_what_the_pod_had(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     trace = tmp_path / "even.csv"
     rows = "".join(f"{second / 4},400,100\n" for second in range(1200))
