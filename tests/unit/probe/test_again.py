@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 import pytest
 
 from tacho_runtime.probe.asking import again
 from tacho_runtime.probe.asking.again import MOST_AGAIN, Tries
 from tacho_runtime.probe.asking.parsing import retry_after_seconds
+from tacho_runtime.probe.asking.sockets.engine import SocketEngine
 from tacho_runtime.probe.asking.timed_client import RequestFailed
+from tests.unit.probe.engines import target
 
 BROKE = RequestFailed("the connection broke", broke=True)
 
@@ -45,6 +48,14 @@ def test_all_requests_together_have_so_many_tries() -> None:
     assert Tries(failed=["x"] * MOST_AGAIN).pause_after(BROKE, 1, known=True) is None
 
 
+def test_all_requests_together_are_waited_for_so_long() -> None:
+    tries = Tries(waited_seconds=again.MOST_WAITED_SECONDS - 5.0)
+    assert tries.pause_after(refused(503, 5.0), 1, known=True) == 5.0
+    tries.waited_seconds += 1.0
+    assert tries.pause_after(refused(503, 5.0), 1, known=True) is None
+    assert tries.pause_after(BROKE, 1, known=True) == 0.25
+
+
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
@@ -68,6 +79,7 @@ async def test_the_answer_says_how_often_it_failed_before(pauses: list[float]) -
     assert tries.note() == ""
     assert await tries.answered(send) == ("answer", 2)
     assert pauses == [0.25, 0.5]
+    assert tries.waited_seconds == 0.75
     assert tries.note() == "requests were 2 times sent again after a failure: the connection broke"
 
 
@@ -79,6 +91,31 @@ async def test_the_last_failure_is_raised_as_it_was(pauses: list[float]) -> None
         await Tries().answered(send)
     assert (caught.value.answered, caught.value.status) == (True, 503)
     assert pauses == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_engine_that_is_busy_is_not_asked_in_every_way(status: int, pauses: list[float]) -> None:
+    """A wording that was refused before is no reason to take this for a refusal, too."""
+    asked: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        method = (await reader.readline()).decode().split()[0]
+        asked.append(method)
+        models = method == "GET"
+        body = '{"data": [{"id": "mock"}]}' if models else "full"
+        first = "200 OK" if models else ("400 Bad" if asked.count("POST") == 1 else f"{status} Busy")
+        head = f"HTTP/1.1 {first}\r\nRetry-After: 5\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write((head + body).encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        engine = await SocketEngine.open(target(server.sockets[0].getsockname()[1]), Random(1))
+        said = rf"^the engine is busy: POST /v1/completions: HTTP {status}: full \(4 times in a row\)$"
+        with pytest.raises(RequestFailed, match=said):
+            await engine.first_request(5)
+    assert asked.count("POST") == 5
+    assert pauses == [5.0, 5.0, 5.0]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ LONGEST_PAUSE_SECONDS = 5.0
 """Who asks for a longer one is not waited for: the probe has less than a minute."""
 MOST_AGAIN = 10
 """Of all requests of a probe together."""
+MOST_WAITED_SECONDS = 20.0
+"""The same of their pauses."""
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Tries:
 
     failed: list[str] = field(default_factory=list)
     """What was sent again, by what had gone wrong."""
+    waited_seconds: float = 0.0
+    """In pauses."""
 
     def pause_after(self, error: RequestFailed, tries: int, *, known: bool) -> float | None:
         """Seconds until the request is sent once more, after ``tries`` that failed; None: it is not.
@@ -44,7 +48,9 @@ class Tries:
         if not worth or tries > len(PAUSES_SECONDS) or len(self.failed) >= MOST_AGAIN:
             return None
         asked = error.retry_after_seconds or 0.0
-        return max(asked, PAUSES_SECONDS[tries - 1]) if asked <= LONGEST_PAUSE_SECONDS else None
+        pause = max(asked, PAUSES_SECONDS[tries - 1])
+        long = asked > LONGEST_PAUSE_SECONDS or self.waited_seconds + pause > MOST_WAITED_SECONDS
+        return None if long else pause
 
     async def answered(self, send: Callable[[], Awaitable[T]], *, known: bool = True) -> tuple[T, int]:
         """(what ``send`` brought, how often it failed before). Raises the last RequestFailed, which says how
@@ -59,6 +65,7 @@ class Tries:
                 if pause is None:
                     raise error.after(tries) from None
                 self.failed.append(str(error))
+                self.waited_seconds += pause
             await asyncio.sleep(pause)
 
     def note(self) -> str:

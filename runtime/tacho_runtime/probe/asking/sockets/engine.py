@@ -14,7 +14,7 @@ from typing import Any
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.probe.asking import discovery, prompts
-from tacho_runtime.probe.asking.again import FAULT, Tries
+from tacho_runtime.probe.asking.again import BUSY, FAULT, Tries
 from tacho_runtime.probe.asking.sockets import loops
 from tacho_runtime.probe.asking.sockets.crew import Crew, processes_for
 from tacho_runtime.probe.asking.sockets.merging import stepped_rate
@@ -105,7 +105,8 @@ class SocketEngine:
         return 0 if self.speech.wording.token_ids else math.ceil(self.speech.text_length.overhead)
 
     async def first_request(self, timeout_seconds: float) -> Stream:
-        """The cold one: finds the wording that is answered. Raises RequestFailed when none is."""
+        """The cold one: finds the wording that is answered. Raises RequestFailed when none is, and
+        when the engine is busy: that says nothing of a wording, and each would have as many tries."""
         refused: list[str] = []
         for wording in self._wordings:
             self._speech = self._in(wording)
@@ -116,6 +117,8 @@ class SocketEngine:
             except RequestFailed as error:
                 if not error.answered:
                     raise
+                if error.status in BUSY:
+                    raise error.told(f"the engine is busy: {error}") from None
                 refused.append(f"{wording}: {error}")
                 continue
             if not wording.token_ids:
