@@ -34,6 +34,8 @@ FEWEST_FOR_FIT = 3
 NEAR_LIMIT = 0.04
 """Of the limit: latency percentiles of a few seconds are not known better."""
 NOT_STEADY = "NotSteady"
+NO_FIGURE_PERCENT = 100.0
+"""Of a rate: one that may as well be nothing, or twice as much, is not known."""
 MOST_NOTES_CHARACTERS = 1500
 
 
@@ -82,6 +84,14 @@ def single_stream(
         ttft_overhead_milliseconds=line.intercept if line and sound and line.intercept >= 0 else None,
         prefill_tokens_per_second=1000 / line.slope if line and sound else None,
     )
+
+
+def _unknown(single: SingleStream | None) -> str:
+    """In words, that one stream's rate is not known; "" where it is."""
+    interval = (single.decode_ci_percent if single else None) or 0.0
+    if interval <= NO_FIGURE_PERCENT:
+        return ""
+    return f"one stream's steps differ so much that its rate is known only within {interval:.0f} %"
 
 
 def capacity_level(findings: Findings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
@@ -260,7 +270,9 @@ def assemble(
     )
     capacity, rated = capacity_of(findings, workload, live.slo), findings.rated
     own, apart = _cross_check(findings)
-    flags = flags_of(findings, live.slo)
+    unknown = _unknown(single)
+    more = {"ClientBound": apart, NOT_STEADY: bool(unknown)}
+    flags = {*flags_of(findings, live.slo), *(flag for flag, raised in more.items() if raised)}
     level, _ = capacity_level(findings, live.slo)
     opened = findings.opened[-1] if findings.opened else None
     saturated = saturation_level(rated.values())
@@ -269,6 +281,7 @@ def assemble(
         *(findings.shape.notes if findings.shape else ()),
         findings.search_ended,
         findings.stood,
+        unknown,
         *findings.notes,
         *findings.disturbances(),
         own,
@@ -302,7 +315,7 @@ def assemble(
             preemptions=_preemptions(findings.before, findings.after),
         ),
         quality=findings.quality,
-        flags=tuple(sorted({*flags, "ClientBound"})) if apart else flags,
+        flags=tuple(sorted(flags)),
     )
 
 

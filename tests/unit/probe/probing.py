@@ -8,8 +8,9 @@ from random import Random
 from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.probe.findings import Findings
-from tacho_runtime.probe.phases.bench import SPREAD, Clock
+from tacho_runtime.probe.phases.bench import SPREAD, Bench, Clock
 from tacho_runtime.probe.report import assemble
+from tacho_runtime.probe.search import Shape
 from tacho_runtime.probe.sequence import Question, measure
 from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
 
@@ -42,3 +43,16 @@ async def probed(
 def rate_of(law: VirtualLaw, streams: int) -> float:
     gap = law.gap_ms(streams) / law.tokens_per_step
     return 1000 * streams * 200 / (law.ttft_ms(512) + 199 * gap)
+
+
+def bench_of(engine: VirtualEngine, findings: Findings, *, seconds: float) -> Bench:
+    return Bench(
+        engine=engine,
+        slo=ServiceLevel(),
+        clock=Clock(now=engine.now_seconds, budget_ends=seconds, timeout_ends=90),
+        findings=findings,
+        max_model_len=4096,
+        progress=lambda _: None,
+        shape=Shape(workload=WORKLOAD),
+        quiet=engine.machine(calibrate=True),
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.probe.asking.counters import Counters
+from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.findings import Prompt
 from tacho_runtime.probe.search import Shape
-from tests.unit.probe.reporting import WORKLOAD, findings, levels, opened, report, result, stream
+from tests.unit.probe.reporting import MS, WORKLOAD, findings, levels, opened, report, result, stream
 
 
 def test_a_clean_probe() -> None:
@@ -141,6 +143,28 @@ def test_what_others_may_have_taken_widens_the_single_streams_interval() -> None
     assert wide is not None
     assert plain.decode_ci_percent is not None
     assert wide.decode_ci_percent == pytest.approx(plain.decode_ci_percent + 7.5)
+
+
+def in_runs(rng: Random, tokens: int) -> Stream:
+    """Steps of 20 or 65 ms, about 60 of each in a row."""
+    stamps_ns, slow = [50 * MS], rng.random() < 0.5
+    for _ in range(tokens - 1):
+        slow ^= rng.random() < 1 / 60
+        stamps_ns.append(stamps_ns[-1] + (65 if slow else 20) * MS)
+    return stream(tokens=tuple((stamp_ns, 1.0) for stamp_ns in stamps_ns))
+
+
+def test_a_rate_that_may_as_well_be_nothing_is_no_figure() -> None:
+    known = []
+    for seed in range(20):
+        rng = Random(seed)
+        measured = report(findings(single=tuple(in_runs(rng, 64) for _ in range(5))))
+        assert measured.single_stream is not None
+        assert measured.single_stream.decode_ci_percent is not None
+        known.append(measured.single_stream.decode_ci_percent <= 100)
+        assert measured.flags == (() if known[-1] else ("NotSteady",))
+        assert ("its rate is known only within" in measured.message) != known[-1]
+    assert set(known) == {True, False}
 
 
 def test_what_a_cache_knows_of_every_prompt_is_no_hit() -> None:

@@ -14,12 +14,11 @@ from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.findings import Findings
 from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.phases import closing
-from tacho_runtime.probe.phases.bench import SPREAD, Bench, Clock
+from tacho_runtime.probe.phases.bench import SPREAD, Clock
 from tacho_runtime.probe.ports import Reading, Trace
-from tacho_runtime.probe.search import Shape
 from tacho_runtime.probe.sequence import Question, measure
 from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
-from tests.unit.probe.probing import LAW, WORKLOAD, probed, rate_of
+from tests.unit.probe.probing import LAW, WORKLOAD, bench_of, probed, rate_of
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.3])
@@ -239,19 +238,6 @@ class Lingering(VirtualEngine):
         made = (found.counters.generated_tokens or 0.0) + (0.0 if busy else self.left)
         counters = replace(found.counters, generated_tokens=made, running=2.0 if busy else 0.0)
         return replace(found, counters=counters)
-
-
-def bench_of(engine: VirtualEngine, findings: Findings, *, seconds: float) -> Bench:
-    return Bench(
-        engine=engine,
-        slo=ServiceLevel(),
-        clock=Clock(now=engine.now_seconds, budget_ends=seconds, timeout_ends=90),
-        findings=findings,
-        max_model_len=4096,
-        progress=lambda _: None,
-        shape=Shape(workload=WORKLOAD),
-        quiet=engine.machine(calibrate=True),
-    )
 
 
 @pytest.mark.parametrize("lasting", [False, True])

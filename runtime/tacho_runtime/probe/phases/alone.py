@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tacho_contract.units import counted
 from tacho_runtime.probe import search
 from tacho_runtime.probe.asking.streams import Stream
@@ -22,7 +24,7 @@ MUCH_SECONDS = 10.0
 STALLED_PERCENT = 2.0
 """Of the single stream's time in stalls: more is no accident of one step."""
 MANY_FAILED = 2
-"""Of an attempt's requests: one may fail by chance and is sent again; more are the engine's way."""
+"""Of the requests of a figure: one may fail by chance and is sent again; more are the engine's way."""
 
 
 async def one_stream(bench: Bench, *, ttft: float, tpot: float) -> None:
@@ -62,19 +64,12 @@ async def _one_after_the_other(bench: Bench, count: int) -> tuple[str, ...]:
     around = bench.disturbed(before, "one stream")
     after = await engine.reading()
     flags = {*around.flags, *foreign(bench, reading, after, streams, "while one stream was measured")}
-    if sum(stream.failed for stream in streams) >= MANY_FAILED:
-        flags.add("NotSteady")
     if far := outside(reading.counters, after.counters, streams):
         bench.findings.notes.append(far)
         # A way over a network is part of what is measured there.
         flags.update([CLIENT_BOUND] if bench.near else [])
-    decode, stood = decode_of(streams), ""
-    if decode is not None and decode.stalled_percent > STALLED_PERCENT:
-        flags.add("NotSteady")
-        stood = (
-            f"one stream stood still {counted(decode.stalls, 'time')}, for {decode.stalled_percent:.0f} % of "
-            "its time, and its decode rate is told without these pauses"
-        )
+    own, stood = ways_of(streams)
+    flags.update(own)
     former = bench.findings.single_flags
     if former is None or len(flags) <= len(former):
         bench.findings.single, bench.findings.single_flags = tuple(streams), tuple(sorted(flags))
@@ -82,6 +77,20 @@ async def _one_after_the_other(bench: Bench, count: int) -> tuple[str, ...]:
         bench.findings.stood = stood
         add_single(bench, tuple(sorted(flags)))
     return tuple(sorted(flags))
+
+
+def ways_of(streams: Sequence[Stream]) -> tuple[tuple[str, ...], str]:
+    """(flags of the engine's own doing, how often one stream stood still in words, "" where that was little):
+    of all requests that a figure rests on."""
+    decode = decode_of(streams)
+    many = sum(stream.failed for stream in streams) >= MANY_FAILED
+    stood = ""
+    if decode is not None and decode.stalled_percent > STALLED_PERCENT:
+        stood = (
+            f"one stream stood still {counted(decode.stalls, 'time')}, for {decode.stalled_percent:.0f} % of "
+            "its time, and its decode rate is told without these pauses"
+        )
+    return (("NotSteady",) if many or stood else ()), stood
 
 
 async def settled_reading(bench: Bench, *, counted: bool = False) -> Reading:

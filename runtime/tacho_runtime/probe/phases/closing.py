@@ -6,7 +6,7 @@ import math
 
 from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.gaps import Decode, decode_of
-from tacho_runtime.probe.phases.alone import add_single, foreign, settled_reading
+from tacho_runtime.probe.phases.alone import add_single, foreign, settled_reading, ways_of
 from tacho_runtime.probe.phases.bench import Bench
 from tacho_runtime.probe.search import SINGLE_STREAM_SECONDS
 
@@ -66,7 +66,8 @@ def _compare(bench: Bench, decode: Decode, late: Decode) -> None:
 
 
 async def _more(bench: Bench, late: list[Stream]) -> None:
-    """``late`` and further requests to those of the beginning, where nothing disturbed them."""
+    """``late`` and further requests to those of the beginning, where nothing disturbed them: what the engine
+    itself did wrong in any of them is told of all. A request that has begun in time ends."""
     findings, workload, clock = bench.findings, bench.shape.workload, bench.clock
     ends = clock.now() + SINGLE_STREAM_SECONDS
     bench.progress("measuring one stream for longer: its rate is not known well")
@@ -84,5 +85,6 @@ async def _more(bench: Bench, late: list[Stream]) -> None:
     if around.flags or foreign(bench, before, after, further, "at the end"):
         return
     findings.single = (*findings.single, *late, *further)
+    findings.single_flags, findings.stood = ways_of(findings.single)
     findings.single_loss_percent = max(findings.single_loss_percent, around.loss_percent)
-    add_single(bench, ())
+    add_single(bench, findings.single_flags)
