@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import INSECURE_HUB, Installed
 from tests.e2e.faults import hang, kill_operator, no_loads
@@ -203,9 +204,14 @@ def silent_pods(llmd: Llmd) -> int:
     """By the operator's metrics, in which every look shows."""
     address = llmd.cluster.get("service", lab.RELEASE, "-n", lab.OPERATOR_NAMESPACE)["spec"]["clusterIP"]
     with urllib.request.urlopen(f"http://{address}:9401/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    start = f'tacho_llmdeployment_pods_silent{{name="{llmd.name}",namespace="{llmd.namespace}"}} '
-    return sum(int(float(line.removeprefix(start))) for line in lines if line.startswith(start))
+        families = text_string_to_metric_families(answer.read().decode())
+        mine = {"namespace": llmd.namespace, "name": llmd.name}
+        return sum(
+            int(sample.value)
+            for family in families
+            for sample in family.samples
+            if sample.name == "tacho_llmdeployment_pods_silent" and sample.labels == mine
+        )
 
 
 def bound(llmd: Llmd, least: int) -> None:
