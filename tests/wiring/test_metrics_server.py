@@ -88,6 +88,7 @@ def test_what_is_written_at_once_reads_as_what_prometheus_client_writes(
     by_name = {family.name: family for family in read(text)}
     assert by_name == {family.name: family for family in read(usual)}
     assert {sample.labels["name"] for sample in by_name["many"].samples} == {"x", "y", "z", HOSTILE}
+    assert '\nmany{name="x",namespace="ml"} 1.0\n' in text, "in the order in which it always was"
 
 
 @pytest.mark.parametrize(

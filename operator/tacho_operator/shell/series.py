@@ -33,7 +33,9 @@ class Gauges(Collector):
     ) -> None:
         self._name, self._what, self._labels = name, what, labels
         self._read = read
-        places = ",".join(f'{label}="%s"' for label in labels)
+        # In the order in which prometheus_client writes them: who looks for a line finds it.
+        self._order = sorted(range(len(labels)), key=labels.__getitem__)
+        places = ",".join(f'{labels[place]}="%s"' for place in self._order)
         self._line = f"{name}{{{places}}} %s\n"
         registry.register(self)
 
@@ -49,13 +51,14 @@ class Gauges(Collector):
 
     def text(self) -> str:
         """As Prometheus reads it, in either of its formats."""
-        line, quotes = self._line, 2 * len(self._labels)
+        line, quotes, order = self._line, 2 * len(self._labels), self._order
         lines = [f"# HELP {self._name} {self._what}\n# TYPE {self._name} gauge\n"]
         for values, figure in self._read():
             shown = "1.0" if figure == 1.0 else "0.0" if figure == 0.0 else repr(float(figure))
-            written = line % (*values, shown)
+            sorted_values = [values[place] for place in order]
+            written = line % (*sorted_values, shown)
             if written.count('"') != quotes or written.count("\n") != 1 or "\\" in written:
-                written = line % (*map(_escaped, values), shown)
+                written = line % (*map(_escaped, sorted_values), shown)
             lines.append(written)
         return "".join(lines)
 
