@@ -140,7 +140,10 @@ def run(
     asked = Policy(bounds=Bounds(least=LEAST, most=MOST), up=UP, down=DOWN)
     factory: Factory = partial(tacho.make_with, asked, period_seconds=recorded["period_s"])
     if followed:
-        factory = lambda _: Followed(recorded["moments"])  # noqa: E731
+
+        def factory(_: object) -> Followed:
+            return Followed(recorded["moments"])
+
     blind = [(begin, until) for begin, until in recorded.get("blind", ())]
     faults = Faults(
         decider_lost=()

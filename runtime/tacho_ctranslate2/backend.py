@@ -208,7 +208,7 @@ class CTranslate2Backend:
 
 def _tokenizer(source: Path, plan: Plan) -> Any:
     """Without PyTorch, which is there for the converter: it would take 700 MiB of this process."""
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: an import fails
     transformers: Any = import_module("transformers")
     try:
         return transformers.AutoTokenizer.from_pretrained(

@@ -190,7 +190,7 @@ class _Said:
 
 def _read(got: bytes, limit_bytes: int) -> bytes | None:
     """In parts, or to the end of the connection, as a proxy beside the pod may send it."""
-    response = http.client.HTTPResponse(_Said(got))  # type: ignore[arg-type]
+    response = http.client.HTTPResponse(_Said(got))  # type: ignore[arg-type]  # only makefile is called
     response.begin()
     if response.status != 200:
         return None
