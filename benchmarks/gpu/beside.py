@@ -1,7 +1,8 @@
 """``vllm bench serve``, the server's own counters and tacho's probe, one after the other on the same server.
 
     python -m benchmarks.gpu.beside URL TOKENIZER OUT.json [--model NAME] [--streams 1 16 64] [--input 512]
-        [--output 200] [--rounds 3] [--budget 60s] [--engine-python PYTHON] [--serve ARGUMENT ...]
+        [--output 200] [--rounds 3] [--range-ratio 0] [--budget 60s] [--engine-python PYTHON]
+        [--serve ARGUMENT ...]
 
 For each number of streams: tokens a second as the benchmark says, and as the server counted meanwhile; at the
 end the probe's whole measurement. PYTHON has vLLM; by default it is this one. Nobody else may use the
@@ -42,12 +43,17 @@ def generated(url: str) -> float:
 
 
 def bench_arguments(asked: argparse.Namespace, streams: int, folder: str) -> list[str]:
-    """Closed loops of fixed lengths; what it warms up with is not among the requests that it counts."""
+    """Closed loops; what it warms up with is not among the requests that it counts.
+
+    Requests of one length that begin together stay together: all read prompts, then all write answers.
+    Lengths that differ (``range_ratio`` r: evenly from 1 - r to 1 + r of their mean) mix the two, as users do
+    and the probe.
+    """
     return [
         *("--backend", "openai", "--base-url", asked.url, "--model", asked.model),
         *("--tokenizer", asked.tokenizer, "--dataset-name", "random", "--ignore-eos"),
         *("--random-input-len", str(asked.input), "--random-output-len", str(asked.output)),
-        *("--random-range-ratio", "0", "--max-concurrency", str(streams)),
+        *("--random-range-ratio", str(asked.range_ratio), "--max-concurrency", str(streams)),
         *("--num-prompts", str(streams * asked.rounds), "--percentile-metrics", "ttft,tpot,itl,e2el"),
         *("--save-result", "--result-dir", folder, "--result-filename", "result.json"),
     ]
@@ -129,6 +135,7 @@ def main() -> int:
     parser.add_argument("--input", type=int, default=512)
     parser.add_argument("--output", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3, help="requests of each stream")
+    parser.add_argument("--range-ratio", type=float, default=0, help="how far lengths are from their mean")
     parser.add_argument("--budget", default="60s", help="of the probe")
     parser.add_argument("--engine-python", default=sys.executable)
     parser.add_argument("--serve", nargs=argparse.REMAINDER, metavar="ARGUMENT")

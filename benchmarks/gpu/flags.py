@@ -2,9 +2,9 @@
 
     python -m benchmarks.gpu.flags FILE OUT.json --models FOLDER [--budget 8m] [--engine-python PYTHON]
 
-FILE is a list of {name, model, arguments, streams: [...], rounds, input, output}. Each server is started,
-loaded in closed loops by ``vllm bench serve`` as `benchmarks.gpu.beside` does, and stopped; its log is
-OUT.NAME.log. What is done is in OUT.json: called again it goes on. A server that does not start is recorded.
+FILE is a list of {name, model, arguments, streams: [...], rounds, input, output, range_ratio}. Each server is
+started, loaded in closed loops by ``vllm bench serve`` as `benchmarks.gpu.beside` does, and stopped; its log
+is OUT.NAME.log. What is done is in OUT.json: called again it goes on. A server that does not start is told.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def asked(variant: dict[str, Any], arguments: argparse.Namespace) -> argparse.Na
         input=variant.get("input", 512),
         output=variant.get("output", 200),
         rounds=variant.get("rounds", 3),
+        range_ratio=variant.get("range_ratio", 0),
         engine_python=arguments.engine_python,
         serve=[str(word) for word in variant.get("arguments", [])],
     )

@@ -23,6 +23,7 @@ def asked(**more: object) -> argparse.Namespace:
         "input": 512,
         "output": 200,
         "rounds": 3,
+        "range_ratio": 0,
     }
     return argparse.Namespace(**{**plain, "engine_python": "/bin/false", **more})
 
@@ -35,6 +36,11 @@ def test_lengths_are_fixed_and_every_stream_asks_as_often() -> None:
     assert (flags["--random-input-len"], flags["--random-output-len"]) == ("512", "200")
     assert "--ignore-eos" in words
     assert flags["--random-range-ratio"] == "0"
+
+
+def test_lengths_may_differ_so_that_streams_do_not_keep_step() -> None:
+    words = beside.bench_arguments(asked(range_ratio=0.5), 16, "/folder")
+    assert dict(itertools.pairwise(words))["--random-range-ratio"] == "0.5"
 
 
 def test_a_benchmark_that_fails_is_told_and_the_next_level_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
