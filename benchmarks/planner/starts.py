@@ -2,7 +2,8 @@
 
 ``h200/starts.json`` has a row a start, each with the file its figures were read from. Starts of one
 configuration (``case``) are of one part: that of tests/unit/planner/cases.py, by the hash of the
-configuration's name; where a row says ``heldOut`` itself, its note says why.
+configuration's name; where a row says ``heldOut`` itself, its note says why. Starts that were planned before
+they ran, when everything was fitted already, are held back whatever their configuration.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from tests.unit.planner.cases import Case, called_fitting, cases, is_held_out, p
 from tests.unit.planner.placements import placement
 
 DATA = Path(__file__).parent / "h200" / "starts.json"
+PLANNED_BEFORE = "planned before it ran, used for no constant"
+"""The note of those."""
 FIGURES = {
     "weights": "Weights",
     "kvTokens": "KV-cache tokens",

@@ -234,6 +234,9 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
         ),
         BY_FAMILY["qwen2"],
     ),
+    # As benchmarks/engines/random_model.py makes them: with the vocabulary of the tokenizer used there.
+    "llama-2-7b-49k": (_like("llama-2-7b", vocab_size=49152, torch_dtype="bfloat16"), BY_FAMILY["llama"]),
+    "mistral-7b-49k": (_like("mistral-7b-v0.2", vocab_size=49152), BY_FAMILY["llama"]),
     "rho-1b": (_llama(2048, 5632, 22, 32, 4, 32000, 2048), BY_FAMILY["llama"]),
     "yi-1.5-34b": (_llama(7168, 20480, 60, 56, 8, 64000, 4096), BY_FAMILY["llama"]),
 }
