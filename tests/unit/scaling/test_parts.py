@@ -43,6 +43,13 @@ def test_what_changed_within_the_period_counts_towards_it() -> None:
     assert least(rules, 6, shrank, 59.0, 300) == 5
 
 
+def test_a_look_that_comes_milliseconds_early_is_not_too_early_for_the_pace() -> None:
+    rules = Rules(paces=(Pace(kind="Pods", value=1, period_seconds=4),))
+    fell, grew = Change(time_seconds=8.07, before=5, after=4), Change(time_seconds=8.07, before=4, after=5)
+    assert [least(rules, 4, (fell,), now, 300) for now in (10.05, 12.04)] == [4, 3]
+    assert [most(rules, 5, (grew,), now) for now in (10.05, 12.04)] == [5, 6]
+
+
 def test_what_was_given_up_too_early_is_kept_longer_the_next_time() -> None:
     up, down = (Change(time_seconds=at, before=b, after=a) for at, b, a in ((900.0, 3, 6), (600.0, 6, 3)))
     once = (up, down)
