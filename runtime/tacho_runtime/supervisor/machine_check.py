@@ -40,6 +40,8 @@ class Machine:
     """Version by normalised name, of what is installed beside the engine."""
     packages_digest: str = ""
     """Over the file lists of those packages."""
+    compiled: bool | None = None
+    """Whether they carry bytecode."""
     built_cuda: tuple[int, int] | None = None
     compatibility_driver: bool = False
     cache_free_bytes: int | None = None

@@ -231,10 +231,10 @@ class Supervisor:
         self._enter(lifecycle.STARTING, "starting " + command[0])
         store.write_report(self.config.state_dir, self.report())
         try:
-            failure_file = store.engine_failure_path(self.config.state_dir)
             threads = machine.thread_variables(self.config.gpu_count, self._environment)
             own = {**threads, **self._engine().environment(self.config), **self._environment}
-            environment = {**own, ENV_ENGINE_FAILURE: failure_file}
+            own = watch.with_bytecode(own, self._machine, self.config)
+            environment = {**own, ENV_ENGINE_FAILURE: store.engine_failure_path(self.config.state_dir)}
             read, telling = self._read_line, self._engine().telling
             self._child = reaper.start(command, environment=environment, on_line=read, telling=telling)
         except OSError as error:

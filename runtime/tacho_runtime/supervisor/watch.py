@@ -16,7 +16,7 @@ from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import Measurement
 from tacho_engines.base import EngineFigures, Needs, RunHalf
-from tacho_runtime.machine import caches, environment as environment_, gpus, memory, packages
+from tacho_runtime.machine import bytecode, caches, environment as environment_, gpus, memory, packages
 from tacho_runtime.machine.sampling import sampler
 from tacho_runtime.probe.ports import MachineSample
 from tacho_runtime.supervisor.machine_check import Machine, machine_failure, shared_gpu
@@ -51,6 +51,7 @@ def look(config: RuntimeConfig, environment: Mapping[str, str]) -> Machine:
         device_nodes=gpus.device_nodes(),
         packages=packages.installed(folders) if folders else None,
         packages_digest=caches.packages_digest(folders),
+        compiled=bytecode.is_compiled(folders, config.engine),
         built_cuda=packages.built_cuda(folders, environment),
         compatibility_driver=packages.has_compatibility_driver(),
     )
@@ -84,6 +85,14 @@ def with_cache(config: RuntimeConfig, machine: Machine) -> RuntimeConfig:
         log.info("compiled code is kept in %s, %s", folder, "as an earlier start left it" if warm else "new")
         return dataclasses.replace(config, cache_dir=folder)
     return dataclasses.replace(config, cache_dir="")
+
+
+def with_bytecode(environment: Mapping[str, str], machine: Machine, config: RuntimeConfig) -> dict[str, str]:
+    """Of the engine: where it is Python and its image has no compiled code, with a place to keep it."""
+    found = bytecode.variables(environment, compiled=machine.compiled, cache_dir=config.cache_dir)
+    if found != environment:
+        log.info("the engine's image has no compiled Python code: it is kept in %s", found[bytecode.PREFIX])
+    return found
 
 
 async def checked(
