@@ -20,6 +20,7 @@ GENERATORS = (
     ("docs/conditions.md", [sys.executable, "-m", "tacho_operator.api.crd.conditions_page"]),
     ("docs/presets.md", [sys.executable, "-m", "tacho_operator.api.crd.presets_page"]),
     ("docs/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
+    ("docs/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.decode"]),
 )
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"

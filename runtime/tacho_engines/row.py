@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tacho_engines.step import StepRow
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodRow:
@@ -94,8 +96,9 @@ class Refused:
         )
 
 
-SLOW_EFFICIENCY = 0.1
-"""Below this part of the bandwidth an engine's speed follows from its own overhead, not from the device."""
+SLOW_EFFICIENCY = 0.2
+"""Below this part of the bandwidth an engine's speed follows from its own overhead, not from the device. The
+best step that was timed of Transformers (26 ms of an 8B on an H200; benchmarks/gpu/h200/steps) is 0.12."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,10 @@ class EngineRow:
     plugins_since: str = ""
     plugins_image: str = ""
     efficiency: float
-    """Part of the memory bandwidth that decoding reaches, for ranking only: 1 stream, H200."""
+    """Part of the memory bandwidth that decoding reaches, for ranking where no step was timed: 1 stream,
+    H200."""
+    steps: tuple[StepRow, ...] = ()
+    """Where its decoding steps were timed."""
     batching: bool
     """Admits requests into a running batch; engines that do not come after all that do."""
     built: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tacho_engines.row import EngineRow, MethodRow
+from tacho_engines.transformers.speed import EFFICIENCY, STEPS
 
 METHODS = (
     MethodRow(method="none", how="stored", capability=(6, 0), quality=100.0, source="transformers"),
@@ -55,7 +56,8 @@ ROW = EngineRow(
     devices=("gpu", "cpu"),
     formats=("safetensors", "pytorch"),
     methods=METHODS,
-    efficiency=0.04,  # own measurement, 8B in 16 bits on an H200: 13.7 tok/s (benchmarks/engines)
+    efficiency=EFFICIENCY,
+    steps=STEPS,
     batching=True,
     grows=True,
     built=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tacho_engines.row import CacheTypes, CpuBuild, EngineRow, MethodRow
 from tacho_engines.vllm.refused import REFUSED
+from tacho_engines.vllm.speed import STEPS
 
 METHODS = (
     MethodRow(method="none", how="stored", capability=(7, 0), quality=100.0, source="vLLM platforms/cuda.py"),
@@ -86,6 +87,7 @@ ROW = EngineRow(
     plugins_since="0.28",
     plugins_image="tacho-vllm:v0.32.0",
     efficiency=0.7,
+    steps=STEPS,
     batching=True,
     built=True,
     package="vllm",

@@ -109,6 +109,15 @@ def test_a_plan_for_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert_golden("gpu-plan", shown(capsys))
 
 
+def test_what_is_expected_is_told_apart_from_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    timed = replace(GPU_PLAN.predicted, expected_decode_tokens_per_second=33.4)
+    other = replace(ALTERNATIVES[0], fits=True, expected_decode_tokens_per_second=12.3)
+    show_plan("llama", replace(GPU_PLAN, predicted=timed, alternatives=(other,)), "from the GPU catalog")
+    lines = shown(capsys).splitlines()
+    assert "decode        33 tok/s for one stream, 52 at best (predicted)" in lines
+    assert "yes      12  " in next(line for line in lines if line.startswith("vllm "))
+
+
 def test_why_there_is_no_plan(capsys: pytest.CaptureFixture[str]) -> None:
     show_refusal("llama", FAILURE, "from the GPU catalog")
     assert_golden("does-not-fit", shown(capsys))

@@ -90,6 +90,9 @@ class Predicted(StatusModel):
     decode_tokens_per_second: Decimal | None = None
     """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
     measured."""
+    expected_decode_tokens_per_second: Decimal | None = None
+    """Output tokens per second of a single request, from what the engine took for a step with this
+    quantization on such a GPU. Absent: it was not timed there."""
 
 
 class Alternative(StatusModel):
@@ -108,7 +111,10 @@ class Alternative(StatusModel):
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Why it was not chosen, in a sentence."""
     decode_tokens_per_second: Decimal | None = None
-    """Predicted output tokens per second of a single request; not measured."""
+    """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
+    measured."""
+    expected_decode_tokens_per_second: Decimal | None = None
+    """The same from what the engine took for a step there. Absent: it was not timed."""
 
 
 class Plan(StatusModel):

@@ -51,8 +51,14 @@ def _choice(plan: ModelPlan) -> Table:
         "context": f"{plan.concurrency} requests x {plan.max_model_len} tokens",
         "model": f"{files}, {gib(plan.files.total_bytes)}",
     }
-    if rate := _rate(plan.predicted.decode_tokens_per_second):
-        rows["decode"] = f"{rate} tok/s for one stream (predicted)"
+    if best := _rate(plan.predicted.decode_tokens_per_second):
+        expected = _rate(plan.predicted.expected_decode_tokens_per_second)
+        told = (
+            f"{expected} tok/s for one stream, {best} at best"
+            if expected
+            else f"{best} tok/s for one stream at best"
+        )
+        rows["decode"] = f"{told} (predicted)"
     table = plain_table()
     table.show_header = False
     columns(table, ("", ""), wrap=("",))
@@ -128,17 +134,25 @@ def _show_alternatives(screen: Console, alternatives: Iterable[Alternative]) -> 
     found = merged(sorted(alternatives, key=lambda item: not item.fits))
     if not found:
         return
-    table = plain_table(title="Alternatives (tok/s are predicted for one stream)")
+    table = plain_table(title="Alternatives (tok/s of one stream, predicted: expected, or <= at best)")
     headings = ("ENGINE", "QUANT", "GPU", "FITS", "TOK/S", "WHY NOT")
     columns(table, headings, right=("TOK/S",), wrap=("QUANT", "WHY NOT"))
     table.columns[1].max_width = METHOD_CELLS
     for item in found:
         why = f"{item.reason}: {item.message}" if item.message else item.reason
         fits = Text("yes", style="green") if item.fits else Text("no", style="red")
-        rate = _rate(item.decode_tokens_per_second)
+        rate = _stream_rate(item)
         table.add_row(item.engine, Text(item.method), item.product, fits, rate, Text(why))
     screen.print()
     screen.print(table)
+
+
+def _stream_rate(item: Alternative) -> str:
+    """What is expected of one stream, else its bound, told as one."""
+    if item.expected_decode_tokens_per_second is not None:
+        return _rate(item.expected_decode_tokens_per_second)
+    best = _rate(item.decode_tokens_per_second)
+    return f"<= {best}" if best else ""
 
 
 def merged(alternatives: Iterable[Alternative]) -> list[Alternative]:

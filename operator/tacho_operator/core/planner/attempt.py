@@ -14,6 +14,7 @@ from tacho_engines.row import EngineRow, MethodRow
 from tacho_engines.shared.images import engine_image
 from tacho_operator.core.planner.context import COMFORTABLE_TOKENS, UNKNOWN_LONGEST_TOKENS, Fits, Wanted
 from tacho_operator.core.planner.devices import Choice
+from tacho_operator.core.planner.expected import Expected, expected
 from tacho_operator.core.planner.fit import fits, margin_bytes, needed_bytes
 from tacho_operator.core.planner.learning import Correction, correction
 from tacho_operator.core.planner.request import Request
@@ -102,13 +103,22 @@ class Attempt:
             budget_bytes=account.budget_bytes,
             start_bytes=account.start_bytes or None,
             decode_tokens_per_second=self.speed.decode_tokens_per_second if self.speed else None,
+            expected_decode_tokens_per_second=self.expected.tokens_per_second if self.expected else None,
             step_weights_bytes=self.speed.step_weights_bytes if self.speed else None,
             prefill_tokens_per_second=self.speed.prefill_tokens_per_second if self.speed else None,
         )
 
     @property
-    def expected_tokens_per_second(self) -> float:
-        """For ranking: the bound times what the engine usually reaches of it."""
+    def expected(self) -> Expected | None:
+        """Of one stream; None where the engine was not timed with this method on such a GPU."""
+        return expected(self.engine.steps, self.placement, self.speed)
+
+    @property
+    def ranked_tokens_per_second(self) -> float:
+        """What is expected of one stream; where nothing is, the bound times what the engine usually reaches
+        of it, which orders ways and is no figure of any."""
+        if found := self.expected:
+            return found.tokens_per_second
         return self.speed.decode_tokens_per_second * self.engine.efficiency if self.speed else 0.0
 
 

@@ -28,7 +28,7 @@ from tacho_operator.core.planner.ranking import expected_quality
 from tacho_operator.core.planner.request import Request, request_of
 from tacho_operator.core.planner.search import Search
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tacho_operator.core.planner.words import plan_message, warnings
+from tacho_operator.core.planner.words import plan_message, ranked_by, warnings
 from tacho_operator.core.types import Config, History, NodeFacts
 
 
@@ -125,7 +125,7 @@ def _planned(chosen: Attempt, context: Context, search: Search) -> ModelPlan:
     why = (
         ""
         if request.method and request.engine
-        else f" Chosen for quality {expected_quality(chosen):.1f} of 100, then speed."
+        else f" Chosen for quality {expected_quality(chosen):.1f} of 100, then {ranked_by(chosen)}."
     )
     return ModelPlan(
         engine=engine.name,

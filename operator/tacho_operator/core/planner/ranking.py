@@ -31,7 +31,7 @@ def rank(attempt: Attempt) -> tuple[float, ...]:
         0.0 if attempt.engine.carries_load else 1.0,
         -expected_quality(attempt),
         1.0 if by_plugin(attempt) else 0.0,
-        -attempt.expected_tokens_per_second,
+        -attempt.ranked_tokens_per_second,
         0.0 if attempt.engine.built else 1.0,
     )
 
@@ -55,6 +55,7 @@ def alternative(other: Attempt, chosen: Attempt | None, *, asked_for: bool) -> A
         reason=reason,
         message=message[:1024],
         decode_tokens_per_second=other.speed.decode_tokens_per_second if other.speed else None,
+        expected_decode_tokens_per_second=other.expected.tokens_per_second if other.expected else None,
     )
 
 
@@ -76,7 +77,17 @@ def _passed_over(other: Attempt, chosen: Attempt | None) -> tuple[str, str]:
         return LESS_PREFERRED, f"Would fit; {other.engine.name} loads {loads} by a plugin only."
     if other.speed is None:
         return LESS_PREFERRED, "Would fit; how fast it would be is not known."
-    return SLOWER, f"Expected to reach {other.expected_tokens_per_second:.0f} tok/s a stream."
+    return SLOWER, _speed_sentence(other)
+
+
+def _speed_sentence(other: Attempt) -> str:
+    """By which figure it was ranked."""
+    if found := other.expected:
+        return f"Expected to reach {found.tokens_per_second:.0f} tok/s a stream, {found.ran}."
+    return (
+        f"Ranked by {100 * other.engine.efficiency:.0f} % of what the bandwidth allows a stream: how near it "
+        "comes was not measured on such a GPU."
+    )
 
 
 def not_worth_a_line(other: Attempt) -> bool:

@@ -29,6 +29,8 @@ class Predicted:
     """Host memory before anything is served, where a start takes some that is gone later. None: none."""
     decode_tokens_per_second: float | None = None
     """Roofline bound of one stream; a prediction, never shown as measured."""
+    expected_decode_tokens_per_second: float | None = None
+    """Of one stream. None: the engine was not timed with this method on such a GPU."""
     step_weights_bytes: int | None = None
     """Weights that one stream's decoding step reads, over all GPUs: what that bound follows from."""
     prefill_tokens_per_second: float | None = None
@@ -47,6 +49,7 @@ class Alternative:
     """CamelCase class: Chosen is never listed; LowerQuality, Slower, DoesNotFit, UnsupportedGPU, …"""
     message: str
     decode_tokens_per_second: float | None = None
+    expected_decode_tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

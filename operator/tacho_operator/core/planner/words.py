@@ -106,17 +106,28 @@ def _on_host(attempt: Attempt, account: Account, context: Context) -> str:
 def _on_gpus(attempt: Attempt, account: Account, context: Context, why: str) -> str:
     placement, several = attempt.placement, attempt.gpus > 1
     spread = f" (tensor {placement.tensor}, pipeline {placement.pipeline})" if several else ""
-    speed = (
-        f" At best {attempt.speed.decode_tokens_per_second:.0f} tok/s for one stream (predicted)."
-        if attempt.speed
-        else ""
-    )
     return (
         f"{attempt.engine.name} {placement.version} with {described(attempt)} on {attempt.where}{spread}: "
         f"weights {gib(account.weights_bytes)}, KV cache {gib(account.cache_bytes)} = {account.cache_tokens} "
         f"tokens, {account.concurrency:.1f} requests of {context.max_model_len} tokens at once, within "
-        f"{gib(account.budget_bytes or 0)}{' of each GPU' if several else ''}.{why}{speed}"
+        f"{gib(account.budget_bytes or 0)}{' of each GPU' if several else ''}.{why}{_speed(attempt)}"
     )
+
+
+def ranked_by(attempt: Attempt) -> str:
+    """Which speed decided, as part of a sentence."""
+    return "expected speed" if attempt.expected else "speed as the bandwidth bounds it"
+
+
+def _speed(attempt: Attempt) -> str:
+    """Of one stream: what is expected where steps were timed, else the bound alone."""
+    if attempt.speed is None:
+        return ""
+    best = attempt.speed.decode_tokens_per_second
+    if found := attempt.expected:
+        rate = found.tokens_per_second
+        return f" Expected {rate:.0f} tok/s for one stream (at best {best:.0f}), {found.ran}."
+    return f" At best {best:.0f} tok/s for one stream (predicted)."
 
 
 def _hardware(attempt: Attempt, products: tuple[str, ...]) -> str:

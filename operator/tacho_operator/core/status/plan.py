@@ -63,6 +63,7 @@ def _predicted(found: Predicted) -> api.Predicted:
         total_bytes=exact(found.total_bytes),
         budget_bytes=exact(found.budget_bytes),
         decode_tokens_per_second=decimal(found.decode_tokens_per_second),
+        expected_decode_tokens_per_second=decimal(found.expected_decode_tokens_per_second),
     )
 
 
@@ -79,4 +80,5 @@ def _alternative(item: Alternative) -> api.Alternative:
         reason=str(item.reason),
         message=clipped(item.message, 1024),
         decode_tokens_per_second=decimal(item.decode_tokens_per_second),
+        expected_decode_tokens_per_second=decimal(item.expected_decode_tokens_per_second),
     )
