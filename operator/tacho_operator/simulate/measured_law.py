@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from tacho_operator.api.types import Measurement
-from tacho_operator.simulate.closed_loop import closed_loop
+from tacho_operator.simulate.closed_loop import Level, closed_loop
 from tacho_operator.simulate.engine_law import (
     LEAST_STEP_SECONDS,
     MOST_REQUESTS,
@@ -17,6 +17,8 @@ from tacho_operator.simulate.engine_law import (
 
 HALVINGS = 7
 """Of the range in which the lateness of first tokens is looked for."""
+CORRECTIONS, EXACT = 3, 0.005
+"""Of the step at a level, until its gap is that of the measurement."""
 LEAST_ROUNDS, REQUESTS = 2, 200
 """Of each stream, and about so many altogether: enough for a median."""
 
@@ -26,7 +28,8 @@ def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> 
 
     The gap between tokens at each level of the curve holds what the prompts of the others cost: with C
     streams, C - 1 prompts are computed while one is answered. That is taken out, as the steps of the law do
-    not hold it.
+    not hold it; how much it is exactly, and how late first tokens are beside it, is found by simulating the
+    level.
     """
     alone, shape = entry.single_stream, entry.workload
     prefill = _number(alone.prefill_tokens_per_second if alone else None)
@@ -57,8 +60,14 @@ def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> 
     )
     for concurrency in sorted(levels):
         first = _number(levels[concurrency].ttft_milliseconds_p50)
-        if first is not None and 1 < concurrency <= law.max_num_seqs:
-            law = _late(law, shape.input_tokens, shape.output_tokens, concurrency, first / 1000)
+        gap = _number(levels[concurrency].tpot_milliseconds_p50)
+        if first is None or gap is None or not 1 < concurrency <= law.max_num_seqs:
+            continue
+        law = _late(law, shape.input_tokens, shape.output_tokens, concurrency, first / 1000)
+        exact = _stepped(law, shape.input_tokens, shape.output_tokens, concurrency, gap / 1000)
+        if exact != law:
+            late = dataclasses.replace(exact, ttft_late=exact.ttft_late[:-1])
+            law = _late(late, shape.input_tokens, shape.output_tokens, concurrency, first / 1000)
     return law
 
 
@@ -68,6 +77,33 @@ def _fixed(entry: Measurement, prompt_seconds: float) -> float:
     overhead = _number(alone.ttft_overhead_milliseconds if alone else None) or 0.0
     first = _number(alone.ttft_milliseconds_p50 if alone else None)
     return max(0.0, overhead / 1000 if first is None else first / 1000 - prompt_seconds)
+
+
+def _stepped(
+    law: EngineLaw, input_tokens: int, output_tokens: int, concurrency: int, gap_seconds: float
+) -> EngineLaw:
+    """With the step at so many streams that gives the median gap that was measured there."""
+    for _ in range(CORRECTIONS):
+        found = _level(law, input_tokens, output_tokens, concurrency)
+        off = gap_seconds - found.tpot_seconds.p50
+        if abs(off) <= EXACT * gap_seconds:
+            break
+        steps = dict(law.steps)
+        steps[concurrency] = max(LEAST_STEP_SECONDS, steps[concurrency] + off)
+        law = dataclasses.replace(law, steps=tuple(sorted(steps.items())))
+    return law
+
+
+def _level(law: EngineLaw, input_tokens: int, output_tokens: int, concurrency: int) -> Level:
+    """That level of the measurement, simulated."""
+    return closed_loop(
+        law,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        concurrency=concurrency,
+        pause_seconds=law.step_seconds(concurrency),
+        rounds=max(LEAST_ROUNDS, REQUESTS // concurrency),
+    )
 
 
 def _late(
@@ -80,14 +116,7 @@ def _late(
         return dataclasses.replace(law, ttft_late=(*law.ttft_late, (concurrency - 1, seconds)))
 
     def simulated(seconds: float) -> float:
-        found = closed_loop(
-            with_late(seconds),
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            concurrency=concurrency,
-            pause_seconds=law.step_seconds(concurrency),
-            rounds=max(LEAST_ROUNDS, REQUESTS // concurrency),
-        )
+        found = _level(with_late(seconds), input_tokens, output_tokens, concurrency)
         return found.ttft_seconds.p50
 
     low, high = 0.0, first_seconds

@@ -11,7 +11,7 @@ from benchmarks.autoscaling.curves import rows
 from tacho_operator.api.types import Measurement
 
 MEASURED = sorted((Path(__file__).parents[3] / "benchmarks/llamacpp/h200").glob("*.yaml"))
-AGREES_PERCENT = 5.0
+AGREES_PERCENT, EXACT_PERCENT = 5.0, 1.0
 
 
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
@@ -23,3 +23,10 @@ def test_first_tokens_gaps_and_throughput_agree_at_every_level(path: Path) -> No
     for row in found:
         for what in ("ttftMs", "tpotMs", "tokensPerSecond"):
             assert abs(row[what]["offPercent"]) <= AGREES_PERCENT, (row["streams"], what)
+        assert abs(row["tpotMs"]["offPercent"]) <= EXACT_PERCENT, row["streams"]
+        # As its own figures have it: of a few seconds the whole requests are the short ones.
+        tokens = entry.workload.output_tokens if entry.workload else None
+        whole = row["ttftMs"]["measured"] + ((tokens or 1) - 1) * row["tpotMs"]["measured"]
+        assert row["endToEndMs"]["simulated"] == pytest.approx(whole, rel=AGREES_PERCENT / 100), row[
+            "streams"
+        ]

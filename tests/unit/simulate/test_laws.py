@@ -70,6 +70,25 @@ def test_a_law_is_found_again_in_what_it_measures() -> None:
         assert again.output_tokens_per_second == pytest.approx(truth.output_tokens_per_second, rel=0.05)
 
 
+@pytest.mark.parametrize("prompts", [700.0, 1500.0, 20_000.0])
+def test_gaps_are_those_measured_however_slow_the_prompts_are(prompts: float) -> None:
+    """Up to twice as slow as their answers: what others' cost in a gap is no plain share of them then."""
+    slow = dataclasses.replace(LAW, prefill_tokens_per_second=prompts)
+    entry = entry_of(slow, (4, 8))
+    found = from_measurement(entry)
+    for point in entry.curve:
+        again = closed_loop(
+            found,
+            input_tokens=400,
+            output_tokens=150,
+            concurrency=point.concurrency,
+            pause_seconds=found.step_seconds(point.concurrency),
+            rounds=200 // point.concurrency,
+        )
+        measured = float(point.tpot_milliseconds_p50 or 0) / 1000
+        assert again.tpot_seconds.p50 == pytest.approx(measured, rel=0.01)
+
+
 def test_first_tokens_are_as_late_as_they_were_measured_at_each_level() -> None:
     late = ((3, 0.004), (15, 0.030), (63, 0.050))
     busy = dataclasses.replace(LAW, ttft_fixed_seconds=0.005, ttft_late=late)
