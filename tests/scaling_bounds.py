@@ -35,12 +35,19 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """One request. ``ttft_s`` None: it was not answered."""
+    """One request, that came at ``time_s``. ``ttft_s`` None: it was not answered."""
 
     time_s: float
     input_tokens: int
     output_tokens: int
     ttft_s: float | None
+    """From when it was sent, as ``whole_s``."""
+    whole_s: float | None = None
+    """To the end of the answer."""
+    sent_s: float | None = None
+    """Later than it came where the client had too many on their way."""
+    pod: str | None = None
+    """That answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +127,6 @@ def write(path: Path, moments: Iterable[Moment], requests: Iterable[Sent], about
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
     with path.with_suffix(".csv").open("w", newline="") as lines:
-        table = csv.DictWriter(lines, REQUEST_COLUMNS)
+        table = csv.DictWriter(lines, REQUEST_COLUMNS, extrasaction="ignore")
         table.writeheader()
         table.writerows(rows)

@@ -1,15 +1,17 @@
 """A run on a cluster with mock engines, replayed in virtual time: the same replicas, the same requests kept?
 
-    python -m benchmarks.autoscaling.replay TRAJECTORY.json [--ttft 2] [--seeds 9] [--followed] [--unverified]
+    python -m benchmarks.autoscaling.replay TRAJECTORY.json [--ttft 2] [--seeds 9] [--followed]
+        [--by-chance] [--unverified]
 
 TRAJECTORY.json is what tests/e2e/test_autoscaling.py leaves in build/trajectories: each request with its
-time, and what replicas there were; recorded/ has a whole one and the beginnings of two. The engines' law,
-the behavior and the client are that test's, the starts are those that the trajectory shows. Each seed sends
-the requests to other pods, as a Service does. ``--followed``: replicas are those that the cluster asked for,
+time, and what replicas there were; recorded/ has two whole ones and the beginnings of two. The engines' law,
+the behavior and the client are that test's, the starts are those that the trajectory shows. Requests go to
+the pods that answered them, where that was recorded and those serve; elsewhere, and ``--by-chance``, each
+seed sends them to others, as a Service does. ``--followed``: replicas are those that the cluster asked for,
 whatever today's law of scaling would. ``--unverified``: the operator had no clean measurement, as on a busy
-machine, and counted requests at once. ``--until`` so many seconds: only what was seen by then. Prints how
-many of the looks have as many replicas asked for as the simulator, give or take one, and how many first
-tokens came in time.
+machine, and counted requests at once; a recording that has its measurements says so itself. ``--until`` so
+many seconds: only what was seen by then. Prints how many of the looks have as many replicas asked for as the
+simulator, give or take one, and how many first tokens came in time.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
@@ -25,6 +28,9 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from tacho_contract.measurement import Workload
+from tacho_operator.api.types import Measurement, Plan
+from tacho_operator.core.scaling.law.capacity import capacity_of
 from tacho_operator.core.scaling.law.types import Bounds, Capacity, Pace, Policy, Rules
 from tacho_operator.simulate.capacity import capacity_at
 from tacho_operator.simulate.engine_law import EngineLaw
@@ -36,13 +42,14 @@ from tacho_operator.simulate.trace import Trace
 
 LAW = EngineLaw(
     steps=((1, 0.061), (3, 0.063)),
-    prefill_tokens_per_second=20_000,
+    prefill_tokens_per_second=160_000,
     step_tokens=None,
     max_num_seqs=3,
     reserves=True,
     kv_cache_tokens=100_000,
     ttft_fixed_seconds=0.020,
 )
+"""Prompts are computed at 20,000 tokens a second, and all are the same: 7 of its 8 blocks are known."""
 LEAST, MOST = 1, 6
 UP = Rules(window_seconds=0, paces=(Pace(kind="Pods", value=3, period_seconds=4),))
 DOWN = Rules(window_seconds=10, paces=(Pace(kind="Pods", value=1, period_seconds=4),))
@@ -71,61 +78,108 @@ def starts(moments: Sequence[dict[str, Any]]) -> tuple[float, ...]:
     return tuple(found)
 
 
-def sent(requests: Sequence[dict[str, Any]]) -> list[float]:
-    """When each of the requests, by the time at which it came, left the client."""
+def sent(requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The requests in the order in which they left the client, each with when it did: as it was recorded,
+    else as its clients' number allows."""
+    if all(item.get("sent_s") is not None for item in requests):
+        return sorted(requests, key=lambda item: float(item["sent_s"]))
     answer = (requests[0]["output_tokens"] - 1) * LAW.step_seconds(LAW.max_num_seqs) if requests else 0.0
     busy: list[float] = []
     left = []
-    for item in requests:
+    for item in sorted(requests, key=lambda item: float(item["time_s"])):
         when = item["time_s"]
         while busy and busy[0] <= when:
             heapq.heappop(busy)
         if len(busy) >= CLIENTS:
             when = heapq.heappop(busy)
         heapq.heappush(busy, when + (GIVEN_UP_SECONDS if item["ttft_s"] is None else item["ttft_s"]) + answer)
-        left.append(when)
+        left.append(item | {"sent_s": when})
     return left
+
+
+def dealt(requests: Sequence[dict[str, Any]]) -> tuple[int, ...]:
+    """The pod that answered each, by the order of their first answers; () where that was not recorded."""
+    pods: dict[str, int] = {}
+    for item in sorted(requests, key=_first_token):
+        if item.get("pod") is not None:
+            pods.setdefault(item["pod"], len(pods))
+    return tuple(pods.get(item.get("pod"), len(pods)) for item in requests) if pods else ()
+
+
+def _first_token(item: dict[str, Any]) -> float:
+    return math.inf if item["ttft_s"] is None else item["sent_s"] + item["ttft_s"]
 
 
 class Followed:
     """A policy that asks for what the cluster asked for at the same time: what a look sees came about between
-    it and the one before, on the mean in the middle."""
+    it and the one before, on the mean in the middle. Pods go in the order in which the recorded ones were
+    sent their last requests."""
 
     name, source = "recorded", "the recording"
     period_seconds = 0.25
 
-    def __init__(self, moments: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, moments: Sequence[dict[str, Any]], lasts: Sequence[float] = ()) -> None:
         looks = [moment["time_s"] for moment in moments]
         self._times = [(before + after) / 2 for before, after in zip([0.0, *looks], looks, strict=False)]
         self._replicas = [moment["replicas"] for moment in moments]
+        self._lasts = dict(enumerate(lasts))
+        self._begun: dict[str, int] = {}
 
     def decide(self, view: View) -> Choice:
         look = max(0, bisect_right(self._times, view.now_seconds) - 1)
-        return Choice(replicas=self._replicas[look], sentence="as it was recorded")
+        serving = [pod for pod in view.pods if pod.ready_seconds is not None]
+        for pod in sorted(serving, key=lambda pod: (pod.ready_seconds, pod.created_seconds)):
+            self._begun.setdefault(pod.uid, len(self._begun))
+        ranked = sorted(serving, key=lambda pod: self._lasts.get(self._begun[pod.uid], math.inf))
+        victims = tuple(pod.uid for pod in ranked) if self._lasts else ()
+        return Choice(replicas=self._replicas[look], sentence="as it was recorded", victims=victims)
 
 
-def run(
-    recorded: dict[str, Any], ttft_seconds: float, seed: int, *, unverified: bool, followed: bool = False
-) -> tuple[Result, Trace]:
-    requests = sorted(recorded["requests"], key=lambda item: float(item["time_s"]))
-    trace = Trace(
-        name="recorded",
-        time_seconds=tuple(sent(requests)),
-        input_tokens=tuple(item["input_tokens"] for item in requests),
-        output_tokens=tuple(item["output_tokens"] for item in requests),
-    )
+def lasts(requests: Sequence[dict[str, Any]], pods: Sequence[int]) -> list[float]:
+    """When each pod was sent its last request."""
+    found: dict[int, float] = {}
+    for item, pod in zip(requests, pods, strict=False):
+        found[pod] = max(item["sent_s"], found.get(pod, 0.0))
+    return [found[pod] for pod in sorted(found)]
+
+
+def carried(recorded: dict[str, Any], trace: Trace, *, unverified: bool) -> Capacity:
+    """What the operator took a replica to carry: of its measurement where that was recorded, else as the law
+    has it."""
     prompt, answer = round(mean(trace.input_tokens)), round(mean(trace.output_tokens))
-    capacity = capacity_at(
-        LAW, input_tokens=prompt, output_tokens=answer, ttft_seconds=None, tpot_seconds=None
-    )
+    if recorded.get("measurements"):
+        measured = [Measurement.model_validate(item) for item in recorded["measurements"]]
+        plan = Plan.model_validate(recorded["plan"]) if recorded.get("plan") else None
+        return capacity_of(measured, plan, Workload(input_tokens=prompt, output_tokens=answer))
     if unverified:
-        capacity = Capacity(
-            concurrency=capacity.concurrency,
+        return Capacity(
+            concurrency=LAW.max_num_seqs,
             kv_cache_tokens=LAW.kv_cache_tokens,
             input_tokens=prompt,
             output_tokens=answer,
             unverified="the measurement is provisional",
         )
+    return capacity_at(LAW, input_tokens=prompt, output_tokens=answer, ttft_seconds=None, tpot_seconds=None)
+
+
+def run(
+    recorded: dict[str, Any],
+    ttft_seconds: float,
+    seed: int,
+    *,
+    unverified: bool,
+    followed: bool = False,
+    by_chance: bool = False,
+) -> tuple[Result, Trace]:
+    requests = sent(recorded["requests"])
+    trace = Trace(
+        name="recorded",
+        time_seconds=tuple(item["sent_s"] for item in requests),
+        input_tokens=tuple(item["input_tokens"] for item in requests),
+        output_tokens=tuple(item["output_tokens"] for item in requests),
+    )
+    pods = () if by_chance else dealt(requests)
+    capacity = carried(recorded, trace, unverified=unverified)
     found = starts(recorded["moments"])
     setting = Setting(
         least=LEAST,
@@ -142,33 +196,40 @@ def run(
     if followed:
 
         def factory(_: object) -> Followed:
-            return Followed(recorded["moments"])
+            return Followed(recorded["moments"], lasts(requests, pods))
 
+    hung = None
+    if followed and pods and recorded.get("hung"):
+        hung = next(pod for item, pod in zip(requests, pods, strict=True) if item["pod"] == recorded["hung"])
     blind = [(begin, until) for begin, until in recorded.get("blind", ())]
     faults = Faults(
         decider_lost=()
         if followed
         else tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "killed"),
         metrics_lost=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "cut"),
-        hanging=tuple((span[0], None) for span, kind in zip(blind, BLIND, strict=False) if kind == "hanging"),
+        hanging=tuple((span[0], hung) for span, kind in zip(blind, BLIND, strict=False) if kind == "hanging"),
         hang_seconds=HANG_SECONDS,
         hanging_goes_on=True,
         cold_start_seconds=found,
         starts_in_order=True,
     )
-    return simulate(trace, setting, factory, seed=seed, faults=faults), trace
+    return simulate(trace, setting, factory, seed=seed, faults=faults, dealt=pods), trace
 
 
 def compared(recorded: dict[str, Any], result: Result) -> dict[str, float]:
-    """What share of the looks agrees, and how far the worst is off."""
+    """What share of the looks agrees, and how far the worst is off: at its time, and at the nearest that the
+    simulator has within a look of the scaler before or after."""
     times = [moment.time_seconds for moment in result.trajectory]
-    off = []
+    off, nearly = [], []
     for look in recorded["moments"]:
-        moment = result.trajectory[max(0, bisect_right(times, look["time_s"]) - 1)]
-        off.append(abs(moment.asked - look["replicas"]))
+        when, beat = look["time_s"], recorded["period_s"]
+        first, here, last = (max(0, bisect_right(times, at) - 1) for at in (when - beat, when, when + beat))
+        off.append(abs(result.trajectory[here].asked - look["replicas"]))
+        nearly.append(min(abs(item.asked - look["replicas"]) for item in result.trajectory[first : last + 1]))
     return {
         "sharePercent": 100 * sum(item <= 1 for item in off) / len(off),
         "mostOff": max(off),
+        "mostOffWithinALook": max(nearly),
         "keptPercent": 100 * result.slo_attainment,
     }
 
@@ -180,6 +241,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=9)
     parser.add_argument("--unverified", action="store_true")
     parser.add_argument("--followed", action="store_true")
+    parser.add_argument("--by-chance", action="store_true")
     parser.add_argument("--until", type=float, help="seconds")
     given = parser.parse_args()
     recorded = json.loads(given.trajectory.read_text())
@@ -188,7 +250,11 @@ def main() -> None:
             recorded[rows] = [item for item in recorded[rows] if item["time_s"] <= given.until]
     found = []
     for seed in range(given.seeds):
-        asked = {"unverified": given.unverified, "followed": given.followed}
+        asked = {
+            "unverified": given.unverified,
+            "followed": given.followed,
+            "by_chance": given.by_chance,
+        }
         result, trace = run(recorded, given.ttft, seed, **asked)
         found.append(compared(recorded, result))
     requests = recorded["requests"]
@@ -200,6 +266,7 @@ def main() -> None:
         "startSeconds": [round(item, 1) for item in starts(recorded["moments"])],
         "looksWithinOnePercent": round(mean(item["sharePercent"] for item in found), 1),
         "mostOff": max(item["mostOff"] for item in found),
+        "mostOffWithinALook": max(item["mostOffWithinALook"] for item in found),
         "keptPercentRecorded": round(100 * kept / len(requests), 1),
         "keptPercentSimulated": round(median(shares), 1),
         "keptPercentRange": [round(shares[0], 1), round(shares[-1], 1)],

@@ -33,8 +33,18 @@ def ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
         return found
 
 
-def first_token_seconds(url: str, body: dict[str, Any], timeout_seconds: float) -> float:
-    """One streamed request: the time to its first event. Raises as ``ask`` does, for half an answer too."""
+@dataclass(frozen=True)
+class Streamed:
+    """One streamed answer, from when it was asked for."""
+
+    first_seconds: float
+    whole_seconds: float
+    pod: str | None
+    """The mock engine's."""
+
+
+def ask_streamed(url: str, body: dict[str, Any], timeout_seconds: float) -> Streamed:
+    """One streamed request. Raises as ``ask`` does, for half an answer too."""
     data = json.dumps({**body, "stream": True}).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     sent, first, last = time.monotonic(), None, b""
@@ -42,9 +52,10 @@ def first_token_seconds(url: str, body: dict[str, Any], timeout_seconds: float) 
         for line in answer:
             if line.startswith(b"data: "):
                 first, last = first or time.monotonic(), line.strip()
+        pod = answer.headers.get("Served-By")
     if first is None or last != b"data: [DONE]":
         raise ValueError(f"the answer ends with {last!r}")
-    return first - sent
+    return Streamed(round(first - sent, 4), round(time.monotonic() - sent, 4), pod)
 
 
 @dataclass(frozen=True)
@@ -134,12 +145,23 @@ class Arrivals:
             answer.result()
 
     def _ask(self, time_s: float) -> None:
-        ttft_s = None
+        began = self.seconds
         try:
-            ttft_s = first_token_seconds(self._url, self._body, self.TIMEOUT_SECONDS)
+            found = ask_streamed(self._url, self._body, self.TIMEOUT_SECONDS)
         except (OSError, ValueError, http.client.HTTPException) as error:
             self.lost.append(f"{time_s:.1f} s: {error}")
-        self.requests.append(Sent(time_s=time_s, ttft_s=ttft_s, **self._tokens))
+            self.requests.append(Sent(time_s=time_s, ttft_s=None, **self._tokens))
+            return
+        self.requests.append(
+            Sent(
+                time_s=time_s,
+                sent_s=round(began, 4),
+                ttft_s=found.first_seconds,
+                whole_s=found.whole_seconds,
+                pod=found.pod,
+                **self._tokens,
+            )
+        )
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

@@ -3,6 +3,7 @@ around the scaler meanwhile. What happened is kept in build/trajectories, and ca
 
 from __future__ import annotations
 
+import os
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tacho_operator.core import names
 from tests.e2e.conftest import INSECURE_HUB, Installed
 from tests.e2e.faults import hang, kill_operator, no_loads
 from tests.e2e.load import Arrivals, service_url
@@ -32,6 +34,8 @@ FULL = 0.8
 PERIOD_SECONDS = float(str(INSECURE_HUB["scalingPeriodSeconds"]))
 WINDOW_SECONDS, PACE_SECONDS = 10, 4
 MOST = 6
+MEASURED_AGAIN = 3
+"""Times at most, where something disturbed a measurement."""
 BEHAVIOR = {
     "scaleUp": {
         "stabilizationWindowSeconds": 0,
@@ -77,9 +81,31 @@ def scaled(llmd: Llmd, tacho: Installed) -> Llmd:
     probe = {"budgetSeconds": 20, "timeoutSeconds": 90}
     llmd.apply(mock(tacho, *law, autoscaling=bounds(1), probe=probe))
     llmd.await_condition("Ready", "True", "Serving")
-    llmd.await_condition("ScalingActive", "True")  # by the rate, or on a busy machine by requests at once
+    measured_cleanly(llmd)
     assert len(llmd.pods()) == 1
     return llmd
+
+
+def measured_cleanly(llmd: Llmd) -> None:
+    """Until it is scaled by a rate that nobody moved: a neighbour may spoil one measurement, hardly all."""
+    for attempt in range(MEASURED_AGAIN + 1):
+        active = llmd.await_condition("ScalingActive", "True")
+        if active["reason"] == "ValidMetricFound":
+            return
+        print(active["message"])
+        before = runs(llmd)
+        asked = f"{names.MEASURE_AGAIN_ANNOTATION}=for-scaling-{attempt}"
+        llmd.cluster.kubectl("annotate", "llmd", llmd.name, "-n", llmd.namespace, asked, "--overwrite")
+        eventually("it is measured again", lambda known=before: runs(llmd) - known or None)
+        eventually("the throwaway pod is gone", lambda: not llmd.pods("probe") or None)
+    if os.environ.get("CI") == "true":  # elsewhere it is scaled by requests at once, which has bounds too
+        llmd.await_condition("ScalingActive", "True", "ValidMetricFound", seconds=20)
+
+
+def runs(llmd: Llmd) -> set[tuple[str, str]]:
+    """(pod, time) of every measurement that is kept."""
+    found = llmd.status().get("measurements") or ()
+    return {(run["pod"], run["time"]) for item in found for run in item["history"]["runs"]}
 
 
 @pytest.fixture
@@ -108,6 +134,7 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
 ) -> None:
     plan = Plan(arrivals, replica_requests_per_second(), FULL)
     watch = Watch(scaled, arrivals)
+    carried = {name: scaled.status().get(name) for name in ("measurements", "plan")}
     try:
         with watch.running():
             grows_with_the_load(scaled, plan, watch)
@@ -119,10 +146,12 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
         tell(scaled, watch)
         cold_start_seconds = float(scaling(scaled).get("coldStartSeconds") or 0)
         about = {
+            **carried,
             "replica_requests_per_second": replica_requests_per_second(),
             "cold_start_s": cold_start_seconds,
             "period_s": PERIOD_SECONDS,
             "blind": watch.blind,
+            "hung": watch.hung,
         }
         place = lab.ROOT / "build" / "trajectories" / "one-to-four-to-one"
         write(place, watch.moments, arrivals.requests, about)
@@ -193,7 +222,9 @@ def does_not_count_on_a_pod_that_hangs(llmd: Llmd, plan: Plan, watch: Watch) -> 
     plan.offer(LITTLE)
     watch.until("two replicas", 2)
     with watch.blindness():
-        hang(llmd.pods()[0], HANG_SECONDS, meanwhile_seconds=8)
+        pod = llmd.pods()[0]
+        watch.hung = pod["metadata"]["name"]
+        hang(pod, HANG_SECONDS, meanwhile_seconds=8)
         eventually("a pod that is noticed to hang", lambda: silent_pods(llmd) == 1 or None)
         bound(llmd, 1)
         assert lasts(watch, 1.2 * WINDOW_SECONDS) >= 2

@@ -49,6 +49,8 @@ class Watch:
         self.moments: list[Moment] = []
         self.blind: list[Span] = []
         """When the scaler could not see, or not act."""
+        self.hung: str | None = None
+        """The pod that was made to hang."""
         self._llmd, self._arrivals = llmd, arrivals
         self._sent = 0
         self._stop = threading.Event()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,6 +18,8 @@ LONGEST_BODY_BYTES = 64 * 1024 * 1024
 LONGEST_LINE_BYTES = 1024
 JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
+SERVED_BY = f"Served-By: {socket.gethostname()}"
+"""In a cluster the pod, which no client knows otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ class Reply:
         self._transport.abort()
 
     def _head(self, status: int, kind: str, *headers: str) -> bytes:
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {kind}", *headers]
+        first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"
+        lines = [first, f"Content-Type: {kind}", SERVED_BY, *headers]
         lines += ["Connection: close"] if self._close else []
         return "\r\n".join([*lines, "", ""]).encode()
 

@@ -27,15 +27,25 @@ class Pod:
 
 
 class Fleet:
-    """Pods share requests as those of a Kubernetes Service do: each goes to any ready one, by chance."""
+    """Pods share requests as those of a Kubernetes Service do: each goes to any ready one, by chance.
+
+    ``dealt``: of each request the pod that it goes to, if that serves: 0 is the first that became ready.
+    """
 
     def __init__(
-        self, law: EngineLaw, stragglers: Sequence[tuple[int, float]], ledger: Ledger, rng: Random
+        self,
+        law: EngineLaw,
+        stragglers: Sequence[tuple[int, float]],
+        ledger: Ledger,
+        rng: Random,
+        dealt: Sequence[int] = (),
     ) -> None:
-        self._law, self._ledger, self._rng = law, ledger, rng
+        self._law, self._ledger, self._rng, self._dealt = law, ledger, rng, dealt
         self._normal = Timed.of(law)
         self._slow = {number: Timed.of(law, factor) for number, factor in stragglers}
         self._serving: list[Pod] = []
+        self._begun: list[Pod] = []
+        """All that ever became ready, in that order."""
         self._held: list[int] = []
         """Requests that no pod was ready for."""
         self._retired_preemptions = 0
@@ -72,9 +82,17 @@ class Fleet:
             queues, entry = [item.incoming for item in serving], [item.entry_seconds for item in serving]
             while at < count and (when := arrived[at]) < until:
                 chosen = int(draw() * size)
+                if self._dealt:
+                    chosen = self._place(self._dealt[at], chosen)
                 queues[chosen].append((when + entry[chosen], at))
                 at += 1
         self.arrived = at
+
+    def _place(self, number: int, other: int) -> int:
+        """Of that pod among those that serve; ``other``: it does not."""
+        if number >= len(self._begun) or not self._begun[number].ready:
+            return other
+        return self._serving.index(self._begun[number])
 
     def create(self, now: float) -> Pod:
         timed = self._slow.get(self.made, self._normal)
@@ -87,6 +105,8 @@ class Fleet:
         pod.ready, pod.ready_seconds = True, now
         pod.replica.now = now
         self._serving.append(pod)
+        if pod not in self._begun:
+            self._begun.append(pod)
         held, self._held = self._held, []
         for request in held:
             pod.replica.incoming.append((now + pod.replica.entry_seconds, request))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
@@ -29,10 +29,20 @@ __all__ = ["Faults", "simulate"]
 
 
 def simulate(
-    trace: Trace, setting: Setting, policy_factory: Factory, *, seed: int, faults: Faults = NO_FAULTS
+    trace: Trace,
+    setting: Setting,
+    policy_factory: Factory,
+    *,
+    seed: int,
+    faults: Faults = NO_FAULTS,
+    dealt: Sequence[int] = (),
 ) -> Result:
-    """What ``policy_factory``'s policy does with ``trace``."""
-    return Run(trace, setting, policy_factory, seed, faults).result()
+    """What ``policy_factory``'s policy does with ``trace``.
+
+    ``dealt``: the pod of each request, in the order in which pods become ready; a pod of chance where that
+    one does not serve, and for () always.
+    """
+    return Run(trace, setting, policy_factory, seed, faults, dealt).result()
 
 
 def _chance(seed: int) -> Random:
@@ -40,12 +50,20 @@ def _chance(seed: int) -> Random:
 
 
 class Run:
-    def __init__(self, trace: Trace, setting: Setting, factory: Factory, seed: int, faults: Faults) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        setting: Setting,
+        factory: Factory,
+        seed: int,
+        faults: Faults,
+        dealt: Sequence[int] = (),
+    ) -> None:
         self._trace, self._setting, self._factory = trace, setting, factory
         self._policy: Policy = factory(setting)
         self._seed, self._faults = seed, faults
         self._ledger = Ledger(trace.time_seconds, trace.input_tokens, trace.output_tokens)
-        self._fleet = Fleet(setting.law, faults.stragglers, self._ledger, _chance(seed))
+        self._fleet = Fleet(setting.law, faults.stragglers, self._ledger, _chance(seed), dealt)
         # Starts have a stream of their own: other requests do not make other starts.
         self._starts = _chance(seed + 1)
         self._started = 0

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.autoscaling.replay import CLIENTS, compared, run, sent, starts
+from benchmarks.autoscaling.replay import CLIENTS, LAW, Followed, compared, dealt, run, sent, starts
+from tacho_operator.core.scaling.law.types import Capacity
+from tacho_operator.simulate.policy import Setting
+from tacho_operator.simulate.run import simulate
+from tacho_operator.simulate.trace import Trace
 
 RECORDED = Path(__file__).parents[3] / "benchmarks/autoscaling/recorded"
 IN_TIME_SECONDS = 2.0
@@ -39,11 +43,54 @@ def test_replicas_stay_those_of_the_cluster_through_all_that_went_wrong() -> Non
         assert compared(recorded, result)["sharePercent"] >= 95
 
 
+def test_with_the_pods_that_answered_them_requests_are_as_late_as_in_the_cluster() -> None:
+    """So nothing is left to chance but by whom those are answered whose pod is not there, if it is the law
+    that says how many there are."""
+    recorded = json.loads((RECORDED / "unclean.json").read_text())
+    kept = in_time_percent(recorded)
+    for seed in range(3):
+        followed, _ = run(recorded, IN_TIME_SECONDS, seed, unverified=False, followed=True)
+        assert abs(compared(recorded, followed)["keptPercent"] - kept) <= 1
+        told = compared(recorded, run(recorded, IN_TIME_SECONDS, seed, unverified=False)[0])
+        assert abs(told["keptPercent"] - kept) <= 2
+        assert told["sharePercent"] >= 97.5
+
+
+def test_replicas_are_compared_at_each_look_and_within_one_of_it() -> None:
+    looks = [{"time_s": time, "replicas": 1} for time in (3.0, 7.0)]
+    result = simulate(
+        Trace("none", (0.0, 20.0), (1, 1), (1, 1)),
+        Setting(
+            least=1, most=9, capacity=Capacity(), slo_ttft_seconds=1.0, slo_tpot_seconds=None,
+            cold_start_seconds=1.0, law=LAW, initial=1,
+        ),
+        lambda _: Followed([{"time_s": 0.0, "replicas": 1}, {"time_s": 12.0, "replicas": 4}]),
+        seed=0,
+    )  # fmt: skip
+    told = compared({"moments": looks, "period_s": 2.0}, result)
+    assert (told["sharePercent"], told["mostOff"], told["mostOffWithinALook"]) == (50, 3, 0)
+
+
 def test_a_request_is_sent_when_the_client_has_room_for_it() -> None:
     shape = {"input_tokens": 128, "output_tokens": 1}
     first = [{"time_s": 0.0, "ttft_s": 10.0 + number, **shape} for number in range(CLIENTS)]
     late = [{"time_s": 5.0, "ttft_s": 1.0, **shape}, {"time_s": 11.5, "ttft_s": None, **shape}]
-    assert sent([*first, *late])[-2:] == [10.0, 11.5]
+    assert [item["sent_s"] for item in sent([*first, *late])][-2:] == [10.0, 11.5]
+
+
+def test_when_a_request_was_sent_and_who_answered_it_are_as_recorded() -> None:
+    shape = {"input_tokens": 128, "output_tokens": 1, "ttft_s": 1.0}
+    requests = sent(
+        [
+            {"time_s": 0.0, "sent_s": 9.0, "pod": "late", **shape},
+            {"time_s": 1.0, "sent_s": 1.5, "pod": "early", **shape},
+            {"time_s": 2.0, "sent_s": 2.0, "pod": None, **shape, "ttft_s": None},
+            {"time_s": 3.0, "sent_s": 3.0, "pod": "late", **shape},
+        ]
+    )
+    assert [item["sent_s"] for item in requests] == [1.5, 2.0, 3.0, 9.0]
+    assert dealt(requests) == (0, 2, 1, 1)
+    assert dealt([{**shape, "sent_s": 0.0}]) == ()
 
 
 def test_replicas_and_requests_in_time_are_those_of_the_cluster() -> None:

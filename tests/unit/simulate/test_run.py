@@ -146,6 +146,23 @@ def test_a_pod_that_goes_while_it_starts_never_serves() -> None:
     assert found.unfinished == 0
 
 
+def test_requests_go_to_the_pods_that_they_are_dealt_to_where_those_serve() -> None:
+    """All to the second: it is slow, and then gone."""
+    trace = Trace("dealt", tuple(map(float, range(100))), (10,) * 100, (10,) * 100)
+    slow = Faults(stragglers=((1, 20.0),))
+
+    def slowest(dealt: tuple[int, ...]) -> list[float]:
+        found = simulate(
+            trace, setting_of(initial=2), lambda _: Follows(lambda now: 2), seed=0, faults=slow, dealt=dealt
+        )
+        assert found.tpot_seconds is not None
+        return [found.tpot_seconds.p50, found.tpot_seconds.p95]
+
+    normal, tired = slowest((0,) * 100), slowest((1,) * 100)
+    assert tired == pytest.approx([20 * item for item in normal], rel=0.05)
+    assert slowest((7,) * 100) == slowest(())
+
+
 def test_a_pod_that_is_told_to_go_has_120_s_to_end() -> None:
     slow = EngineLaw(steps=((1, 1.0),), prefill_tokens_per_second=1000.0)
     trace = Trace("long", (0.0, 1.0, 500.0), (10, 10, 10), (400, 50, 1))
