@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from benchmarks.autoscaling.curves import rows
 from tacho_operator.api.types import Measurement
 
 MEASURED = sorted((Path(__file__).parents[3] / "benchmarks/llamacpp/h200").glob("*.yaml"))
+CPU = Path(__file__).parents[3] / "benchmarks/llamacpp/cpu/streams.json"
 AGREES_PERCENT, EXACT_PERCENT = 5.0, 1.0
 
 
@@ -30,3 +32,16 @@ def test_first_tokens_gaps_and_throughput_agree_at_every_level(path: Path) -> No
         assert row["endToEndMs"]["simulated"] == pytest.approx(whole, rel=AGREES_PERCENT / 100), row[
             "streams"
         ]
+
+
+def test_long_windows_on_a_cpu_agree_from_end_to_end() -> None:
+    """But for one time to a first token: what else ran there slowed prompts alone by a tenth."""
+    document = json.loads(CPU.read_text())
+    (item,) = document["status"]["measurements"]
+    slots = document["spec"]["context"]["concurrency"]
+    found = [row for row in rows("cpu", Measurement.model_validate(item), slots) if row["law"] == "all"]
+    assert [row["streams"] for row in found] == [1, 2, 4, 8]
+    for row in found:
+        for what in ("tpotMs", "endToEndMs", "tokensPerSecond"):
+            assert abs(row[what]["offPercent"]) <= AGREES_PERCENT, (row["streams"], what)
+    assert sum(abs(row["ttftMs"]["offPercent"]) <= AGREES_PERCENT for row in found) == 3
