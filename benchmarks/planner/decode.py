@@ -4,7 +4,8 @@
 
 Writes the table in docs/planner.md, and prints what the constants of the engines' ``speed.py`` are by least
 squares over the rows of ``h200/decode.json`` that are not held back. Held back are the cells that ran last
-(``more``, ``two``), of which two are shapes that had not run, and one of NF4, which did not run again.
+(``more``, ``two``, ``later``), of which two are shapes that had not run and two have longer prompts, and one
+of NF4, which did not run again. A cell whose interval is wider than what is claimed judges nothing.
 """
 
 from __future__ import annotations

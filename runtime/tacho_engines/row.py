@@ -170,8 +170,8 @@ class EngineRow:
     @property
     def carries_load(self) -> bool:
         """Whether it is made for many streams: requests join a running batch, and a step costs what the
-        device needs for it. Others come after all that are (own measurement, 8B on an H200, 16 streams: vLLM
-        with NF4 868 tok/s, Transformers with NF4 89; benchmarks/engines)."""
+        device needs for it. Others come after all that are (8B in 16 bits on an H200, 16 streams: vLLM
+        2,578 tok/s, Transformers 380; docs/results/h200/matrix.md)."""
         return self.batching and self.efficiency >= SLOW_EFFICIENCY
 
     def build_for(self, *, on_host: bool) -> EngineRow:
