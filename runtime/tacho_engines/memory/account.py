@@ -33,6 +33,8 @@ class Account:
     is gone later."""
     offloaded_bytes: int = 0
     """Weights of this GPU that stay in host memory."""
+    assumption: str = ""
+    """What of the budget nobody has seen on such a device, and how to do without it: a clause."""
 
     @property
     def overhead_bytes(self) -> int:

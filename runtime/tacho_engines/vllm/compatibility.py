@@ -20,6 +20,7 @@ from tacho_engines.shared.compatibility import (
 )
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
+from tacho_engines.vllm.graphs import before_bytes
 from tacho_engines.vllm.memory import offloaded_bytes
 from tacho_engines.vllm.row import ROW
 from tacho_engines.vllm.settings import (
@@ -175,13 +176,16 @@ def settings_refusal(placement: Placement) -> Refusal | None:
     container's limit.
 
     Source: vLLM v1/worker/utils.py request_memory ("Free memory on device ... is less than desired GPU memory
-    utilization"); the context is there before that check.
+    utilization"); the context is there before that check. What several GPUs' collectives take by then is an
+    assumption, and no ground to refuse what a user asks for.
     """
     if placement.device.on_host:
         return None
     settings, gpu = planned_settings(placement, SMALLEST), placement.device
     total = gpu.memory_bytes or 0
     beside = settings_beside(placement, settings)
+    if settings.utilization_given:
+        beside -= before_bytes(settings.rules, settings.tensor * settings.pipeline)
     budget = int(settings.utilization * total)
     if settings.kv_cache_bytes is None and budget > total - beside:
         return refused(

@@ -43,7 +43,12 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
     told = _on_host(attempt, account, context) if on_host else _on_gpus(attempt, account, context, why)
     where = "" if on_host else _hardware(attempt, products)
     ways = "".join(
-        (_falling_back(attempt), _tuned(attempt), *(f" {warning}" for warning in warnings(attempt)))
+        (
+            _falling_back(attempt),
+            _assumed(account),
+            _tuned(attempt),
+            *(f" {warning}" for warning in warnings(attempt)),
+        )
     )
     return f"{told}{where}{ways}{attempt.learned.sentence()}{unknown}"
 
@@ -74,6 +79,12 @@ def _falling_back(attempt: Attempt) -> str:
     """What the engine will do otherwise than asked or than is fastest."""
     clauses = plan_half(attempt.engine.name).fallbacks(attempt.placement)
     return f" Falls back: {'; '.join(clauses)}." if clauses else ""
+
+
+def _assumed(account: Account) -> str:
+    """What of the budget nobody has seen on such a device."""
+    said = account.assumption
+    return f" {said[:1].upper()}{said[1:]}." if said else ""
 
 
 def _tuned(attempt: Attempt) -> str:
@@ -187,10 +198,11 @@ def short_message(attempt: Attempt) -> str:
             f"{account.cache_limit_switch} gives {gib(account.cache_limit_bytes or 0)}{would}"
         )
     needed, budget = account.needed_bytes(wanted.concurrency), account.budget_bytes or 0
+    assumed = f"; {account.assumption}" if account.assumption else ""
     spare = f" and {gib(margin_bytes(account))} are to stay free" if needed <= budget else ""
     return (
         f"{requests(wanted)} of {wanted.max_model_len} tokens {need} {gib(needed)}{each} "
         f"(weights {gib(account.weights_bytes)}, "
         f"activations and overhead {gib(account.overhead_bytes)}, KV cache {gib(cache)}); {attempt.where} "
-        f"leaves {gib(budget)}{spare}{would}"
+        f"leaves {gib(budget)}{spare}{would}{assumed}"
     )

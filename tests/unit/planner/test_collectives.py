@@ -1,0 +1,49 @@
+"""What several GPUs take before the engine measures: seen on two H200, assumed of all others."""
+
+from __future__ import annotations
+
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tests.unit.planner.builders import CONFIG, gpu_node, spec
+from tests.unit.planner.models import facts
+
+ASSUMED = "is an assumption, seen on two H200: --gpu-memory-utilization=0.92 in engine.extraArgs"
+
+
+def plan(label, gpus=2, *, concurrency=4, **engine):
+    asked = spec(
+        engine={"name": "vllm", "image": "vllm/vllm-openai:v0.32.0", **engine},
+        quantization={"method": "none"},
+        gpu={"products": [label], "count": gpus},
+        context={"maxModelLen": 4096, "concurrency": concurrency},
+    )
+    nodes = (gpu_node("node", label, gpus),)
+    return plan_model(asked, facts("mistral-7b-v0.2"), nodes=nodes, history=(), config=CONFIG)
+
+
+def test_a_lower_utilization_of_small_gpus_is_told_as_assumed():
+    found = plan("Tesla-T4")
+    assert "--gpu-memory-utilization" in found.arguments
+    assert f"That 973 MiB of each GPU are taken for exchanging data before the engine looks {ASSUMED}" in (
+        found.message
+    )
+
+
+def test_so_is_it_where_nothing_fits():
+    found = plan("Tesla-T4", concurrency=19)
+    assert isinstance(found, PlanFailure)
+    assert ASSUMED in found.failure.message
+
+
+def test_gpus_on_which_it_changes_nothing_are_told_nothing():
+    for found in (plan("NVIDIA-L4"), plan("NVIDIA-L4", 1), plan("NVIDIA-H200")):
+        assert "--gpu-memory-utilization" not in found.arguments
+        assert "assumption" not in found.message
+
+
+def test_a_users_own_utilization_is_not_refused_for_an_assumption():
+    found = plan("Tesla-T4", concurrency=19, extraArgs=["--gpu-memory-utilization=0.92"])
+    assert isinstance(found, ModelPlan)
+    assert "assumption" not in found.message
+    refused = plan("Tesla-T4", extraArgs=["--gpu-memory-utilization=0.99"])
+    assert "512 MiB are needed beside it" in refused.failure.message
