@@ -29,6 +29,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.gpu.cell import heed_interrupts
 from tacho_contract.codec import dumps
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_engines.registry import engine_row
@@ -150,7 +151,9 @@ def run_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, Any]:
     began = time.monotonic()
     told: dict[str, Any] = {"cell": cell.name, "engine": engine, "answers": []}
     with said.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, preexec_fn=heed_interrupts
+        )
         try:
             told["served"] = await_serving(process, said)
             told["ready_seconds"] = round(time.monotonic() - began, 1)

@@ -31,7 +31,12 @@ def run(command: Sequence[str], limit_seconds: float, stop_seconds: float = STOP
     """``command`` to its end, or cut off after ``limit_seconds``. Raises Interrupted where a
     KeyboardInterrupt comes meanwhile."""
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     try:
         shown, said = process.communicate(timeout=limit_seconds)
@@ -41,6 +46,12 @@ def run(command: Sequence[str], limit_seconds: float, stop_seconds: float = STOP
     except KeyboardInterrupt:
         raise Interrupted(f"{_stopped(process, stop_seconds).rstrip()}\ninterrupted") from None
     return Ended(process.returncode, shown, said)
+
+
+def heed_interrupts() -> None:
+    """In a child, before it is the command: whatever a script starts in its background ignores SIGINT, and so
+    does what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _stopped(process: subprocess.Popen[str], stop_seconds: float) -> str:

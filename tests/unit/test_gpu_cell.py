@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,19 @@ def when_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Bas
     return prepared
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["heard here", "ignored here"])
+def _interrupts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whoever is started in the background of a script ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def late() -> subprocess.TimeoutExpired:
     return subprocess.TimeoutExpired("command", 90)
 
 
+@pytest.mark.usefixtures("_interrupts")
 def test_what_is_cut_off_is_asked_first_and_keeps_its_words(when_ready: Any) -> None:
     ready = when_ready(late())
     code = (
