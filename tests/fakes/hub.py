@@ -58,7 +58,8 @@ class Faults:
     no_ranges: bool = False
     """Requests for a part of a file get all of it."""
     corrupt: int = 0
-    """How many more downloads have the right length and one wrong byte; -1 all of them."""
+    """How many more files have the right length and one wrong byte when they are downloaded first; -1 all of
+    them and always."""
     truncate: int = 0
     """Bytes that are missing at the end of every file, though the listing has its full size."""
     etag: str = ""
@@ -86,6 +87,7 @@ class FakeHub:
         self.tokens: dict[str, str] = {"*": token} if token else {}
         self.log: list[dict[str, Any]] = []
         self.bytes_sent: Counter[str] = Counter()
+        self._corrupted: set[str] = set()
         self._etags: dict[tuple[str, int, int], str] = {}
         self._commits: dict[str, dict[str, list[Stored]]] = {}
 
@@ -288,8 +290,11 @@ class FakeHub:
         self, request: web.Request, response: web.StreamResponse, file: Stored, start: int, end: int
     ) -> None:
         cut_at = start + self.faults.cut_after if self.faults.cut_after and self.faults.cuts else 0
-        corrupt = bool(self.faults.corrupt)
-        self.faults.corrupt -= 1 if self.faults.corrupt > 0 else 0
+        corrupt = self.faults.corrupt < 0
+        if self.faults.corrupt > 0 and request.path not in self._corrupted:
+            corrupt = True
+            self._corrupted.add(request.path)
+            self.faults.corrupt -= 1
         with file.file.open("rb") as handle:
             handle.seek(start)
             while start < end:
