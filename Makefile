@@ -8,6 +8,8 @@ PY := $(BIN)/python
 CLUSTER ?= tacho
 ENGINE ?= llamacpp
 PYTEST := $(BIN)/pytest
+# Over the cores, four at most: each process takes 20 s to collect the tests.
+SPREAD := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 # Tests must not meet a production context: only TACHO_KUBECONFIG names a cluster of the user's.
 unexport KUBECONFIG
 
@@ -81,10 +83,10 @@ types: $(STAMP) ## The strict type checker, and what is injected for the oldest 
 	$(BIN)/mypy --python-version 3.10 $(addprefix -p ,tacho_contract tacho_engines tacho_runtime)
 
 unit: $(STAMP) ## Pure decisions, the runtime, the probe, the engine in a process
-	$(PYTEST) tests/unit
+	$(PYTEST) $(SPREAD) tests/unit
 
 wiring: $(STAMP) ## Handlers, queue and requests against an API double
-	$(PYTEST) tests/wiring
+	$(PYTEST) $(SPREAD) tests/wiring
 
 pages: $(STAMP) ## The HTML pages that commands write, in Debian's Chromium (installed where it is missing: root)
 	$(PYTEST) tests/pages
