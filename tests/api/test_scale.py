@@ -24,7 +24,7 @@ SELECTOR = "tacho.dev/deployment=smollm2,tacho.dev/role=server"
 def scale_of(api: Cluster, namespace: str) -> dict[str, Any]:
     """GET /scale."""
     path = f"/apis/tacho.dev/v1alpha1/namespaces/{namespace}/llmdeployments/smollm2/scale"
-    scale: dict[str, Any] = json.loads(api.kubectl("get", "--raw", path))
+    scale: dict[str, Any] = json.loads(api.raw(path))
     return scale
 
 

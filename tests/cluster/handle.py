@@ -1,15 +1,17 @@
 """A running cluster as tests and tools see it, whoever started it."""
 
+import contextlib
+import http.client
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import kubeconfig as kubeconfigs
+from tests.cluster import direct, kubeconfig as kubeconfigs
 from tests.cluster.binaries import Binaries
 from tests.cluster.processes import NO_PROXY
 
@@ -50,7 +52,7 @@ class Cluster:
             raise error
         return done.stdout
 
-    @contextmanager
+    @contextlib.contextmanager
     def proxy(self) -> Iterator[str]:
         """The API server's address for plain HTTP from this machine, as the admin (`kubectl proxy`)."""
         command = [self.binaries.path("kubectl"), f"--kubeconfig={self.kubeconfig}", "proxy", "--port=0"]
@@ -65,18 +67,78 @@ class Cluster:
 
     def get(self, *arguments: str) -> Any:
         """`kubectl get … -o json`, parsed."""
+        plain = direct.read_of(arguments)
+        if plain is not None and self._is_ours():
+            kind, path = plain
+            with contextlib.suppress(OSError, http.client.HTTPException):  # it may be on its way up or down
+                return direct.as_kubectl_prints(kind, json.loads(self._ask("GET", path)))
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def raw(self, path: str) -> str:
+        """`kubectl get --raw`: what the API server answers there, or what stands behind its proxy."""
+        if self._is_ours():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self._ask("GET", path)
+        return self.kubectl("get", "--raw", path)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, **options: str) -> str:
+        assert self.api is not None
+        return direct.ask(self.api, self.kubeconfig, method, path, body, **options)
+
+    def _is_ours(self) -> bool:
+        return self.api is not None and direct.has_certificate(self.kubeconfig)
 
     def apply(self, *objects: dict[str, Any]) -> None:
         """Server-side apply of plain objects, as the admin."""
+        paths = [direct.apply_path(one) for one in objects]
+        if self._is_ours() and None not in paths:
+            for path, one in zip(paths, objects, strict=True):
+                self._ask("PATCH", str(path), one, content="application/apply-patch+yaml")
+            return
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(document))
+
+    def create_on_trial(self, document: dict[str, Any]) -> None:
+        """`kubectl create --dry-run=server`; CalledProcessError with what the API server has against it."""
+        path = direct.create_path(document)
+        if path is not None and self._is_ours():
+            self._ask("POST", path, document)
+        else:
+            self.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(document))
+
+    def patch_status(self, kind: str, namespace: str, name: str, status: dict[str, Any]) -> None:
+        """Merges into the status of an object, as who writes statuses does."""
+        change = {"status": status}
+        if self._is_ours():
+            path = f"{direct.path_of(kind, namespace, name)}/status"
+            self._ask("PATCH", path, change, content="application/merge-patch+json")
+        else:
+            where = (kind.lower(), name, "-n", namespace, "--subresource=status", "--type=merge")
+            self.kubectl("patch", *where, "-p", json.dumps(change))
 
     def create_namespace(self, name: str, labels: dict[str, str] | None = None) -> None:
         """A namespace that enforces Pod Security `restricted`, ready for pods (its ServiceAccount exists)."""
         metadata = {"name": name, "labels": {**RESTRICTED, **(labels or {})}}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=30s")
+        deadline = time.monotonic() + 30
+        while not self._has("serviceaccount", "default", "-n", name):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"namespace {name} has no ServiceAccount")
+            time.sleep(0.05)
+
+    def _has(self, *arguments: str) -> bool:
+        try:
+            self.get(*arguments)
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def begin_deletion(self, name: str) -> None:
+        """Of a namespace; it goes with all that is in it."""
+        if self._is_ours():
+            self._ask("DELETE", direct.path_of("Namespace", None, name))
+        else:
+            self.kubectl("delete", "namespace", name, "--wait=false")
 
     def service_account_kubeconfig(self, namespace: str, name: str, duration_seconds: int = 8 * 3600) -> Path:
         """A kubeconfig that speaks as an existing ServiceAccount (TokenRequest)."""

@@ -34,7 +34,7 @@ class Hub:
     def log(self) -> list[dict[str, Any]]:
         """Every request so far, oldest first."""
         path = f"/api/v1/namespaces/{self.namespace}/services/hub:http/proxy/_stats"
-        found: list[dict[str, Any]] = json.loads(self.cluster.kubectl("get", "--raw", path))["log"]
+        found: list[dict[str, Any]] = json.loads(self.cluster.raw(path))["log"]
         return found
 
     def downloads(self, since: int) -> list[int]:
@@ -108,7 +108,7 @@ def report(llmd: Llmd, pod: dict[str, Any]) -> dict[str, Any] | None:
     """The pod's /report, None while nobody answers there."""
     path = f"/api/v1/namespaces/{llmd.namespace}/pods/{pod['metadata']['name']}:9400/proxy/report"
     try:
-        found: dict[str, Any] = json.loads(llmd.cluster.kubectl("get", "--raw", path))
+        found: dict[str, Any] = json.loads(llmd.cluster.raw(path))
     except Exception:  # noqa: BLE001 - not there yet, whatever the reason
         return None
     return found

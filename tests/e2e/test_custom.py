@@ -33,8 +33,8 @@ def model(tacho: Installed, namespace: str) -> str:
 def law_of(llmd: Llmd) -> dict[str, Any]:
     """What the mock engine itself says of its settings."""
     path = f"/api/v1/namespaces/{llmd.namespace}/services/{llmd.name}:http/proxy"
-    law: dict[str, Any] = json.loads(llmd.cluster.kubectl("get", "--raw", f"{path}/_law"))
-    models = json.loads(llmd.cluster.kubectl("get", "--raw", f"{path}/v1/models"))
+    law: dict[str, Any] = json.loads(llmd.cluster.raw(f"{path}/_law"))
+    models = json.loads(llmd.cluster.raw(f"{path}/v1/models"))
     return law | {"models": [(item["id"], item["max_model_len"]) for item in models["data"]]}
 
 
