@@ -14,7 +14,15 @@ from tests.cluster.handle import Cluster
 from tests.cluster.paths import REPOSITORY
 
 DEFINITION = REPOSITORY / "crds" / "tacho.dev_llmdeployments.yaml"
-ESTABLISHED_SECONDS = 30
+ESTABLISHED_SECONDS = 60
+TIMEOUT_SECONDS = 300
+"""Of a test that names none: who waits with patience must be left to say for what."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
 
 
 @pytest.fixture(scope="session")

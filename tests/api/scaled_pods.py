@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 
 from tacho_contract.report import Load
 
@@ -17,11 +18,14 @@ class Pods:
     def __init__(self) -> None:
         self.demand = 0.0
         self.silent = False
+        self.looks: Counter[str] = Counter()
+        """How often each address was asked."""
         self._counted: dict[str, tuple[float, float]] = {}
         self._lock = threading.Lock()
 
     def load(self, address: str, serving: int) -> Load | None:
         """What the pod at ``address`` answers, one of ``serving``; None: nothing."""
+        self.looks[address] += 1
         if self.silent:
             return None
         with self._lock:

@@ -45,7 +45,21 @@ def await_size(api: Cluster, namespace: str, kubelet: Kubelet, wanted: int) -> N
         kubelet.serve_all()
         return (size(api, namespace) == wanted and len(kubelet.pods("server")) == wanted) or None
 
-    eventually(f"{wanted} replicas", look, 60)
+    eventually(f"{wanted} replicas", look)
+
+
+def steps(api: Cluster, namespace: str) -> list[tuple[int, int]]:
+    """What was decided, the latest first."""
+    decisions = api.get("llmd", NAME, "-n", namespace)["status"]["autoscaling"]["decisions"]
+    return [(made["fromReplicas"], made["toReplicas"]) for made in decisions]
+
+
+def await_looks(kubelet: Kubelet, pods: int) -> None:
+    """Several at each of so many: who has just started knows a rate by two."""
+    before = kubelet.loads.looks.copy()
+    eventually(
+        "a few looks", lambda: sum(n > 2 for n in (kubelet.loads.looks - before).values()) == pods or None
+    )
 
 
 def nothing_written(api: Cluster, namespace: str) -> bool | None:
@@ -71,6 +85,7 @@ def test_up_by_need_blind_without_loads_and_down_one_by_one(
         await_size(api, namespace, kubelet, 4)
         operator.kill()
         operator.start()
+        await_looks(kubelet, 4)
         await_condition(api, namespace, "ScalingLimited", "False", "DesiredWithinRange")
         autoscaling = api.get("llmd", NAME, "-n", namespace)["status"]["autoscaling"]
         assert autoscaling["decisions"][0]["toReplicas"] == 4
@@ -78,28 +93,26 @@ def test_up_by_need_blind_without_loads_and_down_one_by_one(
         told = api.kubectl("describe", "llmd", NAME, "-n", namespace)
         assert "New size: 4; reason: " in told
 
-        eventually("a steady load is nothing to write about", lambda: nothing_written(api, namespace), 40)
+        eventually("a steady load is nothing to write about", lambda: nothing_written(api, namespace))
 
         kubelet.loads.silent = True
         kubelet.loads.demand = 0.2
-        await_condition(api, namespace, "ScalingActive", "False", "FailedGetPodsMetric", seconds=60)
+        await_condition(api, namespace, "ScalingActive", "False", "FailedGetPodsMetric")
         operator.kill()
         operator.start()
-        time.sleep(QUIET_SECONDS + 4)
+        await_looks(kubelet, 4)
+        time.sleep(QUIET_SECONDS)  # the window in which fewer are held off
         assert condition(api, namespace, "ScalingActive")["status"] == "False"
         assert size(api, namespace) == 4, "unknown is not zero"
 
         kubelet.loads.silent = False
-        seen = [4]
 
-        def shrinking() -> bool | None:
+        def shrunk() -> bool | None:
             kubelet.serve_all()
-            if (now := size(api, namespace)) != seen[-1]:
-                seen.append(now)
-            return now == 1 or None
+            return size(api, namespace) == 1 or None
 
-        eventually("one replica", shrinking, 60)
-        assert seen == [4, 3, 2, 1]
+        eventually("one replica", shrunk)
+        eventually("one at a time", lambda: steps(api, namespace)[:3] == [(2, 1), (3, 2), (4, 3)] or None)
     finally:
         operator.kill()
         print(operator.log.read_text()[-20000:])
