@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +13,15 @@ from tools import lab
 
 INSECURE_HUB = {"hub": {"allowInsecure": True}, "scalingPeriodSeconds": 2}
 """The Hub-compatible server of the tests speaks plain HTTP; and a test has no time for a look every 10 s."""
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[_failed] = report.failed or item.stash.get(_failed, False)
+    return report
 
 
 @dataclass(frozen=True)
@@ -39,9 +48,10 @@ def models(tacho: Installed, namespace: str) -> str:
 
 
 @pytest.fixture
-def llmd(tacho: Installed, namespace: str) -> Iterator[Llmd]:
+def llmd(request: pytest.FixtureRequest, tacho: Installed, namespace: str) -> Iterator[Llmd]:
     """A resource of the test's own; on failure, everything a person would look at is printed."""
     resource = Llmd(tacho.cluster, namespace)
     yield resource
-    print(resource.describe())
+    if request.node.stash.get(_failed, False):  # looking takes seconds
+        print(resource.describe())
     resource.delete()
