@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.cluster.errors import ToolMissingError
+from tools import cache
 
 # what is looked for: the package that brings it
 CONTROL_PLANE_TOOLS = {"openssl": "openssl", "setpriv": "util-linux"}
@@ -40,10 +41,15 @@ def can_install() -> bool:
 
 
 def ensure(tools: dict[str, str], say: Callable[[str], None]) -> None:
-    """Installs what is missing. Raises ToolMissingError when that is not possible."""
-    packages = missing(tools)
-    if not packages:
+    """Installs what is missing, in one process at a time. Raises ToolMissingError when it cannot."""
+    if not missing(tools):
         return
+    with cache.locked("apt"):
+        if packages := missing(tools):
+            _install(packages, say)
+
+
+def _install(packages: list[str], say: Callable[[str], None]) -> None:
     command = "apt-get install -y --no-install-recommends " + " ".join(packages)
     if not can_install():
         raise ToolMissingError(f"packages are missing: {' '.join(packages)}", f"Run `{command}` as root")

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from .. import cache
 from ..steps import StepError, run, step
 
 PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
@@ -24,13 +25,23 @@ def require_root() -> None:
 
 def install_programs() -> None:
     """Install what is missing from Debian; no service comes with it."""
-    missing = sorted(package for program, package in PACKAGES.items() if shutil.which(program) is None)
-    if not missing:
+    if not _missing():
         return
     if shutil.which("apt-get") is None:
         raise StepError(
-            "ProgramMissing", f"{' and '.join(missing)} are missing: install them and run it again."
+            "ProgramMissing", f"{' and '.join(_missing())} are missing: install them and run it again."
         )
+    with cache.locked("apt"):  # apt does not wait for another that reads its lists
+        if missing := _missing():
+            _install(missing)
+
+
+def _missing() -> list[str]:
+    """Packages."""
+    return sorted(package for program, package in PACKAGES.items() if shutil.which(program) is None)
+
+
+def _install(missing: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = [
         "apt-get",
