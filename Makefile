@@ -10,6 +10,8 @@ ENGINE ?= llamacpp
 PYTEST := $(BIN)/pytest
 # Over the cores, four at most: each process takes 20 s to collect the tests.
 SPREAD := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+# Each process starts a cluster of its own and mostly waits for it. On one that is named there is one process.
+PAIR := $(if $(TACHO_KUBECONFIG)$(TACHO_E2E_CLUSTER),,--numprocesses=2 --dist=worksteal)
 # Tests must not meet a production context: only TACHO_KUBECONFIG names a cluster of the user's.
 unexport KUBECONFIG
 
@@ -96,7 +98,7 @@ pages: $(STAMP) ## The HTML pages that commands write, in Debian's Chromium (ins
 	$(PYTEST) tests/pages
 
 api: $(STAMP) cluster-build ## CRD, rules and the operator against a real API server
-	$(PYTEST) --numprocesses=2 --dist=loadfile tests/api
+	$(PYTEST) $(PAIR) tests/api
 
 charts: $(STAMP) cluster-build ## The chart, rendered by helm
 	$(PYTEST) tests/charts

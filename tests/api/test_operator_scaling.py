@@ -42,8 +42,9 @@ def size(api: Cluster, namespace: str) -> int:
 
 def await_size(api: Cluster, namespace: str, kubelet: Kubelet, wanted: int) -> None:
     def look() -> bool | None:
-        kubelet.serve_all()
-        return (size(api, namespace) == wanted and len(kubelet.pods("server")) == wanted) or None
+        kubelet.serve_all()  # another may be made just after
+        serving = [pod for pod in kubelet.pods("server") if pod["status"].get("podIP")]
+        return (size(api, namespace) == wanted == len(serving)) or None
 
     eventually(f"{wanted} replicas", look)
 

@@ -78,9 +78,11 @@ def unplaced(kubelet: Kubelet) -> dict[str, Any] | None:
     return None
 
 
-def candidate(cluster: Cluster) -> dict[str, Any]:
+def candidate(cluster: Cluster, reason: str) -> dict[str, Any]:
+    """What is told of the candidate, once that is the reason."""
     revisions: list[dict[str, Any]] = cluster.get("llmd", NAME, "-n", NAMESPACE)["status"]["revisions"]
-    return next((item for item in revisions if item["phase"] == "Candidate"), {})
+    told = next((item for item in revisions if item["phase"] == "Candidate"), {})
+    return told if told.get("reason") == reason else {}
 
 
 def placed(cluster: Cluster, pod: dict[str, Any]) -> str:
@@ -106,8 +108,7 @@ def test_a_new_revision_waits_for_a_gpu_beside_the_active_one(served: Cluster) -
         await_condition(served, NAMESPACE, "Ready", "True")
         served.apply(on_a_gpu(context={"maxModelLen": 512, "concurrency": 1}))
         waits = eventually("the scheduler's word", lambda: unplaced(kubelet))
-        told = eventually("its class", lambda: candidate(served) if candidate(served).get("reason") else None)
-        assert (told["phase"], told["reason"]) == ("Candidate", "NoSpareGPU")
+        told = eventually("its class", lambda: candidate(served, "NoSpareGPU") or None)
         assert condition(served, NAMESPACE, "Stalled")["status"] == "False", "a GPU may still come"
         assert RESOURCE in told["message"]
         assert RESOURCE in condition(served, NAMESPACE, "RolloutAccepted")["message"]

@@ -7,42 +7,57 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.api.operating import NAME, bring_up
-from tests.api.operator_process import Kubelet, eventually
+from tests.api.operator_process import PATIENCE_SECONDS, Kubelet, eventually
 from tests.cluster.handle import Cluster
 
 pytestmark = pytest.mark.usefixtures("operator", "claim")
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., "Started"]
+
+
+@dataclass
+class Started:
+    """The command, and the file that it tells its progress to."""
+
+    process: subprocess.Popen[str]
+    progress: Path
+
+    def said(self) -> str:
+        return self.progress.read_text()
 
 
 @pytest.fixture
-def tacho(api: Cluster, namespace: str) -> Start:
+def tacho(api: Cluster, namespace: str, tmp_path: Path) -> Start:
     """Starts the command as a person would, with kubectl on their PATH."""
     folder = Path(api.binaries.path("kubectl")).parent
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
+    def start(*arguments: str) -> Started:
         where = ("-n", namespace, "--kubeconfig", str(api.kubeconfig))
-        return subprocess.Popen(
-            [sys.executable, "-m", "tacho_operator.cli.main", *arguments, *where],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        progress = tmp_path / "progress"
+        with progress.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tacho_operator.cli.main", *arguments, *where],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        return Started(process, progress)
 
     return start
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=100)
-    return process.returncode, out, err
+def ended(started: Started) -> tuple[int, str, str]:
+    out, _ = started.process.communicate(timeout=PATIENCE_SECONDS)
+    return started.process.returncode, out, started.said()
 
 
 def test_a_deployment_is_measured_again_on_request(
@@ -53,6 +68,7 @@ def test_a_deployment_is_measured_again_on_request(
     first: Any = api.get("llmd", NAME, "-n", namespace)["status"]["measurements"][0]
 
     asking = tacho("probe", NAME, "-o", "json")
+    eventually("which pod it is, on stderr", lambda: "-probe-" in asking.said() or None)
     kubelet.serve(role="probe", tokens_per_second=77)
     code, out, err = ended(asking)
     assert code == 0, err
@@ -60,7 +76,6 @@ def test_a_deployment_is_measured_again_on_request(
     assert entry["fingerprint"] == first["fingerprint"], "the same configuration on the same hardware"
     assert entry["capacity"]["outputTokensPerSecond"] == "77"
     assert entry["observedTime"] > first["observedTime"]
-    assert "-probe-" in err, "which pod it is, on stderr"
     eventually("the throwaway pod is gone", lambda: not kubelet.pods("probe") or None)
     assert kubelet.pods("server")[0]["metadata"]["uid"] == server, "who serves is left alone"
 
