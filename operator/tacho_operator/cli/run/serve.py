@@ -27,7 +27,7 @@ from tacho_operator.cli.output.problems import (
 from tacho_operator.cli.run.engines import require_engine
 from tacho_operator.cli.run.pod import LocalPod
 from tacho_operator.cli.run.ports import require_free
-from tacho_operator.cli.run.setup import LOCAL, Here, LocalSetup, local_setup
+from tacho_operator.cli.run.setup import DRAIN_SECONDS, LOCAL, Here, LocalSetup, local_setup
 from tacho_operator.cli.run.snapshot import local_status
 from tacho_operator.cli.status.screen import show_status
 from tacho_operator.core.manifests.pod.containers import engine_port
@@ -52,6 +52,11 @@ class Order:
     report_port: int = RUNTIME_PORT
     log: str = ""
     """File that keeps what engine and runtime print; "": nothing is kept."""
+
+    @property
+    def drain_seconds(self) -> int:
+        """What is measured once was told to nobody: there is no request to wait for."""
+        return 0 if self.once else DRAIN_SECONDS
 
 
 def execute(order: Order) -> int:
@@ -79,6 +84,7 @@ def execute(order: Order) -> int:
             host=order.host,
             engine_port=order.port,
             runtime_port=order.report_port,
+            drain_seconds=order.drain_seconds,
         )
         setup = local_setup(resource, plan, claims, here)
         return asyncio.run(_serve(order, raw, setup, plan, Path(scratch)))

@@ -39,6 +39,7 @@ class Here:
     engine_port: int | None
     """None: the engine's own."""
     runtime_port: int
+    drain_seconds: int = DRAIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,6 @@ def local_setup(
             state_dir=str(here.scratch / "state"),
             live_file=str(here.scratch / "live.json"),
             termination_log=str(here.scratch / "termination"),
-            drain_seconds=DRAIN_SECONDS,
+            drain_seconds=here.drain_seconds,
         ),
     )
