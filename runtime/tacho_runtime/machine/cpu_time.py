@@ -25,7 +25,7 @@ _IN_STAT = slice(11, 15)
 def node_busy(cpus: Collection[int], proc: Path = PROC) -> int | None:
     """CPU time that anything on the node has used on ``cpus``: on others it takes nothing from this one."""
     ticks, seen = 0, 0
-    for line in _text(proc / "stat").splitlines():
+    for line in text_of(proc / "stat").splitlines():
         name, *fields = line.split()
         if not name.startswith("cpu") or not name[3:].isdigit() or int(name[3:]) not in cpus:
             continue
@@ -43,7 +43,7 @@ def own_busy(pid: int, proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
         # In version 1 only the machine's own has a release agent.
         folder = cgroup / "cpuacct"
         whole = (folder / "release_agent").exists()
-        nanoseconds = None if whole else _number(_text(folder / "cpuacct.usage"))
+        nanoseconds = None if whole else _number(text_of(folder / "cpuacct.usage"))
         usage = None if nanoseconds is None else nanoseconds // 1000
     return _tree_busy(pid, proc) if usage is None else usage
 
@@ -56,18 +56,27 @@ def _tree_busy(pid: int, proc: Path) -> int | None:
 
 def _process_ticks(pid: int, proc: Path) -> int | None:
     # The name in the second field may hold anything, parentheses and spaces too.
-    fields = _text(proc / str(pid) / "stat").rpartition(")")[2].split()[_IN_STAT]
+    fields = text_of(proc / str(pid) / "stat").rpartition(")")[2].split()[_IN_STAT]
     return sum(int(field) for field in fields) if fields else None
 
 
-def pressure(proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
-    """Time in which some task waited for a CPU: of this container where its cgroup tells, else the node's."""
-    for path in (cgroup / "cpu.pressure", proc / "pressure" / "cpu"):
-        for line in _text(path).splitlines():
-            kind, *fields = line.split()
-            totals = [field.removeprefix("total=") for field in fields if field.startswith("total=")]
-            if kind == "some" and totals:
-                return _number(totals[0])
+def own_pressure(cgroup: Path = CGROUP) -> int | None:
+    """Time in which some task of this container waited for a CPU, where its cgroup tells."""
+    # The machine's own cgroup tells of everybody.
+    return _some(cgroup / "cpu.pressure") if (cgroup / "cgroup.type").exists() else None
+
+
+def node_pressure(proc: Path = PROC) -> int | None:
+    """Time in which some task of the node waited for a CPU."""
+    return _some(proc / "pressure" / "cpu")
+
+
+def _some(path: Path) -> int | None:
+    for line in text_of(path).splitlines():
+        kind, *fields = line.split()
+        totals = [field.removeprefix("total=") for field in fields if field.startswith("total=")]
+        if kind == "some" and totals:
+            return _number(totals[0])
     return None
 
 
@@ -81,7 +90,7 @@ def throttled(cgroup: Path = CGROUP) -> int | None:
 
 
 def _keyed(path: Path, key: str) -> int | None:
-    for line in _text(path).splitlines():
+    for line in text_of(path).splitlines():
         name, _, value = line.partition(" ")
         if name == key:
             return _number(value)
@@ -92,7 +101,8 @@ def _number(text: str) -> int | None:
     return int(text) if text.strip().isdigit() else None
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Of a file; empty where it cannot be read."""
     try:
         return path.read_text()
     except OSError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tacho_runtime.machine import calibration, cpu_time, gpus as nvml
+from tacho_runtime.machine.cpu_waits import CpuWaits
 from tacho_runtime.machine.gpus import Gpu, GpuProcess
 from tacho_runtime.probe.ports import GpuSample, MachineSample
 
@@ -40,6 +41,7 @@ def sampler(
     taken while the engine has nothing to do.
     """
     watched = _Watched(gpus, engine)
+    waits = CpuWaits(os.getpid(), cgroup=cgroup)
 
     def sample(calibrate: bool) -> MachineSample:
         cpus = os.sched_getaffinity(0)
@@ -48,7 +50,7 @@ def sampler(
             node_busy_microseconds=cpu_time.node_busy(cpus),
             node_cpus=len(cpus),
             own_busy_microseconds=cpu_time.own_busy(os.getpid(), cgroup=cgroup),
-            pressure_microseconds=cpu_time.pressure(cgroup=cgroup),
+            pressure_microseconds=waits.total(),
             throttled_microseconds=cpu_time.throttled(cgroup),
             gpus=watched.samples(),
             stamp_ns=time.monotonic_ns(),

@@ -69,11 +69,15 @@ def judge(before: MachineSample, after: MachineSample, first: MachineSample) -> 
     )
     flags = {flag for flag, _ in found if flag}
     other = _others(before, after) or 0.0
-    lost = max(other, _held(before, after))
+    # What two threads that meet lose is what both of their CPUs lose together, from the first hundredths on.
+    lost = max(other, min(LOST_SHARE, _held(before, after, FEW_SHARE)))
+    little = lost >= FEW_SHARE and not flags & {CONTENDED}
+    said = f"other programs may have cost the engine up to {lost:.0%} of its time: the intervals hold it"
+    notes = [note for _, note in found] + [said] * little
     return Disturbance(
         flags=tuple(sorted(flags)),
-        notes=tuple(dict.fromkeys(note for _, note in found)),
-        loss_percent=100 * lost / (1 - lost) if lost >= FEW_SHARE and not flags & {CONTENDED} else 0.0,
+        notes=tuple(dict.fromkeys(notes)),
+        loss_percent=100 * lost / (1 - lost) if little else 0.0,
     )
 
 
@@ -84,7 +88,7 @@ def _cpu(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str
             CONTENDED,
             f"other programs used {other:.0%} of the {after.node_cpus} CPUs and none were left idle",
         )
-    elif (held := _held(before, after)) >= LOST_SHARE:
+    elif (held := _held(before, after, CROWDED_SHARE)) >= LOST_SHARE:
         yield (
             CONTENDED,
             f"threads waited for a CPU for {held:.0%} of the time while other programs used some of the "
@@ -107,10 +111,10 @@ def _others(before: MachineSample, after: MachineSample) -> float | None:
     return other if idle < SCARCE_IDLE_SHARE and not nobody_waited else None
 
 
-def _held(before: MachineSample, after: MachineSample) -> float:
+def _held(before: MachineSample, after: MachineSample, least: float) -> float:
     """The share of time in which others may have held a thread, and with it all that meet it at the end of
     each step: their CPUs idle or spin meanwhile, so that idle time is no sign of room. 0 where others use
-    little, or where that cannot be told."""
+    less than the share ``least`` of the CPUs' time, or where that cannot be told."""
     seconds = _seconds(before, after)
     node = _grown(before.node_busy_microseconds, after.node_busy_microseconds)
     own = _grown(before.own_busy_microseconds, after.own_busy_microseconds)
@@ -122,7 +126,7 @@ def _held(before: MachineSample, after: MachineSample) -> float:
     # A task that its own limit holds waits as well, and for nobody else.
     limited = _grown(before.throttled_microseconds, after.throttled_microseconds) or 0
     waiting = min(1.0, max(0, waited - limited) / (seconds * 1e6))
-    if other < CROWDED_SHARE or idle >= SCARCE_IDLE_SHARE + waiting:
+    if other < least or idle >= SCARCE_IDLE_SHARE + waiting:
         return 0.0
     return min(waiting, other * after.node_cpus)
 

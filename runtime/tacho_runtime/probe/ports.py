@@ -45,7 +45,8 @@ class MachineSample:
     own_busy_microseconds: int | None = None
     """CPU time that this container has used, by its cgroup."""
     pressure_microseconds: int | None = None
-    """Time in which some task waited for a CPU (PSI, ``some``)."""
+    """Time in which some task of this container waited for a CPU (PSI, ``some``); where its cgroup does not
+    tell, that of all its threads added up."""
     throttled_microseconds: int | None = None
     """Time in which the cgroup's limit kept its tasks from running."""
     gpus: tuple[GpuSample, ...] = ()

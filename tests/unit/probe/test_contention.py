@@ -61,6 +61,7 @@ def test_the_company_that_a_node_always_has_widens_the_interval(cpus: int, other
     found = judge(START, after, START)
     assert found.flags == ()
     assert found.loss_percent == pytest.approx(100 * other / (1 - other), rel=1e-3)
+    assert f"up to {other:.0%} of its time" in found.notes[0]
 
 
 @given(cpus=st.integers(2, 256), other=shares, idle=st.floats(0.11, 1))
@@ -78,7 +79,9 @@ def test_others_beside_idle_cpus_take_nothing(cpus: int, other: float, idle: flo
         (1.7, 1.5, 0.12, 0.0, (), 100 * 0.12 / 0.88),
         (1.7, 1.2, 0.4, 0.3, (), 100 * 0.1 / 0.9),  # its own limit held it
         (1.2, 0.8, 0.1, 0.0, (), 0.0),  # there was room beside the others
-        (1.7, 1.65, 0.4, 0.0, (), 0.0),  # it waits for itself
+        (1.7, 1.65, 0.4, 0.0, (), 100 * 0.05 / 0.95),  # most of it waits for itself
+        (1.7, 1.67, 0.4, 0.0, (), 0.0),  # all of it
+        (1.9, 1.74, 0.16, 0.0, (), 100 * 0.16 / 0.84),  # a control plane
     ],
 )
 def test_threads_that_meet_lose_what_one_of_them_loses(

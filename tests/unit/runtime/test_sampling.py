@@ -12,6 +12,7 @@ import pynvml
 import pytest
 
 from tacho_runtime.machine import cpu_time, gpus, sampling
+from tacho_runtime.machine.cpu_waits import CpuWaits
 from tests.fakes.nvml import GIB, FakeGpu, FakeNvml, process
 
 STAT = """cpu  300 20 100 5000 60 7 8 40 9 9
@@ -67,14 +68,49 @@ def test_own_time_is_the_containers_and_else_that_of_the_own_processes(
     assert cpu_time.own_busy(1, tmp_path / "no", tmp_path / "no") is None
 
 
-def test_waiting_is_the_containers_and_else_the_nodes(tmp_path: Path) -> None:
-    line = "some avg10=0.00 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=9\n"
+LINE = "some avg10=0.00 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=9\n"
+
+
+def threads(waited: dict[str, int]) -> dict[str, str]:
+    """Microseconds that each thread, as PID/TID, has waited."""
+    return {
+        f"{name.partition('/')[0]}/task/{name.partition('/')[2]}/schedstat": f"5000 {each * 1000} 7\n"
+        for name, each in waited.items()
+    }
+
+
+def test_waiting_is_the_containers_where_its_cgroup_tells(tmp_path: Path) -> None:
     proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
-    assert cpu_time.pressure(proc, cgroup) is None
-    write(proc, {"pressure/cpu": line.format(55)})
-    assert cpu_time.pressure(proc, cgroup) == 55
-    write(cgroup, {"cpu.pressure": line.format(44)})
-    assert cpu_time.pressure(proc, cgroup) == 44
+    waits = CpuWaits(1, proc=proc, cgroup=cgroup)
+    assert waits.total() is None
+    write(proc, {"pressure/cpu": LINE.format(55)})
+    assert waits.total() == 55, "nothing else is known"
+    write(proc, {"1/stat": OWN, **threads({"1/1": 300})})
+    write(cgroup, {"cpu.pressure": LINE.format(33)})
+    assert CpuWaits(1, proc=proc, cgroup=cgroup).total() == 300, "the machine's own cgroup is everybody's"
+    write(cgroup, {"cgroup.type": "domain", "cpu.pressure": LINE.format(44)})
+    assert waits.total() == 44
+
+
+def test_waiting_of_others_for_the_engine_is_none_of_its_own(tmp_path: Path) -> None:
+    proc = tmp_path
+    write(proc, {"1/stat": OWN, "9/stat": CHILD, "5/stat": STRANGER, "pressure/cpu": LINE.format(10_000)})
+    write(proc, threads({"1/1": 100, "9/9": 200, "9/12": 300, "5/5": 90_000}))
+    waits = CpuWaits(1, proc=proc, cgroup=tmp_path / "no")
+    first = waits.total()
+    write(proc, threads({"1/1": 101, "9/9": 230, "9/12": 300, "9/13": 4}))
+    write(proc, {"pressure/cpu": LINE.format(900_000)})
+    second = waits.total()
+    assert first is not None
+    assert second == first + 1 + 30 + 4
+    (proc / "9/task/12/schedstat").unlink()
+    write(proc, {"pressure/cpu": LINE.format(900_500)})
+    assert waits.total() == second + 500, "what it waited at the end is not known"
+
+
+def test_a_kernel_that_keeps_no_account_of_threads(tmp_path: Path) -> None:
+    write(tmp_path, {"1/stat": OWN, "1/task/1/schedstat": "0 0 0\n", "pressure/cpu": LINE.format(70)})
+    assert CpuWaits(1, proc=tmp_path, cgroup=tmp_path / "no").total() == 70
 
 
 @pytest.mark.parametrize(
