@@ -12,6 +12,7 @@ from tacho_contract.measurement import Quality
 from tacho_runtime.probe.asking.counters import Counters
 from tacho_runtime.probe.asking.prompts import CHANCE_TOKENS
 from tacho_runtime.probe.asking.streams import Stream
+from tacho_runtime.probe.gaps import Decode
 from tacho_runtime.probe.knee import Tried
 from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.openloop import OpenResult
@@ -36,8 +37,10 @@ class Findings:
     single_loss_percent: float = 0.0
     """What it may have lost to others, too little to make it provisional."""
     drift_percent: float = 0.0
-    """By how much one stream's rate differed between the beginning and the end of the probe, where that is
-    more than chance and too little to make it provisional: another minute differs as much."""
+    """By how much one stream's rate at other moments of the probe differed from that of the beginning, where
+    that is more than chance and too little to make it provisional: another minute differs as much."""
+    looks: list[Decode] = field(default_factory=list)
+    """One stream between levels, undisturbed."""
     stood: str = ""
     """How often it stood still, in words, where that was much."""
     prompts: list[Prompt] = field(default_factory=list)

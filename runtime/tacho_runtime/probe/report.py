@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -142,17 +143,48 @@ def capacity_of(findings: Findings, workload: Workload, slo: ServiceLevel) -> Ca
 
 
 def _capacity_interval(findings: Findings, level: LevelResult, slo: ServiceLevel) -> float | None:
-    """The level's own, and how far off another probe may find it: a knee as far below as this one lies above
-    nine tenths of the highest throughput, an edge at the next level where latency is close to its limit."""
-    own, highest = level.point.ci_percent, saturation_level(findings.rated.values())
+    """The level's own, and how far off another probe may find it: at another knee where chance decides which
+    it is, at the next level where latency is close to its limit."""
+    own, asked = level.point.ci_percent, slo.ttft_milliseconds or slo.tpot_milliseconds
     if own is None:
         return None
-    if slo.ttft_milliseconds or slo.tpot_milliseconds:
-        return own + findings.drift_percent + _edge_percent(findings, level)
-    if highest is None or highest is level:
-        return own + findings.drift_percent
-    beyond = level.point.output_tokens_per_second / highest.point.output_tokens_per_second / KNEE_SHARE - 1
-    return own + findings.drift_percent + 100 * max(0.0, beyond)
+    other = _edge_percent(findings, level) if asked else _knee_percent(findings, level)
+    return own + findings.drift_percent + other
+
+
+def _knee_percent(findings: Findings, level: LevelResult) -> float:
+    """How far the knee may be from another probe's, in percent: as far below as it lies above nine tenths of
+    the highest throughput, and as far as a level beside it where intervals reach over these nine tenths, of
+    fewer streams from below or, of the knee itself, from above."""
+    highest = saturation_level(findings.rated.values())
+    if highest is None:
+        return 0.0
+    rate, most = level.point.output_tokens_per_second, highest.point.output_tokens_per_second
+    found = [0.0]
+    if level is not highest:
+        found.append(rate / most / KNEE_SHARE - 1)
+    streams = level.point.concurrency
+    fewer = [one for one in findings.rated.values() if one.point.concurrency < streams]
+    more = [one for one in findings.rated.values() if one.point.concurrency > streams]
+    for one in fewer:
+        reached = one.point.output_tokens_per_second / most
+        if reached * (1 + _uncertain(one, highest)) >= KNEE_SHARE:
+            found.append(abs(one.point.output_tokens_per_second / rate - 1))
+    following = min(more, key=lambda one: one.point.concurrency, default=None)
+    short = KNEE_SHARE / (rate / most * max(0.5, 1 - _uncertain(level, highest))) - 1
+    if following is not None and short > 0:
+        gap = abs(following.point.output_tokens_per_second / rate - 1)
+        # Where there are levels in between, another probe would find the knee among these.
+        beside = following.point.concurrency <= max(streams + 1, KNEE_CLOSE * streams)
+        found.append(gap if beside else min(gap, short))
+    return 100 * max(found)
+
+
+def _uncertain(one: LevelResult, other: LevelResult) -> float:
+    """Of the ratio of two levels, as a share of it."""
+    if one is other:
+        return 0.0
+    return math.hypot(one.point.ci_percent or 0.0, other.point.ci_percent or 0.0) / 100
 
 
 def _edge_percent(findings: Findings, level: LevelResult) -> float:

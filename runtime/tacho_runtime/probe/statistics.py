@@ -16,8 +16,10 @@ _T_975 = (
     2.10, 2.09, 2.09, 2.08, 2.07, 2.07, 2.06, 2.06, 2.06, 2.05, 2.05, 2.05, 2.04,
 )  # fmt: skip
 """Student's t, two-sided 95 %, for 1 to 30 degrees of freedom."""
-_NORMAL_975 = 1.96
+NORMAL_975 = 1.96
 """For infinitely many."""
+_CHI_SQUARE_95 = (3.84, 5.99, 7.81, 9.49, 11.07, 12.59, 14.07, 15.51)
+"""For 1 to 8 degrees of freedom."""
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -50,7 +52,13 @@ def founded_percentile(values: Sequence[float], percent: float) -> float | None:
 def t_975(freedom: float) -> float:
     """Student's t, two-sided 95 %."""
     place = max(1, math.floor(freedom))
-    return _T_975[place - 1] if place <= len(_T_975) else _NORMAL_975 + 2.4 / place
+    return _T_975[place - 1] if place <= len(_T_975) else NORMAL_975 + 2.4 / place
+
+
+def chi_square_95(freedom: int) -> float:
+    """What squared deviations, each over its variance, add up to by chance at most, with 95 % confidence. 1
+    to 8 degrees of freedom, else IndexError."""
+    return _CHI_SQUARE_95[freedom - 1]
 
 
 def wilson(good: int, of: int, *, upper: bool = False) -> float:
@@ -168,5 +176,5 @@ def drifts(bins: Sequence[float], *, tolerance: float = 0.05, errors: float = 3.
     if line is None or mean <= 0:
         return False
     moved = abs(line.slope) * len(bins)
-    certain = errors * t_975(len(bins) - 2) / _NORMAL_975
+    certain = errors * t_975(len(bins) - 2) / NORMAL_975
     return moved > tolerance * mean and abs(line.slope) > certain * line.slope_error

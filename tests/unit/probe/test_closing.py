@@ -8,11 +8,14 @@ from random import Random
 
 import pytest
 
+from tacho_contract.launch import LiveConfig
 from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.findings import Findings
 from tacho_runtime.probe.phases import closing
+from tacho_runtime.probe.ports import MachineSample, Reading
+from tacho_runtime.probe.report import assemble
 from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
-from tests.unit.probe.probing import bench_of
+from tests.unit.probe.probing import ENDED, WORKLOAD, bench_of
 
 FIRST = 3
 PAUSE_NS = 300_000_000
@@ -21,15 +24,15 @@ LAW = VirtualLaw(tokens_per_step=3)
 
 
 class LaterOtherwise(VirtualEngine):
-    """All but its first requests are answered in another way, from the second of the end on."""
+    """All but its first requests are answered in another way, from the second of the end on by default."""
 
-    asked, somebody_elses = 0, 0.0
+    asked, somebody_elses, first_otherwise = 0, 0.0, FIRST + 1
     way: Callable[[Stream], Stream] = staticmethod(lambda stream: stream)
 
     async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
         stream = await super().ask(input_tokens, output_tokens, timeout_seconds)
         self.asked += 1
-        if self.asked <= FIRST + 1:
+        if self.asked <= self.first_otherwise:
             return stream
         self._generated += self.somebody_elses
         return self.way(stream)
@@ -46,11 +49,13 @@ def stalled(stream: Stream) -> Stream:
     return replace(stream, tokens=(*stream.tokens[:half], *later))
 
 
-async def looked_at(engine: LaterOtherwise) -> Findings:
+async def looked_at(engine: LaterOtherwise, *, near: bool = True) -> Findings:
     """After a clean beginning."""
     findings = Findings(single_flags=())
     findings.single = tuple([await engine.ask(512, 200, 60) for _ in range(FIRST)])
-    await closing.last_look(bench_of(engine, findings, seconds=30.0))
+    bench = bench_of(engine, findings, seconds=30.0)
+    bench.near = near
+    await closing.last_look(bench)
     return findings
 
 
@@ -85,3 +90,61 @@ async def test_requests_beside_somebody_elses_are_left_out() -> None:
     assert len(findings.single) == FIRST
     assert "tokens for somebody else" in " ".join(findings.notes)
     assert (findings.single_flags, findings.flags) == ((), set())
+
+
+def known_to_a_cache(stream: Stream) -> Stream:
+    return replace(stream, cached_tokens=500)
+
+
+async def test_a_cache_that_knew_prompts_of_the_end_is_told() -> None:
+    engine = LaterOtherwise(LAW, Random(1))
+    engine.way = known_to_a_cache
+    findings = await looked_at(engine)
+    live = LiveConfig(measure_key="m", workload=WORKLOAD)
+    found = assemble(findings, live, plan_key="p", ended=ENDED, probe_seconds=30.0)
+    assert "CacheHit" in found.flags
+
+
+class SlowToReach(LaterOtherwise):
+    """It says of the requests of the end that it answered them at once."""
+
+    async def reading(self) -> Reading:
+        read = await super().reading()
+        asked = max(0, self.asked - FIRST)
+        counters = replace(read.counters, ttft_seconds_count=float(asked), ttft_seconds_sum=asked * 1e-3)
+        return replace(read, counters=counters)
+
+
+@pytest.mark.parametrize("near", [True, False])
+async def test_first_tokens_that_were_late_outside_of_the_engine_are_told_at_the_end_too(near: bool) -> None:
+    engine = SlowToReach(LAW, Random(1))
+    findings = await looked_at(engine, near=near)
+    assert "passed outside of the engine" in " ".join(findings.notes)
+    assert findings.flags == ({"ClientBound"} if near else set())
+    assert (len(findings.single) == FIRST) == near
+
+
+class Crowded(LaterOtherwise):
+    """Others use all CPUs from the last of the first requests on."""
+
+    def machine(self, *, calibrate: bool) -> MachineSample:
+        looked = super().machine(calibrate=calibrate)
+        busy = round(1e6 * max(0.0, self.now_seconds()))
+        return replace(looked, node_cpus=1, node_busy_microseconds=busy, own_busy_microseconds=busy // 2)
+
+
+def slowly(stream: Stream) -> Stream:
+    """Half as fast."""
+    first_ns = stream.tokens[0][0]
+    return replace(stream, tokens=tuple((2 * at - first_ns, count) for at, count in stream.tokens))
+
+
+@pytest.mark.parametrize(("slow", "flags"), [(False, set()), (True, {"Contended", "NotSteady"})])
+async def test_what_the_machine_did_at_the_end_counts_where_it_shows(slow: bool, flags: set[str]) -> None:
+    engine = Crowded(LAW, Random(1))
+    engine.first_otherwise = FIRST if slow else FIRST + 1
+    engine.way = slowly if slow else LaterOtherwise.way
+    findings = await looked_at(engine)
+    assert findings.flags == flags
+    assert len(findings.single) == FIRST, "disturbed ones are not added"
+    assert "one stream at the end" in " ".join(findings.disturbances())

@@ -197,3 +197,27 @@ def test_an_edge_that_chance_decides_is_as_uncertain_as_the_next_level(
     capacity = capacity_of(findings(results=levels(*rows)), WORKLOAD, SLO)
     assert capacity is not None
     assert capacity.ci_percent == pytest.approx(1.5 + wider)
+
+
+@pytest.mark.parametrize(
+    ("rates", "ci_percent", "wider"),
+    [
+        ({1: 120, 4: 200}, 1.5, 0.0),
+        # One stream might have reached nine tenths of it, and another probe would call that the knee.
+        ({1: 178, 4: 200}, 1.5, 100 * (1 - 178 / 200)),
+        ({1: 170, 4: 200}, 1.5, 0.0),
+        ({1: 170, 4: 200}, 6.0, 100 * (1 - 170 / 200)),
+        # One stream reached them narrowly, and another probe may not find so.
+        ({1: 182, 2: 195, 4: 200}, 1.5, 100 * (195 / 182 - 1)),
+        ({1: 189, 2: 195, 4: 200}, 1.5, 100 * (189 / 200 / 0.9 - 1)),
+        # There another one would try levels in between.
+        ({1: 20, 10: 182, 40: 200}, 3.0, 100 * (0.9 / (0.91 * (1 - 0.03 * 2**0.5)) - 1)),
+    ],
+)
+def test_a_knee_that_chance_decides_is_known_no_better_than_the_levels_it_decides_between(
+    rates: dict[int, float], ci_percent: float, wider: float
+) -> None:
+    rows = (result(level, rate, ci_percent=ci_percent) for level, rate in rates.items())
+    capacity = capacity_of(findings(results=levels(*rows)), WORKLOAD, ServiceLevel())
+    assert capacity is not None
+    assert capacity.ci_percent == pytest.approx(ci_percent + wider)

@@ -9,11 +9,12 @@ from tacho_runtime.probe import search
 from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.asking.timed_client import RequestFailed
 from tacho_runtime.probe.client import CLIENT_BOUND, outside
+from tacho_runtime.probe.contention import Disturbance
 from tacho_runtime.probe.findings import Prompt
 from tacho_runtime.probe.gaps import decode_of
 from tacho_runtime.probe.levels import single_result
 from tacho_runtime.probe.phases.bench import Bench
-from tacho_runtime.probe.ports import Reading
+from tacho_runtime.probe.ports import MachineSample, Reading
 from tacho_runtime.probe.statistics import median, percentile
 from tacho_runtime.probe.traffic import is_foreign, others
 
@@ -60,16 +61,11 @@ async def _one_after_the_other(bench: Bench, count: int) -> tuple[str, ...]:
             bench.findings.single_flags = bench.disturbed(before, "one stream").flags
             add_single(bench, bench.findings.single_flags)
         raise
-    bench.findings.note_prompts(streams)
-    around = bench.disturbed(before, "one stream")
-    after = await engine.reading()
-    flags = {*around.flags, *foreign(bench, reading, after, streams, "while one stream was measured")}
-    if far := outside(reading.counters, after.counters, streams):
-        bench.findings.notes.append(far)
-        # A way over a network is part of what is measured there.
-        flags.update([CLIENT_BOUND] if bench.near else [])
+    around, others = await judged(
+        bench, before, reading, streams, during="one stream", when="while one stream was measured"
+    )
     own, stood = ways_of(streams)
-    flags.update(own)
+    flags = {*around.flags, *others, *own}
     former = bench.findings.single_flags
     if former is None or len(flags) <= len(former):
         bench.findings.single, bench.findings.single_flags = tuple(streams), tuple(sorted(flags))
@@ -77,6 +73,28 @@ async def _one_after_the_other(bench: Bench, count: int) -> tuple[str, ...]:
         bench.findings.stood = stood
         add_single(bench, tuple(sorted(flags)))
     return tuple(sorted(flags))
+
+
+async def judged(
+    bench: Bench,
+    machine: MachineSample,
+    before: Reading,
+    streams: Sequence[Stream],
+    *,
+    during: str,
+    when: str,
+) -> tuple[Disturbance, tuple[str, ...]]:
+    """(what the machine did since ``machine``, flags of what else is not the engine's own doing) of requests
+    sent one after the other. ``before``: the counters then; ``during``, ``when``: these, in words."""
+    bench.findings.note_prompts(streams)
+    around = bench.disturbed(machine, during)
+    after = await bench.engine.reading()
+    flags = foreign(bench, before, after, streams, when)
+    if far := outside(before.counters, after.counters, streams):
+        bench.findings.notes.append(far)
+        # A way over a network is part of what is measured there.
+        flags = (*flags, *([CLIENT_BOUND] if bench.near else []))
+    return around, flags
 
 
 def ways_of(streams: Sequence[Stream]) -> tuple[tuple[str, ...], str]:
@@ -115,7 +133,7 @@ def _busy(reading: Reading) -> bool:
 
 
 def foreign(
-    bench: Bench, before: Reading, after: Reading, streams: list[Stream], when: str
+    bench: Bench, before: Reading, after: Reading, streams: Sequence[Stream], when: str
 ) -> tuple[str, ...]:
     if _busy(before) and not _busy(after):
         return ()  # what was hung up on has ended meanwhile; somebody else would have stayed

@@ -9,6 +9,7 @@ from tacho_contract.units import counted
 from tacho_runtime.probe import knee, search
 from tacho_runtime.probe.client import CLIENT_BOUND, behind
 from tacho_runtime.probe.levels import LevelResult, evaluate
+from tacho_runtime.probe.phases import looking
 from tacho_runtime.probe.phases.bench import SPREAD, Bench
 from tacho_runtime.probe.ports import Trace
 
@@ -69,7 +70,9 @@ async def levels(bench: Bench, top: int, *, wanted: int) -> None:
         if not seconds:
             break
         bench.progress(f"measuring {concurrency} streams")
-        if await _level(bench, concurrency, seconds, window):
+        told = await _level(bench, concurrency, seconds, window)
+        await looking.between(bench)
+        if told:
             continue
         if 0 < findings.takes < concurrency:
             affordable = findings.takes

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tacho_runtime.probe.asking.streams import Stream
+from tacho_runtime.probe.drift import drift_percent
 from tacho_runtime.probe.gaps import Decode, decode_of
-from tacho_runtime.probe.phases.alone import add_single, foreign, settled_reading, ways_of
+from tacho_runtime.probe.phases import looking
+from tacho_runtime.probe.phases.alone import add_single, judged, ways_of
 from tacho_runtime.probe.phases.bench import Bench
 from tacho_runtime.probe.search import SINGLE_STREAM_SECONDS
 
 LATE_DECODE_SHARE = 0.05
 WANTED_PERCENT = 2.0
 """Half the interval of one stream's rate; while it is wider and there is time, more requests are sent."""
+AT_THE_END = "one stream at the end"
 REQUEST_MARGIN = 1.5
 """Of a request's time, so that it ends within the budget."""
 
@@ -20,24 +24,22 @@ REQUEST_MARGIN = 1.5
 async def last_look(bench: Bench) -> None:
     """One more request alone: an engine that now decodes otherwise than at first was disturbed meanwhile.
 
-    Where it differs by less than that and by more than both intervals, the machine drifts, and may be as
-    different for the next probe. Where one stream's rate is not known well, further requests are sent, and
-    those of both ends of the probe tell it.
+    Where it, or a look between two levels, differs by less than that and all of them by more than their
+    intervals explain, the machine drifts, and may be as different for the next probe. Where one stream's rate
+    is not known well, further requests are sent, and those of both ends of the probe tell it.
     """
     decode, findings = decode_of(bench.findings.single), bench.findings
-    if decode is None or not _time_for_one(bench):
+    if decode is None:
         return
-    workload = bench.shape.workload
-    before = await settled_reading(bench, counted=True)
-    stream = await bench.engine.ask(workload.input_tokens, workload.output_tokens, bench.clock.patience())
-    after = await bench.engine.reading()
-    flags = foreign(bench, before, after, [stream], "at the end")
-    findings.flags.update(flags)
+    if not _time_for_one(bench):
+        _widen(bench, decode, findings.looks)
+        return
+    stream, around, clean = await looking.look(bench, during=AT_THE_END, when="at the end")
     late = decode_of([stream])
     if late is None:
         return
-    _compare(bench, decode, late)
-    clean = not findings.single_flags and not flags and "NotSteady" not in findings.flags
+    _compare(bench, decode, late, around.flags)
+    clean = clean and not findings.single_flags and "NotSteady" not in findings.flags
     if clean and (decode.ci_percent or 0.0) > WANTED_PERCENT:
         await _more(bench, [stream])
 
@@ -47,8 +49,9 @@ def _time_for_one(bench: Bench) -> bool:
     return bench.clock.left() >= REQUEST_MARGIN * seconds
 
 
-def _compare(bench: Bench, decode: Decode, late: Decode) -> None:
-    """One request of the end with those of the beginning."""
+def _compare(bench: Bench, decode: Decode, late: Decode, disturbed: tuple[str, ...]) -> None:
+    """One request of the end with those of the beginning. ``disturbed``: flags of what the machine did during
+    that one, which say something only where it came out otherwise."""
     apart = abs(late.tokens_per_second / decode.tokens_per_second - 1)
     # One request is that much less certain than all of the first ones together.
     of_one = (decode.ci_percent or 0.0) * math.sqrt(len(bench.findings.single))
@@ -58,11 +61,21 @@ def _compare(bench: Bench, decode: Decode, late: Decode) -> None:
         f"{decode.tokens_per_second:.1f}"
     )
     if apart > max(LATE_DECODE_SHARE, 1.5 * spread):
-        bench.findings.flags.add("NotSteady")
+        bench.findings.flags.update({"NotSteady", *disturbed})
         bench.findings.notes.append(f"{said}: something changed in between")
-    elif 100 * apart > math.hypot(decode.ci_percent or 0.0, late.ci_percent or 0.0):
-        bench.findings.drift_percent = 100 * apart
-        bench.findings.notes.append(f"{said}: all intervals are that much wider")
+        return
+    _widen(bench, decode, [*bench.findings.looks, late])
+
+
+def _widen(bench: Bench, decode: Decode, looks: Sequence[Decode]) -> None:
+    """All intervals, by what one stream's rate was at other moments."""
+    bench.findings.drift_percent = drift_percent(decode, len(bench.findings.single), looks)
+    if bench.findings.drift_percent:
+        rates = [one.tokens_per_second for one in (decode, *looks)]
+        bench.findings.notes.append(
+            f"one stream decoded {min(rates):.1f} to {max(rates):.1f} tokens/s from one moment of the probe "
+            f"to another: all intervals are {bench.findings.drift_percent:.0f} % wider"
+        )
 
 
 async def _more(bench: Bench, late: list[Stream]) -> None:
@@ -80,9 +93,8 @@ async def _more(bench: Bench, late: list[Stream]) -> None:
         found = decode_of([*findings.single, *late, *further])
         if found is not None and (found.ci_percent or 0.0) <= WANTED_PERCENT:
             break
-    after = await bench.engine.reading()
-    around = bench.disturbed(machine, "one stream at the end")
-    if around.flags or foreign(bench, before, after, further, "at the end"):
+    around, flags = await judged(bench, machine, before, further, during=AT_THE_END, when="at the end")
+    if around.flags or flags:
         return
     findings.single = (*findings.single, *late, *further)
     findings.single_flags, findings.stood = ways_of(findings.single)

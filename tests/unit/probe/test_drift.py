@@ -1,0 +1,146 @@
+"""One stream at other moments beside that of the beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from tacho_contract.measurement import Workload
+from tacho_runtime.probe.asking.streams import Stream
+from tacho_runtime.probe.asking.timed_client import RequestFailed
+from tacho_runtime.probe.drift import drift_percent
+from tacho_runtime.probe.findings import Findings
+from tacho_runtime.probe.gaps import Decode
+from tacho_runtime.probe.phases import closing, looking
+from tacho_runtime.probe.ports import MachineSample
+from tacho_runtime.probe.search import Shape
+from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
+from tests.unit.probe.probing import bench_of, probed
+
+
+def decode(rate: float, ci_percent: float | None = 1.0) -> Decode:
+    return Decode(
+        tokens_per_second=rate,
+        ci_percent=ci_percent,
+        stalls=0,
+        stalled_percent=0.0,
+        itl_milliseconds_p50=None,
+        itl_milliseconds_p95=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("later", "percent"),
+    [
+        ([], 0.0),
+        ([100.9], 0.0),
+        ([98.0], 2.0),
+        ([100.2, 99.5, 100.4], 0.0),
+        ([100.0, 96.0, 101.0], 4.0),
+        # None of them is far off alone.
+        ([98.8, 98.8, 98.8, 98.8], 0.0),
+        ([98.8, 101.2, 98.8, 101.2], 1.2),
+    ],
+)
+def test_the_farthest_moment_counts_where_chance_does_not_explain_it(
+    later: Sequence[float], percent: float
+) -> None:
+    assert drift_percent(decode(100.0), 4, [decode(rate) for rate in later]) == pytest.approx(percent)
+
+
+def test_wide_intervals_explain_much_and_those_that_are_not_known_nothing() -> None:
+    assert drift_percent(decode(100.0, 8.0), 4, [decode(93.0, 8.0)]) == 0
+    assert drift_percent(decode(100.0, 2.0), 4, [decode(96.0, None)]) == 0
+    assert drift_percent(decode(100.0, 2.0), 4, [decode(95.0, None)]) == pytest.approx(5.0)
+    assert drift_percent(decode(100.0, None), 4, [decode(99.0, None)]) == pytest.approx(1.0)
+
+
+class Switching(VirtualEngine):
+    """Its single requests are slower and faster by turns, each for ``seconds``."""
+
+    slow_first, depth, seconds = False, 0.02, 15.0
+
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+        slow = (int(self.now_seconds() / self.seconds) % 2 == 0) == self.slow_first
+        times = 1 + self.depth if slow else 1 - self.depth
+        stream = await super().ask(input_tokens, output_tokens, timeout_seconds)
+        first_ns = stream.tokens[0][0]
+        tokens = tuple((first_ns + round(times * (at - first_ns)), count) for at, count in stream.tokens)
+        return replace(stream, tokens=tokens)
+
+
+async def test_probes_of_an_engine_that_changes_by_turns_agree_within_their_intervals() -> None:
+    """As it begins it ends: what is otherwise in between shows only there."""
+    found = []
+    for slow_first in (False, True):
+        engine = Switching(VirtualLaw(itl_base_ms=5, itl_per_seq_ms=0.1), Random(1))
+        engine.slow_first = slow_first
+        measured = await probed(engine.law, 1, engine=engine)
+        single, capacity = measured.single_stream, measured.capacity
+        assert single is not None
+        assert capacity is not None
+        assert "from one moment of the probe to another" in measured.message
+        assert measured.flags == ()
+        assert 3 < (single.decode_ci_percent or 0) < 6
+        assert (capacity.ci_percent or 0) > 3
+        rate = single.decode_tokens_per_second
+        found.append((rate, rate * (single.decode_ci_percent or 0.0) / 100))
+    (one, half), (other, other_half) = found
+    assert abs(one - other) > 0.03 * one
+    assert abs(one - other) <= half + other_half
+
+
+class Crowded(VirtualEngine):
+    """Others take all CPUs."""
+
+    def machine(self, *, calibrate: bool) -> MachineSample:
+        looked = super().machine(calibrate=calibrate)
+        busy = round(1e6 * self.now_seconds())
+        return replace(looked, node_cpus=1, node_busy_microseconds=busy, own_busy_microseconds=0)
+
+
+class Silent(VirtualEngine):
+    """It answers once."""
+
+    answered = False
+
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+        if self.answered:
+            raise RequestFailed("503")
+        self.answered = True
+        return await super().ask(input_tokens, output_tokens, timeout_seconds)
+
+
+@pytest.mark.parametrize(
+    ("engine", "single_seconds", "looks"),
+    [
+        (VirtualEngine, 0.5, looking.MOST_LOOKS),
+        (Crowded, 0.5, 0),
+        (VirtualEngine, 3.0, 0),
+        (Silent, 0.5, 0),
+    ],
+    ids=["cheap", "disturbed", "dear", "failed"],
+)
+async def test_looks_are_cheap_and_undisturbed(
+    engine: type[VirtualEngine], single_seconds: float, looks: int
+) -> None:
+    tokens = max(2, round(single_seconds / 0.0105))
+    asked = engine(VirtualLaw(), Random(1))
+    findings = Findings(single=(await asked.ask(16, tokens, 60.0),))
+    bench = bench_of(asked, findings, seconds=60.0)
+    bench.shape = Shape(workload=Workload(input_tokens=16, output_tokens=tokens))
+    for _ in range(looking.MOST_LOOKS + 1):
+        await looking.between(bench)
+    assert len(findings.looks) == looks
+    assert findings.flags == set(), "what is no figure makes none provisional"
+
+
+async def test_looks_count_where_no_time_is_left_for_the_last_one() -> None:
+    engine = VirtualEngine(VirtualLaw(), Random(1))
+    findings = Findings(single=tuple([await engine.ask(512, 200, 60.0) for _ in range(3)]))
+    findings.looks = [decode(80.0)]
+    await closing.last_look(bench_of(engine, findings, seconds=engine.now_seconds()))
+    assert findings.drift_percent == pytest.approx(100 * (1 - 80 / (1000 / 10.5)), abs=0.5)
