@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.probe.drawn import KINDS, drawn, top_level
 from benchmarks.probe.judged import covers, judged
+from benchmarks.probe.repeat import judged as repeated
 from benchmarks.probe.results import ROOT, Cells, table, version_there
 from benchmarks.probe.virtual import simulated
 from tacho_contract import __version__
@@ -159,3 +160,21 @@ def test_the_simulated_engine_has_the_law_that_it_is_judged_by() -> None:
         assert same.ttft_ms(64, running) == pytest.approx(1000 * law.ttft_seconds(64, running))
     with pytest.raises(ValueError, match="knows no cached_share"):
         simulated(law.changed(cached_share=0.5))
+
+
+@pytest.mark.parametrize(
+    ("state", "boundary", "apart"),
+    [("Complete", "Floor", 1), ("Partial", "Plateau", 1), ("Partial", "Floor", 0)],
+)
+def test_a_capacity_of_at_least_is_contradicted_by_no_higher_one(
+    state: str, boundary: str, apart: int
+) -> None:
+    higher = found(error=0.2)
+    assert higher.capacity is not None
+    low = dataclasses.replace(found(), state=state)
+    assert low.capacity is not None
+    low = dataclasses.replace(low, capacity=dataclasses.replace(low.capacity, boundary=boundary))
+    assert repeated([low, higher], "capacity")["pairsApart"] == apart
+    assert repeated([higher, low], "decode")["pairsApart"] == 1
+    flagged = dataclasses.replace(low, flags=("Contended",))
+    assert repeated([flagged, higher], "decode")["pairsApart"] == 0
