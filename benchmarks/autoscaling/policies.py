@@ -1,11 +1,13 @@
 """Ways of scaling beside each other: every policy on every scenario, with its defaults and tuned.
 
-    python -m benchmarks.autoscaling.policies [--quick] [--jobs 2]
+    python -m benchmarks.autoscaling.policies [--quick] [--law] [--jobs 2]
 
 A threshold is tuned on a training trace of another seed: the setting that takes the fewest GPU-hours among
 those that keep the service level for 99 % of requests, else the one that keeps it for the most. tacho has
 none, as it scales by what was measured. Writes policies.json and the pictures of docs/scaling.md;
-``--quick`` takes one seed and two short scenarios, and writes nothing.
+``--quick`` takes one seed and two short scenarios, and writes nothing. ``--law`` runs tacho and the oracle
+alone and leaves the others' rows of policies.json as they were: where only the law of scaling has changed, a
+whole run gives the same.
 """
 
 from __future__ import annotations
@@ -171,14 +173,14 @@ def makers(best: Mapping[str, str]) -> dict[str, Factory | None]:
     return found
 
 
-def ran(asked: tuple[tuple[str, ...], tuple[int, ...], Mapping[str, str]]) -> dict[str, Any]:
+def ran(asked: tuple[tuple[str, ...], tuple[int, ...], Mapping[str, Factory | None]]) -> dict[str, Any]:
     """Some scenarios, by name: by label the summary, and the first seed's way."""
-    names, seeds, best = asked
+    names, seeds, made = asked
     runs = Runs(seeds)
     found: dict[str, Any] = {}
     for scenario in SCENARIOS:
         if scenario.name in names:
-            results = {label: runs.of(label, make, scenario) for label, make in makers(best).items()}
+            results = {label: runs.of(label, make, scenario) for label, make in made.items()}
             found[scenario.name] = {
                 label: (summary(mine), (mine[0].duration_seconds, mine[0].trajectory))
                 for label, mine in results.items()
@@ -187,14 +189,34 @@ def ran(asked: tuple[tuple[str, ...], tuple[int, ...], Mapping[str, str]]) -> di
     return found
 
 
+def groups_of(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Scenarios that are run together."""
+    day = tuple(name for name in names if name in SAME_DAY)
+    return [*((day,) if day else ()), *((name,) for name in names if name not in SAME_DAY)]
+
+
+def run_law(former: dict[str, Any], jobs: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``former`` with tacho's rows and the oracle's of now, and their ways."""
+    made: dict[str, Factory | None] = {"oracle": None, "tacho": POLICIES["tacho"]}
+    seeds, names = tuple(former["seeds"]), tuple(former["scenarios"])
+    with multiprocessing.Pool(jobs) as pool:
+        parts = pool.map(ran, [(group, seeds, made) for group in groups_of(names)], chunksize=1)
+    found = {name: rows for part in parts for name, rows in part.items()}
+    tables = {
+        name: {**table, **{label: row for label, (row, _) in found[name].items()}}
+        for name, table in former["scenarios"].items()
+    }
+    paths = {name: {label: path for label, (_, path) in found[name].items()} for name in names}
+    document = {**former, "commit": _commit(), "judged": judged(tables), "scenarios": tables}
+    return {**document, "othersOfCommit": former.get("othersOfCommit", former["commit"])}, paths
+
+
 def run(seeds: tuple[int, ...], names: tuple[str, ...], jobs: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The document, and the ways of replicas for the pictures."""
-    day = tuple(name for name in names if name in SAME_DAY)
-    groups = [*((day,) if day else ()), *((name,) for name in names if name not in SAME_DAY)]
     with multiprocessing.Pool(jobs) as pool:
         scored = dict(zip(CANDIDATES, pool.map(tried, CANDIDATES, chunksize=1), strict=True))
         best = {name: chosen(found) for name, found in scored.items()}
-        parts = pool.map(ran, [(group, seeds, best) for group in groups], chunksize=1)
+        parts = pool.map(ran, [(group, seeds, makers(best)) for group in groups_of(names)], chunksize=1)
     found = {name: rows for part in parts for name, rows in part.items()}
     tables = {name: {label: row for label, (row, _) in found[name].items()} for name in names}
     paths = {name: {label: path for label, (_, path) in found[name].items()} for name in names}
@@ -226,13 +248,17 @@ def _commit() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--law", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     quick = given.quick
     began = time.monotonic()
     names = tuple(item.name for item in SCENARIOS if not quick or item.name in QUICK)
-    document, paths = run(SEEDS[:1] if quick else SEEDS, names, given.jobs)
-    document["seconds"] = round(time.monotonic() - began)
+    if given.law:
+        document, paths = run_law(json.loads(RESULTS.read_text()), given.jobs)
+    else:
+        document, paths = run(SEEDS[:1] if quick else SEEDS, names, given.jobs)
+        document["seconds"] = round(time.monotonic() - began)
     print(told(document))
     print(json.dumps(document["judged"], indent=1))
     if not quick:

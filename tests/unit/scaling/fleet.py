@@ -31,6 +31,11 @@ PERIOD_SECONDS = 10.0
 START_SECONDS = 60.0
 
 
+def dealt(total: int, among: int) -> list[int]:
+    """Requests, as evenly as they can be: none is lost or made by rounding."""
+    return [(total + number) // among for number in range(among)]
+
+
 @dataclasses.dataclass
 class Replica:
     uid: str
@@ -50,8 +55,11 @@ class Fleet:
         capacity: Capacity = CAPACITY,
         replicas: int = 1,
         start_seconds: float = START_SECONDS,
+        *,
+        tells_running: bool = True,
     ) -> None:
         self.policy, self.capacity, self.start_seconds = policy, capacity, start_seconds
+        self.tells_running = tells_running
         self.now, self.wanted, self.queue = 0.0, replicas, 0.0
         self.replicas = [Replica(f"pod-{number}", -1.0) for number in range(replicas)]
         self.state = State(cold_start_seconds=start_seconds)
@@ -70,17 +78,21 @@ class Fleet:
         come = requests_per_second * seconds + self.queue
         done = min(come, RATE * seconds * len(ready))
         self.queue = come - done
-        for item in ready:
+        running = dealt(round(done / seconds / RATE * SLOTS), len(ready))
+        waiting = dealt(round(self.queue), len(ready))
+        for item, runs, waits in zip(ready, running, waiting, strict=True):
             item.generated += done / len(ready) * OUTPUT_TOKENS
-            item.running = min(SLOTS, round(done / len(ready) / seconds / RATE * SLOTS))
-            item.waiting = round(self.queue / len(ready))
+            item.running, item.waiting = min(SLOTS, runs), waits
 
     def loads(self) -> tuple[PodLoad, ...]:
         return tuple(self.load_of(item) for item in self.ready)
 
     def load_of(self, item: Replica) -> PodLoad:
         sample = Sample(
-            time_seconds=self.now, running=item.running, waiting=item.waiting, generated_tokens=item.generated
+            time_seconds=self.now,
+            running=item.running if self.tells_running else None,
+            waiting=item.waiting,
+            generated_tokens=item.generated,
         )
         return PodLoad(
             uid=item.uid,

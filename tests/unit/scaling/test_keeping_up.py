@@ -11,62 +11,88 @@ from hypothesis import given, settings, strategies as st
 
 from tacho_operator.core.scaling.law.need import UP
 from tacho_operator.core.scaling.law.types import Bounds, Policy
-from tests.scaling_bounds import Allowed, Moment, need_of, violations
+from tests.scaling_bounds import need_of
 
 from .fleet import PERIOD_SECONDS, RATE, Fleet
 
-LOOKS = 5
-"""After a start, in which a need is met: it must be seen to rise before it is followed."""
+GRID_SECONDS = 1.0
+"""Needs are looked for at each of these."""
+STRAIGHT = 3
+"""Looks: what bends within the last of them is counted, but when it did is not."""
 SMOOTHED_SECONDS = 40.0
 """After a window, in which what a fall leaves behind is forgotten."""
 WIDE = Policy(bounds=Bounds(least=1, most=200))
 
 
-def followed(fleet: Fleet, demand: Callable[[float], float], seconds: float) -> list[Moment]:
-    """``demand`` in replicas, by the seconds since now."""
+def followed(fleet: Fleet, demand: Callable[[float], float], seconds: float) -> list[tuple[float, int]]:
+    """Replicas that are asked for at each look. ``demand`` in replicas, by the seconds since now: between two
+    looks its mean is served."""
     begun = fleet.now
-    moments = []
+    found = []
     while fleet.now < begun + seconds:
-        fleet.serve(demand(fleet.now - begun) * RATE)
-        fleet.look()
         at = fleet.now - begun
-        moments.append(Moment(time_s=at, replicas=fleet.wanted, ready=len(fleet.ready), arrivals=1))
-    return moments
+        parts = [demand(at + PERIOD_SECONDS * (part + 0.5) / 20) for part in range(20)]
+        fleet.serve(sum(parts) / 20 * RATE)
+        fleet.look()
+        found.append((fleet.now - begun, fleet.wanted))
+    return found
 
 
-def late(moments: list[Moment], demand: Callable[[float], float], seconds: float) -> list[str]:
-    """Where a need of ``seconds`` was not met."""
-    allowed = Allowed(rise_seconds=seconds, fall_seconds=1e6, at_once=1e6, spare=1000)
-    return violations(moments, lambda time: need_of(demand(time), 1.0, UP), allowed)
+def latest(found: list[tuple[float, int]], demand: Callable[[float], float], since: float = 0.0) -> float:
+    """The longest time (seconds) that a need lasted before so many were asked for, of a demand that does not
+    fall. ``since``: of needs after that."""
+    longest = 0.0
+    time = since
+    while time < found[-1][0] - 60:
+        need = need_of(demand(time), 1.0, UP)
+        longest = max(longest, next(when for when, size in found if when >= time and size >= need) - time)
+        time += GRID_SECONDS
+    return longest
 
 
-@given(st.floats(-3.3, -1.0), st.sampled_from([30.0, 60.0, 90.0, 300.0, 600.0]))
+def even(replicas: int, start_seconds: float) -> Fleet:
+    """Whose load is as even as water: what scatters in it is nothing but requests that are whole."""
+    fleet = Fleet(WIDE, replicas=replicas, start_seconds=start_seconds, tells_running=False)
+    followed(fleet, lambda _: 1.0, 600)
+    return fleet
+
+
+@given(
+    st.floats(-3.3, -1.0),
+    st.floats(0, PERIOD_SECONDS),
+    st.sampled_from([30.0, 60.0, 90.0, 300.0, 600.0]),
+)
 @settings(max_examples=12, deadline=None)
-def test_a_ramp_is_met_a_start_and_five_looks_after_it_was_needed(power: float, start: float) -> None:
-    """From one replica more in half an hour to one in ten seconds."""
-    fleet = Fleet(WIDE, replicas=2, start_seconds=start)
-    followed(fleet, lambda _: 1.0, 600)
-    moments = followed(fleet, ramp := lambda time: 1.0 + min(15.0, time * 10**power), 2400)
-    assert late(moments, ramp, start + LOOKS * PERIOD_SECONDS) == []
-
-
-@pytest.mark.parametrize("start", [60.0, 300.0, 600.0])
-def test_a_slow_ramp_is_met_before_a_start_would_have_met_it(start: float) -> None:
-    """A replica more in a quarter of an hour is seen to come early enough."""
-    fleet = Fleet(WIDE, replicas=2, start_seconds=start)
-    followed(fleet, lambda _: 1.0, 600)
-    moments = followed(fleet, ramp := lambda time: 1.0 + time / 900, 7200)
-    assert late(moments, ramp, max(30.0, 0.9 * start)) == []
-
-
-@pytest.mark.parametrize(("before", "after"), [(1, 2.0), (2, 4.0), (4, 6.0), (8, 12.0)])
-def test_a_leap_of_no_more_than_a_doubling_is_met_a_start_and_two_looks_later(
-    before: int, after: float
+def test_an_even_ramp_is_asked_for_one_look_after_it_is_needed(
+    power: float, bend: float, start: float
 ) -> None:
-    fleet = Fleet(WIDE, replicas=before + 1)
-    followed(fleet, lambda _: 0.7 * before, 600)
-    moments = followed(fleet, leap := lambda time: after * UP if time > PERIOD_SECONDS else 0.7 * before, 300)
-    assert late(moments, leap, fleet.start_seconds + 2 * PERIOD_SECONDS) == []
+    """From one replica more in half an hour to one in ten seconds: it is met a start and a look later. What
+    is needed within three looks of the bend is asked for two looks later: no count tells when it was."""
+    fleet = even(2, start)
+    found = followed(fleet, ramp := lambda time: 1.0 + min(15.0, max(0.0, time - bend) * 10**power), 900)
+    assert latest(found, ramp) <= 2 * PERIOD_SECONDS
+    assert latest(found, ramp, STRAIGHT * PERIOD_SECONDS + bend) <= PERIOD_SECONDS + 2 * GRID_SECONDS
+
+
+@given(st.floats(0, PERIOD_SECONDS), st.floats(0.1, 30.0))
+@settings(max_examples=12, deadline=None)
+def test_an_even_leap_is_asked_for_two_looks_after_it_and_a_great_one_three(at: float, leap: float) -> None:
+    """What one look shows in part the next one shows; more than four replicas, or a doubling, two must."""
+    fleet = even(2, 90.0)
+    found = followed(fleet, rise := lambda time: 1.0 + (leap if time >= 130 + at else 0.0), 300)
+    assert latest(found, rise) <= (2 if leap <= 3.0 else 3) * PERIOD_SECONDS
+
+
+@pytest.mark.parametrize("power", [-2.4, -1.8, -1.2])
+@pytest.mark.parametrize("start", [30.0, 90.0, 600.0])
+def test_a_ramp_whose_running_requests_are_counted_is_asked_for_five_looks_later(
+    power: float, start: float
+) -> None:
+    """Whole requests that run at a look are a scatter of their own."""
+    fleet = Fleet(WIDE, replicas=2, start_seconds=start)
+    followed(fleet, lambda _: 1.0, 600)
+    found = followed(fleet, ramp := lambda time: 1.0 + min(15.0, time * 10**power), 600)
+    assert latest(found, ramp) <= 5 * PERIOD_SECONDS
 
 
 @pytest.mark.parametrize("replicas", [4, 8, 16])
@@ -74,8 +100,8 @@ def test_a_fall_is_followed_a_window_later_and_not_a_window_and_what_is_smoothed
     fleet = Fleet(WIDE, replicas=replicas)
     followed(fleet, lambda _: 0.7 * replicas, 900)
     kept = fleet.wanted
-    moments = followed(fleet, lambda _: 0.3, 300 + SMOOTHED_SECONDS)
-    assert moments[-1].replicas == kept - max(1, kept // 4), "a quarter in a window"
+    found = followed(fleet, lambda _: 0.3, 300 + SMOOTHED_SECONDS)
+    assert found[-1][1] == kept - max(1, kept // 4), "a quarter in a window"
 
 
 @pytest.mark.parametrize(("full", "seed"), [(0.3, 0), (0.7, 0), (0.75, 1), (0.9, 0)])

@@ -8,7 +8,8 @@ from random import Random
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.core.scaling.law.leap import TOGETHER_SECONDS, looked, sure_work, surely
+from tacho_operator.core.scaling.law.chance import REMEMBERED_SECONDS, remembered
+from tacho_operator.core.scaling.law.leap import sure_work, surely
 from tacho_operator.core.scaling.law.types import Bounds, Capacity, Look, Policy, Rules
 
 from .fleet import CAPACITY, RATE, Fleet
@@ -73,7 +74,7 @@ def test_former_looks_are_not_told_by_another_clock_or_in_other_units(
     back: float, fingerprint: str, kept: int
 ) -> None:
     fleet = watched()
-    assert len(fleet.state.lately) == 3
+    assert len(fleet.state.lately) == REMEMBERED_SECONDS / 10
     fleet.now -= back
     fleet.capacity = dataclasses.replace(CAPACITY, fingerprint=fingerprint)
     fleet.serve(LITTLE * RATE)
@@ -104,7 +105,16 @@ def test_long_answers_that_have_begun_are_a_leap_before_their_tokens_are() -> No
 
 def test_what_two_looks_prove_together_takes_two() -> None:
     fleet = watched()
+    fleet.state = dataclasses.replace(fleet.state, lately=fleet.state.lately[:3])  # too few to scatter
     assert fleet.run(lambda _: 1.3 * RATE, 20) == [1, 2]
+
+
+def test_what_leaps_in_twice_is_asked_for_at_no_pace_and_what_came_once_is_not() -> None:
+    once, twice = watched(), watched()
+    assert once.run(lambda now: (20.0 if now < 605 else LITTLE) * RATE, 30)[-1] < 15
+    sizes = twice.run(lambda _: 20.0 * RATE, 20)
+    assert sizes[0] == 5
+    assert sizes[1] >= 25
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -139,10 +149,12 @@ def test_a_burst_in_a_look_right_after_a_late_one_is_no_rate() -> None:
 def test_looks_of_half_a_minute_are_told_together() -> None:
     looks: tuple[Look, ...] = ()
     for number in range(40):
-        looks = looked(looks, Look(2.0, float(number)))
-    assert sum(look.seconds for look in looks) == TOGETHER_SECONDS
+        looks = remembered(looks, Look(10.0, float(number)))
+    assert sum(look.seconds for look in looks) == REMEMBERED_SECONDS
     assert looks[0].offered == 39.0
-    assert looked(looks, Look(100.0, 1.0)) == (Look(100.0, 1.0),)
+    assert remembered(looks, Look(200.0, 1.0)) == (Look(200.0, 1.0),)
+    late = [Look(10.0, 0.5)] * 3
+    assert sure_work([*late, Look(10.0, 50.0)], CAPACITY) == sure_work(late, CAPACITY), "beyond half a minute"
     assert sure_work((), CAPACITY) is None
     assert sure_work(looks, DOUBTED) is None
     assert sure_work([Look(10.0, 5.0)], CAPACITY) == pytest.approx((100 - 30) / 20)

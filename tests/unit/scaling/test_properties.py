@@ -7,6 +7,7 @@ import random
 
 from hypothesis import given, settings, strategies as st
 
+from tacho_operator.core.scaling.law.demand import MOST_RATE
 from tacho_operator.core.scaling.law.step import Standing, step
 from tacho_operator.core.scaling.law.types import Bounds, PodLoad, Policy, Sample, State
 
@@ -65,8 +66,9 @@ def test_it_never_shrinks_on_missing_data(demands: list[float], silent_from: int
             assert decision.replicas >= before
 
 
-@given(DEMANDS, st.floats(1.0, 4.0))
+@given(DEMANDS, st.floats(1.0, 0.97 * MOST_RATE))
 def test_more_demand_never_gets_fewer(demands: list[float], factor: float) -> None:
+    """As long as no counter claims what no replica can do, which proves nothing."""
     fleet = seen(demands)
     fleet.serve(3.0)
     pods = fleet.loads()

@@ -47,12 +47,21 @@ class Reading:
     be 0 or less, as often as it is too large."""
 
 
-def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacity, now: float) -> Reading:
-    """What the pods' readings say, beside the ones before."""
+def read(
+    former: Mapping[str, Track],
+    pods: Iterable[PodLoad],
+    capacity: Capacity,
+    now: float,
+    elapsed_seconds: float = 0.0,
+) -> Reading:
+    """What the pods' readings say, beside the ones before. ``elapsed_seconds``: since those. A pod that is
+    read for the first time has done what it counted since it began, but no more than the others on the mean:
+    nobody knows when that was."""
     tracks: dict[str, Track] = {}
     silent = 0
     preempting = False
     begun = 0.0
+    new: list[Sample] = []
     ttft_sum = ttft_count = tokens = busy_seconds = 0.0
     for pod in sorted(pods, key=lambda item: item.uid):
         sample = pod.sample
@@ -63,7 +72,9 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
         track = tracks[pod.uid] = _track(before, sample, capacity)
         if track.stalled_since is not None and now - track.stalled_since > STALE_SECONDS:
             silent += 1
-        if before is not None:
+        if before is None:
+            new.append(sample)
+        else:
             if before.sample.running is not None and sample.running is not None:
                 begun += _placed(sample, capacity) - _placed(before.sample, capacity)
             preempting |= _grown(before.sample.preemptions, sample.preemptions) > 0
@@ -78,6 +89,11 @@ def read(former: Mapping[str, Track], pods: Iterable[PodLoad], capacity: Capacit
                 busy_seconds += elapsed * (_held(before.sample) + _held(sample)) / 2 - waited
     samples = [track.sample for track in tracks.values()]
     rates = [track.rate for track in tracks.values() if track.rate is not None]
+    if rates and elapsed_seconds:
+        usual = math.fsum(rates) / len(rates)
+        rates += [min(usual, _since_nothing(sample, capacity) / elapsed_seconds) for sample in new]
+        # What ends elsewhere and begins at a new pod is no less work than before.
+        begun += min(max(0.0, -begun), math.fsum(_placed(sample, capacity) for sample in new))
     counted = [item.running for item in samples if item.running is not None]
     used = [item.kv_cache_usage for item in samples if item.kv_cache_usage is not None]
     size = capacity.kv_cache_tokens
@@ -131,6 +147,16 @@ def _track(before: Track | None, sample: Sample, capacity: Capacity) -> Track:
         sample.generated_tokens == before.sample.generated_tokens and sample.running and before.sample.running
     )
     return Track(sample, None if work is None else min(MOST_RATE, work / elapsed), stalled if still else None)
+
+
+def _since_nothing(sample: Sample, capacity: Capacity) -> float:
+    """Work of all that a pod ever did, in seconds of one replica."""
+    work = work_of(
+        capacity,
+        prompt_tokens=sample.computed_prompt_tokens or 0.0,
+        output_tokens=sample.generated_tokens or 0.0,
+    )
+    return work or 0.0
 
 
 def _grown(before: float | None, after: float | None) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tacho_operator.core.scaling.law.chance import alike, deviation
 from tacho_operator.core.scaling.law.demand import Reading
 from tacho_operator.core.scaling.law.need import UP, Load, need_of
 from tacho_operator.core.scaling.law.types import Capacity, Look
@@ -13,24 +14,17 @@ DEVIATIONS = 3.0
 """Of a count that chance moves by its root, to be sure: once in seven hundred looks chance alone does it."""
 TOGETHER_SECONDS = 30.0
 """So long looks are told together."""
+OF_A_LINE = math.sqrt(1.5**2 + 0.5**2)
+"""Deviations of one look that a line through two has half a look after the last."""
 LEAST_SECONDS = 5.0
 """Of less nothing is told: a look that comes right after a late one sees a burst, and takes it for a rate."""
 
 
-def surely(count: float) -> float:
-    """What is left of ``count`` requests when as many less are expected as chance may have brought."""
-    return max(0.0, count - DEVIATIONS * math.sqrt(max(0.0, count)))
-
-
-def looked(former: Sequence[Look], look: Look) -> tuple[Look, ...]:
-    """``former`` and one more look, as many as are told together."""
-    found, seconds = [look], look.seconds
-    for old in former:
-        seconds += old.seconds
-        if seconds > TOGETHER_SECONDS:
-            break
-        found.append(old)
-    return tuple(found)
+def surely(count: float, deviation: float | None = None) -> float:
+    """What is left of ``count`` requests when as many less are expected as chance may have brought.
+    ``deviation``: of the count. None: that of requests that come by chance."""
+    spread = math.sqrt(max(0.0, count)) if deviation is None else deviation
+    return max(0.0, count - DEVIATIONS * spread)
 
 
 def sure_work(looks: Sequence[Look], capacity: Capacity) -> float | None:
@@ -39,13 +33,36 @@ def sure_work(looks: Sequence[Look], capacity: Capacity) -> float | None:
     rate = capacity.requests_per_second
     if not looks or not rate:
         return None
-    found = seconds = offered = 0.0
-    for look in looks:
+    found = _straight_on(looks, rate)
+    seconds = offered = 0.0
+    for number, look in enumerate(looks, start=1):
         seconds += look.seconds
+        if number > 1 and seconds > TOGETHER_SECONDS:
+            break
         offered += look.seconds * look.offered
         if seconds >= LEAST_SECONDS:
-            found = max(found, surely(rate * offered) / (rate * seconds))
+            # So many looks together scatter by the root of their number.
+            spread = math.sqrt(number) * deviation(rate * offered / number, looks, rate)
+            found = max(found, surely(rate * offered, spread) / (rate * seconds))
     return found
+
+
+def proven_work(looks: Sequence[Look], capacity: Capacity) -> float:
+    """Work that two looks in a row were each sure of: what came all at once, and once, is not among it."""
+    return min(sure_work(looks, capacity) or 0.0, sure_work(looks[1:], capacity) or 0.0)
+
+
+def _straight_on(looks: Sequence[Look], rate: float) -> float:
+    """Work of now: a look counts the mean since the one before, and a rise has gone on for half of that time.
+    The slower of two rises in a row counts: one alone may have been a leap, which does not go on."""
+    if len(looks) < 3 or looks[0].seconds < LEAST_SECONDS:
+        return 0.0
+    last, before, first = looks[:3]
+    if not (alike(last, before) and alike(before, first)):
+        return 0.0
+    rise = min(last.offered - before.offered, before.offered - first.offered)
+    count = rate * last.seconds * (last.offered + max(0.0, rise) / 2)
+    return surely(count, OF_A_LINE * deviation(count, looks, rate)) / (rate * last.seconds)
 
 
 def leap_of(

@@ -12,10 +12,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from tacho_operator.core.scaling.law import behavior
+from tacho_operator.core.scaling.law import again, behavior, chance
 from tacho_operator.core.scaling.law.coldstart import cold_start_seconds, with_starts
 from tacho_operator.core.scaling.law.demand import MOST_RATE, STALE_SECONDS, Reading, read, smoothed
-from tacho_operator.core.scaling.law.leap import leap_of, looked, sure_work
+from tacho_operator.core.scaling.law.figures import figures_of
+from tacho_operator.core.scaling.law.leap import leap_of, proven_work, sure_work
 from tacho_operator.core.scaling.law.learning import Seen, learn
 from tacho_operator.core.scaling.law.need import (
     DOWN,
@@ -75,14 +76,15 @@ def step(at: Standing, state: State, now: float) -> Step:
     )
     cold = cold_start_seconds(state.starts, state.cold_start_seconds)
     window = behavior.down_window(at.policy.down, cold, state.changes, now)
-    reading = read(state.tracks, at.pods, at.capacity, now)
     elapsed = 0.0 if state.read_seconds is None else max(0.0, now - state.read_seconds)
+    reading = read(state.tracks, at.pods, at.capacity, now, elapsed)
     state = dataclasses.replace(state, tracks=reading.tracks)
     if not reading.tracks:
         return _blind(at, _unwatched(state), cold, now)
     over = _Over(slow=min(SLOW_SECONDS, 0.6 * window), trend=looked_back_seconds(cold))
     state = _heard(state, reading, at.capacity, over, now)
     sure = sure_work(state.lately, at.capacity)
+    state = again.with_leap(state, None if state.fast is None else _most(state.fast, sure), now)
     work = None if at.capacity.unverified else _work(state)
     load = load_of(
         reading,
@@ -92,7 +94,7 @@ def step(at: Standing, state: State, now: float) -> Step:
         cold_start_seconds=cold,
         ttft_seconds=at.policy.ttft_seconds,
     )
-    figures = _figures(at, reading, load, state.learned.factor, cold)
+    figures = figures_of(at, reading, load, state.learned.factor, cold)
     upwards = dataclasses.replace(load, silent=0)
     before = need_of(upwards, at.capacity, at.capacity.trust * state.learned.factor, full=UP, kv_full=KV_UP)
     seen = _seen(reading, load, figures, before, elapsed)
@@ -102,6 +104,9 @@ def step(at: Standing, state: State, now: float) -> Step:
     # The window remembers the highest: what is smoothed over long would be remembered twice.
     lately = dataclasses.replace(load, work=_most(state.fast, sure)) if load.work is not None else load
     down = need_of(lately, at.capacity, trusted, full=DOWN, kv_full=KV_DOWN)
+    # What waited is no need any more once it has been worked off.
+    settled = dataclasses.replace(lately, backlog=0.0)
+    lasting = need_of(settled, at.capacity, trusted, full=DOWN, kv_full=KV_DOWN)
     figures = dataclasses.replace(
         figures, need=whole(up.amount) if up.known else None, learned=learned.factor
     )
@@ -109,7 +114,7 @@ def step(at: Standing, state: State, now: float) -> Step:
         state,
         learned=learned,
         ups=behavior.with_low(state.ups, Point(now, up.amount), behavior.up_window(at.policy.up)),
-        downs=behavior.with_high(state.downs, Point(now, down.amount), window),
+        downs=behavior.with_high(state.downs, Point(now, lasting.amount), window),
     )
     if not up.known:
         return _blind(at, _unwatched(state), cold, now)
@@ -118,10 +123,22 @@ def step(at: Standing, state: State, now: float) -> Step:
     urgent = reading.preempting or load.backlog / carried > load.urgent_seconds
     # A rate takes two readings: until then requests at once are all there is, and full pods say little.
     warming = load.work is None and reading.counting and not at.capacity.unverified
-    leap = 0.0
+    leap = proven = 0.0
     if elapsed and at.policy.up.window_seconds is None:  # a window that a person set is kept to
         leap = leap_of(reading, at.capacity, work=sure, counted=work is not None, trusted=trusted)
-    outcome = _wanted(at, state, up, window, leap=leap, urgent=urgent, warming=warming, now=now)
+        if work is not None:
+            twice = proven_work(state.lately, at.capacity)
+            proven = leap_of(reading, at.capacity, work=twice, counted=True, trusted=trusted)
+    # Who came for what waits is kept until it has been worked off.
+    kept = 0 if load.backlog <= SETTLED_SECONDS * len(reading.tracks) else at.replicas
+    needs = _Needs(
+        up=up,
+        leap=leap,
+        proven=proven,
+        down=max(down.amount, state.downs[0].value, kept),
+        again=again.need_again(state, at.policy.down, at.capacity, trusted),
+    )
+    outcome = _wanted(at, state, needs, window, urgent=urgent, warming=warming, now=now)
     sentence = arithmetic(at, outcome, load=load, up=up, trusted=trusted, cold_start_seconds=cold)
     return _done(at, state, outcome, figures, sentence, now)
 
@@ -157,7 +174,7 @@ def _heard(state: State, reading: Reading, capacity: Capacity, over: _Over, now:
         state = _offered(state, reading.served + piling_up + LEFT * begun, elapsed, over, now)
         # Those that came in a leap have all of their answers before them.
         leapt = max(0.0, reading.served + piling_up + max(begun, LEFT * begun))
-        state = dataclasses.replace(state, lately=looked(state.lately, Look(elapsed, leapt)))
+        state = dataclasses.replace(state, lately=chance.remembered(state.lately, Look(elapsed, leapt)))
         if any(track.rate is not None and track.rate >= MOST_RATE for track in reading.tracks.values()):
             state = dataclasses.replace(state, lately=())  # a counter that jumped proves no leap
     unbroken = state.watched_since is not None and elapsed <= STALE_SECONDS
@@ -184,6 +201,7 @@ def _not_ahead(state: State, now: float) -> State:
         backlog=None,
         recent=(),
         lately=(),
+        leaps=(),
         refused=None,
         learned=dataclasses.replace(state.learned, evidence_since=None),
     )
@@ -209,7 +227,7 @@ def _in_units_of(state: State, capacity: Capacity) -> State:
     """Without what was counted in replicas of another kind."""
     if capacity.unverified:
         # For a while nothing is counted in replicas; what was learned of the last measurement may come back.
-        return dataclasses.replace(state, fast=None, slow=None, recent=(), lately=(), backlog=None)
+        return dataclasses.replace(state, fast=None, slow=None, recent=(), lately=(), leaps=(), backlog=None)
     if state.learned.fingerprint == capacity.fingerprint:
         return state
     return dataclasses.replace(
@@ -219,6 +237,7 @@ def _in_units_of(state: State, capacity: Capacity) -> State:
         slow=None,
         recent=(),
         lately=(),
+        leaps=(),
         backlog=None,
         learned=Learned(fingerprint=capacity.fingerprint),
     )
@@ -257,56 +276,52 @@ def _most(work: float | None, sure: float | None) -> float:
     return max(work or 0.0, sure or 0.0)
 
 
-def _figures(at: Standing, reading: Reading, load: Load, learned: float, cold: float) -> Figures:
-    """What the load comes to when every replica may be filled to what was measured."""
-    trusted = at.capacity.trust * learned
-    filled = need_of(
-        dataclasses.replace(load, coming=0.0, silent=0), at.capacity, trusted, full=1.0, kv_full=1.0
-    )
-    demand = filled.amount if filled.known else None
-    telling = len(at.pods) - load.silent
-    rate = at.capacity.requests_per_second
-    return Figures(
-        demand=demand,
-        utilization=demand / telling if demand is not None and telling else None,
-        running=reading.running,
-        waiting=reading.waiting,
-        trusted_requests_per_second=rate * trusted if rate and not at.capacity.unverified else None,
-        learned=learned,
-        cold_start_seconds=cold,
-        silent=load.silent,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Needs:
+    """Replicas, not rounded."""
+
+    up: Need
+    leap: float
+    """That one look proves by itself."""
+    proven: float
+    """That two in a row prove: at no pace."""
+    down: float
+    """Now and in the window, with the headroom for shrinking."""
+    again: float
+    """For what may come again."""
 
 
 def _wanted(
     at: Standing,
     state: State,
-    up: Need,
+    needs: _Needs,
     window: float,
     *,
-    leap: float,
     urgent: bool,
     warming: bool,
     now: float,
 ) -> Outcome:
     """Replicas by the need over time, then by pace and bounds."""
-    rules, have = at.policy, at.replicas
+    rules, have, up = at.policy, at.replicas, needs.up
     seen = 0.0 if state.watched_since is None else now - state.watched_since
     asked = whole(up.amount)
     outcome = Outcome(replicas=have, asked=asked, cause="Steady")
     if asked > have and not behavior.tolerated(rules.up, up.amount, have):
         lasting = state.ups[0].value if seen >= behavior.up_window(rules.up) else 0.0
-        held = asked if urgent else min(asked, whole(max(lasting, leap)))
+        held = asked if urgent else min(asked, whole(max(lasting, needs.leap)))
         if warming or held <= have:
             outcome = dataclasses.replace(outcome, able="ScaleUpStabilized")
         else:
             limit = behavior.most(rules.up, have, state.changes, now)
+            if not rules.up.paces and rules.up.select != "Disabled":
+                limit = max(limit, whole(needs.proven))
             paced = min(held, limit)
             outcome = Outcome(
                 replicas=paced, asked=asked, cause=up.cause, limited="ScaleUpLimit" if held > limit else ""
             )
-    kept = whole(state.downs[0].value)
-    if asked <= have and kept < have and not behavior.tolerated(rules.down, state.downs[0].value, have):
+    needed = max(needs.down, needs.again)
+    kept = whole(needed)
+    if asked <= have and kept < have and not behavior.tolerated(rules.down, needed, have):
         if seen < window or at.held:
             outcome = dataclasses.replace(outcome, able="ScaleDownStabilized", held=at.held, window=window)
         else:
@@ -321,7 +336,8 @@ def _wanted(
                 window=window,
             )
     elif asked <= have and asked < have:
-        outcome = dataclasses.replace(outcome, able="ScaleDownStabilized", window=window)
+        why = again.SAID if whole(needs.down) < have <= kept else ""
+        outcome = dataclasses.replace(outcome, able="ScaleDownStabilized", held=why, window=window)
     return _bounded(at, state, outcome)
 
 

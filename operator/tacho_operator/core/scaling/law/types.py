@@ -194,6 +194,8 @@ class State:
     """Needs with the headroom for growing: the lowest that is not older than the window decides."""
     downs: tuple[Point, ...] = ()
     """Needs with the headroom for shrinking: the highest decides."""
+    leaps: tuple[Point, ...] = ()
+    """Work that leapt in lately: the first is the most."""
     changes: tuple[Change, ...] = ()
     """The latest, newest first."""
     refused: Point | None = None

@@ -1,0 +1,36 @@
+"""What leapt in may come again: it is remembered, and is no rise that goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tacho_operator.core.scaling.law import behavior
+from tacho_operator.core.scaling.law.need import Load, need_of
+from tacho_operator.core.scaling.law.types import Capacity, Point, Rules, State
+
+TIMES = 2.0
+WITHIN_SECONDS = 60.0
+"""What is offered is more than so many times the least of the last minute: few starts are as short."""
+REMEMBERED_SECONDS = 1800.0
+FULL = 1.0
+"""So full the replicas may be that are kept for it: a burst may end before much of it has piled up."""
+SAID = "what leapt in within the last half hour may come again"
+
+
+def with_leap(state: State, work: float | None, now: float) -> State:
+    """``work``: offered by now, in replicas; None: not known. A leap drags what is smoothed behind it, which
+    must not be taken for a rise: that begins anew."""
+    lately = [point.value for point in state.recent if now - point.time_seconds <= WITHIN_SECONDS]
+    if work is not None and lately and work > TIMES * min(lately):
+        leaps = behavior.with_high(state.leaps, Point(now, work), REMEMBERED_SECONDS)
+        return dataclasses.replace(state, leaps=leaps, recent=())
+    kept = tuple(point for point in state.leaps if now - point.time_seconds <= REMEMBERED_SECONDS)
+    return dataclasses.replace(state, leaps=kept)
+
+
+def need_again(state: State, rules: Rules, capacity: Capacity, trusted: float) -> float:
+    """Replicas, not rounded, that the highest leap would fill; 0 without one, or where a person set how long
+    what was needed is remembered."""
+    if not state.leaps or rules.window_seconds is not None:
+        return 0.0
+    return need_of(Load(work=state.leaps[0].value), capacity, trusted, full=FULL, kv_full=FULL).amount

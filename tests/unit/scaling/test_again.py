@@ -1,0 +1,87 @@
+"""What leapt in is kept for; it is no rise; what waited is no need once it has been worked off."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_operator.core.scaling.law.again import REMEMBERED_SECONDS, SAID
+from tacho_operator.core.scaling.law.types import Bounds, Policy, Rules
+
+from .fleet import CAPACITY, RATE, Fleet
+
+WIDE = Policy(bounds=Bounds(least=1, most=50))
+HIGH, LOW = 6.0, 1.2
+
+
+def after_a_burst(policy: Policy = WIDE) -> Fleet:
+    fleet = Fleet(policy, replicas=2, tells_running=False)
+    fleet.run(lambda _: LOW * RATE, 600)
+    fleet.run(lambda _: HIGH * RATE, 90)
+    return fleet
+
+
+def test_a_burst_is_kept_for_without_headroom_for_half_an_hour() -> None:
+    fleet = after_a_burst()
+    sizes = fleet.run(lambda _: LOW * RATE, REMEMBERED_SECONDS - 120)
+    assert min(sizes) == sizes[-1] == HIGH, "full, and not with the headroom of a lasting load"
+    assert SAID in fleet.decisions[-1].sentence
+    assert fleet.run(lambda _: LOW * RATE, 1800)[-1] == 2
+
+
+def test_a_rise_that_is_slow_is_not_kept_for() -> None:
+    fleet = Fleet(WIDE, replicas=2)
+    fleet.run(lambda now: (LOW + (HIGH - LOW) * now / 1200) * RATE, 1200)
+    assert fleet.state.leaps == ()
+
+
+def test_a_window_that_a_person_set_is_the_only_memory() -> None:
+    fleet = after_a_burst(Policy(bounds=Bounds(least=1, most=50), down=Rules(window_seconds=60)))
+    assert fleet.run(lambda _: LOW * RATE, 900)[-1] == 2
+
+
+def test_a_leap_is_no_rise_that_goes_on() -> None:
+    fleet = after_a_burst()
+    assert not any("more by the" in decision.sentence for decision in fleet.decisions[60:])
+
+
+def test_what_waited_is_let_go_before_the_window_has_passed() -> None:
+    """Replicas that worked off a backlog go when it is gone; those of the load stay."""
+    fleet = Fleet(WIDE, replicas=2)
+    fleet.run(lambda _: LOW * RATE, 600)
+    fleet.run(lambda _: HIGH * RATE, 100)
+    most = fleet.wanted
+    assert most > 9, "for the load and for what waits"
+    sizes = fleet.run(lambda _: HIGH * RATE, 400)
+    assert min(sizes) == sizes[-1] < most
+    assert sizes[-1] >= HIGH / 0.8
+
+
+@pytest.mark.parametrize(("back", "fingerprint"), [(9000.0, "f"), (0.0, "another")])
+def test_a_leap_is_forgotten_by_another_clock_and_in_other_units(back: float, fingerprint: str) -> None:
+    fleet = after_a_burst()
+    assert fleet.state.leaps
+    fleet.now -= back
+    fleet.capacity = dataclasses.replace(CAPACITY, fingerprint=fingerprint)
+    fleet.serve(HIGH * RATE)
+    fleet.look()
+    assert fleet.state.leaps == ()
+
+
+def test_a_new_pod_has_done_what_it_counted_but_no_more_than_the_others() -> None:
+    """Three pods share what two did, and the third is read for the first time."""
+    fleet = Fleet(WIDE, replicas=2)
+    fleet.run(lambda _: LOW * RATE, 300)
+    fleet.replicas.append(
+        dataclasses.replace(fleet.replicas[0], uid="new", generated=0.0, ready_at=fleet.now)
+    )
+    fleet.wanted = 3
+    fleet.serve(LOW * RATE)
+    fleet.look()
+    assert fleet.state.lately[0].offered == pytest.approx(LOW, abs=0.06)
+    fleet.replicas.append(dataclasses.replace(fleet.replicas[0], uid="old", generated=1e9))
+    fleet.wanted = 4
+    fleet.serve(LOW * RATE)
+    fleet.look()
+    assert fleet.state.lately[0].offered == pytest.approx(LOW, abs=0.06)
