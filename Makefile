@@ -107,7 +107,7 @@ engines: $(STAMP) engines-env ## Real engines on this CPU, loaded and answering
 	$(PYTEST) tests/engines
 
 e2e: $(STAMP) cluster-build images engines-env ## Real node, real engine, real model
-	$(PYTEST) tests/e2e
+	$(PYTEST) $(PAIR) tests/e2e
 
 .PHONY: scalers
 scalers: $(STAMP) cluster-build images ## A real Prometheus and KEDA that scale by tacho's figures (builds KEDA once)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
@@ -9,12 +11,23 @@ import pytest
 
 from tests.cluster.handle import Cluster
 from tests.e2e.resource import Llmd
-from tools import lab
+from tools import cache, lab
 
 INSECURE_HUB = {"hub": {"allowInsecure": True}, "scalingPeriodSeconds": 2}
 """The Hub-compatible server of the tests speaks plain HTTP; and a test has no time for a look every 10 s."""
 
 _failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Two processes of tests share this machine. While a test that is `alone` runs, the other one runs none.
+    The time of a test begins when it may run."""
+    alone = item.get_closest_marker("alone") is not None
+    with (cache.folder("locks") / "e2e-tests").open("w") as place:
+        time.sleep(0.2)  # who waits to be alone goes first
+        fcntl.flock(place, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

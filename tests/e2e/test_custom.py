@@ -43,6 +43,7 @@ def near(what: str, measured: str, expected: float) -> None:
     assert abs(float(measured) / expected - 1) <= TOLERANCE, what
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("model")
 def test_the_measured_figures_are_the_laws(llmd: Llmd, tacho: Installed) -> None:
     llmd.apply(mock(tacho, *LAW))
