@@ -27,6 +27,8 @@ from tests.cluster.paths import REPOSITORY
 NEED_BINARIES = {"cluster_binaries", "control_plane", "node_cluster", "namespace"}
 REUSE = "TACHO_E2E_CLUSTER"
 _found = pytest.StashKey[Binaries]()
+_lacking = pytest.StashKey[str]()
+"""Why there are none, in a worker."""
 
 
 def _say(config: pytest.Config, line: str) -> None:
@@ -53,12 +55,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if "node_cluster" in wanted and packages.can_install():
             packages.ensure(packages.NODE_TOOLS, say)
     except ClusterError as error:
-        pytest.exit(str(error), returncode=1)
+        if not hasattr(session.config, "workerinput"):
+            pytest.exit(str(error), returncode=1)
+        session.config.stash[_lacking] = str(error)  # a worker's last words reach nobody: its tests say it
 
 
 @pytest.fixture(scope="session")
 def cluster_binaries(pytestconfig: pytest.Config) -> Binaries:
     """The cluster's programs: kubectl, kube-apiserver and the rest."""
+    if lacking := pytestconfig.stash.get(_lacking, ""):
+        pytest.fail(lacking, pytrace=False)
     return pytestconfig.stash[_found]
 
 

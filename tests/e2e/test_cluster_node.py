@@ -158,7 +158,7 @@ def test_containers_are_in_the_clusters_own_cgroup_and_overlay(node_cluster: Clu
     assert pods
 
 
-# --- leaving nothing behind ------------------------------------------------------------------------
+# --- leaving nothing behind: alone, for nothing else may come and go meanwhile ---------------------
 
 
 def traces(name: str) -> dict[str, set[str]]:
@@ -252,6 +252,7 @@ def second(node_cluster: Cluster) -> Iterator[str]:
     down(name)
 
 
+@pytest.mark.alone
 def test_two_clusters_at_once_do_not_touch_each_other_and_down_leaves_nothing(
     node_cluster: Cluster, cluster_binaries: Binaries, web: str, second: str, hello: str, tmp_path: Path
 ) -> None:
@@ -284,6 +285,7 @@ def test_two_clusters_at_once_do_not_touch_each_other_and_down_leaves_nothing(
     assert httpx.get(f"http://{address}", timeout=5, trust_env=False).status_code == 200
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "victims", [["kubelet", "containerd"], ["etcd", "kube-apiserver"], ["pause"], ["unshare"]]
 )
@@ -300,6 +302,7 @@ def test_down_works_after_parts_were_killed(second: str, victims: list[str]) -> 
     assert left_behind(before, second) == {}
 
 
+@pytest.mark.alone
 def test_down_works_after_half_an_up(second: str) -> None:
     before = traces(second)
     with start(second) as starting:
@@ -313,6 +316,7 @@ def test_down_works_after_half_an_up(second: str) -> None:
     assert not down(second)
 
 
+@pytest.mark.alone
 def test_a_cluster_does_not_outlive_its_owner(second: str) -> None:
     before = traces(second)
     with subprocess.Popen(["sleep", "600"]) as owner:

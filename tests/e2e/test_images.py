@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Building:
         """Without a network."""
         file = context.with_suffix(".dockerfile")
         file.write_text(dockerfile)
-        reference = f"{catalog.REPOSITORY}/stand-in:{self._made}"
+        reference = f"{catalog.REPOSITORY}/stand-in:{os.getpid()}-{self._made}"
         buildah.build(context, file, base, reference, offline=True)
         self.references.append(reference)
         return reference

@@ -57,7 +57,7 @@ def build(*only: str) -> list[Built]:
         for image in chosen:
             built[image.name] = build_one(image, base_of(image, built), built.get(image.base))
         buildah.keep_below(STORAGE_LIMIT_BYTES)
-    record(list(built.values()))
+        record(list(built.values()))
     return list(built.values())
 
 

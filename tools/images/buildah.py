@@ -55,7 +55,10 @@ def driver() -> str:
 def _buildah(*arguments: str | Path) -> str:
     place = storage()
     policy = place / "policy.json"
-    policy.write_text(POLICY)
+    if not policy.exists() or policy.read_text() != POLICY:
+        fresh = policy.with_suffix(f".{os.getpid()}")
+        fresh.write_text(POLICY)
+        fresh.replace(policy)  # another build may be reading it
     verb, *rest = arguments
     command: list[str | Path] = ["buildah", "--root", place / driver(), "--runroot", place / "run"]
     command += ["--storage-driver", driver(), verb]

@@ -61,7 +61,7 @@ def _install(missing: list[str]) -> None:
 def debian_mirror() -> str:
     """The address apt itself gets Debian's main archive from."""
     if (mirror := choose_mirror(_sources())) is None:
-        with step("reading apt's sources"):
+        with cache.locked("apt"), step("reading apt's sources"):
             run(["apt-get", "update"], failure_class="AptFailed", next_step="Check apt's sources.")
         mirror = choose_mirror(_sources())
     if mirror is None:
