@@ -87,6 +87,8 @@ class FakeHub:
         self.tokens: dict[str, str] = {"*": token} if token else {}
         self.log: list[dict[str, Any]] = []
         self.bytes_sent: Counter[str] = Counter()
+        self.sending = 0
+        """Answers on their way: who is killed is noticed by the next piece."""
         self._corrupted: set[str] = set()
         self._etags: dict[tuple[str, int, int], str] = {}
         self._commits: dict[str, dict[str, list[Stored]]] = {}
@@ -283,7 +285,11 @@ class FakeHub:
         response.content_length = end - start + 1
         await response.prepare(request)
         if request.method != "HEAD":
-            await self._stream(request, response, file, start, end + 1)
+            self.sending += 1
+            try:
+                await self._stream(request, response, file, start, end + 1)
+            finally:
+                self.sending -= 1
         return response
 
     async def _stream(

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -26,6 +27,8 @@ from tests.unit.hub.fetching import MODEL, TOKEN, check_whole, progress
 class Sidecar:
     """The fetch container."""
 
+    running: ClassVar[list[subprocess.Popen[str]]] = []
+
     def __init__(self, config: FetchConfig | str, log: Path, **environment: str) -> None:
         text = config if isinstance(config, str) else codec.dumps(config)
         self.log = log
@@ -36,6 +39,7 @@ class Sidecar:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.running.append(self.process)
 
     def wait_for(self, what: Any) -> None:
         deadline = time.monotonic() + 60
@@ -51,6 +55,15 @@ class Sidecar:
         self.process.send_signal(with_signal)
         output = "".join(self.process.communicate(timeout=20))
         return self.process.returncode, output
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """A test that failed leaves no process to those that count theirs."""
+    yield
+    while Sidecar.running:
+        with Sidecar.running.pop() as process:
+            process.kill()
 
 
 @pytest.fixture
@@ -102,6 +115,9 @@ def test_killed_container_continues(
     first.end(with_signal)
     assert first.process.returncode == (-9 if with_signal == signal.SIGKILL else 143)
     before = progress(config).bytes_done
+    deadline = time.monotonic() + 20
+    while hub.fake.sending and time.monotonic() < deadline:
+        time.sleep(0.02)
     hub.fake.faults.rate = 0
     hub.fake.bytes_sent.clear()
     second = Sidecar(config, log)
