@@ -171,7 +171,7 @@ class EngineRow:
     def carries_load(self) -> bool:
         """Whether it is made for many streams: requests join a running batch, and a step costs what the
         device needs for it. Others come after all that are (8B in 16 bits on an H200, 16 streams: vLLM
-        2,578 tok/s, Transformers 380; docs/results/h200/matrix.md)."""
+        2,052 tok/s, Transformers 380; docs/results/articles)."""
         return self.batching and self.efficiency >= SLOW_EFFICIENCY
 
     def build_for(self, *, on_host: bool) -> EngineRow:

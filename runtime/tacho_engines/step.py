@@ -24,8 +24,9 @@ class StepRow:
     the weights besides reading them."""
     layer_microseconds: float
     """Of each layer, whatever it reads."""
-    unlike: tuple[str, ...] = ()
-    """Switches, without dashes in front, and environment variables with which steps are others."""
+    alike: tuple[str, ...] = ()
+    """Switches, without dashes in front, and environment variables with which steps are the same. With any
+    other nothing is known: engines have hundreds, by several names each."""
     ran: str
     """What was run, as part of a sentence."""
     source: str

@@ -111,12 +111,26 @@ def test_what_was_timed_is_expected_of_that_generation_and_later_versions():
         {"arguments": ("--enforce-eag",)},
         {"arguments": ("-O1",)},
         {"arguments": ("--speculative_config", "{}")},
+        {"arguments": ("--compilation-config.mode=0",)},
+        {"arguments": ("-cc", "{}")},
+        {"arguments": ("--spec-method", "ngram")},
+        {"arguments": ("--config", "x.yaml")},
+        {"arguments": ("--dtype", "float32")},
         {"env": {"VLLM_DISABLED_KERNELS": "MacheteLinearKernel"}},
+        {"env": {"TORCHDYNAMO_DISABLE": "1"}},
     ],
     ids=str,
 )
 def test_nothing_is_expected_of_what_was_not_timed(other):
     assert rate(**other) is None
+
+
+def test_what_changes_no_step_changes_no_expectation():
+    said = {
+        "arguments": ("--max_num_seqs=64", "--served-model-name", "m"),
+        "env": {"VLLM_LOGGING_LEVEL": "DEBUG"},
+    }
+    assert rate(**said) == rate()
 
 
 def test_nothing_is_expected_where_there_is_no_bound():

@@ -12,7 +12,7 @@ from tacho_contract.model import Architecture
 from tacho_engines.base import Placement
 from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import expanded, parse_arguments
+from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.step import StepRow
 from tacho_operator.core.planner.roofline import Roofline
 
@@ -55,11 +55,11 @@ def _dense(architecture: Architecture) -> bool:
 
 def _covers(row: StepRow, placement: Placement) -> bool:
     options = placement.options
-    said = {*expanded(parse_arguments(options.arguments), row.unlike), *options.env}
+    said = {*parse_arguments(options.arguments), *options.env}
     return (
         placement.method.method in row.methods
         and placement.facts.quantization.scheme in row.schemes
         and placement.device.capability == row.capability
         and version_key(placement.version) >= version_key(row.since)
-        and not said & set(row.unlike)
+        and said <= set(row.alike)
     )
