@@ -66,11 +66,6 @@ def own_pressure(cgroup: Path = CGROUP) -> int | None:
     return _some(cgroup / "cpu.pressure") if (cgroup / "cgroup.type").exists() else None
 
 
-def node_pressure(proc: Path = PROC) -> int | None:
-    """Time in which some task of the node waited for a CPU."""
-    return _some(proc / "pressure" / "cpu")
-
-
 def _some(path: Path) -> int | None:
     for line in text_of(path).splitlines():
         kind, *fields = line.split()

@@ -1,8 +1,8 @@
 """How long this container's tasks have waited for a CPU: a total that only grows, in microseconds.
 
 By the pressure of the container's own cgroup (PSI, version 2). Where that is not told, by the kernel's
-account of each of its threads: the node's pressure is no witness, as it grows just as well while others wait
-for the engine. Nothing here raises: what cannot be read is None.
+account of each of its threads, or not at all: the node's pressure grows just as well while others wait for
+the engine. Nothing here raises: what cannot be read is None.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ class CpuWaits:
 
     def __init__(self, pid: int, *, proc: Path = cpu_time.PROC, cgroup: Path = cpu_time.CGROUP) -> None:
         self._pid, self._proc, self._cgroup = pid, proc, cgroup
+        self._by_cgroup: bool | None = None
         self._threads: dict[str, int] = {}
-        self._pressure: int | None = None
         self._total = 0
 
     def total(self) -> int | None:
         """Of the cgroup, time in which some task waited; of threads, the time of all added up, which is no
-        less. What a thread waited that has ended since the last look is not known: then the node's."""
+        less. What a thread waited that has ended since the last look is not known, and left out. Always of
+        the one that told first: the two are not to be compared."""
         own = cpu_time.own_pressure(self._cgroup)
-        if own is not None:
+        threads = self._waits() if own is None else {}
+        if self._by_cgroup is None and (threads or own is not None):
+            self._by_cgroup = own is not None
+        if self._by_cgroup:
             return own
-        node, threads = cpu_time.node_pressure(self._proc), self._waits()
         if not threads:
-            return node
-        gone = self._threads.keys() - threads.keys()
-        grown = sum(max(0, value - self._threads.get(name, 0)) for name, value in threads.items())
-        if gone and node is not None and self._pressure is not None:
-            grown = max(grown, node - self._pressure)
-        self._total += grown
-        self._threads, self._pressure = threads, node
+            return None
+        # A later thread may have the number of one that has ended.
+        self._total += sum(max(0, value - self._threads.get(name, 0)) for name, value in threads.items())
+        self._threads = threads
         return self._total
 
     def _waits(self) -> dict[str, int]:

@@ -46,7 +46,7 @@ class MachineSample:
     """CPU time that this container has used, by its cgroup."""
     pressure_microseconds: int | None = None
     """Time in which some task of this container waited for a CPU (PSI, ``some``); where its cgroup does not
-    tell, that of all its threads added up."""
+    tell, that of all its threads added up, less what those waited last that have ended."""
     throttled_microseconds: int | None = None
     """Time in which the cgroup's limit kept its tasks from running."""
     gpus: tuple[GpuSample, ...] = ()

@@ -81,15 +81,30 @@ def threads(waited: dict[str, int]) -> dict[str, str]:
 
 def test_waiting_is_the_containers_where_its_cgroup_tells(tmp_path: Path) -> None:
     proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
-    waits = CpuWaits(1, proc=proc, cgroup=cgroup)
-    assert waits.total() is None
-    write(proc, {"pressure/cpu": LINE.format(55)})
-    assert waits.total() == 55, "nothing else is known"
-    write(proc, {"1/stat": OWN, **threads({"1/1": 300})})
+    write(proc, {"1/stat": OWN, "pressure/cpu": LINE.format(55), **threads({"1/1": 300})})
     write(cgroup, {"cpu.pressure": LINE.format(33)})
     assert CpuWaits(1, proc=proc, cgroup=cgroup).total() == 300, "the machine's own cgroup is everybody's"
     write(cgroup, {"cgroup.type": "domain", "cpu.pressure": LINE.format(44)})
+    assert CpuWaits(1, proc=proc, cgroup=cgroup).total() == 44
+
+
+def test_what_waits_are_told_of_stays_the_same(tmp_path: Path) -> None:
+    """A cgroup's total and that of threads are of different size: one less the other is no waiting."""
+    proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
+    waits = CpuWaits(1, proc=proc, cgroup=cgroup)
+    assert waits.total() is None
+    cgroup_tells = {"cgroup.type": "domain", "cpu.pressure": LINE.format(44)}
+    write(proc, {"1/stat": OWN, **threads({"1/1": 300})})
+    assert waits.total() == 300
+    write(cgroup, cgroup_tells)
+    assert waits.total() is None
+    (cgroup / "cpu.pressure").unlink()
+    assert waits.total() == 300
+    write(cgroup, cgroup_tells)
+    waits = CpuWaits(1, proc=proc, cgroup=cgroup)
     assert waits.total() == 44
+    (cgroup / "cpu.pressure").unlink()
+    assert waits.total() is None
 
 
 def test_waiting_of_others_for_the_engine_is_none_of_its_own(tmp_path: Path) -> None:
@@ -104,13 +119,18 @@ def test_waiting_of_others_for_the_engine_is_none_of_its_own(tmp_path: Path) -> 
     assert first is not None
     assert second == first + 1 + 30 + 4
     (proc / "9/task/12/schedstat").unlink()
-    write(proc, {"pressure/cpu": LINE.format(900_500)})
-    assert waits.total() == second + 500, "what it waited at the end is not known"
+    write(proc, {"pressure/cpu": LINE.format(5_900_000)})
+    assert waits.total() == second, "what it waited at the end is not known"
+    write(proc, threads({"9/13": 1}))
+    assert waits.total() == second, "another thread has its number, and nobody waited less than before"
 
 
 def test_a_kernel_that_keeps_no_account_of_threads(tmp_path: Path) -> None:
     write(tmp_path, {"1/stat": OWN, "1/task/1/schedstat": "0 0 0\n", "pressure/cpu": LINE.format(70)})
-    assert CpuWaits(1, proc=tmp_path, cgroup=tmp_path / "no").total() == 70
+    waits = CpuWaits(1, proc=tmp_path, cgroup=tmp_path / "no")
+    assert waits.total() is None, "others may have waited for the engine"
+    write(tmp_path, threads({"1/1": 1}))
+    assert waits.total() == 1
 
 
 @pytest.mark.parametrize(
