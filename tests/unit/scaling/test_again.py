@@ -9,7 +9,7 @@ import pytest
 from tacho_operator.core.scaling.law.again import REMEMBERED_SECONDS, SAID
 from tacho_operator.core.scaling.law.types import Bounds, Policy, Rules
 
-from .fleet import CAPACITY, RATE, Fleet
+from .fleet import CAPACITY, OUTPUT_TOKENS, RATE, Fleet
 
 WIDE = Policy(bounds=Bounds(least=1, most=50))
 HIGH, LOW = 6.0, 1.2
@@ -39,6 +39,22 @@ def test_a_rise_that_is_slow_is_not_kept_for() -> None:
 def test_a_window_that_a_person_set_is_the_only_memory() -> None:
     fleet = after_a_burst(Policy(bounds=Bounds(least=1, most=50), down=Rules(window_seconds=60)))
     assert fleet.run(lambda _: LOW * RATE, 900)[-1] == 2
+
+
+def test_one_request_after_silence_is_no_leap() -> None:
+    """Of an engine that answers one at a time, and takes 20 s for it."""
+    slow = dataclasses.replace(
+        CAPACITY, requests_per_second=0.05, output_tokens_per_second=0.05 * OUTPUT_TOKENS, concurrency=1
+    )
+    fleet = Fleet(WIDE, slow)
+    for look in range(70):
+        fleet.now += 10.0
+        answering = look in (60, 61)
+        fleet.replicas[0].running = int(answering)
+        fleet.replicas[0].generated += 50.0 * answering
+        fleet.look()
+    assert set(fleet.sizes) == {1}
+    assert fleet.state.leaps == ()
 
 
 def test_a_leap_is_no_rise_that_goes_on() -> None:

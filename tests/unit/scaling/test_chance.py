@@ -49,15 +49,22 @@ def test_an_even_rise_is_told_to_its_end_and_a_leap_is_not_prolonged() -> None:
     assert sure_work(looks_of([3.0, 3.0, *[1.0] * 12]), CAPACITY) == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize("requests", [5, 20, 150])
-def test_requests_that_come_by_chance_are_hardly_ever_taken_for_even_ones(requests: int) -> None:
-    rng = Random(requests)
+@pytest.mark.parametrize("requests", [0.05, 0.3, 0.5, 2, 3, 5, 20, 150])
+def test_requests_that_come_by_chance_are_hardly_ever_taken_for_even_ones(requests: float) -> None:
+    rng = Random(int(requests) or 3)
     counts = [_drawn(rng, requests) for _ in range(3000)]
     taken = 0
     for begin in range(len(counts) - 18):
         looks = looks_of([count / LENGTH / RATE for count in counts[begin : begin + 18]])
-        taken += deviation(requests, looks, RATE) < math.sqrt(requests)
-    assert taken / len(counts) < 0.02
+        taken += counts[begin] > 0 and deviation(counts[begin], looks, RATE) < math.sqrt(counts[begin])
+    assert taken / sum(count > 0 for count in counts) < 0.02
+
+
+@pytest.mark.parametrize("requests", [1, 2, 5])
+def test_a_few_requests_after_silence_prove_nothing(requests: int) -> None:
+    silence = looks_of([requests / LENGTH / RATE] + [0.0] * 17)
+    assert deviation(requests, silence, RATE) == math.sqrt(requests)
+    assert sure_work(silence, CAPACITY) == 0.0
 
 
 def _drawn(rng: Random, mean: float) -> int:

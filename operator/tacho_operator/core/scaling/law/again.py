@@ -10,18 +10,19 @@ from tacho_operator.core.scaling.law.types import Capacity, Point, Rules, State
 
 TIMES = 2.0
 WITHIN_SECONDS = 60.0
-"""What is offered is more than so many times the least of the last minute: few starts are as short."""
+"""What surely is offered is more than so many times the least of the last minute: few starts are as short."""
 REMEMBERED_SECONDS = 1800.0
 FULL = 1.0
 """So full the replicas may be that are kept for it: a burst may end before much of it has piled up."""
 SAID = "what leapt in within the last half hour may come again"
 
 
-def with_leap(state: State, work: float | None, now: float) -> State:
-    """``work``: offered by now, in replicas; None: not known. A leap drags what is smoothed behind it, which
-    must not be taken for a rise: that begins anew."""
+def with_leap(state: State, work: float | None, sure: float | None, now: float) -> State:
+    """``work``: offered by now, in replicas, and ``sure``: what chance did not bring of it, and alone tells a
+    leap; None: not known. A leap drags what is smoothed behind it, which must not be taken for a rise: that
+    begins anew."""
     lately = [point.value for point in state.recent if now - point.time_seconds <= WITHIN_SECONDS]
-    if work is not None and lately and work > TIMES * min(lately):
+    if work is not None and sure is not None and lately and sure > TIMES * min(lately):
         leaps = behavior.with_high(state.leaps, Point(now, work), REMEMBERED_SECONDS)
         return dataclasses.replace(state, leaps=leaps, recent=())
     kept = tuple(point for point in state.leaps if now - point.time_seconds <= REMEMBERED_SECONDS)

@@ -17,6 +17,8 @@ ALIKE = 0.5
 EVEN = 0.4
 """Of the scatter that chance would bring: with less, requests do not come by chance. As the scatter of a few
 looks is itself chance, it counts as so much more, and more proves nothing."""
+LEAST_REQUESTS = 2.0
+"""Of fewer a look, on the mean, the scatter tells nothing: looks without any are all alike."""
 OF_NORMAL = 1.4826 / math.sqrt(6)
 """From the median of second differences to the deviation of one value."""
 
@@ -30,6 +32,9 @@ def deviation(count: float, looks: Sequence[Look], requests_per_second: float) -
     if seen is None:
         return by_number
     seconds = looks[0].seconds
+    usual = statistics.fmean(look.seconds * look.offered for look in looks[1:])
+    if usual * requests_per_second < LEAST_REQUESTS:
+        return by_number
     return min(by_number, seen * seconds * requests_per_second / EVEN)
 
 

@@ -84,7 +84,8 @@ def step(at: Standing, state: State, now: float) -> Step:
     over = _Over(slow=min(SLOW_SECONDS, 0.6 * window), trend=looked_back_seconds(cold))
     state = _heard(state, reading, at.capacity, over, now)
     sure = sure_work(state.lately, at.capacity)
-    state = again.with_leap(state, None if state.fast is None else _most(state.fast, sure), now)
+    leapt = None if state.fast is None else _most(state.fast, sure)
+    state = again.with_leap(state, leapt, sure, now)
     work = None if at.capacity.unverified else _work(state)
     load = load_of(
         reading,
