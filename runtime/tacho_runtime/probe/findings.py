@@ -41,6 +41,7 @@ class Findings:
     that is more than chance and too little to make it provisional: another minute differs as much."""
     looks: list[Decode] = field(default_factory=list)
     """One stream between levels, undisturbed."""
+    looks_begun: int = 0
     stood: str = ""
     """How often it stood still, in words, where that was much."""
     prompts: list[Prompt] = field(default_factory=list)

@@ -15,7 +15,7 @@ from tacho_runtime.probe.drift import drift_percent
 from tacho_runtime.probe.findings import Findings
 from tacho_runtime.probe.gaps import Decode
 from tacho_runtime.probe.phases import closing, looking
-from tacho_runtime.probe.ports import MachineSample
+from tacho_runtime.probe.ports import MachineSample, Reading
 from tacho_runtime.probe.search import Shape
 from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
 from tests.unit.probe.probing import bench_of, probed
@@ -102,40 +102,110 @@ class Crowded(VirtualEngine):
         return replace(looked, node_cpus=1, node_busy_microseconds=busy, own_busy_microseconds=0)
 
 
-class Silent(VirtualEngine):
-    """It answers once."""
+class Asked(VirtualEngine):
+    """It counts what it is asked."""
 
-    answered = False
+    asked = 0
 
     async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
-        if self.answered:
-            raise RequestFailed("503")
-        self.answered = True
+        self.asked += 1
         return await super().ask(input_tokens, output_tokens, timeout_seconds)
 
 
-@pytest.mark.parametrize(
-    ("engine", "single_seconds", "looks"),
-    [
-        (VirtualEngine, 0.5, looking.MOST_LOOKS),
-        (Crowded, 0.5, 0),
-        (VirtualEngine, 3.0, 0),
-        (Silent, 0.5, 0),
-    ],
-    ids=["cheap", "disturbed", "dear", "failed"],
-)
-async def test_looks_are_cheap_and_undisturbed(
-    engine: type[VirtualEngine], single_seconds: float, looks: int
-) -> None:
+class AskedCrowded(Asked, Crowded):
+    """It counts on CPUs that others take."""
+
+
+class Silent(Asked):
+    """It answers once."""
+
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+        if self.asked:
+            self.asked += 1
+            raise RequestFailed("503")
+        return await super().ask(input_tokens, output_tokens, timeout_seconds)
+
+
+class Hung(Asked):
+    """It answers once, and stays silent as long as one waits."""
+
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+        if self.asked:
+            self.asked += 1
+            await self.pause(timeout_seconds)
+            raise RequestFailed(f"no full answer within {timeout_seconds:.1f} s")
+        return await super().ask(input_tokens, output_tokens, timeout_seconds)
+
+
+class Busy(Asked):
+    """Somebody else's request never ends."""
+
+    async def reading(self) -> Reading:
+        read = await super().reading()
+        return replace(read, counters=replace(read.counters, running=1.0))
+
+
+async def looked_at(asked: VirtualEngine, single_seconds: float, *, times: int) -> tuple[Findings, float]:
+    """After so many levels, and the most seconds that a look took; a budget of 60 s is left."""
     tokens = max(2, round(single_seconds / 0.0105))
-    asked = engine(VirtualLaw(), Random(1))
     findings = Findings(single=(await asked.ask(16, tokens, 60.0),))
-    bench = bench_of(asked, findings, seconds=60.0)
+    bench = bench_of(asked, findings, seconds=asked.now_seconds() + 60.0)
     bench.shape = Shape(workload=Workload(input_tokens=16, output_tokens=tokens))
-    for _ in range(looking.MOST_LOOKS + 1):
+    most = 0.0
+    for _ in range(times):
+        began = asked.now_seconds()
         await looking.between(bench)
+        most = max(most, asked.now_seconds() - began)
+    return findings, most
+
+
+@pytest.mark.parametrize(
+    ("engine", "single_seconds", "looks", "sent"),
+    [
+        (Asked, 0.5, looking.MOST_LOOKS, looking.MOST_LOOKS),
+        (AskedCrowded, 0.5, 0, looking.MOST_LOOKS),
+        (Asked, 3.0, 0, 0),
+        # With what settles before it, it would take more than its share.
+        (Asked, 0.04 * 60 - 0.1, 0, 0),
+        (Busy, 0.5, 0, 0),
+        (Silent, 0.5, 0, 1),
+    ],
+    ids=["cheap", "disturbed", "dear", "dear with its settling", "busy", "failed"],
+)
+async def test_looks_are_cheap_few_and_undisturbed(
+    engine: type[Asked], single_seconds: float, looks: int, sent: int
+) -> None:
+    asked = engine(VirtualLaw(), Random(1))
+    findings, most = await looked_at(asked, single_seconds, times=looking.MOST_LOOKS + 2)
     assert len(findings.looks) == looks
+    assert asked.asked - 1 == sent
+    assert most <= looking.LOOK_SHARE * 60.0
     assert findings.flags == set(), "what is no figure makes none provisional"
+    assert findings.notes == []
+
+
+@pytest.mark.parametrize(("single_seconds", "longest"), [(0.1, 1.0), (0.5, 1.5)])
+async def test_a_look_that_hangs_costs_little_once_and_is_told(single_seconds: float, longest: float) -> None:
+    asked = Hung(VirtualLaw(), Random(1))
+    findings, most = await looked_at(asked, single_seconds, times=looking.MOST_LOOKS + 2)
+    assert longest < most < longest + 0.4
+    assert asked.asked == 2, "the next level finds out whether it answers at all"
+    (note,) = findings.notes
+    assert "one stream between levels failed and took 1." in note
+
+
+async def test_the_time_for_settling_does_not_end_the_look_of_an_engine_that_needs_some() -> None:
+    class Late(Asked):
+        """It ends what was hung up on after a second."""
+
+        async def reading(self) -> Reading:
+            read = await super().reading()
+            running = float(self.now_seconds() < 1.5)
+            return replace(read, counters=replace(read.counters, running=running))
+
+    findings, most = await looked_at(Late(VirtualLaw(), Random(1)), 0.5, times=1)
+    assert len(findings.looks) == 1
+    assert 1.4 < most <= looking.LOOK_SHARE * 60.0
 
 
 async def test_looks_count_where_no_time_is_left_for_the_last_one() -> None:

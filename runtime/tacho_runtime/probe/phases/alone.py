@@ -112,18 +112,26 @@ def ways_of(streams: Sequence[Stream]) -> tuple[tuple[str, ...], str]:
 
 
 async def settled_reading(bench: Bench, *, counted: bool = False) -> Reading:
+    """As ``settled``; unsettled where that takes too long."""
+    reading, _ = await settled(bench, counted=counted)
+    return reading
+
+
+async def settled(
+    bench: Bench, *, counted: bool, most_seconds: float = SETTLE_SECONDS
+) -> tuple[Reading, bool]:
     """The counters once what was hung up on has ended in the engine, too: some count a request when it is
     let go, others as their front end gets to the tokens that were made already, and would then count ours for
-    somebody else's. Unsettled where that takes too long. ``counted``: until no token is counted any more,
-    after streams that were hung up on."""
-    until = bench.clock.now() + min(SETTLE_SECONDS, max(0.0, 0.2 * bench.clock.left()))
+    somebody else's. Whether that came within ``most_seconds``, or SETTLE_SECONDS, and a turn. ``counted``:
+    until no token is counted any more, after streams that were hung up on."""
+    until = bench.clock.now() + min(most_seconds, SETTLE_SECONDS, max(0.0, 0.2 * bench.clock.left()))
     former: float | None = None
     while True:
         reading = await bench.engine.reading()
         made = reading.counters.generated_tokens
-        still = made == former or not counted
-        if (still and not _busy(reading)) or bench.clock.now() >= until:
-            return reading
+        still = (made == former or not counted) and not _busy(reading)
+        if still or bench.clock.now() >= until:
+            return reading, still
         former = made
         await bench.engine.pause(SETTLE_TURN_SECONDS)
 

@@ -9,7 +9,7 @@ from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.drift import drift_percent
 from tacho_runtime.probe.gaps import Decode, decode_of
 from tacho_runtime.probe.phases import looking
-from tacho_runtime.probe.phases.alone import add_single, judged, ways_of
+from tacho_runtime.probe.phases.alone import add_single, judged, settled_reading, ways_of
 from tacho_runtime.probe.phases.bench import Bench
 from tacho_runtime.probe.search import SINGLE_STREAM_SECONDS
 
@@ -34,7 +34,10 @@ async def last_look(bench: Bench) -> None:
     if not _time_for_one(bench):
         _widen(bench, decode, findings.looks)
         return
-    stream, around, clean = await looking.look(bench, during=AT_THE_END, when="at the end")
+    before = await settled_reading(bench, counted=True)
+    stream, around, clean = await looking.look(
+        bench, before, during=AT_THE_END, when="at the end", timeout_seconds=bench.clock.patience()
+    )
     late = decode_of([stream])
     if late is None:
         return
