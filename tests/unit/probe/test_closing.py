@@ -49,9 +49,9 @@ def stalled(stream: Stream) -> Stream:
     return replace(stream, tokens=(*stream.tokens[:half], *later))
 
 
-async def looked_at(engine: LaterOtherwise, *, near: bool = True) -> Findings:
-    """After a clean beginning."""
-    findings = Findings(single_flags=())
+async def looked_at(engine: LaterOtherwise, *, near: bool = True, lost_percent: float = 0.0) -> Findings:
+    """After a clean beginning, in which it may have lost that much to others."""
+    findings = Findings(single_flags=(), single_loss_percent=lost_percent)
     findings.single = tuple([await engine.ask(512, 200, 60) for _ in range(FIRST)])
     bench = bench_of(engine, findings, seconds=30.0)
     bench.near = near
@@ -148,3 +148,24 @@ async def test_what_the_machine_did_at_the_end_counts_where_it_shows(slow: bool,
     assert findings.flags == flags
     assert len(findings.single) == FIRST, "disturbed ones are not added"
     assert "one stream at the end" in " ".join(findings.disturbances())
+
+
+class Accompanied(LaterOtherwise):
+    """Others use a little of its CPUs, and leave none idle."""
+
+    def machine(self, *, calibrate: bool) -> MachineSample:
+        looked = super().machine(calibrate=calibrate)
+        busy = round(1e6 * self.now_seconds())
+        return replace(
+            looked, node_cpus=1, node_busy_microseconds=busy, own_busy_microseconds=busy * 95 // 100
+        )
+
+
+@pytest.mark.parametrize(("former", "loss"), [(0.0, 100 * 0.05 / 0.95), (9.0, 9.0)])
+async def test_what_others_cost_requests_of_the_end_widens_the_interval_too(
+    former: float, loss: float
+) -> None:
+    engine = Accompanied(LAW, Random(1))
+    findings = await looked_at(engine, lost_percent=former)
+    assert len(findings.single) > FIRST + 1
+    assert findings.single_loss_percent == pytest.approx(loss, rel=0.01)

@@ -13,7 +13,7 @@ from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.asking.timed_client import RequestFailed
 from tacho_runtime.probe.drift import drift_percent
 from tacho_runtime.probe.findings import Findings
-from tacho_runtime.probe.gaps import Decode
+from tacho_runtime.probe.gaps import Decode, decode_of
 from tacho_runtime.probe.phases import closing, looking
 from tacho_runtime.probe.ports import MachineSample, Reading
 from tacho_runtime.probe.search import Shape
@@ -214,3 +214,14 @@ async def test_looks_count_where_no_time_is_left_for_the_last_one() -> None:
     findings.looks = [decode(80.0)]
     await closing.last_look(bench_of(engine, findings, seconds=engine.now_seconds()))
     assert findings.drift_percent == pytest.approx(100 * (1 - 80 / (1000 / 10.5)), abs=0.5)
+    assert "all intervals are 16 % wider" in findings.notes[-1]
+
+
+async def test_intervals_that_are_hardly_wider_are_not_told_as_no_wider() -> None:
+    engine = VirtualEngine(VirtualLaw(), Random(1))
+    findings = Findings(single=tuple([await engine.ask(512, 200, 60.0) for _ in range(3)]))
+    first = decode_of(findings.single)
+    assert first is not None
+    findings.looks = [decode(first.tokens_per_second * 0.9955, 0.1)]
+    await closing.last_look(bench_of(engine, findings, seconds=engine.now_seconds()))
+    assert "all intervals are 0.45 % wider" in findings.notes[-1]

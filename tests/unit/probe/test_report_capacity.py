@@ -221,3 +221,12 @@ def test_a_knee_that_chance_decides_is_known_no_better_than_the_levels_it_decide
     capacity = capacity_of(findings(results=levels(*rows)), WORKLOAD, ServiceLevel())
     assert capacity is not None
     assert capacity.ci_percent == pytest.approx(ci_percent + wider)
+
+
+@pytest.mark.parametrize("ci_percent", [60.0, 120.0])
+def test_an_interval_of_half_a_rate_and_more_says_no_more_than_twice_the_streams(ci_percent: float) -> None:
+    rows = (result(1, 182, ci_percent=ci_percent), result(4, 2), result(8, 200))
+    capacity = capacity_of(findings(results=levels(*rows)), WORKLOAD, ServiceLevel())
+    assert capacity is not None
+    assert capacity.concurrency == 1
+    assert capacity.ci_percent == pytest.approx(ci_percent + 100 * (0.9 / (0.91 * 0.5) - 1))

@@ -77,8 +77,13 @@ def _widen(bench: Bench, decode: Decode, looks: Sequence[Decode]) -> None:
         rates = [one.tokens_per_second for one in (decode, *looks)]
         bench.findings.notes.append(
             f"one stream decoded {min(rates):.1f} to {max(rates):.1f} tokens/s from one moment of the probe "
-            f"to another: all intervals are {bench.findings.drift_percent:.0f} % wider"
+            f"to another: all intervals are {_percent(bench.findings.drift_percent)} % wider"
         )
+
+
+def _percent(value: float) -> str:
+    """Two digits, and all before the point."""
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 async def _more(bench: Bench, late: list[Stream]) -> None:
