@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tacho_operator.core.scaling.law.again import REMEMBERED_SECONDS, SAID
+from tacho_operator.core.scaling.law.step import WORKED_OFF
 from tacho_operator.core.scaling.law.types import Bounds, Policy, Rules
 
 from .fleet import CAPACITY, OUTPUT_TOKENS, RATE, Fleet
@@ -72,6 +73,19 @@ def test_what_waited_is_let_go_before_the_window_has_passed() -> None:
     sizes = fleet.run(lambda _: HIGH * RATE, 400)
     assert min(sizes) == sizes[-1] < most
     assert sizes[-1] >= HIGH / 0.8
+
+
+def test_nobody_goes_before_what_waits_has_been_worked_off_and_that_is_said() -> None:
+    """It comes as fast as it goes, at one of four, for longer than the window."""
+    fleet = Fleet(WIDE, replicas=4)
+    for look in range(50):
+        fleet.serve(LOW * RATE)
+        fleet.replicas[0].waiting = 20 if look < 45 else 0
+        sentence = fleet.look().sentence
+        if look == 40:
+            assert f"Fewer would do; {WORKED_OFF}." in sentence
+    assert set(fleet.sizes[:45]) == {4}
+    assert fleet.sizes[45] == 3, "no window after it"
 
 
 @pytest.mark.parametrize(("back", "fingerprint"), [(9000.0, "f"), (0.0, "another")])

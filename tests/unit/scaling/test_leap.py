@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from tacho_operator.core.scaling.law.chance import REMEMBERED_SECONDS, remembered
 from tacho_operator.core.scaling.law.leap import sure_work, surely
-from tacho_operator.core.scaling.law.types import Bounds, Capacity, Look, Policy, Rules
+from tacho_operator.core.scaling.law.types import Bounds, Capacity, Look, Pace, Policy, Rules
 
 from .fleet import CAPACITY, RATE, Fleet
 
@@ -115,6 +115,19 @@ def test_what_leaps_in_twice_is_asked_for_at_no_pace_and_what_came_once_is_not()
     sizes = twice.run(lambda _: 20.0 * RATE, 20)
     assert sizes[0] == 5
     assert sizes[1] >= 25
+
+
+@pytest.mark.parametrize(
+    ("up", "sizes"),
+    [
+        (Rules(paces=(Pace(kind="Pods", value=1, period_seconds=60),)), [2, 2, 2]),
+        (Rules(select="Disabled"), [1, 1, 1]),
+    ],
+    ids=["paces", "disabled"],
+)
+def test_what_a_person_set_holds_of_what_two_looks_prove(up: Rules, sizes: list[int]) -> None:
+    fleet = watched(policy=Policy(bounds=Bounds(least=1, most=50), up=up))
+    assert fleet.run(lambda _: 20.0 * RATE, 30) == sizes
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -49,6 +49,14 @@ def test_a_counter_that_jumps_brings_no_fleet(by: float) -> None:
     assert max(fleet.run(lambda _: 2.0, 900)) <= 3
 
 
+def test_a_counter_that_jumped_is_kept_for_no_longer_than_a_window() -> None:
+    fleet = Fleet(tells_running=False)
+    fleet.run(lambda _: 0.6, 900)
+    fleet.replicas[0].generated += 1e7
+    assert fleet.run(lambda _: 0.6, 400)[-1] == 1
+    assert fleet.state.leaps == ()
+
+
 @pytest.mark.parametrize("fingerprint", ["", "f", "other"])
 def test_what_waited_before_a_measurement_has_not_all_come_in_one_look(fingerprint: str) -> None:
     unmeasured = dataclasses.replace(
@@ -72,6 +80,20 @@ def test_beside_a_pod_that_hangs_no_other_is_given_up() -> None:
     for _ in range(120):
         fleet.serve(1.0)
         hung.generated, hung.running, hung.waiting = counted, 10, 0
+        decision = fleet.look()
+    assert fleet.wanted == 2
+    assert decision.figures.silent == 1
+
+
+def test_what_waits_at_a_pod_that_hangs_keeps_no_other() -> None:
+    """Nobody works it off: it waits, and runs more at once than was measured, for hours."""
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda _: 1.0, 60)
+    hung = fleet.replicas[0]
+    counted = hung.generated
+    for _ in range(240):
+        fleet.serve(0.2)
+        hung.generated, hung.running, hung.waiting = counted, 14, 10
         decision = fleet.look()
     assert fleet.wanted == 2
     assert decision.figures.silent == 1

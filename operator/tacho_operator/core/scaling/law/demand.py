@@ -32,6 +32,8 @@ class Reading:
     """Some pod counts tokens."""
     crowded: float
     """Running requests beyond those at the same time that were measured."""
+    stuck: float
+    """Of those that wait or are crowded, the ones of pods that hang: nobody works them off."""
     begun: float
     """Work of the whole answers of requests that run and did not at the last look, in seconds of one replica,
     crowded ones left out. Less than 0: fewer run."""
@@ -60,7 +62,7 @@ def read(
     tracks: dict[str, Track] = {}
     silent = 0
     preempting = False
-    begun = 0.0
+    begun = stuck = 0.0
     new: list[Sample] = []
     ttft_sum = ttft_count = tokens = busy_seconds = 0.0
     for pod in sorted(pods, key=lambda item: item.uid):
@@ -72,6 +74,7 @@ def read(
         track = tracks[pod.uid] = _track(before, sample, capacity)
         if track.stalled_since is not None and now - track.stalled_since > STALE_SECONDS:
             silent += 1
+            stuck += (sample.waiting or 0) + _crowded(sample, capacity)
         if before is None:
             new.append(sample)
         else:
@@ -106,6 +109,7 @@ def read(
         counting=any(item.generated_tokens is not None for item in samples),
         crowded=math.fsum(_crowded(item, capacity) for item in samples),
         waiting=sum(item.waiting or 0 for item in samples),
+        stuck=stuck,
         begun=begun * answer,
         kv_tokens=math.fsum(used) * size if used and size else None,
         preempting=preempting,

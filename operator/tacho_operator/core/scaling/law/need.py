@@ -93,11 +93,13 @@ def load_of(
     )
 
 
-def backlog_of(reading: Reading, capacity: Capacity) -> float:
+def backlog_of(reading: Reading, capacity: Capacity, *, stuck: bool = True) -> float:
     """Work that waits: each request as one of those that were measured. A pod that runs more at once than it
-    was measured to carry has them wait, too, whatever the engine calls it."""
+    was measured to carry has them wait, too, whatever the engine calls it. ``stuck``: that of pods that hang,
+    too."""
     rate = capacity.requests_per_second
-    return (reading.waiting + reading.crowded) / rate if rate and not capacity.unverified else 0.0
+    requests = reading.waiting + reading.crowded - (0.0 if stuck else reading.stuck)
+    return requests / rate if rate and not capacity.unverified else 0.0
 
 
 def need_of(load: Load, capacity: Capacity, trusted: float, *, full: float, kv_full: float) -> Need:

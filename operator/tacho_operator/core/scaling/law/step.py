@@ -54,6 +54,7 @@ CHANGES_KEPT = 5
 LONGEST_PERIOD_SECONDS = behavior.REGRET_SECONDS
 SETTLED_SECONDS = 1.0
 """Work that waits for each replica where nothing is left of an overload."""
+WORKED_OFF = "what waits is worked off first"
 ASK_AGAIN_SECONDS = 600.0
 """After a refusal by quota or admission."""
 
@@ -131,12 +132,13 @@ def step(at: Standing, state: State, now: float) -> Step:
             twice = proven_work(state.lately, at.capacity)
             proven = leap_of(reading, at.capacity, work=twice, counted=True, trusted=trusted)
     # Who came for what waits is kept until it has been worked off.
-    kept = 0 if load.backlog <= SETTLED_SECONDS * len(reading.tracks) else at.replicas
+    waits = backlog_of(reading, at.capacity, stuck=False)
     needs = _Needs(
         up=up,
         leap=leap,
         proven=proven,
-        down=max(down.amount, state.downs[0].value, kept),
+        down=max(down.amount, state.downs[0].value),
+        kept=0 if waits <= SETTLED_SECONDS * len(reading.tracks) else at.replicas,
         again=again.need_again(state, at.policy.down, at.capacity, trusted),
     )
     outcome = _wanted(at, state, needs, window, urgent=urgent, warming=warming, now=now)
@@ -288,6 +290,8 @@ class _Needs:
     """That two in a row prove: at no pace."""
     down: float
     """Now and in the window, with the headroom for shrinking."""
+    kept: int
+    """Until what waits has been worked off."""
     again: float
     """For what may come again."""
 
@@ -320,7 +324,7 @@ def _wanted(
             outcome = Outcome(
                 replicas=paced, asked=asked, cause=up.cause, limited="ScaleUpLimit" if held > limit else ""
             )
-    needed = max(needs.down, needs.again)
+    needed = max(needs.down, needs.again, needs.kept)
     kept = whole(needed)
     if asked <= have and kept < have and not behavior.tolerated(rules.down, needed, have):
         if seen < window or at.held:
@@ -337,7 +341,8 @@ def _wanted(
                 window=window,
             )
     elif asked <= have and asked < have:
-        why = again.SAID if whole(needs.down) < have <= kept else ""
+        said = WORKED_OFF if needs.kept >= have else again.SAID
+        why = said if whole(needs.down) < have <= kept else ""
         outcome = dataclasses.replace(outcome, able="ScaleDownStabilized", held=why, window=window)
     return _bounded(at, state, outcome)
 
