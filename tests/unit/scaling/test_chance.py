@@ -49,6 +49,12 @@ def test_an_even_rise_is_told_to_its_end_and_a_leap_is_not_prolonged() -> None:
     assert sure_work(looks_of([3.0, 3.0, *[1.0] * 12]), CAPACITY) == pytest.approx(3.0)
 
 
+def test_looks_of_unlike_lengths_prolong_no_rise() -> None:
+    """A short one before the last tells of another time than half of the last one's."""
+    rise = [Look(10.0, 1.4), Look(4.0, 1.2), Look(10.0, 1.0), *[Look(10.0, 1.0)] * 10]
+    assert sure_work(rise, CAPACITY) == pytest.approx(1.4)
+
+
 @pytest.mark.parametrize("requests", [0.05, 0.3, 0.5, 2, 3, 5, 20, 150])
 def test_requests_that_come_by_chance_are_hardly_ever_taken_for_even_ones(requests: float) -> None:
     rng = Random(int(requests) or 3)
