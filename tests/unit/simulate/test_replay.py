@@ -56,6 +56,17 @@ def test_with_the_pods_that_answered_them_requests_are_as_late_as_in_the_cluster
         assert told["sharePercent"] >= 97.5
 
 
+def test_a_clean_recording_has_the_replicas_of_the_law_at_each_look() -> None:
+    recorded = json.loads((RECORDED / "clean.json").read_text())
+    kept = in_time_percent(recorded)
+    for seed in range(3):
+        followed, _ = run(recorded, IN_TIME_SECONDS, seed, unverified=False, followed=True)
+        assert abs(compared(recorded, followed)["keptPercent"] - kept) <= 1
+        told = compared(recorded, run(recorded, IN_TIME_SECONDS, seed, unverified=False)[0])
+        assert told["sharePercent"] == 100
+        assert abs(told["keptPercent"] - kept) <= 5
+
+
 def test_replicas_are_compared_at_each_look_and_within_one_of_it() -> None:
     looks = [{"time_s": time, "replicas": 1} for time in (3.0, 7.0)]
     result = simulate(
