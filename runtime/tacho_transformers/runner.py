@@ -16,7 +16,7 @@ def make_runner(processor: Any, sampler: Sampler, rows: dict[str, Row]) -> Any:
     """
     from transformers.generation.continuous_batching.model_runner import ModelRunner
 
-    class RowRunner(ModelRunner):  # type: ignore[misc]
+    class RowRunner(ModelRunner):  # type: ignore[misc]  # a base without types
         def _forward_process_and_sample(
             self, model: Any, batch_data: Any, _carry_over: Any, _previous: Any, output_ids: Any
         ) -> None:

@@ -24,9 +24,14 @@ SMOOTHED_SECONDS = 40.0
 WIDE = Policy(bounds=Bounds(least=1, most=200))
 
 
-def followed(fleet: Fleet, demand: Callable[[float], float], seconds: float) -> list[tuple[float, int]]:
-    """Replicas that are asked for at each look. ``demand`` in replicas, by the seconds since now: between two
-    looks its mean is served."""
+def followed(
+    fleet: Fleet,
+    demand: Callable[[float], float],
+    seconds: float,
+    counted: Callable[[], int] | None = None,
+) -> list[tuple[float, int]]:
+    """Replicas that are asked for at each look, or what is ``counted`` then. ``demand`` in replicas, by the
+    seconds since now: between two looks its mean is served."""
     begun = fleet.now
     found = []
     while fleet.now < begun + seconds:
@@ -34,7 +39,7 @@ def followed(fleet: Fleet, demand: Callable[[float], float], seconds: float) -> 
         parts = [demand(at + PERIOD_SECONDS * (part + 0.5) / 20) for part in range(20)]
         fleet.serve(sum(parts) / 20 * RATE)
         fleet.look()
-        found.append((fleet.now - begun, fleet.wanted))
+        found.append((fleet.now - begun, counted() if counted else fleet.wanted))
     return found
 
 
@@ -75,6 +80,17 @@ def test_an_even_ramp_is_asked_for_three_looks_after_it_is_needed(
     fleet = even(2, start)
     found = followed(fleet, ramp := lambda time: 1.0 + min(15.0, max(0.0, time - bend) * 10**power), 900)
     assert latest(found, ramp) <= 3 * PERIOD_SECONDS
+
+
+@pytest.mark.parametrize("start", [60.0, 300.0, 600.0])
+def test_a_slow_ramp_is_met_before_a_start_would_have_met_it(start: float) -> None:
+    """A replica more in a quarter of an hour is seen to come early enough."""
+    fleet = Fleet(WIDE, replicas=2, start_seconds=start)
+    followed(fleet, lambda _: 1.0, 600)
+    ready = followed(
+        fleet, ramp := lambda time: 1.0 + min(time, 6000.0) / 900, 7200, counted=lambda: len(fleet.ready)
+    )
+    assert latest(ready, ramp) <= max(30.0, 0.9 * start)
 
 
 @given(st.floats(0, PERIOD_SECONDS), st.floats(0.1, 30.0))

@@ -21,4 +21,4 @@ def become_sleeper() -> NoReturn:
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", PROGRAM], {})  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", PROGRAM], {})  # noqa: S606 - no shell is wanted
