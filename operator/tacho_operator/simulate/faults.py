@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class Faults:
     metrics_lost: tuple[tuple[float, float], ...] = ()
     """(from, to) in seconds: no pod can be asked."""
+    unanswered_seconds: float = 0.0
+    """From a look that finds none to the next, where that is longer than the policy's period: it waits."""
     decider_lost: tuple[tuple[float, float], ...] = ()
     """(from, to) in seconds: nobody decides, and who does then remembers nothing."""
     hanging: tuple[tuple[float, int | None], ...] = ()

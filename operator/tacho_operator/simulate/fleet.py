@@ -157,6 +157,7 @@ class Fleet:
                     ready=pod.ready,
                     created_seconds=pod.created,
                     ready_seconds=pod.ready_seconds,
+                    begun=self._begun.index(pod) if pod in self._begun else len(self._begun),
                     metrics=pod.replica.metrics(now) if known else None,
                 )
             )

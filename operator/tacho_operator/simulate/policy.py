@@ -39,6 +39,8 @@ class PodView:
     """When it became ready last; None: it never was."""
     metrics: PodMetrics | None
     """None: it cannot be asked."""
+    begun: int = 0
+    """How many had become ready when it first did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,10 @@ class Setting:
     """What replicas really do; the oracle alone may read it."""
     initial: int | None = None
     """Replicas that are ready at the beginning. None: ``least``."""
+    initial_start_seconds: float = 0.0
+    """That those took, as their pods tell. 0: nobody knows."""
+    first_look_seconds: float | None = None
+    """When the policy decides for the first time. None: a period after the beginning."""
 
 
 Factory = Callable[[Setting], Policy]

@@ -79,9 +79,10 @@ class Run:
     def result(self) -> Result:
         trace, fleet = self._trace, self._fleet
         for _ in range(self._asked):
-            fleet.become_ready(fleet.create(0.0), 0.0)
+            fleet.become_ready(fleet.create(-self._setting.initial_start_seconds), 0.0)
         self._note(0.0)
-        self._at(self._policy.period_seconds, self._decide)
+        first = self._setting.first_look_seconds
+        self._at(self._policy.period_seconds if first is None else first, self._decide)
         for when, whom in self._faults.failing:
             self._at(when, partial(self._fail, whom))
         for when, whom in self._faults.hanging:
@@ -138,7 +139,8 @@ class Run:
         for _ in range(wanted - len(fleet.pods)):
             self._start(fleet.create(now), now)
         fleet.remove(len(fleet.pods) - wanted, choice.victims, now)
-        self._at(now + self._policy.period_seconds, self._decide)
+        waited = self._faults.unanswered_seconds if blind else 0.0
+        self._at(now + max(self._policy.period_seconds, waited), self._decide)
 
     def _start(self, pod: Pod, now: float) -> None:
         known = self._faults.cold_start_seconds
@@ -213,7 +215,7 @@ class Run:
                 tpot.append(gap)
             kept += first - arrived <= ttft_limit and gap <= tpot_limit
         seconds = (
-            max(0.0, min(duration, pod.gone) - min(duration, pod.created))
+            max(0.0, min(duration, pod.gone) - min(duration, max(0.0, pod.created)))
             for pod in (*fleet.pods, *fleet.ended)
         )
         return Result(

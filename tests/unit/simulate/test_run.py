@@ -217,6 +217,25 @@ def test_lost_metrics_are_unknown_and_not_zero() -> None:
     assert lost == [50.0, 60.0, 70.0, 80.0, 90.0]
 
 
+def test_a_look_that_nobody_answers_takes_its_time() -> None:
+    policy = Follows(lambda _: 1)
+    faults = Faults(metrics_lost=((50.0, 100.0),), unanswered_seconds=25.0)
+    simulate(poisson(1.0, 200.0), setting_of(), lambda _: policy, seed=0, faults=faults)
+    assert [view.now_seconds for view in policy.views][3:9] == [40.0, 50.0, 75.0, 100.0, 110.0, 120.0]
+
+
+def test_looks_begin_when_they_are_told_to_and_the_first_pods_tell_their_starts() -> None:
+    policy = Follows(lambda _: 2)
+    setting = setting_of(first_look_seconds=3.0, initial_start_seconds=70.0)
+    found = simulate(poisson(1.0, 200.0), setting, lambda _: policy, seed=0)
+    assert [view.now_seconds for view in policy.views[:3]] == [3.0, 13.0, 23.0]
+    first = policy.views[0].pods[0]
+    assert first.ready_seconds is not None
+    assert first.ready_seconds - first.created_seconds == 70.0
+    assert [pod.begun for pod in policy.views[-1].pods] == [0, 1]
+    assert found.gpu_hours == pytest.approx((2 * found.duration_seconds - 3.0) / 3600, rel=1e-3)
+
+
 def test_who_was_killed_decides_nothing_and_remembers_nothing() -> None:
     made: list[Follows] = []
 

@@ -41,8 +41,7 @@ def kubectl(target: Target, *command: str, missing: str = "install it") -> subpr
             ["kubectl", *given, f"--request-timeout={REQUEST_SECONDS}s", *command, "-o", "json"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            encoding="utf-8",
-            errors="replace",
+            text=True,
             timeout=REQUEST_SECONDS * 3,
             check=False,
         )

@@ -7,8 +7,6 @@ import json
 import sys
 from typing import Any
 
-from tacho_operator.cli.output.letters import encodes
-
 
 class Format(str, enum.Enum):
     """Values of ``--output``."""
@@ -42,10 +40,7 @@ def print_document(document: dict[str, Any], output: Format) -> None:
     else:
         import yaml
 
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        if not encodes(sys.stdout.encoding or "utf-8", text):
-            text = yaml.safe_dump(document, sort_keys=False)  # which escapes: a document is never changed
-        print(text, end="")
+        print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="")
     sys.stdout.flush()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
 
 from tacho_contract import __version__
 from tacho_operator.core.scaling.law.step import step
@@ -19,7 +19,10 @@ class Tacho:
     name = "tacho"
     source = f"tacho {__version__}, core/scaling/law/step.py"
 
-    def __init__(self, setting: Setting, asked: Asked, period_seconds: float = PERIOD_SECONDS) -> None:
+    def __init__(
+        self, setting: Setting, asked: Callable[[float], Asked], period_seconds: float = PERIOD_SECONDS
+    ) -> None:
+        """``asked``: at a time, what a person asks for then."""
         self.period_seconds = period_seconds
         self._capacity, self._asked = setting.capacity, asked
         self._state = State(cold_start_seconds=setting.cold_start_seconds)
@@ -33,7 +36,7 @@ class Tacho:
             replicas=view.replicas,
             pods=tuple(self._load(pod, view.now_seconds) for pod in serving),
             capacity=self._capacity,
-            policy=self._asked,
+            policy=self._asked(view.now_seconds),
         )
         done = step(standing, self._state, view.now_seconds)
         self._state = done.state
@@ -75,15 +78,14 @@ def _sample(metrics: PodMetrics, now: float) -> Sample:
 
 
 def make(setting: Setting) -> Policy:
-    bounds = Bounds(least=setting.least, most=setting.most)
-    return Tacho(
-        setting,
-        Asked(bounds=bounds, ttft_seconds=setting.slo_ttft_seconds, tpot_seconds=setting.slo_tpot_seconds),
+    asked = Asked(
+        bounds=Bounds(least=setting.least, most=setting.most),
+        ttft_seconds=setting.slo_ttft_seconds,
+        tpot_seconds=setting.slo_tpot_seconds,
     )
+    return Tacho(setting, lambda _: asked)
 
 
-def make_with(asked: Asked, setting: Setting, *, period_seconds: float = PERIOD_SECONDS) -> Policy:
+def make_with(asked: Asked, setting: Setting) -> Policy:
     """With the behavior and bounds that a person asked for."""
-    return Tacho(
-        dataclasses.replace(setting, least=asked.bounds.least, most=asked.bounds.most), asked, period_seconds
-    )
+    return Tacho(setting, lambda _: asked)
