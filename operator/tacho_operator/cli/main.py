@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from tacho_contract import __version__
+from tacho_operator.cli.output.letters import never_fail
 from tacho_operator.cli.output.problems import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
@@ -56,6 +57,7 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; a usage error's is that of bad input."""
+    never_fail()
     try:
         code = app(args=arguments, prog_name=_program(), standalone_mode=False)
         sys.stdout.flush()

@@ -85,6 +85,7 @@ def test_a_terminal_without_unicode_is_spared_it(cluster: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "1840 +- 30 tok/s" in done.stdout
     assert "TTFT <= 500 ms" in " ".join(done.stdout.split())
+    assert "* measured, # capacity, o provisional; the numbers are streams" in done.stdout
 
 
 def test_a_page_has_the_curve_and_what_is_wrong(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:

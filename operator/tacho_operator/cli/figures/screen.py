@@ -9,17 +9,15 @@ from rich.text import Text
 from tacho_operator.cli.figures.read import Figures
 from tacho_operator.cli.figures.table import table
 from tacho_operator.cli.figures.words import headline, notes, sentences
+from tacho_operator.cli.output.letters import spelled
 from tacho_operator.cli.output.tables import columns, plain_table
-
-ASCII = {"±": "+-", "≤": "<="}
-"""What a terminal without Unicode is shown in place of signs."""
 
 
 def show_figures(screen: Console, found: Figures, *, picture: str = "", said: str = "") -> None:
     """``picture``: the curve as text, to stand above the levels. ``said``: what needs not be said again."""
     screen.print(Text(f"Measured: {headline(found)}", style="bold"))
     if rows := sentences(found):
-        screen.print(_sentences([(what, _signs(screen, words)) for what, words in rows]))
+        screen.print(_sentences([(what, spelled(screen.encoding, words)) for what, words in rows]))
     if picture:
         screen.print()
         screen.print(Text(picture, no_wrap=True, overflow="crop"))
@@ -27,7 +25,7 @@ def show_figures(screen: Console, found: Figures, *, picture: str = "", said: st
         screen.print()
         screen.print(_levels(screen, found))
     for line in notes(found, said):
-        screen.print(Text(_signs(screen, line)))
+        screen.print(Text(spelled(screen.encoding, line)))
 
 
 def _sentences(said: list[tuple[str, str]]) -> Table:
@@ -39,17 +37,10 @@ def _sentences(said: list[tuple[str, str]]) -> Table:
     return grid
 
 
-def _signs(screen: Console, text: str) -> str:
-    if screen.options.ascii_only:
-        for sign, letters in ASCII.items():
-            text = text.replace(sign, letters)
-    return text
-
-
 def _levels(screen: Console, found: Figures) -> Table:
     headings, rows = table(found)
     grid = plain_table()
     columns(grid, headings, right=set(headings) - {"FLAGS", "SLO"}, wrap=("FLAGS",))
     for row in rows:
-        grid.add_row(*(Text(_signs(screen, cell)) for cell in row))
+        grid.add_row(*(Text(spelled(screen.encoding, cell)) for cell in row))
     return grid

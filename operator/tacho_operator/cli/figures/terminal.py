@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import plotille
 
+from tacho_operator.cli.figures.ascii import MARKS, in_ascii
 from tacho_operator.cli.figures.axes import Axis, label, round_step
 from tacho_operator.cli.figures.panels import Mark, Panel, panels
 from tacho_operator.cli.figures.read import Figures
@@ -18,14 +19,17 @@ TICK_COLUMNS = 10
 NARROWEST, WIDEST = 3, 8
 """Ticks on the lower axis."""
 ROWS = 12
-MEASURED, PROVISIONAL, CAPACITY = "●", "○", "◆"
+MEASURED, PROVISIONAL, CAPACITY = MARKS
+BEYOND_ASCII = "".join([*MARKS, "\u2801"])
+"""What a picture is made of: whoever cannot write these is shown it in ASCII."""
 
 
-def plot(found: Figures, columns: int) -> str:
+def plot(found: Figures, columns: int, *, ascii_only: bool = False) -> str:
     """Latency over throughput, one canvas a latency; "" where there is no level to draw."""
     ticks = min(WIDEST, max(NARROWEST, (columns - FRAME_COLUMNS) // TICK_COLUMNS))
     drawn = panels(found, x_ticks=ticks, y_ticks=4)
-    return "\n\n".join([*(_drawn(panel, ticks) for panel in drawn), *_legend(drawn)])
+    picture = "\n\n".join([*(_drawn(panel, ticks) for panel in drawn), *_legend(drawn)])
+    return in_ascii(picture) if ascii_only else picture
 
 
 def _drawn(panel: Panel, ticks: int) -> str:

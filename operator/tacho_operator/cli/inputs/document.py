@@ -31,7 +31,7 @@ def text(file: str, wanted: str = "a YAML file with an LLMDeployment") -> str:
     try:
         if path.stat().st_size > LIMIT_BYTES:
             raise CommandError(f"{file}: larger than {LIMIT_BYTES >> 20} MiB; a manifest is wanted")
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise CommandError(f"{file}: not text; a YAML or JSON manifest is wanted") from None
     except OSError as error:

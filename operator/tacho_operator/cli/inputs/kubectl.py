@@ -41,7 +41,8 @@ def kubectl(target: Target, *command: str, missing: str = "install it") -> subpr
             ["kubectl", *given, f"--request-timeout={REQUEST_SECONDS}s", *command, "-o", "json"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=REQUEST_SECONDS * 3,
             check=False,
         )

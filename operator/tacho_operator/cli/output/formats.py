@@ -7,6 +7,8 @@ import json
 import sys
 from typing import Any
 
+from tacho_operator.cli.output.letters import encodes
+
 
 class Format(str, enum.Enum):
     """Values of ``--output``."""
@@ -40,7 +42,10 @@ def print_document(document: dict[str, Any], output: Format) -> None:
     else:
         import yaml
 
-        print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="")
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        if not encodes(sys.stdout.encoding or "utf-8", text):
+            text = yaml.safe_dump(document, sort_keys=False)  # which escapes: a document is never changed
+        print(text, end="")
     sys.stdout.flush()
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from tacho_operator.cli.output.formats import say
+from tacho_operator.cli.output.letters import encodes
 
 
 @contextlib.contextmanager
@@ -15,13 +16,15 @@ def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None
     None: nobody knows."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.spinner import Spinner
 
     screen = Console(stderr=True)
     if not screen.is_terminal or os.environ.get("TERM") == "dumb":
         yield say
         return
+    spinner = "dots" if encodes(screen.encoding, "".join(Spinner("dots").frames)) else "line"
     parts = (
-        SpinnerColumn(),
+        SpinnerColumn(spinner),
         TextColumn("tacho: {task.description}", markup=False),
         TimeElapsedColumn(),
         TextColumn(f"of about {about_seconds} s" if about_seconds else ""),

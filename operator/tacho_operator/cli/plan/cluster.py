@@ -28,7 +28,7 @@ def saved_nodes(file: str) -> tuple[NodeFacts, ...]:
     try:
         if Path(file).stat().st_size > FILE_LIMIT_BYTES:
             raise CommandError(f"{file}: larger than {FILE_LIMIT_BYTES >> 20} MiB; a list of nodes is wanted")
-        text = Path(file).read_text()
+        text = Path(file).read_text(encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}", wanted) from None
     except UnicodeDecodeError:

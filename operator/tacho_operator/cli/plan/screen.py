@@ -10,10 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tacho_contract.units import GIB, gib
+from tacho_operator.cli.output.letters import encodes
 from tacho_operator.cli.output.tables import columns, console, plain_table
 from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailure, Predicted
 
 BAR_CELLS = 40
+BAR, ASCII_BAR = ("█", "·"), ("#", ".")
+"""What is taken, and what is free."""
 METHOD_CELLS = len("compressed-tensors,")
 COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUDA graphs": "magenta"}
 
@@ -93,7 +96,7 @@ def _show_memory(screen: Console, plan: ModelPlan | PlanFailure) -> None:
     """Nothing where no memory is predicted."""
     if plan.predicted.total_bytes:
         screen.print()
-        screen.print(_memory(plan, ascii_only=screen.options.ascii_only))
+        screen.print(_memory(plan, ascii_only=not encodes(screen.encoding, "".join(BAR))))
 
 
 def _memory(plan: ModelPlan | PlanFailure, *, ascii_only: bool) -> Table:
@@ -103,7 +106,7 @@ def _memory(plan: ModelPlan | PlanFailure, *, ascii_only: bool) -> Table:
     where = "of the most loaded GPU" if plan.gpu_count else "of the host process"
     table = plain_table(title=f"Memory {where} (predicted)")
     columns(table, ("PART", "GIB", "SHARE", ""), right=("GIB", "SHARE"))
-    mark, blank = ("#", ".") if ascii_only else ("█", "·")
+    mark, blank = ASCII_BAR if ascii_only else BAR
     before = 0
     for name, size in memory_rows(found, whole):
         start, end = (round(BAR_CELLS * edge / whole) for edge in (before, before + size))

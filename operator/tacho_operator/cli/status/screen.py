@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -9,7 +10,7 @@ from tacho_contract.launch import ServiceLevel
 from tacho_operator.api.types import SloSpec
 from tacho_operator.cli.figures.read import Figures, figures
 from tacho_operator.cli.figures.screen import show_figures
-from tacho_operator.cli.figures.terminal import plot
+from tacho_operator.cli.output.letters import encodes
 from tacho_operator.cli.output.tables import columns, console, plain_table
 from tacho_operator.cli.status.scaling import show_scaling
 from tacho_operator.core.measurement.mapper import STALE
@@ -19,8 +20,7 @@ from tacho_operator.core.types import Manifest
 def show_status(raw: Manifest, status: Manifest, *, whole: bool = False, plotted: bool = False) -> None:
     """The row that ``kubectl get`` would show, what is not as it should be, and the measured figures.
 
-    ``whole``: with every condition, of which Planned tells the plan. ``plotted``: with the curve, where the
-    terminal can.
+    ``whole``: with every condition, of which Planned tells the plan. ``plotted``: with the curve.
     """
     screen = console()
     screen.print(_row(raw["metadata"]["name"], status))
@@ -33,9 +33,15 @@ def show_status(raw: Manifest, status: Manifest, *, whole: bool = False, plotted
     show_scaling(screen, status)
     for found in shown(raw, status):
         screen.print()
-        picture = plot(found, screen.width) if plotted and not screen.options.ascii_only else ""
+        picture = _picture(screen, found) if plotted else ""
         said = " ".join(item.get("message", "") for item in status.get("conditions") or ()) if whole else ""
         show_figures(screen, found, picture=picture, said=said)
+
+
+def _picture(screen: Console, found: Figures) -> str:
+    from tacho_operator.cli.figures.terminal import BEYOND_ASCII, plot  # with a library that few ask for
+
+    return plot(found, screen.width, ascii_only=not encodes(screen.encoding, BEYOND_ASCII))
 
 
 def shown(raw: Manifest, status: Manifest) -> list[Figures]:

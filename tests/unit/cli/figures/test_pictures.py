@@ -74,6 +74,14 @@ def test_the_terminal(columns: int) -> None:
     assert_golden(f"curve-{columns}.txt", text + "\n")
 
 
+def test_a_terminal_without_unicode() -> None:
+    text = plot(figures(entry(), SLO), 80, ascii_only=True)
+    assert text.isascii()
+    whole = plot(figures(entry(), SLO), 80).splitlines()
+    assert [len(line) for line in text.splitlines()] == [len(line) for line in whole]
+    assert_golden("curve-ascii.txt", text + "\n")
+
+
 def test_nothing_measured_draws_nothing() -> None:
     assert svg(NOTHING, TITLE) == plot(NOTHING, 80) == ""
     assert "<svg" not in page(TITLE, [NOTHING])
