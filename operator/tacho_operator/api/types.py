@@ -7,6 +7,16 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from tacho_operator.api.base import ApiModel
+from tacho_operator.api.kind import (
+    API_VERSION,
+    CATEGORY,
+    GROUP,
+    KIND,
+    PLURAL,
+    SHORT_NAME,
+    SINGULAR,
+    VERSION,
+)
 from tacho_operator.api.spec.affinity import (
     Affinity,
     LabelSelector,
@@ -107,15 +117,6 @@ from tacho_operator.api.status.status import (
     Startup,
     Summary,
 )
-
-GROUP = "tacho.dev"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
-KIND = "LLMDeployment"
-PLURAL = "llmdeployments"
-SINGULAR = "llmdeployment"
-SHORT_NAME = "llmd"
-CATEGORY = "tacho"
 
 
 class ObjectMeta(ApiModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -69,6 +70,37 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "Commands:" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+NEVER = ("prompt_toolkit", "cel.cli", "httpx", "kubernetes", "kopf", "numpy", "plotille")
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "unneeded"),
+    [
+        # It fails at the folder: by then the manifest has been checked, by every rule.
+        ("run -f {manifest} --pvc models={folder}/none", "none is not a folder", NEVER),
+        ("status mistral", "kubectl is not installed", (*NEVER, "yaml", "tacho_operator.api.types")),
+        ("probe mistral", "kubectl is not installed", NEVER),
+    ],
+)
+def test_a_verb_imports_what_it_needs(
+    tmp_path: Path, verb: str, words: str, unneeded: tuple[str, ...]
+) -> None:
+    arguments = verb.format(manifest=manifest(tmp_path), folder=tmp_path).split()
+    program = (
+        f"import sys\nfrom tacho_operator.cli.main import main\nmain({arguments!r})\n"
+        f"print([name for name in {unneeded!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert words in done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", ["tacho", "kubectl-tacho"])

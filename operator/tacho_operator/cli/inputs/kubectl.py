@@ -7,9 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from tacho_operator.api.types import PLURAL
+from tacho_operator.api.kind import GROUP, PLURAL
 from tacho_operator.cli.output.problems import CommandError
-from tacho_operator.core.names import GROUP
 
 REQUEST_SECONDS = 20
 """Given to each request; a cluster that is gone must not hang the command."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tacho_contract.failure import Failure
 
 EXIT_FITS = 0
@@ -37,3 +39,10 @@ def describe(failure: Failure) -> list[str]:
 def failed(failure: Failure, code: int) -> CommandError:
     """The error that tells ``failure``."""
     return CommandError(*describe(failure), code=code, failure=failure)
+
+
+def refuse_given(meant: str, options: Mapping[str, object]) -> None:
+    """Raises CommandError where one of the options was given: they are for what is ``meant``."""
+    given = [option for option, value in options.items() if value]
+    if given:
+        raise CommandError(f"{', '.join(given)}: for {meant} only", code=EXIT_PROBE_USAGE)

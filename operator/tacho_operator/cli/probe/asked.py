@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -98,10 +97,3 @@ def _within_bounds(model: type[ModelT], given: dict[str, int], option: str, text
 
 def _usage(option: str, text: str, wanted: str) -> CommandError:
     return CommandError(f"{option} {text}: {wanted}", code=EXIT_PROBE_USAGE)
-
-
-def refuse_given(meant: str, options: Mapping[str, object]) -> None:
-    """Raises CommandError where one of the options was given: they are for what is ``meant``."""
-    given = [option for option, value in options.items() if value]
-    if given:
-        raise CommandError(f"{', '.join(given)}: for {meant} only", code=EXIT_PROBE_USAGE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tacho_contract import __version__
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Measurement
@@ -15,16 +17,13 @@ from tacho_operator.cli.output.problems import (
     EXIT_SLO_NOT_MET,
     CommandError,
 )
-from tacho_operator.cli.probe.endpoint import Endpoint
-from tacho_operator.core.measurement.mapper import (
-    COMPLETE,
-    INCOMPLETE,
-    PARTIAL,
-    PodReport,
-    status_measurement,
-)
+from tacho_operator.core.measurement.mapper import PodReport, status_measurement
+from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL
 from tacho_operator.core.names import digest
 from tacho_operator.core.types import Manifest
+
+if TYPE_CHECKING:
+    from tacho_operator.cli.probe.endpoint import Endpoint  # with an HTTP client
 
 
 def order_for(endpoint: Endpoint, live: LiveConfig, concurrency: int) -> ProbeOrder:

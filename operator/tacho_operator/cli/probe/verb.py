@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tacho_operator.cli.output.formats import FigureFormat
+from tacho_operator.cli.output.problems import refuse_given
 
 
 def probe(
@@ -58,11 +59,9 @@ def probe(
     not measured, or the SLO could not be judged; 4 something other than the server moved the figures: they
     are provisional and decide nothing.
     """
-    from tacho_operator.cli.inputs.kubectl import Target
-    from tacho_operator.cli.probe import again, measure
-    from tacho_operator.cli.probe.asked import refuse_given
-
     if "://" in target:
+        from tacho_operator.cli.probe import measure
+
         refuse_given(
             "a deployment",
             {"-n": namespace, "--context": context, "--kubeconfig": kubeconfig, "--disrupt": disrupt},
@@ -90,6 +89,9 @@ def probe(
             "--api-key-env": api_key_env,
         },
     )
+    from tacho_operator.cli.inputs.kubectl import Target
+    from tacho_operator.cli.probe import again
+
     return again.execute(
         again.Order(
             name=target,

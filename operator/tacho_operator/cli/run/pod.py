@@ -8,8 +8,6 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import httpx
-
 from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG
@@ -119,6 +117,9 @@ class LocalPod:
             pass
 
     async def _reports(self, every_seconds: float) -> AsyncIterator[Report]:
+        await asyncio.sleep(every_seconds)
+        import httpx  # 0.4 s, in which the children start already
+
         async with httpx.AsyncClient(base_url=self._url, timeout=5.0, trust_env=False) as client:
             while True:
                 self._raise_if_dead()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tacho_operator.cli.output.tables import columns, plain_table
-from tacho_operator.core.types import Manifest
+
+if TYPE_CHECKING:
+    from tacho_operator.core.types import Manifest
 
 
 def show_scaling(screen: Console, status: Manifest) -> None:

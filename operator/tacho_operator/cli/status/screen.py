@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tacho_contract.codec import from_dict
 from tacho_contract.launch import ServiceLevel
-from tacho_operator.api.types import SloSpec
 from tacho_operator.cli.figures.read import Figures, figures
 from tacho_operator.cli.figures.screen import show_figures
 from tacho_operator.cli.output.letters import encodes
 from tacho_operator.cli.output.tables import columns, console, plain_table
 from tacho_operator.cli.status.scaling import show_scaling
-from tacho_operator.core.measurement.mapper import STALE
-from tacho_operator.core.types import Manifest
+from tacho_operator.core.measurement.states import STALE
+
+if TYPE_CHECKING:
+    from tacho_operator.core.types import Manifest
 
 
 def show_status(raw: Manifest, status: Manifest, *, whole: bool = False, plotted: bool = False) -> None:
@@ -78,9 +82,7 @@ def _conditions(status: Manifest) -> Table:
 
 def service_level(raw: Manifest) -> ServiceLevel:
     """What the resource's ``spec.slo`` asks for."""
-    slo = (raw.get("spec") or {}).get("slo") or {}
-    known = {field.alias or name: name for name, field in SloSpec.model_fields.items()}
-    return ServiceLevel(**{name: slo[key] for key, name in known.items() if key in slo})
+    return from_dict(ServiceLevel, (raw.get("spec") or {}).get("slo") or {})
 
 
 def _row(name: str, status: Manifest) -> Table:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from tacho_operator.cli.figures.page import page
 from tacho_operator.cli.output.formats import FigureFormat, Format, print_document
 from tacho_operator.cli.status.screen import remarks, show_status, shown
-from tacho_operator.core.types import Manifest
+
+if TYPE_CHECKING:
+    from tacho_operator.core.types import Manifest
 
 
 def show(raw: Manifest, output: FigureFormat, *, plotted: bool = False) -> None:

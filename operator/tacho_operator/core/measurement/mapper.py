@@ -19,16 +19,12 @@ from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
 from tacho_operator.core.measurement import figures
 from tacho_operator.core.measurement.digits import figure
 from tacho_operator.core.measurement.roofline import Efficiency, efficiency
+from tacho_operator.core.measurement.states import CLEAN, INCOMPLETE, PARTIAL, PROVISIONAL, STALE, USABLE
 from tacho_operator.core.planner.types import Predicted
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.revisions.keys import fingerprint
 
-COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
-USABLE = (COMPLETE, PARTIAL)
-CLEAN, PROVISIONAL = "Clean", "Provisional"
 FULL, CHECK = "Full", "Check"
-INCOMPLETE = "Incomplete"
-"""Flag by which a Partial measurement is known again when it was Stale and its workload comes back."""
 
 LEFT_OUT: Mapping[str, str] = {
     "Environment.gpu_memory_bytes": "The plan's figure is shown.",

@@ -8,18 +8,10 @@ from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import INVALIDATING
 from tacho_operator.api.types import Measurement, Summary
 from tacho_operator.core.measurement.cost import Price, cost_of
-from tacho_operator.core.measurement.mapper import (
-    COMPLETE,
-    INCOMPLETE,
-    PARTIAL,
-    PROVISIONAL,
-    STALE,
-    USABLE,
-    PodReport,
-    status_measurement,
-)
+from tacho_operator.core.measurement.mapper import PodReport, status_measurement
 from tacho_operator.core.measurement.quality import compared
 from tacho_operator.core.measurement.runs import is_check, summed_up, with_run
+from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL, PROVISIONAL, STALE, USABLE
 from tacho_operator.core.revisions.frozen import Revision
 
 KEPT = 4

@@ -21,7 +21,7 @@ from tacho_operator.core import names
 from tacho_operator.core.manifests.deployment import SCHEDULING_SECONDS
 from tacho_operator.core.manifests.pod.probepod import probe_pod
 from tacho_operator.core.measurement.due import DISRUPT, Cause, cause
-from tacho_operator.core.measurement.mapper import CHECK, CLEAN, USABLE, confidence_of
+from tacho_operator.core.measurement.mapper import CHECK, confidence_of
 from tacho_operator.core.measurement.note import (
     PROVISIONAL_RETRY_SECONDS,
     Note,
@@ -31,6 +31,7 @@ from tacho_operator.core.measurement.note import (
     write_note,
 )
 from tacho_operator.core.measurement.records import current
+from tacho_operator.core.measurement.states import CLEAN, USABLE
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.reachability import unreachable, unreachable_message
 from tacho_operator.core.pods.view import PodView, references

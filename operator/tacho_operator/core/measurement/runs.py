@@ -9,14 +9,8 @@ from dataclasses import dataclass
 from tacho_contract.measurement import Measurement as Measured
 from tacho_operator.api.types import MeasuredRun, Measurement, MeasurementHistory
 from tacho_operator.core.measurement.digits import figure
-from tacho_operator.core.measurement.mapper import (
-    CHECK,
-    CLEAN,
-    FULL,
-    PodReport,
-    confidence_of,
-    usable,
-)
+from tacho_operator.core.measurement.mapper import CHECK, FULL, PodReport, confidence_of, usable
+from tacho_operator.core.measurement.states import CLEAN
 
 KEPT_RUNS = 8
 AGREEING_PERCENT = 5.0

@@ -16,7 +16,7 @@ from tacho_contract.times import parse_time
 from tacho_contract.units import clipped
 from tacho_operator.api.types import Measurement
 from tacho_operator.core import names
-from tacho_operator.core.measurement.mapper import USABLE
+from tacho_operator.core.measurement.states import USABLE
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Manifest
 

@@ -18,9 +18,9 @@ from tacho_operator.api.conditions import (
     set_condition,
 )
 from tacho_operator.api.types import Condition, ConditionStatus, MeasuredRun, Measurement
-from tacho_operator.core.measurement.mapper import PARTIAL
 from tacho_operator.core.measurement.records import clean, shown
 from tacho_operator.core.measurement.runs import deviation_words
+from tacho_operator.core.measurement.states import PARTIAL
 from tacho_operator.core.pods.reachability import unreachable_message
 from tacho_operator.core.problems import Problem, ended
 from tacho_operator.core.status.snapshot import Snapshot

@@ -12,7 +12,7 @@ from tacho_operator.cli.figures.digits import estimate, measured, plain
 from tacho_operator.cli.figures.read import Figures, figures
 from tacho_operator.cli.figures.table import table
 from tacho_operator.cli.figures.words import FLAGS, PROVISIONAL, capacity_words, notes, sentences, slo_words
-from tacho_operator.core.measurement.mapper import INCOMPLETE
+from tacho_operator.core.measurement.states import INCOMPLETE
 
 from .entries import SLO, entry, level
 
