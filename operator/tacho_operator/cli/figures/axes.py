@@ -10,6 +10,10 @@ STEPS = (1.0, 2.0, 5.0, 10.0)
 LOGARITHMIC_ABOVE = 10.0
 """Highest over lowest value: further apart, the low ones cannot be told apart on an even scale."""
 HEADROOM = 1.08
+LEAST, MOST = 1e-9, 1e18
+"""What a scale reaches to: nearer to 0 nothing is told from it, and numbers beyond have no room."""
+CROWDED = 4
+"""So many times the ticks that are wanted is too many: powers of ten alone are named then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,20 +36,23 @@ class Axis:
 
 def even(values: Sequence[float], ticks: int) -> Axis:
     """From 0 to a little above the highest value, with about so many ticks."""
-    most = max(values, default=0.0) * HEADROOM or 1.0
+    most = min(max(values, default=0.0), MOST) * HEADROOM
+    most = most if most >= LEAST else 1.0
     step = round_step(most / ticks)
     return Axis(low=0.0, high=most, ticks=tuple(step * n for n in range(int(most / step) + 1)))
 
 
 def latency(values: Sequence[float], ticks: int) -> Axis:
-    """Even from 0; logarithmic where the values lie far apart."""
-    known = [value for value in values if value > 0]
+    """Even from 0; logarithmic where the values lie far apart. What is not above 0 has no place there."""
+    known = [min(MOST, max(LEAST, value)) for value in values if value > 0]
     if not known or max(known) <= LOGARITHMIC_ABOVE * min(known):
         return even(known, ticks)
     low, high = min(known) / HEADROOM**2, max(known) * HEADROOM**2
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [step * 10.0**power for power in decades for step in STEPS[:-1]]
     inside = tuple(tick for tick in found if low <= tick <= high)
+    if len(inside) > CROWDED * ticks:
+        inside = tuple(10.0**power for power in decades[1 : -1 : math.ceil(len(decades) / ticks)])
     return Axis(low=low, high=high, ticks=inside, logarithmic=True)
 
 

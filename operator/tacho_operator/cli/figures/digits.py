@@ -6,6 +6,8 @@ import math
 
 LEAST_DIGITS = 3
 """Significant digits of a figure without an interval; whole digits are never rounded away."""
+LEAST = 1e-9
+"""What is nearer to 0 is shown as that."""
 PROVISIONAL_DIGITS = 2
 """Of a figure that something else moved: more would be noise."""
 
@@ -44,7 +46,7 @@ def _last_place(half: float) -> int:
 
 def _magnitude(value: float) -> int:
     """Of the first digit, as a power of ten; 0 for zero."""
-    return math.floor(math.log10(abs(value))) if value else 0
+    return math.floor(math.log10(abs(value))) if abs(value) >= LEAST else 0
 
 
 def _rounded(value: float, place: int) -> str:

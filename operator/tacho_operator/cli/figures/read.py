@@ -14,6 +14,8 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING
 
 Wire = Mapping[str, Any]
+MOST = 1e15
+"""Nothing that was measured is beyond it, in any unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +171,12 @@ def figures(entry: Wire, slo: ServiceLevel) -> Figures:
 
 
 def _number(found: Wire, key: str) -> float | None:
-    """Decimals are strings on the wire."""
+    """Decimals are strings on the wire; what is no number, or none of this world, is not known."""
     try:
-        return float(found[key])
-    except (KeyError, TypeError, ValueError):
+        value = float(found[key])
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    return value if abs(value) <= MOST else None
 
 
 def _single(found: Wire) -> SingleStream | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from tacho_contract.launch import ServiceLevel
 from tacho_operator.cli.figures.axes import LOGARITHMIC_ABOVE, even, label, latency
@@ -25,12 +26,16 @@ GOLDEN = Path(__file__).parent / "golden"
 TITLE = "mistral-7b <fp8> at http://10.0.0.5:8000"
 NOTHING = figures({}, SLO)
 
-rates = st.floats(0.01, 1e6, allow_nan=False)
-times = st.floats(0.01, 1e6, allow_nan=False)
+times = rates = st.floats(0.01, 1e6)
+odd = st.sampled_from(
+    [0.0, 5e-324, 2.2e-308, 1e-300, 1e-9, 1e15, 1e300, 1.7e308, math.inf, math.nan]
+) | st.floats(0)
 
 
 @st.composite
-def measurements(draw: st.DrawFn) -> Figures:
+def measurements(
+    draw: st.DrawFn, rates: st.SearchStrategy[float] = rates, times: st.SearchStrategy[float] = times
+) -> Figures:
     levels = [
         level(
             streams,
@@ -128,6 +133,28 @@ def test_whatever_was_measured_stays_inside_the_picture(found: Figures) -> None:
             assert 0 <= float(item.get(name, 0)) <= most
         for name in ("y", "y1", "y2", "cy"):
             assert 0 <= float(item.get(name, 0)) <= height
+
+
+@settings(max_examples=100, deadline=None)
+@given(measurements(odd, odd))
+@example(figures({"curve": [level(1, "5e-324", "5e-324", "1"), level(2, "1e-300", "900", "1e300")]}, SLO))
+def test_numbers_of_any_size_are_drawn_and_told(found: Figures) -> None:
+    texts = [svg(found, TITLE), page(TITLE, [found]), plot(found, 80)]
+    assert not any(re.search(r"\b(nan|inf)\b", text) for text in texts)
+    assert max(map(len, texts[2].splitlines()), default=0) <= 90
+    for item in ElementTree.fromstring(texts[0] or "<svg/>").iter():
+        for name in ("x", "x1", "x2", "cx"):
+            assert 0 <= float(item.get(name, 0)) <= WIDTH
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, allow_infinity=False), min_size=1, max_size=9))
+def test_an_axis_of_anything_rises_and_has_few_ticks(values: list[float]) -> None:
+    for axis in (even(values, 5), latency(values, 5)):
+        assert axis.low < axis.high
+        assert all(0 <= axis.place(value) <= 1 for value in values)
+        assert 1 <= len(axis.ticks) <= 20
+        assert list(axis.ticks) == sorted(set(axis.ticks))
 
 
 @settings(max_examples=40, deadline=None)
