@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu.tables [--check]
 
-Read from h200/matrix, h200/two, h200/more, h200/later (`tacho run`) and h200/flags (servers by hand under
-``vllm bench serve``).
+Read from h200/matrix, h200/two, h200/more, h200/later, h200/batched (`tacho run`), h200/start (by hand and by
+`tacho run`) and h200/flags (servers by hand under ``vllm bench serve``).
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
+from benchmarks.gpu import switched
+from benchmarks.gpu.figures import RAW, ROOT, measured, number, point, row, share
 
-ROOT = Path(__file__).resolve().parents[2]
-RAW = ROOT / "benchmarks/gpu/h200"
 PAGE = ROOT / "docs/results/h200/matrix.md"
 HEAD = """# The 8B matrix on one H200, and on two
 
@@ -32,9 +30,9 @@ CELLS = """
 ## By `tacho run`
 
 Planned, started, probed and stopped by the product; probes of 20 to 25 s (Transformers 30 to 40), half of
-the default, but for `more/llama-8b-default-probe`, `more/small` and `later/small-one-front-end`, which have
-the default of 45 s and are clean. `±` is half the 95 % interval in percent as the status has it. A flag in
-brackets says that the figure is provisional.
+the default, but for `more/llama-8b-default-probe`, `more/small`, `later/small-one-front-end` and `batched`,
+which have the default of 45 s and, but for one, are clean. `±` is half the 95 % interval in percent as the
+status has it. A flag in brackets says that the figure is provisional.
 
 `matrix` and `two` ran first, and showed three faults of the measuring, mended before `more`:
 
@@ -48,7 +46,10 @@ brackets says that the figure is provisional.
   cuDNN's attention on this GPU, which is planned anew for each length of a batch
   ([steps](../../../benchmarks/gpu/h200/steps)): 69 to 74 ms at a length met for the first time. The backend
   does without these kernels: 34 to 39 ms in the same run, so 383 instead of 162 tok/s with 16 streams. In
-  service: `later`; the rows of Transformers in `matrix` and `more` are of before.
+  service: `later`; the rows of Transformers in `matrix` and `more` are of before. What is left, steps of 26
+  or 45 ms, is the host: a loop of plain Python there, with nothing else running, took 0.92 ms for the same
+  work at best, 0.98 half of the time and 1.69 to 1.77 one time in twenty (1.8x, as 45 is of 26), and such
+  steps are Python's. The probe says so by an interval of 118 %.
 
 | cell | one: tok/s, TTFT, TPOT ms | most streams: tok/s, TPOT ms | said to carry | load+compile+graphs s |
 | --- | --- | --- | --- | --- |
@@ -72,65 +73,16 @@ lengths within 25 %, so that prompts come between other requests' tokens.
 | streams | `vllm bench serve`: tok/s, TPOT ms | the probe: tok/s (interval), TPOT ms | tok/s apart |
 | --- | --- | --- | --- |
 """
-SWITCHES = """
-## Switches against vLLM's own defaults
-
-One server each, 8B in bf16, `vllm bench serve` in closed loops, three rounds. The first load after a start
-holds what is compiled on first use, alike for all. `as tacho` is what the plan renders for 4,096 tokens of
-context.
-
-| started with | seconds to /health | 64 streams: tok/s, TTFT p50 ms, TPOT p50 ms | 256 streams |
-| --- | --- | --- | --- |
-"""
-LEARNED = """
-What follows for the planner:
-
-- What tacho renders is as fast as the defaults (64 and 256 streams: within 0.2 %) and holds the memory
-  that was promised. No switch that keeps the answers the same made this 8B faster by more than 1 %, so
-  none is rendered for it.
-- An FP8 cache gives 8 % at 256 streams and twice the tokens of context. It changes answers, so it is asked
-  for (`quantization.kvCacheDtype: fp8`), not chosen.
-- `--max-num-batched-tokens 2048` more than halves the median TTFT of a wave of 64 and makes their tokens
-  slower by a fifth; what it does for requests that come by themselves was not measured, so it is no rule.
-- `-O1` starts no sooner. Eager starts 22 to 26 s sooner and makes 26 % fewer tokens: a start with kept
-  compiled code (`spec.cache`) is nearly as soon and loses nothing.
-- Four front ends for the 0.6B: with a default probe (`more/small`) 18,000 tok/s at 105 streams and up to
-  256, and its check without streaming found no front end to be the limit. One front end had 16,000 to
-  17,000 (`later/small-one-front-end`), with intervals of 10 and 33 % that prove no difference; the rule
-  stands on the earlier table (26,000 beside 17,200).
-- Weights of 4 bits pay for one stream (1.3x) and less under load (AWQ none, GPTQ and compressed-tensors
-  1.1x at 256); 8 bits of both weights and inputs (w8a8, fp8) pay at both ends: 1.3 and 1.4x.
-"""
-
-
-def measured(place: str) -> dict[str, Any]:
-    """The first measurement of a cell; {} where there is none."""
-    status = yaml.safe_load((RAW / f"{place}.yaml").read_text())["status"]
-    found = status.get("measurements") or [{}]
-    return {**found[0], "startup": status["startup"], "predicted": status["plan"]["predicted"]}
 
 
 def places() -> list[str]:
     """Every cell that served, in the order in which they ran."""
     found = []
-    for folder in ("matrix", "two", "more", "later"):
+    for folder in ("matrix", "two", "more", "later", "batched"):
         for cell in json.loads((RAW / folder / "summary.json").read_text())["cells"]:
             if cell["exit_code"] == 0:
                 found.append(f"{folder}/{cell['cell']}")
     return found
-
-
-def number(value: Any, digits: int = 0) -> str:
-    return f"{float(value):,.{digits}f}"
-
-
-def point(level: dict[str, Any]) -> str:
-    flags = f" ({', '.join(level['flags'])})" if level.get("flags") else ""
-    return f"{number(level['outputTokensPerSecond'])} ± {number(level['ciPercent'], 1)} %{flags}"
-
-
-def row(*columns: str) -> str:
-    return "| " + " | ".join(columns) + " |\n"
 
 
 def cells() -> Iterable[str]:
@@ -152,10 +104,6 @@ def cells() -> Iterable[str]:
             f"{said}{' (provisional)' if flags else ''}",
             start,
         )
-
-
-def share(predicted: float, actual: float) -> str:
-    return f"{100 * (predicted / actual - 1):+.2f} %"
 
 
 def fits() -> Iterable[str]:
@@ -244,41 +192,58 @@ def beside() -> Iterable[str]:
 
 
 def mixed() -> str:
-    """The benchmark alone with lengths that differ, where the probe did not end in the time."""
-    told = json.loads((RAW / "later/beside-256.json").read_text())["levels"]
+    """The benchmark with lengths that differ, twice on two hosts, and the probe after the second."""
+    first = json.loads((RAW / "later/beside-256.json").read_text())["levels"]
+    told = json.loads((RAW / "flags/beside-mixed.json").read_text())
+    before = ", ".join(f"{bench_rate(level)} at {level['streams']}" for level in first)
     said = ", ".join(
-        f"{number(level['bench']['output_throughput'])} at {level['streams']} "
-        f"(TPOT {level['bench']['median_tpot_ms']:.1f} ms)"
-        for level in told
+        f"{bench_rate(level)} at {level['streams']} (TPOT {level['bench']['median_tpot_ms']:.1f} ms)"
+        for level in told["levels"]
     )
+    found = told["probe"]["measured"]
+    tried = ", ".join(
+        f"{point(level)} at {level['concurrency']} (TPOT {level['tpotMillisecondsP50']} ms)"
+        for level in found["curve"]
+    )
+    most, bench = found["curve"][-1], told["levels"][-1]
+    apart = share(float(most["outputTokensPerSecond"]), bench["bench"]["output_throughput"])
     return (
         "\nWith 256 streams its waves gave 9,839 tok/s (below), the probe of such a server 8,700 ± 1.8 % "
         "(`more/llama-8b-default-probe`). With lengths from half to one and a half times the mean, so that "
         f"streams do not keep step, and four rounds, its own figure is {said}, with the beginning and the "
-        "end, where fewer run (`later/beside-256.json`): users who do not come in waves get what the probe "
-        "says.\n"
+        f"end, where fewer run; on another host {before} (`later/beside-256.json`). The probe of the same "
+        f"server then, {found['state'].lower()} and {found['confidence'].lower()}: {tried}; with 256 streams "
+        f"{apart} apart, within its interval (`flags/beside-mixed.json`). Users who do not come in waves get "
+        "what the probe says.\n"
     )
 
 
-def switches() -> Iterable[str]:
-    names = {"8b-defaults": "nothing", "8b-tacho": "as tacho: `--max-model-len 4096`"}
-    for each in json.loads((RAW / "flags/flags.json").read_text()):
-        levels = {level["streams"]: level["bench"] for level in each["levels"]}
-        extra = [word for word in each["arguments"] if word not in ("--max-model-len", "4096")]
-        name = names.get(each["name"], f"as tacho, `{' '.join(extra)}`")
-        told = [
-            f"{number(levels[streams]['output_throughput'])}, {number(levels[streams]['median_ttft_ms'])}, "
-            f"{number(levels[streams]['median_tpot_ms'], 2)}"
-            if streams in levels
-            else ""
-            for streams in (64, 256)
-        ]
-        yield row(name, str(each["start_seconds"]), *told)
+def bench_rate(level: dict[str, Any]) -> str:
+    return number(level["bench"]["output_throughput"])
+
+
+def added() -> str:
+    """What `tacho run` takes beside the engine."""
+    found = json.loads((RAW / "start/overhead.json").read_text())
+    rounds = found["rounds"]
+    parts = ", ".join(
+        f"{each['before_runtime']:.2f} + {each['runtime_to_engine']:.2f} + {each['after_healthy']:.2f} s"
+        for each in rounds
+    )
+    hand = " and ".join(f"{each['by_hand']:.1f}" for each in rounds)
+    engine = " and ".join(f"{each['engine']:.1f}" for each in rounds)
+    return (
+        "\nWhat tacho adds to a start (0.6B, the same command and environment by hand and through `tacho "
+        "run`, one after the other, nothing measured; `python -m benchmarks.gpu.overhead`): to inspect and "
+        "plan, from the runtime to the engine's process, and from its first healthy answer to readiness "
+        f"{parts} in two rounds, so 1.6 s, of which a pod has {found['added_in_a_pod_seconds']:.2f}. The "
+        f"engine itself took {hand} s by hand and {engine} s through tacho: its own scatter is larger.\n"
+    )
 
 
 def page() -> str:
-    parts = [HEAD, CELLS, *cells(), scaled(), starts(), FITS, *fits(), BESIDE, *beside(), mixed(), SWITCHES]
-    return "".join([*parts, *switches(), LEARNED])
+    parts = [HEAD, CELLS, *cells(), scaled(), starts(), added(), FITS, *fits(), BESIDE, *beside(), mixed()]
+    return "".join([*parts, *switched.section()])
 
 
 def main(arguments: Sequence[str]) -> int:

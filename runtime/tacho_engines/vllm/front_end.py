@@ -1,9 +1,9 @@
 """How many HTTP front ends: one process of Python streams only so many tokens a second.
 
-Evidence: one run of each, 0.6B in bf16 on one H200 with 16 virtual cores, vLLM 0.26.0, 512 tokens in and
-200 out in closed loops, by the server's own counter. One front end streamed 17,633 tok/s at 64 requests and
-17,248 at 256, where it answered whole at 29,180; four streamed 26,002, and a first token took 56 ms instead
-of 404. An 8B (9,230 tok/s at 256) gained nothing. The table was kept, the raw output was not.
+Evidence: 0.6B in bf16 on one H200 with 16 virtual cores, vLLM 0.26.0, 512 tokens in and 200 out in closed
+loops of 256 (benchmarks/gpu/h200/flags): one front end streamed 14,599 tok/s (16,483 on another host), two
+22,810, four 26,567, and a first token took 253 ms instead of 798. An earlier run, whose output was not kept,
+had 17,248 and 26,002, and 29,180 answered whole. An 8B (9,839 at 256) has less to stream than one carries.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def test_the_bound_of_a_frozen_plan_is_the_rooflines_at_that_context(
     [
         ("llama-3.1-8b", 204, 64, []),
         ("llama-3.1-8b", 86, 27, [LOW_EFFICIENCY]),
-        ("llama-3.1-8b-awq", 253, 25.3, [LOW_EFFICIENCY]),
+        ("llama-3.1-8b-awq", 253, 25.3, []),
         ("llama-3.1-8b", 322, 101, []),
         ("llama-3.1-8b", 330, 103.5, [ABOVE_ROOFLINE]),
     ],
@@ -91,7 +91,7 @@ def test_the_bound_of_a_frozen_plan_is_the_rooflines_at_that_context(
 )
 def test_one_stream_on_an_h200(model: str, decode: float, percent: float, flags: list[str]) -> None:
     """vLLM 0.26, 128 tokens in and 200 out, Llama-3.1-8B: 204 tok/s in bf16, 86 of them in eager mode, 253 in
-    AWQ, where what a step costs whatever it reads is most of it."""
+    AWQ, where what a step costs whatever it reads is most of it, as the plan expects."""
     found = efficiency(measured(decode), revision(planned(model)))
     assert found.decode is not None
     assert 100 * found.decode == pytest.approx(percent, rel=0.02)
@@ -160,3 +160,24 @@ def test_where_no_bound_holds_nothing_is_said() -> None:
 def test_the_flags_are_of_the_kinds_that_they_are() -> None:
     assert ABOVE_ROOFLINE in INVALIDATING
     assert LOW_EFFICIENCY in LIMITING
+
+
+@pytest.mark.parametrize(("share", "flags"), [(1.0, []), (0.81, []), (0.79, [LOW_EFFICIENCY])])
+def test_what_is_as_fast_as_its_plan_was_timed_is_no_fault_however_little_bandwidth_it_uses(
+    share: float, flags: list[str]
+) -> None:
+    plan = planned("qwen3-0.6b")
+    expected = plan.predicted.expected_decode_tokens_per_second
+    assert expected is not None
+    found = efficiency(measured(share * expected), revision(plan))
+    assert found.decode is not None
+    assert found.decode < 0.2
+    assert list(found.flags()) == flags
+
+
+def test_without_a_timed_rate_little_bandwidth_is_flagged() -> None:
+    plan = planned("qwen3-0.6b", product="NVIDIA-L4")
+    assert plan.predicted.expected_decode_tokens_per_second is None
+    bound = decode_bound(plan, context_tokens=228)
+    assert bound is not None
+    assert list(efficiency(measured(0.39 * bound), revision(plan)).flags()) == [LOW_EFFICIENCY]

@@ -254,5 +254,5 @@ class Measurement(StatusModel):
     Throttled (power or heat lowered the clocks); any of them makes the figures provisional. It limits what
     they mean: BudgetExhausted (shortened to fit the budget), FrontendBound (the engine's HTTP server was the
     limit), Incomplete (levels are missing), LowEfficiency (one stream uses less than 40 % of the memory's
-    bandwidth), SharedGPU (somebody else had memory of the GPU when the engine started), ShortOutput. Empty:
-    nothing known."""
+    bandwidth, and is slower than such a plan was timed), SharedGPU (somebody else had memory of the GPU when
+    the engine started), ShortOutput. Empty: nothing known."""

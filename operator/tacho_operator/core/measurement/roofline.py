@@ -17,6 +17,9 @@ LOW_EFFICIENCY, ABOVE_ROOFLINE = "LowEfficiency", "AboveRoofline"
 LOWEST_EFFICIENCY = 0.40
 """Large models in 16 bits come to 0.6 to 0.85. Below it a kernel, a clock or a bus is the wrong one, or the
 model is so small, or quantized so far, that what a step costs whatever it reads is most of its time."""
+AS_EXPECTED = 0.80
+"""Of the rate at which the engine was timed with such a plan: what comes so near has no kernel of the wrong
+kind, however little of the memory's bandwidth a small model uses."""
 HIGHEST_EFFICIENCY = 1.02
 """Nothing reads faster than the memory: the GPU is not what its label says, or tokens came from elsewhere."""
 GUESSING_WORDS = ("speculative", "draft")
@@ -31,6 +34,8 @@ class Efficiency:
     """Of the memory's bandwidth, while one stream decodes."""
     prefill: float | None = None
     """Of the arithmetic peak, while one prompt is read (MFU)."""
+    expected: float | None = None
+    """Of the rate that the plan expects of one stream, which was timed on such a GPU."""
 
     def flags(self) -> Iterator[str]:
         """What it says of the figures. Prefill says nothing: kernels may compute in 8 bits, two to four times
@@ -39,7 +44,7 @@ class Efficiency:
             return
         if self.decode > HIGHEST_EFFICIENCY:
             yield ABOVE_ROOFLINE
-        elif self.decode < LOWEST_EFFICIENCY:
+        elif self.decode < LOWEST_EFFICIENCY and (self.expected is None or self.expected < AS_EXPECTED):
             yield LOW_EFFICIENCY
 
 
@@ -53,10 +58,12 @@ def efficiency(measurement: Measurement, revision: Revision | None) -> Efficienc
     context_tokens = workload.input_tokens + workload.output_tokens / 2
     decode = decode_bound(revision.plan, context_tokens)
     prefill = revision.plan.predicted.prefill_tokens_per_second if decode else None
+    expected = revision.plan.predicted.expected_decode_tokens_per_second
     rate = single.prefill_tokens_per_second
     return Efficiency(
         decode=single.decode_tokens_per_second / decode if decode else None,
         prefill=rate / prefill if rate and prefill else None,
+        expected=single.decode_tokens_per_second / expected if decode and expected else None,
     )
 
 
