@@ -3,6 +3,7 @@ around the scaler meanwhile. What happened is kept in build/trajectories, and ca
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 import urllib.request
@@ -50,8 +51,9 @@ LITTLE, MUCH, SOME = 0.4, 2.5, 1.2
 """Offered, in full replicas: one, four and two of them keep the promise."""
 HANG_SECONDS = 60.0
 NOTICED_SECONDS = 15.0
-"""A ramp is told from chance by what has come, and it has passed the need of a replica by then: the more so
-the fewer requests come between two looks, and here those are six for each replica."""
+"""A ramp is told from chance by what has come, and it has passed the need with headroom by then: the more so
+the fewer requests come between two looks, and here those are six for each replica. The headroom is for that:
+what the load needs without it has no such time."""
 
 
 def replica_requests_per_second() -> float:
@@ -157,9 +159,13 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
         place = lab.ROOT / "build" / "trajectories" / "one-to-four-to-one"
         write(place, watch.moments, arrivals.requests, about)
     assert arrivals.lost == []
-    rise_seconds = NOTICED_SECONDS + cold_start_seconds + PERIOD_SECONDS
-    allowed = Allowed(rise_seconds=rise_seconds, fall_seconds=fall_seconds(), at_once=FULL * SLOTS)
-    assert violations(watch.moments, plan.need, allowed, watch.blind) == []
+    start_seconds = cold_start_seconds + PERIOD_SECONDS
+    promised = Allowed(
+        rise_seconds=NOTICED_SECONDS + start_seconds, fall_seconds=fall_seconds(), at_once=FULL * SLOTS
+    )
+    assert violations(watch.moments, plan.need, promised, watch.blind) == []
+    exact = dataclasses.replace(promised, rise_seconds=start_seconds, spare=MOST)
+    assert violations(watch.moments, plan.exact_need, exact, watch.blind) == []
 
 
 def grows_with_the_load(llmd: Llmd, plan: Plan, watch: Watch) -> None:

@@ -38,8 +38,14 @@ class Plan:
 
     def need(self, time_s: float) -> int:
         """Replicas, each to be as full as the scaler promises."""
-        rate = self._rates[max(0, bisect_right(self._since, time_s) - 1)]
-        return need_of(rate, self._replica, self._full)
+        return need_of(self._rate(time_s), self._replica, self._full)
+
+    def exact_need(self, time_s: float) -> int:
+        """Replicas that carry what is offered with all of their places taken."""
+        return need_of(self._rate(time_s), self._replica, full=1.0)
+
+    def _rate(self, time_s: float) -> float:
+        return self._rates[max(0, bisect_right(self._since, time_s) - 1)]
 
 
 class Watch:
