@@ -19,6 +19,8 @@ HALVINGS = 7
 """Of the range in which the lateness of first tokens is looked for."""
 CORRECTIONS, EXACT = 3, 0.005
 """Of the step at a level, until its gap is that of the measurement."""
+LONGEST_TOKENS, MOST_SEQS = 2**24, 2**16
+"""Of a request with its answer, and requests at a time: no engine serves more, and nobody waits for it."""
 LEAST_ROUNDS, REQUESTS = 2, 200
 """Of each stream, and about so many altogether: enough for a median."""
 
@@ -35,6 +37,10 @@ def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> 
     prefill = _number(alone.prefill_tokens_per_second if alone else None)
     if shape is None or not shape.input_tokens or not shape.output_tokens or not prefill:
         raise LawError("the measurement lacks its workload or the speed of prompts")
+    if (tokens := shape.input_tokens + shape.output_tokens) > LONGEST_TOKENS:
+        raise LawError(f"requests of {tokens} tokens were measured; up to {LONGEST_TOKENS} can be simulated")
+    if (max_num_seqs or 0) > MOST_SEQS:
+        raise LawError(f"{max_num_seqs} requests at a time; up to {MOST_SEQS} can be simulated")
     # A level that is there twice was asked again.
     levels = {
         point.concurrency: point
@@ -50,11 +56,11 @@ def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> 
             gaps[concurrency] = max(LEAST_STEP_SECONDS, gap / 1000 - others)
     if not gaps:
         raise LawError("the measurement has no level with a time per token")
-    tokens = entry.kv_cache.capacity_tokens if entry.kv_cache else None
+    room = entry.kv_cache.capacity_tokens if entry.kv_cache else None
     law = EngineLaw(
         steps=tuple(sorted(gaps.items())),
         prefill_tokens_per_second=prefill,
-        kv_cache_tokens=tokens or UNKNOWN_KV_TOKENS,
+        kv_cache_tokens=room or UNKNOWN_KV_TOKENS,
         max_num_seqs=max_num_seqs or MOST_REQUESTS,
         ttft_fixed_seconds=_fixed(entry, shape.input_tokens / prefill),
     )
@@ -97,7 +103,8 @@ def _stepped(
 def _level(law: EngineLaw, input_tokens: int, output_tokens: int, concurrency: int) -> Level:
     """That level of the measurement, simulated."""
     return closed_loop(
-        law,
+        # There are no more at a time, and of each number the step is looked up beforehand.
+        dataclasses.replace(law, max_num_seqs=concurrency),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         concurrency=concurrency,

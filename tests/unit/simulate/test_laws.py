@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.types import MeasuredWorkload, Measurement
 from tacho_operator.simulate.capacity import capacity_at, open_rate
 from tacho_operator.simulate.closed_loop import closed_loop
 from tacho_operator.simulate.engine_law import EngineLaw, LawError
 from tacho_operator.simulate.measured_law import from_measurement
 from tacho_operator.simulate.policy import Arrived
+from tacho_operator.simulate.replica.stepped import Stepped
 from tests.unit.simulate.worlds import LAW
 
 
@@ -137,6 +139,62 @@ def test_what_others_add_to_a_first_token_lies_between_the_levels() -> None:
 def test_a_measurement_that_says_too_little() -> None:
     with pytest.raises(LawError, match="workload"):
         from_measurement(Measurement.model_validate({"fingerprint": "f"}))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 60_000),
+    st.integers(1, 400),
+    st.integers(2, 12),
+    st.sampled_from([0.0, 1e-8]),
+    st.sampled_from([10**9, 70_000]),
+    st.sampled_from([(), ((7, 0.3),)]),
+)
+def test_steps_of_one_long_prompt_are_as_if_made_one_by_one(
+    prompt: int, answer: int, streams: int, each: float, room: int, late: tuple[tuple[int, float], ...]
+) -> None:
+    law = dataclasses.replace(LAW, seconds_per_kv_token=each, kv_cache_tokens=room, ttft_late=late)
+    asked = {"input_tokens": prompt, "output_tokens": answer, "concurrency": streams, "rounds": 3}
+    found = closed_loop(law, **asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stepped, "_alike", lambda self, seconds, *_: (1, self.now + seconds))
+        one_by_one = closed_loop(law, **asked)
+    assert found.preemptions == one_by_one.preemptions
+    for name in ("mean_ttft_seconds", "requests_per_second", "output_tokens_per_second"):
+        assert getattr(found, name) == pytest.approx(getattr(one_by_one, name), rel=1e-6)
+    assert found.tpot_seconds == pytest.approx(one_by_one.tpot_seconds, rel=1e-6)
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [(2**24 - 100, 100), (100, 2**24 - 100), (2**23, 2**23)])
+def test_no_request_is_too_long_to_be_waited_for(
+    prompt: int, answer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    one = Stepped._mixed
+    monkeypatch.setattr(Stepped, "_mixed", lambda self, until: made.append(1) or one(self, until))
+    entry = entry_of(LAW, (4, 16, 64))
+    from_measurement(
+        entry.model_copy(update={"workload": MeasuredWorkload(input_tokens=prompt, output_tokens=answer)})
+    )
+    assert len(made) < 300_000, "a step at a time were 200 million"
+
+
+def test_what_is_beyond_any_engine_is_refused() -> None:
+    entry = entry_of(LAW, (4, 16, 64))
+    with pytest.raises(LawError, match="requests of 16777217 tokens were measured; up to 16777216 can be"):
+        from_measurement(
+            entry.model_copy(update={"workload": MeasuredWorkload(input_tokens=2**24, output_tokens=1)})
+        )
+    with pytest.raises(LawError, match="2147483647 requests at a time; up to 65536 can be simulated"):
+        from_measurement(entry, max_num_seqs=2**31 - 1)
+
+
+def test_steps_are_looked_up_for_the_streams_of_a_level_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    one = EngineLaw.step_seconds
+    monkeypatch.setattr(EngineLaw, "step_seconds", lambda self, *about: asked.append(1) or one(self, *about))
+    from_measurement(entry_of(LAW, (4, 16)), max_num_seqs=2**16)
+    assert len(asked) < 10_000
 
 
 def test_capacity_is_the_last_level_that_keeps_the_promise() -> None:

@@ -15,7 +15,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Stepped(Replica):
-    """Steps without a prompt are made many at a time."""
+    """Steps without a prompt are made many at a time, and so are those of one long prompt alone."""
 
     def __init__(self, timed: Timed, ledger: Ledger, begins: float) -> None:
         super().__init__(timed, ledger, begins)
@@ -82,14 +82,27 @@ class Stepped(Replica):
         end = self.now + seconds
         if end > until:
             return False
+        steps = 1
+        if part and not whole:
+            steps, end = self._alike(seconds, answered, (prompts[0][1] - 1) // part, until)
         self.now = end
         if part:
-            prompts[whole][1] -= part
-        self._made(1, answered)
+            prompts[whole][1] -= part * steps
+        self._made(steps, answered)
         for _ in range(whole):
             self._first(prompts.popleft()[0], end)
         self._make_room()
         return True
+
+    def _alike(self, seconds: float, answered: int, most: int, until: float) -> tuple[int, float]:
+        """(how many steps with a chunk of the same prompt follow each other, when the last one ends): of at
+        most ``most``, as long as nobody comes, goes or has to give way. The first takes ``seconds``."""
+        growth = self._law.seconds_per_kv_token * answered
+        if answered:
+            most = int(min(most, self._ends[0][0] - self._steps, max(1.0, self._kv_room // answered)))
+        before = steps_within(min(self._entry(), until) - self.now, seconds, growth)
+        steps = max(1, int(min(most, before)))
+        return steps, self.now + steps * seconds + growth * steps * (steps - 1) / 2
 
     def _stretch(self, until: float) -> bool:
         """Steps in which nobody comes or goes, and the one after. False: none ends by then."""
