@@ -27,11 +27,14 @@ async def probed(
     slots: int = 0,
     level: int = 0,
     engine: VirtualEngine | None = None,
+    workload: Workload = WORKLOAD,
+    streams: int = 8,
+    budget: float = 45.0,
 ) -> Measurement:
     engine, findings = engine or VirtualEngine(law, Random(seed)), Findings()
-    live = LiveConfig(measure_key="m", workload=WORKLOAD, slo=slo or ServiceLevel())
-    question = Question(live=live, max_model_len=4096, streams=8, slots=slots, level=level)
-    budget = 10.0 if level else 45.0
+    live = LiveConfig(measure_key="m", workload=workload, slo=slo or ServiceLevel())
+    question = Question(live=live, max_model_len=4096, streams=streams, slots=slots, level=level)
+    budget = 10.0 if level else budget
     clock = Clock(now=engine.now_seconds, budget_ends=0.97 * budget, timeout_ends=90)
     await measure(engine, question, findings, clock)
     assert engine.now_seconds() <= budget

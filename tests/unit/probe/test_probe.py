@@ -145,20 +145,6 @@ async def test_a_workload_beyond_the_context_is_shortened_and_said() -> None:
     assert all(clause and not clause.startswith("raise") for clause in result.message.split("; "))
 
 
-async def test_a_slow_engine_is_measured_with_fewer_tokens_and_says_so() -> None:
-    """50 ms a token: 400 of them would take 20 s."""
-    with mock_engine(ttft_base_ms=100, ttft_per_token_ms=0, itl_base_ms=50, itl_per_seq_ms=0) as port:
-        result = await measured(port, outputs=400, budget=5, timeout=40)
-    assert result.single_stream is not None
-    assert result.single_stream.decode_tokens_per_second == pytest.approx(20, rel=0.05)
-    assert "BudgetExhausted" in result.flags
-    assert result.workload.output_tokens < 400
-    assert "instead of 400" in result.message
-    assert [point.concurrency for point in result.curve] == [1, 2]
-    assert result.probe_seconds < 20
-    assert result.curve[1].output_tokens_per_second == pytest.approx(40, rel=0.15)
-
-
 async def test_others_traffic_is_noticed() -> None:
     async def chatter(port: int) -> None:
         body = {"model": "mock", "prompt": "hello", "max_tokens": 4000, "ignore_eos": True}

@@ -50,6 +50,21 @@ async def test_a_law_is_read_within_its_intervals(jitter: float, tokens: float) 
     assert covered / total >= 0.85
 
 
+async def test_a_slow_engine_is_measured_with_fewer_tokens_and_says_so() -> None:
+    """50 ms a token: 400 of them would take 20 s of 5."""
+    slow = replace(LAW, ttft_base_ms=100, ttft_per_token_ms=0, itl_base_ms=50, itl_per_seq_ms=0)
+    asked = Workload(input_tokens=64, output_tokens=400)
+    result = await probed(slow, 1, workload=asked, streams=2, slots=2, budget=5.0)
+    assert result.single_stream is not None
+    assert result.single_stream.decode_tokens_per_second == pytest.approx(20, rel=0.05)
+    assert "BudgetExhausted" in result.flags
+    assert result.workload.output_tokens < 400
+    assert "instead of 400" in result.message
+    assert [point.concurrency for point in result.curve] == [1, 2]
+    assert result.probe_seconds <= 5
+    assert result.curve[1].output_tokens_per_second == pytest.approx(40, rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("slo", "law", "streams", "boundary"),
     [
