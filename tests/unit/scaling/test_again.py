@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.core.scaling.law.again import REMEMBERED_SECONDS, SAID
+from tacho_operator.core.scaling.law.again import REMEMBERED_SECONDS, SAID, regretted, with_leap
 from tacho_operator.core.scaling.law.step import WORKED_OFF
-from tacho_operator.core.scaling.law.types import Bounds, Policy, Rules
+from tacho_operator.core.scaling.law.types import Bounds, Point, Policy, Rules, State
 
 from .fleet import CAPACITY, OUTPUT_TOKENS, RATE, Fleet
 
@@ -29,6 +29,45 @@ def test_a_burst_is_kept_for_without_headroom_for_half_an_hour() -> None:
     assert min(sizes) == sizes[-1] == HIGH, "full, and not with the headroom of a lasting load"
     assert SAID in fleet.decisions[-1].sentence
     assert fleet.run(lambda _: LOW * RATE, 1800)[-1] == 2
+
+
+def test_the_whole_of_a_leap_is_kept_for_and_not_what_its_first_look_saw() -> None:
+    calm = State(recent=(Point(0.0, 1.0),))
+    leapt = with_leap(calm, 3.0, 2.5, 10.0)
+    assert leapt.leaps == (Point(10.0, 3.0),)
+    more = with_leap(leapt, 5.0, 4.0, 60.0)
+    assert more.leaps == (Point(10.0, 5.0),)
+    assert with_leap(more, 4.0, 4.0, 70.0).leaps == more.leaps, "less of it takes nothing away"
+    assert with_leap(more, 6.0, 4.0, 80.0).leaps == more.leaps, "what comes a minute later is none of it"
+    assert with_leap(more, None, None, 1800.0).leaps == more.leaps
+    assert with_leap(more, None, None, 1820.0).leaps == ()
+
+
+@pytest.mark.parametrize(("ago", "leaps"), [(55.0, True), (65.0, False)])
+def test_a_leap_is_told_by_the_least_of_the_last_minute(ago: float, leaps: bool) -> None:
+    state = State(recent=(Point(100.0 - ago, 1.0), Point(90.0, 2.0)))
+    assert bool(with_leap(state, 3.0, 3.0, 100.0).leaps) is leaps
+
+
+def test_what_bursts_brought_is_given_up_a_window_after_each_of_them() -> None:
+    """What may come again is kept for by itself: the window does not double for it."""
+    fleet = after_a_burst()
+    for _ in range(2):
+        fleet.run(lambda _: LOW * RATE, 900)
+        fleet.run(lambda _: HIGH * RATE, 90)
+    assert max(fleet.sizes[-9:]) > HIGH, "more is asked for each time"
+    assert fleet.run(lambda _: LOW * RATE, 800)[-1] == HIGH
+    assert regretted(fleet.state, fleet.now) == ()
+    assert regretted(fleet.state, fleet.now + REMEMBERED_SECONDS) == fleet.state.changes
+
+
+def test_a_leap_is_forgotten_while_nothing_is_counted_in_replicas() -> None:
+    fleet = after_a_burst()
+    assert fleet.state.leaps
+    fleet.capacity = dataclasses.replace(CAPACITY, unverified="it is stale")
+    fleet.serve(HIGH * RATE)
+    fleet.look()
+    assert fleet.state.leaps == ()
 
 
 def test_a_rise_that_is_slow_is_not_kept_for() -> None:

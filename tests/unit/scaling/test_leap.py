@@ -172,3 +172,9 @@ def test_looks_of_half_a_minute_are_told_together() -> None:
     assert sure_work(looks, DOUBTED) is None
     assert sure_work([Look(10.0, 5.0)], CAPACITY) == pytest.approx((100 - 30) / 20)
     assert sure_work([Look(10.0, 1.5)] * 2, CAPACITY) == pytest.approx((60 - 3 * 60**0.5) / 40)
+
+
+def test_a_line_through_two_looks_scatters_more_than_one_half_a_look_later() -> None:
+    """1000 requests by then; by chance 31.6 of them, by a line 50."""
+    looks = [Look(10.0, offered) for offered in (40.0, 20.0, 0.0)]
+    assert sure_work(looks, CAPACITY) == pytest.approx((1000 - 3 * 50) / (RATE * 10))

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from tacho_operator.core.scaling.law.need import UP
+from tacho_operator.core.scaling.law.need import DOWN, UP
 from tacho_operator.core.scaling.law.step import step
 from tacho_operator.core.scaling.law.types import (
     Bounds,
@@ -100,6 +100,17 @@ def test_the_rest_must_carry_the_load() -> None:
     fleet = Fleet(replicas=4)
     sizes = fleet.run(lambda _: 4.5, 3600)
     assert sizes[-1] == 4, "2.25 / 0.72 is 3.13: with three replicas it would soon grow again"
+
+
+@pytest.mark.parametrize(("waiting", "left"), [(0, 3), (8, 4)])
+def test_the_rest_must_carry_the_little_that_waits(waiting: int, left: int) -> None:
+    """Work for 2.95 replicas, and beside it no more than is taken for worked off."""
+    fleet = Fleet(replicas=4, tells_running=False)
+    for _ in range(60):
+        fleet.serve(2.95 * DOWN * RATE)
+        fleet.replicas[0].waiting = waiting
+        fleet.look()
+    assert fleet.wanted == left
 
 
 def test_nothing_known_moves_nothing() -> None:

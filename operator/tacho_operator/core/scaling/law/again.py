@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from tacho_operator.core.scaling.law import behavior
 from tacho_operator.core.scaling.law.need import Load, need_of
-from tacho_operator.core.scaling.law.types import Capacity, Point, Rules, State
+from tacho_operator.core.scaling.law.types import Capacity, Change, Point, Rules, State
 
 TIMES = 2.0
 WITHIN_SECONDS = 60.0
@@ -20,13 +21,27 @@ SAID = "what leapt in within the last half hour may come again"
 def with_leap(state: State, work: float | None, sure: float | None, now: float) -> State:
     """``work``: offered by now, in replicas, and ``sure``: what chance did not bring of it, and alone tells a
     leap; None: not known. A leap drags what is smoothed behind it, which must not be taken for a rise: that
-    begins anew."""
+    begins anew. The first look at it does not see the whole of it: for a minute it may become more."""
+    young = _young(state, now)
+    if work is None or sure is None:
+        return dataclasses.replace(state, leaps=young)
     lately = [point.value for point in state.recent if now - point.time_seconds <= WITHIN_SECONDS]
-    if work is not None and sure is not None and lately and sure > TIMES * min(lately):
-        leaps = behavior.with_high(state.leaps, Point(now, work), REMEMBERED_SECONDS)
+    if lately and sure > TIMES * min(lately):
+        leaps = behavior.with_high(young, Point(now, work), REMEMBERED_SECONDS)
         return dataclasses.replace(state, leaps=leaps, recent=())
-    kept = tuple(point for point in state.leaps if now - point.time_seconds <= REMEMBERED_SECONDS)
-    return dataclasses.replace(state, leaps=kept)
+    if young and work > young[-1].value and now - young[-1].time_seconds <= WITHIN_SECONDS:
+        whole = Point(young[-1].time_seconds, work)
+        return dataclasses.replace(state, leaps=behavior.with_high(young, whole, REMEMBERED_SECONDS))
+    return dataclasses.replace(state, leaps=young)
+
+
+def _young(state: State, now: float) -> tuple[Point, ...]:
+    return tuple(point for point in state.leaps if now - point.time_seconds <= REMEMBERED_SECONDS)
+
+
+def regretted(state: State, now: float) -> Sequence[Change]:
+    """Of the changes those that may be: none while a leap is remembered, and so is kept for already."""
+    return () if _young(state, now) else state.changes
 
 
 def need_again(state: State, rules: Rules, capacity: Capacity, trusted: float) -> float:
