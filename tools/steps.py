@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 SHOW_EVERY_SECONDS = 10
+ENDING_SECONDS = 10
+"""Between asking a command to end and ending it."""
+ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class StepError(Exception):
@@ -41,8 +46,11 @@ def run(
     next_step: str,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    family: bool = False,
 ) -> str:
     """The command's standard output; of a long one, a line now and then to show that it moves.
+
+    ``family``: whoever interrupts us ends what the command has started, too, and not it alone.
 
     Raises StepError with its last lines when it fails.
     """
@@ -55,6 +63,7 @@ def run(
         errors="replace",
         env=environment,
         cwd=folder,
+        start_new_session=family,
     ) as process:
         output: list[str] = []
         errors: list[str] = []
@@ -64,7 +73,8 @@ def run(
         ]
         for reader in readers:
             reader.start()
-        _wait(process, output, errors)
+        with _ending(process, family=family):
+            _wait(process, output, errors)
         for reader in readers:
             reader.join()
     if process.returncode != 0:
@@ -72,6 +82,32 @@ def run(
         what = f"`{' '.join(shown)}` exited with {process.returncode}"
         raise StepError(failure_class, f"{what}. {next_step}\n{tail}")
     return "".join(output)
+
+
+@contextmanager
+def _ending(process: subprocess.Popen[str], *, family: bool) -> Iterator[None]:
+    """Whoever is interrupted inside leaves nothing running of the command."""
+    try:
+        yield
+    except BaseException:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number) if family else process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_SECONDS)
+        raise
+
+
+def ended_by_signals() -> None:
+    """From now on SIGTERM and SIGHUP end this process as Ctrl-C does: what has to be cleaned up is."""
+
+    def end(number: int, _frame: object) -> None:
+        for known in ENDS:
+            signal.signal(known, signal.SIG_IGN)  # no second one may cut the cleaning short
+        raise SystemExit(128 + number)
+
+    for number in ENDS:
+        signal.signal(number, end)
 
 
 def _collect(stream: IO[str] | None, lines: list[str]) -> None:

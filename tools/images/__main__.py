@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import cache, wheels
-from ..steps import StepError, say, step
+from ..steps import StepError, ended_by_signals, say, step
 from . import base, buildah, catalog, key, machine, push
 
 OUTPUT = catalog.ROOT / "build" / "images"
@@ -169,6 +169,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAME", help="one image, with what it is built on")
     parser.add_argument("--registry", help="for push: where to, e.g. registry.example.com/team")
     options = parser.parse_args()
+    ended_by_signals()
     if options.verb == "push" and not options.registry:
         parser.error("push wants --registry")
     try:

@@ -10,14 +10,12 @@ import hashlib
 import os
 import shutil
 import stat
-import subprocess
 import tarfile
-import tempfile
 from pathlib import Path
 
 from .. import cache
 from ..steps import StepError, run, step
-from . import machine
+from . import machine, mounts
 
 RECIPE = "2"
 """Raised when trimming or packing changes."""
@@ -53,12 +51,13 @@ def archive() -> Path:
     machine.install_programs()
     cache.require_space(place.parent, NEEDED_BYTES, "the base image")
     mirror = machine.debian_mirror()
-    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        root = Path(scratch) / "root"
-        with step(f"making a base of Debian {SUITE} with Python from {mirror}"):
+    with mounts.scratch(place.parent) as scratch:
+        root = scratch / "root"
+        title = f"making a base of Debian {SUITE} with Python from {mirror}"
+        with step(title), mounts.unmounted(root):
             _debootstrap(root, mirror)
         trim(root)
-        unfinished = Path(scratch) / "base.tar"
+        unfinished = scratch / "base.tar"
         with tarfile.open(unfinished, "w") as tar:
             tar.add(root, arcname=".")
         os.replace(unfinished, place)
@@ -80,13 +79,12 @@ def _debootstrap(root: Path, mirror: str) -> None:
             failure_class="DebootstrapFailed",
             next_step=f"Check that {mirror} has Debian {SUITE} and can be reached, or set TACHO_IMAGE_BASE.",
             environment=machine.proxy_environment(),
+            family=True,  # a shell that is asked to end waits for what it runs
         )
     except StepError as error:
         log = root / "debootstrap" / "debootstrap.log"
         tail = log.read_text(errors="replace").splitlines()[-10:] if log.is_file() else []
         raise StepError("DebootstrapFailed", "\n".join([str(error), *tail])) from error
-    finally:
-        subprocess.run(["umount", "--lazy", root / "proc", root / "sys"], capture_output=True, check=False)
 
 
 def trim(root: Path) -> None:
