@@ -153,6 +153,18 @@ def test_requests_that_began_are_counted_by_their_answers_and_crowded_ones_are_n
     assert read(before, unknown, CAPACITY, 10.0).begun == 0.0
 
 
+def test_what_runs_at_the_others_because_a_pod_has_gone_has_not_begun() -> None:
+    """One that does not answer is there all the same."""
+    before = {uid: Track(Sample(time_seconds=0.0, running=count)) for uid, count in (("a", 2), ("b", 3))}
+
+    def begun(running: int, *more: PodLoad) -> float:
+        sample = Sample(time_seconds=10.0, running=running)
+        return read(before, [PodLoad(uid="a", sample=sample), *more], CAPACITY, 10.0).begun * RATE
+
+    assert [round(begun(running), 6) for running in (1, 2, 5, 6)] == [-1, 0, 0, 1]
+    assert begun(5, PodLoad(uid="b", sample=None)) == pytest.approx(3)
+
+
 @pytest.mark.parametrize(
     ("start", "ahead", "back"), [(20.0, 20, 180), (90.0, 90, 180), (400.0, 400, 400), (3600.0, 600, 600)]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from tacho_operator.core.scaling.law.demand import MOST_RATE
 from tacho_operator.core.scaling.law.step import Standing, step
@@ -97,6 +97,7 @@ def test_more_demand_never_gets_fewer(demands: list[float], factor: float) -> No
 
 
 @given(st.floats(0.1, 20.0), st.integers(1, 12))
+@example(1.375, 2)
 @settings(max_examples=8, deadline=None)
 def test_a_constant_demand_settles(demand: float, replicas: int) -> None:
     fleet = Fleet(Policy(bounds=Bounds(least=1, most=100)), replicas=replicas)

@@ -59,13 +59,14 @@ def read(
     """What the pods' readings say, beside the ones before. ``elapsed_seconds``: since those. A pod that is
     read for the first time has done what it counted since it began, but no more than the others on the mean:
     nobody knows when that was."""
+    pods = sorted(pods, key=lambda item: item.uid)
     tracks: dict[str, Track] = {}
     silent = 0
     preempting = False
     begun = stuck = 0.0
     new: list[Sample] = []
     ttft_sum = ttft_count = tokens = busy_seconds = 0.0
-    for pod in sorted(pods, key=lambda item: item.uid):
+    for pod in pods:
         sample = pod.sample
         if sample is None or not sample.known or not 0 <= now - sample.time_seconds <= STALE_SECONDS:
             silent += 1
@@ -90,6 +91,9 @@ def read(
                 # A request is there while it waits for its first token, too, which is none of those after it.
                 tokens += _grown(before.sample.generated_tokens, sample.generated_tokens) - firsts
                 busy_seconds += elapsed * (_held(before.sample) + _held(sample)) / 2 - waited
+    # What would have come to a pod that has gone begins at the others, and is no more work than before.
+    gone = former.keys() - {pod.uid for pod in pods}
+    begun -= min(max(0.0, begun), math.fsum(_placed(former[uid].sample, capacity) for uid in sorted(gone)))
     samples = [track.sample for track in tracks.values()]
     rates = [track.rate for track in tracks.values() if track.rate is not None]
     if rates and elapsed_seconds:
