@@ -49,14 +49,15 @@ What follows for the planner:
   sooner and give 1 % less.
 - `-O1` starts no sooner. Eager starts 22 to 26 s sooner and makes 26 % fewer tokens: a start with kept
   compiled code (`spec.cache`) is nearly as soon and loses nothing.
-- Front ends for the 0.6B: four stream 1.8 times as much as one with 256 requests (two 1.6 times) and give the
-  first token in a third of the time; with 64 there is nothing to gain. The earlier table, whose output was
-  not kept, had 26,000 beside 17,200. Streaming every fourth token (`--stream-interval 4`) gives 1.3 times as
-  much with one front end, in larger pieces; four give more and keep the pieces, so that is the rule. Without
-  prefix caching one front end is no faster. The product's own probe of 45 s does not prove the difference:
-  18,000 tok/s with four (`more/small`), 16,000 to 17,000 with one (`later/small-one-front-end`, ± 33 %), and
-  as pods ([front-ends](front-ends), [one-front-end](one-front-end)) 19,000 ± 35 % and 17,000 ± 34 %: there
-  the cluster, the client and six of the engine's processes share these 16 cores, which run at two speeds.
+- Front ends for the 0.6B: four stream 1.8 times as much as one with 256 requests (two 1.6 times) and give
+  the first token in a third of the time; with 64 as much, and the first token in three quarters. The
+  earlier table, whose output was not kept, had 26,000 beside 17,200. Streaming every fourth token
+  (`--stream-interval 4`) gives 1.3 times as much with one front end, in larger pieces; four give more and
+  keep the pieces, so that is the rule. Without prefix caching one front end is no faster. The product's
+  own probe of 45 s does not prove the difference: 18,000 tok/s with four (`more/small`), 16,000 to 17,000
+  with one (`later/small-one-front-end`, ± 33 %), and as pods ([front-ends](front-ends),
+  [one-front-end](one-front-end)) 19,000 ± 35 % and 17,000 ± 34 %: there the cluster, the client and six
+  of the engine's processes share these 16 cores, which run at two speeds.
 - Weights of 4 bits pay for one stream (1.3x) and less under load (AWQ none, GPTQ and compressed-tensors
   1.1x at 256); 8 bits of both weights and inputs (w8a8, fp8) pay at both ends: 1.3 and 1.4x.
 """
