@@ -99,7 +99,8 @@ def _ending(process: subprocess.Popen[str], *, family: bool) -> Iterator[None]:
 
 
 def ended_by_signals() -> None:
-    """From now on SIGTERM and SIGHUP end this process as Ctrl-C does: what has to be cleaned up is."""
+    """From now on SIGTERM and SIGHUP end this process as Ctrl-C does: what has to be cleaned up is. What was
+    ignored so far still is."""
 
     def end(number: int, _frame: object) -> None:
         for known in ENDS:
@@ -107,7 +108,8 @@ def ended_by_signals() -> None:
         raise SystemExit(128 + number)
 
     for number in ENDS:
-        signal.signal(number, end)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, end)
 
 
 def _collect(stream: IO[str] | None, lines: list[str]) -> None:

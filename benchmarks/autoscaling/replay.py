@@ -231,7 +231,10 @@ def run(
 
     hung = None
     if pods and recorded.get("hung"):
-        hung = next(pod for item, pod in zip(requests, pods, strict=True) if item["pod"] == recorded["hung"])
+        # None where the recording is read only up to before the pod that hangs has answered anything.
+        hung = next(
+            (p for item, p in zip(requests, pods, strict=True) if item["pod"] == recorded["hung"]), None
+        )
     blind = [(begin, until) for begin, until in recorded.get("blind", ())]
     faults = Faults(
         decider_lost=()
@@ -273,6 +276,14 @@ def compared(recorded: dict[str, Any], result: Result) -> dict[str, float]:
     }
 
 
+def upto(recorded: dict[str, Any], until: float) -> dict[str, Any]:
+    """The recording as it was after ``until`` seconds."""
+    found = {
+        rows: [item for item in recorded[rows] if item["time_s"] <= until] for rows in ("moments", "requests")
+    }
+    return {**recorded, **found, "blind": [span for span in recorded.get("blind", ()) if span[0] <= until]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("trajectory", type=Path)
@@ -285,8 +296,7 @@ def main() -> None:
     given = parser.parse_args()
     recorded = json.loads(given.trajectory.read_text())
     if given.until is not None:
-        for rows in ("moments", "requests"):
-            recorded[rows] = [item for item in recorded[rows] if item["time_s"] <= given.until]
+        recorded = upto(recorded, given.until)
     found = []
     for seed in range(given.seeds):
         asked = {

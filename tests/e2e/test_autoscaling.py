@@ -53,7 +53,9 @@ HANG_SECONDS = 60.0
 NOTICED_SECONDS = 15.0
 """A ramp is told from chance by what has come, and it has passed the need with headroom by then: the more so
 the fewer requests come between two looks, and here those are six for each replica. The headroom is for that:
-what the load needs without it has no such time."""
+what the load needs without it has LOOKS."""
+LOOKS = 3
+"""By which a rise is seen and asked for at the latest. They are 2 s apart here."""
 
 
 def replica_requests_per_second() -> float:
@@ -159,12 +161,11 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
         place = lab.ROOT / "build" / "trajectories" / "one-to-four-to-one"
         write(place, watch.moments, arrivals.requests, about)
     assert arrivals.lost == []
-    start_seconds = cold_start_seconds + PERIOD_SECONDS
-    promised = Allowed(
-        rise_seconds=NOTICED_SECONDS + start_seconds, fall_seconds=fall_seconds(), at_once=FULL * SLOTS
-    )
+    rise_seconds = NOTICED_SECONDS + cold_start_seconds + PERIOD_SECONDS
+    promised = Allowed(rise_seconds=rise_seconds, fall_seconds=fall_seconds(), at_once=FULL * SLOTS)
     assert violations(watch.moments, plan.need, promised, watch.blind) == []
-    exact = dataclasses.replace(promised, rise_seconds=start_seconds, spare=MOST)
+    rise_seconds = cold_start_seconds + LOOKS * PERIOD_SECONDS
+    exact = dataclasses.replace(promised, rise_seconds=rise_seconds, spare=MOST)
     assert violations(watch.moments, plan.exact_need, exact, watch.blind) == []
 
 

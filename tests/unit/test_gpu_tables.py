@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from benchmarks.gpu import tables
+from benchmarks.gpu import overhead, tables
+from benchmarks.gpu.figures import RAW
 
 
 def test_the_page_has_not_drifted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,3 +31,15 @@ def test_two_gpus_are_set_against_one_at_the_streams_that_both_had() -> None:
 def test_what_is_far_apart_is_said_with_its_sign() -> None:
     assert tables.share(110, 100) == "+10.00 %"
     assert tables.share(99, 100) == "-1.00 %"
+
+
+def test_what_tacho_adds_is_its_own_parts_and_not_the_engines_scatter() -> None:
+    found = json.loads((RAW / "start/overhead.json").read_text())
+    parts = {"runtime_to_engine": 0.3, "engine": 30.0, "after_healthy": 0.2}
+    assert overhead.added([{"before_runtime": 1.0, **parts}]) == {
+        "added_seconds": 1.5,
+        "added_in_a_pod_seconds": 0.5,
+    }
+    assert {name: found[name] for name in ("added_seconds", "added_in_a_pod_seconds")} == overhead.added(
+        found["rounds"]
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from tacho_operator.core.scaling.law.again import REMEMBERED_SECONDS, SAID, regretted, with_leap
 from tacho_operator.core.scaling.law.step import WORKED_OFF
-from tacho_operator.core.scaling.law.types import Bounds, Point, Policy, Rules, State
+from tacho_operator.core.scaling.law.types import Bounds, Change, Point, Policy, Rules, State
 
 from .fleet import CAPACITY, OUTPUT_TOKENS, RATE, Fleet
 
@@ -57,8 +57,19 @@ def test_what_bursts_brought_is_given_up_a_window_after_each_of_them() -> None:
         fleet.run(lambda _: HIGH * RATE, 90)
     assert max(fleet.sizes[-9:]) > HIGH, "more is asked for each time"
     assert fleet.run(lambda _: LOW * RATE, 800)[-1] == HIGH
-    assert regretted(fleet.state, fleet.now) == ()
-    assert regretted(fleet.state, fleet.now + REMEMBERED_SECONDS) == fleet.state.changes
+    assert regretted(fleet.state, CAPACITY, fleet.now) == ()
+    assert regretted(fleet.state, CAPACITY, fleet.now + REMEMBERED_SECONDS) == fleet.state.changes
+
+
+def test_a_small_leap_excuses_no_large_changes() -> None:
+    """Of few requests a leap is little, and what rises and falls beside it is regretted all the same."""
+    swings = tuple(
+        Change(time_seconds=100.0 * number, before=before, after=after)
+        for number, (before, after) in enumerate([(10, 8), (8, 10), (10, 8), (8, 10)])
+    )
+    state = with_leap(State(recent=(Point(390.0, 0.01),), changes=swings), 0.05, 0.03, 400.0)
+    assert state.leaps
+    assert regretted(state, CAPACITY, 410.0) == swings
 
 
 def test_a_leap_is_forgotten_while_nothing_is_counted_in_replicas() -> None:

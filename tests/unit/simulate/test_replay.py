@@ -20,6 +20,7 @@ from benchmarks.autoscaling.replay import (
     run,
     sent,
     starts,
+    upto,
 )
 from tacho_operator.core.scaling.law.types import Capacity
 from tacho_operator.simulate.policy import Choice, Setting, View
@@ -154,6 +155,15 @@ def test_replicas_stay_those_of_the_cluster_while_a_backlog_is_worked_off() -> N
     for seed in range(3):
         result, _ = run(recorded, IN_TIME_SECONDS, seed=seed, unverified=True)
         assert compared(recorded, result)["mostOff"] <= 1
+
+
+def test_a_recording_is_replayed_up_to_before_the_pod_that_hangs_has_answered() -> None:
+    recorded = upto(json.loads((RECORDED / "clean.json").read_text()), 45.0)
+    assert recorded["hung"] not in {item["pod"] for item in recorded["requests"]}
+    assert recorded["blind"] == []
+    result, trace = run(recorded, IN_TIME_SECONDS, seed=0, unverified=False)
+    assert len(trace) == len(recorded["requests"])
+    assert compared(recorded, result)["mostOffWithinALook"] <= 1
 
 
 def test_starts_are_paired_in_the_order_of_asking() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tacho_operator.core.scaling.law import behavior
-from tacho_operator.core.scaling.law.need import Load, need_of
+from tacho_operator.core.scaling.law.need import Load, need_of, whole
 from tacho_operator.core.scaling.law.types import Capacity, Change, Point, Rules, State
 
 TIMES = 2.0
@@ -15,6 +15,8 @@ WITHIN_SECONDS = 60.0
 REMEMBERED_SECONDS = 1800.0
 FULL = 1.0
 """So full the replicas may be that are kept for it: a burst may end before much of it has piled up."""
+BROUGHT = 3.0
+"""Times the replicas that a leap fills: headroom, and what piled up until they came, bring more of them."""
 SAID = "what leapt in within the last half hour may come again"
 
 
@@ -39,9 +41,14 @@ def _young(state: State, now: float) -> tuple[Point, ...]:
     return tuple(point for point in state.leaps if now - point.time_seconds <= REMEMBERED_SECONDS)
 
 
-def regretted(state: State, now: float) -> Sequence[Change]:
-    """Of the changes those that may be: none while a leap is remembered, and so is kept for already."""
-    return () if _young(state, now) else state.changes
+def regretted(state: State, capacity: Capacity, now: float) -> Sequence[Change]:
+    """Of the changes those that may be: not what a remembered leap brought, for that is kept for already."""
+    young = _young(state, now)
+    if not young:
+        return state.changes
+    filled = max(point.value for point in young) / (capacity.trust * state.learned.factor)
+    brought = whole(BROUGHT * filled)
+    return tuple(change for change in state.changes if max(change.before, change.after) > brought)
 
 
 def need_again(state: State, rules: Rules, capacity: Capacity, trusted: float) -> float:

@@ -76,7 +76,7 @@ def step(at: Standing, state: State, now: float) -> Step:
         refused=_refused(at, state, now),
     )
     cold = cold_start_seconds(state.starts, state.cold_start_seconds)
-    window = behavior.down_window(at.policy.down, cold, again.regretted(state, now), now)
+    window = behavior.down_window(at.policy.down, cold, again.regretted(state, at.capacity, now), now)
     elapsed = 0.0 if state.read_seconds is None else max(0.0, now - state.read_seconds)
     reading = read(state.tracks, at.pods, at.capacity, now, elapsed)
     state = dataclasses.replace(state, tracks=reading.tracks)
