@@ -99,7 +99,7 @@ def level(server: Server, streams: int, seconds: float, shape: tuple[int, int]) 
     whole = [item for item in found if item.sent >= since and item.sent < ends]
     within = [item for item in found if since <= item.last < ends]
     gaps = [(item.last - item.first) / (item.tokens - 1) for item in whole]
-    ends = [item.first - item.sent + (shape[1] - 1) * gap for item, gap in zip(whole, gaps, strict=True)]
+    taken = [item.first - item.sent + (shape[1] - 1) * gap for item, gap in zip(whole, gaps, strict=True)]
     rate = sum(item.tokens for item in within) / (ends - since)
     return {
         "concurrency": streams,
@@ -109,7 +109,7 @@ def level(server: Server, streams: int, seconds: float, shape: tuple[int, int]) 
         "requestsPerSecond": str(round(len(within) / (ends - since), 3)),
         "ttftMillisecondsP50": str(round(1000 * median(item.first - item.sent for item in whole), 2)),
         "tpotMillisecondsP50": str(round(1000 * median(gaps), 3)),
-        "endToEndMillisecondsP50": str(round(1000 * median(ends), 1)),
+        "endToEndMillisecondsP50": str(round(1000 * median(taken), 1)),
         "countedBy": "Client",
         "steady": True,
     }
