@@ -90,8 +90,7 @@ def test_a_build_that_is_ended_cleans_up(tmp_path: Path, number: signal.Signals)
         [sys.executable, "-c", PROGRAM, str(scratch)],
         env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
         stderr=subprocess.PIPE,
-        # In the background of a script SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_heed_signals,
     )
     with process:
         _until(lambda: (tmp_path / "started").is_file() and (tmp_path / "started").read_text())
@@ -101,6 +100,12 @@ def test_a_build_that_is_ended_cleans_up(tmp_path: Path, number: signal.Signals)
     assert list(scratch.iterdir()) == []
     for pid in (tmp_path / "started").read_text().split():
         _until(lambda pid=pid: not _alive(pid))
+
+
+def _heed_signals() -> None:
+    """In the background of a script SIGINT is ignored, under nohup SIGHUP."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _alive(pid: str) -> bool:
