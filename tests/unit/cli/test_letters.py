@@ -38,7 +38,7 @@ def stdout_in(encoding: str) -> Iterator[io.BytesIO]:
         yield taken
         sys.stdout.flush()
         # Nobody closes what was written with the stream.
-        sys.stdout.detach()  # type: ignore[union-attr]
+        sys.stdout.detach()  # type: ignore[union-attr]  # a wrapper was put there above
 
 
 @everywhere

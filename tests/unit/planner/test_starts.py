@@ -66,9 +66,11 @@ def test_starts_that_were_planned_before_they_ran():
     found = [start for start in starts.starts() if start.row.get("note") == starts.PLANNED_BEFORE]
     assert len(found) == 29
     assert all(start.held_out for start in found)
-    vllm = [start.errors for start in found if start.row["engine"] == "vllm"]
-    assert max(abs(errors["weights"]) for errors in vllm) <= 0.0042
-    assert max(abs(errors["kvTokens"]) for errors in vllm) <= 0.0042
+    vllm = {start.name: start.errors for start in found if start.row["engine"] == "vllm"}
+    assert max(abs(errors["weights"]) for errors in vllm.values()) <= 0.0042
+    # Of so many tokens a step a quarter more activations are planned than are taken.
+    assert abs(vllm.pop("batched/batched-16384")["kvTokens"]) <= 0.0042
+    assert max(abs(errors["kvTokens"]) for errors in vllm.values()) <= 0.0025
     peaks = [start.errors["peak"] for start in found if start.row["engine"] == "transformers"]
     assert len(peaks) == 10
     assert max(map(abs, peaks)) <= 0.043
