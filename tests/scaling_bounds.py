@@ -70,6 +70,21 @@ def need_of(requests_per_second: float, replica_requests_per_second: float, full
     return max(1, math.ceil(requests_per_second / (full * replica_requests_per_second) - 1e-9))
 
 
+def starts(moments: Sequence[Moment]) -> tuple[float, ...]:
+    """Seconds from each replica that was asked for to one that was ready, in the order of both."""
+    asked: list[float] = []
+    found = []
+    for before, after in pairwise(moments):
+        more = after.replicas - before.replicas
+        asked += [after.time_s] * max(0, more)
+        if more < 0:
+            asked = asked[:more]
+        for _ in range(max(0, after.ready - before.ready)):
+            if asked:
+                found.append(after.time_s - asked.pop(0))
+    return tuple(found)
+
+
 def violations(
     moments: Sequence[Moment],
     need: Callable[[float], int],

@@ -25,7 +25,6 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -42,6 +41,7 @@ from tacho_operator.simulate.policy import Choice, PodView, Policy, Setting, Vie
 from tacho_operator.simulate.result import Result
 from tacho_operator.simulate.run import Faults, simulate
 from tacho_operator.simulate.trace import Trace
+from tests import scaling_bounds as bounds
 
 LAW = EngineLaw(
     steps=((1, 0.061), (3, 0.063)),
@@ -70,19 +70,9 @@ GIVEN_UP_SECONDS = 120.0
 """After which the test takes a request for lost."""
 
 
-def starts(moments: Sequence[dict[str, Any]]) -> tuple[float, ...]:
-    """Seconds from each replica that was asked for to one that was ready, in the order of both."""
-    asked: list[float] = []
-    found = []
-    for before, after in pairwise(moments):
-        more = after["replicas"] - before["replicas"]
-        asked += [after["time_s"]] * max(0, more)
-        if more < 0:
-            asked = asked[:more]
-        for _ in range(max(0, after["ready"] - before["ready"])):
-            if asked:
-                found.append(after["time_s"] - asked.pop(0))
-    return tuple(found)
+def starts(recorded: Sequence[dict[str, Any]]) -> tuple[float, ...]:
+    """Seconds that each replica took, by the recorded looks."""
+    return bounds.starts([bounds.Moment(**moment) for moment in recorded])
 
 
 def sent(requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from tests.e2e.mocks import INPUT_TOKENS, OUTPUT_TOKENS, fill_model, mock
 from tests.e2e.resource import Llmd, eventually
 from tests.e2e.trajectory import Plan, Watch
 from tests.fakes.engine_law import Law
-from tests.scaling_bounds import Allowed, violations, write
+from tests.scaling_bounds import Allowed, starts, violations, write
 from tools import lab
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("model")]
@@ -50,12 +50,9 @@ BEHAVIOR = {
 LITTLE, MUCH, SOME = 0.4, 2.5, 1.2
 """Offered, in full replicas: one, four and two of them keep the promise."""
 HANG_SECONDS = 60.0
-NOTICED_SECONDS = 15.0
-"""A ramp is told from chance by what has come, and it has passed the need with headroom by then: the more so
-the fewer requests come between two looks, and here those are six for each replica. The headroom is for that:
-what the load needs without it has LOOKS."""
 LOOKS = 3
-"""By which a rise is seen and asked for at the latest. They are 2 s apart here."""
+"""By which the need with headroom is asked for: a look tells the mean since the one before, so that the first
+may be over it by little. The headroom is for that: without it the need has one period."""
 
 
 def replica_requests_per_second() -> float:
@@ -161,11 +158,13 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
         place = lab.ROOT / "build" / "trajectories" / "one-to-four-to-one"
         write(place, watch.moments, arrivals.requests, about)
     assert arrivals.lost == []
-    rise_seconds = NOTICED_SECONDS + cold_start_seconds + PERIOD_SECONDS
-    promised = Allowed(rise_seconds=rise_seconds, fall_seconds=fall_seconds(), at_once=FULL * SLOTS)
+    start_seconds = max(starts(watch.moments))
+    assert start_seconds <= cold_start_seconds + PERIOD_SECONDS, "the scaler knows what a start takes"
+    promised = Allowed(
+        rise_seconds=start_seconds + LOOKS * PERIOD_SECONDS, fall_seconds=fall_seconds(), at_once=FULL * SLOTS
+    )
     assert violations(watch.moments, plan.need, promised, watch.blind) == []
-    rise_seconds = cold_start_seconds + LOOKS * PERIOD_SECONDS
-    exact = dataclasses.replace(promised, rise_seconds=rise_seconds, spare=MOST)
+    exact = dataclasses.replace(promised, rise_seconds=start_seconds + PERIOD_SECONDS, spare=MOST)
     assert violations(watch.moments, plan.exact_need, exact, watch.blind) == []
 
 

@@ -168,13 +168,15 @@ def test_sigterm_in_the_middle_of_an_answer_ends_it_with_0(tmp_path: Path) -> No
 
 
 def failure(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, class and message of a start that fails: the last line and the document say the same."""
+    """Exit code, class and output of a start that fails: its last words and the document say the same, though
+    llama.cpp's own threads may get another word in before the process is gone."""
     environment = {**os.environ, ENV_ENGINE_FAILURE: str(tmp_path / "failure.json")}
     done = subprocess.run(
         command(*arguments), capture_output=True, text=True, timeout=60, check=False, env=environment
     )
-    found = FAILURE.match(done.stderr.splitlines()[-1])
-    assert found is not None, done.stderr
+    told = [found for line in done.stderr.splitlines() if (found := FAILURE.match(line))]
+    assert len(told) == 1, done.stderr
+    (found,) = told
     left_behind = codec.loads(Failure, (tmp_path / "failure.json").read_text())
     assert left_behind.failure_class == found[1]
     assert f"{left_behind.message}: {left_behind.next_step}" == found[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tacho_operator.simulate.trace import read_trace
-from tests.scaling_bounds import Allowed, Moment, Sent, need_of, violations, write
+from tests.scaling_bounds import Allowed, Moment, Sent, need_of, starts, violations, write
 
 ALLOWED = Allowed(rise_seconds=12, fall_seconds=30, at_once=3)
 
@@ -114,3 +114,11 @@ def test_a_trajectory_can_be_read_and_its_requests_replayed(tmp_path: Path) -> N
     trace = read_trace(tmp_path / "found.csv")
     assert trace.time_seconds == (0.0, 2.0)
     assert trace.input_tokens == (8, 9)
+
+
+def test_starts_are_paired_in_the_order_of_asking() -> None:
+    looks = ((0, 1, 1), (10, 3, 1), (20, 4, 1), (45, 4, 2), (50, 3, 3), (70, 3, 3))
+    moments = [
+        Moment(time_s=float(at), replicas=asked, ready=ready, arrivals=1) for at, asked, ready in looks
+    ]
+    assert starts(moments) == (35, 40)

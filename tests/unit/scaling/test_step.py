@@ -230,6 +230,50 @@ def test_the_first_look_brings_nothing_that_a_rate_would_not() -> None:
     assert fleet.look().replicas == 3
 
 
+def one_more_look(window_seconds: float | None, work: float = 0.9, seconds: float = 10.0) -> Fleet:
+    """A load of half a replica that comes and goes, and then once a little more than the headroom leaves."""
+    policy = Policy(bounds=Bounds(least=1, most=9), up=Rules(window_seconds=window_seconds))
+    fleet = Fleet(policy, tells_running=False)
+    fleet.run(lambda now: (0.65 if now % 20 else 0.35) * RATE, 300)
+    assert fleet.wanted == 1
+    fleet.serve(work * RATE, seconds)
+    fleet.look()
+    return fleet
+
+
+def test_who_sets_the_window_waits_for_nothing_besides() -> None:
+    """By the last look where it is 0, by the lowest look where it is more; the law's own way smooths."""
+    assert one_more_look(None).wanted == 1
+    at_once = one_more_look(0.0)
+    assert at_once.wanted == 2
+    assert at_once.decisions[-1].sentence == "1 -> 2 replicas: work of 0.90 replicas, over 0.80 = 1.12."
+    waits = one_more_look(20.0)
+    assert waits.decisions[-1].able.reason == "ScaleUpStabilized"
+    assert waits.run(lambda _: 0.9 * RATE, 20) == [1, 2]
+    assert one_more_look(20.0).run(lambda _: 0.5 * RATE, 60) == [1] * 6, "it came once"
+
+
+def test_a_look_right_after_a_late_one_is_not_the_rate() -> None:
+    """A fifth of a second in which three times the usual rate came."""
+    assert one_more_look(0.0, work=1.5, seconds=0.2).wanted == 1
+    assert one_more_look(0.0, work=1.5, seconds=2.0).wanted == 2
+
+
+def test_a_counter_that_jumped_is_not_what_the_last_look_saw() -> None:
+    fleet = one_more_look(0.0, work=0.5)
+    fleet.replicas[0].generated += 1e7
+    fleet.serve(0.5 * RATE)
+    fleet.look()
+    assert fleet.state.prompt == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_is_asked_for_at_once_is_no_demand_for_people() -> None:
+    """They are told the smoothed one, which is written to the status when it changes."""
+    demand = one_more_look(0.0).decisions[-1].figures.demand
+    assert demand is not None
+    assert 0.5 < demand < 0.8
+
+
 def test_a_full_kv_cache_asks_for_more_whatever_the_rate() -> None:
     fleet = Fleet(capacity=dataclasses.replace(CAPACITY, kv_cache_tokens=1000))
 

@@ -19,7 +19,6 @@ from benchmarks.autoscaling.replay import (
     dealt,
     run,
     sent,
-    starts,
     upto,
 )
 from tacho_operator.core.scaling.law.types import Capacity
@@ -164,9 +163,3 @@ def test_a_recording_is_replayed_up_to_before_the_pod_that_hangs_has_answered() 
     result, trace = run(recorded, IN_TIME_SECONDS, seed=0, unverified=False)
     assert len(trace) == len(recorded["requests"])
     assert compared(recorded, result)["mostOffWithinALook"] <= 1
-
-
-def test_starts_are_paired_in_the_order_of_asking() -> None:
-    looks = ((0, 1, 1), (10, 3, 1), (20, 4, 1), (45, 4, 2), (50, 3, 3), (70, 3, 3))
-    moments = [{"time_s": time, "replicas": asked, "ready": ready} for time, asked, ready in looks]
-    assert starts(moments) == (35, 40)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from tacho_operator.core.scaling.law import again, behavior, chance
+from tacho_operator.core.scaling.law import again, behavior
 from tacho_operator.core.scaling.law.coldstart import cold_start_seconds, with_starts
-from tacho_operator.core.scaling.law.demand import MOST_RATE, STALE_SECONDS, Reading, read, smoothed
+from tacho_operator.core.scaling.law.demand import Reading, read
 from tacho_operator.core.scaling.law.figures import figures_of
+from tacho_operator.core.scaling.law.heard import SLOW_SECONDS, Over, heard
 from tacho_operator.core.scaling.law.leap import leap_of, proven_work, sure_work
 from tacho_operator.core.scaling.law.learning import Seen, learn
 from tacho_operator.core.scaling.law.need import (
@@ -30,14 +31,13 @@ from tacho_operator.core.scaling.law.need import (
     need_of,
     whole,
 )
-from tacho_operator.core.scaling.law.trend import looked_back_seconds, remembered, rise
+from tacho_operator.core.scaling.law.trend import looked_back_seconds, rise
 from tacho_operator.core.scaling.law.types import (
     Capacity,
     Change,
     Decision,
     Figures,
     Learned,
-    Look,
     Outcome,
     Point,
     Standing,
@@ -46,9 +46,6 @@ from tacho_operator.core.scaling.law.types import (
 )
 from tacho_operator.core.scaling.law.words import arithmetic, judged
 
-FAST_SECONDS, SLOW_SECONDS = 30.0, 180.0
-LEFT = 0.5
-"""Of their answers, still to be done, on the mean of the requests that run."""
 CHANGES_KEPT = 5
 """For people; and all within the longest period that a pace can have:"""
 LONGEST_PERIOD_SECONDS = behavior.REGRET_SECONDS
@@ -82,8 +79,8 @@ def step(at: Standing, state: State, now: float) -> Step:
     state = dataclasses.replace(state, tracks=reading.tracks)
     if not reading.tracks:
         return _blind(at, _unwatched(state), cold, now)
-    over = _Over(slow=min(SLOW_SECONDS, 0.6 * window), trend=looked_back_seconds(cold))
-    state = _heard(state, reading, at.capacity, over, now)
+    over = Over(slow=min(SLOW_SECONDS, 0.6 * window), trend=looked_back_seconds(cold))
+    state = heard(state, reading, at.capacity, over, now)
     sure = sure_work(state.lately, at.capacity)
     leapt = None if state.fast is None else _most(state.fast, sure)
     state = again.with_leap(state, leapt, sure, now)
@@ -98,6 +95,9 @@ def step(at: Standing, state: State, now: float) -> Step:
     )
     figures = figures_of(at, reading, load, state.learned.factor, cold)
     upwards = dataclasses.replace(load, silent=0)
+    if load.work is not None and at.policy.up.window_seconds is not None:
+        # What is to be waited for, a person said: nothing is smoothed besides.
+        upwards = dataclasses.replace(upwards, work=_most(state.prompt, load.work))
     before = need_of(upwards, at.capacity, at.capacity.trust * state.learned.factor, full=UP, kv_full=KV_UP)
     seen = _seen(reading, load, figures, before, elapsed)
     learned = learn(state.learned, at.capacity, at.policy, seen, now)
@@ -142,7 +142,8 @@ def step(at: Standing, state: State, now: float) -> Step:
         again=again.need_again(state, at.policy.down, at.capacity, trusted),
     )
     outcome = _wanted(at, state, needs, window, urgent=urgent, warming=warming, now=now)
-    sentence = arithmetic(at, outcome, load=load, up=up, trusted=trusted, cold_start_seconds=cold)
+    said = dataclasses.replace(upwards, silent=load.silent)
+    sentence = arithmetic(at, outcome, load=said, up=up, trusted=trusted, cold_start_seconds=cold)
     return _done(at, state, outcome, figures, sentence, now)
 
 
@@ -155,37 +156,6 @@ def _seen(reading: Reading, load: Load, figures: Figures, up: Need, elapsed: flo
         running=reading.running,
         elapsed_seconds=elapsed,
         settled=whole(up.amount) <= serving and load.backlog <= SETTLED_SECONDS * serving,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Over:
-    """Seconds over which the load is looked at."""
-
-    slow: float
-    """By the slower of the smoothed values."""
-    trend: float
-
-
-def _heard(state: State, reading: Reading, capacity: Capacity, over: _Over, now: float) -> State:
-    """With one more look at what arrives."""
-    elapsed = 0.0 if state.read_seconds is None else max(0.0, now - state.read_seconds)
-    backlog = backlog_of(reading, capacity)
-    if reading.served is not None and elapsed:
-        piling_up = 0.0 if state.backlog is None else (backlog - state.backlog) / elapsed
-        begun = reading.begun / elapsed
-        state = _offered(state, reading.served + piling_up + LEFT * begun, elapsed, over, now)
-        # Those that came in a leap have all of their answers before them.
-        leapt = max(0.0, reading.served + piling_up + max(begun, LEFT * begun))
-        state = dataclasses.replace(state, lately=chance.remembered(state.lately, Look(elapsed, leapt)))
-        if any(track.rate is not None and track.rate >= MOST_RATE for track in reading.tracks.values()):
-            state = dataclasses.replace(state, lately=())  # a counter that jumped proves no leap
-    unbroken = state.watched_since is not None and elapsed <= STALE_SECONDS
-    return dataclasses.replace(
-        state,
-        read_seconds=now,
-        backlog=None if capacity.unverified else backlog,
-        watched_since=state.watched_since if unbroken else now,
     )
 
 
@@ -202,6 +172,7 @@ def _not_ahead(state: State, now: float) -> State:
         tracks={},
         read_seconds=None,
         backlog=None,
+        prompt=None,
         recent=(),
         lately=(),
         leaps=(),
@@ -219,6 +190,7 @@ def unread(state: State) -> State:
         read_seconds=None,
         fast=None,
         slow=None,
+        prompt=None,
         recent=(),
         lately=(),
         backlog=None,
@@ -230,7 +202,9 @@ def _in_units_of(state: State, capacity: Capacity) -> State:
     """Without what was counted in replicas of another kind."""
     if capacity.unverified:
         # For a while nothing is counted in replicas; what was learned of the last measurement may come back.
-        return dataclasses.replace(state, fast=None, slow=None, recent=(), lately=(), leaps=(), backlog=None)
+        return dataclasses.replace(
+            state, fast=None, slow=None, prompt=None, recent=(), lately=(), leaps=(), backlog=None
+        )
     if state.learned.fingerprint == capacity.fingerprint:
         return state
     return dataclasses.replace(
@@ -238,6 +212,7 @@ def _in_units_of(state: State, capacity: Capacity) -> State:
         tracks={uid: Track(track.sample) for uid, track in state.tracks.items()},
         fast=None,
         slow=None,
+        prompt=None,
         recent=(),
         lately=(),
         leaps=(),
@@ -249,18 +224,6 @@ def _in_units_of(state: State, capacity: Capacity) -> State:
 def _unwatched(state: State) -> State:
     """What was needed is not known any more: a whole window must be seen again."""
     return dataclasses.replace(state, watched_since=None, ups=(), downs=())
-
-
-def _offered(state: State, offered: float, elapsed: float, over: _Over, now: float) -> State:
-    """What is served, what piles up beside it, and what has begun and is to be done."""
-    offered = max(0.0, offered)
-    fast = smoothed(state.fast, offered, elapsed_seconds=elapsed, over_seconds=min(FAST_SECONDS, over.slow))
-    return dataclasses.replace(
-        state,
-        fast=fast,
-        slow=smoothed(state.slow, offered, elapsed_seconds=elapsed, over_seconds=over.slow),
-        recent=remembered(state.recent, Point(now, fast), over.trend),
-    )
 
 
 def _refused(at: Standing, state: State, now: float) -> Point | None:

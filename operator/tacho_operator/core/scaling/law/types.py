@@ -182,6 +182,8 @@ class State:
     fast: float | None = None
     slow: float | None = None
     """Offered work, smoothed over a short and a long time."""
+    prompt: float | None = None
+    """That of the last look, almost."""
     backlog: float | None = None
     """Work that waited. None: not known, or counted in replicas of another kind."""
     recent: tuple[Point, ...] = ()
