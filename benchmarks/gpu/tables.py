@@ -3,7 +3,8 @@
     python -m benchmarks.gpu.tables [--check]
 
 Read from h200/matrix, h200/two, h200/more, h200/later, h200/batched (`tacho run`), h200/start (by hand and by
-`tacho run`) and h200/flags (servers by hand under ``vllm bench serve``).
+`tacho run`), h200/edges (both, by benchmarks/planner/h200/starts.json) and h200/flags (servers by hand under
+``vllm bench serve``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.gpu import switched
+from benchmarks.gpu import edges, switched
 from benchmarks.gpu.figures import RAW, ROOT, measured, number, point, row, share
 
 PAGE = ROOT / "docs/results/h200/matrix.md"
@@ -242,7 +243,8 @@ def added() -> str:
 
 
 def page() -> str:
-    parts = [HEAD, CELLS, *cells(), scaled(), starts(), added(), FITS, *fits(), BESIDE, *beside(), mixed()]
+    parts = [HEAD, CELLS, *cells(), scaled(), starts(), added(), FITS, *fits(), *edges.section()]
+    parts += [BESIDE, *beside(), mixed()]
     return "".join([*parts, *switched.section()])
 
 

@@ -67,9 +67,8 @@ class Watch:
         return self.moments[-1]
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(LOOK_SECONDS):
             self._look()
-            self._stop.wait(LOOK_SECONDS)
 
     def _look(self) -> None:
         selector = f"tacho.dev/deployment={self._llmd.name}"

@@ -33,6 +33,11 @@ class Account:
     is gone later."""
     offloaded_bytes: int = 0
     """Weights of this GPU that stay in host memory."""
+    known_within_bytes: int | None = None
+    """By how much more than is predicted the engine hardly ever took, in starts of its version on such a GPU.
+    None: none were measured."""
+    unread_bytes: int = 0
+    """Of the weights' memory, what the allocator keeps beside tensors: no step reads it."""
     assumption: str = ""
     """What of the budget nobody has seen on such a device, and how to do without it: a clause."""
 

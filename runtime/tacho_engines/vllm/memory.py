@@ -18,6 +18,7 @@ from tacho_engines.memory.account import Account
 from tacho_engines.memory.bits import FP8_BITS, INT8_BITS
 from tacho_engines.memory.shape import ceil_div, round_up
 from tacho_engines.vllm import kv_blocks as kv
+from tacho_engines.vllm.blocks import beside_bytes
 from tacho_engines.vllm.graphs import CONTEXT_BYTES, before_bytes, graph_bytes
 from tacho_engines.vllm.kv_blocks import Cache
 from tacho_engines.vllm.settings import VllmSettings, settings_beside
@@ -25,8 +26,14 @@ from tacho_engines.vllm.settings import VllmSettings, settings_beside
 COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
 """NCCL's buffers. Source: NVIDIA aiconfigurator systems/*.yaml nccl_mem."""
-HIDDEN_COPIES = {"v0": 1, "v1": 4, "v2": 6}
+HIDDEN_COPIES = {"v0": 1, "v1": 4, "v2": 4}
 """Copies of the hidden state alive at the forward pass's peak; later runners keep more for compiled code."""
+TIMING_BYTES = 60 * MIB
+"""Inductor clears the GPU's L2 cache between the timings of a kernel with a buffer of its size, here of an
+H200's. Cold starts of five dense models there took 0.06 to 0.08 GiB more than the vectors of the MLP and 3.5
+copies of the hidden state."""
+COMBINED_BYTES = 22 * MIB
+"""What timing combined kernels takes besides, seen on the same: 0.01 to 0.03 GiB."""
 GATED_VECTORS = 3
 PLAIN_VECTORS = {"v0": 2, "v1": 2, "v2": 1}
 """Vectors of an MLP's width alive at that peak; one that is not gated computes in place once compiled."""
@@ -53,6 +60,12 @@ MULTIPROCESSORS = 132
 MACHETE_AWQ = (4.25 + 0.03125) / 4.15625
 """Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group. That leaves own
 starts of an 8B 0.05 GiB short, where others of that shape are 0.01 to 0.02 short: the packed ones stay."""
+
+MEASURED = {"NVIDIA-H200": "0.26."}
+"""Products that more than a few starts of a version were measured on, each on one GPU."""
+WITHIN_BYTES = 24 * MIB
+"""All but two of those (25 and 28 MiB) took no more than so much above their prediction:
+benchmarks/planner/h200/starts.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +106,27 @@ def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float
 
 def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
     """Weights on the most loaded GPU as ``Model loading took`` counts them: with padding and rotary table."""
+    architecture, parts = placement.architecture, _parts(placement, settings)
+    return max(
+        0,
+        weights.per_gpu(parts, architecture, tensor=settings.tensor, pipeline=settings.pipeline)
+        + unread_bytes(placement, settings)
+        + weights.rotary_bytes(architecture, settings.max_model_len)
+        - settings.offload_bytes,
+    )
+
+
+def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
+    """Of these, what PyTorch's allocator keeps beside the tensors."""
+    if not settings.rules.whole_blocks:
+        return 0
+    gated = placement.architecture.name not in PLAIN_MLP
+    spread = {"tensor": settings.tensor, "pipeline": settings.pipeline}
+    return beside_bytes(placement.architecture, _parts(placement, settings), gated=gated, **spread)
+
+
+def _parts(placement: Placement, settings: VllmSettings) -> weights.Parts:
+    """Of the whole model, as the version keeps them."""
     facts, architecture, gpu = placement.facts, placement.architecture, placement.device
     parts = weights.parts(facts, linear_bits=linear_bits(placement.method.method, settings, facts))
     stored = facts.quantization
@@ -104,12 +138,7 @@ def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
         parts = _scaled(parts, split=MACHETE_AWQ)
     if stored.method == "mxfp4":
         parts = _scaled(parts, experts=_expert_padding(architecture, gpu, settings))
-    return max(
-        0,
-        weights.per_gpu(parts, architecture, tensor=settings.tensor, pipeline=settings.pipeline)
-        + weights.rotary_bytes(architecture, settings.max_model_len)
-        - settings.offload_bytes,
-    )
+    return parts
 
 
 def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -> weights.Parts:
@@ -134,7 +163,7 @@ def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSetti
     return round_up(inner, wide) * round_up(hidden, deep) / (inner * hidden)
 
 
-def activation_bytes(architecture: Architecture, settings: VllmSettings) -> int:
+def activation_bytes(architecture: Architecture, settings: VllmSettings, *, fp8: bool = False) -> int:
     """The profile run's peak: forward over max_num_batched_tokens, or the sampler over max_num_seqs rows, or
     compiling where that copies what kernels read.
 
@@ -145,16 +174,19 @@ def activation_bytes(architecture: Architecture, settings: VllmSettings) -> int:
     """
     rules, hidden, tensor = settings.rules, architecture.hidden_size, settings.tensor
     row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, settings)
-    if rules.runner != "v0":
+    if rules.runner == "v1" or (rules.runner == "v2" and architecture.name in PLAIN_MLP):
+        # With the second runner they are gone when the MLP has its peak, but where both run side by side.
         heads = architecture.attention_heads + 2 * architecture.key_value_heads
         row += heads * architecture.head_dim // tensor
     forward = 2 * settings.batched_tokens * row
+    if rules.runner == "v2" and settings.compiled:
+        forward += TIMING_BYTES
     sampler = 0
     if rules.runner != "v0" or not settings.chunked:
         sampler = int(rules.sampler_bytes * settings.sequences * architecture.vocabulary)
         if rules.runner == "v1" and rules.v2_experts is not None:
             sampler += _beside_sampler(architecture, settings)
-    return max(forward, sampler, _compiling(architecture, settings))
+    return max(forward, sampler, _compiling(architecture, settings, fp8=fp8))
 
 
 def _beside_sampler(architecture: Architecture, settings: VllmSettings) -> int:
@@ -173,15 +205,16 @@ def _beside_sampler(architecture: Architecture, settings: VllmSettings) -> int:
     return 2 * settings.batched_tokens * elements + 4 * rows * architecture.vocabulary
 
 
-def _compiling(architecture: Architecture, settings: VllmSettings) -> int:
+def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool) -> int:
     """What compiling takes: vLLM has Inductor time combined kernels on made-up inputs (config/compilation.py
     benchmark_combo_kernel), and the first one's are the embedding and two hidden states. Those sizes are what
     cold starts of an 8B took on an H200, 1.01 GiB at 2048 tokens and 1.10 at 8192; a start that finds its
-    compiled code takes less."""
+    compiled code takes less. With ``fp8`` one more of eight bits: 1.13."""
     if not (settings.rules.compile_copies and settings.compiled):
         return 0
     table = architecture.vocabulary // settings.tensor
-    return 2 * architecture.hidden_size * (table + 2 * settings.batched_tokens)
+    states = 2.5 if fp8 else 2
+    return int(2 * architecture.hidden_size * (table + states * settings.batched_tokens)) + COMBINED_BYTES
 
 
 def _mlp_elements(architecture: Architecture, settings: VllmSettings) -> int:
@@ -198,7 +231,7 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     """The whole account of one GPU, most loaded."""
     architecture, total = placement.architecture, placement.device.memory_bytes or 0
     loaded = weights_bytes(placement, settings)
-    activation = activation_bytes(architecture, settings)
+    activation = activation_bytes(architecture, settings, fp8=placement.method.method == "fp8")
     collective = 0
     if settings.rules.collectives == "inside":
         collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
@@ -252,8 +285,15 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         cache_limit_bytes=settings.kv_cache_bytes,
         cache_limit_switch="--kv-cache-memory-bytes",
         offloaded_bytes=offloaded_bytes(placement, settings),
+        unread_bytes=unread_bytes(placement, settings),
+        known_within_bytes=WITHIN_BYTES if _measured(placement) else None,
         assumption=_assumption(settings),
     )
+
+
+def _measured(placement: Placement) -> bool:
+    version = MEASURED.get(placement.device.product)
+    return version is not None and placement.count == 1 and placement.version.startswith(version)
 
 
 def _assumption(settings: VllmSettings) -> str:

@@ -59,6 +59,8 @@ class VllmRules:
     """Whether compiling measures kernels on copies of what they read, the embedding among it."""
     v2_experts: tuple[str, ...] | None = None
     """Architectures with experts that have runner v2 too; None: the runner is the same for all models."""
+    whole_blocks: bool = False
+    """Whether weights are loaded with large blocks of PyTorch's allocator kept whole."""
     reserve: float = 0.0
     """Share of the memory kept back because accounting was loose."""
 
@@ -110,8 +112,10 @@ def _history() -> tuple[VllmRules, ...]:
     )
     since(
         "0.21",
-        "wheel 0.21.0: v1/core/kv_cache_utils.py _report_kv_cache_config",
+        "wheel 0.21.0: v1/core/kv_cache_utils.py _report_kv_cache_config, v1/worker/gpu_worker.py "
+        "_scoped_allocator_max_split (neither in 0.20.2)",
         kv_size="concurrency",
+        whole_blocks=True,
     )
     since(
         "0.26",

@@ -101,8 +101,8 @@ def account(case: Case) -> Account:
 
 
 def called_fitting(case: Case) -> bool:
-    """What the planner's own rule says of one request of the asked length."""
-    return fit.fits(account(case), 1, Correction())
+    """What the planner's own rule says of one request of the asked length: whether it is not refused."""
+    return fit.fits(account(case), 1, Correction(), tight=True)
 
 
 def planned(case: Case) -> ModelPlan | PlanFailure:

@@ -237,6 +237,18 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
     # As benchmarks/engines/random_model.py makes them: with the vocabulary of the tokenizer used there.
     "llama-2-7b-49k": (_like("llama-2-7b", vocab_size=49152, torch_dtype="bfloat16"), BY_FAMILY["llama"]),
     "mistral-7b-49k": (_like("mistral-7b-v0.2", vocab_size=49152), BY_FAMILY["llama"]),
+    "qwen2.5-3b": (
+        _like(
+            "qwen2.5-0.5b",
+            hidden_size=2048,
+            intermediate_size=11008,
+            num_hidden_layers=36,
+            num_attention_heads=16,
+        ),
+        BY_FAMILY["qwen2"],
+    ),
+    "phi-3-mini-as-llama-49k": (_llama(3072, 8192, 32, 32, 32, 49152, 4096), BY_FAMILY["llama"]),
+    "danube3-4b-49k": (_llama(3840, 10240, 24, 32, 8, 49152, 8192), BY_FAMILY["llama"]),
     "rho-1b": (_llama(2048, 5632, 22, 32, 4, 32000, 2048), BY_FAMILY["llama"]),
     "yi-1.5-34b": (_llama(7168, 20480, 60, 56, 8, 64000, 4096), BY_FAMILY["llama"]),
 }

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks.planner import starts
-from tests.unit.planner.cases import kv_error, weights_error
+from tacho_contract.units import GIB
+from tests.unit.planner.cases import called_fitting, kv_error, predict, weights_error
 
 ROOT = Path(__file__).resolve().parents[3]
 MEDIAN = {"weights": 0.01, "kvTokens": 0.02, "activation": 0.05, "graphs": 0.10, "peak": 0.05}
 WORST = {"kvTokens": 0.05, "peak": 0.05}
 """Of either part. Activations differ by a quarter between two starts of the same configuration, compiled anew
 or found in the cache, and graphs by a third between two kernels of the same weights."""
-LOW_ACTIVATION = 0.10
+LOW_GIB = 0.03
 """What is predicted too low is missing when the engine starts; too high only costs cache."""
-SMALL_GIB = 0.11
-"""What a load takes beside the tensors: of a small model more than one percent."""
+SMALL_CACHE_GIB = 0.03
+"""What is left of several GiB for a cache of less than one is known to so much."""
 PARTS = {"fit": False, "heldBack": True}
 
 
@@ -33,22 +34,55 @@ def test_the_errors_stay_within_the_goals(part, figure):
     assert found["starts"] >= 2
     assert found["medianPercent"] <= 100 * MEDIAN[figure], found
     if figure in WORST:
-        assert abs(found["worstPercent"]) <= 100 * WORST[figure], found
+        large = starts.summary([start for start in of(part) if not small_cache(start)], figure)
+        assert large is not None
+        assert abs(large["worstPercent"]) <= 100 * WORST[figure], large
+
+
+def small_cache(start: starts.Start) -> bool:
+    return bool(start.row["actual"].get("kvGiB", 1.0) < 1.0)
+
+
+def test_small_caches_are_known_to_a_few_megabytes():
+    small = [start for start in starts.starts() if small_cache(start) and "kvTokens" in start.errors]
+    assert len(small) >= 10
+    for start in small:
+        error = abs(start.errors["kvTokens"])
+        assert error <= WORST["kvTokens"] or error * start.row["actual"]["kvGiB"] <= SMALL_CACHE_GIB, (
+            start.name
+        )
 
 
 @pytest.mark.parametrize("start", starts.starts(), ids=lambda start: start.name)
 def test_weights_of_every_start(start):
-    error = abs(start.errors["weights"])
-    assert error <= 0.01 or error * start.row["actual"]["weightsGiB"] <= SMALL_GIB
+    assert abs(start.errors["weights"]) <= 0.01
 
 
 @pytest.mark.parametrize("start", starts.starts(), ids=lambda start: start.name)
-def test_no_activation_is_predicted_much_too_low(start):
-    assert start.errors.get("activation", 0.0) >= -LOW_ACTIVATION
+def test_no_start_finds_much_less_for_its_cache_than_predicted(start):
+    if start.row["engine"] == "vllm" and "kvGiB" in start.row["actual"]:
+        found = predict(start.case).available_bytes / GIB
+        assert found - start.row["actual"]["kvGiB"] <= LOW_GIB
 
 
-def test_one_start_is_refused_for_its_margin_alone():
-    assert starts.refused_but_started() == ["small-utilization/h200-llama31-8b-awq-twentieth-1024"]
+def test_no_start_is_refused_that_starts_and_none_called_fitting_that_fails():
+    assert starts.refused_but_started() == []
+    failed = [s for s in starts.starts() if s.row["engine"] == "vllm" and s.row["started"] is False]
+    assert len(failed) >= 11
+    assert [start.name for start in failed if called_fitting(start.case)] == []
+
+
+def test_the_edge_of_what_fits_is_found_to_a_hundredth_of_what_the_engine_may_take():
+    """Pairs of starts, 112 MiB apart, of which one was to start and one was not."""
+    rows = {start.name.removeprefix("edges/"): start.row for start in starts.starts()}
+    tight = [name for name in rows if name.endswith("-tight")]
+    assert len(tight) == 10
+    assert all(rows[name]["started"] for name in tight)
+    short = {name: row["started"] for name, row in rows.items() if name.endswith("-short")}
+    # Its activations were taken to be larger then; today it is called fitting.
+    assert short.pop("danube-4b-short") is True
+    assert len(short) == 7
+    assert not any(short.values())
 
 
 def test_starts_of_one_configuration_are_of_one_part():
@@ -64,13 +98,15 @@ def test_starts_of_one_configuration_are_of_one_part():
 def test_starts_that_were_planned_before_they_ran():
     """What docs/planner.md and docs/results/h200/matrix.md say of them."""
     found = [start for start in starts.starts() if start.row.get("note") == starts.PLANNED_BEFORE]
-    assert len(found) == 29
+    assert len(found) == 36
     assert all(start.held_out for start in found)
     vllm = {start.name: start.errors for start in found if start.row["engine"] == "vllm"}
     assert max(abs(errors["weights"]) for errors in vllm.values()) <= 0.0042
-    # Of so many tokens a step a quarter more activations are planned than are taken.
-    assert abs(vllm.pop("batched/batched-16384")["kvTokens"]) <= 0.0042
-    assert max(abs(errors["kvTokens"]) for errors in vllm.values()) <= 0.0025
+    tokens = {name: abs(errors["kvTokens"]) for name, errors in vllm.items() if "kvTokens" in errors}
+    edges = [tokens.pop(name) for name in sorted(tokens) if name.startswith("edges/")]
+    assert len(edges) == 6
+    assert max(edges) <= 0.034
+    assert max(tokens.values()) <= 0.0021
     peaks = [start.errors["peak"] for start in found if start.row["engine"] == "transformers"]
     assert len(peaks) == 10
     assert max(map(abs, peaks)) <= 0.043
@@ -84,7 +120,7 @@ def test_each_row_names_the_file_it_was_read_from():
 
 def test_names_are_unique():
     names = [start.name for start in starts.starts()]
-    assert len(set(names)) == len(names) == 93
+    assert len(set(names)) == len(names) == 112
 
 
 def test_a_figure_that_nobody_told_has_no_error():

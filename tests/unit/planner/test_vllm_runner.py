@@ -62,11 +62,26 @@ def test_experts_keep_their_workspace_while_the_sampler_runs():
 
 def test_the_embedding_is_copied_while_the_model_is_compiled():
     found = case("h200-llama31-8b-batch-2048")
-    assert predict(found).activation_bytes == 2 * 4096 * (128256 + 2 * 2048)
+    assert predict(found).activation_bytes == 2 * 4096 * (128256 + 2 * 2048) + memory.COMBINED_BYTES
+    asked, settings = started(found)
+    plain, fp8 = (memory.activation_bytes(asked.architecture, settings, fp8=fp8) for fp8 in (False, True))
+    assert fp8 - plain == 2048 * 4096, "what kernels multiply is there in eight bits as well"
     eager = Case({**found.row, "args": [*found.row["args"], "--enforce-eager"]}, found.held_out)
     assert predict(eager).activation_bytes < predict(found).activation_bytes / 3
     later = Case({**found.row, "version": "0.29.0"}, found.held_out)
     assert predict(later).activation_bytes < predict(found).activation_bytes / 3
+
+
+def test_a_forward_pass_has_the_vectors_of_the_mlp_and_four_hidden_states():
+    """And what Inductor clears the GPU's L2 cache with, while it compiles."""
+    shape = Architecture(hidden_size=3840, intermediate_size=10240, attention_heads=32, head_dim=120)
+    _, settings = started(case("h200-llama31-8b-bf16"))
+    eager = replace(settings, compiled=False)
+    assert memory.activation_bytes(shape, eager) == 2 * 8192 * (3 * 10240 + 4 * 3840)
+    assert memory.activation_bytes(shape, settings) == memory.activation_bytes(shape, eager) + 60 * 2**20
+    beside = replace(shape, name="PhiForCausalLM", key_value_heads=32)
+    queries = 3 * 32 * 120
+    assert memory.activation_bytes(beside, eager) == 2 * 8192 * (10240 + 4 * 3840 + queries)
 
 
 def test_collectives_are_beside_the_budget():

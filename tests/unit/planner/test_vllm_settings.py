@@ -117,7 +117,9 @@ def test_a_switch_is_honoured():
     assert memory("--max-num-seqs", "8").available_bytes > plain.available_bytes
     assert memory("--max-num-batched-tokens", "16k").available_bytes < plain.available_bytes
     eager = memory("--enforce-eager")
-    assert eager.available_bytes == plain.available_bytes + plain.graph_bytes
+    compiling = plain.activation_bytes - eager.activation_bytes
+    assert compiling == vllm.TIMING_BYTES
+    assert eager.available_bytes == plain.available_bytes + plain.graph_bytes + compiling
     assert memory("--cpu-offload-gb", "4").weights_bytes == plain.weights_bytes - 4 * GIB
     fixed = memory("--kv-cache-memory-bytes", "2G")
     assert fixed.available_bytes == 2 * GIB

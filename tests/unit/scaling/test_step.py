@@ -253,6 +253,14 @@ def test_who_sets_the_window_waits_for_nothing_besides() -> None:
     assert one_more_look(20.0).run(lambda _: 0.5 * RATE, 60) == [1] * 6, "it came once"
 
 
+def test_what_a_single_look_brought_is_kept_for_a_window() -> None:
+    up, down = Rules(window_seconds=0), Rules(window_seconds=60)
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), up=up, down=down), tells_running=False)
+    fleet.run(lambda _: 0.5 * RATE, 300)
+    sizes = fleet.run(lambda now: (0.9 if now == 300 else 0.5) * RATE, 120)
+    assert sizes == [2] * 7 + [1] * 5
+
+
 def test_a_look_right_after_a_late_one_is_not_the_rate() -> None:
     """A fifth of a second in which three times the usual rate came."""
     assert one_more_look(0.0, work=1.5, seconds=0.2).wanted == 1

@@ -37,6 +37,8 @@ class Attempt:
     learned: Correction
     context: Context | None = None
     """What is planned for; None: it does not fit, or was refused."""
+    tight: bool = False
+    """Less is left free than a plan would by itself."""
     wanted: Context | None = None
     """What the account is of: ``context``, or where nothing fits the least that would be a plan."""
     account: Account | None = None
@@ -84,7 +86,7 @@ class Attempt:
         if self.account is None or self.wanted is None:
             return None
         needed = needed_bytes(self.account, self.wanted.concurrency, self.learned)
-        return math.ceil(needed) + margin_bytes(self.account)
+        return math.ceil(needed) + margin_bytes(self.account, tight=self.tight or not self.fits)
 
     @property
     def predicted(self) -> Predicted:
@@ -183,11 +185,15 @@ class Question:
         context = None if too_long else wanted.choose(fitting)
         sized = context or wanted.least
         account = half.account(placement, sized)
+        tight = not (context or too_long) and _barely(account, sized, found.learned)
+        if tight:
+            context = sized
         speed = self._speed(half, placement, sized, account)
         tuning = half.tuned(placement, self._streamed(found.engine, speed, sized))
         found = replace(
             found,
             context=context,
+            tight=tight,
             wanted=sized,
             account=account,
             speed=speed,
@@ -203,7 +209,7 @@ class Question:
     ) -> Roofline | None:
         if account is None:
             return None
-        whole = account.weights_bytes + account.offloaded_bytes
+        whole = account.weights_bytes + account.offloaded_bytes - account.unread_bytes
         step = Step(
             placement=placement,
             weights_bytes=whole * max(1, placement.tensor * placement.pipeline),
@@ -245,3 +251,10 @@ def _fitting(half: PlanHalf, placement: Placement, learned: Correction) -> Fits:
         return account is None or fits(account, concurrency, learned)
 
     return holds
+
+
+def _barely(account: Account | None, least: Context, learned: Correction) -> bool:
+    """Whether the least that would be a plan fits where prediction is known to be near enough."""
+    if account is None or account.known_within_bytes is None:
+        return False
+    return fits(account, least.concurrency, learned, tight=True)

@@ -70,18 +70,21 @@ class Search:
     def best(self, choices: Iterable[Choice]) -> Attempt | None:
         """The best that fits: kinds of device in order and, of one kind, the fewest. Where the user named no
         product, one GPU of any kind comes before two of another. Engines that do not carry load are
-        looked at only where no other fits."""
+        looked at only where no other fits, and what fits tightly only where nothing else does."""
         groups = [[(choice, n) for n in self.counts(choice)] for choice in choices]
         if not self.question.request.products:
             groups = [sorted((step for group in groups for step in group), key=lambda step: step[1])]
+        tight: list[Attempt] = []
         for steps in groups:
             for carrying in (True, False):
                 ways = [way for way in self.ways() if way[0].carries_load is carrying]
                 for choice, gpus in steps:
                     tried = [self.attempt(way, choice, gpus) for way in ways]
-                    if fitting := [found for found in tried if found.fits]:
-                        return min(fitting, key=rank)
-        return None
+                    fitting = [found for found in tried if found.fits]
+                    if roomy := [found for found in fitting if not found.tight]:
+                        return min(roomy, key=rank)
+                    tight = tight or fitting
+        return min(tight, key=rank, default=None)
 
     def nearest(self, choices: Iterable[Choice]) -> Attempt | None:
         """Where nothing fits, the attempt to explain: it lacks only memory, with all that may be had."""

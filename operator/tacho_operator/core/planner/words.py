@@ -11,7 +11,7 @@ from tacho_engines.registry import plan_half
 from tacho_engines.shared.checkpoints import stored_method
 from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.attempt import Attempt
-from tacho_operator.core.planner.fit import margin_bytes
+from tacho_operator.core.planner.fit import margin_bytes, needed_bytes
 
 UNCHECKED = " No memory limit is set and no node it could run on is known: that it fits is not checked."
 
@@ -46,6 +46,7 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
         (
             _falling_back(attempt),
             _assumed(account),
+            _tight(attempt, account),
             _tuned(attempt),
             *(f" {warning}" for warning in warnings(attempt)),
         )
@@ -85,6 +86,18 @@ def _assumed(account: Account) -> str:
     """What of the budget nobody has seen on such a device."""
     said = account.assumption
     return f" {said[:1].upper()}{said[1:]}." if said else ""
+
+
+def _tight(attempt: Attempt, account: Account) -> str:
+    """What is left free, where that is little."""
+    if not attempt.tight or account.budget_bytes is None or attempt.context is None:
+        return ""
+    left = account.budget_bytes - needed_bytes(account, attempt.context.concurrency, attempt.learned)
+    margin = gib(margin_bytes(account))
+    return (
+        f" Tight: {gib(left)} stay free where {margin} would by choice; should the engine take more than "
+        "predicted, it does not start."
+    )
 
 
 def _tuned(attempt: Attempt) -> str:
@@ -199,7 +212,8 @@ def short_message(attempt: Attempt) -> str:
         )
     needed, budget = account.needed_bytes(wanted.concurrency), account.budget_bytes or 0
     assumed = f"; {account.assumption}" if account.assumption else ""
-    spare = f" and {gib(margin_bytes(account))} are to stay free" if needed <= budget else ""
+    free = margin_bytes(account, tight=True)
+    spare = f" and {gib(free)} are to stay free" if needed <= budget else ""
     return (
         f"{requests(wanted)} of {wanted.max_model_len} tokens {need} {gib(needed)}{each} "
         f"(weights {gib(account.weights_bytes)}, "

@@ -94,17 +94,17 @@ def step(at: Standing, state: State, now: float) -> Step:
         ttft_seconds=at.policy.ttft_seconds,
     )
     figures = figures_of(at, reading, load, state.learned.factor, cold)
-    upwards = dataclasses.replace(load, silent=0)
-    if load.work is not None and at.policy.up.window_seconds is not None:
-        # What is to be waited for, a person said: nothing is smoothed besides.
-        upwards = dataclasses.replace(upwards, work=_most(state.prompt, load.work))
+    # What is to be waited for, a person said: nothing is smoothed besides. What it brings stays a window.
+    prompt = None if at.policy.up.window_seconds is None else state.prompt
+    upwards = dataclasses.replace(load, silent=0, work=_with(load.work, prompt))
     before = need_of(upwards, at.capacity, at.capacity.trust * state.learned.factor, full=UP, kv_full=KV_UP)
     seen = _seen(reading, load, figures, before, elapsed)
     learned = learn(state.learned, at.capacity, at.policy, seen, now)
     trusted = at.capacity.trust * learned.factor
     up = need_of(upwards, at.capacity, trusted, full=UP, kv_full=KV_UP)
     # The window remembers the highest: what is smoothed over long would be remembered twice.
-    lately = dataclasses.replace(load, work=_most(state.fast, sure)) if load.work is not None else load
+    recent = None if load.work is None else _most(state.fast, sure)
+    lately = dataclasses.replace(load, work=_with(recent, prompt))
     down = need_of(lately, at.capacity, trusted, full=DOWN, kv_full=KV_DOWN)
     # What waited is no need any more once it has been worked off.
     settled = dataclasses.replace(lately, backlog=0.0)
@@ -236,6 +236,11 @@ def _refused(at: Standing, state: State, now: float) -> Point | None:
 
 def _work(state: State) -> float | None:
     return None if state.fast is None or state.slow is None else max(state.fast, state.slow)
+
+
+def _with(work: float | None, prompt: float | None) -> float | None:
+    """``prompt``, where it is more; work that is not known stays so."""
+    return None if work is None else _most(work, prompt)
 
 
 def _most(work: float | None, sure: float | None) -> float:

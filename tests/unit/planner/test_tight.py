@@ -1,0 +1,87 @@
+"""What fits only with less left free than a plan would leave by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_engines.memory.account import Account
+from tacho_engines.vllm.memory import WITHIN_BYTES
+from tacho_operator.core.planner.fit import fits, margin_bytes
+from tacho_operator.core.planner.learning import Correction
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tests.unit.planner.builders import CONFIG, gpu_node, spec
+from tests.unit.planner.models import facts
+
+TIGHT, SHORT = 0.05003, 0.04923
+"""Parts of an H200 for an 8B in AWQ and 1024 tokens: with 57 MiB beside what it needs, and 55 too small."""
+
+
+def plan(utilization: float, version: str = "0.26.0", **fields) -> ModelPlan | PlanFailure:
+    engine = {
+        "image": f"vllm/vllm-openai:v{version}",
+        "extraArgs": [f"--gpu-memory-utilization={utilization}"],
+    }
+    asked = {
+        "engine": {"name": "vllm", **engine},
+        "quantization": {"method": "awq"},
+        "gpu": {"products": ["NVIDIA-H200"], "count": 1},
+        "context": {"maxModelLen": 1024, "concurrency": 1},
+        "workload": {"inputTokens": 8, "outputTokens": 8},
+    }
+    nodes = (gpu_node("node", "NVIDIA-H200", 2),)
+    return plan_model(
+        spec(**(asked | fields)), facts("llama-3.1-8b-awq"), nodes=nodes, history=(), config=CONFIG
+    )
+
+
+def test_what_was_asked_for_is_planned_and_said_to_be_tight() -> None:
+    found = plan(TIGHT)
+    assert isinstance(found, ModelPlan)
+    assert (found.max_model_len, found.concurrency) == (1024, 1)
+    assert " Tight: 59 MiB stay free where 344 MiB would by choice; should the engine take" in found.message
+
+
+def test_what_lacks_more_is_refused_and_told_what_suffices() -> None:
+    found = plan(SHORT)
+    assert isinstance(found, PlanFailure)
+    assert found.failure.failure_class == "DoesNotFit"
+    # Between the two: it would fit, but for what must stay free.
+    barely = plan(0.0497)
+    assert isinstance(barely, PlanFailure)
+    assert "and 24 MiB are to stay free" in barely.failure.message
+
+
+def test_where_nothing_was_measured_the_whole_margin_stays() -> None:
+    assert isinstance(plan(TIGHT, version="0.25.0"), PlanFailure)
+
+
+def test_more_requests_than_were_asked_for_are_no_reason_to_be_tight() -> None:
+    found = plan(TIGHT, context={"maxModelLen": 1024})
+    assert isinstance(found, ModelPlan)
+    assert found.concurrency == 1
+
+
+def test_who_leaves_the_number_of_gpus_open_gets_one_more_instead() -> None:
+    found = plan(TIGHT, gpu={"products": ["NVIDIA-H200"]})
+    assert isinstance(found, ModelPlan)
+    assert found.gpu_count == 2
+    assert "Tight" not in found.message
+
+
+@pytest.mark.parametrize(("overhead", "margin"), [(4 * WITHIN_BYTES, WITHIN_BYTES), (400, 100)])
+def test_the_least_margin_is_no_more_than_the_usual_one(overhead: int, margin: int) -> None:
+    account = Account(
+        weights_bytes=100,
+        cache_bytes=0,
+        cache_tokens=0,
+        concurrency=0,
+        activation_bytes=0,
+        other_bytes=0,
+        budget_bytes=110 + overhead + margin,
+        fixed_bytes=100 + overhead,
+        request_bytes=10,
+        known_within_bytes=WITHIN_BYTES,
+    )
+    assert margin_bytes(account, tight=True) == margin
+    assert fits(account, 1, Correction(), tight=True)

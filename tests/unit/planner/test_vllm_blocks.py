@@ -1,0 +1,92 @@
+"""What PyTorch's allocator keeps beside the weights, against what it held on an H200."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_contract.model import Architecture, LayerGroup
+from tacho_contract.units import MIB
+from tacho_engines.base import Context
+from tacho_engines.memory import weights
+from tacho_engines.registry import plan_half
+from tacho_engines.vllm.blocks import beside_bytes
+from tests.unit.planner.cases import Case, predict as predicted
+from tests.unit.planner.placements import placement
+
+QWEN = Architecture(
+    hidden_size=1536,
+    intermediate_size=8960,
+    layers=28,
+    attention_heads=12,
+    key_value_heads=2,
+    head_dim=128,
+)
+LINEAR = 28 * 2.0 * (1536 * 128 * 16 + 1536 * 1536 + 3 * 1536 * 8960)
+EMBEDDING = 2.0 * 151936 * 1536
+
+
+def beside(shape: Architecture = QWEN, *, split: float = LINEAR, tensor: int = 1, pipeline: int = 1) -> float:
+    parts = weights.Parts(split=split, embedding=EMBEDDING)
+    return beside_bytes(shape, parts, gated=True, tensor=tensor, pipeline=pipeline) / MIB
+
+
+def test_large_tensors_take_whole_steps() -> None:
+    """benchmarks/gpu/h200/edges/qwen-1-5b-allocations.log: 1512 MiB for 1470 in 28 tensors, 784 for 735, 446
+    for 445.12; the 3.5 of 28 tensors of 4.5 MiB are left out."""
+    assert beside() == pytest.approx(42 + 49 + 0.875)
+
+
+def test_each_gpu_has_its_part() -> None:
+    """Halves of 26.25, 13.125 and 222.56 MiB; what is left beside the second is too little for others."""
+    assert beside(tensor=2) == pytest.approx(28 * (1.75 + 0.875) + 1.4375)
+    assert beside(pipeline=2) == pytest.approx(14 * (1.5 + 1.75) + 0.875)
+
+
+def test_packed_weights_are_smaller_tensors() -> None:
+    """4.25 bits an element: 4 in the tensor, scales in another. 13.125 MiB of 14; 6.5625 share a block."""
+    assert beside(split=LINEAR * 4.25 / 16) == pytest.approx(28 * 0.875 + 0.875)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Architecture(),
+        Architecture(hidden_size=1536, layers=28, kv_lora_rank=512, attention_heads=12, head_dim=128),
+        Architecture(
+            hidden_size=1536,
+            layers=28,
+            attention_heads=12,
+            head_dim=128,
+            layer_groups=(LayerGroup(kind="mamba", layers=28),),
+        ),
+    ],
+)
+def test_nothing_is_said_of_shapes_that_do_not_follow(shape: Architecture) -> None:
+    assert beside(shape) == 0
+
+
+def test_experts_are_two_tensors_of_a_layer() -> None:
+    shape = Architecture(
+        hidden_size=2049, layers=1, attention_heads=1, head_dim=1, experts=8, moe_intermediate_size=768
+    )
+    experts = 2.0 * 8 * 3 * 2049 * 768
+    whole = weights.Parts(split=2.0 * 2 * 2049, experts=experts)
+    left = beside_bytes(shape, whole, gated=True, tensor=1, pipeline=1)
+    assert left == -(2 * 8 * 2 * 2049 * 768) % (2 * MIB) + -(2 * 8 * 2049 * 768) % (2 * MIB) > 0
+    packed = weights.Parts(split=2.0 * 2 * 2049, experts=experts / 4)
+    assert beside_bytes(shape, packed, gated=True, tensor=1, pipeline=1) == 0
+
+
+@pytest.mark.parametrize(("version", "more"), [("0.20.2", False), ("0.21.0", True), ("0.29.0", True)])
+def test_since_the_version_that_keeps_blocks_whole(version: str, more: bool) -> None:
+    row = {"model": "qwen2.5-1.5b", "method": "none", "gpu": "NVIDIA-H200", "gpus": 1, "tensor": 1}
+    row |= {"pipeline": 1, "maxModelLen": 8192, "args": [], "version": version}
+    tensors = 2 * 1_543_714_304
+    assert (predicted(Case(row, False)).weights_bytes - tensors > 90 * MIB) is more
+
+
+def test_no_step_reads_it() -> None:
+    asked = placement("vllm", "qwen2.5-1.5b", "none", "H200", version="0.26.0")
+    account = plan_half("vllm").account(asked, Context(8192, 1))
+    assert account is not None
+    assert account.unread_bytes / MIB == pytest.approx(91.875)
