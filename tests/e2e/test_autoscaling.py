@@ -170,7 +170,7 @@ def test_one_to_four_to_one_within_bounds_whatever_happens_to_the_scaler(
 
 def grows_with_the_load(llmd: Llmd, plan: Plan, watch: Watch) -> None:
     plan.offer(LITTLE)
-    lasts(watch, 10)
+    lasts(watch, 20)  # so that looks show how evenly requests come
     assert watch.latest.replicas == 1
     for _ in plan.rise(LITTLE, MUCH, seconds=40):
         time.sleep(0.5)

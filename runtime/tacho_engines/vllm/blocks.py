@@ -1,10 +1,11 @@
 """What PyTorch's allocator keeps beside vLLM's weights.
 
-A tensor of 10 MiB or more gets memory in steps of 2 MiB. What is left of the last step goes to another tensor
-where it is more than 1 MiB; vLLM switches that off for tensors of 20 MiB and more while it loads weights
-(max_split_size_mb), so that each of those keeps its last step whole. Source: c10/core/AllocatorConfig.h,
-c10/cuda/CUDACachingAllocator.cpp should_split. Seen on an H200: Qwen2.5-1.5B takes 95 MiB more than its
-tensors have, phi-2 16; models whose tensors are multiples of 2 MiB (an 8B of Llama) take nothing.
+A tensor of 10 MiB or more gets memory in steps of 2 MiB. What is left of the last step goes to another
+tensor where it is more than 1 MiB; vLLM switches that off for tensors of 20 MiB and more while it loads
+weights (max_split_size_mb), so that each of those keeps its last step whole. Source:
+c10/core/AllocatorConfig.h, c10/cuda/CUDACachingAllocator.cpp should_split. Seen on an H200: Qwen2.5-1.5B
+takes 95 MiB more than its tensors have (3.5 of them in smaller tensors, which are not predicted), phi-2
+16; models whose tensors are multiples of 2 MiB (an 8B of Llama) take nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def beside_bytes(
     linear = list(_linear(architecture, gated=gated))
     elements, experts = sum(linear), list(_experts(architecture))
     alike = all(group.kind in ATTENTION for group in architecture.layer_groups)
-    if architecture.kv_lora_rank or not elements or not alike:
+    if architecture.kv_lora_rank or not architecture.layers or not elements or not alike:
         return 0
     layers = ceil_div(architecture.layers, pipeline)
     per_element = _stored(parts.split / architecture.layers / elements)

@@ -72,8 +72,8 @@ def test_no_start_is_refused_that_starts_and_none_called_fitting_that_fails():
     assert [start.name for start in failed if called_fitting(start.case)] == []
 
 
-def test_the_edge_of_what_fits_is_found_to_a_hundredth_of_what_the_engine_may_take():
-    """Pairs of starts, 112 MiB apart, of which one was to start and one was not."""
+def test_the_edge_of_what_fits_is_found():
+    """Pairs of starts, 0.11 GiB apart, of which one was to start and one was not."""
     rows = {start.name.removeprefix("edges/"): start.row for start in starts.starts()}
     tight = [name for name in rows if name.endswith("-tight")]
     assert len(tight) == 10
@@ -98,13 +98,13 @@ def test_starts_of_one_configuration_are_of_one_part():
 def test_starts_that_were_planned_before_they_ran():
     """What docs/planner.md and docs/results/h200/matrix.md say of them."""
     found = [start for start in starts.starts() if start.row.get("note") == starts.PLANNED_BEFORE]
-    assert len(found) == 36
+    assert len(found) == 34
     assert all(start.held_out for start in found)
     vllm = {start.name: start.errors for start in found if start.row["engine"] == "vllm"}
     assert max(abs(errors["weights"]) for errors in vllm.values()) <= 0.0042
     tokens = {name: abs(errors["kvTokens"]) for name, errors in vllm.items() if "kvTokens" in errors}
     edges = [tokens.pop(name) for name in sorted(tokens) if name.startswith("edges/")]
-    assert len(edges) == 6
+    assert len(edges) == 5
     assert max(edges) <= 0.034
     assert max(tokens.values()) <= 0.0021
     peaks = [start.errors["peak"] for start in found if start.row["engine"] == "transformers"]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from tacho_engines.base import Context
+from tacho_engines.hardware.device import Device
+from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.account import Account
+from tacho_engines.registry import plan_half
 from tacho_engines.vllm.memory import WITHIN_BYTES
 from tacho_operator.core.planner.fit import fits, margin_bytes
 from tacho_operator.core.planner.learning import Correction
@@ -12,9 +18,10 @@ from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.builders import CONFIG, gpu_node, spec
 from tests.unit.planner.models import facts
+from tests.unit.planner.placements import placement
 
 TIGHT, SHORT = 0.05003, 0.04923
-"""Parts of an H200 for an 8B in AWQ and 1024 tokens: with 57 MiB beside what it needs, and 55 too small."""
+"""Parts of an H200 for an 8B in AWQ and 1024 tokens: with 59 MiB beside what it needs, and 56 too small."""
 
 
 def plan(utilization: float, version: str = "0.26.0", **fields) -> ModelPlan | PlanFailure:
@@ -53,7 +60,42 @@ def test_what_lacks_more_is_refused_and_told_what_suffices() -> None:
 
 
 def test_where_nothing_was_measured_the_whole_margin_stays() -> None:
-    assert isinstance(plan(TIGHT, version="0.25.0"), PlanFailure)
+    """0.27 has the same account as 0.26."""
+    assert isinstance(plan(TIGHT, version="0.27.0"), PlanFailure)
+    assert isinstance(plan(0.0525, version="0.27.0"), ModelPlan)
+
+
+def known(model: str = "llama-3.1-8b", gpu: Device | None = None, count: int = 1) -> int | None:
+    asked = placement("vllm", model, "none", gpu or named("NVIDIA-H200"), count=count, version="0.26.0")
+    account = plan_half("vllm").account(asked, Context(2048, 1))
+    assert account is not None
+    return account.known_within_bytes
+
+
+def named(product: str) -> Device:
+    found = named_gpu(product)
+    assert found is not None
+    return found
+
+
+def test_what_is_known_is_known_of_dense_models_on_a_gpu_of_their_own() -> None:
+    assert known() == WITHIN_BYTES
+    assert known("qwen3-30b-a3b") is known("gemma-2-9b") is known("deepseek-v3") is None
+    assert known(gpu=named("H100")) is None
+    assert known(gpu=replace(named("NVIDIA-H200"), sharers=2)) is None
+    assert known(count=2) is None
+
+
+def test_of_a_large_overhead_a_share_stays_free() -> None:
+    asked = placement("vllm", "llama-3.1-70b-w8a8", "none", named("NVIDIA-H200"), version="0.26.0")
+    account = plan_half("vllm").account(asked, Context(2048, 1))
+    assert account is not None
+    assert account.known_within_bytes == account.overhead_bytes // 64 > WITHIN_BYTES
+
+
+def test_a_context_that_a_plan_chooses_leaves_the_whole_margin() -> None:
+    found = plan(TIGHT, context={})
+    assert isinstance(found, PlanFailure) or "Tight" not in found.message
 
 
 def test_more_requests_than_were_asked_for_are_no_reason_to_be_tight() -> None:

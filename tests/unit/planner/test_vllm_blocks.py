@@ -42,6 +42,33 @@ def test_each_gpu_has_its_part() -> None:
     assert beside(pipeline=2) == pytest.approx(14 * (1.5 + 1.75) + 0.875)
 
 
+def test_a_head_of_its_own_is_on_the_last_stage() -> None:
+    parts = weights.Parts(split=LINEAR, embedding=EMBEDDING, head=EMBEDDING)
+    both = beside_bytes(QWEN, parts, gated=True, tensor=1, pipeline=1) / MIB
+    assert both == pytest.approx(42 + 49 + 2 * 0.875)
+    assert beside_bytes(QWEN, parts, gated=True, tensor=1, pipeline=2) / MIB == pytest.approx(
+        14 * 3.25 + 0.875
+    )
+    assert beside_bytes(QWEN, parts, gated=True, tensor=1, pipeline=3) / MIB == pytest.approx(
+        10 * 3.25 + 0.875
+    )
+
+
+def test_an_mlp_without_a_gate_has_one_tensor_up() -> None:
+    """Phi-2: 37.5 MiB of queries, keys and values take 38, 50 takes 50; embedding and head 250 each."""
+    phi = Architecture(
+        hidden_size=2560,
+        intermediate_size=10240,
+        layers=32,
+        attention_heads=32,
+        key_value_heads=32,
+        head_dim=80,
+    )
+    split = 32 * 2.0 * (4 * 2560 * 2560 + 2 * 2560 * 10240)
+    parts = weights.Parts(split=split)
+    assert beside_bytes(phi, parts, gated=False, tensor=1, pipeline=1) == 16 * MIB
+
+
 def test_packed_weights_are_smaller_tensors() -> None:
     """4.25 bits an element: 4 in the tensor, scales in another. 13.125 MiB of 14; 6.5625 share a block."""
     assert beside(split=LINEAR * 4.25 / 16) == pytest.approx(28 * 0.875 + 0.875)

@@ -66,14 +66,14 @@ def test_with_the_pods_that_answered_them_requests_are_as_late_as_in_the_cluster
 
 @pytest.mark.parametrize(
     ("name", "least", "usual", "most"),
-    [("unclean", 75, 93, 99), ("clean", 99, 100, 100), ("single-looks", 99, 100, 100)],
+    [("unclean", 75, 93, 99), ("clean", 99, 100, 100), ("single-looks", 98, 99, 100)],
 )
 def test_with_the_laws_own_replicas_as_many_are_in_time(
     name: str, least: float, usual: float, most: float
 ) -> None:
     """When in its period the operator looked is not known, and a look sooner or later moves one run by five
-    points: the median of looks all over the period is told. All but ``single-looks``
-    were recorded with earlier laws."""
+    points: the median of looks all over the period is told. All were recorded with
+    earlier laws, ``single-looks`` with one that did not doubt what chance may have brought."""
     recorded = json.loads((RECORDED / f"{name}.json").read_text())
     found = [
         compared(recorded, run(recorded, IN_TIME_SECONDS, seed, unverified=False)[0]) for seed in range(21)

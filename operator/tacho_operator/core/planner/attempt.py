@@ -185,7 +185,8 @@ class Question:
         context = None if too_long else wanted.choose(fitting)
         sized = context or wanted.least
         account = half.account(placement, sized)
-        tight = not (context or too_long) and _barely(account, sized, found.learned)
+        asked = self.request.max_model_len is not None
+        tight = asked and not (context or too_long) and _barely(account, sized, found.learned)
         if tight:
             context = sized
         speed = self._speed(half, placement, sized, account)

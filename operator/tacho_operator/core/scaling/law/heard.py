@@ -31,6 +31,7 @@ def heard(state: State, reading: Reading, capacity: Capacity, over: Over, now: f
     """With one more look at what arrives."""
     elapsed = 0.0 if state.read_seconds is None else max(0.0, now - state.read_seconds)
     backlog = backlog_of(reading, capacity)
+    prompt: float | None = None  # a look that tells no rate, or a wrong one, is not that of before
     if reading.served is not None and elapsed:
         piling_up = 0.0 if state.backlog is None else (backlog - state.backlog) / elapsed
         begun = reading.begun / elapsed
@@ -43,11 +44,11 @@ def heard(state: State, reading: Reading, capacity: Capacity, over: Over, now: f
             state = dataclasses.replace(state, lately=())  # a counter that jumped proves no leap
         else:
             prompt = smoothed(state.prompt, offered, elapsed_seconds=elapsed, over_seconds=PROMPT_SECONDS)
-            state = dataclasses.replace(state, prompt=prompt)
     unbroken = state.watched_since is not None and elapsed <= STALE_SECONDS
     return dataclasses.replace(
         state,
         read_seconds=now,
+        prompt=prompt if elapsed else state.prompt,
         backlog=None if capacity.unverified else backlog,
         watched_since=state.watched_since if unbroken else now,
     )

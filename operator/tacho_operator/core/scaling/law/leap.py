@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tacho_operator.core.scaling.law.chance import alike, deviation
+from tacho_operator.core.scaling.law.chance import alike, deviation, scatter
 from tacho_operator.core.scaling.law.demand import Reading
 from tacho_operator.core.scaling.law.need import UP, Load, need_of
 from tacho_operator.core.scaling.law.types import Capacity, Look
@@ -50,6 +50,19 @@ def sure_work(looks: Sequence[Look], capacity: Capacity) -> float | None:
 def proven_work(looks: Sequence[Look], capacity: Capacity) -> float:
     """Work that two looks in a row were each sure of: what came all at once, and once, is not among it."""
     return min(sure_work(looks, capacity) or 0.0, sure_work(looks[1:], capacity) or 0.0)
+
+
+def prompt_work(work: float | None, looks: Sequence[Look], capacity: Capacity) -> float | None:
+    """Of the ``work`` of the last look, in replicas, what is left without as much as chance usually brings to
+    one (a deviation); all of it where looks scatter by less than half of that. None: not counted."""
+    rate = capacity.requests_per_second
+    if work is None or not looks or not rate:
+        return None
+    count, seen = rate * looks[0].seconds * work, scatter(looks)
+    usual = math.sqrt(count)
+    if seen is not None and seen * looks[0].seconds * rate <= usual / 2:
+        return work
+    return (count - min(count, usual)) / (rate * looks[0].seconds)
 
 
 def _straight_on(looks: Sequence[Look], rate: float) -> float:

@@ -17,7 +17,7 @@ from tacho_operator.core.scaling.law.coldstart import cold_start_seconds, with_s
 from tacho_operator.core.scaling.law.demand import Reading, read
 from tacho_operator.core.scaling.law.figures import figures_of
 from tacho_operator.core.scaling.law.heard import SLOW_SECONDS, Over, heard
-from tacho_operator.core.scaling.law.leap import leap_of, proven_work, sure_work
+from tacho_operator.core.scaling.law.leap import leap_of, prompt_work, proven_work, sure_work
 from tacho_operator.core.scaling.law.learning import Seen, learn
 from tacho_operator.core.scaling.law.need import (
     DOWN,
@@ -95,7 +95,9 @@ def step(at: Standing, state: State, now: float) -> Step:
     )
     figures = figures_of(at, reading, load, state.learned.factor, cold)
     # What is to be waited for, a person said: nothing is smoothed besides. What it brings stays a window.
-    prompt = None if at.policy.up.window_seconds is None else state.prompt
+    prompt = None
+    if at.policy.up.window_seconds is not None:
+        prompt = prompt_work(state.prompt, state.lately, at.capacity)
     upwards = dataclasses.replace(load, silent=0, work=_with(load.work, prompt))
     before = need_of(upwards, at.capacity, at.capacity.trust * state.learned.factor, full=UP, kv_full=KV_UP)
     seen = _seen(reading, load, figures, before, elapsed)
