@@ -111,6 +111,43 @@ def test_who_leaves_the_number_of_gpus_open_gets_one_more_instead() -> None:
     assert "Tight" not in found.message
 
 
+def test_of_two_ways_the_one_with_room_is_taken() -> None:
+    """As stored an 8B fits tightly, and is the better; in FP8 it leaves half of that part free."""
+    asked = {"engine": {"name": "vllm", "image": "vllm/vllm-openai:v0.26.0"}}
+    asked["engine"] |= {"extraArgs": ["--gpu-memory-utilization=0.11903"]}
+    asked |= {
+        "gpu": {"products": ["NVIDIA-H200"], "count": 1},
+        "workload": {"inputTokens": 8, "outputTokens": 8},
+    }
+    asked |= {"context": {"maxModelLen": 2048, "concurrency": 1}}
+    nodes = (gpu_node("node", "NVIDIA-H200", 1),)
+    free, stored = (
+        plan_model(spec(**asked | how), facts("llama-3.1-8b"), nodes=nodes, history=(), config=CONFIG)
+        for how in ({}, {"quantization": {"method": "none"}})
+    )
+    assert isinstance(stored, ModelPlan)
+    assert "Tight" in stored.message
+    assert isinstance(free, ModelPlan)
+    assert free.quantization_method == "fp8"
+    assert "Tight" not in free.message
+
+
+def test_what_the_allocator_keeps_is_read_by_no_step() -> None:
+    asked = {
+        "engine": {"name": "vllm", "image": "vllm/vllm-openai:v0.26.0"},
+        "quantization": {"method": "none"},
+    }
+    nodes = (gpu_node("node", "NVIDIA-H200", 1),)
+    found = plan_model(
+        spec(**asked | {"gpu": {"count": 1}}), facts("qwen2.5-1.5b"), nodes=nodes, history=(), config=CONFIG
+    )
+    assert isinstance(found, ModelPlan)
+    assert found.predicted.weights_bytes is not None
+    assert found.predicted.step_weights_bytes is not None
+    beside = found.predicted.weights_bytes - found.predicted.step_weights_bytes
+    assert beside >= 91 * 2**20
+
+
 @pytest.mark.parametrize(("overhead", "margin"), [(4 * WITHIN_BYTES, WITHIN_BYTES), (400, 100)])
 def test_the_least_margin_is_no_more_than_the_usual_one(overhead: int, margin: int) -> None:
     account = Account(

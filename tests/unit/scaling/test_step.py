@@ -261,7 +261,8 @@ def test_who_sets_the_window_waits_for_nothing_besides() -> None:
 def test_what_a_single_look_brought_is_kept_for_a_window() -> None:
     up, down = Rules(window_seconds=0), Rules(window_seconds=60)
     fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), up=up, down=down), tells_running=False)
-    fleet.run(lambda _: 0.5 * RATE, 300)
+    # They scatter too little to be doubted, and too much for one look to be sure of a leap.
+    fleet.run(lambda now: (0.47 if now % 20 else 0.53) * RATE, 300)
     sizes = fleet.run(lambda now: (0.9 if now == 300 else 0.5) * RATE, 120)
     assert sizes == [2] * 7 + [1] * 5
 
