@@ -379,3 +379,32 @@ def test_the_sentence_is_the_sum() -> None:
     fleet.run(lambda _: 6.0, 600)
     sentence = fleet.decisions[-1].sentence
     assert sentence == "4 replicas: work of 3.00 replicas, over 0.80 = 3.75."
+
+
+def test_what_was_told_earlier_gives_nobody_up() -> None:
+    """Loads are cut, and what they were last is known for a while: with each pod that went a part of it would
+    go, and another pod with that."""
+    rules = {"up": Rules(window_seconds=0), "down": Rules(window_seconds=10)}
+    fleet = Fleet(Policy(bounds=Bounds(least=5, most=9), **rules), replicas=5)
+    fleet.run(lambda _: 2.5 * RATE, 40)
+    fleet.policy = Policy(bounds=Bounds(least=1, most=9), **rules)
+    cut = fleet.loads()
+    for _ in range(60):
+        fleet.now += 2
+        names = {item.uid for item in fleet.ready}
+        assert fleet.look([item for item in cut if item.uid in names]).replicas == 5
+    assert fleet.decisions[-1].active.reason == "FailedGetPodsMetric"
+
+
+def test_of_pods_of_which_one_did_not_answer_none_is_given_up_at_that_look() -> None:
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), down=Rules(window_seconds=20)), replicas=3)
+    fleet.run(lambda _: 1.0 * RATE, 10)
+    late = fleet.load_of(fleet.replicas[0])
+    fleet.run(lambda _: 1.0 * RATE, 10)
+    fleet.serve(1.0 * RATE)
+    decision = fleet.look([late, *(fleet.load_of(item) for item in fleet.replicas[1:])])
+    assert (decision.replicas, decision.able.reason) == (3, "ScaleDownStabilized")
+    assert "1 of 3 pods have not told their load since the last look" in decision.able.message
+    assert "Fewer would do; 1 of 3 pods" in decision.sentence
+    fleet.serve(1.0 * RATE)
+    assert fleet.look().replicas == 2

@@ -11,6 +11,9 @@ from tacho_operator.core.scaling.law.types import Capacity, PodLoad, Sample, Tra
 STALE_SECONDS = 35.0
 """A reading that is older says nothing of now: three looks, and a little."""
 
+LATE_SECONDS = 1.0
+"""A reading that is older is not of this look: the pod did not answer."""
+
 MOST_RATE = 3.0
 """Of one pod. What claims more is a counter that jumped, and would be told for an hour; a pod that does do
 more than three times what was measured asks for more replicas in any case."""
@@ -24,6 +27,8 @@ class Reading:
     """Of the pods that tell their load."""
     silent: int
     """Pods that serve and do not, or hang: they run requests and have counted no token for long."""
+    late: int
+    """Pods that are known by what they told at an earlier look."""
     served: float | None
     """Work that is done in a second; None: nothing counts tokens, or nothing has been read twice."""
     running: int | None
@@ -108,6 +113,7 @@ def read(
     return Reading(
         tracks=tracks,
         silent=silent,
+        late=sum(now - item.time_seconds > LATE_SECONDS for item in samples),
         served=math.fsum(rates) if rates else None,
         running=sum(counted) if counted else None,
         counting=any(item.generated_tokens is not None for item in samples),

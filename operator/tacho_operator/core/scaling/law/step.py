@@ -143,10 +143,17 @@ def step(at: Standing, state: State, now: float) -> Step:
         kept=0 if waits <= SETTLED_SECONDS * len(reading.tracks) else at.replicas,
         again=again.need_again(state, at.policy.down, at.capacity, trusted),
     )
+    if reading.late:
+        # What a pod told earlier goes with the pod, and would be taken for load that is gone.
+        at = dataclasses.replace(at, held=at.held or _late(reading))
     outcome = _wanted(at, state, needs, window, urgent=urgent, warming=warming, now=now)
     said = dataclasses.replace(upwards, silent=load.silent)
     sentence = arithmetic(at, outcome, load=said, up=up, trusted=trusted, cold_start_seconds=cold)
     return _done(at, state, outcome, figures, sentence, now)
+
+
+def _late(reading: Reading) -> str:
+    return f"{reading.late} of {len(reading.tracks)} pods have not told their load since the last look"
 
 
 def _seen(reading: Reading, load: Load, figures: Figures, up: Need, elapsed: float) -> Seen:
