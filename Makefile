@@ -8,12 +8,16 @@ PY := $(BIN)/python
 CLUSTER ?= tacho
 ENGINE ?= llamacpp
 PYTEST := $(BIN)/pytest
-# Over the cores, four at most: each process takes 20 s to collect the tests.
+# Over the cores, four at most: each process collects all tests.
 SPREAD := --numprocesses=auto --maxprocesses=4 --dist=worksteal
-# Each process starts a cluster of its own and mostly waits for it. On one that is named there is one process.
-PAIR := $(if $(TACHO_KUBECONFIG)$(TACHO_E2E_CLUSTER),,--numprocesses=2 --dist=worksteal)
+# Each process starts an API server of its own and mostly waits for it. On a cluster of the user's there is one process.
+PAIR := $(if $(TACHO_KUBECONFIG),,--numprocesses=2 --dist=worksteal)
+# The processes share one cluster; a test at a time, in their order: those that run alone are the last ones.
+TRIO := $(if $(TACHO_KUBECONFIG),,--numprocesses=3 --dist=load --maxschedchunk=1)
 # Tests must not meet a production context: only TACHO_KUBECONFIG names a cluster of the user's.
 unexport KUBECONFIG
+# Each process would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List the targets
@@ -43,16 +47,16 @@ generate: $(STAMP) ## Write the CRD and the generated docs
 # --- the cluster and the images --------------------------------------------------------------------
 .PHONY: cluster-build cluster-up cluster-down kubeconfig images push
 cluster-build: $(STAMP) ## Build etcd, Kubernetes, kubectl and helm once, into the cache
-	@$(PY) -m tests.cluster build
+	@$(PY) -m tools.cluster build
 
 cluster-up: $(STAMP) ## Start a cluster with a node on this machine (root)
-	@$(PY) -m tests.cluster up --name $(CLUSTER)
+	@$(PY) -m tools.cluster up --name $(CLUSTER)
 
 cluster-down: $(STAMP) ## Stop it and leave nothing behind
-	@$(PY) -m tests.cluster down --name $(CLUSTER)
+	@$(PY) -m tools.cluster down --name $(CLUSTER)
 
 kubeconfig: $(STAMP) ## Print the path of the running cluster's kubeconfig (make -s kubeconfig)
-	@$(PY) -m tests.cluster kubeconfig --name $(CLUSTER)
+	@$(PY) -m tools.cluster kubeconfig --name $(CLUSTER)
 
 images: $(STAMP) ## Build the images: tacho, the engines, the test servers (root)
 	@$(PY) -m tools.images build
@@ -69,11 +73,15 @@ engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them
 	@$(PY) -m tools.engines
 
 # --- tests -----------------------------------------------------------------------------------------
-# Those that need the least of what is built first come first.
 TIERS := lint types unit wiring pages engines charts api e2e
-.PHONY: test ahead $(TIERS)
-test: $(TIERS) ## Everything CI runs, tier by tier
-	@echo "all tiers passed: $(TIERS)"
+PARTS := properties autoscaling engines scalers
+.PHONY: test nightly ahead $(TIERS) $(PARTS:%=nightly-%)
+test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one closing line
+	@$(PY) -m tools.tiers ci
+
+nightly: $(STAMP) $(if $(filter properties,$(PART)),,cluster-build images engines-env) ## What takes too long for every change (PART=name: one part)
+	@$(if $(filter-out scalers,$(PART)),:,$(PY) -m tools.cluster build keda)
+	@$(PY) -m tools.tiers nightly $(PART)
 
 ahead: engines-env cluster-build images ## What the tiers download and build, so that they need not
 
@@ -82,7 +90,7 @@ lint: $(STAMP) ## Style, layers, drift of generated files
 	$(BIN)/ruff check -q .
 	$(BIN)/lint-imports --no-cache
 	$(PY) -m tools.generate --check
-	$(BIN)/hadolint $$(find operator runtime examples tests -name 'Dockerfile*')
+	$(BIN)/hadolint $$(find operator runtime examples tools -name 'Dockerfile*')
 
 types: $(STAMP) ## The strict type checker, and what is injected for the oldest Python of an engine's image
 	$(BIN)/mypy
@@ -107,12 +115,20 @@ engines: $(STAMP) engines-env ## Real engines on this CPU, loaded and answering
 	$(PYTEST) tests/engines
 
 e2e: $(STAMP) cluster-build images engines-env ## Real node, real engine, real model
-	$(PYTEST) $(PAIR) tests/e2e
+	$(PYTEST) $(TRIO) -m 'not nightly' tests/e2e
 
-.PHONY: scalers
-scalers: $(STAMP) cluster-build images ## A real Prometheus and KEDA that scale by tacho's figures (builds KEDA once)
-	@$(PY) -m tests.cluster build keda
-	$(PYTEST) tests/scalers
+# The parts of `make nightly`.
+nightly-properties: $(STAMP)
+	$(PYTEST) $(SPREAD) --hypothesis-profile=nightly --timeout=2000 -m hypothesis tests/unit tests/wiring
+
+nightly-autoscaling: $(STAMP)
+	$(PYTEST) -s -m nightly tests/e2e/test_autoscaling.py
+
+nightly-engines: $(STAMP)
+	$(PYTEST) -m nightly tests/e2e/test_engines.py
+
+nightly-scalers: $(STAMP)
+	$(PYTEST) tests/nightly/scalers
 
 # What it needs lies in a folder of its own: nothing else is to depend on it.
 MUTATION := build/mutation/packages

@@ -1,16 +1,16 @@
-"""What every tier shares: the clusters, and that how long an example takes proves nothing."""
+"""What every tier shares: the clusters, the number of Hypothesis's examples, the environment."""
 
 import os
+import sys
 
-from hypothesis import settings
+from tests.properties import register_profiles
 
-pytest_plugins = ["tests.cluster.fixtures"]
+pytest_plugins = ["tests.cluster_fixtures"]
 
-settings.register_profile("tacho", deadline=None)
-settings.load_profile("tacho")
+register_profiles()
 
-for _name in (
-    "COLUMNS",
-    "LINES",
-):  # of the terminal of whoever runs the tests: what is printed is as wide as it is
+for _name in ("COLUMNS", "LINES"):  # of the terminal of whoever runs the tests
     os.environ.pop(_name, None)
+# Without compiled modules each process takes three times as long to collect.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False

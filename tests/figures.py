@@ -21,10 +21,10 @@ def moved_by(measured: Mapping[str, Any]) -> frozenset[str]:
     does not say which, or names one that makes none provisional."""
     if measured["status"] == "True":
         assert measured["reason"] in THERE, measured
-        assert "provisional" not in measured["message"], measured
+        assert "provisional" not in measured["message"].lower(), measured
         return frozenset()
     assert (measured["status"], measured["reason"]) == ("Unknown", "MeasurementProvisional"), measured
-    named = re.search(r"provisional \(([\w, ]+)\)\. \S", measured["message"])
+    named = re.search(r"[Pp]rovisional \(([\w, ]+)\)[.:…]", measured["message"])
     assert named, measured
     flags = frozenset(named[1].split(", "))
     assert flags <= INVALIDATING, measured

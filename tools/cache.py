@@ -1,7 +1,7 @@
-"""Where things that outlive a clone are kept, and who may write there.
+"""The cache folder for files that outlive a clone, and its permissions.
 
-``${XDG_CACHE_HOME:-~/.cache}/tacho``: a second clone finds everything there. Entries are named by what
-they were made from and appear whole or not at all.
+``${XDG_CACHE_HOME:-~/.cache}/tacho``: a second clone finds everything there. Entries are named by what they
+were made from and appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def folder(*parts: str) -> Path:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """One at a time, over all clones of this user."""
+    """Holds the lock ``name``: one process at a time, over all clones of this user."""
     with (folder("locks") / name).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

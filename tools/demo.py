@@ -20,10 +20,10 @@ from typing import Any
 
 import yaml
 
-from tests.cluster import binaries, node, preflight
-from tests.cluster.errors import ClusterError
-from tests.cluster.handle import Cluster
 from tools import engines, lab
+from tools.cluster import binaries, node, preflight
+from tools.cluster.errors import ClusterError
+from tools.cluster.handle import Cluster
 from tools.images.__main__ import build as build_images
 from tools.steps import StepError, say, step
 
@@ -95,8 +95,8 @@ def with_cluster(name: str, engine: str, started: float) -> int:
 
 
 def follow(cluster: Cluster, name: str) -> None:
-    """Prints every change of the conditions until the resource is Ready and has figures: on a busy machine
-    they may stay provisional. Raises StepError."""
+    """Prints every change of the conditions until the resource is Ready and has measured values: on a busy
+    machine these may stay provisional. Raises StepError."""
     started = time.monotonic()
     seen: dict[str, str] = {}
     while True:
@@ -159,7 +159,7 @@ def without_cluster(engine: str) -> int:
             target.symlink_to(engines.safetensors_model())
             python = engines.environment()
             site = os.pathsep.join([str(lab.ROOT / "operator"), str(lab.ROOT / "runtime"), *sys.path])
-        command = [python, "-m", "tacho_operator.cli.main", "run", "-f", str(EXAMPLES[engine]), "--once"]
+        command = [python, "-m", "tacho_cli.main", "run", "-f", str(EXAMPLES[engine]), "--once"]
         environment = {**os.environ, **({"PYTHONPATH": site} if site else {})}
         done = subprocess.run([*command, "--pvc", f"models={folder}"], env=environment, check=False)
         return done.returncode

@@ -44,7 +44,7 @@ AutoTokenizer.from_pretrained(folder, gguf_file=file).save_pretrained(target)
 
 
 def environment() -> Path:
-    """The interpreter that has the engines; installs them where they are missing. Raises StepError."""
+    """Path of the Python interpreter that has the engines; installs them where missing. Raises StepError."""
     place = cache.folder("engines") / key(LOCK.read_text(), OPTIONS)
     with cache.locked("engines"):
         if not (place / ".installed").exists():
@@ -53,7 +53,7 @@ def environment() -> Path:
 
 
 def key(lock: str, options: tuple[str, ...]) -> str:
-    """Names what is installed: by what, and how."""
+    """Name of an environment, derived from its lock file, the installer's options and the Python version."""
     made_of = f"{sys.version_info[:2]}{lock}{options}"
     return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 

@@ -12,15 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tacho_engines.registry import engine_rows
+from tacho_engines.registry import engine_profiles
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
     ("the CRD", [sys.executable, "-m", "tacho_operator.api.crd"]),
-    ("docs/conditions.md", [sys.executable, "-m", "tacho_operator.api.crd.conditions_page"]),
-    ("docs/presets.md", [sys.executable, "-m", "tacho_operator.api.crd.presets_page"]),
-    ("docs/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
-    ("docs/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.decode"]),
+    ("docs/reference/conditions.md", [sys.executable, "-m", "tacho_operator.api.crd.conditions_page"]),
+    ("docs/reference/presets.md", [sys.executable, "-m", "tacho_operator.api.crd.presets_page"]),
+    ("docs/results/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
+    ("docs/results/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.decode"]),
 )
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"
@@ -46,9 +46,12 @@ def copy_crds(*, check: bool) -> bool:
 
 
 def name_engines(*, check: bool) -> bool:
-    """The chart's values may name an image for every engine that has one. True when they do."""
+    """The chart's values may name an image for every engine that has one. True when every engine is
+    listed."""
     text = CHART_SCHEMA.read_text()
-    names = json.dumps([name for row in engine_rows() if row.image for name in row.image_settings])
+    names = json.dumps(
+        [name for row in engine_profiles() if row.image.reference for name in row.image_settings]
+    )
     wanted = ENGINE_NAMES.sub(lambda match: f"{match[1]}{names}", text)
     if not check:
         CHART_SCHEMA.write_text(wanted)

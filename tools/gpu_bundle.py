@@ -39,6 +39,8 @@ TACHO = (
     "cronsim",
     "nvidia-ml-py",
     "plotille",
+    "jinja2",
+    "markupsafe",
 )
 """Of pyproject.toml's dependencies those that work without a cluster or a hub."""
 CARRIED: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
@@ -55,15 +57,13 @@ export PYTHONPATH=$here/site${PYTHONPATH:+:$PYTHONPATH} PATH=$here/bin:$PATH PYT
 """
 COMMAND = """\
 #!/bin/sh
-exec python3 -m tacho_operator.cli.main "$@"
+exec python3 -m tacho_cli.main "$@"
 """
 
 
 def install(names: tuple[str, ...], lock: Path, python: str, target: Path) -> None:
-    """Those packages and all they need, in the lock's versions with its hashes. Raises StepError.
-
-    Resolved for the host's Python and platform, whatever runs this.
-    """
+    """Installs the packages ``names`` and their dependencies, in the lock's versions with its hashes. Raises
+    StepError. Resolved for the host's Python and platform, independent of the machine that runs this."""
     uv = Path(sys.executable).with_name("uv")
     with tempfile.TemporaryDirectory() as scratch:
         wanted, brought = Path(scratch) / "wanted.in", Path(scratch) / "brought.overrides"
@@ -82,7 +82,7 @@ def install(names: tuple[str, ...], lock: Path, python: str, target: Path) -> No
 
 
 def copy_sources(target: Path) -> None:
-    """The project's own packages, as they are in this folder."""
+    """Copies the project's own packages from this checkout."""
     for source in sorted([*ROOT.glob("operator/tacho_*"), *ROOT.glob("runtime/tacho_*")]):
         shutil.copytree(source, target / source.name, ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -102,7 +102,7 @@ def archive(folder: Path, place: Path) -> None:
 
 
 def pack(name: str, python: str, out: Path) -> Path:
-    """One archive. Raises StepError."""
+    """Writes one archive and returns its path. Raises StepError."""
     label = f"{name}-cp{python.replace('.', '')}"
     place = out / f"{label}.tar.xz"
     with step(f"packing {label}"), tempfile.TemporaryDirectory() as scratch:

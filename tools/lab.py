@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.cluster import binaries, images
-from tests.cluster.handle import Cluster
 from tools import engines
+from tools.cluster import binaries, images
+from tools.cluster.handle import Cluster
 from tools.images import catalog
 from tools.images.__main__ import INDEX
 from tools.steps import StepError, say
@@ -86,7 +86,7 @@ def install_chart(cluster: Cluster, references: dict[str, str], values: dict[str
 
 
 def operator_log(cluster: Cluster, lines: int = 30) -> str:
-    """The end of the operator's log, or why there is none."""
+    """The last lines of the operator's log, or the reason why it is not available."""
     try:
         return cluster.kubectl(
             "logs", f"deployment/{RELEASE}", "-n", OPERATOR_NAMESPACE, f"--tail={lines}", "--all-containers"
@@ -111,7 +111,7 @@ def fill_claim(
 
 def claim_of_node(namespace: str, name: str, folder: Path) -> list[dict[str, Any]]:
     """A claim that shows a folder of the node read-only. Pod Security `restricted` allows claims, not
-    hostPath; whoever may make a PersistentVolume decides what of a node can be seen."""
+    hostPath; a user who may create a PersistentVolume decides which folders of a node are visible."""
     volume = f"{namespace}-{name}"
     size = {"storage": "10Gi"}
     return [
@@ -173,9 +173,10 @@ def post(cluster: Cluster, namespace: str, service: str, path: str, body: dict[s
 
 
 def post_text(cluster: Cluster, namespace: str, service: str, path: str, body: dict[str, Any]) -> str:
-    """The same; what came back as it is, for answers that are a stream of events. Raises httpx.HTTPError.
+    """POSTs JSON to a Service through the API server; returns the raw response text, for answers that are a
+    stream of events. Raises httpx.HTTPError.
 
-    Not `kubectl create --raw`: it names no content type, and vLLM wants one.
+    Not `kubectl create --raw`: it sends no content type, which vLLM requires.
     """
     with cluster.proxy() as api, httpx.Client(trust_env=False, timeout=POST_SECONDS) as client:
         url = f"{api}/api/v1/namespaces/{namespace}/services/{service}:http/proxy{path}"

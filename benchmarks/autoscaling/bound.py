@@ -1,8 +1,8 @@
-"""The oracle that policies are held against: it knows what a replica carries of just these requests.
+"""The greedy reference of the benchmark: it knows what a replica carries of just these requests.
 
-The oracle of the simulator learns lengths as they come. This one has them beforehand: they are drawn again
-from the trace's own, for one replica alone, at the rate at which 99.5 % of those that one can serve are
-within the service level.
+The simulator's greedy reference learns lengths as requests arrive. This one has them beforehand: they
+are drawn again from the trace's own, for one replica alone, at the rate at which 99.5 % of those that one
+can serve are within the service level.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import math
 from collections.abc import Sequence
 from random import Random
 
-from tacho_operator.core.scaling.law.types import Capacity
-from tacho_operator.simulate.engine_law import EngineLaw
-from tacho_operator.simulate.policies import static
-from tacho_operator.simulate.policies.oracle import Oracle
-from tacho_operator.simulate.policy import Arrived, Factory, Policy, Setting
-from tacho_operator.simulate.run import simulate
-from tacho_operator.simulate.trace import Trace
+from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.policies import static
+from tacho_simulate.policies.greedy import GreedyReference
+from tacho_simulate.policy import Arrived, Factory, Setting, SimulatedPolicy
+from tacho_simulate.run import simulate
+from tacho_simulate.trace import Trace
 
 SHARE = 0.995
 REQUESTS, BISECTIONS, SEED = 3000, 7, 0
@@ -31,7 +31,7 @@ PARTS = 3
 Lengths = tuple[tuple[int, int], ...]
 
 
-class Knowing(Oracle):
+class Knowing(GreedyReference):
     """``rates``: (mean prompt, requests a second), by rising prompt."""
 
     def __init__(self, setting: Setting, rates: Sequence[tuple[float, float]]) -> None:
@@ -55,8 +55,8 @@ class Knowing(Oracle):
         return high[1]
 
 
-def oracle(trace: Trace) -> Factory:
-    def make(setting: Setting) -> Policy:
+def greedy(trace: Trace) -> Factory:
+    def make(setting: Setting) -> SimulatedPolicy:
         size = math.ceil(len(trace) / PARTS)
         pairs = tuple(zip(trace.input_tokens, trace.output_tokens, strict=True))
         parts = [pairs[at : at + size] for at in range(0, len(pairs), size)]
@@ -70,22 +70,22 @@ def oracle(trace: Trace) -> Factory:
 
 
 def _rate(lengths: Lengths, setting: Setting) -> float:
-    return rate_of(lengths, setting.law, setting.slo_ttft_seconds, setting.slo_tpot_seconds)
+    return rate_of(lengths, setting.model, setting.slo_ttft_seconds, setting.slo_tpot_seconds)
 
 
 @functools.cache
 def rate_of(
-    lengths: Lengths, law: EngineLaw, ttft_seconds: float | None, tpot_seconds: float | None
+    lengths: Lengths, model: PerformanceModel, ttft_seconds: float | None, tpot_seconds: float | None
 ) -> float:
     """Requests a second of one replica."""
     one = Setting(
-        least=1,
-        most=1,
+        min_replicas=1,
+        max_replicas=1,
         capacity=Capacity(),
         slo_ttft_seconds=ttft_seconds,
         slo_tpot_seconds=tpot_seconds,
         cold_start_seconds=1.0,
-        law=law,
+        model=model,
     )
 
     def kept(rate: float) -> float:

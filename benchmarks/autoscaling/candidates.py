@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tacho_operator.simulate.policies import aibrix, hpa, kaito, kubeai, production_stack, wva
-from tacho_operator.simulate.policy import Factory, Policy
+from tacho_simulate.policies import aibrix, hpa, kaito, kubeai, production_stack, wva
+from tacho_simulate.policy import Factory, SimulatedPolicy
 
 QUEUES = (0.25, 0.5, 1.0, 2.0, 3.0, 8.0)
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
@@ -16,13 +16,13 @@ REQUESTS = (4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    default: Callable[..., Policy]
+    default: Callable[..., SimulatedPolicy]
     tried: Mapping[str, Factory] = field(default_factory=dict)
     """By what was set."""
 
 
 def _over(
-    make: Callable[..., Policy], name: str, values: tuple[float, ...], **fixed: object
+    make: Callable[..., SimulatedPolicy], name: str, values: tuple[float, ...], **fixed: object
 ) -> dict[str, Factory]:
     words = "".join(f", {key} {getattr(value, '__name__', value)}" for key, value in fixed.items())
     return {f"{name} {value:g}{words}": functools.partial(make, **{name: value}, **fixed) for value in values}

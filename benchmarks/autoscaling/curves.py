@@ -22,10 +22,10 @@ from typing import Any
 import yaml
 
 from tacho_operator.api.types import Measurement
-from tacho_operator.simulate.closed_loop import closed_loop
-from tacho_operator.simulate.engine_law import EngineLaw, LawError
-from tacho_operator.simulate.measured_law import from_measurement
-from tacho_operator.simulate.replica import Ledger, Timed, replica_of
+from tacho_simulate.closed_loop import closed_loop
+from tacho_simulate.measured_model import from_measurement
+from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
+from tacho_simulate.replica import Ledger, Timed, replica_of
 
 HERE = Path(__file__).parent
 MEASURED = sorted((HERE.parent / "engines" / "h200").glob("vllm-*.yaml")) + sorted(
@@ -46,11 +46,11 @@ def rows(name: str, entry: Measurement, slots: int | None) -> Iterator[dict[str,
         inside = others and point.concurrency < max(item.concurrency for item in others)
         laws = {"all": entry, **({"held out": without} if inside and point.concurrency > 1 else {})}
         for known, source in laws.items():
-            law = from_measurement(source, max_num_seqs=slots)
+            model = from_measurement(source, max_num_seqs=slots)
             found = closed_loop(
-                law,
+                model,
                 concurrency=point.concurrency,
-                pause_seconds=law.step_seconds(point.concurrency),
+                pause_seconds=model.step_seconds(point.concurrency),
                 rounds=ROUNDS,
                 **asked,
             )
@@ -64,15 +64,15 @@ def rows(name: str, entry: Measurement, slots: int | None) -> Iterator[dict[str,
                 "tokensPerSecond": both(
                     found.output_tokens_per_second / 1000, point.output_tokens_per_second
                 ),
-                "ciPercent": point.ci_percent and float(point.ci_percent),
+                "ciPercent": point.ci_percent,
             }
     latency = entry.latency
     if latency and latency.open_loop and latency.offered_requests_per_second:
-        law = from_measurement(entry, max_num_seqs=slots)
-        ttft, tpot, whole = open_loop(law, float(latency.offered_requests_per_second), **asked)
+        model = from_measurement(entry, max_num_seqs=slots)
+        ttft, tpot, whole = open_loop(model, latency.offered_requests_per_second, **asked)
         yield {
             "engine": name,
-            "requestsPerSecond": float(latency.offered_requests_per_second),
+            "requestsPerSecond": latency.offered_requests_per_second,
             "law": "open",
             "ttftMs": both(ttft, latency.ttft_milliseconds_p50),
             "tpotMs": both(tpot, latency.tpot_milliseconds_p50),
@@ -81,20 +81,19 @@ def rows(name: str, entry: Measurement, slots: int | None) -> Iterator[dict[str,
         }
 
 
-def both(seconds: float, milliseconds: str | None) -> dict[str, float] | None:
+def both(seconds: float, milliseconds: float | None) -> dict[str, float] | None:
     """Simulated, measured, and how far apart in percent."""
     if milliseconds is None:
         return None
-    measured = float(milliseconds)
     return {
         "simulated": round(1000 * seconds, 2),
-        "measured": measured,
-        "offPercent": round(100 * (1000 * seconds / measured - 1), 1),
+        "measured": milliseconds,
+        "offPercent": round(100 * (1000 * seconds / milliseconds - 1), 1),
     }
 
 
 def open_loop(
-    law: EngineLaw, rate: float, *, input_tokens: int, output_tokens: int
+    model: PerformanceModel, rate: float, *, input_tokens: int, output_tokens: int
 ) -> tuple[float, float, float]:
     """Median times to the first token, per token and to the last, of requests that come by chance."""
     rng = Random(0)
@@ -104,7 +103,7 @@ def open_loop(
     least = round(0.75 * output_tokens)
     answers = [rng.randint(least, 2 * output_tokens - least) for _ in arrived]
     ledger = Ledger(arrived, [input_tokens] * len(arrived), answers)
-    replica = replica_of(law, Timed.of(law), ledger, 0.0)
+    replica = replica_of(model, Timed.of(model), ledger, 0.0)
     replica.incoming.extend((when + replica.entry_seconds, at) for at, when in enumerate(arrived))
     replica.advance(arrived[-1] + 3600)
     return (
@@ -128,7 +127,7 @@ def main() -> None:
         for item in (document.get("status") or {}).get("measurements") or []:
             try:
                 found += rows(path.stem, Measurement.model_validate(item), slots)
-            except LawError as error:
+            except PerformanceModelError as error:
                 print(f"{path.stem}: {error}")
     for row in found:
         figures = (row.get(name) for name in ("ttftMs", "tpotMs", "endToEndMs", "tokensPerSecond"))

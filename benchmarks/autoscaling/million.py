@@ -17,14 +17,14 @@ import time
 from pathlib import Path
 from random import Random
 
-from tacho_operator.simulate.capacity import capacity_at
-from tacho_operator.simulate.engine_law import EngineLaw
-from tacho_operator.simulate.policies import POLICIES
-from tacho_operator.simulate.policy import Setting
-from tacho_operator.simulate.run import simulate
-from tacho_operator.simulate.trace import Trace
+from tacho_simulate.capacity import capacity_at
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.policies import POLICIES
+from tacho_simulate.policy import Setting
+from tacho_simulate.run import simulate
+from tacho_simulate.trace import Trace
 
-LAW = EngineLaw(
+MODEL = PerformanceModel(
     steps=((1, 0.010), (64, 0.025)),
     prefill_tokens_per_second=20_000,
     kv_cache_tokens=200_000,
@@ -50,20 +50,20 @@ def trace_of(requests: int) -> Trace:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--requests", type=int, default=1_000_000)
-    parser.add_argument("--policy", nargs="+", default=["static", "tacho", "oracle"])
+    parser.add_argument("--policy", nargs="+", default=["static", "tacho", "greedy"])
     given = parser.parse_args()
     trace = trace_of(given.requests)
     setting = Setting(
-        least=2,
-        most=20,
+        min_replicas=2,
+        max_replicas=20,
         capacity=capacity_at(
-            LAW, input_tokens=1025, output_tokens=205, ttft_seconds=TTFT_SECONDS, tpot_seconds=TPOT_SECONDS
+            MODEL, input_tokens=1025, output_tokens=205, ttft_seconds=TTFT_SECONDS, tpot_seconds=TPOT_SECONDS
         ),
         slo_ttft_seconds=TTFT_SECONDS,
         slo_tpot_seconds=TPOT_SECONDS,
         cold_start_seconds=60,
-        law=LAW,
-        initial=8,
+        model=MODEL,
+        initial_replicas=8,
     )
     told: dict[str, object] = {
         "requests": given.requests,

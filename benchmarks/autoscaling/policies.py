@@ -1,13 +1,13 @@
 """Ways of scaling beside each other: every policy on every scenario, with its defaults and tuned.
 
-    python -m benchmarks.autoscaling.policies [--quick] [--law] [--jobs 2]
+    python -m benchmarks.autoscaling.policies [--quick] [--own] [--jobs 2]
 
 A threshold is tuned on a training trace of another seed: the setting that takes the fewest GPU-hours among
 those that keep the service level for 99 % of requests, else the one that keeps it for the most. tacho has
-none, as it scales by what was measured. Writes policies.json and the pictures of docs/scaling.md;
-``--quick`` takes one seed and two short scenarios, and writes nothing. ``--law`` runs tacho and the oracle
-alone and leaves the others' rows of policies.json as they were: where only the law of scaling has changed, a
-whole run gives the same.
+none, as it scales by what was measured. Writes policies.json and the pictures of docs/results/scaling;
+``--quick`` takes one seed and two short scenarios, and writes nothing. ``--own`` runs tacho and the greedy
+reference alone and keeps the other rows of policies.json: if only the scaling algorithm has changed, a whole
+run gives the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.autoscaling.bound import oracle
+from benchmarks.autoscaling.bound import greedy
 from benchmarks.autoscaling.candidates import CANDIDATES
 from benchmarks.autoscaling.drawing import written
 from benchmarks.autoscaling.judged import (
@@ -37,11 +37,11 @@ from benchmarks.autoscaling.judged import (
 )
 from benchmarks.autoscaling.scenarios import SCENARIOS, Scenario
 from benchmarks.autoscaling.traces import TRAINING
-from tacho_operator.simulate.policies import POLICIES
-from tacho_operator.simulate.policy import Factory
-from tacho_operator.simulate.result import Result
-from tacho_operator.simulate.run import simulate
-from tacho_operator.simulate.trace import Trace
+from tacho_simulate.policies import POLICIES
+from tacho_simulate.policy import Factory
+from tacho_simulate.result import Result
+from tacho_simulate.run import simulate
+from tacho_simulate.trace import Trace
 
 SEEDS = (11,)
 TRAINING_SEED = 1
@@ -79,7 +79,7 @@ def settings(name: str) -> dict[str, Factory]:
 
 
 class Runs:
-    """Results by policy (None: the oracle), scenario and seed; nothing is done twice."""
+    """Results by policy (None: the greedy reference), scenario and seed; nothing is done twice."""
 
     def __init__(self, seeds: tuple[int, ...]) -> None:
         self._seeds = seeds
@@ -99,13 +99,13 @@ class Runs:
         if key not in self._traces:
             self._traces = {key: scenario.trace(seed)}
         trace = self._traces[key]
-        factory = oracle(trace) if make is None else make
+        factory = greedy(trace) if make is None else make
         return simulate(trace, scenario.setting(trace), factory, seed=seed, faults=scenario.faults)
 
 
 def summary(results: list[Result]) -> dict[str, Any]:
     """Means over seeds."""
-    asked = [[moment.asked for moment in result.trajectory] for result in results]
+    asked = [[moment.desired for moment in result.trajectory] for result in results]
     waits = [result.ttft_seconds.p99 for result in results if result.ttft_seconds]
     return {
         "sloAttainment": round(statistics.fmean(result.slo_attainment for result in results), 4),
@@ -128,15 +128,15 @@ def judged(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, A
     by_scenario = {name: scores(table) for name, table in tables.items()}
     labels = list(next(iter(by_scenario.values())))
     means = {label: mean(found[label] for found in by_scenario.values()) for label in labels}
-    others = {label: score for label, score in means.items() if label != "oracle"}
+    others = {label: score for label, score in means.items() if label != "greedy"}
     dominated = {}
     for name, found in by_scenario.items():
-        rivals = {label: score for label, score in found.items() if label not in ("tacho", "oracle")}
+        rivals = {label: score for label, score in found.items() if label not in ("tacho", "greedy")}
         who, amount = dominated_by(found["tacho"], rivals)
         dominated[name] = {"by": who, "percent": round(100 * amount, 1)}
-    reached = [name for name, found in by_scenario.items() if found["oracle"].attainment >= WANTED]
+    reached = [name for name, found in by_scenario.items() if found["greedy"].attainment >= WANTED]
     ratios = {
-        name: found["tacho"].gpu_hours / found["oracle"].gpu_hours for name, found in by_scenario.items()
+        name: found["tacho"].gpu_hours / found["greedy"].gpu_hours for name, found in by_scenario.items()
     }
     return {
         "means": {
@@ -145,10 +145,10 @@ def judged(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, A
         },
         "front": front(others),
         "tachoDominated": dominated,
-        "oracleReaches": reached,
+        "greedyReaches": reached,
         "tachoMisses": [name for name in reached if by_scenario[name]["tacho"].attainment < WANTED],
-        "tachoOverOracleGpuHours": {name: round(ratio, 3) for name, ratio in ratios.items()},
-        "tachoOverOracleMean": round(statistics.fmean(ratios.values()), 3),
+        "tachoOverGreedyGpuHours": {name: round(ratio, 3) for name, ratio in ratios.items()},
+        "tachoOverGreedyMean": round(statistics.fmean(ratios.values()), 3),
     }
 
 
@@ -165,8 +165,8 @@ def told(document: Mapping[str, Any]) -> str:
 
 
 def makers(best: Mapping[str, str]) -> dict[str, Factory | None]:
-    """By label; None: the oracle, who is made for a trace."""
-    found: dict[str, Factory | None] = {"oracle": None, "tacho": POLICIES["tacho"]}
+    """By label; None: the greedy reference, who is made for a trace."""
+    found: dict[str, Factory | None] = {"greedy": None, "tacho": POLICIES["tacho"]}
     for name, what in best.items():
         found[name] = CANDIDATES[name].default
         found[f"{name} tuned"] = settings(name)[what]
@@ -196,8 +196,8 @@ def groups_of(names: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def run_law(former: dict[str, Any], jobs: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``former`` with tacho's rows and the oracle's of now, and their ways."""
-    made: dict[str, Factory | None] = {"oracle": None, "tacho": POLICIES["tacho"]}
+    """``former`` with tacho's rows and the greedy reference's of now, and their ways."""
+    made: dict[str, Factory | None] = {"greedy": None, "tacho": POLICIES["tacho"]}
     seeds, names = tuple(former["seeds"]), tuple(former["scenarios"])
     with multiprocessing.Pool(jobs) as pool:
         parts = pool.map(ran, [(group, seeds, made) for group in groups_of(names)], chunksize=1)
@@ -248,13 +248,13 @@ def _commit() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--law", action="store_true")
+    parser.add_argument("--own", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     quick = given.quick
     began = time.monotonic()
     names = tuple(item.name for item in SCENARIOS if not quick or item.name in QUICK)
-    if given.law:
+    if given.own:
         document, paths = run_law(json.loads(RESULTS.read_text()), given.jobs)
     else:
         document, paths = run(SEEDS[:1] if quick else SEEDS, names, given.jobs)

@@ -4,7 +4,7 @@
         [--by-chance] [--unverified]
 
 TRAJECTORY.json is what tests/e2e/test_autoscaling.py leaves in build/trajectories: each request with its
-time, and what replicas there were; recorded/ has three whole ones and two beginnings. The engines' law,
+time, and what replicas there were; recorded/ has three whole ones and two beginnings. The engines' model,
 the behavior and the client are that test's, the starts are those that the trajectory shows. Requests go to
 the pods that answered them, where that was recorded and those serve; elsewhere, and ``--by-chance``, each
 seed sends them to others, as a Service does. When in its period the operator looked is not recorded: each
@@ -29,21 +29,27 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks.autoscaling import bounds
 from tacho_contract.measurement import Workload
 from tacho_operator.api.types import Measurement, Plan
-from tacho_operator.core.scaling.law.capacity import capacity_of
-from tacho_operator.core.scaling.law.types import Bounds, Capacity, Pace, Policy as Asked, Rules
+from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Bounds,
+    Capacity,
+    Pace,
+    Policy as ScalingPolicy,
+    Rules,
+)
 from tacho_operator.shell.loads import TIMEOUT_SECONDS
-from tacho_operator.simulate.capacity import capacity_at
-from tacho_operator.simulate.engine_law import EngineLaw
-from tacho_operator.simulate.policies import tacho
-from tacho_operator.simulate.policy import Choice, PodView, Policy, Setting, View
-from tacho_operator.simulate.result import Result
-from tacho_operator.simulate.run import Faults, simulate
-from tacho_operator.simulate.trace import Trace
-from tests import scaling_bounds as bounds
+from tacho_simulate.capacity import capacity_at
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.policies import tacho
+from tacho_simulate.policy import PolicyDecision, PolicyView, Setting, SimulatedPodView, SimulatedPolicy
+from tacho_simulate.result import Result
+from tacho_simulate.run import Faults, simulate
+from tacho_simulate.trace import Trace
 
-LAW = EngineLaw(
+MODEL = PerformanceModel(
     steps=((1, 0.061), (3, 0.063)),
     prefill_tokens_per_second=160_000,
     step_tokens=None,
@@ -80,7 +86,7 @@ def sent(requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     else as its clients' number allows."""
     if all(item.get("sent_s") is not None for item in requests):
         return sorted(requests, key=lambda item: float(item["sent_s"]))
-    answer = (requests[0]["output_tokens"] - 1) * LAW.step_seconds(LAW.max_num_seqs) if requests else 0.0
+    answer = (requests[0]["output_tokens"] - 1) * MODEL.step_seconds(MODEL.max_num_seqs) if requests else 0.0
     busy: list[float] = []
     left = []
     for item in sorted(requests, key=lambda item: float(item["time_s"])):
@@ -111,13 +117,13 @@ class AsTheyWent:
     """Of the pods that have as little to finish, the law takes the first by name, and names are chance: here
     it is the one whose recorded one was sent its last request first. ``followed``: whatever they have."""
 
-    def __init__(self, policy: Policy, lasts: Sequence[float], *, followed: bool) -> None:
+    def __init__(self, policy: SimulatedPolicy, lasts: Sequence[float], *, followed: bool) -> None:
         self.name, self.source, self.period_seconds = policy.name, policy.source, policy.period_seconds
         self._policy, self._followed = policy, followed
         self._lasts = dict(enumerate(lasts))
         self._held: dict[str, int] = {}
 
-    def decide(self, view: View) -> Choice:
+    def decide(self, view: PolicyView) -> PolicyDecision:
         choice = self._policy.decide(view)
         for pod in view.pods:
             if pod.metrics is not None:
@@ -125,7 +131,7 @@ class AsTheyWent:
         if not self._lasts:
             return choice
 
-        def first(pod: PodView) -> tuple[int, float]:
+        def first(pod: SimulatedPodView) -> tuple[int, float]:
             held = 0 if self._followed else self._held.get(pod.uid, 0)
             return held, self._lasts.get(pod.begun, math.inf)
 
@@ -145,9 +151,9 @@ class Followed:
         self._times = [(before + after) / 2 for before, after in zip([0.0, *looks], looks, strict=False)]
         self._replicas = [moment["replicas"] for moment in moments]
 
-    def decide(self, view: View) -> Choice:
+    def decide(self, view: PolicyView) -> PolicyDecision:
         look = max(0, bisect_right(self._times, view.now_seconds) - 1)
-        return Choice(replicas=self._replicas[look], sentence="as it was recorded")
+        return PolicyDecision(replicas=self._replicas[look], reason="as it was recorded")
 
 
 def lasts(requests: Sequence[dict[str, Any]], pods: Sequence[int]) -> list[float]:
@@ -168,13 +174,13 @@ def carried(recorded: dict[str, Any], trace: Trace, *, unverified: bool) -> Capa
         return capacity_of(measured, plan, Workload(input_tokens=prompt, output_tokens=answer))
     if unverified:
         return Capacity(
-            concurrency=LAW.max_num_seqs,
-            kv_cache_tokens=LAW.kv_cache_tokens,
+            concurrency=MODEL.max_num_seqs,
+            kv_cache_tokens=MODEL.kv_cache_tokens,
             input_tokens=prompt,
             output_tokens=answer,
             unverified="the measurement is provisional",
         )
-    return capacity_at(LAW, input_tokens=prompt, output_tokens=answer, ttft_seconds=None, tpot_seconds=None)
+    return capacity_at(MODEL, input_tokens=prompt, output_tokens=answer, ttft_seconds=None, tpot_seconds=None)
 
 
 def run(
@@ -200,24 +206,24 @@ def run(
     # What the operator knew of starts is told at the end: longer than all that followed was the first pod's.
     first = recorded["cold_start_s"] if recorded["cold_start_s"] > max(found, default=math.inf) else 0.0
     setting = Setting(
-        least=LEAST,
-        most=MOST,
+        min_replicas=LEAST,
+        max_replicas=MOST,
         capacity=capacity,
         slo_ttft_seconds=ttft_seconds,
         slo_tpot_seconds=None,
         cold_start_seconds=max(first, usual),
-        law=LAW,
-        initial=recorded["moments"][0]["replicas"],
+        model=MODEL,
+        initial_replicas=recorded["moments"][0]["replicas"],
         initial_start_seconds=first,
-        first_look_seconds=None if followed else recorded["period_s"] * (1 + seed * SPREAD % 1),
+        first_decision_seconds=None if followed else recorded["period_s"] * (1 + seed * SPREAD % 1),
     )
     times = lasts(requests, pods)
 
-    def factory(setting: Setting) -> Policy:
+    def factory(setting: Setting) -> SimulatedPolicy:
         if followed:
             return AsTheyWent(Followed(recorded["moments"]), times, followed=True)
-        law = tacho.Tacho(setting, partial(_asked, recorded), period_seconds=recorded["period_s"])
-        return AsTheyWent(law, times, followed=False)
+        model = tacho.Tacho(setting, partial(_asked, recorded), period_seconds=recorded["period_s"])
+        return AsTheyWent(model, times, followed=False)
 
     hung = None
     if pods and recorded.get("hung"):
@@ -227,25 +233,27 @@ def run(
         )
     blind = [(begin, until) for begin, until in recorded.get("blind", ())]
     faults = Faults(
-        decider_lost=()
+        scaler_outages=()
         if followed
         else tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "killed"),
-        metrics_lost=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "cut"),
+        metrics_outages=tuple(span for span, kind in zip(blind, BLIND, strict=False) if kind == "cut"),
         hanging=tuple((span[0], hung) for span, kind in zip(blind, BLIND, strict=False) if kind == "hanging"),
         unanswered_seconds=0.0 if followed else TIMEOUT_SECONDS,
         hang_seconds=HANG_SECONDS,
-        hanging_goes_on=True,
+        hang_resumes=True,
         cold_start_seconds=found,
         starts_in_order=True,
     )
-    return simulate(trace, setting, factory, seed=seed, faults=faults, dealt=pods), trace
+    return simulate(trace, setting, factory, seed=seed, faults=faults, assigned_pods=pods), trace
 
 
-def _asked(recorded: dict[str, Any], now: float) -> Asked:
+def _asked(recorded: dict[str, Any], now: float) -> ScalingPolicy:
     """What the test had the resource ask for at a time."""
     spans = zip(recorded.get("blind", ()), BLIND, strict=False)
     hanging = any(kind == "hanging" and span[0] <= now < span[1] - LASTING_SECONDS for span, kind in spans)
-    return Asked(bounds=Bounds(least=LEAST_WHILE_HANGING if hanging else LEAST, most=MOST), up=UP, down=DOWN)
+    return ScalingPolicy(
+        bounds=Bounds(least=LEAST_WHILE_HANGING if hanging else LEAST, most=MOST), up=UP, down=DOWN
+    )
 
 
 def compared(recorded: dict[str, Any], result: Result) -> dict[str, float]:
@@ -256,8 +264,10 @@ def compared(recorded: dict[str, Any], result: Result) -> dict[str, float]:
     for look in recorded["moments"]:
         when, beat = look["time_s"], recorded["period_s"]
         first, here, last = (max(0, bisect_right(times, at) - 1) for at in (when - beat, when, when + beat))
-        off.append(abs(result.trajectory[here].asked - look["replicas"]))
-        nearly.append(min(abs(item.asked - look["replicas"]) for item in result.trajectory[first : last + 1]))
+        off.append(abs(result.trajectory[here].desired - look["replicas"]))
+        nearly.append(
+            min(abs(item.desired - look["replicas"]) for item in result.trajectory[first : last + 1])
+        )
     return {
         "sharePercent": 100 * sum(item <= 1 for item in off) / len(off),
         "mostOff": max(off),

@@ -26,10 +26,10 @@ from prometheus_client import CollectorRegistry
 
 from tacho_operator.core.types import Observed
 from tacho_operator.shell.loads import Loads
+from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.scaler import Scaler
-from tacho_operator.shell.scaling_metrics import ScalingMetrics
 from tacho_operator.shell.workqueue import Key
-from tests.unit.core.test_scaled import world_of
+from tools.harness.world import world_of
 
 PERIOD_SECONDS = 10.0
 PODS = """
@@ -92,13 +92,13 @@ async def measure(count: int, pods: int, looks: int, port: int) -> dict[str, Any
     for key, observed in resources(count, pods):
         scaler.observed(key, observed)
     for _ in range(3):  # the first looks show what was not known
-        await scaler.look()
+        await scaler.sample()
     called.clear()
     cpu, began, took = time.process_time(), time.monotonic(), []
     for number in range(looks):
         await asyncio.sleep(max(0.0, began + number * PERIOD_SECONDS - time.monotonic()))
         at = time.monotonic()
-        await scaler.look()
+        await scaler.sample()
         took.append(time.monotonic() - at)
     await asyncio.sleep(max(0.0, began + looks * PERIOD_SECONDS - time.monotonic()))
     seconds = time.monotonic() - began

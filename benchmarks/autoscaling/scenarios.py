@@ -1,4 +1,4 @@
-"""What policies are judged on: a replica of known law, what a probe says of it, traces, what goes wrong."""
+"""What policies are judged on: a replica of known model, what a probe says of it, traces, what goes wrong."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from random import Random
 
 from benchmarks.autoscaling.traces import ANSWERS, MINUTE, PROMPTS, SHAPES, public
-from tacho_operator.core.scaling.law.capacity import OPEN_LOOP_STEP
-from tacho_operator.core.scaling.law.types import Capacity
-from tacho_operator.simulate.closed_loop import Level, closed_loop
-from tacho_operator.simulate.engine_law import EngineLaw
-from tacho_operator.simulate.faults import Faults
-from tacho_operator.simulate.policies import static
-from tacho_operator.simulate.policy import Setting
-from tacho_operator.simulate.run import simulate
-from tacho_operator.simulate.trace import Trace
+from tacho_operator.core.autoscaling.algorithm.capacity import OPEN_LOOP_STEP
+from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_simulate.closed_loop import Level, closed_loop
+from tacho_simulate.faults import Faults
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.policies import static
+from tacho_simulate.policy import Setting
+from tacho_simulate.run import simulate
+from tacho_simulate.trace import Trace
 
-LAW = EngineLaw(
+MODEL = PerformanceModel(
     steps=((1, 0.040), (16, 0.055), (32, 0.075), (64, 0.120)),
     prefill_tokens_per_second=4000.0,
     step_tokens=1024,
@@ -40,7 +40,7 @@ CONFIDENCE_PERCENT = 3.0
 
 @functools.cache
 def streams(concurrency: int, input_tokens: int, output_tokens: int) -> Level:
-    return closed_loop(LAW, input_tokens=input_tokens, output_tokens=output_tokens, concurrency=concurrency)
+    return closed_loop(MODEL, input_tokens=input_tokens, output_tokens=output_tokens, concurrency=concurrency)
 
 
 def _keeps(level: Level) -> bool:
@@ -60,10 +60,10 @@ def measured(input_tokens: int, output_tokens: int) -> Capacity:
     found = Capacity(
         fingerprint="measured",
         requests_per_second=best.requests_per_second,
-        prefill_tokens_per_second=LAW.prefill_tokens_per_second,
+        prefill_tokens_per_second=MODEL.prefill_tokens_per_second,
         output_tokens_per_second=best.output_tokens_per_second,
         concurrency=best.concurrency,
-        kv_cache_tokens=LAW.kv_cache_tokens,
+        kv_cache_tokens=MODEL.kv_cache_tokens,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         trust=1 - CONFIDENCE_PERCENT / 100,
@@ -85,13 +85,13 @@ def _verified(capacity: Capacity) -> bool:
         output_tokens=tuple(rng.randint(round(0.75 * out), round(1.25 * out)) for _ in times),
     )
     setting = Setting(
-        least=1,
-        most=1,
+        min_replicas=1,
+        max_replicas=1,
         capacity=capacity,
         slo_ttft_seconds=TTFT_SECONDS,
         slo_tpot_seconds=TPOT_SECONDS,
         cold_start_seconds=START_SECONDS,
-        law=LAW,
+        model=MODEL,
     )
     return simulate(trace, setting, static.make, seed=VERIFY_SEED).slo_attainment >= WANTED
 
@@ -119,14 +119,14 @@ class Scenario:
         first = sum(time < 5 * MINUTE for time in trace.time_seconds) / (5 * MINUTE)
         work = first / (true.requests_per_second or 1.0)
         return Setting(
-            least=LEAST,
-            most=MOST,
+            min_replicas=LEAST,
+            max_replicas=MOST,
             capacity=_scaled(true, self.told),
             slo_ttft_seconds=TTFT_SECONDS,
             slo_tpot_seconds=TPOT_SECONDS,
             cold_start_seconds=self.start_seconds,
-            law=LAW,
-            initial=max(LEAST, min(MOST, -int(-work // 0.7))),
+            model=MODEL,
+            initial_replicas=max(LEAST, min(MOST, -int(-work // 0.7))),
         )
 
 
@@ -153,7 +153,7 @@ SCENARIOS = (
     Scenario(name="slow start", trace=DAY, start_seconds=SLOW_START_SECONDS),
     Scenario(name="capacity +30 %", trace=DAY, told=1.3),
     Scenario(name="capacity -30 %", trace=DAY, told=0.7),
-    Scenario(name="metrics lost", trace=DAY, faults=Faults(metrics_lost=((30 * MINUTE, 35 * MINUTE),))),
+    Scenario(name="metrics lost", trace=DAY, faults=Faults(metrics_outages=((30 * MINUTE, 35 * MINUTE),))),
     Scenario(name="pod hangs", trace=DAY, faults=Faults(hanging=((60 * MINUTE, 0),))),
     Scenario(name="public", trace=lambda _: public(), seeded=False, capacity=lambda: measured(2048, 28)),
 )

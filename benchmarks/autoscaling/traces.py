@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from tacho_operator.simulate.trace import Trace, read_trace
+from tacho_simulate.trace import Trace, read_trace
 
 PUBLIC = Path(__file__).parent / "traces" / "azure-code-2023.csv.gz"
 MINUTE, HOUR = 60.0, 3600.0

@@ -32,7 +32,7 @@ import yaml
 from benchmarks.gpu.cell import heed_interrupts
 from tacho_contract.codec import dumps
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, ProbeSettings, RuntimeConfig
-from tacho_engines.registry import engine_row
+from tacho_engines.registry import engine_profile
 
 HOOKS = Path(__file__).with_name("gpu_hook")
 READY_SECONDS = 120
@@ -139,7 +139,7 @@ def run_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, Any]:
     file = out / "resource.yaml"
     file.write_text(yaml.safe_dump(manifest(engine)))
     port, report_port = free_port(), free_port()
-    command = [sys.executable, "-m", "tacho_operator.cli.main", "run", "-f", str(file)]
+    command = [sys.executable, "-m", "tacho_cli.main", "run", "-f", str(file)]
     command += ["--pvc", f"models={claim}", "--log", str(log)]
     command += ["--port", str(port), "--report-port", str(report_port)]
     environment = {
@@ -184,7 +184,7 @@ def planned_cell(cell: Cell, engine: str, model: Path, out: Path) -> dict[str, A
         revision="broken-1",
         plan_key="broken",
         engine=engine,
-        entrypoint=(sys.executable, *engine_row(engine).local_entrypoint),
+        entrypoint=(sys.executable, *engine_profile(engine).local.entrypoint),
         model_path=str(model.resolve()),
         served_name="m",
         max_model_len=4096,

@@ -18,7 +18,7 @@ import aiohttp
 from kubernetes.aio import client as aio, config as aio_config
 
 from tacho_operator.shell.kube import KINDS
-from tests.api.operating import resource
+from tools.harness.operating import resource
 
 HANDS = 32
 """Requests under way, each on a connection of its own."""

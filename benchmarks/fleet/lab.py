@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.api.operator_process import Operator
-from tests.cluster.controlplane import ControlPlane
+from tools.cluster.controlplane import ControlPlane
+from tools.harness.operator_process import Operator
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)

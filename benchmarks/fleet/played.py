@@ -24,8 +24,8 @@ from tacho_contract.report import Load
 from tacho_contract.times import format_time
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.shell.kube import ApiError, Kube, connect
-from tests.api.operating import FACTS
-from tests.api.operator_process import report
+from tools.harness.operating import FACTS
+from tools.harness.operator_process import report
 
 HANDS = 16
 """Pods that are played at once."""

@@ -37,10 +37,10 @@ from benchmarks.fleet.lab import (
 )
 from benchmarks.fleet.watching import Watching, is_so, looked_at
 from tacho_operator.shell.kube import ApiError, Kube, connect
-from tests.api.conftest import install_definition
-from tests.api.operator_process import ACCOUNT, NAMESPACE, Operator, install_rights
-from tests.cluster import binaries
-from tests.cluster.handle import Cluster
+from tools.cluster import binaries
+from tools.cluster.handle import Cluster
+from tools.harness.definition import install_definition
+from tools.harness.operator_process import ACCOUNT, NAMESPACE, Operator, install_rights
 
 RESULTS = Path(__file__).with_name("results")
 AT_ONCE = 16

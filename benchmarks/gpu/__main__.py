@@ -90,7 +90,7 @@ def wait_until_empty() -> int | None:
 def run_cell(name: str, arguments: argparse.Namespace, limit_seconds: float) -> dict[str, Any]:
     """One cell from its plan to its stop."""
     out = arguments.resume
-    command = [sys.executable, "-m", "tacho_operator.cli.main", "run", "-f", str(arguments.matrix)]
+    command = [sys.executable, "-m", "tacho_cli.main", "run", "-f", str(arguments.matrix)]
     command += ["--name", name, "--once", "-o", "yaml", "--log", str(out / f"{name}.log")]
     for claim in arguments.pvc:
         command += ["--pvc", claim]

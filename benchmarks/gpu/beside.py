@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tacho_engines.run_parts import metric_names
-from tacho_runtime.probe.asking.counters import parse
+from tacho_runtime.probe.load.counters import parse_counters
 
 SERVE = Path(__file__).with_name("vllm_command.py")
 START_SECONDS = 300
@@ -39,7 +39,7 @@ SETTLE_SECONDS = 2.0
 def generated(url: str) -> float:
     """Output tokens since the server's start, by its own counter."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
-        return parse(answer.read().decode(), metric_names()).generated_tokens or 0.0
+        return parse_counters(answer.read().decode(), metric_names()).generated_tokens or 0.0
 
 
 def bench_arguments(asked: argparse.Namespace, streams: int, folder: str) -> list[str]:
@@ -83,7 +83,7 @@ def level(asked: argparse.Namespace, streams: int) -> dict[str, Any]:
 
 def probe(asked: argparse.Namespace) -> dict[str, Any]:
     """What `tacho probe URL` says."""
-    command = [sys.executable, "-m", "tacho_operator.cli.main", "probe", asked.url, "-o", "json"]
+    command = [sys.executable, "-m", "tacho_cli.main", "probe", asked.url, "-o", "json"]
     command += ["--workload", f"{asked.input}:{asked.output}", "--budget", asked.budget]
     command += ["--concurrency", str(max(asked.streams)), "--model", asked.model]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from benchmarks.gpu.figures import number, row
+from benchmarks.planner.cases import account, called_fitting, predict
 from benchmarks.planner.starts import Start, starts
 from tacho_contract.units import GIB
-from tests.unit.planner.cases import account, called_fitting, predict
 
 HEAD = """
 ## The edge of what fits

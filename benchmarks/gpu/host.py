@@ -118,7 +118,7 @@ def make_image(archive: Path, name: str, environment: dict[str, str]) -> None:
 
 
 def load_images(place: Path, python: Path) -> None:
-    from tests.cluster import images, namespaces, state
+    from tools.cluster import images, namespaces, state
 
     known = state.read(NAME)
     assert known is not None
@@ -190,7 +190,7 @@ def plugin_arguments(stand_in: bool) -> list[str]:
 
 def offer_gpu(cluster: Any, stand_in: bool) -> None:
     """Labels the node and starts the device plugin beside its kubelet."""
-    from tests.cluster import devices
+    from tools.cluster import devices
 
     labels = stand_in_labels() if stand_in else gpu_labels()
     driver = labels.pop("driver", "")
@@ -206,7 +206,7 @@ def without_dns(chart: str) -> str:
     and what is carried has no CoreDNS."""
     import yaml
 
-    from tests.cluster import state
+    from tools.cluster import state
 
     known = state.read(NAME)
     assert known is not None
@@ -229,7 +229,7 @@ def main() -> int:
     os.environ["XDG_STATE_HOME"] = str(place / "state")
     os.environ["PATH"] = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     install_programs(place)
-    from tests.cluster import binaries, node, preflight
+    from tools.cluster import binaries, node, preflight
 
     for finding in preflight.check():
         say(f"{'ok' if finding.ok else 'NO'} {finding.name}: {finding.detail}")

@@ -171,7 +171,7 @@ def main() -> int:
     parser.add_argument("--health", default="/health")
     asked = parser.parse_args()
     log = asked.out.with_suffix(".log")
-    command = [sys.executable, "-m", "tacho_operator.cli.main", "run", "-f", str(asked.spec.resolve())]
+    command = [sys.executable, "-m", "tacho_cli.main", "run", "-f", str(asked.spec.resolve())]
     command += ["--port", str(PORT), "--report-port", str(REPORT_PORT)]
     command += [word for pair in asked.pvc for word in ("--pvc", pair)]
     with tempfile.TemporaryDirectory() as scratch:

@@ -21,8 +21,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.gpu.host import TACHO, TRANSFORMERS, VLLM
-from tests.cluster import binaries, builds, packages
 from tools import gpu_bundle, lab, zipapp
+from tools.cluster import binaries, builds, packages
 from tools.steps import say
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -139,10 +139,9 @@ def chart() -> str:
 
 def sources(folder: Path) -> None:
     """What runs on the host: the cluster, the stories, and SmolLM2's tokenizer for models without one."""
-    for name in ("tests/cluster", "tools", "benchmarks/gpu", "benchmarks/engines"):
+    for name in ("tools", "benchmarks/gpu", "benchmarks/engines"):
         shutil.copytree(ROOT / name, folder / name, ignore=STRAY)
-    for name in ("tests/__init__.py", "benchmarks/__init__.py"):
-        shutil.copy(ROOT / name, folder / name)
+    shutil.copy(ROOT / "benchmarks/__init__.py", folder / "benchmarks/__init__.py")
     from tools import engines
 
     (folder / "tokenizer").mkdir()

@@ -191,8 +191,8 @@ def main() -> int:
     parser.add_argument("--budget", type=float, default=420, help="seconds")
     parser.add_argument("--only", nargs="*", default=[])
     arguments = parser.parse_args()
-    from tests.cluster import binaries, node
     from tools import lab
+    from tools.cluster import binaries, node
 
     cluster = node.handle("gpu", binaries.find(say))
     cluster.create_namespace(NAMESPACE)

@@ -59,7 +59,7 @@ FITS = """
 ## Predicted before the start, and what the engine then said
 
 Predictions are those of the time; what the planner has learned of these cells since:
-[planner](../../planner.md#how-near-it-is).
+[planner](../planner.md#memory).
 
 | cell | weights, GiB | KV-cache tokens | graphs, GiB |
 | --- | --- | --- | --- |

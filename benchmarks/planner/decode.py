@@ -2,10 +2,11 @@
 
     python -m benchmarks.planner.decode
 
-Writes the table in docs/planner.md, and prints what the constants of the engines' ``speed.py`` are by least
-squares over the rows of ``h200/decode.json`` that are not held back. Held back are the cells that ran last
-(``more``, ``two``, ``later``), of which two are shapes that had not run and two have longer prompts, and one
-of NF4, which did not run again. A cell whose interval is wider than what is claimed judges nothing.
+Writes the table in docs/results/planner.md, and prints what the constants of the engines' ``speed.py`` are
+by least squares over the rows of ``h200/decode.json`` that are not held back. Held back are the cells
+that ran last (``more``, ``two``, ``later``), of which two are shapes that had not run and two have longer
+prompts, and one of NF4, which did not run again. A cell whose interval is wider than what is claimed
+judges nothing.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.planner.models import facts
 from tacho_contract.units import GIB, MIB
 from tacho_engines.hardware.gpus import rows_for
-from tacho_engines.registry import engine_row
-from tacho_engines.step import StepRow
+from tacho_engines.profile import StepTiming
+from tacho_engines.registry import engine_profile
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
-from tests.unit.planner.builders import CONFIG, gpu_node, spec
-from tests.unit.planner.models import facts
+from tools.mock.specs import CONFIG, gpu_node, spec
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "h200" / "decode.json"
-PAGE = ROOT / "docs/planner.md"
+PAGE = ROOT / "docs/results/planner.md"
 BEGIN, END = "<!-- begin decode: python -m benchmarks.planner.decode -->", "<!-- end decode -->"
 GPU = "NVIDIA-H200"
 TOTAL_GIB = 139.8
@@ -56,12 +57,12 @@ class Cell:
         return bool(self.row["heldOut"])
 
     @property
-    def law(self) -> StepRow | None:
+    def law(self) -> StepTiming | None:
         """The engine's row that covers it; None where nothing is expected."""
         if self.plan.predicted.expected_decode_tokens_per_second is None:
             return None
         scheme = facts(self.row["model"]).quantization.scheme
-        rows = engine_row(self.row["engine"]).steps
+        rows = engine_profile(self.row["engine"]).speed.steps
         return next(row for row in rows if self.row["method"] in row.methods and scheme in row.schemes)
 
     @property
@@ -115,7 +116,7 @@ def cells() -> tuple[Cell, ...]:
     return tuple(Cell(row) for row in json.loads(DATA.read_text(encoding="utf-8")))
 
 
-def fitted(law: StepRow, *, layer_microseconds: float | None = None) -> tuple[float, float]:
+def fitted(law: StepTiming, *, layer_microseconds: float | None = None) -> tuple[float, float]:
     """(traffic, microseconds a layer) of the rows that ``law`` covers and that are not held back, by least
     squares of the relative error; the latter as given, where it is."""
     found = [cell for cell in cells() if cell.law is law and not cell.held_out]
@@ -132,7 +133,7 @@ def fitted(law: StepRow, *, layer_microseconds: float | None = None) -> tuple[fl
 
 
 def table() -> str:
-    """Of every cell, as docs/planner.md shows it."""
+    """Of every cell, as docs/results/planner.md shows it."""
     lines = [
         "| Cell | Model, method | Measured | Expected | At best |",
         "| --- | --- | --- | --- | --- |",
@@ -153,7 +154,7 @@ def page(text: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError("docs/planner.md has no markers for decode")
+        raise ValueError("docs/results/planner.md has no markers for decode")
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
@@ -162,12 +163,12 @@ def main(arguments: Sequence[str]) -> int:
     wanted = page(text)
     if "--check" in arguments:
         if wanted != text:
-            print("docs/planner.md has drifted: run python -m benchmarks.planner.decode")
+            print("docs/results/planner.md has drifted: run python -m benchmarks.planner.decode")
         return int(wanted != text)
     PAGE.write_text(wanted, encoding="utf-8")
     print(table())
     for engine in sorted({cell.row["engine"] for cell in cells()}):
-        first, *others = engine_row(engine).steps
+        first, *others = engine_profile(engine).speed.steps
         traffic, layer_microseconds = fitted(first)
         print(f"\n{engine} {first.methods}: {traffic:.3f}, {layer_microseconds:.1f} us a layer")
         for law in others:

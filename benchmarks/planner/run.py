@@ -1,8 +1,8 @@
-"""How well the planner predicts real starts of vLLM; writes results.json and the tables in docs/planner.md.
+"""How well the planner predicts real starts of vLLM; writes results.json and docs/results/planner.md.
 
 python -m benchmarks.planner.run [--check]
 
-The cases are tests/unit/planner/data/engine_logs.json; what was started on the H200 is judged start by start
+The cases are benchmarks/planner/data/engine_logs.json; what was started on the H200 is judged start by start
 besides (starts.py). The held-out ones were chosen by hash of the case's
 name: the first before any constant was fitted, later ones as they were added. No constant was fitted on them.
 """
@@ -17,15 +17,15 @@ from statistics import median
 from typing import Any
 
 from benchmarks.planner import starts
+from benchmarks.planner.cases import Case, called_fitting, cases, kv_error, predict, weights_error
+from benchmarks.planner.models import facts
 from benchmarks.planner.peers import PEERS, Answer, Asked
 from tacho_contract.units import GIB, MIB
 from tacho_engines.hardware.gpus import rows_for
-from tests.unit.planner.cases import Case, called_fitting, cases, kv_error, predict, weights_error
-from tests.unit.planner.models import facts
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/planner/results.json"
-PAGE = ROOT / "docs/planner.md"
+PAGE = ROOT / "docs/results/planner.md"
 OWN = "own measurement"
 Errors = Callable[[Case], float | None]
 
@@ -212,7 +212,7 @@ def page(text: str, found: dict[str, Any]) -> str:
         before, _, rest = text.partition(begin)
         _, found_end, after = rest.partition(end)
         if not found_end:
-            raise ValueError(f"docs/planner.md has no markers for {name}")
+            raise ValueError(f"docs/results/planner.md has no markers for {name}")
         text = f"{before}{begin}\n{table}\n{end}{after}"
     return text
 

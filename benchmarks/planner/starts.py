@@ -1,7 +1,7 @@
 """Every start of vLLM 0.26 and Transformers on the H200 that raw data is kept of, judged by part.
 
 ``h200/starts.json`` has a row a start, each with the file its figures were read from. Starts of one
-configuration (``case``) are of one part: that of tests/unit/planner/cases.py, by the hash of the
+configuration (``case``) are of one part: that of benchmarks/planner/cases.py, by the hash of the
 configuration's name; where a row says ``heldOut`` itself, its note says why. Starts that were planned before
 they ran, when everything was fitted already, are held back whatever their configuration.
 """
@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.planner.cases import Case, called_fitting, cases, is_held_out, predict
+from benchmarks.planner.placements import placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.transformers import memory as transformers
-from tests.unit.planner.cases import Case, called_fitting, cases, is_held_out, predict
-from tests.unit.planner.placements import placement
 
 DATA = Path(__file__).parent / "h200" / "starts.json"
 PLANNED_BEFORE = "planned before it ran, used for no constant"
@@ -146,7 +146,7 @@ def results() -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Of ``results()``, as docs/planner.md shows it."""
+    """Of ``results()``, as docs/results/planner.md shows it."""
     lines = ["| Figure | Fitted on: median, worst | Held back: median, worst |", "| --- | --- | --- |"]
     for figure, title in FIGURES.items():
         cells = [_cell(found[part][figure]) for part in ("fit", "heldBack")]

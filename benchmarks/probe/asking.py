@@ -21,8 +21,8 @@ from tacho_contract.measurement import Measurement, Workload
 from tacho_runtime.machine.sampling import sampler
 from tacho_runtime.probe.sequence import run_probe
 from tacho_runtime.probe.target import ProbeTarget
-from tests.fakes.engine_law import Law
 from tools.engines import gguf_model
+from tools.mock.engine_law import Law
 
 START_SECONDS = 600.0
 SMOLLM2 = "smollm2"
@@ -37,7 +37,7 @@ def mock(law: Law, **settings: object) -> Iterator[int]:
     options = {
         name: value for name, value in dataclasses.asdict(law).items() if value != getattr(plain, name)
     }
-    command = [sys.executable, "-m", "tests.fakes.engine", "--port", "0"]
+    command = [sys.executable, "-m", "tools.mock.engine", "--port", "0"]
     for name, value in {**options, **settings}.items():
         flag = name.replace("_", "-")
         command += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={value}"]

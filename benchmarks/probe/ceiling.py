@@ -23,8 +23,8 @@ from benchmarks.probe.asking import lateness_milliseconds, mock, probe
 from benchmarks.probe.judged import error_percent
 from benchmarks.probe.results import FOLDER, Cells, table
 from tacho_contract.measurement import Workload
-from tests.fakes.engine_law import Law
-from tests.fakes.engine_truth import throughput
+from tools.mock.engine_law import Law
+from tools.mock.engine_truth import throughput
 
 STEPS = (1000, 2000, 5000, 10_000, 15_000, 20_000, 30_000, 40_000, 50_000)
 STREAMS = 128

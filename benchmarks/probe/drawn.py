@@ -11,9 +11,9 @@ from typing import Any
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
-from tests.fakes.engine_law import Law
-from tests.fakes.engine_simulated import quantile
-from tests.fakes.engine_truth import SPREAD, level
+from tools.mock.engine_law import Law
+from tools.mock.engine_simulated import quantile
+from tools.mock.engine_truth import SPREAD, level
 
 ROOMY = Law(max_num_seqs=512, kv_tokens=10_000_000)
 """Holds whatever is asked for."""

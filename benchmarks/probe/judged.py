@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tacho_contract.measurement import INVALIDATING, Measurement
-from tests.fakes.engine_truth import Truth
+from tools.mock.engine_truth import Truth
 
 
 def error_percent(found: float | None, true: float) -> float | None:

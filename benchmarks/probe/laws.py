@@ -21,7 +21,7 @@ from benchmarks.probe.asking import lateness_milliseconds, mock, probe
 from benchmarks.probe.drawn import Case, drawn, top_level
 from benchmarks.probe.judged import judged
 from benchmarks.probe.results import FOLDER, Cells, table
-from tests.fakes.engine_truth import truth
+from tools.mock.engine_truth import truth
 
 COLUMNS = (
     "law", "decode err %", "± %", "capacity err %", "± %", "streams", "true", "boundary", "true", "raised",

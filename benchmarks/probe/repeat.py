@@ -19,7 +19,7 @@ from benchmarks.probe.asking import SMOLLM2, SMOLLM2_CONTEXT_TOKENS, llamacpp, m
 from benchmarks.probe.results import FOLDER, Cells, table
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, Measurement, Workload
-from tests.fakes.engine_law import Law
+from tools.mock.engine_law import Law
 
 LAW = Law(itl_base_ms=8.0, itl_per_seq_ms=0.3, jitter_cv=0.1)
 FIGURES = ("decode", "capacity")
@@ -52,7 +52,7 @@ def figure(found: Measurement, name: str) -> tuple[float, float] | None:
     else:
         capacity = found.capacity
         value, percent = (capacity.output_tokens_per_second, capacity.ci_percent) if capacity else (0, None)
-    return None if percent is None else (value, value * percent / 100)
+    return None if percent is None or value is None else (value, value * percent / 100)
 
 
 def judged(found: list[Measurement], name: str) -> dict[str, Any]:

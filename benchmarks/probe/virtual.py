@@ -26,14 +26,13 @@ from benchmarks.probe.judged import covers, error_percent, judged
 from benchmarks.probe.results import FOLDER, Cells, table
 from tacho_contract.launch import LiveConfig, ProbeSettings
 from tacho_contract.measurement import INVALIDATING, Measurement
-from tacho_runtime.probe.asking.timed_client import RequestFailed
-from tacho_runtime.probe.findings import Findings
-from tacho_runtime.probe.phases.bench import SPREAD, Clock
+from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.report import assemble
-from tacho_runtime.probe.sequence import CLOSING_SHARE, Question, measure
-from tests.fakes.engine_law import Law
-from tests.fakes.engine_truth import throughput, truth
-from tests.fakes.virtual_engine import TURNAROUND_SECONDS, VirtualEngine, VirtualLaw
+from tacho_runtime.probe.sequence import CLOSING_SHARE, MeasureOptions, measure
+from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings
+from tools.mock.engine_law import Law
+from tools.mock.engine_truth import throughput, truth
+from tools.mock.virtual_engine import TURNAROUND_SECONDS, VirtualEngine, VirtualLaw
 
 KNOWN = ("plain", "knee", "few_at_a_time", "small_cache", "jittery", "speculative", "stalling", "visited")
 BUDGET_SECONDS = 45
@@ -69,13 +68,13 @@ async def probed(case: Case, seed: int) -> Measurement:
         probe=ProbeSettings(budget_seconds=BUDGET_SECONDS, timeout_seconds=2 * BUDGET_SECONDS),
     )
     engine = VirtualEngine(simulated(case.law), Random(seed))
-    findings = Findings()
-    clock = Clock(
+    findings = ProbeFindings()
+    clock = ProbeClock(
         now=engine.now_seconds,
         budget_ends=BUDGET_SECONDS * (1 - CLOSING_SHARE),
         timeout_ends=2 * BUDGET_SECONDS,
     )
-    question = Question(live=live, max_model_len=4096, streams=case.streams, slots=case.streams)
+    question = MeasureOptions(live=live, max_model_len=4096, streams=case.streams, slots=case.streams)
     try:
         await measure(engine, question, findings, clock)
     except RequestFailed as error:
@@ -112,7 +111,7 @@ def one(number: int, seed: int) -> dict[str, Any]:
             }
         )
     capacity = found.capacity
-    if capacity is not None:
+    if capacity is not None and capacity.concurrency is not None:
         # The interval is of the throughput at the streams that were found, not of their number.
         true = throughput(quiet, case.workload, capacity.concurrency)
         row["capacityCovered"] = covers(capacity.output_tokens_per_second, capacity.ci_percent, true)

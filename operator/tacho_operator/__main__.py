@@ -12,38 +12,57 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+from pythonjsonlogger.json import JsonFormatter
+
 from tacho_contract import __version__
 from tacho_operator.config import Settings, SettingsError, load_settings
-from tacho_operator.shell.fleet import Sizes, hanging, in_sync, reflectors, where_in_sync
-from tacho_operator.shell.frame import frame
-from tacho_operator.shell.health import readiness_server
-from tacho_operator.shell.kube import asked_pause_seconds, connect
+from tacho_operator.shell.fleet import (
+    ChangeRouter,
+    Sizes,
+    Stream,
+    hanging,
+    in_sync,
+    priority,
+    reflectors,
+    resync,
+    where_in_sync,
+)
+from tacho_operator.shell.handlers import KopfRunner, supervised
+from tacho_operator.shell.http_server import Answers, http_server
+from tacho_operator.shell.kube import connect, requested_pause_seconds
 from tacho_operator.shell.loads import Loads
-from tacho_operator.shell.logs import configure_logging
 from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.metrics_server import metrics_server
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.reconcile import Reconciler
 from tacho_operator.shell.reports import Reports, report_client
-from tacho_operator.shell.resync import resync
+from tacho_operator.shell.resource_metrics import ScalingMetrics
+from tacho_operator.shell.resource_watch import resource_watches
 from tacho_operator.shell.scaler import Scaler
-from tacho_operator.shell.scaling_metrics import ScalingMetrics
-from tacho_operator.shell.series import Registry
 from tacho_operator.shell.store.store import Store
-from tacho_operator.shell.wake import Waker, priority
 from tacho_operator.shell.workqueue import WorkQueue
 
 logger = logging.getLogger("tacho_operator")
 
-FRAME = "kopf"
+CHATTY_LOGGERS = (
+    "httpx",
+    "httpcore",
+    "aiohttp.access",
+    "kopf.objects",  # a line an event
+    "kopf.activities",
+    "kopf._core.engines.activities",  # lines every ten minutes, at each login
+)
+TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+JSON_FIELDS = ("timestamp", "severity", "logger", "message", "exc_info")
+"""Keys of a JSON line in their order; exc_info only with an exception. kopf adds others to its records."""
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the operator until ``stop`` is set, or until one of its parts fails: then that error is raised."""
-    registry = Registry()
+    registry = CollectorRegistry()
     metrics = Metrics(registry)
-    waker = Waker()
-    store = Store(waker)
+    router = ChangeRouter()
+    store = Store(router)
     async with (
         connect(settings.kubeconfig, metrics.request) as kube,
         report_client() as client,
@@ -69,34 +88,41 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             workers=settings.workers,
             priority=lambda key: priority(store, key),
             gate=lambda: in_sync(store, settings.watch_namespaces),
-            asked_pause_seconds=asked_pause_seconds,
+            requested_pause_seconds=requested_pause_seconds,
         )
-        waker.connect(store, queue)
-        streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
+        router.connect(store, queue)
+        runner = KopfRunner(kubeconfig=settings.kubeconfig, take_signals=partial(take_signals, stop))
+        streams: tuple[Stream, ...] = (
+            *resource_watches(kube, store, runner, settings.watch_namespaces, metrics),
+            *reflectors(kube, store, settings.watch_namespaces, metrics.reconnect),
+        )
         metrics.registry.register(Sizes(store, queue, streams))
-        with metrics_server(settings.metrics_port, registry, scaler.latest, scaler.scraped):
-            hangs = partial(hanging, store, queue, settings.watch_namespaces)
-            async with readiness_server(settings.readiness_port, hanging=hangs, stale=store.stale):
-                parts = {f"watching {stream.kind}": stream.run() for stream in streams}
-                parts[FRAME] = frame(
-                    kubeconfig=settings.kubeconfig, health_port=settings.health_port, hanging=hangs, stop=stop
-                )
-                parts["workers"] = queue.run()
-                parts["scaler"] = scaler.run()
-                parts["resync"] = resync(store, queue, settings.resync_seconds)
-                await _run_together(parts, stop)
+        hangs = partial(hanging, store, queue, settings.watch_namespaces)
+        answers = Answers(
+            registry=registry,
+            latest=scaler.latest,
+            scraped=scaler.scraped,
+            hanging=hangs,
+            stale=store.stale,
+        )
+        async with http_server(answers, (settings.metrics_port, settings.readiness_port)):
+            parts = {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}
+            parts["liveness"] = supervised(lambda: runner.liveness(settings.health_port, hangs))
+            parts["workers"] = queue.run()
+            parts["scaler"] = scaler.run()
+            parts["resync"] = resync(store, queue, settings.resync_seconds)
+            await _run_together(parts, stop)
 
 
 async def _run_together(parts: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
-    """All parts until told to stop; whichever ends first ends all of them."""
+    """All parts until ``stop`` is set; the first to end ends all of them."""
     tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
-        # kopf takes SIGTERM for itself: its end without an error means that we were told to stop.
-        if stopping not in done and FRAME not in {task.get_name() for task in done}:
+        if stopping not in done:
             raise RuntimeError(f"{', '.join(task.get_name() for task in done)} ended by itself")
     finally:
         for task in (*tasks, stopping):
@@ -104,11 +130,39 @@ async def _run_together(parts: Mapping[str, Coroutine[Any, Any, None]], stop: as
         await asyncio.gather(*tasks, stopping, return_exceptions=True)
 
 
-async def _main(settings: Settings) -> None:
-    stop = asyncio.Event()
+class LogFormatter(JsonFormatter):
+    """A JSON object a line: ``JSON_FIELDS``, severity in lower case, timestamp in UTC with milliseconds."""
+
+    def __init__(self) -> None:
+        renamed = {"levelname": "severity", "name": "logger"}
+        super().__init__(["levelname", "name", "message"], rename_fields=renamed, timestamp=True)
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        moment: datetime = log_data["timestamp"]
+        log_data["timestamp"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        log_data["severity"] = log_data["severity"].lower()
+        return {key: log_data[key] for key in JSON_FIELDS if key in log_data}
+
+
+def configure_logging(level: str, *, as_json: bool) -> None:
+    """Everything to stderr, a line a record; chatty libraries from WARNING on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter() if as_json else logging.Formatter(TEXT_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in CHATTY_LOGGERS:
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def take_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT set ``stop``."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)  # until kopf runs, which then takes them over
+        loop.add_signal_handler(number, stop.set)
+
+
+async def _main(settings: Settings) -> None:
+    stop = asyncio.Event()
+    take_signals(stop)
     logger.info(
         "tacho %s, watching %s", __version__, ", ".join(settings.watch_namespaces) or "every namespace"
     )
@@ -116,7 +170,7 @@ async def _main(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Exit 0 when told to stop, 1 when a part failed (the kubelet restarts it), 2 for a wrong setting."""
+    """Exit 0 after a signal, 1 when a part failed (the kubelet restarts it), 2 for a wrong setting."""
     try:
         settings = load_settings(os.environ)
     except SettingsError as error:

@@ -28,9 +28,9 @@ class Settings:
     """Empty: every namespace."""
     workers: int
     resync_seconds: float
-    """Every resource is looked at again at least this often."""
+    """Every resource is reconciled at least this often."""
     scaling_period_seconds: float
-    """The load of every pod is looked at so often."""
+    """Sample interval of the pods' load."""
     metrics_port: int
     health_port: int
     """Liveness."""
@@ -46,7 +46,7 @@ def _integer(environment: Mapping[str, str], name: str, default: int, low: int, 
     try:
         value = int(text)
     except ValueError:
-        raise SettingsError(f"{name}={text!r}: a whole number is wanted") from None
+        raise SettingsError(f"{name}={text!r}: must be a whole number") from None
     if not low <= value <= high:
         raise SettingsError(f"{name}={value}: must be from {low} to {high}")
     return value
@@ -60,19 +60,19 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
 
 
 def _prices(environment: Mapping[str, str], name: str) -> Mapping[str, str]:
-    """A JSON object from GPU product to price. Raises SettingsError: a price that is not read is a cost that
-    nobody misses."""
+    """A JSON object from GPU product to price. Raises SettingsError: a price that is not read would be a cost
+    that is silently absent."""
     text = environment.get(name, "") or "{}"
     try:
         found = json.loads(text)
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise SettingsError(f'{name}={text!r}: a JSON object is wanted, such as {{"NVIDIA-H200": "3.50"}}')
+        raise SettingsError(f'{name}={text!r}: must be a JSON object, such as {{"NVIDIA-H200": "3.50"}}')
     for product, price in found.items():
         if not isinstance(price, str) or not re.fullmatch(DECIMAL_PATTERN, price) or not float(price):
             raise SettingsError(
-                f"{name}: {product}: {price!r}: a decimal string above 0 with at most three places is wanted"
+                f"{name}: {product}: {price!r}: must be a decimal string above 0 with at most three places"
             )
     return found
 
@@ -80,7 +80,7 @@ def _prices(environment: Mapping[str, str], name: str) -> Mapping[str, str]:
 def _currency(environment: Mapping[str, str], name: str) -> str:
     text = environment.get(name, "") or CURRENCY
     if not re.fullmatch("[A-Z]{3}", text):
-        raise SettingsError(f"{name}={text!r}: an ISO 4217 code is wanted, such as {CURRENCY}")
+        raise SettingsError(f"{name}={text!r}: must be an ISO 4217 code, such as {CURRENCY}")
     return text
 
 

@@ -1,7 +1,7 @@
-"""What operator and runtime agree on: a file a document. Standard library only, frozen data, no I/O.
+"""Data that operator and runtime exchange: one file per document. Standard library only, frozen data, no I/O.
 
-Documents are JSON with camelCase keys (``codec``); readers ignore keys they do not know, so that operator N
-reads reports of runtimes back to N-2.
+Documents are JSON with camelCase keys (``codec``); readers ignore unknown keys, so that operator N reads
+reports of runtimes back to N-2.
 """
 
 __version__ = "0.1.0"

@@ -17,9 +17,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _FLAT = "flat"
+_FORMER_KEYS = "FORMER_KEYS"
+"""Attribute of a contract class: by field, the key that earlier versions wrote. It is read where the present
+key is absent, and never written."""
 
 WHOLE_NUMBER_LIMIT = 2**63
-"""What fits the API server's integers; no figure of a document comes near."""
+"""Limit of whole numbers: the API server's 64-bit integers. No number of a document comes near it."""
 INFLATED_LIMIT_BYTES = 1024 * 1024
 """An inspect result is a few KiB; what inflates beyond this is hostile."""
 
@@ -36,8 +39,8 @@ def _camel(name: str) -> str:
 def flat(**renamed: str) -> dict[str, Any]:
     """Metadata of a field whose object has no key of its own: its keys stand among its owner's.
 
-    ``renamed`` gives the keys of its fields where they are not the camelCase of their names. What is written
-    is what the field's declared type has, so a value of a subclass may be passed on whole.
+    ``renamed`` gives the keys of its fields where they are not the camelCase of their names. Only fields of
+    the declared type are written, so a value of a subclass may be passed.
     """
     return {_FLAT: renamed}
 
@@ -73,12 +76,13 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 @functools.cache
-def _table(cls: type) -> tuple[tuple[str, str, Any, Mapping[str, str] | None], ...]:
-    """Of every field its name, its key, its type, and where its keys stand among its owner's their names.
-    Thousands of pods are read every few seconds: to find out anew each time took most of it."""
-    hints = _hints(cls)
+def _table(cls: type) -> tuple[tuple[str, str, str | None, Any, Mapping[str, str] | None], ...]:
+    """Of every field its name, its key, its former key, its type, and where its keys stand among its owner's
+    their names. Thousands of pods are read every few seconds: to find out anew each time took most of it."""
+    hints, former = _hints(cls), getattr(cls, _FORMER_KEYS, {})
     return tuple(
-        (f.name, _camel(f.name), hints[f.name], f.metadata.get(_FLAT)) for f in dataclasses.fields(cls)
+        (f.name, _camel(f.name), former.get(f.name), hints[f.name], f.metadata.get(_FLAT))
+        for f in dataclasses.fields(cls)
     )
 
 
@@ -105,7 +109,7 @@ class _Shape(typing.NamedTuple):
     how: str
     """object, list, map, scalar."""
     kind: Any
-    """The class; of a list or a map, what is in it."""
+    """The class of the declared type; for a list or a map, the class of its items."""
     optional: bool
 
 
@@ -158,8 +162,10 @@ def _decode_object(kind: Any, data: Any, path: str, renamed: Mapping[str, str]) 
     if not isinstance(data, dict):
         raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
     values: dict[str, Any] = {}
-    for name, usual, hint, flat_names in _table(kind):
+    for name, usual, former, hint, flat_names in _table(kind):
         key = renamed.get(name, usual)
+        if former and former in data and key not in data:
+            key = former
         if flat_names is not None:
             values[name] = _decode_object(hint, data, path, flat_names)
         elif key in data:

@@ -1,4 +1,4 @@
-"""What the fetch sidecar does and how far it is."""
+"""Configuration and progress of the fetch sidecar."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FetchProgress:
     bytes_total: int = 0
     elapsed_seconds: float = 0.0
     resumed_bytes: int = 0
-    """What a former attempt had already brought."""
+    """Bytes that an earlier attempt had already downloaded."""
     verified_bytes: int = 0
     """Read back from the disk and compared with the digests that the hub lists."""
     path: str = ""

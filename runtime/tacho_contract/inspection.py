@@ -1,4 +1,4 @@
-"""What an inspect pod is asked and what it answers."""
+"""Input and output of an inspect pod."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL = "Full"
 # --- inspection ------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectConfig:
-    """What an inspect pod, or ``tacho plan``, is asked. Environment TACHO_INSPECT_CONFIG."""
+    """Input of an inspect pod, or of ``tacho plan``. Environment TACHO_INSPECT_CONFIG."""
 
     uri: str
     revision: str = DEFAULT_REVISION
@@ -36,7 +36,8 @@ class InspectConfig:
     claim_dir: str = MODEL_DIR
     """pvc://: where the claim is mounted."""
     timeout_seconds: int = 120
-    """For all but reading every byte, which has as long as a start may take to load."""
+    """Seconds that an inspection may take, except for reading every byte, which has the same time as loading
+    at a start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the engine's container is told."""
+"""The configuration of the engine's container."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tacho_contract.units import GIB
 
 ENV_RUNTIME_CONFIG = "TACHO_RUNTIME_CONFIG"
 ENV_FULL_PROBE = "TACHO_FULL_PROBE"
-"""Set for a throwaway pod: it is there to be measured in full, whatever baselines there are."""
+"""Environment variable set for a probe pod: the pod is measured in full, even where baselines exist."""
 ENV_ENGINE_FAILURE = "TACHO_ENGINE_FAILURE"
 """Set by the runtime for the engine: the file in which a launcher leaves a Failure as JSON before it ends."""
 
 ENV_CPU_REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
-"""CPU that the engine's container was asked for, where a person asked for it. Where no limit says how many
-threads may run at once, engines and launchers start as many as that."""
+"""CPU request of the engine's container, where the user set one. Without a CPU limit, engines and launchers
+start this many threads."""
 
 BASE_STARTUP_SECONDS = 30 * 60
 STARTUP_SECONDS_PER_GIB = 18
@@ -31,19 +31,19 @@ def local_url(bind_host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def startup_budget_seconds(weights_bytes: int, asked_seconds: int | None = None) -> int:
+def startup_budget_seconds(weights_bytes: int, override_seconds: int | None = None) -> int:
     """How long download and load may take together, counted from the runtime's start.
 
-    What was asked for, else 30 min + 18 s for each GiB of weights, rounded up.
+    ``override_seconds``, else 30 min + 18 s for each GiB of weights, rounded up.
     """
-    return asked_seconds or BASE_STARTUP_SECONDS + -(-weights_bytes * STARTUP_SECONDS_PER_GIB // GIB)
+    return override_seconds or BASE_STARTUP_SECONDS + -(-weights_bytes * STARTUP_SECONDS_PER_GIB // GIB)
 
 
-# --- what the engine container is told ------------------------------------------------------------
+# --- configuration of the engine container --------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomEngine:
     """engine.name custom. ``command`` is the user's, empty where a preset's stands in
-    ``RuntimeConfig.entrypoint``; both may hold what ``tacho_engines.custom.command`` expands."""
+    ``RuntimeConfig.entrypoint``; both may hold what ``tacho_engines.custom.run`` expands."""
 
     command: tuple[str, ...]
     health_path: str = HEALTH_PATH
@@ -55,15 +55,15 @@ class CustomEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
-    """Frozen at the revision's birth. Environment TACHO_RUNTIME_CONFIG."""
+    """Frozen when the revision is created. Environment TACHO_RUNTIME_CONFIG."""
 
     schema: int = SCHEMA
     revision: str
     plan_key: str
     engine: str
-    """Its name, which is its folder in ``tacho_engines``."""
+    """Name of the engine, which is its folder in ``tacho_engines``."""
     entrypoint: tuple[str, ...] = ()
-    """What the engine table says starts this image's engine, e.g. ("llama-server",)."""
+    """What starts the engine in this image, by its profile, e.g. ("llama-server",)."""
     model_path: str
     """Folder or file. For hf:// the folder is known only from fetch's marker and this is ""."""
     files: tuple[str, ...] = ()
@@ -71,9 +71,11 @@ class RuntimeConfig:
     files_digest: str = ""
     """sha256 over sorted (path, size) of ``files``: what the plan was made with."""
     model_digest: str = ""
-    """The same with the bytes of their headers. "": somebody else compares the files (fetch)."""
+    """sha256 as ``files_digest``, with the bytes of the files' headers. "": another process compares the
+    files (fetch)."""
     content_digest: str = ""
-    """sha256 over sorted (path, sha256 of every byte). "": only what the other two say is compared."""
+    """sha256 over sorted (path, sha256 of every byte) of the model's files. "": only ``files_digest`` and
+    ``model_digest`` are compared."""
     served_name: str
     max_model_len: int
     concurrency: int
@@ -81,11 +83,12 @@ class RuntimeConfig:
     pipeline_parallel: int = 1
     gpu_count: int = 0
     gpu_product: str = ""
-    """As node labels name it; "": whichever there is."""
+    """GPU product as node labels name it; "": any product."""
     gpu_least_capability: str = ""
-    """Least CUDA compute capability that engine and method run on, such as "8.0"; "": unknown."""
+    """Minimum CUDA compute capability that engine and quantization method run on, such as "8.0"; "":
+    unknown."""
     gpu_needed_bytes: int = 0
-    """What must be free on each GPU when the engine starts; 0: unknown."""
+    """Memory that must be free on each GPU when the engine starts, in bytes; 0: unknown."""
     quantization_method: str = "none"
     kv_cache_dtype: str = ""
     extra_args: tuple[str, ...] = ()
@@ -94,14 +97,15 @@ class RuntimeConfig:
     runtime_port: int = RUNTIME_PORT
     bind_host: str = "0.0.0.0"  # noqa: S104 - a pod's ports are what its NetworkPolicy says
     weights_bytes: int = 0
-    """What the startup budget follows from."""
+    """Size of the weights from which the startup budget is computed, in bytes."""
     predicted_weights_bytes: int = 0
-    """Resident form; far more loaded than this is QuantizationNotApplied."""
+    """Predicted resident size of the weights, in bytes; an engine that loads far more fails with
+    QuantizationNotApplied."""
     image: str = ""
-    """As the plan names it; part of what compiled code is kept under."""
+    """Image as the plan names it; part of the key under which compiled code is cached."""
     cache_dir: str = ""
     """Where what the engine converts and compiles is kept, in a folder for each kind of machine and image,
-    which is what an engine is told in its place. "": no longer than the pod."""
+    which is what an engine gets in its place. "": no longer than the pod."""
     fetch_dir: str = ""
     """"" when there is nothing to wait for; else where fetch writes progress.json and ``complete``."""
     state_dir: str = STATE_DIR
@@ -113,7 +117,7 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceLevel:
-    """0 means not asked for."""
+    """0: no objective."""
 
     ttft_milliseconds: int = 0
     tpot_milliseconds: int = 0
@@ -130,12 +134,12 @@ class ProbeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """A serving pod is asked to measure itself once more, for which it leaves the Service."""
+    """A serving pod shall measure itself once more, for which it leaves the Service."""
 
     request: str = ""
     """Another text is another request; "": none."""
     hostname: str = ""
-    """Of the one pod that is meant."""
+    """Host name of the one pod that is to be measured again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,194 +1,276 @@
-"""What one probe found, and on what."""
+"""What one probe measured, and on what.
+
+The parts of a measurement are types of the API too: the operator puts them into ``status.measurements`` as
+they are. A field's bounds stand in its metadata under pydantic's names, which the CRD is generated from; the
+contract itself needs the standard library only.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
+NOT_STEADY = "NotSteady"
+"""Flag of a rate that moved while it was measured, or that is not known within 100 %."""
 INVALIDATING = frozenset(
-    {"AboveRoofline", "CacheHit", "ClientBound", "Contended", "NotSteady", "OtherTraffic", "Throttled"}
+    {"AboveRoofline", "CacheHit", "ClientBound", "Contended", NOT_STEADY, "OtherTraffic", "Throttled"}
 )
-"""Flags of figures that something other than the engine moved: they are provisional, never a baseline, and
-give way to the next clean measurement of the same fingerprint."""
+"""Flags of measured values that something other than the engine influenced. Flagged values are provisional,
+are never a baseline, and are replaced by the next clean measurement of the same fingerprint."""
 LIMITING = frozenset({"BudgetExhausted", "FrontendBound", "LowEfficiency", "SharedGPU", "ShortOutput"})
 """Flags that say what a figure means; it holds all the same."""
 
 
+# --- bounds of the fields, by the names that pydantic gives them ------------------------------------
+COUNT = {"ge": 0, "le": 2**31 - 1, "json_schema_extra": {"format": "int32"}}
+SIZE = {"ge": 0, "json_schema_extra": {"format": "int64"}}
+"""Metadata of a field that counts bytes or tokens: 0 or more, 64 bits."""
+WORD = {"max_length": 64}
+SHORT_TEXT = {"max_length": 256}
+MESSAGE = {"max_length": 1024}
+FLAGS = {
+    "max_length": 16,
+    "json_schema_extra": {
+        "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "maxLength": WORD["max_length"]},
+    },
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    input_tokens: int = 512
-    output_tokens: int = 200
+    """The shape of the requests."""
+
+    input_tokens: int = field(default=512, metadata=SIZE)
+    """Tokens per prompt."""
+    output_tokens: int = field(default=200, metadata=SIZE)
+    """Tokens of an answer, on average."""
 
 
-# --- what the runtime reports ---------------------------------------------------------------------
+# --- what was measured: parts of a pod's report, and of an entry of status.measurements -----------
+# None is unknown: the pod could not tell, or what it told is no measured value.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleStream:
-    """One request at a time."""
+    """Measured values of a single stream: one request at a time."""
 
-    requests: int = 0
-    """Requests the figures rest on."""
-    decode_tokens_per_second: float
-    """1 / mean gap between tokens after the first, stalls left out."""
+    requests: int | None = field(default=None, metadata=COUNT)
+    """Requests the values rest on."""
+    decode_tokens_per_second: float | None = None
+    """Output tokens per second after the first token, without stalls: 1 / mean gap between tokens."""
     decode_ci_percent: float | None = None
-    """Half the 95 % interval of it, in percent of it. None: too little came to say."""
-    stalls: int = 0
-    """Gaps far longer than the others, in which the engine did nothing for the stream."""
-    stalled_percent: float = 0.0
-    """Share of the time between first and last tokens that was spent in them."""
-    tpot_milliseconds_p50: float
-    """TPOT = (t_last - t_first) / (n_out - 1) of a request, stalls included."""
+    """Half width of its 95 % confidence interval, in percent of it. Absent: too few tokens came."""
+    stalls: int = field(default=0, metadata=COUNT)
+    """Gaps far longer than the others, in which the engine did nothing for the request."""
+    stalled_percent: float | None = 0.0
+    """Share of the time between first and last tokens that was spent in stalls, in percent."""
+    tpot_milliseconds_p50: float | None = None
+    """Median time per further token, in milliseconds: (last - first token) / (tokens - 1), with stalls."""
     tpot_milliseconds_p95: float | None = None
-    """None, as every percentile, where fewer requests came than its bound needs."""
+    """95th percentile of the time per further token, in milliseconds. Absent, as every percentile, where
+    fewer requests came than its bound needs."""
     itl_milliseconds_p50: float | None = None
+    """Median gap between two tokens, in milliseconds."""
     itl_milliseconds_p95: float | None = None
-    ttft_milliseconds_p50: float
+    """95th percentile of the gap between two tokens, in milliseconds."""
+    ttft_milliseconds_p50: float | None = None
+    """Median time to the first token, in milliseconds."""
     ttft_milliseconds_p95: float | None = None
+    """95th percentile of the time to the first token, in milliseconds."""
     ttft_overhead_milliseconds: float | None = None
-    """a of TTFT = a + b x input tokens."""
+    """The part of the time to the first token that does not grow with the prompt, in milliseconds: a of
+    TTFT = a + b x input tokens."""
     prefill_tokens_per_second: float | None = None
-    """1 / b of the same fit."""
+    """Prompt tokens per second: 1 / b of the same fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """One closed-loop concurrency level. Throughput counts tokens that arrived inside the window."""
+    """One closed-loop level of concurrency. Throughput counts tokens that arrived inside the window."""
 
-    concurrency: int
-    window_seconds: float
-    requests: int
-    requests_per_second: float
-    output_tokens_per_second: float
+    concurrency: int = field(metadata=COUNT)
+    """Requests at the same time."""
+    window_seconds: float | None = None
+    """Length of the window the throughput was counted in, in seconds."""
+    requests: int | None = field(default=None, metadata=COUNT)
+    """Requests the values rest on."""
+    requests_per_second: float | None = None
+    """Finished requests per second."""
+    output_tokens_per_second: float | None = None
+    """Aggregate output tokens per second."""
     ci_percent: float | None = None
-    """Half the 95 % interval of the throughput, in percent of it. None: too little came to say."""
-    counted_by: str = "Client"
-    """Client (tokens that arrived) | Engine (its counters at both ends of the window)."""
-    ttft_milliseconds_p50: float
+    """Half width of the 95 % confidence interval of the throughput, in percent of it. Absent: too few tokens
+    came."""
+    counted_by: str = field(default="Client", metadata=WORD)
+    """Where tokens were counted: Client (those that arrived) or Engine (its counters at both ends of the
+    window)."""
+    ttft_milliseconds_p50: float | None = None
+    """Median time to the first token, in milliseconds."""
     ttft_milliseconds_p95: float | None = None
-    tpot_milliseconds_p50: float
+    """95th percentile of the time to the first token, in milliseconds."""
+    tpot_milliseconds_p50: float | None = None
+    """Median time per further token, in milliseconds."""
     tpot_milliseconds_p95: float | None = None
-    end_to_end_milliseconds_p50: float
+    """95th percentile of the time per further token, in milliseconds."""
+    end_to_end_milliseconds_p50: float | None = None
+    """Median time to the last token, in milliseconds."""
     end_to_end_milliseconds_p95: float | None = None
+    """95th percentile of the time to the last token, in milliseconds."""
     slo_met: bool | None = None
-    """None: no service level was asked for."""
+    """Whether this level met the SLO. Absent: the SLO has no target."""
     steady: bool = True
-    flags: tuple[str, ...] = ()
-    """What happened while this level was measured; a subset of ``Measurement.flags``' words."""
+    """False: the throughput was still drifting when the window closed."""
+    flags: tuple[str, ...] = field(default=(), metadata=FLAGS)
+    """What happened while this level was measured, in the words of the measurement's flags."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What one replica carries: under the service level where one is asked for, else at the knee."""
+    """What one replica sustains: under the SLO where it has a target, else at the knee."""
 
-    concurrency: int
-    requests_per_second: float
-    output_tokens_per_second: float
-    total_tokens_per_second: float
+    concurrency: int | None = field(default=None, metadata=COUNT)
+    """Requests at the same time."""
+    requests_per_second: float | None = None
+    """Finished requests per second."""
+    output_tokens_per_second: float | None = None
+    """Aggregate output tokens per second."""
+    total_tokens_per_second: float | None = None
+    """Aggregate prompt and output tokens per second."""
     ci_percent: float | None = None
-    boundary: str = "Floor"
-    """Edge (a little more breaks the service level) | Floor (nothing above gave a figure) | NeverMet (one
-    stream breaks it already) | Plateau (more streams bring no more)."""
-    basis: str = "Knee"
-    """SLO | Knee (the fewest streams with nine tenths of the highest throughput)."""
+    """Half width of the 95 % confidence interval of the throughput, in percent of it."""
+    boundary: str = field(default="Floor", metadata=WORD)
+    """How the capacity is bounded: Edge (a little more breaks the SLO), NeverMet (one request at a time
+    breaks it already), Plateau (more concurrency brings no more throughput) or Floor (no higher level gave a
+    measured value)."""
+    basis: str = field(default="Knee", metadata=WORD)
+    """What made it the capacity: SLO, or Knee (the fewest requests at the same time with nine tenths of the
+    highest throughput)."""
     verified: bool | None = None
-    """Whether requests that arrive at a rate of their own kept the service level, at 0.85 of it or, if not,
-    at 0.72 (``OpenLoop`` says which). None: that was not tried."""
+    """Whether requests that arrived at a rate of their own met the SLO, at 0.85 of the capacity or, if not,
+    at 0.72. Absent: that was not tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenLoop:
-    """Requests that arrive by themselves, timed from when they were meant to arrive."""
+    """Latencies of requests in an open loop. Requests sent at a rate of their own are timed from their
+    intended arrival."""
 
-    offered_requests_per_second: float
-    requests: int
-    ttft_milliseconds_p50: float
+    offered_requests_per_second: float | None = None
+    """Rate at which requests arrived, in requests per second."""
+    requests: int | None = field(default=None, metadata=COUNT)
+    """Requests the values rest on."""
+    ttft_milliseconds_p50: float | None = None
+    """Median time to the first token, in milliseconds."""
     ttft_milliseconds_p95: float | None = None
-    tpot_milliseconds_p50: float
+    """95th percentile of the time to the first token, in milliseconds."""
+    tpot_milliseconds_p50: float | None = None
+    """Median time per further token, in milliseconds."""
     tpot_milliseconds_p95: float | None = None
-    end_to_end_milliseconds_p50: float
+    """95th percentile of the time per further token, in milliseconds."""
+    end_to_end_milliseconds_p50: float | None = None
+    """Median time to the last token, in milliseconds."""
     end_to_end_milliseconds_p95: float | None = None
+    """95th percentile of the time to the last token, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goodput:
-    """Requests that kept the service level, of those of the open loop, else of the capacity's level."""
+    """Requests that met the SLO: of the open loop where it ran, else of the capacity's level."""
 
-    requests_per_second: float
-    compliance_percent: float
-    compliance_percent_lower95: float
-    """Wilson's one-sided bound."""
+    requests_per_second: float | None = None
+    """Requests per second that met the SLO."""
+    compliance_percent: float | None = None
+    """Share of requests that met the SLO, in percent."""
+    compliance_percent_lower95: float | None = None
+    """Lower 95 % bound of that share, in percent: Wilson's, one-sided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saturation:
     """The steady level with the highest throughput, whatever its latency."""
 
-    concurrency: int
-    output_tokens_per_second: float
+    concurrency: int | None = field(default=None, metadata=COUNT)
+    """Requests at the same time."""
+    output_tokens_per_second: float | None = None
+    """Aggregate output tokens per second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Gap between tokens = alpha + beta x concurrency."""
+    """The line fitted to the curve: gap between tokens = alpha + beta x concurrency."""
 
-    alpha_milliseconds: float
-    beta_microseconds: float
-    r2: float
+    alpha_milliseconds: float | None = None
+    """Gap at no concurrency, in milliseconds."""
+    beta_microseconds: float | None = None
+    """What each further request adds, in microseconds."""
+    r2: float | None = None
+    """Share of the variance the line explains, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvUse:
-    """The KV cache under load, by the engine's own metrics. None: it does not say."""
+    """The KV cache under load, by the engine's own metrics."""
 
     max_usage_percent: float | None = None
-    preemptions: int | None = None
+    """Highest use while measuring, in percent."""
+    preemptions: int | None = field(default=None, metadata=COUNT)
+    """Requests that were preempted for lack of room while measuring."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How well the model, as it was loaded, foresees a fixed text."""
+    """How well the model, as it was loaded, predicts a fixed text: what quantization costs."""
 
-    text: str = ""
-    """Which text; figures of different texts are not compared."""
-    tokens: int = 0
+    text: str = field(default="", metadata=SHORT_TEXT)
+    """Name of the scored text. Values of different texts are not compared."""
+    tokens: int = field(default=0, metadata=SIZE)
+    """Tokens of the text the values rest on."""
     negative_log_likelihood: float | None = None
-    """Mean, nats a token. None: ``message`` says why there is none."""
+    """Mean over the tokens, in nats; less is better. Absent: the message says why."""
     perplexity: float | None = None
-    """exp of it."""
-    message: str = ""
+    """e to the power of negative_log_likelihood; less is better."""
+    message: str = field(default="", metadata=MESSAGE)
+    """Why there are no values, where there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """One GPU."""
+    """Memory of one GPU."""
 
-    index: int
-    """As NVML counts those that the container sees."""
-    used_bytes: int
-    """After the probe."""
-    peak_bytes: int
-    """The most that was seen, from the engine's start to the end of the probe."""
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"actual_bytes": "usedBytes"}
+    """Keys of earlier reports (``codec``)."""
+
+    index: int = field(metadata=COUNT)
+    """The GPU, as the pod counts those it sees (by NVML)."""
+    actual_bytes: int | None = field(default=None, metadata=SIZE)
+    """Memory in use after the measurement, in bytes."""
+    peak_bytes: int | None = field(default=None, metadata=SIZE)
+    """The highest use that was sampled, from the engine's start to the end of the measurement, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryActual:
-    """What was in use, and what the engine says of it. None is unknown. Of several GPUs, a figure without a
-    list is that of the one with the most."""
+    """Memory in use, and memory as the engine's log reports it. None is unknown. Of several GPUs, a value
+    that is not a list is the highest of any GPU."""
 
     weights_bytes: int | None = None
-    """By the engine's own log, as the three that follow."""
+    """Size of the loaded weights by the engine's own log, which also is the source of the next three
+    values."""
     kv_cache_bytes: int | None = None
     kv_cache_tokens: int | None = None
     graph_bytes: int | None = None
     gpu_used_bytes: int | None = None
-    """After the probe."""
+    """GPU memory in use after the probe, in bytes."""
     gpu_peak_bytes: int | None = None
-    """The most that was seen, from the engine's start to the end of the probe."""
+    """Highest GPU memory in use that was sampled, from the engine's start to the end of the probe, in
+    bytes."""
     gpu_source: str = ""
     """Process: what NVML counts for the engine's processes. Device: the whole GPU less what was in use before
-    the engine's start, where NVML does not tell processes apart. "": no GPU was looked at."""
+    the engine's start, where NVML does not tell processes apart. "": no GPU was read."""
     gpu_devices: tuple[DeviceMemory, ...] = ()
     host_used_bytes: int | None = None
-    """Resident memory of the engine's processes after the probe; what they share is counted once where the
-    kernel tells it (proportional set size)."""
+    """Resident memory of the engine's processes after the probe, in bytes; shared pages are counted once
+    where the kernel reports them (proportional set size)."""
     host_peak_bytes: int | None = None
     """The most that was seen of the same figure in samples, once a second at most; no less than what any one
     process has had resident since it began. Not the container's peak, which counts files read as well."""
@@ -225,7 +307,8 @@ class Measurement:
     flags: tuple[str, ...] = ()
     """Words of INVALIDATING and LIMITING."""
     request: str = ""
-    """The request that it answers (``LiveConfig.again``). "": nobody asked for it."""
+    """Name of the re-measure request that this measurement answers (``LiveConfig.again``). "": it was not
+    requested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,18 +334,18 @@ class Baseline:
     measure_key: str
     environment: Environment
     observed_time: str
-    """Of the full measurement."""
+    """Time of the full measurement that this baseline is from."""
     concurrency: int
     """That of the capacity."""
     output_tokens_per_second: float
     ci_percent: float | None = None
     """Half the 95 % interval of it, in percent of it. None: unknown."""
     decode_tokens_per_second: float | None = None
-    """Of the single stream. None: unknown."""
+    """Decode rate of the single stream, in tokens per second. None: unknown."""
     decode_ci_percent: float | None = None
 
 
 def same_machine(one: Environment, other: Environment) -> bool:
-    """Whether figures of one hold for the other. The size of a GPU's memory is its product's, give or take
-    what the driver keeps for itself."""
+    """Whether measured values of one machine hold for the other. GPU memory sizes are equal within the memory
+    that the driver keeps for itself."""
     return replace(one, gpu_memory_bytes=0) == replace(other, gpu_memory_bytes=0)

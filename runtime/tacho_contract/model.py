@@ -16,9 +16,9 @@ class TensorClass:
     """embedding | lm_head | norm | linear | expert | router | conv | ssm | vision | scale | bias | draft |
     other.
     ``scale`` is what a quantized checkpoint stores beside its packed weights (scales, zeros, g_idx).
-    ``draft`` is layers for speculative decoding (multi-token prediction), not loaded unless asked for."""
+    ``draft`` is layers for speculative decoding (multi-token prediction), not loaded unless requested."""
     dtype: str
-    """As stored: BF16, F16, F32, F8_E4M3, I32, U8, …, or a GGML type such as Q4_K."""
+    """Data type of the tensor as stored: BF16, F16, F32, F8_E4M3, I32, U8, …, or a GGML type such as Q4_K."""
     tensors: int
     parameters: int
     """Elements as stored (a packed int32 holding eight 4-bit weights counts as one)."""
@@ -93,7 +93,7 @@ class StoredQuantization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSet:
-    """Files of one commit or folder, pinned: who lists them again can tell whether they are the same."""
+    """Pinned files of one commit or folder: a later listing is compared with this one to detect changes."""
 
     commit: str
     """hf:// only, else "": the commit the revision resolved to."""
@@ -112,7 +112,7 @@ class ModelFiles(FileSet):
     digest: str
     """The commit for hf://, else sha256 over sorted (path, size, header bytes)."""
     content_digest: str = ""
-    """sha256 over sorted (path, sha256 of every byte) of the files that engines read. "": not asked for."""
+    """sha256 over sorted (path, sha256 of every byte) of the files that engines read. "": not requested."""
     model_file: str = ""
     """GGUF: the one file to give to the engine (the first shard), relative to the model's folder."""
 
@@ -130,8 +130,9 @@ class ModelFacts:
     quantization: StoredQuantization = StoredQuantization()
     tensors: tuple[TensorClass, ...] = ()
     tokenizer: bool | None = None
-    """Whether the files hold one; None: not looked for."""
+    """Whether the model's files hold a tokenizer; None: not checked."""
     chat_template: bool | None = None
-    """Whether they say how a conversation becomes a prompt; None: not known."""
+    """Whether the model's files hold a chat template (how a conversation becomes a prompt); None: not
+    known."""
     unknown: tuple[str, ...] = ()
     """What could not be found out, in words. Never guessed silently."""

@@ -23,5 +23,5 @@ TERMINATION_LOG = "/dev/termination-log"
 
 ENGINE_PORT = 8000
 HEALTH_PATH = "/health"
-"""Of an engine's own API, unless it is told otherwise."""
+"""Health path of an engine's own API, unless configured otherwise."""
 RUNTIME_PORT = 9400

@@ -1,4 +1,4 @@
-"""What a probe of an engine that somebody else runs is told, and what it says: lines of JSON on stdout."""
+"""Input and output of a probe of an engine that tacho does not run; the output is lines of JSON on stdout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENV_PROBE_KEY = "TACHO_PROBE_API_KEY"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeOrder:
-    """One engine that answers the OpenAI API, and what is asked of it. Environment TACHO_PROBE_ORDER."""
+    """One engine that answers the OpenAI API, and how to probe it. Environment TACHO_PROBE_ORDER."""
 
     schema: int = SCHEMA
     base_url: str

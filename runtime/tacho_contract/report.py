@@ -1,4 +1,4 @@
-"""What the runtime reports."""
+"""The report that the runtime sends to the operator."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class StartupSeconds:
     """What fetch itself took. It may have begun long before the runtime: what of it was waited for is
     ``model_wait``."""
     model_wait: float | None = None
-    """From the end of the checks until the model was there."""
+    """Seconds from the end of the checks until the model's files were complete."""
     verify: float | None = None
     """Reading every byte of the model to compare it with the plan, where that was asked for."""
     load: float | None = None
-    """From the engine's start to its first healthy answer, without ``compile`` and ``graphs``."""
+    """Seconds from the engine's start to its first healthy answer, without ``compile`` and ``graphs``."""
     compile: float | None = None
     """Compiling kernels, where the engine says so."""
     graphs: float | None = None
     """Capturing CUDA graphs, where the engine says so."""
     probe: float | None = None
     total: float | None = None
-    """From the runtime's start to readiness."""
+    """Seconds from the runtime's start to readiness."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +74,12 @@ class Load:
     waiting: int | None = None
     generation_tokens_total: float | None = None
     prompt_tokens_total: float | None = None
-    """Those that were computed: without what a prefix cache saved."""
+    """Prompt tokens that were computed: without those that a prefix cache saved."""
     kv_cache_usage: float | None = None
     """0 to 1; of several ranks the fullest."""
     preemptions_total: float | None = None
     first_token_seconds_total: float | None = None
     """Sum of the times to the first token of all requests that got one."""
     first_tokens_total: float | None = None
-    """How many did."""
+    """Number of requests that got a first token."""
     observed_time: str

@@ -9,7 +9,7 @@ _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:(Z)|(
 
 
 def format_time(moment: datetime) -> str:
-    """In UTC, to the second. Raises ValueError for a moment that does not know its time zone."""
+    """The time in UTC, to the second. Raises ValueError for a moment that does not know its time zone."""
     if moment.tzinfo is None:
         raise ValueError("a time without a zone cannot be written down")
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,6 +1,6 @@
 """Sizes as people read them, and texts cut to what a message may hold.
 
-Memory is told in GiB, as GPUs and pods are sized; files and downloads in GB, as model hubs show them.
+Memory is in GiB, as GPUs and pods are sized; files and downloads in GB, as model hubs show them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def gib(size_bytes: int | float) -> str:
 
 
 def gib_or_more(size_bytes: int | float) -> str:
-    """As ``gib``, rounded up: so much is enough."""
+    """A size in GiB as ``gib`` writes it, but rounded up, so that the stated amount suffices."""
     step = MIB if size_bytes < GIB else GIB / 100 if size_bytes < 10 * GIB else GIB / 10
     return gib(math.ceil(size_bytes / step) * step)
 
@@ -50,7 +50,7 @@ def part_of(done_bytes: int, total_bytes: int) -> str:
 
 
 def listed(names: Sequence[str], limit: int = 8) -> str:
-    """Names for a message: the first few, and how many more there are. Long names lose their middle."""
+    """Names for a message: the first few, and the number of the others. Long names lose their middle."""
     shown = [name if len(name) <= 80 else f"{name[:38]}…{name[-40:]}" for name in names[:limit]]
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(shown) + more

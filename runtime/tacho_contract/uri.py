@@ -1,7 +1,8 @@
 """Where a model comes from: the one grammar of model URIs, and their parts.
 
-The rules of the CustomResourceDefinition are made of the same patterns, so that what the API server
-accepts is what is understood here. They keep to what RE2 (the API server's) and Python's ``re`` read alike.
+The rules of the CustomResourceDefinition are made of the same patterns, so that what the API server accepts
+is the URIs that this module parses. The patterns use only syntax that RE2 (the API server's) and Python's
+``re`` read alike.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class FileUri:
     """``file:///path``: a folder or file of the machine that reads it; for ``tacho run`` only."""
 
     path: str
-    """Absolute."""
+    """Absolute path of the model."""
 
     def __str__(self) -> str:
         return f"{FILE_SCHEME}{self.path}"
@@ -61,7 +62,7 @@ ModelUri = HubUri | ClaimUri | FileUri
 
 @functools.lru_cache(maxsize=1024)
 def parse_uri(text: str) -> ModelUri:
-    """Takes ``text`` apart. Raises ValueError, in words, for what is no model URI."""
+    """Splits a model URI into its parts. Raises ValueError, with a message for users, for an invalid URI."""
     if _search(PARENT_PATTERN, text):
         raise ValueError(f"{text[:200]!r} must not contain '..'")
     if _search(HUB_PATTERN, text):

@@ -7,12 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-from tacho_ctranslate2.backend import PROGRAM, CTranslate2Backend, Options
-from tacho_ctranslate2.preparing import Plan, check
+from tacho_ctranslate2.backend import PROGRAM, CTranslate2Backend, LoaderOptions
+from tacho_ctranslate2.preparing import ConversionPlan, check
 from tacho_ctranslate2.source import BYTES_OF
 from tacho_server.backend import LoadError
 from tacho_server.launch import fail, serve
-from tacho_server.options import KEY_VARIABLE, add_server_options, settings_of
+from tacho_server.options import KEY_VARIABLE, add_server_options, server_settings
 
 
 def main(arguments: list[str]) -> int:
@@ -26,21 +26,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="the model's own Python files may be run"
     )
-    told = parser.parse_args(arguments)
-    plan = Plan(
-        source=Path(told.model),
-        quantization=told.quantization,
-        cache=Path(told.cache_dir) if told.cache_dir else None,
-        trust_remote_code=told.trust_remote_code,
+    parsed = parser.parse_args(arguments)
+    plan = ConversionPlan(
+        source=Path(parsed.model),
+        quantization=parsed.quantization,
+        cache=Path(parsed.cache_dir) if parsed.cache_dir else None,
+        trust_remote_code=parsed.trust_remote_code,
     )
     try:
         check(plan)
     except LoadError as error:
         return fail(PROGRAM, error)
-    options = Options(
-        plan=plan, device=told.device, max_model_len=told.max_model_len, concurrency=told.max_batch
+    options = LoaderOptions(
+        plan=plan, device=parsed.device, max_model_len=parsed.max_model_len, concurrency=parsed.max_batch
     )
-    settings = settings_of(told, os.environ.get(KEY_VARIABLE, ""))
+    settings = server_settings(parsed, os.environ.get(KEY_VARIABLE, ""))
     return serve(CTranslate2Backend(options), settings, PROGRAM)
 
 

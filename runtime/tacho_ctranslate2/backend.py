@@ -2,8 +2,8 @@
 
 Requests are not put together in batches: CTranslate2 admits none into a running batch, and in a batch of
 unequal prompts it computes what the longer ones have more token by token (measured: 400 and 16 tokens took
-ten times as long together as one after the other). Instead as many are computed at a time as there are CPUs
-for, by workers that share the weights; the others wait in order.
+ten times as long together as one after the other). Instead, workers that share the weights compute as many
+requests at a time as the CPUs allow; further requests wait in order.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tacho_ctranslate2 import steps
-from tacho_ctranslate2.cpus import Room, shares
-from tacho_ctranslate2.preparing import Plan, Prepared, prepared
+from tacho_ctranslate2.preparing import ConversionPlan, Prepared, prepared
 from tacho_ctranslate2.source import end_tokens
 from tacho_server.backend import (
     Abilities,
@@ -35,9 +34,39 @@ from tacho_server.backend import (
     Token,
     Tokenizer,
 )
-from tacho_server.cpus import usable_cpus
-from tacho_server.mailbox import Mailbox
-from tacho_server.tokenizing import HuggingFaceTokenizer
+from tacho_server.text import HuggingFaceTokenizer
+from tacho_server.threads import Mailbox, usable_cpus
+
+
+def shares(cpus: int, concurrency: int) -> tuple[int, int]:
+    """(requests computed at a time, threads of each request), so that the CPUs suffice and at most
+    ``concurrency`` requests run."""
+    workers = max(1, min(concurrency, cpus))
+    return workers, max(1, cpus // workers)
+
+
+class TokenBudget:
+    """Admits prompts while their tokens together are at most ``most``; a single prompt always fits.
+
+    CTranslate2 computes a row of the whole vocabulary for every token of a prompt. So the memory for that is
+    that of one prompt of the longest kind, however many requests there are.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken = most, 0
+        self._changed = threading.Condition()
+
+    def take(self, tokens: int) -> None:
+        """Waits until the budget has ``tokens`` free, and takes them."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + tokens <= self._most)
+            self._taken += tokens
+
+    def give(self, tokens: int) -> None:
+        with self._changed:
+            self._taken -= tokens
+            self._changed.notify_all()
+
 
 PROGRAM = "tacho-ctranslate2"
 SCORING_BYTES = 256 * 1024**2
@@ -46,31 +75,31 @@ vocabulary for each token, twice. One text at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the launcher was told of the model."""
+class LoaderOptions:
+    """How the model is loaded: device, longest context, concurrency, conversion."""
 
-    plan: Plan
+    plan: ConversionPlan
     device: str
     max_model_len: int
     concurrency: int
 
 
 class CTranslate2Backend:
-    """One model; see the module's words on how requests share it."""
+    """One model; the module docstring says how requests share it."""
 
     name = "ctranslate2"
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: LoaderOptions) -> None:
         self._options = options
         self._lock = threading.Lock()
         self._running = self._waiting = 0
         # A thread of its own: texts that wait for their turn must not keep the pool from generating.
         self._scoring = ThreadPoolExecutor(1, thread_name_prefix="score")
-        self._room = Room(options.max_model_len)
+        self._token_budget = TokenBudget(options.max_model_len)
         self._tokenizer: HuggingFaceTokenizer | None = None
         self._prepared: Prepared | None = None
         self._generator: Any = None
-        self._words: list[str] = []
+        self._vocabulary: list[str] = []
         self._end_tokens: tuple[int, ...] = ()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -85,9 +114,9 @@ class CTranslate2Backend:
         self._prepared = prepared(self._options.plan, self.version)
         begin = time.monotonic()
         self._generator = self._load_generator(self._prepared.folder)
-        self._words = json.loads((self._prepared.folder / "vocabulary.json").read_text(encoding="utf-8"))
-        self._end_tokens = tuple(token for token in end_tokens(source) if token < len(self._words))
-        self._tell(time.monotonic() - begin)
+        self._vocabulary = json.loads((self._prepared.folder / "vocabulary.json").read_text(encoding="utf-8"))
+        self._end_tokens = tuple(token for token in end_tokens(source) if token < len(self._vocabulary))
+        self._report(time.monotonic() - begin)
 
     def _load_generator(self, folder: Path) -> Any:
         workers, threads = shares(usable_cpus(), self._options.concurrency)
@@ -100,8 +129,8 @@ class CTranslate2Backend:
         except (RuntimeError, ValueError) as error:
             raise _load_problem(str(error)) from None
 
-    def _tell(self, seconds: float) -> None:
-        """What the runtime reads off the log."""
+    def _report(self, seconds: float) -> None:
+        """Logs the values that the runtime parses from the log."""
         assert self._prepared is not None
         size = (self._prepared.folder / "model.bin").stat().st_size
         computed = self._generator.compute_type
@@ -121,7 +150,7 @@ class CTranslate2Backend:
     def abilities(self) -> Abilities:
         return Abilities(
             max_model_len=self._options.max_model_len,
-            vocabulary=len(self._words),
+            vocabulary=len(self._vocabulary),
             top_logprobs=steps.TOP_LOGPROBS,
             scores=True,
             seed=False,  # one random state for all requests
@@ -143,23 +172,24 @@ class CTranslate2Backend:
 
     # --- generating ------------------------------------------------------------------------------
     async def generate(self, generation: Generation) -> AsyncIterator[Token]:
-        """One token after the other; leaving early ends the computation after the token it is at."""
+        """Generated tokens one after the other; leaving early ends the computation after the current
+        token."""
         assert self._pool is not None, "asked once loaded"
         mailbox: Mailbox[Token] = Mailbox()
-        gone = threading.Event()
+        cancelled = threading.Event()
         with self._lock:
             self._waiting += 1
-        self._pool.submit(self._run, generation, mailbox, gone)
-        async for token in mailbox.read(gone.set):
+        self._pool.submit(self._run, generation, mailbox, cancelled)
+        async for token in mailbox.read(cancelled.set):
             yield token
 
-    def _run(self, generation: Generation, mailbox: Mailbox[Token], gone: threading.Event) -> None:
-        """In a thread of the pool."""
+    def _run(self, generation: Generation, mailbox: Mailbox[Token], cancelled: threading.Event) -> None:
+        """Generates in a thread of the pool."""
         with self._lock:
             self._waiting, self._running = self._waiting - 1, self._running + 1
         try:
-            if not gone.is_set():
-                self._compute(generation, mailbox, gone)
+            if not cancelled.is_set():
+                self._compute(generation, mailbox, cancelled)
             mailbox.end()
         except Exception as error:  # noqa: BLE001 - the one request is told; the others go on
             mailbox.fail(GenerationError(f"{type(error).__name__}: {error}"))
@@ -167,7 +197,7 @@ class CTranslate2Backend:
             with self._lock:
                 self._running -= 1
 
-    def _compute(self, generation: Generation, mailbox: Mailbox[Token], gone: threading.Event) -> None:
+    def _compute(self, generation: Generation, mailbox: Mailbox[Token], cancelled: threading.Event) -> None:
         sampling, tokens = generation.sampling, len(generation.prompt)
         inside = True
 
@@ -175,18 +205,18 @@ class CTranslate2Backend:
             """After the first token the prompt is computed."""
             nonlocal inside
             if inside:
-                self._room.give(tokens)
+                self._token_budget.give(tokens)
             inside = False
 
         def on_step(step: Any) -> bool:
             leave()
             mailbox.put(steps.token_of(step, sampling, self._end_tokens))
-            return gone.is_set()
+            return cancelled.is_set()
 
-        self._room.take(tokens)
+        self._token_budget.take(tokens)
         try:
             self._generator.generate_batch(
-                [[self._words[token] for token in generation.prompt]],
+                [[self._vocabulary[token] for token in generation.prompt]],
                 callback=on_step,
                 **steps.options(sampling, self._end_tokens),
             )
@@ -195,7 +225,7 @@ class CTranslate2Backend:
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
         """Raises GenerationError for a text that is too long for SCORING_BYTES."""
-        most = SCORING_BYTES // (8 * len(self._words))
+        most = SCORING_BYTES // (8 * len(self._vocabulary))
         if len(tokens) > most:
             raise GenerationError(f"log-probabilities are given for at most {most} tokens of a text")
         loop = asyncio.get_running_loop()
@@ -206,7 +236,7 @@ class CTranslate2Backend:
         return steps.scored(tokens, steps.rows(found), top_logprobs)
 
 
-def _tokenizer(source: Path, plan: Plan) -> Any:
+def _tokenizer(source: Path, plan: ConversionPlan) -> Any:
     """Without PyTorch, which is there for the converter: it would take 700 MiB of this process."""
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: an import fails
     transformers: Any = import_module("transformers")
@@ -215,14 +245,14 @@ def _tokenizer(source: Path, plan: Plan) -> Any:
             str(source), local_files_only=True, trust_remote_code=plan.trust_remote_code
         )
     except Exception as error:  # noqa: BLE001 - what its files make the library raise cannot be foreseen
-        words = f"the tokenizer in {source} cannot be read: {' '.join(str(error).split())[:300]}"
-        raise LoadError("ModelInvalid", words, "put the model's tokenizer files beside it") from None
+        message = f"the tokenizer in {source} cannot be read: {' '.join(str(error).split())[:300]}"
+        raise LoadError("ModelInvalid", message, "put the model's tokenizer files beside it") from None
 
 
-def _load_problem(words: str) -> LoadError:
-    if "out of memory" in words.lower() or "failed to allocate" in words.lower():
-        kind = "GPUOutOfMemory" if "CUDA" in words else "HostOutOfMemory"
-        return LoadError(kind, words, "lower context or quantize further, or give it more memory")
-    if "compute type" in words or "CUDA" in words:
-        return LoadError("UnsupportedGPU", words, "choose another quantization.method or GPU")
-    return LoadError("ModelInvalid", words, "convert the model again with this version of CTranslate2")
+def _load_problem(message: str) -> LoadError:
+    if "out of memory" in message.lower() or "failed to allocate" in message.lower():
+        kind = "GPUOutOfMemory" if "CUDA" in message else "HostOutOfMemory"
+        return LoadError(kind, message, "lower context or quantize further, or give it more memory")
+    if "compute type" in message or "CUDA" in message:
+        return LoadError("UnsupportedGPU", message, "choose another quantization.method or GPU")
+    return LoadError("ModelInvalid", message, "convert the model again with this version of CTranslate2")

@@ -35,7 +35,7 @@ class Converted:
 
     folder: Path
     cached: bool
-    """It was there already."""
+    """Whether the converted model was in the cache already."""
 
 
 def ensure(source: Path, cache: Path, quantization: str, version: str, make: Make) -> Converted:
@@ -106,30 +106,31 @@ def _to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[bool]:
-    """Waits until nobody else makes the same. False: this file system has no locks; the rename still keeps
-    the result whole. The kernel lets go of the lock of a process that was killed."""
+    """Waits until no other process makes the same. False: this file system has no locks; the rename still
+    keeps the result whole. The kernel lets go of the lock of a process that was killed."""
     with path.open("w") as file:
         held = _acquire(file.fileno())
         yield held
 
 
 def _acquire(handle: int) -> bool:
-    told = False
+    reported = False
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if not told:
+            if not reported:
                 print("tacho-ctranslate2: another process converts this model; waiting for it", flush=True)
-            told = True
+            reported = True
             time.sleep(LOCK_POLL_SECONDS)
         except OSError:
             return False
 
 
 def _remove_leftovers(place: Path) -> None:
-    """Of conversions that were killed: whoever holds the lock is the only one at work."""
+    """Removes partial results of conversions that were killed. The caller holds the lock, so no other
+    conversion runs."""
     for left in place.parent.glob(f"{place.name}.part-*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -137,19 +138,21 @@ def _remove_leftovers(place: Path) -> None:
 def _require_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
-        words = f"the converted model needs about {_mib(needed_bytes)} in {folder}, {_mib(free)} are free"
-        raise LoadError("DiskFull", words, "give the cache volume or the pod's ephemeral storage more space")
+        message = f"the converted model needs about {_mib(needed_bytes)} in {folder}, {_mib(free)} are free"
+        raise LoadError(
+            "DiskFull", message, "give the cache volume or the pod's ephemeral storage more space"
+        )
 
 
 def _disk_problem(cache: Path, error: OSError) -> LoadError:
-    words = f"the converted model cannot be kept in {cache}: {error.strerror or error}"
+    message = f"the converted model cannot be kept in {cache}: {error.strerror or error}"
     kind = "DiskFull" if error.errno in _FULL else "InvalidConfig"
     step = "give it more space" if kind == "DiskFull" else "make the cache writable for the pod's user"
-    return LoadError(kind, words, step)
+    return LoadError(kind, message, step)
 
 
 _FULL = (28, 122)
-"""ENOSPC, EDQUOT."""
+"""Error numbers of a full disk: ENOSPC, EDQUOT."""
 
 
 def _mib(count: int) -> str:

@@ -24,13 +24,13 @@ def main(arguments: list[str]) -> int:
         )
         converter.convert(target, quantization=quantization)
     except OSError as error:
-        return _said(NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else NOT_CONVERTIBLE, error)
+        return _last_line(NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else NOT_CONVERTIBLE, error)
     except (ValueError, NotImplementedError) as error:
-        return _said(NOT_CONVERTIBLE, error)
+        return _last_line(NOT_CONVERTIBLE, error)
     return 0
 
 
-def _said(code: int, error: Exception) -> int:
+def _last_line(code: int, error: Exception) -> int:
     print(" ".join(str(error).split()), file=sys.stderr, flush=True)
     return code
 

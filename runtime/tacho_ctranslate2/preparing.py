@@ -1,4 +1,4 @@
-"""From the model's folder to one that CTranslate2 loads: as it is, from the cache, or converted now."""
+"""Prepares the model's folder for CTranslate2: unchanged, from the cache, or converted now."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PROGRAM = "tacho-ctranslate2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is to be served, and how."""
+class ConversionPlan:
+    """The model to serve, and how it is converted."""
 
     source: Path
     quantization: str
@@ -41,20 +41,20 @@ class Prepared:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def check(plan: Plan) -> None:
+def check(plan: ConversionPlan) -> None:
     """What can be seen before anything is loaded. Raises LoadError."""
     if not plan.source.is_dir():
         raise LoadError("ModelNotFound", f"{plan.source} is no folder", "name the model's folder")
     if not plan.quantization and not is_converted(plan.source):
-        words = f"{plan.source} has no {CONVERTED} and no --quantization to convert it to"
-        raise LoadError("InvalidConfig", words, "set quantization.method to none, ct2-int8 or another")
+        message = f"{plan.source} has no {CONVERTED} and no --quantization to convert it to"
+        raise LoadError("InvalidConfig", message, "set quantization.method to none, ct2-int8 or another")
     if not has_tokenizer(plan.source):
-        words = f"{plan.source} has no tokenizer: neither chat nor completions can be answered"
+        message = f"{plan.source} has no tokenizer: neither chat nor completions can be answered"
         step = "put tokenizer.json, or the files of the model's tokenizer, beside the model"
-        raise LoadError("ModelInvalid", words, step)
+        raise LoadError("ModelInvalid", message, step)
 
 
-def prepared(plan: Plan, version: str) -> Prepared:
+def prepared(plan: ConversionPlan, version: str) -> Prepared:
     """The model in CTranslate2's format. Blocks while it is converted. Raises LoadError."""
     if is_converted(plan.source):
         print(f"{PROGRAM}: the model is converted already", flush=True)

@@ -12,7 +12,8 @@ CONVERTED = "model.bin"
 """A converted model's weights; config.json beside it is CTranslate2's own."""
 WEIGHTS = (".safetensors", ".bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-"""A tokenizer is one of these; what else belongs to it is optional."""
+"""Tokenizer files, of which a checkpoint with a tokenizer has at least one; other tokenizer files are
+optional."""
 BYTES_OF = {"int8_float32": 1.02, "int8_float16": 1.02, "float16": 2.0, "bfloat16": 2.0, "float32": 4.0}
 """Bytes of a weight after conversion, by CTranslate2's name for it; one scale for each row of int8."""
 SLACK_BYTES = 64 * 1024**2
@@ -31,10 +32,10 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def end_tokens(folder: Path) -> tuple[int, ...]:
-    """Tokens that end an answer by generation_config.json, else config.json; () where neither says so."""
+    """Tokens that end an answer by generation_config.json, else config.json; () where neither has it."""
     for name in ("generation_config.json", "config.json"):
-        said = _document(folder / name).get("eos_token_id")
-        found = said if isinstance(said, list) else [said]
+        value = _document(folder / name).get("eos_token_id")
+        found = value if isinstance(value, list) else [value]
         if ids := tuple(one for one in found if isinstance(one, int)):
             return ids
     return ()
@@ -52,8 +53,8 @@ def source_key(folder: Path, quantization: str, version: str) -> str:
         if target.parent.name == "blobs":
             mark = target.name
         elif path.suffix in WEIGHTS:
-            said = path.stat()
-            mark = f"{said.st_size} {said.st_mtime_ns}"
+            status = path.stat()
+            mark = f"{status.st_size} {status.st_mtime_ns}"
         else:
             mark = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.name}\n{mark}\n".encode())

@@ -1,4 +1,5 @@
-"""From what CTranslate2 says of a step to a token of the server, and from a request to its options. Pure."""
+"""Converts CTranslate2's step results to tokens of the server, and requests to CTranslate2's options.
+Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from tacho_server.backend import Likely, Sampling, Scored, Token
+from tacho_server.backend import Sampling, Scored, Token, TokenLogprob
 
 TOP_LOGPROBS = 20
-"""Most alternatives of a token, as OpenAI's API has it."""
+"""Maximum number of alternatives per token, as in OpenAI's API."""
 
 
 def options(sampling: Sampling, end_tokens: Sequence[int]) -> dict[str, Any]:
@@ -43,14 +44,14 @@ def logprobs_of(logits: Any) -> Any:
     return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
 
 
-def likeliest(logprobs: Any, count: int) -> tuple[Likely, ...]:
+def likeliest(logprobs: Any, count: int) -> tuple[TokenLogprob, ...]:
     """The ``count`` most likely tokens of one position, best first."""
     if not count:
         return ()
     np = _numpy()
     best = np.argpartition(logprobs, -count)[-count:]
     ordered = best[np.argsort(-logprobs[best], kind="stable")]
-    return tuple(Likely(int(token), float(logprobs[token])) for token in ordered)
+    return tuple(TokenLogprob(int(token), float(logprobs[token])) for token in ordered)
 
 
 def token_of(step: Any, sampling: Sampling, end_tokens: Sequence[int]) -> Token:

@@ -1,4 +1,4 @@
-"""Runs the converter in a process of its own that ends with this one."""
+"""Runs the converter in a child process that ends with its parent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tacho_ctranslate2.convert import NO_SPACE
 from tacho_server.backend import LoadError
 
 _SET_PARENT_DEATH_SIGNAL = 1
-"""prctl(2)."""
+"""prctl(2) option PR_SET_PDEATHSIG: the signal that a process gets when its parent ends."""
 
 
 def convert(source: Path, target: Path, quantization: str, *, trust_remote_code: bool) -> None:
@@ -43,9 +43,9 @@ def convert(source: Path, target: Path, quantization: str, *, trust_remote_code:
 def problem(code: int, last: str) -> LoadError:
     """Why a conversion ended with ``code``; ``last`` is what it said last."""
     if code == -signal.SIGKILL:
-        words = "the converter was killed, most often for memory: it holds the whole checkpoint"
+        message = "the converter was killed, most often for memory: it holds the whole checkpoint"
         return LoadError(
-            "HostOutOfMemory", words, "raise the memory in engine.resources, or serve a converted model"
+            "HostOutOfMemory", message, "raise the memory in engine.resources, or serve a converted model"
         )
     if code == NO_SPACE:
         return LoadError(
@@ -56,7 +56,7 @@ def problem(code: int, last: str) -> LoadError:
             "EngineCrashed", f"signal {-code} ended the converter: {last}", "see the lines above"
         )
     if "No conversion is registered" in last:
-        words = f"CTranslate2 has no converter for this architecture: {last}"
-        return LoadError("EngineNotSupported", words, "choose another engine")
+        message = f"CTranslate2 has no converter for this architecture: {last}"
+        return LoadError("EngineNotSupported", message, "choose another engine")
     step = "choose another engine, or a model in a format that CTranslate2's converter reads"
     return LoadError("ModelInvalid", f"CTranslate2 cannot convert the model: {last}", step)

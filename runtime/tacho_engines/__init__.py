@@ -1,7 +1,6 @@
-"""What tacho knows of engines: a folder for each, and below them what they share.
+"""What tacho knows of engines: one folder per engine, and ``shared`` for their common code.
 
-Of an engine, for the plan: ``row.py`` (what it is) and ``plan.py`` (PLAN, a base.PlanHalf) with what stands
-behind it. For the run: ``run.py`` (RUN, a base.RunHalf) once there is an image, and optional ``dialect.py``
-(DIALECT), ``metrics.py`` (METRICS) and ``files.py`` (FILES). ``registry.py`` names the folders;
-tests/unit/engines adds one.
+An engine's files for the plan: ``profile.py`` (what it is) and ``plan.py`` (PLAN, a base.PlanHalf) with its
+modules. For the run: ``run.py`` (RUN, a base.RunHalf, and DIALECT, METRICS and FILES where it has them).
+``registry.py`` names the folders; tests/unit/engines adds one.
 """

@@ -1,8 +1,8 @@
-"""What is asked of an engine: the protocols of its two halves, and the nouns that they speak of.
+"""The protocols of an engine's two halves, and the types of their arguments and answers.
 
 An engine's files are pure. For the plan: what it runs on, what it can load, where its memory goes and the
-switches that follow. For the run: how its command line is made, where it says that it is healthy, what its
-metrics mean, and what its last words say about why it died. Talking to it is the runtime's work.
+switches that follow. For the run: how its command line is made, where its health is, what its
+metrics mean, and which failure its last lines stand for. Requests to it are the runtime's work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.hardware.device import Device
 from tacho_engines.memory.account import Account
-from tacho_engines.row import EngineRow, MethodRow
+from tacho_engines.preset import Preset
+from tacho_engines.profile import EngineProfile, MethodSupport
 
 
 # --- the half of the plan -------------------------------------------------------------------------
@@ -29,8 +30,8 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the user said to the engine. None and "": not said."""
+class EngineOptions:
+    """What the user set for the engine. None and "": not set."""
 
     arguments: tuple[str, ...] = ()
     """``engine.extraArgs``, as written."""
@@ -41,9 +42,9 @@ class Options:
     tensor: int | None = None
     pipeline: int | None = None
     memory_limit_bytes: int | None = None
-    """Of the engine's container."""
+    """Memory limit of the engine's container, in bytes."""
     cpu_cores: float | None = None
-    """CPUs that the engine's container is promised, where the user said so and its own command starts it."""
+    """CPUs that the engine's container has requested, where the user set it and its own command starts it."""
     preset: str = ""
     """``engine.custom.preset``."""
     trust_remote_code: bool = False
@@ -56,16 +57,16 @@ class Placement:
 
     facts: ModelFacts
     architecture: Architecture
-    method: MethodRow
+    method: MethodSupport
     device: Device
     count: int
     """GPUs; 0 on the host."""
     tensor: int = 1
     pipeline: int = 1
     version: str
-    """Of the engine."""
+    """Version of the engine."""
     image: str
-    options: Options
+    options: EngineOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +79,14 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class EngineRefusal:
     """Why an engine cannot run a placement, whatever the memory."""
 
     failure_class: str
     message: str
     """A clause without a full stop."""
     next_step: str = ""
-    """What to do about it; "": what is usual for the class."""
+    """What the user should do about the refusal; "": the usual next step of the failure class."""
 
 
 Splits = tuple[tuple[int, int], ...]
@@ -96,18 +97,23 @@ class PlanHalf(Protocol):
     """What a plan must know of one engine. Instances have no state."""
 
     @property
-    def row(self) -> EngineRow: ...
+    def profile(self) -> EngineProfile: ...
 
-    def refusal(self, placement: Placement) -> Refusal | None:
+    @property
+    def presets(self) -> tuple[Preset, ...]:
+        """Third-party servers that the engine's command can be, in the order in which tacho offers the
+        presets."""
+
+    def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why this cannot be run at all; None when memory decides. Tensor and pipeline are not chosen yet."""
 
-    def splits(self, placement: Placement) -> Splits | Refusal:
+    def splits(self, placement: Placement) -> Splits | EngineRefusal:
         """How the model may be spread over the placement's devices."""
 
-    def settings_refusal(self, placement: Placement) -> Refusal | None:
+    def settings_refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why the engine would refuse its own settings on this device before it loads anything."""
 
-    def extends_context(self, options: Options) -> bool:
+    def extends_context(self, options: EngineOptions) -> bool:
         """Whether the user stretches the model's context beyond what it was made for."""
 
     def cache_element_bytes(self, placement: Placement) -> float:
@@ -120,11 +126,11 @@ class PlanHalf(Protocol):
         """The switches that the plan itself decides, frozen with it; the user's extraArgs come after them."""
 
     def tuned(self, placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
-        """Switches that make it faster than its defaults, given what is expected of the plan's requests
-        together; None: nothing is. The user's own win."""
+        """Switches that make the engine faster than its defaults. ``streamed_tokens_per_second``: expected of
+        all the plan's requests together; None: unknown. The user's own switches take precedence."""
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
-        """What the engine will do otherwise than asked or than is fastest, as far as it is known before a
+        """What the engine will do otherwise than requested or than is fastest, as far as it is known before a
         start; a clause each."""
 
 
@@ -138,52 +144,52 @@ class Exit:
     signal: int | None = None
     out_of_memory_kills: int | None = None
     """How many processes the kernel killed in this container for memory since its start; None: unknown."""
-    told: Failure | None = None
+    reported: Failure | None = None
     """What its launcher left in the file that ``tacho_contract.launch.ENV_ENGINE_FAILURE`` names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineFigures:
-    """What an engine's own log says of its start. None: it has not said so, or never does. Of several GPUs,
-    the figure is that of the one that said most."""
+class EngineStartup:
+    """Values that an engine logs of its start. None: not logged, or not yet. Of several GPUs the largest
+    counts."""
 
     weights_bytes: int | None = None
-    """Weights as they are resident on one device after loading."""
+    """Bytes of the weights resident on one device after loading."""
     kv_cache_bytes: int | None = None
     kv_cache_tokens: int | None = None
     """Tokens that the KV cache of the replica holds."""
     graph_bytes: int | None = None
-    """CUDA graphs."""
+    """Bytes of the CUDA graphs."""
     load_seconds: float | None = None
-    """Reading the weights and putting them where they are computed with."""
+    """Seconds to read the weights and to place them on their devices."""
     compile_seconds: float | None = None
-    """Compiling kernels; what was found in a cache counts as what it took to find it."""
+    """Seconds to compile kernels, including the time to find kernels in a cache."""
     graph_seconds: float | None = None
     """Capturing CUDA graphs."""
     fallbacks: tuple[str, ...] = ()
-    """What it does otherwise than asked or than is fastest, a clause each: weight-only kernels where the GPU
-    lacks a type, eager mode, another attention backend. At most 8."""
+    """What it does otherwise than requested or than is fastest, a clause each: weight-only kernels where the
+    GPU lacks a type, eager mode, another attention backend. At most 8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageNeed:
-    """A Python package without which the engine cannot do what is asked of it."""
+    """A Python package without which the engine cannot run the configuration."""
 
     name: str
-    """Of the distribution."""
+    """Name of the Python distribution."""
     since: str = ""
     """Version of the engine from which on it is a package of its own; "": always."""
     what: str
-    """What it is needed for, as a noun."""
+    """What the package is needed for, as a noun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What an engine's image must have for one configuration. The default says nothing."""
+    """What an engine's image must have for one configuration. The default is not known."""
 
     engine: tuple[str, ...] = ()
-    """Distributions that carry the engine itself. Where none of them is found, its packages are installed in
-    some way that is not understood, and nothing is said of the others."""
+    """Distributions that carry the engine itself. If none is found, the engine was installed in an unknown
+    way, and the other distributions are not checked."""
     packages: tuple[PackageNeed, ...] = ()
     cache_bytes: int = 0
     """What the engine writes below ``RuntimeConfig.cache_dir``, where it is much: a converted model."""
@@ -220,17 +226,17 @@ class RunHalf(Protocol):
         """Variables that the engine is started with; those that are set already win."""
 
     def slots(self, config: RuntimeConfig) -> int:
-        """Requests that it was told to take at a time, further ones wait; 0: as many as it sees fit."""
+        """Max requests that it runs at a time by its configuration, further ones wait; 0: not bounded."""
 
     def needs(self, config: RuntimeConfig) -> Needs:
-        """What must be installed in the image, so that its lack is told before anything is loaded."""
+        """What must be installed in the image, so that its lack is reported before anything is loaded."""
 
-    def read(self, figures: EngineFigures, line: str) -> EngineFigures:
-        """``figures`` with what one more line of the engine's output says; called for each line."""
+    def read(self, startup: EngineStartup, line: str) -> EngineStartup:
+        """``startup`` with the values of one more line of the engine's output; called for each line."""
 
-    def telling(self, line: str) -> bool:
-        """Whether a line names a cause: such lines are kept where the last ones alone would be a traceback
-        of what came of it."""
+    def names_cause(self, line: str) -> bool:
+        """Whether a line names a cause of failure. Lines that do are kept longer than others: the last lines
+        alone may be the traceback of a consequence."""
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
-        """Why the engine ended, from how it ended, the telling lines and the last ones it wrote."""
+        """Why the engine ended, from how it ended, the lines that name a cause and its last lines."""

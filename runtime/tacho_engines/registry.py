@@ -1,4 +1,5 @@
-"""Which engines there are. Each is a folder here; its halves are found by name and loaded when asked for."""
+"""The registry of engines. Each engine is a folder in this package; its halves are found by name and loaded
+on first use."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from importlib.util import find_spec
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_engines.base import PlanHalf, RunHalf
-from tacho_engines.row import EngineRow, Preset
+from tacho_engines.preset import Preset
+from tacho_engines.profile import EngineProfile
 
 ENGINES: tuple[str, ...] = (
     "vllm",
@@ -18,7 +20,7 @@ ENGINES: tuple[str, ...] = (
     "ctranslate2",
     "custom",
 )
-"""In the order in which they are offered."""
+"""Names of the engines, in the order in which tacho offers engines."""
 
 
 @cache
@@ -30,30 +32,30 @@ def plan_half(name: str) -> PlanHalf:
     return half
 
 
-def engine_row(name: str, preset: str = "") -> EngineRow:
+def engine_profile(name: str, preset: str = "") -> EngineProfile:
     """What the engine is, or the server that ``preset`` makes of it. Raises KeyError for a name that is not
     registered."""
-    return presets()[preset].row if preset else plan_half(name).row
+    return presets()[preset].profile if preset else plan_half(name).profile
 
 
-def engine_rows() -> Iterator[EngineRow]:
-    """Every engine, in the order in which they are offered."""
-    return (engine_row(name) for name in ENGINES)
+def engine_profiles() -> Iterator[EngineProfile]:
+    """Profiles of all engines, in the order of ``ENGINES``."""
+    return (engine_profile(name) for name in ENGINES)
 
 
 def image_settings() -> tuple[str, ...]:
     """Every name under which the operator's settings may give an engine another image."""
-    return tuple(name for row in engine_rows() for name in row.image_settings)
+    return tuple(name for profile in engine_profiles() for name in profile.image_settings)
 
 
 def presets() -> dict[str, Preset]:
-    """Every preset of every engine by name, in the order in which they are offered."""
-    return {preset.name: preset for row in engine_rows() for preset in row.presets}
+    """Presets of all engines by name, in the order of ``ENGINES``."""
+    return {preset.name: preset for name in ENGINES for preset in plan_half(name).presets}
 
 
 def method_names() -> tuple[str, ...]:
-    """Every quantization method that some engine runs, in the order in which they are offered."""
-    return tuple(dict.fromkeys(method.method for row in engine_rows() for method in row.methods))
+    """Quantization methods that at least one engine runs, in the order in which tacho offers methods."""
+    return tuple(dict.fromkeys(method.method for profile in engine_profiles() for method in profile.methods))
 
 
 def startable() -> tuple[str, ...]:
@@ -62,7 +64,7 @@ def startable() -> tuple[str, ...]:
 
 
 def run_half(name: str) -> RunHalf:
-    """The engine's half of the run. Raises FailedError(EngineNotSupported) where there is none."""
+    """The engine's half of the run. Raises FailedError(EngineNotSupported) for an unknown engine."""
     known = startable()
     if name in known:
         half: RunHalf = import_module(f"tacho_engines.{name}.run").RUN

@@ -20,13 +20,13 @@ from typing import Any, cast
 
 from tacho_llamacpp import cpus, openmp
 from tacho_llamacpp.flags import PROGRAM, UsageError, apply, parse
-from tacho_llamacpp.preflight import Problem, gpu_problem, model_problem, port_problem
+from tacho_llamacpp.preflight import LaunchProblem, gpu_problem, model_problem, port_problem
 
 FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
 """Names the file in which the runtime looks for why its engine could not start."""
 LEVEL_LOADING, LEVEL_SERVING = 4, 3
-"""Of its log, where the user has not chosen: while it loads it says how large each buffer is, which the
-runtime reads; on the same level it says twenty lines a request."""
+"""Log levels of llama.cpp where the user has not set one: while it loads, it logs the size of each buffer,
+which the runtime reads; at the same level it logs twenty lines per request."""
 THREADS = ("cpuparams.n_threads", "cpuparams_batch.n_threads")
 
 
@@ -34,7 +34,7 @@ def main() -> int:
     try:
         values = parse(sys.argv[1:], os.environ)
     except UsageError as error:
-        return _fail(2, Problem("InvalidConfig", error.what, error.next_step))
+        return _fail(2, LaunchProblem("InvalidConfig", error.what, error.next_step))
     if "version" in values:
         print(f"{PROGRAM} (xllamacpp {version('xllamacpp')})")
         return 0
@@ -45,7 +45,7 @@ def main() -> int:
     return _serve(values)
 
 
-def _problem(values: dict[str, object]) -> Problem | None:
+def _problem(values: dict[str, object]) -> LaunchProblem | None:
     if (problem := model_problem(Path(str(values["model.path"])))) is not None:
         return problem
     hosts, port = cast("list[str]", values["hostnames"]), cast("int", values["port"])
@@ -68,7 +68,9 @@ def _serve(values: dict[str, object]) -> int:
             if "libgomp" in str(error)
             else "reinstall xllamacpp"
         )
-        return _fail(1, Problem("EngineCrashed", f"llama.cpp's module cannot be loaded ({error})", step))
+        return _fail(
+            1, LaunchProblem("EngineCrashed", f"llama.cpp's module cannot be loaded ({error})", step)
+        )
     if (problem := _gpu_problem(values, xllamacpp)) is not None:
         return _fail(1, problem)
     params = xllamacpp.CommonParams()
@@ -77,7 +79,9 @@ def _serve(values: dict[str, object]) -> int:
     try:
         server = xllamacpp.Server(params)  # serves from threads of its own for as long as it is referred to
     except RuntimeError as error:
-        return _fail(1, Problem("EngineCrashed", f"llama.cpp did not start ({error})", "see its lines above"))
+        return _fail(
+            1, LaunchProblem("EngineCrashed", f"llama.cpp did not start ({error})", "see its lines above")
+        )
     if set_level is not None:
         set_level(LEVEL_SERVING)
     if switch is not None:
@@ -89,8 +93,9 @@ def _serve(values: dict[str, object]) -> int:
     os._exit(0)
 
 
-def _gpu_problem(values: dict[str, object], xllamacpp: Any) -> Problem | None:
-    """Asked only where layers are to be put on GPUs: a look at the devices opens each of them."""
+def _gpu_problem(values: dict[str, object], xllamacpp: Any) -> LaunchProblem | None:
+    """The problem that keeps layers from GPUs; None: none. Checked only where layers are to be placed on
+    GPUs, because the check opens every device."""
     wanted = cast("int", values.get("n_gpu_layers", 0))
     if wanted == 0:
         return None
@@ -115,8 +120,9 @@ def _stop_pipe() -> int:
     return reader
 
 
-def _fail(code: int, problem: Problem) -> int:
-    """Says it to whoever reads the log, and leaves it where the runtime looks."""
+def _fail(code: int, problem: LaunchProblem) -> int:
+    """Prints the problem on stderr, and writes it to the file in which the runtime expects a launcher's
+    failure. Returns ``code``."""
     if path := os.environ.get(FAILURE_VARIABLE):
         with contextlib.suppress(OSError):
             Path(path).write_text(problem.document(), encoding="utf-8")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
-"""Set by tacho where a person gave the container a CPU request."""
+"""Set by tacho where the user set a CPU request."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -32,9 +32,9 @@ def quota_cpus(cgroup: Path = CGROUP) -> int | None:
 
 
 def requested_cpus(environment: Mapping[str, str]) -> int | None:
-    """The container's CPU request, rounded up; None where nobody made one."""
-    said = environment.get(REQUEST, "")
-    return math.ceil(int(said) / 1000) if said.isdigit() and int(said) else None
+    """The container's CPU request, rounded up; None where it has no request."""
+    request = environment.get(REQUEST, "")
+    return math.ceil(int(request) / 1000) if request.isdigit() and int(request) else None
 
 
 def thread_limit(quota: int | None, requested: int | None, usable: int, total: int) -> int | None:

@@ -90,7 +90,7 @@ def _layers(text: str) -> int:
 
 
 def _proportions(text: str) -> list[float]:
-    """As many as llama.cpp has room for; those that are not said are 0."""
+    """Parts of --tensor-split, one for each GPU that llama.cpp supports; parts that are not given are 0."""
     try:
         parts = [float(part) for part in text.replace("/", ",").split(",")]
     except ValueError as error:

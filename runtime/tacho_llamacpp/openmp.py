@@ -15,14 +15,15 @@ import time
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-from tacho_llamacpp.waiting import State, Times, decide, look_seconds, passed
+from tacho_llamacpp.waiting import Times, WaitPolicy, next_policy, passed, sample_seconds
 
 SPINS = 20_000
 """Turns before a spinning thread goes to sleep after all: 1 ms where the processor's pause takes 60 ns
 (Sapphire Rapids), 0.2 ms where it takes a sixth of that. From 3000 turns on nothing more was gained there;
 an engine that has nothing to do sleeps at once."""
 CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC")
-"""Whoever sets one of these has chosen how threads wait, or takes the switch away."""
+"""Environment variables with which the user chooses how OpenMP threads wait; with any of these set, the
+launcher does not change it."""
 TASKS = Path("/proc/self/task")
 
 
@@ -32,7 +33,7 @@ class Switch:
     def __init__(self, library: ctypes.CDLL, cpus: int) -> None:
         self._library = library
         self._cpus = cpus
-        """As libgomp counted them when it was loaded."""
+        """CPUs that libgomp counted when it was loaded."""
         self._release: threading.Event | None = None
         self.sleep()
 
@@ -59,8 +60,8 @@ class Switch:
 
 
 def prepare(environment: MutableMapping[str, str], threads: int | None) -> Switch | None:
-    """Before llama.cpp and libgomp are loaded. None: the user has chosen, one thread waits for nobody,
-    or there is no libgomp."""
+    """Prepares OpenMP before llama.cpp and libgomp are loaded. None: the user has chosen, one thread waits
+    for no other, or libgomp is missing."""
     if threads == 1 or any(name in environment for name in CHOICES):
         return None
     environment.update({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": str(SPINS)})
@@ -87,16 +88,17 @@ def _counted(threads: int | None) -> Iterator[int]:
 
 
 def adapt(switch: Switch) -> None:
-    """From now on threads wait as the cores allow. Where the kernel does not tell, they sleep."""
+    """Starts a thread that lets OpenMP threads spin or sleep depending on the load of the cores. Where the
+    kernel does not report the load, threads sleep."""
     threading.Thread(target=_watch, args=(switch,), name="omp-watch", daemon=True).start()
 
 
 def _watch(switch: Switch) -> None:
-    state, before = State(), read_times()
+    state, before = WaitPolicy(), read_times()
     while before:
-        time.sleep(look_seconds(state))
+        time.sleep(sample_seconds(state))
         after = read_times()
-        state = decide(state, *passed(before, after))
+        state = next_policy(state, *passed(before, after))
         (switch.spin if state.spinning else switch.sleep)()
         before = after
 

@@ -1,6 +1,6 @@
-"""What can be said about a start that must fail, before llama.cpp says it in twenty lines.
+"""Checks of a start that must fail, before llama.cpp fails with twenty lines.
 
-The functions return a sentence, or None when nothing is wrong. Classes are those of the runtime's
+The functions return a problem, or None when nothing is wrong. Classes are those of the runtime's
 termination message.
 """
 
@@ -20,12 +20,12 @@ HOST_DEVICES = ("CPU", "ACCEL")
 
 
 @dataclass(frozen=True)
-class Problem:
+class LaunchProblem:
     failure_class: str
     message: str
-    """What happened."""
+    """Cause of the failure, as a message."""
     next_step: str
-    """What to do about it."""
+    """What the user should do about the problem."""
 
     def __str__(self) -> str:
         return f"[{self.failure_class}]: {self.message}: {self.next_step}"
@@ -41,21 +41,25 @@ class Problem:
         )
 
 
-def model_problem(path: Path) -> Problem | None:
+def model_problem(path: Path) -> LaunchProblem | None:
     try:
         with path.open("rb") as file:
             magic = file.read(len(GGUF_MAGIC))
             size_bytes = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        return Problem("ModelNotFound", f"no file {path}", "check the model's path and what is mounted there")
+        return LaunchProblem(
+            "ModelNotFound", f"no file {path}", "check the model's path and what is mounted there"
+        )
     except IsADirectoryError:
-        return Problem("ModelNotFound", f"{path} is a folder", "name the GGUF file in it (model.files)")
+        return LaunchProblem("ModelNotFound", f"{path} is a folder", "name the GGUF file in it (model.files)")
     except PermissionError:
-        return Problem("ModelNotFound", f"uid {os.getuid()} may not read {path}", "make it readable for all")
+        return LaunchProblem(
+            "ModelNotFound", f"uid {os.getuid()} may not read {path}", "make it readable for all"
+        )
     except OSError as error:
-        return Problem("ModelNotFound", f"{path} cannot be read: {error.strerror}", "check the volume")
+        return LaunchProblem("ModelNotFound", f"{path} cannot be read: {error.strerror}", "check the volume")
     if magic != GGUF_MAGIC:
-        return Problem(
+        return LaunchProblem(
             "ModelInvalid",
             f"{path} ({size_bytes} bytes) is not a GGUF file, it begins with {magic!r}",
             "choose another file",
@@ -63,29 +67,29 @@ def model_problem(path: Path) -> Problem | None:
     return None
 
 
-def gpu_problem(wanted_layers: int, kinds: Sequence[str], features: str) -> Problem | None:
+def gpu_problem(desired_layers: int, kinds: Sequence[str], features: str) -> LaunchProblem | None:
     """Layers for GPUs and none to put them on: llama.cpp would compute on the CPU, and say so in one line.
 
-    ``wanted_layers``: of --n-gpu-layers; negative: all. ``kinds``: of llama.cpp's devices. ``features``: what
-    it says of itself, where each backend that was compiled in has an entry.
+    ``desired_layers``: of --n-gpu-layers; negative: all. ``kinds``: of llama.cpp's devices. ``features``: its
+    system info, where each backend that was compiled in has an entry.
     """
-    if wanted_layers == 0 or any(kind not in HOST_DEVICES for kind in kinds):
+    if desired_layers == 0 or any(kind not in HOST_DEVICES for kind in kinds):
         return None
     if "CUDA" not in features:
-        return Problem(
+        return LaunchProblem(
             "EngineNotSupported",
             "layers are to be put on GPUs, and this build of llama.cpp computes on the CPU only",
             "leave spec.engine.image out for tacho's CUDA image, or set spec.gpu.count to 0; elsewhere build "
             "xllamacpp with XLLAMACPP_BUILD_CUDA=1 (pip install --no-binary xllamacpp xllamacpp)",
         )
-    return Problem(
+    return LaunchProblem(
         "UnsupportedGPU",
         "this build of llama.cpp has CUDA and finds no GPU that it can use",
         "see ggml_cuda_init's lines above: update the node's driver, and check that the container has GPUs",
     )
 
 
-def port_problem(host: str, port: int) -> Problem | None:
+def port_problem(host: str, port: int) -> LaunchProblem | None:
     """Binding is tried and given up again; a name that does not resolve is left to llama.cpp."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -97,10 +101,10 @@ def port_problem(host: str, port: int) -> Problem | None:
             probe.bind(address)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return Problem(
+                return LaunchProblem(
                     "PortInUse", f"port {port} on {host} is in use", "stop its owner or pass --port"
                 )
-            return Problem(
+            return LaunchProblem(
                 "InvalidConfig", f"cannot listen on {host}:{port} ({error.strerror})", "pass --host"
             )
     return None

@@ -26,7 +26,7 @@ LOG_FORMAT = "tacho-runtime %(levelname)s %(message)s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code."""
+    """Runs the runtime and returns its exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     arguments = _parser().parse_args(sys.argv[1:] if argv is None else argv)
@@ -46,17 +46,17 @@ async def serve(config: RuntimeConfig) -> int:
         # PID 1 ignores a signal without a handler, and it is sent once: until there is an engine to drain,
         # there is nothing to do but to end. ``Supervisor.run`` puts its own handlers in place of these.
         signal.signal(number, lambda *_: os._exit(0))
-    from tacho_runtime.http.routes import make_routes
-    from tacho_runtime.http.server import Server
-    from tacho_runtime.preflight import port_failure
+    from tacho_runtime.http.server import HttpServer
+    from tacho_runtime.supervisor.preflight import port_failure
+    from tacho_runtime.supervisor.routes import make_routes
     from tacho_runtime.supervisor.supervise import Supervisor
 
     supervisor = Supervisor(config)
-    server = Server(make_routes(supervisor))
+    server = HttpServer(make_routes(supervisor))
     try:
         await server.start(config.bind_host, config.runtime_port)
     except OSError as error:
-        return supervisor.give_up(port_failure(config.bind_host, config.runtime_port, error))
+        return supervisor.fail(port_failure(config.bind_host, config.runtime_port, error))
     try:
         return await supervisor.run()
     finally:
@@ -91,7 +91,7 @@ def _decode(text: str, what: str) -> RuntimeConfig:
     try:
         return codec.loads(RuntimeConfig, text)
     except codec.DocumentError as error:
-        raise _invalid(f"{what}: {error}", "use a runtime and an operator of one release") from None
+        raise _invalid(f"{what}: {error}", "use a runtime and an operator of the same release") from None
 
 
 def _invalid(message: str, next_step: str) -> FailedError:

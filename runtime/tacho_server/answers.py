@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacho_server.backend import Likely, Scored, Token
+from tacho_server.backend import Scored, Token, TokenLogprob
 from tacho_server.generating import Piece
 
 Name = Callable[[int], str]
-"""One token as text."""
+"""Function that returns one token as text."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Usage:
 
 
 @dataclass(slots=True)
-class Choice:
+class AnswerChoice:
     """One choice as its pieces come in."""
 
     text: str = ""
@@ -38,7 +38,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class AnswerFormat:
     """How the answer of one endpoint looks."""
 
     identity: str
@@ -82,12 +82,12 @@ class Form:
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
     # --- whole -----------------------------------------------------------------------------------
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]:
+    def whole(self, choices: Sequence[AnswerChoice], usage: Usage) -> dict[str, Any]:
         kind = "chat.completion" if self.chat else "text_completion"
         listed = [self._choice(index, choice) for index, choice in enumerate(choices)]
         return {**self._head(kind), "choices": listed, "usage": usage.document()}
 
-    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+    def _choice(self, index: int, choice: AnswerChoice) -> dict[str, Any]:
         logprobs = self._logprobs(choice.tokens) if self.logprobs else None
         end = {"logprobs": logprobs, "finish_reason": choice.finish}
         if self.chat:
@@ -115,7 +115,7 @@ class Form:
         """The chosen token is always among them; None where nothing precedes the token."""
         if token.logprob is None:
             return None
-        both = (*token.top, Likely(token.token, token.logprob))
+        both = (*token.top, TokenLogprob(token.token, token.logprob))
         found: dict[str, float] = {}
         for likely in both:
             found.setdefault(self.name(likely.token), likely.logprob)
@@ -123,9 +123,9 @@ class Form:
 
     def _chat_logprob(self, token: Token | Scored) -> dict[str, Any]:
         assert token.logprob is not None, "the backend was asked for it"
-        entry = self._named(Likely(token.token, token.logprob))
+        entry = self._named(TokenLogprob(token.token, token.logprob))
         return {**entry, "top_logprobs": [self._named(likely) for likely in token.top]}
 
-    def _named(self, likely: Likely) -> dict[str, Any]:
+    def _named(self, likely: TokenLogprob) -> dict[str, Any]:
         name = self.name(likely.token)
         return {"token": name, "logprob": likely.logprob, "bytes": list(name.encode())}

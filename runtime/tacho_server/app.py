@@ -18,29 +18,29 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from tacho_server.backend import Backend
-from tacho_server.errors import ApiError, bad
+from tacho_server.errors import RequestError, bad
 from tacho_server.limits import BodyLimit, body_limit_bytes
-from tacho_server.metrics import Metrics
-from tacho_server.options import Settings
+from tacho_server.metrics import ServerMetrics
+from tacho_server.options import ServerSettings
 from tacho_server.schema import ChatRequest, CompletionRequest
 from tacho_server.service import Service
 
 T = TypeVar("T")
 OPEN_PATHS = ("/health",)
-"""What needs no key."""
+"""Paths that need no API key."""
 
 
 @dataclass(slots=True)
-class State:
-    """What the loading thread tells the server."""
+class ServerState:
+    """State that the loading thread passes to the server."""
 
     loaded: bool = False
 
 
-def make_app(backend: Backend, settings: Settings, state: State) -> FastAPI:
+def make_app(backend: Backend, settings: ServerSettings, state: ServerState) -> FastAPI:
     """The application; it answers 503 until ``state.loaded``."""
     app = FastAPI(openapi_url=None)
-    metrics = Metrics(backend)
+    metrics = ServerMetrics(backend)
     _errors(app)
     # Added before the guard, it is called after it.
     app.add_middleware(
@@ -52,19 +52,21 @@ def make_app(backend: Backend, settings: Settings, state: State) -> FastAPI:
     return app
 
 
-def _require_loaded(state: State) -> None:
+def _require_loaded(state: ServerState) -> None:
     if not state.loaded:
-        raise ApiError(503, "The model is being loaded.")
+        raise RequestError(503, "The model is being loaded.")
 
 
-def _about(app: FastAPI, backend: Backend, settings: Settings, state: State, metrics: Metrics) -> None:
-    """What is told of the server and its model."""
+def _about(
+    app: FastAPI, backend: Backend, settings: ServerSettings, state: ServerState, metrics: ServerMetrics
+) -> None:
+    """Endpoints about the server and its model."""
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
         _require_loaded(state)
         if problem := backend.problem():
-            raise ApiError(503, f"The engine has failed: {problem}")
+            raise RequestError(503, f"The engine has failed: {problem}")
         why = backend.tokenizer.chat_problem
         return {"status": "ok", "chat": not why, **({"chatProblem": why} if why else {})}
 
@@ -87,33 +89,34 @@ def _about(app: FastAPI, backend: Backend, settings: Settings, state: State, met
     async def model(name: str) -> dict[str, Any]:
         _require_loaded(state)
         if name != settings.served_name:
-            raise ApiError(404, f"The model {name!r} is not served here.", code="model_not_found")
+            raise RequestError(404, f"The model {name!r} is not served here.", code="model_not_found")
         return _model(backend, settings)
 
 
-def _openai(app: FastAPI, service: Service, state: State) -> None:
-    """What generates."""
+def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
+    """Adds the OpenAI routes that generate text."""
 
-    async def answer(asked: CompletionRequest | ChatRequest, request: Request) -> Response:
+    async def answer(body: CompletionRequest | ChatRequest, request: Request) -> Response:
         _require_loaded(state)
         with contextlib.ExitStack() as places:
-            places.enter_context(service.admitted(asked))
-            order = await service.order(asked)
-            if not asked.stream:
-                return JSONResponse(await _unless_gone(service.whole(order), request))
-            return _Events(service.events(order), places.pop_all())
+            places.enter_context(service.admitted(body))
+            job = await service.job(body)
+            if not body.stream:
+                return JSONResponse(await _unless_disconnected(service.whole(job), request))
+            return _Events(service.events(job), places.pop_all())
 
     @app.post("/v1/completions")
-    async def completions(asked: CompletionRequest, request: Request) -> Response:
-        return await answer(asked, request)
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        return await answer(body, request)
 
     @app.post("/v1/chat/completions")
-    async def chat(asked: ChatRequest, request: Request) -> Response:
-        return await answer(asked, request)
+    async def chat(body: ChatRequest, request: Request) -> Response:
+        return await answer(body, request)
 
 
 class _Events(StreamingResponse):
-    """Server-sent events that hold ``places`` until they end, also where the client never reads one."""
+    """Server-sent events that hold the request's ``places`` until the response ends, even where the client
+    never reads an event."""
 
     def __init__(self, events: AsyncGenerator[bytes, None], places: contextlib.ExitStack) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -125,7 +128,7 @@ class _Events(StreamingResponse):
                 await super().__call__(scope, receive, send)
 
 
-def _model(backend: Backend, settings: Settings) -> dict[str, Any]:
+def _model(backend: Backend, settings: ServerSettings) -> dict[str, Any]:
     return {
         "id": settings.served_name,
         "object": "model",
@@ -136,22 +139,22 @@ def _model(backend: Backend, settings: Settings) -> dict[str, Any]:
     }
 
 
-async def _unless_gone(work: Coroutine[Any, Any, T], request: Request) -> T:
-    """The result of ``work``, which is cancelled when the client hangs up. Raises ApiError(499) then."""
+async def _unless_disconnected(work: Coroutine[Any, Any, T], request: Request) -> T:
+    """The result of ``work``, which is cancelled when the client hangs up. Raises RequestError(499) then."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_hung_up(request))
+    disconnected = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise ApiError(499, "The client closed the connection.")
+            raise RequestError(499, "The client closed the connection.")
         return task.result()
     finally:
         task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        disconnected.cancel()
+        await asyncio.gather(task, disconnected, return_exceptions=True)
 
 
-async def _hung_up(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -159,12 +162,12 @@ async def _hung_up(request: Request) -> None:
 def _errors(app: FastAPI) -> None:
     """Every error in OpenAI's shape."""
 
-    def answer(error: ApiError) -> JSONResponse:
+    def answer(error: RequestError) -> JSONResponse:
         headers = {"Retry-After": "1"} if error.status == 429 else None
         return JSONResponse(error.body(), status_code=error.status, headers=headers)
 
-    @app.exception_handler(ApiError)
-    async def own(_request: Request, error: ApiError) -> JSONResponse:
+    @app.exception_handler(RequestError)
+    async def own(_request: Request, error: RequestError) -> JSONResponse:
         return answer(error)
 
     @app.exception_handler(RequestValidationError)
@@ -177,7 +180,7 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> JSONResponse:
-        return answer(ApiError(error.status_code, str(error.detail)))
+        return answer(RequestError(error.status_code, str(error.detail)))
 
 
 def _guard(app: FastAPI, key: str) -> None:
@@ -192,4 +195,4 @@ def _guard(app: FastAPI, key: str) -> None:
         if request.url.path in OPEN_PATHS or hmac.compare_digest(given.encode("latin-1"), key.encode()):
             response: Response = await call_next(request)
             return response
-        return JSONResponse(ApiError(401, "The API key is missing or wrong.").body(), status_code=401)
+        return JSONResponse(RequestError(401, "The API key is missing or wrong.").body(), status_code=401)

@@ -1,8 +1,8 @@
-"""What an engine must be to stand behind the server: the ``Backend`` protocol and its nouns.
+"""What an engine must be to stand behind the server: the ``Backend`` protocol and its types.
 
 The server owns HTTP, validation, text (stop strings, detokenizing) and figures. A backend owns the model: it
 takes token ids and gives token ids. The server calls it from one event loop; where a backend computes in
-threads, ``mailbox.Mailbox`` carries tokens across.
+threads, ``threads.Mailbox`` carries tokens across.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Sampling:
     """0: the most likely token."""
     top_p: float = 1.0
     top_k: int = 0
-    """0: all."""
+    """Sampling is limited to this number of most likely tokens; 0: all tokens."""
     seed: int | None = None
     """The same seed, prompt and settings give the same tokens, as far as the arithmetic of another batch
     allows."""
@@ -43,7 +43,7 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
-class Likely:
+class TokenLogprob:
     """A token and the log-probability that the model itself gives it, before temperature and top-p."""
 
     token: int
@@ -56,8 +56,8 @@ class Token:
 
     token: int
     logprob: float | None = None
-    top: tuple[Likely, ...] = ()
-    """The most likely tokens, best first, where asked for."""
+    top: tuple[TokenLogprob, ...] = ()
+    """The most likely tokens, best first, where requested."""
     finish: str = ""
     """"" (more follow) | stop (this is the end-of-sequence token) | length (``max_tokens``)."""
 
@@ -68,23 +68,23 @@ class Scored:
 
     token: int
     logprob: float | None
-    top: tuple[Likely, ...] = ()
+    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occupancy:
-    """What the backend does just now. None: it cannot tell."""
+    """Current load of the backend. None: the backend cannot report it."""
 
     running: int
     """Sequences in the batch."""
     waiting: int
     kv_cache_usage: float | None = None
-    """0 to 1."""
+    """Share of the KV cache in use, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abilities:
-    """What a loaded model can be asked for. What it cannot is answered 400, with this as the reason."""
+    """What requests a loaded model can answer. Others are answered 400, with this as the reason."""
 
     max_model_len: int
     vocabulary: int
@@ -105,7 +105,8 @@ class LoadError(Exception):
 
 
 class GenerationError(Exception):
-    """This one generation failed in the backend; others go on. Answered 500."""
+    """Generation of this one request failed in the backend; other requests continue. Answered with HTTP
+    500."""
 
 
 class Tokenizer(Protocol):
@@ -113,24 +114,25 @@ class Tokenizer(Protocol):
 
     @property
     def chat_problem(self) -> str:
-        """Why chat cannot be served, in words; "" when it can."""
+        """Why chat cannot be served; "" when it can."""
 
     @property
     def reserved(self) -> frozenset[str]:
-        """Names that ``options`` of ``chat`` must not have: they steer the library, not the template."""
+        """Names that ``options`` of ``chat`` must not have: these options control the library, not the
+        template."""
 
     def encode(self, text: str) -> Sequence[int]:
-        """With the model's special tokens, as a prompt begins."""
+        """Token ids of ``text``, with the model's special tokens at the beginning of a prompt."""
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Without special tokens."""
+        """Text of ``tokens``, without special tokens."""
 
     def name(self, token: int) -> str:
-        """One token as text, special tokens included; what is no whole character shows U+FFFD."""
+        """One token as text, special tokens included; an incomplete character is shown as U+FFFD."""
 
     def chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Sequence[int]:
-        """The prompt of a conversation, up to where the answer begins; ``options`` go to the template.
-        Raises ValueError with what is wrong with them."""
+        """The prompt of a conversation, up to where the answer begins; ``options`` go to the template. Raises
+        ValueError with the problem of the messages or options."""
 
 
 class Backend(Protocol):
@@ -138,22 +140,22 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """As in ``spec.engine.name``; ``owned_by`` of the model."""
+        """Name of the engine, as in ``spec.engine.name``; also ``owned_by`` of the model."""
 
     @property
     def version(self) -> str:
-        """Of the engine's package."""
+        """Version of the engine's package."""
 
     def load(self) -> None:
         """Blocks until the model can answer; called once, in a thread. Raises LoadError."""
 
     @property
     def abilities(self) -> Abilities:
-        """Once loaded."""
+        """The features of the loaded model; available after loading."""
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Once loaded."""
+        """The tokenizer of the loaded model; available after loading."""
 
     def generate(self, generation: Generation) -> AsyncIterator[Token]:
         """Joins the running batch. Closing the iterator cancels. Raises GenerationError."""
@@ -164,7 +166,7 @@ class Backend(Protocol):
     def occupancy(self) -> Occupancy: ...
 
     def problem(self) -> str:
-        """Why it will never answer again, in words; "" while it is well."""
+        """Why it can no longer answer; "" while it is well."""
 
     def close(self) -> None:
         """Ends its threads; called once, after the last answer."""

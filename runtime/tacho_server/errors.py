@@ -1,11 +1,11 @@
-"""Errors as the OpenAI API words them."""
+"""Errors in the shape of the OpenAI API."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-class ApiError(Exception):
+class RequestError(Exception):
     """An answer that is not 2xx."""
 
     def __init__(
@@ -35,6 +35,6 @@ KINDS = {
 }
 
 
-def bad(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+def bad(message: str, param: str | None = None, code: str | None = None) -> RequestError:
     """400: the request cannot be answered as it is."""
-    return ApiError(400, message, param=param, code=code)
+    return RequestError(400, message, param=param, code=code)

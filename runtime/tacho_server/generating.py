@@ -8,13 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from tacho_server.backend import Backend, Generation, Scored, Token
-from tacho_server.stopping import Stops
-from tacho_server.tokenizing import Detokenizer
+from tacho_server.text import Detokenizer, Stops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """What one token adds to one choice."""
+    """Text and data that one token adds to one choice."""
 
     index: int
     text: str
@@ -57,7 +56,7 @@ async def _closable(tokens: AsyncIterator[Token]) -> AsyncGenerator[Token, None]
 
 
 async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
-    """The pieces of all sources as they come. Leaving early closes every source."""
+    """The pieces of all sources in order of arrival. Leaving early closes every source."""
     if len(sources) == 1:
         async with contextlib.aclosing(sources[0]) as only:
             async for piece in only:
@@ -71,7 +70,7 @@ async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerat
                 async for piece in source:
                     queue.put_nowait(piece)
             queue.put_nowait(None)
-        except Exception as error:  # noqa: BLE001 - told to the one reader, who raises it
+        except Exception as error:  # noqa: BLE001 - the one reader raises it
             queue.put_nowait(error)
 
     tasks = [asyncio.ensure_future(drain(source)) for source in sources]

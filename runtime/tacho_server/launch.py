@@ -20,24 +20,25 @@ from pathlib import Path
 
 import uvicorn
 
-from tacho_server.app import State, make_app
+from tacho_server.app import ServerState, make_app
 from tacho_server.backend import Backend, LoadError
-from tacho_server.options import Settings
+from tacho_server.options import ServerSettings
 
 FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
 GRACE_SECONDS = 5
-"""How long running answers may take after SIGTERM; whoever stops the server drains it first."""
+"""Seconds that running answers may take after SIGTERM; the runtime drains the server before it sends
+SIGTERM."""
 WATCH_SECONDS = 1.0
 
 
-def serve(backend: Backend, settings: Settings, program: str) -> int:
-    """Serves until it is told to stop or the backend fails; the exit code. Does not return while a thread of
-    the backend could keep the process alive."""
+def serve(backend: Backend, settings: ServerSettings, program: str) -> int:
+    """Serves until a stop signal or a failure of the backend; the exit code. Does not return while a thread
+    of the backend could keep the process alive."""
     try:
         listener = _listen(settings)
     except LoadError as error:
         return fail(program, error)
-    state = State()
+    state = ServerState()
     # The key must not be had from the process's arguments, nor the errors of a request from its answer.
     config = uvicorn.Config(
         make_app(backend, settings, state),
@@ -66,13 +67,13 @@ def serve(backend: Backend, settings: Settings, program: str) -> int:
 
 def _load(
     backend: Backend,
-    settings: Settings,
-    state: State,
+    settings: ServerSettings,
+    state: ServerState,
     server: uvicorn.Server,
     failed: list[LoadError],
     program: str,
 ) -> None:
-    """In a thread of its own; afterwards it watches that the backend stays well."""
+    """Loads the model in a thread of its own; afterwards watches the backend's health."""
     try:
         begin = time.monotonic()
         backend.load()
@@ -96,7 +97,7 @@ def _load(
     server.should_exit = True
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(settings: ServerSettings) -> socket.socket:
     """Bound before the model is loaded: a taken port is found in the first second. Raises LoadError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -113,7 +114,8 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def fail(program: str, error: LoadError, code: int = 1) -> int:
-    """Says it to whoever reads the log, and leaves it where the runtime looks."""
+    """Prints the error on stderr, and writes it to the file in which the runtime expects a launcher's
+    failure. Returns the exit code."""
     if path := os.environ.get(FAILURE_VARIABLE):
         document = {
             "failureClass": error.failure_class,

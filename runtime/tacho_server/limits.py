@@ -1,4 +1,4 @@
-"""How large a request may be: told from its bytes, before they are parsed."""
+"""The max size of a request's body, checked before it is parsed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ BYTES_PER_TOKEN = 64
 
 
 def body_limit_bytes(max_model_len: int) -> int:
-    """Most bytes of a body, for a model of ``max_model_len`` tokens."""
+    """Maximum bytes of a request body, for a model of ``max_model_len`` tokens."""
     return max(FLOOR_BYTES, BYTES_PER_TOKEN * max_model_len)
 
 
 class BodyLimit:
-    """Middleware: whoever reads a body of more than ``limit()`` bytes gets HTTPException(413)."""
+    """Middleware: a handler that reads a body of more than ``limit()`` bytes gets HTTPException(413)."""
 
     def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
         self._app, self._limit = app, limit

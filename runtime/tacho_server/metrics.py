@@ -9,8 +9,8 @@ from tacho_server.backend import Backend
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
-class Metrics:
-    """A registry of its own: nothing else of the process is told."""
+class ServerMetrics:
+    """A registry of its own: nothing else of the process is in it."""
 
     def __init__(self, backend: Backend) -> None:
         self.registry = CollectorRegistry()
@@ -39,11 +39,11 @@ class Metrics:
             self._usage = self._gauge("kv_cache_usage_ratio", "Part of the KV cache in use, 0 to 1.")
             self._usage.set_function(lambda: self._backend.occupancy().kv_cache_usage or 0.0)
 
-    def _gauge(self, name: str, words: str) -> Gauge:
-        return Gauge(f"tacho_server_{name}", words, registry=self.registry)
+    def _gauge(self, name: str, description: str) -> Gauge:
+        return Gauge(f"tacho_server_{name}", description, registry=self.registry)
 
-    def _counter(self, name: str, words: str) -> Counter:
-        return Counter(f"tacho_server_{name}", words, registry=self.registry)
+    def _counter(self, name: str, description: str) -> Counter:
+        return Counter(f"tacho_server_{name}", description, registry=self.registry)
 
-    def _histogram(self, name: str, words: str) -> Histogram:
-        return Histogram(f"tacho_server_{name}", words, buckets=SECONDS, registry=self.registry)
+    def _histogram(self, name: str, description: str) -> Histogram:
+        return Histogram(f"tacho_server_{name}", description, buckets=SECONDS, registry=self.registry)

@@ -11,8 +11,8 @@ WAITING = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the server itself is told."""
+class ServerSettings:
+    """Settings of the server itself."""
 
     host: str
     port: int
@@ -42,8 +42,8 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settings_of(options: argparse.Namespace, api_key: str) -> Settings:
-    return Settings(
+def server_settings(options: argparse.Namespace, api_key: str) -> ServerSettings:
+    return ServerSettings(
         host=options.host,
         port=options.port,
         served_name=options.served_model_name,

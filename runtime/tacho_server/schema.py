@@ -1,4 +1,5 @@
-"""What clients may ask, validated. A field that is not here is refused: what is accepted has its effect."""
+"""Request schemas of the server's API. A field that is not listed is refused, so every accepted field has an
+effect."""
 
 from __future__ import annotations
 
@@ -26,10 +27,10 @@ class StreamOptions(_Strict):
     include_usage: bool = False
     """A last chunk with the usage of the whole request."""
     continuous_usage_stats: bool = False
-    """The usage so far in every chunk."""
+    """Whether every chunk carries the token usage so far."""
 
 
-class Asked(_Strict):
+class GenerationRequest(_Strict):
     """What completions and chat have in common; names and defaults are OpenAI's."""
 
     model: Name = ""
@@ -60,7 +61,7 @@ class Asked(_Strict):
         return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-class CompletionRequest(Asked):
+class CompletionRequest(GenerationRequest):
     """POST /v1/completions."""
 
     prompt: str | list[Token] | list[str] | list[list[Token]]
@@ -89,7 +90,7 @@ class TextFormat(_Strict):
     type: Literal["text"] = "text"
 
 
-class ChatRequest(Asked):
+class ChatRequest(GenerationRequest):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -102,7 +103,7 @@ class ChatRequest(Asked):
 
 
 def prompts_of(prompt: str | list[int] | list[str] | list[list[int]]) -> list[str | list[int]]:
-    """Each prompt of its own: one text, one list of tokens, or a list of either. Raises ApiError."""
+    """Each prompt of its own: one text, one list of tokens, or a list of either. Raises RequestError."""
     if isinstance(prompt, str):
         return [prompt]
     if not prompt:
@@ -113,7 +114,7 @@ def prompts_of(prompt: str | list[int] | list[str] | list[list[int]]) -> list[st
 
 
 def messages_of(request: ChatRequest) -> list[dict[str, Any]]:
-    """As templates expect them: content as text."""
+    """The chat messages in the form that templates expect: content as text."""
     messages = []
     for message in request.messages:
         document = message.model_dump(exclude_unset=True)
@@ -127,23 +128,25 @@ def template_variables_of(request: ChatRequest, reserved: Set[str]) -> dict[str,
     """What the request gives the chat template: single values under names that are the template's own.
 
     ``reserved`` are the names that mean something to the library that renders it: a template of the client's,
-    say, which could loop for ever. Raises ApiError.
+    say, which could loop for ever. Raises RequestError.
     """
     for name, value in request.chat_template_kwargs.items():
         if name in reserved:
-            words = f"chat_template_kwargs: {name!r} is not a variable of the template and cannot be set"
-            raise bad(words, "chat_template_kwargs")
+            message = f"chat_template_kwargs: {name!r} is not a variable of the template and cannot be set"
+            raise bad(message, "chat_template_kwargs")
         if not isinstance(value, str | int | float | None):
-            words = f"chat_template_kwargs: {name!r} must be text, a number, true, false or null"
-            raise bad(words, "chat_template_kwargs")
+            message = f"chat_template_kwargs: {name!r} must be text, a number, true, false or null"
+            raise bad(message, "chat_template_kwargs")
     return request.chat_template_kwargs
 
 
-def sampling_of(asked: Asked, abilities: Abilities, prompt: int, top_logprobs: int | None) -> Sampling:
-    """The settings of a generation after ``prompt`` tokens. Raises ApiError for what the engine cannot."""
-    limit = asked.max_tokens
-    if isinstance(asked, ChatRequest):
-        limit = asked.max_completion_tokens or limit
+def sampling_of(
+    request: GenerationRequest, abilities: Abilities, prompt: int, top_logprobs: int | None
+) -> Sampling:
+    """The settings of a generation after ``prompt`` tokens. Raises RequestError."""
+    limit = request.max_tokens
+    if isinstance(request, ChatRequest):
+        limit = request.max_completion_tokens or limit
     elif limit is None:
         limit = 16  # OpenAI's default for completions
     room = abilities.max_model_len - prompt
@@ -156,23 +159,23 @@ def sampling_of(asked: Asked, abilities: Abilities, prompt: int, top_logprobs: i
             "max_tokens" if room > 0 else None,
             "context_length_exceeded",
         )
-    if asked.min_tokens > limit:
-        raise bad(f"min_tokens is {asked.min_tokens}, more than max_tokens ({limit})", "min_tokens")
-    if asked.min_tokens and not asked.ignore_eos and not abilities.min_tokens:
+    if request.min_tokens > limit:
+        raise bad(f"min_tokens is {request.min_tokens}, more than max_tokens ({limit})", "min_tokens")
+    if request.min_tokens and not request.ignore_eos and not abilities.min_tokens:
         raise bad("this engine has no min_tokens; set ignore_eos for an exact length", "min_tokens")
-    if asked.seed is not None and not abilities.seed and asked.temperature > 0:
+    if request.seed is not None and not abilities.seed and request.temperature > 0:
         raise bad("this engine has no seed for one request", "seed")
     if top_logprobs is not None and top_logprobs > abilities.top_logprobs:
         most = abilities.top_logprobs
-        words = f"gives at most {most} alternatives" if most >= 0 else "gives no log-probabilities"
-        raise bad(f"this engine {words}", "logprobs")
+        message = f"gives at most {most} alternatives" if most >= 0 else "gives no log-probabilities"
+        raise bad(f"this engine {message}", "logprobs")
     return Sampling(
         max_tokens=limit,
-        min_tokens=asked.min_tokens,
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        top_k=max(0, asked.top_k),
-        seed=asked.seed,
-        ignore_eos=asked.ignore_eos,
+        min_tokens=request.min_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=max(0, request.top_k),
+        seed=request.seed,
+        ignore_eos=request.ignore_eos,
         top_logprobs=top_logprobs,
     )

@@ -13,16 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from tacho_server.answers import Choice, Form, Usage
+from tacho_server.answers import AnswerChoice, AnswerFormat, Usage
 from tacho_server.backend import Backend, Generation, GenerationError, Sampling, Scored
-from tacho_server.errors import ApiError, bad
+from tacho_server.errors import RequestError, bad
 from tacho_server.generating import Piece, merged, pieces
-from tacho_server.metrics import Metrics
-from tacho_server.options import Settings
+from tacho_server.metrics import ServerMetrics
+from tacho_server.options import ServerSettings
 from tacho_server.schema import (
-    Asked,
     ChatRequest,
     CompletionRequest,
+    GenerationRequest,
     messages_of,
     prompts_of,
     sampling_of,
@@ -31,10 +31,10 @@ from tacho_server.schema import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class GenerationJob:
     """A request that was found good."""
 
-    form: Form
+    form: AnswerFormat
     generations: tuple[Generation, ...]
     stops: tuple[str, ...]
     echo: bool
@@ -44,9 +44,9 @@ class Order:
 
 
 class Service:
-    """One backend's orders."""
+    """Validates, admits and runs the requests of one backend."""
 
-    def __init__(self, backend: Backend, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, backend: Backend, settings: ServerSettings, metrics: ServerMetrics) -> None:
         self._backend, self._settings, self._metrics = backend, settings, metrics
         self._admitted = 0
         # One thread: not every tokenizer can be used by two, and the CPUs are the engine's.
@@ -54,25 +54,27 @@ class Service:
 
     # --- admission -------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def admitted(self, asked: CompletionRequest | ChatRequest) -> Iterator[None]:
-        """Holds the places of the request's sequences, from before its text is looked at until its answer
-        has ended. Raises ApiError where there are none."""
-        if asked.model and asked.model != self._settings.served_name:
-            words = f"The model {asked.model!r} is not served here; this is {self._settings.served_name!r}."
-            raise ApiError(404, words, param="model", code="model_not_found")
+    def admitted(self, request: CompletionRequest | ChatRequest) -> Iterator[None]:
+        """Reserves places for the request's sequences, from before its text is parsed until its answer has
+        ended. Raises RequestError where no places are free."""
+        if request.model and request.model != self._settings.served_name:
+            message = (
+                f"The model {request.model!r} is not served here; this is {self._settings.served_name!r}."
+            )
+            raise RequestError(404, message, param="model", code="model_not_found")
         if problem := self._backend.problem():
-            raise ApiError(503, f"The engine has failed: {problem}")
-        prompts = len(prompts_of(asked.prompt)) if isinstance(asked, CompletionRequest) else 1
-        count, most = prompts * asked.n, self._settings.max_requests
+            raise RequestError(503, f"The engine has failed: {problem}")
+        prompts = len(prompts_of(request.prompt)) if isinstance(request, CompletionRequest) else 1
+        count, most = prompts * request.n, self._settings.max_requests
         if count > most:
-            words = (
+            message = (
                 f"The request has {count} sequences (prompts times n); at most {most} are admitted at once."
             )
-            raise bad(words, "n" if asked.n > 1 else "prompt")
+            raise bad(message, "n" if request.n > 1 else "prompt")
         if self._admitted + count > most:
             self._metrics.requests.labels("refused").inc()
-            words = f"{self._admitted} sequences run or wait of {most} that are admitted; try again later."
-            raise ApiError(429, words, code="too_many_requests")
+            message = f"{self._admitted} sequences run or wait of {most} that are admitted; try again later."
+            raise RequestError(429, message, code="too_many_requests")
         self._admitted += count
         try:
             yield
@@ -80,22 +82,22 @@ class Service:
             self._admitted -= count
 
     # --- checks ----------------------------------------------------------------------------------
-    async def order(self, asked: CompletionRequest | ChatRequest) -> Order:
-        """Everything that can be found wrong before anything is computed. Templates and tokenizers take as
-        long as they like: the event loop goes on meanwhile. Raises ApiError."""
-        order = await asyncio.get_running_loop().run_in_executor(self._tokenizing, self._order, asked)
-        self._metrics.prompt_tokens.inc(order.prompt_tokens)
-        return order
+    async def job(self, request: CompletionRequest | ChatRequest) -> GenerationJob:
+        """Validates the request and prepares its generation job before anything is computed. Templates and
+        tokenizers run outside the event loop, because their time is not bounded. Raises RequestError."""
+        job = await asyncio.get_running_loop().run_in_executor(self._tokenizing, self._job, request)
+        self._metrics.prompt_tokens.inc(job.prompt_tokens)
+        return job
 
-    def _order(self, asked: CompletionRequest | ChatRequest) -> Order:
-        chat = isinstance(asked, ChatRequest)
-        prompts = [self._chat_prompt(asked)] if isinstance(asked, ChatRequest) else self._prompts(asked)
-        top = _top_logprobs(asked)
-        echo = isinstance(asked, CompletionRequest) and asked.echo
+    def _job(self, request: CompletionRequest | ChatRequest) -> GenerationJob:
+        chat = isinstance(request, ChatRequest)
+        prompts = [self._chat_prompt(request)] if isinstance(request, ChatRequest) else self._prompts(request)
+        top = _top_logprobs(request)
+        echo = isinstance(request, CompletionRequest) and request.echo
         abilities = self._backend.abilities
         if echo and top is not None and not abilities.scores:
             raise bad("this engine gives no log-probabilities of given tokens (echo with logprobs)", "echo")
-        samplings = [sampling_of(asked, abilities, len(prompt), top) for prompt in prompts]
+        samplings = [sampling_of(request, abilities, len(prompt), top) for prompt in prompts]
         if not echo and any(sampling.max_tokens == 0 for sampling in samplings):
             raise bad("nothing is left to generate: max_tokens is 0 without echo", "max_tokens")
         identity = ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex
@@ -104,11 +106,11 @@ class Service:
             for at, (prompt, sampling, copy) in enumerate(
                 (prompt, sampling, copy)
                 for prompt, sampling in zip(prompts, samplings, strict=True)
-                for copy in range(asked.n)
+                for copy in range(request.n)
             )
         ]
-        stream = asked.stream_options
-        form = Form(
+        stream = request.stream_options
+        form = AnswerFormat(
             identity=identity,
             created=int(time.time()),
             model=self._settings.served_name,
@@ -116,30 +118,30 @@ class Service:
             logprobs=top is not None,
             name=self._backend.tokenizer.name,
         )
-        return Order(
+        return GenerationJob(
             form=form,
             generations=tuple(generations),
-            stops=asked.stops,
+            stops=request.stops,
             echo=echo,
             prompt_tokens=sum(len(prompt) for prompt in prompts),
             include_usage=bool(stream and stream.include_usage),
             continuous_usage=bool(stream and stream.continuous_usage_stats),
         )
 
-    def _chat_prompt(self, asked: ChatRequest) -> tuple[int, ...]:
+    def _chat_prompt(self, request: ChatRequest) -> tuple[int, ...]:
         tokenizer = self._backend.tokenizer
         if tokenizer.chat_problem:
             raise bad(f"This model cannot chat: {tokenizer.chat_problem}. Use /v1/completions.")
-        messages, variables = messages_of(asked), template_variables_of(asked, tokenizer.reserved)
+        messages, variables = messages_of(request), template_variables_of(request, tokenizer.reserved)
         _check_characters(json.dumps([messages, variables], ensure_ascii=False), "messages")
         try:
             return tuple(tokenizer.chat(messages, variables))
         except ValueError as error:
             raise bad(str(error), "messages") from None
 
-    def _prompts(self, asked: CompletionRequest) -> list[tuple[int, ...]]:
+    def _prompts(self, request: CompletionRequest) -> list[tuple[int, ...]]:
         found = []
-        for prompt in prompts_of(asked.prompt):
+        for prompt in prompts_of(request.prompt):
             if isinstance(prompt, str):
                 _check_characters(prompt, "prompt")
             tokens = self._backend.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
@@ -151,46 +153,46 @@ class Service:
         return found
 
     # --- answers ---------------------------------------------------------------------------------
-    async def whole(self, order: Order) -> dict[str, Any]:
-        """The answer at once. Raises ApiError."""
-        choices = [Choice() for _ in order.generations]
-        usage = Usage(order.prompt_tokens)
+    async def whole(self, job: GenerationJob) -> dict[str, Any]:
+        """The answer at once. Raises RequestError."""
+        choices = [AnswerChoice() for _ in job.generations]
+        usage = Usage(job.prompt_tokens)
         try:
-            async with contextlib.aclosing(self._counted(order, usage)) as run:
+            async with contextlib.aclosing(self._counted(job, usage)) as run:
                 async for piece in run:
                     choice = choices[piece.index]
                     choice.text += piece.text
                     choice.finish = piece.finish or choice.finish
                     choice.tokens += [piece.token] if piece.token else list(piece.scored)
         except GenerationError as error:
-            raise ApiError(500, f"The engine failed: {error}") from error
-        return order.form.whole(choices, usage)
+            raise RequestError(500, f"The engine failed: {error}") from error
+        return job.form.whole(choices, usage)
 
-    async def events(self, order: Order) -> AsyncGenerator[bytes, None]:
+    async def events(self, job: GenerationJob) -> AsyncGenerator[bytes, None]:
         """The answer as server-sent events."""
-        usage = Usage(order.prompt_tokens)
-        for index in range(len(order.generations)):
-            if opening := order.form.opening(index):
+        usage = Usage(job.prompt_tokens)
+        for index in range(len(job.generations)):
+            if opening := job.form.opening(index):
                 yield _event(opening)
         try:
-            async with contextlib.aclosing(self._counted(order, usage)) as run:
+            async with contextlib.aclosing(self._counted(job, usage)) as run:
                 async for piece in run:
-                    chunk = order.form.chunk(piece)
-                    if order.continuous_usage:
+                    chunk = job.form.chunk(piece)
+                    if job.continuous_usage:
                         chunk["usage"] = usage.document()
                     yield _event(chunk)
         except GenerationError as error:
-            yield _event(ApiError(500, f"The engine failed: {error}").body())
+            yield _event(RequestError(500, f"The engine failed: {error}").body())
             return
-        if order.include_usage:
-            yield _event(order.form.usage_chunk(usage))
+        if job.include_usage:
+            yield _event(job.form.usage_chunk(usage))
         yield b"data: [DONE]\n\n"
 
-    async def _counted(self, order: Order, usage: Usage) -> AsyncGenerator[Piece, None]:
-        """The order's pieces, accounted for while they pass."""
+    async def _counted(self, job: GenerationJob, usage: Usage) -> AsyncGenerator[Piece, None]:
+        """The job's pieces, counted in ``usage`` and the metrics while they pass."""
         begin, first, outcome, last = time.monotonic(), True, "cancelled", None
         try:
-            async with contextlib.aclosing(self._pieces(order)) as run:
+            async with contextlib.aclosing(self._pieces(job)) as run:
                 async for piece in run:
                     if piece.token is not None:
                         usage.generated += 1
@@ -208,15 +210,15 @@ class Service:
             self._metrics.requests.labels(outcome).inc()
             self._metrics.duration.observe(time.monotonic() - begin)
 
-    async def _pieces(self, order: Order) -> AsyncGenerator[Piece, None]:
-        if order.echo:
+    async def _pieces(self, job: GenerationJob) -> AsyncGenerator[Piece, None]:
+        if job.echo:
             for piece in await asyncio.gather(
-                *(self._echo(order, index) for index in range(len(order.generations)))
+                *(self._echo(job, index) for index in range(len(job.generations)))
             ):
                 yield piece
         sources = [
-            pieces(self._backend, generation, order.stops, index)
-            for index, generation in enumerate(order.generations)
+            pieces(self._backend, generation, job.stops, index)
+            for index, generation in enumerate(job.generations)
             if generation.sampling.max_tokens
         ]
         if sources:
@@ -224,10 +226,10 @@ class Service:
                 async for piece in run:
                     yield piece
 
-    async def _echo(self, order: Order, index: int) -> Piece:
-        generation = order.generations[index]
+    async def _echo(self, job: GenerationJob, index: int) -> Piece:
+        generation = job.generations[index]
         scored: Sequence[Scored] = ()
-        if order.form.logprobs:
+        if job.form.logprobs:
             scored = await self._backend.score(generation.prompt, generation.sampling.top_logprobs or 0)
         text = self._backend.tokenizer.decode(generation.prompt)
         finish = None if generation.sampling.max_tokens else "length"
@@ -239,22 +241,22 @@ def _event(document: dict[str, Any]) -> bytes:
 
 
 def _check_characters(text: str, param: str) -> None:
-    """JSON can hold half of a surrogate pair, which is no character and has no bytes. Raises ApiError."""
+    """JSON can hold half of a surrogate pair, which is no character and has no bytes. Raises RequestError."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise bad("the text has half of a surrogate pair, which is no character", param) from None
 
 
-def _top_logprobs(asked: Asked) -> int | None:
-    if isinstance(asked, CompletionRequest):
-        return asked.logprobs
-    assert isinstance(asked, ChatRequest)
-    if not asked.logprobs:
-        if asked.top_logprobs:
+def _top_logprobs(request: GenerationRequest) -> int | None:
+    if isinstance(request, CompletionRequest):
+        return request.logprobs
+    assert isinstance(request, ChatRequest)
+    if not request.logprobs:
+        if request.top_logprobs:
             raise bad("top_logprobs needs logprobs: true", "top_logprobs")
         return None
-    return asked.top_logprobs or 0
+    return request.top_logprobs or 0
 
 
 def _seeded(sampling: Sampling, copy: int) -> Sampling:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from tacho_server.cpus import usable_cpus
 from tacho_server.launch import serve
-from tacho_server.options import KEY_VARIABLE, settings_of
+from tacho_server.options import KEY_VARIABLE, server_settings
+from tacho_server.threads import usable_cpus
 from tacho_transformers.backend import TransformersBackend
 from tacho_transformers.options import PROGRAM, parser
 
@@ -19,7 +19,7 @@ def main() -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     code = serve(
-        TransformersBackend(options), settings_of(options, os.environ.get(KEY_VARIABLE, "")), PROGRAM
+        TransformersBackend(options), server_settings(options, os.environ.get(KEY_VARIABLE, "")), PROGRAM
     )
     sys.stdout.flush()
     # Threads of the library may still be in a long computation; there is nothing left to save.

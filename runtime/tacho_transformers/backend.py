@@ -8,9 +8,17 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from tacho_server.backend import Abilities, Generation, GenerationError, Likely, Occupancy, Scored, Token
-from tacho_server.mailbox import Mailbox
-from tacho_server.tokenizing import HuggingFaceTokenizer
+from tacho_server.backend import (
+    Abilities,
+    Generation,
+    GenerationError,
+    Occupancy,
+    Scored,
+    Token,
+    TokenLogprob,
+)
+from tacho_server.text import HuggingFaceTokenizer
+from tacho_server.threads import Mailbox
 from tacho_transformers.loading import (
     check_model,
     experts_left,
@@ -25,7 +33,7 @@ from tacho_transformers.sampling import Row, Sampler
 
 TOP_LOGPROBS = 20
 SCORE_BYTES = 64 * 1024**2
-"""Of the logits of one pass while given tokens are scored."""
+"""Maximum bytes of the logits of one pass while given tokens are scored."""
 
 
 class TransformersBackend:
@@ -185,7 +193,7 @@ class TransformersBackend:
                 rows = torch.log_softmax(made.logits[0].float(), -1)
                 for place, row in enumerate(rows):
                     token = tokens[begin + place + 1]
-                    likely: tuple[Likely, ...] = self._sampler.most_likely(row, top)
+                    likely: tuple[TokenLogprob, ...] = self._sampler.most_likely(row, top)
                     scored.append(Scored(token=token, logprob=float(row[token]), top=likely))
         return scored
 
@@ -224,5 +232,5 @@ def _mask_bytes(processor: Any) -> int:
     return sum(mask.numel() * mask.element_size() for mask in masks.values())
 
 
-def _say(words: str) -> None:
-    print(f"{PROGRAM}: {words}", flush=True)
+def _say(message: str) -> None:
+    print(f"{PROGRAM}: {message}", flush=True)

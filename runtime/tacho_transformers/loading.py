@@ -1,4 +1,4 @@
-"""Loads a checkpoint with transformers, quantized by bitsandbytes where asked for, and sizes it."""
+"""Loads a checkpoint with transformers, quantized by bitsandbytes where requested, and sizes it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def check_model(options: argparse.Namespace) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except OSError as error:
-        words = f"{folder}/config.json cannot be read ({error.strerror})"
+        message = f"{folder}/config.json cannot be read ({error.strerror})"
         raise LoadError(
-            "ModelInvalid", words, "point spec.model at a model in Hugging Face's layout"
+            "ModelInvalid", message, "point spec.model at a model in Hugging Face's layout"
         ) from None
     except ValueError as error:
         step = "fetch or copy the file again"
@@ -36,19 +36,21 @@ def check_model(options: argparse.Namespace) -> dict[str, Any]:
 def _check_method(options: argparse.Namespace, config: dict[str, Any]) -> None:
     stored = (config.get("quantization_config") or {}).get("quant_method", "")
     if options.quantization != "none" and stored:
-        words = (
+        message = (
             f"the checkpoint is already quantized ({stored}); {options.quantization} cannot be applied to it"
         )
-        raise LoadError("UnsupportedQuantization", words, "leave spec.quantization out, or take the original")
-    if (options.quantization != "none" or stored == "bitsandbytes") and not installed("bitsandbytes"):
-        words = "bitsandbytes is not installed beside transformers"
         raise LoadError(
-            "UnsupportedQuantization", words, "take an engine image with bitsandbytes, or another method"
+            "UnsupportedQuantization", message, "leave spec.quantization out, or take the original"
+        )
+    if (options.quantization != "none" or stored == "bitsandbytes") and not installed("bitsandbytes"):
+        message = "bitsandbytes is not installed beside transformers"
+        raise LoadError(
+            "UnsupportedQuantization", message, "take an engine image with bitsandbytes, or another method"
         )
 
 
 def installed(package: str) -> str:
-    """Its version; "" where it is missing."""
+    """Version of an installed package; "" where it is missing."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -92,15 +94,15 @@ def load_model(options: argparse.Namespace, torch: Any, transformers: Any) -> An
 
 
 def _known(error: Exception) -> LoadError | None:
-    """What transformers' words mean."""
-    words = " ".join(str(error).split())[:400]
-    if "does not recognize this architecture" in words or "Unrecognized configuration class" in words:
-        return LoadError("EngineNotSupported", words, "take a newer engine image, or another engine")
-    if "trust_remote_code" in words:
+    """The failure that transformers' error stands for."""
+    message = " ".join(str(error).split())[:400]
+    if "does not recognize this architecture" in message or "Unrecognized configuration class" in message:
+        return LoadError("EngineNotSupported", message, "take a newer engine image, or another engine")
+    if "trust_remote_code" in message:
         step = "set spec.model.trustRemoteCode if you trust the repository, or another engine"
-        return LoadError("EngineNotSupported", words, step)
-    if "SafetensorError" in type(error).__name__ or "safetensors" in words.lower():
-        return LoadError("ModelInvalid", words, "fetch or copy the file again and compare its size")
+        return LoadError("EngineNotSupported", message, step)
+    if "SafetensorError" in type(error).__name__ or "safetensors" in message.lower():
+        return LoadError("ModelInvalid", message, "fetch or copy the file again and compare its size")
     return None
 
 

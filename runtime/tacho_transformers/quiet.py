@@ -1,4 +1,4 @@
-"""A library's warning that comes with each step of each request is said once."""
+"""A library's warning that comes with each step of each request is logged once."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class Once(logging.Filter):
 
 
 def say_once(logger: str) -> None:
-    """From now on ``logger`` does not repeat itself."""
+    """Makes ``logger`` suppress repeated messages from this call on."""
     logging.getLogger(logger).addFilter(Once())

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacho_server.backend import Likely, Sampling
+from tacho_server.backend import Sampling, TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Chosen:
 
     token: int
     logprob: float | None
-    top: tuple[Likely, ...]
+    top: tuple[TokenLogprob, ...]
 
 
 @dataclass(slots=True)
@@ -39,7 +39,8 @@ class Sampler:
         self._torch, self._end = torch, end_tokens
 
     def row(self, sampling: Sampling) -> Row:
-        """For a sequence that begins; its generator is seeded by its seed, else by chance."""
+        """Creates the row of a new sequence; its random generator uses the request's seed, else a random
+        one."""
         generator = self._torch.Generator(device="cpu")
         if sampling.seed is None:
             generator.seed()
@@ -92,12 +93,12 @@ class Sampler:
             return Chosen(token, None, ())
         return Chosen(token, float(logprobs[token]), self.most_likely(logprobs, top))
 
-    def most_likely(self, logprobs: Any, count: int) -> tuple[Likely, ...]:
+    def most_likely(self, logprobs: Any, count: int) -> tuple[TokenLogprob, ...]:
         """The ``count`` best of [vocabulary] log-probabilities, best first."""
         if not count:
             return ()
         values, places = self._torch.topk(logprobs, count)
-        return tuple(Likely(t, v) for t, v in zip(places.tolist(), values.tolist(), strict=True))
+        return tuple(TokenLogprob(t, v) for t, v in zip(places.tolist(), values.tolist(), strict=True))
 
 
 def _must_go_on(row: Row) -> bool:

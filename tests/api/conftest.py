@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.api.operator_process import Kubelet, Operator, install_rights
-from tests.cluster.handle import Cluster
-from tests.cluster.paths import REPOSITORY
+from tools.cluster.handle import Cluster
+from tools.harness.definition import install_definition
+from tools.harness.operator_process import Kubelet, Operator, install_rights
 
-DEFINITION = REPOSITORY / "crds" / "tacho.dev_llmdeployments.yaml"
-ESTABLISHED_SECONDS = 60
 TIMEOUT_SECONDS = 300
 """Of a test that names none: who waits with patience must be left to say for what."""
 
@@ -30,23 +26,6 @@ def api(control_plane: Cluster) -> Cluster:
     """The control plane with LLMDeployment known to it."""
     install_definition(control_plane)
     return control_plane
-
-
-def install_definition(cluster: Cluster) -> None:
-    """Makes LLMDeployment known, and waits until the API server serves it."""
-    cluster.kubectl("apply", "-f", str(DEFINITION))
-    deadline = time.monotonic() + ESTABLISHED_SECONDS
-    while not _answers(cluster):  # `kubectl wait` fails on a definition that has no conditions yet
-        assert time.monotonic() < deadline, "the API server does not serve LLMDeployment"
-        time.sleep(0.2)
-
-
-def _answers(cluster: Cluster) -> bool:
-    try:
-        cluster.kubectl("get", "llmd")
-    except subprocess.CalledProcessError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="session")

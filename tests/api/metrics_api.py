@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.api.operator_process import eventually
-from tests.cluster.certs import Authority, KeyPair
-from tests.cluster.fixtures import unavailable
-from tests.cluster.handle import Cluster
+from tests.cluster_fixtures import unavailable
+from tools.cluster.certs import Authority, KeyPair
+from tools.cluster.handle import Cluster
+from tools.harness.operator_process import eventually
 
 RESOURCE_METRICS, EXTERNAL_METRICS = "metrics.k8s.io", "external.metrics.k8s.io"
 SERVICE, SERVICE_NAMESPACE = "metrics", "kube-system"

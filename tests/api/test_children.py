@@ -8,22 +8,25 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
-from tacho_operator.core.manifests.deployment import deployment
-from tacho_operator.core.manifests.disruption import disruption_budget
-from tacho_operator.core.manifests.network import network_policy
-from tacho_operator.core.manifests.pod.probepod import probe_pod
-from tacho_operator.core.manifests.service import service
+from tacho_operator.core.manifests.helper_pods import probe_pod
+from tacho_operator.core.manifests.objects import (
+    deployment,
+    disruption_budget,
+    facts_config_map,
+    live_config_map,
+    network_policy,
+    service,
+)
 from tacho_operator.core.names import OUTCOME_ANNOTATION
-from tacho_operator.core.revisions.frozen import birth, read
+from tacho_operator.core.revisions.frozen import new_revision, read
+from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.revisions.inspection import inspect
-from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.rollout.remembered import Serving
+from tacho_operator.core.rollout.record import Serving
 from tacho_operator.core.types import Observed
 from tacho_operator.shell.differs import contains
-from tests.cluster.handle import Cluster
-from tests.unit.core.builders import CONFIG, HUB_SPEC, NOW, changed, facts, raw_resource, resource
 from tests.unit.core.test_desired import CASES
+from tools.cluster.handle import Cluster
+from tools.harness.resources import CONFIG, HUB_SPEC, NOW, changed, facts, raw_resource, resource
 
 
 def children(case: str, namespace: str) -> list[dict[str, Any]]:
@@ -31,7 +34,7 @@ def children(case: str, namespace: str) -> list[dict[str, Any]]:
     found = resource(
         changed(spec, endpoint={"allowedNamespaces": [namespace]}), namespace=namespace, name=f"smol-{case}"
     )
-    record = birth(found, planned, facts(), facts_key="k", number=1, config=CONFIG)
+    record = new_revision(found, planned, facts(), facts_key="k", number=1, config=CONFIG)
     revision = read(record)
     assert revision is not None
     raw = raw_resource(spec, namespace=namespace, name=f"smol-{case}")

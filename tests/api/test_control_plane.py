@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.binaries import Binaries
-from tests.cluster.controlplane import ControlPlane
-from tests.cluster.errors import NotReadyError, PortInUseError
-from tests.cluster.handle import Cluster
-from tests.cluster.paths import REPOSITORY
+from tools.cluster.binaries import Binaries
+from tools.cluster.controlplane import ControlPlane
+from tools.cluster.errors import NotReadyError, PortInUseError
+from tools.cluster.handle import Cluster
+from tools.cluster.paths import REPOSITORY
 
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap"}
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
@@ -104,7 +104,7 @@ def test_a_program_that_exits_is_reported_with_its_log_and_nothing_stays(
 def test_nothing_outlives_a_killed_owner(cluster_binaries: Binaries) -> None:
     script = (
         "import time\n"
-        "from tests.cluster import binaries, controlplane\n"
+        "from tools.cluster import binaries, controlplane\n"
         "plane = controlplane.ControlPlane(binaries.find(print))\n"
         "directory = plane.start().directory\n"
         "print('UP', directory, *plane.pids().values(), flush=True)\n"

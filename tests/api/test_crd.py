@@ -12,11 +12,11 @@ import pytest
 
 from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.api.crd.schema import Schema
-from tacho_operator.api.rules.offline import RULES
-from tacho_operator.shell.store.store import told
-from tests.cluster.handle import Cluster
+from tacho_operator.api.rules.all_rules import RULES
+from tacho_operator.shell.store.store import is_reported
 from tests.unit.api.rows import Row
 from tests.unit.api.samples import sample
+from tools.cluster.handle import Cluster
 
 SCHEMA = resource_schema(RULES)
 
@@ -67,7 +67,7 @@ def test_until_an_operator_comes_it_says_that_it_waits(api: Cluster, namespace: 
     assert [(c["type"], c["status"], c["reason"]) for c in stored["status"]["conditions"]] == [
         ("Ready", "Unknown", "WaitingForOperator")
     ]
-    assert not told(stored), "what the API server fills in, no operator has said"
+    assert not is_reported(stored), "what the API server fills in, no operator has said"
     with pytest.raises(subprocess.CalledProcessError) as waited:
         api.kubectl("wait", "-n", namespace, "--for=condition=Ready", "llmd/smollm2", "--timeout=1s")
     assert "timed out waiting" in waited.value.stderr
@@ -160,7 +160,7 @@ def test_explain_is_useful_at_every_level(api: Cluster) -> None:
     deadline = time.monotonic() + 30
     while "No description" in (first := explain(api, "llmd.spec")) and time.monotonic() < deadline:
         time.sleep(0.5)  # the API server publishes a new definition's schema a moment later
-    assert "A field left out is a choice left to tacho" in " ".join(first.split())
+    assert "tacho chooses the value of an absent field" in " ".join(first.split())
     silent = []
     for part in ("spec", "status"):
         for path, schema in objects(SCHEMA["properties"][part], f"llmd.{part}"):

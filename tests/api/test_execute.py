@@ -19,7 +19,7 @@ from tacho_operator.shell.kube import (
     _path,
     connect,
 )
-from tests.cluster.handle import Cluster
+from tools.cluster.handle import Cluster
 
 
 @pytest.fixture

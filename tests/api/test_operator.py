@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.operating import (
+from tools.cluster.handle import Cluster
+from tools.harness.operating import (
     FACTS,
     MUTATING,
     NAME,
@@ -19,8 +20,7 @@ from tests.api.operating import (
     requests_of_operator,
     resource,
 )
-from tests.api.operator_process import Kubelet, Operator, eventually
-from tests.cluster.handle import Cluster
+from tools.harness.operator_process import Kubelet, Operator, eventually
 
 
 @pytest.mark.usefixtures("operator", "claim")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.operating import FACTS, NAME, await_condition, condition, resource
-from tests.api.operator_process import Kubelet, eventually
-from tests.cluster.handle import Cluster
+from tools.cluster.handle import Cluster
+from tools.harness.operating import FACTS, NAME, await_condition, condition, resource
+from tools.harness.operator_process import Kubelet, eventually
 
 
 def make_claim(api: Cluster, namespace: str, mode: str) -> None:
@@ -70,7 +70,7 @@ def test_a_new_revision_cannot_start_beside_the_pod_that_holds_it(
     before = api.get("deployments", "-n", namespace)["items"][0]["metadata"]["name"]
     other = {"context": {"maxModelLen": 512, "concurrency": 1}}
     api.apply(resource(namespace, **other))
-    held_back(api, namespace, "Claim models is ReadWriteOncePod", "new revision")
+    held_back(api, namespace, "Claim models is ReadWriteOncePod", "active revision")
     assert condition(api, namespace, "RolloutAccepted")["reason"] == "CacheNotShareable"
     assert condition(api, namespace, "Ready")["status"] == "True", "the active revision serves on"
     assert sizes(api, namespace) == [1], "nothing is started that could not mount it"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import install_definition
-from tests.api.operating import NAME, bring_up
-from tests.api.operator_process import Kubelet, Operator, eventually, install_rights
-from tests.cluster.binaries import Binaries
-from tests.cluster.controlplane import ControlPlane
-from tests.cluster.handle import Cluster
+from tools.cluster.binaries import Binaries
+from tools.cluster.controlplane import ControlPlane
+from tools.cluster.handle import Cluster
+from tools.harness.definition import install_definition
+from tools.harness.operating import NAME, bring_up
+from tools.harness.operator_process import Kubelet, Operator, eventually, install_rights
 
 NAMESPACE = "interrupted"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.api.operating import FACTS, NAME, await_condition, condition, resource
-from tests.api.operator_process import Kubelet, eventually
-from tests.cluster import commands
-from tests.cluster.handle import Cluster
+from tools.cluster import commands
+from tools.cluster.handle import Cluster
+from tools.harness.operating import FACTS, NAME, await_condition, condition, resource
+from tools.harness.operator_process import Kubelet, eventually
 
 NODE_SECONDS = commands.NODE_GRACE_SECONDS + 60.0
 """Until the node controller gives a silent node up, and what a busy machine adds."""

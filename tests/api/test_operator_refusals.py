@@ -9,7 +9,8 @@ import urllib.request
 import pytest
 
 from tacho_contract.failure import Failure, FailureClass
-from tests.api.operating import (
+from tools.cluster.handle import Cluster
+from tools.harness.operating import (
     FACTS,
     NAME,
     await_condition,
@@ -17,8 +18,7 @@ from tests.api.operating import (
     condition,
     resource,
 )
-from tests.api.operator_process import Kubelet, Operator, eventually
-from tests.cluster.handle import Cluster
+from tools.harness.operator_process import Kubelet, Operator, eventually
 
 
 @pytest.mark.usefixtures("operator", "claim")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.operating import MUTATING, NAME, await_condition, bring_up, condition, requests_of_operator
-from tests.api.operator_process import Kubelet, Operator, eventually
-from tests.cluster.handle import Cluster
+from tools.cluster.handle import Cluster
+from tools.harness.operating import MUTATING, NAME, await_condition, bring_up, condition, requests_of_operator
+from tools.harness.operator_process import Kubelet, Operator, eventually
 
 pytestmark = pytest.mark.timeout(300)
 

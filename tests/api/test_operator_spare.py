@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import install_definition
-from tests.api.operating import FACTS, NAME, await_condition, condition, resource
-from tests.api.operator_process import Kubelet, Operator, eventually, install_rights
-from tests.cluster.binaries import Binaries
-from tests.cluster.controlplane import ControlPlane
-from tests.cluster.handle import Cluster
 from tools import lab
+from tools.cluster.binaries import Binaries
+from tools.cluster.controlplane import ControlPlane
+from tools.cluster.handle import Cluster
+from tools.harness.definition import install_definition
+from tools.harness.operating import FACTS, NAME, await_condition, condition, resource
+from tools.harness.operator_process import Kubelet, Operator, eventually, install_rights
 
 NAMESPACE = "spare"
 RESOURCE = "tests.tacho.dev/gpu"

@@ -12,9 +12,9 @@ import yaml
 
 from tacho_operator.api.crd.resource import at, resource_schema
 from tacho_operator.api.rules.structure import check
-from tests.cluster.handle import Cluster
-from tests.fakes.checkpoints import write_checkpoint
 from tests.unit.cli.commands import Told, call
+from tools.cluster.handle import Cluster
+from tools.mock.checkpoints import write_checkpoint
 
 PLAN_SCHEMA = at(resource_schema(()), "status.plan")
 NODE = "gpu-node"

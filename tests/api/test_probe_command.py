@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.operating import NAME, bring_up
-from tests.api.operator_process import PATIENCE_SECONDS, Kubelet, eventually
-from tests.cluster.handle import Cluster
+from tools.cluster.handle import Cluster
+from tools.harness.operating import NAME, bring_up
+from tools.harness.operator_process import PATIENCE_SECONDS, Kubelet, eventually
 
 pytestmark = pytest.mark.usefixtures("operator", "claim")
 
@@ -44,7 +44,7 @@ def tacho(api: Cluster, namespace: str, tmp_path: Path) -> Start:
         progress = tmp_path / "progress"
         with progress.open("w") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tacho_operator.cli.main", *arguments, *where],
+                [sys.executable, "-m", "tacho_cli.main", *arguments, *where],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 
-from tacho_operator.api.rules.offline import RULES
-from tests.cluster.handle import Cluster
+from tacho_operator.api.rules.all_rules import RULES
 from tests.unit.api.rows import Row
 from tests.unit.api.table import TABLE
+from tools.cluster.handle import Cluster
 
 RULE_MESSAGES = {rule.message for rule in RULES}
 

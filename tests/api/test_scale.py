@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from tests.api.metrics_api import Metrics, registered
-from tests.api.operating import NAME, bring_up
-from tests.api.operator_process import Kubelet, eventually
 from tests.api.test_crd import apply_status, create, read
-from tests.cluster.handle import Cluster
+from tools.cluster.handle import Cluster
+from tools.harness.operating import NAME, bring_up
+from tools.harness.operator_process import Kubelet, eventually
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "autoscaling" / "horizontal-pod-autoscaler.yaml"
 SELECTOR = "tacho.dev/deployment=smollm2,tacho.dev/role=server"

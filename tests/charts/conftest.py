@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.charts.render import Helm
-from tests.cluster import binaries
+from tools.cluster import binaries
+from tools.harness.helm import Helm
 
 
 @pytest.fixture(scope="session")

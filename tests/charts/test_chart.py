@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tacho_engines.registry import engine_rows
+from tacho_engines.registry import engine_profiles
 from tacho_operator.config import load_settings
 from tacho_operator.shell.fleet import CHILDREN
 from tacho_operator.shell.kube import KINDS
-from tests.charts.render import CHART, REQUIRED, ChartRefused, Helm, kinds
+from tools.harness.helm import CHART, REQUIRED, ChartRefused, Helm, kinds
 
 GOLDEN = Path(__file__).parent / "golden" / "default.yaml"
 
@@ -127,7 +127,7 @@ def test_wrong_values_are_refused_with_their_name(helm: Helm, values: dict[str, 
 
 
 def test_any_engine_with_an_image_may_be_given_another(helm: Helm) -> None:
-    given = {row.name: f"mirror.example/{row.name}:1" for row in engine_rows() if row.image}
+    given = {row.name: f"mirror.example/{row.name}:1" for row in engine_profiles() if row.image.reference}
     (deployment,) = kinds(helm.template({"engineImages": {**given, "vllm": ""}}), "Deployment")
     variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     settings = load_settings({item["name"]: item["value"] for item in variables})

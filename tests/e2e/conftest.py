@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
 import time
+import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.cluster.handle import Cluster
 from tests.e2e.resource import Llmd
 from tools import cache, lab
+from tools.cluster.handle import Cluster
 
 INSECURE_HUB = {"hub": {"allowInsecure": True}, "scalingPeriodSeconds": 2}
 """The Hub-compatible server of the tests speaks plain HTTP; and a test has no time for a look every 10 s."""
@@ -19,9 +22,14 @@ INSECURE_HUB = {"hub": {"allowInsecure": True}, "scalingPeriodSeconds": 2}
 _failed = pytest.StashKey[bool]()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that run alone come last, when the other processes have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Two processes of tests share this machine. While a test that is `alone` runs, the other one runs none.
+    """The processes of tests share a cluster. While a test that is `alone` runs, the others run none.
     The time of a test begins when it may run."""
     alone = item.get_closest_marker("alone") is not None
     with (cache.folder("locks") / "e2e-tests").open("w") as place:
@@ -48,9 +56,15 @@ class Installed:
 
 @pytest.fixture(scope="session")
 def tacho(node_cluster: Cluster) -> Installed:
-    references = lab.load_images(node_cluster)
-    lab.install_chart(node_cluster, references, INSECURE_HUB)
-    return Installed(node_cluster, references)
+    """Installed by the first process that asks; the others of the same run find what it noted."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
+    note = node_cluster.directory / f"installed-{run}.json"
+    with cache.locked("e2e-install"):
+        if not note.exists():
+            references = lab.load_images(node_cluster)
+            lab.install_chart(node_cluster, references, INSECURE_HUB)
+            note.write_text(json.dumps(references))
+    return Installed(node_cluster, json.loads(note.read_text()))
 
 
 @pytest.fixture

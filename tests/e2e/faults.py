@@ -9,12 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from tests.cluster import state
-from tests.cluster.fixtures import unavailable
-from tests.cluster.handle import Cluster
-from tests.cluster.namespaces import run_inside
+from tests.cluster_fixtures import unavailable
 from tests.e2e.conftest import Installed
 from tools import lab
+from tools.cluster import state
+from tools.cluster.handle import Cluster
+from tools.cluster.namespaces import run_inside
 
 OPERATOR = "app.kubernetes.io/component=operator"
 RESTART_SECONDS = 60

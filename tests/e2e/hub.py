@@ -6,11 +6,11 @@ import json
 import re
 from typing import Any
 
-from tests.cluster.handle import Cluster
 from tests.e2e.claims import POD_SECURITY, container
 from tests.e2e.conftest import Installed
 from tests.e2e.resource import Llmd, eventually
 from tools import lab
+from tools.cluster.handle import Cluster
 
 REPOSITORY = "tests/SmolLM2-135M-Instruct-GGUF"
 TOKEN = "hf_a-token-of-the-tests"
@@ -70,7 +70,7 @@ def start(tacho: Installed, namespace: str) -> Hub:
     mount = {"volumeMounts": [{"name": "hub", "mountPath": "/hub"}]}
     fill = ("sh", "-c", f"mkdir -p {folder} && cp /model/*.gguf {folder}/")
     serve = {
-        "args": ["tests.fakes.hub", "--root", "/hub", "--port", "8080"],
+        "args": ["tools.mock.hub", "--root", "/hub", "--port", "8080"],
         "ports": [{"name": "http", "containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/_stats", "port": "http"}, "timeoutSeconds": 10},
     }

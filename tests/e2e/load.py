@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.autoscaling.bounds import Sent
 from tests.e2e.resource import Llmd
-from tests.scaling_bounds import Sent
 
 TIMEOUT_SECONDS = 60.0
 

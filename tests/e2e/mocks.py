@@ -11,7 +11,7 @@ from tests.e2e.resource import example
 INPUT_TOKENS, OUTPUT_TOKENS = 128, 16
 ENGINE = (
     "sh", "-c", 'test -f "$1/weights.bin" && shift && exec "$@"', "sh", "$(TACHO_MODEL_PATH)",
-    "python", "-m", "tests.fakes.engine", "--host=0.0.0.0", "--port=$(TACHO_PORT)",
+    "python", "-m", "tools.mock.engine", "--host=0.0.0.0", "--port=$(TACHO_PORT)",
     "--served-name=$(TACHO_SERVED_NAME)", "--max-model-len=$(TACHO_MAX_MODEL_LEN)",
     "--max-num-seqs=$(TACHO_CONCURRENCY)",
 )  # fmt: skip

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import yaml
 
-from tests.cluster.handle import Cluster
 from tests.figures import moved_by, there
 from tools import lab
+from tools.cluster.handle import Cluster
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 150.0
@@ -78,6 +79,17 @@ class Llmd:
         found = eventually(f"{self.name} with figures", look, seconds)
         moved_by(found)
         return found
+
+    def await_clean_figures(self, seconds: float) -> None:
+        """Skips the test, with the flags, where other work on the machine disturbed every measurement."""
+        if moved_by(self.await_figures(seconds)):
+            try:
+                self.await_condition("Measured", "True", seconds=seconds)
+            except AssertionError:
+                found = self.condition("Measured")
+                if there(found):
+                    pytest.skip(f"inconclusive: {', '.join(sorted(moved_by(found)))}")
+                raise
 
     def pods(self, role: str = "server") -> list[dict[str, Any]]:
         selector = f"tacho.dev/deployment={self.name},tacho.dev/role={role}"

@@ -8,10 +8,10 @@ import time
 import urllib.request
 from typing import Any
 
-from tests.cluster import images, state
-from tests.cluster.fixtures import unavailable
-from tests.cluster.handle import Cluster
+from tests.cluster_fixtures import unavailable
 from tests.e2e.resource import Llmd, eventually
+from tools.cluster import images, state
+from tools.cluster.handle import Cluster
 
 FETCH = "fetch"
 

@@ -87,7 +87,7 @@ def test_a_claim_that_comes_later(llmd: Llmd, tacho: Installed) -> None:
 def test_more_than_any_node_has(llmd: Llmd) -> None:
     greedy = {"requests": {"cpu": "1000", "memory": "9Ti"}}
     llmd.apply(manifest(engine={"resources": greedy}))
-    refused(llmd, "Unschedulable", "not enough cpu, memory", "spec.engine.resources")
+    refused(llmd, "Unschedulable", "not enough cpu", "Insufficient memory", "spec.engine.resources")
     assert llmd.condition("Planned")["status"] == "True"
     assert llmd.condition("Stalled")["status"] == "False", "a node may still come"
 
@@ -127,7 +127,7 @@ def test_a_model_that_does_not_fit_starts_nothing(llmd: Llmd) -> None:
 
 
 CHECKPOINT = (
-    "import sys; from tests.fakes.checkpoints import write_checkpoint; write_checkpoint(*sys.argv[1:])"
+    "import sys; from tools.mock.checkpoints import write_checkpoint; write_checkpoint(*sys.argv[1:])"
 )
 
 

@@ -14,13 +14,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster import cgroups, images, node, state, storage
-from tests.cluster.binaries import Binaries
-from tests.cluster.down import down
-from tests.cluster.fixtures import unavailable
-from tests.cluster.handle import Cluster
-from tests.cluster.namespaces import HIDDEN
-from tests.cluster.paths import REPOSITORY, state_root
+from tests.cluster_fixtures import unavailable
+from tests.e2e.resource import eventually
+from tools.cluster import cgroups, images, node, state, storage
+from tools.cluster.binaries import Binaries
+from tools.cluster.down import down
+from tools.cluster.handle import Cluster
+from tools.cluster.namespaces import HIDDEN
+from tools.cluster.paths import REPOSITORY, state_root
 
 IMAGE = "docker.io/local/hello:1"
 RESTRICTED = {
@@ -88,6 +89,12 @@ def test_a_service_answers_this_machine_and_pods_by_name_from_all_its_pods(
     def ask(host: str) -> str:
         return httpx.get(f"http://{host}", timeout=5, trust_env=False).text.strip()
 
+    def answered() -> str | None:
+        with contextlib.suppress(httpx.TransportError):
+            return ask(address)
+        return None
+
+    eventually("the node's proxy knows the Service", answered, 30)
     for pod in pods:
         assert ask(f"{pod['status']['podIP']}:8080") == pod["metadata"]["name"]
     assert {ask(address) for _ in range(40)} == names
@@ -118,6 +125,7 @@ def test_the_namespace_refuses_what_restricted_refuses(
     assert "violates PodSecurity" in refused.value.stderr
 
 
+@pytest.mark.alone  # others' volumes are released, too
 def test_claims_are_writable_for_who_may_not_be_root_and_come_back_empty(
     node_cluster: Cluster, namespace: str, hello: str
 ) -> None:
@@ -240,7 +248,7 @@ def left_behind(before: dict[str, set[str]], name: str) -> dict[str, set[str]]:
 
 def start(name: str, *options: str) -> subprocess.Popen[bytes]:
     """`up` in the background."""
-    command = [sys.executable, "-m", "tests.cluster", "up", "--name", name, *options]
+    command = [sys.executable, "-m", "tools.cluster", "up", "--name", name, *options]
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import devices, nodeconfig
-from tests.cluster.handle import Cluster
 from tests.e2e.resource import eventually
+from tools.cluster import devices, nodeconfig
+from tools.cluster.handle import Cluster
 
 pytestmark = pytest.mark.timeout(300)
 

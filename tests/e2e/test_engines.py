@@ -8,7 +8,7 @@ from tests.e2e.conftest import Installed
 from tests.e2e.resource import Llmd, example
 from tools import lab
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.nightly]
 
 READY_SECONDS = 600.0
 """vLLM alone imports for 10 s on two free cores; those of CI are not free."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -28,7 +29,7 @@ SLOW = 3 * MB
 
 @pytest.fixture(scope="module")
 def running_hub(tacho: Installed) -> Iterator[Hub]:
-    namespace = "t-hub"
+    namespace = f"t-hub-{os.getpid()}"
     tacho.cluster.create_namespace(namespace)
     yield hubs.start(tacho, namespace)
     tacho.cluster.kubectl("delete", "namespace", namespace, "--wait=false")
@@ -181,7 +182,7 @@ def test_a_token_opens_the_door_and_stays_with_those_who_need_it(hub: Hub, llmd:
 
     named = {"tokenSecretRef": {"name": "hf", "key": "HF_TOKEN"}}
     llmd.apply(from_hub(hub, model=named, probe=UNMEASURED))
-    refused(llmd, "AuthRequired", 'secret "hf" not found', "Create what is missing")
+    refused(llmd, "AuthRequired", 'secret "hf" not found', "Create the missing object")
     (inspect,) = eventually("an inspect pod that waits for the Secret", lambda: llmd.pods("inspect") or None)
     assert _holders(inspect) == ["inspect"]
 

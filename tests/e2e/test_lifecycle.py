@@ -37,7 +37,7 @@ def test_single_stream_speed_agrees_with_the_engines_own_timings(llmd: Llmd) -> 
     llmd.await_figures()
     (measurement,) = llmd.status()["measurements"]
     measured = float(measurement["singleStream"]["decodeTokensPerSecond"])
-    said = re.search(r"own timings the single stream ran at ([0-9.]+) tokens", measurement["message"])
+    said = re.search(r"own timings one stream ran at ([0-9.]+) tokens", measurement["message"])
     assert said, measurement["message"]
     own = float(said[1])
     print(f"probe {measured:.1f} tok/s, the engine's own timings {own:.1f} tok/s")
@@ -55,6 +55,7 @@ def operator_back(tacho: Installed) -> Iterator[None]:
     )  # fmt: skip
 
 
+@pytest.mark.alone  # there is one operator
 @pytest.mark.usefixtures("operator_back")
 def test_the_operator_killed_in_the_middle_still_reaches_ready(llmd: Llmd, tacho: Installed) -> None:
     kill = ("delete", "pod", "-n", lab.OPERATOR_NAMESPACE, "-l", "app.kubernetes.io/component=operator")
@@ -104,6 +105,7 @@ def test_a_changed_workload_is_measured_beside_the_serving_pod(llmd: Llmd) -> No
     assert [pod["metadata"]["uid"] for pod in llmd.pods()] == serving
 
 
+@pytest.mark.alone  # it takes most of the node
 def test_where_no_throwaway_pod_fits_it_cannot_judge(llmd: Llmd, tacho: Installed) -> None:
     node = tacho.cluster.get("nodes")["items"][0]
     cpus = node["status"]["allocatable"]["cpu"]

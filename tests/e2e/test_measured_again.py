@@ -47,12 +47,13 @@ def live(llmd: Llmd) -> dict[str, Any]:
     return found
 
 
-def measured_cleanly(llmd: Llmd) -> None:
-    """A first measurement that later pods are held against. What a neighbour on the machine of the test has
-    moved is taken for clean by the test's own hand: it is not what is looked at here."""
+def measured_cleanly(llmd: Llmd) -> bool:
+    """A first measurement that later pods are held against; whether it was clean by itself. One that other
+    work on the machine disturbed is taken for clean by the test's own hand: that is not tested here."""
     eventually("figures", lambda: llmd.status().get("measurements"))
     found = entry(llmd)
-    if found["confidence"] != "Clean":
+    clean = found["confidence"] == "Clean"
+    if not clean:
         print(f"taken for clean: {found['flags']}")
         history = found["history"]
         history["runs"] = [run | {"confidence": "Clean"} for run in history["runs"]]
@@ -62,6 +63,36 @@ def measured_cleanly(llmd: Llmd) -> None:
         where = ("llmd", llmd.name, "-n", llmd.namespace, "--subresource=status", "--type=merge")
         llmd.cluster.kubectl("patch", *where, "-p", change)
     eventually("a baseline", lambda: json.loads(live(llmd)["data"]["live.json"]).get("baselines") or None)
+    return clean
+
+
+class Runs:
+    """The runs of one deployment since a time. Where a busy machine disturbed a measurement, which its
+    confidence shows, the operator measures again by itself in a probe pod: such runs may come in between."""
+
+    def __init__(self, llmd: Llmd, *, clean: bool) -> None:
+        self._llmd, self._clean = llmd, clean
+        self._before: set[tuple[str, str, str]] = set()
+
+    def begin(self) -> None:
+        """From now on."""
+        self._before = runs(self._llmd)
+
+    def found(self) -> set[tuple[str, str]]:
+        """(kind, pod) of each."""
+        return {run[:2] for run in runs(self._llmd) - self._before}
+
+    def must_be(self, *expected: tuple[str, str]) -> None:
+        """These and no others, but for what the operator repeats."""
+        history = entry(self._llmd)["history"]["runs"]
+        self._clean = self._clean and all(run["confidence"] == "Clean" for run in history)
+        repeated = {run for run in self.found() - set(expected) if self.in_probe_pod(run)}
+        if repeated and not self._clean:
+            print(f"measured again by the operator itself: {repeated}")
+        assert self.found() - (set() if self._clean else repeated) == set(expected)
+
+    def in_probe_pod(self, run: tuple[str, str]) -> bool:
+        return run[0] == "Full" and f"{self._llmd.name}-probe-" in run[1]
 
 
 class Asking:
@@ -72,7 +103,7 @@ class Asking:
         folder = Path(llmd.cluster.binaries.path("kubectl")).parent
         where = ("-n", llmd.namespace, "--kubeconfig", str(llmd.cluster.kubeconfig), "-o", "json")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tacho_operator.cli.main", "probe", llmd.name, *options, *where],
+            [sys.executable, "-m", "tacho_cli.main", "probe", llmd.name, *options, *where],
             env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -100,7 +131,7 @@ class Asking:
 def test_later_pods_are_checked_and_a_person_has_it_measured_again(llmd: Llmd, tacho: Installed) -> None:
     manifest = mock(tacho, *LAW, probe=SHORT)
     llmd.apply(manifest)
-    measured_cleanly(llmd)
+    since = Runs(llmd, clean=measured_cleanly(llmd))
     llmd.await_condition("Ready", "True", "Serving")
     (first,) = llmd.pods()
 
@@ -109,40 +140,35 @@ def test_later_pods_are_checked_and_a_person_has_it_measured_again(llmd: Llmd, t
     eventually("two serve", lambda: len(llmd.endpoints()) == 2 or None)
     serving = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in llmd.pods()}
     (second,) = serving.keys() - {first["metadata"]["name"]}
-    eventually("the check is kept", lambda: ("Check", second) in {run[:2] for run in runs(llmd)} or None)
+    eventually("the check is kept", lambda: ("Check", second) in since.found() or None)
     history = entry(llmd)["history"]
     print(history)
-    assert {(kind, pod) for kind, pod, _ in runs(llmd)} == {
-        ("Full", first["metadata"]["name"]),
-        ("Check", second),
-    }
+    since.must_be(("Full", first["metadata"]["name"]), ("Check", second))
     assert history["cleanRuns"] >= 1
     assert float(history["spreadPercent"]) >= 0, "between pods"
 
-    before = runs(llmd)
+    since.begin()
     asking = Asking(llmd)
     throwaway = eventually("a throwaway pod", lambda: llmd.pods("probe") or None)[0]["metadata"]["name"]
     answer = asking.answer()
     assert answer is None or answer["fingerprint"] == entry(llmd)["fingerprint"]
-    assert {run[:2] for run in runs(llmd) - before} == {("Full", throwaway)}
+    since.must_be(("Full", throwaway))
     assert {len(found) for found in asking.endpoints} == {2}, "who serves is left alone"
     eventually("the throwaway pod is gone", lambda: not llmd.pods("probe") or None)
 
-    before = runs(llmd)
+    since.begin()
     asking = Asking(llmd, "--disrupt")
     asking.answer()
-    ((kind, pod, _),) = runs(llmd) - before
-    assert kind == "Full"
-    assert pod in serving
+    (pod,) = {pod for _, pod in since.found()} & serving.keys()
+    since.must_be(("Full", pod))
     assert {len(found) for found in asking.endpoints} == {1, 2}, (
         "one leaves the Service for it, the other stays"
     )
     eventually("both serve again", lambda: len(llmd.endpoints()) == 2 or None)
     assert {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in llmd.pods()} == serving
 
-    before = runs(llmd)
+    since.begin()
     asked = f"{names.MEASURE_AGAIN_ANNOTATION}=by-hand"
     llmd.cluster.kubectl("annotate", "llmd", llmd.name, "-n", llmd.namespace, asked, "--overwrite")
-    eventually("it is measured", lambda: runs(llmd) - before or None)
-    ((kind, pod, _),) = runs(llmd) - before
-    assert (kind, f"{llmd.name}-probe-" in pod) == ("Full", True)
+    eventually("it is measured", lambda: since.found() or None)
+    assert all(since.in_probe_pod(run) for run in since.found())

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import state
-from tests.cluster.fixtures import unavailable
+from tests.cluster_fixtures import unavailable
 from tests.e2e.conftest import Installed
 from tests.e2e.mocks import fill_model, mock
 from tests.e2e.resource import Llmd, eventually
+from tools.cluster import state
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -46,6 +46,7 @@ def silent(tacho: Installed, node: str) -> Iterator[None]:
         tacho.cluster.kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=50s")
 
 
+@pytest.mark.alone  # the cluster has one node
 def test_a_lost_node_is_told_and_serves_on_once_it_is_back(
     llmd: Llmd, tacho: Installed, namespace: str
 ) -> None:

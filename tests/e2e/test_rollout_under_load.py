@@ -121,10 +121,10 @@ def test_a_candidate_that_dies_after_the_turn_is_left_and_a_good_one_takes_over(
     died = crash(llmd, new)
     eventually("the old one alone", lambda: llmd.endpoints() == {address(old)} or None, 60)
     withdrawn = time.monotonic()
-    fell = llmd.await_condition("RolloutAccepted", "False", "FellBack", seconds=30)
+    fell = llmd.await_condition("RolloutAccepted", "False", "RolledBack", seconds=30)
     print(fell["message"])
     assert "told to crash" in fell["message"]
-    assert "is tried again after" in fell["message"]
+    assert "Retry after" in fell["message"]
     assert llmd.condition("Ready")["status"] == "True"
     more_answers(load)
     sent = [lost.sent - died for lost in load.lost]

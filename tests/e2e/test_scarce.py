@@ -41,7 +41,7 @@ def test_a_gpu_that_the_node_counts_and_the_container_does_not_see(
 ) -> None:
     fill_model(tacho, namespace)
     llmd.apply(mock(tacho, gpu={"count": 1, "resourceName": RESOURCE}, probe={"policy": "Disabled"}))
-    refused(llmd, "UnsupportedGPU", "this container sees none", "device plugin")
+    refused(llmd, "UnsupportedGPU", "this container has none", "device plugin")
     llmd.await_condition("Stalled", "True", "UnsupportedGPU")
     assert llmd.endpoints() == set()
 
@@ -56,7 +56,7 @@ def test_an_inspection_that_takes_too_long_is_ended_and_tried_again(
     pod = eventually("the inspect pod runs", lambda: running(llmd))
     change = json.dumps({"spec": {"activeDeadlineSeconds": 3}})
     tacho.cluster.kubectl("patch", "pod", pod, "-n", namespace, "--type=merge", "-p", change)
-    refused(llmd, "InspectionTimeout", pod, "ran out of its time", "tried again")
+    refused(llmd, "InspectionTimeout", pod, "exceeded its deadline", "retried")
     assert llmd.condition("Stalled")["status"] == "False", "no person is needed"
     assert llmd.condition("Reconciling")["status"] == "True"
     hub.faults(stallSeconds=0)

@@ -8,9 +8,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.autoscaling.bounds import Moment, Span, need_of
 from tests.e2e.load import Arrivals
 from tests.e2e.resource import Llmd, eventually
-from tests.scaling_bounds import Moment, Span, need_of
 
 LOOK_SECONDS = 1.0
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 
+from tacho_cli.inputs.model import inspect_model
+from tacho_cli.inputs.this_machine import this_machine
+from tacho_cli.run.setup import LOCAL, Here, LocalSetup, local_setup
 from tacho_contract.launch import RuntimeConfig
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.cli.inputs.model import inspect_model
-from tacho_operator.cli.inputs.this_machine import this_machine
-from tacho_operator.cli.run.setup import LOCAL, Here, LocalSetup, local_setup
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tests.engines.serving import ROOT, free_port
@@ -52,9 +52,7 @@ def tacho(python: Path) -> list[str]:
     """The command of that name, by the interpreter that has the engines."""
     # The operator's own packages come after the engines', which are the ones to be run.
     ours = next(path for path in sys.path if path.endswith("site-packages"))
-    start = (
-        f"import sys; sys.path.append({ours!r}); from tacho_operator.cli.main import main; sys.exit(main())"
-    )
+    start = f"import sys; sys.path.append({ours!r}); from tacho_cli.main import main; sys.exit(main())"
     return [str(python), "-c", start]
 
 

@@ -14,15 +14,15 @@ import openai
 import pytest
 import yaml
 
-from tacho_engines.base import Context, EngineFigures, Exit
+from benchmarks.planner.placements import host, placement
+from tacho_cli.inputs.model import inspect_model
+from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.cli.inputs.model import inspect_model
 from tacho_runtime.supervisor.store import engine_failure_path, read_engine_failure
 from tests.engines.given import difference, scores
 from tests.engines.planned import run_to_status
 from tests.engines.serving import ROOT, Served, free_port, serving
-from tests.unit.planner.placements import host, placement
 
 LENGTH, BATCH = 512, 2
 MEAN_DIFFERENCE_NATS = 0.4
@@ -40,9 +40,9 @@ INT8 = ("--quantization", "int8_float32")
 VARIABLES = dict(run_half("ctranslate2").environment(None))  # type: ignore[arg-type]
 
 
-def figures(served: Served) -> EngineFigures:
+def figures(served: Served) -> EngineStartup:
     """What the runtime's half reads in the log."""
-    found = EngineFigures()
+    found = EngineStartup()
     for line in served.lines():
         found = run_half("ctranslate2").read(found, line)
     return found
@@ -225,7 +225,7 @@ def test_why_it_does_not_start(
         timeout=200,
         check=False,
     )
-    end = Exit(code=done.returncode, told=read_engine_failure(str(tmp_path)))
+    end = Exit(code=done.returncode, reported=read_engine_failure(str(tmp_path)))
     found = run_half("ctranslate2").classify(end, (done.stdout + done.stderr).splitlines()[-200:])
     assert (done.returncode, found.failure_class) == (1, failure_class), found
     assert not list(tmp_path.glob("tacho-ctranslate2-*")), "nothing is left behind"

@@ -12,10 +12,10 @@ import pytest
 
 from tests.engines.planned import planned
 from tests.engines.serving import ROOT
-from tests.fakes.checkpoints import write_checkpoint_of
-from tests.unit.core.pod_states import container_state
-from tests.unit.core.world import World
 from tests.unit.runtime.running import running
+from tools.harness.pod_states import container_state
+from tools.harness.world import World
+from tools.mock.checkpoints import write_checkpoint_of
 
 pytestmark = pytest.mark.timeout(900)  # a quarter of a minute on two idle cores
 
@@ -81,6 +81,6 @@ def in_the_status(termination_message: str) -> dict[str, Any]:
     ended = {"exitCode": 1, "message": termination_message}
     container_state(pod, restartCount=1, state={"waiting": {}}, lastState={"terminated": ended})
     world.reports.pop(pod["metadata"]["uid"], None)
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Stalled") == ("True", "QuantizationNotApplied")
     return world.condition("Ready")

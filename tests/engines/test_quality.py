@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tacho_contract.measurement import Quality
-from tacho_runtime.probe.quality import passages, quality
+from tacho_runtime.probe.quality import passages, score_text
 from tests.engines.serving import Served, serving, transformers_command
 
 REFERENCE = """
@@ -42,7 +42,7 @@ def measured(served: Served) -> Quality:
                 answer = await client.post(path, json=body)
                 return answer.status_code, answer.json()
 
-            return await quality(post, served.model, budget_seconds=PATIENT_SECONDS)
+            return await score_text(post, served.model, budget_seconds=PATIENT_SECONDS)
 
     return asyncio.run(asked())
 

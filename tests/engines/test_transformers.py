@@ -17,11 +17,12 @@ import openai
 import pytest
 import yaml
 
+from benchmarks.planner.placements import host, placement
+from tacho_cli.inputs.model import inspect_model
 from tacho_contract.model import ModelFacts
-from tacho_engines.base import Context, EngineFigures, Exit
+from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.cli.inputs.model import inspect_model
 from tacho_runtime.supervisor.store import engine_failure_path, read_engine_failure
 from tests.engines.given import GIVEN, difference, scores
 from tests.engines.planned import run_to_status
@@ -34,7 +35,6 @@ from tests.engines.serving import (
     serving,
     transformers_command,
 )
-from tests.unit.planner.placements import host, placement
 
 LENGTH, BATCH = TRANSFORMERS_LENGTH, TRANSFORMERS_BATCH
 LINEAR = 106_168_320
@@ -94,9 +94,9 @@ def served(
         yield running
 
 
-def figures(served: Served) -> EngineFigures:
+def figures(served: Served) -> EngineStartup:
     """What the runtime's half reads in the log."""
-    found = EngineFigures()
+    found = EngineStartup()
     for line in served.lines():
         found = run_half("transformers").read(found, line)
     return found
@@ -295,7 +295,7 @@ def test_why_it_does_not_start(
             timeout=200,
             check=False,
         )
-    end = Exit(code=done.returncode, told=read_engine_failure(str(tmp_path)))
+    end = Exit(code=done.returncode, reported=read_engine_failure(str(tmp_path)))
     found = run_half("transformers").classify(end, (done.stdout + done.stderr).splitlines()[-200:])
     assert (done.returncode, found.failure_class) == (1, failure_class), found
 

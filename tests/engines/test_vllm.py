@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tacho_cli.run.setup import LocalSetup
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.vllm.host import BLOCK_TOKENS
-from tacho_operator.cli.run.setup import LocalSetup
 from tacho_operator.core.planner.types import ModelPlan
 from tests.engines.given import GIVEN, difference, scores
 from tests.engines.planned import changed, planned, run_by_tacho

@@ -6,8 +6,8 @@ import functools
 
 import pytest
 
-from tests.cluster import packages
-from tests.cluster.errors import ClusterError
+from tools.cluster import packages
+from tools.cluster.errors import ClusterError
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

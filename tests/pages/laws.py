@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from .browser import Page
+from tests.pages.browser import Page
 
 PAPER = {"light": "255 255 255", "dark": "13 17 23"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .browser import Page, open_page
+from tests.pages.browser import Page, open_page
 
 BAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>bad</title>

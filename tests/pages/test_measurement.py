@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.cli.figures.page import page
-from tacho_operator.cli.figures.read import figures
+from tacho_cli.figures.page import measurement_page
+from tacho_cli.figures.read import measurement_view
+from tests.pages.browser import Page, open_page
+from tests.pages.laws import assert_painted, assert_sound
 from tests.unit.cli.figures.entries import SLO, entry
-
-from .browser import Page, open_page
-from .laws import assert_painted, assert_sound
 
 LINE, SLO_LINE, CAPACITY = "31 111 235", "180 35 24", "11 122 75"
 TITLE = "ml/mistral-7b-instruct-with-a-name-as-long-as-they-may-be <fp8>"
@@ -20,8 +19,8 @@ TITLE = "ml/mistral-7b-instruct-with-a-name-as-long-as-they-may-be <fp8>"
 
 def opened(folder: Path, *measured: dict[str, Any]) -> Page:
     file = folder / "page.html"
-    found = [figures(item, SLO) for item in measured]
-    file.write_text(page(TITLE, found, ("Ready=False NoReplicas: none & <none>",)))
+    found = [measurement_view(item, SLO) for item in measured]
+    file.write_text(measurement_page(TITLE, found, ("Ready=False NoReplicas: none & <none>",)))
     return open_page(file, folder)
 
 

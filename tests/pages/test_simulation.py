@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tacho_operator.cli.simulate.report.nouns import Report
-from tacho_operator.cli.simulate.report.page import page
-from tacho_operator.simulate.result import Quantiles
+from tacho_cli.simulate.report.page import page
+from tacho_cli.simulate.report.types import SimulationReport
+from tacho_simulate.result import Quantiles
+from tests.pages.browser import Page, open_page
+from tests.pages.laws import assert_painted, assert_sound
 from tests.unit.cli.simulate.results import report, run
 
-from .browser import Page, open_page
-from .laws import assert_painted, assert_sound
-
 EXAMPLES = Path(__file__).parents[2] / "examples" / "simulate"
-MARK, SLO_LINE, ASKED = "31 111 235", "180 35 24", "154 75 0"
+MARK, SLO_LINE, DESIRED = "31 111 235", "180 35 24", "154 75 0"
 POLICIES = {
     "tacho": (1.5, 0.995, 0.4),
     "static": (1.0, 0.5, 300.0),
@@ -28,7 +27,7 @@ POLICIES = {
 }
 
 
-def opened(folder: Path, found: Report) -> Page:
+def opened(folder: Path, found: SimulationReport) -> Page:
     file = folder / "page.html"
     file.write_text(page(found))
     return open_page(file, folder)
@@ -45,25 +44,25 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_it_is_sound(whole: Page) -> None:
     assert_sound(whole)
-    assert_painted(whole, MARK, SLO_LINE, ASKED)
+    assert_painted(whole, MARK, SLO_LINE, DESIRED)
 
 
 def test_every_run_has_its_curves_and_its_point(whole: Page) -> None:
     pictures = {item["title"]: item["drawn"] for item in whole.frame(1200)["pictures"]}
     assert set(pictures) == {
-        "Requests kept over GPU-hours",
+        "SLO attainment over GPU-hours",
         "Arrivals over time",
-        "Replicas asked for and ready over time",
+        "Desired and ready replicas over time",
         "Time to first token",
     }
-    tradeoff = pictures["Requests kept over GPU-hours"]
-    assert (tradeoff["best"], tradeoff["beaten"]) == (4, 2)
-    assert tradeoff["front"] == 3, "between the four that nothing beats"
-    replicas = pictures["Replicas asked for and ready over time"]
-    assert replicas["ready-edge"] == replicas["asked"] == len(POLICIES) + 1, "with the key's"
-    assert pictures["Arrivals over time"]["arrivals-edge"] == 1
+    tradeoff = pictures["SLO attainment over GPU-hours"]
+    assert (tradeoff["point"], tradeoff["point hollow"]) == (4, 2)
+    assert tradeoff["line soft front"] == 3, "between the four that nothing beats"
+    replicas = pictures["Desired and ready replicas over time"]
+    assert replicas["edge"] == replicas["desired"] == len(POLICIES) + 1, "with the key's"
+    assert pictures["Arrivals over time"]["edge"] == 1
     first = pictures["Time to first token"]
-    assert (first["best"], first["slo"]) == (len(POLICIES), 1)
+    assert (first["point"], first["slo"]) == (len(POLICIES), 1)
 
 
 def test_every_plot_has_a_table(whole: Page) -> None:
@@ -76,15 +75,15 @@ def test_every_plot_has_a_table(whole: Page) -> None:
 def test_sentences_and_settings_are_there_as_text(whole: Page) -> None:
     text = whole.frame(1200)["text"]
     assert "1 -> 3 replicas: work of 2.4 <over> 0.80 = 3.00." in text
-    assert "a start, in seconds" in text
-    assert "Cheapest that keeps the promise: tacho" in text
+    assert "cold start, in seconds" in text
+    assert "Cheapest run that meets the SLO: tacho" in text
 
 
 def test_the_command_writes_such_a_page(tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     told = subprocess.run(
         [
-            *(sys.executable, "-m", "tacho_operator.cli.main", "simulate", "-o", "html"),
+            *(sys.executable, "-m", "tacho_cli.main", "simulate", "-o", "html"),
             *(
                 "--trace",
                 EXAMPLES / "trace.csv",
@@ -105,7 +104,7 @@ def test_the_command_writes_such_a_page(tmp_path: Path) -> None:
     found = open_page(file, tmp_path)
     assert_sound(found)
     pictures = {item["title"]: item["drawn"] for item in found.frame(1200)["pictures"]}
-    assert pictures["Replicas asked for and ready over time"]["ready-edge"] == 4 + 1, "with the key's"
+    assert pictures["Desired and ready replicas over time"]["edge"] == 4 + 1, "with the key's"
     text = found.frame(1200)["text"]
     assert "quantization=fp8, minReplicas=2: " in text
     assert "varied: quantization" in text
@@ -123,5 +122,5 @@ def test_the_command_writes_such_a_page(tmp_path: Path) -> None:
         pytest.param(report(*(run(f"policy-{n}") for n in range(20))), id="twenty-alike"),
     ],
 )
-def test_odd_reports_are_sound_too(found: Report, tmp_path: Path) -> None:
+def test_odd_reports_are_sound_too(found: SimulationReport, tmp_path: Path) -> None:
     assert_sound(opened(tmp_path, found))

@@ -42,5 +42,5 @@ def test_an_engines_files_are_called_as_drawn() -> None:
     there = {path.name for path in (ROOT / "runtime" / "tacho_engines").glob("*/*.py")}
     assert drawn <= there
     for engine in (ROOT / "runtime" / "tacho_engines").iterdir():
-        if (engine / "row.py").exists():
+        if (engine / "profile.py").exists():
             assert (engine / "plan.py").exists(), engine.name

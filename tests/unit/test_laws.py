@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("operator/tacho_operator", *(f"runtime/{path.name}" for path in ROOT.glob("runtime/tacho_*")))
+PACKAGES = [
+    str(path.relative_to(ROOT)) for half in ("operator", "runtime") for path in ROOT.glob(f"{half}/tacho_*")
+]
 PURE = "Decisions are pure"
 HUB = "The injected runtime needs nothing"
 HALVES = "The operator may import the plan's half"
+RUNTIME = "The runtime's packages"
 LAYERS = "Effects sit above decisions"
 ENGINES = "runtime/tacho_engines"
 CORE = "operator/tacho_operator/core"
@@ -56,19 +59,19 @@ def test_the_tree_as_it_is_keeps_them(tree: Path) -> None:
         (f"{ENGINES}/vllm/memory.py", "asyncio", PURE),
         (f"{CORE}/reconcile.py", "tacho_operator.shell.kube", LAYERS),
         ("operator/tacho_operator/api/types.py", "tacho_operator.core.types", LAYERS),
-        ("operator/tacho_operator/cli/main.py", "tacho_operator.shell.kube", LAYERS),
+        ("operator/tacho_cli/main.py", "tacho_operator.shell.kube", LAYERS),
         (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.run", HALVES),
         (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.plan", HALVES),
         (f"{CORE}/planner/plan.py", "tacho_engines.run_parts", HALVES),
         ("operator/tacho_operator/shell/kube.py", "tacho_runtime.termination", HALVES),
-        ("operator/tacho_operator/cli/main.py", "tacho_llamacpp.flags", HALVES),
-        ("runtime/tacho_runtime/preflight.py", "tacho_engines.llamacpp.plan", HALVES),
-        ("runtime/tacho_runtime/preflight.py", "tacho_engines.memory.weights", HALVES),
+        ("operator/tacho_cli/main.py", "tacho_llamacpp.flags", HALVES),
+        ("runtime/tacho_runtime/supervisor/preflight.py", "tacho_engines.llamacpp.plan", HALVES),
+        ("runtime/tacho_runtime/supervisor/preflight.py", "tacho_engines.memory.weights", HALVES),
         (f"{ENGINES}/llamacpp/run.py", "tacho_engines.llamacpp.memory", HALVES),
-        (f"{ENGINES}/llamacpp/plan.py", "tacho_engines.shared.signs", HALVES),
-        (f"{ENGINES}/registry.py", "tacho_engines.vllm.row", HALVES),
+        (f"{ENGINES}/llamacpp/plan.py", "tacho_engines.shared.log_patterns", HALVES),
+        (f"{ENGINES}/registry.py", "tacho_engines.vllm.profile", HALVES),
         (f"{ENGINES}/memory/kv.py", "tacho_engines.vllm.settings", HALVES),
-        (f"{ENGINES}/vllm/plan.py", "tacho_engines.llamacpp.row", "Engines know nothing of each other"),
+        (f"{ENGINES}/vllm/plan.py", "tacho_engines.llamacpp.profile", "Engines know nothing of each other"),
         ("runtime/tacho_contract/model.py", "tacho_engines.base", "The runtime's documents are below"),
         (f"{ENGINES}/base.py", "tacho_runtime.http.metrics", "The runtime's documents are below"),
         ("runtime/tacho_runtime/probe/sequence.py", "tacho_operator.core.types", "The runtime's documents"),
@@ -78,6 +81,10 @@ def test_the_tree_as_it_is_keeps_them(tree: Path) -> None:
             HUB,
         ),
         ("runtime/tacho_runtime/headers/gguf.py", "pydantic", HUB),
+        ("runtime/tacho_runtime/machine/sampling.py", "tacho_runtime.probe.target", RUNTIME),
+        ("runtime/tacho_runtime/http/metrics.py", "tacho_runtime.supervisor.lifecycle", RUNTIME),
+        ("runtime/tacho_runtime/probe/report.py", "tacho_runtime.http.server", RUNTIME),
+        ("runtime/tacho_runtime/headers/gguf.py", "tacho_runtime.machine.gpus", RUNTIME),
         ("runtime/tacho_llamacpp/flags.py", "tacho_contract.launch", "Launchers inside engine images"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import tomllib
 import yaml
 
 from tacho_contract import __version__
-from tacho_engines.registry import engine_rows
+from tacho_engines.registry import engine_profiles
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,14 +65,14 @@ def test_every_package_is_installed_checked_and_held_to_the_laws() -> None:
     assert set(project["mypy"]["packages"]) == {*places, "benchmarks.probe"}
     assert set(project["importlinter"]["root_packages"]) == set(places)
     alone = next(law for law in project["importlinter"]["contracts"] if law["name"].startswith("Launchers"))
-    said = {word for row in engine_rows() for word in row.local_entrypoint if word.startswith("tacho_")}
+    said = {word for row in engine_profiles() for word in row.local.entrypoint if word.startswith("tacho_")}
     assert set(alone["source_modules"]) == said | {"tacho_server"}, "which launchers share"
 
 
 def test_an_engine_that_is_a_package_can_be_asked_for() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for row in engine_rows():
-        assert not row.package or any(row.package in need for need in extras[row.name]), row.name
+    for row in engine_profiles():
+        assert not row.local.package or any(row.local.package in need for need in extras[row.name]), row.name
 
 
 def test_source_files_stay_small() -> None:
@@ -82,6 +83,17 @@ def test_source_files_stay_small() -> None:
         if (lines := len(path.read_text().splitlines())) > 400
     }
     assert long == {}
+
+
+def test_nothing_outside_the_tests_imports_them() -> None:
+    found = []
+    for path in tracked("operator/*.py", "runtime/*.py", "tools/*.py", "benchmarks/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [item.name for item in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            found += [f"{path.relative_to(ROOT)}: {name}" for name in names if name.split(".")[0] == "tests"]
+    assert found == []
 
 
 def test_what_the_readme_names_exists() -> None:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+
 import pytest
 
+from tacho_operator.__main__ import configure_logging
 from tacho_operator.config import SettingsError, load_settings
 
 
@@ -63,3 +70,57 @@ def test_the_image_of_an_engine_that_there_is_not_is_refused() -> None:
         SettingsError, match=r"TACHO_ENGINE_IMAGE_VLM: there is no such engine; known are .*_VLLM"
     ):
         load_settings({"TACHO_IMAGE": "example/tacho:1", "TACHO_ENGINE_IMAGE_VLM": "example/vllm:1"})
+
+
+@contextlib.contextmanager
+def json_logs() -> Iterator[None]:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers.clear()
+    configure_logging("INFO", as_json=True)
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    (line,) = capsys.readouterr().err.splitlines()
+    found: dict[str, str] = json.loads(line)
+    return found
+
+
+def test_a_json_log_line_has_exactly_these_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    record = logging.makeLogRecord(
+        {"name": "tacho_operator.shell", "levelname": "INFO", "levelno": logging.INFO, "msg": "it %s"}
+        | {"args": ("runs",), "created": 1792580888.1239, "msecs": 123.9}
+        | {"k8s_skip": True, "taskName": "part"}  # kopf adds the one, asyncio the other
+    )
+    with json_logs():
+        logging.getLogger("tacho_operator.shell").handle(record)
+    found = logged(capsys)
+    assert list(found.items()) == [
+        ("timestamp", "2026-10-21T11:08:08.123Z"),
+        ("severity", "info"),
+        ("logger", "tacho_operator.shell"),
+        ("message", "it runs"),
+    ]
+
+
+def test_a_json_log_line_of_an_error_has_its_traceback_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with json_logs():
+        try:
+            raise ValueError("bad")
+        except ValueError:
+            logging.getLogger("tacho_operator.shell").exception("it %s", "failed")
+    found = logged(capsys)
+    assert list(found) == ["timestamp", "severity", "logger", "message", "exc_info"]
+    assert (found["severity"], found["logger"], found["message"]) == (
+        "error",
+        "tacho_operator.shell",
+        "it failed",
+    )
+    assert found["exc_info"].startswith("Traceback (most recent call last):\n")
+    assert found["exc_info"].endswith("\nValueError: bad")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found["timestamp"])

@@ -17,10 +17,11 @@ from tacho_operator.shell.kube import (
     ApiError,
     Gone,
     Kube,
-    asked_pause_seconds,
     connect,
     environment_proxy,
+    requested_pause_seconds,
 )
+from tests.wiring.api_double import BASE, ApiDouble, serving
 
 
 class Broken:
@@ -169,12 +170,12 @@ async def test_a_refusal_says_how_long_to_wait(
     ):
         with pytest.raises(ApiError, match="slow down") as refused:
             await kube.list_all("Pod")
-        assert asked_pause_seconds(refused.value) == seconds
+        assert requested_pause_seconds(refused.value) == seconds
         with pytest.raises(ApiError) as refused:
             await kube.create({"kind": "Pod", "metadata": {"namespace": "ml", "name": "a"}})
-        assert asked_pause_seconds(refused.value) == seconds
+        assert requested_pause_seconds(refused.value) == seconds
     assert asked == ["GET", "POST"], "nothing is tried again on the spot"
-    assert asked_pause_seconds(ValueError("of our own")) == 0
+    assert requested_pause_seconds(ValueError("of our own")) == 0
 
 
 @pytest.mark.parametrize(
@@ -216,3 +217,16 @@ async def test_a_request_needs_no_thread_for_the_environment(
 
         monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", thread)
         assert await kube.get("ConfigMap", "ml", "a") == {"metadata": {"name": "a"}}
+
+
+async def test_a_kind_counts_as_served_where_discovery_may_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = ApiDouble()
+    async with serving(double, tmp_path, monkeypatch) as (kube, _):
+        assert await kube.is_served("LLMDeployment")
+        double.forbidden.add(BASE)
+        assert await kube.is_served("LLMDeployment")
+        double.forbidden.clear()
+        double.has_crd = False
+        assert not await kube.is_served("LLMDeployment")

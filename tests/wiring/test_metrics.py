@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry
 
 from tacho_operator.api.types import (
     Capacity,
+    ComparedQuality,
     Condition,
     Latency,
     LLMDeploymentStatus,
     Measurement,
-    Quality,
     Roofline,
     SingleStream,
     Summary,
@@ -35,7 +35,7 @@ def replicas(metrics: Metrics, state: str) -> float | None:
 
 def test_replicas_that_are_wanted_and_not_there_are_seen() -> None:
     metrics = Metrics(CollectorRegistry())
-    metrics.observe(KEY, LLMDeploymentStatus(replicas=2, ready_replicas=1), wanted_replicas=3)
+    metrics.observe(KEY, LLMDeploymentStatus(replicas=2, ready_replicas=1), desired_replicas=3)
     assert [replicas(metrics, state) for state in ("desired", "current", "ready")] == [3, 2, 1]
     metrics.forget(KEY)
     assert [replicas(metrics, state) for state in ("desired", "current", "ready")] == [None] * 3
@@ -51,13 +51,13 @@ def test_a_condition_has_a_series_for_each_status_while_it_is_there() -> None:
     now = {"reason": "R", "message": "m", "last_transition_time": "2026-01-01T00:00:00Z"}
     ready = Condition(type="Ready", status="False", **now)
     silent = Condition(type="Measured", status="Unknown", **{**now, "reason": "ReportUnreachable"})
-    metrics.observe(KEY, LLMDeploymentStatus(conditions=[ready, silent]), wanted_replicas=1)
+    metrics.observe(KEY, LLMDeploymentStatus(conditions=[ready, silent]), desired_replicas=1)
     of_ready = {"Ready=True 0", "Ready=False 1", "Ready=Unknown 0"}
     assert conditions(metrics) == of_ready | {"Measured=True 0", "Measured=False 0", "Measured=Unknown 1"}
     labels = {"namespace": "ml", "name": "demo"}
     name = "tacho_llmdeployment_report_unreachable"
     assert metrics.registry.get_sample_value(name, labels) == 1
-    metrics.observe(KEY, LLMDeploymentStatus(conditions=[ready]), wanted_replicas=1)
+    metrics.observe(KEY, LLMDeploymentStatus(conditions=[ready]), desired_replicas=1)
     assert conditions(metrics) == of_ready
     assert metrics.registry.get_sample_value(name, labels) == 0
     metrics.forget(KEY)
@@ -71,13 +71,11 @@ def measured(*, flags: tuple[str, ...] = (), state: str = "Complete", **summary:
         state=state,
         confidence="Provisional" if flags else "Clean",
         flags=list(flags),
-        capacity=Capacity(
-            concurrency=8, output_tokens_per_second="412.5", requests_per_second="2", ci_percent="4"
-        ),
-        latency=Latency(ttft_milliseconds_p50="143", tpot_milliseconds_p50="20"),
-        single_stream=SingleStream(decode_tokens_per_second="60", prefill_tokens_per_second="9000"),
-        roofline=Roofline(decode_efficiency_percent="64"),
-        quality=Quality(text="t", tokens=677, perplexity="46.393"),
+        capacity=Capacity(concurrency=8, output_tokens_per_second=412.5, requests_per_second=2, ci_percent=4),
+        latency=Latency(ttft_milliseconds_p50=143, tpot_milliseconds_p50=20),
+        single_stream=SingleStream(decode_tokens_per_second=60, prefill_tokens_per_second=9000),
+        roofline=Roofline(decode_efficiency_percent=64),
+        quality=ComparedQuality(text="t", tokens=677, perplexity=46.393),
     )
     return LLMDeploymentStatus(measurements=[entry], summary=Summary(**summary))
 
@@ -102,7 +100,7 @@ def series(metrics: Metrics) -> dict[str, float]:
 
 def test_what_was_measured_has_a_series_a_figure_in_base_units() -> None:
     metrics = Metrics(CollectorRegistry())
-    metrics.observe(KEY, measured(**EUROS), wanted_replicas=1)
+    metrics.observe(KEY, measured(**EUROS), desired_replicas=1)
     assert series(metrics) == {
         "output_tokens_per_second": 412.5,
         "ci_ratio": 0.04,
@@ -123,18 +121,18 @@ def test_what_was_measured_has_a_series_a_figure_in_base_units() -> None:
 
 def test_figures_that_something_moved_or_that_are_stale_have_no_series() -> None:
     metrics = Metrics(CollectorRegistry())
-    metrics.observe(KEY, measured(**EUROS), wanted_replicas=1)
-    metrics.observe(KEY, measured(flags=("Contended",), **EUROS), wanted_replicas=1)
+    metrics.observe(KEY, measured(**EUROS), desired_replicas=1)
+    metrics.observe(KEY, measured(flags=("Contended",), **EUROS), desired_replicas=1)
     assert series(metrics) == {"provisional": 1}
-    metrics.observe(KEY, measured(state="Stale"), wanted_replicas=1)
+    metrics.observe(KEY, measured(state="Stale"), desired_replicas=1)
     assert series(metrics) == {}
 
 
 def test_a_price_in_another_currency_takes_the_place_of_the_former() -> None:
     metrics = Metrics(CollectorRegistry())
-    metrics.observe(KEY, measured(**EUROS), wanted_replicas=1)
+    metrics.observe(KEY, measured(**EUROS), desired_replicas=1)
     metrics.observe(
-        KEY, measured(**{**EUROS, "cost_currency": "USD", "cost_basis": "Saturation"}), wanted_replicas=1
+        KEY, measured(**{**EUROS, "cost_currency": "USD", "cost_basis": "Saturation"}), desired_replicas=1
     )
     costs = [name for name in series(metrics) if name.startswith("cost")]
     assert costs == ["cost_per_million_output_tokens{USD,Saturation}"]
@@ -154,7 +152,7 @@ def test_the_page_on_operating_names_each_of_the_operators_own() -> None:
         for family in found
         if family.name.startswith("tacho_operator_")
     }
-    page = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md").read_text()
     assert set(re.findall(r"^\| `(tacho_operator_\w+)", page, re.MULTILINE)) == made
     (stale,) = (family for family in found if family.name == "tacho_operator_store_stale_streams")
     assert stale.samples[0].value == len(reflectors(cast(Kube, None), store, (), metrics.reconnect))
@@ -163,6 +161,6 @@ def test_the_page_on_operating_names_each_of_the_operators_own() -> None:
 def test_the_page_names_each_of_them_and_no_other() -> None:
     metrics = Metrics(CollectorRegistry())
     made = {family.name for family in metrics.registry.collect()}
-    page = (Path(__file__).resolve().parents[2] / "docs" / "measurements.md").read_text()
-    told = set(re.findall(r"^\| `(tacho_\w+)`", page, re.MULTILINE))
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md").read_text()
+    told = set(re.findall(r"^\| `(tacho_llmdeployment_\w+)`", page, re.MULTILINE))
     assert told == {name for name in made if "_measured_" in name or "_cost_" in name}

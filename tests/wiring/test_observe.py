@@ -9,17 +9,17 @@ import pytest
 
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.core.revisions.step import wanted_revision
-from tacho_operator.core.types import History, Observed
+from tacho_operator.core.revisions.planning import desired_revision_name
+from tacho_operator.core.types import Observed, PastMeasurement
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import Observer, UnreadableResource, read_resource
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
-from tests.unit.core.builders import CLAIM_SPEC, raw_resource
+from tools.harness.resources import CLAIM_SPEC, raw_resource
 
 KEY = Key("ml", "smol")
-ROW = History(
+ROW = PastMeasurement(
     engine="e",
     engine_version="1",
     quantization_method="m",
@@ -118,7 +118,7 @@ async def test_earlier_measurements_are_read_for_every_plan_and_for_nothing_else
     for _ in range(2):
         assert (await observe(store, live)).history == (ROW,)
     resource = LLMDeployment.read(raw)
-    store.put("ControllerRevision", owned_by(raw["metadata"]["uid"], wanted_revision(resource)))
+    store.put("ControllerRevision", owned_by(raw["metadata"]["uid"], desired_revision_name(resource)))
     assert (await observe(store, live)).history == ()
 
 

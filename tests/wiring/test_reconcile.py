@@ -18,8 +18,8 @@ from tacho_operator.shell.reconcile import Reconciler
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
-from tests.unit.core.builders import CONFIG, NOW, facts
-from tests.unit.core.world import World
+from tools.harness.resources import CONFIG, NOW, facts
+from tools.harness.world import World
 
 KEY = Key("ml", "smol")
 
@@ -39,6 +39,13 @@ class Server:
         self.deleted: list[str] = []
         self.fails = False
         """Whether it can be read."""
+        self.gets = 0
+        self.owner_deleted = False
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        assert kind == "LLMDeployment"
+        self.gets += 1
+        return None if self.owner_deleted else self._world.raw
 
     async def observe(self, key: Key, *, live: bool = False) -> Observed:
         self.live.append(live)
@@ -106,7 +113,7 @@ def reconciler(server: Server, store: Store | None = None) -> Reconciler:
 async def test_no_pods_are_made_of_a_revision_that_could_not_be_recorded() -> None:
     """It would be planned anew at every turn, and by the next version of the operator differently."""
     world = World(resourceVersion="1")
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
     server = Server(world)
     server.refuses = False
@@ -173,8 +180,8 @@ async def test_a_live_turn_that_writes_nothing_or_fails_makes_the_store_no_newer
     server.refuses = False
     reconcile = reconciler(server, store)
     await reconcile(KEY)
-    world.turn()
-    world.turn()
+    world.reconcile()
+    world.reconcile()
     server.created.clear()
     server.fails = True
     with pytest.raises(ApiError):
@@ -207,10 +214,10 @@ async def test_a_turn_goes_on_as_soon_as_its_writes_are_seen() -> None:
 
 async def test_while_the_store_is_interrupted_nothing_is_deleted() -> None:
     world = World(resourceVersion="1")
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
     (left,) = ((place, item) for place, item in world.objects.items() if place[0] == "Pod")
-    world.turn()
+    world.reconcile()
     world.objects[left[0]] = left[1]  # an inspect pod that has had its time
     server, store = Server(world), store_at("7")
     server.refuses = False
@@ -220,3 +227,46 @@ async def test_while_the_store_is_interrupted_nothing_is_deleted() -> None:
     store.runs("Pod", "")
     await reconciler(server, store)(KEY)
     assert server.deleted, "nothing was to be deleted: nothing is proved"
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_vanished_children_are_made_anew_only_where_their_owner_is_still_there(deleted: bool) -> None:
+    """They may have gone with it: the store is told of a deletion by another stream."""
+    world = World(resourceVersion="1")
+    world.reconcile()
+    world.inspected(facts())
+    server, store = Server(world), store_at("7")
+    server.refuses = False
+    store.put("LLMDeployment", world.raw)
+    reconcile = reconciler(server, store)
+    await reconcile(KEY)
+    assert "Service" in server.created
+    assert server.gets == 0, "what is made for the first time needs no look at its owner"
+    server.created.clear()
+    server.owner_deleted = deleted
+    await reconcile(KEY)
+    assert server.gets == 1
+    assert ("Service" in server.created) is not deleted
+    assert (store.resource(KEY) is None) is deleted
+
+
+@pytest.mark.parametrize(
+    ("kind", "absent"),
+    [("Service", ("Service",)), ("ControllerRevision", ("ControllerRevision", "Deployment"))],
+)
+async def test_a_refused_child_has_not_vanished_at_the_next_reconcile(
+    kind: str, absent: tuple[str, ...]
+) -> None:
+    """Else every reconcile would read its owner. Without a revision, its Deployment is not made either."""
+    world = World(resourceVersion="1")
+    world.reconcile()
+    world.inspected(facts())
+    server = Server(world)
+    server.refuses, server.forbids = False, kind
+    reconcile = reconciler(server)
+    for _ in range(3):
+        await reconcile(KEY)
+        world.reconcile()  # the other children exist
+        for place in [place for place in world.objects if place[0] in absent]:
+            del world.objects[place]
+    assert server.gets == 0

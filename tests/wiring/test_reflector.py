@@ -11,7 +11,7 @@ import pytest
 
 from tacho_operator.shell.kube import ApiError, Event, Forbidden, Gone, Kube, Missing, Page
 from tacho_operator.shell.store import reflector as module
-from tacho_operator.shell.store.reflector import Reflector, WentBack
+from tacho_operator.shell.store.reflector import EtcdRestored, Reflector, WatchScope
 from tacho_operator.shell.store.store import Store
 from tests.wiring.test_store import thing
 
@@ -66,8 +66,7 @@ async def reflecting(server: Server, *, optional: bool = False) -> AsyncIterator
     stream = Reflector(
         cast(Kube, server),
         store,
-        "Service",
-        optional=optional,
+        WatchScope("Service", optional=optional),
         lists=asyncio.Semaphore(1),
         on_reconnect=lambda kind, why: ends.append(why),
     )
@@ -142,7 +141,7 @@ async def test_an_api_server_that_went_back_in_time_ends_the_stream() -> None:
     objects as they are again would be taken for older than what is held."""
     server = Server([("ADDED", thing("c", "50")), ApiError(0, "no answer")])
     server.now = "49"
-    with pytest.raises(WentBack, match="at version 49 and was at 50"):
+    with pytest.raises(EtcdRestored, match="at version 49 and was at 50"):
         await following(server)
     assert server.since == ["10"]
 
@@ -150,7 +149,7 @@ async def test_an_api_server_that_went_back_in_time_ends_the_stream() -> None:
 async def test_a_list_that_went_back_in_time_ends_the_stream_too() -> None:
     server = Server([("ADDED", thing("c", "50")), Gone(410, "too old")])
     server.versions = ["10", "10", "20"]
-    with pytest.raises(WentBack, match="at version 20 and was at 50"):
+    with pytest.raises(EtcdRestored, match="at version 20 and was at 50"):
         await following(server)
 
 
@@ -159,7 +158,7 @@ async def following(server: Server) -> None:
     stream = Reflector(
         cast(Kube, server),
         Store(lambda change: None),
-        "Service",
+        WatchScope("Service"),
         lists=asyncio.Semaphore(1),
         on_reconnect=lambda kind, why: None,
     )

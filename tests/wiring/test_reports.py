@@ -151,7 +151,7 @@ async def test_a_slow_pod_does_not_hold_up_the_reconcile(monkeypatch: pytest.Mon
         async with asyncio.timeout(5):
             await woken.wait()
         assert set(await one.collect(KEY, [pod()], LIVE)) == {"u1"}
-        assert counted["answered"] == 1, "one question at a time"
+        assert counted["answered"] == 1, "one request at a time"
 
 
 async def test_a_pod_that_never_answers_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

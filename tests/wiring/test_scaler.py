@@ -15,11 +15,10 @@ from prometheus_client import CollectorRegistry
 from tacho_contract.codec import dumps
 from tacho_contract.report import LOAD_LIMIT_BYTES, Load
 from tacho_operator.shell.loads import Loads, sample_of
+from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.scaler import LISTENING_SECONDS, Scaler
-from tacho_operator.shell.scaling_metrics import ScalingMetrics
 from tacho_operator.shell.workqueue import Key
-from tests.unit.core.test_scaled import world_of
-from tests.unit.core.world import MOCK_SPEC, World, changed
+from tools.harness.world import MOCK_SPEC, World, changed, world_of
 
 KEY = Key("ml", "smol")
 ADDRESS = "10.0.0.7"
@@ -60,14 +59,14 @@ class Looking:
         self.world.scaling = None
         observed = self.scaler.observed(KEY, self.world.observed())
         self.world.scaling = observed.scaling
-        self.world.turn(1)
+        self.world.reconcile(1)
 
     async def look(self, **figures: Any) -> None:
         self.now += 10
         if figures:
             self.pods.answers[ADDRESS] = Load(observed_time=str(self.now), **figures)
         self.called.clear()
-        await self.scaler.look()
+        await self.scaler.sample()
 
     def sample(self, name: str, **labels: str) -> float | None:
         where = {"namespace": "ml", "name": "smol", **labels}
@@ -336,7 +335,7 @@ async def test_pods_that_hang_do_not_use_up_the_time_of_those_that_answer(
     """One place at a time, and time for two that hang: whoever answers is asked before those."""
     monkeypatch.setattr("tacho_operator.shell.loads.AT_ONCE", 1)
     monkeypatch.setattr("tacho_operator.shell.loads.TIMEOUT_SECONDS", 0.4)
-    monkeypatch.setattr("tacho_operator.shell.loads.LOOK_SECONDS", 1.0)
+    monkeypatch.setattr("tacho_operator.shell.loads.SAMPLE_SECONDS", 1.0)
     hanging = [f"127.0.1.{number}" for number in range(1, 5)]
     asked: list[str] = []
     async with pods_saying(None, asked) as loads:

@@ -7,13 +7,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.core.types import Waiting
+from tacho_operator.core.types import HubWaiters
+from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
-from tacho_operator.shell.store.store import Change, State, Store, later
-from tacho_operator.shell.store.written import Awaited, seen
-from tacho_operator.shell.turns import Priority
-from tacho_operator.shell.wake import Waker, concerned_by_node, priority
-from tacho_operator.shell.workqueue import Key, WorkQueue
+from tacho_operator.shell.store.expectations import Expectation, seen
+from tacho_operator.shell.store.store import Store, StoreChange, StoreState, later
+from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
 
 KEY = Key("ml", "smol")
 
@@ -31,8 +30,8 @@ def pod(name: str, version: str = "1", *, node: str = "", **rest: Any) -> dict[s
     return thing(name, version, spec=spec, **rest)
 
 
-def told() -> tuple[Store, list[Change]]:
-    changes: list[Change] = []
+def told() -> tuple[Store, list[StoreChange]]:
+    changes: list[StoreChange] = []
     return Store(changes.append), changes
 
 
@@ -139,8 +138,8 @@ def test_versions_compare_as_numbers() -> None:
 
 async def test_a_write_is_seen_by_its_version_or_by_the_streams() -> None:
     store, _ = told()
-    wrote = Awaited("ConfigMap", "ml", "live", "uid-live", "8")
-    deleted = Awaited("Pod", "ml", "a", "uid-a", "")
+    wrote = Expectation("ConfigMap", "ml", "live", "uid-live", "8")
+    deleted = Expectation("Pod", "ml", "a", "uid-a", "")
     store.put("Pod", pod("a"))
     store.put("ConfigMap", thing("live", "7"))
     assert not wrote.seen(store)
@@ -152,7 +151,7 @@ async def test_a_write_is_seen_by_its_version_or_by_the_streams() -> None:
     assert not waiting.done()
     store.put("Pod", pod("a", "9", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}))
     assert await waiting
-    gone = Awaited("ConfigMap", "ml", "made-and-deleted", "u", "12")
+    gone = Expectation("ConfigMap", "ml", "made-and-deleted", "u", "12")
     assert not await seen(store, (gone,), 0.01)
     store.at("ConfigMap", "", "12")
     assert gone.seen(store), "what was deleted since will never be shown"
@@ -161,8 +160,19 @@ async def test_a_write_is_seen_by_its_version_or_by_the_streams() -> None:
 def test_a_write_is_not_seen_in_another_object_of_the_same_name() -> None:
     store, _ = told()
     store.put("ConfigMap", thing("live", "9", uid="made-by-somebody-since"))
-    assert not Awaited("ConfigMap", "ml", "live", "uid-live", "8").seen(store)
-    assert Awaited("ConfigMap", "ml", "live", "uid-live", "").seen(store), "what was deleted is gone"
+    assert not Expectation("ConfigMap", "ml", "live", "uid-live", "8").seen(store)
+    assert Expectation("ConfigMap", "ml", "live", "uid-live", "").seen(store), "what was deleted is gone"
+
+
+def test_a_write_to_a_resource_that_was_deleted_since_is_not_awaited() -> None:
+    """kopf's stream has no version up to which everything is known."""
+    store, _ = told()
+    wrote = Expectation("LLMDeployment", "ml", "serving", "uid-serving", "8")
+    assert not wrote.seen(store)
+    store.put("LLMDeployment", resource("serving"))
+    assert not wrote.seen(store)
+    store.remove("LLMDeployment", "ml", "serving", uid="uid-serving")
+    assert wrote.seen(store)
 
 
 async def test_a_stream_that_is_interrupted_says_so_until_it_runs() -> None:
@@ -217,7 +227,9 @@ def test_how_urgent_a_resource_is() -> None:
         "edited": Priority.CHANGED,
         "unknown": Priority.CHANGED,
     }
-    assert store.state(Key("ml", "serving")) == State(told=True, looked_at=True, ready=True, serves=True)
+    assert store.state(Key("ml", "serving")) == StoreState(
+        reported=True, status_is_current=True, ready=True, serves=True
+    )
 
 
 def test_a_node_concerns_those_on_it_and_those_that_may_wait_for_it() -> None:
@@ -237,34 +249,34 @@ async def test_when_one_gets_through_to_the_hub_all_that_wait_for_it_are_looked_
         raise AssertionError(key)
 
     time = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    waker = Waker()
-    store, queue = Store(waker, lambda: time), WorkQueue(process, workers=1)
+    router = ChangeRouter()
+    store, queue = Store(router, lambda: time), WorkQueue(process, workers=1)
     for name in ("a", "b", "c", "d"):
         store.put("LLMDeployment", waits_for_the_hub(name, "1"))
     store.put("LLMDeployment", resource("loading"))
-    waker.connect(store, queue)
-    assert store.waiting() == {"HubUnreachable": Waiting(4)}
+    router.connect(store, queue)
+    assert store.waiting() == {"HubUnreachable": HubWaiters(4)}
     store.put("LLMDeployment", waits_for_the_hub("a", "2", reason="Loading"))
-    assert store.waiting() == {"HubUnreachable": Waiting(3, time)}
+    assert store.waiting() == {"HubUnreachable": HubWaiters(3, time)}
     assert {key.name for key in queue._due} == {"a", "b", "c", "d"}
     queue._due.clear()
     store.put("LLMDeployment", waits_for_the_hub("b", "2", reason="Loading"))
     assert {key.name for key in queue._due} == {"b"}, "the first spoke for all"
     first, time = time, time + timedelta(seconds=60)
     store.remove("LLMDeployment", "ml", "c")
-    assert store.waiting() == {"HubUnreachable": Waiting(1, first)}, "what is gone has got nothing"
+    assert store.waiting() == {"HubUnreachable": HubWaiters(1, first)}, "what is gone has got nothing"
     store.put("LLMDeployment", waits_for_the_hub("d", "2", reason="Loading"))
-    assert store.waiting() == {"HubUnreachable": Waiting(0, time)}
+    assert store.waiting() == {"HubUnreachable": HubWaiters(0, time)}
 
 
 async def test_a_change_is_passed_to_whom_it_concerns() -> None:
     async def process(key: Key) -> None:
         raise AssertionError(key)
 
-    waker = Waker()
-    store, queue = Store(waker), WorkQueue(process, workers=1)
+    router = ChangeRouter()
+    store, queue = Store(router), WorkQueue(process, workers=1)
     store.put("LLMDeployment", resource("early"))
-    waker.connect(store, queue)
+    router.connect(store, queue)
     assert queue.depth == 0
     store.put("LLMDeployment", resource("smol"))
     assert set(queue._due) == {KEY}

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_operator.shell import workqueue
-from tacho_operator.shell.turns import Priority
-from tacho_operator.shell.workqueue import MAX_BACKOFF_SECONDS, Key, WorkQueue, backoff_seconds
+from tacho_operator.shell.workqueue import MAX_BACKOFF_SECONDS, Key, Priority, WorkQueue, backoff_seconds
 
 A, B, C = Key("ns", "a"), Key("ns", "b"), Key("ns", "c")
 Process = Callable[[Key], Awaitable[float | None]]
@@ -137,7 +136,7 @@ async def test_an_error_that_asks_for_a_pause_gets_it_whatever_happens(
         tries.append(key)
         raise RuntimeError("slow down")
 
-    queue = WorkQueue(process, workers=1, asked_pause_seconds=lambda error: 3600.0 if str(error) else 0.0)
+    queue = WorkQueue(process, workers=1, requested_pause_seconds=lambda error: 3600.0 if str(error) else 0.0)
     queue.add(A)
     task = asyncio.create_task(queue.run())
     await settle()

@@ -1,7 +1,7 @@
 """``python -m tools.images build|base|wheels|list|push``: the images as archives that containerd imports.
 
-What was built stays in the cache under a hash of all that goes into it: an unchanged image is not built
-again, in this clone or another.
+Built images stay in the cache under a hash of all their inputs: an unchanged image is not built again, in
+this clone or another.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LARGE_NEEDED_BYTES = 16 * 10**9
 """With torch: its wheels, its layer, and the archive twice while it is written."""
 STORAGE_LIMIT_BYTES = 10 * 10**9
 KEPT_ARCHIVES = 4
-"""Of each image; older ones are removed from the cache."""
+"""Number of archives kept per image; older archives are removed from the cache."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Built:
 
 
 def build(*only: str) -> list[Built]:
-    """The images of these names with what they are built on; without a name all that every build makes."""
+    """Builds the named images and their base images; without a name, all images of a full build."""
     machine.require_root()
     machine.install_programs()
     with cache.locked("images"):
@@ -115,7 +115,7 @@ def build_one(image: catalog.Image, on: str, below: Built | None = None) -> Buil
 
 
 def prune(image: catalog.Image, newest: Path) -> None:
-    """Of archives as of buildah's images, only the latest few stay."""
+    """Removes all but the latest archives and buildah images of ``image``."""
     archives = sorted(
         newest.parent.glob(f"{image.name}-????????????.tar"), key=lambda path: path.stat().st_mtime
     )
@@ -135,7 +135,7 @@ def record(built: list[Built]) -> None:
 
 
 def recorded() -> list[dict[str, Any]]:
-    """What was built in this clone. Raises StepError where that is nothing, or no longer in the cache."""
+    """Images built in this clone. Raises StepError where none was built, or one is no longer in the cache."""
     if not INDEX.is_file():
         raise StepError("NotBuilt", "no images have been built in this clone: run `make images`.")
     entries: list[dict[str, Any]] = json.loads(INDEX.read_text())

@@ -111,8 +111,8 @@ def remove(reference: str) -> None:
 
 
 def keep_below(limit_bytes: int) -> None:
-    """Drop all images and what speeds up their next build, once they take more room than that; the archives
-    stay, and from them an image comes back that another stands on."""
+    """Removes all images and build caches when they exceed ``limit_bytes``. The archives stay, and images
+    that others are built on are restored from them."""
     size = sum(path.lstat().st_size for path in (storage() / driver()).rglob("*") if not path.is_symlink())
     if size > limit_bytes:
         _buildah("rmi", "--all", "--force")

@@ -1,4 +1,4 @@
-"""Which images there are, and what goes into the build context of each."""
+"""The catalog of images, and the content of each image's build context."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def stage_node_engines(context: Path) -> None:
 
 
 def stage_fakes(context: Path) -> None:
-    _copy_package(ROOT / "tests" / "fakes", context / "tests" / "fakes")
-    shutil.copy(ROOT / "tests" / "__init__.py", context / "tests" / "__init__.py")
+    _copy_package(ROOT / "tools" / "mock", context / "tools" / "mock")
+    shutil.copy(ROOT / "tools" / "__init__.py", context / "tools" / "__init__.py")
 
 
 def stage_smollm2(context: Path) -> None:
@@ -168,8 +168,8 @@ IMAGES = (
         for engine in COMPILED
     ),
     Image("smollm2", "examples/smollm2/Dockerfile", stage_smollm2),
-    Image("tacho-node-engines", "tests/e2e/Dockerfile.engines", stage_node_engines),
-    Image("tacho-fakes", "tests/fakes/Dockerfile", stage_fakes, base="tacho"),
+    Image("tacho-node-engines", "tools/images/Dockerfile.engines", stage_node_engines),
+    Image("tacho-fakes", "tools/mock/Dockerfile", stage_fakes, base="tacho"),
 )
 
 

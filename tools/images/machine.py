@@ -24,7 +24,7 @@ def require_root() -> None:
 
 
 def install_programs() -> None:
-    """Install what is missing from Debian; no service comes with it."""
+    """Installs missing Debian packages, without starting services."""
     if not _missing():
         return
     if shutil.which("apt-get") is None:
@@ -37,7 +37,7 @@ def install_programs() -> None:
 
 
 def _missing() -> list[str]:
-    """Packages."""
+    """Debian packages whose programs are missing."""
     return sorted(package for program, package in PACKAGES.items() if shutil.which(program) is None)
 
 

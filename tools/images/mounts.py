@@ -1,4 +1,5 @@
-"""What is mounted in a folder that is going to be removed: it must be gone before, or its files go too."""
+"""Mounts below a folder that is going to be removed: they must be unmounted before, or the mounted files are
+deleted too."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def _unescaped(field: str) -> str:
 
 @contextmanager
 def unmounted(folder: Path) -> Iterator[None]:
-    """Nothing stays mounted in ``folder``, however what is inside ends. Raises StepError where it does."""
+    """Unmounts everything below ``folder`` when the block ends, even by an error. Raises StepError where a
+    mount remains."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Putting what was built into a registry: named so that chart and planner read the names as they are."""
+"""Pushes the built images to a registry, under names that chart and planner can parse."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tacho_contract import __version__
-from tacho_engines.registry import engine_row
+from tacho_engines.registry import engine_profile
 
 from ..steps import step
 from . import buildah, catalog
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
-"""Without encryption, as container runtimes talk to them."""
+"""Registry hosts that are used without encryption, as container runtimes do."""
 
 
 def tag(name: str) -> str:
@@ -21,16 +21,17 @@ def tag(name: str) -> str:
     if engine == name:
         return __version__
     if engine == "vllm":
-        return engine_row("vllm").plugins_image.rpartition(":")[2]
+        return engine_profile("vllm").plugins.reference.rpartition(":")[2]
     if engine == "vllm-cpu":
-        return engine_row("vllm").build_for(on_host=True).image.rpartition(":")[2]
-    return engine_row(engine.removesuffix("-cuda")).version
+        return engine_profile("vllm").build_for(on_host=True).image.reference.rpartition(":")[2]
+    return engine_profile(engine.removesuffix("-cuda")).image.version
 
 
 def pushed(entries: list[dict[str, Any]], registry: str) -> list[str]:
-    """Of what was built all that a cluster runs, in ``registry``; returns the references. Raises StepError.
+    """Pushes those built images that a cluster runs to ``registry``; returns the references. Raises
+    StepError.
 
-    Whoever may push there has logged in with `buildah login`.
+    Log in with `buildah login` first.
     """
     wanted = {"tacho", *(f"tacho-{name}" for name in catalog.dockerfiles() if name != catalog.TORCH)}
     secure = registry.partition("/")[0].partition(":")[0] not in LOCAL_HOSTS

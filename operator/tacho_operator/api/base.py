@@ -28,43 +28,51 @@ class ApiModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, given: Any) -> Any:
-        """As on the API server, which drops nulls of fields that cannot be null."""
+        """Treats null as absent, like the API server, which drops nulls of fields that cannot be null."""
         return {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else given
 
     def to_wire(self) -> dict[str, Any]:
-        """The object as the API server stores it: camelCase keys, without what is absent."""
+        """The object as the API server stores it: camelCase keys, without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class StatusModel(ApiModel):
-    """A frozen object of status. What is unknown or empty says nothing there, and is left out on the wire."""
+    """A frozen object of status. Unknown and empty values are omitted on the wire, and a float is a Decimal.
+
+    Its parts may be dataclasses of the contract, which then have this model's names.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     def to_wire(self) -> dict[str, Any]:
-        """The object as it is stored: camelCase keys, without None, "", and what is left empty by that."""
-        found: dict[str, Any] = _without_empty(super().to_wire())
+        """The object as it is stored: camelCase keys, without None, "" and members that are empty without
+        those."""
+        found: dict[str, Any] = _stored(super().to_wire())
         return found
 
 
-def _without_empty(value: Any) -> Any:
+def _stored(value: Any) -> Any:
+    if isinstance(value, float):
+        return decimal(value)
     if isinstance(value, list):
-        return [_without_empty(item) for item in value]
+        return [_stored(item) for item in value]
     if not isinstance(value, dict):
         return value
-    kept = {key: _without_empty(member) for key, member in value.items()}
-    return {key: member for key, member in kept.items() if member not in ("", {}, [])}
+    kept = {key: _stored(member) for key, member in value.items()}
+    return {key: member for key, member in kept.items() if member not in (None, "", {}, [])}
 
 
 Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
 Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})]
-"""How many of something; 0 to 2^31-1."""
+"""A number of items, 0 to 2^31-1."""
 Seconds = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})]
 Bytes = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
 Tokens = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
 
-DECIMAL_PATTERN = r"^\d+(\.\d{1,3})?$"
-Decimal = Annotated[str, Field(pattern=DECIMAL_PATTERN, max_length=20, examples=["812.4"])]
+DECIMAL_PATTERN, DECIMAL_LENGTH = r"^\d+(\.\d{1,3})?$", 20
+Decimal = Annotated[str, Field(pattern=DECIMAL_PATTERN, max_length=DECIMAL_LENGTH, examples=["812.4"])]
 """A decimal number as a string with at most three places: floats do not survive YAML, JSON and Go alike."""
 
 Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
@@ -90,7 +98,7 @@ Word = Annotated[str, Field(max_length=64)]
 """A short word the operator writes: a reason, a phase, a version."""
 ShortText = Annotated[str, Field(max_length=256)]
 Message = Annotated[str, Field(max_length=4096)]
-"""A sentence for a person; at most 4096 characters."""
+"""Text for the user; at most 4096 characters."""
 
 
 def decimal(value: float | None) -> str | None:
@@ -102,7 +110,7 @@ def decimal(value: float | None) -> str | None:
 
 
 def seconds(value: float | None) -> int | None:
-    """``value`` as Seconds; None stays unknown."""
+    """``value`` rounded to whole seconds, from 0 to the int32 limit; None if it is None or not finite."""
     return None if value is None or not math.isfinite(value) else min(max(0, round(value)), 2**31 - 1)
 
 

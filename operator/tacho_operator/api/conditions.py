@@ -1,4 +1,4 @@
-"""The conditions of an LLMDeployment: a contract with people, `kubectl wait`, kstatus, Helm and Flux."""
+"""The conditions of an LLMDeployment: the contract with users, `kubectl wait`, kstatus, Helm and Flux."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tacho_operator.api.status.status import Condition, ConditionStatus
 
 
 class ConditionType(StrEnum):
-    """What is judged."""
+    """The aspect that a condition judges."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -58,7 +58,7 @@ class Reason(StrEnum):
     FIRST_REVISION = "FirstRevision"
     ACCEPTED = "Accepted"
     JUDGING = "Judging"
-    FELL_BACK = "FellBack"
+    ROLLED_BACK = "RolledBack"
     READY_FOR_NEW_SCALE = "ReadyForNewScale"
     SUCCEEDED_RESCALE = "SucceededRescale"
     SCALE_UP_STABILIZED = "ScaleUpStabilized"
@@ -77,14 +77,14 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReasonDoc:
-    """One reason of a condition: the status it comes with, what it means, what to do next."""
+    """One reason of a condition: its status, its meaning and the next step."""
 
     status: ConditionStatus
     reason: str
     meaning: str
     next_step: str
     planned: bool = False
-    """Nothing gives it yet: the word is reserved, and left out of the documentation."""
+    """Reserved: no code sets it yet, and the documentation omits it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,38 +97,40 @@ class ConditionDoc:
     absent: str
     reasons: tuple[ReasonDoc, ...]
     failures: ConditionStatus | None = None
-    """The status with which any class of failure may be the reason; None: none may."""
+    """The status with which any failure class may be the reason; None: none may."""
     planned: bool = False
-    """Nothing sets it yet: the type is reserved, and left out of the documentation."""
+    """Reserved: no code sets it yet, and the documentation omits it."""
 
 
 _WAIT = "Nothing; wait."
 _NOTHING = "Nothing."
 _UNSCALED = "Without spec.autoscaling."
+_UNTIL_FIRST = "Until the first reconcile."
+_INSPECTED = "The model's files and headers are being read."
 _C, _R = ConditionType, Reason
 
 CONDITIONS: tuple[ConditionDoc, ...] = (
     ConditionDoc(
         _C.READY,
-        "Whether the service answers requests now, whatever else is under way.",
+        "Whether the service answers requests now, independently of work in progress.",
         "The operator, from the readiness of the server pods; before that the CRD's default.",
         "Never.",
         (
             ReasonDoc(
                 "Unknown",
                 _R.WAITING_FOR_OPERATOR,
-                "No operator has looked at the resource yet.",
+                "No operator has reconciled the resource yet.",
                 "If it lasts, check that the operator runs and watches this namespace.",
             ),
-            ReasonDoc("True", _R.SERVING, "All wanted replicas serve.", _NOTHING),
+            ReasonDoc("True", _R.SERVING, "All desired replicas serve.", _NOTHING),
             ReasonDoc(
                 "True",
                 _R.PARTLY_SERVING,
-                "Some, but not all wanted replicas serve.",
+                "Some, but not all desired replicas serve.",
                 "See Reconciling and Stalled for the others.",
             ),
             ReasonDoc("False", _R.SCALED_TO_ZERO, "replicas is 0.", "Scale up to serve."),
-            ReasonDoc("False", _R.INSPECTING, "The model's files and headers are being read.", _WAIT),
+            ReasonDoc("False", _R.INSPECTING, _INSPECTED, _WAIT),
             ReasonDoc("False", _R.SCHEDULING, "The pods wait for a node.", "If it lasts, read the message."),
             ReasonDoc("False", _R.PULLING_IMAGES, "The node pulls the images.", _WAIT),
             ReasonDoc(
@@ -141,13 +143,13 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc(
                 "False",
                 _R.MEASURING,
-                "The engine serves and is measured before traffic reaches it.",
+                "The engine serves and is measured before it receives requests.",
                 "Nothing; it ends after probe.timeoutSeconds at the latest.",
             ),
             ReasonDoc(
                 "False",
                 _R.STARTING,
-                "Pods are being created or started again, or do not pass their readiness check yet.",
+                "Pods are being created or restarted, or do not pass their readiness check yet.",
                 "If it lasts, read the message.",
             ),
         ),
@@ -155,26 +157,26 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
     ),
     ConditionDoc(
         _C.RECONCILING,
-        "Whether work is under way towards what spec asks for.",
-        "The operator, at every look.",
-        "Until the operator's first look.",
+        "Whether work towards spec is in progress.",
+        "The operator, at every reconcile.",
+        _UNTIL_FIRST,
         (
-            ReasonDoc("True", _R.INSPECTING, "The model's files and headers are being read.", _WAIT),
+            ReasonDoc("True", _R.INSPECTING, _INSPECTED, _WAIT),
             ReasonDoc("True", _R.STARTING, "The first revision starts.", _WAIT),
             ReasonDoc("True", _R.ROLLING_OUT, "A new revision starts, is judged or takes over.", _WAIT),
             ReasonDoc("True", _R.SCALING, "Replicas are added or removed.", _WAIT),
             ReasonDoc("True", _R.MEASURING, "The service is measured.", _WAIT),
-            ReasonDoc("False", _R.SETTLED, "Everything is as spec asks for.", _NOTHING),
-            ReasonDoc("False", _R.FAILED, "It cannot go on without a person.", "See Stalled."),
+            ReasonDoc("False", _R.SETTLED, "The cluster matches spec.", _NOTHING),
+            ReasonDoc("False", _R.FAILED, "User action is required.", "See Stalled."),
         ),
     ),
     ConditionDoc(
         _C.STALLED,
-        "Whether it cannot go on without a person.",
-        "The operator, at every look.",
-        "Until the operator's first look.",
+        "Whether user action is required.",
+        "The operator, at every reconcile.",
+        _UNTIL_FIRST,
         (
-            ReasonDoc("False", _R.PROGRESSING, "No person is needed.", _NOTHING),
+            ReasonDoc("False", _R.PROGRESSING, "No user action is required.", _NOTHING),
             ReasonDoc(
                 "True",
                 _R.REVISION_REJECTED,
@@ -185,7 +187,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc(
                 "True",
                 _R.PAUSED,
-                "A rollout waits for a person.",
+                "A rollout is paused.",
                 "Set rollout.paused to false, or revert spec.",
                 planned=True,
             ),
@@ -194,12 +196,12 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
     ),
     ConditionDoc(
         _C.PLANNED,
-        "Whether there is a plan for what spec asks for: engine, quantization, memory.",
+        "Whether there is a plan for spec: engine, quantization, memory.",
         "The operator, when identity fields of spec change.",
-        "Until the operator's first look.",
+        _UNTIL_FIRST,
         (
-            ReasonDoc("True", _R.PLAN_READY, "status.plan says what was chosen and why.", _NOTHING),
-            ReasonDoc("Unknown", _R.INSPECTING, "The model's files and headers are being read.", _WAIT),
+            ReasonDoc("True", _R.PLAN_READY, "status.plan has the choice and its reasons.", _NOTHING),
+            ReasonDoc("Unknown", _R.INSPECTING, _INSPECTED, _WAIT),
         ),
         failures="False",
     ),
@@ -209,68 +211,69 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
         "The operator, from the reports of the pods.",
         "Until the first plan.",
         (
-            ReasonDoc("Unknown", _R.NOT_MEASURED_YET, "No pod has come far enough to be measured.", _WAIT),
+            ReasonDoc("Unknown", _R.NOT_MEASURED_YET, "No pod is ready to be measured.", _WAIT),
             ReasonDoc("Unknown", _R.MEASURING, "A measurement is running.", _WAIT),
-            ReasonDoc("True", _R.MEASUREMENT_COMPLETE, "The figures are current.", _NOTHING),
+            ReasonDoc("True", _R.MEASUREMENT_COMPLETE, "The measurement is current.", _NOTHING),
             ReasonDoc(
                 "True",
                 _R.MEASUREMENT_PARTIAL,
-                "The figures are current, but the time ran out after some levels.",
+                "The measurement is current, but the time ran out after some levels of concurrency.",
                 "Raise probe.budgetSeconds and probe.timeoutSeconds for all of them.",
             ),
             ReasonDoc(
                 "Unknown",
                 _R.MEASUREMENT_PROVISIONAL,
-                "There are figures, but a flag says that something other than the engine moved them: a "
-                "neighbour on its node, other traffic.",
-                "Nothing; a throwaway pod measures again, with growing pauses, until the figures are clean. "
-                "Where it lasts, the message says what disturbs: move that away.",
+                "There is a measurement, but a flag says that something other than the engine changed it: a "
+                "noisy neighbour on the node, concurrent load.",
+                "Nothing; a probe pod measures again, with growing pauses, until the measurement is clean. "
+                "If it lasts, remove the disturbance that the message names.",
             ),
             ReasonDoc(
                 "False",
                 _R.MEASUREMENT_STALE,
-                "workload, slo, probe, the hardware or the model's files changed since; but for the files, "
-                "a new measurement follows.",
-                "Nothing; wait. Where Stalled says ModelChanged, what its message says.",
+                "workload, slo, probe, the hardware or the model's files changed since. Except for changed "
+                "files, a new measurement follows.",
+                "Nothing; wait. If Stalled has the reason ModelChanged, follow its message.",
             ),
             ReasonDoc(
                 "False",
                 _R.MEASUREMENT_FAILED,
-                "The probe got nothing it could use, or its throwaway pod crashed twice.",
-                "Read the message; the service serves all the same. A new value of the annotation "
-                "tacho.dev/measure-again has it tried once more.",
+                "The probe had no valid result, or its probe pod crashed twice.",
+                "Read the message; the service serves. A new value of the annotation tacho.dev/measure-again "
+                "starts another attempt.",
             ),
             ReasonDoc(
                 "False",
                 _R.DEVIATES_FROM_BASELINE,
-                "A pod that was checked at its start is more than 15 % off what was measured on the like.",
-                "Nothing at first: a throwaway pod measures in full. Where the message says that one did, "
-                "look at the pod and its node: a neighbour, lowered clocks, other memory.",
+                "The check of a started pod differs by more than 15 % from the baseline.",
+                "Nothing at first: a probe pod measures in full. If the message says that it did, check the "
+                "pod and its node: a noisy neighbour, lowered clocks, other memory.",
             ),
             ReasonDoc(
                 "Unknown",
                 _R.REPORT_UNREACHABLE,
-                "A pod runs, but the operator gets no answer from it.",
-                "Check that NetworkPolicies, the operator's own too, let it reach port 9400 of the pods.",
+                "A pod runs, but does not answer the operator.",
+                "Check that NetworkPolicies, the operator's own too, admit it to port 9400 of the pods.",
             ),
             ReasonDoc("False", _R.PROBE_DISABLED, "probe.policy is Disabled.", "Set it to Auto to measure."),
             ReasonDoc(
                 "False",
                 _R.CANNOT_JUDGE,
-                "A measurement is due, but no throwaway pod came to it: no node or quota, an eviction, a "
-                "lost node, an image not pulled, or one crash, which may be chance. It is tried again with "
-                "growing pauses.",
-                "Make room for one more pod, where the message says that there is none.",
+                "A measurement is due, but its probe pod did not run: no node or quota, an eviction, a lost "
+                "node, an image not pulled, or a single crash. It is retried with growing pauses.",
+                "Free resources for one more pod, where the message says that there are none.",
             ),
         ),
     ),
     ConditionDoc(
         _C.ROLLOUT_ACCEPTED,
-        "Whether the newest revision was let through.",
+        "Whether the newest revision was admitted.",
         "The operator, once a revision is judged.",
         "Until the first revision serves.",
         (
-            ReasonDoc("True", _R.FIRST_REVISION, "There was nothing to compare it with.", _NOTHING),
+            ReasonDoc(
+                "True", _R.FIRST_REVISION, "There is no earlier revision to compare it with.", _NOTHING
+            ),
             ReasonDoc("True", _R.ACCEPTED, "The newest revision serves.", _NOTHING),
             ReasonDoc("Unknown", _R.JUDGING, "The newest revision is starting or being measured.", _WAIT),
             ReasonDoc(
@@ -290,16 +293,16 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ReasonDoc(
                 "False",
                 _R.PAUSED,
-                "It waits for a person.",
+                "The rollout is paused.",
                 "Set rollout.paused to false, or revert.",
                 planned=True,
             ),
             ReasonDoc(
                 "False",
-                _R.FELL_BACK,
-                "It was let in beside the active one and lost its pods; the active one serves alone, and "
-                "after a pause that grows with each fall it is tried again.",
-                "Read the message: it says what its pods died of. Change or revert spec.",
+                _R.ROLLED_BACK,
+                "It was admitted and lost readiness. The active revision serves alone; the candidate is "
+                "retried after a pause that doubles with each rollback.",
+                "Read the message for the cause. Change or revert spec.",
             ),
         ),
         failures="False",
@@ -307,16 +310,22 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
     ConditionDoc(
         _C.ABLE_TO_SCALE,
         "Whether the number of replicas can be changed now.",
-        "The scaler, in the words of a HorizontalPodAutoscaler.",
+        "The scaler, with the reasons of a HorizontalPodAutoscaler.",
         _UNSCALED,
         (
-            ReasonDoc("True", _R.READY_FOR_NEW_SCALE, "There are as many as are recommended.", _NOTHING),
+            ReasonDoc("True", _R.READY_FOR_NEW_SCALE, "The recommended size is the current size.", _NOTHING),
             ReasonDoc("True", _R.SUCCEEDED_RESCALE, "The number has just been changed.", _NOTHING),
-            ReasonDoc("True", _R.SCALE_UP_STABILIZED, "More are asked for, but not for long yet.", _WAIT),
+            ReasonDoc(
+                "True",
+                _R.SCALE_UP_STABILIZED,
+                "The load needs more replicas, but not yet for the stabilization window.",
+                _WAIT,
+            ),
             ReasonDoc(
                 "True",
                 _R.SCALE_DOWN_STABILIZED,
-                "Fewer would do, but more were needed within the window, or nobody has looked for as long.",
+                "Fewer replicas suffice, but more were needed within the window, or the window is not yet "
+                "observed.",
                 "Nothing; wait. autoscaling.behavior.scaleDown sets the window.",
             ),
             ReasonDoc("False", _R.FAILED_UPDATE_SCALE, "The last change was refused.", "Read the message."),
@@ -325,21 +334,21 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
     ConditionDoc(
         _C.SCALING_ACTIVE,
         "Whether the load is known well enough to scale by it.",
-        "The scaler, in the words of a HorizontalPodAutoscaler.",
+        "The scaler, with the reasons of a HorizontalPodAutoscaler.",
         _UNSCALED,
         (
-            ReasonDoc("True", _R.VALID_METRIC_FOUND, "Pods tell their load.", _NOTHING),
+            ReasonDoc("True", _R.VALID_METRIC_FOUND, "Load metrics are available.", _NOTHING),
             ReasonDoc(
                 "True",
                 _R.CAPACITY_UNVERIFIED,
-                "There is no clean measurement of what a replica carries: replicas follow the requests at "
-                "the same time and the KV cache.",
+                "There is no clean measurement of a replica's capacity: replicas follow the concurrent "
+                "requests and the KV cache.",
                 "See Measured.",
             ),
             ReasonDoc(
                 "False",
                 _R.FAILED_GET_PODS_METRIC,
-                "No pod serves, or none tells its load; replicas are held.",
+                "No pod serves, or none reports load metrics; the number of replicas stays.",
                 "If pods serve, check that port 9400 of the pods is reachable from the operator.",
             ),
         ),
@@ -347,22 +356,17 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
     ConditionDoc(
         _C.SCALING_LIMITED,
         "Whether something other than the load decides the number of replicas.",
-        "The scaler, in the words of a HorizontalPodAutoscaler.",
+        "The scaler, with the reasons of a HorizontalPodAutoscaler.",
         _UNSCALED,
         (
             ReasonDoc("False", _R.DESIRED_WITHIN_RANGE, "The load alone decides.", _NOTHING),
-            ReasonDoc("True", _R.TOO_FEW_REPLICAS, "The load asks for fewer than the least.", _NOTHING),
+            ReasonDoc("True", _R.TOO_FEW_REPLICAS, "The load needs fewer than minReplicas.", _NOTHING),
             ReasonDoc(
-                "True", _R.TOO_MANY_REPLICAS, "The load asks for more than the most.", "Raise maxReplicas."
+                "True", _R.TOO_MANY_REPLICAS, "The load needs more than maxReplicas.", "Raise maxReplicas."
             ),
-            ReasonDoc("True", _R.SCALE_UP_LIMIT, "More at once are not allowed.", _WAIT),
-            ReasonDoc("True", _R.SCALE_DOWN_LIMIT, "Fewer at once are not allowed.", _WAIT),
-            ReasonDoc(
-                "True",
-                _R.INVALID_SCHEDULE,
-                "A schedule cannot be read; it counts for nothing.",
-                "Correct it.",
-            ),
+            ReasonDoc("True", _R.SCALE_UP_LIMIT, "A scale-up policy limits the step.", _WAIT),
+            ReasonDoc("True", _R.SCALE_DOWN_LIMIT, "A scale-down policy limits the step.", _WAIT),
+            ReasonDoc("True", _R.INVALID_SCHEDULE, "A schedule is invalid and is ignored.", "Correct it."),
         ),
         failures="True",
     ),
@@ -370,7 +374,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
 
 
 def find_condition(conditions: Sequence[Condition], type_: str) -> Condition | None:
-    """The condition of a type; None where there is none."""
+    """The condition of type ``type_``; None where the list does not contain it."""
     return next((condition for condition in conditions if condition.type == type_), None)
 
 
@@ -388,5 +392,5 @@ def set_condition(conditions: Sequence[Condition], judged: Condition) -> list[Co
 
 
 def remove_condition(conditions: Sequence[Condition], type_: str) -> list[Condition]:
-    """The conditions without those of a type."""
+    """The conditions, without the condition of type ``type_``."""
     return [condition for condition in conditions if condition.type != type_]

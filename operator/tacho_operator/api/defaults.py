@@ -1,6 +1,6 @@
-"""What an absent field means, where the API server fills in nothing: one place for every reader.
+"""The values of absent fields, where the API server sets no default.
 
-Values that the runtime needs too are the contract's own defaults.
+Defaults that the runtime needs too are in the contract.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ MEANT: dict[tuple[str, ...], str | int] = {
     ("engine", "custom", "port"): ENGINE_PORT,
     ("podTemplate", "spec", "terminationGracePeriodSeconds"): GRACE_SECONDS,
 }
-"""Of the identity fields. Saying it makes no new revision."""
+"""Defaults of the identity fields. To set a field to its default makes no new revision."""
 
 
 def workload(spec: LLMDeploymentSpec) -> Workload:
     """The shape of a typical request."""
-    return Workload(**_said(spec.workload))
+    return Workload(**_set_fields(spec.workload))
 
 
 def service_level(spec: LLMDeploymentSpec) -> ServiceLevel:
-    """What users are promised."""
-    return ServiceLevel(**_said(spec.slo))
+    """The latency targets."""
+    return ServiceLevel(**_set_fields(spec.slo))
 
 
 def probe_settings(spec: LLMDeploymentSpec) -> ProbeSettings:
-    """How a replica is measured."""
-    return ProbeSettings(**_said(spec.probe))
+    """The settings of the probe that measures a replica."""
+    return ProbeSettings(**_set_fields(spec.probe))
 
 
 def gpu_resource(spec: LLMDeploymentSpec) -> str:
@@ -53,11 +53,11 @@ def gpu_resource(spec: LLMDeploymentSpec) -> str:
 
 
 def grace_seconds(spec: LLMDeploymentSpec) -> int:
-    """How long a server pod may take to end."""
+    """Seconds that a server pod may take to end."""
     subset = spec.pod_template.spec if spec.pod_template else None
     return (subset.termination_grace_period_seconds if subset else None) or GRACE_SECONDS
 
 
-def _said(part: ApiModel | None) -> dict[str, Any]:
+def _set_fields(part: ApiModel | None) -> dict[str, Any]:
     """The fields that are set; the API names them as the contract does."""
     return part.model_dump(exclude_none=True) if part else {}

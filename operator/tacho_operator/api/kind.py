@@ -1,4 +1,5 @@
-"""What the resource is called. Light: a command that only asks for it need not know its types."""
+"""The resource's API group, kind and plural name. Light to import: commands that only need the name skip the
+types."""
 
 from __future__ import annotations
 

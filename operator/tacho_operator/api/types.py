@@ -6,6 +6,15 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
+from tacho_contract.measurement import (
+    Capacity,
+    CurvePoint,
+    DeviceMemory,
+    Fit,
+    Goodput,
+    Saturation,
+    SingleStream,
+)
 from tacho_operator.api.base import ApiModel
 from tacho_operator.api.kind import (
     API_VERSION,
@@ -47,20 +56,18 @@ from tacho_operator.api.spec.podtemplate import (
     TopologySpreadConstraint,
     Volume,
 )
-from tacho_operator.api.spec.scaling import (
-    AutoscalingSpec,
-    ScalingBehavior,
-    ScalingPolicy,
-    ScalingRules,
-    ScalingSchedule,
-)
 from tacho_operator.api.spec.service import (
+    AutoscalingSpec,
     CostSpec,
     EndpointSpec,
     GateSpec,
     ProbePolicy,
     ProbeSpec,
     RolloutSpec,
+    ScalingBehavior,
+    ScalingPolicy,
+    ScalingRules,
+    ScalingSchedule,
     SloSpec,
     TolerancePercent,
     WorkloadSpec,
@@ -77,25 +84,16 @@ from tacho_operator.api.spec.sources import (
     SecretKeyRef,
 )
 from tacho_operator.api.spec.spec import LLMDeploymentSpec
-from tacho_operator.api.status.figures import (
-    Capacity,
-    CurvePoint,
-    Fit,
-    Goodput,
+from tacho_operator.api.status.measurement import (
+    ComparedQuality,
+    Environment,
     KvCache,
     Latency,
-    MeasuredWorkload,
-    Saturation,
-    SingleStream,
-)
-from tacho_operator.api.status.measurement import (
-    DeviceMemory,
-    Environment,
     MeasuredMemory,
     MeasuredRun,
+    MeasuredWorkload,
     Measurement,
     MeasurementHistory,
-    Quality,
     Roofline,
 )
 from tacho_operator.api.status.plan import (
@@ -125,34 +123,34 @@ class ObjectMeta(ApiModel):
     name: str
     """Name; at most 40 characters, so that the names of children fit."""
     namespace: str = "default"
-    """Namespace."""
+    """Namespace of the object."""
     uid: str = ""
-    """Identity for the object's lifetime; empty where there is no API server."""
+    """Unique identifier for the object's lifetime; empty without an API server."""
     generation: int = 0
     """Counts the changes of spec."""
     resource_version: str = ""
     """Version of the stored object."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Labels."""
+    """Labels of the object."""
     annotations: dict[str, str] = Field(default_factory=dict)
-    """Annotations."""
+    """Annotations of the object."""
     creation_timestamp: str | None = None
     """When the object was created, RFC 3339."""
     deletion_timestamp: str | None = None
-    """When deletion was asked for, RFC 3339. Absent: it was not."""
+    """When deletion was requested, RFC 3339. Absent: it was not."""
 
 
 class LLMDeployment(ApiModel):
-    """An LLM server: what is wanted of it, what was planned for it, and what was measured on it."""
+    """An LLM server: its spec, its plan and its measurements."""
 
     api_version: Literal["tacho.dev/v1alpha1"] = "tacho.dev/v1alpha1"
     """Version of the API."""
     kind: Literal["LLMDeployment"] = "LLMDeployment"
     """Kind of the object."""
     metadata: ObjectMeta
-    """Name, namespace and what the API server keeps."""
+    """Name, namespace and other metadata of the object."""
     spec: LLMDeploymentSpec
-    """What the user wants."""
+    """The desired state."""
     status: LLMDeploymentStatus = Field(default_factory=LLMDeploymentStatus)
     """The observed state."""
 
@@ -160,8 +158,8 @@ class LLMDeployment(ApiModel):
     def read(cls, stored: dict[str, Any]) -> Self:
         """The object from the dictionary the API server (or a YAML file) gives.
 
-        Raises pydantic.ValidationError where the dictionary is not an LLMDeployment; a document a person
-        wrote is first checked by `rules.validate_offline`, whose messages say what to do.
+        Raises pydantic.ValidationError where the dictionary is not an LLMDeployment; a user's document
+        is first checked by `rules.validate_offline`, whose messages say what to do.
         """
         return cls.model_validate(stored)
 
@@ -185,6 +183,7 @@ __all__ = [
     "CacheClaim",
     "CacheSpec",
     "Capacity",
+    "ComparedQuality",
     "Condition",
     "ConditionStatus",
     "ContextSpec",
@@ -234,7 +233,6 @@ __all__ = [
     "Predicted",
     "ProbePolicy",
     "ProbeSpec",
-    "Quality",
     "QuantizationMethod",
     "QuantizationSpec",
     "ResourceClaimUse",

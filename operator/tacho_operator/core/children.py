@@ -1,4 +1,4 @@
-"""The children of one moment: what to apply, in order of creation, and what to delete."""
+"""Child objects: which to apply, in order of creation, and which to delete."""
 
 from __future__ import annotations
 
@@ -6,38 +6,41 @@ from collections.abc import Iterable
 
 from tacho_contract import codec
 from tacho_operator.core import names
-from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
-from tacho_operator.core.manifests.deployment import deployment
-from tacho_operator.core.manifests.disruption import disruption_budget
-from tacho_operator.core.manifests.network import network_policy
-from tacho_operator.core.manifests.service import service
+from tacho_operator.core.manifests.objects import (
+    deployment,
+    disruption_budget,
+    facts_config_map,
+    live_config_map,
+    network_policy,
+    service,
+)
 from tacho_operator.core.pods.view import references, views
+from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions.inspection import cached, facts_key
-from tacho_operator.core.turn import Turn
 from tacho_operator.core.types import Config, Manifest, Observed, Reference
 
-HISTORY_KEPT = 5
+REVISIONS_KEPT = 5
 VICTIM_COST = "-1"
-"""Of a pod that goes before those that say nothing, which counts as 0."""
+"""Deletion cost of a victim: below 0, which a pod without the annotation has."""
 
 
-def to_apply(observed: Observed, config: Config, turn: Turn) -> tuple[Manifest, ...]:
-    """Every child that should be as written here; what the pods mount comes before the pods."""
-    resource, planning, rollout = observed.resource, turn.planning, turn.rollout
+def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) -> tuple[Manifest, ...]:
+    """Every child as it should be; objects that pods mount come before the pods."""
+    resource, planning, rollout = observed.resource, reconcile_plan.planning, reconcile_plan.rollout
     found: list[Manifest] = []
-    if packed := _facts(observed, turn):
+    if packed := _facts(observed, reconcile_plan):
         found.append(facts_config_map(resource, packed))
     if planning.inspection:
         found += planning.inspection.apply
     if rollout.replicas:
-        found.append(live_config_map(resource, turn.measuring.live, turn.measuring.notes))
+        found.append(live_config_map(resource, reconcile_plan.measuring.live, reconcile_plan.measuring.notes))
         found += planning.apply
         found.append(network_policy(resource, config))
         found.append(service(resource, rollout.serving))
-        if turn.replicas >= 2:
+        if reconcile_plan.replicas >= 2:
             found.append(disruption_budget(resource))
     for name, size in rollout.replicas.items():
-        revision = turn.revisions[name]
+        revision = reconcile_plan.revisions[name]
         found.append(
             deployment(
                 resource,
@@ -47,60 +50,59 @@ def to_apply(observed: Observed, config: Config, turn: Turn) -> tuple[Manifest, 
                 weights_bytes=revision.plan.files.total_bytes,
             )
         )
-    found += turn.measuring.remeasure.apply
+    found += reconcile_plan.measuring.remeasure.apply
     taken = {(refusal.kind, refusal.name) for refusal in observed.refusals if refusal.taken}
     return tuple(item for item in found if (item["kind"], _name(item)) not in taken)
 
 
-def _facts(observed: Observed, turn: Turn) -> dict[str, str]:
-    """What is cached and still asked for, with what inspection has just found."""
+def _facts(observed: Observed, reconcile_plan: ReconcilePlan) -> dict[str, str]:
+    """Cached facts that a revision or the spec still uses, and the facts that inspection has just found."""
     key = facts_key(observed.resource)
-    asked = {key, *(revision.facts_key for revision in turn.revisions.values())}
-    found = {name: packed for name, packed in cached(observed).items() if name in asked}
-    facts = turn.planning.inspection.facts if turn.planning.inspection else None
+    used = {key, *(revision.facts_key for revision in reconcile_plan.revisions.values())}
+    found = {name: packed for name, packed in cached(observed).items() if name in used}
+    facts = reconcile_plan.planning.inspection.facts if reconcile_plan.planning.inspection else None
     if facts is not None:
         found[key] = codec.pack(facts)
     return found
 
 
-def to_delete(observed: Observed, turn: Turn) -> tuple[Reference, ...]:
-    """What has had its time. Objects on their way out already are left alone."""
-    inspection = turn.planning.inspection
-    gone: list[Reference] = []
-    gone += inspection.delete if inspection else references(views(observed.pods, names.ROLE_INSPECT))
-    gone += turn.measuring.remeasure.delete
-    drop = set(turn.rollout.drop)
-    gone += _references("Deployment", (item for item in observed.deployments if _name(item) in drop))
-    if turn.replicas < 2:
-        gone += _references("PodDisruptionBudget", observed.disruption_budgets)
-    kept = _kept_revisions(turn, {_name(item) for item in observed.deployments})
-    readable = (item for item in observed.revisions if _name(item) in turn.revisions)
-    gone += _references("ControllerRevision", (item for item in readable if _name(item) not in kept))
-    return tuple(gone)
+def to_delete(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Reference, ...]:
+    """Children that are no longer used, except children that are already being deleted."""
+    inspection = reconcile_plan.planning.inspection
+    unused: list[Reference] = []
+    unused += inspection.delete if inspection else references(views(observed.pods, names.ROLE_INSPECT))
+    unused += reconcile_plan.measuring.remeasure.delete
+    drop = set(reconcile_plan.rollout.drop)
+    unused += _references("Deployment", (item for item in observed.deployments if _name(item) in drop))
+    if reconcile_plan.replicas < 2:
+        unused += _references("PodDisruptionBudget", observed.disruption_budgets)
+    kept = _kept_revisions(reconcile_plan, {_name(item) for item in observed.deployments})
+    readable = (item for item in observed.revisions if _name(item) in reconcile_plan.revisions)
+    unused += _references("ControllerRevision", (item for item in readable if _name(item) not in kept))
+    return tuple(unused)
 
 
 def deletion_costs(observed: Observed) -> dict[str, str]:
-    """Annotations of pods by which the ReplicaSet's controller chooses whom to delete; one that was chosen
-    and spared is like any other again."""
+    """Deletion costs by pod name, for the ReplicaSet's controller. A former victim gets 0 again."""
     victims = observed.scaling.victims if observed.scaling else ()
     found = {}
     for pod in views(observed.pods, names.ROLE_SERVER):
         cost = pod.annotation(names.DELETION_COST_ANNOTATION)
-        wanted = VICTIM_COST if pod.name in victims else ("0" if cost == VICTIM_COST else cost)
-        if wanted != cost and not pod.terminating:
-            found[pod.name] = wanted
+        desired = VICTIM_COST if pod.name in victims else ("0" if cost == VICTIM_COST else cost)
+        if desired != cost and not pod.terminating:
+            found[pod.name] = desired
     return found
 
 
-def _kept_revisions(turn: Turn, running: set[str]) -> set[str]:
-    """The wanted, the active and those with pods, then the newest up to five in all."""
-    rollout = turn.rollout
-    needed = {rollout.active, rollout.candidate, *rollout.replicas, *running} & set(turn.revisions)
-    if turn.wanted:
-        needed.add(turn.wanted)
-    newest = sorted(turn.revisions.values(), key=lambda item: (-item.number, item.name))
+def _kept_revisions(reconcile_plan: ReconcilePlan, running: set[str]) -> set[str]:
+    """Revisions to keep: the desired and the active one, those with pods, then the newest, five in all."""
+    rollout = reconcile_plan.rollout
+    needed = {rollout.active, rollout.candidate, *rollout.replicas, *running} & set(reconcile_plan.revisions)
+    if reconcile_plan.desired_revision:
+        needed.add(reconcile_plan.desired_revision)
+    newest = sorted(reconcile_plan.revisions.values(), key=lambda item: (-item.number, item.name))
     for revision in newest:
-        if len(needed) >= HISTORY_KEPT:
+        if len(needed) >= REVISIONS_KEPT:
             break
         needed.add(revision.name)
     return needed

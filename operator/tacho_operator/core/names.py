@@ -1,4 +1,4 @@
-"""Every label, annotation and child name, in one place: selectors and owners must never disagree.
+"""Every label, annotation and child name.
 
 A resource's name has at most 40 characters (a rule of the API), so every name below fits 63.
 """
@@ -25,35 +25,35 @@ ENGINE_CONTAINER = "engine"
 INSPECT_CONTAINER = "inspect"
 
 REPLAN_ANNOTATION = f"{GROUP}/replan"
-"""Set by a person on the resource: any new value makes a new revision from freshly inspected facts."""
+"""Set by the user on the resource: any new value makes a new revision from freshly inspected facts."""
 ACTIVE_ANNOTATION = f"{GROUP}/active-revision"
 """On the Service: the revision that has served. Changes in one write with the selector."""
 ADMITTED_ANNOTATION = f"{GROUP}/admitted-revision"
-"""On the Service: the revision let in beside the active one, until it is alone."""
+"""On the Service: the candidate admitted together with the active revision."""
 SWITCHED_ANNOTATION = f"{GROUP}/switched-time"
-"""On the Service: when a revision was last let in beside the active one (RFC 3339)."""
-FALLBACK_ANNOTATION = f"{GROUP}/fallback"
-"""On the Service: which revision was let in and fell, how often, when and why (JSON)."""
+"""On the Service: when a candidate was last admitted (RFC 3339)."""
+ROLLBACK_ANNOTATION = f"{GROUP}/rollback"
+"""On the Service: the candidate that was rolled back, how often, when and why (JSON)."""
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
-"""On an inspect pod: which try it is, from 1."""
+"""On an inspect pod: the number of the attempt, from 1."""
 MEASURE_KEY_ANNOTATION = f"{GROUP}/measure-key"
-"""On a probe pod: the workload it was started to measure."""
+"""On a probe pod: the key of the workload that it measures."""
 
 MEASURE_AGAIN_ANNOTATION = f"{GROUP}/measure-again"
-"""Set by a person on the resource: any new value has the active revision measured again, in a throwaway pod;
-one that begins with ``disrupt``, in a serving pod."""
+"""Set by the user on the resource: any new value measures the active revision again, in a probe pod; one
+that begins with ``disrupt``, in a serving pod."""
 ANSWERED_ANNOTATION = f"{GROUP}/measured-again"
-"""On the live ConfigMap: the last such value that was dealt with."""
+"""On the live ConfigMap: the last completed value of the measure-again annotation."""
 ASKED_ANNOTATION = f"{GROUP}/measure-asked"
-"""On the live ConfigMap: which serving pod was told of such a value, since when, and why it was given up
+"""On the live ConfigMap: the serving pod that received the measure-again request, when, and why it failed
 (JSON)."""
 SIBLINGS_ANNOTATION = f"{GROUP}/measured-beside"
-"""On the live ConfigMap: who was seen beside pods that are being measured, by their uids (JSON)."""
+"""On the live ConfigMap: noisy neighbours of pods that are being measured, by pod uid (JSON)."""
 OUTCOME_ANNOTATION = f"{GROUP}/measure-outcome"
-"""On the live ConfigMap: what the last throwaway measurement came to (JSON)."""
+"""On the live ConfigMap: the outcome of the last probe pod (JSON)."""
 
 DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
-"""On a pod: of those that are equally ready, the one with the lowest cost goes first."""
+"""On a pod: of equally ready pods, the one with the lowest cost is deleted first."""
 
 MANAGER = "tacho-operator"
 
@@ -67,7 +67,7 @@ def digest(document: Any, length: int = HASH_LENGTH) -> str:
 
 
 def revision_name(name: str, identity_hash: str) -> str:
-    """Of the ControllerRevision, its Deployment, and the value of the revision label."""
+    """Name of the ControllerRevision and its Deployment, and value of the revision label."""
     return f"{name}-{identity_hash}"
 
 
@@ -92,7 +92,8 @@ def facts_config_name(name: str) -> str:
 
 
 def inspect_pod_name(name: str, request_hash: str, attempt: int) -> str:
-    """The attempt is in the name, so that the next try can start while the last one still tells why."""
+    """Name of an inspect pod; it includes the attempt, so that the next pod can start while the last one
+    still shows its failure."""
     return f"{name}-inspect-{request_hash[:6]}-{attempt}"
 
 
@@ -101,7 +102,7 @@ def probe_pod_name(name: str, request_hash: str) -> str:
 
 
 def labels(name: str, role: str = "", revision: str = "") -> dict[str, str]:
-    """Labels of a child. ``role`` and ``revision`` only where they mean something."""
+    """Labels of a child; without ``role`` and ``revision`` where those do not apply."""
     found = {
         "app.kubernetes.io/name": "llmdeployment",
         "app.kubernetes.io/instance": name,
@@ -118,9 +119,9 @@ def labels(name: str, role: str = "", revision: str = "") -> dict[str, str]:
 
 
 def server_selector(name: str, revision: str = "") -> dict[str, str]:
-    """What Service, Deployment and PodDisruptionBudget select by.
+    """The pod selector of Service, Deployment and PodDisruptionBudget.
 
-    Always with the role: inspect and probe pods must neither receive traffic nor count for scaling.
+    It always includes the role: inspect and probe pods must neither receive traffic nor count for scaling.
     """
     found = {DEPLOYMENT_LABEL: name, ROLE_LABEL: ROLE_SERVER}
     if revision:

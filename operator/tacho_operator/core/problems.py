@@ -1,6 +1,6 @@
-"""Why something does not go on, as a condition shows it: a class, words, and what has happened to it.
+"""Problems: the failure class, the message of a condition and the related events.
 
-Whether a person is needed is nobody's opinion here: it follows from the class (tacho_contract.failure).
+Whether user action is required follows from the class (tacho_contract.failure).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tacho_contract import codec
 from tacho_contract.failure import (
-    RESTARTS_BEFORE_PERSON,
+    RESTARTS_BEFORE_USER_ACTION,
     Escalation,
     Failure,
     FailureClass,
@@ -20,10 +20,12 @@ from tacho_contract.failure import (
 )
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import Reason
-from tacho_operator.core.types import Refusal
+from tacho_operator.core.types import ChildRefusal
 
+DETAILS = " Details: "
+"""Separates own words from a quotation."""
 _NO_FAILURES = frozenset(map(str, Reason))
-_NO_RIGHT = re.compile(r"cannot \w+ resource")
+_NO_PERMISSION = re.compile(r"cannot \w+ resource")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,62 +34,70 @@ class Problem:
 
     reason: str
     """The failure class; CamelCase."""
-    message: str
-    """What happened and what to do next."""
-    happened: frozenset[Escalation] = frozenset()
-    """What makes it a person's matter where its class alone does not."""
-    own_doing: bool = False
-    """True: the cluster acted, and what the pod did brought it about; by its class alone it would not count
-    against the revision."""
+    what: str
+    """Description of the failure."""
+    next_step: str = ""
+    """Instruction that resolves the problem."""
+    quotation: str = ""
+    """Words of others: the API server's, the kubelet's, an engine's last lines."""
+    escalations: frozenset[Escalation] = frozenset()
+    """Events after which user action is required, where the class alone does not require it."""
+    caused_by_pod: bool = False
+    """True: the cluster evicted the pod because of the pod's own use, which counts against the revision."""
     missing_resources: tuple[str, ...] = ()
-    """Of Unschedulable: the resources of which no node has enough, e.g. nvidia.com/gpu."""
+    """Resources of which no node has enough, e.g. nvidia.com/gpu; only for Unschedulable."""
+
+    @property
+    def message(self) -> str:
+        """The complete message: the failure, the next step and the quotation."""
+        text = " ".join(filter(None, (with_full_stop(self.what), with_full_stop(self.next_step))))
+        return clipped(f"{text}{DETAILS}{self.quotation}" if self.quotation else text)
 
     @property
     def kind(self) -> FailureKind:
         return failure_kind(self.reason)
 
     @property
-    def blameless(self) -> bool:
-        """The cluster caused it, whatever the pod runs: it says nothing about the revision."""
-        return self.kind.by_platform and not self.own_doing
+    def caused_by_platform(self) -> bool:
+        """The cluster caused it, independently of the revision."""
+        return self.kind.by_platform and not self.caused_by_pod
 
     @property
-    def needs_person(self) -> bool:
-        """True: it does not go on without a person. False: it may heal, or is being tried again."""
-        return self.kind.person_needed(self.happened)
+    def needs_user_action(self) -> bool:
+        """False: it may recover, or is being retried."""
+        return self.kind.user_action_needed(self.escalations)
 
 
 def most_pressing(problems: Iterable[Problem]) -> Problem | None:
-    """The first that only a person can help, else the first; None where there is none."""
+    """The first problem that requires user action, else the first problem; None where the list is empty."""
     found = tuple(problems)
-    return next((problem for problem in found if problem.needs_person), found[0] if found else None)
+    return next((problem for problem in found if problem.needs_user_action), found[0] if found else None)
 
 
 def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Problem:
-    """A failure the runtime, fetch, inspection or planning reported, after so many ``restarts``."""
+    """A failure that runtime, fetch, inspection or planning reported, after so many ``restarts``."""
     kind = failure_kind(failure.failure_class)
     step = failure.next_step.strip() or kind.next_step
     what = failure.message.strip() or kind.meaning
-    text = f"{ended(what)} {ended(step[:1].upper() + step[1:])}"
-    if failure.log_tail:
-        text += " Last lines: " + " | ".join(line.strip() for line in failure.log_tail[-3:])
     final = () if failure.retryable else (Escalation.FINAL,)
     return Problem(
         reason=_word(failure.failure_class),
-        message=clipped(f"{where}: {text}" if where else text),
-        happened=after_restarts(restarts).union(final),
+        what=with_full_stop(f"{where}: {what}" if where else what),
+        next_step=with_full_stop(step[:1].upper() + step[1:]),
+        quotation=" | ".join(line.strip() for line in failure.log_tail[-3:]),
+        escalations=after_restarts(restarts).union(final),
     )
 
 
 def after_restarts(restarts: int) -> frozenset[Escalation]:
-    """What so many restarts of a container have made happen."""
-    return frozenset({Escalation.RESTARTS} if restarts >= RESTARTS_BEFORE_PERSON else ())
+    """The escalations after so many restarts of a container."""
+    return frozenset({Escalation.RESTARTS} if restarts >= RESTARTS_BEFORE_USER_ACTION else ())
 
 
-def ended(words: str) -> str:
-    """Words with a full stop, so that what follows is not read as their end."""
-    words = words.strip()
-    return words if not words or words[-1] in ".!?…" else f"{words}."
+def with_full_stop(text: str) -> str:
+    """Text with a full stop."""
+    text = text.strip()
+    return text if not text or text[-1] in ".!?…" else f"{text}."
 
 
 def parse_failure(message: str) -> Failure | None:
@@ -99,38 +109,45 @@ def parse_failure(message: str) -> Failure | None:
 
 
 def _word(failure_class: str) -> str:
-    """A condition's reason must be a CamelCase word, and not one that says that all is well, whatever a pod
-    wrote."""
+    """A condition's reason from a pod's text: a CamelCase word that is no reason of a healthy condition."""
     word = "".join(letter for letter in failure_class if letter.isalnum() and letter.isascii())[:64]
     return word if word[:1].isupper() and word not in _NO_FAILURES else FailureClass.ENGINE_CRASHED
 
 
-def refused_child(refusal: Refusal) -> Problem:
-    """Why a child could not be had."""
+def refused_child(refusal: ChildRefusal) -> Problem:
+    """Why the API server refused a child."""
     if not refusal.taken:
-        return refusal_said(f"{refusal.kind}/{refusal.name}: {refusal.message}")
+        return refusal_problem(f"{refusal.kind}/{refusal.name}: {refusal.message}")
     return Problem(
         reason=FailureClass.NAME_CONFLICT,
-        message=f"{refusal.kind} {refusal.name} exists in this namespace and belongs to somebody else. "
-        f"Delete or rename that {refusal.kind}, or give this resource another name.",
+        what=f"{refusal.kind} {refusal.name} exists in this namespace and has another owner.",
+        next_step=f"Delete that {refusal.kind}, or rename this resource.",
     )
 
 
-def refusal_said(text: str) -> Problem:
-    """What the API server said when it refused to create a pod or another child, which is all there is to
-    tell a quota, an admission policy and a missing right apart by."""
+def refusal_problem(text: str) -> Problem:
+    """The problem behind the API server's refusal of a child.
+
+    Only the text of the refusal distinguishes quota, admission policy and missing permission.
+    """
     lowered = text.lower()
     if "exceeded quota" in lowered or "must specify" in lowered:
         return Problem(
             reason=FailureClass.QUOTA_EXCEEDED,
-            message=clipped(f"The namespace's quota refuses it: {text}. Raise the quota or ask for less."),
+            what="The namespace's quota refuses an object.",
+            next_step="Raise the quota or lower the requests.",
+            quotation=text,
         )
-    if _NO_RIGHT.search(lowered):
+    if _NO_PERMISSION.search(lowered):
         return Problem(
             reason=FailureClass.ADMISSION_DENIED,
-            message=clipped(f"The operator may not do it: {text}. Install the roles of its chart again."),
+            what="The operator lacks a permission.",
+            next_step="Install the roles of its chart again.",
+            quotation=text,
         )
     return Problem(
         reason=FailureClass.ADMISSION_DENIED,
-        message=clipped(f"The cluster's admission refuses it: {text}. Adapt spec or the namespace's policy."),
+        what="The cluster's admission refuses an object.",
+        next_step="Change spec or the namespace's policy.",
+        quotation=text,
     )

@@ -1,7 +1,6 @@
-"""The nouns of the core: what was observed, what a plan is, what is to be done.
+"""Types of the core: observed state, configuration, and the decision. Frozen data only.
 
-Frozen data only. Manifests are plain dicts as the API server speaks them (they are not round-tripped
-through client models); everything tacho decides on is typed.
+Manifests are plain dicts in the API server's form; the values that tacho decides on are typed.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
-    """What planning reads of a node."""
+    """The facts of a node that planning uses."""
 
     name: str
     labels: Mapping[str, str]
@@ -32,7 +31,7 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class PastMeasurement:
     """One earlier measurement in the namespace: predicted against actual."""
 
     engine: str
@@ -40,30 +39,30 @@ class History:
     quantization_method: str
     gpu_product: str
     predicted_bytes: int | None
-    """Without the KV cache, as is the actual figure: an engine that fills its budget with the cache uses what
-    it was allowed whatever else was predicted wrongly."""
+    """Predicted memory without the KV cache, as in ``actual_bytes``. An engine fills its budget with the
+    cache, which hides prediction errors."""
     actual_bytes: int | None
     predicted_kv_cache_tokens: int | None
     actual_kv_cache_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class ChildRefusal:
     """A child that the API server would not create or change."""
 
     kind: str
     name: str
     role: str = ""
-    """Of a pod: server, inspect or probe."""
+    """Role of the refused pod: server, inspect or probe; "" for other kinds."""
     message: str = ""
-    """What quota or admission said (HTTP 403); "" where the name is taken."""
+    """The message of quota or admission (HTTP 403); "" where the name is taken."""
     taken: bool = False
-    """An object of that name exists, and somebody else owns it."""
+    """An object of that name exists with another owner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingCondition:
-    """What the scaler says of one of its conditions."""
+    """One condition that the scaler sets."""
 
     type: str
     status: ConditionStatus
@@ -73,32 +72,32 @@ class ScalingCondition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled:
-    """What the scaler has decided last, as it is to be carried out and shown."""
+    """The scaler's last decision, with its status."""
 
     replicas: int
     autoscaling: AutoscalingStatus
     conditions: tuple[ScalingCondition, ...] = ()
     victims: tuple[str, ...] = ()
-    """Pods that are to go first."""
+    """Pods to delete first."""
 
 
 # --- what was observed ----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """Resources that wait for the same."""
+class HubWaiters:
+    """Resources that wait for the same hub, and when the hub last worked."""
 
     count: int = 0
-    freed: datetime | None = None
-    """When one of them last waited no longer, within a minute or so."""
+    recovered: datetime | None = None
+    """When a waiting resource last succeeded, to about a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """Everything one decision looks at, read live just before it."""
+    """Everything that one decision depends on, read just before it."""
 
     resource: LLMDeployment
     raw: Manifest
-    """The same object as read: metadata and status exactly as stored."""
+    """The same object as read, with metadata and status exactly as stored."""
     revisions: tuple[Manifest, ...] = ()
     """ControllerRevisions this resource owns."""
     deployments: tuple[Manifest, ...] = ()
@@ -107,32 +106,32 @@ class Observed:
     network_policies: tuple[Manifest, ...] = ()
     disruption_budgets: tuple[Manifest, ...] = ()
     pods: tuple[Manifest, ...] = ()
-    """Of every role, with status."""
+    """Pods of every role, with status."""
     replica_sets: tuple[Manifest, ...] = ()
-    """For FailedCreate (quota, admission), which only they show."""
+    """ReplicaSets, read for the condition FailedCreate (quota, admission), which no other object reports."""
     reports: Mapping[str, Report] = field(default_factory=dict)
-    """By pod uid; a pod that did not answer is absent."""
+    """Reports by pod uid; a pod that did not answer is absent."""
     neighbours: tuple[Manifest, ...] = ()
-    """Pods of all resources that the operator looks after, while one of this resource's is measured."""
-    refusals: tuple[Refusal, ...] = ()
-    """Children that could not be had in this very turn."""
+    """Pods of all resources, while a pod of this resource is being measured."""
+    refusals: tuple[ChildRefusal, ...] = ()
+    """Children that could not be created in this reconcile pass."""
     claims: Mapping[str, Manifest | None] = field(default_factory=dict)
-    """PersistentVolumeClaims the spec names, by claim name; None: it does not exist."""
+    """PersistentVolumeClaims that spec names, by name; None: it does not exist."""
     nodes: tuple[NodeFacts, ...] | None = None
-    """None: the operator may not read nodes."""
-    history: tuple[History, ...] = ()
+    """The nodes; None: the operator may not read nodes."""
+    history: tuple[PastMeasurement, ...] = ()
     scaling: Scaled | None = None
-    """None: nobody scales it, or the scaler has not looked yet."""
-    waiting: Mapping[str, Waiting] = field(default_factory=dict)
-    """Who waits for a hub, of all that the operator looks after, by the reason that Ready gives."""
+    """The scaler's decision; None: no autoscaling, or no decision yet."""
+    waiting: Mapping[str, HubWaiters] = field(default_factory=dict)
+    """Resources that wait for a hub, by the reason of their condition Ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What the operator's settings say that decisions depend on."""
+    """The operator's settings that decisions depend on."""
 
     tacho_image: str
-    """For inspect, inject and fetch of *new* revisions; running ones keep theirs."""
+    """Image for inspect, inject and fetch containers of *new* revisions; running revisions keep their own."""
     engine_images: Mapping[str, str] = field(default_factory=dict)
     """Engine name to image, overriding the engine table."""
     image_pull_policy: str = "IfNotPresent"
@@ -141,11 +140,11 @@ class Config:
     inspect_deadline_seconds: int = 300
     allow_insecure_hub: bool = False
     in_pods: bool = True
-    """Engines run in pods of their images, and not as packages of this Python (``tacho run``)."""
+    """Engines run in pods of their images; False: as packages of this Python (``tacho run``)."""
     gpu_prices: Mapping[str, str] = field(default_factory=dict)
     """Price of one GPU for one hour, a Decimal, by its product as node labels name it."""
     currency: str = CURRENCY
-    """Of these prices."""
+    """Currency of gpu_prices, as an ISO 4217 code."""
 
 
 # --- what is to be done ---------------------------------------------------------------------------
@@ -154,12 +153,12 @@ class Reference:
     kind: str
     name: str
     uid: str
-    """Deletion carries it as a precondition: a replaced object is not ours to delete."""
+    """A precondition of the deletion: an object that was replaced is not deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Posted on transitions only."""
+class ResourceEvent:
+    """A Kubernetes event; posted on transitions only."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -167,18 +166,19 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """All effects one reconcile asks for; executing an unchanged one sends no mutating request."""
+class ReconcileDecision:
+    """All effects of one reconcile pass; executing an unchanged one sends no mutating request."""
 
     apply: tuple[Manifest, ...] = ()
     """Complete desired children, in order of creation."""
     delete: tuple[Reference, ...] = ()
     deletion_costs: Mapping[str, str] = field(default_factory=dict)
-    """By the name of a pod: its annotation of that name, set before anything is applied."""
+    """Deletion-cost annotation by pod name, set before any object is applied."""
     status: LLMDeploymentStatus | None
-    """The whole desired status; the same as observed means no write. None: it stays as it is."""
-    events: tuple[Event, ...] = ()
+    """The complete desired status; a status equal to the observed one is not written. None: the status stays
+    unchanged."""
+    events: tuple[ResourceEvent, ...] = ()
     requeue_after_seconds: float | None = None
     now: datetime
     reason: str
-    """One sentence for the log: what this decision does and why."""
+    """The decision and its reason, for the log."""

@@ -1,4 +1,4 @@
-"""Is the live object already what is wanted? Decides whether a request is sent at all."""
+"""Is the live object already as desired? Decides whether a request is sent at all."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ Path = tuple[str, ...]
 _RESOURCES = frozenset({"limits", "requests"})
 _WHOLE = frozenset({"selector", "matchLabels"})
 """Objects that mean something only whole (x-kubernetes-map-type: atomic): nothing is defaulted in them, and a
-key that somebody added selects something else."""
+key that another manager added selects something else."""
 
 
-def contains(live: Any, wanted: Any, path: Path = ()) -> bool:
-    """True when everything in ``wanted`` stands in ``live``; what the API server defaulted may be more.
+def contains(live: Any, desired: Any, path: Path = ()) -> bool:
+    """True when ``live`` contains everything in ``desired``; fields that the API server defaulted may be
+    extra.
 
-    Lists must have the same length: the API server adds to objects, hardly ever to lists. Quantities
-    are equal by value, since the server stores 1000m as 1; ``path`` says what is one.
+    Lists must have the same length: the API server adds fields to objects, hardly ever items to lists.
+    Quantities compare by value, since the server stores 1000m as 1; ``path`` tells which fields are
+    quantities.
     """
-    if isinstance(wanted, dict):
-        if not wanted:
+    if isinstance(desired, dict):
+        if not desired:
             return live in (None, {}) or isinstance(live, dict)
-        if not isinstance(live, dict) or (path and path[-1] in _WHOLE and live.keys() - wanted.keys()):
+        if not isinstance(live, dict) or (path and path[-1] in _WHOLE and live.keys() - desired.keys()):
             return False
-        return all(contains(live.get(key), value, (*path, key)) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        if not wanted:
+        return all(contains(live.get(key), value, (*path, key)) for key, value in desired.items())
+    if isinstance(desired, list):
+        if not desired:
             return live in (None, [])
         return (
             isinstance(live, list)
-            and len(live) == len(wanted)
-            and all(contains(have, want, path) for have, want in zip(live, wanted, strict=True))
+            and len(live) == len(desired)
+            and all(contains(have, want, path) for have, want in zip(live, desired, strict=True))
         )
-    if live == wanted or (live is None and wanted in ("", False)):
+    if live == desired or (live is None and desired in ("", False)):
         return True
-    return _is_quantity(path) and _same_quantity(live, wanted)
+    return _is_quantity(path) and _same_quantity(live, desired)
 
 
 def _is_quantity(path: Path) -> bool:
@@ -48,9 +50,9 @@ def _is_quantity(path: Path) -> bool:
     return path[-2:] == ("emptyDir", "sizeLimit")
 
 
-def _same_quantity(live: Any, wanted: Any) -> bool:
+def _same_quantity(live: Any, desired: Any) -> bool:
     try:
-        return parse_quantity(str(live)) == parse_quantity(str(wanted))
+        return parse_quantity(str(live)) == parse_quantity(str(desired))
     except ValueError:
         return False
 
@@ -73,20 +75,20 @@ def managed_entry(live: Manifest, manager: str) -> tuple[int, Manifest] | None:
     return None
 
 
-def abandoned(live: Manifest, wanted: Manifest, manager: str) -> bool:
-    """True when we still own a field that ``wanted`` no longer mentions: only an apply removes it."""
+def abandoned(live: Manifest, desired: Manifest, manager: str) -> bool:
+    """True when we still own a field that ``desired`` no longer mentions: only an apply removes it."""
     found = managed_entry(live, manager)
     if not found:
         return False
-    return any(not _mentions(wanted, path) for path in field_set(found[1].get("fieldsV1") or {}))
+    return any(not _mentions(desired, path) for path in field_set(found[1].get("fieldsV1") or {}))
 
 
-def _mentions(wanted: Any, path: tuple[str, ...]) -> bool:
-    """Whether ``wanted`` sets the field; below a list element (k:, v:, i:) the list itself decides."""
+def _mentions(desired: Any, path: tuple[str, ...]) -> bool:
+    """Whether ``desired`` sets the field; below a list element (k:, v:, i:) the list itself decides."""
     for key in path:
         if not key.startswith("f:"):
             return True  # list elements are compared in full by ``contains``
-        if not isinstance(wanted, dict) or key[2:] not in wanted:
+        if not isinstance(desired, dict) or key[2:] not in desired:
             return False
-        wanted = wanted[key[2:]]
+        desired = desired[key[2:]]
     return True

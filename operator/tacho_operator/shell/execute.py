@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tacho_contract.times import format_time
 from tacho_operator.api.types import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
-from tacho_operator.core.types import Decision, Event, Manifest, Observed, Refusal
+from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, ResourceEvent
 from tacho_operator.shell.differs import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import (
     FIELD_MANAGER,
@@ -31,16 +31,17 @@ DEFAULTED = frozenset({"Deployment", "Service"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a decision."""
+class ExecuteResult:
+    """Result of carrying out a decision: refused children, and the number of writes."""
 
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[ChildRefusal, ...] = ()
     """Children that could not be had."""
     writes: int = 0
 
 
-def _live_children(observed: Observed) -> dict[tuple[str, str], Manifest]:
-    children = (
+def children(observed: Observed) -> tuple[Manifest, ...]:
+    """Every child of a resource that an apply may make."""
+    return (
         *observed.revisions,
         *observed.deployments,
         *observed.services,
@@ -49,37 +50,49 @@ def _live_children(observed: Observed) -> dict[tuple[str, str], Manifest]:
         *observed.disruption_budgets,
         *observed.pods,
     )
-    return {(child["kind"], child["metadata"]["name"]): child for child in children}
 
 
-async def execute(kube: Kube, observed: Observed, decision: Decision) -> Outcome:
+def child_name(child: Manifest) -> str:
+    """Kind and name of a child: its identity among the children of one resource."""
+    return f"{child['kind']}/{child['metadata']['name']}"
+
+
+def _live_children(observed: Observed) -> dict[tuple[str, str], Manifest]:
+    return {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
+
+
+async def execute(kube: Kube, observed: Observed, decision: ReconcileDecision) -> ExecuteResult:
     """Applies the children in their order, then deletes. Refusals are collected, other errors raise."""
-    refusals: list[Refusal] = []
+    refusals: list[ChildRefusal] = []
     live = _live_children(observed)
     writes = await _mark_victims(kube, live, decision)
-    for wanted in decision.apply:
-        kind, name = wanted["kind"], wanted["metadata"]["name"]
+    for desired in decision.apply:
+        kind, name = desired["kind"], desired["metadata"]["name"]
         if kind == "Deployment" and any(
             (item.kind, item.name) == ("ControllerRevision", name) for item in refusals
         ):
             continue  # what its pods are made from could not be kept
         try:
-            writes += await _ensure(kube, live.get((kind, name)), wanted)
+            writes += await _ensure(kube, live.get((kind, name)), desired)
         except Conflict as error:
             logger.info("%s/%s: %s", kind, name, error.message)
-            refusals.append(_refusal(wanted, taken=True))
+            refusals.append(_refusal(desired, taken=True))
         except Forbidden as error:
-            refusals.append(_refusal(wanted, message=error.message))
+            refusals.append(_refusal(desired, message=error.message))
     for reference in decision.delete:
         namespace = observed.raw["metadata"]["namespace"]
         await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
         writes += 1
-    return Outcome(refusals=tuple(refusals), writes=writes)
+    return ExecuteResult(refusals=tuple(refusals), writes=writes)
 
 
-async def _mark_victims(kube: Kube, live: dict[tuple[str, str], Manifest], decision: Decision) -> int:
-    """Before a Deployment shrinks: its controller looks at the pods as they are then. Which pod goes is worth
-    no failure."""
+async def _mark_victims(
+    kube: Kube, live: dict[tuple[str, str], Manifest], decision: ReconcileDecision
+) -> int:
+    """Annotates the pods to delete first, before their Deployment shrinks; returns the number of writes.
+
+    A failed annotation is logged and does not stop the scale-down.
+    """
     writes = 0
     for name, cost in decision.deletion_costs.items():
         try:
@@ -91,45 +104,44 @@ async def _mark_victims(kube: Kube, live: dict[tuple[str, str], Manifest], decis
     return writes
 
 
-def _refusal(wanted: Manifest, *, message: str = "", taken: bool = False) -> Refusal:
-    metadata = wanted["metadata"]
+def _refusal(desired: Manifest, *, message: str = "", taken: bool = False) -> ChildRefusal:
+    metadata = desired["metadata"]
     role = (metadata.get("labels") or {}).get(ROLE_LABEL, "")
-    return Refusal(kind=wanted["kind"], name=metadata["name"], role=role, message=message, taken=taken)
+    return ChildRefusal(kind=desired["kind"], name=metadata["name"], role=role, message=message, taken=taken)
 
 
-async def _ensure(kube: Kube, live: Manifest | None, wanted: Manifest) -> int:
-    """Brings one child to what is wanted. Returns the number of requests that changed something."""
+async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
+    """Creates or updates one child as desired. Returns the number of writing requests."""
     if live is None:
-        await _create(kube, wanted)
+        await _create(kube, desired)
         return 1
-    if wanted["kind"] in ("ControllerRevision", "Pod"):
+    if desired["kind"] in ("ControllerRevision", "Pod"):
         return 0  # their content is immutable; another content has another name
     writes, uid, now = 0, live["metadata"]["uid"], live
-    for part, manager in _parts(live, wanted):
+    for part, manager in _parts(live, desired):
         if manager == FIELD_MANAGER:
             writes += await _own_by_apply(kube, now)
         try:
             now = await kube.apply(part, uid=uid, manager=manager)
         except ApiError as error:
-            if error.status not in (CONFLICT, UNPROCESSABLE) or not await _replaced(kube, live, wanted):
+            if error.status not in (CONFLICT, UNPROCESSABLE) or not await _replaced(kube, live, desired):
                 raise
             return writes + 1
         writes += 1
     return writes
 
 
-def _parts(live: Manifest, wanted: Manifest) -> list[tuple[Manifest, str]]:
-    """What is to be applied, and as whose.
+def _parts(live: Manifest, desired: Manifest) -> list[tuple[Manifest, str]]:
+    """(manifest to apply, field manager) of each apply that the child needs.
 
-    How many replicas a Deployment has is decided apart from what they are: another manager owns the number,
-    and all else is applied without it. The number goes first, for a field that its last owner leaves out
-    falls back to its default, and that is one replica.
+    The replica count of a Deployment has a field manager of its own; all other fields are applied without it.
+    The count is applied first: a field whose last owner leaves it out falls back to its default, one replica.
     """
-    if wanted["kind"] != "Deployment":
-        return [(wanted, FIELD_MANAGER)] if _differs(live, wanted) else []
-    size, rest = _split(wanted)
+    if desired["kind"] != "Deployment":
+        return [(desired, FIELD_MANAGER)] if _differs(live, desired) else []
+    size, rest = _split(desired)
     # Who made it owns its size until it changes: that is nothing to be given up by a write of its own.
-    differs = not contains(live, rest) or _abandons(live, wanted)
+    differs = not contains(live, rest) or _abandons(live, desired)
     parts = []
     if not contains(live, size) or (differs and managed_entry(live, SIZE_MANAGER) is None):
         parts.append((size, SIZE_MANAGER))
@@ -137,44 +149,46 @@ def _parts(live: Manifest, wanted: Manifest) -> list[tuple[Manifest, str]]:
 
 
 def _split(deployment: Manifest) -> tuple[Manifest, Manifest]:
-    """Its size, and all else."""
+    """A Deployment's replica count, and its other fields."""
     metadata = {key: deployment["metadata"][key] for key in ("name", "namespace")}
     spec = dict(deployment["spec"])
     size = {**deployment, "metadata": metadata, "spec": {"replicas": spec.pop("replicas")}}
     return size, {**deployment, "spec": spec}
 
 
-def _differs(live: Manifest, wanted: Manifest) -> bool:
-    return not contains(live, wanted) or _abandons(live, wanted)
+def _differs(live: Manifest, desired: Manifest) -> bool:
+    return not contains(live, desired) or _abandons(live, desired)
 
 
-def _abandons(live: Manifest, wanted: Manifest) -> bool:
-    return not _as_made(live) and abandoned(live, wanted, FIELD_MANAGER)
+def _abandons(live: Manifest, desired: Manifest) -> bool:
+    return not _as_made(live) and abandoned(live, desired, FIELD_MANAGER)
 
 
 def _as_made(live: Manifest) -> bool:
-    """Whether it is as a POST left it and of a kind that the API server fills with defaults.
+    """Whether a child is unchanged since its POST and of a kind that the API server fills with defaults.
 
-    Who creates such an object owns the defaults too, and none of them is in what is wanted: to take that for
-    fields that were given up would be two writes for every new object, for nothing.
+    The creator of such an object owns the defaults too, and none of the defaults is in the desired manifest.
+    To take them for abandoned fields would cost two needless writes for every new object.
     """
     entry = managed_entry(live, FIELD_MANAGER)
     return live["kind"] in DEFAULTED and entry is not None and entry[1].get("operation") == "Update"
 
 
-async def _replaced(kube: Kube, live: Manifest, wanted: Manifest) -> bool:
-    """Whether the object we knew is gone. Raises Conflict when a stranger's stands in its place now."""
-    metadata = wanted["metadata"]
-    now = await kube.get(wanted["kind"], metadata["namespace"], metadata["name"])
-    if now is not None and owner_uid(now) != owner_uid(wanted):
-        raise Conflict(CONFLICT, f"{wanted['kind']} {metadata['name']} was replaced by somebody else's")
+async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
+    """Whether the object we knew was deleted. Raises Conflict when another owner's stands in its place."""
+    metadata = desired["metadata"]
+    now = await kube.get(desired["kind"], metadata["namespace"], metadata["name"])
+    if now is not None and owner_uid(now) != owner_uid(desired):
+        raise Conflict(CONFLICT, f"{desired['kind']} {metadata['name']} was replaced by another owner's")
     return now is None or now["metadata"]["uid"] != live["metadata"]["uid"]
 
 
 async def _own_by_apply(kube: Kube, live: Manifest) -> int:
-    """Turns what a POST owns as Update into Apply: a later apply that leaves it out would never remove it.
+    """Turns the fields that a POST owns as Update into Apply: a later apply without a field would never
+    remove it.
 
-    The entry is named by its index, so a change in between is refused (422) and tried on a fresh read.
+    The managedFields entry is named by its index, so a change in between is refused (422), and tried again on
+    a fresh read.
     """
     metadata = live["metadata"]
     for _ in range(CHANGED_MEANWHILE_TRIES):
@@ -201,40 +215,41 @@ async def _own_by_apply(kube: Kube, live: Manifest) -> int:
     return 0
 
 
-async def _create(kube: Kube, wanted: Manifest) -> None:
-    """POST; a name that is taken by our own child (seen late) is fine, anybody else's is a conflict.
+async def _create(kube: Kube, desired: Manifest) -> None:
+    """Creates a child by POST. A name taken by our own child (delivered late) is fine; any other owner is a
+    conflict.
 
-    One that was taken and is free again is made in the next turn, which its deletion or the resync brings.
-    A child of the deleted resource of the same name is about to be collected: that is worth a retry
-    (ApiError), and nobody has to be called.
+    A name that was taken and is free again is used in the next reconcile, which the deletion or the resync
+    triggers. A child of a deleted resource of the same name is about to be garbage-collected: that raises
+    ApiError for a retry, and needs no user action.
     """
     try:
-        await kube.create(wanted)
+        await kube.create(desired)
     except Conflict as error:
-        metadata = wanted["metadata"]
-        taken = await kube.get(wanted["kind"], metadata["namespace"], metadata["name"])
+        metadata = desired["metadata"]
+        taken = await kube.get(desired["kind"], metadata["namespace"], metadata["name"])
         if taken is None:
             return
-        if owner_uid(taken) == owner_uid(wanted):
-            await _label_again(kube, taken, wanted)
+        if owner_uid(taken) == owner_uid(desired):
+            await _label_again(kube, taken, desired)
             return
-        if _same_owner_but_uid(taken, wanted):
+        if _same_owner_but_uid(taken, desired):
             raise ApiError(
-                CONFLICT, f"{wanted['kind']} {metadata['name']} of the deleted resource is not collected yet"
+                CONFLICT, f"{desired['kind']} {metadata['name']} of the deleted resource is not collected yet"
             ) from error
         raise
 
 
-async def _label_again(kube: Kube, taken: Manifest, wanted: Manifest) -> None:
-    """A child whose label somebody took is seen by no watch, and would be missing for ever."""
-    label = (wanted["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL)
-    mutable = wanted["kind"] not in ("ControllerRevision", "Pod")
+async def _label_again(kube: Kube, taken: Manifest, desired: Manifest) -> None:
+    """A child whose label was removed is seen by no watch, and would be missing for ever."""
+    label = (desired["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL)
+    mutable = desired["kind"] not in ("ControllerRevision", "Pod")
     if mutable and label != (taken["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL):
-        await _ensure(kube, taken, wanted)
+        await _ensure(kube, taken, desired)
 
 
-def _same_owner_but_uid(taken: Manifest, wanted: Manifest) -> bool:
-    ours, theirs = controller(wanted) or {}, controller(taken) or {}
+def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:
+    ours, theirs = controller(desired) or {}, controller(taken) or {}
     return bool(ours) and all(ours[key] == theirs.get(key) for key in ("apiVersion", "kind", "name"))
 
 
@@ -257,7 +272,7 @@ async def write_status(kube: Kube, observed: Observed, status: LLMDeploymentStat
     return True
 
 
-async def post_events(kube: Kube, observed: Observed, decision: Decision) -> None:
+async def post_events(kube: Kube, observed: Observed, decision: ReconcileDecision) -> None:
     """Posts events; a refused event is logged and never holds up the work it reports."""
     for event in decision.events:
         try:
@@ -266,7 +281,7 @@ async def post_events(kube: Kube, observed: Observed, decision: Decision) -> Non
             logger.warning("event %s: %s", event.reason, error)
 
 
-def _event(raw: Manifest, event: Event, decision: Decision) -> Manifest:
+def _event(raw: Manifest, event: ResourceEvent, decision: ReconcileDecision) -> Manifest:
     metadata = raw["metadata"]
     now = format_time(decision.now)
     return {

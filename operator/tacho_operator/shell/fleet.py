@@ -1,18 +1,19 @@
-"""What the operator watches, and what it says of itself: is it up to date, does it move, how large is it."""
+"""What the operator watches, which resources a change concerns, and whether the process hangs."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.store.reflector import Reflector
-from tacho_operator.shell.store.store import Store
-from tacho_operator.shell.workqueue import Key, WorkQueue
+from tacho_operator.shell.store.reflector import Reflector, WatchScope
+from tacho_operator.shell.store.store import Store, StoreChange
+from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
 
 Process = Callable[[Key], Awaitable[float | None]]
 
@@ -28,40 +29,59 @@ CHILDREN = (
 )
 LISTS_AT_ONCE = 2
 STALE_RETRY_SECONDS = 2.0
-"""Where several namespaces are watched and some stream of a resource's own is interrupted."""
+"""Delay of a reconcile while a watch that it reads from is interrupted, where several namespaces are
+watched."""
 STUCK_SECONDS = 300.0
 """Keys are due and nothing has moved for so long: the workers hang."""
+
+
+class Stream(Protocol):
+    """Keeps one kind of one namespace, or of all (""), in the store."""
+
+    kind: str
+    namespace: str
+
+    def silent_seconds(self) -> float: ...
+
+    async def run(self) -> None: ...
 
 
 def reflectors(
     kube: Kube, store: Store, namespaces: tuple[str, ...], on_reconnect: Callable[[str, str], None]
 ) -> tuple[Reflector, ...]:
-    """One a kind and namespace. Nodes have none: whoever serves some namespaces only may not read them."""
+    """One a kind and namespace, without LLMDeployments (resource_watch.py).
+
+    Nodes are not read where only some namespaces are watched: the rights to them are missing there.
+    """
     lists = asyncio.Semaphore(LISTS_AT_ONCE)
     found = [
         Reflector(
             kube,
             store,
-            kind,
-            namespace=namespace,
-            selector=DEPLOYMENT_LABEL if kind in CHILDREN else "",
-            optional=kind == "PersistentVolumeClaim",
+            WatchScope(
+                kind,
+                namespace,
+                selector=DEPLOYMENT_LABEL if kind in CHILDREN else "",
+                optional=kind == "PersistentVolumeClaim",
+            ),
             lists=lists,
             on_reconnect=on_reconnect,
         )
         for namespace in namespaces or ("",)
-        for kind in ("LLMDeployment", *CHILDREN, "PersistentVolumeClaim")
+        for kind in (*CHILDREN, "PersistentVolumeClaim")
     ]
     if namespaces:
         store.forbidden("Node", "")
     else:
-        found.append(Reflector(kube, store, "Node", optional=True, lists=lists, on_reconnect=on_reconnect))
+        found.append(
+            Reflector(kube, store, WatchScope("Node", optional=True), lists=lists, on_reconnect=on_reconnect)
+        )
     return tuple(found)
 
 
 def blocked(store: Store, namespaces: tuple[str, ...]) -> bool:
-    """Whether nothing can be decided anywhere. One namespace that may not be read any longer, as its roles
-    went with it, holds up no other."""
+    """Whether nothing can be decided anywhere. A namespace that may not be read any longer, as its roles were
+    deleted with it, holds up no other."""
     return all(store.stale(namespace) for namespace in namespaces or ("",))
 
 
@@ -72,33 +92,36 @@ async def in_sync(store: Store, namespaces: tuple[str, ...]) -> None:
 
 
 def where_in_sync(store: Store, process: Process) -> Process:
-    """``process`` where every stream that it reads runs: what may be old decides nothing. Else later."""
+    """Wraps ``process``: it runs only while every watch it reads from is in sync, else later. Stale objects
+    decide nothing."""
 
-    async def turn(key: Key) -> float | None:
+    async def process_in_sync(key: Key) -> float | None:
         return STALE_RETRY_SECONDS if store.stale(key.namespace) else await process(key)
 
-    return turn
+    return process_in_sync
 
 
 def hanging(store: Store, queue: WorkQueue, namespaces: tuple[str, ...]) -> str:
-    """Why the process should be started anew; "" when it moves. An API server that is away is no reason."""
+    """Why the operator should be restarted: resources are due and no worker makes progress. "": no reason. An
+    unreachable API server is none."""
     stuck = queue.stuck_seconds()
     if stuck > STUCK_SECONDS and not blocked(store, namespaces):
-        return f"resources wait and no turn has begun or ended for {stuck:.0f} s: the workers hang"
+        return f"resources are due and no reconcile has begun or ended for {stuck:.0f} s: the workers hang"
     return ""
 
 
 class Sizes(Collector):
-    """Metrics of the store and the queue, read when they are asked for."""
+    """Metrics of the store and the queue, read at each scrape."""
 
-    def __init__(self, store: Store, queue: WorkQueue, streams: Iterable[Reflector]) -> None:
+    def __init__(self, store: Store, queue: WorkQueue, streams: Iterable[Stream]) -> None:
         self._store, self._queue, self._streams = store, queue, tuple(streams)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         objects = GaugeMetricFamily("tacho_operator_store_objects", "Objects held, by kind.", labels=["kind"])
         age = GaugeMetricFamily(
             "tacho_operator_store_age_seconds",
-            "Since a kind's watch last said anything; the API server sends a bookmark about every minute.",
+            "Seconds since the kind's watch last delivered anything. A bookmark comes about every minute; "
+            "LLMDeployment counts no bookmarks and reaches 10 minutes while nothing changes.",
             labels=["kind"],
         )
         ages: dict[str, float] = {}
@@ -124,3 +147,65 @@ class Sizes(Collector):
         for priority, count in self._queue.depths().items():
             depth.add_metric([priority], count)
         yield depth
+
+
+TOGETHER_SECONDS = 0.05
+"""Changes of children come in bursts: a Deployment, its ReplicaSet and its pods within moments."""
+SPREAD_PER_SECOND = 50.0
+"""When one change concerns many, so many are reconciled in a second."""
+
+
+class ChangeRouter:
+    """Adds the resources that a change concerns to the work queue."""
+
+    def __init__(self) -> None:
+        self._store: Store | None = None
+        self._queue: WorkQueue | None = None
+
+    def connect(self, store: Store, queue: WorkQueue) -> None:
+        """Starts to route changes to the queue; earlier changes are already in the store."""
+        self._store, self._queue = store, queue
+
+    def __call__(self, change: StoreChange) -> None:
+        if self._store is None or self._queue is None:
+            return
+        if change.kind == "LLMDeployment":
+            self._queue.add(Key(change.namespace, change.name))
+            if change.freed:
+                self._add_all(self._store.waiting_for(change.freed))
+        elif change.kind == "Node":
+            self._add_all(concerned_by_node(self._store, change.name))
+        elif change.kind == "PersistentVolumeClaim":
+            self._add_all(self._store.naming(change.namespace, change.name))
+        elif change.owner:
+            self._queue.add(Key(change.namespace, change.owner), TOGETHER_SECONDS)
+
+    def _add_all(self, keys: Iterable[Key]) -> None:
+        assert self._queue is not None
+        for index, key in enumerate(sorted(keys)):
+            self._queue.add(key, index / SPREAD_PER_SECOND)
+
+
+def concerned_by_node(store: Store, node: str) -> set[Key]:
+    """Resources with pods on the node, and resources that are not ready and may need the node."""
+    there = store.owners_on(node)
+    return there | {key for key in store.resources() if not store.state(key).ready}
+
+
+def priority(store: Store, key: Key) -> Priority:
+    """Priority of a resource's reconcile."""
+    state = store.state(key)
+    if not state.reported:
+        return Priority.NEW
+    if state.serves:
+        return Priority.SERVES
+    return Priority.WAITS if state.status_is_current else Priority.CHANGED
+
+
+async def resync(store: Store, queue: WorkQueue, seconds: float) -> None:
+    """Enqueues every resource every ``seconds``, spread over the period; runs until cancelled."""
+    while True:
+        await asyncio.sleep(seconds)
+        keys = list(store.resources())
+        for index, key in enumerate(keys):
+            queue.add(key, seconds * index / len(keys), routine=True)

@@ -16,7 +16,13 @@ from urllib.parse import urlsplit
 import aiohttp
 from kubernetes.aio import client as aio, config as aio_config
 from kubernetes.aio.dynamic import DynamicClient
-from kubernetes.aio.dynamic.exceptions import ConflictError, DynamicApiError, ForbiddenError, NotFoundError
+from kubernetes.aio.dynamic.exceptions import (
+    ConflictError,
+    DynamicApiError,
+    ForbiddenError,
+    NotFoundError,
+    api_exception,
+)
 from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
 from tacho_operator.core.types import Manifest
@@ -28,9 +34,10 @@ SIZE_MANAGER = "tacho-scaler"
 PAGE = 500
 REQUEST_TIMEOUT_SECONDS = 30
 LONGEST_RETRY_AFTER_SECONDS = 120.0
-"""As long as the longest pause of our own: a proxy that asks for a day is not believed."""
+"""Maximum Retry-After that is honoured, equal to the longest pause of the operator's own. A proxy that asks
+for a day is not believed."""
 WATCH_SILENCE_SECONDS = 150
-"""The API server sends a bookmark about every minute: a watch that says nothing for longer is dead."""
+"""The API server sends a bookmark about every minute: a watch without any for longer has failed."""
 
 KINDS: dict[str, tuple[str, str]] = {
     "LLMDeployment": ("tacho.dev/v1alpha1", "llmdeployments"),
@@ -48,9 +55,10 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 APPLIED = frozenset({"Deployment", "Service", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget"})
 """Children that change."""
+ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 NO_VERSION = "1"
-"""A resourceVersion that no object has, as etcd begins with it and is empty then: an apply with it makes what
-there is not, and is refused where something is there already."""
+"""A resourceVersion that no object has (etcd begins with it, empty). An apply with it creates an absent
+object and is refused where the object exists."""
 
 
 class ApiError(Exception):
@@ -61,11 +69,12 @@ class ApiError(Exception):
         self.status = status
         self.message = message
         self.retry_after_seconds = retry_after_seconds
-        """So long the API server wants to be left alone with it (Retry-After of 429 and 5xx)."""
+        """Seconds that the API server asks to wait before the request is repeated (Retry-After of 429 and
+        5xx)."""
 
 
 class Conflict(ApiError):
-    """Somebody else changed or owns the object (HTTP 409)."""
+    """The object was changed, or is owned, by another client (HTTP 409)."""
 
 
 class Forbidden(ApiError):
@@ -73,7 +82,7 @@ class Forbidden(ApiError):
 
 
 class Missing(ApiError):
-    """No such object (HTTP 404)."""
+    """The object does not exist (HTTP 404)."""
 
 
 class Gone(ApiError):
@@ -81,10 +90,10 @@ class Gone(ApiError):
 
 
 class Page(NamedTuple):
-    """A part of a list."""
+    """One page of a list."""
 
     items: list[Manifest]
-    """With kind and apiVersion, as lists leave them out."""
+    """The objects, with kind and apiVersion, which lists leave out."""
     version: str
     """The list's resourceVersion: a watch goes on from there."""
 
@@ -96,7 +105,7 @@ Counted = Callable[[str, str, int], None]
 
 
 def uncounted(_verb: str, _kind: str, _status: int) -> None:
-    """Where nobody counts requests."""
+    """Counter callback that does nothing."""
 
 
 def _path(kind: str, namespace: str | None, name: str | None = None, subresource: str = "") -> str:
@@ -122,6 +131,14 @@ def _api_error(error: DynamicApiError) -> ApiError:
     return ApiError(int(error.status or 0), message, retry_after_seconds=_wait_seconds(error))
 
 
+async def response_error(response: aiohttp.ClientResponse) -> ApiError:
+    """The error of a request that another client sent and that was refused. The response stays readable."""
+    body = await response.text(errors="replace")
+    error = aio.ApiException(status=response.status, reason=response.reason, body=body)
+    error.headers = response.headers
+    return _api_error(api_exception(error))
+
+
 def _wait_seconds(error: DynamicApiError) -> float:
     try:
         asked = retry_after_seconds(error) if is_retry_after_response(error) else None
@@ -130,13 +147,13 @@ def _wait_seconds(error: DynamicApiError) -> float:
     return min(asked or 0.0, LONGEST_RETRY_AFTER_SECONDS)
 
 
-def asked_pause_seconds(error: Exception) -> float:
-    """So long whoever sent the request that failed is to wait; 0 where nobody said."""
+def requested_pause_seconds(error: Exception) -> float:
+    """The pause that a failed request's Retry-After requests; 0 without one."""
     return error.retry_after_seconds if isinstance(error, ApiError) else 0.0
 
 
 async def _events(response: Any) -> AsyncIterator[Event]:
-    """What a watch says, a line an event."""
+    """Events of a watch, one a line."""
     while line := await response.content.readline():
         try:
             event = json.loads(line)
@@ -173,7 +190,7 @@ class Kube:
     async def _answer(
         self, verb: str, kind: str, path: str, body: Any, timeout: Any, **parameters: Any
     ) -> AsyncIterator[Any]:
-        """The response, and typed errors of it and of what is read of it."""
+        """The response of a request; failures raise the typed errors of this module."""
         try:
             response = await self._dynamic.request(
                 _METHODS[verb], path, body=body, serialize=False, _request_timeout=timeout, **parameters
@@ -186,9 +203,11 @@ class Kube:
         except (aiohttp.ClientError, TimeoutError) as error:
             self._counted(verb, kind, 0)
             raise ApiError(0, f"no answer from the API server: {type(error).__name__} {error}") from None
+        except RecursionError:
+            raise ApiError(0, f"{kind}: an object is nested too deep to be read") from None
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
-        """The object, or None when there is none."""
+        """The object; None where it does not exist."""
         try:
             return await self._request("get", kind, _path(kind, namespace, name))
         except Missing:
@@ -198,9 +217,23 @@ class Kube:
         """Every object; kind and apiVersion filled in, as lists leave them out."""
         return [item async for page in self.pages(kind, namespace, selector) for item in page.items]
 
-    async def pages(self, kind: str, namespace: str | None = None, selector: str = "") -> AsyncIterator[Page]:
-        """The same page by page, for lists that would fill the memory."""
+    async def is_served(self, kind: str) -> bool:
+        """Whether discovery has that kind; True where discovery may not be read, as a list shows it then."""
+        version, plural = KINDS[kind]
+        try:
+            found = await self._request("get", "APIResourceList", f"/apis/{version}")
+        except Missing:
+            return False
+        except Forbidden:
+            return True
+        return any(item.get("name") == plural for item in found.get("resources") or ())
+
+    async def pages(
+        self, kind: str, namespace: str | None = None, selector: str = "", *, metadata_only: bool = False
+    ) -> AsyncIterator[Page]:
+        """A list, page by page, for lists too large for memory."""
         token: str | None = None
+        headers = {"header_params": {"Accept": ONLY_METADATA}} if metadata_only else {}
         while True:
             page = await self._request(
                 "list",
@@ -209,6 +242,7 @@ class Kube:
                 label_selector=selector or None,
                 limit=PAGE,
                 _continue=token,
+                **headers,
             )
             version, metadata = KINDS[kind][0], page.get("metadata", {})
             items = [{**item, "apiVersion": version, "kind": kind} for item in page.get("items") or ()]
@@ -218,7 +252,7 @@ class Kube:
                 return
 
     async def version(self, kind: str, namespace: str | None = None, selector: str = "") -> str:
-        """The resourceVersion that a list would have now. Never older than what anybody was told before."""
+        """The resourceVersion that a list would have now. Never older than any that was returned before."""
         path = _path(kind, namespace)
         page = await self._request("list", kind, path, label_selector=selector or None, limit=1)
         return str(page.get("metadata", {}).get("resourceVersion", ""))
@@ -251,10 +285,10 @@ class Kube:
                 response.close()
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """Raises Conflict when the name is taken.
+        """Creates the object. Raises Conflict when the name is taken.
 
-        What will be applied later is applied from the start: fields of a POST are owned as an Update, and to
-        turn that into an Apply would be a request more at the first change.
+        An object that is applied later is applied from the start: a POST owns its fields as Update, and to
+        turn them into Apply would cost one more request at the first change.
         """
         kind, metadata = manifest["kind"], manifest["metadata"]
         if kind not in APPLIED:
@@ -309,7 +343,7 @@ class Kube:
         )
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        """Deletes just this object; one that is gone or replaced is left alone."""
+        """Deletes just this object; one that was deleted or replaced is left alone."""
         options = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",

@@ -13,22 +13,26 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from tacho_contract import __version__
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.types import LLMDeploymentStatus
-from tacho_operator.shell.measured import Measured
-from tacho_operator.shell.series import Gauges, Sample, now
+from tacho_operator.shell.resource_metrics import (
+    LABELS,
+    MeasuredMetrics,
+    ResourceGauge,
+    SeriesValue,
+    snapshot,
+)
 from tacho_operator.shell.workqueue import Key
 
 CONDITION_STATUSES = ("True", "False", "Unknown")
 REPLICA_STATES = ("desired", "current", "ready")
-LABELS = ("namespace", "name")
 
 
-class Known(NamedTuple):
-    """What is shown of one resource, beside what was measured."""
+class ShownStatus(NamedTuple):
+    """Status of one resource as metrics show it, without measurements."""
 
     conditions: tuple[tuple[str, str], ...]
-    """Type and status."""
+    """Type and status of each condition."""
     replicas: tuple[int, int, int]
-    """As REPLICA_STATES has them."""
+    """Replica counts, in the order of REPLICA_STATES."""
     silent: bool
     """A pod runs and does not answer."""
 
@@ -79,32 +83,37 @@ class Metrics:
             ["kind", "why"],
             registry=registry,
         )
-        self._known: dict[Key, Known] = {}
-        Gauges(
+        self._known: dict[Key, ShownStatus] = {}
+        self._register_status_gauges(registry)
+        self.measured = MeasuredMetrics(registry)
+
+    def _register_status_gauges(self, registry: CollectorRegistry) -> None:
+        ResourceGauge(
             registry,
             "tacho_llmdeployment_condition",
             "1 for the status each condition has.",
             [*LABELS, "type", "status"],
             self._conditions,
         )
-        Gauges(registry, "tacho_llmdeployment_replicas", "Pods by state.", [*LABELS, "state"], self._replicas)
-        self.measured = Measured(registry)
-        Gauges(
+        ResourceGauge(
+            registry, "tacho_llmdeployment_replicas", "Pods by state.", [*LABELS, "state"], self._replicas
+        )
+        ResourceGauge(
             registry,
             "tacho_llmdeployment_report_unreachable",
             "1 while a pod runs and does not answer the operator, so that what it measured is not known.",
             LABELS,
-            lambda: ((key, float(item.silent)) for key, item in now(self._known)),
+            lambda: ((key, float(item.silent)) for key, item in snapshot(self._known)),
         )
 
-    def _conditions(self) -> Iterator[Sample]:
-        for key, item in now(self._known):
+    def _conditions(self) -> Iterator[SeriesValue]:
+        for key, item in snapshot(self._known):
             for kind, current in item.conditions:
                 for value in CONDITION_STATUSES:
                     yield (*key, kind, value), float(value == current)
 
-    def _replicas(self) -> Iterator[Sample]:
-        for key, item in now(self._known):
+    def _replicas(self) -> Iterator[SeriesValue]:
+        for key, item in snapshot(self._known):
             for state, count in zip(REPLICA_STATES, item.replicas, strict=True):
                 yield (*key, state), count
 
@@ -135,17 +144,17 @@ class Metrics:
         finally:
             self.duration.observe(time.perf_counter() - started)
 
-    def observe(self, key: Key, status: LLMDeploymentStatus, *, wanted_replicas: int) -> None:
-        """Series of one resource from its status. What is not measured, provisional or stale, has no
-        series."""
-        self._known[key] = Known(
+    def observe(self, key: Key, status: LLMDeploymentStatus, *, desired_replicas: int) -> None:
+        """Updates the series of one resource from its status. An unmeasured, provisional or stale value has
+        no series."""
+        self._known[key] = ShownStatus(
             conditions=tuple((intern(item.type), intern(item.status)) for item in status.conditions),
-            replicas=(wanted_replicas, status.replicas or 0, status.ready_replicas or 0),
+            replicas=(desired_replicas, status.replicas or 0, status.ready_replicas or 0),
             silent=any(item.reason == Reason.REPORT_UNREACHABLE for item in status.conditions),
         )
         self.measured.observe(key, status)
 
     def forget(self, key: Key) -> None:
-        """The resource is gone: so are its series."""
+        """The resource was deleted, and its series with it."""
         self._known.pop(key, None)
         self.measured.forget(key)

@@ -9,12 +9,12 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.manifests.configmaps import LIVE_KEY
+from tacho_operator.core.manifests.objects import LIVE_KEY
 from tacho_operator.core.measurement.history import stored_status
-from tacho_operator.core.measurement.siblings import asks_for_neighbours
+from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
 from tacho_operator.core.names import DEPLOYMENT_LABEL, live_config_name
 from tacho_operator.core.pods.claims import claim_names
-from tacho_operator.core.revisions.step import wanted_revision
+from tacho_operator.core.revisions.planning import desired_revision_name
 from tacho_operator.core.types import Manifest, Observed
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.reports import Reports
@@ -41,7 +41,7 @@ def read_resource(raw: Manifest) -> LLMDeployment:
     """The stored resource. Raises UnreadableResource.
 
     A status that the types refuse (a later version of the operator wrote it) is as if there were none: it has
-    no other writer, so it is written anew, and no person could mend it.
+    no other writer, so it is written anew, and no user could repair it.
     """
     try:
         resource = LLMDeployment.model_validate({**raw, "status": {}})
@@ -65,28 +65,28 @@ def owner_uid(manifest: Manifest) -> str | None:
 
 
 def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]:
-    """Only what one of ``uids`` controls: labels can be forged, owner uids cannot be guessed twice."""
+    """Objects that one of ``uids`` controls, by name. Labels can be forged; owner uids cannot be guessed."""
     found = (manifest for manifest in manifests if owner_uid(manifest) in uids)
     return tuple(sorted(found, key=lambda manifest: manifest["metadata"]["name"]))
 
 
-def _told(config_maps: Iterable[Manifest], name: str) -> str:
-    """What the pods are told while they run: the live ConfigMap's text."""
+def _live_config_text(config_maps: Iterable[Manifest], name: str) -> str:
+    """The text of the live ConfigMap: the configuration that running pods read."""
     wanted = live_config_name(name)
     found = next((item for item in config_maps if item["metadata"]["name"] == wanted), {})
     return str((found.get("data") or {}).get(LIVE_KEY, ""))
 
 
-class Source(Protocol):
-    """Where a resource and its children are read."""
+class ResourceSource(Protocol):
+    """The source that a resource and its children are read from."""
 
     async def resource(self, key: Key) -> Manifest | None: ...
 
     async def children(self, kind: str, key: Key) -> list[Manifest]: ...
 
 
-class Held:
-    """The store."""
+class StoreSource:
+    """Reads a resource and its children from the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -98,8 +98,8 @@ class Held:
         return self._store.children(kind, key)
 
 
-class Live:
-    """The API server, asked: for the rare turn that cannot wait for the store."""
+class LiveSource:
+    """The API server: for the rare reconcile that cannot wait for the store."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
@@ -112,16 +112,16 @@ class Live:
 
 
 class Observer:
-    """Observes one resource at a time; what is not the resource's own comes from the store always."""
+    """Observes one resource at a time; objects that the resource does not own always come from the store."""
 
     def __init__(self, kube: Kube, store: Store, reports: Reports) -> None:
-        self._held, self._live = Held(store), Live(kube)
+        self._held, self._live = StoreSource(store), LiveSource(kube)
         self._store = store
         self._reports = reports
 
     async def observe(self, key: Key, *, live: bool = False) -> Observed | None:
-        """The resource and everything around it; None when it is gone. Raises UnreadableResource."""
-        source: Source = self._live if live else self._held
+        """The resource and everything around it; None when it was deleted. Raises UnreadableResource."""
+        source: ResourceSource = self._live if live else self._held
         raw = await source.resource(key)
         if raw is None:
             self._reports.forget(key)
@@ -133,11 +133,9 @@ class Observer:
         replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})
         pods = owned(found["Pod"], uid | {item["metadata"]["uid"] for item in replica_sets})
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
-        planning = not recorded or wanted_revision(resource) not in recorded
-        reports = await self._reports.collect(key, pods, _told(mine["ConfigMap"], key.name))
-        measuring = asks_for_neighbours(
-            pods, reports, resource.status.measurements, datetime.now(timezone.utc)
-        )
+        planning = not recorded or desired_revision_name(resource) not in recorded
+        reports = await self._reports.collect(key, pods, _live_config_text(mine["ConfigMap"], key.name))
+        measuring = needs_neighbours(pods, reports, resource.status.measurements, datetime.now(timezone.utc))
         nodes = {pod["spec"]["nodeName"] for pod in pods if (pod.get("spec") or {}).get("nodeName")}
         return Observed(
             resource=resource,
@@ -159,7 +157,8 @@ class Observer:
         )
 
     def _claims(self, namespace: str, names: Iterable[str]) -> dict[str, Manifest | None]:
-        """Claims by name; without the right to read them they are absent, which means unknown."""
+        """PersistentVolumeClaims by name; without permission to read them they are absent, that is:
+        unknown."""
         if not self._store.known("PersistentVolumeClaim", namespace):
             return {}
         return {name: self._store.claim(namespace, name) for name in names}

@@ -1,36 +1,46 @@
-"""One turn for one resource: observe, decide, execute, write the status."""
+"""One reconcile of one resource: observe, decide, execute, write the status."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from tacho_operator.core.autoscaling.replicas import desired_replicas
 from tacho_operator.core.reconcile import decide
-from tacho_operator.core.scaling.asked import asked_replicas
-from tacho_operator.core.types import Config, Decision, Observed
-from tacho_operator.shell.execute import Outcome, execute, post_events, write_status
+from tacho_operator.core.types import Config, Manifest, Observed, ReconcileDecision
+from tacho_operator.shell.execute import (
+    ExecuteResult,
+    child_name,
+    children,
+    execute,
+    post_events,
+    write_status,
+)
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UnreadableResource
 from tacho_operator.shell.scaler import Scaler
-from tacho_operator.shell.store.store import Store, told
-from tacho_operator.shell.store.written import Awaited, Noting, seen
+from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
+from tacho_operator.shell.store.store import Store, is_reported
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
 CONFLICT_RETRY_SECONDS = 30.0
 SEEN_SECONDS = 10.0
-"""So long the store has to show a turn's writes; then the next one reads live instead."""
+"""Time for the store to show the writes of a reconcile; then the next one reads live instead."""
 STALE_RETRY_SECONDS = 1.0
-"""What was not deleted because the store was interrupted is decided anew so soon."""
+"""Delay before a deletion that an interrupted watch prevented is decided again."""
 
 
 class Reconciler:
-    """Holds between turns what it last logged, and what it wrote and has not seen: a restart loses nothing,
-    as the store then begins with a list."""
+    """Reconciles one resource at a time. Remembers its last log line and its writes that the watch has not
+    delivered.
+
+    A restart loses nothing, as the store then begins with a complete list.
+    """
 
     def __init__(
         self,
@@ -50,16 +60,18 @@ class Reconciler:
         self._metrics = metrics
         self._clock = clock
         self._scaler = scaler
-        self._said: dict[Key, str] = {}
-        self._written: dict[Key, tuple[Awaited, ...]] = {}
+        self._logged_reasons: dict[Key, str] = {}
+        self._expectations: dict[Key, tuple[Expectation, ...]] = {}
+        self._children: dict[Key, tuple[str, ...]] = {}
+        """Kind and name of each desired child that was live or was applied in the last reconcile."""
 
     async def __call__(self, key: Key) -> float | None:
-        """Returns after how many seconds to look again, None for "when something changes"."""
+        """Returns after how many seconds to reconcile again, None for "when something changes"."""
         with self._metrics.reconcile():
-            return await self._turn(key)
+            return await self._reconcile(key)
 
-    async def _turn(self, key: Key) -> float | None:
-        unseen = self._written.get(key, ())
+    async def _reconcile(self, key: Key) -> float | None:
+        unseen = self._expectations.get(key, ())
         live = not await seen(self._store, unseen, SEEN_SECONDS)
         if live:
             logger.warning("%s/%s: its own writes are not seen yet: it is read live", *key)
@@ -72,35 +84,39 @@ class Reconciler:
         if observed is None:
             self._metrics.forget(key)
             self._scaler.forget(key)
-            self._said.pop(key, None)
-            self._written.pop(key, None)
+            self._logged_reasons.pop(key, None)
+            self._expectations.pop(key, None)
+            self._children.pop(key, None)
             return None
         observed = self._scaler.observed(key, observed)
         decision = decide(observed, self._config, self._clock())
         self._scaler.follow(key, observed, decision.status)
-        if not told(observed.raw) and decision.status is not None:
-            # Of thousands applied at once each says soon what becomes of it. Its status wakes it for the
-            # rest, in the line of those that were looked at.
+        if not is_reported(observed.raw) and decision.status is not None:
+            # Of thousands applied at once each has its first status soon. That status's event wakes it for
+            # the rest, with the priority of those that have a status.
             decision = dataclasses.replace(decision, apply=(), delete=())
+        if await self._is_deleted(key, observed, decision):
+            return None
         withheld = bool(decision.delete) and bool(self._store.stale(key.namespace))
         if withheld:
             decision = dataclasses.replace(decision, delete=())
-        kube = Noting(self._kube)
+        kube, desired = RecordingClient(self._kube), decision.apply
         try:
             outcome = await execute(kube, observed, decision)
             if outcome.refusals:
-                decision = self._again(observed, outcome)
+                decision = self._decide_again(observed, outcome)
             changed = await write_status(kube, observed, decision.status)
             await post_events(kube, observed, decision)
         finally:
-            # What is still not seen stays awaited: a live turn that writes nothing makes the store no newer.
+            # What is not seen stays expected: a live reconcile without a write makes the store no newer.
             late = {item.place: item for item in unseen if not item.seen(self._store)}
-            self._written[key] = tuple({**late, **kube.written}.values())
+            self._expectations[key] = tuple({**late, **kube.written}.values())
+            self._children[key] = _existing(observed, desired, kube.applied)
         self._metrics.writes_avoided.inc(max(0, len(decision.apply) + 1 - outcome.writes - changed))
         status = decision.status or observed.resource.status
-        self._metrics.observe(key, status, wanted_replicas=asked_replicas(observed))
-        if (changed or outcome.writes) and self._said.get(key) != decision.reason:
-            self._said[key] = decision.reason
+        self._metrics.observe(key, status, desired_replicas=desired_replicas(observed))
+        if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
+            self._logged_reasons[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
         delay = decision.requeue_after_seconds
         if outcome.refusals:
@@ -109,7 +125,35 @@ class Reconciler:
             delay = min(delay or STALE_RETRY_SECONDS, STALE_RETRY_SECONDS)
         return delay
 
-    def _again(self, observed: Observed, outcome: Outcome) -> Decision:
-        """The same decision, knowing what could not be done: only its status and events are used."""
+    async def _is_deleted(self, key: Key, observed: Observed, decision: ReconcileDecision) -> bool:
+        """Whether children vanished because their owner was deleted, before the watch delivered the owner's
+        deletion.
+
+        Called before children are created again. Costs one request where a child vanished, else none.
+        """
+        live = {child_name(child) for child in children(observed)}
+        desired = set(map(child_name, decision.apply))
+        vanished = [name for name in self._children.get(key, ()) if name in desired and name not in live]
+        if not vanished:
+            return False
+        uid = observed.raw["metadata"]["uid"]
+        found = await self._kube.get("LLMDeployment", key.namespace, key.name)
+        if found is not None and found["metadata"]["uid"] == uid:
+            return False
+        logger.info("%s/%s was deleted: %s are not made anew", *key, ", ".join(vanished))
+        self._store.remove("LLMDeployment", key.namespace, key.name, uid=uid)
+        return True
+
+    def _decide_again(self, observed: Observed, outcome: ExecuteResult) -> ReconcileDecision:
+        """Decides again with the refused children known; only the status and the events of that decision are
+        used."""
         knowing = dataclasses.replace(observed, refusals=outcome.refusals)
         return decide(knowing, self._config, self._clock())
+
+
+def _existing(
+    observed: Observed, desired: Iterable[Manifest], applied: Iterable[Manifest]
+) -> tuple[str, ...]:
+    """Desired children that exist. One that was refused does not, and does not vanish later."""
+    found = set(map(child_name, (*children(observed), *applied)))
+    return tuple(name for name in map(child_name, desired) if name in found)

@@ -1,4 +1,4 @@
-"""Asks model pods for their reports. A pod is untrusted: small answers, no redirects, short patience."""
+"""Reads the reports of model pods. A pod is untrusted: small answers, no redirects, short patience."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ TIMEOUT_SECONDS = 5.0
 """An engine that starves its own container of CPU makes a healthy runtime answer late."""
 
 PATIENCE_SECONDS = 1.0
-"""So long a turn waits for answers: a pod that is slow to answer holds up no other resource."""
+"""A reconcile waits so long for answers: a slow pod holds up no other resource."""
 AT_ONCE = 32
 FINAL_SECONDS = 1800.0
-"""After once to twice this even a final report is asked for again, when its resource is looked at."""
+"""Age at which a final report is read again when its resource is reconciled: once to twice this time."""
 
 
 def uncounted(_result: str) -> None:
-    """Where nobody counts."""
+    """Counter callback that does nothing."""
 
 
 def report_url(pod: Manifest) -> str | None:
-    """Where the pod's runtime listens; None while it has no address or does not run."""
+    """URL of the pod's report; None while the pod has no address or does not run."""
     address = pod.get("status", {}).get("podIP")
     if not address or pod["status"].get("phase") != "Running":
         return None
@@ -57,8 +57,11 @@ async def _read(client: httpx.AsyncClient, url: str) -> Report:
 
 
 def is_final(report: Report, pod: PodView, live: LiveConfig) -> bool:
-    """Whether asking again would tell nothing new: a pod that serves and was measured as asked says the same
-    until something happens to it, which its watch tells."""
+    """Whether another request would bring nothing new.
+
+    The report of a pod that serves and was measured as requested stays the same until the pod changes, which
+    the pod's watch shows.
+    """
     measured = report.measurement
     if report.phase != "Serving" or not report.ready or not pod.ready:
         return False
@@ -68,21 +71,22 @@ def is_final(report: Report, pod: PodView, live: LiveConfig) -> bool:
 
 
 @dataclass(slots=True)
-class Known:
-    """What a pod said last."""
+class KnownReport:
+    """The last report of a pod."""
 
     pod: str
-    """What of the pod the answer depends on."""
+    """Readiness, address and restart counts of the pod: the report is valid while they are unchanged."""
     report: Report
     until: float
-    """By the loop's clock: then it is asked again even if it was final."""
+    """Time on the event loop's clock at which the report is read again even if it was final."""
 
 
 class Reports:
-    """Asks pods that start or measure; of one that serves and was measured, the last answer holds.
+    """Reads the reports of pods that start or measure; a pod that serves and was measured keeps its last
+    report.
 
-    At most ``at_once`` pods are asked at the same time. A turn waits for the answers only a moment: one that
-    comes later wakes its resource.
+    At most ``at_once`` requests run at the same time. A reconcile waits for reports only a moment: a late
+    report wakes its resource.
     """
 
     def __init__(
@@ -97,20 +101,20 @@ class Reports:
         self._late = late
         self._gate = asyncio.Semaphore(at_once)
         self._counted = counted
-        self._known: dict[Key, dict[str, Known]] = {}
+        self._known: dict[Key, dict[str, KnownReport]] = {}
         self._asking: dict[str, asyncio.Task[bool]] = {}
 
     async def collect(self, key: Key, pods: Iterable[Manifest], live: str) -> dict[str, Report]:
-        """Reports by pod uid; ``live``: what the pods are told.
+        """Reports by pod uid; ``live``: the text of their live configuration.
 
         A pod that does not answer is absent: unknown, not failed.
         """
-        told = _live(live)
+        live_config = _live(live)
         known = self._known.setdefault(key, {})
         views = {view.uid: view for view in map(PodView, pods)}
         for uid in known.keys() - views.keys():
             del known[uid]
-        asked = []
+        tasks = []
         now = asyncio.get_running_loop().time()
         for uid, view in views.items():
             url = report_url(view.raw)
@@ -118,16 +122,21 @@ class Reports:
                 known.pop(uid, None)
                 continue
             last = known.get(uid)
-            if last and last.pod == _stamp(view) and last.until > now and is_final(last.report, view, told):
+            if (
+                last
+                and last.pod == _stamp(view)
+                and last.until > now
+                and is_final(last.report, view, live_config)
+            ):
                 self._counted("held")
                 continue
             if uid not in self._asking:
                 task = asyncio.create_task(self._ask(key, view, url))
                 self._asking[uid] = task
                 task.add_done_callback(functools.partial(self._answered, uid))
-            asked.append(self._asking[uid])
-        if asked:
-            _, slow = await asyncio.wait(asked, timeout=PATIENCE_SECONDS)
+            tasks.append(self._asking[uid])
+        if tasks:
+            _, slow = await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
             for task in slow:
                 task.add_done_callback(lambda done: self._came_late(key, done))
         if not known:
@@ -142,7 +151,7 @@ class Reports:
             self._late(key)
 
     def forget(self, key: Key) -> None:
-        """The resource is gone."""
+        """The resource was deleted."""
         self._known.pop(key, None)
 
     async def _ask(self, key: Key, pod: PodView, url: str) -> bool:
@@ -158,20 +167,20 @@ class Reports:
         self._counted("answered")
         spread = 1.0 + random.random()  # noqa: S311 - spreads requests, guards nothing
         until = asyncio.get_running_loop().time() + FINAL_SECONDS * spread
-        self._known.setdefault(key, {})[pod.uid] = Known(_stamp(pod), report, until)
+        self._known.setdefault(key, {})[pod.uid] = KnownReport(_stamp(pod), report, until)
         return True
 
 
 def _stamp(pod: PodView) -> str:
     restarts = [f"{item.name}:{item.restarts}" for item in pod.containers()]
-    return " ".join([str(pod.ready), str(pod.status.get("podIP")), *restarts])
+    return " ".join([str(pod.ready), pod.address, *restarts])
 
 
 def _live(text: str) -> LiveConfig:
     try:
         return loads(LiveConfig, text) if text else LiveConfig(measure_key="")
     except DocumentError:
-        return LiveConfig(measure_key="")  # nothing that was measured was asked for by it
+        return LiveConfig(measure_key="")  # it requests nothing that was measured
 
 
 def report_client() -> httpx.AsyncClient:

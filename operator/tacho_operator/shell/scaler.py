@@ -1,7 +1,7 @@
-"""The scaler's loop: looks at the load of all pods in a steady pace, decides, and calls the reconcile.
+"""The scaler's loop: samples the load of all pods at a steady interval, decides, and requests a reconcile.
 
 It writes nothing itself: the reconcile takes the last decision with what it observes, so that Deployments and
-status have one writer. Whom to ask it knows from those reconciles, and sends no request to the API server.
+status have one writer. Reconciles give it the pods to sample; it sends no request to the API server.
 """
 
 from __future__ import annotations
@@ -16,28 +16,27 @@ from typing import Protocol
 
 from tacho_contract.report import Load
 from tacho_operator.api.types import LLMDeploymentStatus
-from tacho_operator.core.scaling.law.step import step, unread
-from tacho_operator.core.scaling.law.types import Decision, PodLoad, Sample, Standing, State
-from tacho_operator.core.scaling.shown import scaled
-from tacho_operator.core.scaling.target import Target, policy_of, restored, target_of
-from tacho_operator.core.scaling.victims import victims
+from tacho_operator.core.autoscaling.algorithm.step import step, unread
+from tacho_operator.core.autoscaling.algorithm.types import Decision, PodLoad, Sample, Standing, State
+from tacho_operator.core.autoscaling.status_view import scaled
+from tacho_operator.core.autoscaling.target import Target, policy_of, restored, target_of
+from tacho_operator.core.autoscaling.victims import victims
 from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, sample_of
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
-
 UNSCALED_SECONDS = 30.0
-"""Between two looks at what others scale: about as often as Prometheus and KEDA ask. Most of a large fleet
-may be so, and to ask a pod costs more than anything else that is done for one that has settled."""
+"""Sample interval of resources that tacho does not scale: about as often as Prometheus and KEDA scrape. A
+sample is the largest cost of a resource that has settled, and most of a large fleet may be of this kind."""
 LISTENING_SECONDS = 660.0
-"""The load of what others scale is looked at for so long after somebody has read its figures. Whoever
-asks every five minutes may come late, or miss a turn, and must not find nothing then."""
+"""Resources that tacho does not scale are sampled for so long after their metrics were read. A reader every
+five minutes may be late, or miss one time, and still finds metrics."""
 
 
-class Sink(Protocol):
-    """Who is told each decision: the metrics."""
+class DecisionSink(Protocol):
+    """Receives each decision: the metrics."""
 
     def decided(self, key: Key, decision: Decision, *, before: int, scaled: bool) -> None: ...
 
@@ -47,7 +46,7 @@ class Sink(Protocol):
 
 
 @dataclasses.dataclass(slots=True)
-class Watched:
+class ScaledResource:
     """One resource between two of its reconciles."""
 
     uid: str
@@ -55,17 +54,17 @@ class Watched:
     state: State
     replicas: int
     samples: dict[str, tuple[str, Sample]] = dataclasses.field(default_factory=dict)
-    """By pod uid: when the pod says its reading is of, and the reading."""
+    """(time of the sample on the pod's clock, sample) by pod uid."""
     shown: Scaled | None = None
     decision: Decision | None = None
     phase: int = 0
-    """In which of the looks it takes part, where it does not take part in each."""
-    asked: float = 0.0
-    """When somebody last asked for it alone, by the scaler's clock."""
+    """Which of the samples include the resource, where not every sample does."""
+    last_read: float = 0.0
+    """When /scaling was last read for it, by the scaler's clock."""
 
 
 class Scaler:
-    """Looks every ``period_seconds``. Remembers what it must in memory; the status remembers the rest."""
+    """Samples every ``period_seconds``. Its memory is rebuilt from the status after a restart."""
 
     def __init__(
         self,
@@ -73,18 +72,19 @@ class Scaler:
         *,
         period_seconds: float,
         call: Callable[[Key], None],
-        sink: Sink,
+        sink: DecisionSink,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._loads, self._call, self._sink = loads, call, sink
         self._period_seconds = period_seconds
         self._clock = clock
-        self._watched: dict[Key, Watched] = {}
-        self._looks = self._made = 0
+        self._watched: dict[Key, ScaledResource] = {}
+        self._samples = self._made = 0
         self._scraped = 0.0
 
     def observed(self, key: Key, observed: Observed) -> Observed:
-        """``observed`` with the last decision; what is needed for the next one is taken from it."""
+        """``observed`` with the last scaling decision; the scaler takes from ``observed`` the inputs of the
+        next decision."""
         known, uid = self._watched.get(key), observed.raw["metadata"]["uid"]
         if known is not None and known.uid != uid:
             known = None  # deleted and made anew with the same name
@@ -94,7 +94,7 @@ class Scaler:
         if known is None or (known.target.autoscaling is None) != (target.autoscaling is None):
             observed = dataclasses.replace(observed, scaling=None)
             target = target_of(observed)
-            known = Watched(
+            known = ScaledResource(
                 uid=uid,
                 target=target,
                 state=restored(target.former),
@@ -109,71 +109,71 @@ class Scaler:
         return observed
 
     def follow(self, key: Key, observed: Observed, status: LLMDeploymentStatus | None) -> None:
-        """What a turn has made of ``observed``."""
+        """The status that a reconcile has made of ``observed``."""
         if status is not None and (known := self._watched.get(key)) is not None:
             known.target = target_of(observed, status)
 
     def forget(self, key: Key) -> None:
-        """The resource is gone."""
+        """The resource was deleted."""
         self._watched.pop(key, None)
         self._sink.forget(key)
 
     def latest(self, key: Key) -> tuple[Decision, int] | None:
-        """For whoever scales by it: the last decision about a resource, and the pods that serve; None before
-        the first look."""
+        """The last scaling decision and the number of serving pods, for /scaling; None before the first
+        sample."""
         known = self._watched.get(key)
         if known is not None:
-            known.asked = self._clock()
+            known.last_read = self._clock()
         return (known.decision, len(known.target.pods)) if known and known.decision else None
 
     def scraped(self) -> None:
-        """Somebody reads all figures."""
+        """All metrics are read."""
         self._scraped = self._clock()
 
     async def run(self) -> None:
-        """Looks until cancelled, at an even pace however long a look takes."""
+        """Samples until cancelled, at an even interval however long a sample takes."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
             due = max(due + self._period_seconds, loop.time())
             await asyncio.sleep(due - loop.time())
-            await self.look()
+            await self.sample()
 
-    async def look(self) -> None:
-        """One look at everything that is due."""
+    async def sample(self) -> None:
+        """Samples and decides everything that is due."""
         watched = {key: known for key, known in self._watched.items() if self._due(key, known)}
-        self._looks += 1
+        self._samples += 1
         addresses = [pod.address for known in watched.values() for pod in known.target.pods]
         answers = await self._loads.read(addresses)
         now = self._clock()
         for index, (key, known) in enumerate(watched.items()):
             if self._watched.get(key) is not known:
-                continue  # it went while its pods were asked, and its series with it
+                continue  # it was deleted while its pods were sampled, and its series with it
             try:
                 changed = self._decide(key, known, answers, now)
-            except Exception:  # one resource's trouble must not stop the others' scaling
+            except Exception:  # one resource's error must not stop the others' scaling
                 logger.exception("%s/%s: the scaler failed", *key)
                 continue
             if changed:
                 self._call(key)
             if index % 50 == 49:
-                await asyncio.sleep(0)  # thousands of decisions in one go would hold up everybody else
+                await asyncio.sleep(0)  # thousands of decisions in one go would delay every other task
 
-    def _due(self, key: Key, known: Watched) -> bool:
-        """Whether it takes part in this look."""
+    def _due(self, key: Key, known: ScaledResource) -> bool:
+        """Whether this sample includes it."""
         if known.target.autoscaling:
             return True
-        if self._clock() - max(self._scraped, known.asked) > LISTENING_SECONDS:
+        if self._clock() - max(self._scraped, known.last_read) > LISTENING_SECONDS:
             if known.decision is not None:
                 known.decision = None
                 known.state, known.samples = unread(known.state), {}
                 self._sink.unknown(key)
             return False
         every = max(1, int(UNSCALED_SECONDS / self._period_seconds))
-        return known.decision is None or (self._looks + known.phase) % every == 0
+        return known.decision is None or (self._samples + known.phase) % every == 0
 
-    def _decide(self, key: Key, known: Watched, answers: dict[str, Load], now: float) -> bool:
-        """Whether there is something to carry out or to show."""
+    def _decide(self, key: Key, known: ScaledResource, answers: dict[str, Load], now: float) -> bool:
+        """Whether a reconcile has something to apply or to report."""
         target = known.target
         policy, problems = policy_of(target, datetime.fromtimestamp(now, timezone.utc))
         standing = Standing(
@@ -205,8 +205,8 @@ class Scaler:
         )
         return known.shown is not former
 
-    def _read(self, known: Watched, answers: dict[str, Load], now: float) -> list[PodLoad]:
-        """The pods with what each said last. A reading that a pod repeats is as old as when it came first."""
+    def _read(self, known: ScaledResource, answers: dict[str, Load], now: float) -> list[PodLoad]:
+        """The pods with the last sample of each. A repeated sample is as old as its first delivery."""
         samples: dict[str, tuple[str, Sample]] = {}
         found = []
         for pod in known.target.pods:

@@ -1,30 +1,123 @@
-"""A keyed work queue: one worker a key at a time, duplicates merged, failures retried with back-off, fair."""
+"""A keyed work queue: one worker a key at a time, duplicates merged, failures retried with back-off.
+
+Keys that are due are taken by priority and, within a priority, namespace by namespace.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import heapq
 import itertools
 import logging
 import random
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, NamedTuple, TypeVar
 
-from tacho_operator.shell.turns import Priority, Turns
+LOWER_EVERY = 5
+"""One reconcile in so many goes to the lowest priority that is due, so that none is starved."""
+OTHERS_EVERY = 8
+"""While resources are new, one reconcile in so many goes to one that serves or was changed by a user."""
+WAITS_EVERY = 32
+"""One reconcile in so many goes to a waiting resource while resources are new. A new resource's reconcile
+writes one status; the reconciles that follow write ten times as much, which all new resources would wait for.
+"""
+
+
+class Priority(enum.IntEnum):
+    """Priority of a resource in the queue: the lowest number is reconciled first."""
+
+    NEW = 0
+    """The operator has not written its status yet."""
+    SERVES = 1
+    """Some replica is ready."""
+    CHANGED = 2
+    """The status describes an older version of the spec."""
+    WAITS = 3
+    """The resource waits for something in the cluster."""
+    ROUTINE = 4
+    """Nothing is known to have happened."""
+
+
+K = TypeVar("K", bound=Hashable)
+
+
+class PriorityLines(Generic[K]):
+    """Keys in line, each once."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Priority, dict[str, deque[K]]] = {priority: {} for priority in Priority}
+        self._keys: dict[K, Priority] = {}
+        self._taken = 0
+        self._others = 0
+        """Number of keys taken that were not new."""
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._keys
+
+    def count(self, priority: Priority) -> int:
+        """Keys of that priority in line."""
+        return sum(map(len, self._lines[priority].values()))
+
+    def add(self, key: K, namespace: str, priority: Priority) -> None:
+        """Adds a key at the end of its namespace's line; a waiting key may move to a more urgent line."""
+        former = self._keys.get(key)
+        if former is not None:
+            if former <= priority:
+                return
+            self._leave(key, namespace, former)
+        self._keys[key] = priority
+        self._lines[priority].setdefault(namespace, deque()).append(key)
+
+    def _leave(self, key: K, namespace: str, priority: Priority) -> None:
+        line = self._lines[priority][namespace]
+        line.remove(key)
+        if not line:
+            del self._lines[priority][namespace]
+
+    def _whose(self, waiting: list[Priority]) -> Priority:
+        if waiting[0] is Priority.NEW and len(waiting) > 1:
+            pressing = waiting[1] <= Priority.CHANGED
+            others = self._taken % (OTHERS_EVERY if pressing else WAITS_EVERY) == 0
+            return self._of_others(waiting[1:]) if others else Priority.NEW
+        return self._of_others(waiting)
+
+    def _of_others(self, waiting: list[Priority]) -> Priority:
+        self._others += 1
+        if self._others % LOWER_EVERY == 0:
+            return waiting[-1]
+        # Changed resources alternate with those that serve: either may come in thousands.
+        alternate = Priority.CHANGED in waiting and self._others % 2 == 0
+        return Priority.CHANGED if alternate else waiting[0]
+
+    def take(self) -> K | None:
+        """The next key; None when none is due."""
+        waiting = [priority for priority in Priority if self._lines[priority]]
+        if not waiting:
+            return None
+        self._taken += 1
+        lines = self._lines[self._whose(waiting)]
+        namespace = next(iter(lines))
+        line = lines.pop(namespace)
+        key = line.popleft()
+        if line:
+            lines[namespace] = line  # behind the other namespaces
+        del self._keys[key]
+        return key
+
 
 logger = logging.getLogger(__name__)
 
 BASE_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 120.0
 HELD_SECONDS = 10.0
-"""Of its back-off a failed key waits so long whatever happens to it: events do not undo the pause that an API
-server asks for."""
+"""Part of a failed key's back-off that events do not shorten: the API server asked for a pause."""
 JITTER = 0.1
 SUPERSEDED = 1000
-"""Times that no longer count are thrown away past so many: else each turn would leave one for an hour."""
+"""Superseded times are removed past so many: else each reconcile would leave one for an hour."""
 LONG_SECONDS = 60.0
-"""Longer delays end up to a tenth later: what began together does not come back together."""
+"""Delays longer than this end up to 10 % later: resources that started together do not come back together."""
 
 
 class Key(NamedTuple):
@@ -44,7 +137,7 @@ async def _open() -> None:
     return
 
 
-def _unasked(_error: Exception) -> float:
+def _no_pause(_error: Exception) -> float:
     return 0.0
 
 
@@ -56,9 +149,9 @@ class WorkQueue:
     """Calls ``process(key)`` for every key added; its return value is a delay after which to come back.
 
     A key added while it is being processed is processed once more afterwards; a key added several
-    times before its turn is processed once. The earliest of all asked-for times counts. Keys whose time has
-    come take turns by priority and namespace (turns.py). Nothing is begun while ``gate`` waits.
-    ``asked_pause_seconds``: how long an error wants its key to be left alone, whatever happens to it.
+    times before it is processed is processed once. The earliest of all requested times counts. Keys that are
+    due alternate by priority and namespace. Nothing is begun while ``gate`` waits.
+    ``requested_pause_seconds``: how long an error wants its key to be left alone, whatever happens to it.
     """
 
     def __init__(
@@ -68,24 +161,24 @@ class WorkQueue:
         workers: int,
         priority: Callable[[Key], Priority] = _equal,
         gate: Callable[[], Awaitable[None]] = _open,
-        asked_pause_seconds: Callable[[Exception], float] = _unasked,
+        requested_pause_seconds: Callable[[Exception], float] = _no_pause,
         randomness: random.Random | None = None,
     ) -> None:
         self._process = process
         self._workers = workers
         self._priority = priority
         self._gate = gate
-        self._asked_pause_seconds = asked_pause_seconds
+        self._requested_pause_seconds = requested_pause_seconds
         self._random = randomness or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
         self._routine: set[Key] = set()
-        self._turns: Turns[Key] = Turns()
+        self._ready: PriorityLines[Key] = PriorityLines()
         self._running: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._moved = 0.0
-        """When a turn last began or ended."""
+        """When a reconcile last began or ended."""
         self._held: dict[Key, float] = {}
         self._changed = asyncio.Event()
 
@@ -95,13 +188,13 @@ class WorkQueue:
         return len(self._due)
 
     def depths(self) -> dict[str, int]:
-        """Keys waiting, by priority; ``delayed``: those whose time has not come."""
-        found = Counter({priority.name.lower(): self._turns.count(priority) for priority in Priority})
+        """Number of waiting keys by priority; ``delayed`` counts the keys that are not due yet."""
+        found = Counter({priority.name.lower(): self._ready.count(priority) for priority in Priority})
         found["delayed"] = len(self._due) - found.total()
         return dict(found)
 
     def stuck_seconds(self) -> float:
-        """How long a key has been due without any turn having begun or ended; 0 when none is due.
+        """How long a key has been due without any reconcile having begun or ended; 0 when none is due.
 
         A long line that moves is no trouble: after an hour without an API server everything is overdue.
         """
@@ -121,8 +214,8 @@ class WorkQueue:
             self._routine.add(key)
         elif not routine:
             self._routine.discard(key)
-        if not routine and key in self._turns:
-            self._turns.add(key, key.namespace, self._priority(key))
+        if not routine and key in self._ready:
+            self._ready.add(key, key.namespace, self._priority(key))
         if self._due.get(key, float("inf")) <= due:
             return
         self._due[key] = due
@@ -138,7 +231,7 @@ class WorkQueue:
             while True:
                 await self._gate()
                 delay = self._ripen()
-                while len(self._running) < self._workers and (key := self._turns.take()) is not None:
+                while len(self._running) < self._workers and (key := self._ready.take()) is not None:
                     del self._due[key]
                     self._routine.discard(key)
                     self._running.add(key)
@@ -152,7 +245,7 @@ class WorkQueue:
                     continue
 
     def _ripen(self) -> float | None:
-        """Gives those whose time has come their place in the line; seconds until the next one's."""
+        """Puts keys that are due in line; returns the seconds until the next one is due."""
         now = asyncio.get_running_loop().time()
         held: list[tuple[float, int, Key]] = []
         delay: float | None = None
@@ -162,13 +255,13 @@ class WorkQueue:
                 delay = due - now
                 break
             item = heapq.heappop(self._heap)
-            if self._due.get(key) != due or key in self._turns:
+            if self._due.get(key) != due or key in self._ready:
                 continue  # superseded by an earlier time
             if key in self._running:
                 held.append(item)
             else:
                 priority = Priority.ROUTINE if key in self._routine else self._priority(key)
-                self._turns.add(key, key.namespace, priority)
+                self._ready.add(key, key.namespace, priority)
         for item in held:
             heapq.heappush(self._heap, item)
         return delay
@@ -181,11 +274,11 @@ class WorkQueue:
         except Exception as error:
             self._failures[key] = self._failures.get(key, 0) + 1
             delay = backoff_seconds(self._failures[key], self._random.random())
-            asked = self._asked_pause_seconds(error) * (1.0 + JITTER * self._random.random())
+            asked = self._requested_pause_seconds(error) * (1.0 + JITTER * self._random.random())
             delay = max(delay, asked)
             held = max(min(delay, HELD_SECONDS), asked)
             self._held[key] = asyncio.get_running_loop().time() + held
-            if self._due.pop(key, None) is not None:  # something happened to it during the turn that failed
+            if self._due.pop(key, None) is not None:  # it changed during the reconcile that failed
                 delay = held
             logger.warning(
                 "%s/%s: %s; next try in %.1f s",

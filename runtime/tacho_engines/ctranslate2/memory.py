@@ -5,7 +5,6 @@ from __future__ import annotations
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import MIB
 from tacho_engines.base import Context, Placement
-from tacho_engines.ctranslate2.arguments import quantization
 from tacho_engines.memory import kv, weights
 from tacho_engines.memory.account import Account, requests_held
 
@@ -15,18 +14,37 @@ PROCESS_BYTES = 192 * MIB
 SCORING_BYTES = 256 * MIB
 """While log-probabilities of a given text are computed: tacho_ctranslate2.backend.SCORING_BYTES."""
 ELEMENT_BYTES = {"int8_float32": 4.0, "float32": 4.0}
-"""Type of activations, of the cache and of what is not quantized; two bytes otherwise. Source: CTranslate2
-documentation, "Quantization", implicit types: int8 computes in float32, int8_float16 in float16."""
+"""Bytes per element of activations, cache and unquantized weights, by compute type; two bytes for all other
+types. Source: CTranslate2 documentation, "Quantization", implicit types: int8 computes in float32,
+int8_float16 in float16."""
 SCALE_BYTES = 4
 """One 32-bit scale for each output row."""
 CONVERTER_BYTES = 650 * MIB
 """PyTorch, Transformers and the converter, imported. Measured: 649 MiB."""
 COPIES = 3
-"""Of the largest tensor, in 32 bits, while it is quantized. Measured on SmolLM2-135M (docs/planner.md)."""
+"""Copies of the largest tensor, in 32 bits, while it is quantized. SmolLM2-135M (docs/design/planner.md)."""
+INT8_FLOAT16 = "ct2-int8-float16"
+HALF_SINCE = {"bfloat16": (8, 0), "float16": (7, 0)}
+"""Least compute capability of the tensor cores for a type. Source: CTranslate2 hardware_support.md."""
+
+
+def quantization(placement: Placement) -> str:
+    """The method as CTranslate2 spells it. A CPU has no arithmetic in 16 bits: unquantized weights are
+    widened once, in the conversion, and not at each start."""
+    method = placement.method.method
+    if method == INT8_FLOAT16:
+        return "int8_float16"
+    if method == "ct2-int8":
+        return "int8_float32"
+    if placement.device.on_host:
+        return "float32"
+    stored = placement.architecture.dtype
+    known, least = placement.device.capability, HALF_SINCE.get(stored, (0, 0))
+    return stored if stored in HALF_SINCE and not (0, 0) < known < least else "float16"
 
 
 def element_bytes(placement: Placement) -> float:
-    """Of one element of activations and of the KV cache."""
+    """Bytes of one element of activations and of the KV cache."""
     if placement.facts.format == "ct2":
         return 4.0 if placement.device.on_host or placement.method.method == "ct2-int8" else 2.0
     return ELEMENT_BYTES.get(quantization(placement), 2.0)
@@ -69,7 +87,7 @@ def checkpoint_bytes(facts: ModelFacts) -> int:
 def activation_bytes(architecture: Architecture, element: float, length: int, concurrency: int) -> int:
     """A prompt of the longest kind: hidden states, and a row of the whole vocabulary for each of its tokens;
     then one row for each request. Prompts that are computed at a time have no more tokens together
-    (tacho_ctranslate2.cpus.Room)."""
+    (tacho_ctranslate2.backend.TokenBudget)."""
     row = 4 * architecture.hidden_size + 3 * architecture.intermediate_size + architecture.vocabulary
     return int(element * length * row + 4 * architecture.vocabulary * concurrency)
 

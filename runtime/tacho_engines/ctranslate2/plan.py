@@ -1,21 +1,21 @@
-"""CTranslate2's half of the plan."""
+"""CTranslate2's half of the plan: what it refuses, its switches, and the account of its memory."""
 
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
-from tacho_engines.base import Context, Placement, PlanHalf, Refusal
-from tacho_engines.ctranslate2 import arguments, memory
-from tacho_engines.ctranslate2.row import ROW
+from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
+from tacho_engines.ctranslate2 import memory
+from tacho_engines.ctranslate2.profile import PROFILE
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import refused
-from tacho_engines.shared.simple import SimplePlan
+from tacho_engines.shared.default_plan import DefaultPlan
 
 
-class CTranslate2Plan(SimplePlan):
-    """One GPU or the host."""
+class CTranslate2Plan(DefaultPlan):
+    """CTranslate2's plan: it runs on one GPU or on the host's CPUs."""
 
-    def refusal(self, placement: Placement) -> Refusal | None:
+    def refusal(self, placement: Placement) -> EngineRefusal | None:
         if found := super().refusal(placement):
             return found
         if placement.count > 1:
@@ -26,7 +26,7 @@ class CTranslate2Plan(SimplePlan):
         """It computes and caches in one type; of a converted model, the loader chooses it."""
         if placement.facts.format == "ct2":
             return ""
-        return arguments.quantization(placement).rpartition("_")[2]
+        return memory.quantization(placement).rpartition("_")[2]
 
     def cache_element_bytes(self, placement: Placement) -> float:
         return memory.element_bytes(placement)
@@ -35,24 +35,29 @@ class CTranslate2Plan(SimplePlan):
         return memory.account(placement, context)
 
     def arguments(self, placement: Placement, _context: Context) -> tuple[str, ...]:
-        return arguments.arguments(placement)
+        """Where it computes, and what a checkpoint is converted to; a converted model is served as it is."""
+        device = ("--device", "cpu" if placement.device.on_host else "cuda")
+        trusted = ("--trust-remote-code",) if placement.options.trust_remote_code else ()
+        if placement.facts.format == "ct2":
+            return (*device, *trusted)
+        return (*device, "--quantization", memory.quantization(placement), *trusted)
 
 
-def conversion_refusal(placement: Placement) -> Refusal | None:
-    """The container's memory must hold the converter, which runs before the model is served; without a limit,
-    the host's must."""
+def conversion_refusal(placement: Placement) -> EngineRefusal | None:
+    """Why the memory is too small for the converter, which runs before the model is served. The bound is the
+    container's memory limit; without a limit, on the host, it is the plan's share of the node's memory."""
     device, needed = placement.device, memory.conversion_bytes(placement)
-    limit = placement.options.memory_limit_bytes
+    limit, source = placement.options.memory_limit_bytes, "memory limit"
     if limit is None and device.on_host:
-        limit = device.part_bytes
+        limit, source = device.part_bytes, "share of the node"
     if limit is None or needed <= limit:
         return None
     return refused(
         FailureClass.DOES_NOT_FIT,
-        f"converting the checkpoint takes {gib(needed)} of memory, and the container may have {gib(limit)}",
+        f"converting the checkpoint needs {gib(needed)} of memory; {gib(limit)} is allowed ({source})",
         f"Raise engine.resources.limits.memory to {gib(needed)}, on a node that has as much, or point "
         "spec.model at a converted model",
     )
 
 
-PLAN: PlanHalf = CTranslate2Plan(ROW)
+PLAN: PlanHalf = CTranslate2Plan(PROFILE)

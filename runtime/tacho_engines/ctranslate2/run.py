@@ -1,44 +1,77 @@
-"""CTranslate2's server, as the runtime starts and reads it; its launcher is ``tacho_ctranslate2``."""
+"""CTranslate2's half of the run: how its server is started, asked and read; its launcher is
+``tacho_ctranslate2``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import EngineFigures, Exit, Needs, RunHalf
-from tacho_engines.ctranslate2 import signs
-from tacho_engines.ctranslate2.command import command
-from tacho_engines.ctranslate2.needs import needs
-from tacho_engines.shared.plain_run import PlainRun
-from tacho_engines.shared.signs import classify
+from tacho_contract.units import MIB
+from tacho_engines.base import Needs, PackageNeed, RunHalf
+from tacho_engines.ctranslate2.log_patterns import FAILURES, STARTUP
+from tacho_engines.shared.default_run import TACHO_SERVER_METRICS, TachoServerRun, tacho_server_limits
+from tacho_engines.shared.files import CT2, PYTORCH, SAFETENSORS, LoadableFiles
+from tacho_engines.shared.openai import CONTINUOUS_USAGE, PLAIN, Dialect
 
-GIVES_BACK = {"MKL_DISABLE_FAST_MM": "1", "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
+RETURNS_MEMORY = {"MKL_DISABLE_FAST_MM": "1", "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
 """Large buffers go back to the system once a prompt is computed, and not to each thread's own store. Measured
 with two workers and prompts of 1024 tokens, SmolLM2-135M: 344 MiB stay instead of 546."""
+SLACK_BYTES = 64 * MIB
+"""Vocabulary and what a file system keeps for itself: tacho_ctranslate2.source.SLACK_BYTES."""
+FOLDER = "ctranslate2"
+"""Cache folder of converted models; the same name as tacho_ctranslate2.conversion.FOLDER."""
+CONVERSION = "converting the checkpoint"
+
+METRICS = TACHO_SERVER_METRICS
+FILES = LoadableFiles(
+    formats=(CT2, SAFETENSORS, PYTORCH),
+    absent="CTranslate2 loads model.bin beside config.json, or converts safetensors or pytorch_model.bin, "
+    "and there is none.",
+    next_step="Point spec.model at the unquantized model, or choose another engine.",
+)
 
 
-class CTranslate2(PlainRun):
+def _fields(output_tokens: int, salt: str) -> Mapping[str, Any]:
+    """Request fields of CTranslate2. It has no prefix cache, so no field has to switch one off."""
+    return {**PLAIN.fields(output_tokens, salt), "ignore_eos": True}
+
+
+DIALECT = Dialect(
+    name="ctranslate2",
+    owner="ctranslate2",
+    fields=_fields,
+    counting=CONTINUOUS_USAGE,
+    limits=tacho_server_limits,
+)
+
+
+class CTranslate2(TachoServerRun):
     """``engine.name: ctranslate2``."""
 
     name = "ctranslate2"
-    takes_as_planned = True
-    key_variable = "TACHO_SERVER_API_KEY"
+    program = "CTranslate2"
+    failures = FAILURES
+    startup = STARTUP
 
-    def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
-        return command(config, model_path)
+    def own_switches(self, config: RuntimeConfig) -> tuple[str, ...]:
+        return ("--cache-dir", config.cache_dir) if config.cache_dir else ()
 
     def environment(self, _config: RuntimeConfig) -> Mapping[str, str]:
-        return GIVES_BACK
+        return RETURNS_MEMORY
 
     def needs(self, config: RuntimeConfig) -> Needs:
-        return needs(config)
-
-    def read(self, figures: EngineFigures, line: str) -> EngineFigures:
-        return signs.read(figures, line)
-
-    def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
-        return classify("CTranslate2", end, lines, signs.SIGNS)
+        """Packages and disk space that converting the model needs: as much disk as the converted weights take
+        in memory. Nothing for a model that is already converted (its plan has no ``--quantization``)."""
+        if "--quantization" not in config.extra_args:
+            return Needs()
+        converted_bytes = config.predicted_weights_bytes
+        return Needs(
+            engine=("ctranslate2",),
+            packages=tuple(PackageNeed(name=name, what=CONVERSION) for name in ("torch", "transformers")),
+            cache_bytes=converted_bytes + SLACK_BYTES if converted_bytes else 0,
+            cache_folder=FOLDER,
+        )
 
 
 RUN: RunHalf = CTranslate2()

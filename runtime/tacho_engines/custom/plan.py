@@ -1,27 +1,63 @@
-"""The half of the plan of an engine that is the user's own: listed and sized, never predicted."""
+"""The half of the plan of an engine that the user brings: what a preset has switches for, and no memory."""
 
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import Context, Options, Placement, PlanHalf, Refusal, Splits
-from tacho_engines.custom import arguments, compatibility
-from tacho_engines.custom.row import ROW
-from tacho_engines.row import Preset
+from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlanHalf, Splits
+from tacho_engines.custom.presets import PRESETS
+from tacho_engines.custom.profile import PROFILE
+from tacho_engines.preset import Preset
 from tacho_engines.shared.compatibility import refused
-from tacho_engines.shared.simple import SimplePlan
-
-_PRESETS = {preset.name: preset for preset in ROW.presets}
+from tacho_engines.shared.default_plan import DefaultPlan
 
 
-def _preset(options: Options) -> Preset | None:
+def preset_refusal(placement: Placement, preset: Preset) -> EngineRefusal | None:
+    """Why the preset cannot be used: the first field that would have no effect. The API refuses all of those
+    fields as well, by rules made from the same data."""
+    options, method = placement.options, placement.method.method
+    name = f"the preset {preset.name}"
+    if placement.device.on_host:
+        return refused(FailureClass.UNSUPPORTED_GPU, f"{name} runs on GPUs", "Set gpu.count to 1 or more")
+    if method not in preset.methods:
+        return refused(
+            FailureClass.UNSUPPORTED_QUANTIZATION,
+            f"{name} has no switch for quantization.method {method}",
+            f"Set quantization.method to one of: {', '.join(preset.methods)}",
+        )
+    if options.kv_cache_dtype and options.kv_cache_dtype not in preset.cache_types:
+        known = ", ".join(preset.cache_types)
+        return refused(
+            FailureClass.UNSUPPORTED_QUANTIZATION,
+            f"{name} has no switch for quantization.kvCacheDtype {options.kv_cache_dtype}",
+            f"Set it to one of: {known}" if known else "Remove quantization.kvCacheDtype",
+        )
+    if options.trust_remote_code and not preset.trust_remote_code:
+        return refused(
+            FailureClass.INVALID_CONFIG,
+            f"{name} executes no code of a model's repository",
+            "Remove model.trustRemoteCode",
+        )
+    if (options.pipeline or 1) > 1 and preset.pipeline is None:
+        return refused(
+            FailureClass.INVALID_CONFIG,
+            f"{name} has no switch for parallelism.pipeline",
+            "Remove it, or set parallelism.tensor to gpu.count",
+        )
+    return None
+
+
+_PRESETS = {preset.name: preset for preset in PRESETS}
+
+
+def _preset(options: EngineOptions) -> Preset | None:
     return _PRESETS.get(options.preset)
 
 
-class CustomPlan(SimplePlan):
+class CustomPlan(DefaultPlan):
     """Its command is the user's, so nothing is known of what it keeps in memory or refuses; of a preset,
     what it has switches for."""
 
-    def refusal(self, placement: Placement) -> Refusal | None:
+    def refusal(self, placement: Placement) -> EngineRefusal | None:
         if not placement.image:
             return refused(
                 FailureClass.INVALID_CONFIG,
@@ -29,10 +65,11 @@ class CustomPlan(SimplePlan):
                 "Set engine.image to the image that holds the engine",
             )
         preset = _preset(placement.options)
-        return compatibility.refusal(placement, preset) if preset else None
+        return preset_refusal(placement, preset) if preset else None
 
-    def splits(self, placement: Placement) -> Splits | Refusal:
-        """As said; what is not said follows from the number of GPUs."""
+    def splits(self, placement: Placement) -> Splits | EngineRefusal:
+        """Tensor and pipeline sizes as the user set them; a size that is not set follows from the number of
+        GPUs."""
         options, gpus = placement.options, max(1, placement.count)
         preset = _preset(options)
         if preset and preset.spreads_layers:
@@ -45,8 +82,27 @@ class CustomPlan(SimplePlan):
         return None
 
     def arguments(self, placement: Placement, context: Context) -> tuple[str, ...]:
+        """The planned context, how the model is spread, and the requested types of weights and cache."""
         preset = _preset(placement.options)
-        return arguments.arguments(placement, context, preset) if preset else ()
+        if preset is None:
+            return ()
+        values = {
+            "max_model_len": context.max_model_len,
+            "longest_prompt": context.max_model_len - 1,
+            "concurrency": context.concurrency,
+            "tensor": placement.tensor,
+            "pipeline": placement.pipeline,
+        }
+        options = placement.options
+        switches = (
+            *preset.context,
+            *(preset.tensor if placement.tensor > 1 else ()),
+            *((preset.pipeline or ()) if placement.pipeline > 1 else ()),
+            *preset.methods[placement.method.method],
+            *(preset.cache_types[options.kv_cache_dtype] if options.kv_cache_dtype else ()),
+            *(preset.trust_remote_code if options.trust_remote_code else ()),
+        )
+        return tuple(word.format_map(values) for word in switches)
 
 
-PLAN: PlanHalf = CustomPlan(ROW)
+PLAN: PlanHalf = CustomPlan(PROFILE, presets=PRESETS)

@@ -1,26 +1,93 @@
-"""An engine the person brings, as the runtime starts and reads it."""
+"""The half of the run of an engine that the user brings, or names by a preset."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 
-from tacho_contract.failure import Failure
+from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.pod import HEALTH_PATH
-from tacho_engines.base import Exit, RunHalf
-from tacho_engines.custom.command import command
-from tacho_engines.custom.signs import SIGNS
-from tacho_engines.shared.caches import vllm_caches
-from tacho_engines.shared.plain_run import PlainRun
-from tacho_engines.shared.signs import classify
+from tacho_engines.base import RunHalf
+from tacho_engines.shared.default_run import DefaultRun, vllm_caches
+from tacho_engines.shared.files import ALL_FILES
+from tacho_engines.shared.log_patterns import FailurePattern
+from tacho_engines.shared.metrics import VLLM_FAMILY, MetricNames
+
+FILES = ALL_FILES
+"""Files of a custom engine's model: all, not parsed, because only the user knows which ones the engine
+loads."""
+METRICS = MetricNames(
+    running=(*VLLM_FAMILY.running, "sglang:num_running_reqs", "tgi_batch_current_size"),
+    waiting=(*VLLM_FAMILY.waiting, "sglang:num_queue_reqs", "tgi_queue_size"),
+    generated_tokens=(
+        *VLLM_FAMILY.generated_tokens,
+        "sglang:generation_tokens_total",
+        "tgi_request_generated_tokens_sum",
+        "completion_tokens_sum",
+    ),
+    prompt_tokens=(
+        *VLLM_FAMILY.prompt_tokens,
+        "sglang:prompt_tokens_total",
+        "tgi_request_input_length_sum",
+        "prompt_tokens_sum",
+    ),
+    cached_prompt_tokens=(*VLLM_FAMILY.cached_prompt_tokens, "sglang:cached_tokens_total"),
+    by_step=VLLM_FAMILY.by_step,
+    kv_cache_usage=(*VLLM_FAMILY.kv_cache_usage, "sglang:token_usage"),
+    preemptions=VLLM_FAMILY.preemptions,
+    first_token_seconds=(*VLLM_FAMILY.first_token_seconds, "sglang:time_to_first_token_seconds"),
+    cache_config=VLLM_FAMILY.cache_config,
+)
+"""Names of vLLM, which its family uses, and of the presets' servers. TensorRT-LLM answers in JSON, and
+text-generation-webui has none. Source: SGLang 0.5.23 srt/observability/metrics_collector.py; TGI
+3.3.7 docs/source/reference/metrics.md; MLC 0.26.dev0 cpp/serve/metrics.cc (of a single engine, without
+labels)."""
+FAILURES = (
+    FailurePattern(
+        pattern=re.compile(r"(?i)address already in use"),
+        failure_class=FailureClass.PORT_IN_USE,
+        message="the engine's port is taken by another process",
+        next_step="make the engine listen on $(TACHO_PORT), and nothing else in the pod",
+    ),
+)
+
+_REFERENCE = re.compile(r"\$\$|\$\((?P<name>[^)]*)\)")
 
 
-class Custom(PlainRun):
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """``text`` with each $(NAME) replaced; $$ stands for one $, as in a pod's ``command``.
+
+    A $(NAME) outside the TACHO_ family stays as it is (the kubelet's rule for unknown names); an
+    unknown $(TACHO_…) is a typing error. Raises FailedError(InvalidConfig) for that.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group("name")
+        if name is None:
+            return "$"
+        if name in values:
+            return values[name]
+        if name.startswith("TACHO_"):
+            raise FailedError(
+                Failure(
+                    failure_class=FailureClass.INVALID_CONFIG,
+                    message=f"spec.engine.custom.command holds $({name}), which does not exist",
+                    next_step=f"use one of {', '.join(f'$({known})' for known in values)}, or $$ for a $",
+                )
+            )
+        return match.group(0)
+
+    return _REFERENCE.sub(replace, text)
+
+
+class Custom(DefaultRun):
     """``engine.name: custom``."""
 
     name = "custom"
+    program = "the engine"
     users_command = True
-    signs = SIGNS
+    failures = FAILURES
 
     def api_key_variable(self, config: RuntimeConfig) -> str:
         return config.custom.api_key_variable if config.custom else ""
@@ -32,14 +99,33 @@ class Custom(PlainRun):
         return config.custom.health_path if config.custom else HEALTH_PATH
 
     def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
-        return command(config, model_path)
+        """The argument vector. Raises FailedError(InvalidConfig)."""
+        written = (*config.entrypoint, *(config.custom.command if config.custom else ()))
+        if not written:
+            raise FailedError(
+                Failure(
+                    failure_class=FailureClass.INVALID_CONFIG,
+                    message="engine custom has no command",
+                    next_step="set spec.engine.custom.command or preset",
+                )
+            )
+        values = {
+            "TACHO_MODEL_PATH": model_path,
+            "TACHO_SERVED_NAME": config.served_name,
+            "TACHO_HOST": config.bind_host,
+            "TACHO_PORT": str(config.engine_port),
+            "TACHO_MAX_MODEL_LEN": str(config.max_model_len),
+            "TACHO_CONCURRENCY": str(config.concurrency),
+            "TACHO_QUANTIZATION": config.quantization_method,
+            "TACHO_KV_CACHE_DTYPE": config.kv_cache_dtype or "auto",
+            "TACHO_TENSOR_PARALLEL": str(config.tensor_parallel),
+            "TACHO_PIPELINE_PARALLEL": str(config.pipeline_parallel),
+        }
+        return (*(expand(argument, values) for argument in written), *config.extra_args)
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
-        """As most servers on PyTorch read them."""
+        """Cache variables of the engine's process, as most servers on PyTorch read them."""
         return vllm_caches(config)
-
-    def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
-        return classify("the engine", end, lines, SIGNS)
 
 
 RUN: RunHalf = Custom()

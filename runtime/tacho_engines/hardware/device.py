@@ -17,13 +17,13 @@ class Device:
     product: str
     memory_bytes: int | None
     """Usable: what cudaMemGetInfo calls total, and engines multiply their utilization with; of a host what
-    the pod may take. None: nobody knows."""
+    the pod may take. None: not known."""
     source: str = ""
-    """Where the host's figure is from, in words."""
+    """Where the host's memory size is from."""
     capability: tuple[int, int] = (0, 0)
     """CUDA compute capability, e.g. (8, 9). (0, 0): unknown."""
     bandwidth_bytes: float = 0.0
-    """Bytes a second."""
+    """Memory bandwidth, in bytes per second."""
     fp16_flops: float = 0.0
     fp8_flops: float = 0.0
     fp4_flops: float = 0.0
@@ -31,7 +31,7 @@ class Device:
     sharers: int = 1
     """Pods that share it (time slicing, MPS): each gets this part of the memory."""
     known: bool = True
-    """False: the table has no such product, only labels describe it."""
+    """False: the GPU table has no entry for this product; only the node's labels describe the device."""
 
     @property
     def on_host(self) -> bool:
@@ -39,7 +39,7 @@ class Device:
 
     @property
     def part_bytes(self) -> int | None:
-        """What one pod may have of it."""
+        """Memory that one pod may use of the device, in bytes; None: unknown."""
         return None if self.memory_bytes is None else self.memory_bytes // self.sharers
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tacho_contract.units import MIB
 from tacho_engines.hardware.device import Device
-from tacho_engines.hardware.gpu_table import GPUS, GpuRow
+from tacho_engines.hardware.gpu_table import GPUS, GpuProduct
 
 RESERVE_MIB = 720
 """What driver and context keep of an unknown product: the largest reserve seen apart from A100 and GH200."""
@@ -50,7 +50,7 @@ def is_slice(gpu: Device) -> bool:
     return gpu.sharers > 1 or is_shared(gpu.product) or _mig(gpu.product) is not None
 
 
-def rows_for(name: str) -> tuple[GpuRow, ...]:
+def rows_for(name: str) -> tuple[GpuProduct, ...]:
     """The products ``name`` stands for: a label (exactly one), or a short name (perhaps several)."""
     wanted = normalise(base_label(name))
     exact = tuple(r for r in GPUS if normalise(r.label) == wanted)
@@ -67,18 +67,18 @@ def _slice_of(label: str) -> str:
     return found[0].upper() if found else ""
 
 
-def matches(asked: str, label: str) -> bool:
-    """Whether a node's product label is what ``asked`` (a label or short name) means."""
-    if normalise(asked) == normalise(label):
+def matches(desired: str, label: str) -> bool:
+    """Whether a node's product label is what ``desired`` (a label or short name) means."""
+    if normalise(desired) == normalise(label):
         return True
-    if _slice_of(asked) != _slice_of(label):
+    if _slice_of(desired) != _slice_of(label):
         return False
-    if normalise(base_label(asked)) == normalise(base_label(label)):
+    if normalise(base_label(desired)) == normalise(base_label(label)):
         return True
-    return any(normalise(r.label) == normalise(base_label(label)) for r in rows_for(asked))
+    return any(normalise(r.label) == normalise(base_label(label)) for r in rows_for(desired))
 
 
-def gpu_from_row(row: GpuRow, label: str = "") -> Device:
+def gpu_from_row(row: GpuProduct, label: str = "") -> Device:
     """The catalog's product as a plan sees it; ``label`` may carry MIG or -SHARED suffixes."""
     major, minor = (int(part) for part in row.compute.split("."))
     gpu = Device(
@@ -94,7 +94,7 @@ def gpu_from_row(row: GpuRow, label: str = "") -> Device:
     return _mig_slice(gpu, row, label) if _mig(label) else gpu
 
 
-def _mig_slice(gpu: Device, row: GpuRow, label: str) -> Device:
+def _mig_slice(gpu: Device, row: GpuProduct, label: str) -> Device:
     """A slice has its share of the multiprocessors (n of 7) and of the memory and its bandwidth."""
     match = _mig(label)
     if match is None:
@@ -128,7 +128,8 @@ def named_gpu(name: str) -> Device | None:
 def labelled_gpu(
     label: str, *, memory_mib: int | None, capability: tuple[int, int] | None, sharers: int = 1
 ) -> Device | None:
-    """A GPU as a node's labels describe it; they win over the catalog. None: labels say too little.
+    """A GPU as a node's labels describe it; labels take precedence over the catalog. None: labels say too
+    little.
 
     What the driver keeps is the catalog's difference between label and usable memory, else RESERVE_MIB. A
     label that leaves nothing beside it says nothing: the driver tells 0 of GPUs that share the host's memory.

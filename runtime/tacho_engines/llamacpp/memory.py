@@ -1,8 +1,8 @@
 """llama.cpp: what its process keeps resident, on the host or on the most loaded GPU.
 
-Weights are the GGUF file's tensors as stored (on the host mapped into memory, all of them touched by each
-token); the KV cache is allocated whole at start for ``n_ctx = max_model_len x concurrency`` cells, with the
-layers that it belongs to; compute buffers are reserved for the worst micro-batch.
+Weights are the GGUF file's tensors as stored (on the host mapped into memory, all read for each token); the
+KV cache is allocated whole at start for ``n_ctx = max_model_len x concurrency`` cells, with the layers that
+it belongs to; compute buffers are reserved for the worst micro-batch.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import MIB
-from tacho_engines.base import Context, Options, Placement
-from tacho_engines.llamacpp.placing import LAYER, Share, mode, shares
+from tacho_engines.base import Context, EngineOptions, Placement
+from tacho_engines.llamacpp.gpu_split import LAYER, GpuShare, mode, shares
 from tacho_engines.memory import kv
 from tacho_engines.memory.account import Account
-from tacho_engines.memory.shape import round_up
+from tacho_engines.memory.rounding import round_up
 from tacho_engines.shared.switches import first_of, integer, parse_arguments
 
 MICRO_BATCH_TOKENS = 512
@@ -30,7 +30,7 @@ CUDA_CONTEXT_BYTES = 592 * MIB
 """Context, kernels and cuBLAS' workspace of each GPU, outside of llama.cpp's buffers: 589 to 593 MiB on an
 H200 (b11549, CUDA 13.0; benchmarks/llamacpp/h200)."""
 INPUT_COPIES = 4
-"""Of a graph's inputs, where layers on several GPUs work as a pipeline (GGML_SCHED_MAX_COPIES)."""
+"""Copies of a graph's inputs, where layers on several GPUs work as a pipeline (GGML_SCHED_MAX_COPIES)."""
 KV_ELEMENT_BYTES = {
     "": 2.0,
     "auto": 2.0,
@@ -48,7 +48,7 @@ KV_ELEMENT_BYTES = {
 """Bytes of one element by --cache-type-k/v. Source: llama.cpp gguf-py/gguf/constants.py GGML_QUANT_SIZES."""
 
 
-def cache_element_bytes(options: Options) -> float | None:
+def cache_element_bytes(options: EngineOptions) -> float | None:
     """Mean bytes of a K and a V element, or None for a type llama.cpp does not have; switches win."""
     switches = parse_arguments(options.arguments)
     key = first_of(switches, "cache-type-k", "ctk") or options.kv_cache_dtype
@@ -114,7 +114,7 @@ def head_bytes(facts: ModelFacts) -> tuple[int, int]:
     return (head, table) if head else (table, 0)
 
 
-def gpu_weights_bytes(placement: Placement, share: Share) -> int:
+def gpu_weights_bytes(placement: Placement, share: GpuShare) -> int:
     """Weights on one GPU. Source: llama.cpp src/llama-model.cpp load_tensors."""
     head, table = head_bytes(placement.facts)
     layers = max(1, placement.architecture.layers)
@@ -122,14 +122,14 @@ def gpu_weights_bytes(placement: Placement, share: Share) -> int:
     return int((repeating + (head if share.head else 0)) * share.part)
 
 
-def cache_share(placement: Placement, share: Share) -> float:
+def cache_share(placement: Placement, share: GpuShare) -> float:
     """Part of the KV cache that lies with the layers of one GPU."""
     return share.layers / max(1, placement.architecture.layers) * share.part
 
 
 def account(placement: Placement, context: Context) -> Account:
     """The host process, or the most loaded of the GPUs that share the layers. The cache is allocated for
-    exactly what was asked, so it holds that and no more."""
+    exactly the requested context length and concurrency."""
     if placement.device.on_host:
         return _account(placement, context, weights_bytes(placement.facts), 1.0, PROCESS_BYTES)
     found = [

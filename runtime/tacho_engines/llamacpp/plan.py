@@ -1,26 +1,82 @@
-"""llama.cpp's half of the plan."""
+"""llama.cpp's half of the plan: what it refuses, its switches, and the account of its memory."""
 
 from __future__ import annotations
 
-from tacho_engines.base import Context, Options, Placement, PlanHalf, Refusal, Splits
-from tacho_engines.llamacpp import arguments, compatibility, memory, placing
-from tacho_engines.llamacpp.row import ROW
+from tacho_contract.failure import FailureClass
+from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlanHalf, Splits
+from tacho_engines.llamacpp import gpu_split, memory
+from tacho_engines.llamacpp.gpu_split import LAYER, TENSOR
+from tacho_engines.llamacpp.memory import cache_element_bytes
+from tacho_engines.llamacpp.profile import PROFILE
 from tacho_engines.memory.account import Account
-from tacho_engines.shared.simple import SimplePlan
+from tacho_engines.shared.compatibility import (
+    cache_refusal,
+    capability_refusal,
+    device_refusal,
+    least_capability,
+    model_refusal,
+    refused,
+)
+from tacho_engines.shared.default_plan import DefaultPlan
+from tacho_engines.shared.switches import parse_arguments
+
+STRETCHING = ("rope-", "yarn-")
+"""Switches that change how positions are counted."""
 
 
-class LlamaCppPlan(SimplePlan):
+def _cache_refusal(placement: Placement) -> EngineRefusal | None:
+    missing = cache_element_bytes(placement.options) is None
+    return cache_refusal(PROFILE, placement.options.kv_cache_dtype) if missing else None
+
+
+TEMPLATE = "chat-template"
+STAND_IN_TEMPLATE = (f"--{TEMPLATE}", "chatml")
+"""llama.cpp's own default for a model without a template (common_chat_templates_init); as a switch it is
+part of the plan."""
+ON_GPUS = ("--n-gpu-layers", "999", "--fit", "off")
+"""Every layer runs on GPUs, and llama.cpp lowers nothing that was planned: a lack of memory is a classified
+failure instead."""
+
+
+def _split(placement: Placement) -> tuple[str, ...]:
+    if placement.count < 2:
+        return ()
+    return ("--split-mode", TENSOR if placement.tensor > 1 else LAYER)
+
+
+def stands_in(placement: Placement) -> bool:
+    """Whether chats are formatted by a template that is not the model's own."""
+    given = parse_arguments(placement.options.arguments)
+    return placement.facts.chat_template is False and not any(name.startswith(TEMPLATE) for name in given)
+
+
+class LlamaCppPlan(DefaultPlan):
     """GGUF files on the host, or with every layer on GPUs: one that does not fit is not planned in part, as a
     layer on the host costs most of the speed that the GPU was asked for."""
 
-    def refusal(self, placement: Placement) -> Refusal | None:
-        return compatibility.refusal(placement)
+    def refusal(self, placement: Placement) -> EngineRefusal | None:
+        """Why llama.cpp cannot run this at all."""
+        if placement.facts.format not in PROFILE.formats:
+            return refused(
+                FailureClass.UNSUPPORTED_QUANTIZATION,
+                f"llama.cpp loads GGUF files, not {placement.facts.format}",
+                "Use a GGUF repository of the same model, or another engine",
+            )
+        least, method = least_capability(placement.method, placement.version), placement.method.method
+        return (
+            model_refusal(PROFILE, placement)
+            or capability_refusal(PROFILE, placement, least, method)
+            or device_refusal(PROFILE, placement)
+            or _cache_refusal(placement)
+            or gpu_split.refusal(placement)
+        )
 
-    def splits(self, placement: Placement) -> Splits | Refusal:
-        return placing.splits(placement)
+    def splits(self, placement: Placement) -> Splits | EngineRefusal:
+        return gpu_split.splits(placement)
 
-    def extends_context(self, options: Options) -> bool:
-        return compatibility.extends_context(options)
+    def extends_context(self, options: EngineOptions) -> bool:
+        """Whether the user stretches the model's context beyond what it was made for."""
+        return any(name.startswith(STRETCHING) for name in parse_arguments(options.arguments))
 
     def cache_element_bytes(self, placement: Placement) -> float:
         return memory.cache_element_bytes(placement.options) or self.cache_bytes
@@ -29,10 +85,12 @@ class LlamaCppPlan(SimplePlan):
         return memory.account(placement, context)
 
     def arguments(self, placement: Placement, _context: Context) -> tuple[str, ...]:
-        return arguments.arguments(placement)
+        """On GPUs every layer is offloaded, as the memory model counts; on the host nothing is."""
+        switches = () if placement.device.on_host else (*ON_GPUS, *_split(placement))
+        return (*switches, *STAND_IN_TEMPLATE) if stands_in(placement) else switches
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
-        return placing.fallbacks(placement)
+        return gpu_split.fallbacks(placement)
 
 
-PLAN: PlanHalf = LlamaCppPlan(ROW)
+PLAN: PlanHalf = LlamaCppPlan(PROFILE)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Bytes. ``concurrency`` is how many requests of the asked length the cache holds at once."""
+    """Bytes. ``concurrency`` is how many requests of the desired length the cache holds at once."""
 
     weights_bytes: int
     cache_bytes: int
-    """What the engine gives to the KV cache (llama.cpp, transformers: what the asked context takes)."""
+    """What the engine gives to the KV cache (llama.cpp, transformers: what the desired context takes)."""
     cache_tokens: int
     concurrency: float
     activation_bytes: int
@@ -19,27 +19,29 @@ class Account:
     other_bytes: int
     """Context, collectives, the process itself."""
     budget_bytes: int | None
-    """What the engine may use; None: nobody knows."""
+    """Memory that the engine may use, in bytes; None: not known."""
     fixed_bytes: int
-    """What is needed before the first token is cached; graphs only where they count against the budget."""
+    """Memory needed before the first token is cached, in bytes; CUDA graphs only where they count against the
+    budget."""
     request_bytes: int
-    """What one request of the asked length keeps in the cache."""
+    """Bytes that one request of the desired length takes in the KV cache."""
     cache_limit_bytes: int | None = None
     """The cache's size where a switch fixes it."""
     cache_limit_switch: str = ""
-    """That switch."""
+    """Name of the switch that fixes the size of the KV cache."""
     start_bytes: int = 0
-    """What the container's memory must hold before anything is served, such as a conversion; 0: nothing that
-    is gone later."""
+    """Host memory, in bytes, that a step before serving needs, such as a conversion; 0: no such
+    step."""
     offloaded_bytes: int = 0
     """Weights of this GPU that stay in host memory."""
     known_within_bytes: int | None = None
-    """By how much more than is predicted the engine hardly ever took, in starts of its version on such a GPU.
-    None: none were measured."""
+    """Bytes above the prediction that the engine hardly ever exceeded, in measured starts of its version on
+    this GPU product. None: no starts were measured."""
     unread_bytes: int = 0
-    """Of the weights' memory, what the allocator keeps beside tensors: no step reads it."""
+    """Bytes of the weights' memory that the allocator keeps beside tensors: no step reads this part."""
     assumption: str = ""
-    """What of the budget nobody has seen on such a device, and how to do without it: a clause."""
+    """Which part of the budget was not measured on this kind of device, and how to replace the assumption:
+    one clause."""
 
     @property
     def overhead_bytes(self) -> int:
@@ -48,7 +50,7 @@ class Account:
         return self.fixed_bytes - self.weights_bytes
 
     def needed_bytes(self, concurrency: int) -> int:
-        """The least that serves ``concurrency`` requests of the asked length."""
+        """The least that serves ``concurrency`` requests of the desired length."""
         return self.fixed_bytes + max(concurrency * self.request_bytes, self.cache_limit_bytes or 0)
 
     def holds(self, cache_bytes: float) -> bool:
@@ -57,7 +59,7 @@ class Account:
 
     @property
     def total_bytes(self) -> int:
-        """What will be in use."""
+        """Total memory that will be in use, in bytes."""
         parts = (
             self.weights_bytes,
             self.cache_bytes,
@@ -68,8 +70,8 @@ class Account:
         return sum(parts)
 
 
-def requests_held(budget_bytes: int | None, fixed_bytes: int, request_bytes: float, asked: int) -> float:
-    """Requests whose cache the rest of the budget holds at once; of an unknown budget, the asked ones."""
+def requests_held(budget_bytes: int | None, fixed_bytes: int, request_bytes: float, desired: int) -> float:
+    """Requests whose cache the rest of the budget holds at once; of an unknown budget, the desired ones."""
     if budget_bytes is None:
-        return float(asked)
+        return float(desired)
     return max(0.0, (budget_bytes - fixed_bytes) / max(1.0, request_bytes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacho_contract.model import Architecture, LayerGroup
-from tacho_engines.memory.shape import ceil_div
+from tacho_engines.memory.rounding import ceil_div
 
 PER_TOKEN_KINDS = ("full", "sliding", "chunked", "mla")
 """Layer kinds whose state grows with the context; the others keep a constant state per request."""
@@ -50,7 +50,7 @@ def bytes_per_token(architecture: Architecture, element_bytes: float, tensor_par
 
 
 def missing(architecture: Architecture) -> str:
-    """What of the shape a plan needs and the model does not say, in words; "" when all is there."""
+    """Which parts of the shape a plan needs and the model lacks, as text; "" when all is there."""
     absent = [
         name
         for name, value in (("layers", architecture.layers), ("hidden size", architecture.hidden_size))

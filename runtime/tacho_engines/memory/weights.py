@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacho_contract.model import Architecture, ModelFacts, TensorClass
-from tacho_engines.memory.shape import ceil_div, round_up
+from tacho_engines.memory.rounding import ceil_div, round_up
+
+NF4_BITS = 4 + 32 / 64
+"""An NF4 or FP4 weight in blocks of 64 with a 32-bit constant each. Source: QLoRA (arXiv:2305.14314),
+section 3."""
+NF4_DOUBLE_QUANT_BITS = 4 + 8 / 64 + 32 / (64 * 256)
+"""The same with the blocks' constants quantized in turn."""
+INT8_BITS = 8.01
+"""LLM.int8(): 8 bits and a 32-bit scale for each row."""
+FP8_BITS = 8.0
+
 
 VOCABULARY_PADDING = 64
 """Source: vLLM layers/vocab_parallel_embedding.py DEFAULT_VOCAB_PADDING_SIZE."""
@@ -16,7 +26,7 @@ NEVER_LOADED = ("draft",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Bytes of the whole model in memory, by how they are spread over GPUs."""
+    """Bytes of the whole model in memory, grouped by how the parts are distributed over GPUs."""
 
     split: float = 0.0
     """Linear layers and experts: divided by tensor parallelism."""
@@ -32,7 +42,7 @@ class Parts:
 
 
 def parameters(facts: ModelFacts, *kinds: str) -> int:
-    """Elements of the tensors of these kinds, as stored."""
+    """Elements of the tensors of ``kinds``, as stored."""
     return sum(t.parameters for t in facts.tensors if t.kind in kinds)
 
 
@@ -59,7 +69,7 @@ def parts(facts: ModelFacts, *, linear_bits: float | None = None, experts_too: b
 
 
 def _resident(tensor: TensorClass) -> float:
-    """Stored bytes; what is stored in 32 bits is loaded in the model's 16-bit type."""
+    """Resident bytes of a tensor: as stored, but a 32-bit tensor is loaded in the model's 16-bit type."""
     if tensor.dtype in ("F32", "F64") and tensor.kind not in ("scale", "router"):
         return 2.0 * tensor.parameters
     return float(tensor.stored_bytes)

@@ -1,49 +1,93 @@
-"""What rules an engine out before memory is looked at, as far as its row says it."""
+"""What rules an engine out before memory is computed, as far as its profile says it."""
 
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import Placement, Refusal
+from tacho_contract.model import ModelFacts
+from tacho_engines.base import EngineRefusal, Placement
 from tacho_engines.hardware.gpus import is_slice
-from tacho_engines.row import EngineRow, MethodRow
-from tacho_engines.shared.checkpoints import is_quantized, wrong_checkpoint
+from tacho_engines.profile import EngineProfile, MethodSupport
 from tacho_engines.shared.images import lacks_plugin, version_key
 from tacho_engines.shared.switches import parse_arguments
+
+BITSANDBYTES = {"int8": "bnb-int8", "nf4": "bnb-nf4", "fp4": "bnb-fp4"}
+STORED_AS = {
+    "awq": "awq",
+    "gptq": "gptq",
+    "compressed-tensors": "compressed-tensors",
+    "fp8": "fp8",
+    "fbgemm_fp8": "fp8",
+    "gguf": "gguf",
+}
+"""A checkpoint's own quantization as spec.quantization.method."""
+
+
+def stored_method(facts: ModelFacts) -> str:
+    """The quantization method that serves the checkpoint unchanged. Formats without a method of their own
+    (mxfp4, modelopt) are ``none``."""
+    stored = facts.quantization
+    if facts.format == "gguf":
+        return "gguf"
+    if stored.method == "bitsandbytes":
+        return BITSANDBYTES.get(stored.scheme, "bnb-nf4")
+    return STORED_AS.get(stored.method, "none")
+
+
+def is_quantized(facts: ModelFacts) -> bool:
+    """Whether the checkpoint's weights are already below 16 bits."""
+    return facts.format == "gguf" or facts.quantization.method not in ("", "none")
+
+
+def wrong_checkpoint(profile: MethodSupport, facts: ModelFacts) -> str:
+    """Why this checkpoint cannot be run by ``profile``; "" when it can."""
+    stored = stored_method(facts)
+    if is_quantized(facts):
+        if profile.method == stored and profile.how != "converted":
+            return ""
+        return (
+            f"the checkpoint is already quantized ({facts.quantization.scheme or facts.quantization.method})"
+        )
+    if profile.how == "stored" and profile.method != "none":
+        return f"{profile.method} needs a checkpoint that was quantized beforehand"
+    return ""
+
 
 CONVERTED = "ct2"
 """Format of a model that is converted already, whatever it was."""
 
 
-def refused(failure_class: str, message: str, next_step: str = "") -> Refusal:
-    return Refusal(failure_class=failure_class, message=message, next_step=next_step)
+def refused(failure_class: str, message: str, next_step: str = "") -> EngineRefusal:
+    return EngineRefusal(failure_class=failure_class, message=message, next_step=next_step)
 
 
-def model_refusal(row: EngineRow, placement: Placement) -> Refusal | None:
+def model_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal | None:
     """Why the engine cannot load this checkpoint by this method."""
     facts, method = placement.facts, placement.method
-    if placement.options.trust_remote_code and not row.executes_model_code:
-        words = f"model.trustRemoteCode has no effect: {row.name} executes no code of a model's repository"
-        return refused(FailureClass.INVALID_CONFIG, words, "Remove model.trustRemoteCode")
-    if facts.format not in row.formats:
-        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"{row.name} does not load {facts.format}")
+    if placement.options.trust_remote_code and not profile.executes_model_code:
+        message = (
+            f"model.trustRemoteCode has no effect: {profile.name} executes no code of a model's repository"
+        )
+        return refused(FailureClass.INVALID_CONFIG, message, "Remove model.trustRemoteCode")
+    if facts.format not in profile.formats:
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"{profile.name} does not load {facts.format}")
     name = placement.architecture.name
-    if row.architectures and facts.format != CONVERTED and name and name not in row.architectures:
-        return refused(FailureClass.ENGINE_NOT_SUPPORTED, f"{row.name} cannot convert {name}")
-    if words := wrong_checkpoint(method, facts):
-        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, words)
+    if profile.architectures and facts.format != CONVERTED and name and name not in profile.architectures:
+        return refused(FailureClass.ENGINE_NOT_SUPPORTED, f"{profile.name} cannot convert {name}")
+    if message := wrong_checkpoint(method, facts):
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)
     if facts.tokenizer is False and "tokenizer" not in parse_arguments(placement.options.arguments):
         return refused(
             FailureClass.MODEL_INVALID,
             "the model has no tokenizer, without which no request can be answered",
             "Put the tokenizer's files (tokenizer.json) beside the weights, or add them to spec.model.files",
         )
-    if lacks_plugin(row, placement.image, placement.version, method.method):
-        words = f"{placement.image} has no plugin for {method.method}; leave engine.image out"
-        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, words)
+    if lacks_plugin(profile, placement.image, placement.version, method.method):
+        message = f"{placement.image} has no plugin for {method.method}; leave engine.image out"
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)
     return None
 
 
-def least_capability(method: MethodRow, version: str) -> tuple[int, int]:
+def least_capability(method: MethodSupport, version: str) -> tuple[int, int]:
     """The least compute capability of ``method`` in ``version``."""
     key = version_key(version)
     for before, major, minor in method.older:
@@ -53,71 +97,73 @@ def least_capability(method: MethodRow, version: str) -> tuple[int, int]:
 
 
 def capability_refusal(
-    row: EngineRow, placement: Placement, least: tuple[int, int], what: str
-) -> Refusal | None:
+    profile: EngineProfile, placement: Placement, least: tuple[int, int], what: str
+) -> EngineRefusal | None:
     """Why the GPU is too old for ``what``."""
     device = placement.device
     if (0, 0) != device.capability < least:
         return refused(
             FailureClass.UNSUPPORTED_GPU,
-            f"{row.name} {placement.version} runs {what} from compute capability {least[0]}.{least[1]} on; "
-            f"{device.product} has {device.compute_capability}",
+            f"{profile.name} {placement.version} runs {what} from compute capability {least[0]}.{least[1]} "
+            f"on; {device.product} has {device.compute_capability}",
         )
     return None
 
 
-def device_refusal(row: EngineRow, placement: Placement) -> Refusal | None:
+def device_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal | None:
     """Why the engine does not run on this device, or not on this many."""
     device, method = placement.device, placement.method
-    if device.on_host and ("cpu" not in row.devices or method.gpu_only):
-        return refused(FailureClass.UNSUPPORTED_GPU, f"{row.name} runs {method.method} on GPUs only")
+    if device.on_host and ("cpu" not in profile.devices or method.gpu_only):
+        return refused(FailureClass.UNSUPPORTED_GPU, f"{profile.name} runs {method.method} on GPUs only")
     if placement.count > 1 and is_slice(device):
-        words = f"several of {device.product} may be one GPU; a model is not spread over them"
-        return refused(FailureClass.UNSUPPORTED_GPU, words)
+        message = f"several of {device.product} may be one GPU; a model is not spread over them"
+        return refused(FailureClass.UNSUPPORTED_GPU, message)
     return None
 
 
-def cache_refusal(row: EngineRow, kind: str) -> Refusal:
+def cache_refusal(profile: EngineProfile, kind: str) -> EngineRefusal:
     """The engine has no KV cache of the type ``kind``."""
-    return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"{row.name} has no KV cache of type {kind}")
+    return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"{profile.name} has no KV cache of type {kind}")
 
 
-def kept_cache_refusal(row: EngineRow, kind: str, kept: str) -> Refusal | None:
+def kept_cache_refusal(profile: EngineProfile, kind: str, kept: str) -> EngineRefusal | None:
     """The engine has no switch for the type of its KV cache: only what it keeps anyway (``kept``; "": not
     known) may be asked for."""
     if kind in ("", kept):
         return None
-    words = f"quantization.kvCacheDtype {kind} has no effect: {row.name} keeps its KV cache in "
-    words += kept or "the type that it computes in"
-    return refused(FailureClass.UNSUPPORTED_QUANTIZATION, words, "Remove quantization.kvCacheDtype")
+    message = f"quantization.kvCacheDtype {kind} has no effect: {profile.name} keeps its KV cache in "
+    message += kept or "the type that it computes in"
+    return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message, "Remove quantization.kvCacheDtype")
 
 
-def double_quant_refusal(row: EngineRow, placement: Placement, *, chosen: bool = True) -> Refusal | None:
+def double_quant_refusal(
+    profile: EngineProfile, placement: Placement, *, chosen: bool = True
+) -> EngineRefusal | None:
     """quantization.bitsandbytes.doubleQuant has no effect where the checkpoint has decided it, or, with
     ``chosen`` False, the engine, which then always does it."""
-    asked, stored = placement.options.double_quant, placement.facts.quantization
-    if asked is None or placement.method.method == "bnb-int8":
+    requested, stored = placement.options.double_quant, placement.facts.quantization
+    if requested is None or placement.method.method == "bnb-int8":
         return None
-    field = f"quantization.bitsandbytes.doubleQuant {str(asked).lower()} has no effect"
+    field = f"quantization.bitsandbytes.doubleQuant {str(requested).lower()} has no effect"
     if is_quantized(placement.facts):
-        if asked == stored.double_quant:
+        if requested == stored.double_quant:
             return None
         how = "with" if stored.double_quant else "without"
-        words = f"{field}: the checkpoint is already quantized, {how} double quantization"
-    elif chosen or asked:
+        message = f"{field}: the checkpoint is already quantized, {how} double quantization"
+    elif chosen or requested:
         return None
     else:
-        words = f"{field}: {row.name} always quantizes with double quantization"
-    return refused(FailureClass.INVALID_CONFIG, words, "Remove quantization.bitsandbytes.doubleQuant")
+        message = f"{field}: {profile.name} always quantizes with double quantization"
+    return refused(FailureClass.INVALID_CONFIG, message, "Remove quantization.bitsandbytes.doubleQuant")
 
 
-def plain_refusal(row: EngineRow, placement: Placement, kept: str = "") -> Refusal | None:
+def plain_refusal(profile: EngineProfile, placement: Placement, kept: str = "") -> EngineRefusal | None:
     """Everything, for an engine that has nothing of its own to say. ``kept``: type of its KV cache."""
-    if found := model_refusal(row, placement):
+    if found := model_refusal(profile, placement):
         return found
     least = least_capability(placement.method, placement.version)
-    if found := capability_refusal(row, placement, least, placement.method.method):
+    if found := capability_refusal(profile, placement, least, placement.method.method):
         return found
-    if found := device_refusal(row, placement):
+    if found := device_refusal(profile, placement):
         return found
-    return kept_cache_refusal(row, placement.options.kv_cache_dtype, kept)
+    return kept_cache_refusal(profile, placement.options.kv_cache_dtype, kept)

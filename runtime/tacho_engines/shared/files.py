@@ -9,23 +9,23 @@ SAFETENSORS, GGUF, CT2, PYTORCH, UNPARSED = "safetensors", "gguf", "ct2", "pytor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilesWanted:
-    """What an engine loads where the user names no files."""
+class LoadableFiles:
+    """Files that an engine loads where the user names no files."""
 
     formats: tuple[str, ...]
-    """The preferred first. Empty: whatever there is, listed and sized but not parsed."""
+    """Model formats in order of preference. Empty: all files, listed and sized but not parsed."""
     one_file: bool = False
-    """Its command line names a file of the model, not the folder."""
+    """Whether the engine's command line names a file of the model instead of the folder."""
     absent: str = "There are no weights."
-    """What is said where none of the formats is there."""
+    """The message where none of the formats is there."""
     next_step: str = "Correct spec.model.uri, or name the files in spec.model.files."
 
     def only(self, model_format: str) -> bool:
-        """It loads ``model_format`` and nothing else."""
+        """Whether the engine loads the format ``model_format`` and no other."""
         return self.formats == (model_format,)
 
 
-ANYTHING = FilesWanted(formats=(SAFETENSORS, GGUF, CT2, PYTORCH))
+ANYTHING = LoadableFiles(formats=(SAFETENSORS, GGUF, CT2, PYTORCH))
 """While the engine is undecided."""
-ALL_FILES = FilesWanted(formats=(), absent="There are no files.")
-"""For an engine that nothing is known of."""
+ALL_FILES = LoadableFiles(formats=(), absent="There are no files.")
+"""All files, for an engine whose formats are not known."""

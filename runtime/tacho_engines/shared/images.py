@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tacho_engines.row import EngineRow
+from tacho_engines.profile import EngineProfile
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """``0.26.1`` as (0, 26, 1); what is not a number ends it."""
+    """``0.26.1`` as (0, 26, 1); parsing ends at the first part that is not a number."""
     parts: list[int] = []
     for part in version.split("."):
         if not part.isdigit():
@@ -30,18 +30,20 @@ def image_version(image: str) -> str:
 
 
 def engine_image(
-    row: EngineRow, asked: str, settings: Mapping[str, str], method: str = ""
+    profile: EngineProfile, desired: str, settings: Mapping[str, str], method: str = ""
 ) -> tuple[str, str]:
-    """The image and its engine version: what the user asked for, else the operator's setting, else the row's.
+    """The image and its engine version: ``desired`` (the user's), else the setting, else the profile's.
 
-    The version is the tag's where it carries one, else the row's. A method that upstream's image has no
-    plugin for gets the row's image that has.
+    The version is the tag's where it carries one, else the profile's. A method that upstream's image has no
+    plugin for gets the profile's image that has.
     """
-    image = asked or settings.get(row.image_setting or row.name, "")
+    image = desired or settings.get(profile.image.setting or profile.name, "")
     if not image:
-        plugged = method in row.plugins and version_key(row.version) >= version_key(row.plugins_since)
-        image = row.plugins_image if plugged else row.image
-    return image, image_version(image) or row.version
+        plugged = method in profile.plugins.methods and version_key(profile.image.version) >= version_key(
+            profile.plugins.since
+        )
+        image = profile.plugins.reference if plugged else profile.image.reference
+    return image, image_version(image) or profile.image.version
 
 
 def _repository(image: str) -> str:
@@ -52,8 +54,8 @@ def _repository(image: str) -> str:
     return "/".join([*path[:-1], path[-1].partition(":")[0]])
 
 
-def lacks_plugin(row: EngineRow, image: str, version: str, method: str) -> bool:
+def lacks_plugin(profile: EngineProfile, image: str, version: str, method: str) -> bool:
     """Whether ``image`` is upstream's, which has no plugins, of a version that needs one for ``method``."""
-    if method not in row.plugins or version_key(version) < version_key(row.plugins_since):
+    if method not in profile.plugins.methods or version_key(version) < version_key(profile.plugins.since):
         return False
-    return _repository(image) == _repository(row.image)
+    return _repository(image) == _repository(profile.image.reference)

@@ -15,14 +15,15 @@ class MetricNames:
     waiting: tuple[str, ...] = ()
     generated_tokens: tuple[str, ...] = ()
     by_step: frozenset[str] = frozenset()
-    """Those of them that advance with every step; the others do when a request ends."""
+    """The metrics of ``generated_tokens`` that advance at every step; the others advance when a request
+    ends."""
     prompt_tokens: tuple[str, ...] = ()
     cached_prompt_tokens: tuple[str, ...] = ()
     """Prompt tokens that a prefix cache saved."""
     computed_alone: frozenset[str] = frozenset()
-    """Those of ``prompt_tokens`` that leave the cached ones out."""
+    """The metrics of ``prompt_tokens`` that do not count cached tokens."""
     kv_cache_usage: tuple[str, ...] = ()
-    """0 to 1."""
+    """Share of the KV cache in use, 0 to 1."""
     preemptions: tuple[str, ...] = ()
     first_token_seconds: tuple[str, ...] = ()
     """Summaries or histograms of times to first tokens: each has a ``_sum`` and a ``_count``."""
@@ -53,7 +54,7 @@ def first_known(names: tuple[str, ...], metrics: Mapping[str, float]) -> float |
 def kv_cache_tokens(labels: Mapping[str, str]) -> int | None:
     """The KV cache's size, from the labels of ``MetricNames.cache_config``.
 
-    The engine's own total where it is told; blocks x block size is wrong for models with several kinds of
+    The engine's own total where it reports one; blocks x block size is wrong for models with several kinds of
     layers.
     """
     stated = _digits(labels.get("kv_cache_size_tokens"))

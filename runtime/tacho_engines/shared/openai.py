@@ -1,7 +1,7 @@
-"""How any server of the OpenAI API is asked, and what an engine's own dialect adds to that. Pure.
+"""Requests to any server of the OpenAI API, and what an engine's own dialect adds to them. Pure.
 
-The probe needs answers of an exact length that no cache has made cheaper. The plain API cannot say that, so
-each engine's ``dialect`` names the fields of its own that do.
+The probe needs answers of an exact length that no cache has made cheaper. The plain API has no field for
+that, so each engine's ``dialect`` names the fields of its own that do.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ MODELS = "/v1/models"
 METRICS = "/metrics"
 
 Fields = Callable[[int, str], Mapping[str, Any]]
-"""(output tokens, a salt nobody has used) → the fields of a request beside model, prompt and max_tokens."""
+"""(output tokens, a salt that is used once) → the fields of a request beside model, prompt and max_tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an engine says of its model, in tokens. 0: it does not say."""
+    """What an engine reports of its model, in tokens. 0: not reported."""
 
     max_model_len: int = 0
     vocabulary: int = 0
@@ -34,7 +34,7 @@ def stated_length(model: Mapping[str, Any]) -> Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """What is said to an engine beyond the plain API, from the richest an engine has to nothing at all."""
+    """Fields of requests beyond the plain API, from the richest an engine has to none at all."""
 
     name: str
     """The engine's, where the dialect is one engine's own."""
@@ -42,10 +42,10 @@ class Dialect:
     """``owned_by`` of its models, in lower case and without dots; "": no engine is known by it."""
     fields: Fields
     counting: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Fields that make it count the tokens of each chunk. That is work for its front end at every token, so
-    they are sent only where a chunk's count has to be exact."""
+    """Request fields that make the engine report the token count of each chunk. Counting costs the front end
+    work at every token, so the fields are sent only where exact counts are needed."""
     limits: Callable[[Mapping[str, Any]], Limits] = stated_length
-    """What an entry of /v1/models says."""
+    """Function that reads the engine's limits from an entry of /v1/models."""
 
 
 def _bare(_output_tokens: int, _salt: str) -> Mapping[str, Any]:

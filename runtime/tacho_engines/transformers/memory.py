@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import MIB
-from tacho_engines.base import Context, Options, Placement
+from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.memory import kv, weights
 from tacho_engines.memory.account import Account
-from tacho_engines.memory.bits import INT8_BITS, NF4_BITS, NF4_DOUBLE_QUANT_BITS
-from tacho_engines.memory.shape import ceil_div
+from tacho_engines.memory.rounding import ceil_div
+from tacho_engines.memory.weights import INT8_BITS, NF4_BITS, NF4_DOUBLE_QUANT_BITS
 from tacho_engines.shared.switches import integer, parse_arguments
 
 CONTEXT_BYTES = 512 * MIB
 """CUDA context and cuBLAS workspaces, outside PyTorch's allocator."""
 HOST_PROCESS_BYTES = 1024 * MIB
-"""Python with torch, transformers and bitsandbytes, on the host; see the figures in docs/planner.md."""
+"""Python with torch, transformers and bitsandbytes, on the host; figures in docs/design/planner.md."""
 LOGIT_BYTES = 14
-"""Of a sequence's last position: the model's own, a copy in 32 bits, and what sampling makes of one."""
+"""Bytes per logit of a sequence's last position: the model's own, a copy in 32 bits, and copies made by
+sampling."""
 SCORE_BYTES = 192 * MIB
 """While given tokens are scored: 64 MiB of logits at a time, their copy in 32 bits, their logarithms."""
 PREFILL_TOKENS = 512
@@ -70,7 +71,7 @@ def weights_bytes(facts: ModelFacts, method: str, double_quant: bool) -> int:
 
 
 def fallbacks(placement: Placement) -> tuple[str, ...]:
-    """What is not quantized though it was asked for."""
+    """Parts of the model that are not quantized although quantization was requested."""
     facts, method = placement.facts, placement.method.method
     if weights.quantized_in_checkpoint(facts) or linear_bits(method, False) is None:
         return ()
@@ -80,24 +81,24 @@ def fallbacks(placement: Placement) -> tuple[str, ...]:
     )
 
 
-def switch(options: Options, name: str, default: int) -> int:
+def switch(options: EngineOptions, name: str, default: int) -> int:
     """A switch of the launcher that the user may set."""
     return integer(parse_arguments(options.arguments).get(name)) or default
 
 
-def page_tokens(options: Options) -> int:
+def page_tokens(options: EngineOptions) -> int:
     """Tokens of a block of the KV cache."""
     return switch(options, "page-tokens", PAGE_TOKENS)
 
 
-def cells(options: Options, context: Context) -> int:
+def cells(options: EngineOptions, context: Context) -> int:
     """Tokens that the cache has room for: whole blocks for every request at its full length."""
     page = page_tokens(options)
     return ceil_div(context.max_model_len, page) * page * context.concurrency
 
 
 def batch_bytes(
-    architecture: Architecture, options: Options, context: Context, used_tokens: int | None = None
+    architecture: Architecture, options: EngineOptions, context: Context, used_tokens: int | None = None
 ) -> int:
     """What one step of the batch takes beside weights and cache, when ``used_tokens`` of the cache are in
     use; None: every cell is. A plan counts them all, as requests may grow to that.
@@ -126,7 +127,7 @@ def batch_bytes(
 
 def account(placement: Placement, context: Context, used_tokens: int | None = None) -> Account:
     """One process that keeps whole layers on each GPU (device_map) and allocates its cache at start, for
-    exactly what was asked: it holds that and no more. ``used_tokens``: see ``batch_bytes``."""
+    exactly the requested context length and concurrency. ``used_tokens``: see ``batch_bytes``."""
     facts, architecture, options = placement.facts, placement.architecture, placement.options
     method, concurrency = placement.method.method, context.concurrency
     stage = ceil_div(max(1, architecture.layers), max(1, placement.count)) / max(1, architecture.layers)

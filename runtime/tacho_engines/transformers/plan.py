@@ -1,28 +1,123 @@
-"""Transformers' half of the plan."""
+"""Transformers' half of the plan: what it refuses, its switches, and the account of its memory."""
 
 from __future__ import annotations
 
-from tacho_engines.base import Context, Placement, PlanHalf, Refusal
+from tacho_contract.failure import FailureClass
+from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
+from tacho_engines.memory import kv
 from tacho_engines.memory.account import Account
-from tacho_engines.shared.simple import SimplePlan
-from tacho_engines.transformers import arguments, compatibility, memory
-from tacho_engines.transformers.row import ROW
+from tacho_engines.shared.compatibility import double_quant_refusal, is_quantized, plain_refusal, refused
+from tacho_engines.shared.default_plan import DefaultPlan
+from tacho_engines.shared.switches import parse_arguments
+from tacho_engines.transformers import memory
+from tacho_engines.transformers.profile import PROFILE
+
+FOUR_BITS = ("bnb-nf4", "bnb-fp4")
+IN_FLIGHT = ("bnb-int8", *FOUR_BITS)
+"""Applied by bitsandbytes while loading; of all others the checkpoint says it."""
 
 
-class TransformersPlan(SimplePlan):
+def compute_dtype(placement: Placement) -> str:
+    """The 16-bit type that 4-bit weights are multiplied in."""
+    return "bfloat16" if _has_bf16(placement) else "float16"
+
+
+def dtype(placement: Placement) -> str:
+    """Type of the weights that are not quantized: 16 bits, as stored where the device supports that type."""
+    if placement.architecture.dtype == "float16" and not placement.device.on_host:
+        return "float16"
+    return "bfloat16" if _has_bf16(placement) else "float16"
+
+
+def _has_bf16(placement: Placement) -> bool:
+    """A CPU computes bfloat16, and float16 only by detours."""
+    return placement.device.on_host or placement.device.capability == (0, 0) or placement.device.has_bf16
+
+
+CACHED = ("full", "sliding")
+"""Kinds of layers that its continuous batching has a cache for. Source: transformers
+generation/continuous_batching/cache_allocators."""
+PLANNED = {
+    "quantization": "spec.quantization.method",
+    "double-quant": "spec.quantization.bitsandbytes.doubleQuant",
+    "no-double-quant": "spec.quantization.bitsandbytes.doubleQuant",
+    "compute-dtype": "spec.quantization.bitsandbytes.computeDtype",
+    "dtype": "",
+    "device": "spec.gpu.count",
+    "max-model-len": "spec.context.maxModelLen",
+    "max-batch": "spec.context.concurrency",
+    "served-model-name": "spec.model.servedName",
+    "trust-remote-code": "spec.model.trustRemoteCode",
+    "model": "spec.model",
+    "host": "",
+    "port": "",
+}
+"""Switches that the plan has decided, and the field that decides; "": none does."""
+
+
+def _compute_refusal(placement: Placement) -> EngineRefusal | None:
+    """A checkpoint that is quantized already names the type itself (bnb_4bit_compute_dtype)."""
+    requested = placement.options.compute_dtype
+    if not requested or not is_quantized(placement.facts):
+        return None
+    return refused(
+        FailureClass.INVALID_CONFIG,
+        f"quantization.bitsandbytes.computeDtype {requested} has no effect: the checkpoint is already "
+        "quantized, and names its compute type itself",
+        "Remove quantization.bitsandbytes.computeDtype",
+    )
+
+
+def _layers_refusal(placement: Placement) -> EngineRefusal | None:
+    other = sorted({g.kind for g in kv.layer_groups(placement.architecture)} - set(CACHED))
+    if not other:
+        return None
+    message = f"Transformers' continuous batching has no cache for layers of kind {other[0]}"
+    return refused(FailureClass.ENGINE_NOT_SUPPORTED, message)
+
+
+def _switch_refusal(placement: Placement) -> EngineRefusal | None:
+    for name in parse_arguments(placement.options.arguments):
+        if name in PLANNED:
+            message = f"--{name} in engine.extraArgs contradicts what is planned"
+            field = PLANNED[name]
+            return refused(
+                FailureClass.INVALID_CONFIG, message, f"Set {field}" if field else f"Remove --{name}"
+            )
+    return None
+
+
+class TransformersPlan(DefaultPlan):
     """GPUs, which take whole layers in turn, or the host."""
 
-    def refusal(self, placement: Placement) -> Refusal | None:
-        return compatibility.refusal(placement)
+    def refusal(self, placement: Placement) -> EngineRefusal | None:
+        """Why this cannot be run at all; None when memory decides."""
+        return (
+            plain_refusal(PROFILE, placement, dtype(placement))
+            or double_quant_refusal(PROFILE, placement)
+            or _compute_refusal(placement)
+            or _layers_refusal(placement)
+            or _switch_refusal(placement)
+        )
 
     def account(self, placement: Placement, context: Context) -> Account:
         return memory.account(placement, context)
 
     def arguments(self, placement: Placement, _context: Context) -> tuple[str, ...]:
-        return arguments.arguments(placement)
+        """Device, method, types, and leave to run the model's own code."""
+        options = placement.options
+        switches = ["--device", "cpu" if placement.device.on_host else "cuda"]
+        method = placement.method.method
+        if method in IN_FLIGHT and not is_quantized(placement.facts):
+            switches += ["--quantization", method]
+            if method in FOUR_BITS:
+                switches.append("--no-double-quant" if options.double_quant is False else "--double-quant")
+                switches += ["--compute-dtype", options.compute_dtype or compute_dtype(placement)]
+        switches += ["--dtype", dtype(placement)]
+        return (*switches, "--trust-remote-code") if options.trust_remote_code else tuple(switches)
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
         return memory.fallbacks(placement)
 
 
-PLAN: PlanHalf = TransformersPlan(ROW, cache_bytes=memory.CACHE_ELEMENT_BYTES)
+PLAN: PlanHalf = TransformersPlan(PROFILE, cache_bytes=memory.CACHE_ELEMENT_BYTES)

@@ -1,23 +1,25 @@
-"""The switches that a plan freezes for vLLM. The model's path, name and port are the run's to add.
+"""The switches that a plan freezes for vLLM. The path of the model, its name and port are the run's to add.
 
-The memory model counts with the same settings. What the user said in engine.extraArgs is not said again:
-it comes after these, and the last of a repeated switch counts.
+The memory model counts with the same settings. Switches of engine.extraArgs are not repeated: the user's
+switches follow the plan's, and vLLM uses the last of a repeated switch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tacho_engines.base import Context, Placement
-from tacho_engines.shared.checkpoints import stored_method
+from tacho_contract.units import GIB
+from tacho_engines.base import Context, Placement, Tuning
+from tacho_engines.shared.compatibility import stored_method
 from tacho_engines.shared.images import version_key
+from tacho_engines.shared.switches import expanded, parse_arguments
 from tacho_engines.vllm import host
 from tacho_engines.vllm.settings import planned_settings, switches
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
 """--quantization of the methods that are applied in flight; of all others the checkpoint says it."""
 FP8_NEEDS_CHOICE = "0.32"
-"""From here vLLM wants the kind of scaling named when it quantizes to FP8 in flight."""
+"""vLLM version from which the kind of scaling must be named for in-flight FP8 quantization."""
 ALSO = {
     "tensor-parallel-size": ("tp",),
     "pipeline-parallel-size": ("pp",),
@@ -32,11 +34,11 @@ def arguments(placement: Placement, context: Context) -> tuple[str, ...]:
     """Everything that follows from the plan: context, spread, quantization, types, and what the engine's own
     defaults would do otherwise."""
     given = switches(placement.options)
-    words: list[str] = []
+    found: list[str] = []
     for name, value in _switches(placement, context):
         if name not in given and not any(other in given for other in ALSO.get(name, ())):
-            words += [f"--{name}", value] if value else [f"--{name}"]
-    return tuple(words)
+            found += [f"--{name}", value] if value else [f"--{name}"]
+    return tuple(found)
 
 
 def _switches(placement: Placement, context: Context) -> Iterator[tuple[str, str]]:
@@ -75,3 +77,51 @@ def in_half(placement: Placement) -> bool:
     """Whether a model in bfloat16 has to run in float16: the GPU lacks the type."""
     gpu = placement.device
     return gpu.capability != (0, 0) and not gpu.has_bf16 and placement.architecture.dtype != "float16"
+
+
+# --- HTTP front ends ------------------------------------------------------------------------------
+FRONT_END_SWITCH = "api-server-count"
+SINCE = "0.26"
+"""First version whose parser is known to have the switch (tests/fixtures/vllm/options-0.26.0.txt)."""
+CEILING = 17_000
+"""Streamed tokens a second of one front end, a process of Python.
+
+Evidence: 0.6B in bf16 on one H200 with 16 virtual cores, vLLM 0.26.0, 512 tokens in and 200 out in closed
+loops of 256 (benchmarks/gpu/h200/flags): one front end streamed 14,599 tok/s (16,483 on another host), two
+22,810, four 26,567, and a first token took 253 ms instead of 798. An earlier run, whose output was not kept,
+had 17,248 and 26,002, and 29,180 answered whole. An 8B (9,839 at 256) has less to stream than one carries.
+"""
+SERVERS = 4
+CORES = SERVERS + 2
+"""The front ends, the engine's own loop, and what starts and measures it. On several GPUs each has a worker
+besides, a process that polls without a pause."""
+SERVER_BYTES = 2 * GIB
+"""Host memory set aside for each front end, where the container's is limited."""
+OTHER_SWITCHES = ("asc", "data-parallel-size", "dp", "headless", "enable-elastic-ep")
+"""Its short form, and switches that decide the number or allow one only (vllm/entrypoints/cli/serve.py)."""
+ONE_ONLY = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_USE_RUST_FRONTEND")
+"""Variables with which vLLM takes one front end only (vllm/entrypoints/cli/serve.py)."""
+NOTHING = Tuning()
+
+
+def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
+    """Several front ends where more is expected than one carries, and CPUs for them are promised."""
+    options = placement.options
+    gpus = placement.tensor * placement.pipeline
+    workers = gpus if gpus > 1 else 0
+    given = expanded(parse_arguments(options.arguments), (FRONT_END_SWITCH, *OTHER_SWITCHES))
+    if (
+        placement.device.on_host
+        or version_key(placement.version) < version_key(SINCE)
+        or (streamed_tokens_per_second or 0) <= CEILING
+        or (options.cpu_cores or 0) < CORES + workers
+        or (options.memory_limit_bytes is not None and options.memory_limit_bytes < SERVERS * SERVER_BYTES)
+        or any(name in given for name in (FRONT_END_SWITCH, *OTHER_SWITCHES))
+        or any(options.env.get(name, "0") not in ("", "0") for name in ONE_ONLY)
+    ):
+        return NOTHING
+    reason = (
+        f"{SERVERS} HTTP front ends, as one carries about {CEILING} streamed tok/s and up to "
+        f"{streamed_tokens_per_second:.0f} are expected; --{FRONT_END_SWITCH}=1 in engine.extraArgs keeps one"
+    )
+    return Tuning(arguments=(f"--{FRONT_END_SWITCH}", str(SERVERS)), reasons=(reason,))

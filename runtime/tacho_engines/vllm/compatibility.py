@@ -1,18 +1,18 @@
-"""What vLLM refuses, whatever the memory: checkpoints, GPUs, cache types, values of switches."""
+"""What vLLM refuses, whatever the memory, and what it will run otherwise than requested."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
-from tacho_engines.base import Context, Options, Placement, Refusal
-from tacho_engines.shared.checkpoints import is_quantized
+from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement
 from tacho_engines.shared.compatibility import (
     cache_refusal,
     capability_refusal,
     device_refusal,
     double_quant_refusal,
+    is_quantized,
     kept_cache_refusal,
     least_capability,
     model_refusal,
@@ -20,22 +20,23 @@ from tacho_engines.shared.compatibility import (
 )
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
+from tacho_engines.vllm.arguments import in_half
 from tacho_engines.vllm.graphs import before_bytes
-from tacho_engines.vllm.memory import offloaded_bytes
-from tacho_engines.vllm.row import ROW
+from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import (
     COUNTS,
     KV_ELEMENT_BYTES,
     SIZES,
+    outside_budget,
     planned_settings,
-    settings_beside,
     switches,
 )
 from tacho_engines.vllm.versions import SWAP_REMOVED
+from tacho_engines.vllm.weights import offloaded_bytes
 
 FORMAT_CAPABILITY = {"mxfp4": (8, 0), "fbgemm_fp8": (8, 0)}
-"""Of checkpoints whose format needs more than its method does. Source: vLLM layers/quantization/mxfp4.py,
-fbgemm_fp8.py get_min_capability (MXFP4's kernels compute in bfloat16)."""
+"""Minimum compute capability of checkpoints whose format needs a higher one than its method. Source: vLLM
+layers/quantization/mxfp4.py, fbgemm_fp8.py get_min_capability (MXFP4's kernels compute in bfloat16)."""
 FP8_CACHE_CAPABILITY = (8, 0)
 """Source: vLLM v1/attention/backends: FlashInfer from 8.0, Triton from 8.9; none on Turing and Volta."""
 NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
@@ -52,63 +53,63 @@ STRETCHING = ("rope-", "yarn-", "hf-overrides")
 SMALLEST = Context(256, 1)
 
 
-def refusal(placement: Placement) -> Refusal | None:
+def refusal(placement: Placement) -> EngineRefusal | None:
     """Why vLLM cannot run this at all."""
     return (
-        model_refusal(ROW, placement)
+        model_refusal(PROFILE, placement)
         or _experts_refusal(placement)
         or _switch_refusal(placement)
         or _gpu_refusal(placement)
-        or device_refusal(ROW, placement)
+        or device_refusal(PROFILE, placement)
         or _host_refusal(placement)
         or _cache_refusal(placement)
-        or double_quant_refusal(ROW, placement, chosen=False)
+        or double_quant_refusal(PROFILE, placement, chosen=False)
         or _compute_refusal(placement)
     )
 
 
-def _host_refusal(placement: Placement) -> Refusal | None:
+def _host_refusal(placement: Placement) -> EngineRefusal | None:
     """What the CPU build is not planned for: only 16-bit weights and caches were run on it."""
     if not placement.device.on_host:
         return None
     if is_quantized(placement.facts):
-        words = "vllm's CPU build is planned for unquantized checkpoints only"
-        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, words)
+        message = "vllm's CPU build is planned for unquantized checkpoints only"
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)
     kind = first_of(switches(placement.options), "kv-cache-dtype") or placement.options.kv_cache_dtype
     if kind == "auto":
         return None
-    return kept_cache_refusal(ROW, kind, placement.architecture.dtype)
+    return kept_cache_refusal(PROFILE, kind, placement.architecture.dtype)
 
 
-def _compute_refusal(placement: Placement) -> Refusal | None:
+def _compute_refusal(placement: Placement) -> EngineRefusal | None:
     """vLLM has no switch for it, nor does it read what the checkpoint says of it.
 
     Source: vllm-bnb-plugin 0.0.3 quantization/linear.py (_apply_4bit_weight; the loader quantizes with
     compress_statistics and nf4), before 0.28 vLLM's own layers/quantization/bitsandbytes.py.
     """
-    asked = placement.options.compute_dtype
-    if asked in ("", BITSANDBYTES_COMPUTES):
+    requested = placement.options.compute_dtype
+    if requested in ("", BITSANDBYTES_COMPUTES):
         return None
     return refused(
         FailureClass.INVALID_CONFIG,
-        f"quantization.bitsandbytes.computeDtype {asked} has no effect: vllm multiplies the weights of "
+        f"quantization.bitsandbytes.computeDtype {requested} has no effect: vllm multiplies the weights of "
         f"bitsandbytes in {BITSANDBYTES_COMPUTES}",
         "Remove quantization.bitsandbytes.computeDtype, or set engine.name to transformers",
     )
 
 
-def _experts_refusal(placement: Placement) -> Refusal | None:
+def _experts_refusal(placement: Placement) -> EngineRefusal | None:
     if placement.method.method == "bnb-int8" and placement.architecture.experts > 0:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits")
     return None
 
 
-def _switch_refusal(placement: Placement) -> Refusal | None:
-    words = refused_switch(switches(placement.options), placement.version)
-    return refused(FailureClass.INVALID_CONFIG, words) if words else None
+def _switch_refusal(placement: Placement) -> EngineRefusal | None:
+    message = refused_switch(switches(placement.options), placement.version)
+    return refused(FailureClass.INVALID_CONFIG, message) if message else None
 
 
-def _gpu_refusal(placement: Placement) -> Refusal | None:
+def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     """What the GPU's compute capability rules out."""
     gpu, version, method = placement.device, placement.version, placement.method
     if gpu.capability == (0, 0):
@@ -117,29 +118,29 @@ def _gpu_refusal(placement: Placement) -> Refusal | None:
     stored = placement.facts.quantization.method
     if FORMAT_CAPABILITY.get(stored, least) > least:
         least, what = FORMAT_CAPABILITY[stored], stored
-    if found := capability_refusal(ROW, placement, least, what):
+    if found := capability_refusal(PROFILE, placement, least, what):
         return found
     has = f"{gpu.product} has {gpu.compute_capability}"
     recent = version_key(version) >= version_key(CUDA_13_SINCE) and CUDA_12_TAG not in placement.image
     if recent and gpu.capability < CUDA_13_CAPABILITY:
-        words = f"vllm {version} is built with CUDA 13, which has no code for less than 7.5; {has}"
-        return refused(FailureClass.UNSUPPORTED_GPU, words)
+        message = f"vllm {version} is built with CUDA 13, which has no code for less than 7.5; {has}"
+        return refused(FailureClass.UNSUPPORTED_GPU, message)
     name = placement.architecture.name
     if not gpu.has_bf16 and name.startswith(NOT_IN_HALF):
-        words = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
-        return refused(FailureClass.UNSUPPORTED_GPU, words)
+        message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
+        return refused(FailureClass.UNSUPPORTED_GPU, message)
     return None
 
 
-def _cache_refusal(placement: Placement) -> Refusal | None:
-    """Why there is no KV cache of the wanted type on this GPU."""
+def _cache_refusal(placement: Placement) -> EngineRefusal | None:
+    """Why this GPU cannot hold a KV cache of the requested type; None: it can."""
     kind, gpu = placement.options.kv_cache_dtype, placement.device
     if kind and kind not in KV_ELEMENT_BYTES:
-        return cache_refusal(ROW, kind)
+        return cache_refusal(PROFILE, kind)
     if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
         has = f"{gpu.product} has {gpu.compute_capability}"
-        words = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
-        return refused(FailureClass.UNSUPPORTED_GPU, words, "Remove quantization.kvCacheDtype")
+        message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
+        return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
     effective = first_of(switches(placement.options), "kv-cache-dtype") or kind
     if effective.startswith("fp8") and (0, 0) != gpu.capability < FP8_CACHE_CAPABILITY:
         has = f"{gpu.product} has {gpu.compute_capability}"
@@ -148,7 +149,7 @@ def _cache_refusal(placement: Placement) -> Refusal | None:
 
 
 def refused_switch(arguments: Mapping[str, str], version: str) -> str:
-    """The first memory switch whose value vLLM's own checks refuse, in words; "" when there is none.
+    """The first memory switch whose value vLLM's own checks refuse; "" when none is refused.
 
     Source: vLLM config/cache.py (gpu_memory_utilization: gt=0, le=1), config/offload.py (ge=0),
     config/scheduler.py verify_max_model_len.
@@ -171,19 +172,19 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
     return ""
 
 
-def settings_refusal(placement: Placement) -> Refusal | None:
+def settings_refusal(placement: Placement) -> EngineRefusal | None:
     """Why a start would end before it loads anything: a budget above what is free, or host memory above the
     container's limit.
 
     Source: vLLM v1/worker/utils.py request_memory ("Free memory on device ... is less than desired GPU memory
-    utilization"); the context is there before that check. What several GPUs' collectives take by then is an
-    assumption, and no ground to refuse what a user asks for.
+    utilization"); the CUDA context is allocated before that check. The collectives of several GPUs are only
+    an assumption, and no reason to refuse a user's settings.
     """
     if placement.device.on_host:
         return None
     settings, gpu = planned_settings(placement, SMALLEST), placement.device
     total = gpu.memory_bytes or 0
-    beside = settings_beside(placement, settings)
+    beside = outside_budget(placement, settings)
     if settings.utilization_given:
         beside -= before_bytes(settings.rules, settings.tensor * settings.pipeline)
     budget = int(settings.utilization * total)
@@ -204,9 +205,33 @@ def settings_refusal(placement: Placement) -> Refusal | None:
     return None
 
 
-def extends_context(options: Options) -> bool:
+def extends_context(options: EngineOptions) -> bool:
     """Whether the user stretches the context: vLLM refuses to start otherwise (config/model.py
     _get_and_verify_max_len)."""
     if options.env.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "").strip().lower() in ("1", "true"):
         return True
     return any(name.startswith(STRETCHING) for name in switches(options))
+
+
+FP8_CAPABILITY = (8, 9)
+"""First with matrix products in FP8. Source: vLLM platforms/cuda.py supports_fp8."""
+
+
+def fallbacks(placement: Placement) -> tuple[str, ...]:
+    """What vLLM will do otherwise than requested, or slower than possible: one clause per cause."""
+    return tuple(_clauses(placement))
+
+
+def _clauses(placement: Placement) -> Iterator[str]:
+    device, method = placement.device, placement.method
+    if method.arithmetic == "fp8" and (0, 0) != device.capability < FP8_CAPABILITY:
+        yield f"FP8 weights only, by Marlin: {device.product} does not compute in FP8"
+    if in_half(placement):
+        yield f"float16 instead of bfloat16, which {device.product} lacks"
+    given = switches(placement.options)
+    if device.on_host and "no-enforce-eager" not in given:
+        yield "eager mode: compiling would need a C++ compiler in the image, and minutes at each start"
+    elif "enforce-eager" in given:
+        yield "eager mode, as engine.extraArgs ask for: nothing is compiled, no CUDA graphs"
+    elif method.method == "bnb-int8":
+        yield "eager mode: bitsandbytes' 8 bits run without CUDA graphs"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tacho_contract.model import Architecture
 from tacho_contract.units import GIB, MIB
-from tacho_engines.memory.shape import ceil_div, round_up
+from tacho_engines.memory.rounding import ceil_div, round_up
 from tacho_engines.shared.switches import first_of, integer
 from tacho_engines.vllm.versions import VllmRules
 
@@ -21,11 +21,10 @@ EXPERT_GRAPH_BYTES = 40 * MIB
 kernels' workspaces."""
 LAYER_GRAPH_BYTES = 216 * 1024
 WIDTH_GRAPH_BYTES = 3174
-"""One captured size by the law of shapes: of each layer (its kernels' nodes, and one graph between two
-attentions) and of each element of the hidden state (what kernels write). Fitted on own starts of vLLM 0.26
-on an H200 that are not held back (benchmarks/planner/h200/starts.json): 0.39 to 1.01 GiB of 51 sizes.
-Experts have no part of their own: runs of such models took less than half of what EXPERT_GRAPH_BYTES
-makes."""
+"""One captured size by the law of shapes: bytes per layer (its kernels' nodes, and one graph between two
+attentions) and per element of the hidden state (what kernels write). Fitted on own starts of vLLM 0.26 on an
+H200 that are not held back (benchmarks/planner/h200/starts.json): 0.39 to 1.01 GiB of 51 sizes. Experts have
+no part of their own: runs of such models took less than half of what EXPERT_GRAPH_BYTES makes."""
 SPLIT_WIDTH = 0.75
 """Share of what kernels write that tensor parallelism splits: an 8B's activations are three vectors of the
 MLP's width, which are 10.5 hidden states, beside 3.5 hidden states that each GPU has in full."""
@@ -37,9 +36,9 @@ def graph_sizes(rules: VllmRules, sequences: int, arguments: Mapping[str, str]) 
     1, 2, 4, then every 8th up to 256, then every 16th up to min(2 x max_num_seqs, 512). Before 0.8 up to
     max_num_seqs. Source: vLLM config/vllm.py _set_cudagraph_sizes.
     """
-    asked = integer(first_of(arguments, "max-cudagraph-capture-size"))
+    requested = integer(first_of(arguments, "max-cudagraph-capture-size"))
     default = min(2 * sequences, 512) if rules.runner != "v0" else min(sequences, 256)
-    largest = default if asked is None else asked
+    largest = default if requested is None else requested
     small = [size for size in (1, 2, 4) if size <= largest]
     return len(small) + min(largest, 256) // 8 + max(0, round_up(largest - 256, 16) // 16)
 
@@ -63,7 +62,7 @@ def graph_bytes(
     return sizes * (EXPERT_GRAPH_BYTES if architecture.experts else GRAPH_BYTES)
 
 
-def beside_bytes(
+def outside_budget_bytes(
     architecture: Architecture,
     rules: VllmRules,
     sizes: int,

@@ -1,6 +1,6 @@
 """vLLM on a host without a GPU: what it keeps in memory, and the switches that make it so.
 
-The cache is allocated for exactly what was asked (--kv-cache-memory-bytes), as everything else of a pod's
+The cache is allocated for exactly what was requested (--kv-cache-memory-bytes), as everything else of a pod's
 memory is decided before its start; sequences and batch are fixed for the same reason: left alone they follow
 from the memory of the machine.
 """
@@ -34,13 +34,13 @@ SAMPLER_BYTES = 38.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostMemory:
-    """Bytes of the pod."""
+    """Memory of a vLLM pod on the host, in bytes."""
 
     weights_bytes: int
     activation_bytes: int
     block_bytes: int
     request_blocks: int
-    """Of one request of the asked length."""
+    """KV-cache blocks of one request of the planned length."""
     requests: int
 
     @property
@@ -50,7 +50,7 @@ class HostMemory:
 
 
 def settings(placement: Placement, context: Context) -> VllmSettings:
-    """The user's switches, and where they say nothing what ``arguments`` asks for."""
+    """vLLM's settings on the host: the user's switches, with the defaults that ``arguments`` adds."""
     given = switches(placement.options)
     found = read_settings({**_batch(placement, context), **given}, placement, context.max_model_len)
     rules = replace(found.rules, runner="v1", sampler_bytes=SAMPLER_BYTES)
@@ -59,7 +59,7 @@ def settings(placement: Placement, context: Context) -> VllmSettings:
 
 
 def memory(placement: Placement, context: Context) -> HostMemory:
-    """What a server for ``context`` keeps."""
+    """Memory that a server for ``context`` takes on the host."""
     resolved, architecture = settings(placement, context), placement.architecture
     pool = kv.pool(architecture, resolved)
     in_flight = resolved.in_flight_steps * resolved.batched_tokens
@@ -106,8 +106,8 @@ def _batch(placement: Placement, context: Context) -> dict[str, str]:
 
 
 def added(placement: Placement, context: Context) -> dict[str, str]:
-    """Switches that make a start what was planned. Compiling would take minutes and a C++ compiler that the
-    image does not have, for a model that decodes at the memory's speed either way."""
+    """Switches that fix the planned memory and batch. Eager mode: compiling would take minutes and a C++
+    compiler that the image lacks, and decoding on the host is limited by memory speed either way."""
     found = {**_batch(placement, context), "enforce-eager": ""}
     if cache_limit_bytes(placement) is None:
         found["kv-cache-memory-bytes"] = str(memory(placement, context).cache_bytes)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tacho_contract.model import Architecture, LayerGroup
 from tacho_engines.memory import kv
-from tacho_engines.memory.shape import ceil_div, round_up
+from tacho_engines.memory.rounding import ceil_div, round_up
 from tacho_engines.vllm.settings import VllmSettings
 
 UNCOMPRESSED_HEAD_DIM = 256
@@ -109,8 +109,8 @@ def _hybrid(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
-    """What a cache of some size holds, in the version's own figures."""
+class KvCapacity:
+    """Capacity of a KV cache of a given size, as the vLLM version reports it."""
 
     blocks: int
     tokens: int
@@ -118,10 +118,10 @@ class Cache:
     concurrency: float
     """The "Maximum concurrency" line: requests of max_model_len tokens at once."""
     request_bytes: int
-    """What one request of max_model_len tokens holds."""
+    """Bytes that one request of max_model_len tokens takes."""
 
 
-def cache(pool: Pool, settings: VllmSettings, available_bytes: int) -> Cache:
+def cache(pool: Pool, settings: VllmSettings, available_bytes: int) -> KvCapacity:
     """The cache that ``available_bytes`` on each GPU make."""
     in_flight = settings.in_flight_steps * settings.batched_tokens
     per_request = pool.blocks_per_request(settings.max_model_len, in_flight)
@@ -132,7 +132,7 @@ def cache(pool: Pool, settings: VllmSettings, available_bytes: int) -> Cache:
         tokens = int(concurrency * settings.max_model_len)
     else:
         tokens = blocks // max(1, groups) * pool.block_tokens
-    return Cache(
+    return KvCapacity(
         blocks=blocks,
         tokens=tokens,
         concurrency=concurrency,

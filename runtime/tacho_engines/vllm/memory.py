@@ -2,28 +2,24 @@
 
 ``KV = utilization x total - weights - activations - non-torch - graphs (where the version counts them)``.
 Source: vLLM v1/worker/gpu_worker.py determine_available_memory. Constants were fitted on the calibration
-half of tests/unit/planner/data/engine_logs.json; those of 0.26's activations on starts of
+half of benchmarks/planner/data/engine_logs.json; those of 0.26's activations on starts of
 benchmarks/planner/h200 besides, whatever their part.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.model import Architecture
 from tacho_contract.units import GIB, MIB, gib
 from tacho_engines.base import Placement
-from tacho_engines.hardware.device import Device
 from tacho_engines.memory import weights
 from tacho_engines.memory.account import Account
-from tacho_engines.memory.bits import FP8_BITS, INT8_BITS
-from tacho_engines.memory.shape import ceil_div, round_up
-from tacho_engines.vllm import kv_blocks as kv
-from tacho_engines.vllm.blocks import beside_bytes
+from tacho_engines.vllm import kv_blocks as kv, weights as vllm_weights
 from tacho_engines.vllm.graphs import CONTEXT_BYTES, before_bytes, graph_bytes
-from tacho_engines.vllm.kv_blocks import Cache
-from tacho_engines.vllm.settings import VllmSettings, settings_beside
+from tacho_engines.vllm.kv_blocks import KvCapacity
+from tacho_engines.vllm.settings import VllmSettings, outside_budget
 
 COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
@@ -40,36 +36,14 @@ COMBINED_BYTES = 22 * MIB
 GATED_VECTORS = 3
 PLAIN_VECTORS = {"v0": 2, "v1": 2, "v2": 1}
 """Vectors of an MLP's width alive at that peak; one that is not gated computes in place once compiled."""
-PLAIN_MLP = (
-    "BloomForCausalLM",
-    "CodeGenForCausalLM",
-    "FalconForCausalLM",
-    "GPT2LMHeadModel",
-    "GPTBigCodeForCausalLM",
-    "GPTJForCausalLM",
-    "GPTNeoXForCausalLM",
-    "MPTForCausalLM",
-    "OPTForCausalLM",
-    "PhiForCausalLM",
-    "Starcoder2ForCausalLM",
-)
-"""Architectures whose MLP is not gated. Source: vLLM model_executor/models (the first projection is a
-ColumnParallelLinear, not a MergedColumnParallelLinear)."""
-KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256)}
-"""MXFP4 experts: multiples the intermediate (of one GPU) and hidden sizes are padded to. Source: vLLM
-layers/quantization/mxfp4.py create_weights."""
 MULTIPROCESSORS = 132
-"""Of an H100 or H200; other GPUs have 40 to 160."""
-MACHETE_AWQ = (4.25 + 0.03125) / 4.15625
-"""Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group. That leaves own
-starts of an 8B 0.05 GiB short, where others of that shape are 0.01 to 0.02 short: the packed ones stay."""
-
+"""Multiprocessors of an H100 or H200; other GPUs have 40 to 160."""
 MEASURED = {"NVIDIA-H200": re.compile(r"0\.26(\.\d+)?")}
 """Products and versions that more than a few starts were measured of: dense models with full
 attention, on one GPU of their own."""
 WITHIN_BYTES, WITHIN_SHARE = 24 * MIB, 1 / 64
-"""All but two of those (27 and 28 MiB) took no more than the first above their prediction, which is a little
-more than such a share of the overhead: benchmarks/planner/h200/starts.json."""
+"""All but two of the starts of ``MEASURED`` (27 and 28 MiB) took at most WITHIN_BYTES above their prediction,
+which is slightly more than WITHIN_SHARE of the overhead. Source: benchmarks/planner/h200/starts.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +51,9 @@ class VllmMemory:
     """Bytes on the most loaded GPU."""
 
     total_bytes: int
-    """What the GPU has."""
+    """Total memory of the GPU, in bytes."""
     budget_bytes: int
-    """What the engine may use: utilization x total."""
+    """Memory that the engine may use, in bytes: utilization x total."""
     weights_bytes: int
     activation_bytes: int
     non_torch_bytes: int
@@ -87,98 +61,21 @@ class VllmMemory:
     graphs_inside: bool
     available_bytes: int
     """Left for the KV cache; negative when nothing is."""
-    cache: Cache
-
-
-def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float | None:
-    """Bits of a linear weight quantized in flight; None: as the checkpoint stores it.
-
-    Source: bits a parameter by method, vLLM layers/quantization and vllm-bnb-plugin (NF4: 4 + 32/64 bits,
-    its double-quantized constants are expanded at load; int8: 8 + a 32-bit scale a row).
-    """
-    if weights.quantized_in_checkpoint(facts):
-        if facts.quantization.method == "bitsandbytes" and facts.quantization.bits == 4:
-            return settings.rules.nf4_bits
-        return None
-    return {
-        "fp8": FP8_BITS,
-        "bnb-nf4": settings.rules.nf4_bits,
-        "bnb-fp4": settings.rules.nf4_bits,
-        "bnb-int8": INT8_BITS,
-    }.get(method)
-
-
-def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Weights on the most loaded GPU as ``Model loading took`` counts them: with padding and rotary table."""
-    architecture, parts = placement.architecture, _parts(placement, settings)
-    return max(
-        0,
-        weights.per_gpu(parts, architecture, tensor=settings.tensor, pipeline=settings.pipeline)
-        + unread_bytes(placement, settings)
-        + weights.rotary_bytes(architecture, settings.max_model_len)
-        - settings.offload_bytes,
-    )
-
-
-def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Of these, what PyTorch's allocator keeps beside the tensors."""
-    if not settings.rules.whole_blocks:
-        return 0
-    gated = placement.architecture.name not in PLAIN_MLP
-    spread = {"tensor": settings.tensor, "pipeline": settings.pipeline}
-    return beside_bytes(placement.architecture, _parts(placement, settings), gated=gated, **spread)
-
-
-def _parts(placement: Placement, settings: VllmSettings) -> weights.Parts:
-    """Of the whole model, as the version keeps them."""
-    facts, architecture, gpu = placement.facts, placement.architecture, placement.device
-    parts = weights.parts(facts, linear_bits=linear_bits(placement.method.method, settings, facts))
-    stored = facts.quantization
-    if stored.method == "bitsandbytes" and stored.bits == 4:
-        packed = weights.parameters(facts, "linear", "expert") * 2 * settings.rules.nf4_bits / 8
-        dense = sum(t.stored_bytes for t in facts.tensors if t.kind in ("embedding", "lm_head"))
-        parts = weights.Parts(split=packed, head=float(dense))
-    if stored.method == "awq" and gpu.capability[:1] == (9,):
-        parts = _scaled(parts, split=MACHETE_AWQ)
-    if stored.method == "mxfp4":
-        parts = _scaled(parts, experts=_expert_padding(architecture, gpu, settings))
-    return parts
-
-
-def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -> weights.Parts:
-    return weights.Parts(
-        split=parts.split * split,
-        experts=parts.experts * experts,
-        embedding=parts.embedding,
-        head=parts.head,
-        replicated=parts.replicated,
-    )
-
-
-def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSettings) -> float:
-    """How much larger experts get when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 66.0)."""
-    hopper = (9, 0) <= gpu.capability < (11, 0)
-    wide, deep = KERNEL_PADDING[settings.rules.mxfp4_hopper if hopper else "marlin"]
-    share = settings.tensor if not settings.expert_parallel else 1
-    inner = ceil_div(architecture.moe_intermediate_size or architecture.intermediate_size, share)
-    hidden = architecture.hidden_size
-    if not inner or not hidden:
-        return 1.0
-    return round_up(inner, wide) * round_up(hidden, deep) / (inner * hidden)
+    cache: KvCapacity
 
 
 def activation_bytes(architecture: Architecture, settings: VllmSettings, *, fp8: bool = False) -> int:
     """The profile run's peak: forward over max_num_batched_tokens, or the sampler over max_num_seqs rows, or
-    compiling where that copies what kernels read.
+    compilation where it copies the kernels' inputs.
 
     Forward, in 16-bit elements a token: copies of the hidden state, the gated MLP's three vectors (of the
     top-k experts where there are experts), later runners also queries, keys and values. Sampler: sorted
-    logits and their indices, probabilities and cumulated sums of every row. Old versions sample nothing
-    while they prefill in chunks.
+    logits and their indices, probabilities and cumulated sums of every row. Old versions sample nothing while
+    they prefill in chunks.
     """
     rules, hidden, tensor = settings.rules, architecture.hidden_size, settings.tensor
     row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, settings)
-    if rules.runner == "v1" or (rules.runner == "v2" and architecture.name in PLAIN_MLP):
+    if rules.runner == "v1" or (rules.runner == "v2" and architecture.name in vllm_weights.PLAIN_MLP):
         # With the second runner they are gone when the MLP has its peak, but where both run side by side.
         heads = architecture.attention_heads + 2 * architecture.key_value_heads
         row += heads * architecture.head_dim // tensor
@@ -189,11 +86,11 @@ def activation_bytes(architecture: Architecture, settings: VllmSettings, *, fp8:
     if rules.runner != "v0" or not settings.chunked:
         sampler = int(rules.sampler_bytes * settings.sequences * architecture.vocabulary)
         if rules.runner == "v1" and rules.v2_experts is not None:
-            sampler += _beside_sampler(architecture, settings)
+            sampler += _sampling_bytes(architecture, settings)
     return max(forward, sampler, _compiling(architecture, settings, fp8=fp8))
 
 
-def _beside_sampler(architecture: Architecture, settings: VllmSettings) -> int:
+def _sampling_bytes(architecture: Architecture, settings: VllmSettings) -> int:
     """What is alive while the first runner samples (wheel 0.26.0).
 
     The experts' workspace, which is never given back (v1/worker/workspace.py, allocated by layers/fused_moe/
@@ -226,7 +123,7 @@ def _mlp_elements(architecture: Architecture, settings: VllmSettings) -> int:
     if architecture.experts:
         wide = 3 * architecture.moe_intermediate_size // tensor
         return architecture.experts_per_token * (wide + architecture.hidden_size)
-    plain = architecture.name in PLAIN_MLP
+    plain = architecture.name in vllm_weights.PLAIN_MLP
     vectors = PLAIN_VECTORS[settings.rules.runner] if plain else GATED_VECTORS
     return vectors * (architecture.intermediate_size or 4 * architecture.hidden_size) // tensor
 
@@ -234,7 +131,7 @@ def _mlp_elements(architecture: Architecture, settings: VllmSettings) -> int:
 def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     """The whole account of one GPU, most loaded."""
     architecture, total = placement.architecture, placement.device.memory_bytes or 0
-    loaded = weights_bytes(placement, settings)
+    loaded = vllm_weights.weights_bytes(placement, settings)
     activation = activation_bytes(architecture, settings, fp8=placement.method.method == "fp8")
     collective = 0
     if settings.rules.collectives == "inside":
@@ -267,13 +164,13 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
 
 
 def account(placement: Placement, settings: VllmSettings) -> Account:
-    """The same in the form every engine's account has."""
+    """The memory account of vLLM on GPUs, in the form that all engines share."""
     found = memory(placement, settings)
     inside = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
     inside += found.graph_bytes if found.graphs_inside else 0
     budget = found.budget_bytes
     if settings.kv_cache_bytes is not None:
-        budget = max(0, found.total_bytes - settings_beside(placement, settings))
+        budget = max(0, found.total_bytes - outside_budget(placement, settings))
     return Account(
         weights_bytes=found.weights_bytes,
         cache_bytes=max(0, found.available_bytes),
@@ -289,15 +186,16 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         request_bytes=found.cache.request_bytes,
         cache_limit_bytes=settings.kv_cache_bytes,
         cache_limit_switch="--kv-cache-memory-bytes",
-        offloaded_bytes=offloaded_bytes(placement, settings),
-        unread_bytes=unread_bytes(placement, settings),
+        offloaded_bytes=vllm_weights.offloaded_bytes(placement, settings),
+        unread_bytes=vllm_weights.unread_bytes(placement, settings),
         known_within_bytes=_known_within(placement, inside - found.weights_bytes),
         assumption=_assumption(settings),
     )
 
 
 def _known_within(placement: Placement, overhead_bytes: int) -> int | None:
-    """None where such starts were not measured."""
+    """Bytes above the prediction that a start on this GPU and version hardly ever exceeded; None where no
+    such starts were measured."""
     device, architecture = placement.device, placement.architecture
     version = MEASURED.get(device.product)
     dense = not architecture.experts and not weights.parameters(placement.facts, "vision", "ssm")
@@ -319,9 +217,3 @@ def _assumption(settings: VllmSettings) -> str:
         f"assumption, seen on two H200: --gpu-memory-utilization={settings.rules.utilization} in "
         "engine.extraArgs does without it"
     )
-
-
-def offloaded_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Weights of one GPU that stay in host memory (--cpu-offload-gb)."""
-    whole = weights_bytes(placement, replace(settings, offload_bytes=0))
-    return whole - weights_bytes(placement, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.base import Options, Placement, Refusal, Splits
+from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.switches import first_of, integer
 from tacho_engines.vllm.settings import switches
@@ -13,7 +13,7 @@ BLOCK_METHODS = ("awq", "gptq", "compressed-tensors", "fp8")
 
 
 def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int) -> str:
-    """Why the layers cannot be split over ``tensor`` GPUs, in words; "" when they can.
+    """Why the layers cannot be split over ``tensor`` GPUs; "" when they can.
 
     Attention heads must divide; key and value heads must divide, or be fewer and divide the other way; a
     quantized layer's part must be whole groups. Source: vLLM distributed/utils.py, layers/linear.py;
@@ -38,7 +38,7 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int) -
     return ""
 
 
-def parallel_sizes(options: Options) -> tuple[int | None, int | None]:
+def parallel_sizes(options: EngineOptions) -> tuple[int | None, int | None]:
     """Tensor and pipeline size as the user gave them: switches win over ``spec.parallelism``."""
     given = switches(options)
     tensor = integer(first_of(given, "tensor-parallel-size", "tp")) or options.tensor
@@ -46,8 +46,8 @@ def parallel_sizes(options: Options) -> tuple[int | None, int | None]:
     return tensor, pipeline
 
 
-def splits(placement: Placement) -> Splits | Refusal:
-    """Every (tensor, pipeline) to try for the placement's GPUs, fastest first, or why there is none.
+def splits(placement: Placement) -> Splits | EngineRefusal:
+    """Every (tensor, pipeline) to try for the placement's GPUs, fastest first, or why none is possible.
 
     What the user set is kept. Else the largest tensor size that the model allows first, the rest as pipeline
     stages: stages need less memory where heads do not divide (one key-value head, latent caches), for each

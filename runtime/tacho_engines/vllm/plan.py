@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import Context, Options, Placement, PlanHalf, Refusal, Splits, Tuning
+from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlanHalf, Splits, Tuning
 from tacho_engines.memory.account import Account
-from tacho_engines.row import EngineRow
-from tacho_engines.vllm import arguments, compatibility, fallbacks, front_end, host, memory, parallel
-from tacho_engines.vllm.row import ROW
+from tacho_engines.shared.default_plan import DefaultPlan
+from tacho_engines.vllm import arguments, compatibility, host, memory, parallel
+from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import planned_settings
 
 
-class VllmPlan:
+class VllmPlan(DefaultPlan):
     """GPUs, over which it splits layers and stages, or the host; flags and account come from the same
     settings."""
 
-    @property
-    def row(self) -> EngineRow:
-        return ROW
-
-    def refusal(self, placement: Placement) -> Refusal | None:
+    def refusal(self, placement: Placement) -> EngineRefusal | None:
         return compatibility.refusal(placement)
 
-    def splits(self, placement: Placement) -> Splits | Refusal:
+    def splits(self, placement: Placement) -> Splits | EngineRefusal:
         return parallel.splits(placement)
 
-    def settings_refusal(self, placement: Placement) -> Refusal | None:
+    def settings_refusal(self, placement: Placement) -> EngineRefusal | None:
         return compatibility.settings_refusal(placement)
 
-    def extends_context(self, options: Options) -> bool:
+    def extends_context(self, options: EngineOptions) -> bool:
         return compatibility.extends_context(options)
 
     def cache_element_bytes(self, placement: Placement) -> float:
@@ -44,10 +40,10 @@ class VllmPlan:
         return arguments.arguments(placement, context)
 
     def tuned(self, placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
-        return front_end.tuned(placement, streamed_tokens_per_second)
+        return arguments.tuned(placement, streamed_tokens_per_second)
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
-        return fallbacks.fallbacks(placement)
+        return compatibility.fallbacks(placement)
 
 
-PLAN: PlanHalf = VllmPlan()
+PLAN: PlanHalf = VllmPlan(PROFILE)

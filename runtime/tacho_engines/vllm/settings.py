@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
-from tacho_engines.base import Context, Options, Placement
+from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.hardware.device import Device
 from tacho_engines.shared.switches import decimal, expanded, first_of, integer, parse_arguments
-from tacho_engines.vllm.graphs import beside_bytes, graph_sizes
+from tacho_engines.vllm.graphs import graph_sizes, outside_budget_bytes
 from tacho_engines.vllm.versions import VllmRules, rules_of
 
 KV_ELEMENT_BYTES = {
@@ -104,7 +104,7 @@ SWITCHES = (
 """Every switch of vLLM that is read here."""
 
 
-def switches(options: Options) -> dict[str, str]:
+def switches(options: EngineOptions) -> dict[str, str]:
     """The user's switches as vLLM's parser reads them, which writes abbreviations out."""
     return expanded(parse_arguments(options.arguments), SWITCHES)
 
@@ -175,7 +175,7 @@ def planned_settings(placement: Placement, context: Context) -> VllmSettings:
     if found.utilization_given:
         return found
     gpu = placement.device
-    beside = settings_beside(placement, found)
+    beside = outside_budget(placement, found)
     room = 1.0 / gpu.sharers - beside / max(1, gpu.memory_bytes or 0)
     part = int(min(room, found.utilization) * 100) / 100
     if part <= 0 or (gpu.sharers == 1 and room >= found.utilization):
@@ -183,9 +183,9 @@ def planned_settings(placement: Placement, context: Context) -> VllmSettings:
     return replace(found, utilization=part, added={**added, "gpu-memory-utilization": f"{part:.2f}"})
 
 
-def settings_beside(placement: Placement, settings: VllmSettings) -> int:
-    """What a server takes on top of its budget, of one GPU."""
-    return beside_bytes(
+def outside_budget(placement: Placement, settings: VllmSettings) -> int:
+    """Bytes that a server takes of one GPU on top of its budget."""
+    return outside_budget_bytes(
         placement.architecture,
         settings.rules,
         settings.graph_sizes,
@@ -247,7 +247,7 @@ def _optimization_level(arguments: Mapping[str, str]) -> int | None:
 
 
 def _swap_bytes(arguments: Mapping[str, str], rules: VllmRules, gpus: int) -> int:
-    """Source: vLLM config/cache.py: swap_space is of each GPU, kv_offloading_size of all of them."""
+    """Source: vLLM config/cache.py: swap_space is per GPU, kv_offloading_size is the total of all GPUs."""
     swap = decimal(arguments.get("swap-space", SWAP_GIB)) or 0.0 if rules.runner == "v0" else 0.0
     offloading = decimal(arguments.get("kv-offloading-size")) or 0.0
     return int((swap + offloading / gpus) * GIB)

@@ -1,10 +1,10 @@
-"""How long vLLM's decoding steps take, on the GPUs on which they were timed."""
+"""The time of vLLM's decoding steps, on the GPUs on which it was measured."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tacho_engines.step import StepRow
+from tacho_engines.profile import StepTiming
 
 HOPPER = (9, 0)
 LAYER_MICROSECONDS = 48.0
@@ -20,13 +20,13 @@ ALIKE = (
     *("VLLM_LOGGING_LEVEL", "VLLM_CACHE_ROOT", "VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK", "HF_HUB_OFFLINE"),
     *("HF_HOME", "NCCL_DEBUG", "PYTHONPYCACHEPREFIX", "OMP_NUM_THREADS", "TZ", "LANG"),
 )
-"""They leave kernels, graphs and the tokens of a step as they are; an FP8 cache made 2 % of a difference
-(eager: 11.6 ms in place of 4.9)."""
+"""Switches that change neither kernels, graphs nor the tokens of a step. An FP8 cache made a difference of 2
+% (eager mode: 11.6 ms instead of 4.9 ms per step)."""
 FITTED = "benchmarks/planner/h200/decode.json, rows that are not held back"
 
 
-def _row(**fields: Any) -> StepRow:
-    return StepRow(
+def _row(**fields: Any) -> StepTiming:
+    return StepTiming(
         capability=HOPPER,
         since="0.26",
         layer_microseconds=LAYER_MICROSECONDS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Literal
 
 from tacho_contract.model import Architecture
@@ -12,7 +13,7 @@ from tacho_engines.shared.images import version_key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmRules:
-    """What holds from ``version`` on, until the next row."""
+    """Rules of vLLM that hold from ``version`` on, until the next row."""
 
     version: str
     source: str
@@ -24,23 +25,24 @@ class VllmRules:
     sampler_bytes: float = 38
     """Bytes a logit at the sampler's peak: sort values and indices, softmax, cumulated sum, masks."""
     graphs: Literal["inside", "outside"] = "outside"
-    """Whether the budget holds the CUDA graphs, or they are taken on top of it."""
+    """Whether the CUDA graphs count against the budget, or are allocated on top of it."""
     chunk_above: int = -1
     """Contexts longer than this are prefilled in chunks by default; 0: always, -1: never."""
     chunk_tokens: int = 512
     """--max-num-batched-tokens by default when prefilling in chunks, GPUs below 70 GiB and A100."""
     large_tokens: int = 512
-    """The same on GPUs of 70 GiB and more, A100 excepted."""
+    """Default of --max-num-batched-tokens when prefilling in chunks, on GPUs of 70 GiB and more, A100
+    excepted."""
     huge_tokens: int = 512
-    """The same on GPUs of 160 GiB and more."""
+    """Default of --max-num-batched-tokens when prefilling in chunks, on GPUs of 160 GiB and more."""
     sequences: int = 256
     """--max-num-seqs by default, GPUs below 70 GiB and A100."""
     large_sequences: int = 256
-    """The same on GPUs of 70 GiB and more."""
+    """Default of --max-num-seqs on GPUs of 70 GiB and more."""
     latent: bool = False
     """MLA layers cache the latent vector; else every head in full, padded to 256."""
     windows: Literal["full", "window"] = "full"
-    """Sliding-window layers keep the whole context, or only what they look back on."""
+    """Whether sliding-window layers cache the whole context, or only their window."""
     in_flight: int = 1
     """Steps whose tokens a window keeps besides: 1, 2 with asynchronous scheduling."""
     kv_size: Literal["blocks", "concurrency"] = "blocks"
@@ -56,7 +58,7 @@ class VllmRules:
     collectives: Literal["inside", "before"] = "inside"
     """Whether buffers of several GPUs are in the budget, or there before memory is first measured."""
     compile_copies: bool = False
-    """Whether compiling measures kernels on copies of what they read, the embedding among it."""
+    """Whether compilation measures kernels on copies of their inputs, including the embedding."""
     v2_experts: tuple[str, ...] | None = None
     """Architectures with experts that have runner v2 too; None: the runner is the same for all models."""
     whole_blocks: bool = False
@@ -65,100 +67,117 @@ class VllmRules:
     """Share of the memory kept back because accounting was loose."""
 
 
-def _history() -> tuple[VllmRules, ...]:
-    """Every row: the first in full, each later one by what it changed."""
-    rows = [
-        VllmRules(
-            version="0.2",
-            reserve=0.2,
-            source="worker/worker.py profile_num_available_blocks; before 0.5 cached blocks counted as used",
-        )
-    ]
-
-    def since(version: str, source: str, **changes: Any) -> None:
-        rows.append(replace(rows[-1], version=version, source=source, **changes))
-
-    since("0.5", "worker/worker.py determine_num_available_blocks", reserve=0.0)
-    since(
+FIRST = VllmRules(
+    version="0.2",
+    reserve=0.2,
+    source="worker/worker.py profile_num_available_blocks; before 0.5 cached blocks counted as used",
+)
+CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    (
+        "0.5",
+        "worker/worker.py determine_num_available_blocks",
+        {"reserve": 0.0},
+    ),
+    (
         "0.5.4",
         "engine/arg_utils.py: chunked prefill by default above 32k (vllm#6666)",
-        chunk_above=32768,
-    )
-    since(
+        {"chunk_above": 32768},
+    ),
+    (
         "0.6.5",
         "config.py _DEFAULT_MAX_NUM_BATCHED_TOKENS (vllm#10544)",
-        chunk_tokens=2048,
-        large_tokens=2048,
-        huge_tokens=2048,
-    )
-    since("0.7.1", "attention/backends/mla (vllm#12601)", latent=True)
-    since(
+        {"chunk_tokens": 2048, "large_tokens": 2048, "huge_tokens": 2048},
+    ),
+    (
+        "0.7.1",
+        "attention/backends/mla (vllm#12601)",
+        {"latent": True},
+    ),
+    (
         "0.8",
         "v1/worker/gpu_worker.py; engine/arg_utils.py _set_default_args_v1; vllm#15228",
-        runner="v1",
-        chunk_above=0,
-        large_tokens=8192,
-        huge_tokens=8192,
-        large_sequences=1024,
-        nf4_bits=4.5,
-    )
-    since("0.10", "v1/core/kv_cache_utils.py, hybrid KV cache manager", windows="window")
-    since("0.12", "layers/quantization/mxfp4.py get_mxfp4_backend", mxfp4_hopper="triton")
-    since(
+        {
+            "runner": "v1",
+            "chunk_above": 0,
+            "large_tokens": 8192,
+            "huge_tokens": 8192,
+            "large_sequences": 1024,
+            "nf4_bits": 4.5,
+        },
+    ),
+    (
+        "0.10",
+        "v1/core/kv_cache_utils.py, hybrid KV cache manager",
+        {"windows": "window"},
+    ),
+    (
+        "0.12",
+        "layers/quantization/mxfp4.py get_mxfp4_backend",
+        {"mxfp4_hopper": "triton"},
+    ),
+    (
         "0.20",
         "wheel 0.20.0: config/cache.py, envs.py VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS (0.19.0: 0.9, off)",
-        utilization=0.92,
-        graphs="inside",
-    )
-    since(
+        {"utilization": 0.92, "graphs": "inside"},
+    ),
+    (
         "0.21",
         "wheel 0.21.0: v1/core/kv_cache_utils.py _report_kv_cache_config, v1/worker/gpu_worker.py "
         "_scoped_allocator_max_split (neither in 0.20.2)",
-        kv_size="concurrency",
-        whole_blocks=True,
-    )
-    since(
+        {"kv_size": "concurrency", "whole_blocks": True},
+    ),
+    (
         "0.26",
         "wheel 0.26.0: config/vllm.py max_in_flight_tokens; own measurements, H200: the V2 runner estimates "
         "0 for graphs, a vocabulary of 152k at 1024 sequences does not show in the peak, and every start "
         "says 0.22 GiB of memory that is not torch's",
-        runner="v2",
-        sampler_bytes=2,
-        graphs="outside",
-        graph_law="shape",
-        non_torch_mib=225,
-        in_flight=2,
-        collectives="before",
-        compile_copies=True,
-        v2_experts=(
-            "DeepseekV2ForCausalLM",
-            "GraniteMoeForCausalLM",
-            "InklingForCausalLM",
-            "InklingForConditionalGeneration",
-            "LongcatFlashNgramForCausalLM",
-            "Qwen2MoeForCausalLM",
-        ),
-    )
-    since(
+        {
+            "runner": "v2",
+            "sampler_bytes": 2,
+            "graphs": "outside",
+            "graph_law": "shape",
+            "non_torch_mib": 225,
+            "in_flight": 2,
+            "collectives": "before",
+            "compile_copies": True,
+            "v2_experts": (
+                "DeepseekV2ForCausalLM",
+                "GraniteMoeForCausalLM",
+                "InklingForCausalLM",
+                "InklingForConditionalGeneration",
+                "LongcatFlashNgramForCausalLM",
+                "Qwen2MoeForCausalLM",
+            ),
+        },
+    ),
+    (
         "0.29",
         "wheel 0.29.0: engine/arg_utils.py get_batch_defaults; L4 log with an estimate of 0.29 GiB",
-        graphs="inside",
-        graph_law="sizes",
-        non_torch_mib=205,
-        huge_tokens=16384,
-        compile_copies=False,
-        v2_experts=None,
+        {
+            "graphs": "inside",
+            "graph_law": "sizes",
+            "non_torch_mib": 205,
+            "huge_tokens": 16384,
+            "compile_copies": False,
+            "v2_experts": None,
+        },
+    ),
+)
+"""(version, source, what it changed), oldest first."""
+
+VERSIONS = tuple(
+    accumulate(
+        CHANGES,
+        lambda rules, change: replace(rules, version=change[0], source=change[1], **change[2]),
+        initial=FIRST,
     )
-    return tuple(rows)
-
-
-VERSIONS = _history()
-"""Oldest first."""
+)
+"""Rules of every known vLLM version, oldest first."""
 
 V1 = "0.8"
 """First version whose default is the V1 engine, and the row that holds where it is switched on earlier."""
 SWAP_REMOVED = "0.18"
-"""From here --swap-space is no switch any more (wheels 0.17.0, 0.18.0: engine/arg_utils.py)."""
+"""vLLM version from which the switch --swap-space is removed (wheels 0.17.0, 0.18.0: engine/arg_utils.py)."""
 LAST_V0 = "0.7.1"
 V0_REMOVED = "0.11"
 
@@ -171,10 +190,10 @@ def rules_for(version: str, env: Mapping[str, str] | None = None) -> VllmRules:
     key = version_key(version)
     if not key:
         return VERSIONS[-1]
-    asked = (env or {}).get("VLLM_USE_V1", "")
-    if asked == "1" and key < version_key(V1):
+    requested = (env or {}).get("VLLM_USE_V1", "")
+    if requested == "1" and key < version_key(V1):
         key = version_key(V1)
-    elif asked == "0" and version_key(V1) <= key < version_key(V0_REMOVED):
+    elif requested == "0" and version_key(V1) <= key < version_key(V0_REMOVED):
         key = version_key(LAST_V0)
     return next((row for row in reversed(VERSIONS) if version_key(row.version) <= key), VERSIONS[0])
 
@@ -192,7 +211,7 @@ def rules_of(version: str, architecture: Architecture, env: Mapping[str, str] | 
         return rules
     recurrent = any(group.state_bytes for group in architecture.layer_groups)
     first = recurrent or (architecture.experts > 0 and architecture.name not in rules.v2_experts)
-    asked = (env or {}).get("VLLM_USE_V2_MODEL_RUNNER", "")
-    if asked in ("0", "1"):
-        first = asked == "0"
+    requested = (env or {}).get("VLLM_USE_V2_MODEL_RUNNER", "")
+    if requested in ("0", "1"):
+        first = requested == "0"
     return replace(rules, runner="v1", sampler_bytes=14, graphs="inside") if first else rules

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from tacho_contract.model import Architecture
+from tacho_runtime.headers.json_values import first, integer, mapping, number, sequence, text
 from tacho_runtime.headers.layers import layer_groups
-from tacho_runtime.headers.values import first, integer, mapping, number, sequence, text
 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 ATTENTION = {"full", "sliding", "chunked", "mla"}
@@ -33,7 +33,8 @@ def text_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
-    """The numbers of ``config`` (a config.json's content, any values), and what is unknown, in words."""
+    """The numbers of ``config`` (a config.json's content, any values), and the names of unknown values as
+    message clauses."""
     inner = text_config(config)
     layers = first(inner, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
     hidden = first(inner, "hidden_size", "n_embd", "d_model", "dim", "model_dim")

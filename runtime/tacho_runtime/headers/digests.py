@@ -1,12 +1,21 @@
-"""The sums that identify a selection of files."""
+"""Digests that identify a model: of file sizes, of headers, and of every byte.
+
+Headers tell replaced files apart without reading weights; the digest over every byte costs one reading of
+the files, as engines do next in any case, and the memory of a few chunks.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
-from tacho_runtime.headers.source import FileEntry
+from tacho_contract.failure import FailedError
+from tacho_runtime.headers import gguf, safetensors
+from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource
 
 _WEIGHTS = re.compile(r"\.(safetensors|gguf|bin|pt|pth|npz)$")
 _READ_BY_ENGINES = re.compile(
@@ -17,7 +26,7 @@ _READ_BY_ENGINES = re.compile(
 
 def loaded(files: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
     """Of a folder's files those that an engine reads: weights wherever they are, and what stands beside them
-    in the top folder by its usual names. A note or a log that somebody adds later changes no model."""
+    in the top folder by its usual names. A note or a log that is added later changes no model."""
     return tuple(f for f in files if _WEIGHTS.search(f.path) or _READ_BY_ENGINES.match(f.path))
 
 
@@ -43,4 +52,74 @@ def _sha256(pieces: Iterable[bytes]) -> str:
     total = hashlib.sha256()
     for piece in pieces:
         total.update(piece)
+    return total.hexdigest()
+
+
+STAND_IN_BYTES = 64 * 1024
+"""Bytes that are read of a file without a header: a config.json whole, a tokenizer's beginning."""
+PARALLEL_READS = 4
+"""Each may hold a header of 25 MB."""
+
+
+def mark(source: ModelSource, entry: FileEntry) -> str:
+    """Follows from the file alone, so that a later reader finds the same. Raises FailedError where it
+    cannot be read; a header that makes no sense is no header."""
+
+    def read(start: int, length: int) -> bytes:
+        return source.read(entry.path, start, length)
+
+    with contextlib.suppress(FailedError):
+        if entry.path.endswith(".gguf"):
+            return header_mark(gguf.read_header(read, entry.size_bytes).header)
+        if entry.path.endswith(".safetensors"):
+            return header_mark(safetensors.fetch_header(read, entry.size_bytes))
+    return header_mark(read(0, min(entry.size_bytes, STAND_IN_BYTES)))
+
+
+def model_digest(source: ModelSource, files: Iterable[FileEntry]) -> str:
+    """The digest of a model that has no commit, from its files as they are now."""
+    chosen = list(files)
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        marks = pool.map(lambda entry: mark(source, entry), chosen)
+        return content_digest(zip(chosen, marks, strict=True))
+
+
+class HashProgress:
+    """Progress of reading files, which may be stopped. Used by several threads."""
+
+    def __init__(self) -> None:
+        self.done_bytes = 0
+        self.total_bytes = 0
+        """0: reading has not begun."""
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+
+    def count(self, size_bytes: int) -> None:
+        with self._lock:
+            self.done_bytes += size_bytes
+
+
+def full_digest(source: FolderSource, files: Iterable[FileEntry], reading: HashProgress | None = None) -> str:
+    """sha256 over sorted (path, size, sha256 of the bytes). Raises FailedError for what cannot be read.
+
+    Worthless where ``reading`` was stopped, as the rest was not read.
+    """
+    chosen, reading = list(files), reading or HashProgress()
+    reading.total_bytes = sum(entry.size_bytes for entry in chosen)
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        try:
+            sums = list(pool.map(lambda entry: _file_sha256(source, entry, reading), chosen))
+        except BaseException:
+            reading.stopped.set()  # the pool waits for its threads
+            raise
+    return content_digest(zip(chosen, sums, strict=True))
+
+
+def _file_sha256(source: FolderSource, entry: FileEntry, reading: HashProgress) -> str:
+    total = hashlib.sha256()
+    for chunk in source.chunks(entry.path):
+        if reading.stopped.is_set():
+            break
+        total.update(chunk)
+        reading.count(len(chunk))
     return total.hexdigest()

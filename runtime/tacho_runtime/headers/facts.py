@@ -1,17 +1,58 @@
-"""Model facts from configuration and tensors: a pure function, so that no disk and no network is needed."""
+"""Model facts from configuration, tensors and tokenizer files."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from tacho_contract.model import Architecture, ModelFacts
+from tacho_engines.shared.files import GGUF, UNPARSED
 from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.gguf import GGUFHeader
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
+from tacho_runtime.headers.json_values import read_json
 from tacho_runtime.headers.quantization import stored_quantization
+from tacho_runtime.headers.source import FileEntry, ModelSource
 from tacho_runtime.headers.tensors import StoredTensor, aggregate
+
+TOKENIZERS = frozenset(
+    (
+        "tokenizer.json",
+        "tokenizer.model",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "tekken.json",
+        "vocab.json",
+        "vocab.txt",
+    )
+)
+"""Tokenizer files, of which a model with a tokenizer has at least one. Source: transformers,
+``vocab_files_names`` of its tokenizers."""
+TEMPLATES = frozenset(("chat_template.jinja", "chat_template.json"))
+SETTINGS = "tokenizer_config.json"
+
+
+def with_tokenizer(facts: ModelFacts, source: ModelSource, files: tuple[FileEntry, ...]) -> ModelFacts:
+    """``facts`` with what the ``files`` that will be loaded say. A GGUF file has said it in its header; what
+    is not parsed stays unknown, and so does a tokenizer that the repository's own code makes."""
+    if facts.format in (GGUF, UNPARSED):
+        return facts
+    names = {entry.path for entry in files}
+    own_code = bool(facts.architecture and facts.architecture.needs_remote_code)
+    found = bool(names & TOKENIZERS) or any(name.endswith(".tiktoken") for name in names)
+    if not found and own_code:
+        return facts
+    return dataclasses.replace(facts, tokenizer=found, chat_template=_has_template(source, files, names))
+
+
+def _has_template(source: ModelSource, files: tuple[FileEntry, ...], names: set[str]) -> bool:
+    if names & TEMPLATES or any(name.startswith("additional_chat_templates/") for name in names):
+        return True
+    settings = read_json(source, files, SETTINGS)
+    return bool(settings and settings.get("chat_template"))
+
 
 STORED_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 

@@ -1,4 +1,4 @@
-"""GGUF headers: metadata and tensor list, read in growing pieces and never further than they reach.
+"""GGUF headers: metadata and tensor list, read in growing pieces and not beyond the end of the header.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little endian).
 """
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tacho_contract.units import file_size
-from tacho_runtime.headers.errors import invalid
-from tacho_runtime.headers.source import Read
+from tacho_runtime.headers.source import Read, invalid
 from tacho_runtime.headers.tensors import StoredTensor
 
 FIRST_PIECE_BYTES = 1024 * 1024
@@ -52,7 +51,7 @@ GGML_TYPES: dict[int, tuple[str, int, int]] = {
     22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1), 25: ("I16", 1, 2),
     26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56),
     30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
-    40: ("NVFP4", 64, 36),
+    40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
 }  # fmt: skip
 
 
@@ -66,7 +65,7 @@ class ArrayLength:
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
     metadata: dict[str, Any]
-    """Scalars and strings as they are, short arrays as tuples, long ones as ArrayLength."""
+    """GGUF metadata: scalars and strings unchanged, short arrays as tuples, long arrays as ArrayLength."""
     tensors: tuple[StoredTensor, ...]
     header: bytes
     """All bytes up to the end of the tensor list: what identifies the file."""

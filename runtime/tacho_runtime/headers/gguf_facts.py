@@ -7,9 +7,9 @@ from typing import Any
 
 from tacho_contract.model import Architecture, LayerGroup, StoredQuantization
 from tacho_runtime.headers.gguf import ArrayLength
+from tacho_runtime.headers.json_values import integer, text
 from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
 from tacho_runtime.headers.tensors import StoredTensor
-from tacho_runtime.headers.values import integer, text
 
 LAYER_LIMIT = 2000
 WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4}
@@ -43,7 +43,7 @@ class _Keys:
 def gguf_architecture(
     metadata: dict[str, Any], tensors: Iterable[StoredTensor]
 ) -> tuple[Architecture, list[str]]:
-    """Shape numbers of a GGUF model, and what is unknown, in words."""
+    """Shape numbers of a GGUF model, and the unknown values as message clauses."""
     name = text(metadata.get("general.architecture"))[:40]
     keys = _Keys(metadata, name)
     layers = keys.number("block_count")

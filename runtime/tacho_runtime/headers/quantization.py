@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tacho_contract.model import StoredQuantization
+from tacho_runtime.headers.json_values import integer, mapping, sequence, text
 from tacho_runtime.headers.tensors import StoredTensor
-from tacho_runtime.headers.values import integer, mapping, sequence, text
 
 GGUF_FILE_TYPES = {
     # llama.h enum llama_ftype
@@ -15,12 +15,13 @@ GGUF_FILE_TYPES = {
     12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
     19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
     26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0",
-    37: "TQ2_0", 38: "MXFP4_MOE",
+    37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4", 40: "Q1_0",
 }  # fmt: skip
 
 
 def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] = ()) -> StoredQuantization:
-    """From config.json's ``quantization_config`` (or its older names). Method "" without one."""
+    """The quantization in config.json's ``quantization_config`` (or its older names). Method "" without
+    one."""
     text_config = mapping(config.get("text_config"))
     raw = (
         mapping(config.get("quantization_config"))
@@ -166,4 +167,5 @@ READERS = {
     "modelopt": _modelopt,
     "modelopt_fp4": _modelopt,
 }
-"""By ``quant_method`` as stored; anything else is named and left for the planner to refuse."""
+"""Reader functions by ``quant_method`` as stored; any other method is named and left for the planner to
+refuse."""

@@ -10,15 +10,15 @@ import struct
 from typing import Any, TypeGuard
 
 from tacho_contract.units import file_size
-from tacho_runtime.headers.errors import invalid
-from tacho_runtime.headers.jsonfile import parse_json
-from tacho_runtime.headers.source import Read
+from tacho_runtime.headers.json_values import parse_json
+from tacho_runtime.headers.source import Read, invalid
 from tacho_runtime.headers.tensors import StoredTensor
 
 HEADER_LIMIT_BYTES = 25_000_000
-"""As huggingface_hub. A shard of 100,000 tensors has a header of about 15 MB."""
+"""Maximum size of a header in bytes, the same as in huggingface_hub. A shard of 100,000 tensors has a header
+of about 15 MB."""
 TENSOR_LIMIT = 300_000
-"""Of a whole model. The largest published ones have about 200,000."""
+"""Maximum number of tensors of a whole model. The largest published models have about 200,000."""
 ELEMENT_LIMIT = 1 << 50
 
 DTYPE_BITS = {

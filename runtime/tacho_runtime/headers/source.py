@@ -1,4 +1,4 @@
-"""Where a model's files are: what every kind of place can do, and what a local folder does."""
+"""Access to a model's files: their location, how they are read, and the errors of reading."""
 
 from __future__ import annotations
 
@@ -10,10 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from tacho_contract.failure import FailedError
+from tacho_contract.failure import FAILURE_KINDS, FailedError, FailureClass
 from tacho_contract.pod import CACHE_FOLDER
 from tacho_contract.units import listed
-from tacho_runtime.headers.errors import invalid, not_found
+
+
+def invalid(message: str, next_step: str = "") -> FailedError:
+    """An error for model files that are not in the format that they claim."""
+    return FailedError.of(
+        FailureClass.MODEL_INVALID,
+        message,
+        next_step or "Download or convert the model again, or point spec.model at an intact copy.",
+    )
+
+
+def changed(message: str) -> FailedError:
+    """The files are sound as far as can be told, but not those that the plan was made with."""
+    return FailedError.of(
+        FailureClass.MODEL_CHANGED, message, FAILURE_KINDS[FailureClass.MODEL_CHANGED].next_step
+    )
+
+
+def not_found(message: str, next_step: str) -> FailedError:
+    return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, next_step)
+
 
 FILE_LIMIT = 20_000
 """Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
@@ -21,7 +41,7 @@ SMALL_FILE_LIMIT_BYTES = 25_000_000
 """Most that is read of a JSON file. The largest published safetensors index has 9 MB."""
 
 CHUNK_BYTES = 4 * 1024**2
-"""What is held of a file that is read whole."""
+"""Bytes read at a time of a file that is read whole."""
 
 Read = Callable[[int, int], bytes]
 """``read(start, length)``: at most ``length`` bytes of one file; fewer only at its end."""
@@ -35,17 +55,17 @@ class FileEntry:
     size_bytes: int
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """A model's files, listed and read in parts. Methods raise FailedError, and nothing else on purpose."""
 
     commit: str
-    """What the revision resolved to; "" for folders."""
+    """Commit to which the revision resolved; "" for folders."""
 
     def files(self) -> tuple[FileEntry, ...]:
         """All files, sorted by path."""
 
     def read(self, path: str, start: int, length: int) -> bytes:
-        """At most ``length`` bytes from ``start``; fewer only at the file's end."""
+        """Reads at most ``length`` bytes from ``start``; fewer only at the file's end."""
 
 
 def model_files(folder: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 10.0
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 
 
-def _said(answer: httpx.Response) -> str:
+def _error_text(answer: httpx.Response) -> str:
     """The message in an error answer of the OpenAI kind, else the start of its text; "" for none."""
     try:
         message = answer.json()["error"]["message"]
@@ -46,14 +46,14 @@ class EngineClient:
             return False, f"{path}: {type(error).__name__} {error}".rstrip()
         if answer.is_success:
             return True, ""
-        return False, f"{path} answered {answer.status_code}{_said(answer)}"
+        return False, f"{path} answered {answer.status_code}{_error_text(answer)}"
 
     async def metrics(self) -> str | None:
-        """The Prometheus text at /metrics; None when there is none."""
+        """The engine's Prometheus text at /metrics; None when it serves none."""
         return await self._text("/metrics")
 
     async def json(self, path: str) -> object | None:
-        """The JSON document at ``path``, None when there is none."""
+        """The JSON document that the engine serves at ``path``; None when it serves none."""
         try:
             answer = await self._client.get(path)
             return answer.json() if answer.is_success else None

@@ -1,9 +1,9 @@
-"""The runtime's Prometheus metrics: a view of the report, made when somebody asks."""
+"""The runtime's Prometheus metrics: a view of the report, made at each scrape."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -11,19 +11,18 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
-from tacho_runtime.supervisor.lifecycle import PHASES
 
 __all__ = ["CONTENT_TYPE_LATEST", "RuntimeCollector", "families", "render"]
 
 
 class RuntimeCollector(Collector):
-    """Shows ``report()`` in a registry."""
+    """Shows ``report()`` in a registry. ``phases``: all that a report may name."""
 
-    def __init__(self, report: Callable[[], Report]) -> None:
-        self._report = report
+    def __init__(self, report: Callable[[], Report], phases: Sequence[str]) -> None:
+        self._report, self._phases = report, phases
 
     def collect(self) -> Iterator[Metric]:
-        return families(self._report())
+        return families(self._report(), self._phases)
 
 
 def render(registry: CollectorRegistry) -> bytes:
@@ -31,8 +30,8 @@ def render(registry: CollectorRegistry) -> bytes:
     return generate_latest(registry)
 
 
-def families(report: Report) -> Iterator[Metric]:
-    """The report as metric families. What is unknown has no sample: it is not zero."""
+def families(report: Report, phases: Sequence[str]) -> Iterator[Metric]:
+    """The report as metric families. An unknown value has no sample, rather than a zero."""
     yield InfoMetricFamily(
         "tacho_runtime",
         "The runtime, and what it runs.",
@@ -44,7 +43,7 @@ def families(report: Report) -> Iterator[Metric]:
         },
     )
     phase = GaugeMetricFamily("tacho_runtime_phase", "1 for the phase the runtime is in.", labels=["phase"])
-    for name in PHASES:
+    for name in phases:
         phase.add_metric([name], float(name == report.phase))
     yield phase
     yield _gauge("tacho_runtime_ready", "1 when /readyz says so.", float(report.ready))
@@ -86,12 +85,12 @@ def _measured(measurement: Measurement) -> Iterator[Metric]:
         yield _gauge(
             "tacho_runtime_single_stream_ttft_seconds",
             "Measured median time to the first token of one stream.",
-            single.ttft_milliseconds_p50 / 1000,
+            _seconds(single.ttft_milliseconds_p50),
         )
         yield _gauge(
             "tacho_runtime_single_stream_tpot_seconds",
             "Measured median time per output token of one stream.",
-            single.tpot_milliseconds_p50 / 1000,
+            _seconds(single.tpot_milliseconds_p50),
         )
     if capacity is not None:
         yield _gauge(
@@ -104,10 +103,13 @@ def _measured(measurement: Measurement) -> Iterator[Metric]:
             "Measured requests per second at the best concurrency.",
             capacity.requests_per_second,
         )
-        yield _gauge(
-            "tacho_runtime_capacity_concurrency", "The best concurrency.", float(capacity.concurrency)
-        )
+        yield _gauge("tacho_runtime_capacity_concurrency", "The best concurrency.", capacity.concurrency)
 
 
-def _gauge(name: str, words: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, words, value=value)
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _gauge(name: str, help_text: str, value: float | None) -> Metric:
+    """A gauge with one sample; without a sample where ``value`` is None."""
+    return GaugeMetricFamily(name, help_text, value=value)

@@ -17,9 +17,9 @@ import h11
 HEAD_LIMIT_BYTES = 16 * 1024
 READ_BYTES = 4 * 1024
 REQUEST_SECONDS = 10.0
-"""From the connection to the end of the request's head, and again for the answer."""
+"""Seconds from the connection to the end of the request's head, and again for the answer."""
 CONNECTION_LIMIT = 64
-"""Then the oldest is dropped for the newest: whoever only holds connections open must not keep the kubelet
+"""Then the oldest is dropped for the newest: idle connections must not keep the kubelet
 out, which would take that for a dead engine."""
 
 JSON = "application/json"
@@ -27,22 +27,22 @@ TEXT = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HttpAnswer:
     status: int = 200
     body: bytes
     content_type: str = TEXT
 
 
-Route = Callable[[], Awaitable[Answer]]
+Route = Callable[[], Awaitable[HttpAnswer]]
 
 
-class Server:
+class HttpServer:
     """Serves ``routes`` (path to answer). The same answer to everybody: no parameters, no bodies."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = routes
         self._open: dict[asyncio.Task[None], None] = {}
-        """In the order in which they came."""
+        """Tasks of open connections, oldest first."""
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -51,12 +51,13 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The bound port: what was asked for, or what port 0 became."""
+        """The port that the server is bound to; where port 0 was requested, the port that the kernel
+        chose."""
         assert self._server is not None, "not started"
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """Stops listening and drops what is still connected."""
+        """Stops listening and drops open connections."""
         if self._server is not None:
             self._server.close()
         for task in self._open:
@@ -75,7 +76,7 @@ class Server:
         except (ConnectionError, asyncio.TimeoutError, TimeoutError):
             pass  # the client went away or never finished: nothing to answer
         except asyncio.CancelledError:
-            writer.transport.abort()  # the end here: nobody else cancels, and ``close`` waits for it
+            writer.transport.abort()  # only ``close`` and the limit cancel, and ``close`` waits for it
         finally:
             self._open.pop(task, None)
             writer.close()
@@ -89,7 +90,7 @@ class Server:
                 return
             answer = await self._answer(request)
         except h11.RemoteProtocolError as error:
-            answer = Answer(status=error.error_status_hint, body=f"{error}\n".encode())
+            answer = HttpAnswer(status=error.error_status_hint, body=f"{error}\n".encode())
         head = h11.Response(
             status_code=answer.status,
             reason=HTTPStatus(answer.status).phrase.encode(),
@@ -106,18 +107,20 @@ class Server:
         writer.write(connection.send(h11.EndOfMessage()) or b"")
         await asyncio.wait_for(writer.drain(), REQUEST_SECONDS)
 
-    async def _answer(self, request: h11.Request) -> Answer:
+    async def _answer(self, request: h11.Request) -> HttpAnswer:
         path = request.target.decode("ascii", "replace").partition("?")[0]
         route = self._routes.get(path)
         if route is None:
             known = " ".join(self._routes)
-            return Answer(status=HTTPStatus.NOT_FOUND, body=f"no such path; there are: {known}\n".encode())
+            return HttpAnswer(
+                status=HTTPStatus.NOT_FOUND, body=f"no such path; available: {known}\n".encode()
+            )
         if request.method != b"GET":
-            return Answer(status=HTTPStatus.METHOD_NOT_ALLOWED, body=b"only GET is answered\n")
+            return HttpAnswer(status=HTTPStatus.METHOD_NOT_ALLOWED, body=b"only GET is supported\n")
         try:
             return await asyncio.wait_for(route(), REQUEST_SECONDS)
         except (asyncio.TimeoutError, TimeoutError):
-            return Answer(status=HTTPStatus.GATEWAY_TIMEOUT, body=b"the engine did not answer in time\n")
+            return HttpAnswer(status=HTTPStatus.GATEWAY_TIMEOUT, body=b"the engine did not answer in time\n")
 
 
 async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:

@@ -1,4 +1,4 @@
-"""A model on a hub: its commit, its files, and any part of one of them, by huggingface_hub's client."""
+"""A model on a hub: its commit, its files, and any byte range of a file, by huggingface_hub's client."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from tacho_contract.failure import FailedError
-from tacho_runtime.headers.errors import invalid
-from tacho_runtime.headers.source import FILE_LIMIT, FileEntry
+from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid
 from tacho_runtime.hub.failures import classify
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REQUEST_TIMEOUT_SECONDS = 15.0
-"""For a connection, and for each piece of an answer."""
+"""Timeout in seconds of a connection, and of each piece of an answer."""
 READ_RETRIES = 3
 PAUSES_SECONDS = (1.0, 3.0)
 """Between attempts to list, after answers that may be better next time."""
@@ -68,7 +67,7 @@ class HubSource:
             endpoint=endpoint.rstrip("/") or None, token=self._token, library_name="tacho"
         )
         self.endpoint = self.api.endpoint.rstrip("/")
-        info = self._asked(
+        info = self._call(
             lambda: self.api.model_info(repository, revision=revision, timeout=REQUEST_TIMEOUT_SECONDS),
             PAUSES_SECONDS,
         )
@@ -77,7 +76,7 @@ class HubSource:
             raise self._failed(ValueError(f"it names no commit for {revision!r}"))
         self.commit = sha
 
-    def _asked(self, call: Callable[[], T], pauses_seconds: tuple[float, ...] = ()) -> T:
+    def _call(self, call: Callable[[], T], pauses_seconds: tuple[float, ...] = ()) -> T:
         try:
             return call()
         except FailedError:
@@ -86,7 +85,7 @@ class HubSource:
             refusal = self._failed(error)
         if refusal.failure.retryable and pauses_seconds:
             time.sleep(pauses_seconds[0])
-            return self._asked(call, pauses_seconds[1:])
+            return self._call(call, pauses_seconds[1:])
         raise refusal
 
     def _failed(self, error: Exception) -> FailedError:
@@ -103,7 +102,7 @@ class HubSource:
 
     def tree(self) -> tuple[RepoFile, ...]:
         """All files of the commit as the hub lists them, sorted by path."""
-        return tuple(sorted(self._asked(self._list, PAUSES_SECONDS), key=lambda file: file.path))
+        return tuple(sorted(self._call(self._list, PAUSES_SECONDS), key=lambda file: file.path))
 
     def _list(self) -> list[RepoFile]:
         from huggingface_hub.hf_api import RepoFile
@@ -123,7 +122,7 @@ class HubSource:
         return found
 
     def read(self, path: str, start: int, length: int) -> bytes:
-        return self._asked(lambda: self._read(path, start, length)) if length > 0 else b""
+        return self._call(lambda: self._read(path, start, length)) if length > 0 else b""
 
     def _read(self, path: str, start: int, length: int) -> bytes:
         from huggingface_hub.utils._headers import build_hf_headers
@@ -150,7 +149,7 @@ class HubSource:
 
 
 def _sound_path(path: object) -> bool:
-    """A relative path that stays below its folder."""
+    """Whether ``path`` is relative and cannot lead out of its folder."""
     if not isinstance(path, str) or not 0 < len(path) <= 1024 or "\0" in path or "\\" in path:
         return False
     return not path.startswith("/") and not {"", ".", ".."} & set(path.split("/"))

@@ -81,10 +81,12 @@ def thread_variables(
     total: int | None = None,
     cgroup: Path = Path("/sys/fs/cgroup"),
 ) -> dict[str, str]:
-    """How many threads the libraries of an engine that computes on the host start: one a CPU that it may use.
+    """How many threads the libraries of an engine that computes on the host start: one per CPU that the pod
+    may use.
 
-    They count the machine's: limited to two of 64 CPUs they would start 64 threads that wait for each other.
-    On GPUs, and where nothing is limited, their own choice stands. OpenMP reads it: torch and CTranslate2 do.
+    The libraries' default is the machine's CPU count: limited to two of 64 CPUs, an engine would start 64
+    threads that wait for each other. On GPUs, and where nothing is limited, their own choice stands. OpenMP
+    reads it: torch and CTranslate2 do.
     """
     usable = usable_cpus(environment, cgroup)
     limited = usable < (total or os.cpu_count() or 1)

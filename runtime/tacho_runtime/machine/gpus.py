@@ -24,7 +24,7 @@ LIBRARY = "libnvidia-ml.so.1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuProcess:
-    """Somebody who has memory of a GPU. Its number is the one of NVML's process namespace."""
+    """A process that has memory of a GPU. Its number is the one of NVML's process namespace."""
 
     pid: int
     used_bytes: int | None
@@ -39,22 +39,23 @@ class Gpu:
     index: int
     uuid: str = ""
     product: str = ""
-    """As node labels have it: with dashes."""
+    """Product name in the form of node labels: with dashes."""
     capability: tuple[int, int] | None = None
     total_bytes: int | None = None
     free_bytes: int | None = None
     used_bytes: int | None = None
-    """Without what the driver keeps for itself, where it tells the two apart."""
+    """GPU memory in use in bytes, without the driver's own part where the driver reports it separately."""
     sliced: bool = False
-    """In MIG mode: name and memory are those of the whole GPU, not of the slice that is used."""
+    """Whether the GPU is in MIG mode: name and memory are then those of the whole GPU, not of the slice in
+    use."""
     processes: tuple[GpuProcess, ...] = ()
     fault: str = ""
-    """What is broken, in words."""
+    """Description of the GPU's fault, as a clause; "": none known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpus:
-    """What NVML sees."""
+    """GPUs and driver as NVML reports them."""
 
     devices: tuple[Gpu, ...] = ()
     driver_version: str = ""
@@ -64,7 +65,7 @@ class Gpus:
 
 @contextlib.contextmanager
 def nvml() -> Iterator[Any]:
-    """NVML's functions while they may be called; None without library, driver or permission."""
+    """Yields NVML's functions, initialised; None without library, driver or permission."""
     try:
         module: Any = importlib.import_module("pynvml")
     except ImportError:
@@ -101,24 +102,25 @@ def _from_folders(module: Any) -> bool:
 
 
 def read_gpus() -> Gpus | None:
-    """What NVML says now; None where there is none. Takes up to seconds where nothing else uses the GPU."""
+    """GPUs as NVML reports them now; None without NVML. Takes up to seconds where no other process uses the
+    GPU."""
     with nvml() as module:
         return None if module is None else gpus_of(module)
 
 
 def gpus_of(module: Any) -> Gpus:
     """Every GPU that ``module``, which is initialised, answers for."""
-    count = _asked(module, module.nvmlDeviceGetCount) or 0
-    cuda = _asked(module, module.nvmlSystemGetCudaDriverVersion)
+    count = _query(module, module.nvmlDeviceGetCount) or 0
+    cuda = _query(module, module.nvmlSystemGetCudaDriverVersion)
     return Gpus(
         devices=tuple(gpu for index in range(count) if (gpu := _gpu(module, index)) is not None),
-        driver_version=str(_asked(module, module.nvmlSystemGetDriverVersion) or ""),
+        driver_version=str(_query(module, module.nvmlSystemGetDriverVersion) or ""),
         cuda=(cuda // 1000, cuda % 1000 // 10) if cuda else None,
     )
 
 
-def _asked(module: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What ``function`` answers; None where this driver or GPU has no answer."""
+def _query(module: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Result of NVML's ``function``; None where this driver or GPU does not support it."""
     try:
         return function(*arguments)
     except module.NVMLError:
@@ -126,7 +128,7 @@ def _asked(module: Any, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _gpu(module: Any, index: int) -> Gpu | None:
-    """None: it is counted, but this container may not open it: it was given to somebody else."""
+    """None: it is counted, but this container may not open it: it belongs to another pod."""
     try:
         handle = module.nvmlDeviceGetHandleByIndex(index)
         name = module.nvmlDeviceGetName(handle)
@@ -135,13 +137,13 @@ def _gpu(module: Any, index: int) -> Gpu | None:
     except module.NVMLError as error:
         return Gpu(index=index, fault=f"NVML cannot reach it: {error}")
     memory = memory_of(module, handle)
-    mig = _asked(module, module.nvmlDeviceGetMigMode, handle)
-    remapped = _asked(module, module.nvmlDeviceGetRemappedRows, handle)
+    mig = _query(module, module.nvmlDeviceGetMigMode, handle)
+    remapped = _query(module, module.nvmlDeviceGetRemappedRows, handle)
     return Gpu(
         index=index,
-        uuid=str(_asked(module, module.nvmlDeviceGetUUID, handle) or ""),
+        uuid=str(_query(module, module.nvmlDeviceGetUUID, handle) or ""),
         product=str(name).replace(" ", "-"),
-        capability=_asked(module, module.nvmlDeviceGetCudaComputeCapability, handle),
+        capability=_query(module, module.nvmlDeviceGetCudaComputeCapability, handle),
         total_bytes=int(memory.total) if memory else None,
         free_bytes=int(memory.free) if memory else None,
         used_bytes=int(memory.used) if memory else None,
@@ -151,9 +153,9 @@ def _gpu(module: Any, index: int) -> Gpu | None:
     )
 
 
-def latest(module: Any, gpu: Gpu) -> Gpu:
+def refreshed(module: Any, gpu: Gpu) -> Gpu:
     """``gpu`` with its memory and processes as they are now; unchanged but for unknown memory when lost."""
-    handle = _asked(module, module.nvmlDeviceGetHandleByIndex, gpu.index)
+    handle = _query(module, module.nvmlDeviceGetHandleByIndex, gpu.index)
     memory = None if handle is None else memory_of(module, handle)
     if memory is None:
         return replace(gpu, free_bytes=None, used_bytes=None, processes=())
@@ -163,24 +165,24 @@ def latest(module: Any, gpu: Gpu) -> Gpu:
 
 def memory_of(module: Any, handle: Any) -> Any:
     """NVML's memory figures: the kind that keeps the driver's own share apart, where the driver has it."""
-    newer = _asked(module, module.nvmlDeviceGetMemoryInfo, handle, getattr(module, "nvmlMemory_v2", None))
-    return newer or _asked(module, module.nvmlDeviceGetMemoryInfo, handle)
+    newer = _query(module, module.nvmlDeviceGetMemoryInfo, handle, getattr(module, "nvmlMemory_v2", None))
+    return newer or _query(module, module.nvmlDeviceGetMemoryInfo, handle)
 
 
 def processes_of(module: Any, handle: Any) -> tuple[GpuProcess, ...]:
-    """Who computes on it; empty where the driver does not tell a container."""
+    """Processes that compute on it; empty where the driver does not tell a container."""
     return tuple(
         GpuProcess(
             pid=int(item.pid),
             used_bytes=None if item.usedGpuMemory is None else int(item.usedGpuMemory),
-            name=str(_asked(module, module.nvmlSystemGetProcessName, item.pid) or ""),
+            name=str(_query(module, module.nvmlSystemGetProcessName, item.pid) or ""),
         )
-        for item in _asked(module, module.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+        for item in _query(module, module.nvmlDeviceGetComputeRunningProcesses, handle) or ()
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clocks:
+class GpuClocks:
     """How hard one GPU works now, and what slows it. None: the driver does not say."""
 
     utilization_percent: float | None = None
@@ -191,18 +193,18 @@ class Clocks:
     """NVML's bits for why its clocks are not higher."""
 
 
-def clocks_of(module: Any, index: int) -> Clocks:
-    """Of the GPU that NVML counts as ``index``; all unknown where it is lost."""
-    handle = _asked(module, module.nvmlDeviceGetHandleByIndex, index)
+def clocks_of(module: Any, index: int) -> GpuClocks:
+    """Clocks of the GPU with NVML's index ``index``; all unknown where the GPU is lost."""
+    handle = _query(module, module.nvmlDeviceGetHandleByIndex, index)
     if handle is None:
-        return Clocks()
-    rates = _asked(module, module.nvmlDeviceGetUtilizationRates, handle)
-    milliwatts = _asked(module, module.nvmlDeviceGetPowerUsage, handle)
-    return Clocks(
+        return GpuClocks()
+    rates = _query(module, module.nvmlDeviceGetUtilizationRates, handle)
+    milliwatts = _query(module, module.nvmlDeviceGetPowerUsage, handle)
+    return GpuClocks(
         utilization_percent=float(rates.gpu) if rates else None,
-        sm_mhz=_asked(module, module.nvmlDeviceGetClockInfo, handle, module.NVML_CLOCK_SM),
+        sm_mhz=_query(module, module.nvmlDeviceGetClockInfo, handle, module.NVML_CLOCK_SM),
         power_watts=milliwatts / 1000 if milliwatts is not None else None,
-        reasons=_asked(module, module.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0,
+        reasons=_query(module, module.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0,
     )
 
 
@@ -211,8 +213,8 @@ def device_nodes(dev: Path = Path("/dev")) -> bool:
     return any(next(dev.glob(pattern), None) is not None for pattern in DEVICE_NODES)
 
 
-def usable(gpus: Gpus, environment: Mapping[str, str]) -> Gpus:
-    """Those that CUDA_VISIBLE_DEVICES leaves, in its order: NVML does not read it.
+def visible_gpus(gpus: Gpus, environment: Mapping[str, str]) -> Gpus:
+    """The GPUs that CUDA_VISIBLE_DEVICES selects, in its order: NVML does not read it.
 
     CUDA numbers what the container may open. NVML lists whole GPUs, so a slice that is named leaves them all.
     """

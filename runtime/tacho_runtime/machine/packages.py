@@ -1,4 +1,4 @@
-"""What is installed beside an engine, read from its interpreter's folders: nothing of it is imported."""
+"""Packages installed with an engine, read from its interpreter's folders: nothing is imported."""
 
 from __future__ import annotations
 

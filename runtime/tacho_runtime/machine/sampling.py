@@ -1,4 +1,4 @@
-"""One look at the machine while an engine is measured on it."""
+"""Samples of the machine while an engine is measured on it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,51 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tacho_runtime.machine import calibration, cpu_time, gpus as nvml
-from tacho_runtime.machine.cpu_waits import CpuWaits
+from tacho_runtime.machine import cpu, gpus as nvml
+from tacho_runtime.machine.cpu import CpuWaits
 from tacho_runtime.machine.gpus import Gpu, GpuProcess
-from tacho_runtime.probe.ports import GpuSample, MachineSample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSample:
+    """One GPU at one moment. None: not reported."""
+
+    index: int
+    foreign_memory_bytes: int | None = None
+    """GPU memory of processes that are not the engine's, in bytes."""
+    utilization_percent: float | None = None
+    sm_clock_mhz: int | None = None
+    power_watts: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    """Reasons that slow the clocks down, by NVML's names: SwPowerCap, HwThermalSlowdown, …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSample:
+    """The machine at one moment; totals only ever grow. None: not readable here."""
+
+    stamp_ns: int
+    """Time of the sample on the monotonic clock, in nanoseconds."""
+    calibration_ns: int | None = None
+    """CPU time that a fixed piece of work took in this sample, in nanoseconds; None where it was not run."""
+    node_busy_microseconds: int | None = None
+    """CPU time that anything on the node has used, by /proc/stat, on the CPUs that this process may run on;
+    what a hypervisor took from them is in it."""
+    node_cpus: int | None = None
+    """Number of CPUs that ``node_busy_microseconds`` covers."""
+    own_busy_microseconds: int | None = None
+    """CPU time that this container has used, by its cgroup."""
+    pressure_microseconds: int | None = None
+    """Time in which some task of this container waited for a CPU (PSI, ``some``); where its cgroup does not
+    tell, that of all its threads added up, less what those waited last that have ended."""
+    throttled_microseconds: int | None = None
+    """Time in which the cgroup's limit kept its tasks from running."""
+    gpus: tuple[GpuSample, ...] = ()
+
 
 SLOWING = {
     "SwPowerCap": 0x04,
@@ -21,7 +59,7 @@ SLOWING = {
     "HwThermalSlowdown": 0x40,
     "HwPowerBrakeSlowdown": 0x80,
 }
-"""NVML's reasons for lower clocks that are not somebody's setting or want of work."""
+"""NVML's reasons for lower clocks that are neither a setting nor a lack of work."""
 WORK_PERCENT = 5.0
 SETTLE_SECONDS, SETTLE_STEP_SECONDS = 1.5, 0.1
 """NVML's utilization is of the last second at most: for so long the engine's own loading shows in it."""
@@ -31,9 +69,9 @@ def sampler(
     gpus: Sequence[Gpu] = (),
     engine: Callable[[], Sequence[int]] = tuple,
     *,
-    cgroup: Path = cpu_time.CGROUP,
+    cgroup: Path = cpu.CGROUP,
 ) -> Callable[[bool], MachineSample]:
-    """What looks at this machine; its argument says whether to run the calibration as well.
+    """A function that samples this machine; its argument says whether to run the calibration as well.
 
     ``gpus``: those of the engine, as they were before its start. ``engine``: its processes now. To be made
     when the engine is loaded: what computes on its GPUs then and did not before is the engine. The first look
@@ -46,12 +84,12 @@ def sampler(
     def sample(calibrate: bool) -> MachineSample:
         cpus = os.sched_getaffinity(0)
         return MachineSample(
-            calibration_ns=calibration.calibrate() if calibrate else None,
-            node_busy_microseconds=cpu_time.node_busy(cpus),
+            calibration_ns=cpu.calibrate() if calibrate else None,
+            node_busy_microseconds=cpu.node_busy(cpus),
             node_cpus=len(cpus),
-            own_busy_microseconds=cpu_time.own_busy(os.getpid(), cgroup=cgroup),
+            own_busy_microseconds=cpu.own_busy(os.getpid(), cgroup=cgroup),
             pressure_microseconds=waits.total(),
-            throttled_microseconds=cpu_time.throttled(cgroup),
+            throttled_microseconds=cpu.throttled(cgroup),
             gpus=watched.samples(),
             stamp_ns=time.monotonic_ns(),
         )
@@ -69,7 +107,7 @@ class _Watched:
         with self._nvml() as module:
             for gpu in before if module else ():
                 earlier = {process.pid for process in gpu.processes}
-                now = {process.pid for process in nvml.latest(module, gpu).processes}
+                now = {process.pid for process in nvml.refreshed(module, gpu).processes}
                 self._own[gpu.index] = frozenset(now - earlier)
 
     def _nvml(self) -> Any:
@@ -92,7 +130,7 @@ class _Watched:
         return tuple(self._sample(module, gpu, engine) for gpu in self._before)
 
     def _sample(self, module: Any, gpu: Gpu, engine: frozenset[int]) -> GpuSample:
-        processes = nvml.latest(module, gpu).processes
+        processes = nvml.refreshed(module, gpu).processes
         pids = {process.pid for process in processes}
         # In a container NVML may number processes as the host does: then the engine's are those that came
         # since.

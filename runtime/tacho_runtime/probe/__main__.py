@@ -1,7 +1,7 @@
-"""``python -m tacho_runtime.probe``: measures an engine that somebody else runs.
+"""``python -m tacho_runtime.probe``: measures an engine that is already running.
 
-Told by the environment, says what it does and finds in lines on stdout (``tacho_contract.probing``). Exit
-codes: 0 there is a measurement, 1 what it was told cannot be read.
+Options come from the environment; progress and the measurement are lines on stdout
+(``tacho_contract.probing``). Exit codes: 0 a measurement was printed, 1 the options cannot be read.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import sys
 
 from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.probing import ENV_PROBE_KEY, ENV_PROBE_ORDER, ProbeLine, ProbeOrder
-from tacho_runtime.probe.advice import BY_OPTIONS
 from tacho_runtime.probe.sequence import run_probe
-from tacho_runtime.probe.target import ProbeTarget
+from tacho_runtime.probe.target import BY_OPTIONS, ProbeTarget
 
 
 def main() -> int:
-    """The exit code."""
+    """Runs the probe and returns its exit code."""
     try:
         order = loads(ProbeOrder, os.environ.get(ENV_PROBE_ORDER, ""))
     except DocumentError as error:
@@ -43,13 +42,13 @@ async def _measure(order: ProbeOrder, api_key: str) -> None:
         target,
         order.live,
         plan_key=order.plan_key,
-        progress=lambda words: _say(ProbeLine(progress=words)),
+        progress=lambda message: _emit(ProbeLine(progress=message)),
         advice=BY_OPTIONS,
     )
-    _say(ProbeLine(measurement=found))
+    _emit(ProbeLine(measurement=found))
 
 
-def _say(line: ProbeLine) -> None:
+def _emit(line: ProbeLine) -> None:
     print(dumps(line), flush=True)
 
 

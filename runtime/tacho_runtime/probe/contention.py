@@ -1,4 +1,4 @@
-"""Whether something else used what the engine needs while it was measured: pure, from looks at the machine.
+"""Whether other processes used what the engine needs while it was measured: pure, from machine samples.
 
 What cannot be read raises no flag.
 """
@@ -8,55 +8,61 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tacho_runtime.probe.ports import GpuSample, MachineSample
+from tacho_runtime.machine.sampling import GpuSample, MachineSample
 
 CONTENDED, THROTTLED = "Contended", "Throttled"
 OTHER_SHARE = 0.15
-"""Of the CPUs' time. Where CPUs are scarce an engine loses about what others use: more than this is no figure
-of it any more. Less is the company that a node always has, and widens the interval."""
+"""Share of the CPUs' time used by other programs above which measured values are provisional where CPUs are
+scarce: an engine loses about what others use. A lower share is usual on any node, and widens the interval."""
 FEW_SHARE = 0.02
 """Others use so much on any machine."""
 SCARCE_IDLE_SHARE = 0.10
 """Idle time below which others' work is at the engine's cost."""
 CROWDED_SHARE = 0.05
-"""Of the CPUs' time, used by others: from here on they may hold one thread while all others wait for it."""
+"""Share of the CPUs' time that other programs use, from which on they may hold one engine thread while all
+its other threads wait for it."""
 LOST_SHARE = 0.2
-"""Of the time in which threads that wait for each other were held so: more is no figure of the engine."""
+"""Share of time in which threads that wait for each other were held up, above which measured values are
+provisional."""
 WAITING_SHARE = 0.01
-"""Where no task waited for a CPU for even so much of the time, nobody lacked one."""
+"""Where no task waited for a CPU for even so much of the time, none was lacking."""
 SHORTEST_SECONDS = 0.25
 """The kernel counts CPU time in hundredths of a second: in less, the shares are noise."""
 SLOWER = 2.5
-"""By chance alone the fixed work takes at most 1.35 times its shortest time: of 3000 tries on two CPUs, with
-llama.cpp on both and as many programs again beside it. Where two CPUs are threads of one core it took 1.8
-times as long beside the engine's own threads: a sibling takes half at most."""
+"""Factor over its shortest time above which the fixed work was disturbed. By chance alone it takes at most
+1.35 times the shortest: 3000 tries on two CPUs, with llama.cpp on both and an equal number of programs beside
+it. Where two CPUs are hardware threads of one core, it took 1.8 times as long beside the engine's own
+threads, because a sibling thread takes at most half of a core."""
 APPEARED_BYTES = 64 * 1024**2
-"""Less than any program that computes on a GPU takes for its context."""
+"""Bytes of GPU memory; any program that computes on a GPU takes more for its context."""
 BUSY_PERCENT = 20.0
 """Utilization of a GPU on which the engine has nothing to do yet."""
 WORKING_PERCENT = 50.0
 """Utilization from which clocks of two moments are those of load."""
 CLOCK_FALL = 0.10
-"""Of the SM clock, from one moment of load to another, where the power limit is not what lowers it."""
+"""Share by which the SM clock falls between two moments under load, where the power limit is not the
+cause."""
 INVALIDATING_REASONS = ("HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
-"""Heat, and power that the machine cannot give: they come and go. SwPowerCap is not one of them: data-centre
-cards run large batches at their own power limit all day, and what they do there is what they can do."""
+"""NVML's reasons of lower clocks that make measured values provisional: heat, and power that the machine
+cannot supply. SwPowerCap is not included: data-centre cards run large batches at their own power limit all
+day."""
 POWER_CAP = "SwPowerCap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disturbance:
-    """What was seen between two looks. ``notes``: each flag's cause, and what else is worth to know."""
+class Contention:
+    """What disturbed the engine between two samples. ``notes``: the cause of each flag, and other
+    observations."""
 
     flags: tuple[str, ...] = ()
-    """In alphabetical order, each once."""
+    """Flags of the disturbances, in alphabetical order, each once."""
     notes: tuple[str, ...] = ()
     loss_percent: float = 0.0
     """What the engine may have lost to others beyond that, in percent of what it did: to be added to the
     interval."""
 
 
-def judge(before: MachineSample, after: MachineSample, first: MachineSample) -> Disturbance:
+def detect_contention(before: MachineSample, after: MachineSample, first: MachineSample) -> Contention:
     """What disturbed the engine between ``before`` and ``after``.
 
     ``first``: the machine when the engine was loaded and had nothing to do.
@@ -72,9 +78,9 @@ def judge(before: MachineSample, after: MachineSample, first: MachineSample) -> 
     # What two threads that meet lose is what both of their CPUs lose together, from the first hundredths on.
     lost = max(other, min(LOST_SHARE, _held(before, after, FEW_SHARE)))
     little = lost >= FEW_SHARE and not flags & {CONTENDED}
-    said = f"other programs may have cost the engine up to {lost:.0%} of its time: the intervals hold it"
+    said = f"other processes may have taken up to {lost:.0%} of the engine's time; the intervals include it"
     notes = [note for _, note in found] + [said] * little
-    return Disturbance(
+    return Contention(
         flags=tuple(sorted(flags)),
         notes=tuple(dict.fromkeys(notes)),
         loss_percent=100 * lost / (1 - lost) if little else 0.0,
@@ -86,12 +92,12 @@ def _cpu(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str
     if other is not None and other >= OTHER_SHARE:
         yield (
             CONTENDED,
-            f"other programs used {other:.0%} of the {after.node_cpus} CPUs and none were left idle",
+            f"other processes used {other:.0%} of the {after.node_cpus} CPUs and none was idle",
         )
     elif (held := _held(before, after, CROWDED_SHARE)) >= LOST_SHARE:
         yield (
             CONTENDED,
-            f"threads waited for a CPU for {held:.0%} of the time while other programs used some of the "
+            f"threads waited for a CPU for {held:.0%} of the time while other processes used some of the "
             f"{after.node_cpus} CPUs",
         )
 
@@ -107,8 +113,8 @@ def _others(before: MachineSample, after: MachineSample) -> float | None:
     whole = seconds * 1e6 * after.node_cpus
     other, idle = max(0.0, node - own) / whole, max(0.0, 1 - node / whole)
     waited = _grown(before.pressure_microseconds, after.pressure_microseconds)
-    nobody_waited = waited is not None and waited < WAITING_SHARE * seconds * 1e6
-    return other if idle < SCARCE_IDLE_SHARE and not nobody_waited else None
+    none_waited = waited is not None and waited < WAITING_SHARE * seconds * 1e6
+    return other if idle < SCARCE_IDLE_SHARE and not none_waited else None
 
 
 def _held(before: MachineSample, after: MachineSample, least: float) -> float:
@@ -123,7 +129,7 @@ def _held(before: MachineSample, after: MachineSample, least: float) -> float:
         return 0.0
     whole = seconds * 1e6 * after.node_cpus
     other, idle = max(0.0, node - own) / whole, max(0.0, 1 - node / whole)
-    # A task that its own limit holds waits as well, and for nobody else.
+    # A task that its own limit holds waits as well, but not for other programs.
     limited = _grown(before.throttled_microseconds, after.throttled_microseconds) or 0
     waiting = min(1.0, max(0, waited - limited) / (seconds * 1e6))
     if other < least or idle >= SCARCE_IDLE_SHARE + waiting:
@@ -152,7 +158,7 @@ def _gpus(before: MachineSample, after: MachineSample, first: MachineSample) -> 
 def _foreign(gpu: GpuSample, first: GpuSample) -> Iterator[tuple[str, str]]:
     appeared = _grown(first.foreign_memory_bytes, gpu.foreign_memory_bytes) or 0
     if appeared >= APPEARED_BYTES:
-        yield CONTENDED, f"another program took {appeared / 1024**2:.0f} MiB of GPU {gpu.index}"
+        yield CONTENDED, f"another process allocated {appeared / 1024**2:.0f} MiB of GPU {gpu.index}"
     if (first.utilization_percent or 0) >= BUSY_PERCENT:
         yield (
             CONTENDED,
@@ -183,11 +189,11 @@ def _working(gpu: GpuSample) -> bool:
 
 
 def _limit(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
-    """The pod's own limit: part of what is measured, and no neighbour."""
+    """Flags and notes about the pod's own limits: they are part of what is measured, and not contention."""
     stood = _grown(before.throttled_microseconds, after.throttled_microseconds)
     seconds = _seconds(before, after)
     if stood and seconds > 0 and (share := stood / (seconds * 1e6)) >= WAITING_SHARE:
-        yield "", f"the container's own CPU limit held it back (throttled {share:.0%} of the time)"
+        yield "", f"the container's CPU limit throttled it for {share:.0%} of the time"
 
 
 def _seconds(before: MachineSample, after: MachineSample) -> float:

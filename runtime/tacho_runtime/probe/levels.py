@@ -1,4 +1,4 @@
-"""From the trace of one concurrency level to a point of the curve. Pure."""
+"""Converts the trace of one concurrency level to a point of the curve. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, CurvePoint, Goodput, Workload
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.cycles import cycles, rate_of
-from tacho_runtime.probe.gaps import FLOOR_PERCENT, decode_of
-from tacho_runtime.probe.ports import Trace
+from tacho_runtime.probe.cross_checks import check_counters
+from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.rates import FLOOR_PERCENT, cycle_rate, decode_of, find_cycles
 from tacho_runtime.probe.statistics import (
     batch_means_percent,
     batches,
@@ -24,7 +24,6 @@ from tacho_runtime.probe.statistics import (
     t_975,
     wilson,
 )
-from tacho_runtime.probe.traffic import agreement
 
 NS = 1e9
 BIN_SECONDS = 0.25
@@ -34,27 +33,41 @@ LEVEL_FLOOR_PERCENT = 1.0
 WIDEST_PERCENT = 30.0
 """A level of several streams of a wider interval tells no rate."""
 CYCLES_SHARE = 0.5
-"""Of the window's interval, that of its cycles where these know better: with fewer requests than bins they
-are the worse witness while tokens come evenly."""
+"""A level's interval from its request cycles is used where it is below this share of the interval from its
+bins. With fewer requests than bins, cycles are less reliable while tokens arrive evenly."""
 SHORTEST_SHARE = 0.75
-"""Of the workload's length, the shortest that the probe asks for where it draws lengths."""
+"""Shortest answer that the probe requests where it draws lengths, as a share of the workload's length."""
 FEW_REQUESTS = 5
-"""Of fewer, Student's t alone makes the interval of their rates several times too wide."""
+"""Minimum number of requests for an interval of their rates: with fewer, Student's t alone makes it several
+times too wide."""
 PARTIAL_TOKENS = 8
 """A cut stream's time per token counts from this many tokens on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredLevel(CurvePoint):
+    """A point of the curve as this probe measured it: what a report may leave out is known."""
+
+    window_seconds: float
+    requests: int
+    requests_per_second: float
+    output_tokens_per_second: float
+    ttft_milliseconds_p50: float
+    tpot_milliseconds_p50: float
+    end_to_end_milliseconds_p50: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LevelResult:
-    point: CurvePoint
-    strain: float | None = None
+    point: MeasuredLevel
+    slo_ratio: float | None = None
     """The service level's percentile of latency over its limit, the worse of TTFT and TPOT; above 1 it is
     broken. None: no service level."""
     goodput: Goodput | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def founded(self) -> bool:
+    def has_rate(self) -> bool:
         """Whether it tells a rate; that a service level is broken may be plain all the same. One stream's is
         the mean of whole requests, and told with an interval as wide as it is."""
         known = self.point.ci_percent is not None and self.point.ci_percent <= WIDEST_PERCENT
@@ -63,7 +76,7 @@ class LevelResult:
     @property
     def broken(self) -> bool:
         """Whether it breaks the service level."""
-        return (self.strain or 0.0) > 1
+        return (self.slo_ratio or 0.0) > 1
 
     @property
     def clean(self) -> bool:
@@ -72,7 +85,7 @@ class LevelResult:
 
 @dataclass(slots=True)
 class Latencies:
-    """Of the requests that tell about a window, in milliseconds."""
+    """Latencies of the requests that count for a window, in milliseconds."""
 
     ttft: list[float] = field(default_factory=list)
     tpot: list[float] = field(default_factory=list)
@@ -82,7 +95,7 @@ class Latencies:
     note: str = ""
 
 
-def latencies(trace: Trace, workload: Workload) -> Latencies:
+def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
     """TTFT of requests whose first token came in the window (the burst at the start is the way out); TPOT of
     those with tokens in it and as many as a request may have, where these are not few, else of those with at
     least half of the workload's length, else of all with a few tokens, else of any; end to end of full whole
@@ -124,15 +137,15 @@ def latencies(trace: Trace, workload: Workload) -> Latencies:
     return found
 
 
-def first_token_milliseconds(trace: Trace, place: int, stream: Stream) -> float | None:
-    """From when the request was meant to be sent, where that is known."""
+def first_token_milliseconds(trace: LoadTrace, place: int, stream: StreamResult) -> float | None:
+    """Time to first token in milliseconds, from the intended sending time where that is known."""
     if not stream.tokens:
         return None
     began = trace.intended_ns[place] if trace.intended_ns else stream.sent_ns
     return (stream.tokens[0][0] - began) / 1e6
 
 
-def strain_of(found: Latencies, slo: ServiceLevel) -> float | None:
+def slo_ratio_of(found: Latencies, slo: ServiceLevel) -> float | None:
     """How far the service level's percentile is from its limit, 1 being on it; None without one."""
     parts = [
         percentile(values, slo.percentile) / limit
@@ -143,7 +156,8 @@ def strain_of(found: Latencies, slo: ServiceLevel) -> float | None:
 
 
 def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) -> Goodput | None:
-    """Of requests whose TTFT and TPOT are both known; None without a service level or such a request."""
+    """Share and rate of requests that met the service level, of those whose TTFT and TPOT are both known;
+    None without a service level or such a request."""
     if not (slo.ttft_milliseconds or slo.tpot_milliseconds) or not found.both:
         return None
     good = sum(
@@ -159,7 +173,7 @@ def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) 
     )
 
 
-def evaluate(trace: Trace, workload: Workload, slo: ServiceLevel) -> LevelResult | None:
+def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelResult | None:
     """The curve's point; None when too little came to say anything. It is founded only where it tells a rate.
 
     Requests per second are tokens per second over the mean output length: counting whole requests in a
@@ -174,7 +188,7 @@ def evaluate(trace: Trace, workload: Workload, slo: ServiceLevel) -> LevelResult
     kept = bins[dropped:]
     output_tokens = _per_request(trace, workload)
     received, interval = _received(kept, trace, output_tokens)
-    checked = agreement(trace)
+    checked = check_counters(trace)
     rate = received * checked.factor
     if not (math.isfinite(rate) and rate > 0):
         rate, interval = 0.0, None
@@ -182,8 +196,8 @@ def evaluate(trace: Trace, workload: Workload, slo: ServiceLevel) -> LevelResult
     flags = sorted({*checked.flags, *(() if steady else ("NotSteady",))})
     requests_per_second = rate / max(1.0, output_tokens)
     tpot = median(found.tpot)
-    strain = strain_of(found, slo)
-    point = CurvePoint(
+    slo_ratio = slo_ratio_of(found, slo)
+    point = MeasuredLevel(
         concurrency=trace.concurrency,
         window_seconds=len(kept) * _width(trace),
         requests=trace.requests_ended,
@@ -201,30 +215,30 @@ def evaluate(trace: Trace, workload: Workload, slo: ServiceLevel) -> LevelResult
             else median(found.ttft) + (workload.output_tokens - 1) * tpot
         ),
         end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
-        slo_met=None if strain is None else strain <= 1,
+        slo_met=None if slo_ratio is None else slo_ratio <= 1,
         steady=steady,
         flags=tuple(flags),
     )
     notes = tuple(note for note in (found.note, *checked.notes) if note)
     return LevelResult(
-        point=point, strain=strain, goodput=goodput_of(found, slo, requests_per_second), notes=notes
+        point=point, slo_ratio=slo_ratio, goodput=goodput_of(found, slo, requests_per_second), notes=notes
     )
 
 
-def _received(kept: Sequence[float], trace: Trace, output_tokens: float) -> tuple[float, float | None]:
+def _received(kept: Sequence[float], trace: LoadTrace, output_tokens: float) -> tuple[float, float | None]:
     """(tokens per second that came here, half the 95 % interval in percent), by whichever knows better: whole
     cycles, or all of the window in ``kept``'s coarse bins."""
     opened = len(trace.bins) - len(kept) * _merged(trace)
     bins = trace.bins[opened:]
     interval = _interval(kept, trace)
-    found = cycles(bins, trace.started_bins[opened:], trace.bin_nanoseconds / NS)
-    by_cycles = rate_of(found, output_tokens, step_seconds=_step_seconds(trace))
+    found = find_cycles(bins, trace.started_bins[opened:], trace.bin_nanoseconds / NS)
+    by_cycles = cycle_rate(found, output_tokens, step_seconds=_step_seconds(trace))
     if by_cycles is not None and (interval is None or by_cycles.ci_percent < CYCLES_SHARE * interval):
         return by_cycles.tokens_per_second, max(LEVEL_FLOOR_PERCENT, by_cycles.ci_percent)
     return rate_between_steps(bins, trace), interval
 
 
-def rate_between_steps(bins: Sequence[float], trace: Trace) -> float:
+def rate_between_steps(bins: Sequence[float], trace: LoadTrace) -> float:
     """Tokens per second from the first step in ``bins`` to the last one, the first not counted.
 
     Streams of a batch move together: a window that opened just behind a step and closes anywhere holds on
@@ -237,24 +251,24 @@ def rate_between_steps(bins: Sequence[float], trace: Trace) -> float:
     return math.fsum(bins[first + 1 : last + 1]) / ((last - first) * trace.bin_nanoseconds / NS)
 
 
-def _width(trace: Trace) -> float:
+def _width(trace: LoadTrace) -> float:
     """Seconds of a coarse bin."""
     return _merged(trace) * trace.bin_nanoseconds / NS
 
 
-def _merged(trace: Trace) -> int:
+def _merged(trace: LoadTrace) -> int:
     """Fine bins in a coarse one: a quarter of a second, less where the window has not twenty of those."""
-    wanted = round(BIN_SECONDS * NS / trace.bin_nanoseconds)
-    return max(1, min(wanted, len(trace.bins) // 20))
+    desired = round(BIN_SECONDS * NS / trace.bin_nanoseconds)
+    return max(1, min(desired, len(trace.bins) // 20))
 
 
-def _coarse(trace: Trace) -> list[float]:
+def _coarse(trace: LoadTrace) -> list[float]:
     merged = _merged(trace)
     return batches(trace.bins, len(trace.bins) // merged) if trace.bins else []
 
 
-def _interval(kept: Sequence[float], trace: Trace) -> float | None:
-    """Of the throughput: the wider of batch means and of whole requests' own rates."""
+def _interval(kept: Sequence[float], trace: LoadTrace) -> float | None:
+    """Interval of the throughput: the wider of batch means and of whole requests' own rates."""
     parts = [batch_means_percent(batches(kept, BATCHES))] if len(kept) >= BATCHES else []
     whole = [
         (stream.output_tokens, took)
@@ -270,8 +284,9 @@ def _interval(kept: Sequence[float], trace: Trace) -> float | None:
     return max(LEVEL_FLOOR_PERCENT, step, *known) if known else None
 
 
-def _step_seconds(trace: Trace) -> float:
-    """Of the engine, by the gaps of its streams' chunks; 0 where none has two."""
+def _step_seconds(trace: LoadTrace) -> float:
+    """Duration of an engine's step in seconds, by the gaps between chunks; 0 where no stream has two
+    chunks."""
     steps = [
         (stream.tokens[-1][0] - stream.tokens[0][0]) / NS / (len(stream.tokens) - 1)
         for stream in trace.streams
@@ -280,7 +295,7 @@ def _step_seconds(trace: Trace) -> float:
     return median(steps) if steps else 0.0
 
 
-def _per_request(trace: Trace, workload: Workload) -> float:
+def _per_request(trace: LoadTrace, workload: Workload) -> float:
     """Mean output tokens of a request: the workload's, unless the engine ends answers of its own accord."""
     whole = [stream for stream in trace.streams[trace.residual :] if stream.finish_reason]
     # Of all that ended: those that stopped early are the short ones.
@@ -289,7 +304,7 @@ def _per_request(trace: Trace, workload: Workload) -> float:
     return math.fsum(stream.output_tokens for stream in whole) / len(whole)
 
 
-def _short(stream: Stream, workload: Workload) -> bool:
+def _short(stream: StreamResult, workload: Workload) -> bool:
     """Whether it ended before the length it was asked for, whatever it says of that."""
     return (
         stream.finish_reason == "stop" or stream.output_tokens < SHORTEST_SHARE * workload.output_tokens - 1
@@ -297,14 +312,14 @@ def _short(stream: Stream, workload: Workload) -> bool:
 
 
 def single_result(
-    streams: Sequence[Stream],
+    streams: Sequence[StreamResult],
     slo: ServiceLevel,
     *,
     flags: Sequence[str] = (),
     loss_percent: float = 0.0,
 ) -> LevelResult | None:
-    """The curve's first point, from requests sent one after the other. ``loss_percent``: what others may
-    have taken, which widens the interval."""
+    """The curve's first point, from requests sent one after the other. ``loss_percent``: the share that other
+    programs may have taken, which widens the interval."""
     rows = [
         (stream.output_tokens, stream.end_to_end_milliseconds, stream)
         for stream in streams
@@ -326,9 +341,9 @@ def single_result(
     steady = len(rates) < 4 or not drifts(rates)
     pairs = [(tokens, took / 1000) for tokens, took, _ in rows if took]
     interval = ratio_interval_percent(pairs) if len(pairs) >= FEW_REQUESTS else _of_few(streams, found)
-    strain = strain_of(found, slo)
+    slo_ratio = slo_ratio_of(found, slo)
     marks = sorted({*flags, *(() if steady else ("NotSteady",))})
-    point = CurvePoint(
+    point = MeasuredLevel(
         concurrency=1,
         window_seconds=took_seconds,
         requests=len(rows),
@@ -341,16 +356,18 @@ def single_result(
         tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
         end_to_end_milliseconds_p50=median(found.end_to_end),
         end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
-        slo_met=None if strain is None else strain <= 1,
+        slo_met=None if slo_ratio is None else slo_ratio <= 1,
         steady=steady,
         flags=tuple(marks),
     )
-    return LevelResult(point=point, strain=strain, goodput=goodput_of(found, slo, point.requests_per_second))
+    return LevelResult(
+        point=point, slo_ratio=slo_ratio, goodput=goodput_of(found, slo, point.requests_per_second)
+    )
 
 
-def _of_few(streams: Sequence[Stream], found: Latencies) -> float | None:
-    """Half the 95 % interval, in percent, of the throughput of too few requests to compare them: that of all
-    their gaps and that of their first tokens, each by its share of the time, and all of what they stalled."""
+def _of_few(streams: Sequence[StreamResult], found: Latencies) -> float | None:
+    """Half the 95 % interval, in percent, of the throughput of a few requests (too few to compare): the
+    interval of all token gaps and that of the first tokens, each by its share of the time, and all stalls."""
     decode, n = decode_of(streams), len(found.ttft)
     if decode is None or decode.ci_percent is None or n < 2:
         return None

@@ -15,14 +15,15 @@ from pkgutil import get_data
 from typing import Any
 
 from tacho_contract.measurement import Quality
-from tacho_runtime.probe.asking.timed_client import RequestFailed
+from tacho_runtime.probe.load.timed_client import RequestFailed
 
 TEXT = "H. G. Wells, The Time Machine (1895): four passages, v1"
 """Public domain: published in 1895, its author died in 1946. As in Project Gutenberg's text 35, with lines
 joined and the narrator's quotation marks left out. Another choice of passages is another version."""
 FILE = "quality_text.txt"
 BUDGET_SECONDS = 3.0
-"""Of the whole. Without the last passage there is no figure: it would be of another text."""
+"""Maximum seconds to score the whole text. Without the last passage no perplexity is reported: it would be
+that of another text."""
 MESSAGE_CHARACTERS = 300
 
 Post = Callable[[str, Mapping[str, Any]], Awaitable[tuple[int, Any]]]
@@ -30,8 +31,8 @@ Post = Callable[[str, Mapping[str, Any]], Awaitable[tuple[int, Any]]]
 RequestFailed, OSError or ValueError."""
 
 
-class NoFigure(Exception):
-    """Why there is none, in words."""
+class NoScore(Exception):
+    """The text could not be scored; the message says why."""
 
 
 def passages() -> tuple[str, ...]:
@@ -41,14 +42,14 @@ def passages() -> tuple[str, ...]:
     return tuple(data.decode().strip().split("\n\n"))
 
 
-async def quality(
+async def score_text(
     post: Post,
     served_name: str,
     *,
     budget_seconds: float = BUDGET_SECONDS,
     now: Callable[[], float] = time.monotonic,
 ) -> Quality:
-    """Mean negative log-likelihood and perplexity of the text; ``message`` says why there are none.
+    """Mean negative log-likelihood and perplexity of the text; ``message`` says why the values are missing.
 
     Takes no longer than ``budget_seconds`` and raises nothing but CancelledError.
     """
@@ -61,11 +62,10 @@ async def quality(
             needed = (now() - began) * (len(texts) - number - 1)
             if needed > ends - now():
                 whole = needed + budget_seconds - (ends - now())
-                raise NoFigure(
-                    f"the text would take {whole:.1f} s on this engine, more than the {budget_seconds:.0f} s "
-                    "that are meant for it"
+                raise NoScore(
+                    f"scoring the text would take {whole:.1f} s of a budget of {budget_seconds:.0f} s"
                 )
-    except NoFigure as error:
+    except NoScore as error:
         return Quality(text=TEXT, message=str(error)[:MESSAGE_CHARACTERS])
     mean = -sum(scores) / len(scores)
     return Quality(
@@ -79,7 +79,7 @@ def _perplexity(mean: float) -> float | None:
 
 
 async def _scored(post: Post, served_name: str, text: str, seconds: float) -> list[float]:
-    """Log-probabilities, in nats, of the tokens of ``text`` but the first. Raises NoFigure.
+    """Log-probabilities, in nats, of the tokens of ``text`` but the first. Raises NoScore.
 
     ``echo`` with ``logprobs`` and nothing to generate: OpenAI's completions as vLLM and tacho's own server
     understand it. llama.cpp's server refuses ``echo`` or passes over it, by version.
@@ -95,30 +95,31 @@ async def _scored(post: Post, served_name: str, text: str, seconds: float) -> li
     try:
         status, document = await asyncio.wait_for(post("/v1/completions", body), seconds)
     except (asyncio.TimeoutError, TimeoutError):
-        raise NoFigure("the engine took too long to score the text") from None
+        raise NoScore("the engine took too long to score the text") from None
     except (RequestFailed, OSError, ValueError) as error:
-        raise NoFigure(f"the engine could not be asked to score the text: {error}") from None
+        raise NoScore(f"the request to score the text failed: {error}") from None
     if status != 200:
-        raise NoFigure(f"the engine does not score a given text: HTTP {status}, {_told(document)}")
+        raise NoScore(f"the engine does not score a given text: HTTP {status}, {_error_text(document)}")
     return _logprobs(document)
 
 
 def _logprobs(document: Any) -> list[float]:
-    """Those of the prompt. Raises NoFigure for an answer that holds none, or not those of a prompt: an engine
-    that passes over ``echo`` answers with tokens of its own, and the first of them is scored too."""
+    """Log-probabilities of the tokens of the prompt. Raises NoScore for an answer that holds none, or not
+    those of a prompt: an engine that passes over ``echo`` answers with tokens of its own, and the first of
+    them is scored too."""
     try:
         first, *rest = document["choices"][0]["logprobs"]["token_logprobs"]
     except (LookupError, TypeError, ValueError):
-        raise NoFigure("the engine gave no log-probabilities of the text it was given") from None
+        raise NoScore("the engine gave no log-probabilities of the text it was given") from None
     if first is not None or not rest:
-        raise NoFigure("the engine gave log-probabilities, but not of the text it was given")
+        raise NoScore("the engine gave log-probabilities, but not of the text it was given")
     if not all(isinstance(value, int | float) and math.isfinite(value) for value in rest):
-        raise NoFigure("some tokens of the text have no finite log-probability: the model may be broken")
+        raise NoScore("some tokens of the text have no finite log-probability: the model may be broken")
     return [float(value) for value in rest]
 
 
-def _told(document: Any) -> str:
-    """What an error document says, in whichever of the usual shapes."""
+def _error_text(document: Any) -> str:
+    """Message of an error document, in any of the usual formats."""
     found = document.get("error", document) if isinstance(document, dict) else document
     found = found.get("message", found) if isinstance(found, dict) else found
     return str(found)

@@ -1,15 +1,16 @@
-"""From what was found to the measurement that is reported. Pure."""
+"""Builds the reported measurement from a probe's findings. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import datetime
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import (
     INVALIDATING,
+    NOT_STEADY,
     Capacity,
     CurvePoint,
     Fit,
@@ -21,12 +22,12 @@ from tacho_contract.measurement import (
     Workload,
 )
 from tacho_contract.times import format_time
-from tacho_runtime.probe.asking.counters import Counters
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.findings import Findings, Prompt
-from tacho_runtime.probe.gaps import decode_of
-from tacho_runtime.probe.knee import KNEE_CLOSE, KNEE_SHARE, knee_of
+from tacho_runtime.probe.level_search import KNEE_CLOSE, KNEE_SHARE, knee_of
 from tacho_runtime.probe.levels import LevelResult
+from tacho_runtime.probe.load.counters import EngineCounters
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.rates import decode_of
+from tacho_runtime.probe.session import ProbeFindings, PromptTiming
 from tacho_runtime.probe.statistics import founded_percentile, least_squares, median
 
 OWN_TIMINGS_TOLERANCE = 0.15
@@ -34,31 +35,31 @@ OWN_TIMINGS_TOLERANCE = 0.15
 FEWEST_FOR_FIT = 3
 NEAR_LIMIT = 0.04
 """Of the limit: latency percentiles of a few seconds are not known better."""
-NOT_STEADY = "NotSteady"
 NO_FIGURE_PERCENT = 100.0
 """Of a rate: one that may as well be nothing, or twice as much, is not known."""
 MOST_NOTES_CHARACTERS = 1500
 
 
-def engines_own_rate(streams: Sequence[Stream]) -> float | None:
+def engine_reported_rate(streams: Sequence[StreamResult]) -> float | None:
     """Tokens per second of the same requests by the engine's own timings (llama.cpp has them), else None."""
     tpots = [stream.engine_tpot_milliseconds for stream in streams if stream.engine_tpot_milliseconds]
     return 1000 * len(tpots) / sum(tpots) if tpots else None
 
 
-def _cross_check(findings: Findings) -> tuple[str, bool]:
-    """(what to say of the engine's own timings, whether they contradict ours). Stalls are in both."""
-    own = engines_own_rate(findings.single)
+def _cross_check(findings: ProbeFindings) -> tuple[str, bool]:
+    """(message about the engine's own timings, whether they contradict the probe's). Stalls are included in
+    both."""
+    own = engine_reported_rate(findings.single)
     tpots = [tpot for stream in findings.single if (tpot := stream.tpot_milliseconds)]
     if own is None or not tpots:
         return "", False
     ours = 1000 * len(tpots) / sum(tpots)
     apart = abs(ours - own) > OWN_TIMINGS_TOLERANCE * own
-    return f"by the engine's own timings the single stream ran at {own:.1f} tokens per second", apart
+    return f"by the engine's own timings one stream ran at {own:.1f} tokens per second", apart
 
 
 def single_stream(
-    streams: Sequence[Stream], prompts: Sequence[Prompt], loss_percent: float = 0.0
+    streams: Sequence[StreamResult], prompts: Sequence[PromptTiming], loss_percent: float = 0.0
 ) -> SingleStream | None:
     """None without a request of two chunks. ``loss_percent``: what others may have taken, which widens the
     interval."""
@@ -88,14 +89,14 @@ def single_stream(
 
 
 def _unknown(single: SingleStream | None) -> str:
-    """In words, that one stream's rate is not known; "" where it is."""
+    """Message that one stream's rate is not known; "" where it is known."""
     interval = (single.decode_ci_percent if single else None) or 0.0
     if interval <= NO_FIGURE_PERCENT:
         return ""
     return f"one stream's steps differ so much that its rate is known only within {interval:.0f} %"
 
 
-def capacity_level(findings: Findings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
+def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
     """(the level a replica carries, how it is bounded).
 
     Under a service level: the most streams that keep it, with all fewer ones keeping it too. Without one: the
@@ -122,7 +123,7 @@ def capacity_level(findings: Findings, slo: ServiceLevel) -> tuple[LevelResult |
     return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
 
 
-def capacity_of(findings: Findings, workload: Workload, slo: ServiceLevel) -> Capacity | None:
+def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) -> Capacity | None:
     """What the level carried, with as many streams all the time. Requests that arrive by themselves come in
     bursts: whether they kept the service level, and at which rate, is told beside it."""
     level, boundary = capacity_level(findings, slo)
@@ -142,7 +143,7 @@ def capacity_of(findings: Findings, workload: Workload, slo: ServiceLevel) -> Ca
     )
 
 
-def _capacity_interval(findings: Findings, level: LevelResult, slo: ServiceLevel) -> float | None:
+def _capacity_interval(findings: ProbeFindings, level: LevelResult, slo: ServiceLevel) -> float | None:
     """The level's own, and how far off another probe may find it: at another knee where chance decides which
     it is, at the next level where latency is close to its limit."""
     own, asked = level.point.ci_percent, slo.ttft_milliseconds or slo.tpot_milliseconds
@@ -152,7 +153,7 @@ def _capacity_interval(findings: Findings, level: LevelResult, slo: ServiceLevel
     return own + findings.drift_percent + other
 
 
-def _knee_percent(findings: Findings, level: LevelResult) -> float:
+def _knee_percent(findings: ProbeFindings, level: LevelResult) -> float:
     """How far the knee may be from another probe's, in percent: as far below as it lies above nine tenths of
     the highest throughput, and as far as a level beside it where intervals reach over these nine tenths, of
     fewer streams from below or, of the knee itself, from above."""
@@ -181,28 +182,30 @@ def _knee_percent(findings: Findings, level: LevelResult) -> float:
 
 
 def _uncertain(one: LevelResult, other: LevelResult) -> float:
-    """Of the ratio of two levels, as a share of it."""
+    """Uncertainty of the ratio of two levels, as a share of the ratio."""
     if one is other:
         return 0.0
     return math.hypot(one.point.ci_percent or 0.0, other.point.ci_percent or 0.0) / 100
 
 
-def _edge_percent(findings: Findings, level: LevelResult) -> float:
+def _edge_percent(findings: ProbeFindings, level: LevelResult) -> float:
     """What the next level would bring, in percent, where chance decides which of the two breaks the limit."""
     above = [one for one in findings.results.values() if one.point.concurrency > level.point.concurrency]
     following = min(above, key=lambda one: one.point.concurrency, default=None)
-    if following is None or not any(abs((one.strain or 0.0) - 1) < NEAR_LIMIT for one in (level, following)):
+    if following is None or not any(
+        abs((one.slo_ratio or 0.0) - 1) < NEAR_LIMIT for one in (level, following)
+    ):
         return 0.0
     streams = following.point.concurrency / level.point.concurrency - 1
-    if not following.founded:
+    if not following.has_rate:
         return 100 * streams
     gained = following.point.output_tokens_per_second / level.point.output_tokens_per_second - 1
     return 100 * min(streams, max(0.0, gained))
 
 
 def saturation_level(results: Iterable[LevelResult]) -> LevelResult | None:
-    """The level with the most output tokens per second: of steady ones where there are any of several
-    streams. One stream alone says nothing of what a batch reaches."""
+    """The level with the most output tokens per second: of the steady levels, where any has several streams.
+    One stream alone says nothing of what a batch reaches."""
     every = list(results)
     steady = [one for one in every if one.clean and one.point.concurrency > 1]
     return max(steady or every, key=lambda one: one.point.output_tokens_per_second, default=None)
@@ -217,13 +220,13 @@ def fit_of(results: Iterable[LevelResult]) -> Fit | None:
     return Fit(alpha_milliseconds=line.intercept, beta_microseconds=1000 * line.slope, r2=line.r2)
 
 
-def _preemptions(before: Counters, after: Counters) -> int | None:
+def _preemptions(before: EngineCounters, after: EngineCounters) -> int | None:
     if before.preemptions is None or after.preemptions is None or after.preemptions < before.preemptions:
         return None
     return round(after.preemptions - before.preemptions)
 
 
-def _cache_was_hit(findings: Findings) -> bool:
+def _cache_was_hit(findings: ProbeFindings) -> bool:
     """By what the engine says of single answers, or counts of all: of each a few tokens may be known to a
     cache that has never seen the prompt."""
     before, after = findings.before, findings.after
@@ -233,12 +236,12 @@ def _cache_was_hit(findings: Findings) -> bool:
     return findings.cached_tokens > 0 or (before.cached_prompt_tokens is not None and hits > known)
 
 
-def _short(findings: Findings) -> bool:
-    wanted = findings.shape.workload.output_tokens if findings.shape else 0
-    return findings.short or any(stream.output_tokens < 0.98 * wanted for stream in findings.single)
+def _short(findings: ProbeFindings) -> bool:
+    desired = findings.shape.workload.output_tokens if findings.shape else 0
+    return findings.short or any(stream.output_tokens < 0.98 * desired for stream in findings.single)
 
 
-def flags_of(findings: Findings, slo: ServiceLevel) -> tuple[str, ...]:
+def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
     """What a reader must know before trusting the figures, in alphabetical order: of the whole probe, of the
     single stream, and of the levels that the figures rest on: the capacity's, the highest, and the one that
     was taken for too much."""
@@ -260,7 +263,9 @@ def flags_of(findings: Findings, slo: ServiceLevel) -> tuple[str, ...]:
     return tuple(sorted(flags))
 
 
-def _bounding(findings: Findings, slo: ServiceLevel, capacity: LevelResult | None) -> Iterator[LevelResult]:
+def _bounding(
+    findings: ProbeFindings, slo: ServiceLevel, capacity: LevelResult | None
+) -> Iterator[LevelResult]:
     """Levels above the capacity's that make it no higher: one that something else slowed down would have kept
     the service level, or had the throughput of which the knee is a share. That a level beyond what the engine
     takes is not steady moves nothing."""
@@ -274,7 +279,7 @@ def _bounding(findings: Findings, slo: ServiceLevel, capacity: LevelResult | Non
                 return
 
 
-def _state(findings: Findings, *, single: bool, carries: bool) -> str:
+def _state(findings: ProbeFindings, *, single: bool, carries: bool) -> str:
     if not single and not findings.results:
         return "Failed"
     cut = findings.failure or findings.out_of_time or findings.levels_missing or not carries
@@ -282,7 +287,7 @@ def _state(findings: Findings, *, single: bool, carries: bool) -> str:
 
 
 def assemble(
-    findings: Findings,
+    findings: ProbeFindings,
     live: LiveConfig,
     *,
     plan_key: str,
@@ -312,7 +317,7 @@ def assemble(
         findings.failure,
         *(findings.shape.notes if findings.shape else ()),
         findings.search_ended,
-        findings.stood,
+        findings.stall_note,
         unknown,
         *findings.notes,
         *findings.disturbances(),
@@ -352,7 +357,9 @@ def assemble(
 
 
 def _wider(point: CurvePoint, percent: float) -> CurvePoint:
-    return point if point.ci_percent is None else replace(point, ci_percent=point.ci_percent + percent)
+    """The point with its confidence interval widened by ``percent``."""
+    interval = None if point.ci_percent is None else point.ci_percent + percent
+    return CurvePoint(**{**asdict(point), "ci_percent": interval})
 
 
 def in_clauses(notes: Iterable[str]) -> str:

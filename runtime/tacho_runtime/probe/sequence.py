@@ -11,20 +11,18 @@ from random import Random
 
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Baseline, Measurement, Quality
-from tacho_runtime.probe import knee, search
-from tacho_runtime.probe.advice import IN_SPEC, Advice
-from tacho_runtime.probe.asking.sockets.engine import Machine, SocketEngine, only_the_time
-from tacho_runtime.probe.asking.timed_client import AddressError, RequestFailed
-from tacho_runtime.probe.findings import Findings
-from tacho_runtime.probe.phases import alone, arriving, climbing, closing, warming
-from tacho_runtime.probe.phases.bench import SPREAD, Bench, Clock
-from tacho_runtime.probe.ports import EngineUnderTest
-from tacho_runtime.probe.quality import BUDGET_SECONDS, quality
+from tacho_runtime.probe import level_search, time_plan
+from tacho_runtime.probe.engine_under_test import EngineUnderTest
+from tacho_runtime.probe.load.socket_engine import MachineSampler, SocketEngine, timestamp_only
+from tacho_runtime.probe.load.timed_client import AddressError, RequestFailed
+from tacho_runtime.probe.phases import arrivals, concurrency_levels, single_stream, stability, warm_up
+from tacho_runtime.probe.quality import BUDGET_SECONDS, score_text
 from tacho_runtime.probe.report import assemble, capacity_level, skipped
-from tacho_runtime.probe.target import ProbeTarget
+from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, ProbeSession
+from tacho_runtime.probe.target import IN_SPEC, Advice, ProbeTarget
 
 CLOSING_SHARE = 0.03
-"""Of the budget, for reading the last streams and the engine's counters."""
+"""Share of the budget for reading the last streams and the engine's counters."""
 CHECK_SECONDS = 10.0
 QUALITY_SHARE = 0.1
 
@@ -38,14 +36,14 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is to be found out about an engine that answers."""
+class MeasureOptions:
+    """Options of a measurement of an engine that already answers."""
 
     live: LiveConfig
     max_model_len: int
-    """0: not known."""
+    """Maximum context length of the model, in tokens; 0: not known."""
     streams: int
-    """What the plan counts with."""
+    """Number of concurrent streams that the plan counts with."""
     slots: int = 0
     """The engine's own limit of requests at a time; 0: none that is known."""
     level: int = 0
@@ -58,20 +56,20 @@ class Question:
 
 async def measure(
     engine: EngineUnderTest,
-    question: Question,
-    findings: Findings,
-    clock: Clock,
+    question: MeasureOptions,
+    findings: ProbeFindings,
+    clock: ProbeClock,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """All phases after the engine's first answer, into ``findings``. Raises RequestFailed."""
     quiet = engine.machine(calibrate=True)
     if question.score is not None and not question.level and clock.left() > CHECK_SECONDS:
         # Before the counters are read: the text is the same at each probe, and a prefix cache may know it.
-        progress("asking for the likelihood of a text")
+        progress("scoring the reference text")
         findings.quality = await question.score(QUALITY_SHARE * clock.left())
     findings.before = (await engine.reading()).counters
-    shape = search.fitting_shape(question.live.workload, question.max_model_len, question.advice)
-    bench = Bench(
+    shape = time_plan.fitting_shape(question.live.workload, question.max_model_len, question.advice)
+    bench = ProbeSession(
         engine=engine,
         slo=question.live.slo,
         clock=clock,
@@ -84,8 +82,8 @@ async def measure(
         near=question.near,
     )
     progress("warming up")
-    ttft, tpot = await warming.warm_up(bench)
-    bench.shape = findings.shape = search.affordable_shape(
+    ttft, tpot = await warm_up.warm_up(bench)
+    bench.shape = findings.shape = time_plan.affordable_shape(
         bench.shape,
         ttft_seconds=ttft,
         tpot_seconds=tpot,
@@ -93,34 +91,34 @@ async def measure(
         advice=question.advice,
     )
     workload = bench.shape.workload
-    top, why = knee.top_level(
-        wanted=question.streams,
+    top, why = level_search.top_level(
+        desired=question.streams,
         slots=question.slots,
         kv_cache_tokens=findings.before.kv_cache_tokens,
         request_tokens=workload.input_tokens + round((1 + SPREAD) * workload.output_tokens),
     )
     top = question.level or top
-    await warming.warm_batches(bench, top, ttft=ttft, tpot=tpot)
+    await warm_up.warm_batches(bench, top, ttft=ttft, tpot=tpot)
     progress("measuring one stream")
-    await alone.one_stream(bench, ttft=ttft, tpot=tpot)
+    await single_stream.one_stream(bench, ttft=ttft, tpot=tpot)
     if question.level:
-        await climbing.only(bench, question.level)
+        await concurrency_levels.measure_only(bench, question.level)
     else:
         await _everything(bench, question, top, why, ttft)
     findings.after = (await engine.reading()).counters
 
 
-async def _everything(bench: Bench, question: Question, top: int, why: str, ttft: float) -> None:
+async def _everything(bench: ProbeSession, question: MeasureOptions, top: int, why: str, ttft: float) -> None:
     findings = bench.findings
-    await alone.prompt_line(bench, ttft=ttft)
-    await climbing.levels(bench, top, wanted=question.streams)
+    await single_stream.prompt_line(bench, ttft=ttft)
+    await concurrency_levels.measure_levels(bench, top, desired=question.streams)
     if max(findings.results, default=1) == top and findings.boundary == "Floor":
         findings.search_ended += f" ({why})"
-    await arriving.front_end(bench)
+    await arrivals.front_end(bench)
     level, boundary = capacity_level(findings, bench.slo)
     if level is not None and boundary != "NeverMet":
-        await arriving.arrivals(bench, level.point.concurrency)
-    await closing.last_look(bench)
+        await arrivals.arrivals(bench, level.point.concurrency)
+    await stability.final_check(bench)
 
 
 async def run_probe(
@@ -131,14 +129,14 @@ async def run_probe(
     now: Callable[[], datetime] = utc_now,
     rng: Random | None = None,
     progress: Callable[[str], None] = lambda _: None,
-    machine: Machine = only_the_time,
+    machine: MachineSampler = timestamp_only,
     baseline: Baseline | None = None,
     cpus: int = 1,
     advice: Advice = IN_SPEC,
 ) -> Measurement:
     """Measures ``target`` within ``live.probe.budget_seconds``; never later than ``timeout_seconds``.
 
-    Never raises but CancelledError (after which no request is left running): what goes wrong is the
+    Never raises but CancelledError (after which no requests left running): what goes wrong is the
     measurement's ``state`` (Partial with what was found, Failed with nothing) and ``message``.
     ``progress`` gets a few words at each phase. ``baseline``: only a check, of one stream and of the level at
     which that was measured, within CHECK_SECONDS. ``cpus``: those the probe may use, with the engine where it
@@ -148,11 +146,11 @@ async def run_probe(
         return skipped(live, plan_key=plan_key, ended=now(), message="probe.policy is Disabled")
     loop = asyncio.get_running_loop()
     began = loop.time()
-    findings = Findings()
+    findings = ProbeFindings()
     budget_seconds = float(min(live.probe.budget_seconds, live.probe.timeout_seconds))
     if baseline is not None:
         budget_seconds = min(budget_seconds, CHECK_SECONDS)
-    clock = Clock(
+    clock = ProbeClock(
         now=time.monotonic,
         budget_ends=time.monotonic() + budget_seconds * (1 - CLOSING_SHARE),
         timeout_ends=time.monotonic() + live.probe.timeout_seconds,
@@ -162,22 +160,22 @@ async def run_probe(
     async def whole() -> None:
         engine = await SocketEngine.open(target, rng, machine=machine, cpus=cpus)
         try:
-            await asked(engine)
+            await measure_engine(engine)
         finally:
             findings.notes.extend(engine.notes)
             await engine.close()
 
-    async def asked(engine: SocketEngine) -> None:
-        progress("asking the engine what it is")
+    async def measure_engine(engine: SocketEngine) -> None:
+        progress("detecting the engine's API")
         first = await engine.first_request(clock.patience() / 2)
         findings.same_tokens = engine.same_tokens
 
         async def score(seconds: float) -> Quality:
             budget = min(seconds, BUDGET_SECONDS)
-            return await quality(engine.post, target.served_name, budget_seconds=budget)
+            return await score_text(engine.post, target.served_name, budget_seconds=budget)
 
         findings.cold_first_request_milliseconds = first.ttft_milliseconds
-        question = Question(
+        question = MeasureOptions(
             live=live,
             max_model_len=engine.max_model_len,
             streams=max(1, target.concurrency),

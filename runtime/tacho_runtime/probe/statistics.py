@@ -17,9 +17,9 @@ _T_975 = (
 )  # fmt: skip
 """Student's t, two-sided 95 %, for 1 to 30 degrees of freedom."""
 NORMAL_975 = 1.96
-"""For infinitely many."""
+"""Student's t for infinitely many degrees of freedom: the normal distribution's 97.5th percentile."""
 _CHI_SQUARE_95 = (3.84, 5.99, 7.81, 9.49, 11.07, 12.59, 14.07, 15.51)
-"""For 1 to 8 degrees of freedom."""
+"""95th percentiles of the chi-square distribution for 1 to 8 degrees of freedom."""
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -45,7 +45,7 @@ def samples_for(percent: float) -> int:
 
 
 def founded_percentile(values: Sequence[float], percent: float) -> float | None:
-    """The percentile where there are ``samples_for`` it; None instead of a guess."""
+    """The percentile where ``values`` are at least ``samples_for`` it; None instead of a guess."""
     return percentile(values, percent) if len(values) >= samples_for(percent) else None
 
 
@@ -117,7 +117,7 @@ def ratio_interval_percent(pairs: Sequence[tuple[float, float]]) -> float | None
 
 
 def batches(values: Sequence[float], count: int) -> list[float]:
-    """Sums of ``count`` equal runs of ``values``; what is left over at the front is dropped."""
+    """Sums of ``count`` equal runs of ``values``; left-over values at the front are dropped."""
     size = len(values) // count
     start = len(values) - size * count
     return (

@@ -1,8 +1,21 @@
-"""What the probe is pointed at."""
+"""What the probe measures, and the settings that its messages advise to change."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    more_time: str = "raise probe.budgetSeconds"
+    fit: str = "raise context.maxModelLen or lower workload"
+    longer: str = "raise probe.timeoutSeconds"
+
+
+IN_SPEC = Advice()
+"""Fields of an LLMDeployment."""
+BY_OPTIONS = Advice(more_time="raise --budget", fit="lower --workload", longer="raise --budget")
+"""Next steps for users of ``tacho probe URL``, which ends at twice its budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +35,8 @@ class ProbeTarget:
     slots: int = 0
     """The engine's own limit of requests at a time; 0: none, or none that is known."""
     scores: bool = True
-    """Whether it may be asked for the log-probabilities of a text: few clients ask for them, and what nobody
-    asks for may be what ends an engine."""
+    """Whether it may be asked for the log-probabilities of a text: few clients ask for them, and a
+    request that is never made may crash an engine."""
     api_key: str = ""
     """Sent as a bearer token when set."""
     token_prompts: bool | None = None

@@ -1,24 +1,55 @@
-"""Waiting until an engine has nothing left to do, or the time for that is over."""
+"""Waiting until the engine has no requests left, or the drain time is over."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from dataclasses import dataclass
 
 from tacho_contract.report import Load
-from tacho_runtime.machine import sockets
-from tacho_runtime.supervisor import lifecycle
+from tacho_runtime.machine import processes
+from tacho_runtime.supervisor.clock import Clock
+from tacho_runtime.supervisor.lifecycle import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainState:
+    """Progress of a drain: its deadline, and the number of idle readings in a row."""
+
+    deadline_seconds: float
+    idle_readings: int = 0
+
+
+IDLE_READINGS = 2
+"""A request may be between two readings' connections; two in a row mean that none is left."""
+
+
+def drain_step(
+    drain: DrainState, *, running: int | None, wedged: bool, now: float
+) -> tuple[DrainState, Verdict]:
+    """One poll of a draining engine: (the next state, whether the engine may be stopped now).
+
+    ``running`` is requests running or waiting; None is unknown and never taken for zero.
+    """
+    if now >= drain.deadline_seconds:
+        left = "an unknown number of" if running is None else str(running)
+        return drain, Verdict(ok=True, reason=f"the drain time is over with {left} requests left")
+    if wedged:
+        return drain, Verdict(ok=True, reason="the engine does not answer: no request will finish")
+    idle = drain.idle_readings + 1 if running == 0 else 0
+    drain = dataclasses.replace(drain, idle_readings=idle)
+    if idle >= IDLE_READINGS:
+        return drain, Verdict(ok=True, reason="no requests left")
+    words = "an unknown number of requests" if running is None else f"{running} requests"
+    return drain, Verdict(ok=False, reason=f"waiting for {words}")
+
 
 log = logging.getLogger("tacho")
 
 POLL_SECONDS = 1.0
-
-
-class Monotonic(Protocol):
-    def monotonic(self) -> float: ...
 
 
 def _no() -> bool:
@@ -28,39 +59,40 @@ def _no() -> bool:
 async def requests_left(
     ask: Callable[[], Awaitable[Load]], engine_port: int, limit_seconds: float
 ) -> int | None:
-    """Requests in the engine; where it does not count them, at most as many as connections to it."""
+    """Requests in the engine; for an engine that does not count requests, the number of connections to it,
+    which is an upper bound."""
     try:
         load = await asyncio.wait_for(ask(), max(POLL_SECONDS, limit_seconds))
     except (asyncio.TimeoutError, TimeoutError):
         return None  # the time to stop the engine in is not this answer's to spend
     if load.running is None:
-        return sockets.connections(engine_port)
+        return processes.connections(engine_port)
     return load.running + (load.waiting or 0)
 
 
-async def quiet(
+async def wait_until_idle(
     *,
     seconds: float,
-    clock: Monotonic,
+    clock: Clock,
     running: Callable[[float], Awaitable[int | None]],
     say: Callable[[str], None],
-    hurry: asyncio.Event | None = None,
-    over: Callable[[], bool] = _no,
+    stop_now: asyncio.Event | None = None,
+    ended: Callable[[], bool] = _no,
     wedged: Callable[[], bool] = _no,
 ) -> None:
-    """Returns once no request is left, after ``seconds``, or as soon as ``hurry`` or ``over`` says so.
+    """Returns once no requests are left, after ``seconds``, or as soon as ``stop_now`` or ``ended`` says so.
 
     ``running``: the seconds that are left -> requests in the engine, None where it does not say.
     """
-    hurry = hurry or asyncio.Event()
-    drain = lifecycle.Drain(deadline_seconds=clock.monotonic() + seconds)
-    while not hurry.is_set() and not over():
+    stop_now = stop_now or asyncio.Event()
+    drain = DrainState(deadline_seconds=clock.monotonic() + seconds)
+    while not stop_now.is_set() and not ended():
         silent = wedged()
         count = None if silent else await running(drain.deadline_seconds - clock.monotonic())
-        drain, verdict = lifecycle.drain_step(drain, running=count, wedged=silent, now=clock.monotonic())
+        drain, verdict = drain_step(drain, running=count, wedged=silent, now=clock.monotonic())
         say(verdict.reason)
         if verdict.ok:
             log.info("drained: %s", verdict.reason)
             return
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-            await asyncio.wait_for(hurry.wait(), POLL_SECONDS)
+            await asyncio.wait_for(stop_now.wait(), POLL_SECONDS)

@@ -16,7 +16,7 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import StartupSeconds
 from tacho_contract.units import part_of
-from tacho_engines.base import EngineFigures
+from tacho_engines.base import EngineStartup
 
 PREFLIGHT = "Preflight"
 WAITING_FOR_MODEL = "WaitingForModel"
@@ -45,7 +45,7 @@ load does: an engine that starves its machine still answered within seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class RuntimeState:
     """Where one run of the runtime stands."""
 
     phase: str = PREFLIGHT
@@ -69,12 +69,12 @@ class Verdict:
     reason: str
 
 
-def begin(now: float) -> State:
+def initial_state(now: float) -> RuntimeState:
     """The state at the process's start."""
-    return State(started_seconds=now, entered_seconds=now, message="checking the container")
+    return RuntimeState(started_seconds=now, entered_seconds=now, message="checking the container")
 
 
-def advance(state: State, phase: str, *, now: float, message: str = "") -> State:
+def advance(state: RuntimeState, phase: str, *, now: float, message: str = "") -> RuntimeState:
     """The state after entering ``phase``, with what the phase that ended took.
 
     Raises ValueError for a step that the picture above does not have.
@@ -87,8 +87,8 @@ def advance(state: State, phase: str, *, now: float, message: str = "") -> State
     return dataclasses.replace(state, phase=phase, message=message, entered_seconds=now, startup=startup)
 
 
-def _timed(state: State, now: float) -> StartupSeconds:
-    """With what the phase took that ends now."""
+def _timed(state: RuntimeState, now: float) -> StartupSeconds:
+    """Startup seconds with the duration of the phase that ends now."""
     took, startup = round(now - state.entered_seconds, 3), state.startup
     if state.phase == PREFLIGHT:
         return dataclasses.replace(startup, preflight=took)
@@ -104,12 +104,12 @@ def _timed(state: State, now: float) -> StartupSeconds:
     return dataclasses.replace(startup, probe=took, total=total)
 
 
-def verified(state: State, *, seconds: float) -> State:
+def verified(state: RuntimeState, *, seconds: float) -> RuntimeState:
     """The state after every byte of the model was read and compared: no part of the wait for it."""
     return dataclasses.replace(state, startup=dataclasses.replace(state.startup, verify=round(seconds, 3)))
 
 
-def load_split(startup: StartupSeconds, figures: EngineFigures) -> StartupSeconds:
+def load_split(startup: StartupSeconds, figures: EngineStartup) -> StartupSeconds:
     """``startup`` with what the engine says it compiled and captured taken out of its load.
 
     An engine may count what it did in several processes at once: more than the whole load is not believed.
@@ -125,7 +125,7 @@ def load_split(startup: StartupSeconds, figures: EngineFigures) -> StartupSecond
     )
 
 
-def fail(state: State, failure: Failure, *, now: float) -> State:
+def fail(state: RuntimeState, failure: Failure, *, now: float) -> RuntimeState:
     """The state after a failure that ends the run. The first failure is the one that counts."""
     if state.phase == FAILED:
         return state
@@ -133,21 +133,22 @@ def fail(state: State, failure: Failure, *, now: float) -> State:
     return dataclasses.replace(failed, failure=failure)
 
 
-def overdue(state: State, *, budget_seconds: float, now: float) -> Failure | None:
+def overdue(state: RuntimeState, *, budget_seconds: float, now: float) -> Failure | None:
     """StartupTimeout once the model or the engine has taken longer than the budget, else None."""
     elapsed = now - state.started_seconds
     if state.phase not in (WAITING_FOR_MODEL, STARTING) or elapsed <= budget_seconds:
         return None
-    doing = "the model was not there" if state.phase == WAITING_FOR_MODEL else "the engine was not healthy"
+    waiting = state.phase == WAITING_FOR_MODEL
+    doing = "the model was not available" if waiting else "the engine was not healthy"
     return Failure(
         failure_class=FailureClass.STARTUP_TIMEOUT,
-        message=f"after {budget_seconds:.0f} s {doing}; the last word: {state.message}",
-        next_step="see what the engine and the fetch container logged; when they are only slow, raise "
+        message=f"after {budget_seconds:.0f} s {doing}; last message: {state.message}",
+        next_step="read the logs of the engine and the fetch container; if they are only slow, raise "
         "spec.startupTimeoutSeconds",
     )
 
 
-def readiness(state: State, *, now: float) -> Verdict:
+def readiness(state: RuntimeState, *, now: float) -> Verdict:
     """/readyz: the engine serves and the probe is over, whatever came of it."""
     if state.phase != SERVING:
         return Verdict(ok=False, reason=f"{state.phase}: {state.message}")
@@ -157,7 +158,7 @@ def readiness(state: State, *, now: float) -> Verdict:
     return Verdict(ok=True, reason="the engine serves")
 
 
-def liveness(state: State, *, now: float) -> Verdict:
+def liveness(state: RuntimeState, *, now: float) -> Verdict:
     """/livez: false only for a dead or a wedged engine, never for load, download or probe."""
     if state.phase == FAILED:
         return Verdict(ok=False, reason=state.message)
@@ -167,13 +168,13 @@ def liveness(state: State, *, now: float) -> Verdict:
     return Verdict(ok=True, reason=state.phase)
 
 
-def is_wedged(state: State, *, now: float) -> bool:
+def is_wedged(state: RuntimeState, *, now: float) -> bool:
     """An engine that was healthy once and has been silent for WEDGED_AFTER_SECONDS."""
     return state.phase in (SERVING, DRAINING) and _silent_seconds(state, now) > WEDGED_AFTER_SECONDS
 
 
-def wedged_failure(state: State, *, now: float) -> Failure:
-    """What a wedged engine is told as when it has been stopped for that."""
+def wedged_failure(state: RuntimeState, *, now: float) -> Failure:
+    """The failure of an engine that was stopped because it hung."""
     return Failure(
         failure_class=FailureClass.ENGINE_CRASHED,
         message=f"the engine hung: no healthy answer for {_silent_seconds(state, now):.0f} s",
@@ -190,16 +191,16 @@ def own_failure(error: Exception) -> Failure:
     )
 
 
-def _silent_seconds(state: State, now: float) -> float:
+def _silent_seconds(state: RuntimeState, now: float) -> float:
     return 0.0 if state.healthy_seconds is None else now - state.healthy_seconds
 
 
 def model_message(progress: FetchProgress | None) -> str:
-    """What waiting for the model looks like to a person."""
+    """Message to the user about the progress of waiting for the model."""
     if progress is None:
-        return "waiting for the fetch container to begin"
+        return "waiting for the fetch container to start"
     if progress.failure is not None:
-        return f"fetch failed and will be tried again: {progress.failure.message}"
+        return f"fetch failed and will be retried: {progress.failure.message}"
     if progress.bytes_total <= 0:
         return f"fetch: {progress.state}"
     if progress.state == "Verifying":
@@ -207,33 +208,3 @@ def model_message(progress: FetchProgress | None) -> str:
     percent = 100 * progress.bytes_done / progress.bytes_total
     size = part_of(progress.bytes_done, progress.bytes_total)
     return f"fetch: {progress.state}, {size} ({percent:.0f} %)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drain:
-    """How far a drain is."""
-
-    deadline_seconds: float
-    idle_readings: int = 0
-
-
-IDLE_READINGS = 2
-"""A request may be between two readings' connections; two in a row mean that none is left."""
-
-
-def drain_step(drain: Drain, *, running: int | None, wedged: bool, now: float) -> tuple[Drain, Verdict]:
-    """One look at a draining engine: (the next state, whether the engine may be stopped now).
-
-    ``running`` is requests running or waiting; None is unknown and never taken for zero.
-    """
-    if now >= drain.deadline_seconds:
-        left = "an unknown number of" if running is None else str(running)
-        return drain, Verdict(ok=True, reason=f"the drain time is over with {left} requests left")
-    if wedged:
-        return drain, Verdict(ok=True, reason="the engine does not answer: nothing will finish")
-    idle = drain.idle_readings + 1 if running == 0 else 0
-    drain = dataclasses.replace(drain, idle_readings=idle)
-    if idle >= IDLE_READINGS:
-        return drain, Verdict(ok=True, reason="no request is left")
-    words = "requests that cannot be counted" if running is None else f"{running} requests"
-    return drain, Verdict(ok=False, reason=f"waiting for {words}")

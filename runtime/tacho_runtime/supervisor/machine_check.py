@@ -1,4 +1,4 @@
-"""Whether this machine is the one that was planned for: pure, decided from what was observed of it.
+"""Whether this machine matches the plan's: pure, decided from observations.
 
 It is asked as the container starts, while the model may still be downloaded: what is wrong here would
 otherwise be told by a traceback of the engine, minutes later.
@@ -17,59 +17,61 @@ from tacho_engines.base import Needs, PackageNeed
 from tacho_runtime.machine.gpus import Gpu, Gpus
 from tacho_runtime.machine.packages import normalised
 
-LEAST_DRIVER = {11: "450.80", 12: "525.60", 13: "580.65"}
+MIN_DRIVER = {11: "450.80", 12: "525.60", 13: "580.65"}
 """First Linux driver of each major CUDA release; one of the same major runs what its later minors built.
 Source: CUDA compatibility guide, table "minor version compatibility"."""
 SHARED_BYTES = 512 * 1024**2
-"""In use before the engine's start, of a GPU on which nobody is seen to compute: more than a driver and its
+"""In use before the engine's start, of a GPU without a visible process: more than a driver and its
 display keep."""
 THERE_ALREADY = 0.9
-"""Part of the predicted size from which on what is found may be the very model, which is not made again."""
+"""Share of the predicted size above which an entry of the cache may be this very model, which is not
+converted again."""
 _SLICE = re.compile(r"-MIG-|-SHARED$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What was observed. None: it could not be seen, which is no reason to refuse anything."""
+class ObservedMachine:
+    """Observations of the machine. None: could not be observed, which is no reason for a failure."""
 
     gpus: Gpus | None = None
     """None as well where NVML lists no GPU: those of other makers are none of its."""
     device_nodes: bool = False
     """The container was given a GPU, whether NVML shows it or not."""
     packages: Mapping[str, str] | None = None
-    """Version by normalised name, of what is installed beside the engine."""
+    """Version by normalised name, of the packages installed beside the engine."""
     packages_digest: str = ""
     """Over the file lists of those packages."""
     compiled: bool | None = None
-    """Whether they carry bytecode."""
+    """Whether the installed packages have bytecode."""
     built_cuda: tuple[int, int] | None = None
     compatibility_driver: bool = False
     cache_free_bytes: int | None = None
     cache_largest_bytes: int = 0
-    """Of what the engine keeps there already, for one model."""
+    """Largest entry of one model in the engine's cache, in bytes."""
 
 
-def machine_failure(machine: Machine, config: RuntimeConfig, needs: Needs) -> Failure | None:
+def machine_failure(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Failure | None:
     """The first thing that keeps the plan from running here; None when nothing seen does."""
     return next(_failures(machine, config, needs), None)
 
 
-def shared_gpu(machine: Machine) -> bool:
-    """Whether somebody else has memory of a GPU before the engine starts."""
+def shared_gpu(machine: ObservedMachine) -> bool:
+    """Whether other processes have memory of a GPU before the engine starts."""
     devices = machine.gpus.devices if machine.gpus else ()
     return any(gpu.processes or (gpu.used_bytes or 0) > SHARED_BYTES for gpu in devices if not gpu.sliced)
 
 
-def _failures(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
+def _failures(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
     yield from _packages(machine, config, needs)
     if config.gpu_count:
         yield from _gpus(machine, config)
     yield from _full(machine, config, needs)
 
 
-def _full(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
-    """Which model an entry of the cache is of cannot be told before this one is there. One may be this very
-    model, whole or broken off and then written over; all others stay. Whoever converts it looks again."""
+def _full(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
+    """Fails with DiskFull where the cache lacks space for the converted model. An existing entry may be this
+    very model, complete or interrupted (and then overwritten); all other entries stay. The converter checks
+    again."""
     free, largest = machine.cache_free_bytes, machine.cache_largest_bytes
     if free is None or largest >= THERE_ALREADY * needs.cache_bytes:
         return
@@ -84,7 +86,7 @@ def _full(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator[Fai
 
 
 # --- packages -------------------------------------------------------------------------------------
-def _packages(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
+def _packages(machine: ObservedMachine, config: RuntimeConfig, needs: Needs) -> Iterator[Failure]:
     found = machine.packages
     if found is None:
         return
@@ -92,17 +94,17 @@ def _packages(machine: Machine, config: RuntimeConfig, needs: Needs) -> Iterator
     if version is None:
         return
     for need in needs.packages:
-        if normalised(need.name) not in found and _asks(need, version):
+        if normalised(need.name) not in found and _is_needed(need, version):
             yield Failure(
                 failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
-                message=f"{config.engine} {version} needs the package {need.name} for {need.what}, and this "
-                "image has none",
-                next_step="leave spec.engine.image out, or take an image that has it; or choose another "
+                message=f"{config.engine} {version} needs the package {need.name} for {need.what}, which "
+                "this image lacks",
+                next_step="remove spec.engine.image, use an image that has the package, or choose another "
                 "spec.quantization.method",
             )
 
 
-def _asks(need: PackageNeed, version: str) -> bool:
+def _is_needed(need: PackageNeed, version: str) -> bool:
     return not need.since or _numbers(version) >= _numbers(need.since)
 
 
@@ -111,13 +113,13 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 # --- GPUs -----------------------------------------------------------------------------------------
-def _gpus(machine: Machine, config: RuntimeConfig) -> Iterator[Failure]:
+def _gpus(machine: ObservedMachine, config: RuntimeConfig) -> Iterator[Failure]:
     planned = f"{config.gpu_count} x {config.gpu_product or 'GPU'}"
     gpus = machine.gpus
     if gpus is None:
         if not machine.device_nodes:
             yield _unsupported(
-                f"the plan is for {planned}, and this container sees none: no device of one, none in NVML",
+                f"the plan is for {planned}, but this container has none: no GPU device file, none in NVML",
                 "check the node's device plugin and container runtime (nvidia-ctk), or set spec.gpu.count "
                 "to 0",
             )
@@ -128,18 +130,18 @@ def _gpus(machine: Machine, config: RuntimeConfig) -> Iterator[Failure]:
         yield Failure(
             failure_class=FailureClass.GPU_FAULT,
             message=listed(broken),
-            next_step="look for Xid messages in the node's kernel log; drain the node and reset the GPU",
+            next_step="check the node's kernel log for Xid messages; drain the node and reset the GPU",
         )
     # Several slices of one GPU are one device to NVML.
     if len(used) < config.gpu_count and not any(gpu.sliced for gpu in used):
         yield _unsupported(
-            f"the plan is for {planned}, and this container sees {len(gpus.devices)}",
-            "give it as many GPUs (spec.gpu.count; CUDA_VISIBLE_DEVICES), or plan for those there are",
+            f"the plan is for {planned}, but this container has {len(gpus.devices)}",
+            "give the pod that many GPUs (spec.gpu.count; CUDA_VISIBLE_DEVICES), or plan for fewer",
         )
     yield from _other_products(used, config)
     yield from _too_old(used, config)
     yield from _old_driver(gpus, machine)
-    yield from _no_room(used, config)
+    yield from _insufficient_memory(used, config)
 
 
 def _unsupported(message: str, next_step: str) -> Failure:
@@ -156,7 +158,7 @@ def _other_products(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Fa
     others = sorted({gpu.product for gpu in gpus if gpu.product and _whole(gpu.product) != wanted})
     if wanted and others:
         yield _unsupported(
-            f"the plan is for {config.gpu_product}, and this container has {listed(others)}",
+            f"the plan is for {config.gpu_product}, but this container has {listed(others)}",
             "name that product in spec.gpu.products, or keep the pod from such nodes (spec.podTemplate)",
         )
 
@@ -169,24 +171,24 @@ def _too_old(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
             yield _unsupported(
                 f"{config.engine} runs {config.quantization_method} from compute capability "
                 f"{config.gpu_least_capability} on; {gpu.product} has {has}",
-                "take a newer product in spec.gpu.products, or another spec.quantization.method",
+                "name a newer product in spec.gpu.products, or another spec.quantization.method",
             )
 
 
-def _old_driver(gpus: Gpus, machine: Machine) -> Iterator[Failure]:
+def _old_driver(gpus: Gpus, machine: ObservedMachine) -> Iterator[Failure]:
     built, has = machine.built_cuda, gpus.cuda
     if built is None or has is None or has[0] >= built[0] or machine.compatibility_driver:
         return
-    least = LEAST_DRIVER.get(built[0])
+    least = MIN_DRIVER.get(built[0])
     yield _unsupported(
-        f"the engine was built with CUDA {built[0]}.{built[1]}, and the node's driver "
-        f"{gpus.driver_version} has CUDA {has[0]}.{has[1]}",
-        f"install a driver {f'from {least} on' if least else f'with CUDA {built[0]}'} on the node, or take "
-        f"an image that was built with CUDA {has[0]} (spec.engine.image)",
+        f"the engine was built with CUDA {built[0]}.{built[1]}, but the node's driver "
+        f"{gpus.driver_version} supports CUDA {has[0]}.{has[1]}",
+        f"install a driver {f'{least} or newer' if least else f'with CUDA {built[0]}'} on the node, or use "
+        f"an image built with CUDA {has[0]} (spec.engine.image)",
     )
 
 
-def _no_room(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
+def _insufficient_memory(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
     for gpu in gpus:
         if gpu.sliced or gpu.free_bytes is None or gpu.free_bytes >= config.gpu_needed_bytes:
             continue
@@ -194,16 +196,16 @@ def _no_room(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
         yield Failure(
             failure_class=FailureClass.GPU_OUT_OF_MEMORY,
             message=f"GPU {gpu.index} ({gpu.product}) has {gib(gpu.free_bytes)}{total} free, and the plan "
-            f"needs {gib(config.gpu_needed_bytes)}; {_who(gpu)}",
-            next_step="end what else uses this GPU, or give the pod one of its own; or plan for less "
-            "(spec.context)",
+            f"needs {gib(config.gpu_needed_bytes)}; {_gpu_users(gpu)}",
+            next_step="stop the other processes on this GPU, give the pod a GPU of its own, or "
+            "reduce spec.context",
         )
 
 
-def _who(gpu: Gpu) -> str:
-    """Who has its memory, as far as the driver tells."""
+def _gpu_users(gpu: Gpu) -> str:
+    """The processes that have its memory, as far as the driver reports them."""
     if not gpu.processes:
-        return "who uses the rest cannot be seen from here"
+        return "the other processes are not visible from this container"
     seen = [
         f"{item.name or 'process'} (pid {item.pid}"
         + (f", {gib(item.used_bytes)})" if item.used_bytes is not None else ")")

@@ -1,19 +1,109 @@
-"""Whether to probe, and what there is when the probe brings nothing: the pod serves in any case."""
+"""Whether to measure a pod in full, only check it, or not at all; and the measurement."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tacho_contract.launch import LiveConfig, RuntimeConfig
-from tacho_contract.measurement import Baseline, Measurement
-from tacho_runtime.probe.ports import MachineSample
+from tacho_contract.launch import ENV_FULL_PROBE, LiveConfig, RuntimeConfig
+from tacho_contract.measurement import Baseline, Environment, Measurement, same_machine
+from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.target import ProbeTarget
-from tacho_runtime.supervisor.choice import Pod, choose
+from tacho_runtime.supervisor.clock import Clock
+
+USABLE = ("Complete", "Partial")
+CHECK = "Check"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurementDecision:
+    """Whether to measure the pod, and the reason as a message."""
+
+    probes: bool
+    reason: str
+    baseline: Baseline | None = None
+    """Baseline that a check is compared with; None: a measurement in full."""
+    request: str = ""
+    """Name of the re-measure request that this measurement answers; "": none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredPod:
+    """The pod's properties that the decision whether to measure depends on, apart from the settings."""
+
+    plan_key: str
+    environment: Environment = Environment()
+    hostname: str = ""
+    probe_pod: bool = False
+    """Whether this is a probe pod, which is always measured in full."""
+
+
+def this_pod(config: RuntimeConfig, environment: Environment) -> MeasuredPod:
+    """The pod this runtime runs in, as far as the decision whether to measure depends on it."""
+    return MeasuredPod(
+        plan_key=config.plan_key,
+        environment=environment,
+        hostname=os.uname().nodename,
+        probe_pod=ENV_FULL_PROBE in os.environ,
+    )
+
+
+def pending_request(live: LiveConfig, known: Measurement | None, hostname: str) -> str:
+    """Name of the re-measure request that this pod has not answered yet; "": none."""
+    asked = live.again
+    if not asked.request or asked.hostname != hostname or live.probe.policy == "Disabled":
+        return ""
+    return "" if known is not None and known.request == asked.request else asked.request
+
+
+def decide_measurement(live: LiveConfig, known: Measurement | None, pod: MeasuredPod) -> MeasurementDecision:
+    """``known`` is what a former run of this container left behind."""
+    policy = live.probe.policy
+    if policy == "Disabled":
+        return MeasurementDecision(probes=False, reason="spec.probe.policy is Disabled")
+    if request := pending_request(live, known, pod.hostname):
+        return MeasurementDecision(
+            probes=True, reason="a measurement of this pod was requested", request=request
+        )
+    if policy == "Always":
+        return MeasurementDecision(probes=True, reason="spec.probe.policy is Always")
+    baseline = None if pod.probe_pod else _baseline(live, pod)
+    if known is None:
+        return _measure(baseline, "this plan and workload were not measured yet")
+    if (known.plan_key, known.measure_key) != (pod.plan_key, live.measure_key):
+        return _measure(baseline, "plan or workload changed since the last measurement")
+    if known.state not in USABLE:
+        return _measure(baseline, f"the last measurement is {known.state}")
+    if known.kind == CHECK and baseline is None:
+        return _measure(None, "it was only checked, against a measurement that no longer exists")
+    return MeasurementDecision(
+        probes=False, reason=f"measured at {known.observed_time} with the same plan and workload"
+    )
+
+
+def _measure(baseline: Baseline | None, reason: str) -> MeasurementDecision:
+    if baseline is None:
+        return MeasurementDecision(probes=True, reason=reason)
+    told = f"{reason}, but an identical machine was measured at {baseline.observed_time}: only checked"
+    return MeasurementDecision(probes=True, reason=told, baseline=baseline)
+
+
+def _baseline(live: LiveConfig, pod: MeasuredPod) -> Baseline | None:
+    """The newest for this plan, workload and machine."""
+    found = [
+        item
+        for item in live.baselines
+        if (item.plan_key, item.measure_key) == (pod.plan_key, live.measure_key)
+        and same_machine(item.environment, pod.environment)
+        and item.concurrency > 0
+    ]
+    return max(found, key=lambda item: item.observed_time, default=None)
+
 
 log = logging.getLogger("tacho")
 
@@ -37,15 +127,6 @@ class Probe(Protocol):
     ) -> Awaitable[Measurement]: ...
 
 
-class Clock(Protocol):
-    """The two clocks: one to measure with, one to date with."""
-
-    def monotonic(self) -> float: ...
-
-    def utc(self) -> str:
-        """RFC 3339, to the second."""
-
-
 def target_of(config: RuntimeConfig, base_url: str, api_key: str, *, slots: int) -> ProbeTarget:
     """``slots``: requests that the engine was told to take at a time, 0 for no limit."""
     return ProbeTarget(
@@ -61,11 +142,11 @@ def target_of(config: RuntimeConfig, base_url: str, api_key: str, *, slots: int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measuring:
+class MeasurementRun:
     """One question: this plan, this workload, that engine."""
 
     config: RuntimeConfig
-    pod: Pod
+    pod: MeasuredPod
     live: LiveConfig
     target: ProbeTarget
     probe: Probe
@@ -74,11 +155,12 @@ class Measuring:
     machine: Callable[[bool], MachineSample]
     """Whether to run the calibration → the machine now."""
     cpus: int
-    """Those of this container: the engine's and the probe's."""
+    """CPUs of this container, which engine and probe share."""
 
     async def measurement(self, known: Measurement | None) -> Measurement:
-        """In any case one: fresh, ``known`` already, or one that says why there are no figures."""
-        choice = choose(self.live, known, self.pod)
+        """A measurement in any case: a new one, ``known`` unchanged, or one whose message says why there are
+        no values."""
+        choice = decide_measurement(self.live, known, self.pod)
         log.info("probe: %s, because %s", "yes" if choice.probes else "no", choice.reason)
         if choice.probes:
             self.say(f"measuring: {choice.reason}")

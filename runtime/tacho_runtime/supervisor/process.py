@@ -24,42 +24,44 @@ from tacho_engines.base import Exit
 STDOUT, STDERR = 1, 2
 TAIL_LINES = 200
 TAIL_LINE_BYTES = 2000
-KEPT_LINES = 20
-KEPT_FOR_LINES = 2000
-"""A telling line that is farther than this from the end told of something else."""
+DIAGNOSTIC_LINES = 20
+DIAGNOSTIC_AGE_LINES = 2000
+"""A diagnostic line farther than this from the end belongs to another problem."""
 _CONTROLS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 """Colours and whatever else moves a terminal: lines go into a status, and from there onto screens."""
 PUMP_END_SECONDS = 1.0
 """How long to wait for the last output after the process ended: a grandchild may hold the pipe open."""
 
 
-class Tail:
-    """The last lines, and of those before them the telling ones: an engine of several processes ends with a
-    traceback of each, and the cause is in the first."""
+class LogTail:
+    """The last lines, and diagnostic lines before them.
 
-    def __init__(self, telling: Callable[[str], bool]) -> None:
-        self._telling = telling
+    An engine of several processes ends with a traceback of each, and the cause is in the first.
+    """
+
+    def __init__(self, is_diagnostic: Callable[[str], bool]) -> None:
+        self._is_diagnostic = is_diagnostic
         self._last: deque[str] = deque()
         self._kept: deque[tuple[int, str]] = deque()
         self._count = 0
 
     def add(self, line: str) -> None:
-        """One more line. Only what leaves the last ones is looked at."""
+        """One more line. Only a line that leaves the last ones is checked."""
         self._count += 1
         self._last.append(line)
         if len(self._last) <= TAIL_LINES:
             return
         oldest = self._last.popleft()
-        while self._kept and self._count - self._kept[0][0] > KEPT_FOR_LINES:
+        while self._kept and self._count - self._kept[0][0] > DIAGNOSTIC_AGE_LINES:
             self._kept.popleft()
-        if len(self._kept) < KEPT_LINES and self._telling(oldest):
+        if len(self._kept) < DIAGNOSTIC_LINES and self._is_diagnostic(oldest):
             self._kept.append((self._count - TAIL_LINES, oldest))
 
-    def shown(self) -> tuple[str, ...]:
+    def lines(self) -> tuple[str, ...]:
         return (*(line for _, line in self._kept), *self._last)
 
 
-class Child:
+class EngineProcess:
     """A running engine. ``exit_status`` is its exit code, negative for a signal, once it has ended."""
 
     def __init__(
@@ -67,12 +69,12 @@ class Child:
         process: subprocess.Popen[bytes],
         loop: asyncio.AbstractEventLoop,
         on_line: Callable[[str], None],
-        telling: Callable[[str], bool],
+        is_diagnostic: Callable[[str], bool],
     ) -> None:
         self.pid = process.pid
         self.exit_status: asyncio.Future[int] = loop.create_future()
         self._process = process
-        self._lines = Tail(telling)
+        self._lines = LogTail(is_diagnostic)
         self._on_line = on_line
         self._one_line = threading.Lock()
         self._pumps = [
@@ -105,29 +107,28 @@ class Child:
             self._on_line(text)
 
     def tail(self) -> tuple[str, ...]:
-        """The last lines of output and error output, in the order in which they came, after the telling ones
-        that came before them."""
-        return self._lines.shown()
+        """The last lines of output and error output in order, after earlier diagnostic ones."""
+        return self._lines.lines()
 
-    async def last_words(self) -> tuple[str, ...]:
+    async def final_output(self) -> tuple[str, ...]:
         """``tail`` after the output has ended, or soon after the process has."""
         for pump in self._pumps:
             await asyncio.to_thread(pump.join, PUMP_END_SECONDS)
         return self.tail()
 
     def ended(self, status: int) -> None:
-        """Told by the reaper."""
+        """Records the process's exit status; the reaper calls it."""
         self._process.returncode = status
         if not self.exit_status.done():
             self.exit_status.set_result(status)
 
     def signal(self, number: int) -> None:
-        """To the whole process group, so that workers of the engine hear it too."""
+        """Sends a signal to the whole process group, so that the engine's workers receive it too."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
     async def stop(self, *, grace_seconds: float) -> None:
-        """SIGTERM, and SIGKILL when that has not ended it in time; then what is left of its group."""
+        """Sends SIGTERM, and SIGKILL after ``grace_seconds``; then kills the rest of the process group."""
         if not self.exit_status.done():
             self.signal(signal.SIGTERM)
             await asyncio.wait({self.exit_status}, timeout=grace_seconds)
@@ -149,13 +150,13 @@ def _write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def exit_of(status: int, kills_before: int | None, kills: int | None, told: Failure | None) -> Exit:
+def exit_of(status: int, kills_before: int | None, kills: int | None, reported: Failure | None) -> Exit:
     """How an engine ended: its status, negative for a signal; and the container's kills for memory."""
     return Exit(
         code=status if status >= 0 else None,
         signal=-status if status < 0 else None,
         out_of_memory_kills=None if kills is None or kills_before is None else kills - kills_before,
-        told=told,
+        reported=reported,
     )
 
 
@@ -164,7 +165,7 @@ class Reaper:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, EngineProcess] = {}
         loop.add_signal_handler(signal.SIGCHLD, self.reap)
 
     def close(self) -> None:
@@ -176,12 +177,12 @@ class Reaper:
         *,
         environment: Mapping[str, str],
         on_line: Callable[[str], None] = lambda _line: None,
-        telling: Callable[[str], bool] = lambda _line: False,
-    ) -> Child:
+        is_diagnostic: Callable[[str], bool] = lambda _line: False,
+    ) -> EngineProcess:
         """Starts ``command`` in a session of its own. Raises OSError when it cannot be started.
 
-        ``on_line`` is told every line of its output, one at a time, in a thread of its own; those that are
-        ``telling`` are remembered longer than others.
+        ``on_line`` gets every line of its output, one at a time, in a thread of its own; those that are
+        ``is_diagnostic`` are remembered longer than others.
 
         At the runtime's own priority: tried at nice +5 on two saturated cores, the runtime answered no
         faster (p95 7 ms either way), and the engine lost to everything else on the machine.
@@ -196,7 +197,7 @@ class Reaper:
             # With PID 1 the kernel ends everything in the container; elsewhere it must be asked to.
             preexec_fn=None if os.getpid() == 1 else _die_with_parent,
         )
-        child = Child(process, self._loop, on_line, telling)
+        child = EngineProcess(process, self._loop, on_line, is_diagnostic)
         self._children[child.pid] = child
         return child
 

@@ -63,7 +63,7 @@ def fetched_path(fetch_dir: str) -> str | None:
 
 
 def read_report(state_dir: str) -> Report | None:
-    """What the last run in this pod found out; None when there is nothing, or nothing readable."""
+    """The report of the last run in this pod; None when it is missing or not readable."""
     return _read(Report, Path(state_dir, REPORT_FILE))
 
 
@@ -74,7 +74,8 @@ def write_report(state_dir: str, report: Report) -> None:
 
 
 def engine_failure_path(state_dir: str) -> str:
-    """Where the engine's launcher may say why it cannot start; what an earlier run said there is removed."""
+    """Path of the file in which the engine's launcher may report why it cannot start. Removes the file of an
+    earlier run."""
     path = Path(state_dir, ENGINE_FAILURE_FILE)
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
@@ -82,7 +83,7 @@ def engine_failure_path(state_dir: str) -> str:
 
 
 def read_engine_failure(state_dir: str) -> Failure | None:
-    """What the launcher said; None where it said nothing, or nothing readable."""
+    """Failure that the launcher reported; None where it reported none, or the file is not readable."""
     try:
         with open(Path(state_dir, ENGINE_FAILURE_FILE), "rb", opener=_open_theirs) as file:
             return codec.loads(Failure, file.read(ENGINE_FAILURE_LIMIT_BYTES) or b"")

@@ -29,19 +29,19 @@ from tacho_contract.launch import (
 )
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import Load, Report
-from tacho_engines.base import EngineFigures, RunHalf
+from tacho_engines.base import EngineStartup, RunHalf
 from tacho_engines.registry import run_half
-from tacho_engines.run_parts import files_wanted, metric_names
-from tacho_runtime import preflight
+from tacho_engines.run_parts import loadable_files, metric_names
 from tacho_runtime.machine import environment as machine
-from tacho_runtime.probe.asking import counters
-from tacho_runtime.supervisor import arrival, lifecycle, model_path, store, watch, weights
-from tacho_runtime.supervisor.choice import pod_of, requested
+from tacho_runtime.probe.load import counters
+from tacho_runtime.supervisor import engine_memory, lifecycle, model_files, observed_machine, preflight, store
 from tacho_runtime.supervisor.clock import SystemClock
-from tacho_runtime.supervisor.draining import quiet, requests_left
-from tacho_runtime.supervisor.machine_check import Machine
-from tacho_runtime.supervisor.process import Child, Reaper, exit_of
-from tacho_runtime.supervisor.report import Facts, make_load, make_report
+from tacho_runtime.supervisor.documents import ReportFacts, make_load, make_report
+from tacho_runtime.supervisor.draining import requests_left, wait_until_idle
+from tacho_runtime.supervisor.engine_memory import MemoryWatch
+from tacho_runtime.supervisor.machine_check import ObservedMachine
+from tacho_runtime.supervisor.measuring import pending_request, this_pod
+from tacho_runtime.supervisor.process import EngineProcess, Reaper, exit_of
 from tacho_runtime.termination import write_termination
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ log = logging.getLogger("tacho")
 POLL_SECONDS = 0.5
 HEALTH_SECONDS = 5.0
 LEAVE_SECONDS = 15.0
-"""From readiness off until no new request comes: ten seconds of checks, and the way to the proxies."""
+"""Seconds from the end of readiness until no new request arrives: ten seconds of checks, and the delay of the
+proxies."""
 STOP_SECONDS = 10.0
 """Between SIGTERM and SIGKILL for an engine that has nothing left to do."""
 LOAD_AGE_SECONDS = 1.0
@@ -70,44 +71,44 @@ class Supervisor:
     def __init__(self, config: RuntimeConfig) -> None:
         self.config = config
         self.clock = SystemClock()
-        self.state = lifecycle.begin(self.clock.monotonic())
-        self.facts = Facts(config=config)
-        self._child: Child | None = None
+        self.state = lifecycle.initial_state(self.clock.monotonic())
+        self.facts = ReportFacts(config=config)
+        self._child: EngineProcess | None = None
         self._client: EngineClient | None = None
         self._live: LiveConfig | None = None
-        self._figures = EngineFigures()
-        self._machine = Machine()
+        self._figures = EngineStartup()
+        self._machine = ObservedMachine()
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._stop_now = asyncio.Event()
         self._load_lock = asyncio.Lock()
         self._load: tuple[float, Load] | None = None
         self._environment = {key: value for key, value in os.environ.items() if key not in _OWN_VARIABLES}
 
-    # --- what is shown ---------------------------------------------------------------------------
+    # --- documents -------------------------------------------------------------------------------
     def report(self) -> Report:
         return make_report(self.facts, self.state, now=self.clock.monotonic(), observed_time=self.clock.utc())
 
     async def load(self) -> Load:
-        """The engine's own figures, at most LOAD_AGE_SECONDS old; all unknown when it does not answer."""
+        """The engine's own metrics, at most LOAD_AGE_SECONDS old; all unknown when it does not answer."""
         async with self._load_lock:
             if self._load is not None and self.clock.monotonic() - self._load[0] < LOAD_AGE_SECONDS:
                 return self._load[1]
-            load = await self._ask_load()
+            load = await self._read_load()
             self._load = (self.clock.monotonic(), load)
             return load
 
-    async def _ask_load(self) -> Load:
+    async def _read_load(self) -> Load:
         text = await self._client.metrics() if self._client else None
-        return make_load(counters.parse(text or "", metric_names()), observed_time=self.clock.utc())
+        return make_load(counters.parse_counters(text or "", metric_names()), observed_time=self.clock.utc())
 
     # --- the run ---------------------------------------------------------------------------------
     async def run(self) -> int:
-        """The exit code: 0 after a drain that was asked for, 1 after a failure."""
+        """The exit code: 0 after a requested drain, 1 after a failure."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked_to_stop)
+            loop.add_signal_handler(number, self._request_stop)
         reaper = Reaper(loop)
-        life = asyncio.ensure_future(self._life(reaper))
+        life = asyncio.ensure_future(self._run_phases(reaper))
         stop = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -118,23 +119,23 @@ class Supervisor:
             await self._drain()
             return 0
         except FailedError as failed:
-            return self.give_up(failed.failure)
+            return self.fail(failed.failure)
         except Exception as error:
             log.exception("the runtime failed")
-            return self.give_up(lifecycle.own_failure(error))
+            return self.fail(lifecycle.own_failure(error))
         finally:
             stop.cancel()
             await self._shut_down()
             reaper.close()
 
-    def _asked_to_stop(self) -> None:
-        """The first signal asks, the second insists."""
+    def _request_stop(self) -> None:
+        """The first signal starts a drain, the second ends it."""
         if self._stop.is_set():
-            self._hurry.set()
+            self._stop_now.set()
         self._stop.set()
 
-    def give_up(self, failure: Failure) -> int:
-        """Tells the failure where it is read. The exit code."""
+    def fail(self, failure: Failure) -> int:
+        """Writes the failure to the log and the termination message. The exit code."""
         self.state = lifecycle.fail(self.state, failure, now=self.clock.monotonic())
         log.error("%s: %s; %s", failure.failure_class, failure.message, failure.next_step)
         write_termination(self.config.termination_log, failure)
@@ -146,19 +147,19 @@ class Supervisor:
         if self._client is not None:
             await self._client.close()
 
-    async def _life(self, reaper: Reaper) -> None:
-        """Everything from the first check on; ends only by FailedError or by being cancelled."""
+    async def _run_phases(self, reaper: Reaper) -> None:
+        """All phases from the first check; ends only by FailedError or cancellation."""
         self._check()
-        await self._look()
+        await self._check_machine()
         self._remember_last_run()
-        command = self._engine().command(self.config, await self._model())
+        command = self._engine().command(self.config, await self._wait_for_model())
         kills_before = machine.out_of_memory_kills()
         child = self._start(reaper, command)
         await self._while_running(child, self._serve(child.pid), kills_before)
 
-    async def _look(self) -> None:
-        """Reads this machine and holds it against the plan. Raises FailedError."""
-        checked = await watch.checked(self.config, self._engine(), self._environment)
+    async def _check_machine(self) -> None:
+        """Compares this machine with the plan. Raises FailedError."""
+        checked = await observed_machine.check_machine(self.config, self._engine(), self._environment)
         self._machine, self.config, failure = checked
         environment = machine.read_environment(self._machine.gpus)
         self.facts = dataclasses.replace(self.facts, environment=environment)
@@ -169,19 +170,19 @@ class Supervisor:
         self.state = lifecycle.advance(self.state, phase, now=self.clock.monotonic(), message=message)
         log.info("%s: %s", phase, message)
 
-    def _say(self, message: str) -> None:
+    def _set_message(self, message: str) -> None:
         self.state = dataclasses.replace(self.state, message=message)
 
     def _engine(self) -> RunHalf:
         return run_half(self.config.engine)
 
     def _check(self) -> None:
-        """Raises FailedError for what is wrong before any waiting begins."""
+        """Raises FailedError for problems that are known before the runtime waits for the model."""
         preflight.check(self.config, self._engine(), self._environment)
         self._live = store.read_live(self.config.live_file)
 
     def _read_live(self) -> LiveConfig:
-        """The newest settings; a file that cannot be read just now leaves the last ones standing."""
+        """The newest settings; the last ones while the file cannot be read."""
         with contextlib.suppress(FailedError):
             self._live = store.read_live(self.config.live_file)
         assert self._live is not None, "read once by the checks"
@@ -196,19 +197,19 @@ class Supervisor:
         self.state = dataclasses.replace(self.state, measurement=last.measurement)
 
     # --- waiting for the model -------------------------------------------------------------------
-    async def _model(self) -> str:
+    async def _wait_for_model(self) -> str:
         """The path for the engine, once the model is there. Raises FailedError."""
-        self._enter(lifecycle.WAITING_FOR_MODEL, "looking for the model")
-        root = await arrival.root(self.config, self._fetch_is, self._check_budget)
+        self._enter(lifecycle.WAITING_FOR_MODEL, "waiting for the model")
+        root = await model_files.model_root(self.config, self._update_fetch, self._check_budget)
         begun = self.clock.monotonic()
-        await arrival.compare(self.config, root, self._say, self._check_budget)
+        await model_files.compare_with_plan(self.config, root, self._set_message, self._check_budget)
         if self.config.content_digest:
             self.state = lifecycle.verified(self.state, seconds=self.clock.monotonic() - begun)
         return await asyncio.to_thread(
-            model_path.engine_path, self.config, files_wanted(self.config.engine), root
+            model_files.engine_path, self.config, loadable_files(self.config.engine), root
         )
 
-    def _fetch_is(self, progress: FetchProgress | None) -> None:
+    def _update_fetch(self, progress: FetchProgress | None) -> None:
         progress = progress or self.state.fetch
         self.state = dataclasses.replace(
             self.state, fetch=progress, message=lifecycle.model_message(progress)
@@ -223,20 +224,22 @@ class Supervisor:
 
     # --- the engine ------------------------------------------------------------------------------
     def _read_line(self, line: str) -> None:
-        """Called in a thread of the engine's output: one value is put in place of another, nothing else."""
+        """Called in a thread of the engine's output: replaces one immutable value."""
         self._figures = self._engine().read(self._figures, line)
 
-    def _start(self, reaper: Reaper, command: tuple[str, ...]) -> Child:
+    def _start(self, reaper: Reaper, command: tuple[str, ...]) -> EngineProcess:
         preflight.check_program(command, self._environment)
         self._enter(lifecycle.STARTING, "starting " + command[0])
         store.write_report(self.config.state_dir, self.report())
         try:
             threads = machine.thread_variables(self.config.gpu_count, self._environment)
             own = {**threads, **self._engine().environment(self.config), **self._environment}
-            own = watch.with_bytecode(own, self._machine, self.config)
+            own = observed_machine.with_bytecode(own, self._machine, self.config)
             environment = {**own, ENV_ENGINE_FAILURE: store.engine_failure_path(self.config.state_dir)}
-            read, telling = self._read_line, self._engine().telling
-            self._child = reaper.start(command, environment=environment, on_line=read, telling=telling)
+            read, is_diagnostic = self._read_line, self._engine().names_cause
+            self._child = reaper.start(
+                command, environment=environment, on_line=read, is_diagnostic=is_diagnostic
+            )
         except OSError as error:
             raise FailedError.of(
                 FailureClass.ENGINE_CRASHED,
@@ -246,7 +249,7 @@ class Supervisor:
         return self._child
 
     async def _while_running(
-        self, child: Child, work: Coroutine[None, None, None], kills_before: int | None
+        self, child: EngineProcess, work: Coroutine[None, None, None], kills_before: int | None
     ) -> None:
         """Does ``work`` until the engine ends. Raises FailedError when it does."""
         task = asyncio.ensure_future(work)
@@ -260,59 +263,61 @@ class Supervisor:
             task.cancel()
             await asyncio.wait({task})
 
-    async def _why_ended(self, child: Child, kills_before: int | None) -> Failure:
+    async def _why_ended(self, child: EngineProcess, kills_before: int | None) -> Failure:
         told = store.read_engine_failure(self.config.state_dir)
         end = exit_of(child.exit_status.result(), kills_before, machine.out_of_memory_kills(), told)
-        return self._engine().classify(end, await child.last_words())
+        return self._engine().classify(end, await child.final_output())
 
     async def _serve(self, pid: int) -> None:
-        """From the engine's start to the end of the run."""
+        """Runs the engine from its start to the end of the run."""
         path = self._engine().health_path(self.config)
-        memory = watch.MemoryWatch(self._machine, pid)
+        memory = MemoryWatch(self._machine, pid)
         async with memory.running():
-            client = await self._reached(path)
-            measurement = await self._measured(pid)
-        await self._serves(measurement, memory)
-        async with watch.in_use(self.config.cache_dir):
+            client = await self._connect_engine(path)
+            measurement = await self._measure(pid)
+        await self._enter_serving(measurement, memory)
+        async with observed_machine.marked_in_use(self.config.cache_dir):
             while True:
-                await self._watch_health(client, path, until=self._asked_again)
-                memory = watch.MemoryWatch(self._machine, pid)
+                await self._watch_health(client, path, until=self._remeasurement_requested)
+                memory = MemoryWatch(self._machine, pid)
                 async with memory.running():
-                    await self._leave()
-                    measurement = await self._measured(pid)
-                await self._serves(measurement, memory)
+                    await self._leave_service()
+                    measurement = await self._measure(pid)
+                await self._enter_serving(measurement, memory)
 
-    async def _serves(self, measurement: Measurement, memory: watch.MemoryWatch) -> None:
-        if measurement is not self.state.measurement:  # what a former run measured keeps its own
+    async def _enter_serving(self, measurement: Measurement, memory: MemoryWatch) -> None:
+        if measurement is not self.state.measurement:  # an earlier run's has its own memory figures
             measurement = await memory.recorded_in(measurement, self._figures)
         now = self.clock.monotonic()
         self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
-        told = f": {measurement.message}" if measurement.message else ""
-        self._enter(lifecycle.SERVING, f"measurement {measurement.state}{told}")
+        detail = f": {measurement.message}" if measurement.message else ""
+        self._enter(lifecycle.SERVING, f"measurement {measurement.state}{detail}")
         store.write_report(self.config.state_dir, self.report())
 
-    def _asked_again(self) -> bool:
-        pod = pod_of(self.config, self.facts.environment)
-        return bool(requested(self._read_live(), self.state.measurement, pod.hostname))
+    def _remeasurement_requested(self) -> bool:
+        pod = this_pod(self.config, self.facts.environment)
+        return bool(pending_request(self._read_live(), self.state.measurement, pod.hostname))
 
-    async def _leave(self) -> None:
-        """Out of the Service, and free of what came through it."""
-        self._enter(lifecycle.PROBING, "asked to measure again; requests that run are let finish")
+    async def _leave_service(self) -> None:
+        """Leaves the Service and waits for its pending requests."""
+        self._enter(lifecycle.PROBING, "remeasurement requested; waiting for running requests to finish")
         await asyncio.sleep(LEAVE_SECONDS)
-        await self._quiet()
+        await self._wait_until_idle()
 
-    async def _reached(self, health_path: str) -> EngineClient:
-        """The engine, once it is healthy."""
-        # Imported here because httpx is slow to: by now the server answers.
+    async def _connect_engine(self, health_path: str) -> EngineClient:
+        """A client of the engine, once it is healthy."""
+        # httpx imports slowly: by now the runtime's own server answers.
         from tacho_runtime.http.engine_client import EngineClient
 
         engine = self._engine()
         base_url, api_key = self._engine_address()
         self._client = EngineClient(base_url, api_key=api_key)
         await self._until_healthy(self._client, health_path)
-        if failure := weights.not_applied(self.config, self._figures):
+        if failure := engine_memory.quantization_failure(self.config, self._figures):
             raise FailedError(failure)
-        version = await self._version(engine)
+        path = engine.version_path(self.config)
+        document = await self._client.json(path) if path else None
+        version = engine.version(document) if isinstance(document, dict) else ""
         self._enter(lifecycle.PROBING, "the engine is healthy")
         self.facts = dataclasses.replace(
             self.facts, engine_version=version, fallbacks=self._figures.fallbacks
@@ -326,19 +331,19 @@ class Supervisor:
         key = self._environment.get(self._engine().api_key_variable(self.config), "")
         return local_url(self.config.bind_host, self.config.engine_port), key
 
-    async def _measured(self, pid: int) -> Measurement:
+    async def _measure(self, pid: int) -> Measurement:
         from tacho_runtime.probe.sequence import run_probe
-        from tacho_runtime.supervisor.measuring import Measuring, target_of
+        from tacho_runtime.supervisor.measuring import MeasurementRun, target_of
 
-        measuring = Measuring(
+        measuring = MeasurementRun(
             config=self.config,
-            pod=pod_of(self.config, self.facts.environment),
+            pod=this_pod(self.config, self.facts.environment),
             live=self._read_live(),
             target=target_of(self.config, *self._engine_address(), slots=self._engine().slots(self.config)),
             probe=run_probe,
             clock=self.clock,
-            say=self._say,
-            machine=watch.while_measured(self._machine, pid),
+            say=self._set_message,
+            machine=observed_machine.machine_sampler(self._machine, pid),
             cpus=machine.cpu_count(),
         )
         return await measuring.measurement(self.state.measurement)
@@ -348,7 +353,7 @@ class Supervisor:
             healthy, why = await client.healthy(path)
             if healthy:
                 return
-            self._say(why)
+            self._set_message(why)
             self._check_budget()
             await asyncio.sleep(POLL_SECONDS)
 
@@ -363,38 +368,32 @@ class Supervisor:
             else:
                 log.warning("no healthy answer: %s", why)
 
-    async def _version(self, engine: RunHalf) -> str:
-        path = engine.version_path(self.config)
-        document = await self._client.json(path) if self._client and path else None
-        return engine.version(document) if isinstance(document, dict) else ""
-
     # --- the end ---------------------------------------------------------------------------------
     async def _drain(self) -> None:
         """Waits for running requests, no longer than drainSeconds. Readiness is off from the first moment."""
         serving, child, client = self.state.phase == lifecycle.SERVING, self._child, self._client
-        self._enter(lifecycle.DRAINING, "asked to stop")
+        self._enter(lifecycle.DRAINING, "stop requested")
         if not serving or child is None or client is None:
             return
-        # Still asked for its health: a drain may be longer than a silent engine is believed in.
-        watch = asyncio.ensure_future(self._watch_health(client, self._engine().health_path(self.config)))
+        # A drain may take longer than an engine may be silent: its health is still watched.
+        health = asyncio.ensure_future(self._watch_health(client, self._engine().health_path(self.config)))
         try:
-            await self._let_finish(child)
+            await self._wait_until_idle(
+                wedged=lambda: lifecycle.is_wedged(self.state, now=self.clock.monotonic()),
+                stop_now=self._stop_now,
+                ended=child.exit_status.done,
+            )
         finally:
-            watch.cancel()
-            await asyncio.wait({watch})
+            health.cancel()
+            await asyncio.wait({health})
         if lifecycle.is_wedged(self.state, now=self.clock.monotonic()):
             raise FailedError(lifecycle.wedged_failure(self.state, now=self.clock.monotonic()))
 
-    async def _let_finish(self, child: Child) -> None:
-        await self._quiet(
-            wedged=lambda: lifecycle.is_wedged(self.state, now=self.clock.monotonic()),
-            hurry=self._hurry,
-            over=child.exit_status.done,
+    async def _wait_until_idle(self, **until: Any) -> None:
+        seconds = self.config.drain_seconds
+        await wait_until_idle(
+            seconds=seconds, clock=self.clock, running=self._pending_requests, say=self._set_message, **until
         )
 
-    async def _quiet(self, **until: Any) -> None:
-        seconds = self.config.drain_seconds
-        await quiet(seconds=seconds, clock=self.clock, running=self._running, say=self._say, **until)
-
-    async def _running(self, limit_seconds: float) -> int | None:
-        return await requests_left(self._ask_load, self.config.engine_port, limit_seconds)
+    async def _pending_requests(self, limit_seconds: float) -> int | None:
+        return await requests_left(self._read_load, self.config.engine_port, limit_seconds)

@@ -6,7 +6,8 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacho_operator.api.rules.offline import RULES, Rule
+from tacho_operator.api.rules.all_rules import RULES
+from tacho_operator.api.rules.rule import Rule
 
 ABSENT = object()
 """As a value in a change: remove the field."""

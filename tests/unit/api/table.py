@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .rows import ABSENT, CUSTOM, HUB, LLAMACPP, PRESET, VLLM, VLLM_GATES, Row
+from tests.unit.api.rows import ABSENT, CUSTOM, HUB, LLAMACPP, PRESET, VLLM, VLLM_GATES, Row
 
 
 def _accepted(name: str, base: dict[str, Any] = LLAMACPP, **change: Any) -> Row:
@@ -229,7 +229,7 @@ SERVICE = (
              workload={"inputTokens": 600, "outputTokens": 200}),
     _refused("a probe beyond its default timeout", "probe-times", probe={"budgetSeconds": 91}),
     _accepted("a promise", slo={"ttftMilliseconds": 500, "percentile": 95}),
-    _refused("an empty promise", "slo-promises", slo={"percentile": 95}),
+    _refused("an empty promise", "slo-has-target", slo={"percentile": 95}),
     _accepted("autoscaling", autoscaling={"minReplicas": 1, "maxReplicas": 8}),
     _accepted("autoscaling with all it has", autoscaling={
         "maxReplicas": 8,
@@ -248,7 +248,7 @@ SERVICE = (
         "maxReplicas": 2, "schedules": [{"schedule": "0 20 * * *", "minReplicas": 0}]}),
     _refused("a schedule upside down", "schedule-bounds", autoscaling={
         "maxReplicas": 2, "schedules": [{"schedule": "0 20 * * *", "minReplicas": 3, "maxReplicas": 2}]}),
-    _refused("a schedule of nothing", "schedule-says", autoscaling={
+    _refused("a schedule of nothing", "schedule-has-bound", autoscaling={
         "maxReplicas": 2, "schedules": [{"schedule": "0 20 * * *"}]}),
     _malformed("a schedule in words", "spec.autoscaling.schedules[0].schedule", autoscaling={
         "maxReplicas": 2, "schedules": [{"schedule": "every morning", "minReplicas": 2}]}),

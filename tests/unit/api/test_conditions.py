@@ -95,8 +95,8 @@ def test_the_page_has_every_class_that_can_occur_with_both_properties() -> None:
             again, person = row.strip("| ").split(" | ")[-2:]
             assert again == ("yes" if kind.tries_again else "no")
             assert (person == "yes", person == "no") == (
-                kind.needs_person,
-                not kind.person_needed(Escalation),
+                kind.needs_user_action,
+                not kind.user_action_needed(Escalation),
             )
 
 

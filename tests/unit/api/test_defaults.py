@@ -11,8 +11,7 @@ from tacho_contract.measurement import Workload
 from tacho_operator.api import defaults
 from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.api.types import LLMDeployment
-
-from .rows import Row
+from tests.unit.api.rows import Row
 
 SPEC = resource_schema(())["properties"]["spec"]
 DESCRIBED = {

@@ -13,13 +13,13 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.pod import LIVE_DIR, MODEL_DIR, RUNTIME_PORT, TACHO_DIR
 from tacho_operator.api.crd.resource import at, resource_schema
-from tacho_operator.api.rules.offline import RULES, Rule, validate_offline
-from tacho_operator.api.rules.permanent import PERMANENT
-from tacho_operator.api.rules.unreleased import GATES
+from tacho_operator.api.rules.all_rules import PERMANENT, RULES
+from tacho_operator.api.rules.offline import validate_offline
+from tacho_operator.api.rules.rule import Rule
+from tacho_operator.api.rules.service import GATES
 from tacho_operator.api.types import LLMDeployment
-
-from .rows import CUSTOM, LLAMACPP, Row
-from .table import TABLE
+from tests.unit.api.rows import CUSTOM, LLAMACPP, Row
+from tests.unit.api.table import TABLE
 
 RULE_MESSAGES = {rule.message for rule in RULES}
 EXAMPLES = Path(__file__).parents[3] / "examples"

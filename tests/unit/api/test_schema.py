@@ -14,7 +14,7 @@ from tacho_operator.api.base import ApiModel
 from tacho_operator.api.crd import definition as crd
 from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.api.crd.schema import Schema, UnsupportedKeyword, structural
-from tacho_operator.api.rules.offline import RULES
+from tacho_operator.api.rules.all_rules import RULES
 
 REPOSITORY = Path(__file__).parents[3]
 SCHEMA = resource_schema(RULES)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from tacho_operator.api.crd.leaves import leaf_paths
-from tacho_operator.api.crd.resource import resource_schema
+from tacho_operator.api.crd.resource import leaf_paths, resource_schema
 from tacho_operator.api.types import (
     CostSpec,
     Environment,
@@ -15,9 +14,8 @@ from tacho_operator.api.types import (
     LLMDeploymentStatus,
     MeasuredMemory,
 )
-
-from .rows import Row
-from .samples import sample
+from tests.unit.api.rows import Row
+from tests.unit.api.samples import sample
 
 SCHEMA = resource_schema(())
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tacho_operator.cli.main import main
+from tacho_cli.main import main
 
 SMOLLM2: dict[str, Any] = {
     "apiVersion": "tacho.dev/v1alpha1",

@@ -104,7 +104,7 @@ def started(scratch: Path, *arguments: str, **environment: str) -> Iterator[Runn
     name, _, value = mark.partition("=")
     variables = {**os.environ, "TMPDIR": str(scratch), name: value, **environment}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tacho_operator.cli.main", *arguments],
+        [sys.executable, "-m", "tacho_cli.main", *arguments],
         env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.cluster.certs import Authority
+from tools.cluster.certs import Authority
 
 
 @contextlib.contextmanager

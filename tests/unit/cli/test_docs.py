@@ -1,4 +1,4 @@
-"""docs/cli.md names what the command has, and shows what it prints."""
+"""docs/reference/cli.md names what the command has, and shows what it prints."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from tacho_operator.cli.main import app
+from tacho_cli.main import app
 
-PAGE = (Path(__file__).parents[3] / "docs/cli.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs/reference/cli.md").read_text()
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 

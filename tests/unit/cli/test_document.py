@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tacho_operator.cli.inputs import document
-from tacho_operator.cli.output.problems import CommandError
-
-from .commands import SMOLLM2, manifest
+from tacho_cli.inputs import document
+from tacho_cli.output.problems import CommandError
+from tests.unit.cli.commands import SMOLLM2, manifest
 
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}
 

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tacho_cli.inputs.kubectl import KubectlTarget
+from tacho_cli.inputs.this_machine import gpu_labels, this_machine
+from tacho_cli.output.problems import CommandError
+from tacho_cli.plan import cluster, hardware
 from tacho_operator.api.types import LLMDeploymentSpec
-from tacho_operator.cli.inputs.kubectl import Target
-from tacho_operator.cli.inputs.this_machine import gpu_labels, this_machine
-from tacho_operator.cli.output.problems import CommandError
-from tacho_operator.cli.plan import cluster, hardware
-
-from .commands import SMOLLM2
+from tests.unit.cli.commands import SMOLLM2
 
 NODE: dict[str, Any] = {
     "apiVersion": "v1",
@@ -74,11 +73,11 @@ def test_only_one_hardware_can_be_meant(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="exclude each other"):
         hardware.choose(spec(), gpu="L4", nodes_file="x", target=None)
     with pytest.raises(CommandError, match="exclude each other"):
-        hardware.choose(spec(), gpu="L4", nodes_file="", target=Target(context="x"))
+        hardware.choose(spec(), gpu="L4", nodes_file="", target=KubectlTarget(context="x"))
 
 
 def test_without_options_the_manifest_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacho_operator.cli.inputs.this_machine._ask_driver", lambda: "")
+    monkeypatch.setattr("tacho_cli.inputs.this_machine._ask_driver", lambda: "")
     here = hardware.choose(spec(), gpu="", nodes_file="", target=None)
     assert here.nodes is not None
     assert here.nodes[0].labels == {}
@@ -144,7 +143,7 @@ done
 
 
 def test_a_cluster_is_asked_by_kubectl_with_the_persons_options(kubectl: Path) -> None:
-    target = Target(context="prod", kubeconfig="/k", namespace="ml")
+    target = KubectlTarget(context="prod", kubeconfig="/k", namespace="ml")
     found = hardware.choose(spec(), gpu="", nodes_file="", target=target)
     assert found.nodes is not None
     assert found.source == "for 1 node of context prod"
@@ -158,7 +157,7 @@ def test_without_the_right_to_list_nodes_the_catalog_plans(kubectl: Path) -> Non
     (kubectl / "llmdeployments.tacho.dev.err").write_text(
         'error: the server doesn\'t have a resource type "x"'
     )
-    found = hardware.choose(spec(), gpu="", nodes_file="", target=Target(namespace="ml"))
+    found = hardware.choose(spec(), gpu="", nodes_file="", target=KubectlTarget(namespace="ml"))
     assert found.nodes is None
     assert found.history == ()
     assert any("may not list nodes" in note for note in found.notes)
@@ -168,17 +167,17 @@ def test_without_the_right_to_list_nodes_the_catalog_plans(kubectl: Path) -> Non
 def test_a_cluster_that_cannot_be_asked_is_bad_input(kubectl: Path) -> None:
     (kubectl / "nodes.err").write_text('error: context "prod" does not exist')
     with pytest.raises(CommandError, match='context "prod" does not exist'):
-        cluster.read_nodes(Target(context="prod"))
+        cluster.read_nodes(KubectlTarget(context="prod"))
     (kubectl / "nodes.err").unlink()
     (kubectl / "nodes").write_text("NAME STATUS")
     with pytest.raises(CommandError, match="did not print JSON"):
-        cluster.read_nodes(Target(context="prod"))
+        cluster.read_nodes(KubectlTarget(context="prod"))
 
 
 def test_without_kubectl_the_way_round_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandError, match=r"plan with --nodes nodes\.json"):
-        cluster.read_nodes(Target(context="prod"))
+        cluster.read_nodes(KubectlTarget(context="prod"))
 
 
 def test_gpus_are_labelled_as_feature_discovery_would() -> None:
@@ -198,9 +197,7 @@ def test_a_driver_that_shows_nothing_gives_no_labels(table: str) -> None:
 
 
 def test_this_machine_counts_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "tacho_operator.cli.inputs.this_machine._ask_driver", lambda: "Tesla T4, 15360, 7.5\n" * 2
-    )
+    monkeypatch.setattr("tacho_cli.inputs.this_machine._ask_driver", lambda: "Tesla T4, 15360, 7.5\n" * 2)
     machine = this_machine()
     assert machine.allocatable["nvidia.com/gpu"] == "2"
     assert int(machine.allocatable["memory"]) > 0

@@ -12,18 +12,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tacho_operator.cli.figures.read import figures
-from tacho_operator.cli.main import main
-from tacho_operator.cli.output.formats import FigureFormat, Format, print_document
-from tacho_operator.cli.output.letters import never_fail, spelled
-from tacho_operator.cli.output.progress import following
-from tacho_operator.cli.probe.show import show
-from tests.fakes.ggufs import llama
-
-from .commands import manifest
-from .figures.entries import SLO, entry
-from .simulate.test_command import written
-from .test_status import RESOURCE, cluster
+from tacho_cli.figures.read import measurement_view
+from tacho_cli.main import main
+from tacho_cli.output.formats import FigureFormat, Format, print_document
+from tacho_cli.output.letters import never_fail, spelled
+from tacho_cli.output.progress import following
+from tacho_cli.probe.show import show
+from tests.unit.cli.commands import manifest
+from tests.unit.cli.figures.entries import SLO, entry
+from tests.unit.cli.simulate.test_command import written
+from tests.unit.cli.test_status import RESOURCE, cluster
+from tools.mock.ggufs import llama
 
 __all__ = ["cluster"]
 everywhere = pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1", "cp437", "utf-8"])
@@ -60,7 +59,7 @@ def test_status_draws_with_what_there_is(encoding: str, cluster: Path) -> None:
 def test_probe_shows_its_figures(encoding: str) -> None:
     with stdout_in(encoding) as taken:
         never_fail()
-        show(entry(), figures(entry(), SLO), "model 日本", FigureFormat.table)
+        show(entry(), measurement_view(entry(), SLO), "model 日本", FigureFormat.table)
     text = taken.getvalue().decode(encoding)
     assert ("model 日本" if encoding == "utf-8" else "model ??") in text
     assert ("1840 +- 30 tok/s" if encoding == "ascii" else "1840 ± 30 tok/s") in text

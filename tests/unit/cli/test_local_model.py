@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tacho_cli.inputs.environment import engine_environment
+from tacho_cli.inputs.model import claim_directories, cluster_form, inspect_model, model_directory
+from tacho_cli.output.problems import CommandError
+from tacho_cli.run.setup import cache_directory
 from tacho_contract.uri import parse_uri
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.cli.inputs.environment import engine_environment
-from tacho_operator.cli.inputs.model import claim_directories, cluster_form, inspect_model, model_directory
-from tacho_operator.cli.output.problems import CommandError
-from tacho_operator.cli.run.setup import cache_directory
-
-from .commands import SMOLLM2
+from tests.unit.cli.commands import SMOLLM2
 
 
 def resource(**spec: object) -> LLMDeployment:

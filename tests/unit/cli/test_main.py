@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tacho_cli import main as front
 from tacho_contract import __version__
-from tacho_operator.cli import main as front
-from tests.fakes.ggufs import llama
-
-from .commands import Told, call, free_port, manifest
+from tests.unit.cli.commands import Told, call, free_port, manifest
+from tools.mock.ggufs import llama
 
 HEAVY = (
     "pydantic",
@@ -26,6 +25,7 @@ HEAVY = (
     "huggingface_hub",
     "cel",
     "plotille",
+    "jinja2",
     "tacho_operator.core",
 )
 
@@ -64,7 +64,7 @@ def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom tacho_operator.cli.main import main\nmain(['--help'])\n"
+        "import sys\nfrom tacho_cli.main import main\nmain(['--help'])\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -80,8 +80,12 @@ NEVER = ("prompt_toolkit", "cel.cli", "httpx", "kubernetes", "kopf", "numpy", "p
     [
         # It fails at the folder: by then the manifest has been checked, by every rule.
         ("run -f {manifest} --pvc models={folder}/none", "none is not a folder", NEVER),
-        ("status mistral", "kubectl is not installed", (*NEVER, "yaml", "tacho_operator.api.types")),
-        ("probe mistral", "kubectl is not installed", NEVER),
+        (
+            "status mistral",
+            "kubectl is needed to read the cluster and is not installed",
+            (*NEVER, "yaml", "tacho_operator.api.types"),
+        ),
+        ("probe mistral", "kubectl is needed to read the cluster and is not installed", NEVER),
     ],
 )
 def test_a_verb_imports_what_it_needs(
@@ -89,7 +93,7 @@ def test_a_verb_imports_what_it_needs(
 ) -> None:
     arguments = verb.format(manifest=manifest(tmp_path), folder=tmp_path).split()
     program = (
-        f"import sys\nfrom tacho_operator.cli.main import main\nmain({arguments!r})\n"
+        f"import sys\nfrom tacho_cli.main import main\nmain({arguments!r})\n"
         f"print([name for name in {unneeded!r} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -109,7 +113,7 @@ def test_both_names_are_the_same_command(name: str) -> None:
     done = subprocess.run([str(program), "--help"], capture_output=True, text=True, check=True)
     shown = "kubectl tacho" if name == "kubectl-tacho" else "tacho"
     assert done.stdout.startswith(f"Usage: {shown} [OPTIONS] COMMAND")
-    assert done.stdout.split("\n", 1)[1].count("Say what fits") == 1
+    assert done.stdout.split("\n", 1)[1].count("Plan an LLMDeployment") == 1
 
 
 def test_an_interrupt_is_told_and_has_its_code(
@@ -154,7 +158,7 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path, capsys: pytest
 def test_a_missing_engine_names_the_extra_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tacho_operator.cli.run.engines.find_spec", lambda _: None)
+    monkeypatch.setattr("tacho_cli.run.engines.find_spec", lambda _: None)
     told = call(capsys, "run", "-f", manifest(tmp_path))
     assert told.code == 3
     assert "pip install 'tacho-operator[llamacpp]'" in told.err

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tacho_cli.plan import answer as plan_command
 from tacho_contract.failure import Failure
 from tacho_operator.api.crd.resource import at, resource_schema
 from tacho_operator.api.rules.structure import check
-from tacho_operator.cli.plan import answer as plan_command
-from tests.fakes.checkpoints import write_checkpoint
-from tests.fakes.ggufs import llama
-
-from .commands import call, manifest
+from tests.unit.cli.commands import call, manifest
+from tools.mock.checkpoints import write_checkpoint
+from tools.mock.ggufs import llama
 
 PLAN_SCHEMA = at(resource_schema(()), "status.plan")
 PREDICTED_SCHEMA = at(resource_schema(()), "status.plan.predicted")
@@ -103,7 +102,7 @@ def test_the_table_is_plain_where_nobody_looks(
     tmp_path: Path, claims: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr("tacho_operator.cli.plan.hardware._described", lambda _: "2 CPUs, 8.00 GiB")
+    monkeypatch.setattr("tacho_cli.plan.hardware._described", lambda _: "2 CPUs, 8.00 GiB")
     told = call(capsys, "plan", "-f", manifest(tmp_path), "--pvc", claims)
     assert told.code == 0
     assert "\x1b" not in told.out

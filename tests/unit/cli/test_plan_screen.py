@@ -10,17 +10,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
+from tacho_cli.plan.screen import memory_rows, merged, show_plan, show_refusal
 from tacho_contract.failure import Failure
-from tacho_operator.cli.plan.screen import memory_rows, merged, show_plan, show_refusal
-from tacho_operator.core.planner.types import Alternative, ModelPlan, PlanFailure, Predicted
-
-from ..core.builders import FILES, plan
+from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
+from tools.harness.resources import FILES, plan
 
 GOLDEN = Path(__file__).parent / "golden"
 GIB = 2**30
 
 ALTERNATIVES = (
-    Alternative(
+    PlanAlternative(
         engine="vllm",
         method="none",
         product="NVIDIA-L4",
@@ -28,7 +27,7 @@ ALTERNATIVES = (
         reason="DoesNotFit",
         message="weights 14.96 GiB and 16 requests of 8192 tokens need 31.2 GiB of 19.8 GiB",
     ),
-    Alternative(
+    PlanAlternative(
         engine="vllm",
         method="bnb-nf4",
         product="NVIDIA-L4",
@@ -51,7 +50,7 @@ GPU_PLAN: ModelPlan = plan(
     files=replace(FILES, file_count=4, total_bytes=16 * GIB),
     message="fp8 on vllm: 4.2 GiB of weights on each of 2 NVIDIA-L4.",
     alternatives=ALTERNATIVES,
-    predicted=Predicted(
+    predicted=Prediction(
         weights_bytes=4 * GIB,
         kv_cache_bytes=12 * GIB,
         kv_cache_tokens=196_608,
@@ -72,7 +71,7 @@ FAILURE = PlanFailure(
     gpu_count=1,
     gpu_memory_bytes=22 * GIB,
     max_model_len=8192,
-    predicted=Predicted(
+    predicted=Prediction(
         weights_bytes=15 * GIB,
         kv_cache_bytes=4 * GIB,
         kv_cache_tokens=32_768,
@@ -124,7 +123,7 @@ def test_why_there_is_no_plan(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_plan_that_predicts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    show_plan("own", plan(engine="custom", engine_version="", predicted=Predicted()), "for this machine")
+    show_plan("own", plan(engine="custom", engine_version="", predicted=Prediction()), "for this machine")
     assert_golden("custom-plan", shown(capsys))
 
 
@@ -142,7 +141,7 @@ def test_a_terminal_gets_colours_unless_it_does_not_want_them(
 
 
 def test_methods_that_the_same_words_rule_out_share_a_row() -> None:
-    def ruled_out(method: str, engine: str = "vllm") -> Alternative:
+    def ruled_out(method: str, engine: str = "vllm") -> PlanAlternative:
         message = f"{method} needs a checkpoint that was quantized beforehand"
         return replace(
             ALTERNATIVES[0], engine=engine, method=method, reason="UnsupportedQuantization", message=message
@@ -174,7 +173,7 @@ def test_the_parts_add_up(
     total = sum(size or 0 for size in (weights, cache, activations, graphs)) + unnamed
     whole = total + (spare or 0)
     rows = memory_rows(
-        Predicted(
+        Prediction(
             weights_bytes=weights,
             kv_cache_bytes=cache,
             activation_bytes=activations,

@@ -12,20 +12,19 @@ from typing import Any
 
 import pytest
 
+from tacho_cli.figures.read import measurement_view
+from tacho_cli.output.problems import CommandError
+from tacho_cli.probe.endpoint import ServedModel, base_of, find
+from tacho_cli.probe.entry import verdict
+from tacho_cli.probe.options import live_config
 from tacho_contract.launch import ServiceLevel
 from tacho_operator.api.crd.resource import at, resource_schema
 from tacho_operator.api.rules.structure import check
-from tacho_operator.cli.figures.read import figures
-from tacho_operator.cli.output.problems import CommandError
-from tacho_operator.cli.probe.asked import question
-from tacho_operator.cli.probe.endpoint import Endpoint, base_of, find
-from tacho_operator.cli.probe.entry import verdict
+from tests.unit.cli.commands import call
+from tests.unit.cli.figures.entries import SLO, entry
+from tests.unit.cli.processes import started, until
+from tests.unit.cli.relay import encrypted
 from tests.unit.probe.engines import mock_engine
-
-from .commands import call
-from .figures.entries import SLO, entry
-from .processes import started, until
-from .relay import encrypted
 
 ENTRY_SCHEMA = at(resource_schema(()), "status.measurements")["items"]
 SHORT = ["--workload", "32:16", "--budget", "5s", "--concurrency", "4"]
@@ -141,7 +140,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, engine: str) -> None:
         (["http://h:x"], "http://HOST[:PORT]"),
         (["http://u:p@h"], "http://HOST[:PORT]"),
         (["http://[::1"], "http://[::1: http://HOST[:PORT]"),
-        (["http://h", "--workload", "512"], "INPUT:OUTPUT tokens are wanted"),
+        (["http://h", "--workload", "512"], "INPUT:OUTPUT tokens are expected"),
         (
             ["http://h", "--workload", "512:1"],
             "512:1: tokens of the answer: Input should be greater than or equal to 2",
@@ -165,12 +164,12 @@ def test_wrong_usage_is_no_answer(
 
 
 def test_options_are_what_a_spec_would_say() -> None:
-    found = question("1024:64", "ttft=1.5s, tpot=50ms,p=99", "2m")
+    found = live_config("1024:64", "ttft=1.5s, tpot=50ms,p=99", "2m")
     assert (found.workload.input_tokens, found.workload.output_tokens) == (1024, 64)
     assert found.slo == ServiceLevel(ttft_milliseconds=1500, tpot_milliseconds=50, percentile=99)
     assert (found.probe.budget_seconds, found.probe.timeout_seconds) == (120, 240)
-    assert question("", "", "").probe.budget_seconds == 45
-    assert question("", "", "").measure_key != found.measure_key
+    assert live_config("", "", "").probe.budget_seconds == 45
+    assert live_config("", "", "").measure_key != found.measure_key
 
 
 @pytest.mark.parametrize(
@@ -186,13 +185,15 @@ def test_options_are_what_a_spec_would_say() -> None:
 )
 def test_the_exit_code_is_the_answer(changes: dict[str, Any], slo: ServiceLevel, code: int) -> None:
     found = entry(capacity={**entry()["capacity"], **changes})
-    assert verdict(figures(found, slo)) == code
-    assert verdict(figures({**found, "flags": ["Contended"]}, slo)) == 4, "provisional figures decide nothing"
-    assert verdict(figures({**found, "flags": ["FrontendBound"]}, slo)) == code
+    assert verdict(measurement_view(found, slo)) == code
+    assert verdict(measurement_view({**found, "flags": ["Contended"]}, slo)) == 4, (
+        "provisional figures decide nothing"
+    )
+    assert verdict(measurement_view({**found, "flags": ["FrontendBound"]}, slo)) == code
 
 
 def test_without_a_capacity_nothing_is_judged() -> None:
-    assert verdict(figures(entry(capacity={}), SLO)) == 3
+    assert verdict(measurement_view(entry(capacity={}), SLO)) == 3
 
 
 @pytest.mark.parametrize("given", ["http://h:80", "http://h:80/", "http://h:80/v1", "http://h:80/v1/"])
@@ -230,13 +231,13 @@ def listed(*names: str, owner: str = "llamacpp") -> str:
 
 def test_the_one_model_is_found_and_several_are_named() -> None:
     with Listing(listed("a", owner="llama.cpp")) as url:
-        assert find(url, "", "") == Endpoint(base_url=url, model="a", engine="llamacpp")
+        assert find(url, "", "") == ServedModel(base_url=url, model="a", engine="llamacpp")
         with pytest.raises(CommandError, match="serves no b; it serves: a"):
             find(url, "b", "")
     with Listing(listed("a", "b", owner="someone")) as url:
         with pytest.raises(CommandError, match=r"several models \(a, b\); choose one with --model"):
             find(url, "", "")
-        assert find(url, "b", "") == Endpoint(base_url=url, model="b", engine="")
+        assert find(url, "b", "") == ServedModel(base_url=url, model="b", engine="")
 
 
 @pytest.mark.parametrize(("body", "status"), [("[]", 200), ("<html>", 200), ('{"data": 3}', 200), ("", 404)])

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.cli.probe.request import Ended, ended, request_text, seen, stage, tried, unanswered
-from tacho_operator.core.measurement.due import DISRUPT
-
-from .commands import call
+from tacho_cli.probe.request import ReprobeOutcome, ended, request_text, seen, stage, tried, unanswered
+from tacho_operator.core.measurement.attempts import DISRUPT
+from tests.unit.cli.commands import call
 
 OLD = {"fingerprint": "a", "observedTime": "2026-11-20T12:00:00Z"}
 NEW = {"fingerprint": "a", "observedTime": "2026-11-20T13:00:00Z"}
@@ -44,22 +43,26 @@ BEFORE = seen(resource(OLD, OTHER))
         (resource(OLD, OTHER), live("earlier"), None),
         (resource(OLD, OTHER), live("now"), None),
         (resource(NEW, OTHER), live("earlier"), None),
-        (resource(NEW, OTHER), live("now"), Ended(entry=NEW)),
-        (resource(OTHER, NEW, OLD), live("now"), Ended(entry=NEW)),
-        (resource(NEW), live("", outcome("MeasurementProvisional")), Ended(entry=NEW)),
+        (resource(NEW, OTHER), live("now"), ReprobeOutcome(entry=NEW)),
+        (resource(OTHER, NEW, OLD), live("now"), ReprobeOutcome(entry=NEW)),
+        (resource(NEW), live("", outcome("MeasurementProvisional")), ReprobeOutcome(entry=NEW)),
         (resource(OLD), live("", outcome("MeasurementProvisional")), None),
         (resource(OLD), live("", outcome("CannotJudge", "earlier")), None),
         (
             resource(OLD),
             live("", outcome("CannotJudge")),
-            Ended(why="CannotJudge: no node has room. It is tried again later."),
+            ReprobeOutcome(why="CannotJudge: no node has room. It is tried again later."),
         ),
         (
             resource(OLD),
             live("now", outcome("MeasurementFailed")),
-            Ended(why="MeasurementFailed: no node has room."),
+            ReprobeOutcome(why="MeasurementFailed: no node has room."),
         ),
-        (resource(OLD), live("now", asked={"request": "now", "message": "Too old."}), Ended(why="Too old.")),
+        (
+            resource(OLD),
+            live("now", asked={"request": "now", "message": "Too old."}),
+            ReprobeOutcome(why="Too old."),
+        ),
         (resource(OLD), live("", asked={"request": "now", "message": ""}), None),
         (resource(OLD), live("", asked={"request": "earlier", "message": "Too old."}), None),
         (resource(OLD), {"metadata": {}}, None),
@@ -68,7 +71,7 @@ BEFORE = seen(resource(OLD, OTHER))
     ],
 )
 def test_a_request_ends_with_figures_or_a_reason(
-    found: dict[str, Any], kept: dict[str, Any], result: Ended | None
+    found: dict[str, Any], kept: dict[str, Any], result: ReprobeOutcome | None
 ) -> None:
     assert ended(found, kept, "now", BEFORE) == result
 
@@ -81,7 +84,9 @@ def test_a_request_that_was_tried_and_brought_nothing_says_what_there_is() -> No
     measured = {"type": "Measured", "status": "True", "reason": "MeasurementComplete", "message": "~3."}
     there = {"status": {"conditions": [measured]}}
     why = "the pod that was asked brought no better figures than there are."
-    assert unanswered(there, live("now"), "now", BEFORE) == Ended(why=f"{why} MeasurementComplete: ~3.")
+    assert unanswered(there, live("now"), "now", BEFORE) == ReprobeOutcome(
+        why=f"{why} MeasurementComplete: ~3."
+    )
     disturbed = unanswered(there, live("", outcome("MeasurementProvisional")), "now", BEFORE)
     assert disturbed.provisional
     assert "no node has room." in disturbed.why

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tacho_engines.registry import engine_row
+from tacho_cli.run.engines import installed_version, local_entrypoint, local_images
+from tacho_engines.registry import engine_profile
 from tacho_engines.shared.images import image_version
-from tacho_operator.cli.run.engines import installed_version, local_entrypoint, local_images
 
 
 def test_the_installed_version_is_planned_for() -> None:
@@ -40,21 +40,21 @@ def test_what_is_not_installed_has_no_version() -> None:
 
 
 def test_vllm_starts_by_its_command_which_takes_as_many_front_ends_as_a_pods() -> None:
-    found = local_entrypoint("vllm", engine_row("vllm").entrypoint)
+    found = local_entrypoint("vllm", engine_profile("vllm").image.entrypoint)
     assert found == (sys.executable, "-m", "vllm.entrypoints.cli.main", "serve")
 
 
 def test_vllms_build_for_cpus_starts_by_the_module_that_its_image_starts() -> None:
-    build = engine_row("vllm").cpu_build
+    build = engine_profile("vllm").cpu_image
     assert build is not None
     found = local_entrypoint("vllm", build.entrypoint)
     assert found == (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
 
 
 def test_an_engine_of_one_library_starts_alike_whichever_build_a_pod_would_have() -> None:
-    row = engine_row("llamacpp")
-    assert row.cpu_build is not None
-    for image in (row.entrypoint, row.cpu_build.entrypoint):
+    row = engine_profile("llamacpp")
+    assert row.cpu_image is not None
+    for image in (row.image.entrypoint, row.cpu_image.entrypoint):
         assert local_entrypoint("llamacpp", image) == (sys.executable, "-m", "tacho_llamacpp")
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.cli.commands import free_port, manifest
+from tests.unit.cli.processes import model_folder, started, until
 from tests.unit.hub.conftest import RunningHub
-
-from .commands import free_port, manifest
-from .processes import model_folder, started, until
 
 REPOSITORY = "acme/smollm2"
 TOKEN = "hf_of-the-caller"

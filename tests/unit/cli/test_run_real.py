@@ -15,9 +15,8 @@ from tacho_contract.measurement import INVALIDATING
 from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.figures import moved_by
-
-from .commands import free_port, manifest
-from .processes import Running, family, model_folder, started, until
+from tests.unit.cli.commands import free_port, manifest
+from tests.unit.cli.processes import Running, family, model_folder, started, until
 
 STATUS_SCHEMA = resource_schema(())["properties"]["status"]
 UNMEASURED = {"policy": "Disabled"}
@@ -117,7 +116,7 @@ def test_ctrl_c_while_it_serves_is_a_good_end(tmp_path: Path, claim: str, scratc
         assert_nothing_left(running, scratch)
 
 
-@pytest.mark.parametrize("victim", ["-m tacho_runtime", "-m tacho_operator.cli.main"])
+@pytest.mark.parametrize("victim", ["-m tacho_runtime", "-m tacho_cli.main"])
 def test_a_kill_that_nobody_can_catch_leaves_no_process(
     tmp_path: Path, claim: str, scratch: Path, victim: str
 ) -> None:

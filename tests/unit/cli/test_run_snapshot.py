@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from tacho_cli.run.serve import RunOptions
+from tacho_cli.run.setup import DRAIN_SECONDS, Here, local_setup
+from tacho_cli.run.snapshot import local_status
 from tacho_contract.report import Report
 from tacho_operator.api.conditions import find_condition
-from tacho_operator.cli.run.serve import Order
-from tacho_operator.cli.run.setup import DRAIN_SECONDS, Here, local_setup
-from tacho_operator.cli.run.snapshot import local_status
-from tests.unit.core.builders import CLAIM_SPEC, changed, plan, resource
+from tools.harness.resources import CLAIM_SPEC, changed, plan, resource
 
 
 def test_what_is_measured_once_waits_for_no_request(tmp_path: Path) -> None:
-    assert Order(file="-").drain_seconds == DRAIN_SECONDS
-    once = Order(file="-", once=True).drain_seconds
+    assert RunOptions(file="-").drain_seconds == DRAIN_SECONDS
+    once = RunOptions(file="-", once=True).drain_seconds
     here = Here(scratch=tmp_path, host="127.0.0.1", engine_port=None, runtime_port=9400, drain_seconds=once)
     setup = local_setup(resource(CLAIM_SPEC), plan(), {"models": tmp_path}, here)
     assert setup.runtime.drain_seconds == 0

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from .commands import call
-from .figures.entries import entry
+from tests.unit.cli.commands import call
+from tests.unit.cli.figures.entries import entry
 
 RESOURCE: dict[str, Any] = {
     "apiVersion": "tacho.dev/v1alpha1",
@@ -81,7 +81,7 @@ def test_the_curve_is_drawn_when_it_is_asked_for(capsys: pytest.CaptureFixture[s
 
 def test_a_terminal_without_unicode_is_spared_it(cluster: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
-    command = [sys.executable, "-m", "tacho_operator.cli.main", "status", "mistral", "--plot"]
+    command = [sys.executable, "-m", "tacho_cli.main", "status", "mistral", "--plot"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "1840 +- 30 tok/s" in done.stdout
     assert "TTFT <= 500 ms" in " ".join(done.stdout.split())
@@ -157,7 +157,7 @@ def test_a_person_sees_why_there_are_so_many_replicas(
             "demandReplicas": "2.21",
             "utilizationPercent": 110,
             "requestsPerSecondPerReplica": "3.9",
-            "reason": "2 -> 3 replicas: work of 2.21 replicas, over 0.80 = 2.76.",
+            "reason": "2 -> 3 replicas: load of 2.21 replicas, over 0.80 = 2.76.",
             "decisions": [
                 {
                     "time": "2026-11-20T08:49:21Z",

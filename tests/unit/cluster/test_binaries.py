@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import binaries
-from tests.cluster.errors import ToolMissingError
+from tools.cluster import binaries
+from tools.cluster.errors import ToolMissingError
 
 
 def said(line: str) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import cgroups
-from tests.cluster.errors import CannotRunNodeError
+from tools.cluster import cgroups
+from tools.cluster.errors import CannotRunNodeError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import direct
+from tools.cluster import direct
 
 ROOT = "/api/v1/namespaces/n"
 TACHO = "/apis/tacho.dev/v1alpha1"

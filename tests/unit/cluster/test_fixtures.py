@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cluster.fixtures import unavailable
+from tests.cluster_fixtures import unavailable
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), (None, pytest.skip.Exception)])

@@ -5,7 +5,7 @@ from ipaddress import IPv4Network
 
 from hypothesis import given, strategies as st
 
-from tests.cluster.network import SLOTS, Network, free_slots
+from tools.cluster.network import SLOTS, Network, free_slots
 
 addresses = st.integers(0, 2**32 - 1) | st.builds(
     lambda slot, near: int(Network(slot).ranges()[near % 3].network_address) + near - 2**16,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import (
+from tools.cluster import (
     binaries,
     builds,
     images,
@@ -22,7 +22,7 @@ from tests.cluster import (
     storage,
     toolchain,
 )
-from tests.cluster.errors import (
+from tools.cluster.errors import (
     CannotRunNodeError,
     ClusterError,
     NoSuchClusterError,

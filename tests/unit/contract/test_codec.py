@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
+from tacho_contract.measurement import DeviceMemory
 from tacho_contract.model import FileSet, ModelFacts, ModelFiles
 from tacho_contract.report import Load
 from tacho_operator.core.planner.types import ModelPlan
@@ -168,3 +169,27 @@ def test_keys_that_are_not_known_are_ignored(document: Middle) -> None:
     assert codec.from_dict(Middle, {**data, "later": 1, "first": "x"}) == document
     del data["beside"]
     assert codec.from_dict(Middle, data) == replace(document, beside=0)
+
+
+@pytest.mark.parametrize(
+    ("data", "actual_bytes"),
+    [
+        ({"usedBytes": 30}, 30),
+        ({"actualBytes": 30}, 30),
+        ({"usedBytes": 1, "actualBytes": 30}, 30),
+        ({"usedBytes": 1, "actualBytes": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_former_key_is_read_where_the_present_one_is_absent(
+    data: dict[str, Any], actual_bytes: int | None
+) -> None:
+    found = codec.from_dict(DeviceMemory, {"index": 0, "peakBytes": 35, **data})
+    assert found == DeviceMemory(index=0, actual_bytes=actual_bytes, peak_bytes=35)
+    assert "usedBytes" not in codec.to_dict(found)
+    assert codec.from_dict(DeviceMemory, codec.to_dict(found)) == found
+
+
+def test_a_former_keys_value_of_the_wrong_type_is_named_by_it() -> None:
+    with pytest.raises(codec.DocumentError, match=r"^DeviceMemory\.usedBytes: int is wanted"):
+        codec.from_dict(DeviceMemory, {"index": 0, "usedBytes": "30"})

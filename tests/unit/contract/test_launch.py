@@ -13,13 +13,13 @@ from tacho_contract.units import GIB
 
 
 @pytest.mark.parametrize(
-    ("weights_bytes", "asked_seconds", "budget_seconds"),
+    ("weights_bytes", "override_seconds", "budget_seconds"),
     [(0, 0, 1800), (0, None, 1800), (1, 0, 1801), (10 * GIB, 0, 1980), (10 * GIB, 60, 60), (10**12, 60, 60)],
 )
 def test_startup_budget_follows_the_weights_unless_the_user_says(
-    weights_bytes: int, asked_seconds: int | None, budget_seconds: int
+    weights_bytes: int, override_seconds: int | None, budget_seconds: int
 ) -> None:
-    assert startup_budget_seconds(weights_bytes, asked_seconds) == budget_seconds
+    assert startup_budget_seconds(weights_bytes, override_seconds) == budget_seconds
 
 
 def test_figures_hold_for_a_machine_that_is_the_same_but_for_what_its_driver_keeps() -> None:

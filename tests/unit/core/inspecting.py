@@ -6,9 +6,8 @@ from datetime import timedelta
 
 from tacho_contract.failure import Failure
 from tacho_operator.core.revisions.inspection import Inspection, inspect
-
-from .builders import HUB_SPEC
-from .world import World
+from tools.harness.resources import HUB_SPEC
+from tools.harness.world import World
 
 GONE = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
 DENIED = Failure(failure_class="AuthRequired", message="Gated.", next_step="Name a Secret.")

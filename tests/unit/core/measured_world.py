@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .world import World
+from tools.harness.world import World
 
 NEW_WORKLOAD = {"inputTokens": 900, "outputTokens": 10}
 

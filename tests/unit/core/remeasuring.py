@@ -10,15 +10,14 @@ from tacho_contract.measurement import Measurement as Measured, Workload
 from tacho_contract.report import Report
 from tacho_operator.api.types import Measurement
 from tacho_operator.core import names
-from tacho_operator.core.measurement.note import (
+from tacho_operator.core.measurement.attempts import (
     PROVISIONAL_RETRY_SECONDS,
 )
-from tacho_operator.core.measurement.remeasure import Remeasure, Remeasuring, remeasure
+from tacho_operator.core.measurement.remeasure import RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.revisions.keys import live_config
-
-from .builders import CLAIM_SPEC, NOW, at, changed, plan, resource
+from tacho_operator.core.revisions.identity import live_config
+from tools.harness.resources import CLAIM_SPEC, NOW, at, changed, plan, resource
 
 SPEC = changed(CLAIM_SPEC, startupTimeoutSeconds=1000, rollout={"scheduleTimeoutSeconds": 300})
 
@@ -106,7 +105,7 @@ def note(reason: str, age: float, key: str = KEY, **more: Any) -> str:
     return json.dumps(told, sort_keys=True)
 
 
-def step(**fields: Any) -> Remeasure:
+def step(**fields: Any) -> RemeasurePlan:
     """One server that is ready and has measured something else, unless ``fields`` say otherwise."""
     server = pod("server", **READY)
     found: dict[str, Any] = {
@@ -122,7 +121,7 @@ def step(**fields: Any) -> Remeasure:
         "now": NOW,
         **fields,
     }
-    return remeasure(Remeasuring(**{**found, "reports": {"server": report(), **found["reports"]}}))
+    return remeasure(RemeasureInput(**{**found, "reports": {"server": report(), **found["reports"]}}))
 
 
 OTHERS = (pod("other", revision="smol-0"), pod("before", key="another workload"))
@@ -179,7 +178,7 @@ def assert_step(row: Row) -> None:
     assert bool(told) == bool(said)
     assert bool(found.note) == kept
     if look_again == LEFT:
-        assert found.look_again_seconds is not None
-        assert 0 < found.look_again_seconds < LIMIT_SECONDS + 1
+        assert found.requeue_after_seconds is not None
+        assert 0 < found.requeue_after_seconds < LIMIT_SECONDS + 1
     else:
-        assert found.look_again_seconds == look_again
+        assert found.requeue_after_seconds == look_again

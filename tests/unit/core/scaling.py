@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Callable
 
 from tacho_operator.api.conditions import ConditionType, Reason
-from tacho_operator.core.scaling.law.types import Bounds, Pace, Policy, Rules
-from tacho_operator.core.scaling.shown import scaled as shown
-from tacho_operator.core.types import Refusal, Scaled
-from tests.unit.core.world import MOCK_SPEC, World, changed
-from tests.unit.scaling.fleet import CAPACITY, POLICY, Fleet
+from tacho_operator.core.autoscaling.algorithm.types import Bounds, Pace, Policy, Rules
+from tacho_operator.core.autoscaling.status_view import scaled as shown
+from tacho_operator.core.types import ChildRefusal, Scaled
+from tests.unit.autoscaling.fleet import CAPACITY, POLICY, Fleet
+from tools.harness.world import AUTOSCALING, MOCK_SPEC, World, changed
 
-AUTOSCALING = {"minReplicas": 1, "maxReplicas": 8}
 _C, _R = ConditionType, Reason
 Met = tuple[ConditionType, str, Reason]
 
@@ -86,7 +85,7 @@ def fewer_than_paced() -> Scaled:
 
 
 def unreadable() -> Scaled:
-    return told(idle(), ("spec.autoscaling.schedules[0] cannot be read: Bad hour.",))
+    return told(idle(), ("spec.autoscaling.schedules[0] is invalid: Bad hour.",))
 
 
 SCALED: dict[Callable[[], Scaled], tuple[Met, ...]] = {
@@ -114,7 +113,7 @@ def scaled(look: Callable[[], Scaled]) -> World:
     world = World(changed(MOCK_SPEC, autoscaling=AUTOSCALING))
     world.come_up()
     world.scaling = look()
-    world.turn(1)
+    world.reconcile(1)
     return world
 
 
@@ -123,7 +122,7 @@ def refused() -> World:
     world = scaled(settled)
     (deployment,) = (item for (kind, _), item in world.objects.items() if kind == "Deployment")
     world.refusals = (
-        Refusal(kind="Deployment", name=deployment["metadata"]["name"], message="admission says no"),
+        ChildRefusal(kind="Deployment", name=deployment["metadata"]["name"], message="admission says no"),
     )
-    world.turn(1)
+    world.reconcile(1)
     return world

@@ -7,11 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from tacho_contract.measurement import Capacity
-
-from .builders import facts
-from .figures import point
-from .measured_world import measured_world
-from .world import World
+from tests.unit.core.measured_world import measured_world
+from tools.harness.figures import point
+from tools.harness.resources import facts
+from tools.harness.world import World
 
 
 def checked(speed: float, **fields: Any) -> dict[str, Any]:
@@ -21,7 +20,7 @@ def checked(speed: float, **fields: Any) -> dict[str, Any]:
 def scaled_up(world: World, speed: float, **fields: Any) -> dict[str, Any]:
     """A second pod that is checked, and finds ``speed``."""
     world.change(replicas=2)
-    world.turn(30)
+    world.reconcile(30)
     world.deployment_controller()
     (pod,) = [pod for pod in world.pods("server") if "status" not in pod]
     world.serves(pod, **checked(speed, **fields))
@@ -54,7 +53,7 @@ def test_a_pod_that_is_off_is_an_alarm_and_has_all_measured_again() -> None:
     pod = scaled_up(world, 150.0)
     name = pod["metadata"]["name"]
     assert world.brief("Measured") == ("False", "DeviatesFromBaseline")
-    assert f"pod {name} was checked with 150 instead of 205" in world.condition("Measured")["message"]
+    assert f"pod {name} found 150 instead of 205" in world.condition("Measured")["message"]
     assert ("Warning", "DeviatesFromBaseline") in world.events
     assert world.brief("Ready") == ("True", "Serving")
     assert world.status["summary"]["outputTokensPerSecondShown"] == "204.8"
@@ -64,8 +63,8 @@ def test_a_pod_that_is_off_is_an_alarm_and_has_all_measured_again() -> None:
     world.settle()
     assert not world.pods("probe"), "once is enough"
     assert world.brief("Measured") == ("False", "DeviatesFromBaseline")
-    assert "look at that pod" in world.condition("Measured")["message"]
-    world.turn(10_000)
+    assert "Check that pod" in world.condition("Measured")["message"]
+    world.reconcile(10_000)
     assert not world.pods("probe")
     world.change(replicas=1)
     world.settle()
@@ -103,9 +102,9 @@ def test_a_disturbed_check_is_no_alarm() -> None:
 
 def test_provisional_figures_are_no_baseline() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     world.serves(world.pods("server")[0], flags=("Throttled",))
     world.settle()
@@ -120,7 +119,7 @@ def test_pods_that_were_only_checked_on_another_image_are_measured_in_full() -> 
     world.now += timedelta(seconds=60)
     world.serves(pod, **checked(204.0))
     pod["status"]["containerStatuses"][0]["imageID"] = "registry.example/mock@sha256:2"
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Measured") == ("False", "MeasurementStale")
     (probe,) = world.pods("probe")
     world.serves(probe)

@@ -20,11 +20,11 @@ def measured(**parts: Any) -> api.Measurement:
     return api.Measurement(fingerprint="f", state="Complete", **parts)
 
 
-def capacity(speed: str = "500", **rest: Any) -> api.Capacity:
+def capacity(speed: float = 500, **rest: Any) -> api.Capacity:
     return api.Capacity(concurrency=8, output_tokens_per_second=speed, **rest)
 
 
-HIGHEST = api.Saturation(concurrency=64, output_tokens_per_second="2000")
+HIGHEST = api.Saturation(concurrency=64, output_tokens_per_second=2000)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_price_is_specs_and_else_that_of_the_product(
         (measured(capacity=capacity(basis="Knee"), saturation=HIGHEST), "0.5", "Saturation"),
         (measured(capacity=capacity(basis="Knee")), "2", "Saturation"),
         (measured(capacity=capacity(basis="SLO", boundary="NeverMet")), None, ""),
-        (measured(capacity=capacity("0", basis="SLO")), None, ""),
+        (measured(capacity=capacity(0, basis="SLO")), None, ""),
         (measured(), None, ""),
     ],
 )
@@ -80,9 +80,9 @@ def test_the_throughput_is_the_slos_and_else_the_highest_steady_one(
 def test_what_an_hour_of_all_gpus_costs_is_paid_by_the_tokens_of_an_hour(
     price: float, gpus: int, speed: float
 ) -> None:
-    found = measured(capacity=capacity(f"{speed:.3f}", basis="SLO", boundary="Floor"))
+    found = measured(capacity=capacity(round(speed, 3), basis="SLO", boundary="Floor"))
     cost = cost_of(found, gpus, Price(per_gpu_hour=price))
-    paid = price * gpus / (float(f"{speed:.3f}") * 3600 / 1e6)
+    paid = price * gpus / (round(speed, 3) * 3600 / 1e6)
     if cost is None:
         assert paid < 0.0005
     else:
@@ -90,7 +90,7 @@ def test_what_an_hour_of_all_gpus_costs_is_paid_by_the_tokens_of_an_hour(
 
 
 def test_the_summary_says_what_the_cost_is_of_and_that_a_provisional_one_is_one() -> None:
-    found = measured(capacity=capacity(basis="SLO", boundary="Edge", ci_percent="4"), saturation=HIGHEST)
+    found = measured(capacity=capacity(basis="SLO", boundary="Edge", ci_percent=4), saturation=HIGHEST)
     price = Price(per_gpu_hour=3.6, currency="EUR")
     summary = summary_of([found], gpu_count=2, price=price)
     assert summary is not None

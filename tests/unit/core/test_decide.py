@@ -8,11 +8,10 @@ import dataclasses
 from tacho_contract.fetch import FetchProgress
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
-from tacho_operator.core.revisions.step import wanted_revision
-from tests.unit.planner.builders import smollm2
-
-from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, at, changed, facts, hub_facts
-from .world import MOCK_SPEC, World
+from tacho_operator.core.revisions.planning import desired_revision_name
+from tools.harness.resources import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, at, changed, facts, hub_facts
+from tools.harness.world import MOCK_SPEC, World
+from tools.mock.specs import smollm2
 
 WAITING = {
     "type": "Ready",
@@ -26,7 +25,7 @@ WAITING = {
 def test_apply_to_measured() -> None:
     world = World()
     world.raw["status"] = {"conditions": [WAITING]}
-    world.turn()
+    world.reconcile()
     assert world.names("Pod")
     assert not world.names("Deployment")
     assert world.status["selector"] == "tacho.dev/deployment=smol,tacho.dev/role=server"
@@ -35,25 +34,25 @@ def test_apply_to_measured() -> None:
     assert world.brief("Reconciling") == ("True", "Inspecting")
     assert world.brief("Measured") == ("absent", "")
     world.inspected(facts())
-    world.turn(3)
+    world.reconcile(3)
     assert world.brief("Planned") == ("True", "PlanReady")
     assert world.brief("Ready") == ("False", "Starting")
     assert world.brief("RolloutAccepted") == ("absent", "")
     world.deployment_controller()
     (pod,) = world.pods("server")
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Ready") == ("False", "Scheduling")
     assert not world.pods("inspect"), "the inspect pod has done its work"
     world.runs(pod, "Starting")
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Ready") == ("False", "Loading")
     world.runs(pod, "Probing")
-    decision = world.turn(1)
+    decision = world.reconcile(1)
     assert world.brief("Ready") == ("False", "Measuring")
     assert world.brief("Measured") == ("Unknown", "Measuring")
     assert decision.requeue_after_seconds == 2.0
     world.serves(pod)
-    world.turn(30)
+    world.reconcile(30)
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Measured") == ("True", "MeasurementComplete")
     assert world.brief("RolloutAccepted") == ("True", "FirstRevision")
@@ -72,7 +71,7 @@ def test_apply_to_measured() -> None:
         ("Normal", "Serving"),
         ("Normal", "MeasurementComplete"),
     ]
-    assert world.turn(1).requeue_after_seconds is None
+    assert world.reconcile(1).requeue_after_seconds is None
 
 
 def test_nothing_changes_means_nothing_is_done() -> None:
@@ -80,7 +79,7 @@ def test_nothing_changes_means_nothing_is_done() -> None:
     world.come_up()
     before = (world.mutations, copy.deepcopy(world.raw["status"]), list(world.events))
     for _ in range(3):
-        decision = world.turn(3600)
+        decision = world.reconcile(3600)
         assert decision.delete == ()
     assert (world.mutations, world.raw["status"], world.events) == before
 
@@ -92,7 +91,7 @@ def test_an_operator_upgrade_restarts_no_pod() -> None:
     world.config = dataclasses.replace(
         CONFIG, tacho_image="registry.example/tacho:2.0.0", engine_images={"custom": "other:2"}
     )
-    world.turn(10)
+    world.reconcile(10)
     assert world.objects == before
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
     world.settle(world.serve_all)
@@ -108,7 +107,7 @@ def test_an_identity_change_surges_and_the_old_one_drains() -> None:
     world.come_up()
     (old,) = world.names("Deployment")
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     new = next(name for name in world.names("Deployment") if name != old)
     assert world.selected() == old
@@ -121,19 +120,19 @@ def test_an_identity_change_surges_and_the_old_one_drains() -> None:
         new: "Candidate",
     }
     world.serve_all()
-    world.turn(5)
+    world.reconcile(5)
     assert world.selected() == old, "a pod that has just become ready relieves nobody"
-    world.turn(5)
+    world.reconcile(5)
     assert world.selected() == "", "both serve while it settles"
     assert world.brief("Reconciling") == ("True", "RollingOut")
     assert world.status["plan"]["revision"] == old
-    world.turn(29)
+    world.reconcile(29)
     assert world.sizes() == {old: 1, new: 1}
-    world.turn(1)
+    world.reconcile(1)
     assert world.selected() == new
     assert world.names("Deployment") == {new}
     assert world.status["plan"]["revision"] == new
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("RolloutAccepted") == ("True", "Accepted")
     assert {item["name"]: item["phase"] for item in world.status["revisions"]} == {
         new: "Active",
@@ -148,7 +147,7 @@ def test_going_back_while_the_candidate_is_pending() -> None:
     (old,) = world.names("Deployment")
     spec = copy.deepcopy(world.raw["spec"])
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     assert len(world.names("Deployment")) == 2
     world.raw["spec"] = spec
     world.raw["metadata"]["generation"] += 1
@@ -176,16 +175,16 @@ def test_going_back_later_takes_the_frozen_revision_up_again() -> None:
 
 def test_three_replicas_take_over_pod_by_pod() -> None:
     world = World(changed(MOCK_SPEC, replicas=3))
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     (old,) = world.sizes()
     assert world.sizes() == {old: 1}, "what fails fails once"
     world.settle(world.serve_all)
     assert world.sizes() == {old: 3}
     assert "PodDisruptionBudget" in {kind for kind, _ in world.objects}
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     (new,) = set(world.sizes()) - {old}
     assert world.sizes() == {old: 3, new: 1}
@@ -194,7 +193,7 @@ def test_three_replicas_take_over_pod_by_pod() -> None:
         pending = [pod for pod in world.pods("server", new) if "status" not in pod]
         if pending:
             world.serves(pending[0])
-        world.turn(6)
+        world.reconcile(6)
         world.deployment_controller()
         assert world.brief("Ready")[0] == "True"
         selected = world.selected()
@@ -214,7 +213,7 @@ def test_scaling_changes_the_deployment_alone() -> None:
     (name,) = world.sizes()
     template = copy.deepcopy(world.objects["Deployment", name]["spec"]["template"])
     world.change(replicas=2)
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     assert world.sizes() == {name: 2}
     assert world.objects["Deployment", name]["spec"]["template"] == template
@@ -232,13 +231,13 @@ def test_scaling_changes_the_deployment_alone() -> None:
 
 def test_a_first_revision_that_never_served_gives_way_at_once() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     (broken,) = world.names("Deployment")
     world.change(engine={**MOCK_SPEC["engine"], "image": "registry.example/mock:2"})
-    world.turn(1)
+    world.reconcile(1)
     if world.pods("inspect"):
         world.inspected(facts())
     world.settle(world.serve_all)
@@ -292,9 +291,9 @@ def test_every_selector_carries_the_role() -> None:
 
 def test_download_progress_is_shown_and_counted() -> None:
     world = World(changed(MOCK_SPEC, model=HUB_SPEC["model"], cache=HUB_SPEC["cache"]))
-    world.turn()
+    world.reconcile()
     world.inspected(hub_facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     (pod,) = world.pods("server")
     world.runs(
@@ -304,7 +303,7 @@ def test_download_progress_is_shown_and_counted() -> None:
             state="Downloading", bytes_done=1_200_000_000, bytes_total=4_400_000_000, files_total=1
         ),
     )
-    decision = world.turn(1)
+    decision = world.reconcile(1)
     assert world.brief("Ready") == ("False", "Downloading")
     assert "downloading 1.2 of 4.4 GB (27 %)" in world.condition("Ready")["message"]
     assert world.status["startup"]["downloadedBytes"] == 1_200_000_000
@@ -313,14 +312,14 @@ def test_download_progress_is_shown_and_counted() -> None:
 
 def test_a_changed_token_is_for_the_next_revision() -> None:
     world = World(changed(MOCK_SPEC, model=HUB_SPEC["model"], cache=HUB_SPEC["cache"]))
-    world.turn()
+    world.reconcile()
     world.inspected(hub_facts())
     world.settle(world.serve_all)
     before = {key: copy.deepcopy(item) for key, item in world.objects.items() if key[0] == "Deployment"}
     world.change(model={**HUB_SPEC["model"], "tokenSecretRef": {"name": "other"}})
     world.settle(world.serve_all)
     assert {key: item for key, item in world.objects.items() if key[0] == "Deployment"} == before
-    assert "model.tokenSecretRef has changed" in world.condition("Planned")["message"]
+    assert "changed model.tokenSecretRef" in world.condition("Planned")["message"]
 
 
 def test_history_is_pruned_to_five_and_keeps_what_serves() -> None:
@@ -330,7 +329,7 @@ def test_history_is_pruned_to_five_and_keeps_what_serves() -> None:
         world.change(context={"maxModelLen": length, "concurrency": 2})
         world.settle(world.serve_all)
     assert len(world.names("ControllerRevision")) == 5
-    assert wanted_revision(world.observed().resource) in world.names("ControllerRevision")
+    assert desired_revision_name(world.observed().resource) in world.names("ControllerRevision")
     assert len(world.status["revisions"]) == 5
     assert len(world.status["measurements"]) == 4
     assert [item["phase"] for item in world.status["revisions"]].count("Active") == 1
@@ -340,10 +339,10 @@ def test_a_lost_service_comes_back_selecting_who_served() -> None:
     world = World()
     world.come_up()
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     before = world.selected()
     del world.objects["Service", "smol"]
-    world.turn(1)
+    world.reconcile(1)
     assert world.selected() == before
 
 
@@ -355,14 +354,14 @@ def test_trusting_the_models_code_is_said_aloud() -> None:
 
 def test_what_will_not_work_is_said_aloud_before_anything_serves_once_for_each_revision() -> None:
     world = World(CLAIM_SPEC)
-    world.turn()
+    world.reconcile()
     world.inspected(dataclasses.replace(smollm2(), chat_template=False))
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Ready")[0] == "False"
     assert world.events.count(("Warning", "PlanWarning")) == 1
     (warning,) = world.status["plan"]["warnings"]
     assert "no chat template" in warning
-    assert warning in world.condition("Planned")["message"]
+    assert warning in world.status["plan"]["message"]
     world.settle(world.serve_all)
     assert world.events.count(("Warning", "PlanWarning")) == 1
 
@@ -372,10 +371,10 @@ def test_facts_of_former_revisions_are_kept_and_others_forgotten() -> None:
     world.come_up()
     first = set(world.objects["ConfigMap", "smol-facts"]["data"])
     world.change(model={"uri": "pvc://models/other", "servedName": "smollm2"})
-    world.turn(1)
+    world.reconcile(1)
     world.change(model={"uri": "pvc://models/third", "servedName": "smollm2"})
-    world.turn(1)
+    world.reconcile(1)
     assert set(world.objects["ConfigMap", "smol-facts"]["data"]) == first
     world.inspected(facts(uri="pvc://models/third"))
-    world.turn(1)
+    world.reconcile(1)
     assert len(world.objects["ConfigMap", "smol-facts"]["data"]) == 2

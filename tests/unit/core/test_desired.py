@@ -11,24 +11,26 @@ from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import ENV_CPU_REQUEST, LiveConfig, RuntimeConfig
 from tacho_contract.pod import CACHE_DIR
-from tacho_operator.core.manifests.configmaps import facts_config_map, live_config_map
-from tacho_operator.core.manifests.deployment import deployment
-from tacho_operator.core.manifests.disruption import disruption_budget
-from tacho_operator.core.manifests.network import network_policy
-from tacho_operator.core.manifests.pod.inspectpod import inspect_pod
-from tacho_operator.core.manifests.pod.podtemplate import pod_template
-from tacho_operator.core.manifests.pod.probepod import probe_pod
-from tacho_operator.core.manifests.service import service, url
+from tacho_operator.core.manifests.helper_pods import inspect_pod, probe_pod
+from tacho_operator.core.manifests.objects import (
+    deployment,
+    disruption_budget,
+    facts_config_map,
+    live_config_map,
+    network_policy,
+    service,
+    url,
+)
+from tacho_operator.core.manifests.pod_template import pod_template
 from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.revisions.inspection import inspect_config
-from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.rollout.remembered import Serving
+from tacho_operator.core.rollout.record import Serving
 from tacho_operator.core.types import Config
-
-from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource
-from .golden import assert_golden
-from .network_evaluator import admits, selects
-from .pod_security import violations
+from tests.unit.core.golden import assert_golden
+from tests.unit.core.network_evaluator import admits, selects
+from tests.unit.core.pod_security import violations
+from tools.harness.resources import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource
 
 CUSTOM_SPEC = changed(
     CLAIM_SPEC,

@@ -10,9 +10,8 @@ from tacho_contract.failure import FAILURE_KINDS, Failure, FailureClass
 from tacho_contract.fetch import FetchProgress
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import from_failure, parse_failure, refusal_said
-
-from .builders import NOW, at
+from tacho_operator.core.problems import from_failure, parse_failure, refusal_problem
+from tools.harness.resources import NOW, at
 
 FAILURE = '{"failureClass":"DiskFull","message":"No room.","nextStep":"Enlarge it.","retryable":true}'
 
@@ -44,7 +43,7 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         unscheduled("0/3 nodes are available: 3 Insufficient nvidia.com/gpu, 1 Insufficient memory."),
         "Unschedulable",
         False,
-        ("nvidia.com/gpu", "memory", "Pod p"),
+        ("nvidia.com/gpu", "memory", "pod p"),
     ),
     "claim not bound": (
         unscheduled('persistentvolumeclaim "models" not found'),
@@ -64,7 +63,7 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         waiting("CreateContainerConfigError", 'secret "k" not found'),
         "InvalidConfig",
         True,
-        ('secret "k" not found', "Create what is missing"),
+        ('secret "k" not found', "Create the missing object"),
     ),
     "hub token missing": (
         waiting("CreateContainerConfigError", 'secret "hf" not found', "inspect"),
@@ -95,7 +94,7 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         ended(exitCode=128, reason="StartError", message="exec: python3: not found\n"),
         "InvalidConfig",
         True,
-        ("not found. The image", "spec.engine.custom.python"),
+        ("not found", "spec.engine.custom.python"),
     ),
     "no python in the image, found by an older runtime": (
         ended(exitCode=127, reason="ContainerCannotRun", message="python3: not found"),
@@ -149,7 +148,7 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         ended(exitCode=3),
         "EngineCrashed",
         False,
-        ("engine in pod p: ended with exit code 3. See kubectl logs p -c engine --previous.",),
+        ("engine in pod p: exit code 3. See kubectl logs",),
     ),
     "crashed again and again": (
         ended(3, exitCode=3),
@@ -162,7 +161,7 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         ended(exitCode=2, message="\nfirst\n a\nb \nsegfault\n"),
         "EngineCrashed",
         False,
-        ("exit code 2: a | b | segfault. See",),
+        ("exit code 2.", "a | b | segfault"),
     ),
     "crashed with a log": (
         ended(exitCode=2, message="a\nb\nsegfault"),
@@ -213,7 +212,7 @@ def test_what_is_wrong(row: str) -> None:
     view, reason, stalled, words = ROWS[row]
     found = diagnose(view, lost_nodes={"n1"}, schedule_overdue=False)
     assert found is not None
-    assert (found.reason, found.needs_person) == (reason, stalled), found
+    assert (found.reason, found.needs_user_action) == (reason, stalled), found
     assert all(word in found.message for word in words), found.message
     assert len(found.message) <= 2048
 
@@ -221,7 +220,7 @@ def test_what_is_wrong(row: str) -> None:
 def test_waiting_for_a_node_too_long_needs_a_person() -> None:
     found = diagnose(unscheduled("no"), lost_nodes=(), schedule_overdue=True)
     assert found is not None
-    assert found.needs_person
+    assert found.needs_user_action
 
 
 @pytest.mark.parametrize(
@@ -240,7 +239,8 @@ def test_what_no_node_has_enough_of(message: str, missing: tuple[str, ...]) -> N
     assert found is not None
     assert found.missing_resources == missing
     lacks = f"not enough {', '.join(missing)}" if missing else "no node fits"
-    assert f"finds no node ({lacks}): {message} Add" in found.message
+    assert found.what == f"No node for pod p: {lacks}."
+    assert found.quotation == message.rstrip(".")
 
 
 @pytest.mark.parametrize(("age", "late"), [(599, False), (600, False), (601, True)])
@@ -297,7 +297,7 @@ def test_every_class_diagnosis_gives_is_in_the_contract() -> None:
     ],
 )
 def test_who_refused(text: str, reason: str) -> None:
-    found = refusal_said(text)
+    found = refusal_problem(text)
     assert found.reason == reason
     assert text in found.message
     assert ("roles of its chart" in found.message) == ("cannot create" in text)

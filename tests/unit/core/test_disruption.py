@@ -11,9 +11,8 @@ from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.disruption import CONDITIONS, REASONS, disruption
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.inspection import result
-
-from .builders import CLAIM_SPEC, changed
-from .world import World
+from tools.harness.resources import CLAIM_SPEC, changed
+from tools.harness.world import World
 
 KILLED = {"name": "engine", "state": {"terminated": {"exitCode": 137, "message": "out of luck"}}}
 
@@ -37,8 +36,8 @@ def target(reason: str, status: str = "True") -> dict[str, Any]:
 def test_what_the_cluster_did_is_not_the_engines_crash(status: dict[str, Any]) -> None:
     found = diagnose(pod(**status, containerStatuses=[KILLED]), lost_nodes=(), schedule_overdue=False)
     assert found is not None
-    assert (found.reason, found.needs_person, found.kind.by_platform) == ("Evicted", False, True)
-    assert "p away" in found.message
+    assert (found.reason, found.needs_user_action, found.kind.by_platform) == ("Evicted", False, True)
+    assert "pod p" in found.message
     outcome = result(pod(**status)).failure
     assert outcome is not None
     assert outcome.failure_class == "Evicted"
@@ -81,8 +80,8 @@ MEMORY = LOW.format("memory") + USING.format("engine", "8521160Ki", "4Gi", "memo
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        (MEMORY, ("used 8.13 GiB of it where spec asks for 4.00 GiB", "requests.memory to 8521160Ki")),
-        (LOW.format("memory") + USING.format("engine", "9Gi", "0", "memory"), ("asks for 0 MiB",)),
+        (MEMORY, ("memory 8.13 GiB, requested 4.00 GiB", "requests.memory to 8521160Ki")),
+        (LOW.format("memory") + USING.format("engine", "9Gi", "0", "memory"), ("requested 0 MiB",)),
         (
             LOW.format("memory")
             + USING.format("fetch", "200Mi", "128Mi", "memory")
@@ -98,7 +97,7 @@ MEMORY = LOW.format("memory") + USING.format("engine", "8521160Ki", "4Gi", "memo
             "The node was low on resource: ephemeral-storage. Threshold quantity: 2Gi, available: 1536Mi. "
             "Container engine was using 700Mi, request is 100Mi, has larger consumption of "
             "ephemeral-storage. ",
-            ("short of ephemeral-storage", "requests.ephemeral-storage to 700Mi"),
+            ("ephemeral-storage 700 MiB", "requests.ephemeral-storage to 700Mi"),
         ),
     ],
 )
@@ -107,7 +106,7 @@ def test_a_pod_evicted_for_using_more_than_it_asked_for_brought_it_about(
 ) -> None:
     found = disruption(pod(phase="Failed", reason="Evicted", message=message))
     assert found is not None
-    assert (found.reason, found.blameless, found.needs_person) == ("Evicted", False, False)
+    assert (found.reason, found.caused_by_platform, found.needs_user_action) == ("Evicted", False, False)
     assert all(word in found.message for word in words), found.message
 
 
@@ -125,8 +124,8 @@ def test_a_pod_evicted_for_using_more_than_it_asked_for_brought_it_about(
 def test_a_pod_evicted_for_its_node_is_to_blame_for_nothing(message: str) -> None:
     found = disruption(pod(phase="Failed", reason="Evicted", message=message))
     assert found is not None
-    assert (found.reason, found.blameless) == ("Evicted", True)
-    assert "Nothing needs to be done" in found.message
+    assert (found.reason, found.caused_by_platform) == ("Evicted", True)
+    assert "replaced" in found.next_step
 
 
 def evict(world: World, which: dict[str, Any]) -> None:
@@ -140,7 +139,7 @@ def test_a_drained_pod_is_told_and_replaced_without_a_person() -> None:
     world.come_up()
     (before,) = world.pods("server")
     evict(world, before)
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Ready") == ("False", "Evicted")
     assert world.brief("Stalled") == ("False", "Progressing")
     world.remove_pod(before)
@@ -156,7 +155,7 @@ def let_in() -> tuple[World, str]:
     old = set(world.names("Deployment"))
     world.change(context={"maxModelLen": 4096, "concurrency": 4})
     for _ in range(30):
-        world.turn(3)
+        world.reconcile(3)
         world.deployment_controller()
         world.serve_all()
         if world.service()["metadata"]["annotations"].get("tacho.dev/admitted-revision"):
@@ -183,9 +182,9 @@ def test_a_candidate_that_used_more_than_it_asked_for_waits_before_it_is_let_in_
     world, new = let_in()
     for item in world.pods("server", new):
         evict_for_memory(world, item, message)
-    world.turn(1)
-    assert ("tacho.dev/fallback" in world.service()["metadata"]["annotations"]) == fell
-    assert (world.brief("RolloutAccepted")[1] == "FellBack") == fell
+    world.reconcile(1)
+    assert ("tacho.dev/rollback" in world.service()["metadata"]["annotations"]) == fell
+    assert (world.brief("RolloutAccepted")[1] == "RolledBack") == fell
     assert ("spec.engine.resources.requests.memory" in world.condition("RolloutAccepted")["message"]) == fell
 
 
@@ -200,12 +199,12 @@ def test_pods_that_are_evicted_for_their_memory_again_and_again_need_a_person() 
         (running,) = standing(world)
         evict_for_memory(world, running)
         world.deployment_controller()
-        world.turn(1)
+        world.reconcile(1)
         assert world.brief("Ready") == ("False", "Evicted")
         assert (world.brief("Stalled") == ("True", "Evicted")) == (count >= 3)
         assert "spec.engine.resources.requests.memory" in world.condition("Ready")["message"]
     world.serves(standing(world)[0])
-    world.turn(20)
+    world.reconcile(20)
     assert world.brief("Ready") == ("True", "Serving"), "whoever came to serve serves"
     assert world.brief("Stalled") == ("False", "Progressing")
 
@@ -218,11 +217,11 @@ def test_an_evicted_candidate_has_not_fallen(by_cluster: bool, noted: bool) -> N
             evict(world, item)
         else:
             world.crash(item)
-    world.turn(1)
+    world.reconcile(1)
     notes = world.service()["metadata"]["annotations"]
     assert "tacho.dev/admitted-revision" not in notes, "requests go where they are answered, either way"
-    assert ("tacho.dev/fallback" in notes) == noted
-    assert (world.brief("RolloutAccepted")[1] == "FellBack") == noted
+    assert ("tacho.dev/rollback" in notes) == noted
+    assert (world.brief("RolloutAccepted")[1] == "RolledBack") == noted
     if not by_cluster:
         return
     for item in world.pods("server", new):

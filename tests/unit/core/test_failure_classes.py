@@ -9,29 +9,28 @@ from typing import Any
 
 import pytest
 
+from benchmarks.planner.models import facts as model_facts
 from tacho_contract import codec
 from tacho_contract.failure import FAILURE_KINDS, Escalation, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
-from tacho_engines.base import EngineFigures, Exit
+from tacho_engines.base import EngineStartup, Exit
 from tacho_engines.registry import run_half
 from tacho_operator.core.pods.claims import claim_bound, not_shareable
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem, from_failure, refused_child
 from tacho_operator.core.revisions.inspection import result
-from tacho_operator.core.rollout.reading import beside_active
-from tacho_operator.core.types import NodeFacts, Refusal
-from tacho_runtime import preflight
-from tacho_runtime.headers.errors import changed as changed_files
+from tacho_operator.core.rollout.reading import without_spare_gpu
+from tacho_operator.core.types import ChildRefusal, NodeFacts
+from tacho_runtime.headers.source import changed as changed_files
 from tacho_runtime.hub.failures import unreachable
-from tacho_runtime.supervisor import lifecycle
-from tacho_runtime.supervisor.weights import not_applied
-from tests.unit.core.builders import CLAIM_SPEC, changed, resource
-from tests.unit.core.world import World
-from tests.unit.planner.builders import cpu_node, smollm2
-from tests.unit.planner.models import facts as model_facts
+from tacho_runtime.supervisor import lifecycle, preflight
+from tacho_runtime.supervisor.engine_memory import quantization_failure
+from tools.harness.resources import CLAIM_SPEC, changed, resource
+from tools.harness.world import World
+from tools.mock.specs import cpu_node, smollm2
 
 
 def told(name: str, *, retryable: bool | None = None) -> Failure:
@@ -51,38 +50,38 @@ def ended(failure: Failure, restarts: int) -> Problem:
 @pytest.mark.parametrize("name", FailureClass)
 def test_a_pod_that_fails_with_it(name: FailureClass) -> None:
     kind = FAILURE_KINDS[name]
-    assert ended(told(name), 0).needs_person == kind.needs_person
-    assert ended(told(name), 2).needs_person == kind.needs_person
-    assert ended(told(name), 3).needs_person == kind.person_needed([Escalation.RESTARTS])
+    assert ended(told(name), 0).needs_user_action == kind.needs_user_action
+    assert ended(told(name), 2).needs_user_action == kind.needs_user_action
+    assert ended(told(name), 3).needs_user_action == kind.user_action_needed([Escalation.RESTARTS])
     final = ended(told(name, retryable=False), 0)
-    assert final.needs_person == kind.person_needed([Escalation.FINAL])
+    assert final.needs_user_action == kind.user_action_needed([Escalation.FINAL])
 
 
 @pytest.mark.parametrize("name", FailureClass)
 def test_a_plan_that_fails_with_it(name: FailureClass) -> None:
     kind = FAILURE_KINDS[name]
-    assert from_failure(told(name)).needs_person == kind.needs_person
-    assert told(name).retryable == (not kind.needs_person)
+    assert from_failure(told(name)).needs_user_action == kind.needs_user_action
+    assert told(name).retryable == (not kind.needs_user_action)
 
 
 @pytest.mark.parametrize("name", FailureClass)
 def test_an_inspection_that_fails_with_it(name: FailureClass) -> None:
     kind = FAILURE_KINDS[name]
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(told(name))
-    decision = world.turn(1)
+    decision = world.reconcile(1)
     assert world.brief("Ready") == ("False", name)
-    assert (world.brief("Stalled")[0] == "True") == kind.needs_person
-    assert (world.brief("Reconciling")[0] == "True") != kind.needs_person
+    assert (world.brief("Stalled")[0] == "True") == kind.needs_user_action
+    assert (world.brief("Reconciling")[0] == "True") != kind.needs_user_action
     assert decision.requeue_after_seconds is not None or not kind.tries_again
 
 
 def test_a_class_of_another_version_is_taken_at_its_own_word() -> None:
-    assert ended(told("NotYetInvented"), 0).needs_person
-    assert ended(told("NotYetInvented", retryable=False), 0).needs_person
-    assert not ended(told("NotYetInvented", retryable=True), 2).needs_person
-    assert ended(told("NotYetInvented", retryable=True), 3).needs_person
+    assert ended(told("NotYetInvented"), 0).needs_user_action
+    assert ended(told("NotYetInvented", retryable=False), 0).needs_user_action
+    assert not ended(told("NotYetInvented", retryable=True), 2).needs_user_action
+    assert ended(told("NotYetInvented", retryable=True), 3).needs_user_action
 
 
 def of_pod(**status: Any) -> Callable[[], str]:
@@ -115,22 +114,22 @@ def of_world(model: ModelFacts | None = None, *nodes: NodeFacts, **spec: Any) ->
         world = World(changed(CLAIM_SPEC, **spec))
         world.nodes = nodes
         world.claims = {} if model else {"models": None}
-        world.turn()
+        world.reconcile()
         if model:
             world.inspected(model)
-            world.turn(1)
+            world.reconcile(1)
         return str(world.condition("Ready")["reason"])
 
     return origin
 
 
 def refused(**fields: Any) -> Callable[[], str]:
-    return lambda: refused_child(Refusal(kind="Service", name="smol", **fields)).reason
+    return lambda: refused_child(ChildRefusal(kind="Service", name="smol", **fields)).reason
 
 
 def without_a_spare_gpu() -> str:
-    problem = Problem(reason=FailureClass.UNSCHEDULABLE, message="", missing_resources=("nvidia.com/gpu",))
-    found = beside_active(resource(changed(CLAIM_SPEC, gpu={"count": 1})), problem)
+    problem = Problem(reason=FailureClass.UNSCHEDULABLE, what="", missing_resources=("nvidia.com/gpu",))
+    found = without_spare_gpu(resource(changed(CLAIM_SPEC, gpu={"count": 1})), problem)
     assert found is not None
     return found.reason
 
@@ -144,7 +143,7 @@ def shared_by_two() -> str:
 
 
 def too_slow() -> str:
-    state = lifecycle.State(started_seconds=0.0, entered_seconds=0.0, phase=lifecycle.STARTING)
+    state = lifecycle.RuntimeState(started_seconds=0.0, entered_seconds=0.0, phase=lifecycle.STARTING)
     found = lifecycle.overdue(state, budget_seconds=1.0, now=2.0)
     assert found is not None
     return found.failure_class
@@ -162,7 +161,7 @@ def loaded_unquantized() -> str:
         quantization_method="gptq",
         predicted_weights_bytes=5 * GIB,
     )
-    found = not_applied(asked, EngineFigures(weights_bytes=15 * GIB))
+    found = quantization_failure(asked, EngineStartup(weights_bytes=15 * GIB))
     assert found is not None
     return found.failure_class
 

@@ -10,12 +10,11 @@ import pytest
 from tacho_contract.times import format_time
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.rollout.decision import Headcount
-from tacho_operator.core.rollout.reading import headcounts
-from tacho_operator.core.rollout.times import FIRST_PAUSE_SECONDS, MIN_READY_SECONDS, SETTLE_SECONDS
-
-from .builders import NOW, changed
-from .world import MOCK_SPEC, World
+from tacho_operator.core.rollout.decision import PodCount
+from tacho_operator.core.rollout.reading import pod_counts
+from tacho_operator.core.rollout.record import FIRST_PAUSE_SECONDS, MIN_READY_SECONDS, SETTLE_SECONDS
+from tools.harness.resources import NOW, changed
+from tools.harness.world import MOCK_SPEC, World
 
 
 def let_in(replicas: int = 1) -> tuple[World, str, str]:
@@ -25,11 +24,11 @@ def let_in(replicas: int = 1) -> tuple[World, str, str]:
     world.settle(world.serve_all)
     (old,) = world.names("Deployment")
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     (new,) = world.names("Deployment") - {old}
     world.serve_all()
-    world.turn(MIN_READY_SECONDS)
+    world.reconcile(MIN_READY_SECONDS)
     world.deployment_controller()
     assert world.selected() == ""
     return world, old, new
@@ -39,68 +38,68 @@ def test_one_that_falls_leaves_the_old_one_alone_and_is_tried_again() -> None:
     world, old, new = let_in()
     (pod,) = world.pods("server", new)
     world.crash(pod)
-    decision = world.turn(1)
+    decision = world.reconcile(1)
     assert world.selected() == old
     assert world.sizes() == {old: 1, new: 1}
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Reconciling") == ("True", "RollingOut")
     assert world.brief("Stalled") == ("False", "Progressing")
-    assert world.brief("RolloutAccepted") == ("False", "FellBack")
+    assert world.brief("RolloutAccepted") == ("False", "RolledBack")
     message = world.condition("RolloutAccepted")["message"]
     assert "EngineCrashed" in message
-    assert f"tried again after {format_time(world.now + timedelta(seconds=FIRST_PAUSE_SECONDS))}" in message
-    assert ("Warning", "FellBack") in world.events
+    assert f"Retry after {format_time(world.now + timedelta(seconds=FIRST_PAUSE_SECONDS))}" in message
+    assert ("Warning", "RolledBack") in world.events
     assert world.status["plan"]["revision"] == old
     assert decision.requeue_after_seconds is not None
 
     world.serves(pod)
-    world.turn(SETTLE_SECONDS)
+    world.reconcile(SETTLE_SECONDS)
     assert world.selected() == old, "it pauses, ready or not"
     assert world.condition("RolloutAccepted")["message"] == message, "what it died of is still told"
-    world.turn(FIRST_PAUSE_SECONDS - SETTLE_SECONDS)
+    world.reconcile(FIRST_PAUSE_SECONDS - SETTLE_SECONDS)
     assert world.selected() == "", "the next try"
     assert world.brief("RolloutAccepted") == ("Unknown", "Judging")
-    world.turn(SETTLE_SECONDS)
+    world.reconcile(SETTLE_SECONDS)
     world.deployment_controller()
     world.settle(world.serve_all)
     assert (world.names("Deployment"), world.selected()) == ({new}, new)
     assert world.brief("RolloutAccepted") == ("True", "Accepted")
-    assert names.FALLBACK_ANNOTATION not in world.service()["metadata"]["annotations"]
+    assert names.ROLLBACK_ANNOTATION not in world.service()["metadata"]["annotations"]
 
 
 def test_one_that_still_serves_while_a_third_is_asked_for_is_not_said_to_be_replaced() -> None:
     world, _, between = let_in(replicas=3)
     for _ in range(3):  # the old one shrinks as the new one has its pods
         world.serve_all()
-        world.turn(MIN_READY_SECONDS - 1)
+        world.reconcile(MIN_READY_SECONDS - 1)
         world.deployment_controller()
     world.change(context={"maxModelLen": 512, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     named = {item["name"]: item for item in world.status["revisions"]}
     assert (named[between]["phase"], named[between]["message"]) == (
         "Retired",
-        "It serves until others can do without it.",
+        "It serves until its successor has all replicas.",
     )
 
 
 def test_one_that_falls_again_and_again_needs_a_person_and_the_old_one_serves_on() -> None:
     world, old, new = let_in()
     world.crash(world.pods("server", new)[0], restarts=5)
-    world.turn(1)
+    world.reconcile(1)
     assert world.selected() == old
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Stalled") == ("True", "EngineCrashed")
     assert world.brief("RolloutAccepted") == ("False", "EngineCrashed")
-    assert "tried again after" in world.condition("RolloutAccepted")["message"]
+    assert "Retry after" in world.condition("RolloutAccepted")["message"]
 
 
 def test_time_alone_never_takes_the_old_one_away() -> None:
     """The outage this is about: ready once, let in, dead; and the clock goes on."""
     world, old, new = let_in()
-    world.turn(SETTLE_SECONDS - 1)
+    world.reconcile(SETTLE_SECONDS - 1)
     world.crash(world.pods("server", new)[0])
     for _ in range(5):
-        world.turn(3600)
+        world.reconcile(3600)
         assert old in world.names("Deployment")
         assert world.brief("Ready") == ("True", "Serving")
         assert world.selected() == old
@@ -108,21 +107,21 @@ def test_time_alone_never_takes_the_old_one_away() -> None:
 
 def test_a_pod_lost_in_the_middle_gives_the_old_one_its_place_back() -> None:
     world, old, new = let_in(replicas=3)
-    world.turn(1)
+    world.reconcile(1)
     assert world.sizes() == {old: 2, new: 3}
     world.serve_all()
-    world.turn(MIN_READY_SECONDS)
+    world.reconcile(MIN_READY_SECONDS)
     world.deployment_controller()
     assert world.sizes() == {old: 1, new: 3}, "complete, and it settles"
     world.crash(world.pods("server", new)[0])
-    world.turn(SETTLE_SECONDS)
+    world.reconcile(SETTLE_SECONDS)
     assert world.sizes() == {old: 1, new: 3}
     world.crash(world.pods("server", new)[1])
-    world.turn(1)
+    world.reconcile(1)
     assert world.sizes() == {old: 2, new: 3}
     assert world.selected() == ""
     world.crash(world.pods("server", new)[2])
-    world.turn(1)
+    world.reconcile(1)
     assert world.sizes() == {old: 3, new: 1}
     assert world.selected() == old
 
@@ -141,11 +140,11 @@ def ready_pod(seconds_ago: float, **status: Any) -> PodView:
 def test_available_is_who_has_been_ready_for_a_while_by_the_nodes_clock(
     seconds_ago: float, available: int, look_again: float | None
 ) -> None:
-    found = headcounts([ready_pod(seconds_ago)], NOW)
-    assert found == {"r": Headcount(ready=1, available=available, look_again_seconds=look_again)}
+    found = pod_counts([ready_pod(seconds_ago)], NOW)
+    assert found == {"r": PodCount(ready=1, available=available, requeue_after_seconds=look_again)}
 
 
 def test_several_pods_are_counted_together_and_the_next_one_is_waited_for() -> None:
     pods = [ready_pod(3), ready_pod(7), ready_pod(30), ready_pod(30, status="False")]
-    assert headcounts(pods, NOW) == {"r": Headcount(ready=3, available=1, look_again_seconds=3)}
-    assert headcounts([ready_pod(3, lastTransitionTime=None)], NOW)["r"].available == 0
+    assert pod_counts(pods, NOW) == {"r": PodCount(ready=3, available=1, requeue_after_seconds=3)}
+    assert pod_counts([ready_pod(3, lastTransitionTime=None)], NOW)["r"].available == 0

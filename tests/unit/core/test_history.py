@@ -8,7 +8,7 @@ import pytest
 
 from tacho_operator.api.types import LLMDeploymentStatus
 from tacho_operator.core.measurement.history import history_from, stored_status
-from tacho_operator.core.types import History
+from tacho_operator.core.types import PastMeasurement
 
 MEASURED: dict[str, Any] = {
     "fingerprint": "f",
@@ -27,7 +27,7 @@ MEASURED: dict[str, Any] = {
         "actualKVCacheTokens": 39,
     },
 }
-ROW = History(
+ROW = PastMeasurement(
     engine="vllm",
     engine_version="0.32.0",
     quantization_method="awq",
@@ -39,7 +39,7 @@ ROW = History(
 )
 
 
-def rows(**changes: Any) -> tuple[History, ...]:
+def rows(**changes: Any) -> tuple[PastMeasurement, ...]:
     entry = {name: value for name, value in (MEASURED | changes).items() if value is not None}
     return history_from([stored_status({"status": {"measurements": [entry]}})])
 

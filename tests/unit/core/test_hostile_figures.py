@@ -14,9 +14,8 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.measurement import Capacity, Environment, Workload
 from tacho_contract.report import StartupSeconds
 from tacho_operator.api.base import decimal
-
-from .figures import point
-from .measured_world import measured_world
+from tests.unit.core.measured_world import measured_world
+from tools.harness.figures import point
 
 
 def test_a_pod_cannot_smuggle_in_figures_for_another_revision() -> None:
@@ -27,7 +26,7 @@ def test_a_pod_cannot_smuggle_in_figures_for_another_revision() -> None:
     assert report.measurement is not None
     forged = dataclasses.replace(report.measurement, plan_key="0" * 10, observed_time="2030-01-01T00:00:00Z")
     world.reports[pod["metadata"]["uid"]] = dataclasses.replace(report, measurement=forged)
-    world.turn(1)
+    world.reconcile(1)
     states = {item["planKey"]: item["state"] for item in world.status["measurements"]}
     assert states["0" * 10] == "Stale"
     assert world.brief("Measured") == ("True", "MeasurementComplete")
@@ -78,7 +77,7 @@ def test_hostile_figures_are_left_out(fields: dict[str, Any]) -> None:
     before = copy.deepcopy(world.status["measurements"])
     world.now += timedelta(seconds=5)
     world.serves(pod, **fields)
-    world.turn(1)
+    world.reconcile(1)
     assert world.status["measurements"] == before
     assert world.brief("Measured") == ("True", "MeasurementComplete")
 
@@ -91,5 +90,5 @@ def test_hostile_words_and_sizes_never_make_an_invalid_status() -> None:
     fetch = FetchProgress(state="?", bytes_done=-1, bytes_total=2**80)
     for phase in ("Serving", "WaitingForModel", "z" * 5000):
         world.runs(pod, phase, environment=environment, startup=startup, fetch=fetch, engine="e" * 999)
-        world.turn(1)
+        world.reconcile(1)
     assert world.brief("Ready")[0] == "False"

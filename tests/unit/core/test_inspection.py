@@ -18,13 +18,12 @@ from tacho_operator.core.revisions.inspection import (
     CLAIM_RETRY_SECONDS,
     facts_key,
 )
-from tacho_operator.core.types import Waiting
+from tacho_operator.core.types import HubWaiters
+from tests.unit.core.golden import assert_golden
 from tests.unit.core.inspecting import DENIED, GONE, hub_world, look, step
-
-from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, facts, hub_facts, resource
-from .golden import assert_golden
-from .pod_security import violations
-from .world import World
+from tests.unit.core.pod_security import violations
+from tools.harness.resources import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, facts, hub_facts, resource
+from tools.harness.world import World
 
 
 @pytest.mark.parametrize(("name", "spec"), [("claim", None), ("hub", HUB_SPEC)])
@@ -125,17 +124,17 @@ def test_a_failure_that_may_heal_is_tried_again_with_growing_pauses(
 ) -> None:
     """The more wait with it, the longer: of all together about one asks a hub that is down each second."""
     world = hub_world()
-    world.waiting = {"HubUnreachable": Waiting(others), "Loading": Waiting(10**6)}
+    world.waiting = {"HubUnreachable": HubWaiters(others), "Loading": HubWaiters(10**6)}
     step(world)
     pauses = []
     for attempt in range(1, 9):
         world.inspected(GONE)
         waiting = look(world)
         assert waiting.problem is not None
-        assert (waiting.problem.reason, waiting.problem.needs_person) == ("HubUnreachable", False)
-        assert waiting.look_again_seconds is not None
-        pauses.append(waiting.look_again_seconds)
-        assert look(world, waiting.look_again_seconds - 1).apply == ()
+        assert (waiting.problem.reason, waiting.problem.needs_user_action) == ("HubUnreachable", False)
+        assert waiting.requeue_after_seconds is not None
+        pauses.append(waiting.requeue_after_seconds)
+        assert look(world, waiting.requeue_after_seconds - 1).apply == ()
         retry = step(world, 2)  # the time at which a pod ended is told in whole seconds
         assert retry.apply[0]["metadata"]["annotations"][names.ATTEMPT_ANNOTATION] == str(attempt + 1)
         running = step(world, 1)
@@ -151,8 +150,8 @@ def test_thousands_that_failed_in_the_same_second_do_not_come_back_in_the_same_s
         step(world)
         world.pods("inspect")[-1]["metadata"]["uid"] = f"uid-{number}"
         world.inspected(GONE)
-        world.waiting = {"HubUnreachable": Waiting(2000)}
-        again.append(look(world).look_again_seconds or 0.0)
+        world.waiting = {"HubUnreachable": HubWaiters(2000)}
+        again.append(look(world).requeue_after_seconds or 0.0)
     tenths = Counter(int((seconds - 1000) / 200) for seconds in again)
     assert set(tenths) == set(range(10)), "over as much time as they take"
     assert max(tenths.values()) < 40
@@ -162,16 +161,16 @@ def test_once_one_of_thousands_has_got_through_each_tries_as_if_it_were_alone() 
     world = hub_world()
     step(world)
     world.inspected(GONE)
-    world.waiting = {"HubUnreachable": Waiting(2000)}
-    long = look(world).look_again_seconds or 0.0
+    world.waiting = {"HubUnreachable": HubWaiters(2000)}
+    long = look(world).requeue_after_seconds or 0.0
     assert long >= 1000
     since = world.now
-    world.waiting = {"HubUnreachable": Waiting(1999, since - timedelta(seconds=61))}
-    assert (look(world).look_again_seconds or 0.0) >= 999, "that was before: the hub went down again"
-    world.waiting = {"HubUnreachable": Waiting(1999, since - timedelta(seconds=59))}
-    alone = look(world).look_again_seconds or 0.0
+    world.waiting = {"HubUnreachable": HubWaiters(1999, since - timedelta(seconds=61))}
+    assert (look(world).requeue_after_seconds or 0.0) >= 999, "that was before: the hub went down again"
+    world.waiting = {"HubUnreachable": HubWaiters(1999, since - timedelta(seconds=59))}
+    alone = look(world).requeue_after_seconds or 0.0
     assert alone <= 5, "the hub answered a moment ago, and for a minute nobody would tell it so"
-    world.waiting = {"HubUnreachable": Waiting(1999, since + timedelta(seconds=100))}
+    world.waiting = {"HubUnreachable": HubWaiters(1999, since + timedelta(seconds=100))}
     assert look(world, 101).apply, "its five seconds are long over"
 
 
@@ -181,10 +180,10 @@ def test_a_failure_only_a_person_can_mend_is_tried_rarely() -> None:
     world.inspected(DENIED)
     found = look(world)
     assert found.problem is not None
-    assert found.problem.needs_person
+    assert found.problem.needs_user_action
     assert "Name a Secret." in found.problem.message
     assert not found.running
-    assert found.look_again_seconds == 600
+    assert found.requeue_after_seconds == 600
     assert step(world, 599).apply == ()
     assert step(world, 1).apply != ()
 
@@ -205,7 +204,7 @@ def test_where_a_person_is_needed_a_claim_is_looked_at_more_often(
     step(world)
     world.inspected(Failure(failure_class=failure_class, message="No.", next_step="Mend it."))
     found = look(world)
-    assert (found.running, found.look_again_seconds) == (False, again)
+    assert (found.running, found.requeue_after_seconds) == (False, again)
     assert (look(world, 10_000).apply != ()) == (again is not None)
 
 
@@ -236,10 +235,10 @@ def test_of_the_tries_before_only_the_last_is_kept() -> None:
     step(world)
     for _ in range(3):
         world.inspected(GONE)
-        assert look(world).look_again_seconds is not None, "the next try has its time"
+        assert look(world).requeue_after_seconds is not None, "the next try has its time"
         step(world, 600)
         assert len(world.pods("inspect")) <= 2
-        waits = step(world).look_again_seconds
+        waits = step(world).requeue_after_seconds
         assert waits is not None
         assert waits > 500, "while it runs, only its deadline"
 
@@ -280,7 +279,7 @@ def test_an_unencrypted_hub_is_refused_unless_allowed() -> None:
     world = World(changed(HUB_SPEC, model=hub))
     found = look(world)
     assert found.problem is not None
-    assert (found.problem.reason, found.problem.needs_person) == ("InvalidConfig", True)
+    assert (found.problem.reason, found.problem.needs_user_action) == ("InvalidConfig", True)
     assert found.apply == ()
     world.config = dataclasses.replace(CONFIG, allow_insecure_hub=True)
     assert look(world).apply != ()

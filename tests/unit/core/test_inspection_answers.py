@@ -11,10 +11,9 @@ from tacho_operator.core.revisions.inspection import (
     facts_key,
 )
 from tests.unit.core.inspecting import DENIED, GONE, hub_world, look, step
-
-from .builders import at, hub_facts, resource
-from .pod_states import container_state, insufficient
-from .world import World
+from tools.harness.pod_states import container_state, insufficient
+from tools.harness.resources import at, hub_facts, resource
+from tools.harness.world import World
 
 
 def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
@@ -24,7 +23,7 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
     insufficient(pod)
     found = look(world, 1)
     assert found.problem is not None
-    assert (found.problem.reason, found.problem.needs_person) == ("Unschedulable", False)
+    assert (found.problem.reason, found.problem.needs_user_action) == ("Unschedulable", False)
     container_state(
         pod,
         "inspect",
@@ -39,7 +38,7 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ({"phase": "Failed", "reason": "DeadlineExceeded"}, "ran out of its time"),
+        ({"phase": "Failed", "reason": "DeadlineExceeded"}, "exceeded its deadline"),
         (
             {
                 "phase": "Failed",
@@ -58,7 +57,7 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
                     }
                 ],
             },
-            "before its container could start",
+            "before its container started",
         ),
         (
             {
@@ -91,7 +90,7 @@ def test_a_pod_that_finds_no_node_or_no_secret_says_so() -> None:
             },
             "the model's source did not answer",
         ),
-        ({"phase": "Succeeded"}, "ended with exit code unknown: nothing was said."),
+        ({"phase": "Succeeded"}, "ended with exit code unknown: no message."),
         ({"phase": "Failed", "message": "Evicted."}, "ended with exit code unknown: Evicted."),
         (
             {
@@ -114,7 +113,7 @@ def test_a_pod_that_ended_without_an_answer_is_tried_again(status: dict[str, Any
     found = look(world, 1)
     assert found.problem is not None
     assert words in found.problem.message
-    assert (found.problem.reason, found.problem.needs_person) == ("InspectionTimeout", False)
+    assert (found.problem.reason, found.problem.needs_user_action) == ("InspectionTimeout", False)
     assert step(world, 60).apply != ()
 
 

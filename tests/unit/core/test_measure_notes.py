@@ -8,23 +8,22 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_operator.api.conditions import Reason
-from tacho_operator.core.measurement.note import (
+from tacho_operator.core.measurement.attempts import (
     LONGEST_RETRY_SECONDS,
     PROVISIONAL_RETRY_SECONDS,
     RETRY_SECONDS,
-    Note,
+    AttemptNote,
     backoff_seconds,
     next_note,
     read_note,
     wait_seconds,
     write_note,
 )
-
-from .builders import NOW, at
-from .remeasuring import (
+from tests.unit.core.remeasuring import (
     note,
     step,
 )
+from tools.harness.resources import NOW, at
 
 REASONS = st.sampled_from(
     (
@@ -47,7 +46,7 @@ def test_pauses_grow_and_end_somewhere(reason: Reason, tries: int) -> None:
 def test_no_note_waits_for_longer_than_its_pause(
     reason: Reason, message: str, tries: int, crashes: int, passed: float
 ) -> None:
-    found = Note(reason=reason, message=message, time=at(0), tries=tries, crashes=crashes)
+    found = AttemptNote(reason=reason, message=message, time=at(0), tries=tries, crashes=crashes)
     assert read_note(write_note(found, "r", "k"), "r", "k") == found
     assert read_note(write_note(found, "r", "k"), "r", "k", "asked") is None
     wait = wait_seconds(found, NOW + timedelta(seconds=passed))
@@ -57,7 +56,7 @@ def test_no_note_waits_for_longer_than_its_pause(
 
 @given(st.lists(st.tuples(REASONS, st.booleans()), max_size=8))
 def test_only_crashes_end_the_trying(attempts: list[tuple[Reason, bool]]) -> None:
-    found: Note | None = None
+    found: AttemptNote | None = None
     for reason, crashed in attempts:
         if found is None or wait_seconds(found, NOW) is not None:
             given_up = Reason.MEASUREMENT_FAILED if crashed else Reason.CANNOT_JUDGE

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 
-from tacho_contract.measurement import Environment
-
-from .builders import CLAIM_SPEC, changed, facts
-from .measured_world import NEW_WORKLOAD, measured_world
-from .pod_security import violations
-from .world import MOCK_SPEC, World
+from tacho_contract.measurement import Capacity, Environment, SingleStream
+from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
+from tacho_operator.core.status.conditions import OWN_LIMIT_CHARS
+from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
+from tests.unit.core.pod_security import violations
+from tools.harness.resources import CLAIM_SPEC, changed, facts
+from tools.harness.world import MOCK_SPEC, World
 
 
 def test_a_changed_workload_makes_the_figures_stale_at_once_and_is_measured_in_a_throwaway_pod() -> None:
@@ -18,7 +19,7 @@ def test_a_changed_workload_makes_the_figures_stale_at_once_and_is_measured_in_a
     (old,) = world.status["measurements"]
     before = copy.deepcopy(world.objects["Deployment", next(iter(world.sizes()))])
     world.change(workload=NEW_WORKLOAD)
-    decision = world.turn(1)
+    decision = world.reconcile(1)
     assert world.brief("Measured") == ("False", "MeasurementStale")
     assert "summary" not in world.status, "a stale figure is never shown as the current one"
     assert world.status["measurements"][0]["state"] == "Stale"
@@ -33,7 +34,7 @@ def test_a_changed_workload_makes_the_figures_stale_at_once_and_is_measured_in_a
     live = world.objects["ConfigMap", "smol-live"]["data"]["live.json"]
     assert '"inputTokens":900' in live
     world.serves(probe)
-    world.turn(60)
+    world.reconcile(60)
     assert world.brief("Measured") == ("True", "MeasurementComplete")
     assert world.status["summary"]["outputTokensPerSecond"] == "204.8"
     assert [item["state"] for item in world.status["measurements"]] == ["Complete", "Stale"]
@@ -51,7 +52,7 @@ def test_a_changed_workload_makes_the_figures_stale_at_once_and_is_measured_in_a
 def test_a_workload_that_comes_back_finds_its_figures_again() -> None:
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     world.serves(world.pods("probe")[0])
     world.settle()
     world.change(workload=CLAIM_SPEC["workload"])
@@ -64,33 +65,33 @@ def test_while_another_revision_rolls_out_nothing_is_measured_aside_and_no_figur
     world = measured_world()
     assert world.status["measurements"][0]["environment"]["imageID"] == "registry.example/mock@sha256:1"
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     assert world.pods("probe")
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     assert not world.pods("probe")
     assert len(world.status["measurements"]) == 1
 
 
 def test_figures_of_the_first_revision_are_current_before_it_serves() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     (pod,) = world.pods("server")
     world.serves(pod)
     pod["status"]["conditions"][-1]["status"] = "False"
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Ready")[0] == "False"
     assert world.brief("Measured") == ("True", "MeasurementComplete")
 
 
 def test_a_probe_that_got_nothing_is_said_and_not_repeated() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     (pod,) = world.pods("server")
     world.serves(pod, state="Failed", message="every request was refused", capacity=None, curve=())
@@ -104,9 +105,9 @@ def test_a_probe_that_got_nothing_is_said_and_not_repeated() -> None:
 
 def test_a_cut_short_measurement_is_partial() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     world.serves(world.pods("server")[0], state="Partial")
     world.settle()
@@ -116,9 +117,9 @@ def test_a_cut_short_measurement_is_partial() -> None:
 
 def test_disabled_measures_nothing() -> None:
     world = World(changed(MOCK_SPEC, probe={"policy": "Disabled"}))
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     world.serves(world.pods("server")[0], state="Skipped")
     decision = world.settle()
@@ -131,11 +132,11 @@ def test_disabled_measures_nothing() -> None:
 def test_without_a_report_nothing_is_started_and_nothing_forgotten() -> None:
     world = measured_world()
     world.reports.clear()
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Measured") == ("True", "MeasurementComplete"), "unknown is not stale"
     assert world.status["startup"]["loadSeconds"] == 4
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Measured") == ("False", "MeasurementStale")
     assert not world.pods("probe"), "its report could not be read either"
 
@@ -148,7 +149,7 @@ def test_other_hardware_is_another_measurement() -> None:
     world.reports[pod["metadata"]["uid"]] = dataclasses.replace(
         report, environment=Environment(cpu_model="Xeon")
     )
-    world.turn(1)
+    world.reconcile(1)
     states = {item["environment"]["cpuModel"]: item["state"] for item in world.status["measurements"]}
     assert states == {"EPYC": "Stale", "Xeon": "Complete"}
 
@@ -158,7 +159,7 @@ def test_replicas_do_not_take_turns_in_status() -> None:
     (before,) = world.status["measurements"]
     for pod in world.pods("server"):
         world.serves(pod, capacity=None)
-    world.turn(60)
+    world.reconcile(60)
     (after,) = world.status["measurements"]
     assert {**after, "history": None} == {**before, "history": None}
     assert len(after["history"]["runs"]) == len(before["history"]["runs"]) + 2
@@ -167,8 +168,75 @@ def test_replicas_do_not_take_turns_in_status() -> None:
 def test_always_takes_the_newest() -> None:
     world = measured_world(changed(MOCK_SPEC, probe={"policy": "Always"}))
     first = world.status["measurements"][0]["observedTime"]
-    world.turn(100)
+    world.reconcile(100)
     world.serves(world.pods("server")[0])
-    world.turn(1)
+    world.reconcile(1)
     (entry,) = world.status["measurements"]
     assert entry["observedTime"] > first
+
+
+UNKNOWN = {
+    "capacity": Capacity(
+        concurrency=4,
+        requests_per_second=3.2,
+        output_tokens_per_second=204.8,
+        total_tokens_per_second=614.4,
+        ci_percent=150.0,
+    )
+}
+
+
+def seconds_to_probe(world: World) -> float:
+    """How long the world goes on without a probe pod, in steps of 10 s."""
+    seconds = 0.0
+    while not world.pods("probe"):
+        world.reconcile(10)
+        seconds += 10
+    return seconds
+
+
+def test_a_capacity_within_no_better_than_itself_is_not_shown_and_is_measured_again() -> None:
+    world = measured_world()
+    world.change(workload=NEW_WORKLOAD)
+    world.reconcile(1)
+    world.serves(world.pods("probe")[0], **UNKNOWN)
+    world.reconcile(60)
+    assert world.brief("Measured") == ("Unknown", "MeasurementProvisional")
+    message = world.condition("Measured")["message"]
+    assert message.startswith("Capacity is not known: its interval exceeds 100 %. ")
+    assert len(message) <= OWN_LIMIT_CHARS
+    new = world.status["measurements"][0]
+    assert (new["confidence"], new["flags"]) == ("Provisional", ["NotSteady"])
+    assert "outputTokensPerSecond" not in new["capacity"]
+    assert world.status["summary"] == {
+        "confidence": "Provisional",
+        "ttftMilliseconds": "104",
+        "ttftMillisecondsShown": "~104",
+    }, "not the figures of the former workload"
+    assert not world.pods("probe")
+    pauses = []
+    for figures in (UNKNOWN, UNKNOWN, {}):
+        pauses.append(seconds_to_probe(world))
+        world.serves(world.pods("probe")[0], **figures)
+        world.reconcile(1)
+    assert pauses == [PROVISIONAL_RETRY_SECONDS, 2 * PROVISIONAL_RETRY_SECONDS, 4 * PROVISIONAL_RETRY_SECONDS]
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert world.status["summary"]["outputTokensPerSecond"] == "204.8"
+
+
+def test_a_single_stream_within_no_better_than_itself_is_named() -> None:
+    world = measured_world()
+    world.change(workload=NEW_WORKLOAD)
+    world.reconcile(1)
+    single = SingleStream(
+        decode_tokens_per_second=137.4,
+        decode_ci_percent=150.0,
+        tpot_milliseconds_p50=7.28,
+        ttft_milliseconds_p50=101.0,
+    )
+    world.serves(world.pods("probe")[0], single_stream=single, message="a long cause, " * 20)
+    world.reconcile(60)
+    assert world.brief("Measured") == ("Unknown", "MeasurementProvisional")
+    message = world.condition("Measured")["message"]
+    assert "the rate of one stream is not known: its interval exceeds 100 %" in message
+    assert len(message) <= OWN_LIMIT_CHARS

@@ -8,10 +8,9 @@ from typing import Any
 from tacho_contract import codec
 from tacho_contract.failure import FAILURE_KINDS, Failure, FailureClass
 from tacho_operator.core import names
-
-from .builders import facts
-from .pod_states import container_state
-from .world import World
+from tools.harness.pod_states import container_state
+from tools.harness.resources import facts
+from tools.harness.world import World
 
 CHANGED = Failure(
     failure_class=FailureClass.MODEL_CHANGED,
@@ -33,7 +32,7 @@ def replaced() -> World:
     assert world.status["summary"]
     (pod,) = world.pods("server")
     refuses(world, pod)
-    world.turn(1)
+    world.reconcile(1)
     return world
 
 
@@ -45,9 +44,9 @@ def test_a_replaced_model_is_told_and_its_figures_are_stale() -> None:
     world = replaced()
     assert world.brief("Ready") == ("False", "ModelChanged")
     assert world.brief("Stalled") == ("True", "ModelChanged")
-    assert f"{names.REPLAN_ANNOTATION} of the LLMDeployment" in world.condition("Stalled")["message"]
+    assert names.REPLAN_ANNOTATION in world.condition("Stalled")["message"]
     assert world.brief("Measured") == ("False", "MeasurementStale")
-    assert "files have changed" in world.condition("Measured")["message"]
+    assert "files changed" in world.condition("Measured")["message"]
     assert "summary" not in world.status
     assert set(states(world).values()) == {"Stale"}
 
@@ -56,7 +55,7 @@ def test_the_planned_files_put_back_are_served_with_their_old_figures() -> None:
     world = replaced()
     (pod,) = world.pods("server")
     world.runs(pod, "Serving", ready=True)
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Stalled") == ("False", "Progressing")
     assert world.brief("Measured") == ("True", "MeasurementComplete")
@@ -68,12 +67,12 @@ def test_the_annotation_has_the_new_files_planned_measured_and_served() -> None:
     (before,) = world.names("Deployment")
     old = world.plan_key(before)
     world.raw["metadata"]["annotations"] = {names.REPLAN_ANNOTATION: "1"}
-    world.turn(1)
+    world.reconcile(1)
     assert world.pods("inspect"), "the model is looked at again, though its facts are known"
     found = facts()
     world.inspected(dataclasses.replace(found, files=dataclasses.replace(found.files, digest="e" * 64)))
     for _ in range(25):
-        world.turn(3)
+        world.reconcile(3)
         world.deployment_controller()
         world.serve_all()
     (after,) = world.names("Deployment")

@@ -11,12 +11,12 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import FailureClass
+from tacho_contract.measurement import DeviceMemory
 from tacho_contract.report import Report
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.revisions.keys import live_config
-
-from .builders import facts
-from .world import World
+from tacho_operator.core.revisions.identity import live_config
+from tools.harness.resources import facts
+from tools.harness.world import World
 
 REPORTS = Path(__file__).parents[2] / "fixtures" / "reports"
 ALL = sorted(path.name for path in REPORTS.glob("*.json"))
@@ -29,7 +29,7 @@ def recorded(name: str) -> Report:
 def meet(name: str) -> World:
     """A world whose one server pod answers with that report, as to plan and workload its own."""
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
     world.settle()
     (pod,) = world.pods("server")
@@ -70,6 +70,15 @@ def test_a_recorded_report_is_understood_to_the_last_field() -> None:
     assert not holds({"a": [1]}, {"a": [1], "b": 2})
 
 
+@pytest.mark.parametrize("key", ["usedBytes", "actualBytes"])
+def test_the_memory_of_each_gpu_is_read_under_its_former_key_too(key: str) -> None:
+    data = json.loads((REPORTS / "serving.json").read_text())
+    data["measurement"]["memory"]["gpuDevices"] = [{"index": 0, key: 30, "peakBytes": 35}]
+    measurement = codec.from_dict(Report, data).measurement
+    assert measurement is not None
+    assert measurement.memory.gpu_devices == (DeviceMemory(index=0, actual_bytes=30, peak_bytes=35),)
+
+
 @pytest.mark.parametrize(
     ("name", "speed", "measured"),
     [
@@ -99,7 +108,7 @@ def test_a_class_that_is_not_known_is_taken_at_its_own_word() -> None:
     assert failure is not None
     assert (failure.failure_class, failure.retryable) == ("FabricDown", True)
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
     world.settle()
     (pod,) = world.pods("server")

@@ -9,13 +9,12 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import RuntimeConfig
-from tacho_operator.core.manifests.network import network_policy
-from tacho_operator.core.manifests.pod.podtemplate import pod_template
-from tacho_operator.core.manifests.pod.probepod import probe_pod
+from tacho_operator.core.manifests.helper_pods import probe_pod
+from tacho_operator.core.manifests.objects import network_policy
+from tacho_operator.core.manifests.pod_template import pod_template
 from tacho_operator.core.names import REVISION_LABEL, ROLE_LABEL, digest, labels
-from tacho_operator.core.planner.types import ModelPlan, Predicted
-
-from .builders import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource
+from tacho_operator.core.planner.types import ModelPlan, Prediction
+from tools.harness.resources import CLAIM_SPEC, CONFIG, HUB_SPEC, changed, hub_plan, plan, resource
 
 BARE_SPEC: dict[str, Any] = {"model": {"uri": HUB_SPEC["model"]["uri"]}}
 """Everything that may be absent is."""
@@ -61,11 +60,11 @@ def test_the_cache_type_and_the_split_over_gpus_reach_the_runtime() -> None:
 
 
 def test_weights_nobody_predicted_are_said_to_be_none() -> None:
-    assert launched(template(CLAIM_SPEC, plan(predicted=Predicted()))).predicted_weights_bytes == 0
+    assert launched(template(CLAIM_SPEC, plan(predicted=Prediction()))).predicted_weights_bytes == 0
 
 
 def test_an_engine_of_unknown_size_asks_for_little_and_is_not_limited() -> None:
-    found = container(template(CLAIM_SPEC, plan(predicted=Predicted())))["resources"]
+    found = container(template(CLAIM_SPEC, plan(predicted=Prediction())))["resources"]
     assert found == {"requests": {"cpu": "250m", "memory": "256Mi"}}
 
 

@@ -6,9 +6,8 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.core.status.plan import plan_status
-
-from .builders import plan
+from tacho_operator.core.status.build import plan_status
+from tools.harness.resources import plan
 
 
 @pytest.mark.parametrize("figure", [-1, 2**53, 2**70])

@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.api.types import Measurement, Quality
-from tacho_operator.core.measurement.quality import compared
+from tacho_operator.api.types import ComparedQuality, Measurement
+from tacho_operator.core.measurement.records import compared
 from tacho_operator.core.revisions.frozen import Revision
-from tests.unit.core.builders import plan
+from tools.harness.resources import plan
 
 
 def revision(name: str, digest: str) -> Revision:
@@ -25,7 +25,7 @@ KNOWN = {name: revision(name, digest) for name, digest in (("one", "a"), ("two",
 def measured(
     name: str, method: str, perplexity: str | None, text: str = "t", tokens: int = 677
 ) -> Measurement:
-    quality = Quality(text=text, tokens=tokens, perplexity=perplexity)
+    quality = ComparedQuality(text=text, tokens=tokens, perplexity=float(perplexity) if perplexity else None)
     return Measurement(fingerprint=name, revision=name, quantization_method=method, quality=quality)
 
 

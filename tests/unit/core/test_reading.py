@@ -11,20 +11,18 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import Report
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
-from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.pods.view import PodView, deployment_sizes
 from tacho_operator.core.rollout.reading import (
-    alive,
+    live_pods,
     lost_nodes,
     read_serving,
+    recent_disruption,
     revision_problem,
     schedule_timeout_seconds,
-    sizes,
-    taken_away,
 )
-from tacho_operator.core.rollout.remembered import Serving
+from tacho_operator.core.rollout.record import Serving
 from tacho_operator.core.types import NodeFacts, Observed
-
-from .builders import CLAIM_SPEC, NOW, at, changed, raw_resource, resource
+from tools.harness.resources import CLAIM_SPEC, NOW, at, changed, raw_resource, resource
 
 CRASHED = {"name": "engine", "restartCount": 1, "state": {"terminated": {"exitCode": 3, "message": "oh"}}}
 READY = {"type": "Ready", "status": "True"}
@@ -51,17 +49,17 @@ def observed(found: LLMDeployment | None = None, **fields: Any) -> Observed:
 
 
 def problem(
-    *pods: PodView, wanted: int = 1, lost: tuple[str, ...] = (), seen: Observed | None = None
+    *pods: PodView, desired: int = 1, lost: tuple[str, ...] = (), seen: Observed | None = None
 ) -> str | None:
-    found = revision_problem(seen or observed(), "r", pods=pods, wanted=wanted, lost=lost, now=NOW)
+    found = revision_problem(seen or observed(), "r", pods=pods, desired=desired, lost=lost, now=NOW)
     return found and found.reason
 
 
 def test_what_is_wrong_with_a_revision_concerns_its_own_pods_while_it_lacks_some() -> None:
     crashed, ready = pod(containerStatuses=[CRASHED]), pod("q", conditions=[READY])
     assert problem(crashed) == "EngineCrashed"
-    assert problem(crashed, ready, wanted=2) == "EngineCrashed"
-    assert problem(crashed, ready, wanted=1) is None, "it has what it wants"
+    assert problem(crashed, ready, desired=2) == "EngineCrashed"
+    assert problem(crashed, ready, desired=1) is None, "it has what it wants"
     assert problem(pod(revision="other", containerStatuses=[CRASHED])) is None
     assert problem(pod(deleted=True, containerStatuses=[CRASHED])) is None
     assert problem() is None
@@ -79,9 +77,9 @@ def test_what_the_cluster_took_a_pod_for_explains_a_fall_for_a_while(
 ) -> None:
     since = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
     gone = pod(phase="Failed", conditions=[{**since, "lastTransitionTime": at(-seconds)}])
-    found = taken_away([gone, pod("q", phase="Pending")], "r", NOW)
+    found = recent_disruption([gone, pod("q", phase="Pending")], "r", NOW)
     assert (found and found.reason) == blamed
-    assert taken_away([gone], "other", NOW) is None
+    assert recent_disruption([gone], "other", NOW) is None
 
 
 def test_only_pods_that_run_or_will_run_are_alive() -> None:
@@ -92,7 +90,7 @@ def test_only_pods_that_run_or_will_run_are_alive() -> None:
         pod("d", phase="Succeeded"),
         pod("e", deleted=True),
     ]
-    assert [item.name for item in alive(pods)] == ["a", "b"]
+    assert [item.name for item in live_pods(pods)] == ["a", "b"]
 
 
 def test_a_download_that_runs_again_is_no_problem() -> None:
@@ -124,9 +122,9 @@ def test_the_spec_says_how_long_a_pod_may_wait_for_a_node(
 ) -> None:
     spec = changed(CLAIM_SPEC, rollout={"scheduleTimeoutSeconds": limit} if limit else None)
     assert schedule_timeout_seconds(resource(spec)) == seconds
-    found = revision_problem(observed(resource(spec)), "r", pods=[unscheduled()], wanted=1, lost=(), now=NOW)
+    found = revision_problem(observed(resource(spec)), "r", pods=[unscheduled()], desired=1, lost=(), now=NOW)
     assert found is not None
-    assert found.needs_person == person, "the pod has waited for 100 s"
+    assert found.needs_user_action == person, "the pod has waited for 100 s"
 
 
 def test_a_refused_pod_is_named_before_anything_else() -> None:
@@ -143,7 +141,7 @@ def test_deployments_count_with_their_size_until_they_are_on_their_way_out() -> 
     gone = {"metadata": {"name": "c", "deletionTimestamp": at(0)}, "spec": {"replicas": 2}}
     bare: dict[str, Any] = {"metadata": {"name": "b"}}
     whole = {"metadata": {"name": "a"}, "spec": {"replicas": 3}}
-    assert sizes([whole, bare, gone]) == {"a": 3, "b": 1}, "the API server's default is 1"
+    assert deployment_sizes([whole, bare, gone]) == {"a": 3, "b": 1}, "the API server's default is 1"
 
 
 def test_lost_nodes_are_those_that_are_not_ready() -> None:
@@ -162,5 +160,5 @@ def test_without_a_service_the_status_knows_who_was_active() -> None:
     mine = {"metadata": {"name": "smol"}, "spec": {}}
     assert read_serving(observed(found, services=(other, mine))) == Serving(active="smol-2", exists=True)
     noted = dataclasses.replace(Serving(active="smol-1", exists=True))
-    mine["metadata"] |= {"annotations": noted.notes()}
+    mine["metadata"] |= {"annotations": noted.annotations()}
     assert read_serving(observed(found, services=(mine,))) == noted

@@ -1,4 +1,4 @@
-"""Every reason and every class that docs/conditions.md names can be met: for each, a world that gives it.
+"""Every reason and class that docs/reference/conditions.md names can be met, in a world each.
 
 What nothing gives yet is marked as planned, stays out of the page, and no code names it.
 """
@@ -15,12 +15,12 @@ import pytest
 from tacho_contract.failure import FAILURE_KINDS
 from tacho_operator.api.conditions import CONDITIONS, ConditionType, Reason
 from tacho_operator.api.crd.resource import WAITING
-from tacho_operator.core.rollout.times import MIN_READY_SECONDS
-from tacho_operator.core.types import Refusal
-from tests.unit.core.builders import facts
-from tests.unit.core.figures import point
+from tacho_operator.core.rollout.record import MIN_READY_SECONDS
+from tacho_operator.core.types import ChildRefusal
 from tests.unit.core.scaling import SCALED, refused, scaled
-from tests.unit.core.world import MOCK_SPEC, World, changed
+from tools.harness.figures import point
+from tools.harness.resources import facts
+from tools.harness.world import MOCK_SPEC, World, changed
 
 ROOT = Path(__file__).parents[3]
 DISTURBED = ("Contended",)
@@ -30,14 +30,14 @@ NEW_WORKLOAD = {"inputTokens": 900, "outputTokens": 10}
 
 def fresh(**fields: object) -> World:
     world = World(changed(MOCK_SPEC, **fields))
-    world.turn()
+    world.reconcile()
     return world
 
 
 def unstarted(**fields: object) -> World:
     world = fresh(**fields)
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     return world
 
 
@@ -49,7 +49,7 @@ def starting(phase: str = "", node: str = "", **fields: object) -> World:
         pod["spec"]["nodeName"] = node
     if phase:
         world.runs(pod, phase)
-    world.turn(1)
+    world.reconcile(1)
     return world
 
 
@@ -61,7 +61,7 @@ def serving(**fields: object) -> World:
 
 def after(world: World, **fields: object) -> World:
     world.change(**fields)
-    world.turn(1)
+    world.reconcile(1)
     return world
 
 
@@ -83,8 +83,8 @@ def without_room_for_a_probe() -> World:
     world = after(serving(), workload=NEW_WORKLOAD)
     (probe,) = world.pods("probe")
     world.remove_pod(probe)
-    world.refusals = (Refusal(kind="Pod", name="x", role="probe", message="exceeded quota"),)
-    world.turn(1)
+    world.refusals = (ChildRefusal(kind="Pod", name="x", role="probe", message="exceeded quota"),)
+    world.reconcile(1)
     return world
 
 
@@ -93,7 +93,7 @@ def behind_a_policy() -> World:
     (pod,) = world.pods("server")
     world.runs(pod, "Serving", ready=True)
     world.reports.clear()
-    world.turn(100)
+    world.reconcile(100)
     return world
 
 
@@ -102,14 +102,14 @@ def with_a_slow_pod() -> World:
     world.deployment_controller()
     (pod,) = [pod for pod in world.pods("server") if "status" not in pod]
     world.serves(pod, kind="Check", capacity=None, curve=(point(4, 100.0),))
-    world.turn(1)
+    world.reconcile(1)
     return world
 
 
 def without_its_claim() -> World:
     world = World()
     world.claims = {"models": None}
-    world.turn()
+    world.reconcile()
     return world
 
 
@@ -118,9 +118,9 @@ def fallen_candidate() -> World:
     world.deployment_controller()
     (pod,) = [pod for pod in world.pods("server") if "status" not in pod]
     world.serves(pod)
-    world.turn(MIN_READY_SECONDS)
+    world.reconcile(MIN_READY_SECONDS)
     world.crash(pod)
-    world.turn(1)
+    world.reconcile(1)
     return world
 
 
@@ -160,7 +160,7 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.ROLLOUT_ACCEPTED, "True", _R.FIRST_REVISION): serving,
     (_C.ROLLOUT_ACCEPTED, "True", _R.ACCEPTED): lambda: settled(after(serving(), context=SMALLER)),
     (_C.ROLLOUT_ACCEPTED, "Unknown", _R.JUDGING): lambda: after(serving(), context=SMALLER),
-    (_C.ROLLOUT_ACCEPTED, "False", _R.FELL_BACK): fallen_candidate,
+    (_C.ROLLOUT_ACCEPTED, "False", _R.ROLLED_BACK): fallen_candidate,
 }
 WORLDS |= {
     (kind, status, reason): functools.partial(scaled, look)

@@ -9,13 +9,13 @@ import pytest
 
 from tacho_contract.measurement import Capacity, Environment, Measurement as Measured, Workload
 from tacho_contract.report import Report
+from tacho_operator.api.base import decimal
 from tacho_operator.api.types import Measurement
-from tacho_operator.core.measurement.mapper import PodReport
+from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.records import KEPT, summary_of, updated_measurements
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.revisions.keys import live_config
-
-from .builders import CLAIM_SPEC, at, changed, plan, resource
+from tacho_operator.core.revisions.identity import live_config
+from tools.harness.resources import CLAIM_SPEC, at, changed, plan, resource
 
 LIVE = live_config(resource().spec)
 ALWAYS = live_config(resource(changed(CLAIM_SPEC, probe={"policy": "Always"})).spec)
@@ -73,7 +73,7 @@ def after(
 
 
 def said(found: tuple[Measurement, ...]) -> list[tuple[str, str | None]]:
-    return [(item.state, item.capacity and item.capacity.output_tokens_per_second) for item in found]
+    return [(item.state, item.capacity and decimal(item.capacity.output_tokens_per_second)) for item in found]
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.revisions.refit import length_that_fits, refitted_name
-from tests.unit.planner.builders import cpu_node, smollm2
-
-from .builders import CLAIM_SPEC, changed, plan, raw_resource
-from .pod_states import container_state
-from .world import World
+from tests.properties import examples
+from tools.harness.pod_states import container_state
+from tools.harness.resources import CLAIM_SPEC, changed, plan, raw_resource
+from tools.harness.world import World
+from tools.mock.specs import cpu_node, smollm2
 
 OPEN = changed(CLAIM_SPEC, context={"concurrency": 4})
 
@@ -61,10 +61,10 @@ def begun(spec: dict[str, Any]) -> World:
     """A world whose first pod is there."""
     world = World(spec)
     world.nodes = (cpu_node(),)
-    world.turn()
+    world.reconcile()
     world.inspected(smollm2())
     for _ in range(3):
-        world.turn(1)
+        world.reconcile(1)
         world.deployment_controller()
     assert world.pods("server")
     return world
@@ -90,19 +90,19 @@ def test_an_open_length_is_planned_again_once() -> None:
     (first,) = world.names("Deployment")
     concurrency = world.objects["ControllerRevision", first]["data"]["plan"]["concurrency"]
     fails(world, "1024")
-    world.turn(1)
+    world.reconcile(1)
     second = refitted_name(first)
     world.deployment_controller()
-    world.turn(1)
+    world.reconcile(1)
     assert lengths(world)[second] == 1024
     assert world.objects["ControllerRevision", second]["data"]["plan"]["concurrency"] == concurrency
     assert world.names("Deployment") == {second}
-    assert "had room for 1024" in world.condition("Planned")["message"]
+    assert "had memory for 1024" in world.status["plan"]["message"]
     assert world.brief("Stalled") == ("False", "Progressing")
     world.deployment_controller()
     fails(world, "512")
     for _ in range(5):
-        world.turn(5)
+        world.reconcile(5)
         world.deployment_controller()
         fails(world, "512")
     assert set(lengths(world)) == {first, second}, "once, and never a loop"
@@ -114,7 +114,7 @@ def test_the_shorter_plan_serves() -> None:
     world = begun(OPEN)
     (first,) = world.names("Deployment")
     fails(world, "1024")
-    world.turn(1)
+    world.reconcile(1)
     world.settle(world.serve_all)
     assert world.brief("Ready") == ("True", "Serving")
     assert world.names("Deployment") == {refitted_name(first)}
@@ -125,13 +125,13 @@ def test_a_length_that_was_asked_for_is_a_persons_matter() -> None:
     world = begun(CLAIM_SPEC)
     before = lengths(world)
     fails(world, "1024")
-    world.turn(1)
+    world.reconcile(1)
     assert lengths(world) == before
     assert world.brief("Stalled") == ("True", "KVCacheTooSmall")
     assert "maxModelLen to 1024" in world.condition("Stalled")["message"]
 
 
-@settings(max_examples=15, deadline=None)
+@examples(0.15)
 @given(st.lists(st.one_of(st.sampled_from(["fail", "serve", "forget"]), st.integers(16, 4096)), max_size=10))
 def test_however_often_it_fails_there_is_one_more_revision_at_most(steps: list[str | int]) -> None:
     world = begun(OPEN)
@@ -143,9 +143,9 @@ def test_however_often_it_fails_there_is_one_more_revision_at_most(steps: list[s
                 del world.objects[key]
         else:
             fails(world, str(step) if isinstance(step, int) else "1024")
-        world.turn(5)
+        world.reconcile(5)
         if world.pods("inspect") and "status" not in world.pods("inspect")[-1]:
             world.inspected(smollm2())
-        world.turn(5)
+        world.reconcile(5)
         world.deployment_controller()
         assert len(lengths(world)) <= 2

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tacho_operator.core.measurement.note import (
+from tacho_operator.core.measurement.attempts import (
     RETRY_SECONDS,
 )
-
-from .remeasuring import (
+from tests.unit.core.remeasuring import (
     DISABLED,
     DONE,
     OTHERS,

@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from tacho_operator.core import names
-from tacho_operator.core.measurement.note import (
+from tacho_operator.core.measurement.attempts import (
     PROVISIONAL_RETRY_SECONDS,
 )
-
-from .builders import resource
-from .remeasuring import (
+from tests.unit.core.remeasuring import (
     ASKED,
     CLEAN,
     DISABLED,
@@ -26,6 +24,7 @@ from .remeasuring import (
     report,
     step,
 )
+from tools.harness.resources import resource
 
 ROWS: dict[str, Row] = {
     "figures are provisional": (

@@ -6,11 +6,10 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.core.measurement.note import (
+from tacho_operator.core.measurement.attempts import (
     RETRY_SECONDS,
 )
-
-from .remeasuring import (
+from tests.unit.core.remeasuring import (
     CRASHED,
     EVICTED,
     LEFT,
@@ -59,7 +58,7 @@ ROWS: dict[str, Row] = {
         {"probes": (pod("probe", 300, **NO_ROOM), *OTHERS)},
         "",
         "other before",
-        "CannotJudge: Pod probe finds no node",
+        "CannotJudge: No node for pod probe",
         False,
         LEFT,
     ),
@@ -67,7 +66,7 @@ ROWS: dict[str, Row] = {
         {"probes": (pod("probe", 301, **NO_ROOM), *OTHERS)},
         "",
         "probe other before",
-        "CannotJudge: Pod probe finds no node",
+        "CannotJudge: No node for pod probe",
         True,
         RETRY_SECONDS,
     ),
@@ -83,7 +82,7 @@ ROWS: dict[str, Row] = {
         {"probes": (pod("probe", phase="Failed", **CRASHED),)},
         "",
         "probe",
-        "CannotJudge: engine in pod probe (1 restart): ended with exit code 3: oh no",
+        "CannotJudge: engine in pod probe (1 restart): exit code 3.",
         True,
         RETRY_SECONDS,
     ),
@@ -94,7 +93,7 @@ ROWS: dict[str, Row] = {
         },
         "",
         "probe",
-        "MeasurementFailed: engine in pod probe (1 restart): ended with exit code 3: oh no",
+        "MeasurementFailed: engine in pod probe (1 restart): exit code 3.",
         True,
         None,
     ),
@@ -110,7 +109,7 @@ ROWS: dict[str, Row] = {
         {"probes": (pod("probe", **EVICTED),)},
         "",
         "probe",
-        "CannotJudge: The cluster took pod probe away",
+        "CannotJudge: The cluster evicted pod probe",
         True,
         RETRY_SECONDS,
     ),
@@ -118,7 +117,7 @@ ROWS: dict[str, Row] = {
         {"probes": (pod("probe", **EVICTED),), "note": note("CannotJudge", 9999, tries=3, crashes=1)},
         "",
         "probe",
-        "CannotJudge: The cluster took pod probe away",
+        "CannotJudge: The cluster evicted pod probe",
         True,
         8 * RETRY_SECONDS,
     ),
@@ -162,7 +161,7 @@ ROWS: dict[str, Row] = {
         {"probes": (pod("probe", 1000, **RUNS_SINCE_LONG),)},
         "",
         "",
-        "ReportUnreachable: Pod probe runs, but does not answer",
+        "ReportUnreachable: Pod probe does not answer",
         False,
         LEFT,
     ),
@@ -170,7 +169,7 @@ ROWS: dict[str, Row] = {
         {"probes": (pod("probe", LIMIT_SECONDS + 1, **RUNS_SINCE_LONG),)},
         "",
         "probe",
-        "ReportUnreachable: Pod probe runs, but does not answer",
+        "ReportUnreachable: Pod probe does not answer",
         True,
         RETRY_SECONDS,
     ),

@@ -9,13 +9,18 @@ from typing import Any
 import pytest
 
 from tacho_contract.measurement import Environment
-from tacho_operator.api.crd.leaves import leaf_paths
+from tacho_operator.api.crd.resource import leaf_paths
 from tacho_operator.core import names
-from tacho_operator.core.revisions.identity import CLASSES, field_class, identity_hash
-from tacho_operator.core.revisions.keys import fingerprint, live_config, plan_key
-
-from .builders import CLAIM_SPEC, FILES, HUB_SPEC, changed, plan, resource
-from .world import World
+from tacho_operator.core.revisions.identity import (
+    CLASSES,
+    field_class,
+    fingerprint,
+    identity_hash,
+    live_config,
+    plan_key,
+)
+from tools.harness.resources import CLAIM_SPEC, FILES, HUB_SPEC, changed, plan, resource
+from tools.harness.world import World
 
 LEAVES = leaf_paths()
 

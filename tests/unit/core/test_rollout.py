@@ -1,4 +1,4 @@
-"""The rollout as a table: what is, what is wanted, what is done next."""
+"""The rollout as a table: what is, what is desired, what is done next."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import pytest
 
 from tacho_contract.times import format_time
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.rollout.decision import Headcount, Rollout, Standing, next_step
-from tacho_operator.core.rollout.remembered import Fallback, Serving, recall
-from tacho_operator.core.rollout.times import LONGEST_PAUSE_SECONDS, SETTLE_SECONDS
-
-from .builders import NOW
+from tacho_operator.core.rollout.decision import PodCount, Rollout, RolloutInput, next_step
+from tacho_operator.core.rollout.record import (
+    LONGEST_PAUSE_SECONDS,
+    SETTLE_SECONDS,
+    RollbackRecord,
+    Serving,
+    read_record,
+)
+from tools.harness.resources import NOW
 
 
 def ago(seconds: float) -> str:
@@ -25,20 +29,20 @@ KNOWN = ("a", "b", "c", "d")
 
 
 def step(
-    wanted: str, serving: Serving, have: str, *, replicas: int = 1, trouble: Problem | None = None
+    desired: str, serving: Serving, have: str, *, replicas: int = 1, trouble: Problem | None = None
 ) -> Rollout:
     """``have``: Deployments as ``name:size:ready``, and ``:available`` where not all ready pods are."""
     found = {name: [int(count) for count in counts] for name, *counts in (i.split(":") for i in have.split())}
     return next_step(
-        Standing(
-            wanted=wanted,
+        RolloutInput(
+            desired=desired,
             known=KNOWN,
             replicas=replicas,
             pods={
-                name: Headcount(
+                name: PodCount(
                     ready=ready,
                     available=available[0] if available else ready,
-                    look_again_seconds=7.0 if available else None,
+                    requeue_after_seconds=7.0 if available else None,
                 )
                 for name, (_, ready, *available) in found.items()
             },
@@ -58,17 +62,19 @@ LET_IN = Serving(active="a", selected="", admitted="b", switched_time=JUST_NOW, 
 MIXED = replace(TOGETHER, admitted="")
 C_LET_IN = replace(LET_IN, admitted="c")
 TAKEN_OVER = Serving(active="b", selected="b", admitted="b", switched_time=LONG_AGO, exists=True)
-FELL = Serving(active="a", selected="a", fallback=Fallback(revision="b", time=JUST_NOW), exists=True)
-FELL_LONG_AGO = Serving(active="a", selected="a", fallback=Fallback(revision="b", time=LONG_AGO), exists=True)
+FELL = Serving(active="a", selected="a", rollback=RollbackRecord(revision="b", time=JUST_NOW), exists=True)
+FELL_LONG_AGO = Serving(
+    active="a", selected="a", rollback=RollbackRecord(revision="b", time=LONG_AGO), exists=True
+)
 GONE = Serving(active="gone", selected="gone", exists=True)
 
-# wanted, who serves, replicas, Deployments as name:size:ready[:available]
+# desired, who serves, replicas, Deployments as name:size:ready[:available]
 #     -> active, selected, Deployments as name:size, dropped
 ROWS = {
     "first starts": ("a", NOBODY, 1, "", "", "a", "a:1", ""),
     "first of three starts alone": ("a", NOBODY, 3, "", "", "a", "a:1", ""),
     "first is ready, the others follow": ("a", BEGUN, 3, "a:1:1:0", "a", "a", "a:3", ""),
-    "nothing wanted yet": ("", NOBODY, 1, "", "", "", "", ""),
+    "nothing desired yet": ("", NOBODY, 1, "", "", "", "", ""),
     "a broken first one is replaced at once": ("b", BEGUN, 1, "a:1:0", "", "b", "b:1", "a"),
     "not if it got ready at the last moment": ("b", BEGUN, 1, "a:1:1:0", "a", "a", "a:1 b:1", ""),
     "steady": ("a", ON_A, 2, "a:2:2", "a", "a", "a:2", ""),
@@ -220,7 +226,7 @@ ROWS = {
     ),
     "scaled to zero while two serve together": ("b", TOGETHER, 0, "a:1:1 b:1:0", "b", "b", "b:0", "a"),
     "first is scaled to zero": ("b", NOBODY, 0, "", "b", "b", "b:0", ""),
-    "nothing wanted any more, nobody serves": ("", BEGUN, 1, "a:1:0", "", "", "", "a"),
+    "nothing desired any more, nobody serves": ("", BEGUN, 1, "a:1:0", "", "", "", "a"),
     "the Service is lost, the active one is down": (
         "a",
         Serving(active="a"),
@@ -231,7 +237,7 @@ ROWS = {
         "a:1",
         "b",
     ),
-    "every note is lost: the wanted one of two": ("a", NOBODY, 1, "a:1:1 b:1:1", "a", "a", "a:1", "b"),
+    "every note is lost: the desired one of two": ("a", NOBODY, 1, "a:1:1 b:1:1", "a", "a", "a:1", "b"),
     "the active one is not noted: the reached one of two": (
         "b",
         BEGUN,
@@ -264,8 +270,8 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS)
 def test_next_step(row: str) -> None:
-    wanted, serving, replicas, have, active, selected, sizes, dropped = ROWS[row]
-    found = step(wanted, serving, have, replicas=replicas)
+    desired, serving, replicas, have, active, selected, sizes, dropped = ROWS[row]
+    found = step(desired, serving, have, replicas=replicas)
     assert found.replicas == {name: int(size) for name, size in (item.split(":") for item in sizes.split())}
     assert (found.active, found.selected, found.drop) == (active, selected, tuple(dropped.split()))
 
@@ -274,63 +280,60 @@ def test_the_way_of_a_good_candidate_in_words() -> None:
     starts = step("b", ON_A, "a:1:1 b:1:0")
     assert starts.reason == "Revision a serves while b starts."
     young = step("b", ON_A, "a:1:1 b:1:1:0")
-    assert young.reason == "Revision a serves; b is let in when a pod of it has been ready for 10 s."
-    assert young.look_again_seconds == 7.0
+    assert young.reason == "Revision a serves; b is admitted when a pod of it has been ready for 10 s."
+    assert young.requeue_after_seconds == 7.0
     let_in = step("b", ON_A, "a:1:1 b:1:1")
-    assert let_in.reason == "Revisions a and b serve together; a goes when b has held for 30 s."
+    assert let_in.reason == "Revision b: complete; a is deleted after 30 s."
     assert let_in.serving.switched_time == format_time(NOW)
-    assert let_in.look_again_seconds == SETTLE_SECONDS
+    assert let_in.requeue_after_seconds == SETTLE_SECONDS
     settling = step("b", LET_IN, "a:1:1 b:1:1")
     assert settling.serving.switched_time == JUST_NOW
-    assert settling.look_again_seconds == SETTLE_SECONDS - 3
+    assert settling.requeue_after_seconds == SETTLE_SECONDS - 3
     over = step("b", TOGETHER, "a:1:1 b:1:1")
-    assert over.reason == "Revision b has taken over from a."
+    assert over.reason == "Revision b has replaced a."
     assert over.settling
     assert over.serving.admitted == "b", "until it is alone, it may fall"
     alone = step("b", over.serving, "b:1:1")
-    assert (alone.reason, alone.look_again_seconds) == ("Revision b serves.", None)
+    assert (alone.reason, alone.requeue_after_seconds) == ("Revision b serves.", None)
     assert not alone.serving.admitted
 
 
 def test_the_way_of_a_bad_candidate_in_words() -> None:
-    why = Problem(reason="EngineCrashed", message="engine in pod b-1: out of luck.")
+    why = Problem(reason="EngineCrashed", what="engine in pod b-1: out of luck.")
     fell = step("b", LET_IN, "a:1:1 b:1:0", trouble=why)
-    assert fell.fell_back
-    assert fell.reason == (
-        "Revision a serves alone: b was let in and lost its pods. It is tried again after "
-        f"{ago(-60)}. EngineCrashed: engine in pod b-1: out of luck."
-    )
-    assert fell.look_again_seconds == 60
+    assert fell.rolled_back
+    assert fell.reason == (f"Candidate b lost readiness; the active revision serves. Retry after {ago(-60)}.")
+    assert fell.serving.rollback is not None
+    assert (fell.serving.rollback.reason, fell.serving.rollback.message) == ("EngineCrashed", why.message)
+    assert fell.requeue_after_seconds == 60
     later = step("b", fell.serving, "a:1:1 b:1:1")
     assert later.reason == fell.reason
-    assert (later.serving, later.fell_back) == (fell.serving, True), "what is pending stays as it is"
+    assert (later.serving, later.rolled_back) == (fell.serving, True), "what is pending stays as it is"
     again = Serving(
-        active="a", admitted="b", switched_time=JUST_NOW, fallback=fell.serving.fallback, exists=True
+        active="a", admitted="b", switched_time=JUST_NOW, rollback=fell.serving.rollback, exists=True
     )
     twice = step("b", again, "a:1:1 b:1:0")
-    assert "lost its pods, 2 times by now. It is tried again after" in twice.reason
-    assert twice.look_again_seconds == 120
+    assert "lost readiness 2 times;" in twice.reason
+    assert twice.requeue_after_seconds == 120
 
 
 def test_words_for_what_serves_without_a_candidate() -> None:
-    assert step("a", MIXED, "a:1:0 b:1:1").reason == ("Revision a takes over again, pod by pod.")
+    assert step("a", MIXED, "a:1:0 b:1:1").reason == "Revision a replaces the others pod by pod."
     assert step("a", ON_A, "a:1:1 b:1:0").reason == "Revision a serves."
-    assert step("", ON_A, "a:1:1").reason == "Revision a goes on serving."
+    assert step("", ON_A, "a:1:1").reason == "Revision a serves."
     down = step("a", ON_A, "a:1:0 b:1:1")
-    assert down.reason.startswith("Revision a has no ready pod: requests go to any that is.")
+    assert down.reason.startswith("Revision a has no ready pod;")
     many = step("b", ON_A, "a:3:3 b:3:2", replicas=3)
-    assert many.reason == (
-        "Revisions a and b serve together; b has 2 of 3 replicas and takes over pod by pod."
-    )
+    assert many.reason == ("Revision b: 2 of 3 replicas available; it replaces a pod by pod.")
 
 
 def test_who_serves_when_a_third_one_has_fallen_in_words() -> None:
     found = step("c", C_LET_IN, "a:1:1 b:3:3 c:4:0", replicas=4)
-    assert found.reason.startswith("Revision a serves beside others: c was let in and lost its pods.")
+    assert found.reason.startswith("Candidate c lost readiness;")
 
 
 def test_an_unreadable_time_of_a_fall_is_no_pause() -> None:
-    fell = replace(FELL, fallback=Fallback(revision="b", time="yesterday"))
+    fell = replace(FELL, rollback=RollbackRecord(revision="b", time="yesterday"))
     assert step("b", fell, "a:1:1 b:1:1").selected == ""
     assert step("b", fell, "a:1:1 b:1:0").reason == "Revision a serves while b starts."
 
@@ -338,56 +341,57 @@ def test_an_unreadable_time_of_a_fall_is_no_pause() -> None:
 def test_a_candidate_whose_letting_in_has_no_time_settles_from_now() -> None:
     found = step("b", replace(TOGETHER, switched_time="soon"), "a:1:1 b:1:1")
     assert (found.active, found.serving.switched_time) == ("a", format_time(NOW))
-    assert found.look_again_seconds == SETTLE_SECONDS
+    assert found.requeue_after_seconds == SETTLE_SECONDS
 
 
 def test_the_next_look_is_at_what_comes_first() -> None:
-    assert step("b", LET_IN, "a:1:1 b:3:3:2", replicas=3).look_again_seconds == 7.0
-    assert step("b", FELL, "a:1:1:0 b:1:1").look_again_seconds == 7.0
-    assert step("a", ON_A, "a:1:1:0").look_again_seconds is None, "nothing depends on it"
-    assert step("c", FELL, "a:1:1 c:1:0").look_again_seconds is None, "another one does not wait"
+    assert step("b", LET_IN, "a:1:1 b:3:3:2", replicas=3).requeue_after_seconds == 7.0
+    assert step("b", FELL, "a:1:1:0 b:1:1").requeue_after_seconds == 7.0
+    assert step("a", ON_A, "a:1:1:0").requeue_after_seconds is None, "nothing depends on it"
+    assert step("c", FELL, "a:1:1 c:1:0").requeue_after_seconds is None, "another one does not wait"
 
 
 def test_pauses_double_up_to_an_hour() -> None:
     pauses = [
-        Fallback(revision="b", count=count, time=LONG_AGO).pause_seconds for count in (1, 2, 3, 7, 10**9)
+        RollbackRecord(revision="b", count=count, time=LONG_AGO).pause_seconds
+        for count in (1, 2, 3, 7, 10**9)
     ]
     assert pauses == [60, 120, 240, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS]
 
 
 def test_a_fall_is_forgotten_when_spec_asks_for_another_revision_or_it_took_over() -> None:
-    assert step("b", FELL, "a:1:1 b:1:0").serving.fallback
-    assert step("", FELL, "a:1:1 b:1:0").serving.fallback, "no plan yet"
-    assert not step("c", FELL, "a:1:1 b:1:0").serving.fallback
-    assert not step("a", FELL, "a:1:1 b:1:0").serving.fallback
-    done = Serving(active="b", selected="b", fallback=FELL.fallback, exists=True)
-    assert not step("b", done, "b:1:1").serving.fallback
+    assert step("b", FELL, "a:1:1 b:1:0").serving.rollback
+    assert step("", FELL, "a:1:1 b:1:0").serving.rollback, "no plan yet"
+    assert not step("c", FELL, "a:1:1 b:1:0").serving.rollback
+    assert not step("a", FELL, "a:1:1 b:1:0").serving.rollback
+    done = Serving(active="b", selected="b", rollback=FELL.rollback, exists=True)
+    assert not step("b", done, "b:1:1").serving.rollback
 
 
 @pytest.mark.parametrize("serving", [ON_A, LET_IN, TAKEN_OVER, FELL])
 def test_the_service_brings_back_what_it_was_told(serving: Serving) -> None:
     service = {
-        "metadata": {"annotations": serving.notes()},
+        "metadata": {"annotations": serving.annotations()},
         "spec": {"selector": {"tacho.dev/revision": serving.selected} if serving.selected else {}},
     }
-    assert recall(service, "") == serving
+    assert read_record(service, "") == serving
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", '{"revision": 3}'])
 def test_a_note_that_cannot_be_read_is_none(note: str) -> None:
-    service = {"metadata": {"annotations": {"tacho.dev/fallback": note}}}
-    assert recall(service, "a") == Serving(active="a", exists=True)
+    service = {"metadata": {"annotations": {"tacho.dev/rollback": note}}}
+    assert read_record(service, "a") == Serving(active="a", exists=True)
 
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59Z", ago(-3600)])
 def test_a_fall_ahead_of_the_clock_is_waited_for_no_longer_than_its_pause(time: str) -> None:
-    fallback = Fallback(revision="b", time=time)
-    assert fallback.wait_seconds(NOW) <= fallback.pause_seconds
-    assert step("b", replace(FELL, fallback=fallback), "a:1:1 b:1:1").active == "a"
+    rollback = RollbackRecord(revision="b", time=time)
+    assert rollback.wait_seconds(NOW) <= rollback.pause_seconds
+    assert step("b", replace(FELL, rollback=rollback), "a:1:1 b:1:1").active == "a"
 
 
 def test_a_time_ahead_of_the_clock_is_taken_for_now() -> None:
     ahead = Serving(active="a", admitted="b", switched_time=ago(-3600), exists=True)
     found = step("b", ahead, "a:1:1 b:1:1")
-    assert found.look_again_seconds == SETTLE_SECONDS
+    assert found.requeue_after_seconds == SETTLE_SECONDS
     assert found.serving.switched_time == format_time(NOW)

@@ -12,11 +12,10 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tacho_contract.times import format_time
-from tacho_operator.core.rollout.decision import Headcount, Rollout, Standing, next_step
-from tacho_operator.core.rollout.remembered import Serving
-from tacho_operator.core.rollout.times import LONGEST_PAUSE_SECONDS, MIN_READY_SECONDS
-
-from .builders import NOW
+from tacho_operator.core.rollout.decision import PodCount, Rollout, RolloutInput, next_step
+from tacho_operator.core.rollout.record import LONGEST_PAUSE_SECONDS, MIN_READY_SECONDS, Serving
+from tests.properties import examples
+from tools.harness.resources import NOW
 
 REVISIONS = ("a", "b", "c")
 TURNS = st.sampled_from((1, 1, 2, 0))
@@ -27,7 +26,7 @@ TURNS = st.sampled_from((1, 1, 2, 0))
 class Cluster:
     """A Service, Deployments and their pods, of which only this counts: since when each is ready."""
 
-    wanted: str = "a"
+    desired: str = "a"
     replicas: int = 1
     now: datetime = NOW
     serving: Serving = field(default_factory=Serving)
@@ -43,13 +42,13 @@ class Cluster:
     def age(self, since: datetime) -> float:
         return (self.now - since).total_seconds()
 
-    def standing(self) -> Standing:
-        return Standing(
-            wanted=self.wanted,
+    def standing(self) -> RolloutInput:
+        return RolloutInput(
+            desired=self.desired,
             known=REVISIONS,
             replicas=self.replicas,
             pods={
-                name: Headcount(ready=self.ready(name), available=self.available(name))
+                name: PodCount(ready=self.ready(name), available=self.available(name))
                 for name in self.deployments
             },
             deployments={name: len(pods) for name, pods in self.deployments.items()},
@@ -79,7 +78,7 @@ class Cluster:
         else:
             self.resize(name, value)
 
-    def turn(self) -> Rollout:
+    def reconcile(self) -> Rollout:
         """One decision, checked and carried out."""
         step = next_step(self.standing())
         check(self, step)
@@ -119,16 +118,16 @@ class Weather(RuleBasedStateMachine):
     @initialize(replicas=st.integers(1, 4), begun=st.booleans())
     def something_serves(self, replicas: int, begun: bool) -> None:
         self.cluster = serving_a(replicas) if begun else Cluster(replicas=replicas)
-        self.cluster.wanted = "b"
+        self.cluster.desired = "b"
 
     @rule(
-        wanted=st.sampled_from((*REVISIONS, "b", "c", "", None)),
+        desired=st.sampled_from((*REVISIONS, "b", "c", "", None)),
         replicas=st.sampled_from((None, None, None, 0, 1, 2, 3, 4)),
         service=st.sampled_from(("stays", "stays", "deleted", "deleted with the status")),
     )
-    def somebody_interferes(self, wanted: str | None, replicas: int | None, service: str) -> None:
+    def somebody_interferes(self, desired: str | None, replicas: int | None, service: str) -> None:
         cluster = self.cluster
-        cluster.wanted = cluster.wanted if wanted is None else wanted
+        cluster.desired = cluster.desired if desired is None else desired
         cluster.replicas = cluster.replicas if replicas is None else replicas
         if service != "stays":
             cluster.serving = Serving(active=cluster.serving.active if service == "deleted" else "")
@@ -141,9 +140,9 @@ class Weather(RuleBasedStateMachine):
             pods[at] = (pods[at] or self.cluster.now) if ready else None
         self.works(turns)
 
-    @rule(who=st.sampled_from(("wanted", "active", *REVISIONS)), ready=st.booleans(), turns=TURNS)
+    @rule(who=st.sampled_from(("desired", "active", *REVISIONS)), ready=st.booleans(), turns=TURNS)
     def all_pods_of_a_revision_change(self, who: str, ready: bool, turns: int) -> None:
-        names = {"wanted": self.cluster.wanted, "active": self.cluster.serving.active}
+        names = {"desired": self.cluster.desired, "active": self.cluster.serving.active}
         pods = self.cluster.deployments.get(names.get(who, who), [])
         pods[:] = [(since or self.cluster.now) if ready else None for since in pods]
         self.works(turns)
@@ -176,42 +175,42 @@ class Weather(RuleBasedStateMachine):
 
     def works(self, turns: int) -> None:
         for _ in range(turns):
-            self.cluster.turn()
+            self.cluster.reconcile()
 
     def all_get_ready(self) -> None:
         for pods in self.cluster.deployments.values():
             pods[:] = [since or self.cluster.now for since in pods]
 
     def teardown(self) -> None:
-        """Whatever has happened: with pods that get ready it ends with the wanted revision alone."""
+        """Whatever has happened: with pods that get ready it ends with the desired revision alone."""
         cluster = self.cluster
-        cluster.wanted, cluster.replicas = cluster.wanted or "a", max(1, cluster.replicas)
+        cluster.desired, cluster.replicas = cluster.desired or "a", max(1, cluster.replicas)
         ended = cluster.now + timedelta(seconds=LONGEST_PAUSE_SECONDS + 600)
         while cluster.now < ended:
-            cluster.turn()
+            cluster.reconcile()
             self.all_get_ready()
             cluster.now += timedelta(seconds=20)
-        step = cluster.turn()
+        step = cluster.reconcile()
         assert {name: len(pods) for name, pods in cluster.deployments.items()} == {
-            cluster.wanted: cluster.replicas
+            cluster.desired: cluster.replicas
         }
         assert cluster.serving == Serving(
-            active=cluster.wanted,
-            selected=cluster.wanted,
+            active=cluster.desired,
+            selected=cluster.desired,
             switched_time=cluster.serving.switched_time,
             exists=True,
         )
-        assert (step.candidate, step.look_again_seconds, step.settling) == ("", None, False)
+        assert (step.candidate, step.requeue_after_seconds, step.settling) == ("", None, False)
 
 
 TestWeather = Weather.TestCase
-TestWeather.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestWeather.settings = settings(examples(1.5), stateful_step_count=40)
 
 
 def serving_a(replicas: int) -> Cluster:
     cluster = Cluster(replicas=replicas)
     for _ in range(3):
-        cluster.turn()
+        cluster.reconcile()
         cluster.deployments["a"] = [since or cluster.now for since in cluster.deployments["a"]]
         cluster.now += timedelta(seconds=20)
     assert cluster.serving.selected == "a"
@@ -222,14 +221,14 @@ def serving_a(replicas: int) -> Cluster:
 def test_one_that_always_falls_is_tried_more_and_more_seldom(age_seconds: int, replicas: int) -> None:
     """Its pods live for ``age_seconds`` and are ready again three seconds later."""
     cluster = serving_a(replicas)
-    cluster.wanted = "b"
+    cluster.desired = "b"
     tries: list[datetime] = []
     for second in range(4 * 3600):
         cluster.now += timedelta(seconds=1)
         for name, pods in cluster.deployments.items():
             up = name == "a" or second % (age_seconds + 3) < age_seconds
             pods[:] = [(since or cluster.now) if up else None for since in pods]
-        step = cluster.turn()
+        step = cluster.reconcile()
         assert len(cluster.deployments["a"]) >= 1
         assert step.serving.selected in ("", "a")
         if step.serving.admitted and step.serving.switched_time == format_time(cluster.now):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.planner.models import facts
 from tacho_contract.measurement import INVALIDATING, LIMITING, Measurement, SingleStream, Workload
 from tacho_operator.core.measurement.roofline import (
     ABOVE_ROOFLINE,
@@ -18,8 +19,7 @@ from tacho_operator.core.measurement.roofline import (
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.frozen import Revision
-from tests.unit.planner.builders import CONFIG, spec
-from tests.unit.planner.models import facts
+from tools.mock.specs import CONFIG, spec
 
 
 def planned(model: str = "llama-3.1-8b", product: str = "NVIDIA-H200", **more: Any) -> ModelPlan:

@@ -12,18 +12,17 @@ from tacho_contract.measurement import Capacity, CurvePoint, Measurement as Meas
 from tacho_contract.report import Report
 from tacho_operator.api import types as api
 from tacho_operator.api.types import Measurement
-from tacho_operator.core.measurement.baselines import baselines
-from tacho_operator.core.measurement.mapper import PodReport
+from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.runs import (
     KEPT_RUNS,
+    baselines,
     deviating,
-    deviation_words,
+    deviation_message,
     summed_up,
     with_run,
 )
-
-from .builders import at
-from .figures import point
+from tools.harness.figures import point
+from tools.harness.resources import at
 
 ENTRY = Measurement.model_validate(
     {
@@ -104,7 +103,7 @@ def test_what_the_clean_runs_found() -> None:
     assert history is not None
     assert (history.clean_runs, history.agreeing_runs) == (3, 2)
     assert history.last_clean_time == at(3)
-    assert (history.output_tokens_per_second_mean, history.spread_percent) == ("93.3", "25.7")
+    assert (history.output_tokens_per_second_mean, history.spread_percent) == (93.3, 25.7)
     assert [item.pod for item in history.runs] == ["d", "c", "b", "a"]
 
 
@@ -150,8 +149,8 @@ def test_the_measurements_own_interval_counts_as_well() -> None:
     assert single is not None
     vague = ENTRY.model_copy(
         update={
-            "capacity": capacity.model_copy(update={"ci_percent": "30"}),
-            "single_stream": single.model_copy(update={"decode_ci_percent": "30"}),
+            "capacity": dataclasses.replace(capacity, ci_percent=30),
+            "single_stream": dataclasses.replace(single, decode_ci_percent=30),
         }
     )
     found = after(run("a", 80.0, decode=40.0), entry=vague)
@@ -163,10 +162,10 @@ def test_the_measurements_own_interval_counts_as_well() -> None:
 
 def test_what_is_off_is_named_and_not_what_is_within_its_interval() -> None:
     vague = run("a", 80.0, ci_percent=30.0, decode=30.0, decode_ci_percent=1.0)
-    assert deviation_words(found_of(vague), ENTRY) == (
+    assert deviation_message(found_of(vague), ENTRY) == (
         "30 instead of 50 output tokens per second of one request alone"
     )
-    assert deviation_words(found_of(run("a", 80.0)), ENTRY) == "80 instead of 100 output tokens per second"
+    assert deviation_message(found_of(run("a", 80.0)), ENTRY) == "80 instead of 100 output tokens per second"
 
 
 def found_of(report: PodReport) -> api.MeasuredRun:
@@ -230,13 +229,20 @@ def test_a_baseline_has_what_a_check_is_held_against_and_only_clean_figures_are_
 def test_a_check_of_one_level_is_held_against_what_was_carried_of_that_level() -> None:
     """The level gave 100, of which arriving requests kept the service level at 85: a pod that gives 100 there
     does what was measured."""
-    level = api.CurvePoint(concurrency=4, output_tokens_per_second="100")
+    level = api.CurvePoint(concurrency=4, output_tokens_per_second=100)
     assert ENTRY.capacity is not None
-    carried = ENTRY.capacity.model_copy(update={"output_tokens_per_second": "85"})
+    carried = dataclasses.replace(ENTRY.capacity, output_tokens_per_second=85)
     entry = ENTRY.model_copy(update={"capacity": carried, "curve": [level]})
     found = after(run("a", 100.0, 1), entry=entry)
     assert deviating(found, {"a"}) is None
     assert found.history is not None
-    assert (found.history.agreeing_runs, found.history.output_tokens_per_second_mean) == (1, "85")
+    assert (found.history.agreeing_runs, found.history.output_tokens_per_second_mean) == (1, 85)
     slow = after(run("a", 80.0, 1), entry=entry)
     assert deviating(slow, {"a"}) is not None
+
+
+def test_a_run_whose_rate_is_not_known_is_not_a_clean_one() -> None:
+    found = with_run(ENTRY, run("a", 100, kind="Full", ci_percent=150.0))
+    assert found.history is not None
+    assert [item.confidence for item in found.history.runs] == ["Provisional"]
+    assert found.history.clean_runs == 0

@@ -9,21 +9,15 @@ from datetime import timedelta
 import pytest
 
 from tacho_contract.times import format_time, parse_time
+from tacho_operator.core.autoscaling.algorithm.types import Point, Sample, State, Track
+from tacho_operator.core.autoscaling.replicas import desired_replicas
+from tacho_operator.core.autoscaling.status_view import scaled as shown
+from tacho_operator.core.autoscaling.target import TargetPod, policy_of, restored, target_of
+from tacho_operator.core.autoscaling.victims import victims
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, REVISION_LABEL
-from tacho_operator.core.scaling.asked import asked_replicas
-from tacho_operator.core.scaling.law.types import Point, Sample, State, Track
-from tacho_operator.core.scaling.shown import scaled as shown
-from tacho_operator.core.scaling.target import TargetPod, policy_of, restored, target_of
-from tacho_operator.core.scaling.victims import victims
 from tacho_operator.core.types import NodeFacts
-from tests.unit.core.scaling import AUTOSCALING, idle, rising, scaled, settled, told
-from tests.unit.core.world import MOCK_SPEC, World, changed
-
-
-def world_of(**autoscaling: object) -> World:
-    world = World(changed(MOCK_SPEC, replicas=7, autoscaling={**AUTOSCALING, **autoscaling}))
-    world.come_up()
-    return world
+from tests.unit.core.scaling import idle, rising, scaled, settled, told
+from tools.harness.world import World, world_of
 
 
 def size(world: World) -> int:
@@ -35,7 +29,7 @@ def test_the_scaler_decides_and_not_spec() -> None:
     world = world_of()
     assert size(world) == 1
     world.scaling = dataclasses.replace(settled(), replicas=4)
-    world.turn(1)
+    world.reconcile(1)
     assert size(world) == 4
     assert world.condition("Reconciling")["message"].startswith("1 of 4 replicas are ready.")
 
@@ -43,18 +37,18 @@ def test_the_scaler_decides_and_not_spec() -> None:
 def test_after_a_restart_there_are_as_many_as_there_were() -> None:
     world = world_of()
     world.scaling = dataclasses.replace(settled(), replicas=4)
-    world.turn(1)
+    world.reconcile(1)
     world.scaling = None
-    world.turn(1)
+    world.reconcile(1)
     assert size(world) == 4
-    assert asked_replicas(world.observed()) == 4
+    assert desired_replicas(world.observed()) == 4
 
 
 def test_until_the_scaler_has_looked_again_its_last_words_stand() -> None:
     world = scaled(rising)
     before = world.status
     world.scaling = None
-    world.turn(5)
+    world.reconcile(5)
     assert world.status["autoscaling"] == before["autoscaling"]
     assert world.brief("AbleToScale") == ("True", "SucceededRescale")
 
@@ -63,7 +57,7 @@ def test_without_autoscaling_nothing_of_it_is_left() -> None:
     world = scaled(rising)
     world.raw["spec"].pop("autoscaling")
     world.scaling = None
-    world.turn(1)
+    world.reconcile(1)
     assert "autoscaling" not in world.status
     assert world.condition("ScalingActive") == {}
 
@@ -73,9 +67,9 @@ def test_a_change_is_an_event_with_its_sum() -> None:
     assert ("Normal", "SuccessfulRescale") in world.events
     (decision, *_) = world.status["autoscaling"]["decisions"]
     assert (decision["fromReplicas"], decision["toReplicas"]) == (1, 5)
-    assert "work of" in decision["reason"]
+    assert "load of" in decision["reason"]
     world.events.clear()
-    world.turn(1)
+    world.reconcile(1)
     assert world.events == []
 
 
@@ -110,7 +104,7 @@ def test_who_is_asked() -> None:
     assert target.held == ""
     assert target.capacity.unverified == ""
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     assert target_of(world.observed()).held == "a revision is being rolled out"
 
 
@@ -141,11 +135,11 @@ def test_a_victim_is_marked_before_it_goes_and_no_longer_than_it_is_one() -> Non
     (pod,) = world.pods("server")
     name = pod["metadata"]["name"]
     world.scaling = dataclasses.replace(settled(), victims=(name,))
-    assert world.turn(1).deletion_costs == {name: "-1"}
+    assert world.reconcile(1).deletion_costs == {name: "-1"}
     pod["metadata"].setdefault("annotations", {})[DELETION_COST_ANNOTATION] = "-1"
-    assert world.turn(1).deletion_costs == {}
+    assert world.reconcile(1).deletion_costs == {}
     world.scaling = settled()
-    assert world.turn(1).deletion_costs == {name: "0"}
+    assert world.reconcile(1).deletion_costs == {name: "0"}
 
 
 def test_victims_stay_until_the_next_decision() -> None:
@@ -225,7 +219,7 @@ def test_a_claim_of_one_pod_bounds_the_scaler_and_is_named() -> None:
     assert (policy.bounds.least, policy.bounds.most) == (1, 1)
     assert policy.bounds.source == "Claim models is ReadWriteOncePod, which"
     world.scaling = dataclasses.replace(settled(), replicas=3)
-    world.turn(1)
+    world.reconcile(1)
     assert size(world) == 1
     assert world.brief("Stalled") == ("True", "CacheNotShareable")
     assert "3 replicas cannot share it" in world.condition("Stalled")["message"]
@@ -251,7 +245,7 @@ def test_a_node_that_joins_takes_nothing_from_replicas_that_share_a_claim() -> N
     world = sharing(3)
     assert len(world.pods("server")) == size(world) == 3
     world.nodes = NODES
-    world.turn(2)
+    world.reconcile(2)
     assert size(world) == 3
     assert world.brief("Stalled")[0] == "False"
     policy, _ = policy_of(target_of(world.observed()), world.now)
@@ -263,11 +257,9 @@ def test_more_than_share_a_claim_are_not_begun_where_there_is_another_node() -> 
     world = sharing(3)
     world.nodes = NODES
     world.scaling = dataclasses.replace(settled(), replicas=5)
-    world.turn(2)
+    world.reconcile(2)
     assert size(world) == 3
-    assert (
-        "5 replicas cannot share it, the 3 that are on one node can" in world.condition("Stalled")["message"]
-    )
+    assert "5 replicas cannot share it, at most 3 can" in world.condition("Stalled")["message"]
 
 
 @pytest.mark.parametrize(
@@ -282,18 +274,18 @@ def test_which_pods_share_a_claim(node: str, phase: str, most: int) -> None:
     last["spec"]["nodeName"], last["status"]["phase"] = node, phase
     bound = target_of(world.observed()).claim
     assert bound is not None
-    assert bound.most == most
+    assert bound.max_replicas == most
 
 
 def test_a_lost_pod_takes_no_replica_with_it_before_its_successor_is_made() -> None:
     world = sharing(3)
     world.nodes = NODES
-    world.turn(1)
+    world.reconcile(1)
     lost = world.pods("server")[-1]
     lost["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     bound = target_of(world.observed()).claim
     assert bound is not None
-    assert bound.most == size(world) == 3
+    assert bound.max_replicas == size(world) == 3
 
 
 def test_the_narrowest_of_several_claims_bounds() -> None:
@@ -303,7 +295,7 @@ def test_the_narrowest_of_several_claims_bounds() -> None:
     world.claims["kept"] = {"spec": {"accessModes": ["ReadWriteOncePod"]}}
     bound = target_of(world.observed()).claim
     assert bound is not None
-    assert (bound.most, bound.claim) == (1, "Claim kept is ReadWriteOncePod")
+    assert (bound.max_replicas, bound.claim) == (1, "Claim kept is ReadWriteOncePod")
 
 
 def test_a_bound_that_a_person_set_lower_than_the_claim_s_stays_theirs() -> None:

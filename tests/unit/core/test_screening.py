@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tacho_operator.core.reconcile import decide
-from tacho_operator.core.revisions.screening import screen
+from tacho_operator.core.revisions.planning import screen
 from tacho_operator.core.types import Observed
-from tests.unit.core.builders import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, changed, raw_resource, resource
+from tools.harness.resources import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, changed, raw_resource, resource
 
 
 def with_engine(**engine: Any) -> dict[str, Any]:

@@ -13,18 +13,17 @@ from tacho_contract.times import format_time
 from tacho_operator.api.types import Condition, ConditionStatus, LLMDeploymentStatus
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.status.events import transition_events
-from tacho_operator.core.status.look_again import (
+from tacho_operator.core.status.progress import downloading, progress
+from tacho_operator.core.status.requeue import (
     LONG_SECONDS,
     MOVING_SECONDS,
     SLOW_SECONDS,
     STALLED_SECONDS,
     UNMEASURED_SECONDS,
 )
-from tacho_operator.core.status.progress import downloading, progress
-
-from .builders import NOW, changed, facts
-from .pod_states import container_state
-from .world import MOCK_SPEC, World
+from tools.harness.pod_states import container_state
+from tools.harness.resources import NOW, changed, facts
+from tools.harness.world import MOCK_SPEC, World
 
 
 def settled(**spec: object) -> World:
@@ -37,9 +36,9 @@ def settled(**spec: object) -> World:
 def first_pod(**measurement: object) -> World:
     """Its first pod has come to ``measurement``."""
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     world.serves(world.pods("server")[0], **measurement)
     world.settle()
@@ -68,12 +67,12 @@ def test_a_plan_is_told_with_its_revision() -> None:
         ),
         (
             {"flags": ("Contended", "SharedGPU"), "message": "pod x loaded beside it"},
-            "~204.8 output tokens per second, provisional (Contended). pod x loaded beside it. "
-            "It is measured again until the figures are clean.",
+            "~204.8 output tokens per second, provisional (Contended): pod x loaded beside it. "
+            "It is measured again.",
         ),
         (
             {"flags": ("NotSteady", "Throttled"), "capacity": None},
-            "Measured, provisional (NotSteady, Throttled). It is measured again until the figures are clean.",
+            "Measured, provisional (NotSteady, Throttled). It is measured again.",
         ),
     ],
 )
@@ -84,28 +83,28 @@ def test_what_is_said_of_a_measurement(fields: dict[str, object], message: str) 
 def test_what_follows_stale_figures() -> None:
     world = settled()
     world.change(workload={"inputTokens": 900, "outputTokens": 10})
-    world.turn(1)
-    assert world.condition("Measured")["message"].endswith("; a throwaway pod measures it.")
+    world.reconcile(1)
+    assert world.condition("Measured")["message"].endswith(" A probe pod measures it.")
     (probe,) = world.pods("probe")
     world.remove_pod(probe)
     (server,) = world.pods("server")
     server["status"]["conditions"][-1]["status"] = "False"
-    world.turn(1)
-    assert world.condition("Measured")["message"].endswith("; a new measurement follows.")
+    world.reconcile(1)
+    assert world.condition("Measured")["message"].endswith(" A new measurement follows.")
 
 
 @pytest.mark.parametrize(
     ("replicas", "wanted", "message"),
     [
         (1, 3, "1 of 3 replicas are ready. Pods are being created."),
-        (3, 1, "spec.replicas is 1; 3 pods are still there."),
-        (1, 0, "spec.replicas is 0; 1 pod is still there."),
+        (3, 1, "spec.replicas is 1; 3 pods exist."),
+        (1, 0, "spec.replicas is 0; 1 pod exists."),
     ],
 )
 def test_scaling_in_words(replicas: int, wanted: int, message: str) -> None:
     world = settled(replicas=replicas)
     world.change(replicas=wanted)
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Reconciling") == ("True", "Scaling")
     assert world.condition("Reconciling")["message"] == message
 
@@ -120,19 +119,19 @@ def test_the_way_of_a_revision_in_status() -> None:
 
     no_image = {"waiting": {"reason": "ErrImagePull", "message": "no"}}
     serves = ("Active", "Serving", "Accepted", "It serves.")
-    gone = ("Retired", "Superseded", "", "Another revision took its place.")
+    gone = ("Retired", "Superseded", "", "Another revision replaced it.")
     world = settled()
     (first,) = world.names("Deployment")
     assert shown(world) == [serves]
     assert world.status["url"] == "http://smol.ml.svc:8000"
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     (second,) = world.names("Deployment") - {first}
     starts = f"Revision {first} serves while {second} starts."
     assert shown(world) == [("Candidate", "Starting", "", starts), serves]
     world.deployment_controller()
     container_state(world.pods("server", second)[0], state=no_image)
-    world.turn(1)
+    world.reconcile(1)
     assert [item[:3] for item in shown(world)] == [("Candidate", "ImagePullError", ""), serves[:3]]
     accepted = world.condition("RolloutAccepted")
     assert accepted["message"].startswith(f"Revision {second}: Image ")
@@ -144,12 +143,12 @@ def test_the_way_of_a_revision_in_status() -> None:
 
 def test_a_first_revision_that_fails_is_a_candidate_with_its_reason() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     container_state(world.pods("server")[0], state={"waiting": {"reason": "ErrImagePull", "message": "no"}})
-    world.turn(1)
+    world.reconcile(1)
     (found,) = world.status["revisions"]
     assert (found["phase"], found["reason"]) == ("Candidate", "ImagePullError")
 
@@ -189,18 +188,18 @@ def report(phase: str, fetch: FetchProgress | None = None) -> Report:
         (pod(node=""), None, "Scheduling", "Pod p waits for a node."),
         (pod(), None, "PullingImages", "Node n pulls the images of pod p."),
         (pod(state=WAITS), None, "PullingImages", "Node n pulls the images of pod p."),
-        (pod(state=PAUSES), None, "Starting", "Pod p is started again after a pause."),
-        (pod(state=PAUSES), report("Probing"), "Starting", "Pod p is started again after a pause."),
-        (pod(state=RUNS), None, "Loading", "Pod p runs; the engine is being started."),
+        (pod(state=PAUSES), None, "Starting", "Pod p restarts after a pause."),
+        (pod(state=PAUSES), report("Probing"), "Starting", "Pod p restarts after a pause."),
+        (pod(state=RUNS), None, "Loading", "Pod p runs; the engine starts."),
         (pod(state=RUNS), report("Preflight"), "Loading", "Pod p: the engine loads the model."),
         (pod(state=RUNS), report("Starting"), "Loading", "Pod p: the engine loads the model."),
-        (pod(state=RUNS), report("Probing"), "Measuring", "Pod p is measured before traffic reaches it."),
+        (pod(state=RUNS), report("Probing"), "Measuring", "Pod p is measured before it receives requests."),
         (pod(state=RUNS), report("Draining"), "Starting", "Pod p is in phase Draining."),
         (
             pod(state=RUNS),
             report("Serving"),
             "Starting",
-            "Pod p: the engine serves, but the pod's readiness check does not pass.",
+            "Pod p: the engine serves, but the readiness check fails.",
         ),
         (pod(state=RUNS), report("WaitingForModel"), "Downloading", "Pod p: downloading the model."),
     ],
@@ -213,7 +212,7 @@ def test_how_far_a_pod_has_come(found: PodView, reported: Report | None, reason:
 def test_the_pod_nearest_to_serving_is_told_of() -> None:
     pods = [pod("a", node=""), pod("b", state=RUNS), pod("c"), pod("d", gone=True, state=RUNS)]
     step = progress(pods, {"d": report("Probing")})
-    assert step.message == "Pod b runs; the engine is being started."
+    assert step.message == "Pod b runs; the engine starts."
 
 
 @pytest.mark.parametrize(
@@ -269,7 +268,7 @@ def status(*said: Said) -> LLMDeploymentStatus:
             "Normal MeasurementStale",
         ),
         ((), ("Measured", "False", "CannotJudge"), "Warning CannotJudge"),
-        ((), ("RolloutAccepted", "False", "FellBack"), "Warning FellBack"),
+        ((), ("RolloutAccepted", "False", "RolledBack"), "Warning RolledBack"),
         ((), ("RolloutAccepted", "Unknown", "Judging"), "Normal Judging"),
         # A failure that another condition told of already is no news; one it only suspected is.
         ((("Ready", "False", "NodeLost"),), ("Stalled", "True", "NodeLost"), ""),
@@ -288,41 +287,41 @@ def test_which_transitions_are_events(before: tuple[Said, ...], now: Said, event
 # --- when to look again -----------------------------------------------------------------------------------
 def test_what_serves_unmeasured_is_looked_at_until_it_is_measured() -> None:
     world = settled()
-    assert world.turn(1).requeue_after_seconds is None
+    assert world.reconcile(1).requeue_after_seconds is None
     unmeasured = first_pod(state="Running")
     assert unmeasured.brief("Ready")[0] == "True"
-    assert unmeasured.turn(1).requeue_after_seconds == UNMEASURED_SECONDS
+    assert unmeasured.reconcile(1).requeue_after_seconds == UNMEASURED_SECONDS
 
 
 def test_what_a_person_must_mend_is_looked_at_only_where_the_cluster_tries_again() -> None:
     starting = World()
-    starting.turn()
+    starting.reconcile()
     starting.inspected(facts())
-    starting.turn(1)
+    starting.reconcile(1)
     starting.deployment_controller()
     (pod,) = starting.pods("server")
     container_state(pod, state={"waiting": {"reason": "CreateContainerConfigError", "message": "no secret"}})
-    assert starting.turn(1).requeue_after_seconds == STALLED_SECONDS
+    assert starting.reconcile(1).requeue_after_seconds == STALLED_SECONDS
     refused = World()
-    refused.turn()
+    refused.reconcile()
     refused.inspected(Failure(failure_class="UnsupportedQuantization", message="No.", next_step="Change."))
-    refused.turn(1)
-    assert refused.turn(1).requeue_after_seconds is None
+    refused.reconcile(1)
+    assert refused.reconcile(1).requeue_after_seconds is None
     assert (starting.brief("Stalled")[0], refused.brief("Stalled")[0]) == ("True", "True")
 
 
 def test_what_has_moved_for_exactly_so_long_still_moves_fast() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn()
+    world.reconcile()
     world.deployment_controller()
-    world.turn()
+    world.reconcile()
     (pod,) = world.pods("server")
     world.runs(pod, "WaitingForModel")
-    world.turn()
+    world.reconcile()
     started = world.condition("Reconciling")["lastTransitionTime"]
     world.now = NOW + timedelta(seconds=LONG_SECONDS)
     assert started == format_time(NOW)
-    assert world.turn().requeue_after_seconds == MOVING_SECONDS
-    assert world.turn(1).requeue_after_seconds == SLOW_SECONDS
+    assert world.reconcile().requeue_after_seconds == MOVING_SECONDS
+    assert world.reconcile(1).requeue_after_seconds == SLOW_SECONDS

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from tacho_operator.core import names
-from tacho_operator.core.measurement.note import PROVISIONAL_RETRY_SECONDS, RETRY_SECONDS
-from tacho_operator.core.types import Refusal
-
-from .measured_world import NEW_WORKLOAD, measured_world
-from .pod_states import container_state, insufficient
-from .world import World
+from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS, RETRY_SECONDS
+from tacho_operator.core.types import ChildRefusal
+from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
+from tools.harness.pod_states import container_state, insufficient
+from tools.harness.world import World
 
 
 def test_the_throwaway_pod_gets_no_traffic() -> None:
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     (probe,) = world.pods("probe")
     labels = probe["metadata"]["labels"]
     assert labels[names.ROLE_LABEL] == "probe"
@@ -29,23 +28,23 @@ def test_the_throwaway_pod_gets_no_traffic() -> None:
 def test_a_throwaway_pod_without_room_says_so_gives_up_and_tries_later() -> None:
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     (probe,) = world.pods("probe")
     insufficient(probe)
-    world.turn(5)
+    world.reconcile(5)
     assert world.brief("Measured") == ("False", "CannotJudge")
     assert "Insufficient memory" in world.condition("Measured")["message"]
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Stalled")[0] == "False"
     assert ("Warning", "CannotJudge") in world.events
-    world.turn(700)
+    world.reconcile(700)
     assert not world.pods("probe"), "a pod nobody can place must not call for nodes for ever"
     for _ in range(5):
-        decision = world.turn(60)
+        decision = world.reconcile(60)
         assert world.brief("Measured") == ("False", "CannotJudge")
         assert not world.pods("probe")
     assert decision.requeue_after_seconds is not None
-    world.turn(RETRY_SECONDS)
+    world.reconcile(RETRY_SECONDS)
     (probe,) = world.pods("probe")
     assert world.brief("Measured") == ("False", "CannotJudge"), "until it knows better"
     world.serves(probe)
@@ -64,38 +63,38 @@ def fails(world: World) -> None:
 def test_a_throwaway_pod_that_fails_is_tried_once_more_and_then_not_until_something_changes() -> None:
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     fails(world)
-    world.turn(5)
+    world.reconcile(5)
     assert world.brief("Measured") == ("False", "CannotJudge")
     assert not world.pods("probe")
-    world.turn(RETRY_SECONDS)
+    world.reconcile(RETRY_SECONDS)
     fails(world)
-    world.turn(5)
+    world.reconcile(5)
     assert world.brief("Measured") == ("False", "MeasurementFailed")
     assert "out of memory" in world.condition("Measured")["message"]
     for _ in range(3):
-        world.turn(4000)
+        world.reconcile(4000)
         assert not world.pods("probe")
         assert world.brief("Measured") == ("False", "MeasurementFailed")
     world.change(workload={"inputTokens": 901, "outputTokens": 10})
-    world.turn(1)
+    world.reconcile(1)
     assert len(world.pods("probe")) == 1
 
 
 def test_an_evicted_throwaway_pod_is_tried_again_for_as_long_as_it_takes() -> None:
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     for attempt in range(4):
         (probe,) = world.pods("probe")
         probe["status"] = {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
-        world.turn(5)
+        world.reconcile(5)
         assert world.brief("Measured") == ("False", "CannotJudge")
         assert not world.pods("probe")
-        world.turn(RETRY_SECONDS * 2**attempt - 10)
+        world.reconcile(RETRY_SECONDS * 2**attempt - 10)
         assert not world.pods("probe")
-        world.turn(10)
+        world.reconcile(10)
     world.serves(world.pods("probe")[0])
     world.settle()
     assert world.brief("Measured") == ("True", "MeasurementComplete")
@@ -105,23 +104,23 @@ def test_an_evicted_throwaway_pod_is_tried_again_for_as_long_as_it_takes() -> No
 def test_provisional_figures_are_measured_again_until_they_are_clean() -> None:
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     world.serves(world.pods("probe")[0], flags=("Contended",), message="pod x loaded beside it")
     world.settle()
     assert world.brief("Measured") == ("Unknown", "MeasurementProvisional")
     assert world.status["summary"]["outputTokensPerSecondShown"] == "~204.8"
     assert world.brief("Reconciling") == ("False", "Settled")
     assert not world.pods("probe")
-    world.turn(PROVISIONAL_RETRY_SECONDS)
+    world.reconcile(PROVISIONAL_RETRY_SECONDS)
     (probe,) = world.pods("probe")
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Reconciling") == ("False", "Settled"), "there are figures"
     world.serves(probe, flags=("NotSteady",))
-    world.turn(1)
+    world.reconcile(1)
     assert not world.pods("probe")
-    world.turn(PROVISIONAL_RETRY_SECONDS)
+    world.reconcile(PROVISIONAL_RETRY_SECONDS)
     assert not world.pods("probe"), "the second pause is longer"
-    world.turn(PROVISIONAL_RETRY_SECONDS)
+    world.reconcile(PROVISIONAL_RETRY_SECONDS)
     world.serves(world.pods("probe")[0])
     world.settle()
     assert world.brief("Measured") == ("True", "MeasurementComplete")
@@ -134,9 +133,9 @@ def test_who_asks_gets_new_figures_of_the_same_fingerprint_once() -> None:
     world = measured_world()
     (before,) = world.status["measurements"]
     world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "1"}
-    world.turn(60)
+    world.reconcile(60)
     (probe,) = world.pods("probe")
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Reconciling") == ("True", "Measuring")
     assert world.brief("Ready") == ("True", "Serving")
     world.serves(probe)
@@ -145,10 +144,10 @@ def test_who_asks_gets_new_figures_of_the_same_fingerprint_once() -> None:
     assert entry["fingerprint"] == before["fingerprint"]
     assert entry["observedTime"] > before["observedTime"]
     for _ in range(3):
-        world.turn(10_000)
+        world.reconcile(10_000)
         assert not world.pods("probe")
     world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "2"}
-    world.turn(1)
+    world.reconcile(1)
     assert world.pods("probe")
 
 
@@ -164,35 +163,35 @@ def test_a_pod_that_cannot_be_asked_is_said_with_what_to_check() -> None:
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)
     world.reports.clear()
-    world.turn(100)
+    world.reconcile(100)
     assert world.brief("Measured") == ("Unknown", "ReportUnreachable")
     assert "9400" in world.condition("Measured")["message"]
     assert "NetworkPolicies" in world.condition("Measured")["message"]
     assert ("Warning", "ReportUnreachable") in world.events
     assert world.brief("Ready") == ("True", "Serving")
     world.serves(world.pods("server")[0])
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Measured") == ("True", "MeasurementComplete")
 
 
 def test_a_refused_server_pod_keeps_no_throwaway_pod_from_starting() -> None:
     world = measured_world()
-    world.refusals = (Refusal(kind="Pod", name="x", role="server", message="exceeded quota"),)
+    world.refusals = (ChildRefusal(kind="Pod", name="x", role="server", message="exceeded quota"),)
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     assert world.pods("probe")
 
 
 def test_quota_on_the_throwaway_pod_concerns_the_figures_alone() -> None:
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)
-    world.turn(1)
+    world.reconcile(1)
     (probe,) = world.pods("probe")
     world.remove_pod(probe)
     world.refusals = (
-        Refusal(kind="Pod", name=probe["metadata"]["name"], role="probe", message="exceeded quota"),
+        ChildRefusal(kind="Pod", name=probe["metadata"]["name"], role="probe", message="exceeded quota"),
     )
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Measured") == ("False", "CannotJudge")
     assert world.brief("Stalled")[0] == "False"
     assert world.brief("Ready") == ("True", "Serving")

@@ -6,28 +6,27 @@ import dataclasses
 
 import pytest
 
+from benchmarks.planner.models import facts as published
 from tacho_contract.failure import Failure
-from tacho_engines.registry import engine_row
+from tacho_engines.registry import engine_profile
 from tacho_operator.core import names
 from tacho_operator.core.planner import plan
 from tacho_operator.core.reconcile import decide
-from tacho_operator.core.status.look_again import STALLED_SECONDS
-from tacho_operator.core.types import Refusal
-from tests.unit.planner.builders import cpu_node, smollm2
-from tests.unit.planner.models import facts as published
-
-from .builders import CLAIM_SPEC, changed, facts
-from .pod_states import container_state, insufficient
-from .world import MOCK_SPEC, World
+from tacho_operator.core.status.requeue import STALLED_SECONDS
+from tacho_operator.core.types import ChildRefusal
+from tools.harness.pod_states import container_state, insufficient
+from tools.harness.resources import CLAIM_SPEC, changed, facts
+from tools.harness.world import MOCK_SPEC, World
+from tools.mock.specs import cpu_node, smollm2
 
 
 def test_a_model_that_does_not_fit_starts_no_engine_pod() -> None:
     world = World(changed(CLAIM_SPEC, context={"maxModelLen": 131072, "concurrency": 512}))
-    world.turn()
+    world.reconcile()
     world.inspected(
         Failure(failure_class="DoesNotFit", message="It needs 3 TiB.", next_step="Shorten the context.")
     )
-    world.turn(2)
+    world.reconcile(2)
     assert world.brief("Ready") == ("False", "DoesNotFit")
     assert world.brief("Stalled") == ("True", "DoesNotFit")
     assert not world.names("Deployment")
@@ -36,9 +35,9 @@ def test_a_model_that_does_not_fit_starts_no_engine_pod() -> None:
 def test_the_plan_of_a_model_that_does_not_fit_has_figures() -> None:
     world = World(changed(CLAIM_SPEC, context={"maxModelLen": 8192, "concurrency": 4}))
     world.nodes = (cpu_node(memory="512Mi"),)
-    world.turn()
+    world.reconcile()
     world.inspected(smollm2())
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Stalled") == ("True", "DoesNotFit")
     predicted = world.status["plan"]["predicted"]
     assert predicted["totalBytes"] > predicted["budgetBytes"] > predicted["weightsBytes"] > 0
@@ -46,13 +45,13 @@ def test_the_plan_of_a_model_that_does_not_fit_has_figures() -> None:
 
 
 def test_a_plan_that_no_image_can_run_is_shown_and_started_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = dataclasses.replace(engine_row("transformers"), built=False)
-    monkeypatch.setattr(plan, "engine_row", lambda _name: row)
+    row = dataclasses.replace(engine_profile("transformers"), built=False)
+    monkeypatch.setattr(plan, "engine_profile", lambda _name: row)
     world = World(changed(CLAIM_SPEC, engine={"name": "transformers"}, quantization={"method": "none"}))
     world.nodes = (cpu_node(memory="64Gi"),)
-    world.turn()
+    world.reconcile()
     world.inspected(published("qwen2.5-0.5b"))
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Planned") == ("True", "PlanReady")
     assert world.condition("Planned")["message"].startswith("Transformers on the CPU")
     assert world.brief("Stalled") == ("True", "EngineNotSupported")
@@ -66,9 +65,9 @@ def test_an_engine_without_an_image_is_planned_and_stalled() -> None:
         MOCK_SPEC, engine={"name": "custom", "custom": {"command": ["x"]}}, model=CLAIM_SPEC["model"]
     )
     world = World(spec)
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Planned")[0] == "False"
     assert world.brief("Stalled") == ("True", "InvalidConfig")
     assert "Set engine.image" in world.condition("Ready")["message"]
@@ -79,13 +78,13 @@ def test_a_bad_change_keeps_the_old_revision_serving() -> None:
     world.come_up()
     (old,) = world.names("Deployment")
     world.change(model={"uri": "pvc://models/other"})
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Planned") == ("Unknown", "Inspecting")
     assert world.brief("Ready") == ("True", "Serving")
     world.inspected(
         Failure(failure_class="ModelNotFound", message="No such folder.", next_step="Check model.uri.")
     )
-    decision = world.turn(1)
+    decision = world.reconcile(1)
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Planned") == ("False", "ModelNotFound")
     assert world.brief("Stalled") == ("True", "ModelNotFound")
@@ -100,15 +99,15 @@ def test_a_candidate_without_room_says_so_and_goes_on_later() -> None:
     world.come_up()
     (old,) = world.names("Deployment")
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     (new,) = world.names("Deployment") - {old}
     (pod,) = world.pods("server", new)
     insufficient(pod)
-    world.turn(60)
+    world.reconcile(60)
     assert world.brief("Stalled")[0] == "False"
     assert "not enough memory" in world.condition("RolloutAccepted")["message"]
-    world.turn(600)
+    world.reconcile(600)
     assert world.brief("Stalled") == ("True", "Unschedulable")
     assert world.brief("RolloutAccepted") == ("False", "Unschedulable")
     assert world.brief("Ready") == ("True", "Serving")
@@ -124,20 +123,20 @@ def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> 
     world.come_up()
     (old,) = world.names("Deployment")
     world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
     insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
-    world.turn(700)
+    world.reconcile(700)
     assert world.brief("RolloutAccepted") == ("False", "NoSpareGPU")
     assert world.brief("Stalled") == ("True", "NoSpareGPU")
 
 
 def test_somebody_elses_service_is_named_and_left_alone() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.refusals = (Refusal(kind="Service", name="smol", taken=True),)
+    world.refusals = (ChildRefusal(kind="Service", name="smol", taken=True),)
     world.settle(world.serve_all)
     assert ("Service", "smol") not in world.objects
     assert world.brief("Ready") == ("False", "NameConflict")
@@ -153,7 +152,7 @@ def test_a_service_that_quota_refuses_serves_nobody() -> None:
     world.come_up()
     del world.objects["Service", "smol"]
     said = 'services "smol" is forbidden: exceeded quota: q, requested: services=1'
-    world.refusals = (Refusal(kind="Service", name="smol", message=said),)
+    world.refusals = (ChildRefusal(kind="Service", name="smol", message=said),)
     decision = decide(world.observed(), world.config, world.now)
     assert decision.status is not None
     found = {item.type: (item.status, item.reason) for item in decision.status.conditions}
@@ -164,8 +163,8 @@ def test_a_service_that_quota_refuses_serves_nobody() -> None:
 def test_a_service_that_admission_keeps_as_it_is_still_serves() -> None:
     world = World()
     world.come_up()
-    world.refusals = (Refusal(kind="Service", name="smol", message="denied by policy"),)
-    world.turn()
+    world.refusals = (ChildRefusal(kind="Service", name="smol", message="denied by policy"),)
+    world.reconcile()
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Stalled") == ("True", "AdmissionDenied")
 
@@ -173,17 +172,17 @@ def test_a_service_that_admission_keeps_as_it_is_still_serves() -> None:
 def test_quota_on_the_inspect_pod_is_named() -> None:
     world = World()
     said = 'pods "x" is forbidden: exceeded quota: q, requested: pods=1'
-    world.refusals = (Refusal(kind="Pod", name="smol-inspect-x-1", role="inspect", message=said),)
-    world.turn()
+    world.refusals = (ChildRefusal(kind="Pod", name="smol-inspect-x-1", role="inspect", message=said),)
+    world.reconcile()
     assert world.brief("Ready") == ("False", "QuotaExceeded")
     assert world.brief("Stalled") == ("True", "QuotaExceeded")
 
 
 def test_admission_that_refuses_pods_is_named() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     (name,) = world.names("Deployment")
     message = 'pods "x" is forbidden: violates PodSecurity "restricted:latest"'
     failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
@@ -192,21 +191,21 @@ def test_admission_that_refuses_pods_is_named() -> None:
         "metadata": {"name": f"{name}-1", "labels": {names.REVISION_LABEL: name}},
         "status": {"conditions": [failed]},
     }
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Ready") == ("False", "AdmissionDenied")
 
 
 def test_a_missing_claim_is_named_before_any_pod_is_made() -> None:
     world = World()
     world.claims = {"models": None}
-    decision = world.turn()
+    decision = world.reconcile()
     assert world.brief("Ready") == ("False", "CacheNotFound")
     assert "PersistentVolumeClaim models" in world.condition("Ready")["message"]
     assert world.brief("Planned") == ("False", "CacheNotFound")
     assert not world.objects
     assert decision.requeue_after_seconds == STALLED_SECONDS
     world.claims = {"models": {"spec": {"accessModes": ["ReadWriteOnce"]}}}
-    world.turn(30)
+    world.reconcile(30)
     assert world.brief("Ready") == ("False", "Inspecting")
 
 
@@ -234,9 +233,9 @@ def test_a_claim_for_one_pod_holds_back_replicas_and_candidates() -> None:
 
 def test_the_engine_that_crashes_is_quoted() -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     world.inspected(facts())
-    world.turn(1)
+    world.reconcile(1)
     world.deployment_controller()
     (pod,) = world.pods("server")
     message = (
@@ -249,7 +248,7 @@ def test_the_engine_that_crashes_is_quoted() -> None:
         state={"waiting": {"reason": "CrashLoopBackOff"}},
         lastState={"terminated": {"exitCode": 1, "message": message}},
     )
-    world.turn(1)
+    world.reconcile(1)
     assert world.brief("Ready") == ("False", "ModelInvalid")
     assert world.brief("Stalled") == ("True", "ModelInvalid")
     said = world.condition("Ready")["message"]

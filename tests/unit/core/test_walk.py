@@ -5,19 +5,19 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FAILURE_KINDS, Failure
 from tacho_operator.api.conditions import CONDITIONS
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
-from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.types import Refusal
-
-from .builders import facts
-from .figures import point
-from .pod_states import container_state, insufficient
-from .world import World
+from tacho_operator.core.revisions.identity import live_config
+from tacho_operator.core.types import ChildRefusal
+from tests.properties import examples
+from tools.harness.figures import point
+from tools.harness.pod_states import container_state, insufficient
+from tools.harness.resources import facts
+from tools.harness.world import World
 
 FAILURE = Failure(failure_class="HubUnreachable", message="No answer.", next_step="Wait.", retryable=True)
 ACTS = ("serve", "probing", "crash", "stuck", "lose", "disturbed", "checked", "evicted", "silent")
@@ -53,10 +53,10 @@ def perform(world: World, name: str, value: Any) -> None:
     elif name == "again":
         world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: value} if value else {}
     elif name == "time":
-        world.turn(value)
+        world.reconcile(value)
     elif name == "conflict":
         stranger = value and ("Service", "smol") not in world.objects
-        world.refusals = (Refusal(kind="Service", name="smol", taken=True),) if stranger else ()
+        world.refusals = (ChildRefusal(kind="Service", name="smol", taken=True),) if stranger else ()
     elif name == "delete":
         for key in [key for key in world.objects if key[0] == value][:1]:
             del world.objects[key]
@@ -90,7 +90,7 @@ def act(world: World, name: str, pod: dict[str, Any]) -> None:
 def check(world: World) -> None:
     observed = world.observed()
     assert decide(observed, world.config, world.now) == decide(observed, world.config, world.now)
-    world.turn()
+    world.reconcile()
     conditions = {item["type"]: item for item in world.status["conditions"]}
     true = {kind for kind, item in conditions.items() if item["status"] == "True"}
     assert not {"Reconciling", "Stalled"} <= true
@@ -135,18 +135,18 @@ def is_ready(pod: dict[str, Any]) -> bool:
 def fixpoint(world: World) -> None:
     """With the world standing still, the operator comes to rest within a few turns, and stays there."""
     for _ in range(5):
-        world.turn()
+        world.reconcile()
     before = (copy.deepcopy(world.objects), copy.deepcopy(world.raw), world.mutations, len(world.events))
-    decision = world.turn()
+    decision = world.reconcile()
     assert decision.delete == ()
     assert (world.objects, world.raw, world.mutations, len(world.events)) == before
 
 
-@settings(max_examples=30, deadline=None)
+@examples(1)
 @given(st.lists(OPERATIONS, max_size=25))
 def test_invariants_hold_on_every_walk(operations: list[tuple[str, Any]]) -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     for name, value in [("inspected", True), *operations]:
         perform(world, name, value)
         check(world)
@@ -154,14 +154,14 @@ def test_invariants_hold_on_every_walk(operations: list[tuple[str, Any]]) -> Non
     fixpoint(world)
 
 
-@settings(max_examples=10, deadline=None)
+@examples(0.5)
 @given(st.lists(OPERATIONS, max_size=15))
 def test_whatever_happened_a_healthy_cluster_ends_up_serving(operations: list[tuple[str, Any]]) -> None:
     world = World()
-    world.turn()
+    world.reconcile()
     for name, value in operations:
         perform(world, name, value)
-        world.turn()
+        world.reconcile()
         world.deployment_controller()
     world.refusals = ()
     world.change(replicas=2)
@@ -175,7 +175,7 @@ def test_whatever_happened_a_healthy_cluster_ends_up_serving(operations: list[tu
                 world.serves(pod)
 
     for _ in range(4):
-        world.turn(700)
+        world.reconcile(700)
         world.deployment_controller()
         world.settle(heal)
     assert world.brief("Ready") == ("True", "Serving"), world.status["conditions"]

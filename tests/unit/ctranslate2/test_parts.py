@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tacho_ctranslate2.backend import TokenBudget, shares
 from tacho_ctranslate2.convert import NO_SPACE, NOT_CONVERTIBLE
-from tacho_ctranslate2.cpus import Room, shares
-from tacho_ctranslate2.preparing import Plan, check
+from tacho_ctranslate2.preparing import ConversionPlan, check
 from tacho_ctranslate2.source import end_tokens
 from tacho_ctranslate2.steps import options, token_of
 from tacho_ctranslate2.worker import problem
@@ -50,7 +50,7 @@ def test_cpus_are_shared_out(cpus, concurrency, workers, threads):
 
 
 def test_prompts_wait_for_room_and_one_always_fits():
-    room, entered = Room(10), threading.Event()
+    room, entered = TokenBudget(10), threading.Event()
     room.take(50)
     waiting = threading.Thread(target=lambda: (room.take(3), entered.set()))
     waiting.start()
@@ -85,12 +85,12 @@ def test_several_tokens_may_end_an_answer(tmp_path):
 def test_a_model_without_a_tokenizer_is_refused_before_it_is_loaded(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"x")
     with pytest.raises(LoadError) as raised:
-        check(Plan(source=tmp_path, quantization="", cache=None))
+        check(ConversionPlan(source=tmp_path, quantization="", cache=None))
     assert raised.value.failure_class == "ModelInvalid"
     assert "no tokenizer" in raised.value.message
 
 
 def test_a_checkpoint_needs_a_method(tmp_path):
     with pytest.raises(LoadError) as raised:
-        check(Plan(source=tmp_path, quantization="", cache=None))
+        check(ConversionPlan(source=tmp_path, quantization="", cache=None))
     assert raised.value.failure_class == "InvalidConfig"

@@ -13,15 +13,15 @@ from tacho_contract.model import ModelFacts
 from tacho_engines.registry import run_half, startable
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.manifests.pod.podtemplate import pod_template, runtime_config
+from tacho_operator.core.autoscaling.replicas import desired_replicas
+from tacho_operator.core.manifests.pod_template import pod_template, runtime_config
 from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.revisions.inspection import inspect_config
-from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.scaling.asked import asked_replicas
 from tacho_operator.core.types import NodeFacts, Observed
-from tests.unit.core.builders import CONFIG
+from tools.harness.resources import CONFIG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
         "probe": (config.served_name, health),
         "operator": (
             codec.dumps(live_config(resource.spec)),
-            asked_replicas(Observed(resource=resource, raw=document)),
+            desired_replicas(Observed(resource=resource, raw=document)),
             price_of(resource.spec.cost, plan.gpu_product, {}),
         ),
     }

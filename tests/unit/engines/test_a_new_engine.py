@@ -17,40 +17,52 @@ PLAN = '''
 from __future__ import annotations
 
 from tacho_engines.base import Context, Placement, PlanHalf
-from tacho_engines.row import CacheTypes, EngineRow, MethodRow, MethodRule, Refused
+from tacho_engines.profile import (
+    CacheTypes,
+    DeniedOptions,
+    EngineImage,
+    EngineProfile,
+    EngineRules,
+    EngineSpeed,
+    MethodRule,
+    MethodSupport,
+)
 from tacho_engines.memory.account import Account
-from tacho_engines.shared.simple import SimplePlan
+from tacho_engines.shared.default_plan import DefaultPlan
 
-ROW = EngineRow(
+ROW = EngineProfile(
     name="swift",
     title="Swift",
-    image="registry.example/swift:v2.1.0",
-    version="2.1.0",
-    entrypoint=("swift", "serve"),
-    uid=1000,
+    image=EngineImage(
+        reference="registry.example/swift:v2.1.0",
+        version="2.1.0",
+        entrypoint=("swift", "serve"),
+        uid=1000,
+        verified_by="a test",
+    ),
     devices=("gpu", "cpu"),
     formats=("safetensors",),
     methods=(
-        MethodRow(method="none", how="stored", capability=(7, 0), quality=100.0, source="a test"),
-        MethodRow(method="int6", how="either", capability=(7, 0), quality=99.9, source="a test"),
+        MethodSupport(method="none", how="stored", capability=(7, 0), quality=100.0, source="a test"),
+        MethodSupport(method="int6", how="either", capability=(7, 0), quality=99.9, source="a test"),
     ),
-    efficiency=1.0,
-    batching=True,
+    speed=EngineSpeed(efficiency=1.0, batching=True),
     built=True,
-    method_rule=MethodRule(
-        cel="(self.quantization.method == 'int6') == (self.engine.name == 'swift')",
-        message="int6 is swift's; change quantization.method or engine.name",
-    ),
-    cache_types=CacheTypes(words=("bfloat16",), cel="startsWith('bf')"),
-    refused=Refused(
+    rules=EngineRules(
+        method=MethodRule(
+            cel="(self.quantization.method == 'int6') == (self.engine.name == 'swift')",
+            message="int6 is swift's; change quantization.method or engine.name",
+        ),
+        cache_types=CacheTypes(names=("bfloat16",), cel="startsWith('bf')"),
+        denied=DeniedOptions(
         switches={"backdoor": ("it opens the back door", "close it")},
         variables={"SWIFT_KEY": ("the key has a field of its own", "use endpoint.apiKeySecretRef")},
     ),
-    verified_by="a test",
+    ),
 )
 
 
-class SwiftPlan(SimplePlan):
+class SwiftPlan(DefaultPlan):
     def account(self, placement: Placement, context: Context) -> Account:
         weights = placement.facts.files.total_bytes // (1 if placement.method.method == "none" else 2)
         return Account(
@@ -85,8 +97,8 @@ from tacho_operator.api.crd.definition import definition
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.config import load_settings
 from tacho_operator.core.planner.plan import plan_model
-from tests.unit.planner.builders import CONFIG, cpu_node, spec
-from tests.unit.planner.models import facts
+from tools.mock.specs import CONFIG, cpu_node, spec
+from benchmarks.planner.models import facts
 
 
 def plan(**fields):

@@ -12,14 +12,14 @@ import pytest
 
 import tacho_contract
 import tacho_engines
-from tacho_engines.base import Context, PlanHalf, Refusal, RunHalf
+from benchmarks.planner.placements import host, placement
+from tacho_engines.base import Context, EngineRefusal, PlanHalf, RunHalf
 from tacho_engines.hardware.device import Device
-from tacho_engines.registry import ENGINES, engine_row, plan_half, run_half, startable
-from tests.unit.planner.placements import host, placement
+from tacho_engines.registry import ENGINES, engine_profile, plan_half, run_half, startable
 
 ROOM = Path(tacho_engines.__file__).parent
 FORMATS = ("safetensors", "pytorch", "gguf", "ct2", "custom")
-PREDICTED = tuple(name for name in ENGINES if engine_row(name).predicted)
+PREDICTED = tuple(name for name in ENGINES if engine_profile(name).predicted)
 CONTEXT = Context(2048, 2)
 
 
@@ -29,7 +29,7 @@ def names(protocol: type) -> set[str]:
 
 def of(engine: str, device: Device | str = "L4", **more):
     """A placement of the engine's first method."""
-    return placement(engine, "llama-3.1-8b", engine_row(engine).methods[0].method, device, **more)
+    return placement(engine, "llama-3.1-8b", engine_profile(engine).methods[0].method, device, **more)
 
 
 def test_the_registry_names_every_folder_that_has_a_half():
@@ -58,14 +58,14 @@ def test_a_half_of_the_run_answers_everything_it_is_asked(name):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_row_is_complete(name):
-    row = engine_row(name)
+    row = engine_profile(name)
     assert (row.name, bool(row.title), bool(row.devices)) == (name, True, True)
     assert set(row.formats) <= set(FORMATS)
     assert row.predicted is bool(row.methods)
-    assert bool(row.image and row.version and row.entrypoint) is row.predicted
-    assert set(row.plugins) <= {method.method for method in row.methods}
-    assert not row.built or row.verified_by
-    assert not row.package or row.local_entrypoint
+    assert bool(row.image.reference and row.image.version and row.image.entrypoint) is row.predicted
+    assert set(row.plugins.methods) <= {method.method for method in row.methods}
+    assert not row.built or row.image.verified_by
+    assert not row.local.package or row.local.entrypoint
     assert row.built is (name in startable())
 
 
@@ -75,7 +75,7 @@ def test_a_row_is_complete(name):
         (name, device)
         for name in PREDICTED
         for device in ("L4", host(2**36), host())
-        if isinstance(device, str) or "cpu" in engine_row(name).devices
+        if isinstance(device, str) or "cpu" in engine_profile(name).devices
     ],
     ids=str,
 )
@@ -94,13 +94,13 @@ def test_an_account_adds_up(name, device):
 
 @pytest.mark.parametrize("name", PREDICTED)
 def test_a_format_that_the_row_does_not_name_is_refused(name):
-    row = engine_row(name)
+    row = engine_profile(name)
     foreign = next(form for form in FORMATS if form not in row.formats)
     asked = of(name)
     found = plan_half(name).refusal(
         dataclasses.replace(asked, facts=dataclasses.replace(asked.facts, format=foreign))
     )
-    assert isinstance(found, Refusal)
+    assert isinstance(found, EngineRefusal)
     assert found.failure_class == "UnsupportedQuantization"
 
 

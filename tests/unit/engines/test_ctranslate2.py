@@ -8,17 +8,17 @@ import sys
 
 import pytest
 
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import host, placement
 from tacho_contract.launch import RuntimeConfig
 from tacho_ctranslate2 import conversion
-from tacho_engines.base import Context, EngineFigures, Needs, Refusal
+from tacho_engines.base import Context, EngineRefusal, EngineStartup, Needs
 from tacho_engines.registry import plan_half, run_half
-from tacho_operator.core.manifests.pod.resources import engine_resources
-from tacho_operator.core.planner.types import Predicted
-from tacho_runtime.supervisor.machine_check import Machine, machine_failure
-from tests.unit.core.builders import plan as make_plan, resource
-from tests.unit.planner.models import facts
-from tests.unit.planner.placements import host, placement
+from tacho_operator.core.manifests.containers import engine_resources
+from tacho_operator.core.planner.types import Prediction
+from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
 from tests.unit.runtime.running import custom_config, running
+from tools.harness.resources import plan as make_plan, resource
 
 GIB = 2**30
 PLAN, RUN = plan_half("ctranslate2"), run_half("ctranslate2")
@@ -45,20 +45,20 @@ def test_a_converted_model_is_not_converted():
 
 def test_a_cpu_has_no_int8_float16():
     found = PLAN.refusal(placement("ctranslate2", "llama-3.1-8b", "ct2-int8-float16", host(2**36), count=0))
-    assert isinstance(found, Refusal)
+    assert isinstance(found, EngineRefusal)
     assert found.failure_class == "UnsupportedGPU"
 
 
 def test_a_container_must_hold_the_converter():
     """8B: 15 GiB of checkpoint, 8 GiB of what becomes of it, and PyTorch."""
 
-    def refusal(limit: int) -> Refusal | None:
+    def refusal(limit: int) -> EngineRefusal | None:
         asked = {"count": 0, "memory_limit_bytes": limit}
         return PLAN.refusal(placement("ctranslate2", "llama-3.1-8b", "ct2-int8", host(limit), **asked))
 
     assert refusal(32 * GIB) is None
     unlimited = placement("ctranslate2", "llama-3.1-8b", "ct2-int8", host(20 * GIB), count=0)
-    assert isinstance(PLAN.refusal(unlimited), Refusal), "without a limit, by the host's memory"
+    assert isinstance(PLAN.refusal(unlimited), EngineRefusal), "without a limit, by the host's memory"
     assert PLAN.refusal(placement("ctranslate2", "llama-3.1-8b", "ct2-int8")) is None, "not by the GPU's"
     found = refusal(20 * GIB)
     assert found is not None
@@ -72,32 +72,38 @@ def test_a_container_must_hold_the_converter():
     [
         (
             "tacho-ctranslate2: loaded 135467509 bytes of weights in 0.610 s, computing in int8_float32",
-            EngineFigures(weights_bytes=135467509, load_seconds=0.61),
+            EngineStartup(weights_bytes=135467509, load_seconds=0.61),
         ),
         (
             "tacho-ctranslate2: fallback: computes in int8_float32, because this device has no int8_float16",
-            EngineFigures(fallbacks=("computes in int8_float32, because this device has no int8_float16",)),
+            EngineStartup(fallbacks=("computes in int8_float32, because this device has no int8_float16",)),
         ),
         (
             "tacho-ctranslate2: chat: no (the model's tokenizer has no chat template)",
-            EngineFigures(
+            EngineStartup(
                 fallbacks=("/v1/chat/completions is refused: the model's tokenizer has no chat template",)
             ),
         ),
-        ("tacho-ctranslate2: chat: yes", EngineFigures()),
+        ("tacho-ctranslate2: chat: yes", EngineStartup()),
     ],
 )
 def test_its_log_says_what_it_does(line, expected):
-    figures = RUN.read(EngineFigures(), line)
+    figures = RUN.read(EngineStartup(), line)
     assert figures == expected
     assert RUN.read(figures, line) == expected
+
+
+def test_of_several_loads_the_last_counts():
+    line = "tacho-ctranslate2: loaded {} bytes of weights in {} s, computing in int8_float32"
+    found = RUN.read(RUN.read(EngineStartup(), line.format(200, "2.0")), line.format(100, "1.0"))
+    assert found == EngineStartup(weights_bytes=100, load_seconds=1.0)
 
 
 def test_the_planned_limit_holds_the_converter():
     asked = placement("ctranslate2", "llama-3.1-8b", "ct2-int8", host(64 * GIB), count=0)
     account = PLAN.account(asked, CONTEXT)
     assert account.start_bytes > 1.5 * account.total_bytes, "or the test shows nothing"
-    predicted = Predicted(total_bytes=account.total_bytes, start_bytes=account.start_bytes)
+    predicted = Prediction(total_bytes=account.total_bytes, start_bytes=account.start_bytes)
     plan = dataclasses.replace(make_plan(), gpu_count=0, predicted=predicted)
     found = engine_resources(resource(), plan)
     requested, limit = (int(found[kind]["memory"].removesuffix("Mi")) for kind in ("requests", "limits"))
@@ -137,7 +143,7 @@ def test_room_is_needed_for_what_is_converted():
 def test_an_image_without_a_converter_is_told_before_the_model_is_waited_for():
     def failure(*packages: str):
         config = run_config(extra_args=CONVERTS)
-        machine = Machine(packages=dict.fromkeys(packages, "4.7"))
+        machine = ObservedMachine(packages=dict.fromkeys(packages, "4.7"))
         return machine_failure(machine, config, RUN.needs(config))
 
     assert failure("ctranslate2", "torch", "transformers") is None

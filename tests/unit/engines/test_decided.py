@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import host, placement
 from tacho_contract.model import ModelFacts, StoredQuantization
-from tacho_engines.base import Refusal
+from tacho_engines.base import EngineRefusal
 from tacho_engines.registry import plan_half
-from tests.unit.planner.models import facts
-from tests.unit.planner.placements import host, placement
 
 LLAMA = "llama-3.1-8b"
 HOST = host(2**37)
@@ -22,7 +22,7 @@ def refusal(
 ) -> str:
     count = 0 if device is HOST else 1
     found = plan_half(engine).refusal(placement(engine, model, method, device, count=count, **asked))
-    assert found is None or isinstance(found, Refusal)
+    assert found is None or isinstance(found, EngineRefusal)
     return f"{found.message} {found.next_step}" if found else ""
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.planner import models
 from tacho_engines.registry import presets
-from tacho_operator.api.crd.leaves import leaf_paths
+from tacho_operator.api.crd.resource import leaf_paths
 from tests.unit.engines.rendering import Outcome, rendered
-from tests.unit.planner import models
-from tests.unit.planner.builders import cpu_node, gpu_node, smollm2
+from tools.mock.specs import cpu_node, gpu_node, smollm2
 
 UNPARSED = dataclasses.replace(smollm2(), format="custom", architecture=None, tensors=())
 QWEN = models.facts("qwen2.5-0.5b")

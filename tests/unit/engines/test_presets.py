@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.planner.placements import host, placement
 from tacho_contract.launch import CustomEngine, RuntimeConfig
-from tacho_engines.base import Context, Options, Placement
+from tacho_engines.base import Context, EngineOptions, Placement
+from tacho_engines.preset import Preset
 from tacho_engines.registry import plan_half, presets, run_half
-from tacho_engines.row import Preset
 from tacho_operator.core.planner.search import unlisted
 from tests.unit.engines.rendering import rendered
 from tests.unit.engines.test_effects import UNPARSED
-from tests.unit.planner.builders import gpu_node
-from tests.unit.planner.placements import host, placement
+from tools.mock.specs import gpu_node
 
 RECORDED = Path(__file__).resolve().parents[2] / "fixtures" / "presets"
 PRESETS = tuple(presets().values())
@@ -36,8 +36,8 @@ def options_of(name: str) -> dict[str, str]:
     return found
 
 
-def specs(preset: Preset) -> Iterator[tuple[Options, int, str]]:
-    """Options, number of GPUs and method, over everything that the preset takes."""
+def specs(preset: Preset) -> Iterator[tuple[EngineOptions, int, str]]:
+    """EngineOptions, number of GPUs and method, over everything that the preset takes."""
     caches = ("", *preset.cache_types)
     splits = [(1, None, None), (4, None, None), (4, 4, 1)]
     splits += [(4, 2, 2), (2, None, 2)] if preset.pipeline is not None else []
@@ -45,7 +45,7 @@ def specs(preset: Preset) -> Iterator[tuple[Options, int, str]]:
     for method, cache, (gpus, tensor, pipeline), trust in itertools.product(
         preset.methods, caches, splits, trusts
     ):
-        options = Options(
+        options = EngineOptions(
             preset=preset.name,
             kv_cache_dtype=cache,
             tensor=tensor,
@@ -55,12 +55,12 @@ def specs(preset: Preset) -> Iterator[tuple[Options, int, str]]:
         yield options, gpus, method
 
 
-def asked(options: Options, method: str, gpus: int = 1, device="L4") -> Placement:
+def asked(options: EngineOptions, method: str, gpus: int = 1, device="L4") -> Placement:
     found = placement("vllm", "llama-3.1-8b", "none", device, count=gpus, image="x")
     return replace(found, method=unlisted(method), options=options)
 
 
-def command_line(preset: Preset, options: Options, gpus: int, method: str) -> tuple[str, ...]:
+def command_line(preset: Preset, options: EngineOptions, gpus: int, method: str) -> tuple[str, ...]:
     """As the runtime makes it from the plan."""
     half, spread = plan_half("custom"), asked(options, method, gpus)
     assert half.refusal(spread) is None
@@ -71,7 +71,7 @@ def command_line(preset: Preset, options: Options, gpus: int, method: str) -> tu
         revision="r",
         plan_key="k",
         engine="custom",
-        entrypoint=preset.row.entrypoint,
+        entrypoint=preset.profile.image.entrypoint,
         model_path="/models/m",
         served_name="mistral",
         max_model_len=CONTEXT.max_model_len,
@@ -127,14 +127,19 @@ def test_what_is_set_shows_in_the_command(preset):
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_it_is_told_the_model_the_host_and_the_port_by_what_only_the_pod_knows(preset):
-    words = " ".join(preset.row.entrypoint)
+    words = " ".join(preset.profile.image.entrypoint)
     for variable in ("$(TACHO_MODEL_PATH)", "$(TACHO_HOST)", "$(TACHO_PORT)"):
         assert variable in words
     assert preset.health_path.startswith("/")
-    assert preset.row.version
+    assert preset.profile.image.version
     assert preset.source
-    assert (preset.row.image == "") == ("image" in preset.caveat), "who brings the image is said"
-    assert preset.row.image.rpartition(":")[2].removeprefix("v") in ("", preset.row.version)
+    assert (preset.profile.image.reference == "") == ("image" in preset.caveat), (
+        "who brings the image is said"
+    )
+    assert preset.profile.image.reference.rpartition(":")[2].removeprefix("v") in (
+        "",
+        preset.profile.image.version,
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def test_it_is_told_the_model_the_host_and_the_port_by_what_only_the_pod_knows(p
     ],
 )
 def test_a_plan_refuses_by_name_what_has_no_switch(preset, options, method, field):
-    refusal = plan_half("custom").refusal(asked(Options(preset=preset, **options), method, gpus=2))
+    refusal = plan_half("custom").refusal(asked(EngineOptions(preset=preset, **options), method, gpus=2))
     assert refusal is not None
     assert field in f"{refusal.message}. {refusal.next_step}"
 
@@ -184,7 +189,9 @@ def test_the_runtime_asks_each_server_for_its_version_with_its_own_key(preset, v
 
 
 def test_a_preset_runs_on_gpus():
-    refusal = plan_half("custom").refusal(asked(Options(preset="sglang"), "none", gpus=0, device=host()))
+    refusal = plan_half("custom").refusal(
+        asked(EngineOptions(preset="sglang"), "none", gpus=0, device=host())
+    )
     assert refusal is not None
     assert "gpu.count" in refusal.next_step
 
@@ -194,5 +201,5 @@ def test_a_preset_runs_on_gpus():
     [(None, None, 1, (1, 1)), (None, None, 4, (4, 1)), (2, None, 4, (2, 2)), (None, 2, 4, (2, 2))],
 )
 def test_what_is_not_said_of_the_spread_follows_from_the_gpus(tensor, pipeline, gpus, spread):
-    options = Options(tensor=tensor, pipeline=pipeline)
+    options = EngineOptions(tensor=tensor, pipeline=pipeline)
     assert plan_half("custom").splits(asked(options, "none", gpus)) == (spread,)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.planner.placements import host, placement
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import Architecture
-from tacho_engines.base import Context, EngineFigures, Exit
+from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
 from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS, kept_bytes
 from tacho_server.backend import LoadError
 from tacho_transformers import options as launcher
 from tacho_transformers.loading import check_model
-from tests.fakes.checkpoints import facts_of
-from tests.unit.planner.placements import host, placement
+from tools.mock.checkpoints import facts_of
 
 PLAN, RUN = plan_half("transformers"), run_half("transformers")
 HOST = host(2**36)
@@ -108,8 +108,18 @@ def test_layers_that_its_batching_has_no_cache_for_are_refused():
     assert (found.failure_class, "mamba" in found.message) == ("EngineNotSupported", True)
 
 
+def test_of_several_loads_the_last_counts():
+    found = EngineStartup()
+    for size in (2000, 1000):
+        found = RUN.read(found, f"transformers-server: weights {size} bytes, loaded in {size}.0 s")
+        found = RUN.read(found, f"transformers-server: kv cache {size} bytes, {size} tokens")
+    assert found == EngineStartup(
+        weights_bytes=1000, load_seconds=1000.0, kv_cache_bytes=1000, kv_cache_tokens=1000
+    )
+
+
 def test_figures_are_read_off_the_log():
-    found = EngineFigures()
+    found = EngineStartup()
     for line in (
         "transformers-server: weights 116413312 bytes, loaded in 9.250 s",
         "transformers-server: kv cache 97320960 bytes, 4096 tokens, mask 4718592 bytes",
@@ -118,7 +128,7 @@ def test_figures_are_read_off_the_log():
         "weights 1 bytes",
     ):
         found = RUN.read(found, line)
-    assert found == EngineFigures(
+    assert found == EngineStartup(
         weights_bytes=116413312,
         load_seconds=9.25,
         kv_cache_bytes=97320960,

@@ -11,10 +11,10 @@ import pytest
 
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import GIB
-from tacho_engines.base import EngineFigures, Exit
+from tacho_engines.base import EngineStartup, Exit
 from tacho_engines.registry import run_half
-from tacho_runtime.supervisor.process import KEPT_FOR_LINES, TAIL_LINES, Tail
-from tacho_runtime.supervisor.weights import not_applied
+from tacho_runtime.supervisor.engine_memory import quantization_failure
+from tacho_runtime.supervisor.process import DIAGNOSTIC_AGE_LINES, TAIL_LINES, LogTail
 
 # ruff: noqa: E501 - lines of logs are quoted as they came
 LOGS = Path(__file__).parents[2] / "fixtures" / "vllm"
@@ -46,8 +46,8 @@ def lines(name: str) -> list[str]:
     return (LOGS / f"{name}.log").read_text().splitlines()
 
 
-def read(name: str) -> EngineFigures:
-    return reduce(VLLM.read, lines(name), EngineFigures())
+def read(name: str) -> EngineStartup:
+    return reduce(VLLM.read, lines(name), EngineStartup())
 
 
 def test_every_log_is_in_a_table():
@@ -58,7 +58,7 @@ def test_every_log_is_in_a_table():
 @pytest.mark.parametrize("row", STARTS, ids=lambda row: row[0])
 def test_the_figures_of_a_start(row):
     name, weights, cache, tokens, graphs, load, compiled, captured, fallbacks = row
-    assert read(name) == EngineFigures(
+    assert read(name) == EngineStartup(
         weights_bytes=None if weights is None else int(weights * GIB),
         kv_cache_bytes=int(cache * GIB),
         kv_cache_tokens=tokens,
@@ -75,7 +75,7 @@ def test_of_several_workers_the_one_that_said_most_counts():
         "(Worker_TP0 pid=1) Model loading took 7.51 GiB memory and 2.5 seconds",
         "(Worker_TP1 pid=2) Model loading took 7.49 GiB memory and 3.5 seconds",
     ]
-    figures = reduce(VLLM.read, said, EngineFigures())
+    figures = reduce(VLLM.read, said, EngineStartup())
     assert (figures.weights_bytes, figures.load_seconds) == (int(7.51 * GIB), 3.5)
 
 
@@ -107,12 +107,12 @@ def test_of_several_workers_the_one_that_said_most_counts():
     ],
 )
 def test_a_fallback_is_told_once(line, told):
-    figures = reduce(VLLM.read, [line, line], EngineFigures())
+    figures = reduce(VLLM.read, [line, line], EngineStartup())
     assert figures.fallbacks == (told,)
 
 
 def test_at_most_eight_fallbacks_are_told():
-    figures = reduce(VLLM.read, [f"Falling back to way {n}" for n in range(20)], EngineFigures())
+    figures = reduce(VLLM.read, [f"Falling back to way {n}" for n in range(20)], EngineStartup())
     assert len(figures.fallbacks) == 8
 
 
@@ -187,14 +187,14 @@ def test_the_cause_of_a_failure(row):
 
 
 def kept(written: list[str]) -> tuple[str, ...]:
-    tail = Tail(VLLM.telling)
+    tail = LogTail(VLLM.names_cause)
     for line in written:
         tail.add(line)
-    return tail.shown()
+    return tail.lines()
 
 
 @pytest.mark.parametrize("row", FAILURES, ids=lambda row: row[0])
-@pytest.mark.parametrize("after", [0, 300, KEPT_FOR_LINES - TAIL_LINES])
+@pytest.mark.parametrize("after", [0, 300, DIAGNOSTIC_AGE_LINES - TAIL_LINES])
 def test_the_cause_survives_what_came_of_it(row, after):
     """Three processes' tracebacks after the cause change nothing, as long as they may be."""
     name, code, failure_class, _, details = row
@@ -205,7 +205,7 @@ def test_the_cause_survives_what_came_of_it(row, after):
 
 def test_what_was_said_long_ago_is_forgotten():
     shown = kept(
-        ["CUDA out of memory. Tried to allocate 2.00 GiB", *["x"] * (KEPT_FOR_LINES + TAIL_LINES + 1)]
+        ["CUDA out of memory. Tried to allocate 2.00 GiB", *["x"] * (DIAGNOSTIC_AGE_LINES + TAIL_LINES + 1)]
     )
     assert len(shown) == TAIL_LINES
 
@@ -231,7 +231,7 @@ def test_a_good_start_that_is_killed_is_called_that(row):
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 448.00 MiB. GPU 0 has a total capacity "
             "of 23.64 GiB of which 117.81 MiB is free. Including non-PyTorch memory",
             "GPUOutOfMemory",
-            "448.00 MiB were asked for, 117.81 MiB were free",
+            "448.00 MiB were requested, 117.81 MiB were free",
         ),
         (
             "ValueError: Free memory on device cuda:0 (10.44/22.03 GiB) on startup is less than desired GPU "
@@ -257,6 +257,8 @@ def test_a_good_start_that_is_killed_is_called_that(row):
             "UnsupportedGPU",
             "driver",
         ),
+        ("RuntimeError: No CUDA GPUs are available", "UnsupportedGPU", "the container sees no GPU"),
+        ("RuntimeError: Failed to infer device type", "UnsupportedGPU", "the container sees no GPU"),
         (
             "safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata, file not "
             "fully covered",
@@ -340,7 +342,7 @@ def test_the_quantization_that_was_not_applied_is_found(row):
     method = METHODS.get(name, "none")
     size = 8.52 if name == "w8a8" else PREDICTED_GIB.get(method, row[1])
     asked = config(quantization_method=method, predicted_weights_bytes=int(size * GIB))
-    failure = not_applied(asked, read(row[0]))
+    failure = quantization_failure(asked, read(row[0]))
     if name != "gptq-silently-unquantized":
         assert failure is None
         return
@@ -351,10 +353,11 @@ def test_the_quantization_that_was_not_applied_is_found(row):
 
 
 def test_what_is_not_known_is_no_mismatch():
-    figures = EngineFigures(weights_bytes=100 * GIB)
-    assert not_applied(config(quantization_method="gptq"), figures) is None
+    figures = EngineStartup(weights_bytes=100 * GIB)
+    assert quantization_failure(config(quantization_method="gptq"), figures) is None
     assert (
-        not_applied(config(quantization_method="gptq", predicted_weights_bytes=GIB), EngineFigures()) is None
+        quantization_failure(config(quantization_method="gptq", predicted_weights_bytes=GIB), EngineStartup())
+        is None
     )
 
 
@@ -369,9 +372,9 @@ def test_what_is_not_known_is_no_mismatch():
 )
 def test_what_the_user_loads_besides_is_no_mismatch(changes):
     asked = config(predicted_weights_bytes=5 * GIB, **changes)
-    assert not_applied(asked, EngineFigures(weights_bytes=15 * GIB)) is None
+    assert quantization_failure(asked, EngineStartup(weights_bytes=15 * GIB)) is None
     told = dataclasses.replace(asked, quantization_method="gptq", extra_args=())
-    assert not_applied(told, EngineFigures(weights_bytes=15 * GIB)) is not None
+    assert quantization_failure(told, EngineStartup(weights_bytes=15 * GIB)) is not None
 
 
 def test_a_tail_keeps_the_order():

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tacho_engines.registry import run_half
-from tacho_engines.shared.caches import vllm_caches
-from tacho_engines.vllm.needs import PLUGINS_SINCE
-from tacho_engines.vllm.row import ROW
-from tacho_runtime.supervisor.machine_check import Machine, machine_failure
-from tacho_runtime.supervisor.watch import with_cache
+from tacho_engines.shared.default_run import vllm_caches
+from tacho_engines.vllm.profile import PROFILE
+from tacho_engines.vllm.run import PLUGINS_SINCE
+from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
+from tacho_runtime.supervisor.observed_machine import with_cache
 from tests.unit.runtime.running import custom_config, running
 
 BNB = {"bitsandbytes": "0.50.2"}
@@ -24,7 +24,7 @@ def lacking(tmp_path: Path, method: str, packages: dict[str, str]) -> str:
     config = dataclasses.replace(
         custom_config(tmp_path), engine="vllm", custom=None, quantization_method=method, gpu_count=0
     )
-    failure = machine_failure(Machine(packages=packages), config, run_half("vllm").needs(config))
+    failure = machine_failure(ObservedMachine(packages=packages), config, run_half("vllm").needs(config))
     if failure is None:
         return ""
     assert failure.failure_class == "UnsupportedQuantization"
@@ -59,10 +59,10 @@ def test_gguf_is_a_plugin_of_later_versions(tmp_path: Path) -> None:
 
 
 def test_plan_and_run_agree_which_methods_are_plugins(tmp_path: Path) -> None:
-    assert ROW.plugins_since == PLUGINS_SINCE
-    bare = {method.method: lacking(tmp_path, method.method, {"vllm": "0.32.0"}) for method in ROW.methods}
-    assert {method for method, said in bare.items() if "plugin" in said} == set(ROW.plugins)
-    assert all(not said for method, said in bare.items() if method not in ROW.plugins)
+    assert PROFILE.plugins.since == PLUGINS_SINCE
+    bare = {method.method: lacking(tmp_path, method.method, {"vllm": "0.32.0"}) for method in PROFILE.methods}
+    assert {method for method, said in bare.items() if "plugin" in said} == set(PROFILE.plugins.methods)
+    assert all(not said for method, said in bare.items() if method not in PROFILE.plugins.methods)
 
 
 def test_a_missing_plugin_ends_the_start_before_the_model_is_waited_for(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_what_is_compiled_is_kept_in_the_folder_of_this_machine_and_image(
         cache_dir=str(tmp_path / "c"),
         gpu_count=gpu_count,
     )
-    first = with_cache(plan, Machine())
-    second = with_cache(dataclasses.replace(plan, image="registry.example/vllm:2"), Machine())
+    first = with_cache(plan, ObservedMachine())
+    second = with_cache(dataclasses.replace(plan, image="registry.example/vllm:2"), ObservedMachine())
     told = [run_half("vllm").environment(config) for config in (first, second)]
     for config, environment in zip((first, second), told, strict=True):
         kept = vllm_caches(config)

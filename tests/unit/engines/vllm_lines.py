@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import host, placement
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import Context, Placement
 from tacho_engines.registry import plan_half, run_half
-from tests.unit.planner.models import facts
-from tests.unit.planner.placements import host, placement
 
 CHECKPOINTS = {
     "none": "llama-3.1-8b",

@@ -15,11 +15,11 @@ from aiohttp import web
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.inspection import InspectConfig
 from tacho_runtime.hub import remote
-from tests.cluster import packages
-from tests.cluster.certs import Authority
-from tests.fakes.checkpoints import write_checkpoint
-from tests.fakes.hub import FakeHub
 from tests.unit.hub.fetching import MODEL, planned
+from tools.cluster import packages
+from tools.cluster.certs import Authority
+from tools.mock.checkpoints import write_checkpoint
+from tools.mock.hub import FakeHub
 
 
 class RunningHub:

@@ -4,13 +4,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_contract import codec
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
-from tests.fakes.checkpoints import NAMES, config_and_tensors, facts_for, listed, published_parameters
+from tests.properties import examples
+from tools.mock.checkpoints import NAMES, config_and_tensors, facts_for, listed, published_parameters
 
 
 def shape_of(name: str) -> Architecture:
@@ -248,7 +249,7 @@ FIELDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@examples(3)
 @given(st.dictionaries(FIELDS, ANY | st.integers(-2, 40), max_size=12))
 def test_any_configuration_gives_facts(config: dict[str, Any]) -> None:
     rows = [("model.embed_tokens.weight", "BF16", (4, 4), 32)]

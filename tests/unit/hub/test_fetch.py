@@ -18,11 +18,11 @@ from tacho_contract.fetch import FetchConfig, FetchProgress
 from tacho_contract.inspection import InspectConfig
 from tacho_runtime.hub.fetch import download, fetch as fetch_module
 from tacho_runtime.hub.fetch.fetch import fetch
-from tacho_runtime.hub.fetch.progress import Stall
+from tacho_runtime.hub.fetch.progress import StallDetector
 from tacho_runtime.hub.inspect.inspect import inspect
-from tests.fakes.checkpoints import write_checkpoint
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, check_whole, failed, partial_of, progress
+from tools.mock.checkpoints import write_checkpoint
 
 
 def test_brings_exactly_the_planned_files(config: FetchConfig) -> None:
@@ -225,7 +225,7 @@ def test_hostile_etag_does_not_leave_the_cache(
 
 
 def test_stall_is_noticed() -> None:
-    stall = Stall(300, 0)
+    stall = StallDetector(300, 0)
     first = FetchProgress(state="Downloading", bytes_done=1, elapsed_seconds=1)
     assert not stall.stalled(first, 10)
     assert not stall.stalled(replace(first, bytes_done=2), 290)

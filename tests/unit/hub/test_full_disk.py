@@ -42,7 +42,7 @@ def test_full_on_the_way_and_continued_when_there_is_room(
     hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when others fill a disk that had room when the download began."""
-    monkeypatch.setattr(fetch_module.Fetch, "_check_space", lambda *_: None)
+    monkeypatch.setattr(fetch_module.ModelFetch, "_check_space", lambda *_: None)
     failure = failed(config)
     assert failure.failure_class == "DiskFull"
     assert "spec.cache" in failure.next_step

@@ -6,15 +6,18 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
+from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import LayerGroup
 from tacho_runtime.headers import gguf
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
+from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
 from tacho_runtime.hub.inspect.inspect import inspect
-from tests.fakes import ggufs
+from tests.properties import examples
+from tools.mock import ggufs
 
 
 def parse(data: bytes, size: int | None = None) -> gguf.GGUFHeader:
@@ -251,7 +254,7 @@ def test_cut_short_anywhere(tmp_path: Path) -> None:
             parse(data[:size])
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@examples(3)
 @given(st.data())
 def test_damaged_headers_are_refused_or_read(data: st.DataObject) -> None:
     good = bytearray(
@@ -281,7 +284,6 @@ KEYS = (
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([f"x.{key}" for key in KEYS]), VALUES), VALUES)
 def test_any_metadata_gives_numbers(metadata: dict[str, object], file_type: object) -> None:
     full = {"general.architecture": "x", "general.file_type": file_type, **metadata}
@@ -289,3 +291,17 @@ def test_any_metadata_gives_numbers(metadata: dict[str, object], file_type: obje
     assert shape.layers >= 0
     assert all(g.layers > 0 and g.state_bytes >= 0 for g in shape.layer_groups if shape.layers)
     gguf_quantization(full, [])
+
+
+def test_the_table_of_types_is_llama_cpps_own() -> None:
+    """Every type of the ``gguf`` package, with its elements and bytes a block."""
+    theirs = {kind.value: (kind.name, *size) for kind, size in GGML_QUANT_SIZES.items()}
+    assert set(theirs) == {kind.value for kind in GGMLQuantizationType}
+    assert theirs == gguf.GGML_TYPES
+
+
+def test_file_types_are_llama_cpps_own() -> None:
+    """ALL_F32 and GUESSED apart, a name without its MOSTLY."""
+    theirs = {kind.value: kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
+    del theirs[LlamaFileType.GUESSED.value]
+    assert theirs == GGUF_FILE_TYPES

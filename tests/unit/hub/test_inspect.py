@@ -12,10 +12,10 @@ import pytest
 from tacho_contract.failure import FailureClass
 from tacho_contract.inspection import InspectConfig
 from tacho_runtime.headers import safetensors
-from tests.fakes import ggufs
-from tests.fakes.checkpoints import facts_for, write_checkpoint
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
+from tools.mock import ggufs
+from tools.mock.checkpoints import facts_for, write_checkpoint
 
 
 def test_hub_safetensors(hub: RunningHub) -> None:

@@ -9,9 +9,9 @@ import pytest
 from tacho_contract.failure import FailureClass
 from tacho_contract.inspection import InspectConfig
 from tacho_runtime.hub import remote
-from tests.fakes.checkpoints import facts_for
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
+from tools.mock.checkpoints import facts_for
 
 
 @pytest.mark.parametrize(

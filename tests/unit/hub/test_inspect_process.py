@@ -13,10 +13,10 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.failure import FailureClass
 from tacho_contract.inspection import InspectConfig, InspectResult
-from tests.cluster.certs import Authority
-from tests.fakes.checkpoints import write_checkpoint
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of
+from tools.cluster.certs import Authority
+from tools.mock.checkpoints import write_checkpoint
 
 
 def run(config: InspectConfig | str, tmp_path: Path, **environment: str) -> tuple[int, InspectResult, str]:

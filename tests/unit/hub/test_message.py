@@ -8,8 +8,8 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.inspection import InspectResult
 from tacho_contract.model import TensorClass
-from tacho_runtime.hub.inspect.message import LIMIT_BYTES, packed_within_limit
-from tests.fakes.checkpoints import NAMES, facts_for
+from tacho_runtime.hub.inspect.inspect import LIMIT_BYTES, packed_within_limit
+from tools.mock.checkpoints import NAMES, facts_for
 
 
 @pytest.mark.parametrize("name", [*NAMES, "llama-3.1-8b-awq", "llama-3.1-8b-bnb-nf4"])

@@ -8,7 +8,7 @@ import pytest
 from tacho_contract.model import StoredQuantization
 from tacho_runtime.headers.quantization import stored_quantization
 from tacho_runtime.headers.tensors import StoredTensor
-from tests.fakes.checkpoints import facts_for
+from tools.mock.checkpoints import facts_for
 
 SQ = StoredQuantization
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_runtime.headers import safetensors
-from tests.fakes.checkpoints import write_safetensors
+from tests.properties import examples
+from tools.mock.checkpoints import write_safetensors
 
 
 def parse(data: bytes, size: int | None = None) -> tuple[Any, ...]:
@@ -159,7 +160,7 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@examples(3)
 @given(st.dictionaries(st.text(max_size=12), ENTRY | JSON, max_size=4), st.integers(0, 64))
 def test_any_document_is_refused_or_adds_up(document: dict[str, Any], data_bytes: int) -> None:
     tensors, failure = parse_or_failure(file_of(document, data_bytes))
@@ -168,7 +169,6 @@ def test_any_document_is_refused_or_adds_up(document: dict[str, Any], data_bytes
     assert all(t.elements >= 0 for t in tensors)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_or_read(data: bytes) -> None:
     tensors, failure = parse_or_failure(data)

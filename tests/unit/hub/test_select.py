@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 from tacho_contract.failure import FailedError, FailureClass
-from tacho_engines.run_parts import files_wanted
+from tacho_engines.run_parts import loadable_files
 from tacho_runtime.headers.source import FileEntry
 from tacho_runtime.hub.inspect.select import Selection, matches, select
 
@@ -18,7 +18,7 @@ def entries(*paths: str) -> tuple[FileEntry, ...]:
 
 def chosen(*paths: str, globs: tuple[str, ...] = (), engine: str = "vllm") -> Selection:
     everything = entries(*paths)
-    selection = select(everything, globs, files_wanted(engine))
+    selection = select(everything, globs, loadable_files(engine))
     # What the plan carries selects exactly the same again.
     assert tuple(e for e in everything if matches(e.path, selection.globs)) == selection.files
     return selection
@@ -26,7 +26,7 @@ def chosen(*paths: str, globs: tuple[str, ...] = (), engine: str = "vllm") -> Se
 
 def refused(*paths: str, globs: tuple[str, ...] = (), engine: str = "vllm") -> FailedError:
     with pytest.raises(FailedError) as caught:
-        select(entries(*paths), globs, files_wanted(engine))
+        select(entries(*paths), globs, loadable_files(engine))
     assert caught.value.failure.next_step
     return caught.value
 
@@ -69,10 +69,10 @@ def test_consolidated_only() -> None:
 
 def test_index_decides() -> None:
     everything = entries("config.json", "a.safetensors", "b.safetensors", "z.safetensors")
-    selection = select(everything, (), files_wanted("vllm"), frozenset({"a.safetensors", "b.safetensors"}))
+    selection = select(everything, (), loadable_files("vllm"), frozenset({"a.safetensors", "b.safetensors"}))
     assert [e.path for e in selection.weights] == ["a.safetensors", "b.safetensors"]
     with pytest.raises(FailedError, match=r"not there: c\.safetensors"):
-        select(everything, (), files_wanted("vllm"), frozenset({"c.safetensors"}))
+        select(everything, (), loadable_files("vllm"), frozenset({"c.safetensors"}))
 
 
 def test_missing_shard() -> None:
@@ -179,7 +179,7 @@ NAMES = st.sampled_from(
 def test_globs_always_select_exactly_the_files(names: set[str], engine: str) -> None:
     everything = entries(*names)
     try:
-        selection = select(everything, (), files_wanted(engine))
+        selection = select(everything, (), loadable_files(engine))
     except FailedError:
         assume(False)
     assert tuple(e for e in everything if matches(e.path, selection.globs)) == selection.files

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tacho_engines.base import EngineRow
-from tacho_engines.registry import engine_row
+from tacho_engines.base import EngineProfile
+from tacho_engines.registry import engine_profile
 from tools import cache, demo, engines, lab, wheels
 from tools.images import __main__ as images, base, buildah, catalog, machine
 from tools.images.key import content_key
@@ -156,8 +156,8 @@ def test_every_dockerfile_of_an_engine_makes_the_image_its_row_names() -> None:
     built = {image.name for image in catalog.IMAGES}
     assert catalog.engines()
     for engine in catalog.engines():
-        assert engine_row(engine).build_for(on_host=True).image in built
-        assert engine_row(engine).built
+        assert engine_profile(engine).build_for(on_host=True).image.reference in built
+        assert engine_profile(engine).built
 
 
 def test_every_dockerfile_of_runtime_has_its_image() -> None:
@@ -168,17 +168,17 @@ def test_every_dockerfile_of_runtime_has_its_image() -> None:
 @pytest.mark.parametrize(
     ("name", "row"),
     [
-        *((name, engine_row(name)) for name in ("transformers", "ctranslate2")),
-        ("llamacpp", engine_row("llamacpp").build_for(on_host=True)),
-        ("llamacpp-cuda", engine_row("llamacpp")),
-        ("vllm-cpu", engine_row("vllm").build_for(on_host=True)),
+        *((name, engine_profile(name)) for name in ("transformers", "ctranslate2")),
+        ("llamacpp", engine_profile("llamacpp").build_for(on_host=True)),
+        ("llamacpp-cuda", engine_profile("llamacpp")),
+        ("vllm-cpu", engine_profile("vllm").build_for(on_host=True)),
     ],
 )
-def test_an_images_user_and_command_are_what_its_engines_row_says(name: str, row: EngineRow) -> None:
+def test_an_images_user_and_command_are_what_its_engines_row_says(name: str, row: EngineProfile) -> None:
     text = (catalog.RUNTIME / f"Dockerfile.{name}").read_text()
-    assert re.findall(r"^USER (\d+):", text, re.MULTILINE)[-1] == str(row.uid)
+    assert re.findall(r"^USER (\d+):", text, re.MULTILINE)[-1] == str(row.image.uid)
     (command,) = re.findall(r"^ENTRYPOINT (\[.*\])$", text, re.MULTILINE)
-    assert json.loads(command.replace('"python"', '"python3"')) == list(row.entrypoint)
+    assert json.loads(command.replace('"python"', '"python3"')) == list(row.image.entrypoint)
 
 
 def test_the_demo_builds_what_its_engine_needs_and_no_more() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.units import MIB
-from tacho_engines.base import EngineFigures, Exit
+from tacho_engines.base import EngineStartup, Exit
 from tacho_engines.registry import run_half
 from tests.unit.images.test_llamacpp_server import server
 
 
-def read(text: str) -> EngineFigures:
-    return functools.reduce(run_half("llamacpp").read, text.splitlines(), EngineFigures())
+def read(text: str) -> EngineStartup:
+    return functools.reduce(run_half("llamacpp").read, text.splitlines(), EngineStartup())
 
 
 TWO_GPUS = """\
@@ -117,3 +117,7 @@ def test_why_it_cannot_go_on_with_gpus(line: str, failure_class: str, words: str
 def test_a_server_that_ignores_its_gpus_is_named() -> None:
     line = "warning: no usable GPU found, --gpu-layers option will be ignored"
     assert read(line).fallbacks == ("no GPU is used: everything is on the host",)
+
+
+def test_of_several_contexts_the_last_counts() -> None:
+    assert read(f"{TWO_GPUS}llama_context: n_ctx                 = 2048\n").kv_cache_tokens == 2048

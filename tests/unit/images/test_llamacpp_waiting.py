@@ -12,29 +12,29 @@ from hypothesis import given, strategies as st
 
 from tacho_llamacpp import openmp
 from tacho_llamacpp.waiting import (
-    LOOK_SECONDS,
     MOST_PATIENCE,
     PATIENCE,
-    SHORT_LOOK_SECONDS,
-    SHORT_LOOKS,
-    State,
-    decide,
-    look_seconds,
+    SAMPLE_SECONDS,
+    SHORT_SAMPLE_SECONDS,
+    SHORT_SAMPLES,
+    WaitPolicy,
+    next_policy,
     passed,
+    sample_seconds,
 )
 
-FIRST = State()
+FIRST = WaitPolicy()
 ALONE, SHARED, IDLE = (0.19, 0.004), (0.1, 0.09), (0.001, 0.015)
 
 
-def after(*looks: tuple[float, float], start: State = FIRST) -> State:
+def after(*looks: tuple[float, float], start: WaitPolicy = FIRST) -> WaitPolicy:
     for look in looks:
-        start = decide(start, *look)
+        start = next_policy(start, *look)
     return start
 
 
 def test_they_begin_asleep_and_spin_once_two_looks_were_calm() -> None:
-    assert not State().spinning
+    assert not WaitPolicy().spinning
     assert not after(ALONE).spinning
     assert after(ALONE, ALONE).spinning
     assert after(ALONE, SHARED, ALONE).spinning
@@ -45,9 +45,9 @@ def test_one_look_at_a_shared_core_ends_spinning() -> None:
 
 
 def test_an_idle_engine_learns_nothing_of_its_neighbours() -> None:
-    spinning = after(*[ALONE] * (2 + SHORT_LOOKS))
+    spinning = after(*[ALONE] * (2 + SHORT_SAMPLES))
     assert after(IDLE, IDLE, IDLE, start=spinning) == spinning
-    assert after(*[IDLE] * 100) == State()
+    assert after(*[IDLE] * 100) == WaitPolicy()
 
 
 def test_spinning_is_tried_where_threads_queue_for_it_may_make_neighbours_give_way() -> None:
@@ -57,9 +57,9 @@ def test_spinning_is_tried_where_threads_queue_for_it_may_make_neighbours_give_w
 
 
 def test_a_wrong_try_costs_one_look_and_the_next_comes_later() -> None:
-    state, spun, looks = State(), 0, 2000
+    state, spun, looks = WaitPolicy(), 0, 2000
     for _ in range(looks):
-        state = decide(state, *SHARED)
+        state = next_policy(state, *SHARED)
         spun += state.spinning
     assert state.patience == MOST_PATIENCE
     assert spun <= looks / 150
@@ -67,24 +67,24 @@ def test_a_wrong_try_costs_one_look_and_the_next_comes_later() -> None:
 
 def test_a_wrong_try_ends_after_a_short_look_and_a_right_one_is_soon_looked_at_less() -> None:
     tried = after(*[SHARED] * PATIENCE)
-    assert (look_seconds(FIRST), look_seconds(tried)) == (LOOK_SECONDS, SHORT_LOOK_SECONDS)
+    assert (sample_seconds(FIRST), sample_seconds(tried)) == (SAMPLE_SECONDS, SHORT_SAMPLE_SECONDS)
     short_shared, short_alone = (0.025, 0.024), (0.048, 0.001)
     wrong = after(short_shared, start=tried)
     assert not wrong.spinning
-    assert look_seconds(wrong) == LOOK_SECONDS
-    right = after(*[short_alone] * SHORT_LOOKS, start=tried)
+    assert sample_seconds(wrong) == SAMPLE_SECONDS
+    right = after(*[short_alone] * SHORT_SAMPLES, start=tried)
     assert right.spinning
-    assert look_seconds(right) == LOOK_SECONDS
+    assert sample_seconds(right) == SAMPLE_SECONDS
 
 
 def test_the_first_seconds_beside_a_neighbour_cost_less_than_a_twentieth() -> None:
     """Engines that spun alone meet: each tries again within four seconds, and stops both while it does."""
     state, lost, passed_seconds = after(*[ALONE] * 20, SHARED), 0.0, 0.0
     while passed_seconds < 4.0:
-        seconds = look_seconds(state)
+        seconds = sample_seconds(state)
         lost += seconds if state.spinning else 0.0
         passed_seconds += seconds
-        state = decide(state, seconds, 0.9 * seconds)
+        state = next_policy(state, seconds, 0.9 * seconds)
     assert 0 < 2 * lost < 0.05 * 1.5, "a window of the benchmark, and the try of the twin as well"
 
 
@@ -97,7 +97,9 @@ def test_what_was_long_true_does_not_count_against_the_next_try() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.floats(0, 64 * LOOK_SECONDS), st.floats(0, 64 * LOOK_SECONDS)), min_size=1, max_size=80
+        st.tuples(st.floats(0, 64 * SAMPLE_SECONDS), st.floats(0, 64 * SAMPLE_SECONDS)),
+        min_size=1,
+        max_size=80,
     )
 )
 def test_threads_that_spin_stop_at_the_first_look_that_shows_a_queue(
@@ -105,9 +107,9 @@ def test_threads_that_spin_stop_at_the_first_look_that_shows_a_queue(
 ) -> None:
     before = after(*looks[:-1])
     ran, queued = looks[-1]
-    state = decide(before, ran, queued)
+    state = next_policy(before, ran, queued)
     assert PATIENCE <= state.patience <= MOST_PATIENCE
-    if before.spinning and ran + queued >= LOOK_SECONDS and queued > ran:
+    if before.spinning and ran + queued >= SAMPLE_SECONDS and queued > ran:
         assert not state.spinning
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from tacho_contract import __version__
-from tacho_engines.registry import engine_row
+from tacho_engines.registry import engine_profile
 from tacho_engines.shared.images import engine_image
 from tools.images import __main__ as images, buildah, catalog, push
 
 
 @pytest.mark.parametrize("engine", ["llamacpp", "transformers", "ctranslate2", "vllm", "vllm-cpu"])
 def test_the_planner_reads_the_engines_version_from_the_tag(engine: str) -> None:
-    row = engine_row("vllm").build_for(on_host=True) if engine == "vllm-cpu" else engine_row(engine)
+    row = engine_profile("vllm").build_for(on_host=True) if engine == "vllm-cpu" else engine_profile(engine)
     image = f"registry.example/team/tacho-{engine}:{push.tag(f'tacho-{engine}')}"
-    assert engine_image(row, image, {}) == (image, row.version)
+    assert engine_image(row, image, {}) == (image, row.image.version)
 
 
 def test_the_chart_finds_what_was_pushed() -> None:
@@ -37,7 +37,7 @@ def test_what_clusters_run_is_pushed_and_only_that(monkeypatch: pytest.MonkeyPat
     names = ("tacho", "tacho-llamacpp", "tacho-torch", "tacho-fakes", "smollm2", "tacho-node-engines")
     entries = [{"name": name, "content_reference": f"{name}:1", "archive": f"{name}.tar"} for name in names]
     references = push.pushed(entries, "localhost:5000")
-    llamacpp = f"localhost:5000/tacho-llamacpp:{engine_row('llamacpp').version}"
+    llamacpp = f"localhost:5000/tacho-llamacpp:{engine_profile('llamacpp').image.version}"
     assert references == [f"localhost:5000/tacho:{__version__}", llamacpp]
     assert done == [
         ("tacho:1", references[0], False),

@@ -86,9 +86,9 @@ def test_an_engines_half_of_the_run_is_found_in_the_zip(built: Path) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(built)!r})\n"
         "from tacho_engines.registry import run_half, startable\n"
-        "from tacho_engines.run_parts import dialects, files_wanted\n"
+        "from tacho_engines.run_parts import dialects, loadable_files\n"
         "print([run_half(name).name for name in startable()], sorted(dialects()))\n"
-        "print(files_wanted('llamacpp').formats)"
+        "print(loadable_files('llamacpp').formats)"
     )
     assert bare(built, "-c", program).stdout.splitlines() == [
         f"{list(startable())} {sorted(dialects())}",

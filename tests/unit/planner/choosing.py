@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks.planner.models import facts
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.builders import CONFIG, gpu_node, spec
-from tests.unit.planner.models import facts
+from tools.mock.specs import CONFIG, gpu_node, spec
 
 T4 = gpu_node("t4", "Tesla-T4", 4, memory_mib=15360, compute="7.5")
 L4 = gpu_node("l4", "NVIDIA-L4", 1, memory_mib=23034, compute="8.9")

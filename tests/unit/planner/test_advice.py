@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from benchmarks.planner.models import facts
 from tacho_contract.units import GIB, gib_or_more
 from tacho_engines.hardware.gpu_table import GPUS
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tacho_operator.core.types import History
-from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
-from tests.unit.planner.models import facts
+from tacho_operator.core.types import PastMeasurement
+from tests.properties import examples
+from tools.mock.specs import CONFIG, cpu_node, gpu_node, smollm2, spec
 
 MODELS = (
     "llama-2-7b", "llama-3.1-8b", "llama-3.1-8b-awq", "llama-3.1-70b", "mixtral-8x7b", "octocoder",
@@ -36,7 +37,7 @@ def answer(model, nodes, engine, method, product, count, length, concurrency):
     return plan_model(asks, facts(model), nodes=nodes, history=(), config=CONFIG)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(2.5)
 @given(
     st.sampled_from(MODELS),
     st.sampled_from((None, NODES)),
@@ -148,7 +149,7 @@ def on_host(memory, *, facts=None, history=(), length=8192, concurrency=4):
     return plan_model(asks, facts or smollm2(), nodes=nodes, history=history, config=CONFIG)
 
 
-SEEN = History(
+SEEN = PastMeasurement(
     engine="llamacpp",
     engine_version="2026.10",
     quantization_method="gguf",
@@ -164,7 +165,7 @@ SEEN = History(
 def test_the_memory_that_is_said_to_be_enough_is_and_less_is_not(history):
     told = on_host("300Mi", history=history).failure
     needed = int(told.details["neededBytes"])
-    assert f"give it a node (or a memory limit) of {gib_or_more(needed)} or more" in told.next_step
+    assert f"use a node (or a memory limit) of {gib_or_more(needed)} or more" in told.next_step
     assert isinstance(on_host(str(needed), history=history), ModelPlan)
     assert isinstance(on_host(str(needed - 1), history=history), PlanFailure)
     assert ("Corrected by 9 earlier measurements" in told.message) == bool(history)
@@ -173,10 +174,10 @@ def test_the_memory_that_is_said_to_be_enough_is_and_less_is_not(history):
 @pytest.mark.parametrize(
     ("facts", "memory", "length", "step"),
     [
-        (smollm2(), "60Mi", 256, "Use a smaller model, or give it"),
-        (smollm2(), "250Mi", 256, "Use a GGUF file below 47 MiB, or give it"),
-        (facts("qwen2.5-0.5b"), "600Mi", 256, "Use a smaller model, or give it"),
-        (smollm2(), "300Mi", 8192, "Set context.maxModelLen to 256 or less, or give it"),
+        (smollm2(), "60Mi", 256, "Use a smaller model, or use a node"),
+        (smollm2(), "250Mi", 256, "Use a GGUF file below 47 MiB, or use a node"),
+        (facts("qwen2.5-0.5b"), "600Mi", 256, "Use a smaller model, or use a node"),
+        (smollm2(), "300Mi", 8192, "Set context.maxModelLen to 256 or less, or use a node"),
     ],
 )
 def test_a_host_too_small_for_any_context_needs_a_smaller_model(facts, memory, length, step):
@@ -185,7 +186,7 @@ def test_a_host_too_small_for_any_context_needs_a_smaller_model(facts, memory, l
 
 def test_no_host_is_large_enough_for_a_length_the_model_was_not_made_for():
     told = on_host("512Mi", length=100_000).failure
-    assert "was made for 8192 tokens" in told.message
+    assert "supports 8192 tokens" in told.message
     assert told.next_step == "Set context.maxModelLen to 2560 or less."
     told = on_host("60Mi", length=100_000).failure
     assert told.next_step == "Use a smaller model or a node with more memory."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.planner import run
+from benchmarks.planner.models import facts
 from benchmarks.planner.peers import Asked, gpustack, hf_mem, kaito
 from tacho_contract.units import GIB
-from tests.unit.planner.models import facts
 
 
 def test_the_files_have_not_drifted(capsys):

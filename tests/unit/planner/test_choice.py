@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
+from benchmarks.planner.models import facts
 from tacho_engines import registry
-from tacho_engines.registry import engine_row, engine_rows
+from tacho_engines.registry import engine_profile, engine_profiles
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
 from tests.unit.planner.choosing import H100, L4, T4, fitting, refused
-from tests.unit.planner.models import facts
+from tools.mock.specs import CONFIG, cpu_node, gpu_node, smollm2, spec
 
 
 def test_sixteen_bits_win_where_they_fit():
@@ -63,7 +63,7 @@ def test_engine_and_method_are_the_users():
     )
     assert (found.engine, found.quantization_method) == ("transformers", "bnb-nf4")
     others = [a for a in found.alternatives if a.engine == "vllm"]
-    assert {a.reason for a in others if a.fits} == {"NotAskedFor"}
+    assert {a.reason for a in others if a.fits} == {"NotRequested"}
 
 
 def test_products_are_tried_in_order():
@@ -89,7 +89,7 @@ def test_an_engine_that_carries_load_on_two_gpus_comes_before_one_that_does_not_
     found = fitting("llama-3.1-8b", (T4, L4), **asks)
     assert (found.engine, found.gpu_product, found.gpu_count) == ("vllm", "Tesla-T4", 2)
     alone = fitting("llama-3.1-8b", (L4,), **asks)
-    assert not engine_row(alone.engine).carries_load
+    assert not engine_profile(alone.engine).speed.carries_load
     assert alone.engine == "transformers"
 
 
@@ -150,7 +150,7 @@ def test_what_would_fit_is_said_and_fits():
     beyond = {**shorter, "maxModelLen": shorter["maxModelLen"] + 256}
     assert refused("llama-3.1-8b", gpu={"products": ["L4"], "count": 1}, **{**asks, "context": beyond})
     assert details["fitsMaxModelLen"] in found.failure.next_step
-    assert f"; 4 of {details['fitsMaxModelLen']} tokens would fit." in found.failure.message
+    assert f"; 4 requests of {details['fitsMaxModelLen']} tokens would fit." in found.failure.message
 
 
 def test_the_method_that_would_fit_fits():
@@ -195,8 +195,8 @@ def test_the_gpu_count_that_is_said_is_the_first_that_fits():
 def test_a_plan_that_fits_may_have_no_engine_to_run_it(monkeypatch):
     found = fitting("llama-3.1-8b", gpu={"products": ["L4"]})
     assert launchable(found) is None
-    unbuilt = dataclasses.replace(engine_row(found.engine), built=False)
-    monkeypatch.setattr("tacho_operator.core.planner.plan.engine_row", lambda _name: unbuilt)
+    unbuilt = dataclasses.replace(engine_profile(found.engine), built=False)
+    monkeypatch.setattr("tacho_operator.core.planner.plan.engine_profile", lambda _name: unbuilt)
     told = launchable(found)
     assert told is not None
     assert told.failure_class == "EngineNotSupported"
@@ -297,7 +297,7 @@ def test_the_version_of_the_image_decides():
 
 
 def test_every_method_of_an_engine_says_where_it_is_from():
-    for engine in engine_rows():
+    for engine in engine_profiles():
         names = [row.method for row in engine.methods]
         assert len(names) == len(set(names))
         for row in engine.methods:
@@ -319,7 +319,7 @@ def test_a_gguf_file_on_a_gpu_is_for_the_engine_that_loads_it_by_itself():
 
 def test_a_gpu_shared_by_nobody_knows_how_many_is_said():
     shared = gpu_node("s", "NVIDIA-L4-SHARED", 4, memory_mib=23034, compute="8.9")
-    assert "no label says by how many" in fitting("qwen2.5-0.5b", (shared,)).message
+    assert "no label states the number of pods" in fitting("qwen2.5-0.5b", (shared,)).message
     known = dataclasses.replace(shared, labels={**shared.labels, "nvidia.com/gpu.replicas": "4"})
     found = fitting("qwen2.5-0.5b", (known,))
     assert "shared by 4 pods" in found.message
@@ -329,10 +329,10 @@ def test_a_gpu_shared_by_nobody_knows_how_many_is_said():
 def test_hardware_that_is_not_there_is_said():
     asks = {"engine": {"name": "vllm"}, "quantization": {"method": "none"}}
     two = fitting("llama-3.1-8b", (L4,), gpu={"products": ["L4"], "count": 2}, **asks)
-    assert "No node has 2 x NVIDIA-L4 now, 1 at most." in two.message
+    assert "No node has 2 x NVIDIA-L4 now; the maximum is 1." in two.message
     h100 = fitting("llama-3.1-8b", (L4,), gpu={"products": ["H100"]}, **asks)
-    assert "H100 also stands for NVIDIA-H100-80GB-HBM3: pods are pinned to NVIDIA-H100-PCIe." in h100.message
-    assert "stands for" not in fitting("llama-3.1-8b", None, gpu={"products": ["L4"]}, **asks).message
+    assert "H100 also matches NVIDIA-H100-80GB-HBM3; pods are pinned to NVIDIA-H100-PCIe." in h100.message
+    assert "also matches" not in fitting("llama-3.1-8b", None, gpu={"products": ["L4"]}, **asks).message
 
 
 def test_gpus_that_no_label_describes_are_not_passed_over_for_the_cpu():

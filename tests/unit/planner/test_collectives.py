@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks.planner.models import facts
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.builders import CONFIG, gpu_node, spec
-from tests.unit.planner.models import facts
+from tools.mock.specs import CONFIG, gpu_node, spec
 
 ASSUMED = "is an assumption, seen on two H200: --gpu-memory-utilization=0.92 in engine.extraArgs"
 

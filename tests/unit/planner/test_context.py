@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
+from benchmarks.planner.models import facts
 from tacho_operator.core.planner.fit import OVERHEAD_MARGIN
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
-from tests.unit.planner.builders import CONFIG, spec
 from tests.unit.planner.choosing import fitting, refused
-from tests.unit.planner.models import facts
+from tools.mock.specs import CONFIG, spec
 
 
 def test_an_absent_length_is_the_longest_useful_that_fits():

@@ -9,9 +9,9 @@ import pytest
 
 from tacho_operator.core.planner.plan import launchable
 from tacho_operator.core.revisions.identity import identity_hash
-from tests.unit.core.builders import resource
 from tests.unit.engines.rendering import Outcome, rendered
-from tests.unit.planner.builders import gpu_node, smollm2
+from tools.harness.resources import resource
+from tools.mock.specs import gpu_node, smollm2
 
 SPEC: dict[str, Any] = {
     "model": {"uri": "pvc://models/mistral"},

@@ -9,8 +9,7 @@ from statistics import median
 
 import pytest
 
-from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.cases import (
+from benchmarks.planner.cases import (
     Case,
     called_fitting,
     cases,
@@ -20,6 +19,7 @@ from tests.unit.planner.cases import (
     planned,
     weights_error,
 )
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 
 OWN = "own measurement, H200, vLLM 0.26"
 FAILED = [case for case in cases() if case.row["started"] is False]

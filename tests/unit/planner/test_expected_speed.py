@@ -7,24 +7,23 @@ import dataclasses
 import pytest
 
 from benchmarks.planner import decode
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import gpu, placement
 from tacho_engines.hardware.gpus import named_gpu
-from tacho_engines.registry import engine_row
-from tacho_engines.step import StepRow
+from tacho_engines.profile import StepTiming
+from tacho_engines.registry import engine_profile
 from tacho_operator.core.planner.attempt import Attempt
-from tacho_operator.core.planner.devices import Choice
-from tacho_operator.core.planner.expected import expected
-from tacho_operator.core.planner.learning import Correction
+from tacho_operator.core.planner.correction import PredictionCorrection
+from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.plan import plan_model
-from tacho_operator.core.planner.ranking import alternative, rank
-from tacho_operator.core.planner.roofline import Roofline
-from tests.unit.planner.builders import CONFIG, gpu_node, spec
-from tests.unit.planner.models import facts
-from tests.unit.planner.placements import gpu, placement
+from tacho_operator.core.planner.search import alternative, rank
+from tacho_operator.core.planner.speed import SpeedBound, expected
+from tools.mock.specs import CONFIG, gpu_node, spec
 
 CLAIMED = 0.05
-"""Of docs/planner.md."""
-BOUND = Roofline(decode_tokens_per_second=318, replica_tokens_per_second=318, step_weights_bytes=1)
-STEPS = engine_row("vllm").steps
+"""Of docs/results/planner.md."""
+BOUND = SpeedBound(decode_tokens_per_second=318, replica_tokens_per_second=318, step_weights_bytes=1)
+STEPS = engine_profile("vllm").speed.steps
 UNTIMED = {
     "by-hand/8b-eager",
     "by-hand/8b-w4a16-marlin",
@@ -71,7 +70,7 @@ def rate(model="llama-3.1-8b", method="none", device="H200", **more):
 
 
 def test_a_step_is_the_bytes_and_the_layers():
-    law = StepRow(
+    law = StepTiming(
         methods=("none",),
         capability=(9, 0),
         since="1",
@@ -159,15 +158,15 @@ def test_where_nothing_was_timed_the_plan_has_the_bound_alone():
 
 def test_the_plan_says_by_which_speed_it_chose():
     assert "of 100, then expected speed." in plan("NVIDIA-H200").message
-    assert "of 100, then speed as the bandwidth bounds it." in plan("NVIDIA-L40S").message
+    assert "of 100, then the bandwidth bound on speed." in plan("NVIDIA-L40S").message
 
 
 def attempt(method, bound, device="H200", engine="vllm"):
     return Attempt(
-        engine=engine_row(engine),
+        engine=engine_profile(engine),
         placement=placement(engine, "llama-3.1-8b", method, device, version="0.26.0"),
-        choice=Choice(named_gpu(device)),
-        learned=Correction(),
+        device_option=DeviceOption(named_gpu(device)),
+        correction=PredictionCorrection(),
         speed=dataclasses.replace(BOUND, decode_tokens_per_second=bound),
     )
 
@@ -178,24 +177,24 @@ def test_ways_are_ranked_by_what_is_expected_where_it_is_known():
     assert nf4.ranked_tokens_per_second < fp8.ranked_tokens_per_second
     assert rank(nf4)[3] == -nf4.ranked_tokens_per_second == -nf4.expected.tokens_per_second
     unknown = attempt("bnb-nf4", 834, "L4")
-    assert unknown.ranked_tokens_per_second == pytest.approx(834 * unknown.engine.efficiency)
+    assert unknown.ranked_tokens_per_second == pytest.approx(834 * unknown.engine.speed.efficiency)
 
 
 def test_an_alternative_says_by_which_figure_it_was_ranked():
     chosen = dataclasses.replace(attempt("none", 9999), context=object())
     known, unknown = (
         alternative(
-            dataclasses.replace(attempt("none", 100, device), context=object()), chosen, asked_for=True
+            dataclasses.replace(attempt("none", 100, device), context=object()), chosen, is_requested=True
         )
         for device in ("H200", "L4")
     )
-    assert known.message.startswith("Expected to reach 82 tok/s a stream, as vLLM 0.26 ran")
+    assert known.message.startswith("Expected 82 tok/s for one stream, as vLLM 0.26 ran")
     assert known.expected_decode_tokens_per_second == pytest.approx(82, abs=1)
-    assert unknown.message.startswith("Ranked by 70 % of what the bandwidth allows a stream")
+    assert unknown.message.startswith("Ranked by 70 % of the bandwidth bound of one stream")
     assert unknown.expected_decode_tokens_per_second is None
 
 
 def test_transformers_come_after_what_carries_load_at_their_best_step():
     """26 ms of an 8B whose bytes take 3.1."""
-    assert not dataclasses.replace(engine_row("transformers"), efficiency=0.12).carries_load
-    assert all(engine_row(name).carries_load for name in ("vllm", "llamacpp"))
+    assert not dataclasses.replace(engine_profile("transformers").speed, efficiency=0.12).carries_load
+    assert all(engine_profile(name).speed.carries_load for name in ("vllm", "llamacpp"))

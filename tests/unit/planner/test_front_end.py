@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import host, placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Tuning
-from tacho_engines.vllm import front_end
+from tacho_engines.vllm import arguments as front_end
 from tacho_operator.core.planner.plan import plan_model
-from tacho_operator.core.planner.roofline import LEAST_STEP_SECONDS, Roofline
+from tacho_operator.core.planner.speed import LEAST_STEP_SECONDS, SpeedBound
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Config
-from tests.unit.planner.builders import CONFIG, spec
-from tests.unit.planner.models import facts
-from tests.unit.planner.placements import host, placement
+from tools.mock.specs import CONFIG, spec
 
 FAST = 30_000.0
 SWITCH = "--api-server-count"
@@ -129,7 +129,7 @@ def test_the_workers_of_several_gpus_need_cpus_of_their_own(tensor, pipeline, co
 
 
 def test_the_expected_rate_waits_for_steps_and_for_prompts():
-    bound = Roofline(
+    bound = SpeedBound(
         decode_tokens_per_second=500,
         replica_tokens_per_second=10_000,
         step_weights_bytes=1,
@@ -137,5 +137,5 @@ def test_the_expected_rate_waits_for_steps_and_for_prompts():
     )
     assert bound.streamed_tokens_per_second(100, 0, 200) == pytest.approx(10_000)
     assert bound.streamed_tokens_per_second(100, 1000, 100) == pytest.approx(100 / (0.01 + 0.01))
-    unknown = Roofline(decode_tokens_per_second=500, replica_tokens_per_second=1e9, step_weights_bytes=1)
+    unknown = SpeedBound(decode_tokens_per_second=500, replica_tokens_per_second=1e9, step_weights_bytes=1)
     assert unknown.streamed_tokens_per_second(10, 500, 100) == pytest.approx(10 / LEAST_STEP_SECONDS)

@@ -9,9 +9,9 @@ import pytest
 from tacho_contract.units import MIB
 from tacho_engines.hardware.gpu_table import GPUS, SOURCES
 from tacho_engines.hardware.gpus import RESERVE_MIB, labelled_gpu, matches, named_gpu, rows_for
-from tacho_operator.core.planner.devices import gpu_choices, node_gpu
+from tacho_operator.core.planner.devices import gpu_options, node_gpu
 from tacho_operator.core.planner.request import request_of
-from tests.unit.planner.builders import cpu_node, gpu_node, spec
+from tools.mock.specs import cpu_node, gpu_node, spec
 
 FIGURES = (
     "memory_mib",
@@ -26,11 +26,11 @@ GPU = "nvidia.com/gpu"
 
 
 def choices(nodes, **fields):
-    return gpu_choices(request_of(spec(**fields)), nodes)
+    return gpu_options(request_of(spec(**fields)), nodes)
 
 
 def products(nodes, **fields):
-    return [h.device.product for h in choices(nodes, **fields).found]
+    return [h.device.product for h in choices(nodes, **fields).available]
 
 
 @pytest.mark.parametrize("row", GPUS, ids=lambda row: row.label)
@@ -163,8 +163,8 @@ def test_a_mig_resource_is_described_by_its_own_labels():
         allocatable={"memory": "64Gi", "nvidia.com/mig-2g.20gb": "3"},
     )  # fmt: skip
     asks = {"gpu": {"resourceName": "nvidia.com/mig-2g.20gb"}}
-    found = choices((node,), **asks).found
-    assert [(h.device.product, h.most) for h in found] == [("NVIDIA-H100-80GB-HBM3-MIG-2g.20gb", 3)]
+    found = choices((node,), **asks).available
+    assert [(h.device.product, h.max_gpus) for h in found] == [("NVIDIA-H100-80GB-HBM3-MIG-2g.20gb", 3)]
     assert found[0].device.memory_bytes == 19968 * MIB
     assert products((node,)) == []
 
@@ -177,9 +177,9 @@ def test_live_products_come_smallest_first_and_named_ones_in_the_users_order():
         cpu_node("d"),
     )
     assert products(nodes) == ["NVIDIA-L4", "NVIDIA-H100-80GB-HBM3"]
-    assert [h.most for h in choices(nodes).found] == [4, 8]
+    assert [h.max_gpus for h in choices(nodes).available] == [4, 8]
     wanted = {"gpu": {"products": ["H200", "H100", "L4"]}}
-    found = choices(nodes, **wanted).found
+    found = choices(nodes, **wanted).available
     assert [(h.device.product, h.live) for h in found] == [
         ("NVIDIA-H200", False),
         ("NVIDIA-H100-80GB-HBM3", True),
@@ -190,13 +190,13 @@ def test_live_products_come_smallest_first_and_named_ones_in_the_users_order():
 def test_of_one_product_on_several_nodes_the_least_memory_counts():
     large, small = (gpu_node(str(mib), "NVIDIA-L4", 4, memory_mib=mib) for mib in (23034, 20000))
     for nodes in ((large, small), (small, dataclasses.replace(large, name="z"))):
-        (found,) = choices(nodes).found
+        (found,) = choices(nodes).available
         assert found.device.memory_bytes < 20000 * MIB
 
 
 def test_of_one_product_on_several_nodes_the_most_gpus_count():
-    (found,) = choices((gpu_node("a", "NVIDIA-L4", 4), gpu_node("b", "NVIDIA-L4", 1))).found
-    assert found.most == 4
+    (found,) = choices((gpu_node("a", "NVIDIA-L4", 4), gpu_node("b", "NVIDIA-L4", 1))).available
+    assert found.max_gpus == 4
 
 
 def test_a_product_named_twice_is_tried_once():
@@ -219,7 +219,7 @@ def test_nodes_the_pod_cannot_run_on_do_not_count():
 def test_gpus_that_nothing_describes_are_said():
     bare = dataclasses.replace(gpu_node("bare", "x"), labels={})
     found = choices((bare,))
-    assert (found.found, found.unlabelled) == ((), ("bare",))
+    assert (found.available, found.unlabelled) == ((), ("bare",))
     assert choices(None, gpu={"products": ["FOO-1"]}).unknown == ("FOO-1",)
 
 
@@ -228,16 +228,16 @@ def test_a_product_with_a_mig_resource_means_the_slice(name):
     """Whether live or from the catalog; its name is the label's, for nodes are selected by it."""
     asks = {"gpu": {"products": [name], "resourceName": "nvidia.com/mig-1g.5gb"}}
     label = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
-    catalog = choices(None, **asks).found[0].device
+    catalog = choices(None, **asks).available[0].device
     assert (catalog.product, catalog.memory_bytes) == (label, 4864 * MIB)
     node = dataclasses.replace(
         gpu_node("a", "NVIDIA-A100-SXM4-40GB", 0, memory_mib=40960, compute="8.0"),
         allocatable={"memory": "64Gi", "nvidia.com/mig-1g.5gb": "7"},
     )
-    live = choices((node,), **asks).found
-    assert [(h.device.product, h.live, h.most) for h in live] == [(label, True, 7)]
+    live = choices((node,), **asks).available
+    assert [(h.device.product, h.live, h.max_gpus) for h in live] == [(label, True, 7)]
     other = {"gpu": {"products": ["A100-MIG-2g.10gb"], "resourceName": "nvidia.com/mig-1g.5gb"}}
-    assert [h.live for h in choices((node,), **other).found] == [False]
+    assert [h.live for h in choices((node,), **other).available] == [False]
 
 
 def test_a_short_name_of_a_shared_gpu_becomes_its_label():

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.planner.placements import placement
 from tacho_contract.units import GIB
-from tacho_engines.base import Context, Refusal
-from tacho_engines.llamacpp import memory, placing
+from tacho_engines.base import Context, EngineRefusal
+from tacho_engines.llamacpp import gpu_split, memory
 from tacho_engines.registry import plan_half
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
-from tests.unit.planner.placements import placement
+from tools.mock.specs import CONFIG, cpu_node, gpu_node, smollm2, spec
 
 CONTEXT = Context(2048, 4)
 HALF = plan_half("llamacpp")
@@ -24,7 +24,7 @@ def on(gpus: int, *arguments: str, **more: Any) -> Any:
 
 
 def layers(*arguments: str, gpus: int) -> list[tuple[int, bool]]:
-    return [(share.layers, share.head) for share in placing.shares(on(gpus, *arguments))]
+    return [(share.layers, share.head) for share in gpu_split.shares(on(gpus, *arguments))]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_an_older_llama_cpp_may_split_rows() -> None:
 def test_tensors_are_split_over_all_gpus_or_not_at_all() -> None:
     assert HALF.splits(on(2)) == ((1, 2),)
     assert HALF.splits(on(2, tensor=2)) == ((2, 1),)
-    assert isinstance(HALF.splits(on(4, tensor=2)), Refusal)
+    assert isinstance(HALF.splits(on(4, tensor=2)), EngineRefusal)
     assert HALF.fallbacks(on(2, tensor=2)) == ("tensors split over GPUs, which llama.cpp calls experimental",)
 
 
@@ -151,6 +151,6 @@ def test_the_image_is_that_of_the_device() -> None:
 
 def test_a_model_that_claims_any_number_of_layers_is_shared_out_at_once() -> None:
     """Walked through layer by layer, this would take years."""
-    assert placing._first_beyond(0.5, 10**15) == 10**15 // 2
-    assert placing._first_beyond(1 / 3, 33) == 11
-    assert [placing._first_beyond(end, 3) for end in (0.0, 0.34, 1.0)] == [0, 2, 3]
+    assert gpu_split._first_beyond(0.5, 10**15) == 10**15 // 2
+    assert gpu_split._first_beyond(1 / 3, 33) == 11
+    assert [gpu_split._first_beyond(end, 3) for end in (0.0, 0.34, 1.0)] == [0, 2, 3]

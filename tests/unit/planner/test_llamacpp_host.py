@@ -7,15 +7,15 @@ import dataclasses
 import pytest
 from hypothesis import given, strategies as st
 
+from benchmarks.planner.placements import host, placement
 from tacho_contract.units import GIB, MIB
 from tacho_engines.base import Context
 from tacho_engines.llamacpp import memory as llamacpp
 from tacho_operator.core.planner.fit import margin_bytes
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tacho_operator.core.types import History
-from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
-from tests.unit.planner.placements import host, placement
+from tacho_operator.core.types import PastMeasurement
+from tools.mock.specs import CONFIG, cpu_node, gpu_node, smollm2, spec
 
 ONE_NODE = (cpu_node(),)
 
@@ -174,7 +174,7 @@ def test_history_corrects_what_fits():
     ask = {"context": {"maxModelLen": 8192, "concurrency": 4}}
     assert isinstance(plan(nodes=nodes, **ask), ModelPlan)
     assert isinstance(plan(nodes=short, **ask), PlanFailure)
-    seen = History(
+    seen = PastMeasurement(
         engine="llamacpp", engine_version="2026.10", quantization_method="gguf", gpu_product="CPU",
         predicted_bytes=1000, actual_bytes=1200, predicted_kv_cache_tokens=None, actual_kv_cache_tokens=None,
     )  # fmt: skip

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from benchmarks.planner.models import facts
 from tacho_contract.model import Architecture, LayerGroup
 from tacho_engines.hardware.gpu_table import GPUS
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.kv import bytes_per_token
-from tacho_engines.registry import engine_rows
-from tacho_engines.shared.checkpoints import wrong_checkpoint
+from tacho_engines.registry import engine_profiles
+from tacho_engines.shared.compatibility import wrong_checkpoint
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, spec
-from tests.unit.planner.models import facts
+from tests.properties import examples
+from tools.mock.specs import CONFIG, cpu_node, gpu_node, spec
 
 MODELS = (
     "llama-3.1-8b", "llama-3.1-8b-awq", "llama-3.1-70b", "mixtral-8x7b", "phi-2", "octocoder", "qwen2.5-0.5b",
@@ -32,7 +33,7 @@ MODELS = (
 AMPERE = (8, 0)
 MOST = 0.5
 """Usually nine tenths; draws are not independent of each other."""
-ENOUGH = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ENOUGH = examples(0.6)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def ways(model: str) -> tuple[tuple[str, str], ...]:
         ("", ""),
         *(
             (engine.name, method.method)
-            for engine in engine_rows()
+            for engine in engine_profiles()
             if found.format in engine.formats and (not engine.architectures or name in engine.architectures)
             for method in engine.methods
             if not wrong_checkpoint(method, found)
@@ -172,7 +173,7 @@ def test_nothing_is_negative_and_parts_stay_within_the_gpu():
             assert all(not text.startswith("-") for text in details.values()), details
             if "neededBytes" in details:
                 assert seen.budget_bytes == int(details["availableBytes"])
-                too_long = "made for" in found.failure.message
+                too_long = "the model supports" in found.failure.message
                 assert too_long or int(details["neededBytes"]) > seen.budget_bytes
             return
         assert found.max_model_len > 0
@@ -266,7 +267,7 @@ architectures = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@examples(3)
 @given(
     architectures,
     engines,

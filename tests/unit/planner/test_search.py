@@ -6,25 +6,24 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.planner.models import facts
 from tacho_contract.model import Architecture
 from tacho_engines.base import Context
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.account import Account
-from tacho_engines.registry import engine_row, engine_rows
-from tacho_operator.core.planner.attempt import Question
-from tacho_operator.core.planner.context import Wanted, longest_fitting
-from tacho_operator.core.planner.devices import Choice
-from tacho_operator.core.planner.fit import fits
-from tacho_operator.core.planner.learning import Correction
+from tacho_engines.registry import engine_profile, engine_profiles
+from tacho_operator.core.planner.attempt import PlanInput
+from tacho_operator.core.planner.correction import PredictionCorrection
+from tacho_operator.core.planner.devices import DeviceOption
+from tacho_operator.core.planner.fit import ContextRequest, fits, longest_fitting
 from tacho_operator.core.planner.plan import launchable, plan_model
 from tacho_operator.core.planner.request import request_of
 from tacho_operator.core.planner.search import Search
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.types import History
-from tests.unit.planner.builders import CONFIG, cpu_node, gpu_node, smollm2, spec
+from tacho_operator.core.types import PastMeasurement
 from tests.unit.planner.choosing import H100, L4, T4, fitting, refused
-from tests.unit.planner.models import facts
+from tools.mock.specs import CONFIG, cpu_node, gpu_node, smollm2, spec
 
 SMALL = {"context": {"maxModelLen": 4096, "concurrency": 4}, "quantization": {"method": "none"}}
 
@@ -48,14 +47,14 @@ SMALL = {"context": {"maxModelLen": 4096, "concurrency": 4}, "quantization": {"m
 )
 def test_how_many_gpus_are_tried(product, most, fields, counts):
     device = Device(kind="cpu", product=CPU, memory_bytes=None) if product == CPU else named_gpu(product)
-    question = Question(
+    question = PlanInput(
         request=request_of(spec(**fields)),
         facts=smollm2(),
         architecture=Architecture(),
         history=(),
         config=CONFIG,
     )
-    assert Search(question).counts(Choice(device, most)) == counts
+    assert Search(question).counts(DeviceOption(device, most)) == counts
 
 
 def test_two_of_a_product_named_first_come_before_one_of_the_next():
@@ -141,7 +140,7 @@ def test_an_engine_that_does_not_batch_is_called_slower_whatever_its_quality():
     assert "running batch" in slow.message
     batching = said["transformers", "none"]
     assert batching.reason == "Slower"
-    assert "far more than the device needs" in batching.message, "it batches, and is slow all the same"
+    assert "far longer than the device needs" in batching.message, "it batches, and is slow all the same"
 
 
 # --- what is advised ------------------------------------------------------------------------------------
@@ -153,7 +152,7 @@ def test_the_gpus_that_would_fit_are_advised_though_the_asked_parallelism_is_for
 
 def test_the_method_that_would_fit_fits_by_what_was_learned_too():
     """Measurements say that vLLM takes nearly twice as much: what fits without them need not with them."""
-    seen = History(
+    seen = PastMeasurement(
         engine="vllm",
         engine_version="0.32.0",
         quantization_method="none",
@@ -203,7 +202,7 @@ def test_what_fits_a_budget(concurrency, fields, learned, fitting):
         request_bytes=10,
         **fields,
     )
-    assert fits(account, concurrency, Correction(**learned)) == fitting
+    assert fits(account, concurrency, PredictionCorrection(**learned)) == fitting
 
 
 # --- the context ------------------------------------------------------------------------------------------
@@ -244,7 +243,7 @@ def test_the_longest_that_fits_is_in_steps_or_all_of_it(longest, tokens, found):
     ],
 )
 def test_the_context_that_is_chosen(length, concurrency, longest, tokens, found):
-    wanted = Wanted(
+    wanted = ContextRequest(
         max_model_len=length,
         concurrency=concurrency,
         trained=longest,
@@ -269,7 +268,7 @@ def test_the_context_that_is_chosen(length, concurrency, longest, tokens, found)
     ],
 )
 def test_what_comes_nearest_where_nothing_fits(length, concurrency, tokens, least, nearest):
-    wanted = Wanted(
+    wanted = ContextRequest(
         max_model_len=length,
         concurrency=concurrency,
         trained=16_384,
@@ -277,7 +276,7 @@ def test_what_comes_nearest_where_nothing_fits(length, concurrency, tokens, leas
         useful=512,
         default_concurrency=16,
     )
-    assert wanted.least == Context(*least)
+    assert wanted.smallest == Context(*least)
     assert wanted.nearest(room(tokens)) == (nearest and Context(*nearest))
 
 
@@ -325,9 +324,7 @@ def test_on_which_device_a_model_is_planned(model, nodes, fields, product):
     assert product == (found.gpu_product if isinstance(found, ModelPlan) else found.failure.failure_class)
 
 
-@pytest.mark.parametrize(
-    ("nodes", "words"), [(None, "may not be read"), ((), "No node this pod could run on")]
-)
+@pytest.mark.parametrize(("nodes", "words"), [(None, "may not read nodes"), ((), "No eligible node")])
 def test_why_there_is_no_gpu_to_choose_from(nodes, words):
     assert words in refused("llama-3.1-8b", nodes, gpu={"count": 1}).failure.message
 
@@ -356,11 +353,11 @@ def test_why_a_plan_was_chosen_is_said_where_tacho_chose(fields, told):
 
 def test_engines_that_are_named_as_ready_are(monkeypatch):
     found = fitting("llama-3.1-8b", (L4,))
-    unbuilt = replace(engine_row(found.engine), built=False)
-    monkeypatch.setattr("tacho_operator.core.planner.plan.engine_row", lambda _name: unbuilt)
+    unbuilt = replace(engine_profile(found.engine), built=False)
+    monkeypatch.setattr("tacho_operator.core.planner.plan.engine_profile", lambda _name: unbuilt)
     told = launchable(found)
     assert told.next_step.startswith("Use one of these engines: ")
-    assert all(row.name in told.next_step for row in engine_rows() if row.built)
+    assert all(row.name in told.next_step for row in engine_profiles() if row.built)
 
 
 @pytest.mark.parametrize(
@@ -380,8 +377,8 @@ def test_the_python_of_a_custom_engine_is_the_users(python, planned):
     [
         (replace(GGUF, architecture=None), "GGUF header of hf://owner/name does not describe the model: "),
         (replace(GGUF, tensors=()), "GGUF header of hf://owner/name does not describe the model: "),
-        (replace(SAFE, architecture=None), "too little is known to plan memory: no config.json."),
-        (replace(SAFE, tensors=(), unknown=("a", "b")), "too little is known to plan memory: a; b."),
+        (replace(SAFE, architecture=None), "to plan its memory: no config.json."),
+        (replace(SAFE, tensors=(), unknown=("a", "b")), "to plan its memory: a; b."),
     ],
 )
 def test_what_is_missing_of_a_model_is_named(model, said):

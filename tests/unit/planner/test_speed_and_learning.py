@@ -8,19 +8,19 @@ from itertools import permutations
 import pytest
 from hypothesis import given, strategies as st
 
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import placement
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory import weights
 from tacho_engines.vllm.parallel import splits, tensor_problem
-from tacho_operator.core.planner.learning import correction
+from tacho_operator.core.planner.correction import correction_for
 from tacho_operator.core.planner.plan import plan_model
-from tacho_operator.core.planner.roofline import Step, active_parameters, read_share
+from tacho_operator.core.planner.speed import DecodeStep, active_parameters, read_share
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.types import History
-from tests.unit.planner.builders import CONFIG, spec
-from tests.unit.planner.models import facts
-from tests.unit.planner.placements import placement
+from tacho_operator.core.types import PastMeasurement
+from tools.mock.specs import CONFIG, spec
 
-SEEN = History(
+SEEN = PastMeasurement(
     engine="vllm",
     engine_version="0.32.0",
     quantization_method="none",
@@ -35,7 +35,7 @@ WANTED = {"engine": "vllm", "version": "0.32.0", "method": "none", "product": "N
 
 def speed(model, device, *, streams=1, context=1024):
     method = "awq" if model.endswith("awq") else "none"
-    step = Step(
+    step = DecodeStep(
         placement=placement("vllm", model, method, device),
         weights_bytes=int(weights.parts(facts(model)).total),
         key_value_bytes=2.0,
@@ -89,16 +89,16 @@ def test_an_unknown_bandwidth_predicts_no_speed():
 
 
 def test_nothing_seen_teaches_nothing():
-    assert correction((), **WANTED).sentence() == ""
+    assert correction_for((), **WANTED).message() == ""
     other = dataclasses.replace(SEEN, engine="llamacpp")
     far = dataclasses.replace(SEEN, gpu_product="NVIDIA-H200")
-    assert correction((other, far), **WANTED).bytes_factor == 1.0
+    assert correction_for((other, far), **WANTED).bytes_factor == 1.0
 
 
 def test_one_measurement_counts_half():
-    found = correction((SEEN,), **WANTED)
+    found = correction_for((SEEN,), **WANTED)
     assert (found.bytes_factor, found.tokens_factor) == (pytest.approx(1.05), pytest.approx(0.95))
-    assert found.sentence() == (
+    assert found.message() == (
         " Corrected by 1 earlier measurement (vllm 0.32.0, none, NVIDIA-L4): "
         "memory x1.05, KV-cache tokens x0.95."
     )
@@ -106,14 +106,14 @@ def test_one_measurement_counts_half():
 
 def test_many_measurements_count_almost_fully_and_the_median_ignores_one_outlier():
     odd = dataclasses.replace(SEEN, actual_bytes=1900)
-    found = correction((SEEN,) * 18 + (odd,), **WANTED)
+    found = correction_for((SEEN,) * 18 + (odd,), **WANTED)
     assert found.bytes_factor == pytest.approx(1.095)
 
 
 def test_a_broken_measurement_is_no_lesson():
     broken = dataclasses.replace(SEEN, actual_bytes=5000, actual_kv_cache_tokens=None)
     negative = dataclasses.replace(SEEN, actual_bytes=-5, predicted_bytes=0, actual_kv_cache_tokens=0)
-    found = correction((broken, negative), **WANTED)
+    found = correction_for((broken, negative), **WANTED)
     assert (found.bytes_factor, found.tokens_factor, found.samples) == (1.0, 1.0, 0)
 
 
@@ -133,20 +133,20 @@ def test_a_broken_measurement_is_no_lesson():
 )
 def test_what_is_a_lesson(predicted, actual, factor):
     seen = dataclasses.replace(SEEN, predicted_bytes=predicted, actual_bytes=actual)
-    assert correction((seen,), **WANTED).bytes_factor == pytest.approx(factor)
+    assert correction_for((seen,), **WANTED).bytes_factor == pytest.approx(factor)
 
 
 def test_the_closest_group_is_used():
     old = dataclasses.replace(SEEN, engine_version="0.26.0", actual_bytes=1400)
     other = dataclasses.replace(SEEN, quantization_method="awq", actual_bytes=600)
-    assert correction((SEEN, old, other), **WANTED).bytes_factor == pytest.approx(1.05)
-    assert correction((old, other), **WANTED).bytes_factor == pytest.approx(1.2)
-    assert correction((other,), **WANTED).bytes_factor == pytest.approx(0.8)
+    assert correction_for((SEEN, old, other), **WANTED).bytes_factor == pytest.approx(1.05)
+    assert correction_for((old, other), **WANTED).bytes_factor == pytest.approx(1.2)
+    assert correction_for((other,), **WANTED).bytes_factor == pytest.approx(0.8)
 
 
 def test_the_order_does_not_matter():
     rows = (SEEN, dataclasses.replace(SEEN, actual_bytes=1500), dataclasses.replace(SEEN, actual_bytes=700))
-    assert len({correction(order, **WANTED) for order in permutations(rows)}) == 1
+    assert len({correction_for(order, **WANTED) for order in permutations(rows)}) == 1
 
 
 def test_a_new_plan_uses_and_shows_what_was_learned():
@@ -193,7 +193,7 @@ def test_short_requests_teach_nothing_against_full_ones_of_an_engine_that_grows(
 @given(st.lists(st.tuples(st.integers(-5, 10**13), st.integers(-5, 10**13)), max_size=12))
 def test_a_correction_is_always_within_its_bounds(pairs):
     rows = tuple(dataclasses.replace(SEEN, predicted_bytes=p, actual_bytes=a) for p, a in pairs)
-    assert 0.5 <= correction(rows, **WANTED).bytes_factor <= 2.0
+    assert 0.5 <= correction_for(rows, **WANTED).bytes_factor <= 2.0
 
 
 @pytest.mark.parametrize(

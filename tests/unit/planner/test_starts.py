@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.planner import starts
+from benchmarks.planner.cases import called_fitting, kv_error, predict, weights_error
 from tacho_contract.units import GIB
-from tests.unit.planner.cases import called_fitting, kv_error, predict, weights_error
 
 ROOT = Path(__file__).resolve().parents[3]
 MEDIAN = {"weights": 0.01, "kvTokens": 0.02, "activation": 0.05, "graphs": 0.10, "peak": 0.05}
@@ -96,7 +96,7 @@ def test_starts_of_one_configuration_are_of_one_part():
 
 
 def test_starts_that_were_planned_before_they_ran():
-    """What docs/planner.md and docs/results/h200/matrix.md say of them."""
+    """What docs/results/planner.md and docs/results/h200/matrix.md say of them."""
     found = [start for start in starts.starts() if start.row.get("note") == starts.PLANNED_BEFORE]
     assert len(found) == 34
     assert all(start.held_out for start in found)

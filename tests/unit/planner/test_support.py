@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
+from benchmarks.planner.models import facts
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.builders import CONFIG, gpu_node, smollm2, spec
-from tests.unit.planner.models import facts
+from tools.mock.specs import CONFIG, gpu_node, smollm2, spec
 
 SHARED = gpu_node("s", "NVIDIA-L4-SHARED", 4, memory_mib=23034, compute="8.9")
 MIG = "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"
@@ -143,7 +143,7 @@ def test_a_context_longer_than_the_model_was_made_for_does_not_fit(engine):
     found = asked(100_000)
     assert isinstance(found, PlanFailure)
     assert found.failure.failure_class == "DoesNotFit"
-    assert "made for 4096 tokens" in found.failure.message
+    assert "supports 4096 tokens" in found.failure.message
     assert found.failure.details["fitsMaxModelLen"] == "4096"
     assert "fitsGpuCount" not in found.failure.details
     assert "fitsMethod" not in found.failure.details

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import placement
 from tacho_engines.base import Context
 from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.account import Account
 from tacho_engines.registry import plan_half
 from tacho_engines.vllm.memory import WITHIN_BYTES
+from tacho_operator.core.planner.correction import PredictionCorrection
 from tacho_operator.core.planner.fit import fits, margin_bytes
-from tacho_operator.core.planner.learning import Correction
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.builders import CONFIG, gpu_node, spec
-from tests.unit.planner.models import facts
-from tests.unit.planner.placements import placement
+from tools.mock.specs import CONFIG, gpu_node, spec
 
 TIGHT, SHORT = 0.05003, 0.04923
 """Parts of an H200 for an 8B in AWQ and 1024 tokens: with 59 MiB beside what it needs, and 56 too small."""
@@ -46,7 +46,7 @@ def test_what_was_asked_for_is_planned_and_said_to_be_tight() -> None:
     found = plan(TIGHT)
     assert isinstance(found, ModelPlan)
     assert (found.max_model_len, found.concurrency) == (1024, 1)
-    assert " Tight: 59 MiB stay free where 344 MiB would by choice; should the engine take" in found.message
+    assert " Tight: 59 MiB stay free instead of 344 MiB. If the engine uses more" in found.message
 
 
 def test_what_lacks_more_is_refused_and_told_what_suffices() -> None:
@@ -56,7 +56,7 @@ def test_what_lacks_more_is_refused_and_told_what_suffices() -> None:
     # Between the two: it would fit, but for what must stay free.
     barely = plan(0.0497)
     assert isinstance(barely, PlanFailure)
-    assert "and 24 MiB are to stay free" in barely.failure.message
+    assert "and 24 MiB must stay free" in barely.failure.message
 
 
 def test_where_nothing_was_measured_the_whole_margin_stays() -> None:
@@ -163,4 +163,4 @@ def test_the_least_margin_is_no_more_than_the_usual_one(overhead: int, margin: i
         known_within_bytes=WITHIN_BYTES,
     )
     assert margin_bytes(account, tight=True) == margin
-    assert fits(account, 1, Correction(), tight=True)
+    assert fits(account, 1, PredictionCorrection(), tight=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.planner.cases import Case, predict as predicted
+from benchmarks.planner.placements import placement
 from tacho_contract.model import Architecture, LayerGroup
 from tacho_contract.units import MIB
 from tacho_engines.base import Context
 from tacho_engines.memory import weights
 from tacho_engines.registry import plan_half
-from tacho_engines.vllm.blocks import beside_bytes
-from tests.unit.planner.cases import Case, predict as predicted
-from tests.unit.planner.placements import placement
+from tacho_engines.vllm.weights import allocator_bytes
 
 QWEN = Architecture(
     hidden_size=1536,
@@ -27,7 +27,7 @@ EMBEDDING = 2.0 * 151936 * 1536
 
 def beside(shape: Architecture = QWEN, *, split: float = LINEAR, tensor: int = 1, pipeline: int = 1) -> float:
     parts = weights.Parts(split=split, embedding=EMBEDDING)
-    return beside_bytes(shape, parts, gated=True, tensor=tensor, pipeline=pipeline) / MIB
+    return allocator_bytes(shape, parts, gated=True, tensor=tensor, pipeline=pipeline) / MIB
 
 
 def test_large_tensors_take_whole_steps() -> None:
@@ -44,12 +44,12 @@ def test_each_gpu_has_its_part() -> None:
 
 def test_a_head_of_its_own_is_on_the_last_stage() -> None:
     parts = weights.Parts(split=LINEAR, embedding=EMBEDDING, head=EMBEDDING)
-    both = beside_bytes(QWEN, parts, gated=True, tensor=1, pipeline=1) / MIB
+    both = allocator_bytes(QWEN, parts, gated=True, tensor=1, pipeline=1) / MIB
     assert both == pytest.approx(42 + 49 + 2 * 0.875)
-    assert beside_bytes(QWEN, parts, gated=True, tensor=1, pipeline=2) / MIB == pytest.approx(
+    assert allocator_bytes(QWEN, parts, gated=True, tensor=1, pipeline=2) / MIB == pytest.approx(
         14 * 3.25 + 0.875
     )
-    assert beside_bytes(QWEN, parts, gated=True, tensor=1, pipeline=3) / MIB == pytest.approx(
+    assert allocator_bytes(QWEN, parts, gated=True, tensor=1, pipeline=3) / MIB == pytest.approx(
         10 * 3.25 + 0.875
     )
 
@@ -66,7 +66,7 @@ def test_an_mlp_without_a_gate_has_one_tensor_up() -> None:
     )
     split = 32 * 2.0 * (4 * 2560 * 2560 + 2 * 2560 * 10240)
     parts = weights.Parts(split=split)
-    assert beside_bytes(phi, parts, gated=False, tensor=1, pipeline=1) == 16 * MIB
+    assert allocator_bytes(phi, parts, gated=False, tensor=1, pipeline=1) == 16 * MIB
 
 
 def test_packed_weights_are_smaller_tensors() -> None:
@@ -98,10 +98,10 @@ def test_experts_are_two_tensors_of_a_layer() -> None:
     )
     experts = 2.0 * 8 * 3 * 2049 * 768
     whole = weights.Parts(split=2.0 * 2 * 2049, experts=experts)
-    left = beside_bytes(shape, whole, gated=True, tensor=1, pipeline=1)
+    left = allocator_bytes(shape, whole, gated=True, tensor=1, pipeline=1)
     assert left == -(2 * 8 * 2 * 2049 * 768) % (2 * MIB) + -(2 * 8 * 2049 * 768) % (2 * MIB) > 0
     packed = weights.Parts(split=2.0 * 2 * 2049, experts=experts / 4)
-    assert beside_bytes(shape, packed, gated=True, tensor=1, pipeline=1) == 0
+    assert allocator_bytes(shape, packed, gated=True, tensor=1, pipeline=1) == 0
 
 
 @pytest.mark.parametrize(("version", "more"), [("0.20.2", False), ("0.21.0", True), ("0.29.0", True)])

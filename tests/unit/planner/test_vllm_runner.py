@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.planner.cases import Case, cases, predict, started
+from benchmarks.planner.placements import placement
 from tacho_contract.model import Architecture, LayerGroup
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.vllm import memory
-from tacho_engines.vllm.graphs import BEFORE_BYTES, CONTEXT_BYTES, beside_bytes, graph_bytes
+from tacho_engines.vllm.graphs import BEFORE_BYTES, CONTEXT_BYTES, graph_bytes, outside_budget_bytes
 from tacho_engines.vllm.settings import planned_settings
 from tacho_engines.vllm.versions import rules_of
-from tests.unit.planner.cases import Case, cases, predict, started
-from tests.unit.planner.placements import placement
 
 DENSE = Architecture(name="LlamaForCausalLM")
 EXPERTS = Architecture(name="Qwen3MoeForCausalLM", experts=128)
@@ -91,8 +91,8 @@ def test_collectives_are_beside_the_budget():
     older = Case({**found.row, "version": "0.25.0"}, found.held_out)
     assert predict(older).non_torch_bytes > predict(found).non_torch_bytes
     rules = rules_of("0.26.0", DENSE)
-    assert beside_bytes(DENSE, rules, 0, inside=True, tensor=2) == CONTEXT_BYTES + BEFORE_BYTES
-    assert beside_bytes(DENSE, rules, 0, inside=True) == CONTEXT_BYTES
+    assert outside_budget_bytes(DENSE, rules, 0, inside=True, tensor=2) == CONTEXT_BYTES + BEFORE_BYTES
+    assert outside_budget_bytes(DENSE, rules, 0, inside=True) == CONTEXT_BYTES
 
 
 def test_a_plan_leaves_room_for_them():

@@ -6,10 +6,12 @@ import dataclasses
 
 import pytest
 
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.hardware.gpus import named_gpu
-from tacho_engines.registry import engine_row
+from tacho_engines.registry import engine_profile
 from tacho_engines.shared.images import engine_image, image_version
 from tacho_engines.shared.switches import decimal, integer, parse_arguments
 from tacho_engines.vllm import kv_blocks as kv, memory as vllm
@@ -17,8 +19,6 @@ from tacho_engines.vllm.arguments import arguments
 from tacho_engines.vllm.graphs import CONTEXT_BYTES, graph_sizes
 from tacho_engines.vllm.settings import planned_settings, read_settings, switches
 from tacho_engines.vllm.versions import VERSIONS, rules_for
-from tests.unit.planner.models import facts
-from tests.unit.planner.placements import placement
 
 LLAMA = facts("llama-3.1-8b")
 
@@ -82,16 +82,16 @@ def test_rows_are_in_order_and_say_where_they_are_from():
 )
 def test_the_version_is_the_tags(image, version):
     assert image_version(image) == version
-    row = engine_row("vllm")
-    assert engine_image(row, image, {}) == (image, version or row.version)
+    row = engine_profile("vllm")
+    assert engine_image(row, image, {}) == (image, version or row.image.version)
 
 
 def test_the_users_image_wins_over_the_operators_and_that_over_the_table():
-    row = engine_row("vllm")
+    row = engine_profile("vllm")
     assert engine_image(row, "a:1.0", {"vllm": "b:2.0"})[0] == "a:1.0"
     assert engine_image(row, "", {"vllm": "b:2.0"}) == ("b:2.0", "2.0")
-    assert engine_image(row, "", {})[0] == row.image
-    assert engine_image(row, "", {}, "bnb-nf4")[0] == row.plugins_image
+    assert engine_image(row, "", {})[0] == row.image.reference
+    assert engine_image(row, "", {}, "bnb-nf4")[0] == row.plugins.reference
 
 
 def test_defaults_by_gpu():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from benchmarks.planner.models import facts
 from tacho_contract.units import GIB
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.shared.switches import expanded
@@ -14,8 +15,8 @@ from tacho_engines.vllm.graphs import CONTEXT_BYTES
 from tacho_engines.vllm.settings import SWITCHES
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
-from tests.unit.planner.builders import CONFIG, gpu_node, spec
-from tests.unit.planner.models import facts
+from tests.properties import examples
+from tools.mock.specs import CONFIG, gpu_node, spec
 
 
 def plan(*args, model="llama-3.1-8b", product="L4", nodes=None, count=1, version="0.32.0", **fields):
@@ -79,7 +80,7 @@ def test_a_budget_that_leaves_the_context_no_room_is_refused_with_one_that_does(
 def test_a_cache_of_fixed_size_bounds_what_fits():
     asks = {"context": {"maxModelLen": 8192, "concurrency": 8}, "product": "H200"}
     found = refusal("--kv-cache-memory-bytes=1G", **asks)
-    assert "--kv-cache-memory-bytes gives 1.00 GiB" in found.message
+    assert "--kv-cache-memory-bytes allows 1.00 GiB" in found.message
     length = int(found.details["fitsMaxModelLen"])
     asks["context"] = {"maxModelLen": length, "concurrency": 8}
     assert fitting("--kv-cache-memory-bytes=1G", **asks).predicted.kv_cache_bytes == GIB
@@ -100,8 +101,8 @@ def test_a_shared_gpu_is_asked_for_a_part_only():
     assert part * found.gpu_memory_bytes + CONTEXT_BYTES <= found.gpu_memory_bytes / 4
     assert found.predicted.budget_bytes == int(part * found.gpu_memory_bytes)
     greedy = fitting("--gpu-memory-utilization=0.9", **asks)
-    assert "the others have to take less" in greedy.message
-    assert "a 4th of it is planned" not in greedy.message
+    assert "the other pods must use less" in greedy.message
+    assert "1/4 of it is planned" not in greedy.message
 
 
 def test_a_small_slice_keeps_room_for_the_context():
@@ -136,7 +137,7 @@ NUMBERS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(1.5)
 @given(st.lists(st.tuples(NAMES, NUMBERS), max_size=3))
 def test_no_switch_makes_a_plan_of_nonsense(pairs):
     found = plan(*(f"{name}={value}" if value else name for name, value in pairs))

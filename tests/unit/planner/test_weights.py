@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import host, placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.ctranslate2 import memory as ctranslate2
 from tacho_engines.memory import weights
-from tacho_engines.memory.bits import NF4_BITS, NF4_DOUBLE_QUANT_BITS
+from tacho_engines.memory.weights import NF4_BITS, NF4_DOUBLE_QUANT_BITS
 from tacho_engines.transformers import memory as transformers
-from tests.unit.planner.models import facts
-from tests.unit.planner.placements import host, placement
 
 PUBLISHED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "data" / "published_sizes.json").read_text(encoding="utf-8")

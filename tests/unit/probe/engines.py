@@ -21,7 +21,7 @@ def mock_engine(**options: object) -> Iterator[int]:
 
     A process of its own: in the test's loop, its law and the probe's clock would disturb each other.
     """
-    command = [sys.executable, "-m", "tests.fakes.engine", "--port", "0"]
+    command = [sys.executable, "-m", "tools.mock.engine", "--port", "0"]
     for name, value in options.items():
         flag = "--" + name.replace("_", "-")
         command += [flag, str(value)] if not isinstance(value, bool) else [flag]

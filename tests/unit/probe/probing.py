@@ -7,12 +7,11 @@ from random import Random
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import Measurement, Workload
-from tacho_runtime.probe.findings import Findings
-from tacho_runtime.probe.phases.bench import SPREAD, Bench, Clock
 from tacho_runtime.probe.report import assemble
-from tacho_runtime.probe.search import Shape
-from tacho_runtime.probe.sequence import Question, measure
-from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
+from tacho_runtime.probe.sequence import MeasureOptions, measure
+from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, ProbeSession
+from tacho_runtime.probe.time_plan import RequestShape
+from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
 
 WORKLOAD = Workload(input_tokens=512, output_tokens=200)
 LAW = VirtualLaw()
@@ -31,11 +30,11 @@ async def probed(
     streams: int = 8,
     budget: float = 45.0,
 ) -> Measurement:
-    engine, findings = engine or VirtualEngine(law, Random(seed)), Findings()
+    engine, findings = engine or VirtualEngine(law, Random(seed)), ProbeFindings()
     live = LiveConfig(measure_key="m", workload=workload, slo=slo or ServiceLevel())
-    question = Question(live=live, max_model_len=4096, streams=streams, slots=slots, level=level)
+    question = MeasureOptions(live=live, max_model_len=4096, streams=streams, slots=slots, level=level)
     budget = 10.0 if level else budget
-    clock = Clock(now=engine.now_seconds, budget_ends=0.97 * budget, timeout_ends=90)
+    clock = ProbeClock(now=engine.now_seconds, budget_ends=0.97 * budget, timeout_ends=90)
     await measure(engine, question, findings, clock)
     assert engine.now_seconds() <= budget
     return assemble(
@@ -48,14 +47,14 @@ def rate_of(law: VirtualLaw, streams: int) -> float:
     return 1000 * streams * 200 / (law.ttft_ms(512) + 199 * gap)
 
 
-def bench_of(engine: VirtualEngine, findings: Findings, *, seconds: float) -> Bench:
-    return Bench(
+def bench_of(engine: VirtualEngine, findings: ProbeFindings, *, seconds: float) -> ProbeSession:
+    return ProbeSession(
         engine=engine,
         slo=ServiceLevel(),
-        clock=Clock(now=engine.now_seconds, budget_ends=seconds, timeout_ends=90),
+        clock=ProbeClock(now=engine.now_seconds, budget_ends=seconds, timeout_ends=90),
         findings=findings,
         max_model_len=4096,
         progress=lambda _: None,
-        shape=Shape(workload=WORKLOAD),
+        shape=RequestShape(workload=WORKLOAD),
         quiet=engine.machine(calibrate=True),
     )

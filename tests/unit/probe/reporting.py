@@ -6,13 +6,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
-from tacho_contract.measurement import CurvePoint, Measurement, OpenLoop, Workload
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.findings import Findings, Prompt
-from tacho_runtime.probe.levels import LevelResult
-from tacho_runtime.probe.openloop import OpenResult
+from tacho_contract.measurement import Measurement, OpenLoop, Workload
+from tacho_runtime.probe.levels import LevelResult, MeasuredLevel
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.open_loop import OpenLoopResult
 from tacho_runtime.probe.report import assemble
-from tacho_runtime.probe.search import Shape
+from tacho_runtime.probe.session import ProbeFindings, PromptTiming
+from tacho_runtime.probe.time_plan import RequestShape
 
 MS = 1_000_000
 SLO = ServiceLevel(tpot_milliseconds=30)
@@ -20,7 +20,7 @@ WORKLOAD = Workload(input_tokens=100, output_tokens=10)
 ENDED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 
 
-def stream(**changes: Any) -> Stream:
+def stream(**changes: Any) -> StreamResult:
     values: dict[str, Any] = {
         "sent_ns": 0,
         "tokens": tuple(((50 + 10 * index) * MS, 1.0) for index in range(10)),
@@ -28,7 +28,7 @@ def stream(**changes: Any) -> Stream:
         "finish_reason": "length",
         "prompt_tokens": 100,
     }
-    return Stream(**(values | changes))
+    return StreamResult(**(values | changes))
 
 
 def result(
@@ -36,10 +36,10 @@ def result(
     rate: float,
     *,
     flags: tuple[str, ...] = (),
-    strain: float | None = None,
+    slo_ratio: float | None = None,
     ci_percent: float | None = 1.5,
 ) -> LevelResult:
-    point = CurvePoint(
+    point = MeasuredLevel(
         concurrency=concurrency,
         window_seconds=5.0,
         requests=9,
@@ -52,25 +52,25 @@ def result(
         steady="NotSteady" not in flags,
         flags=flags,
     )
-    return LevelResult(point=point, strain=strain)
+    return LevelResult(point=point, slo_ratio=slo_ratio)
 
 
 def levels(*found: LevelResult) -> dict[int, LevelResult]:
     return {one.point.concurrency: one for one in found}
 
 
-def findings(**changes: Any) -> Findings:
+def findings(**changes: Any) -> ProbeFindings:
     values: dict[str, Any] = {
-        "shape": Shape(workload=WORKLOAD),
+        "shape": RequestShape(workload=WORKLOAD),
         "single": (stream(), stream()),
         "single_flags": (),
         "results": levels(result(1, 70), result(4, 200)),
-        "prompts": [Prompt(50.0, 45.0), Prompt(100.0, 50.0), Prompt(200.0, 60.0)],
+        "prompts": [PromptTiming(50.0, 45.0), PromptTiming(100.0, 50.0), PromptTiming(200.0, 60.0)],
     }
-    return Findings(**(values | changes))
+    return ProbeFindings(**(values | changes))
 
 
-def report(found: Findings, slo: ServiceLevel | None = None) -> Measurement:
+def report(found: ProbeFindings, slo: ServiceLevel | None = None) -> Measurement:
     return assemble(
         found,
         LiveConfig(measure_key="m", workload=WORKLOAD, slo=slo or ServiceLevel()),
@@ -81,7 +81,7 @@ def report(found: Findings, slo: ServiceLevel | None = None) -> Measurement:
     )
 
 
-def opened(passed: bool | None) -> OpenResult:
+def opened(passed: bool | None) -> OpenLoopResult:
     figures = OpenLoop(
         offered_requests_per_second=17.0,
         requests=40,
@@ -89,4 +89,4 @@ def opened(passed: bool | None) -> OpenResult:
         tpot_milliseconds_p50=12,
         end_to_end_milliseconds_p50=150,
     )
-    return OpenResult(figures=figures, goodput=None, passed=passed)
+    return OpenLoopResult(figures=figures, goodput=None, passed=passed)

@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from tacho_runtime.probe.asking import again
-from tacho_runtime.probe.asking.again import MOST_AGAIN, Tries
-from tacho_runtime.probe.asking.parsing import retry_after_seconds
-from tacho_runtime.probe.asking.sockets.engine import SocketEngine
-from tacho_runtime.probe.asking.timed_client import RequestFailed
+from tacho_runtime.probe.load import retries
+from tacho_runtime.probe.load.retries import MAX_RETRIES, RetryBudget
+from tacho_runtime.probe.load.socket_engine import SocketEngine
+from tacho_runtime.probe.load.timed_client import RequestFailed
+from tacho_runtime.probe.load.wire import retry_after_seconds
 from tests.unit.probe.engines import target
 
 BROKE = RequestFailed("the connection broke", broke=True)
@@ -37,19 +37,24 @@ def refused(status: int, retry_after: float | None = None) -> RequestFailed:
     ],
 )
 def test_what_may_pass_is_tried_again(error: RequestFailed, known: bool, pause: float | None) -> None:
-    assert Tries().pause_after(error, 1, known=known) == pause
+    assert RetryBudget().pause_after(error, 1, known=known) == pause
 
 
 def test_pauses_grow_and_end() -> None:
-    assert [Tries().pause_after(BROKE, tries, known=True) for tries in (1, 2, 3, 4)] == [0.25, 0.5, 1.0, None]
+    assert [RetryBudget().pause_after(BROKE, tries, known=True) for tries in (1, 2, 3, 4)] == [
+        0.25,
+        0.5,
+        1.0,
+        None,
+    ]
 
 
 def test_all_requests_together_have_so_many_tries() -> None:
-    assert Tries(failed=["x"] * MOST_AGAIN).pause_after(BROKE, 1, known=True) is None
+    assert RetryBudget(failed=["x"] * MAX_RETRIES).pause_after(BROKE, 1, known=True) is None
 
 
 def test_all_requests_together_are_waited_for_so_long() -> None:
-    tries = Tries(waited_seconds=again.MOST_WAITED_SECONDS - 5.0)
+    tries = RetryBudget(waited_seconds=retries.MAX_WAIT_SECONDS - 5.0)
     assert tries.pause_after(refused(503, 5.0), 1, known=True) == 5.0
     tries.waited_seconds += 1.0
     assert tries.pause_after(refused(503, 5.0), 1, known=True) is None
@@ -75,12 +80,12 @@ async def test_the_answer_says_how_often_it_failed_before(pauses: list[float]) -
             raise errors.pop(0)
         return "answer"
 
-    tries = Tries()
+    tries = RetryBudget()
     assert tries.note() == ""
     assert await tries.answered(send) == ("answer", 2)
     assert pauses == [0.25, 0.5]
     assert tries.waited_seconds == 0.75
-    assert tries.note() == "requests were 2 times sent again after a failure: the connection broke"
+    assert tries.note() == "requests were 2 times retried after a failure: the connection broke"
 
 
 async def test_the_last_failure_is_raised_as_it_was(pauses: list[float]) -> None:
@@ -88,7 +93,7 @@ async def test_the_last_failure_is_raised_as_it_was(pauses: list[float]) -> None
         raise refused(503, 2.0)
 
     with pytest.raises(RequestFailed, match=r"^HTTP 503 \(4 times in a row\)$") as caught:
-        await Tries().answered(send)
+        await RetryBudget().answered(send)
     assert (caught.value.answered, caught.value.status) == (True, 503)
     assert pauses == [2.0, 2.0, 2.0]
 
@@ -132,4 +137,4 @@ def test_when_to_come_back_is_read_from_the_head(head: bytes, seconds: float | N
 
 
 def test_the_longest_pause_is_shorter_than_a_probe() -> None:
-    assert again.LONGEST_PAUSE_SECONDS * len(again.PAUSES_SECONDS) < 20
+    assert retries.MAX_PAUSE_SECONDS * len(retries.PAUSES_SECONDS) < 20

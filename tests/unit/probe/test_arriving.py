@@ -9,15 +9,15 @@ import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe.findings import Findings
+from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe.engine_under_test import ClientHealth
 from tacho_runtime.probe.levels import single_result
-from tacho_runtime.probe.openloop import evaluate_open
-from tacho_runtime.probe.phases import arriving
-from tacho_runtime.probe.phases.bench import Bench, Clock
-from tacho_runtime.probe.ports import ClientHealth, MachineSample
+from tacho_runtime.probe.open_loop import evaluate_open
+from tacho_runtime.probe.phases import arrivals
 from tacho_runtime.probe.report import flags_of
-from tacho_runtime.probe.search import Shape
-from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
+from tacho_runtime.probe.session import ProbeClock, ProbeFindings, ProbeSession
+from tacho_runtime.probe.time_plan import RequestShape
+from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
 
 WORKLOAD = Workload(input_tokens=64, output_tokens=50)
 LAW = VirtualLaw()
@@ -41,38 +41,38 @@ class Slowed(VirtualEngine):
         return replace(super().machine(calibrate=calibrate), calibration_ns=12_000_000 if slow else 4_000_000)
 
 
-async def bench_of(engine: VirtualEngine) -> Bench:
-    found = Findings(shape=Shape(workload=WORKLOAD))
-    bench = Bench(
+async def bench_of(engine: VirtualEngine) -> ProbeSession:
+    found = ProbeFindings(shape=RequestShape(workload=WORKLOAD))
+    bench = ProbeSession(
         engine=engine,
         slo=SLO,
-        clock=Clock(now=engine.now_seconds, budget_ends=60, timeout_ends=90),
+        clock=ProbeClock(now=engine.now_seconds, budget_ends=60, timeout_ends=90),
         findings=found,
         max_model_len=4096,
         progress=lambda _: None,
-        shape=Shape(workload=WORKLOAD),
+        shape=RequestShape(workload=WORKLOAD),
         quiet=engine.machine(calibrate=True),
     )
     found.single = tuple([await engine.ask(64, 50, 10) for _ in range(3)])
     one = single_result(found.single, SLO)
     assert one is not None
-    found.keep(replace(one, point=replace(one.point, requests_per_second=4.0)))
+    found.add_level(replace(one, point=replace(one.point, requests_per_second=4.0)))
     return bench
 
 
 async def test_a_rate_that_was_disturbed_is_repeated_and_not_lowered() -> None:
     bench = await bench_of(Slowed(LAW, Random(1)))
-    await arriving.arrivals(bench, 1)
+    await arrivals.arrivals(bench, 1)
     assert [one.passed for one in bench.findings.opened] == [True]
     assert offered(bench) == [pytest.approx(0.85 * 4)]
     assert flags_of(bench.findings, SLO) == ()
-    assert "requests as they arrive" in " ".join(bench.findings.disturbances())
+    assert "the open loop" in " ".join(bench.findings.disturbances())
 
 
 async def test_what_was_disturbed_and_cannot_be_repeated_is_flagged_and_not_lowered() -> None:
     bench = await bench_of(Slowed(LAW, Random(1)))
     bench.clock = replace(bench.clock, budget_ends=bench.clock.now() + 15)
-    await arriving.arrivals(bench, 1)
+    await arrivals.arrivals(bench, 1)
     assert [one.passed for one in bench.findings.opened] == [False]
     assert offered(bench) == [pytest.approx(0.85 * 4)]
     assert "Contended" in flags_of(bench.findings, SLO)
@@ -92,7 +92,7 @@ class AlwaysSlowed(Slowed):
 
 async def test_what_is_disturbed_twice_says_nothing_of_a_lower_rate() -> None:
     bench = await bench_of(AlwaysSlowed(LAW, Random(1)))
-    await arriving.arrivals(bench, 1)
+    await arrivals.arrivals(bench, 1)
     assert [one.passed for one in bench.findings.opened] == [False]
     assert offered(bench) == [pytest.approx(0.85 * 4)]
     assert "Contended" in flags_of(bench.findings, SLO)
@@ -111,27 +111,27 @@ class Queueing(VirtualEngine):
 
 async def test_a_rate_that_was_too_much_is_lowered_once() -> None:
     bench = await bench_of(Queueing(LAW, Random(1)))
-    await arriving.arrivals(bench, 1)
+    await arrivals.arrivals(bench, 1)
     assert [one.passed for one in bench.findings.opened] == [False, True]
     assert offered(bench) == [pytest.approx(0.85 * 4), pytest.approx(0.85 * 0.85 * 4)]
     assert flags_of(bench.findings, SLO) == ()
 
 
-def offered(bench: Bench) -> list[float]:
+def offered(bench: ProbeSession) -> list[float]:
     return [one.figures.offered_requests_per_second for one in bench.findings.opened if one.figures]
 
 
 async def test_somebody_else_who_sends_meanwhile_is_told() -> None:
     bench = await bench_of(VirtualEngine(replace(LAW, foreign_streams=3, foreign_from_seconds=3), Random(1)))
-    await arriving.arrivals(bench, 1)
+    await arrivals.arrivals(bench, 1)
     assert [one.flags for one in bench.findings.opened] == [("OtherTraffic",)]
-    assert "something else sends requests" in " ".join(bench.findings.notes)
+    assert "another client sends requests" in " ".join(bench.findings.notes)
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_undisturbed_arrivals_raise_nothing(seed: int) -> None:
     bench = await bench_of(VirtualEngine(LAW, Random(seed)))
-    await arriving.arrivals(bench, 1)
+    await arrivals.arrivals(bench, 1)
     assert bench.findings.opened
     assert [one.flags for one in bench.findings.opened] == [()]
 
@@ -158,6 +158,6 @@ class Late(VirtualEngine):
 
 async def test_requests_that_were_sent_too_late_are_the_clients_doing() -> None:
     bench = await bench_of(Late(LAW, Random(1)))
-    await arriving.arrivals(bench, 1)
+    await arrivals.arrivals(bench, 1)
     assert [one.flags for one in bench.findings.opened] == [("ClientBound",)]
     assert "sent requests 12 ms after they were due" in " ".join(bench.findings.notes)

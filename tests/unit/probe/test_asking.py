@@ -10,9 +10,9 @@ from hypothesis import given, strategies as st
 
 from tacho_engines.run_parts import dialects, metric_names
 from tacho_engines.shared.openai import BARE, CHAT, COMMON, COMPLETIONS, PLAIN, Dialect, Limits, model_entry
-from tacho_runtime.probe.asking import counters, prompts
-from tacho_runtime.probe.asking.timed_client import Endpoint, request_bytes
-from tacho_runtime.probe.asking.wording import Wording, body, dialect_of, wordings
+from tacho_runtime.probe.load import counters, requests
+from tacho_runtime.probe.load.requests import RequestFormat, dialect_of, request_body, request_formats
+from tacho_runtime.probe.load.timed_client import EngineEndpoint, request_bytes
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "vllm-0.32"
 DIALECTS = dialects()
@@ -40,7 +40,7 @@ def test_an_engine_that_says_nothing(models: object) -> None:
 
 
 def test_token_ids_are_tried_first_and_text_is_the_way_out() -> None:
-    tried = wordings(DIALECTS["vllm"], token_prompts=None, vocabulary=0)
+    tried = request_formats(DIALECTS["vllm"], token_prompts=None, vocabulary=0)
     assert [one.token_ids for one in tried[:3]] == [True, True, False]
     assert tried[0].vocabulary > tried[1].vocabulary
     assert [(one.dialect.name, one.path) for one in tried[2:]] == [
@@ -51,9 +51,9 @@ def test_token_ids_are_tried_first_and_text_is_the_way_out() -> None:
         ("plain", CHAT),
         ("bare", CHAT),
     ]
-    assert all(one.token_ids for one in wordings(COMMON, token_prompts=True, vocabulary=100))
-    assert not any(one.token_ids for one in wordings(COMMON, token_prompts=False, vocabulary=100))
-    assert len(wordings(COMMON, token_prompts=False, vocabulary=0)) == 5
+    assert all(one.token_ids for one in request_formats(COMMON, token_prompts=True, vocabulary=100))
+    assert not any(one.token_ids for one in request_formats(COMMON, token_prompts=False, vocabulary=100))
+    assert len(request_formats(COMMON, token_prompts=False, vocabulary=0)) == 5
 
 
 @pytest.mark.parametrize(
@@ -73,37 +73,39 @@ def test_token_ids_are_tried_first_and_text_is_the_way_out() -> None:
 )
 def test_fields_of_each_dialect(dialect: Dialect, present: set[str], absent: set[str]) -> None:
     for path, key in ((COMPLETIONS, "prompt"), (CHAT, "messages")):
-        wording = Wording(dialect=dialect, path=path, token_ids=False)
-        asked = body(wording, served_name="m", prompt="hi", output_tokens=7, salt="s")
+        wording = RequestFormat(dialect=dialect, path=path, token_ids=False)
+        asked = request_body(wording, served_name="m", prompt="hi", output_tokens=7, salt="s")
         assert asked["max_tokens"] == 7
         assert asked["stream"] is True
         assert present | {key, "model"} <= asked.keys()
         assert not absent & asked.keys()
-        uncounted = body(wording, served_name="m", prompt="hi", output_tokens=7, salt="s", counted=False)
+        uncounted = request_body(
+            wording, served_name="m", prompt="hi", output_tokens=7, salt="s", counted=False
+        )
         assert not {"timings_per_token"} & uncounted.keys()
         assert not uncounted.get("stream_options", {}).get("continuous_usage_stats")
 
 
 @given(st.integers(1, 3000), st.integers(2, 200_000), st.integers())
 def test_token_ids_lie_inside_the_vocabulary(count: int, vocabulary: int, seed: int) -> None:
-    ids = prompts.random_ids(count, vocabulary, Random(seed))
+    ids = requests.random_ids(count, vocabulary, Random(seed))
     assert len(ids) == count
     assert all(0 <= token < vocabulary for token in ids)
 
 
 def test_prompts_differ() -> None:
     rng = Random(1)
-    assert len({tuple(prompts.random_ids(32, 32_000, rng)) for _ in range(200)}) == 200
-    assert len({prompts.random_text(32, rng) for _ in range(200)}) == 200
+    assert len({tuple(requests.random_ids(32, 32_000, rng)) for _ in range(200)}) == 200
+    assert len({requests.random_text(32, rng) for _ in range(200)}) == 200
 
 
 def test_no_two_prompts_begin_alike() -> None:
     rng = Random(3)
-    many = [prompts.random_text(32, rng) for _ in range(20_000)]
-    beginnings = {" ".join(text.split()[: prompts.CHANCE_TOKENS + 1]) for text in many}
+    many = [requests.random_text(32, rng) for _ in range(20_000)]
+    beginnings = {" ".join(text.split()[: requests.CHANCE_TOKENS + 1]) for text in many}
     assert len(beginnings) == len(many)
-    for words in range(1, prompts.NONCE_WORDS + 1):
-        short = [prompts.random_text(words, rng) for _ in range(2000)]
+    for words in range(1, requests.NONCE_WORDS + 1):
+        short = [requests.random_text(words, rng) for _ in range(2000)]
         assert len(set(short)) == len(short)
         assert {len(text.split()) for text in short} == {words}
 
@@ -111,17 +113,17 @@ def test_no_two_prompts_begin_alike() -> None:
 @given(st.floats(0, 40), st.floats(0.5, 3), st.integers(50, 5000))
 def test_calibrated_text_has_the_wanted_length(overhead: float, per_word: float, wanted: int) -> None:
     samples = [(words, round(overhead + per_word * words)) for words in (16, 64, 16, 64)]
-    words = prompts.calibrate(samples).words_for(wanted)
+    words = requests.calibrate(samples).word_count_for(wanted)
     assert overhead + per_word * words == pytest.approx(wanted, rel=0.05, abs=3)
 
 
 def test_senseless_samples_calibrate_nothing() -> None:
     for samples in ([], [(16, 20)], [(16, 20), (64, 10)]):
-        assert not prompts.calibrate(samples).calibrated
+        assert not requests.calibrate(samples).calibrated
 
 
 def test_vllms_counters_as_recorded() -> None:
-    read = counters.parse((RECORDED / "metrics.txt").read_text(), metric_names())
+    read = counters.parse_counters((RECORDED / "metrics.txt").read_text(), metric_names())
     assert read.generated_tokens == 38.0
     assert (read.cached_prompt_tokens, read.kv_cache_tokens, read.kv_cache_usage) == (0.0, 46_592, 0.0)
     assert (read.running, read.waiting, read.preemptions) == (0.0, 0.0, 0.0)
@@ -134,25 +136,29 @@ def test_counters_are_summed_over_engines_and_unknown_when_absent() -> None:
     text = (
         'vllm:generation_tokens_total{engine="0"} 5\nvllm:generation_tokens_total{engine="1"} 7.0\n# x\nbad'
     )
-    assert counters.parse(text, metric_names()) == counters.Counters(generated_tokens=12.0, by_step=True)
+    assert counters.parse_counters(text, metric_names()) == counters.EngineCounters(
+        generated_tokens=12.0, by_step=True
+    )
     llama = "llamacpp:tokens_predicted_total 9\nllamacpp:prompt_tokens_cached_total 3\n"
-    assert counters.parse(llama, metric_names()) == counters.Counters(
+    assert counters.parse_counters(llama, metric_names()) == counters.EngineCounters(
         generated_tokens=9.0, cached_prompt_tokens=3.0
     )
     sglang = "sglang:generation_tokens_total 4\nsglang:num_running_reqs 2\n"
-    assert counters.parse(sglang, metric_names()) == counters.Counters(generated_tokens=4.0, running=2.0)
+    assert counters.parse_counters(sglang, metric_names()) == counters.EngineCounters(
+        generated_tokens=4.0, running=2.0
+    )
     own = "tacho_server_generation_tokens_total 4\ntacho_server_time_to_first_token_seconds_sum 2.5\n"
-    assert counters.parse(own, metric_names()) == counters.Counters(
+    assert counters.parse_counters(own, metric_names()) == counters.EngineCounters(
         generated_tokens=4.0, ttft_seconds_sum=2.5, by_step=True
     )
     ranks = 'vllm:kv_cache_usage_perc{engine="0"} 0.5\nvllm:kv_cache_usage_perc{engine="1"} 0.7\n'
-    assert counters.parse(ranks, metric_names()).kv_cache_usage == 0.7
+    assert counters.parse_counters(ranks, metric_names()).kv_cache_usage == 0.7
     blocks = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="100",kv_cache_size_tokens="None"} 1.0'
-    assert counters.parse(blocks, metric_names()).kv_cache_tokens == 1600
+    assert counters.parse_counters(blocks, metric_names()).kv_cache_tokens == 1600
 
 
 def test_a_request_on_the_wire() -> None:
-    endpoint = Endpoint.of("http://127.0.0.1:8000/engine/", "secret")
+    endpoint = EngineEndpoint.of("http://127.0.0.1:8000/engine/", "secret")
     raw = request_bytes(endpoint, "POST", "/v1/completions", {"a": 1})
     head, _, sent = raw.partition(b"\r\n\r\n")
     assert head.startswith(b"POST /engine/v1/completions HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n")
@@ -166,16 +172,16 @@ def test_a_request_on_the_wire() -> None:
     [("http://h", 80, False), ("https://h", 443, True), ("https://h:8443/v", 8443, True)],
 )
 def test_the_scheme_says_the_port_and_whether_it_is_encrypted(url: str, port: int, encrypted: bool) -> None:
-    endpoint = Endpoint.of(url)
+    endpoint = EngineEndpoint.of(url)
     assert (endpoint.host, endpoint.port, endpoint.trust() is not None) == ("h", port, encrypted)
 
 
 @pytest.mark.parametrize("url", ["ftp://x:1", "127.0.0.1:8000", "http://", "https://", "file:///etc/passwd"])
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="http://"):
-        Endpoint.of(url)
+        EngineEndpoint.of(url)
 
 
 def test_a_counter_that_is_no_number_is_unknown() -> None:
     text = "vllm:num_preemptions_total NaN\nvllm:generation_tokens_total +Inf\n"
-    assert counters.parse(text, metric_names()) == counters.Counters()
+    assert counters.parse_counters(text, metric_names()) == counters.EngineCounters()

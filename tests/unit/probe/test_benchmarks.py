@@ -18,8 +18,8 @@ from benchmarks.probe.virtual import simulated
 from tacho_contract import __version__
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
-from tests.fakes.engine_law import Law
-from tests.fakes.engine_truth import level, meets, truth
+from tools.mock.engine_law import Law
+from tools.mock.engine_truth import level, meets, truth
 
 WORKLOAD = Workload(input_tokens=64, output_tokens=32)
 LAW = Law(itl_base_ms=4.9, itl_per_seq_ms=0.2)

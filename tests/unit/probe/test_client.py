@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tacho_runtime.probe.asking.counters import Counters
-from tacho_runtime.probe.asking.sockets.health import Watch
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.asking.timed_client import Endpoint
-from tacho_runtime.probe.client import behind, outside
-from tacho_runtime.probe.ports import ClientHealth
+from tacho_runtime.probe.cross_checks import client_lateness, time_outside_engine
+from tacho_runtime.probe.engine_under_test import ClientHealth
+from tacho_runtime.probe.load.counters import EngineCounters
+from tacho_runtime.probe.load.load_worker import ClientHealthMonitor
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.load.timed_client import EngineEndpoint
 
 
 @pytest.mark.parametrize(
@@ -25,35 +25,35 @@ from tacho_runtime.probe.ports import ClientHealth
     ],
 )
 def test_when_the_client_is_behind(health: ClientHealth, tpot: float, said: str) -> None:
-    assert said in behind(health, tpot)
-    assert bool(behind(health, tpot)) == bool(said)
+    assert said in client_lateness(health, tpot)
+    assert bool(client_lateness(health, tpot)) == bool(said)
 
 
 def test_lateness_is_that_of_a_hundredth_and_not_of_one_by_chance() -> None:
     for late, found in ((1, 0.0), (2, 30.0)):
-        watch = Watch()
+        watch = ClientHealthMonitor()
         for index in range(20):
             watch.sent(100, 100 - (30_000_000 if index < late else 0))
         assert watch.health(0, 1000).late_send_milliseconds_p99 == found
 
 
-def answered(*ttfts_ms: int) -> list[Stream]:
-    return [Stream(sent_ns=0, tokens=((ttft * 1_000_000, 1.0),), exact=True) for ttft in ttfts_ms]
+def answered(*ttfts_ms: int) -> list[StreamResult]:
+    return [StreamResult(sent_ns=0, tokens=((ttft * 1_000_000, 1.0),), exact=True) for ttft in ttfts_ms]
 
 
-def first_tokens(seconds: float | None, count: float | None) -> Counters:
-    return Counters(ttft_seconds_sum=seconds, ttft_seconds_count=count)
+def first_tokens(seconds: float | None, count: float | None) -> EngineCounters:
+    return EngineCounters(ttft_seconds_sum=seconds, ttft_seconds_count=count)
 
 
 @pytest.mark.parametrize(
     ("after", "ttfts", "said"),
     [
         (first_tokens(1.2, 12), (100, 110), ""),
-        (first_tokens(1.14, 12), (100, 100), "of 100 ms to the first token 30 ms passed outside"),
+        (first_tokens(1.14, 12), (100, 100), "30 ms of the 100 ms to the first token passed outside"),
         (first_tokens(1.17, 12), (100, 100), ""),
         # Below ten milliseconds it is the way through the front end.
         (first_tokens(1.002, 12), (8, 8), ""),
-        (first_tokens(1.002, 12), (12, 14), "of 13 ms to the first token 12 ms passed outside"),
+        (first_tokens(1.002, 12), (12, 14), "12 ms of the 13 ms to the first token passed outside"),
         # Somebody else's are among them.
         (first_tokens(1.14, 13), (100, 100), ""),
         (first_tokens(0.1, 2), (100, 100), ""),
@@ -61,8 +61,8 @@ def first_tokens(seconds: float | None, count: float | None) -> Counters:
         (first_tokens(1.14, 12), (), ""),
     ],
 )
-def test_time_that_was_not_the_engines(after: Counters, ttfts: tuple[int, ...], said: str) -> None:
-    found = outside(first_tokens(1.0, 10), after, answered(*ttfts))
+def test_time_that_was_not_the_engines(after: EngineCounters, ttfts: tuple[int, ...], said: str) -> None:
+    found = time_outside_engine(first_tokens(1.0, 10), after, answered(*ttfts))
     assert said in found
     assert bool(found) == bool(said)
 
@@ -77,4 +77,4 @@ def test_time_that_was_not_the_engines(after: Counters, ttfts: tuple[int, ...], 
     ],
 )
 def test_what_is_near(address: str, near: bool) -> None:
-    assert Endpoint.of(address).near is near
+    assert EngineEndpoint.of(address).near is near

@@ -9,13 +9,14 @@ from random import Random
 import pytest
 
 from tacho_contract.launch import LiveConfig
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.findings import Findings
-from tacho_runtime.probe.phases import closing
-from tacho_runtime.probe.ports import MachineSample, Reading
+from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.phases import stability
 from tacho_runtime.probe.report import assemble
-from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
+from tacho_runtime.probe.session import ProbeFindings
 from tests.unit.probe.probing import ENDED, WORKLOAD, bench_of
+from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
 
 FIRST = 3
 PAUSE_NS = 300_000_000
@@ -27,9 +28,9 @@ class LaterOtherwise(VirtualEngine):
     """All but its first requests are answered in another way, from the second of the end on by default."""
 
     asked, somebody_elses, first_otherwise = 0, 0.0, FIRST + 1
-    way: Callable[[Stream], Stream] = staticmethod(lambda stream: stream)
+    way: Callable[[StreamResult], StreamResult] = staticmethod(lambda stream: stream)
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         stream = await super().ask(input_tokens, output_tokens, timeout_seconds)
         self.asked += 1
         if self.asked <= self.first_otherwise:
@@ -38,24 +39,24 @@ class LaterOtherwise(VirtualEngine):
         return self.way(stream)
 
 
-def failed(stream: Stream) -> Stream:
+def failed(stream: StreamResult) -> StreamResult:
     return replace(stream, failed=1)
 
 
-def stalled(stream: Stream) -> Stream:
+def stalled(stream: StreamResult) -> StreamResult:
     """It stands still after half of its tokens."""
     half = len(stream.tokens) // 2
     later = tuple((stamp_ns + PAUSE_NS, count) for stamp_ns, count in stream.tokens[half:])
     return replace(stream, tokens=(*stream.tokens[:half], *later))
 
 
-async def looked_at(engine: LaterOtherwise, *, near: bool = True, lost_percent: float = 0.0) -> Findings:
+async def looked_at(engine: LaterOtherwise, *, near: bool = True, lost_percent: float = 0.0) -> ProbeFindings:
     """After a clean beginning, in which it may have lost that much to others."""
-    findings = Findings(single_flags=(), single_loss_percent=lost_percent)
+    findings = ProbeFindings(single_flags=(), single_loss_percent=lost_percent)
     findings.single = tuple([await engine.ask(512, 200, 60) for _ in range(FIRST)])
     bench = bench_of(engine, findings, seconds=30.0)
     bench.near = near
-    await closing.last_look(bench)
+    await stability.final_check(bench)
     return findings
 
 
@@ -69,14 +70,14 @@ async def looked_at(engine: LaterOtherwise, *, near: bool = True, lost_percent: 
     ids=["alike", "failed", "stalled"],
 )
 async def test_what_the_engine_does_wrong_at_the_end_is_told(
-    way: Callable[[Stream], Stream], flags: tuple[str, ...], stood: bool
+    way: Callable[[StreamResult], StreamResult], flags: tuple[str, ...], stood: bool
 ) -> None:
     engine = LaterOtherwise(LAW, Random(1))
     engine.way = way
     findings = await looked_at(engine)
     assert len(findings.single) == engine.asked > FIRST + 2
     assert findings.single_flags == flags
-    assert ("one stream stood still" in findings.stood) == stood
+    assert ("one stream stalled" in findings.stall_note) == stood
     result = findings.result(1)
     assert result is not None
     assert result.point.flags == flags
@@ -88,11 +89,11 @@ async def test_requests_beside_somebody_elses_are_left_out() -> None:
     findings = await looked_at(engine)
     assert engine.asked > FIRST + 2
     assert len(findings.single) == FIRST
-    assert "tokens for somebody else" in " ".join(findings.notes)
+    assert "tokens for other clients" in " ".join(findings.notes)
     assert (findings.single_flags, findings.flags) == ((), set())
 
 
-def known_to_a_cache(stream: Stream) -> Stream:
+def known_to_a_cache(stream: StreamResult) -> StreamResult:
     return replace(stream, cached_tokens=500)
 
 
@@ -108,7 +109,7 @@ async def test_a_cache_that_knew_prompts_of_the_end_is_told() -> None:
 class SlowToReach(LaterOtherwise):
     """It says of the requests of the end that it answered them at once."""
 
-    async def reading(self) -> Reading:
+    async def reading(self) -> CounterReading:
         read = await super().reading()
         asked = max(0, self.asked - FIRST)
         counters = replace(read.counters, ttft_seconds_count=float(asked), ttft_seconds_sum=asked * 1e-3)
@@ -119,7 +120,7 @@ class SlowToReach(LaterOtherwise):
 async def test_first_tokens_that_were_late_outside_of_the_engine_are_told_at_the_end_too(near: bool) -> None:
     engine = SlowToReach(LAW, Random(1))
     findings = await looked_at(engine, near=near)
-    assert "passed outside of the engine" in " ".join(findings.notes)
+    assert "passed outside the engine" in " ".join(findings.notes)
     assert findings.flags == ({"ClientBound"} if near else set())
     assert (len(findings.single) == FIRST) == near
 
@@ -133,7 +134,7 @@ class Crowded(LaterOtherwise):
         return replace(looked, node_cpus=1, node_busy_microseconds=busy, own_busy_microseconds=busy // 2)
 
 
-def slowly(stream: Stream) -> Stream:
+def slowly(stream: StreamResult) -> StreamResult:
     """Half as fast."""
     first_ns = stream.tokens[0][0]
     return replace(stream, tokens=tuple((2 * at - first_ns, count) for at, count in stream.tokens))

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.machine.sampling import sampler
-from tacho_runtime.probe.contention import APPEARED_BYTES, INVALIDATING_REASONS, judge
-from tacho_runtime.probe.ports import GpuSample, MachineSample
+from tacho_runtime.machine.sampling import GpuSample, MachineSample, sampler
+from tacho_runtime.probe.contention import APPEARED_BYTES, INVALIDATING_REASONS, detect_contention
 
 SECOND = 1_000_000_000
 shares = st.floats(0, 1)
@@ -45,30 +44,30 @@ def test_an_engine_alone_is_never_contended_however_busy_it_is(
     node = min(1.0, own + noise)
     after = sample(5, 5 * cpus * node, 5 * cpus * own, cpus)
     after = replace(after, pressure_microseconds=pressure)
-    assert judge(replace(START, pressure_microseconds=0), after, START).flags == ()
+    assert detect_contention(replace(START, pressure_microseconds=0), after, START).flags == ()
 
 
 @given(cpus=st.integers(1, 256), other=st.floats(0.16, 1), idle=st.floats(0, 0.09))
 def test_others_that_take_what_is_scarce_are_told(cpus: int, other: float, idle: float) -> None:
     other = min(other, 1 - idle)
     after = sample(5, 5 * cpus * (1 - idle), 5 * cpus * (1 - idle - other), cpus)
-    assert judge(START, after, START).flags == ("Contended",)
+    assert detect_contention(START, after, START).flags == ("Contended",)
 
 
 @given(cpus=st.integers(1, 256), other=st.floats(0.03, 0.14), idle=st.floats(0, 0.09))
 def test_the_company_that_a_node_always_has_widens_the_interval(cpus: int, other: float, idle: float) -> None:
     after = sample(5, 5 * cpus * (1 - idle), 5 * cpus * (1 - idle - other), cpus)
-    found = judge(START, after, START)
+    found = detect_contention(START, after, START)
     assert found.flags == ()
     assert found.loss_percent == pytest.approx(100 * other / (1 - other), rel=1e-3)
-    assert f"up to {other:.0%} of its time" in found.notes[0]
+    assert f"up to {other:.0%} of the engine" in found.notes[0]
 
 
 @given(cpus=st.integers(2, 256), other=shares, idle=st.floats(0.11, 1))
 def test_others_beside_idle_cpus_take_nothing(cpus: int, other: float, idle: float) -> None:
     other = min(other, 1 - idle)
     after = sample(5, 5 * cpus * (1 - idle), 5 * cpus * (1 - idle - other), cpus)
-    found = judge(START, after, START)
+    found = detect_contention(START, after, START)
     assert (found.flags, found.loss_percent) == ((), 0.0)
 
 
@@ -95,16 +94,16 @@ def test_threads_that_meet_lose_what_one_of_them_loses(
         pressure_microseconds=int(seconds * waited * 1e6),
         throttled_microseconds=int(seconds * limited * 1e6),
     )
-    found = judge(start, after, start)
+    found = detect_contention(start, after, start)
     assert found.flags == flags
     assert found.loss_percent == pytest.approx(loss_percent, abs=0.1)
 
 
 def test_where_no_task_waited_nobody_lacked_a_cpu() -> None:
     after = sample(5, 10, 5)
-    assert judge(START, after, START).flags == ("Contended",), "unknown whether one waited"
+    assert detect_contention(START, after, START).flags == ("Contended",), "unknown whether one waited"
     quiet = replace(START, pressure_microseconds=7)
-    assert judge(quiet, replace(after, pressure_microseconds=8), START).flags == ()
+    assert detect_contention(quiet, replace(after, pressure_microseconds=8), START).flags == ()
 
 
 @given(
@@ -114,17 +113,17 @@ def test_where_no_task_waited_nobody_lacked_a_cpu() -> None:
 )
 def test_what_cannot_be_read_raises_no_flag(hidden: set[str]) -> None:
     after = replace(sample(5, 10, 5), **dict.fromkeys(hidden))  # type: ignore[arg-type] - all may be None
-    assert judge(START, after, START).flags == ()
-    assert judge(START, MachineSample(stamp_ns=5 * SECOND), MachineSample(stamp_ns=0)).notes == ()
+    assert detect_contention(START, after, START).flags == ()
+    assert detect_contention(START, MachineSample(stamp_ns=5 * SECOND), MachineSample(stamp_ns=0)).notes == ()
 
 
 @given(first=st.integers(1_000_000, 2_000_000), ratio=st.floats(0.7, 1.45))
 def test_the_speed_of_a_cpu_may_vary_by_chance(first: int, ratio: float) -> None:
     looked = [replace(START, calibration_ns=ns) for ns in (first, max(first, int(first * ratio)))]
-    assert judge(looked[0], looked[1], looked[0]).flags == ()
+    assert detect_contention(looked[0], looked[1], looked[0]).flags == ()
     slow = replace(START, calibration_ns=int(first * 2.6))
-    assert judge(slow, looked[0], looked[0]).flags == ("Contended",), "at the start of the window"
-    assert judge(looked[0], slow, START).flags == ("Contended",), "nothing known of the first"
+    assert detect_contention(slow, looked[0], looked[0]).flags == ("Contended",), "at the start of the window"
+    assert detect_contention(looked[0], slow, START).flags == ("Contended",), "nothing known of the first"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +172,7 @@ def test_a_gpu_that_others_use_or_that_lowers_its_clocks(
     first: dict[str, object], before: dict[str, object], after: dict[str, object], flags: tuple[str, ...]
 ) -> None:
     looked = [replace(START, gpus=(gpu(**changed),)) for changed in (before, after, first)]
-    assert judge(*looked).flags == flags
+    assert detect_contention(*looked).flags == flags
 
 
 def test_a_steady_power_limit_and_the_pods_own_cpu_limit_are_told_without_a_flag() -> None:
@@ -182,10 +181,10 @@ def test_a_steady_power_limit_and_the_pods_own_cpu_limit_are_told_without_a_flag
         gpus=(gpu(power_watts=699.8, throttle_reasons=("SwPowerCap",)),),
         throttled_microseconds=2_000_000,
     )
-    found = judge(replace(START, throttled_microseconds=0), capped, START)
+    found = detect_contention(replace(START, throttled_microseconds=0), capped, START)
     assert found.flags == ()
     assert any("power limit at 700 W" in note for note in found.notes), found.notes
-    assert any("throttled 40% of the time" in note for note in found.notes), found.notes
+    assert any("throttled it for 40% of the time" in note for note in found.notes), found.notes
 
 
 BURNER = "import os\nif os.fork(): os._exit(0)\nos.setsid()\nprint(os.getpid(), flush=True)\nwhile True: pass"
@@ -218,4 +217,4 @@ def test_a_burner_on_each_cpu_is_seen_from_a_process_that_wants_them_too(tmp_pat
     assert after.node_busy_microseconds is not None
     assert before.node_busy_microseconds is not None
     assert after.node_busy_microseconds > before.node_busy_microseconds
-    assert "Contended" in judge(before, after, first).flags, (before, after)
+    assert "Contended" in detect_contention(before, after, first).flags, (before, after)

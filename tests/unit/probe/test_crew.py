@@ -16,8 +16,8 @@ from random import Random
 import pytest
 
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe.asking.sockets.crew import CHUNKS_PER_PROCESS, processes_for
-from tacho_runtime.probe.asking.sockets.engine import SocketEngine
+from tacho_runtime.probe.load.socket_engine import SocketEngine
+from tacho_runtime.probe.load.workers import CHUNKS_PER_PROCESS, processes_for
 from tests.unit.probe.engines import gauge, mock_engine, target
 
 QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 10, "itl_per_seq_ms": 0.1}
@@ -47,7 +47,7 @@ def test_how_many_processes(chunks: float, cpus: int, count: int) -> None:
 @contextlib.asynccontextmanager
 async def asked_by(processes: int, port: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SocketEngine]:
     monkeypatch.setattr(
-        "tacho_runtime.probe.asking.sockets.engine.processes_for", lambda *_: (processes, "told so")
+        "tacho_runtime.probe.load.socket_engine.processes_for", lambda *_: (processes, "told so")
     )
     engine = await SocketEngine.open(target(port), Random(1))
     try:
@@ -127,7 +127,7 @@ def _children() -> set[int]:
 def _mock() -> int:
     """The mock engine's process: the one that was there before any that asks."""
     return next(
-        pid for pid in _children() if b"tests.fakes.engine" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid for pid in _children() if b"tools.mock.engine" in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
 
 
@@ -151,12 +151,12 @@ def test_processes_start_from_a_zipapp_without_site_packages(tmp_path: Path) -> 
 
 ZIPPED = """
 import asyncio
-from tacho_runtime.probe.asking.sockets.crew import Crew
+from tacho_runtime.probe.load.workers import WorkerPool
 
 async def main():
-    crew = Crew()
-    print(len(await crew.members(2)), "ready")
-    await crew.close()
+    pool = WorkerPool()
+    print(len(await pool.workers(2)), "ready")
+    await pool.close()
 
 asyncio.run(main())
 """

@@ -9,20 +9,21 @@ from random import Random
 import pytest
 
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.asking.timed_client import RequestFailed
-from tacho_runtime.probe.drift import drift_percent
-from tacho_runtime.probe.findings import Findings
-from tacho_runtime.probe.gaps import Decode, decode_of
-from tacho_runtime.probe.phases import closing, looking
-from tacho_runtime.probe.ports import MachineSample, Reading
-from tacho_runtime.probe.search import Shape
-from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
+from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.load.timed_client import RequestFailed
+from tacho_runtime.probe.phases import stability
+from tacho_runtime.probe.phases.stability import drift_percent
+from tacho_runtime.probe.rates import DecodeRate, decode_of
+from tacho_runtime.probe.session import ProbeFindings
+from tacho_runtime.probe.time_plan import RequestShape
 from tests.unit.probe.probing import bench_of, probed
+from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
 
 
-def decode(rate: float, ci_percent: float | None = 1.0) -> Decode:
-    return Decode(
+def decode(rate: float, ci_percent: float | None = 1.0) -> DecodeRate:
+    return DecodeRate(
         tokens_per_second=rate,
         ci_percent=ci_percent,
         stalls=0,
@@ -63,7 +64,7 @@ class Switching(VirtualEngine):
 
     slow_first, depth, seconds = False, 0.02, 15.0
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         slow = (int(self.now_seconds() / self.seconds) % 2 == 0) == self.slow_first
         times = 1 + self.depth if slow else 1 - self.depth
         stream = await super().ask(input_tokens, output_tokens, timeout_seconds)
@@ -82,7 +83,7 @@ async def test_probes_of_an_engine_that_changes_by_turns_agree_within_their_inte
         single, capacity = measured.single_stream, measured.capacity
         assert single is not None
         assert capacity is not None
-        assert "from one moment of the probe to another" in measured.message
+        assert "at different times of the probe" in measured.message
         assert measured.flags == ()
         assert 3 < (single.decode_ci_percent or 0) < 6
         assert (capacity.ci_percent or 0) > 3
@@ -107,7 +108,7 @@ class Asked(VirtualEngine):
 
     asked = 0
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         self.asked += 1
         return await super().ask(input_tokens, output_tokens, timeout_seconds)
 
@@ -119,7 +120,7 @@ class AskedCrowded(Asked, Crowded):
 class Silent(Asked):
     """It answers once."""
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         if self.asked:
             self.asked += 1
             raise RequestFailed("503")
@@ -129,7 +130,7 @@ class Silent(Asked):
 class Hung(Asked):
     """It answers once, and stays silent as long as one waits."""
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         if self.asked:
             self.asked += 1
             await self.pause(timeout_seconds)
@@ -140,21 +141,23 @@ class Hung(Asked):
 class Busy(Asked):
     """Somebody else's request never ends."""
 
-    async def reading(self) -> Reading:
+    async def reading(self) -> CounterReading:
         read = await super().reading()
         return replace(read, counters=replace(read.counters, running=1.0))
 
 
-async def looked_at(asked: VirtualEngine, single_seconds: float, *, times: int) -> tuple[Findings, float]:
+async def looked_at(
+    asked: VirtualEngine, single_seconds: float, *, times: int
+) -> tuple[ProbeFindings, float]:
     """After so many levels, and the most seconds that a look took; a budget of 60 s is left."""
     tokens = max(2, round(single_seconds / 0.0105))
-    findings = Findings(single=(await asked.ask(16, tokens, 60.0),))
+    findings = ProbeFindings(single=(await asked.ask(16, tokens, 60.0),))
     bench = bench_of(asked, findings, seconds=asked.now_seconds() + 60.0)
-    bench.shape = Shape(workload=Workload(input_tokens=16, output_tokens=tokens))
+    bench.shape = RequestShape(workload=Workload(input_tokens=16, output_tokens=tokens))
     most = 0.0
     for _ in range(times):
         began = asked.now_seconds()
-        await looking.between(bench)
+        await stability.check_between_levels(bench)
         most = max(most, asked.now_seconds() - began)
     return findings, most
 
@@ -162,8 +165,8 @@ async def looked_at(asked: VirtualEngine, single_seconds: float, *, times: int) 
 @pytest.mark.parametrize(
     ("engine", "single_seconds", "looks", "sent"),
     [
-        (Asked, 0.5, looking.MOST_LOOKS, looking.MOST_LOOKS),
-        (AskedCrowded, 0.5, 0, looking.MOST_LOOKS),
+        (Asked, 0.5, stability.MAX_CHECKS, stability.MAX_CHECKS),
+        (AskedCrowded, 0.5, 0, stability.MAX_CHECKS),
         (Asked, 3.0, 0, 0),
         # With what settles before it, it would take more than its share.
         (Asked, 0.04 * 60 - 0.1, 0, 0),
@@ -176,10 +179,10 @@ async def test_looks_are_cheap_few_and_undisturbed(
     engine: type[Asked], single_seconds: float, looks: int, sent: int
 ) -> None:
     asked = engine(VirtualLaw(), Random(1))
-    findings, most = await looked_at(asked, single_seconds, times=looking.MOST_LOOKS + 2)
-    assert len(findings.looks) == looks
+    findings, most = await looked_at(asked, single_seconds, times=stability.MAX_CHECKS + 2)
+    assert len(findings.later_rates) == looks
     assert asked.asked - 1 == sent
-    assert most <= looking.LOOK_SHARE * 60.0
+    assert most <= stability.CHECK_SHARE * 60.0
     assert findings.flags == set(), "what is no figure makes none provisional"
     assert findings.notes == []
 
@@ -187,7 +190,7 @@ async def test_looks_are_cheap_few_and_undisturbed(
 @pytest.mark.parametrize(("single_seconds", "longest"), [(0.1, 1.0), (0.5, 1.5)])
 async def test_a_look_that_hangs_costs_little_once_and_is_told(single_seconds: float, longest: float) -> None:
     asked = Hung(VirtualLaw(), Random(1))
-    findings, most = await looked_at(asked, single_seconds, times=looking.MOST_LOOKS + 2)
+    findings, most = await looked_at(asked, single_seconds, times=stability.MAX_CHECKS + 2)
     assert longest < most < longest + 0.4
     assert asked.asked == 2, "the next level finds out whether it answers at all"
     (note,) = findings.notes
@@ -198,30 +201,30 @@ async def test_the_time_for_settling_does_not_end_the_look_of_an_engine_that_nee
     class Late(Asked):
         """It ends what was hung up on after a second."""
 
-        async def reading(self) -> Reading:
+        async def reading(self) -> CounterReading:
             read = await super().reading()
             running = float(self.now_seconds() < 1.5)
             return replace(read, counters=replace(read.counters, running=running))
 
     findings, most = await looked_at(Late(VirtualLaw(), Random(1)), 0.5, times=1)
-    assert len(findings.looks) == 1
-    assert 1.4 < most <= looking.LOOK_SHARE * 60.0
+    assert len(findings.later_rates) == 1
+    assert 1.4 < most <= stability.CHECK_SHARE * 60.0
 
 
 async def test_looks_count_where_no_time_is_left_for_the_last_one() -> None:
     engine = VirtualEngine(VirtualLaw(), Random(1))
-    findings = Findings(single=tuple([await engine.ask(512, 200, 60.0) for _ in range(3)]))
-    findings.looks = [decode(80.0)]
-    await closing.last_look(bench_of(engine, findings, seconds=engine.now_seconds()))
+    findings = ProbeFindings(single=tuple([await engine.ask(512, 200, 60.0) for _ in range(3)]))
+    findings.later_rates = [decode(80.0)]
+    await stability.final_check(bench_of(engine, findings, seconds=engine.now_seconds()))
     assert findings.drift_percent == pytest.approx(100 * (1 - 80 / (1000 / 10.5)), abs=0.5)
     assert "all intervals are 16 % wider" in findings.notes[-1]
 
 
 async def test_intervals_that_are_hardly_wider_are_not_told_as_no_wider() -> None:
     engine = VirtualEngine(VirtualLaw(), Random(1))
-    findings = Findings(single=tuple([await engine.ask(512, 200, 60.0) for _ in range(3)]))
+    findings = ProbeFindings(single=tuple([await engine.ask(512, 200, 60.0) for _ in range(3)]))
     first = decode_of(findings.single)
     assert first is not None
-    findings.looks = [decode(first.tokens_per_second * 0.9955, 0.1)]
-    await closing.last_look(bench_of(engine, findings, seconds=engine.now_seconds()))
+    findings.later_rates = [decode(first.tokens_per_second * 0.9955, 0.1)]
+    await stability.final_check(bench_of(engine, findings, seconds=engine.now_seconds()))
     assert "all intervals are 0.45 % wider" in findings.notes[-1]

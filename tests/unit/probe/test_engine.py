@@ -50,7 +50,7 @@ def test_gauges_show_what_runs_and_waits() -> None:
     ],
 )
 def test_failures_at_start(mode: str, said: str) -> None:
-    command = [sys.executable, "-m", "tests.fakes.engine", "--port", "0", "--fail", mode]
+    command = [sys.executable, "-m", "tools.mock.engine", "--port", "0", "--fail", mode]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert said in ended.stderr
@@ -71,7 +71,7 @@ def test_a_key_is_wanted_where_one_is_set() -> None:
 
 
 def test_it_ends_on_sigterm_and_answers_only_after_its_startup() -> None:
-    command = [sys.executable, "-m", "tests.fakes.engine", "--port", "0", "--startup-seconds", "0.2"]
+    command = [sys.executable, "-m", "tools.mock.engine", "--port", "0", "--startup-seconds", "0.2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("listening on ")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.engine_law import Law
-from tests.fakes.engine_virtual import Virtual
+from tools.mock.engine_law import Law
+from tools.mock.engine_simulated import SteppedEngine
 
 LAW = Law(ttft_base_ms=10, ttft_per_token_ms=0.1, itl_base_ms=2, itl_per_seq_ms=1)
 
@@ -33,14 +33,14 @@ class Record:
 
 
 def alone(law: Law, tokens: int, prompt: int = 100) -> Record:
-    engine, record = Virtual(law), Record()
+    engine, record = SteppedEngine(law), Record()
     engine.submit(prompt, tokens, sink=record)
     engine.drain()
     return record
 
 
 def test_a_first_token_comes_by_the_law() -> None:
-    engine = Virtual(LAW)
+    engine = SteppedEngine(LAW)
     request = engine.submit(100, 3)
     engine.run(0.0199)
     assert request.generated == 0
@@ -51,14 +51,14 @@ def test_a_first_token_comes_by_the_law() -> None:
 
 @pytest.mark.parametrize("streams", [1, 4])
 def test_each_later_token_costs_by_how_many_run(streams: int) -> None:
-    engine = Virtual(LAW)
+    engine = SteppedEngine(LAW)
     requests = [engine.submit(100, 1000) for _ in range(streams)]
     engine.run(0.020 + 50 * (0.002 + 0.001 * streams) + 1e-6)
     assert [request.generated for request in requests] == [51] * streams
 
 
 def test_a_first_token_may_wait_for_each_that_runs() -> None:
-    engine = Virtual(LAW.changed(ttft_per_running_ms=5))
+    engine = SteppedEngine(LAW.changed(ttft_per_running_ms=5))
     requests = [engine.submit(100, 1000) for _ in range(3)]
     engine.run(0.1)
     assert [request.first_token for request in requests] == pytest.approx([0.020, 0.025, 0.030])
@@ -67,7 +67,7 @@ def test_a_first_token_may_wait_for_each_that_runs() -> None:
 @pytest.mark.parametrize(("streams", "gap"), [(3, 0.005), (4, 0.006), (6, 0.006 + 2 * 0.0015)])
 def test_above_the_knee_each_sequence_costs_more(streams: int, gap: float) -> None:
     law = LAW.changed(itl_knee=4, itl_per_seq_above_ms=0.5)
-    engine, record = Virtual(law), Record()
+    engine, record = SteppedEngine(law), Record()
     for _ in range(streams - 1):
         engine.submit(100, 1000)
     engine.submit(100, 1000, sink=record)
@@ -102,7 +102,7 @@ def test_a_step_brings_as_many_tokens_as_said_on_average_in_one_chunk(mean: floa
     ],
 )
 def test_where_output_ends(law: dict[str, Any], asked: dict[str, Any], tokens: int, reason: str) -> None:
-    engine = Virtual(LAW.changed(**law))
+    engine = SteppedEngine(LAW.changed(**law))
     request = engine.submit(100, 20, **asked)
     engine.drain()
     assert (request.generated, request.finish_reason) == (tokens, reason)
@@ -111,7 +111,7 @@ def test_where_output_ends(law: dict[str, Any], asked: dict[str, Any], tokens: i
 
 @pytest.mark.parametrize("law", [{"max_num_seqs": 2}, {"kv_tokens": 250}])
 def test_what_does_not_fit_waits_and_begins_when_one_ends(law: dict[str, Any]) -> None:
-    engine = Virtual(LAW.changed(**law))
+    engine = SteppedEngine(LAW.changed(**law))
     requests = [engine.submit(100, 11) for _ in range(3)]
     assert (len(engine.scheduler.running), len(engine.scheduler.waiting)) == (2, 1)
     engine.drain()
@@ -122,7 +122,7 @@ def test_what_does_not_fit_waits_and_begins_when_one_ends(law: dict[str, Any]) -
 
 def test_an_optimistic_cache_preempts_the_youngest_which_computes_again() -> None:
     law = LAW.changed(kv_policy="preempt", kv_tokens=230)
-    engine, first, second = Virtual(law), Record(), Record()
+    engine, first, second = SteppedEngine(law), Record(), Record()
     engine.submit(100, 60, sink=first)
     engine.submit(100, 60, sink=second)
     assert len(engine.scheduler.running) == 2
@@ -137,7 +137,7 @@ def test_an_optimistic_cache_preempts_the_youngest_which_computes_again() -> Non
 
 
 def test_an_aborted_request_gives_its_place_back() -> None:
-    engine = Virtual(LAW.changed(max_num_seqs=1))
+    engine = SteppedEngine(LAW.changed(max_num_seqs=1))
     first, second = engine.submit(100, 1000), engine.submit(100, 2)
     engine.scheduler.abort(first, engine.now)
     engine.drain()
@@ -147,7 +147,7 @@ def test_an_aborted_request_gives_its_place_back() -> None:
 
 def test_an_equal_prompt_is_cached_and_faster_unless_there_is_no_cache() -> None:
     for caching, cached, ttft in ((True, 992, 0.0109), (False, 0, 0.1101)):
-        engine = Virtual(LAW.changed(prefix_caching=caching))
+        engine = SteppedEngine(LAW.changed(prefix_caching=caching))
         engine.submit(1001, 1, prompt_key=7)
         engine.run(1)
         again = engine.submit(1001, 1, prompt_key=7)
@@ -158,7 +158,7 @@ def test_an_equal_prompt_is_cached_and_faster_unless_there_is_no_cache() -> None
 
 
 def test_a_cache_may_hit_where_none_should() -> None:
-    engine = Virtual(LAW.changed(cached_share=0.5))
+    engine = SteppedEngine(LAW.changed(cached_share=0.5))
     request = engine.submit(1001, 1)
     engine.drain()
     assert request.cached_tokens == 496
@@ -174,7 +174,7 @@ def test_jitter_has_the_given_variation_and_keeps_the_mean(cv: float) -> None:
 
 
 def test_jitter_slows_all_sequences_together() -> None:
-    engine, records = Virtual(LAW.changed(jitter_cv=0.3)), (Record(), Record())
+    engine, records = SteppedEngine(LAW.changed(jitter_cv=0.3)), (Record(), Record())
     for record in records:
         engine.submit(100, 1000, sink=record)
     engine.drain()
@@ -183,7 +183,7 @@ def test_jitter_slows_all_sequences_together() -> None:
 
 def test_in_a_stall_nothing_comes_and_between_stalls_the_law_holds() -> None:
     law = LAW.changed(stall_every_ms=500, stall_ms=80)
-    engine, records = Virtual(law), (Record(), Record())
+    engine, records = SteppedEngine(law), (Record(), Record())
     for record in records:
         engine.submit(100, 10_000, sink=record)
     engine.drain()
@@ -199,7 +199,7 @@ def test_in_a_stall_nothing_comes_and_between_stalls_the_law_holds() -> None:
 
 
 def test_a_request_that_comes_during_a_stall_waits_for_its_end() -> None:
-    engine = Virtual(LAW.changed(stall_every_ms=1, stall_ms=1000))
+    engine = SteppedEngine(LAW.changed(stall_every_ms=1, stall_ms=1000))
     engine.run(0.5)
     request = engine.submit(100, 1)
     engine.drain()
@@ -208,7 +208,7 @@ def test_a_request_that_comes_during_a_stall_waits_for_its_end() -> None:
 
 
 def test_the_first_batch_of_a_size_is_slow_and_later_ones_are_not() -> None:
-    engine = Virtual(LAW.changed(cold_ms=500))
+    engine = SteppedEngine(LAW.changed(cold_ms=500))
     ttfts = []
     for streams in (1, 1, 2, 3, 3):
         begin = engine.now
@@ -221,14 +221,14 @@ def test_the_first_batch_of_a_size_is_slow_and_later_ones_are_not() -> None:
 
 def test_a_slow_front_end_bounds_what_is_streamed_and_not_what_comes_in_one_piece() -> None:
     law = LAW.changed(frontend_us=1000)
-    engine, records = Virtual(law), [Record() for _ in range(10)]
+    engine, records = SteppedEngine(law), [Record() for _ in range(10)]
     for record in records:
         engine.submit(100, 200, sink=record)
     engine.drain()
     # 10 streams at 12 ms a token would be 833 chunks a second; 1000 fit. With 5 ms they do not.
     assert max(record.times[-1] for record in records) == pytest.approx(0.020 + 199 * 0.012, rel=0.02)
     for streamed, seconds in ((True, 2000 * 0.001), (False, 199 * 0.005)):
-        engine = Virtual(law.changed(itl_base_ms=5, itl_per_seq_ms=0))
+        engine = SteppedEngine(law.changed(itl_base_ms=5, itl_per_seq_ms=0))
         records = [Record() for _ in range(10)]
         for record in records:
             engine.submit(100, 200, sink=record, streamed=streamed)
@@ -237,7 +237,7 @@ def test_a_slow_front_end_bounds_what_is_streamed_and_not_what_comes_in_one_piec
 
 
 def test_what_nobody_reads_any_more_costs_the_front_end_nothing() -> None:
-    engine, record = Virtual(LAW.changed(frontend_us=10_000)), Record()
+    engine, record = SteppedEngine(LAW.changed(frontend_us=10_000)), Record()
     request = engine.submit(100, 200)
     engine.run(0.3)
     engine.scheduler.abort(request, engine.now)
@@ -249,7 +249,7 @@ def test_what_nobody_reads_any_more_costs_the_front_end_nothing() -> None:
 
 def test_foreign_traffic_comes_and_goes_and_takes_its_share() -> None:
     law = LAW.changed(foreign_streams=3, foreign_from_s=1.0, foreign_seconds=2.0, foreign_output_tokens=50)
-    engine, record = Virtual(law), Record()
+    engine, record = SteppedEngine(law), Record()
     engine.submit(100, 1000, sink=record)
     engine.run(1.5)
     assert len(engine.scheduler.running) == 4
@@ -264,7 +264,7 @@ def test_foreign_traffic_comes_and_goes_and_takes_its_share() -> None:
 
 @pytest.mark.parametrize("field", ["itl_base_ms", "jitter_cv"])
 def test_a_law_may_change_while_requests_run(field: str) -> None:
-    engine, record = Virtual(LAW), Record()
+    engine, record = SteppedEngine(LAW), Record()
     engine.submit(100, 1000, sink=record)
     engine.run(1.0)
     engine.scheduler.law = engine.scheduler.law.changed(**{field: 1.0})
@@ -281,7 +281,7 @@ def test_what_is_no_law(nonsense: dict[str, Any]) -> None:
 
 
 def test_what_is_late_can_be_done_in_parts() -> None:
-    engine = Virtual(LAW)
+    engine = SteppedEngine(LAW)
     request = engine.submit(100, 1000)
     engine.now = 10.0
     engine.scheduler.advance(engine.now, 10)

@@ -8,10 +8,9 @@ import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
-from tests.fakes.engine_law import Law
-from tests.fakes.engine_simulated import Level, quantile, simulated
-from tests.fakes.engine_truth import level, meets, single_stream, steps, throughput, truth
-from tests.fakes.engine_virtual import Virtual
+from tools.mock.engine_law import Law
+from tools.mock.engine_simulated import Level, SteppedEngine, quantile, simulated
+from tools.mock.engine_truth import level, meets, single_stream, steps, throughput, truth
 
 WORKLOAD = Workload(input_tokens=256, output_tokens=64)
 LAW = Law(
@@ -59,7 +58,7 @@ def _latency(found: Level, share: float, kind: str) -> float:
 @pytest.mark.parametrize("mean", [1.0, 1.6, 2.5, 4.0])
 def test_one_stream_is_as_said(mean: float) -> None:
     law = LAW.changed(tokens_per_step=mean)
-    engine, spent = Virtual(law), 0.0
+    engine, spent = SteppedEngine(law), 0.0
     for _ in range(400):
         request = engine.submit(256, 64)
         engine.drain()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tacho_runtime.probe.asking.parsing import event_spans
+from tacho_runtime.probe.load.wire import event_spans
 from tests.unit.probe.engines import ask, mock_engine
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "vllm-0.32"

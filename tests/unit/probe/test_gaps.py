@@ -7,18 +7,18 @@ from random import Random
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.gaps import decode_of, gaps_of
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.rates import decode_of, gaps_of
 
 MS = 1_000_000
 
 
-def stream(gaps_ms: list[float], counts: list[float] | None = None, first_ms: float = 100) -> Stream:
+def stream(gaps_ms: list[float], counts: list[float] | None = None, first_ms: float = 100) -> StreamResult:
     stamps, at = [(int(first_ms * MS), 1.0)], first_ms
     for gap, count in zip(gaps_ms, counts or [1.0] * len(gaps_ms), strict=True):
         at += gap
         stamps.append((round(at * MS), count))
-    return Stream(sent_ns=0, tokens=tuple(stamps), exact=True, finish_reason="length")
+    return StreamResult(sent_ns=0, tokens=tuple(stamps), exact=True, finish_reason="length")
 
 
 def test_equal_gaps_are_their_rate_with_the_narrowest_interval() -> None:

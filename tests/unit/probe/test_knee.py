@@ -6,25 +6,33 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
-from tacho_runtime.probe.knee import NO_FIGURE, Step, Tried, knee_of, next_level, top_level
+from tacho_runtime.probe.level_search import (
+    NO_FIGURE,
+    SearchStep,
+    TriedLevel,
+    knee_of,
+    next_level,
+    top_level,
+)
+from tests.properties import examples
 
 Law = Callable[[int], tuple[float, float | None]]
-"""Concurrency → (tokens per second, strain)."""
+"""Concurrency → (tokens per second, slo_ratio)."""
 
 
-def searched(law: Law, top: int, most: int = 40) -> tuple[dict[int, Tried], Step]:
-    tried = {1: Tried(concurrency=1, output_tokens_per_second=law(1)[0], strain=law(1)[1])}
+def searched(law: Law, top: int, most: int = 40) -> tuple[dict[int, TriedLevel], SearchStep]:
+    tried = {1: TriedLevel(concurrency=1, output_tokens_per_second=law(1)[0], slo_ratio=law(1)[1])}
     for _ in range(most):
         step = next_level(tuple(tried.values()), top=top)
         if step.concurrency is None:
             return tried, step
         assert step.concurrency not in tried, "a level is measured once"
         assert 1 < step.concurrency <= top
-        rate, strain = law(step.concurrency)
-        tried[step.concurrency] = Tried(
-            concurrency=step.concurrency, output_tokens_per_second=rate, strain=strain
+        rate, slo_ratio = law(step.concurrency)
+        tried[step.concurrency] = TriedLevel(
+            concurrency=step.concurrency, output_tokens_per_second=rate, slo_ratio=slo_ratio
         )
     raise AssertionError("the search does not end")
 
@@ -38,7 +46,7 @@ def test_a_linear_law_takes_three_levels() -> None:
     assert (step.boundary, sorted(tried)) == ("Edge", [1, 40, 42, 256])
 
 
-@settings(max_examples=300)
+@examples(3)
 @given(
     alpha=st.floats(1, 100),
     beta=st.floats(0.001, 5),
@@ -58,7 +66,7 @@ def test_the_edge_is_within_a_twentieth(
 
     tried, step = searched(law, top)
     truth = max((c for c in range(1, top + 1) if law(c)[1] <= 1), default=0)
-    kept = [c for c, one in tried.items() if one.strain is not None and one.strain <= 1]
+    kept = [c for c, one in tried.items() if one.slo_ratio is not None and one.slo_ratio <= 1]
     if truth == 0:
         assert step.boundary == "NeverMet"
     elif truth == top:
@@ -97,18 +105,18 @@ def test_throughput_that_falls_at_the_top_has_its_knee_below() -> None:
 
 def test_nothing_tried_is_no_search() -> None:
     assert next_level((), top=9).concurrency is None
-    one = (Tried(concurrency=1, output_tokens_per_second=5.0),)
+    one = (TriedLevel(concurrency=1, output_tokens_per_second=5.0),)
     assert next_level(one, top=1).boundary == "Floor"
 
 
 @pytest.mark.parametrize(
     ("wanted", "slots", "cache", "request_tokens", "top", "why"),
     [
-        (8, 0, None, 700, 256, "no more than 256"),
-        (400, 0, None, 700, 400, "no more than 400"),
-        (8, 4, None, 700, 4, "takes 4 requests"),
+        (8, 0, None, 700, 256, "at most 256"),
+        (400, 0, None, 700, 400, "at most 400"),
+        (8, 4, None, 700, 4, "runs 4 requests"),
         (8, 0, 7000, 700, 10, "holds 10 requests"),
-        (8, 4, 7000, 700, 4, "takes 4"),
+        (8, 4, 7000, 700, 4, "runs 4"),
         (8, 0, 300, 700, 1, "holds 1 request of 700"),
     ],
 )
@@ -116,33 +124,33 @@ def test_the_top_is_the_engines(
     wanted: int, slots: int, cache: int | None, request_tokens: int, top: int, why: str
 ) -> None:
     found, reason = top_level(
-        wanted=wanted, slots=slots, kv_cache_tokens=cache, request_tokens=request_tokens
+        desired=wanted, slots=slots, kv_cache_tokens=cache, request_tokens=request_tokens
     )
     assert found == top
     assert why in reason
 
 
 def test_a_throughput_that_is_no_number_is_none() -> None:
-    nothing = Tried(concurrency=2, output_tokens_per_second=float("nan"))
-    one = Tried(concurrency=1, output_tokens_per_second=5.0)
+    nothing = TriedLevel(concurrency=2, output_tokens_per_second=float("nan"))
+    one = TriedLevel(concurrency=1, output_tokens_per_second=5.0)
     assert knee_of((nothing,)) is None
     assert knee_of((one, nothing)) == one
-    assert next_level((nothing,), top=2) == Step(concurrency=None, reason=NO_FIGURE, boundary="Floor")
+    assert next_level((nothing,), top=2) == SearchStep(concurrency=None, reason=NO_FIGURE, boundary="Floor")
     assert next_level((one, nothing), top=1).boundary == "Floor"
 
 
 def test_one_stream_that_tells_no_rate_keeps_nothing_from_being_tried() -> None:
-    alone = Tried(concurrency=1, output_tokens_per_second=math.nan)
-    top = Tried(concurrency=64, output_tokens_per_second=500.0)
+    alone = TriedLevel(concurrency=1, output_tokens_per_second=math.nan)
+    top = TriedLevel(concurrency=64, output_tokens_per_second=500.0)
     assert next_level((alone,), top=64).concurrency == 64
     assert next_level((alone, top), top=64).concurrency == 8
 
 
 def test_a_level_that_tells_no_rate_and_breaks_the_service_level_bounds_it() -> None:
     levels = [
-        Tried(concurrency=1, output_tokens_per_second=20.0, strain=0.3),
-        Tried(concurrency=20, output_tokens_per_second=300.0, strain=0.98),
-        Tried(concurrency=21, output_tokens_per_second=math.nan, strain=1.1),
+        TriedLevel(concurrency=1, output_tokens_per_second=20.0, slo_ratio=0.3),
+        TriedLevel(concurrency=20, output_tokens_per_second=300.0, slo_ratio=0.98),
+        TriedLevel(concurrency=21, output_tokens_per_second=math.nan, slo_ratio=1.1),
     ]
     assert next_level(levels, top=21).boundary == "Edge"
     assert next_level([levels[0], levels[2]], top=21).concurrency == 18
@@ -151,9 +159,9 @@ def test_a_level_that_tells_no_rate_and_breaks_the_service_level_bounds_it() -> 
 @pytest.mark.parametrize(
     ("tried", "reason"),
     [
-        (((1, 10.0, 0.9),), "1 stream keeps the service level"),
-        (((1, 10.0, 0.9), (2, 12.0, 1.1)), "1 stream keeps the service level, 2 break it"),
-        (((1, 10.0, 0.2), (4, 12.0, 0.8), (5, 12.0, 1.1)), "4 streams keep the service level, 5 break it"),
+        (((1, 10.0, 0.9),), "1 stream meets the SLO"),
+        (((1, 10.0, 0.9), (2, 12.0, 1.1)), "1 stream meets the SLO, 2 miss it"),
+        (((1, 10.0, 0.2), (4, 12.0, 0.8), (5, 12.0, 1.1)), "4 streams meet the SLO, 5 miss it"),
         (((1, 10.0, None), (2, 12.0, None)), "2 streams reach 100% of the highest throughput, 1 does not"),
         (
             ((1, 1.0, None), (2, 10.0, None), (3, 12.0, None)),
@@ -162,5 +170,5 @@ def test_a_level_that_tells_no_rate_and_breaks_the_service_level_bounds_it() -> 
     ],
 )
 def test_one_stream_and_several(tried: tuple[tuple[int, float, float | None], ...], reason: str) -> None:
-    levels = [Tried(concurrency=c, output_tokens_per_second=rate, strain=s) for c, rate, s in tried]
+    levels = [TriedLevel(concurrency=c, output_tokens_per_second=rate, slo_ratio=s) for c, rate, s in tried]
     assert next_level(levels, top=levels[-1].concurrency).reason == reason

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.probe.asking.sockets.lengths import OutputLengths, poisson_times, residual_lives
+from tacho_runtime.probe.load.job import OutputLengths, poisson_times, residual_lives
 
 
 @given(st.integers(1, 4000), st.floats(0, 0.5), st.integers())

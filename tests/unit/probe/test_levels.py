@@ -9,10 +9,10 @@ import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe.asking.counters import Counters
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.levels import evaluate, latencies, strain_of
-from tacho_runtime.probe.ports import Reading, Trace
+from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.levels import evaluate, latencies, slo_ratio_of
+from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
+from tacho_runtime.probe.load.streams import StreamResult
 
 MS = 1_000_000
 BIN_NS = 10 * MS
@@ -22,9 +22,9 @@ WORKLOAD = Workload(input_tokens=64, output_tokens=OUTPUT_TOKENS)
 NO_SLO = ServiceLevel()
 
 
-def stream(sent_ms: int, tokens: int, *, whole: bool = True, itl_ms: float = ITL_MS) -> Stream:
+def stream(sent_ms: int, tokens: int, *, whole: bool = True, itl_ms: float = ITL_MS) -> StreamResult:
     stamps = [round((sent_ms + TTFT_MS + index * itl_ms) * MS) for index in range(tokens)]
-    return Stream(
+    return StreamResult(
         sent_ns=sent_ms * MS,
         tokens=tuple((stamp, 1.0) for stamp in stamps),
         exact=True,
@@ -32,7 +32,7 @@ def stream(sent_ms: int, tokens: int, *, whole: bool = True, itl_ms: float = ITL
     )
 
 
-def trace_of(streams: list[Stream], start_ms: int, end_ms: int, **changes: Any) -> Trace:
+def trace_of(streams: list[StreamResult], start_ms: int, end_ms: int, **changes: Any) -> LoadTrace:
     bins = [0.0] * ((end_ms - start_ms) // 10)
     for one in streams:
         for stamp, count in one.tokens:
@@ -48,10 +48,10 @@ def trace_of(streams: list[Stream], start_ms: int, end_ms: int, **changes: Any) 
         "bins": tuple(bins),
         "requests_ended": sum(bool(one.finish_reason) for one in streams),
     }
-    return Trace(**(values | changes))
+    return LoadTrace(**(values | changes))
 
 
-def closed_loop(concurrency: int, until_ms: int = 3000, **changes: Any) -> Trace:
+def closed_loop(concurrency: int, until_ms: int = 3000, **changes: Any) -> LoadTrace:
     """Streams that began together with residual lives, followed to ``until_ms``, counted for four lives."""
     first, later = [], []
     for index in range(concurrency):
@@ -81,7 +81,7 @@ def test_a_steady_loop_gives_its_law(concurrency: int) -> None:
     assert point.ttft_milliseconds_p50 == TTFT_MS
     assert point.tpot_milliseconds_p50 == ITL_MS
     assert point.end_to_end_milliseconds_p50 == SERVICE_MS
-    assert (point.steady, point.flags, point.slo_met, result.strain) == (True, (), None, None)
+    assert (point.steady, point.flags, point.slo_met, result.slo_ratio) == (True, (), None, None)
     assert result.notes == ()
     assert result.clean
 
@@ -128,7 +128,7 @@ def test_whole_requests_tell_the_time_per_token_where_there_are_some() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slo", "strain"),
+    ("slo", "slo_ratio"),
     [
         (ServiceLevel(tpot_milliseconds=20), 0.5),
         (ServiceLevel(ttft_milliseconds=50), 2.0),
@@ -138,15 +138,15 @@ def test_whole_requests_tell_the_time_per_token_where_there_are_some() -> None:
     ],
 )
 def test_the_worse_of_both_latencies_strains_the_service_level(
-    slo: ServiceLevel, strain: float | None
+    slo: ServiceLevel, slo_ratio: float | None
 ) -> None:
-    assert strain_of(latencies(closed_loop(4), WORKLOAD), slo) == strain
+    assert slo_ratio_of(latencies(closed_loop(4), WORKLOAD), slo) == slo_ratio
     result = evaluate(closed_loop(4), WORKLOAD, slo)
     assert result is not None
-    assert result.point.slo_met is (None if strain is None else strain <= 1)
-    assert (result.goodput is None) is (strain is None)
+    assert result.point.slo_met is (None if slo_ratio is None else slo_ratio <= 1)
+    assert (result.goodput is None) is (slo_ratio is None)
     if result.goodput:
-        kept = 100 if strain is not None and strain <= 1 else 0
+        kept = 100 if slo_ratio is not None and slo_ratio <= 1 else 0
         assert result.goodput.compliance_percent == kept
         assert result.goodput.compliance_percent_lower95 < 100
 
@@ -165,8 +165,10 @@ def test_end_to_end_is_that_of_the_workloads_length() -> None:
     assert latencies(trace_of([short], 0, 2000), WORKLOAD).end_to_end == [TTFT_MS + 10 * ITL_MS]
 
 
-def reading(at_ms: int, made: float | None, *, by_step: bool = True) -> Reading:
-    return Reading(stamp_ns=at_ms * MS, counters=Counters(generated_tokens=made, by_step=by_step))
+def reading(at_ms: int, made: float | None, *, by_step: bool = True) -> CounterReading:
+    return CounterReading(
+        stamp_ns=at_ms * MS, counters=EngineCounters(generated_tokens=made, by_step=by_step)
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,9 +203,9 @@ def test_the_engines_counter_is_held_against_what_came(
     assert seconds > 1
 
 
-def holding(running: float, waiting: float, at_ms: int, *, by_step: bool) -> Reading:
-    counters = Counters(running=running, waiting=waiting, generated_tokens=0.0, by_step=by_step)
-    return Reading(stamp_ns=at_ms * MS, counters=counters)
+def holding(running: float, waiting: float, at_ms: int, *, by_step: bool) -> CounterReading:
+    counters = EngineCounters(running=running, waiting=waiting, generated_tokens=0.0, by_step=by_step)
+    return CounterReading(stamp_ns=at_ms * MS, counters=counters)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +251,9 @@ def test_what_a_full_front_end_has_not_sent_yet_is_not_somebody_elses(
     plain = closed_loop(16)
     many = replace(plain, bins=tuple(100 * count for count in plain.bins))
     ends = [
-        Reading(
+        CounterReading(
             stamp_ns=stamp,
-            counters=Counters(generated_tokens=made, running=count, waiting=0.0, by_step=True),
+            counters=EngineCounters(generated_tokens=made, running=count, waiting=0.0, by_step=True),
         )
         for stamp, made, count in ((plain.start_ns, 0.0, 16.0), (plain.end_ns, share * sum(many.bins), held))
     ]
@@ -325,14 +327,14 @@ def test_a_slowing_engine_is_not_steady() -> None:
     for index in range(300):
         stamps.append((int(at * MS), 1.0))
         at += 5 + index * 0.1
-    two = [Stream(sent_ns=0, tokens=tuple(stamps), exact=True)] * 2
+    two = [StreamResult(sent_ns=0, tokens=tuple(stamps), exact=True)] * 2
     result = evaluate(trace_of(two, 100, int(at)), Workload(input_tokens=1, output_tokens=400), NO_SLO)
     assert result is not None
     assert not result.point.steady
 
 
 @pytest.mark.parametrize("streams", [[], [stream(0, 1)]])
-def test_too_little_is_no_point(streams: list[Stream]) -> None:
+def test_too_little_is_no_point(streams: list[StreamResult]) -> None:
     assert evaluate(trace_of(streams, 0, 1000), WORKLOAD, NO_SLO) is None
 
 

@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from tacho_runtime.probe.asking.sockets.engine import SocketEngine
+from tacho_runtime.probe.load.socket_engine import SocketEngine
 from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, live, target
 
@@ -76,7 +76,7 @@ async def test_the_probe_agrees_with_the_engines_own_timings(port: int) -> None:
     assert measured.state in ("Complete", "Partial"), measured.message
     single = measured.single_stream
     assert single is not None, measured.message
-    own = re.search(r"own timings the single stream ran at ([\d.]+) tokens per second", measured.message)
+    own = re.search(r"own timings one stream ran at ([\d.]+) tokens per second", measured.message)
     assert own is not None, measured.message
     assert single.decode_tokens_per_second == pytest.approx(float(own[1]), rel=0.15)
     assert measured.workload.input_tokens == 64
@@ -90,8 +90,8 @@ async def test_each_request_is_exact_and_never_cached(port: int) -> None:
     engine = await SocketEngine.open(goal, Random(2))
     await engine.first_request(60)
     assert engine.max_model_len == SLOT_TOKENS
-    assert engine.speech.wording.dialect.name == "llamacpp"
-    assert engine.speech.wording.vocabulary == 49152
+    assert engine.requests.request_format.dialect.name == "llamacpp"
+    assert engine.requests.request_format.vocabulary == 49152
     for size in (17, 17, 40):
         stream = await engine.ask(size, 24, 60)
         assert stream.prompt_tokens == size

@@ -67,7 +67,7 @@ async def test_one_request_that_fails_is_sent_again_and_ends_nothing(fail: str, 
     measured = await probed(fail=fail)
     assert measured.single_stream is not None
     assert max(point.concurrency for point in measured.curve) == STREAMS
-    assert "1 request was sent again after a failure" in measured.message
+    assert "1 request was retried after a failure" in measured.message
     assert said in measured.message
     assert "OtherTraffic" not in measured.flags
 

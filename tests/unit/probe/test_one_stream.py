@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tacho_runtime.probe.asking.streams import Stream
 from tacho_runtime.probe.levels import single_result
+from tacho_runtime.probe.load.streams import StreamResult
 from tests.unit.probe.test_levels import MS, NO_SLO, OUTPUT_TOKENS, SERVICE_MS, TTFT_MS, stream
 
 
@@ -19,7 +19,7 @@ def test_one_stream_after_the_other(count: int) -> None:
     assert result.point.output_tokens_per_second == pytest.approx(OUTPUT_TOKENS / SERVICE_MS * 1000)
     assert result.point.steady
     assert (result.point.ci_percent is None) is (count == 1)
-    assert result.founded
+    assert result.has_rate
 
 
 def test_an_answer_that_ends_with_its_first_token_took_its_time_too() -> None:
@@ -41,14 +41,14 @@ def test_few_requests_are_known_by_their_gaps_and_their_first_tokens() -> None:
     result = single_result(two, NO_SLO)
     assert result is not None
     assert result.point.ci_percent == pytest.approx(12.71 * 40 / 800 * 100, rel=0.01)
-    assert result.founded, "one stream is told however wide its interval is"
+    assert result.has_rate, "one stream is told however wide its interval is"
     wide = single_result(two, NO_SLO, loss_percent=5.0)
     assert wide is not None
     assert (wide.point.ci_percent or 0) - (result.point.ci_percent or 0) == pytest.approx(5)
 
 
 def test_few_requests_that_stalled_are_known_that_much_worse() -> None:
-    def paused(one: Stream) -> Stream:
+    def paused(one: StreamResult) -> StreamResult:
         late = tuple(
             (stamp + 100 * MS * (place >= 20), count) for place, (stamp, count) in enumerate(one.tokens)
         )

@@ -8,16 +8,21 @@ from typing import Any
 import pytest
 
 from tacho_contract.launch import ServiceLevel
-from tacho_runtime.probe.openloop import OpenResult, Outcomes, evaluate_open, outcomes, seconds_for
-from tacho_runtime.probe.ports import Trace
-
-from .test_levels import ITL_MS, MS, OUTPUT_TOKENS, TTFT_MS, WORKLOAD, stream, trace_of
+from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.open_loop import (
+    OpenLoopOutcomes,
+    OpenLoopResult,
+    evaluate_open,
+    outcomes,
+    seconds_for,
+)
+from tests.unit.probe.test_levels import ITL_MS, MS, OUTPUT_TOKENS, TTFT_MS, WORKLOAD, stream, trace_of
 
 SLO = ServiceLevel(ttft_milliseconds=400, tpot_milliseconds=20)
 END_MS = 10_000
 
 
-def arrived(kept: int, *, slow: int = 0, waiting: tuple[int, ...] = (), **changes: Any) -> Trace:
+def arrived(kept: int, *, slow: int = 0, waiting: tuple[int, ...] = (), **changes: Any) -> LoadTrace:
     """So many that were answered as they should be, ``slow`` ones with twice the time per token that may be,
     and those that have waited for so many milliseconds at the end."""
     dues = [100 + 8000 * index // max(1, kept + slow) for index in range(kept + slow)]
@@ -35,7 +40,7 @@ def arrived(kept: int, *, slow: int = 0, waiting: tuple[int, ...] = (), **change
     )
 
 
-def judged(trace: Trace, slo: ServiceLevel = SLO) -> OpenResult:
+def judged(trace: LoadTrace, slo: ServiceLevel = SLO) -> OpenLoopResult:
     found = evaluate_open(trace, WORKLOAD, 7.0, slo)
     assert found is not None
     return found
@@ -64,7 +69,7 @@ def judged(trace: Trace, slo: ServiceLevel = SLO) -> OpenResult:
         (arrived(0, waiting=(900,) * 12), False),
     ],
 )
-def test_three_outcomes(trace: Trace, passed: bool | None) -> None:
+def test_three_outcomes(trace: LoadTrace, passed: bool | None) -> None:
     assert judged(trace).passed is passed
 
 
@@ -75,15 +80,12 @@ def test_no_service_level_is_neither_kept_nor_broken_and_no_word_is_lost_about_i
 
 def test_too_few_to_tell_is_said() -> None:
     (note,) = judged(arrived(30, slow=1)).notes
-    assert note == (
-        "31 requests that arrived by themselves are too few to tell whether 95 of 100 keep the service "
-        "level: 30 did"
-    )
+    assert note == "31 open-loop requests are too few to tell whether 95 % meet the SLO: 30 did"
 
 
 def test_the_share_that_kept_it_is_of_all_that_came() -> None:
     found = judged(arrived(60, slow=2, waiting=(900, 900, 300, 10), failures=("HTTP 503",)))
-    assert outcomes(arrived(60, slow=2, waiting=(900, 300, 10)), WORKLOAD, SLO) == Outcomes(
+    assert outcomes(arrived(60, slow=2, waiting=(900, 300, 10)), WORKLOAD, SLO) == OpenLoopOutcomes(
         kept=60, broken=3, undecided=1
     )
     assert found.goodput is not None
@@ -96,10 +98,10 @@ def test_of_answers_with_few_tokens_only_the_first_one_is_judged() -> None:
     young = [stream(100 * index, 3, whole=False, itl_ms=90) for index in range(20)]
     late = [stream(100 * index, 3, whole=False) for index in range(20)]
     late = [replace(one, sent_ns=one.sent_ns - 900 * MS) for one in late]
-    assert outcomes(trace_of(young, 50, END_MS), WORKLOAD, SLO) == Outcomes()
-    assert outcomes(trace_of(late, 50, END_MS), WORKLOAD, SLO) == Outcomes(broken=20)
+    assert outcomes(trace_of(young, 50, END_MS), WORKLOAD, SLO) == OpenLoopOutcomes()
+    assert outcomes(trace_of(late, 50, END_MS), WORKLOAD, SLO) == OpenLoopOutcomes(broken=20)
     only_first = ServiceLevel(ttft_milliseconds=400)
-    assert outcomes(trace_of(young, 50, END_MS), WORKLOAD, only_first) == Outcomes(kept=20)
+    assert outcomes(trace_of(young, 50, END_MS), WORKLOAD, only_first) == OpenLoopOutcomes(kept=20)
 
 
 @pytest.mark.parametrize(("answered", "told"), [(2, False), (3, True)])

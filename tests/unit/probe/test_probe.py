@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from tacho_contract.measurement import Measurement
-from tacho_runtime.probe.ports import MachineSample
+from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, gauge, live, mock_engine, target
 
@@ -80,7 +80,7 @@ async def test_an_engine_that_refuses_all_is_quoted() -> None:
     with mock_engine(fail="errors") as port:
         result = await measured(port)
     assert result.state == "Failed"
-    assert "none of the ways to ask" in result.message
+    assert "refused every request format" in result.message
     assert "told to fail" in result.message
 
 

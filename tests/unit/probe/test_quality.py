@@ -12,7 +12,7 @@ import pytest
 
 from tacho_contract.measurement import Quality
 from tacho_runtime.probe import quality as module
-from tacho_runtime.probe.quality import passages, quality
+from tacho_runtime.probe.quality import passages, score_text
 
 DIGEST = "0f2c7562074ccc3575e4f3521feda029abfb4d26b333d9628792c743ca0fb5ef"
 
@@ -38,7 +38,7 @@ class Engine:
         return self.status, self.document
 
     def found(self) -> Quality:
-        return asyncio.run(quality(self.post, "m", now=lambda: self.time))
+        return asyncio.run(score_text(self.post, "m", now=lambda: self.time))
 
 
 def test_the_mean_is_over_all_tokens_and_the_text_is_sent_as_it_is() -> None:
@@ -67,7 +67,7 @@ def test_the_text_is_the_one_that_its_name_stands_for() -> None:
             "HTTP 400, Only no echo is supported",
         ),
         (Engine("no such route", 404), "HTTP 404, no such route"),
-        (Engine(ConnectionError("gone")), "could not be asked to score the text: gone"),
+        (Engine(ConnectionError("gone")), "the request to score the text failed: gone"),
         (Engine({"choices": [{"text": "x", "logprobs": None}]}), "gave no log-probabilities"),
         (Engine({"choices": []}), "gave no log-probabilities"),
         (Engine([]), "gave no log-probabilities"),
@@ -75,7 +75,7 @@ def test_the_text_is_the_one_that_its_name_stands_for() -> None:
         (Engine(scored(-1.0, -2.0)), "not of the text it was given"),
         (Engine(scored(None, -1.0, None)), "no finite log-probability"),
         (Engine(scored(None, float("-inf"))), "no finite log-probability"),
-        (Engine(scored(None, -1.0), seconds=1.0), "would take 4.0 s on this engine, more than the 3 s"),
+        (Engine(scored(None, -1.0), seconds=1.0), "scoring the text would take 4.0 s of a budget of 3 s"),
     ],
 )
 def test_where_there_is_no_figure_it_says_why(engine: Engine, words: str) -> None:
@@ -91,5 +91,5 @@ def test_an_engine_that_does_not_answer_is_not_waited_for() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    found = asyncio.run(quality(never, "m", budget_seconds=0.05))
+    found = asyncio.run(score_text(never, "m", budget_seconds=0.05))
     assert found.message == "the engine took too long to score the text"

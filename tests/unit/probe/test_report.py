@@ -8,10 +8,10 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.measurement import Measurement, Workload
-from tacho_runtime.probe.asking.counters import Counters
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.findings import Prompt
-from tacho_runtime.probe.search import Shape
+from tacho_runtime.probe.load.counters import EngineCounters
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.session import PromptTiming
+from tacho_runtime.probe.time_plan import RequestShape
 from tests.unit.probe.reporting import MS, WORKLOAD, findings, levels, opened, report, result, stream
 
 
@@ -55,17 +55,23 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
     ("changes", "flags"),
     [
         ({"out_of_time": True}, ("BudgetExhausted",)),
-        ({"shape": Shape(workload=WORKLOAD, notes=("cut",), time_was_short=True)}, ("BudgetExhausted",)),
+        (
+            {"shape": RequestShape(workload=WORKLOAD, notes=("cut",), time_was_short=True)},
+            ("BudgetExhausted",),
+        ),
         ({"cached_tokens": 16}, ("CacheHit",)),
         (
-            {"before": Counters(cached_prompt_tokens=0.0), "after": Counters(cached_prompt_tokens=16.0)},
+            {
+                "before": EngineCounters(cached_prompt_tokens=0.0),
+                "after": EngineCounters(cached_prompt_tokens=16.0),
+            },
             ("CacheHit",),
         ),
         # Of each prompt a few tokens may be known, and those that all begin with.
         (
             {
-                "before": Counters(cached_prompt_tokens=0.0),
-                "after": Counters(cached_prompt_tokens=1400.0),
+                "before": EngineCounters(cached_prompt_tokens=0.0),
+                "after": EngineCounters(cached_prompt_tokens=1400.0),
                 "requests": 100,
                 "same_tokens": 10,
             },
@@ -73,21 +79,21 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
         ),
         (
             {
-                "before": Counters(cached_prompt_tokens=0.0, ttft_seconds_count=7.0),
-                "after": Counters(cached_prompt_tokens=1400.0, ttft_seconds_count=107.0),
+                "before": EngineCounters(cached_prompt_tokens=0.0, ttft_seconds_count=7.0),
+                "after": EngineCounters(cached_prompt_tokens=1400.0, ttft_seconds_count=107.0),
                 "same_tokens": 10,
             },
             (),
         ),
         (
             {
-                "before": Counters(cached_prompt_tokens=0.0, ttft_seconds_count=7.0),
-                "after": Counters(cached_prompt_tokens=1401.0, ttft_seconds_count=107.0),
+                "before": EngineCounters(cached_prompt_tokens=0.0, ttft_seconds_count=7.0),
+                "after": EngineCounters(cached_prompt_tokens=1401.0, ttft_seconds_count=107.0),
                 "same_tokens": 10,
             },
             ("CacheHit",),
         ),
-        ({"before": Counters(cached_prompt_tokens=5.0), "after": Counters()}, ()),
+        ({"before": EngineCounters(cached_prompt_tokens=5.0), "after": EngineCounters()}, ()),
         ({"short": True}, ("ShortOutput",)),
         ({"single": (stream(tokens=stream().tokens[:5]), stream())}, ("ShortOutput",)),
         ({"single_flags": ("OtherTraffic",)}, ("OtherTraffic",)),
@@ -98,9 +104,9 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
         (
             {
                 "results": levels(
-                    result(1, 70, strain=0.2),
-                    result(4, 200, strain=0.9),
-                    result(6, 220, strain=1.2, flags=("OtherTraffic",)),
+                    result(1, 70, slo_ratio=0.2),
+                    result(4, 200, slo_ratio=0.9),
+                    result(6, 220, slo_ratio=1.2, flags=("OtherTraffic",)),
                 )
             },
             ("OtherTraffic",),
@@ -126,7 +132,7 @@ def test_the_engines_own_timings_check_ours(own_tpot: float, flags: tuple[str, .
 
 def test_prompt_times_that_are_no_line_give_no_line() -> None:
     for times in ([], [(100.0, 50.0)], [(100.0, 50.0), (200.0, 40.0)]):
-        single = report(findings(prompts=[Prompt(*one) for one in times])).single_stream
+        single = report(findings(prompts=[PromptTiming(*one) for one in times])).single_stream
         assert single is not None
         assert single.prefill_tokens_per_second is None
         assert single.ttft_overhead_milliseconds is None
@@ -145,7 +151,7 @@ def test_what_others_may_have_taken_widens_the_single_streams_interval() -> None
     assert wide.decode_ci_percent == pytest.approx(plain.decode_ci_percent + 7.5)
 
 
-def in_runs(rng: Random, tokens: int) -> Stream:
+def in_runs(rng: Random, tokens: int) -> StreamResult:
     """Steps of 20 or 65 ms, about 60 of each in a row."""
     stamps_ns, slow = [50 * MS], rng.random() < 0.5
     for _ in range(tokens - 1):

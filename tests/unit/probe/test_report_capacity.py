@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tacho_contract.launch import ServiceLevel
-from tacho_runtime.probe.findings import Findings
 from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.report import capacity_of, fit_of
+from tacho_runtime.probe.session import ProbeFindings
 from tests.unit.probe.reporting import SLO, WORKLOAD, findings, levels, opened, report, result
 
 
@@ -35,7 +35,7 @@ def test_without_a_service_level_capacity_is_the_knee(
 
 
 @pytest.mark.parametrize(
-    ("strains", "best", "boundary"),
+    ("slo_ratios", "best", "boundary"),
     [
         ({1: 0.3, 64: 0.9}, 64, "Floor"),
         ({1: 0.3, 64: 3.0, 20: 0.99, 21: 1.01}, 20, "Edge"),
@@ -47,9 +47,9 @@ def test_without_a_service_level_capacity_is_the_knee(
     ],
 )
 def test_under_a_service_level_capacity_is_the_most_that_keeps_it(
-    strains: dict[int, float], best: int, boundary: str
+    slo_ratios: dict[int, float], best: int, boundary: str
 ) -> None:
-    rows = (result(level, 100.0 * level, strain=strain) for level, strain in strains.items())
+    rows = (result(level, 100.0 * level, slo_ratio=slo_ratio) for level, slo_ratio in slo_ratios.items())
     capacity = capacity_of(findings(results=levels(*rows)), WORKLOAD, SLO)
     assert capacity is not None
     assert (capacity.concurrency, capacity.boundary, capacity.basis) == (best, boundary, "SLO")
@@ -61,8 +61,8 @@ def test_a_level_that_tells_no_rate_is_shown_nowhere_and_bounds_the_capacity(
     ci_percent: float | None,
 ) -> None:
     """At 21 streams tokens came too unevenly to say how many, and too late for the service level."""
-    told = (result(1, 70, strain=0.2), result(20, 200, strain=0.99))
-    over = result(21, 900, strain=1.2, ci_percent=ci_percent, flags=("Contended",))
+    told = (result(1, 70, slo_ratio=0.2), result(20, 200, slo_ratio=0.99))
+    over = result(21, 900, slo_ratio=1.2, ci_percent=ci_percent, flags=("Contended",))
     measured = report(findings(results=levels(*told, over)), SLO)
     assert [point.concurrency for point in measured.curve] == [1, 20]
     assert measured.saturation is not None
@@ -76,11 +76,11 @@ def test_a_level_that_tells_no_rate_is_shown_nowhere_and_bounds_the_capacity(
 
 
 @pytest.mark.parametrize("ci_percent", [None, 45.0])
-@pytest.mark.parametrize(("strain", "boundary"), [(0.3, "Edge"), (1.2, "NeverMet")])
+@pytest.mark.parametrize(("slo_ratio", "boundary"), [(0.3, "Edge"), (1.2, "NeverMet")])
 def test_one_stream_is_told_however_wide_its_interval_is(
-    ci_percent: float | None, strain: float, boundary: str
+    ci_percent: float | None, slo_ratio: float, boundary: str
 ) -> None:
-    rows = (result(1, 70, strain=strain, ci_percent=ci_percent), result(2, 100, strain=1.3))
+    rows = (result(1, 70, slo_ratio=slo_ratio, ci_percent=ci_percent), result(2, 100, slo_ratio=1.3))
     measured = report(findings(results=levels(*rows)), SLO)
     assert measured.capacity is not None
     assert (measured.capacity.concurrency, measured.capacity.boundary) == (1, boundary)
@@ -103,7 +103,7 @@ def test_requests_as_they_arrive_confirm_the_capacity_or_do_not(
     passed: list[bool | None], verified: bool | None
 ) -> None:
     found = findings(
-        results=levels(result(1, 70, strain=0.2), result(4, 200, strain=0.9)),
+        results=levels(result(1, 70, slo_ratio=0.2), result(4, 200, slo_ratio=0.9)),
         opened=[opened(one) for one in passed],
     )
     measured = report(found, SLO)
@@ -134,7 +134,7 @@ def test_the_law_is_fitted_through_three_levels_or_not_at_all() -> None:
 
 
 def test_no_level_is_no_capacity() -> None:
-    assert capacity_of(Findings(), WORKLOAD, ServiceLevel()) is None
+    assert capacity_of(ProbeFindings(), WORKLOAD, ServiceLevel()) is None
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_no_level_is_no_capacity() -> None:
         (
             ServiceLevel(tpot_milliseconds=20),
             levels(
-                result(1, 70, strain=0.5),
-                result(4, 200, strain=0.9),
-                result(5, 150, strain=1.2, flags=("Contended",)),
+                result(1, 70, slo_ratio=0.5),
+                result(4, 200, slo_ratio=0.9),
+                result(5, 150, slo_ratio=1.2, flags=("Contended",)),
             ),
         ),
         # The highest level was slowed down: the knee is a share of too little.
@@ -193,7 +193,7 @@ def test_a_knees_interval_says_how_far_it_lies_above_nine_tenths() -> None:
 def test_an_edge_that_chance_decides_is_as_uncertain_as_the_next_level(
     kept: float, broken: float, wider: float
 ) -> None:
-    rows = (result(1, 70, strain=0.2), result(20, 200, strain=kept), result(21, 212, strain=broken))
+    rows = (result(1, 70, slo_ratio=0.2), result(20, 200, slo_ratio=kept), result(21, 212, slo_ratio=broken))
     capacity = capacity_of(findings(results=levels(*rows)), WORKLOAD, SLO)
     assert capacity is not None
     assert capacity.ci_percent == pytest.approx(1.5 + wider)

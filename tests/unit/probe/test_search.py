@@ -3,19 +3,19 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe import search
-from tacho_runtime.probe.advice import BY_OPTIONS
+from tacho_runtime.probe import time_plan
+from tacho_runtime.probe.target import BY_OPTIONS
 
 seconds = st.floats(min_value=0.001, max_value=100)
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(16, 8192))
 def test_a_shape_always_fits_the_context(inputs: int, outputs: int, longest: int) -> None:
-    shape = search.fitting_shape(Workload(input_tokens=inputs, output_tokens=outputs), longest)
+    shape = time_plan.fitting_shape(Workload(input_tokens=inputs, output_tokens=outputs), longest)
     got = shape.workload
     assert got.input_tokens >= 1
     assert got.output_tokens >= min(2, outputs)
-    if inputs + outputs <= longest - search.MARGIN_TOKENS:
+    if inputs + outputs <= longest - time_plan.MARGIN_TOKENS:
         assert got == Workload(input_tokens=inputs, output_tokens=outputs)
         assert shape.notes == ()
     else:
@@ -29,19 +29,19 @@ def test_a_shape_always_fits_the_context(inputs: int, outputs: int, longest: int
 def test_output_is_cut_only_where_a_request_takes_too_long(
     outputs: int, ttft: float, tpot: float, left: float
 ) -> None:
-    wanted = search.Shape(workload=Workload(input_tokens=8, output_tokens=outputs))
-    shape = search.affordable_shape(wanted, ttft_seconds=ttft, tpot_seconds=tpot, left_seconds=left)
+    wanted = time_plan.RequestShape(workload=Workload(input_tokens=8, output_tokens=outputs))
+    shape = time_plan.affordable_shape(wanted, ttft_seconds=ttft, tpot_seconds=tpot, left_seconds=left)
     got = shape.workload.output_tokens
-    assert min(outputs, search.MINIMUM_OUTPUT_TOKENS) <= got <= outputs
+    assert min(outputs, time_plan.MINIMUM_OUTPUT_TOKENS) <= got <= outputs
     assert shape.time_was_short == (got < outputs)
     assert ("budgetSeconds" in "".join(shape.notes)) == (got < outputs)
-    if got > search.MINIMUM_OUTPUT_TOKENS:
-        assert ttft + (got - 1) * tpot <= max(0.0, search.LEVEL_SHARE_OF_ONE_REQUEST * left) + tpot
+    if got > time_plan.MINIMUM_OUTPUT_TOKENS:
+        assert ttft + (got - 1) * tpot <= max(0.0, time_plan.LEVEL_SHARE_OF_ONE_REQUEST * left) + tpot
 
 
 @given(st.integers(1, 512), st.floats(min_value=-5, max_value=60), seconds)
 def test_a_levels_first_prompts_leave_half_of_the_time(top: int, left: float, ttft: float) -> None:
-    found = search.affordable_top(top, left_seconds=left, ttft_seconds=ttft)
+    found = time_plan.affordable_top(top, left_seconds=left, ttft_seconds=ttft)
     assert 1 <= found <= top
     assert found == 1 or found * ttft <= left / 2
 
@@ -50,28 +50,28 @@ def test_a_levels_first_prompts_leave_half_of_the_time(top: int, left: float, tt
 def test_a_level_stays_within_the_time_and_is_worth_it(
     concurrency: int, left: float, ttft: float, request: float
 ) -> None:
-    took, window = search.level_seconds(
+    took, window = time_plan.level_seconds(
         concurrency=concurrency, left_seconds=left, ttft_seconds=ttft, request_seconds=request
     )
-    assert took == window == 0 or search.SHORTEST_WINDOW_SECONDS <= window <= took <= left
+    assert took == window == 0 or time_plan.SHORTEST_WINDOW_SECONDS <= window <= took <= left
 
 
 @given(st.integers(1, 4000), st.integers(0, 8192), seconds, st.floats(min_value=-5, max_value=60))
 def test_prompt_lengths_fit_and_cost_their_share(inputs: int, longest: int, ttft: float, left: float) -> None:
-    sizes, repetitions = search.input_sizes(inputs, longest, ttft_seconds=ttft, left_seconds=left)
+    sizes, repetitions = time_plan.input_sizes(inputs, longest, ttft_seconds=ttft, left_seconds=left)
     assert list(sizes) == sorted(set(sizes))
     assert not sizes or repetitions >= 1
     if longest:
-        assert all(size <= max(longest - search.MARGIN_TOKENS, 0) for size in sizes)
+        assert all(size <= max(longest - time_plan.MARGIN_TOKENS, 0) for size in sizes)
     if repetitions > 1:
         assert repetitions * sum(sizes) * ttft / inputs <= 0.15 * left * 1.01
 
 
 def test_whoever_asked_by_options_is_told_of_options() -> None:
     asked = Workload(input_tokens=300, output_tokens=400)
-    shape = search.fitting_shape(asked, 256, BY_OPTIONS)
-    shape = search.quartered(shape, 5.0, BY_OPTIONS)
-    shape = search.affordable_shape(
+    shape = time_plan.fitting_shape(asked, 256, BY_OPTIONS)
+    shape = time_plan.quartered(shape, 5.0, BY_OPTIONS)
+    shape = time_plan.affordable_shape(
         shape, ttft_seconds=1.0, tpot_seconds=1.0, left_seconds=10.0, advice=BY_OPTIONS
     )
     assert [note.rpartition("(")[2] for note in shape.notes] == [

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe.asking.sockets.engine import SocketEngine
-from tacho_runtime.probe.asking.sockets.job import BIN_NS
-from tacho_runtime.probe.asking.timed_client import RequestFailed
-from tacho_runtime.probe.ports import EngineUnderTest, Trace
+from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
+from tacho_runtime.probe.load.job import BIN_NS
+from tacho_runtime.probe.load.socket_engine import SocketEngine
+from tacho_runtime.probe.load.timed_client import RequestFailed
 from tests.unit.probe.engines import gauge, mock_engine, target
 
 QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 4, "itl_per_seq_ms": 0.1}
@@ -66,7 +66,7 @@ async def listening_in(port: int, asked: list[dict[str, Any]]) -> AsyncIterator[
     await asyncio.gather(*(task for task in leading if task is not None), return_exceptions=True)
 
 
-def counted_by_engine(trace: Trace) -> float:
+def counted_by_engine(trace: LoadTrace) -> float:
     first, last = trace.readings[0].counters, trace.readings[-1].counters
     assert first.generated_tokens is not None
     assert last.generated_tokens is not None
@@ -138,7 +138,7 @@ async def test_a_closed_loop_leaves_a_whole_trace() -> None:
 
 
 async def test_streams_that_are_not_sampled_count_as_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacho_runtime.probe.asking.sockets.loops.SAMPLED_STREAMS", 4)
+    monkeypatch.setattr("tacho_runtime.probe.load.loops.SAMPLED_STREAMS", 4)
     with mock_engine(**QUICK) as port:
         engine = await opened(port)
         trace = await engine.closed_loop(16, SMALL, spread=0.25, seconds=2)
@@ -236,5 +236,5 @@ async def test_text_is_the_way_out() -> None:
 async def test_an_engine_that_refuses_all_is_quoted() -> None:
     with mock_engine(fail="errors") as port:
         engine = await SocketEngine.open(target(port), Random(1))
-        with pytest.raises(RequestFailed, match=r"none of the ways to ask.*told to fail"):
+        with pytest.raises(RequestFailed, match=r"refused every request format.*told to fail"):
             await engine.first_request(5)

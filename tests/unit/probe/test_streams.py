@@ -8,24 +8,24 @@ from typing import Any
 
 import pytest
 
-from tacho_runtime.probe.asking.parsing import Event, event_spans
-from tacho_runtime.probe.asking.streams import reduce_stream
+from tacho_runtime.probe.load.streams import reduce_stream
+from tacho_runtime.probe.load.wire import StreamEvent, event_spans
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "vllm-0.32"
 MS = 1_000_000
 
 
-def recorded(name: str) -> list[Event]:
+def recorded(name: str) -> list[StreamEvent]:
     """The n-th event of a recording at n x 10 ms; the usage and [DONE] come with the last token."""
     data = [event for _, event in event_spans((RECORDED / name).read_bytes())]
     last_token = max(index for index, event in enumerate(data) if b'"finish_reason"' in event)
-    return [Event((min(index, last_token) + 1) * 10 * MS, event) for index, event in enumerate(data)]
+    return [StreamEvent((min(index, last_token) + 1) * 10 * MS, event) for index, event in enumerate(data)]
 
 
-def completion(stamp_ms: int, text: str, **more: Any) -> Event:
+def completion(stamp_ms: int, text: str, **more: Any) -> StreamEvent:
     finish = more.pop("finish_reason", None)
     document = {"choices": [{"index": 0, "text": text, "finish_reason": finish}], **more}
-    return Event(stamp_ms * MS, json.dumps(document).encode())
+    return StreamEvent(stamp_ms * MS, json.dumps(document).encode())
 
 
 def used(tokens: int) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def test_llamacpp_counts_by_its_timings_and_its_closing_event_is_no_token() -> N
         completion(140, " \N{GRINNING FACE}", **timings(3)),
         completion(160, " c", **timings(4)),
         completion(160, "", finish_reason="length", usage=used(4), **timings(4)),
-        Event(160 * MS, b"[DONE]"),
+        StreamEvent(160 * MS, b"[DONE]"),
     ]
     stream = reduce_stream(0, events)
     assert stream.exact
@@ -117,13 +117,15 @@ def test_a_cut_stream_counts_chunks_as_its_siblings_did() -> None:
 
 @pytest.mark.parametrize("data", [b"{nope", b"[1]", b'{"error":{"message":"out of memory"}}'])
 def test_what_is_no_completion_is_an_error(data: bytes) -> None:
-    stream = reduce_stream(0, [Event(1, data)])
+    stream = reduce_stream(0, [StreamEvent(1, data)])
     assert stream.error
     assert not stream.tokens
 
 
 def test_null_fields_are_absent_fields() -> None:
-    event = Event(5 * MS, b'{"choices":[{"text":"a","finish_reason":null}],"usage":null,"timings":null}')
+    event = StreamEvent(
+        5 * MS, b'{"choices":[{"text":"a","finish_reason":null}],"usage":null,"timings":null}'
+    )
     assert reduce_stream(0, [event]).output_tokens == 1
 
 
@@ -138,5 +140,5 @@ def test_null_fields_are_absent_fields() -> None:
     ],
 )
 def test_fields_of_another_kind_are_absent_fields(data: bytes) -> None:
-    read = reduce_stream(0, [Event(1, data)])
+    read = reduce_stream(0, [StreamEvent(1, data)])
     assert (read.tokens, read.error, read.engine_tpot_milliseconds) == ((), "", None)

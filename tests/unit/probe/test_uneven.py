@@ -11,11 +11,12 @@ import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
+from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.levels import LevelResult, evaluate
-from tacho_runtime.probe.phases.bench import SPREAD
-from tacho_runtime.probe.ports import MachineSample, Trace
-from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
+from tacho_runtime.probe.session import SPREAD
 from tests.unit.probe.probing import LAW, WORKLOAD, probed
+from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
 
 WINDOW_SECONDS = 4.5
 
@@ -57,7 +58,7 @@ def test_intervals_of_few_requests_hold_the_truth() -> None:
     for seed in range(60):
         law, workload, streams = drawn(Random(seed))
         found = level(law, workload, streams, Random(seed))
-        if found is None or not found.founded:
+        if found is None or not found.has_rate:
             continue
         true = in_the_long_run(law, workload, streams, 150.0)
         percent = found.point.ci_percent or 0.0
@@ -98,7 +99,7 @@ class Crowded(VirtualEngine):
 
     others_microseconds = 0
 
-    async def closed_loop(self, concurrency: int, workload: Workload, **how: Any) -> Trace:
+    async def closed_loop(self, concurrency: int, workload: Workload, **how: Any) -> LoadTrace:
         trace = await super().closed_loop(concurrency, workload, **how)
         self.others_microseconds += (trace.end_ns - trace.start_ns) // 1000
         bins = [0.0] * len(trace.bins)
@@ -119,7 +120,7 @@ async def test_levels_that_a_neighbour_kept_from_being_told_are_tried_again() ->
     measured = await probed(LAW, 1, engine=Crowded(LAW, Random(1)))
     assert [point.concurrency for point in measured.curve] == [1]
     assert measured.curve[0].flags == ()
-    assert "were too uneven to tell a rate" in measured.message
+    assert "have no rate: tokens arrived too unevenly" in measured.message
     assert "Contended" in measured.flags, "nobody takes one stream for all that it carries"
 
 
@@ -128,7 +129,7 @@ class Uneven(VirtualEngine):
 
     even = 0
 
-    async def closed_loop(self, concurrency: int, workload: Workload, **how: Any) -> Trace:
+    async def closed_loop(self, concurrency: int, workload: Workload, **how: Any) -> LoadTrace:
         trace = await super().closed_loop(concurrency, workload, **how)
         if concurrency <= self.even:
             return trace
@@ -146,7 +147,7 @@ async def test_levels_that_tell_no_rate_bound_the_service_level_and_are_shown_no
     assert measured.capacity.concurrency == pytest.approx(39, rel=0.05)
     assert measured.capacity.boundary == "Edge"
     assert max(point.concurrency for point in measured.curve) <= 50
-    assert "256 streams, too uneven to tell a rate, break the service level" in measured.message
+    assert "256 streams miss the SLO, and are too uneven for a rate" in measured.message
 
 
 async def test_what_told_no_rate_is_not_tried_until_the_time_is_over() -> None:
@@ -157,4 +158,4 @@ async def test_what_told_no_rate_is_not_tried_until_the_time_is_over() -> None:
     assert measured.capacity is not None
     assert (measured.capacity.concurrency, measured.capacity.boundary) == (9, "Floor")
     assert measured.state == "Partial"
-    assert measured.message.count("were too uneven to tell a rate") == 1
+    assert measured.message.count("have no rate: tokens arrived too unevenly") == 1

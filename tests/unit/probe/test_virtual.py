@@ -10,15 +10,15 @@ import pytest
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import INVALIDATING, Workload
-from tacho_runtime.probe.asking.streams import Stream
-from tacho_runtime.probe.findings import Findings
+from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.levels import evaluate
-from tacho_runtime.probe.phases import closing
-from tacho_runtime.probe.phases.bench import SPREAD, Clock
-from tacho_runtime.probe.ports import Reading, Trace
-from tacho_runtime.probe.sequence import Question, measure
-from tests.fakes.virtual_engine import VirtualEngine, VirtualLaw
+from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.phases import stability
+from tacho_runtime.probe.sequence import MeasureOptions, measure
+from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings
 from tests.unit.probe.probing import LAW, WORKLOAD, bench_of, probed, rate_of
+from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.3])
@@ -123,9 +123,9 @@ async def test_stalls_are_told_beside_the_rate_without_them() -> None:
 async def test_pauses_are_told_of_the_figures_that_stay_and_not_of_those_that_were_replaced() -> None:
     measured = await probed(replace(LAW, stall_every_ms=900.0, stall_ms=150.0), 1)
     assert measured.single_stream is not None
-    told = [clause for clause in measured.message.split("; ") if "stood still" in clause]
+    told = [clause for clause in measured.message.split("; ") if "stalled" in clause]
     assert len(told) == 1
-    assert f"stood still {measured.single_stream.stalls} times" in told[0]
+    assert f"stalled {measured.single_stream.stalls} times" in told[0]
 
 
 async def test_somebody_who_leaves_in_time_costs_a_second_look_and_no_flag() -> None:
@@ -135,13 +135,13 @@ async def test_somebody_who_leaves_in_time_costs_a_second_look_and_no_flag() -> 
     single = measured.single_stream
     assert single is not None
     assert single.decode_tokens_per_second == pytest.approx(1000 / LAW.gap_ms(1), rel=0.02)
-    assert "for somebody else" in measured.message
+    assert "tokens for other clients" in measured.message
 
 
 async def test_slots_are_the_most_that_is_tried() -> None:
     measured = await probed(LAW, 1, slots=4)
     assert max(point.concurrency for point in measured.curve) == 4
-    assert "takes 4 requests at a time" in measured.message
+    assert "runs 4 requests at a time" in measured.message
 
 
 async def test_a_check_is_one_stream_and_one_level() -> None:
@@ -154,7 +154,7 @@ async def test_a_check_is_one_stream_and_one_level() -> None:
 async def test_a_limit_that_nobody_told_is_seen_in_the_engines_gauges() -> None:
     measured = await probed(replace(LAW, max_num_seqs=8), 1)
     assert max(point.concurrency for point in measured.curve) == 8
-    assert "the engine takes 8 requests at a time" in measured.message
+    assert "the engine runs 8 requests at a time" in measured.message
     assert measured.flags == ()
 
 
@@ -218,13 +218,13 @@ class Behind(VirtualEngine):
 
     asked, seconds = 0, 0.0
 
-    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> Stream:
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         stream = await super().ask(input_tokens, output_tokens, timeout_seconds)
         self.asked += 1
         self.seconds += (stream.ttft_milliseconds or 0.0) / 1000
         return replace(stream, sent_ns=stream.sent_ns - 40_000_000)
 
-    async def reading(self) -> Reading:
+    async def reading(self) -> CounterReading:
         found = await super().reading()
         counters = replace(found.counters, ttft_seconds_sum=self.seconds, ttft_seconds_count=self.asked)
         return replace(found, counters=counters)
@@ -234,11 +234,13 @@ class Behind(VirtualEngine):
 async def test_a_first_token_that_is_late_outside_of_the_engine_is_told(
     near: bool, flags: tuple[str, ...]
 ) -> None:
-    engine, findings = Behind(LAW, Random(1)), Findings()
+    engine, findings = Behind(LAW, Random(1)), ProbeFindings()
     live = LiveConfig(measure_key="m", workload=WORKLOAD)
-    clock = Clock(now=engine.now_seconds, budget_ends=44, timeout_ends=90)
-    await measure(engine, Question(live=live, max_model_len=4096, streams=8, near=near), findings, clock)
-    assert "40 ms passed outside of the engine" in " ".join(findings.notes)
+    clock = ProbeClock(now=engine.now_seconds, budget_ends=44, timeout_ends=90)
+    await measure(
+        engine, MeasureOptions(live=live, max_model_len=4096, streams=8, near=near), findings, clock
+    )
+    assert "to the first token passed outside the engine" in " ".join(findings.notes)
     assert findings.single_flags == flags
 
 
@@ -247,7 +249,7 @@ class Lingering(VirtualEngine):
 
     left, until = 0.0, 0.0
 
-    async def reading(self) -> Reading:
+    async def reading(self) -> CounterReading:
         found = await super().reading()
         busy = self.now_seconds() < self.until
         made = (found.counters.generated_tokens or 0.0) + (0.0 if busy else self.left)
@@ -257,7 +259,7 @@ class Lingering(VirtualEngine):
 
 @pytest.mark.parametrize("lasting", [False, True])
 async def test_what_was_hung_up_on_a_moment_ago_is_nobody_elses(lasting: bool) -> None:
-    engine, findings = Lingering(LAW, Random(1)), Findings()
+    engine, findings = Lingering(LAW, Random(1)), ProbeFindings()
     bench = bench_of(engine, findings, seconds=10.0)
     findings.single = (await engine.ask(512, 200, 60),)
     engine.left, engine.until = 60.0, engine.now_seconds() + (60.0 if lasting else 2.0)
@@ -265,7 +267,7 @@ async def test_what_was_hung_up_on_a_moment_ago_is_nobody_elses(lasting: bool) -
     if lasting:
         for _ in range(2):
             engine._foreign(engine.now_seconds())
-    await closing.last_look(bench)
+    await stability.final_check(bench)
     assert ("OtherTraffic" in findings.flags) == lasting
 
 
@@ -274,7 +276,7 @@ class Backlogged(VirtualEngine):
 
     until = 0.0
 
-    async def reading(self) -> Reading:
+    async def reading(self) -> CounterReading:
         found = await super().reading()
         counted = -15_000.0 * max(0.0, self.until - self.now_seconds())
         made = (found.counters.generated_tokens or 0.0) + counted
@@ -282,10 +284,10 @@ class Backlogged(VirtualEngine):
 
 
 async def test_what_a_front_end_gets_to_late_is_nobody_elses() -> None:
-    engine, findings = Backlogged(LAW, Random(1)), Findings()
+    engine, findings = Backlogged(LAW, Random(1)), ProbeFindings()
     findings.single = (await engine.ask(512, 200, 60),)
     engine.until = engine.now_seconds() + 1.0
-    await closing.last_look(bench_of(engine, findings, seconds=20.0))
+    await stability.final_check(bench_of(engine, findings, seconds=20.0))
     assert findings.flags == set()
 
 
@@ -312,7 +314,7 @@ async def test_an_engine_that_ends_otherwise_than_it_began_is_known_only_that_we
     for interval in (single.decode_ci_percent, capacity.ci_percent, *(p.ci_percent for p in measured.curve)):
         assert interval is not None
         assert moved < interval < moved + 8
-    assert ("from one moment of the probe to another" in measured.message) == (change != 1.0)
+    assert ("at different times of the probe" in measured.message) == (change != 1.0)
 
 
 @pytest.mark.parametrize(("law", "longer"), [(LAW, False), (VirtualLaw(tokens_per_step=3), True)])
@@ -334,7 +336,7 @@ class Breaking(VirtualEngine):
 
     breaks = 1
 
-    async def closed_loop(self, concurrency: int, workload: Workload, **loop: Any) -> Trace:
+    async def closed_loop(self, concurrency: int, workload: Workload, **loop: Any) -> LoadTrace:
         trace = await super().closed_loop(concurrency, workload, **loop)
         if self.breaks <= 0:
             return trace

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.probe.asking.parsing import (
-    Event,
+from tacho_runtime.probe.load.wire import (
     Framing,
     Read,
-    Response,
+    StreamEvent,
     WireError,
-    cut as is_cut,
+    WireResponse,
     event_spans,
     framing,
+    is_truncated as is_cut,
     parse_response,
 )
 
@@ -57,7 +57,7 @@ def test_events_do_not_depend_on_where_reads_end(places: list[int], separator: b
 
 def test_several_events_in_one_read_share_its_stamp() -> None:
     response = parse_response([(5, HEAD), (9, stream()[len(HEAD) :])])
-    assert response.events == tuple(Event(9, data) for data in EVENTS)
+    assert response.events == tuple(StreamEvent(9, data) for data in EVENTS)
 
 
 def test_one_event_over_several_chunks() -> None:
@@ -80,14 +80,14 @@ def test_a_plain_body() -> None:
 
 def test_a_body_until_the_connection_closes() -> None:
     raw = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {}\n\n"
-    assert parse_response([(3, raw)], ended=True).events == (Event(3, b"{}"),)
+    assert parse_response([(3, raw)], ended=True).events == (StreamEvent(3, b"{}"),)
 
 
 def test_a_body_of_known_length_keeps_the_stamps_of_its_reads() -> None:
     body = b"data: 1\n\ndata: 2\n\n"
     head = b"HTTP/1.1 200 OK\r\ncontent-type: Text/Event-Stream\r\ncontent-length: %d\r\n\r\n" % len(body)
     response = parse_response([(1, head[:9]), (2, head[9:] + body[:4]), (3, body[4:12]), (4, body[12:])])
-    assert response == Response(200, body, (Event(3, b"1"), Event(4, b"2")), complete=True)
+    assert response == WireResponse(200, body, (StreamEvent(3, b"1"), StreamEvent(4, b"2")), complete=True)
 
 
 def test_what_comes_before_the_answer_is_passed_over() -> None:

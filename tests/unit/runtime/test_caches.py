@@ -15,11 +15,11 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.registry import run_half
-from tacho_engines.shared.caches import compile_caches, vllm_caches
+from tacho_engines.shared.default_run import compile_caches, vllm_caches
 from tacho_runtime.machine import caches
 from tacho_runtime.machine.gpus import Gpu, Gpus
-from tacho_runtime.supervisor.machine_check import Machine
-from tacho_runtime.supervisor.watch import with_cache
+from tacho_runtime.supervisor.machine_check import ObservedMachine
+from tacho_runtime.supervisor.observed_machine import with_cache
 
 KEY = caches.cache_key(
     engine="vllm", image="vllm:1", packages="ab", gpu="NVIDIA-L4", driver="580", cpu="EPYC"
@@ -167,10 +167,10 @@ def test_a_cache_that_cannot_be_written_falls_back_to_the_pods_own(tmp_path: Pat
     blocked = tmp_path / "file"
     blocked.touch()
     config = dataclasses.replace(CONFIG, cache_dir=str(blocked / "x"), state_dir=str(tmp_path / "state"))
-    found = with_cache(config, Machine())
+    found = with_cache(config, ObservedMachine())
     assert found.cache_dir.startswith(str(tmp_path / "state" / "cache"))
     nowhere = dataclasses.replace(config, state_dir=str(blocked / "state"))
-    assert with_cache(nowhere, Machine()).cache_dir == ""
+    assert with_cache(nowhere, ObservedMachine()).cache_dir == ""
 
 
 def test_another_machine_or_image_has_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -178,14 +178,14 @@ def test_another_machine_or_image_has_a_folder_of_its_own(tmp_path: Path) -> Non
     l4 = Gpus(devices=(Gpu(index=0, product="NVIDIA-L4"),), driver_version="580")
     newer = dataclasses.replace(l4, driver_version="590")
     folders = {
-        with_cache(config, Machine()).cache_dir,
-        with_cache(config, Machine(gpus=l4)).cache_dir,
-        with_cache(config, Machine(gpus=newer)).cache_dir,
-        with_cache(config, Machine(packages_digest="x")).cache_dir,
-        with_cache(dataclasses.replace(config, image="registry.example/vllm:2"), Machine()).cache_dir,
+        with_cache(config, ObservedMachine()).cache_dir,
+        with_cache(config, ObservedMachine(gpus=l4)).cache_dir,
+        with_cache(config, ObservedMachine(gpus=newer)).cache_dir,
+        with_cache(config, ObservedMachine(packages_digest="x")).cache_dir,
+        with_cache(dataclasses.replace(config, image="registry.example/vllm:2"), ObservedMachine()).cache_dir,
     }
     assert len(folders) == 5
-    assert with_cache(config, Machine()).cache_dir in folders
+    assert with_cache(config, ObservedMachine()).cache_dir in folders
 
 
 def test_engines_are_told_of_the_folder() -> None:

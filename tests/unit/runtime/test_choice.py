@@ -10,11 +10,11 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.launch import Again, LiveConfig, ProbeSettings
 from tacho_contract.measurement import Baseline, Environment, Measurement, Workload
-from tacho_runtime.supervisor.choice import Pod, choose, requested
+from tacho_runtime.supervisor.measuring import MeasuredPod, decide_measurement, pending_request
 
 HERE = Environment(cpu_model="EPYC", cpu_count=4, gpu_product="L4", gpu_count=1, gpu_memory_bytes=24 * 2**30)
-POD = Pod(plan_key="plan", environment=HERE, hostname="demo-1")
-THROWAWAY = dataclasses.replace(POD, throwaway=True)
+POD = MeasuredPod(plan_key="plan", environment=HERE, hostname="demo-1")
+THROWAWAY = dataclasses.replace(POD, probe_pod=True)
 
 
 def measured(**fields: Any) -> Measurement:
@@ -86,8 +86,10 @@ ASKED = Again(request="disrupt-1", hostname="demo-1")
         (live("Disabled", again=ASKED), measured(), POD, "nothing"),
     ],
 )
-def test_what_a_pod_does(settings: LiveConfig, known: Measurement | None, pod: Pod, does: str) -> None:
-    choice = choose(settings, known, pod)
+def test_what_a_pod_does(
+    settings: LiveConfig, known: Measurement | None, pod: MeasuredPod, does: str
+) -> None:
+    choice = decide_measurement(settings, known, pod)
     assert ("check" if choice.baseline else "full" if choice.probes else "nothing") == does
     assert choice.probes or choice.baseline is None
     assert choice.reason
@@ -97,7 +99,7 @@ def test_the_newest_baseline_counts_and_memory_that_the_driver_keeps_does_not() 
     old = baseline(environment=dataclasses.replace(HERE, gpu_memory_bytes=0))
     new = dataclasses.replace(old, observed_time="2026-02-01T00:00:00Z", concurrency=8)
     for given_ in ((old, new), (new, old)):
-        assert choose(live("Auto", *given_), None, POD).baseline == new
+        assert decide_measurement(live("Auto", *given_), None, POD).baseline == new
 
 
 @given(st.text(max_size=5), st.text(max_size=5), st.text(max_size=5), st.text(max_size=5))
@@ -105,6 +107,6 @@ def test_a_request_is_answered_once_and_by_its_own_pod(
     request: str, hostname: str, own: str, answered: str
 ) -> None:
     settings = live("Auto", again=Again(request=request, hostname=hostname))
-    found = requested(settings, measured(request=answered), own)
+    found = pending_request(settings, measured(request=answered), own)
     assert found in ("", request)
     assert bool(found) == (bool(request) and hostname == own and answered != request)

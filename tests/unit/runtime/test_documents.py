@@ -17,9 +17,9 @@ from tacho_contract.launch import RuntimeConfig, local_url
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report, StartupSeconds
 from tacho_runtime.http.metrics import RuntimeCollector, render
-from tacho_runtime.probe.asking.counters import Counters
+from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle, store
-from tacho_runtime.supervisor.report import Facts, encode, make_load, make_report
+from tacho_runtime.supervisor.documents import ReportFacts, encode, make_load, make_report
 
 CONFIG = RuntimeConfig(
     revision="demo-1",
@@ -60,7 +60,7 @@ MEASUREMENT = Measurement(
     ),
     curve=(POINT,),
 )
-STATE = lifecycle.State(
+STATE = lifecycle.RuntimeState(
     phase=lifecycle.SERVING,
     started_seconds=0.0,
     entered_seconds=0.0,
@@ -71,14 +71,14 @@ STATE = lifecycle.State(
 )
 
 
-def report(state: lifecycle.State = STATE) -> Report:
-    facts = Facts(config=CONFIG, engine_version='7"7', engine_restarts=2)
+def report(state: lifecycle.RuntimeState = STATE) -> Report:
+    facts = ReportFacts(config=CONFIG, engine_version='7"7', engine_restarts=2)
     return make_report(facts, state, now=1.0, observed_time="2026-01-01T00:00:00Z")
 
 
 def samples(shown: Report) -> dict[str, float]:
     registry = CollectorRegistry()
-    registry.register(RuntimeCollector(lambda: shown))
+    registry.register(RuntimeCollector(lambda: shown, lifecycle.PHASES))
     text = render(registry).decode()
     return {
         f"{sample.name}{sample.labels or ''}": sample.value
@@ -122,7 +122,7 @@ def test_metrics_show_the_report() -> None:
 
 
 def test_what_is_unknown_has_no_sample() -> None:
-    shown = samples(report(lifecycle.begin(0.0)))
+    shown = samples(report(lifecycle.initial_state(0.0)))
     for stem in ("download", "startup", "measurement", "capacity", "single_stream"):
         assert not [name for name in shown if name.startswith(f"tacho_runtime_{stem}")]
     assert shown["tacho_runtime_ready"] == 0.0
@@ -137,9 +137,9 @@ def test_metric_names_follow_prometheus_conventions() -> None:
 
 
 def test_load_keeps_unknown_apart_from_zero() -> None:
-    unknown = make_load(Counters(), observed_time="t")
+    unknown = make_load(EngineCounters(), observed_time="t")
     assert unknown == Load(observed_time="t")
-    assert make_load(Counters(running=0.0), observed_time="t").running == 0
+    assert make_load(EngineCounters(running=0.0), observed_time="t").running == 0
 
 
 @pytest.mark.parametrize(

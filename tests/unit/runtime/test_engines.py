@@ -16,12 +16,11 @@ from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_contract.report import Load
 from tacho_engines import registry, run_parts
 from tacho_engines.base import Exit
-from tacho_engines.custom.command import expand
-from tacho_engines.custom.run import Custom
+from tacho_engines.custom.run import Custom, expand
 from tacho_engines.llamacpp.run import LlamaCpp
 from tacho_engines.registry import run_half, startable
-from tacho_runtime.probe.asking.counters import parse
-from tacho_runtime.supervisor.report import make_load
+from tacho_runtime.probe.load.counters import parse_counters
+from tacho_runtime.supervisor.documents import make_load
 
 TWO_FRONT_ENDS = Path(__file__).parents[2] / "fixtures" / "vllm" / "cpu-0.32" / "two-front-ends.prom"
 ENGINES = tuple(run_half(name) for name in startable())
@@ -121,23 +120,21 @@ def test_an_engine_is_a_folder_and_a_line(tmp_path: Path, monkeypatch: pytest.Mo
     folder.mkdir()
     (folder / "__init__.py").touch()
     (folder / "run.py").write_text(
-        "from tacho_engines.custom.run import Custom\n\n\nclass Fresh(Custom):\n"
-        "    name = 'fresh'\n    users_command = False\n\n\nRUN = Fresh()\n"
-    )
-    (folder / "files.py").write_text(
-        "from tacho_engines.shared.files import PYTORCH, FilesWanted\n\n"
-        "FILES = FilesWanted(formats=(PYTORCH,))\n"
+        "from tacho_engines.custom.run import Custom\n"
+        "from tacho_engines.shared.files import PYTORCH, LoadableFiles\n\n"
+        "FILES = LoadableFiles(formats=(PYTORCH,))\n\n\n"
+        "class Fresh(Custom):\n    name = 'fresh'\n    users_command = False\n\n\nRUN = Fresh()\n"
     )
     monkeypatch.setattr(tacho_engines, "__path__", [*tacho_engines.__path__, str(tmp_path)])
     monkeypatch.setattr(registry, "ENGINES", (*registry.ENGINES, "fresh"))
     monkeypatch.setattr(run_parts, "_parts", run_parts._parts.__wrapped__)
     assert run_half("fresh").name == "fresh"
-    assert run_parts.files_wanted("fresh").formats == ("pytorch",)
+    assert run_parts.loadable_files("fresh").formats == ("pytorch",)
 
 
 def load_of(**metrics: float) -> Load:
     text = "".join(f"{name.replace('__', ':')} {value}\n" for name, value in metrics.items())
-    return make_load(parse(text, run_parts.metric_names()), observed_time="t")
+    return make_load(parse_counters(text, run_parts.metric_names()), observed_time="t")
 
 
 def test_load_of_llamacpp() -> None:
@@ -173,7 +170,7 @@ def test_the_fullest_rank_counts_and_requests_are_added_up() -> None:
         )
     ]
     text = "\n".join(lines)
-    found = make_load(parse(text, run_parts.metric_names()), observed_time="t")
+    found = make_load(parse_counters(text, run_parts.metric_names()), observed_time="t")
     assert (found.running, found.kv_cache_usage) == (4, 0.7)
 
 
@@ -189,7 +186,9 @@ def test_times_to_first_tokens_come_with_their_number() -> None:
 
 @pytest.mark.parametrize("text", ["", "<html>not metrics</html> {", "vllm:num_requests_running NaN"])
 def test_unknown_load_is_not_zero(text: str) -> None:
-    assert make_load(parse(text, run_parts.metric_names()), observed_time="t") == Load(observed_time="t")
+    assert make_load(parse_counters(text, run_parts.metric_names()), observed_time="t") == Load(
+        observed_time="t"
+    )
 
 
 def test_version_of_an_engine() -> None:
@@ -247,7 +246,7 @@ def test_why_llama_server_ended(name: str) -> None:
     noise = [f"0.00.00{index} I srv load_model: loading" for index in range(5)]
     last = ["0.00.200 E srv init: exiting due to model loading error"]
     told = Failure(failure_class="EngineCrashed", message="llama.cpp did not start", next_step="see above")
-    failure = LlamaCpp().classify(Exit(code=1, told=told), [*noise, line, *last])
+    failure = LlamaCpp().classify(Exit(code=1, reported=told), [*noise, line, *last])
     assert failure.failure_class == failure_class
     assert words in failure.message
     assert failure.next_step
@@ -260,9 +259,12 @@ TOLD = Failure(
 
 
 def test_what_the_launcher_left_behind_counts_where_no_line_names_a_cause() -> None:
-    failure = LlamaCpp().classify(Exit(code=1, told=TOLD), ["llama-server: error", ""])
+    failure = LlamaCpp().classify(Exit(code=1, reported=TOLD), ["llama-server: error", ""])
     assert failure == dataclasses.replace(TOLD, log_tail=("llama-server: error",))
-    for end in (Exit(signal=signal.SIGSEGV, told=TOLD), Exit(code=1, out_of_memory_kills=1, told=TOLD)):
+    for end in (
+        Exit(signal=signal.SIGSEGV, reported=TOLD),
+        Exit(code=1, out_of_memory_kills=1, reported=TOLD),
+    ):
         assert LlamaCpp().classify(end, []).failure_class != "PortInUse"
 
 
@@ -299,6 +301,6 @@ def test_any_last_words_give_a_failure(lines: list[str], code: int) -> None:
 
 def test_counters_of_two_front_ends_are_those_of_the_server():
     """vLLM adds them up over its processes; six requests of 40 tokens were answered with 20 each."""
-    found = parse(TWO_FRONT_ENDS.read_text(), run_parts.metric_names())
+    found = parse_counters(TWO_FRONT_ENDS.read_text(), run_parts.metric_names())
     assert (found.generated_tokens, found.computed_prompt_tokens, found.ttft_seconds_count) == (120, 240, 6)
     assert (found.running, found.waiting, found.kv_cache_tokens) == (0, 0, 8576)

@@ -20,7 +20,7 @@ from tacho_runtime.machine.environment import (
     usable_cpus,
 )
 from tacho_runtime.machine.gpus import read_gpus
-from tacho_server import cpus as server
+from tacho_server import threads as server
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from hypothesis import given, strategies as st
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import StartupSeconds
-from tacho_engines.base import EngineFigures
+from tacho_engines.base import EngineStartup
 from tacho_runtime.supervisor import lifecycle
+from tacho_runtime.supervisor.draining import DrainState, drain_step
 from tacho_runtime.supervisor.lifecycle import (
     DRAINING,
     FAILED,
@@ -21,21 +22,22 @@ from tacho_runtime.supervisor.lifecycle import (
     SERVING,
     STARTING,
     WAITING_FOR_MODEL,
-    Drain,
-    State,
+    RuntimeState,
 )
 
 FAILURE = Failure(failure_class="EngineCrashed", message="gone", next_step="look")
 
 
-def at(phase: str, *, entered: float = 0.0, healthy: float | None = None, message: str = "why") -> State:
-    return State(
+def at(
+    phase: str, *, entered: float = 0.0, healthy: float | None = None, message: str = "why"
+) -> RuntimeState:
+    return RuntimeState(
         phase=phase, message=message, started_seconds=0.0, entered_seconds=entered, healthy_seconds=healthy
     )
 
 
 def test_each_phase_times_the_one_before() -> None:
-    state = lifecycle.begin(100.0)
+    state = lifecycle.initial_state(100.0)
     state = lifecycle.advance(state, WAITING_FOR_MODEL, now=101.0)
     state = dataclasses.replace(state, fetch=FetchProgress(state="Complete", elapsed_seconds=12.5))
     state = lifecycle.advance(state, STARTING, now=111.0)
@@ -49,7 +51,7 @@ def test_each_phase_times_the_one_before() -> None:
 
 
 def test_reading_the_model_is_no_part_of_waiting_for_it() -> None:
-    state = lifecycle.advance(lifecycle.begin(0.0), WAITING_FOR_MODEL, now=1.0)
+    state = lifecycle.advance(lifecycle.initial_state(0.0), WAITING_FOR_MODEL, now=1.0)
     state = lifecycle.verified(state, seconds=7.5)
     taken = lifecycle.advance(state, STARTING, now=11.0).startup
     assert (taken.model_wait, taken.verify) == (2.5, 7.5)
@@ -58,22 +60,22 @@ def test_reading_the_model_is_no_part_of_waiting_for_it() -> None:
 @pytest.mark.parametrize(
     ("figures", "split"),
     [
-        (EngineFigures(), (20.0, None, None)),
-        (EngineFigures(load_seconds=3.0), (20.0, None, None)),
-        (EngineFigures(compile_seconds=12.5, graph_seconds=2.25), (5.25, 12.5, 2.25)),
-        (EngineFigures(graph_seconds=2.0), (18.0, None, 2.0)),
-        (EngineFigures(compile_seconds=30.0), (20.0, None, None)),
+        (EngineStartup(), (20.0, None, None)),
+        (EngineStartup(load_seconds=3.0), (20.0, None, None)),
+        (EngineStartup(compile_seconds=12.5, graph_seconds=2.25), (5.25, 12.5, 2.25)),
+        (EngineStartup(graph_seconds=2.0), (18.0, None, 2.0)),
+        (EngineStartup(compile_seconds=30.0), (20.0, None, None)),
     ],
 )
 def test_what_the_engine_compiled_is_no_part_of_its_load(
-    figures: EngineFigures, split: tuple[float, float | None, float | None]
+    figures: EngineStartup, split: tuple[float, float | None, float | None]
 ) -> None:
     found = lifecycle.load_split(StartupSeconds(load=20.0), figures)
     assert (found.load, found.compile, found.graphs) == split
 
 
 def test_an_engine_that_was_not_started_is_not_split() -> None:
-    assert lifecycle.load_split(StartupSeconds(), EngineFigures(graph_seconds=1.0)) == StartupSeconds()
+    assert lifecycle.load_split(StartupSeconds(), EngineStartup(graph_seconds=1.0)) == StartupSeconds()
 
 
 def test_measuring_again_is_no_part_of_the_start() -> None:
@@ -117,7 +119,7 @@ def test_the_first_failure_counts() -> None:
 @pytest.mark.parametrize(
     ("phase", "now", "words"),
     [
-        (WAITING_FOR_MODEL, 61.0, "the model was not there"),
+        (WAITING_FOR_MODEL, 61.0, "the model was not available"),
         (STARTING, 61.0, "the engine was not healthy"),
         (STARTING, 60.0, None),
         (PREFLIGHT, 61.0, None),
@@ -151,7 +153,7 @@ def test_startup_timeout(phase: str, now: float, words: str | None) -> None:
         (at(DRAINING), 9999.0, False, True),
     ],
 )
-def test_ready_and_alive(state: State, now: float, ready: bool, alive: bool) -> None:
+def test_ready_and_alive(state: RuntimeState, now: float, ready: bool, alive: bool) -> None:
     assert lifecycle.readiness(state, now=now).ok is ready
     assert lifecycle.liveness(state, now=now).ok is alive
 
@@ -166,7 +168,7 @@ def test_wedged_failure_says_how_long() -> None:
         (None, "waiting for the fetch container"),
         (FetchProgress(state="Listing"), "fetch: Listing"),
         (FetchProgress(state="Downloading", bytes_done=2**20, bytes_total=2**22), "1.0 of 4.2 MB (25 %)"),
-        (FetchProgress(state="Failed", failure=FAILURE), "fetch failed and will be tried again: gone"),
+        (FetchProgress(state="Failed", failure=FAILURE), "fetch failed and will be retried: gone"),
         (FetchProgress(state="Verifying", bytes_total=2_000_000, verified_bytes=1_000_000), "Verifying, 1.0"),
     ],
 )
@@ -175,27 +177,27 @@ def test_waiting_for_the_model_in_words(progress: FetchProgress | None, words: s
 
 
 def test_drain_wants_two_idle_readings_in_a_row() -> None:
-    drain, ends = Drain(deadline_seconds=100.0), []
+    drain, ends = DrainState(deadline_seconds=100.0), []
     for now, running in enumerate([1, 0, None, 0, 0]):
-        drain, verdict = lifecycle.drain_step(drain, running=running, wedged=False, now=float(now))
+        drain, verdict = drain_step(drain, running=running, wedged=False, now=float(now))
         ends.append(verdict.ok)
     assert ends == [False, False, False, False, True]
 
 
 @given(running=st.none() | st.integers(0, 5), now=st.floats(100.0, 1e6), idle=st.integers(0, 1))
 def test_drain_never_outlives_its_time(running: int | None, now: float, idle: int) -> None:
-    drain = Drain(deadline_seconds=100.0, idle_readings=idle)
-    assert lifecycle.drain_step(drain, running=running, wedged=False, now=now)[1].ok
+    drain = DrainState(deadline_seconds=100.0, idle_readings=idle)
+    assert drain_step(drain, running=running, wedged=False, now=now)[1].ok
 
 
 def test_a_wedged_engine_is_not_waited_for() -> None:
-    verdict = lifecycle.drain_step(Drain(deadline_seconds=100.0), running=None, wedged=True, now=0.0)[1]
+    verdict = drain_step(DrainState(deadline_seconds=100.0), running=None, wedged=True, now=0.0)[1]
     assert verdict.ok
 
 
 @given(readings=st.lists(st.none() | st.integers(1, 9), max_size=20))
 def test_unknown_is_never_taken_for_idle(readings: list[int | None]) -> None:
-    drain = Drain(deadline_seconds=100.0)
+    drain = DrainState(deadline_seconds=100.0)
     for running in readings:
-        drain, verdict = lifecycle.drain_step(drain, running=running, wedged=False, now=1.0)
+        drain, verdict = drain_step(drain, running=running, wedged=False, now=1.0)
         assert not verdict.ok

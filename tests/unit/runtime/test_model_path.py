@@ -10,8 +10,8 @@ import pytest
 
 from tacho_contract.failure import FailedError
 from tacho_contract.launch import CustomEngine, RuntimeConfig
-from tacho_engines.run_parts import files_wanted
-from tacho_runtime.supervisor.model_path import engine_path
+from tacho_engines.run_parts import loadable_files
+from tacho_runtime.supervisor.model_files import engine_path
 
 LLAMACPP = RuntimeConfig(
     revision="r",
@@ -25,7 +25,7 @@ LLAMACPP = RuntimeConfig(
 
 
 def path_of(config: RuntimeConfig, root: str) -> str:
-    return engine_path(config, files_wanted(config.engine), root)
+    return engine_path(config, loadable_files(config.engine), root)
 
 
 def make(folder: Path, *names: str, content: bytes = b"GGUF\x03\0\0\0") -> None:

@@ -16,9 +16,9 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_runtime.hub.inspect.inspect import inspect
-from tests.unit.core.builders import CONFIG
 from tests.unit.runtime.running import Running, running
 from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
+from tools.harness.resources import CONFIG
 
 KEY, OTHER = b"tokenizer.chat_template", b"tokenizer.that_template"
 

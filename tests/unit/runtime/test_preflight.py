@@ -13,8 +13,14 @@ from tacho_contract import SCHEMA
 from tacho_contract.failure import FailedError
 from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_engines.registry import run_half
-from tacho_runtime.machine import sockets
-from tacho_runtime.preflight import check_port, check_program, check_writable, config_problems, port_failure
+from tacho_runtime.machine import processes
+from tacho_runtime.supervisor.preflight import (
+    check_port,
+    check_program,
+    check_writable,
+    config_problems,
+    port_failure,
+)
 
 GOOD = RuntimeConfig(
     revision="r",
@@ -79,12 +85,12 @@ def test_a_taken_port_names_its_owner() -> None:
         port = listener.getsockname()[1]
         with pytest.raises(FailedError) as raised:
             check_port("127.0.0.1", port)
-        assert sockets.listener(port).endswith(f"(pid {os.getpid()})")
+        assert processes.listener(port).endswith(f"(pid {os.getpid()})")
     assert failure_class(raised) == "PortInUse"
-    assert f"port {port} is taken by" in raised.value.failure.message
+    assert f"port {port} is in use by" in raised.value.failure.message
     assert f"(pid {os.getpid()})" in raised.value.failure.message
     check_port("127.0.0.1", port)
-    assert sockets.listener(port) == ""
+    assert processes.listener(port) == ""
 
 
 def test_an_address_of_another_machine() -> None:
@@ -95,19 +101,19 @@ def test_an_address_of_another_machine() -> None:
 
 def test_an_owner_that_cannot_be_seen() -> None:
     failure = port_failure("", 1, OSError(98, "in use"))
-    assert "a process that cannot be seen" in failure.message
+    assert "an unknown process" in failure.message
 
 
 def test_connections_to_a_port_are_counted_on_its_side_only() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert sockets.connections(port) == 0
+        assert processes.connections(port) == 0
         with socket.create_connection(("127.0.0.1", port)):
-            assert sockets.connections(port) == 1
+            assert processes.connections(port) == 1
 
 
 def test_connections_are_unknown_without_proc(tmp_path: Path) -> None:
-    assert sockets.connections(1, tmp_path) is None
+    assert processes.connections(1, tmp_path) is None
 
 
 def test_programs_are_looked_up_on_the_engines_path(tmp_path: Path) -> None:

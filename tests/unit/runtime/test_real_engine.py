@@ -117,7 +117,7 @@ def check_drained(runtime: Running) -> None:
     runtime.until(lambda: json.loads(runtime.get("/load")[1]).get("running") == 1, "the running request")
     assert runtime.stop() == 0
     asking.join()
-    assert "no request is left" in runtime.log()
+    assert "no requests left" in runtime.log()
     assert answers[0]["usage"]["completion_tokens"] == 400
 
 

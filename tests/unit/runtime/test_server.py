@@ -10,22 +10,22 @@ import httpx
 import pytest
 
 from tacho_runtime.http import server
-from tacho_runtime.http.server import JSON, Answer, Server
+from tacho_runtime.http.server import JSON, HttpAnswer, HttpServer
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
-    async def fine() -> Answer:
-        return Answer(body=b"{}", content_type=JSON)
+async def serving() -> AsyncIterator[HttpServer]:
+    async def fine() -> HttpAnswer:
+        return HttpAnswer(body=b"{}", content_type=JSON)
 
-    async def ill() -> Answer:
-        return Answer(status=503, body=b"not yet\n")
+    async def ill() -> HttpAnswer:
+        return HttpAnswer(status=503, body=b"not yet\n")
 
-    async def slow() -> Answer:
+    async def slow() -> HttpAnswer:
         await asyncio.sleep(3600)
         raise AssertionError("never here")
 
-    running = Server({"/fine": fine, "/ill": ill, "/slow": slow})
+    running = HttpServer({"/fine": fine, "/ill": ill, "/slow": slow})
     await running.start("127.0.0.1", 0)
     try:
         yield running
@@ -115,4 +115,4 @@ async def test_closing_does_not_wait_for_clients() -> None:
 async def test_a_taken_port_is_an_error() -> None:
     async with serving() as running:
         with pytest.raises(OSError, match="in use"):
-            await Server({}).start("127.0.0.1", running.port)
+            await HttpServer({}).start("127.0.0.1", running.port)

@@ -20,7 +20,7 @@ from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import Again, CustomEngine, LiveConfig, ProbeSettings
 from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
-from tacho_runtime.machine import sockets
+from tacho_runtime.machine import processes
 from tacho_runtime.supervisor import store
 from tests.unit.runtime.running import DISABLED, custom_config, running
 
@@ -99,7 +99,7 @@ def test_waits_for_running_requests_with_readiness_off(tmp_path: Path) -> None:
         assert runtime.get("/livez")[0] == 200
         count.write_text("0")
         assert runtime.ended() == 0
-    assert "no request is left" in runtime.log()
+    assert "no requests left" in runtime.log()
 
 
 def test_counts_connections_where_the_engine_counts_nothing(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_serving_pod_that_is_asked_leaves_the_service_measures_and_comes_back_
         time.sleep(1.5)
         assert runtime.report()["phase"] == "Serving"
         assert runtime.stop() == 0
-    assert runtime.log().count("asked to measure again") == 1
+    assert runtime.log().count("remeasurement requested") == 1
 
 
 def test_orphans_are_reaped_and_the_engine_still_counts(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_killed_runtime_takes_its_engine_along(tmp_path: Path) -> None:
         runtime.process.kill()
         runtime.ended()
     deadline = time.monotonic() + 10
-    while sockets.listener(runtime.config.engine_port):
+    while processes.listener(runtime.config.engine_port):
         assert time.monotonic() < deadline, "the engine still listens"
         time.sleep(0.05)
 

@@ -12,11 +12,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_contract.measurement import DeviceMemory, MemoryActual
-from tacho_engines.base import EngineFigures
-from tacho_runtime.machine import gpus, memory
-from tacho_runtime.machine.gpus import Gpu, GpuProcess, Gpus, gpus_of, latest, read_gpus, usable
-from tacho_runtime.supervisor.used import Sample, Used, added, memory_actual, used_of
-from tests.fakes.nvml import GIB, FakeGpu, FakeNvml, process
+from tacho_engines.base import EngineStartup
+from tacho_runtime.machine import gpus, processes
+from tacho_runtime.machine.gpus import Gpu, GpuProcess, Gpus, gpus_of, read_gpus, refreshed, visible_gpus
+from tacho_runtime.supervisor.engine_memory import (
+    EngineMemorySample,
+    EngineMemoryUse,
+    gpu_use,
+    memory_actual,
+    with_sample,
+)
+from tools.mock.nvml import GIB, FakeGpu, FakeNvml, process
 
 
 def test_a_gpu_is_described_as_nvml_answers() -> None:
@@ -69,7 +75,7 @@ def test_a_gpu_that_the_container_may_not_open_is_not_its_own() -> None:
     own = FakeGpu(nvmlDeviceGetUUID="GPU-own")
     found = gpus_of(FakeNvml(FakeGpu(denied=True), own, FakeGpu(denied=True)))
     assert [(gpu.index, gpu.uuid, gpu.fault) for gpu in found.devices] == [(1, "GPU-own", "")]
-    assert usable(found, {"CUDA_VISIBLE_DEVICES": "0"}) == found, "CUDA counts from 0 what it may open"
+    assert visible_gpus(found, {"CUDA_VISIBLE_DEVICES": "0"}) == found, "CUDA counts from 0 what it may open"
 
 
 def test_a_gpu_is_asked_again_for_its_memory_alone() -> None:
@@ -77,9 +83,12 @@ def test_a_gpu_is_asked_again_for_its_memory_alone() -> None:
     module = FakeNvml(gpu)
     (first,) = gpus_of(module).devices
     gpu.answers["memory"] = (140 * GIB, 40 * GIB, 100 * GIB)
-    assert (latest(module, first).used_bytes, latest(module, first).product) == (100 * GIB, "NVIDIA-H200")
+    assert (refreshed(module, first).used_bytes, refreshed(module, first).product) == (
+        100 * GIB,
+        "NVIDIA-H200",
+    )
     gpu.answers["lost"] = True
-    assert latest(module, first).used_bytes is None
+    assert refreshed(module, first).used_bytes is None
 
 
 def test_nvml_is_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +126,7 @@ def test_without_a_driver_there_is_no_nvml(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_visible_devices_are_those_that_cuda_shows(asked: str, indexes: tuple[int, ...]) -> None:
     both = Gpus(devices=(Gpu(index=0, uuid="GPU-a"), Gpu(index=1, uuid="GPU-b")))
-    found = usable(both, {"CUDA_VISIBLE_DEVICES": asked})
+    found = visible_gpus(both, {"CUDA_VISIBLE_DEVICES": asked})
     assert tuple(gpu.index for gpu in found.devices) == indexes
 
 
@@ -160,17 +169,17 @@ def gpu(used: int | None, *processes: tuple[int, int | None], index: int = 0) ->
     ],
 )
 def test_whose_memory_it_is(seen: Gpu, before: int, used: tuple[int, str] | None) -> None:
-    assert used_of(seen, before, (7, 8)) == used
+    assert gpu_use(seen, before, (7, 8)) == used
 
 
 def test_peak_and_steady_of_every_gpu_and_of_the_host() -> None:
-    total, before = Used(), {0: 1, 1: 1}
+    total, before = EngineMemoryUse(), {0: 1, 1: 1}
     for first, second, host in ((11, 1, 5), (91, 31, 50), (71, 41, 40)):
-        sample = Sample(
+        sample = EngineMemorySample(
             host_bytes=host, host_highest_bytes=60, gpus=(gpu(first), gpu(second, index=1)), pids=(7,)
         )
-        total = added(total, sample, before)
-    figures = EngineFigures(weights_bytes=30, kv_cache_bytes=20, kv_cache_tokens=10, graph_bytes=2)
+        total = with_sample(total, sample, before)
+    figures = EngineStartup(weights_bytes=30, kv_cache_bytes=20, kv_cache_tokens=10, graph_bytes=2)
     assert memory_actual(total, figures, 99) == MemoryActual(
         weights_bytes=30,
         kv_cache_bytes=20,
@@ -180,8 +189,8 @@ def test_peak_and_steady_of_every_gpu_and_of_the_host() -> None:
         gpu_peak_bytes=90,
         gpu_source="Device",
         gpu_devices=(
-            DeviceMemory(index=0, used_bytes=70, peak_bytes=90),
-            DeviceMemory(index=1, used_bytes=40, peak_bytes=40),
+            DeviceMemory(index=0, actual_bytes=70, peak_bytes=90),
+            DeviceMemory(index=1, actual_bytes=40, peak_bytes=40),
         ),
         host_used_bytes=40,
         host_peak_bytes=60,
@@ -189,10 +198,10 @@ def test_peak_and_steady_of_every_gpu_and_of_the_host() -> None:
 
 
 def test_what_was_not_seen_is_not_told() -> None:
-    assert memory_actual(Used(), EngineFigures(), None) == MemoryActual()
-    assert memory_actual(Used(), EngineFigures(), 99) == MemoryActual(kv_cache_tokens=99)
-    idle = added(Used(), Sample(gpus=(gpu(3),), pids=()), {0: 3})
-    assert memory_actual(idle, EngineFigures(), None).gpu_devices == (), "the engine has nothing on it"
+    assert memory_actual(EngineMemoryUse(), EngineStartup(), None) == MemoryActual()
+    assert memory_actual(EngineMemoryUse(), EngineStartup(), 99) == MemoryActual(kv_cache_tokens=99)
+    idle = with_sample(EngineMemoryUse(), EngineMemorySample(gpus=(gpu(3),), pids=()), {0: 3})
+    assert memory_actual(idle, EngineStartup(), None).gpu_devices == (), "the engine has nothing on it"
 
 
 @given(
@@ -204,11 +213,11 @@ def test_what_was_not_seen_is_not_told() -> None:
     before=st.integers(0, 50),
 )
 def test_no_figure_is_above_its_peak(samples: list[tuple[int, int | None, int | None]], before: int) -> None:
-    total = Used()
+    total = EngineMemoryUse()
     for used, own, host in samples:
         seen = gpu(used, (7, own))
-        total = added(total, Sample(host_bytes=host, gpus=(seen,), pids=(7,)), {0: before})
-    found = memory_actual(total, EngineFigures(), None)
+        total = with_sample(total, EngineMemorySample(host_bytes=host, gpus=(seen,), pids=(7,)), {0: before})
+    found = memory_actual(total, EngineStartup(), None)
     assert (found.gpu_used_bytes or 0) <= (found.gpu_peak_bytes or 0) <= 100
     assert (found.host_used_bytes or 0) <= (found.host_peak_bytes or 0)
     assert (found.host_used_bytes is None) == all(host is None for _, _, host in samples)
@@ -230,28 +239,28 @@ def test_a_real_process_and_its_child() -> None:
         try:
             assert parent.stdout is not None
             assert parent.stdout.readline() == b"ready\n"
-            pids = memory.process_tree(parent.pid)
+            pids = processes.process_tree(parent.pid)
             assert len(pids) == 2
             assert pids[0] == parent.pid
-            each, both = memory.resident_bytes(pids[:1]), memory.resident_bytes(pids)
-            together = memory.proportional_bytes(pids)
+            each, both = processes.resident_bytes(pids[:1]), processes.resident_bytes(pids)
+            together = processes.proportional_bytes(pids)
             assert each is not None
             assert both is not None
             assert together is not None
             assert each > 64 << 20
             assert both > 128 << 20, "the block counts in each"
             assert 64 << 20 < together < 110 << 20, "and once where the kernel is asked"
-            assert (memory.highest_bytes(pids) or 0) >= each
+            assert (processes.highest_bytes(pids) or 0) >= each
         finally:
-            subprocess.run(["kill", "-9", *map(str, memory.process_tree(parent.pid))], check=False)
-    assert memory.resident_bytes((parent.pid,)) is None
-    assert memory.proportional_bytes((parent.pid,)) is None
-    assert memory.process_tree(parent.pid) == (parent.pid,)
+            subprocess.run(["kill", "-9", *map(str, processes.process_tree(parent.pid))], check=False)
+    assert processes.resident_bytes((parent.pid,)) is None
+    assert processes.proportional_bytes((parent.pid,)) is None
+    assert processes.process_tree(parent.pid) == (parent.pid,)
 
 
 def test_a_name_with_parentheses_is_no_trap(tmp_path: Path) -> None:
     for pid, parent in ((1, 0), (2, 1), (3, 2), (4, 1)):
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "stat").write_text(f"{pid} (a) b) (c) S {parent} 0 0")
-    assert memory.process_tree(2, tmp_path) == (2, 3)
-    assert set(memory.process_tree(1, tmp_path)) == {1, 2, 3, 4}
+    assert processes.process_tree(2, tmp_path) == (2, 3)
+    assert set(processes.process_tree(1, tmp_path)) == {1, 2, 3, 4}

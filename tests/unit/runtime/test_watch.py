@@ -17,15 +17,15 @@ from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.measurement import Measurement, MemoryActual, Workload
-from tacho_engines.base import EngineFigures, Needs
+from tacho_engines.base import EngineStartup, Needs
 from tacho_engines.custom.run import Custom
 from tacho_engines.registry import run_half
-from tacho_runtime.machine import caches, memory
+from tacho_runtime.machine import caches, processes
 from tacho_runtime.machine.gpus import Gpus, gpus_of, read_gpus
-from tacho_runtime.supervisor import watch
-from tacho_runtime.supervisor.machine_check import Machine, machine_failure
-from tests.fakes.nvml import GIB, FakeGpu, FakeNvml, process
+from tacho_runtime.supervisor import engine_memory, observed_machine
+from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
 from tests.unit.runtime.running import custom_config, running
+from tools.mock.nvml import GIB, FakeGpu, FakeNvml, process
 
 MEASURED = Measurement(
     plan_key="p",
@@ -48,7 +48,7 @@ def test_a_plan_for_a_gpu_ends_here_before_the_model_is_waited_for(tmp_path: Pat
         assert runtime.ended() == 1
     failure = runtime.failure()
     assert failure.failure_class == "UnsupportedGPU"
-    assert "64 x NVIDIA-L4, and this container sees" in failure.message
+    assert "64 x NVIDIA-L4, but this container has" in failure.message
     assert "WaitingForModel" not in runtime.log()
 
 
@@ -59,8 +59,8 @@ async def test_nvml_without_a_gpu_says_nothing_of_other_makers(
     config = custom_config(tmp_path, gpu_count=1, gpu_product="i915")
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(FakeGpu(denied=True)))
     for given, refused in ((True, False), (False, True)):
-        monkeypatch.setattr(watch.gpus, "device_nodes", lambda given=given: given)
-        failure = machine_failure(watch.look(config, {"PATH": os.defpath}), config, Needs())
+        monkeypatch.setattr(observed_machine.gpus, "device_nodes", lambda given=given: given)
+        failure = machine_failure(observed_machine.observe(config, {"PATH": os.defpath}), config, Needs())
         assert (failure is not None) is refused
 
 
@@ -70,19 +70,19 @@ async def test_memory_that_comes_free_in_time_is_waited_for(
     gpu = FakeGpu("NVIDIA L4", memory=(24 * GIB, GIB, 23 * GIB))
     module = FakeNvml(gpu)
     monkeypatch.setitem(sys.modules, "pynvml", module)
-    monkeypatch.setattr(watch, "SAMPLE_SECONDS", 0.01)
-    monkeypatch.setattr(watch, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(observed_machine, "SETTLE_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(observed_machine, "SETTLE_SECONDS", 0.05)
     config = custom_config(tmp_path, gpu_count=1, gpu_product="NVIDIA-L4", gpu_needed_bytes=20 * GIB)
 
-    async def check() -> tuple[Machine, Failure | None]:
-        seen, _, why = await watch.checked(config, run_half("custom"), {"PATH": os.defpath})
+    async def check() -> tuple[ObservedMachine, Failure | None]:
+        seen, _, why = await observed_machine.check_machine(config, run_half("custom"), {"PATH": os.defpath})
         return seen, why
 
     _, failure = await check()
     assert failure is not None
     assert failure.failure_class == FailureClass.GPU_OUT_OF_MEMORY
     looks = iter([GIB, 22 * GIB])
-    monkeypatch.setattr(watch.gpus, "read_gpus", lambda: gpus_with(module, gpu, next(looks)))
+    monkeypatch.setattr(observed_machine.gpus, "read_gpus", lambda: gpus_with(module, gpu, next(looks)))
     machine, failure = await check()
     assert failure is None
     assert machine.gpus is not None
@@ -130,11 +130,11 @@ async def test_room_is_looked_for_where_the_engine_will_write(
             raise PermissionError("read-only")
         return opened(root, key)
 
-    monkeypatch.setattr(watch.shutil, "disk_usage", disk_usage)
+    monkeypatch.setattr(observed_machine.shutil, "disk_usage", disk_usage)
     if not claim_is_written:
-        monkeypatch.setattr(watch.caches, "opened", refused)
+        monkeypatch.setattr(observed_machine.caches, "opened", refused)
     config = custom_config(tmp_path, cache_dir=str(claim))
-    _, chosen, failure = await watch.checked(config, Converting(), {"PATH": os.defpath})
+    _, chosen, failure = await observed_machine.check_machine(config, Converting(), {"PATH": os.defpath})
     assert chosen.cache_dir.startswith(str(claim)) is claim_is_written
     assert (failure is not None) is full
     if failure is not None:
@@ -155,9 +155,9 @@ async def test_of_what_is_kept_one_model_at_most_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, int], free: int, full: bool
 ) -> None:
     config = custom_config(tmp_path, cache_dir=str(tmp_path / "claim"))
-    place = Path(watch.with_cache(config, Machine()).cache_dir)
+    place = Path(observed_machine.with_cache(config, ObservedMachine()).cache_dir)
     monkeypatch.setattr(
-        watch, "with_cache", lambda given, _: dataclasses.replace(given, cache_dir=str(place))
+        observed_machine, "with_cache", lambda given, _: dataclasses.replace(given, cache_dir=str(place))
     )
     for name, size in kept.items():
         file = place / "converted" / name / "model.bin"
@@ -166,8 +166,8 @@ async def test_of_what_is_kept_one_model_at_most_makes_room(
             hole.truncate(size)
     with (place / "compiled").open("wb") as hole:
         hole.truncate(GIB)  # is not written over
-    monkeypatch.setattr(watch.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    machine, _, failure = await watch.checked(config, Converting(), {"PATH": os.defpath})
+    monkeypatch.setattr(observed_machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    machine, _, failure = await observed_machine.check_machine(config, Converting(), {"PATH": os.defpath})
     assert machine.cache_free_bytes == free
     assert (failure is not None) is full
 
@@ -177,15 +177,15 @@ async def test_a_cache_is_marked_as_used_again_and_again(
 ) -> None:
     folder, _ = caches.opened(str(tmp_path), {"gpu": "L4"})
     mark = Path(folder, "key.json")
-    monkeypatch.setattr(watch, "IN_USE_SECONDS", 0.01)
-    async with watch.in_use(folder), asyncio.timeout(20):
+    monkeypatch.setattr(observed_machine, "IN_USE_SECONDS", 0.01)
+    async with observed_machine.marked_in_use(folder), asyncio.timeout(20):
         for _ in range(2):
             os.utime(mark, (0, 0))
             while not mark.stat().st_mtime:
                 await asyncio.sleep(0.01)
-    async with watch.in_use(str(tmp_path / "gone")):
+    async with observed_machine.marked_in_use(str(tmp_path / "gone")):
         await asyncio.sleep(0.05)  # what cannot be marked stops nobody
-    async with watch.in_use(""):
+    async with observed_machine.marked_in_use(""):
         pass
 
 
@@ -196,7 +196,7 @@ def test_a_serving_runtime_marks_its_cache(tmp_path: Path) -> None:
         tmp_path, cache_dir=str(tmp_path / "c"), fetch_dir=str(fetch), model_path="", gpu_count=0
     )
     with running(config, tmp_path) as runtime:
-        runtime.until(lambda: "looking for the model" in runtime.log(), "the wait for the model")
+        runtime.until(lambda: "waiting for the model" in runtime.log(), "the wait for the model")
         (mark,) = (tmp_path / "c").glob("*/key.json")
         os.utime(mark, (0, 0))
         (fetch / COMPLETE_FILE).write_text(json.dumps({"path": str(tmp_path)}))
@@ -210,8 +210,8 @@ async def test_a_measurement_gets_the_memory_of_the_engine(monkeypatch: pytest.M
     gpu = FakeGpu(memory=(140 * GIB, 139 * GIB, GIB))
     module = FakeNvml(gpu)
     monkeypatch.setitem(sys.modules, "pynvml", module)
-    monkeypatch.setattr(watch, "SAMPLE_SECONDS", 0.01)
-    seen = watch.MemoryWatch(Machine(gpus=read_gpus()), os.getpid())
+    monkeypatch.setattr(engine_memory, "SAMPLE_SECONDS", 0.01)
+    seen = engine_memory.MemoryWatch(ObservedMachine(gpus=read_gpus()), os.getpid())
     async with seen.running():
         gpu.answers["memory"] = (140 * GIB, 40 * GIB, 101 * GIB)
         gpu.answers["nvmlDeviceGetComputeRunningProcesses"] = [process(os.getpid(), 99 * GIB)]
@@ -220,13 +220,13 @@ async def test_a_measurement_gets_the_memory_of_the_engine(monkeypatch: pytest.M
             await asyncio.sleep(0.01)
     gpu.answers["memory"] = (140 * GIB, 60 * GIB, 81 * GIB)
     gpu.answers["nvmlDeviceGetComputeRunningProcesses"] = [process(os.getpid(), 79 * GIB)]
-    found = await seen.recorded_in(MEASURED, EngineFigures(weights_bytes=50))
+    found = await seen.recorded_in(MEASURED, EngineStartup(weights_bytes=50))
     assert module.open == 0, "closed again"
-    memory = found.memory
-    assert (memory.gpu_used_bytes, memory.gpu_peak_bytes) == (79 * GIB, 99 * GIB)
-    assert (memory.gpu_source, memory.weights_bytes, memory.kv_cache_tokens) == ("Process", 50, 77)
+    processes = found.memory
+    assert (processes.gpu_used_bytes, processes.gpu_peak_bytes) == (79 * GIB, 99 * GIB)
+    assert (processes.gpu_source, processes.weights_bytes, processes.kv_cache_tokens) == ("Process", 50, 77)
     assert found.flags == ("NotSteady", "SharedGPU"), "a GiB was in use before the engine"
-    assert 0 < (memory.host_used_bytes or 0) <= (memory.host_peak_bytes or 0)
+    assert 0 < (processes.host_used_bytes or 0) <= (processes.host_peak_bytes or 0)
     assert dataclasses.replace(found, memory=MEASURED.memory, flags=MEASURED.flags) == MEASURED
 
 
@@ -242,31 +242,31 @@ SHARING = (
 
 async def test_what_processes_share_counts_once_in_the_peak_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four real processes with the same 64 MiB."""
-    monkeypatch.setattr(watch, "SAMPLE_SECONDS", 0.01)
+    monkeypatch.setattr(engine_memory, "SAMPLE_SECONDS", 0.01)
     looks = []
-    added = watch.added
-    monkeypatch.setattr(watch, "added", lambda *given: looks.append(given) or added(*given))
+    added = engine_memory.with_sample
+    monkeypatch.setattr(engine_memory, "with_sample", lambda *given: looks.append(given) or added(*given))
     with subprocess.Popen([sys.executable, "-c", SHARING], stdout=subprocess.PIPE) as parent:
         try:
             assert parent.stdout is not None
             assert parent.stdout.readline() == b"ready\n"
-            seen = watch.MemoryWatch(Machine(), parent.pid)
+            seen = engine_memory.MemoryWatch(ObservedMachine(), parent.pid)
             async with seen.running():
                 while len(looks) < 3:
                     await asyncio.sleep(0.01)
-            found = (await seen.recorded_in(MEASURED, EngineFigures())).memory
-            each = memory.resident_bytes(memory.process_tree(parent.pid)) or 0
+            found = (await seen.recorded_in(MEASURED, EngineStartup())).memory
+            each = processes.resident_bytes(processes.process_tree(parent.pid)) or 0
         finally:
-            subprocess.run(["kill", "-9", *map(str, memory.process_tree(parent.pid))], check=False)
+            subprocess.run(["kill", "-9", *map(str, processes.process_tree(parent.pid))], check=False)
     assert each > 256 << 20, "or the test shows nothing"
     assert 64 << 20 < (found.host_used_bytes or 0) <= (found.host_peak_bytes or 0) < 160 << 20
 
 
 def test_a_kernel_that_takes_long_to_tell_is_asked_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([100.0, 101.0, 101.0, 102.0, 130.0, 131.0, 131.0, 140.0, 140.5, 140.5])
-    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    monkeypatch.setattr(watch.memory, "proportional_bytes", lambda _: 7)
-    seen = watch.MemoryWatch(Machine(), os.getpid())
+    monkeypatch.setattr(engine_memory, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(engine_memory.processes, "proportional_bytes", lambda _: 7)
+    seen = engine_memory.MemoryWatch(ObservedMachine(), os.getpid())
     assert seen._host_bytes((1,), last=False) == 7
     assert seen._host_bytes((1,), last=False) is None, "a second of asking is twenty of rest"
     assert seen._host_bytes((1,), last=False) == 7
@@ -277,19 +277,19 @@ def test_a_process_that_ends_meanwhile_makes_no_sum_of_another_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers = iter([None, 7, None])
-    monkeypatch.setattr(watch, "ASKING_PART", 1e9)
-    monkeypatch.setattr(watch.memory, "proportional_bytes", lambda _: next(answers))
-    monkeypatch.setattr(watch.memory, "resident_bytes", lambda _: 28)
-    seen = watch.MemoryWatch(Machine(), os.getpid())
+    monkeypatch.setattr(engine_memory, "ASKING_PART", 1e9)
+    monkeypatch.setattr(engine_memory.processes, "proportional_bytes", lambda _: next(answers))
+    monkeypatch.setattr(engine_memory.processes, "resident_bytes", lambda _: 28)
+    seen = engine_memory.MemoryWatch(ObservedMachine(), os.getpid())
     found = [seen._host_bytes((1,), last=False) for _ in range(3)]
     assert found == [28, 7, None]
 
 
 async def test_without_a_gpu_the_host_is_measured_alone() -> None:
-    seen = watch.MemoryWatch(Machine(), os.getpid())
+    seen = engine_memory.MemoryWatch(ObservedMachine(), os.getpid())
     async with seen.running():
         await asyncio.sleep(0)
-    found = await seen.recorded_in(MEASURED, EngineFigures())
+    found = await seen.recorded_in(MEASURED, EngineStartup())
     assert found.flags == MEASURED.flags
     assert found.memory.gpu_devices == ()
     assert found.memory.host_used_bytes

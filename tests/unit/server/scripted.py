@@ -11,9 +11,17 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from tacho_server.app import State, make_app
-from tacho_server.backend import Abilities, Generation, GenerationError, Likely, Occupancy, Scored, Token
-from tacho_server.options import Settings
+from tacho_server.app import ServerState, make_app
+from tacho_server.backend import (
+    Abilities,
+    Generation,
+    GenerationError,
+    Occupancy,
+    Scored,
+    Token,
+    TokenLogprob,
+)
+from tacho_server.options import ServerSettings
 
 END = 0
 """The end-of-sequence token; every other token is a code point."""
@@ -81,7 +89,7 @@ class Scripted:
                 if at == self.break_after:
                     raise GenerationError("a kernel failed")
                 finish = "stop" if token == END else "length" if at + 1 == limit else ""
-                yield Token(token=token, logprob=-0.5, top=(Likely(token, -0.5),), finish=finish)
+                yield Token(token=token, logprob=-0.5, top=(TokenLogprob(token, -0.5),), finish=finish)
         finally:
             self.running -= 1
 
@@ -99,7 +107,7 @@ class Scripted:
 
 def app_of(backend: Scripted, *, loaded: bool = True, api_key: str = "", max_requests: int = 4) -> FastAPI:
     """The server over ``backend``."""
-    settings = Settings(
+    settings = ServerSettings(
         host="127.0.0.1",
         port=1,
         served_name="m",
@@ -107,7 +115,7 @@ def app_of(backend: Scripted, *, loaded: bool = True, api_key: str = "", max_req
         require_chat=False,
         api_key=api_key,
     )
-    return make_app(backend, settings, State(loaded=loaded))
+    return make_app(backend, settings, ServerState(loaded=loaded))
 
 
 @contextlib.asynccontextmanager

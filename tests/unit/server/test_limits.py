@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Message
 
 from tacho_server.limits import FLOOR_BYTES, body_limit_bytes
-from tacho_server.tokenizing import HuggingFaceTokenizer
+from tacho_server.text import HuggingFaceTokenizer
 from tests.unit.server.scripted import Letters, Scripted, app_of, client_of, client_to
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
-from tacho_server.stopping import Stops
-from tacho_server.tokenizing import Detokenizer
+from tacho_server.text import Detokenizer, Stops
 from tests.unit.server.scripted import Letters
 
 TEXT = st.text("ab", max_size=30)
 
 
-@settings(deadline=None)  # a busy machine is no bug
 @given(st.lists(st.text("ab", max_size=4)), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3))
 def test_text_ends_before_the_first_stop_string_wherever_it_is_cut(
     pieces: list[str], stops: list[str]
@@ -42,7 +40,6 @@ class Bytes(Letters):
         return bytes(tokens).decode(errors="replace")  # type: ignore[call-overload,no-any-return]
 
 
-@settings(deadline=None)  # a busy machine is no bug
 @given(st.text(max_size=12), st.text(max_size=12))
 def test_text_of_tokens_is_the_text_of_them_all(prompt: str, answer: str) -> None:
     text = Detokenizer(Bytes(), list(prompt.encode()))

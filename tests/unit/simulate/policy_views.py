@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tacho_operator.core.scaling.law.types import Capacity
-from tacho_operator.simulate.engine_law import EngineLaw
-from tacho_operator.simulate.policy import PodMetrics, PodView, Setting, View
+from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.policy import PodMetrics, PolicyView, Setting, SimulatedPodView
 
-LAW = EngineLaw(steps=((1, 0.02),), prefill_tokens_per_second=8000.0, kv_cache_tokens=10_000, max_num_seqs=16)
+MODEL = PerformanceModel(
+    steps=((1, 0.02),), prefill_tokens_per_second=8000.0, kv_cache_tokens=10_000, max_num_seqs=16
+)
 SETTING = Setting(
-    least=1,
-    most=20,
+    min_replicas=1,
+    max_replicas=20,
     capacity=Capacity(requests_per_second=1.0, output_tokens_per_second=400.0, kv_cache_tokens=10_000),
     slo_ttft_seconds=1.0,
     slo_tpot_seconds=0.05,
     cold_start_seconds=60.0,
-    law=LAW,
+    model=MODEL,
 )
 
 
@@ -49,18 +51,22 @@ def view(
     starting: int = 0,
     replicas: int | None = None,
     arrivals: int = 0,
-) -> View:
+) -> PolicyView:
     """``pods``: those that are ready; None: one that cannot be asked."""
     ready = [
-        PodView(uid=f"pod-{number}", ready=True, created_seconds=0.0, ready_seconds=0.0, metrics=item)
+        SimulatedPodView(
+            uid=f"pod-{number}", ready=True, created_seconds=0.0, ready_seconds=0.0, metrics=item
+        )
         for number, item in enumerate(pods)
     ]
     unready = [
-        PodView(uid=f"new-{number}", ready=False, created_seconds=now, ready_seconds=None, metrics=None)
+        SimulatedPodView(
+            uid=f"new-{number}", ready=False, created_seconds=now, ready_seconds=None, metrics=None
+        )
         for number in range(starting)
     ]
     found = (*ready, *unready)
-    return View(
+    return PolicyView(
         now_seconds=now,
         replicas=len(found) if replicas is None else replicas,
         pods=found,

@@ -9,10 +9,10 @@ from statistics import mean
 import pytest
 
 from tacho_contract.measurement import Workload
-from tacho_operator.simulate.closed_loop import closed_loop
-from tacho_operator.simulate.engine_law import EngineLaw
-from tests.fakes.engine_law import Law
-from tests.fakes.engine_simulated import quantile, simulated
+from tacho_simulate.closed_loop import closed_loop
+from tacho_simulate.performance_model import PerformanceModel
+from tools.mock.engine_law import Law
+from tools.mock.engine_simulated import quantile, simulated
 
 PLAIN = Law(
     ttft_base_ms=20.0,
@@ -33,10 +33,10 @@ LAWS = {
 LEVELS = (1, 4, 16, 64, 80)
 
 
-def engine_law(law: Law) -> EngineLaw:
+def performance_model(law: Law) -> PerformanceModel:
     """The mock engine's law in the simulator's words."""
     batches = [1, law.itl_knee, law.max_num_seqs] if law.itl_knee else [1, law.max_num_seqs]
-    return EngineLaw(
+    return PerformanceModel(
         steps=tuple((batch, law.itl_seconds(batch)) for batch in batches),
         prefill_tokens_per_second=1000 / law.ttft_per_token_ms,
         step_tokens=None,
@@ -52,7 +52,7 @@ def engine_law(law: Law) -> EngineLaw:
 def test_latency_curve_within_five_percent(name: str, level: int) -> None:
     law, workload = LAWS[name], Workload(input_tokens=300, output_tokens=80)
     truth = simulated(law, workload, level)
-    found = closed_loop(engine_law(law), input_tokens=300, output_tokens=80, concurrency=level)
+    found = closed_loop(performance_model(law), input_tokens=300, output_tokens=80, concurrency=level)
     assert found.output_tokens_per_second == pytest.approx(truth.output_tokens_per_second, rel=0.05)
     assert 1000 * found.tpot_seconds.p50 == pytest.approx(quantile(truth.tpot_milliseconds, 0.5), rel=0.05)
     assert 1000 * found.mean_ttft_seconds == pytest.approx(mean(truth.ttft_milliseconds), rel=0.05)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from tacho_operator.core.scaling.law.types import Pace, Rules
-from tacho_operator.simulate.policies.autoscaler import Autoscaler, by_average, by_pods, by_value
+from tacho_operator.core.autoscaling.algorithm.types import Pace, Rules
+from tacho_simulate.policies.autoscaler import Autoscaler, by_average, by_pods, by_value
 from tests.unit.simulate.policy_views import SETTING, metrics, view
 
 IDLE = metrics()

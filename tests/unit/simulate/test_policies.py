@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tacho_operator.simulate.policies import (
+from tacho_simulate.policies import (
     POLICIES,
     aibrix,
     hpa,
@@ -13,14 +16,15 @@ from tacho_operator.simulate.policies import (
     production_stack,
     wva,
 )
-from tacho_operator.simulate.policy import PodMetrics, Policy, View
+from tacho_simulate.policies.tacho import Tacho
+from tacho_simulate.policy import PodMetrics, PolicyView, SimulatedPolicy
 from tests.unit.simulate.policy_views import SETTING, metrics, view
 
-OURS = {"tacho", "static", "oracle"}
+OURS = {"tacho", "static", "greedy"}
 OTHERS = sorted(set(POLICIES) - OURS)
 
 
-def walk(policy: Policy, views: list[View]) -> list[int]:
+def walk(policy: SimulatedPolicy, views: list[PolicyView]) -> list[int]:
     return [policy.decide(item).replicas for item in views]
 
 
@@ -35,7 +39,15 @@ def test_each_says_who_it_is_and_keeps_the_bounds(name: str) -> None:
     for number in range(200):
         # Choices may be out of bounds only where whoever carries them out bounds them.
         replicas = policy.decide(view(15.0 * number, [flooded] * replicas)).replicas
-        assert 0 <= replicas <= SETTING.most
+        assert 0 <= replicas <= SETTING.max_replicas
+
+
+def test_the_source_of_the_own_algorithm_is_there() -> None:
+    root = Path(__file__).parents[3]
+    recorded = json.loads((root / "benchmarks/autoscaling/policies.json").read_text())["sources"]["tacho"]
+    for source in (Tacho.source, recorded):
+        path = source.rpartition(", ")[2]
+        assert (root / "operator/tacho_operator" / path).is_file(), path
 
 
 @pytest.mark.parametrize("name", [name for name in OTHERS if not name.startswith("production-stack")])
@@ -160,11 +172,11 @@ class TestWVA:
 
     def test_more_by_what_starts_too_fewer_by_what_serves(self) -> None:
         # 1700 / 0.85 = 2000 tokens, of which 2 x 500 have room: 2 more.
-        assert wva.desired(2, ready=2, room=500.0, demand=1700.0, up=0.85, down=0.70) == 4
-        assert wva.desired(4, ready=2, room=500.0, demand=1700.0, up=0.85, down=0.70) == 4
+        assert wva.desired(2, ready=2, kv_tokens=500.0, demand=1700.0, up=0.85, down=0.70) == 4
+        assert wva.desired(4, ready=2, kv_tokens=500.0, demand=1700.0, up=0.85, down=0.70) == 4
         # 4 x 500 - 700 / 0.70 = 1000 to spare: 2 fewer.
-        assert wva.desired(4, ready=4, room=500.0, demand=700.0, up=0.85, down=0.70) == 2
-        assert wva.desired(3, ready=3, room=500.0, demand=0.0, up=0.85, down=0.70) == 1
+        assert wva.desired(4, ready=4, kv_tokens=500.0, demand=700.0, up=0.85, down=0.70) == 2
+        assert wva.desired(3, ready=3, kv_tokens=500.0, demand=0.0, up=0.85, down=0.70) == 1
 
     def test_what_a_full_queue_shows_is_remembered(self) -> None:
         policy = wva.make(SETTING, rules=wva.SAMPLE)

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.autoscaling.replay import (
     CLIENTS,
-    LAW,
+    MODEL,
     AsTheyWent,
     Followed,
     compared,
@@ -21,10 +21,10 @@ from benchmarks.autoscaling.replay import (
     sent,
     upto,
 )
-from tacho_operator.core.scaling.law.types import Capacity
-from tacho_operator.simulate.policy import Choice, Setting, View
-from tacho_operator.simulate.run import simulate
-from tacho_operator.simulate.trace import Trace
+from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
+from tacho_simulate.run import simulate
+from tacho_simulate.trace import Trace
 from tests.unit.simulate.policy_views import metrics, view as look
 
 RECORDED = Path(__file__).parents[3] / "benchmarks/autoscaling/recorded"
@@ -89,8 +89,8 @@ def test_of_pods_with_as_little_to_finish_the_one_goes_that_went_in_the_cluster(
     class Fewer:
         name, source, period_seconds = "fewer", "", 1.0
 
-        def decide(self, view: View) -> Choice:
-            return Choice(replicas=1, sentence="as told")
+        def decide(self, view: PolicyView) -> PolicyDecision:
+            return PolicyDecision(replicas=1, reason="as told")
 
     view = look(0.0, [metrics(running=running) for running in (0, 1, 0)])
     view = dataclasses.replace(
@@ -107,8 +107,8 @@ def test_replicas_are_compared_at_each_look_and_within_one_of_it() -> None:
     result = simulate(
         Trace("none", (0.0, 20.0), (1, 1), (1, 1)),
         Setting(
-            least=1, most=9, capacity=Capacity(), slo_ttft_seconds=1.0, slo_tpot_seconds=None,
-            cold_start_seconds=1.0, law=LAW, initial=1,
+            min_replicas=1, max_replicas=9, capacity=Capacity(), slo_ttft_seconds=1.0, slo_tpot_seconds=None,
+            cold_start_seconds=1.0, model=MODEL, initial_replicas=1,
         ),
         lambda _: Followed([{"time_s": 0.0, "replicas": 1}, {"time_s": 12.0, "replicas": 4}]),
         seed=0,
@@ -148,7 +148,7 @@ def test_replicas_and_requests_in_time_are_those_of_the_cluster() -> None:
     )
     assert found["mostOff"] <= 1
     assert abs(found["keptPercent"] - 100 * kept / len(trace)) <= 2
-    assert max(moment.asked for moment in result.trajectory) == recorded["moments"][-1]["replicas"] == 6
+    assert max(moment.desired for moment in result.trajectory) == recorded["moments"][-1]["replicas"] == 6
 
 
 def test_replicas_stay_those_of_the_cluster_while_a_backlog_is_worked_off() -> None:

@@ -8,17 +8,18 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
-from tacho_operator.simulate.engine_law import EngineLaw
-from tacho_operator.simulate.policies import POLICIES
-from tacho_operator.simulate.policy import Choice, Setting, View
-from tacho_operator.simulate.result import Result
-from tacho_operator.simulate.run import Faults, simulate
-from tacho_operator.simulate.trace import Trace
-from tests.unit.simulate.worlds import LAW, poisson, setting_of
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.policies import POLICIES
+from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
+from tacho_simulate.result import Result
+from tacho_simulate.run import Faults, simulate
+from tacho_simulate.trace import Trace
+from tests.properties import examples
+from tests.unit.simulate.worlds import MODEL, poisson, setting_of
 
-OWN = ("tacho", "static", "oracle")
+OWN = ("tacho", "static", "greedy")
 
 
 class Follows:
@@ -28,11 +29,11 @@ class Follows:
 
     def __init__(self, replicas: Callable[[float], int]) -> None:
         self._replicas = replicas
-        self.views: list[View] = []
+        self.views: list[PolicyView] = []
 
-    def decide(self, view: View) -> Choice:
+    def decide(self, view: PolicyView) -> PolicyDecision:
         self.views.append(view)
-        return Choice(replicas=self._replicas(view.now_seconds), sentence="as told")
+        return PolicyDecision(replicas=self._replicas(view.now_seconds), reason="as told")
 
 
 def run(trace: Trace, replicas: Callable[[float], int], seed: int = 0, **changes: object) -> Result:
@@ -42,7 +43,7 @@ def run(trace: Trace, replicas: Callable[[float], int], seed: int = 0, **changes
 
 
 laws = st.builds(
-    EngineLaw,
+    PerformanceModel,
     steps=st.sampled_from([((1, 0.01),), ((1, 0.01), (64, 0.03)), ((1, 0.005), (8, 0.02), (64, 0.2))]),
     prefill_tokens_per_second=st.sampled_from([500.0, 20_000.0]),
     seconds_per_kv_token=st.sampled_from([0.0, 1e-6]),
@@ -63,32 +64,32 @@ traces = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150)
-@given(trace=traces, law=laws, policy=st.sampled_from(OWN[:2]), seed=st.integers(0, 3))
+@examples(1.5)
+@given(trace=traces, model=laws, policy=st.sampled_from(OWN[:2]), seed=st.integers(0, 3))
 def test_every_request_ends_once_and_after_it_came(
-    trace: Trace, law: EngineLaw, policy: str, seed: int
+    trace: Trace, model: PerformanceModel, policy: str, seed: int
 ) -> None:
-    setting = setting_of(law=law)
+    setting = setting_of(model=model)
     found = simulate(trace, setting, POLICIES[policy], seed=seed)
     assert found.requests == len(trace)
     assert 0 <= found.unfinished <= len(trace)
     assert 0 <= found.slo_attainment <= 1 - found.unfinished / len(trace) + 1e-9
     if found.ttft_seconds and found.e2e_seconds:
-        least = law.ttft_fixed_seconds + min(trace.input_tokens) / law.prefill_tokens_per_second
+        least = model.ttft_fixed_seconds + min(trace.input_tokens) / model.prefill_tokens_per_second
         assert found.ttft_seconds.p50 >= least - 1e-9
         assert found.e2e_seconds.p99 >= found.ttft_seconds.p50
     assert all(earlier.time_seconds <= later.time_seconds for earlier, later in pairwise(found.trajectory))
-    assert all(setting.least <= moment.asked <= setting.most for moment in found.trajectory)
+    assert all(setting.min_replicas <= moment.desired <= setting.max_replicas for moment in found.trajectory)
     hours = trace.duration_seconds / 3600
-    assert setting.least * hours - 1e-9 <= found.gpu_hours <= setting.most * hours + 1e-9
+    assert setting.min_replicas * hours - 1e-9 <= found.gpu_hours <= setting.max_replicas * hours + 1e-9
 
 
-@settings(deadline=None, max_examples=60)
-@given(trace=traces, law=laws)
-def test_looking_changes_nothing(trace: Trace, law: EngineLaw) -> None:
+@examples(0.6)
+@given(trace=traces, model=laws)
+def test_looking_changes_nothing(trace: Trace, model: PerformanceModel) -> None:
     """How often a policy looks is no matter for the requests."""
-    seldom = simulate(trace, setting_of(law=law), POLICIES["static"], seed=1)
-    often = run(trace, lambda _: 1, seed=1, law=law)
+    seldom = simulate(trace, setting_of(model=model), POLICIES["static"], seed=1)
+    often = run(trace, lambda _: 1, seed=1, model=model)
     assert often.unfinished == seldom.unfinished
     assert often.preemptions == seldom.preemptions
     assert often.e2e_seconds == pytest.approx(seldom.e2e_seconds, rel=1e-6)
@@ -99,7 +100,7 @@ def test_looking_changes_nothing(trace: Trace, law: EngineLaw) -> None:
 @pytest.mark.parametrize("step_tokens", [None, 512])
 def test_same_seed_same_result_and_another_seed_another(policy: str, step_tokens: int | None) -> None:
     trace = poisson(8.0, 200.0)
-    setting = setting_of(law=dataclasses.replace(LAW, step_tokens=step_tokens), least=2)
+    setting = setting_of(model=dataclasses.replace(MODEL, step_tokens=step_tokens), min_replicas=2)
     first, again, other = (simulate(trace, setting, POLICIES[policy], seed=seed) for seed in (7, 7, 8))
     assert first == again
     assert first.e2e_seconds != other.e2e_seconds
@@ -107,13 +108,13 @@ def test_same_seed_same_result_and_another_seed_another(policy: str, step_tokens
 
 @pytest.mark.parametrize("step_tokens", [None, 512])
 def test_more_replicas_keep_more_on_the_mean(step_tokens: int | None) -> None:
-    law = dataclasses.replace(LAW, step_tokens=step_tokens)
+    model = dataclasses.replace(MODEL, step_tokens=step_tokens)
     kept = []
     for replicas in (1, 2, 3, 4, 6, 8):
         runs = [
             simulate(
                 poisson(24.0, 150.0, seed=seed),
-                setting_of(law=law, initial=replicas),
+                setting_of(model=model, initial_replicas=replicas),
                 POLICIES["static"],
                 seed=seed,
             )
@@ -153,7 +154,12 @@ def test_requests_go_to_the_pods_that_they_are_dealt_to_where_those_serve() -> N
 
     def slowest(dealt: tuple[int, ...]) -> list[float]:
         found = simulate(
-            trace, setting_of(initial=2), lambda _: Follows(lambda now: 2), seed=0, faults=slow, dealt=dealt
+            trace,
+            setting_of(initial_replicas=2),
+            lambda _: Follows(lambda now: 2),
+            seed=0,
+            faults=slow,
+            assigned_pods=dealt,
         )
         assert found.tpot_seconds is not None
         return [found.tpot_seconds.p50, found.tpot_seconds.p95]
@@ -164,11 +170,11 @@ def test_requests_go_to_the_pods_that_they_are_dealt_to_where_those_serve() -> N
 
 
 def test_a_pod_that_is_told_to_go_has_120_s_to_end() -> None:
-    slow = EngineLaw(steps=((1, 1.0),), prefill_tokens_per_second=1000.0)
+    slow = PerformanceModel(steps=((1, 1.0),), prefill_tokens_per_second=1000.0)
     trace = Trace("long", (0.0, 1.0, 500.0), (10, 10, 10), (400, 50, 1))
     found = simulate(
         trace,
-        setting_of(law=slow, initial=2),
+        setting_of(model=slow, initial_replicas=2),
         lambda _: Follows(lambda now: 1),
         seed=0,
     )
@@ -201,7 +207,7 @@ def test_a_pod_that_hangs_answers_nothing_until_it_is_restarted() -> None:
 def test_a_pod_that_stood_still_goes_on_with_what_it_had() -> None:
     trace = poisson(1.0, 600.0)
     policy = Follows(lambda _: 1)
-    faults = Faults(hanging=((100.0, None),), hang_seconds=60.0, hanging_goes_on=True)
+    faults = Faults(hanging=((100.0, None),), hang_seconds=60.0, hang_resumes=True)
     found = simulate(trace, setting_of(), lambda _: policy, seed=0, faults=faults)
     told = {view.now_seconds: view.pods[0].metrics for view in policy.views if view.pods[0].metrics}
     assert told[110.0].generation_tokens_total == told[150.0].generation_tokens_total
@@ -211,7 +217,7 @@ def test_a_pod_that_stood_still_goes_on_with_what_it_had() -> None:
 
 def test_lost_metrics_are_unknown_and_not_zero() -> None:
     policy = Follows(lambda _: 1)
-    faults = Faults(metrics_lost=((50.0, 100.0),))
+    faults = Faults(metrics_outages=((50.0, 100.0),))
     simulate(poisson(1.0, 200.0), setting_of(), lambda _: policy, seed=0, faults=faults)
     lost = [view.now_seconds for view in policy.views if view.pods[0].metrics is None]
     assert lost == [50.0, 60.0, 70.0, 80.0, 90.0]
@@ -219,14 +225,14 @@ def test_lost_metrics_are_unknown_and_not_zero() -> None:
 
 def test_a_look_that_nobody_answers_takes_its_time() -> None:
     policy = Follows(lambda _: 1)
-    faults = Faults(metrics_lost=((50.0, 100.0),), unanswered_seconds=25.0)
+    faults = Faults(metrics_outages=((50.0, 100.0),), unanswered_seconds=25.0)
     simulate(poisson(1.0, 200.0), setting_of(), lambda _: policy, seed=0, faults=faults)
     assert [view.now_seconds for view in policy.views][3:9] == [40.0, 50.0, 75.0, 100.0, 110.0, 120.0]
 
 
 def test_looks_begin_when_they_are_told_to_and_the_first_pods_tell_their_starts() -> None:
     policy = Follows(lambda _: 2)
-    setting = setting_of(first_look_seconds=3.0, initial_start_seconds=70.0)
+    setting = setting_of(first_decision_seconds=3.0, initial_start_seconds=70.0)
     found = simulate(poisson(1.0, 200.0), setting, lambda _: policy, seed=0)
     assert [view.now_seconds for view in policy.views[:3]] == [3.0, 13.0, 23.0]
     first = policy.views[0].pods[0]
@@ -243,7 +249,7 @@ def test_who_was_killed_decides_nothing_and_remembers_nothing() -> None:
         made.append(Follows(lambda _: 1))
         return made[-1]
 
-    faults = Faults(decider_lost=((50.0, 80.0),))
+    faults = Faults(scaler_outages=((50.0, 80.0),))
     simulate(poisson(1.0, 200.0), setting_of(), make, seed=0, faults=faults)
     looks = [[view.now_seconds for view in policy.views] for policy in made if policy.views]
     assert [(times[0], times[-1]) for times in looks[:1]] == [(10.0, 40.0)]
@@ -282,13 +288,13 @@ def test_counters_are_those_of_the_requests() -> None:
     assert (told.running, told.waiting, told.kv_cache_usage) == (0, 0, 0.0)
 
 
-@pytest.mark.parametrize("policy", ["tacho", "oracle"])
+@pytest.mark.parametrize("policy", ["tacho", "greedy"])
 def test_what_scales_keeps_the_level_with_fewer_gpu_hours_than_the_most(policy: str) -> None:
     trace = poisson(12.0, 900.0)
-    setting = setting_of(least=2, initial=4)
+    setting = setting_of(min_replicas=2, initial_replicas=4)
     found = simulate(trace, setting, POLICIES[policy], seed=0)
     assert found.slo_attainment > 0.95
-    assert found.gpu_hours < setting.most * trace.duration_seconds / 3600
+    assert found.gpu_hours < setting.max_replicas * trace.duration_seconds / 3600
     assert found.cost(2.0) == 2 * found.gpu_hours
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_operator.simulate.trace import Trace, TraceError, parse_trace, read_trace
+from tacho_simulate.trace import Trace, TraceError, parse_trace, read_trace
 
 
 def test_own_columns_in_any_order_and_more_of_them() -> None:
@@ -72,13 +72,19 @@ def test_gzip_and_name(tmp_path: Path) -> None:
         (",".join(["xy"] * 20_000) + "\n", "xy,xy…'"),
         (",".join(["12"] * 20_000) + "\n", "12,12…)"),
         ("time_s,input_tokens,output_tokens\n0," + "x" * 100_000 + ",2\n", "xxx…"),
-        ("time_s,input_tokens,output_tokens\n0,1.5,2\n", "line 2: '1.5' tokens; a whole number is wanted"),
-        ("time_s,input_tokens,output_tokens\n0,inf,2\n", "line 2: 'inf' tokens; a whole number is wanted"),
+        ("time_s,input_tokens,output_tokens\n0,1.5,2\n", "line 2: '1.5' tokens; a whole number is expected"),
+        ("time_s,input_tokens,output_tokens\n0,inf,2\n", "line 2: 'inf' tokens; a whole number is expected"),
         ("time_s,input_tokens,output_tokens\n17e11,1,2\n", "times are in seconds, these may be milliseconds"),
         ("time_s,input_tokens,output_tokens\n", "holds no request"),
-        ("time_s,input_tokens,output_tokens\n0,1,2\n1,x,2\n", "line 3: 'x' tokens; a whole number is wanted"),
-        ("time_s,input_tokens,output_tokens\n0,1\n", "line 2: 2 columns, 3 are wanted"),
-        ("time_s,input_tokens,output_tokens\nnan,1,2\n", "line 2: time 'nan'; a number of seconds is wanted"),
+        (
+            "time_s,input_tokens,output_tokens\n0,1,2\n1,x,2\n",
+            "line 3: 'x' tokens; a whole number is expected",
+        ),
+        ("time_s,input_tokens,output_tokens\n0,1\n", "line 2: 2 columns, at least 3 are needed"),
+        (
+            "time_s,input_tokens,output_tokens\nnan,1,2\n",
+            "line 2: time 'nan'; a number of seconds is expected",
+        ),
         ("time_s,input_tokens,output_tokens\nsoon,1,2\n", "line 2: time 'soon'; a number of seconds"),
         ("time_s,input_tokens,output_tokens\n0,1,2\n1e300,1,2\n", "more than three years; times are in s"),
         ("time_s,input_tokens,output_tokens\n0,-1,2\n", "line 2: -1 tokens"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from tacho_operator.core.scaling.law.types import Capacity
-from tacho_operator.simulate.engine_law import EngineLaw
-from tacho_operator.simulate.policy import Setting
-from tacho_operator.simulate.trace import Trace
+from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.policy import Setting
+from tacho_simulate.trace import Trace
 
-LAW = EngineLaw(
+MODEL = PerformanceModel(
     steps=((1, 0.010), (64, 0.025)),
     prefill_tokens_per_second=20_000,
     kv_cache_tokens=200_000,
@@ -30,13 +30,13 @@ CAPACITY = Capacity(
 
 def setting_of(**changes: Any) -> Setting:
     values: dict[str, Any] = {
-        "least": 1,
-        "most": 8,
+        "min_replicas": 1,
+        "max_replicas": 8,
         "capacity": CAPACITY,
         "slo_ttft_seconds": 0.5,
         "slo_tpot_seconds": 0.05,
         "cold_start_seconds": 60.0,
-        "law": LAW,
+        "model": MODEL,
     }
     return Setting(**(values | changes))
 

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tacho_operator.api.crd.page import write_page
 from tacho_operator.api.crd.resource import resource_schema
-from tacho_operator.api.rules.offline import RULES
+from tacho_operator.api.rules.all_rules import RULES
 from tacho_operator.api.types import CATEGORY, GROUP, KIND, PLURAL, SHORT_NAME, SINGULAR, VERSION
 
 DEFAULT_PATH = Path("crds") / f"{GROUP}_{PLURAL}.yaml"
@@ -29,31 +28,31 @@ COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
     ("Model", "string", ".spec.model.uri", 0, "Where the model comes from."),
     ("Quant", "string", ".status.plan.quantizationMethod", 0, "Quantization method of the plan."),
     ("GPU", "string", ".status.plan.gpu.product", 0, "GPU product of the plan."),
-    ("Ready", "string", f"{_READY}.status", 0, "Whether the service serves."),
-    ("Reason", "string", f"{_READY}.reason", 0, "Why it does, or does not."),
-    ("Replicas", "integer", ".status.replicas", 0, "Server pods there are."),
+    ("Ready", "string", f"{_READY}.status", 0, "Whether the service answers requests."),
+    ("Reason", "string", f"{_READY}.reason", 0, "Reason of Ready."),
+    ("Replicas", "integer", ".status.replicas", 0, "Server pods."),
     (
         "Tok/s",
         "string",
         ".status.summary.outputTokensPerSecondShown",
         0,
-        "Measured output tokens per second of one replica; ~ before a provisional figure.",
+        "Measured output tokens per second of one replica; ~ before a provisional value.",
     ),
     (
         "TTFT ms",
         "string",
         ".status.summary.ttftMillisecondsShown",
         0,
-        "Median time to the first token, in milliseconds; ~ before a provisional figure.",
+        "Median time to the first token, in milliseconds; ~ before a provisional value.",
     ),
     (
         "Cost/Mtok",
         "string",
         ".status.summary.costShown",
         1,
-        "Cost of a million output tokens, with its currency; ~ before a provisional figure.",
+        "Cost of a million output tokens, with its currency; ~ before a provisional value.",
     ),
-    ("Age", "date", ".metadata.creationTimestamp", 0, "Time since it was created."),
+    ("Age", "date", ".metadata.creationTimestamp", 0, "Time since creation."),
     ("Revision", "string", ".status.plan.revision", 1, "Revision the plan belongs to."),
 )
 
@@ -111,26 +110,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def render() -> str:
-    """The CustomResourceDefinition as YAML; the same text for the same types."""
+    """The CustomResourceDefinition as YAML; deterministic."""
     return HEADER + yaml.dump(definition(), Dumper=_Dumper, sort_keys=True, width=110, allow_unicode=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file, or with --check return 1 where the file is not what would be written."""
-    parser = argparse.ArgumentParser(prog="python -m tacho_operator.api.crd", description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the file is stale")
-    parser.add_argument(
-        "--output", type=Path, default=DEFAULT_PATH, help=f"the file (default {DEFAULT_PATH})"
-    )
-    options = parser.parse_args(arguments)
-    text = render()
-    if options.check:
-        written = options.output.read_text(encoding="utf-8") if options.output.exists() else ""
-        if written != text:
-            print(f"{options.output} is stale: run `python -m tacho_operator.api.crd`", file=sys.stderr)
-            return 1
-        return 0
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text, encoding="utf-8")
-    print(f"{options.output}: {len(text.encode())} bytes, at most {LIMIT_BYTES}")
-    return 0
+    """Write the CustomResourceDefinition; with --check, return 1 where the file differs from the generated
+    one."""
+    return write_page("python -m tacho_operator.api.crd", render, DEFAULT_PATH, arguments)

@@ -1,4 +1,4 @@
-"""Writing a generated page, or finding that it is stale."""
+"""Writing a generated file, or checking that it is up to date."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 def write_page(
     program: str, render: Callable[[], str], default: Path, arguments: Sequence[str] | None = None
 ) -> int:
-    """Write what ``render`` gives, or with --check return 1 where the page is not that."""
+    """Write the page that ``render`` returns; with --check, return 1 where the file differs from it."""
     parser = argparse.ArgumentParser(prog=program, description=write_page.__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where the page is stale")
     parser.add_argument("--output", type=Path, default=default, help=f"the page (default {default})")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 from tacho_operator.api.crd.schema import Schema, structural
 from tacho_operator.api.rules.rule import Rule
@@ -15,11 +16,12 @@ WAITING = {
     "status": "Unknown",
     "reason": "WaitingForOperator",
     "message": (
-        "No operator has looked at this resource yet; if this lasts, check that the tacho operator runs."
+        "No operator has reconciled this resource yet; if this lasts, check that the tacho operator runs."
     ),
     "lastTransitionTime": EPOCH,
 }
-"""Without it kstatus and `helm --wait` take a resource nobody has looked at for done."""
+"""The initial condition of a resource: without it, kstatus and `helm --wait` treat an empty status as
+done."""
 
 
 def resource_schema(rules: Iterable[Rule]) -> Schema:
@@ -48,8 +50,28 @@ def resource_schema(rules: Iterable[Rule]) -> Schema:
 
 
 def at(schema: Schema, path: str) -> Schema:
-    """The part of a schema at a path such as `spec.engine.env[]`; KeyError where there is none."""
+    """The part of a schema at a path like `spec.engine.env[]`; KeyError where the schema has no such path."""
     node = schema
     for step in path.replace("[]", ".[]").split(".") if path else ():
         node = node["items"] if step == "[]" else node["properties"][step]
     return node
+
+
+@cache
+def leaf_paths() -> tuple[str, ...]:
+    """The paths of all leaves of spec, sorted: `model.uri`, `engine.env[].name`.
+
+    A leaf is a scalar, a map with free keys (`podTemplate.metadata.labels`) or a list of scalars
+    (`model.files`). Lists of objects are entered, their items written `[]`.
+    """
+    return tuple(sorted(_leaves(structural(LLMDeploymentSpec), "")))
+
+
+def _leaves(schema: Schema, path: str) -> Iterator[str]:
+    if schema["type"] == "array" and schema["items"]["type"] == "object":
+        yield from _leaves(schema["items"], f"{path}[]")
+    elif "properties" in schema:
+        for name, child in schema["properties"].items():
+            yield from _leaves(child, f"{path}.{name}" if path else name)
+    else:
+        yield path

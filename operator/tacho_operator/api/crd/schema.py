@@ -1,4 +1,4 @@
-"""pydantic models to the structural OpenAPI v3 schema a CustomResourceDefinition may hold.
+"""pydantic models, and the dataclasses in them, to the structural OpenAPI v3 schema of a CRD.
 
 The converter knows a whitelist of keywords and raises on every other: a keyword it let slip through would
 be rejected by the API server, or worse, be accepted and mean something else.
@@ -6,12 +6,20 @@ be rejected by the API server, or worse, be accepted and mean something else.
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import inspect
+import textwrap
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
+
+from tacho_operator.api.base import DECIMAL_LENGTH, DECIMAL_PATTERN, StatusModel
 
 Schema = dict[str, Any]
 
@@ -50,13 +58,42 @@ class _Generator(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
 
+class _StatusGenerator(_Generator):
+    """Generates the schema of status, which the operator writes: no field of a dataclass is required."""
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:  # noqa: ARG002 - as the base
+        return {"type": "string", "pattern": DECIMAL_PATTERN, "maxLength": DECIMAL_LENGTH}
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """The schema of a dataclass, with the docstrings of inherited fields, which pydantic does not
+        read."""
+        found = super().dataclass_schema(schema)
+        for base in schema["cls"].__mro__[1:]:
+            for name, text in _docstrings(base) if dataclasses.is_dataclass(base) else ():
+                child = found["properties"].get(to_camel(name), {})
+                child.setdefault("description", text)
+        return found
+
+
+def _docstrings(cls: type) -> Iterator[tuple[str, str]]:
+    """(name, docstring) of the fields that the class itself declares."""
+    (declared,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    body = declared.body if isinstance(declared, ast.ClassDef) else []
+    for item, following in pairwise(body):
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            match following:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    yield item.target.id, text
+
+
 def structural(model: type[BaseModel]) -> Schema:
     """The structural schema of a model: inlined, described, bounded.
 
     Raises UnsupportedKeyword for anything outside the whitelist, an undescribed property or an unbounded
     string, list or map.
     """
-    raw = model.model_json_schema(by_alias=True, schema_generator=_Generator, mode="validation")
+    generator = _StatusGenerator if issubclass(model, StatusModel) else _Generator
+    raw = model.model_json_schema(by_alias=True, schema_generator=generator, mode="validation")
     return _convert(raw, definitions=raw.get("$defs", {}), where=model.__name__)
 
 

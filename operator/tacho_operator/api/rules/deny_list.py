@@ -13,30 +13,32 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tacho_engines.registry import engine_rows, presets
-from tacho_engines.shared.refused import COMMON
+from tacho_engines.registry import engine_profiles, presets
+from tacho_engines.shared.denied import COMMON
 from tacho_engines.shared.switches import split_switch
 
-_ROWS = (*engine_rows(), *(preset.row for preset in presets().values()))
-_REFUSED = functools.reduce(operator.or_, (row.refused for row in _ROWS), COMMON)
-"""What may not be said to any engine: a resource that names none is held to all of it."""
+_ROWS = (*engine_profiles(), *(preset.profile for preset in presets().values()))
+_REFUSED = functools.reduce(operator.or_, (row.rules.denied for row in _ROWS), COMMON)
+"""Switches and variables that any engine refuses: a resource that names no engine may use none of those."""
 LONG_SWITCHES: Mapping[str, tuple[str, str]] = dict(sorted(_REFUSED.switches.items()))
-"""Switch to (why, what to do); sorted, so that the definition does not follow the order of engines."""
+"""Refused long switch → (why, what to do instead); sorted, so that the CRD does not depend on the order of
+engines."""
 SHORT_SWITCHES: Mapping[str, str] = dict(sorted(_REFUSED.short.items()))
 VARIABLES: Mapping[str, tuple[str, str]] = dict(sorted(_REFUSED.variables.items()))
 VARIABLE_PREFIXES: Mapping[str, tuple[str, str]] = dict(sorted(_REFUSED.variable_prefixes.items()))
 
 _ABBREVIATION_MIN_CHARACTERS = 3
-"""Of words with one dash; after two dashes one letter may be enough for argparse."""
+"""Shortest refused abbreviation of a switch with one dash; after two dashes one letter may be enough for
+argparse."""
 _LETTERS = "".join(name for name in SHORT_SWITCHES if len(name) == 1 and name not in _REFUSED.joined)
 _JOINED = re.compile(rf"-(?:([{''.join(_REFUSED.joined)}]).|([{_LETTERS}])[^a-zA-Z])")
 """A one-letter switch with its value in the same word, as argparse takes it: ``-c4096``, ``-qfp8``."""
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
-"""How JSON may spell a letter."""
+"""A character escape as JSON may contain it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedSetting:
     """One argument or variable that is refused."""
 
     index: int
@@ -44,7 +46,7 @@ class Refusal:
     name: str
     """The normalised switch or the variable."""
     message: str
-    """What is refused, why, and what to do instead."""
+    """The refused argument or variable, the reason, and what to do instead."""
 
 
 def switch_name(argument: str) -> str | None:
@@ -65,17 +67,17 @@ def switch_name(argument: str) -> str | None:
     return SHORT_SWITCHES.get(name, name)
 
 
-def refused_arguments(arguments: Sequence[str]) -> tuple[Refusal, ...]:
+def refused_arguments(arguments: Sequence[str]) -> tuple[RefusedSetting, ...]:
     """The arguments of `engine.extraArgs` that are refused, in order."""
     found = []
     for index, argument in enumerate(arguments):
         name = _refused_switch(argument)
         if name is not None:
             why, instead = LONG_SWITCHES[name]
-            found.append(Refusal(index, name, f"--{name} is refused: {why}; {instead}"))
+            found.append(RefusedSetting(index, name, f"--{name} is refused: {why}; {instead}"))
         elif "$(" in argument:
             message = f"{argument[:40]!r} is refused: variables are not expanded here; write the value"
-            found.append(Refusal(index, "$(", message))
+            found.append(RefusedSetting(index, "$(", message))
     return tuple(found)
 
 
@@ -102,7 +104,7 @@ def _abbreviated(name: str, least: int) -> str | None:
     return next((refused for refused in LONG_SWITCHES if refused.startswith(name)), None)
 
 
-def refused_variables(names: Iterable[str]) -> tuple[Refusal, ...]:
+def refused_variables(names: Iterable[str]) -> tuple[RefusedSetting, ...]:
     """The variables of `engine.env` that are refused, in order."""
     found = []
     for index, name in enumerate(names):
@@ -111,7 +113,7 @@ def refused_variables(names: Iterable[str]) -> tuple[Refusal, ...]:
             entry = next((v for p, v in VARIABLE_PREFIXES.items() if name.upper().startswith(p)), None)
         if entry is not None:
             why, instead = entry
-            found.append(Refusal(index, name, f"{name} is refused: {why}; {instead}"))
+            found.append(RefusedSetting(index, name, f"{name} is refused: {why}; {instead}"))
     return tuple(found)
 
 

@@ -1,12 +1,13 @@
-"""The rules that follow from what the engines say of themselves."""
+"""The rules that follow from the engines' rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tacho_contract.uri import CLAIM_SCHEME
-from tacho_engines.registry import engine_rows
-from tacho_engines.row import EngineRow
+from tacho_engines.preset import Preset
+from tacho_engines.profile import EngineProfile
+from tacho_engines.registry import engine_profiles, presets
 from tacho_operator.api.rules.rule import Rule
 
 _METHOD = "!has(self.quantization) || !has(self.quantization.method)"
@@ -16,68 +17,198 @@ _ENGINE = "!has(self.engine) || !has(self.engine.name)"
 
 def engine_rules() -> Iterator[Rule]:
     """Methods that do not go with an engine, trust that does nothing, and another engine's cache types."""
-    rows = tuple(engine_rows())
+    rows = tuple(engine_profiles())
     for row in sorted(rows, key=lambda row: row.name):
-        if row.method_rule:
+        if row.rules.method:
             yield Rule(
                 name=f"method-of-{row.name}",
                 path="spec",
-                cel=f"{_METHOD} || {_ENGINE} || {row.method_rule.cel}",
-                message=row.method_rule.message,
+                cel=f"{_METHOD} || {_ENGINE} || {row.rules.method.cel}",
+                message=row.rules.method.message,
             )
     yield from _caches(rows)
-    deaf = sorted(row.name for row in rows if not row.executes_model_code)
-    if deaf:
+    without_code = sorted(row.name for row in rows if not row.executes_model_code)
+    if without_code:
         yield Rule(
             name="trust-remote-code-of-engine",
             path="spec",
             cel="!has(self.model.trustRemoteCode) || !self.model.trustRemoteCode"
-            f" || {_ENGINE} || !(self.engine.name in {deaf})",
-            message=f"model.trustRemoteCode has no effect with {' and '.join(deaf)}, which execute no code of"
-            " a model's repository; remove it",
+            f" || {_ENGINE} || !(self.engine.name in {without_code})",
+            message=f"model.trustRemoteCode has no effect with {' and '.join(without_code)}, which execute no"
+            " code of a model's repository; remove it",
         )
-    owners = tuple(row for row in rows if row.cache_types)
+    owners = tuple(row for row in rows if row.rules.cache_types)
     if len(owners) > 1:
         clauses = (_others_types(row, owners) for row in sorted(owners, key=lambda row: row.name))
         yield Rule(
             name="kv-cache-dtype-of-engine",
             path="spec",
             cel=f"{_CACHE_TYPE} || {_ENGINE} || ({' && '.join(clauses)})",
-            message=f"kvCacheDtype {' and '.join(map(_owned, owners))}; choose one the engine has",
+            message=f"kvCacheDtype {' and '.join(map(_owned, owners))}; choose one of the engine",
         )
 
 
-def _caches(rows: tuple[EngineRow, ...]) -> Iterator[Rule]:
-    """Beside a model that is on a claim, a cache is for what the engine compiles and converts, and has to be
-    writable for that."""
-    beside = f"!has(self.cache) || !self.model.uri.startsWith('{CLAIM_SCHEME}')"
+def _caches(rows: tuple[EngineProfile, ...]) -> Iterator[Rule]:
+    """Cache rules: with a model on a claim, the cache holds compiled and converted artifacts and must be
+    writable."""
+    with_claim = f"!has(self.cache) || !self.model.uri.startsWith('{CLAIM_SCHEME}')"
     for row in sorted(rows, key=lambda row: row.name):
         if not row.keeps:
             yield Rule(
                 name=f"cache-of-{row.name}",
                 path="spec",
-                cel=f"{beside} || {_ENGINE} || self.engine.name != '{row.name}'",
+                cel=f"{with_claim} || {_ENGINE} || self.engine.name != '{row.name}'",
                 message=f"{row.name} loads a model on a claim as it is and compiles nothing; remove cache",
             )
     yield Rule(
         name="cache-of-claim-writable",
         path="spec",
-        cel=f"{beside} || !has(self.cache.persistentVolumeClaim) || "
+        cel=f"{with_claim} || !has(self.cache.persistentVolumeClaim) || "
         "!has(self.cache.persistentVolumeClaim.readOnly) || !self.cache.persistentVolumeClaim.readOnly",
-        message="beside a model on a claim, cache is for what the engine compiles and converts, which it has "
-        "to write; remove cache.persistentVolumeClaim.readOnly, or cache",
+        message="with a model on a claim, cache is for compiled and converted artifacts and must be "
+        "writable; remove cache.persistentVolumeClaim.readOnly, or cache",
     )
 
 
-def _others_types(row: EngineRow, owners: tuple[EngineRow, ...]) -> str:
+def _others_types(row: EngineProfile, owners: tuple[EngineProfile, ...]) -> str:
     """CEL that is false where ``row`` is asked for a cache type of another engine's own."""
-    theirs = (other.cache_types for other in owners if other is not row)
+    theirs = (other.rules.cache_types for other in owners if other is not row)
     calls = " || ".join(f"self.quantization.kvCacheDtype.{types.cel}" for types in theirs if types)
     calls = f"({calls})" if len(owners) > 2 else calls
     return f"!(self.engine.name == '{row.name}' && {calls})"
 
 
-def _owned(row: EngineRow) -> str:
-    words = row.cache_types.words if row.cache_types else ()
+def _owned(row: EngineProfile) -> str:
+    words = row.rules.cache_types.names if row.rules.cache_types else ()
     verb = "is" if len(words) == 1 else "are"
     return f"{', '.join(words)} {verb} {row.name}'s"
+
+
+_WITH_NAME = "!has(self.engine) || !has(self.engine.name) || self.engine.name != 'custom'"
+_CUSTOM = "!has(self.engine) || !has(self.engine.custom)"
+_WITH_PRESET = f"{_CUSTOM} || !has(self.engine.custom.preset)"
+_BARE = f"{_WITH_NAME} || {_CUSTOM} || has(self.engine.custom.preset)"
+
+REFERENCES = (
+    ("quantization.method", "TACHO_QUANTIZATION", "'none'"),
+    ("quantization.kvCacheDtype", "TACHO_KV_CACHE_DTYPE", "'auto'"),
+    ("parallelism.tensor", "TACHO_TENSOR_PARALLEL", "1"),
+    ("parallelism.pipeline", "TACHO_PIPELINE_PARALLEL", "1"),
+)
+"""Fields that reach a bare command only where it refers to them, how it does, and the value that asks for
+nothing."""
+
+
+def custom_rules() -> Iterator[Rule]:
+    """Rules that refuse fields without an effect."""
+    yield from _bare()
+    known = tuple(presets().values())
+    yield from _exclusive(known)
+    yield _spec(
+        "preset-on-gpu",
+        f"{_WITH_PRESET} || (has(self.gpu) && has(self.gpu.count) && self.gpu.count > 0)",
+        "the presets of engine.custom run on GPUs; set gpu.count to 1 or more",
+    )
+    yield _of_each(known, "quantization.method", lambda preset: tuple(preset.methods))
+    yield _of_each(known, "quantization.kvCacheDtype", lambda preset: tuple(preset.cache_types))
+    yield _of_some(
+        "model.trustRemoteCode",
+        "!self.model.trustRemoteCode",
+        tuple(preset for preset in known if preset.trust_remote_code),
+        "executes no code of a model's repository",
+    )
+    yield _of_some(
+        "parallelism.pipeline",
+        "self.parallelism.pipeline == 1",
+        tuple(preset for preset in known if preset.pipeline is not None),
+        "cannot divide layers among groups of GPUs",
+    )
+    yield _of_some(
+        "context.concurrency",
+        "false",
+        tuple(preset for preset in known if preset.takes_concurrency),
+        "has no switch for it",
+    )
+    yield _spec(
+        "custom-bitsandbytes",
+        f"{_CUSTOM} || !has(self.quantization) || !has(self.quantization.bitsandbytes)",
+        "quantization.bitsandbytes has no effect with engine.name custom; remove it",
+    )
+
+
+def _bare() -> Iterator[Rule]:
+    for path, variable, nothing in REFERENCES:
+        yield _spec(
+            f"command-{_slug(path)}",
+            f"{_BARE} || {_unset(path)} || self.{path} == {nothing} || (has(self.engine.custom.command)"
+            f" && self.engine.custom.command.exists(a, a.contains('$({variable})')))",
+            f"{path} does not reach a custom command that does not hold $({variable}); write it into"
+            " engine.custom.command",
+        )
+    yield _spec(
+        "command-trust-remote-code",
+        f"{_BARE} || {_unset('model.trustRemoteCode')} || !self.model.trustRemoteCode",
+        "model.trustRemoteCode does not reach a custom command; write the engine's own switch into"
+        " engine.custom.command",
+    )
+
+
+def _exclusive(known: tuple[Preset, ...]) -> Iterator[Rule]:
+    yield Rule(
+        name="preset-or-command",
+        path="spec.engine.custom",
+        cel="!has(self.preset) || !has(self.command) || self.command.size() == 0",
+        message="engine.custom has either a preset, which has a command, or a command; remove one",
+    )
+    imaged = tuple(preset.name for preset in known if preset.profile.image.reference)
+    yield Rule(
+        name="custom-image",
+        path="spec.engine",
+        cel="!has(self.name) || self.name != 'custom' || (has(self.image) && self.image.size() > 0)"
+        f" || (has(self.custom) && has(self.custom.preset) && self.custom.preset in {_listed(imaged)})",
+        message="engine.name custom needs engine.image: only the presets "
+        f"{' and '.join(imaged)} bring an image of their own",
+    )
+
+
+def _of_each(known: tuple[Preset, ...], path: str, values: Callable[[Preset], tuple[str, ...]]) -> Rule:
+    """A field of which each preset takes values of its own."""
+    clauses = (
+        f"(self.engine.custom.preset != '{preset.name}' || self.{path} in {_listed(values(preset))})"
+        for preset in known
+    )
+    takes = "; ".join(f"{preset.name} takes {', '.join(values(preset)) or 'none'}" for preset in known)
+    return _spec(
+        f"preset-{_slug(path)}",
+        f"{_WITH_PRESET} || {_unset(path)} || ({' && '.join(clauses)})",
+        f"{path} is not one of the preset's: {takes}",
+    )
+
+
+def _of_some(path: str, harmless: str, able: tuple[Preset, ...], why: str) -> Rule:
+    """A field that has an effect with the presets ``able`` only."""
+    names = tuple(preset.name for preset in able)
+    return _spec(
+        f"preset-{_slug(path)}",
+        f"{_WITH_PRESET} || {_unset(path)} || {harmless} || self.engine.custom.preset in {_listed(names)}",
+        f"{path} has an effect with the presets {', '.join(names)} only: the others' server {why}; remove it",
+    )
+
+
+def _spec(name: str, cel: str, message: str) -> Rule:
+    return Rule(name=name, path="spec", cel=cel, message=message)
+
+
+def _unset(path: str) -> str:
+    block, _ = path.split(".")
+    return f"!has(self.{block}) || !has(self.{path})"
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    return f"[{', '.join(repr(word) for word in values)}]"
+
+
+def _slug(path: str) -> str:
+    """``quantization.kvCacheDtype`` as ``kv-cache-dtype``."""
+    leaf = path.rsplit(".", 1)[-1]
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in leaf)

@@ -1,10 +1,10 @@
-"""All rules, and offline validation: the API server's answer to a document, without an API server.
+"""Offline validation: the API server's answer to a document, without an API server.
 
-Each rule is declared once (`permanent.py`, `unreleased.py`), rendered into the CustomResourceDefinition for
-the API server, and evaluated here by a CEL library.
+Each rule is declared once (`model.py`, `engines.py`, `service.py`), rendered into the
+CustomResourceDefinition for the API server, and evaluated here by a CEL library.
 
-`tacho plan` and `tacho run` read what a person wrote with it, so that a file that passes here is accepted
-by the cluster, and the messages are the same.
+`tacho plan` and `tacho run` check a file with it: a file that passes is accepted by the cluster, and the
+messages are the same.
 """
 
 from __future__ import annotations
@@ -19,22 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.api.crd.schema import Schema
-from tacho_operator.api.rules.deny_list import Refusal, refused_arguments, refused_variables
-from tacho_operator.api.rules.permanent import PERMANENT
+from tacho_operator.api.rules.all_rules import RULES
+from tacho_operator.api.rules.deny_list import RefusedSetting, refused_arguments, refused_variables
 from tacho_operator.api.rules.rule import Rule
-from tacho_operator.api.rules.structure import Problem, check
-from tacho_operator.api.rules.unreleased import GATES
+from tacho_operator.api.rules.structure import Violation, check
 from tacho_operator.api.types import API_VERSION, KIND
 
 if TYPE_CHECKING:
     from cel import Program
 
-RULES: tuple[Rule, ...] = (*PERMANENT, *GATES)
-
 _ENVIRONMENTS = (("engine", "env"), ("model", "hub", "env"))
 
 
-def validate_offline(document: Any, *, cluster: bool = False) -> list[Problem]:
+def validate_offline(document: Any, *, cluster: bool = False) -> list[Violation]:
     """Every problem of an LLMDeployment as read from YAML or JSON; empty where it is well.
 
     With `cluster`, the rules that hold in a cluster only (no file:// models) are checked too. As on the API
@@ -52,16 +49,16 @@ def validate_offline(document: Any, *, cluster: bool = False) -> list[Problem]:
     return [*problems, *found, *_bypasses(pruned["spec"])]
 
 
-def _identity(document: Any) -> Iterator[Problem]:
+def _identity(document: Any) -> Iterator[Violation]:
     if not isinstance(document, dict):
-        yield Problem("", f"the document must be an object with apiVersion: {API_VERSION} and kind: {KIND}")
+        yield Violation("", f"the document must be an object with apiVersion: {API_VERSION} and kind: {KIND}")
         return
-    for name, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
-        if document.get(name) != wanted:
-            yield Problem(name, f"must be {wanted}, not {document.get(name)!r}")
+    for name, required in (("apiVersion", API_VERSION), ("kind", KIND)):
+        if document.get(name) != required:
+            yield Violation(name, f"must be {required}, not {document.get(name)!r}")
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        yield Problem("metadata.name", "is required; set it")
+        yield Violation("metadata.name", "is required; set it")
 
 
 @cache
@@ -79,15 +76,15 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _violations(rule: Rule, document: Any) -> Iterator[Problem]:
+def _violations(rule: Rule, document: Any) -> Iterator[Violation]:
     steps = rule.path.replace("[]", ".[]").split(".") if rule.path else []
     for path, value in _places(document, steps, ""):
         if _compiled(rule.cel).execute({"self": value}) is not True:
-            yield Problem(path, rule.message)
+            yield Violation(path, rule.message)
 
 
 def _places(value: Any, steps: list[str], path: str) -> Iterator[tuple[str, Any]]:
-    """The values at a rule's path, with the places they stand at; none where a field is absent."""
+    """(path, value) of each value at a rule's path; empty where a field on the path is absent."""
     if not steps:
         yield path, value
     elif steps[0] == "[]":
@@ -106,7 +103,7 @@ def _compiled(expression: str) -> Program:
 @cache
 def _library() -> Any:
     """The CEL library alone: its package imports its command, too, with a terminal user interface of 0.6 s
-    that neither the operator nor a command needs."""
+    that the operator and the commands do not need."""
     package = find_spec("cel")
     found = PathFinder.find_spec("cel.cel", package.submodule_search_locations) if package else None
     if found is None or found.loader is None:
@@ -114,11 +111,11 @@ def _library() -> Any:
     module = sys.modules.get(found.name) or module_from_spec(found)
     if found.name not in sys.modules:
         found.loader.exec_module(module)
-        sys.modules[found.name] = module  # whoever imports the package shares it
+        sys.modules[found.name] = module  # shared with every import of the package
     return module
 
 
-def _bypasses(spec: dict[str, Any]) -> Iterator[Problem]:
+def _bypasses(spec: dict[str, Any]) -> Iterator[Violation]:
     """Refused switches and variables in spellings CEL does not see, each by its own name."""
     arguments = spec.get("engine", {}).get("extraArgs", [])
     yield from _refusals("spec.engine.extraArgs", refused_arguments(arguments))
@@ -130,9 +127,6 @@ def _bypasses(spec: dict[str, Any]) -> Iterator[Problem]:
         yield from _refusals(path, refused_variables([variable["name"] for variable in node]))
 
 
-def _refusals(path: str, refusals: tuple[Refusal, ...]) -> Iterator[Problem]:
+def _refusals(path: str, refusals: tuple[RefusedSetting, ...]) -> Iterator[Violation]:
     for refusal in refusals:
-        yield Problem(f"{path}[{refusal.index}]", refusal.message)
-
-
-__all__ = ["RULES", "Problem", "Rule", "validate_offline"]
+        yield Violation(f"{path}[{refusal.index}]", refusal.message)

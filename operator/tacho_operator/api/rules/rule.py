@@ -1,27 +1,32 @@
-"""What a rule is: declared once, rendered to CEL for the API server and evaluated by tacho offline."""
+"""A rule: declared once, rendered to CEL for the API server, and evaluated offline."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One condition a resource must meet.
 
-    `cel` sees the value at `path` as `self` and is true where all is well. It may use only what both
-    evaluators understand alike: operators, has, size, in, all, exists, exists_one, filter, map, matches,
+    `cel` sees the value at `path` as `self` and is true where the value is valid. It may use only what both
+    evaluators support: operators, has, size, in, all, exists, exists_one, filter, map, matches,
     startsWith, endsWith, contains.
     """
 
     name: str
     """Stable name, unique among all rules."""
     path: str
-    """Where it is checked: property names from the root, `[]` for each item. "" is the object itself."""
+    """Path of the value: property names from the root, `[]` for each item; "": the object itself."""
     cel: str
     message: str
-    """What is wrong and what to do about it; one line."""
+    """The violation and the next step; one line."""
     cluster_only: bool = False
-    """True: `tacho run` accepts what the API server refuses (file:// models)."""
+    """True: only the API server enforces the rule; `tacho run` accepts the value (file:// models)."""
     offline_only: bool = False
-    """True: too expensive or impossible in CEL's budget; checked by tacho alone."""
+    """True: too expensive for CEL's budget; checked offline only."""
+
+
+def exactly_one(*fields: str) -> str:
+    """A CEL expression that is true where exactly one of the named fields is set."""
+    return " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in fields) + " == 1"

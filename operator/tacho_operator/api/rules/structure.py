@@ -1,4 +1,4 @@
-"""The structural half of offline validation: what the API server's schema check says, said by tacho.
+"""The structural half of offline validation: the API server's schema check, offline.
 
 It walks the very schema the CustomResourceDefinition carries, so both accept the same documents. Unknown
 fields are errors here, as they are for kubectl, with the nearest known name. A JSON Schema library would
@@ -19,27 +19,28 @@ from tacho_operator.api.crd.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Violation:
     """One thing that is wrong with a document."""
 
     path: str
-    """Where: property names and list positions, such as spec.engine.env[0].name."""
+    """Path of the invalid field: property names and list positions, for example spec.engine.env[0].name."""
     message: str
-    """What is wrong and what to do about it."""
+    """The violation, and how to correct the document."""
     blocking: bool = True
-    """True: rules between fields cannot be judged before this is mended (as on the API server)."""
+    """True: rules between fields cannot be evaluated before this violation is corrected (as on the API
+    server)."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-def check(value: Any, schema: Schema, path: str) -> Iterator[Problem]:
+def check(value: Any, schema: Schema, path: str) -> Iterator[Violation]:
     """Every structural problem of a value, in the document's order."""
     kind = schema["type"]
     if not _is(kind, value):
         article = "an" if kind[0] in "aio" else "a"
         hint = "; put it in quotes" if kind == "string" and isinstance(value, bool | int | float) else ""
-        yield Problem(path, f"must be {article} {kind}, not {_shown(value)}{hint}")
+        yield Violation(path, f"must be {article} {kind}, not {_shown(value)}{hint}")
         return
     if kind == "object":
         yield from _object(value, schema, path)
@@ -63,24 +64,24 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _object(value: dict[Any, Any], schema: Schema, path: str) -> Iterator[Problem]:
+def _object(value: dict[Any, Any], schema: Schema, path: str) -> Iterator[Violation]:
     properties: Schema = schema.get("properties", {})
     rest: Schema | None = schema.get("additionalProperties")
     yield from _size(len(value), schema, path, "Properties", "entries")
     for name in schema.get("required", ()):
         if value.get(name) is None:
-            yield Problem(_join(path, name), "is required; set it")
+            yield Violation(_join(path, name), "is required; set it")
     for name, child in value.items():
         where = _join(path, str(name))
         if not isinstance(name, str):
-            yield Problem(where, f"a key must be a string, not {_shown(name)}; put it in quotes")
+            yield Violation(where, f"a key must be a string, not {_shown(name)}; put it in quotes")
         elif name in properties:
             if child is not None:  # the API server drops nulls of fields that cannot be null
                 yield from check(child, properties[name], where)
         elif rest is not None:
             yield from check(child, rest, where)
         elif properties:
-            yield Problem(where, f"unknown field{_nearest(name, properties)}")
+            yield Violation(where, f"unknown field{_nearest(name, properties)}")
 
 
 def _nearest(name: str, properties: Schema) -> str:
@@ -89,7 +90,7 @@ def _nearest(name: str, properties: Schema) -> str:
     return f"; did you mean {folded[near[0]]}?" if near else f"; known here: {', '.join(sorted(properties))}"
 
 
-def _array(value: list[Any], schema: Schema, path: str) -> Iterator[Problem]:
+def _array(value: list[Any], schema: Schema, path: str) -> Iterator[Violation]:
     yield from _size(len(value), schema, path, "Items", "items")
     for index, item in enumerate(value):
         yield from check(item, schema["items"], f"{path}[{index}]")
@@ -103,38 +104,40 @@ def _array(value: list[Any], schema: Schema, path: str) -> Iterator[Problem]:
         return
     for index, identity in enumerate(identities):
         if identity in identities[:index]:
-            yield Problem(
-                f"{path}[{index}]", f"{_shown(identity)} is there twice; remove one", blocking=False
+            yield Violation(
+                f"{path}[{index}]", f"{_shown(identity)} is a duplicate; remove one", blocking=False
             )
 
 
-def _string(value: str, schema: Schema, path: str) -> Iterator[Problem]:
+def _string(value: str, schema: Schema, path: str) -> Iterator[Violation]:
     yield from _size(len(value), schema, path, "Length", "characters")
     if "enum" in schema and value not in schema["enum"]:
-        yield Problem(path, f"{_shown(value)} is not one of {', '.join(map(str, schema['enum']))}")
+        yield Violation(path, f"{_shown(value)} is not one of {', '.join(map(str, schema['enum']))}")
     if "pattern" in schema and not _regex(schema["pattern"]).search(value):
-        yield Problem(path, f"{_shown(value)} does not have the form {schema['pattern']}", blocking=False)
+        yield Violation(path, f"{_shown(value)} does not have the form {schema['pattern']}", blocking=False)
     if schema.get("format") == "date-time" and parse_time(value) is None:
-        yield Problem(path, f"{_shown(value)} is not a time such as 2026-11-20T08:49:21Z", blocking=False)
+        yield Violation(path, f"{_shown(value)} is not a time such as 2026-11-20T08:49:21Z", blocking=False)
 
 
-def _integer(value: int, schema: Schema, path: str) -> Iterator[Problem]:
+def _integer(value: int, schema: Schema, path: str) -> Iterator[Violation]:
     if value < schema.get("minimum", value):
-        yield Problem(path, f"{value} is less than {schema['minimum']}; raise it", blocking=False)
+        yield Violation(path, f"{value} is less than {schema['minimum']}; raise it", blocking=False)
     if value > schema.get("maximum", value):
-        yield Problem(path, f"{value} is more than {schema['maximum']}; lower it", blocking=False)
+        yield Violation(path, f"{value} is more than {schema['maximum']}; lower it", blocking=False)
 
 
-def _size(size: int, schema: Schema, path: str, what: str, unit: str) -> Iterator[Problem]:
+def _size(size: int, schema: Schema, path: str, what: str, unit: str) -> Iterator[Violation]:
     if size < schema.get(f"min{what}", 0):
-        yield Problem(path, f"has {size} {unit}, at least {schema[f'min{what}']} are needed", blocking=False)
+        yield Violation(
+            path, f"has {size} {unit}, at least {schema[f'min{what}']} are needed", blocking=False
+        )
     if size > schema.get(f"max{what}", size):
-        yield Problem(path, f"has {size} {unit}, at most {schema[f'max{what}']} are allowed")
+        yield Violation(path, f"has {size} {unit}, at most {schema[f'max{what}']} are allowed")
 
 
 @cache
 def _regex(pattern: str) -> re.Pattern[str]:
-    """As Go reads it: ASCII classes, and `$` is the very end."""
+    """The pattern as Go interprets it: ASCII classes, and `$` matches the very end only."""
     return re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), re.ASCII)
 
 

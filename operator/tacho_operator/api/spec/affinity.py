@@ -22,7 +22,7 @@ class LabelSelectorRequirement(ApiModel):
     """One condition on a label."""
 
     key: LabelKey
-    """Label key."""
+    """Key of the label that nodes or pods are selected by."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """How the label relates to the values."""
     values: Values = Field(default_factory=list)
@@ -64,19 +64,19 @@ class NodeSelectorTerm(ApiModel):
 
 
 class NodeSelector(ApiModel):
-    """Nodes that meet at least one of the terms."""
+    """Nodes that meet at least one of the listed terms."""
 
     node_selector_terms: Annotated[
         list[NodeSelectorTerm], Field(min_length=1, max_length=16, json_schema_extra=ATOMIC)
     ]
-    """Terms, one of which must hold."""
+    """Terms; a node has to meet at least one."""
 
 
 class PreferredNode(ApiModel):
     """A preference for nodes, with a weight."""
 
     weight: Weight
-    """How much it counts, 1 to 100."""
+    """Weight of the preference, 1 to 100."""
     preference: NodeSelectorTerm
     """The nodes preferred."""
 
@@ -89,16 +89,16 @@ class NodeAffinity(ApiModel):
     preferred_during_scheduling_ignored_during_execution: Annotated[
         list[PreferredNode], Field(max_length=16, json_schema_extra=ATOMIC)
     ] = Field(default_factory=list)
-    """Nodes the pods would rather run on."""
+    """Preferred nodes."""
 
 
 class PodAffinityTerm(ApiModel):
-    """Pods that are to be near or far, and in what sense."""
+    """Pods to be near to or away from, and the topology that defines near."""
 
     topology_key: LabelKey
-    """Node label that says what near means. Example: kubernetes.io/hostname."""
+    """Node label that defines near. Example: kubernetes.io/hostname."""
     label_selector: LabelSelector | None = None
-    """The pods meant."""
+    """The pods that the term applies to, by their labels."""
     namespaces: Namespaces = Field(default_factory=list)
     """Their namespaces. Absent, without namespaceSelector: the pods' own."""
     namespace_selector: LabelSelector | None = None
@@ -113,13 +113,13 @@ class PreferredPodAffinity(ApiModel):
     """A preference for nearness or distance, with a weight."""
 
     weight: Weight
-    """How much it counts, 1 to 100."""
+    """Weight of the preference, 1 to 100."""
     pod_affinity_term: PodAffinityTerm
-    """The pods meant."""
+    """The pods that the preference applies to."""
 
 
 class PodAffinity(ApiModel):
-    """Pods to be near to."""
+    """Pods to run close to; the topologyKey of each term defines close."""
 
     required_during_scheduling_ignored_during_execution: Annotated[
         list[PodAffinityTerm], Field(max_length=16, json_schema_extra=ATOMIC)
@@ -150,6 +150,6 @@ class Affinity(ApiModel):
     node_affinity: NodeAffinity | None = None
     """Nodes the pods need or prefer."""
     pod_affinity: PodAffinity | None = None
-    """Pods to be near to."""
+    """Pods to run close to; the topologyKey of each term defines close."""
     pod_anti_affinity: PodAntiAffinity | None = None
     """Pods to keep away from."""

@@ -1,4 +1,4 @@
-"""What runs the model: quantization, engine, GPUs, parallelism and the context that must fit."""
+"""Engine settings of a model: quantization, engine, GPUs, parallelism and the required context length."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class ResourceClaimUse(ApiModel):
 
 
 class EngineResources(ApiModel):
-    """CPU, memory and ephemeral storage of the engine container. GPUs are asked for in spec.gpu."""
+    """CPU, memory and ephemeral storage of the engine container. GPUs are requested in spec.gpu."""
 
     requests: QuantityMap = Field(default_factory=dict)
-    """What the scheduler sets aside, as strings. Absent: tacho computes it from the plan.
+    """Amounts that the scheduler reserves, as strings. Absent: tacho computes it from the plan.
     Example: {cpu: "2", memory: 8Gi}."""
     limits: QuantityMap = Field(default_factory=dict)
-    """What the container may use at most, as strings. Absent: memory from the plan, no CPU limit.
+    """Upper limits of the container, as strings. Absent: memory from the plan, no CPU limit.
     Example: {memory: 12Gi}."""
     claims: Annotated[
         list[ResourceClaimUse],
@@ -76,18 +76,18 @@ class EngineResources(ApiModel):
 
 
 class CustomEngineSpec(ApiModel):
-    """An engine tacho has no knowledge of, given by its image and command. It must speak the OpenAI API."""
+    """An engine without built-in support, defined by its image and command. It must serve the OpenAI API."""
 
     preset: Preset | None = None
-    """A known server whose command, health path and image (where there is one) are filled in. Absent: they
-    are given below. Example: sglang."""
+    """A known server with its command, health path and, where the preset has one, image. Absent: those fields
+    are set below. Example: sglang."""
     command: Annotated[
         list[Argument], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)
     """Program and arguments, without a shell (an image's own ENTRYPOINT is not used). $(TACHO_MODEL_PATH),
     $(TACHO_SERVED_NAME), $(TACHO_HOST), $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN), $(TACHO_CONCURRENCY),
     $(TACHO_QUANTIZATION), $(TACHO_KV_CACHE_DTYPE), $(TACHO_TENSOR_PARALLEL) and $(TACHO_PIPELINE_PARALLEL)
-    are expanded. Refused beside a preset.
+    are expanded. Refused with a preset.
     Example: [serve, --model, $(TACHO_MODEL_PATH), --port, $(TACHO_PORT)]."""
     port: Annotated[int, Field(ge=1, le=65535, json_schema_extra={"format": "int32"})] | None = None
     """TCP port the engine listens on inside the pod. Absent: 8000, with a preset. Example: 8000."""
@@ -103,7 +103,7 @@ class VolumeMount(ApiModel):
     """A volume of podTemplate.spec.volumes, mounted into the engine container."""
 
     name: Label63
-    """Name of the volume."""
+    """Name of the volume to mount."""
     mount_path: Annotated[str, Field(min_length=2, max_length=512, pattern=r"^/[^:\s]+$")]
     """Absolute path in the container. Example: /etc/engine."""
     sub_path: Annotated[str, Field(min_length=1, max_length=512)] | None = None
@@ -124,7 +124,7 @@ class EngineSpec(ApiModel):
         list[Argument], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)
     """Arguments added to the engine's command line, one element each. Switches that load code or open
-    administration are refused. Example: ["--max-num-seqs=64"]."""
+    administrative endpoints are refused. Example: ["--max-num-seqs=64"]."""
     env: EnvList = Field(default_factory=list)
     """Variables added to the engine container's environment. Example: [{name: OMP_NUM_THREADS, value:
     "8"}]."""
@@ -137,7 +137,7 @@ class EngineSpec(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["mountPath"]},
         ),
     ] = Field(default_factory=list)
-    """Volumes of podTemplate.spec.volumes that the engine container sees."""
+    """Volumes of podTemplate.spec.volumes that are mounted into the engine container."""
     custom: CustomEngineSpec | None = None
     """How the engine is started; only with name custom, and required with it."""
 
@@ -152,10 +152,9 @@ class GpuSpec(ApiModel):
     """GPU products in order of preference, as the node label nvidia.com/gpu.product or a short name; a
     revision runs on one of them. Absent: any that fits. Example: [NVIDIA-L4, A10]."""
     count: Annotated[int, Field(ge=0, le=64, json_schema_extra={"format": "int32"})] | None = None
-    """GPUs of one replica; 0 runs on the CPU. Absent: the fewest on which the
-    best method fits. Example: 1."""
+    """GPUs of one replica; 0 runs on the CPU. Absent: the minimum for the best method. Example: 1."""
     resource_name: QualifiedName | None = None
-    """Extended resource the GPUs are asked for by. Absent: nvidia.com/gpu. Example:
+    """Extended resource of the GPUs. Absent: nvidia.com/gpu. Example:
     nvidia.com/mig-1g.10gb."""
 
 
@@ -163,7 +162,7 @@ class ParallelismSpec(ApiModel):
     """How the model is spread over the GPUs of a replica; the product equals max(1, gpu.count)."""
 
     tensor: Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int32"})] | None = None
-    """GPUs each layer is split over. Absent: from head counts and memory. Example: 2."""
+    """GPUs that each layer is split over. Absent: from head counts and memory. Example: 2."""
     pipeline: Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int32"})] | None = None
     """Groups of GPUs the layers are divided among. Absent: 1. Example: 1."""
 
@@ -174,7 +173,7 @@ class ContextSpec(ApiModel):
     max_model_len: (
         Annotated[int, Field(ge=16, le=2**31 - 1, json_schema_extra={"format": "int64"})] | None
     ) = None
-    """Longest request in tokens, prompt and answer together. Absent: the longest useful that fits.
+    """Longest request in tokens, prompt plus answer. Absent: the longest useful that fits.
     Example: 8192."""
     concurrency: Annotated[int, Field(ge=1, le=4096, json_schema_extra={"format": "int32"})] | None = None
-    """Requests one replica serves at the same time. Absent: tacho chooses. Example: 16."""
+    """Concurrent requests of one replica. Absent: tacho chooses. Example: 16."""

@@ -35,7 +35,7 @@ class Toleration(ApiModel):
     key: Annotated[str, Field(max_length=317)] | None = None
     """Key of the taint. Absent, with operator Exists: every taint. Example: nvidia.com/gpu."""
     operator: Literal["Exists", "Equal"] | None = None
-    """Exists asks only for the key, Equal for the value too. Absent: Equal."""
+    """Exists matches the key, Equal the value too. Absent: Equal."""
     value: Annotated[str, Field(max_length=63)] | None = None
     """Value of the taint, with operator Equal."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
@@ -48,15 +48,15 @@ class TopologySpreadConstraint(ApiModel):
     """How evenly the pods are spread over zones, nodes or other domains."""
 
     max_skew: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})]
-    """Most pods two domains may differ by. Example: 1."""
+    """Maximum difference in pods between two domains. Example: 1."""
     topology_key: Annotated[str, Field(min_length=1, max_length=317)]
     """Node label that names the domain. Example: topology.kubernetes.io/zone."""
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"]
-    """What to do where the skew cannot be kept."""
+    """Whether a pod is scheduled where the skew cannot be met."""
     label_selector: LabelSelector | None = None
     """Pods that are counted. Absent: the server pods of this resource."""
     min_domains: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})] | None = None
-    """Fewest domains that must exist, with DoNotSchedule. Absent: 1."""
+    """Minimum domains that must exist, with DoNotSchedule. Absent: 1."""
     node_affinity_policy: Literal["Honor", "Ignore"] | None = None
     """Whether nodes excluded by affinity count as domains. Absent: Honor."""
     node_taints_policy: Literal["Honor", "Ignore"] | None = None
@@ -76,7 +76,7 @@ class LocalObjectReference(ApiModel):
 
 
 class PodResourceClaim(ApiModel):
-    """A dynamic resource claim of the pod: exactly one of a claim and a template."""
+    """A dynamic resource claim of the pod: exactly one of a claim and a claim template."""
 
     name: Label63
     """Name by which engine.resources.claims refers to it."""
@@ -90,7 +90,7 @@ class KeyToPath(ApiModel):
     """One key of a ConfigMap or Secret as a file."""
 
     key: DataKey
-    """Key in the data."""
+    """Key in the ConfigMap's or Secret's data."""
     path: Annotated[str, Field(min_length=1, max_length=256)]
     """Relative path of the file, without ".."."""
     mode: FileMode | None = None
@@ -132,14 +132,14 @@ class EmptyDirVolume(ApiModel):
     medium: Literal["", "Memory"] | None = None
     """Memory keeps it in RAM, where it counts for the container's memory. Absent: the node's disk."""
     size_limit: Quantity | None = None
-    """Most it may hold, as a string. Example: 2Gi."""
+    """Maximum size, as a string. Example: 2Gi."""
 
 
 class ClaimVolume(ApiModel):
     """A PersistentVolumeClaim of the same namespace."""
 
     claim_name: Name
-    """Name of the claim."""
+    """Name of the PersistentVolumeClaim."""
     read_only: bool | None = None
     """True mounts it read-only."""
 
@@ -180,12 +180,12 @@ class ServiceAccountTokenProjection(ApiModel):
 
 
 class ProjectedSource(ApiModel):
-    """One source of a projected volume: exactly one of the members."""
+    """One source of a projected volume: exactly one field is set."""
 
     config_map: ProjectedConfigMap | None = None
     """Keys of a ConfigMap."""
     secret: ProjectedSecret | None = None
-    """Keys of a Secret."""
+    """Keys of a Secret that the volume contains."""
     service_account_token: ServiceAccountTokenProjection | None = None
     """A token of the pod's service account."""
 
@@ -196,7 +196,7 @@ class ProjectedVolume(ApiModel):
     sources: Annotated[list[ProjectedSource], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
         default_factory=list
     )
-    """What is put together."""
+    """The sources that the volume combines."""
     default_mode: FileMode | None = None
     """Permission bits of the files, decimal in JSON. Absent: 420, which is 0644."""
 
@@ -228,7 +228,7 @@ class PodSpecSubset(ApiModel):
     )
     """Taints the pods accept. Example: [{key: nvidia.com/gpu, operator: Exists}]."""
     affinity: Affinity | None = None
-    """Nodes the pods prefer or need, and pods they want near or far."""
+    """Required and preferred nodes, and pods to be near to or away from."""
     topology_spread_constraints: Annotated[
         list[TopologySpreadConstraint], Field(max_length=8, json_schema_extra=ATOMIC)
     ] = Field(default_factory=list)
@@ -261,7 +261,7 @@ class PodSpecSubset(ApiModel):
 
 
 class PodTemplateSpec(ApiModel):
-    """What is added to every pod of the resource."""
+    """Additions to every pod of the resource: labels, placement, volumes."""
 
     metadata: PodTemplateMetadata | None = None
     """Labels and annotations added to the pods."""

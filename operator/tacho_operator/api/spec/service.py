@@ -1,4 +1,4 @@
-"""How the service is measured, scaled, rolled out, paid for and reached."""
+"""Workload, SLO, probe, rollout, cost, endpoint and autoscaling of the service."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ Percent = Annotated[int, Field(ge=0, le=1000, json_schema_extra={"format": "int3
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000, json_schema_extra={"format": "int32"})]
 
 
+Replicas = Annotated[int, Field(ge=0, le=1000, json_schema_extra={"format": "int32"})]
+ScalingSelect = Literal["Max", "Min", "Disabled"]
+ScalingPolicyType = Literal["Pods", "Percent"]
+
+
 class WorkloadSpec(ApiModel):
-    """The shape of a typical request: what the probe measures and the scaler assumes."""
+    """The shape of a typical request, for the probe and the scaler."""
 
     input_tokens: Annotated[int, Field(ge=1, le=1_000_000, json_schema_extra={"format": "int64"})] | None = (
         None
@@ -31,32 +36,31 @@ class WorkloadSpec(ApiModel):
 
 
 class SloSpec(ApiModel):
-    """What users are promised, at the given percentile of requests."""
+    """Latency targets, at a percentile of requests."""
 
     ttft_milliseconds: Milliseconds | None = None
-    """Time to the first token, in milliseconds, at most. Absent: not promised. Example: 500."""
+    """Maximum time to the first token, in milliseconds. Absent: no target. Example: 500."""
     tpot_milliseconds: Milliseconds | None = None
-    """Time per further token, in milliseconds, at most. Absent: not promised. Example: 50."""
+    """Maximum time per further token, in milliseconds. Absent: no target. Example: 50."""
     percentile: Annotated[int, Field(ge=50, le=99, json_schema_extra={"format": "int32"})] | None = None
-    """Share of requests, in percent, the promise holds for. Absent: 95. Example: 95."""
+    """Share of requests that must meet the targets, in percent. Absent: 95. Example: 95."""
 
 
 class ProbeSpec(ApiModel):
     """How a replica is measured while it warms up."""
 
     policy: ProbePolicy | None = None
-    """Auto measures once for each configuration and only checks later pods against it; Always measures every
-    pod in full; Disabled measures nothing. Absent: Auto."""
+    """Auto measures each configuration once and checks later pods against it; Always measures every pod in
+    full; Disabled measures nothing. Absent: Auto."""
     budget_seconds: Annotated[int, Field(ge=5, le=3600, json_schema_extra={"format": "int32"})] | None = None
-    """Seconds a full measurement aims to take. Absent: 45. Example: 45."""
+    """Target duration of a full measurement, in seconds. Absent: 45. Example: 45."""
     timeout_seconds: Annotated[int, Field(ge=5, le=7200, json_schema_extra={"format": "int32"})] | None = None
     """Seconds after which the pod becomes ready whatever the measurement says. Absent: 90. Example: 90."""
 
 
 class TolerancePercent(ApiModel):
-    """How much worse than the active revision a candidate may be, in percent. Absent: a default that
-    knows the
-    spread from pod to pod."""
+    """How much worse than the active revision a candidate may be, in percent. Absent: a default from the
+    spread between pods."""
 
     throughput: Percent | None = None
     """Output tokens per second, percent less. Example: 10."""
@@ -71,35 +75,34 @@ class TolerancePercent(ApiModel):
 
 
 class GateSpec(ApiModel):
-    """What happens to a candidate that measures worse than the active revision."""
+    """The action for a candidate revision that measures worse than the active revision."""
 
     on_regression: OnRegression | None = None
-    """Rollback rejects the candidate, Pause waits for a person, Record only notes it. Absent: Rollback."""
+    """Rollback rejects the candidate, Pause waits for the user, Record only records it. Absent: Rollback."""
     tolerance_percent: TolerancePercent | None = None
-    """How much worse is still accepted. Setting it also compares across models, GPUs and quantizations."""
+    """Accepted degradation. Setting it also compares across models, GPUs and quantizations."""
 
 
 class RolloutSpec(ApiModel):
     """How a new revision replaces the active one."""
 
     strategy: RolloutStrategy | None = None
-    """Surge starts the candidate beside the active revision; Recreate frees its GPU first and needs
+    """Surge starts the candidate in addition to the active revision; Recreate frees its GPU first and needs
     allowDowntime. Absent: Surge."""
     allow_downtime: bool = False
-    """True permits a rollout during which nothing serves, where no spare GPU is to be had. Absent: false."""
+    """True permits a rollout with downtime, where no spare GPU exists. Absent: false."""
     paused: bool = False
-    """True keeps the active revision, whatever changes in spec. Absent: false."""
+    """True keeps the active revision when spec changes. Absent: false."""
     schedule_timeout_seconds: (
         Annotated[int, Field(ge=10, le=86400, json_schema_extra={"format": "int32"})] | None
     ) = None
     """Seconds a candidate may wait for a node, node autoscalers included. Absent: 600. Example: 600."""
     gate: GateSpec | None = None
-    """What happens to a candidate that measures worse."""
+    """The action for a candidate revision that measures worse than the active one."""
 
 
 class CostSpec(ApiModel):
-    """What the hardware costs, so that tokens can be priced. Absent: the operator's table of prices counts,
-    where it has the GPU."""
+    """Hardware cost, for the cost of tokens. Absent: the operator's price table, where it has the GPU."""
 
     price_per_gpu_hour: Annotated[
         Decimal, Field(alias="pricePerGPUHour", serialization_alias="pricePerGPUHour")
@@ -110,12 +113,92 @@ class CostSpec(ApiModel):
 
 
 class EndpointSpec(ApiModel):
-    """Who may reach the service."""
+    """Access to the service."""
 
     api_key_secret_ref: SecretKeyRef | None = None
-    """Key clients must send as a bearer token. Absent: no key is asked for."""
+    """Key clients must send as a bearer token. Absent: no key is required."""
     allowed_namespaces: (
         Annotated[list[Label63], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})]
         | None
     ) = None
     """Namespaces whose pods may connect, by a NetworkPolicy. Absent: any; empty: none. Example: [ml]."""
+
+
+class ScalingPolicy(ApiModel):
+    """Maximum change within a period, in pods or in percent of the current pods."""
+
+    type: ScalingPolicyType
+    """Pods or Percent. Example: Pods."""
+    value: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})]
+    """Maximum change: pods or percent. Example: 1."""
+    period_seconds: Annotated[int, Field(ge=1, le=1800, json_schema_extra={"format": "int32"})]
+    """Length of the period, in seconds. Example: 60."""
+
+
+class ScalingRules(ApiModel):
+    """How replicas may change in one direction, as in a HorizontalPodAutoscaler."""
+
+    stabilization_window_seconds: (
+        Annotated[int, Field(ge=0, le=3600, json_schema_extra={"format": "int32"})] | None
+    ) = None
+    """Seconds for which a recommendation must hold. Absent: 15 upwards; downwards 300, or twice the time that
+    a replica takes to start where that is longer. Example: 300."""
+    select_policy: ScalingSelect | None = None
+    """Which of several policies applies: Max the largest change, Min the smallest; Disabled forbids this
+    direction. Absent: Max."""
+    policies: (
+        Annotated[
+            list[ScalingPolicy], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+        ]
+        | None
+    ) = None
+    """Scaling policies. Absent: upwards 100 percent in 15 seconds, downwards one pod in each window."""
+    tolerance: Decimal | None = None
+    """Share by which needed and current replicas may differ without a change. Absent: 0. Example: "0.05"."""
+
+
+class ScalingBehavior(ApiModel):
+    """How fast replicas change."""
+
+    scale_up: ScalingRules | None = None
+    """Towards more replicas."""
+    scale_down: ScalingRules | None = None
+    """Towards fewer replicas."""
+
+
+class ScalingSchedule(ApiModel):
+    """Bounds that apply from certain times on, until another schedule begins or this one ends."""
+
+    schedule: Annotated[str, Field(min_length=9, max_length=128, pattern=r"^\S+( +\S+){4}$")]
+    """When the bounds begin to apply, in cron syntax: minute, hour, day of the month, month, day of the week.
+    Example: 0 8 * * MON-FRI."""
+    time_zone: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")] | None = None
+    """Name of the time zone in the IANA database. Absent: Etc/UTC. Example: Europe/Berlin."""
+    duration_seconds: (
+        Annotated[int, Field(ge=60, le=2_678_400, json_schema_extra={"format": "int32"})] | None
+    ) = None
+    """Seconds after which the bounds end. Absent: when another schedule begins. Example: 36000."""
+    min_replicas: Replicas | None = None
+    """Minimum replicas, at least 1. Absent: that of autoscaling. Example: 2."""
+    max_replicas: Replicas | None = None
+    """Maximum replicas. Absent: that of autoscaling. Example: 8."""
+
+
+class AutoscalingSpec(ApiModel):
+    """Scaling between two bounds by measured capacity; `replicas` is ignored."""
+
+    min_replicas: Replicas | None = None
+    """Minimum replicas, at least 1. Absent: 1. Example: 1."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})]
+    """Maximum replicas. Example: 8."""
+    behavior: ScalingBehavior | None = None
+    """How fast replicas change, in the fields of a HorizontalPodAutoscaler. Absent: fast upwards, one by one
+    downwards."""
+    schedules: (
+        Annotated[
+            list[ScalingSchedule],
+            Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+        ]
+        | None
+    ) = None
+    """Other bounds at certain times. Absent: none."""

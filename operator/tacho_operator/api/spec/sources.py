@@ -1,4 +1,4 @@
-"""Where the model comes from, where it is cached, and the references the spec makes to other objects."""
+"""Model source, cache, and references to other objects."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class EnvFieldRef(ApiModel):
 
 
 class EnvVarSource(ApiModel):
-    """Where a variable's value comes from: exactly one of the members."""
+    """Where a variable's value comes from: exactly one field is set."""
 
     secret_key_ref: EnvSecretKeyRef | None = None
     """The value is a key of a Secret."""
@@ -111,7 +111,7 @@ def _understood(uri: str) -> str:
 
 
 class ModelSpec(ApiModel):
-    """Which model is served, and how it is read."""
+    """Model source and access."""
 
     uri: Annotated[str, Field(min_length=6, max_length=512), AfterValidator(_understood)]
     """Where the model is: hf://owner/name (Hugging Face Hub), pvc://claim/path (a claim in this namespace),
@@ -129,43 +129,42 @@ class ModelSpec(ApiModel):
         list[Annotated[str, Field(min_length=1, max_length=256)]],
         Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
     ] = Field(default_factory=list)
-    """Globs of the files to load, at most 8. Absent: what the engine loads (safetensors without duplicate
-    formats); a repository with several GGUF files must say which. Example: ["*Q4_K_M.gguf"]."""
+    """Globs of the files to load, at most 8. Absent: the files that the engine loads (safetensors without
+    duplicate formats); required for a repository with several GGUF files. Example: ["*Q4_K_M.gguf"]."""
     hub: HubSpec | None = None
     """How the Hugging Face Hub is reached: mirror, certificates, proxy. Absent: huggingface.co directly."""
     token_secret_ref: HubTokenRef | None = None
     """Token for gated or private models. Only the inspect and fetch containers see it, never the engine.
     Absent: no token."""
     verification: Literal["Headers", "Full"] | None = None
-    """How the files of a pvc:// model are compared with the plan at each start. Headers: their names, sizes
-    and headers, in a moment; weights that were replaced by others of the same shape pass. Full: every byte
-    that engines read, once for the plan and at each start, which takes one reading of the files. Of an hf://
-    model every byte is compared in any case. Absent: Headers. Example: Full."""
+    """How the files of a pvc:// model are compared with the plan at each start. Headers compares names, sizes
+    and headers; replaced weights of the same shape pass. Full compares every byte that engines read, which
+    takes one read of the files. An hf:// model is always compared in full. Absent: Headers. Example: Full."""
     trust_remote_code: bool = False
     """True runs Python code that comes with the model inside the engine: only for sources you trust.
     Absent: false."""
 
     @property
     def source(self) -> ModelUri:
-        """`uri`, taken apart."""
+        """The parsed `uri`."""
         return parse_uri(self.uri)
 
 
 class CacheClaim(ApiModel):
-    """A claim in which downloaded models are kept, and in a folder of its own (tacho-compiled) what engines
-    compile and convert. Who may write the claim decides what such code does in the pods that mount it."""
+    """A claim for downloaded models and, in the folder tacho-compiled, compiled and converted artifacts.
+    Writers of the claim control the code that runs in the pods that mount it."""
 
     claim_name: Name
     """Name of the PersistentVolumeClaim, in the same namespace. Example: models."""
     sub_path: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Folder inside the claim, relative and without "..". Absent: its root. Example: hub."""
     read_only: bool = False
-    """True mounts the claim read-only: the model must be there already, and what the engine compiles is kept
-    no longer than the pod. Absent: false."""
+    """True mounts the claim read-only: the model must exist there, and compiled artifacts last as long as the
+    pod. Absent: false."""
 
 
 class CacheSpec(ApiModel):
-    """Where downloaded models live, and what engines compile and convert: exactly one of the members."""
+    """Storage for downloaded models and compiled artifacts: exactly one field is set."""
 
     persistent_volume_claim: CacheClaim | None = None
-    """Keep them in a claim, so that a new pod does not download, compile or convert again."""
+    """A claim, so that a new pod does not download, compile or convert again."""

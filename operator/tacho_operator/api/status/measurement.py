@@ -1,46 +1,69 @@
-"""`status.measurements`: what was measured, on what, and how far to trust it."""
+"""`status.measurements`: the measured values, the pod and workload they were measured on, and their
+confidence."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
 
-from tacho_operator.api.base import (
-    Bytes,
-    Count,
-    Decimal,
-    Seconds,
-    ShortText,
-    StatusModel,
-    Timestamp,
-    Tokens,
-    Word,
-)
-from tacho_operator.api.status.figures import (
+from tacho_contract.measurement import (
+    SIZE,
     Capacity,
     CurvePoint,
+    DeviceMemory,
     Fit,
     Goodput,
-    KvCache,
-    Latency,
-    MeasuredWorkload,
+    KvUse,
+    OpenLoop,
+    Quality,
     Saturation,
     SingleStream,
+    Workload,
 )
+from tacho_operator.api.base import Bytes, Count, Seconds, ShortText, StatusModel, Timestamp, Tokens, Word
 
 Key = Annotated[str, Field(max_length=64)]
 
 
-class DeviceMemory(StatusModel):
-    """Memory of one GPU."""
+# --- parts of a pod's report with what the operator adds ------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredWorkload(Workload):
+    """The shape of the requests that were sent."""
 
-    index: Count
-    """The GPU, as the pod counts those it sees."""
-    actual_bytes: Bytes | None = None
-    """Memory in use after the measurement, in bytes."""
-    peak_bytes: Bytes | None = None
-    """The most that was seen in use, from the engine's start to the end of the measurement, in bytes."""
+    output_spread_percent: float | None = None
+    """Spread of the answer lengths around output_tokens, in percent to either side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency(OpenLoop):
+    """Latencies at the capacity. A percentile is absent where fewer requests came than its bound needs."""
+
+    open_loop: bool | None = None
+    """True: requests arrived at a rate of their own, and times count from the intended arrival. Absent or
+    false: the next request was sent when one had ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvCache(KvUse):
+    """The KV cache under load."""
+
+    capacity_tokens: int | None = field(default=None, metadata=SIZE)
+    """Tokens it holds, as the engine says."""
+
+
+PERCENT_DELTA = {"max_length": 20, "pattern": r"^-?\d+(\.\d{1,3})?$"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedQuality(Quality):
+    """Quality of the model as loaded, measured by how well it predicts a fixed text: the cost of
+    quantization."""
+
+    perplexity_delta_percent: str | None = field(default=None, metadata=PERCENT_DELTA)
+    """Perplexity against the same model unquantized, in percent; positive is worse. Absent: this resource did
+    not measure the unquantized model."""
 
 
 class MeasuredMemory(StatusModel):
@@ -73,11 +96,10 @@ class MeasuredMemory(StatusModel):
     actual_graph_bytes: Bytes | None = None
     """CUDA graphs, as the engine says, in bytes."""
     host_actual_bytes: Bytes | None = None
-    """Host memory of the engine's processes after the measurement, in bytes; pages that they share count
-    once."""
+    """Host memory of the engine's processes after the measurement, in bytes; shared pages count once."""
     host_peak_bytes: Bytes | None = None
-    """The most host memory of the engine's processes that was seen, in bytes; pages that they share count
-    once (proportional set size). Not the container's peak, in which files that were read count too."""
+    """Maximum host memory of the engine's processes during the measurement, in bytes; shared pages count once
+    (proportional set size). Unlike the container's peak, it excludes the page cache."""
     devices: Annotated[
         list[DeviceMemory],
         Field(
@@ -89,36 +111,16 @@ class MeasuredMemory(StatusModel):
 
 
 class Roofline(StatusModel):
-    """How near the hardware's bounds the engine runs."""
+    """Efficiency of the engine: measured speed as a share of the hardware's bounds."""
 
-    decode_efficiency_percent: Decimal | None = None
+    decode_efficiency_percent: float | None = None
     """Share of the memory bandwidth that decoding uses, in percent."""
-    prefill_mfu_percent: Decimal | None = None
+    prefill_mfu_percent: float | None = None
     """Share of the arithmetic peak that prefill uses, in percent."""
 
 
-class Quality(StatusModel):
-    """How well the model, as it was loaded, foresees a fixed text: what quantization costs."""
-
-    text: ShortText | None = None
-    """Which text. Figures of different texts are not to be compared."""
-    tokens: Tokens | None = None
-    """Tokens of the text the figures rest on."""
-    negative_log_likelihood: Decimal | None = None
-    """Mean over the tokens, in nats; less is better."""
-    perplexity: Decimal | None = None
-    """e to the power of it."""
-    message: Annotated[str, Field(max_length=1024)] | None = None
-    """Why there are no figures, where there are none."""
-    perplexity_delta_percent: Annotated[str, Field(max_length=20, pattern=r"^-?\d+(\.\d{1,3})?$")] | None = (
-        None
-    )
-    """Perplexity against the same model unquantized, in percent; positive is worse. Absent: that was not
-    measured by this resource."""
-
-
 class Environment(StatusModel):
-    """What only the running pod shows; part of the fingerprint."""
+    """Properties that only the running pod reports; part of the fingerprint."""
 
     image_id: Annotated[str | None, Field(alias="imageID", max_length=512)] = None
     """Image of the engine container, by digest."""
@@ -127,7 +129,7 @@ class Environment(StatusModel):
     gpu_product: ShortText | None = None
     """Product of the GPUs; absent on a CPU."""
     gpu_count: Count | None = None
-    """How many GPUs the pod sees."""
+    """Number of GPUs that the pod sees."""
     driver_version: Word | None = None
     """Version of the GPU driver."""
     cpu_model: ShortText | None = None
@@ -143,38 +145,41 @@ class MeasuredRun(StatusModel):
     pod."""
 
     time: Timestamp
-    """When it ended."""
+    """When the run ended."""
     pod: Annotated[str, Field(max_length=253)]
     """Pod that was measured."""
     kind: Word | None = None
-    """Full or Check."""
+    """Kind of the run: Full or Check."""
     confidence: Word | None = None
     """Clean or Provisional, as of a measurement."""
     concurrency: Count | None = None
-    """Requests at the same time with which the throughput was reached."""
-    output_tokens_per_second: Decimal | None = None
+    """Concurrent requests at which the throughput was measured."""
+    output_tokens_per_second: float | None = None
     """Output tokens per second of all requests together."""
-    ci_percent: Decimal | None = None
+    ci_percent: float | None = None
     """Half width of its 95 % confidence interval, in percent of it."""
-    decode_tokens_per_second: Decimal | None = None
+    decode_tokens_per_second: float | None = None
     """Output tokens per second of one request alone, after its first token."""
-    decode_ci_percent: Decimal | None = None
+    decode_ci_percent: float | None = None
     """Half width of its 95 % confidence interval, in percent of it."""
 
 
 class MeasurementHistory(StatusModel):
-    """What the latest runs of the same fingerprint found, from pod to pod."""
+    """Repeatability between pods: the latest runs of the same fingerprint."""
 
     clean_runs: Count | None = None
-    """How many of them nothing disturbed. The figures that follow are of these."""
+    """How many runs were clean, that is undisturbed. All other values of the history are of the clean runs.
+    """
     agreeing_runs: Count | None = None
-    """How many agree with the measurement: within the intervals of both, or 5 %."""
+    """How many of the clean runs agree with the measurement: their throughputs differ by at most 5 %, or by
+    the combined 95 % intervals of both where that is more."""
     last_clean_time: Timestamp | None = None
-    """When the last of them ended."""
-    output_tokens_per_second_mean: Decimal | None = None
-    """Mean of their throughputs at the measurement's own concurrency."""
-    spread_percent: Decimal | None = None
-    """From the lowest to the highest of these, in percent of the mean."""
+    """When the last clean run ended."""
+    output_tokens_per_second_mean: float | None = None
+    """Mean throughput of the clean runs at the measurement's own concurrency, in output tokens per second."""
+    spread_percent: float | None = None
+    """Difference between the highest and the lowest throughput of the clean runs, in percent of their mean.
+    """
     runs: Annotated[
         list[MeasuredRun], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)
@@ -185,7 +190,7 @@ class Measurement(StatusModel):
     """One measurement of one configuration on one kind of hardware."""
 
     fingerprint: Key
-    """Identifies what was measured: planKey, measureKey and what only the running pod shows."""
+    """Identifies the measured configuration: planKey, measureKey and the pod's environment."""
     revision: Annotated[str, Field(max_length=63)] | None = None
     """Revision that was measured."""
     observed_time: Timestamp | None = None
@@ -209,15 +214,15 @@ class Measurement(StatusModel):
     quantization_method: Word | None = None
     """Quantization method that was measured."""
     environment: Environment | None = None
-    """What it ran on."""
+    """Hardware and software that the measured pod ran on."""
     history: MeasurementHistory | None = None
-    """What this and other runs of the same fingerprint found."""
+    """Repeatability: this and other runs of the same fingerprint."""
     workload: MeasuredWorkload | None = None
     """The shape of the requests that were sent."""
     single_stream: SingleStream | None = None
     """One request at a time."""
     capacity: Capacity | None = None
-    """What one replica sustains."""
+    """Maximum sustainable load of one replica."""
     latency: Latency | None = None
     """Latencies at the capacity: of requests that arrived at a rate of their own, where that was tried."""
     goodput: Goodput | None = None
@@ -237,9 +242,9 @@ class Measurement(StatusModel):
     roofline: Roofline | None = None
     """How near the hardware's bounds one stream runs. Absent on a CPU, on a GPU that the table does not have,
     and with speculative decoding."""
-    quality: Quality | None = None
-    """What quantization costs in quality."""
-    cold_first_request_milliseconds: Decimal | None = None
+    quality: ComparedQuality | None = None
+    """Quality of the quantized model."""
+    cold_first_request_milliseconds: float | None = None
     """Time of the very first request, in milliseconds."""
     fallbacks: Annotated[
         list[ShortText], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"})
@@ -254,5 +259,5 @@ class Measurement(StatusModel):
     Throttled (power or heat lowered the clocks); any of them makes the figures provisional. It limits what
     they mean: BudgetExhausted (shortened to fit the budget), FrontendBound (the engine's HTTP server was the
     limit), Incomplete (levels are missing), LowEfficiency (one stream uses less than 40 % of the memory's
-    bandwidth, and is slower than such a plan was timed), SharedGPU (somebody else had memory of the GPU when
-    the engine started), ShortOutput. Empty: nothing known."""
+    bandwidth, and is slower than such a plan was timed), SharedGPU (another process had memory of the GPU
+    when the engine started), ShortOutput. Empty: nothing known."""

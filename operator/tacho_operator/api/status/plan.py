@@ -1,6 +1,6 @@
-"""`status.plan`: what was chosen, what it is predicted to need, and what was rejected.
+"""`status.plan`: the chosen plan, its predicted memory and the rejected alternatives.
 
-The same shape is what `tacho plan -o json` prints. Byte figures are those of the most loaded GPU.
+`tacho plan -o json` prints the same structure. Bytes are those of the most loaded GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PlanEngine(StatusModel):
 
 
 class PlanModel(StatusModel):
-    """The model as it was found, pinned."""
+    """The model at its pinned revision."""
 
     commit: Word | None = None
     """Commit of an hf:// model. Absent: other sources have none."""
@@ -40,9 +40,9 @@ class PlanModel(StatusModel):
     )
     """Globs of the files that are loaded."""
     file_count: Count | None = None
-    """How many files match."""
+    """Number of files that match."""
     total_bytes: Bytes | None = None
-    """Their size together, in bytes."""
+    """Their total size, in bytes."""
 
 
 class PlanGpu(StatusModel):
@@ -68,10 +68,10 @@ class PlanParallelism(StatusModel):
 
 
 class Predicted(StatusModel):
-    """What the memory model expects, for the most loaded GPU."""
+    """The prediction of the memory model, for the most loaded GPU."""
 
     weights_bytes: Bytes | None = None
-    """Weights as they are resident in the engine, in bytes."""
+    """Memory of the loaded weights in the engine, in bytes."""
     kv_cache_bytes: Bytes | None = None
     """Memory left for the KV cache, in bytes."""
     kv_cache_tokens: Tokens | None = None
@@ -83,20 +83,20 @@ class Predicted(StatusModel):
     graph_bytes: Bytes | None = None
     """CUDA graphs, in bytes."""
     total_bytes: Bytes | None = None
-    """Everything that is expected to be in use, in bytes, with what the engine keeps outside its budget: the
-    CUDA context and, in some versions, the graphs."""
+    """Total expected use, in bytes, including memory outside the engine's budget: the CUDA context and, in
+    some versions, the graphs."""
     budget_bytes: Bytes | None = None
-    """What the engine may use, in bytes; of a GPU, the part that it is allowed."""
+    """Memory that the engine may use, in bytes."""
     decode_tokens_per_second: Decimal | None = None
     """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
     measured."""
     expected_decode_tokens_per_second: Decimal | None = None
-    """Output tokens per second of a single request, from what the engine took for a step with this
-    quantization on such a GPU. Absent: it was not timed there."""
+    """Output tokens per second of a single request, from measured step times of the engine with this
+    quantization on such a GPU. Absent: not measured."""
 
 
 class Alternative(StatusModel):
-    """Another pair of engine and method that was considered."""
+    """Another pair of engine and method."""
 
     engine: Word
     """Engine, as in spec.engine.name."""
@@ -105,7 +105,7 @@ class Alternative(StatusModel):
     product: Annotated[str, Field(max_length=63)] | None = None
     """GPU product it was considered on."""
     fits: bool | None = None
-    """Whether it fits the memory. Absent: not computed, because something else rules it out."""
+    """Whether it fits the memory. Absent: not computed, because another reason excludes it."""
     reason: Word
     """Why it was not chosen, in one word."""
     message: Annotated[str, Field(max_length=1024)] | None = None
@@ -114,11 +114,12 @@ class Alternative(StatusModel):
     """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
     measured."""
     expected_decode_tokens_per_second: Decimal | None = None
-    """The same from what the engine took for a step there. Absent: it was not timed."""
+    """Output tokens per second of a single request, from measured step times of the engine. Absent: not
+    measured."""
 
 
 class Plan(StatusModel):
-    """What was chosen for a revision and why."""
+    """The choice for a revision, with its reasons."""
 
     revision: Annotated[str, Field(max_length=63)] | None = None
     """Revision the plan belongs to."""
@@ -127,25 +128,25 @@ class Plan(StatusModel):
     quantization_method: Word | None = None
     """The quantization method that was chosen."""
     model: PlanModel | None = None
-    """The model as it was found, pinned."""
+    """The model at its pinned revision."""
     gpu: PlanGpu | None = None
     """The GPUs of one replica."""
     parallelism: PlanParallelism | None = None
-    """How the model is spread over them."""
+    """How the model is spread over the GPUs of a replica."""
     max_model_len: Tokens | None = None
     """Longest request, in tokens."""
     concurrency: Count | None = None
-    """Requests one replica serves at the same time."""
+    """Concurrent requests that one replica serves."""
     predicted: Predicted | None = None
-    """What the memory model expects."""
+    """The prediction of the memory model."""
     message: Message | None = None
-    """Why this was chosen, in sentences."""
+    """The reasons for the choice."""
     warnings: Annotated[
         list[Annotated[str, Field(max_length=1024)]], Field(max_length=8, json_schema_extra=ATOMIC)
     ] = Field(default_factory=list)
-    """Of the message, what will not work as its users expect, such as chats with a model that has no chat
-    template. Each is also an event of type Warning when the revision is made."""
+    """Limitations, such as a model without a chat template. Each is also an event of type Warning when the
+    revision is created."""
     alternatives: Annotated[list[Alternative], Field(max_length=16, json_schema_extra=ATOMIC)] = Field(
         default_factory=list
     )
-    """What else was considered, and why it was not chosen."""
+    """Alternatives and the reasons against them."""

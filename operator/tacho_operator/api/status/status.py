@@ -19,69 +19,68 @@ class Condition(StatusModel):
     """One aspect of the resource's state, as in Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
-    """What is judged: Ready, Reconciling, Stalled, Planned, Measured, RolloutAccepted, AbleToScale,
+    """Aspect: Ready, Reconciling, Stalled, Planned, Measured, RolloutAccepted, AbleToScale,
     ScalingActive or ScalingLimited."""
     status: ConditionStatus
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
-    """Why, in one word. All words are listed in docs/conditions.md."""
+    """Why, in one word; docs/reference/conditions.md lists all."""
     message: Annotated[str, Field(max_length=4096)] = ""
-    """Why, in sentences, and what to do next."""
+    """Figure, reason and next step, at most 160 characters; quotations follow, at most 512 in all."""
     last_transition_time: Timestamp
     """When the status last changed."""
     observed_generation: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None
-    """metadata.generation the judgement is about."""
+    """metadata.generation that was judged."""
 
 
 Shown = Annotated[str, Field(max_length=24, pattern=r"^~?\d+(\.\d{1,3})?$")]
-"""A Decimal for a person's eye: ~ before one that is provisional."""
+"""A Decimal for display: ~ before a provisional one."""
 
 
 Currency = Annotated[str, Field(max_length=3, pattern=r"^[A-Z]{3}$")]
-"""An ISO 4217 code."""
+"""Currency as an ISO 4217 code."""
 ShownCost = Annotated[str, Field(max_length=28, pattern=r"^~?\d+(\.\d{1,3})? [A-Z]{3}$")]
 
 
 class Summary(StatusModel):
-    """The figures of the active revision in short, at the capacity of one replica."""
+    """Key metrics of the active revision, at the capacity of one replica."""
 
     output_tokens_per_second: Decimal | None = None
-    """Output tokens per second of one replica, all requests together."""
+    """Aggregate output tokens per second of one replica."""
     ttft_milliseconds: Decimal | None = None
-    """Median time to the first token, in milliseconds: of requests that arrive by themselves at
-    `latency.offeredRequestsPerSecond` where they were tried, else at the same concurrency."""
+    """Median time to the first token, in milliseconds: at the arrival rate `latency.offeredRequestsPerSecond`
+    where arriving requests were measured, else at the concurrency of the summary's throughput."""
     confidence: Word | None = None
-    """Clean, or Provisional: something other than the engine moved the figures, and they are measured
-    again."""
+    """Clean, or Provisional: something other than the engine changed the result, and it is measured again."""
     output_tokens_per_second_shown: Shown | None = None
-    """outputTokensPerSecond as `kubectl get` shows it: ~ before a provisional figure."""
+    """outputTokensPerSecond as `kubectl get` shows it: ~ before a provisional value."""
     ttft_milliseconds_shown: Shown | None = None
-    """ttftMilliseconds as `kubectl get` shows it: ~ before a provisional figure."""
+    """ttftMilliseconds as `kubectl get` shows it: ~ before a provisional value."""
     cost_per_million_output_tokens: Decimal | None = None
-    """Cost of a million output tokens of a replica that is loaded as costBasis says. Absent: the price is not
-    known, or the figures are not of GPUs."""
+    """Cost of a million output tokens at the load of costBasis. Absent: the price is not known, or the
+    replica has no GPU."""
     cost_currency: Currency | None = None
-    """Its currency: that of spec.cost, else of the operator's table of prices."""
+    """Currency of the cost, from spec.cost or the operator's price table."""
     cost_basis: Word | None = None
-    """Which throughput it is of: SLO (the highest that keeps spec.slo) or Saturation (the highest that is
-    steady, whatever its latency)."""
+    """Throughput that it is based on: SLO (the highest that meets spec.slo) or Saturation (the highest steady
+    one, at any latency)."""
     cost_shown: ShownCost | None = None
-    """Cost and currency as `kubectl get` shows them: ~ before a provisional figure."""
+    """Cost and currency as `kubectl get` shows them: ~ before a provisional value."""
 
 
 class Startup(StatusModel):
-    """Where the time of the latest start of a pod went. The model is downloaded while images are pulled and
-    the machine is checked: the parts together are longer than the whole by overlapSeconds."""
+    """Durations of the latest start of a pod. The download runs while images are pulled and the machine is
+    checked: the sum of the parts exceeds the total by overlapSeconds."""
 
     schedule_seconds: Seconds | None = None
     """Seconds until a node was found."""
     image_seconds: Seconds | None = None
-    """Seconds until the images were there."""
+    """Seconds until the images were pulled."""
     download_seconds: Seconds | None = None
     """Seconds the download of the model took."""
     overlap_seconds: Seconds | None = None
-    """Seconds of that download in which something else went on as well: the pull of the engine's image, the
-    start of its container, the checks of the machine."""
+    """Seconds of that download in parallel with the pull of the engine's image, the start of its container
+    and the checks of the machine."""
     preflight_seconds: Seconds | None = None
     """Seconds the checks of container and machine took."""
     verify_seconds: Seconds | None = None
@@ -89,22 +88,21 @@ class Startup(StatusModel):
     load_seconds: Seconds | None = None
     """Seconds from the engine's start to its first healthy answer, without compiling and graph capture."""
     compile_seconds: Seconds | None = None
-    """Seconds of compiling kernels, where the engine says so; what was in a cache counts as what it took to
-    find it."""
+    """Seconds of compiling kernels, or of loading them from a cache, where the engine reports it."""
     graph_seconds: Seconds | None = None
-    """Seconds of capturing CUDA graphs, where the engine says so."""
+    """Seconds of capturing CUDA graphs, where the engine reports it."""
     probe_seconds: Seconds | None = None
     """Seconds of the measurement."""
     total_seconds: Seconds | None = None
     """Seconds from the pod's creation to its readiness."""
     downloaded_bytes: Bytes | None = None
-    """Bytes of the model that are there so far."""
+    """Bytes of the model that are already downloaded."""
     download_total_bytes: Bytes | None = None
-    """Bytes of the model altogether."""
+    """Total bytes of the model."""
 
 
 class RevisionStatus(StatusModel):
-    """One revision: a version of what the user set that makes pods."""
+    """One revision: a version of the identity fields of spec."""
 
     name: Annotated[str, Field(max_length=63)]
     """Name of the ControllerRevision that holds its plan."""
@@ -113,7 +111,7 @@ class RevisionStatus(StatusModel):
     reason: Word | None = None
     """Why it is in this phase, in one word."""
     outcome: Word | None = None
-    """Accepted once it has come to serve. Absent: not yet."""
+    """Accepted once it has served. Absent: not yet."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Why it is in this phase, in a sentence."""
 
@@ -122,40 +120,40 @@ class ScalingDecision(StatusModel):
     """One change of the number of replicas."""
 
     time: Timestamp
-    """When it was decided."""
+    """Time of the decision."""
     from_replicas: Count | None = None
-    """Replicas before."""
+    """Replicas before the decision."""
     to_replicas: Count | None = None
-    """Replicas after."""
+    """Replicas after the decision."""
     reason: Annotated[str, Field(max_length=512)] | None = None
-    """The sum it follows from, in a sentence."""
+    """The calculation behind it."""
 
 
 class AutoscalingStatus(StatusModel):
-    """What the scaler does, where spec.autoscaling is present. Figures follow the load in steps: a small move
-    is not written."""
+    """State of the scaler, where spec.autoscaling is present. Values change in steps: a small change of
+    the load is not written."""
 
     desired_replicas: Count | None = None
-    """Replicas the scaler wants."""
+    """Replicas that the scaler requests."""
     min_replicas: Count | None = None
-    """Fewest replicas now, by spec.autoscaling or one of its schedules."""
+    """Minimum replicas at present, from spec.autoscaling or one of its schedules."""
     max_replicas: Count | None = None
-    """Most replicas now."""
+    """Maximum replicas now."""
     demand_replicas: Decimal | None = None
     """Replicas that the load would fill to the measured capacity, without headroom."""
     utilization_percent: Count | None = None
-    """Load as a share of what the serving pods were measured to carry, in percent."""
+    """Load in percent of the measured capacity of the serving pods."""
     requests_per_second_per_replica: Decimal | None = None
-    """What one replica is counted on to carry: the lower end of the measured interval, times what was
-    learned. Absent: there is no clean measurement."""
-    learned_percent: Count | None = None
-    """What replicas do in service, in percent of what was measured; from 50 to 130."""
-    learned_fingerprint: Annotated[str, Field(max_length=64)] | None = None
-    """The measurement that it was learned of."""
+    """Capacity of one replica for scaling: the lower confidence bound, times the capacity correction. Absent:
+    no clean measurement."""
+    capacity_correction_percent: Count | None = None
+    """Capacity observed in service, in percent of the measured one; from 50 to 130."""
+    capacity_correction_fingerprint: Annotated[str, Field(max_length=64)] | None = None
+    """Measurement that the correction applies to."""
     cold_start_seconds: Count | None = None
-    """Seconds that nine in ten starts of a pod took at most."""
+    """90th percentile of the time from a pod's creation to its readiness, in seconds."""
     reason: Annotated[str, Field(max_length=512)] | None = None
-    """The sum behind desiredReplicas, in a sentence."""
+    """The calculation behind desiredReplicas."""
     last_scale_time: Timestamp | None = None
     """When the number of replicas last changed."""
     decisions: Annotated[
@@ -168,17 +166,17 @@ class LLMDeploymentStatus(StatusModel):
     """The observed state. Written by the operator alone."""
 
     observed_generation: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None
-    """metadata.generation this status is about."""
+    """metadata.generation that this status describes."""
     replicas: Count | None = None
-    """Server pods there are."""
+    """Number of server pods."""
     ready_replicas: Count | None = None
     """Server pods that are ready."""
     selector: Annotated[str, Field(max_length=512)] | None = None
     """Label selector of the server pods, as text; autoscalers read it through /scale."""
     url: Annotated[str, Field(max_length=512)] | None = None
-    """Where the OpenAI API answers, inside the cluster. Example: http://mistral-7b.ml.svc:8000."""
+    """URL of the OpenAI API inside the cluster. Example: http://mistral-7b.ml.svc:8000."""
     summary: Summary | None = None
-    """The figures of the active revision in short."""
+    """Key metrics of the active revision."""
     plan: Plan | None = None
     """The plan of the active revision, or of the first candidate until one is active."""
     measurements: Annotated[
@@ -193,7 +191,7 @@ class LLMDeploymentStatus(StatusModel):
     ] = Field(default_factory=list)
     """The latest measurements, one for each fingerprint, newest first."""
     startup: Startup | None = None
-    """Where the time of the latest start of a pod went."""
+    """Durations of the latest start of a pod."""
     revisions: Annotated[
         list[RevisionStatus],
         Field(
@@ -203,7 +201,7 @@ class LLMDeploymentStatus(StatusModel):
     ] = Field(default_factory=list)
     """The latest revisions, newest first."""
     autoscaling: AutoscalingStatus | None = None
-    """What the scaler does."""
+    """State of the scaler."""
     conditions: Annotated[
         list[Condition],
         Field(
@@ -211,4 +209,4 @@ class LLMDeploymentStatus(StatusModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = Field(default_factory=list)
-    """The resource's state in aspects, each explained in docs/conditions.md."""
+    """The resource's state by aspect; see docs/reference/conditions.md."""

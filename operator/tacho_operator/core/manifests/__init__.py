@@ -1,1 +1,1 @@
-"""Complete desired children as plain manifests: what to apply, never how."""
+"""Complete manifests of the desired children. shell/execute.py decides how they are applied."""

@@ -1,4 +1,5 @@
-"""What a million output tokens cost: a price an hour, and the tokens that one replica makes in it."""
+"""Cost of a million output tokens: the price of an hour, divided by the output tokens of one replica in that
+hour."""
 
 from __future__ import annotations
 
@@ -9,17 +10,17 @@ from tacho_engines.hardware.gpus import normalise
 from tacho_operator.api.base import decimal
 from tacho_operator.api.defaults import CURRENCY
 from tacho_operator.api.types import CostSpec, Measurement
-from tacho_operator.core.measurement.digits import figure
+from tacho_operator.core.measurement.rounding import rounded
 
 SLO, SATURATION = "SLO", "Saturation"
-"""Of which throughput: the highest that keeps the SLO, or the highest that is steady."""
+"""The throughput that a cost is based on: the highest that meets the SLO, or the highest that is steady."""
 NEVER_MET = "NeverMet"
 TOKENS, HOUR_SECONDS = 1e6, 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """Of one GPU for one hour."""
+    """Price of one GPU for one hour."""
 
     per_gpu_hour: float
     currency: str = CURRENCY
@@ -27,26 +28,27 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of one replica's tokens while it is loaded as its throughput was measured."""
+    """Cost of one replica's tokens at the load at which its throughput was measured."""
 
     per_million_output_tokens: str
     """A Decimal, in ``currency``, with the digits of the throughput."""
     currency: str
     basis: str
-    """SLO | Saturation."""
+    """The load that the cost applies to: SLO or Saturation."""
 
 
 def price_of(
-    asked: CostSpec | None, product: str, prices: Mapping[str, str], currency: str = CURRENCY
+    spec: CostSpec | None, product: str, prices: Mapping[str, str], currency: str = CURRENCY
 ) -> Price | None:
-    """What spec says, else what the installation says of GPUs of that ``product``; None where neither does.
+    """Price from the spec, else the installation's price for GPUs of that ``product``; None where neither is
+    set.
 
-    A slice or a shared GPU is another product than the whole one, and has a price of its own.
+    A slice or a shared GPU is another product than the whole GPU, and has a price of its own.
     """
-    if asked is not None:
-        return _price(asked.price_per_gpu_hour, asked.currency or CURRENCY)
-    wanted = normalise(product)
-    found = next((price for name, price in prices.items() if normalise(name) == wanted), None)
+    if spec is not None:
+        return _price(spec.price_per_gpu_hour, spec.currency or CURRENCY)
+    searched = normalise(product)
+    found = next((price for name, price in prices.items() if normalise(name) == searched), None)
     return _price(found, currency) if product and found is not None else None
 
 
@@ -56,21 +58,21 @@ def _price(text: str, currency: str) -> Price | None:
 
 
 def cost_of(measurement: Measurement, gpu_count: int, price: Price | None) -> Cost | None:
-    """None without a price, without a GPU, or without a throughput."""
+    """The cost of output tokens; None without a price, without a GPU, or without a throughput."""
     if price is None or gpu_count <= 0:
         return None
-    text, ci_percent, basis = _throughput(measurement)
-    if text is None or not float(text):
+    tokens_per_second, ci_percent, basis = _throughput(measurement)
+    if not tokens_per_second:
         return None
     hourly = price.per_gpu_hour * gpu_count
-    shown = figure(hourly / HOUR_SECONDS / float(text) * TOKENS, float(ci_percent) if ci_percent else None)
+    shown = decimal(rounded(hourly / HOUR_SECONDS / tokens_per_second * TOKENS, ci_percent or None))
     if shown is None or shown == decimal(0.0):
         return None  # less than a Decimal can hold; zero would say that it costs nothing
     return Cost(per_million_output_tokens=shown, currency=price.currency, basis=basis)
 
 
-def _throughput(measurement: Measurement) -> tuple[str | None, str | None, str]:
-    """(tokens per second, half its interval in percent, what it is of)"""
+def _throughput(measurement: Measurement) -> tuple[float | None, float | None, str]:
+    """(tokens per second, half the 95 % interval in percent, SLO or Saturation)"""
     capacity, highest = measurement.capacity, measurement.saturation
     if capacity and capacity.basis == SLO and capacity.boundary != NEVER_MET:
         return capacity.output_tokens_per_second, capacity.ci_percent, SLO

@@ -1,4 +1,4 @@
-"""Why a full measurement is due, beside the one that each first pod takes of itself."""
+"""When a model is measured again: the reasons for a full measurement, in the order of their urgency."""
 
 from __future__ import annotations
 
@@ -7,27 +7,24 @@ from enum import StrEnum
 
 from tacho_contract.launch import LiveConfig
 from tacho_operator.api.types import MeasuredRun, Measurement
-from tacho_operator.core.measurement.records import clean, current
+from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.core.revisions.frozen import Revision
-
-DISRUPT = "disrupt"
-"""The beginning of a request that a serving pod is to answer, and not a throwaway pod."""
 
 
 class Cause(StrEnum):
-    """Why a throwaway pod measures."""
+    """The reason for a measurement by a probe pod."""
 
     MISSING = "Missing"
     """This plan was not measured with this workload."""
     REQUESTED = "Requested"
-    """A person asked for it."""
+    """A user requested it."""
     PROVISIONAL = "Provisional"
-    """Something else moved the figures there are."""
+    """Something other than the engine disturbed the present measurement."""
     DEVIATES = "Deviates"
-    """A pod that was checked since then does not do what they say."""
+    """A pod checked after the measurement differs from it by more than pods usually do."""
 
 
-def cause(
+def due_cause(
     measurements: Iterable[Measurement],
     active: Revision,
     live: LiveConfig,
@@ -36,16 +33,16 @@ def cause(
     checked: bool = False,
     deviating: MeasuredRun | None = None,
 ) -> Cause | None:
-    """The most pressing one.
+    """The most pressing reason to measure again; None: the measurement stands.
 
-    ``request``: what was asked of a throwaway pod and is not answered yet. ``checked``: the pods that serve
-    were only checked. ``deviating``: the check of one of them that is off.
+    ``request``: the unanswered request for a measurement by a probe pod. ``checked``: the serving pods were
+    checked and not measured in full. ``deviating``: the check of a serving pod that differs.
     """
     found = tuple(measurements)
     entry = current(found)
-    asked = (active.plan_key, live.measure_key)
+    requested = (active.plan_key, live.measure_key)
     # On whatever hardware the cluster gave it.
-    known = any((item.plan_key, item.measure_key) == asked for item in found)
+    known = any((item.plan_key, item.measure_key) == requested for item in found)
     if not known or (checked and entry is None):
         return Cause.MISSING
     if request:

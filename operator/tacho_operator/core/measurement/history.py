@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from tacho_operator.api.types import Environment, LLMDeploymentStatus, MeasuredMemory, Measurement
-from tacho_operator.core.types import History, Manifest
+from tacho_operator.core.types import Manifest, PastMeasurement
 
 CPU = "CPU"
 SHARED_GPU = "SharedGPU"
@@ -21,10 +21,10 @@ def stored_status(manifest: Manifest) -> LLMDeploymentStatus:
         return LLMDeploymentStatus()
 
 
-def history_from(statuses: Iterable[LLMDeploymentStatus]) -> tuple[History, ...]:
-    """Predicted against actual memory, one row a measurement that has both of either figure.
+def history_from(statuses: Iterable[LLMDeploymentStatus]) -> tuple[PastMeasurement, ...]:
+    """Predicted and actual memory of each measurement that has both of at least one value.
 
-    A product is named as node labels name it: with dashes, and CPU where there is no GPU.
+    A product is named as node labels name it: with dashes, and CPU without a GPU.
     """
     rows = (_row(measurement) for status in statuses for measurement in status.measurements)
     return tuple(
@@ -35,8 +35,8 @@ def history_from(statuses: Iterable[LLMDeploymentStatus]) -> tuple[History, ...]
     )
 
 
-def _beside_cache(total_bytes: int | None, cache_bytes: int | None) -> int | None:
-    """What is in use beside the KV cache; None where either is not known."""
+def _outside_cache(total_bytes: int | None, cache_bytes: int | None) -> int | None:
+    """Memory in use outside the KV cache; None where either is not known."""
     return None if total_bytes is None or cache_bytes is None else max(0, total_bytes - cache_bytes)
 
 
@@ -50,18 +50,18 @@ def _tokens(memory: MeasuredMemory) -> int | None:
     return round(tokens * predicted / actual)
 
 
-def _row(measurement: Measurement) -> History:
+def _row(measurement: Measurement) -> PastMeasurement:
     memory = measurement.memory or MeasuredMemory()
     if SHARED_GPU in measurement.flags:
-        memory = MeasuredMemory()  # somebody else's memory may be among it
+        memory = MeasuredMemory()  # it may include the memory of another process
     environment = measurement.environment or Environment()
-    return History(
+    return PastMeasurement(
         engine=measurement.engine or "",
         engine_version=environment.engine_version or "",
         quantization_method=measurement.quantization_method or "",
         gpu_product=(environment.gpu_product or CPU).replace(" ", "-"),
-        predicted_bytes=_beside_cache(memory.predicted_bytes, memory.predicted_kv_cache_bytes),
-        actual_bytes=_beside_cache(memory.actual_bytes, memory.actual_kv_cache_bytes),
+        predicted_bytes=_outside_cache(memory.predicted_bytes, memory.predicted_kv_cache_bytes),
+        actual_bytes=_outside_cache(memory.actual_bytes, memory.actual_kv_cache_bytes),
         predicted_kv_cache_tokens=memory.predicted_kv_cache_tokens,
         actual_kv_cache_tokens=_tokens(memory),
     )

@@ -1,17 +1,17 @@
-"""status.measurements: which measurements are kept, which of them are current, and which one is shown."""
+"""status.measurements: which measurements are kept, which are current, and which one the summary shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 
 from tacho_contract.launch import LiveConfig
-from tacho_contract.measurement import INVALIDATING
-from tacho_operator.api.types import Measurement, Summary
+from tacho_operator.api.base import decimal
+from tacho_operator.api.types import ComparedQuality, Measurement, Summary
 from tacho_operator.core.measurement.cost import Price, cost_of
-from tacho_operator.core.measurement.mapper import PodReport, status_measurement
-from tacho_operator.core.measurement.quality import compared
+from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.runs import is_check, summed_up, with_run
-from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL, PROVISIONAL, STALE, USABLE
+from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL, STALE, clean, current
 from tacho_operator.core.revisions.frozen import Revision
 
 KEPT = 4
@@ -26,18 +26,19 @@ def updated_measurements(
     known: Mapping[str, Revision],
     doubted: bool = False,
 ) -> tuple[Measurement, ...]:
-    """Measurements of old and those the pods report now, newest first; Stale where things changed.
+    """Former measurements and those that pods report now, newest first; Stale where the configuration
+    changed.
 
-    ``subject``: the revision whose figures are the resource's (the active one, or the first candidate).
-    ``doubted``: its model's files are no longer those that were measured.
+    ``subject``: the revision that the summary describes (the active one, or the first candidate).
+    ``doubted``: the model's files are no longer the measured ones.
     """
     found = {item.fingerprint: item for item in former}
     running: set[str] = set()
     for item in reports:
         if subject and item.report.plan_key == subject.plan_key and not item.terminating:
             running.add(item.fingerprint(live.measure_key))
-        entry = status_measurement(item, known.get(item.report.revision))
-        always = item.asked or live.probe.policy == "Always"
+        entry = measurement_entry(item, known.get(item.report.revision))
+        always = item.requested or live.probe.policy == "Always"
         old = found.get(entry.fingerprint) if entry else None
         if entry and _replaces(entry, old, always=always):
             kept = entry.model_copy(update={"history": old.history if old else None})
@@ -55,7 +56,7 @@ def updated_measurements(
 
 
 def _place(item: PodReport) -> str:
-    """Under which what the pod measured is filed; "": it measured nothing."""
+    """The fingerprint under which the pod's measurement is stored; "" where the pod measured nothing."""
     measured = item.report.measurement
     if measured is None or measured.plan_key != item.report.plan_key:
         return ""
@@ -63,7 +64,8 @@ def _place(item: PodReport) -> str:
 
 
 def _state(item: Measurement, live: LiveConfig, subject: Revision | None, running: set[str]) -> str:
-    """Current while spec asks for what it measured, on hardware that some pod still has."""
+    """State of a measurement: current while the spec requests its plan and workload, on hardware that some
+    pod still has."""
     keys = (item.plan_key, item.measure_key)
     matches = subject is not None and keys == (subject.plan_key, live.measure_key)
     # Without a report the hardware is unknown, which is no reason to doubt it.
@@ -76,21 +78,17 @@ def _age(item: Measurement) -> tuple[str, str]:
     return (item.observed_time or "", item.fingerprint)
 
 
-def current(measurements: Iterable[Measurement]) -> Measurement | None:
-    """The newest current measurement; figures that are stale are never taken for it."""
-    return next((item for item in measurements if item.state in USABLE), None)
-
-
 def summary_of(
     measurements: Iterable[Measurement], *, gpu_count: int = 0, price: Price | None = None
 ) -> Summary | None:
-    """Output tokens per second, the median TTFT (of arriving requests where they were tried, else at that
-    concurrency), and what a million tokens cost on ``gpu_count`` GPUs at ``price``; None where stale."""
+    """Output tokens per second, median TTFT (of arriving requests where measured, else at that concurrency),
+    and the cost of a million output tokens on ``gpu_count`` GPUs at ``price``; None where the measurement is
+    stale."""
     found = current(measurements)
     if found is None:
         return None
-    speed = found.capacity.output_tokens_per_second if found.capacity else None
-    ttft = found.latency.ttft_milliseconds_p50 if found.latency else None
+    speed = decimal(found.capacity.output_tokens_per_second if found.capacity else None)
+    ttft = decimal(found.latency.ttft_milliseconds_p50 if found.latency else None)
     cost = cost_of(found, gpu_count, price)
     return Summary(
         output_tokens_per_second=speed,
@@ -105,22 +103,17 @@ def summary_of(
     )
 
 
-def clean(measurement: Measurement) -> bool:
-    """Whether nothing but the engine moved the figures; an earlier version said so by flags alone."""
-    return measurement.confidence != PROVISIONAL and INVALIDATING.isdisjoint(measurement.flags)
-
-
 def shown(text: str | None, measurement: Measurement) -> str | None:
     """A figure for a person's eye: a provisional one never looks like a clean one."""
     return text if text is None or clean(measurement) else f"~{text}"
 
 
 def _replaces(new: Measurement, old: Measurement | None, *, always: bool) -> bool:
-    """One full measurement per fingerprint: replicas of one configuration do not take turns in status.
+    """Whether ``new`` replaces ``old``. One full measurement per fingerprint is kept: replicas do not take
+    turns in status.
 
-    A clean one takes the place of one that is not, whole ones that of those that lack levels; one that is not
-    clean never that of a clean one, nor one that lacks levels that of a whole one. ``always``: of equal ones
-    the newer.
+    A clean measurement replaces a provisional one, and a complete one replaces an incomplete one; never the
+    reverse. ``always``: of equally good measurements the newer is kept.
     """
     if old is None:
         return True
@@ -131,3 +124,45 @@ def _replaces(new: Measurement, old: Measurement | None, *, always: bool) -> boo
 
 def _worth(item: Measurement) -> tuple[bool, bool]:
     return (clean(item), INCOMPLETE not in item.flags)
+
+
+# --- what quantization costs in quality -------------------------------------------------------------
+UNQUANTIZED = "none"
+
+
+def compared(measurements: Sequence[Measurement], known: Mapping[str, Revision]) -> tuple[Measurement, ...]:
+    """``measurements`` with the perplexity difference to the unquantized model, where that was measured too.
+
+    Both must have the same files, text and number of tokens; ``known``: revisions by name. A difference stays
+    after the unquantized measurement or its revision was deleted.
+    """
+    plain = [item for item in measurements if item.quantization_method == UNQUANTIZED]
+    return tuple(_compared(item, plain, known) for item in measurements)
+
+
+def _compared(item: Measurement, plain: Sequence[Measurement], known: Mapping[str, Revision]) -> Measurement:
+    if item.quality is None or item.quantization_method in (None, UNQUANTIZED):
+        return item
+    model = _model(item, known)
+    for other in plain:
+        delta = _delta_percent(item.quality, other.quality)
+        if delta is not None and model and model == _model(other, known):
+            quality = dataclasses.replace(item.quality, perplexity_delta_percent=delta)
+            return item.model_copy(update={"quality": quality})
+    return item
+
+
+def _model(item: Measurement, known: Mapping[str, Revision]) -> tuple[str, str] | None:
+    revision = known.get(item.revision or "")
+    return (revision.plan.files.digest, revision.plan.files.files_digest) if revision else None
+
+
+def _delta_percent(found: ComparedQuality, plain: ComparedQuality | None) -> str | None:
+    """Perplexity difference in percent; positive is worse. None where text or number of tokens differ."""
+    if plain is None or (found.text, found.tokens) != (plain.text, plain.tokens):
+        return None
+    if found.perplexity is None or not plain.perplexity:
+        return None
+    percent = 100 * (found.perplexity / plain.perplexity - 1)
+    text = f"{percent:.2f}"
+    return None if len(text) > 20 else "0.00" if text == "-0.00" else text

@@ -1,4 +1,4 @@
-"""How near the hardware's bounds the engine runs: what was measured of one stream against what GPUs could do.
+"""Efficiency of the engine: one stream's measured speed against the hardware's bounds.
 
 Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tacho_contract.measurement import Measurement
 from tacho_engines.hardware.gpus import named_gpu
+from tacho_operator.core.measurement.rounding import interval
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.frozen import Revision
 
@@ -18,12 +19,14 @@ LOWEST_EFFICIENCY = 0.40
 """Large models in 16 bits come to 0.6 to 0.85. Below it a kernel, a clock or a bus is the wrong one, or the
 model is so small, or quantized so far, that what a step costs whatever it reads is most of its time."""
 AS_EXPECTED = 0.80
-"""Of the rate at which the engine was timed with such a plan: what comes so near has no kernel of the wrong
-kind, however little of the memory's bandwidth a small model uses."""
+"""Share of the plan's expected speed above which the kernels are the right kind, however little of the memory
+bandwidth a small model uses."""
 HIGHEST_EFFICIENCY = 1.02
-"""Nothing reads faster than the memory: the GPU is not what its label says, or tokens came from elsewhere."""
+"""Highest plausible share of the memory bandwidth. Above it, the GPU is not the labelled one, or tokens came
+from elsewhere."""
 GUESSING_WORDS = ("speculative", "draft")
-"""In an engine's arguments: several tokens come of one step, and the bound is not theirs."""
+"""Words in an engine's arguments that mean speculative decoding: one step yields several tokens, so the bound
+does not apply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +34,19 @@ class Efficiency:
     """Shares of 1; None is unknown."""
 
     decode: float | None = None
-    """Of the memory's bandwidth, while one stream decodes."""
+    """Share of the memory bandwidth that one stream's decoding uses."""
     prefill: float | None = None
-    """Of the arithmetic peak, while one prompt is read (MFU)."""
+    """Share of the peak arithmetic rate that one prompt's prefill uses (MFU)."""
     expected: float | None = None
-    """Of the rate that the plan expects of one stream, which was timed on such a GPU."""
+    """Measured speed as a share of the plan's expected single-stream speed, which was timed on the same kind
+    of GPU."""
 
     def flags(self) -> Iterator[str]:
-        """What it says of the figures. Prefill says nothing: kernels may compute in 8 bits, two to four times
-        as fast, what a plan counts in 16 (llama.cpp's do)."""
+        """Flags of a measurement that follow from its efficiency.
+
+        Prefill gives none: kernels may compute in 8 bits, two to four times as fast, what a plan counts in 16
+        (llama.cpp's do).
+        """
         if self.decode is None:
             return
         if self.decode > HIGHEST_EFFICIENCY:
@@ -49,8 +56,8 @@ class Efficiency:
 
 
 def efficiency(measurement: Measurement, revision: Revision | None) -> Efficiency:
-    """Of one stream; empty on a CPU, of a product that the table does not have, and where steps give several
-    tokens."""
+    """Efficiency of one stream; empty on a CPU, on a product that the table lacks, and with speculative
+    decoding."""
     single = measurement.single_stream
     if single is None or revision is None or _guesses(revision):
         return Efficiency()
@@ -59,11 +66,13 @@ def efficiency(measurement: Measurement, revision: Revision | None) -> Efficienc
     decode = decode_bound(revision.plan, context_tokens)
     prefill = revision.plan.predicted.prefill_tokens_per_second if decode else None
     expected = revision.plan.predicted.expected_decode_tokens_per_second
+    known = interval(single.decode_ci_percent) is not None or single.decode_ci_percent is None
+    decoded = single.decode_tokens_per_second if known else None
     rate = single.prefill_tokens_per_second
     return Efficiency(
-        decode=single.decode_tokens_per_second / decode if decode else None,
+        decode=decoded / decode if decode and decoded is not None else None,
         prefill=rate / prefill if rate and prefill else None,
-        expected=single.decode_tokens_per_second / expected if decode and expected else None,
+        expected=decoded / expected if decode and expected and decoded is not None else None,
     )
 
 

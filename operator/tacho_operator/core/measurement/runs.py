@@ -1,16 +1,17 @@
-"""What was found of one fingerprint, run by run and pod by pod: how far it agrees, and which pod does not."""
+"""Runs of one fingerprint, by pod: how far their results agree, and which pod deviates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from tacho_contract.measurement import Measurement as Measured
+from tacho_contract.measurement import Baseline, Environment, Measurement as Measured
+from tacho_operator.api.base import decimal
 from tacho_operator.api.types import MeasuredRun, Measurement, MeasurementHistory
-from tacho_operator.core.measurement.digits import figure
-from tacho_operator.core.measurement.mapper import CHECK, FULL, PodReport, confidence_of, usable
-from tacho_operator.core.measurement.states import CLEAN
+from tacho_operator.core.measurement.entry import PodReport, flags_of, usable
+from tacho_operator.core.measurement.rounding import interval, rounded
+from tacho_operator.core.measurement.states import CHECK, CLEAN, FULL, clean as is_clean, confidence_of
 
 KEPT_RUNS = 8
 AGREEING_PERCENT = 5.0
@@ -18,7 +19,7 @@ DEVIATING_PERCENT = 15.0
 
 
 def with_run(entry: Measurement, found: PodReport) -> Measurement:
-    """``entry`` with what this pod of the same fingerprint found, once; the latest runs are kept."""
+    """``entry`` with the run of this pod added to its history, once; the latest runs are kept."""
     measured = found.report.measurement
     if measured is None or not found.pod or not usable(measured):
         return entry
@@ -38,7 +39,7 @@ def is_check(found: PodReport) -> bool:
 
 
 def summed_up(entry: Measurement) -> Measurement:
-    """With the figures of its history brought up to what the entry and the runs say."""
+    """``entry`` with the summary of its history computed again from its runs."""
     runs = entry.history.runs if entry.history else []
     if not runs:
         return entry
@@ -49,15 +50,15 @@ def summed_up(entry: Measurement) -> Measurement:
         clean_runs=len(clean),
         agreeing_runs=sum(_agrees(run, entry) for run in clean),
         last_clean_time=max((run.time for run in clean), default=None),
-        output_tokens_per_second_mean=figure(mean),
-        spread_percent=figure(100 * (max(speeds) - min(speeds)) / mean) if mean else None,
+        output_tokens_per_second_mean=rounded(mean),
+        spread_percent=rounded(100 * (max(speeds) - min(speeds)) / mean) if mean else None,
         runs=list(runs),
     )
     return entry.model_copy(update={"history": history})
 
 
 def deviating(entry: Measurement | None, pods: Collection[str]) -> MeasuredRun | None:
-    """The latest check of one of ``pods`` that is further from the measurement than pods differ."""
+    """The latest check of one of ``pods`` that deviates from the measurement by more than pods usually do."""
     if entry is None or entry.history is None:
         return None
     latest: dict[str, MeasuredRun] = {}
@@ -68,11 +69,12 @@ def deviating(entry: Measurement | None, pods: Collection[str]) -> MeasuredRun |
     return max(found, key=_order, default=None)
 
 
-def deviation_words(run: MeasuredRun, entry: Measurement) -> str:
-    """``35 instead of 50 output tokens per second``, of what is off."""
+def deviation_message(run: MeasuredRun, entry: Measurement) -> str:
+    """The deviating rate, for example ``35 instead of 50 output tokens per second``."""
     for pair in _pairs(run, entry):
         if pair.off:
-            return f"{figure(pair.mine)} instead of {figure(pair.its)} {pair.what}"
+            mine, its = decimal(rounded(pair.mine)), decimal(rounded(pair.its))
+            return f"{mine} instead of {its} {pair.what}"
     return "other figures"
 
 
@@ -85,34 +87,33 @@ def _run(entry: Measurement, pod: str, measured: Measured) -> MeasuredRun:
             measured.capacity.output_tokens_per_second,
             measured.capacity.ci_percent,
         )
-    elif at is not None:
+    elif at is not None and at.output_tokens_per_second is not None:
         speed, ci = _carried_share(entry) * at.output_tokens_per_second, at.ci_percent
     else:
         level, speed, ci = None, None, None
     single = measured.single_stream
+    decode_ci = single.decode_ci_percent if single else None
     return MeasuredRun(
         time=measured.observed_time,
         pod=pod[:253],
         kind=measured.kind,
-        confidence=confidence_of(measured.flags),
+        confidence=confidence_of(flags_of(measured)),
         concurrency=level,
-        output_tokens_per_second=figure(speed, ci),
-        ci_percent=figure(ci),
-        decode_tokens_per_second=figure(single.decode_tokens_per_second, single.decode_ci_percent)
-        if single
-        else None,
-        decode_ci_percent=figure(single.decode_ci_percent) if single else None,
+        output_tokens_per_second=rounded(speed, ci),
+        ci_percent=interval(ci),
+        decode_tokens_per_second=rounded(single.decode_tokens_per_second, decode_ci) if single else None,
+        decode_ci_percent=interval(decode_ci),
     )
 
 
 def _carried_share(entry: Measurement) -> float:
-    """Of what its level gave, what the capacity is: less than all where requests that arrive by themselves
-    kept the service level only at a lower rate."""
+    """Capacity as a share of the throughput at its concurrency level. Below 1 where arriving requests met the
+    SLO only at a lower rate."""
     capacity = entry.capacity
     level = capacity.concurrency if capacity else None
     at = next((point for point in entry.curve if point.concurrency == level), None)
-    whole = _number(at.output_tokens_per_second) if at else None
-    carried = _number(capacity.output_tokens_per_second) if capacity else None
+    whole = at.output_tokens_per_second if at else None
+    carried = capacity.output_tokens_per_second if capacity else None
     return carried / whole if whole and carried else 1.0
 
 
@@ -120,25 +121,22 @@ def _order(run: MeasuredRun) -> tuple[str, str]:
     return (run.time, run.pod)
 
 
-def _number(text: str | None) -> float | None:
-    return float(text) if text is not None else None
-
-
 def _comparable(run: MeasuredRun, entry: Measurement) -> float | None:
-    """Its throughput, where it is that of the measurement's own concurrency."""
+    """The run's throughput; None where it was measured at another concurrency than the measurement's own."""
     if entry.capacity is None or run.concurrency != entry.capacity.concurrency:
         return None
-    return _number(run.output_tokens_per_second)
+    return run.output_tokens_per_second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
-    """One figure of a run beside the measurement's."""
+class ComparedRate:
+    """One rate of a run compared with the same rate of the measurement."""
 
     mine: float
     its: float
     both_percent: float
-    """Half the interval of the difference, of two independent measurements of this very figure."""
+    """Half the 95 % interval of the difference between two independent measurements of this rate, in percent.
+    """
     what: str
 
     @property
@@ -150,28 +148,28 @@ class _Pair:
         return self.apart_percent > max(DEVIATING_PERCENT, self.both_percent)
 
 
-def _pairs(run: MeasuredRun, entry: Measurement) -> Iterator[_Pair]:
-    """Of what both have."""
+def _pairs(run: MeasuredRun, entry: Measurement) -> Iterator[ComparedRate]:
+    """Rates that both the run and the measurement have."""
     yield from (pair for pair in (_carried(run, entry), _alone(run, entry)) if pair is not None)
 
 
-def _carried(run: MeasuredRun, entry: Measurement) -> _Pair | None:
+def _carried(run: MeasuredRun, entry: Measurement) -> ComparedRate | None:
     mine = _comparable(run, entry)
-    its = _number(entry.capacity.output_tokens_per_second) if entry.capacity else None
+    its = entry.capacity.output_tokens_per_second if entry.capacity else None
     if entry.capacity is None or mine is None or not its:
         return None
-    both = _both_percent(run.ci_percent, entry.capacity.ci_percent)
-    return _Pair(mine=mine, its=its, both_percent=both, what="output tokens per second")
+    both = math.hypot(run.ci_percent or 0.0, entry.capacity.ci_percent or 0.0)
+    return ComparedRate(mine=mine, its=its, both_percent=both, what="output tokens per second")
 
 
-def _alone(run: MeasuredRun, entry: Measurement) -> _Pair | None:
-    single, mine = entry.single_stream, _number(run.decode_tokens_per_second)
-    its = _number(single.decode_tokens_per_second) if single else None
+def _alone(run: MeasuredRun, entry: Measurement) -> ComparedRate | None:
+    single, mine = entry.single_stream, run.decode_tokens_per_second
+    its = single.decode_tokens_per_second if single else None
     if single is None or mine is None or not its:
         return None
-    both = _both_percent(run.decode_ci_percent, single.decode_ci_percent)
+    both = math.hypot(run.decode_ci_percent or 0.0, single.decode_ci_percent or 0.0)
     what = "output tokens per second of one request alone"
-    return _Pair(mine=mine, its=its, both_percent=both, what=what)
+    return ComparedRate(mine=mine, its=its, both_percent=both, what=what)
 
 
 def _agrees(run: MeasuredRun, entry: Measurement) -> bool:
@@ -183,5 +181,35 @@ def _off(run: MeasuredRun, entry: Measurement) -> bool:
     return any(pair.off for pair in _pairs(run, entry))
 
 
-def _both_percent(one: str | None, other: str | None) -> float:
-    return math.hypot(_number(one) or 0.0, _number(other) or 0.0)
+# --- what checks of later pods are compared with ----------------------------------------------------
+def baselines(measurements: Iterable[Measurement]) -> tuple[Baseline, ...]:
+    """Baselines from each clean measurement that has a capacity, in a stable order; later pods are only
+    checked."""
+    found = (_baseline(item) for item in measurements if is_clean(item))
+    kept = [item for item in found if item is not None]
+    return tuple(sorted(kept, key=lambda item: (item.plan_key, item.measure_key, repr(item.environment))))
+
+
+def _baseline(item: Measurement) -> Baseline | None:
+    capacity, shown = item.capacity, item.environment
+    if not (capacity and capacity.concurrency and capacity.output_tokens_per_second and shown):
+        return None
+    single = item.single_stream
+    return Baseline(
+        plan_key=item.plan_key or "",
+        measure_key=item.measure_key or "",
+        environment=Environment(
+            cpu_model=shown.cpu_model or "",
+            cpu_count=shown.cpu_count or 0,
+            cpu_limit_millis=shown.cpu_limit_millis or 0,
+            gpu_product=shown.gpu_product or "",
+            gpu_count=shown.gpu_count or 0,
+            driver_version=shown.driver_version or "",
+        ),
+        observed_time=item.observed_time or "",
+        concurrency=capacity.concurrency,
+        output_tokens_per_second=capacity.output_tokens_per_second,
+        ci_percent=capacity.ci_percent,
+        decode_tokens_per_second=single.decode_tokens_per_second if single else None,
+        decode_ci_percent=single.decode_ci_percent if single else None,
+    )

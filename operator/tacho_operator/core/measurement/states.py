@@ -1,9 +1,31 @@
-"""What a measurement in status is called: its state, and how far it may be believed."""
+"""The state of a measurement, and how far it may be believed."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tacho_contract.measurement import INVALIDATING
+from tacho_operator.api.types import Measurement
+
+FULL, CHECK = "Full", "Check"
 
 COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
 USABLE = (COMPLETE, PARTIAL)
 CLEAN, PROVISIONAL = "Clean", "Provisional"
 INCOMPLETE = "Incomplete"
 """Flag by which a Partial measurement is known again when it was Stale and its workload comes back."""
+
+
+def confidence_of(flags: Iterable[str]) -> str:
+    """Whether something other than the engine moved the figures."""
+    return CLEAN if INVALIDATING.isdisjoint(flags) else PROVISIONAL
+
+
+def clean(measurement: Measurement) -> bool:
+    """Whether nothing but the engine moved the figures; an earlier version said so by flags alone."""
+    return measurement.confidence != PROVISIONAL and INVALIDATING.isdisjoint(measurement.flags)
+
+
+def current(measurements: Iterable[Measurement]) -> Measurement | None:
+    """The newest current measurement; figures that are stale are never taken for it."""
+    return next((item for item in measurements if item.state in USABLE), None)

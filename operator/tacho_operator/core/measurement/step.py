@@ -1,4 +1,4 @@
-"""From what pods report to the figures the status shows, and the next step towards better ones."""
+"""Updates measurements from the pods' reports, and plans the next measurement."""
 
 from __future__ import annotations
 
@@ -12,74 +12,78 @@ from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
 from tacho_operator.api.types import MeasuredRun, Measurement
 from tacho_operator.core import names
-from tacho_operator.core.manifests.configmaps import LIVE_KEY
-from tacho_operator.core.measurement.baselines import baselines
-from tacho_operator.core.measurement.disrupt import disruption, told_before
-from tacho_operator.core.measurement.mapper import PodReport
-from tacho_operator.core.measurement.records import current, updated_measurements
-from tacho_operator.core.measurement.remeasure import Remeasure, Remeasuring, remeasure
-from tacho_operator.core.measurement.runs import deviating
-from tacho_operator.core.measurement.siblings import read_seen, watched, write_seen
+from tacho_operator.core.manifests.objects import LIVE_KEY
+from tacho_operator.core.measurement.entry import PodReport
+from tacho_operator.core.measurement.noisy_neighbours import (
+    flag_noisy_neighbours,
+    read_neighbours,
+    write_neighbours,
+)
+from tacho_operator.core.measurement.records import updated_measurements
+from tacho_operator.core.measurement.remeasure import RemeasureInput, RemeasurePlan, remeasure
+from tacho_operator.core.measurement.reprobe import former_request, plan_reprobe
+from tacho_operator.core.measurement.runs import baselines, deviating
+from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView, references, views
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.revisions.keys import live_config
-from tacho_operator.core.revisions.step import Planning
+from tacho_operator.core.revisions.identity import live_config
+from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.rollout.reading import lost_nodes
-from tacho_operator.core.types import Event, Manifest, Observed
+from tacho_operator.core.types import Manifest, Observed, ResourceEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measuring:
-    """What is known of the speed, and what to do to know it again."""
+class MeasurementPlan:
+    """The present measurements, and the next step to improve or replace them."""
 
     live: LiveConfig
     measurements: tuple[Measurement, ...] = ()
-    """Newest first."""
-    remeasure: Remeasure = Remeasure()
+    """Measurements, newest first."""
+    remeasure: RemeasurePlan = RemeasurePlan()
     deviating: MeasuredRun | None = None
-    """The check of a pod that serves and does not do what was measured."""
+    """The check of a serving pod that differs from the measurement by more than pods usually do."""
 
-    siblings: Mapping[str, str] = field(default_factory=dict)
-    """By the uid of a pod whose figures are not recorded yet: who was seen beside it."""
-    asked: str = ""
-    """What is remembered of a serving pod that was told to measure itself."""
-    events: tuple[Event, ...] = ()
+    neighbours: Mapping[str, str] = field(default_factory=dict)
+    """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
+    reprobe_note: str = ""
+    """The note about a serving pod that was requested to measure itself."""
+    events: tuple[ResourceEvent, ...] = ()
 
     @property
     def notes(self) -> Mapping[str, str]:
-        """What to keep on the live ConfigMap, by annotation."""
+        """Notes to store on the live ConfigMap, by annotation."""
         return {
             names.OUTCOME_ANNOTATION: self.remeasure.note,
             names.ANSWERED_ANNOTATION: self.remeasure.answered,
-            names.ASKED_ANNOTATION: self.asked,
-            names.SIBLINGS_ANNOTATION: write_seen(self.siblings),
+            names.ASKED_ANNOTATION: self.reprobe_note,
+            names.SIBLINGS_ANNOTATION: write_neighbours(self.neighbours),
         }
 
 
-def measure_step(
+def plan_measurement(
     observed: Observed,
     planning: Planning,
     rollout: Rollout,
     revisions: Mapping[str, Revision],
     now: datetime,
-) -> Measuring:
-    """Figures of the active revision, or of the wanted one until it serves."""
+) -> MeasurementPlan:
+    """Measurements of the active revision, or of the desired one until it serves."""
     resource, notes = observed.resource, _notes(observed)
     live = live_config(resource.spec)
     active = revisions.get(rollout.active)
     subject = active or planning.revision
     servers, probes = views(observed.pods, names.ROLE_SERVER), views(observed.pods, names.ROLE_PROBE)
-    beside = watched(
+    flagged = flag_noisy_neighbours(
         (*servers, *probes),
         observed.reports,
         observed.neighbours,
-        seen=read_seen(notes.get(names.SIBLINGS_ANNOTATION, "")),
+        seen=read_neighbours(notes.get(names.SIBLINGS_ANNOTATION, "")),
         recorded=resource.status.measurements,
         now=now,
     )
-    reports = beside.reports
+    reports = flagged.reports
     doubted = any(
         found.reason == FailureClass.MODEL_CHANGED
         for pod in servers
@@ -98,30 +102,30 @@ def measure_step(
     off = deviating(current(measurements), serving)
     live = dataclasses.replace(live, baselines=() if doubted else baselines(measurements))
     refused = next((item.message for item in observed.refusals if item.role == names.ROLE_PROBE), "")
-    settled = not rollout.candidate and planning.wanted == rollout.active
+    settled = not rollout.candidate and planning.desired_revision == rollout.active
     if active is None or not settled:
-        kept = Remeasure(delete=references(probes), answered=notes[names.ANSWERED_ANNOTATION])
-        return Measuring(
+        kept = RemeasurePlan(delete=references(probes), answered=notes[names.ANSWERED_ANNOTATION])
+        return MeasurementPlan(
             live=live,
             measurements=measurements,
             remeasure=kept,
             deviating=off,
-            siblings=beside.seen,
-            asked=notes.get(names.ASKED_ANNOTATION, ""),
+            neighbours=flagged.seen,
+            reprobe_note=notes.get(names.ASKED_ANNOTATION, ""),
         )
     own = tuple(pod for pod in servers if pod.revision == active.name)
     disabled = live.probe.policy == "Disabled"
-    disrupted = disruption(
+    reprobe = plan_reprobe(
         "" if disabled else resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, ""),
         notes[names.ANSWERED_ANNOTATION],
         servers=own,
         reports=reports,
-        former=told_before(_live(observed)),
+        former=former_request(_live(observed)),
         note=notes.get(names.ASKED_ANNOTATION, ""),
         now=now,
     )
-    live = dataclasses.replace(live, again=disrupted.again)
-    case = Remeasuring(
+    live = dataclasses.replace(live, again=reprobe.again)
+    case = RemeasureInput(
         resource=resource,
         active=active,
         live=live,
@@ -130,22 +134,22 @@ def measure_step(
         probes=probes,
         reports=reports,
         note=notes.get(names.OUTCOME_ANNOTATION, ""),
-        answered=disrupted.answered,
+        answered=reprobe.answered,
         deviating=off,
         refused=refused,
         lost=lost_nodes(observed.nodes),
         now=now,
     )
     step = remeasure(case)
-    waits = [item for item in (step.look_again_seconds, disrupted.look_again_seconds) if item is not None]
-    return Measuring(
+    waits = [item for item in (step.requeue_after_seconds, reprobe.requeue_after_seconds) if item is not None]
+    return MeasurementPlan(
         live=live,
         measurements=measurements,
-        remeasure=dataclasses.replace(step, look_again_seconds=min(waits, default=None)),
+        remeasure=dataclasses.replace(step, requeue_after_seconds=min(waits, default=None)),
         deviating=off,
-        siblings=beside.seen,
-        asked=disrupted.note,
-        events=disrupted.events,
+        neighbours=flagged.seen,
+        reprobe_note=reprobe.note,
+        events=reprobe.events,
     )
 
 
@@ -153,10 +157,10 @@ def pod_report(report: Report, pod: PodView) -> PodReport:
     engine = pod.container(names.ENGINE_CONTAINER)
     return PodReport(
         report=report,
-        image_id=str(engine.raw.get("imageID", "")) if engine else "",
+        image_id=engine.image_id if engine else "",
         pod=pod.name,
         terminating=pod.terminating,
-        asked=pod.role == names.ROLE_PROBE or bool(report.measurement and report.measurement.request),
+        requested=pod.role == names.ROLE_PROBE or bool(report.measurement and report.measurement.request),
     )
 
 
@@ -170,8 +174,10 @@ def _live(observed: Observed) -> str:
 
 
 def _notes(observed: Observed) -> dict[str, str]:
-    """What the operator has kept on the live ConfigMap. A request that was there before the first pod is
-    answered by that pod's own measurement."""
+    """The operator's notes on the live ConfigMap.
+
+    A request made before the first pod existed is answered by that pod's own measurement.
+    """
     meta, found = observed.resource.metadata, _live_config_map(observed)
     if found is None:
         return {names.ANSWERED_ANNOTATION: meta.annotations.get(names.MEASURE_AGAIN_ANNOTATION, "")}

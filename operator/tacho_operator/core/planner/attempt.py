@@ -7,20 +7,26 @@ from dataclasses import dataclass, replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.base import Context, Placement, PlanHalf, Refusal, Tuning
+from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf, Tuning
 from tacho_engines.memory.account import Account
+from tacho_engines.profile import EngineProfile, MethodSupport
 from tacho_engines.registry import plan_half
-from tacho_engines.row import EngineRow, MethodRow
 from tacho_engines.shared.images import engine_image
-from tacho_operator.core.planner.context import COMFORTABLE_TOKENS, UNKNOWN_LONGEST_TOKENS, Fits, Wanted
-from tacho_operator.core.planner.devices import Choice
-from tacho_operator.core.planner.expected import Expected, expected
-from tacho_operator.core.planner.fit import fits, margin_bytes, needed_bytes
-from tacho_operator.core.planner.learning import Correction, correction
-from tacho_operator.core.planner.request import Request
-from tacho_operator.core.planner.roofline import Roofline, Step
-from tacho_operator.core.planner.types import Predicted
-from tacho_operator.core.types import Config, History
+from tacho_operator.core.planner.correction import PredictionCorrection, correction_for
+from tacho_operator.core.planner.devices import DeviceOption
+from tacho_operator.core.planner.fit import (
+    COMFORTABLE_TOKENS,
+    UNKNOWN_LONGEST_TOKENS,
+    ContextRequest,
+    Fits,
+    fits,
+    margin_bytes,
+    needed_bytes,
+)
+from tacho_operator.core.planner.request import PlanRequest
+from tacho_operator.core.planner.speed import DecodeStep, ExpectedSpeed, SpeedBound, expected
+from tacho_operator.core.planner.types import Prediction
+from tacho_operator.core.types import Config, PastMeasurement
 
 DEFAULT_CONCURRENCY = 16
 HOST_CONCURRENCY = 4
@@ -29,32 +35,32 @@ UNPREDICTED_CONCURRENCY = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What came of trying. ``account`` is None where the memory was not looked at."""
+    """The result of one way. ``account`` is None where the memory was not computed."""
 
-    engine: EngineRow
+    engine: EngineProfile
     placement: Placement
-    choice: Choice
-    learned: Correction
+    device_option: DeviceOption
+    correction: PredictionCorrection
     context: Context | None = None
-    """What is planned for; None: it does not fit, or was refused."""
+    """The planned context; None: it does not fit, or was refused."""
     tight: bool = False
-    """Less is left free than a plan would by itself."""
-    wanted: Context | None = None
-    """What the account is of: ``context``, or where nothing fits the least that would be a plan."""
+    """The free memory is below the default margin."""
+    sized_context: Context | None = None
+    """The context of the account: ``context``, or the smallest acceptable one where nothing fits."""
     account: Account | None = None
-    speed: Roofline | None = None
+    speed: SpeedBound | None = None
     nearest: Context | None = None
-    """What would fit where the wanted context does not."""
+    """A context that fits where the requested one does not."""
     beyond_tokens: int = 0
-    """The longest context of the model, where more is wanted; 0: it is long enough."""
-    refusal: Refusal | None = None
+    """The longest context of the model, where more is requested; 0: it is long enough."""
+    refusal: EngineRefusal | None = None
     arguments: tuple[str, ...] = ()
-    """Switches that go with the context, and those for speed."""
+    """Switches that set the context length, and switches for speed."""
     tuning: Tuning = Tuning()
-    """Those for speed, with their reasons."""
+    """The switches for speed, with their reasons."""
 
     @property
-    def method(self) -> MethodRow:
+    def method(self) -> MethodSupport:
         return self.placement.method
 
     @property
@@ -82,19 +88,19 @@ class Attempt:
 
     @property
     def needed_bytes(self) -> int | None:
-        """What would have to be there for it to fit; None where the memory was not looked at."""
-        if self.account is None or self.wanted is None:
+        """Memory that it needs to fit; None where the memory was not computed."""
+        if self.account is None or self.sized_context is None:
             return None
-        needed = needed_bytes(self.account, self.wanted.concurrency, self.learned)
+        needed = needed_bytes(self.account, self.sized_context.concurrency, self.correction)
         return math.ceil(needed) + margin_bytes(self.account, tight=self.tight or not self.fits)
 
     @property
-    def predicted(self) -> Predicted:
-        """The account as a plan, or a failure, shows it; nothing where the memory was not looked at."""
+    def predicted(self) -> Prediction:
+        """The account as a plan or a failure reports it; empty where the memory was not computed."""
         account = self.account
         if account is None:
-            return Predicted()
-        return Predicted(
+            return Prediction()
+        return Prediction(
             weights_bytes=account.weights_bytes,
             kv_cache_bytes=account.cache_bytes,
             kv_cache_tokens=account.cache_tokens,
@@ -111,57 +117,59 @@ class Attempt:
         )
 
     @property
-    def expected(self) -> Expected | None:
-        """Of one stream; None where the engine was not timed with this method on such a GPU."""
-        return expected(self.engine.steps, self.placement, self.speed)
+    def expected(self) -> ExpectedSpeed | None:
+        """Expected single-stream speed; None where the engine was not timed with this method on the same kind
+        of GPU."""
+        return expected(self.engine.speed.steps, self.placement, self.speed)
 
     @property
     def ranked_tokens_per_second(self) -> float:
-        """What is expected of one stream; where nothing is, the bound times what the engine usually reaches
-        of it, which orders ways and is no figure of any."""
+        """Speed of one stream, for ranking only: expected, else the bound times the engine's efficiency."""
         if found := self.expected:
             return found.tokens_per_second
-        return self.speed.decode_tokens_per_second * self.engine.efficiency if self.speed else 0.0
+        return self.speed.decode_tokens_per_second * self.engine.speed.efficiency if self.speed else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is the same for every attempt at one plan."""
+class PlanInput:
+    """The inputs that every attempt at one plan shares."""
 
-    request: Request
+    request: PlanRequest
     facts: ModelFacts
     architecture: Architecture
-    history: tuple[History, ...]
+    history: tuple[PastMeasurement, ...]
     config: Config
 
-    def attempt(self, engine: EngineRow, method: MethodRow, choice: Choice, gpus: int) -> Attempt:
-        """Try ``method`` of ``engine`` on ``gpus`` of the chosen device. Says why where it does not work."""
-        half, engine = plan_half(engine.name), engine.build_for(on_host=choice.device.on_host)
-        asked_image = self.request.image if self.request.engine else ""
-        image, version = engine_image(engine, asked_image, self.config.engine_images, method.method)
+    def attempt(
+        self, engine: EngineProfile, method: MethodSupport, option: DeviceOption, gpus: int
+    ) -> Attempt:
+        """Try ``method`` of ``engine`` on ``gpus`` of the chosen device. It says why it does not fit."""
+        half, engine = plan_half(engine.name), engine.build_for(on_host=option.device.on_host)
+        requested_image = self.request.image if self.request.engine else ""
+        image, version = engine_image(engine, requested_image, self.config.engine_images, method.method)
         placement = Placement(
             facts=self.facts,
             architecture=self.architecture,
             method=method,
-            device=choice.device,
+            device=option.device,
             count=gpus,
             version=version,
             image=image,
             options=self.request.options,
         )
-        learned = correction(
+        correction = correction_for(
             self.history,
             engine=engine.name,
             version=version,
             method=method.method,
-            product=choice.device.product,
+            product=option.device.product,
             grows=engine.grows,
         )
-        base = Attempt(engine=engine, placement=placement, choice=choice, learned=learned)
+        base = Attempt(engine=engine, placement=placement, device_option=option, correction=correction)
         if refusal := half.refusal(placement):
             return replace(base, refusal=refusal)
         splits = half.splits(placement)
-        if isinstance(splits, Refusal):
+        if isinstance(splits, EngineRefusal):
             return replace(base, refusal=splits)
         tried: list[Attempt] = []
         for tensor, pipeline in splits:
@@ -172,21 +180,24 @@ class Question:
         return max(tried, key=lambda found: found.nearest.max_model_len if found.nearest else 0)
 
     def _sized(self, half: PlanHalf, found: Attempt) -> Attempt:
-        """The context that fits, and the account of it; or of the least that would be a plan."""
+        """The context that fits and its account; else the account of the smallest acceptable context."""
         placement, trained = found.placement, self.architecture.max_positions
         if refusal := half.settings_refusal(placement):
             return replace(found, refusal=refusal)
-        wanted = self._wanted(placement)
+        requested = self._context_request(placement)
         if not found.engine.predicted:
-            told = self._unpredicted()
-            return replace(found, context=told, wanted=told, arguments=half.arguments(placement, told))
-        fitting = _fitting(half, placement, found.learned)
-        too_long = 0 < trained < (wanted.max_model_len or 0) and not half.extends_context(placement.options)
-        context = None if too_long else wanted.choose(fitting)
-        sized = context or wanted.least
+            fixed = self._unpredicted()
+            arguments = half.arguments(placement, fixed)
+            return replace(found, context=fixed, sized_context=fixed, arguments=arguments)
+        fitting = _fitting(half, placement, found.correction)
+        too_long = 0 < trained < (requested.max_model_len or 0) and not half.extends_context(
+            placement.options
+        )
+        context = None if too_long else requested.choose(fitting)
+        sized = context or requested.smallest
         account = half.account(placement, sized)
-        asked = self.request.max_model_len is not None
-        tight = asked and not (context or too_long) and _barely(account, sized, found.learned)
+        length_requested = self.request.max_model_len is not None
+        tight = length_requested and not (context or too_long) and _barely(account, sized, found.correction)
         if tight:
             context = sized
         speed = self._speed(half, placement, sized, account)
@@ -195,7 +206,7 @@ class Question:
             found,
             context=context,
             tight=tight,
-            wanted=sized,
+            sized_context=sized,
             account=account,
             speed=speed,
             arguments=half.arguments(placement, sized) + tuning.arguments,
@@ -203,15 +214,15 @@ class Question:
         )
         if context is not None:
             return found
-        return replace(found, nearest=wanted.nearest(fitting), beyond_tokens=trained if too_long else 0)
+        return replace(found, nearest=requested.nearest(fitting), beyond_tokens=trained if too_long else 0)
 
     def _speed(
         self, half: PlanHalf, placement: Placement, context: Context, account: Account | None
-    ) -> Roofline | None:
+    ) -> SpeedBound | None:
         if account is None:
             return None
         whole = account.weights_bytes + account.offloaded_bytes - account.unread_bytes
-        step = Step(
+        step = DecodeStep(
             placement=placement,
             weights_bytes=whole * max(1, placement.tensor * placement.pipeline),
             key_value_bytes=half.cache_element_bytes(placement),
@@ -219,19 +230,19 @@ class Question:
         )
         return step.bound(context.concurrency)
 
-    def _streamed(self, engine: EngineRow, speed: Roofline | None, context: Context) -> float | None:
-        """What all requests together are expected to be streamed; None where the hardware is not known."""
+    def _streamed(self, engine: EngineProfile, speed: SpeedBound | None, context: Context) -> float | None:
+        """Expected aggregate throughput in tokens per second; None where the hardware is not known."""
         if speed is None:
             return None
-        return engine.efficiency * speed.streamed_tokens_per_second(
+        return engine.speed.efficiency * speed.streamed_tokens_per_second(
             context.concurrency, self.request.input_tokens, self.request.output_tokens
         )
 
-    def _wanted(self, placement: Placement) -> Wanted:
+    def _context_request(self, placement: Placement) -> ContextRequest:
         trained = self.architecture.max_positions or UNKNOWN_LONGEST_TOKENS
         device = placement.device
         longest = trained if device.memory_bytes is not None else min(trained, COMFORTABLE_TOKENS)
-        return Wanted(
+        return ContextRequest(
             max_model_len=self.request.max_model_len,
             concurrency=self.request.concurrency,
             trained=trained,
@@ -241,21 +252,21 @@ class Question:
         )
 
     def _unpredicted(self) -> Context:
-        """What an engine is told that nothing is predicted of."""
+        """The context passed to an engine whose memory is not predicted."""
         length = self.request.max_model_len or self.architecture.max_positions or UNKNOWN_LONGEST_TOKENS
         return Context(length, self.request.concurrency or UNPREDICTED_CONCURRENCY)
 
 
-def _fitting(half: PlanHalf, placement: Placement, learned: Correction) -> Fits:
+def _fitting(half: PlanHalf, placement: Placement, correction: PredictionCorrection) -> Fits:
     def holds(max_model_len: int, concurrency: int) -> bool:
         account = half.account(placement, Context(max_model_len, concurrency))
-        return account is None or fits(account, concurrency, learned)
+        return account is None or fits(account, concurrency, correction)
 
     return holds
 
 
-def _barely(account: Account | None, least: Context, learned: Correction) -> bool:
-    """Whether the least that would be a plan fits where prediction is known to be near enough."""
+def _barely(account: Account | None, least: Context, correction: PredictionCorrection) -> bool:
+    """Whether the smallest acceptable context fits, where starts were measured closely enough."""
     if account is None or account.known_within_bytes is None:
         return False
-    return fits(account, least.concurrency, learned, tight=True)
+    return fits(account, least.concurrency, correction, tight=True)

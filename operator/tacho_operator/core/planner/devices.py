@@ -1,4 +1,4 @@
-"""What a plan may choose from: GPUs of live nodes, products that a node autoscaler could bring, the host."""
+"""Devices that a plan can use: GPUs of live nodes, GPUs that a node autoscaler could add, the host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import labelled_gpu, matches, named_gpu, normalise
-from tacho_operator.core.planner.request import Request
+from tacho_operator.core.planner.request import PlanRequest
 from tacho_operator.core.pods.nodes import eligible, memory_bytes, resource_count
 from tacho_operator.core.types import NodeFacts
 
@@ -17,30 +17,30 @@ MAJOR_LABEL = "nvidia.com/gpu.compute.major"
 MINOR_LABEL = "nvidia.com/gpu.compute.minor"
 REPLICAS_LABEL = "nvidia.com/gpu.replicas"
 MIG_RESOURCE = "nvidia.com/mig-"
-MOST_GPUS = 8
-"""What a replica of a product without a live node may ask for: the usual size of a large node."""
+MAX_GPUS = 8
+"""Maximum GPUs of a replica whose product has no live node: the usual size of a large node."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DeviceOption:
     """One kind of device, and how many of it one pod can have."""
 
     device: Device
-    most: int = 0
+    max_gpus: int = 0
     """GPUs on one node; 0 for the host."""
     live: bool = True
-    """A node with it is there now; else it is from the table."""
+    """A node has it now; else it is from the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    """Kinds of device in order of preference, and what was asked for but cannot be had."""
+class DeviceOptions:
+    """Kinds of device in order of preference, and requested ones that are not available."""
 
-    found: tuple[Choice, ...]
+    available: tuple[DeviceOption, ...]
     unknown: tuple[str, ...] = ()
-    """Products the table does not know and no node has."""
+    """Products that are neither in the catalog nor on a node."""
     unlabelled: tuple[str, ...] = ()
-    """Nodes with GPUs that nothing describes."""
+    """Nodes with GPUs that no label describes."""
 
 
 def _whole(text: str | None) -> int | None:
@@ -48,7 +48,7 @@ def _whole(text: str | None) -> int | None:
 
 
 def sliced(product: str, resource: str) -> str:
-    """``product``, as the slice that a resource such as ``nvidia.com/mig-1g.5gb`` stands for."""
+    """Name of the MIG slice of ``product`` that a resource like ``nvidia.com/mig-1g.5gb`` stands for."""
     if not resource.startswith(MIG_RESOURCE) or "-MIG-" in product.upper():
         return product
     return f"{product}-MIG-{resource.removeprefix(MIG_RESOURCE)}"
@@ -72,10 +72,10 @@ def node_gpu(node: NodeFacts, resource: str) -> Device | None:
     )
 
 
-def _live(request: Request, nodes: Iterable[NodeFacts]) -> tuple[list[Choice], tuple[str, ...]]:
-    """Kinds of GPU on nodes this pod could run on, smallest first; of one kind the least memory counts."""
+def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> tuple[list[DeviceOption], tuple[str, ...]]:
+    """Kinds of GPU on eligible nodes, smallest first; of one kind the smallest memory counts."""
     usable = eligible(nodes, selector=request.node_selector, tolerations=request.tolerations, gpu=True)
-    kinds: dict[str, Choice] = {}
+    kinds: dict[str, DeviceOption] = {}
     unlabelled: list[str] = []
     for node in sorted(usable, key=lambda n: n.name):
         count = resource_count(node, request.gpu_resource)
@@ -88,21 +88,21 @@ def _live(request: Request, nodes: Iterable[NodeFacts]) -> tuple[list[Choice], t
         key = normalise(gpu.product)
         before = kinds.get(key)
         if before is None:
-            kinds[key] = Choice(gpu, count)
+            kinds[key] = DeviceOption(gpu, count)
         else:
             smaller = min(before.device, gpu, key=lambda g: (g.memory_bytes or 0, g.capability))
-            kinds[key] = Choice(smaller, max(before.most, count))
+            kinds[key] = DeviceOption(smaller, max(before.max_gpus, count))
     ordered = sorted(kinds.values(), key=lambda h: (h.device.memory_bytes or 0, h.device.product))
     return ordered, tuple(unlabelled)
 
 
-def gpu_choices(request: Request, nodes: Iterable[NodeFacts] | None) -> Choices:
-    """What to try, in order: the products asked for in the user's order (live nodes first, else the table),
-    or every kind of live GPU, smallest first."""
+def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOptions:
+    """Devices to try, in order: the requested products in the user's order (live nodes first, else the
+    table), or every kind of live GPU, smallest first."""
     live, unlabelled = _live(request, nodes) if nodes is not None else ([], ())
     if not request.products:
-        return Choices(tuple(live), (), unlabelled)
-    chosen: list[Choice] = []
+        return DeviceOptions(tuple(live), (), unlabelled)
+    chosen: list[DeviceOption] = []
     unknown: list[str] = []
     for name in (sliced(product, request.gpu_resource) for product in request.products):
         found = [h for h in live if matches(name, h.device.product)]
@@ -113,18 +113,17 @@ def gpu_choices(request: Request, nodes: Iterable[NodeFacts] | None) -> Choices:
         if gpu is None:
             unknown.append(name)
         else:
-            chosen.append(Choice(gpu, MOST_GPUS, live=False))
-    return Choices(tuple(chosen), tuple(unknown), unlabelled)
+            chosen.append(DeviceOption(gpu, MAX_GPUS, live=False))
+    return DeviceOptions(tuple(chosen), tuple(unknown), unlabelled)
 
 
-def host(request: Request, nodes: Iterable[NodeFacts] | None) -> Choice:
-    """The CPU: what a pod may take is the container's memory limit, or the largest node's allocatable memory,
-    whichever is smaller."""
+def host(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOption:
+    """The CPU. Its memory: the container's limit or the largest node's allocatable, whichever is smaller."""
     limit, source = request.options.memory_limit_bytes, "the memory limit of engine.resources"
     usable = eligible(nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=False)
     largest = max(usable, key=lambda n: (memory_bytes(n), n.name), default=None)
     if largest is not None and (limit is None or limit > memory_bytes(largest)):
         limit, source = memory_bytes(largest), f"allocatable memory of node {largest.name}"
-    return Choice(
+    return DeviceOption(
         Device(kind="cpu", product=CPU, memory_bytes=limit, source=source if limit is not None else "")
     )

@@ -1,38 +1,112 @@
-"""Does it fit: the one rule, for every engine and every device."""
+"""Whether a model fits a device, and the context length and concurrency to plan for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tacho_engines.base import Context
 from tacho_engines.memory.account import Account
-from tacho_operator.core.planner.learning import Correction
+from tacho_engines.memory.rounding import largest_that
+from tacho_operator.core.planner.correction import PredictionCorrection
 
 OVERHEAD_MARGIN = 0.25
 """Part of activations, CUDA graphs, buffers and the process' own memory that is left free besides.
 
 These are estimated; weights and cache follow from headers. In the calibration half of the starts in
-tests/unit/planner/data/engine_logs.json the engine took up to 1.24 times what is predicted of them
+benchmarks/planner/data/engine_logs.json the engine took up to 1.24 times what is predicted of them
 (Llama-3.1-8B on an RTX 3090, vLLM 0.6.4), and 1.10 times at most since vLLM 0.8. A start that fails costs
 more than the cache of a few requests. Where starts of the engine's version were measured on such a GPU, what
-was asked for is refused only where it lacks what those took beyond their prediction (``tight``).
+was requested is refused only where less is free than those took beyond their prediction (``tight``).
 """
 
 
 def margin_bytes(account: Account, *, tight: bool = False) -> int:
-    """What a plan leaves free of its budget. ``tight``: the least that it does."""
+    """Memory of the budget that a plan leaves free. ``tight``: the minimum."""
     margin = int(OVERHEAD_MARGIN * account.overhead_bytes)
     known = account.known_within_bytes
     return margin if known is None or not tight else min(margin, known)
 
 
-def needed_bytes(account: Account, concurrency: int, learned: Correction) -> float:
-    """What ``concurrency`` requests of the account's length need, corrected by what was learned."""
-    cache = concurrency * account.request_bytes / learned.tokens_factor
-    return account.fixed_bytes * learned.bytes_factor + max(cache, account.cache_limit_bytes or 0)
+def needed_bytes(account: Account, concurrency: int, correction: PredictionCorrection) -> float:
+    """Memory that ``concurrency`` requests of the account's length need, in bytes, with the correction
+    applied."""
+    cache = concurrency * account.request_bytes / correction.tokens_factor
+    return account.fixed_bytes * correction.bytes_factor + max(cache, account.cache_limit_bytes or 0)
 
 
-def fits(account: Account, concurrency: int, learned: Correction, *, tight: bool = False) -> bool:
-    """Whether ``concurrency`` requests of the account's length fit: what is needed, with the margin, is
-    within the budget. Of an unknown budget nothing is checked."""
-    if not account.holds(concurrency * account.request_bytes / learned.tokens_factor):
+def fits(
+    account: Account, concurrency: int, correction: PredictionCorrection, *, tight: bool = False
+) -> bool:
+    """Whether ``concurrency`` requests of the account's length fit into the budget, margin included. True
+    where the budget is unknown."""
+    if not account.holds(concurrency * account.request_bytes / correction.tokens_factor):
         return False
-    needed = needed_bytes(account, concurrency, learned) + margin_bytes(account, tight=tight)
+    needed = needed_bytes(account, concurrency, correction) + margin_bytes(account, tight=tight)
     return account.budget_bytes is None or needed <= account.budget_bytes
+
+
+STEP_TOKENS = 256
+SHORTEST_TOKENS = 256
+COMFORTABLE_TOKENS = 8192
+"""Below this, a plan free in both gives up concurrency before it gives up more context."""
+UNKNOWN_LONGEST_TOKENS = 4096
+"""Taken where the checkpoint does not say how long a context it was made for."""
+
+Fits = Callable[[int, int], bool]
+"""``fits(max_model_len, concurrency)``; monotone: more of either never fits better."""
+
+
+def longest_fitting(longest: int, concurrency: int, fits: Fits) -> int | None:
+    """The longest context up to ``longest``, in steps of 256, that ``concurrency`` requests fit with."""
+    if fits(longest, concurrency):
+        return longest
+    if longest <= SHORTEST_TOKENS:
+        return None
+    return largest_that(SHORTEST_TOKENS, longest, STEP_TOKENS, lambda tokens: fits(tokens, concurrency))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextRequest:
+    """The requested context (None: not set), and the limits of model and device."""
+
+    max_model_len: int | None
+    concurrency: int | None
+    trained: int
+    """Context length of the model in tokens: the maximum for a requested length."""
+    longest: int
+    """Maximum for a length that the planner chooses, in tokens."""
+    useful: int
+    """Tokens of one request of the workload (or of the whole model, if that is shorter): a chosen length
+    below is no plan."""
+    default_concurrency: int
+
+    def choose(self, fits: Fits) -> Context | None:
+        """The context to plan for, or None when nothing the user allows fits.
+
+        Values that the user set stay. An absent length becomes the longest that fits. An absent concurrency
+        starts at its default and is halved while the requested length does not fit. Where that is absent
+        too, a comfortable length is used, and at least a useful one.
+        """
+        first_length = self.max_model_len or max(self.useful, min(self.longest, COMFORTABLE_TOKENS))
+        concurrency = self.concurrency or self.default_concurrency
+        while self.concurrency is None and concurrency > 1 and not fits(first_length, concurrency):
+            concurrency //= 2
+        if self.max_model_len is not None:
+            requested = Context(self.max_model_len, concurrency)
+            return requested if fits(self.max_model_len, concurrency) else None
+        length = longest_fitting(self.longest, concurrency, fits)
+        return None if length is None or length < self.useful else Context(length, concurrency)
+
+    @property
+    def smallest(self) -> Context:
+        """The smallest acceptable context; failures are explained with it."""
+        return Context(self.max_model_len or self.useful, self.concurrency or 1)
+
+    def nearest(self, fits: Fits) -> Context | None:
+        """The longest that fits where ``smallest`` does not: with its concurrency, else for one request."""
+        top = min(self.trained, self.max_model_len) if self.max_model_len else self.longest
+        for concurrency in (self.smallest.concurrency, 1):
+            if length := longest_fitting(top, concurrency, fits):
+                return Context(length, concurrency)
+        return None

@@ -1,17 +1,130 @@
-"""Why there is no plan, told so that a person can act on it."""
+"""The failure message where no plan fits: the reason, and a configuration that would fit."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.model import ModelFacts
-from tacho_contract.units import gib
+from tacho_contract.units import gib, gib_or_more
+from tacho_engines.base import Context
 from tacho_engines.memory import kv
-from tacho_engines.row import EngineRow
-from tacho_operator.core.planner.advice import Adviser
+from tacho_engines.profile import EngineProfile
 from tacho_operator.core.planner.attempt import Attempt
-from tacho_operator.core.planner.devices import Choices
+from tacho_operator.core.planner.devices import DeviceOption, DeviceOptions, gpu_options
+from tacho_operator.core.planner.messages import described, host_parts, requests, short_message
+from tacho_operator.core.planner.search import GPU_COUNTS, Search, every_way, rank
 from tacho_operator.core.planner.types import PlanFailure
-from tacho_operator.core.planner.words import described, host_parts, requests, short_message
+from tacho_operator.core.types import NodeFacts
+
+
+@dataclass(frozen=True, slots=True)
+class FitAdvice:
+    """Next steps, each sufficient by itself, and their values for later decisions."""
+
+    steps: list[str] = field(default_factory=list)
+    details: dict[str, str] = field(default_factory=dict)
+
+    def add(self, step: str, **details: object) -> None:
+        self.steps.append(step)
+        self.details.update({name: str(value) for name, value in details.items()})
+
+    def message(self) -> str:
+        """All steps, joined by "or"; "" when there are none."""
+        text = ", or ".join(self.steps)
+        return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitAdvisor:
+    """Alternatives to the attempt that comes nearest."""
+
+    search: Search
+    device_options: DeviceOptions
+    nodes: tuple[NodeFacts, ...] | None
+    nearest: Attempt
+
+    def advice(self) -> FitAdvice:
+        """A shorter context, the next method, more GPUs, another GPU of this cluster, a larger host."""
+        found = FitAdvice()
+        if shorter := self.nearest.nearest:
+            step, details = self._shorter(shorter)
+            found.add(f"set {step}", **details)
+        if other := self._next_method():
+            self._quantize(other, found)
+        if more := self._more_gpus():
+            found.add(f"set gpu.count to {more.gpus}", fitsGpuCount=more.gpus)
+        if elsewhere := self._another_gpu():
+            count = f" x {elsewhere.gpus}" if elsewhere.gpus > 1 else ""
+            on_host = self.nearest.placement.device.on_host
+            found.add(
+                f"set gpu.count to {elsewhere.gpus}, for {elsewhere.product}"
+                if on_host
+                else f"use {elsewhere.product}{count}",
+                fitsProduct=elsewhere.product,
+                fitsProductCount=elsewhere.gpus,
+            )
+        if self.nearest.placement.device.on_host:
+            self._larger_host(found)
+        return found
+
+    def _shorter(self, shorter: Context) -> tuple[str, dict[str, object]]:
+        """(text after "set", details) of a context that would fit."""
+        step = f"context.maxModelLen to {shorter.max_model_len} or less"
+        details: dict[str, object] = {"fitsMaxModelLen": shorter.max_model_len}
+        requested = self.search.inputs.request.concurrency
+        if shorter.concurrency != (requested or shorter.concurrency):
+            details["fitsConcurrency"] = shorter.concurrency
+            step += f" with context.concurrency {shorter.concurrency}"
+        return step, details
+
+    def _quantize(self, other: Attempt, found: FitAdvice) -> None:
+        step = f"quantize with {other.method.method} ({other.engine.name})"
+        details: dict[str, object] = {}
+        if not other.fits and other.nearest:
+            shorter, details = self._shorter(other.nearest)
+            step += f" and set {shorter}"
+        found.add(step, fitsMethod=other.method.method, fitsEngine=other.engine.name, **details)
+
+    def _next_method(self) -> Attempt | None:
+        """The best method that fits on the same devices where the requested one does not; else a method that
+        fits a shorter context."""
+        nearest, search = self.nearest, self.search.freed()
+        tried = [search.attempt(way, nearest.device_option, nearest.gpus) for way in every_way()]
+        others = [t for t in tried if t.method.method != nearest.method.method and (t.fits or t.nearest)]
+        if nearest.nearest:
+            others = [t for t in others if t.fits]
+        return min(others, key=lambda t: (not t.fits, rank(t)), default=None)
+
+    def _more_gpus(self) -> Attempt | None:
+        nearest = self.nearest
+        counts = (n for n in GPU_COUNTS if nearest.gpus < n <= nearest.device_option.max_gpus)
+        return self._first_that_fits((nearest.device_option, n) for n in counts)
+
+    def _another_gpu(self) -> Attempt | None:
+        """A kind of GPU that live nodes have and the user did not name."""
+        named = {option.device.product for option in self.device_options.available}
+        every = gpu_options(replace(self.search.inputs.request, products=()), self.nodes).available
+        others = (option for option in every if option.device.product not in named)
+        return self._first_that_fits(
+            (other, n) for other in others for n in GPU_COUNTS if n <= other.max_gpus
+        )
+
+    def _first_that_fits(self, places: Iterator[tuple[DeviceOption, int]]) -> Attempt | None:
+        tried = (self.search.with_gpus(self.nearest, option, gpus) for option, gpus in places)
+        return next((attempt for attempt in tried if attempt.fits), None)
+
+    def _larger_host(self, found: FitAdvice) -> None:
+        account, needed = self.nearest.account, self.nearest.needed_bytes
+        if account is None or needed is None or self.nearest.beyond_tokens:
+            return
+        if not found.steps:
+            available = (account.budget_bytes or 0) - needed + account.weights_bytes
+            kind = "GGUF file" if self.search.inputs.facts.format == "gguf" else "model"
+            found.add(f"use a {kind} below {gib(available)}" if available > 0 else "use a smaller model")
+        found.add(f"use a node (or a memory limit) of {gib_or_more(needed)} or more")
+
 
 NEXT_STEPS: dict[str, str] = {
     FailureClass.ENGINE_NOT_SUPPORTED: "Choose another engine",
@@ -28,7 +141,7 @@ def failure(failure_class: str, message: str, next_step: str) -> PlanFailure:
 
 # --- before anything was tried --------------------------------------------------------------------
 def too_little_known(facts: ModelFacts) -> PlanFailure | None:
-    """ModelInvalid where the files do not say what memory follows from: nothing is guessed."""
+    """ModelInvalid where the model's files lack a value that its memory depends on; no value is guessed."""
     if facts.architecture is None or not facts.tensors:
         missing = "no metadata" if facts.format == "gguf" else "no config.json"
     else:
@@ -44,14 +157,14 @@ def too_little_known(facts: ModelFacts) -> PlanFailure | None:
         )
     return failure(
         FailureClass.MODEL_INVALID,
-        f"Of {facts.uri} too little is known to plan memory: {missing}.",
+        f"Too little is known of {facts.uri} to plan its memory: {missing}.",
         "Use a repository with config.json and safetensors, or a GGUF file, or engine custom, which is not "
         "planned.",
     )
 
 
-def gpus_only(engine: EngineRow) -> PlanFailure:
-    """The CPU was asked for, with an engine that has no use for it."""
+def gpus_only(engine: EngineProfile) -> PlanFailure:
+    """The CPU was requested with an engine that needs a GPU."""
     return failure(
         FailureClass.ENGINE_NOT_SUPPORTED,
         f"Engine {engine.name} runs on GPUs only; gpu.count is 0.",
@@ -59,7 +172,7 @@ def gpus_only(engine: EngineRow) -> PlanFailure:
     )
 
 
-def no_method(engine: EngineRow, method: str) -> PlanFailure:
+def no_method(engine: EngineProfile, method: str) -> PlanFailure:
     """The engine does not know the method."""
     return failure(
         FailureClass.UNSUPPORTED_QUANTIZATION,
@@ -68,40 +181,40 @@ def no_method(engine: EngineRow, method: str) -> PlanFailure:
     )
 
 
-def no_device(choices: Choices, *, nodes_known: bool) -> PlanFailure:
-    """There is no GPU to choose from."""
-    if choices.unknown:
-        names = ", ".join(choices.unknown)
+def no_device(device_options: DeviceOptions, *, nodes_known: bool) -> PlanFailure:
+    """The failure where the cluster has no GPU to choose from."""
+    if device_options.unknown:
+        names = ", ".join(device_options.unknown)
         return failure(
             FailureClass.UNSUPPORTED_GPU,
-            f"No node has a GPU {names}, and the catalog does not know it.",
+            f"No node has a GPU {names}, and the catalog does not list it.",
             "Use the value of the node label nvidia.com/gpu.product, or a name such as L4, A100-80GB, H100.",
         )
-    if choices.unlabelled:
+    if device_options.unlabelled:
         return failure(
             FailureClass.UNSUPPORTED_GPU,
-            f"Nodes {', '.join(choices.unlabelled[:5])} have GPUs that no label describes.",
+            f"Nodes {', '.join(device_options.unlabelled[:5])} have GPUs that no label describes.",
             "Install GPU Feature Discovery, or name the product in gpu.products.",
         )
-    seen = "No node this pod could run on has a GPU" if nodes_known else "The nodes may not be read"
+    seen = "No eligible node has a GPU" if nodes_known else "The operator may not read nodes"
     return failure(
         FailureClass.UNSUPPORTED_GPU,
-        f"{seen}, and gpu.products names none.",
+        f"{seen}, and gpu.products is empty.",
         "Name a product in gpu.products (a node autoscaler may bring it), or set gpu.count to 0.",
     )
 
 
 # --- after everything was tried -------------------------------------------------------------------
-def nothing_fits(adviser: Adviser) -> PlanFailure:
-    """Why nothing fits, told of the attempt that came nearest, and what would."""
-    nearest = adviser.nearest
+def nothing_fits(advisor: FitAdvisor) -> PlanFailure:
+    """The failure where nothing fits: it explains the nearest attempt and a configuration that would fit."""
+    nearest = advisor.nearest
     return PlanFailure(
-        failure=_refused(nearest) if nearest.refusal else _does_not_fit(adviser),
+        failure=_refused(nearest) if nearest.refusal else _does_not_fit(advisor),
         gpu_count=nearest.gpus,
         gpu_memory_bytes=nearest.placement.device.memory_bytes or 0,
-        max_model_len=nearest.wanted.max_model_len if nearest.wanted else 0,
+        max_model_len=nearest.sized_context.max_model_len if nearest.sized_context else 0,
         predicted=nearest.predicted,
-        alternatives=adviser.search.alternatives(nearest),
+        alternatives=advisor.search.alternatives(nearest),
     )
 
 
@@ -114,8 +227,8 @@ def _refused(nearest: Attempt) -> Failure:
     )
 
 
-def _does_not_fit(adviser: Adviser) -> Failure:
-    nearest, found = adviser.nearest, adviser.advice()
+def _does_not_fit(advisor: FitAdvisor) -> Failure:
+    nearest, found = advisor.nearest, advisor.advice()
     larger = "a node with more memory" if nearest.placement.device.on_host else "a larger GPU"
     if nearest.needed_bytes is not None:
         found.details["neededBytes"] = str(nearest.needed_bytes)
@@ -123,21 +236,21 @@ def _does_not_fit(adviser: Adviser) -> Failure:
         found.details["availableBytes"] = str(nearest.account.budget_bytes)
     return Failure(
         failure_class=FailureClass.DOES_NOT_FIT,
-        message=f"{_why(nearest)}{nearest.learned.sentence()}",
-        next_step=found.sentence() or f"Use a smaller model or {larger}.",
+        message=f"{_why(nearest)}{nearest.correction.message()}",
+        next_step=found.message() or f"Use a smaller model or {larger}.",
         details=found.details,
     )
 
 
 def _why(nearest: Attempt) -> str:
     uri, device = nearest.placement.facts.uri, nearest.placement.device
-    account, wanted = nearest.account, nearest.wanted
-    if device.on_host and account is not None and wanted is not None and not nearest.beyond_tokens:
-        needed = account.needed_bytes(wanted.concurrency)
+    account, context = nearest.account, nearest.sized_context
+    if device.on_host and account is not None and context is not None and not nearest.beyond_tokens:
+        needed = account.needed_bytes(context.concurrency)
         return (
-            f"{uri} needs {gib(needed)} of memory for {requests(wanted)} of "
-            f"{wanted.max_model_len} tokens {host_parts(account)}; {gib(account.budget_bytes or 0)} is there "
-            f"({device.source})."
+            f"{uri} needs {gib(needed)} of memory for {requests(context)} of "
+            f"{context.max_model_len} tokens {host_parts(account)}; {gib(account.budget_bytes or 0)} is "
+            f"available ({device.source})."
         )
     what = f"{nearest.engine.name} with {described(nearest)}"
     return f"{uri} does not fit ({what}): {short_message(nearest)}."

@@ -1,21 +1,21 @@
-"""What a resource asks of the planner, with absent fields resolved to "tacho chooses" (None)."""
+"""The user's requests to the planner, from the spec. None in a field: tacho chooses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tacho_engines.base import Options
-from tacho_engines.registry import engine_row
-from tacho_engines.row import EngineRow
+from tacho_engines.base import EngineOptions
+from tacho_engines.profile import EngineProfile
+from tacho_engines.registry import engine_profile
 from tacho_operator.api import defaults
 from tacho_operator.api.quantity import parse_quantity, quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """The planner's view of a spec. None and "" mean: not said."""
+class PlanRequest:
+    """The planner's view of a spec. None and "" mean: not set."""
 
     engine: str
     image: str
@@ -27,15 +27,15 @@ class Request:
     concurrency: int | None
     input_tokens: int
     output_tokens: int
-    options: Options
+    options: EngineOptions
     node_selector: Mapping[str, str]
     tolerations: tuple[Mapping[str, str], ...]
     python: str
 
     @property
-    def row(self) -> EngineRow | None:
-        """The engine that was asked for, or the server that its preset makes of it."""
-        return engine_row(self.engine, self.options.preset) if self.engine else None
+    def row(self) -> EngineProfile | None:
+        """The requested engine, or the server that its preset makes of it."""
+        return engine_profile(self.engine, self.options.preset) if self.engine else None
 
     @property
     def request_tokens(self) -> int:
@@ -43,7 +43,7 @@ class Request:
         return self.input_tokens + self.output_tokens
 
 
-def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> Request:
+def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
     """Flatten ``spec`` into what planning reads. Variables taken from Secrets or ConfigMaps stay unknown.
 
     ``in_pods`` False: this Python's packages are started, by no command of an image, and no CPUs are set
@@ -56,7 +56,7 @@ def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> Request:
     promised = {**limits, **(engine.resources.requests if engine and engine.resources else {})}
     custom = engine.custom if engine else None
     workload = defaults.workload(spec)
-    return Request(
+    return PlanRequest(
         engine=(engine.name if engine else None) or "",
         image=engine.image if engine else "",
         method=(quantization.method if quantization else None) or "",
@@ -67,7 +67,7 @@ def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> Request:
         concurrency=spec.context.concurrency if spec.context else None,
         input_tokens=workload.input_tokens,
         output_tokens=workload.output_tokens,
-        options=Options(
+        options=EngineOptions(
             arguments=tuple(engine.extra_args) if engine else (),
             env={e.name: e.value for e in engine.env if e.value is not None} if engine else {},
             kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",

@@ -1,4 +1,4 @@
-"""The search through every way to run a model: engines, methods, kinds of device, numbers of them."""
+"""The search through engines, methods and devices: which way is chosen, and why the others are not."""
 
 from __future__ import annotations
 
@@ -7,127 +7,225 @@ from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
 from tacho_engines.hardware.gpus import is_slice
-from tacho_engines.registry import engine_rows
-from tacho_engines.row import EngineRow, MethodRow
-from tacho_engines.shared.checkpoints import stored_method, wrong_checkpoint
-from tacho_operator.core.planner.attempt import Attempt, Question
-from tacho_operator.core.planner.devices import Choice
-from tacho_operator.core.planner.ranking import alternative, closeness, not_worth_a_line, rank
-from tacho_operator.core.planner.types import Alternative
+from tacho_engines.profile import EngineProfile, MethodSupport
+from tacho_engines.registry import engine_profiles
+from tacho_engines.shared.compatibility import is_quantized, stored_method, wrong_checkpoint
+from tacho_operator.core.planner.attempt import Attempt, PlanInput
+from tacho_operator.core.planner.devices import DeviceOption
+from tacho_operator.core.planner.messages import short_message
+from tacho_operator.core.planner.types import PlanAlternative
+
+LOWER_QUALITY = "LowerQuality"
+SLOWER = "Slower"
+NOT_REQUESTED = "NotRequested"
+LESS_PREFERRED = "LessPreferred"
+
+
+def expected_quality(attempt: Attempt) -> float:
+    """A checkpoint that is already quantized has the quality it has, whatever runs it."""
+    return 100.0 if is_quantized(attempt.placement.facts) else attempt.method.quality
+
+
+def by_plugin(attempt: Attempt) -> bool:
+    """Whether the engine loads the checkpoint's format by a plugin only: another engine was made for it."""
+    return attempt.placement.facts.format in attempt.engine.plugins.methods
+
+
+def rank(attempt: Attempt) -> tuple[float, ...]:
+    """Sort key, best first: engines that carry load, quality, native support of the format, speed on this
+    device, an image that can be started today."""
+    return (
+        0.0 if attempt.engine.speed.carries_load else 1.0,
+        -expected_quality(attempt),
+        1.0 if by_plugin(attempt) else 0.0,
+        -attempt.ranked_tokens_per_second,
+        0.0 if attempt.engine.built else 1.0,
+    )
+
+
+def closeness(attempt: Attempt) -> tuple[object, ...]:
+    """Sort key where nothing fits: first attempts that lack only memory, with the longest possible
+    context."""
+    tokens = attempt.nearest.max_model_len if attempt.nearest else 0
+    return (not tokens, rank(attempt)[:2], -tokens)
+
+
+def alternative(other: Attempt, chosen: Attempt | None, *, is_requested: bool) -> PlanAlternative:
+    """``other`` as a row of the considered alternatives; ``is_requested``: the user's engine and method allow
+    it."""
+    reason, message = str(other.reason), short_message(other)
+    if other.fits:
+        reason, message = _passed_over(other, chosen if is_requested else None)
+    return PlanAlternative(
+        engine=other.engine.name,
+        method=other.method.method,
+        product=other.product,
+        fits=other.fits,
+        reason=reason,
+        message=message[:1024],
+        decode_tokens_per_second=other.speed.decode_tokens_per_second if other.speed else None,
+        expected_decode_tokens_per_second=other.expected.tokens_per_second if other.expected else None,
+    )
+
+
+def _passed_over(other: Attempt, chosen: Attempt | None) -> tuple[str, str]:
+    if chosen is None:
+        return NOT_REQUESTED, "Would fit, but spec sets another engine or method."
+    if chosen.engine.speed.carries_load > other.engine.speed.carries_load:
+        why = (
+            "each step takes far longer than the device needs"
+            if other.engine.speed.batching
+            else "the engine does not admit requests into a running batch"
+        )
+        return SLOWER, f"Would fit, but {why}."
+    mine, best = expected_quality(other), expected_quality(chosen)
+    if mine < best:
+        return LOWER_QUALITY, f"Expected quality {mine:.1f} against {best:.1f} of 100."
+    if by_plugin(other) and not by_plugin(chosen):
+        loads = other.placement.facts.format
+        return LESS_PREFERRED, f"Would fit; {other.engine.name} loads {loads} by a plugin only."
+    if other.speed is None:
+        return LESS_PREFERRED, "Would fit; its speed is not known."
+    return SLOWER, _speed_message(other)
+
+
+def _speed_message(other: Attempt) -> str:
+    """The speed by which it was ranked."""
+    if found := other.expected:
+        return f"Expected {found.tokens_per_second:.0f} tok/s for one stream, {found.ran}."
+    return (
+        f"Ranked by {100 * other.engine.speed.efficiency:.0f} % of the bandwidth bound of one stream: "
+        "its speed was not measured on such a GPU."
+    )
+
+
+def not_worth_a_line(other: Attempt) -> bool:
+    """Whether to omit an alternative: the engine does not load the format or lacks the device, or the
+    checkpoint has another method."""
+    facts, device = other.placement.facts, other.placement.device
+    if facts.format not in other.engine.formats or (device.on_host and "cpu" not in other.engine.devices):
+        return True
+    return is_quantized(facts) and other.reason == FailureClass.UNSUPPORTED_QUANTIZATION
+
 
 ALTERNATIVES = 16
 GPU_COUNTS = (1, 2, 4, 8)
 
-Way = tuple[EngineRow, MethodRow]
+Way = tuple[EngineProfile, MethodSupport]
 
 
 def every_way() -> Iterator[Way]:
     """Each method of each engine."""
-    return ((engine, method) for engine in engine_rows() for method in engine.methods)
+    return ((engine, method) for engine in engine_profiles() for method in engine.methods)
 
 
 class Search:
     """Every attempt at one plan, remembered so that none is made twice."""
 
-    def __init__(self, question: Question) -> None:
-        self.question = question
-        self._tried: dict[tuple[str, str, Choice, int], Attempt] = {}
+    def __init__(self, inputs: PlanInput) -> None:
+        self.inputs = inputs
+        self._tried: dict[tuple[str, str, DeviceOption, int], Attempt] = {}
 
-    def attempt(self, way: Way, choice: Choice, gpus: int) -> Attempt:
-        key = (way[0].name, way[1].method, choice, gpus)
+    def attempt(self, way: Way, option: DeviceOption, gpus: int) -> Attempt:
+        key = (way[0].name, way[1].method, option, gpus)
         if key not in self._tried:
-            self._tried[key] = self.question.attempt(*way, choice, gpus)
+            self._tried[key] = self.inputs.attempt(*way, option, gpus)
         return self._tried[key]
 
     def ways(self) -> tuple[Way, ...]:
-        """What the user's engine and method allow."""
-        asked = self.question.request
-        if asked.row and not asked.row.methods:
-            return ((asked.row, unlisted(asked.method or "none")),)
-        return tuple(way for way in every_way() if self.asked_for(way))
+        """(engine, method) pairs that the user's settings allow."""
+        request = self.inputs.request
+        if request.row and not request.row.methods:
+            return ((request.row, unlisted(request.method or "none")),)
+        return tuple(way for way in every_way() if self.is_requested(way))
 
-    def asked_for(self, way: Way) -> bool:
+    def is_requested(self, way: Way) -> bool:
         """Whether the user's engine and method allow it. ``none`` also asks for the checkpoint as it is."""
-        asked, (engine, method) = self.question.request, way
-        if asked.engine and engine.name != asked.engine:
+        request, (engine, method) = self.inputs.request, way
+        if request.engine and engine.name != request.engine:
             return False
-        stored = stored_method(self.question.facts)
-        return asked.method in ("", method.method) or (asked.method == "none" and method.method == stored)
+        stored = stored_method(self.inputs.facts)
+        return request.method in ("", method.method) or (request.method == "none" and method.method == stored)
 
-    def counts(self, choice: Choice) -> tuple[int, ...]:
-        """GPU counts to try: what was asked, else the fewest first, up to what one node has."""
-        asked, options = self.question.request, self.question.request.options
-        if choice.device.on_host:
+    def counts(self, option: DeviceOption) -> tuple[int, ...]:
+        """GPU counts to try: the requested count, else the lowest first, up to the GPUs of one node."""
+        request, options = self.inputs.request, self.inputs.request.options
+        if option.device.on_host:
             return (0,)
-        if asked.gpu_count:
-            return (asked.gpu_count,)
+        if request.gpu_count:
+            return (request.gpu_count,)
         if options.tensor or options.pipeline:
             return ((options.tensor or 1) * (options.pipeline or 1),)
-        if is_slice(choice.device):
+        if is_slice(option.device):
             return (1,)
-        return tuple(n for n in GPU_COUNTS if n <= choice.most) or (1,)
+        return tuple(n for n in GPU_COUNTS if n <= option.max_gpus) or (1,)
 
-    def best(self, choices: Iterable[Choice]) -> Attempt | None:
-        """The best that fits: kinds of device in order and, of one kind, the fewest. Where the user named no
-        product, one GPU of any kind comes before two of another. Engines that do not carry load are
-        looked at only where no other fits, and what fits tightly only where nothing else does."""
-        groups = [[(choice, n) for n in self.counts(choice)] for choice in choices]
-        if not self.question.request.products:
+    def best(self, device_options: Iterable[DeviceOption]) -> Attempt | None:
+        """The best attempt that fits: kinds of device in order and, of one kind, the fewest GPUs.
+
+        Where the user named no product, one GPU of any kind comes before two of another. Engines that do not
+        carry load are tried only where no other fits, and tight fits only where nothing else fits.
+        """
+        groups = [[(option, n) for n in self.counts(option)] for option in device_options]
+        if not self.inputs.request.products:
             groups = [sorted((step for group in groups for step in group), key=lambda step: step[1])]
         tight: list[Attempt] = []
         for steps in groups:
             for carrying in (True, False):
-                ways = [way for way in self.ways() if way[0].carries_load is carrying]
-                for choice, gpus in steps:
-                    tried = [self.attempt(way, choice, gpus) for way in ways]
+                ways = [way for way in self.ways() if way[0].speed.carries_load is carrying]
+                for option, gpus in steps:
+                    tried = [self.attempt(way, option, gpus) for way in ways]
                     fitting = [found for found in tried if found.fits]
                     if roomy := [found for found in fitting if not found.tight]:
                         return min(roomy, key=rank)
                     tight = tight or fitting
         return min(tight, key=rank, default=None)
 
-    def nearest(self, choices: Iterable[Choice]) -> Attempt | None:
-        """Where nothing fits, the attempt to explain: it lacks only memory, with all that may be had."""
+    def nearest(self, device_options: Iterable[DeviceOption]) -> Attempt | None:
+        """Where nothing fits, the attempt to explain: it lacks only memory, with the longest possible
+        context."""
         tried = [
-            self.attempt(way, choice, self.counts(choice)[-1]) for choice in choices for way in self.ways()
+            self.attempt(way, option, self.counts(option)[-1])
+            for option in device_options
+            for way in self.ways()
         ]
         if short := [found for found in tried if found.account is not None]:
             return min(short, key=closeness)
-        return min(tried, key=self._telling, default=None)
+        return min(tried, key=self._explanation_order, default=None)
 
-    def _telling(self, found: Attempt) -> tuple[bool, bool]:
-        wrong = wrong_checkpoint(found.method, self.question.facts) != ""
+    def _explanation_order(self, found: Attempt) -> tuple[bool, bool]:
+        wrong = wrong_checkpoint(found.method, self.inputs.facts) != ""
         return found.reason != FailureClass.UNSUPPORTED_GPU, wrong
 
-    def alternatives(self, chosen: Attempt) -> tuple[Alternative, ...]:
-        """Everything else on the chosen kind of device, best first, then what was tried elsewhere."""
+    def alternatives(self, chosen: Attempt) -> tuple[PlanAlternative, ...]:
+        """Alternatives on the chosen kind of device, best first, then attempts on other devices."""
         if chosen.engine.predicted:
             for way in every_way():
-                self.attempt(way, chosen.choice, chosen.gpus)
+                self.attempt(way, chosen.device_option, chosen.gpus)
         others = [found for found in self._tried.values() if found is not chosen]
         others.sort(key=lambda found: (not found.fits, str(found.reason), rank(found), found.gpus))
-        lines: dict[tuple[str, str, str], Alternative] = {}
+        lines: dict[tuple[str, str, str], PlanAlternative] = {}
         for other in others:
             key = (other.engine.name, other.method.method, other.product)
             if key not in lines and not not_worth_a_line(other):
-                asked_for = self.asked_for((other.engine, other.method))
-                lines[key] = alternative(other, chosen, asked_for=asked_for)
+                is_requested = self.is_requested((other.engine, other.method))
+                lines[key] = alternative(other, chosen, is_requested=is_requested)
         return tuple(lines.values())[:ALTERNATIVES]
 
     def freed(self) -> Search:
-        """The same question with engine and method left open."""
-        asked = replace(self.question.request, method="", engine="")
-        return Search(replace(self.question, request=asked))
+        """The same inputs, with engine and method left open."""
+        request = replace(self.inputs.request, method="", engine="")
+        return Search(replace(self.inputs, request=request))
 
-    def with_gpus(self, found: Attempt, choice: Choice, gpus: int) -> Attempt:
+    def with_gpus(self, found: Attempt, option: DeviceOption, gpus: int) -> Attempt:
         """``found`` on another number or kind of GPU than the user's; parallelism is then free."""
-        options = replace(self.question.request.options, tensor=None, pipeline=None)
-        asked = replace(self.question.request, gpu_count=gpus, options=options)
-        return replace(self.question, request=asked).attempt(found.engine, found.method, choice, gpus)
+        options = replace(self.inputs.request.options, tensor=None, pipeline=None)
+        request = replace(self.inputs.request, gpu_count=gpus, options=options)
+        return replace(self.inputs, request=request).attempt(found.engine, found.method, option, gpus)
 
 
-def unlisted(method: str) -> MethodRow:
-    """A method of an engine that tacho does not know: taken as said."""
-    return MethodRow(
+def unlisted(method: str) -> MethodSupport:
+    """A method of an engine that tacho does not know: used as written."""
+    return MethodSupport(
         method=method, how="either", capability=(0, 0), quality=0.0, source="the command is the user's"
     )

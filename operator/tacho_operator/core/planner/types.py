@@ -1,4 +1,4 @@
-"""What a plan is, and why there is none."""
+"""The result of planning: a plan, or the failure that explains why none fits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from tacho_operator.api.defaults import PYTHON
 
 # --- the plan -------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Predicted:
-    """Bytes are those of the most loaded GPU (the whole host process for CPU plans). None: unknown."""
+class Prediction:
+    """Predicted memory and speed of a plan.
+
+    Bytes are those of the most loaded GPU (the whole host process for CPU plans). None: unknown.
+    """
 
     weights_bytes: int | None = None
     kv_cache_bytes: int | None = None
     kv_cache_tokens: int | None = None
-    """Of the whole replica, in the meaning of the engine's own figure."""
+    """Tokens that the KV cache of the whole replica holds, as the engine itself counts them."""
     max_concurrency: float | None = None
     """Requests of max_model_len tokens that the KV cache holds at once."""
     activation_bytes: int | None = None
@@ -28,17 +31,19 @@ class Predicted:
     start_bytes: int | None = None
     """Host memory before anything is served, where a start takes some that is gone later. None: none."""
     decode_tokens_per_second: float | None = None
-    """Roofline bound of one stream; a prediction, never shown as measured."""
+    """Roofline bound of one stream's output tokens per second; a prediction, never shown as measured."""
     expected_decode_tokens_per_second: float | None = None
-    """Of one stream. None: the engine was not timed with this method on such a GPU."""
+    """Expected output tokens per second of one stream. None: the engine was not timed with this method on the
+    same kind of GPU."""
     step_weights_bytes: int | None = None
-    """Weights that one stream's decoding step reads, over all GPUs: what that bound follows from."""
+    """Weights that one stream's decoding step reads, over all GPUs, in bytes; the bound
+    decode_tokens_per_second follows from it."""
     prefill_tokens_per_second: float | None = None
-    """Roofline bound of one prompt, without attention's part."""
+    """Roofline bound of one prompt's tokens per second, without the cost of attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
+class PlanAlternative:
     """Another (engine, method, product) that was considered."""
 
     engine: str
@@ -54,13 +59,14 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPlan:
-    """What one revision will run. Frozen into its ControllerRevision at birth."""
+    """The plan of one revision: engine, image, model files, GPUs and switches. Frozen into its
+    ControllerRevision."""
 
     engine: str
     engine_version: str
     image: str
     entrypoint: tuple[str, ...]
-    """What starts the engine in that image; empty for custom (the command is the user's)."""
+    """Command that starts the engine in its image; empty for a custom engine (the user's command is used)."""
     python: str = PYTHON
     quantization_method: str
     files: ModelFiles = field(metadata=flat(globs="files", digest="modelDigest"))
@@ -72,23 +78,26 @@ class ModelPlan:
     pipeline_parallel: int = 1
     max_model_len: int
     concurrency: int
-    predicted: Predicted = Predicted()
+    predicted: Prediction = Prediction()
     arguments: tuple[str, ...] = ()
     """Engine switches that the plan itself decided (quantization, dtype, …), before the user's extraArgs."""
     message: str
     warnings: tuple[str, ...] = ()
-    """Of ``message``, what will not work as its users expect, a sentence each."""
-    alternatives: tuple[Alternative, ...] = ()
+    """Limitations that users would not expect, one sentence each; also part of ``message``."""
+    alternatives: tuple[PlanAlternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFailure:
-    """Why there is no plan: a failure class, and what would make one. Figures are of the attempt that is
-    explained; nothing of it is known where the memory was not looked at."""
+    """Why planning failed: the failure class, and the configuration that would fit.
+
+    Memory values are those of the attempt that ``failure`` explains; 0 and None where its memory was not
+    computed.
+    """
 
     failure: Failure
     gpu_count: int = 0
     gpu_memory_bytes: int = 0
     max_model_len: int = 0
-    predicted: Predicted = Predicted()
-    alternatives: tuple[Alternative, ...] = ()
+    predicted: Prediction = Prediction()
+    alternatives: tuple[PlanAlternative, ...] = ()

@@ -1,6 +1,6 @@
-"""Nodes: what planning reads of them, and which of them a pod of this resource could run on.
+"""Nodes: the facts that planning uses, and which nodes are eligible for a pod of this resource.
 
-What is free on them is the scheduler's to judge.
+Free capacity is left to the scheduler.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GPU_TAINT = GPU_RESOURCE
 
 
 def node_facts(node: Manifest) -> NodeFacts:
-    """What planning wants of a node."""
+    """The facts of a node that planning uses."""
     conditions = node.get("status", {}).get("conditions") or ()
     return NodeFacts(
         name=node["metadata"]["name"],
@@ -54,7 +54,7 @@ def eligible(
     """Nodes whose labels match and whose taints a pod of this resource accepts, in the given order."""
     accepted = tuple(tolerations)
 
-    def taken(node: NodeFacts) -> bool:
+    def accepts(node: NodeFacts) -> bool:
         if node.unschedulable or not node.ready:
             return False
         if any(node.labels.get(key) != value for key, value in selector.items()):
@@ -66,11 +66,11 @@ def eligible(
             for taint in node.taints
         )
 
-    return tuple(node for node in nodes if taken(node))
+    return tuple(node for node in nodes if accepts(node))
 
 
 def memory_bytes(node: NodeFacts) -> int:
-    """Allocatable memory; 0 where the node does not say, or says nonsense."""
+    """Allocatable memory; 0 where the node does not report it, or reports an invalid quantity."""
     try:
         return max(0, quantity_bytes(node.allocatable.get("memory", "0")))
     except ValueError:
@@ -78,7 +78,7 @@ def memory_bytes(node: NodeFacts) -> int:
 
 
 def resource_count(node: NodeFacts, name: str) -> int:
-    """Allocatable units of an extended resource; 0 where there is none."""
+    """Allocatable units of an extended resource; 0 where the node has none."""
     try:
         return int(parse_quantity(node.allocatable.get(name, "0")))
     except ValueError:

@@ -1,4 +1,4 @@
-"""A pod's manifest, read: the few facts of it that decisions need."""
+"""Typed views of manifests: the facts of pods and Deployments that decisions need."""
 
 from __future__ import annotations
 
@@ -12,6 +12,39 @@ from tacho_operator.core.types import Manifest, Reference
 
 
 @dataclass(frozen=True, slots=True)
+class Termination:
+    """The end of one run of a container."""
+
+    exit_code: int
+    reason: str
+    message: str
+    """The termination message, or the last lines of the log."""
+    started: datetime | None
+    finished: datetime | None
+
+    @classmethod
+    def read(cls, state: Manifest) -> Termination:
+        """Typed form of ``state.terminated``."""
+        return cls(
+            exit_code=int(state.get("exitCode", 0)),
+            reason=str(state.get("reason", "")),
+            message=str(state.get("message", "")),
+            started=parse_time(state.get("startedAt")),
+            finished=parse_time(state.get("finishedAt")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PodCondition:
+    """One condition of a pod; every field of an absent condition is empty."""
+
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerView:
     """One container's status, init containers included."""
 
@@ -19,19 +52,33 @@ class ContainerView:
     raw: Manifest
 
     @property
-    def waiting(self) -> Manifest | None:
-        found: Manifest | None = self.raw.get("state", {}).get("waiting")
+    def _state(self) -> Manifest:
+        found: Manifest = self.raw.get("state") or {}
         return found
 
     @property
-    def terminated(self) -> Manifest | None:
+    def waiting_reason(self) -> str:
+        """Why the container waits; "" while it does not wait."""
+        return str((self._state.get("waiting") or {}).get("reason", ""))
+
+    @property
+    def waiting_message(self) -> str:
+        return str((self._state.get("waiting") or {}).get("message", "")).strip()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the present run has ended."""
+        return "terminated" in self._state
+
+    @property
+    def terminated(self) -> Termination | None:
         """The end of the present run, or of the last one where the container waits or runs again."""
-        states = (self.raw.get("state") or {}, self.raw.get("lastState") or {})
-        return next((found for state in states if (found := state.get("terminated"))), None)
+        states = (self._state, self.raw.get("lastState") or {})
+        return next((Termination.read(found) for state in states if (found := state.get("terminated"))), None)
 
     @property
     def running_since(self) -> datetime | None:
-        return parse_time(self.raw.get("state", {}).get("running", {}).get("startedAt"))
+        return parse_time((self._state.get("running") or {}).get("startedAt"))
 
     @property
     def restarts(self) -> int:
@@ -41,16 +88,24 @@ class ContainerView:
     def image(self) -> str:
         return str(self.raw.get("image", ""))
 
+    @property
+    def image_id(self) -> str:
+        return str(self.raw.get("imageID", ""))
+
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """One pod."""
+    """Typed read access to one pod's manifest."""
 
     raw: Manifest
 
     @property
     def name(self) -> str:
         return str(self.raw["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        return str(self.raw["metadata"].get("namespace", ""))
 
     @property
     def uid(self) -> str:
@@ -79,38 +134,62 @@ class PodView:
         return parse_time(self.raw["metadata"].get("creationTimestamp"))
 
     @property
-    def status(self) -> Manifest:
+    def age_order(self) -> tuple[str, str]:
+        """Sorts pods oldest first, then by name."""
+        return str(self.raw["metadata"].get("creationTimestamp")), self.name
+
+    @property
+    def _status(self) -> Manifest:
         found: Manifest = self.raw.get("status") or {}
         return found
 
     @property
     def phase(self) -> str:
-        return str(self.status.get("phase", "Pending"))
+        return str(self._status.get("phase", "Pending"))
+
+    @property
+    def reason(self) -> str:
+        """``status.reason``, which the kubelet or a controller sets; "" otherwise."""
+        return str(self._status.get("reason", ""))
+
+    @property
+    def message(self) -> str:
+        """The pod's ``status.message``."""
+        return str(self._status.get("message", "")).strip()
+
+    @property
+    def address(self) -> str:
+        """IP address of the pod; "" until it has one."""
+        return str(self._status.get("podIP") or "")
 
     @property
     def node(self) -> str:
         return str((self.raw.get("spec") or {}).get("nodeName", ""))
 
-    def condition(self, kind: str) -> Manifest | None:
-        found: Iterable[Manifest] = self.status.get("conditions") or ()
-        return next((item for item in found if item.get("type") == kind), None)
+    def condition(self, kind: str) -> PodCondition:
+        for item in self._status.get("conditions") or ():
+            if item.get("type") == kind:
+                return PodCondition(
+                    status=str(item.get("status", "")),
+                    reason=str(item.get("reason", "")),
+                    message=str(item.get("message", "")),
+                    since=parse_time(item.get("lastTransitionTime")),
+                )
+        return PodCondition()
 
     def condition_time(self, kind: str) -> datetime | None:
         """When a condition that is True became so."""
         found = self.condition(kind)
-        if not found or found.get("status") != "True":
-            return None
-        return parse_time(found.get("lastTransitionTime"))
+        return found.since if found.status == "True" else None
 
     @property
     def ready(self) -> bool:
-        """Whether endpoints list it: the Ready condition, and not on its way out."""
-        found = self.condition("Ready")
-        return not self.terminating and bool(found) and (found or {}).get("status") == "True"
+        """Whether endpoints list it: the Ready condition, and not terminating."""
+        return not self.terminating and self.condition("Ready").status == "True"
 
     def containers(self) -> Iterator[ContainerView]:
         for key in ("initContainerStatuses", "containerStatuses"):
-            for item in self.status.get(key) or ():
+            for item in self._status.get(key) or ():
                 yield ContainerView(item["name"], item)
 
     def container(self, name: str) -> ContainerView | None:
@@ -120,11 +199,18 @@ class PodView:
 def views(pods: Iterable[Manifest], role: str) -> tuple[PodView, ...]:
     """The pods of one role, oldest first, then by name: a stable order whatever the server's is."""
     found = [view for view in map(PodView, pods) if view.role == role]
-    return tuple(
-        sorted(found, key=lambda view: (str(view.raw["metadata"].get("creationTimestamp")), view.name))
-    )
+    return tuple(sorted(found, key=lambda view: view.age_order))
 
 
 def references(pods: Iterable[PodView]) -> tuple[Reference, ...]:
-    """What to delete: those not on their way out already."""
+    """References to the pods that are to be deleted, without terminating ones."""
     return tuple(Reference(kind="Pod", name=pod.name, uid=pod.uid) for pod in pods if not pod.terminating)
+
+
+def deployment_sizes(deployments: Iterable[Manifest]) -> dict[str, int]:
+    """spec.replicas by name, without Deployments that are being deleted."""
+    return {
+        item["metadata"]["name"]: int((item.get("spec") or {}).get("replicas", 1))
+        for item in deployments
+        if not item["metadata"].get("deletionTimestamp")
+    }

@@ -1,4 +1,4 @@
-"""A revision frozen in its ControllerRevision: the plan and the pods it will make for ever.
+"""A revision frozen in its ControllerRevision: its plan and its pod template.
 
 Its data is immutable, so an operator upgrade, new catalog figures or a learned correction restart no pod.
 """
@@ -12,11 +12,10 @@ from tacho_contract import codec
 from tacho_contract.model import ModelFacts
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
-from tacho_operator.core.manifests.metadata import child
-from tacho_operator.core.manifests.pod.podtemplate import pod_template
+from tacho_operator.core.manifests.objects import child
+from tacho_operator.core.manifests.pod_template import pod_template
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.revisions.identity import identity
-from tacho_operator.core.revisions.keys import plan_key
+from tacho_operator.core.revisions.identity import identity, plan_key
 from tacho_operator.core.types import Config, Manifest
 
 DATA_SCHEMA = 1
@@ -24,7 +23,7 @@ DATA_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """What a ControllerRevision holds, read."""
+    """A decoded ControllerRevision."""
 
     name: str
     number: int
@@ -36,7 +35,7 @@ class Revision:
     tacho_image: str
 
 
-def birth(
+def new_revision(
     resource: LLMDeployment,
     plan: ModelPlan,
     facts: ModelFacts,
@@ -73,7 +72,7 @@ def birth(
 
 
 def read(manifest: Manifest) -> Revision | None:
-    """The revision in ``manifest``; None where the data is not ours to understand."""
+    """The revision in ``manifest``; None where this version cannot decode it."""
     data = manifest.get("data")
     if not isinstance(data, dict) or data.get("schema") != DATA_SCHEMA:
         return None

@@ -1,4 +1,4 @@
-"""What makes a revision, what only makes a new measurement, and what the operator just follows.
+"""What makes a new revision, what only a new measurement, and the keys of both.
 
 Every leaf of spec belongs to exactly one class. ``CLASSES`` is that table; a test holds it complete
 against the API's own list of leaves, so a field added later cannot be ignored silently.
@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tacho_operator.api.defaults import MEANT
+from tacho_contract import codec
+from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
+from tacho_contract.measurement import Environment, Workload
+from tacho_operator.api.defaults import MEANT, probe_settings, service_level, workload
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
+from tacho_operator.core.planner.types import ModelPlan
 
 FieldClass = Literal["identity", "measured", "live"]
 
@@ -54,7 +58,7 @@ _KEEP_EMPTY_BELOW = frozenset(
 
 
 def field_class(path: str) -> FieldClass:
-    """The class of a leaf, given as ``model.uri`` or ``engine.env[].name``. KeyError: nobody decided."""
+    """The class of a leaf, given as ``model.uri`` or ``engine.env[].name``. KeyError: it has no class."""
     plain = path.replace("[]", "").removeprefix("spec.")
     parts = plain.split(".")
     for end in range(len(parts), 0, -1):
@@ -63,10 +67,10 @@ def field_class(path: str) -> FieldClass:
     raise KeyError(f"spec.{path} has no class in core/revisions/identity.py")
 
 
-def _select(spec: Mapping[str, Any], wanted: FieldClass) -> dict[str, Any]:
+def _select(spec: Mapping[str, Any], field_class_: FieldClass) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for path, kind in CLASSES.items():
-        if kind != wanted:
+        if kind != field_class_:
             continue
         *parents, leaf = path.split(".")
         source: Any = spec
@@ -81,14 +85,14 @@ def _select(spec: Mapping[str, Any], wanted: FieldClass) -> dict[str, Any]:
 
 
 def _prune(value: Any) -> Any:
-    """``value`` without members that say nothing: an empty object or list is the same as an absent one."""
+    """``value`` without empty members: an empty object or list has the same meaning as an absent one."""
     if not isinstance(value, dict):
         return value
     kept = {key: member if key in _KEEP_EMPTY_BELOW else _prune(member) for key, member in value.items()}
     return {key: member for key, member in kept.items() if member not in ({}, [], "", None)}
 
 
-def _drop_meant(fields: dict[str, Any], name: str) -> None:
+def _drop_defaults(fields: dict[str, Any], name: str) -> None:
     preset = fields.get("engine", {}).get("custom", {}).get("preset")
     for path, meaning in {**MEANT, ("model", "servedName"): name}.items():
         *parents, leaf = path
@@ -107,7 +111,7 @@ def identity(
     """The identity fields of ``spec``, normalised: equal meaning gives an equal document."""
     written = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     fields = _select(written, "identity")
-    _drop_meant(fields, name)
+    _drop_defaults(fields, name)
     document: dict[str, Any] = {"schema": IDENTITY_SCHEMA, "spec": _prune(fields)}
     if replan := (annotations or {}).get(names.REPLAN_ANNOTATION, ""):
         document["replan"] = replan
@@ -117,3 +121,65 @@ def identity(
 def identity_hash(spec: LLMDeploymentSpec, name: str, annotations: Mapping[str, str] | None = None) -> str:
     """Ten hex digits that name the revision of this spec."""
     return names.digest(identity(spec, name, annotations))
+
+
+PROBE_SCHEMA = 2
+"""Part of every plan key. Raised when the meaning of a measured value changes."""
+
+
+def live_config(spec: LLMDeploymentSpec) -> LiveConfig:
+    """The mounted part of the configuration, with the key of its measurement."""
+    return probe_config(
+        workload(spec), service_level(spec), probe_settings(spec), spec.startup_timeout_seconds or 0
+    )
+
+
+def probe_config(
+    shape: Workload, level: ServiceLevel, settings: ProbeSettings, startup_timeout_seconds: int = 0
+) -> LiveConfig:
+    """The configuration of a probe, with its key."""
+    return LiveConfig(
+        measure_key=names.digest([codec.to_dict(part) for part in (shape, level, settings)]),
+        workload=shape,
+        slo=level,
+        probe=settings,
+        startup_timeout_seconds=startup_timeout_seconds,
+    )
+
+
+def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
+    """Hash of the plan's parts that a measurement depends on: model, quantization, image, arguments, shape,
+    resources."""
+    engine = spec.engine
+    written = engine.model_dump(mode="json", by_alias=True, exclude_defaults=True) if engine else {}
+    return names.digest(
+        {
+            "probeSchema": PROBE_SCHEMA,
+            "model": [plan.files.digest, plan.files.files_digest, plan.files.model_file],
+            "quantization": [
+                plan.quantization_method,
+                spec.quantization.to_wire() if spec.quantization else {},
+            ],
+            "image": [plan.engine, plan.image, list(plan.entrypoint)],
+            "arguments": [list(plan.arguments), written.get("extraArgs", []), written.get("env", [])],
+            "custom": written.get("custom", {}),
+            "gpu": [plan.gpu_product, plan.gpu_count],
+            "parallelism": [plan.tensor_parallel, plan.pipeline_parallel],
+            "context": [plan.max_model_len, plan.concurrency],
+            "resources": written.get("resources", {}),
+        }
+    )
+
+
+def fingerprint(plan_key_: str, measure_key: str, image_id: str, environment: Environment) -> str:
+    """Identifies one measurement: both keys, and image and hardware of the running pod."""
+    observed = [
+        image_id,
+        environment.gpu_product,
+        environment.gpu_count,
+        environment.driver_version,
+        environment.cpu_model,
+        environment.cpu_count,
+        environment.cpu_limit_millis,
+    ]
+    return names.digest([plan_key_, measure_key, observed], 16)

@@ -1,7 +1,7 @@
-"""Finding out about a model: is it known, is a pod at it, what did the last one say, when to try again.
+"""Inspection of a model: known facts, a running inspect pod, its result, or the next retry.
 
-Nothing is remembered between decisions: the attempt is an annotation of the pod, the back-off counts from
-the time it ended, and a failed pod stays until its successor has ended, so that the reason stays visible.
+No state is kept between decisions. The attempt is an annotation of the pod, and the back-off counts from the
+time it ended. A failed pod stays until its successor has ended, so that the reason stays visible.
 """
 
 from __future__ import annotations
@@ -14,45 +14,45 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.inspection import DEFAULT_REVISION, FULL, HEADERS, InspectConfig, InspectResult
 from tacho_contract.model import ModelFacts
-from tacho_contract.times import parse_time
 from tacho_contract.uri import ClaimUri, HubUri
-from tacho_engines.registry import engine_row
+from tacho_engines.registry import engine_profile
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
-from tacho_operator.core.manifests.pod import inspectpod
-from tacho_operator.core.manifests.pod.placement import inspect_spec
+from tacho_operator.core.manifests.helper_pods import inspect_pod
+from tacho_operator.core.manifests.pod_template import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.disruption import disruption
+from tacho_operator.core.pods.timing import schedule_deadline
 from tacho_operator.core.pods.view import PodView, references, views
-from tacho_operator.core.pods.waiting import schedule_deadline
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.revisions.awaited import pause_seconds
-from tacho_operator.core.types import Config, Manifest, Observed, Reference, Waiting
+from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
+from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Reference
 
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
-PERSON_RETRY_SECONDS = 600.0
-"""What trying again unchanged cannot mend may be mended elsewhere: a licence accepted on the hub."""
+USER_ACTION_RETRY_SECONDS = 600.0
+"""Delay after a failure that needs user action outside the cluster, such as to accept a licence on the
+hub."""
 CLAIM_RETRY_SECONDS = 60.0
-"""A file that is missing on a claim is about to be copied there, and looking costs nobody a request."""
+"""A file that is missing on a claim may be copied there soon, and a retry costs no request to a hub."""
 SCHEDULE_LIMIT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What is known of the model now, and what to do to know more."""
+    """The state of a model's inspection, and the next step."""
 
     facts: ModelFacts | None = None
     problem: Problem | None = None
     running: bool = False
     apply: tuple[Manifest, ...] = ()
     delete: tuple[Reference, ...] = ()
-    look_again_seconds: float | None = None
+    requeue_after_seconds: float | None = None
     reason: str
 
 
 def facts_key(resource: LLMDeployment) -> str:
-    """The question the facts answer. The token is not part of it: it opens the door, it is not the room."""
+    """The key of the facts. The token is not part of it: it does not change the facts."""
     return names.digest(
         {
             "question": codec.to_dict(inspect_config(resource)),
@@ -70,14 +70,14 @@ def inspect_config(resource: LLMDeployment) -> InspectConfig:
         revision=model.revision or DEFAULT_REVISION,
         files=tuple(model.files),
         engine=name,
-        parse=not name or engine_row(name).predicted,
+        parse=not name or engine_profile(name).predicted,
         endpoint=model.hub.endpoint if model.hub else "",
         verification=model.verification or HEADERS,
     )
 
 
 def request_hash(resource: LLMDeployment, config: Config) -> str:
-    """Names the pods of one way of asking: another Secret, placement or image is worth a fresh try."""
+    """Part of the pods' names: another Secret, placement or image starts a new series of attempts."""
     model = resource.spec.model
     return names.digest(
         {
@@ -98,14 +98,14 @@ def cached(observed: Observed) -> Mapping[str, str]:
 
 
 def known_facts(observed: Observed) -> ModelFacts | None:
-    """The facts this spec asks for, where they were found before."""
+    """The cached facts for this spec; None: not inspected yet."""
     packed = cached(observed).get(facts_key(observed.resource))
     if packed is None:
         return None
     try:
         return codec.unpack(ModelFacts, packed)
     except codec.DocumentError:
-        return None  # asked again and overwritten
+        return None  # inspected again and overwritten
 
 
 def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
@@ -114,10 +114,10 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
     pods = views(observed.pods, names.ROLE_INSPECT)
     if (facts := known_facts(observed)) is not None:
         return Inspection(facts=facts, delete=references(pods), reason="The model is known.")
-    if (refused := _cannot_ask(resource, config)) is not None:
+    if (refused := _insecure_hub(resource, config)) is not None:
         return Inspection(problem=refused, delete=references(pods), reason=refused.message)
-    asked = request_hash(resource, config)
-    mine = sorted((pod for pod in pods if _asks(pod, resource, asked)), key=_attempt)
+    current = request_hash(resource, config)
+    mine = sorted((pod for pod in pods if _is_current(pod, resource, current)), key=_attempt)
     others = references(pod for pod in pods if pod not in mine)
     if not mine:
         start = _start(resource, config, 1)
@@ -125,22 +125,21 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
             running=True,
             apply=(start,),
             delete=others,
-            reason=f"Starts pod {start['metadata']['name']} to read {_what(resource)}.",
+            reason=f"Starts pod {start['metadata']['name']} to read {_subject(resource)}.",
         )
     *earlier, last = mine
-    if not _over(last):
+    if not _has_ended(last):
         return _under_way(resource, last, earlier, others, now)
     return _ended(observed, config, last, (*references(earlier), *others), now)
 
 
-def _over(pod: PodView) -> bool:
-    """Its one container has ended; the pod's phase says so a moment later."""
+def _has_ended(pod: PodView) -> bool:
+    """Whether its container has ended; the pod's phase follows a moment later."""
     container = pod.container(names.INSPECT_CONTAINER)
-    ended = container is not None and "terminated" in (container.raw.get("state") or {})
-    return ended or pod.phase in ("Succeeded", "Failed")
+    return (container is not None and container.ended) or pod.phase in ("Succeeded", "Failed")
 
 
-def _what(resource: LLMDeployment) -> str:
+def _subject(resource: LLMDeployment) -> str:
     full = resource.spec.model.verification == FULL
     return "every byte of the model's files" if full else "the model's files and headers"
 
@@ -160,17 +159,17 @@ def _under_way(
         problem=found,
         running=True,
         delete=(*references(earlier[:-1]), *others),
-        look_again_seconds=schedule_deadline(last, SCHEDULE_LIMIT_SECONDS, now),
-        reason=f"Pod {last.name} reads {_what(resource)}.",
+        requeue_after_seconds=schedule_deadline(last, SCHEDULE_LIMIT_SECONDS, now),
+        reason=f"Pod {last.name} reads {_subject(resource)}.",
     )
 
 
-def _pause_seconds(pod: PodView, waiting: Waiting, since: datetime) -> float:
-    """After a failure at ``since`` that may end by itself, for whose end all of ``waiting`` wait."""
+def _backoff_seconds(pod: PodView, waiting: HubWaiters, since: datetime) -> float:
+    """Back-off after a transient failure at ``since`` that ``waiting`` share."""
     attempt = _attempt(pod)
     alone = min(RETRY_LIMIT_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(attempt - 1, 10))
     apart = int(names.digest([pod.uid, attempt], 8), 16) / 16**8
-    return pause_seconds(alone, waiting, since, apart=apart)
+    return retry_delay_seconds(alone, waiting, since, apart=apart)
 
 
 def _ended(
@@ -184,97 +183,97 @@ def _ended(
     attempt = _attempt(last)
     found = problem.from_failure(failure)
     if not found.kind.tries_again:
-        why = f"Inspection failed ({failure.failure_class}): only another spec or another tacho can help."
+        why = f"Inspection failed ({failure.failure_class}): it needs another spec or another tacho."
         return Inspection(problem=found, delete=delete, reason=why)
     on_claim = isinstance(resource.spec.model.source, ClaimUri)
-    delay = CLAIM_RETRY_SECONDS if on_claim else PERSON_RETRY_SECONDS
-    if not found.needs_person:
-        others = observed.waiting.get(found.reason, Waiting())
-        delay = _pause_seconds(last, others, _ended_at(last, now))
+    delay = CLAIM_RETRY_SECONDS if on_claim else USER_ACTION_RETRY_SECONDS
+    if not found.needs_user_action:
+        others = observed.waiting.get(found.reason, HubWaiters())
+        delay = _backoff_seconds(last, others, _ended_at(last, now))
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
     if wait > 0:
         return Inspection(
             problem=found,
             delete=delete,
-            running=not found.needs_person,
-            look_again_seconds=wait,
-            reason=f"Inspection failed ({failure.failure_class}); the next try is in {wait:.0f} s.",
+            running=not found.needs_user_action,
+            requeue_after_seconds=wait,
+            reason=f"Inspection failed ({failure.failure_class}); the next attempt is in {wait:.0f} s.",
         )
     return Inspection(
         problem=found,
         running=True,
         apply=(_start(resource, config, attempt + 1),),
         delete=delete,
-        reason=f"Inspection failed ({failure.failure_class}) and is tried again: attempt {attempt + 1}.",
+        reason=f"Inspection failed ({failure.failure_class}) and is retried: attempt {attempt + 1}.",
     )
 
 
 _UNEXPLAINED = Failure(
     failure_class=FailureClass.INSPECTION_TIMEOUT,
-    message="The inspect pod ended without saying why.",
-    next_step="It is tried again; see the pod's log.",
+    message="The inspect pod ended without a reason.",
+    next_step="It is retried. See the pod's log.",
 )
 
 
 def result(pod: PodView) -> InspectResult:
-    """What an ended inspect pod found, in its termination message or between the lines."""
+    """The result of an ended inspect pod: its termination message, else a failure by its status."""
     container = pod.container(names.INSPECT_CONTAINER)
-    ended = (container.terminated if container else None) or {}
-    said = str(ended.get("message", ""))
+    end = container.terminated if container else None
+    text = end.message if end else ""
     try:
-        return codec.unpack(InspectResult, said.strip())
+        return codec.unpack(InspectResult, text.strip())
     except codec.DocumentError:
         pass
-    if (failure := problem.parse_failure(said)) is not None:
+    if (failure := problem.parse_failure(text)) is not None:
         return InspectResult(failure=failure)
-    if (gone := disruption(pod)) is not None:
+    if (cause := disruption(pod)) is not None:
         return InspectResult(
             failure=Failure(
-                failure_class=gone.reason, message=gone.message, next_step="The inspection is tried again."
+                failure_class=cause.reason, message=cause.message, next_step="The inspection is retried."
             )
         )
-    if pod.status.get("reason") == "DeadlineExceeded" and ended and not ended.get("startedAt"):
+    if pod.reason == "DeadlineExceeded" and end is not None and end.started is None:
         why = (
-            f"Pod {pod.name} ran out of its time before its container could start: the image, a Secret or "
-            f"a volume was missing; kubectl describe pod {pod.name} has the events."
+            f"Pod {pod.name} exceeded its deadline before its container started: the image, a Secret or a "
+            f"volume was missing. See kubectl describe pod {pod.name}."
         )
-    elif pod.status.get("reason") == "DeadlineExceeded":
-        why = f"Pod {pod.name} ran out of its time: the model's source did not answer."
-    elif ended.get("reason") == "OOMKilled":
+    elif pod.reason == "DeadlineExceeded":
+        why = f"Pod {pod.name} exceeded its deadline: the model's source did not answer."
+    elif end is not None and end.reason == "OOMKilled":
         why = f"Pod {pod.name} ran out of memory while reading the model's headers."
     else:
-        tail = " | ".join(said.strip().splitlines()[-3:]) or pod.status.get("message") or "nothing was said"
-        why = f"Pod {pod.name} ended with exit code {ended.get('exitCode', 'unknown')}: {tail}."
+        tail = " | ".join(text.strip().splitlines()[-3:]) or pod.message or "no message"
+        why = f"Pod {pod.name} ended with exit code {end.exit_code if end else 'unknown'}: {tail}."
     return InspectResult(
         failure=Failure(
             failure_class=_UNEXPLAINED.failure_class,
             message=why,
-            next_step="It is tried again; check that the source can be reached from the namespace.",
+            next_step="It is retried. Check that the source can be reached from the namespace.",
         )
     )
 
 
-def _cannot_ask(resource: LLMDeployment, config: Config) -> Problem | None:
+def _insecure_hub(resource: LLMDeployment, config: Config) -> Problem | None:
     hub = resource.spec.model.hub
     if not isinstance(resource.spec.model.source, HubUri) or hub is None:
         return None
     if hub.endpoint.startswith("http://") and not config.allow_insecure_hub:
         return Problem(
             reason=FailureClass.INVALID_CONFIG,
-            message=f"model.hub.endpoint {hub.endpoint} is not encrypted: a token and the model could be "
-            "read or replaced on the way. Use https://, or allow an insecure hub in the operator's settings.",
+            what=f"model.hub.endpoint {hub.endpoint} is not encrypted.",
+            next_step="Use https://, or allow an insecure hub in the operator's settings.",
         )
     return None
 
 
 def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
     name = names.inspect_pod_name(resource.metadata.name, request_hash(resource, config), attempt)
-    return inspectpod.inspect_pod(resource, config, inspect_config(resource), name=name, attempt=attempt)
+    return inspect_pod(resource, config, inspect_config(resource), name=name, attempt=attempt)
 
 
-def _asks(pod: PodView, resource: LLMDeployment, asked: str) -> bool:
-    """Whether the pod asks in the present way: its name is the one that way gives at its attempt."""
-    return pod.name == names.inspect_pod_name(resource.metadata.name, asked, _attempt(pod))
+def _is_current(pod: PodView, resource: LLMDeployment, current: str) -> bool:
+    """Whether the pod belongs to the present request: its name has the request's hash."""
+    return pod.name == names.inspect_pod_name(resource.metadata.name, current, _attempt(pod))
 
 
 def _attempt(pod: PodView) -> int:
@@ -284,5 +283,5 @@ def _attempt(pod: PodView) -> int:
 
 def _ended_at(pod: PodView, now: datetime) -> datetime:
     container = pod.container(names.INSPECT_CONTAINER)
-    ended = (container.terminated if container else None) or {}
-    return parse_time(ended.get("finishedAt")) or pod.created or now
+    end = container.terminated if container else None
+    return (end.finished if end else None) or pod.created or now

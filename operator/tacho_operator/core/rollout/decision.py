@@ -1,7 +1,7 @@
-"""Which revision serves, how many pods each one has, and when the old ones go.
+"""The rollout: which revision serves, the size of each Deployment, and when the old ones are deleted.
 
-The Service is the memory (remembered.py), pods are counted as they are now: a decision needs no history, and
-any step can be taken again after a restart, or half done.
+The record is in the Service (record.py) and pods are counted as they are now, so that a decision needs no
+history and any step can be repeated after a restart.
 
     old serves ──── new available ───► both serve ──── all of new available, settled ───► new serves,
      ▲  new starts beside it            │  old shrinks by what new has available           old goes
@@ -9,8 +9,8 @@ any step can be taken again after a restart, or half done.
      └── after a pause ── old serves ◄──┘ none of new available
                           alone again
 
-A pod is available when it has been ready for a while (times.py). Capacity is never given
-away: a Deployment shrinks, and goes, only by what the ones before it have available at that moment.
+A pod is available when it has been ready for MIN_READY_SECONDS. A Deployment shrinks, and is deleted, only by
+as many pods as its successor has available at that time.
 """
 
 from __future__ import annotations
@@ -22,47 +22,46 @@ from datetime import datetime
 from tacho_contract.times import format_time, parse_time
 from tacho_contract.units import clipped
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.rollout.remembered import Fallback, Serving
-from tacho_operator.core.rollout.times import MIN_READY_SECONDS, SETTLE_SECONDS
+from tacho_operator.core.rollout.record import MIN_READY_SECONDS, SETTLE_SECONDS, RollbackRecord, Serving
 
 NOTE_LIMIT = 512
-"""Characters kept of why a candidate fell."""
+"""Characters kept of the cause of a rollback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Headcount:
+class PodCount:
     """Pods of one revision now."""
 
     ready: int = 0
     available: int = 0
     """Ready for at least MIN_READY_SECONDS."""
-    look_again_seconds: float | None = None
-    """Until the next ready one is available."""
+    requeue_after_seconds: float | None = None
+    """Seconds until the next ready pod becomes available."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where a rollout stands: all that its next step depends on."""
+class RolloutInput:
+    """Everything that the next step of a rollout depends on."""
 
-    wanted: str
-    """The revision that spec asks for; "" while it has no plan."""
+    desired: str
+    """The revision of spec; "" while it has no plan."""
     known: Collection[str]
-    """Revisions that can be rendered. A Deployment that serves and whose record cannot be read (somebody
-    deleted it, or another version of tacho wrote it) is left as it is until another one has taken over."""
+    """Revisions that can be rendered. A serving Deployment whose ControllerRevision cannot be read (deleted,
+    or of another version of tacho) stays as it is until another one has replaced it."""
     replicas: int
-    pods: Mapping[str, Headcount]
+    pods: Mapping[str, PodCount]
     deployments: Mapping[str, int]
     """Size of each one that exists."""
     serving: Serving
     trouble: Problem | None = None
-    """What keeps pods of the wanted revision from being ready."""
+    """Why pods of the desired revision are not ready."""
     now: datetime
 
     def ready(self, revision: str) -> int:
-        return self.pods.get(revision, Headcount()).ready
+        return self.pods.get(revision, PodCount()).ready
 
     def available(self, revision: str) -> int:
-        return self.pods.get(revision, Headcount()).available
+        return self.pods.get(revision, PodCount()).available
 
     def selects(self, revision: str) -> bool:
         """Whether requests reach the revision's ready pods."""
@@ -70,35 +69,35 @@ class Standing:
 
     @property
     def active(self) -> str:
-        """Who has served; where no note tells, whoever is ready. "" when nobody is."""
+        """The revision that serves; without a record, one with ready pods. "" without any."""
         noted = self.serving.active
         if noted and (noted in self.known or noted in self.deployments):
             return noted
         ready = [name for name in self.deployments if self.ready(name)]
-        return max(ready, key=lambda name: (self.selects(name), name == self.wanted, name), default="")
+        return max(ready, key=lambda name: (self.selects(name), name == self.desired, name), default="")
 
     @property
-    def fallback(self) -> Fallback | None:
-        """The wanted revision's last fall; another wanted revision starts with a clean sheet."""
-        note = self.serving.fallback
-        return note if note and self.wanted in ("", note.revision) else None
+    def rollback(self) -> RollbackRecord | None:
+        """The desired revision's last rollback; another desired revision has none."""
+        note = self.serving.rollback
+        return note if note and self.desired in ("", note.revision) else None
 
     @property
     def survivor(self) -> str:
-        """Who serves on when a revision that was let in has no available pod left; "" while it has."""
-        let_in = bool(self.wanted) and self.serving.admitted == self.wanted
-        if not let_in or not self.replicas or self.available(self.wanted):
+        """The revision that serves on when an admitted one has no available pod; "" while it has."""
+        admitted = bool(self.desired) and self.serving.admitted == self.desired
+        if not admitted or not self.replicas or self.available(self.desired):
             return ""
-        ready = [name for name in self.deployments if name != self.wanted and self.ready(name)]
+        ready = [name for name in self.deployments if name != self.desired and self.ready(name)]
         return max(ready, key=lambda name: (name == self.active, self.available(name), name), default="")
 
     @property
     def retry_wait_seconds(self) -> float:
-        """Until the wanted revision may be let in again; 0 when it may."""
-        return self.fallback.wait_seconds(self.now) if self.fallback else 0.0
+        """Seconds until the desired revision may be admitted again; 0: it may be admitted now."""
+        return self.rollback.wait_seconds(self.now) if self.rollback else 0.0
 
-    def letting_in(self, candidate: str) -> str:
-        """When the Service let ``candidate`` in (RFC 3339): now, unless it did already."""
+    def admission_time(self, candidate: str) -> str:
+        """When the Service admitted ``candidate`` (RFC 3339): now, unless it did already."""
         noted = parse_time(self.serving.switched_time)
         if self.serving.admitted == candidate and noted and noted <= self.now:
             return self.serving.switched_time
@@ -107,19 +106,19 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """The next step."""
+    """The next step of a rollout: the serving revision, and the size of each Deployment."""
 
     serving: Serving
-    """What the Service is to say."""
+    """The record to write into the Service."""
     candidate: str = ""
-    """The wanted revision while another one is active."""
+    """The desired revision while another one is active."""
     replicas: Mapping[str, int] = field(default_factory=dict)
     """Deployments to have, with their size."""
     drop: tuple[str, ...] = ()
     """Deployments to delete."""
-    fell_back: bool = False
-    """The candidate was let in, fell, and waits for its next try."""
-    look_again_seconds: float | None = None
+    rolled_back: bool = False
+    """The candidate was admitted, rolled back, and waits for its retry."""
+    requeue_after_seconds: float | None = None
     reason: str
 
     @property
@@ -136,156 +135,161 @@ class Rollout:
         return bool(self.drop) or any(name not in (self.active, self.candidate) for name in self.replicas)
 
 
-def next_step(at: Standing) -> Rollout:
-    """The next step towards the wanted revision."""
-    step = _whoever_is_ready(at, _step(at))
+def next_step(at: RolloutInput) -> Rollout:
+    """The next step towards the desired revision."""
+    step = _with_ready_pods(at, _step(at))
     replicas = {name: size for name, size in step.replicas.items() if name in at.known}
-    return replace(step, replicas=replicas, look_again_seconds=_look_again(at, step))
+    return replace(step, replicas=replicas, requeue_after_seconds=_requeue_after_seconds(at, step))
 
 
-def _step(at: Standing) -> Rollout:
+def _step(at: RolloutInput) -> Rollout:
     if not at.active:
-        return _first(at) if at.wanted else _nothing(at)
+        return _first(at) if at.desired else _nothing(at)
     if at.survivor:
-        return _fall_back(at, at.survivor)
-    if at.wanted in ("", at.active):
-        return _alone(at)
+        return _roll_back(at, at.survivor)
+    if at.desired in ("", at.active):
+        return _serve_active(at)
     if at.retry_wait_seconds:
-        return _beside(at, fell_back=True)
-    if at.available(at.wanted) or at.serving.admitted == at.wanted or not at.replicas:
-        return _together(at)
-    return _beside(at)
+        return _start_candidate(at, rolled_back=True)
+    if at.available(at.desired) or at.serving.admitted == at.desired or not at.replicas:
+        return _replace_active(at)
+    return _start_candidate(at)
 
 
-def _nothing(at: Standing) -> Rollout:
-    """Nobody serves and nothing is wanted: what was once begun goes."""
+def _nothing(at: RolloutInput) -> Rollout:
+    """No revision serves and none is desired: every Deployment is deleted."""
     return Rollout(
         serving=replace(at.serving, active="", selected=""),
         drop=tuple(sorted(at.deployments)),
-        reason="Nothing can be started without a plan.",
+        reason="Nothing can start without a plan.",
     )
 
 
-def _first(at: Standing) -> Rollout:
-    """Nobody serves: the wanted revision does as soon as its pod is ready."""
-    # One pod first: what fails fails once, and the first measurement is not disturbed by its siblings.
+def _first(at: RolloutInput) -> Rollout:
+    """No revision serves: the desired one does as soon as its pod is ready."""
+    # One pod first: a failure happens once, and no sibling disturbs the first measurement.
     return Rollout(
         serving=Serving(
-            active="" if at.replicas else at.wanted,
-            selected=at.wanted,
+            active="" if at.replicas else at.desired,
+            selected=at.desired,
             switched_time=at.serving.switched_time,
             exists=True,
         ),
-        replicas={at.wanted: min(at.replicas, 1)},
-        drop=tuple(sorted(set(at.deployments) - {at.wanted})),
-        reason=f"Revision {at.wanted} starts.",
+        replicas={at.desired: min(at.replicas, 1)},
+        drop=tuple(sorted(set(at.deployments) - {at.desired})),
+        reason=f"Revision {at.desired} starts.",
     )
 
 
-def _alone(at: Standing) -> Rollout:
-    """The active revision is to serve alone; others go as it has pods in their stead."""
+def _serve_active(at: RolloutInput) -> Rollout:
+    """The active revision serves alone; others are deleted as it has pods that replace theirs."""
     active = at.active
     others = _leftovers(at, {active: at.replicas})
     together = at.serving.exists and not at.serving.selected and bool(others)
-    finished = at.wanted == active and set(at.deployments) <= {active}
-    words = "takes over again, pod by pod" if together else "serves" if at.wanted else "goes on serving"
+    finished = at.desired == active and set(at.deployments) <= {active}
+    action = "replaces the others pod by pod" if together else "serves"
     return Rollout(
         serving=replace(
             at.serving,
             active=active,
             selected="" if together else active,
             admitted="" if finished or at.serving.admitted != active else active,
-            fallback=None if finished else at.fallback,
+            rollback=None if finished else at.rollback,
             exists=True,
         ),
         replicas={active: at.replicas, **others},
         drop=tuple(sorted(set(at.deployments) - {active, *others})),
-        reason=f"Revision {active} {words}.",
+        reason=f"Revision {active} {action}.",
     )
 
 
-def _beside(at: Standing, *, fell_back: bool = False) -> Rollout:
-    """The active revision serves alone, one pod of the candidate starts or waits."""
-    held, wanted = _alone(at), at.wanted
+def _start_candidate(at: RolloutInput, *, rolled_back: bool = False) -> Rollout:
+    """The active revision serves alone; one pod of the candidate starts or waits."""
+    held, desired = _serve_active(at), at.desired
     return replace(
         held,
-        candidate=wanted,
-        replicas={**held.replicas, wanted: max(min(at.replicas, 1), held.replicas.get(wanted, 0))},
-        drop=tuple(name for name in held.drop if name != wanted),
-        fell_back=fell_back,
-        reason=_fallen_words(at) if fell_back else _starting_words(at),
+        candidate=desired,
+        replicas={**held.replicas, desired: max(min(at.replicas, 1), held.replicas.get(desired, 0))},
+        drop=tuple(name for name in held.drop if name != desired),
+        rolled_back=rolled_back,
+        reason=_rollback_message(at) if rolled_back else _starting_message(at),
     )
 
 
-def _together(at: Standing) -> Rollout:
-    """Both are selected; the old one shrinks pod by pod, and goes when all of the new one has held."""
-    wanted, active, replicas = at.wanted, at.active, at.replicas
-    let_in = at.letting_in(wanted)
-    complete = at.available(wanted) >= replicas
+def _replace_active(at: RolloutInput) -> Rollout:
+    """Both are selected; the old one shrinks pod by pod, and is deleted when the new one has settled."""
+    desired, active, replicas = at.desired, at.active, at.replicas
+    admitted_time = at.admission_time(desired)
+    complete = at.available(desired) >= replicas
     serving = replace(
-        at.serving, selected="", admitted=wanted, switched_time=let_in, fallback=at.fallback, exists=True
+        at.serving,
+        selected="",
+        admitted=desired,
+        switched_time=admitted_time,
+        rollback=at.rollback,
+        exists=True,
     )
-    if complete and (not replicas or not _settling_seconds(let_in, at.now)):
-        done = _alone(replace(at, serving=replace(serving, active=wanted, selected=wanted)))
-        return replace(done, reason=f"Revision {wanted} has taken over from {active}.")
-    # What requests do not reach yet relieves nobody: the Service's turn comes first, and may be refused.
-    relieved = at.available(wanted) if at.selects(wanted) else 0
-    sizes = {wanted: replicas, active: max(1, replicas - relieved)}
+    if complete and (not replicas or not _settling_seconds(admitted_time, at.now)):
+        done = _serve_active(replace(at, serving=replace(serving, active=desired, selected=desired)))
+        return replace(done, reason=f"Revision {desired} has replaced {active}.")
+    # Pods that requests do not reach replace none: the Service is written first, and may be refused.
+    replaced = at.available(desired) if at.selects(desired) else 0
+    sizes = {desired: replicas, active: max(1, replicas - replaced)}
     sizes |= _leftovers(at, sizes)
-    rest = (
-        f"{active} goes when {wanted} has held for {SETTLE_SECONDS:.0f} s"
+    state = (
+        f"complete; {active} is deleted after {SETTLE_SECONDS:.0f} s"
         if complete
-        else f"{wanted} has {at.available(wanted)} of {replicas} replicas and takes over pod by pod"
+        else f"{at.available(desired)} of {replicas} replicas available; it replaces {active} pod by pod"
     )
     return Rollout(
         serving=replace(serving, active=active),
-        candidate=wanted,
+        candidate=desired,
         replicas=sizes,
         drop=tuple(sorted(set(at.deployments) - set(sizes))),
-        reason=f"Revisions {active} and {wanted} serve together; {rest}.",
+        reason=f"Revision {desired}: {state}.",
     )
 
 
-def _fall_back(at: Standing, survivor: str) -> Rollout:
-    """The revision that was let in has fallen: who still serves gets all the replicas, and serves alone as
-    soon as no other one has pods in their stead."""
-    before, trouble = at.fallback, at.trouble
-    # What the cluster did to its pods is nothing that the revision did: it is let in again at once.
-    blameless = trouble is not None and trouble.blameless
-    note = Fallback(
-        revision=at.wanted,
+def _roll_back(at: RolloutInput, survivor: str) -> Rollout:
+    """The admitted revision has no available pod: the survivor gets all replicas, and serves alone as soon as
+    no other one has available pods."""
+    before, trouble = at.rollback, at.trouble
+    # An eviction by the cluster does not count against the revision: it is admitted again at once.
+    blameless = trouble is not None and trouble.caused_by_platform
+    note = RollbackRecord(
+        revision=at.desired,
         count=before.count + 1 if before else 1,
         time=format_time(at.now),
         reason=trouble.reason if trouble else "",
         message=clipped(trouble.message, NOTE_LIMIT) if trouble else "",
     )
     others = (name for name in at.deployments if name != survivor and at.selects(name))
-    helped = any(at.available(name) for name in others)
-    selected = "" if helped else survivor
-    fallback = before if blameless else note
-    serving = replace(at.serving, active=survivor, selected=selected, admitted="", fallback=fallback)
-    return _beside(replace(at, serving=serving), fell_back=not blameless)
+    others_serve = any(at.available(name) for name in others)
+    selected = "" if others_serve else survivor
+    rollback = before if blameless else note
+    serving = replace(at.serving, active=survivor, selected=selected, admitted="", rollback=rollback)
+    return _start_candidate(replace(at, serving=serving), rolled_back=not blameless)
 
 
-def _leftovers(at: Standing, kept: Mapping[str, int]) -> dict[str, int]:
-    """Sizes of other Deployments: as many pods as ``kept`` still lacks, of those that serve.
+def _leftovers(at: RolloutInput, kept: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of the other Deployments: as many serving pods as ``kept`` still lacks.
 
-    One that requests do not reach is of use only while nobody in ``kept`` is available.
+    A Deployment outside the Service's selector is useful only while no pod in ``kept`` is available.
     """
     missing = at.replicas - sum(min(at.available(name), size) for name, size in kept.items())
-    nobody = not any(at.available(name) for name in kept)
+    none_available = not any(at.available(name) for name in kept)
     found: dict[str, int] = {}
     for name in sorted(set(at.deployments) - set(kept)):
-        of_use = at.ready(name) if at.selects(name) else nobody and at.available(name)
+        useful = at.ready(name) if at.selects(name) else none_available and at.available(name)
         size = min(missing, at.deployments[name])
-        if of_use and size > 0:
+        if useful and size > 0:
             found[name] = size
             missing -= min(at.available(name), size)
     return found
 
 
-def _whoever_is_ready(at: Standing, step: Rollout) -> Rollout:
-    """Requests reach whoever can answer them while nobody that is to be selected can."""
+def _with_ready_pods(at: RolloutInput, step: Rollout) -> Rollout:
+    """Requests reach every ready pod while the selected revision has none."""
     if not step.selected or at.ready(step.selected):
         return step
     if not any(at.ready(name) for name in at.deployments if name not in step.drop):
@@ -293,45 +297,43 @@ def _whoever_is_ready(at: Standing, step: Rollout) -> Rollout:
     return replace(
         step,
         serving=replace(step.serving, selected=""),
-        reason=f"Revision {step.selected} has no ready pod: requests go to any that is. {step.reason}",
+        reason=f"Revision {step.selected} has no ready pod; other ready pods get its requests. {step.reason}",
     )
 
 
-def _look_again(at: Standing, step: Rollout) -> float | None:
-    """Seconds until time alone may bring the next step."""
+def _requeue_after_seconds(at: RolloutInput, step: Rollout) -> float | None:
+    """Seconds until time alone may change the step."""
     if len({*at.deployments, *step.replicas}) <= 1:
         return None
-    waits = [count.look_again_seconds for count in at.pods.values()]
+    waits = [count.requeue_after_seconds for count in at.pods.values()]
     if step.candidate and step.serving.admitted:
         waits.append(_settling_seconds(step.serving.switched_time, at.now) or None)
-    if step.fell_back and step.serving.fallback:
+    if step.rolled_back and step.serving.rollback:
         waits.append(replace(at, serving=step.serving).retry_wait_seconds)
     return min((wait for wait in waits if wait is not None), default=None)
 
 
-def _settling_seconds(let_in: str, now: datetime) -> float:
-    """Seconds until who was let in at ``let_in`` has settled; 0 when it has."""
-    since = parse_time(let_in)
+def _settling_seconds(admitted_time: str, now: datetime) -> float:
+    """Seconds until a revision that was admitted at this time has settled; 0 when it has."""
+    since = parse_time(admitted_time)
     return max(0.0, SETTLE_SECONDS - (now - since).total_seconds()) if since else SETTLE_SECONDS
 
 
-def _starting_words(at: Standing) -> str:
-    if at.ready(at.wanted):
+def _starting_message(at: RolloutInput) -> str:
+    if at.ready(at.desired):
         return (
-            f"Revision {at.active} serves; {at.wanted} is let in when a pod of it "
+            f"Revision {at.active} serves; {at.desired} is admitted when a pod of it "
             f"has been ready for {MIN_READY_SECONDS} s."
         )
-    return f"Revision {at.active} serves while {at.wanted} starts."
+    return f"Revision {at.active} serves while {at.desired} starts."
 
 
-def _fallen_words(at: Standing) -> str:
-    note = at.fallback
+def _rollback_message(at: RolloutInput) -> str:
+    note = at.rollback
     if note is None or note.retry_time is None:
-        return _starting_words(at)
-    often = "" if note.count == 1 else f", {note.count} times by now"
-    why = f" {note.reason}: {note.message}" if note.reason else ""
-    how = "alone" if at.serving.selected else "beside others"
+        return _starting_message(at)
+    times = "" if note.count == 1 else f" {note.count} times"
     return (
-        f"Revision {at.active} serves {how}: {note.revision} was let in and lost its pods{often}. "
-        f"It is tried again after {format_time(note.retry_time)}.{why}"
+        f"Candidate {note.revision} lost readiness{times}; the active revision serves. "
+        f"Retry after {format_time(note.retry_time)}."
     )

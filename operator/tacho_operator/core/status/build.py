@@ -1,34 +1,40 @@
-"""The status of one moment, whole. What is unknown is left out, and what is stale never looks current."""
+"""status of an LLMDeployment. Unknown values are absent, and a stale measurement is never the current one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from tacho_contract.units import clipped
-from tacho_operator.api.types import AutoscalingStatus, LLMDeploymentStatus, Plan, RevisionStatus, Summary
+from tacho_operator.api import types as api
+from tacho_operator.api.base import decimal, exact
+from tacho_operator.api.types import AutoscalingStatus, LLMDeploymentStatus, RevisionStatus, Summary
 from tacho_operator.core import names
-from tacho_operator.core.manifests.service import url
+from tacho_operator.core.manifests.objects import url
 from tacho_operator.core.measurement.records import summary_of
+from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.status.conditions import conditions
-from tacho_operator.core.status.plan import failure_status, plan_status
 from tacho_operator.core.status.snapshot import Snapshot
 
 REVISIONS_SHOWN = 5
+ALTERNATIVES_LIMIT = 16
+FILES_LIMIT = 8
+WARNINGS_LIMIT = 8
 
 
 def build_status(snapshot: Snapshot, now: datetime) -> LLMDeploymentStatus:
-    """status as it is to be stored; equal moments give equal documents."""
+    """status as it is stored; equal snapshots give equal documents."""
     return LLMDeploymentStatus(
         observed_generation=snapshot.resource.metadata.generation,
-        replicas=snapshot.server_pods,
-        ready_replicas=snapshot.ready_pods,
+        replicas=snapshot.pods.count,
+        ready_replicas=snapshot.pods.ready,
         selector=names.scale_selector(snapshot.resource.metadata.name),
         url=url(snapshot.resource),
         summary=_summary(snapshot),
         plan=_plan(snapshot),
-        measurements=list(snapshot.measurements),
-        startup=snapshot.startup,
+        measurements=list(snapshot.measuring.entries),
+        startup=snapshot.pods.startup,
         revisions=_revisions(snapshot),
         autoscaling=_autoscaling(snapshot),
         conditions=conditions(snapshot, now),
@@ -37,18 +43,18 @@ def build_status(snapshot: Snapshot, now: datetime) -> LLMDeploymentStatus:
 
 def _summary(snapshot: Snapshot) -> Summary | None:
     gpus = snapshot.subject.plan.gpu_count if snapshot.subject else 0
-    return summary_of(snapshot.measurements, gpu_count=gpus, price=snapshot.price)
+    return summary_of(snapshot.measuring.entries, gpu_count=gpus, price=snapshot.measuring.price)
 
 
 def _autoscaling(snapshot: Snapshot) -> AutoscalingStatus | None:
-    """What the scaler says; until it has looked, what it said before."""
+    """The scaler's status; before its first decision the former one."""
     if snapshot.resource.spec.autoscaling is None:
         return None
     return snapshot.scaling.autoscaling if snapshot.scaling else snapshot.former.autoscaling
 
 
-def _plan(snapshot: Snapshot) -> Plan | None:
-    """The active revision's plan; until one is active, the candidate's, or what was considered."""
+def _plan(snapshot: Snapshot) -> api.Plan | None:
+    """The active revision's plan; until one is active, the candidate's or the failed attempt's."""
     if snapshot.subject is not None:
         return plan_status(snapshot.subject.plan, snapshot.subject.name)
     planning = snapshot.planning
@@ -58,7 +64,7 @@ def _plan(snapshot: Snapshot) -> Plan | None:
 
 
 def _revisions(snapshot: Snapshot) -> list[RevisionStatus]:
-    """Those that matter now, then the newest."""
+    """Active and candidate, then the newest."""
     needed = (snapshot.rollout.active, snapshot.rollout.candidate)
     ranked = sorted(snapshot.revisions, key=lambda item: item.name not in needed)[:REVISIONS_SHOWN]
     return [_revision(snapshot, item) for item in sorted(ranked, key=lambda item: (-item.number, item.name))]
@@ -68,17 +74,17 @@ def _revision(snapshot: Snapshot, revision: Revision) -> RevisionStatus:
     rollout = snapshot.rollout
     if revision.name == rollout.active:
         return _revision_status(revision, "Active", "Serving", "It serves.", outcome="Accepted")
-    if revision.name in (rollout.candidate, snapshot.planning.wanted):
-        own = snapshot.candidate_problem if rollout.candidate else snapshot.subject_problem
+    if revision.name in (rollout.candidate, snapshot.planning.desired_revision):
+        own = snapshot.problems.candidate if rollout.candidate else snapshot.problems.subject
         problem = snapshot.held_back or own
         if problem is not None:
             return _revision_status(revision, "Candidate", problem.reason, problem.message)
         return _revision_status(revision, "Candidate", "Starting", rollout.reason)
     if rollout.replicas.get(revision.name):
         return _revision_status(
-            revision, "Retired", "Superseded", "It serves until others can do without it."
+            revision, "Retired", "Superseded", "It serves until its successor has all replicas."
         )
-    return _revision_status(revision, "Retired", "Superseded", "Another revision took its place.")
+    return _revision_status(revision, "Retired", "Superseded", "Another revision replaced it.")
 
 
 def _revision_status(
@@ -86,4 +92,74 @@ def _revision_status(
 ) -> RevisionStatus:
     return RevisionStatus(
         name=revision.name, phase=phase, reason=str(reason), outcome=outcome, message=clipped(message, 1024)
+    )
+
+
+def plan_status(plan: ModelPlan, revision: str = "") -> api.Plan:
+    return api.Plan(
+        revision=revision,
+        engine=api.PlanEngine(name=plan.engine, version=plan.engine_version[:64], image=plan.image),
+        quantization_method=plan.quantization_method,
+        model=api.PlanModel(
+            commit=plan.files.commit,
+            digest=plan.files.digest,
+            content_digest=plan.files.content_digest or None,
+            files=[clipped(item, 256) for item in plan.files.globs[:FILES_LIMIT]],
+            file_count=plan.files.file_count,
+            total_bytes=plan.files.total_bytes,
+        ),
+        gpu=api.PlanGpu(
+            product=plan.gpu_product,
+            count=plan.gpu_count,
+            memory_bytes=plan.gpu_memory_bytes or None,
+            compute_capability=plan.compute_capability,
+        ),
+        parallelism=api.PlanParallelism(tensor=plan.tensor_parallel, pipeline=plan.pipeline_parallel),
+        max_model_len=plan.max_model_len,
+        concurrency=plan.concurrency,
+        predicted=_predicted(plan.predicted),
+        message=clipped(plan.message),
+        warnings=[clipped(item, 1024) for item in plan.warnings[:WARNINGS_LIMIT]],
+        alternatives=_alternatives(plan.alternatives),
+    )
+
+
+def failure_status(failure: PlanFailure) -> api.Plan:
+    """The alternatives where no plan fits, with the prediction of the nearest one."""
+    return api.Plan(
+        predicted=_predicted(failure.predicted),
+        message=clipped(f"{failure.failure.message} {failure.failure.next_step}".strip()),
+        alternatives=_alternatives(failure.alternatives),
+    )
+
+
+def _predicted(found: Prediction) -> api.Predicted:
+    return api.Predicted(
+        weights_bytes=exact(found.weights_bytes),
+        kv_cache_bytes=exact(found.kv_cache_bytes),
+        kv_cache_tokens=exact(found.kv_cache_tokens),
+        max_concurrency=decimal(found.max_concurrency),
+        activation_bytes=exact(found.activation_bytes),
+        graph_bytes=exact(found.graph_bytes),
+        total_bytes=exact(found.total_bytes),
+        budget_bytes=exact(found.budget_bytes),
+        decode_tokens_per_second=decimal(found.decode_tokens_per_second),
+        expected_decode_tokens_per_second=decimal(found.expected_decode_tokens_per_second),
+    )
+
+
+def _alternatives(found: Iterable[PlanAlternative]) -> list[api.Alternative]:
+    return [_alternative(item) for item in list(found)[:ALTERNATIVES_LIMIT]]
+
+
+def _alternative(item: PlanAlternative) -> api.Alternative:
+    return api.Alternative(
+        engine=item.engine,
+        method=item.method,
+        product=item.product,
+        fits=item.fits,
+        reason=str(item.reason),
+        message=clipped(item.message, 1024),
+        decode_tokens_per_second=decimal(item.decode_tokens_per_second),
+        expected_decode_tokens_per_second=decimal(item.expected_decode_tokens_per_second),
     )

@@ -1,15 +1,23 @@
-"""The conditions of one moment: for each its status, reason and message, as api/conditions.py promises."""
+"""The conditions of one reconcile: status, reason and message of each, as api/conditions.py documents them.
+
+A message has at most OWN_LIMIT_CHARS characters of tacho's own words: the figure, the reason, the next step.
+Quotations follow, MESSAGE_LIMIT_CHARS in all. Longer texts are in status.plan, status.revisions and
+status.measurements.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.measurement import INVALIDATING
+from tacho_contract.measurement import INVALIDATING, NOT_STEADY
 from tacho_contract.times import format_time
 from tacho_contract.units import clipped
+from tacho_operator.api.base import decimal
 from tacho_operator.api.conditions import (
     ConditionType,
     Reason,
@@ -18,28 +26,67 @@ from tacho_operator.api.conditions import (
     set_condition,
 )
 from tacho_operator.api.types import Condition, ConditionStatus, MeasuredRun, Measurement
-from tacho_operator.core.measurement.records import clean, shown
-from tacho_operator.core.measurement.runs import deviation_words
-from tacho_operator.core.measurement.states import PARTIAL
-from tacho_operator.core.pods.reachability import unreachable_message
-from tacho_operator.core.problems import Problem, ended
+from tacho_operator.core.measurement.records import shown
+from tacho_operator.core.measurement.runs import deviation_message
+from tacho_operator.core.measurement.states import PARTIAL, clean
+from tacho_operator.core.pods.timing import unreachable_message
+from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
 from tacho_operator.core.status.snapshot import Snapshot
 
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
+OWN_LIMIT_CHARS = 160
+STEP_LIMIT_CHARS = 100
+MESSAGE_LIMIT_CHARS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionValue:
-    """What one condition says."""
+    """Status, reason and text of one condition."""
 
     status: ConditionStatus
     reason: str
-    message: str
+    what: str
+    next_step: str = ""
+    quotation: str = ""
+
+    @classmethod
+    def of(cls, status: ConditionStatus, problem: Problem, prefix: str = "") -> Self:
+        """A condition from a problem. A report too long for the condition's own text is quoted in full."""
+        too_long = len(prefix) + len(problem.what) + 1 + len(problem.next_step) > OWN_LIMIT_CHARS
+        quotation = problem.quotation or (problem.message if too_long else "")
+        return cls(status, problem.reason, prefix + problem.what, problem.next_step, quotation)
+
+    @property
+    def message(self) -> str:
+        return condition_message(self.what, self.next_step, self.quotation)
+
+
+def condition_message(what: str, next_step: str = "", quotation: str = "") -> str:
+    """The message within both limits. A long text before it leaves STEP_LIMIT_CHARS to the next step."""
+    what, _, quoted = what.partition(DETAILS)
+    what = with_full_stop(what)
+    step = _shortened(with_full_stop(next_step), max(STEP_LIMIT_CHARS, OWN_LIMIT_CHARS - len(what) - 1))
+    limit = OWN_LIMIT_CHARS - (len(step) + 1 if step else 0)
+    own = " ".join(filter(None, (_shortened(what, limit), step)))
+    quotation = " ".join((quotation or quoted).split())
+    return clipped(f"{own}{DETAILS}{quotation}", MESSAGE_LIMIT_CHARS) if quotation else own
+
+
+def _shortened(text: str, limit: int) -> str:
+    """``text`` cut to at most ``limit`` characters: whole sentences where these fill half of it, else whole
+    words."""
+    if len(text) <= limit:
+        return text
+    sentences = text[: limit + 1].rfind(". ")
+    if sentences + 1 >= limit // 2:
+        return text[: sentences + 1]
+    words = text[: limit - 1].rpartition(" ")[0].rstrip() or text[: limit - 1]
+    return words if words.endswith(".") else f"{words}…"
 
 
 def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
-    """The former conditions, brought up to ``now``; those that are absent at this moment are gone, and so are
-    those of another version, which nobody would bring up to date."""
+    """The former conditions, updated to ``now``. Conditions that do not apply, or are of another version, are
+    dropped."""
     found = [condition for condition in snapshot.former.conditions if condition.type in _VALUES]
     for kind, value_of in _VALUES.items():
         value = value_of(snapshot)
@@ -50,7 +97,7 @@ def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
                 type=str(kind),
                 status=value.status,
                 reason=str(value.reason),
-                message=clipped(value.message),
+                message=value.message,
                 last_transition_time=format_time(now),
                 observed_generation=snapshot.resource.metadata.generation,
             )
@@ -59,65 +106,67 @@ def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
 
 
 def ready(snapshot: Snapshot) -> ConditionValue:
-    """Whether somebody who sends a request now gets an answer."""
+    """Whether a request now gets an answer."""
     if snapshot.serves:
-        count = f"{min(snapshot.reached_pods, snapshot.replicas)} of {snapshot.replicas} replicas serve"
-        if snapshot.reached_pods >= snapshot.replicas:
-            return ConditionValue("True", Reason.SERVING, f"{count}.")
-        reasons = (snapshot.subject_problem, *snapshot.blocking, snapshot.progress)
-        why = next(reason.message for reason in reasons if reason is not None)
-        return ConditionValue("True", Reason.PARTLY_SERVING, f"{count}. {why}")
-    for problem in snapshot.problems():
-        return ConditionValue("False", problem.reason, problem.message)
+        reached, desired = snapshot.pods.reached, snapshot.replicas
+        count = f"{min(reached, desired)} of {desired} replicas serve."
+        if reached >= desired:
+            return ConditionValue("True", Reason.SERVING, count)
+        problem = next(
+            (item for item in (snapshot.problems.subject, *snapshot.problems.blocking) if item), None
+        )
+        if problem is None:
+            return ConditionValue("True", Reason.PARTLY_SERVING, f"{count} {snapshot.pods.progress.message}")
+        return dataclasses.replace(
+            ConditionValue.of("True", problem, f"{count} "), reason=Reason.PARTLY_SERVING
+        )
+    for problem in snapshot.all_problems():
+        return ConditionValue.of("False", problem)
     if snapshot.inspecting and not snapshot.rollout.active:
         return ConditionValue("False", Reason.INSPECTING, _inspection_message(snapshot))
     if snapshot.replicas == 0:
-        return ConditionValue("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0. Scale up to serve.")
-    return ConditionValue("False", snapshot.progress.reason, snapshot.progress.message)
+        return ConditionValue("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0.", "Scale up to serve.")
+    return ConditionValue("False", snapshot.pods.progress.reason, snapshot.pods.progress.message)
 
 
 def stalled(snapshot: Snapshot) -> ConditionValue:
-    """Whether a person is needed."""
-    problem = snapshot.persons_problem
+    """Whether user action is required."""
+    problem = snapshot.stalling_problem
     if problem is not None:
-        return ConditionValue("True", problem.reason, problem.message)
-    return ConditionValue("False", Reason.PROGRESSING, "No person is needed.")
+        return ConditionValue.of("True", problem)
+    return ConditionValue("False", Reason.PROGRESSING, "No user action is required.")
 
 
 def reconciling(snapshot: Snapshot) -> ConditionValue:
-    """Whether work is under way. Never together with Stalled: kstatus would call it in progress."""
-    if snapshot.persons_problem is not None:
-        return ConditionValue("False", Reason.FAILED, "It cannot go on without a person; see Stalled.")
+    """Whether work is in progress. Never together with Stalled: kstatus would call it in progress."""
+    if snapshot.stalling_problem is not None:
+        return ConditionValue("False", Reason.FAILED, "User action is required.", "See Stalled.")
     if snapshot.work is None:
-        return ConditionValue("False", Reason.SETTLED, "Everything is as spec asks for.")
+        return ConditionValue("False", Reason.SETTLED, "The cluster matches spec.")
     return ConditionValue("True", snapshot.work, _WORK[snapshot.work](snapshot))
 
 
 def _scaling(snapshot: Snapshot) -> str:
-    reached, wanted, there = snapshot.reached_pods, snapshot.replicas, snapshot.server_pods
-    if reached < wanted:
-        return f"{reached} of {wanted} replicas are ready. {snapshot.progress.message}"
-    who = "The scaler wants" if snapshot.scaling else "spec.replicas is"
-    return f"{who} {wanted}; {there} {'pod is' if there == 1 else 'pods are'} still there."
+    reached, desired, pods = snapshot.pods.reached, snapshot.replicas, snapshot.pods.count
+    if reached < desired:
+        return f"{reached} of {desired} replicas are ready. {snapshot.pods.progress.message}"
+    source = "The scaler requests" if snapshot.scaling else "spec.replicas is"
+    return f"{source} {desired}; {pods} {'pod exists' if pods == 1 else 'pods exist'}."
 
 
 def planned(snapshot: Snapshot) -> ConditionValue:
-    """Whether there is a plan for what spec asks for."""
+    """The condition Planned: whether the spec has a plan."""
     planning = snapshot.planning
     if planning.plan is not None:
-        words = [planning.plan.message]
-        if planning.revision is not None:
-            words.insert(0, f"Revision {planning.revision.name}:")
-        if snapshot.token_note:
-            words.append(snapshot.token_note)
-        return ConditionValue("True", Reason.PLAN_READY, " ".join(words))
+        name = f"Revision {planning.revision.name}: " if planning.revision else ""
+        return ConditionValue("True", Reason.PLAN_READY, name + planning.plan.message, snapshot.token_note)
     problem: Problem | None = planning.problem
     if problem is None and planning.inspection:
         problem = planning.inspection.problem
     if problem is None:
-        problem = next(iter(snapshot.blocking), None)
+        problem = next(iter(snapshot.problems.blocking), None)
     if problem is not None:
-        return ConditionValue("False", problem.reason, problem.message)
+        return ConditionValue.of("False", problem)
     return ConditionValue("Unknown", Reason.INSPECTING, _inspection_message(snapshot))
 
 
@@ -125,91 +174,113 @@ def measured(snapshot: Snapshot) -> ConditionValue | None:
     """Whether status.measurements describes the service as it is."""
     if snapshot.subject is None:
         return None
-    entry, remeasure = snapshot.current, snapshot.remeasure
-    if entry is not None:
-        return _figures(entry, snapshot.deviating)
-    if snapshot.probe_disabled:
+    measuring = snapshot.measuring
+    remeasure = measuring.remeasure
+    if measuring.current is not None:
+        return _measurement(measuring.current, measuring.deviating)
+    if measuring.disabled:
         return ConditionValue("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")
     if remeasure.outcome is not None:
-        silent = remeasure.outcome.reason == Reason.REPORT_UNREACHABLE
-        status: ConditionStatus = "Unknown" if silent else "False"
+        unreachable = remeasure.outcome.reason == Reason.REPORT_UNREACHABLE
+        status: ConditionStatus = "Unknown" if unreachable else "False"
         return ConditionValue(status, remeasure.outcome.reason, remeasure.outcome.message)
-    if snapshot.silent is not None:
-        return ConditionValue("Unknown", Reason.REPORT_UNREACHABLE, unreachable_message(snapshot.silent))
-    if any(item.plan_key == snapshot.subject.plan_key for item in snapshot.measurements):
-        problem = snapshot.subject_problem
+    if snapshot.pods.unanswered is not None:
+        return ConditionValue(
+            "Unknown", Reason.REPORT_UNREACHABLE, unreachable_message(snapshot.pods.unanswered)
+        )
+    if any(item.plan_key == snapshot.subject.plan_key for item in measuring.entries):
+        problem = snapshot.problems.subject
         if problem is not None and problem.reason == FailureClass.MODEL_CHANGED:
             return ConditionValue(
                 "False",
                 Reason.MEASUREMENT_STALE,
-                f"The model's files have changed since the last measurement. {problem.message}",
+                "The model's files changed since the last measurement.",
+                problem.next_step,
             )
-        follows = "a throwaway pod measures it" if remeasure.running else "a new measurement follows"
+        follows = "A probe pod measures it." if remeasure.running else "A new measurement follows."
         return ConditionValue(
             "False",
             Reason.MEASUREMENT_STALE,
-            f"workload, slo, probe or the hardware changed since the last measurement; {follows}.",
+            "workload, slo, probe or the hardware changed since the last measurement.",
+            follows,
         )
-    if snapshot.probing or remeasure.running:
+    if measuring.probing or remeasure.running:
         return ConditionValue("Unknown", Reason.MEASURING, "A measurement is running.")
-    return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod has come far enough to be measured.")
+    return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod is ready to be measured.")
 
 
-def _figures(entry: Measurement, off: MeasuredRun | None) -> ConditionValue:
-    """What is said where there are figures."""
-    speed = shown(entry.capacity.output_tokens_per_second, entry) if entry.capacity else None
-    words = f"{speed} output tokens per second" if speed else "Measured"
+def _measurement(entry: Measurement, deviating: MeasuredRun | None) -> ConditionValue:
+    """The condition of a resource with a current measurement."""
+    speed = shown(decimal(entry.capacity.output_tokens_per_second), entry) if entry.capacity else None
+    text = f"{speed} output tokens per second" if speed else "Measured"
     if not clean(entry):
         flags = ", ".join(flag for flag in entry.flags if flag in INVALIDATING)
-        told = f" {ended(entry.message)}" if entry.message else ""
-        text = f"{words}, provisional ({flags}).{told} It is measured again until the figures are clean."
-        return ConditionValue("Unknown", Reason.MEASUREMENT_PROVISIONAL, text)
-    if off is not None:
-        confirmed = off.time <= (entry.observed_time or "")
-        then = "A full measurement since then did not find it so: look at that pod and its node."
-        next_ = then if confirmed else "A throwaway pod measures in full."
-        text = f"{words}, but pod {off.pod} was checked with {deviation_words(off, entry)}. {next_}"
-        return ConditionValue("False", Reason.DEVIATES_FROM_BASELINE, text)
+        cause = f": {with_full_stop(entry.message)}" if entry.message else "."
+        what = f"{text}, provisional ({flags}){cause}"
+        if unknown := _unknown_rate(entry):
+            rates = f"{text}; the {unknown}" if speed else unknown.capitalize()
+            what = f"{rates} is not known: its interval exceeds 100 %. Provisional ({flags}){cause}"
+        return ConditionValue("Unknown", Reason.MEASUREMENT_PROVISIONAL, what, "It is measured again.")
+    if deviating is not None:
+        confirmed = deviating.time <= (entry.observed_time or "")
+        next_step = "Check that pod and its node." if confirmed else "A probe pod measures in full."
+        what = f"{text}; the check of pod {deviating.pod} found {deviation_message(deviating, entry)}."
+        return ConditionValue("False", Reason.DEVIATES_FROM_BASELINE, what, next_step)
     if entry.state == PARTIAL:
         why = entry.message or "the time ran out after some levels"
-        return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, f"{words}, but not every level: {why}.")
-    return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{words}.")
+        what = f"{text}, but not every level: {why}."
+        return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, what)
+    return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{text}.")
+
+
+def _unknown_rate(entry: Measurement) -> str:
+    """Which rate of a measurement is left out for its interval (``entry.flags_of``); "" where none is."""
+    capacity, single = entry.capacity, entry.single_stream
+    if NOT_STEADY not in entry.flags:
+        return ""
+    if capacity is not None and capacity.output_tokens_per_second is None:
+        return "capacity"
+    return "rate of one stream" if single is not None and single.decode_tokens_per_second is None else ""
 
 
 def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
-    """Whether the newest revision was let through. Without a gate: whether it came to serve."""
-    rollout = snapshot.rollout
+    """Whether the newest revision was admitted. Without a gate: whether it served."""
+    rollout, problem = snapshot.rollout, snapshot.problems.candidate
     if not rollout.active:
         return None
+    if rollout.candidate and rollout.rolled_back:
+        record = rollout.serving.rollback
+        cause = f"{record.reason}: {record.message}" if record and record.reason else ""
+        stalls = problem is not None and problem.needs_user_action
+        reason = problem.reason if problem is not None and stalls else Reason.ROLLED_BACK
+        return ConditionValue("False", reason, rollout.reason, quotation=cause.replace(DETAILS, " "))
+    if rollout.candidate and problem is not None:
+        if problem.needs_user_action:
+            return ConditionValue.of("False", problem, f"Revision {rollout.candidate}: ")
+        return dataclasses.replace(ConditionValue.of("Unknown", problem), reason=Reason.JUDGING)
     if rollout.candidate:
-        problem = snapshot.candidate_problem
-        if problem is not None and problem.needs_person:
-            what = rollout.reason if rollout.fell_back else f"Revision {rollout.candidate}: {problem.message}"
-            return ConditionValue("False", problem.reason, what)
-        if rollout.fell_back:
-            return ConditionValue("False", Reason.FELL_BACK, rollout.reason)
-        why = problem.message if problem else rollout.reason
-        return ConditionValue("Unknown", Reason.JUDGING, why)
+        return ConditionValue("Unknown", Reason.JUDGING, rollout.reason)
     if snapshot.held_back is not None:
-        return ConditionValue("False", snapshot.held_back.reason, snapshot.held_back.message)
+        return ConditionValue.of("False", snapshot.held_back)
     if len(snapshot.revisions) <= 1:
         return ConditionValue("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
     return ConditionValue("True", Reason.ACCEPTED, f"Revision {rollout.active} serves.")
 
 
 def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | None]:
-    """What the scaler says; until it has looked, what it said before."""
+    """A condition of the scaler; before its first decision the former one."""
 
     def value_of(snapshot: Snapshot) -> ConditionValue | None:
         if snapshot.resource.spec.autoscaling is None:
             return None
         if kind == ConditionType.ABLE_TO_SCALE and snapshot.scale_refused:
-            return ConditionValue("False", Reason.FAILED_UPDATE_SCALE, snapshot.scale_refused)
+            what = "The API server refused the change."
+            return ConditionValue("False", Reason.FAILED_UPDATE_SCALE, what, quotation=snapshot.scale_refused)
         if snapshot.scaling is None:
             former = find_condition(snapshot.former.conditions, kind)
             return ConditionValue(former.status, former.reason, former.message) if former else None
-        said = next((item for item in snapshot.scaling.conditions if item.type == kind), None)
-        return ConditionValue(said.status, said.reason, said.message) if said else None
+        value = next((item for item in snapshot.scaling.conditions if item.type == kind), None)
+        return ConditionValue(value.status, value.reason, value.message) if value else None
 
     return value_of
 
@@ -223,12 +294,12 @@ def _inspection_message(snapshot: Snapshot) -> str:
 
 _WORK: dict[Reason, Callable[[Snapshot], str]] = {
     Reason.INSPECTING: _inspection_message,
-    Reason.STARTING: lambda snapshot: f"{snapshot.rollout.reason} {snapshot.progress.message}",
+    Reason.STARTING: lambda snapshot: f"{snapshot.rollout.reason} {snapshot.pods.progress.message}",
     Reason.ROLLING_OUT: lambda snapshot: snapshot.rollout.reason,
     Reason.SCALING: _scaling,
-    Reason.MEASURING: lambda _: "A throwaway pod measures the service.",
+    Reason.MEASURING: lambda _: "A probe pod measures the service.",
 }
-"""The message of Reconciling, by what the work is."""
+"""The message of the condition Reconciling, by its reason."""
 
 _VALUES: dict[ConditionType, Callable[[Snapshot], ConditionValue | None]] = {
     ConditionType.READY: ready,

@@ -1,16 +1,19 @@
-"""How far a pod that is not ready yet has come, in the words of the Ready condition."""
+"""Progress of the pod that is nearest to serving, and the durations of the latest start."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.report import Report
+from tacho_contract.report import Report, StartupSeconds
 from tacho_contract.units import part_of
+from tacho_operator.api.base import exact, seconds
 from tacho_operator.api.conditions import Reason
+from tacho_operator.api.types import Startup
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.status.snapshot import Progress
 
 _ORDER = (
     Reason.STARTING,
@@ -22,45 +25,53 @@ _ORDER = (
 )
 
 
-def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> Progress:
-    """Of the pod that is nearest to serving."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodProgress:
+    """Reason and message of Ready before the pod serves."""
+
+    reason: Reason = Reason.STARTING
+    message: str = "Pods are being created."
+
+
+def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> PodProgress:
+    """Start progress of the pod that is nearest to serving."""
     found = [_of(pod, reports.get(pod.uid)) for pod in pods if not pod.terminating]
     if not found:
-        return Progress()
+        return PodProgress()
     return max(found, key=lambda step: _ORDER.index(step.reason))
 
 
-def _of(pod: PodView, report: Report | None) -> Progress:
+def _of(pod: PodView, report: Report | None) -> PodProgress:
     if not pod.node:
-        return Progress(reason=Reason.SCHEDULING, message=f"Pod {pod.name} waits for a node.")
+        return PodProgress(reason=Reason.SCHEDULING, message=f"Pod {pod.name} waits for a node.")
     engine = pod.container(names.ENGINE_CONTAINER)
     running = engine is not None and engine.running_since is not None
     if report is not None and running:
         return _reported(pod, report)
-    if not running and engine is not None and (engine.waiting or {}).get("reason") == "CrashLoopBackOff":
-        return Progress(reason=Reason.STARTING, message=f"Pod {pod.name} is started again after a pause.")
+    if not running and engine is not None and engine.waiting_reason == "CrashLoopBackOff":
+        return PodProgress(reason=Reason.STARTING, message=f"Pod {pod.name} restarts after a pause.")
     if running:
-        return Progress(reason=Reason.LOADING, message=f"Pod {pod.name} runs; the engine is being started.")
-    return Progress(
+        return PodProgress(reason=Reason.LOADING, message=f"Pod {pod.name} runs; the engine starts.")
+    return PodProgress(
         reason=Reason.PULLING_IMAGES, message=f"Node {pod.node} pulls the images of pod {pod.name}."
     )
 
 
-def _reported(pod: PodView, report: Report) -> Progress:
+def _reported(pod: PodView, report: Report) -> PodProgress:
     if report.phase == "WaitingForModel":
-        return Progress(reason=Reason.DOWNLOADING, message=f"Pod {pod.name}: {downloading(report.fetch)}.")
+        return PodProgress(reason=Reason.DOWNLOADING, message=f"Pod {pod.name}: {downloading(report.fetch)}.")
     if report.phase in ("Preflight", "Starting"):
-        return Progress(reason=Reason.LOADING, message=f"Pod {pod.name}: the engine loads the model.")
+        return PodProgress(reason=Reason.LOADING, message=f"Pod {pod.name}: the engine loads the model.")
     if report.phase == "Probing":
-        return Progress(
-            reason=Reason.MEASURING, message=f"Pod {pod.name} is measured before traffic reaches it."
+        return PodProgress(
+            reason=Reason.MEASURING, message=f"Pod {pod.name} is measured before it receives requests."
         )
     if report.phase == "Serving":
-        return Progress(
+        return PodProgress(
             reason=Reason.STARTING,
-            message=f"Pod {pod.name}: the engine serves, but the pod's readiness check does not pass.",
+            message=f"Pod {pod.name}: the engine serves, but the readiness check fails.",
         )
-    return Progress(reason=Reason.STARTING, message=f"Pod {pod.name} is in phase {report.phase}.")
+    return PodProgress(reason=Reason.STARTING, message=f"Pod {pod.name} is in phase {report.phase}.")
 
 
 def downloading(fetch: FetchProgress | None) -> str:
@@ -72,3 +83,75 @@ def downloading(fetch: FetchProgress | None) -> str:
     share = 100 * fetch.bytes_done // fetch.bytes_total
     resumed = f", {part_of(fetch.resumed_bytes, fetch.bytes_total)} resumed" if fetch.resumed_bytes else ""
     return f"downloading {part_of(fetch.bytes_done, fetch.bytes_total)} ({share} %{resumed})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodTimes:
+    """Times of a pod's start. None: not yet, or unknown."""
+
+    created: datetime | None = None
+    scheduled: datetime | None = None
+    injected: datetime | None = None
+    """The runtime was copied; after this only images are pulled."""
+    started: datetime | None = None
+    """The engine container runs."""
+    restarted: bool = False
+    """A container's restart is a new start, and nothing was scheduled or pulled for it."""
+
+
+def latest_startup(
+    pods: Iterable[PodView], reports: Mapping[str, Report], former: Startup | None
+) -> Startup | None:
+    """Start durations of the youngest pod that reports; ``former`` where no pod reports: unknown is not
+    zero."""
+    reporting = [pod for pod in pods if not pod.terminating and pod.uid in reports]
+    if not reporting:
+        return former
+    pod = max(reporting, key=lambda item: item.age_order)
+    return startup_of(reports[pod.uid], pod_times(pod))
+
+
+def pod_times(pod: PodView) -> PodTimes:
+    engine, inject = pod.container(names.ENGINE_CONTAINER), pod.container(names.INJECT_CONTAINER)
+    inject_end = inject.terminated if inject else None
+    return PodTimes(
+        created=pod.created,
+        scheduled=pod.condition_time("PodScheduled"),
+        injected=inject_end.finished if inject_end else None,
+        started=engine.running_since if engine else None,
+        restarted=engine is None or engine.restarts > 0,
+    )
+
+
+def startup_of(report: Report, times: PodTimes) -> Startup:
+    spent, fetch = report.startup, report.fetch
+    first = not times.restarted
+    ahead = _between(times.created, times.started) if first else 0.0
+    total = None if spent.total is None or ahead is None else spent.total + ahead
+    return Startup(
+        schedule_seconds=seconds(_between(times.created, times.scheduled)) if first else None,
+        image_seconds=seconds(_between(times.injected, times.started)) if first else None,
+        # After a restart the model is there, or the rest of it is downloaded.
+        download_seconds=seconds(spent.download if first or spent.model_wait is None else spent.model_wait),
+        overlap_seconds=seconds(_overlap(spent)) if first else None,
+        preflight_seconds=seconds(spent.preflight),
+        verify_seconds=seconds(spent.verify),
+        load_seconds=seconds(spent.load),
+        compile_seconds=seconds(spent.compile),
+        graph_seconds=seconds(spent.graphs),
+        probe_seconds=seconds(spent.probe),
+        total_seconds=seconds(total),
+        downloaded_bytes=exact(fetch.bytes_done) if fetch and fetch.bytes_total else None,
+        download_total_bytes=exact(fetch.bytes_total) if fetch and fetch.bytes_total else None,
+    )
+
+
+def _overlap(spent: StartupSeconds) -> float | None:
+    """The part of the download in parallel with other work."""
+    if spent.download is None or spent.model_wait is None:
+        return None
+    return max(0.0, spent.download - spent.model_wait)
+
+
+def _between(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None or end is None else (end - start).total_seconds()

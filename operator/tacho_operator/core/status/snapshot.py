@@ -1,81 +1,112 @@
-"""All that the status and the pace of one moment are made of: taken once, typed, and never changed."""
+"""The snapshot that status, conditions and the requeue time of one reconcile are computed from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus, MeasuredRun, Measurement, Startup
-from tacho_operator.core.measurement.cost import Price
+from tacho_operator.core import names
+from tacho_operator.core.measurement.cost import Price, price_of
 from tacho_operator.core.measurement.due import Cause
-from tacho_operator.core.measurement.records import current
-from tacho_operator.core.measurement.remeasure import Remeasure
-from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import Problem
+from tacho_operator.core.measurement.remeasure import RemeasurePlan
+from tacho_operator.core.measurement.states import current
+from tacho_operator.core.names import FETCH_CONTAINER
+from tacho_operator.core.pods.timing import deadline_seconds, reports_progress, unreachable
+from tacho_operator.core.pods.view import PodView, views
+from tacho_operator.core.problems import Problem, refused_child
+from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.revisions.step import Planning
+from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.rollout.decision import Rollout
-from tacho_operator.core.types import Scaled
+from tacho_operator.core.rollout.reading import (
+    live_pods,
+    lost_nodes,
+    revision_problem,
+    schedule_timeout_seconds,
+    without_spare_gpu,
+)
+from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
+from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far the pod that is nearest to serving has come."""
+class ServerPods:
+    """The server pods of all revisions."""
 
-    reason: Reason = Reason.STARTING
-    message: str = "Pods are being created."
+    count: int
+    ready: int
+    reached: int
+    """Ready and selected by the Service."""
+    progress: PodProgress = field(default_factory=PodProgress)
+    startup: Startup | None = None
+    """Durations of the latest start."""
+    unanswered: PodView | None = None
+    """A pod of the active revision whose report is overdue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemSet:
+    """Problems by the object that they concern."""
+
+    service: Problem | None = None
+    """The Service cannot be created: no request reaches a pod."""
+    blocking: tuple[Problem, ...] = ()
+    """Problems of the resource as a whole: names, quota, claims."""
+    subject: Problem | None = None
+    candidate: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuringState:
+    """Measurements, and measurements in progress."""
+
+    entries: tuple[Measurement, ...] = ()
+    """Measurements, newest first."""
+    price: Price | None = None
+    """Price of the subject revision's GPUs. None: unknown."""
+    remeasure: RemeasurePlan = RemeasurePlan()
+    deviating: MeasuredRun | None = None
+    """The check of a serving pod that deviates from the baseline."""
+    probing: bool = False
+    """A pod is being measured."""
+    disabled: bool = False
+
+    @property
+    def current(self) -> Measurement | None:
+        """The measurement that describes the service as it is."""
+        return current(self.entries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One moment of one resource."""
+    """One resource at one time, after the decisions of the reconcile pass."""
 
     resource: LLMDeployment
-    """With the former status."""
+    """The resource, with its former status."""
     planning: Planning
     rollout: Rollout
     subject: Revision | None
-    """The revision whose plan and figures are the resource's: the active one, else the wanted one."""
+    """The revision that status describes: the active one, else the desired one."""
     revisions: tuple[Revision, ...]
-    """All that exist, newest first."""
+    """All existing revisions, newest first."""
     replicas: int
-    """Wanted."""
+    """Desired replicas."""
     scaling: Scaled | None = None
-    """What the scaler says; None: nobody scales it, or it has not looked yet."""
+    """The scaler's decision; None: no scaler, or no decision yet."""
     scale_refused: str = ""
-    """What was said where a change of a Deployment was refused."""
-    server_pods: int
-    ready_pods: int
-    reached_pods: int
-    """Ready and selected by the Service."""
-    unreachable: Problem | None = None
-    """The Service cannot be had: ready pods or not, nobody reaches them."""
-    blocking: tuple[Problem, ...] = ()
-    """What concerns the resource as a whole: names, quota, claims."""
-    subject_problem: Problem | None = None
-    candidate_problem: Problem | None = None
-    progress: Progress = field(default_factory=Progress)
-    startup: Startup | None = None
-    """Where the time of the latest start went."""
-    measurements: tuple[Measurement, ...] = ()
-    """Newest first."""
-    price: Price | None = None
-    """Of the subject's GPUs. None: nobody has said."""
-    remeasure: Remeasure = Remeasure()
-    deviating: MeasuredRun | None = None
-    """The check of a pod that serves and does not do what was measured."""
-    probing: bool = False
-    """A server pod is being measured."""
-    telling: bool = False
-    """Some pod runs that starts or is measured: what it reports changes by the moment."""
-    deadline_seconds: float | None = None
-    """Until time alone makes something of what is seen now; None: it never does."""
-    probe_disabled: bool = False
-    silent: PodView | None = None
-    """A pod that should have reported by now."""
+    """The API server's words where it refused a change of a Deployment."""
     token_note: str = ""
-    """What a changed tokenSecretRef means for running pods; "" when nothing changed."""
+    """Consequence of a changed tokenSecretRef; "" without a change."""
+    pods: ServerPods
+    problems: ProblemSet
+    measuring: MeasuringState
+    reporting: bool = False
+    """A pod starts or is measured, so that its report changes all the time."""
+    deadline_seconds: float | None = None
+    """Seconds until elapsed time alone changes a decision; None: never."""
 
     @property
     def former(self) -> LLMDeploymentStatus:
@@ -83,12 +114,7 @@ class Snapshot:
 
     @property
     def serves(self) -> bool:
-        return self.reached_pods > 0 and bool(self.rollout.active) and self.unreachable is None
-
-    @property
-    def current(self) -> Measurement | None:
-        """The measurement that describes the service as it is."""
-        return current(self.measurements)
+        return self.pods.reached > 0 and bool(self.rollout.active) and self.problems.service is None
 
     @property
     def inspecting(self) -> bool:
@@ -96,37 +122,37 @@ class Snapshot:
         inspection = self.planning.inspection
         return inspection is not None and inspection.running and inspection.facts is None
 
-    def problems(self) -> Iterable[Problem]:
-        """All there are, the most fundamental first."""
+    def all_problems(self) -> Iterable[Problem]:
+        """All, the most fundamental first."""
         inspection = self.planning.inspection
         found = (
-            self.unreachable,
-            *self.blocking,
+            self.problems.service,
+            *self.problems.blocking,
             inspection.problem if inspection else None,
             self.planning.problem,
-            self.subject_problem,
-            self.candidate_problem,
+            self.problems.subject,
+            self.problems.candidate,
         )
         return (problem for problem in found if problem is not None)
 
     @property
     def held_back(self) -> Problem | None:
-        """Why the wanted revision is not even begun beside the active one; None where it is, or serves."""
-        rollout, wanted = self.rollout, self.planning.wanted
-        if not rollout.active or rollout.candidate or wanted in ("", rollout.active):
+        """Why the desired revision does not start; None where it has started, or serves."""
+        rollout, desired = self.rollout, self.planning.desired_revision
+        if not rollout.active or rollout.candidate or desired in ("", rollout.active):
             return None
-        return next(iter(self.blocking), None)
+        return next(iter(self.problems.blocking), None)
 
     @property
-    def persons_problem(self) -> Problem | None:
-        """The most fundamental one that does not go away without a person."""
-        return next((problem for problem in self.problems() if problem.needs_person), None)
+    def stalling_problem(self) -> Problem | None:
+        """The most fundamental problem that requires user action."""
+        return next((problem for problem in self.all_problems() if problem.needs_user_action), None)
 
     @property
     def work(self) -> Reason | None:
-        """What tacho is about, in the word of Reconciling; None where there is nothing to do, or nothing
-        that can be done without a person."""
-        if self.persons_problem is not None:
+        """The reason of the condition Reconciling; None where no work remains, or user action is required
+        first."""
+        if self.stalling_problem is not None:
             return None
         if self.inspecting:
             return Reason.INSPECTING
@@ -134,9 +160,145 @@ class Snapshot:
             return Reason.STARTING
         if self.rollout.candidate or self.rollout.settling:
             return Reason.ROLLING_OUT
-        if self.reached_pods < self.replicas or self.server_pods > self.replicas:
+        if self.pods.reached < self.replicas or self.pods.count > self.replicas:
             return Reason.SCALING
-        asked_for = self.remeasure.cause in (Cause.MISSING, Cause.REQUESTED)
-        if self.remeasure.running and asked_for and not self.remeasure.outcome:
+        requested = self.measuring.remeasure.cause in (Cause.MISSING, Cause.REQUESTED)
+        if self.measuring.remeasure.running and requested and not self.measuring.remeasure.outcome:
             return Reason.MEASURING
         return None
+
+
+def take_snapshot(
+    observed: Observed, config: Config, reconcile_plan: ReconcilePlan, now: datetime
+) -> Snapshot:
+    """The snapshot after this reconcile pass."""
+    resource, rollout, planning = observed.resource, reconcile_plan.rollout, reconcile_plan.planning
+    servers = views(observed.pods, names.ROLE_SERVER)
+    probes = views(observed.pods, names.ROLE_PROBE)
+    subject = reconcile_plan.revisions.get(rollout.active) or planning.revision
+    described = rollout.active or reconcile_plan.desired_revision
+    own = [pod for pod in live_pods(servers) if pod.revision == described]
+    measuring = _measuring(observed, config, reconcile_plan, subject, own)
+    return Snapshot(
+        resource=resource,
+        planning=planning,
+        rollout=rollout,
+        subject=subject,
+        revisions=tuple(
+            sorted(reconcile_plan.revisions.values(), key=lambda item: (-item.number, item.name))
+        ),
+        replicas=reconcile_plan.desired_replicas,
+        scaling=observed.scaling,
+        scale_refused=next((item.message for item in observed.refusals if item.kind == "Deployment"), ""),
+        token_note=_token_note(resource, subject),
+        pods=ServerPods(
+            count=len(live_pods(servers)),
+            ready=sum(pod.ready for pod in servers),
+            reached=sum(pod.ready and rollout.selected in ("", pod.revision) for pod in servers),
+            progress=progress([pod for pod in own if not pod.ready], observed.reports),
+            startup=latest_startup(
+                [pod for pod in servers if subject and pod.revision == subject.name],
+                observed.reports,
+                resource.status.startup,
+            ),
+            unanswered=unreachable(own, observed.reports.keys(), now),
+        ),
+        problems=_problems(observed, reconcile_plan, described, servers, now),
+        measuring=measuring,
+        reporting=measuring.probing
+        or bool(reconcile_plan.measuring.live.again.request)
+        or reports_progress(live_pods((*servers, *probes))),
+        deadline_seconds=deadline_seconds(
+            (*servers, *probes),
+            now,
+            schedule_limit_seconds=schedule_timeout_seconds(resource),
+            answered=observed.reports.keys(),
+        ),
+    )
+
+
+def _measuring(
+    observed: Observed,
+    config: Config,
+    reconcile_plan: ReconcilePlan,
+    subject: Revision | None,
+    own: Iterable[PodView],
+) -> MeasuringState:
+    step, reports = reconcile_plan.measuring, observed.reports
+    pods = (*own, *views(observed.pods, names.ROLE_PROBE))
+    gpu = subject.plan.gpu_product if subject else ""
+    return MeasuringState(
+        entries=step.measurements,
+        price=price_of(observed.resource.spec.cost, gpu, config.gpu_prices, config.currency),
+        remeasure=step.remeasure,
+        deviating=step.deviating,
+        probing=any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in pods),
+        disabled=step.live.probe.policy == "Disabled",
+    )
+
+
+def _problems(
+    observed: Observed,
+    reconcile_plan: ReconcilePlan,
+    described: str,
+    servers: tuple[PodView, ...],
+    now: datetime,
+) -> ProblemSet:
+    rollout = reconcile_plan.rollout
+    lost = lost_nodes(observed.nodes)
+
+    def problem(revision: str) -> Problem | None:
+        size = rollout.replicas.get(revision, 0)
+        return revision_problem(observed, revision, pods=servers, desired=size, lost=lost, now=now)
+
+    candidate = problem(rollout.candidate) if rollout.candidate else None
+    return ProblemSet(
+        service=_service_problem(observed),
+        blocking=(*_refused_children(observed), *reconcile_plan.blocking),
+        subject=problem(described) if described else None,
+        candidate=without_spare_gpu(observed.resource, candidate),
+    )
+
+
+def _is_service(observed: Observed, refusal: ChildRefusal) -> bool:
+    place = ("Service", names.service_name(observed.resource.metadata.name))
+    return (refusal.kind, refusal.name) == place
+
+
+def _service_problem(observed: Observed) -> Problem | None:
+    found = next((item for item in observed.refusals if _is_service(observed, item)), None)
+    if found is None:
+        return None
+    name = names.service_name(observed.resource.metadata.name)
+    exists = any(item["metadata"]["name"] == name for item in observed.services)
+    # A Service that exists and could not be changed still sends requests to the pods that served before.
+    return None if exists and not found.taken else refused_child(found)
+
+
+def _refused_children(observed: Observed) -> list[Problem]:
+    """Names that are in use, and children that quota or admission refused. Probe pods do not count: their
+    failure concerns the measurement, not the service."""
+    return [
+        refused_child(item)
+        for item in sorted(observed.refusals, key=lambda item: not item.taken)
+        if item.role != names.ROLE_PROBE and not (item.taken and _is_service(observed, item))
+    ]
+
+
+def _token_note(resource: LLMDeployment, subject: Revision | None) -> str:
+    """The consequence of a changed tokenSecretRef: running pods keep the old one."""
+    if subject is None:
+        return ""
+    fetch: Manifest = next(
+        (item for item in subject.pod_template["spec"]["initContainers"] if item["name"] == FETCH_CONTAINER),
+        {},
+    )
+    if not fetch:
+        return ""
+    old = next((item for item in fetch.get("env", ()) if item["name"] == "HF_TOKEN"), None)
+    frozen = old["valueFrom"]["secretKeyRef"] if old else {}
+    desired = resource.spec.model.token_secret_ref
+    now = (desired.name, desired.key) if desired else (None, None)
+    if (frozen.get("name"), frozen.get("key")) == now:
+        return ""
+    return "The changed model.tokenSecretRef applies from the next revision on."

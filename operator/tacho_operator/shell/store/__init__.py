@@ -1,1 +1,1 @@
-"""What the watches brought: trimmed objects, streamed by reflectors, read by decisions."""
+"""The store: trimmed objects, streamed from the API server by reflectors and read by decisions."""

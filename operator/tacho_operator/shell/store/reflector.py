@@ -1,9 +1,9 @@
-"""Keeps the store as the API server is: a list, then a watch that goes on where the list ended.
+"""Keeps the store in sync with the API server: a list, then a watch that continues where the list ended.
 
-Built on the asynchronous client, as what others offer does not carry: ``kubernetes.informer`` is a thread a
-kind over the blocking client, lists without pages, holds whole objects, reconnects without a pause and does
-not say whether it is up to date; ``kubernetes.aio.watch`` opens a client of its own and reconnects unseen;
-kopf does not say when a stream breaks or what went meanwhile, and keeps a task and a copy an object.
+Built on the asynchronous client, because existing ones do not scale. ``kubernetes.informer`` runs one
+blocking thread per kind, lists without pages, holds whole objects, reconnects without a pause and does not
+report whether it is in sync. ``kubernetes.aio.watch`` opens a client of its own and hides reconnects. kopf
+watches LLMDeployments (resource_watch.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
-from tacho_operator.shell.kube import ApiError, Forbidden, Gone, Kube, Missing, asked_pause_seconds
+from tacho_operator.shell.kube import ApiError, Forbidden, Gone, Kube, Missing, requested_pause_seconds
 from tacho_operator.shell.store.store import Name, Store
 
 logger = logging.getLogger(__name__)
@@ -24,15 +25,47 @@ MAX_BACKOFF_SECONDS = 30.0
 FORBIDDEN_SECONDS = 600.0
 """A kind that may not be read and need not be is tried again so seldom."""
 SHORTEST_WATCH_SECONDS = 1.0
-"""One that ends sooner and has brought nothing is no sign of health: the next waits, so that a broken proxy
-is not hammered. A busy API server ends those that brought much, and while one is away nothing is decided."""
+"""A watch that ends sooner and has delivered nothing is unhealthy: the next one waits, so that a broken proxy
+is not flooded. A busy API server ends watches that delivered much; those restart at once, as nothing is
+decided while a watch is away."""
 SETTLE_SECONDS = 1.0
-"""After a break, what happened meanwhile comes within moments of the new stream's beginning."""
+"""Wait after a reconnect: changes during the break arrive within moments of the new stream's begin."""
 
 
-class WentBack(RuntimeError):
-    """What was watched is newer than what there is: etcd was restored from a backup. What is held and what
-    was written may never have been, and numbers that tell new from old are given out again."""
+class EtcdRestored(RuntimeError):
+    """The API server is at an older version than the store: etcd was restored from a backup.
+
+    Stored objects and our own writes may no longer exist, and version numbers are used again.
+    """
+
+
+def retry_seconds(failures: int, requested_seconds: float) -> float:
+    """The longest pause before the next attempt, after ``failures`` failures in a row and the server's
+    Retry-After."""
+    longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10))
+    return max(longest, 2.0 * requested_seconds)
+
+
+def check_not_older(store: Store, kind: str, namespace: str, version: str) -> None:
+    """Raises EtcdRestored when the API server is at an older version than the store was."""
+    last = store.streams.get((kind, namespace), "")
+    if last.isdigit() and version.isdigit() and int(version) < int(last):
+        raise EtcdRestored(
+            f"{kind}: the API server is at version {version} and was at {last} before: its etcd was "
+            "restored from a backup; the operator starts anew"
+        )
+
+
+class WatchScope(NamedTuple):
+    """Which objects a reflector keeps in the store."""
+
+    kind: str
+    namespace: str = ""
+    """Namespace to watch; "" for all namespaces."""
+    selector: str = ""
+    """Label selector of the objects; "" for all objects."""
+    optional: bool = False
+    """The operator works without the right to read them."""
 
 
 class Reflector:
@@ -42,30 +75,27 @@ class Reflector:
         self,
         kube: Kube,
         store: Store,
-        kind: str,
+        scope: WatchScope,
         *,
-        namespace: str = "",
-        selector: str = "",
-        optional: bool = False,
         lists: asyncio.Semaphore,
         on_reconnect: Callable[[str, str], None],
     ) -> None:
         self._kube, self._store = kube, store
-        self.kind, self.namespace = kind, namespace
-        self._selector, self._optional = selector, optional
+        self.kind, self.namespace = scope.kind, scope.namespace
+        self._selector, self._optional = scope.selector, scope.optional
         self._lists = lists
         self._on_reconnect = on_reconnect
         self._version = ""
         self._alive = time.monotonic()
         self._failures = 0
-        store.lost(kind, namespace, f"{kind}: not listed yet")
+        store.lost(self.kind, self.namespace, f"{self.kind}: not listed yet")
 
     def silent_seconds(self) -> float:
-        """How long ago the stream last said anything: an event, a bookmark, a list."""
+        """Since the stream last delivered anything: an event, a bookmark, a list."""
         return time.monotonic() - self._alive
 
     async def run(self) -> None:
-        """Until cancelled. Raises WentBack: then nothing that the process knows is of use."""
+        """Runs until cancelled. Raises EtcdRestored: then no object that the process has stored is valid."""
         while True:
             try:
                 if not self._version:
@@ -73,7 +103,7 @@ class Reflector:
                 elif self._failures:
                     # A watch from a version that is yet to come is granted, and silent until that comes.
                     where = (self.kind, self.namespace or None, self._selector)
-                    self._follows(await self._kube.version(*where))
+                    check_not_older(self._store, self.kind, self.namespace, await self._kube.version(*where))
                 started = time.monotonic()
                 brought = await self._watch()
             except Gone as error:
@@ -107,22 +137,12 @@ class Reflector:
 
     async def _pause(self, error: Exception) -> None:
         self._break("broken", error)
-        longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 10))
-        longest = max(longest, 2.0 * asked_pause_seconds(error))
-        delay = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+        delay = retry_seconds(self._failures, requested_pause_seconds(error)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
         logger.warning("%s in %s: %s; again in %.1f s", self.kind, self._place(), error, delay)
         await asyncio.sleep(delay)
 
     def _place(self) -> str:
         return f"namespace {self.namespace}" if self.namespace else "all namespaces"
-
-    def _follows(self, version: str) -> None:
-        last = self._store.streams.get((self.kind, self.namespace), "")
-        if last.isdigit() and version.isdigit() and int(version) < int(last):
-            raise WentBack(
-                f"{self.kind}: the API server is at version {version} and was at {last} before: its etcd was "
-                "restored from a backup; the operator starts anew"
-            )
 
     async def _list(self) -> None:
         """Page by page, a few kinds at a time: neither side ever holds a whole cluster at once."""
@@ -130,7 +150,7 @@ class Reflector:
         async with self._lists:
             async for page in self._kube.pages(self.kind, self.namespace or None, self._selector):
                 version = page.version
-                self._follows(version)
+                check_not_older(self._store, self.kind, self.namespace, version)
                 for manifest in page.items:
                     metadata = manifest["metadata"]
                     names.add((metadata.get("namespace", ""), metadata["name"]))
@@ -141,9 +161,8 @@ class Reflector:
         self._store.at(self.kind, self.namespace, version)
 
     async def _watch(self) -> int:
-        """Until the API server ends the stream, as it does now and then; how many changes it has brought
-        that were not known.
-        Raises Gone, ApiError."""
+        """Reads the stream until the API server ends it, as it does now and then; returns the number of new
+        changes. Raises Gone, ApiError."""
         brought, began = 0, self._version
         async with self._kube.watch(
             self.kind, self.namespace or None, self._selector, self._version
@@ -158,7 +177,7 @@ class Reflector:
             finally:
                 settled.cancel()
         self._store.lost(self.kind, self.namespace, f"{self.kind}: the watch ended and begins anew")
-        # What is told again is nothing new: that is how something in between answers that holds a copy.
+        # A repeated event is nothing new: a cache in between answers so.
         return brought if self._version != began else 0
 
     def _runs(self) -> None:

@@ -1,17 +1,17 @@
-"""The store: every object that decisions read, as the watches last told it.
+"""The store: every object that decisions read, as the watches last delivered it.
 
-How to ask it::
+How to read it::
 
     store.resources()              every LLMDeployment's Key, or those of one namespace
-    store.resource(key)            the LLMDeployment itself, None when there is none
-    store.children("Pod", key)     what carries its label; also Deployment, Service, ConfigMap, …
-    store.pods_on({"node-1"})      tacho's own pods on these nodes, whosever they are
+    store.resource(key)            the LLMDeployment itself; None where it does not exist
+    store.children("Pod", key)     its pods, by label; also Deployment, Service, ConfigMap, …
+    store.pods_on({"node-1"})      tacho's pods on these nodes, of all resources
     store.claim(namespace, name)   a PersistentVolumeClaim
     store.nodes(), store.history(namespace)
-    store.stale()                  why what it holds may be old; empty: every stream runs
+    store.stale()                  watches that are interrupted; empty: all are in sync
 
-Answers are copies, trimmed to what is read of them (trim.py): change them as you like. Objects are held as
-compressed JSON (packed.py). Nothing here waits or asks the API server.
+Returned objects are copies, trimmed to the fields that decisions read (trimming.py); callers may change them.
+Objects are stored as compressed JSON. The store sends no request.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ from sys import intern
 from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.pods.nodes import node_facts
-from tacho_operator.core.revisions.awaited import AWAITED, ceased, is_news
-from tacho_operator.core.types import History, Manifest, NodeFacts, Waiting
+from tacho_operator.core.revisions.hub_backoff import SHARED_REASONS, ended_wait, notice_due
+from tacho_operator.core.types import HubWaiters, Manifest, NodeFacts, PastMeasurement
 from tacho_operator.shell.kube import KINDS
-from tacho_operator.shell.store.packed import Packing
-from tacho_operator.shell.store.trim import trimmed
+from tacho_operator.shell.store.trimming import Packing, trimmed
 from tacho_operator.shell.workqueue import Key
 
 Name = tuple[str, str]
-"""Namespace ("" of what has none) and name."""
+"""Namespace and name; the namespace is "" for cluster-scoped objects."""
+
+
+REMOVED_LIMIT = 10_000
+"""Deleted LLMDeployments that are remembered."""
 
 
 def utc_now() -> datetime:
@@ -42,12 +45,13 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """Of a resource: what tells how urgent it is."""
+class StoreState:
+    """The state of a resource that its queue priority depends on."""
 
-    told: bool = True
-    """The operator has said something of it, of whichever spec; of what is gone nothing is to be told."""
-    looked_at: bool = False
+    reported: bool = True
+    """The operator has written a status, for any version of the spec. True for a deleted resource, which
+    needs no status."""
+    status_is_current: bool = False
     """The status speaks of the spec as it is."""
     ready: bool = False
     why: str = ""
@@ -57,8 +61,8 @@ class State:
 
 
 @dataclass(slots=True)
-class Entry:
-    """One object."""
+class StoredObject:
+    """One stored object: its identity, its owner and its compressed JSON."""
 
     uid: str
     version: str
@@ -66,45 +70,49 @@ class Entry:
     """The LLMDeployment its label names; "" where it has none."""
     node: str
     text: bytes
-    state: State = State()
-    history: tuple[History, ...] | None = None
+    state: StoreState = StoreState()
+    history: tuple[PastMeasurement, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What one event changed of what is read; an event that changed nothing of that is none."""
+class StoreChange:
+    """One event that changed a field that decisions read; all other events are dropped."""
 
     kind: str
     namespace: str
     name: str
     owner: str
-    """The resource of its label as it is now, or was before it went."""
+    """The resource of its label as it is now, or was before its deletion."""
     freed: str = ""
-    """The reason for which it waited: others that wait for the same may have it too."""
+    """The reason for which the resource waited until now; other resources that wait for the same reason may
+    go on too."""
 
 
 def later(version: str, than: str) -> bool:
-    """Whether a resourceVersion is that of ``than`` or later. They are comparable as numbers within a kind
-    (kubernetes.io, API concepts, resource versions); what is no number compares by being the same."""
+    """Whether resourceVersion ``version`` is ``than`` or later.
+
+    Versions are comparable as numbers within a kind (kubernetes.io, API concepts, resource versions); a
+    version that is no number is compared for equality.
+    """
     if version.isdigit() and than.isdigit():
         return int(version) >= int(than)
     return version == than
 
 
-def told(resource: Manifest) -> bool:
-    """Whether the operator has said anything of it: the API server gives each a first status of its own, of
-    which no generation is said."""
+def is_reported(resource: Manifest) -> bool:
+    """Whether the operator has written its status: the API server gives each a first status of its own,
+    without observedGeneration."""
     return bool((resource.get("status") or {}).get("observedGeneration"))
 
 
-def _state(resource: Manifest) -> State:
+def _state(resource: Manifest) -> StoreState:
     status = resource.get("status") or {}
     conditions = status.get("conditions") or ()
     ready: Manifest = next((item for item in conditions if item.get("type") == "Ready"), {})
     is_ready = ready.get("status") == "True"
-    return State(
-        told=told(resource),
-        looked_at=status.get("observedGeneration") == resource["metadata"].get("generation"),
+    return StoreState(
+        reported=is_reported(resource),
+        status_is_current=status.get("observedGeneration") == resource["metadata"].get("generation"),
         ready=is_ready,
         why="" if is_ready else intern(str(ready.get("reason", ""))),
         serves=bool(status.get("readyReplicas")),
@@ -112,11 +120,13 @@ def _state(resource: Manifest) -> State:
 
 
 class Store:
-    """Filled by reflectors; ``on_change`` is called for every change of what is read."""
+    """Filled by reflectors; calls ``on_change`` for every change of a field that decisions read."""
 
-    def __init__(self, on_change: Callable[[Change], None], clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, on_change: Callable[[StoreChange], None], clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self._on_change = on_change
-        self._objects: dict[str, dict[Name, Entry]] = {kind: {} for kind in KINDS}
+        self._objects: dict[str, dict[Name, StoredObject]] = {kind: {} for kind in KINDS}
         self._packing = {kind: Packing() for kind in KINDS}
         self._owned: dict[str, dict[Name, tuple[Name, ...]]] = {kind: {} for kind in KINDS}
         self._on_node: dict[str, set[Name]] = defaultdict(set)
@@ -131,23 +141,25 @@ class Store:
         self.streams: dict[tuple[str, str], str] = {}
         """Latest resourceVersion that a kind's stream of a namespace ("" for all) has brought."""
         self._stale: dict[tuple[str, str], str] = {}
+        self._removed: dict[str, None] = {}
+        """Uids of LLMDeployments, the latest last."""
 
-    # --- what decisions ask ---
+    # --- for decisions ---
     def resources(self, namespace: str = "") -> Iterator[Key]:
-        """Every resource, or those of one namespace."""
+        """Keys of every resource, or of the resources of one namespace."""
         found = tuple(self._objects["LLMDeployment"])
         return (Key(*name) for name in found if namespace in ("", name[0]))
 
-    def waiting(self) -> dict[str, Waiting]:
-        """Who waits for what comes by itself, by the reason that Ready gives."""
-        return {why: Waiting(self._unready[why], self._freed.get(why)) for why in AWAITED}
+    def waiting(self) -> dict[str, HubWaiters]:
+        """Resources that wait for a shared cause, such as a hub, by the reason of their Ready condition."""
+        return {why: HubWaiters(self._unready[why], self._freed.get(why)) for why in SHARED_REASONS}
 
     def waiting_for(self, why: str) -> Iterator[Key]:
         """Whose Ready gives that reason."""
         return (key for key in self.resources() if self.state(key).why == why)
 
     def resource(self, key: Key) -> Manifest | None:
-        """The resource as it was last told."""
+        """The resource as it was last delivered."""
         return self._read("LLMDeployment", (key.namespace, key.name))
 
     def children(self, kind: str, key: Key) -> list[Manifest]:
@@ -155,10 +167,10 @@ class Store:
         names = sorted(self._owned[kind].get((key.namespace, key.name), ()))
         return [found for name in names if (found := self._read(kind, name)) is not None]
 
-    def state(self, key: Key) -> State:
-        """How a resource is; as one that was never looked at where it is unknown."""
+    def state(self, key: Key) -> StoreState:
+        """The state of a resource; an unknown resource counts as one without a status."""
         entry = self._objects["LLMDeployment"].get((key.namespace, key.name))
-        return entry.state if entry else State()
+        return entry.state if entry else StoreState()
 
     def owners_on(self, node: str) -> set[Key]:
         """Resources that have pods on that node."""
@@ -172,15 +184,15 @@ class Store:
         return [found for name in names if (found := self._read("Pod", name)) is not None]
 
     def claim(self, namespace: str, name: str) -> Manifest | None:
-        """A PersistentVolumeClaim, None where there is none."""
+        """A PersistentVolumeClaim; None where it does not exist."""
         return self._read("PersistentVolumeClaim", (namespace, name))
 
     def known(self, kind: str, namespace: str = "") -> bool:
-        """False where the operator may not read that kind: then nothing follows from its absence."""
+        """Whether the operator may read that kind; False: the absence of an object means nothing."""
         return self._unknown.isdisjoint({(kind, ""), (kind, namespace)})
 
     def nodes(self) -> tuple[NodeFacts, ...] | None:
-        """Every node; None where they may not be read."""
+        """Every node; None without permission to read nodes."""
         if not self.known("Node"):
             return None
         if self._nodes is None:
@@ -188,9 +200,9 @@ class Store:
             self._nodes = tuple(node_facts(self._read("Node", name) or {}) for name in found)
         return self._nodes
 
-    def history(self, namespace: str) -> tuple[History, ...]:
-        """What was measured in a namespace so far."""
-        found: list[History] = []
+    def history(self, namespace: str) -> tuple[PastMeasurement, ...]:
+        """All earlier measurements of a namespace, in the status of its resources."""
+        found: list[PastMeasurement] = []
         unpacked = self._packing["LLMDeployment"].unpacked
         for name, entry in self._objects["LLMDeployment"].items():
             if name[0] != namespace:
@@ -202,13 +214,13 @@ class Store:
 
     def naming(self, namespace: str, text: str) -> list[Key]:
         """Resources of a namespace whose manifest has that text in it."""
-        sought, told = text.encode(), self._packing["LLMDeployment"].json
+        sought, json_of = text.encode(), self._packing["LLMDeployment"].json
         found = self._objects["LLMDeployment"].items()
-        return [Key(*name) for name, entry in found if name[0] == namespace and sought in told(entry.text)]
+        return [Key(*name) for name, entry in found if name[0] == namespace and sought in json_of(entry.text)]
 
     def stale(self, namespace: str | None = None) -> tuple[str, ...]:
-        """Why what is held may be old, or what is read for resources of one namespace: a line a stream; empty
-        when every stream runs."""
+        """Watches that are interrupted, so that stored objects may be old: one line per watch; empty when all
+        are in sync."""
         found = (
             stream for stream in sorted(self._stale) if namespace is None or stream[1] in ("", namespace)
         )
@@ -222,6 +234,16 @@ class Store:
         """Uid and resourceVersion of an object that is held."""
         entry = self._objects[kind].get((namespace, name))
         return (entry.uid, entry.version) if entry else None
+
+    def held(self, kind: str, namespace: str = "") -> list[tuple[Name, str, str]]:
+        """Name, uid and resourceVersion of every stored object, or of the stored objects of one namespace."""
+        found = self._objects[kind].items()
+        return [(name, item.uid, item.version) for name, item in found if namespace in ("", name[0])]
+
+    def was_removed(self, uid: str) -> bool:
+        """Whether an LLMDeployment was deleted or replaced. Its stream has no version up to which everything
+        is known, as kopf handles each object by itself."""
+        return uid in self._removed
 
     def leaving(self, kind: str, namespace: str, name: str) -> bool:
         """Whether an object that is held is being deleted."""
@@ -237,7 +259,7 @@ class Store:
         finally:
             self._waiting.discard(future)
 
-    # --- what reflectors tell ---
+    # --- for watches ---
     def put(self, kind: str, manifest: Manifest) -> None:
         """An object as it is now."""
         kept = trimmed(kind, manifest)
@@ -246,20 +268,25 @@ class Store:
         # Children repeat their resource's names: each is kept once.
         name = (intern(metadata.get("namespace", "")), intern(metadata["name"]))
         former = self._objects[kind].get(name)
-        if former is not None and former.uid == metadata["uid"] and not later(version, former.version):
-            return  # a list that is read page by page may be older than what was watched meanwhile
+        # A list that is read page by page may be older than what was watched meanwhile. kopf's events of two
+        # uids of one name, moreover, may arrive in either order; a reflector's stream is in order.
+        may_be_older = former is not None and (former.uid == metadata["uid"] or kind == "LLMDeployment")
+        if former is not None and may_be_older and not later(version, former.version):
+            return
         text = self._packing[kind].packed(kept, former.text if former else b"")
         if former is not None and former.text is text:
             former.version = version
         else:
             self._drop(kind, name)
-            entry = Entry(
+            if former is not None and former.uid != metadata["uid"]:
+                self._note_removed(kind, former.uid)
+            entry = StoredObject(
                 uid=metadata["uid"],
                 version=version,
                 owner=intern((metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")),
                 node=intern(kept["spec"].get("nodeName", "")) if kind == "Pod" else "",
                 text=text,
-                state=_state(kept) if kind == "LLMDeployment" else State(),
+                state=_state(kept) if kind == "LLMDeployment" else StoreState(),
                 history=None if (kept.get("status") or {}).get("measurements") else (),
             )
             self._objects[kind][name] = entry
@@ -273,23 +300,34 @@ class Store:
             self._tell(kind, name, former, entry, self._ceased(former, entry))
         self._wake()
 
-    def _ceased(self, former: Entry | None, entry: Entry) -> str:
-        """What it awaited and awaits no longer; "" where that is old news."""
-        why = ceased(former.state.why if former else "", entry.state.why)
+    def _ceased(self, former: StoredObject | None, entry: StoredObject) -> str:
+        """The reason for which it waited and waits no longer; "" where that is known already."""
+        why = ended_wait(former.state.why if former else "", entry.state.why)
         now = self._clock()
-        if not why or not is_news(self._freed.get(why), now):
+        if not why or not notice_due(self._freed.get(why), now):
             return ""
         self._freed[why] = now
         return why
 
-    def remove(self, kind: str, namespace: str, name: str) -> None:
-        """An object that is gone."""
-        if (former := self._drop(kind, (namespace, name))) is not None:
+    def remove(self, kind: str, namespace: str, name: str, *, uid: str = "") -> None:
+        """Removes a deleted object; with ``uid``, only the object of that uid, not its successor of the same
+        name."""
+        held = self.find(kind, namespace, name)
+        if uid and held and held[0] != uid:
+            self._note_removed(kind, uid)
+        elif (former := self._drop(kind, (namespace, name))) is not None:
+            self._note_removed(kind, former.uid)
             self._tell(kind, (namespace, name), former, None)
         self._wake()
 
+    def _note_removed(self, kind: str, uid: str) -> None:
+        if kind == "LLMDeployment":
+            self._removed[uid] = None
+            if len(self._removed) > REMOVED_LIMIT:
+                del self._removed[next(iter(self._removed))]
+
     def keep_only(self, kind: str, namespace: str, names: Collection[Name]) -> None:
-        """What a complete list did not name is gone."""
+        """Removes objects that a complete list does not contain: they were deleted."""
         held = [name for name in self._objects[kind] if namespace in ("", name[0])]
         for name in held:
             if name not in names:
@@ -327,7 +365,7 @@ class Store:
         found["kind"] = kind
         return found
 
-    def _drop(self, kind: str, name: Name) -> Entry | None:
+    def _drop(self, kind: str, name: Name) -> StoredObject | None:
         former = self._objects[kind].pop(name, None)
         if former is None:
             return None
@@ -345,12 +383,12 @@ class Store:
         return former
 
     def _tell(
-        self, kind: str, name: Name, former: Entry | None, entry: Entry | None, freed: str = ""
+        self, kind: str, name: Name, former: StoredObject | None, entry: StoredObject | None, freed: str = ""
     ) -> None:
         if kind == "Node":
             self._nodes = None
         for owner in sorted({item.owner for item in (former, entry) if item}):
-            self._on_change(Change(kind, name[0], name[1], owner, freed))
+            self._on_change(StoreChange(kind, name[0], name[1], owner, freed))
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, set()

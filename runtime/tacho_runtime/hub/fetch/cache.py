@@ -1,28 +1,97 @@
-"""The hub client's cache layout: where a repository's files are, whole and in part.
+"""The hub client's cache layout: a repository's files, whole and in part, and which files are verified.
 
-``hub/models--ORG--NAME/blobs/ETAG`` is a file's content, ``snapshots/COMMIT/PATH`` a link to it.
+``hub/models--ORG--NAME/blobs/ETAG`` is a file's content, ``snapshots/COMMIT/PATH`` a link to it. Verified
+files are listed next to the cache, so that a later pod need not read a hundred gigabytes again: a file counts
+as verified as long as its size and its modification time stay.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tacho_contract.fetch import snapshot_dir
 from tacho_runtime.headers.source import FileEntry
-from tacho_runtime.hub.fetch.verified import Verified
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedFile:
+    """One file as it was when its content was found right."""
+
+    size_bytes: int
+    modified_ns: int
+    digest: str
+    """Digest as the hub lists it: sha256 of a large file, git's blob id of a small file."""
+
+
+class VerifiedFiles:
+    """The seals of one repository at one commit, in the file ``path``. May be used by several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._seals = _read_verified(path)
+
+    def holds(self, name: str, file: Path, digest: str = "") -> bool:
+        """Whether ``file`` was found right before (as ``digest``, where that is known) and is untouched."""
+        seal = self._seals.get(name)
+        if seal is None or (digest and seal.digest != digest):
+            return False
+        try:
+            status = file.stat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (seal.size_bytes, seal.modified_ns)
+
+    def note(self, name: str, before: os.stat_result, digest: str) -> None:
+        """The file was found to be ``digest``; ``before`` is how it was before it was read."""
+        with self._lock:
+            self._seals[name] = VerifiedFile(before.st_size, before.st_mtime_ns, digest)
+            self._write()
+
+    def _write(self) -> None:
+        text = json.dumps(
+            {name: [s.size_bytes, s.modified_ns, s.digest] for name, s in sorted(self._seals.items())}
+        )
+        fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(text)
+            os.replace(fresh, self._path)
+        except OSError as error:
+            # A cache that is mounted read-only: its files are hashed again next time.
+            LOG.warning("%s cannot be written: %s", self._path, error.strerror)
+
+
+def _read_verified(path: Path) -> dict[str, VerifiedFile]:
+    """The list of verified files; empty where the list is missing or not readable."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        return {
+            name: VerifiedFile(int(size), int(time), str(digest))
+            for name, (size, time, digest) in found.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
 
 STRAY_AGE_SECONDS = 600
-"""A partial file of the client's own that nobody wrote to for this long belongs to a process that is gone."""
+"""A partial file of the client's own without a write for this long belongs to an ended process."""
 HASH_PIECE_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DownloadTarget:
     """One file to bring: its place in the repository, its size, and what identifies its content."""
 
     path: str
@@ -31,7 +100,7 @@ class Target:
     """sha256 of a large file, git's blob id of a small one: as the hub lists it, and names it in its ETag."""
 
 
-class Cache:
+class HubCache:
     """One repository at one commit below ``cache_dir``."""
 
     def __init__(self, cache_dir: str, repository: str, commit: str) -> None:
@@ -41,14 +110,14 @@ class Cache:
         self.blobs = self.storage / "blobs"
         self.locks = self.root / ".locks" / self.storage.name
         self.hashed_bytes = 0
-        """Read back from the disk so far, to see whether it is what it should be."""
-        self.verified = Verified(Path(cache_dir, "verified", self.storage.name, f"{commit}.json"))
+        """Bytes of cached files read from disk so far to verify their hash."""
+        self.verified = VerifiedFiles(Path(cache_dir, "verified", self.storage.name, f"{commit}.json"))
 
-    def whole(self, target: Target) -> bool:
+    def whole(self, target: DownloadTarget) -> bool:
         """True when the file is there with its full size."""
         return _size(self.snapshot / target.path) == target.size_bytes
 
-    def sound(self, target: Target) -> bool:
+    def sound(self, target: DownloadTarget) -> bool:
         """Whether the content is the target's. Reads all of it, unless that was done before."""
         return self._sound(target.path, target.etag)
 
@@ -73,7 +142,7 @@ class Cache:
     def _count_hashed(self, size_bytes: int) -> None:
         self.hashed_bytes += size_bytes  # shown, not decided by: two threads may lose one another's piece
 
-    def drop(self, target: Target) -> None:
+    def drop(self, target: DownloadTarget) -> None:
         """Removes a file with all its content, so that it is brought again from the beginning."""
         pointer = self.snapshot / target.path
         blob = pointer.resolve()
@@ -87,8 +156,8 @@ class Cache:
         lost."""
         return self.blobs / f"{etag}.incomplete"
 
-    def present_bytes(self, target: Target) -> int:
-        """What is on disk of a file: all of it, or the larger of its partial copies."""
+    def present_bytes(self, target: DownloadTarget) -> int:
+        """Bytes of a file that are on disk: the whole file, or the larger of its partial copies."""
         if self.whole(target) or _size(self.blobs / target.etag) == target.size_bytes:
             return target.size_bytes
         # The client may reserve a file's full size at once: only blocks that are written count.
@@ -104,7 +173,7 @@ class Cache:
             if _age_seconds(path) > STRAY_AGE_SECONDS:
                 path.unlink(missing_ok=True)
 
-    def drop_damaged(self, target: Target) -> None:
+    def drop_damaged(self, target: DownloadTarget) -> None:
         """Removes a file of the wrong size, so that it is brought again."""
         pointer = self.snapshot / target.path
         if os.path.lexists(pointer) and not self.whole(target):

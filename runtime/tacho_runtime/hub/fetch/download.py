@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tacho_runtime.headers.errors import invalid
-from tacho_runtime.hub.fetch.cache import Cache, Target
+from tacho_runtime.headers.source import invalid
+from tacho_runtime.hub.fetch.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.remote import REQUEST_TIMEOUT_SECONDS
 
 LOG = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ class Downloader:
     """Brings the files of one repository at one commit."""
 
     def __init__(
-        self, cache: Cache, repository: str, commit: str, *, endpoint: str, token: str | bool
+        self, cache: HubCache, repository: str, commit: str, *, endpoint: str, token: str | bool
     ) -> None:
         self._cache, self._repository, self._commit = cache, repository, commit
         self._endpoint, self._token = endpoint, token
         self.lost_bytes = 0
         """Of what an earlier attempt had brought, what could not be continued after all."""
 
-    def bring(self, target: Target) -> None:
+    def bring(self, target: DownloadTarget) -> None:
         """The file, whole and with the content that the hub lists, at its place in the snapshot.
 
         One with other content is brought again, once. Raises FailedError, or what the client raises.
@@ -66,7 +66,7 @@ class Downloader:
             MEND,
         )
 
-    def _bring_size(self, target: Target) -> None:
+    def _bring_size(self, target: DownloadTarget) -> None:
         """The file with its full size."""
         if self._cache.whole(target):
             return
@@ -83,7 +83,7 @@ class Downloader:
             # The client would copy the blob, and take twice the space.
             self._fill(target, metadata, self._cache.snapshot / target.path)
 
-    def _metadata(self, target: Target) -> Any:
+    def _metadata(self, target: DownloadTarget) -> Any:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         url = hf_hub_url(self._repository, target.path, revision=self._commit, endpoint=self._endpoint)
@@ -105,7 +105,7 @@ class Downloader:
             )
         return metadata
 
-    def _by_client(self, target: Target) -> bool:
+    def _by_client(self, target: DownloadTarget) -> bool:
         """The client's own download, from Xet storage. False when that failed and plain HTTP may still
         work."""
         from huggingface_hub.utils._runtime import is_xet_available
@@ -126,7 +126,7 @@ class Downloader:
             )
         return self._cache.whole(target)
 
-    def _link(self, target: Target) -> None:
+    def _link(self, target: DownloadTarget) -> None:
         """The client's download: finds the blob that is there, and links it into the snapshot."""
         from huggingface_hub import hf_hub_download
 
@@ -141,7 +141,7 @@ class Downloader:
             etag_timeout=REQUEST_TIMEOUT_SECONDS,
         )
 
-    def _fill(self, target: Target, metadata: Any, destination: Path) -> None:
+    def _fill(self, target: DownloadTarget, metadata: Any, destination: Path) -> None:
         """The file's content at ``destination``, under the lock that the client takes for it."""
         from huggingface_hub.utils._fixes import WeakFileLock
 
@@ -156,9 +156,9 @@ class Downloader:
             self._fill_partial(target, metadata, partial)
             os.replace(partial, destination)
 
-    def _fill_partial(self, target: Target, metadata: Any, partial: Path) -> None:
-        """Continues ``partial`` up to the full size, through as many cut connections as still bring
-        something."""
+    def _fill_partial(self, target: DownloadTarget, metadata: Any, partial: Path) -> None:
+        """Continues ``partial`` up to the full size. Retries cut connections as long as each still brings
+        bytes."""
         import httpx2
 
         failures = 0
@@ -177,7 +177,7 @@ class Downloader:
                 LOG.warning("%s: %s; continuing", target.path, _first_line(error))
                 time.sleep(min(8.0, 2.0**failures))
 
-    def _stream(self, target: Target, metadata: Any, partial: Path, start: int) -> None:
+    def _stream(self, target: DownloadTarget, metadata: Any, partial: Path, start: int) -> None:
         from huggingface_hub import constants
         from huggingface_hub.file_download import http_get
         from huggingface_hub.utils._headers import build_hf_headers

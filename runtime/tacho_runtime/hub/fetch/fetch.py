@@ -27,12 +27,16 @@ from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, FetchConfig, F
 from tacho_contract.pod import FETCH_DIR, TERMINATION_LOG
 from tacho_contract.units import file_size
 from tacho_runtime.headers.digests import files_digest
-from tacho_runtime.headers.errors import changed, invalid
-from tacho_runtime.headers.source import FileEntry
+from tacho_runtime.headers.source import FileEntry, changed, invalid
 from tacho_runtime.hub.failures import classify, disk_full, unreachable
-from tacho_runtime.hub.fetch.cache import Cache, Target, is_digest
-from tacho_runtime.hub.fetch.progress import INTERVAL_SECONDS, Stall, write_complete, write_progress
-from tacho_runtime.hub.fetch.sleeper import become_sleeper
+from tacho_runtime.hub.fetch.cache import DownloadTarget, HubCache, is_digest
+from tacho_runtime.hub.fetch.progress import (
+    INTERVAL_SECONDS,
+    StallDetector,
+    become_sleeper,
+    write_complete,
+    write_progress,
+)
 from tacho_runtime.hub.inspect.select import matches
 from tacho_runtime.termination import write_termination
 
@@ -47,12 +51,12 @@ SPARE_BYTES = 32 * 1024 * 1024
 """Left free beside the model, for links, locks and file system overhead."""
 
 
-class Fetch:
+class ModelFetch:
     """One download. ``run`` returns the folder the files are in."""
 
     def __init__(self, config: FetchConfig, token: str) -> None:
         self._config, self._token = config, token
-        self._cache = Cache(config.cache_dir, config.repository, config.files.commit)
+        self._cache = HubCache(config.cache_dir, config.repository, config.files.commit)
         self._began = time.monotonic()
         self.progress = FetchProgress(
             state="Listing", files_total=config.files.file_count, bytes_total=config.files.total_bytes
@@ -125,8 +129,8 @@ class Fetch:
         )
         self._bring(targets, source)
 
-    def _planned(self, source: HubSource) -> tuple[Target, ...]:
-        """The planned files as the hub lists them now. Raises FailedError when they are others."""
+    def _planned(self, source: HubSource) -> tuple[DownloadTarget, ...]:
+        """The planned files as the hub lists them now. Raises FailedError when the hub lists other files."""
         chosen = [file for file in source.tree() if matches(file.path, self._config.files.globs)]
         listed = tuple(FileEntry(file.path, file.size) for file in chosen)
         if files_digest(listed) != self._config.files.files_digest:
@@ -137,7 +141,8 @@ class Fetch:
                 f"{self._config.files.file_count} with {self._config.files.total_bytes}.",
             )
         targets = tuple(
-            Target(file.path, file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in chosen
+            DownloadTarget(file.path, file.size, file.lfs.sha256 if file.lfs else file.blob_id)
+            for file in chosen
         )
         for target in targets:
             # A digest becomes a file name as well: a hostile one would leave the cache.
@@ -150,7 +155,7 @@ class Fetch:
                 )
         return targets
 
-    def _check_space(self, targets: tuple[Target, ...], present: dict[str, int]) -> None:
+    def _check_space(self, targets: tuple[DownloadTarget, ...], present: dict[str, int]) -> None:
         missing = sum(target.size_bytes - present[target.path] for target in targets)
         Path(self._config.cache_dir).mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._config.cache_dir).free
@@ -160,7 +165,7 @@ class Fetch:
                 f"which has {file_size(free)} free."
             )
 
-    def _bring(self, targets: tuple[Target, ...], source: HubSource) -> None:
+    def _bring(self, targets: tuple[DownloadTarget, ...], source: HubSource) -> None:
         from tacho_runtime.hub.fetch.download import Downloader
 
         downloader = Downloader(
@@ -171,7 +176,7 @@ class Fetch:
             token=self._token or False,
         )
         resumed = self.progress.resumed_bytes
-        stall = Stall(STALL_SECONDS, time.monotonic())
+        stall = StallDetector(STALL_SECONDS, time.monotonic())
         with ThreadPoolExecutor(PARALLEL_FILES) as pool:
             futures: set[Future[None]] = {pool.submit(downloader.bring, target) for target in targets}
             try:
@@ -189,7 +194,7 @@ class Fetch:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _count(self, targets: tuple[Target, ...], resumed_bytes: int) -> None:
+    def _count(self, targets: tuple[DownloadTarget, ...], resumed_bytes: int) -> None:
         sizes = [self._cache.present_bytes(target) for target in targets]
         self.report(
             replace(
@@ -220,8 +225,8 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 
 def fetch(config: FetchConfig, token: str) -> str | Failure:
-    """The folder with the files, or why there is none. Writes progress either way."""
-    work = Fetch(config, token)
+    """Downloads the planned files. Returns their folder, or the failure. Writes progress either way."""
+    work = ModelFetch(config, token)
     try:
         path = work.run()
         write_complete(config.state_dir, path)
@@ -274,7 +279,7 @@ def main() -> int:  # noqa: RET503 - the sleeper takes the place of the process
             Failure(
                 failure_class=FailureClass.INVALID_CONFIG,
                 message=f"{ENV_FETCH_CONFIG}: {error}",
-                next_step="This is set by the operator; check that its version and the image's are the same.",
+                next_step="Use an operator and an image of the same release.",
             )
         )
     os.environ.setdefault("HF_HOME", f"{config.state_dir}/client")

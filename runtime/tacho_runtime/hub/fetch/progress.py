@@ -1,11 +1,14 @@
-"""How far a download is, as a file that is replaced whole and at most twice a second."""
+"""What a download leaves for others: its progress, its marker, and a sleeping process."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from tacho_contract import codec
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
@@ -30,7 +33,7 @@ def _replace(path: Path, text: str) -> None:
     os.replace(fresh, path)
 
 
-class Stall:
+class StallDetector:
     """Notices that nothing has moved for too long. Time is given, not taken."""
 
     def __init__(self, limit_seconds: float, now_seconds: float) -> None:
@@ -43,3 +46,19 @@ class Stall:
         if seen != self._last:
             self._last, self._since = seen, now_seconds
         return now_seconds - self._since > self._limit
+
+
+ENDING = {signal.SIGTERM, signal.SIGINT}
+PROGRAM = f"import _signal; _signal.sigwait({{{int(signal.SIGTERM)}, {int(signal.SIGINT)}}})"
+
+
+def become_sleeper() -> NoReturn:
+    """Replaces this process. The environment, and with it the hub token, does not go along.
+
+    The signals are blocked before: one that arrives in between stays pending, and ends the sleeper at
+    once. As PID 1 it would otherwise be ignored, and hold the pod for its whole grace period.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", PROGRAM], {})  # noqa: S606 - no shell is wanted

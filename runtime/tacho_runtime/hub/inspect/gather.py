@@ -1,4 +1,4 @@
-"""From a place with files to model facts: list, choose, read the headers, put together."""
+"""Gathers model facts from a folder or hub: lists the files, selects, reads the headers, combines them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from tacho_contract.failure import FailedError
 from tacho_contract.inspection import FULL, InspectConfig
 from tacho_contract.launch import startup_budget_seconds
 from tacho_contract.model import ModelFacts, ModelFiles
-from tacho_engines.run_parts import files_wanted
+from tacho_engines.run_parts import loadable_files
 from tacho_engines.shared.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED
 from tacho_runtime.headers import gguf, safetensors
-from tacho_runtime.headers.content import full_digest
-from tacho_runtime.headers.digests import content_digest, files_digest, header_mark, loaded
-from tacho_runtime.headers.errors import invalid, not_found
-from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf
-from tacho_runtime.headers.jsonfile import read_json
-from tacho_runtime.headers.marks import PARALLEL_READS, mark
-from tacho_runtime.headers.source import FileEntry, FolderSource, Source
-from tacho_runtime.headers.tokenizer import with_tokenizer
+from tacho_runtime.headers.digests import (
+    PARALLEL_READS,
+    content_digest,
+    files_digest,
+    full_digest,
+    header_mark,
+    loaded,
+    mark,
+)
+from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf, with_tokenizer
+from tacho_runtime.headers.json_values import read_json
+from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource, invalid, not_found
 from tacho_runtime.hub.inspect.select import INDEX, Selection, select
 
 SHARD_LIMIT = 2000
@@ -30,16 +34,16 @@ HEADERS_LIMIT_BYTES = 100_000_000
 
 
 def find_facts(
-    config: InspectConfig, source: Source, allow_seconds: Callable[[int], None] = lambda _: None
+    config: InspectConfig, source: ModelSource, allow_seconds: Callable[[int], None] = lambda _: None
 ) -> ModelFacts:
     """The facts of the model in ``source``. Raises FailedError.
 
-    ``allow_seconds`` is told how long reading every byte may take, before that begins.
+    ``allow_seconds`` gets how long reading every byte may take, before that begins.
     """
     entries = source.files()
     if not entries:
         raise not_found(f"{config.uri} is empty.", "Put the model there, or correct spec.model.uri.")
-    wanted = files_wanted(config.engine) if config.parse else ALL_FILES
+    wanted = loadable_files(config.engine) if config.parse else ALL_FILES
     index = None if config.files or SAFETENSORS not in wanted.formats else _index(source, entries)
     selection = select(entries, config.files, wanted, index)
     if len(selection.weights) > SHARD_LIMIT:
@@ -69,7 +73,7 @@ def find_facts(
     return replace(facts, files=replace(facts.files, content_digest=whole))
 
 
-def _index(source: Source, entries: tuple[FileEntry, ...]) -> frozenset[str] | None:
+def _index(source: ModelSource, entries: tuple[FileEntry, ...]) -> frozenset[str] | None:
     """The files a sharded checkpoint's index names; None without an index."""
     document = read_json(source, entries, INDEX)
     if document is None:
@@ -87,7 +91,7 @@ def _index(source: Source, entries: tuple[FileEntry, ...]) -> frozenset[str] | N
 
 def _parsed(
     base: ModelFacts,
-    source: Source,
+    source: ModelSource,
     entries: tuple[FileEntry, ...],
     selection: Selection,
     marks: dict[str, str],
@@ -114,7 +118,7 @@ def _parsed(
     return base
 
 
-def _config(source: Source, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
+def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
     """config.json, with the quantization that some tools write into a file of its own."""
     config = read_json(source, entries, "config.json")
     if config is None:
@@ -127,13 +131,13 @@ def _config(source: Source, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
     return config
 
 
-def _gguf_header(source: Source, entry: FileEntry) -> gguf.GGUFHeader:
+def _gguf_header(source: ModelSource, entry: FileEntry) -> gguf.GGUFHeader:
     with _naming(entry):
         return gguf.read_header(lambda start, n: source.read(entry.path, start, n), entry.size_bytes)
 
 
 def _safetensors_rows(
-    source: Source, selection: Selection, marks: dict[str, str]
+    source: ModelSource, selection: Selection, marks: dict[str, str]
 ) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
     def fetch(entry: FileEntry) -> bytes:
         with _naming(entry):
@@ -159,7 +163,7 @@ def _batches(entries: tuple[FileEntry, ...], size: int) -> Iterator[tuple[FileEn
 
 
 class _naming:  # noqa: N801 - reads as a statement
-    """Puts the file's name in front of what is wrong with it."""
+    """Context manager that prefixes the messages of errors with the file's name."""
 
     def __init__(self, entry: FileEntry) -> None:
         self._path = entry.path
@@ -172,12 +176,12 @@ class _naming:  # noqa: N801 - reads as a statement
             error.failure = replace(error.failure, message=f"{self._path}: {error.failure.message}")
 
 
-def _identifying(source: Source, selection: Selection) -> tuple[FileEntry, ...]:
-    """All files of a commit, which nobody adds to; of a folder those that are read."""
+def _identifying(source: ModelSource, selection: Selection) -> tuple[FileEntry, ...]:
+    """All files of a commit, which never grows; of a folder those that are read."""
     anything = source.commit or selection.format == UNPARSED
     return selection.files if anything else loaded(selection.files)
 
 
-def _digest(source: Source, selection: Selection, marks: dict[str, str]) -> str:
+def _digest(source: ModelSource, selection: Selection, marks: dict[str, str]) -> str:
     chosen = _identifying(source, selection)
     return content_digest((entry, marks.get(entry.path) or mark(source, entry)) for entry in chosen)

@@ -1,4 +1,4 @@
-"""Finds out what a plan needs to know of a model, without its weights.
+"""Reads what a plan needs of a model, without its weights, and packs it into the termination message.
 
 ``python -m tacho_runtime.hub.inspect`` reads InspectConfig from TACHO_INSPECT_CONFIG, and writes
 InspectResult, packed, to the termination log. Exit code 0 with facts, 1 with a failure.
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -17,20 +18,81 @@ from typing import NoReturn
 from tacho_contract import codec
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig, InspectResult
+from tacho_contract.model import ModelFacts, TensorClass
 from tacho_contract.pod import TERMINATION_LOG
+from tacho_contract.units import clipped
 from tacho_contract.uri import ClaimUri, HubUri, parse_uri
-from tacho_runtime.headers.errors import not_found
-from tacho_runtime.headers.source import FolderSource, Source
+from tacho_runtime.headers.source import FolderSource, ModelSource, not_found
 from tacho_runtime.hub.failures import unreachable
 from tacho_runtime.hub.inspect.gather import find_facts
-from tacho_runtime.hub.inspect.message import packed_within_limit
 from tacho_runtime.hub.remote import HubSource
+
+LIMIT_BYTES = 4096
+"""The kubelet keeps 4 KiB of a container's message, and cuts the rest without a warning."""
+KEPT_CLASSES = (24, 16, 10, 6)
+UNKNOWN_LIMIT = 12
+UNKNOWN_TEXT_LIMIT = 160
+
+
+def packed_within_limit(result: InspectResult, limit_bytes: int = LIMIT_BYTES) -> str:
+    """``result`` packed; what does not fit is left out, least important first, and ``unknown`` says so."""
+    if result.failure:
+        result = InspectResult(failure=_short_failure(result.failure))
+    packed = codec.pack(result)
+    if result.facts and len(packed) > limit_bytes:
+        for kept in KEPT_CLASSES:
+            packed = codec.pack(InspectResult(facts=_shortened(result.facts, kept)))
+            if len(packed) <= limit_bytes:
+                break
+        else:
+            packed = codec.pack(InspectResult(failure=_too_many_files(result.facts)))
+    if len(packed) > limit_bytes:
+        raise AssertionError(f"a result of {len(packed)} bytes does not fit {limit_bytes}")
+    return packed
+
+
+def _short_failure(failure: Failure) -> Failure:
+    return replace(failure, message=clipped(failure.message, 1600), next_step=clipped(failure.next_step, 600))
+
+
+def _shortened(facts: ModelFacts, kept: int) -> ModelFacts:
+    """``facts`` with only the ``kept`` largest tensor classes of their own, the rest added up by dtype."""
+    rest: dict[str, TensorClass] = {}
+    for small in facts.tensors[kept:]:
+        sum_so_far = rest.get(small.dtype) or TensorClass(
+            kind="other", dtype=small.dtype, tensors=0, parameters=0, stored_bytes=0
+        )
+        rest[small.dtype] = replace(
+            sum_so_far,
+            tensors=sum_so_far.tensors + small.tensors,
+            parameters=sum_so_far.parameters + small.parameters,
+            stored_bytes=sum_so_far.stored_bytes + small.stored_bytes,
+        )
+    unknown = tuple(clipped(text, UNKNOWN_TEXT_LIMIT) for text in facts.unknown[:UNKNOWN_LIMIT])
+    note = (
+        f"the kinds of the {len(facts.tensors) - kept} smallest tensor classes (they did not fit the message)"
+    )
+    return replace(
+        facts,
+        tensors=facts.tensors[:kept] + tuple(rest[dtype] for dtype in sorted(rest)[:16]),
+        unknown=(*unknown, note) if len(facts.tensors) > kept else unknown,
+    )
+
+
+def _too_many_files(facts: ModelFacts) -> Failure:
+    return Failure(
+        failure_class=FailureClass.MODEL_INVALID,
+        message=f"Naming exactly the {facts.files.file_count} files to load takes "
+        f"{len(facts.files.globs)} patterns, more than fit a report.",
+        next_step="Select the files with at most 8 patterns in spec.model.files.",
+    )
+
 
 ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
 """Where the result goes instead of the kubelet's file."""
 
 
-def open_source(config: InspectConfig, token: str) -> Source:
+def open_source(config: InspectConfig, token: str) -> ModelSource:
     """The place ``config.uri`` names. Raises FailedError."""
     try:
         source = parse_uri(config.uri)
@@ -73,12 +135,12 @@ def _configuration(text: str) -> InspectConfig | Failure:
         return Failure(
             failure_class=FailureClass.INVALID_CONFIG,
             message=f"{ENV_INSPECT_CONFIG}: {error}",
-            next_step="This is set by the operator; check that its version and the image's are the same.",
+            next_step="Use an operator and an image of the same release.",
         )
 
 
 def _end_after(seconds: int) -> None:
-    """From now on, in place of what was said before."""
+    """Ends the inspection with an error ``seconds`` from now; replaces an earlier limit."""
 
     def expired(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise unreachable(f"The inspection did not finish within {seconds} s.")

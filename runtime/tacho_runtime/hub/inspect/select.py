@@ -9,9 +9,8 @@ from fnmatch import fnmatchcase
 
 from tacho_contract.failure import FailedError
 from tacho_contract.units import file_size, listed
-from tacho_engines.shared.files import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, FilesWanted
-from tacho_runtime.headers.errors import invalid, not_found
-from tacho_runtime.headers.source import FileEntry
+from tacho_engines.shared.files import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, LoadableFiles
+from tacho_runtime.headers.source import FileEntry, invalid, not_found
 
 Files = tuple[FileEntry, ...]
 
@@ -44,18 +43,18 @@ class Selection:
 
 
 def matches(path: str, globs: Iterable[str]) -> bool:
-    """As model hubs match: ``*`` also crosses folders."""
+    """Whether ``path`` matches a glob, by the rules of model hubs: ``*`` also crosses folders."""
     return any(fnmatchcase(path, glob) for glob in globs)
 
 
 def select(
-    entries: Files, globs: tuple[str, ...], wanted: FilesWanted, index: frozenset[str] | None = None
+    entries: Files, globs: tuple[str, ...], desired: LoadableFiles, index: frozenset[str] | None = None
 ) -> Selection:
     """What to load. ``index``: the files that model.safetensors.index.json names, None without one.
 
     Raises FailedError: ModelNotFound when nothing fits, ModelInvalid when more than one model does."""
     if not globs:
-        return _preferred(entries, wanted, index)
+        return _preferred(entries, desired, index)
     chosen = tuple(entry for entry in entries if matches(entry.path, globs))
     for glob in globs:
         if not matches_any(glob, chosen):
@@ -64,25 +63,25 @@ def select(
                 f"There is: {_sized(entries)}.",
                 "Correct spec.model.files.",
             )
-    if not wanted.formats:
+    if not desired.formats:
         return Selection(UNPARSED, chosen, globs, ())
-    return _classified(chosen, globs, wanted)
+    return _classified(chosen, globs, desired)
 
 
 def matches_any(glob: str, entries: Files) -> bool:
     return any(fnmatchcase(entry.path, glob) for entry in entries)
 
 
-def _classified(chosen: Files, globs: tuple[str, ...], wanted: FilesWanted) -> Selection:
-    """What the user's own globs selected."""
+def _classified(chosen: Files, globs: tuple[str, ...], desired: LoadableFiles) -> Selection:
+    """The selection that the user's own globs make."""
     ggufs = _ggufs(chosen)
     tensors = tuple(e for e in chosen if e.path.endswith(".safetensors") and not NOT_WEIGHTS.search(e.path))
-    if ggufs and (wanted.only(GGUF) or not tensors):
+    if ggufs and (desired.only(GGUF) or not tensors):
         weights = _one_gguf(ggufs)
         return Selection(GGUF, chosen, globs, weights, weights[0].path)
-    if wanted.only(GGUF):
-        raise _absent(wanted, chosen)
-    if tensors and SAFETENSORS in wanted.formats:
+    if desired.only(GGUF):
+        raise _absent(desired, chosen)
+    if tensors and SAFETENSORS in desired.formats:
         if not any(e.path == "config.json" for e in chosen):
             raise invalid(
                 "spec.model.files selects weights but not config.json, without which no engine loads them.",
@@ -100,33 +99,34 @@ def _classified(chosen: Files, globs: tuple[str, ...], wanted: FilesWanted) -> S
     )
 
 
-def _preferred(entries: Files, wanted: FilesWanted, index: frozenset[str] | None) -> Selection:
-    """The first of the wanted formats that is there."""
-    if not wanted.formats:
+def _preferred(entries: Files, desired: LoadableFiles, index: frozenset[str] | None) -> Selection:
+    """The model's files in the first desired format that it has. Raises FailedError where it has none."""
+    if not desired.formats:
         files = tuple(e for e in entries if not e.path.startswith("."))
         if not files:
-            raise _absent(wanted, entries)
+            raise _absent(desired, entries)
         return Selection(UNPARSED, files, _globs(files, entries), ())
-    for wanted_format in wanted.formats:
+    for wanted_format in desired.formats:
         if (selection := _of_format(wanted_format, entries, index)) is not None:
             return selection
-    raise _absent(wanted, entries)
+    raise _absent(desired, entries)
 
 
-def _of_format(wanted: str, entries: Files, index: frozenset[str] | None) -> Selection | None:
-    """The model in that format; None where there is none. Raises FailedError where there are several."""
-    if wanted == SAFETENSORS and (weights := _safetensors(entries, index)):
+def _of_format(desired: str, entries: Files, index: frozenset[str] | None) -> Selection | None:
+    """The model's files in the format ``desired``; None where the model has none. Raises FailedError where
+    several models match."""
+    if desired == SAFETENSORS and (weights := _safetensors(entries, index)):
         files = _with_companions(weights, entries, INDEX)
         return Selection(SAFETENSORS, files, _globs(files, entries), weights)
-    if wanted == GGUF and (ggufs := _ggufs(entries)):
+    if desired == GGUF and (ggufs := _ggufs(entries)):
         weights = _one_gguf(ggufs)
         return Selection(GGUF, weights, _globs(weights, entries), weights, weights[0].path)
-    if wanted == CT2 and _is_ct2(entries):
+    if desired == CT2 and _is_ct2(entries):
         weights = tuple(e for e in entries if e.path == "model.bin")
         files = _with_companions(weights, entries, "")
         return Selection(CT2, files, _globs(files, entries), ())
     pickled = tuple(e for e in entries if re.fullmatch(r"pytorch_model[^/]*\.bin", e.path))
-    if wanted == PYTORCH and pickled:
+    if desired == PYTORCH and pickled:
         files = _with_companions(pickled, entries, "pytorch_model.bin.index.json")
         return Selection(PYTORCH, files, _globs(files, entries), ())
     return None
@@ -141,8 +141,8 @@ def _ggufs(entries: Files) -> Files:
 
 
 def _one_gguf(ggufs: Files) -> Files:
-    """The one model among them, its shards in order. Raises FailedError naming the candidates when there are
-    more."""
+    """The one model among them, its shards in order. Raises FailedError with the candidates when the files
+    hold several models."""
     sets = _sets(ggufs)
     if len(sets) > 1:
         sizes = [f"{name} ({file_size(sum(e.size_bytes for e in shards))})" for name, shards in sets.items()]
@@ -154,8 +154,8 @@ def _one_gguf(ggufs: Files) -> Files:
     return next(iter(sets.values()))
 
 
-def _absent(wanted: FilesWanted, entries: Files) -> FailedError:
-    return not_found(f"{wanted.absent} There is: {_sized(entries)}.", wanted.next_step)
+def _absent(desired: LoadableFiles, entries: Files) -> FailedError:
+    return not_found(f"{desired.absent} There is: {_sized(entries)}.", desired.next_step)
 
 
 def _sets(weights: Files) -> dict[str, Files]:
@@ -216,7 +216,7 @@ def _with_companions(weights: Files, entries: Files, index: str) -> Files:
 
 
 def _companions(entries: Files, index: str) -> Files:
-    """What stands beside the weights, and of all shard indexes the one of these weights."""
+    """Files that are loaded with the weights, and of all shard indexes the one of these weights."""
     found = [
         e
         for e in entries
@@ -230,17 +230,17 @@ def _companions(entries: Files, index: str) -> Files:
 
 def _globs(files: Files, entries: Files) -> tuple[str, ...]:
     """Globs that select exactly ``files`` of ``entries``: short ones where they are exact, else the names."""
-    wanted = {e.path for e in files}
-    left, globs = set(wanted), []
+    desired = {e.path for e in files}
+    left, globs = set(desired), []
     patterns = ["*"]
-    for path in sorted(wanted):
+    for path in sorted(desired):
         shard = SHARD.match(path)
         if shard:
             patterns.append(f"{_literal(shard['stem'])}-*-of-{shard['total']}.{path.rpartition('.')[2]}")
         patterns.append(f"*.{path.rpartition('.')[2]}")
     for pattern in dict.fromkeys(patterns):
         hit = {e.path for e in entries if fnmatchcase(e.path, pattern)}
-        if len(hit & left) > 1 and hit <= wanted:
+        if len(hit & left) > 1 and hit <= desired:
             globs.append(pattern)
             left -= hit
     return tuple(globs) + tuple(_literal(path) for path in sorted(left))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.cli.figures.times import STEPS, axis, clock, span, step
+from tacho_cli.figures.times import STEPS, axis, clock, span, step
 
 
 @pytest.mark.parametrize(

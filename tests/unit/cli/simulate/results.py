@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tacho_cli.simulate.report.types import PolicyRun, SimulationReport
 from tacho_contract.launch import ServiceLevel
-from tacho_operator.cli.simulate.report.nouns import Report, Run
-from tacho_operator.simulate.result import Decided, Moment, Quantiles, Result
-from tacho_operator.simulate.trace import Trace
+from tacho_simulate.result import Moment, Quantiles, ReplicaChange, Result
+from tacho_simulate.trace import Trace
 
 SLO = ServiceLevel(ttft_milliseconds=500, tpot_milliseconds=50, percentile=99)
 HOUR = 3600.0
@@ -35,15 +35,17 @@ def result(policy: str = "tacho", **changes: Any) -> Result:
             Moment(2700.0, 1, 1),
         ),
         "decisions": (
-            Decided(900.0, 1, 3, "1 -> 3 replicas: work of 2.4 <over> 0.80 = 3.00."),
-            Decided(2700.0, 3, 1, "3 -> 1 replica: work of 0.60 over 0.80 = 0.75."),
+            ReplicaChange(900.0, 1, 3, "1 -> 3 replicas: work of 2.4 <over> 0.80 = 3.00."),
+            ReplicaChange(2700.0, 3, 1, "3 -> 1 replica: work of 0.60 over 0.80 = 0.75."),
         ),
     }
     return Result(**{**whole, **changes})
 
 
-def run(name: str = "tacho", *, slo: ServiceLevel = SLO, price: float | None = 2.5, **changes: Any) -> Run:
-    return Run(
+def run(
+    name: str = "tacho", *, slo: ServiceLevel = SLO, price: float | None = 2.5, **changes: Any
+) -> PolicyRun:
+    return PolicyRun(
         name=name,
         result=result(name, **changes),
         slo=slo,
@@ -58,7 +60,7 @@ def trace(requests: int = 1000) -> Trace:
     return Trace("an-hour", times, (500,) * requests, (100,) * requests)
 
 
-def report(*runs: Run, **changes: Any) -> Report:
+def report(*runs: PolicyRun, **changes: Any) -> SimulationReport:
     whole: dict[str, Any] = {
         "title": "tacho simulate: an-hour & <more>",
         "trace": trace(),
@@ -66,4 +68,4 @@ def report(*runs: Run, **changes: Any) -> Report:
         "currency": "USD",
         "remarks": ("What a replica does is taken from its measurement.",),
     }
-    return Report(**{**whole, **changes})
+    return SimulationReport(**{**whole, **changes})

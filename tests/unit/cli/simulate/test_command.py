@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tacho_cli.simulate.subject import PerformanceModels, SubjectOptions, subject
 from tacho_operator.api.types import Measurement
-from tacho_operator.cli.simulate.subject import Given, Laws, subject
-from tacho_operator.simulate.engine_law import EngineLaw
-from tacho_operator.simulate.measured_law import from_measurement
-
-from ..commands import call, manifest
+from tacho_simulate.measured_model import from_measurement
+from tacho_simulate.performance_model import PerformanceModel
+from tests.unit.cli.commands import call, manifest
 
 ENTRY: dict[str, Any] = {
     "fingerprint": "f",
@@ -73,13 +72,13 @@ def test_a_person_sees_a_row_a_policy(capsys: pytest.CaptureFixture[str], tmp_pa
     assert told.code == 0
     first, heading, *rows = told.out.splitlines()
     assert first == (
-        "steps: 4200 requests in 15 min; 1 to 16 replicas; a start takes 60 s; "
+        "steps: 4200 requests in 15 min; 1 to 16 replicas; cold start 60 s; "
         "TTFT ≤ 500 ms and TPOT ≤ 40 ms for 95 of 100 requests"
     )
-    assert heading.split()[:4] == ["POLICY", "KEPT", "%", "GPU-H"]
+    assert heading.split()[:4] == ["POLICY", "SLO", "%", "GPU-H"]
     assert [row.split()[0] for row in rows] == ["tacho", "static-3", "hpa-queue"]
     assert rows[1].split()[:3] == ["static-3", "100", "0.750"]
-    assert "a start is taken to last 60 s; --cold-start says better" in told.err
+    assert "the cold start is assumed to take 60 s; set --cold-start" in told.err
 
 
 def test_programs_read_the_whole_of_it_and_the_manifest_says_what_is_promised(
@@ -105,13 +104,13 @@ def test_programs_read_the_whole_of_it_and_the_manifest_says_what_is_promised(
         "seed": 0,
     }
     own, best = document["runs"]
-    assert (own["policy"], best["policy"]) == ("tacho", "oracle")
+    assert (own["policy"], best["policy"]) == ("tacho", "greedy")
     assert own["cost"] == pytest.approx(3 * own["gpuHours"], abs=1e-4)
-    assert own["replicas"][0] == {"timeSeconds": 0.0, "asked": 2, "ready": 2}
+    assert own["replicas"][0] == {"timeSeconds": 0.0, "desired": 2, "ready": 2}
     assert own["requests"] == 4200
-    assert own["unanswered"] == 0
+    assert own["failed"] == 0
     assert own["decisions"][0]["timeSeconds"] > 600
-    assert "work of" in own["decisions"][0]["reason"]
+    assert "load of" in own["decisions"][0]["reason"]
     assert set(own["ttftSeconds"]) == {"p50", "p95", "p99"}
 
 
@@ -144,7 +143,7 @@ def test_the_behavior_of_the_manifest_binds_the_operators_decision(
     told = call(capsys, "simulate", "--trace", trace, "-f", str(path), "--policy", "tacho", "-o", "json")
     (run,) = json.loads(told.out)["runs"]
     assert run["decisions"] == []
-    assert "schedules are left out" in told.err
+    assert "schedules are ignored" in told.err
 
 
 def test_a_provisional_measurement_is_said_to_be_one(
@@ -176,7 +175,7 @@ def test_quantizations_of_all_resources_of_a_file_are_compared(
     assert [item["variant"] for item in found] == [{"quantization": "none"}, {"quantization": "fp8"}]
     refused = call(capsys, "simulate", *asked[:4], "--what-if", "quantization=int4")
     assert refused.code == 1
-    assert "no file has a current measurement of it" in refused.err
+    assert "no file has a current measurement" in refused.err
 
 
 def test_starts_are_drawn_from_those_that_were_said(
@@ -196,7 +195,7 @@ def test_starts_are_drawn_from_those_that_were_said(
         begun.add(tuple(item["timeSeconds"] for item in document["runs"][0]["replicas"]))
     assert len(begun) > 1
     shown = call(capsys, "simulate", *asked, "--cold-start", "30,200,40")
-    assert "a start takes 30 to 200 s" in shown.out
+    assert "cold start 30 to 200 s" in shown.out
 
 
 @pytest.mark.parametrize(
@@ -214,7 +213,7 @@ def test_starts_are_drawn_from_those_that_were_said(
 def test_starts_lie_where_the_status_has_measured_them(
     tmp_path: Path, status: dict[str, Any], seconds: tuple[float, ...], known: float
 ) -> None:
-    found = subject(Given(file=resource(tmp_path, **status)), Laws())
+    found = subject(SubjectOptions(file=resource(tmp_path, **status)), PerformanceModels())
     assert (found.starts_seconds, found.setting.cold_start_seconds) == (seconds, known)
 
 
@@ -225,7 +224,7 @@ def test_a_start_that_is_no_time_is_refused(
     entry = written(tmp_path)
     told = call(capsys, "simulate", "--trace", trace, "--measurement", entry, "--cold-start", text)
     assert told.code == 1
-    assert f"--cold-start {text}: seconds of 0 to 86400 are wanted" in told.err
+    assert f"--cold-start {text}: give seconds from 0 to 86400" in told.err
 
 
 def test_what_is_the_same_in_many_runs_is_found_once(
@@ -233,11 +232,11 @@ def test_what_is_the_same_in_many_runs_is_found_once(
 ) -> None:
     asked: list[tuple[str | None, int | None]] = []
 
-    def counted(entry: Measurement, *, max_num_seqs: int | None = None) -> EngineLaw:
+    def counted(entry: Measurement, *, max_num_seqs: int | None = None) -> PerformanceModel:
         asked.append((entry.quantization_method, max_num_seqs))
         return from_measurement(entry, max_num_seqs=max_num_seqs)
 
-    monkeypatch.setattr("tacho_operator.cli.simulate.subject.from_measurement", counted)
+    monkeypatch.setattr("tacho_cli.simulate.subject.from_measurement", counted)
     fp8 = tmp_path / "fp8.json"
     fp8.write_text(json.dumps(ENTRY | {"quantizationMethod": "fp8"}))
     told = call(
@@ -246,10 +245,10 @@ def test_what_is_the_same_in_many_runs_is_found_once(
     )  # fmt: skip
     assert told.code == 0
     assert asked == [(None, None), ("fp8", None)]
-    laws = Laws()
+    models = PerformanceModels()
     for slots in (4, 8):
         file = resource(tmp_path, plan={"concurrency": slots})
-        assert subject(Given(file=file), laws).setting.law.max_num_seqs == slots
+        assert subject(SubjectOptions(file=file), models).setting.model.max_num_seqs == slots
 
 
 def test_a_manifest_from_a_pipe_can_be_varied(
@@ -263,12 +262,12 @@ def test_a_manifest_from_a_pipe_can_be_varied(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--trace", "{trace}"), "nothing says what a replica does"),
+        (("--trace", "{trace}"), "a measurement is required"),
         (("--trace", "{folder}/no.csv", "--measurement", "{entry}"), "no.csv: No such file"),
         (("--trace", "{trace}", "--measurement", "{folder}/no.json"), "no.json: No such file"),
         (
             ("--trace", "{trace}", "--measurement", "{trace}"),
-            "not a measurement; name a file with an entry of",
+            "not a measurement; give a file with an entry of",
         ),
         (("--trace", "{trace}", "--measurement", "{strange}"), "not an entry of status.measurements: curve"),
         (("--trace", "{trace}", "--measurement", "{empty}"), "lacks its workload or the speed of prompts"),
@@ -277,7 +276,7 @@ def test_a_manifest_from_a_pipe_can_be_varied(
         (("--trace", "{trace}", "--measurement", "{entry}", "--slo", "soon"), "--slo soon: ttft=500ms"),
         (
             ("--trace", "{trace}", "--measurement", "{entry}", "--min-replicas", "20", "--max-replicas", "2"),
-            "--max-replicas 2: fewer than the least, which are 20",
+            "--max-replicas 2: below --min-replicas 20",
         ),
     ],
 )

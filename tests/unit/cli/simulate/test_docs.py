@@ -1,4 +1,4 @@
-"""docs/simulate.md and the README: each command there runs word for word, and prints what stands below it."""
+"""docs/how-to/simulate.md and the README: each command runs and prints what stands below it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tacho_operator.cli.simulate.report.words import SETTINGS
-
-from ..commands import call
-from .test_command import resource
+from tacho_cli.simulate.report.messages import SETTINGS
+from tests.unit.cli.commands import call
+from tests.unit.cli.simulate.test_command import resource
 
 ROOT = Path(__file__).parents[4]
 EXAMPLES = ROOT / "examples" / "simulate"
 SHOWN = [
     (page, block)
-    for page in ("docs/simulate.md", "README.md")
+    for page in ("docs/how-to/simulate.md", "README.md")
     for block in re.findall(r"^```\n\$ (tacho simulate .*?)^```", (ROOT / page).read_text(), re.M | re.S)
 ]
 
 
 def test_there_is_something_to_try() -> None:
-    assert [page for page, _ in SHOWN].count("docs/simulate.md") == 3
+    assert [page for page, _ in SHOWN].count("docs/how-to/simulate.md") == 3
     assert "README.md" in {page for page, _ in SHOWN}
 
 
@@ -47,7 +46,7 @@ def test_a_command_prints_what_the_page_shows(
 def table(text: str) -> list[list[str]]:
     """What the trace is, the columns, and whose rows there are."""
     head, columns, *lines = text.split("\n\n")[0].splitlines()
-    named = columns.split().index("KEPT")
+    named = columns.split().index("SLO")
     return [[head], columns.split(), *(line.split()[:named] for line in lines)]
 
 
@@ -65,6 +64,10 @@ def test_the_examples_trace_is_what_its_program_writes() -> None:
 
 
 def test_every_setting_has_words(tmp_path: Path) -> None:
-    from tacho_operator.cli.simulate.subject import Given, Laws, subject
+    from tacho_cli.simulate.subject import PerformanceModels, SubjectOptions, subject
 
-    assert {*subject(Given(file=resource(tmp_path)), Laws()).settings, "faults", "seed"} == set(SETTINGS)
+    assert {
+        *subject(SubjectOptions(file=resource(tmp_path)), PerformanceModels()).settings,
+        "faults",
+        "seed",
+    } == set(SETTINGS)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tacho_operator.cli.output.problems import CommandError
-from tacho_operator.cli.simulate.faults import faults
-from tacho_operator.simulate.faults import Faults
-
-from ..commands import call
-from .test_command import written
+from tacho_cli.output.problems import CommandError
+from tacho_cli.simulate.faults import faults
+from tacho_simulate.faults import Faults
+from tests.unit.cli.commands import call
+from tests.unit.cli.simulate.test_command import written
 
 
 def test_each_kind() -> None:
@@ -20,8 +19,8 @@ def test_each_kind() -> None:
     assert faults(said) == Faults(
         failing=((60.0, None), (70.0, None)),
         hanging=((90.5, None),),
-        metrics_lost=((100.0, 200.0),),
-        decider_lost=((5.0, 6.0),),
+        metrics_outages=((100.0, 200.0),),
+        scaler_outages=((5.0, 6.0),),
         stragglers=((0, 2.0),),
     )
     assert faults(()) == Faults()
@@ -30,10 +29,10 @@ def test_each_kind() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("crash", "not known"),
-        ("crash@soon", "not known"),
-        ("slow=0.5", "not known"),
-        ("slow=1e9", "not known"),
+        ("crash", "unknown"),
+        ("crash@soon", "unknown"),
+        ("slow=0.5", "unknown"),
+        ("slow=1e9", "unknown"),
         ("metrics@600", "one of: crash@600, hang@600, metrics@600-900"),
         ("scaler@9-9", "ends before it begins"),
     ],
@@ -46,7 +45,7 @@ def test_what_is_no_fault(text: str, said: str) -> None:
 
 def test_the_first_pod_is_slow_once() -> None:
     for said in (("slow=2", "slow=3"), ("slow=1", "slow=3")):
-        with pytest.raises(CommandError, match="slow=3: slow is said twice"):
+        with pytest.raises(CommandError, match="slow=3: slow may be given once"):
             faults(said)
 
 
@@ -64,7 +63,7 @@ def test_nothing_goes_wrong_after_the_last_request(
 ) -> None:
     told = call(capsys, "simulate", *few(tmp_path), "--fault", text)
     assert told.code == 1
-    assert f"--fault {text}: the last request of few comes at 96 s" in told.err
+    assert f"--fault {text}: the last request of few arrives at 96 s" in told.err
 
 
 def test_what_ends_after_the_last_request_may_begin_before_it(
@@ -79,8 +78,8 @@ def test_a_fault_that_found_no_pod_is_said(capsys: pytest.CaptureFixture[str], t
     asked = (*few(tmp_path), "--cold-start", "60", "-o", "json")
     faults_asked = [word for at in ("crash@20", "crash@30", "hang@40.5") for word in ("--fault", at)]
     told = call(capsys, "simulate", *asked, *faults_asked)
-    said = ["crash@30 hit nothing: no pod served then", "hang@40.5 hit nothing: no pod served then"]
-    found = [remark for remark in json.loads(told.out)["remarks"] if "hit nothing" in remark]
+    said = ["crash@30 had no effect: no pod was ready", "hang@40.5 had no effect: no pod was ready"]
+    found = [remark for remark in json.loads(told.out)["remarks"] if "had no effect" in remark]
     assert found == [f"static-1: {words}" for words in said]
     assert all(words in told.err for words in said)
 
@@ -92,8 +91,8 @@ def test_a_crash_loses_what_the_pod_had(capsys: pytest.CaptureFixture[str], tmp_
     asked = ("--trace", str(trace), "--measurement", written(tmp_path), "--policy", "static-1", "-o", "json")
     calm = json.loads(call(capsys, "simulate", *asked).out)
     crashed = json.loads(call(capsys, "simulate", *asked, "--fault", "crash@100").out)
-    assert calm["runs"][0]["unanswered"] == 0
-    assert crashed["runs"][0]["unanswered"] > 0
+    assert calm["runs"][0]["failed"] == 0
+    assert crashed["runs"][0]["failed"] > 0
     assert crashed["setting"]["faults"] == ["crash@100"]
     slow = json.loads(call(capsys, "simulate", *asked, "--fault", "slow=3").out)
     assert slow["runs"][0]["tpotSeconds"]["p50"] > 2.5 * calm["runs"][0]["tpotSeconds"]["p50"]

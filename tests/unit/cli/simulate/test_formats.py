@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ..commands import Told, call
-from .test_command import ENTRY, resource, written
+from tests.unit.cli.commands import Told, call
+from tests.unit.cli.simulate.test_command import ENTRY, resource, written
 
 HEADING = "time_s,input_tokens,output_tokens\n"
 
@@ -63,7 +63,7 @@ def test_what_varies_has_columns_of_its_own(
 ) -> None:
     more = ("--what-if", "minReplicas=1,3", "--what-if", "slo.ttft=20ms,1s")
     heading, *rows = told(capsys, tmp_path, trace, *more).out.splitlines()[1:]
-    assert heading.split()[:3] == ["minReplicas", "slo.ttft", "KEPT"]
+    assert heading.split()[:3] == ["minReplicas", "slo.ttft", "SLO"]
     assert [row.split()[:2] for row in rows] == [["1", "20ms"], ["1", "1s"], ["3", "20ms"], ["3", "1s"]]
     document = json.loads(told(capsys, tmp_path, trace, *more, "-o", "json").out)
     assert "minReplicas" not in document["setting"]
@@ -129,7 +129,7 @@ def test_a_request_that_no_replica_ends_in_time_is_lost(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     found = one(capsys, tmp_path, odd(tmp_path, "1,9000000,9000000"))
-    assert (found["unanswered"], found["sloAttainmentPercent"], found["ttftSeconds"]) == (1, 0.0, None)
+    assert (found["failed"], found["sloAttainmentPercent"], found["ttftSeconds"]) == (1, 0.0, None)
 
 
 def test_too_few_replicas_lose_what_they_cannot_carry(
@@ -138,7 +138,7 @@ def test_too_few_replicas_lose_what_they_cannot_carry(
     flood = odd(tmp_path, *(f"{n / 100},400,400" for n in range(20_000)))
     few = one(capsys, tmp_path, flood, "--max-replicas", "1", "--slo", "ttft=1s")
     assert few["sloAttainmentPercent"] < 20
-    assert max(moment["asked"] for moment in few["replicas"]) == 1
+    assert max(moment["desired"] for moment in few["replicas"]) == 1
 
 
 def test_a_promise_that_nothing_can_keep_is_told_as_broken(
@@ -146,7 +146,7 @@ def test_a_promise_that_nothing_can_keep_is_told_as_broken(
 ) -> None:
     assert one(capsys, tmp_path, trace, "--slo", "ttft=1ms")["sloAttainmentPercent"] == 0.0
     page = told(capsys, tmp_path, trace, "--policy", "tacho", "--slo", "ttft=1ms", "-o", "html").out
-    assert "No run keeps the promise; the nearest is tacho" in page
+    assert "No run meets the SLO. Closest: tacho" in page
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_a_promise_that_nothing_can_keep_is_told_as_broken(
     [
         (
             {"capacity": None},
-            "tacho scales by nothing that it knows of a replica: the measurement",
+            "tacho scales by no known capacity: the measurement",
         ),
-        ({"state": "Stale"}, "there is no current measurement of what a replica carries"),
-        ({"confidence": "Provisional", "flags": ["Contended"]}, "provisional (Contended), and so is all"),
+        ({"state": "Stale"}, "there is no current measurement of the capacity"),
+        ({"confidence": "Provisional", "flags": ["Contended"]}, "provisional (Contended), and so are these"),
         (
             {"capacity": {**ENTRY["capacity"], "boundary": "NeverMet"}},
-            "one request at a time breaks the service level already",
+            "a single request already misses the SLO",
         ),
     ],
 )
@@ -173,15 +173,18 @@ def test_a_measurement_that_says_little_is_told_to(
     found = call(capsys, "simulate", "--trace", trace, "--measurement", entry, "-o", "html")
     assert found.code == 0
     assert said in found.err
-    assert said in found.out.replace("&#x27;", "'"), "who reads the page has to know it, too"
+    assert said in found.out.replace("&#39;", "'"), "who reads the page has to know it, too"
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--what-if", "minReplicas=8,9", "--max-replicas", "4"), "--max-replicas 4: fewer than the least"),
-        (("--what-if", "replicas=1,2"), "'replicas' is not known; did you mean minReplicas?"),
-        (("--policy", "all", "--what-if", f"minReplicas={','.join(map(str, range(1, 40)))}"), "at most 200"),
+        (("--what-if", "minReplicas=8,9", "--max-replicas", "4"), "--max-replicas 4: below --min-replicas 8"),
+        (("--what-if", "replicas=1,2"), "unknown key 'replicas'; did you mean minReplicas?"),
+        (
+            ("--policy", "all", "--what-if", f"minReplicas={','.join(map(str, range(1, 40)))}"),
+            "the limit is 200",
+        ),
     ],
 )
 def test_questions_that_make_no_sense_are_refused_before_anything_runs(

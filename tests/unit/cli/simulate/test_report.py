@@ -8,34 +8,38 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tacho_cli.figures.chart import COLUMNS, WIDTH, steps
+from tacho_cli.simulate.report.charts import (
+    ARRIVAL_INTERVALS,
+    arrivals_chart,
+    percent_axis,
+    replicas_chart,
+    slo_chart,
+    ttft_chart,
+)
+from tacho_cli.simulate.report.messages import settings as words, verdict
+from tacho_cli.simulate.report.page import MAX_DECISIONS, page
+from tacho_cli.simulate.report.table import ARRIVAL_ROWS, latencies, replicas_table, slo_text, summary
+from tacho_cli.simulate.report.types import PolicyRun, SimulationReport, arrivals, front
 from tacho_contract.launch import ServiceLevel
-from tacho_operator.cli.simulate.report.arrivals import BINS, ROWS, arrivals, arrivals_plot
-from tacho_operator.cli.simulate.report.nouns import Report, Run, front
-from tacho_operator.cli.simulate.report.page import MOST_DECISIONS, page
-from tacho_operator.cli.simulate.report.replicas import replicas_plot, replicas_table
-from tacho_operator.cli.simulate.report.sheet import WIDTH
-from tacho_operator.cli.simulate.report.steps import COLUMNS, corners
-from tacho_operator.cli.simulate.report.table import kept, latencies, summary
-from tacho_operator.cli.simulate.report.tradeoff import first_token_plot, percents, tradeoff_plot
-from tacho_operator.cli.simulate.report.words import settings as words, verdict
-from tacho_operator.simulate.result import Decided, Moment, Quantiles
-from tacho_operator.simulate.trace import Trace
-
-from .results import HOUR, SLO, report, run
+from tacho_simulate.result import Moment, Quantiles, ReplicaChange
+from tacho_simulate.trace import Trace
+from tests.properties import examples
+from tests.unit.cli.simulate.results import HOUR, SLO, report, run
 
 PICTURES = {
-    "tradeoff": tradeoff_plot,
-    "first token": first_token_plot,
-    "replicas": replicas_plot,
-    "arrivals": lambda found: arrivals_plot(found.trace),
+    "slo": slo_chart,
+    "ttft": ttft_chart,
+    "replicas": replicas_chart,
+    "arrivals": lambda found: arrivals_chart(found.trace),
 }
 seconds = st.floats(0, 1e5, allow_nan=False)
 
 
 @st.composite
-def reports(draw: st.DrawFn) -> Report:
+def reports(draw: st.DrawFn) -> SimulationReport:
     times = sorted(draw(st.lists(seconds, min_size=1, max_size=30)))
     begins = tuple(time - times[0] for time in times)
     tokens = tuple(draw(st.integers(1, 10_000)) for _ in begins)
@@ -60,10 +64,10 @@ def reports(draw: st.DrawFn) -> Report:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-@settings(max_examples=40, deadline=None)
+@examples(0.4)
 @given(found=reports())
-def test_whatever_came_out_stays_inside_the_picture(name: str, found: Report) -> None:
-    root = ElementTree.fromstring("\n".join(PICTURES[name](found)))
+def test_whatever_came_out_stays_inside_the_picture(name: str, found: SimulationReport) -> None:
+    root = ElementTree.fromstring(PICTURES[name](found))
     height = float(root.attrib["height"])
     for item in root.iter():
         points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", item.get("d", ""))
@@ -73,9 +77,9 @@ def test_whatever_came_out_stays_inside_the_picture(name: str, found: Report) ->
         assert all(0 <= float(value) <= height for value in down)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(0.3)
 @given(reports())
-def test_the_page_asks_for_nothing_and_shows_every_run(found: Report) -> None:
+def test_the_page_asks_for_nothing_and_shows_every_run(found: SimulationReport) -> None:
     text = page(found)
     assert not re.search(r"<script|<link|<img|@import|url\(|src=|href=|\son\w+=", text)
     assert "nan" not in text
@@ -93,9 +97,9 @@ def test_the_front_is_what_nothing_beats() -> None:
 
 
 def test_nearly_all_is_not_all() -> None:
-    assert kept(run(slo_attainment=0.999999)) == "99.99"
-    assert kept(run(slo_attainment=1.0)) == "100"
-    assert kept(run(slo_attainment=0.0)) == "0.00"
+    assert slo_text(run(slo_attainment=0.999999)) == "99.99"
+    assert slo_text(run(slo_attainment=1.0)) == "100"
+    assert slo_text(run(slo_attainment=0.0)) == "0.00"
 
 
 def test_cost_is_shown_where_a_price_was_said() -> None:
@@ -112,33 +116,33 @@ def test_the_verdict_names_the_cheapest_that_keeps_the_promise() -> None:
     )
     lines = list(verdict(report(dear, cheap, run("broken", gpu_hours=1, slo_attainment=0.989))))
     assert lines == [
-        "an-hour: 1000 requests in 1 h; 1 to 8 replicas; a start takes 90 s; "
+        "an-hour: 1000 requests in 1 h; 1 to 8 replicas; cold start 90 s; "
         "TTFT ≤ 500 ms and TPOT ≤ 50 ms for 99 of 100 requests.",
-        "Cheapest that keeps the promise: cheap, with 3.00 GPU-hours and 99.10 % of requests.",
+        "Cheapest run that meets the SLO: cheap, 3.00 GPU-hours, SLO met for 99.10 % of requests.",
     ]
 
 
 def test_the_verdict_says_that_nothing_keeps_it() -> None:
     (*_, last) = verdict(report(run("a", slo_attainment=0.2), run("b", slo_attainment=0.3, gpu_hours=2)))
-    assert last == "No run keeps the promise; the nearest is b, with 2.00 GPU-hours and 30.00 % of requests."
+    assert last == "No run meets the SLO. Closest: b, 2.00 GPU-hours, SLO met for 30.00 % of requests."
 
 
 def test_without_a_promise_none_is_made_up() -> None:
     (line,) = verdict(report(run(slo=ServiceLevel())))
-    assert line.endswith("; nothing is promised: what is answered is kept.")
-    assert "SLO" not in "".join(first_token_plot(report(run(slo=ServiceLevel()))))
+    assert line.endswith("; no SLO: every completed request counts.")
+    assert "SLO" not in ttft_chart(report(run(slo=ServiceLevel())))
 
 
 def test_settings_are_told_where_they_are_the_same_in_every_run() -> None:
-    def varied(value: str) -> Run:
+    def varied(value: str) -> PolicyRun:
         made = run(f"minReplicas={value}")
         own = {**made.settings, "minReplicas": int(value)}
         return dataclasses.replace(made, settings=own, variant=(("minReplicas", value),))
 
     told = dict(words(report(varied("1"), varied("2"))))
     assert told == {
-        "replicas, at most": "8",
-        "a start, in seconds": "90",
+        "maximum replicas": "8",
+        "cold start, in seconds": "90",
         "varied: minReplicas": "1, 2",
     }
 
@@ -159,38 +163,38 @@ def test_a_run_without_an_answer_has_no_latencies() -> None:
     nothing = run(ttft_seconds=None, e2e_seconds=None, tpot_seconds=None, unfinished=1000, slo_attainment=0.0)
     _, (row,) = latencies(report(nothing))
     assert row == ["tacho", *["-"] * 9]
-    assert "no request was answered" in "".join(first_token_plot(report(nothing)))
+    assert "no request was completed" in ttft_chart(report(nothing))
 
 
 def test_many_decisions_are_cut_and_said_to_be() -> None:
-    many = tuple(Decided(float(n), 1, 2, f"number {n}.") for n in range(MOST_DECISIONS + 5))
+    many = tuple(ReplicaChange(float(n), 1, 2, f"number {n}.") for n in range(MAX_DECISIONS + 5))
     text = page(report(run(decisions=many)))
-    assert f"{MOST_DECISIONS + 5} changes of replicas, the first {MOST_DECISIONS} of them here" in text
-    assert f"number {MOST_DECISIONS - 1}." in text
-    assert f"number {MOST_DECISIONS}." not in text
+    assert f"{MAX_DECISIONS + 5} replica changes; the first {MAX_DECISIONS} are listed" in text
+    assert f"number {MAX_DECISIONS - 1}." in text
+    assert f"number {MAX_DECISIONS}." not in text
 
 
-@settings(max_examples=60, deadline=None)
+@examples(0.6)
 @given(st.lists(st.floats(0, 1e8), min_size=1, max_size=50).map(sorted))
 def test_every_arrival_is_counted_once(times: list[float]) -> None:
     begins = tuple(time - times[0] for time in times)
-    found = arrivals(Trace("any", begins, (1,) * len(begins), (2,) * len(begins)), ROWS)
+    found = arrivals(Trace("any", begins, (1,) * len(begins), (2,) * len(begins)), ARRIVAL_ROWS)
     assert sum(part.requests for part in found) == sum(part.input_tokens for part in found) == len(begins)
     assert sum(part.output_tokens for part in found) == 2 * len(begins)
-    assert len(found) <= ROWS
+    assert len(found) <= ARRIVAL_ROWS
     assert all(one.ends == two.begins for one, two in pairwise(found))
 
 
 def test_a_year_of_arrivals_has_bins_of_days() -> None:
     year = tuple(3600.0 * n for n in range(365 * 24))
-    found = arrivals(Trace("year", year, (1,) * len(year), (1,) * len(year)), BINS)
+    found = arrivals(Trace("year", year, (1,) * len(year), (1,) * len(year)), ARRIVAL_INTERVALS)
     assert (found[0].ends, found[0].requests) == (2 * 86400, 48)
 
 
 def test_what_changes_more_often_than_it_can_be_drawn_keeps_its_extremes() -> None:
     values = [(float(n), float(n % 7)) for n in range(100 * COLUMNS)]
     values[12345] = (12345.0, 99.0)
-    drawn = corners(values, 100.0 * COLUMNS)
+    drawn = steps(values, 100.0 * COLUMNS)
     assert len(drawn) <= 8 * COLUMNS
     assert max(value for _, value in drawn) == 99.0
     assert min(value for _, value in drawn) == 0.0
@@ -199,7 +203,7 @@ def test_what_changes_more_often_than_it_can_be_drawn_keeps_its_extremes() -> No
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=9))
 def test_shares_are_told_apart_up_to_the_last_digit(values: list[float]) -> None:
-    axis = percents(values)
+    axis = percent_axis(values)
     assert axis.ticks[-1] == 100
     assert all(0 <= axis.place(value) <= 1 for value in values)
     assert axis.low <= min(values)
@@ -207,6 +211,6 @@ def test_shares_are_told_apart_up_to_the_last_digit(values: list[float]) -> None
 
 
 def test_the_promise_is_drawn_where_it_was_made() -> None:
-    assert "SLO 0.5 s" in "".join(first_token_plot(report(run(slo=SLO))))
+    assert "SLO 0.5 s" in ttft_chart(report(run(slo=SLO)))
     two = report(run("a"), run("b", slo=ServiceLevel(ttft_milliseconds=1000, percentile=99)))
-    assert "SLO 0.5 and 1 s" in "".join(first_token_plot(two))
+    assert "SLO 0.5 and 1 s" in ttft_chart(two)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tacho_operator.cli.output.problems import EXIT_BAD_INPUT, CommandError
-from tacho_operator.cli.simulate.entries import Measured
-from tacho_operator.cli.simulate.subject import Given
-from tacho_operator.cli.simulate.variants import variants
+from tacho_cli.output.problems import EXIT_BAD_INPUT, CommandError
+from tacho_cli.simulate.entries import MeasurementSource
+from tacho_cli.simulate.subject import SubjectOptions
+from tacho_cli.simulate.variants import variants
 
-GIVEN = Given(slo="ttft=500ms,tpot=50ms", least=1)
+GIVEN = SubjectOptions(slo="ttft=500ms,tpot=50ms", min_replicas=1)
 
 
 def test_without_a_question_there_is_one_that_has_no_name() -> None:
     (only,) = variants(GIVEN, ["one.yaml"], [], [])
-    assert (only.name, only.said) == ("", ())
-    assert (only.given.file, only.given.least) == ("one.yaml", 1)
+    assert (only.name, only.values) == ("", ())
+    assert (only.given.file, only.given.min_replicas) == ("one.yaml", 1)
 
 
 def test_every_combination_is_made_the_first_setting_varies_slowest() -> None:
@@ -27,13 +27,13 @@ def test_every_combination_is_made_the_first_setting_varies_slowest() -> None:
     ]
     assert len(found) == 8
     last = found[-1].given
-    assert (last.measurement, last.least, last.ttft_milliseconds) == ("a/fp8.json", 4, 1000)
+    assert (last.measurement, last.min_replicas, last.ttft_milliseconds) == ("a/fp8.json", 4, 1000)
     assert last.tpot_milliseconds is None, "the promise of the options holds"
 
 
 def test_a_setting_with_one_value_is_set_and_not_named() -> None:
     (only,) = variants(GIVEN, [], [], ["maxReplicas=6"])
-    assert (only.given.most, only.name) == (6, "")
+    assert (only.given.max_replicas, only.name) == (6, "")
     first, second = variants(GIVEN, [], [], ["slo.tpot=20ms", "maxReplicas=6,8"])
     assert (first.name, second.name) == ("maxReplicas=6", "maxReplicas=8")
     assert first.given.tpot_milliseconds == 20
@@ -45,11 +45,11 @@ def test_files_of_one_name_are_called_by_their_places() -> None:
 
 
 MEASURED = (
-    Measured(quantization="none", measurement="bf16.json"),
-    Measured(quantization="fp8", file="all.yaml", name="eight"),
-    Measured(quantization="awq", file="all.yaml", name="four"),
-    Measured(quantization="awq", file="all.yaml", name="other"),
-    Measured(quantization="", file="all.yaml", name="silent"),
+    MeasurementSource(quantization="none", measurement="bf16.json"),
+    MeasurementSource(quantization="fp8", file="all.yaml", name="eight"),
+    MeasurementSource(quantization="awq", file="all.yaml", name="four"),
+    MeasurementSource(quantization="awq", file="all.yaml", name="other"),
+    MeasurementSource(quantization="", file="all.yaml", name="silent"),
 )
 
 
@@ -76,10 +76,13 @@ def test_measurements_are_chosen_for_a_resource_that_was_named() -> None:
 @pytest.mark.parametrize(
     ("what_if", "said"),
     [
-        ("quantization=fb8", "no file has a current measurement of it; did you mean fp8?"),
+        ("quantization=fb8", "no file has a current measurement; did you mean fp8?"),
         ("quantization=awq", "measured in all.yaml (four) and in all.yaml (other)"),
         ("quantization=all", "measured in all.yaml (four) and in all.yaml (other)"),
-        ("quantization=none,", "different values with commas are wanted, e.g. quantization=none,fp8 or all"),
+        (
+            "quantization=none,",
+            "give different values separated by commas, e.g. quantization=none,fp8 or all",
+        ),
         ("quantisation=fp8", "did you mean quantization?"),
     ],
 )
@@ -92,23 +95,24 @@ def test_a_quantization_that_cannot_be_chosen_is_said(what_if: str, said: str) -
 def test_what_was_measured_is_told_with_what_was_not_found() -> None:
     with pytest.raises(CommandError) as caught:
         variants(GIVEN, [], [], ["quantization=int4"], (*MEASURED[:2], MEASURED[-1]))
-    assert "measured: none (bf16.json), fp8 (all.yaml (eight)); all.yaml (silent) says none" in str(
-        caught.value
+    assert (
+        "measured: none (bf16.json), fp8 (all.yaml (eight)); without quantization: all.yaml (silent)"
+        in str(caught.value)
     )
-    with pytest.raises(CommandError, match="quantization=all: no file has a current measurement of it"):
+    with pytest.raises(CommandError, match="quantization=all: no file has a current measurement"):
         variants(GIVEN, [], [], ["quantization=all"])
 
 
 @pytest.mark.parametrize(
     ("what_if", "said"),
     [
-        ("minreplicas=1,2", "'minreplicas' is not known; did you mean minReplicas?"),
-        ("minReplicas", "different values with commas are wanted, e.g. minReplicas=1,2,4"),
-        ("minReplicas=1,,2", "different values with commas are wanted"),
-        ("minReplicas=2,2", "different values with commas are wanted"),
-        ("minReplicas=0,2", "minReplicas=0: 1 to 1000 replicas are wanted"),
-        ("maxReplicas=2,many", "maxReplicas=many: 1 to 1000 replicas are wanted"),
-        ("maxReplicas=-1,2", "maxReplicas=-1: 1 to 1000 replicas are wanted"),
+        ("minreplicas=1,2", "unknown key 'minreplicas'; did you mean minReplicas?"),
+        ("minReplicas", "give different values separated by commas, e.g. minReplicas=1,2,4"),
+        ("minReplicas=1,,2", "give different values separated by commas"),
+        ("minReplicas=2,2", "give different values separated by commas"),
+        ("minReplicas=0,2", "minReplicas=0: 1 to 1000 replicas are allowed"),
+        ("maxReplicas=2,many", "maxReplicas=many: 1 to 1000 replicas are allowed"),
+        ("maxReplicas=-1,2", "maxReplicas=-1: 1 to 1000 replicas are allowed"),
         ("slo.ttft=500,600", "--what-if slo.ttft=500: ttft=500ms, tpot=50ms or both"),
     ],
 )

@@ -1,0 +1,400 @@
+"""The truth that a probe is held against: long steady closed loops, with the stamps of every request kept.
+
+    python -m benchmarks.gpu.truth URL OUT.json --levels 16 64 128 256 [--input 512] [--output 200]
+        [--seconds 60] [--requests 200] [--repeat 2] [--processes 8] [--vocabulary 32000] [--budget 540]
+
+A level is a closed loop: each stream sends its next request when one ends. Streams start one after the
+other, over one request's time. The first request of each has a residual length (uniform in 1..OUTPUT), so
+the loop begins in its steady mix of prompts and answers. The window opens one request's time after every
+stream has ended its first. It closes after SECONDS, and not before REQUESTS requests were sent in it.
+Requests *sent* in the window count, each followed to its end while all streams go on. First requests
+count in no latency.
+
+Tokens are those of the server's usage and counter: one event may hold several. The check of a level: tokens a
+second x sum(latencies) / sum(tokens) of these requests equals the streams within 3 %.
+
+Standard library only: it runs on a bare GPU host. Load goes to a server on loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import multiprocessing
+import random
+import re
+import sys
+import time
+import urllib.parse
+import urllib.request
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+SPREAD = 0.25
+"""Lengths of answers are uniform within so much of OUTPUT to either side, as the probe's are."""
+SAMPLE_SECONDS = 0.25
+HISTOGRAMS = ("time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_request_latency_seconds")
+
+
+@dataclass(slots=True)
+class Answer:
+    """One request. Times are seconds of the machine's monotonic clock."""
+
+    sent: float
+    first_token: float = math.nan
+    last_token: float = math.nan
+    tokens: int = 0
+    """By the server's usage."""
+    events: int = 0
+    """With choices."""
+    silent_events: int = 0
+    """With choices and without text."""
+    first_of_stream: bool = False
+    error: str = ""
+    stamps: list[float] = field(default_factory=list)
+    """Of every event, relative to ``sent``."""
+
+
+def prompt_of(rng: random.Random, tokens: int, vocabulary: int) -> list[int]:
+    return [rng.randrange(1000, vocabulary) for _ in range(tokens)]
+
+
+class Client:
+    """Closed-loop streams of one process, over keep-alive connections."""
+
+    def __init__(self, url: str, model: str, workload: tuple[int, int, int], seed: int) -> None:
+        parts = urllib.parse.urlsplit(url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._model, self._workload = model, workload
+        self._rng = random.Random(seed)
+        self.answers: list[Answer] = []
+        self.stop = asyncio.Event()
+
+    async def stream(self, delay: float) -> None:
+        await asyncio.sleep(delay)
+        reader = writer = None
+        first = True
+        while not self.stop.is_set():
+            if writer is None:
+                reader, writer = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
+            answer = await self._ask(reader, writer, first=first)
+            self.answers.append(answer)
+            if answer.error:
+                writer.close()
+                writer = None
+                await asyncio.sleep(0.2)
+            first = False
+        if writer is not None:
+            writer.close()
+
+    async def _ask(self, reader: Any, writer: Any, *, first: bool) -> Answer:
+        prompt_tokens, output_tokens, vocabulary = self._workload
+        low, high = round(output_tokens * (1 - SPREAD)), round(output_tokens * (1 + SPREAD))
+        length = self._rng.randint(1, output_tokens) if first else self._rng.randint(low, high)
+        body = json.dumps(
+            {
+                "model": self._model,
+                "prompt": prompt_of(self._rng, prompt_tokens, vocabulary),
+                "max_tokens": length,
+                "min_tokens": length,
+                "ignore_eos": True,
+                "temperature": 0,
+                "stream": True,
+                "stream_options": {"include_usage": True},
+            }
+        ).encode()
+        head = (
+            f"POST /v1/completions HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode()
+        answer = Answer(sent=time.monotonic(), first_of_stream=first)
+        try:
+            writer.write(head + body)
+            status = await reader.readline()
+            if b" 200 " not in status:
+                answer.error = status.decode(errors="replace").strip()
+                return answer
+            while (await reader.readline()).strip():
+                pass
+            await self._read_events(reader, answer)
+        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+            answer.error = f"{type(error).__name__}: {error}"
+        return answer
+
+    async def _read_events(self, reader: Any, answer: Answer) -> None:
+        pending = b""
+        while size := int((await reader.readline()).strip() or b"0", 16):
+            chunk = await reader.readexactly(size + 2)
+            now = time.monotonic()
+            pending += chunk[:-2]
+            *whole, pending = pending.split(b"\n\n")
+            for event in whole:
+                self._note(event, now, answer)
+        await reader.readline()
+        if not answer.tokens:
+            answer.error = "the stream ended without usage"
+
+    @staticmethod
+    def _note(event: bytes, now: float, answer: Answer) -> None:
+        if not event.startswith(b"data: {"):
+            return
+        document = json.loads(event[6:])
+        if document.get("choices"):
+            answer.events += 1
+            answer.silent_events += not document["choices"][0].get("text")
+            answer.stamps.append(round(now - answer.sent, 6))
+            answer.first_token = answer.first_token if answer.events > 1 else now
+            answer.last_token = now
+        if usage := document.get("usage"):
+            answer.tokens = usage["completion_tokens"]
+
+
+def run_process(pipe: Connection, arguments: dict[str, Any]) -> None:
+    """Child: its share of the streams, until the parent says stop; answers what it collected."""
+
+    async def main() -> None:
+        client = Client(arguments["url"], arguments["model"], arguments["workload"], arguments["seed"])
+        tasks = [asyncio.create_task(client.stream(delay)) for delay in arguments["delays"]]
+        loop = asyncio.get_running_loop()
+        told = 0
+        while True:
+            await asyncio.sleep(SAMPLE_SECONDS)
+            ended = sum(answer.first_of_stream for answer in client.answers)
+            sent = [answer.sent for answer in client.answers[told:] if not answer.first_of_stream]
+            told = len(client.answers)
+            await loop.run_in_executor(None, pipe.send, (ended, sent))
+            if pipe.poll():
+                break
+        client.stop.set()
+        await asyncio.wait(tasks, timeout=arguments["drain"])
+        pipe.send([asdict(answer) for answer in client.answers])
+
+    asyncio.run(main())
+
+
+def scrape(url: str) -> dict[str, float]:
+    """The server's own counters and gauges, summed over engines."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as response:
+        text = response.read().decode()
+    found: dict[str, float] = {"time": time.monotonic()}
+    names = ["generation_tokens_total", "prompt_tokens_total", "num_requests_running", "num_requests_waiting"]
+    names += [f"{name}_{part}" for name in HISTOGRAMS for part in ("sum", "count")]
+    names += ["num_preemptions_total"]
+    for name in names:
+        values = re.findall(rf"^vllm:{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        if values:
+            found[name] = sum(map(float, values))
+    return found
+
+
+def quantile(values: list[float], share: float) -> float | None:
+    """By the nearest rank; None without values."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+class Loop:
+    """The closed loop of one level, in child processes."""
+
+    def __init__(self, options: argparse.Namespace, streams: int, service_seconds: float, seed: int) -> None:
+        self._streams = streams
+        self._pipes: list[Connection] = []
+        self._children: list[Any] = []
+        workers = min(options.processes, streams)
+        delays = [service_seconds * index / streams for index in range(streams)]
+        context = multiprocessing.get_context("spawn")
+        for index in range(workers):
+            ours, theirs = context.Pipe()
+            arguments = {
+                "url": options.url,
+                "model": options.model,
+                "workload": (options.input, options.output, options.vocabulary),
+                "seed": seed * 1000 + index,
+                "delays": delays[index::workers],
+                "drain": 60.0,
+            }
+            child = context.Process(target=run_process, args=(theirs, arguments), daemon=True)
+            child.start()
+            self._pipes.append(ours)
+            self._children.append(child)
+        self._firsts = [0] * workers
+        self.sent: list[float] = []
+        """When requests that have ended were sent; first ones aside."""
+
+    @property
+    def mixed(self) -> bool:
+        """Whether every stream has ended its first request."""
+        return sum(self._firsts) == self._streams
+
+    def poll(self) -> None:
+        for index, pipe in enumerate(self._pipes):
+            while pipe.poll():
+                self._firsts[index], sent = pipe.recv()
+                self.sent += sent
+
+    def stop(self) -> list[Answer]:
+        """All answers of all streams."""
+        for pipe in self._pipes:
+            pipe.send("stop")
+        answers: list[Answer] = []
+        for pipe in self._pipes:
+            while not isinstance(message := pipe.recv(), list):
+                pass
+            answers += [Answer(**item) for item in message]
+        for child in self._children:
+            child.join()
+        return answers
+
+
+def measure(options: argparse.Namespace, streams: int, service_seconds: float, seed: int) -> dict[str, Any]:
+    """One level, with its raw answers."""
+    loop = Loop(options, streams, service_seconds, seed)
+    began = time.monotonic()
+    while not loop.mixed:
+        time.sleep(SAMPLE_SECONDS)
+        loop.poll()
+        if time.monotonic() - began > 6 * options.seconds + 120:
+            raise SystemExit(f"{streams} streams: the loop never became steady")
+    time.sleep(service_seconds)
+    before, opened = scrape(options.url), time.monotonic()
+    gauges: list[tuple[float, float]] = []
+    while (open_for := time.monotonic() - opened) < 3 * options.seconds:
+        time.sleep(SAMPLE_SECONDS)
+        loop.poll()
+        found = scrape(options.url)
+        gauges.append((found.get("num_requests_running", -1), found.get("num_requests_waiting", -1)))
+        if open_for >= options.seconds and sum(at >= opened for at in loop.sent) >= options.requests:
+            break
+    after, closed = scrape(options.url), time.monotonic()
+    time.sleep(service_seconds * 1.5)  # those sent in the window end under unchanged load
+    return summary(streams, loop.stop(), (opened, closed), (before, after), gauges, options)
+
+
+def summary(
+    streams: int,
+    answers: list[Answer],
+    window: tuple[float, float],
+    counters: tuple[dict[str, float], dict[str, float]],
+    gauges: list[tuple[float, float]],
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Figures of one level, its check, and its raw answers in columns."""
+    opened, closed = window
+    before, after = counters
+    good = [answer for answer in answers if not answer.error]
+    sent = [a for a in good if opened <= a.sent < closed and not a.first_of_stream]
+    span = closed - opened
+    arrived = sum(opened <= a.sent + stamp < closed for a in good for stamp in a.stamps)
+    counted = after["generation_tokens_total"] - before["generation_tokens_total"]
+    rate = counted / (after["time"] - before["time"])
+    latencies = [a.last_token - a.sent for a in sent]
+    ttft = [1e3 * (a.first_token - a.sent) for a in sent]
+    tpot = [1e3 * (a.last_token - a.first_token) / (a.tokens - 1) for a in sent if a.tokens > 1]
+    tokens = sum(a.tokens for a in sent)
+    check = rate * sum(latencies) / tokens if tokens else math.nan
+    met = [
+        (a.first_token - a.sent) <= options.slo_ttft
+        and (a.tokens < 2 or (a.last_token - a.first_token) / (a.tokens - 1) <= options.slo_tpot)
+        for a in sent
+    ]
+    engine = {}
+    for name in HISTOGRAMS:
+        count = after.get(f"{name}_count", 0) - before.get(f"{name}_count", 0)
+        if count:
+            engine[f"{name}_mean"] = (after[f"{name}_sum"] - before[f"{name}_sum"]) / count
+    return {
+        "streams": streams,
+        "window_seconds": round(span, 3),
+        "requests": len(sent),
+        "errors": sum(bool(a.error) for a in answers),
+        "error_text": next((a.error for a in answers if a.error), ""),
+        "output_tokens_per_second": {"server": rate, "client": arrived / span},
+        "requests_per_second": len(sent) / span,
+        "ttft_ms": {"p50": quantile(ttft, 0.5), "p95": quantile(ttft, 0.95), "mean": _mean(ttft)},
+        "tpot_ms": {"p50": quantile(tpot, 0.5), "p95": quantile(tpot, 0.95), "mean": _mean(tpot)},
+        "end_to_end_ms": {
+            "p50": quantile([1e3 * value for value in latencies], 0.5),
+            "p95": quantile([1e3 * value for value in latencies], 0.95),
+        },
+        "slo_attainment_percent": 100 * sum(met) / len(met) if met else None,
+        "streams_by_littles_law": check,
+        "steady": abs(check / streams - 1) <= 0.03,
+        "events_without_text_percent": 100
+        * sum(a.silent_events for a in good)
+        / max(1, sum(a.events for a in good)),
+        "tokens_per_event": sum(a.tokens for a in good) / max(1, sum(a.events for a in good)),
+        "engine_seconds": engine,
+        "preemptions": after.get("num_preemptions_total", 0) - before.get("num_preemptions_total", 0),
+        "running_mean": _mean([running for running, _ in gauges]),
+        "waiting_mean": _mean([waiting for _, waiting in gauges]),
+        "raw": {
+            "columns": ["sent_s", "ttft_ms", "end_to_end_ms", "tokens", "events", "silent_events"],
+            "rows": [
+                [
+                    round(a.sent - opened, 4),
+                    round(1e3 * (a.first_token - a.sent), 2),
+                    round(1e3 * (a.last_token - a.sent), 2),
+                    a.tokens,
+                    a.events,
+                    a.silent_events,
+                ]
+                for a in sent
+            ],
+        },
+    }
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def line(level: dict[str, Any]) -> str:
+    """One level in a line."""
+    ttft, tpot = level["ttft_ms"], level["tpot_ms"]
+    return (
+        f"{level['streams']:4d} streams: {level['output_tokens_per_second']['server']:8.1f} tok/s, "
+        f"TTFT p50/p95 {ttft['p50']:.0f}/{ttft['p95']:.0f} ms, TPOT {tpot['p50']:.2f}/{tpot['p95']:.2f} ms, "
+        f"n {level['requests']}, SLO {level['slo_attainment_percent']:.1f} %, "
+        f"streams by Little {level['streams_by_littles_law']:.1f}, errors {level['errors']}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.gpu.truth", description=__doc__.split("\n")[0])
+    parser.add_argument("url")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--levels", type=int, nargs="+", required=True)
+    parser.add_argument("--model", default="m")
+    parser.add_argument("--input", type=int, default=512)
+    parser.add_argument("--output", type=int, default=200)
+    parser.add_argument("--vocabulary", type=int, default=32_000)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--budget", type=float, default=540.0, help="seconds; no level begins after them")
+    parser.add_argument("--slo-ttft", type=float, default=1.0, help="seconds")
+    parser.add_argument("--slo-tpot", type=float, default=0.025, help="seconds")
+    options = parser.parse_args()
+    began = time.monotonic()
+    done: list[dict[str, Any]] = []
+    service = options.output * 0.02
+    for repeat in range(options.repeat):
+        for number, streams in enumerate(options.levels):
+            if time.monotonic() - began + options.seconds + 3 * service > options.budget:
+                print(f"{streams} streams, run {repeat + 1}: no time left", flush=True)
+                continue
+            level = measure(options, streams, service, seed=repeat * 100 + number)
+            service = max(0.5, (level["end_to_end_ms"]["p50"] or 1000) / 1e3)
+            done.append({"run": repeat + 1, **level})
+            print(line(level), flush=True)
+            options.out.write_text(json.dumps({"command": sys.argv[1:], "levels": done}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

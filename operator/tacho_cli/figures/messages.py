@@ -1,0 +1,205 @@
+"""Describes a measurement in sentences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tacho_cli.figures.digits import estimate, measured, plain
+from tacho_cli.figures.read import MeasurementView, moved
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import INVALIDATING, Capacity, Quality, SingleStream
+from tacho_contract.units import counted
+from tacho_operator.api.types import Latency, MeasurementHistory
+
+FLAGS = {
+    "AboveRoofline": "faster than the memory of the GPU: its label is wrong, or tokens came from elsewhere",
+    "BudgetExhausted": "the time ran out before everything was measured",
+    "CacheHit": "the engine answered prompts from its cache",
+    "ClientBound": "the load generator was the limit; the engine may do more",
+    "Contended": "another process used the CPUs or the GPU",
+    "FrontendBound": "the engine's HTTP server was the limit, not the model",
+    "Incomplete": "levels are missing",
+    "LowEfficiency": "one stream uses less than 40 % of the memory's bandwidth",
+    "NotSteady": "the throughput was still changing when it was read",
+    "OtherTraffic": "the engine answered other requests",
+    "SharedGPU": "another process held memory of the GPU when the engine started",
+    "ShortOutput": "answers ended before the requested length",
+    "Throttled": "clocks or CPU time were limited",
+}
+PROVISIONAL = (
+    "~ marks what something other than the engine moved: provisional, not to be compared, measured again."
+)
+
+
+def slo_message(slo: ServiceLevel) -> str:
+    """``TTFT ≤ 500 ms and TPOT ≤ 50 ms for 95 of 100 requests``; "" where nothing was asked."""
+    bounds = {"TTFT": slo.ttft_milliseconds, "TPOT": slo.tpot_milliseconds}
+    asked = [f"{name} ≤ {bound} ms" for name, bound in bounds.items() if bound]
+    return f"{' and '.join(asked)} for {slo.percentile} of 100 requests" if asked else ""
+
+
+def headline(found: MeasurementView) -> str:
+    """Request lengths, duration, time and state of the measurement, in one line."""
+    entry, parts = found.entry, []
+    if entry.workload is not None:
+        parts.append(f"{entry.workload.input_tokens} tokens in, {entry.workload.output_tokens} out")
+    if entry.probe_seconds is not None:
+        parts.append(f"measured in {entry.probe_seconds} s")
+    if entry.observed_time:
+        parts.append(entry.observed_time)
+    return ", ".join([*parts, entry.state.lower()]) if entry.state else ", ".join(parts)
+
+
+def sentences(found: MeasurementView) -> list[tuple[str, str]]:
+    """(label, text), in the order of interest."""
+    rows = []
+    if found.single and found.single.decode_tokens_per_second is not None:
+        rows.append(("one stream", _single_message(found.single, provisional=found.provisional)))
+    if found.capacity:
+        rows.append(("capacity", capacity_message(found, found.capacity)))
+    highest = found.entry.saturation
+    rate = (highest.output_tokens_per_second if highest else None) or 0.0
+    if highest and highest.concurrency is not None and rate > _carried(found):
+        at = next((point for point in found.points if point.concurrency == highest.concurrency), None)
+        doubted = found.doubts(at) if at else found.provisional
+        most = measured(rate, at.ci_percent if at else None, provisional=doubted)
+        rows.append(("at most", f"{most} tok/s with {_streams(highest.concurrency)}, whatever the latency"))
+    if found.arrivals:
+        rows.append(("arrivals", _arrivals_message(found, found.arrivals)))
+    if found.quality:
+        rows.append(("quality", _quality_message(found.quality)))
+    if found.history:
+        rows.append(("runs", _history_message(found.history)))
+    return rows
+
+
+def _carried(found: MeasurementView) -> float:
+    """Tokens per second at the capacity."""
+    return (found.capacity.output_tokens_per_second if found.capacity else None) or 0.0
+
+
+def _single_message(single: SingleStream, *, provisional: bool) -> str:
+    rate = measured(single.decode_tokens_per_second, single.decode_ci_percent, provisional=provisional)
+    content = f"{rate} tok/s"
+    content += _first_token(
+        single.ttft_milliseconds_p50, single.ttft_milliseconds_p95, provisional=provisional
+    )
+    if single.prefill_tokens_per_second is not None:
+        content += f", prompts at {estimate(single.prefill_tokens_per_second, provisional=provisional)} tok/s"
+    if single.stalls:
+        often = "once" if single.stalls == 1 else f"{single.stalls} times"
+        share = f", {single.stalled_percent:.2g} % of the time" if single.stalled_percent else ""
+        content += f"; stalled {often}{share}, excluded from the rate"
+    return content
+
+
+def _first_token(median: float | None, late: float | None, *, provisional: bool) -> str:
+    if median is None:
+        return ""
+    within = f" (95 of 100 within {estimate(late, provisional=provisional)} ms)" if late is not None else ""
+    return f", first token after {estimate(median, provisional=provisional)} ms{within}"
+
+
+def _arrivals_message(found: MeasurementView, arrivals: Latency) -> str:
+    provisional = found.provisional
+    rate = estimate(arrivals.offered_requests_per_second, provisional=provisional)
+    content = f"{rate} requests/s at times of their own"
+    content += _first_token(
+        arrivals.ttft_milliseconds_p50, arrivals.ttft_milliseconds_p95, provisional=provisional
+    )
+    met = found.entry.goodput
+    if met and met.compliance_percent is not None:
+        least = met.compliance_percent_lower95
+        bound = f" (at least {least:.3g} %, with 95 % confidence)" if least is not None else ""
+        content += f"; {met.compliance_percent:.4g} % kept the SLO{bound}"
+    return content
+
+
+def _quality_message(found: Quality) -> str:
+    tokens = f"{found.tokens} tokens of " if found.tokens else ""
+    return f"perplexity {plain(found.perplexity)} over {tokens}{found.text or 'a text'}"
+
+
+def _history_message(found: MeasurementHistory) -> str:
+    content = f"{found.agreeing_runs or 0} of {found.clean_runs} clean runs agree with it"
+    if found.spread_percent is None:
+        return content
+    return f"{content}; from the slowest to the fastest {found.spread_percent:.2g} % of their mean"
+
+
+def capacity_message(found: MeasurementView, capacity: Capacity) -> str:
+    """Maximum sustainable load of one replica, and known results beyond that load."""
+    slo = slo_message(found.slo)
+    if capacity.boundary == "NeverMet":
+        return f"one stream breaks the SLO already ({slo})" if slo else "one stream breaks the SLO already"
+    rate = measured(capacity.output_tokens_per_second, capacity.ci_percent, provisional=found.provisional)
+    requests = estimate(capacity.requests_per_second, capacity.ci_percent, provisional=found.provisional)
+    speed = ", ".join(
+        [
+            f"{rate} tok/s" if rate else "throughput not known",
+            *([f"{requests} requests/s"] if requests else []),
+        ]
+    )
+    streams = _streams(capacity.concurrency or 0)
+    if capacity.basis == "SLO":
+        least = "at least " if capacity.boundary == "Floor" else ""
+        return (
+            f"carries {least}{streams} at the SLO{_beyond(found, capacity)}: {speed}"
+            f"{_checked(found, capacity)}" + (f" ({slo})" if slo else "")
+        )
+    brings = "brings" if capacity.concurrency == 1 else "bring"
+    return f"{streams} {brings} {speed}{_beyond(found, capacity)}"
+
+
+def _beyond(found: MeasurementView, capacity: Capacity) -> str:
+    higher = [point for point in found.points if point.concurrency > (capacity.concurrency or 0)]
+    above = [point.concurrency for point in higher]
+    broken = [point.concurrency for point in higher if point.slo_met is False]
+    match capacity.boundary:
+        case "Edge" if broken:
+            return f"; {broken[0]} break it"
+        case "Edge":
+            return "; a few more break it"
+        case "Plateau":
+            return f"; {above[0]} bring hardly more" if above else "; more bring hardly more"
+        case "Floor" if broken:
+            return f"; {broken[0]} break it, and what lies between was not tried"
+        case "Floor":
+            return "; nothing above gave a figure" if not above else "; what lies above is not known"
+    return ""
+
+
+def _checked(found: MeasurementView, capacity: Capacity) -> str:
+    """Nothing where that was not tried."""
+    arrivals = found.arrivals
+    met = found.entry.goodput
+    if capacity.verified is None and (arrivals is None or met is None or met.compliance_percent is None):
+        return ""
+    outcome = {True: "kept it too", False: "broke it", None: "were too few to tell"}[capacity.verified]
+    share = _share(arrivals, capacity) if arrivals else ""
+    return f"; requests that arrived by themselves{share} {outcome}"
+
+
+def _share(arrivals: Latency, capacity: Capacity) -> str:
+    """Clause with the arrival rate as a share of the capacity's rate; the rate is lowered where the first one
+    was too high."""
+    if not (arrivals.offered_requests_per_second and capacity.requests_per_second):
+        return ""
+    return f", at {arrivals.offered_requests_per_second / capacity.requests_per_second:.2f} of that rate,"
+
+
+def notes(found: MeasurementView, shown_message: str = "") -> Iterator[str]:
+    """Notes on a measurement: the mark of provisional values, each flag, and the message by its clauses,
+    unless it is part of ``shown_message``."""
+    if found.provisional or any(map(moved, found.points)):
+        yield PROVISIONAL
+    for flag in found.flags:
+        kind = "" if flag not in INVALIDATING else " (provisional)"
+        yield f"{flag}{kind}: {FLAGS.get(flag, 'not known to this version')}."
+    message = found.entry.message or ""
+    if message and message.rstrip(".") not in shown_message:
+        yield from (f"- {clause}" for clause in dict.fromkeys(message.split("; ")))
+
+
+def _streams(count: int) -> str:
+    return counted(count, "stream")

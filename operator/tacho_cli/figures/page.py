@@ -1,0 +1,50 @@
+"""HTML pages from the templates: one self-contained file each, for measurements and for simulations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tacho_cli.figures.chart import STYLE
+from tacho_cli.figures.curve import curve_chart
+from tacho_cli.figures.messages import headline, notes, sentences
+from tacho_cli.figures.read import MeasurementView
+from tacho_cli.figures.table import table
+
+
+def render(template: str, **content: object) -> str:
+    """The page of ``templates/<template>.html.j2``. All values are escaped, except charts."""
+    environment = Environment(
+        loader=PackageLoader("tacho_cli"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(f"{template}.html.j2").render(chart_style=raw(STYLE), **content)
+
+
+def raw(markup: str) -> Markup:
+    """A chart or a style, which is inserted without escaping; charts escape their texts themselves."""
+    return Markup(markup)  # noqa: S704 - drawn by our own chart module, which escapes its texts
+
+
+def measurement_page(title: str, measured: Sequence[MeasurementView], remarks: Iterable[str] = ()) -> str:
+    """The page of measurements. ``remarks`` precede them."""
+    sections = []
+    for found in measured:
+        headings, rows = table(found)
+        sections.append(
+            {
+                "headline": headline(found),
+                "sentences": sentences(found),
+                "chart": raw(curve_chart(found, title)),
+                "headings": headings,
+                "rows": rows,
+                "notes": list(notes(found)),
+            }
+        )
+    return render("measurement", title=title, remarks=list(remarks), sections=sections)

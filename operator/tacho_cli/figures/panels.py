@@ -1,0 +1,94 @@
+"""Data of the latency-throughput charts before they are drawn: one panel per latency metric. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_cli.figures.chart import Axis, latency, linear
+from tacho_cli.figures.read import MeasurementView
+from tacho_contract.measurement import CurvePoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One level in one panel."""
+
+    streams: int
+    rate: float
+    """Throughput, in tokens per second."""
+    least_rate: float
+    most_rate: float
+    """Ends of the 95 % interval; both are ``rate`` where none is known."""
+    milliseconds: float
+    """Median latency, in milliseconds."""
+    late_milliseconds: float | None
+    """95th percentile, where the requests carry one."""
+    provisional: bool
+    capacity: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One latency over the throughput."""
+
+    title: str
+    marks: tuple[Mark, ...]
+    """Marks by rising concurrency."""
+    x: Axis
+    y: Axis
+    slo_milliseconds: int = 0
+    """0: none was asked for."""
+    slo_percentile: int = 95
+
+
+def panels(found: MeasurementView, *, x_ticks: int, y_ticks: int) -> tuple[Panel, ...]:
+    """Time to first token and time per token, on one scale of throughput; none without a level."""
+    points, asked = found.points, found.slo
+    seen = {
+        "Time to first token": (
+            [(p, p.ttft_milliseconds_p50, p.ttft_milliseconds_p95) for p in points],
+            asked.ttft_milliseconds,
+        ),
+        "Time per token": (
+            [(p, p.tpot_milliseconds_p50, p.tpot_milliseconds_p95) for p in points],
+            asked.tpot_milliseconds,
+        ),
+    }
+    reached = found.capacity and found.capacity.boundary != "NeverMet" and found.capacity.concurrency
+    made = []
+    for title, (rows, slo) in seen.items():
+        marks = tuple(
+            _mark(point, median, late, doubted=found.doubts(point), capacity=point.concurrency == reached)
+            for point, median, late in rows
+            if median is not None
+        )
+        if not marks:
+            continue
+        times = [mark.late_milliseconds or mark.milliseconds for mark in marks]
+        made.append(
+            Panel(
+                title=title,
+                marks=marks,
+                x=linear([mark.most_rate for mark in marks], x_ticks),
+                y=latency([*times, *(mark.milliseconds for mark in marks), *([slo] if slo else [])], y_ticks),
+                slo_milliseconds=slo,
+                slo_percentile=found.slo.percentile,
+            )
+        )
+    return tuple(made)
+
+
+def _mark(point: CurvePoint, median: float, late: float | None, *, doubted: bool, capacity: bool) -> Mark:
+    """The interval of a level that something else moved says nothing."""
+    rate = point.output_tokens_per_second or 0.0
+    half = 0.0 if doubted else rate * (point.ci_percent or 0.0) / 100
+    return Mark(
+        streams=point.concurrency,
+        rate=rate,
+        least_rate=rate - half,
+        most_rate=rate + half,
+        milliseconds=median,
+        late_milliseconds=late,
+        provisional=doubted,
+        capacity=capacity,
+    )

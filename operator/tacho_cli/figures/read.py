@@ -1,0 +1,141 @@
+"""Reads an entry of ``status.measurements`` for display, with the confidence of each value. Pure.
+
+The cluster may run another version of tacho: values that this version cannot read are not shown.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import INVALIDATING, Capacity, CurvePoint, SingleStream
+from tacho_operator.api.types import ComparedQuality, Latency, Measurement, MeasurementHistory
+from tacho_operator.core.measurement.rounding import MAX_CI_PERCENT
+
+Wire = Mapping[str, Any]
+MAX_VALUE = 1e15
+"""No measured value is beyond it, in any unit."""
+
+
+def moved(point: CurvePoint) -> bool:
+    """Whether something other than the engine moved one level."""
+    return not point.steady or bool(INVALIDATING & set(point.flags))
+
+
+def flags_of(point: CurvePoint) -> tuple[str, ...]:
+    """The flags that are to be explained."""
+    return tuple(sorted({*point.flags, *([] if point.steady else ["NotSteady"])}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurementView:
+    """One measurement. A part without its main value is None."""
+
+    entry: Measurement
+    slo: ServiceLevel = ServiceLevel()
+    """Requested service level; zeros where none was requested."""
+
+    @property
+    def single(self) -> SingleStream | None:
+        return self.entry.single_stream
+
+    @property
+    def capacity(self) -> Capacity | None:
+        found = self.entry.capacity
+        return found if found and found.concurrency is not None else None
+
+    @property
+    def arrivals(self) -> Latency | None:
+        """Requests that were sent at a rate of their own."""
+        found = self.entry.latency
+        return found if found and found.open_loop and found.offered_requests_per_second is not None else None
+
+    @property
+    def quality(self) -> ComparedQuality | None:
+        found = self.entry.quality
+        return found if found and found.perplexity is not None else None
+
+    @property
+    def history(self) -> MeasurementHistory | None:
+        """Agreement of clean runs of the same fingerprint. None where only one run is clean."""
+        found = self.entry.history
+        return found if found and (found.clean_runs or 0) > 1 else None
+
+    @property
+    def points(self) -> tuple[CurvePoint, ...]:
+        """Levels with a throughput, by rising concurrency."""
+        known = (point for point in self.entry.curve if point.output_tokens_per_second is not None)
+        return tuple(sorted(known, key=lambda point: point.concurrency))
+
+    @property
+    def provisional(self) -> bool:
+        """Something other than the engine moved the values."""
+        return bool(INVALIDATING & set(self.entry.flags))
+
+    def doubts(self, point: CurvePoint) -> bool:
+        """Whether one level is provisional: a disturbance of the whole measurement may have affected any
+        level."""
+        return moved(point) or self.provisional
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Every flag, of the whole and of its levels, once."""
+        return tuple(
+            sorted({*self.entry.flags, *(flag for point in self.points for flag in flags_of(point))})
+        )
+
+
+def measurement_view(wire: Wire, slo: ServiceLevel) -> MeasurementView:
+    """``wire``: one entry of ``status.measurements``. ``slo``: the resource's ``spec.slo``."""
+    entry = _read(copy.deepcopy(dict(wire)))
+    parts: dict[str, Any] = {
+        name: _known(getattr(entry, name))
+        for name in ("single_stream", "capacity", "latency", "goodput", "saturation", "quality")
+    }
+    return MeasurementView(
+        entry=entry.model_copy(update={**parts, "curve": [_known(item) for item in entry.curve]}), slo=slo
+    )
+
+
+def _read(document: dict[str, Any]) -> Measurement:
+    """The measurement, without fields that cannot be read. A fingerprint that cannot be read is empty."""
+    if document.get("fingerprint") is None:
+        document["fingerprint"] = ""
+    try:
+        return Measurement.model_validate(document)
+    except ValidationError as error:
+        problems = error.errors()
+    # What lacks a field goes as a whole.
+    places = {item["loc"][:-1] if item["type"] == "missing" else item["loc"] for item in problems}
+    for place in sorted(places, key=lambda place: [str(step).zfill(9) for step in place], reverse=True):
+        if place and not any(place[:depth] in places for depth in range(len(place))):
+            _drop(document, place)
+    return Measurement.model_validate({"fingerprint": "", **document})
+
+
+def _drop(document: Any, place: tuple[str | int, ...]) -> None:
+    for step in place[:-1]:
+        document = document[step]
+    del document[place[-1]]
+
+
+def _known(part: Any) -> Any:
+    """A part of the measurement, without values that are no number and rates whose interval is wider than the
+    rate."""
+    if part is None:
+        return None
+    values = {item.name: getattr(part, item.name) for item in dataclasses.fields(part)}
+    unknown = {
+        name: None for name, value in values.items() if isinstance(value, float) and abs(value) > MAX_VALUE
+    }
+    for prefix in ("", "decode_"):
+        if (values.get(f"{prefix}ci_percent") or 0.0) > MAX_CI_PERCENT:
+            rates = (name for name in values if name.startswith(prefix) and name.endswith("_per_second"))
+            unknown |= dict.fromkeys((f"{prefix}ci_percent", *rates))
+    return dataclasses.replace(part, **unknown) if unknown else part

@@ -1,0 +1,45 @@
+"""The levels as rows of text: one table for the terminal and for HTML. Pure."""
+
+from __future__ import annotations
+
+from tacho_cli.figures.digits import estimate, measured
+from tacho_cli.figures.read import MeasurementView, flags_of
+from tacho_contract.measurement import CurvePoint
+
+NONE = "-"
+"""Mark of an empty cell: too few requests for the percentile, or no bound requested."""
+
+
+def table(found: MeasurementView) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows), the capacity's row marked; the SLO's column only where one was asked for, the
+    flags' only where there are any."""
+    points = found.points
+    rates = [
+        measured(point.output_tokens_per_second, point.ci_percent, provisional=found.doubts(point))
+        for point in points
+    ]
+    columns = [
+        ("STREAMS", _streams(found)),
+        ("TOK/S", rates),
+        ("TTFT P50 MS", [_time(found, point, point.ttft_milliseconds_p50) for point in points]),
+        ("P95 MS", [_time(found, point, point.ttft_milliseconds_p95) for point in points]),
+        ("TPOT P50 MS", [_time(found, point, point.tpot_milliseconds_p50) for point in points]),
+        ("P95 MS", [_time(found, point, point.tpot_milliseconds_p95) for point in points]),
+        ("REQUESTS", [NONE if point.requests is None else str(point.requests) for point in points]),
+    ]
+    if any(point.slo_met is not None for point in points):
+        words = {True: "met", False: "broken", None: NONE}
+        columns.append(("SLO", [words[point.slo_met] for point in points]))
+    if any(map(flags_of, points)):
+        columns.append(("FLAGS", [", ".join(flags_of(point)) for point in points]))
+    rows = zip(*(cells for _, cells in columns), strict=True)
+    return [heading for heading, _ in columns], [list(row) for row in rows]
+
+
+def _streams(found: MeasurementView) -> list[str]:
+    at = found.capacity.concurrency if found.capacity else None
+    return [("* " if point.concurrency == at else "") + str(point.concurrency) for point in found.points]
+
+
+def _time(found: MeasurementView, point: CurvePoint, milliseconds: float | None) -> str:
+    return NONE if milliseconds is None else estimate(milliseconds, provisional=found.doubts(point))

@@ -1,0 +1,137 @@
+"""Text charts of latency against throughput, for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import plotille
+
+from tacho_cli.figures.chart import Axis, label, round_step
+from tacho_cli.figures.panels import Mark, Panel, panels
+from tacho_cli.figures.read import MeasurementView
+
+BLANK, LAST = 0x2800, 0x28FF
+"""First and last braille character: two dots per row, four rows; the offset from the first one encodes the
+dots as bits."""
+DOT_ROWS = (0x09, 0x12, 0x24, 0xC0)
+"""Bits of both dots of a row."""
+MARKS = {"●": "*", "○": "o", "◆": "#"}
+FRAME_COLUMNS = 13 + len("|-> (tok/s)")
+"""Width beside the canvas: tick labels on the left, the axis label on the right."""
+TICK_COLUMNS = 10
+"""Between two labels of the lower axis; the library's."""
+NARROWEST, WIDEST = 3, 8
+"""Ticks on the lower axis."""
+ROWS = 12
+MEASURED, PROVISIONAL, CAPACITY = MARKS
+BEYOND_ASCII = "".join([*MARKS, "\u2801"])
+"""Characters of the charts that are not ASCII; a terminal that cannot encode them gets the ASCII version."""
+
+
+def plot(found: MeasurementView, columns: int, *, ascii_only: bool = False) -> str:
+    """Text charts, one per latency metric: latency (y) against throughput (x). "" where no level was
+    measured."""
+    ticks = min(WIDEST, max(NARROWEST, (columns - FRAME_COLUMNS) // TICK_COLUMNS))
+    drawn = panels(found, x_ticks=ticks, y_ticks=4)
+    picture = "\n\n".join([*(_drawn(panel, ticks) for panel in drawn), *_legend(drawn)])
+    return in_ascii(picture) if ascii_only else picture
+
+
+def _drawn(panel: Panel, ticks: int) -> str:
+    """One panel as text. Both axes run from 0 to 1, so that all charts have the same scale."""
+    step = round_step(panel.x.high / ticks)
+    ticks = math.ceil(panel.x.high / step)  # no empty columns beyond what was measured
+    x = Axis(low=0.0, high=step * ticks, ticks=())
+    figure = plotille.Figure()
+    figure.with_colors, figure.origin = False, False
+    figure.width, figure.height = ticks * TICK_COLUMNS, ROWS
+    figure.x_label, figure.y_label = "tok/s", "ms"
+    figure.x_ticks_fkt = lambda low, _: label(round(_share(low) * ticks) * step)
+    figure.y_ticks_fkt = lambda low, high: _tick(panel.y, _share(low), _share(high))
+    figure.set_x_limits(min_=0, max_=1)
+    figure.set_y_limits(min_=0, max_=1)
+    places = [(x.place(mark.rate), panel.y.place(mark.milliseconds)) for mark in panel.marks]
+    figure.plot([at for at, _ in places], [at for _, at in places])
+    if panel.slo_milliseconds:
+        figure.axhline(panel.y.place(panel.slo_milliseconds))
+    for mark, (across, up) in zip(panel.marks, places, strict=True):
+        figure.scatter([across], [up], marker=_marker(mark))
+    cells = [_cell(across, up, figure.width) for across, up in places]
+    for column, row, words in _numbers(panel.marks, cells, figure.width):
+        figure.text([column / figure.width], [row / ROWS], [words])
+    lines = f"{_title(panel)}\n{figure.show()}".splitlines()
+    # The library fills with blank braille, which terminals and editors are not agreed about.
+    return "\n".join(line.replace("\u2800", " ").rstrip() for line in lines)
+
+
+def _share(value: object) -> float:
+    """Position on an axis as a number from 0 to 1; the library's type also allows dates."""
+    assert isinstance(value, (int, float))
+    return value
+
+
+def _marker(mark: Mark) -> str:
+    if mark.provisional:
+        return PROVISIONAL
+    return CAPACITY if mark.capacity else MEASURED
+
+
+def _title(panel: Panel) -> str:
+    scale = ", logarithmic" if panel.y.logarithmic else ""
+    slo = f"; the level line is the SLO of {panel.slo_milliseconds} ms" if panel.slo_milliseconds else ""
+    return f"{panel.title}, median{scale}{slo}"
+
+
+def _legend(drawn: Iterable[Panel]) -> Iterator[str]:
+    """Legend entries for the marks that the charts contain."""
+    words = {MEASURED: "measured", CAPACITY: "capacity", PROVISIONAL: "provisional"}
+    seen = {_marker(mark) for panel in drawn for mark in panel.marks}
+    if seen:
+        parts = (f"{marker} {what}" for marker, what in words.items() if marker in seen)
+        yield f"{', '.join(parts)}; the numbers are streams"
+
+
+def _cell(across: float, up: float, columns: int) -> tuple[int, int]:
+    """(column, row) of a point, as the library rounds to its dots: two a column, four a row."""
+    column, row = round(across * 2 * columns) // 2, round(up * 4 * ROWS) // 4
+    return min(column, columns - 1), min(row, ROWS - 1)
+
+
+def _tick(y: Axis, low: float, high: float) -> str:
+    """The tick label of the row from ``low`` to ``high``; mostly ""."""
+    return next((label(tick) for tick in y.ticks if low <= y.place(tick) < high), "")
+
+
+def _numbers(
+    marks: Iterable[Mark], cells: Sequence[tuple[int, int]], columns: int
+) -> Iterator[tuple[int, int, str]]:
+    """(column, row, streams) of the label of each point, the highest level first; labels without free space
+    are left out."""
+    taken = set(cells)
+    for mark, (column, row) in reversed([*zip(marks, cells, strict=True)]):
+        words = str(mark.streams)
+        beside = ((column, row + 1), (column + 1, row), (column, row - 1), (column - len(words), row))
+        for start, line in beside:
+            wanted = {(start + n, line) for n in range(len(words))}
+            # A cell of distance, or two numbers read as one.
+            near = wanted | {(start - 1, line), (start + len(words), line)}
+            own = {(column, row)}
+            if 0 <= start <= columns - len(words) and 0 <= line < ROWS and not (near - own) & taken:
+                taken |= wanted
+                yield start, line, words
+                break
+
+
+def in_ascii(picture: str) -> str:
+    """The same chart in ASCII; each line keeps its length."""
+    return "".join(map(_letter, picture))
+
+
+def _letter(cell: str) -> str:
+    if not BLANK <= ord(cell) <= LAST:
+        return MARKS.get(cell, cell)
+    dots = ord(cell) - BLANK
+    if not dots:
+        return " "
+    return "-" if dots in DOT_ROWS else "."

@@ -1,0 +1,103 @@
+"""Reads the one LLMDeployment of a manifest and checks it as the API server would."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+from weakref import WeakKeyDictionary
+
+import yaml
+
+from tacho_cli.output.problems import CommandError
+from tacho_operator.api.rules.offline import validate_offline
+from tacho_operator.api.types import KIND, LLMDeployment
+from tacho_operator.core.types import Manifest
+
+LIMIT_BYTES = 4 * 1024 * 1024
+_STDIN: WeakKeyDictionary[TextIO, str] = WeakKeyDictionary()
+"""Text already read from stdin, which can be read only once."""
+
+
+def text(file: str, expected: str = "a YAML file with an LLMDeployment") -> str:
+    """The text of a small file; ``-`` is stdin. Raises CommandError, which says that ``expected`` is
+    needed."""
+    if file == "-":
+        if sys.stdin not in _STDIN:
+            _STDIN[sys.stdin] = sys.stdin.read(LIMIT_BYTES)
+        return _STDIN[sys.stdin]
+    path = Path(file)
+    try:
+        if path.stat().st_size > LIMIT_BYTES:
+            raise CommandError(f"{file}: larger than {LIMIT_BYTES >> 20} MiB; a manifest is expected")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CommandError(f"{file}: not text; a YAML or JSON manifest is expected") from None
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}; name {expected}") from None
+
+
+def _flattened(documents: list[Any]) -> Iterator[Manifest]:
+    """The objects of the documents, with the items of Lists (``kubectl get -o yaml`` prints several objects
+    as one)."""
+    for item in documents:
+        if not isinstance(item, dict):
+            continue
+        if item.get("kind") == "List" and isinstance(item.get("items"), list):
+            yield from (inner for inner in item["items"] if isinstance(inner, dict))
+        else:
+            yield item
+
+
+def _name(item: Manifest) -> str:
+    metadata = item.get("metadata")
+    return str(metadata.get("name")) if isinstance(metadata, dict) else "(no name)"
+
+
+def select(documents: list[Any], file: str, name: str = "") -> Manifest:
+    """The LLMDeployment among ``documents``; several need ``name``. Raises CommandError."""
+    found = [item for item in _flattened(documents) if item.get("kind") == KIND]
+    names = [_name(item) for item in found]
+    if name:
+        found = [item for item, known in zip(found, names, strict=True) if known == name]
+    if len(found) == 1:
+        return found[0]
+    if name:
+        raise CommandError(
+            f"{file}: no LLMDeployment is named {name}; it holds: {', '.join(names) or 'none'}"
+        )
+    if not found:
+        kinds = sorted({str(item.get("kind")) for item in _flattened(documents)})
+        raise CommandError(f"{file}: no LLMDeployment in it (found: {', '.join(kinds) or 'nothing'})")
+    raise CommandError(f"{file}: holds several LLMDeployments ({', '.join(names)}); choose one with --name")
+
+
+def read(file: str, name: str = "") -> Manifest:
+    """The LLMDeployment in ``file`` as written, not checked yet. Raises CommandError."""
+    return select(_documents(file), file, name)
+
+
+def every(file: str, name: str = "") -> list[Manifest]:
+    """All LLMDeployments in ``file`` as written, or only the named one. Raises CommandError where the file
+    has none."""
+    documents = _documents(file)
+    found = [item for item in _flattened(documents) if item.get("kind") == KIND]
+    return [select(documents, file, name)] if name or not found else found
+
+
+def _documents(file: str) -> list[Any]:
+    try:
+        return list(yaml.safe_load_all(text(file)))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        where = str(error).replace('in "<unicode string>", ', "")
+        raise CommandError(f"{file}: not YAML: {where}") from None
+
+
+def typed(raw: Manifest, file: str) -> tuple[Manifest, LLMDeployment]:
+    """The manifest with its namespace, and typed. Raises CommandError with every problem and its place."""
+    problems = validate_offline(raw)
+    if problems:
+        raise CommandError(f"{file}: not a valid LLMDeployment", *(f"  {item}" for item in problems))
+    filled = {**raw, "metadata": {"namespace": "default", **raw["metadata"]}}
+    return filled, LLMDeployment.read(filled)

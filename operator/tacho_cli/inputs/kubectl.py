@@ -1,0 +1,103 @@
+"""A cluster by ``kubectl``, so that the person's own login and rights apply."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from tacho_cli.output.problems import CommandError
+from tacho_operator.api.kind import GROUP, PLURAL
+
+REQUEST_SECONDS = 20
+"""Given to each request; a cluster that is gone must not hang the command."""
+RESOURCE = f"{PLURAL}.{GROUP}"
+"""Full name of the resource type: another project may use the short name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubectlTarget:
+    """A cluster as kubectl's options name it; "" leaves the choice to the kubeconfig."""
+
+    context: str = ""
+    kubeconfig: str = ""
+    namespace: str = ""
+
+    def described(self) -> str:
+        return f"context {self.context}" if self.context else "the current cluster"
+
+
+def kubectl(
+    target: KubectlTarget, *command: str, advice: str = "install it"
+) -> subprocess.CompletedProcess[str]:
+    """The ended kubectl process with its output. Raises CommandError where kubectl could not be run.
+
+    ``advice``: what to do where kubectl is not installed.
+    """
+    options = {"context": target.context, "kubeconfig": target.kubeconfig, "namespace": target.namespace}
+    given = [f"--{option}={value}" for option, value in options.items() if value]
+    try:
+        return subprocess.run(
+            ["kubectl", *given, f"--request-timeout={REQUEST_SECONDS}s", *command, "-o", "json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=REQUEST_SECONDS * 3,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise CommandError(f"kubectl is needed to read the cluster and is not installed: {advice}") from None
+    except subprocess.TimeoutExpired:
+        raise CommandError("kubectl did not answer: check the context and the network") from None
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """The JSON document that kubectl printed. Raises CommandError."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise CommandError("kubectl did not print JSON: try kubectl get nodes -o json by hand")
+    return document
+
+
+def last_lines(text: str) -> list[str]:
+    """The last lines of kubectl's error output."""
+    return [line.strip() for line in text.strip().splitlines()[-3:]] or ["it gave no reason"]
+
+
+def deployment(target: KubectlTarget, name: str) -> dict[str, Any]:
+    """The LLMDeployment, as the API server has it. Raises CommandError."""
+    return _answered(target, "get", RESOURCE, name)
+
+
+def annotated(target: KubectlTarget, name: str, annotation: str, value: str) -> dict[str, Any]:
+    """The LLMDeployment with this annotation. Raises CommandError."""
+    return _answered(target, "annotate", RESOURCE, name, f"{annotation}={value}", "--overwrite")
+
+
+def found(target: KubectlTarget, *objects: str) -> list[dict[str, Any]]:
+    """The objects of the given ``KIND/NAME`` that exist. Raises CommandError."""
+    return _items(_answered(target, "get", *objects, "--ignore-not-found"))
+
+
+def listed(target: KubectlTarget, kind: str, selector: str) -> list[dict[str, Any]]:
+    """Objects that carry the labels of ``selector``. Raises CommandError."""
+    return _items(_answered(target, "get", kind, "--selector", selector))
+
+
+def _items(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The items of a List; kubectl prints a single object without a List, and no object as an empty text."""
+    if "items" in document:
+        return list(document["items"])
+    return [document] if document else []
+
+
+def _answered(target: KubectlTarget, *command: str) -> dict[str, Any]:
+    done = kubectl(target, *command)
+    if done.returncode:
+        raise CommandError(f"kubectl {' '.join(command)} failed:", *last_lines(done.stderr))
+    return parsed(done.stdout or "{}")

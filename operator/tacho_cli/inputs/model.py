@@ -1,0 +1,89 @@
+"""Finds out about a model from this machine: the inspect program as a child, with the caller's rights."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tacho_cli.inputs.advice import for_this_machine
+from tacho_cli.inputs.child import ends_with_us
+from tacho_cli.inputs.environment import hub_environment
+from tacho_cli.output.problems import EXIT_BAD_INPUT, CommandError, failed
+from tacho_contract.codec import DocumentError, dumps, unpack
+from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectResult
+from tacho_contract.model import ModelFacts
+from tacho_contract.uri import ClaimUri, FileUri, HubUri, ModelUri
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.names import digest
+from tacho_operator.core.revisions.inspection import inspect_config
+
+
+def claim_directories(pairs: list[str]) -> dict[str, Path]:
+    """``CLAIM=DIR`` options. Raises CommandError for one that is not, or a folder that is not there."""
+    found: dict[str, Path] = {}
+    for pair in pairs:
+        claim, separator, folder = pair.partition("=")
+        if not separator or not claim or not folder:
+            raise CommandError(f"--pvc {pair}: CLAIM=DIR is wanted, e.g. --pvc models=/srv/models")
+        path = Path(folder).expanduser().resolve()
+        if not path.is_dir():
+            raise CommandError(f"--pvc {pair}: {path} is not a folder")
+        found[claim] = path
+    return found
+
+
+def model_directory(source: ModelUri, claims: dict[str, Path]) -> Path | None:
+    """Directory of a pvc:// or file:// model on this machine; None for hf://. Raises CommandError."""
+    if isinstance(source, HubUri):
+        return None
+    if isinstance(source, FileUri):
+        return Path(source.path)
+    if source.claim not in claims:
+        raise CommandError(
+            f"{source}: this machine has no claims; say which folder stands in for it: "
+            f"--pvc {source.claim}=DIR"
+        )
+    return claims[source.claim] / source.path
+
+
+def cluster_form(resource: LLMDeployment) -> LLMDeployment:
+    """The same resource with a URI that a cluster accepts, for code shared by both."""
+    if not isinstance(resource.spec.model.source, FileUri):
+        return resource
+    stand_in = ClaimUri("local", digest(resource.spec.model.uri))
+    model = resource.spec.model.model_copy(update={"uri": str(stand_in)})
+    return resource.model_copy(update={"spec": resource.spec.model_copy(update={"model": model})})
+
+
+def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFacts:
+    """Facts about the resource's model. Raises CommandError with the failure's class and next step."""
+    uri = resource.spec.model.uri
+    folder = model_directory(resource.spec.model.source, claims)
+    config = dataclasses.replace(inspect_config(resource), uri=str(FileUri(str(folder))) if folder else uri)
+    with tempfile.TemporaryDirectory(prefix="tacho-inspect-") as scratch:
+        answer = Path(scratch) / "result"
+        variables = {ENV_INSPECT_CONFIG: dumps(config), "TACHO_TERMINATION_LOG": str(answer)}
+        done = subprocess.run(
+            [sys.executable, "-m", "tacho_runtime.hub.inspect"],
+            env={**os.environ, **hub_environment(resource.spec.model), **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            preexec_fn=ends_with_us,
+        )
+        try:
+            result = unpack(InspectResult, answer.read_text())
+        except (OSError, DocumentError):
+            tail = done.stderr.strip().splitlines()[-5:]
+            raise CommandError(f"inspecting {uri} ended with code {done.returncode}", *tail) from None
+    if result.failure:
+        raise failed(for_this_machine(result.failure), EXIT_BAD_INPUT)
+    if result.facts is None:
+        raise CommandError(f"inspecting {uri} gave neither facts nor a failure")
+    return dataclasses.replace(result.facts, uri=uri)

@@ -1,0 +1,95 @@
+"""The ``tacho`` command, also installed as ``kubectl-tacho``. A verb imports its work when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from tacho_cli.output.letters import never_fail
+from tacho_cli.output.problems import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_PROBE_USAGE,
+    CommandError,
+)
+from tacho_cli.plan import verb as plan
+from tacho_cli.probe import verb as probe
+from tacho_cli.run import verb as run
+from tacho_cli.simulate import verb as simulate
+from tacho_cli.status import verb as status
+from tacho_contract import __version__
+
+app = typer.Typer(
+    help="Plan, run and measure quantized LLM servers.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help, as kubectl prints it, in half the time
+)
+app.command("plan")(plan.plan)
+app.command("run")(run.run)
+app.command("probe")(probe.probe)
+app.command("status")(status.status)
+app.command("simulate")(simulate.simulate)
+
+USAGE_CODES = {"probe": EXIT_PROBE_USAGE}
+"""Exit code of a usage error, for commands whose exit code 1 is a result."""
+
+
+def _version(requested: bool) -> None:
+    if requested:
+        print(f"tacho {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version  # its callback has acted
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code; a usage error's is that of bad input."""
+    never_fail()
+    try:
+        code = app(args=arguments, prog_name=_program(), standalone_mode=False)
+        sys.stdout.flush()
+    except CommandError as error:
+        print(f"tacho: {error}", file=sys.stderr)
+        return error.code
+    except TyperException as error:
+        show = getattr(error, "show", None)
+        if show:
+            show()
+        else:
+            print(f"tacho: {error.format_message()}", file=sys.stderr)
+        return USAGE_CODES.get(_verb(error), EXIT_BAD_INPUT)
+    except (typer.Abort, KeyboardInterrupt):
+        print("tacho: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) went away; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BAD_INPUT
+    return int(code or 0)
+
+
+def _verb(error: TyperException) -> str:
+    """The command that was called with wrong arguments; "" for none."""
+    context = getattr(error, "ctx", None)
+    return context.info_name or "" if context else ""
+
+
+def _program() -> str:
+    return "kubectl tacho" if os.path.basename(sys.argv[0]).startswith("kubectl-") else "tacho"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

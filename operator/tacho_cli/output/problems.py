@@ -1,0 +1,49 @@
+"""Errors for the user: the failure, its place, the next step, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tacho_contract.failure import Failure
+
+EXIT_FITS = 0
+EXIT_BAD_INPUT = 1
+EXIT_DOES_NOT_FIT = 2
+EXIT_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+EXIT_SLO_MET = 0
+EXIT_SLO_NOT_MET = 1
+EXIT_PROBE_USAGE = 2
+EXIT_NOT_MEASURED = 3
+EXIT_PROVISIONAL = 4
+"""Last of the exit codes of ``tacho probe``. Code 1 is a result there: a CI gate must not take a usage error
+for it."""
+
+
+class CommandError(Exception):
+    """Ends the command with its message on stderr."""
+
+    def __init__(self, *lines: str, code: int = EXIT_BAD_INPUT, failure: Failure | None = None) -> None:
+        super().__init__("\n".join(lines))
+        self.code = code
+        self.failure = failure
+        """The classified failure behind it, for documents; None where nothing was classified."""
+
+
+def describe(failure: Failure) -> list[str]:
+    """A failure as a person reads it: class and message, the next step, the engine's last lines."""
+    lines = [f"{failure.failure_class}: {failure.message}", f"  -> {failure.next_step}"]
+    return lines + [f"  | {line}" for line in failure.log_tail]
+
+
+def failed(failure: Failure, code: int) -> CommandError:
+    """The error that tells ``failure``."""
+    return CommandError(*describe(failure), code=code, failure=failure)
+
+
+def refuse_given(meant: str, options: Mapping[str, object]) -> None:
+    """Raises CommandError where one of the options is set: these options apply to ``meant`` only."""
+    given = [option for option, value in options.items() if value]
+    if given:
+        raise CommandError(f"{', '.join(given)}: for {meant} only", code=EXIT_PROBE_USAGE)

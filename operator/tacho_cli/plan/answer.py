@@ -1,0 +1,108 @@
+"""The work of ``tacho plan``: read, inspect, plan, print, and the exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_cli.inputs import document
+from tacho_cli.inputs.kubectl import KubectlTarget
+from tacho_cli.inputs.model import claim_directories, cluster_form, inspect_model
+from tacho_cli.output.formats import Format, print_document, say
+from tacho_cli.output.problems import EXIT_BAD_INPUT, EXIT_DOES_NOT_FIT, EXIT_FITS, CommandError
+from tacho_cli.plan import hardware, screen as plan_screen
+from tacho_cli.plan.hardware import Hardware
+from tacho_contract.failure import Failure, FailureClass
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.planner.plan import launchable, plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tacho_operator.core.revisions.planning import desired_revision_name
+from tacho_operator.core.status.build import failure_status, plan_status
+from tacho_operator.core.types import Config, Manifest
+
+INPUT_FAILURES = (FailureClass.INVALID_CONFIG, FailureClass.MODEL_INVALID, FailureClass.MODEL_NOT_FOUND)
+"""Failures that no other hardware would mend: bad input rather than a model that does not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """The options of ``tacho plan``."""
+
+    file: str
+    name: str = ""
+    claims: tuple[str, ...] = ()
+    gpu: str = ""
+    nodes_file: str = ""
+    context: str = ""
+    kubeconfig: str = ""
+    namespace: str = ""
+    output: Format = Format.table
+
+
+def answer(options: PlanOptions) -> int:
+    """Prints the plan, or why planning failed; returns the exit code. Raises CommandError for bad input."""
+    raw = document.read(options.file, options.name)
+    if options.gpu:
+        raw = hardware.override_gpu(raw, options.gpu)
+    _, resource = document.typed(raw, options.file)
+    claims = claim_directories(list(options.claims))
+    found = hardware.choose(
+        resource.spec, gpu=options.gpu, nodes_file=options.nodes_file, target=_target(options, resource)
+    )
+    for note in found.notes:
+        say(note)
+    try:
+        facts = inspect_model(resource, claims)
+    except CommandError as error:
+        if error.failure and options.output is not Format.table:
+            print_document(_document(error.failure, {}), options.output)
+        raise
+    plan = plan_model(
+        resource.spec, facts, nodes=found.nodes, history=found.history, config=Config(tacho_image="")
+    )
+    if isinstance(plan, PlanFailure):
+        return _refused(plan, resource, found, options.output)
+    return _fitting(plan, resource, found, options.output)
+
+
+def _target(options: PlanOptions, resource: LLMDeployment) -> KubectlTarget | None:
+    if not (options.context or options.kubeconfig or options.namespace):
+        return None
+    return KubectlTarget(
+        context=options.context,
+        kubeconfig=options.kubeconfig,
+        namespace=options.namespace or resource.metadata.namespace,
+    )
+
+
+def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: Format) -> int:
+    if output is Format.table:
+        plan_screen.show_plan(resource.metadata.name, plan, found.source)
+    else:
+        print_document(plan_status(plan, desired_revision_name(cluster_form(resource))).to_wire(), output)
+    if refusal := launchable(plan):
+        say(f"it fits, but cannot be started yet: {refusal.failure_class}: {refusal.message}")
+        say(f"  -> {refusal.next_step}")
+    return EXIT_FITS
+
+
+def _refused(plan: PlanFailure, resource: LLMDeployment, found: Hardware, output: Format) -> int:
+    if output is Format.table:
+        plan_screen.show_refusal(resource.metadata.name, plan, found.source)
+    else:
+        print_document(_document(plan.failure, failure_status(plan).to_wire()), output)
+    return EXIT_BAD_INPUT if plan.failure.failure_class in INPUT_FAILURES else EXIT_DOES_NOT_FIT
+
+
+def _document(failure: Failure, view: Manifest) -> Manifest:
+    """A failure as JSON; ``predicted`` only where memory was looked at."""
+    predicted = {"predicted": view["predicted"]} if "predicted" in view else {}
+    return {"failure": _failure(failure), **predicted, "alternatives": view.get("alternatives", [])}
+
+
+def _failure(failure: Failure) -> Manifest:
+    found: Manifest = {
+        "class": failure.failure_class,
+        "message": failure.message,
+        "nextStep": failure.next_step,
+    }
+    return {**found, "details": failure.details} if failure.details else found

@@ -1,0 +1,173 @@
+"""A plan as a person reads it: the choice, the memory as bars, the alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tacho_cli.output.letters import encodes
+from tacho_cli.output.tables import columns, console, plain_table
+from tacho_contract.units import GIB, gib
+from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
+
+BAR_CELLS = 40
+BAR, ASCII_BAR = ("█", "·"), ("#", ".")
+"""Characters of used and of free memory in a bar."""
+METHOD_CELLS = len("compressed-tensors,")
+COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUDA graphs": "magenta"}
+
+
+def show_plan(name: str, plan: ModelPlan, source: str) -> None:
+    """Prints the plan on stdout."""
+    screen = console()
+    screen.print(Text.assemble((f"{name}: fits", "bold green"), f", planned {source}"))
+    screen.print(plan.message, markup=False, highlight=False)
+    screen.print()
+    screen.print(_choice(plan))
+    _show_memory(screen, plan)
+    _show_alternatives(screen, plan.alternatives)
+
+
+def show_refusal(name: str, plan: PlanFailure, source: str) -> None:
+    """Prints on stdout why planning failed, and which change would make a plan fit."""
+    screen, failure = console(), plan.failure
+    screen.print(Text.assemble((f"{name}: {failure.failure_class}", "bold red"), f", planned {source}"))
+    screen.print(failure.message, markup=False, highlight=False)
+    screen.print(f"-> {failure.next_step}", markup=False, highlight=False)
+    _show_memory(screen, plan)
+    _show_alternatives(screen, plan.alternatives)
+
+
+def _choice(plan: ModelPlan) -> Table:
+    gpu = f"{plan.gpu_count} x {plan.gpu_product}" if plan.gpu_count else "none (CPU)"
+    if plan.tensor_parallel * plan.pipeline_parallel > 1:
+        gpu += f", tensor {plan.tensor_parallel} x pipeline {plan.pipeline_parallel}"
+    files = "1 file" if plan.files.file_count == 1 else f"{plan.files.file_count} files"
+    rows = {
+        "engine": f"{plan.engine} {plan.engine_version}".strip(),
+        "quantization": plan.quantization_method,
+        "GPU": gpu,
+        "context": f"{plan.concurrency} requests x {plan.max_model_len} tokens",
+        "model": f"{files}, {gib(plan.files.total_bytes)}",
+    }
+    if best := _rate(plan.predicted.decode_tokens_per_second):
+        expected = _rate(plan.predicted.expected_decode_tokens_per_second)
+        told = (
+            f"{expected} tok/s for one stream, {best} at best"
+            if expected
+            else f"{best} tok/s for one stream at best"
+        )
+        rows["decode"] = f"{told} (predicted)"
+    table = plain_table()
+    table.show_header = False
+    columns(table, ("", ""), wrap=("",))
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    return table
+
+
+def _rate(tokens_per_second: float | None) -> str:
+    return "" if tokens_per_second is None else f"{tokens_per_second:.0f}"
+
+
+def memory_rows(found: Prediction, whole_bytes: int) -> list[tuple[str, int]]:
+    """(name, bytes) of the memory parts in the order engines fill them; parts without a name of their own are
+    ``other``."""
+    parts = [
+        ("weights", found.weights_bytes),
+        ("KV cache", found.kv_cache_bytes),
+        ("activations", found.activation_bytes),
+        ("CUDA graphs", found.graph_bytes or None),
+    ]
+    rows = [(name, size) for name, size in parts if size is not None]
+    total = found.total_bytes or 0
+    rest = total - sum(size for _, size in rows)
+    if rest > 0:
+        rows.append(("other", rest))
+    if whole_bytes > total:
+        rows.append(("free", whole_bytes - total))
+    return rows
+
+
+def _show_memory(screen: Console, plan: ModelPlan | PlanFailure) -> None:
+    """Nothing where no memory is predicted."""
+    if plan.predicted.total_bytes:
+        screen.print()
+        screen.print(_memory(plan, ascii_only=not encodes(screen.encoding, "".join(BAR))))
+
+
+def _memory(plan: ModelPlan | PlanFailure, *, ascii_only: bool) -> Table:
+    """Memory bars on one scale, the total memory: each part begins where the one before it ends."""
+    found = plan.predicted
+    whole = max(plan.gpu_memory_bytes, found.budget_bytes or 0, found.total_bytes or 0)
+    where = "of the most loaded GPU" if plan.gpu_count else "of the host process"
+    table = plain_table(title=f"Memory {where} (predicted)")
+    columns(table, ("PART", "GIB", "SHARE", ""), right=("GIB", "SHARE"))
+    mark, blank = ASCII_BAR if ascii_only else BAR
+    before = 0
+    for name, size in memory_rows(found, whole):
+        start, end = (round(BAR_CELLS * edge / whole) for edge in (before, before + size))
+        bar = Text(" " * min(start, BAR_CELLS - 1))
+        if name == "free":
+            bar.append(blank * (end - start), style="dim")
+        else:
+            bar.append(mark * max(1, end - start), style=COLOURS.get(name, "cyan"))
+        table.add_row(*_sizes(name, size, whole), bar)
+        before += size
+    if found.budget_bytes is not None:
+        table.add_row(*_sizes("budget", found.budget_bytes, whole), "", style="bold")
+    if plan.gpu_count and plan.gpu_memory_bytes:
+        table.add_row(*_sizes("GPU", plan.gpu_memory_bytes, whole), "", style="bold")
+    if found.kv_cache_tokens is not None:
+        times = f", {found.max_concurrency:.1f} x {plan.max_model_len}" if found.max_concurrency else ""
+        table.caption = f"The KV cache holds {found.kv_cache_tokens} tokens{times} (predicted)."
+        table.caption_justify = "left"
+    return table
+
+
+def _sizes(name: str, size_bytes: int, whole_bytes: int) -> tuple[str, str, str]:
+    return name, f"{size_bytes / GIB:.2f}", f"{100 * size_bytes / whole_bytes:.0f} %"
+
+
+def _show_alternatives(screen: Console, alternatives: Iterable[PlanAlternative]) -> None:
+    """Prints the alternatives: fitting ones first, else in the planner's order."""
+    found = merged(sorted(alternatives, key=lambda item: not item.fits))
+    if not found:
+        return
+    table = plain_table(title="Alternatives (tok/s of one stream, predicted: expected, or <= at best)")
+    headings = ("ENGINE", "QUANT", "GPU", "FITS", "TOK/S", "WHY NOT")
+    columns(table, headings, right=("TOK/S",), wrap=("QUANT", "WHY NOT"))
+    table.columns[1].max_width = METHOD_CELLS
+    for item in found:
+        why = f"{item.reason}: {item.message}" if item.message else item.reason
+        fits = Text("yes", style="green") if item.fits else Text("no", style="red")
+        rate = _stream_rate(item)
+        table.add_row(item.engine, Text(item.method), item.product, fits, rate, Text(why))
+    screen.print()
+    screen.print(table)
+
+
+def _stream_rate(item: PlanAlternative) -> str:
+    """Expected rate of one stream, else its bound after ``<=``; empty where both are unknown."""
+    if item.expected_decode_tokens_per_second is not None:
+        return _rate(item.expected_decode_tokens_per_second)
+    best = _rate(item.decode_tokens_per_second)
+    return f"<= {best}" if best else ""
+
+
+def merged(alternatives: Iterable[PlanAlternative]) -> list[PlanAlternative]:
+    """Alternatives of one engine that are rejected for the same reason, as one row."""
+    groups: dict[PlanAlternative, list[PlanAlternative]] = {}
+    for item in alternatives:
+        ruled_out = not item.fits and item.decode_tokens_per_second is None
+        words = item.message.removeprefix(f"{item.method} ")
+        key = replace(item, method="", message=words) if ruled_out else item
+        groups.setdefault(key, []).append(item)
+    return [
+        items[0] if len(items) == 1 else replace(key, method=", ".join(item.method for item in items))
+        for key, items in groups.items()
+    ]

@@ -1,0 +1,101 @@
+"""Turns the options of ``tacho probe`` into a probe's configuration. Pure; bounds and defaults are those of
+the API."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from tacho_cli.output.problems import EXIT_PROBE_USAGE, CommandError
+from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
+from tacho_contract.measurement import Workload
+from tacho_operator.api.base import ApiModel
+from tacho_operator.api.types import ProbeSpec, SloSpec, WorkloadSpec
+from tacho_operator.core.revisions.identity import probe_config
+
+MILLISECONDS = {"ms": 1.0, "s": 1000.0}
+SECONDS = {"s": 1.0, "m": 60.0}
+LABELS = {
+    "inputTokens": "tokens of the prompt",
+    "outputTokens": "tokens of the answer",
+    "ttftMilliseconds": "ttft in milliseconds",
+    "tpotMilliseconds": "tpot in milliseconds",
+    "percentile": "p",
+    "budgetSeconds": "seconds",
+    "timeoutSeconds": "twice its seconds, at which it ends",
+}
+"""Labels of the API's fields."""
+ModelT = TypeVar("ModelT", bound=ApiModel)
+
+
+def live_config(workload: str, slo: str, budget: str) -> LiveConfig:
+    """The configuration that the options give; "" leaves a field at the default of a spec. Raises
+    CommandError."""
+    return probe_config(_workload(workload), _service_level(slo), _settings(budget))
+
+
+def _workload(text: str) -> Workload:
+    if not text:
+        return Workload()
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    if found is None:
+        raise _usage("--workload", text, "INPUT:OUTPUT tokens are expected, e.g. 512:200")
+    given = {"inputTokens": int(found[1]), "outputTokens": int(found[2])}
+    return Workload(**_within_bounds(WorkloadSpec, given, "--workload", text))
+
+
+def _service_level(text: str) -> ServiceLevel:
+    if not text:
+        return ServiceLevel()
+    expected = "ttft=500ms, tpot=50ms or both with a comma are expected, and p=95 for the share of requests"
+    given: dict[str, int] = {}
+    keys = {"ttft": "ttftMilliseconds", "tpot": "tpotMilliseconds", "p": "percentile"}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name not in keys or keys[name] in given:
+            raise _usage("--slo", text, expected)
+        number = int(value) if name == "p" and value.isdigit() else _duration(value, MILLISECONDS)
+        if number is None:
+            raise _usage("--slo", text, expected)
+        given[keys[name]] = number
+    if given.keys() == {"percentile"}:
+        raise _usage("--slo", text, expected)
+    return ServiceLevel(**_within_bounds(SloSpec, given, "--slo", text))
+
+
+def _settings(text: str) -> ProbeSettings:
+    """Whatever happens, it ends at twice the budget, as it does by default."""
+    if not text:
+        return ProbeSettings()
+    budget = _duration(text, SECONDS)
+    if budget is None:
+        raise _usage("--budget", text, "whole seconds or minutes are expected, e.g. 45s or 2m")
+    given = {"budgetSeconds": budget, "timeoutSeconds": 2 * budget}
+    read = _within_bounds(ProbeSpec, given, "--budget", text)
+    return ProbeSettings(budget_seconds=read["budget_seconds"], timeout_seconds=read["timeout_seconds"])
+
+
+def _duration(text: str, units: dict[str, float]) -> int | None:
+    """A duration in the unit that counts 1; None where it is no whole number of that unit."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", text)
+    if found is None or found[2] not in units:
+        return None
+    value = float(found[1]) * units[found[2]]
+    return round(value) if abs(value - round(value)) < 1e-9 else None
+
+
+def _within_bounds(model: type[ModelT], given: dict[str, int], option: str, text: str) -> dict[str, int]:
+    """The fields that were set. Raises CommandError for values that the API would refuse."""
+    try:
+        read: dict[str, int] = model.model_validate(given).model_dump(exclude_none=True)
+        return read
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = str(problem["loc"][0])
+        raise _usage(option, text, f"{LABELS.get(field, field)}: {problem['msg']}") from None
+
+
+def _usage(option: str, text: str, expected: str) -> CommandError:
+    return CommandError(f"{option} {text}: {expected}", code=EXIT_PROBE_USAGE)

@@ -1,0 +1,109 @@
+"""The work of ``tacho probe NAME``: asks the operator to measure a deployment again, and follows it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from tacho_cli.figures.read import measurement_view
+from tacho_cli.inputs.kubectl import RESOURCE, KubectlTarget, annotated, deployment, found, listed
+from tacho_cli.output.formats import FigureFormat
+from tacho_cli.output.problems import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_MEASURED,
+    EXIT_PROVISIONAL,
+    CommandError,
+)
+from tacho_cli.output.progress import following
+from tacho_cli.probe.entry import verdict
+from tacho_cli.probe.request import ended, request_text, seen, stage, tried, unanswered
+from tacho_cli.probe.show import show
+from tacho_cli.status.screen import service_level
+from tacho_operator.core import names
+from tacho_operator.core.types import Manifest
+
+SAMPLE_INTERVAL_SECONDS = 2.0
+STATUS_SECONDS = 15.0
+"""Time within which the status shows a change of the operator's notes."""
+MAX_SECONDS = 3600.0
+"""An engine takes minutes to start; who waits for longer than this waits for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReprobeRequest:
+    """The options of ``tacho probe NAME``."""
+
+    name: str
+    target: KubectlTarget
+    disrupt: bool = False
+    output: FigureFormat = FigureFormat.table
+
+
+def execute(request: ReprobeRequest) -> int:
+    """Asks, follows, prints; returns the exit code. Raises CommandError."""
+    try:
+        resource = deployment(request.target, request.name)
+        entry = _measured(request, resource)
+    except CommandError as error:
+        # Its 1 is an answer here.
+        code = EXIT_NOT_MEASURED if error.code == EXIT_BAD_INPUT else error.code
+        raise CommandError(str(error), code=code) from None
+    except KeyboardInterrupt:
+        raise CommandError(
+            f"interrupted; the measurement goes on, and tacho status {request.name} shows it",
+            code=EXIT_INTERRUPTED,
+        ) from None
+    view = measurement_view(entry, service_level(resource))
+    title = f"{resource['metadata']['namespace']}/{request.name}"
+    show(entry, view, title, request.output)
+    return verdict(view)
+
+
+def _measured(request: ReprobeRequest, resource: Manifest) -> Manifest:
+    """The new entry of status.measurements. Raises CommandError where none was made."""
+    if ((resource["spec"].get("probe") or {}).get("policy")) == "Disabled":
+        raise CommandError(f"{request.name} is not measured: its spec.probe.policy is Disabled")
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    token = request_text(now, disrupt=request.disrupt)
+    before = seen(resource)
+    annotated(request.target, request.name, names.MEASURE_AGAIN_ANNOTATION, token)
+    deadline, shown_stage, since = time.monotonic() + MAX_SECONDS, "", None
+    with following() as progress:
+        while time.monotonic() < deadline:
+            resource, live = _observe(request)
+            outcome = ended(resource, live, token, before) if live else None
+            if live and outcome is None and tried(live, token):
+                since = since or time.monotonic()
+                late = time.monotonic() - since > STATUS_SECONDS
+                outcome = unanswered(resource, live, token, before) if late else None
+            if (
+                outcome is None
+                and (message := stage(resource, _probe_pods(request), live, token)) != shown_stage
+            ):
+                progress(message)
+                shown_stage = message
+            if outcome and outcome.entry is not None:
+                return outcome.entry
+            if outcome:
+                code = EXIT_PROVISIONAL if outcome.provisional else EXIT_NOT_MEASURED
+                raise CommandError(f"no new figures: {outcome.why}", code=code)
+            time.sleep(SAMPLE_INTERVAL_SECONDS)
+    raise CommandError(f"the operator has not answered within {MAX_SECONDS:.0f} s; is it running?")
+
+
+def _observe(request: ReprobeRequest) -> tuple[Manifest, Manifest | None]:
+    """The resource, and the live ConfigMap with the operator's notes; None where the ConfigMap does not
+    exist."""
+    live = names.live_config_name(request.name)
+    objects = found(request.target, f"{RESOURCE}/{request.name}", f"configmap/{live}")
+    by_kind = {item["kind"]: item for item in objects}
+    if "LLMDeployment" not in by_kind:
+        raise CommandError(f"{request.name} was deleted meanwhile")
+    return by_kind["LLMDeployment"], by_kind.get("ConfigMap")
+
+
+def _probe_pods(request: ReprobeRequest) -> list[Manifest]:
+    selector = f"{names.DEPLOYMENT_LABEL}={request.name},{names.ROLE_LABEL}={names.ROLE_PROBE}"
+    return listed(request.target, "pods", selector)

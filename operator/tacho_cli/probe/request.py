@@ -1,0 +1,138 @@
+"""Result of a request to measure a deployment again. Pure: the cluster's objects are arguments."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from tacho_operator.api.conditions import Reason
+from tacho_operator.core import names
+from tacho_operator.core.measurement.attempts import DISRUPT
+from tacho_operator.core.types import Manifest
+
+MeasurementKeys = frozenset[tuple[str, str]]
+"""(fingerprint, observed time) of measurements, and (pod, time) of their runs."""
+PROVISIONAL = "Provisional"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReprobeOutcome:
+    """Result of a request. ``entry``: the requested measurement; None: ``why`` explains its absence."""
+
+    entry: Manifest | None = None
+    why: str = ""
+    provisional: bool = False
+    """The measurement exists, and something other than the engine disturbed it."""
+
+
+def request_text(now: str, *, disrupt: bool) -> str:
+    """The annotation's value: another one each time."""
+    return f"{DISRUPT}-{now}" if disrupt else now
+
+
+def seen(resource: Manifest) -> MeasurementKeys:
+    """Identities of the measurements and runs that exist before the request."""
+    return frozenset((*map(_identity, _entries(resource)), *map(_run, _runs(resource))))
+
+
+def tried(live: Manifest, request: str) -> bool:
+    """Whether the request was completed, or at least measured. ``live``: the ConfigMap with the operator's
+    notes."""
+    return _kept(live, names.ANSWERED_ANNOTATION) == request or _outcome(live, request) is not None
+
+
+def unanswered(resource: Manifest, live: Manifest, request: str, before: MeasurementKeys) -> ReprobeOutcome:
+    """The result where the request was tried without a new measurement: the pod measured nothing, or nothing
+    better."""
+    there = "provisional, and clean figures are there already"
+    if (note := _outcome(live, request)) and note.get("reason") == Reason.MEASUREMENT_PROVISIONAL:
+        why = f"{note.get('message') or 'something else moved the figures'}; it is tried again later."
+        return ReprobeOutcome(why=f"{there}: {why}", provisional=True)
+    fresh = [run for run in _runs(resource) if _run(run) not in before]
+    if fresh and all(run.get("confidence") == PROVISIONAL for run in fresh):
+        pods = ", ".join(sorted({run.get("pod", "") for run in fresh}))
+        return ReprobeOutcome(why=f"{there}: something else moved those of {pods}", provisional=True)
+    conditions = (resource.get("status") or {}).get("conditions") or ()
+    measured: Manifest = next((item for item in conditions if item["type"] == "Measured"), {})
+    now = f" {measured['reason']}: {measured.get('message', '')}" if measured else ""
+    return ReprobeOutcome(why=f"the pod that was asked brought no better figures than there are.{now}")
+
+
+def ended(resource: Manifest, live: Manifest, request: str, before: MeasurementKeys) -> ReprobeOutcome | None:
+    """The result of the request; None while it is in progress."""
+    given_up = _document(_kept(live, names.ASKED_ANNOTATION))
+    if given_up.get("request") == request and given_up.get("message"):
+        return ReprobeOutcome(why=str(given_up["message"]))
+    note = _outcome(live, request)
+    if note and note.get("reason") != Reason.MEASUREMENT_PROVISIONAL:
+        again = "" if note.get("reason") == Reason.MEASUREMENT_FAILED else " It is tried again later."
+        return ReprobeOutcome(why=f"{note.get('reason')}: {note.get('message')}{again}")
+    if not tried(live, request):
+        return None
+    # The operator writes its notes and the status one after the other.
+    fresh = (item for item in _entries(resource) if _identity(item) not in before)
+    newest = max(fresh, key=lambda item: item.get("observedTime", ""), default=None)
+    return ReprobeOutcome(entry=newest) if newest else None
+
+
+def stage(resource: Manifest, pods: list[Manifest], live: Manifest | None, request: str) -> str:
+    """The present state of the request, in a few words. ``pods``: probe pods."""
+    asked = _document(_kept(live, names.ASKED_ANNOTATION)) if live else {}
+    if asked.get("request") == request and asked.get("pod"):
+        return f"{asked['pod']} was told: it sees it within two minutes, leaves the Service and measures"
+    for pod in pods:
+        if "deletionTimestamp" in pod["metadata"]:
+            continue
+        status = pod.get("status") or {}
+        waits = (
+            f"{container['state']['waiting'].get('reason', '')}"
+            for kind in ("initContainerStatuses", "containerStatuses")
+            for container in status.get(kind) or ()
+            if "waiting" in (container.get("state") or {})
+        )
+        placed = (
+            item.get("reason", "")
+            for item in status.get("conditions") or ()
+            if item.get("type") == "PodScheduled" and item.get("status") == "False"
+        )
+        why = next(filter(None, (*placed, *waits)), "")
+        return f"{pod['metadata']['name']}: {status.get('phase', 'Pending')}{f', {why}' if why else ''}"
+    conditions = (resource.get("status") or {}).get("conditions") or ()
+    ready: Manifest = next((item for item in conditions if item["type"] == "Ready"), {})
+    if ready.get("status") == "True":
+        return "asked; waiting for the operator"
+    return f"asked; not ready: {ready.get('reason', 'the operator has not looked at it yet')}"
+
+
+def _entries(resource: Manifest) -> list[Manifest]:
+    return (resource.get("status") or {}).get("measurements") or []
+
+
+def _runs(resource: Manifest) -> list[Manifest]:
+    return [run for entry in _entries(resource) for run in (entry.get("history") or {}).get("runs") or []]
+
+
+def _run(run: Manifest) -> tuple[str, str]:
+    return run.get("pod", ""), run.get("time", "")
+
+
+def _identity(entry: Manifest) -> tuple[str, str]:
+    return entry.get("fingerprint", ""), entry.get("observedTime", "")
+
+
+def _kept(live: Manifest, annotation: str) -> str:
+    return str((live["metadata"].get("annotations") or {}).get(annotation, ""))
+
+
+def _outcome(live: Manifest, request: str) -> Manifest | None:
+    """The result of the last probe pod, where it worked on this request."""
+    note = _document(_kept(live, names.OUTCOME_ANNOTATION))
+    return note if note.get("request") == request else None
+
+
+def _document(text: str) -> Manifest:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

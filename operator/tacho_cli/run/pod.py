@@ -1,0 +1,152 @@
+"""Runs fetch and runtime as children and follows them: the pod of ``tacho run``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from tacho_cli.inputs import child
+from tacho_cli.inputs.advice import for_this_machine
+from tacho_cli.inputs.environment import engine_environment, hub_environment
+from tacho_cli.output.problems import EXIT_FAILED, CommandError, failed
+from tacho_cli.run.setup import LocalSetup
+from tacho_contract.codec import DocumentError, dumps, loads
+from tacho_contract.failure import Failure
+from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG
+from tacho_contract.launch import ENV_RUNTIME_CONFIG, local_url
+from tacho_contract.report import Report
+
+POLL_SECONDS = 0.25
+WATCH_SECONDS = 1.0
+LOG_TAIL_LINES = 10
+FETCH_BACKOFF_SECONDS = (1.0, 5.0, 15.0, 60.0)
+"""Delays before a download is tried again, like the kubelet's; files on disk are continued."""
+
+Say = Callable[[str], None]
+
+
+class LocalPod:
+    """The running children, and the reports of their runtime."""
+
+    def __init__(self, setup: LocalSetup, scratch: Path, say: Say, *, log: Path | None = None) -> None:
+        self._setup, self._scratch, self._say = setup, scratch, say
+        self._log = log or scratch / "runtime.log"
+        self._url = local_url(setup.runtime.bind_host, setup.runtime.runtime_port)
+        self._ends: dict[str, asyncio.Task[CommandError]] = {}
+
+    def _prepare(self) -> None:
+        """Makes the directories and writes the files that a pod would find mounted. Raises CommandError."""
+        (self._scratch / "state").mkdir()
+        (self._scratch / "live.json").write_text(dumps(self._setup.live))
+        if fetch := self._setup.fetch:
+            Path(fetch.state_dir).mkdir()
+            try:
+                Path(fetch.cache_dir).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CommandError(
+                    f"{fetch.cache_dir}: {error.strerror}; say where downloads may go: --pvc CLAIM=DIR for "
+                    "the claim that spec.cache names, or XDG_CACHE_HOME"
+                ) from None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[LocalPod]:
+        """Starts the children; ends them whatever happens."""
+        self._prepare()
+        if self._setup.fetch:
+            self._ends["fetch"] = asyncio.create_task(self._fetch())
+        self._ends["runtime"] = asyncio.create_task(self._runtime())
+        try:
+            yield self
+        finally:
+            for task in self._ends.values():
+                task.cancel()
+            await asyncio.gather(*self._ends.values(), return_exceptions=True)
+
+    async def _runtime(self) -> CommandError:
+        """Runs until the runtime ends by itself; tells why it did."""
+        variables = {ENV_RUNTIME_CONFIG: dumps(self._setup.runtime)}
+        environment = {**engine_environment(self._setup.resource, os.environ), **variables}
+        async with child.running(["-m", "tacho_runtime"], environment, self._log) as process:
+            code = await process.wait()
+        failure = _read_failure(Path(self._setup.runtime.termination_log))
+        if failure is None:
+            return CommandError(f"the runtime ended with code {code}", *_tail(self._log), code=EXIT_FAILED)
+        return failed(for_this_machine(failure), EXIT_FAILED)
+
+    async def _fetch(self) -> CommandError:
+        """Runs fetch, again where that may help; tells why it gave up."""
+        model, termination = self._setup.resource.spec.model, self._scratch / "fetch-termination"
+        variables = {
+            ENV_FETCH_CONFIG: dumps(self._setup.fetch),
+            "TACHO_TERMINATION_LOG": str(termination),
+        }
+        environment = {**os.environ, **hub_environment(model), **variables}
+        log = self._scratch / "fetch.log"
+        for wait_seconds in (*FETCH_BACKOFF_SECONDS, None):
+            termination.unlink(missing_ok=True)
+            async with child.running(["-m", "tacho_runtime.hub.fetch"], environment, log) as process:
+                code = await process.wait()
+            failure = _read_failure(termination)
+            if failure and (wait_seconds is None or not failure.retryable):
+                return failed(for_this_machine(failure), EXIT_FAILED)
+            if wait_seconds is None:
+                break
+            why = f"{failure.failure_class}: {failure.message}" if failure else f"it ended with code {code}"
+            self._say(f"fetch failed and is tried again in {wait_seconds:.0f} s: {why}")
+            await asyncio.sleep(wait_seconds)
+        return CommandError(f"fetch ended with code {code}", *_tail(log), code=EXIT_FAILED)
+
+    async def until_ready(self) -> Report:
+        """Follows the phases aloud until the engine serves and is measured. Raises CommandError."""
+        shown = ""
+        async for report in self._reports(POLL_SECONDS):
+            line = f"{report.phase}: {report.message}" if report.message else report.phase
+            if line != shown:
+                self._say(line)
+                shown = line
+            if report.ready and report.measurement:
+                return report
+        raise AssertionError("reports end only by an error")
+
+    async def until_exit(self) -> None:
+        """Returns never; raises CommandError when a child dies."""
+        async for _ in self._reports(WATCH_SECONDS):
+            pass
+
+    async def _reports(self, every_seconds: float) -> AsyncIterator[Report]:
+        await asyncio.sleep(every_seconds)
+        import httpx  # 0.4 s, in which the children start already
+
+        async with httpx.AsyncClient(base_url=self._url, timeout=5.0, trust_env=False) as client:
+            while True:
+                self._raise_if_exited()
+                with contextlib.suppress(httpx.HTTPError, DocumentError):
+                    report = loads(Report, (await client.get("/report")).content)
+                    if report.plan_key == self._setup.plan_key:
+                        yield report
+                await asyncio.sleep(every_seconds)
+
+    def _raise_if_exited(self) -> None:
+        for what, end in self._ends.items():
+            if not end.done():
+                continue
+            # A fetch that is killed once its work is done takes nothing from the model that is served.
+            if what == "fetch" and (self._scratch / "fetch" / COMPLETE_FILE).exists():
+                continue
+            raise end.result()
+
+
+def _read_failure(termination: Path) -> Failure | None:
+    """The failure that an ended child wrote about itself."""
+    try:
+        return loads(Failure, termination.read_text())
+    except (OSError, DocumentError):
+        return None
+
+
+def _tail(log: Path) -> list[str]:
+    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    return [f"  | {line}" for line in lines]

@@ -1,0 +1,110 @@
+"""Turns a plan into the configuration of the children of ``tacho run``: a pod's configuration, on local
+paths."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tacho_cli.inputs.model import cluster_form, model_directory
+from tacho_cli.run.engines import local_entrypoint, local_images
+from tacho_contract.fetch import FetchConfig
+from tacho_contract.launch import LiveConfig, RuntimeConfig
+from tacho_contract.pod import CACHE_FOLDER
+from tacho_engines.registry import engine_profile
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.manifests.pod_template import fetch_config, runtime_config
+from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.revisions.identity import live_config, plan_key
+from tacho_operator.core.revisions.planning import desired_revision_name
+from tacho_operator.core.types import Config
+
+LOCAL_IMAGE = "local"
+LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images=local_images(LOCAL_IMAGE), in_pods=False)
+"""The engines are this Python's own packages, in the versions that are installed."""
+
+DRAIN_SECONDS = 10
+"""Seconds that Ctrl-C waits for running requests: short, as the user waits at the terminal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """Local paths, address and ports of a run on this machine."""
+
+    scratch: Path
+    """A directory for this run only, in place of a pod's emptyDir."""
+    host: str
+    """Address to listen on."""
+    engine_port: int | None
+    """Port of the engine; None: the engine's default."""
+    runtime_port: int
+    drain_seconds: int = DRAIN_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSetup:
+    """Everything the children read."""
+
+    resource: LLMDeployment
+    """The resource as a cluster would accept it: a file:// model appears as a claim."""
+    revision: str
+    plan_key: str
+    runtime: RuntimeConfig
+    live: LiveConfig
+    fetch: FetchConfig | None
+
+
+def cache_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
+    """Where downloads go: the folder that stands in for the cache claim, else the user's cache."""
+    cache = resource.spec.cache
+    claim = cache.persistent_volume_claim if cache else None
+    if claim and claim.claim_name in claims:
+        return claims[claim.claim_name] / (claim.sub_path or "")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tacho" / "models"
+
+
+def compiled_directory(resource: LLMDeployment, claims: dict[str, Path]) -> Path:
+    """Directory of compiled and converted artifacts: beside the downloads, as on the cache claim."""
+    return cache_directory(resource, claims) / CACHE_FOLDER
+
+
+def local_setup(
+    resource: LLMDeployment,
+    plan: ModelPlan,
+    claims: dict[str, Path],
+    here: Here,
+) -> LocalSetup:
+    """The pod's own configuration with this machine's paths in it. Nothing is written."""
+    shared = cluster_form(resource)
+    revision = desired_revision_name(shared)
+    key = plan_key(plan, shared.spec)
+    inside = runtime_config(shared, plan, revision, key)
+    folder = model_directory(resource.spec.model.source, claims)
+    fetch = fetch_config(shared, plan)
+    if fetch:
+        fetch = dataclasses.replace(
+            fetch, cache_dir=str(cache_directory(resource, claims)), state_dir=str(here.scratch / "fetch")
+        )
+    return LocalSetup(
+        resource=shared,
+        revision=revision,
+        plan_key=key,
+        live=live_config(shared.spec),
+        fetch=fetch,
+        runtime=dataclasses.replace(
+            inside,
+            model_path=str(folder) if folder else "",
+            cache_dir=str(compiled_directory(resource, claims)) if engine_profile(plan.engine).keeps else "",
+            entrypoint=local_entrypoint(plan.engine, inside.entrypoint),
+            bind_host=here.host,
+            engine_port=here.engine_port or inside.engine_port,
+            runtime_port=here.runtime_port,
+            fetch_dir=fetch.state_dir if fetch else "",
+            state_dir=str(here.scratch / "state"),
+            live_file=str(here.scratch / "live.json"),
+            termination_log=str(here.scratch / "termination"),
+            drain_seconds=here.drain_seconds,
+        ),
+    )

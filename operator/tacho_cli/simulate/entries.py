@@ -1,0 +1,99 @@
+"""Reads measurements from measurement files and from LLMDeployments with their status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import yaml
+from pydantic import ValidationError
+
+from tacho_cli.inputs.document import every, text, typed
+from tacho_cli.output.problems import CommandError
+from tacho_operator.api.types import LLMDeployment, Measurement
+from tacho_operator.core.measurement.states import current
+
+MEASUREMENT = "a file with an entry of status.measurements, as tacho probe -o json prints it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurementSource:
+    """The file that holds the measurement of a quantization."""
+
+    quantization: str
+    """Quantization method of the model; empty: unknown."""
+    file: str = ""
+    name: str = ""
+    """Name of the LLMDeployment in ``file``."""
+    measurement: str = ""
+    """A measurement file; ``file`` and ``name`` are then empty."""
+
+    @property
+    def place(self) -> str:
+        return self.measurement or f"{self.file} ({self.name})"
+
+
+def measured(files: Sequence[str], measurements: Sequence[str], name: str) -> tuple[MeasurementSource, ...]:
+    """Sources in the measurement files, else in the measured LLMDeployments of ``files``, filtered by
+    ``name`` if given. Raises CommandError."""
+    if measurements:
+        return tuple(
+            MeasurementSource(quantization=read_entry(file).quantization_method or "", measurement=file)
+            for file in dict.fromkeys(measurements)
+        )
+    found = []
+    for file in dict.fromkeys(files):
+        for raw in every(file, name):
+            resource = typed(raw, file)[1]
+            entry = current(resource.status.measurements)
+            if entry is not None:
+                method = entry.quantization_method or _planned(resource)
+                found.append(MeasurementSource(quantization=method, file=file, name=resource.metadata.name))
+    return tuple(found)
+
+
+def _planned(resource: LLMDeployment) -> str:
+    plan = resource.status.plan
+    return (plan.quantization_method if plan else None) or ""
+
+
+def entry_of(resource: LLMDeployment | None, file: str, measurement: str) -> Measurement:
+    """The measurement in that file, else the current measurement of the resource in ``file``. Raises
+    CommandError."""
+    if measurement:
+        return read_entry(measurement)
+    if resource is None:
+        raise CommandError(
+            "a measurement is required",
+            "  -> give --measurement FILE (from tacho probe … -o json) or an LLMDeployment "
+            "with its status (-f FILE, from kubectl get llmd NAME -o yaml)",
+        )
+    found = current(resource.status.measurements)
+    if found is None:
+        raise CommandError(
+            f"{file}: no current measurement in its status",
+            "  -> take it from the cluster (kubectl get llmd NAME -o yaml), or add --measurement FILE, from: "
+            "tacho probe … -o json",
+        )
+    return found
+
+
+def read_entry(file: str) -> Measurement:
+    try:
+        document = yaml.safe_load(text(file, MEASUREMENT))
+        if isinstance(document, dict) and isinstance(document.get("status"), dict):
+            entries = document["status"].get("measurements") or []
+            found = current([Measurement.model_validate(item) for item in entries])
+            if found is None:
+                raise CommandError(f"{file}: no current measurement in its status")
+            return found
+        if not isinstance(document, dict):
+            raise CommandError(f"{file}: not a measurement; give {MEASUREMENT}")
+        return Measurement.model_validate(document)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise CommandError(f"{file}: neither JSON nor YAML: {error}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the document"
+        said = f"{file}: not an entry of status.measurements: {where}: {problem['msg']}"
+        raise CommandError(said) from None

@@ -1,0 +1,146 @@
+"""Runs each policy on the trace and prints the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tacho_cli.output.formats import TraceFormat, say
+from tacho_cli.output.problems import EXIT_FITS, CommandError
+from tacho_cli.simulate.entries import measured
+from tacho_cli.simulate.faults import faults, missed, within
+from tacho_cli.simulate.report.types import PolicyRun, SimulationReport
+from tacho_cli.simulate.show import show
+from tacho_cli.simulate.subject import PerformanceModels, Subject, SubjectOptions, subject
+from tacho_cli.simulate.variants import Variant, asks_quantization, variants
+from tacho_contract.units import counted
+from tacho_simulate.policies import POLICIES, static
+from tacho_simulate.policy import Factory, Setting
+from tacho_simulate.result import Result
+from tacho_simulate.run import simulate
+from tacho_simulate.trace import Trace, TraceError, read_trace
+
+DEFAULT = ("tacho", "greedy")
+"""The operator's policy and the greedy reference. With varied settings only the first runs."""
+ALL = "all"
+
+
+MAX_RUNS = 200
+"""Maximum runs of one report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationOptions:
+    """Options of the command."""
+
+    trace: str
+    given: SubjectOptions
+    policies: tuple[str, ...]
+    seed: int
+    output: TraceFormat
+    files: tuple[str, ...] = ()
+    measurements: tuple[str, ...] = ()
+    what_if: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    decided: bool = False
+
+
+def execute(order: SimulationOptions) -> int:
+    """Runs the simulations and prints the report; returns the exit code."""
+    asked_faults = faults(order.faults)
+    named = (order.files, order.measurements)
+    found = measured(*named, order.given.name) if asks_quantization(order.what_if) else ()
+    varied = variants(order.given, *named, order.what_if, found)
+    named_policies = [name.strip() for text in order.policies for name in text.split(",")]
+    names = named_policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
+    trace, models = _trace(order.trace), PerformanceModels()
+    within(order.faults, trace)
+    asked = [(variant, subject(variant.given, models)) for variant in varied]
+    planned = [
+        (variant, about, own)
+        for variant, about in asked
+        for own in {own.name: own for own in _planned_runs(names, about)}.values()
+    ]
+    if len(planned) > MAX_RUNS:
+        raise CommandError(f"the options make {len(planned)} runs; the limit is {MAX_RUNS}")
+    alone = len({own.name for _, _, own in planned}) == 1
+    remarks = dict.fromkeys(remark for _, about in asked for remark in about.remarks)
+    for remark in remarks:
+        say(remark)
+    runs = []
+    for variant, about, own in planned:
+        name = ", ".join(part for part in ("" if alone and variant.name else own.name, variant.name) if part)
+        say(f"{name}: {counted(len(trace), 'request')}")
+        wrong = dataclasses.replace(asked_faults, cold_start_seconds=about.starts_seconds)
+        result = simulate(trace, own.setting, own.factory, seed=order.seed, faults=wrong)
+        runs.append(_run(name, variant, about, result, order.faults))
+        for remark in missed(result):
+            said = f"{name}: {remark}"
+            say(said)
+            remarks[said] = None
+    currencies = {about.currency for _, about in asked if about.price_per_gpu_hour is not None}
+    if len(currencies) > 1:
+        raise CommandError(f"prices in {' and '.join(sorted(currencies))} cannot be compared")
+    report = SimulationReport(
+        title=f"tacho simulate: {trace.name}",
+        trace=trace,
+        runs=tuple(runs),
+        currency=next(iter(currencies), ""),
+        remarks=tuple(remarks),
+    )
+    show(report, order.output, decided=order.decided)
+    return EXIT_FITS
+
+
+def _run(name: str, variant: Variant, about: Subject, result: Result, wrong: tuple[str, ...]) -> PolicyRun:
+    return PolicyRun(
+        name=name,
+        result=result,
+        slo=about.slo,
+        variant=variant.values,
+        settings={**about.settings, "faults": list(wrong), "seed": result.seed},
+        gpus_per_replica=about.gpus_per_replica,
+        price_per_gpu_hour=about.price_per_gpu_hour,
+    )
+
+
+def _trace(file: str) -> Trace:
+    try:
+        return read_trace(file)
+    except TraceError as error:
+        raise CommandError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A scaling policy and its setting."""
+
+    name: str
+    factory: Factory
+    setting: Setting
+
+
+def _planned_runs(names: Iterable[str], about: Subject) -> Iterator[PlannedRun]:
+    """Raises CommandError for an unknown policy."""
+    known: dict[str, Factory] = {**POLICIES, "tacho": about.tacho}
+    for name in names:
+        fixed = re.fullmatch(r"static-([1-9]\d{0,2})", name)
+        if name == ALL:
+            yield from (PlannedRun(each, factory, about.setting) for each, factory in known.items())
+        elif fixed:
+            count = int(fixed[1])
+            least, most = min(count, about.setting.min_replicas), max(count, about.setting.max_replicas)
+            setting = dataclasses.replace(
+                about.setting, initial_replicas=count, min_replicas=least, max_replicas=most
+            )
+            yield PlannedRun(name, static.make, setting)
+        elif name in known:
+            yield PlannedRun(name, known[name], about.setting)
+        else:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            one_of = f"  -> one of: {', '.join(known)}, static-N, all"
+            raise CommandError(f"--policy {name}: unknown{meant}", one_of)

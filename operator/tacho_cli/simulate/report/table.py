@@ -1,0 +1,136 @@
+"""Tables of a simulation report, as rows of text for the terminal and the page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tacho_cli.figures.digits import plain
+from tacho_cli.figures.table import NONE
+from tacho_cli.figures.times import clock, span
+from tacho_cli.simulate.report.types import PolicyRun, SimulationReport, arrivals, front
+from tacho_simulate.result import Quantiles
+from tacho_simulate.trace import Trace
+
+Table = tuple[list[str], list[list[str]]]
+"""Headings and rows of a table."""
+ARRIVAL_ROWS = 24
+
+
+def summary(report: SimulationReport) -> Table:
+    """GPU-hours and SLO attainment, one row per run. Pareto-optimal runs are marked."""
+    best = front(report.runs)
+    headings = ["RUN", *_costs(report), "MEAN REPLICAS", "MAX REPLICAS", "CHANGES", "FAILED"]
+    rows = []
+    for run in report.runs:
+        row = [("* " if run in best else "") + run.name, *_cost(report, run), plain(run.mean_replicas)]
+        rows.append([*row, str(run.max_replicas), *_counts(run)])
+    return headings, rows
+
+
+def narrow(report: SimulationReport) -> Table:
+    """The table of the terminal: one column per varied setting replaces some latency columns."""
+    several = len({run.result.policy for run in report.runs}) > 1 or not report.varied
+    headings = [
+        *(["POLICY"] if several else []),
+        *report.varied,
+        *_costs(report),
+        "MAX REPLICAS",
+        "CHANGES",
+        "FAILED",
+    ]
+    headings += ["TTFT P50 S", "P95", "P99", *([] if report.varied else ["E2E P50 S", "P99"]), "TPOT P95 MS"]
+    rows = []
+    for run in report.runs:
+        result, values = run.result, [value for _, value in run.variant]
+        row = [*([result.policy] if several else []), *values, *_cost(report, run)]
+        row += [str(run.max_replicas), *_counts(run), *_times(result.ttft_seconds)]
+        whole, each = _times(result.e2e_seconds), _times(result.tpot_seconds, 1000)
+        rows.append([*row, *([] if report.varied else [whole[0], whole[2]]), each[1]])
+    return headings, rows
+
+
+def latencies(report: SimulationReport) -> Table:
+    """Latency percentiles of completed requests."""
+    headings = ["RUN"]
+    for what, unit in (("TTFT", "S"), ("E2E", "S"), ("TPOT", "MS")):
+        headings += [f"{what} P50 {unit}", "P95", "P99"]
+    rows = []
+    for run in report.runs:
+        found = run.result
+        cells = [*_times(found.ttft_seconds), *_times(found.e2e_seconds), *_times(found.tpot_seconds, 1000)]
+        rows.append([run.name, *cells])
+    return headings, rows
+
+
+def decisions(run: PolicyRun, limit: int) -> Table:
+    """The first ``limit`` replica changes with their reasons."""
+    rows = [
+        [clock(found.time_seconds), str(found.before), str(found.after), found.reason]
+        for found in run.result.decisions[:limit]
+    ]
+    return ["TIME", "FROM", "TO", "REASON"], rows
+
+
+def replicas_table(report: SimulationReport) -> Table:
+    headings = ["RUN", "MIN", "MEAN", "MAX", "SCALE-UPS", "SCALE-DOWNS", "UNDER-PROVISIONED %"]
+    return headings, [_replicas_row(run) for run in report.runs]
+
+
+def _replicas_row(run: PolicyRun) -> list[str]:
+    desired = [moment.desired for moment in run.result.trajectory] or [0]
+    raised = sum(found.after > found.before for found in run.result.decisions)
+    lowered = len(run.result.decisions) - raised
+    end = run.result.duration_seconds
+    short = sum(seconds for moment, seconds in run.durations if moment.ready < moment.desired)
+    return [
+        run.name,
+        str(min(desired)),
+        plain(run.mean_replicas),
+        str(max(desired)),
+        str(raised),
+        str(lowered),
+        f"{100 * short / end:.1f}" if end else "0.0",
+    ]
+
+
+def arrivals_table(trace: Trace) -> Table:
+    rows = [
+        [
+            span(part.begins),
+            plain(part.rate),
+            str(part.requests),
+            _mean(part.input_tokens, part.requests),
+            _mean(part.output_tokens, part.requests),
+        ]
+        for part in arrivals(trace, ARRIVAL_ROWS)
+    ]
+    return ["FROM", "REQUESTS/S", "REQUESTS", "MEAN INPUT TOKENS", "MEAN OUTPUT TOKENS"], rows
+
+
+def _mean(total: int, count: int) -> str:
+    return plain(total / count) if count else "-"
+
+
+def slo_text(run: PolicyRun) -> str:
+    """SLO attainment in percent; only complete attainment is written as 100."""
+    percent = run.slo_percent
+    return "100" if percent == 100 else f"{min(percent, 99.99):.2f}"
+
+
+def _costs(report: SimulationReport) -> list[str]:
+    """Headings; the currency column exists only if a price is known."""
+    priced = any(run.cost is not None for run in report.runs)
+    return ["SLO %", "GPU-H", *([report.currency] if priced else [])]
+
+
+def _cost(report: SimulationReport, run: PolicyRun) -> list[str]:
+    money = [NONE if run.cost is None else f"{run.cost:.2f}"]
+    return [slo_text(run), plain(run.gpu_hours), *money[: len(_costs(report)) - 2]]
+
+
+def _counts(run: PolicyRun) -> list[str]:
+    return [str(len(run.result.decisions)), str(run.result.unfinished)]
+
+
+def _times(found: Quantiles | None, factor: float = 1.0) -> Sequence[str]:
+    return [NONE] * 3 if found is None else [plain(value * factor) for value in found]

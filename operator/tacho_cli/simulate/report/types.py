@@ -1,0 +1,138 @@
+"""Types of a simulation report: the policy runs on one trace and their settings."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from tacho_cli.figures import times
+from tacho_contract.launch import ServiceLevel
+from tacho_simulate.result import Moment, Result
+from tacho_simulate.trace import Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRun:
+    """One policy under one variant of the settings."""
+
+    name: str
+    """Unique within the report."""
+    result: Result
+    slo: ServiceLevel
+    variant: tuple[tuple[str, str], ...] = ()
+    """(setting, value) of each varied setting; empty if none varies."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """All settings by their JSON names; None: not given."""
+    gpus_per_replica: int = 1
+    price_per_gpu_hour: float | None = None
+    """Price of one GPU for one hour; None: unknown."""
+
+    @property
+    def max_replicas(self) -> int:
+        """Highest desired count at any time."""
+        return max((moment.desired for moment in self.result.trajectory), default=0)
+
+    @property
+    def gpu_hours(self) -> float:
+        return self.result.gpu_hours * self.gpus_per_replica
+
+    @property
+    def cost(self) -> float | None:
+        return None if self.price_per_gpu_hour is None else self.gpu_hours * self.price_per_gpu_hour
+
+    @property
+    def slo_percent(self) -> float:
+        """Requests that met the SLO, of all requests."""
+        return 100 * self.result.slo_attainment
+
+    @property
+    def durations(self) -> list[tuple[Moment, float]]:
+        """Each moment with its duration in seconds, within the trace."""
+        moments, end = self.result.trajectory, self.result.duration_seconds
+        ends = [*(moment.time_seconds for moment in moments[1:]), end]
+        return [
+            (moment, min(until, end) - moment.time_seconds)
+            for moment, until in zip(moments, ends[: len(moments)], strict=True)
+            if moment.time_seconds < end or moment is moments[0]
+        ]
+
+    @property
+    def mean_replicas(self) -> float:
+        """Mean desired replicas over the trace."""
+        end = self.result.duration_seconds
+        if not end:
+            return float(self.durations[0][0].desired) if self.durations else 0.0
+        return sum(moment.desired * seconds for moment, seconds in self.durations) / end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationReport:
+    title: str
+    trace: Trace
+    runs: tuple[PolicyRun, ...]
+    currency: str = ""
+    remarks: tuple[str, ...] = ()
+    """Limitations of the results that the reader must know."""
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Settings with the same value in every run."""
+        first = self.runs[0].settings if self.runs else {}
+        return {
+            name: value
+            for name, value in first.items()
+            if all(run.settings.get(name) == value for run in self.runs)
+        }
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Names of the varied settings."""
+        return tuple(name for name, _ in self.runs[0].variant) if self.runs else ()
+
+
+def front(runs: tuple[PolicyRun, ...]) -> tuple[PolicyRun, ...]:
+    """Runs that no other run beats in both SLO attainment and GPU-hours, by GPU-hours."""
+    found: list[PolicyRun] = []
+    for run in sorted(runs, key=lambda run: (run.gpu_hours, -run.slo_percent)):
+        if not found or run.slo_percent > found[-1].slo_percent:
+            found.append(run)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalInterval:
+    """Requests of one interval."""
+
+    begins: float
+    ends: float
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.requests / (self.ends - self.begins)
+
+
+def arrivals(trace: Trace, limit: int) -> tuple[ArrivalInterval, ...]:
+    """Arrivals per interval: at most ``limit`` intervals of equal length; the last one also covers the
+    remainder."""
+    end = max(trace.duration_seconds, times.SHORTEST_SECONDS)
+    length = times.step(end / limit)
+    count = max(1, int(end / length))
+    begins = [length * n for n in range(count)]
+    cuts = [*(bisect.bisect_left(trace.time_seconds, time) for time in begins), len(trace)]
+    return tuple(
+        ArrivalInterval(
+            begin,
+            until,
+            high - low,
+            sum(trace.input_tokens[low:high]),
+            sum(trace.output_tokens[low:high]),
+        )
+        for (begin, until), (low, high) in zip(pairwise([*begins, end]), pairwise(cuts), strict=True)
+    )

@@ -1,0 +1,75 @@
+"""Cold starts: the durations given as an option, else those measured in the status. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tacho_cli.output.problems import CommandError
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.autoscaling.algorithm import coldstart
+
+MAX_SECONDS = 86_400.0
+SPREAD = 10
+"""Values that represent a range of seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColdStarts:
+    """Cold-start durations, from a pod's creation to its readiness."""
+
+    seconds: tuple[float, ...]
+    """Durations in seconds, at least one; each pod draws one of the list."""
+    known_seconds: float
+    """The 90th percentile, which scalers use."""
+    unknown: bool = False
+    """No cold start was given or measured."""
+
+
+def parse_starts(text: str) -> tuple[float, ...]:
+    """Comma-separated seconds of the option. Raises CommandError."""
+    found = []
+    for word in text.split(","):
+        try:
+            seconds = float(word)
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds <= MAX_SECONDS:
+            raise CommandError(
+                f"--cold-start {text}: give seconds from 0 to {MAX_SECONDS:.0f}, "
+                "several separated by commas, e.g. 120 or 110,115,180"
+            )
+        found.append(seconds)
+    return tuple(found)
+
+
+def starts_of(observed: tuple[float, ...], resource: LLMDeployment | None) -> ColdStarts:
+    """``observed``: cold starts given as an option.
+
+    A status has the latest cold start and the 90th percentile. Values between them are equally likely.
+    The latest start may include a probe, which is subtracted.
+    """
+    if observed:
+        return _drawn(observed)
+    status = resource.status if resource else None
+    known = status.autoscaling.cold_start_seconds if status and status.autoscaling else None
+    startup = status.startup if status else None
+    latest = startup.total_seconds if startup else None
+    if startup and latest:
+        latest = max(1, latest - (startup.probe_seconds or 0))
+    ends = [float(end) for end in (latest, known) if end]
+    if not ends:
+        default = coldstart.UNKNOWN_SECONDS
+        return ColdStarts(seconds=(default,), known_seconds=default, unknown=True)
+    low, high = min(ends), max(ends)
+    if low == high:
+        return ColdStarts(seconds=(high,), known_seconds=high)
+    spread = tuple(round(low + (high - low) * (at + 0.5) / SPREAD, 1) for at in range(SPREAD))
+    return ColdStarts(seconds=spread, known_seconds=float(known or high))
+
+
+def _drawn(observed: tuple[float, ...]) -> ColdStarts:
+    numbered = tuple((str(at), seconds) for at, seconds in enumerate(observed))
+    return ColdStarts(
+        seconds=tuple(sorted(observed)), known_seconds=coldstart.cold_start_seconds(numbered, None)
+    )

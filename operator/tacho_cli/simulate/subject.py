@@ -1,0 +1,194 @@
+"""The simulated deployment: manifest and measurement, overridden by options."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from tacho_cli.inputs.document import read, typed
+from tacho_cli.output.problems import CommandError
+from tacho_cli.probe.options import live_config
+from tacho_cli.simulate.entries import entry_of
+from tacho_cli.simulate.starts import starts_of
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Workload
+from tacho_operator.api.defaults import CURRENCY, service_level, workload
+from tacho_operator.api.types import AutoscalingSpec, Measurement
+from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
+from tacho_operator.core.autoscaling.algorithm.coldstart import UNKNOWN_SECONDS
+from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.target import Target, policy_of
+from tacho_operator.core.measurement.cost import price_of
+from tacho_operator.core.measurement.states import clean
+from tacho_simulate.measured_model import from_measurement
+from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
+from tacho_simulate.policies import tacho
+from tacho_simulate.policy import Factory, Setting
+
+DEFAULT_MAX_REPLICAS = 16
+UNKNOWN_START = f"the cold start is assumed to take {UNKNOWN_SECONDS:.0f} s; set --cold-start"
+NO_DATE = datetime.fromtimestamp(0, timezone.utc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectOptions:
+    """Options that describe the deployment; "" and None: not given."""
+
+    file: str = ""
+    name: str = ""
+    measurement: str = ""
+    slo: str = ""
+    ttft_milliseconds: int | None = None
+    """Overrides ``slo`` and the manifest, as does the next field."""
+    tpot_milliseconds: int | None = None
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+    cold_start_seconds: tuple[float, ...] = ()
+    """Observed cold starts."""
+    price_per_gpu_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    setting: Setting
+    slo: ServiceLevel
+    entry: Measurement
+    tacho: Factory
+    """The operator's policy with the behavior of the manifest."""
+    starts_seconds: tuple[float, ...] = ()
+    """Cold starts; each pod draws one."""
+    gpus_per_replica: int = 1
+    price_per_gpu_hour: float | None = None
+    currency: str = CURRENCY
+    remarks: tuple[str, ...] = ()
+    """Limitations of the results."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the simulation, by their JSON names."""
+        setting = self.setting
+        return {
+            "minReplicas": setting.min_replicas,
+            "maxReplicas": setting.max_replicas,
+            "coldStartSeconds": setting.cold_start_seconds,
+            "startSeconds": list(self.starts_seconds),
+            "ttftMilliseconds": self.slo.ttft_milliseconds or None,
+            "tpotMilliseconds": self.slo.tpot_milliseconds or None,
+            "percentile": self.slo.percentile,
+            "gpusPerReplica": self.gpus_per_replica,
+            "pricePerGpuHour": self.price_per_gpu_hour,
+            "requestsPerSecondPerReplica": setting.capacity.requests_per_second,
+            "concurrencyPerReplica": setting.capacity.concurrency,
+            "quantizationMethod": self.entry.quantization_method or None,
+            "observedTime": self.entry.observed_time or None,
+        }
+
+
+class PerformanceModels:
+    """Cache of performance models: fitting one takes seconds."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int | None], PerformanceModel] = {}
+
+    def of(self, entry: Measurement, slots: int | None) -> PerformanceModel:
+        """``slots``: concurrent requests of a replica, if known. Raises CommandError."""
+        key = entry.model_dump_json(), slots
+        if key not in self._found:
+            self._found[key] = _model(entry, slots)
+        return self._found[key]
+
+
+def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
+    """Raises CommandError."""
+    resource = typed(read(given.file, given.name), given.file)[1] if given.file else None
+    entry = entry_of(resource, given.file, given.measurement)
+    spec, status = (resource.spec, resource.status) if resource else (None, None)
+    slo = _slo(given, service_level(spec) if spec else ServiceLevel())
+    scaling = spec.autoscaling if spec else None
+    least, most = _bounds(given, scaling)
+    plan = status.plan if status else None
+    context = spec.context if spec else None
+    slots = (plan.concurrency if plan else None) or (context.concurrency if context else None)
+    starts = starts_of(given.cold_start_seconds, resource)
+    setting = Setting(
+        min_replicas=least,
+        max_replicas=most,
+        capacity=capacity_of([entry], plan, workload(spec) if spec else Workload()),
+        slo_ttft_seconds=slo.ttft_milliseconds / 1000 or None,
+        slo_tpot_seconds=slo.tpot_milliseconds / 1000 or None,
+        cold_start_seconds=starts.known_seconds,
+        model=models.of(entry, slots),
+    )
+    price = price_of(spec.cost, "", {}) if spec else None
+    gpus = plan.gpu.count if plan and plan.gpu else spec.gpu.count if spec and spec.gpu else None
+    hourly = price.per_gpu_hour if price else None
+    return Subject(
+        setting=setting,
+        slo=slo,
+        entry=entry,
+        tacho=_tacho(scaling, setting),
+        gpus_per_replica=max(1, gpus or 1),
+        price_per_gpu_hour=hourly if given.price_per_gpu_hour is None else given.price_per_gpu_hour,
+        currency=price.currency if price else CURRENCY,
+        starts_seconds=starts.seconds,
+        remarks=(*_remarks(entry, scaling, setting.capacity), *((UNKNOWN_START,) if starts.unknown else ())),
+    )
+
+
+def _model(entry: Measurement, slots: int | None) -> PerformanceModel:
+    try:
+        return from_measurement(entry, max_num_seqs=slots)
+    except PerformanceModelError as error:
+        raise CommandError(
+            f"the measurement cannot be simulated: {error}", "  -> measure again: tacho probe"
+        ) from None
+
+
+def _slo(given: SubjectOptions, default: ServiceLevel) -> ServiceLevel:
+    try:
+        level = live_config("", given.slo, "").slo if given.slo else default
+    except CommandError as error:
+        raise CommandError(str(error)) from None  # with this verb's exit code
+    bounds = {"ttft_milliseconds": given.ttft_milliseconds, "tpot_milliseconds": given.tpot_milliseconds}
+    return dataclasses.replace(level, **{name: bound for name, bound in bounds.items() if bound is not None})
+
+
+def _bounds(given: SubjectOptions, spec: AutoscalingSpec | None) -> tuple[int, int]:
+    least = given.min_replicas or (spec.min_replicas if spec else None) or 1
+    most = given.max_replicas or max(least, spec.max_replicas if spec else DEFAULT_MAX_REPLICAS)
+    if most < least:
+        raise CommandError(f"--max-replicas {most}: below --min-replicas {least}")
+    return least, most
+
+
+def _tacho(spec: AutoscalingSpec | None, setting: Setting) -> Factory:
+    if spec is None:
+        return tacho.make
+    bounded = spec.model_copy(
+        update={"min_replicas": setting.min_replicas, "max_replicas": setting.max_replicas, "schedules": None}
+    )
+    target = Target(
+        autoscaling=bounded,
+        pods=(),
+        capacity=setting.capacity,
+        ttft_seconds=setting.slo_ttft_seconds,
+        tpot_seconds=setting.slo_tpot_seconds,
+        replicas=setting.min_replicas,
+    )
+    return partial(tacho.make_with, policy_of(target, NO_DATE)[0])
+
+
+def _remarks(entry: Measurement, spec: AutoscalingSpec | None, capacity: Capacity) -> tuple[str, ...]:
+    found = []
+    if not clean(entry):
+        flags = ", ".join(entry.flags)
+        found.append(f"the measurement is provisional ({flags}), and so are these results")
+    if capacity.unverified:
+        basis = "memory capacity" if capacity.concurrency else "no known capacity"
+        found.append(f"tacho scales by {basis}: {capacity.unverified}")
+    if spec and spec.schedules:
+        found.append("spec.autoscaling.schedules are ignored: a trace has no date")
+    return tuple(found)

@@ -1,0 +1,187 @@
+"""``--what-if``: the same trace with other settings. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tacho_cli.output.problems import CommandError
+from tacho_cli.probe.options import live_config
+from tacho_cli.simulate.entries import MeasurementSource
+from tacho_cli.simulate.subject import SubjectOptions
+
+MAX_REPLICAS = 1000
+QUANTIZATION, ALL = "quantization", "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    values: tuple[tuple[str, str], ...]
+    """(setting, value) of each varied setting; empty: none varies."""
+    given: SubjectOptions
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self.values)
+
+
+def asks_quantization(what_if: Iterable[str]) -> bool:
+    return any(text.partition("=")[0] == QUANTIZATION for text in what_if)
+
+
+def variants(
+    given: SubjectOptions,
+    files: Sequence[str],
+    measurements: Sequence[str],
+    what_if: Sequence[str],
+    measured: Sequence[MeasurementSource] = (),
+) -> tuple[Variant, ...]:
+    """All combinations; the first setting varies slowest. ``measured``: measurements to select quantizations
+    from; their files are then not varied themselves. Raises CommandError."""
+    dimensions: list[Dimension] = []
+    chosen = asks_quantization(what_if)
+    if not chosen or measurements:
+        dimensions += _files("resource", files, lambda given, file: dataclasses.replace(given, file=file))
+    if not chosen:
+        dimensions += _files(
+            "measurement", measurements, lambda given, file: dataclasses.replace(given, measurement=file)
+        )
+    dimensions += (_dimension(text, measured) for text in what_if)
+    names = [name for name, _ in dimensions]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise CommandError(f"--what-if {twice}: more than once; list its values with commas")
+    made = []
+    for choice in itertools.product(*(values for _, values in dimensions)):
+        changed = given
+        for _, change in choice:
+            changed = change(changed)
+        varied = (
+            (name, value) for (name, values), (value, _) in zip(dimensions, choice, strict=True) if values[1:]
+        )
+        made.append(Variant(values=tuple(varied), given=changed))
+    return tuple(made)
+
+
+Change = Callable[[SubjectOptions], SubjectOptions]
+Dimension = tuple[str, list[tuple[str, Change]]]
+"""The name of a setting, and for each of its values the change to apply."""
+
+
+def _files(
+    name: str, files: Sequence[str], change: Callable[[SubjectOptions, str], SubjectOptions]
+) -> list[Dimension]:
+    """The dimension of the given files; empty without files. Files are named by their stems if these are
+    unique."""
+    if not files:
+        return []
+    stems = [Path(file).stem for file in files]
+    shown = stems if len(set(stems)) == len(files) else list(files)
+    if len(set(files)) != len(files):
+        raise CommandError(f"the same {name} is named twice")
+    return [
+        (name, [(word, _with(change, file)) for word, file in zip(shown, files, strict=True)]),
+    ]
+
+
+def _with(change: Callable[[SubjectOptions, str], SubjectOptions], value: str) -> Change:
+    return lambda given: change(given, value)
+
+
+def _dimension(text: str, measured: Sequence[MeasurementSource]) -> Dimension:
+    key, _, listed = text.partition("=")
+    values = [value.strip() for value in listed.split(",")]
+    known = {**{name: example for name, (_, example) in KEYS.items()}, QUANTIZATION: "none,fp8 or all"}
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise CommandError(
+            f"--what-if {text}: unknown key {key!r}{meant}", f"  -> one of: {', '.join(known)}"
+        )
+    if not all(values) or len(set(values)) != len(values):
+        raise CommandError(
+            f"--what-if {text}: give different values separated by commas, e.g. {key}={known[key]}"
+        )
+    if key == QUANTIZATION:
+        return key, list(_quantizations(values, measured))
+    change = KEYS[key][0]
+    return key, [(value, _with(change, value)) for value in values]
+
+
+def _quantizations(
+    values: Sequence[str], measured: Sequence[MeasurementSource]
+) -> Iterable[tuple[str, Change]]:
+    known: dict[str, list[MeasurementSource]] = {}
+    for item in measured:
+        known.setdefault(item.quantization, []).append(item)
+    silent = [item.place for item in known.pop("", ())]
+    told = ", ".join(f"{name} ({places[0].place})" for name, places in known.items()) or "none"
+    without = f"; without quantization: {', '.join(silent)}" if silent else ""
+    for value in list(known) or values if values == [ALL] else values:
+        places = known.get(value, [])
+        said = f"--what-if {QUANTIZATION}={value}: "
+        if not places:
+            near = difflib.get_close_matches(value, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise CommandError(
+                f"{said}no file has a current measurement{meant}",
+                f"  -> measured: {told}{without}; add files with -f FILE or --measurement FILE",
+            )
+        if len(places) > 1:
+            raise CommandError(
+                f"{said}measured in {' and in '.join(item.place for item in places)}",
+                "  -> give one of these files, or compare the files without quantization=",
+            )
+        yield value, partial(_measured_at, places[0])
+
+
+def _measured_at(place: MeasurementSource, given: SubjectOptions) -> SubjectOptions:
+    if place.measurement:
+        return dataclasses.replace(given, measurement=place.measurement)
+    return dataclasses.replace(given, file=place.file, name=place.name)
+
+
+def _min_replicas(given: SubjectOptions, value: str) -> SubjectOptions:
+    return dataclasses.replace(given, min_replicas=_replicas("minReplicas", value))
+
+
+def _max_replicas(given: SubjectOptions, value: str) -> SubjectOptions:
+    return dataclasses.replace(given, max_replicas=_replicas("maxReplicas", value))
+
+
+def _replicas(key: str, value: str) -> int:
+    count = int(value) if re.fullmatch(r"\d{1,6}", value) else 0
+    if not 1 <= count <= MAX_REPLICAS:
+        raise CommandError(f"--what-if {key}={value}: 1 to {MAX_REPLICAS} replicas are allowed")
+    return count
+
+
+def _ttft(given: SubjectOptions, value: str) -> SubjectOptions:
+    return dataclasses.replace(given, ttft_milliseconds=_milliseconds("ttft", value))
+
+
+def _tpot(given: SubjectOptions, value: str) -> SubjectOptions:
+    return dataclasses.replace(given, tpot_milliseconds=_milliseconds("tpot", value))
+
+
+def _milliseconds(key: str, value: str) -> int:
+    try:
+        level = live_config("", f"{key}={value}", "").slo
+    except CommandError as error:
+        said = str(error).removeprefix(f"--slo {key}={value}: ")
+        raise CommandError(f"--what-if slo.{key}={value}: {said}") from None
+    return level.ttft_milliseconds or level.tpot_milliseconds
+
+
+KEYS: dict[str, tuple[Callable[[SubjectOptions, str], SubjectOptions], str]] = {
+    "minReplicas": (_min_replicas, "1,2,4"),
+    "maxReplicas": (_max_replicas, "4,8"),
+    "slo.ttft": (_ttft, "300ms,500ms,1s"),
+    "slo.tpot": (_tpot, "30ms,50ms"),
+}
+"""Setting: its change function and an example."""

@@ -1,0 +1,151 @@
+"""A resource's status as text: the row of ``kubectl get``, problems, and the measurement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tacho_cli.figures.read import MeasurementView, measurement_view
+from tacho_cli.figures.screen import show_figures
+from tacho_cli.output.letters import encodes
+from tacho_cli.output.tables import columns, console, plain_table
+from tacho_contract.codec import from_dict
+from tacho_contract.launch import ServiceLevel
+from tacho_operator.core.measurement.states import STALE
+
+if TYPE_CHECKING:
+    from tacho_operator.core.types import Manifest
+
+
+def show_status(raw: Manifest, status: Manifest, *, whole: bool = False, plotted: bool = False) -> None:
+    """Prints the row of ``kubectl get``, the problems, and the measurement.
+
+    ``whole``: with every condition; Planned tells the plan. ``plotted``: with the charts.
+    """
+    screen = console()
+    screen.print(_row(raw["metadata"]["name"], status))
+    if whole:
+        screen.print()
+        screen.print(_conditions(status))
+    else:
+        for line in _unexplained(raw, status):
+            screen.print(Text(line))
+    show_scaling(screen, status)
+    for found in current_measurements(raw, status):
+        screen.print()
+        picture = _picture(screen, found) if plotted else ""
+        message = (
+            " ".join(item.get("message", "") for item in status.get("conditions") or ()) if whole else ""
+        )
+        show_figures(screen, found, picture=picture, shown_message=message)
+
+
+def _picture(screen: Console, found: MeasurementView) -> str:
+    from tacho_cli.figures.terminal import BEYOND_ASCII, plot  # with a library that few ask for
+
+    return plot(found, screen.width, ascii_only=not encodes(screen.encoding, BEYOND_ASCII))
+
+
+def current_measurements(raw: Manifest, status: Manifest) -> list[MeasurementView]:
+    """The current measurements; where none is current, the newest stale one."""
+    entries = status.get("measurements") or []
+    current = [item for item in entries if item.get("state") != STALE]
+    level = service_level(raw)
+    return [measurement_view(item, level) for item in current or entries[:1]]
+
+
+def _unexplained(raw: Manifest, status: Manifest) -> list[str]:
+    """The remarks that the figures below do not explain themselves."""
+    lines = remarks(status)
+    messages = [
+        found.entry.message.rstrip(".") for found in current_measurements(raw, status) if found.entry.message
+    ]
+    return [line for line in lines if not any(message in line for message in messages)]
+
+
+def remarks(status: Manifest) -> list[str]:
+    """Messages of the conditions Ready, Measured, ScalingActive and AbleToScale that are not True."""
+    return [
+        f"{item['type']}={item['status']} {item['reason']}: {item.get('message', '')}"
+        for item in status.get("conditions") or ()
+        if item["type"] in ("Ready", "Measured", "ScalingActive", "AbleToScale") and item["status"] != "True"
+    ]
+
+
+def _conditions(status: Manifest) -> Table:
+    table = plain_table()
+    columns(table, ("CONDITION", "STATUS", "REASON", "MESSAGE"), wrap=("MESSAGE",))
+    for item in status.get("conditions") or ():
+        table.add_row(item["type"], item["status"], item["reason"], Text(item.get("message", "")))
+    return table
+
+
+def service_level(raw: Manifest) -> ServiceLevel:
+    """The service level of the resource's ``spec.slo``."""
+    return from_dict(ServiceLevel, (raw.get("spec") or {}).get("slo") or {})
+
+
+def _row(name: str, status: Manifest) -> Table:
+    plan, summary = status.get("plan") or {}, status.get("summary") or {}
+    ready: Manifest = next((item for item in status.get("conditions") or () if item["type"] == "Ready"), {})
+    row = {
+        "NAME": name,
+        "ENGINE": (plan.get("engine") or {}).get("name", ""),
+        "QUANT": plan.get("quantizationMethod", ""),
+        "GPU": (plan.get("gpu") or {}).get("product", "") or "CPU",
+        "READY": ready.get("status", ""),
+        "REASON": ready.get("reason", ""),
+        "TOK/S": _figure(summary, "outputTokensPerSecond"),
+        "TTFT MS": _figure(summary, "ttftMilliseconds"),
+    }
+    table = plain_table()
+    columns(table, row)
+    table.add_row(*row.values())
+    return table
+
+
+def _figure(summary: Manifest, key: str) -> str:
+    """A measured value, marked as provisional where the cluster's operator marks it."""
+    return str(summary.get(f"{key}Shown") or summary.get(key, ""))
+
+
+def show_scaling(screen: Console, status: Manifest) -> None:
+    """Prints the autoscaling status; nothing without autoscaling."""
+    found: Manifest = status.get("autoscaling") or {}
+    if not found:
+        return
+    screen.print()
+    screen.print(_now(status, found))
+    if found.get("reason"):
+        screen.print(Text(found["reason"]))
+    if found.get("decisions"):
+        screen.print()
+        screen.print(_changes(found["decisions"]))
+
+
+def _now(status: Manifest, found: Manifest) -> Table:
+    row = {
+        "REPLICAS": f"{status.get('readyReplicas', 0)} of {found.get('desiredReplicas', '')}",
+        "BOUNDS": f"{found.get('minReplicas', '')} to {found.get('maxReplicas', '')}",
+        "DEMAND": str(found.get("demandReplicas", "unknown")),
+        "USE %": str(found.get("utilizationPercent", "unknown")),
+        "REQ/S EACH": str(found.get("requestsPerSecondPerReplica", "not measured")),
+        "CORRECTION %": str(found.get("capacityCorrectionPercent", "")),
+        "START S": str(found.get("coldStartSeconds", "")),
+    }
+    table = plain_table()
+    columns(table, row)
+    table.add_row(*row.values())
+    return table
+
+
+def _changes(decisions: list[Manifest]) -> Table:
+    table = plain_table()
+    columns(table, ("CHANGED", "FROM", "TO", "WHY"), wrap=("WHY",))
+    for item in decisions:
+        replicas = (str(item.get(key, 0)) for key in ("fromReplicas", "toReplicas"))
+        table.add_row(item.get("time", ""), *replicas, Text(item.get("reason", "")))
+    return table

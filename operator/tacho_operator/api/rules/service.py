@@ -1,0 +1,182 @@
+"""The rules between the fields of GPU, workload, autoscaling, rollout and pod template.
+
+Fields that exist, but have no implementation yet, are refused (GATES). To release one is to remove its entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tacho_contract.launch import ProbeSettings
+from tacho_operator.api.rules.rule import Rule, exactly_one
+
+_PROBE = ProbeSettings()
+_PREFIXED = "startsWith('tacho.dev/')"
+
+_GPU = (
+    Rule(
+        "products-need-gpus",
+        "spec.gpu",
+        "!has(self.count) || self.count > 0 || !has(self.products) || self.products.size() == 0",
+        "gpu.count 0 runs on the CPU; remove gpu.products or set a count",
+    ),
+    Rule(
+        "products-distinct",
+        "spec.gpu",
+        "!has(self.products) || self.products.all(p, self.products.exists_one(q, q == p))",
+        "gpu.products names a product twice; remove one",
+    ),
+    Rule(
+        "parallelism-product",
+        "spec",
+        "!has(self.parallelism) || !has(self.gpu) || !has(self.gpu.count)"
+        " || (!has(self.parallelism.tensor) && !has(self.parallelism.pipeline))"
+        " || (has(self.parallelism.tensor)"
+        " ? self.parallelism.tensor * (has(self.parallelism.pipeline) ? self.parallelism.pipeline : 1)"
+        " == (self.gpu.count > 1 ? self.gpu.count : 1)"
+        " : (self.gpu.count > 1 ? self.gpu.count : 1) % self.parallelism.pipeline == 0)",
+        "parallelism.tensor times pipeline must be gpu.count (1 on the CPU); change one of them",
+    ),
+)
+
+_SERVICE = (
+    Rule(
+        "workload-in-context",
+        "spec",
+        "!has(self.workload) || !has(self.context) || !has(self.context.maxModelLen)"
+        " || (has(self.workload.inputTokens) ? self.workload.inputTokens : 0)"
+        " + (has(self.workload.outputTokens) ? self.workload.outputTokens : 0) <= self.context.maxModelLen",
+        "workload.inputTokens and outputTokens together exceed context.maxModelLen; shorten the workload or"
+        " raise maxModelLen",
+    ),
+    Rule(
+        "slo-has-target",
+        "spec.slo",
+        "has(self.ttftMilliseconds) || has(self.tpotMilliseconds)",
+        "slo has no target; set ttftMilliseconds or tpotMilliseconds, or remove slo",
+    ),
+    Rule(
+        "cost-price",
+        "spec.cost",
+        "!self.pricePerGPUHour.matches('^0+([.]0+)?$')",
+        "cost.pricePerGPUHour is 0; give the price of one GPU for one hour, or remove cost",
+    ),
+    Rule(
+        "probe-times",
+        "spec.probe",
+        f"(has(self.budgetSeconds) ? self.budgetSeconds : {_PROBE.budget_seconds})"
+        f" <= (has(self.timeoutSeconds) ? self.timeoutSeconds : {_PROBE.timeout_seconds})",
+        f"probe.budgetSeconds (absent: {_PROBE.budget_seconds}) exceeds timeoutSeconds "
+        f"(absent: {_PROBE.timeout_seconds}); lower it or raise the timeout",
+    ),
+    Rule(
+        "recreate-with-downtime",
+        "spec.rollout",
+        "!has(self.strategy) || self.strategy != 'Recreate' || (has(self.allowDowntime)"
+        " && self.allowDowntime)",
+        "strategy Recreate stops the service for a while; set rollout.allowDowntime to true to confirm",
+    ),
+)
+
+_POD_TEMPLATE = (
+    Rule(
+        "labels-free",
+        "spec.podTemplate.metadata.labels",
+        f"self.all(k, !k.{_PREFIXED} && !k.startsWith('app.kubernetes.io/'))",
+        "labels under tacho.dev/ and app.kubernetes.io/ are reserved for tacho; choose another key",
+    ),
+    Rule(
+        "annotations-free",
+        "spec.podTemplate.metadata.annotations",
+        f"self.all(k, !k.{_PREFIXED})",
+        "annotations under tacho.dev/ are reserved for tacho; choose another key",
+    ),
+    Rule(
+        "volume-one-source",
+        "spec.podTemplate.spec.volumes[]",
+        exactly_one("configMap", "secret", "emptyDir", "persistentVolumeClaim", "projected"),
+        "a volume needs exactly one of configMap, secret, emptyDir, persistentVolumeClaim and projected",
+    ),
+    Rule(
+        "volume-name-free",
+        "spec.podTemplate.spec.volumes[]",
+        "!self.name.startsWith('tacho-')",
+        "volume names that begin with tacho- are reserved for tacho; choose another name",
+    ),
+    Rule(
+        "projected-one-source",
+        "spec.podTemplate.spec.volumes[].projected.sources[]",
+        exactly_one("configMap", "secret", "serviceAccountToken"),
+        "a projected source needs exactly one of configMap, secret and serviceAccountToken",
+    ),
+    Rule(
+        "claim-one-source",
+        "spec.podTemplate.spec.resourceClaims[]",
+        exactly_one("resourceClaimName", "resourceClaimTemplateName"),
+        "a resource claim needs exactly one of resourceClaimName and resourceClaimTemplateName",
+    ),
+    Rule(
+        "toleration-value",
+        "spec.podTemplate.spec.tolerations[]",
+        "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+        "a toleration with operator Exists has no value; remove it",
+    ),
+    Rule(
+        "toleration-key",
+        "spec.podTemplate.spec.tolerations[]",
+        "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+        "a toleration without a key needs operator Exists; set one of them",
+    ),
+)
+_PATHS = (
+    ("autoscaling", "spec.autoscaling", "autoscaling"),
+    ("schedule", "spec.autoscaling.schedules[]", "autoscaling.schedules"),
+)
+
+
+def autoscaling_rules() -> Iterator[Rule]:
+    """Rules between minimum and maximum replicas, in spec.autoscaling and in each of its schedules."""
+    for name, path, field in _PATHS:
+        yield Rule(
+            name=f"{name}-zero",
+            path=path,
+            cel="!has(self.minReplicas) || self.minReplicas >= 1",
+            message=f"{field}: minReplicas is 0, but without a pod no component counts or queues requests; "
+            "set it to 1. To scale to zero, remove autoscaling and queue requests in front of the service: "
+            "KEDA's HTTP add-on, or a gateway's queue",
+        )
+    yield Rule(
+        name="autoscaling-bounds",
+        path="spec.autoscaling",
+        cel="(has(self.minReplicas) ? self.minReplicas : 1) <= self.maxReplicas",
+        message="autoscaling.minReplicas exceeds maxReplicas; lower it or raise maxReplicas",
+    )
+    yield Rule(
+        name="schedule-bounds",
+        path="spec.autoscaling.schedules[]",
+        cel="!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+        message="a schedule's minReplicas exceeds its maxReplicas; lower it or raise maxReplicas",
+    )
+    yield Rule(
+        name="schedule-has-bound",
+        path="spec.autoscaling.schedules[]",
+        cel="(has(self.minReplicas) || has(self.maxReplicas)) && "
+        "(!has(self.maxReplicas) || self.maxReplicas >= 1)",
+        message="a schedule needs minReplicas, or a maxReplicas of at least 1; set one of them",
+    )
+
+
+def _gate(name: str, cel: str, what: str, instead: str) -> Rule:
+    return Rule(name=name, path="spec", cel=cel, message=f"{what}: not supported yet; {instead}")
+
+
+def _absent(name: str, what: str, instead: str) -> Rule:
+    return _gate(f"{name}-absent", f"!has(self.{name})", what, instead)
+
+
+GATES: tuple[Rule, ...] = (
+    _absent("rollout", "settings of rollouts", "remove rollout; a new revision surges and then takes over"),
+    _absent("endpoint", "API keys and allowed namespaces", "remove endpoint"),
+)
+
+SERVICE_RULES: tuple[Rule, ...] = (*_GPU, *_SERVICE, *autoscaling_rules(), *_POD_TEMPLATE)

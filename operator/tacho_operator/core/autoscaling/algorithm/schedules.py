@@ -1,0 +1,83 @@
+"""Bounds that a schedule sets at a time of day, in the time zone it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from tacho_operator.core.autoscaling.algorithm.types import Bounds
+
+LONGEST_REPEATED = timedelta(hours=2)
+"""By so much clocks are set back at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """From each time that ``cron`` names on, other bounds."""
+
+    cron: str
+    """Five fields: minute, hour, day of the month, month, day of the week."""
+    time_zone: str = "Etc/UTC"
+    """By its IANA name."""
+    least: int | None = None
+    most: int | None = None
+    duration_seconds: float | None = None
+    """Absent: until another schedule begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """The bounds of a moment."""
+
+    bounds: Bounds
+    problems: tuple[str, ...] = ()
+    """Schedules that cannot be read, a sentence each; they count for nothing."""
+
+
+def bounds_at(usual: Bounds, schedules: Sequence[Schedule], now: datetime) -> Scheduled:
+    """The bounds of the schedule that began last and is not over; ``usual`` where none is.
+
+    ``now`` has a time zone."""
+    problems = []
+    begun: list[tuple[datetime, int]] = []
+    for index, schedule in enumerate(schedules):
+        try:
+            since = last_time(schedule, now)
+        except (CronSimError, ZoneInfoNotFoundError, ValueError, OSError) as error:
+            problems.append(f"spec.autoscaling.schedules[{index}] is invalid: {error}.")
+            continue
+        if since is not None:
+            begun.append((since, index))
+    for since, index in sorted(begun, reverse=True):
+        schedule = schedules[index]
+        over = schedule.duration_seconds
+        if over is None or now < since + timedelta(seconds=over):
+            return Scheduled(_narrowed(usual, schedule, index), tuple(problems))
+    return Scheduled(usual, tuple(problems))
+
+
+def last_time(schedule: Schedule, now: datetime) -> datetime | None:
+    """When it last began, ``now`` included, in UTC; None: never. Raises CronSimError, ZoneInfoNotFoundError,
+    ValueError or OSError (a directory of time zones) for one that cannot be read.
+
+    In the hour that is repeated when clocks are set back, a time of day that was passed the first time has
+    begun, though the clock shows an earlier one: so the search begins behind that hour.
+    """
+    zone, now = ZoneInfo(schedule.time_zone), now.astimezone(timezone.utc)
+    following = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    if now.astimezone(zone).fold:
+        following += LONGEST_REPEATED
+    for begun in CronSim(schedule.cron, following.astimezone(zone), reverse=True):
+        if begun <= now:
+            return begun.astimezone(timezone.utc)
+    return None
+
+
+def _narrowed(usual: Bounds, schedule: Schedule, index: int) -> Bounds:
+    least = usual.least if schedule.least is None else schedule.least
+    most = usual.most if schedule.most is None else schedule.most
+    return Bounds(least=min(least, most), most=most, source=f"spec.autoscaling.schedules[{index}]")

@@ -1,0 +1,191 @@
+"""The inputs of the scaler for one resource: its pods, capacity, latency targets and policy."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from tacho_contract.times import parse_time
+from tacho_operator.api.defaults import service_level, workload
+from tacho_operator.api.spec.service import AutoscalingSpec, ScalingRules
+from tacho_operator.api.types import AutoscalingStatus, LLMDeploymentStatus
+from tacho_operator.core import names
+from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
+from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Bounds,
+    Capacity,
+    Change,
+    Learned,
+    Pace,
+    Policy,
+    Rules,
+    State,
+)
+from tacho_operator.core.autoscaling.replicas import desired_replicas
+from tacho_operator.core.pods.claims import FINISHED, ClaimBound, claim_bound_of
+from tacho_operator.core.pods.diagnosis import creation_refused
+from tacho_operator.core.pods.view import PodView, deployment_sizes, views
+from tacho_operator.core.rollout.reading import read_serving
+from tacho_operator.core.types import Observed
+
+UNBOUNDED = Bounds(least=0, most=10**6)
+"""Replica bounds of a resource without autoscaling: only its load is reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPod:
+    """A pod that requests reach."""
+
+    uid: str
+    name: str
+    address: str
+    start_seconds: float | None = None
+    """Seconds from the pod's creation to its readiness. None: the pod was restarted since, or not
+    observed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One resource as the scaler sees it: its serving pods, capacity, targets and bounds."""
+
+    autoscaling: AutoscalingSpec | None
+    """Autoscaling settings. None: /scale is written by other clients."""
+    pods: tuple[TargetPod, ...]
+    capacity: Capacity
+    ttft_seconds: float | None
+    tpot_seconds: float | None
+    replicas: int
+    """The present number of desired replicas."""
+    held: str = ""
+    claim: ClaimBound | None = None
+    """A claim that bounds the replicas."""
+    refused_above: int | None = None
+    former: AutoscalingStatus | None = None
+
+
+def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> Target:
+    """The scaler's input from the observed resource.
+
+    ``status``: the status of this reconcile, where it is known, with the newest measurement.
+    """
+    resource, serving = observed.resource, read_serving(observed)
+    status = status or resource.status
+    servers = views(observed.pods, names.ROLE_SERVER)
+    reached = [pod for pod in servers if pod.ready and serving.selected in ("", pod.revision)]
+    found = deployment_sizes(observed.deployments)
+    refused = serving.active and creation_refused(observed.deployments, observed.replica_sets, serving.active)
+    slo = service_level(resource.spec)
+    longest = _longest_start(observed, serving.active)
+    return Target(
+        autoscaling=resource.spec.autoscaling,
+        pods=tuple(_pod(pod, longest) for pod in reached if pod.address),
+        capacity=capacity_of(status.measurements, status.plan, workload(resource.spec)),
+        ttft_seconds=_seconds(slo.ttft_milliseconds),
+        tpot_seconds=_seconds(slo.tpot_milliseconds),
+        replicas=desired_replicas(observed),
+        held="a revision is being rolled out" if len(found) > 1 else "",
+        claim=claim_bound_of(observed),
+        # Quota still counts a terminating pod: its successor is refused for a moment only.
+        refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
+        former=resource.status.autoscaling,
+    )
+
+
+def _longest_start(observed: Observed, revision: str) -> float:
+    """The limit of a start, in seconds."""
+    found = (item for item in observed.deployments if item["metadata"]["name"] == revision)
+    spec = next((item.get("spec") or {} for item in found), {})
+    return float(spec.get("progressDeadlineSeconds", math.inf))
+
+
+def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:
+    created, ready = pod.created, pod.condition_time("Ready")
+    first = all(item.restarts == 0 for item in pod.containers())
+    begun = max((since for item in pod.containers() if (since := item.running_since)), default=None)
+    if ready and begun and (ready - begun).total_seconds() > longest_start_seconds:
+        first = False  # it has been ready before: no start may take so long
+    took = (ready - created).total_seconds() if created and ready and first else None
+    return TargetPod(uid=pod.uid, name=pod.name, address=pod.address, start_seconds=took)
+
+
+def restored(former: AutoscalingStatus | None) -> State:
+    """The state of an earlier process, without its samples."""
+    if former is None:
+        return State()
+    changes = [
+        Change(
+            time_seconds=at.timestamp(),
+            before=item.from_replicas or 0,
+            after=item.to_replicas or 0,
+            sentence=item.reason or "",
+        )
+        for item in former.decisions
+        if (at := parse_time(item.time)) is not None
+    ]
+    percent = former.capacity_correction_percent
+    return State(
+        changes=tuple(changes),
+        learned=Learned(
+            factor=percent / 100 if percent else 1.0, fingerprint=former.capacity_correction_fingerprint or ""
+        ),
+        cold_start_seconds=former.cold_start_seconds,
+    )
+
+
+def policy_of(target: Target, now: datetime) -> tuple[Policy, tuple[str, ...]]:
+    """The policy of spec at ``now``, and the invalid schedules."""
+    spec = target.autoscaling
+    if spec is None:
+        return _with_targets(Policy(bounds=UNBOUNDED), target), ()
+    usual = Bounds(least=spec.min_replicas or 1, most=spec.max_replicas)
+    schedules = [
+        Schedule(
+            cron=item.schedule,
+            time_zone=item.time_zone or "Etc/UTC",
+            least=item.min_replicas,
+            most=item.max_replicas,
+            duration_seconds=item.duration_seconds,
+        )
+        for item in spec.schedules or ()
+    ]
+    scheduled = bounds_at(usual, schedules, now)
+    bounds, behavior = scheduled.bounds, spec.behavior
+    claim = target.claim
+    if claim and claim.max_replicas < bounds.most:
+        bounds = Bounds(
+            least=min(bounds.least, claim.max_replicas),
+            most=claim.max_replicas,
+            source=f"{claim.claim}, which",
+        )
+    policy = Policy(
+        bounds=bounds,
+        up=_rules(behavior.scale_up if behavior else None),
+        down=_rules(behavior.scale_down if behavior else None),
+    )
+    return _with_targets(policy, target), scheduled.problems
+
+
+def _with_targets(policy: Policy, target: Target) -> Policy:
+    return dataclasses.replace(policy, ttft_seconds=target.ttft_seconds, tpot_seconds=target.tpot_seconds)
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return milliseconds / 1000 if milliseconds else None
+
+
+def _rules(spec: ScalingRules | None) -> Rules:
+    if spec is None:
+        return Rules()
+    paces = [
+        Pace(kind=item.type, value=item.value, period_seconds=item.period_seconds)
+        for item in spec.policies or ()
+    ]
+    return Rules(
+        window_seconds=spec.stabilization_window_seconds,
+        select=spec.select_policy or "Max",
+        paces=tuple(paces),
+        tolerance=float(spec.tolerance or 0),
+    )

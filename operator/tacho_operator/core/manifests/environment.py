@@ -1,0 +1,101 @@
+"""Environment variables of the containers. Only inspect and fetch get the hub token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tacho_contract.launch import ENV_CPU_REQUEST
+from tacho_contract.pod import HOME_DIR
+from tacho_operator.api.types import EnvVar, HubSpec, ModelSpec
+from tacho_operator.core.types import Manifest
+
+CA_DIR = "/etc/tacho-ca"
+CA_FILE = f"{CA_DIR}/ca.crt"
+RESERVED_PREFIX = "TACHO_"
+
+
+def literal(value: str) -> str:
+    """``value`` escaped for the kubelet, which expands $(NAME) and $$."""
+    return value.replace("$", "$$")
+
+
+def variable(name: str, value: str) -> Manifest:
+    return {"name": name, "value": value}
+
+
+def user_variables(variables: Iterable[EnvVar]) -> list[Manifest]:
+    """The user's environment variables, except variables that configure tacho itself."""
+    return [
+        item.model_dump(mode="json", by_alias=True, exclude_none=True)
+        for item in variables
+        if not item.name.startswith(RESERVED_PREFIX)
+    ]
+
+
+def merged(own: Sequence[Manifest], users: Sequence[Manifest]) -> list[Manifest]:
+    """``own`` first, then the user's, which override. Names are unique: server-side apply requires it."""
+    chosen = {item["name"] for item in users}
+    return [item for item in own if item["name"] not in chosen] + list(users)
+
+
+CPU_REQUEST: Manifest = {
+    "name": ENV_CPU_REQUEST,
+    "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1m"}},
+}
+"""CPU request of the pod as admitted: admission may have changed it."""
+
+
+def engine_variables(
+    runtime_config: str, users: Iterable[EnvVar], *, hub_model: bool, requests_cpu: bool
+) -> list[Manifest]:
+    """Of the engine container; never with a token. Caches go where any uid may write.
+
+    ``requests_cpu``: spec has a CPU request. tacho's own is a minimum for scheduling, not a thread count.
+    """
+    own = [
+        variable("TACHO_RUNTIME_CONFIG", literal(runtime_config)),
+        variable("HOME", HOME_DIR),
+        variable("TMPDIR", "/tmp"),  # noqa: S108 - the pod's own emptyDir
+        variable("XDG_CACHE_HOME", f"{HOME_DIR}/.cache"),
+        variable("PYTHONDONTWRITEBYTECODE", "1"),
+    ]
+    if requests_cpu:
+        own.append(CPU_REQUEST)
+    if hub_model:
+        own.append(variable("HF_HUB_OFFLINE", "1"))
+    return merged(own, user_variables(users))
+
+
+def hub_variables(
+    name: str, config: str, model: ModelSpec, *, token_optional: bool, home: str
+) -> list[Manifest]:
+    """Environment of the inspect and fetch containers, which alone get the hub token."""
+    hub = model.hub or HubSpec()
+    own = [
+        variable(name, literal(config)),
+        variable("HOME", home),
+        variable("TMPDIR", "/tmp"),  # noqa: S108 - the pod's own emptyDir
+        variable("HF_HUB_DISABLE_TELEMETRY", "1"),
+        variable("PYTHONDONTWRITEBYTECODE", "1"),
+    ]
+    if hub.ca_bundle_config_map_ref:
+        own += [variable(key, CA_FILE) for key in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")]
+    users = user_variables(item for item in hub.env if item.name != "HF_TOKEN")
+    if token := model.token_secret_ref:
+        reference: Manifest = {"name": token.name, "key": token.key}
+        if token_optional:
+            reference["optional"] = True
+        own.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})
+    return merged(own, users)
+
+
+def ca_volume(model: ModelSpec) -> tuple[list[Manifest], list[Manifest]]:
+    """(volumes, mounts) for the certificates of the hub mirror or proxy; empty without one."""
+    reference = model.hub.ca_bundle_config_map_ref if model.hub else None
+    if reference is None:
+        return [], []
+    volume = {
+        "name": "tacho-ca",
+        "configMap": {"name": reference.name, "items": [{"key": reference.key, "path": "ca.crt"}]},
+    }
+    return [volume], [{"name": "tacho-ca", "mountPath": CA_DIR, "readOnly": True}]

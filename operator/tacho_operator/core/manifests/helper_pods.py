@@ -1,0 +1,89 @@
+"""Short-lived pods: the inspect pod reads a model's headers, the probe pod measures a revision."""
+
+from __future__ import annotations
+
+import copy
+
+from tacho_contract.inspection import FULL, InspectConfig
+from tacho_contract.launch import ENV_FULL_PROBE
+from tacho_contract.uri import ClaimUri, HubUri
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core.manifests import containers, volumes
+from tacho_operator.core.manifests.containers import pod_security
+from tacho_operator.core.manifests.environment import ca_volume
+from tacho_operator.core.manifests.objects import child
+from tacho_operator.core.manifests.pod_template import inspect_spec
+from tacho_operator.core.names import (
+    ATTEMPT_ANNOTATION,
+    ENGINE_CONTAINER,
+    MEASURE_KEY_ANNOTATION,
+    ROLE_INSPECT,
+    ROLE_PROBE,
+    labels,
+)
+from tacho_operator.core.types import Config, Manifest
+
+FULL_READ_SECONDS = 6 * 3600
+"""Time limit to read every byte of a model: 1.3 TB at 60 MB/s. The program has a limit of its own by the
+model's size; this limit ends a pod whose disk hangs."""
+
+
+def inspect_pod(
+    resource: LLMDeployment, config: Config, inspection: InspectConfig, *, name: str, attempt: int
+) -> Manifest:
+    """Runs where server pods may run. Mounts the claim of a pvc:// model read-only, and never the cache
+    claim: with WaitForFirstConsumer that could bind it in the wrong zone."""
+    annotations = {ATTEMPT_ANNOTATION: str(attempt), "sidecar.istio.io/inject": "false"}
+    manifest = child(resource, "v1", "Pod", name, role=ROLE_INSPECT, annotations=annotations)
+    source = resource.spec.model.source
+    ca_volumes, _ = ca_volume(resource.spec.model) if isinstance(source, HubUri) else ([], [])
+    mounted = [{"name": volumes.TMP_VOLUME, "emptyDir": {}}, *ca_volumes]
+    if isinstance(source, ClaimUri):
+        mounted.append(volumes.model_volume(resource, source))
+    manifest["spec"] = {
+        **inspect_spec(resource),
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": config.inspect_deadline_seconds
+        + (FULL_READ_SECONDS if inspection.verification == FULL else 0),
+        "terminationGracePeriodSeconds": 5,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "containers": [
+            containers.inspect(resource, inspection, config.tacho_image, config.image_pull_policy)
+        ],
+        "volumes": mounted,
+    }
+    return manifest
+
+
+GRACE_SECONDS = 30
+"""No client requests have to finish."""
+
+
+def probe_pod(
+    resource: LLMDeployment, *, name: str, revision: str, pod_template: Manifest, measure_key: str
+) -> Manifest:
+    """A pod of ``revision`` in the probe role: no Service selects it and no scaler counts it."""
+    manifest = child(resource, "v1", "Pod", name, role=ROLE_PROBE, revision=revision)
+    template = copy.deepcopy(pod_template)
+    own = labels(resource.metadata.name, ROLE_PROBE, revision)
+    manifest["metadata"]["labels"] = {**template["metadata"].get("labels", {}), **own}
+    manifest["metadata"]["annotations"] = {
+        **template["metadata"].get("annotations", {}),
+        MEASURE_KEY_ANNOTATION: measure_key,
+    }
+    manifest["spec"] = {
+        **template["spec"],
+        "containers": [_with_full_probe(item) for item in template["spec"]["containers"]],
+        # A failed measurement stays failed; its ended pod holds no resources and shows the reason.
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+    }
+    return manifest
+
+
+def _with_full_probe(container: Manifest) -> Manifest:
+    if container["name"] != ENGINE_CONTAINER:
+        return container
+    return {**container, "env": [*container.get("env", ()), {"name": ENV_FULL_PROBE, "value": "1"}]}

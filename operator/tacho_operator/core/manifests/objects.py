@@ -1,0 +1,182 @@
+"""Every child of a resource that is not a pod: ConfigMaps, Service, Deployment, policies."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+from tacho_contract import codec
+from tacho_contract.launch import LiveConfig, startup_budget_seconds
+from tacho_contract.pod import ENGINE_PORT, LIVE_FILE, RUNTIME_PORT
+from tacho_operator.api.types import API_VERSION, KIND, LLMDeployment
+from tacho_operator.core.names import (
+    DEPLOYMENT_LABEL,
+    ROLE_LABEL,
+    ROLE_PROBE,
+    ROLE_SERVER,
+    disruption_budget_name,
+    facts_config_name,
+    labels,
+    live_config_name,
+    network_policy_name,
+    server_selector,
+    service_name,
+)
+from tacho_operator.core.rollout.record import MIN_READY_SECONDS, Serving
+from tacho_operator.core.types import Config, Manifest
+
+
+def owner_reference(resource: LLMDeployment) -> Manifest:
+    """Controller reference: garbage collection deletes the child with the resource."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": resource.metadata.name,
+        "uid": resource.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def child(
+    resource: LLMDeployment,
+    api_version: str,
+    kind: str,
+    name: str,
+    *,
+    role: str = "",
+    revision: str = "",
+    annotations: dict[str, str] | None = None,
+) -> Manifest:
+    """apiVersion, kind and metadata of a child; the caller adds spec or data."""
+    metadata: Manifest = {
+        "name": name,
+        "namespace": resource.metadata.namespace,
+        "labels": labels(resource.metadata.name, role, revision),
+        "ownerReferences": [owner_reference(resource)],
+    }
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+LIVE_KEY = LIVE_FILE.rpartition("/")[2]
+
+
+def live_config_map(
+    resource: LLMDeployment, live: LiveConfig, notes: Mapping[str, str] | None = None
+) -> Manifest:
+    """Workload, SLO, probe and startup timeout: mounted, so that a change restarts nothing.
+
+    ``notes``: the operator's own records, by annotation. Empty ones are left out.
+    """
+    kept = {key: text for key, text in sorted((notes or {}).items()) if text}
+    name = live_config_name(resource.metadata.name)
+    manifest = child(resource, "v1", "ConfigMap", name, annotations=kept or None)
+    manifest["data"] = {LIVE_KEY: codec.dumps(live)}
+    return manifest
+
+
+def facts_config_map(resource: LLMDeployment, packed: Mapping[str, str]) -> Manifest:
+    """Inspection results (zlib + base64) by the key of the inspection."""
+    manifest = child(resource, "v1", "ConfigMap", facts_config_name(resource.metadata.name))
+    manifest["data"] = dict(sorted(packed.items()))
+    return manifest
+
+
+def service(resource: LLMDeployment, serving: Serving) -> Manifest:
+    """The Service that clients use. Its annotations hold the record ``serving``, so that record and selector
+    change together."""
+    manifest = child(
+        resource,
+        "v1",
+        "Service",
+        service_name(resource.metadata.name),
+        annotations=serving.annotations(),
+    )
+    manifest["spec"] = {
+        "type": "ClusterIP",
+        "selector": server_selector(resource.metadata.name, serving.selected),
+        "ports": [
+            {"name": "http", "port": ENGINE_PORT, "targetPort": "http", "protocol": "TCP"},
+            {"name": "runtime", "port": RUNTIME_PORT, "targetPort": "runtime", "protocol": "TCP"},
+        ],
+    }
+    return manifest
+
+
+def url(resource: LLMDeployment) -> str:
+    """The API's address inside the cluster."""
+    return f"http://{service_name(resource.metadata.name)}.{resource.metadata.namespace}.svc:{ENGINE_PORT}"
+
+
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+
+
+def _from_namespaces(namespaces: list[str]) -> list[Manifest]:
+    expression = {"key": NAMESPACE_LABEL, "operator": "In", "values": sorted(set(namespaces))}
+    return [{"namespaceSelector": {"matchExpressions": [expression]}}]
+
+
+def network_policy(resource: LLMDeployment, config: Config) -> Manifest:
+    """Ingress only. Port http: from endpoint.allowedNamespaces (absent: all, empty: none).
+    Port runtime (load and measurements): from the operator's and the monitoring namespace."""
+    allowed = resource.spec.endpoint.allowed_namespaces if resource.spec.endpoint else None
+    rules: list[Manifest] = []
+    if allowed is None:
+        rules.append({"ports": [{"port": "http", "protocol": "TCP"}]})
+    elif allowed:
+        rules.append(
+            {"ports": [{"port": "http", "protocol": "TCP"}], "from": _from_namespaces(list(allowed))}
+        )
+    watchers = [space for space in (config.operator_namespace, config.monitoring_namespace) if space]
+    rules.append({"ports": [{"port": "runtime", "protocol": "TCP"}], "from": _from_namespaces(watchers)})
+    manifest = child(
+        resource, "networking.k8s.io/v1", "NetworkPolicy", network_policy_name(resource.metadata.name)
+    )
+    manifest["spec"] = {
+        # Probe pods too: else a namespace that denies by default would hide their measurements.
+        "podSelector": {
+            "matchLabels": {DEPLOYMENT_LABEL: resource.metadata.name},
+            "matchExpressions": [{"key": ROLE_LABEL, "operator": "In", "values": [ROLE_PROBE, ROLE_SERVER]}],
+        },
+        "policyTypes": ["Ingress"],
+        "ingress": rules,
+    }
+    return manifest
+
+
+SCHEDULING_SECONDS = 10 * 60
+"""Besides the runtime's startup budget: scheduling, and pulling an image of 10 GB."""
+
+
+def deployment(
+    resource: LLMDeployment, *, revision: str, pod_template: Manifest, replicas: int, weights_bytes: int
+) -> Manifest:
+    """One revision's Deployment. Its pod template never changes; only replicas and deadline do."""
+    manifest = child(resource, "apps/v1", "Deployment", revision, role=ROLE_SERVER, revision=revision)
+    budget_seconds = startup_budget_seconds(weights_bytes, resource.spec.startup_timeout_seconds)
+    manifest["spec"] = {
+        "replicas": replicas,
+        "minReadySeconds": MIN_READY_SECONDS,
+        "revisionHistoryLimit": 1,
+        "progressDeadlineSeconds": budget_seconds + SCHEDULING_SECONDS,
+        "selector": {"matchLabels": server_selector(resource.metadata.name, revision)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": copy.deepcopy(pod_template),
+    }
+    return manifest
+
+
+def disruption_budget(resource: LLMDeployment) -> Manifest:
+    """One server pod at a time may be evicted. Only for two and more replicas: with one, node drains hang."""
+    manifest = child(
+        resource, "policy/v1", "PodDisruptionBudget", disruption_budget_name(resource.metadata.name)
+    )
+    manifest["spec"] = {
+        "maxUnavailable": 1,
+        # A pod that does not serve must not block a node drain.
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": server_selector(resource.metadata.name)},
+    }
+    return manifest

@@ -1,0 +1,192 @@
+"""The pod of one revision, built once and frozen in its ControllerRevision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tacho_contract.fetch import FetchConfig
+from tacho_contract.launch import CustomEngine, RuntimeConfig
+from tacho_contract.pod import CACHE_DIR, FETCH_DIR, HEALTH_PATH
+from tacho_contract.uri import HubUri
+from tacho_engines.registry import engine_profile, presets
+from tacho_engines.shared.compatibility import least_capability
+from tacho_operator.api.defaults import grace_seconds
+from tacho_operator.api.types import CustomEngineSpec, LLMDeployment, PodSpecSubset
+from tacho_operator.core import names
+from tacho_operator.core.manifests import containers, volumes
+from tacho_operator.core.manifests.containers import pod_security
+from tacho_operator.core.manifests.environment import ca_volume
+from tacho_operator.core.names import ROLE_SERVER, labels, server_selector
+from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL
+from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.types import Config, Manifest
+
+_INSPECT_FIELDS = (
+    "nodeSelector",
+    "tolerations",
+    "affinity",
+    "imagePullSecrets",
+    "serviceAccountName",
+    "priorityClassName",
+    "schedulerName",
+)
+
+
+def template_spec(resource: LLMDeployment) -> Manifest:
+    """The user's part of the pod spec, without empty fields."""
+    template = resource.spec.pod_template
+    subset = template.spec if template and template.spec else PodSpecSubset()
+    written: Manifest = subset.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude_defaults=True
+    )
+    found = {key: value for key, value in written.items() if value not in ({}, [], "")}
+    for constraint in found.get("topologySpreadConstraints", []):
+        constraint.setdefault("labelSelector", {"matchLabels": server_selector(resource.metadata.name)})
+    return found
+
+
+def inspect_spec(resource: LLMDeployment) -> Manifest:
+    """The part of the pod template that decides where an inspect pod may run: the same nodes, without GPUs or
+    volumes."""
+    return {key: value for key, value in template_spec(resource).items() if key in _INSPECT_FIELDS}
+
+
+def template_labels(resource: LLMDeployment) -> dict[str, str]:
+    template = resource.spec.pod_template
+    return dict(template.metadata.labels) if template and template.metadata else {}
+
+
+def template_annotations(resource: LLMDeployment) -> dict[str, str]:
+    template = resource.spec.pod_template
+    return dict(template.metadata.annotations) if template and template.metadata else {}
+
+
+DRAIN_MARGIN_SECONDS = 15
+"""Between the end of draining and SIGKILL: time for the engine to stop."""
+
+
+def fetch_config(resource: LLMDeployment, plan: ModelPlan) -> FetchConfig | None:
+    """The download; None where the model is already on a claim."""
+    source = resource.spec.model.source
+    if not isinstance(source, HubUri):
+        return None
+    hub = resource.spec.model.hub
+    return FetchConfig(
+        repository=source.repository,
+        files=plan.files,
+        endpoint=hub.endpoint if hub else "",
+    )
+
+
+def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan_key: str) -> RuntimeConfig:
+    source = resource.spec.model.source
+    engine = resource.spec.engine
+    quantization = resource.spec.quantization
+    custom = engine.custom if engine else None
+    # Which files a custom command reads is not known.
+    parsed = engine_profile(plan.engine).predicted
+    drain = grace_seconds(resource.spec) - containers.PRE_STOP_SECONDS - DRAIN_MARGIN_SECONDS
+    return RuntimeConfig(
+        revision=revision,
+        plan_key=plan_key,
+        engine=plan.engine,
+        entrypoint=plan.entrypoint,
+        model_path=volumes.mounted_path(source),
+        files=plan.files.globs,
+        model_file=plan.files.model_file,
+        files_digest=plan.files.files_digest,
+        model_digest="" if isinstance(source, HubUri) or not parsed else plan.files.digest,
+        content_digest=plan.files.content_digest,
+        served_name=resource.spec.model.served_name or resource.metadata.name,
+        max_model_len=plan.max_model_len,
+        concurrency=plan.concurrency,
+        tensor_parallel=plan.tensor_parallel,
+        pipeline_parallel=plan.pipeline_parallel,
+        gpu_count=plan.gpu_count,
+        gpu_product=plan.gpu_product if plan.gpu_count else "",
+        gpu_least_capability=_least_capability(plan) if plan.gpu_count else "",
+        gpu_needed_bytes=_required_gpu_bytes(plan) if plan.gpu_count else 0,
+        quantization_method=plan.quantization_method,
+        kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",
+        extra_args=(*plan.arguments, *(engine.extra_args if engine else ())),
+        custom=_custom(custom) if custom else None,
+        engine_port=containers.engine_port(resource),
+        weights_bytes=plan.files.total_bytes,
+        predicted_weights_bytes=plan.predicted.weights_bytes or 0,
+        image=plan.image,
+        cache_dir=CACHE_DIR if volumes.cache_claim(resource, plan.engine) else "",
+        fetch_dir=FETCH_DIR if isinstance(source, HubUri) else "",
+        drain_seconds=max(1, drain),
+    )
+
+
+def _least_capability(plan: ModelPlan) -> str:
+    """Minimum compute capability of engine and method; "" where unknown."""
+    found = [item for item in engine_profile(plan.engine).methods if item.method == plan.quantization_method]
+    return ".".join(map(str, least_capability(found[0], plan.engine_version))) if found else ""
+
+
+def _required_gpu_bytes(plan: ModelPlan) -> int:
+    """Free memory that each GPU needs before the engine starts: predicted, at most the engine's budget."""
+    predicted = plan.predicted
+    return min(predicted.total_bytes or 0, predicted.budget_bytes or predicted.total_bytes or 0)
+
+
+def _custom(custom: CustomEngineSpec) -> CustomEngine:
+    preset = presets().get(custom.preset or "")
+    usual = preset.health_path if preset else HEALTH_PATH
+    made = CustomEngine(command=tuple(custom.command), health_path=custom.health_path or usual)
+    if preset is None:
+        return made
+    return replace(made, version_path=preset.version_path, api_key_variable=preset.api_key_variable)
+
+
+def _select_product(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:
+    """One GPU product per revision: its measurements hold for no other. A MIG slice that is a resource of its
+    own has its product in its own label; ``nvidia.com/gpu.product`` is then the whole GPU's."""
+    if plan.gpu_count and plan.gpu_product:
+        gpu = resource.spec.gpu
+        own = gpu.resource_name if gpu and (gpu.resource_name or "").startswith(MIG_RESOURCE) else None
+        label = f"{own}.product" if own else PRODUCT_LABEL
+        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), label: plan.gpu_product}
+
+
+def pod_template(
+    resource: LLMDeployment,
+    plan: ModelPlan,
+    *,
+    revision: str,
+    plan_key: str,
+    config: Config,
+) -> Manifest:
+    """The server pods of ``revision``: metadata and spec, complete."""
+    source = resource.spec.model.source
+    own = labels(resource.metadata.name, ROLE_SERVER, revision)
+    metadata: Manifest = {"labels": {**template_labels(resource), **own}}
+    annotations = {
+        **template_annotations(resource),
+        "kubectl.kubernetes.io/default-container": names.ENGINE_CONTAINER,
+    }
+    metadata["annotations"] = annotations
+    user = template_spec(resource)
+    ca_volumes, _ = ca_volume(resource.spec.model) if isinstance(source, HubUri) else ([], [])
+    init = [containers.inject(config.tacho_image, config.image_pull_policy)]
+    if (fetching := fetch_config(resource, plan)) is not None:
+        init.append(containers.fetch(resource, fetching, config.tacho_image, config.image_pull_policy))
+    runtime = runtime_config(resource, plan, revision, plan_key)
+    spec: Manifest = {
+        **user,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security(),
+        "terminationGracePeriodSeconds": grace_seconds(resource.spec),
+        "initContainers": init,
+        "containers": [containers.engine(resource, plan, runtime, config.image_pull_policy)],
+        "volumes": [
+            *volumes.pod_volumes(resource, source, plan),
+            *ca_volumes,
+            *user.get("volumes", []),
+        ],
+    }
+    _select_product(spec, resource, plan)
+    return {"metadata": metadata, "spec": spec}

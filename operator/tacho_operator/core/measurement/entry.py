@@ -1,0 +1,265 @@
+"""Makes an entry of status.measurements from a pod's report.
+
+The only place where reports become entries. A pod is not trusted, so its report is validated here, once:
+values that the API cannot hold (a negative count, a word of a kilobyte) make the measurement unusable. A rate
+or a time that is no number is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tacho_contract.measurement import (
+    NOT_STEADY,
+    WORD,
+    CurvePoint,
+    Measurement,
+    MemoryActual,
+    OpenLoop,
+    Quality,
+    SingleStream,
+)
+from tacho_contract.report import Report
+from tacho_contract.times import parse_time
+from tacho_contract.units import clipped
+from tacho_operator.api import types as api
+from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
+from tacho_operator.core.measurement.roofline import Efficiency, efficiency
+from tacho_operator.core.measurement.rounding import fields_of, placed, rounded, too_wide
+from tacho_operator.core.measurement.states import FULL, INCOMPLETE, PARTIAL, STALE, USABLE, confidence_of
+from tacho_operator.core.planner.types import Prediction
+from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.identity import fingerprint
+
+LEFT_OUT: Mapping[str, str] = {
+    "Environment.gpu_memory_bytes": "The plan's figure is shown.",
+    "Measurement.request": "It decides whether a measurement replaces another of the same fingerprint.",
+}
+"""Fields of the contract that status does not show, and why."""
+
+MAX_PROBE_SECONDS = 1e6
+MAX_FLAGS = 16
+_MAX_LEVELS = 16
+_MAX_DEVICES = 16
+_MAX_FALLBACKS = 8
+RATES = ("requests_per_second", "output_tokens_per_second", "total_tokens_per_second")
+"""Fields that the interval of a throughput is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodReport:
+    """A pod's report, with data that only the pod's manifest shows."""
+
+    report: Report
+    image_id: str
+    """The engine image by digest, as the node's container runtime resolved it."""
+    pod: str = ""
+    """Name of the pod."""
+    terminating: bool = False
+    requested: bool = False
+    """The pod was measured on request: its measurement replaces an equally good earlier one."""
+
+    def fingerprint(self, measure_key: str) -> str:
+        """The fingerprint under which a measurement of this pod with that workload is stored."""
+        report = self.report
+        return fingerprint(report.plan_key, measure_key, self.image_id, report.environment)
+
+
+def measurement_entry(found: PodReport, revision: Revision | None) -> api.Measurement | None:
+    """The measurement in the report, Stale until it is compared with the spec; None where no usable one is
+    reported.
+
+    ``revision``: the revision that the pod reports to run, where it is known. A check is no entry: it
+    compares a pod with an earlier full measurement.
+    """
+    measurement = found.report.measurement
+    if measurement is None or measurement.kind != FULL or not usable(measurement):
+        return None
+    try:
+        return _entry(found, measurement, revision)
+    except ValueError:  # pydantic's ValidationError is one: the API could not hold it
+        return None
+
+
+def usable(measurement: Measurement) -> bool:
+    """Whether it has figures that the API can hold."""
+    return measurement.state in USABLE and _plausible(measurement)
+
+
+def _plausible(measurement: Measurement) -> bool:
+    """Whether it has a time and a length, a throughput that is a number where it has one, and integers that
+    JSON keeps exact everywhere."""
+    timed = parse_time(measurement.observed_time) is not None
+    capacity = measurement.capacity
+    counted = capacity is None or decimal(capacity.output_tokens_per_second) is not None
+    in_time = 0 <= measurement.probe_seconds < MAX_PROBE_SECONDS
+    words = all(len(flag) <= WORD["max_length"] for point in measurement.curve for flag in point.flags)
+    return timed and counted and in_time and words and _exact(measurement)
+
+
+def flags_of(measurement: Measurement) -> frozenset[str]:
+    """The flags of a report's measurement. NotSteady is among them where the throughput of the capacity or of
+    the single stream is not known: what lacks it is measured again."""
+    capacity, single = measurement.capacity, measurement.single_stream
+    capacity_unknown = capacity is not None and too_wide(capacity.ci_percent)
+    single_unknown = single is not None and too_wide(single.decode_ci_percent)
+    return frozenset((*measurement.flags, *([NOT_STEADY] if capacity_unknown or single_unknown else [])))
+
+
+def _exact(value: object) -> bool:
+    if dataclasses.is_dataclass(value):
+        return all(_exact(getattr(value, item.name)) for item in dataclasses.fields(value))
+    if isinstance(value, tuple):
+        return all(map(_exact, value))
+    return not isinstance(value, int) or 0 <= value < EXACT_LIMIT
+
+
+def _entry(found: PodReport, measurement: Measurement, revision: Revision | None) -> api.Measurement:
+    """The validated entry; raises ValueError for values that the API cannot hold."""
+    report = found.report
+    near = efficiency(measurement, revision)
+    flags = {*flags_of(measurement), *near.flags(), *([INCOMPLETE] if measurement.state == PARTIAL else [])}
+    return api.Measurement.model_validate(
+        {
+            **_parts(measurement),
+            "fingerprint": fingerprint(
+                measurement.plan_key, measurement.measure_key, found.image_id, report.environment
+            ),
+            "revision": report.revision,
+            "observed_time": measurement.observed_time,
+            "state": STALE,
+            "confidence": confidence_of(flags),
+            "message": clipped(measurement.message, 1024),
+            "plan_key": measurement.plan_key,
+            "measure_key": measurement.measure_key,
+            "probe_seconds": seconds(measurement.probe_seconds),
+            "engine": report.engine,
+            "quantization_method": revision.plan.quantization_method if revision else None,
+            "environment": _environment(found),
+            "roofline": _roofline(near),
+            "memory": _memory(measurement.memory, revision),
+            "fallbacks": [clipped(item, 256) for item in report.fallbacks[:_MAX_FALLBACKS]],
+            "flags": sorted(flags)[:MAX_FLAGS],
+        }
+    )
+
+
+def _parts(measurement: Measurement) -> dict[str, Any]:
+    """The measured parts of the entry, each value rounded to the digits that its interval allows."""
+    single, saturation = measurement.single_stream, measurement.saturation
+    decode = single.decode_ci_percent if single else None
+    carried = measurement.capacity.ci_percent if measurement.capacity else None
+    saturated = _level(measurement, saturation.concurrency if saturation else None)
+    levels = sorted(measurement.curve, key=lambda item: item.concurrency)
+    return {
+        "workload": {
+            **dataclasses.asdict(measurement.workload),
+            "output_spread_percent": placed(measurement.output_spread_percent),
+        },
+        "single_stream": _single_stream(single, decode),
+        "capacity": fields_of(measurement.capacity, dict.fromkeys(RATES, carried)),
+        "latency": _latency(measurement),
+        # Not rounded to the digits that are known: 99.97 % of the requests is not all of them.
+        "goodput": fields_of(
+            measurement.goodput,
+            {"requests_per_second": carried},
+            exact=("compliance_percent", "compliance_percent_lower95"),
+        ),
+        "saturation": fields_of(
+            saturation, dict.fromkeys(RATES, saturated.ci_percent if saturated else None)
+        ),
+        "curve": [_curve_point(item) for item in levels[:_MAX_LEVELS]],
+        "fit": fields_of(measurement.fit, exact=("r2",)),
+        "kv_cache": {
+            **(fields_of(measurement.kv_use) or {}),
+            "capacity_tokens": measurement.memory.kv_cache_tokens,
+        },
+        "quality": _quality(measurement.quality),
+        "cold_first_request_milliseconds": rounded(measurement.cold_first_request_milliseconds),
+    }
+
+
+def _level(measurement: Measurement, concurrency: int | None) -> CurvePoint | None:
+    return next((item for item in measurement.curve if item.concurrency == concurrency), None)
+
+
+def _single_stream(found: SingleStream | None, decode_ci_percent: float | None) -> dict[str, Any] | None:
+    decode = dict.fromkeys(("decode_tokens_per_second", "tpot_milliseconds_p50"), decode_ci_percent)
+    parts = fields_of(found, decode)
+    return parts and {**parts, "requests": parts["requests"] or None}  # earlier runtimes do not count them
+
+
+def _latency(measurement: Measurement) -> dict[str, Any] | None:
+    """Latency of open-loop requests where measured, else at the capacity's concurrency."""
+    if measurement.open_loop is not None:
+        return {**(fields_of(measurement.open_loop) or {}), "open_loop": True}
+    level = _level(measurement, measurement.capacity.concurrency if measurement.capacity else None)
+    parts = fields_of(level)
+    return parts and {item.name: parts.get(item.name) for item in dataclasses.fields(OpenLoop)}
+
+
+def _curve_point(found: CurvePoint) -> dict[str, Any]:
+    parts = fields_of(found, dict.fromkeys(RATES, found.ci_percent), exact=("window_seconds",)) or {}
+    return {**parts, "flags": sorted(set(found.flags))[:MAX_FLAGS]}
+
+
+def _quality(found: Quality | None) -> dict[str, Any] | None:
+    parts = fields_of(found, exact=("negative_log_likelihood", "perplexity"))
+    return parts and {
+        **parts,
+        "text": clipped(parts["text"], 256),
+        "message": clipped(parts["message"], 1024),
+    }
+
+
+def _environment(found: PodReport) -> api.Environment:
+    shown = found.report.environment
+    return api.Environment(
+        image_id=found.image_id[:512],
+        engine_version=found.report.engine_version[:64],
+        gpu_product=shown.gpu_product[:256],
+        gpu_count=shown.gpu_count or None,
+        driver_version=shown.driver_version[:64],
+        cpu_model=shown.cpu_model[:256],
+        cpu_count=shown.cpu_count or None,
+        cpu_limit_millis=shown.cpu_limit_millis or None,
+    )
+
+
+def _roofline(found: Efficiency) -> api.Roofline | None:
+    if found == Efficiency():
+        return None
+    return api.Roofline(
+        decode_efficiency_percent=None if found.decode is None else rounded(100 * found.decode),
+        prefill_mfu_percent=None if found.prefill is None else rounded(100 * found.prefill),
+    )
+
+
+def _memory(actual: MemoryActual, revision: Revision | None) -> dict[str, Any]:
+    """Memory of the engine. On a CPU the prediction is compared with host memory; on a GPU host memory never
+    stands in for GPU memory."""
+    predicted = revision.plan.predicted if revision else Prediction()
+    on_host = revision is not None and revision.plan.gpu_count == 0
+    used = actual.host_used_bytes if on_host else actual.gpu_used_bytes
+    peak = actual.host_peak_bytes if on_host else actual.gpu_peak_bytes
+    source = "Host" if on_host else actual.gpu_source
+    return dict(
+        predicted_bytes=predicted.total_bytes,
+        actual_bytes=used,
+        peak_bytes=peak,
+        source=source[:64] if used is not None else None,
+        predicted_weights_bytes=predicted.weights_bytes,
+        actual_weights_bytes=actual.weights_bytes,
+        predicted_kv_cache_bytes=predicted.kv_cache_bytes,
+        actual_kv_cache_bytes=actual.kv_cache_bytes,
+        predicted_kv_cache_tokens=predicted.kv_cache_tokens,
+        actual_kv_cache_tokens=actual.kv_cache_tokens,
+        predicted_graph_bytes=predicted.graph_bytes or None,
+        actual_graph_bytes=actual.graph_bytes,
+        host_actual_bytes=actual.host_used_bytes,
+        host_peak_bytes=actual.host_peak_bytes,
+        devices=[dataclasses.asdict(item) for item in actual.gpu_devices[:_MAX_DEVICES]],
+    )

@@ -1,0 +1,171 @@
+"""Noisy neighbours of a measured pod: tacho pods that started, loaded or measured on its node meanwhile.
+
+A pod that only serves counts as none: what its requests take is seen by the measured pod itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from tacho_contract.measurement import Measurement as Measured
+from tacho_contract.report import Report
+from tacho_contract.times import parse_time
+from tacho_contract.units import clipped
+from tacho_operator.api.types import Measurement
+from tacho_operator.core import names
+from tacho_operator.core.measurement.states import USABLE
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.types import Manifest
+
+CONTENDED = "Contended"
+NEW_SECONDS = 3600.0
+"""Figures that are older and not recorded will not be."""
+SHORTEST_SECONDS = 1.0
+"""Shortest overlap that counts: times are rounded to seconds, so intervals that only touch do not overlap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConcurrentLoad:
+    """One pod that took more of its node than one that serves."""
+
+    uid: str
+    name: str
+    """Namespace and name of the pod."""
+    node: str
+    since: datetime
+    until: datetime | None
+    """When the load ended; None: it continues."""
+
+    def overlaps(self, start: datetime, end: datetime) -> bool:
+        least = timedelta(seconds=SHORTEST_SECONDS)
+        return self.since + least <= end and (self.until is None or start + least <= self.until)
+
+
+def concurrent_loads(pods: Iterable[Manifest]) -> tuple[ConcurrentLoad, ...]:
+    """The load of all tacho pods that run engines, in a stable order."""
+    found = (_concurrent_load(PodView(pod)) for pod in pods)
+    return tuple(sorted((item for item in found if item), key=lambda item: (item.since, item.name)))
+
+
+def _concurrent_load(pod: PodView) -> ConcurrentLoad | None:
+    engine = pod.container(names.ENGINE_CONTAINER)
+    since = pod.condition_time("PodScheduled") or pod.created
+    if engine is not None and engine.restarts and engine.running_since is not None:
+        since = engine.running_since  # it served before
+    if pod.role not in (names.ROLE_SERVER, names.ROLE_PROBE) or not pod.node or since is None:
+        return None
+    end = engine.terminated if engine else None
+    ended = end.finished if end else None
+    over = pod.phase in ("Failed", "Succeeded")
+    until = (ended or since) if over else pod.condition_time("Ready")
+    if until is None and pod.terminating and pod.role == names.ROLE_SERVER:
+        return None  # it drains
+    name = f"{pod.namespace}/{pod.name}"
+    return ConcurrentLoad(uid=pod.uid, name=name, node=pod.node, since=since, until=until)
+
+
+def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterable[ConcurrentLoad]) -> str:
+    """The name of the first concurrent load on the pod's node in that time; "": none."""
+    others = (item for item in found if item.node == pod.node and item.uid != pod.uid)
+    return next((item.name for item in others if item.overlaps(start, end)), "")
+
+
+def probe_interval(measured: Measured) -> tuple[datetime, datetime] | None:
+    """Begin and end of the measurement; None where its times are missing or implausible."""
+    end = parse_time(measured.observed_time)
+    if end is None or not 0 <= measured.probe_seconds < 86400:
+        return None
+    try:
+        return end - timedelta(seconds=measured.probe_seconds), end
+    except OverflowError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlaggedReports:
+    """The reports of own pods, with the concurrent load on their nodes."""
+
+    reports: Mapping[str, Report]
+    """Reports of own pods, flagged Contended where the pod had a noisy neighbour."""
+    seen: Mapping[str, str]
+    """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
+
+
+def flag_noisy_neighbours(
+    pods: Iterable[PodView],
+    reports: Mapping[str, Report],
+    neighbours: Iterable[Manifest],
+    *,
+    seen: Mapping[str, str],
+    recorded: Iterable[Measurement],
+    now: datetime,
+) -> FlaggedReports:
+    """``seen``: by earlier reconciles. A neighbour may be deleted before the measurement is there."""
+    loads, known = concurrent_loads(neighbours), _runs(recorded)
+    flagged, kept = dict(reports), {}
+    for pod in pods:
+        report = reports.get(pod.uid)
+        measured = report.measurement if report else None
+        neighbour = seen.get(pod.uid, "")
+        if report is not None and report.phase == "Probing":
+            neighbour = neighbour or noisy_neighbour(
+                pod, now - timedelta(seconds=2 * SHORTEST_SECONDS), now, loads
+            )
+        span = _new(pod, measured, known, now)
+        if report is not None and measured is not None and span is not None:
+            neighbour = neighbour or noisy_neighbour(pod, *span, loads)
+            if neighbour:
+                flagged[pod.uid] = replace(report, measurement=_contended(measured, neighbour, pod.node))
+        if neighbour and (measured is None or span is not None or (report and report.phase == "Probing")):
+            kept[pod.uid] = neighbour
+    return FlaggedReports(reports=flagged, seen=kept)
+
+
+def _runs(recorded: Iterable[Measurement]) -> set[tuple[str, str]]:
+    return {(run.time, run.pod) for item in recorded if item.history for run in item.history.runs}
+
+
+def _contended(measured: Measured, neighbour: str, node: str) -> Measured:
+    cause = f"pod {neighbour} was started, loaded or measured on node {node} meanwhile"
+    # First: what comes last in a long message is cut.
+    message = f"{cause}; {measured.message}" if measured.message else cause
+    flags = tuple(sorted({*measured.flags, CONTENDED}))
+    return replace(measured, flags=flags, message=clipped(message, 1024))
+
+
+def read_neighbours(text: str) -> dict[str, str]:
+    """The noisy neighbours that ``write_neighbours`` wrote, by pod uid; empty for an unreadable text."""
+    try:
+        data = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return {str(key): str(value) for key, value in data.items()} if isinstance(data, dict) else {}
+
+
+def write_neighbours(seen: Mapping[str, str]) -> str:
+    return json.dumps(dict(seen), sort_keys=True) if seen else ""
+
+
+def needs_neighbours(
+    pods: Iterable[Manifest], reports: Mapping[str, Report], recorded: Iterable[Measurement], now: datetime
+) -> bool:
+    """Whether some pod is being measured, or has new figures."""
+    known = _runs(recorded)
+    return any(
+        report.phase == "Probing" or _new(pod, report.measurement, known, now) is not None
+        for pod in map(PodView, pods)
+        if (report := reports.get(pod.uid)) is not None
+    )
+
+
+def _new(
+    pod: PodView, measured: Measured | None, known: Collection[tuple[str, str]], now: datetime
+) -> tuple[datetime, datetime] | None:
+    """When the pod was measured; None where the measurement is unusable or already recorded."""
+    if measured is None or measured.state not in USABLE or (measured.observed_time, pod.name) in known:
+        return None
+    span = probe_interval(measured)
+    return span if span and (now - span[1]).total_seconds() < NEW_SECONDS else None

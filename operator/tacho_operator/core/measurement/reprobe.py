@@ -1,0 +1,133 @@
+"""A request that a serving pod is to answer: which one, whether it has, and how long it is waited for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from tacho_contract import codec
+from tacho_contract.launch import Again, LiveConfig
+from tacho_contract.report import Report
+from tacho_contract.times import format_time, parse_time
+from tacho_contract.units import clipped
+from tacho_operator.core.measurement.attempts import DISRUPT
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.types import ResourceEvent
+
+HOSTNAME_LENGTH = 63
+"""Length to which a kubelet cuts a pod's name for its hostname; trailing dashes and dots are removed."""
+BEGIN_SECONDS = 300.0
+"""Within which a pod that serves has begun. A kubelet shows a changed ConfigMap after two minutes at most."""
+END_SECONDS = 3600.0
+"""Within which one that has begun, or cannot be reached, has answered."""
+SERVING = "Serving"
+EVENT = "NotMeasuredAgain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReprobeNote:
+    """A request for a measurement by a serving pod, as remembered between reconciles."""
+
+    request: str = ""
+    pod: str = ""
+    since: str = ""
+    """When that pod got the request (RFC 3339)."""
+    message: str = ""
+    """Why the operator stopped waiting; "": it did not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReprobePlan:
+    """The request for the serving pods, and which request was dealt with last."""
+
+    again: Again = Again()
+    answered: str = ""
+    note: str = ""
+    """The note to store on the live ConfigMap."""
+    requeue_after_seconds: float | None = None
+    events: tuple[ResourceEvent, ...] = ()
+
+
+def plan_reprobe(
+    request: str,
+    answered: str,
+    *,
+    servers: Iterable[PodView],
+    reports: Mapping[str, Report],
+    former: Again,
+    note: str,
+    now: datetime,
+) -> ReprobePlan:
+    """One pod at a time: the one that has the request, while it is there, else the oldest that serves."""
+    before = read_reprobe_note(note)
+    if request == answered or not request.startswith(DISRUPT):
+        unanswered = request == before.request and before.message
+        return ReprobePlan(answered=answered, note=note if unanswered else "")
+    pods = [pod for pod in servers if not pod.terminating]
+    if any(_answer(reports.get(pod.uid)) == request for pod in pods):
+        return ReprobePlan(answered=request)
+    former_pods = [pod for pod in pods if former.request == request and hostname(pod) == former.hostname]
+    chosen = next(iter(former_pods), None) or next((pod for pod in pods if pod.ready), None)
+    if chosen is None:
+        return ReprobePlan(answered=answered)
+    since = parse_time(before.since) if (before.request, before.pod) == (request, chosen.name) else None
+    return _await_answer(request, answered, chosen, reports.get(chosen.uid), min(since or now, now), now)
+
+
+def _await_answer(
+    request: str, answered: str, pod: PodView, report: Report | None, since: datetime, now: datetime
+) -> ReprobePlan:
+    idle = report is not None and report.phase == SERVING
+    left = (BEGIN_SECONDS if idle else END_SECONDS) - (now - since).total_seconds()
+    remembered = ReprobeNote(request=request, pod=pod.name, since=format_time(since))
+    if left > 0:
+        again = Again(request=request, hostname=hostname(pod))
+        return ReprobePlan(
+            again=again, answered=answered, note=codec.dumps(remembered), requeue_after_seconds=left
+        )
+    message = clipped(_unanswered_message(pod, report))
+    unanswered = ReprobeNote(request=request, pod=pod.name, since=remembered.since, message=message)
+    event = ResourceEvent(type="Warning", reason=EVENT, message=message)
+    return ReprobePlan(answered=request, note=codec.dumps(unanswered), events=(event,))
+
+
+def _unanswered_message(pod: PodView, report: Report | None) -> str:
+    if report is None:
+        return (
+            f"Pod {pod.name} was asked to measure itself and cannot be reached. Check that NetworkPolicies "
+            "let the operator reach port 9400 of it."
+        )
+    if report.phase == SERVING:
+        return (
+            f"Pod {pod.name} was asked to measure itself and serves on: its runtime, "
+            f"{report.runtime_version}, may be too old to know the request. Have a probe pod measure "
+            f"(a request without {DISRUPT}), or give it a new revision."
+        )
+    return f"Pod {pod.name} was asked to measure itself and has not come to an end: it is {report.phase}."
+
+
+def read_reprobe_note(text: str) -> ReprobeNote:
+    """The note that an earlier reconcile wrote; empty where the text is unreadable."""
+    try:
+        return codec.from_dict(ReprobeNote, json.loads(text)) if text else ReprobeNote()
+    except ValueError:  # of both
+        return ReprobeNote()
+
+
+def _answer(report: Report | None) -> str:
+    """The request that the pod's measurement answers."""
+    return report.measurement.request if report and report.measurement else ""
+
+
+def hostname(pod: PodView) -> str:
+    return pod.name[:HOSTNAME_LENGTH].rstrip("-.")
+
+
+def former_request(live: str) -> Again:
+    """The request that the pods have now; nothing where it cannot be read."""
+    try:
+        return codec.loads(LiveConfig, live).again
+    except codec.DocumentError:
+        return Again()

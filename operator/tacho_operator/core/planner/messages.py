@@ -1,0 +1,220 @@
+"""Messages about a plan, and about an attempt that does not fit."""
+
+from __future__ import annotations
+
+from tacho_contract.units import gib
+from tacho_engines.base import Context
+from tacho_engines.hardware.device import Device
+from tacho_engines.hardware.gpus import is_shared, matches, rows_for
+from tacho_engines.memory.account import Account
+from tacho_engines.registry import plan_half
+from tacho_engines.shared.compatibility import stored_method
+from tacho_engines.shared.switches import parse_arguments
+from tacho_operator.core.planner.attempt import Attempt
+from tacho_operator.core.planner.fit import margin_bytes, needed_bytes
+
+UNCHECKED = " No memory limit is set and no eligible node is known. Whether it fits is not checked."
+
+
+def described(attempt: Attempt) -> str:
+    """The method, as part of a sentence."""
+    return "the weights as stored" if attempt.method.method == "none" else attempt.method.method
+
+
+def requests(context: Context) -> str:
+    """Number of requests as text, for example ``16 requests``."""
+    return f"{context.concurrency} requests" if context.concurrency > 1 else "1 request"
+
+
+# --- of a plan ------------------------------------------------------------------------------------
+def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
+    """The chosen plan, its device and the reasons, as a message. ``products`` as the user named them."""
+    account, context, facts = attempt.account, attempt.context, attempt.placement.facts
+    if account is None or context is None:
+        count = facts.files.file_count
+        files = "1 file" if count == 1 else f"{count} files"
+        return (
+            f"{attempt.engine.title}: the model is {files} of "
+            f"{gib(facts.files.total_bytes)}. The memory of this engine is not predicted."
+        )
+    unknown = f" Not known of the model: {'; '.join(facts.unknown)}." if facts.unknown else ""
+    on_host = attempt.placement.device.on_host
+    summary = _on_host(attempt, account, context) if on_host else _on_gpus(attempt, account, context, why)
+    where = "" if on_host else _hardware(attempt, products)
+    ways = "".join(
+        (
+            _fallbacks(attempt),
+            _assumed(account),
+            _tight(attempt, account),
+            _tuned(attempt),
+            *(f" {warning}" for warning in warnings(attempt)),
+        )
+    )
+    return f"{summary}{where}{ways}{attempt.correction.message()}{unknown}"
+
+
+def warnings(attempt: Attempt) -> tuple[str, ...]:
+    """Limitations that users would not expect, one sentence each. Empty for an engine without predictions."""
+    chat = _chat_message(attempt) if attempt.engine.predicted else ""
+    return (chat,) if chat else ()
+
+
+def _chat_message(attempt: Attempt) -> str:
+    """The effect of a missing chat template; "" where the model or the user has one, or it is unknown."""
+    placement = attempt.placement
+    arguments = parse_arguments(placement.options.arguments)
+    if placement.facts.chat_template is not False or any(
+        name.startswith("chat-template") for name in arguments
+    ):
+        return ""
+    lacks = "The model has no chat template:"
+    if placement.facts.format == "gguf" and attempt.engine.name == "llamacpp":
+        return (
+            f"{lacks} chats use ChatML, which the model may not know. Set --chat-template in "
+            "engine.extraArgs to change it."
+        )
+    return f"{lacks} /v1/chat/completions is refused, /v1/completions works."
+
+
+def _fallbacks(attempt: Attempt) -> str:
+    """Where the engine will differ from the spec, or run more slowly than it could."""
+    clauses = plan_half(attempt.engine.name).fallbacks(attempt.placement)
+    return f" Falls back: {'; '.join(clauses)}." if clauses else ""
+
+
+def _assumed(account: Account) -> str:
+    """An assumption in the memory budget that was not measured on the same kind of device; "": none."""
+    text = account.assumption
+    return f" {text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _tight(attempt: Attempt, account: Account) -> str:
+    """The memory that stays free, where it is below the default margin; "": it is not."""
+    if not attempt.tight or account.budget_bytes is None or attempt.context is None:
+        return ""
+    left = account.budget_bytes - needed_bytes(account, attempt.context.concurrency, attempt.correction)
+    margin = gib(margin_bytes(account))
+    return (
+        f" Tight: {gib(left)} stay free instead of {margin}. If the engine uses more than predicted, it does "
+        "not start."
+    )
+
+
+def _tuned(attempt: Attempt) -> str:
+    """Switches that are set for speed, with the reasons."""
+    reasons = attempt.tuning.reasons
+    return f" Set for speed: {'; '.join(reasons)}." if reasons else ""
+
+
+def host_parts(account: Account) -> str:
+    """The parts of a host process' memory."""
+    return (
+        f"(weights {gib(account.weights_bytes)}, KV cache {gib(account.cache_bytes)}, "
+        f"buffers {gib(account.overhead_bytes)})"
+    )
+
+
+def _on_host(attempt: Attempt, account: Account, context: Context) -> str:
+    placement = attempt.placement
+    device, method = placement.device, placement.method.method
+    as_stored = method == stored_method(placement.facts)
+    subject = attempt.engine.title if as_stored else f"{attempt.engine.title} with {method}"
+    known = device.memory_bytes is not None
+    limit = f" of {gib(device.memory_bytes or 0)} ({device.source})" if known else ""
+    return (
+        f"{subject} on the CPU: {gib(account.total_bytes)}{limit} for {requests(context)} of "
+        f"{context.max_model_len} tokens {host_parts(account)}.{'' if known else UNCHECKED}"
+    )
+
+
+def _on_gpus(attempt: Attempt, account: Account, context: Context, why: str) -> str:
+    placement, several = attempt.placement, attempt.gpus > 1
+    spread = f" (tensor {placement.tensor}, pipeline {placement.pipeline})" if several else ""
+    return (
+        f"{attempt.engine.name} {placement.version} with {described(attempt)} on {attempt.where}{spread}: "
+        f"weights {gib(account.weights_bytes)}, KV cache {gib(account.cache_bytes)} = {account.cache_tokens} "
+        f"tokens, {account.concurrency:.1f} concurrent requests of {context.max_model_len} tokens, within "
+        f"{gib(account.budget_bytes or 0)}{' of each GPU' if several else ''}.{why}{_speed(attempt)}"
+    )
+
+
+def ranked_by(attempt: Attempt) -> str:
+    """The speed that decided the ranking, as a clause."""
+    return "expected speed" if attempt.expected else "the bandwidth bound on speed"
+
+
+def _speed(attempt: Attempt) -> str:
+    """Speed of one stream: the expected rate where steps were timed, else the bandwidth bound."""
+    if attempt.speed is None:
+        return ""
+    best = attempt.speed.decode_tokens_per_second
+    if found := attempt.expected:
+        rate = found.tokens_per_second
+        return f" Expected {rate:.0f} tok/s for one stream (at best {best:.0f}), {found.ran}."
+    return f" At best {best:.0f} tok/s for one stream (predicted)."
+
+
+def _hardware(attempt: Attempt, products: tuple[str, ...]) -> str:
+    """Notes on the GPU: shared, not available now, not in the catalog."""
+    device = attempt.placement.device
+    uncatalogued = "" if device.known else " The catalog does not list this GPU; planned from its labels."
+    budget = attempt.account.budget_bytes if attempt.account else None
+    return f"{_sharing(device, budget or 0)}{_unavailable(attempt, products)}{uncatalogued}"
+
+
+def _sharing(device: Device, budget_bytes: int) -> str:
+    if device.sharers > 1 and budget_bytes > (device.part_bytes or 0):
+        return (
+            f" The GPU is shared by {device.sharers} pods. engine.extraArgs use more than 1/{device.sharers} "
+            "of it: the other pods must use less."
+        )
+    if device.sharers > 1:
+        return f" The GPU is shared by {device.sharers} pods: 1/{device.sharers} of it is planned."
+    if is_shared(device.product):
+        return " The GPU is shared, but no label states the number of pods: all of its memory is planned."
+    return ""
+
+
+def _unavailable(attempt: Attempt, products: tuple[str, ...]) -> str:
+    """The part of the planned hardware that no node has now."""
+    product, available = attempt.product, attempt.device_option.max_gpus
+    if attempt.device_option.live:
+        if attempt.gpus <= available:
+            return ""
+        return f" No node has {attempt.gpus} x {product} now; the maximum is {available}."
+    named = next((name for name in products if matches(name, product)), "")
+    others = [row.label for row in rows_for(named) if row.label != product] if named else []
+    several = f" {named} also matches {', '.join(others)}; pods are pinned to {product}." if others else ""
+    return f" No node has this GPU now; planned from the catalog.{several}"
+
+
+# --- of an attempt that came to none --------------------------------------------------------------
+def short_message(attempt: Attempt) -> str:
+    """Why it cannot run or does not fit, as a clause. "" when it fits."""
+    if attempt.refusal:
+        return attempt.refusal.message
+    account, context = attempt.account, attempt.sized_context
+    if attempt.fits or account is None or context is None:
+        return ""
+    nearest = attempt.nearest
+    would = f"; {requests(nearest)} of {nearest.max_model_len} tokens would fit" if nearest else ""
+    if attempt.beyond_tokens:
+        return f"the model supports {attempt.beyond_tokens} tokens, not {context.max_model_len}{would}"
+    each = " on each GPU" if attempt.gpus > 1 else ""
+    need = "need" if context.concurrency > 1 else "needs"
+    cache = context.concurrency * account.request_bytes
+    if not account.holds(cache):
+        return (
+            f"{requests(context)} of {context.max_model_len} tokens {need} a KV cache of {gib(cache)}{each}; "
+            f"{account.cache_limit_switch} allows {gib(account.cache_limit_bytes or 0)}{would}"
+        )
+    needed, budget = account.needed_bytes(context.concurrency), account.budget_bytes or 0
+    assumed = f"; {account.assumption}" if account.assumption else ""
+    free = margin_bytes(account, tight=True)
+    spare = f", and {gib(free)} must stay free" if needed <= budget else ""
+    return (
+        f"{requests(context)} of {context.max_model_len} tokens {need} {gib(needed)}{each} "
+        f"(weights {gib(account.weights_bytes)}, "
+        f"activations and overhead {gib(account.overhead_bytes)}, KV cache {gib(cache)}); {attempt.where} "
+        f"provides {gib(budget)}{spare}{would}{assumed}"
+    )

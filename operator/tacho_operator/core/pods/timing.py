@@ -1,0 +1,84 @@
+"""Deadlines of a pod: when elapsed time alone changes its diagnosis, and which pods should have reported by
+now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from tacho_contract.pod import RUNTIME_PORT
+from tacho_operator.core import names
+from tacho_operator.core.pods.view import PodView
+
+READY_SECONDS = 30.0
+"""A pod ready for longer should have reported: its runtime works, so the network blocks the operator."""
+RUNNING_SECONDS = 120.0
+"""A pod that is not ready may be busy; one that runs for longer should have reported once."""
+
+
+def unreachable(pods: Iterable[PodView], answered: Collection[str], now: datetime) -> PodView | None:
+    """The first pod whose report is overdue. ``answered``: uids of the pods that reported."""
+    return next((pod for pod in pods if pod.uid not in answered and _is_overdue(pod, now)), None)
+
+
+def _is_overdue(pod: PodView, now: datetime) -> bool:
+    engine = pod.container(names.ENGINE_CONTAINER)
+    running = engine.running_since if engine else None
+    if pod.terminating or pod.phase != "Running" or running is None:
+        return False
+    since = pod.condition_time("Ready")
+    if since is not None and (now - since).total_seconds() > READY_SECONDS:
+        return True
+    return (now - running).total_seconds() > RUNNING_SECONDS
+
+
+def unreachable_message(pod: PodView) -> str:
+    """The message about a pod whose report is overdue."""
+    return (
+        f"Pod {pod.name} does not answer the operator on port {RUNTIME_PORT}. "
+        "Check NetworkPolicies and service mesh for that port."
+    )
+
+
+RECENT_SECONDS = 120.0
+"""Seconds for which a pod's disruption explains why its revision has too few pods."""
+
+
+def reports_progress(pods: Iterable[PodView]) -> bool:
+    """Whether a pod's engine runs but the pod is not ready or measures: only its report has the progress."""
+    return any(
+        engine.running_since is not None and (not pod.ready or pod.role == names.ROLE_PROBE)
+        for pod in pods
+        if (engine := pod.container(names.ENGINE_CONTAINER)) is not None
+    )
+
+
+def schedule_deadline(pod: PodView, limit_seconds: float, now: datetime) -> float | None:
+    """Seconds until a pod is pending for too long; None: it has a node, or is late already."""
+    created = pod.created
+    has_one = pod.node or pod.phase != "Pending" or pod.condition_time("PodScheduled") is not None
+    return None if has_one or created is None else time_left(created, limit_seconds, now)
+
+
+def deadline_seconds(
+    pods: Iterable[PodView], now: datetime, *, schedule_limit_seconds: float, answered: Collection[str]
+) -> float | None:
+    """Seconds until the next deadline of all pods; ``answered``: uids of pods that have reported."""
+    found: list[float | None] = []
+    for pod in pods:
+        found.append(schedule_deadline(pod, schedule_limit_seconds, now))
+        if (taken := pod.condition_time("DisruptionTarget")) is not None:
+            found.append(time_left(taken, RECENT_SECONDS, now))
+        if pod.uid not in answered and pod.phase == "Running":
+            engine = pod.container(names.ENGINE_CONTAINER)
+            if (ready := pod.condition_time("Ready")) is not None:
+                found.append(time_left(ready, READY_SECONDS, now))
+            if engine is not None and engine.running_since is not None:
+                found.append(time_left(engine.running_since, RUNNING_SECONDS, now))
+    return min((wait for wait in found if wait is not None), default=None)
+
+
+def time_left(since: datetime, limit_seconds: float, now: datetime) -> float | None:
+    """Seconds until just past the limit; None: it has passed. A clock ahead adds one limit at most."""
+    left = limit_seconds - (now - since).total_seconds()
+    return min(left, limit_seconds) + 0.1 if left >= 0 else None

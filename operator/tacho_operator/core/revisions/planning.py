@@ -1,0 +1,174 @@
+"""From spec to a revision: known already, else screened, inspected, planned and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tacho_contract.failure import FailureClass
+from tacho_contract.units import clipped
+from tacho_contract.uri import FileUri
+from tacho_operator.api.rules.deny_list import refused_arguments, refused_variables
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
+from tacho_operator.core import names, problems as problem
+from tacho_operator.core.planner.plan import launchable, plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tacho_operator.core.pods.claims import missing_claim
+from tacho_operator.core.pods.view import views
+from tacho_operator.core.problems import Problem
+from tacho_operator.core.revisions import frozen
+from tacho_operator.core.revisions.frozen import Revision
+from tacho_operator.core.revisions.identity import identity_hash
+from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
+from tacho_operator.core.revisions.refit import failures_of, length_that_fits, refitted_name, shortened
+from tacho_operator.core.types import Config, Manifest, Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """The plan for the present spec, as far as it is known."""
+
+    revision: Revision | None = None
+    """Frozen, or about to be."""
+    plan: ModelPlan | None = None
+    """The plan; set for a plan that cannot be launched too."""
+    failure: PlanFailure | None = None
+    problem: Problem | None = None
+    """Why planning failed, or why the plan cannot be launched."""
+    inspection: Inspection | None = None
+    """The inspection of the model; None: no inspection was needed."""
+    apply: tuple[Manifest, ...] = ()
+
+    @property
+    def desired_revision(self) -> str:
+        """The revision of the present spec; "" while it has no plan."""
+        return self.revision.name if self.revision else ""
+
+
+def desired_revision_name(resource: LLMDeployment) -> str:
+    """The name of the present spec's revision."""
+    meta = resource.metadata
+    return names.revision_name(meta.name, identity_hash(resource.spec, meta.name, meta.annotations))
+
+
+def _unreadable_record(observed: Observed, own: str) -> Problem | None:
+    """The desired revision's record, where it cannot be read. Planned again, its pods could change."""
+    existing = {item["metadata"]["name"] for item in observed.revisions}
+    name = next((name for name in (refitted_name(own), own) if name in existing), None)
+    if name is None:
+        return None
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        what=f"This version of the operator cannot read ControllerRevision {name}.",
+        next_step="Upgrade the operator, or delete that ControllerRevision to plan again.",
+    )
+
+
+def _next_number(revisions: Mapping[str, Revision]) -> int:
+    return 1 + max((item.number for item in revisions.values()), default=0)
+
+
+def _refit(
+    observed: Observed,
+    config: Config,
+    revisions: Mapping[str, Revision],
+    known: Revision,
+    length: int,
+    now: datetime,
+) -> Planning:
+    """Plans the same spec again with the context length that the engine reported; the plan ``known`` stays
+    where that fails."""
+    resource = observed.resource
+    unchanged = Planning(revision=known, plan=known.plan)
+    inspection = inspect(observed, config, now)
+    if inspection.facts is None:
+        return replace(unchanged, inspection=inspection)
+    spec = shortened(resource.spec, known.plan, length)
+    planned = plan_model(
+        spec, inspection.facts, nodes=observed.nodes, history=observed.history, config=config
+    )
+    if isinstance(planned, PlanFailure) or launchable(planned) is not None:
+        return unchanged
+    planned_tokens = known.plan.max_model_len
+    why = f"Planned again: the engine of {known.name} had memory for {length} of {planned_tokens} tokens."
+    planned = replace(planned, message=f"{planned.message} {why}")
+    manifest = frozen.new_revision(
+        resource,
+        planned,
+        inspection.facts,
+        facts_key=facts_key(resource),
+        number=_next_number(revisions),
+        config=config,
+        name=refitted_name(known.name),
+    )
+    return Planning(revision=frozen.read(manifest), plan=planned, inspection=inspection, apply=(manifest,))
+
+
+def plan_step(
+    observed: Observed, config: Config, revisions: Mapping[str, Revision], now: datetime
+) -> Planning:
+    """A frozen revision is never planned again, even if operator, catalog or history change. The exception:
+    its own engine reports less memory than was planned (refit.py)."""
+    resource = observed.resource
+    own = desired_revision_name(resource)
+    if (refitted := revisions.get(refitted_name(own))) is not None:
+        return Planning(revision=refitted, plan=refitted.plan)
+    if (known := revisions.get(own)) is not None:
+        failures = failures_of(views(observed.pods, names.ROLE_SERVER), own)
+        if (length := length_that_fits(resource.spec, known.plan, failures)) is not None:
+            return _refit(observed, config, revisions, known, length, now)
+        return Planning(revision=known, plan=known.plan)
+    if (unreadable := _unreadable_record(observed, own)) is not None:
+        return Planning(problem=unreadable)
+    if missing_claim(resource, observed.claims) is not None:
+        return Planning()
+    if (refused := screen(resource.spec)) is not None:
+        return Planning(problem=refused)
+    inspection = inspect(observed, config, now)
+    if inspection.facts is None:
+        return Planning(inspection=inspection)
+    planned = plan_model(
+        resource.spec, inspection.facts, nodes=observed.nodes, history=observed.history, config=config
+    )
+    if isinstance(planned, PlanFailure):
+        failed = problem.from_failure(planned.failure)
+        return Planning(failure=planned, problem=failed, inspection=inspection)
+    if (failure := launchable(planned)) is not None:
+        return Planning(plan=planned, problem=problem.from_failure(failure), inspection=inspection)
+    manifest = frozen.new_revision(
+        resource,
+        planned,
+        inspection.facts,
+        facts_key=facts_key(resource),
+        number=_next_number(revisions),
+        config=config,
+    )
+    return Planning(revision=frozen.read(manifest), plan=planned, inspection=inspection, apply=(manifest,))
+
+
+def screen(spec: LLMDeploymentSpec) -> Problem | None:
+    """The first refusal in extraArgs and environment variables, normalised; None where all are accepted.
+
+    A refused spec makes no revision, so no refused setting reaches a pod.
+    """
+    if isinstance(spec.model.source, FileUri):  # an older CustomResourceDefinition accepted it
+        return Problem(
+            reason=FailureClass.INVALID_CONFIG,
+            what=f"model.uri {spec.model.uri} cannot be served in a cluster.",
+            next_step="Use hf://owner/name or pvc://claim/path.",
+        )
+    engine, hub = spec.engine, spec.model.hub
+    lists = (
+        ("engine.extraArgs", refused_arguments(engine.extra_args if engine else ())),
+        ("engine.env", refused_variables(item.name for item in (engine.env if engine else ()))),
+        ("model.hub.env", refused_variables(item.name for item in (hub.env if hub else ()))),
+    )
+    refused = [f"{path}[{item.index}]: {item.message}" for path, refusals in lists for item in refusals]
+    if not refused:
+        return None
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        what=clipped("; ".join(refused)),
+        next_step="Remove it from the spec.",
+    )

@@ -1,0 +1,154 @@
+"""The operator's HTTP server: /metrics for Prometheus, /scaling for JSON scalers, /readyz for the kubelet.
+
+    GET /scaling/NAMESPACE/NAME   {"desiredReplicas": 3, "demandReplicas": 2.4, …}
+
+What is not known is left out, and the answer is 404 where nothing is: a scaler without a number holds, and
+one that reads 0 removes every replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+
+from tacho_operator.core.autoscaling.algorithm.types import Decision
+from tacho_operator.shell.workqueue import Key
+
+OWN_PREFIX = "tacho_operator_"
+GZIP_LEVEL = 1
+"""Series are nearly all alike: more takes longer than it saves."""
+RENDERS_AT_ONCE = 2
+CONNECTIONS_LIMIT = 256
+CONNECTION_SECONDS = 30.0
+"""Each connection serves one request and ends after this time at the latest, whatever its client does."""
+SHUTDOWN_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Data and callbacks that the HTTP server answers from."""
+
+    registry: CollectorRegistry
+    latest: Callable[[Key], tuple[Decision, int] | None]
+    """The last scaling decision of a resource, and how many pods serve."""
+    scraped: Callable[[], None]
+    """Called when the figures of resources are read."""
+    hanging: Callable[[], str]
+    """Why the workers hang; "" while the workers make progress."""
+    stale: Callable[[], Sequence[str]]
+    """The watches that are interrupted, a line each."""
+
+
+class _Refused(asyncio.Protocol):
+    """One connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def http_server(answers: Answers, ports: Sequence[int]) -> AsyncIterator[list[int]]:
+    """Every path on each of ``ports``, for as long as the block lasts; yields the ports that were taken."""
+    runner = web.AppRunner(_application(answers), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    assert runner.server is not None
+    handlers, loop = runner.server, asyncio.get_running_loop()
+
+    def connect() -> asyncio.Protocol:
+        if len(handlers.connections) >= CONNECTIONS_LIMIT:
+            return _Refused()
+        connection = handlers()
+        loop.call_later(CONNECTION_SECONDS, connection.force_close)
+        return connection
+
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        found = []
+        for port in ports:
+            server = await loop.create_server(connect, port=port)
+            stack.callback(server.close)
+            ipv4_first = sorted(server.sockets, key=lambda item: item.family)
+            found.append(ipv4_first[0].getsockname()[1])
+        yield found
+
+
+def _application(answers: Answers) -> web.Application:
+    renders = asyncio.Semaphore(RENDERS_AT_ONCE)
+
+    async def metrics(request: web.Request) -> web.Response:
+        names = request.query.getall("name[]", [])
+        if not only_operator_metrics(names):
+            answers.scraped()
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        zipped = gzip_accepted(request.headers.get("Accept-Encoding", ""))
+
+        def render() -> bytes:
+            registry = answers.registry
+            body = encode(registry.restricted_registry(names) if names else registry)
+            return gzip.compress(body, GZIP_LEVEL) if zipped else body
+
+        async with renders:
+            body = await asyncio.to_thread(render)
+        headers = {"Content-Type": content_type, **({"Content-Encoding": "gzip"} if zipped else {})}
+        return web.Response(body=body, headers=headers)
+
+    async def scaling(request: web.Request) -> web.Response:
+        key = Key(request.match_info["namespace"], request.match_info["name"])
+        found = scaling_document(answers.latest(key))
+        return web.json_response(
+            found or {"error": "its load is not known"},
+            status=200 if found else 404,
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def ready(_: web.Request) -> web.Response:
+        why = "\n".join([*filter(None, [answers.hanging()]), *answers.stale()])
+        return web.Response(status=503 if why else 200, text=f"{why or 'ok'}\n")
+
+    @web.middleware
+    async def one_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        response.force_close()
+        return response
+
+    application = web.Application(middlewares=[one_request])
+    application.add_routes(
+        [
+            web.get("/metrics", metrics),
+            web.get("/scaling/{namespace}/{name}", scaling),
+            web.get("/readyz", ready),
+        ]
+    )
+    return application
+
+
+def only_operator_metrics(names: Sequence[str]) -> bool:
+    """Whether a scrape reads metrics of the operator alone: for these no pod has to report its load."""
+    return bool(names) and all(name.startswith(OWN_PREFIX) for name in names)
+
+
+def scaling_document(latest: tuple[Decision, int] | None) -> Mapping[str, float]:
+    """The JSON document of /scaling; {} where the load is not known."""
+    if latest is None or latest[0].figures.demand is None:
+        return {}
+    decision, serving = latest
+    figures = decision.figures
+    known = {
+        "desiredReplicas": figures.need,
+        "servingReplicas": serving,
+        "demandReplicas": figures.demand,
+        "utilizationRatio": figures.utilization,
+        "requestsRunning": figures.running,
+        "requestsWaiting": figures.waiting,
+        "requestsPerSecondPerReplica": figures.trusted_requests_per_second,
+    }
+    return {name: value for name, value in known.items() if value is not None}

@@ -1,0 +1,297 @@
+"""Figures of each resource as metrics: what was measured, its load, and scaling decisions.
+
+Series are made when they are scraped, from what is known by then: prometheus_client keeps an object with a
+lock for every series, 14 KB for the twenty of a resource, where a tuple holds their values.
+
+A figure that something other than the engine moved has no series, as a stale one has none:
+``…_measured_provisional`` says that there is one. Labels are the resource's name, and of the cost its
+currency and basis: as many series as resources, however often something is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from sys import intern
+from typing import NamedTuple, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from tacho_operator.api.types import LLMDeploymentStatus, Measurement, Summary
+from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures
+from tacho_operator.core.measurement.states import clean, current
+from tacho_operator.shell.workqueue import Key
+
+MEASURED_PREFIX = "tacho_llmdeployment_measured_"
+SCALING_PREFIX = "tacho_llmdeployment_"
+LABELS = ("namespace", "name")
+COST_LABELS = (*LABELS, "currency", "basis")
+MILLISECOND, PERCENT, ONE = 1e-3, 1e-2, 1.0
+
+SeriesValue = tuple[Sequence[str], float]
+"""Values of the labels, and the series' value."""
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class ResourceGauge(Collector):
+    """One gauge on the registry passed in; ``read`` yields its series at each scrape."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        name: str,
+        documentation: str,
+        labels: Sequence[str],
+        read: Callable[[], Iterable[SeriesValue]],
+    ) -> None:
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self._read = read
+        registry.register(self)
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Describes the metrics without series: registration does not have to read all series."""
+        yield GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, figure in self._read():
+            family.add_metric(values, figure)
+        yield family
+
+
+def snapshot(known: dict[K, V]) -> list[tuple[K, V]]:
+    """A copy of the known values: scrapes are rendered in another thread than the event loop's."""
+    return list(known.copy().items())
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredGauge:
+    """One gauge of a measured value: its name, unit factor and how to read it from a measurement."""
+
+    name: str
+    documentation: str
+    factor: float
+    """Factor from the unit in status to the base unit in the metric's name."""
+    read: Callable[[Measurement], float | None]
+
+
+MEASURED_GAUGES = (
+    MeasuredGauge(
+        "output_tokens_per_second",
+        "Output tokens per second of one replica of the active revision, as measured.",
+        ONE,
+        lambda item: item.capacity.output_tokens_per_second if item.capacity else None,
+    ),
+    MeasuredGauge(
+        "ci_ratio",
+        "Half the 95 % interval of the measured output tokens per second, as a part of them.",
+        PERCENT,
+        lambda item: item.capacity.ci_percent if item.capacity else None,
+    ),
+    MeasuredGauge(
+        "requests_per_second",
+        "Requests per second of one replica, as measured.",
+        ONE,
+        lambda item: item.capacity.requests_per_second if item.capacity else None,
+    ),
+    MeasuredGauge(
+        "concurrency",
+        "Requests at the same time at which the output tokens per second were measured.",
+        ONE,
+        lambda item: item.capacity.concurrency if item.capacity else None,
+    ),
+    MeasuredGauge(
+        "ttft_seconds",
+        "Median time to first token, as requests arrive where that was tried, else at that concurrency.",
+        MILLISECOND,
+        lambda item: item.latency.ttft_milliseconds_p50 if item.latency else None,
+    ),
+    MeasuredGauge(
+        "tpot_seconds",
+        "Median time per further token, of the same requests.",
+        MILLISECOND,
+        lambda item: item.latency.tpot_milliseconds_p50 if item.latency else None,
+    ),
+    MeasuredGauge(
+        "decode_tokens_per_second",
+        "Output tokens per second of a single request, as measured.",
+        ONE,
+        lambda item: item.single_stream.decode_tokens_per_second if item.single_stream else None,
+    ),
+    MeasuredGauge(
+        "prefill_tokens_per_second",
+        "Prompt tokens per second of a single request, as measured.",
+        ONE,
+        lambda item: item.single_stream.prefill_tokens_per_second if item.single_stream else None,
+    ),
+    MeasuredGauge(
+        "decode_efficiency_ratio",
+        "Part of the GPU's memory bandwidth that a single request uses.",
+        PERCENT,
+        lambda item: item.roofline.decode_efficiency_percent if item.roofline else None,
+    ),
+    MeasuredGauge(
+        "perplexity",
+        "Perplexity of a fixed text, as the model was loaded.",
+        ONE,
+        lambda item: item.quality.perplexity if item.quality else None,
+    ),
+)
+
+
+class ShownMeasurement(NamedTuple):
+    """The current measurement of one resource."""
+
+    provisional: bool
+    figures: tuple[float | None, ...]
+    """Values in the order of MEASURED_GAUGES; None: no series."""
+    cost: tuple[str, str, float] | None
+    """Currency, basis, and the cost itself."""
+
+
+class MeasuredMetrics:
+    """All gauges, on the registry passed in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._known: dict[Key, ShownMeasurement] = {}
+        for index, figure in enumerate(MEASURED_GAUGES):
+            ResourceGauge(
+                registry,
+                MEASURED_PREFIX + figure.name,
+                figure.documentation,
+                LABELS,
+                partial(self._figures, index),
+            )
+        ResourceGauge(
+            registry,
+            f"{MEASURED_PREFIX}provisional",
+            "1 while something other than the engine moved the current figures, 0 while nothing did.",
+            LABELS,
+            lambda: ((key, float(item.provisional)) for key, item in snapshot(self._known)),
+        )
+        ResourceGauge(
+            registry,
+            "tacho_llmdeployment_cost_per_million_output_tokens",
+            "Cost of a million output tokens, at the measured throughput that the basis names.",
+            COST_LABELS,
+            lambda: (
+                ((*key, *item.cost[:2]), item.cost[2]) for key, item in snapshot(self._known) if item.cost
+            ),
+        )
+
+    def _figures(self, index: int) -> Iterator[SeriesValue]:
+        for key, item in snapshot(self._known):
+            if (value := item.figures[index]) is not None:
+                yield key, value
+
+    def observe(self, key: Key, status: LLMDeploymentStatus) -> None:
+        """Series of one resource from its status."""
+        entry = current(status.measurements)
+        if entry is None:
+            self.forget(key)
+        elif not clean(entry):
+            self._known[key] = ShownMeasurement(True, (None,) * len(MEASURED_GAUGES), None)
+        else:
+            read = (figure.read(entry) for figure in MEASURED_GAUGES)
+            figures = tuple(
+                None if value is None else value * figure.factor
+                for figure, value in zip(MEASURED_GAUGES, read, strict=True)
+            )
+            self._known[key] = ShownMeasurement(False, figures, _cost(status.summary))
+
+    def forget(self, key: Key) -> None:
+        """The resource was deleted, and its series with it."""
+        self._known.pop(key, None)
+
+
+def _cost(found: Summary | None) -> tuple[str, str, float] | None:
+    if found is None or not found.cost_per_million_output_tokens:
+        return None
+    cost = float(found.cost_per_million_output_tokens)
+    return (intern(found.cost_currency or ""), intern(found.cost_basis or ""), cost)
+
+
+class ShownLoad(NamedTuple):
+    """Load and capacity of one resource."""
+
+    figures: Figures
+    desired: int | None
+    """Number of desired replicas; None: the resource is not autoscaled."""
+
+
+LOAD_GAUGES: tuple[tuple[str, str, Callable[[ShownLoad], float | None]], ...] = (
+    (
+        "demand_replicas",
+        "Replicas that the present load would fill to the measured capacity.",
+        lambda item: item.figures.demand,
+    ),
+    (
+        "utilization_ratio",
+        "Load as a part of what the serving pods were measured to carry.",
+        lambda item: item.figures.utilization,
+    ),
+    (
+        "capacity_requests_per_second",
+        "Requests per second that one replica is counted on to carry.",
+        lambda item: item.figures.trusted_requests_per_second,
+    ),
+    ("requests_running", "Requests that pods are answering.", lambda item: item.figures.running),
+    ("requests_waiting", "Requests that wait in pods.", lambda item: item.figures.waiting),
+    (
+        "pods_silent",
+        "Serving pods whose load is not known, or that hang.",
+        lambda item: item.figures.silent,
+    ),
+    (
+        "cold_start_seconds",
+        "Seconds that nine in ten starts of a pod took at most.",
+        lambda item: item.figures.cold_start_seconds,
+    ),
+    ("desired_replicas", "Replicas that the scaler wants.", lambda item: item.desired),
+)
+"""Name, help, and the figure; None has no series: 0 would be taken for idle."""
+
+
+class ScalingMetrics:
+    """All series, on the registry passed in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._known: dict[Key, ShownLoad] = {}
+        for name, documentation, read in LOAD_GAUGES:
+            ResourceGauge(
+                registry, SCALING_PREFIX + name, documentation, LABELS, partial(self._figures, read)
+            )
+        self._decisions = Counter(
+            f"{SCALING_PREFIX}scaling_decisions",
+            "Changes of the number of replicas, by direction and by reason.",
+            (*LABELS, "direction", "reason"),
+            registry=registry,
+        )
+        self._counted: dict[Key, set[tuple[str, str]]] = {}
+
+    def _figures(self, read: Callable[[ShownLoad], float | None]) -> Iterator[SeriesValue]:
+        for key, item in snapshot(self._known):
+            if (value := read(item)) is not None:
+                yield key, value
+
+    def decided(self, key: Key, decision: Decision, *, before: int, scaled: bool) -> None:
+        """One decision about a resource; ``scaled``: its replicas are the scaler's."""
+        self._known[key] = ShownLoad(decision.figures, decision.replicas if scaled else None)
+        if scaled and decision.replicas != before:
+            kind = ("up" if decision.replicas > before else "down", decision.cause)
+            self._counted.setdefault(key, set()).add(kind)
+            self._decisions.labels(*key, *kind).inc()
+
+    def unknown(self, key: Key) -> None:
+        """Removes the load of a resource that is no longer sampled."""
+        self._known.pop(key, None)
+
+    def forget(self, key: Key) -> None:
+        """The resource was deleted, and its series with it."""
+        self.unknown(key)
+        for kind in self._counted.pop(key, set()):
+            self._decisions.remove(*key, *kind)

@@ -1,0 +1,315 @@
+"""Keeps the store's LLMDeployments as the API server has them: kopf's events, checked by lists of metadata.
+
+kopf neither says when its stream breaks nor which objects were deleted while it was broken. So a middleware
+of its HTTP session sees each of its lists and watches, and a list of metadata alone decides when the store is
+complete: at the start, after each list of kopf's (410), and every ten minutes. What it lacks is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import aiohttp
+
+from tacho_operator.core.types import Manifest
+from tacho_operator.shell.handlers import INACTIVITY_SECONDS, Middlewares, OnEvent
+from tacho_operator.shell.kube import (
+    KINDS,
+    ApiError,
+    Counted,
+    Kube,
+    requested_pause_seconds,
+    response_error,
+)
+from tacho_operator.shell.metrics import Metrics
+from tacho_operator.shell.store.reflector import (
+    SETTLE_SECONDS,
+    SHORTEST_WATCH_SECONDS,
+    EtcdRestored,
+    check_not_older,
+    retry_seconds,
+)
+from tacho_operator.shell.store.store import Store, later
+
+logger = logging.getLogger(__name__)
+
+OK, FORBIDDEN = 200, 403
+KIND = "LLMDeployment"
+CHECK_SECONDS = 600.0
+"""Between two lists of metadata while nothing breaks."""
+COMPLETE_SECONDS = 60.0
+"""Time in which kopf has to list, and to deliver every object in a list of metadata; else the operator
+restarts."""
+
+
+class WatchIncomplete(RuntimeError):
+    """kopf has not delivered every object that the API server has."""
+
+
+class WatchRunner(Protocol):
+    """Runs kopf (KopfRunner, or a test's double)."""
+
+    async def watch(self, namespace: str, on_event: OnEvent, middlewares: Middlewares) -> None: ...
+
+
+class ResourceWatch:
+    """LLMDeployments of one namespace, or of all ("")."""
+
+    kind = KIND
+
+    def __init__(
+        self,
+        kube: Kube,
+        store: Store,
+        runner: WatchRunner,
+        *,
+        namespace: str = "",
+        on_reconnect: Callable[[str, str], None],
+        counted: Counted,
+    ) -> None:
+        self._kube, self._store, self._runner = kube, store, runner
+        self.namespace = namespace
+        self._on_reconnect, self._counted = on_reconnect, counted
+        self._failures = 0
+        self._last_event = self._last_check = time.monotonic()
+        self._watch_began = 0.0
+        """0 before the first watch after a list."""
+        self._events_before = self._events = 0
+        self._newest = 0
+        """The highest resourceVersion seen in an event."""
+        self._listed_uids: frozenset[str] = frozenset()
+        self._listed_version = ""
+        self._deleted: set[str] = set()
+        """Uids that were deleted since the last list of metadata."""
+        self._lists = 0
+        """Number of lists that kopf has begun."""
+        self._kopf_listed = asyncio.Event()
+        self._refusal: asyncio.Future[None] | None = None
+        """Of the running kopf: fails when its list or its discovery is refused, so that it starts anew."""
+        self._complete = self._streaming = self._settling = False
+        store.lost(KIND, namespace, f"{KIND}: not listed yet")
+
+    def silent_seconds(self) -> float:
+        """Since the stream last delivered something: an event, a new watch, a complete list."""
+        return time.monotonic() - max(self._last_event, self._last_check)
+
+    async def run(self) -> None:
+        """Runs until cancelled: restarts kopf whenever it fails. Raises EtcdRestored."""
+        while True:
+            try:
+                if not await self._kube.is_served(KIND):
+                    raise ApiError(404, f"{KIND} is not served (is its CRD installed?)")
+                await self._run_once()
+            except EtcdRestored:
+                raise
+            except Exception as error:
+                self._failures += 1
+                self._complete = False
+                self._watch_began = 0.0
+                self._lost("broken", str(error) or type(error).__name__)
+                delay = retry_seconds(self._failures, requested_pause_seconds(error))
+                delay *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+                place = f"namespace {self.namespace}" if self.namespace else "all namespaces"
+                logger.warning(
+                    "%s in %s: %s; kopf starts anew in %.1f s",
+                    KIND,
+                    place,
+                    error,
+                    delay,
+                    exc_info=logger.isEnabledFor(logging.DEBUG),
+                )
+                await asyncio.sleep(delay)
+
+    async def _run_once(self) -> None:
+        """One kopf operator and its checks, until either fails."""
+        self._kopf_listed.clear()
+        refusal = self._refusal = asyncio.get_running_loop().create_future()
+        watching = asyncio.create_task(
+            self._runner.watch(self.namespace, self.on_event, (self.middleware,)), name="kopf"
+        )
+        checking = asyncio.create_task(self._check_lists(), name="list of metadata")
+        parts: tuple[asyncio.Future[None], ...] = (refusal, checking, watching)
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in parts:
+                if part in done:
+                    part.result()
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+
+    # --- kopf's events ---
+    def on_event(self, what: str | None, manifest: Manifest) -> None:
+        """Puts or removes one object. Events of two uids of one name may arrive in either order."""
+        metadata = manifest["metadata"]
+        uid, version = str(metadata["uid"]), str(metadata["resourceVersion"])
+        self._last_event = time.monotonic()
+        if version.isdigit() and int(version) > self._newest:
+            self._newest = int(version)
+            self._events += 1
+        if what == "DELETED":
+            self._deleted.add(uid)
+            self._store.remove(KIND, metadata["namespace"], metadata["name"], uid=uid)
+        elif uid in self._listed_uids or not self._is_listed_before(version):
+            self._store.put(KIND, manifest)
+
+    def _is_listed_before(self, version: str) -> bool:
+        """Whether the last list of metadata would name an object of that version."""
+        return bool(self._listed_version) and later(self._listed_version, version)
+
+    # --- kopf's requests ---
+    async def middleware(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Sees kopf's lists and watches begin and fail; slows down watches that end at once."""
+        if not request.url.path.endswith(f"/{KINDS[KIND][1]}"):
+            response = await handler(request)
+            if response.status == FORBIDDEN:
+                self._refused(await response_error(response))
+            return response
+        is_watch = "watch" in request.url.query
+        verb = "watch" if is_watch else "list"
+        if is_watch:
+            await self._before_watch()
+        elif "continue" not in request.url.query:
+            self._lists += 1
+            self._complete = False
+            self._lost("expired" if self._watch_began else "", "being listed")
+            self._watch_began = 0.0
+        try:
+            response = await handler(request)
+            error = None if response.status == OK else await response_error(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as failure:
+            self._counted(verb, KIND, 0)
+            self._settling = True
+            self._lost("broken", f"no answer from the API server: {type(failure).__name__}")
+            raise
+        self._counted(verb, KIND, response.status)
+        if error is not None and is_watch:
+            self._settling = True
+            self._lost("broken", str(error))  # kopf tries a watch again by itself
+        elif error is not None:
+            self._refused(error)
+        elif is_watch:
+            self._watch_begins()
+        elif "continue" not in request.url.query:
+            self._kopf_listed.set()
+        return response
+
+    def _refused(self, error: ApiError) -> None:
+        """Ends the running kopf, which would try again without saying why."""
+        self._settling = True
+        self._lost("", str(error))
+        if self._refusal is not None and not self._refusal.done():
+            self._refusal.set_exception(error)
+
+    async def _before_watch(self) -> None:
+        """The former watch, if any, has ended."""
+        if self._watch_began:
+            lasted = time.monotonic() - self._watch_began
+            silent = time.monotonic() - self._last_event
+            self._settling = self._settling or silent > INACTIVITY_SECONDS / 2
+            self._lost("ended", "the watch ended and begins anew")
+            if lasted < SHORTEST_WATCH_SECONDS and self._events == self._events_before:
+                await asyncio.sleep(SHORTEST_WATCH_SECONDS)
+        self._watch_began = time.monotonic()
+        self._events_before = self._events
+
+    def _watch_begins(self) -> None:
+        """Changes that a broken stream missed arrive within moments of its successor's beginning."""
+        self._last_event = time.monotonic()
+        wait, self._settling = SETTLE_SECONDS if self._settling else 0.0, False
+        asyncio.get_running_loop().call_later(wait, self._streams, self._watch_began)
+
+    def _streams(self, watch_began: float) -> None:
+        if watch_began == self._watch_began:
+            self._streaming = True
+            self._report()
+
+    def _lost(self, why: str, message: str) -> None:
+        self._streaming = False
+        if why:
+            self._on_reconnect(KIND, why)
+        self._store.lost(KIND, self.namespace, f"{KIND}: {message}")
+
+    def _report(self) -> None:
+        if self._complete and self._streaming:
+            self._failures = 0
+            self._store.runs(KIND, self.namespace)
+
+    # --- lists of metadata ---
+    async def _check_lists(self) -> None:
+        """Raises WatchIncomplete when kopf does not list, or does not deliver the listed objects."""
+        try:
+            async with asyncio.timeout(COMPLETE_SECONDS):
+                await self._kopf_listed.wait()
+        except TimeoutError:
+            raise WatchIncomplete(f"kopf did not list within {COMPLETE_SECONDS:.0f} s") from None
+        while True:
+            self._kopf_listed.clear()
+            await self._check()
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._kopf_listed.wait()
+            except TimeoutError:
+                continue
+
+    async def _check(self) -> None:
+        """Removes objects that are not listed, and waits until the store has every listed object."""
+        self._deleted.clear()
+        lists = self._lists
+        listed: dict[str, tuple[str, str, str]] = {}
+        async for page in self._kube.pages(KIND, self.namespace or None, metadata_only=True):
+            version = page.version
+            for item in page.items:
+                metadata = item["metadata"]
+                listed[metadata["uid"]] = (
+                    metadata["namespace"], metadata["name"], metadata["resourceVersion"]
+                )  # fmt: skip
+            await asyncio.sleep(0)
+        check_not_older(self._store, KIND, self.namespace, version)
+        self._listed_uids, self._listed_version = frozenset(listed), version
+        for name, uid, held_version in self._store.held(KIND, self.namespace):
+            if uid not in listed and later(version, held_version):
+                self._store.remove(KIND, *name, uid=uid)
+        try:
+            async with asyncio.timeout(COMPLETE_SECONDS):
+                while listed:
+                    uid, place = listed.popitem()
+                    while self._is_missing(uid, place):
+                        await self._store.changed()
+        except TimeoutError:
+            raise WatchIncomplete(f"kopf did not deliver {'/'.join(place[:2])} in time") from None
+        self._complete = lists == self._lists  # else kopf has begun another list meanwhile
+        self._store.at(KIND, self.namespace, version)
+        self._last_check = time.monotonic()
+        self._report()
+
+    def _is_missing(self, uid: str, place: tuple[str, str, str]) -> bool:
+        namespace, name, version = place
+        found = self._store.find(KIND, namespace, name)
+        # A later object of that name, too, shows that this one was deleted.
+        return uid not in self._deleted and (found is None or not later(found[1], version))
+
+
+def resource_watches(
+    kube: Kube, store: Store, runner: WatchRunner, namespaces: tuple[str, ...], metrics: Metrics
+) -> tuple[ResourceWatch, ...]:
+    """One for each of ``namespaces``, or one for all."""
+    return tuple(
+        ResourceWatch(
+            kube,
+            store,
+            runner,
+            namespace=namespace,
+            on_reconnect=metrics.reconnect,
+            counted=metrics.request,
+        )
+        for namespace in namespaces or ("",)
+    )

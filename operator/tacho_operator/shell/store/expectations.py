@@ -1,0 +1,127 @@
+"""Expectations, as informer caches have them: the watch must deliver our own writes before the next decision.
+
+Without them a child is created twice, or a change is undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.types import Manifest
+from tacho_operator.shell.kube import FIELD_MANAGER, Kube
+from tacho_operator.shell.store.store import Store, later
+
+KEPT_OUT = frozenset({"Event"})
+"""Written and never read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """The version of one object after a write of ours; the watch must deliver it, or a newer one, before the
+    next decision."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    """resourceVersion after the write; "" where the write deleted the object."""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Identity of the object: of two writes to one object, only the later one counts."""
+        return (self.kind, self.namespace, self.name)
+
+    def seen(self, store: Store) -> bool:
+        found = store.find(self.kind, self.namespace, self.name)
+        gone = found is None or found[0] != self.uid
+        if gone and store.was_removed(self.uid):
+            return True
+        if not self.version:
+            return gone or store.leaving(self.kind, self.namespace, self.name)
+        streams = (store.streams.get((self.kind, place), "") for place in {self.namespace, ""})
+        if any(version and later(version, self.version) for version in streams):
+            return True
+        return found is not None and found[0] == self.uid and later(found[1], self.version)
+
+
+class RecordingClient(Kube):
+    """A client that records its own writes as expectations. One per reconcile."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self.written: dict[tuple[str, str, str], Expectation] = {}
+        self.writes = 0
+        self.applied: list[Manifest] = []
+        """What was created or applied, as it was sent."""
+
+    def _note(self, manifest: Manifest) -> None:
+        metadata = manifest["metadata"]
+        self._keep(
+            Expectation(
+                manifest["kind"],
+                metadata["namespace"],
+                metadata["name"],
+                metadata["uid"],
+                metadata["resourceVersion"],
+            )
+        )
+
+    def _keep(self, expected: Expectation) -> None:
+        self.written[expected.place] = expected
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
+        """The object from a live read; the version of an object with tacho's label becomes an expectation
+        too."""
+        found = await self._kube.get(kind, namespace, name)
+        if found is not None and DEPLOYMENT_LABEL in (found["metadata"].get("labels") or {}):
+            self._note({**found, "kind": kind})
+        return found
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        self.writes += 1
+        made = await self._kube.create(manifest)
+        if manifest["kind"] not in KEPT_OUT:
+            self._note({**made, "kind": manifest["kind"]})
+        self.applied.append(manifest)
+        return made
+
+    async def apply(
+        self, manifest: Manifest, *, uid: str, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> Manifest:
+        self.writes += 1
+        made = await self._kube.apply(manifest, uid=uid, subresource=subresource, manager=manager)
+        self.applied.append(manifest)
+        self._note({**made, "kind": manifest["kind"]})
+        return made
+
+    async def patch_json(self, live: Manifest, operations: list[dict[str, Any]]) -> Manifest:
+        self.writes += 1
+        made = await self._kube.patch_json(live, operations)
+        self._note({**made, "kind": live["kind"]})
+        return made
+
+    async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
+        self.writes += 1
+        made = await self._kube.annotate(live, annotations)
+        self._note({**made, "kind": live["kind"]})
+        return made
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        self.writes += 1
+        await self._kube.delete(kind, namespace, name, uid=uid)
+        self._keep(Expectation(kind, namespace, name, uid, ""))
+
+
+async def seen(store: Store, expected: tuple[Expectation, ...], seconds: float) -> bool:
+    """Waits until the store shows all of it; False when it does not in that time."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not all(item.seen(store) for item in expected):
+                await store.changed()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Replays request traces against scaling policies, with simulated replicas in virtual time."""

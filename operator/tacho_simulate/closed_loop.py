@@ -1,0 +1,121 @@
+"""Closed-loop load on one replica: each stream sends its next request after an answer, as in a probe."""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from dataclasses import dataclass
+from random import Random
+
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.replica import Ledger, Timed, replica_of
+from tacho_simulate.replica.base import NOT_YET
+from tacho_simulate.result import Quantiles, quantiles
+
+SPREAD = 0.25
+"""Relative spread of answer lengths, which keeps streams from running in lockstep."""
+WARM_ROUNDS, ROUNDS = 2, 12
+"""Requests per stream before and during the measurement."""
+MIN_CONCURRENCY = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """Results at one concurrency."""
+
+    concurrency: int
+    requests_per_second: float
+    output_tokens_per_second: float
+    mean_ttft_seconds: float
+    ttft_seconds: Quantiles
+    tpot_seconds: Quantiles
+    e2e_seconds: Quantiles
+    preemptions: int
+
+
+class Streams:
+    def __init__(
+        self,
+        model: PerformanceModel,
+        input_tokens: int,
+        output_tokens: int,
+        concurrency: int,
+        seed: int,
+        pause_seconds: float,
+    ) -> None:
+        self._rng = Random(seed)  # noqa: S311  # a game, not a secret
+        self._pause_seconds = pause_seconds
+        self._input = input_tokens
+        self._min_tokens = max(1, round((1 - SPREAD) * output_tokens))
+        self._max_tokens = max(self._min_tokens, 2 * output_tokens - self._min_tokens)
+        self.arrived: list[float] = []
+        self.input_tokens: list[int] = []
+        self.output_tokens: list[int] = []
+        self.ledger = Ledger(self.arrived, self.input_tokens, self.output_tokens)
+        self.replica = replica_of(model, Timed.of(model), self.ledger, 0.0)
+        self.replica.after = lambda _, when: self._ask(
+            self._later(when), self._rng.randint(self._min_tokens, self._max_tokens)
+        )
+        for _ in range(concurrency):  # each stream begins in the middle of an answer
+            self._ask(0.0, self._rng.randint(1, output_tokens))
+
+    def until(self, ended: int) -> None:
+        """Advances until ``ended`` requests have completed."""
+        step = 1.0
+        while self.ledger.ended < ended:
+            self.replica.advance(self.replica.now + step)
+            step *= 2
+
+    def _later(self, when: float) -> float:
+        return when + self._pause_seconds * self._rng.random() if self._pause_seconds else when
+
+    def _ask(self, when: float, output_tokens: int) -> None:
+        request = len(self.arrived)
+        self.arrived.append(when)
+        self.input_tokens.append(self._input)
+        self.output_tokens.append(output_tokens)
+        self.ledger.first.append(NOT_YET)
+        self.ledger.last.append(NOT_YET)
+        insort(self.replica.incoming, (when + self.replica.entry_seconds, request))
+
+
+def closed_loop(
+    model: PerformanceModel,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    concurrency: int,
+    seed: int = 0,
+    pause_seconds: float = 0.0,
+    rounds: int = ROUNDS,
+) -> Level:
+    """``pause_seconds``: maximum pause between requests of a stream, uniformly distributed."""
+    streams = Streams(model, input_tokens, output_tokens, concurrency, seed, pause_seconds)
+    ledger, replica = streams.ledger, streams.replica
+    streams.until(WARM_ROUNDS * concurrency)
+    begins, preempted = replica.now, replica.preemptions
+    streams.until(ledger.ended + rounds * max(concurrency, MIN_CONCURRENCY))
+    seconds = replica.now - begins
+    ended = [request for request, when in enumerate(ledger.last) if when >= begins]
+    whole = [request for request in ended if ledger.arrived[request] >= begins]
+    waited = [ledger.first[request] - ledger.arrived[request] for request in whole]
+    ttft = quantiles(waited)
+    tpot = quantiles(
+        [
+            (ledger.last[request] - ledger.first[request]) / max(1, ledger.output_tokens[request] - 1)
+            for request in whole
+        ]
+    )
+    e2e = quantiles([ledger.last[request] - ledger.arrived[request] for request in whole])
+    if ttft is None or tpot is None or e2e is None:
+        raise AssertionError("no request both began and ended within the measurement")
+    return Level(
+        concurrency=concurrency,
+        requests_per_second=len(ended) / seconds,
+        output_tokens_per_second=sum(ledger.output_tokens[request] for request in ended) / seconds,
+        mean_ttft_seconds=math.fsum(waited) / len(waited),
+        ttft_seconds=ttft,
+        tpot_seconds=tpot,
+        e2e_seconds=e2e,
+        preemptions=replica.preemptions - preempted,
+    )

@@ -1,0 +1,205 @@
+"""The pods of one run: readiness, request routing, creation and deletion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from random import Random
+
+from tacho_operator.api.defaults import GRACE_SECONDS
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.policy import SimulatedPodView
+from tacho_simulate.replica import Ledger, Replica, Timed, replica_of
+
+
+class SimulatedPod:
+    """One pod and the replica in it."""
+
+    __slots__ = (
+        "created",
+        "deleted_seconds",
+        "hung",
+        "number",
+        "ready",
+        "ready_seconds",
+        "replica",
+        "timed",
+        "uid",
+    )
+
+    def __init__(self, number: int, created: float, timed: Timed, replica: Replica) -> None:
+        self.number, self.uid = number, f"pod-{number}"
+        self.created, self.timed, self.replica = created, timed, replica
+        self.ready = self.hung = False
+        self.ready_seconds: float | None = None
+        self.deleted_seconds = math.inf
+        """When the pod releases its GPU."""
+
+
+class Fleet:
+    """Requests are routed to a random ready pod, as by a Kubernetes Service.
+
+    ``assigned_pods``: pod of each request, by order of first readiness, used if that pod is ready.
+    """
+
+    def __init__(
+        self,
+        model: PerformanceModel,
+        stragglers: Sequence[tuple[int, float]],
+        ledger: Ledger,
+        rng: Random,
+        assigned_pods: Sequence[int] = (),
+    ) -> None:
+        self._model, self._ledger, self._rng, self._assigned_pods = model, ledger, rng, assigned_pods
+        self._normal = Timed.of(model)
+        self._slow = {number: Timed.of(model, factor) for number, factor in stragglers}
+        self._serving: list[SimulatedPod] = []
+        self._begun: list[SimulatedPod] = []
+        """Pods by first readiness."""
+        self._held: list[int] = []
+        """Requests without a ready pod."""
+        self._retired_preemptions = 0
+        self.pods: list[SimulatedPod] = []
+        """Pods without a deletion, oldest first."""
+        self.ended: list[SimulatedPod] = []
+        self.made = 0
+        self.arrived = 0
+        """Requests that have arrived."""
+
+    @property
+    def ready(self) -> int:
+        return len(self._serving)
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    @property
+    def preemptions(self) -> int:
+        return self._retired_preemptions + sum(pod.replica.preemptions for pod in (*self.pods, *self.ended))
+
+    def arrive(self, until: float) -> None:
+        """Routes all requests that arrive before ``until``."""
+        arrived, at, count = self._ledger.arrived, self.arrived, len(self._ledger.arrived)
+        serving, draw = [pod.replica for pod in self._serving], self._rng.random
+        size = len(serving)
+        begins = at
+        if not size:
+            while at < count and arrived[at] < until:
+                at += 1
+            self._held.extend(range(begins, at))
+        else:
+            queues, entry = [item.incoming for item in serving], [item.entry_seconds for item in serving]
+            while at < count and (when := arrived[at]) < until:
+                chosen = int(draw() * size)
+                if self._assigned_pods:
+                    chosen = self._place(self._assigned_pods[at], chosen)
+                queues[chosen].append((when + entry[chosen], at))
+                at += 1
+        self.arrived = at
+
+    def _place(self, number: int, other: int) -> int:
+        """Index of that pod among ready pods; ``other`` if it is not ready."""
+        if number >= len(self._begun) or not self._begun[number].ready:
+            return other
+        return self._serving.index(self._begun[number])
+
+    def create(self, now: float) -> SimulatedPod:
+        timed = self._slow.get(self.made, self._normal)
+        pod = SimulatedPod(self.made, now, timed, replica_of(self._model, timed, self._ledger, now))
+        self.made += 1
+        self.pods.append(pod)
+        return pod
+
+    def become_ready(self, pod: SimulatedPod, now: float) -> None:
+        pod.ready, pod.ready_seconds = True, now
+        pod.replica.now = now
+        self._serving.append(pod)
+        if pod not in self._begun:
+            self._begun.append(pod)
+        held, self._held = self._held, []
+        for request in held:
+            pod.replica.incoming.append((now + pod.replica.entry_seconds, request))
+
+    def crash(self, pod: SimulatedPod, now: float) -> None:
+        """Crashes a pod: its requests fail; the pod may become ready again."""
+        if not pod.hung:
+            pod.replica.advance(now)
+        self._forget(pod)
+        pod.hung = False
+        pod.replica = replica_of(self._model, pod.timed, self._ledger, now)
+
+    def hang(self, pod: SimulatedPod, now: float) -> None:
+        pod.replica.advance(now)
+        pod.hung = True
+
+    def resume(self, pod: SimulatedPod, now: float) -> None:
+        """Continues the pod's requests."""
+        pod.replica.now = now
+        pod.hung = False
+
+    def remove(self, fewer: int, victims: Sequence[str], now: float) -> None:
+        """Deletes ``fewer`` pods: the pods drain their requests within the grace period."""
+        first = {uid: place for place, uid in enumerate(victims)}
+        ranked = sorted(
+            self.pods,
+            key=lambda pod: (first.get(pod.uid, len(first)), pod.ready, -pod.created, -pod.number),
+        )
+        for pod in ranked[: max(0, fewer)]:
+            self.pods.remove(pod)
+            self.ended.append(pod)
+            pod.deleted_seconds = now
+            if pod.ready:
+                self._serving.remove(pod)
+                pod.ready = False
+                self._drain(pod, now)
+
+    def observe(self, now: float, *, blind: bool) -> tuple[SimulatedPodView, ...]:
+        """State of all pods; ``blind``: without metrics."""
+        found = []
+        for pod in self.pods:
+            if pod.ready and not pod.hung:
+                pod.replica.advance(now)
+            known = pod.ready and not blind
+            found.append(
+                SimulatedPodView(
+                    uid=pod.uid,
+                    ready=pod.ready,
+                    created_seconds=pod.created,
+                    ready_seconds=pod.ready_seconds,
+                    begun=self._begun.index(pod) if pod in self._begun else len(self._begun),
+                    metrics=pod.replica.metrics(now) if known else None,
+                )
+            )
+        return tuple(found)
+
+    def settle(self, until: float) -> None:
+        """Advances all ready pods to one time."""
+        for pod in self._serving:
+            if not pod.hung:
+                pod.replica.advance(until)
+
+    def _drain(self, pod: SimulatedPod, now: float) -> None:
+        """A draining pod receives no requests, so it is simulated to its end at once."""
+        replica, limit = pod.replica, now + GRACE_SECONDS
+        if pod.hung:
+            pod.deleted_seconds = limit if replica.held else now
+        else:
+            replica.advance(now)
+            ended = now
+
+            def note(_: int, when: float) -> None:
+                nonlocal ended
+                ended = when
+
+            replica.after = note
+            replica.advance(limit)
+            pod.deleted_seconds = limit if replica.held else max(now, ended)
+        self._ledger.failed += replica.held
+
+    def _forget(self, pod: SimulatedPod) -> None:
+        self._ledger.failed += pod.replica.held
+        self._retired_preemptions += pod.replica.preemptions
+        if pod.ready:
+            self._serving.remove(pod)
+            pod.ready = False

@@ -1,0 +1,154 @@
+"""The algorithm of the HorizontalPodAutoscaler, which several policies use.
+
+    metric ─► proposal (ratio, tolerance) ─► stabilized over a window ─► scaling policies ─► bounds
+
+An unavailable metric makes no proposal, and replicas stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from tacho_operator.core.autoscaling.algorithm.types import Change, Pace, Point, Rules
+from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting
+
+SOURCE = (
+    "github.com/kubernetes/kubernetes pkg/controller/podautoscaler (horizontal.go, replica_calculator.go) "
+    "at 00067268; changes of both directions count in a period, as of 1.26"
+)
+SYNC_SECONDS = 15.0
+TOLERANCE = 0.1
+UP = Rules(
+    window_seconds=0.0,
+    paces=(Pace(kind="Percent", value=100, period_seconds=15), Pace(kind="Pods", value=4, period_seconds=15)),
+    tolerance=TOLERANCE,
+)
+DOWN = Rules(
+    window_seconds=300.0,
+    paces=(Pace(kind="Percent", value=100, period_seconds=15),),
+    tolerance=TOLERANCE,
+)
+
+
+def by_pods(
+    known: Sequence[float], *, unready: int, missing: int, replicas: int, target: float
+) -> int | None:
+    """Metric type Pods with AverageValue. ``known``: values of ready pods; ``missing``: ready pods without a
+    value.
+
+    At a scale-down, pods without a value count as at the target; at a scale-up they count as idle, like
+    unready pods.
+    """
+    if not known:
+        return None
+    ratio = math.fsum(known) / len(known) / target
+    if missing == 0 and not (unready and ratio > 1):
+        return replicas if _tolerated(ratio) else _whole(ratio * len(known))
+    counted = len(known) + missing
+    total = math.fsum(known)
+    if ratio < 1:
+        total += missing * target
+    elif ratio > 1:
+        counted += unready
+    again = total / counted / target
+    if _tolerated(again) or (ratio < 1) != (again < 1):
+        return replicas
+    proposed = _whole(again * counted)
+    turned = proposed > replicas if again < 1 else proposed < replicas
+    return replicas if turned else proposed
+
+
+def by_average(total: float, *, replicas: int, target: float) -> int:
+    """Metric type External with AverageValue."""
+    if replicas and _tolerated(total / (target * replicas)):
+        return replicas
+    return _whole(total / target)
+
+
+def by_value(value: float, *, ready: int, replicas: int, target: float) -> int:
+    """Metric type External or Object with Value."""
+    ratio = value / target
+    return replicas if _tolerated(ratio) else _whole(ratio * ready)
+
+
+def _tolerated(ratio: float) -> bool:
+    return abs(ratio - 1) <= TOLERANCE + 1e-12
+
+
+def _whole(amount: float) -> int:
+    return math.ceil(amount - 1e-9)
+
+
+class Autoscaler:
+    """One autoscaler with its recent recommendations and changes."""
+
+    def __init__(self, setting: Setting, *, up: Rules = UP, down: Rules = DOWN) -> None:
+        self._min_replicas, self._max_replicas = setting.min_replicas, setting.max_replicas
+        self._up, self._down = up, down
+        self._recommended: list[Point] = []
+        self._changes: list[Change] = []
+
+    def settle(self, view: PolicyView, proposals: Iterable[int | None], reason: str) -> PolicyDecision:
+        """The largest proposal, limited by windows, scaling policies and bounds. While a metric is missing,
+        the others may scale up only."""
+        asked = list(proposals)
+        found = [item for item in asked if item is not None]
+        now, have = view.now_seconds, view.replicas
+        if not found or (len(found) < len(asked) and max(found) < have):
+            return PolicyDecision(replicas=have, reason=f"{reason}: unknown, held at {have}")
+        desired = max(found)
+        steady = self._stabilized(min(max(desired, self._min_replicas), self._max_replicas), have, now)
+        if steady > have:
+            steady = min(steady, max(have, self._furthest(self._up, have, now, upwards=True)))
+        elif steady < have:
+            steady = max(steady, min(have, self._furthest(self._down, have, now, upwards=False)))
+        steady = min(max(steady, self._min_replicas), self._max_replicas)
+        if steady != have:
+            longest = max(pace.period_seconds for rules in (self._up, self._down) for pace in rules.paces)
+            young = [item for item in self._changes if now - item.time_seconds < longest]
+            self._changes = [*young, Change(time_seconds=now, before=have, after=steady)]
+        return PolicyDecision(
+            replicas=steady, reason=f"{reason}: {desired} recommended, {steady} from {have}"
+        )
+
+    def _stabilized(self, desired: int, have: int, now: float) -> int:
+        """Up to the lowest, down to the highest recommendation of the direction's window."""
+        self._recommended.append(Point(now, desired))
+        windows = (self._up.window_seconds or 0.0, self._down.window_seconds or 0.0)
+        self._recommended = [
+            item
+            for item in self._recommended
+            if item is self._recommended[-1] or now - item.time_seconds < max(windows)
+        ]
+        lowest, highest = desired, desired
+        for item in self._recommended:
+            age = now - item.time_seconds
+            lowest = min(lowest, int(item.value)) if age < windows[0] else lowest
+            highest = max(highest, int(item.value)) if age < windows[1] else highest
+        return min(max(have, lowest), highest)
+
+    def _furthest(self, rules: Rules, have: int, now: float, *, upwards: bool) -> int:
+        """The widest limit of the scaling policies."""
+        limits = []
+        for pace in rules.paces:
+            moved = sum(
+                item.after - item.before
+                for item in self._changes
+                if now - item.time_seconds < pace.period_seconds
+            )
+            start = have - moved
+            if pace.kind == "Pods":
+                limits.append(start + pace.value if upwards else start - pace.value)
+            elif upwards:
+                limits.append(math.ceil(start * (1 + pace.value / 100)))
+            else:
+                limits.append(int(start * (1 - pace.value / 100)))
+        return max(limits) if upwards else min(limits)
+
+
+def ready_metrics(view: PolicyView) -> tuple[list[PodMetrics], int, int]:
+    """Metrics of ready pods; number of unready pods; number of ready pods without metrics."""
+    ready = [pod for pod in view.pods if pod.ready]
+    known = [pod.metrics for pod in ready if pod.metrics is not None]
+    return known, len(view.pods) - len(ready), len(ready) - len(known)

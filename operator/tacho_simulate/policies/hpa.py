@@ -1,0 +1,52 @@
+"""HorizontalPodAutoscalers on engine metrics, as custom metrics of pods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tacho_simulate.policies.autoscaler import SOURCE, SYNC_SECONDS, Autoscaler, by_pods, ready_metrics
+from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting, SimulatedPolicy
+
+QUEUE, KV_CACHE, CONCURRENCY = 5.0, 0.5, 50.0
+"""Nothing has a default: a queue of 5 as in the chart of vllm-project/production-stack, half a KV cache as in
+the sample of vllm-project/aibrix, the requests at once are a round number."""
+
+
+class OnPods:
+    """Average value per pod."""
+
+    period_seconds = SYNC_SECONDS
+    source = SOURCE
+
+    def __init__(
+        self, setting: Setting, *, name: str, metric: Callable[[PodMetrics], float], target: float
+    ) -> None:
+        self.name = name
+        self._metric, self._target = metric, target
+        self._autoscaler = Autoscaler(setting)
+
+    def decide(self, view: PolicyView) -> PolicyDecision:
+        metrics, unready, missing = ready_metrics(view)
+        known = [self._metric(item) for item in metrics]
+        proposal = by_pods(
+            known, unready=unready, missing=missing, replicas=view.replicas, target=self._target
+        )
+        mean = sum(known) / len(known) if known else 0.0
+        return self._autoscaler.settle(view, [proposal], f"{mean:.4g} per pod, target {self._target:g}")
+
+
+def on_queue(setting: Setting, target: float = QUEUE) -> SimulatedPolicy:
+    """Waiting requests per pod."""
+    return OnPods(setting, name="hpa-queue", metric=lambda item: item.waiting, target=target)
+
+
+def on_kv_cache(setting: Setting, target: float = KV_CACHE) -> SimulatedPolicy:
+    """The share of the KV cache that is used."""
+    return OnPods(setting, name="hpa-kv-cache", metric=lambda item: item.kv_cache_usage, target=target)
+
+
+def on_concurrency(setting: Setting, target: float = CONCURRENCY) -> SimulatedPolicy:
+    """Requests in a pod, waiting or not."""
+    return OnPods(
+        setting, name="hpa-concurrency", metric=lambda item: item.running + item.waiting, target=target
+    )

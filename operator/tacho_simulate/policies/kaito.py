@@ -1,0 +1,53 @@
+"""KAITO's scaler for KEDA: one replica more or fewer by the requests that wait in each, if all are ready."""
+
+from __future__ import annotations
+
+from tacho_operator.core.autoscaling.algorithm.types import Pace, Rules
+from tacho_simulate.policies.autoscaler import SYNC_SECONDS, TOLERANCE, Autoscaler, by_value, ready_metrics
+from tacho_simulate.policy import PolicyDecision, PolicyView, Setting, SimulatedPolicy
+
+UP_WAITING, DOWN_WAITING = 10.0, 1.0
+"""Thresholds of the README's examples; a user has to set both."""
+MORE, FEWER, HOLD = 2.0, 0.5, 1.0
+"""Values that the formula returns to the HorizontalPodAutoscaler, whose target is 1 and whose scaling policy
+allows one pod."""
+UP_COOLDOWN_SECONDS = 300.0
+
+
+class Kaito:
+    name = "kaito"
+    source = (
+        "github.com/kaito-project/keda-kaito-scaler pkg/scaledobject/provisioner.go at 3ce909d4, "
+        "through a HorizontalPodAutoscaler"
+    )
+    period_seconds = SYNC_SECONDS
+
+    def __init__(self, setting: Setting, up: float, down: float, cooldown_seconds: float) -> None:
+        self._up, self._down = up, down
+        self._autoscaler = Autoscaler(setting, up=_one_in(cooldown_seconds, 60.0), down=_one_in(300.0, 300.0))
+
+    def decide(self, view: PolicyView) -> PolicyDecision:
+        known, unready, _ = ready_metrics(view)
+        if not known:
+            return self._autoscaler.settle(view, [None], "waiting requests")
+        mean = sum(item.waiting for item in known) / len(known)
+        ready = len(view.pods) - unready
+        gate = ready >= view.replicas
+        value = MORE if gate and mean > self._up else FEWER if mean < self._down else HOLD
+        proposal = by_value(value, ready=ready, replicas=view.replicas, target=1.0)
+        reason = f"{mean:.4g} waiting requests per replica, thresholds {self._up:g} and {self._down:g}"
+        return self._autoscaler.settle(view, [proposal], reason)
+
+
+def _one_in(period_seconds: float, window_seconds: float) -> Rules:
+    pace = Pace(kind="Pods", value=1, period_seconds=period_seconds)
+    return Rules(window_seconds=window_seconds, paces=(pace,), tolerance=TOLERANCE)
+
+
+def make(
+    setting: Setting,
+    up: float = UP_WAITING,
+    down: float = DOWN_WAITING,
+    cooldown_seconds: float = UP_COOLDOWN_SECONDS,
+) -> SimulatedPolicy:
+    return Kaito(setting, up, down, cooldown_seconds)

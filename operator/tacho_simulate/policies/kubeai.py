@@ -1,0 +1,67 @@
+"""KubeAI: the mean of active requests over ten minutes, over a target for each replica."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from tacho_simulate.policies.autoscaler import ready_metrics
+from tacho_simulate.policy import PolicyDecision, PolicyView, Setting, SimulatedPolicy
+
+TARGET_REQUESTS = 100.0
+WINDOW_SECONDS = 600.0
+SCALE_DOWN_DELAY_SECONDS = 30.0
+
+
+class KubeAI:
+    """KubeAI. Active requests are requests that its own proxy has accepted and not answered.
+
+    The simulation takes them from the pods' metrics; where pods do not answer, the last sum is used again.
+    """
+
+    name = "kubeai"
+    source = (
+        "github.com/kubeai-project/kubeai internal/modelautoscaler/autoscaler.go, "
+        "internal/modelclient/scale.go at f442a2cd (chart 0.22.1)"
+    )
+    period_seconds = 10.0
+
+    def __init__(self, setting: Setting, target: float, window_seconds: float) -> None:
+        self._min_replicas, self._max_replicas, self._target = (
+            setting.min_replicas,
+            setting.max_replicas,
+            target,
+        )
+        self._counts: deque[int] = deque(maxlen=math.ceil(window_seconds / self.period_seconds))
+        self._required = math.ceil(SCALE_DOWN_DELAY_SECONDS / self.period_seconds)
+        self._downs = 0
+        self._active_before = 0
+
+    def decide(self, view: PolicyView) -> PolicyDecision:
+        active = self._active(view)
+        if not self._counts:
+            # As after a restart of KubeAI, whose last mean fills the window: the run begins amid traffic.
+            self._counts.extend([active] * (self._counts.maxlen or 1))
+        self._counts.append(active)
+        mean = sum(self._counts) / len(self._counts)
+        desired = min(max(math.ceil(mean / self._target - 1e-9), self._min_replicas), self._max_replicas)
+        reason = f"{mean:.4g} active requests, target {self._target:g}: {desired}"
+        if desired >= view.replicas:
+            self._downs = 0
+        elif self._downs < self._required:
+            self._downs += 1
+            return PolicyDecision(replicas=view.replicas, reason=f"{reason}, scale-down delay")
+        return PolicyDecision(replicas=desired, reason=reason)
+
+    def _active(self, view: PolicyView) -> int:
+        known, _, missing = ready_metrics(view)
+        if missing:
+            return self._active_before
+        self._active_before = view.gateway_waiting + sum(item.running + item.waiting for item in known)
+        return self._active_before
+
+
+def make(
+    setting: Setting, target: float = TARGET_REQUESTS, window_seconds: float = WINDOW_SECONDS
+) -> SimulatedPolicy:
+    return KubeAI(setting, target, window_seconds)

@@ -1,0 +1,108 @@
+"""The operator's own scaling algorithm, driven as by its scaler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tacho_contract import __version__
+from tacho_operator.core.autoscaling.algorithm.step import step
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Bounds,
+    PodLoad,
+    Policy as ScalingPolicy,
+    Sample,
+    Standing,
+    State,
+)
+from tacho_operator.core.autoscaling.target import TargetPod
+from tacho_operator.core.autoscaling.victims import victims
+from tacho_simulate.policy import (
+    PodMetrics,
+    PolicyDecision,
+    PolicyView,
+    Setting,
+    SimulatedPodView,
+    SimulatedPolicy,
+)
+
+PERIOD_SECONDS = 10.0
+"""Default of the chart's scalingPeriodSeconds."""
+
+
+class Tacho:
+    name = "tacho"
+    source = f"tacho {__version__}, core/autoscaling/algorithm/step.py"
+
+    def __init__(
+        self,
+        setting: Setting,
+        policy_at: Callable[[float], ScalingPolicy],
+        period_seconds: float = PERIOD_SECONDS,
+    ) -> None:
+        """``policy_at``: the user's scaling policy at a time."""
+        self.period_seconds = period_seconds
+        self._capacity, self._policy_at = setting.capacity, policy_at
+        self._state = State(cold_start_seconds=setting.cold_start_seconds)
+        self._samples: dict[str, Sample] = {}
+        self._started: dict[str, float] = {}
+        """Cold start of each pod in seconds; later restarts do not count."""
+
+    def decide(self, view: PolicyView) -> PolicyDecision:
+        serving = [pod for pod in view.pods if pod.ready]
+        standing = Standing(
+            replicas=view.replicas,
+            pods=tuple(self._load(pod, view.now_seconds) for pod in serving),
+            capacity=self._capacity,
+            policy=self._policy_at(view.now_seconds),
+        )
+        done = step(standing, self._state, view.now_seconds)
+        self._state = done.state
+        uids = {pod.uid for pod in serving}
+        self._samples = {uid: sample for uid, sample in self._samples.items() if uid in uids}
+        targets = [TargetPod(uid=pod.uid, name=pod.uid, address="") for pod in serving]
+        return PolicyDecision(
+            replicas=done.decision.replicas,
+            reason=done.decision.sentence,
+            victims=victims(targets, done.state.tracks, view.replicas - done.decision.replicas),
+        )
+
+    def _load(self, pod: SimulatedPodView, now: float) -> PodLoad:
+        """A pod without an answer keeps its last sample, which ages."""
+        if pod.metrics is not None:
+            self._samples[pod.uid] = _sample(pod.metrics, now)
+        if pod.ready_seconds is not None:
+            self._started.setdefault(pod.uid, pod.ready_seconds - pod.created_seconds)
+        started = self._started.get(pod.uid)
+        return PodLoad(
+            uid=pod.uid,
+            sample=self._samples.get(pod.uid),
+            start_seconds=started if started else None,
+        )
+
+
+def _sample(metrics: PodMetrics, now: float) -> Sample:
+    return Sample(
+        time_seconds=now,
+        running=metrics.running,
+        waiting=metrics.waiting,
+        generated_tokens=metrics.generation_tokens_total,
+        computed_prompt_tokens=metrics.prompt_tokens_total,
+        kv_cache_usage=metrics.kv_cache_usage,
+        preemptions=metrics.preemptions_total,
+        first_token_seconds=metrics.first_token_seconds_sum,
+        first_tokens=metrics.first_tokens_total,
+    )
+
+
+def make(setting: Setting) -> SimulatedPolicy:
+    policy = ScalingPolicy(
+        bounds=Bounds(least=setting.min_replicas, most=setting.max_replicas),
+        ttft_seconds=setting.slo_ttft_seconds,
+        tpot_seconds=setting.slo_tpot_seconds,
+    )
+    return Tacho(setting, lambda _: policy)
+
+
+def make_with(policy: ScalingPolicy, setting: Setting) -> SimulatedPolicy:
+    """The policy with the user's behavior and bounds."""
+    return Tacho(setting, lambda _: policy)

@@ -1,0 +1,134 @@
+"""Interface of scaling policies: their view of the cluster and their decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_simulate.performance_model import PerformanceModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodMetrics:
+    """Metrics of an engine. Counters begin at 0 with the pod."""
+
+    running: int
+    waiting: int
+    kv_cache_usage: float
+    """KV cache usage, 0 to 1."""
+    prompt_tokens_total: float
+    """Incremented at the first token."""
+    generation_tokens_total: float
+    requests_total: float
+    """Completed requests since the pod's start."""
+    first_token_seconds_sum: float
+    first_tokens_total: float
+    preemptions_total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedPodView:
+    """A pod without a deletion."""
+
+    uid: str
+    ready: bool
+    created_seconds: float
+    ready_seconds: float | None
+    """When it last became ready; None: never."""
+    metrics: PodMetrics | None
+    """The pod's metrics; None: the pod did not answer."""
+    begun: int = 0
+    """Number of pods that became ready before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Requests that have arrived with their answer lengths; only the greedy reference may use it."""
+
+    input_tokens: Sequence[int]
+    output_tokens: Sequence[int]
+    """Output tokens of each request of the whole trace; valid up to ``total``."""
+    total: int
+
+    def latest(self, limit: int) -> tuple[tuple[int, int], ...]:
+        """(input tokens, output tokens) of the latest requests."""
+        rows = slice(max(0, self.total - limit), self.total)
+        return tuple(zip(self.input_tokens[rows], self.output_tokens[rows], strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyView:
+    """State of the cluster at one decision."""
+
+    now_seconds: float
+    replicas: int
+    """Number of desired replicas."""
+    pods: tuple[SimulatedPodView, ...]
+    """The pods, oldest first."""
+    arrivals_total: int
+    """Requests that have arrived, as counted by a gateway."""
+    gateway_waiting: int = 0
+    """Requests at the gateway without a ready pod."""
+    arrived_input_tokens: int = 0
+    """Input tokens of all arrived requests."""
+    arrived_output_tokens: int = 0
+    """Future output tokens of all arrived requests; only the greedy reference may use it."""
+    arrived: Arrived | None = None
+    """Only the greedy reference may use it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDecision:
+    """Desired replicas from now on."""
+
+    replicas: int
+    reason: str
+    """Explanation for the report."""
+    victims: tuple[str, ...] = ()
+    """Uids of pods to delete first on scale-down. Then unready and newest pods, as in a ReplicaSet."""
+
+
+class SimulatedPolicy(Protocol):
+    """A scaling policy with its state; created for each run."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def source(self) -> str:
+        """Origin of the algorithm: address and version."""
+        ...
+
+    @property
+    def period_seconds(self) -> float:
+        """Time between two decisions."""
+        ...
+
+    def decide(self, view: PolicyView) -> PolicyDecision: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Parameters of one run besides its trace."""
+
+    min_replicas: int
+    max_replicas: int
+    capacity: Capacity
+    """Measured capacity of one replica, which may be wrong."""
+    slo_ttft_seconds: float | None
+    slo_tpot_seconds: float | None
+    cold_start_seconds: float
+    """Seconds from a pod's creation to its readiness."""
+    model: PerformanceModel
+    """Behavior of the simulated replicas; only the greedy reference may read it."""
+    initial_replicas: int | None = None
+    """Ready replicas at the beginning. None: ``min_replicas``."""
+    initial_start_seconds: float = 0.0
+    """Cold start of the initial replicas. 0: unknown."""
+    first_decision_seconds: float | None = None
+    """Time of the first decision. None: after one period."""
+
+
+Factory = Callable[[Setting], SimulatedPolicy]

@@ -1,0 +1,15 @@
+"""One replica in virtual time."""
+
+from __future__ import annotations
+
+from tacho_simulate.performance_model import PerformanceModel
+from tacho_simulate.replica.base import Ledger, Replica, Timed
+from tacho_simulate.replica.chunked_prefill import ChunkedPrefill
+from tacho_simulate.replica.concurrent_prefill import ConcurrentPrefill
+
+__all__ = ["Ledger", "Replica", "Timed", "replica_of"]
+
+
+def replica_of(model: PerformanceModel, timed: Timed, ledger: Ledger, begins: float) -> Replica:
+    """``timed``: lookup tables of ``model``, shared by many replicas."""
+    return (ConcurrentPrefill if model.step_tokens is None else ChunkedPrefill)(timed, ledger, begins)

@@ -1,0 +1,237 @@
+"""Discrete-event simulation of one trace, one policy and its replicas. The same seed gives the same result.
+
+Events are decisions of the policy, pods that become ready, and faults. Pods do not change between two events,
+so all requests of that interval are routed at once and replicas advance independently.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+
+from tacho_simulate.faults import Faults
+from tacho_simulate.fleet import Fleet, SimulatedPod
+from tacho_simulate.policy import Arrived, Factory, PolicyView, Setting, SimulatedPolicy
+from tacho_simulate.replica import Ledger
+from tacho_simulate.replica.base import NOT_YET
+from tacho_simulate.result import Moment, ReplicaChange, Result, quantiles
+from tacho_simulate.trace import Trace
+
+DRAIN_SECONDS = 900.0
+"""Time after the last arrival; requests that are incomplete by then count as failed."""
+NO_FAULTS = Faults()
+
+__all__ = ["Faults", "simulate"]
+
+
+def simulate(
+    trace: Trace,
+    setting: Setting,
+    policy_factory: Factory,
+    *,
+    seed: int,
+    faults: Faults = NO_FAULTS,
+    assigned_pods: Sequence[int] = (),
+) -> Result:
+    """Result of ``policy_factory``'s policy on ``trace``.
+
+    ``assigned_pods``: pod of each request, by order of first readiness. A random ready pod is used if that
+    pod is not ready, and always for ().
+    """
+    return Simulation(trace, setting, policy_factory, seed, faults, assigned_pods).result()
+
+
+def _chance(seed: int) -> Random:
+    return Random(seed)  # noqa: S311  # not a secret
+
+
+class Simulation:
+    def __init__(
+        self,
+        trace: Trace,
+        setting: Setting,
+        factory: Factory,
+        seed: int,
+        faults: Faults,
+        assigned_pods: Sequence[int] = (),
+    ) -> None:
+        self._trace, self._setting, self._factory = trace, setting, factory
+        self._policy: SimulatedPolicy = factory(setting)
+        self._seed, self._faults = seed, faults
+        self._ledger = Ledger(trace.time_seconds, trace.input_tokens, trace.output_tokens)
+        self._fleet = Fleet(setting.model, faults.stragglers, self._ledger, _chance(seed), assigned_pods)
+        # Cold starts have their own random stream: they do not depend on the number of requests.
+        self._starts = _chance(seed + 1)
+        self._started = 0
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = itertools.count()
+        self._desired = setting.min_replicas if setting.initial_replicas is None else setting.initial_replicas
+        self._trajectory: list[Moment] = []
+        self._decisions: list[ReplicaChange] = []
+        self._missed: list[tuple[str, float]] = []
+        self._totals = (0, 0, 0)
+        """Counted arrivals, their input tokens and output tokens."""
+
+    def result(self) -> Result:
+        trace, fleet = self._trace, self._fleet
+        for _ in range(self._desired):
+            fleet.become_ready(fleet.create(-self._setting.initial_start_seconds), 0.0)
+        self._note(0.0)
+        first = self._setting.first_decision_seconds
+        self._at(self._policy.period_seconds if first is None else first, self._decide)
+        for when, whom in self._faults.failing:
+            self._at(when, partial(self._fail, whom))
+        for when, whom in self._faults.hanging:
+            self._at(when, partial(self._hang, whom))
+        horizon = trace.duration_seconds + DRAIN_SECONDS
+        while self._events and self._events[0][0] <= horizon:
+            when, _, action = heapq.heappop(self._events)
+            fleet.arrive(when)
+            if when > trace.duration_seconds and self._done():
+                break
+            action(when)
+            self._note(when)
+        fleet.arrive(math.inf)
+        fleet.settle(horizon)
+        return self._result()
+
+    def _at(self, when: float, action: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._order), action))
+
+    def _done(self) -> bool:
+        return self._ledger.ended + self._ledger.failed == len(self._trace)
+
+    def _note(self, now: float) -> None:
+        if self._trajectory and self._trajectory[-1].time_seconds == now:
+            self._trajectory.pop()  # events at one time make one moment
+        former = self._trajectory[-1][1:] if self._trajectory else None
+        if former != (self._desired, self._fleet.ready):
+            self._trajectory.append(Moment(now, self._desired, self._fleet.ready))
+
+    # --- events -------------------------------------------------------------------------------------
+    def _decide(self, now: float) -> None:
+        fleet, setting = self._fleet, self._setting
+        if any(begins <= now < ends for begins, ends in self._faults.scaler_outages):
+            self._policy = self._factory(setting)
+            self._at(now + self._policy.period_seconds, self._decide)
+            return
+        blind = any(begins <= now < ends for begins, ends in self._faults.metrics_outages)
+        arrivals, prompts, answers = self._counted()
+        view = PolicyView(
+            now_seconds=now,
+            replicas=self._desired,
+            pods=fleet.observe(now, blind=blind),
+            arrivals_total=arrivals,
+            gateway_waiting=fleet.held,
+            arrived_input_tokens=prompts,
+            arrived_output_tokens=answers,
+            arrived=Arrived(self._trace.input_tokens, self._trace.output_tokens, arrivals),
+        )
+        choice = self._policy.decide(view)
+        desired = min(setting.max_replicas, max(setting.min_replicas, choice.replicas))
+        if desired != self._desired:
+            self._decisions.append(ReplicaChange(now, self._desired, desired, choice.reason))
+            self._desired = desired
+        for _ in range(desired - len(fleet.pods)):
+            self._start(fleet.create(now), now)
+        fleet.remove(len(fleet.pods) - desired, choice.victims, now)
+        waited = self._faults.unanswered_seconds if blind else 0.0
+        self._at(now + max(self._policy.period_seconds, waited), self._decide)
+
+    def _start(self, pod: SimulatedPod, now: float) -> None:
+        known = self._faults.cold_start_seconds
+        seconds = self._starts.choice(known) if known else self._setting.cold_start_seconds
+        if self._faults.starts_in_order and self._started < len(known):
+            seconds = known[self._started]
+        self._started += 1
+
+        def ready(when: float) -> None:
+            if pod.deleted_seconds == math.inf:
+                self._fleet.become_ready(pod, when)
+
+        self._at(now + seconds, ready)
+
+    def _fail(self, number: int | None, now: float) -> None:
+        pod = self._serving(number)
+        if pod is None:
+            self._missed.append(("crash", now))
+            return
+        self._fleet.crash(pod, now)
+        self._start(pod, now)
+
+    def _hang(self, number: int | None, now: float) -> None:
+        pod = self._serving(number)
+        if pod is None:
+            self._missed.append(("hang", now))
+            return
+        self._fleet.hang(pod, now)
+
+        def restart(when: float) -> None:
+            if pod.deleted_seconds == math.inf and pod.hung:
+                if self._faults.hang_resumes:
+                    self._fleet.resume(pod, when)
+                    return
+                self._fleet.crash(pod, when)
+                self._start(pod, when)
+
+        self._at(now + self._faults.hang_seconds, restart)
+
+    def _serving(self, number: int | None) -> SimulatedPod | None:
+        """The ready pod with that number, or the oldest ready pod; hung pods excluded. None: no such pod."""
+        found = (pod for pod in self._fleet.pods if number is None or pod.number == number)
+        return next((pod for pod in found if pod.ready and not pod.hung), None)
+
+    def _counted(self) -> tuple[int, int, int]:
+        counted, prompts, answers = self._totals
+        for request in range(counted, self._fleet.arrived):
+            prompts += self._trace.input_tokens[request]
+            answers += self._trace.output_tokens[request]
+        self._totals = (self._fleet.arrived, prompts, answers)
+        return self._totals
+
+    # --- result -------------------------------------------------------------------------------------
+    def _result(self) -> Result:
+        trace, ledger, fleet, setting = self._trace, self._ledger, self._fleet, self._setting
+        duration = trace.duration_seconds
+        ttft: list[float] = []
+        whole: list[float] = []
+        tpot: list[float] = []
+        met = 0
+        ttft_limit = math.inf if setting.slo_ttft_seconds is None else setting.slo_ttft_seconds
+        tpot_limit = math.inf if setting.slo_tpot_seconds is None else setting.slo_tpot_seconds
+        rows = zip(ledger.arrived, ledger.first, ledger.last, ledger.output_tokens, strict=True)
+        for arrived, first, last, tokens in rows:
+            if last == NOT_YET:
+                continue
+            ttft.append(first - arrived)
+            whole.append(last - arrived)
+            gap = 0.0
+            if tokens > 1:
+                gap = (last - first) / (tokens - 1)
+                tpot.append(gap)
+            met += first - arrived <= ttft_limit and gap <= tpot_limit
+        seconds = (
+            max(0.0, min(duration, pod.deleted_seconds) - min(duration, max(0.0, pod.created)))
+            for pod in (*fleet.pods, *fleet.ended)
+        )
+        return Result(
+            policy=self._policy.name,
+            trace=trace.name,
+            seed=self._seed,
+            duration_seconds=duration,
+            requests=len(trace),
+            unfinished=len(trace) - len(whole),
+            gpu_hours=math.fsum(seconds) / 3600,
+            slo_attainment=met / len(trace) if len(trace) else 1.0,
+            ttft_seconds=quantiles(ttft),
+            e2e_seconds=quantiles(whole),
+            tpot_seconds=quantiles(tpot),
+            preemptions=fleet.preemptions,
+            trajectory=tuple(self._trajectory),
+            decisions=tuple(self._decisions),
+            missed=tuple(self._missed),
+        )

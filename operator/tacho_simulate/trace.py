@@ -1,0 +1,204 @@
+"""A trace of requests: arrival times, prompt lengths and answer lengths.
+
+Read from a CSV file, gzipped or not, whatever its name. Columns by name, in any case:
+``time_s,input_tokens,output_tokens``, or those of the public Azure traces
+(``TIMESTAMP,ContextTokens,GeneratedTokens``). Other columns are ignored.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+
+LONGEST_TOKENS = 10_000_000
+"""Maximum plausible tokens of a prompt or an answer."""
+LONGEST_SECONDS = 3 * 366 * 86400.0
+"""Maximum length of a trace: a longer one has its times in another unit."""
+LATEST_SECONDS = 1e11
+"""Latest time in seconds since 1970, some three thousand years from now; later ones are in another unit."""
+LONGEST_SHOWN = 200
+"""Characters of a line, in an error."""
+GZIP = b"\x1f\x8b"
+"""First bytes of a gzip file."""
+
+
+class TraceError(ValueError):
+    """A trace that cannot be read, with the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Requests in the order of their arrival. The three rows are equally long."""
+
+    name: str
+    time_seconds: tuple[float, ...]
+    """Sorted; the first request comes at 0 or later."""
+    input_tokens: tuple[int, ...]
+    output_tokens: tuple[int, ...]
+    """Output tokens of each request, at least 1."""
+
+    def __post_init__(self) -> None:
+        if not len(self.time_seconds) == len(self.input_tokens) == len(self.output_tokens):
+            raise TraceError(f"{self.name}: times, prompts and answers are not equally many")
+        if self.time_seconds and self.time_seconds[0] < 0:
+            raise TraceError(f"{self.name}: begins before 0")
+        if any(later < earlier for earlier, later in pairwise(self.time_seconds)):
+            raise TraceError(f"{self.name}: times are not sorted")
+
+    def __len__(self) -> int:
+        return len(self.time_seconds)
+
+    @property
+    def duration_seconds(self) -> float:
+        """Seconds to the last arrival."""
+        return self.time_seconds[-1] if self.time_seconds else 0.0
+
+
+def read_trace(path: str | Path) -> Trace:
+    """The trace in a file, its first request at 0. Raises TraceError."""
+    path = Path(path)
+    try:
+        with path.open("rb") as raw:
+            packed = raw.peek(len(GZIP)).startswith(GZIP)
+            content = gzip.GzipFile(fileobj=raw) if packed else raw
+            lines = io.TextIOWrapper(content, encoding="utf-8", newline="")
+            return parse_trace(lines, path.name.removesuffix(".gz").removesuffix(".csv"), str(path))
+    except (EOFError, UnicodeDecodeError, csv.Error, zlib.error, gzip.BadGzipFile) as error:
+        raise TraceError(f"{path}: not a CSV: {error}") from None
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror or error}") from None
+
+
+def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
+    """``place``: how errors call it."""
+    rows = csv.reader(lines)
+    heading = [cell.strip().lstrip("\ufeff") for cell in next(rows, [])]
+    at = {cell.lower(): column for column, cell in reversed(list(enumerate(heading)))}
+    found = next((layout for layout in CSV_COLUMNS if set(layout.keys) <= set(at)), None)
+    if found is None:
+        raise TraceError(f"{place}: {_no_heading(heading)}")
+    requests = sorted(_requests(rows, found, at, place))
+    if not requests:
+        raise TraceError(f"{place}: holds no request")
+    begins, ends = requests[0][0], requests[-1][0]
+    if ends - begins > LONGEST_SECONDS:
+        raise TraceError(
+            f"{place}: lasts {(ends - begins) / 86400:.3g} days, more than three years; times are in seconds"
+        )
+    if ends > LATEST_SECONDS:
+        raise TraceError(
+            f"{place}: a request at {ends:.6g} s; times are in seconds, these may be milliseconds"
+        )
+    return Trace(
+        name=name,
+        time_seconds=tuple(time - begins for time, _, _ in requests),
+        input_tokens=tuple(tokens for _, tokens, _ in requests),
+        output_tokens=tuple(tokens for _, _, tokens in requests),
+    )
+
+
+def _no_heading(heading: list[str]) -> str:
+    """The problem with the first line of a trace."""
+    expected = " or ".join(",".join(layout.columns) for layout in CSV_COLUMNS)
+    if not heading:
+        return f"line 1: empty; the heading must name {expected}"
+    line = _short(",".join(heading))
+    if all(_number(cell) for cell in heading):
+        return f"line 1: numbers ({line}); the first line must be a heading that names {expected}"
+    if len(heading) == 1 and any(mark in heading[0] for mark in ";\t|"):
+        return f"line 1: columns are separated by commas; found {line!r}"
+    named = {cell.lower() for cell in heading}
+    near = max(CSV_COLUMNS, key=lambda layout: len(named.intersection(layout.keys)))
+    lacking = [column for column, key in zip(near.columns, near.keys, strict=True) if key not in named]
+    if len(lacking) < len(near.columns):
+        return f"line 1: the heading lacks {' and '.join(lacking)}; found {line!r}"
+    return f"line 1: the heading must name {expected}; found {line!r}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _requests(
+    rows: Iterator[list[str]], layout: CsvColumns, at: Mapping[str, int], place: str
+) -> Iterator[tuple[float, int, int]]:
+    time, prompt, answer = (at[key] for key in layout.keys)
+    width = max(time, prompt, answer) + 1
+    for number, row in enumerate(rows, start=2):
+        if not row:
+            continue
+        if len(row) < width:
+            raise TraceError(f"{place}: line {number}: {len(row)} columns, at least {width} are needed")
+        try:
+            yield layout.seconds(row[time]), _tokens(row[prompt]), max(1, _tokens(row[answer]))
+        except ValueError as error:
+            raise TraceError(f"{place}: line {number}: {_short(str(error))}") from None
+
+
+def _tokens(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        # As tables are written in which somewhere a number is missing: 512.0.
+        if not (_number(text) and float(text).is_integer()):
+            raise ValueError(f"{text!r} tokens; a whole number is expected") from None
+        count = int(float(text))
+    if not 0 <= count <= LONGEST_TOKENS:
+        raise ValueError(f"{count} tokens; 0 to {LONGEST_TOKENS} are expected")
+    return count
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ValueError(f"time {text!r}; a number of seconds is expected")
+    return seconds
+
+
+def _timestamp(text: str) -> float:
+    """A timestamp in Azure's format, with seven digits of a second; UTC where it has no zone."""
+    text = text.strip()
+    whole, dot, rest = text.partition(".")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    moment = datetime.fromisoformat(whole + rest[digits:])
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp() + (float(f"0.{rest[:digits]}") if dot and digits else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvColumns:
+    """A way to write a trace: the columns of time, prompt and answer, and how the time is read."""
+
+    columns: tuple[str, str, str]
+    seconds: Callable[[str], float]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns in small letters."""
+        return tuple(column.lower() for column in self.columns)
+
+
+CSV_COLUMNS = (
+    CsvColumns(("time_s", "input_tokens", "output_tokens"), _seconds),
+    CsvColumns(("TIMESTAMP", "ContextTokens", "GeneratedTokens"), _timestamp),
+)

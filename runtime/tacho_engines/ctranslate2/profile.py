@@ -1,0 +1,97 @@
+"""What tacho knows of CTranslate2 as a program: images, methods, formats."""
+
+from __future__ import annotations
+
+from tacho_engines.profile import (
+    EngineImage,
+    EngineProfile,
+    EngineRules,
+    EngineSpeed,
+    LocalPackage,
+    MethodRule,
+    MethodSupport,
+)
+
+METHODS = (
+    MethodSupport(
+        method="none",
+        how="converted",
+        capability=(7, 0),
+        quality=100.0,
+        source="CTranslate2 quantization documentation",
+    ),
+    MethodSupport(
+        method="ct2-int8",
+        how="converted",
+        capability=(6, 1),
+        quality=98.0,
+        arithmetic="int8",
+        source="CTranslate2 quantization documentation",
+    ),
+    MethodSupport(
+        method="ct2-int8-float16",
+        gpu_only=True,
+        how="converted",
+        capability=(7, 0),
+        quality=98.5,
+        arithmetic="int8",
+        source="CTranslate2 quantization documentation; a CPU computes it as int8_float32 "
+        "(get_supported_compute_types)",
+    ),
+)
+
+ARCHITECTURES = (
+    "BloomForCausalLM",
+    "CodeGenForCausalLM",
+    "FalconForCausalLM",
+    "GPT2LMHeadModel",
+    "GPTBigCodeForCausalLM",
+    "GPTJForCausalLM",
+    "GPTNeoXForCausalLM",
+    "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "Gemma3ForConditionalGeneration",
+    "Gemma4ForCausalLM",
+    "Gemma4ForConditionalGeneration",
+    "GemmaForCausalLM",
+    "LlamaForCausalLM",
+    "MPTForCausalLM",
+    "MistralForCausalLM",
+    "MixFormerSequentialForCausalLM",
+    "OPTForCausalLM",
+    "Phi3ForCausalLM",
+    "PhiForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+    "RWForCausalLM",
+)
+"""Source: wheel 4.8.5, converters/transformers.py register_loader, the decoders."""
+
+PROFILE = EngineProfile(
+    name="ctranslate2",
+    title="CTranslate2",
+    image=EngineImage(
+        reference="tacho-ctranslate2",
+        version="4.8.5",
+        entrypoint=("python3", "-m", "tacho_ctranslate2"),
+        uid=65532,
+        verified_by="tests/engines on a CPU: wheel 4.8.5, SmolLM2-135M in int8; its image as a pod of a real "
+        "node, the same model on the CPU; on a GPU not yet",
+    ),
+    devices=("gpu", "cpu"),
+    formats=("ct2", "safetensors", "pytorch"),
+    methods=METHODS,
+    architectures=ARCHITECTURES,
+    speed=EngineSpeed(efficiency=0.5, batching=False),
+    built=True,
+    local=LocalPackage(package="ctranslate2", entrypoint=("-m", "tacho_ctranslate2")),
+    executes_model_code=False,
+    rules=EngineRules(
+        method=MethodRule(
+            cel="(self.quantization.method.startsWith('ct2-') ? self.engine.name in ['ctranslate2', 'custom']"
+            " : (self.engine.name != 'ctranslate2' || self.quantization.method == 'none'))",
+            message="the methods ct2-* and the engine ctranslate2 belong together; change "
+            "quantization.method or engine.name",
+        )
+    ),
+)

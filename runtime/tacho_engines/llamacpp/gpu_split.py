@@ -1,0 +1,143 @@
+"""Which device holds which part of the model, as llama.cpp distributes the model over GPUs.
+
+Source: llama.cpp b11549, src/llama-model.cpp (load_tensors): the output head counts as one more layer after
+the last; the last ``--n-gpu-layers`` of them go to GPUs, in turn by the parts of ``--tensor-split``, by
+default the GPUs' free memory; the input embedding stays on the host.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tacho_contract.failure import FailureClass
+from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits
+from tacho_engines.shared.compatibility import refused
+from tacho_engines.shared.images import version_key
+from tacho_engines.shared.switches import first_of, integer, parse_arguments
+
+EVERY = ("all", "auto")
+"""Words for a number of layers. ``auto`` lowers it where memory lacks, which ``--fit off`` ends."""
+LAYER, TENSOR, ROW, NONE = "layer", "tensor", "row", "none"
+MODES = (LAYER, TENSOR, ROW, NONE)
+NO_ROWS_SINCE = (2026,)
+"""xllamacpp 2026.10 (b11549): ggml-cuda has no split buffers any more; "does not support split buffers"."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuShare:
+    """The part of the model that one GPU holds."""
+
+    layers: int
+    head: bool
+    """The output head, with the norm before it."""
+    part: float = 1.0
+    """Of each tensor of those; less than 1 where tensors themselves are split."""
+
+
+def mode(placement: Placement) -> str:
+    """How several GPUs share the model; a switch wins over ``spec.parallelism``."""
+    given = first_of(parse_arguments(placement.options.arguments), "split-mode", "sm")
+    return given or (TENSOR if placement.tensor > 1 else LAYER)
+
+
+def offloaded_layers(options: EngineOptions, layers: int) -> int:
+    """Layers on GPUs, the output head among them: all, unless the user names fewer."""
+    given = first_of(parse_arguments(options.arguments), "n-gpu-layers", "gpu-layers", "ngl")
+    requested = None if given is None or given in EVERY else integer(given)
+    return layers + 1 if requested is None or requested < 0 else min(requested, layers + 1)
+
+
+def proportions(options: EngineOptions) -> tuple[float, ...] | None:
+    """The parts of --tensor-split; None: not given. Raises ValueError for text that is not a list of
+    parts."""
+    given = first_of(parse_arguments(options.arguments), "tensor-split", "ts")
+    if given is None:
+        return None
+    parts = tuple(float(part) for part in given.replace("/", ",").split(","))
+    if not sum(parts) > 0 or min(parts) < 0:
+        raise ValueError(given)
+    return parts
+
+
+def shares(placement: Placement) -> tuple[GpuShare, ...]:
+    """The part of the model that each GPU holds."""
+    layers, gpus = max(1, placement.architecture.layers), max(1, placement.count)
+    on_gpus = offloaded_layers(placement.options, layers)
+    parts = proportions(placement.options) or (1.0,) * gpus
+    total = sum(parts)
+    if mode(placement) == TENSOR:
+        return tuple(GpuShare(max(0, on_gpus - 1), on_gpus > 0, part / total) for part in parts)
+    ends = [_first_beyond(sum(parts[: index + 1]) / total, on_gpus) for index in range(gpus - 1)]
+    starts, ends = [0, *ends], [*ends, on_gpus]
+    head = next((number for number, end in enumerate(ends) if end == on_gpus), -1) if on_gpus else -1
+    return tuple(
+        GpuShare(max(0, end - start) - (number == head), number == head)
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True))
+    )
+
+
+def _first_beyond(end: float, layers: int) -> int:
+    """The first layer that no longer belongs before ``end``, a part of all: those with index / layers below
+    it do. Counted and not walked through: a configuration may claim any number of layers."""
+    found = min(layers, max(0, math.ceil(end * layers)))
+    while found > 0 and (found - 1) / layers >= end:
+        found -= 1
+    while found < layers and found / layers < end:
+        found += 1
+    return found
+
+
+def splits(placement: Placement) -> Splits | EngineRefusal:
+    """Layers in turn (pipeline), as llama.cpp does by itself; tensor parallelism only where the user sets it:
+    it is experimental, and some architectures do not have it."""
+    options, gpus = placement.options, max(1, placement.count)
+    tensor = options.tensor or 1
+    if tensor > 1 and placement.device.on_host:
+        message = "parallelism.tensor has no effect: on the CPU llama.cpp is one process"
+        return refused(FailureClass.INVALID_CONFIG, message, "Remove parallelism.tensor")
+    if tensor > 1 and tensor != gpus:
+        message = f"parallelism.tensor {tensor} is not gpu.count {gpus}: llama.cpp splits layers or tensors"
+        return _wrong(message, "Set parallelism.tensor to gpu.count, or remove it")
+    return ((gpus, 1),) if tensor > 1 else ((1, gpus),)
+
+
+def fallbacks(placement: Placement) -> tuple[str, ...]:
+    """What runs slower than a user may expect, one clause per cause."""
+    if placement.device.on_host:
+        return ()
+    layers = placement.architecture.layers
+    found = []
+    if (some := offloaded_layers(placement.options, layers)) <= layers:
+        found.append(f"{some} of {layers + 1} layers on GPUs, the others are computed on the host")
+    if mode(placement) == TENSOR:
+        found.append("tensors split over GPUs, which llama.cpp calls experimental")
+    return tuple(found)
+
+
+def refusal(placement: Placement) -> EngineRefusal | None:
+    """Switches about GPUs that llama.cpp would refuse, or that would leave planned GPUs idle."""
+    given, gpus = parse_arguments(placement.options.arguments), placement.count
+    requested = first_of(given, "split-mode", "sm")
+    if requested is not None and requested not in MODES:
+        return _wrong(f"--split-mode {requested} is not one of {', '.join(MODES)}", "")
+    if requested == ROW and version_key(placement.version) >= NO_ROWS_SINCE:
+        message = f"llama.cpp {placement.version} splits no rows over CUDA devices"
+        return _wrong(message, "Replace --split-mode row by tensor, or set parallelism.tensor")
+    main = integer(first_of(given, "main-gpu", "mg")) or 0
+    if gpus and not 0 <= main < gpus:
+        return _wrong(f"--main-gpu {main} is not one of {gpus} GPUs, which count from 0", "")
+    if requested == NONE and gpus > 1:
+        message = f"--split-mode none leaves {gpus - 1} of {gpus} GPUs idle"
+        return _wrong(message, "Set gpu.count to 1, or remove --split-mode")
+    try:
+        parts = proportions(placement.options)
+    except ValueError:
+        return _wrong("--tensor-split is no list of parts such as 3,1", "")
+    if parts is not None and gpus and len(parts) != gpus:
+        return _wrong(f"--tensor-split has {len(parts)} parts for {gpus} GPUs", "")
+    return None
+
+
+def _wrong(message: str, step: str) -> EngineRefusal:
+    return refused(FailureClass.INVALID_CONFIG, message, step or "Correct engine.extraArgs")

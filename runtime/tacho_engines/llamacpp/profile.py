@@ -1,0 +1,106 @@
+"""What tacho knows of llama.cpp as a program: images, methods, formats, and what a user may not set."""
+
+from __future__ import annotations
+
+from tacho_engines.profile import (
+    CacheTypes,
+    DeniedOptions,
+    EngineImage,
+    EngineProfile,
+    EngineRules,
+    EngineSpeed,
+    LocalPackage,
+    MethodRule,
+    MethodSupport,
+)
+from tacho_engines.shared.denied import ADMIN, OWN
+
+DENIED = DeniedOptions(
+    switches={
+        "media-path": (ADMIN, "send media with the request"),
+        "slots": (ADMIN, "leave it out; the load is at /load of port 9400"),
+        "slot-save-path": (ADMIN, "leave it out"),
+        "props": (ADMIN, "leave it out"),
+        "rpc": (ADMIN, "leave it out"),
+        "path": (ADMIN, "leave it out; files are not served"),
+        "log-file": (ADMIN, "read the container's log"),
+        "tools": (ADMIN, "leave it out"),
+        "api-key-file": ("the key has a field of its own", "use endpoint.apiKeySecretRef"),
+        "model-url": (OWN, "set model.uri"),
+        "models-dir": (OWN, "set model.uri"),
+        "models-preset": (OWN, "set model.uri"),
+        "hf-repo": (OWN, "set model.uri"),
+        "hf-file": (OWN, "set model.files"),
+        "alias": (OWN, "set model.servedName"),
+        "ctx-size": (OWN, "set context.maxModelLen"),
+        "parallel": (OWN, "set context.concurrency"),
+    },
+    short={
+        "m": "model",
+        "mu": "model-url",
+        "hf": "hf-repo",
+        "hfr": "hf-repo",
+        "hff": "hf-file",
+        "hft": "hf-token",
+        "a": "alias",
+        "c": "ctx-size",
+        "np": "parallel",
+    },
+    variable_prefixes={
+        "LLAMA_ARG_": (
+            "it sets a switch of llama.cpp past this check",
+            "write the switch into engine.extraArgs",
+        )
+    },
+)
+
+
+METHODS = (
+    MethodSupport(
+        method="gguf",
+        how="stored",
+        capability=(7, 5),
+        quality=97.0,
+        source="CUDA 13, which the image is built with, begins there (Dockerfile.llamacpp-cuda)",
+    ),
+)
+
+PROFILE = EngineProfile(
+    name="llamacpp",
+    title="llama.cpp",
+    image=EngineImage(
+        reference="tacho-llamacpp-cuda",
+        setting="llamacppCuda",
+        version="2026.10",
+        entrypoint=("llama-server",),
+        uid=10001,
+        verified_by="its switches by the launcher of xllamacpp 2026.10 on a CPU, its log by the source of "
+        "llama.cpp b11549; xllamacpp 2026.10.11549 compiled for CUDA 13.0 on one H200, 8B in Q4_0 and Q8_0; "
+        "its image: not yet",
+    ),
+    devices=("gpu", "cpu"),
+    formats=("gguf",),
+    methods=METHODS,
+    speed=EngineSpeed(efficiency=0.6, batching=True),
+    built=True,
+    local=LocalPackage(package="xllamacpp", entrypoint=("-m", "tacho_llamacpp")),
+    executes_model_code=False,
+    rules=EngineRules(
+        method=MethodRule(
+            cel="self.engine.name != 'llamacpp' || self.quantization.method in ['gguf', 'none']",
+            message="llamacpp serves GGUF files; set quantization.method to gguf, or none for an unquantized "
+            "GGUF",
+        ),
+        cache_types=CacheTypes(names=("q8_0", "q4_0"), cel="matches('^q[48]_0$')"),
+        denied=DENIED,
+    ),
+    keeps=False,
+    cpu_image=EngineImage(
+        reference="tacho-llamacpp",
+        version="2026.10",
+        entrypoint=("llama-server",),
+        uid=10001,
+        setting="llamacpp",
+        verified_by="end-to-end suite on a CPU node, SmolLM2-135M",
+    ),
+)

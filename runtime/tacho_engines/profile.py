@@ -1,0 +1,241 @@
+"""What an engine is, as data: images, methods, speed, and the rules of the API that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+
+# --- images ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineImage:
+    """One build of an engine, as an image."""
+
+    reference: str
+    """Image used when neither ``spec.engine.image`` nor the operator's settings name one; "": none."""
+    version: str
+    """Version of the default image; where the tag of the image in use holds a version, that version is
+    used."""
+    entrypoint: tuple[str, ...]
+    """Command that starts the engine inside the image, without arguments."""
+    python: str = "python3"
+    """Interpreter (3.10 or newer) in the image that runs tacho's runtime."""
+    uid: int
+    """User the image runs as; -1: not known."""
+    setting: str = ""
+    """Name under which the operator's settings may give another image; "": the engine's."""
+    verified_by: str = ""
+    """How the build was checked; "": it has not been run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginImage:
+    """An image of tacho's own, for methods that upstream's lacks from a version on."""
+
+    methods: tuple[str, ...] = ()
+    since: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalPackage:
+    """The engine as a package of this Python, for ``tacho run``."""
+
+    package: str = ""
+    """Python package that must be importable; "": it brings its own command."""
+    entrypoint: tuple[str, ...] = ()
+    """Command that starts the engine, after the interpreter."""
+    cpu_entrypoint: tuple[str, ...] = ()
+    """Command that starts the engine's build for hosts, after the interpreter; (): the same command as on
+    GPUs."""
+
+
+# --- quantization and speed -----------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodSupport:
+    """A quantization method that an engine runs, and what it takes."""
+
+    method: str
+    how: Literal["stored", "either", "converted"]
+    """stored: the checkpoint holds it; either: that, or the engine applies it to a 16-bit checkpoint;
+    converted: the model is converted before it is served."""
+    capability: tuple[int, int]
+    """Minimum CUDA compute capability."""
+    older: tuple[tuple[str, int, int], ...] = ()
+    """(version, major, minor): the least capability before that version, oldest first."""
+    quality: float
+    """Expected, 100 = as in 16 bits; published evaluations put 8 bits within 0.5 points, 4 bits within 1 to
+    3."""
+    arithmetic: Literal["fp16", "fp8", "int8"] = "fp16"
+    """Units its matrix products run on at large batches: fp16 (weights only), fp8 (from 8.9 on), int8."""
+    gpu_only: bool = False
+    source: str
+    """Where capability and arithmetic are from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTiming:
+    """A performance model of decoding steps, fitted to measured ones.
+
+    ``bytes read / bandwidth x traffic + layers x layer_microseconds``.
+    It holds for dense models on one whole GPU of that generation, as the engine runs by itself.
+    """
+
+    methods: tuple[str, ...]
+    schemes: tuple[str, ...] = ("",)
+    """How the checkpoint is quantized (``StoredQuantization.scheme``); "": it is not."""
+    capability: tuple[int, int]
+    """Compute capability of the GPUs it was timed on; others were not measured."""
+    since: str
+    """The engine's version that was timed; nothing is predicted of earlier ones, and plans name it."""
+    traffic: float
+    """Times as long as the memory's bandwidth asks for: 1.0 is the bound, and more what a kernel does with
+    the weights besides reading them."""
+    layer_microseconds: float
+    """Microseconds that each layer takes in a step, independent of the bytes that it reads."""
+    alike: tuple[str, ...] = ()
+    """Switches, without dashes in front, and environment variables with which steps are the same. With any
+    other no prediction is made: engines have hundreds, by several names each."""
+    ran: str
+    """The measured setup, as a clause of a message."""
+    source: str
+    """Rows that it was fitted on."""
+
+    def seconds(self, reading_seconds: float, layers: int) -> float:
+        """A step that needs ``reading_seconds`` at the full bandwidth."""
+        return reading_seconds * self.traffic + layers * self.layer_microseconds / 1e6
+
+
+SLOW_EFFICIENCY = 0.2
+"""Below this part of the bandwidth an engine's speed follows from its own overhead, not from the device. The
+best step that was timed of Transformers (26 ms of an 8B on an H200; benchmarks/gpu/h200/steps) is 0.12."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpeed:
+    """How fast an engine decodes."""
+
+    efficiency: float
+    """Part of the memory bandwidth that decoding reaches, for ranking where no step was timed: 1 stream,
+    H200."""
+    batching: bool
+    """Admits requests into a running batch; engines that do not come after all that do."""
+    steps: tuple[StepTiming, ...] = ()
+    """Where its decoding steps were timed."""
+
+    @property
+    def carries_load(self) -> bool:
+        """Whether it is made for many streams: requests join a running batch, and a step costs what the
+        device needs for it. Others come after all that are (8B in 16 bits on an H200, 16 streams: vLLM
+        2,052 tok/s, Transformers 380; docs/results/articles)."""
+        return self.batching and self.efficiency >= SLOW_EFFICIENCY
+
+
+# --- rules of the API -----------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodRule:
+    """A combination of ``quantization.method`` and ``engine.name`` that the API refuses: CEL over spec, where
+    both are set, true where all is well."""
+
+    cel: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheTypes:
+    """Values of ``quantization.kvCacheDtype`` that are one engine's own."""
+
+    names: tuple[str, ...]
+    cel: str
+    """CEL call on the option's value that is true for the matching values, such as ``startsWith('fp8')``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeniedOptions:
+    """What a user may not set in ``engine.extraArgs`` and ``engine.env``, in the engine's own spellings, each
+    with (why, what to do instead). What several engines spell alike is in ``shared/denied.py``."""
+
+    switches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Long ones, without dashes in front, in their dashed spelling."""
+    short: Mapping[str, str] = field(default_factory=dict)
+    """Single-dash spellings of refused switches."""
+    joined: tuple[str, ...] = ()
+    """One-letter switches whose value may follow in the same word, whatever it begins with (argparse). After
+    other single letters only what is no letter is a value."""
+    legitimate: tuple[str, ...] = ()
+    """Real switches that look like an abbreviation of a refused one."""
+    inside: tuple[str, ...] = ()
+    """Switches refused wherever their names stand, because the engine takes JSON with them inside."""
+    variables: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Environment variables that are refused, spelled exactly."""
+    variable_prefixes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __or__(self, other: DeniedOptions) -> DeniedOptions:
+        """Both sets of refused options; for an option in both, the entry of ``self``."""
+        return DeniedOptions(
+            switches={**other.switches, **self.switches},
+            short={**other.short, **self.short},
+            joined=(*self.joined, *other.joined),
+            legitimate=(*self.legitimate, *other.legitimate),
+            inside=(*self.inside, *other.inside),
+            variables={**other.variables, **self.variables},
+            variable_prefixes={**other.variable_prefixes, **self.variable_prefixes},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRules:
+    """What the API refuses because of one engine."""
+
+    method: MethodRule | None = None
+    cache_types: CacheTypes | None = None
+    denied: DeniedOptions = DeniedOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineProfile:
+    """One engine. A new version of it is new data."""
+
+    name: str
+    """Name of the engine, as in ``spec.engine.name``."""
+    title: str
+    """Title of the engine, as its makers write it."""
+    image: EngineImage
+    cpu_image: EngineImage | None = None
+    """The build for hosts; None: one image serves every device it runs on."""
+    plugins: PluginImage = PluginImage()
+    local: LocalPackage = LocalPackage()
+    devices: tuple[Literal["gpu", "cpu"], ...]
+    """Where its image runs."""
+    formats: tuple[str, ...]
+    """Checkpoint formats it loads."""
+    methods: tuple[MethodSupport, ...]
+    """Empty: whatever its command can."""
+    architectures: tuple[str, ...] = ()
+    """The only ones its converter knows; empty: all."""
+    speed: EngineSpeed
+    rules: EngineRules = EngineRules()
+    built: bool
+    """An image exists that tacho can start."""
+    predicted: bool = True
+    """False: the model is listed and sized, not parsed, and its memory is not predicted."""
+    executes_model_code: bool = True
+    """False: no switch makes it execute Python files of the model's repository."""
+    grows: bool = False
+    """Takes memory when a request needs it, not at its start: what short requests have used says nothing
+    against what full ones will."""
+    keeps: bool = True
+    """Compiles or converts what the next start can use; False: ``spec.cache`` is for downloads alone."""
+
+    def build_for(self, *, on_host: bool) -> EngineProfile:
+        """The profile with the image for this kind of device."""
+        if self.cpu_image is None or not on_host:
+            return self
+        return replace(self, image=self.cpu_image, plugins=PluginImage())
+
+    @property
+    def image_settings(self) -> tuple[str, ...]:
+        """Every name under which an image of this engine may be set."""
+        own = self.image.setting or self.name
+        return (own, self.cpu_image.setting) if self.cpu_image else (own,)

@@ -1,0 +1,55 @@
+"""The half of the plan of an engine that differs from others in little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacho_contract.failure import FailureClass
+from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, Splits, Tuning
+from tacho_engines.preset import Preset
+from tacho_engines.profile import EngineProfile
+from tacho_engines.shared.compatibility import plain_refusal, refused
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultPlan:
+    """An engine of one process, which splits no layer over GPUs and takes no switch from the plan."""
+
+    profile: EngineProfile
+    cache_bytes: float = 2.0
+    """Bytes of one element of the KV cache."""
+    presets: tuple[Preset, ...] = ()
+
+    def refusal(self, placement: Placement) -> EngineRefusal | None:
+        return plain_refusal(self.profile, placement, self.cache_type(placement))
+
+    def cache_type(self, _placement: Placement) -> str:
+        """Type of the elements of the KV cache, as quantization.kvCacheDtype; "": not known."""
+        return ""
+
+    def splits(self, placement: Placement) -> Splits | EngineRefusal:
+        if (placement.options.tensor or 1) > 1:
+            return refused(
+                FailureClass.INVALID_CONFIG,
+                f"parallelism.tensor has no effect: {self.profile.name} splits no layer over GPUs",
+                "Remove parallelism.tensor; whole layers are spread over gpu.count GPUs",
+            )
+        return ((1, max(1, placement.count)),)
+
+    def settings_refusal(self, _placement: Placement) -> EngineRefusal | None:
+        return None
+
+    def extends_context(self, _options: EngineOptions) -> bool:
+        return False
+
+    def cache_element_bytes(self, _placement: Placement) -> float:
+        return self.cache_bytes
+
+    def arguments(self, _placement: Placement, _context: Context) -> tuple[str, ...]:
+        return ()
+
+    def tuned(self, _placement: Placement, _streamed_tokens_per_second: float | None) -> Tuning:
+        return Tuning()
+
+    def fallbacks(self, _placement: Placement) -> tuple[str, ...]:
+        return ()

@@ -1,0 +1,126 @@
+"""The half of the run of an engine that differs from others in little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tacho_contract.failure import Failure
+from tacho_contract.launch import RuntimeConfig
+from tacho_contract.pod import HEALTH_PATH
+from tacho_engines.base import EngineStartup, Exit, Needs
+from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns, classify, names_cause
+from tacho_engines.shared.metrics import MetricNames
+from tacho_engines.shared.openai import Limits, whole_number
+
+
+def compile_caches(config: RuntimeConfig) -> dict[str, str]:
+    """Variables of TorchInductor, Triton and the CUDA driver's own compiler. Empty without a place."""
+    if not config.cache_dir:
+        return {}
+    return {
+        "TORCHINDUCTOR_CACHE_DIR": f"{config.cache_dir}/inductor",
+        "TRITON_CACHE_DIR": f"{config.cache_dir}/triton",
+        "CUDA_CACHE_PATH": f"{config.cache_dir}/cuda",
+    }
+
+
+def vllm_caches(config: RuntimeConfig) -> dict[str, str]:
+    """Cache variables of ``compile_caches``, and vLLM's own, which holds its compiled graphs."""
+    found = compile_caches(config)
+    return {**found, "VLLM_CACHE_ROOT": f"{config.cache_dir}/vllm"} if found else {}
+
+
+class DefaultRun:
+    """A server at its usual paths, with no variables of its own and a log without startup values."""
+
+    name = ""
+    program = ""
+    """How failure messages name it."""
+    users_command = False
+    key_variable = ""
+    """``api_key_variable``, whatever the configuration."""
+    document_path = "/version"
+    """``version_path``, whatever the configuration."""
+    bounds_requests = False
+    """Whether the plan's concurrency is the most requests it runs at a time."""
+    failures: tuple[FailurePattern, ...] = ()
+    """Failure patterns of this engine's log, in addition to the common ones."""
+    startup = StartupPatterns()
+
+    def api_key_variable(self, _config: RuntimeConfig) -> str:
+        return self.key_variable
+
+    def version_path(self, _config: RuntimeConfig) -> str:
+        return self.document_path
+
+    def version(self, document: Mapping[str, object]) -> str:
+        version = document.get("version")
+        return version if isinstance(version, str) else ""
+
+    def health_path(self, _config: RuntimeConfig) -> str:
+        return HEALTH_PATH
+
+    def environment(self, _config: RuntimeConfig) -> Mapping[str, str]:
+        return {}
+
+    def slots(self, config: RuntimeConfig) -> int:
+        return config.concurrency if self.bounds_requests else 0
+
+    def needs(self, _config: RuntimeConfig) -> Needs:
+        return Needs()
+
+    def read(self, startup: EngineStartup, line: str) -> EngineStartup:
+        return self.startup.read(startup, line)
+
+    def names_cause(self, line: str) -> bool:
+        return names_cause(self.failures, line)
+
+    def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
+        return classify(self.program, end, lines, self.failures)
+
+
+# --- engines behind tacho_server ------------------------------------------------------------------
+TACHO_SERVER_METRICS = MetricNames(
+    running=("tacho_server_requests_running",),
+    waiting=("tacho_server_requests_waiting",),
+    generated_tokens=("tacho_server_generation_tokens_total",),
+    prompt_tokens=("tacho_server_prompt_tokens_total",),
+    by_step=frozenset({"tacho_server_generation_tokens_total"}),
+    first_token_seconds=("tacho_server_time_to_first_token_seconds",),
+    kv_cache_usage=("tacho_server_kv_cache_usage_ratio",),
+)
+"""See ``tacho_server/metrics.py``."""
+
+
+def tacho_server_limits(model: Mapping[str, Any]) -> Limits:
+    """Limits that ``tacho_server`` reports of its model in /v1/models."""
+    return Limits(
+        max_model_len=whole_number(model.get("max_model_len")),
+        vocabulary=whole_number(model.get("vocabulary")),
+    )
+
+
+class TachoServerRun(DefaultRun):
+    """An engine in the process of ``tacho_server``: its arguments are paths, ports and the plan's numbers,
+    then the plan's own switches and the user's."""
+
+    bounds_requests = True
+    key_variable = "TACHO_SERVER_API_KEY"
+
+    def command(self, config: RuntimeConfig, model_path: str) -> tuple[str, ...]:
+        return (
+            *config.entrypoint,
+            *("--model", model_path),
+            *("--served-model-name", config.served_name),
+            *("--host", config.bind_host),
+            *("--port", str(config.engine_port)),
+            *("--max-model-len", str(config.max_model_len)),
+            *("--max-batch", str(config.concurrency)),
+            *self.own_switches(config),
+            *config.extra_args,
+        )
+
+    def own_switches(self, _config: RuntimeConfig) -> tuple[str, ...]:
+        """Switches of this engine's launcher alone."""
+        return ()

@@ -1,0 +1,173 @@
+"""Reading an engine's log: its startup values, and the failure that its last lines classify."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tacho_contract.failure import Failure, FailureClass, log_tail
+from tacho_contract.units import GIB, MIB, clipped
+from tacho_engines.base import EngineStartup, Exit
+
+MAX_FALLBACKS = 8
+CLAUSE_CHARS = 160
+
+
+# --- its start ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartupPatterns:
+    """Patterns of the values that an engine logs at its start."""
+
+    values: tuple[re.Pattern[str], ...] = ()
+    """Named groups are fields of EngineStartup; ``_mib`` and ``_gib`` stand for ``_bytes``. Each worker or
+    device logs a value of its own: the largest counts."""
+    last_values: tuple[re.Pattern[str], ...] = ()
+    """The same of values that are logged once a load: the last one counts."""
+    fallbacks: tuple[tuple[re.Pattern[str], str], ...] = ()
+    """(pattern, clause) of a fallback; the first that matches a line counts."""
+
+    def read(self, startup: EngineStartup, line: str) -> EngineStartup:
+        """``startup`` with the values and the fallback of ``line``."""
+        for pattern in self.values:
+            if match := pattern.search(line):
+                values = _startup_values(match)
+                startup = replace(
+                    startup, **{name: max(getattr(startup, name) or 0, values[name]) for name in values}
+                )
+        for pattern in self.last_values:
+            if match := pattern.search(line):
+                startup = replace(startup, **_startup_values(match))
+        for pattern, clause in self.fallbacks:
+            if match := pattern.search(line):
+                text = match.expand(clause)[:CLAUSE_CHARS]
+                found = tuple(dict.fromkeys((*startup.fallbacks, text)))
+                return replace(startup, fallbacks=found[:MAX_FALLBACKS])
+        return startup
+
+
+def _startup_values(match: re.Match[str]) -> dict[str, Any]:
+    """The value of each named group, by the field of EngineStartup."""
+    found: dict[str, Any] = {}
+    for group, text in match.groupdict().items():
+        quantity, _, unit = group.rpartition("_")
+        factor = {"gib": GIB, "mib": MIB}.get(unit)
+        number = float(text.replace(",", "")) * (factor or 1)
+        found[f"{quantity}_bytes" if factor else group] = number if unit == "seconds" else int(number)
+    return found
+
+
+# --- its end --------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailurePattern:
+    """A line that names a cause of failure. ``message`` may use the pattern's named groups."""
+
+    pattern: re.Pattern[str]
+    failure_class: str
+    message: str
+    next_step: str
+    detail_groups: tuple[str, ...] = field(default=())
+    """Named groups that go into the failure's details under their camelCase name."""
+
+
+COMMON_FAILURES = (
+    FailurePattern(
+        pattern=re.compile(r"No space left on device"),
+        failure_class=FailureClass.DISK_FULL,
+        message="the engine found no space left on a disk",
+        next_step="give the cache volume or the pod's ephemeral storage more space",
+    ),
+    FailurePattern(
+        pattern=re.compile(r"CUDA out of memory|cudaMalloc failed: out of memory|CUDA error: out of memory"),
+        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
+        message="the GPU's memory did not suffice",
+        next_step="lower spec.context.maxModelLen or spec.context.concurrency, quantize further, or take a "
+        "larger GPU; make sure that nothing else uses this one",
+    ),
+    FailurePattern(
+        pattern=re.compile(r"\bX[Ii][Dd]\b\D*\d+|CUDA error: (?:uncorrectable ECC|an illegal memory)"),
+        failure_class=FailureClass.GPU_FAULT,
+        message="the GPU reported a fault",
+        next_step="look for Xid messages in the node's kernel log; drain the node when they repeat",
+    ),
+)
+
+
+def names_cause(patterns: Sequence[FailurePattern], line: str) -> bool:
+    """Whether one of ``patterns``, or of those that all engines share, matches ``line``."""
+    return any(known.pattern.search(line) for known in (*patterns, *COMMON_FAILURES))
+
+
+def first_match(patterns: Sequence[FailurePattern], lines: Sequence[str]) -> Failure | None:
+    """The failure of the first pattern that matches a line; patterns are ordered from cause to effect."""
+    for known in patterns:
+        for index, line in enumerate(lines):
+            match = known.pattern.search(line)
+            if match is None:
+                continue
+            groups = {key: value for key, value in match.groupdict().items() if value}
+            return Failure(
+                failure_class=known.failure_class,
+                message=clipped(known.message.format_map(_Groups(groups)), 600),
+                next_step=known.next_step,
+                details={name: groups[name] for name in known.detail_groups if name in groups},
+                log_tail=log_tail(lines[max(0, index - 3) : index + 7]),
+            )
+    return None
+
+
+class _Groups(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[FailurePattern]) -> Failure:
+    """The engine's own patterns first, then those all engines share, then how the process ended.
+
+    A launcher's report counts where no pattern matches: it checks the configuration before the start.
+    """
+    known = first_match((*patterns, *COMMON_FAILURES), lines)
+    if known is not None:
+        return known
+    tail = log_tail(lines)
+    certain = bool(end.out_of_memory_kills)
+    if certain or end.signal == signal.SIGKILL or end.code == 128 + signal.SIGKILL:
+        how = "the kernel killed" if certain else "SIGKILL ended"
+        why = "for memory" if certain else "(most often: the container's memory limit, or the node's memory)"
+        return Failure(
+            failure_class=FailureClass.HOST_OUT_OF_MEMORY,
+            message=f"{how} {engine} {why}",
+            next_step="raise the memory in spec.engine.resources, or lower spec.context",
+            log_tail=tail,
+        )
+    if end.signal == signal.SIGILL:
+        return Failure(
+            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
+            message=f"{engine} met an instruction that this node's CPU does not have",
+            next_step="place the pod on newer nodes (spec.podTemplate), or take an image built for this CPU",
+            log_tail=tail,
+        )
+    if end.reported is not None and end.signal is None:
+        return replace(
+            end.reported,
+            message=clipped(end.reported.message, 600),
+            next_step=clipped(end.reported.next_step, 600),
+            log_tail=tail,
+        )
+    ended = f"exit code {end.code}" if end.signal is None else f"signal {_signal_name(end.signal)}"
+    last = f": {tail[-1]}" if tail else " without a word"
+    return Failure(
+        failure_class=FailureClass.ENGINE_CRASHED,
+        message=clipped(f"{engine} ended with {ended}{last}", 600),
+        next_step="read the engine's last lines (kubectl logs --previous); it is started again with back-off",
+        log_tail=tail,
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

@@ -1,0 +1,84 @@
+"""What tacho knows of Transformers as a program: images, methods, formats, speed."""
+
+from __future__ import annotations
+
+from tacho_engines.profile import (
+    EngineImage,
+    EngineProfile,
+    EngineSpeed,
+    LocalPackage,
+    MethodSupport,
+    StepTiming,
+)
+
+STEPS: tuple[StepTiming, ...] = ()
+"""None: of one stream of an 8B on an H200 the probe knows 27 tok/s within 118 % in 16 bits, 28.4 within 3 %
+in doubly quantized NF4 (benchmarks/gpu/h200/later). The host's work is most of a step, and differs by more
+than a law may."""
+EFFICIENCY = 0.08
+"""Part of the bandwidth that one stream reaches: 38 ms a token of an 8B in 16 bits on an H200, 3.1 of which
+the memory asks for (benchmarks/gpu/h200/later)."""
+
+
+METHODS = (
+    MethodSupport(method="none", how="stored", capability=(6, 0), quality=100.0, source="transformers"),
+    MethodSupport(
+        method="bnb-int8",
+        how="either",
+        capability=(7, 5),
+        quality=99.0,
+        source="bitsandbytes LLM.int8() needs Turing; its CPU backend was run",
+    ),
+    MethodSupport(
+        method="bnb-nf4",
+        how="either",
+        capability=(6, 0),
+        quality=97.0,
+        source="bitsandbytes, Linear4bit; its CPU backend was run",
+    ),
+    MethodSupport(
+        method="bnb-fp4",
+        how="either",
+        capability=(6, 0),
+        quality=95.5,
+        source="bitsandbytes, Linear4bit; its CPU backend was run",
+    ),
+    MethodSupport(
+        method="gptq",
+        gpu_only=True,
+        how="stored",
+        capability=(7, 5),
+        quality=97.5,
+        source="transformers GptqHfQuantizer",
+    ),
+    MethodSupport(
+        method="awq",
+        gpu_only=True,
+        how="stored",
+        capability=(7, 5),
+        quality=97.0,
+        source="transformers AwqQuantizer",
+    ),
+)
+
+PROFILE = EngineProfile(
+    name="transformers",
+    title="Transformers",
+    image=EngineImage(
+        reference="tacho-transformers",
+        version="5.19",
+        entrypoint=("python3", "-m", "tacho_transformers"),
+        uid=65532,
+        verified_by="transformers 5.19 with bitsandbytes 0.50, as wheels, in 16 bits, int8, fp4, nf4 and "
+        "doubly quantized nf4: SmolLM2-135M on a CPU (tests/engines), 8B of random weights on an H200 "
+        "with torch 2.11 (benchmarks/engines), int8 and nf4 as pods of a real node there (docs/results/h200)"
+        "; the image as a pod of a real node with a CPU, SmolLM2-135M in nf4",
+    ),
+    devices=("gpu", "cpu"),
+    formats=("safetensors", "pytorch"),
+    methods=METHODS,
+    speed=EngineSpeed(efficiency=EFFICIENCY, batching=True, steps=STEPS),
+    grows=True,
+    built=True,
+    local=LocalPackage(package="transformers", entrypoint=("-m", "tacho_transformers")),
+)

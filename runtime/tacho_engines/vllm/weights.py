@@ -1,0 +1,194 @@
+"""What a model's weights take in vLLM: the tensors, and what PyTorch's allocator keeps beside them.
+
+A tensor of 10 MiB or more gets memory in steps of 2 MiB. What is left of the last step goes to another
+tensor where it is more than 1 MiB; vLLM switches that off for tensors of 20 MiB and more while it loads
+weights (max_split_size_mb), so that each of those keeps its last step whole. Source:
+c10/core/AllocatorConfig.h, c10/cuda/CUDACachingAllocator.cpp should_split. Seen on an H200: Qwen2.5-1.5B
+takes 95 MiB more than its tensors have (3.5 of them in smaller tensors, which are not predicted), phi-2
+16; models whose tensors are multiples of 2 MiB (an 8B of Llama) take nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import MIB
+from tacho_engines.base import Placement
+from tacho_engines.hardware.device import Device
+from tacho_engines.memory import weights
+from tacho_engines.memory.rounding import ceil_div, round_up
+from tacho_engines.memory.weights import FP8_BITS, INT8_BITS
+from tacho_engines.vllm.settings import VllmSettings
+
+PLAIN_MLP = (
+    "BloomForCausalLM",
+    "CodeGenForCausalLM",
+    "FalconForCausalLM",
+    "GPT2LMHeadModel",
+    "GPTBigCodeForCausalLM",
+    "GPTJForCausalLM",
+    "GPTNeoXForCausalLM",
+    "MPTForCausalLM",
+    "OPTForCausalLM",
+    "PhiForCausalLM",
+    "Starcoder2ForCausalLM",
+)
+"""Architectures whose MLP is not gated. Source: vLLM model_executor/models (the first projection is a
+ColumnParallelLinear, not a MergedColumnParallelLinear)."""
+KERNEL_PADDING = {"marlin": (128, 256), "triton": (64, 256)}
+"""MXFP4 experts: multiples the intermediate (of one GPU) and hidden sizes are padded to. Source: vLLM
+layers/quantization/mxfp4.py create_weights."""
+MACHETE_AWQ = (4.25 + 0.03125) / 4.15625
+"""Machete (compute capability 9.0) expands AWQ's packed zero points to 16 bits a group. That leaves own
+starts of an 8B 0.05 GiB short, where others of that shape are 0.01 to 0.02 short: the packed ones stay."""
+STEP_BYTES = 2 * MIB
+LARGE_BYTES, WHOLE_BYTES = 10 * MIB, 20 * MIB
+UNQUANTIZED_BYTES = 2.0
+LEFT_BYTES = MIB
+"""Less is left where it is."""
+
+ATTENTION = ("full", "sliding", "chunked")
+"""Kinds of attention layers that have the same projections."""
+
+
+def linear_bits(method: str, settings: VllmSettings, facts: ModelFacts) -> float | None:
+    """Bits of a linear weight quantized in flight; None: as the checkpoint stores it.
+
+    Source: bits a parameter by method, vLLM layers/quantization and vllm-bnb-plugin (NF4: 4 + 32/64 bits,
+    its double-quantized constants are expanded at load; int8: 8 + a 32-bit scale a row).
+    """
+    if weights.quantized_in_checkpoint(facts):
+        if facts.quantization.method == "bitsandbytes" and facts.quantization.bits == 4:
+            return settings.rules.nf4_bits
+        return None
+    return {
+        "fp8": FP8_BITS,
+        "bnb-nf4": settings.rules.nf4_bits,
+        "bnb-fp4": settings.rules.nf4_bits,
+        "bnb-int8": INT8_BITS,
+    }.get(method)
+
+
+def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
+    """Weights on the most loaded GPU as ``Model loading took`` counts them: with padding and rotary table."""
+    architecture, parts = placement.architecture, _parts(placement, settings)
+    return max(
+        0,
+        weights.per_gpu(parts, architecture, tensor=settings.tensor, pipeline=settings.pipeline)
+        + unread_bytes(placement, settings)
+        + weights.rotary_bytes(architecture, settings.max_model_len)
+        - settings.offload_bytes,
+    )
+
+
+def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
+    """Bytes of the weights' memory that PyTorch's allocator keeps beside the tensors."""
+    if not settings.rules.whole_blocks:
+        return 0
+    gated = placement.architecture.name not in PLAIN_MLP
+    spread = {"tensor": settings.tensor, "pipeline": settings.pipeline}
+    return allocator_bytes(placement.architecture, _parts(placement, settings), gated=gated, **spread)
+
+
+def _parts(placement: Placement, settings: VllmSettings) -> weights.Parts:
+    """Parts of the whole model, as the vLLM version loads the weights."""
+    facts, architecture, gpu = placement.facts, placement.architecture, placement.device
+    parts = weights.parts(facts, linear_bits=linear_bits(placement.method.method, settings, facts))
+    stored = facts.quantization
+    if stored.method == "bitsandbytes" and stored.bits == 4:
+        packed = weights.parameters(facts, "linear", "expert") * 2 * settings.rules.nf4_bits / 8
+        dense = sum(t.stored_bytes for t in facts.tensors if t.kind in ("embedding", "lm_head"))
+        parts = weights.Parts(split=packed, head=float(dense))
+    if stored.method == "awq" and gpu.capability[:1] == (9,):
+        parts = _scaled(parts, split=MACHETE_AWQ)
+    if stored.method == "mxfp4":
+        parts = _scaled(parts, experts=_expert_padding(architecture, gpu, settings))
+    return parts
+
+
+def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -> weights.Parts:
+    return weights.Parts(
+        split=parts.split * split,
+        experts=parts.experts * experts,
+        embedding=parts.embedding,
+        head=parts.head,
+        replicated=parts.replicated,
+    )
+
+
+def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSettings) -> float:
+    """How much larger experts get when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 66.0)."""
+    hopper = (9, 0) <= gpu.capability < (11, 0)
+    wide, deep = KERNEL_PADDING[settings.rules.mxfp4_hopper if hopper else "marlin"]
+    share = settings.tensor if not settings.expert_parallel else 1
+    inner = ceil_div(architecture.moe_intermediate_size or architecture.intermediate_size, share)
+    hidden = architecture.hidden_size
+    if not inner or not hidden:
+        return 1.0
+    return round_up(inner, wide) * round_up(hidden, deep) / (inner * hidden)
+
+
+def offloaded_bytes(placement: Placement, settings: VllmSettings) -> int:
+    """Weights of one GPU that stay in host memory (--cpu-offload-gb)."""
+    whole = weights_bytes(placement, replace(settings, offload_bytes=0))
+    return whole - weights_bytes(placement, settings)
+
+
+# --- the allocator ---------------------------------------------------------------------------------
+def allocator_bytes(
+    architecture: Architecture, parts: weights.Parts, *, gated: bool, tensor: int, pipeline: int
+) -> int:
+    """Bytes that PyTorch's allocator keeps beside the tensors on the most loaded GPU, where the whole model's
+    weights are ``parts``. ``gated``: the MLP has two projections up, which are one tensor. 0 where shapes do
+    not follow from the configuration."""
+    linear = list(_linear(architecture, gated=gated))
+    elements, experts = sum(linear), list(_experts(architecture))
+    alike = all(group.kind in ATTENTION for group in architecture.layer_groups)
+    if architecture.kv_lora_rank or not architecture.layers or not elements or not alike:
+        return 0
+    layers = ceil_div(architecture.layers, pipeline)
+    per_element = _stored(parts.split / architecture.layers / elements)
+    per_expert = _stored(parts.experts / architecture.layers / sum(experts)) if sum(experts) else 0.0
+    if per_expert < UNQUANTIZED_BYTES:
+        experts = []  # packed ones are laid out anew once they are loaded, padded for their kernel
+    sizes = [per_element * each / tensor for each in linear] + [
+        per_expert * each / tensor for each in experts
+    ]
+    ends = [size / tensor for size in (parts.embedding, parts.head) if size]
+    return layers * sum(map(_left, sizes)) + sum(map(_left, ends if pipeline == 1 else ends[:1]))
+
+
+def _stored(bytes_each: float) -> float:
+    """Bytes of an element in its own tensor: the mean without the scales, which have tensors of their own."""
+    return 2.0 ** math.floor(math.log2(bytes_each)) if bytes_each else 0.0
+
+
+def _left(size_bytes: float) -> int:
+    """Bytes that are left of a tensor's last step."""
+    size = round(size_bytes)
+    left = round_up(size, STEP_BYTES) - size
+    if size < LARGE_BYTES or (size < WHOLE_BYTES and left > LEFT_BYTES):
+        return 0
+    return left
+
+
+def _linear(architecture: Architecture, *, gated: bool) -> Iterator[float]:
+    """Elements of a layer's tensors, as vLLM keeps them: queries, keys and values in one."""
+    hidden, dim = architecture.hidden_size, architecture.head_dim
+    yield hidden * dim * (architecture.attention_heads + 2 * architecture.key_value_heads)
+    yield hidden * dim * architecture.attention_heads
+    if not architecture.experts:
+        wide = architecture.intermediate_size or 4 * hidden
+        yield (2 if gated else 1) * hidden * wide
+        yield hidden * wide
+
+
+def _experts(architecture: Architecture) -> Iterator[float]:
+    """All of a layer's experts are two tensors."""
+    if architecture.experts:
+        all_wide = architecture.experts * architecture.moe_intermediate_size
+        yield 2 * architecture.hidden_size * all_wide
+        yield architecture.hidden_size * all_wide

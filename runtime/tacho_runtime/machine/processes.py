@@ -1,0 +1,117 @@
+"""Resident memory and TCP sockets of this machine's processes, from /proc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def process_tree(root: int, proc: Path = PROC) -> tuple[int, ...]:
+    """``root`` and its descendants, as far as /proc lists them now. One pass over /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir(proc):
+        if entry.isdigit():
+            children.setdefault(_parent(int(entry), proc), []).append(int(entry))
+    found = [root]
+    for pid in found:
+        found += children.get(pid, ())
+    return tuple(found)
+
+
+def _parent(pid: int, proc: Path) -> int:
+    """0 for one that has just ended."""
+    # The name in the second field may hold anything, parentheses and spaces too.
+    fields = read_text(proc / str(pid) / "stat").rpartition(")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
+def resident_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
+    """Resident set sizes added up: what processes share counts in each. Cheap; None when none is left."""
+    sizes = [fields for pid in pids if (fields := read_text(proc / str(pid) / "statm").split())]
+    return sum(int(fields[1]) for fields in sizes) * PAGE_BYTES if sizes else None
+
+
+def highest_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
+    """The largest resident set, in bytes, that any one process of ``pids`` has had since its start, as the
+    kernel counts it."""
+    return max((value for pid in pids if (value := _kilobytes(pid, "status", "VmHWM", proc))), default=None)
+
+
+def proportional_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
+    """Resident memory of ``pids`` together, in bytes, with shared pages counted once. The kernel walks the
+    processes' page tables, which takes long where they are large. None where the kernel does not report it
+    for every process."""
+    sizes = [_kilobytes(pid, "smaps_rollup", "Pss", proc) for pid in pids]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known and len(known) == len(sizes) else None
+
+
+def _kilobytes(pid: int, file: str, key: str, proc: Path) -> int | None:
+    for line in read_text(proc / str(pid) / file).splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.split()[0]) * 1024
+    return None
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+_ESTABLISHED = "01"
+_LISTEN = "0A"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpSocket:
+    local_port: int
+    state: str
+    inode: str
+
+
+def parse_sockets(table: str) -> Iterator[TcpSocket]:
+    """The rows of /proc/net/tcp or tcp6."""
+    for row in table.splitlines()[1:]:
+        fields = row.split()
+        if len(fields) > 9:
+            yield TcpSocket(local_port=int(fields[1].rsplit(":", 1)[1], 16), state=fields[3], inode=fields[9])
+
+
+def _sockets(proc: Path) -> Iterator[TcpSocket]:
+    for name in ("tcp", "tcp6"):
+        try:
+            yield from parse_sockets((proc / "net" / name).read_text())
+        except OSError:
+            continue
+
+
+def connections(port: int, proc: Path = Path("/proc")) -> int | None:
+    """Connections that clients hold open to ``port``; None when /proc does not say.
+
+    At least as many as requests are running; a client's idle keep-alive connection counts too.
+    """
+    if not (proc / "net" / "tcp").exists():
+        return None
+    return sum(1 for s in _sockets(proc) if s.local_port == port and s.state == _ESTABLISHED)
+
+
+def listener(port: int, proc: Path = Path("/proc")) -> str:
+    """The process that listens on ``port``, as "name (pid 12)"; "" when it cannot be seen."""
+    inodes = {f"socket:[{s.inode}]" for s in _sockets(proc) if s.local_port == port and s.state == _LISTEN}
+    if not inodes:
+        return ""
+    for process in sorted((p for p in proc.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)):
+        try:
+            if any(os.readlink(link) in inodes for link in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+        except OSError:
+            continue
+    return ""

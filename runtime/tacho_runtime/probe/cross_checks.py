@@ -1,0 +1,165 @@
+"""What the client measured, compared with the engine's counters and with its own lateness. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tacho_runtime.probe.engine_under_test import ClientHealth, LoadTrace
+from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
+from tacho_runtime.probe.load.streams import StreamResult
+
+CLIENT_BOUND = "ClientBound"
+LAG_MILLISECONDS = 5.0
+LATE_SEND_MILLISECONDS = 10.0
+CPU_SHARE = 0.8
+OUTSIDE_SHARE, OUTSIDE_MILLISECONDS = 0.2, 10.0
+"""Of a time to first token: more than both was not the engine's."""
+
+
+def client_lateness(health: ClientHealth, tpot_milliseconds: float) -> str:
+    """Message about delays of the probe itself; "": none.
+
+    Half of a token's time is no lateness worth mentioning: on few CPUs a slow engine delays every process.
+    """
+    fine = tpot_milliseconds / 2
+    lag, late = health.lag_milliseconds_p99, health.late_send_milliseconds_p99
+    found = []
+    if lag > max(LAG_MILLISECONDS, fine):
+        found.append(f"was late by {lag:.0f} ms")
+    if late > max(LATE_SEND_MILLISECONDS, fine):
+        found.append(f"sent requests {late:.0f} ms after they were due")
+    if health.cpu_share > CPU_SHARE:
+        found.append(f"used {health.cpu_share:.0%} of a CPU")
+    return f"the probe client {' and '.join(found)}: engine capacity may be higher" if found else ""
+
+
+def time_outside_engine(
+    before: EngineCounters, after: EngineCounters, streams: Sequence[StreamResult]
+) -> str:
+    """Message about the part of the times to first token that passed outside the engine, by the engine's own
+    count of these requests. "": the part is small, the engine does not count it, or it counted other clients'
+    requests too."""
+    ours = [ttft for stream in streams if (ttft := stream.ttft_milliseconds) is not None]
+    known = (before.ttft_seconds_count, after.ttft_seconds_count, before.ttft_seconds_sum)
+    if None in known or after.ttft_seconds_sum is None or not ours:
+        return ""
+    counted = (after.ttft_seconds_count or 0.0) - (before.ttft_seconds_count or 0.0)
+    its = 1000 * (after.ttft_seconds_sum - (before.ttft_seconds_sum or 0.0)) / len(ours)
+    mine = math.fsum(ours) / len(ours)
+    if counted != len(ours) or its < 0 or mine - its <= max(OUTSIDE_SHARE * mine, OUTSIDE_MILLISECONDS):
+        return ""
+    return f"{mine - its:.0f} ms of the {mine:.0f} ms to the first token passed outside the engine"
+
+
+NS = 1e9
+AGREEMENT = 0.03
+"""Counted by both sides alike: the engine's counters are taken, which need no chunk to be counted."""
+OTHERS_SHARE = 0.03
+"""Share of tokens that no request of the probe received, above which they count as other traffic."""
+FINE = 0.004
+"""Of a window's tokens, in a step or two: the ends matter less than chunks that hold several tokens."""
+MAX_BEHIND = 1.25
+"""Maximum ratio of tokens counted by the engine to tokens received. Without other clients, some tokens wait
+in a front end or on the network; a larger ratio is not believed. One H200 made 5 % more tokens than arrived
+from 256 streams of a small model."""
+SHORTEST_SECONDS = 1.0
+"""A window that both sides can cut alike to a percent."""
+FEW_TOKENS = 8.0
+"""Made around the ends of a request on its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterCheck:
+    """Result of comparing the engine's counters with the probe's, for one window."""
+
+    factor: float = 1.0
+    """Factor for the tokens that the probe counted."""
+    counted_by: str = "Client"
+    excess: float = 0.0
+    """Tokens that the engine made beyond those received, as a share of the received ones. It is too small to
+    be called other traffic, and widens the interval."""
+    flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def check_counters(trace: LoadTrace) -> CounterCheck:
+    """Compares the window's tokens by the engine's counter with the tokens received. Only for counters that
+    advance at every step: where a counter advances when a request ends, a window of a few requests would be
+    rounded to whole requests. Such an engine is checked around whole requests, see ``others``."""
+    company = _company(trace)
+    if min(company, default=0.0) > OTHERS_SHARE:
+        most = max(round((1 + share) * trace.concurrency) for share in company)
+        said = f"at {trace.concurrency} streams the engine had {most} requests: another client sends some"
+        return CounterCheck(flags=("OtherTraffic",), notes=(said,))
+    found = _counted(trace, alone=len(company) > 1 and max(company) <= OTHERS_SHARE)
+    # Engines that count a request when it ends let go of one that was hung up on as late: the window's first
+    # reading may show some of the level before.
+    late = company if trace.readings and trace.readings[0].counters.by_step else company[-1:]
+    return replace(found, excess=max(found.excess, *late, 0.0)) if not found.flags else found
+
+
+def _company(trace: LoadTrace) -> list[float]:
+    """By how much the engine ran more requests than the probe had sent, at each reading, as a share of the
+    probe's requests. A count of tokens may hide a few other streams, a count of requests does not."""
+    counted = [(one.counters.running, one.counters.waiting) for one in trace.readings]
+    here = max(1, trace.concurrency)
+    return [
+        max(0.0, (running + (waiting or 0.0)) / here - 1)
+        for running, waiting in counted
+        if running is not None
+    ]
+
+
+def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
+    """``alone``: by its gauges the engine had no other clients' requests."""
+    ends = [one for one in trace.readings if one.counters.generated_tokens is not None]
+    if len(ends) < 2 or not ends[0].counters.by_step:
+        return CounterCheck()
+    first, last = ends[0], ends[-1]
+    made = (last.counters.generated_tokens or 0.0) - (first.counters.generated_tokens or 0.0)
+    seconds = (last.stamp_ns - first.stamp_ns) / NS
+    here = math.fsum(trace.bins) / (len(trace.bins) * trace.bin_nanoseconds / NS) if trace.bins else 0.0
+    if seconds < SHORTEST_SECONDS or made <= 0 or here <= 0:
+        return CounterCheck()
+    factor = made / seconds / here
+    # Both sides cut the window a step apart at either end, and a step brings each stream a token.
+    step = 2 * trace.concurrency / max(1.0, made)
+    if alone and 1 + OTHERS_SHARE + step < factor <= MAX_BEHIND:
+        said = (
+            f"at {trace.concurrency} streams the engine generated {made / seconds:.0f} tokens/s and "
+            f"{here:.0f} arrived: its front end or the network lags"
+        )
+        return CounterCheck(excess=factor - 1, notes=(said,))
+    if factor > 1 + OTHERS_SHARE + step:
+        said = (
+            f"at {trace.concurrency} streams the engine generated {made / seconds:.0f} tokens/s, "
+            f"{here:.0f} of them for the probe: another client sends requests"
+        )
+        return CounterCheck(flags=("OtherTraffic",), notes=(said,))
+    if factor < 1 - AGREEMENT - step:
+        said = f"at {trace.concurrency} streams more tokens arrived than the engine counted: its count holds"
+        return CounterCheck(factor=factor, counted_by="Engine", notes=(said,))
+    # Where the ends of the window are not worth a step, the engine's count is the finer one.
+    if step < FINE:
+        return CounterCheck(factor=factor, counted_by="Engine", excess=max(0.0, factor - 1))
+    return CounterCheck(excess=max(0.0, factor - 1))
+
+
+def foreign_tokens(before: CounterReading, after: CounterReading, *, received: float) -> float | None:
+    """Tokens that the engine generated for other clients between two readings around requests that all ended;
+    None where it does not count, or was restarted."""
+    made = made_between(before.counters, after.counters)
+    return None if made is None else made - received
+
+
+def made_between(before: EngineCounters, after: EngineCounters) -> float | None:
+    if before.generated_tokens is None or after.generated_tokens is None:
+        return None
+    made = after.generated_tokens - before.generated_tokens
+    return made if made >= 0 else None
+
+
+def is_foreign(others_tokens: float | None, *, received: float) -> bool:
+    return others_tokens is not None and others_tokens > OTHERS_SHARE * received + FEW_TOKENS

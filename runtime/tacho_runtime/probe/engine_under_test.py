@@ -1,0 +1,117 @@
+"""What the phases of a probe ask of the world: one engine under test, and the machine it runs on.
+
+Sockets and a real clock stand behind it when an engine is measured; a simulated engine on a clock of its own
+when the probe itself is tried against laws that are known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from tacho_contract.measurement import Workload
+from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.streams import StreamResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientHealth:
+    """How well the asking side kept up while it measured."""
+
+    lag_milliseconds_p99: float = 0.0
+    """Delay of the client's event loops, 99th percentile, in milliseconds."""
+    late_send_milliseconds_p99: float = 0.0
+    """Delay between a request's due time (with its connection open) and its sending, 99th percentile, in
+    milliseconds."""
+    cpu_share: float = 0.0
+    """Share of one CPU that the client's busiest process used."""
+    processes: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadTrace:
+    """Results of one request loop, closed or open."""
+
+    concurrency: int
+    """Streams of a closed loop; the most at one time in an open one."""
+    start_ns: int
+    end_ns: int
+    """The window in which tokens are counted; monotonic clock."""
+    streams: tuple[StreamResult, ...]
+    """A sample of the requests, each whole, in the order they were sent; cut ones too."""
+    residual: int = 0
+    """Number of the first ``streams`` that requested fewer tokens, so that the loop is steady from its
+    start."""
+    intended_ns: tuple[int, ...] = ()
+    """Open loop: when each of ``streams`` was meant to be sent."""
+    unanswered_ns: tuple[int, ...] = ()
+    """Open loop: when those were meant to be sent that had no token at ``end_ns`` and had not failed, of as
+    large a sample."""
+    bin_nanoseconds: int
+    bins: tuple[float, ...]
+    """Tokens of all streams, sampled or not, in equal bins from ``start_ns``."""
+    started_bins: tuple[int, ...] = ()
+    """Requests of all streams whose first token came in the same bins. Empty: not told."""
+    requests_ended: int = 0
+    """Requests of all streams that ended in the window."""
+    received_tokens: float = 0.0
+    """Tokens of all streams, from the loop's first request to its last byte."""
+    readings: tuple[CounterReading, ...] = ()
+    """Readings of the engine's counters at both ends of the window, and between them where that costs
+    nothing. Empty: no metrics."""
+    machine: tuple[MachineSample, ...] = ()
+    """Samples of the machine at both ends of the window."""
+    client: ClientHealth = ClientHealth()
+    started: bool = True
+    """Every stream had its first token before the window opened, and none was lost later."""
+    failures: tuple[str, ...] = ()
+    broken: bool = False
+    """Whether failures ended the loop early: its counts then cover too short a time to give a rate."""
+
+
+class EngineUnderTest(Protocol):
+    """One engine that is healthy. All calls raise RequestFailed where no answer can be had at all."""
+
+    def now_seconds(self) -> float:
+        """Seconds of a monotonic clock."""
+
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
+        """Sends one request alone, to its end, with a prompt that was never sent before."""
+
+    async def burst(
+        self, requests: int, input_tokens: int, output_tokens: int, timeout_seconds: float
+    ) -> None:
+        """Sends ``requests`` requests at once, to their end. Failures are ignored: nothing is measured."""
+
+    async def closed_loop(
+        self,
+        concurrency: int,
+        workload: Workload,
+        *,
+        spread: float,
+        seconds: float,
+        window_seconds: float = math.inf,
+    ) -> LoadTrace:
+        """``concurrency`` streams, each sending its next request when the last one ended, for at most
+        ``seconds``, start included; its window is no longer than ``window_seconds``. ``spread``: output
+        lengths are drawn evenly from so much (0.25) around the workload's."""
+
+    async def open_loop(
+        self, requests_per_second: float, workload: Workload, *, spread: float, seconds: float
+    ) -> LoadTrace:
+        """Requests at Poisson times, sent whether or not earlier ones have ended."""
+
+    async def unstreamed_rate(self, concurrency: int, workload: Workload, *, seconds: float) -> float | None:
+        """Output tokens per second by the engine's counters with answers that come in one piece: what the
+        engine does without its front end's work for each token. None: no counters."""
+
+    async def reading(self) -> CounterReading:
+        """The counters now; empty where the engine has none."""
+
+    async def pause(self, seconds: float) -> None:
+        """Nothing is asked meanwhile."""
+
+    def machine(self, *, calibrate: bool) -> MachineSample:
+        """The machine now; ``calibrate`` runs the fixed piece of work, which takes a few milliseconds."""

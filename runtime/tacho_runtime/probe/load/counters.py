@@ -1,0 +1,132 @@
+"""The engine's own counters, from its Prometheus text. None is unknown, never zero."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tacho_engines import run_parts
+from tacho_engines.shared.metrics import MetricNames, first_known, kv_cache_tokens
+from tacho_engines.shared.openai import METRICS
+from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, exchange
+
+_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineCounters:
+    generated_tokens: float | None = None
+    cached_prompt_tokens: float | None = None
+    computed_prompt_tokens: float | None = None
+    """Prompt tokens without cached tokens, where the engine counts these."""
+    kv_cache_tokens: int | None = None
+    kv_cache_usage: float | None = None
+    """Share of the KV cache in use, 0 to 1."""
+    preemptions: float | None = None
+    running: float | None = None
+    """Requests that are being answered."""
+    waiting: float | None = None
+    ttft_seconds_sum: float | None = None
+    ttft_seconds_count: float | None = None
+    by_step: bool = False
+    """Whether ``generated_tokens`` advances with every step, and not only when a request ends."""
+
+
+def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters:
+    """By the names of any of ``families``. Label sets (one per data-parallel rank) are summed, but the KV
+    cache's use, of which the fullest counts."""
+    known = _all_names(families)
+    configs = {names.cache_config for names in families if names.cache_config}
+    samples: dict[str, list[float]] = {}
+    cache_tokens: int | None = None
+    for line in text.splitlines():
+        match = _SAMPLE.match(line)
+        if match is None:
+            continue
+        name, labels, value = match.groups()
+        if name in configs:
+            cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels or "")))
+        elif name in known:
+            with contextlib.suppress(ValueError):
+                number = float(value)
+                if math.isfinite(number):
+                    samples.setdefault(name, []).append(number)
+    sums = {name: sum(values) for name, values in samples.items()}
+    most = {name: max(values) for name, values in samples.items()}
+
+    def total(field: str, suffix: str = "") -> float | None:
+        return first_known(_names(families, field, suffix), sums)
+
+    generated = next((name for name in _names(families, "generated_tokens") if name in sums), "")
+    cached = total("cached_prompt_tokens")
+    prompts = next((name for name in _names(families, "prompt_tokens") if name in sums), "")
+    alone = any(prompts in names.computed_alone for names in families)
+    computed = sums.get(prompts)
+    if computed is not None and not alone:
+        computed = max(0.0, computed - (cached or 0.0))
+    return EngineCounters(
+        generated_tokens=sums.get(generated),
+        cached_prompt_tokens=cached,
+        computed_prompt_tokens=computed,
+        kv_cache_tokens=cache_tokens,
+        kv_cache_usage=first_known(_names(families, "kv_cache_usage"), most),
+        preemptions=total("preemptions"),
+        running=total("running"),
+        waiting=total("waiting"),
+        ttft_seconds_sum=total("first_token_seconds", "_sum"),
+        ttft_seconds_count=total("first_token_seconds", "_count"),
+        by_step=any(generated in names.by_step for names in families),
+    )
+
+
+def _names(families: Sequence[MetricNames], field: str, suffix: str = "") -> tuple[str, ...]:
+    found = (name + suffix for names in families for name in getattr(names, field))
+    return tuple(dict.fromkeys(found))
+
+
+def _all_names(families: Sequence[MetricNames]) -> frozenset[str]:
+    plain = (
+        "generated_tokens",
+        "cached_prompt_tokens",
+        "prompt_tokens",
+        "kv_cache_usage",
+        "preemptions",
+        "running",
+        "waiting",
+    )
+    summed = {
+        *_names(families, "first_token_seconds", "_sum"),
+        *_names(families, "first_token_seconds", "_count"),
+    }
+    return frozenset(summed.union(*(_names(families, field) for field in plain)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterReading:
+    """The engine's own counters at one moment."""
+
+    stamp_ns: int
+    """Middle of the request that read them."""
+    counters: EngineCounters
+
+
+CONTROL_SECONDS = 10.0
+"""Timeout in seconds of /v1/models and /metrics: an engine on few cores answers late, which is no failure."""
+
+
+async def scrape(endpoint: EngineEndpoint, *, timeout_seconds: float = CONTROL_SECONDS) -> CounterReading:
+    """The engine's counters; empty when it has no metrics, or does not give them in time."""
+    try:
+        answer = await exchange(endpoint, "GET", METRICS, timeout_seconds=timeout_seconds)
+        after_ns = answer.reads[0][0]
+        text = answer.response().body.decode(errors="replace")
+    except RequestFailed:
+        return CounterReading(stamp_ns=time.monotonic_ns(), counters=EngineCounters())
+    # Those that the engine wrote down lie between the request and the first of the answer.
+    middle_ns = (answer.sent_ns + after_ns) // 2
+    return CounterReading(stamp_ns=middle_ns, counters=parse_counters(text, run_parts.metric_names()))

@@ -1,0 +1,141 @@
+"""A job of one load process, and its result. Pure; randomness is passed in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+
+from tacho_runtime.probe.engine_under_test import ClientHealth
+from tacho_runtime.probe.load.streams import StreamResult
+
+NS = 10**9
+BIN_NS = 10_000_000
+"""Tokens are counted in bins of 10 ms."""
+MAX_FAILURES = 3
+"""A process ends its loop after so many."""
+MAX_SAMPLED = 192
+"""Number of sampled requests from which on a process samples a falling share of further requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSlot:
+    """One stream of a closed loop, or one request of an open one."""
+
+    due_ns: int
+    """When it sends first; monotonic clock."""
+    output_tokens: int
+    """Output tokens of the slot's first request."""
+    sampled: bool
+    """Its answers are kept whole and read for their latencies; others are only counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadJob:
+    origin_ns: int
+    """Where the bins begin; monotonic clock, which all processes share."""
+    slots: tuple[StreamSlot, ...]
+    repeated: bool
+    """Each slot sends again when its answer has ended: a closed loop."""
+    input_tokens: int
+    output_tokens: int
+    spread: float
+    counted: bool
+    """Ask for the tokens of each chunk."""
+    streamed: bool = True
+    seed: int
+    request_seconds: float
+    """How long any request may take."""
+    tokens_per_chunk: float = 1.0
+    """What a cut stream's chunks hold, until whole ones of this job have shown it."""
+    closing_events: int = 2
+    """Number of events at the end of an answer that hold no token: the usage and ``[DONE]``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadProgress:
+    begun: int = 0
+    """Slots that have had something of their first answer."""
+    ended: int = 0
+    """Number of requests that have ended."""
+    most_at_once: int = 0
+    failures: int = 0
+    broken: bool = False
+    """Too many failed: nothing is sent any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSample:
+    """One sampled request."""
+
+    stream: StreamResult
+    first: bool
+    """Its slot's first: of a residual life in a closed loop."""
+    due_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """Results that one load process returns."""
+
+    samples: tuple[StreamSample, ...] = ()
+    bins: tuple[float, ...] = ()
+    """Tokens, in bins from ``Job.origin_ns``."""
+    started_bins: tuple[int, ...] = ()
+    """Requests whose first token came in the same bins."""
+    ended_bins: tuple[int, ...] = ()
+    """Requests that ended in them."""
+    received_tokens: float = 0.0
+    unanswered_ns: tuple[int, ...] = ()
+    """Open loop: when those of the sampled requests were due that had no token and had not failed."""
+    failures: tuple[str, ...] = ()
+    health: ClientHealth = ClientHealth()
+
+
+class OutputLengths:
+    """Draws evenly from ``spread`` (a share) around ``mean``, in pairs whose mean is exact."""
+
+    def __init__(self, mean: int, spread: float, rng: Random) -> None:
+        self._mean = mean
+        self._half = min(mean - 1, int(mean * spread))
+        self._rng = rng
+        self._counterpart: int | None = None
+
+    def draw(self) -> int:
+        if self._counterpart is not None:
+            drawn, self._counterpart = self._counterpart, None
+            return drawn
+        off = self._rng.randint(-self._half, self._half) if self._half > 0 else 0
+        self._counterpart = self._mean - off
+        return self._mean + off
+
+
+def residual_lives(count: int, mean: int, spread: float, rng: Random) -> list[int]:
+    """What ``count`` streams ask for first, so that their loop is steady from its start: what is left of an
+    answer of ``OutputLengths`` at a moment that is picked at random.
+
+    Stratified: one draw in each of ``count`` equally likely ranges, in random order.
+    """
+    lives = [_residual((index + rng.random()) / count, mean, mean * spread) for index in range(count)]
+    rng.shuffle(lives)
+    return [max(1, math.ceil(life)) for life in lives]
+
+
+def _residual(share: float, mean: float, half: float) -> float:
+    """What ``share`` of all residual lives lie below: their density at x is the share of lengths above x."""
+    shortest = mean - half
+    if half <= 0 or share * mean <= shortest:
+        return share * mean
+    width = 2 * half
+    beyond = share * mean - shortest
+    return mean + half - math.sqrt(max(0.0, width * width - 2 * width * beyond))
+
+
+def poisson_times(requests_per_second: float, seconds: float, rng: Random) -> list[float]:
+    """Seconds from now, ascending, below ``seconds``."""
+    times: list[float] = []
+    at = rng.expovariate(requests_per_second)
+    while at < seconds:
+        times.append(at)
+        at += rng.expovariate(requests_per_second)
+    return times

@@ -1,0 +1,217 @@
+"""What a request says: the request format that an engine answers, and prompts of a desired length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from string import ascii_lowercase
+from typing import Any
+
+from tacho_engines import run_parts
+from tacho_engines.shared.openai import (
+    BARE,
+    CHAT,
+    COMMON,
+    COMPLETIONS,
+    MODELS,
+    PLAIN,
+    Dialect,
+    model_entry,
+    owner_of,
+)
+from tacho_runtime.probe.load.counters import CONTROL_SECONDS
+from tacho_runtime.probe.load.retries import RetryBudget
+from tacho_runtime.probe.load.timed_client import EngineEndpoint, exchange, request_bytes
+from tacho_runtime.probe.statistics import least_squares
+from tacho_runtime.probe.target import ProbeTarget
+
+_TEXT = (
+    "the of and to in is that it for as with was on are by this be from or have an they which one you were "
+    "all her she there would their we him been has when who will no more if out so up said what its about "
+    "than into them can only other time new some could these two may first then do any like my now over such "
+    "our man me even most made after also well must before through back years where much your way down should"
+)
+WORDS = tuple(_TEXT.split())
+"""Words that nearly every tokenizer keeps whole, so that a word is about a token."""
+NONCE_WORDS, NONCE_LETTERS = 6, 12
+CHANCE_TOKENS = 4
+"""A cache that compares token by token may find so many of a new prompt among all that it has seen: its first
+words are one of a hundred each."""
+
+
+def random_ids(count: int, vocabulary: int, rng: Random) -> list[int]:
+    """``count`` ids away from both ends of the vocabulary, where special tokens are."""
+    high = max(2, min(30_000, int(vocabulary * 0.95)))
+    low = min(1000, high // 4)
+    return rng.choices(range(low, high), k=count)
+
+
+@dataclass(frozen=True, slots=True)
+class TextLength:
+    """tokens = overhead + tokens_per_word * words, as the engine's usage counts them."""
+
+    overhead: float = 1.0
+    tokens_per_word: float = 1.0
+    calibrated: bool = False
+
+    def word_count_for(self, tokens: int) -> int:
+        return max(1, round((tokens - self.overhead) / self.tokens_per_word))
+
+
+def calibrate(samples: Sequence[tuple[int, int]]) -> TextLength:
+    """Relation of words to prompt tokens, fitted to (words sent, prompt tokens counted). Uncalibrated when
+    the samples give no rising line."""
+    line = least_squares([(float(word_count), float(tokens)) for word_count, tokens in samples])
+    if line is None or line.slope <= 0:
+        return TextLength()
+    return TextLength(max(0.0, line.intercept), line.slope, calibrated=True)
+
+
+def random_text(word_count: int, rng: Random) -> str:
+    """A text with a beginning of its own: of a million prompts no two share five words.
+
+    A text that is too short for that begins with letters, which are some tokens more than a word.
+    """
+    drawn = rng.choices(WORDS, k=word_count)
+    if word_count < NONCE_WORDS:
+        drawn[0] = "".join(rng.choices(ascii_lowercase, k=NONCE_LETTERS))
+    return " ".join(drawn)
+
+
+KNOWN_FIRST_VOCABULARY = 30_000
+"""Without the engine's word: nearly every model's vocabulary is larger."""
+SMALL_VOCABULARY = 500
+"""Tried when that is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFormat:
+    """One way to phrase a request: API path, engine dialect, and the prompt as text or token ids."""
+
+    dialect: Dialect
+    path: str
+    token_ids: bool
+    vocabulary: int = 0
+
+    def __str__(self) -> str:
+        prompt = "token ids" if self.token_ids else "text"
+        return f"{self.path} with {prompt} ({self.dialect.name} fields)"
+
+
+def dialect_of(engine: str, models: object, known: Mapping[str, Dialect]) -> Dialect:
+    """Dialect of the engine, by its own answer to /v1/models, else by the name that the plan gives it."""
+    owner = owner_of(model_entry(models))
+    answered = next((dialect for dialect in known.values() if dialect.owner and dialect.owner == owner), None)
+    return answered or known.get(engine, COMMON)
+
+
+def request_formats(
+    dialect: Dialect, *, token_prompts: bool | None, vocabulary: int
+) -> tuple[RequestFormat, ...]:
+    """Request formats in the order in which they are tried: the first that the engine answers with tokens is
+    used."""
+    found: list[RequestFormat] = []
+    if token_prompts is not False:
+        sizes = (vocabulary,) if vocabulary else (KNOWN_FIRST_VOCABULARY, SMALL_VOCABULARY)
+        found += [
+            RequestFormat(dialect=dialect, path=COMPLETIONS, token_ids=True, vocabulary=n) for n in sizes
+        ]
+    if token_prompts is not True:
+        texts = ((dialect, COMPLETIONS), (COMMON, COMPLETIONS), (PLAIN, COMPLETIONS))
+        chats = ((COMMON, CHAT), (PLAIN, CHAT), (BARE, CHAT))
+        ways = dict.fromkeys(texts + chats)
+        found += [RequestFormat(dialect=one, path=path, token_ids=False) for one, path in ways]
+    return tuple(found)
+
+
+def request_body(
+    request_format: RequestFormat,
+    *,
+    served_name: str,
+    prompt: str | list[int],
+    output_tokens: int,
+    salt: str,
+    counted: bool = True,
+    streamed: bool = True,
+) -> dict[str, Any]:
+    """One request of exactly ``output_tokens``, as far as the dialect can say so; ``counted``: with each
+    chunk's tokens."""
+    request: dict[str, Any] = {"model": served_name, "stream": streamed, "max_tokens": output_tokens}
+    if request_format.path == CHAT:
+        request["messages"] = [{"role": "user", "content": prompt}]
+    else:
+        request["prompt"] = prompt
+    request |= request_format.dialect.fields(output_tokens, salt)
+    if counted and streamed:
+        request |= request_format.dialect.counting
+    if not streamed:
+        request.pop("stream_options", None)  # refused by some where nothing is streamed
+    return request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestBuilder:
+    """All that a request needs but its lengths; the same in every process that asks."""
+
+    endpoint: EngineEndpoint
+    served_name: str
+    request_format: RequestFormat
+    text_length: TextLength = field(default_factory=TextLength)
+
+    def body(
+        self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool, streamed: bool = True
+    ) -> dict[str, Any]:
+        """``counted``: with the tokens of each chunk, where the engine can tell them."""
+        prompt: str | list[int]
+        if self.request_format.token_ids:
+            prompt = random_ids(input_tokens, self.request_format.vocabulary, rng)
+        else:
+            prompt = random_text(self.text_length.word_count_for(input_tokens), rng)
+        return request_body(
+            self.request_format,
+            served_name=self.served_name,
+            prompt=prompt,
+            output_tokens=output_tokens,
+            salt=f"{rng.getrandbits(128):032x}",
+            counted=counted,
+            streamed=streamed,
+        )
+
+    def request(
+        self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool, streamed: bool = True
+    ) -> bytes:
+        """Bytes of one request as sent over the wire."""
+        asked = self.body(rng, input_tokens, output_tokens, counted=counted, streamed=streamed)
+        return request_bytes(self.endpoint, "POST", self.request_format.path, asked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveredEngine:
+    max_model_len: int
+    """The lower of what the target and the engine say. 0: neither says."""
+    request_formats: tuple[RequestFormat, ...]
+    """Worth trying, in this order."""
+
+
+async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBudget) -> DiscoveredEngine:
+    """Raises RequestFailed."""
+    answer, _ = await tries.answered(
+        lambda: exchange(endpoint, "GET", MODELS, timeout_seconds=CONTROL_SECONDS)
+    )
+    try:
+        models = json.loads(answer.response().body)
+    except ValueError:
+        models = {}
+    dialect = dialect_of(target.engine, models, run_parts.dialects())
+    stated = dialect.limits(model_entry(models))
+    known = [length for length in (target.max_model_len, stated.max_model_len) if length > 0]
+    return DiscoveredEngine(
+        max_model_len=min(known, default=0),
+        request_formats=request_formats(
+            dialect,
+            token_prompts=target.token_prompts,
+            vocabulary=target.vocabulary or stated.vocabulary,
+        ),
+    )

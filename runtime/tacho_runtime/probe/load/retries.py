@@ -1,0 +1,76 @@
+"""Which requests that failed are sent again, and after which pause.
+
+One dropped connection or one "too many requests" is no reason to know nothing of an engine; an engine that
+fails every time is not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tacho_runtime.probe.load.timed_client import RequestFailed
+
+T = TypeVar("T")
+
+RETRYABLE_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
+"""Statuses of a server, or of what stands before it, that may answer the same a moment later."""
+SERVER_ERROR = 500
+"""HTTP status that is retried only where the engine has answered such a request before; for a first request
+it may mean that the engine does not understand it."""
+PAUSES_SECONDS = (0.25, 0.5, 1.0)
+"""Pauses in seconds before the second, third and fourth try."""
+MAX_PAUSE_SECONDS = 5.0
+"""A server that asks for a longer one gets no retry: the probe has less than a minute."""
+MAX_RETRIES = 10
+"""Maximum number of retries of all requests of a probe together."""
+MAX_WAIT_SECONDS = 20.0
+"""Maximum seconds of pauses of all requests of a probe together."""
+
+
+@dataclass(slots=True)
+class RetryBudget:
+    """Failures of one probe's requests so far, and the limits on retries."""
+
+    failed: list[str] = field(default_factory=list)
+    """Messages of the failures after which a request was sent again."""
+    waited_seconds: float = 0.0
+    """Seconds spent in pauses before retries."""
+
+    def pause_after(self, error: RequestFailed, tries: int, *, known: bool) -> float | None:
+        """Seconds until the request is sent once more, after ``tries`` failures; None: it is not retried.
+
+        ``known``: the engine has answered such a request before.
+        """
+        worth = error.broke or error.status in RETRYABLE_STATUSES or (known and error.status == SERVER_ERROR)
+        if not worth or tries > len(PAUSES_SECONDS) or len(self.failed) >= MAX_RETRIES:
+            return None
+        asked = error.retry_after_seconds or 0.0
+        pause = max(asked, PAUSES_SECONDS[tries - 1])
+        long = asked > MAX_PAUSE_SECONDS or self.waited_seconds + pause > MAX_WAIT_SECONDS
+        return None if long else pause
+
+    async def answered(self, send: Callable[[], Awaitable[T]], *, known: bool = True) -> tuple[T, int]:
+        """(what ``send`` brought, how often it failed before). Raises the last RequestFailed, which says how
+        often it was tried."""
+        tries = 0
+        while True:
+            try:
+                return await send(), tries
+            except RequestFailed as error:
+                tries += 1
+                pause = self.pause_after(error, tries, known=known)
+                if pause is None:
+                    raise error.after(tries) from None
+                self.failed.append(str(error))
+                self.waited_seconds += pause
+            await asyncio.sleep(pause)
+
+    def note(self) -> str:
+        """A note for the reader of the measurement; "" where nothing failed."""
+        if not self.failed:
+            return ""
+        times = "1 request was" if len(self.failed) == 1 else f"requests were {len(self.failed)} times"
+        return f"{times} retried after a failure: {self.failed[-1]}"

@@ -1,0 +1,269 @@
+"""The engine under test, asked over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from tacho_contract.measurement import Workload
+from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.load import loops, requests
+from tacho_runtime.probe.load.counters import CounterReading, scrape
+from tacho_runtime.probe.load.load_worker import LoadWorker
+from tacho_runtime.probe.load.loops import ObservedLatency
+from tacho_runtime.probe.load.requests import RequestBuilder, RequestFormat
+from tacho_runtime.probe.load.retries import RETRYABLE_STATUSES, SERVER_ERROR, RetryBudget
+from tacho_runtime.probe.load.streams import StreamResult, reduce_stream
+from tacho_runtime.probe.load.timed_client import (
+    EngineEndpoint,
+    RequestFailed,
+    StreamConnection as RawStream,
+    exchange,
+    open_stream,
+    request_bytes,
+)
+from tacho_runtime.probe.load.window import LoadPart, stepped_rate
+from tacho_runtime.probe.load.workers import WorkerPool, processes_for
+from tacho_runtime.probe.target import ProbeTarget
+
+FIRST_INPUT_TOKENS = 32
+FIRST_OUTPUT_TOKENS = 8
+POST_SECONDS = 30.0
+CALIBRATION_WORDS = (16, 64, 16, 64)
+UNSTREAMED_SPREAD = 0.25
+
+MachineSampler = Callable[[bool], MachineSample]
+"""Whether to run the calibration → the machine now."""
+
+
+def timestamp_only(_calibrate: bool) -> MachineSample:
+    """A machine sample with only a time stamp, for machines that are not sampled."""
+    return MachineSample(stamp_ns=time.monotonic_ns())
+
+
+class SocketEngine:
+    """An ``EngineUnderTest``. ``open`` makes one, then ``first_request`` must find how it is asked."""
+
+    def __init__(
+        self,
+        target: ProbeTarget,
+        endpoint: EngineEndpoint,
+        found: requests.DiscoveredEngine,
+        rng: Random,
+        machine: MachineSampler,
+        cpus: int,
+        tries: RetryBudget,
+    ) -> None:
+        self.max_model_len = found.max_model_len
+        """Prompt and output of one request together, in tokens. 0: unknown."""
+        self._notes: list[str] = []
+        self.near = endpoint.near
+        self.pace = ObservedLatency()
+        self._wordings = found.request_formats
+        self._target, self._endpoint, self._rng, self._machine = target, endpoint, rng, machine
+        self._cpus, self._pool, self._tries = cpus, WorkerPool(), tries
+        self._requests: RequestBuilder | None = None
+
+    @classmethod
+    async def open(
+        cls, target: ProbeTarget, rng: Random, *, machine: MachineSampler = timestamp_only, cpus: int = 1
+    ) -> SocketEngine:
+        """``cpus``: those that the probe may use, with the engine where it runs beside it. ``close`` it at
+        the end. Raises AddressError, RequestFailed without an answer."""
+        endpoint = EngineEndpoint.of(target.base_url, target.api_key)
+        tries = RetryBudget()
+        found = await requests.discover(target, endpoint, tries)
+        return cls(target, endpoint, found, rng, machine, cpus, tries)
+
+    async def close(self) -> None:
+        """Ends the processes that sent requests."""
+        await self._pool.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for readers of the measured values about the form of the requests."""
+        return (*self._notes, *filter(None, [self._tries.note()]))
+
+    @property
+    def requests(self) -> RequestBuilder:
+        """How it is asked. Needs a first request."""
+        assert self._requests is not None, "the first request comes first"
+        return self._requests
+
+    @property
+    def same_tokens(self) -> int:
+        """With which every prompt begins: what marks its beginning, and a chat template."""
+        return 0 if self.requests.request_format.token_ids else math.ceil(self.requests.text_length.overhead)
+
+    async def first_request(self, timeout_seconds: float) -> StreamResult:
+        """The cold first request: finds the request format that the engine answers. Raises RequestFailed when
+        it answers none, and when it is busy, which says nothing about a format."""
+        refused: list[str] = []
+        for wording in self._wordings:
+            self._requests = self._in(wording)
+            room = max(1, min(FIRST_INPUT_TOKENS, self.max_model_len - 2 * FIRST_OUTPUT_TOKENS))
+            size = room if self.max_model_len else FIRST_INPUT_TOKENS
+            try:
+                stream = await self._ask(size, FIRST_OUTPUT_TOKENS, timeout_seconds, known=False)
+            except RequestFailed as error:
+                if not error.answered:
+                    raise
+                if error.status in RETRYABLE_STATUSES:
+                    raise error.with_message(f"the engine is busy: {error}") from None
+                refused.append(f"{wording}: {error}")
+                continue
+            if not wording.token_ids:
+                await self._calibrate(timeout_seconds)
+            return stream
+        raise RequestFailed("the engine refused every request format: " + " | ".join(refused))
+
+    def _in(self, wording: RequestFormat) -> RequestBuilder:
+        return RequestBuilder(
+            endpoint=self._endpoint, served_name=self._target.served_name, request_format=wording
+        )
+
+    async def _calibrate(self, timeout_seconds: float) -> None:
+        """Finds how many words make how many tokens."""
+        as_they_are = requests.TextLength(overhead=0.0)
+        builder = self.requests
+        counted: list[tuple[int, int]] = []
+        self._requests = replace(builder, text_length=as_they_are)
+        for words in CALIBRATION_WORDS:
+            stream = await self.ask(words, 1, timeout_seconds)
+            if stream.prompt_tokens is not None:
+                counted.append((words, stream.prompt_tokens))
+        length = requests.calibrate(counted)
+        self._requests = replace(builder, text_length=length)
+        if not length.calibrated:
+            self._notes.append("the engine does not count prompt tokens: input lengths are words, not tokens")
+
+    def now_seconds(self) -> float:
+        return time.monotonic()
+
+    async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
+        """Sent again where it failed in a way that may pass."""
+        return await self._ask(input_tokens, output_tokens, timeout_seconds, known=True)
+
+    async def _ask(
+        self, input_tokens: int, output_tokens: int, timeout_seconds: float, *, known: bool
+    ) -> StreamResult:
+        stream, failed = await self._tries.answered(
+            lambda: self._once(input_tokens, output_tokens, timeout_seconds), known=known
+        )
+        return replace(stream, failed=failed)
+
+    async def _once(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
+        path = self.requests.request_format.path
+        body = self.requests.body(self._rng, input_tokens, output_tokens, counted=True)
+        raw = await exchange(self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds)
+        events = raw.response().events
+        stream = reduce_stream(raw.sent_ns, events)
+        if stream.error or not stream.tokens:
+            what = stream.error or "an answer without a token"
+            raise RequestFailed(
+                f"POST {path}: {what}", answered=True, status=SERVER_ERROR if stream.error else 0
+            )
+        self.pace.learn(1, [stream])
+        if len(stream.tokens) > 1:
+            self.pace.closing_events = len(events) - len(stream.tokens)
+        return stream
+
+    async def burst(
+        self, requests: int, input_tokens: int, output_tokens: int, timeout_seconds: float
+    ) -> None:
+        asks = [self._once(input_tokens, output_tokens, timeout_seconds) for _ in range(requests)]
+        await asyncio.gather(*asks, return_exceptions=True)
+
+    async def closed_loop(
+        self,
+        concurrency: int,
+        workload: Workload,
+        *,
+        spread: float,
+        seconds: float,
+        window_seconds: float = math.inf,
+    ) -> LoadTrace:
+        shape = loops.LoopRequests(workload, spread)
+        chunks = self.pace.chunks_per_second(concurrency)
+        trace = await self._run(
+            lambda left: loops.closed_loop(
+                concurrency, shape, self.pace, self._rng, seconds=left, window_seconds=window_seconds
+            ),
+            seconds,
+            chunks,
+        )
+        self.pace.learn(concurrency, trace.streams[trace.residual :])
+        return trace
+
+    async def open_loop(
+        self, requests_per_second: float, workload: Workload, *, spread: float, seconds: float
+    ) -> LoadTrace:
+        shape = loops.LoopRequests(workload, spread)
+        chunks = requests_per_second * workload.output_tokens / self.pace.tokens_per_chunk
+        return await self._run(
+            lambda left: loops.open_loop(requests_per_second, shape, self.pace, self._rng, seconds=left),
+            seconds,
+            chunks,
+        )
+
+    async def unstreamed_rate(self, concurrency: int, workload: Workload, *, seconds: float) -> float | None:
+        """None too where the counters advance only when a request ends."""
+        shape = loops.LoopRequests(workload, UNSTREAMED_SPREAD, streamed=False)
+        trace = await self._run(
+            lambda left: loops.closed_loop(concurrency, shape, self.pace, self._rng, seconds=left),
+            seconds,
+            None,
+        )
+        return None if trace.broken else stepped_rate(trace.readings)
+
+    async def _run(
+        self, plan: Callable[[float], loops.LoadLoop], seconds: float, chunks_per_second: float | None
+    ) -> LoadTrace:
+        """The loop that ``plan`` makes of the seconds that are left once its processes are there."""
+        began = time.monotonic()
+        count, _ = processes_for(chunks_per_second or 0.0, self._cpus)
+        members = await self._pool.workers(count) if count > 1 else []
+        loop = plan(seconds - (time.monotonic() - began))
+        parts: list[LoadPart] = []
+        if len(members) > 1:
+            for member, job in zip(members, loops.split_job(loop.job, len(members)), strict=False):
+                member.assign(self.requests, job)
+                parts.append(member)
+        else:
+            parts.append(LoadWorker(self.requests, loop.job))
+        return await loops.run_loop(
+            loop,
+            parts,
+            read=lambda patience: scrape(self._endpoint, timeout_seconds=patience),
+            machine=lambda: self._machine(False),
+        )
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        """(HTTP status, the answer's document) of a request that is not measured. Raises RequestFailed, or
+        ValueError for an answer that is not JSON."""
+        stream = await open_stream(self._endpoint, RawStream)
+        try:
+            stream.send(request_bytes(self._endpoint, "POST", path, body))
+            with contextlib.suppress(RequestFailed):  # told by the status below
+                await stream.wait(POST_SECONDS)
+            answer = stream.response()
+            return answer.status, json.loads(answer.body or b"null")
+        finally:
+            stream.close()
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def reading(self) -> CounterReading:
+        return await scrape(self._endpoint)
+
+    def machine(self, *, calibrate: bool) -> MachineSample:
+        return self._machine(calibrate)

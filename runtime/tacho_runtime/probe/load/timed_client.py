@@ -1,0 +1,281 @@
+"""The hot path: one HTTP/1.1 request a connection, every read of the socket stamped.
+
+A protocol and not a reader, because ``data_received`` runs in the turn of the loop that read the socket: the
+stamp does not wait for a task to be scheduled. Nothing is parsed while the answer comes but its framing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from tacho_runtime.probe.load import wire as wire
+
+CONNECT_SECONDS = 5.0
+DEFAULT_PORTS = {"http": 80, "https": 443}
+TAIL_BYTES = 256
+"""Last bytes of an answer that are checked for a complete end."""
+REPLY_LIMIT_BYTES = 16 * 1024 * 1024
+"""Far above any stream the probe asks for; what sends more is not the engine."""
+
+
+class AddressError(ValueError):
+    """The target of the probe is not a valid address."""
+
+
+class RequestFailed(Exception):
+    """A request that brought no usable answer; the text says what happened.
+
+    ``answered``: the server is there and said no, so asking in another way may help. ``status``: of the
+    answer, 0 without one. ``retry_after_seconds``: when the server wants to be asked again, if it says.
+    ``broke``: the connection was refused or ended, which may be different the next time.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        answered: bool = False,
+        status: int = 0,
+        retry_after_seconds: float | None = None,
+        broke: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.answered = answered
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+        self.broke = broke
+
+    def with_message(self, message: str) -> RequestFailed:
+        """The same failure with another message."""
+        return RequestFailed(
+            message,
+            answered=self.answered,
+            status=self.status,
+            retry_after_seconds=self.retry_after_seconds,
+            broke=self.broke,
+        )
+
+    def after(self, tries: int) -> RequestFailed:
+        """The failure as the last of ``tries`` tries."""
+        return self if tries == 1 else self.with_message(f"{self} ({tries} times in a row)")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEndpoint:
+    host: str
+    port: int
+    prefix: str
+    headers: tuple[tuple[str, str], ...] = ()
+    encrypted: bool = False
+
+    @classmethod
+    def of(cls, base_url: str, api_key: str = "") -> EngineEndpoint:
+        """Raises AddressError for anything but an http:// or https:// URL with a host."""
+        try:
+            url = urlsplit(base_url)
+            port = url.port
+        except ValueError as error:
+            raise AddressError(f"{base_url!r}: {error}") from None
+        if url.scheme not in DEFAULT_PORTS or not url.hostname:
+            raise AddressError(f"the probe speaks http:// and https://, got {base_url!r}")
+        headers = (("Authorization", f"Bearer {api_key}"),) if api_key else ()
+        port = port or DEFAULT_PORTS[url.scheme]
+        return cls(url.hostname, port, url.path.rstrip("/"), headers, encrypted=url.scheme == "https")
+
+    @property
+    def near(self) -> bool:
+        """Whether it is this machine."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    def trust(self) -> ssl.SSLContext | None:
+        """Whom an encrypted connection believes: the machine's authorities, or SSL_CERT_FILE's."""
+        return _trust() if self.encrypted else None
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+class StreamConnection(asyncio.Protocol):
+    """One request in flight, and the reads that it has brought."""
+
+    __slots__ = (
+        "_begun", "_closed", "_ended", "_error", "_head", "_raw_bytes", "_tail", "_transport",
+        "connected_ns", "reads", "sent_ns",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.reads: list[wire.Read] = []
+        self.connected_ns = self.sent_ns = 0
+        self._begun = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._error: RequestFailed | None = None
+        self._transport: asyncio.Transport | None = None
+        self._head: wire.Framing | None = None
+        self._raw_bytes = 0
+        self._tail = b""
+        self._closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.connected_ns = time.monotonic_ns()
+        self._transport = transport
+
+    def send(self, request: bytes) -> None:
+        assert self._transport is not None
+        self.sent_ns = time.monotonic_ns()
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._take(time.monotonic_ns(), data)
+        self._raw_bytes += len(data)
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
+        if self._raw_bytes > REPLY_LIMIT_BYTES:
+            return self._finish(RequestFailed(f"the answer is larger than {REPLY_LIMIT_BYTES} bytes"))
+        if self._head is None:
+            try:
+                self._head = wire.framing(b"".join(read for _, read in self.reads))
+            except wire.WireError as error:
+                return self._finish(RequestFailed(str(error)))
+        head = self._head
+        if head is None:
+            return None
+        if self._raw_bytes > head.head_end:
+            self._begun.set()
+        whole = head.length is not None and self._raw_bytes - head.head_end >= head.length
+        if whole or (head.chunked and self._tail.endswith(b"0\r\n\r\n")):
+            self._finish(None)
+        return None
+
+    def _take(self, stamp_ns: int, data: bytes) -> None:
+        self.reads.append((stamp_ns, data))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed = True
+        if error is not None:
+            self._finish(RequestFailed(f"the connection broke: {error}", broke=True))
+        elif self._head is not None and wire.is_truncated(self._head, self._tail):
+            self._finish(RequestFailed("the connection ended within the answer", broke=True))
+        else:
+            self._finish(None)
+
+    def _finish(self, error: RequestFailed | None) -> None:
+        if not self._ended.is_set():
+            self._error = error
+            self._begun.set()
+            self._ended.set()
+
+    async def wait_started(self, timeout_seconds: float) -> None:
+        """Until something of the body has come. Raises RequestFailed."""
+        await self._until(self._begun, "no answer", timeout_seconds)
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Until the answer is whole. Raises RequestFailed, also for an HTTP error or a peer that hung up."""
+        await self._until(self._ended, "no full answer", timeout_seconds)
+        if self._head is None:
+            raise RequestFailed("the connection ended before an answer", broke=True)
+        status = self._head.status
+        if status != 200:
+            wanted = wire.retry_after_seconds(b"".join(read for _, read in self.reads))
+            message = f"HTTP {status}: {self.body_text()}"
+            raise RequestFailed(message, answered=True, status=status, retry_after_seconds=wanted)
+
+    async def _until(self, event: asyncio.Event, missing: str, timeout_seconds: float) -> None:
+        # Not wait_for: before Python 3.12 it loses a cancellation that meets the event, and a loop that was
+        # with_message to stop sends on.
+        late = RequestFailed(f"{missing} within {timeout_seconds:.1f} s")
+        timer = asyncio.get_running_loop().call_later(timeout_seconds, self._finish, late)
+        try:
+            await event.wait()
+        finally:
+            timer.cancel()
+        if self._error is not None:
+            raise self._error
+
+    def body_text(self) -> str:
+        """The first characters of the body, for a message."""
+        return self.response().body[:300].decode(errors="replace").strip()
+
+    def response(self) -> wire.WireResponse:
+        """What has come, whole or not. Raises RequestFailed when that is no HTTP response."""
+        try:
+            return wire.parse_response(self.reads, ended=self._closed)
+        except wire.WireError as error:
+            raise RequestFailed(str(error)) from None
+
+    def close(self) -> None:
+        """Closes the connection; an engine stops a stream without a reader."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+StreamT = TypeVar("StreamT", bound=StreamConnection)
+
+
+def request_bytes(endpoint: EngineEndpoint, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
+    """``Connection: close``: servers drop idle connections at any time, and a probe must not retry."""
+    payload = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+    lines = [
+        f"{method} {endpoint.prefix}{path} HTTP/1.1",
+        f"Host: {endpoint.host}:{endpoint.port}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in endpoint.headers),
+    ]
+    if body is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(payload)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + payload
+
+
+async def open_stream(endpoint: EngineEndpoint, kind: type[StreamT]) -> StreamT:
+    """Opens a connection before its request is sent, so that the handshake is not part of the measurement."""
+    loop = asyncio.get_running_loop()
+    connecting = asyncio.ensure_future(
+        loop.create_connection(kind, endpoint.host, endpoint.port, ssl=endpoint.trust())
+    )
+    where = f"{endpoint.host}:{endpoint.port}"
+    try:
+        await asyncio.wait({connecting}, timeout=CONNECT_SECONDS)
+        if connecting.done():
+            return connecting.result()[1]
+    except OSError as error:
+        raise RequestFailed(f"cannot connect to {where}: {error}", broke=True) from None
+    except asyncio.CancelledError:
+        connecting.add_done_callback(_hang_up)
+        raise
+    finally:
+        connecting.cancel()
+    raise RequestFailed(f"cannot connect to {where} within {CONNECT_SECONDS:.0f} s")
+
+
+def _hang_up(connecting: asyncio.Future[tuple[asyncio.Transport, StreamT]]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result()[1].close()
+
+
+async def exchange(
+    endpoint: EngineEndpoint,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    timeout_seconds: float,
+) -> StreamConnection:
+    """One request to its end, unparsed. Raises RequestFailed: no whole answer in time, or not a 200."""
+    stream = await open_stream(endpoint, StreamConnection)
+    try:
+        stream.send(request_bytes(endpoint, method, path, body))
+        await stream.wait(timeout_seconds)
+        return stream
+    except RequestFailed as error:
+        raise error.with_message(f"{method} {path}: {error}") from None
+    finally:
+        stream.close()

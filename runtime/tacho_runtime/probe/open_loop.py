@@ -1,0 +1,186 @@
+"""Requests that arrive at a rate of their own, at a share of what a level carried. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Goodput, OpenLoop, Workload
+from tacho_contract.units import counted
+from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.levels import PARTIAL_TOKENS, Latencies, first_token_milliseconds, latencies
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.statistics import founded_percentile, median, percentile, samples_for, wilson
+
+LOAD_SHARE = 0.85
+"""Share of the capacity at which requests are sent; nearer to the capacity, queues grow with the square of
+the remaining distance."""
+STEP_DOWN = 0.85
+MIN_REQUESTS = 12
+MIN_ANSWERED = 3
+"""Minimum number of answered requests: the times of fewer give no result."""
+DESIRED_REQUESTS = 110
+"""Number of requests to aim for: enough for 95 of 100 to meet the service level even if one is late by
+chance."""
+MIN_SECONDS, MAX_SECONDS = 4.0, 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLoopResult:
+    figures: OpenLoop | None
+    """Latencies of the requests; None: fewer than MIN_ANSWERED were answered."""
+    goodput: Goodput | None
+    passed: bool | None
+    """Whether the service level was met, with 95 % confidence; None: too few requests to tell, or no service
+    level is set."""
+    notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    """Flags of what disturbed the open loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLoopOutcomes:
+    """Number of requests by whether they met the service level."""
+
+    kept: int = 0
+    broken: int = 0
+    """Requests that broke the service level, failed, or waited for their first token longer than the service
+    level allows."""
+    undecided: int = 0
+    """Requests that wait for their first token longer than most, but not yet longer than the service level
+    allows."""
+
+    @property
+    def requests(self) -> int:
+        return self.kept + self.broken + self.undecided
+
+    def passed(self, percent: float) -> bool | None:
+        """Whether ``percent`` of all requests meet the service level, by Wilson's one-sided bounds: True or
+        False where the undecided requests cannot change the result, None where too few requests were sent to
+        tell."""
+        if not self.requests:
+            return None
+        if wilson(self.kept, self.requests) >= percent / 100:
+            return True
+        if wilson(self.kept + self.undecided, self.requests, upper=True) < percent / 100:
+            return False
+        return None
+
+
+def seconds_for(requests_per_second: float, *, request_seconds: float, left_seconds: float) -> float:
+    """Duration of an open loop in seconds: one request's time until the load is steady, then enough arrivals
+    to judge, for at most MAX_SECONDS; 0 where the time left holds too few arrivals."""
+    enough = max(MIN_SECONDS, DESIRED_REQUESTS / requests_per_second) if requests_per_second > 0 else 0.0
+    window = min(MAX_SECONDS, enough, left_seconds - request_seconds)
+    return request_seconds + window if window * requests_per_second >= MIN_REQUESTS else 0.0
+
+
+def outcomes(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> OpenLoopOutcomes:
+    """Outcomes of requests whose first token came in the window, that failed, or that still waited at its
+    end.
+
+    One that has only just been sent, or has too few tokens for a time per token, counts nowhere: it is as
+    likely to keep the service level as the others are.
+    """
+    ttfts = latencies(trace, workload).ttft
+    usual = percentile(ttfts, slo.percentile) if ttfts else 0.0
+    waits = [(trace.end_ns - due) / 1e6 for due in trace.unanswered_ns]
+    told = [
+        _kept(stream, ttft, workload, slo)
+        for place, stream in enumerate(trace.streams)
+        if (ttft := first_token_milliseconds(trace, place, stream)) is not None
+        and trace.start_ns < stream.tokens[0][0] <= trace.end_ns
+    ]
+    told += [False for wait in waits if slo.ttft_milliseconds and wait > slo.ttft_milliseconds]
+    return OpenLoopOutcomes(
+        kept=told.count(True),
+        broken=told.count(False) + len(trace.failures),
+        undecided=sum(
+            usual < wait and not (slo.ttft_milliseconds and wait > slo.ttft_milliseconds) for wait in waits
+        ),
+    )
+
+
+def _kept(stream: StreamResult, ttft: float, workload: Workload, slo: ServiceLevel) -> bool | None:
+    """None: that cannot be told yet."""
+    if slo.ttft_milliseconds and ttft > slo.ttft_milliseconds:
+        return False
+    if not slo.tpot_milliseconds:
+        return True
+    tpot = stream.tpot_milliseconds
+    if tpot is None or stream.output_tokens < min(PARTIAL_TOKENS, workload.output_tokens):
+        return None
+    return tpot <= slo.tpot_milliseconds
+
+
+def evaluate_open(
+    trace: LoadTrace, workload: Workload, offered: float, slo: ServiceLevel
+) -> OpenLoopResult | None:
+    """None when nothing came of it that says anything."""
+    figures = _figures(trace, workload, offered)
+    if not (slo.ttft_milliseconds or slo.tpot_milliseconds):
+        return OpenLoopResult(figures=figures, goodput=None, passed=None) if figures else None
+    found = outcomes(trace, workload, slo)
+    if figures is None and not found.requests:
+        return None
+    # Failures that ended it early say enough.
+    passed = False if trace.broken else found.passed(slo.percentile)
+    notes = []
+    if trace.failures:
+        notes.append(f"{counted(len(trace.failures), 'open-loop request')} failed")
+    if passed is None:
+        notes.append(
+            f"{found.requests} open-loop requests are too few to tell whether {slo.percentile} % meet the "
+            f"SLO: {found.kept} did"
+        )
+    return OpenLoopResult(
+        figures=figures, goodput=_goodput(found, offered), passed=passed, notes=tuple(notes)
+    )
+
+
+def _figures(trace: LoadTrace, workload: Workload, offered: float) -> OpenLoop | None:
+    found = latencies(trace, workload)
+    ends = found.end_to_end or [ttft + (workload.output_tokens - 1) * tpot for ttft, tpot in found.both]
+    if len(found.ttft) < MIN_ANSWERED or not found.tpot or not ends:
+        return None
+    late = _waiting(trace, found)
+    return OpenLoop(
+        offered_requests_per_second=offered,
+        requests=len(found.ttft),
+        ttft_milliseconds_p50=median([*found.ttft, *late]),
+        ttft_milliseconds_p95=_late_percentile(found.ttft, len(late), 95),
+        tpot_milliseconds_p50=median(found.tpot),
+        tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
+        end_to_end_milliseconds_p50=median(ends),
+        end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
+    )
+
+
+def _waiting(trace: LoadTrace, found: Latencies) -> list[float]:
+    """Waiting times, in milliseconds, of unanswered requests that already wait longer than the median, which
+    they would raise."""
+    waits = [(trace.end_ns - due) / 1e6 for due in trace.unanswered_ns]
+    usual = median(found.ttft)
+    return [wait for wait in waits if wait > usual]
+
+
+def _late_percentile(values: Sequence[float], later: int, percent: float) -> float | None:
+    """The percentile of ``values`` and of ``later`` further values that are only known to be above the
+    median. None for too few values, or where the percentile may be one of the unknown values."""
+    count = len(values) + later
+    if count < samples_for(percent) or math.ceil((count - 1) * percent / 100) >= len(values):
+        return None
+    return percentile([*values, *[max(values)] * later], percent)
+
+
+def _goodput(found: OpenLoopOutcomes, offered: float) -> Goodput | None:
+    if not found.requests:
+        return None
+    share = found.kept / found.requests
+    return Goodput(
+        requests_per_second=offered * share,
+        compliance_percent=100 * share,
+        compliance_percent_lower95=100 * wilson(found.kept, found.requests),
+    )

@@ -1,0 +1,207 @@
+"""Requests one after the other: how fast one stream is, and what a prompt costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tacho_contract.units import counted
+from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe import time_plan
+from tacho_runtime.probe.contention import Contention
+from tacho_runtime.probe.cross_checks import CLIENT_BOUND, foreign_tokens, is_foreign, time_outside_engine
+from tacho_runtime.probe.levels import single_result
+from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.load.timed_client import RequestFailed
+from tacho_runtime.probe.rates import decode_of
+from tacho_runtime.probe.session import ProbeSession, PromptTiming
+from tacho_runtime.probe.statistics import median, percentile
+
+EARLY_PERCENT = 25
+SETTLE_SECONDS, SETTLE_TURN_SECONDS = 3.0, 0.2
+MUCH_SECONDS = 10.0
+"""Left of the budget, and one stream may be measured a second time."""
+STALLED_PERCENT = 2.0
+"""Percent of the single stream's time in stalls above which the stalls are reported; less may be chance."""
+MANY_FAILED = 2
+"""Number of failed requests from which on failures are attributed to the engine: one may fail by chance and
+is sent again."""
+
+
+async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float) -> None:
+    """Requests one after the other: the single stream's figures and the curve's first point.
+
+    Measured a second time where something disturbed it, and the undisturbed of both is kept.
+    """
+    workload, clock = bench.shape.workload, bench.clock
+    request_seconds = ttft + workload.output_tokens * tpot
+    for attempt in (1, 2):
+        count = time_plan.single_stream_requests(request_seconds=request_seconds, left_seconds=clock.left())
+        began = clock.now()
+        flags = await _one_after_the_other(bench, count)
+        if not flags or attempt == 2 or clock.left() < max(MUCH_SECONDS, 4 * (clock.now() - began)):
+            return
+        bench.progress("measuring one stream again: it was disturbed")
+
+
+async def _one_after_the_other(bench: ProbeSession, count: int) -> tuple[str, ...]:
+    """Flags of this attempt; its streams replace those of a former one where that one was disturbed."""
+    workload, clock, engine = bench.shape.workload, bench.clock, bench.engine
+    stop = clock.left() * (1 - 1.5 * time_plan.SINGLE_STREAM_SHARE)
+    streams: list[StreamResult] = []
+    reading = await settled_reading(bench)
+    before = engine.machine(calibrate=True)
+    try:
+        while len(streams) < count and (not streams or clock.left() > stop):
+            streams.append(await engine.ask(workload.input_tokens, workload.output_tokens, clock.patience()))
+    except BaseException:
+        # A failure or a cancellation: what was measured before it stands, with what disturbed it.
+        if streams and not bench.findings.single:
+            bench.findings.single = tuple(streams)
+            bench.findings.single_flags = bench.disturbed(before, "one stream").flags
+            add_single(bench, bench.findings.single_flags)
+        raise
+    around, foreign_tokens = await check_interference(
+        bench, before, reading, streams, during="one stream", when="while one stream was measured"
+    )
+    own, stood = engine_flags(streams)
+    flags = {*around.flags, *foreign_tokens, *own}
+    former = bench.findings.single_flags
+    if former is None or len(flags) <= len(former):
+        bench.findings.single, bench.findings.single_flags = tuple(streams), tuple(sorted(flags))
+        bench.findings.single_loss_percent = around.loss_percent
+        bench.findings.stall_note = stood
+        add_single(bench, tuple(sorted(flags)))
+    return tuple(sorted(flags))
+
+
+async def check_interference(
+    bench: ProbeSession,
+    machine: MachineSample,
+    before: CounterReading,
+    streams: Sequence[StreamResult],
+    *,
+    during: str,
+    when: str,
+) -> tuple[Contention, tuple[str, ...]]:
+    """Checks requests sent one after the other for other influences. Returns (what the machine did since
+    ``machine``, flags of influences outside the engine). ``before``: the counters before the requests;
+    ``during``, ``when``: texts for the notes."""
+    bench.findings.note_prompts(streams)
+    around = bench.disturbed(machine, during)
+    after = await bench.engine.reading()
+    flags = foreign(bench, before, after, streams, when)
+    if far := time_outside_engine(before.counters, after.counters, streams):
+        bench.findings.notes.append(far)
+        # A way over a network is part of what is measured there.
+        flags = (*flags, *([CLIENT_BOUND] if bench.near else []))
+    return around, flags
+
+
+def engine_flags(streams: Sequence[StreamResult]) -> tuple[tuple[str, ...], str]:
+    """(flags of the engine's own doing, how often one stream stood still in words, "" where that was little):
+    of all requests that a figure rests on."""
+    decode = decode_of(streams)
+    many = sum(stream.failed for stream in streams) >= MANY_FAILED
+    stood = ""
+    if decode is not None and decode.stalled_percent > STALLED_PERCENT:
+        stood = (
+            f"one stream stalled {counted(decode.stalls, 'time')}, for {decode.stalled_percent:.0f} % of its "
+            "time: its decode rate excludes stalls"
+        )
+    return (("NotSteady",) if many or stood else ()), stood
+
+
+async def settled_reading(bench: ProbeSession, *, counted: bool = False) -> CounterReading:
+    """As ``settled``; unsettled where that takes too long."""
+    reading, _ = await wait_settled(bench, counted=counted)
+    return reading
+
+
+async def wait_settled(
+    bench: ProbeSession, *, counted: bool, most_seconds: float = SETTLE_SECONDS
+) -> tuple[CounterReading, bool]:
+    """Waits until the engine has ended streams that the probe closed: some engines count a request when it is
+    cancelled, others when their front end reaches its tokens. Such tokens would count as other clients'
+    traffic. Returns the counters and whether the engine settled within ``most_seconds``, SETTLE_SECONDS at
+    most, and one more reading. ``counted``: wait until no further token is counted."""
+    until = bench.clock.now() + min(most_seconds, SETTLE_SECONDS, max(0.0, 0.2 * bench.clock.left()))
+    former: float | None = None
+    while True:
+        reading = await bench.engine.reading()
+        made = reading.counters.generated_tokens
+        still = (made == former or not counted) and not _busy(reading)
+        if still or bench.clock.now() >= until:
+            return reading, still
+        former = made
+        await bench.engine.pause(SETTLE_TURN_SECONDS)
+
+
+def _busy(reading: CounterReading) -> bool:
+    return bool(reading.counters.running or reading.counters.waiting)
+
+
+def foreign(
+    bench: ProbeSession,
+    before: CounterReading,
+    after: CounterReading,
+    streams: Sequence[StreamResult],
+    when: str,
+) -> tuple[str, ...]:
+    if _busy(before) and not _busy(after):
+        return ()  # closed streams have ended meanwhile; other clients' requests would have stayed
+    received = sum(stream.output_tokens for stream in streams)
+    # Of one that broke off the engine may have made all that was asked for.
+    lost = sum(stream.failed * bench.shape.workload.output_tokens for stream in streams)
+    made = foreign_tokens(before, after, received=received + lost)
+    if not is_foreign(made, received=received):
+        return ()
+    bench.findings.notes.append(
+        f"{when} the engine generated {made:.0f} tokens for other clients and {received:.0f} for the probe"
+    )
+    return ("OtherTraffic",)
+
+
+def add_single(bench: ProbeSession, flags: tuple[str, ...]) -> None:
+    result = single_result(
+        bench.findings.single,
+        bench.slo,
+        flags=flags,
+        loss_percent=bench.findings.single_loss_percent,
+    )
+    if result is not None:
+        bench.findings.add_level(result)
+
+
+async def prompt_line(bench: ProbeSession, *, ttft: float) -> None:
+    """Prompts of several lengths with one token of output, for TTFT = a + b x length."""
+    isl, clock = bench.shape.workload.input_tokens, bench.clock
+    sizes, repetitions = time_plan.input_sizes(
+        isl, bench.max_model_len, ttft_seconds=ttft, left_seconds=clock.left()
+    )
+    stop = clock.left() * 0.7
+    samples: dict[int, list[StreamResult]] = {isl: list(bench.findings.single)}
+    refused: set[int] = set()
+    for _ in range(repetitions):
+        for size in sizes:
+            if clock.left() < stop:
+                break
+            if size in refused:
+                continue
+            try:
+                one = await bench.engine.ask(size, 1, clock.patience())
+            except RequestFailed as error:
+                if not error.answered:
+                    raise
+                refused.add(size)
+                bench.findings.notes.append(f"prompts of {counted(size, 'token')} were refused: {error}")
+                continue
+            bench.findings.note_prompts([one])
+            samples.setdefault(size, []).append(one)
+    # What disturbs a first token only ever makes it later, so the early ones show the engine; a line through
+    # few lengths would be tilted by one late token.
+    for size, streams in samples.items():
+        tokens = [float(stream.prompt_tokens or size) for stream in streams]
+        times = [time for stream in streams if (time := stream.ttft_milliseconds) is not None]
+        if times:
+            bench.findings.prompts.append(PromptTiming(median(tokens), percentile(times, EARLY_PERCENT)))

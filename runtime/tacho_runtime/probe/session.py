@@ -1,0 +1,190 @@
+"""The state of one probe: the engine, the time left, and the findings."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Quality
+from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe.contention import Contention, detect_contention
+from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
+from tacho_runtime.probe.level_search import TriedLevel
+from tacho_runtime.probe.levels import SHORTEST_SHARE, LevelResult
+from tacho_runtime.probe.load.counters import EngineCounters
+from tacho_runtime.probe.load.requests import CHANCE_TOKENS
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.open_loop import OpenLoopResult
+from tacho_runtime.probe.rates import DecodeRate
+from tacho_runtime.probe.target import IN_SPEC, Advice
+from tacho_runtime.probe.time_plan import RequestShape
+
+
+class PromptTiming(NamedTuple):
+    """A request sent alone with one token of output."""
+
+    tokens: float
+    milliseconds: float
+
+
+@dataclass(slots=True)
+class ProbeFindings:
+    shape: RequestShape | None = None
+    cold_first_request_milliseconds: float | None = None
+    single: tuple[StreamResult, ...] = ()
+    single_flags: tuple[str, ...] | None = None
+    """None: its attempt has not ended."""
+    single_loss_percent: float = 0.0
+    """Percent of the single stream's rate that other programs may have taken: too little to make it
+    provisional."""
+    drift_percent: float = 0.0
+    """By how much one stream's rate at other moments of the probe differed from that of the beginning, where
+    that is more than chance and too little to make it provisional: another minute differs as much."""
+    later_rates: list[DecodeRate] = field(default_factory=list)
+    """One stream between levels, undisturbed."""
+    checks_begun: int = 0
+    stall_note: str = ""
+    """How often it stood still, in words, where that was much."""
+    prompts: list[PromptTiming] = field(default_factory=list)
+    results: dict[int, LevelResult] = field(default_factory=dict)
+    """Results by number of concurrent streams. A level without enough data has no rate, but still shows that
+    the service level was broken."""
+    opened: list[OpenLoopResult] = field(default_factory=list)
+    """At the first rate, and at the lower one where that was too much."""
+    boundary: str = ""
+    search_ended: str = ""
+    """Why nothing more was tried, in words; "": the search did not come to its end."""
+    levels_missing: bool = False
+    notes: list[str] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+    """Flags of the whole probe."""
+    failure: str = ""
+    out_of_time: bool = False
+    before: EngineCounters = field(default_factory=EngineCounters)
+    after: EngineCounters = field(default_factory=EngineCounters)
+    highest_kv_usage: float | None = None
+    observed_limit: int = 0
+    """Requests that the engine was seen to take at a time while others waited; 0: none waited."""
+    causes: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    """What the machine did meanwhile, and during what of the probe."""
+    short: bool = False
+    """Some answer ended before the length it was asked for."""
+    same_tokens: int = 0
+    """Tokens with which every prompt begins, so that a cache may well know them."""
+    requests: int = 0
+    """Number of requests whose answers were read."""
+    cached_tokens: int = 0
+    """Of prompts, beyond those."""
+    quality: Quality | None = None
+
+    def disturbed(self, cause: str, during: str) -> None:
+        """Adds a cause of disturbance and the phase; each cause is noted once, with all phases that it
+        disturbed."""
+        kind = re.sub(r"[\d.]+", "#", cause)
+        _, phases = self.causes.setdefault(kind, (cause, []))
+        if during not in phases:
+            phases.append(during)
+
+    def disturbances(self) -> tuple[str, ...]:
+        return tuple(f"{cause} (during {', '.join(phases)})" for cause, phases in self.causes.values())
+
+    def add_level(self, result: LevelResult) -> None:
+        """The result of its level; a disturbed one does not replace an undisturbed one."""
+        former = self.results.get(result.point.concurrency)
+        if former is None or result.clean or not former.clean:
+            self.results[result.point.concurrency] = result
+
+    def result(self, concurrency: int) -> LevelResult | None:
+        return self.results.get(concurrency)
+
+    @property
+    def rated(self) -> dict[int, LevelResult]:
+        """Levels that have a rate, by number of streams."""
+        return {level: result for level, result in self.results.items() if result.has_rate}
+
+    def tried(self) -> tuple[TriedLevel, ...]:
+        return tuple(
+            TriedLevel(
+                concurrency=level,
+                output_tokens_per_second=result.point.output_tokens_per_second
+                if result.has_rate
+                else math.nan,
+                slo_ratio=result.slo_ratio,
+            )
+            for level, result in sorted(self.results.items())
+        )
+
+    def add_trace(self, trace: LoadTrace) -> None:
+        """What a loop's streams and readings tell beside its figures."""
+        self.note_streams(trace.streams)
+        usages = [
+            one.counters.kv_cache_usage for one in trace.readings if one.counters.kv_cache_usage is not None
+        ]
+        if usages:
+            self.highest_kv_usage = max(
+                usages if self.highest_kv_usage is None else (self.highest_kv_usage, *usages)
+            )
+
+    def note_streams(self, streams: Sequence[StreamResult]) -> None:
+        self.short = self.short or any(one.finish_reason not in ("", "length") for one in streams)
+        self.note_prompts(streams)
+
+    def note_prompts(self, streams: Sequence[StreamResult]) -> None:
+        """Adds the streams' prompt tokens that a prefix cache already held."""
+        self.requests += len(streams)
+        self.cached_tokens += sum(max(0, one.cached_tokens - self.known_tokens) for one in streams)
+
+    @property
+    def known_tokens(self) -> int:
+        """Tokens of a prompt that a cache may know without having been asked the same before."""
+        return self.same_tokens + CHANCE_TOKENS
+
+
+SPREAD = 1 - SHORTEST_SHARE
+"""Spread of output lengths at several streams, to either side: streams of equal lengths would run in step."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeClock:
+    """The probe's two time limits: a budget to plan with, and a timeout. ``now``: monotonic seconds."""
+
+    now: Callable[[], float]
+    budget_ends: float
+    timeout_ends: float
+
+    def left(self) -> float:
+        """Seconds of the budget that are left: no phase starts when they are used up. Negative after that."""
+        return self.budget_ends - self.now()
+
+    def patience(self) -> float:
+        """Seconds a request that has begun may take: a starved engine is slow, not dead."""
+        return max(1.0, self.timeout_ends - self.now())
+
+
+@dataclass(slots=True)
+class ProbeSession:
+    """One probe of one engine: its settings, and the findings."""
+
+    engine: EngineUnderTest
+    slo: ServiceLevel
+    clock: ProbeClock
+    findings: ProbeFindings
+    max_model_len: int
+    progress: Callable[[str], None]
+    shape: RequestShape
+    quiet: MachineSample
+    """The machine before anything was asked."""
+    advice: Advice = IN_SPEC
+    near: bool = True
+    """The engine is on this machine: no network lies between."""
+
+    def disturbed(self, before: MachineSample, what: str) -> Contention:
+        """Contention since the sample ``before``; its notes are added to the findings."""
+        found = detect_contention(before, self.engine.machine(calibrate=True), self.quiet)
+        for note in found.notes:
+            self.findings.disturbed(note, what)
+        return found

@@ -1,0 +1,225 @@
+"""Memory of the engine: sampled while it loads and is measured, and compared with the plan."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.launch import RuntimeConfig
+from tacho_contract.measurement import DeviceMemory, Measurement, MemoryActual
+from tacho_contract.units import gib
+from tacho_engines.base import EngineStartup
+from tacho_runtime.machine import gpus, processes
+from tacho_runtime.machine.gpus import Gpu
+from tacho_runtime.supervisor.machine_check import ObservedMachine, shared_gpu
+
+WEIGHTS_FACTOR = 1.25
+"""Of the 38 starts of benchmarks/planner/data/engine_logs.json that tell it, loaded weights were at most 1.07
+times the predicted (DeepSeek-R1; the next is 1.03). Eight bits that are not applied make 1.76 times, four
+bits 2.8: Llama-3.1-8B on an H200."""
+WEIGHTS_SLACK_BYTES = 256 * 1024**2
+"""What a load takes beside the tensors; of a small model it is more than that share."""
+
+
+OTHER_WEIGHTS = ("float32", "speculative", "load-format", "load_format", "lora")
+"""In a switch: a type twice as wide, a drafter's weights, weights that are not the checkpoint's, adapters."""
+
+
+def quantization_failure(config: RuntimeConfig, figures: EngineStartup) -> Failure | None:
+    """QuantizationNotApplied where the engine loaded far more than predicted, else None.
+
+    Some engines silently serve a checkpoint unquantized, where its configuration misses a field. Nothing is
+    said where no method was asked for, or where the user's own switches change what is loaded.
+    """
+    loaded, predicted = figures.weights_bytes, config.predicted_weights_bytes
+    if loaded is None or not predicted or config.quantization_method == "none":
+        return None
+    if any(word in argument for argument in config.extra_args for word in OTHER_WEIGHTS):
+        return None
+    if loaded <= WEIGHTS_FACTOR * predicted + WEIGHTS_SLACK_BYTES:
+        return None
+    return Failure(
+        failure_class=FailureClass.QUANTIZATION_NOT_APPLIED,
+        message=f"{config.engine} loaded {gib(loaded)} of weights where {config.quantization_method} should "
+        f"leave {gib(predicted)}: the quantization was not applied",
+        next_step="check the checkpoint's quantization_config (a GPTQ one needs modules_in_block_to_quantize "
+        "or readable safetensors headers), spec.engine.image and spec.engine.extraArgs",
+        details={"loadedBytes": str(loaded), "predictedBytes": str(predicted)},
+    )
+
+
+PROCESS, DEVICE = "Process", "Device"
+CREDIBLE = 0.5
+"""Part of a GPU's growth that the engine's processes must account for. Less: their numbers are those of
+another namespace, and what fits is a coincidence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineMemorySample:
+    """One sample of the memory of the engine's processes and GPUs."""
+
+    host_bytes: int | None = None
+    host_highest_bytes: int | None = None
+    """Largest resident set of any one process since its start, in bytes."""
+    gpus: tuple[Gpu, ...] = ()
+    pids: tuple[int, ...] = ()
+    """The engine's processes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineMemoryUse:
+    """Memory use of the engine over all samples taken."""
+
+    source: str = ""
+    used: Mapping[int, int] = field(default_factory=dict)
+    """Bytes in use per GPU, of the latest sample."""
+    peak: Mapping[int, int] = field(default_factory=dict)
+    host_bytes: int | None = None
+    host_peak_bytes: int | None = None
+
+
+def gpu_use(gpu: Gpu, before_bytes: int, pids: Sequence[int]) -> tuple[int, str] | None:
+    """(bytes in use by the engine, how the value is known). None: the GPU does not report it.
+
+    By process where the driver tells processes apart by the numbers they have here; else the whole GPU, less
+    what was in use before the engine's start.
+    """
+    if gpu.sliced or gpu.used_bytes is None:
+        return None
+    grown = max(0, gpu.used_bytes - before_bytes)
+    own = [item.used_bytes for item in gpu.processes if item.pid in pids]
+    told = sum(item for item in own if item is not None)
+    if own and None not in own and CREDIBLE * grown <= told <= gpu.used_bytes:
+        return told, PROCESS
+    return grown, DEVICE
+
+
+def with_sample(
+    total: EngineMemoryUse, sample: EngineMemorySample, before: Mapping[int, int]
+) -> EngineMemoryUse:
+    """``total`` with one more sample. ``before``: bytes in use of each GPU before the engine's start."""
+    found = {gpu.index: gpu_use(gpu, before.get(gpu.index, 0), sample.pids) for gpu in sample.gpus}
+    known = {index: item for index, item in found.items() if item is not None}
+    sources = {source for _, source in known.values()}
+    used = {index: size for index, (size, _) in known.items()}
+    peak = {index: max(size, total.peak.get(index, 0)) for index, size in {**total.peak, **used}.items()}
+    resident = (total.host_peak_bytes, sample.host_bytes, sample.host_highest_bytes)
+    hosts = [size for size in resident if size is not None]
+    return EngineMemoryUse(
+        source=(DEVICE if DEVICE in sources else PROCESS) if sources else total.source,
+        used=used or total.used,
+        peak=peak,
+        host_bytes=sample.host_bytes if sample.host_bytes is not None else total.host_bytes,
+        host_peak_bytes=max(hosts, default=None),
+    )
+
+
+def memory_actual(
+    total: EngineMemoryUse, figures: EngineStartup, kv_cache_tokens: int | None
+) -> MemoryActual:
+    """The memory values to report. GPUs on which the engine has nothing are left out.
+
+    ``kv_cache_tokens``: what the engine's metrics say, which counts where its log says nothing.
+    """
+    devices = tuple(
+        DeviceMemory(index=index, actual_bytes=total.used.get(index, 0), peak_bytes=peak)
+        for index, peak in sorted(total.peak.items())
+        if peak
+    )
+    from_log = figures.kv_cache_tokens
+    return MemoryActual(
+        weights_bytes=figures.weights_bytes,
+        kv_cache_bytes=figures.kv_cache_bytes,
+        kv_cache_tokens=from_log if from_log is not None else kv_cache_tokens,
+        graph_bytes=figures.graph_bytes,
+        gpu_used_bytes=max((item.actual_bytes or 0 for item in devices), default=None),
+        gpu_peak_bytes=max((item.peak_bytes or 0 for item in devices), default=None),
+        gpu_source=total.source if devices else "",
+        gpu_devices=devices,
+        host_used_bytes=total.host_bytes,
+        host_peak_bytes=total.host_peak_bytes,
+    )
+
+
+SAMPLE_SECONDS = 1.0
+"""A sample is a pass over /proc and one question to each GPU: about 2 ms in a pod."""
+SHARED_GPU = "SharedGPU"
+"""Flag of a measurement."""
+
+
+ASKING_PART = 0.05
+"""Maximum share of time for reading the resident memory of processes from the kernel, which walks their page
+tables: 10 ms for a process of a gigabyte, and a second for one that maps a hundred."""
+
+
+class MemoryWatch:
+    """The engine's memory: sampled every second while ``running``, and once more at the end."""
+
+    def __init__(self, machine: ObservedMachine, pid: int) -> None:
+        self._gpus = machine.gpus.devices if machine.gpus else ()
+        self._before = {gpu.index: gpu.used_bytes or 0 for gpu in self._gpus}
+        self._shared = shared_gpu(machine)
+        self._pid = pid
+        self._used = EngineMemoryUse()
+        self._due = 0.0
+        """Monotonic time from which on the memory of processes may be read again."""
+        self._shared_once = False
+        """The kernel counts shared pages once here."""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Samples until left."""
+        task = asyncio.ensure_future(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        with self._nvml() as module:
+            while True:
+                await asyncio.to_thread(self._sample, module)
+                await asyncio.sleep(SAMPLE_SECONDS)
+
+    async def recorded_in(self, measurement: Measurement, figures: EngineStartup) -> Measurement:
+        """``measurement`` with the memory as it was, and is now with shared pages counted once."""
+        with self._nvml() as module:
+            await asyncio.to_thread(self._sample, module, last=True)
+        memory_ = memory_actual(self._used, figures, measurement.memory.kv_cache_tokens)
+        flags = {*measurement.flags, *((SHARED_GPU,) if self._shared else ())}
+        return dataclasses.replace(measurement, memory=memory_, flags=tuple(sorted(flags)))
+
+    def _nvml(self) -> contextlib.AbstractContextManager[Any]:
+        """Kept open from sample to sample: to start it takes longer than to ask."""
+        return gpus.nvml() if self._gpus else contextlib.nullcontext()
+
+    def _sample(self, module: Any, *, last: bool = False) -> None:
+        pids = processes.process_tree(self._pid)
+        sample = EngineMemorySample(
+            host_bytes=self._host_bytes(pids, last=last),
+            host_highest_bytes=processes.highest_bytes(pids),
+            gpus=tuple(gpus.refreshed(module, gpu) for gpu in self._gpus) if module else (),
+            pids=pids,
+        )
+        self._used = with_sample(self._used, sample, self._before)
+
+    def _host_bytes(self, pids: tuple[int, ...], *, last: bool) -> int | None:
+        """Resident memory of the engine's processes in bytes, shared pages counted once where the kernel
+        reports that, else the sum of the processes. None: not read this time, because the last read took long
+        or a process has just ended."""
+        begun = time.monotonic()
+        if begun < self._due and not last:
+            return None
+        found = processes.proportional_bytes(pids)
+        self._due = time.monotonic() + (time.monotonic() - begun) / ASKING_PART
+        if found is None and not self._shared_once:
+            return processes.resident_bytes(pids)
+        self._shared_once = True
+        return found

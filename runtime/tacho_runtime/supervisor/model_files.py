@@ -1,0 +1,243 @@
+"""The model on disk: waiting for it, comparing it with the plan, and the path that the engine gets.
+
+Sizes and headers are compared, and every byte where the plan says so; fetch has verified a hub's model
+already. Paths are checked here because an engine's own message about a missing file is seldom helpful.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from fnmatch import fnmatch, fnmatchcase
+from itertools import islice
+from pathlib import Path
+
+from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract.fetch import FetchProgress
+from tacho_contract.launch import RuntimeConfig
+from tacho_contract.units import listed, part_of
+from tacho_engines.shared.files import LoadableFiles
+from tacho_runtime.headers.digests import HashProgress, files_digest, full_digest, loaded, model_digest
+from tacho_runtime.headers.source import FileEntry, FolderSource, changed, model_files
+from tacho_runtime.supervisor import store
+
+GGUF_MAGIC = b"GGUF"
+LFS_POINTER = b"version https://git-lfs"
+SCAN_LIMIT = 10_000
+_SHARD = re.compile(r"-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf$")
+
+
+def engine_path(config: RuntimeConfig, desired: LoadableFiles, root: str) -> str:
+    """What stands for the model on the engine's command line.
+
+    ``root`` is the folder or file the model is in; ``desired`` what the engine loads of it.
+    Raises FailedError(ModelNotFound | ModelInvalid).
+    """
+    path = Path(root)
+    _check_exists(path)
+    if not desired.one_file and not config.model_file:
+        if config.files and path.is_dir():
+            _matching(path, config.files)
+        return str(path)
+    if path.is_dir():
+        globs = config.files or ("*.gguf",)
+        path = path / config.model_file if config.model_file else _only_gguf(path, globs)
+    _check_exists(path)
+    for shard in _shards(path):
+        _check_gguf(shard)
+    return str(path)
+
+
+def _check_exists(path: Path) -> None:
+    try:
+        if path.exists():
+            return
+        why = "does not exist"
+    except OSError as error:
+        why = f"cannot be seen: {error.strerror or error}"
+    raise FailedError(_not_found(f"{path} {why}; {_contents(path.parent)}"))
+
+
+def _matching(folder: Path, globs: tuple[str, ...]) -> list[Path]:
+    """The files below ``folder`` that a glob selects, by the path relative to it or by the name."""
+    found = []
+    for path in sorted(islice(model_files(folder), SCAN_LIMIT)):
+        relative = path.relative_to(folder).as_posix()
+        if any(fnmatch(relative, glob) or fnmatch(path.name, glob) for glob in globs):
+            found.append(path)
+    if not found:
+        desired = ", ".join(globs)
+        raise FailedError(_not_found(f"no file in {folder} matches {desired}; {_contents(folder)}"))
+    return found
+
+
+def _only_gguf(folder: Path, globs: tuple[str, ...]) -> Path:
+    """The one GGUF model in ``folder``; of a split one the first part."""
+    found = [path for path in _matching(folder, globs) if path.suffix == ".gguf"]
+    models = [path for path in found if (part := _SHARD.search(path.name)) is None or int(part["index"]) == 1]
+    if len(models) == 1:
+        return models[0]
+    if not models:
+        names = listed([path.name for path in found])
+        raise FailedError(_not_found(f"{folder} has no GGUF file, or not the first part of one: {names}"))
+    names = listed([path.relative_to(folder).as_posix() for path in models])
+    raise FailedError(
+        Failure(
+            failure_class=FailureClass.MODEL_INVALID,
+            message=f"{len(models)} GGUF files match, one is desired: {names}",
+            next_step="name one in spec.model.files, for instance a glob such as *Q4_K_M.gguf",
+        )
+    )
+
+
+def _shards(first: Path) -> list[Path]:
+    """All parts of a split model, or the file itself."""
+    part = _SHARD.search(first.name)
+    if part is None:
+        return [first]
+    stem, count = first.name[: part.start()], int(part["count"])
+    shards = [first.with_name(f"{stem}-{index:05d}-of-{count:05d}.gguf") for index in range(1, count + 1)]
+    missing = [shard.name for shard in shards if not shard.exists()]
+    if missing:
+        there = count - len(missing)
+        raise FailedError(
+            _not_found(f"{first.parent} has {there} of {count} parts; missing: {listed(missing)}")
+        )
+    return shards
+
+
+def _check_gguf(path: Path) -> None:
+    """The file can be read and begins as a GGUF file does."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(LFS_POINTER))
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise FailedError(_not_found(f"{path} cannot be read: {error.strerror or error}")) from None
+    if head.startswith(GGUF_MAGIC):
+        return
+    what = f"not a GGUF file (it begins with {head[:8]!r})"
+    if head == LFS_POINTER:
+        what = "a Git LFS pointer, not the file itself"
+    raise FailedError(
+        Failure(
+            failure_class=FailureClass.MODEL_INVALID,
+            message=f"{path} ({size_bytes} bytes) is {what}",
+            next_step="copy or download the model again",
+        )
+    )
+
+
+def _not_found(message: str) -> Failure:
+    return Failure(
+        failure_class=FailureClass.MODEL_NOT_FOUND,
+        message=message,
+        next_step="correct spec.model.uri or the globs in spec.model.files, or put the file there",
+    )
+
+
+def _contents(folder: Path) -> str:
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return f"{folder} cannot be listed"
+    return f"{folder} holds {listed(names)}" if names else f"{folder} is empty"
+
+
+NAMES_SHOWN = 6
+
+
+def check_content(config: RuntimeConfig, root: str, reading: HashProgress | None = None) -> None:
+    """Raises FailedError(ModelChanged | ModelNotFound | ModelInvalid).
+
+    Without ``config.content_digest`` headers only are read, however large the files are: a file whose weights
+    alone were replaced, with the same size and header, passes. A ``reading`` that is stopped passes too.
+    """
+    if not config.model_digest and not config.content_digest:
+        return
+    source = FolderSource(Path(root), name=root)
+    chosen = [
+        entry for entry in source.files() if any(fnmatchcase(entry.path, glob) for glob in config.files)
+    ]
+    if config.model_digest:  # without one, all files count
+        chosen = list(loaded(chosen))
+        _check_headers(config, source, chosen)
+    if config.content_digest:
+        reading = reading or HashProgress()
+        found = full_digest(source, chosen, reading)
+        if found != config.content_digest and not reading.stopped.is_set():
+            raise changed(
+                f"The files in {root} have another content than was planned with; {_newest(source, chosen)}."
+            )
+
+
+def _check_headers(config: RuntimeConfig, source: FolderSource, chosen: list[FileEntry]) -> None:
+    if files_digest(chosen) != config.files_digest:
+        names = listed([f"{entry.path} ({entry.size_bytes} bytes)" for entry in chosen], NAMES_SHOWN)
+        raise changed(
+            f"{source.name} holds other files than were planned with ({config.weights_bytes} bytes in all): "
+            f"{names or 'none of them'}."
+        )
+    if model_digest(source, chosen) != config.model_digest:
+        raise changed(
+            f"The files in {source.name} have the planned names and sizes, but other headers; "
+            f"{_newest(source, chosen)}."
+        )
+
+
+def _newest(source: FolderSource, chosen: list[FileEntry]) -> str:
+    """Where to look first."""
+    newest = max(chosen, key=lambda entry: (source.folder / entry.path).stat().st_mtime, default=None)
+    return f"the newest is {newest.path}" if newest else "none of them is there"
+
+
+POLL_SECONDS = 0.5
+
+
+async def model_root(
+    config: RuntimeConfig, report: Callable[[FetchProgress | None], None], check_budget: Callable[[], None]
+) -> str:
+    """The model's folder or file, once it is complete. ``report`` is called with fetch's progress repeatedly.
+    Raises FailedError, also what ``check_budget`` raises."""
+    path = config.model_path
+    if config.fetch_dir:
+        fetched = await _fetched(config.fetch_dir, report, check_budget)
+        path = path or fetched
+    if not path:
+        raise FailedError.of(
+            FailureClass.INVALID_CONFIG,
+            f"fetch is complete but names no folder in {config.fetch_dir}",
+            "use a runtime and a fetch image of the same release: delete the pod",
+        )
+    return path
+
+
+async def _fetched(
+    fetch_dir: str, report: Callable[[FetchProgress | None], None], check_budget: Callable[[], None]
+) -> str:
+    while True:
+        path = store.fetched_path(fetch_dir)
+        report(store.read_progress(fetch_dir))
+        if path is not None:
+            return path
+        check_budget()
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def compare_with_plan(
+    config: RuntimeConfig, path: str, say: Callable[[str], None], check_budget: Callable[[], None]
+) -> None:
+    """Holds what is at ``path`` against the plan. Raises FailedError, also what ``check_budget`` raises."""
+    reading = HashProgress()
+    comparing = asyncio.ensure_future(asyncio.to_thread(check_content, config, path, reading))
+    try:
+        while not comparing.done():
+            await asyncio.wait({comparing}, timeout=POLL_SECONDS)
+            if reading.total_bytes and not comparing.done():
+                done = part_of(reading.done_bytes, reading.total_bytes)
+                say(f"verifying the model's content: {done}")
+                check_budget()
+        comparing.result()
+    finally:
+        reading.stopped.set()  # a thread cannot be cancelled

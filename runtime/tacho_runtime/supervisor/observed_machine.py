@@ -1,0 +1,153 @@
+"""What this machine is: read once before the engine starts, with the folder for compiled code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.launch import RuntimeConfig
+from tacho_engines.base import Needs, RunHalf
+from tacho_runtime.machine import caches, environment as environment_, gpus, packages, processes
+from tacho_runtime.machine.sampling import MachineSample, sampler
+from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
+
+log = logging.getLogger("tacho")
+
+POD_CACHE = "cache"
+"""Folder beside the runtime's state that is the cache where no writable claim exists."""
+SETTLE_SECONDS = 10.0
+"""How long what ran before may take to give the GPU's memory back: a driver frees it after the process is
+gone."""
+SETTLE_POLL_SECONDS = 1.0
+IN_USE_SECONDS = 3600.0
+"""How often a cache is marked as used: what has no mark for days is removed."""
+
+
+def observe(config: RuntimeConfig, environment: Mapping[str, str]) -> ObservedMachine:
+    """What can be seen of this machine. Never raises; imports nothing of the engine's."""
+    found = gpus.read_gpus()
+    program = (config.custom.command if config.custom else config.entrypoint)[:1]
+    python = packages.interpreter(program[0], environment) if program else None
+    folders = list(packages.package_folders(python, environment)) if python else []
+    return ObservedMachine(
+        gpus=gpus.visible_gpus(found, environment) if found and found.devices else None,
+        device_nodes=gpus.device_nodes(),
+        packages=packages.installed(folders) if folders else None,
+        packages_digest=caches.packages_digest(folders),
+        compiled=caches.is_compiled(folders, config.engine),
+        built_cuda=packages.built_cuda(folders, environment),
+        compatibility_driver=packages.has_compatibility_driver(),
+    )
+
+
+def machine_sampler(machine: ObservedMachine, pid: int) -> Callable[[bool], MachineSample]:
+    """Samples this machine while the engine, a loaded process and its children, is measured."""
+    return sampler(machine.gpus.devices if machine.gpus else (), lambda: processes.process_tree(pid))
+
+
+def with_cache(config: RuntimeConfig, machine: ObservedMachine) -> RuntimeConfig:
+    """``config`` with the cache's folder for this engine on this machine: on the claim, else in the pod.
+
+    Where neither can be written, the engine gets none and caches where it likes.
+    """
+    found = environment_.read_environment(machine.gpus)
+    key = caches.cache_key(
+        engine=config.engine,
+        image=config.image,
+        packages=machine.packages_digest,
+        gpu=found.gpu_product,
+        driver=found.driver_version,
+        cpu=environment_.cpu_identity(),
+    )
+    for root in filter(None, (config.cache_dir, f"{config.state_dir}/{POD_CACHE}")):
+        try:
+            folder, warm = caches.opened(root, key)
+        except OSError as error:
+            log.warning("compiled code cannot be cached in %s: %s", root, error)
+            continue
+        log.info("compiled-code cache: %s (%s)", folder, "warm" if warm else "new")
+        return dataclasses.replace(config, cache_dir=folder)
+    return dataclasses.replace(config, cache_dir="")
+
+
+def with_bytecode(
+    environment: Mapping[str, str], machine: ObservedMachine, config: RuntimeConfig
+) -> dict[str, str]:
+    """Of the engine: where it is Python and its image has no compiled code, with a place to keep it."""
+    found = caches.bytecode_variables(environment, compiled=machine.compiled, cache_dir=config.cache_dir)
+    if found != environment:
+        folder = found[caches.BYTECODE_PREFIX]
+        log.info("the engine's image has no compiled Python code: bytecode is cached in %s", folder)
+    return found
+
+
+async def check_machine(
+    config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]
+) -> tuple[ObservedMachine, RuntimeConfig, Failure | None]:
+    """The observations, ``config`` with its cache folder, and the failure that keeps the plan from running
+    here.
+
+    Free space is read last, in the folder that the engine will get: a claim that cannot be written is none.
+    """
+    machine, failure = await _settled(config, engine.needs(config), environment)
+    if failure is None:
+        config = await asyncio.to_thread(with_cache, config, machine)
+        needs = engine.needs(config)
+        machine = await asyncio.to_thread(_with_cache_space, machine, config.cache_dir, needs)
+        failure = machine_failure(machine, config, needs)
+    return machine, config, failure
+
+
+async def _settled(
+    config: RuntimeConfig, needs: Needs, environment: Mapping[str, str]
+) -> tuple[ObservedMachine, Failure | None]:
+    """The machine, once memory that is on its way back is there."""
+    waited = 0.0
+    while True:
+        machine = await asyncio.to_thread(observe, config, environment)
+        failure = machine_failure(machine, config, needs)
+        busy = failure is not None and failure.failure_class == FailureClass.GPU_OUT_OF_MEMORY
+        if not busy or waited >= SETTLE_SECONDS:
+            return machine, failure
+        await asyncio.sleep(SETTLE_POLL_SECONDS)
+        waited += SETTLE_POLL_SECONDS
+
+
+def _with_cache_space(machine: ObservedMachine, folder: str, needs: Needs) -> ObservedMachine:
+    """``machine`` with the free space of ``folder`` and the size of the engine's entries, where the engine
+    needs much space."""
+    if not folder or not needs.cache_bytes:
+        return machine
+    try:
+        free = shutil.disk_usage(folder).free
+        largest = caches.largest_entry(Path(folder, needs.cache_folder)) if needs.cache_folder else 0
+    except OSError:
+        return machine
+    return dataclasses.replace(machine, cache_free_bytes=free, cache_largest_bytes=largest)
+
+
+@contextlib.asynccontextmanager
+async def marked_in_use(cache_dir: str) -> AsyncIterator[None]:
+    """Marks the cache as used until left, so that no other pod takes it for an old one."""
+    task = asyncio.ensure_future(_mark(Path(cache_dir))) if cache_dir else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _mark(folder: Path) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(caches.touch, folder)
+        except OSError as error:
+            log.warning("%s cannot be marked as in use: %s", folder, error)
+        await asyncio.sleep(IN_USE_SECONDS)

@@ -1,0 +1,120 @@
+"""Checks before the engine starts, so that a mistake becomes a message instead of a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from tacho_contract import SCHEMA
+from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract.launch import RuntimeConfig
+from tacho_engines.base import RunHalf
+from tacho_runtime.machine import processes
+
+
+def check(config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]) -> None:
+    """All checks that need no model. Raises FailedError with the first thing that is wrong."""
+    problems = config_problems(config, engine)
+    if problems:
+        raise FailedError(
+            Failure(
+                failure_class=FailureClass.INVALID_CONFIG,
+                message=f"the runtime's configuration is invalid: {'; '.join(problems)}",
+                next_step="use a runtime and an operator of the same release",
+            )
+        )
+    check_writable(config.state_dir, "the runtime's state folder", create=True)
+    if environment.get("HOME"):
+        check_writable(environment["HOME"], "HOME", create=False)
+    check_port(config.bind_host, config.engine_port)
+
+
+def config_problems(config: RuntimeConfig, engine: RunHalf) -> list[str]:
+    """Contradictions in the configuration, as messages; empty when it has none."""
+    ports = (config.engine_port, config.runtime_port)
+    rules = (
+        (config.schema <= SCHEMA, f"schema {config.schema} is newer than this runtime's {SCHEMA}"),
+        (config.max_model_len > 0, "maxModelLen must be positive"),
+        (config.concurrency > 0, "concurrency must be positive"),
+        (bool(config.served_name), "servedName is empty"),
+        (config.engine_port != config.runtime_port, "enginePort and runtimePort are the same"),
+        (all(0 < port < 65536 for port in ports), "a port is out of range"),
+        (bool(config.model_path or config.fetch_dir), "neither modelPath nor fetchDir is set"),
+        (config.drain_seconds >= 0, "drainSeconds is negative"),
+        (engine.users_command == (config.custom is not None), "custom belongs to engine custom, only"),
+        (bool(config.entrypoint) or engine.users_command, f"engine {config.engine} has no entrypoint"),
+    )
+    return [problem for holds, problem in rules if not holds]
+
+
+def check_program(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    """The engine's program exists and may be executed. Raises FailedError(EngineNotSupported)."""
+    if shutil.which(command[0], path=environment.get("PATH", os.defpath)) is not None:
+        return
+    raise FailedError(
+        Failure(
+            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
+            message=f"this image has no program {command[0]!r}",
+            next_step="use an image that has the engine (spec.engine.image), or correct "
+            "spec.engine.custom.command",
+        )
+    )
+
+
+def check_writable(folder: str, what: str, *, create: bool) -> None:
+    """A file can be written in ``folder``. Raises FailedError(DiskFull | InvalidConfig)."""
+    attempt = Path(folder, f".tacho-write-{os.getpid()}")
+    try:
+        if create:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        attempt.write_bytes(b"x" * 4096)
+        attempt.unlink()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FailedError(
+                Failure(
+                    failure_class=FailureClass.DISK_FULL,
+                    message=f"no space is left in {what} ({folder})",
+                    next_step="free space on the node, or raise the pod's ephemeral-storage limit",
+                )
+            ) from None
+        raise FailedError(
+            Failure(
+                failure_class=FailureClass.INVALID_CONFIG,
+                message=f"{what} ({folder}) cannot be written: {error.strerror or error}",
+                next_step="mount a writable volume there that belongs to the pod's user (fsGroup)",
+            )
+        ) from None
+
+
+def check_port(host: str, port: int) -> None:
+    """``port`` is free. Raises FailedError(PortInUse) with the listener's name if it is visible."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind((host, port))
+            attempt.listen(1)
+    except OSError as error:
+        raise FailedError(port_failure(host, port, error)) from None
+
+
+def port_failure(host: str, port: int, error: OSError) -> Failure:
+    """Why ``port`` cannot be had."""
+    if error.errno != errno.EADDRINUSE:
+        return Failure(
+            failure_class=FailureClass.INVALID_CONFIG,
+            message=f"cannot listen on {host or '*'}:{port}: {error.strerror or error}",
+            next_step="choose an address of this machine and a port above 1023",
+        )
+    listener = processes.listener(port)
+    return Failure(
+        failure_class=FailureClass.PORT_IN_USE,
+        message=f"port {port} is in use by {listener or 'an unknown process'}",
+        next_step="stop that process, or use another port (in a pod: another container of the template "
+        "listens there)",
+    )

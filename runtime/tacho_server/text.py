@@ -1,0 +1,128 @@
+"""Text of tokens that come one by one: detokenizing, stop strings, and tokenizers of Hugging Face. Pure."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tacho_server.backend import Tokenizer
+
+INCOMPLETE = "\ufffd"
+"""Character that a decoder writes for bytes of an incomplete character."""
+CONTEXT_TOKENS = 6
+"""Tokens that are decoded again with the new ones: tokenizers drop a leading space, or join characters."""
+
+
+class Detokenizer:
+    """The text that each new token adds. An incomplete character is held back until it is complete.
+
+    The last few tokens are decoded with and without the new ones; the difference is what is new. Decoding all
+    tokens each time would be quadratic.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._tokens: list[int] = list(prompt[-CONTEXT_TOKENS:])
+        self._shown = len(self._tokens)
+        """Tokens whose text was given out, or is the prompt's."""
+
+    def add(self, token: int) -> str:
+        """The new text; "" where a character is not complete."""
+        self._tokens.append(token)
+        return self._new(final=False)
+
+    def rest(self) -> str:
+        """The text held back so far, complete or not."""
+        return self._new(final=True)
+
+    def _new(self, *, final: bool) -> str:
+        begin = max(0, self._shown - CONTEXT_TOKENS)
+        before = self._tokenizer.decode(self._tokens[begin : self._shown]) if self._shown > begin else ""
+        now = self._tokenizer.decode(self._tokens[begin:])
+        if len(now) <= len(before) or (now.endswith(INCOMPLETE) and not final):
+            return ""
+        self._shown = len(self._tokens)
+        return now[len(before) :]
+
+
+class HuggingFaceTokenizer:
+    """A tokenizer of transformers, which runs chat templates in Jinja's sandbox."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.reserved = _parameters(type(tokenizer), "apply_chat_template")
+        # The first call may change padding and truncation of the tokenizer itself, which threads must not do
+        # to each other; later calls find them as they want them.
+        tokenizer("")
+
+    @property
+    def chat_problem(self) -> str:
+        if getattr(self._tokenizer, "chat_template", None):
+            return ""
+        return "the model's tokenizer has no chat template"
+
+    def encode(self, text: str) -> Sequence[int]:
+        tokens: list[int] = self._tokenizer(text)["input_ids"]
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return str(
+            self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+    def name(self, token: int) -> str:
+        return str(self._tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Sequence[int]:
+        try:
+            text = self._tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True, **options
+            )
+        except Exception as error:
+            # A template raises what it likes.
+            raise ValueError(f"the chat template refuses these messages: {error}") from error
+        # The template writes the special tokens that belong there.
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tokens
+
+
+def _parameters(kind: type, method: str) -> frozenset[str]:
+    """Parameter names of ``method``, in the class ``kind`` and in the classes to which it passes parameters
+    on."""
+    found: set[str] = set()
+    for each in kind.__mro__:
+        if (function := vars(each).get(method)) is not None:
+            parameters = inspect.signature(function).parameters.values()
+            found |= {one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD}
+    return frozenset(found)
+
+
+class Stops:
+    """Gives text on, except what may be the beginning of a stop string."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+
+    def add(self, text: str) -> tuple[str, bool]:
+        """(text to give on, whether a stop string was met). The stop string itself is not given on."""
+        self._held += text
+        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if places:
+            text, self._held = self._held[: min(places)], ""
+            return text, True
+        keep = max((self._overlap(stop) for stop in self._stops), default=0)
+        cut = len(self._held) - keep
+        text, self._held = self._held[:cut], self._held[cut:]
+        return text, False
+
+    def rest(self) -> str:
+        """Text held back as the possible beginning of a stop string that did not follow."""
+        text, self._held = self._held, ""
+        return text
+
+    def _overlap(self, stop: str) -> int:
+        """Length of the longest end of the held text with which ``stop`` begins."""
+        longest = min(len(stop) - 1, len(self._held))
+        return next((n for n in range(longest, 0, -1) if self._held.endswith(stop[:n])), 0)

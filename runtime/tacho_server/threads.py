@@ -1,0 +1,65 @@
+"""What a backend's threads need: how many to start, and a way into the server's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Generic, TypeVar
+
+LIMIT = Path("/sys/fs/cgroup/cpu.max")
+REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
+"""Set by tacho where the user set a CPU request."""
+
+
+def usable_cpus(limit: Path = LIMIT, environment: Mapping[str, str] = os.environ) -> int:
+    """Number of CPUs for compute threads: the container's CPU limit (cgroup v2), else its CPU request,
+    rounded up; at most the CPUs of the process's affinity, which also is the default."""
+    usable = len(os.sched_getaffinity(0))
+    try:
+        quota, period = limit.read_text().split()
+        return max(1, min(usable, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no limit: "max", or no such file
+        pass
+    request = environment.get(REQUEST, "")
+    return min(usable, math.ceil(int(request) / 1000)) if request.isdigit() and int(request) else usable
+
+
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """One reader in the event loop that made it, any number of writers in threads."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[T | Exception | None] = asyncio.Queue()
+
+    def put(self, item: T) -> None:
+        """Passes an item to the event loop from any thread; does nothing after the loop has ended."""
+        self._send(item)
+
+    def end(self) -> None:
+        """Ends the stream: no further items follow."""
+        self._send(None)
+
+    def fail(self, error: Exception) -> None:
+        """The reader raises ``error``."""
+        self._send(error)
+
+    def _send(self, item: T | Exception | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: there is no reader
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+
+    async def read(self, on_close: Callable[[], None]) -> AsyncIterator[T]:
+        """Until the end. ``on_close`` is called when the reader leaves, however it leaves."""
+        try:
+            while (item := await self._queue.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            on_close()

@@ -1,0 +1,132 @@
+"""What no drill foresees: clocks that are set back, counters that jump, other units in the middle of load."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_operator.core.autoscaling.algorithm.coldstart import with_starts
+from tacho_operator.core.autoscaling.algorithm.types import Bounds, Pace, PodLoad, Policy, Rules
+from tests.unit.autoscaling.fleet import CAPACITY, Fleet
+
+
+def test_without_a_window_the_present_need_decides() -> None:
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), down=Rules(window_seconds=0)), replicas=3)
+    assert fleet.run(lambda _: 0.1, 60)[-1] == 1
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.now = 1e6
+    fleet.run(lambda _: 2.0, 400)
+    fleet.run(lambda _: 8.0, 20)
+    fleet.now -= 3600
+    for item in fleet.replicas:
+        item.ready_at = -1.0
+    assert fleet.run(lambda _: 12.0, 400)[-1] >= 8
+    fleet.run(lambda _: 0.1, 1200)
+    assert all(item.time_seconds <= fleet.now for item in fleet.state.changes)
+
+
+def test_readings_of_a_future_that_was_taken_back_are_unknown() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 2.0, 400)
+    ahead = [
+        dataclasses.replace(pod, sample=dataclasses.replace(pod.sample, time_seconds=fleet.now + 3600))
+        for pod in fleet.loads()
+        if pod.sample
+    ]
+    assert fleet.look(ahead).figures.silent == 2
+
+
+@pytest.mark.parametrize("by", [1e7, 1e14])
+def test_a_counter_that_jumps_brings_no_fleet(by: float) -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 2.0, 600)
+    fleet.replicas[0].generated += by
+    assert max(fleet.run(lambda _: 2.0, 900)) <= 3
+
+
+def test_a_counter_that_jumped_is_kept_for_no_longer_than_a_window() -> None:
+    fleet = Fleet(tells_running=False)
+    fleet.run(lambda _: 0.6, 900)
+    fleet.replicas[0].generated += 1e7
+    assert fleet.run(lambda _: 0.6, 400)[-1] == 1
+    assert fleet.state.leaps == ()
+
+
+@pytest.mark.parametrize("fingerprint", ["", "f", "other"])
+def test_what_waited_before_a_measurement_has_not_all_come_in_one_look(fingerprint: str) -> None:
+    unmeasured = dataclasses.replace(
+        CAPACITY, requests_per_second=None, fingerprint=fingerprint, unverified="nobody has measured it"
+    )
+    fleet = Fleet(capacity=unmeasured, replicas=3)
+    fleet.policy = Policy(bounds=Bounds(least=3, most=3))
+    fleet.run(lambda _: 6.0, 300)
+    fleet.queue = 120.0
+    fleet.run(lambda _: 6.0, 30)
+    fleet.capacity = CAPACITY
+    fleet.run(lambda _: 6.0, 30)
+    assert "3.00 replicas" in fleet.decisions[-1].sentence
+
+
+def test_beside_a_pod_that_hangs_no_other_is_given_up() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 2.6, 600)
+    hung = fleet.replicas[0]
+    counted = hung.generated
+    for _ in range(120):
+        fleet.serve(1.0)
+        hung.generated, hung.running, hung.waiting = counted, 10, 0
+        decision = fleet.look()
+    assert fleet.wanted == 2
+    assert decision.figures.silent == 1
+
+
+def test_what_waits_at_a_pod_that_hangs_keeps_no_other() -> None:
+    """Nobody works it off: it waits, and runs more at once than was measured, for hours."""
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda _: 1.0, 60)
+    hung = fleet.replicas[0]
+    counted = hung.generated
+    for _ in range(240):
+        fleet.serve(0.2)
+        hung.generated, hung.running, hung.waiting = counted, 14, 10
+        decision = fleet.look()
+    assert fleet.wanted == 2
+    assert decision.figures.silent == 1
+
+
+def test_one_that_only_reads_a_long_prompt_does_not_hang() -> None:
+    fleet = Fleet(replicas=2)
+    for number in range(120):
+        fleet.serve(0.1)
+        for item in fleet.replicas:
+            item.generated, item.running = number // 3, 1
+        fleet.look()
+    assert fleet.wanted == 1
+
+
+def test_what_a_schedule_brought_goes_a_quarter_at_a_time_when_it_is_over() -> None:
+    fleet = Fleet(replicas=1)
+    fleet.run(lambda _: 0.1, 600)
+    fleet.policy = Policy(bounds=Bounds(least=8, most=9))
+    fleet.run(lambda _: 0.1, 120)
+    fleet.policy = Policy(bounds=Bounds(least=1, most=9))
+    assert fleet.run(lambda _: 0.1, 30) == [6, 6, 6]
+
+
+def test_the_time_of_a_start_stands_still_however_many_serve() -> None:
+    pods = [PodLoad(uid=f"{number:02}", start_seconds=300.0 if number % 3 else 60.0) for number in range(50)]
+    starts = with_starts((), pods)
+    assert with_starts(starts, pods) == starts
+
+
+def test_a_pace_counts_every_change_of_its_period() -> None:
+    paces = (Pace(kind="Pods", value=8, period_seconds=1800), Pace(kind="Pods", value=1, period_seconds=10))
+    down = Rules(window_seconds=0, select="Min", paces=paces)
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=40), down=down), replicas=30)
+    assert fleet.run(lambda _: 0.1, 1200)[-1] == 22
+    fleet.run(lambda _: 0.1, 36_000)
+    assert len(fleet.state.changes) <= 20

@@ -1,0 +1,92 @@
+"""Bounds by the clock of a place."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at, last_time
+from tacho_operator.core.autoscaling.algorithm.types import Bounds
+
+USUAL = Bounds(least=1, most=4)
+DAY = Schedule(cron="0 8 * * MON-FRI", time_zone="Europe/Berlin", least=3, most=9)
+NIGHT = Schedule(cron="0 20 * * *", time_zone="Europe/Berlin", least=1, most=2)
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-06-01T05:59:59", (1, 2)),
+        ("2026-06-01T06:00:00", (3, 9)),
+        ("2026-06-01T18:00:00", (1, 2)),
+        ("2026-12-01T06:30:00", (1, 2)),
+        ("2026-12-01T07:00:00", (3, 9)),
+        ("2026-06-07T12:00:00", (1, 2)),
+    ],
+    ids=["before", "begins", "the other begins", "in winter an hour later", "winter", "Sunday"],
+)
+def test_the_schedule_that_began_last_counts(now: str, expected: tuple[int, int]) -> None:
+    found = bounds_at(USUAL, (DAY, NIGHT), at(now)).bounds
+    assert (found.least, found.most) == expected
+
+
+def test_one_that_is_over_gives_way_to_what_was_before() -> None:
+    noon = Schedule(cron="0 12 * * *", least=4, duration_seconds=3600)
+    assert bounds_at(USUAL, (noon,), at("2026-06-01T12:59:59")).bounds.least == 4
+    assert bounds_at(USUAL, (noon,), at("2026-06-01T13:00:00")).bounds == USUAL
+    both = bounds_at(USUAL, (NIGHT, noon), at("2026-06-01T13:00:00")).bounds
+    assert (both.least, both.most, both.source) == (1, 2, "spec.autoscaling.schedules[0]")
+
+
+def test_what_is_not_said_is_as_usual_and_the_most_wins() -> None:
+    found = bounds_at(USUAL, (Schedule(cron="* * * * *", least=7),), at("2026-06-01T12:00:00")).bounds
+    assert (found.least, found.most) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Schedule(cron="61 * * * *", least=9),
+        Schedule(cron="every day", least=9),
+        Schedule(cron="0 8 * * *", time_zone="Europe/Nowhere", least=9),
+        Schedule(cron="0 8 * * *", time_zone="../etc", least=9),
+        Schedule(cron="0 8 * * *", time_zone="Europe", least=9),
+    ],
+)
+def test_what_cannot_be_read_is_told_and_counts_for_nothing(broken: Schedule) -> None:
+    found = bounds_at(USUAL, (broken,), at("2026-06-01T12:00:00"))
+    assert found.bounds == USUAL
+    assert found.problems[0].startswith("spec.autoscaling.schedules[0] is invalid: ")
+
+
+def test_a_day_that_never_comes() -> None:
+    assert (
+        bounds_at(USUAL, (Schedule(cron="0 0 30 2 *", least=2),), at("2026-06-01T12:00:00")).bounds == USUAL
+    )
+
+
+AUTUMN, SPRING = "2026-10-24T22:30:00", "2026-03-28T22:30:00"
+"""Half an hour after midnight of a day on which Berlin's clocks are set."""
+
+
+@pytest.mark.parametrize("begin", [AUTUMN, SPRING])
+@pytest.mark.parametrize("cron", ["45 2 * * *", "30 2 * * *", "*/20 * * * *", "0 * * * *", "0 2,3 * * *"])
+def test_when_clocks_are_set_what_has_begun_stays_begun(cron: str, begin: str) -> None:
+    schedule = Schedule(cron=cron, time_zone="Europe/Berlin")
+    moments = [at(begin) + timedelta(minutes=5 * step) for step in range(60)]
+    found = [last_time(schedule, now) for now in moments]
+    assert all(since is not None and since <= now for since, now in zip(found, moments, strict=True))
+    assert found == sorted(filter(None, found))
+
+
+@pytest.mark.parametrize("begin", ["2026-10-24T20:00:00", "2026-03-28T21:00:00"])
+def test_a_duration_is_of_time_and_not_of_the_clock(begin: str) -> None:
+    night = Schedule(cron="0 22 * * *", time_zone="Europe/Berlin", least=3, duration_seconds=8 * 3600)
+    over = at(begin) + timedelta(hours=8)
+    assert bounds_at(USUAL, (night,), over - timedelta(seconds=1)).bounds.least == 3
+    assert bounds_at(USUAL, (night,), over).bounds == USUAL

@@ -1,0 +1,304 @@
+"""How many replicas, through time."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+
+from tacho_operator.core.autoscaling.algorithm.need import DOWN, UP
+from tacho_operator.core.autoscaling.algorithm.step import step
+from tacho_operator.core.autoscaling.algorithm.types import (
+    Bounds,
+    Learned,
+    Pace,
+    Policy,
+    Rules,
+    Sample,
+    Standing,
+    State,
+)
+from tests.unit.autoscaling.fleet import CAPACITY, PERIOD_SECONDS, POLICY, RATE, START_SECONDS, Fleet
+
+
+def needed(requests_per_second: float) -> int:
+    return math.ceil(requests_per_second / RATE / UP)
+
+
+def test_a_steady_demand_gets_what_it_needs_and_then_nothing_moves() -> None:
+    fleet = Fleet()
+    sizes = fleet.run(lambda _: 6.0, 3600)
+    assert sizes[-1] == needed(6.0) + 1 == 5
+    assert len(set(sizes[-200:])) == 1
+
+
+def test_pending_replicas_are_not_asked_for_twice() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 2.0, 200)
+    sizes = fleet.run(lambda _: 7.0, START_SECONDS)
+    assert max(sizes) <= needed(7.0) * 2
+    assert sizes == sorted(sizes)
+
+
+def test_a_backlog_is_not_waited_upon_and_brings_four_at_most() -> None:
+    fleet = Fleet()
+    fleet.serve(1.0)
+    fleet.look()
+    fleet.serve(40.0)
+    decision = fleet.look()
+    assert (fleet.sizes, decision.cause) == ([1, 5], "Work")
+    assert decision.limited.reason == "ScaleUpLimit"
+
+
+def test_a_rise_that_does_not_last_is_not_followed() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 2.9, 300)
+    at = dataclasses.replace(fleet.policy, up=Rules(window_seconds=30))
+    fleet.policy = at
+    fleet.run(lambda _: 3.95, 20)
+    assert fleet.decisions[-1].able.reason == "ScaleUpStabilized"
+    assert set(fleet.run(lambda _: 2.9, 200)) == {2}
+
+
+def test_requests_that_have_begun_count_before_they_made_a_token() -> None:
+    """Half of their answers, and little by little; many at once are a leap."""
+
+    def demand(more: int) -> float:
+        fleet = Fleet(replicas=4)
+        fleet.run(lambda _: 2.0, 600)
+        fleet.serve(2.0)
+        for item in fleet.replicas:
+            item.running += more
+        return fleet.look().figures.demand or 0.0
+
+    assert demand(2) > demand(1) > demand(0) + 0.01
+    assert demand(2) - demand(0) == pytest.approx(2 * (demand(1) - demand(0)), rel=0.1)
+
+
+def test_a_rising_demand_is_met_ahead_of_a_cold_start() -> None:
+    steady, rising = Fleet(replicas=4), Fleet(replicas=4)
+    steady.run(lambda _: 6.3, 400)
+    rising.run(lambda now: min(6.3, 1.0 + now * 5.3 / 400), 400)
+    assert rising.wanted > steady.wanted == 4
+    assert "growth within" in rising.decisions[-1].sentence
+
+
+def test_fewer_come_one_a_window_and_only_after_a_whole_one() -> None:
+    fleet = Fleet(replicas=4)
+    sizes = fleet.run(lambda _: 0.5, 1800)
+    changes = [index * PERIOD_SECONDS for index in range(1, len(sizes)) if sizes[index] != sizes[index - 1]]
+    assert sizes[0] == 4
+    assert sizes[-1] == 1
+    assert changes[0] >= 290
+    assert all(late - early >= 300 for early, late in itertools.pairwise(changes))
+
+
+def test_the_rest_must_carry_the_load() -> None:
+    fleet = Fleet(replicas=4)
+    sizes = fleet.run(lambda _: 4.5, 3600)
+    assert sizes[-1] == 4, "2.25 / 0.72 is 3.13: with three replicas it would soon grow again"
+
+
+@pytest.mark.parametrize(("waiting", "left"), [(0, 3), (8, 4)])
+def test_the_rest_must_carry_the_little_that_waits(waiting: int, left: int) -> None:
+    """Work for 2.95 replicas, and beside it no more than is taken for worked off."""
+    fleet = Fleet(replicas=4, tells_running=False)
+    for _ in range(60):
+        fleet.serve(2.95 * DOWN * RATE)
+        fleet.replicas[0].waiting = waiting
+        fleet.look()
+    assert fleet.wanted == left
+
+
+def test_nothing_known_moves_nothing() -> None:
+    fleet = Fleet(replicas=3)
+    fleet.run(lambda _: 0.1, 250)
+    for item in fleet.replicas:
+        item.silent = True
+    for _ in range(100):
+        fleet.serve(0.0)
+        decision = fleet.look()
+    assert fleet.wanted == 3
+    assert (decision.active.status, decision.active.reason) == ("False", "FailedGetPodsMetric")
+    for item in fleet.replicas:
+        item.silent = False
+    assert fleet.run(lambda _: 0.1, 290)[-1] == 3, "a whole window must be seen again"
+    assert fleet.run(lambda _: 0.1, 30)[-1] == 2
+
+
+def test_a_silent_pod_counts_as_busy_for_shrinking_and_for_nothing_for_growing() -> None:
+    fleet = Fleet(replicas=4)
+    for item in fleet.replicas[1:]:
+        item.silent = True
+    assert fleet.run(lambda _: 0.1, 2000)[-1] == 4
+    assert fleet.decisions[-1].figures.silent == 3
+    assert "3 serving pods report no load metrics" in fleet.decisions[-1].sentence
+
+
+def test_a_pod_whose_counters_start_again_is_not_negative_work() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 2.0, 600)
+    before = fleet.decisions[-1].figures.demand
+    fleet.replicas[0].generated = 0.0
+    fleet.serve(2.0)
+    after = fleet.look().figures.demand
+    assert before is not None
+    assert after is not None
+    assert 0.8 * before <= after <= 1.2 * before
+
+
+@pytest.mark.parametrize("least", [1, 3])
+def test_bounds_hold_whatever_is_known(least: int) -> None:
+    fleet = Fleet(Policy(bounds=Bounds(least=least, most=3)))
+    decision = fleet.look([])
+    assert decision.replicas == least
+    fleet.run(lambda _: 100.0, 300)
+    assert fleet.wanted == 3
+    assert fleet.decisions[-1].limited.reason == "TooManyReplicas"
+
+
+def test_a_refusal_by_quota_is_remembered_for_a_while() -> None:
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 9.0, 60)
+    refused = Standing(
+        replicas=fleet.wanted,
+        pods=fleet.loads(),
+        capacity=CAPACITY,
+        policy=POLICY,
+        refused_above=3,
+    )
+    first = step(refused, fleet.state, fleet.now)
+    assert first.decision.replicas == 3
+    assert first.state.changes[0].cause == "Quota"
+    again = dataclasses.replace(refused, replicas=3, refused_above=None)
+    second = step(again, first.state, fleet.now + 10)
+    assert (second.decision.replicas, second.decision.limited.reason) == (3, "QuotaExceeded")
+    assert step(again, first.state, fleet.now + 601).decision.limited.reason != "QuotaExceeded"
+
+
+def test_without_a_clean_measurement_requests_at_once_decide() -> None:
+    fleet = Fleet(
+        capacity=dataclasses.replace(
+            CAPACITY, requests_per_second=None, unverified="the measurement is provisional"
+        )
+    )
+    fleet.run(lambda _: 3.0, 200)
+    decision = fleet.decisions[-1]
+    assert (decision.active.status, decision.active.reason) == ("True", "CapacityUnverified")
+    assert "provisional" in decision.active.message.lower()
+    assert "load of" not in decision.sentence
+    assert fleet.wanted > 1
+
+
+def test_the_lower_end_of_the_interval_is_counted_on() -> None:
+    sure, unsure = Fleet(), Fleet(capacity=dataclasses.replace(CAPACITY, trust=0.5, concurrency=None))
+    sure.run(lambda _: 6.0, 900)
+    unsure.run(lambda _: 6.0, 900)
+    assert sure.decisions[-1].figures.need == 4
+    assert unsure.decisions[-1].figures.need == 8
+
+
+def test_what_was_learned_of_another_configuration_is_forgotten() -> None:
+    fleet = Fleet()
+    fleet.state = State(learned=Learned(factor=0.5, fingerprint="other"))
+    fleet.run(lambda _: 1.0, 100)
+    assert (fleet.state.learned.factor, fleet.state.learned.fingerprint) == (1.0, "f")
+
+
+def test_what_was_learned_outlasts_a_measurement_that_is_doubted_for_a_while() -> None:
+    fleet = Fleet()
+    fleet.state = State(learned=Learned(factor=0.8, fingerprint="f"))
+    fleet.run(lambda _: 1.9, 100)
+    fleet.capacity = dataclasses.replace(CAPACITY, fingerprint="", unverified="it is provisional")
+    fleet.run(lambda _: 0.1, 100)
+    fleet.capacity = CAPACITY
+    fleet.run(lambda _: 0.1, 20)
+    assert fleet.state.learned.factor == 0.8
+    demand = fleet.decisions[-1].figures.demand
+    assert demand is not None
+    assert demand < 0.2, "the demand of then is not the demand of now"
+
+
+def test_the_first_look_brings_nothing_that_a_rate_would_not() -> None:
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), up=Rules(window_seconds=0)), replicas=2)
+    fleet.serve(4.0)
+    assert (fleet.look().replicas, fleet.decisions[-1].able.reason) == (2, "ScaleUpStabilized")
+    fleet.serve(4.0)
+    assert fleet.look().replicas == 3
+
+
+def test_a_full_kv_cache_asks_for_more_whatever_the_rate() -> None:
+    fleet = Fleet(capacity=dataclasses.replace(CAPACITY, kv_cache_tokens=1000))
+
+    def loads(now: float) -> list[object]:
+        sample = Sample(time_seconds=now, running=1, waiting=0, generated_tokens=0.0, kv_cache_usage=0.99)
+        return [dataclasses.replace(item, sample=sample) for item in fleet.loads()]
+
+    for _ in range(4):
+        fleet.now += 10
+        decision = fleet.look(loads(fleet.now))  # type: ignore[arg-type]
+    assert (decision.replicas, decision.cause) == (2, "Steady")
+    assert "KV cache 1.16" in decision.sentence
+
+
+def test_paces_of_a_person_count() -> None:
+    up = Rules(window_seconds=0, paces=(Pace(kind="Pods", value=1, period_seconds=60),))
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), up=up))
+    sizes = fleet.run(lambda _: 12.0, 240)
+    assert max(late - early for early, late in itertools.pairwise(sizes)) == 1
+    assert sizes[-1] == 5
+
+
+def test_a_disabled_direction_stays() -> None:
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), down=Rules(select="Disabled")), replicas=3)
+    assert set(fleet.run(lambda _: 0.1, 3000)) == {3}
+
+
+def test_while_something_rolls_out_nothing_is_given_up() -> None:
+    fleet = Fleet(replicas=3)
+    fleet.run(lambda _: 0.1, 300)
+    fleet.serve(0.1)
+    at = Standing(
+        replicas=3, pods=fleet.loads(), capacity=CAPACITY, policy=POLICY, held="a revision is rolled out"
+    )
+    decision = step(at, fleet.state, fleet.now).decision
+    assert (decision.replicas, decision.able.reason) == (3, "ScaleDownStabilized")
+    assert "a revision is rolled out" in decision.sentence
+
+
+def test_the_sentence_is_the_sum() -> None:
+    fleet = Fleet(replicas=4)
+    fleet.run(lambda _: 6.0, 600)
+    sentence = fleet.decisions[-1].sentence
+    assert sentence == "4 replicas: load of 3.00 replicas, over 0.80 = 3.75."
+
+
+def test_what_was_told_earlier_gives_nobody_up() -> None:
+    """Loads are cut, and what they were last is known for a while: with each pod that went a part of it would
+    go, and another pod with that."""
+    rules = {"up": Rules(window_seconds=0), "down": Rules(window_seconds=10)}
+    fleet = Fleet(Policy(bounds=Bounds(least=5, most=9), **rules), replicas=5)
+    fleet.run(lambda _: 2.5 * RATE, 40)
+    fleet.policy = Policy(bounds=Bounds(least=1, most=9), **rules)
+    cut = fleet.loads()
+    for _ in range(60):
+        fleet.now += 2
+        names = {item.uid for item in fleet.ready}
+        assert fleet.look([item for item in cut if item.uid in names]).replicas == 5
+    assert fleet.decisions[-1].active.reason == "FailedGetPodsMetric"
+
+
+def test_of_pods_of_which_one_did_not_answer_none_is_given_up_at_that_look() -> None:
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), down=Rules(window_seconds=20)), replicas=3)
+    fleet.run(lambda _: 1.0 * RATE, 10)
+    late = fleet.load_of(fleet.replicas[0])
+    fleet.run(lambda _: 1.0 * RATE, 10)
+    fleet.serve(1.0 * RATE)
+    decision = fleet.look([late, *(fleet.load_of(item) for item in fleet.replicas[1:])])
+    assert (decision.replicas, decision.able.reason) == (3, "ScaleDownStabilized")
+    assert "1 of 3 pods have no new load metrics" in decision.able.message
+    assert "Fewer suffice; 1 of 3 pods" in decision.sentence
+    fleet.serve(1.0 * RATE)
+    assert fleet.look().replicas == 2

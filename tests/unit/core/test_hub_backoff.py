@@ -1,0 +1,61 @@
+"""What ends for all at once: whose news it is, and how long each waits."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from tacho_contract.failure import FailureClass, failure_kind
+from tacho_operator.core.revisions.hub_backoff import (
+    NOTICE_INTERVAL,
+    SHARED_REASONS,
+    ended_wait,
+    notice_due,
+    retry_delay_seconds,
+)
+from tacho_operator.core.types import HubWaiters
+
+FAILED = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+HUB = FailureClass.HUB_UNREACHABLE.value
+
+
+def test_only_what_is_tried_again_by_itself_can_be_awaited() -> None:
+    """One that a person has to mend would wake all others for nothing."""
+    assert SHARED_REASONS
+    assert all(failure_kind(reason).tries_again for reason in SHARED_REASONS)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "found"),
+    [(HUB, "Loading", HUB), (HUB, "", HUB), (HUB, HUB, ""), ("Loading", HUB, ""), ("Loading", "", "")],
+)
+def test_what_ceased(before: str, now: str, found: str) -> None:
+    assert ended_wait(before, now) == found
+
+
+def test_the_first_of_a_minute_speaks_for_all() -> None:
+    assert notice_due(None, FAILED)
+    assert not notice_due(FAILED, FAILED + NOTICE_INTERVAL - timedelta(seconds=1))
+    assert notice_due(FAILED, FAILED + NOTICE_INTERVAL)
+
+
+@pytest.mark.parametrize(
+    ("freed", "pause"),
+    [
+        (None, 2500.0),
+        (timedelta(seconds=-61), 2500.0),
+        (timedelta(seconds=-59), 5.0),
+        (timedelta(0), 5.0),
+        (timedelta(seconds=30), 5.0),
+    ],
+    ids=str,
+)
+def test_a_pause_is_that_of_all_until_one_has_got_through(freed: timedelta | None, pause: float) -> None:
+    """Also of what fails before there can be news again: it would keep its long pause untold."""
+    waiting = HubWaiters(2500, None if freed is None else FAILED + freed)
+    assert retry_delay_seconds(5.0, waiting, FAILED, apart=0.5) == pause
+
+
+def test_where_few_wait_the_pause_is_that_of_one_alone() -> None:
+    assert retry_delay_seconds(300.0, HubWaiters(100), FAILED, apart=0.9) == 300.0

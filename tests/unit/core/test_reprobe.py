@@ -1,0 +1,137 @@
+"""A request that one serving pod is to answer, for which it leaves the Service."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tacho_contract.launch import Again
+from tacho_operator.core import names
+from tacho_operator.core.measurement.reprobe import (
+    BEGIN_SECONDS,
+    END_SECONDS,
+    ReprobeNote,
+    former_request,
+    hostname,
+    read_reprobe_note,
+)
+from tacho_operator.core.pods.view import PodView
+from tests.unit.core.measured_world import measured_world
+from tools.harness.resources import changed
+from tools.harness.world import MOCK_SPEC, World
+
+
+def told(world: World) -> dict[str, str]:
+    """What the pods are told of a request."""
+    again: dict[str, str] = json.loads(world.objects["ConfigMap", "smol-live"]["data"]["live.json"])["again"]
+    return again
+
+
+def test_who_asks_to_disrupt_has_one_serving_pod_measured_and_no_other() -> None:
+    world = measured_world(changed(MOCK_SPEC, replicas=2))
+    assert told(world)["request"] == ""
+    (before,) = world.status["measurements"]
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "disrupt-1"}
+    world.reconcile(60)
+    first, _ = world.pods("server")
+    assert told(world) == {"request": "disrupt-1", "hostname": first["metadata"]["name"]}
+    assert not world.pods("probe")
+    world.runs(first, "Probing")
+    for _ in range(3):
+        world.reconcile(10)
+        assert told(world)["hostname"] == first["metadata"]["name"], "not another one while it is away"
+    world.serves(first, request="disrupt-1")
+    world.settle()
+    assert told(world) == {"request": "", "hostname": ""}
+    (after,) = world.status["measurements"]
+    assert after["observedTime"] > before["observedTime"]
+    assert not world.pods("probe")
+    world.remove_pod(first)
+    world.settle(world.serve_all)
+    assert told(world)["request"] == "", "it is answered, whoever has answered it"
+
+
+def test_a_pod_that_is_gone_before_it_has_answered_leaves_the_request_to_another() -> None:
+    world = measured_world(changed(MOCK_SPEC, replicas=2))
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "disrupt-1"}
+    world.reconcile(1)
+    first, second = world.pods("server")
+    world.remove_pod(first)
+    world.reconcile(1)
+    assert told(world) == {"request": "disrupt-1", "hostname": second["metadata"]["name"]}
+
+
+def asked_to_disrupt() -> tuple[World, dict[str, Any]]:
+    """A pod was told to measure itself, and serves on."""
+    world = measured_world()
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "disrupt-1"}
+    world.reconcile(60)
+    (pod,) = world.pods("server")
+    assert told(world)["request"] == "disrupt-1"
+    return world, pod
+
+
+def given_up(world: World) -> str:
+    """Why the request has ended without an answer."""
+    kept = world.objects["ConfigMap", "smol-live"]["metadata"].get("annotations") or {}
+    if kept.get(names.ANSWERED_ANNOTATION) != "disrupt-1":
+        return ""
+    found: str = json.loads(kept[names.ASKED_ANNOTATION])["message"]
+    return found
+
+
+def test_a_pod_whose_runtime_does_not_know_the_request_is_not_waited_for_for_ever() -> None:
+    world, pod = asked_to_disrupt()
+    decision = world.reconcile(100)
+    assert decision.requeue_after_seconds is not None
+    assert 0 < decision.requeue_after_seconds <= BEGIN_SECONDS - 100
+    assert given_up(world) == ""
+    world.reconcile(BEGIN_SECONDS - 100)
+    assert "runtime, 1.0.0, may be too old" in given_up(world)
+    assert world.events.count(("Warning", "NotMeasuredAgain")) == 1
+    assert told(world)["request"] == "", "it is not to measure itself later, when nobody expects it"
+    for _ in range(3):
+        world.reconcile(1000)
+    assert world.events.count(("Warning", "NotMeasuredAgain")) == 1
+    assert pod["metadata"]["name"] in given_up(world), "who asked may look late"
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "disrupt-2"}
+    world.reconcile(1)
+    assert told(world)["request"] == "disrupt-2"
+
+
+def test_a_pod_that_has_begun_has_its_time_and_no_more() -> None:
+    world, pod = asked_to_disrupt()
+    world.runs(pod, "Probing")
+    world.reconcile(BEGIN_SECONDS + 1)
+    assert given_up(world) == ""
+    world.reconcile(END_SECONDS)
+    assert "it is Probing" in given_up(world)
+
+
+def test_a_pod_that_cannot_be_asked_has_as_much_time() -> None:
+    world, pod = asked_to_disrupt()
+    world.reports.pop(pod["metadata"]["uid"])
+    world.reconcile(BEGIN_SECONDS + 1)
+    assert given_up(world) == ""
+    world.reconcile(END_SECONDS)
+    assert "port 9400" in given_up(world)
+
+
+def test_where_nothing_is_measured_nobody_is_told_and_nobody_given_up() -> None:
+    world = measured_world()
+    world.change(probe={"policy": "Disabled"})
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "disrupt-1"}
+    for _ in range(3):
+        world.reconcile(END_SECONDS)
+        assert (told(world)["request"], given_up(world)) == ("", "")
+
+
+def test_what_is_remembered_of_a_request_and_cannot_be_read_is_nothing() -> None:
+    assert [read_reprobe_note(text) for text in ("", "{", "[]", '{"request": 1}')] == [ReprobeNote()] * 4
+
+
+def test_a_hostname_is_what_a_kubelet_makes_of_a_pods_name() -> None:
+    long = PodView({"metadata": {"name": f"{'a' * 62}-b"}})
+    assert hostname(long) == "a" * 62
+    assert hostname(PodView({"metadata": {"name": "short-1"}})) == "short-1"
+    assert former_request("{") == former_request("") == Again()

@@ -1,0 +1,233 @@
+"""The law of an engine: from a measurement, and what a replica of it carries."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tacho_operator.api.types import MeasuredWorkload, Measurement
+from tacho_simulate.capacity import capacity_at, open_rate
+from tacho_simulate.closed_loop import closed_loop
+from tacho_simulate.measured_model import from_measurement
+from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
+from tacho_simulate.policy import Arrived
+from tacho_simulate.replica.chunked_prefill import ChunkedPrefill
+from tests.properties import examples
+from tests.unit.simulate.worlds import MODEL
+
+
+def entry_of(model: PerformanceModel, levels: tuple[int, ...]) -> Measurement:
+    """What a probe of an engine of that law would say."""
+    asked = {"input_tokens": 400, "output_tokens": 150}
+    found = [
+        closed_loop(model, **asked, concurrency=level, pause_seconds=model.step_seconds(level))
+        for level in levels
+    ]
+    return Measurement.model_validate(
+        {
+            "fingerprint": "f",
+            "workload": {"inputTokens": 400, "outputTokens": 150},
+            "singleStream": {
+                "prefillTokensPerSecond": str(model.prefill_tokens_per_second),
+                "ttftOverheadMilliseconds": str(1000 * model.ttft_fixed_seconds),
+                "tpotMillisecondsP50": "10.000",
+            },
+            "curve": [
+                {
+                    "concurrency": level.concurrency,
+                    "tpotMillisecondsP50": f"{1000 * level.tpot_seconds.p50:.3f}",
+                    "ttftMillisecondsP50": f"{1000 * level.ttft_seconds.p50:.3f}",
+                }
+                for level in found
+            ],
+        }
+    )
+
+
+def test_steps_between_and_beyond_the_levels() -> None:
+    model = PerformanceModel(steps=((2, 0.01), (4, 0.03), (8, 0.04)), prefill_tokens_per_second=1.0)
+    assert [model.step_seconds(batch) for batch in (0, 1, 2, 3, 4, 6, 8, 12)] == pytest.approx(
+        [0.01, 0.01, 0.01, 0.02, 0.03, 0.035, 0.04, 0.05]
+    )
+    falling = PerformanceModel(steps=((2, 0.03), (4, 0.01)), prefill_tokens_per_second=1.0)
+    assert [falling.step_seconds(batch) for batch in (3, 4, 100)] == pytest.approx([0.02, 0.01, 0.01])
+    more = PerformanceModel(steps=((1, 0.01),), prefill_tokens_per_second=1.0, seconds_per_kv_token=1e-6)
+    assert more.step_seconds(5, 1000) == pytest.approx(0.011)
+
+
+@pytest.mark.parametrize("steps", [(), ((1, 0.0),), ((2, 0.1), (2, 0.1))])
+def test_what_is_no_law(steps: tuple[tuple[int, float], ...]) -> None:
+    with pytest.raises(PerformanceModelError):
+        PerformanceModel(steps=steps, prefill_tokens_per_second=1.0)
+
+
+def test_a_law_is_found_again_in_what_it_measures() -> None:
+    """Also between the levels, though the prompts of others are in what was measured."""
+    found = from_measurement(entry_of(MODEL, (4, 16, 64)))
+    for level in (2, 8, 32, 64):
+        truth = closed_loop(MODEL, input_tokens=400, output_tokens=150, concurrency=level)
+        again = closed_loop(found, input_tokens=400, output_tokens=150, concurrency=level)
+        assert again.tpot_seconds.p50 == pytest.approx(truth.tpot_seconds.p50, rel=0.05)
+        assert again.output_tokens_per_second == pytest.approx(truth.output_tokens_per_second, rel=0.05)
+
+
+@pytest.mark.parametrize("prompts", [700.0, 1500.0, 20_000.0])
+def test_gaps_are_those_measured_however_slow_the_prompts_are(prompts: float) -> None:
+    """Up to twice as slow as their answers: what others' cost in a gap is no plain share of them then."""
+    slow = dataclasses.replace(MODEL, prefill_tokens_per_second=prompts)
+    entry = entry_of(slow, (4, 8))
+    found = from_measurement(entry)
+    for point in entry.curve:
+        again = closed_loop(
+            found,
+            input_tokens=400,
+            output_tokens=150,
+            concurrency=point.concurrency,
+            pause_seconds=found.step_seconds(point.concurrency),
+            rounds=200 // point.concurrency,
+        )
+        measured = float(point.tpot_milliseconds_p50 or 0) / 1000
+        assert again.tpot_seconds.p50 == pytest.approx(measured, rel=0.01)
+
+
+def test_first_tokens_are_as_late_as_they_were_measured_at_each_level() -> None:
+    late = ((3, 0.004), (15, 0.030), (63, 0.050))
+    busy = dataclasses.replace(MODEL, ttft_fixed_seconds=0.005, ttft_late=late)
+    entry = entry_of(busy, (4, 16, 64))
+    found = from_measurement(entry)
+    asked = {"input_tokens": 400, "output_tokens": 150}
+    for point in entry.curve:
+        streams = {**asked, "concurrency": point.concurrency}
+        pause = busy.step_seconds(point.concurrency)
+        again = closed_loop(found, **streams, pause_seconds=pause)
+        assert again.ttft_seconds.p50 == pytest.approx(
+            float(point.ttft_milliseconds_p50 or 0) / 1000, rel=0.05
+        )
+    assert [others for others, _ in found.ttft_late] == [3, 15, 63]
+
+
+def test_of_a_level_that_is_there_twice_the_last_counts() -> None:
+    entry = entry_of(MODEL, (4, 16))
+    again = dataclasses.replace(entry.curve[1], tpot_milliseconds_p50=90, ttft_milliseconds_p50=900)
+    once = entry.model_copy(update={"curve": [entry.curve[0], again]})
+    twice = entry.model_copy(update={"curve": [*entry.curve, again]})
+    found = from_measurement(twice)
+    assert found == from_measurement(once) != from_measurement(entry)
+    assert found.late_seconds(15) > 0
+
+
+def test_a_level_that_was_not_steady_says_nothing() -> None:
+    entry = entry_of(MODEL, (4, 16))
+    shaky = dataclasses.replace(entry.curve[1], steady=False, ttft_milliseconds_p50=900)
+    without = entry.model_copy(update={"curve": entry.curve[:1]})
+    assert from_measurement(
+        entry.model_copy(update={"curve": [*entry.curve[:1], shaky]})
+    ) == from_measurement(without)
+    # Nor does one in place of what is known.
+    both = entry.model_copy(update={"curve": [*entry.curve, shaky]})
+    assert from_measurement(both) == from_measurement(entry)
+
+
+def test_what_others_add_to_a_first_token_lies_between_the_levels() -> None:
+    model = dataclasses.replace(MODEL, ttft_late=((4, 0.04), (8, 0.02)), ttft_per_running_seconds=0.001)
+    seconds = [model.late_seconds(others) for others in (0, 2, 4, 6, 8, 20)]
+    assert seconds == pytest.approx([0, 0.022, 0.044, 0.036, 0.028, 0.040])
+    assert MODEL.late_seconds(5) == 0
+
+
+def test_a_measurement_that_says_too_little() -> None:
+    with pytest.raises(PerformanceModelError, match="workload"):
+        from_measurement(Measurement.model_validate({"fingerprint": "f"}))
+
+
+@examples(0.4)
+@given(
+    st.integers(1, 60_000),
+    st.integers(1, 400),
+    st.integers(2, 12),
+    st.sampled_from([0.0, 1e-8]),
+    st.sampled_from([10**9, 70_000]),
+    st.sampled_from([(), ((7, 0.3),)]),
+)
+def test_steps_of_one_long_prompt_are_as_if_made_one_by_one(
+    prompt: int, answer: int, streams: int, each: float, room: int, late: tuple[tuple[int, float], ...]
+) -> None:
+    model = dataclasses.replace(MODEL, seconds_per_kv_token=each, kv_cache_tokens=room, ttft_late=late)
+    asked = {"input_tokens": prompt, "output_tokens": answer, "concurrency": streams, "rounds": 3}
+    found = closed_loop(model, **asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChunkedPrefill, "_alike", lambda self, seconds, *_: (1, self.now + seconds))
+        one_by_one = closed_loop(model, **asked)
+    assert found.preemptions == one_by_one.preemptions
+    for name in ("mean_ttft_seconds", "requests_per_second", "output_tokens_per_second"):
+        assert getattr(found, name) == pytest.approx(getattr(one_by_one, name), rel=1e-6)
+    assert found.tpot_seconds == pytest.approx(one_by_one.tpot_seconds, rel=1e-6)
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [(2**24 - 100, 100), (100, 2**24 - 100), (2**23, 2**23)])
+def test_no_request_is_too_long_to_be_waited_for(
+    prompt: int, answer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    one = ChunkedPrefill._mixed
+    monkeypatch.setattr(ChunkedPrefill, "_mixed", lambda self, until: made.append(1) or one(self, until))
+    entry = entry_of(MODEL, (4, 16, 64))
+    from_measurement(
+        entry.model_copy(update={"workload": MeasuredWorkload(input_tokens=prompt, output_tokens=answer)})
+    )
+    assert len(made) < 300_000, "a step at a time were 200 million"
+
+
+def test_what_is_beyond_any_engine_is_refused() -> None:
+    entry = entry_of(MODEL, (4, 16, 64))
+    with pytest.raises(
+        PerformanceModelError, match="requests of 16777217 tokens were measured; up to 16777216 can be"
+    ):
+        from_measurement(
+            entry.model_copy(update={"workload": MeasuredWorkload(input_tokens=2**24, output_tokens=1)})
+        )
+    with pytest.raises(
+        PerformanceModelError, match="2147483647 requests at a time; up to 65536 can be simulated"
+    ):
+        from_measurement(entry, max_num_seqs=2**31 - 1)
+
+
+def test_steps_are_looked_up_for_the_streams_of_a_level_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    one = PerformanceModel.step_seconds
+    monkeypatch.setattr(
+        PerformanceModel, "step_seconds", lambda self, *about: asked.append(1) or one(self, *about)
+    )
+    from_measurement(entry_of(MODEL, (4, 16)), max_num_seqs=2**16)
+    assert len(asked) < 10_000
+
+
+def test_capacity_is_the_last_level_that_keeps_the_promise() -> None:
+    asked = {"input_tokens": 400, "output_tokens": 150}
+    found = capacity_at(MODEL, **asked, ttft_seconds=None, tpot_seconds=0.020)
+    assert found.concurrency is not None
+    at = round(found.concurrency)
+    assert closed_loop(MODEL, **asked, concurrency=at).tpot_seconds.p95 <= 0.020
+    assert closed_loop(MODEL, **asked, concurrency=round(at * 1.1) + 1).tpot_seconds.p95 > 0.020
+    knee = capacity_at(MODEL, **asked, ttft_seconds=None, tpot_seconds=None)
+    assert (knee.requests_per_second or 0) > (found.requests_per_second or 0)
+    strict = capacity_at(MODEL, **asked, ttft_seconds=None, tpot_seconds=0.001)
+    assert strict.concurrency == 1  # never met
+
+
+def test_the_open_rate_grows_with_patience_and_falls_with_length() -> None:
+    lengths = [(200, 100), (600, 200)]
+    strict = open_rate(MODEL, lengths, ttft_seconds=0.2, tpot_seconds=0.02, share=0.99)
+    loose = open_rate(MODEL, lengths, ttft_seconds=2.0, tpot_seconds=0.04, share=0.99)
+    knee = capacity_at(MODEL, input_tokens=400, output_tokens=150, ttft_seconds=None, tpot_seconds=None)
+    assert 0 < strict < loose < 1.5 * (knee.requests_per_second or 0)
+    longer = [(2 * prompt, 2 * answer) for prompt, answer in lengths]
+    assert open_rate(MODEL, longer, ttft_seconds=2.0, tpot_seconds=0.04, share=0.99) < 0.7 * loose
+
+
+def test_the_greedy_reference_sees_no_request_before_it_came() -> None:
+    seen = Arrived((1, 2, 3, 4), (5, 6, 7, 8), 3)
+    assert seen.latest(2) == ((2, 6), (3, 7))
+    assert seen.latest(9) == ((1, 5), (2, 6), (3, 7))

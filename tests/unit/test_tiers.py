@@ -1,0 +1,75 @@
+"""The runner of the tiers: what counts as failed, and that no tier is left out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tools import tiers
+
+MAKEFILE = (tiers.ROOT / "Makefile").read_text()
+RUNS = '\t@echo \'<testsuite tests="{}" failures="{}" errors="0" skipped="1"/>\' > build/tiers/{}.xml'
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Makefile with tiers of every kind."""
+    monkeypatch.setattr(tiers, "ROOT", tmp_path)
+    monkeypatch.setattr(tiers, "FOLDER", tmp_path / "build" / "tiers")
+    targets = {
+        "good": RUNS.format(5, 0, "good"),
+        "bad": RUNS.format(5, 2, "bad") + "; exit 1",
+        "empty": RUNS.format(1, 0, "empty"),
+        "silent": "\t@true",
+        "broken": RUNS.format(5, 0, "broken") + "; exit 3",
+        "slow": "\t@sleep 60",
+        "lint": "\t@echo linted",
+    }
+    lines = [f"{name}:\n{recipe}" for name, recipe in targets.items()]
+    (tmp_path / "Makefile").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def run(name: str, limit_seconds: float | None = None) -> tiers.Tier:
+    tier = tiers.start(name, name, shown=False, limit_seconds=limit_seconds)
+    tiers.together([tier])
+    return tier
+
+
+@pytest.mark.usefixtures("make")
+@pytest.mark.parametrize(
+    ("name", "counts", "problem"),
+    [
+        ("good", (4, 0, 1), ""),
+        ("bad", (2, 2, 1), ""),
+        ("empty", (0, 0, 1), "no test ran"),
+        ("silent", (0, 0, 0), "no test ran"),
+        ("broken", (4, 0, 1), "exit status 2"),
+        ("lint", (0, 0, 0), ""),
+    ],
+)
+def test_what_a_tier_came_to(name: str, counts: tuple[int, int, int], problem: str) -> None:
+    tier = run(name)
+    assert (tier.passed, tier.failed, tier.skipped) == counts
+    assert tier.problem == problem
+    assert tier.ok == (name in ("good", "lint"))
+
+
+@pytest.mark.usefixtures("make")
+def test_a_tier_beyond_its_limit_is_ended() -> None:
+    tier = run("slow", limit_seconds=0.5)
+    assert tier.problem.startswith("ended after")
+    assert not tier.ok
+
+
+def test_every_tier_and_part_runs() -> None:
+    def listed(variable: str) -> list[str]:
+        found = re.search(rf"^{variable} := (.*)$", MAKEFILE, flags=re.M)
+        assert found
+        return sorted(found[1].split())
+
+    assert sorted(name for group in tiers.CI for name in group) == listed("TIERS")
+    assert sorted(tiers.NIGHTLY_MINUTES) == listed("PARTS")
+    assert sum(tiers.NIGHTLY_MINUTES.values()) <= 90

@@ -1,0 +1,209 @@
+"""An API server of LLMDeployments alone, in this process: discovery, lists, watches, and what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tacho_operator.shell.kube import Kube, connect
+
+BASE = "/apis/tacho.dev/v1alpha1"
+DEEP = 3000
+"""Objects within objects: more than Python's parser reads."""
+
+
+def deployment(name: str, uid: str = "", *, namespace: str = "ml", **spec: Any) -> dict[str, Any]:
+    """As a user applies it; the double gives it a resourceVersion."""
+    metadata = {"name": name, "namespace": namespace, "uid": uid or f"uid-{name}", "generation": 1}
+    return {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment", "metadata": metadata, "spec": spec}
+
+
+class ApiDouble:
+    """Objects by namespace and name, and every event since the start."""
+
+    def __init__(self) -> None:
+        self.version = 100
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.events: list[tuple[int, str, str]] = []
+        """Version, namespace, and the event as a line."""
+        self.has_crd = True
+        self.forbidden: set[str] = set()
+        """Namespaces, and paths of discovery."""
+        self.ends_watches = False
+        self.silent_from = 0
+        """No watch delivers an event of this version or later; 0: every event."""
+        self.expired_below = 0
+        """A watch from an earlier version is refused with 410."""
+        self.deep: set[str] = set()
+        """Names whose managedFields are nested too deep."""
+        self.lists = self.metadata_lists = self.watches = 0
+        self.writes: list[str] = []
+        self._changed = asyncio.Condition()
+        self._cut = 0
+
+    async def put(self, manifest: dict[str, Any]) -> None:
+        """Creates or replaces an object."""
+        metadata = manifest["metadata"]
+        place = (metadata["namespace"], metadata["name"])
+        what = "MODIFIED" if place in self.objects else "ADDED"
+        self.version += 1
+        metadata["resourceVersion"] = str(self.version)
+        self.objects[place] = manifest
+        await self._notify(what, manifest)
+
+    async def delete(self, name: str, namespace: str = "ml") -> None:
+        manifest = self.objects.pop((namespace, name))
+        self.version += 1
+        manifest["metadata"]["resourceVersion"] = str(self.version)
+        await self._notify("DELETED", manifest)
+
+    async def cut(self) -> None:
+        """Ends every watch that runs."""
+        async with self._changed:
+            self._cut += 1
+            self._changed.notify_all()
+
+    async def _notify(self, what: str, manifest: dict[str, Any]) -> None:
+        line = f'{{"type": "{what}", "object": {self._text(manifest)}}}\n'
+        async with self._changed:
+            self.events.append((self.version, manifest["metadata"]["namespace"], line))
+            self._changed.notify_all()
+
+    def _text(self, manifest: dict[str, Any]) -> str:
+        text = json.dumps(manifest)
+        if manifest["metadata"]["name"] in self.deep:
+            fields = '{"f:a":' * DEEP + "{}" + "}" * DEEP
+            return text.replace('"generation"', f'"managedFields": [{{"fieldsV1": {fields}}}], "generation"')
+        return text
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if request.method != "GET":
+            self.writes.append(f"{request.method} {request.path}")
+            return web.json_response({}, status=405)
+        if request.path in self.forbidden:
+            return _status(403, f'forbidden: User "user" cannot get path "{request.path}"')
+        if (found := DISCOVERY.get(request.path)) is not None:
+            return web.json_response(found)
+        if request.path == "/apis":
+            groups = ["apiextensions.k8s.io/v1", *(["tacho.dev/v1alpha1"] if self.has_crd else [])]
+            return web.json_response({"groups": [_group(name) for name in groups]})
+        if not self.has_crd or not request.path.startswith(BASE):
+            return _status(404, "the server could not find the requested resource")
+        if request.path == BASE:
+            return web.json_response(_resources("llmdeployments", "LLMDeployment", namespaced=True))
+        return await self._resources(request)
+
+    async def _resources(self, request: web.Request) -> web.StreamResponse:
+        parts = request.path.removeprefix(BASE).strip("/").split("/")
+        namespace = parts[1] if parts[0] == "namespaces" else ""
+        if namespace in self.forbidden:
+            return _status(403, f"llmdeployments is forbidden in {namespace}")
+        if parts[-1] != "llmdeployments":
+            found = self.objects.get((namespace, parts[-1]))
+            return web.json_response(found) if found else _status(404, "not found")
+        if "watch" in request.query:
+            return await self._watch(request, namespace)
+        return self._list(request, namespace)
+
+    def _list(self, request: web.Request, namespace: str) -> web.Response:
+        metadata_only = "PartialObjectMetadata" in request.headers["Accept"]
+        start = int(request.query.get("continue", "0"))
+        if not start:
+            self.lists += not metadata_only
+            self.metadata_lists += metadata_only
+        names = sorted(place for place in self.objects if namespace in ("", place[0]))
+        end = start + int(request.query.get("limit", "100000"))
+        items = ",".join(self._text(self.objects[place]) for place in names[start:end])
+        more = str(end) if end < len(names) else ""
+        metadata = json.dumps({"resourceVersion": str(self.version), "continue": more})
+        text = f'{{"kind": "LLMDeploymentList", "metadata": {metadata}, "items": [{items}]}}'
+        return web.Response(text=text, content_type="application/json")
+
+    async def _watch(self, request: web.Request, namespace: str) -> web.StreamResponse:
+        self.watches += 1
+        since, cut = int(request.query["resourceVersion"]), self._cut
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if since < self.expired_below:
+            error = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}
+            await response.write(json.dumps(error).encode() + b"\n")
+            return response
+        sent = 0
+        while cut == self._cut and not self.ends_watches:
+            for version, place, line in self.events[sent:]:
+                hidden = self.silent_from and version >= self.silent_from
+                if version > since and namespace in ("", place) and not hidden:
+                    await response.write(line.encode())
+            sent = len(self.events)
+            async with self._changed:
+                if sent == len(self.events) and cut == self._cut:
+                    await self._changed.wait()
+        return response
+
+
+def _group(group_version: str) -> dict[str, Any]:
+    group, version = group_version.split("/")
+    served = {"groupVersion": group_version, "version": version}
+    return {"name": group, "versions": [served], "preferredVersion": served}
+
+
+def _resources(plural: str, kind: str, *, namespaced: bool) -> dict[str, Any]:
+    item = {
+        "name": plural,
+        "kind": kind,
+        "singularName": kind.lower(),
+        "namespaced": namespaced,
+        "verbs": ["get", "list", "watch", "patch"],
+    }
+    return {"resources": [item]}
+
+
+def _status(code: int, message: str) -> web.Response:
+    return web.json_response({"kind": "Status", "code": code, "message": message}, status=code)
+
+
+DISCOVERY: dict[str, dict[str, Any]] = {
+    "/api": {"versions": ["v1"]},
+    "/api/v1": _resources("namespaces", "Namespace", namespaced=False),
+    "/apis/apiextensions.k8s.io/v1": _resources(
+        "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+    ),
+}
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: double, cluster: {server: "http://127.0.0.1:%d"}}]
+users: [{name: user, user: {token: abc}}]
+contexts: [{name: double, context: {cluster: double, user: user}}]
+current-context: double
+"""
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    double: ApiDouble, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Kube, str]]:
+    """A client of it, and the path of its kubeconfig, which kopf finds too."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", double.answer)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    path = folder / "kubeconfig"
+    path.write_text(KUBECONFIG % runner.addresses[0][1])
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    try:
+        async with connect(str(path)) as kube:
+            yield kube, str(path)
+    finally:
+        await double.cut()
+        await runner.cleanup()

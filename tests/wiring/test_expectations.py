@@ -1,0 +1,109 @@
+"""Every write is awaited, and nothing that no watch will ever show."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
+from tacho_operator.shell.store.store import Store
+
+LIVE = {"kind": "ConfigMap", "metadata": {"name": "live", "namespace": "ml"}}
+
+
+class Server:
+    """Answers each write with the object as it is then."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] | None = None
+
+    async def write(self, manifest: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        return {"metadata": {**manifest["metadata"], "uid": "u", "resourceVersion": "8"}}  # lists say no kind
+
+    create = apply = patch_json = annotate = write
+
+    async def delete(self, *_: Any, uid: str) -> None: ...
+
+    async def get(self, *_: Any) -> dict[str, Any] | None:
+        return self.found
+
+
+def noting() -> tuple[RecordingClient, Server]:
+    server = Server()
+    return RecordingClient(cast(Kube, server)), server
+
+
+async def test_what_is_written_is_awaited_in_its_last_state() -> None:
+    after = [Expectation("ConfigMap", "ml", "live", "u", "8")]
+    kube, _ = noting()
+    await kube.create(LIVE)
+    assert list(kube.written.values()) == after
+    kube, _ = noting()
+    await kube.apply(LIVE, uid="u")
+    assert list(kube.written.values()) == after
+    kube, _ = noting()
+    await kube.patch_json(LIVE, [])
+    assert list(kube.written.values()) == after
+    kube, _ = noting()
+    await kube.annotate(LIVE, {"a": "b"})
+    assert list(kube.written.values()) == after
+    await kube.delete("ConfigMap", "ml", "live", uid="u")
+    assert list(kube.written.values()) == [Expectation("ConfigMap", "ml", "live", "u", "")]
+    assert kube.writes == 2
+
+
+async def test_events_are_written_and_never_seen() -> None:
+    kube, _ = noting()
+    await kube.create({"kind": "Event", "metadata": {"name": "e", "namespace": "ml"}})
+    assert (kube.written, kube.writes) == ({}, 1)
+
+
+async def test_what_was_read_live_is_awaited_where_a_watch_will_show_it() -> None:
+    kube, server = noting()
+    metadata = {"name": "live", "namespace": "ml", "uid": "u", "resourceVersion": "8"}
+    server.found = {"metadata": metadata}
+    assert await kube.get("ConfigMap", "ml", "live") == server.found
+    assert kube.written == {}, "a stranger's object is in no stream"
+    server.found = {"metadata": {**metadata, "labels": {DEPLOYMENT_LABEL: "smol"}}}
+    await kube.get("ConfigMap", "ml", "live")
+    assert list(kube.written.values()) == [Expectation("ConfigMap", "ml", "live", "u", "8")]
+
+
+def test_a_stream_of_one_namespace_shows_what_was_written_there() -> None:
+    store = Store(lambda change: None)
+    store.at("ConfigMap", "other", "9")
+    assert not Expectation("ConfigMap", "ml", "live", "u", "8").seen(store)
+    store.at("ConfigMap", "ml", "8")
+    assert Expectation("ConfigMap", "ml", "live", "u", "8").seen(store)
+
+
+def resource(uid: str, version: str) -> dict[str, Any]:
+    metadata = {"name": "smol", "namespace": "ml", "uid": uid, "resourceVersion": version}
+    return {"metadata": metadata, "spec": {}}
+
+
+WRITTEN = Expectation("LLMDeployment", "ml", "smol", "uid-first", "8")
+
+
+def test_a_write_to_an_object_that_was_replaced_is_seen() -> None:
+    """kopf's event of the new object may arrive first, and the deletion of the old one never."""
+    store = Store(lambda change: None)
+    store.put("LLMDeployment", resource("uid-first", "7"))
+    assert not WRITTEN.seen(store)
+    store.put("LLMDeployment", resource("uid-second", "9"))
+    assert WRITTEN.seen(store)
+    assert not Expectation("LLMDeployment", "ml", "smol", "uid-second", "10").seen(store)
+
+
+async def test_a_write_to_an_object_whose_deletion_arrives_after_its_successor_is_seen() -> None:
+    store = Store(lambda change: None)
+    store.put("LLMDeployment", resource("uid-second", "9"))
+    assert not WRITTEN.seen(store)
+    waiting = asyncio.create_task(seen(store, (WRITTEN,), 5.0))
+    await asyncio.sleep(0)
+    store.remove("LLMDeployment", "ml", "smol", uid="uid-first")
+    async with asyncio.timeout(1.0):
+        assert await waiting
+    assert store.find("LLMDeployment", "ml", "smol") == ("uid-second", "9")

@@ -1,0 +1,77 @@
+"""kopf within the process: liveness says why something hangs, and a failure ends nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tacho_operator.shell import handlers
+from tacho_operator.shell.handlers import KopfRunner
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: none, cluster: {server: "https://127.0.0.1:9"}}]
+users: [{name: nobody, user: {token: abc}}]
+contexts: [{name: none, context: {cluster: none, user: nobody}}]
+current-context: none
+"""
+
+
+def read(port: int) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+@pytest.mark.parametrize("why", ["", "the workers hang"])
+async def test_liveness_needs_no_api_server(
+    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(KUBECONFIG)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    signals: list[str] = []
+    runner = KopfRunner(kubeconfig=str(path), take_signals=lambda: signals.append("taken"))
+    running = asyncio.create_task(runner.liveness(port, lambda: why))
+    beside = asyncio.create_task(asyncio.Event().wait())
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                status, text = await asyncio.to_thread(read, port)
+                break
+            except OSError:
+                assert not running.done()
+                await asyncio.sleep(0.05)
+    assert (status, text) == ((500, "") if why else (200, '{"workers": "ok"}'))
+    assert signals == ["taken"], "kopf takes the signals, and the process takes them back"
+    running.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(running, return_exceptions=True)
+    assert not beside.done(), "kopf cancels its own tasks alone"
+    beside.cancel()
+
+
+async def test_what_fails_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "RESTART_SECONDS", 0.01)
+    runs: list[int] = []
+
+    async def run() -> None:
+        runs.append(1)
+        raise RuntimeError("kopf has failed")
+
+    task = asyncio.create_task(handlers.supervised(run))
+    async with asyncio.timeout(5):
+        while len(runs) < 3:
+            await asyncio.sleep(0.01)
+    task.cancel()

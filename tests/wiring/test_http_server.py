@@ -1,0 +1,200 @@
+"""The HTTP server: for Prometheus, for scalers that read JSON, and for the kubelet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from tacho_operator.core.autoscaling.algorithm.types import Decision
+from tacho_operator.shell import http_server as module
+from tacho_operator.shell.http_server import Answers, http_server
+from tacho_operator.shell.resource_metrics import ResourceGauge
+from tacho_operator.shell.workqueue import Key
+from tests.unit.autoscaling.fleet import Fleet
+
+HOSTILE = 'a"b\\c\nd'
+SERIES = [(("ml", "x"), 1.0), (("ml", "y"), 0.0), (("ml", "z"), 1234567.25), (("ml", HOSTILE), -0.5)]
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+@dataclass
+class Served:
+    """A server, and what was asked of it."""
+
+    port: int = 0
+    scrapes: list[str] = field(default_factory=list)
+    hanging: str = ""
+    stale: list[str] = field(default_factory=list)
+
+    async def read(self, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.get(url, headers={"Accept-Encoding": "identity", **headers}) as answer,
+        ):
+            return answer.status, await answer.read(), dict(answer.headers)
+
+    async def text(self, path: str) -> str:
+        status, body, _ = await self.read(path)
+        assert status == 200
+        return body.decode()
+
+
+@pytest.fixture(scope="module")
+def decisions() -> dict[Key, Decision]:
+    busy, silent = Fleet(replicas=2), Fleet()
+    busy.run(lambda _: 3.0, 100)
+    silent.replicas[0].silent = True
+    silent.run(lambda _: 3.0, 20)
+    return {Key("ml", "busy"): busy.decisions[-1], Key("ml", "silent"): silent.decisions[-1]}
+
+
+@pytest.fixture
+async def served(decisions: dict[Key, Decision]) -> AsyncIterator[Served]:
+    registry = CollectorRegistry()
+    Gauge("up_and_running", "One.", registry=registry).set(1)
+    ResourceGauge(registry, "many", "Of each.", ("namespace", "name"), lambda: SERIES)
+    ResourceGauge(registry, "none", "Of no resource.", ("namespace",), list)
+    latest = {key: (decision, 2) for key, decision in decisions.items()}
+    found = Served()
+    answers = Answers(
+        registry=registry,
+        latest=latest.get,
+        scraped=lambda: found.scrapes.append(""),
+        hanging=lambda: found.hanging,
+        stale=lambda: found.stale,
+    )
+    async with http_server(answers, (0,)) as (found.port,):
+        yield found
+
+
+async def test_prometheus_gets_its_text_and_is_heard(served: Served) -> None:
+    assert "up_and_running 1.0" in await served.text("/metrics")
+    assert len(served.scrapes) == 1
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("accepts", ["", "text/plain;version=0.0.4", OPENMETRICS])
+async def test_metrics_come_in_the_format_that_is_accepted(
+    served: Served, accepts: str, zipped: bool
+) -> None:
+    headers = {"Accept": accepts, "Accept-Encoding": "gzip" if zipped else "identity"}
+    _, body, answered = await served.read("/metrics", **headers)
+    assert answered.get("Content-Encoding") == ("gzip" if zipped else None)
+    assert answered["Content-Type"].startswith(accepts.partition(";")[0] or "text/plain")
+    text = (gzip.decompress(body) if zipped else body).decode()
+    families = (read_openmetrics if accepts == OPENMETRICS else read_text)(text)
+    by_name = {family.name: family for family in families}
+    assert set(by_name) == {"up_and_running", "many", "none"}
+    found = {sample.labels["name"]: sample.value for sample in by_name["many"].samples}
+    assert found == {values[1]: figure for values, figure in SERIES}
+
+
+@pytest.mark.parametrize(
+    ("query", "heard"),
+    [
+        ("", True),
+        ("?name[]=many", True),
+        ("?name[]=tacho_operator_queue_depth&name[]=many", True),
+        ("?name[]=tacho_operator_queue_depth", False),
+        ("?x=y", True),
+    ],
+)
+async def test_a_scrape_of_the_operator_alone_does_not_have_pods_asked(
+    served: Served, query: str, heard: bool
+) -> None:
+    await served.text(f"/metrics{query}")
+    assert bool(served.scrapes) == heard
+
+
+async def test_one_metric_can_be_asked_for(served: Served) -> None:
+    found = await served.text("/metrics?name[]=many")
+    assert 'name="x"' in found
+    assert "up_and_running" not in found
+
+
+async def test_a_scaler_gets_numbers(served: Served) -> None:
+    found = json.loads(await served.text("/scaling/ml/busy"))
+    assert found["demandReplicas"] == pytest.approx(1.5)
+    assert found["utilizationRatio"] == pytest.approx(0.75)
+    assert (found["servingReplicas"], found["desiredReplicas"]) == (2, 2)
+    assert served.scrapes == [], "a scaler of one resource has not read the others"
+
+
+@pytest.mark.parametrize("path", ["ml/silent", "ml/nobody", "ml", "", "ml/busy/more"])
+async def test_what_is_not_known_is_no_number(served: Served, path: str) -> None:
+    status, body, _ = await served.read(f"/scaling/{path}")
+    assert status == 404
+    assert b"Replicas" not in body
+
+
+async def test_readiness_names_what_hangs_and_what_is_interrupted(served: Served) -> None:
+    assert await served.text("/readyz") == "ok\n"
+    served.hanging, served.stale = "the workers hang", ["Pod: reconnecting"]
+    assert (await served.read("/readyz"))[:2] == (503, b"the workers hang\nPod: reconnecting\n")
+
+
+async def ended(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"], ids=["silent", "half a request"]
+)
+async def test_a_silent_connection_stops_nothing_and_is_ended(
+    served: Served, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECTION_SECONDS", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(sent)
+    assert "up_and_running" in await served.text("/metrics")
+    await served.text("/scaling/ml/busy")
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    await ended(writer)
+
+
+async def test_connections_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS_LIMIT", 3)
+    monkeypatch.setattr(module, "CONNECTION_SECONDS", 0.5)
+    silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(aiohttp.ClientError):
+        await served.text("/readyz")
+    await asyncio.sleep(0.6)
+    assert await served.text("/readyz") == "ok\n"
+    for _, writer in silent:
+        await ended(writer)
+
+
+async def test_every_connection_serves_one_request(served: Served) -> None:
+    _, _, headers = await served.read("/readyz")
+    assert headers["Connection"] == "close"
+
+
+async def test_a_silent_connection_does_not_hold_up_the_end() -> None:
+    answers = Answers(
+        registry=CollectorRegistry(),
+        latest=lambda key: None,
+        scraped=lambda: None,
+        hanging=lambda: "",
+        stale=lambda: (),
+    )
+    started = asyncio.get_running_loop().time()
+    async with http_server(answers, (0, 0)) as ports:
+        assert len(set(ports)) == 2
+        _, writer = await asyncio.open_connection("127.0.0.1", ports[1])
+    assert asyncio.get_running_loop().time() - started < 3
+    await ended(writer)

@@ -1,0 +1,68 @@
+"""The process: it starts its parts and ends with a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.wiring.api_double import ApiDouble, deployment, serving
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def live(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_process_after_kopf_has_started(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kopf installs handlers of its own at each start, and the process would not end by those."""
+    double = ApiDouble()
+    await double.put(deployment("a"))
+    metrics, health, readiness = free_ports(3)
+    async with serving(double, tmp_path, monkeypatch) as (_, kubeconfig):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tacho_operator",
+            env=os.environ
+            | {"TACHO_IMAGE": "example/tacho:1", "KUBECONFIG": kubeconfig}
+            | {"TACHO_METRICS_PORT": str(metrics), "TACHO_HEALTH_PORT": str(health)}
+            | {"TACHO_READINESS_PORT": str(readiness)},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(60):
+                while not double.watches or not await asyncio.to_thread(live, health):
+                    assert process.returncode is None
+                    await asyncio.sleep(0.05)
+            process.send_signal(number)
+            async with asyncio.timeout(20):
+                _, logs = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+    assert process.returncode == 0
+    assert b"Traceback" not in logs

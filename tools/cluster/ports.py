@@ -1,0 +1,38 @@
+"""Ports of this machine: free ones, and a clear word about taken ones."""
+
+import socket
+
+from tools.cluster.errors import PortInUseError
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_ports(count: int) -> list[int]:
+    """Finds ``count`` ports on which no process listens; all are held open together so that they differ."""
+    held = []
+    try:
+        for _ in range(count):
+            listener = socket.socket()
+            held.append(listener)
+            listener.bind((LOOPBACK, 0))
+        return [listener.getsockname()[1] for listener in held]
+    finally:
+        for listener in held:
+            listener.close()
+
+
+def must_be_free(port: int, wanted_by: str) -> None:
+    """Raises PortInUseError when `port` is taken.
+
+    Asked before anything starts: a stale API server on the port would answer in the new one's place,
+    with a certificate of another authority, and the failure would speak of x509.
+    """
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((LOOPBACK, port))
+        except OSError as taken:
+            raise PortInUseError(
+                f"port in use: {LOOPBACK}:{port}, which {wanted_by} needs, is taken",
+                f"Find who listens (`ss -ltnp 'sport = :{port}'`) and stop it, or choose another port",
+            ) from taken

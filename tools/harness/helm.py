@@ -1,0 +1,51 @@
+"""helm template, as data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "tacho"
+REQUIRED = {"image": {"repository": "example/tacho"}}
+
+
+class ChartRefused(Exception):
+    """Helm refused the chart; the message is helm's output."""
+
+
+@dataclass(frozen=True)
+class Helm:
+    """The pinned helm binary."""
+
+    program: Path
+
+    def template(
+        self, values: dict[str, Any] | None = None, *, required: bool = True
+    ) -> list[dict[str, Any]]:
+        """Every manifest the chart renders with ``values``, in the namespace tacho-system."""
+        merged = {**(REQUIRED if required else {}), **(values or {})}
+        done = self.run("template", "tacho", str(CHART), "--namespace=tacho-system", stdin=json.dumps(merged))
+        return [document for document in yaml.safe_load_all(done) if document]
+
+    def run(self, *arguments: str, stdin: str = "{}") -> str:
+        """stdout; raises ChartRefused with stderr."""
+        done = subprocess.run(
+            [self.program, *arguments, "--values=-"],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            raise ChartRefused(done.stderr or done.stdout)
+        return done.stdout
+
+
+def kinds(manifests: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [manifest for manifest in manifests if manifest["kind"] == kind]

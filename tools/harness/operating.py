@@ -1,0 +1,112 @@
+"""One resource of the operator's tests: applying it, waiting for its conditions, reading its audit log."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from tacho_contract.model import (
+    Architecture,
+    LayerGroup,
+    ModelFacts,
+    ModelFiles,
+    StoredQuantization,
+    TensorClass,
+)
+from tools.cluster.handle import Cluster
+from tools.harness.operator_process import ACCOUNT, NAMESPACE, PATIENCE_SECONDS, Kubelet, eventually
+
+MUTATING = {"create", "update", "patch", "delete", "deletecollection"}
+OPERATOR_USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+NAME = "demo"
+
+FACTS = ModelFacts(
+    uri="pvc://models/demo",
+    files=ModelFiles(
+        commit="",
+        digest="d" * 64,
+        globs=("demo.gguf",),
+        file_count=1,
+        total_bytes=100_000_000,
+        files_digest="f" * 64,
+        model_file="demo.gguf",
+    ),
+    format="gguf",
+    architecture=Architecture(
+        name="llama",
+        hidden_size=576,
+        layers=30,
+        attention_heads=9,
+        key_value_heads=3,
+        head_dim=64,
+        intermediate_size=1536,
+        vocabulary=49152,
+        max_positions=8192,
+        layer_groups=(
+            LayerGroup(kind="full", layers=30, key_value_heads=3, key_head_dim=64, value_head_dim=64),
+        ),
+    ),
+    quantization=StoredQuantization(method="gguf", scheme="Q4_1"),
+    tensors=(
+        TensorClass(
+            kind="linear", dtype="Q4_1", tensors=210, parameters=106_168_320, stored_bytes=66_355_200
+        ),
+    ),
+)
+
+
+def resource(namespace: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "tacho.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": NAME, "namespace": namespace},
+        "spec": {
+            "model": {"uri": "pvc://models/demo"},
+            "quantization": {"method": "gguf"},
+            "engine": {"name": "llamacpp", "resources": {"limits": {"memory": "2Gi"}}},
+            "gpu": {"count": 0},
+            "context": {"maxModelLen": 1024, "concurrency": 2},
+            **spec,
+        },
+    }
+
+
+def condition(cluster: Cluster, namespace: str, kind: str) -> dict[str, Any]:
+    status = cluster.get("llmd", NAME, "-n", namespace).get("status") or {}
+    return next((item for item in status.get("conditions") or () if item["type"] == kind), {})
+
+
+def await_condition(
+    cluster: Cluster,
+    namespace: str,
+    kind: str,
+    status: str,
+    reason: str = "",
+    seconds: float = PATIENCE_SECONDS,
+) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found = condition(cluster, namespace, kind)
+        matches = found.get("status") == status and reason in ("", found.get("reason"))
+        return found if matches else None
+
+    return eventually(f"{kind}={status} {reason}", look, seconds)
+
+
+def bring_up(cluster: Cluster, kubelet: Kubelet, namespace: str, **spec: Any) -> None:
+    cluster.apply(resource(namespace, **spec))
+    kubelet.finish_inspection(FACTS)
+    kubelet.serve()
+    await_condition(cluster, namespace, "Measured", "True")
+
+
+def requests_of_operator(cluster: Cluster, namespace: str, since: float) -> list[dict[str, Any]]:
+    """In one namespace: those of earlier tests may still be on their way out."""
+    # The audit log has microseconds: a request of the same second, but before, is none of these.
+    stamp = datetime.fromtimestamp(since, UTC).isoformat(timespec="microseconds")
+    return [
+        event
+        for event in cluster.audit_events()
+        if event["user"]["username"] == OPERATOR_USER
+        and event["requestReceivedTimestamp"] >= stamp
+        and f"/namespaces/{namespace}/" in event["requestURI"]
+    ]
