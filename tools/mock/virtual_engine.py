@@ -17,7 +17,7 @@ from random import Random
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
-from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.engine_under_test import LoadTrace, SteadyLoop
 from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
 from tacho_runtime.probe.load.job import OutputLengths, poisson_times, residual_lives
 from tacho_runtime.probe.load.streams import StreamResult
@@ -245,6 +245,9 @@ class VirtualEngine:
         )  # fmt: skip
         self._hang_up(everyone)
         return trace
+
+    async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
+        raise NotImplementedError
 
     async def open_loop(
         self, requests_per_second: float, workload: Workload, *, spread: float, seconds: float

@@ -7,6 +7,7 @@ when the probe itself is tried against laws that are known.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,6 +42,11 @@ class LoadTrace:
     """The window in which tokens are counted; monotonic clock."""
     streams: tuple[StreamResult, ...]
     """A sample of the requests, each whole, in the order they were sent; cut ones too."""
+    first: tuple[bool, ...] = ()
+    """Steady loop: for each of ``streams``, whether it was its stream's first request, which counts in no
+    latency."""
+    sent_until_ns: int = 0
+    """Steady loop: requests sent from ``start_ns`` to here are followed to their end."""
     residual: int = 0
     """Number of the first ``streams`` that requested fewer tokens, so that the loop is steady from its
     start."""
@@ -70,6 +76,69 @@ class LoadTrace:
     broken: bool = False
     """Whether failures ended the loop early: its counts then cover too short a time to give a rate."""
 
+    @property
+    def cohort(self) -> tuple[StreamResult, ...]:
+        """Requests sent inside the window of a steady loop's level, none of them a stream's first."""
+        return tuple(one for one in self._later() if one.sent_ns <= self.sent_until_ns)
+
+    @property
+    def under_load(self) -> tuple[StreamResult, ...]:
+        """Requests that began and ended while all streams of a steady loop's level ran."""
+        return tuple(one for one in self._later() if one.finish_reason and one.tokens[-1][0] <= self.end_ns)
+
+    def _later(self) -> list[StreamResult]:
+        pairs = zip(self.streams, self.first, strict=True)
+        return [one for one, first in pairs if not first and one.sent_ns >= self.start_ns]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelTerms:
+    """One level of a steady loop."""
+
+    streams: int
+    gap_seconds: float
+    """Least time between two streams that are added: the measured prompt time."""
+    ramp_seconds: float
+    """At most so long until every stream has its first token, and those that go have ended."""
+    cohort: int
+    """Number of requests sent inside the window that are awaited: 59 for a 95th percentile."""
+    window_seconds: float
+    """Requests count that are sent within so long after the loop is full; at most."""
+    follow_seconds: float
+    """Those are followed to their end under unchanged load, at most so long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """What is known so far of the requests sent inside a level's window, in the order of their sending.
+
+    Monotonic nanoseconds, None while it has not come."""
+
+    seconds: float
+    """Since the window opened."""
+    sent_ns: tuple[int, ...]
+    first_token_ns: tuple[int | None, ...]
+    tokens: tuple[float, ...]
+    last_token_ns: tuple[int | None, ...]
+    """Of the latest token so far."""
+    ended: tuple[bool, ...]
+
+
+class SteadyLoop(Protocol):
+    """A closed loop that goes on between levels: nothing is hung up before ``close``."""
+
+    async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
+        """Brings the loop to ``terms.streams`` and measures there.
+
+        Streams are added no closer than the gap, each with a residual length first; streams that are too many
+        are not renewed when their requests end. The window opens when every stream had a first token.
+        ``enough`` is asked about four times a second and ends the level early. Raises RequestFailed where no
+        answer can be had at all.
+        """
+
+    async def close(self) -> None:
+        """Hangs up; only at the end. No request is left running."""
+
 
 class EngineUnderTest(Protocol):
     """One engine that is healthy. All calls raise RequestFailed where no answer can be had at all."""
@@ -97,6 +166,10 @@ class EngineUnderTest(Protocol):
         """``concurrency`` streams, each sending its next request when the last one ended, for at most
         ``seconds``, start included; its window is no longer than ``window_seconds``. ``spread``: output
         lengths are drawn evenly from so much (0.25) around the workload's."""
+
+    async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
+        """A loop without a stream yet. ``spread``: output lengths are drawn evenly from so much (0.25) around
+        the workload's."""
 
     async def open_loop(
         self, requests_per_second: float, workload: Workload, *, spread: float, seconds: float

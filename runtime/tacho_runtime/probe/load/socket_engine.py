@@ -14,7 +14,7 @@ from typing import Any
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
-from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.engine_under_test import LoadTrace, SteadyLoop
 from tacho_runtime.probe.load import loops, requests
 from tacho_runtime.probe.load.counters import CounterReading, scrape
 from tacho_runtime.probe.load.load_worker import LoadWorker
@@ -202,6 +202,9 @@ class SocketEngine:
         )
         self.pace.learn(concurrency, trace.streams[trace.residual :])
         return trace
+
+    async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
+        raise NotImplementedError
 
     async def open_loop(
         self, requests_per_second: float, workload: Workload, *, spread: float, seconds: float
