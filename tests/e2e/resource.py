@@ -12,12 +12,18 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
-from tests.figures import moved_by, there
+from tacho_operator.core import names
+from tests.figures import Idleness, moved_by, there
 from tools import lab
 from tools.cluster.handle import Cluster
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 150.0
+PATIENCE_SECONDS = 300.0
+"""Far more than any step takes: a busy machine is slow, and that is no failure."""
+TRIES = 3
+"""Measurements until a clean one, where something disturbed them."""
+IDLE_SHARE = 0.5
+"""Of the CPU time: a machine that idles so much has room for a measurement."""
 EXAMPLE = lab.ROOT / "examples" / "smollm2.yaml"
 
 
@@ -32,9 +38,14 @@ def eventually(what: str, look: Callable[[], T | None], seconds: float = PATIENC
 
 
 def example(path: Path = EXAMPLE, **spec: Any) -> dict[str, Any]:
-    """The example's manifest with parts of its spec replaced, and a probe short enough for a test."""
+    """The example's manifest with parts of its spec replaced, and a probe short enough for a test, with
+    requests that a busy machine answers too. The engine requests so little CPU that the pods of several
+    tests, rollouts and probes fit on two CPUs."""
     document: dict[str, Any] = yaml.safe_load(path.read_text())
-    document["spec"] |= {"probe": {"budgetSeconds": 12, "timeoutSeconds": 120}, **spec}
+    document["spec"]["engine"]["resources"]["requests"]["cpu"] = "100m"
+    short = {"inputTokens": 64, "outputTokens": 16}
+    probe = {"budgetSeconds": 12, "timeoutSeconds": 120}
+    document["spec"] |= {"workload": short, "probe": probe, **spec}
     return document
 
 
@@ -80,16 +91,35 @@ class Llmd:
         moved_by(found)
         return found
 
-    def await_clean_figures(self, seconds: float) -> None:
-        """Skips the test, with the flags, where other work on the machine disturbed every measurement."""
-        if moved_by(self.await_figures(seconds)):
-            try:
-                self.await_condition("Measured", "True", seconds=seconds)
-            except AssertionError:
-                found = self.condition("Measured")
-                if there(found):
-                    pytest.skip(f"inconclusive: {', '.join(sorted(moved_by(found)))}")
-                raise
+    def await_clean_figures(self) -> None:
+        """Until nothing but the engine moved the figures; measured TRIES times at most. Otherwise the test
+        is skipped, with the flags. It fails where the machine was idle each time: the flags are wrong."""
+        idle = []
+        for _ in range(TRIES):
+            idleness = Idleness()
+            if idle:
+                self.measure_again()
+            flags = moved_by(self.await_figures())
+            if not flags:
+                return
+            idle.append(idleness.share())
+            print(f"{', '.join(sorted(flags))}; the machine was idle for {idle[-1]:.0%}")
+        here = self.cluster.audit_log is not None
+        assert not here or min(idle) < IDLE_SHARE, f"{flags} on an idle machine"
+        pytest.skip(f"inconclusive: {', '.join(sorted(flags))}")
+
+    def runs(self) -> set[tuple[str, str]]:
+        """(pod, time) of every measurement that is kept."""
+        found = self.status().get("measurements") or ()
+        return {(run["pod"], run["time"]) for item in found for run in item["history"]["runs"]}
+
+    def measure_again(self) -> None:
+        """Until a probe pod has measured once more, and is gone."""
+        before = self.runs()
+        asked = f"{names.MEASURE_AGAIN_ANNOTATION}=after-{len(before)}-{time.monotonic_ns()}"
+        self.cluster.kubectl("annotate", "llmd", self.name, "-n", self.namespace, asked, "--overwrite")
+        eventually("it is measured again", lambda: self.runs() - before or None)
+        eventually("the probe pod is gone", lambda: not self.pods("probe") or None)
 
     def pods(self, role: str = "server") -> list[dict[str, Any]]:
         selector = f"tacho.dev/deployment={self.name},tacho.dev/role={role}"

@@ -13,7 +13,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.autoscaling.bounds import Allowed, starts, violations, write
-from tacho_operator.core import names
 from tests.e2e.conftest import INSECURE_HUB, Installed
 from tests.e2e.faults import hang, kill_operator, no_loads
 from tests.e2e.load import Arrivals, service_url
@@ -94,23 +93,13 @@ def scaled(serving: Llmd) -> Llmd:
 
 def measured_cleanly(llmd: Llmd) -> None:
     """Until it is scaled by a rate that nobody moved: a neighbour may spoil one measurement, hardly all."""
-    for attempt in range(MEASURED_AGAIN):
+    for _ in range(MEASURED_AGAIN):
         active = llmd.await_condition("ScalingActive", "True")
         if active["reason"] == "ValidMetricFound":
             return
         print(active["message"])
-        before = runs(llmd)
-        asked = f"{names.MEASURE_AGAIN_ANNOTATION}=for-scaling-{attempt}"
-        llmd.cluster.kubectl("annotate", "llmd", llmd.name, "-n", llmd.namespace, asked, "--overwrite")
-        eventually("it is measured again", lambda known=before: runs(llmd) - known or None)
-        eventually("the throwaway pod is gone", lambda: not llmd.pods("probe") or None)
+        llmd.measure_again()
     print("inconclusive: no measurement was clean; it is scaled by requests at once, which has bounds too")
-
-
-def runs(llmd: Llmd) -> set[tuple[str, str]]:
-    """(pod, time) of every measurement that is kept."""
-    found = llmd.status().get("measurements") or ()
-    return {(run["pod"], run["time"]) for item in found for run in item["history"]["runs"]}
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def near(what: str, measured: str, expected: float) -> None:
 @pytest.mark.usefixtures("model")
 def test_the_measured_figures_are_the_laws(llmd: Llmd, tacho: Installed) -> None:
     llmd.apply(mock(tacho, *LAW))
-    llmd.await_clean_figures(300)
+    llmd.await_clean_figures()
     llmd.await_condition("Ready", "True", "Serving")
     asked = law_of(llmd)
     assert asked["models"] == [("mine", 3000)]

@@ -23,6 +23,7 @@ from tacho_runtime.supervisor.store import engine_failure_path, read_engine_fail
 from tests.engines.given import difference, scores
 from tests.engines.planned import run_to_status
 from tests.engines.serving import ROOT, Served, free_port, serving
+from tests.figures import throughput
 
 LENGTH, BATCH = 512, 2
 MEAN_DIFFERENCE_NATS = 0.4
@@ -239,4 +240,4 @@ def test_tacho_run_serves_and_measures_it(
     manifest["spec"]["probe"] = {"budgetSeconds": 15, "timeoutSeconds": 60}
     status = run_to_status(manifest, engines_python, safetensors_model, tmp_path)
     assert status["plan"]["quantizationMethod"] == "ct2-int8"
-    assert float(status["summary"]["outputTokensPerSecond"]) > 0
+    print(f"{throughput(status)} output tokens per second")
