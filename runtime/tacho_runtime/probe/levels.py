@@ -63,6 +63,9 @@ class LevelResult:
     slo_ratio: float | None = None
     """The service level's percentile of latency over its limit, the worse of TTFT and TPOT; above 1 it is
     broken. None: no service level."""
+    ttft_ratio: float | None = None
+    """The same of TTFT alone."""
+    tpot_ratio: float | None = None
     goodput: Goodput | None = None
     notes: tuple[str, ...] = ()
 
@@ -147,12 +150,15 @@ def first_token_milliseconds(trace: LoadTrace, place: int, stream: StreamResult)
 
 def slo_ratio_of(found: Latencies, slo: ServiceLevel) -> float | None:
     """How far the service level's percentile is from its limit, 1 being on it; None without one."""
-    parts = [
-        percentile(values, slo.percentile) / limit
-        for values, limit in ((found.ttft, slo.ttft_milliseconds), (found.tpot, slo.tpot_milliseconds))
-        if limit > 0 and values
-    ]
-    return max(parts, default=None)
+    parts = (
+        _ratio(found.ttft, slo.ttft_milliseconds, slo.percentile),
+        _ratio(found.tpot, slo.tpot_milliseconds, slo.percentile),
+    )
+    return max((part for part in parts if part is not None), default=None)
+
+
+def _ratio(values: Sequence[float], limit: float, percent: float) -> float | None:
+    return percentile(values, percent) / limit if limit > 0 and values else None
 
 
 def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) -> Goodput | None:
@@ -221,7 +227,12 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
     )
     notes = tuple(note for note in (found.note, *checked.notes) if note)
     return LevelResult(
-        point=point, slo_ratio=slo_ratio, goodput=goodput_of(found, slo, requests_per_second), notes=notes
+        point=point,
+        slo_ratio=slo_ratio,
+        ttft_ratio=_ratio(found.ttft, slo.ttft_milliseconds, slo.percentile),
+        tpot_ratio=_ratio(found.tpot, slo.tpot_milliseconds, slo.percentile),
+        goodput=goodput_of(found, slo, requests_per_second),
+        notes=notes,
     )
 
 
@@ -361,7 +372,11 @@ def single_result(
         flags=tuple(marks),
     )
     return LevelResult(
-        point=point, slo_ratio=slo_ratio, goodput=goodput_of(found, slo, point.requests_per_second)
+        point=point,
+        slo_ratio=slo_ratio,
+        ttft_ratio=_ratio(found.ttft, slo.ttft_milliseconds, slo.percentile),
+        tpot_ratio=_ratio(found.tpot, slo.tpot_milliseconds, slo.percentile),
+        goodput=goodput_of(found, slo, point.requests_per_second),
     )
 
 
