@@ -18,7 +18,6 @@ from tacho_engines.memory.account import Account
 from tacho_engines.vllm import memory
 from tacho_engines.vllm.settings import VllmSettings, read_settings, switches
 from tacho_operator.core.planner import fit
-from tacho_operator.core.planner.correction import PredictionCorrection
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tools.mock.specs import CONFIG, gpu_node, spec
@@ -102,7 +101,7 @@ def account(case: Case) -> Account:
 
 def called_fitting(case: Case) -> bool:
     """What the planner's own rule says of one request of the asked length: whether it is not refused."""
-    return fit.fits(account(case), 1, PredictionCorrection(), tight=True)
+    return fit.fits(account(case), 1, tight=True)
 
 
 def planned(case: Case) -> ModelPlan | PlanFailure:

@@ -9,19 +9,26 @@ they ran, when everything was fitted already, are held back whatever their confi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.planner.cases import Case, called_fitting, cases, is_held_out, predict
+import yaml
+
+from benchmarks.planner.cases import Case, account, called_fitting, cases, is_held_out, predict
 from benchmarks.planner.placements import placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.transformers import memory as transformers
+from tacho_operator.core.measurement.history import history_from, stored_status
+from tacho_operator.core.planner.correction import excess_share
+from tacho_operator.core.planner.fit import fits
+from tacho_operator.core.types import PastMeasurement
 
+ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "h200" / "starts.json"
 PLANNED_BEFORE = "planned before it ran, used for no constant"
 """The note of those."""
@@ -113,6 +120,42 @@ def refused_but_started() -> list[str]:
     """Starts of vLLM that worked and that a plan of one request of their length refuses."""
     worked = [start for start in starts() if start.row["engine"] == "vllm" and start.row["started"]]
     return [start.name for start in worked if not called_fitting(start.case)]
+
+
+def histories() -> Iterator[tuple[str, tuple[PastMeasurement, ...]]]:
+    """Each single measurement that a planner could have learned from, by its source: every recorded status,
+    and what the log of every start of vLLM proves, as a status of today's prediction would keep it."""
+    for path in sorted(ROOT.glob("benchmarks/**/h200/**/*.yaml")):
+        if "predictedKVCacheBytes" in (text := path.read_text(encoding="utf-8")):
+            for row in history_from([stored_status(yaml.safe_load(text))]):
+                yield str(path.relative_to(ROOT)), (row,)
+    for start in (start for start in starts() if start.row["engine"] == "vllm"):
+        told, found = start.row["actual"], account(start.case)
+        if "kvGiB" in told:
+            row = PastMeasurement(
+                engine="vllm",
+                engine_version=start.row["version"],
+                gpu_product=start.row["gpu"],
+                predicted_total_bytes=found.total_bytes,
+                actual_total_bytes=found.total_bytes,
+                predicted_known_bytes=found.weights_bytes + found.cache_bytes,
+                actual_known_bytes=int((told["weightsGiB"] + told["kvGiB"]) * GIB),
+            )
+            yield start.name, (row,)
+
+
+def learned_wrongly() -> list[str]:
+    """Verdicts about starts of vLLM that any single measurement makes wrong."""
+    judged = [(start, account(start.case)) for start in starts() if start.row["engine"] == "vllm"]
+    wrong = []
+    for source, history in histories():
+        for start, found in judged:
+            excess = excess_share(
+                history, engine="vllm", version=start.row["version"], product=start.row["gpu"], fills=True
+            )
+            if fits(found, 1, excess, tight=True) is not start.row["started"]:
+                wrong.append(f"{start.name} after {source}")
+    return wrong
 
 
 def summary(found: Iterable[Start], figure: str) -> dict[str, Any] | None:

@@ -222,9 +222,8 @@ class EngineProfile:
     """False: the model is listed and sized, not parsed, and its memory is not predicted."""
     executes_model_code: bool = True
     """False: no switch makes it execute Python files of the model's repository."""
-    grows: bool = False
-    """Takes memory when a request needs it, not at its start: what short requests have used says nothing
-    against what full ones will."""
+    fills: bool = False
+    """Gives the rest of its budget of a GPU to the KV cache, and logs its size."""
     keeps: bool = True
     """Compiles or converts what the next start can use; False: ``spec.cache`` is for downloads alone."""
 

@@ -22,12 +22,11 @@ KEY = Key("ml", "smol")
 ROW = PastMeasurement(
     engine="e",
     engine_version="1",
-    quantization_method="m",
     gpu_product="CPU",
-    predicted_bytes=1,
-    actual_bytes=2,
-    predicted_kv_cache_tokens=None,
-    actual_kv_cache_tokens=None,
+    predicted_total_bytes=1,
+    actual_total_bytes=2,
+    predicted_known_bytes=1,
+    actual_known_bytes=1,
 )
 
 

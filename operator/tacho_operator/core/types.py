@@ -36,14 +36,13 @@ class PastMeasurement:
 
     engine: str
     engine_version: str
-    quantization_method: str
     gpu_product: str
-    predicted_bytes: int | None
-    """Predicted memory without the KV cache, as in ``actual_bytes``. An engine fills its budget with the
-    cache, which hides prediction errors."""
-    actual_bytes: int | None
-    predicted_kv_cache_tokens: int | None
-    actual_kv_cache_tokens: int | None
+    predicted_total_bytes: int
+    actual_total_bytes: int
+    predicted_known_bytes: int
+    """Weights and KV cache, as in ``actual_known_bytes``: what files and the context determine. The rest is
+    the engine's overhead."""
+    actual_known_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,6 @@ PROFILE = EngineProfile(
     formats=("safetensors", "pytorch"),
     methods=METHODS,
     speed=EngineSpeed(efficiency=EFFICIENCY, batching=True, steps=STEPS),
-    grows=True,
     built=True,
     local=LocalPackage(package="transformers", entrypoint=("-m", "tacho_transformers")),
 )

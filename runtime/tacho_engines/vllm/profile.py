@@ -141,6 +141,7 @@ PROFILE = EngineProfile(
         methods=("bnb-nf4", "bnb-fp4", "bnb-int8", "gguf"), since="0.28", reference="tacho-vllm:v0.32.0"
     ),
     speed=EngineSpeed(efficiency=0.7, batching=True, steps=STEPS),
+    fills=True,
     built=True,
     local=LocalPackage(
         package="vllm",

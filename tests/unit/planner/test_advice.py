@@ -152,12 +152,11 @@ def on_host(memory, *, facts=None, history=(), length=8192, concurrency=4):
 SEEN = PastMeasurement(
     engine="llamacpp",
     engine_version="2026.10",
-    quantization_method="gguf",
     gpu_product="CPU",
-    predicted_bytes=1000,
-    actual_bytes=1500,
-    predicted_kv_cache_tokens=None,
-    actual_kv_cache_tokens=None,
+    predicted_total_bytes=2000,
+    actual_total_bytes=2500,
+    predicted_known_bytes=1000,
+    actual_known_bytes=1000,
 )
 
 
@@ -168,7 +167,7 @@ def test_the_memory_that_is_said_to_be_enough_is_and_less_is_not(history):
     assert f"use a node (or a memory limit) of {gib_or_more(needed)} or more" in told.next_step
     assert isinstance(on_host(str(needed), history=history), ModelPlan)
     assert isinstance(on_host(str(needed - 1), history=history), PlanFailure)
-    assert ("Corrected by 9 earlier measurements" in told.message) == bool(history)
+    assert ("took 50 % more than predicted" in told.message) == bool(history)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.profile import StepTiming
 from tacho_engines.registry import engine_profile
 from tacho_operator.core.planner.attempt import Attempt
-from tacho_operator.core.planner.correction import PredictionCorrection
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.search import alternative, rank
@@ -166,7 +165,6 @@ def attempt(method, bound, device="H200", engine="vllm"):
         engine=engine_profile(engine),
         placement=placement(engine, "llama-3.1-8b", method, device, version="0.26.0"),
         device_option=DeviceOption(named_gpu(device)),
-        correction=PredictionCorrection(),
         speed=dataclasses.replace(BOUND, decode_tokens_per_second=bound),
     )
 

@@ -175,12 +175,12 @@ def test_history_corrects_what_fits():
     assert isinstance(plan(nodes=nodes, **ask), ModelPlan)
     assert isinstance(plan(nodes=short, **ask), PlanFailure)
     seen = PastMeasurement(
-        engine="llamacpp", engine_version="2026.10", quantization_method="gguf", gpu_product="CPU",
-        predicted_bytes=1000, actual_bytes=1200, predicted_kv_cache_tokens=None, actual_kv_cache_tokens=None,
+        engine="llamacpp", engine_version="2026.10", gpu_product="CPU", predicted_total_bytes=2000,
+        actual_total_bytes=2400, predicted_known_bytes=1000, actual_known_bytes=1000,
     )  # fmt: skip
     assert isinstance(plan(nodes=nodes, history=(seen,), **ask), PlanFailure)
     told = plan(history=(seen,), **ask)
-    assert "Corrected by 1 earlier measurement" in told.message
+    assert "took 40 % more than predicted" in told.message
 
 
 @given(length=st.integers(16, 200_000), concurrency=st.integers(1, 64))

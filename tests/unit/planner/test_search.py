@@ -14,7 +14,6 @@ from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.account import Account
 from tacho_engines.registry import engine_profile, engine_profiles
 from tacho_operator.core.planner.attempt import PlanInput
-from tacho_operator.core.planner.correction import PredictionCorrection
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.fit import ContextRequest, fits, longest_fitting
 from tacho_operator.core.planner.plan import launchable, plan_model
@@ -155,12 +154,11 @@ def test_the_method_that_would_fit_fits_by_what_was_learned_too():
     seen = PastMeasurement(
         engine="vllm",
         engine_version="0.32.0",
-        quantization_method="none",
         gpu_product="Tesla-T4",
-        predicted_bytes=1000,
-        actual_bytes=1900,
-        predicted_kv_cache_tokens=None,
-        actual_kv_cache_tokens=None,
+        predicted_total_bytes=2000,
+        actual_total_bytes=2000,
+        predicted_known_bytes=1000,
+        actual_known_bytes=100,
     )
     asks = {"gpu": {"products": ["T4"], "count": 1}, "context": {"maxModelLen": 8192, "concurrency": 4}}
     first = {"engine": {"name": "vllm"}, "quantization": {"method": "none"}}
@@ -172,24 +170,22 @@ def test_the_method_that_would_fit_fits_by_what_was_learned_too():
 
 # --- does it fit ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("concurrency", "fields", "learned", "fitting"),
+    ("concurrency", "fields", "excess", "fitting"),
     [
-        (1, {"budget_bytes": 160}, {}, True),
-        (1, {"budget_bytes": 159}, {}, False),
-        (2, {"budget_bytes": 169}, {}, False),
-        (9, {"budget_bytes": None}, {}, True),
-        (5, {"budget_bytes": 200, "cache_limit_bytes": 50}, {}, True),
-        (1, {"budget_bytes": 199, "cache_limit_bytes": 50}, {}, False),
-        (6, {"budget_bytes": 999, "cache_limit_bytes": 50}, {}, False),
-        (6, {"budget_bytes": None, "cache_limit_bytes": 50}, {}, False),
-        (4, {"budget_bytes": 999, "cache_limit_bytes": 50}, {"tokens_factor": 0.5}, False),
-        (1, {"budget_bytes": 230}, {"bytes_factor": 1.5}, True),
-        (1, {"budget_bytes": 229}, {"bytes_factor": 1.5}, False),
-        (1, {"budget_bytes": 170}, {"tokens_factor": 0.5}, True),
-        (1, {"budget_bytes": 169}, {"tokens_factor": 0.5}, False),
+        (1, {"budget_bytes": 160}, 0.0, True),
+        (1, {"budget_bytes": 159}, 0.0, False),
+        (2, {"budget_bytes": 169}, 0.0, False),
+        (9, {"budget_bytes": None}, 0.0, True),
+        (5, {"budget_bytes": 200, "cache_limit_bytes": 50}, 0.0, True),
+        (1, {"budget_bytes": 199, "cache_limit_bytes": 50}, 0.0, False),
+        (6, {"budget_bytes": 999, "cache_limit_bytes": 50}, 0.0, False),
+        (6, {"budget_bytes": None, "cache_limit_bytes": 50}, 0.0, False),
+        (1, {"budget_bytes": 160}, 0.25, True),
+        (1, {"budget_bytes": 170}, 0.5, True),
+        (1, {"budget_bytes": 169}, 0.5, False),
     ],
 )
-def test_what_fits_a_budget(concurrency, fields, learned, fitting):
+def test_what_fits_a_budget(concurrency, fields, excess, fitting):
     """Fixed: 140, of which 100 are weights; a quarter of the rest is the margin; a request takes 10."""
     account = Account(
         weights_bytes=100,
@@ -202,7 +198,7 @@ def test_what_fits_a_budget(concurrency, fields, learned, fitting):
         request_bytes=10,
         **fields,
     )
-    assert fits(account, concurrency, PredictionCorrection(**learned)) == fitting
+    assert fits(account, concurrency, excess) == fitting
 
 
 # --- the context ------------------------------------------------------------------------------------------

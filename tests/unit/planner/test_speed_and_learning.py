@@ -13,7 +13,7 @@ from benchmarks.planner.placements import placement
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory import weights
 from tacho_engines.vllm.parallel import splits, tensor_problem
-from tacho_operator.core.planner.correction import correction_for
+from tacho_operator.core.planner.correction import excess_share
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.speed import DecodeStep, active_parameters, read_share
 from tacho_operator.core.planner.types import ModelPlan
@@ -23,14 +23,13 @@ from tools.mock.specs import CONFIG, spec
 SEEN = PastMeasurement(
     engine="vllm",
     engine_version="0.32.0",
-    quantization_method="none",
     gpu_product="NVIDIA-L4",
-    predicted_bytes=1000,
-    actual_bytes=1100,
-    predicted_kv_cache_tokens=1000,
-    actual_kv_cache_tokens=900,
+    predicted_total_bytes=1000,
+    actual_total_bytes=2000,
+    predicted_known_bytes=900,
+    actual_known_bytes=850,
 )
-WANTED = {"engine": "vllm", "version": "0.32.0", "method": "none", "product": "NVIDIA-L4"}
+WANTED = {"engine": "vllm", "version": "0.32.0", "product": "NVIDIA-L4", "fills": True}
 
 
 def speed(model, device, *, streams=1, context=1024):
@@ -88,65 +87,35 @@ def test_an_unknown_bandwidth_predicts_no_speed():
     assert speed("llama-3.1-8b", unknown) is None
 
 
-def test_nothing_seen_teaches_nothing():
-    assert correction_for((), **WANTED).message() == ""
-    other = dataclasses.replace(SEEN, engine="llamacpp")
-    far = dataclasses.replace(SEEN, gpu_product="NVIDIA-H200")
-    assert correction_for((other, far), **WANTED).bytes_factor == 1.0
-
-
-def test_one_measurement_counts_half():
-    found = correction_for((SEEN,), **WANTED)
-    assert (found.bytes_factor, found.tokens_factor) == (pytest.approx(1.05), pytest.approx(0.95))
-    assert found.message() == (
-        " Corrected by 1 earlier measurement (vllm 0.32.0, none, NVIDIA-L4): "
-        "memory x1.05, KV-cache tokens x0.95."
-    )
-
-
-def test_many_measurements_count_almost_fully_and_the_median_ignores_one_outlier():
-    odd = dataclasses.replace(SEEN, actual_bytes=1900)
-    found = correction_for((SEEN,) * 18 + (odd,), **WANTED)
-    assert found.bytes_factor == pytest.approx(1.095)
-
-
-def test_a_broken_measurement_is_no_lesson():
-    broken = dataclasses.replace(SEEN, actual_bytes=5000, actual_kv_cache_tokens=None)
-    negative = dataclasses.replace(SEEN, actual_bytes=-5, predicted_bytes=0, actual_kv_cache_tokens=0)
-    found = correction_for((broken, negative), **WANTED)
-    assert (found.bytes_factor, found.tokens_factor, found.samples) == (1.0, 1.0, 0)
+def test_nothing_seen_of_this_engine_version_and_product_teaches_nothing():
+    others = [{"engine": "llamacpp"}, {"gpu_product": "NVIDIA-H200"}, {"engine_version": "0.26.0"}]
+    assert excess_share((), **WANTED) == 0.0
+    assert excess_share(tuple(dataclasses.replace(SEEN, **other) for other in others), **WANTED) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("predicted", "actual", "factor"),
+    ("changes", "fills", "share"),
     [
-        (1000, 500, 0.75),
-        (1000, 499, 1.0),
-        (1000, 2000, 1.5),
-        (1000, 2001, 1.0),
-        (1, 2, 1.5),
-        (0, 1000, 1.0),
-        (1000, 0, 1.0),
-        (None, 1000, 1.0),
-        (-1000, -900, 1.0),
+        # The cache is 50 smaller than planned: the budget's rest took 50 more than its 100.
+        ({}, True, 0.5),
+        # An engine whose cache is as planned: what the device shows besides weights and cache.
+        ({"actual_known_bytes": 900, "actual_total_bytes": 1040}, False, 0.4),
+        ({"actual_known_bytes": 900, "actual_total_bytes": 1040}, True, 0.0),
+        ({"actual_known_bytes": 950}, True, 0.0),
+        ({"actual_known_bytes": 800}, True, 1.0),
+        ({"actual_known_bytes": 799}, True, 0.0),
+        ({"actual_known_bytes": 1100}, True, 0.0),
+        ({"predicted_known_bytes": 1000}, True, 0.0),
     ],
 )
-def test_what_is_a_lesson(predicted, actual, factor):
-    seen = dataclasses.replace(SEEN, predicted_bytes=predicted, actual_bytes=actual)
-    assert correction_for((seen,), **WANTED).bytes_factor == pytest.approx(factor)
+def test_what_is_a_lesson(changes, fills, share):
+    seen = dataclasses.replace(SEEN, **changes)
+    assert excess_share((seen,), **{**WANTED, "fills": fills}) == pytest.approx(share)
 
 
-def test_the_closest_group_is_used():
-    old = dataclasses.replace(SEEN, engine_version="0.26.0", actual_bytes=1400)
-    other = dataclasses.replace(SEEN, quantization_method="awq", actual_bytes=600)
-    assert correction_for((SEEN, old, other), **WANTED).bytes_factor == pytest.approx(1.05)
-    assert correction_for((old, other), **WANTED).bytes_factor == pytest.approx(1.2)
-    assert correction_for((other,), **WANTED).bytes_factor == pytest.approx(0.8)
-
-
-def test_the_order_does_not_matter():
-    rows = (SEEN, dataclasses.replace(SEEN, actual_bytes=1500), dataclasses.replace(SEEN, actual_bytes=700))
-    assert len({correction_for(order, **WANTED) for order in permutations(rows)}) == 1
+def test_the_median_ignores_an_outlier_and_the_order():
+    rows = (SEEN, SEEN, dataclasses.replace(SEEN, actual_known_bytes=900))
+    assert {excess_share(order, **WANTED) for order in permutations(rows)} == {0.5}
 
 
 def test_a_new_plan_uses_and_shows_what_was_learned():
@@ -155,45 +124,35 @@ def test_a_new_plan_uses_and_shows_what_was_learned():
         context={"concurrency": 1},
     )  # fmt: skip
     model = facts("llama-3.1-8b")
-    plain = plan_model(asks, model, nodes=None, history=(), config=CONFIG)
-    taught = plan_model(asks, model, nodes=None, history=(SEEN,) * 9, config=CONFIG)
+    slightly = dataclasses.replace(SEEN, actual_known_bytes=880)
+    plain, same, taught = (
+        plan_model(asks, model, nodes=None, history=history, config=CONFIG)
+        for history in ((), (slightly,), (SEEN,))
+    )
     assert isinstance(plain, ModelPlan)
     assert isinstance(taught, ModelPlan)
+    assert same == plain, "the margin covers it"
     assert taught.max_model_len < plain.max_model_len
-    bytes_only = dataclasses.replace(SEEN, actual_kv_cache_tokens=None)
-    tokens_only = dataclasses.replace(SEEN, actual_bytes=None)
-    for seen in (bytes_only, tokens_only):
-        partly = plan_model(asks, model, nodes=None, history=(seen,) * 9, config=CONFIG)
-        assert isinstance(partly, ModelPlan)
-        assert taught.max_model_len < partly.max_model_len < plain.max_model_len
-    assert "Corrected by 9 earlier measurements" in taught.message
-    assert "Corrected" not in plain.message
+    assert taught.predicted.weights_bytes == plain.predicted.weights_bytes
+    assert (
+        "Earlier measurements of vllm 0.32.0 on NVIDIA-L4 took 50 % more than predicted beside weights and "
+        "cache: as much stays free." in taught.message
+    )
+    assert "Earlier measurements" not in plain.message
 
 
-@pytest.mark.parametrize(("actual", "shorter"), [(900, False), (1100, True)])
-def test_short_requests_teach_nothing_against_full_ones_of_an_engine_that_grows(actual, shorter):
-    """Transformers reads as much of its cache at once as its requests fill, and a measurement's are short."""
-    asks = spec(
-        gpu={"products": ["L4"]}, engine={"name": "transformers"}, quantization={"method": "bnb-int8"},
-        context={"concurrency": 4},
-    )  # fmt: skip
-    seen = dataclasses.replace(
-        SEEN, engine="transformers", quantization_method="bnb-int8", actual_bytes=actual,
-        actual_kv_cache_tokens=None,
-    )  # fmt: skip
-    model = facts("llama-3.1-8b")
-    plain = plan_model(asks, model, nodes=None, history=(), config=CONFIG)
-    taught = plan_model(asks, model, nodes=None, history=(seen,) * 9, config=CONFIG)
-    assert isinstance(plain, ModelPlan)
-    assert isinstance(taught, ModelPlan)
-    assert (taught.max_model_len < plain.max_model_len) == shorter
-    assert (taught.max_model_len == plain.max_model_len) != shorter
+numbers = st.integers(-5, 10**13)
 
 
-@given(st.lists(st.tuples(st.integers(-5, 10**13), st.integers(-5, 10**13)), max_size=12))
-def test_a_correction_is_always_within_its_bounds(pairs):
-    rows = tuple(dataclasses.replace(SEEN, predicted_bytes=p, actual_bytes=a) for p, a in pairs)
-    assert 0.5 <= correction_for(rows, **WANTED).bytes_factor <= 2.0
+@given(st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=12), st.booleans())
+def test_a_lesson_is_always_within_its_bounds(rows, fills):
+    history = tuple(
+        dataclasses.replace(
+            SEEN, predicted_total_bytes=a, actual_total_bytes=b, predicted_known_bytes=c, actual_known_bytes=d
+        )
+        for a, b, c, d in rows
+    )
+    assert 0.0 <= excess_share(history, **{**WANTED, "fills": fills}) <= 1.0
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,14 @@ def test_no_start_is_refused_that_starts_and_none_called_fitting_that_fails():
     assert [start.name for start in failed if called_fitting(start.case)] == []
 
 
+def test_no_single_measurement_makes_a_verdict_wrong():
+    """Every recorded status and every start's log as the only history, over every start of vLLM."""
+    sources = [source for source, _ in starts.histories()]
+    assert len(sources) >= 130
+    assert any(source.endswith("matrix/small.yaml") for source in sources)
+    assert starts.learned_wrongly() == []
+
+
 def test_the_edge_of_what_fits_is_found():
     """Pairs of starts, 0.11 GiB apart, of which one was to start and one was not."""
     rows = {start.name.removeprefix("edges/"): start.row for start in starts.starts()}

@@ -14,7 +14,6 @@ from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.account import Account
 from tacho_engines.registry import plan_half
 from tacho_engines.vllm.memory import WITHIN_BYTES
-from tacho_operator.core.planner.correction import PredictionCorrection
 from tacho_operator.core.planner.fit import fits, margin_bytes
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
@@ -163,4 +162,4 @@ def test_the_least_margin_is_no_more_than_the_usual_one(overhead: int, margin: i
         known_within_bytes=WITHIN_BYTES,
     )
     assert margin_bytes(account, tight=True) == margin
-    assert fits(account, 1, PredictionCorrection(), tight=True)
+    assert fits(account, 1, tight=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from tacho_contract.failure import FailureClass
@@ -12,7 +11,7 @@ from tacho_engines.memory.account import Account
 from tacho_engines.profile import EngineProfile, MethodSupport
 from tacho_engines.registry import plan_half
 from tacho_engines.shared.images import engine_image
-from tacho_operator.core.planner.correction import PredictionCorrection, correction_for
+from tacho_operator.core.planner.correction import excess_share
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.fit import (
     COMFORTABLE_TOKENS,
@@ -21,7 +20,6 @@ from tacho_operator.core.planner.fit import (
     Fits,
     fits,
     margin_bytes,
-    needed_bytes,
 )
 from tacho_operator.core.planner.request import PlanRequest
 from tacho_operator.core.planner.speed import DecodeStep, ExpectedSpeed, SpeedBound, expected
@@ -40,7 +38,8 @@ class Attempt:
     engine: EngineProfile
     placement: Placement
     device_option: DeviceOption
-    correction: PredictionCorrection
+    excess: float = 0.0
+    """Share of the predicted overhead that measured starts took beyond it."""
     context: Context | None = None
     """The planned context; None: it does not fit, or was refused."""
     tight: bool = False
@@ -91,8 +90,8 @@ class Attempt:
         """Memory that it needs to fit; None where the memory was not computed."""
         if self.account is None or self.sized_context is None:
             return None
-        needed = needed_bytes(self.account, self.sized_context.concurrency, self.correction)
-        return math.ceil(needed) + margin_bytes(self.account, tight=self.tight or not self.fits)
+        margin = margin_bytes(self.account, self.excess, tight=self.tight or not self.fits)
+        return self.account.needed_bytes(self.sized_context.concurrency) + margin
 
     @property
     def predicted(self) -> Prediction:
@@ -157,15 +156,14 @@ class PlanInput:
             image=image,
             options=self.request.options,
         )
-        correction = correction_for(
+        excess = excess_share(
             self.history,
             engine=engine.name,
             version=version,
-            method=method.method,
             product=option.device.product,
-            grows=engine.grows,
+            fills=engine.fills and not option.device.on_host,
         )
-        base = Attempt(engine=engine, placement=placement, device_option=option, correction=correction)
+        base = Attempt(engine=engine, placement=placement, device_option=option, excess=excess)
         if refusal := half.refusal(placement):
             return replace(base, refusal=refusal)
         splits = half.splits(placement)
@@ -189,7 +187,7 @@ class PlanInput:
             fixed = self._unpredicted()
             arguments = half.arguments(placement, fixed)
             return replace(found, context=fixed, sized_context=fixed, arguments=arguments)
-        fitting = _fitting(half, placement, found.correction)
+        fitting = _fitting(half, placement, found.excess)
         too_long = 0 < trained < (requested.max_model_len or 0) and not half.extends_context(
             placement.options
         )
@@ -197,7 +195,7 @@ class PlanInput:
         sized = context or requested.smallest
         account = half.account(placement, sized)
         length_requested = self.request.max_model_len is not None
-        tight = length_requested and not (context or too_long) and _barely(account, sized, found.correction)
+        tight = length_requested and not (context or too_long) and _barely(account, sized, found.excess)
         if tight:
             context = sized
         speed = self._speed(half, placement, sized, account)
@@ -257,16 +255,16 @@ class PlanInput:
         return Context(length, self.request.concurrency or UNPREDICTED_CONCURRENCY)
 
 
-def _fitting(half: PlanHalf, placement: Placement, correction: PredictionCorrection) -> Fits:
+def _fitting(half: PlanHalf, placement: Placement, excess: float) -> Fits:
     def holds(max_model_len: int, concurrency: int) -> bool:
         account = half.account(placement, Context(max_model_len, concurrency))
-        return account is None or fits(account, concurrency, correction)
+        return account is None or fits(account, concurrency, excess)
 
     return holds
 
 
-def _barely(account: Account | None, least: Context, correction: PredictionCorrection) -> bool:
+def _barely(account: Account | None, least: Context, excess: float) -> bool:
     """Whether the smallest acceptable context fits, where starts were measured closely enough."""
     if account is None or account.known_within_bytes is None:
         return False
-    return fits(account, least.concurrency, correction, tight=True)
+    return fits(account, least.concurrency, excess, tight=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from tacho_engines.base import Context
 from tacho_engines.memory.account import Account
 from tacho_engines.memory.rounding import largest_that
-from tacho_operator.core.planner.correction import PredictionCorrection
 
 OVERHEAD_MARGIN = 0.25
 """Part of activations, CUDA graphs, buffers and the process' own memory that is left free besides.
@@ -21,28 +20,21 @@ was requested is refused only where less is free than those took beyond their pr
 """
 
 
-def margin_bytes(account: Account, *, tight: bool = False) -> int:
-    """Memory of the budget that a plan leaves free. ``tight``: the minimum."""
-    margin = int(OVERHEAD_MARGIN * account.overhead_bytes)
+def margin_bytes(account: Account, excess: float = 0.0, *, tight: bool = False) -> int:
+    """Memory of the budget that a plan leaves free: a quarter of the overhead, or what measurements took
+    beyond it (``excess``, a share of it) where that is more. ``tight``: the minimum, which more starts
+    prove than any history has."""
+    margin = int(max(OVERHEAD_MARGIN, excess) * account.overhead_bytes)
     known = account.known_within_bytes
     return margin if known is None or not tight else min(margin, known)
 
 
-def needed_bytes(account: Account, concurrency: int, correction: PredictionCorrection) -> float:
-    """Memory that ``concurrency`` requests of the account's length need, in bytes, with the correction
-    applied."""
-    cache = concurrency * account.request_bytes / correction.tokens_factor
-    return account.fixed_bytes * correction.bytes_factor + max(cache, account.cache_limit_bytes or 0)
-
-
-def fits(
-    account: Account, concurrency: int, correction: PredictionCorrection, *, tight: bool = False
-) -> bool:
+def fits(account: Account, concurrency: int, excess: float = 0.0, *, tight: bool = False) -> bool:
     """Whether ``concurrency`` requests of the account's length fit into the budget, margin included. True
     where the budget is unknown."""
-    if not account.holds(concurrency * account.request_bytes / correction.tokens_factor):
+    if not account.holds(concurrency * account.request_bytes):
         return False
-    needed = needed_bytes(account, concurrency, correction) + margin_bytes(account, tight=tight)
+    needed = account.needed_bytes(concurrency) + margin_bytes(account, excess, tight=tight)
     return account.budget_bytes is None or needed <= account.budget_bytes
 
 

@@ -11,7 +11,7 @@ from tacho_engines.registry import plan_half
 from tacho_engines.shared.compatibility import stored_method
 from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.attempt import Attempt
-from tacho_operator.core.planner.fit import margin_bytes, needed_bytes
+from tacho_operator.core.planner.fit import margin_bytes
 
 UNCHECKED = " No memory limit is set and no eligible node is known. Whether it fits is not checked."
 
@@ -50,7 +50,7 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
             *(f" {warning}" for warning in warnings(attempt)),
         )
     )
-    return f"{summary}{where}{ways}{attempt.correction.message()}{unknown}"
+    return f"{summary}{where}{ways}{learned(attempt)}{unknown}"
 
 
 def warnings(attempt: Attempt) -> tuple[str, ...]:
@@ -92,11 +92,23 @@ def _tight(attempt: Attempt, account: Account) -> str:
     """The memory that stays free, where it is below the default margin; "": it is not."""
     if not attempt.tight or account.budget_bytes is None or attempt.context is None:
         return ""
-    left = account.budget_bytes - needed_bytes(account, attempt.context.concurrency, attempt.correction)
-    margin = gib(margin_bytes(account))
+    left = account.budget_bytes - account.needed_bytes(attempt.context.concurrency)
+    margin = gib(margin_bytes(account, attempt.excess))
     return (
         f" Tight: {gib(left)} stay free instead of {margin}. If the engine uses more than predicted, it does "
         "not start."
+    )
+
+
+def learned(attempt: Attempt) -> str:
+    """What earlier measurements took beyond the predicted overhead, where that is more than the margin; "":
+    it is not."""
+    account = attempt.account
+    if account is None or margin_bytes(account, attempt.excess) == margin_bytes(account):
+        return ""
+    return (
+        f" Earlier measurements of {attempt.engine.name} {attempt.placement.version} on {attempt.product} "
+        f"took {100 * attempt.excess:.0f} % more than predicted beside weights and cache: as much stays free."
     )
 
 
@@ -210,7 +222,7 @@ def short_message(attempt: Attempt) -> str:
         )
     needed, budget = account.needed_bytes(context.concurrency), account.budget_bytes or 0
     assumed = f"; {account.assumption}" if account.assumption else ""
-    free = margin_bytes(account, tight=True)
+    free = margin_bytes(account, attempt.excess, tight=True)
     spare = f", and {gib(free)} must stay free" if needed <= budget else ""
     return (
         f"{requests(context)} of {context.max_model_len} tokens {need} {gib(needed)}{each} "

@@ -13,7 +13,7 @@ from tacho_engines.memory import kv
 from tacho_engines.profile import EngineProfile
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import DeviceOption, DeviceOptions, gpu_options
-from tacho_operator.core.planner.messages import described, host_parts, requests, short_message
+from tacho_operator.core.planner.messages import described, host_parts, learned, requests, short_message
 from tacho_operator.core.planner.search import GPU_COUNTS, Search, every_way, rank
 from tacho_operator.core.planner.types import PlanFailure
 from tacho_operator.core.types import NodeFacts
@@ -236,7 +236,7 @@ def _does_not_fit(advisor: FitAdvisor) -> Failure:
         found.details["availableBytes"] = str(nearest.account.budget_bytes)
     return Failure(
         failure_class=FailureClass.DOES_NOT_FIT,
-        message=f"{_why(nearest)}{nearest.correction.message()}",
+        message=f"{_why(nearest)}{learned(nearest)}",
         next_step=found.message() or f"Use a smaller model or {larger}.",
         details=found.details,
     )
