@@ -18,6 +18,7 @@ from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.rules.rule import Rule
 from tacho_operator.api.rules.service import GATES
 from tacho_operator.api.types import LLMDeployment
+from tests.unit.api.leaves import WRONG, leaves, wrong_at
 from tests.unit.api.rows import CUSTOM, LLAMACPP, Row
 from tests.unit.api.table import TABLE
 
@@ -58,6 +59,20 @@ def test_the_table_is_complete() -> None:
     assert len({row.name for row in TABLE}) == len(TABLE)
     refusing = {name for row in TABLE for name in row.refused}
     assert {rule.name for rule in RULES} - refusing == set(), "each rule is shown by a row"
+
+
+def test_every_leaf_of_spec_has_a_wrong_value() -> None:
+    assert WRONG.keys() == set(leaves())
+
+
+def test_offline_names_each_leaf_that_is_wrong() -> None:
+    found = {path: [item.path for item in validate_offline(wrong_at(path), cluster=True)] for path in WRONG}
+    unnamed = {
+        path: paths
+        for path, paths in found.items()
+        if not any(each.startswith(path.replace("[]", "[0]")) for each in paths)
+    }
+    assert unnamed == {}
 
 
 def test_rows_name_rules_that_exist_or_gates_that_were_lifted() -> None:
