@@ -24,6 +24,7 @@ class FailureClass(str, Enum):
     """Why a resource does not progress; the reason of Ready, and of Stalled where user action is required."""
 
     ENGINE_NOT_SUPPORTED = "EngineNotSupported"
+    IMPORT_FAILED = "ImportFailed"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_INVALID = "ModelInvalid"
     MODEL_CHANGED = "ModelChanged"
@@ -100,6 +101,11 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.ENGINE_NOT_SUPPORTED: FailureKind(
         meaning="The plan is made, but this version of tacho cannot run the engine it needs.",
         next_step="Set engine.name to an engine that is supported, or upgrade tacho.",
+        tries_again=False,
+    ),
+    _F.IMPORT_FAILED: FailureKind(
+        meaning="The engine's image lacks a Python module, or a library of it.",
+        next_step="Use an engine.image that has it, or another engine.name or quantization.method.",
         tries_again=False,
     ),
     _F.MODEL_NOT_FOUND: FailureKind(

@@ -68,9 +68,7 @@ def _serve(values: dict[str, object]) -> int:
             if "libgomp" in str(error)
             else "reinstall xllamacpp"
         )
-        return _fail(
-            1, LaunchProblem("EngineCrashed", f"llama.cpp's module cannot be loaded ({error})", step)
-        )
+        return _fail(1, LaunchProblem("ImportFailed", f"llama.cpp's module cannot be loaded ({error})", step))
     if (problem := _gpu_problem(values, xllamacpp)) is not None:
         return _fail(1, problem)
     params = xllamacpp.CommonParams()

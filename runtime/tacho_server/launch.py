@@ -92,8 +92,10 @@ def _load(
         failed.append(error)
     except Exception as error:  # noqa: BLE001 - whatever a library raises ends the start, in words
         traceback.print_exc()
-        step = "see the lines above"
-        failed.append(LoadError("EngineCrashed", f"{type(error).__name__}: {error}", step))
+        kind, step = "EngineCrashed", "see the lines above"
+        if isinstance(error, ImportError):
+            kind, step = "ImportFailed", "use an engine image that has the module"
+        failed.append(LoadError(kind, f"{type(error).__name__}: {error}", step))
     server.should_exit = True
 
 

@@ -25,10 +25,4 @@ FAILURES = (
         message="CTranslate2's server refuses its arguments: {what}",
         next_step="correct engine.extraArgs",
     ),
-    FailurePattern(
-        pattern=re.compile(r"No module named '(?P<module>ctranslate2|transformers|tacho_server|fastapi)"),
-        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
-        message="the Python that runs the engine lacks the package {module}",
-        next_step="take the image that tacho builds, or install the extra ctranslate2",
-    ),
 )

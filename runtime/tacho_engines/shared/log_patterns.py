@@ -96,8 +96,10 @@ COMMON_FAILURES = (
 
 
 def names_cause(patterns: Sequence[FailurePattern], line: str) -> bool:
-    """Whether one of ``patterns``, or of those that all engines share, matches ``line``."""
-    return any(known.pattern.search(line) for known in (*patterns, *COMMON_FAILURES))
+    """Whether one of ``patterns``, or of those that all engines share, matches ``line``, or it ends the
+    traceback of an import."""
+    known = any(known.pattern.search(line) for known in (*patterns, *COMMON_FAILURES))
+    return known or _import_error(line) is not None
 
 
 def first_match(patterns: Sequence[FailurePattern], lines: Sequence[str]) -> Failure | None:
@@ -123,10 +125,48 @@ class _Groups(dict[str, str]):
         return "?"
 
 
+_EXCEPTION = re.compile(
+    r"(?:^|[\s(])(?:(?:\w+\.)*(?P<kind>\w+(?:Error|Exception)): |\S*python[\d.]*: (?=No module named ))"
+    r"(?P<why>.*\S)"
+)
+"""Last line of a traceback, and of ``python -m`` for a module that is not there."""
+_CONSEQUENCE = "root cause"
+"""vLLM's exceptions that only point at another process's traceback say so."""
+_IMPORT_ERRORS = (None, "ImportError", "ModuleNotFoundError", "PackageNotFoundError")
+_MODULE = re.compile(
+    r"No module named '?([\w.]+)|cannot import name .* from (?:partially initialized module )?'([\w.]+)'"
+    r"|No package metadata was found for ([\w.-]+)|pip install (?:-\S+ )*([\w.-]+)|^(\S+): "
+)
+
+
+def _import_error(line: str) -> str | None:
+    """What an import failed with, where ``line`` ends the traceback of one."""
+    match = _EXCEPTION.search(line)
+    return match["why"].rstrip(")") if match and match["kind"] in _IMPORT_ERRORS else None
+
+
+def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
+    """ImportFailed where the last exception in ``lines`` is a failed import: engines survive earlier ones."""
+    ends = [line for line in lines if _EXCEPTION.search(line) and _CONSEQUENCE not in line]
+    why = _import_error(ends[-1]) if ends else None
+    if why is None:
+        return None
+    module = next(filter(None, match.groups()), "") if (match := _MODULE.search(why)) else ""
+    return Failure(
+        failure_class=FailureClass.IMPORT_FAILED,
+        message=clipped(f"{engine} cannot import {module or 'a Python module'}: {why}", 600),
+        next_step=f"use an engine image that has {module or 'the module'} (remove spec.engine.image "
+        "for tacho's default), or another engine.name or quantization.method",
+        details={"module": module} if module else {},
+        log_tail=log_tail(lines),
+    )
+
+
 def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[FailurePattern]) -> Failure:
     """The engine's own patterns first, then those all engines share, then how the process ended.
 
-    A launcher's report counts where no pattern matches: it checks the configuration before the start.
+    A launcher's report counts where no pattern matches: it checks the configuration before the start. A
+    failed import comes last, as engines survive many.
     """
     known = first_match((*patterns, *COMMON_FAILURES), lines)
     if known is not None:
@@ -156,6 +196,8 @@ def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[Fa
             next_step=clipped(end.reported.next_step, 600),
             log_tail=tail,
         )
+    if end.signal is None and (missing := import_failure(engine, lines)) is not None:
+        return missing
     ended = f"exit code {end.code}" if end.signal is None else f"signal {_signal_name(end.signal)}"
     last = f": {tail[-1]}" if tail else " without a word"
     return Failure(

@@ -40,15 +40,6 @@ FAILURES = (
     ),
     FailurePattern(
         pattern=re.compile(
-            r"No module named 'bitsandbytes'|requires the latest version of bitsandbytes"
-            r"|No package metadata was found for bitsandbytes"
-        ),
-        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
-        message="bitsandbytes is missing in the engine's image",
-        next_step="take an image with bitsandbytes (leave spec.engine.image out), or another method",
-    ),
-    FailurePattern(
-        pattern=re.compile(
             r"model type [`'\"](?P<architecture>[^`'\"]+)[`'\"] but Transformers does not recognize this arch"
         ),
         failure_class=FailureClass.ENGINE_NOT_SUPPORTED,

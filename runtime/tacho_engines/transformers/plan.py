@@ -6,7 +6,13 @@ from tacho_contract.failure import FailureClass
 from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
 from tacho_engines.memory import kv
 from tacho_engines.memory.account import Account
-from tacho_engines.shared.compatibility import double_quant_refusal, is_quantized, plain_refusal, refused
+from tacho_engines.shared.compatibility import (
+    double_quant_refusal,
+    is_quantized,
+    plain_refusal,
+    refused,
+    stored_method,
+)
 from tacho_engines.shared.default_plan import DefaultPlan
 from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.transformers import memory
@@ -15,6 +21,10 @@ from tacho_engines.transformers.profile import PROFILE
 FOUR_BITS = ("bnb-nf4", "bnb-fp4")
 IN_FLIGHT = ("bnb-int8", *FOUR_BITS)
 """Applied by bitsandbytes while loading; of all others the checkpoint says it."""
+BY_GPTQMODEL = ("awq", "gptq")
+"""Methods that transformers loads with the package gptqmodel. The image does not carry it: it is published as
+source only, and compiles its kernels with nvcc, which the image lacks, in the pod. Source: transformers 5.19
+quantizers/quantizer_awq.py, quantizer_gptq.py; gptqmodel 7.6.0 and 7.7.0 utils/cpp.py."""
 
 
 def compute_dtype(placement: Placement) -> str:
@@ -68,6 +78,17 @@ def _compute_refusal(placement: Placement) -> EngineRefusal | None:
     )
 
 
+def _package_refusal(placement: Placement) -> EngineRefusal | None:
+    stored = stored_method(placement.facts)
+    if stored not in BY_GPTQMODEL:
+        return None
+    return refused(
+        FailureClass.UNSUPPORTED_QUANTIZATION,
+        f"transformers loads {stored} checkpoints with the package gptqmodel, which its image lacks",
+        "Set engine.name to vllm, which loads them by itself",
+    )
+
+
 def _layers_refusal(placement: Placement) -> EngineRefusal | None:
     other = sorted({g.kind for g in kv.layer_groups(placement.architecture)} - set(CACHED))
     if not other:
@@ -93,7 +114,8 @@ class TransformersPlan(DefaultPlan):
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why this cannot be run at all; None when memory decides."""
         return (
-            plain_refusal(PROFILE, placement, dtype(placement))
+            _package_refusal(placement)
+            or plain_refusal(PROFILE, placement, dtype(placement))
             or double_quant_refusal(PROFILE, placement)
             or _compute_refusal(placement)
             or _layers_refusal(placement)

@@ -43,22 +43,6 @@ METHODS = (
         quality=95.5,
         source="bitsandbytes, Linear4bit; its CPU backend was run",
     ),
-    MethodSupport(
-        method="gptq",
-        gpu_only=True,
-        how="stored",
-        capability=(7, 5),
-        quality=97.5,
-        source="transformers GptqHfQuantizer",
-    ),
-    MethodSupport(
-        method="awq",
-        gpu_only=True,
-        how="stored",
-        capability=(7, 5),
-        quality=97.0,
-        source="transformers AwqQuantizer",
-    ),
 )
 
 PROFILE = EngineProfile(

@@ -184,6 +184,7 @@ UNQUANTIZED = {
 F = FailureClass
 ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.ENGINE_NOT_SUPPORTED: of_log("unknown model architecture: 'new'"),
+    F.IMPORT_FAILED: of_log("ModuleNotFoundError: No module named 'gptqmodel'", "vllm"),
     F.MODEL_NOT_FOUND: of_log("failed to open GGUF file 'x' (No such file or directory)"),
     F.MODEL_INVALID: of_log("invalid magic characters: 'abcd'"),
     F.MODEL_CHANGED: lambda: changed_files("Others.").failure.failure_class,

@@ -105,6 +105,9 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.QUANTIZATION_NOT_APPLIED: (
         "engines/test_not_applied.py::test_weights_that_were_not_quantized_end_the_start",
     ),
+    F.IMPORT_FAILED: (
+        "unit/engines/test_import_failures.py::test_the_runtime_reports_it_and_no_retry_is_expected",
+    ),
     F.INVALID_CONFIG: ("unit/runtime/test_real_engine.py::test_argument_the_engine_does_not_know",),
 }
 

@@ -99,6 +99,19 @@ def test_experts_are_counted_as_they_are_stored_and_told():
     assert PLAN.fallbacks(placement("transformers", facts_of(EXPERTS), "none", HOST, count=0)) == ()
 
 
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+@pytest.mark.parametrize("device", [HOST, "L4"])
+def test_checkpoints_that_need_gptqmodel_are_refused_with_the_engine_that_loads_them(method, device):
+    asked = placement(
+        "transformers", f"llama-3.1-8b-{method}", "none", device, count=0 if device is HOST else 1
+    )
+    found = PLAN.refusal(asked)
+    assert found is not None
+    assert found.failure_class == "UnsupportedQuantization"
+    assert f"loads {method} checkpoints with the package gptqmodel" in found.message
+    assert "vllm" in found.next_step
+
+
 def test_layers_that_its_batching_has_no_cache_for_are_refused():
     asked = of()
     groups = (dataclasses.replace(asked.architecture.layer_groups[0], kind="mamba"),)
@@ -145,7 +158,7 @@ def test_figures_are_read_off_the_log():
             "HostOutOfMemory",
         ),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "GPUOutOfMemory"),
-        ("ImportError: The requires the latest version of bitsandbytes", "UnsupportedQuantization"),
+        ("ImportError: 4-bit quantization requires bitsandbytes: `pip install bitsandbytes`", "ImportFailed"),
         ("ValueError: Invalid layer type: linear_attention", "EngineNotSupported"),
         ("safetensors_rust.SafetensorError: Error while deserializing header", "ModelInvalid"),
         ("transformers-server: error: unrecognized arguments: --nonesuch", "InvalidConfig"),

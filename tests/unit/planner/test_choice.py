@@ -269,7 +269,7 @@ def test_bitsandbytes_runs_on_the_host_in_transformers(method):
 
 
 def test_a_method_without_kernels_for_the_host():
-    asks = {"gpu": {"count": 0}, "engine": {"name": "transformers"}}
+    asks = {"gpu": {"count": 0}, "engine": {"name": "vllm"}}
     found = refused("qwen2.5-7b-awq", (cpu_node(memory="64Gi"),), **asks)
     assert found.failure.failure_class == "UnsupportedGPU"
     assert "on GPUs only" in found.failure.message

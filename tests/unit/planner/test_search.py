@@ -127,8 +127,8 @@ def test_engines_that_cannot_run_the_format_or_the_device_are_not_told_of(model,
 
 
 def test_of_a_quantized_checkpoint_only_its_own_method_is_told_of():
-    found = fitting("qwen2.5-7b-awq", (L4,))
-    assert reasons(found) == {("transformers", "awq"): "Slower"}
+    assert reasons(fitting("qwen2.5-7b-awq", (L4,))) == {}
+    assert {method for _, method in reasons(fitting("llama-3.1-8b-bnb-nf4", (L4,)))} == {"bnb-nf4"}
 
 
 def test_an_engine_that_does_not_batch_is_called_slower_whatever_its_quality():
@@ -330,6 +330,17 @@ def test_a_method_that_the_engine_does_not_have():
     assert found.failure.failure_class == "UnsupportedQuantization"
     assert found.failure.message == "Engine ctranslate2 does not run awq."
     assert "ct2-int8" in found.failure.next_step
+    assert "engine.name to one of: vllm;" in found.failure.next_step
+
+
+@pytest.mark.parametrize("nodes", [(L4,), (CPU_NODE,)])
+@pytest.mark.parametrize("method", ["", "none"])
+def test_an_engine_whose_image_lacks_the_package_of_the_checkpoint_is_refused_in_the_plan(nodes, method):
+    quantization = {"quantization": {"method": method}} if method else {}
+    found = refused("qwen2.5-7b-awq", nodes, engine={"name": "transformers"}, **quantization)
+    assert found.failure.failure_class == "UnsupportedQuantization"
+    assert "gptqmodel" in found.failure.message
+    assert "vllm" in found.failure.next_step
 
 
 @pytest.mark.parametrize(

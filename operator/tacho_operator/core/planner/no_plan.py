@@ -173,11 +173,13 @@ def gpus_only(engine: EngineProfile) -> PlanFailure:
 
 
 def no_method(engine: EngineProfile, method: str) -> PlanFailure:
-    """The engine does not know the method."""
+    """The engine does not know the method. Names the engines that do, and the engine's own methods."""
+    able = ", ".join(other.name for other, row in every_way() if row.method == method)
+    own = ", ".join(row.method for row in engine.methods)
     return failure(
         FailureClass.UNSUPPORTED_QUANTIZATION,
         f"Engine {engine.name} does not run {method}.",
-        f"Set quantization.method to one of: {', '.join(row.method for row in engine.methods)}.",
+        f"Set engine.name to one of: {able}; or quantization.method to one of: {own}.",
     )
 
 

@@ -1,0 +1,128 @@
+"""A failed import ends an engine as a class of its own, with the module's name: from real child processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tacho_contract.failure import FAILURE_KINDS, FailureClass
+from tacho_engines.base import Exit
+from tacho_engines.registry import run_half, startable
+from tests.unit.runtime.running import custom_config, running
+
+RUNTIME = Path(__file__).parents[3] / "runtime"
+BROKEN = f"broken{sysconfig.get_config_var('EXT_SUFFIX')}"
+"""A shared object that no loader takes."""
+WRAPPED = "try:\n    import no_such_kernels\nexcept ImportError as error:\n    raise {} from error\n"
+
+
+def last_lines(folder: Path, *words: str) -> tuple[int, list[str]]:
+    """Exit code and lines of a child process that runs Python with ``words``."""
+    (folder / BROKEN).write_bytes(b"no shared object")
+    environment = {**os.environ, "PYTHONPATH": f"{RUNTIME}:{folder}"}
+    done = subprocess.run(
+        [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "module"),
+    [
+        (("-c", "import no_such_kernels.marlin"), "no_such_kernels"),
+        (("-c", "from json import no_such_name"), "json"),
+        (("-c", "import broken"), BROKEN),
+        (("-m", "no_such_server"), "no_such_server"),
+        (("-m", "no_such_server.api"), "no_such_server"),
+        (("-c", "import importlib.metadata as m; m.version('no-such-package')"), "no-such-package"),
+        (("-c", "raise ImportError('AWQ requires gptqmodel. Run `pip install gptqmodel`')"), "gptqmodel"),
+        (("-c", WRAPPED.format("ImportError('kernels: `pip install -U kernels`')")), "kernels"),
+    ],
+)
+@pytest.mark.parametrize("engine", startable())
+def test_the_class_and_the_module_of_a_failed_import(
+    engine: str, words: tuple[str, ...], module: str, tmp_path: Path
+) -> None:
+    code, lines = last_lines(tmp_path, *words)
+    failure = run_half(engine).classify(Exit(code=code), lines)
+    assert failure.failure_class == "ImportFailed", lines
+    assert failure.details["module"].endswith(module)
+    assert module in failure.message
+    assert module in failure.next_step
+    assert not failure.retryable
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        WRAPPED.format("ValueError('a wrong size')"),
+        "try:\n    import no_such_kernels\nexcept ImportError as error:\n    print(repr(error))\nexit(1)",
+        "import traceback\ntry:\n    import no_such_kernels\nexcept ImportError:\n    traceback.print_exc()\n"
+        "raise RuntimeError('the device is gone')",
+    ],
+)
+def test_an_import_that_the_engine_survives_is_not_its_end(code: str, tmp_path: Path) -> None:
+    ended, lines = last_lines(tmp_path, "-c", code)
+    assert run_half("custom").classify(Exit(code=ended), lines).failure_class == "EngineCrashed"
+
+
+def test_the_import_of_a_worker_counts_where_its_parent_only_points_at_it(tmp_path: Path) -> None:
+    code, lines = last_lines(tmp_path, "-c", "import no_such_kernels")
+    worker = [f"(EngineCore pid=7) ERROR 11-22 [core.py:9] {line}" for line in lines]
+    parent = "RuntimeError: Engine core initialization failed. See root cause above."
+    failure = run_half("vllm").classify(Exit(code=code), [*worker, "Traceback", parent])
+    assert (failure.failure_class, failure.details["module"]) == ("ImportFailed", "no_such_kernels")
+    assert all(run_half("vllm").names_cause(line) for line in worker if "Error:" in line)
+
+
+def test_a_signal_is_not_an_import(tmp_path: Path) -> None:
+    _, lines = last_lines(tmp_path, "-c", "import no_such_kernels")
+    assert run_half("vllm").classify(Exit(signal=11), lines).failure_class == "EngineCrashed"
+
+
+def test_the_runtime_reports_it_and_no_retry_is_expected(tmp_path: Path) -> None:
+    config = custom_config(tmp_path)
+    assert config.custom is not None
+    command = (sys.executable, "-c", "import no_such_kernels")
+    engine = dataclasses.replace(config.custom, command=command)
+    with running(dataclasses.replace(config, custom=engine), tmp_path) as runtime:
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert (failure.failure_class, failure.details) == ("ImportFailed", {"module": "no_such_kernels"})
+    kind = FAILURE_KINDS[FailureClass.IMPORT_FAILED]
+    assert (failure.retryable, kind.tries_again, kind.needs_user_action) == (False, False, True)
+
+
+LAUNCH = """
+import sys
+from tacho_server.launch import serve
+from tacho_server.options import ServerSettings
+
+class Backend:
+    name, version = "b", "1"
+    def load(self):
+        import no_such_kernels
+    def problem(self):
+        return ""
+
+sys.exit(serve(Backend(), ServerSettings(host="127.0.0.1", port=0, served_name="m", max_requests=1,
+    require_chat=False), "server"))
+"""
+
+
+def test_a_launcher_reports_the_import_of_its_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / "failure.json"
+    monkeypatch.setenv("TACHO_ENGINE_FAILURE", str(report))
+    code, _ = last_lines(tmp_path, "-c", LAUNCH)
+    found = json.loads(report.read_text())
+    assert (code, found["failureClass"]) == (1, "ImportFailed")
+    assert "no_such_kernels" in found["message"]
