@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from random import Random
 
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policies import static
 from tacho_simulate.policies.greedy import GreedyReference
@@ -81,7 +81,7 @@ def rate_of(
     one = Setting(
         min_replicas=1,
         max_replicas=1,
-        capacity=Capacity(),
+        capacity=ReplicaCapacity(),
         slo_ttft_seconds=ttft_seconds,
         slo_tpot_seconds=tpot_seconds,
         cold_start_seconds=1.0,

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.closed_loop import closed_loop
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError
@@ -36,7 +36,7 @@ ROUNDS = 100
 """Requests of each stream: lengths of answers are drawn, and their median is to be that of all."""
 
 
-def rows(name: str, entry: Measurement, slots: int | None) -> Iterator[dict[str, Any]]:
+def rows(name: str, entry: MeasurementEntry, slots: int | None) -> Iterator[dict[str, Any]]:
     shape = entry.workload
     assert shape is not None
     asked = {"input_tokens": shape.input_tokens or 0, "output_tokens": shape.output_tokens or 0}
@@ -126,7 +126,7 @@ def main() -> None:
         slots = ((document.get("spec") or {}).get("context") or {}).get("concurrency")
         for item in (document.get("status") or {}).get("measurements") or []:
             try:
-                found += rows(path.stem, Measurement.model_validate(item), slots)
+                found += rows(path.stem, MeasurementEntry.model_validate(item), slots)
             except PerformanceModelError as error:
                 print(f"{path.stem}: {error}")
     for row in found:

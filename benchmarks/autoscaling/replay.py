@@ -31,13 +31,14 @@ from typing import Any
 
 from benchmarks.autoscaling import bounds
 from tacho_contract.measurement import Workload
-from tacho_operator.api.types import Measurement, Plan
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.api.status.plan import Plan
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
-    Capacity,
     Pace,
     Policy as ScalingPolicy,
+    ReplicaCapacity,
     Rules,
 )
 from tacho_operator.shell.loads import TIMEOUT_SECONDS
@@ -164,16 +165,16 @@ def lasts(requests: Sequence[dict[str, Any]], pods: Sequence[int]) -> list[float
     return [found[pod] for pod in sorted(found)]
 
 
-def carried(recorded: dict[str, Any], trace: Trace, *, unverified: bool) -> Capacity:
+def carried(recorded: dict[str, Any], trace: Trace, *, unverified: bool) -> ReplicaCapacity:
     """What the operator took a replica to carry: of its measurement where that was recorded, else as the law
     has it."""
     prompt, answer = round(mean(trace.input_tokens)), round(mean(trace.output_tokens))
     if recorded.get("measurements"):
-        measured = [Measurement.model_validate(item) for item in recorded["measurements"]]
+        measured = [MeasurementEntry.model_validate(item) for item in recorded["measurements"]]
         plan = Plan.model_validate(recorded["plan"]) if recorded.get("plan") else None
         return capacity_of(measured, plan, Workload(input_tokens=prompt, output_tokens=answer))
     if unverified:
-        return Capacity(
+        return ReplicaCapacity(
             concurrency=MODEL.max_num_seqs,
             kv_cache_tokens=MODEL.kv_cache_tokens,
             input_tokens=prompt,

@@ -10,7 +10,7 @@ from random import Random
 
 from benchmarks.autoscaling.traces import ANSWERS, MINUTE, PROMPTS, SHAPES, public
 from tacho_operator.core.autoscaling.algorithm.capacity import OPEN_LOOP_STEP
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.closed_loop import Level, closed_loop
 from tacho_simulate.faults import Faults
 from tacho_simulate.performance_model import PerformanceModel
@@ -48,7 +48,7 @@ def _keeps(level: Level) -> bool:
 
 
 @functools.cache
-def measured(input_tokens: int, output_tokens: int) -> Capacity:
+def measured(input_tokens: int, output_tokens: int) -> ReplicaCapacity:
     """What a probe says of a replica: the most streams whose 99th percentiles keep the service level; then
     requests come by themselves at 0.85 of their rate, and where those break it less is trusted."""
     levels = [streams(count, input_tokens, output_tokens) for count in STREAMS]
@@ -57,7 +57,7 @@ def measured(input_tokens: int, output_tokens: int) -> Capacity:
         if not _keeps(level):
             break
         best = level
-    found = Capacity(
+    found = ReplicaCapacity(
         fingerprint="measured",
         requests_per_second=best.requests_per_second,
         prefill_tokens_per_second=MODEL.prefill_tokens_per_second,
@@ -71,7 +71,7 @@ def measured(input_tokens: int, output_tokens: int) -> Capacity:
     return found if _verified(found) else dataclasses.replace(found, trust=found.trust * OPEN_LOOP_STEP)
 
 
-def _verified(capacity: Capacity) -> bool:
+def _verified(capacity: ReplicaCapacity) -> bool:
     rate = OPEN_LOOP_STEP * (capacity.requests_per_second or 0.0)
     rng = Random(VERIFY_SEED)
     times: list[float] = []
@@ -96,7 +96,7 @@ def _verified(capacity: Capacity) -> bool:
     return simulate(trace, setting, static.make, seed=VERIFY_SEED).slo_attainment >= WANTED
 
 
-def usual() -> Capacity:
+def usual() -> ReplicaCapacity:
     """For the drawn lengths."""
     return measured(round(PROMPTS.mean), round(ANSWERS.mean))
 
@@ -108,7 +108,7 @@ class Scenario:
     """By seed."""
     seeded: bool = True
     """Another seed draws another trace."""
-    capacity: Callable[[], Capacity] = usual
+    capacity: Callable[[], ReplicaCapacity] = usual
     told: float = 1.0
     """What the measurement says of the rate, as a share of the truth."""
     start_seconds: float = START_SECONDS
@@ -130,7 +130,7 @@ class Scenario:
         )
 
 
-def _scaled(capacity: Capacity, factor: float) -> Capacity:
+def _scaled(capacity: ReplicaCapacity, factor: float) -> ReplicaCapacity:
     """A measurement that took too much or too little to be what a replica carries."""
     rate, output = capacity.requests_per_second or 0.0, capacity.output_tokens_per_second or 0.0
     prefill, at_once = capacity.prefill_tokens_per_second or 0.0, capacity.concurrency or 1.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from statistics import fmean
 
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.closed_loop import Level, closed_loop
 from tacho_simulate.performance_model import UNKNOWN_KV_TOKENS, PerformanceModel
 from tacho_simulate.replica import Ledger, Timed, replica_of
@@ -29,7 +29,7 @@ def capacity_at(
     ttft_seconds: float | None,
     tpot_seconds: float | None,
     fingerprint: str = "model",
-) -> Capacity:
+) -> ReplicaCapacity:
     """Capacity at the highest concurrency whose 95th percentiles meet the SLO."""
 
     def level(concurrency: int) -> Level:
@@ -58,7 +58,7 @@ def capacity_at(
                 low, best = middle, found
             else:
                 high = middle
-    return Capacity(
+    return ReplicaCapacity(
         fingerprint=fingerprint,
         requests_per_second=best.requests_per_second,
         prefill_tokens_per_second=model.prefill_tokens_per_second,

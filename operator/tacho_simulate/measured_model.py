@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.closed_loop import Level, closed_loop
 from tacho_simulate.performance_model import (
     DEFAULT_MAX_NUM_SEQS,
@@ -24,7 +24,7 @@ MIN_ROUNDS, REQUESTS = 2, 200
 """Requests per stream, and in all streams: enough for a median."""
 
 
-def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> PerformanceModel:
+def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None) -> PerformanceModel:
     """The performance model of an entry of status.measurements. Raises
     PerformanceModelError if data is missing.
 
@@ -78,7 +78,7 @@ def from_measurement(entry: Measurement, *, max_num_seqs: int | None = None) -> 
     return model
 
 
-def _fixed(entry: Measurement, prompt_seconds: float) -> float:
+def _fixed(entry: MeasurementEntry, prompt_seconds: float) -> float:
     """TTFT of an idle replica without the prompt, in seconds."""
     alone = entry.single_stream
     overhead = (alone.ttft_overhead_milliseconds if alone else None) or 0.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.performance_model import PerformanceModel
 
 
@@ -115,7 +115,7 @@ class Setting:
 
     min_replicas: int
     max_replicas: int
-    capacity: Capacity
+    capacity: ReplicaCapacity
     """Measured capacity of one replica, which may be wrong."""
     slo_ttft_seconds: float | None
     slo_tpot_seconds: float | None

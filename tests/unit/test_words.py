@@ -1,7 +1,6 @@
 """The words of the field: no private word in a name or in a text that users read, and one class for a name.
 
-docs/reference/glossary.md has the words to use. What is not converted yet is in the lists below, which only
-shrink.
+docs/reference/glossary.md has the words to use.
 """
 
 from __future__ import annotations
@@ -45,12 +44,6 @@ TEXT = re.compile(
 
 ALGORITHM = "operator/tacho_operator/core/autoscaling/algorithm/"
 """The scaling algorithm keeps its own names for good; what it says to users is checked all the same."""
-UNCONVERTED_NAMES: tuple[str, ...] = ("operator/tacho_operator/shell/",)
-UNCONVERTED_TEXTS: tuple[str, ...] = ()
-DUPLICATES = """
-Capacity Environment Load Measurement
-"""
-"""Class names that are there more than once."""
 
 DESCRIBED = ("operator/tacho_operator/api/spec/", "operator/tacho_operator/api/status/")
 """Where docstrings are what `kubectl explain` shows."""
@@ -107,16 +100,12 @@ def duplicates() -> dict[str, list[str]]:
 
 
 def test_names_are_words_of_the_field() -> None:
-    spared = (ALGORITHM, *UNCONVERTED_NAMES)
-    assert [item for path in _trees() if not path.startswith(spared) for item in bad_names(path)] == []
+    assert [item for path in _trees() if not path.startswith(ALGORITHM) for item in bad_names(path)] == []
 
 
 def test_texts_are_in_words_of_the_field() -> None:
-    assert [
-        item for path in _trees() if not path.startswith(UNCONVERTED_TEXTS) for item in bad_texts(path)
-    ] == []
+    assert [item for path in _trees() for item in bad_texts(path)] == []
 
 
 def test_a_class_name_stands_for_one_class() -> None:
-    found = {name: paths for name, paths in duplicates().items() if name not in DUPLICATES.split()}
-    assert found == {}
+    assert duplicates() == {}

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from tacho_operator.shell.kube import (
     LONGEST_RETRY_AFTER_SECONDS,
     ApiError,
-    Gone,
+    Expired,
     Kube,
     connect,
     environment_proxy,
@@ -95,7 +95,7 @@ async def test_a_watch_tells_events_until_its_end() -> None:
 
 
 async def test_a_version_that_is_too_old_is_told_apart() -> None:
-    with pytest.raises(Gone):
+    with pytest.raises(Expired):
         await watched(b'{"type":"ERROR","object":{"code":410,"message":"too old"}}\n')
     with pytest.raises(ApiError, match="500: no"):
         await watched(b'{"type":"ERROR","object":{"code":500,"message":"no"}}\n')

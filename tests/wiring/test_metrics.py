@@ -8,17 +8,9 @@ from typing import cast
 
 from prometheus_client import CollectorRegistry
 
-from tacho_operator.api.types import (
-    Capacity,
-    ComparedQuality,
-    Condition,
-    Latency,
-    LLMDeploymentStatus,
-    Measurement,
-    Roofline,
-    SingleStream,
-    Summary,
-)
+from tacho_contract.measurement import Capacity, SingleStream
+from tacho_operator.api.status.measurement import ComparedQuality, Latency, MeasurementEntry, Roofline
+from tacho_operator.api.status.status import Condition, LLMDeploymentStatus, Summary
 from tacho_operator.shell.fleet import Sizes, reflectors
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.metrics import Metrics
@@ -66,7 +58,7 @@ def test_a_condition_has_a_series_for_each_status_while_it_is_there() -> None:
 
 
 def measured(*, flags: tuple[str, ...] = (), state: str = "Complete", **summary: str) -> LLMDeploymentStatus:
-    entry = Measurement(
+    entry = MeasurementEntry(
         fingerprint="f",
         state=state,
         confidence="Provisional" if flags else "Clean",

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from tacho_operator.shell.kube import ApiError, Event, Forbidden, Gone, Kube, Missing, Page
+from tacho_operator.shell.kube import ApiError, Event, Expired, Forbidden, Kube, Missing, Page
 from tacho_operator.shell.store import reflector as module
 from tacho_operator.shell.store.reflector import EtcdRestored, Reflector, WatchScope
 from tacho_operator.shell.store.store import Store
@@ -116,7 +116,7 @@ async def test_a_watch_that_ends_goes_on_from_its_last_event_without_a_list() ->
 
 
 async def test_too_old_a_version_means_a_new_list_and_what_it_lacks_is_gone() -> None:
-    server = Server([Gone(410, "too old")])
+    server = Server([Expired(410, "too old")])
     server.held_later = [[thing("b", "15")]]
     async with reflecting(server) as (store, ends):
         await until(lambda: len(server.since) == 2 and not store.stale())
@@ -147,7 +147,7 @@ async def test_an_api_server_that_went_back_in_time_ends_the_stream() -> None:
 
 
 async def test_a_list_that_went_back_in_time_ends_the_stream_too() -> None:
-    server = Server([("ADDED", thing("c", "50")), Gone(410, "too old")])
+    server = Server([("ADDED", thing("c", "50")), Expired(410, "too old")])
     server.versions = ["10", "10", "20"]
     with pytest.raises(EtcdRestored, match="at version 20 and was at 50"):
         await following(server)
@@ -176,7 +176,7 @@ async def test_an_api_server_that_has_not_moved_has_not_gone_back() -> None:
 
 async def test_a_list_that_is_refused_is_tried_again() -> None:
     server = Server()
-    server.refusals = [Gone(410, "the continue token is too old"), ApiError(429, "slow down")]
+    server.refusals = [Expired(410, "the continue token is too old"), ApiError(429, "slow down")]
     async with reflecting(server) as (store, _):
         await until(lambda: not store.stale())
         assert names(store) == {"a", "b"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tacho_operator.api.types import LLMDeploymentStatus
+from tacho_operator.api.status.status import LLMDeploymentStatus
 
 
 def plain(document: Any) -> Any:

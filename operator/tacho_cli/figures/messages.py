@@ -9,7 +9,7 @@ from tacho_cli.figures.read import MeasurementView, moved
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, Capacity, Quality, SingleStream
 from tacho_contract.units import counted
-from tacho_operator.api.types import Latency, MeasurementHistory
+from tacho_operator.api.status.measurement import Latency, MeasurementHistory
 
 FLAGS = {
     "AboveRoofline": "faster than the memory of the GPU: its label is wrong, or tokens came from elsewhere",

@@ -15,7 +15,12 @@ from pydantic import ValidationError
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, Capacity, CurvePoint, SingleStream
-from tacho_operator.api.types import ComparedQuality, Latency, Measurement, MeasurementHistory
+from tacho_operator.api.status.measurement import (
+    ComparedQuality,
+    Latency,
+    MeasurementEntry,
+    MeasurementHistory,
+)
 from tacho_operator.core.measurement.rounding import MAX_CI_PERCENT
 
 Wire = Mapping[str, Any]
@@ -37,7 +42,7 @@ def flags_of(point: CurvePoint) -> tuple[str, ...]:
 class MeasurementView:
     """One measurement. A part without its main value is None."""
 
-    entry: Measurement
+    entry: MeasurementEntry
     slo: ServiceLevel = ServiceLevel()
     """Requested service level; zeros where none was requested."""
 
@@ -103,12 +108,12 @@ def measurement_view(wire: Wire, slo: ServiceLevel) -> MeasurementView:
     )
 
 
-def _read(document: dict[str, Any]) -> Measurement:
+def _read(document: dict[str, Any]) -> MeasurementEntry:
     """The measurement, without fields that cannot be read. A fingerprint that cannot be read is empty."""
     if document.get("fingerprint") is None:
         document["fingerprint"] = ""
     try:
-        return Measurement.model_validate(document)
+        return MeasurementEntry.model_validate(document)
     except ValidationError as error:
         problems = error.errors()
     # What lacks a field goes as a whole.
@@ -116,7 +121,7 @@ def _read(document: dict[str, Any]) -> Measurement:
     for place in sorted(places, key=lambda place: [str(step).zfill(9) for step in place], reverse=True):
         if place and not any(place[:depth] in places for depth in range(len(place))):
             _drop(document, place)
-    return Measurement.model_validate({"fingerprint": "", **document})
+    return MeasurementEntry.model_validate({"fingerprint": "", **document})
 
 
 def _drop(document: Any, place: tuple[str | int, ...]) -> None:

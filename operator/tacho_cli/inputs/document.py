@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary
 import yaml
 
 from tacho_cli.output.problems import CommandError
+from tacho_operator.api import KIND
 from tacho_operator.api.rules.offline import validate_offline
-from tacho_operator.api.types import KIND, LLMDeployment
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.types import Manifest
 
 LIMIT_BYTES = 4 * 1024 * 1024

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from tacho_cli.output.problems import CommandError
 from tacho_contract.uri import HubUri
-from tacho_operator.api.types import EnvVar, LLMDeployment, ModelSpec
+from tacho_operator.api.spec.sources import EnvVar, ModelSpec
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.environment import RESERVED_PREFIX
 
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")

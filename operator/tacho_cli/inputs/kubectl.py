@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tacho_cli.output.problems import CommandError
-from tacho_operator.api.kind import GROUP, PLURAL
+from tacho_operator.api import GROUP, PLURAL
 
 REQUEST_SECONDS = 20
 """Given to each request; a cluster that is gone must not hang the command."""

@@ -12,7 +12,7 @@ from tacho_cli.plan import cluster
 from tacho_contract.units import gib
 from tacho_engines.hardware.gpu_table import GPUS
 from tacho_engines.hardware.gpus import rows_for
-from tacho_operator.api.quantity import quantity_bytes
+from tacho_operator.api.base import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.types import Manifest, NodeFacts, PastMeasurement
 

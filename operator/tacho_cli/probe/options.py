@@ -12,7 +12,7 @@ from tacho_cli.output.problems import EXIT_PROBE_USAGE, CommandError
 from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_operator.api.base import ApiModel
-from tacho_operator.api.types import ProbeSpec, SloSpec, WorkloadSpec
+from tacho_operator.api.spec.service import ProbeSpec, SloSpec, WorkloadSpec
 from tacho_operator.core.revisions.identity import probe_config
 
 MILLISECONDS = {"ms": 1.0, "s": 1000.0}

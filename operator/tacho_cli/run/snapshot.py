@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 
 from tacho_cli.run.setup import LOCAL, LOCAL_IMAGE, LocalSetup
 from tacho_contract.report import Report
-from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
+from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.records import updated_measurements

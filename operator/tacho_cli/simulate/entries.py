@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from tacho_cli.inputs.document import every, text, typed
 from tacho_cli.output.problems import CommandError
-from tacho_operator.api.types import LLMDeployment, Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.measurement.states import current
 
 MEASUREMENT = "a file with an entry of status.measurements, as tacho probe -o json prints it"
@@ -57,7 +58,7 @@ def _planned(resource: LLMDeployment) -> str:
     return (plan.quantization_method if plan else None) or ""
 
 
-def entry_of(resource: LLMDeployment | None, file: str, measurement: str) -> Measurement:
+def entry_of(resource: LLMDeployment | None, file: str, measurement: str) -> MeasurementEntry:
     """The measurement in that file, else the current measurement of the resource in ``file``. Raises
     CommandError."""
     if measurement:
@@ -78,18 +79,18 @@ def entry_of(resource: LLMDeployment | None, file: str, measurement: str) -> Mea
     return found
 
 
-def read_entry(file: str) -> Measurement:
+def read_entry(file: str) -> MeasurementEntry:
     try:
         document = yaml.safe_load(text(file, MEASUREMENT))
         if isinstance(document, dict) and isinstance(document.get("status"), dict):
             entries = document["status"].get("measurements") or []
-            found = current([Measurement.model_validate(item) for item in entries])
+            found = current([MeasurementEntry.model_validate(item) for item in entries])
             if found is None:
                 raise CommandError(f"{file}: no current measurement in its status")
             return found
         if not isinstance(document, dict):
             raise CommandError(f"{file}: not a measurement; give {MEASUREMENT}")
-        return Measurement.model_validate(document)
+        return MeasurementEntry.model_validate(document)
     except (yaml.YAMLError, RecursionError) as error:
         raise CommandError(f"{file}: neither JSON nor YAML: {error}") from None
     except ValidationError as error:

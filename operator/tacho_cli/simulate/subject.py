@@ -16,10 +16,11 @@ from tacho_cli.simulate.starts import starts_of
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_operator.api.defaults import CURRENCY, service_level, workload
-from tacho_operator.api.types import AutoscalingSpec, Measurement
+from tacho_operator.api.spec.service import AutoscalingSpec
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.coldstart import UNKNOWN_SECONDS
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_operator.core.autoscaling.target import Target, policy_of
 from tacho_operator.core.measurement.cost import price_of
 from tacho_operator.core.measurement.states import clean
@@ -55,7 +56,7 @@ class SubjectOptions:
 class Subject:
     setting: Setting
     slo: ServiceLevel
-    entry: Measurement
+    entry: MeasurementEntry
     tacho: Factory
     """The operator's policy with the behavior of the manifest."""
     starts_seconds: tuple[float, ...] = ()
@@ -93,7 +94,7 @@ class PerformanceModels:
     def __init__(self) -> None:
         self._found: dict[tuple[str, int | None], PerformanceModel] = {}
 
-    def of(self, entry: Measurement, slots: int | None) -> PerformanceModel:
+    def of(self, entry: MeasurementEntry, slots: int | None) -> PerformanceModel:
         """``slots``: concurrent requests of a replica, if known. Raises CommandError."""
         key = entry.model_dump_json(), slots
         if key not in self._found:
@@ -138,7 +139,7 @@ def subject(given: SubjectOptions, models: PerformanceModels) -> Subject:
     )
 
 
-def _model(entry: Measurement, slots: int | None) -> PerformanceModel:
+def _model(entry: MeasurementEntry, slots: int | None) -> PerformanceModel:
     try:
         return from_measurement(entry, max_num_seqs=slots)
     except PerformanceModelError as error:
@@ -181,7 +182,9 @@ def _tacho(spec: AutoscalingSpec | None, setting: Setting) -> Factory:
     return partial(tacho.make_with, policy_of(target, NO_DATE)[0])
 
 
-def _remarks(entry: Measurement, spec: AutoscalingSpec | None, capacity: Capacity) -> tuple[str, ...]:
+def _remarks(
+    entry: MeasurementEntry, spec: AutoscalingSpec | None, capacity: ReplicaCapacity
+) -> tuple[str, ...]:
     found = []
     if not clean(entry):
         flags = ", ".join(entry.flags)

@@ -12,7 +12,7 @@ from tacho_contract.launch import ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH
 from tacho_operator.api.base import ApiModel
-from tacho_operator.api.spec.spec import LLMDeploymentSpec
+from tacho_operator.api.types import LLMDeploymentSpec
 
 GPU_RESOURCE = "nvidia.com/gpu"
 GRACE_SECONDS = 120

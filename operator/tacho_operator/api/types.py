@@ -1,120 +1,25 @@
-"""`LLMDeployment`, whole, and every type it is made of: import the API from here."""
+"""`LLMDeployment`, whole: its metadata, its spec and its status."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from tacho_contract.measurement import (
-    Capacity,
-    CurvePoint,
-    DeviceMemory,
-    Fit,
-    Goodput,
-    Saturation,
-    SingleStream,
-)
 from tacho_operator.api.base import ApiModel
-from tacho_operator.api.kind import (
-    API_VERSION,
-    CATEGORY,
-    GROUP,
-    KIND,
-    PLURAL,
-    SHORT_NAME,
-    SINGULAR,
-    VERSION,
-)
-from tacho_operator.api.spec.affinity import (
-    Affinity,
-    LabelSelector,
-    NodeAffinity,
-    PodAffinity,
-    PodAntiAffinity,
-)
-from tacho_operator.api.spec.engine import (
-    BitsAndBytesSpec,
-    ContextSpec,
-    CustomEngineSpec,
-    EngineName,
-    EngineResources,
-    EngineSpec,
-    GpuSpec,
-    KvCacheDtype,
-    ParallelismSpec,
-    QuantizationMethod,
-    QuantizationSpec,
-    ResourceClaimUse,
-    VolumeMount,
-)
-from tacho_operator.api.spec.podtemplate import (
-    PodSpecSubset,
-    PodTemplateMetadata,
-    PodTemplateSpec,
-    Toleration,
-    TopologySpreadConstraint,
-    Volume,
-)
+from tacho_operator.api.spec.engine import ContextSpec, EngineSpec, GpuSpec, ParallelismSpec, QuantizationSpec
+from tacho_operator.api.spec.podtemplate import PodTemplateSpec
 from tacho_operator.api.spec.service import (
     AutoscalingSpec,
     CostSpec,
     EndpointSpec,
-    GateSpec,
-    ProbePolicy,
     ProbeSpec,
     RolloutSpec,
-    ScalingBehavior,
-    ScalingPolicy,
-    ScalingRules,
-    ScalingSchedule,
     SloSpec,
-    TolerancePercent,
     WorkloadSpec,
 )
-from tacho_operator.api.spec.sources import (
-    CaBundleRef,
-    CacheClaim,
-    CacheSpec,
-    EnvVar,
-    EnvVarSource,
-    HubSpec,
-    HubTokenRef,
-    ModelSpec,
-    SecretKeyRef,
-)
-from tacho_operator.api.spec.spec import LLMDeploymentSpec
-from tacho_operator.api.status.measurement import (
-    ComparedQuality,
-    Environment,
-    KvCache,
-    Latency,
-    MeasuredMemory,
-    MeasuredRun,
-    MeasuredWorkload,
-    Measurement,
-    MeasurementHistory,
-    Roofline,
-)
-from tacho_operator.api.status.plan import (
-    Alternative,
-    Plan,
-    PlanEngine,
-    PlanGpu,
-    PlanModel,
-    PlanParallelism,
-    Predicted,
-)
-from tacho_operator.api.status.status import (
-    AutoscalingStatus,
-    Condition,
-    ConditionStatus,
-    LLMDeploymentStatus,
-    RevisionStatus,
-    ScalingDecision,
-    Startup,
-    Summary,
-)
+from tacho_operator.api.spec.sources import CacheSpec, ModelSpec
+from tacho_operator.api.status.status import LLMDeploymentStatus
 
 
 class ObjectMeta(ApiModel):
@@ -140,6 +45,49 @@ class ObjectMeta(ApiModel):
     """When deletion was requested, RFC 3339. Absent: it was not."""
 
 
+class LLMDeploymentSpec(ApiModel):
+    """The desired service. tacho chooses the value of an absent field. Every field may change later."""
+
+    model: ModelSpec
+    """Model source and access."""
+    cache: CacheSpec | None = None
+    """Storage for downloaded models. Absent: in each pod, deleted with it."""
+    quantization: QuantizationSpec | None = None
+    """How the weights are stored in memory. Absent: tacho ranks the methods that fit."""
+    engine: EngineSpec | None = None
+    """The program that serves the model. Absent: tacho ranks engine and quantization method together."""
+    gpu: GpuSpec | None = None
+    """The GPUs of one replica. Absent: the fewest that fit."""
+    parallelism: ParallelismSpec | None = None
+    """How the model is spread over the GPUs of a replica. Absent: from head counts and memory."""
+    context: ContextSpec | None = None
+    """The context length and concurrency that must fit. Absent: the longest useful that fits."""
+    workload: WorkloadSpec | None = None
+    """The shape of a typical request. Absent: 512 tokens in, 200 out."""
+    slo: SloSpec | None = None
+    """Latency targets. Absent: none; the knee of the throughput curve is the capacity."""
+    replicas: Annotated[int, Field(ge=0, le=1000, json_schema_extra={"format": "int32"})] = 1
+    """Pods that serve. Owned by the writer of /scale (kubectl, HPA, KEDA) unless autoscaling is present.
+    Example: 1."""
+    autoscaling: AutoscalingSpec | None = None
+    """Scaling by measured capacity. Absent: replicas applies."""
+    probe: ProbeSpec | None = None
+    """How a replica is measured while it warms up. Absent: Auto, 45 seconds."""
+    rollout: RolloutSpec | None = None
+    """How a new revision replaces the active one. Absent: Surge, with a gate that rolls back."""
+    cost: CostSpec | None = None
+    """Hardware cost. Absent: the operator's price table; without a price, status has no cost."""
+    endpoint: EndpointSpec | None = None
+    """Access to the service. Absent: every client in the cluster, without a key."""
+    startup_timeout_seconds: (
+        Annotated[int, Field(ge=10, le=604800, json_schema_extra={"format": "int32"})] | None
+    ) = None
+    """Seconds a pod may take from its start to serving. Absent: 30 minutes and 18 seconds for each GiB of
+    weights. Example: 3600."""
+    pod_template: PodTemplateSpec | None = None
+    """Additions to every pod: labels, placement, volumes."""
+
+
 class LLMDeployment(ApiModel):
     """An LLM server: its spec, its plan and its measurements."""
 
@@ -162,98 +110,3 @@ class LLMDeployment(ApiModel):
         is first checked by `rules.validate_offline`, whose messages say what to do.
         """
         return cls.model_validate(stored)
-
-
-__all__ = [
-    "API_VERSION",
-    "CATEGORY",
-    "GROUP",
-    "KIND",
-    "PLURAL",
-    "SHORT_NAME",
-    "SINGULAR",
-    "VERSION",
-    "Affinity",
-    "Alternative",
-    "ApiModel",
-    "AutoscalingSpec",
-    "AutoscalingStatus",
-    "BitsAndBytesSpec",
-    "CaBundleRef",
-    "CacheClaim",
-    "CacheSpec",
-    "Capacity",
-    "ComparedQuality",
-    "Condition",
-    "ConditionStatus",
-    "ContextSpec",
-    "CostSpec",
-    "CurvePoint",
-    "CustomEngineSpec",
-    "DeviceMemory",
-    "EndpointSpec",
-    "EngineName",
-    "EngineResources",
-    "EngineSpec",
-    "EnvVar",
-    "EnvVarSource",
-    "Environment",
-    "Fit",
-    "GateSpec",
-    "Goodput",
-    "GpuSpec",
-    "HubSpec",
-    "HubTokenRef",
-    "KvCache",
-    "KvCacheDtype",
-    "LLMDeployment",
-    "LLMDeploymentSpec",
-    "LLMDeploymentStatus",
-    "LabelSelector",
-    "Latency",
-    "MeasuredMemory",
-    "MeasuredRun",
-    "MeasuredWorkload",
-    "Measurement",
-    "MeasurementHistory",
-    "ModelSpec",
-    "NodeAffinity",
-    "ObjectMeta",
-    "ParallelismSpec",
-    "Plan",
-    "PlanEngine",
-    "PlanGpu",
-    "PlanModel",
-    "PlanParallelism",
-    "PodAffinity",
-    "PodAntiAffinity",
-    "PodSpecSubset",
-    "PodTemplateMetadata",
-    "PodTemplateSpec",
-    "Predicted",
-    "ProbePolicy",
-    "ProbeSpec",
-    "QuantizationMethod",
-    "QuantizationSpec",
-    "ResourceClaimUse",
-    "RevisionStatus",
-    "RolloutSpec",
-    "Roofline",
-    "Saturation",
-    "ScalingBehavior",
-    "ScalingDecision",
-    "ScalingPolicy",
-    "ScalingRules",
-    "ScalingSchedule",
-    "SecretKeyRef",
-    "SingleStream",
-    "SloSpec",
-    "Startup",
-    "Summary",
-    "TolerancePercent",
-    "Toleration",
-    "TopologySpreadConstraint",
-    "Volume",
-    "VolumeMount",
-    "WorkloadSpec",
-]

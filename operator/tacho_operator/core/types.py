@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from tacho_contract.report import Report
 from tacho_operator.api.defaults import CURRENCY
-from tacho_operator.api.types import AutoscalingStatus, ConditionStatus, LLMDeployment, LLMDeploymentStatus
+from tacho_operator.api.status.status import AutoscalingStatus, ConditionStatus, LLMDeploymentStatus
+from tacho_operator.api.types import LLMDeployment
 
 Manifest = dict[str, Any]
 

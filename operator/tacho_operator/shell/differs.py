@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tacho_operator.api.quantity import parse_quantity
+from tacho_operator.api.base import parse_quantity
 from tacho_operator.core.types import Manifest
 
 Path = tuple[str, ...]

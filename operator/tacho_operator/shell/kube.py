@@ -27,7 +27,7 @@ from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
 from tacho_operator.core.types import Manifest
 
-GONE = 410
+EXPIRED = 410
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
 """Owns the replicas of Deployments, and nothing else."""
@@ -85,7 +85,7 @@ class Missing(ApiError):
     """The object does not exist (HTTP 404)."""
 
 
-class Gone(ApiError):
+class Expired(ApiError):
     """The resourceVersion is too old to go on from (HTTP 410)."""
 
 
@@ -126,8 +126,8 @@ def _api_error(error: DynamicApiError) -> ApiError:
         return Forbidden(403, message)
     if isinstance(error, NotFoundError):
         return Missing(404, message)
-    if error.status == GONE:
-        return Gone(GONE, message)
+    if error.status == EXPIRED:
+        return Expired(EXPIRED, message)
     return ApiError(int(error.status or 0), message, retry_after_seconds=_wait_seconds(error))
 
 
@@ -162,7 +162,7 @@ async def _events(response: Any) -> AsyncIterator[Event]:
         if event["type"] == "ERROR":
             status = event["object"]
             code, message = int(status.get("code", 0)), str(status.get("message", ""))
-            raise Gone(code, message) if code == GONE else ApiError(code, message)
+            raise Expired(code, message) if code == EXPIRED else ApiError(code, message)
         yield event["type"], event["object"]
 
 
@@ -263,7 +263,7 @@ class Kube:
     ) -> AsyncIterator[AsyncIterator[Event]]:
         """Events after ``version``, until the API server ends the stream; entered once it has begun.
 
-        Raises Gone when ``version`` is too old, ApiError after a silence that no live stream keeps.
+        Raises Expired when ``version`` is too old, ApiError after a silence that no live stream keeps.
         """
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=REQUEST_TIMEOUT_SECONDS, sock_read=WATCH_SILENCE_SECONDS

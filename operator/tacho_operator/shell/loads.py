@@ -122,9 +122,9 @@ class _OpenConnections:
     def count(self) -> int:
         return len(self._open)
 
-    def begin(self, address: str, port: int, asked: bytes, until: float) -> None:
+    def begin(self, address: str, port: int, request: bytes, until: float) -> None:
         try:
-            one = PodConnection(address, port, asked, until)
+            one = PodConnection(address, port, request, until)
         except OSError:
             self.found[address] = None
             return

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tacho_contract import __version__
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.types import LLMDeploymentStatus
+from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.shell.resource_metrics import (
     LABELS,
     MeasuredMetrics,

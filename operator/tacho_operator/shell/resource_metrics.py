@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from tacho_operator.api.types import LLMDeploymentStatus, Measurement, Summary
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.api.status.status import LLMDeploymentStatus, Summary
 from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures
 from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.shell.workqueue import Key
@@ -76,7 +77,7 @@ class MeasuredGauge:
     documentation: str
     factor: float
     """Factor from the unit in status to the base unit in the metric's name."""
-    read: Callable[[Measurement], float | None]
+    read: Callable[[MeasurementEntry], float | None]
 
 
 MEASURED_GAUGES = (

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Protocol
 
 from tacho_contract.report import Load
-from tacho_operator.api.types import LLMDeploymentStatus
+from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.algorithm.step import step, unread
 from tacho_operator.core.autoscaling.algorithm.types import Decision, PodLoad, Sample, Standing, State
 from tacho_operator.core.autoscaling.status_view import scaled

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from kubernetes.utils.quantity import parse_quantity as clients_own
 
-from tacho_operator.api.quantity import parse_quantity, quantity_bytes
+from tacho_operator.api.base import parse_quantity, quantity_bytes
 
 SUFFIXES = ("", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 NUMBERS = st.from_regex(r"[+-]?([0-9]{1,6}(\.[0-9]{0,3})?|\.[0-9]{1,3})", fullmatch=True)

@@ -6,14 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from tacho_operator.api.crd.resource import leaf_paths, resource_schema
-from tacho_operator.api.types import (
-    CostSpec,
-    Environment,
-    LLMDeployment,
-    LLMDeploymentSpec,
-    LLMDeploymentStatus,
-    MeasuredMemory,
-)
+from tacho_operator.api.spec.service import CostSpec
+from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasuredMemory
+from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tests.unit.api.rows import Row
 from tests.unit.api.samples import sample
 
@@ -66,7 +62,7 @@ def test_a_resource_cannot_be_changed() -> None:
 def test_acronyms_are_written_as_people_write_them() -> None:
     assert CostSpec(price_per_gpu_hour="1.20").to_wire() == {"pricePerGPUHour": "1.20"}
     assert MeasuredMemory(predicted_kv_cache_tokens=3).to_wire() == {"predictedKVCacheTokens": 3}
-    assert Environment(image_id="x@sha256:0").to_wire() == {"imageID": "x@sha256:0"}
+    assert MeasuredEnvironment(image_id="x@sha256:0").to_wire() == {"imageID": "x@sha256:0"}
 
 
 def test_leaves_name_every_field_once() -> None:

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
-    Capacity,
     Decision,
     PodLoad,
     Policy,
+    ReplicaCapacity,
     Sample,
     Standing,
     State,
 )
 
 RATE, OUTPUT_TOKENS, SLOTS = 2.0, 100, 10
-CAPACITY = Capacity(
+CAPACITY = ReplicaCapacity(
     fingerprint="f",
     requests_per_second=RATE,
     output_tokens_per_second=RATE * OUTPUT_TOKENS,
@@ -52,7 +52,7 @@ class Fleet:
     def __init__(
         self,
         policy: Policy = POLICY,
-        capacity: Capacity = CAPACITY,
+        capacity: ReplicaCapacity = CAPACITY,
         replicas: int = 1,
         start_seconds: float = START_SECONDS,
         *,

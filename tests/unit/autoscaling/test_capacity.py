@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tacho_contract.measurement import Workload
-from tacho_operator.api.types import Measurement, Plan
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.api.status.plan import Plan
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.demand import work_of
 
@@ -31,8 +32,8 @@ PLAN = Plan.model_validate({"concurrency": 32, "predicted": {"kvCacheTokens": 71
 WORKLOAD = Workload(input_tokens=512, output_tokens=200)
 
 
-def measured(**changes: Any) -> list[Measurement]:
-    return [Measurement.model_validate({**ENTRY, **changes})]
+def measured(**changes: Any) -> list[MeasurementEntry]:
+    return [MeasurementEntry.model_validate({**ENTRY, **changes})]
 
 
 def test_a_clean_measurement_is_believed_to_the_lower_end_of_its_interval() -> None:
@@ -75,7 +76,7 @@ def test_what_is_less_certain_is_counted_on_less(changes: dict[str, Any], trust:
     ],
     ids=["none", "stale", "provisional", "no throughput", "never met"],
 )
-def test_what_is_not_clean_is_never_taken_for_it(entries: list[Measurement], why: str) -> None:
+def test_what_is_not_clean_is_never_taken_for_it(entries: list[MeasurementEntry], why: str) -> None:
     found = capacity_of(entries, PLAN, WORKLOAD)
     assert why in found.unverified
     assert found.requests_per_second is None

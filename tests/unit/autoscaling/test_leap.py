@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from tacho_operator.core.autoscaling.algorithm.chance import REMEMBERED_SECONDS, remembered
 from tacho_operator.core.autoscaling.algorithm.leap import sure_work, surely
-from tacho_operator.core.autoscaling.algorithm.types import Bounds, Capacity, Look, Pace, Policy, Rules
+from tacho_operator.core.autoscaling.algorithm.types import Bounds, Look, Pace, Policy, ReplicaCapacity, Rules
 from tests.unit.autoscaling.fleet import CAPACITY, RATE, Fleet
 
 DOUBTED = dataclasses.replace(CAPACITY, requests_per_second=None, unverified="it is provisional")
@@ -36,7 +36,7 @@ def test_a_step_is_asked_for_at_the_next_look(replicas: int, much: float) -> Non
 
 
 @pytest.mark.parametrize("capacity", [CAPACITY, DOUBTED], ids=["clean", "provisional"])
-def test_a_lasting_step_gets_what_it_needs_by_doubling(capacity: Capacity) -> None:
+def test_a_lasting_step_gets_what_it_needs_by_doubling(capacity: ReplicaCapacity) -> None:
     fleet = watched()
     fleet.capacity = capacity
     fleet.run(lambda _: LITTLE * RATE, 60)

@@ -10,10 +10,10 @@ from tacho_operator.core.autoscaling.algorithm.learning import LEAST, LEAST_RUNN
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
-    Capacity,
     Learned,
     PodLoad,
     Policy,
+    ReplicaCapacity,
     Sample,
     Standing,
     State,
@@ -167,7 +167,7 @@ TIGHT = dataclasses.replace(CAPACITY, tpot_half_seconds=0.08)
 """1.5 times that is more than the 0.1 s promised: even half as many requests would be as slow."""
 
 
-def learned(capacity: Capacity, tpot_seconds: float, known: Learned) -> float:
+def learned(capacity: ReplicaCapacity, tpot_seconds: float, known: Learned) -> float:
     seen = dataclasses.replace(SLOW, tpot_seconds=tpot_seconds)
     for now in range(0, 60_001, 10):
         known = learn(known, capacity, BOTH, seen, float(now))

@@ -6,13 +6,11 @@ import dataclasses
 import json
 from typing import Any
 
-from tacho_contract.measurement import Measurement as Measured, Workload
+from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
-from tacho_operator.core.measurement.attempts import (
-    PROVISIONAL_RETRY_SECONDS,
-)
+from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.measurement.remeasure import RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.frozen import Revision
@@ -72,7 +70,7 @@ def pod(
 
 
 def report(state: str = "", *, key: str = KEY, message: str = "", flags: tuple[str, ...] = ()) -> Report:
-    measurement = Measured(
+    measurement = Measurement(
         plan_key="p",
         measure_key=key,
         state=state,
@@ -134,7 +132,7 @@ def on_node(found: PodView, node: str = "gone") -> PodView:
 DISABLED = dataclasses.replace(LIVE, probe=dataclasses.replace(LIVE.probe, policy="Disabled"))
 
 
-DONE = Measurement(fingerprint="x", plan_key="p", measure_key=KEY, revision="smol-1", state="Stale")
+DONE = MeasurementEntry(fingerprint="x", plan_key="p", measure_key=KEY, revision="smol-1", state="Stale")
 
 
 CLEAN = DONE.model_copy(update={"state": "Complete", "confidence": "Clean", "observed_time": at(-100)})

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.api import types as api
+from tacho_contract.measurement import Capacity, Saturation
+from tacho_operator.api.spec.service import CostSpec
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.measurement.cost import Cost, Price, cost_of, price_of
 from tacho_operator.core.measurement.records import summary_of
 
@@ -16,15 +18,15 @@ PRICE = Price(per_gpu_hour=3.6)
 """A thousandth of a unit a second."""
 
 
-def measured(**parts: Any) -> api.Measurement:
-    return api.Measurement(fingerprint="f", state="Complete", **parts)
+def measured(**parts: Any) -> MeasurementEntry:
+    return MeasurementEntry(fingerprint="f", state="Complete", **parts)
 
 
-def capacity(speed: float = 500, **rest: Any) -> api.Capacity:
-    return api.Capacity(concurrency=8, output_tokens_per_second=speed, **rest)
+def capacity(speed: float = 500, **rest: Any) -> Capacity:
+    return Capacity(concurrency=8, output_tokens_per_second=speed, **rest)
 
 
-HIGHEST = api.Saturation(concurrency=64, output_tokens_per_second=2000)
+HIGHEST = Saturation(concurrency=64, output_tokens_per_second=2000)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ HIGHEST = api.Saturation(concurrency=64, output_tokens_per_second=2000)
 def test_the_price_is_specs_and_else_that_of_the_product(
     asked: dict[str, str] | None, product: str, price: Price | None
 ) -> None:
-    spec = api.CostSpec.model_validate(asked) if asked else None
+    spec = CostSpec.model_validate(asked) if asked else None
     assert price_of(spec, product, TABLE, "EUR") == price
 
 
@@ -64,7 +66,7 @@ def test_the_price_is_specs_and_else_that_of_the_product(
     ],
 )
 def test_the_throughput_is_the_slos_and_else_the_highest_steady_one(
-    found: api.Measurement, cost: str | None, basis: str
+    found: MeasurementEntry, cost: str | None, basis: str
 ) -> None:
     expected = cost and Cost(per_million_output_tokens=cost, currency="USD", basis=basis)
     assert cost_of(found, 1, PRICE) == (expected or None)

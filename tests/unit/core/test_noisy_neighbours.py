@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.measurement import Measurement as Measured, Workload
+from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
 from tacho_contract.times import format_time
 from tacho_operator.core import names
@@ -73,7 +73,7 @@ def report(phase: str = "Serving", **measured: Any) -> Report:
         phase=phase,
         engine="e",
         observed_time=at(0),
-        measurement=Measured(**fields) if phase == "Serving" else None,
+        measurement=Measurement(**fields) if phase == "Serving" else None,
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.api.types import ComparedQuality, Measurement
+from tacho_operator.api.status.measurement import ComparedQuality, MeasurementEntry
 from tacho_operator.core.measurement.records import compared
 from tacho_operator.core.revisions.frozen import Revision
 from tools.harness.resources import plan
@@ -24,9 +24,9 @@ KNOWN = {name: revision(name, digest) for name, digest in (("one", "a"), ("two",
 
 def measured(
     name: str, method: str, perplexity: str | None, text: str = "t", tokens: int = 677
-) -> Measurement:
+) -> MeasurementEntry:
     quality = ComparedQuality(text=text, tokens=tokens, perplexity=float(perplexity) if perplexity else None)
-    return Measurement(fingerprint=name, revision=name, quantization_method=method, quality=quality)
+    return MeasurementEntry(fingerprint=name, revision=name, quantization_method=method, quality=quality)
 
 
 PLAIN = measured("one", "none", "46.393")
@@ -47,7 +47,7 @@ PLAIN = measured("one", "none", "46.393")
     ],
 )
 def test_the_difference_is_to_the_same_tokens_of_the_same_model(
-    found: Measurement, delta: str | None
+    found: MeasurementEntry, delta: str | None
 ) -> None:
     plain, other = compared((PLAIN, found), KNOWN)
     assert plain == PLAIN

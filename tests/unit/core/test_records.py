@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.measurement import Capacity, Environment, Measurement as Measured, Workload
+from tacho_contract.measurement import Capacity, Environment, Measurement, Workload
 from tacho_contract.report import Report
 from tacho_operator.api.base import decimal
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.records import KEPT, summary_of, updated_measurements
 from tacho_operator.core.revisions.frozen import Revision
@@ -37,7 +37,7 @@ def reported(
     measured: bool = True,
     flags: tuple[str, ...] = (),
 ) -> PodReport:
-    measurement = Measured(
+    measurement = Measurement(
         plan_key=plan_key,
         measure_key=key,
         state=state,
@@ -66,13 +66,13 @@ def reported(
 
 
 def after(
-    former: tuple[Measurement, ...], *reports: PodReport, subject: Revision | None = ACTIVE, **more: Any
-) -> tuple[Measurement, ...]:
+    former: tuple[MeasurementEntry, ...], *reports: PodReport, subject: Revision | None = ACTIVE, **more: Any
+) -> tuple[MeasurementEntry, ...]:
     given = {"live": LIVE, "known": {"smol-1": ACTIVE}, **more}
     return updated_measurements(former, reports, subject=subject, **given)
 
 
-def said(found: tuple[Measurement, ...]) -> list[tuple[str, str | None]]:
+def said(found: tuple[MeasurementEntry, ...]) -> list[tuple[str, str | None]]:
     return [(item.state, item.capacity and decimal(item.capacity.output_tokens_per_second)) for item in found]
 
 

@@ -8,10 +8,9 @@ import itertools
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.measurement import Capacity, CurvePoint, Measurement as Measured, SingleStream, Workload
+from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tacho_contract.report import Report
-from tacho_operator.api import types as api
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.runs import (
     KEPT_RUNS,
@@ -24,7 +23,7 @@ from tacho_operator.core.measurement.runs import (
 from tools.harness.figures import point
 from tools.harness.resources import at
 
-ENTRY = Measurement.model_validate(
+ENTRY = MeasurementEntry.model_validate(
     {
         "fingerprint": "f",
         "planKey": "p",
@@ -64,7 +63,7 @@ def run(
         total_tokens_per_second=1,
         ci_percent=ci_percent,
     )
-    measured = Measured(
+    measured = Measurement(
         plan_key="p",
         measure_key="m",
         observed_time=at(seconds),
@@ -89,7 +88,7 @@ def run(
     return PodReport(report=report, image_id="i", pod=pod)
 
 
-def after(*runs: PodReport, entry: Measurement = ENTRY) -> Measurement:
+def after(*runs: PodReport, entry: MeasurementEntry = ENTRY) -> MeasurementEntry:
     for found in runs:
         entry = with_run(entry, found)
     return entry
@@ -168,7 +167,7 @@ def test_what_is_off_is_named_and_not_what_is_within_its_interval() -> None:
     assert deviation_message(found_of(run("a", 80.0)), ENTRY) == "80 instead of 100 output tokens per second"
 
 
-def found_of(report: PodReport) -> api.MeasuredRun:
+def found_of(report: PodReport) -> MeasuredRun:
     history = after(report).history
     assert history is not None
     return history.runs[0]
@@ -205,7 +204,7 @@ def test_no_pod_can_say_what_the_api_could_not_hold(
     speed: float, ci_percent: float | None, level: int, kind: str, pod: str
 ) -> None:
     found = after(run(pod, speed, kind=kind, ci_percent=ci_percent, decode=speed, level=level))
-    Measurement.model_validate(found.to_wire())
+    MeasurementEntry.model_validate(found.to_wire())
     deviating(found, {pod})
     summed_up(found)
 
@@ -229,7 +228,7 @@ def test_a_baseline_has_what_a_check_is_held_against_and_only_clean_figures_are_
 def test_a_check_of_one_level_is_held_against_what_was_carried_of_that_level() -> None:
     """The level gave 100, of which arriving requests kept the service level at 85: a pod that gives 100 there
     does what was measured."""
-    level = api.CurvePoint(concurrency=4, output_tokens_per_second=100)
+    level = CurvePoint(concurrency=4, output_tokens_per_second=100)
     assert ENTRY.capacity is not None
     carried = dataclasses.replace(ENTRY.capacity, output_tokens_per_second=85)
     entry = ENTRY.model_copy(update={"capacity": carried, "curve": [level]})

@@ -8,7 +8,7 @@ import pytest
 
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import Report, StartupSeconds
-from tacho_operator.api.types import Startup
+from tacho_operator.api.status.status import Startup
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.status.progress import latest_startup
 from tools.harness.resources import at

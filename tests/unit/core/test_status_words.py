@@ -10,7 +10,7 @@ from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import Report
 from tacho_contract.times import format_time
-from tacho_operator.api.types import Condition, ConditionStatus, LLMDeploymentStatus
+from tacho_operator.api.status.status import Condition, ConditionStatus, LLMDeploymentStatus
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.progress import downloading, progress

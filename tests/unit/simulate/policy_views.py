@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policy import PodMetrics, PolicyView, Setting, SimulatedPodView
 
@@ -14,7 +14,7 @@ MODEL = PerformanceModel(
 SETTING = Setting(
     min_replicas=1,
     max_replicas=20,
-    capacity=Capacity(requests_per_second=1.0, output_tokens_per_second=400.0, kv_cache_tokens=10_000),
+    capacity=ReplicaCapacity(requests_per_second=1.0, output_tokens_per_second=400.0, kv_cache_tokens=10_000),
     slo_ttft_seconds=1.0,
     slo_tpot_seconds=0.05,
     cold_start_seconds=60.0,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from benchmarks.autoscaling.curves import rows
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
 
 MEASURED = sorted((Path(__file__).parents[3] / "benchmarks/llamacpp/h200").glob("*.yaml"))
 CPU = Path(__file__).parents[3] / "benchmarks/llamacpp/cpu/streams.json"
@@ -19,7 +19,7 @@ AGREES_PERCENT, EXACT_PERCENT = 5.0, 1.0
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
 def test_first_tokens_gaps_and_throughput_agree_at_every_level(path: Path) -> None:
     document = yaml.safe_load(path.read_text())
-    entry = Measurement.model_validate(document["status"]["measurements"][0])
+    entry = MeasurementEntry.model_validate(document["status"]["measurements"][0])
     found = [row for row in rows(path.stem, entry, None) if row["law"] == "all"]
     assert [row["streams"] for row in found] == [point.concurrency for point in entry.curve]
     for row in found:
@@ -39,7 +39,7 @@ def test_long_windows_on_a_cpu_agree_from_end_to_end() -> None:
     document = json.loads(CPU.read_text())
     (item,) = document["status"]["measurements"]
     slots = document["spec"]["context"]["concurrency"]
-    found = [row for row in rows("cpu", Measurement.model_validate(item), slots) if row["law"] == "all"]
+    found = [row for row in rows("cpu", MeasurementEntry.model_validate(item), slots) if row["law"] == "all"]
     assert [row["streams"] for row in found] == [1, 2, 4, 8]
     for row in found:
         for what in ("tpotMs", "endToEndMs", "tokensPerSecond"):

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.api.types import MeasuredWorkload, Measurement
+from tacho_operator.api.status.measurement import MeasuredWorkload, MeasurementEntry
 from tacho_simulate.capacity import capacity_at, open_rate
 from tacho_simulate.closed_loop import closed_loop
 from tacho_simulate.measured_model import from_measurement
@@ -18,14 +18,14 @@ from tests.properties import examples
 from tests.unit.simulate.worlds import MODEL
 
 
-def entry_of(model: PerformanceModel, levels: tuple[int, ...]) -> Measurement:
+def entry_of(model: PerformanceModel, levels: tuple[int, ...]) -> MeasurementEntry:
     """What a probe of an engine of that law would say."""
     asked = {"input_tokens": 400, "output_tokens": 150}
     found = [
         closed_loop(model, **asked, concurrency=level, pause_seconds=model.step_seconds(level))
         for level in levels
     ]
-    return Measurement.model_validate(
+    return MeasurementEntry.model_validate(
         {
             "fingerprint": "f",
             "workload": {"inputTokens": 400, "outputTokens": 150},
@@ -139,7 +139,7 @@ def test_what_others_add_to_a_first_token_lies_between_the_levels() -> None:
 
 def test_a_measurement_that_says_too_little() -> None:
     with pytest.raises(PerformanceModelError, match="workload"):
-        from_measurement(Measurement.model_validate({"fingerprint": "f"}))
+        from_measurement(MeasurementEntry.model_validate({"fingerprint": "f"}))
 
 
 @examples(0.4)

@@ -21,7 +21,7 @@ from benchmarks.autoscaling.replay import (
     sent,
     upto,
 )
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 from tacho_simulate.run import simulate
 from tacho_simulate.trace import Trace
@@ -107,7 +107,8 @@ def test_replicas_are_compared_at_each_look_and_within_one_of_it() -> None:
     result = simulate(
         Trace("none", (0.0, 20.0), (1, 1), (1, 1)),
         Setting(
-            min_replicas=1, max_replicas=9, capacity=Capacity(), slo_ttft_seconds=1.0, slo_tpot_seconds=None,
+            min_replicas=1, max_replicas=9, capacity=ReplicaCapacity(),
+            slo_ttft_seconds=1.0, slo_tpot_seconds=None,
             cold_start_seconds=1.0, model=MODEL, initial_replicas=1,
         ),
         lambda _: Followed([{"time_s": 0.0, "replicas": 1}, {"time_s": 12.0, "replicas": 4}]),

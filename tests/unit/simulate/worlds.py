@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policy import Setting
 from tacho_simulate.trace import Trace
@@ -16,7 +16,7 @@ MODEL = PerformanceModel(
     kv_cache_tokens=200_000,
     max_num_seqs=64,
 )
-CAPACITY = Capacity(
+CAPACITY = ReplicaCapacity(
     fingerprint="f",
     requests_per_second=4.0,
     prefill_tokens_per_second=20_000,

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
+from tacho_operator.api import CATEGORY, GROUP, KIND, PLURAL, SHORT_NAME, SINGULAR, VERSION
 from tacho_operator.api.crd.page import write_page
 from tacho_operator.api.crd.resource import resource_schema
 from tacho_operator.api.rules.all_rules import RULES
-from tacho_operator.api.types import CATEGORY, GROUP, KIND, PLURAL, SHORT_NAME, SINGULAR, VERSION
 
 DEFAULT_PATH = Path("crds") / f"{GROUP}_{PLURAL}.yaml"
 HEADER = (

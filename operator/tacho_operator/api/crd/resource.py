@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cache
 
+from tacho_operator.api import API_VERSION, KIND
 from tacho_operator.api.crd.schema import Schema, structural
 from tacho_operator.api.rules.rule import Rule
-from tacho_operator.api.spec.spec import LLMDeploymentSpec
 from tacho_operator.api.status.status import EPOCH, LLMDeploymentStatus
-from tacho_operator.api.types import API_VERSION, KIND
+from tacho_operator.api.types import LLMDeploymentSpec
 
 WAITING = {
     "type": "Ready",

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tacho_engines.registry import ENGINES, method_names, presets
-from tacho_operator.api.base import ApiModel, Label63, QualifiedName
-from tacho_operator.api.quantity import Quantity
+from tacho_operator.api.base import ApiModel, Label63, QualifiedName, Quantity
 from tacho_operator.api.spec.sources import EnvList
 
 if TYPE_CHECKING:

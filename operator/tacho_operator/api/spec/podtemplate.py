@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import ApiModel, DataKey, Label63, LabelValue, Name
-from tacho_operator.api.quantity import Quantity
+from tacho_operator.api.base import ApiModel, DataKey, Label63, LabelValue, Name, Quantity
 from tacho_operator.api.spec.affinity import Affinity, LabelSelector
 
 ATOMIC = {"x-kubernetes-list-type": "atomic"}

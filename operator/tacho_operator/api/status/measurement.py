@@ -119,7 +119,7 @@ class Roofline(StatusModel):
     """Share of the arithmetic peak that prefill uses, in percent."""
 
 
-class Environment(StatusModel):
+class MeasuredEnvironment(StatusModel):
     """Properties that only the running pod reports; part of the fingerprint."""
 
     image_id: Annotated[str | None, Field(alias="imageID", max_length=512)] = None
@@ -186,7 +186,7 @@ class MeasurementHistory(StatusModel):
     """The latest, newest first."""
 
 
-class Measurement(StatusModel):
+class MeasurementEntry(StatusModel):
     """One measurement of one configuration on one kind of hardware."""
 
     fingerprint: Key
@@ -213,7 +213,7 @@ class Measurement(StatusModel):
     """Engine that was measured."""
     quantization_method: Word | None = None
     """Quantization method that was measured."""
-    environment: Environment | None = None
+    environment: MeasuredEnvironment | None = None
     """Hardware and software that the measured pod ran on."""
     history: MeasurementHistory | None = None
     """Repeatability: this and other runs of the same fingerprint."""

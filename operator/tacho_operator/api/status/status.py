@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tacho_operator.api.base import Bytes, Count, Decimal, Seconds, StatusModel, Timestamp, Word
-from tacho_operator.api.status.measurement import Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
 
 EPOCH = "1970-01-01T00:00:00Z"
@@ -180,7 +180,7 @@ class LLMDeploymentStatus(StatusModel):
     plan: Plan | None = None
     """The plan of the active revision, or of the first candidate until one is active."""
     measurements: Annotated[
-        list[Measurement],
+        list[MeasurementEntry],
         Field(
             max_length=4,
             json_schema_extra={

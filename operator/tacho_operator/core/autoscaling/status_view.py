@@ -8,7 +8,7 @@ from tacho_contract.times import format_time
 from tacho_contract.units import clipped
 from tacho_operator.api.base import decimal, seconds
 from tacho_operator.api.conditions import ConditionType, Reason
-from tacho_operator.api.types import AutoscalingStatus, ScalingDecision
+from tacho_operator.api.status.status import AutoscalingStatus, ScalingDecision
 from tacho_operator.core.autoscaling.algorithm.step import CHANGES_KEPT
 from tacho_operator.core.autoscaling.algorithm.types import Bounds, Decision, Judged, State
 from tacho_operator.core.types import Scaled, ScalingCondition

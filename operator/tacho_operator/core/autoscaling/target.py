@@ -10,17 +10,17 @@ from datetime import datetime
 from tacho_contract.times import parse_time
 from tacho_operator.api.defaults import service_level, workload
 from tacho_operator.api.spec.service import AutoscalingSpec, ScalingRules
-from tacho_operator.api.types import AutoscalingStatus, LLMDeploymentStatus
+from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.schedules import Schedule, bounds_at
 from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
-    Capacity,
     Change,
     Learned,
     Pace,
     Policy,
+    ReplicaCapacity,
     Rules,
     State,
 )
@@ -54,7 +54,7 @@ class Target:
     autoscaling: AutoscalingSpec | None
     """Autoscaling settings. None: /scale is written by other clients."""
     pods: tuple[TargetPod, ...]
-    capacity: Capacity
+    capacity: ReplicaCapacity
     ttft_seconds: float | None
     tpot_seconds: float | None
     replicas: int

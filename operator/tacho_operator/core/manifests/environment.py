@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from tacho_contract.launch import ENV_CPU_REQUEST
 from tacho_contract.pod import HOME_DIR
-from tacho_operator.api.types import EnvVar, HubSpec, ModelSpec
+from tacho_operator.api.spec.sources import EnvVar, HubSpec, ModelSpec
 from tacho_operator.core.types import Manifest
 
 CA_DIR = "/etc/tacho-ca"

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from tacho_contract import codec
 from tacho_contract.launch import LiveConfig, startup_budget_seconds
 from tacho_contract.pod import ENGINE_PORT, LIVE_FILE, RUNTIME_PORT
-from tacho_operator.api.types import API_VERSION, KIND, LLMDeployment
+from tacho_operator.api import API_VERSION, KIND
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.names import (
     DEPLOYMENT_LABEL,
     ROLE_LABEL,

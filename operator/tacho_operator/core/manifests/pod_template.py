@@ -11,7 +11,9 @@ from tacho_contract.uri import HubUri
 from tacho_engines.registry import engine_profile, presets
 from tacho_engines.shared.compatibility import least_capability
 from tacho_operator.api.defaults import grace_seconds
-from tacho_operator.api.types import CustomEngineSpec, LLMDeployment, PodSpecSubset
+from tacho_operator.api.spec.engine import CustomEngineSpec
+from tacho_operator.api.spec.podtemplate import PodSpecSubset
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests import containers, volumes
 from tacho_operator.core.manifests.containers import pod_security

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tacho_contract.pod import CACHE_DIR, CACHE_FOLDER, LIVE_DIR, MODEL_DIR, TACHO_DIR
 from tacho_contract.uri import ClaimUri, ModelUri
 from tacho_engines.registry import engine_profile
-from tacho_operator.api.types import CacheClaim, LLMDeployment
+from tacho_operator.api.spec.sources import CacheClaim
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.names import live_config_name
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Manifest

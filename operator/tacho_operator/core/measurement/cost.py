@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from tacho_engines.hardware.gpus import normalise
 from tacho_operator.api.base import decimal
 from tacho_operator.api.defaults import CURRENCY
-from tacho_operator.api.types import CostSpec, Measurement
+from tacho_operator.api.spec.service import CostSpec
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.measurement.rounding import rounded
 
 SLO, SATURATION = "SLO", "Saturation"
@@ -57,7 +58,7 @@ def _price(text: str, currency: str) -> Price | None:
     return Price(per_gpu_hour=price, currency=currency) if price > 0 else None
 
 
-def cost_of(measurement: Measurement, gpu_count: int, price: Price | None) -> Cost | None:
+def cost_of(measurement: MeasurementEntry, gpu_count: int, price: Price | None) -> Cost | None:
     """The cost of output tokens; None without a price, without a GPU, or without a throughput."""
     if price is None or gpu_count <= 0:
         return None
@@ -71,7 +72,7 @@ def cost_of(measurement: Measurement, gpu_count: int, price: Price | None) -> Co
     return Cost(per_million_output_tokens=shown, currency=price.currency, basis=basis)
 
 
-def _throughput(measurement: Measurement) -> tuple[float | None, float | None, str]:
+def _throughput(measurement: MeasurementEntry) -> tuple[float | None, float | None, str]:
     """(tokens per second, half the 95 % interval in percent, SLO or Saturation)"""
     capacity, highest = measurement.capacity, measurement.saturation
     if capacity and capacity.basis == SLO and capacity.boundary != NEVER_MET:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from tacho_contract.launch import LiveConfig
-from tacho_operator.api.types import MeasuredRun, Measurement
+from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.core.revisions.frozen import Revision
 
@@ -25,7 +25,7 @@ class Cause(StrEnum):
 
 
 def due_cause(
-    measurements: Iterable[Measurement],
+    measurements: Iterable[MeasurementEntry],
     active: Revision,
     live: LiveConfig,
     *,

@@ -25,8 +25,8 @@ from tacho_contract.measurement import (
 from tacho_contract.report import Report
 from tacho_contract.times import parse_time
 from tacho_contract.units import clipped
-from tacho_operator.api import types as api
 from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
+from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasurementEntry, Roofline
 from tacho_operator.core.measurement.roofline import Efficiency, efficiency
 from tacho_operator.core.measurement.rounding import fields_of, placed, rounded, too_wide
 from tacho_operator.core.measurement.states import FULL, INCOMPLETE, PARTIAL, STALE, USABLE, confidence_of
@@ -68,7 +68,7 @@ class PodReport:
         return fingerprint(report.plan_key, measure_key, self.image_id, report.environment)
 
 
-def measurement_entry(found: PodReport, revision: Revision | None) -> api.Measurement | None:
+def measurement_entry(found: PodReport, revision: Revision | None) -> MeasurementEntry | None:
     """The measurement in the report, Stale until it is compared with the spec; None where no usable one is
     reported.
 
@@ -117,12 +117,12 @@ def _exact(value: object) -> bool:
     return not isinstance(value, int) or 0 <= value < EXACT_LIMIT
 
 
-def _entry(found: PodReport, measurement: Measurement, revision: Revision | None) -> api.Measurement:
+def _entry(found: PodReport, measurement: Measurement, revision: Revision | None) -> MeasurementEntry:
     """The validated entry; raises ValueError for values that the API cannot hold."""
     report = found.report
     near = efficiency(measurement, revision)
     flags = {*flags_of(measurement), *near.flags(), *([INCOMPLETE] if measurement.state == PARTIAL else [])}
-    return api.Measurement.model_validate(
+    return MeasurementEntry.model_validate(
         {
             **_parts(measurement),
             "fingerprint": fingerprint(
@@ -215,9 +215,9 @@ def _quality(found: Quality | None) -> dict[str, Any] | None:
     }
 
 
-def _environment(found: PodReport) -> api.Environment:
+def _environment(found: PodReport) -> MeasuredEnvironment:
     shown = found.report.environment
-    return api.Environment(
+    return MeasuredEnvironment(
         image_id=found.image_id[:512],
         engine_version=found.report.engine_version[:64],
         gpu_product=shown.gpu_product[:256],
@@ -229,10 +229,10 @@ def _environment(found: PodReport) -> api.Environment:
     )
 
 
-def _roofline(found: Efficiency) -> api.Roofline | None:
+def _roofline(found: Efficiency) -> Roofline | None:
     if found == Efficiency():
         return None
-    return api.Roofline(
+    return Roofline(
         decode_efficiency_percent=None if found.decode is None else rounded(100 * found.decode),
         prefill_mfu_percent=None if found.prefill is None else rounded(100 * found.prefill),
     )

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from tacho_operator.api.types import Environment, LLMDeploymentStatus, Measurement
+from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasurementEntry
+from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.types import Manifest, PastMeasurement
 
 CPU = "CPU"
@@ -32,7 +33,7 @@ def history_from(statuses: Iterable[LLMDeploymentStatus]) -> tuple[PastMeasureme
     return tuple(row for row in rows if row is not None)
 
 
-def _row(measurement: Measurement) -> PastMeasurement | None:
+def _row(measurement: MeasurementEntry) -> PastMeasurement | None:
     memory = measurement.memory
     if memory is None or SHARED_GPU in measurement.flags:
         return None
@@ -41,7 +42,7 @@ def _row(measurement: Measurement) -> PastMeasurement | None:
     weights = memory.predicted_weights_bytes, memory.actual_weights_bytes or memory.predicted_weights_bytes
     if None in (*totals, *caches, *weights):
         return None
-    environment = measurement.environment or Environment()
+    environment = measurement.environment or MeasuredEnvironment()
     return PastMeasurement(
         engine=measurement.engine or "",
         engine_version=environment.engine_version or "",

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from tacho_contract.measurement import Measurement as Measured
+from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
 from tacho_contract.times import parse_time
 from tacho_contract.units import clipped
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
 from tacho_operator.core.measurement.states import USABLE
 from tacho_operator.core.pods.view import PodView
@@ -73,7 +73,7 @@ def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterabl
     return next((item.name for item in others if item.overlaps(start, end)), "")
 
 
-def probe_interval(measured: Measured) -> tuple[datetime, datetime] | None:
+def probe_interval(measured: Measurement) -> tuple[datetime, datetime] | None:
     """Begin and end of the measurement; None where its times are missing or implausible."""
     end = parse_time(measured.observed_time)
     if end is None or not 0 <= measured.probe_seconds < 86400:
@@ -100,7 +100,7 @@ def flag_noisy_neighbours(
     neighbours: Iterable[Manifest],
     *,
     seen: Mapping[str, str],
-    recorded: Iterable[Measurement],
+    recorded: Iterable[MeasurementEntry],
     now: datetime,
 ) -> FlaggedReports:
     """``seen``: by earlier reconciles. A neighbour may be deleted before the measurement is there."""
@@ -124,11 +124,11 @@ def flag_noisy_neighbours(
     return FlaggedReports(reports=flagged, seen=kept)
 
 
-def _runs(recorded: Iterable[Measurement]) -> set[tuple[str, str]]:
+def _runs(recorded: Iterable[MeasurementEntry]) -> set[tuple[str, str]]:
     return {(run.time, run.pod) for item in recorded if item.history for run in item.history.runs}
 
 
-def _contended(measured: Measured, neighbour: str, node: str) -> Measured:
+def _contended(measured: Measurement, neighbour: str, node: str) -> Measurement:
     cause = f"pod {neighbour} was started, loaded or measured on node {node} meanwhile"
     # First: what comes last in a long message is cut.
     message = f"{cause}; {measured.message}" if measured.message else cause
@@ -150,7 +150,10 @@ def write_neighbours(seen: Mapping[str, str]) -> str:
 
 
 def needs_neighbours(
-    pods: Iterable[Manifest], reports: Mapping[str, Report], recorded: Iterable[Measurement], now: datetime
+    pods: Iterable[Manifest],
+    reports: Mapping[str, Report],
+    recorded: Iterable[MeasurementEntry],
+    now: datetime,
 ) -> bool:
     """Whether some pod is being measured, or has new figures."""
     known = _runs(recorded)
@@ -162,7 +165,7 @@ def needs_neighbours(
 
 
 def _new(
-    pod: PodView, measured: Measured | None, known: Collection[tuple[str, str]], now: datetime
+    pod: PodView, measured: Measurement | None, known: Collection[tuple[str, str]], now: datetime
 ) -> tuple[datetime, datetime] | None:
     """When the pod was measured; None where the measurement is unusable or already recorded."""
     if measured is None or measured.state not in USABLE or (measured.observed_time, pod.name) in known:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tacho_contract.launch import LiveConfig
 from tacho_operator.api.base import decimal
-from tacho_operator.api.types import ComparedQuality, Measurement, Summary
+from tacho_operator.api.status.measurement import ComparedQuality, MeasurementEntry
+from tacho_operator.api.status.status import Summary
 from tacho_operator.core.measurement.cost import Price, cost_of
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.runs import is_check, summed_up, with_run
@@ -18,14 +19,14 @@ KEPT = 4
 
 
 def updated_measurements(
-    former: Iterable[Measurement],
+    former: Iterable[MeasurementEntry],
     reports: Iterable[PodReport],
     *,
     live: LiveConfig,
     subject: Revision | None,
     known: Mapping[str, Revision],
     doubted: bool = False,
-) -> tuple[Measurement, ...]:
+) -> tuple[MeasurementEntry, ...]:
     """Former measurements and those that pods report now, newest first; Stale where the configuration
     changed.
 
@@ -63,7 +64,7 @@ def _place(item: PodReport) -> str:
     return item.fingerprint(measured.measure_key)
 
 
-def _state(item: Measurement, live: LiveConfig, subject: Revision | None, running: set[str]) -> str:
+def _state(item: MeasurementEntry, live: LiveConfig, subject: Revision | None, running: set[str]) -> str:
     """State of a measurement: current while the spec requests its plan and workload, on hardware that some
     pod still has."""
     keys = (item.plan_key, item.measure_key)
@@ -74,12 +75,12 @@ def _state(item: Measurement, live: LiveConfig, subject: Revision | None, runnin
     return PARTIAL if INCOMPLETE in item.flags else COMPLETE
 
 
-def _age(item: Measurement) -> tuple[str, str]:
+def _age(item: MeasurementEntry) -> tuple[str, str]:
     return (item.observed_time or "", item.fingerprint)
 
 
 def summary_of(
-    measurements: Iterable[Measurement], *, gpu_count: int = 0, price: Price | None = None
+    measurements: Iterable[MeasurementEntry], *, gpu_count: int = 0, price: Price | None = None
 ) -> Summary | None:
     """Output tokens per second, median TTFT (of arriving requests where measured, else at that concurrency),
     and the cost of a million output tokens on ``gpu_count`` GPUs at ``price``; None where the measurement is
@@ -103,12 +104,12 @@ def summary_of(
     )
 
 
-def shown(text: str | None, measurement: Measurement) -> str | None:
+def shown(text: str | None, measurement: MeasurementEntry) -> str | None:
     """A figure for a person's eye: a provisional one never looks like a clean one."""
     return text if text is None or clean(measurement) else f"~{text}"
 
 
-def _replaces(new: Measurement, old: Measurement | None, *, always: bool) -> bool:
+def _replaces(new: MeasurementEntry, old: MeasurementEntry | None, *, always: bool) -> bool:
     """Whether ``new`` replaces ``old``. One full measurement per fingerprint is kept: replicas do not take
     turns in status.
 
@@ -122,7 +123,7 @@ def _replaces(new: Measurement, old: Measurement | None, *, always: bool) -> boo
     return _worth(new) > _worth(old) or (always and _worth(new) == _worth(old))
 
 
-def _worth(item: Measurement) -> tuple[bool, bool]:
+def _worth(item: MeasurementEntry) -> tuple[bool, bool]:
     return (clean(item), INCOMPLETE not in item.flags)
 
 
@@ -130,7 +131,9 @@ def _worth(item: Measurement) -> tuple[bool, bool]:
 UNQUANTIZED = "none"
 
 
-def compared(measurements: Sequence[Measurement], known: Mapping[str, Revision]) -> tuple[Measurement, ...]:
+def compared(
+    measurements: Sequence[MeasurementEntry], known: Mapping[str, Revision]
+) -> tuple[MeasurementEntry, ...]:
     """``measurements`` with the perplexity difference to the unquantized model, where that was measured too.
 
     Both must have the same files, text and number of tokens; ``known``: revisions by name. A difference stays
@@ -140,7 +143,9 @@ def compared(measurements: Sequence[Measurement], known: Mapping[str, Revision])
     return tuple(_compared(item, plain, known) for item in measurements)
 
 
-def _compared(item: Measurement, plain: Sequence[Measurement], known: Mapping[str, Revision]) -> Measurement:
+def _compared(
+    item: MeasurementEntry, plain: Sequence[MeasurementEntry], known: Mapping[str, Revision]
+) -> MeasurementEntry:
     if item.quality is None or item.quantization_method in (None, UNQUANTIZED):
         return item
     model = _model(item, known)
@@ -152,7 +157,7 @@ def _compared(item: Measurement, plain: Sequence[Measurement], known: Mapping[st
     return item
 
 
-def _model(item: Measurement, known: Mapping[str, Revision]) -> tuple[str, str] | None:
+def _model(item: MeasurementEntry, known: Mapping[str, Revision]) -> tuple[str, str] | None:
     revision = known.get(item.revision or "")
     return (revision.plan.files.digest, revision.plan.files.files_digest) if revision else None
 

@@ -11,12 +11,13 @@ from datetime import datetime
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.launch import LiveConfig, startup_budget_seconds
-from tacho_contract.measurement import Measurement as Measured
+from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
 from tacho_contract.times import parse_time
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.types import LLMDeployment, MeasuredRun, Measurement
+from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests.helper_pods import probe_pod
 from tacho_operator.core.manifests.objects import SCHEDULING_SECONDS
@@ -78,7 +79,7 @@ class RemeasureInput:
     resource: LLMDeployment
     active: Revision
     live: LiveConfig
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[MeasurementEntry, ...]
     servers: tuple[PodView, ...]
     """Serving pods of the active revision."""
     probes: tuple[PodView, ...]
@@ -245,7 +246,7 @@ def _time_left(case: RemeasureInput, probe: PodView) -> float | None:
 
 
 def _measured(
-    case: RemeasureInput, why: Cause, probe: PodView, found: Measured, others: tuple[Reference, ...]
+    case: RemeasureInput, why: Cause, probe: PodView, found: Measurement, others: tuple[Reference, ...]
 ) -> RemeasurePlan:
     """Ends a probe pod that has measured. Its result is stored among the measurements where it is better than
     the former one."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from tacho_contract.measurement import Baseline, Environment, Measurement as Measured
+from tacho_contract.measurement import Baseline, Environment, Measurement
 from tacho_operator.api.base import decimal
-from tacho_operator.api.types import MeasuredRun, Measurement, MeasurementHistory
+from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry, MeasurementHistory
 from tacho_operator.core.measurement.entry import PodReport, flags_of, usable
 from tacho_operator.core.measurement.rounding import interval, rounded
 from tacho_operator.core.measurement.states import CHECK, CLEAN, FULL, clean as is_clean, confidence_of
@@ -18,7 +18,7 @@ AGREEING_PERCENT = 5.0
 DEVIATING_PERCENT = 15.0
 
 
-def with_run(entry: Measurement, found: PodReport) -> Measurement:
+def with_run(entry: MeasurementEntry, found: PodReport) -> MeasurementEntry:
     """``entry`` with the run of this pod added to its history, once; the latest runs are kept."""
     measured = found.report.measurement
     if measured is None or not found.pod or not usable(measured):
@@ -38,7 +38,7 @@ def is_check(found: PodReport) -> bool:
     return found.report.measurement is not None and found.report.measurement.kind == CHECK
 
 
-def summed_up(entry: Measurement) -> Measurement:
+def summed_up(entry: MeasurementEntry) -> MeasurementEntry:
     """``entry`` with the summary of its history computed again from its runs."""
     runs = entry.history.runs if entry.history else []
     if not runs:
@@ -57,7 +57,7 @@ def summed_up(entry: Measurement) -> Measurement:
     return entry.model_copy(update={"history": history})
 
 
-def deviating(entry: Measurement | None, pods: Collection[str]) -> MeasuredRun | None:
+def deviating(entry: MeasurementEntry | None, pods: Collection[str]) -> MeasuredRun | None:
     """The latest check of one of ``pods`` that deviates from the measurement by more than pods usually do."""
     if entry is None or entry.history is None:
         return None
@@ -69,7 +69,7 @@ def deviating(entry: Measurement | None, pods: Collection[str]) -> MeasuredRun |
     return max(found, key=_order, default=None)
 
 
-def deviation_message(run: MeasuredRun, entry: Measurement) -> str:
+def deviation_message(run: MeasuredRun, entry: MeasurementEntry) -> str:
     """The deviating rate, for example ``35 instead of 50 output tokens per second``."""
     for pair in _pairs(run, entry):
         if pair.off:
@@ -78,7 +78,7 @@ def deviation_message(run: MeasuredRun, entry: Measurement) -> str:
     return "other figures"
 
 
-def _run(entry: Measurement, pod: str, measured: Measured) -> MeasuredRun:
+def _run(entry: MeasurementEntry, pod: str, measured: Measurement) -> MeasuredRun:
     level = entry.capacity.concurrency if entry.capacity else None
     at = next((point for point in measured.curve if point.concurrency == level), None)
     if measured.kind == FULL and measured.capacity is not None:
@@ -106,7 +106,7 @@ def _run(entry: Measurement, pod: str, measured: Measured) -> MeasuredRun:
     )
 
 
-def _carried_share(entry: Measurement) -> float:
+def _carried_share(entry: MeasurementEntry) -> float:
     """Capacity as a share of the throughput at its concurrency level. Below 1 where arriving requests met the
     SLO only at a lower rate."""
     capacity = entry.capacity
@@ -121,7 +121,7 @@ def _order(run: MeasuredRun) -> tuple[str, str]:
     return (run.time, run.pod)
 
 
-def _comparable(run: MeasuredRun, entry: Measurement) -> float | None:
+def _comparable(run: MeasuredRun, entry: MeasurementEntry) -> float | None:
     """The run's throughput; None where it was measured at another concurrency than the measurement's own."""
     if entry.capacity is None or run.concurrency != entry.capacity.concurrency:
         return None
@@ -148,12 +148,12 @@ class ComparedRate:
         return self.apart_percent > max(DEVIATING_PERCENT, self.both_percent)
 
 
-def _pairs(run: MeasuredRun, entry: Measurement) -> Iterator[ComparedRate]:
+def _pairs(run: MeasuredRun, entry: MeasurementEntry) -> Iterator[ComparedRate]:
     """Rates that both the run and the measurement have."""
     yield from (pair for pair in (_carried(run, entry), _alone(run, entry)) if pair is not None)
 
 
-def _carried(run: MeasuredRun, entry: Measurement) -> ComparedRate | None:
+def _carried(run: MeasuredRun, entry: MeasurementEntry) -> ComparedRate | None:
     mine = _comparable(run, entry)
     its = entry.capacity.output_tokens_per_second if entry.capacity else None
     if entry.capacity is None or mine is None or not its:
@@ -162,7 +162,7 @@ def _carried(run: MeasuredRun, entry: Measurement) -> ComparedRate | None:
     return ComparedRate(mine=mine, its=its, both_percent=both, what="output tokens per second")
 
 
-def _alone(run: MeasuredRun, entry: Measurement) -> ComparedRate | None:
+def _alone(run: MeasuredRun, entry: MeasurementEntry) -> ComparedRate | None:
     single, mine = entry.single_stream, run.decode_tokens_per_second
     its = single.decode_tokens_per_second if single else None
     if single is None or mine is None or not its:
@@ -172,17 +172,17 @@ def _alone(run: MeasuredRun, entry: Measurement) -> ComparedRate | None:
     return ComparedRate(mine=mine, its=its, both_percent=both, what=what)
 
 
-def _agrees(run: MeasuredRun, entry: Measurement) -> bool:
+def _agrees(run: MeasuredRun, entry: MeasurementEntry) -> bool:
     pair = _carried(run, entry)
     return pair is not None and pair.apart_percent <= max(AGREEING_PERCENT, pair.both_percent)
 
 
-def _off(run: MeasuredRun, entry: Measurement) -> bool:
+def _off(run: MeasuredRun, entry: MeasurementEntry) -> bool:
     return any(pair.off for pair in _pairs(run, entry))
 
 
 # --- what checks of later pods are compared with ----------------------------------------------------
-def baselines(measurements: Iterable[Measurement]) -> tuple[Baseline, ...]:
+def baselines(measurements: Iterable[MeasurementEntry]) -> tuple[Baseline, ...]:
     """Baselines from each clean measurement that has a capacity, in a stable order; later pods are only
     checked."""
     found = (_baseline(item) for item in measurements if is_clean(item))
@@ -190,7 +190,7 @@ def baselines(measurements: Iterable[Measurement]) -> tuple[Baseline, ...]:
     return tuple(sorted(kept, key=lambda item: (item.plan_key, item.measure_key, repr(item.environment))))
 
 
-def _baseline(item: Measurement) -> Baseline | None:
+def _baseline(item: MeasurementEntry) -> Baseline | None:
     capacity, shown = item.capacity, item.environment
     if not (capacity and capacity.concurrency and capacity.output_tokens_per_second and shown):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tacho_contract.measurement import INVALIDATING
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
 
 FULL, CHECK = "Full", "Check"
 
@@ -21,11 +21,11 @@ def confidence_of(flags: Iterable[str]) -> str:
     return CLEAN if INVALIDATING.isdisjoint(flags) else PROVISIONAL
 
 
-def clean(measurement: Measurement) -> bool:
+def clean(measurement: MeasurementEntry) -> bool:
     """Whether nothing but the engine moved the figures; an earlier version said so by flags alone."""
     return measurement.confidence != PROVISIONAL and INVALIDATING.isdisjoint(measurement.flags)
 
 
-def current(measurements: Iterable[Measurement]) -> Measurement | None:
+def current(measurements: Iterable[MeasurementEntry]) -> MeasurementEntry | None:
     """The newest current measurement; figures that are stale are never taken for it."""
     return next((item for item in measurements if item.state in USABLE), None)

@@ -10,7 +10,7 @@ from datetime import datetime
 from tacho_contract.failure import FailureClass
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
-from tacho_operator.api.types import MeasuredRun, Measurement
+from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import LIVE_KEY
 from tacho_operator.core.measurement.entry import PodReport
@@ -39,7 +39,7 @@ class MeasurementPlan:
     """The present measurements, and the next step to improve or replace them."""
 
     live: LiveConfig
-    measurements: tuple[Measurement, ...] = ()
+    measurements: tuple[MeasurementEntry, ...] = ()
     """Measurements, newest first."""
     remeasure: RemeasurePlan = RemeasurePlan()
     deviating: MeasuredRun | None = None

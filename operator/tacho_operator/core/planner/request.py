@@ -9,7 +9,7 @@ from tacho_engines.base import EngineOptions
 from tacho_engines.profile import EngineProfile
 from tacho_engines.registry import engine_profile
 from tacho_operator.api import defaults
-from tacho_operator.api.quantity import parse_quantity, quantity_bytes
+from tacho_operator.api.base import parse_quantity, quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
-from tacho_operator.api.quantity import quantity_bytes
+from tacho_operator.api.base import quantity_bytes
 from tacho_operator.core.names import ENGINE_CONTAINER
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import Problem

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from tacho_operator.api.base import parse_quantity, quantity_bytes
 from tacho_operator.api.defaults import GPU_RESOURCE
-from tacho_operator.api.quantity import parse_quantity, quantity_bytes
 from tacho_operator.core.types import Manifest, NodeFacts
 
 GPU_TAINT = GPU_RESOURCE

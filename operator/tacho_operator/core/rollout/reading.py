@@ -8,7 +8,8 @@ from datetime import datetime
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.defaults import gpu_resource
-from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus
+from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.disruption import disruption

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from tacho_contract.units import clipped
-from tacho_operator.api import types as api
 from tacho_operator.api.base import decimal, exact
-from tacho_operator.api.types import AutoscalingStatus, LLMDeploymentStatus, RevisionStatus, Summary
+from tacho_operator.api.status import plan as api
+from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus, RevisionStatus, Summary
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import url
 from tacho_operator.core.measurement.records import summary_of

@@ -25,7 +25,8 @@ from tacho_operator.api.conditions import (
     remove_condition,
     set_condition,
 )
-from tacho_operator.api.types import Condition, ConditionStatus, MeasuredRun, Measurement
+from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
+from tacho_operator.api.status.status import Condition, ConditionStatus
 from tacho_operator.core.measurement.records import shown
 from tacho_operator.core.measurement.runs import deviation_message
 from tacho_operator.core.measurement.states import PARTIAL, clean
@@ -209,7 +210,7 @@ def measured(snapshot: Snapshot) -> ConditionValue | None:
     return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod is ready to be measured.")
 
 
-def _measurement(entry: Measurement, deviating: MeasuredRun | None) -> ConditionValue:
+def _measurement(entry: MeasurementEntry, deviating: MeasuredRun | None) -> ConditionValue:
     """The condition of a resource with a current measurement."""
     speed = shown(decimal(entry.capacity.output_tokens_per_second), entry) if entry.capacity else None
     text = f"{speed} output tokens per second" if speed else "Measured"
@@ -233,7 +234,7 @@ def _measurement(entry: Measurement, deviating: MeasuredRun | None) -> Condition
     return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{text}.")
 
 
-def _unknown_rate(entry: Measurement) -> str:
+def _unknown_rate(entry: MeasurementEntry) -> str:
     """Which rate of a measurement is left out for its interval (``entry.flags_of``); "" where none is."""
     capacity, single = entry.capacity, entry.single_stream
     if NOT_STEADY not in entry.flags:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import ConditionType, Reason, find_condition
-from tacho_operator.api.types import LLMDeploymentStatus
+from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.types import ResourceEvent
 
 _FAILURES = frozenset(map(str, FailureClass))

@@ -11,7 +11,7 @@ from tacho_contract.report import Report, StartupSeconds
 from tacho_contract.units import part_of
 from tacho_operator.api.base import exact, seconds
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.types import Startup
+from tacho_operator.api.status.status import Startup
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
 

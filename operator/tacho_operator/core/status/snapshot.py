@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.types import LLMDeployment, LLMDeploymentStatus, MeasuredRun, Measurement, Startup
+from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
+from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
+from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.measurement.cost import Price, price_of
 from tacho_operator.core.measurement.due import Cause
@@ -63,7 +65,7 @@ class ProblemSet:
 class MeasuringState:
     """Measurements, and measurements in progress."""
 
-    entries: tuple[Measurement, ...] = ()
+    entries: tuple[MeasurementEntry, ...] = ()
     """Measurements, newest first."""
     price: Price | None = None
     """Price of the subject revision's GPUs. None: unknown."""
@@ -75,7 +77,7 @@ class MeasuringState:
     disabled: bool = False
 
     @property
-    def current(self) -> Measurement | None:
+    def current(self) -> MeasurementEntry | None:
         """The measurement that describes the service as it is."""
         return current(self.entries)
 

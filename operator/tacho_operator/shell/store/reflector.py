@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tacho_operator.shell.kube import ApiError, Forbidden, Gone, Kube, Missing, requested_pause_seconds
+from tacho_operator.shell.kube import ApiError, Expired, Forbidden, Kube, Missing, requested_pause_seconds
 from tacho_operator.shell.store.store import Name, Store
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Reflector:
                     check_not_older(self._store, self.kind, self.namespace, await self._kube.version(*where))
                 started = time.monotonic()
                 brought = await self._watch()
-            except Gone as error:
+            except Expired as error:
                 self._version = ""
                 if self._failures:
                     await self._pause(error)
@@ -162,7 +162,7 @@ class Reflector:
 
     async def _watch(self) -> int:
         """Reads the stream until the API server ends it, as it does now and then; returns the number of new
-        changes. Raises Gone, ApiError."""
+        changes. Raises Expired, ApiError."""
         brought, began = 0, self._version
         async with self._kube.watch(
             self.kind, self.namespace or None, self._selector, self._version

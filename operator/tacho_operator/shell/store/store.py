@@ -297,7 +297,7 @@ class Store:
                 self._owned[kind][owner] = (*self._owned[kind].get(owner, ()), name)
             if entry.node:
                 self._on_node[entry.node].add(name)
-            self._tell(kind, name, former, entry, self._ceased(former, entry))
+            self._notify(kind, name, former, entry, self._ceased(former, entry))
         self._wake()
 
     def _ceased(self, former: StoredObject | None, entry: StoredObject) -> str:
@@ -317,7 +317,7 @@ class Store:
             self._note_removed(kind, uid)
         elif (former := self._drop(kind, (namespace, name))) is not None:
             self._note_removed(kind, former.uid)
-            self._tell(kind, (namespace, name), former, None)
+            self._notify(kind, (namespace, name), former, None)
         self._wake()
 
     def _note_removed(self, kind: str, uid: str) -> None:
@@ -382,7 +382,7 @@ class Store:
                 del self._on_node[former.node]
         return former
 
-    def _tell(
+    def _notify(
         self, kind: str, name: Name, former: StoredObject | None, entry: StoredObject | None, freed: str = ""
     ) -> None:
         if kind == "Node":

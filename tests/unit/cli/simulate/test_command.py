@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tacho_cli.simulate.subject import PerformanceModels, SubjectOptions, subject
-from tacho_operator.api.types import Measurement
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel
 from tests.unit.cli.commands import call, manifest
@@ -232,7 +232,7 @@ def test_what_is_the_same_in_many_runs_is_found_once(
 ) -> None:
     asked: list[tuple[str | None, int | None]] = []
 
-    def counted(entry: Measurement, *, max_num_seqs: int | None = None) -> PerformanceModel:
+    def counted(entry: MeasurementEntry, *, max_num_seqs: int | None = None) -> PerformanceModel:
         asked.append((entry.quantization_method, max_num_seqs))
         return from_measurement(entry, max_num_seqs=max_num_seqs)
 

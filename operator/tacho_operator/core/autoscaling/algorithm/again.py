@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from tacho_operator.core.autoscaling.algorithm import behavior
-from tacho_operator.core.autoscaling.algorithm.need import Load, need_of, whole
-from tacho_operator.core.autoscaling.algorithm.types import Capacity, Change, Point, Rules, State
+from tacho_operator.core.autoscaling.algorithm.need import ServiceLoad, need_of, whole
+from tacho_operator.core.autoscaling.algorithm.types import Change, Point, ReplicaCapacity, Rules, State
 
 TIMES = 2.0
 WITHIN_SECONDS = 60.0
@@ -41,7 +41,7 @@ def _young(state: State, now: float) -> tuple[Point, ...]:
     return tuple(point for point in state.leaps if now - point.time_seconds <= REMEMBERED_SECONDS)
 
 
-def regretted(state: State, capacity: Capacity, now: float) -> Sequence[Change]:
+def regretted(state: State, capacity: ReplicaCapacity, now: float) -> Sequence[Change]:
     """Of the changes those that may be: not what a remembered leap brought, for that is kept for already."""
     young = _young(state, now)
     if not young:
@@ -51,9 +51,9 @@ def regretted(state: State, capacity: Capacity, now: float) -> Sequence[Change]:
     return tuple(change for change in state.changes if max(change.before, change.after) > brought)
 
 
-def need_again(state: State, rules: Rules, capacity: Capacity, trusted: float) -> float:
+def need_again(state: State, rules: Rules, capacity: ReplicaCapacity, trusted: float) -> float:
     """Replicas, not rounded, that the highest leap would fill; 0 without one, or where a person set how long
     what was needed is remembered."""
     if not state.leaps or rules.window_seconds is not None:
         return 0.0
-    return need_of(Load(work=state.leaps[0].value), capacity, trusted, full=FULL, kv_full=FULL).amount
+    return need_of(ServiceLoad(work=state.leaps[0].value), capacity, trusted, full=FULL, kv_full=FULL).amount

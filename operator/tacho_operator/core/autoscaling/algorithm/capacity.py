@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tacho_contract.measurement import Workload
-from tacho_operator.api.types import Measurement, Plan
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.api.status.plan import Plan
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_operator.core.measurement.states import clean, current
 
 UNKNOWN_INTERVAL = 0.10
@@ -16,7 +17,9 @@ OPEN_LOOP_STEP = 0.85
 NEVER_MET = "NeverMet"
 
 
-def capacity_of(measurements: Iterable[Measurement], plan: Plan | None, workload: Workload) -> Capacity:
+def capacity_of(
+    measurements: Iterable[MeasurementEntry], plan: Plan | None, workload: Workload
+) -> ReplicaCapacity:
     """Of the service as it is. ``workload``: of a typical request, where nothing was measured."""
     found = current(measurements)
     why = _doubt(found)
@@ -30,7 +33,7 @@ def capacity_of(measurements: Iterable[Measurement], plan: Plan | None, workload
     trust = 1 - (UNKNOWN_INTERVAL if interval is None else min(interval / 100, 0.5))
     if measured is not None and measured.verified is False:
         trust *= OPEN_LOOP_STEP
-    return Capacity(
+    return ReplicaCapacity(
         fingerprint=found.fingerprint,
         requests_per_second=rate or (speed / out if speed else None),
         prefill_tokens_per_second=alone.prefill_tokens_per_second if alone else None,
@@ -44,7 +47,7 @@ def capacity_of(measurements: Iterable[Measurement], plan: Plan | None, workload
     )
 
 
-def _doubt(found: Measurement | None) -> str:
+def _doubt(found: MeasurementEntry | None) -> str:
     """Why a measurement is not scaled by, as a clause; "": it is."""
     if found is None:
         return "there is no current measurement of the capacity"
@@ -57,14 +60,16 @@ def _doubt(found: Measurement | None) -> str:
     return ""
 
 
-def _by_memory(found: Measurement | None, plan: Plan | None, workload: Workload, why: str) -> Capacity:
+def _by_memory(
+    found: MeasurementEntry | None, plan: Plan | None, workload: Workload, why: str
+) -> ReplicaCapacity:
     """As many requests at once as the engine was told to take and its KV cache holds."""
     tokens = _kv_cache_tokens(found, plan)
     size = workload.input_tokens + workload.output_tokens
     limits = [
         limit for limit in ((plan.concurrency if plan else None), tokens / size if tokens else None) if limit
     ]
-    return Capacity(
+    return ReplicaCapacity(
         concurrency=max(1.0, float(min(limits))) if limits else None,
         kv_cache_tokens=tokens,
         input_tokens=workload.input_tokens,
@@ -73,7 +78,7 @@ def _by_memory(found: Measurement | None, plan: Plan | None, workload: Workload,
     )
 
 
-def _tpot_half_seconds(found: Measurement, speed: float | None) -> float | None:
+def _tpot_half_seconds(found: MeasurementEntry, speed: float | None) -> float | None:
     """At the most streams that bring no more than half of ``speed`` (tokens a second), or at one."""
     levels = [
         (point.concurrency, tpot)
@@ -87,7 +92,7 @@ def _tpot_half_seconds(found: Measurement, speed: float | None) -> float | None:
     return tpot / 1000 if tpot else None
 
 
-def _kv_cache_tokens(found: Measurement | None, plan: Plan | None) -> int | None:
+def _kv_cache_tokens(found: MeasurementEntry | None, plan: Plan | None) -> int | None:
     seen = found.kv_cache.capacity_tokens if found and found.kv_cache else None
     predicted = plan.predicted.kv_cache_tokens if plan and plan.predicted else None
     return seen or predicted

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tacho_operator.core.autoscaling.algorithm.types import Capacity, PodLoad, Sample, Track
+from tacho_operator.core.autoscaling.algorithm.types import PodLoad, ReplicaCapacity, Sample, Track
 
 STALE_SECONDS = 35.0
 """A reading that is older says nothing of now: three looks, and a little."""
@@ -57,7 +57,7 @@ class Reading:
 def read(
     former: Mapping[str, Track],
     pods: Iterable[PodLoad],
-    capacity: Capacity,
+    capacity: ReplicaCapacity,
     now: float,
     elapsed_seconds: float = 0.0,
 ) -> Reading:
@@ -135,17 +135,17 @@ def _held(sample: Sample) -> int:
     return (sample.running or 0) + (sample.waiting or 0)
 
 
-def _placed(sample: Sample, capacity: Capacity) -> float:
+def _placed(sample: Sample, capacity: ReplicaCapacity) -> float:
     """Running requests, no more than were measured at the same time."""
     return (sample.running or 0) - _crowded(sample, capacity)
 
 
-def _crowded(sample: Sample, capacity: Capacity) -> float:
+def _crowded(sample: Sample, capacity: ReplicaCapacity) -> float:
     slots = capacity.concurrency
     return max(0.0, (sample.running or 0) - slots) if slots else 0.0
 
 
-def _track(before: Track | None, sample: Sample, capacity: Capacity) -> Track:
+def _track(before: Track | None, sample: Sample, capacity: ReplicaCapacity) -> Track:
     if before is None:
         return Track(sample)
     elapsed = sample.time_seconds - before.sample.time_seconds
@@ -165,7 +165,7 @@ def _track(before: Track | None, sample: Sample, capacity: Capacity) -> Track:
     return Track(sample, None if work is None else min(MOST_RATE, work / elapsed), stalled if still else None)
 
 
-def _since_nothing(sample: Sample, capacity: Capacity) -> float:
+def _since_nothing(sample: Sample, capacity: ReplicaCapacity) -> float:
     """Work of all that a pod ever did, in seconds of one replica."""
     work = work_of(
         capacity,
@@ -182,7 +182,7 @@ def _grown(before: float | None, after: float | None) -> float:
     return after - before if after >= before else after
 
 
-def work_of(capacity: Capacity, *, prompt_tokens: float, output_tokens: float) -> float | None:
+def work_of(capacity: ReplicaCapacity, *, prompt_tokens: float, output_tokens: float) -> float | None:
     """Seconds of one replica's whole capacity; None where that is not known.
 
     Scaled so that the measured rate of the measured requests is exactly 1: other lengths of prompts and

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
-from tacho_operator.core.autoscaling.algorithm.need import Load, need_of
+from tacho_operator.core.autoscaling.algorithm.need import ServiceLoad, need_of
 from tacho_operator.core.autoscaling.algorithm.types import Figures, Standing
 
 
-def figures_of(at: Standing, reading: Reading, load: Load, learned: float, cold: float) -> Figures:
+def figures_of(at: Standing, reading: Reading, load: ServiceLoad, learned: float, cold: float) -> Figures:
     """What the load comes to when every replica may be filled to what was measured."""
     trusted = at.capacity.trust * learned
     filled = need_of(

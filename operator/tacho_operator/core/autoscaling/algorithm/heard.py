@@ -9,7 +9,7 @@ from tacho_operator.core.autoscaling.algorithm import chance
 from tacho_operator.core.autoscaling.algorithm.demand import MOST_RATE, STALE_SECONDS, Reading, smoothed
 from tacho_operator.core.autoscaling.algorithm.need import backlog_of
 from tacho_operator.core.autoscaling.algorithm.trend import remembered
-from tacho_operator.core.autoscaling.algorithm.types import Capacity, Look, Point, State
+from tacho_operator.core.autoscaling.algorithm.types import Look, Point, ReplicaCapacity, State
 
 FAST_SECONDS, SLOW_SECONDS = 30.0, 180.0
 PROMPT_SECONDS = 1.0
@@ -27,7 +27,7 @@ class Over:
     trend: float
 
 
-def heard(state: State, reading: Reading, capacity: Capacity, over: Over, now: float) -> State:
+def heard(state: State, reading: Reading, capacity: ReplicaCapacity, over: Over, now: float) -> State:
     """With one more look at what arrives."""
     elapsed = 0.0 if state.read_seconds is None else max(0.0, now - state.read_seconds)
     backlog = backlog_of(reading, capacity)

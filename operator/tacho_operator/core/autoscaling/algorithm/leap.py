@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from tacho_operator.core.autoscaling.algorithm.chance import alike, deviation, scatter
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
-from tacho_operator.core.autoscaling.algorithm.need import UP, Load, need_of
-from tacho_operator.core.autoscaling.algorithm.types import Capacity, Look
+from tacho_operator.core.autoscaling.algorithm.need import UP, ServiceLoad, need_of
+from tacho_operator.core.autoscaling.algorithm.types import Look, ReplicaCapacity
 
 DEVIATIONS = 3.0
 """Of a count that chance moves by its root, to be sure: once in seven hundred looks chance alone does it."""
@@ -27,7 +27,7 @@ def surely(count: float, deviation: float | None = None) -> float:
     return max(0.0, count - DEVIATIONS * spread)
 
 
-def sure_work(looks: Sequence[Look], capacity: Capacity) -> float | None:
+def sure_work(looks: Sequence[Look], capacity: ReplicaCapacity) -> float | None:
     """Work that surely is offered, in replicas: by the last look, or by as many together as prove the most.
     Of little work one look tells little. None: not counted."""
     rate = capacity.requests_per_second
@@ -47,12 +47,12 @@ def sure_work(looks: Sequence[Look], capacity: Capacity) -> float | None:
     return found
 
 
-def proven_work(looks: Sequence[Look], capacity: Capacity) -> float:
+def proven_work(looks: Sequence[Look], capacity: ReplicaCapacity) -> float:
     """Work that two looks in a row were each sure of: what came all at once, and once, is not among it."""
     return min(sure_work(looks, capacity) or 0.0, sure_work(looks[1:], capacity) or 0.0)
 
 
-def prompt_work(work: float | None, looks: Sequence[Look], capacity: Capacity) -> float | None:
+def prompt_work(work: float | None, looks: Sequence[Look], capacity: ReplicaCapacity) -> float | None:
     """Of the ``work`` of the last look, in replicas, what is left without as much as chance usually brings to
     one (a deviation); all of it where looks scatter by less than half of that. None: not counted."""
     rate = capacity.requests_per_second
@@ -79,7 +79,7 @@ def _straight_on(looks: Sequence[Look], rate: float) -> float:
 
 
 def leap_of(
-    reading: Reading, capacity: Capacity, *, work: float | None, counted: bool, trusted: float
+    reading: Reading, capacity: ReplicaCapacity, *, work: float | None, counted: bool, trusted: float
 ) -> float:
     """Replicas that one look asks for by itself, not rounded; 0 where it proves nothing. ``work``: what is
     sure of it. ``counted``: work is known, and decides."""
@@ -87,5 +87,5 @@ def leap_of(
     if not counted and reading.running is not None:
         requests = math.floor(surely(reading.running + reading.waiting))
     return need_of(
-        Load(work=work if counted else None, requests=requests), capacity, trusted, full=UP, kv_full=UP
+        ServiceLoad(work=work if counted else None, requests=requests), capacity, trusted, full=UP, kv_full=UP
     ).amount

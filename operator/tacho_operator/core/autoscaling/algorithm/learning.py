@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from tacho_operator.core.autoscaling.algorithm.demand import smoothed
-from tacho_operator.core.autoscaling.algorithm.types import Capacity, Learned, Policy
+from tacho_operator.core.autoscaling.algorithm.types import Learned, Policy, ReplicaCapacity
 
 LEAST, MOST = 0.5, 1.3
 SHRINK, GROW = 0.90, 1.05
@@ -42,7 +42,7 @@ class Seen:
     """Enough replicas serve and next to nothing waits: requests are not late for an overload that is over."""
 
 
-def learn(former: Learned, capacity: Capacity, promised: Policy, seen: Seen, now: float) -> Learned:
+def learn(former: Learned, capacity: ReplicaCapacity, promised: Policy, seen: Seen, now: float) -> Learned:
     """One more reading. Replicas that are not even full and late on the whole carry less than was measured;
     full ones that keep the promise with ease carry more. What was taken off comes back where the promise is
     kept with ease, full or not: what slowed replicas down may have passed, and with less counted on they are
@@ -76,7 +76,7 @@ def learn(former: Learned, capacity: Capacity, promised: Policy, seen: Seen, now
     return dataclasses.replace(former, factor=factor, evidence_since=now)
 
 
-def token_limits(capacity: Capacity, promised: Policy) -> tuple[float, float]:
+def token_limits(capacity: ReplicaCapacity, promised: Policy) -> tuple[float, float]:
     """Mean times of a token (seconds) beyond which tokens are slow, and up to which they are easy. Without a
     promise none is slow, and any is easy."""
     promise = promised.tpot_seconds
@@ -88,7 +88,7 @@ def token_limits(capacity: Capacity, promised: Policy) -> tuple[float, float]:
     return promise / TOKEN_TAIL, EASE * promise / TOKEN_TAIL
 
 
-def hopeless_tail(capacity: Capacity, promised: Policy) -> bool:
+def hopeless_tail(capacity: ReplicaCapacity, promised: Policy) -> bool:
     """Whether tokens of a replica as it was measured leave no room for a tail, with the least of load that
     learning could leave to it."""
     measured, promise = capacity.tpot_half_seconds, promised.tpot_seconds

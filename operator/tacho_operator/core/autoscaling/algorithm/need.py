@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
 from tacho_operator.core.autoscaling.algorithm.trend import horizon_seconds
-from tacho_operator.core.autoscaling.algorithm.types import Capacity
+from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 
 UP, DOWN = 0.80, 0.72
 """How full replicas are to be when there are to be more of them, and when fewer: between the two nothing
@@ -19,7 +19,7 @@ MOST_GROWTH = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class ServiceLoad:
     """What is to be carried, in replicas and requests."""
 
     work: float | None
@@ -68,20 +68,20 @@ class Need:
 
 def load_of(
     reading: Reading,
-    capacity: Capacity,
+    capacity: ReplicaCapacity,
     *,
     work: float | None,
     rise: float,
     cold_start_seconds: float,
     ttft_seconds: float | None,
-) -> Load:
+) -> ServiceLoad:
     """The load of one moment, with what will have come when a replica that starts now could serve."""
     # A replica that starts now helps after its start: nothing is gained by asking for so many that what waits
     # would be worked off faster than they come, and they would all be too many a moment later.
     drain = max(LEAST_DRAIN_SECONDS, ttft_seconds or 0.0, cold_start_seconds)
     coming = min(rise * horizon_seconds(cold_start_seconds), (MOST_GROWTH - 1) * work) if work else 0.0
     size = capacity.input_tokens + capacity.output_tokens
-    return Load(
+    return ServiceLoad(
         work=work,
         coming=coming,
         backlog=backlog_of(reading, capacity),
@@ -93,7 +93,7 @@ def load_of(
     )
 
 
-def backlog_of(reading: Reading, capacity: Capacity, *, stuck: bool = True) -> float:
+def backlog_of(reading: Reading, capacity: ReplicaCapacity, *, stuck: bool = True) -> float:
     """Work that waits: each request as one of those that were measured. A pod that runs more at once than it
     was measured to carry has them wait, too, whatever the engine calls it. ``stuck``: that of pods that hang,
     too."""
@@ -102,7 +102,9 @@ def backlog_of(reading: Reading, capacity: Capacity, *, stuck: bool = True) -> f
     return requests / rate if rate and not capacity.unverified else 0.0
 
 
-def need_of(load: Load, capacity: Capacity, trusted: float, *, full: float, kv_full: float) -> Need:
+def need_of(
+    load: ServiceLoad, capacity: ReplicaCapacity, trusted: float, *, full: float, kv_full: float
+) -> Need:
     """Replicas that carry ``load`` when each is to be ``full``; ``trusted``: the share of the measured rate
     that is counted on. A pod that does not tell its load is taken to be busy where that keeps replicas."""
     work = None

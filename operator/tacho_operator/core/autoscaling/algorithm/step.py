@@ -24,8 +24,8 @@ from tacho_operator.core.autoscaling.algorithm.need import (
     KV_DOWN,
     KV_UP,
     UP,
-    Load,
     Need,
+    ServiceLoad,
     backlog_of,
     load_of,
     need_of,
@@ -33,13 +33,13 @@ from tacho_operator.core.autoscaling.algorithm.need import (
 )
 from tacho_operator.core.autoscaling.algorithm.trend import looked_back_seconds, rise
 from tacho_operator.core.autoscaling.algorithm.types import (
-    Capacity,
     Change,
     Decision,
     Figures,
     Learned,
     Outcome,
     Point,
+    ReplicaCapacity,
     Standing,
     State,
     Track,
@@ -156,7 +156,7 @@ def _late(reading: Reading) -> str:
     return f"{reading.late} of {len(reading.tracks)} pods have no new load metrics"
 
 
-def _seen(reading: Reading, load: Load, figures: Figures, up: Need, elapsed: float) -> Seen:
+def _seen(reading: Reading, load: ServiceLoad, figures: Figures, up: Need, elapsed: float) -> Seen:
     serving = len(reading.tracks)
     return Seen(
         utilization=figures.utilization,
@@ -207,7 +207,7 @@ def unread(state: State) -> State:
     )
 
 
-def _in_units_of(state: State, capacity: Capacity) -> State:
+def _in_units_of(state: State, capacity: ReplicaCapacity) -> State:
     """Without what was counted in replicas of another kind."""
     if capacity.unverified:
         # For a while nothing is counted in replicas; what was learned of the last measurement may come back.

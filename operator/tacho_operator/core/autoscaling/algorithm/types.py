@@ -58,7 +58,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
+class ReplicaCapacity:
     """What one replica carries. None: not known."""
 
     fingerprint: str = ""
@@ -217,7 +217,7 @@ class Standing:
     """Wanted until now, those that still start included."""
     pods: tuple[PodLoad, ...]
     """Those that requests reach."""
-    capacity: Capacity
+    capacity: ReplicaCapacity
     policy: Policy
     refused_above: int | None = None
     """Quota or admission has just refused a pod beyond so many. None: nothing was refused."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tacho_operator.core.autoscaling.algorithm.learning import hopeless_tail
-from tacho_operator.core.autoscaling.algorithm.need import UP, Load, Need
+from tacho_operator.core.autoscaling.algorithm.need import UP, Need, ServiceLoad
 from tacho_operator.core.autoscaling.algorithm.types import Figures, Judged, Outcome, Standing
 
 
 def arithmetic(
-    at: Standing, outcome: Outcome, *, load: Load, up: Need, trusted: float, cold_start_seconds: float
+    at: Standing, outcome: Outcome, *, load: ServiceLoad, up: Need, trusted: float, cold_start_seconds: float
 ) -> str:
     """The calculation behind the number of replicas."""
     parts = []
