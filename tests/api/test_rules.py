@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tacho_operator.api.rules.all_rules import RULES
-from tests.unit.api.leaves import WRONG, wrong_at
+from tests.unit.api.leaves import WRONG, shown, wrong_at
 from tests.unit.api.rows import Row
 from tests.unit.api.table import TABLE
 from tools.cluster.handle import Cluster
@@ -36,5 +36,5 @@ def test_the_api_server_says_of_each_row_what_the_table_says(api: Cluster, row: 
 
 def test_the_api_server_names_each_leaf_that_is_wrong(api: Cluster) -> None:
     said = {path: answer(api, wrong_at(path)) for path in WRONG}
-    unnamed = {path: words for path, words in said.items() if path.replace("[]", "[0]") not in words}
+    unnamed = {path: words for path, words in said.items() if shown(path) not in words}
     assert unnamed == {}

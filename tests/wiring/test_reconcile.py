@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any, cast
 
 import pytest
@@ -144,7 +145,7 @@ async def test_no_event_tells_of_a_status_that_could_not_be_written() -> None:
 async def test_a_resource_first_says_what_becomes_of_it() -> None:
     """Of thousands applied at once none waits for the pods of the others before it."""
     world = World(resourceVersion="1")
-    world.raw["status"] = resource_schema(())["properties"]["status"]["default"]
+    world.raw["status"] = copy.deepcopy(resource_schema(())["properties"]["status"]["default"])
     server = Server(world)
     server.refuses = False
     reconcile = reconciler(server)

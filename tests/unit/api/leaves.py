@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from tacho_operator.api.crd.resource import resource_schema
@@ -174,40 +173,34 @@ POD = {
     "volumes[].projected.sources[].serviceAccountToken.expirationSeconds": 599,
     "volumes[].projected.defaultMode": 512,
 }
-WRONG: dict[str, Any] = _below(
-    "spec",
-    _below("model", MODEL),
-    _below("engine", ENGINE),
-    SERVICE,
-    {"podTemplate.metadata.labels": {"team": "-"}, "podTemplate.metadata.annotations": {"a": "v" * 4097}},
-    _below("podTemplate.spec", POD),
-)
-"""Path of the leaf ([] is an item of a list) to the value."""
+WRONG: dict[str, Any] = {
+    **_below("model", MODEL),
+    **_below("engine", ENGINE),
+    **SERVICE,
+    "podTemplate.metadata.labels": {"team": "-"},
+    "podTemplate.metadata.annotations": {"a": "v" * 4097},
+    **_below("podTemplate.spec", POD),
+}
+"""Path of the leaf below spec ([] is an item of a list) to the value."""
 
 
 SPEC: Schema = resource_schema(())["properties"]["spec"]
 
 
-def leaves(schema: Schema = SPEC, path: str = "spec") -> Iterator[str]:
-    """Paths of all fields that have no fields of their own."""
-    if schema["type"] == "object" and "properties" in schema:
-        for name, child in schema["properties"].items():
-            yield from leaves(child, f"{path}.{name}")
-    elif schema["type"] == "array" and "properties" in schema["items"]:
-        yield from leaves(schema["items"], f"{path}[]")
-    else:
-        yield path
-
-
 def wrong_at(path: str) -> dict[str, Any]:
     """A resource that is wrong at the leaf ``path``; otherwise only required fields are set."""
-    spec = _with(SPEC, path.removeprefix("spec."), WRONG[path])
+    spec = _with(SPEC, path, WRONG[path])
     return {
         "apiVersion": "tacho.dev/v1alpha1",
         "kind": "LLMDeployment",
         "metadata": {"name": "wrong"},
         "spec": spec,
     }
+
+
+def shown(path: str) -> str:
+    """The leaf ``path`` as a problem names it in ``wrong_at(path)``."""
+    return f"spec.{path}".replace("[]", "[0]")
 
 
 def _with(schema: Schema, path: str, value: Any) -> Any:

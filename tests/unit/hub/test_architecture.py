@@ -12,6 +12,7 @@ from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tests.properties import examples
 from tools.mock.checkpoints import NAMES, config_and_tensors, facts_for, listed, published_parameters
+from tools.mock.published import CONFIGS
 
 
 def shape_of(name: str) -> Architecture:
@@ -243,7 +244,7 @@ ANY = st.recursive(
 )
 FIELDS = st.sampled_from(
     [
-        *sorted({key for name in NAMES for key in config_and_tensors(name)[0] if name != "deepseek-v3"}),
+        *sorted({key for name, (config, _) in CONFIGS.items() for key in config if name != "deepseek-v3"}),
         "text_config", "vision_config", "quantization_config", "layer_types", "attn_type_list", "no_rope_layers",
        "attn_layer_indices", "layers_block_type", "block_types", "thinker_config", "num_kv_shared_layers"]
 )  # fmt: skip

@@ -25,7 +25,7 @@ OWN = "own measurement, H200, vLLM 0.26"
 FAILED = [case for case in cases() if case.row["started"] is False]
 """``started`` is null where the log shows the weights only."""
 STARTED = [case for case in cases() if case.row["started"] is True]
-SIZED = [case for case in cases() if weights_error(case) is not None]
+SIZED = [case for case in cases() if case.actual.get("weightsGiB")]
 WORST_WEIGHTS = 0.012
 SMALL_GIB = 0.11
 """What a load takes beside the tensors; of a small model it is more than that share."""

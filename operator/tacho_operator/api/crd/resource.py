@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 from tacho_operator.api import API_VERSION, KIND
@@ -24,8 +24,9 @@ WAITING = {
 done."""
 
 
-def resource_schema(rules: Iterable[Rule]) -> Schema:
-    """The structural schema of a whole LLMDeployment, with its rules."""
+@cache
+def resource_schema(rules: tuple[Rule, ...]) -> Schema:
+    """The structural schema of a whole LLMDeployment, with its rules. It must not be changed."""
     spec, status = structural(LLMDeploymentSpec), structural(LLMDeploymentStatus)
     spec["properties"]["replicas"]["default"] = 1  # GET /scale answers 500 without it
     status["default"] = {"conditions": [WAITING]}
