@@ -9,6 +9,7 @@ from typing import Any
 from tacho_contract.model import ModelFacts
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tacho_runtime.headers.safetensors import DTYPE_BITS
+from tacho_runtime.headers.tensors import StoredTensor
 from tools.mock.checkpoints import facts_for, listed
 from tools.mock.published import CONFIGS
 from tools.mock.quantized import QUANTIZERS
@@ -260,7 +261,7 @@ def facts(name: str) -> ModelFacts:
     if name not in MORE:
         return facts_for(name)
     config, shapes = MORE[name]
-    rows = [(n, dtype, shape, _size_bytes(dtype, shape)) for n, dtype, shape in shapes(config)]
+    rows = [StoredTensor(n, dtype, shape, _size_bytes(dtype, shape)) for n, dtype, shape in shapes(config)]
     return facts_from_config_and_tensors(config, rows, listed(name, rows, "c" * 40))
 
 

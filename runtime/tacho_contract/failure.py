@@ -309,12 +309,11 @@ class FailedError(Exception):
 
     @classmethod
     def of(
-        cls, failure_class: str, message: str, next_step: str, *, retryable: bool | None = None
+        cls, failure_class: str, message: str, next_step: str = "", *, retryable: bool | None = None
     ) -> FailedError:
-        """Makes an error of a failure without details."""
-        return cls(
-            Failure(failure_class=failure_class, message=message, next_step=next_step, retryable=retryable)
-        )
+        """Makes an error of a failure without details. Without ``next_step`` it has that of its class."""
+        step = next_step or failure_kind(failure_class).next_step
+        return cls(Failure(failure_class=failure_class, message=message, next_step=step, retryable=retryable))
 
 
 def log_tail(lines: Iterable[str], count: int = LOG_TAIL_LINES) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tacho_contract import __version__, codec
-from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.pod import TERMINATION_LOG
-from tacho_runtime.termination import write_termination
+from tacho_runtime.files import write_termination
 
 LOG_FORMAT = "tacho-runtime %(levelname)s %(message)s"
 
@@ -95,9 +95,7 @@ def _decode(text: str, what: str) -> RuntimeConfig:
 
 
 def _invalid(message: str, next_step: str) -> FailedError:
-    return FailedError(
-        Failure(failure_class=FailureClass.INVALID_CONFIG, message=message, next_step=next_step)
-    )
+    return FailedError.of(FailureClass.INVALID_CONFIG, message, next_step)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def test_the_tree_as_it_is_keeps_them(tree: Path) -> None:
         (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.run", HALVES),
         (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.plan", HALVES),
         (f"{CORE}/planner/plan.py", "tacho_engines.run_parts", HALVES),
-        ("operator/tacho_operator/shell/kube.py", "tacho_runtime.termination", HALVES),
+        ("operator/tacho_operator/shell/kube.py", "tacho_runtime.files", HALVES),
         ("operator/tacho_cli/main.py", "tacho_llamacpp.flags", HALVES),
         ("runtime/tacho_runtime/supervisor/preflight.py", "tacho_engines.llamacpp.plan", HALVES),
         ("runtime/tacho_runtime/supervisor/preflight.py", "tacho_engines.memory.weights", HALVES),

@@ -18,6 +18,7 @@ from typing import Any
 from tacho_contract.model import ModelFacts, ModelFiles
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tacho_runtime.headers.safetensors import DTYPE_BITS
+from tacho_runtime.headers.tensors import StoredTensor
 from tools.mock.hybrids import BY_HYBRID_FAMILY
 from tools.mock.published import CONFIGS, SMALL
 from tools.mock.quantized import QUANTIZERS
@@ -72,7 +73,8 @@ def tensors_of(config: dict[str, Any]) -> list[Tensor]:
 
 def _facts(name: str, config: dict[str, Any], tensors: list[Tensor]) -> ModelFacts:
     commit = f"{sum(name.encode()):040x}"
-    return facts_from_config_and_tensors(config, tensors, listed(name, tensors, commit))
+    stored = [StoredTensor(*tensor) for tensor in tensors]
+    return facts_from_config_and_tensors(config, stored, listed(name, tensors, commit))
 
 
 def listed(name: str, tensors: Iterable[Tensor], commit: str) -> ModelFacts:

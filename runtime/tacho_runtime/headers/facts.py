@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,19 +13,12 @@ from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantizatio
 from tacho_runtime.headers.json_values import read_json
 from tacho_runtime.headers.quantization import stored_quantization
 from tacho_runtime.headers.source import FileEntry, ModelSource
-from tacho_runtime.headers.tensors import StoredTensor, aggregate
+from tacho_runtime.headers.tensors import StoredTensor, aggregate, largest
 
-TOKENIZERS = frozenset(
-    (
-        "tokenizer.json",
-        "tokenizer.model",
-        "spiece.model",
-        "sentencepiece.bpe.model",
-        "tekken.json",
-        "vocab.json",
-        "vocab.txt",
-    )
-)
+TOKENIZERS = frozenset((
+    "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
+    "vocab.json", "vocab.txt",
+))  # fmt: skip
 """Tokenizer files, of which a model with a tokenizer has at least one. Source: transformers,
 ``vocab_files_names`` of its tokenizers."""
 TEMPLATES = frozenset(("chat_template.jinja", "chat_template.json"))
@@ -44,7 +35,7 @@ def with_tokenizer(facts: ModelFacts, source: ModelSource, files: tuple[FileEntr
     found = bool(names & TOKENIZERS) or any(name.endswith(".tiktoken") for name in names)
     if not found and own_code:
         return facts
-    return dataclasses.replace(facts, tokenizer=found, chat_template=_has_template(source, files, names))
+    return replace(facts, tokenizer=found, chat_template=_has_template(source, files, names))
 
 
 def _has_template(source: ModelSource, files: tuple[FileEntry, ...], names: set[str]) -> bool:
@@ -56,15 +47,11 @@ def _has_template(source: ModelSource, files: tuple[FileEntry, ...], names: set[
 
 STORED_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
-TensorRow = tuple[str, str, tuple[int, ...], int]
-"""(name, dtype, shape, stored bytes)."""
-
 
 def facts_from_config_and_tensors(
-    config: dict[str, Any], tensors: Iterable[TensorRow], base: ModelFacts
+    config: dict[str, Any], stored: list[StoredTensor], base: ModelFacts
 ) -> ModelFacts:
     """``base`` with what config.json and the tensors' headers say."""
-    stored = [StoredTensor(name, dtype, tuple(shape), size) for name, dtype, shape, size in tensors]
     architecture, unknown = read_architecture(config)
     architecture = _with_stored_dtype(architecture, stored)
     if architecture.dtype and "dtype" in unknown:
@@ -102,11 +89,8 @@ def _with_stored_dtype(architecture: Architecture, tensors: list[StoredTensor]) 
     """A configuration without a dtype: the one most weights are stored in."""
     if architecture.dtype or not tensors:
         return architecture
-    sizes: dict[str, int] = {}
-    for tensor in tensors:
-        if name := STORED_DTYPES.get(tensor.dtype):
-            sizes[name] = sizes.get(name, 0) + tensor.stored_bytes
-    return replace(architecture, dtype=max(sizes, key=lambda n: sizes[n])) if sizes else architecture
+    named = ((STORED_DTYPES[t.dtype], t.stored_bytes) for t in tensors if t.dtype in STORED_DTYPES)
+    return replace(architecture, dtype=largest(named))
 
 
 def _with_stored_head(architecture: Architecture, tensors: list[StoredTensor]) -> Architecture:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import struct
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from tacho_contract.units import file_size
@@ -26,20 +27,10 @@ KEPT_ARRAY_LIMIT = 4096
 NESTED_ARRAY_LIMIT = 256
 """Arrays in an array. The format allows them; no known key uses them."""
 
-UINT32, STRING, ARRAY = 4, 8, 9
+STRING, ARRAY = 8, 9
 SCALARS = {
-    0: "<B",
-    1: "<b",
-    2: "<H",
-    3: "<h",
-    4: "<I",
-    5: "<i",
-    6: "<f",
-    7: "<?",
-    10: "<Q",
-    11: "<q",
-    12: "<d",
-}
+    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
+}  # fmt: skip
 
 GGML_TYPES: dict[int, tuple[str, int, int]] = {
     # id: (name, elements a block, bytes a block); llama.cpp gguf-py/gguf/constants.py GGML_QUANT_SIZES
@@ -79,10 +70,13 @@ class _Cursor:
     def __init__(self, read: Read, size_bytes: int) -> None:
         self._read, self._size, self.buffer, self.at = read, size_bytes, bytearray(), 0
 
-    def need(self, count: int) -> None:
+    def skip(self, count: int) -> None:
         end = self.at + count
-        if end <= len(self.buffer):
-            return
+        if end > len(self.buffer):
+            self._fetch(end)
+        self.at = end
+
+    def _fetch(self, end: int) -> None:
         if end > self._size:
             raise invalid(
                 f"the GGUF header wants {file_size(end)}, but the file has only {file_size(self._size)}: "
@@ -97,19 +91,13 @@ class _Cursor:
             raise invalid("the file ended inside its GGUF header: it is cut short.")
 
     def take(self, count: int) -> bytes:
-        self.need(count)
-        self.at += count
+        self.skip(count)
         return bytes(self.buffer[self.at - count : self.at])
 
     def number(self, code: str) -> Any:
         size = struct.calcsize(code)
-        self.need(size)
-        self.at += size
+        self.skip(size)
         return struct.unpack_from(code, self.buffer, self.at - size)[0]
-
-    def skip(self, count: int) -> None:
-        self.need(count)
-        self.at += count
 
     def string(self) -> str:
         length = self.number("<Q")
@@ -189,9 +177,7 @@ def _tensors(cursor: _Cursor, count: int) -> tuple[tuple[StoredTensor, ...], int
     following = dict(itertools.pairwise(offsets))
     tensors, end = [], 0
     for name, shape, type_id, offset in rows:
-        elements = 1
-        for size in shape:
-            elements *= size
+        elements = prod(shape)
         if elements > 1 << 50:
             raise invalid(f"the GGUF tensor {name[:80]!r} claims {elements} elements.")
         dtype, block, block_bytes = GGML_TYPES.get(type_id, (f"GGML_{type_id}", 1, 0))

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from tacho_contract.model import Architecture, LayerGroup, StoredQuantization
+from tacho_runtime.headers.architecture import LAYER_LIMIT
 from tacho_runtime.headers.gguf import ArrayLength
 from tacho_runtime.headers.json_values import integer, text
 from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
-from tacho_runtime.headers.tensors import StoredTensor
+from tacho_runtime.headers.tensors import StoredTensor, largest
 
-LAYER_LIMIT = 2000
 WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4}
 """Every n-th layer looks at everything, the others at the window (llama.cpp src/llama-model.cpp,
 set_swa_pattern)."""
@@ -132,12 +132,8 @@ def _groups(keys: _Keys, name: str, layers: int, size: int) -> tuple[tuple[Layer
 def _ssm_state_bytes(keys: _Keys) -> int:
     """Convolution and SSM state of a layer, in 32 bits (llama.cpp src/llama-hparams.cpp, n_embd_r and
     n_embd_s)."""
-    inner, state, kernel = (
-        keys.number("ssm.inner_size"),
-        keys.number("ssm.state_size"),
-        keys.number("ssm.conv_kernel"),
-    )
-    groups = keys.number("ssm.group_count")
+    named = ("inner_size", "state_size", "conv_kernel", "group_count")
+    inner, state, kernel, groups = (keys.number(f"ssm.{name}") for name in named)
     return ((max(kernel, 1) - 1) * (inner + 2 * groups * state) + state * inner) * 4
 
 
@@ -145,18 +141,12 @@ def gguf_quantization(metadata: dict[str, Any], tensors: Iterable[StoredTensor])
     """The file type's name; bits are those of the type most of the weights have."""
     linear = [t for t in tensors if len(t.shape) >= 2]
     elements = sum(t.elements for t in linear)
-    file_type = GGUF_FILE_TYPES.get(integer(metadata.get("general.file_type")), "")
-    if "general.file_type" not in metadata:
-        file_type = ""
-    sizes: dict[str, int] = {}
-    for tensor in linear:
-        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.elements
-    usual = max(sizes, key=lambda dtype: sizes[dtype], default="")
+    file_type = GGUF_FILE_TYPES.get(integer(metadata.get("general.file_type", -1)), "")
     bits = round(8 * sum(t.stored_bytes for t in linear) / elements) if elements else 0
     return StoredQuantization(
         method="gguf",
         bits=bits,
-        scheme=file_type or usual,
+        scheme=file_type or largest((t.dtype, t.elements) for t in linear),
         lm_head_quantized=any(
             t.name == "output.weight" and t.dtype not in ("F32", "F16", "BF16") for t in linear
         ),

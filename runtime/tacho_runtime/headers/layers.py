@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tacho_contract.model import Architecture, LayerGroup
-from tacho_runtime.headers.json_values import first, integer, mapping, number, sequence, text
+from tacho_runtime.headers.json_values import first, integer, number, sequence, text
 
 DTYPE_BYTES = {"float32": 4, "float64": 8}
 
@@ -184,6 +184,6 @@ def _attention(kind: str, layers: int, config: dict[str, Any], shape: Architectu
         layers=layers,
         key_value_heads=heads,
         key_head_dim=size,
-        value_head_dim=first(mapping(config), "v_head_dim") or size,
+        value_head_dim=first(config, "v_head_dim") or size,
         window_tokens=window,
     )

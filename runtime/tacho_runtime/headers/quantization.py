@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from tacho_contract.model import StoredQuantization
@@ -30,7 +31,6 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
     )
     if not raw:
         return StoredQuantization()
-    head = any("lm_head." in t.name and _packed(t) for t in tensors)
     method = text(raw.get("quant_method")) or text(raw.get("quantization_method"))
     reader = READERS.get(method.lower(), _other)
     if not method and ("config_groups" in raw or "format" in raw):
@@ -39,14 +39,16 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
         method, reader = "bitsandbytes", _bitsandbytes
     if "quant_algo" in raw or "quant_algo" in mapping(raw.get("quantization")):
         method, reader = "modelopt", _modelopt
-    return reader({**raw, "quant_method": method}, head)
+    stored = reader({**raw, "quant_method": method})
+    head = any("lm_head." in t.name and _packed(t) for t in tensors)
+    return replace(stored, lm_head_quantized=stored.lm_head_quantized or head)
 
 
 def _packed(tensor: StoredTensor) -> bool:
     return tensor.dtype not in ("BF16", "F16", "F32") and not tensor.name.endswith("bias")
 
 
-def _awq(raw: dict[str, Any], head: bool) -> StoredQuantization:
+def _awq(raw: dict[str, Any]) -> StoredQuantization:
     bits = integer(raw.get("bits")) or integer(raw.get("w_bit")) or 4
     return StoredQuantization(
         method="awq",
@@ -55,11 +57,10 @@ def _awq(raw: dict[str, Any], head: bool) -> StoredQuantization:
         symmetric=raw.get("zero_point", True) is False,
         scheme=f"W{bits}A16",
         unquantized_modules=len(sequence(raw.get("modules_to_not_convert"))),
-        lm_head_quantized=head,
     )
 
 
-def _gptq(raw: dict[str, Any], head: bool) -> StoredQuantization:
+def _gptq(raw: dict[str, Any]) -> StoredQuantization:
     bits = integer(raw.get("bits")) or 4
     return StoredQuantization(
         method="gptq",
@@ -68,11 +69,11 @@ def _gptq(raw: dict[str, Any], head: bool) -> StoredQuantization:
         symmetric=raw.get("sym", True) is not False,
         scheme=f"W{bits}A16",
         unquantized_modules=sum(1 for rule in mapping(raw.get("dynamic")) if rule.startswith("-")),
-        lm_head_quantized=head or raw.get("lm_head") is True,
+        lm_head_quantized=raw.get("lm_head") is True,
     )
 
 
-def _compressed_tensors(raw: dict[str, Any], head: bool) -> StoredQuantization:
+def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
     groups = list(mapping(raw.get("config_groups")).values())
     first = mapping(groups[0]) if groups else {}
     weights, inputs = mapping(first.get("weights")), mapping(first.get("input_activations"))
@@ -90,11 +91,10 @@ def _compressed_tensors(raw: dict[str, Any], head: bool) -> StoredQuantization:
         else "",
         kv_cache_dtype=f"fp{integer(cache.get('num_bits'))}" if cache.get("type") == "float" else "",
         unquantized_modules=len(sequence(raw.get("ignore"))),
-        lm_head_quantized=head,
     )
 
 
-def _fp8(raw: dict[str, Any], head: bool) -> StoredQuantization:
+def _fp8(raw: dict[str, Any]) -> StoredQuantization:
     block = sequence(raw.get("weight_block_size"))
     excluded = sequence(raw.get("ignored_layers")) or sequence(raw.get("modules_to_not_convert"))
     return StoredQuantization(
@@ -104,11 +104,10 @@ def _fp8(raw: dict[str, Any], head: bool) -> StoredQuantization:
         scheme=("block" if block else "tensor") + f"-{text(raw.get('activation_scheme')) or 'dynamic'}",
         kv_cache_dtype="fp8" if "fp8" in text(raw.get("kv_cache_scheme")).lower() else "",
         unquantized_modules=len(excluded),
-        lm_head_quantized=head,
     )
 
 
-def _bitsandbytes(raw: dict[str, Any], head: bool) -> StoredQuantization:
+def _bitsandbytes(raw: dict[str, Any]) -> StoredQuantization:
     four = raw.get("load_in_4bit") is True or raw.get("_load_in_4bit") is True
     return StoredQuantization(
         method="bitsandbytes",
@@ -117,19 +116,17 @@ def _bitsandbytes(raw: dict[str, Any], head: bool) -> StoredQuantization:
         scheme=(text(raw.get("bnb_4bit_quant_type")) or "fp4") if four else "int8",
         double_quant=four and raw.get("bnb_4bit_use_double_quant") is True,
         unquantized_modules=len(sequence(raw.get("llm_int8_skip_modules"))),
-        lm_head_quantized=head,
     )
 
 
-def _mxfp4(raw: dict[str, Any], head: bool) -> StoredQuantization:
+def _mxfp4(raw: dict[str, Any]) -> StoredQuantization:
     excluded = len(sequence(raw.get("modules_to_not_convert")))
     return StoredQuantization(
-        method="mxfp4", bits=4, group_size=32, scheme="W4A16-mxfp4", unquantized_modules=excluded,
-        lm_head_quantized=head,
-    )  # fmt: skip
+        method="mxfp4", bits=4, group_size=32, scheme="W4A16-mxfp4", unquantized_modules=excluded
+    )
 
 
-def _modelopt(raw: dict[str, Any], head: bool) -> StoredQuantization:
+def _modelopt(raw: dict[str, Any]) -> StoredQuantization:
     inner = mapping(raw.get("quantization")) or raw
     algorithm = text(inner.get("quant_algo")).upper()
     excluded = sequence(inner.get("exclude_modules")) or sequence(inner.get("ignore"))
@@ -144,16 +141,14 @@ def _modelopt(raw: dict[str, Any], head: bool) -> StoredQuantization:
         scheme=algorithm,
         kv_cache_dtype="fp8" if cache in ("fp8", "float") else cache,
         unquantized_modules=len(excluded),
-        lm_head_quantized=head,
     )
 
 
-def _other(raw: dict[str, Any], head: bool) -> StoredQuantization:
+def _other(raw: dict[str, Any]) -> StoredQuantization:
     return StoredQuantization(
         method=text(raw["quant_method"])[:40] or "unknown",
         bits=integer(raw.get("bits")) or integer(raw.get("num_bits")),
         group_size=max(0, integer(raw.get("group_size"))),
-        lm_head_quantized=head,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from tacho_contract.failure import FAILURE_KINDS, FailedError, FailureClass
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.pod import CACHE_FOLDER
 from tacho_contract.units import listed
 
@@ -26,9 +26,7 @@ def invalid(message: str, next_step: str = "") -> FailedError:
 
 def changed(message: str) -> FailedError:
     """The files are sound as far as can be told, but not those that the plan was made with."""
-    return FailedError.of(
-        FailureClass.MODEL_CHANGED, message, FAILURE_KINDS[FailureClass.MODEL_CHANGED].next_step
-    )
+    return FailedError.of(FailureClass.MODEL_CHANGED, message)
 
 
 def not_found(message: str, next_step: str) -> FailedError:

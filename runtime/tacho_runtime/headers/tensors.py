@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
 
 from tacho_contract.model import TensorClass
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
+class StoredTensor(NamedTuple):
     """One tensor as a checkpoint's header describes it."""
 
     name: str
@@ -21,10 +22,7 @@ class StoredTensor:
 
     @property
     def elements(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return prod(self.shape)
 
 
 VISION = re.compile(
@@ -91,6 +89,14 @@ def _kind_of_pattern(name: str, dimensions: int) -> str:
     return (
         "linear" if dimensions == 2 or name.endswith((".qweight", ".weight_packed", ".weight")) else "other"
     )
+
+
+def largest(amounts: Iterable[tuple[str, int]]) -> str:
+    """The name whose amounts have the largest sum, the first of equals; "" without any."""
+    sums: Counter[str] = Counter()
+    for name, amount in amounts:
+        sums[name] += amount
+    return max(sums, key=lambda name: sums[name], default="")
 
 
 def aggregate(tensors: Iterable[StoredTensor], layers: int = 0) -> tuple[TensorClass, ...]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from tacho_runtime.files import read_text
 from tacho_runtime.machine.processes import process_tree
 
 TRIES = 3
@@ -49,7 +50,7 @@ def node_busy(cpus: Collection[int], proc: Path = PROC) -> int | None:
     """CPU time that all processes of the node have used on ``cpus``, in microseconds; None where it is not
     known. Work on other CPUs takes nothing from this pod."""
     ticks, seen = 0, 0
-    for line in text_of(proc / "stat").splitlines():
+    for line in read_text(proc / "stat").splitlines():
         name, *fields = line.split()
         if not name.startswith("cpu") or not name[3:].isdigit() or int(name[3:]) not in cpus:
             continue
@@ -67,7 +68,7 @@ def own_busy(pid: int, proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
         # In version 1 only the machine's own has a release agent.
         folder = cgroup / "cpuacct"
         whole = (folder / "release_agent").exists()
-        nanoseconds = None if whole else _number(text_of(folder / "cpuacct.usage"))
+        nanoseconds = None if whole else _number(read_text(folder / "cpuacct.usage"))
         usage = None if nanoseconds is None else nanoseconds // 1000
     return _tree_busy(pid, proc) if usage is None else usage
 
@@ -80,7 +81,7 @@ def _tree_busy(pid: int, proc: Path) -> int | None:
 
 def _process_ticks(pid: int, proc: Path) -> int | None:
     # The name in the second field may hold anything, parentheses and spaces too.
-    fields = text_of(proc / str(pid) / "stat").rpartition(")")[2].split()[_IN_STAT]
+    fields = read_text(proc / str(pid) / "stat").rpartition(")")[2].split()[_IN_STAT]
     return sum(int(field) for field in fields) if fields else None
 
 
@@ -91,7 +92,7 @@ def own_pressure(cgroup: Path = CGROUP) -> int | None:
 
 
 def _some(path: Path) -> int | None:
-    for line in text_of(path).splitlines():
+    for line in read_text(path).splitlines():
         kind, *fields = line.split()
         totals = [field.removeprefix("total=") for field in fields if field.startswith("total=")]
         if kind == "some" and totals:
@@ -109,7 +110,7 @@ def throttled(cgroup: Path = CGROUP) -> int | None:
 
 
 def _keyed(path: Path, key: str) -> int | None:
-    for line in text_of(path).splitlines():
+    for line in read_text(path).splitlines():
         name, _, value = line.partition(" ")
         if name == key:
             return _number(value)
@@ -118,14 +119,6 @@ def _keyed(path: Path, key: str) -> int | None:
 
 def _number(text: str) -> int | None:
     return int(text) if text.strip().isdigit() else None
-
-
-def text_of(path: Path) -> str:
-    """Text of a file; empty where it cannot be read."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 class CpuWaits:
@@ -171,7 +164,7 @@ class CpuWaits:
             for name in names:
                 # Nanoseconds on a CPU, nanoseconds of waiting for one, and turns: all zero where the kernel
                 # keeps no account.
-                fields = text_of(folder / name / "schedstat").split()
+                fields = read_text(folder / name / "schedstat").split()
                 if len(fields) > 1 and int(fields[0]):
                     found[f"{pid}/{name}"] = int(fields[1]) // 1000
         return found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tacho_contract.launch import ENV_CPU_REQUEST
 from tacho_contract.measurement import Environment
+from tacho_runtime.files import read_text
 from tacho_runtime.machine.gpus import Gpus
 
 
@@ -20,7 +21,7 @@ def read_environment(
     found = gpus or Gpus()
     first = found.devices[0] if found.devices else None
     return Environment(
-        cpu_model=cpu_model(_text(proc / "cpuinfo")),
+        cpu_model=cpu_model(read_text(proc / "cpuinfo")),
         cpu_count=len(os.sched_getaffinity(0)),
         cpu_limit_millis=round((cgroup_cpus(cgroup, proc) or 0) * 1000),
         gpu_product=first.product if first else "",
@@ -54,7 +55,7 @@ def cpu_features(cpuinfo: str) -> str:
 
 def cpu_identity(proc: Path = Path("/proc")) -> str:
     """Model and features: code that was compiled for this CPU runs on any with the same."""
-    cpuinfo = _text(proc / "cpuinfo")
+    cpuinfo = read_text(proc / "cpuinfo")
     return f"{cpu_model(cpuinfo)} {cpu_features(cpuinfo)}".strip()
 
 
@@ -99,7 +100,7 @@ def cgroup_cpus(cgroup: Path, proc: Path = Path("/proc")) -> float | None:
     What a LimitRange gives a container stands in its own cgroup, what its pod may have in the one above,
     where that is to be seen.
     """
-    limits = (_quota_cpus(folder) for folder in _cgroup_folders(cgroup, _text(proc / "self" / "cgroup")))
+    limits = (_quota_cpus(folder) for folder in _cgroup_folders(cgroup, read_text(proc / "self" / "cgroup")))
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -122,9 +123,9 @@ def _cgroup_folders(cgroup: Path, membership: str) -> tuple[Path, ...]:
 
 
 def _quota_cpus(folder: Path) -> float | None:
-    both = _text(folder / "cpu.max").split()
+    both = read_text(folder / "cpu.max").split()
     if len(both) != 2:
-        both = [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+        both = [read_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
     try:
         quota, period = float(both[0]), float(both[1])
     except ValueError:
@@ -135,15 +136,8 @@ def _quota_cpus(folder: Path) -> float | None:
 def out_of_memory_kills(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
     """How many processes the kernel has killed in this container for memory; None when it does not say."""
     for name in ("memory.events", "memory/memory.oom_control"):
-        for line in _text(cgroup / name).splitlines():
+        for line in read_text(cgroup / name).splitlines():
             key, _, value = line.partition(" ")
             if key == "oom_kill" and value.strip().isdigit():
                 return int(value)
     return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

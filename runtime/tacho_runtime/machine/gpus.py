@@ -20,6 +20,14 @@ DEVICE_NODES = (
 LIBRARY_FOLDERS = ("/usr/local/nvidia/lib64", "/usr/lib/wsl/lib")
 """Where some platforms mount the driver without telling the loader."""
 LIBRARY = "libnvidia-ml.so.1"
+SLOWING = {
+    "SwPowerCap": 0x04,
+    "HwSlowdown": 0x08,
+    "SwThermalSlowdown": 0x20,
+    "HwThermalSlowdown": 0x40,
+    "HwPowerBrakeSlowdown": 0x80,
+}
+"""NVML's reasons for lower clocks that are neither a setting nor a lack of work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,29 +190,34 @@ def processes_of(module: Any, handle: Any) -> tuple[GpuProcess, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuClocks:
-    """How hard one GPU works now, and what slows it. None: the driver does not say."""
+class GpuSample:
+    """One GPU at one moment. None: not reported."""
 
+    index: int
+    foreign_memory_bytes: int | None = None
+    """GPU memory of processes that are not the engine's, in bytes."""
     utilization_percent: float | None = None
-    """Share of the last moments in which any kernel ran."""
-    sm_mhz: int | None = None
+    """Share of the last moments in which any kernel ran; of a whole GPU only."""
+    sm_clock_mhz: int | None = None
     power_watts: float | None = None
-    reasons: int = 0
-    """NVML's bits for why its clocks are not higher."""
+    throttle_reasons: tuple[str, ...] = ()
+    """Reasons that slow the clocks down, by NVML's names: SwPowerCap, HwThermalSlowdown, …"""
 
 
-def clocks_of(module: Any, index: int) -> GpuClocks:
-    """Clocks of the GPU with NVML's index ``index``; all unknown where the GPU is lost."""
-    handle = _query(module, module.nvmlDeviceGetHandleByIndex, index)
+def clocks_of(module: Any, gpu: Gpu) -> GpuSample:
+    """Load and clocks of ``gpu`` now; all unknown where it is lost."""
+    handle = _query(module, module.nvmlDeviceGetHandleByIndex, gpu.index)
     if handle is None:
-        return GpuClocks()
+        return GpuSample(index=gpu.index)
     rates = _query(module, module.nvmlDeviceGetUtilizationRates, handle)
     milliwatts = _query(module, module.nvmlDeviceGetPowerUsage, handle)
-    return GpuClocks(
-        utilization_percent=float(rates.gpu) if rates else None,
-        sm_mhz=_query(module, module.nvmlDeviceGetClockInfo, handle, module.NVML_CLOCK_SM),
+    reasons = _query(module, module.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+    return GpuSample(
+        index=gpu.index,
+        utilization_percent=float(rates.gpu) if rates and not gpu.sliced else None,
+        sm_clock_mhz=_query(module, module.nvmlDeviceGetClockInfo, handle, module.NVML_CLOCK_SM),
         power_watts=milliwatts / 1000 if milliwatts is not None else None,
-        reasons=_query(module, module.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0,
+        throttle_reasons=tuple(name for name, bit in SLOWING.items() if reasons & bit),
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tacho_runtime.files import read_text
+
 PROC = Path("/proc")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -59,13 +61,6 @@ def _kilobytes(pid: int, file: str, key: str, proc: Path) -> int | None:
     return None
 
 
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
 _ESTABLISHED = "01"
 _LISTEN = "0A"
 
@@ -87,10 +82,7 @@ def parse_sockets(table: str) -> Iterator[TcpSocket]:
 
 def _sockets(proc: Path) -> Iterator[TcpSocket]:
     for name in ("tcp", "tcp6"):
-        try:
-            yield from parse_sockets((proc / "net" / name).read_text())
-        except OSError:
-            continue
+        yield from parse_sockets(read_text(proc / "net" / name))
 
 
 def connections(port: int, proc: Path = Path("/proc")) -> int | None:

@@ -6,27 +6,13 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tacho_runtime.machine import cpu, gpus as nvml
 from tacho_runtime.machine.cpu import CpuWaits
-from tacho_runtime.machine.gpus import Gpu, GpuProcess
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuSample:
-    """One GPU at one moment. None: not reported."""
-
-    index: int
-    foreign_memory_bytes: int | None = None
-    """GPU memory of processes that are not the engine's, in bytes."""
-    utilization_percent: float | None = None
-    sm_clock_mhz: int | None = None
-    power_watts: float | None = None
-    throttle_reasons: tuple[str, ...] = ()
-    """Reasons that slow the clocks down, by NVML's names: SwPowerCap, HwThermalSlowdown, …"""
+from tacho_runtime.machine.gpus import Gpu, GpuProcess, GpuSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +38,6 @@ class MachineSample:
     gpus: tuple[GpuSample, ...] = ()
 
 
-SLOWING = {
-    "SwPowerCap": 0x04,
-    "HwSlowdown": 0x08,
-    "SwThermalSlowdown": 0x20,
-    "HwThermalSlowdown": 0x40,
-    "HwPowerBrakeSlowdown": 0x80,
-}
-"""NVML's reasons for lower clocks that are neither a setting nor a lack of work."""
 WORK_PERCENT = 5.0
 SETTLE_SECONDS, SETTLE_STEP_SECONDS = 1.5, 0.1
 """NVML's utilization is of the last second at most: for so long the engine's own loading shows in it."""
@@ -135,15 +113,7 @@ class _Watched:
         # In a container NVML may number processes as the host does: then the engine's are those that came
         # since.
         own = engine & pids or self._own.get(gpu.index, frozenset())
-        clocks = nvml.clocks_of(module, gpu.index)
-        return GpuSample(
-            index=gpu.index,
-            foreign_memory_bytes=foreign_bytes(processes, own),
-            utilization_percent=None if gpu.sliced else clocks.utilization_percent,
-            sm_clock_mhz=clocks.sm_mhz,
-            power_watts=clocks.power_watts,
-            throttle_reasons=tuple(name for name, bit in SLOWING.items() if clocks.reasons & bit),
-        )
+        return replace(nvml.clocks_of(module, gpu), foreign_memory_bytes=foreign_bytes(processes, own))
 
 
 def _works(gpu: GpuSample) -> bool:

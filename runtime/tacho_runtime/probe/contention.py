@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tacho_runtime.machine.sampling import GpuSample, MachineSample
+from tacho_runtime.machine.gpus import GpuSample
+from tacho_runtime.machine.sampling import MachineSample
 
 CONTENDED, THROTTLED = "Contended", "Throttled"
 OTHER_SHARE = 0.15

@@ -1,50 +1,47 @@
-"""The runtime's documents, made of its state: pure."""
+"""The runtime's documents, made of its state and dated."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from tacho_contract import __version__, codec
 from tacho_contract.launch import RuntimeConfig
-from tacho_contract.measurement import Environment
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report
+from tacho_contract.times import format_time
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFacts:
-    """Fields of the report that are the same in every phase."""
-
-    config: RuntimeConfig
-    environment: Environment = field(default_factory=Environment)
-    engine_version: str = ""
-    engine_restarts: int = 0
-    fallbacks: tuple[str, ...] = ()
+def now_text() -> str:
+    """The time now, as documents write it."""
+    return format_time(datetime.now(timezone.utc))
 
 
-def make_report(
-    facts: ReportFacts, state: lifecycle.RuntimeState, *, now: float, observed_time: str
-) -> Report:
-    """``now`` is monotonic; ``observed_time`` the same instant as RFC 3339 in UTC."""
+def run_of(config: RuntimeConfig) -> Report:
+    """The report's fields that are the same in every phase; ``make_report`` adds the others."""
     return Report(
         runtime_version=__version__,
-        revision=facts.config.revision,
-        plan_key=facts.config.plan_key,
+        revision=config.revision,
+        plan_key=config.plan_key,
+        engine=config.engine,
+        phase=lifecycle.PREFLIGHT,
+        observed_time="",
+    )
+
+
+def make_report(run: Report, state: lifecycle.RuntimeState, *, now: float) -> Report:
+    """``run`` with ``state``. ``now`` is monotonic."""
+    return dataclasses.replace(
+        run,
         phase=state.phase,
         message=state.message,
         ready=lifecycle.readiness(state, now=now).ok,
-        engine=facts.config.engine,
-        engine_version=facts.engine_version,
-        engine_restarts=facts.engine_restarts,
         fetch=state.fetch,
         startup=state.startup,
-        environment=facts.environment,
-        fallbacks=facts.fallbacks,
         measurement=state.measurement,
         failure=state.failure,
-        observed_time=observed_time,
+        observed_time=now_text(),
     )
 
 

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tacho_contract.report import Load
+from tacho_contract.units import counted
 from tacho_runtime.machine import processes
-from tacho_runtime.supervisor.clock import Clock
 from tacho_runtime.supervisor.lifecycle import Verdict
 
 
@@ -34,17 +35,16 @@ def drain_step(
 
     ``running`` is requests running or waiting; None is unknown and never taken for zero.
     """
+    left = "an unknown number of requests" if running is None else counted(running, "request")
     if now >= drain.deadline_seconds:
-        left = "an unknown number of" if running is None else str(running)
-        return drain, Verdict(ok=True, reason=f"the drain time is over with {left} requests left")
+        return drain, Verdict(ok=True, reason=f"the drain time is over with {left} left")
     if wedged:
         return drain, Verdict(ok=True, reason="the engine does not answer: no request will finish")
     idle = drain.idle_readings + 1 if running == 0 else 0
     drain = dataclasses.replace(drain, idle_readings=idle)
     if idle >= IDLE_READINGS:
         return drain, Verdict(ok=True, reason="no requests left")
-    words = "an unknown number of requests" if running is None else f"{running} requests"
-    return drain, Verdict(ok=False, reason=f"waiting for {words}")
+    return drain, Verdict(ok=False, reason=f"waiting for {left}")
 
 
 log = logging.getLogger("tacho")
@@ -56,9 +56,11 @@ def _no() -> bool:
     return False
 
 
-async def requests_left(
-    ask: Callable[[], Awaitable[Load]], engine_port: int, limit_seconds: float
-) -> int | None:
+AskLoad = Callable[[], Awaitable[Load]]
+"""Asks the engine for its load."""
+
+
+async def _requests_left(ask: AskLoad, engine_port: int, limit_seconds: float) -> int | None:
     """Requests in the engine; for an engine that does not count requests, the number of connections to it,
     which is an upper bound."""
     try:
@@ -71,28 +73,26 @@ async def requests_left(
 
 
 async def wait_until_idle(
+    ask: AskLoad,
+    engine_port: int,
     *,
     seconds: float,
-    clock: Clock,
-    running: Callable[[float], Awaitable[int | None]],
     say: Callable[[str], None],
     stop_now: asyncio.Event | None = None,
     ended: Callable[[], bool] = _no,
     wedged: Callable[[], bool] = _no,
 ) -> None:
-    """Returns once no requests are left, after ``seconds``, or as soon as ``stop_now`` or ``ended`` says so.
-
-    ``running``: the seconds that are left -> requests in the engine, None where it does not say.
-    """
+    """Returns when no requests are left, after ``seconds``, or once ``stop_now`` or ``ended`` is true."""
     stop_now = stop_now or asyncio.Event()
-    drain = DrainState(deadline_seconds=clock.monotonic() + seconds)
+    drain = DrainState(deadline_seconds=time.monotonic() + seconds)
     while not stop_now.is_set() and not ended():
         silent = wedged()
-        count = None if silent else await running(drain.deadline_seconds - clock.monotonic())
-        drain, verdict = drain_step(drain, running=count, wedged=silent, now=clock.monotonic())
+        left_seconds = drain.deadline_seconds - time.monotonic()
+        count = None if silent else await _requests_left(ask, engine_port, left_seconds)
+        drain, verdict = drain_step(drain, running=count, wedged=silent, now=time.monotonic())
         say(verdict.reason)
         if verdict.ok:
-            log.info("drained: %s", verdict.reason)
+            log.info("draining ended: %s", verdict.reason)
             return
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
             await asyncio.wait_for(stop_now.wait(), POLL_SECONDS)

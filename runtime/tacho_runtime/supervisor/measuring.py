@@ -6,15 +6,14 @@ import asyncio
 import dataclasses
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from tacho_contract.launch import ENV_FULL_PROBE, LiveConfig, RuntimeConfig
 from tacho_contract.measurement import Baseline, Environment, Measurement, same_machine
-from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.target import ProbeTarget
-from tacho_runtime.supervisor.clock import Clock
+from tacho_runtime.supervisor.documents import now_text
 
 USABLE = ("Complete", "Partial")
 CHECK = "Check"
@@ -111,20 +110,8 @@ PROBE_GRACE_SECONDS = 10.0
 """The probe keeps its own time; this much after its timeout it is taken for lost."""
 
 
-class Probe(Protocol):
-    """``probe.sequence.run_probe``, as far as it is used here."""
-
-    def __call__(
-        self,
-        target: ProbeTarget,
-        live: LiveConfig,
-        *,
-        plan_key: str,
-        progress: Callable[[str], None],
-        machine: Callable[[bool], MachineSample],
-        cpus: int,
-        baseline: Baseline | None,
-    ) -> Awaitable[Measurement]: ...
+Probe = Callable[[ProbeTarget, "Baseline | None"], Awaitable[Measurement]]
+"""Measures an engine: in full, or to compare it with a baseline."""
 
 
 def target_of(config: RuntimeConfig, base_url: str, api_key: str, *, slots: int) -> ProbeTarget:
@@ -145,17 +132,11 @@ def target_of(config: RuntimeConfig, base_url: str, api_key: str, *, slots: int)
 class MeasurementRun:
     """One question: this plan, this workload, that engine."""
 
-    config: RuntimeConfig
     pod: MeasuredPod
     live: LiveConfig
     target: ProbeTarget
     probe: Probe
-    clock: Clock
     say: Callable[[str], None]
-    machine: Callable[[bool], MachineSample]
-    """Whether to run the calibration → the machine now."""
-    cpus: int
-    """CPUs of this container, which engine and probe share."""
 
     async def measurement(self, known: Measurement | None) -> Measurement:
         """A measurement in any case: a new one, ``known`` unchanged, or one whose message says why there are
@@ -168,44 +149,33 @@ class MeasurementRun:
             scores = self.target.scores and (known is None or known.state != "Failed")
             target = dataclasses.replace(self.target, scores=scores)
             return dataclasses.replace(await self._probed(target, choice.baseline), request=choice.request)
-        keys = (self.config.plan_key, self.live.measure_key)
+        keys = (self.pod.plan_key, self.live.measure_key)
         if known is not None and (known.plan_key, known.measure_key) == keys:
             return known
         return self.without_figures("Skipped", choice.reason)
 
     async def _probed(self, target: ProbeTarget, baseline: Baseline | None) -> Measurement:
         """Never fails and never hangs."""
-        began, limit_seconds = self.clock.monotonic(), self.live.probe.timeout_seconds + PROBE_GRACE_SECONDS
+        began, limit_seconds = time.monotonic(), self.live.probe.timeout_seconds + PROBE_GRACE_SECONDS
         flags: tuple[str, ...] = ()
         try:
-            return await asyncio.wait_for(
-                self.probe(
-                    target,
-                    self.live,
-                    plan_key=self.config.plan_key,
-                    progress=self.say,
-                    machine=self.machine,
-                    cpus=self.cpus,
-                    baseline=baseline,
-                ),
-                limit_seconds,
-            )
+            return await asyncio.wait_for(self.probe(target, baseline), limit_seconds)
         except (asyncio.TimeoutError, TimeoutError):
             message, flags = f"the probe did not end within {limit_seconds:.0f} s", ("BudgetExhausted",)
         except Exception as error:
             # Whatever is wrong with the probe: a pod without figures serves as well as one with them.
             log.exception("the probe failed")
             message = f"the probe failed: {type(error).__name__}: {error}"
-        return self.without_figures("Failed", message, seconds=self.clock.monotonic() - began, flags=flags)
+        return self.without_figures("Failed", message, seconds=time.monotonic() - began, flags=flags)
 
     def without_figures(
         self, state: str, message: str, *, seconds: float = 0.0, flags: tuple[str, ...] = ()
     ) -> Measurement:
         """Skipped or Failed, and why."""
         return Measurement(
-            plan_key=self.config.plan_key,
+            plan_key=self.pod.plan_key,
             measure_key=self.live.measure_key,
-            observed_time=self.clock.utc(),
+            observed_time=now_text(),
             state=state,
             message=message,
             probe_seconds=round(seconds, 3),

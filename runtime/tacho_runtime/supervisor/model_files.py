@@ -82,12 +82,10 @@ def _only_gguf(folder: Path, globs: tuple[str, ...]) -> Path:
         names = listed([path.name for path in found])
         raise FailedError(_not_found(f"{folder} has no GGUF file, or not the first part of one: {names}"))
     names = listed([path.relative_to(folder).as_posix() for path in models])
-    raise FailedError(
-        Failure(
-            failure_class=FailureClass.MODEL_INVALID,
-            message=f"{len(models)} GGUF files match, one is desired: {names}",
-            next_step="name one in spec.model.files, for instance a glob such as *Q4_K_M.gguf",
-        )
+    raise FailedError.of(
+        FailureClass.MODEL_INVALID,
+        f"{len(models)} GGUF files match, one is desired: {names}",
+        "name one in spec.model.files, for instance a glob such as *Q4_K_M.gguf",
     )
 
 
@@ -120,12 +118,10 @@ def _check_gguf(path: Path) -> None:
     what = f"not a GGUF file (it begins with {head[:8]!r})"
     if head == LFS_POINTER:
         what = "a Git LFS pointer, not the file itself"
-    raise FailedError(
-        Failure(
-            failure_class=FailureClass.MODEL_INVALID,
-            message=f"{path} ({size_bytes} bytes) is {what}",
-            next_step="copy or download the model again",
-        )
+    raise FailedError.of(
+        FailureClass.MODEL_INVALID,
+        f"{path} ({size_bytes} bytes) is {what}",
+        "copy or download the model again",
     )
 
 

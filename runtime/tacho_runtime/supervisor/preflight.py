@@ -20,12 +20,10 @@ def check(config: RuntimeConfig, engine: RunHalf, environment: Mapping[str, str]
     """All checks that need no model. Raises FailedError with the first thing that is wrong."""
     problems = config_problems(config, engine)
     if problems:
-        raise FailedError(
-            Failure(
-                failure_class=FailureClass.INVALID_CONFIG,
-                message=f"the runtime's configuration is invalid: {'; '.join(problems)}",
-                next_step="use a runtime and an operator of the same release",
-            )
+        raise FailedError.of(
+            FailureClass.INVALID_CONFIG,
+            f"the runtime's configuration is invalid: {'; '.join(problems)}",
+            "use a runtime and an operator of the same release",
         )
     check_writable(config.state_dir, "the runtime's state folder", create=True)
     if environment.get("HOME"):
@@ -55,13 +53,10 @@ def check_program(command: tuple[str, ...], environment: Mapping[str, str]) -> N
     """The engine's program exists and may be executed. Raises FailedError(EngineNotSupported)."""
     if shutil.which(command[0], path=environment.get("PATH", os.defpath)) is not None:
         return
-    raise FailedError(
-        Failure(
-            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
-            message=f"this image has no program {command[0]!r}",
-            next_step="use an image that has the engine (spec.engine.image), or correct "
-            "spec.engine.custom.command",
-        )
+    raise FailedError.of(
+        FailureClass.ENGINE_NOT_SUPPORTED,
+        f"this image has no program {command[0]!r}",
+        "use an image that has the engine (spec.engine.image), or correct spec.engine.custom.command",
     )
 
 
@@ -75,19 +70,15 @@ def check_writable(folder: str, what: str, *, create: bool) -> None:
         attempt.unlink()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FailedError(
-                Failure(
-                    failure_class=FailureClass.DISK_FULL,
-                    message=f"no space is left in {what} ({folder})",
-                    next_step="free space on the node, or raise the pod's ephemeral-storage limit",
-                )
+            raise FailedError.of(
+                FailureClass.DISK_FULL,
+                f"no space is left in {what} ({folder})",
+                "free space on the node, or raise the pod's ephemeral-storage limit",
             ) from None
-        raise FailedError(
-            Failure(
-                failure_class=FailureClass.INVALID_CONFIG,
-                message=f"{what} ({folder}) cannot be written: {error.strerror or error}",
-                next_step="mount a writable volume there that belongs to the pod's user (fsGroup)",
-            )
+        raise FailedError.of(
+            FailureClass.INVALID_CONFIG,
+            f"{what} ({folder}) cannot be written: {error.strerror or error}",
+            "mount a writable volume there that belongs to the pod's user (fsGroup)",
         ) from None
 
 

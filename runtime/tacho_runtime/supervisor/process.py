@@ -106,15 +106,12 @@ class EngineProcess:
             self._lines.add(text)
             self._on_line(text)
 
-    def tail(self) -> tuple[str, ...]:
-        """The last lines of output and error output in order, after earlier diagnostic ones."""
-        return self._lines.lines()
-
     async def final_output(self) -> tuple[str, ...]:
-        """``tail`` after the output has ended, or soon after the process has."""
+        """The last lines of output and error output in order, after earlier diagnostic ones. Waits until the
+        output has ended, and not much longer than the process runs."""
         for pump in self._pumps:
             await asyncio.to_thread(pump.join, PUMP_END_SECONDS)
-        return self.tail()
+        return self._lines.lines()
 
     def ended(self, status: int) -> None:
         """Records the process's exit status; the reaper calls it."""

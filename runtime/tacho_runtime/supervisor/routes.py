@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tacho_contract import codec
 from tacho_runtime.http.server import JSON, HttpAnswer, Route
 from tacho_runtime.supervisor import lifecycle
@@ -16,10 +18,10 @@ def make_routes(supervisor: Supervisor) -> dict[str, Route]:
         return HttpAnswer(status=200 if answer.ok else 503, body=f"{answer.reason}\n".encode())
 
     async def livez() -> HttpAnswer:
-        return verdict(lifecycle.liveness(supervisor.state, now=supervisor.clock.monotonic()))
+        return verdict(lifecycle.liveness(supervisor.state, now=time.monotonic()))
 
     async def readyz() -> HttpAnswer:
-        return verdict(lifecycle.readiness(supervisor.state, now=supervisor.clock.monotonic()))
+        return verdict(lifecycle.readiness(supervisor.state, now=time.monotonic()))
 
     async def report() -> HttpAnswer:
         return HttpAnswer(body=encode(supervisor.report()).encode(), content_type=JSON)
@@ -28,12 +30,9 @@ def make_routes(supervisor: Supervisor) -> dict[str, Route]:
         return HttpAnswer(body=codec.dumps(await supervisor.load()).encode(), content_type=JSON)
 
     async def metrics() -> HttpAnswer:
-        from prometheus_client.registry import CollectorRegistry
+        from tacho_runtime.http.metrics import CONTENT_TYPE_LATEST, render
 
-        from tacho_runtime.http.metrics import CONTENT_TYPE_LATEST, RuntimeCollector, render
-
-        registry = CollectorRegistry()
-        registry.register(RuntimeCollector(supervisor.report, lifecycle.PHASES))
-        return HttpAnswer(body=render(registry), content_type=CONTENT_TYPE_LATEST)
+        body = render(supervisor.report(), lifecycle.PHASES)
+        return HttpAnswer(body=body, content_type=CONTENT_TYPE_LATEST)
 
     return {"/livez": livez, "/readyz": readyz, "/report": report, "/load": load, "/metrics": metrics}

@@ -13,6 +13,7 @@ from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
+from tacho_runtime.files import replace_file
 
 REPORT_FILE = "report.json"
 ENGINE_FAILURE_FILE = "engine-failure.json"
@@ -21,27 +22,15 @@ ENGINE_FAILURE_LIMIT_BYTES = 16 * 1024
 T = TypeVar("T")
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Writes ``path`` so that a reader sees the old content or the new, never a part. Raises OSError."""
-    fresh = path.with_name(f".{path.name}.new")
-    with open(fresh, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
-
-
 def read_live(path: str) -> LiveConfig:
     """The settings that may change under a running pod. Raises FailedError(InvalidConfig)."""
     try:
         return codec.loads(LiveConfig, Path(path).read_bytes())
     except (OSError, codec.DocumentError) as error:
-        raise FailedError(
-            Failure(
-                failure_class=FailureClass.INVALID_CONFIG,
-                message=f"the live settings in {path} cannot be read: {error}",
-                next_step="the ConfigMap with live.json must be mounted there; the operator writes it",
-            )
+        raise FailedError.of(
+            FailureClass.INVALID_CONFIG,
+            f"the live settings in {path} cannot be read: {error}",
+            "the ConfigMap with live.json must be mounted there; the operator writes it",
         ) from None
 
 

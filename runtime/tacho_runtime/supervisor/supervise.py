@@ -12,7 +12,8 @@ import dataclasses
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
@@ -27,22 +28,22 @@ from tacho_contract.launch import (
     local_url,
     startup_budget_seconds,
 )
-from tacho_contract.measurement import Measurement
+from tacho_contract.measurement import Baseline, Measurement
 from tacho_contract.report import Load, Report
 from tacho_engines.base import EngineStartup, RunHalf
 from tacho_engines.registry import run_half
 from tacho_engines.run_parts import loadable_files, metric_names
+from tacho_runtime.files import write_termination
 from tacho_runtime.machine import environment as machine
 from tacho_runtime.probe.load import counters
+from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import engine_memory, lifecycle, model_files, observed_machine, preflight, store
-from tacho_runtime.supervisor.clock import SystemClock
-from tacho_runtime.supervisor.documents import ReportFacts, make_load, make_report
-from tacho_runtime.supervisor.draining import requests_left, wait_until_idle
+from tacho_runtime.supervisor.documents import make_load, make_report, now_text, run_of
+from tacho_runtime.supervisor.draining import wait_until_idle
 from tacho_runtime.supervisor.engine_memory import MemoryWatch
 from tacho_runtime.supervisor.machine_check import ObservedMachine
 from tacho_runtime.supervisor.measuring import pending_request, this_pod
 from tacho_runtime.supervisor.process import EngineProcess, Reaper, exit_of
-from tacho_runtime.termination import write_termination
 
 if TYPE_CHECKING:
     from tacho_runtime.http.engine_client import EngineClient
@@ -70,9 +71,8 @@ class Supervisor:
 
     def __init__(self, config: RuntimeConfig) -> None:
         self.config = config
-        self.clock = SystemClock()
-        self.state = lifecycle.initial_state(self.clock.monotonic())
-        self.facts = ReportFacts(config=config)
+        self.state = lifecycle.initial_state(time.monotonic())
+        self._report = run_of(config)
         self._child: EngineProcess | None = None
         self._client: EngineClient | None = None
         self._live: LiveConfig | None = None
@@ -86,20 +86,20 @@ class Supervisor:
 
     # --- documents -------------------------------------------------------------------------------
     def report(self) -> Report:
-        return make_report(self.facts, self.state, now=self.clock.monotonic(), observed_time=self.clock.utc())
+        return make_report(self._report, self.state, now=time.monotonic())
 
     async def load(self) -> Load:
         """The engine's own metrics, at most LOAD_AGE_SECONDS old; all unknown when it does not answer."""
         async with self._load_lock:
-            if self._load is not None and self.clock.monotonic() - self._load[0] < LOAD_AGE_SECONDS:
+            if self._load is not None and time.monotonic() - self._load[0] < LOAD_AGE_SECONDS:
                 return self._load[1]
             load = await self._read_load()
-            self._load = (self.clock.monotonic(), load)
+            self._load = (time.monotonic(), load)
             return load
 
     async def _read_load(self) -> Load:
         text = await self._client.metrics() if self._client else None
-        return make_load(counters.parse_counters(text or "", metric_names()), observed_time=self.clock.utc())
+        return make_load(counters.parse_counters(text or "", metric_names()), observed_time=now_text())
 
     # --- the run ---------------------------------------------------------------------------------
     async def run(self) -> int:
@@ -136,7 +136,7 @@ class Supervisor:
 
     def fail(self, failure: Failure) -> int:
         """Writes the failure to the log and the termination message. The exit code."""
-        self.state = lifecycle.fail(self.state, failure, now=self.clock.monotonic())
+        self.state = lifecycle.fail(self.state, failure, now=time.monotonic())
         log.error("%s: %s; %s", failure.failure_class, failure.message, failure.next_step)
         write_termination(self.config.termination_log, failure)
         return 1
@@ -149,7 +149,8 @@ class Supervisor:
 
     async def _run_phases(self, reaper: Reaper) -> None:
         """All phases from the first check; ends only by FailedError or cancellation."""
-        self._check()
+        preflight.check(self.config, self._engine(), self._environment)
+        self._live = store.read_live(self.config.live_file)
         await self._check_machine()
         self._remember_last_run()
         command = self._engine().command(self.config, await self._wait_for_model())
@@ -162,12 +163,12 @@ class Supervisor:
         checked = await observed_machine.check_machine(self.config, self._engine(), self._environment)
         self._machine, self.config, failure = checked
         environment = machine.read_environment(self._machine.gpus)
-        self.facts = dataclasses.replace(self.facts, environment=environment)
+        self._report = dataclasses.replace(self._report, environment=environment)
         if failure is not None:
             raise FailedError(failure)
 
     def _enter(self, phase: str, message: str) -> None:
-        self.state = lifecycle.advance(self.state, phase, now=self.clock.monotonic(), message=message)
+        self.state = lifecycle.advance(self.state, phase, now=time.monotonic(), message=message)
         log.info("%s: %s", phase, message)
 
     def _set_message(self, message: str) -> None:
@@ -175,11 +176,6 @@ class Supervisor:
 
     def _engine(self) -> RunHalf:
         return run_half(self.config.engine)
-
-    def _check(self) -> None:
-        """Raises FailedError for problems that are known before the runtime waits for the model."""
-        preflight.check(self.config, self._engine(), self._environment)
-        self._live = store.read_live(self.config.live_file)
 
     def _read_live(self) -> LiveConfig:
         """The newest settings; the last ones while the file cannot be read."""
@@ -193,7 +189,7 @@ class Supervisor:
         last = store.read_report(self.config.state_dir)
         if last is None or last.plan_key != self.config.plan_key:
             return
-        self.facts = dataclasses.replace(self.facts, engine_restarts=last.engine_restarts + 1)
+        self._report = dataclasses.replace(self._report, engine_restarts=last.engine_restarts + 1)
         self.state = dataclasses.replace(self.state, measurement=last.measurement)
 
     # --- waiting for the model -------------------------------------------------------------------
@@ -201,10 +197,10 @@ class Supervisor:
         """The path for the engine, once the model is there. Raises FailedError."""
         self._enter(lifecycle.WAITING_FOR_MODEL, "waiting for the model")
         root = await model_files.model_root(self.config, self._update_fetch, self._check_budget)
-        begun = self.clock.monotonic()
+        begun = time.monotonic()
         await model_files.compare_with_plan(self.config, root, self._set_message, self._check_budget)
         if self.config.content_digest:
-            self.state = lifecycle.verified(self.state, seconds=self.clock.monotonic() - begun)
+            self.state = lifecycle.verified(self.state, seconds=time.monotonic() - begun)
         return await asyncio.to_thread(
             model_files.engine_path, self.config, loadable_files(self.config.engine), root
         )
@@ -218,7 +214,7 @@ class Supervisor:
     def _check_budget(self) -> None:
         """Raises FailedError(StartupTimeout)."""
         budget = startup_budget_seconds(self.config.weights_bytes, self._read_live().startup_timeout_seconds)
-        failure = lifecycle.overdue(self.state, budget_seconds=budget, now=self.clock.monotonic())
+        failure = lifecycle.overdue(self.state, budget_seconds=budget, now=time.monotonic())
         if failure is not None:
             raise FailedError(failure)
 
@@ -288,15 +284,14 @@ class Supervisor:
     async def _enter_serving(self, measurement: Measurement, memory: MemoryWatch) -> None:
         if measurement is not self.state.measurement:  # an earlier run's has its own memory figures
             measurement = await memory.recorded_in(measurement, self._figures)
-        now = self.clock.monotonic()
+        now = time.monotonic()
         self.state = dataclasses.replace(self.state, measurement=measurement, healthy_seconds=now)
         detail = f": {measurement.message}" if measurement.message else ""
         self._enter(lifecycle.SERVING, f"measurement {measurement.state}{detail}")
         store.write_report(self.config.state_dir, self.report())
 
     def _remeasurement_requested(self) -> bool:
-        pod = this_pod(self.config, self.facts.environment)
-        return bool(pending_request(self._read_live(), self.state.measurement, pod.hostname))
+        return bool(pending_request(self._read_live(), self.state.measurement, os.uname().nodename))
 
     async def _leave_service(self) -> None:
         """Leaves the Service and waits for its pending requests."""
@@ -319,8 +314,8 @@ class Supervisor:
         document = await self._client.json(path) if path else None
         version = engine.version(document) if isinstance(document, dict) else ""
         self._enter(lifecycle.PROBING, "the engine is healthy")
-        self.facts = dataclasses.replace(
-            self.facts, engine_version=version, fallbacks=self._figures.fallbacks
+        self._report = dataclasses.replace(
+            self._report, engine_version=version, fallbacks=self._figures.fallbacks
         )
         startup = lifecycle.load_split(self.state.startup, self._figures)
         self.state = dataclasses.replace(self.state, startup=startup)
@@ -335,16 +330,25 @@ class Supervisor:
         from tacho_runtime.probe.sequence import run_probe
         from tacho_runtime.supervisor.measuring import MeasurementRun, target_of
 
+        live, sampler = self._read_live(), observed_machine.machine_sampler(self._machine, pid)
+
+        def probe(target: ProbeTarget, baseline: Baseline | None) -> Awaitable[Measurement]:
+            return run_probe(
+                target,
+                live,
+                plan_key=self.config.plan_key,
+                progress=self._set_message,
+                machine=sampler,
+                cpus=machine.cpu_count(),
+                baseline=baseline,
+            )
+
         measuring = MeasurementRun(
-            config=self.config,
-            pod=this_pod(self.config, self.facts.environment),
-            live=self._read_live(),
+            pod=this_pod(self.config, self._report.environment),
+            live=live,
             target=target_of(self.config, *self._engine_address(), slots=self._engine().slots(self.config)),
-            probe=run_probe,
-            clock=self.clock,
+            probe=probe,
             say=self._set_message,
-            machine=observed_machine.machine_sampler(self._machine, pid),
-            cpus=machine.cpu_count(),
         )
         return await measuring.measurement(self.state.measurement)
 
@@ -364,7 +368,7 @@ class Supervisor:
             await asyncio.sleep(HEALTH_SECONDS)
             healthy, why = await client.healthy(path)
             if healthy:
-                self.state = dataclasses.replace(self.state, healthy_seconds=self.clock.monotonic())
+                self.state = dataclasses.replace(self.state, healthy_seconds=time.monotonic())
             else:
                 log.warning("no healthy answer: %s", why)
 
@@ -379,21 +383,16 @@ class Supervisor:
         health = asyncio.ensure_future(self._watch_health(client, self._engine().health_path(self.config)))
         try:
             await self._wait_until_idle(
-                wedged=lambda: lifecycle.is_wedged(self.state, now=self.clock.monotonic()),
+                wedged=lambda: lifecycle.is_wedged(self.state, now=time.monotonic()),
                 stop_now=self._stop_now,
                 ended=child.exit_status.done,
             )
         finally:
             health.cancel()
             await asyncio.wait({health})
-        if lifecycle.is_wedged(self.state, now=self.clock.monotonic()):
-            raise FailedError(lifecycle.wedged_failure(self.state, now=self.clock.monotonic()))
+        if lifecycle.is_wedged(self.state, now=time.monotonic()):
+            raise FailedError(lifecycle.wedged_failure(self.state, now=time.monotonic()))
 
     async def _wait_until_idle(self, **until: Any) -> None:
-        seconds = self.config.drain_seconds
-        await wait_until_idle(
-            seconds=seconds, clock=self.clock, running=self._pending_requests, say=self._set_message, **until
-        )
-
-    async def _pending_requests(self, limit_seconds: float) -> int | None:
-        return await requests_left(self._read_load, self.config.engine_port, limit_seconds)
+        seconds, port = self.config.drain_seconds, self.config.engine_port
+        await wait_until_idle(self._read_load, port, seconds=seconds, say=self._set_message, **until)

@@ -191,7 +191,12 @@ def report(phase: str, fetch: FetchProgress | None = None) -> Report:
         (pod(state=PAUSES), None, "Starting", "Pod p restarts after a pause."),
         (pod(state=PAUSES), report("Probing"), "Starting", "Pod p restarts after a pause."),
         (pod(state=RUNS), None, "Loading", "Pod p runs; the engine starts."),
-        (pod(state=RUNS), report("Preflight"), "Loading", "Pod p: the engine loads the model."),
+        (
+            pod(state=RUNS),
+            report("Preflight"),
+            "Starting",
+            "Pod p: the runtime checks the container and the machine.",
+        ),
         (pod(state=RUNS), report("Starting"), "Loading", "Pod p: the engine loads the model."),
         (pod(state=RUNS), report("Probing"), "Measuring", "Pod p is measured before it receives requests."),
         (pod(state=RUNS), report("Draining"), "Starting", "Pod p is in phase Draining."),

@@ -11,8 +11,8 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchConfig, FetchProgress, snapshot_dir
 from tacho_contract.inspection import InspectConfig
-from tacho_runtime.hub.fetch.fetch import fetch
-from tacho_runtime.hub.inspect.inspect import inspect
+from tacho_runtime.hub.fetch import fetch
+from tacho_runtime.hub.inspect import inspect
 
 if TYPE_CHECKING:
     from tests.unit.hub.conftest import RunningHub

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tacho_contract.failure import Failure
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import ModelFacts
-from tacho_runtime.hub.inspect.inspect import inspect
+from tacho_runtime.hub.inspect import inspect
 
 
 def facts_of(config: InspectConfig, token: str = "") -> ModelFacts:

@@ -10,6 +10,7 @@ from tacho_contract import codec
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
+from tacho_runtime.headers.tensors import StoredTensor
 from tests.properties import examples
 from tools.mock.checkpoints import NAMES, config_and_tensors, facts_for, listed, published_parameters
 from tools.mock.published import CONFIGS
@@ -226,7 +227,7 @@ def test_what_is_missing_is_said() -> None:
         "dtype",
     ]
     assert "number of attention heads" in read_architecture({"num_hidden_layers": 1})[1]
-    rows = [("a.weight", "BF16", (2, 2), 8)]
+    rows = [StoredTensor("a.weight", "BF16", (2, 2), 8)]
     facts = facts_from_config_and_tensors({"num_hidden_layers": 1}, rows, listed("x", rows, ""))
     assert "dtype" not in facts.unknown
     assert facts.architecture is not None
@@ -253,7 +254,7 @@ FIELDS = st.sampled_from(
 @examples(3)
 @given(st.dictionaries(FIELDS, ANY | st.integers(-2, 40), max_size=12))
 def test_any_configuration_gives_facts(config: dict[str, Any]) -> None:
-    rows = [("model.embed_tokens.weight", "BF16", (4, 4), 32)]
+    rows = [StoredTensor("model.embed_tokens.weight", "BF16", (4, 4), 32)]
     facts = facts_from_config_and_tensors(config, rows, listed("x", rows, ""))
     assert codec.loads(ModelFacts, codec.dumps(facts)) == facts
     shape = facts.architecture

@@ -16,10 +16,9 @@ import pytest
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, FetchProgress
 from tacho_contract.inspection import InspectConfig
-from tacho_runtime.hub.fetch import download, fetch as fetch_module
-from tacho_runtime.hub.fetch.fetch import fetch
-from tacho_runtime.hub.fetch.progress import StallDetector
-from tacho_runtime.hub.inspect.inspect import inspect
+from tacho_runtime.hub import download, fetch as fetch_module
+from tacho_runtime.hub.fetch import StallDetector, fetch
+from tacho_runtime.hub.inspect import inspect
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, check_whole, failed, partial_of, progress
 from tools.mock.checkpoints import write_checkpoint

@@ -12,7 +12,7 @@ import pytest
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, snapshot_dir
-from tacho_runtime.hub.fetch.fetch import fetch
+from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, check_whole, failed, planned, progress
 

@@ -18,8 +18,9 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.failure import TERMINATION_LIMIT_BYTES, Failure, FailureClass
 from tacho_contract.fetch import FetchConfig
-from tacho_runtime.hub.fetch import fetch as fetch_module
-from tacho_runtime.hub.fetch.fetch import fetch
+from tacho_runtime.hub import fetch as fetch_module
+from tacho_runtime.hub.container import ENV_TERMINATION_LOG
+from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, TOKEN, check_whole, progress
 
@@ -166,7 +167,7 @@ def test_failing_sidecar_says_why(hub: RunningHub, config: FetchConfig, log: Pat
 
 def test_a_long_failure_in_any_script_stays_readable(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond ASCII a character takes six bytes or twelve, and the kubelet cuts without asking."""
-    monkeypatch.setenv(fetch_module.ENV_TERMINATION_LOG, str(log))
+    monkeypatch.setenv(ENV_TERMINATION_LOG, str(log))
     text = "模型" * 2000
     failure = Failure(failure_class=FailureClass.MODEL_INVALID, message=text, next_step=text)
     assert fetch_module._fail(failure) == 1

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.fetch import FetchConfig
-from tacho_runtime.hub.fetch import fetch as fetch_module
-from tacho_runtime.hub.fetch.fetch import fetch
+from tacho_runtime.hub import fetch as fetch_module
+from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, check_whole, failed, planned
 

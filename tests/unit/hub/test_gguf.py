@@ -15,7 +15,7 @@ from tacho_contract.model import LayerGroup
 from tacho_runtime.headers import gguf
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
 from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
-from tacho_runtime.hub.inspect.inspect import inspect
+from tacho_runtime.hub.inspect import inspect
 from tests.properties import examples
 from tools.mock import ggufs
 

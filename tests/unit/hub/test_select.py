@@ -7,7 +7,7 @@ from hypothesis import assume, given, strategies as st
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_engines.run_parts import loadable_files
 from tacho_runtime.headers.source import FileEntry
-from tacho_runtime.hub.inspect.select import Selection, matches, select
+from tacho_runtime.hub.select import Selection, matches, select
 
 COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 

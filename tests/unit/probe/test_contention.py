@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_runtime.machine.sampling import GpuSample, MachineSample, sampler
+from tacho_runtime.machine.gpus import GpuSample
+from tacho_runtime.machine.sampling import MachineSample, sampler
 from tacho_runtime.probe.contention import APPEARED_BYTES, INVALIDATING_REASONS, detect_contention
 
 SECOND = 1_000_000_000

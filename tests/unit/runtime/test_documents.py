@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import CollectorRegistry
 
 from tacho_contract import codec
 from tacho_contract.failure import FailedError
@@ -16,10 +15,10 @@ from tacho_contract.fetch import FetchProgress
 from tacho_contract.launch import RuntimeConfig, local_url
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report, StartupSeconds
-from tacho_runtime.http.metrics import RuntimeCollector, render
+from tacho_runtime.http.metrics import render
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle, store
-from tacho_runtime.supervisor.documents import ReportFacts, encode, make_load, make_report
+from tacho_runtime.supervisor.documents import encode, make_load, make_report, run_of
 
 CONFIG = RuntimeConfig(
     revision="demo-1",
@@ -72,14 +71,12 @@ STATE = lifecycle.RuntimeState(
 
 
 def report(state: lifecycle.RuntimeState = STATE) -> Report:
-    facts = ReportFacts(config=CONFIG, engine_version='7"7', engine_restarts=2)
-    return make_report(facts, state, now=1.0, observed_time="2026-01-01T00:00:00Z")
+    run = dataclasses.replace(run_of(CONFIG), engine_version='7"7', engine_restarts=2)
+    return make_report(run, state, now=1.0)
 
 
 def samples(shown: Report) -> dict[str, float]:
-    registry = CollectorRegistry()
-    registry.register(RuntimeCollector(lambda: shown, lifecycle.PHASES))
-    text = render(registry).decode()
+    text = render(shown, lifecycle.PHASES).decode()
     return {
         f"{sample.name}{sample.labels or ''}": sample.value
         for family in text_string_to_metric_families(text)

@@ -50,7 +50,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_engine_that_answers_is_drained_to_the_end_of_its_time(tmp_path: Path) -> None:
     supervisor = serving(tmp_path, _Engine(healthy=True), drain_seconds=3)
     await supervisor._drain()
-    assert supervisor.state.message == "the drain time is over with 1 requests left"
+    assert supervisor.state.message == "the drain time is over with 1 request left"
 
 
 async def test_an_engine_that_fell_silent_is_told_as_hung(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract import codec
 from tacho_contract.failure import TERMINATION_LIMIT_BYTES, Failure, log_tail, termination_message
-from tacho_runtime.termination import write_termination
+from tacho_runtime.files import write_termination
 
 FAILURES = st.builds(
     Failure,

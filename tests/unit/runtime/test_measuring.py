@@ -10,7 +10,6 @@ import pytest
 
 from tacho_contract.launch import Again, LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_contract.measurement import Baseline, Environment, Measurement, Workload
-from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor import measuring
 from tacho_runtime.supervisor.measuring import MeasuredPod, MeasurementRun, target_of
@@ -27,26 +26,20 @@ CONFIG = RuntimeConfig(
 LIVE = LiveConfig(measure_key="m", workload=Workload(input_tokens=7), probe=ProbeSettings(timeout_seconds=0))
 
 
-class StillClock:
-    def monotonic(self) -> float:
-        return 5.0
-
-    def utc(self) -> str:
-        return "2026-01-01T00:00:00Z"
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal measurements are dated alike."""
+    monkeypatch.setattr(measuring, "now_text", lambda: "2026-01-01T00:00:00Z")
 
 
 def asked(probe: measuring.Probe, live: LiveConfig, say: Callable[[str], None]) -> MeasurementRun:
     target = target_of(CONFIG, "http://127.0.0.1:1", "key", slots=4)
     return MeasurementRun(
-        config=CONFIG,
         pod=MeasuredPod(plan_key=CONFIG.plan_key, hostname="me"),
         live=live,
         target=target,
         probe=probe,
-        clock=StillClock(),
         say=say,
-        machine=lambda _: MachineSample(stamp_ns=0),
-        cpus=2,
     )
 
 
@@ -68,39 +61,20 @@ def test_what_has_no_figures_carries_the_keys() -> None:
     assert (made.state, made.probe_seconds, made.workload) == ("Skipped", 1.235, LIVE.workload)
 
 
-async def never(
-    target: ProbeTarget,
-    live: LiveConfig,
-    *,
-    plan_key: str,
-    progress: Callable[[str], None],
-    machine: Callable[[bool], MachineSample],
-    cpus: int,
-    baseline: Baseline | None,
-) -> Measurement:
+async def never(target: ProbeTarget, baseline: Baseline | None) -> Measurement:
     raise AssertionError("must not be probed")
 
 
 async def test_the_probe_is_pointed_at_the_engine_and_heard() -> None:
     seen: list[ProbeTarget] = []
 
-    async def probe(
-        target: ProbeTarget,
-        live: LiveConfig,
-        *,
-        plan_key: str,
-        progress: Callable[[str], None],
-        machine: Callable[[bool], MachineSample],
-        cpus: int,
-        baseline: Baseline | None,
-    ) -> Measurement:
+    async def probe(target: ProbeTarget, baseline: Baseline | None) -> Measurement:
         seen.append(target)
-        progress("warming up")
         return figures()
 
     measurement, said = await outcome(probe)
     assert measurement == figures()
-    assert said[-1] == "warming up"
+    assert said == ["measuring: this plan and workload were not measured yet"]
     (target,) = seen
     assert (target.served_name, target.max_model_len, target.concurrency) == ("demo", 1024, 4)
     assert (target.engine, target.api_key) == ("custom", "key")
@@ -110,16 +84,7 @@ async def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(measuring, "PROBE_GRACE_SECONDS", 0.05)
     ended = asyncio.Event()
 
-    async def probe(
-        target: ProbeTarget,
-        live: LiveConfig,
-        *,
-        plan_key: str,
-        progress: Callable[[str], None],
-        machine: Callable[[bool], MachineSample],
-        cpus: int,
-        baseline: Baseline | None,
-    ) -> Measurement:
+    async def probe(target: ProbeTarget, baseline: Baseline | None) -> Measurement:
         try:
             await asyncio.sleep(3600)
         finally:
@@ -136,16 +101,7 @@ async def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_probe_that_breaks_says_how() -> None:
-    async def probe(
-        target: ProbeTarget,
-        live: LiveConfig,
-        *,
-        plan_key: str,
-        progress: Callable[[str], None],
-        machine: Callable[[bool], MachineSample],
-        cpus: int,
-        baseline: Baseline | None,
-    ) -> Measurement:
+    async def probe(target: ProbeTarget, baseline: Baseline | None) -> Measurement:
         raise ZeroDivisionError("of tokens")
 
     measurement, _ = await outcome(probe)
@@ -169,16 +125,7 @@ async def test_what_is_known_is_kept_with_the_probe_disabled() -> None:
 async def test_the_probe_gets_the_baseline_and_who_asked_is_in_the_measurement() -> None:
     seen: list[Baseline | None] = []
 
-    async def probe(
-        target: ProbeTarget,
-        live: LiveConfig,
-        *,
-        plan_key: str,
-        progress: Callable[[str], None],
-        machine: Callable[[bool], MachineSample],
-        cpus: int,
-        baseline: Baseline | None,
-    ) -> Measurement:
+    async def probe(target: ProbeTarget, baseline: Baseline | None) -> Measurement:
         seen.append(baseline)
         return figures()
 
@@ -203,7 +150,7 @@ async def test_the_probe_gets_the_baseline_and_who_asked_is_in_the_measurement()
 async def test_what_failed_before_and_what_nobody_knows_is_not_asked_to_score() -> None:
     targets: list[ProbeTarget] = []
 
-    async def asked_of(target: ProbeTarget, live: LiveConfig, **_: object) -> Measurement:
+    async def asked_of(target: ProbeTarget, baseline: Baseline | None) -> Measurement:
         targets.append(target)
         return figures()
 

@@ -16,7 +16,7 @@ from tacho_contract.inspection import FULL, HEADERS, InspectConfig
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.run_parts import loadable_files
 from tacho_runtime.headers.digests import HashProgress
-from tacho_runtime.hub.inspect.inspect import inspect
+from tacho_runtime.hub.inspect import inspect
 from tacho_runtime.supervisor.model_files import check_content, engine_path
 from tests.unit.runtime.running import custom_config, running
 from tests.unit.runtime.test_real_engine import llamacpp_config, model_file

@@ -15,7 +15,7 @@ from tacho_contract.model import ModelFacts
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_runtime.hub.inspect.inspect import inspect
+from tacho_runtime.hub.inspect import inspect
 from tests.unit.runtime.running import Running, running
 from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
 from tools.harness.resources import CONFIG

@@ -20,6 +20,7 @@ from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import Again, CustomEngine, LiveConfig, ProbeSettings
 from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
+from tacho_runtime.files import replace_file
 from tacho_runtime.machine import processes
 from tacho_runtime.supervisor import store
 from tests.unit.runtime.running import DISABLED, custom_config, running
@@ -119,7 +120,7 @@ def test_drain_ends_with_its_time(tmp_path: Path) -> None:
     with running(config, tmp_path) as runtime:
         runtime.until_ready()
         assert runtime.stop() == 0
-    assert "the drain time is over with 1 requests left" in runtime.log()
+    assert "the drain time is over with 1 request left" in runtime.log()
 
 
 def test_second_signal_does_not_wait_for_requests(tmp_path: Path) -> None:
@@ -308,7 +309,7 @@ def test_a_serving_pod_that_is_asked_leaves_the_service_measures_and_comes_back_
         runtime.until_ready()
         before = runtime.report()["startup"]
         mine = Again(request="disrupt-1", hostname=os.uname().nodename)
-        store.replace_file(Path(config.live_file), codec.dumps(dataclasses.replace(live, again=mine)))
+        replace_file(Path(config.live_file), codec.dumps(dataclasses.replace(live, again=mine)))
         runtime.until(lambda: "waiting for 1" in runtime.report().get("message", ""), "the leave")
         assert runtime.get("/readyz")[0] == 503, "no request may come while it is measured"
         assert runtime.get("/livez")[0] == 200
@@ -320,7 +321,7 @@ def test_a_serving_pod_that_is_asked_leaves_the_service_measures_and_comes_back_
         assert answered["measurement"]["observedTime"] != "2026-01-02T03:04:05Z"
         assert answered["startup"] == before, "it is no part of the start"
         other = Again(request="disrupt-2", hostname="another-pod")
-        store.replace_file(Path(config.live_file), codec.dumps(dataclasses.replace(live, again=other)))
+        replace_file(Path(config.live_file), codec.dumps(dataclasses.replace(live, again=other)))
         time.sleep(1.5)
         assert runtime.report()["phase"] == "Serving"
         assert runtime.stop() == 0

@@ -60,7 +60,12 @@ def _of(pod: PodView, report: Report | None) -> PodProgress:
 def _reported(pod: PodView, report: Report) -> PodProgress:
     if report.phase == "WaitingForModel":
         return PodProgress(reason=Reason.DOWNLOADING, message=f"Pod {pod.name}: {downloading(report.fetch)}.")
-    if report.phase in ("Preflight", "Starting"):
+    if report.phase == "Preflight":
+        return PodProgress(
+            reason=Reason.STARTING,
+            message=f"Pod {pod.name}: the runtime checks the container and the machine.",
+        )
+    if report.phase == "Starting":
         return PodProgress(reason=Reason.LOADING, message=f"Pod {pod.name}: the engine loads the model.")
     if report.phase == "Probing":
         return PodProgress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +27,8 @@ from tacho_runtime.headers.digests import (
 from tacho_runtime.headers.facts import facts_from_config_and_tensors, facts_from_gguf, with_tokenizer
 from tacho_runtime.headers.json_values import read_json
 from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource, invalid, not_found
-from tacho_runtime.hub.inspect.select import INDEX, Selection, select
+from tacho_runtime.headers.tensors import StoredTensor
+from tacho_runtime.hub.select import INDEX, Selection, select
 
 SHARD_LIMIT = 2000
 HEADERS_LIMIT_BYTES = 100_000_000
@@ -105,7 +107,7 @@ def _parsed(
             parsed.append(header)
         return facts_from_gguf(parsed, base)
     if selection.format == SAFETENSORS:
-        tensors = list(_safetensors_rows(source, selection, marks))
+        tensors = list(_safetensors(source, selection, marks))
         return facts_from_config_and_tensors(_config(source, entries), tensors, base)
     if selection.format == PYTORCH:
         facts = facts_from_config_and_tensors(_config(source, entries), [], base)
@@ -136,9 +138,7 @@ def _gguf_header(source: ModelSource, entry: FileEntry) -> gguf.GGUFHeader:
         return gguf.read_header(lambda start, n: source.read(entry.path, start, n), entry.size_bytes)
 
 
-def _safetensors_rows(
-    source: ModelSource, selection: Selection, marks: dict[str, str]
-) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
+def _safetensors(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[StoredTensor]:
     def fetch(entry: FileEntry) -> bytes:
         with _naming(entry):
             return safetensors.fetch_header(
@@ -155,25 +155,22 @@ def _safetensors_rows(
                 total_bytes, total_tensors = total_bytes + len(header), total_tensors + len(tensors)
                 if total_bytes > HEADERS_LIMIT_BYTES or total_tensors > safetensors.TENSOR_LIMIT:
                     raise invalid("The model's shards describe more than any real model has.")
-                yield from ((t.name, t.dtype, t.shape, t.stored_bytes) for t in tensors)
+                yield from tensors
 
 
 def _batches(entries: tuple[FileEntry, ...], size: int) -> Iterator[tuple[FileEntry, ...]]:
     return (entries[start : start + size] for start in range(0, len(entries), size))
 
 
-class _naming:  # noqa: N801 - reads as a statement
-    """Context manager that prefixes the messages of errors with the file's name."""
-
-    def __init__(self, entry: FileEntry) -> None:
-        self._path = entry.path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, FailedError) and not error.failure.message.startswith(self._path):
-            error.failure = replace(error.failure, message=f"{self._path}: {error.failure.message}")
+@contextlib.contextmanager
+def _naming(entry: FileEntry) -> Iterator[None]:
+    """Prefixes the messages of errors with the file's name."""
+    try:
+        yield
+    except FailedError as error:
+        if not error.failure.message.startswith(entry.path):
+            error.failure = replace(error.failure, message=f"{entry.path}: {error.failure.message}")
+        raise
 
 
 def _identifying(source: ModelSource, selection: Selection) -> tuple[FileEntry, ...]:

@@ -7,24 +7,20 @@ InspectResult, packed, to the termination log. Exit code 0 with facts, 1 with a 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from tacho_contract import codec
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig, InspectResult
 from tacho_contract.model import ModelFacts, TensorClass
-from tacho_contract.pod import TERMINATION_LOG
 from tacho_contract.units import clipped
 from tacho_contract.uri import ClaimUri, HubUri, parse_uri
 from tacho_runtime.headers.source import FolderSource, ModelSource, not_found
-from tacho_runtime.hub.failures import unreachable
-from tacho_runtime.hub.inspect.gather import find_facts
+from tacho_runtime.hub import container
+from tacho_runtime.hub.gather import find_facts
 from tacho_runtime.hub.remote import HubSource
 
 LIMIT_BYTES = 4096
@@ -88,10 +84,6 @@ def _too_many_files(facts: ModelFacts) -> Failure:
     )
 
 
-ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
-"""Where the result goes instead of the kubelet's file."""
-
-
 def open_source(config: InspectConfig, token: str) -> ModelSource:
     """The place ``config.uri`` names. Raises FailedError."""
     try:
@@ -128,45 +120,33 @@ def _unexpected(what: str) -> Failure:
     )
 
 
-def _configuration(text: str) -> InspectConfig | Failure:
-    try:
-        return codec.loads(InspectConfig, text)
-    except codec.DocumentError as error:
-        return Failure(
-            failure_class=FailureClass.INVALID_CONFIG,
-            message=f"{ENV_INSPECT_CONFIG}: {error}",
-            next_step="Use an operator and an image of the same release.",
-        )
-
-
 def _end_after(seconds: int) -> None:
     """Ends the inspection with an error ``seconds`` from now; replaces an earlier limit."""
-
-    def expired(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise unreachable(f"The inspection did not finish within {seconds} s.")
-
-    signal.signal(signal.SIGALRM, expired)
-    # Again and again: a library may swallow the first.
-    signal.setitimer(signal.ITIMER_REAL, max(1, seconds), 1.0)
+    container.limit_time(max(1, seconds), f"The inspection did not finish within {seconds} s.")
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 with facts, 1 with a failure."""
-    # PID 1 of a container ignores SIGTERM unless it says otherwise.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
-    config = _configuration(os.environ.get(ENV_INSPECT_CONFIG, ""))
-    if isinstance(config, Failure):
-        result = InspectResult(failure=config)
+    container.end_on_sigterm()
+    try:
+        config = container.configuration(InspectConfig, ENV_INSPECT_CONFIG)
+    except FailedError as refusal:
+        result = InspectResult(failure=refusal.failure)
     else:
         _end_after(config.timeout_seconds)
-        result = inspect(config, os.environ.get("HF_TOKEN", "").strip(), _end_after)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        result = inspect(config, container.hub_token(), _end_after)
+        container.end_limit()
     message = packed_within_limit(result)
-    Path(os.environ.get(ENV_TERMINATION_LOG) or TERMINATION_LOG).write_text(message)
+    Path(container.termination_log()).write_text(message)
     if "--print" in arguments:
         sys.stdout.write(message + "\n")
     if result.failure:
-        sys.stderr.write(
-            f"{result.failure.failure_class}: {result.failure.message} {result.failure.next_step}\n"
-        )
+        container.print_failure(result.failure)
     return 1 if result.failure else 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    # Reads that are still under way in other threads must not hold the pod after its deadline.
+    os._exit(code)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tacho_contract.fetch import snapshot_dir
+from tacho_runtime.files import replace_file
 from tacho_runtime.headers.source import FileEntry
 
 LOG = logging.getLogger(__name__)
@@ -63,11 +64,9 @@ class VerifiedFiles:
         text = json.dumps(
             {name: [s.size_bytes, s.modified_ns, s.digest] for name, s in sorted(self._seals.items())}
         )
-        fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(text)
-            os.replace(fresh, self._path)
+            replace_file(self._path, text)
         except OSError as error:
             # A cache that is mounted read-only: its files are hashed again next time.
             LOG.warning("%s cannot be written: %s", self._path, error.strerror)

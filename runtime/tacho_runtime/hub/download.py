@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tacho_runtime.headers.source import invalid
-from tacho_runtime.hub.fetch.cache import DownloadTarget, HubCache
+from tacho_runtime.hub.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.remote import REQUEST_TIMEOUT_SECONDS
 
 LOG = logging.getLogger(__name__)

@@ -57,7 +57,7 @@ def select(
         return _preferred(entries, desired, index)
     chosen = tuple(entry for entry in entries if matches(entry.path, globs))
     for glob in globs:
-        if not matches_any(glob, chosen):
+        if not any(fnmatchcase(entry.path, glob) for entry in chosen):
             raise not_found(
                 f"spec.model.files: {glob!r} matches none of the model's {len(entries)} files. "
                 f"There is: {_sized(entries)}.",
@@ -66,10 +66,6 @@ def select(
     if not desired.formats:
         return Selection(UNPARSED, chosen, globs, ())
     return _classified(chosen, globs, desired)
-
-
-def matches_any(glob: str, entries: Files) -> bool:
-    return any(fnmatchcase(entry.path, glob) for entry in entries)
 
 
 def _classified(chosen: Files, globs: tuple[str, ...], desired: LoadableFiles) -> Selection:
@@ -161,14 +157,10 @@ def _absent(desired: LoadableFiles, entries: Files) -> FailedError:
 def _sets(weights: Files) -> dict[str, Files]:
     """Shards of one model together, under the first one's name."""
     grouped: dict[str, list[FileEntry]] = {}
-    for entry in weights:
+    for entry in sorted(weights, key=lambda entry: entry.path):
         shard = SHARD.match(entry.path)
         grouped.setdefault(f"{shard['stem']}/{shard['total']}" if shard else entry.path, []).append(entry)
-    return {shards[0].path: tuple(shards) for shards in map(_ordered, grouped.values())}
-
-
-def _ordered(shards: list[FileEntry]) -> list[FileEntry]:
-    return sorted(shards, key=lambda e: e.path)
+    return {shards[0].path: tuple(shards) for shards in grouped.values()}
 
 
 def _check_shards(weights: Files) -> None:

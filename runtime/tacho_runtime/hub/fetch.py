@@ -7,48 +7,58 @@ touches no network.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from tacho_contract import codec
-from tacho_contract.failure import FailedError, Failure, FailureClass
-from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, FetchConfig, FetchProgress
-from tacho_contract.pod import FETCH_DIR, TERMINATION_LOG
+from tacho_contract.failure import FailedError, Failure
+from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, PROGRESS_FILE, FetchConfig, FetchProgress
+from tacho_contract.pod import FETCH_DIR
 from tacho_contract.units import file_size
+from tacho_runtime.files import replace_file, write_termination
 from tacho_runtime.headers.digests import files_digest
 from tacho_runtime.headers.source import FileEntry, changed, invalid
+from tacho_runtime.hub import container
+from tacho_runtime.hub.cache import DownloadTarget, HubCache, is_digest
 from tacho_runtime.hub.failures import classify, disk_full, unreachable
-from tacho_runtime.hub.fetch.cache import DownloadTarget, HubCache, is_digest
-from tacho_runtime.hub.fetch.progress import (
-    INTERVAL_SECONDS,
-    StallDetector,
-    become_sleeper,
-    write_complete,
-    write_progress,
-)
-from tacho_runtime.hub.inspect.select import matches
-from tacho_runtime.termination import write_termination
+from tacho_runtime.hub.select import matches
 
 if TYPE_CHECKING:
     from tacho_runtime.hub.remote import HubSource
 
-ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
+INTERVAL_SECONDS = 0.5
+"""Between two reports of progress."""
 PARALLEL_FILES = 4
 STALL_SECONDS = 300.0
 LISTING_SECONDS = 120.0
 SPARE_BYTES = 32 * 1024 * 1024
 """Left free beside the model, for links, locks and file system overhead."""
+
+ENDING = {signal.SIGTERM, signal.SIGINT}
+SLEEPER = f"import _signal; _signal.sigwait({{{int(signal.SIGTERM)}, {int(signal.SIGINT)}}})"
+
+
+class StallDetector:
+    """Notices that nothing has moved for too long. Time is given, not taken."""
+
+    def __init__(self, limit_seconds: float, now_seconds: float) -> None:
+        self._limit, self._since = limit_seconds, now_seconds
+        self._last: FetchProgress | None = None
+
+    def stalled(self, progress: FetchProgress, now_seconds: float) -> bool:
+        """True once ``progress`` has been the same, but for the time, over the limit."""
+        seen = replace(progress, elapsed_seconds=0.0)
+        if seen != self._last:
+            self._last, self._since = seen, now_seconds
+        return now_seconds - self._since > self._limit
 
 
 class ModelFetch:
@@ -66,7 +76,8 @@ class ModelFetch:
         """Notes and writes how far it is."""
         elapsed = round(time.monotonic() - self._began, 1)
         self.progress = replace(progress, elapsed_seconds=elapsed)
-        write_progress(self._config.state_dir, self.progress)
+        Path(self._config.state_dir).mkdir(parents=True, exist_ok=True)
+        replace_file(Path(self._config.state_dir, PROGRESS_FILE), codec.dumps(self.progress))
 
     def run(self) -> str:
         """Raises FailedError, and whatever the client raises."""
@@ -112,11 +123,16 @@ class ModelFetch:
         from tacho_runtime.hub.remote import HubSource
 
         config = self._config
-        with _time_limit(LISTING_SECONDS):
+        container.limit_time(
+            LISTING_SECONDS, f"The hub did not list the files within {LISTING_SECONDS:.0f} s."
+        )
+        try:
             source = HubSource(
                 config.repository, config.files.commit, endpoint=config.endpoint, token=self._token
             )
             targets = self._planned(source)
+        finally:
+            container.end_limit()
         present = {target.path: self._cache.present_bytes(target) for target in targets}
         self._check_space(targets, present)
         self.report(
@@ -166,7 +182,7 @@ class ModelFetch:
             )
 
     def _bring(self, targets: tuple[DownloadTarget, ...], source: HubSource) -> None:
-        from tacho_runtime.hub.fetch.download import Downloader
+        from tacho_runtime.hub.download import Downloader
 
         downloader = Downloader(
             self._cache,
@@ -207,29 +223,12 @@ class ModelFetch:
         )
 
 
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Ends what a hub that answers drop by drop would draw out. Only in the main thread, as signals are."""
-
-    def expired(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise unreachable(f"The hub did not list the files within {seconds:.0f} s.")
-
-    before = signal.signal(signal.SIGALRM, expired)
-    # Again and again: a library may swallow the first.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def fetch(config: FetchConfig, token: str) -> str | Failure:
     """Downloads the planned files. Returns their folder, or the failure. Writes progress either way."""
     work = ModelFetch(config, token)
     try:
         path = work.run()
-        write_complete(config.state_dir, path)
+        replace_file(Path(config.state_dir, COMPLETE_FILE), json.dumps({"path": path}))
         return path
     except FailedError as refusal:
         failure = refusal.failure
@@ -259,32 +258,43 @@ def _state_dir(text: str) -> str:
 
 
 def _fail(failure: Failure) -> int:
-    sys.stderr.write(f"{failure.failure_class}: {failure.message} {failure.next_step}\n")
-    write_termination(os.environ.get(ENV_TERMINATION_LOG) or TERMINATION_LOG, failure)
+    container.print_failure(failure)
+    write_termination(container.termination_log(), failure)
     return 1
 
 
-def main() -> int:  # noqa: RET503 - the sleeper takes the place of the process
+def become_sleeper() -> NoReturn:
+    """Replaces this process. The environment, and with it the hub token, does not go along.
+
+    The signals are blocked before: one that arrives in between stays pending, and ends the sleeper at
+    once. As PID 1 it would otherwise be ignored, and hold the pod for its whole grace period.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", SLEEPER], {})  # noqa: S606 - no shell is wanted
+
+
+def main() -> int:
     """Returns 1 on failure; on success the process becomes the sleeper, and ends with 0 on SIGTERM."""
-    text = os.environ.get(ENV_FETCH_CONFIG, "")
-    if Path(_state_dir(text), COMPLETE_FILE).exists():
+    if Path(_state_dir(os.environ.get(ENV_FETCH_CONFIG, "")), COMPLETE_FILE).exists():
         become_sleeper()
-    # PID 1 of a container ignores SIGTERM unless it says otherwise. What is on disk is continued next time.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    container.end_on_sigterm()  # what is on disk is continued next time
     os.umask(0o022)  # the engine runs as any user id
     try:
-        config = codec.loads(FetchConfig, text)
-    except codec.DocumentError as error:
-        return _fail(
-            Failure(
-                failure_class=FailureClass.INVALID_CONFIG,
-                message=f"{ENV_FETCH_CONFIG}: {error}",
-                next_step="Use an operator and an image of the same release.",
-            )
-        )
+        config = container.configuration(FetchConfig, ENV_FETCH_CONFIG)
+    except FailedError as refusal:
+        return _fail(refusal.failure)
     os.environ.setdefault("HF_HOME", f"{config.state_dir}/client")
-    result = fetch(config, os.environ.get("HF_TOKEN", "").strip())
+    result = fetch(config, container.hub_token())
     if isinstance(result, Failure):
         return _fail(result)
     sys.stdout.write(f"{config.repository}@{config.files.commit} is complete in {result}\n")
     become_sleeper()
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    # Downloads that are still under way in other threads must not hold the container.
+    os._exit(code)

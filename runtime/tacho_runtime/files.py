@@ -1,0 +1,37 @@
+"""Small files: texts of the kernel, documents that are replaced whole, the termination message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tacho_contract.failure import Failure, termination_message
+
+
+def read_text(path: Path) -> str:
+    """Text of a file; empty where it cannot be read."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes ``path`` so that a reader sees the old content or the new, never a part. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def write_termination(path: str, failure: Failure) -> None:
+    """Writes the termination message to ``path``; where that is not possible, prints it on stderr.
+
+    In one write over the old content: the kubelet mounts this very file, so it cannot be replaced.
+    """
+    text = termination_message(failure)
+    try:
+        with open(path, "wb", buffering=0) as file:
+            file.write(text.encode())
+    except OSError as error:
+        print(f"tacho: cannot write {path}: {error}; the message was: {text}", file=sys.stderr, flush=True)

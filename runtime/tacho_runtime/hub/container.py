@@ -1,0 +1,67 @@
+"""A container of the tacho image that serves a model: its configuration, its time limit and its failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+from tacho_contract import codec
+from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract.pod import TERMINATION_LOG
+from tacho_runtime.hub.failures import unreachable
+
+ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
+"""Where the termination message goes instead of the kubelet's file."""
+
+T = TypeVar("T")
+
+
+def configuration(cls: type[T], variable: str) -> T:
+    """The document in an environment variable. Raises FailedError(InvalidConfig)."""
+    try:
+        return codec.loads(cls, os.environ.get(variable, ""))
+    except codec.DocumentError as error:
+        raise FailedError.of(
+            FailureClass.INVALID_CONFIG,
+            f"{variable}: {error}",
+            "Use an operator and an image of the same release.",
+        ) from None
+
+
+def hub_token() -> str:
+    return os.environ.get("HF_TOKEN", "").strip()
+
+
+def termination_log() -> str:
+    """The file that takes the termination message."""
+    return os.environ.get(ENV_TERMINATION_LOG) or TERMINATION_LOG
+
+
+def print_failure(failure: Failure) -> None:
+    sys.stderr.write(f"{failure.failure_class}: {failure.message} {failure.next_step}\n")
+
+
+def end_on_sigterm() -> None:
+    """As PID 1 of a container, a process ignores SIGTERM unless it has a handler."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+
+
+def limit_time(seconds: float, message: str) -> None:
+    """Raises FailedError(HubUnreachable) with ``message`` in ``seconds``; replaces an earlier limit.
+
+    Only in the main thread, as signals are. ``end_limit`` ends it.
+    """
+
+    def expired(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise unreachable(message)
+
+    signal.signal(signal.SIGALRM, expired)
+    # Again and again: a library may swallow the first.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+
+
+def end_limit() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
