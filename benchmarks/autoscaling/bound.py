@@ -93,7 +93,7 @@ def rate_of(
         times = list(itertools.accumulate(rng.expovariate(rate) for _ in range(REQUESTS)))
         drawn = rng.choices(lengths, k=REQUESTS)
         trace = Trace("alone", tuple(times), tuple(p for p, _ in drawn), tuple(a for _, a in drawn))
-        return simulate(trace, one, static.make, seed=SEED).slo_attainment
+        return simulate(trace, one, static, seed=SEED).slo_attainment
 
     low, high = 0.0, MOST_REQUESTS_PER_SECOND
     wanted = SHARE * kept(ALONE * high)

@@ -33,10 +33,10 @@ CANDIDATES = {
     "hpa-kv-cache": Candidate(hpa.on_kv_cache, _over(hpa.on_kv_cache, "target", SHARES)),
     "hpa-concurrency": Candidate(hpa.on_concurrency, _over(hpa.on_concurrency, "target", REQUESTS)),
     "kubeai": Candidate(
-        kubeai.make,
+        kubeai.KubeAI,
         {
-            **_over(kubeai.make, "target", REQUESTS),
-            **_over(kubeai.make, "target", REQUESTS, window_seconds=60.0),
+            **_over(kubeai.KubeAI, "target", REQUESTS),
+            **_over(kubeai.KubeAI, "target", REQUESTS, window_seconds=60.0),
         },
     ),
     "aibrix-apa": Candidate(
@@ -54,27 +54,27 @@ CANDIDATES = {
         },
     ),
     "kaito": Candidate(
-        kaito.make,
+        kaito.Kaito,
         {
             f"up {up:g}, down {down:g}, cooldown {cooldown:g} s": functools.partial(
-                kaito.make, up=up, down=down, cooldown_seconds=cooldown
+                kaito.Kaito, up=up, down=down, cooldown_seconds=cooldown
             )
             for up, down in ((0.25, 0.1), (1.0, 0.1), (3.0, 1.0))
             for cooldown in (60.0, 300.0)
         },
     ),
-    "production-stack": Candidate(production_stack.make, _over(production_stack.make, "waiting", QUEUES)),
+    "production-stack": Candidate(production_stack.Chart, _over(production_stack.Chart, "waiting", QUEUES)),
     "production-stack-operator": Candidate(
-        production_stack.make_operator,
+        production_stack.Operator,
         {
-            **_over(production_stack.make_operator, "factor", (1.0, 2.0, 3.0), keepalive=False),
-            **_over(production_stack.make_operator, "factor", (2.0, 3.0)),
+            **_over(production_stack.Operator, "factor", (1.0, 2.0, 3.0), keepalive=False),
+            **_over(production_stack.Operator, "factor", (2.0, 3.0)),
         },
     ),
     "wva": Candidate(
-        wva.make,
+        wva.WVA,
         {
-            f"scaleUpThreshold {up:g}, {name}": functools.partial(wva.make, up=up, rules=rules)
+            f"scaleUpThreshold {up:g}, {name}": functools.partial(wva.WVA, up=up, rules=rules)
             for up in (0.25, 0.35, 0.5, 0.7, 0.85)
             for name, rules in (("chart", wva.CHART), ("sample", wva.SAMPLE))
         },

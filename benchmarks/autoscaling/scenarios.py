@@ -12,11 +12,10 @@ from benchmarks.autoscaling.traces import ANSWERS, MINUTE, PROMPTS, SHAPES, publ
 from tacho_operator.core.autoscaling.algorithm.capacity import OPEN_LOOP_STEP
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.closed_loop import Level, closed_loop
-from tacho_simulate.faults import Faults
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policies import static
 from tacho_simulate.policy import Setting
-from tacho_simulate.run import simulate
+from tacho_simulate.run import Faults, simulate
 from tacho_simulate.trace import Trace
 
 MODEL = PerformanceModel(
@@ -93,7 +92,7 @@ def _verified(capacity: ReplicaCapacity) -> bool:
         cold_start_seconds=START_SECONDS,
         model=MODEL,
     )
-    return simulate(trace, setting, static.make, seed=VERIFY_SEED).slo_attainment >= WANTED
+    return simulate(trace, setting, static, seed=VERIFY_SEED).slo_attainment >= WANTED
 
 
 def usual() -> ReplicaCapacity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 from tacho_operator.api.defaults import GRACE_SECONDS
@@ -12,28 +13,23 @@ from tacho_simulate.policy import SimulatedPodView
 from tacho_simulate.replica import Ledger, Replica, Timed, replica_of
 
 
+@dataclass(slots=True, eq=False)
 class SimulatedPod:
     """One pod and the replica in it."""
 
-    __slots__ = (
-        "created",
-        "deleted_seconds",
-        "hung",
-        "number",
-        "ready",
-        "ready_seconds",
-        "replica",
-        "timed",
-        "uid",
-    )
+    number: int
+    created: float
+    timed: Timed
+    replica: Replica
+    ready: bool = False
+    hung: bool = False
+    ready_seconds: float | None = None
+    deleted_seconds: float = math.inf
+    """When the pod releases its GPU."""
 
-    def __init__(self, number: int, created: float, timed: Timed, replica: Replica) -> None:
-        self.number, self.uid = number, f"pod-{number}"
-        self.created, self.timed, self.replica = created, timed, replica
-        self.ready = self.hung = False
-        self.ready_seconds: float | None = None
-        self.deleted_seconds = math.inf
-        """When the pod releases its GPU."""
+    @property
+    def uid(self) -> str:
+        return f"pod-{self.number}"
 
 
 class Fleet:

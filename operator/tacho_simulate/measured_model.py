@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tacho_contract.measurement import Workload
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_simulate.closed_loop import Level, closed_loop
 from tacho_simulate.performance_model import (
@@ -70,11 +71,11 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
         gap = levels[concurrency].tpot_milliseconds_p50
         if first is None or gap is None or not 1 < concurrency <= model.max_num_seqs:
             continue
-        model = _late(model, shape.input_tokens, shape.output_tokens, concurrency, first / 1000)
-        exact = _stepped(model, shape.input_tokens, shape.output_tokens, concurrency, gap / 1000)
+        model = _late(model, shape, concurrency, first / 1000)
+        exact = _stepped(model, shape, concurrency, gap / 1000)
         if exact != model:
             late = dataclasses.replace(exact, ttft_late=exact.ttft_late[:-1])
-            model = _late(late, shape.input_tokens, shape.output_tokens, concurrency, first / 1000)
+            model = _late(late, shape, concurrency, first / 1000)
     return model
 
 
@@ -87,11 +88,11 @@ def _fixed(entry: MeasurementEntry, prompt_seconds: float) -> float:
 
 
 def _stepped(
-    model: PerformanceModel, input_tokens: int, output_tokens: int, concurrency: int, gap_seconds: float
+    model: PerformanceModel, shape: Workload, concurrency: int, gap_seconds: float
 ) -> PerformanceModel:
     """The model with the step time at ``concurrency`` that reproduces the measured median TPOT."""
     for _ in range(CORRECTIONS):
-        found = _level(model, input_tokens, output_tokens, concurrency)
+        found = _level(model, shape, concurrency)
         off = gap_seconds - found.tpot_seconds.p50
         if abs(off) <= EXACT * gap_seconds:
             break
@@ -101,13 +102,13 @@ def _stepped(
     return model
 
 
-def _level(model: PerformanceModel, input_tokens: int, output_tokens: int, concurrency: int) -> Level:
+def _level(model: PerformanceModel, shape: Workload, concurrency: int) -> Level:
     """Simulates one level of the measurement."""
     return closed_loop(
         # Limits the table of step times to the level's concurrency.
         dataclasses.replace(model, max_num_seqs=concurrency),
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
+        input_tokens=shape.input_tokens,
+        output_tokens=shape.output_tokens,
         concurrency=concurrency,
         pause_seconds=model.step_seconds(concurrency),
         rounds=max(MIN_ROUNDS, REQUESTS // concurrency),
@@ -115,7 +116,7 @@ def _level(model: PerformanceModel, input_tokens: int, output_tokens: int, concu
 
 
 def _late(
-    model: PerformanceModel, input_tokens: int, output_tokens: int, concurrency: int, first_seconds: float
+    model: PerformanceModel, shape: Workload, concurrency: int, first_seconds: float
 ) -> PerformanceModel:
     """The model with the additional TTFT at ``concurrency`` that reproduces the measured median TTFT;
     0 if the simulated TTFT is not lower."""
@@ -124,8 +125,7 @@ def _late(
         return dataclasses.replace(model, ttft_late=(*model.ttft_late, (concurrency - 1, seconds)))
 
     def simulated(seconds: float) -> float:
-        found = _level(with_late(seconds), input_tokens, output_tokens, concurrency)
-        return found.ttft_seconds.p50
+        return _level(with_late(seconds), shape, concurrency).ttft_seconds.p50
 
     low, high = 0.0, first_seconds
     if simulated(low) >= first_seconds:

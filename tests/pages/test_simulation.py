@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tacho_cli.simulate.report.page import page
-from tacho_cli.simulate.report.types import SimulationReport
+from tacho_cli.simulate.report import SimulationReport
+from tacho_cli.simulate.show import page
 from tacho_simulate.result import Quantiles
 from tests.pages.browser import Page, open_page
 from tests.pages.laws import assert_painted, assert_sound

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from tacho_cli.simulate.report.types import PolicyRun, SimulationReport
+from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_simulate.result import Quantiles
 
 QUANTILES = ("p50", "p95", "p99")

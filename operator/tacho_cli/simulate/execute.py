@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from tacho_cli.output.formats import TraceFormat, say
 from tacho_cli.output.problems import EXIT_FITS, CommandError
 from tacho_cli.simulate.entries import measured
 from tacho_cli.simulate.faults import faults, missed, within
-from tacho_cli.simulate.report.types import PolicyRun, SimulationReport
+from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_cli.simulate.show import show
 from tacho_cli.simulate.subject import PerformanceModels, Subject, SubjectOptions, subject
-from tacho_cli.simulate.variants import Variant, asks_quantization, variants
+from tacho_cli.simulate.variants import Variant, asks_quantization, did_you_mean, variants
 from tacho_contract.units import counted
 from tacho_simulate.policies import POLICIES, static
 from tacho_simulate.policy import Factory, Setting
@@ -136,11 +135,9 @@ def _planned_runs(names: Iterable[str], about: Subject) -> Iterator[PlannedRun]:
             setting = dataclasses.replace(
                 about.setting, initial_replicas=count, min_replicas=least, max_replicas=most
             )
-            yield PlannedRun(name, static.make, setting)
+            yield PlannedRun(name, static, setting)
         elif name in known:
             yield PlannedRun(name, known[name], about.setting)
         else:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
             one_of = f"  -> one of: {', '.join(known)}, static-N, all"
-            raise CommandError(f"--policy {name}: unknown{meant}", one_of)
+            raise CommandError(f"--policy {name}: unknown{did_you_mean(name, known)}", one_of)

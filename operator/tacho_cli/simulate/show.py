@@ -7,13 +7,45 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
+from tacho_cli.figures.page import raw, render
 from tacho_cli.output.formats import Format, TraceFormat, print_document
 from tacho_cli.output.tables import columns, console, plain_table
+from tacho_cli.simulate import charts, table
 from tacho_cli.simulate.document import decision_rows, document, run_rows
-from tacho_cli.simulate.report.messages import headline
-from tacho_cli.simulate.report.page import page
-from tacho_cli.simulate.report.table import decisions, narrow
-from tacho_cli.simulate.report.types import SimulationReport
+from tacho_cli.simulate.messages import headline, settings, verdict
+from tacho_cli.simulate.report import PolicyRun, SimulationReport
+from tacho_contract.units import counted
+
+MAX_DECISIONS = 500
+"""Replica changes shown per run; JSON and CSV output list all of them."""
+
+
+def page(report: SimulationReport) -> str:
+    """The complete HTML file."""
+    return render(
+        "simulation",
+        title=report.title,
+        verdict=list(verdict(report)),
+        remarks=report.remarks,
+        summary=table.summary(report),
+        charts={
+            "slo": raw(charts.slo_chart(report)),
+            "arrivals": raw(charts.arrivals_chart(report.trace)),
+            "replicas": raw(charts.replicas_chart(report)),
+            "ttft": raw(charts.ttft_chart(report)),
+        },
+        arrivals=table.arrivals_table(report.trace),
+        replicas=table.replicas_table(report),
+        latencies=table.latencies(report),
+        decisions=[(_title(run), table.decisions(run, MAX_DECISIONS)) for run in report.runs],
+        settings=list(settings(report)),
+    )
+
+
+def _title(run: PolicyRun) -> str:
+    count = len(run.result.decisions)
+    more = f"; the first {MAX_DECISIONS} are listed" if count > MAX_DECISIONS else ""
+    return f"{run.name}: {counted(count, 'replica change')}{more}"
 
 
 def show(report: SimulationReport, output: TraceFormat, *, decided: bool = False) -> None:
@@ -36,17 +68,17 @@ def _write(text: str) -> None:
 
 def _screen(screen: Console, report: SimulationReport, *, decided: bool) -> None:
     screen.print(headline(report), highlight=False, markup=False, soft_wrap=True)
-    headings, rows = narrow(report)
-    table = plain_table()
+    headings, rows = table.narrow(report)
+    runs = plain_table()
     left = {"POLICY", *report.varied}
     # Headings wrap on narrow terminals; cells are never cut.
-    columns(table, headings, right=set(headings) - left, wrap=set(headings) - left)
+    columns(runs, headings, right=set(headings) - left, wrap=set(headings) - left)
     for row in rows:
-        table.add_row(*map(Text, row))
-    screen.print(table)
+        runs.add_row(*map(Text, row))
+    screen.print(runs)
     for run in report.runs if decided else ():
         log = plain_table(f"{run.name}: {len(run.result.decisions)} changes")
-        headings, rows = decisions(run, len(run.result.decisions))
+        headings, rows = table.decisions(run, len(run.result.decisions))
         columns(log, headings, right={"TIME", "FROM", "TO"}, wrap={"REASON"})
         for row in rows:
             log.add_row(*map(Text, row))

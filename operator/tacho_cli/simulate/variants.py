@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tacho_cli.output.problems import CommandError
 from tacho_cli.probe.options import live_config
@@ -96,21 +97,17 @@ def _with(change: Callable[[SubjectOptions, str], SubjectOptions], value: str) -
 def _dimension(text: str, measured: Sequence[MeasurementSource]) -> Dimension:
     key, _, listed = text.partition("=")
     values = [value.strip() for value in listed.split(",")]
-    known = {**{name: example for name, (_, example) in KEYS.items()}, QUANTIZATION: "none,fp8 or all"}
+    known = {**{name: setting.example for name, setting in KEYS.items()}, QUANTIZATION: "none,fp8 or all"}
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise CommandError(
-            f"--what-if {text}: unknown key {key!r}{meant}", f"  -> one of: {', '.join(known)}"
-        )
+        unknown = f"--what-if {text}: unknown key {key!r}{did_you_mean(key, known)}"
+        raise CommandError(unknown, f"  -> one of: {', '.join(known)}")
     if not all(values) or len(set(values)) != len(values):
         raise CommandError(
             f"--what-if {text}: give different values separated by commas, e.g. {key}={known[key]}"
         )
     if key == QUANTIZATION:
         return key, list(_quantizations(values, measured))
-    change = KEYS[key][0]
-    return key, [(value, _with(change, value)) for value in values]
+    return key, [(value, _with(partial(_set, key), value)) for value in values]
 
 
 def _quantizations(
@@ -126,10 +123,8 @@ def _quantizations(
         places = known.get(value, [])
         said = f"--what-if {QUANTIZATION}={value}: "
         if not places:
-            near = difflib.get_close_matches(value, known, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
             raise CommandError(
-                f"{said}no file has a current measurement{meant}",
+                f"{said}no file has a current measurement{did_you_mean(value, known)}",
                 f"  -> measured: {told}{without}; add files with -f FILE or --measurement FILE",
             )
         if len(places) > 1:
@@ -146,14 +141,6 @@ def _measured_at(place: MeasurementSource, given: SubjectOptions) -> SubjectOpti
     return dataclasses.replace(given, file=place.file, name=place.name)
 
 
-def _min_replicas(given: SubjectOptions, value: str) -> SubjectOptions:
-    return dataclasses.replace(given, min_replicas=_replicas("minReplicas", value))
-
-
-def _max_replicas(given: SubjectOptions, value: str) -> SubjectOptions:
-    return dataclasses.replace(given, max_replicas=_replicas("maxReplicas", value))
-
-
 def _replicas(key: str, value: str) -> int:
     count = int(value) if re.fullmatch(r"\d{1,6}", value) else 0
     if not 1 <= count <= MAX_REPLICAS:
@@ -161,27 +148,40 @@ def _replicas(key: str, value: str) -> int:
     return count
 
 
-def _ttft(given: SubjectOptions, value: str) -> SubjectOptions:
-    return dataclasses.replace(given, ttft_milliseconds=_milliseconds("ttft", value))
-
-
-def _tpot(given: SubjectOptions, value: str) -> SubjectOptions:
-    return dataclasses.replace(given, tpot_milliseconds=_milliseconds("tpot", value))
-
-
 def _milliseconds(key: str, value: str) -> int:
+    bound = f"{key.removeprefix('slo.')}={value}"
     try:
-        level = live_config("", f"{key}={value}", "").slo
+        level = live_config("", bound, "").slo
     except CommandError as error:
-        said = str(error).removeprefix(f"--slo {key}={value}: ")
-        raise CommandError(f"--what-if slo.{key}={value}: {said}") from None
+        said = str(error).removeprefix(f"--slo {bound}: ")
+        raise CommandError(f"--what-if {key}={value}: {said}") from None
     return level.ttft_milliseconds or level.tpot_milliseconds
 
 
-KEYS: dict[str, tuple[Callable[[SubjectOptions, str], SubjectOptions], str]] = {
-    "minReplicas": (_min_replicas, "1,2,4"),
-    "maxReplicas": (_max_replicas, "4,8"),
-    "slo.ttft": (_ttft, "300ms,500ms,1s"),
-    "slo.tpot": (_tpot, "30ms,50ms"),
+def _set(key: str, given: SubjectOptions, value: str) -> SubjectOptions:
+    setting = KEYS[key]
+    changed: dict[str, Any] = {setting.option: setting.read(key, value)}
+    return dataclasses.replace(given, **changed)
+
+
+class VariedSetting(NamedTuple):
+    option: str
+    """Field of SubjectOptions that it sets."""
+    read: Callable[[str, str], int]
+    """(key, text of a value) -> the value. Raises CommandError."""
+    example: str
+
+
+KEYS = {
+    "minReplicas": VariedSetting("min_replicas", _replicas, "1,2,4"),
+    "maxReplicas": VariedSetting("max_replicas", _replicas, "4,8"),
+    "slo.ttft": VariedSetting("ttft_milliseconds", _milliseconds, "300ms,500ms,1s"),
+    "slo.tpot": VariedSetting("tpot_milliseconds", _milliseconds, "30ms,50ms"),
 }
-"""Setting: its change function and an example."""
+"""Settings that may be varied, by name."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A suggestion for a mistyped name, as the end of a message; empty where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tacho_simulate.policies import (
     aibrix,
     greedy,
@@ -9,24 +11,45 @@ from tacho_simulate.policies import (
     kaito,
     kubeai,
     production_stack,
-    static,
     tacho,
     wva,
 )
-from tacho_simulate.policy import Factory
+from tacho_simulate.policy import Factory, PolicyDecision, PolicyView, Setting, SimulatedPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """A fixed number of replicas."""
+
+    replicas: int
+    name: str = "static"
+    source: str = "a fixed number of replicas"
+    period_seconds: float = 3600.0
+
+    def decide(self, view: PolicyView) -> PolicyDecision:
+        del view
+        return PolicyDecision(replicas=self.replicas, reason=f"always {self.replicas}")
+
+
+def static(setting: Setting) -> SimulatedPolicy:
+    """The initial replicas where the setting gives them, else the minimum."""
+    if setting.initial_replicas is None:
+        return Static(setting.min_replicas)
+    return Static(setting.initial_replicas, name=f"static-{setting.initial_replicas}")
+
 
 POLICIES: dict[str, Factory] = {
     "tacho": tacho.make,
-    "static": static.make,
+    "static": static,
     "hpa-queue": hpa.on_queue,
     "hpa-kv-cache": hpa.on_kv_cache,
     "hpa-concurrency": hpa.on_concurrency,
-    "kubeai": kubeai.make,
+    "kubeai": kubeai.KubeAI,
     "aibrix-apa": aibrix.make_apa,
     "aibrix-kpa": aibrix.make_kpa,
-    "kaito": kaito.make,
-    "production-stack": production_stack.make,
-    "production-stack-operator": production_stack.make_operator,
-    "wva": wva.make,
-    "greedy": greedy.make,
+    "kaito": kaito.Kaito,
+    "production-stack": production_stack.Chart,
+    "production-stack-operator": production_stack.Operator,
+    "wva": wva.WVA,
+    "greedy": greedy.GreedyReference,
 }

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from tacho_simulate.capacity import open_rate
-from tacho_simulate.policy import Arrived, PolicyDecision, PolicyView, Setting, SimulatedPolicy
+from tacho_simulate.policy import Arrived, PolicyDecision, PolicyView, Setting
 
 SHARE = 0.995
 """SLO attainment of a replica at its capacity, relative to an idle replica."""
@@ -120,7 +120,3 @@ class GreedyReference:
 
 def _step(tokens: float) -> int:
     return round(MIX_STEPS * math.log2(max(1.0, tokens)))
-
-
-def make(setting: Setting) -> SimulatedPolicy:
-    return GreedyReference(setting)

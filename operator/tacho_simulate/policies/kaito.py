@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacho_operator.core.autoscaling.algorithm.types import Pace, Rules
 from tacho_simulate.policies.autoscaler import SYNC_SECONDS, TOLERANCE, Autoscaler, by_value, ready_metrics
-from tacho_simulate.policy import PolicyDecision, PolicyView, Setting, SimulatedPolicy
+from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 UP_WAITING, DOWN_WAITING = 10.0, 1.0
 """Thresholds of the README's examples; a user has to set both."""
@@ -22,7 +22,13 @@ class Kaito:
     )
     period_seconds = SYNC_SECONDS
 
-    def __init__(self, setting: Setting, up: float, down: float, cooldown_seconds: float) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        up: float = UP_WAITING,
+        down: float = DOWN_WAITING,
+        cooldown_seconds: float = UP_COOLDOWN_SECONDS,
+    ) -> None:
         self._up, self._down = up, down
         self._autoscaler = Autoscaler(setting, up=_one_in(cooldown_seconds, 60.0), down=_one_in(300.0, 300.0))
 
@@ -42,12 +48,3 @@ class Kaito:
 def _one_in(period_seconds: float, window_seconds: float) -> Rules:
     pace = Pace(kind="Pods", value=1, period_seconds=period_seconds)
     return Rules(window_seconds=window_seconds, paces=(pace,), tolerance=TOLERANCE)
-
-
-def make(
-    setting: Setting,
-    up: float = UP_WAITING,
-    down: float = DOWN_WAITING,
-    cooldown_seconds: float = UP_COOLDOWN_SECONDS,
-) -> SimulatedPolicy:
-    return Kaito(setting, up, down, cooldown_seconds)

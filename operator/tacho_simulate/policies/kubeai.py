@@ -6,7 +6,7 @@ import math
 from collections import deque
 
 from tacho_simulate.policies.autoscaler import ready_metrics
-from tacho_simulate.policy import PolicyDecision, PolicyView, Setting, SimulatedPolicy
+from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 TARGET_REQUESTS = 100.0
 WINDOW_SECONDS = 600.0
@@ -26,12 +26,11 @@ class KubeAI:
     )
     period_seconds = 10.0
 
-    def __init__(self, setting: Setting, target: float, window_seconds: float) -> None:
-        self._min_replicas, self._max_replicas, self._target = (
-            setting.min_replicas,
-            setting.max_replicas,
-            target,
-        )
+    def __init__(
+        self, setting: Setting, target: float = TARGET_REQUESTS, window_seconds: float = WINDOW_SECONDS
+    ) -> None:
+        self._min_replicas, self._max_replicas = setting.min_replicas, setting.max_replicas
+        self._target = target
         self._counts: deque[int] = deque(maxlen=math.ceil(window_seconds / self.period_seconds))
         self._required = math.ceil(SCALE_DOWN_DELAY_SECONDS / self.period_seconds)
         self._downs = 0
@@ -59,9 +58,3 @@ class KubeAI:
             return self._active_before
         self._active_before = view.gateway_waiting + sum(item.running + item.waiting for item in known)
         return self._active_before
-
-
-def make(
-    setting: Setting, target: float = TARGET_REQUESTS, window_seconds: float = WINDOW_SECONDS
-) -> SimulatedPolicy:
-    return KubeAI(setting, target, window_seconds)

@@ -17,7 +17,7 @@ from tacho_simulate.policies.autoscaler import (
     ready_metrics,
 )
 from tacho_simulate.policies.rates import CounterRates
-from tacho_simulate.policy import PolicyDecision, PolicyView, Setting, SimulatedPolicy
+from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 WAITING = 5.0
 RUNNING, GENERATION, PROMPT = 5.0, 100.0, 100.0
@@ -36,7 +36,7 @@ class Chart:
     )
     period_seconds = SYNC_SECONDS
 
-    def __init__(self, setting: Setting, waiting: float) -> None:
+    def __init__(self, setting: Setting, waiting: float = WAITING) -> None:
         self._waiting = waiting
         self._autoscaler = Autoscaler(setting, up=UP, down=DOWN)
 
@@ -60,7 +60,8 @@ class Operator:
     )
     period_seconds = SYNC_SECONDS
 
-    def __init__(self, setting: Setting, factor: float, *, keepalive: bool) -> None:
+    def __init__(self, setting: Setting, factor: float = 1.0, *, keepalive: bool = True) -> None:
+        """``factor``: on all three thresholds."""
         self._factor, self._keepalive = factor, keepalive
         self._rates = CounterRates(RATE_SECONDS)
         self._arrivals = deque([Point(0.0, 0)])
@@ -97,12 +98,3 @@ class Operator:
         while self._arrivals[0].time_seconds < view.now_seconds - KEEPALIVE_SECONDS:
             self._arrivals.popleft()
         return self._arrivals[-1].value > self._arrivals[0].value
-
-
-def make(setting: Setting, waiting: float = WAITING) -> SimulatedPolicy:
-    return Chart(setting, waiting)
-
-
-def make_operator(setting: Setting, factor: float = 1.0, *, keepalive: bool = True) -> SimulatedPolicy:
-    """``factor``: on all three thresholds."""
-    return Operator(setting, factor, keepalive=keepalive)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tacho_operator.core.autoscaling.algorithm.types import Pace, Rules
 from tacho_simulate.policies.autoscaler import SYNC_SECONDS, TOLERANCE, Autoscaler, by_average
 from tacho_simulate.policies.rates import CounterRates
-from tacho_simulate.policy import PolicyDecision, PolicyView, Setting, SimulatedPolicy
+from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 SCALE_UP, SCALE_DOWN = 0.85, 0.70
 KV_CACHE, QUEUE = 0.80, 5.0
@@ -76,7 +76,7 @@ class WVA:
     )
     period_seconds = SYNC_SECONDS
 
-    def __init__(self, setting: Setting, up: float, rules: Rules) -> None:
+    def __init__(self, setting: Setting, up: float = SCALE_UP, rules: Rules = CHART) -> None:
         # The engine's flags and the size of its cache are public: a Deployment and a metric show them.
         self._cache_tokens = setting.capacity.kv_cache_tokens or setting.model.kv_cache_tokens
         self._sequences = setting.model.max_num_seqs
@@ -138,7 +138,3 @@ class WVA:
         if seen:
             return statistics.fmean(seen)
         return by_flags(replica.input_tokens, replica.output_tokens, self._batched, self._sequences)
-
-
-def make(setting: Setting, up: float = SCALE_UP, rules: Rules = CHART) -> SimulatedPolicy:
-    return WVA(setting, up, rules)

@@ -75,14 +75,14 @@ class TestHpa:
 class TestKubeAI:
     def test_the_mean_of_ten_minutes(self) -> None:
         """60 looks of 10 s: a step from 10 to 70 with a target of 10 adds a replica each 10 looks."""
-        policy = kubeai.make(SETTING, target=10.0)
+        policy = kubeai.KubeAI(SETTING, target=10.0)
         assert policy.decide(view(0.0, [metrics(running=10)])).replicas == 1
         # The mean after n more looks is 10 + n.
         seen = walk(policy, [view(10.0 * n, [metrics(running=70)]) for n in range(1, 61)])
         assert (seen[0], seen[9], seen[10], seen[59]) == (2, 2, 3, 7)
 
     def test_fewer_after_three_looks_that_agree(self) -> None:
-        policy = kubeai.make(SETTING, target=10.0, window_seconds=10.0)
+        policy = kubeai.KubeAI(SETTING, target=10.0, window_seconds=10.0)
         busy, idle = metrics(running=40), metrics()
         assert policy.decide(view(0.0, [busy])).replicas == 4
         seen = walk(policy, [view(10.0 * n, [idle] * 4) for n in range(1, 5)])
@@ -125,7 +125,7 @@ def kpa_total(have: int, total: float) -> int:
 
 class TestKaito:
     def test_one_more_after_a_minute_then_one_in_five(self) -> None:
-        policy = kaito.make(SETTING)
+        policy = kaito.Kaito(SETTING)
         calm, full = metrics(waiting=5), metrics(waiting=58)
         assert policy.decide(view(0.0, [calm])).replicas == 1
         seen = walk(policy, [view(15.0 * n, [full]) for n in range(1, 5)])
@@ -135,24 +135,24 @@ class TestKaito:
         assert later == [2] * 19 + [3]
 
     def test_none_more_before_all_are_ready(self) -> None:
-        policy = kaito.make(SETTING)
+        policy = kaito.Kaito(SETTING)
         seen = walk(policy, [view(15.0 * n, [metrics(waiting=58)], starting=1) for n in range(20)])
         assert set(seen) == {2}
 
 
 class TestProductionStack:
     def test_requests_that_wait_over_the_threshold(self) -> None:
-        policy = production_stack.make(SETTING)
+        policy = production_stack.Chart(SETTING)
         assert policy.decide(view(0.0, [metrics(waiting=11)])).replicas == 3
 
     def test_a_series_that_is_gone_is_nothing(self) -> None:
-        policy = production_stack.make(SETTING)
+        policy = production_stack.Chart(SETTING)
         assert policy.decide(view(0.0, [metrics(waiting=10)] * 2)).replicas == 4
         seen = walk(policy, [view(15.0 * n, [None] * 4) for n in range(1, 21)])
         assert (seen[0], seen[-1]) == (4, 1)
 
     def test_the_operator_counts_tokens_a_second_and_adds_one_a_minute(self) -> None:
-        policy = production_stack.make_operator(SETTING)
+        policy = production_stack.Operator(SETTING)
         first = view(0.0, [metrics(running=1)], arrivals=1)
         # 450 tokens a second over 100 a replica: 5, one a minute.
         later = [view(15.0 * n, [metrics(running=1, generation=6750.0 * n)], arrivals=n) for n in (1, 2)]
@@ -160,8 +160,8 @@ class TestProductionStack:
 
     def test_the_operator_keeps_what_there_is_while_anything_comes(self) -> None:
         coming = [view(15.0 * n, [metrics()] * 3, arrivals=n + 1) for n in range(60)]
-        assert set(walk(production_stack.make_operator(SETTING), coming)) == {3}
-        assert min(walk(production_stack.make_operator(SETTING, keepalive=False), coming)) == 2
+        assert set(walk(production_stack.Operator(SETTING), coming)) == {3}
+        assert min(walk(production_stack.Operator(SETTING, keepalive=False), coming)) == 2
 
 
 class TestWVA:
@@ -179,7 +179,7 @@ class TestWVA:
         assert wva.desired(3, ready=3, kv_tokens=500.0, demand=0.0, up=0.85, down=0.70) == 1
 
     def test_what_a_full_queue_shows_is_remembered(self) -> None:
-        policy = wva.make(SETTING, rules=wva.SAMPLE)
+        policy = wva.WVA(SETTING, rules=wva.SAMPLE)
 
         def pod(now: float, usage: float, waiting: int) -> PodMetrics:
             return metrics(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tacho_cli.simulate.report.types import PolicyRun, SimulationReport
+from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_contract.launch import ServiceLevel
 from tacho_simulate.result import Moment, Quantiles, ReplicaChange, Result
 from tacho_simulate.trace import Trace

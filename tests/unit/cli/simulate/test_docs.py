@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tacho_cli.simulate.report.messages import SETTINGS
+from tacho_cli.simulate.messages import SETTINGS
 from tests.unit.cli.commands import call
 from tests.unit.cli.simulate.test_command import resource
 

@@ -9,7 +9,7 @@ import pytest
 
 from tacho_cli.output.problems import CommandError
 from tacho_cli.simulate.faults import faults
-from tacho_simulate.faults import Faults
+from tacho_simulate.run import Faults
 from tests.unit.cli.commands import call
 from tests.unit.cli.simulate.test_command import written
 

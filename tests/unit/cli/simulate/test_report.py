@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_cli.figures.chart import COLUMNS, WIDTH, steps
-from tacho_cli.simulate.report.charts import (
+from tacho_cli.simulate.charts import (
     ARRIVAL_INTERVALS,
     arrivals_chart,
     percent_axis,
@@ -19,10 +19,10 @@ from tacho_cli.simulate.report.charts import (
     slo_chart,
     ttft_chart,
 )
-from tacho_cli.simulate.report.messages import settings as words, verdict
-from tacho_cli.simulate.report.page import MAX_DECISIONS, page
-from tacho_cli.simulate.report.table import ARRIVAL_ROWS, latencies, replicas_table, slo_text, summary
-from tacho_cli.simulate.report.types import PolicyRun, SimulationReport, arrivals, front
+from tacho_cli.simulate.messages import settings as words, verdict
+from tacho_cli.simulate.report import PolicyRun, SimulationReport, arrivals, front
+from tacho_cli.simulate.show import MAX_DECISIONS, page
+from tacho_cli.simulate.table import ARRIVAL_ROWS, latencies, replicas_table, slo_text, summary
 from tacho_contract.launch import ServiceLevel
 from tacho_simulate.result import Moment, Quantiles, ReplicaChange
 from tacho_simulate.trace import Trace

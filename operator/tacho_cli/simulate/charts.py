@@ -8,8 +8,8 @@ from itertools import pairwise
 from tacho_cli.figures import chart, times
 from tacho_cli.figures.chart import WIDTH, Axis, Box, Plot, label, linear
 from tacho_cli.figures.digits import plain
-from tacho_cli.simulate.report.table import slo_text
-from tacho_cli.simulate.report.types import PolicyRun, SimulationReport, arrivals, front
+from tacho_cli.simulate.report import PolicyRun, SimulationReport, arrivals, front
+from tacho_cli.simulate.table import slo_text
 from tacho_simulate.trace import Trace
 
 LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 16, 34, 44

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from tacho_cli.figures.digits import plain
 from tacho_cli.figures.messages import slo_message
 from tacho_cli.figures.times import span
-from tacho_cli.simulate.report.table import slo_text
-from tacho_cli.simulate.report.types import PolicyRun, SimulationReport
+from tacho_cli.simulate.report import PolicyRun, SimulationReport
+from tacho_cli.simulate.table import slo_text
 from tacho_contract.units import counted
 
 SETTINGS = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tacho_cli.figures.digits import plain
 from tacho_cli.figures.table import NONE
 from tacho_cli.figures.times import clock, span
-from tacho_cli.simulate.report.types import PolicyRun, SimulationReport, arrivals, front
+from tacho_cli.simulate.report import PolicyRun, SimulationReport, arrivals, front
 from tacho_simulate.result import Quantiles
 from tacho_simulate.trace import Trace
 
