@@ -16,8 +16,7 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.hardware.device import Device
 from tacho_engines.memory.account import Account
-from tacho_engines.preset import Preset
-from tacho_engines.profile import EngineProfile, MethodSupport
+from tacho_engines.profile import EngineProfile, MethodSupport, Preset
 
 
 # --- the half of the plan -------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal
 
 
@@ -52,7 +52,7 @@ class LocalPackage:
 
 
 # --- quantization and speed -----------------------------------------------------------------------
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MethodSupport:
     """A quantization method that an engine runs, and what it takes."""
 
@@ -62,16 +62,17 @@ class MethodSupport:
     converted: the model is converted before it is served."""
     capability: tuple[int, int]
     """Minimum CUDA compute capability."""
-    older: tuple[tuple[str, int, int], ...] = ()
-    """(version, major, minor): the least capability before that version, oldest first."""
     quality: float
     """Expected, 100 = as in 16 bits; published evaluations put 8 bits within 0.5 points, 4 bits within 1 to
     3."""
+    source: str
+    """Source of capability and arithmetic."""
+    _: KW_ONLY
+    older: tuple[tuple[str, int, int], ...] = ()
+    """(version, major, minor): the minimum capability before that version, oldest first."""
     arithmetic: Literal["fp16", "fp8", "int8"] = "fp16"
     """Units its matrix products run on at large batches: fp16 (weights only), fp8 (from 8.9 on), int8."""
     gpu_only: bool = False
-    source: str
-    """Where capability and arithmetic are from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,7 @@ class CacheTypes:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeniedOptions:
     """What a user may not set in ``engine.extraArgs`` and ``engine.env``, in the engine's own spellings, each
-    with (why, what to do instead). What several engines spell alike is in ``shared/denied.py``."""
+    with (why, what to do instead). What several engines spell alike is in ``shared/switches.py``."""
 
     switches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Long ones, without dashes in front, in their dashed spelling."""
@@ -238,3 +239,44 @@ class EngineProfile:
         """Every name under which an image of this engine may be set."""
         own = self.image.setting or self.name
         return (own, self.cpu_image.setting) if self.cpu_image else (own,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """How a third-party server is started, as data: ``spec.engine.custom.preset``.
+
+    Switches may hold {max_model_len}, {longest_prompt}, {concurrency}, {tensor} and {pipeline}, and the
+    command the $(TACHO_…) that only the pod knows.
+    """
+
+    profile: EngineProfile
+    """Its image, command (``image.entrypoint``) and interpreter; the name is that of the engine."""
+    name: str
+    """Name of the preset, as in ``spec.engine.custom.preset``."""
+    health_path: str
+    """Answers 2xx once the model serves."""
+    version_path: str = ""
+    """Where a JSON document has the server's ``version``; "": nowhere."""
+    api_key_variable: str = ""
+    """The variable that it takes an API key from; "": from its command line, where a key is no secret, or not
+    at all."""
+    context: tuple[str, ...]
+    """Switches of the planned context."""
+    takes_concurrency: bool = True
+    """False: no switch bounds how many requests run at once."""
+    tensor: tuple[str, ...] = ()
+    """Switches that split layers over GPUs; not given for one."""
+    pipeline: tuple[str, ...] | None = None
+    """Switches that divide layers among groups of GPUs, not given for one; None: it cannot."""
+    spreads_layers: bool = False
+    """The server distributes layers over GPUs by itself (those that tensor parallelism does not split)."""
+    trust_remote_code: tuple[str, ...] = ()
+    """(): it never executes code of the model's repository."""
+    methods: Mapping[str, tuple[str, ...]]
+    """Switches by quantization method. What the checkpoint alone decides is ``none``."""
+    cache_types: Mapping[str, tuple[str, ...]]
+    """Switches by type of the KV cache."""
+    caveat: str = ""
+    """What a user must know before the first start."""
+    source: str
+    """Where the switches are from, with the version."""

@@ -10,8 +10,7 @@ from importlib.util import find_spec
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_engines.base import PlanHalf, RunHalf
-from tacho_engines.preset import Preset
-from tacho_engines.profile import EngineProfile
+from tacho_engines.profile import EngineProfile, Preset
 
 ENGINES: tuple[str, ...] = (
     "vllm",

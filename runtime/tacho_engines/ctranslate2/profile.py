@@ -13,30 +13,19 @@ from tacho_engines.profile import (
 )
 
 METHODS = (
+    MethodSupport("none", "converted", (7, 0), 100.0, "CTranslate2 quantization documentation"),
     MethodSupport(
-        method="none",
-        how="converted",
-        capability=(7, 0),
-        quality=100.0,
-        source="CTranslate2 quantization documentation",
+        "ct2-int8", "converted", (6, 1), 98.0, "CTranslate2 quantization documentation", arithmetic="int8"
     ),
     MethodSupport(
-        method="ct2-int8",
-        how="converted",
-        capability=(6, 1),
-        quality=98.0,
-        arithmetic="int8",
-        source="CTranslate2 quantization documentation",
-    ),
-    MethodSupport(
-        method="ct2-int8-float16",
-        gpu_only=True,
-        how="converted",
-        capability=(7, 0),
-        quality=98.5,
-        arithmetic="int8",
-        source="CTranslate2 quantization documentation; a CPU computes it as int8_float32 "
+        "ct2-int8-float16",
+        "converted",
+        (7, 0),
+        98.5,
+        "CTranslate2 quantization documentation; a CPU computes it as int8_float32 "
         "(get_supported_compute_types)",
+        gpu_only=True,
+        arithmetic="int8",
     ),
 )
 

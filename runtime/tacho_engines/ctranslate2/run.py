@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
 
+from tacho_contract.failure import FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import MIB
 from tacho_engines.base import Needs, PackageNeed, RunHalf
-from tacho_engines.ctranslate2.log_patterns import FAILURES, STARTUP
-from tacho_engines.shared.default_run import TACHO_SERVER_METRICS, TachoServerRun, tacho_server_limits
-from tacho_engines.shared.files import CT2, PYTORCH, SAFETENSORS, LoadableFiles
+from tacho_engines.run_parts import CT2, PYTORCH, SAFETENSORS, LoadableFiles
+from tacho_engines.shared.default_run import TACHO_SERVER_METRICS, TachoServerRun
+from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns
 from tacho_engines.shared.openai import CONTINUOUS_USAGE, PLAIN, Dialect
 
 RETURNS_MEMORY = {"MKL_DISABLE_FAST_MM": "1", "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
@@ -32,17 +33,33 @@ FILES = LoadableFiles(
 )
 
 
-def _fields(output_tokens: int, salt: str) -> Mapping[str, Any]:
-    """Request fields of CTranslate2. It has no prefix cache, so no field has to switch one off."""
-    return {**PLAIN.fields(output_tokens, salt), "ignore_eos": True}
-
-
 DIALECT = Dialect(
     name="ctranslate2",
     owner="ctranslate2",
-    fields=_fields,
+    constant={**PLAIN.constant, "ignore_eos": True},
     counting=CONTINUOUS_USAGE,
-    limits=tacho_server_limits,
+)
+"""It has no prefix cache, so no field has to switch one off."""
+
+# --- its log --------------------------------------------------------------------------------------
+STARTUP = StartupPatterns(
+    last_values=(
+        re.compile(
+            r"tacho-ctranslate2: loaded (?P<weights_bytes>\d+) bytes of weights in (?P<load_seconds>[\d.]+) s"
+        ),
+    ),
+    fallbacks=(
+        (re.compile(r"tacho-ctranslate2: fallback: (.*)"), r"\1"),
+        (re.compile(r"tacho-ctranslate2: chat: no \((.*)\)"), r"/v1/chat/completions is refused: \1"),
+    ),
+)
+FAILURES = (
+    FailurePattern(
+        pattern=r"tacho-ctranslate2: error: (?P<what>.*)",
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="CTranslate2's server refuses its arguments: {what}",
+        next_step="correct engine.extraArgs",
+    ),
 )
 
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlanHalf, Splits
 from tacho_engines.custom.presets import PRESETS
-from tacho_engines.custom.profile import PROFILE
-from tacho_engines.preset import Preset
+from tacho_engines.profile import EngineImage, EngineProfile, EngineSpeed, Preset
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.default_plan import DefaultPlan
+
+PROFILE = EngineProfile(
+    name="custom",
+    title="A custom engine",
+    image=EngineImage(
+        reference="", version="", entrypoint=(), uid=-1, verified_by="the command is the user's"
+    ),
+    devices=("gpu", "cpu"),
+    formats=("safetensors", "gguf", "ct2", "pytorch", "custom"),
+    methods=(),
+    speed=EngineSpeed(efficiency=0.0, batching=True),
+    built=True,
+    predicted=False,
+)
 
 
 def preset_refusal(placement: Placement, preset: Preset) -> EngineRefusal | None:

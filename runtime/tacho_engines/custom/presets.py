@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tacho_engines.preset import Preset
-from tacho_engines.profile import DeniedOptions, EngineImage, EngineProfile, EngineRules, EngineSpeed
-from tacho_engines.shared.denied import ADMIN, CODE
+from tacho_engines.profile import DeniedOptions, EngineImage, EngineProfile, EngineRules, EngineSpeed, Preset
+from tacho_engines.shared.switches import ADMIN, CODE
 
 NOTHING = DeniedOptions()
 

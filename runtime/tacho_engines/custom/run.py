@@ -9,8 +9,8 @@ from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.base import RunHalf
+from tacho_engines.run_parts import ALL_FILES
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
-from tacho_engines.shared.files import ALL_FILES
 from tacho_engines.shared.log_patterns import FailurePattern
 from tacho_engines.shared.metrics import VLLM_FAMILY, MetricNames
 
@@ -45,7 +45,7 @@ text-generation-webui has none. Source: SGLang 0.5.23 srt/observability/metrics_
 labels)."""
 FAILURES = (
     FailurePattern(
-        pattern=re.compile(r"(?i)address already in use"),
+        pattern=r"(?i)address already in use",
         failure_class=FailureClass.PORT_IN_USE,
         message="the engine's port is taken by another process",
         next_step="make the engine listen on $(TACHO_PORT), and nothing else in the pod",

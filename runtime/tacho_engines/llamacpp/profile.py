@@ -13,7 +13,7 @@ from tacho_engines.profile import (
     MethodRule,
     MethodSupport,
 )
-from tacho_engines.shared.denied import ADMIN, OWN
+from tacho_engines.shared.switches import ADMIN, OWN
 
 DENIED = DeniedOptions(
     switches={
@@ -57,11 +57,11 @@ DENIED = DeniedOptions(
 
 METHODS = (
     MethodSupport(
-        method="gguf",
-        how="stored",
-        capability=(7, 5),
-        quality=97.0,
-        source="CUDA 13, which the image is built with, begins there (Dockerfile.llamacpp-cuda)",
+        "gguf",
+        "stored",
+        (7, 5),
+        97.0,
+        "CUDA 13, which the image is built with, begins there (Dockerfile.llamacpp-cuda)",
     ),
 )
 

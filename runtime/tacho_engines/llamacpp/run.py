@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
 
+from tacho_contract.failure import FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import RunHalf
-from tacho_engines.llamacpp.log_patterns import FAILURES, STARTUP
+from tacho_engines.run_parts import GGUF, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun
-from tacho_engines.shared.files import GGUF, LoadableFiles
+from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns
 from tacho_engines.shared.metrics import MetricNames
-from tacho_engines.shared.openai import PLAIN, Dialect, Limits, whole_number
+from tacho_engines.shared.openai import PLAIN, Dialect
 
 CACHE_TYPES = {"bfloat16": "bf16"}
 """Types that llama.cpp spells its own way."""
@@ -33,27 +34,123 @@ METRICS = MetricNames(
 )
 """None says how full the KV cache is, and cached prompt tokens are counted apart."""
 
-
-def _fields(output_tokens: int, salt: str) -> Mapping[str, Any]:
-    return {**PLAIN.fields(output_tokens, salt), "ignore_eos": True, "cache_prompt": False}
-
-
-def _limits(model: Mapping[str, Any]) -> Limits:
-    meta = model.get("meta")
-    entry = meta if isinstance(meta, dict) else {}
-    return Limits(
-        max_model_len=whole_number(entry.get("n_ctx")), vocabulary=whole_number(entry.get("n_vocab"))
-    )
-
-
 DIALECT = Dialect(
     name="llamacpp",
     owner="llamacpp",
-    fields=_fields,
+    constant={**PLAIN.constant, "ignore_eos": True, "cache_prompt": False},
     counting={"timings_per_token": True},
-    limits=_limits,
 )
 """Source: llama.cpp tools/server/README.md."""
+
+# --- its log --------------------------------------------------------------------------------------
+STARTUP = StartupPatterns(
+    values=(
+        re.compile(r"load_tensors: +\S+ model buffer size = +(?P<weights_mib>[\d.]+) MiB"),
+        re.compile(r"llama_kv_cache: +\S+ KV buffer size = +(?P<kv_cache_mib>[\d.]+) MiB"),
+    ),
+    last_values=(re.compile(r"llama_context: n_ctx +=\s+(?P<kv_cache_tokens>\d+)\s*$"),),
+    fallbacks=(
+        (
+            re.compile(r"load_tensors: offloaded (\d+)/(?!\1 )(\d+) layers to GPU"),
+            r"\1 of \2 layers are on GPUs, the others stay on the host",
+        ),
+        (
+            # Of llama.cpp's own server; tacho's launcher refuses to start then.
+            re.compile("no usable GPU found, --gpu-layers option will be ignored"),
+            "no GPU is used: everything is on the host",
+        ),
+    ),
+)
+"""A buffer is logged once a device; the largest is what one device holds."""
+
+MEMORY_STEP = (
+    "lower spec.context.maxModelLen or spec.context.concurrency, quantize the cache "
+    "(spec.quantization.kvCacheDtype), or take a larger GPU or more of them; make sure that nothing else "
+    "uses it"
+)
+
+FAILURES = (
+    FailurePattern(
+        pattern=r"failed to open GGUF file '(?P<path>[^']*)' \((?P<why>[^)]*)\)",
+        failure_class=FailureClass.MODEL_NOT_FOUND,
+        message="llama.cpp cannot open {path}: {why}",
+        next_step="check the path in spec.model.uri and spec.model.files, and that the file may be read",
+    ),
+    FailurePattern(
+        pattern=r"unknown model architecture: '(?P<architecture>[^']*)'",
+        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
+        message="this llama.cpp does not know the model architecture {architecture}",
+        next_step="take a newer engine image (spec.engine.image), or another engine",
+    ),
+    FailurePattern(
+        pattern=r"(?P<why>invalid magic characters.*|failed to read magic"
+        r"|.*not within the file bounds.*|.*corrupted or incomplete.*"
+        r"|failed to read (?:header|key-value pairs|tensor info).*)",
+        failure_class=FailureClass.MODEL_INVALID,
+        message="the model file is not a whole GGUF file: {why}",
+        next_step="fetch or copy the file again and compare its size with the source's",
+    ),
+    FailurePattern(
+        pattern=r"couldn't bind HTTP server socket, hostname: (?P<host>\S+), port: (?P<port>\d+)",
+        failure_class=FailureClass.PORT_IN_USE,
+        message="port {port} on {host} is taken by another process",
+        next_step="stop the process that listens there, or choose another port",
+    ),
+    # --- GPUs, as llama.cpp b11549 logs
+    FailurePattern(  # ggml/src/ggml-cuda/ggml-cuda.cu ggml_backend_cuda_buffer_type_alloc_buffer
+        pattern=r"allocating (?P<mib>[\d.]+) MiB on device (?P<device>\d+): cudaMalloc failed: out of memory",
+        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
+        message="GPU {device} has no {mib} MiB left, which llama.cpp requested in one piece",
+        next_step=MEMORY_STEP,
+        detail_groups=("mib", "device"),
+    ),
+    FailurePattern(  # ggml_cuda_error, for what a kernel, a pool or a graph needs while it serves
+        pattern=r"CUDA error: out of memory|(?:ggml_cuda|CUDA\d* ).*(?:out of memory|failed to allocate)",
+        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
+        message="the GPU's memory did not suffice for what llama.cpp needs besides weights and context",
+        next_step=MEMORY_STEP,
+    ),
+    FailurePattern(
+        pattern=r"(?P<why>no kernel image is available for execution on the device)",
+        failure_class=FailureClass.UNSUPPORTED_GPU,
+        message="this build of llama.cpp has no code for the GPU: {why}",
+        next_step="take an image that was built for its compute capability (CUDA_ARCHITECTURES), or another "
+        "product in spec.gpu.products",
+    ),
+    FailurePattern(  # ggml_cuda_init, with cudaGetErrorString's text
+        pattern=r"(?:failed to initialize CUDA: |CUDA error: )(?P<why>CUDA driver version is insufficient.*"
+        r"|no CUDA-capable device is detected|system has unsupported display driver.*"
+        r"|the provided PTX was compiled with an unsupported toolchain.*|.*system not yet initialized.*)",
+        failure_class=FailureClass.UNSUPPORTED_GPU,
+        message="llama.cpp cannot use the GPU or its driver: {why}",
+        next_step="update the node's driver and check that the container is given GPUs, or take an image "
+        "that was built for an older CUDA (spec.engine.image)",
+    ),
+    FailurePattern(  # ggml_cuda_error, of any other call
+        pattern=r"CUDA error: (?P<why>an illegal memory access.*|unspecified launch failure.*"
+        r"|misaligned address.*|uncorrectable ECC.*|the launch timed out.*|hardware stack error.*)",
+        failure_class=FailureClass.GPU_FAULT,
+        message="the GPU reported a fault while llama.cpp computed on it: {why}",
+        next_step="look for Xid messages in the node's kernel log; drain the node when they repeat, else "
+        "take a newer engine image (spec.engine.image)",
+    ),
+    FailurePattern(  # src/llama-model.cpp make_gpu_buft_list and llama_model_create
+        pattern=r"(?P<why>device \S+ does not support split buffers"
+        r"|LLAMA_SPLIT_MODE_TENSOR not implemented for architecture '[^']*'"
+        r"|SPLIT_MODE_TENSOR requires flash_attn to be enabled|invalid value for main_gpu: \d+)",
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="llama.cpp cannot spread the model as requested: {why}",
+        next_step="remove parallelism.tensor, and --split-mode from spec.engine.extraArgs: layers in turn "
+        "work for every model",
+    ),
+    FailurePattern(
+        pattern=r"std::bad_alloc|failed to allocate (?:CPU |compute )?buffer|unable to allocate CPU"
+        r"|Cannot allocate memory|failed to allocate buffer of size",
+        failure_class=FailureClass.HOST_OUT_OF_MEMORY,
+        message="the container's memory did not suffice for weights and context",
+        next_step="raise the memory in spec.engine.resources, or lower spec.context",
+    ),
+)
 
 
 class LlamaCpp(DefaultRun):

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, Splits, Tuning
-from tacho_engines.preset import Preset
-from tacho_engines.profile import EngineProfile
+from tacho_engines.profile import EngineProfile, Preset
 from tacho_engines.shared.compatibility import plain_refusal, refused
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
@@ -11,7 +10,6 @@ from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.base import EngineStartup, Exit, Needs
 from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns, classify, names_cause
 from tacho_engines.shared.metrics import MetricNames
-from tacho_engines.shared.openai import Limits, whole_number
 
 
 def compile_caches(config: RuntimeConfig) -> dict[str, str]:
@@ -91,14 +89,6 @@ TACHO_SERVER_METRICS = MetricNames(
     kv_cache_usage=("tacho_server_kv_cache_usage_ratio",),
 )
 """See ``tacho_server/metrics.py``."""
-
-
-def tacho_server_limits(model: Mapping[str, Any]) -> Limits:
-    """Limits that ``tacho_server`` reports of its model in /v1/models."""
-    return Limits(
-        max_model_len=whole_number(model.get("max_model_len")),
-        vocabulary=whole_number(model.get("vocabulary")),
-    )
 
 
 class TachoServerRun(DefaultRun):

@@ -64,7 +64,7 @@ def _startup_values(match: re.Match[str]) -> dict[str, Any]:
 class FailurePattern:
     """A line that names a cause of failure. ``message`` may use the pattern's named groups."""
 
-    pattern: re.Pattern[str]
+    pattern: str
     failure_class: str
     message: str
     next_step: str
@@ -74,20 +74,20 @@ class FailurePattern:
 
 COMMON_FAILURES = (
     FailurePattern(
-        pattern=re.compile(r"No space left on device"),
+        pattern=r"No space left on device",
         failure_class=FailureClass.DISK_FULL,
         message="the engine found no space left on a disk",
         next_step="give the cache volume or the pod's ephemeral storage more space",
     ),
     FailurePattern(
-        pattern=re.compile(r"CUDA out of memory|cudaMalloc failed: out of memory|CUDA error: out of memory"),
+        pattern=r"CUDA out of memory|cudaMalloc failed: out of memory|CUDA error: out of memory",
         failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="the GPU's memory did not suffice",
         next_step="lower spec.context.maxModelLen or spec.context.concurrency, quantize further, or take a "
         "larger GPU; make sure that nothing else uses this one",
     ),
     FailurePattern(
-        pattern=re.compile(r"\bX[Ii][Dd]\b\D*\d+|CUDA error: (?:uncorrectable ECC|an illegal memory)"),
+        pattern=r"\bX[Ii][Dd]\b\D*\d+|CUDA error: (?:uncorrectable ECC|an illegal memory)",
         failure_class=FailureClass.GPU_FAULT,
         message="the GPU reported a fault",
         next_step="look for Xid messages in the node's kernel log; drain the node when they repeat",
@@ -98,7 +98,7 @@ COMMON_FAILURES = (
 def names_cause(patterns: Sequence[FailurePattern], line: str) -> bool:
     """Whether one of ``patterns``, or of those that all engines share, matches ``line``, or it ends the
     traceback of an import."""
-    known = any(known.pattern.search(line) for known in (*patterns, *COMMON_FAILURES))
+    known = any(re.search(known.pattern, line) for known in (*patterns, *COMMON_FAILURES))
     return known or _import_error(line) is not None
 
 
@@ -106,7 +106,7 @@ def first_match(patterns: Sequence[FailurePattern], lines: Sequence[str]) -> Fai
     """The failure of the first pattern that matches a line; patterns are ordered from cause to effect."""
     for known in patterns:
         for index, line in enumerate(lines):
-            match = known.pattern.search(line)
+            match = re.search(known.pattern, line)
             if match is None:
                 continue
             groups = {key: value for key, value in match.groupdict().items() if value}

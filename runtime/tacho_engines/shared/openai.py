@@ -6,7 +6,7 @@ that, so each engine's ``dialect`` names the fields of its own that do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,6 @@ COMPLETIONS = "/v1/completions"
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
 METRICS = "/metrics"
-
-Fields = Callable[[int, str], Mapping[str, Any]]
-"""(output tokens, a salt that is used once) → the fields of a request beside model, prompt and max_tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +24,6 @@ class Limits:
     vocabulary: int = 0
 
 
-def stated_length(model: Mapping[str, Any]) -> Limits:
-    """``max_model_len`` of an entry of /v1/models, where vLLM and engines like it put it."""
-    return Limits(max_model_len=whole_number(model.get("max_model_len")))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """Fields of requests beyond the plain API, from the richest an engine has to none at all."""
@@ -40,29 +32,20 @@ class Dialect:
     """The engine's, where the dialect is one engine's own."""
     owner: str = ""
     """``owned_by`` of its models, in lower case and without dots; "": no engine is known by it."""
-    fields: Fields
+    constant: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Fields of every request beside model, prompt and max_tokens."""
+    minimum: str = ""
+    """The field for the minimum number of output tokens; "": none."""
+    salt: str = ""
+    """The field whose value no other request's prefix cache shares; "": none."""
     counting: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Request fields that make the engine report the token count of each chunk. Counting costs the front end
     work at every token, so the fields are sent only where exact counts are needed."""
-    limits: Callable[[Mapping[str, Any]], Limits] = stated_length
-    """Function that reads the engine's limits from an entry of /v1/models."""
 
-
-def _bare(_output_tokens: int, _salt: str) -> Mapping[str, Any]:
-    return {}
-
-
-def _plain(_output_tokens: int, _salt: str) -> Mapping[str, Any]:
-    return {"temperature": 0, "stream_options": {"include_usage": True}}
-
-
-def _common(output_tokens: int, _salt: str) -> Mapping[str, Any]:
-    return {
-        "temperature": 0,
-        "ignore_eos": True,
-        "min_tokens": output_tokens,
-        "stream_options": {"include_usage": True},
-    }
+    def fields(self, output_tokens: int, salt: str) -> Mapping[str, Any]:
+        """The fields of one request; ``salt`` is used once."""
+        chosen = {self.minimum: output_tokens, self.salt: salt}
+        return {**self.constant, **{name: value for name, value in chosen.items() if name}}
 
 
 CONTINUOUS_USAGE: Mapping[str, Any] = {
@@ -70,12 +53,27 @@ CONTINUOUS_USAGE: Mapping[str, Any] = {
 }
 """vLLM's way to count each chunk, which servers like it have taken over."""
 
-BARE = Dialect(name="bare", fields=_bare)
+BARE = Dialect(name="bare")
 """Only what no server refuses."""
-PLAIN = Dialect(name="plain", fields=_plain)
+PLAIN = Dialect(name="plain", constant={"temperature": 0, "stream_options": {"include_usage": True}})
 """The OpenAI API as documented."""
-COMMON = Dialect(name="common", fields=_common, counting=CONTINUOUS_USAGE)
+COMMON = Dialect(
+    name="common",
+    constant={**PLAIN.constant, "ignore_eos": True},
+    minimum="min_tokens",
+    counting=CONTINUOUS_USAGE,
+)
 """Extensions of vLLM that many engines have taken over, and most others ignore."""
+
+
+def limits_of(model: Mapping[str, Any]) -> Limits:
+    """Limits in an entry of /v1/models: its own, as vLLM and tacho_server report them, else llama.cpp's."""
+    meta = model.get("meta")
+    found = {**(meta if isinstance(meta, dict) else {}), **model}
+    return Limits(
+        max_model_len=whole_number(found.get("max_model_len", found.get("n_ctx"))),
+        vocabulary=whole_number(found.get("vocabulary", found.get("n_vocab"))),
+    )
 
 
 def model_entry(models: object) -> Mapping[str, Any]:

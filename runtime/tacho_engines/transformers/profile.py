@@ -21,28 +21,12 @@ the memory asks for (benchmarks/gpu/h200/later)."""
 
 
 METHODS = (
-    MethodSupport(method="none", how="stored", capability=(6, 0), quality=100.0, source="transformers"),
+    MethodSupport("none", "stored", (6, 0), 100.0, "transformers"),
     MethodSupport(
-        method="bnb-int8",
-        how="either",
-        capability=(7, 5),
-        quality=99.0,
-        source="bitsandbytes LLM.int8() needs Turing; its CPU backend was run",
+        "bnb-int8", "either", (7, 5), 99.0, "bitsandbytes LLM.int8() needs Turing; its CPU backend was run"
     ),
-    MethodSupport(
-        method="bnb-nf4",
-        how="either",
-        capability=(6, 0),
-        quality=97.0,
-        source="bitsandbytes, Linear4bit; its CPU backend was run",
-    ),
-    MethodSupport(
-        method="bnb-fp4",
-        how="either",
-        capability=(6, 0),
-        quality=95.5,
-        source="bitsandbytes, Linear4bit; its CPU backend was run",
-    ),
+    MethodSupport("bnb-nf4", "either", (6, 0), 97.0, "bitsandbytes, Linear4bit; its CPU backend was run"),
+    MethodSupport("bnb-fp4", "either", (6, 0), 95.5, "bitsandbytes, Linear4bit; its CPU backend was run"),
 )
 
 PROFILE = EngineProfile(

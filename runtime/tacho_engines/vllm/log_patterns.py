@@ -64,14 +64,14 @@ _ARGUMENTS = (
 FAILURES = (
     # --- the command line
     FailurePattern(
-        pattern=re.compile(r"error: unrecognized arguments: (?P<argument>.+)"),
+        pattern=r"error: unrecognized arguments: (?P<argument>.+)",
         failure_class=FailureClass.INVALID_CONFIG,
         message="this vLLM does not know the argument {argument}",
         next_step=_ARGUMENTS,
         detail_groups=("argument",),
     ),
     FailurePattern(
-        pattern=re.compile(r"error: argument (?P<argument>--[\w/-]+)[^:]*: (?P<why>.+)"),
+        pattern=r"error: argument (?P<argument>--[\w/-]+)[^:]*: (?P<why>.+)",
         failure_class=FailureClass.INVALID_CONFIG,
         message="vLLM refuses {argument}: {why}",
         next_step=_ARGUMENTS,
@@ -79,54 +79,46 @@ FAILURES = (
     ),
     # --- the model
     FailurePattern(
-        pattern=re.compile(
-            r"(?:contains custom code which must be executed|requires you to execute the configuration file"
-            r"|set the option `?trust_remote_code|trust_remote_code=True)"
-        ),
+        pattern=r"(?:contains custom code which must be executed|requires you to execute the configuration "
+        r"file"
+        r"|set the option `?trust_remote_code|trust_remote_code=True)",
         failure_class=FailureClass.INVALID_CONFIG,
         message="the model brings code of its own, which is not executed",
         next_step="read that code, and set spec.model.trustRemoteCode to true if it may run",
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"(?:Model architectures \[|model type [`'](?=.*Transformers does not recognize))"
-            r"(?P<architecture>[^\]`]+)(?:\] (?:are not supported|failed to be inspected)|[`'])"
-        ),
+        pattern=r"(?:Model architectures \[|model type [`'](?=.*Transformers does not recognize))"
+        r"(?P<architecture>[^\]`]+)(?:\] (?:are not supported|failed to be inspected)|[`'])",
         failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
         message="this vLLM does not know the model's architecture {architecture}",
         next_step="take a newer engine image (spec.engine.image), or another engine",
     ),
     FailurePattern(
-        pattern=re.compile(r"(?P<why>(?<=SafetensorError: ).+|InvalidHeader\w*|MetadataIncompleteBuffer)"),
+        pattern=r"(?P<why>(?<=SafetensorError: ).+|InvalidHeader\w*|MetadataIncompleteBuffer)",
         failure_class=FailureClass.MODEL_INVALID,
         message="a safetensors file of the model is not whole: {why}",
         next_step="fetch or copy the model again and compare its files' sizes with the source's",
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"(?:Couldn't instantiate the backend tokenizer|Can't load tokenizer for|"
-            r"Unable to load vocabulary|No tokenizer file found)(?P<why>.*)"
-        ),
+        pattern=r"(?:Couldn't instantiate the backend tokenizer|Can't load tokenizer for|"
+        r"Unable to load vocabulary|No tokenizer file found)(?P<why>.*)",
         failure_class=FailureClass.MODEL_INVALID,
         message="the model has no tokenizer that vLLM can load",
         next_step="put tokenizer.json and tokenizer_config.json beside the weights, and let "
         "spec.model.files select them",
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"(?:Repo id must be in the form .*: '|Invalid repository ID or local directory specified: '?)"
-            r"(?P<path>[^']+)"
-        ),
+        pattern=r"(?:Repo id must be in the form .*: '|Invalid repository ID or local directory specified: "
+        r"'?)"
+        r"(?P<path>[^']+)",
         failure_class=FailureClass.MODEL_NOT_FOUND,
         message="there is no model that vLLM can load in {path}: no config.json",
         next_step="check the path in spec.model.uri, and that spec.model.files select config.json",
     ),
     # --- what it is to be run by
     FailurePattern(
-        pattern=re.compile(
-            r"(?:Unknown quantization method: |config file at '[^']*\.(?=gguf' is not a valid JSON))"
-            r"(?P<method>bitsandbytes|gguf)\b"
-        ),
+        pattern=r"(?:Unknown quantization method: |config file at '[^']*\.(?=gguf' is not a valid JSON))"
+        r"(?P<method>bitsandbytes|gguf)\b",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
         message="this vLLM has no plugin for {method}, which it needs since 0.28",
         next_step="leave spec.engine.image out, for tacho's own image of vLLM has the plugins; elsewhere "
@@ -134,14 +126,14 @@ FAILURES = (
         detail_groups=("method",),
     ),
     FailurePattern(
-        pattern=re.compile(r"Unknown quantization method: (?P<method>[\w-]+)"),
+        pattern=r"Unknown quantization method: (?P<method>[\w-]+)",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
         message="this vLLM does not know the quantization {method}",
         next_step="take it out of spec.engine.extraArgs, or take an engine image that has it",
         detail_groups=("method",),
     ),
     FailurePattern(
-        pattern=re.compile(r"Cannot find the config file for (?P<method>[\w-]+)"),
+        pattern=r"Cannot find the config file for (?P<method>[\w-]+)",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
         message="the checkpoint does not say how it was quantized by {method}: most likely it was not",
         next_step="choose spec.quantization.method by what the checkpoint holds; "
@@ -149,63 +141,52 @@ FAILURES = (
         detail_groups=("method",),
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"(?P<why>Quantization method specified in the model config .* does not match [^.]*"
-            r"|\S+ is not supported for quantization method \S+)"
-        ),
+        pattern=r"(?P<why>Quantization method specified in the model config .* does not match [^.]*"
+        r"|\S+ is not supported for quantization method \S+)",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
         message="vLLM cannot run this checkpoint as requested: {why}",
         next_step="choose spec.quantization.method by what the checkpoint holds, without --dtype and "
         "--quantization in spec.engine.extraArgs",
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"quantization method (?P<method>\S+) is not supported for the current GPU\. "
-            r"Minimum capability: (?P<least>\d+)\. Current capability: (?P<has>\d+)"
-        ),
+        pattern=r"quantization method (?P<method>\S+) is not supported for the current GPU\. "
+        r"Minimum capability: (?P<least>\d+)\. Current capability: (?P<has>\d+)",
         failure_class=FailureClass.UNSUPPORTED_GPU,
         message="{method} needs a GPU of compute capability {least} (in tenths), this one has {has}",
         next_step="choose another product in spec.gpu.products, or another spec.quantization.method",
         detail_groups=("method",),
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"(?P<why>Bfloat16 is only supported on GPUs with compute capability of at least [\d.]+"
-            r"|The model type \S+ does not support float16)"
-        ),
+        pattern=r"(?P<why>Bfloat16 is only supported on GPUs with compute capability of at least [\d.]+"
+        r"|The model type \S+ does not support float16)",
         failure_class=FailureClass.UNSUPPORTED_GPU,
         message="the GPU lacks the type that the model computes in: {why}",
         next_step="choose another product in spec.gpu.products (8.0 and later have bfloat16)",
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"(?P<why>NVIDIA driver on your system is too old"
-            r"|CUDA driver version is insufficient for CUDA runtime version"
-            r"|system has unsupported display driver / cuda driver combination"
-            r"|no kernel image is available for execution on the device)"
-        ),
+        pattern=r"(?P<why>NVIDIA driver on your system is too old"
+        r"|CUDA driver version is insufficient for CUDA runtime version"
+        r"|system has unsupported display driver / cuda driver combination"
+        r"|no kernel image is available for execution on the device)",
         failure_class=FailureClass.UNSUPPORTED_GPU,
         message="this build of vLLM cannot use the GPU or its driver: {why}",
         next_step="update the node's driver, or take an image that was built for an older CUDA "
         "(spec.engine.image)",
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"(?P<why>Found no NVIDIA driver on your system|No CUDA GPUs are available"
-            r"|Failed to infer device type)"
-        ),
+        pattern=r"(?P<why>Found no NVIDIA driver on your system|No CUDA GPUs are available"
+        r"|Failed to infer device type)",
         failure_class=FailureClass.UNSUPPORTED_GPU,
         message="the container sees no GPU: {why}",
         next_step="check gpu.count, the node's device plugin and the pod's runtimeClassName",
     ),
     # --- memory
     FailurePattern(
-        pattern=re.compile(
-            r"max seq len \((?P<length>\d+)\), \((?P<needed>[\d.]+) GiB KV cache is needed, which is larger "
-            r"than the available KV cache memory \((?P<there>[\d.]+) GiB\)"
-            r"\. Based on the available memory, the estimated maximum model length is "
-            r"(?P<fitsMaxModelLen>\d+)"
-        ),
+        pattern=r"max seq len \((?P<length>\d+)\), \((?P<needed>[\d.]+) GiB KV cache is needed, which is "
+        r"larger "
+        r"than the available KV cache memory \((?P<there>[\d.]+) GiB\)"
+        r"\. Based on the available memory, the estimated maximum model length is "
+        r"(?P<fitsMaxModelLen>\d+)",
         failure_class=FailureClass.KV_CACHE_TOO_SMALL,
         message="one request of {length} tokens needs a KV cache of {needed} GiB and {there} GiB are left; "
         "the longest that fits: {fitsMaxModelLen} tokens",
@@ -213,47 +194,41 @@ FAILURES = (
         detail_groups=("fitsMaxModelLen",),
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"(?P<needed>[\d.]+) GiB KV cache is needed, which is larger than the available KV cache memory "
-            r"\((?P<there>[\d.]+) GiB\)"
-        ),
+        pattern=r"(?P<needed>[\d.]+) GiB KV cache is needed, which is larger than the available KV cache "
+        r"memory "
+        r"\((?P<there>[\d.]+) GiB\)",
         failure_class=FailureClass.KV_CACHE_TOO_SMALL,
         message="one request needs a KV cache of {needed} GiB and {there} GiB are left: not even a short one "
         "fits",
         next_step="quantize further, or take a larger GPU",
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"Free memory on device \S* ?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than "
-            r".* \((?P<share>[\d.]+), (?P<wanted>[\d.]+) GiB\)"
-        ),
+        pattern=r"Free memory on device \S* ?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less "
+        r"than "
+        r".* \((?P<share>[\d.]+), (?P<wanted>[\d.]+) GiB\)",
         failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="something else uses the GPU: {free} of {total} GiB are free, {wanted} were planned",
         next_step="end what else runs on this GPU (nvidia-smi on the node), or plan for its part: "
         "--gpu-memory-utilization in spec.engine.extraArgs",
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"Available memory on node \d+ \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on "
-            r"(?:kv cache allocation|startup) is less than .*?"
-            r"\((?:[\d.]+, )?(?P<wanted>[\d.]+)(?:/[\d.]+)? GiB\)"
-        ),
+        pattern=r"Available memory on node \d+ \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on "
+        r"(?:kv cache allocation|startup) is less than .*?"
+        r"\((?:[\d.]+, )?(?P<wanted>[\d.]+)(?:/[\d.]+)? GiB\)",
         failure_class=FailureClass.HOST_OUT_OF_MEMORY,
         message="{free} of {total} GiB of memory are free, vLLM wants {wanted} more",
         next_step="raise the memory in spec.engine.resources, or lower spec.context",
     ),
     FailurePattern(
-        pattern=re.compile(r"No available memory for the cache blocks"),
+        pattern=r"No available memory for the cache blocks",
         failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="weights and activations leave no memory for a KV cache",
         next_step="quantize further, lower spec.context.concurrency, or take a larger GPU; make sure that "
         "nothing else uses this one",
     ),
     FailurePattern(
-        pattern=re.compile(
-            r"CUDA out of memory\. Tried to allocate (?P<requested>[\d.]+ [KMG]iB)"
-            r"(?:.*? of which (?P<free>[\d.]+ [KMG]iB) is free)?"
-        ),
+        pattern=r"CUDA out of memory\. Tried to allocate (?P<requested>[\d.]+ [KMG]iB)"
+        r"(?:.*? of which (?P<free>[\d.]+ [KMG]iB) is free)?",
         failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="the GPU's memory did not suffice: {requested} were requested, {free} were free",
         next_step="lower spec.context.concurrency or spec.context.maxModelLen, quantize further, or take a "
@@ -261,13 +236,13 @@ FAILURES = (
     ),
     # --- the rest of the configuration
     FailurePattern(
-        pattern=re.compile(r"Address already in use"),
+        pattern=r"Address already in use",
         failure_class=FailureClass.PORT_IN_USE,
         message="vLLM's port is taken by another process",
         next_step="stop the process that listens there, or choose another port",
     ),
     FailurePattern(
-        pattern=re.compile(r"Value error, (?P<why>.+?)(?: \[type=|$)"),
+        pattern=r"Value error, (?P<why>.+?)(?: \[type=|$)",
         failure_class=FailureClass.INVALID_CONFIG,
         message="vLLM refuses its settings: {why}",
         next_step="correct spec.engine.extraArgs, or what the message names",

@@ -13,7 +13,7 @@ from tacho_engines.profile import (
     MethodSupport,
     PluginImage,
 )
-from tacho_engines.shared.denied import ADMIN, CODE, OWN
+from tacho_engines.shared.switches import ADMIN, CODE, OWN
 from tacho_engines.vllm.speed import STEPS
 
 DENIED = DeniedOptions(
@@ -53,72 +53,37 @@ DENIED = DeniedOptions(
 
 
 METHODS = (
+    MethodSupport("none", "stored", (7, 0), 100.0, "vLLM platforms/cuda.py"),
     MethodSupport(
-        method="none", how="stored", capability=(7, 0), quality=100.0, source="vLLM platforms/cuda.py"
+        "bnb-int8", "stored", (7, 0), 99.0, "vllm-bnb-plugin: 8-bit only pre-quantized", gpu_only=True
     ),
     MethodSupport(
-        method="bnb-int8",
-        how="stored",
-        capability=(7, 0),
-        quality=99.0,
-        gpu_only=True,
-        source="vllm-bnb-plugin: 8-bit only pre-quantized",
+        "bnb-fp4", "stored", (7, 0), 95.5, "vllm-bnb-plugin: in flight it quantizes to NF4", gpu_only=True
     ),
+    MethodSupport("bnb-nf4", "either", (7, 0), 97.0, "vllm-bnb-plugin", gpu_only=True),
     MethodSupport(
-        method="bnb-fp4",
-        how="stored",
-        capability=(7, 0),
-        quality=95.5,
-        gpu_only=True,
-        source="vllm-bnb-plugin: in flight it quantizes to NF4",
-    ),
-    MethodSupport(
-        method="bnb-nf4",
-        how="either",
-        capability=(7, 0),
-        quality=97.0,
-        gpu_only=True,
-        source="vllm-bnb-plugin",
-    ),
-    MethodSupport(
-        method="fp8",
-        how="either",
-        capability=(7, 5),
+        "fp8",
+        "either",
+        (7, 5),
+        99.5,
+        "layers/quantization/fp8.py get_min_capability (wheels 0.13.0, 0.14.0); below 8.9 weight-only "
+        "(Marlin, vllm#5975)",
         older=(("0.5.1", 8, 9), ("0.14", 8, 0)),
-        quality=99.5,
         arithmetic="fp8",
         gpu_only=True,
-        source="layers/quantization/fp8.py get_min_capability (wheels 0.13.0, 0.14.0); below 8.9 weight-only "
-        "(Marlin, vllm#5975)",
     ),
+    MethodSupport("awq", "stored", (7, 5), 97.0, "layers/quantization/auto_awq.py", gpu_only=True),
+    MethodSupport("gptq", "stored", (6, 0), 97.5, "layers/quantization/auto_gptq.py", gpu_only=True),
     MethodSupport(
-        method="awq",
-        how="stored",
-        capability=(7, 5),
-        quality=97.0,
-        gpu_only=True,
-        source="layers/quantization/auto_awq.py",
-    ),
-    MethodSupport(
-        method="gptq",
-        how="stored",
-        capability=(6, 0),
-        quality=97.5,
-        gpu_only=True,
-        source="layers/quantization/auto_gptq.py",
-    ),
-    MethodSupport(
-        method="compressed-tensors",
-        how="stored",
-        capability=(7, 5),
-        quality=99.0,
+        "compressed-tensors",
+        "stored",
+        (7, 5),
+        99.0,
+        "layers/quantization/compressed_tensors/schemes",
         arithmetic="int8",
         gpu_only=True,
-        source="layers/quantization/compressed_tensors/schemes",
     ),
-    MethodSupport(
-        method="gguf", how="stored", capability=(7, 0), quality=97.0, gpu_only=True, source="vllm-gguf-plugin"
-    ),
+    MethodSupport("gguf", "stored", (7, 0), 97.0, "vllm-gguf-plugin", gpu_only=True),
 )
 
 PROFILE = EngineProfile(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tacho_contract.failure import Failure
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import Exit, Needs, PackageNeed, RunHalf
+from tacho_engines.run_parts import GGUF, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
-from tacho_engines.shared.files import GGUF, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.metrics import VLLM_FAMILY
 from tacho_engines.shared.openai import COMMON
 from tacho_engines.vllm.log_patterns import FAILURES, STARTUP, with_phase
@@ -26,14 +25,8 @@ METRICS = VLLM_FAMILY
 FILES = LoadableFiles(formats=(SAFETENSORS, GGUF, PYTORCH), absent="There are no weights that vllm loads.")
 """GGUF by a plugin since 0.28."""
 
-
-def _fields(output_tokens: int, salt: str) -> Mapping[str, Any]:
-    # Hashed into the first block of the prefix cache: no other request can share it.
-    return {**COMMON.fields(output_tokens, salt), "cache_salt": salt}
-
-
-DIALECT = replace(COMMON, name="vllm", owner="vllm", fields=_fields)
-"""Source: https://docs.vllm.ai/en/stable/serving/openai_compatible_server."""
+DIALECT = replace(COMMON, name="vllm", owner="vllm", salt="cache_salt")
+"""The salt is hashed into the first block of the prefix cache: no other request can share it. Source: https://docs.vllm.ai/en/stable/serving/openai_compatible_server."""
 
 
 class Vllm(DefaultRun):

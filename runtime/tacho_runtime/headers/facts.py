@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.shared.files import GGUF, UNPARSED
+from tacho_engines.run_parts import GGUF, UNPARSED
 from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.gguf import GGUFHeader
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization

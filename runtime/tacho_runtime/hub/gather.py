@@ -12,8 +12,7 @@ from tacho_contract.failure import FailedError
 from tacho_contract.inspection import FULL, InspectConfig
 from tacho_contract.launch import startup_budget_seconds
 from tacho_contract.model import ModelFacts, ModelFiles
-from tacho_engines.run_parts import loadable_files
-from tacho_engines.shared.files import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED
+from tacho_engines.run_parts import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, loadable_files
 from tacho_runtime.headers import gguf, safetensors
 from tacho_runtime.headers.digests import (
     PARALLEL_READS,

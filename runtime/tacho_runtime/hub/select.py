@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from tacho_contract.failure import FailedError
 from tacho_contract.units import file_size, listed
-from tacho_engines.shared.files import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, LoadableFiles
+from tacho_engines.run_parts import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, LoadableFiles
 from tacho_runtime.headers.source import FileEntry, invalid, not_found
 
 Files = tuple[FileEntry, ...]

@@ -17,7 +17,7 @@ from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import listed, part_of
-from tacho_engines.shared.files import LoadableFiles
+from tacho_engines.run_parts import LoadableFiles
 from tacho_runtime.headers.digests import HashProgress, files_digest, full_digest, loaded, model_digest
 from tacho_runtime.headers.source import FileEntry, FolderSource, changed, model_files
 from tacho_runtime.supervisor import store

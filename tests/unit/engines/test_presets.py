@@ -13,7 +13,7 @@ import pytest
 from benchmarks.planner.placements import host, placement
 from tacho_contract.launch import CustomEngine, RuntimeConfig
 from tacho_engines.base import Context, EngineOptions, Placement
-from tacho_engines.preset import Preset
+from tacho_engines.profile import Preset
 from tacho_engines.registry import plan_half, presets, run_half
 from tacho_operator.core.planner.search import unlisted
 from tests.unit.engines.rendering import rendered

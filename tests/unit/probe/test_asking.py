@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_engines.run_parts import dialects, metric_names
-from tacho_engines.shared.openai import BARE, CHAT, COMMON, COMPLETIONS, PLAIN, Dialect, Limits, model_entry
+from tacho_engines.shared.openai import (
+    BARE,
+    CHAT,
+    COMMON,
+    COMPLETIONS,
+    PLAIN,
+    Dialect,
+    Limits,
+    limits_of,
+    model_entry,
+)
 from tacho_runtime.probe.load import counters, requests
 from tacho_runtime.probe.load.requests import RequestFormat, dialect_of, request_body, request_formats
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, request_bytes
@@ -22,10 +32,10 @@ LLAMA_MODELS = {"data": [{"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 1
 def test_what_engines_say_of_themselves() -> None:
     vllm = {"data": [{"id": "m", "owned_by": "vllm", "max_model_len": 2048}]}
     said = dialect_of("custom", vllm, DIALECTS)
-    assert (said.name, said.limits(model_entry(vllm))) == ("vllm", Limits(max_model_len=2048))
+    assert (said.name, limits_of(model_entry(vllm))) == ("vllm", Limits(max_model_len=2048))
     said = dialect_of("custom", LLAMA_MODELS, DIALECTS)
     assert said.name == "llamacpp"
-    assert said.limits(model_entry(LLAMA_MODELS)) == Limits(max_model_len=1024, vocabulary=49152)
+    assert limits_of(model_entry(LLAMA_MODELS)) == Limits(max_model_len=1024, vocabulary=49152)
     assert dialect_of("vllm", {"data": [{"owned_by": "llama.cpp"}]}, DIALECTS).name == "llamacpp"
     assert [dialect.name for dialect in DIALECTS.values()] == list(DIALECTS)
 
@@ -36,7 +46,7 @@ def test_what_engines_say_of_themselves() -> None:
 def test_an_engine_that_says_nothing(models: object) -> None:
     for engine, name in (("vllm", "vllm"), ("llamacpp", "llamacpp"), ("custom", "common"), ("", "common")):
         dialect = dialect_of(engine, models, DIALECTS)
-        assert (dialect.name, dialect.limits(model_entry(models))) == (name, Limits())
+        assert (dialect.name, limits_of(model_entry(models))) == (name, Limits())
 
 
 def test_token_ids_are_tried_first_and_text_is_the_way_out() -> None:

@@ -121,7 +121,7 @@ def test_an_engine_is_a_folder_and_a_line(tmp_path: Path, monkeypatch: pytest.Mo
     (folder / "__init__.py").touch()
     (folder / "run.py").write_text(
         "from tacho_engines.custom.run import Custom\n"
-        "from tacho_engines.shared.files import PYTORCH, LoadableFiles\n\n"
+        "from tacho_engines.run_parts import PYTORCH, LoadableFiles\n\n"
         "FILES = LoadableFiles(formats=(PYTORCH,))\n\n\n"
         "class Fresh(Custom):\n    name = 'fresh'\n    users_command = False\n\n\nRUN = Fresh()\n"
     )

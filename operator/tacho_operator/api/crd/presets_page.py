@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tacho_engines.preset import Preset
+from tacho_engines.profile import Preset
 from tacho_engines.registry import presets
 from tacho_operator.api.crd.page import write_page
 

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tacho_engines.registry import engine_profiles, presets
-from tacho_engines.shared.denied import COMMON
-from tacho_engines.shared.switches import split_switch
+from tacho_engines.shared.switches import COMMON, split_switch
 
 _ROWS = (*engine_profiles(), *(preset.profile for preset in presets().values()))
 _REFUSED = functools.reduce(operator.or_, (row.rules.denied for row in _ROWS), COMMON)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tacho_contract.uri import CLAIM_SCHEME
-from tacho_engines.preset import Preset
-from tacho_engines.profile import EngineProfile
+from tacho_engines.profile import EngineProfile, Preset
 from tacho_engines.registry import engine_profiles, presets
 from tacho_operator.api.rules.rule import Rule
 

@@ -18,6 +18,7 @@ from tacho_engines.shared.openai import (
     MODELS,
     PLAIN,
     Dialect,
+    limits_of,
     model_entry,
     owner_of,
 )
@@ -205,7 +206,7 @@ async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBu
     except ValueError:
         models = {}
     dialect = dialect_of(target.engine, models, run_parts.dialects())
-    stated = dialect.limits(model_entry(models))
+    stated = limits_of(model_entry(models))
     known = [length for length in (target.max_model_len, stated.max_model_len) if length > 0]
     return DiscoveredEngine(
         max_model_len=min(known, default=0),
