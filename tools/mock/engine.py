@@ -52,6 +52,8 @@ class Settings:
     ends. none: no metrics."""
     empty_chunks: int = 0
     """Number of chunks without text before each chunk with text."""
+    textless_every: int = 0
+    """Every so many tokens, the first among them, one has no text by itself. 0: none."""
     short_share: float = 1.0
     """Of the tokens that were asked for, those that come; they end as if they were all."""
 
@@ -310,12 +312,12 @@ class Engine:
             for _ in range(self.settings.empty_chunks):
                 empty = answer.chunk("", total, None, continuous=continuous, closing=False)
                 reply.events(wire.event(empty), last=False)
-            if total and not last:
+            if total and not last and not self.settings.textless_every:
                 data = middle(total, tokens)
                 total += tokens
                 return reply.events(data, last=False)
             events = [answer.role(continuous=continuous)] if answer.chat and total == 0 else []
-            text = wire.text_of(total, tokens)
+            text = wire.text_of(total, tokens, self.settings.textless_every)
             total += tokens
             reason = sequence.finish_reason if last else None
             closing = last and not usage

@@ -52,9 +52,10 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
     }
 
 
-def text_of(first: int, count: int) -> str:
-    """Tokens ``first`` to ``first + count`` of every answer."""
-    return "".join(WORDS[index % len(WORDS)] for index in range(first, first + count))
+def text_of(first: int, count: int, textless_every: int = 0) -> str:
+    """Tokens ``first`` to ``first + count`` of every answer; each ``textless_every``-th is empty."""
+    told = (index for index in range(first, first + count) if not textless_every or index % textless_every)
+    return "".join(WORDS[index % len(WORDS)] for index in told)
 
 
 def dumps(document: dict[str, Any]) -> bytes:

@@ -77,18 +77,25 @@ class LoadTrace:
     """Whether failures ended the loop early: its counts then cover too short a time to give a rate."""
 
     @property
+    def later(self) -> tuple[StreamResult, ...]:
+        """Requests that were no stream's first."""
+        if not self.first:
+            return self.streams[self.residual :]
+        return tuple(one for one, first in zip(self.streams, self.first, strict=True) if not first)
+
+    @property
     def cohort(self) -> tuple[StreamResult, ...]:
         """Requests sent inside the window of a steady loop's level, none of them a stream's first."""
-        return tuple(one for one in self._later() if one.sent_ns <= self.sent_until_ns)
+        return tuple(one for one in self.later if self.start_ns <= one.sent_ns <= self.sent_until_ns)
 
     @property
     def under_load(self) -> tuple[StreamResult, ...]:
         """Requests that began and ended while all streams of a steady loop's level ran."""
-        return tuple(one for one in self._later() if one.finish_reason and one.tokens[-1][0] <= self.end_ns)
-
-    def _later(self) -> list[StreamResult]:
-        pairs = zip(self.streams, self.first, strict=True)
-        return [one for one, first in pairs if not first and one.sent_ns >= self.start_ns]
+        return tuple(
+            one
+            for one in self.later
+            if one.finish_reason and self.start_ns <= one.sent_ns and one.tokens[-1][0] <= self.end_ns
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +139,7 @@ class SteadyLoop(Protocol):
 
         Streams are added no closer than the gap, each with a residual length first; streams that are too many
         are not renewed when their requests end. The window opens when every stream had a first token.
-        ``enough`` is asked about four times a second and ends the level early. Raises RequestFailed where no
-        answer can be had at all.
+        ``enough`` is asked about four times a second and ends the level early.
         """
 
     async def close(self) -> None:

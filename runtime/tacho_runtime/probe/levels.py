@@ -20,7 +20,6 @@ from tacho_runtime.probe.statistics import (
     median,
     percentile,
     ratio_interval_percent,
-    settled_from,
     t_975,
     wilson,
 )
@@ -40,6 +39,8 @@ SHORTEST_SHARE = 0.75
 FEW_REQUESTS = 5
 """Minimum number of requests for an interval of their rates: with fewer, Student's t alone makes it several
 times too wide."""
+CONSISTENT_SHARE = 0.03
+"""Of the streams, within which rate and latencies of a level agree."""
 PARTIAL_TOKENS = 8
 """A cut stream's time per token counts from this many tokens on."""
 
@@ -99,45 +100,77 @@ class Latencies:
 
 
 def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
-    """TTFT of requests whose first token came in the window (the burst at the start is the way out); TPOT of
-    those with tokens in it and as many as a request may have, where these are not few, else of those with at
-    least half of the workload's length, else of all with a few tokens, else of any; end to end of full whole
-    ones, each as if it were of the workload's length: the probe draws lengths around that, and of a few
-    seconds the shorter ones are whole."""
+    """Of a steady loop's requests but each stream's first: TTFT of those sent in the window, up to the first
+    that still waits. Of an open loop's: TTFT of those whose first token came in the window.
+
+    TPOT is that of tokens inside the window; a request counts with as many as the shortest may have where
+    such requests are not few, else with half of the workload's length, else with a few tokens, else with any.
+    """
     found = Latencies()
-    outside: list[float] = []
-    full: list[float] = []
-    long: list[float] = []
-    some: list[float] = []
-    few: list[float] = []
+    tpots: list[tuple[float, float]] = []
+    waiting_ns = min((one.sent_ns for one in trace.later if not one.tokens), default=trace.end_ns)
     for place, stream in enumerate(trace.streams):
-        ttft, tpot = first_token_milliseconds(trace, place, stream), stream.tpot_milliseconds
-        if ttft is None:
+        ttft = first_token_milliseconds(trace, place, stream)
+        if ttft is None or (trace.first and trace.first[place]):
             continue
-        inside = trace.start_ns < stream.tokens[0][0] <= trace.end_ns
-        (found.ttft if inside else outside).append(ttft)
-        if tpot is not None and stream.tokens[-1][0] > trace.start_ns:
-            if stream.output_tokens >= SHORTEST_SHARE * workload.output_tokens - 1:
-                full.append(tpot)
-            if stream.output_tokens >= workload.output_tokens / 2:
-                long.append(tpot)
-            if stream.output_tokens >= PARTIAL_TOKENS:
-                some.append(tpot)
-            few.append(tpot)
-            if inside and stream.output_tokens >= min(PARTIAL_TOKENS, workload.output_tokens):
-                found.both.append((ttft, tpot))
-        if stream.finish_reason and place >= trace.residual:
-            asked = stream.finish_reason == "length" and tpot is not None and not _short(stream, workload)
-            took = (stream.tokens[-1][0] - stream.tokens[0][0]) / 1e6
-            found.end_to_end.append(ttft + ((workload.output_tokens - 1) * (tpot or 0.0) if asked else took))
-    found.tpot = (full if len(full) >= FEW_REQUESTS else long) or some or few
-    if not found.ttft and outside:
-        found.ttft = outside
+        if trace.first:
+            inside = trace.start_ns <= stream.sent_ns < waiting_ns
+        else:
+            inside = trace.start_ns < stream.tokens[0][0] <= trace.end_ns
+        if inside:
+            found.ttft.append(ttft)
+        if stream.finish_reason and (
+            not trace.first or trace.start_ns <= stream.sent_ns <= trace.sent_until_ns
+        ):
+            found.end_to_end.append(ttft + (stream.tokens[-1][0] - stream.tokens[0][0]) / 1e6)
+        tokens, tpot = tpot_inside(stream, trace.start_ns, trace.end_ns)
+        if tpot is None:
+            continue
+        tpots.append((tokens, tpot))
+        if inside and stream.output_tokens >= min(PARTIAL_TOKENS, workload.output_tokens):
+            found.both.append((ttft, tpot))
+    found.tpot = _founded_tpots(tpots, workload.output_tokens)
+    if trace.first and len(found.end_to_end) < len(trace.cohort):
+        found.end_to_end = []  # the short ones end first
+    if found.ttft and found.tpot:
+        return found
+    first = [one for one in trace.streams if one.tokens]
+    found.tpot = found.tpot or _founded_tpots(
+        [
+            (tokens, tpot)
+            for one in first
+            for tokens, tpot in [tpot_inside(one, trace.start_ns, trace.end_ns)]
+            if tpot is not None
+        ],
+        workload.output_tokens,
+    )
+    if not found.ttft and first:
+        found.ttft = [ttft for one in first if (ttft := one.ttft_milliseconds) is not None]
         found.note = (
             f"at {trace.concurrency} streams no request began inside the window, "
-            "so TTFT is that of all starting at once"
+            "so TTFT is that of the streams' first ones"
         )
     return found
+
+
+def tpot_inside(stream: StreamResult, start_ns: int, end_ns: int) -> tuple[float, float | None]:
+    """(tokens, milliseconds of each) of a request from ``start_ns`` to ``end_ns``, after its first token
+    there. None: no time is known."""
+    inside = [point for point in stream.tokens if start_ns <= point[0] <= end_ns]
+    tokens = math.fsum(count for _, count in inside[1:])
+    return tokens, (inside[-1][0] - inside[0][0]) / 1e6 / tokens if tokens > 0 else None
+
+
+def _founded_tpots(tpots: Sequence[tuple[float, float]], output_tokens: int) -> list[float]:
+    """Of (tokens, time per token) the times of those with the most tokens, see ``latencies``."""
+    tiers = (
+        (SHORTEST_SHARE * output_tokens - 2, FEW_REQUESTS),
+        (output_tokens / 2 - 1, 1),
+        (PARTIAL_TOKENS - 1, 1),
+        (0, 0),
+    )
+    sets = (([tpot for tokens, tpot in tpots if tokens >= least], few) for least, few in tiers)
+    return next(found for found, few in sets if len(found) >= few)
 
 
 def first_token_milliseconds(trace: LoadTrace, place: int, stream: StreamResult) -> float | None:
@@ -183,22 +216,21 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
     """The curve's point; None when too little came to say anything. It is founded only where it tells a rate.
 
     Requests per second are tokens per second over the mean output length: counting whole requests in a
-    window of a few would round them. End to end is TTFT + (n - 1) x TPOT while no full request has ended.
+    window of a few would round them.
     """
     seconds = len(trace.bins) * trace.bin_nanoseconds / NS
     found = latencies(trace, workload)
     if seconds <= 0 or not found.ttft or not found.tpot:
         return None
-    bins = _coarse(trace)
-    dropped = settled_from(bins) if len(bins) >= 20 else 0
-    kept = bins[dropped:]
+    kept = _coarse(trace)
     output_tokens = _per_request(trace, workload)
     received, interval = _received(kept, trace, output_tokens)
     checked = check_counters(trace)
     rate = received * checked.factor
     if not (math.isfinite(rate) and rate > 0):
         rate, interval = 0.0, None
-    steady = trace.started and not trace.failures and not drifts(kept)
+    contradiction = inconsistency(trace, received, interval)
+    steady = trace.started and not trace.failures and not drifts(kept) and not contradiction
     flags = sorted({*checked.flags, *(() if steady else ("NotSteady",))})
     requests_per_second = rate / max(1.0, output_tokens)
     tpot = median(found.tpot)
@@ -225,7 +257,7 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
         steady=steady,
         flags=tuple(flags),
     )
-    notes = tuple(note for note in (found.note, *checked.notes) if note)
+    notes = tuple(note for note in (found.note, contradiction, *checked.notes) if note)
     return LevelResult(
         point=point,
         slo_ratio=slo_ratio,
@@ -236,17 +268,40 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
     )
 
 
+def inconsistency(trace: LoadTrace, tokens_per_second: float, interval_percent: float | None) -> str:
+    """What contradicts what in a level of a steady loop; "": nothing. By Little's law tokens a second times
+    the latencies' sum over the tokens' is the number of streams, in any loop whose load is what it is said to
+    be. The rate, ``tokens_per_second``, is known no better than to ``interval_percent``."""
+    whole = _ended_under_load(trace)
+    tokens = math.fsum(one.output_tokens for one in whole)
+    if len(whole) < FEW_REQUESTS or not tokens:
+        return ""
+    took_seconds = math.fsum(one.end_to_end_milliseconds or 0.0 for one in whole) / 1000
+    streams = tokens_per_second * took_seconds / tokens
+    allowed = max(CONSISTENT_SHARE, (interval_percent or 0.0) / 100)
+    if abs(streams - trace.concurrency) <= allowed * trace.concurrency:
+        return ""
+    return (
+        f"at {trace.concurrency} streams latencies and tokens per second are those of {streams:.0f}: "
+        "that level was not steady"
+    )
+
+
+def _ended_under_load(trace: LoadTrace) -> tuple[StreamResult, ...]:
+    """Where all of the cohort have ended these: of others the short ones end first."""
+    cohort = trace.cohort
+    return cohort if cohort and all(one.finish_reason for one in cohort) else trace.under_load
+
+
 def _received(kept: Sequence[float], trace: LoadTrace, output_tokens: float) -> tuple[float, float | None]:
     """(tokens per second that came here, half the 95 % interval in percent), by whichever knows better: whole
     cycles, or all of the window in ``kept``'s coarse bins."""
-    opened = len(trace.bins) - len(kept) * _merged(trace)
-    bins = trace.bins[opened:]
     interval = _interval(kept, trace)
-    found = find_cycles(bins, trace.started_bins[opened:], trace.bin_nanoseconds / NS)
+    found = find_cycles(trace.bins, trace.started_bins, trace.bin_nanoseconds / NS)
     by_cycles = cycle_rate(found, output_tokens, step_seconds=_step_seconds(trace))
     if by_cycles is not None and (interval is None or by_cycles.ci_percent < CYCLES_SHARE * interval):
         return by_cycles.tokens_per_second, max(LEVEL_FLOOR_PERCENT, by_cycles.ci_percent)
-    return rate_between_steps(bins, trace), interval
+    return rate_between_steps(trace.bins, trace), interval
 
 
 def rate_between_steps(bins: Sequence[float], trace: LoadTrace) -> float:
@@ -283,7 +338,7 @@ def _interval(kept: Sequence[float], trace: LoadTrace) -> float | None:
     parts = [batch_means_percent(batches(kept, BATCHES))] if len(kept) >= BATCHES else []
     whole = [
         (stream.output_tokens, took)
-        for stream in trace.streams[trace.residual :]
+        for stream in trace.later
         if (took := stream.end_to_end_milliseconds) is not None
     ]
     if len(whole) >= FEW_REQUESTS:
@@ -296,10 +351,9 @@ def _interval(kept: Sequence[float], trace: LoadTrace) -> float | None:
 
 
 def _step_seconds(trace: LoadTrace) -> float:
-    """Duration of an engine's step in seconds, by the gaps between chunks; 0 where no stream has two
-    chunks."""
+    """Duration of an engine's step in seconds: one event of each stream; 0 where no stream has two."""
     steps = [
-        (stream.tokens[-1][0] - stream.tokens[0][0]) / NS / (len(stream.tokens) - 1)
+        (stream.tokens[-1][0] - stream.tokens[0][0]) / NS / (max(stream.events, len(stream.tokens)) - 1)
         for stream in trace.streams
         if len(stream.tokens) > 1
     ]
@@ -308,7 +362,7 @@ def _step_seconds(trace: LoadTrace) -> float:
 
 def _per_request(trace: LoadTrace, workload: Workload) -> float:
     """Mean output tokens of a request: the workload's, unless the engine ends answers of its own accord."""
-    whole = [stream for stream in trace.streams[trace.residual :] if stream.finish_reason]
+    whole = [stream for stream in trace.later if stream.finish_reason]
     # Of all that ended: those that stopped early are the short ones.
     if not any(_short(stream, workload) for stream in whole):
         return float(workload.output_tokens)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tacho_runtime.probe.load.wire import event_spans
 from tests.unit.probe.engines import ask, mock_engine
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "vllm-0.32"
@@ -44,9 +43,8 @@ def shape(value: Any) -> Any:
 def documents(name: str, text: str) -> list[Any]:
     if not name.endswith(".sse"):
         return [json.loads(text)]
-    return [
-        data.decode() if data == b"[DONE]" else json.loads(data) for _, data in event_spans(text.encode())
-    ]
+    events = [event.removeprefix("data: ") for event in text.split("\n\n") if event]
+    return [event if event == "[DONE]" else json.loads(event) for event in events]
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,22 @@ def closed_loop(concurrency: int, until_ms: int = 3000, **changes: Any) -> LoadT
     later.sort(key=lambda one: one.sent_ns)
     end_ms = TTFT_MS + 4 * SERVICE_MS
     return trace_of(
-        [*first, *later], TTFT_MS, end_ms, concurrency=concurrency, residual=concurrency, **changes
+        [*first, *later],
+        TTFT_MS,
+        end_ms,
+        concurrency=concurrency,
+        first=(True,) * len(first) + (False,) * len(later),
+        **changes,
     )
+
+
+def times(factor: float, trace: LoadTrace) -> LoadTrace:
+    """The same with more tokens at each moment."""
+    streams = tuple(
+        replace(one, tokens=tuple((stamp, factor * count) for stamp, count in one.tokens))
+        for one in trace.streams
+    )
+    return replace(trace, streams=streams, bins=tuple(factor * count for count in trace.bins))
 
 
 @pytest.mark.parametrize("concurrency", [2, 5, 16])
@@ -158,11 +172,47 @@ def test_times_count_from_when_a_request_was_meant_to_be_sent() -> None:
     assert found.end_to_end == [SERVICE_MS + 200]
 
 
-def test_end_to_end_is_that_of_the_workloads_length() -> None:
+def test_end_to_end_is_measured_once_all_that_were_followed_have_ended() -> None:
+    """The short ones end first."""
     drawn = [stream(500, tokens) for tokens in (31, 36, 51)]
-    assert latencies(trace_of(drawn, 0, 2000), WORKLOAD).end_to_end == pytest.approx([SERVICE_MS] * 3)
-    short = replace(stream(500, 11), finish_reason="stop")
-    assert latencies(trace_of([short], 0, 2000), WORKLOAD).end_to_end == [TTFT_MS + 10 * ITL_MS]
+    assert latencies(trace_of(drawn, 0, 2000), WORKLOAD).end_to_end == [400, 450, 600]
+    followed = {"first": (False,) * 3, "sent_until_ns": 600 * MS}
+    assert latencies(trace_of(drawn, 0, 2000, **followed), WORKLOAD).end_to_end == [400, 450, 600]
+    cut = [*drawn[:2], stream(500, 51, whole=False)]
+    assert latencies(trace_of(cut, 0, 2000, **followed), WORKLOAD).end_to_end == []
+
+
+def test_a_streams_first_request_counts_in_no_latency() -> None:
+    """It lived through the time in which the loop was filled."""
+    slow, usual = stream(0, OUTPUT_TOKENS, itl_ms=30), stream(600, OUTPUT_TOKENS)
+    found = latencies(
+        trace_of([slow, usual], 500, 2000, first=(True, False), sent_until_ns=1000 * MS), WORKLOAD
+    )
+    assert (found.ttft, found.tpot, found.end_to_end) == ([TTFT_MS], [ITL_MS], [SERVICE_MS])
+
+
+def test_a_request_that_waits_ends_the_times_to_first_tokens() -> None:
+    """Those sent after it and answered are the fast ones."""
+    waiting = replace(stream(700, 1), tokens=())
+    asked = [stream(600, OUTPUT_TOKENS), waiting, stream(800, OUTPUT_TOKENS)]
+    assert latencies(trace_of(asked, 500, 2000, first=(False,) * 3), WORKLOAD).ttft == [TTFT_MS]
+
+
+def test_time_per_token_is_that_of_the_window() -> None:
+    """A request that began under another load tells the load of the window with its tokens there."""
+    before = [(round(at * MS), 1.0) for at in range(100, 1000, 50)]
+    inside = [(round((1000 + at) * MS), 1.0) for at in range(0, 400, 10)]
+    changing = replace(stream(0, 1, whole=False), tokens=(*before, *inside))
+    assert latencies(trace_of([changing], 1000, 2000, first=(False,)), WORKLOAD).tpot == [10]
+
+
+@pytest.mark.parametrize(("share", "steady"), [(1.0, True), (1.02, True), (1.1, False), (0.9, False)])
+def test_rate_and_latencies_that_contradict_each_other_decide_nothing(share: float, steady: bool) -> None:
+    even = closed_loop(16)
+    result = evaluate(replace(even, bins=tuple(share * count for count in even.bins)), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert (result.point.steady, result.clean) == (steady, steady)
+    assert bool(result.notes) is not steady
 
 
 def reading(at_ms: int, made: float | None, *, by_step: bool = True) -> CounterReading:
@@ -249,7 +299,7 @@ def test_what_a_full_front_end_has_not_sent_yet_is_not_somebody_elses(
 ) -> None:
     """Its gauges say that nobody else is there; so much more than came is not believed without end."""
     plain = closed_loop(16)
-    many = replace(plain, bins=tuple(100 * count for count in plain.bins))
+    many = times(100, plain)
     ends = [
         CounterReading(
             stamp_ns=stamp,
@@ -280,7 +330,7 @@ def test_few_steps_are_known_to_a_step() -> None:
 @pytest.mark.parametrize(("share", "counted"), [(1.02, 1.02), (0.98, 0.98)])
 def test_of_many_tokens_the_engines_count_is_the_finer_one(share: float, counted: float) -> None:
     long = closed_loop(16)
-    many = replace(long, bins=tuple(1000 * count for count in long.bins))
+    many = times(1000, long)
     ends = (reading(long.start_ns // MS, 0), reading(long.end_ns // MS, share * sum(many.bins)))
     alone, both = evaluate(many, WORKLOAD, NO_SLO), evaluate(replace(many, readings=ends), WORKLOAD, NO_SLO)
     assert alone is not None
@@ -291,22 +341,11 @@ def test_of_many_tokens_the_engines_count_is_the_finer_one(share: float, counted
     )
 
 
-def test_what_came_before_the_loop_was_steady_is_left_out() -> None:
-    """A quarter of the window at half of the rate: with it, the rate would be an eighth too low."""
-    slow = [stream(0, 150, whole=False, itl_ms=2 * ITL_MS) for _ in range(2)]
-    fast = [stream(3000, 900, whole=False) for _ in range(2)]
-    trace = trace_of([*slow, *fast], 110, 12_000, concurrency=2)
-    result = evaluate(trace, Workload(input_tokens=9, output_tokens=10_000), NO_SLO)
-    assert result is not None
-    assert result.point.output_tokens_per_second == pytest.approx(200, rel=0.02)
-    assert result.point.window_seconds < 10
-
-
 def test_whole_requests_that_differ_widen_the_interval() -> None:
     """The bins are as even as can be; the requests lasted 0.5 and 1 s in turn for as many tokens."""
     even = closed_loop(16)
     turns = [stream(20 * index, OUTPUT_TOKENS, itl_ms=10 + 12.5 * (index % 2)) for index in range(20)]
-    uneven = replace(even, streams=(*even.streams[: even.residual], *turns))
+    uneven = replace(even, streams=tuple(turns), first=(False,) * len(turns))
     (plain, wide) = (evaluate(trace, WORKLOAD, NO_SLO) for trace in (even, uneven))
     assert plain is not None
     assert wide is not None

@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given, strategies as st
 
-from tacho_runtime.probe.load.streams import reduce_stream
-from tacho_runtime.probe.load.wire import StreamEvent, event_spans
+from tacho_runtime.probe.load.streams import MOST_POINTS, StreamResult, thinned
+from tacho_runtime.probe.load.token_stream import TokenStream
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "vllm-0.32"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 MS = 1_000_000
+Event = tuple[int, bytes]
+"""(milliseconds, data)."""
+DONE = b"[DONE]"
 
 
-def recorded(name: str) -> list[StreamEvent]:
+def received(*reads: Event) -> TokenStream:
+    """What came in reads at these milliseconds."""
+    stream = TokenStream()
+    for stamp_ms, data in reads:
+        with patch("time.monotonic_ns", return_value=stamp_ms * MS):
+            stream.data_received(data)
+    return stream
+
+
+def in_chunks(*events: bytes, separator: bytes = b"\n\n") -> bytes:
+    pieces = [b"data: " + event + separator for event in events]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+
+
+def read(*events: Event, whole: bool = True, **more: float) -> StreamResult:
+    """Figures of an answer whose events came one by one."""
+    reads = [
+        (stamp, (HEAD if place == 0 else b"") + in_chunks(data)) for place, (stamp, data) in enumerate(events)
+    ]
+    return received(*reads).result(whole=whole, **more)
+
+
+def recorded(name: str) -> StreamResult:
     """The n-th event of a recording at n x 10 ms; the usage and [DONE] come with the last token."""
-    data = [event for _, event in event_spans((RECORDED / name).read_bytes())]
-    last_token = max(index for index, event in enumerate(data) if b'"finish_reason"' in event)
-    return [StreamEvent((min(index, last_token) + 1) * 10 * MS, event) for index, event in enumerate(data)]
+    data = [event.removeprefix(b"data: ") for event in (RECORDED / name).read_bytes().split(b"\n\n") if event]
+    last = max(index for index, event in enumerate(data) if b'"finish_reason"' in event)
+    return read(*((10 * (min(index, last) + 1), event) for index, event in enumerate(data)))
 
 
-def completion(stamp_ms: int, text: str, **more: Any) -> StreamEvent:
+def completion(stamp_ms: int, text: str, **more: Any) -> Event:
     finish = more.pop("finish_reason", None)
-    document = {"choices": [{"index": 0, "text": text, "finish_reason": finish}], **more}
-    return StreamEvent(stamp_ms * MS, json.dumps(document).encode())
+    return stamp_ms, json.dumps(
+        {"choices": [{"index": 0, "text": text, "finish_reason": finish}], **more}
+    ).encode()
 
 
 def used(tokens: int) -> dict[str, Any]:
@@ -33,7 +63,7 @@ def used(tokens: int) -> dict[str, Any]:
 
 
 def test_vllm_with_continuous_usage_is_exact() -> None:
-    stream = reduce_stream(0, recorded("completion_stream_continuous.sse"))
+    stream = recorded("completion_stream_continuous.sse")
     assert stream.exact
     assert [count for _, count in stream.tokens] == [1, 1, 1, 1]
     assert stream.ttft_milliseconds == 10
@@ -43,26 +73,26 @@ def test_vllm_with_continuous_usage_is_exact() -> None:
 
 
 def test_vllm_with_closing_usage_shares_the_total_out() -> None:
-    stream = reduce_stream(0, recorded("completion_stream_usage.sse"))
+    stream = recorded("completion_stream_usage.sse")
     assert not stream.exact
     assert stream.output_tokens == 4
     assert stream.tpot_milliseconds == 10
 
 
 def test_vllm_without_usage_counts_chunks() -> None:
-    stream = reduce_stream(0, recorded("completion_stream.sse"))
+    stream = recorded("completion_stream.sse")
     assert (stream.output_tokens, stream.prompt_tokens, stream.finish_reason) == (4, None, "length")
 
 
 def test_a_chats_role_chunk_is_no_token() -> None:
     for name in ("chat_stream_continuous.sse", "chat_stream.sse"):
-        stream = reduce_stream(0, recorded(name))
+        stream = recorded(name)
         assert stream.output_tokens == 4, name
         assert stream.ttft_milliseconds == 20, name
 
 
 def test_a_stop_is_seen() -> None:
-    assert reduce_stream(0, recorded("chat_stop_stream.sse")).finish_reason == "stop"
+    assert recorded("chat_stop_stream.sse").finish_reason == "stop"
 
 
 def test_llamacpp_counts_by_its_timings_and_its_closing_event_is_no_token() -> None:
@@ -75,9 +105,9 @@ def test_llamacpp_counts_by_its_timings_and_its_closing_event_is_no_token() -> N
         completion(140, " \N{GRINNING FACE}", **timings(3)),
         completion(160, " c", **timings(4)),
         completion(160, "", finish_reason="length", usage=used(4), **timings(4)),
-        StreamEvent(160 * MS, b"[DONE]"),
+        (160, DONE),
     ]
-    stream = reduce_stream(0, events)
+    stream = read(*events)
     assert stream.exact
     assert stream.tokens == ((100 * MS, 1), (140 * MS, 2), (160 * MS, 1))
     assert stream.tpot_milliseconds == 20
@@ -90,11 +120,11 @@ def test_several_tokens_in_the_first_chunk_took_no_time_after_it() -> None:
         completion(140, "e f g h", usage=used(8)),
         completion(180, "i j k l", usage=used(12), finish_reason="length"),
     ]
-    assert reduce_stream(0, events).tpot_milliseconds == 10
+    assert read(*events).tpot_milliseconds == 10
 
 
 def test_tokens_that_never_became_text_came_with_the_closing_event() -> None:
-    stream = reduce_stream(0, [completion(70, "", finish_reason="length", usage=used(1))])
+    stream = read(completion(70, "", finish_reason="length", usage=used(1)))
     assert stream.ttft_milliseconds == 70
     assert stream.tpot_milliseconds is None
 
@@ -102,14 +132,14 @@ def test_tokens_that_never_became_text_came_with_the_closing_event() -> None:
 @pytest.mark.parametrize("counted", [0, 1])
 def test_more_chunks_than_the_engine_counts_tokens(counted: int) -> None:
     events = [completion(10, "a"), completion(20, "b", finish_reason="stop", usage=used(counted))]
-    stream = reduce_stream(0, events)
+    stream = read(*events)
     assert stream.output_tokens == 1
     assert stream.tpot_milliseconds is None
 
 
 def test_a_cut_stream_counts_chunks_as_its_siblings_did() -> None:
     events = [completion(10, "a"), completion(20, "b c"), completion(30, "d e")]
-    stream = reduce_stream(0, events, tokens_per_chunk=2.0)
+    stream = read(*events, whole=False, tokens_per_event=2.0)
     assert stream.output_tokens == 5
     assert stream.finish_reason == ""
     assert stream.end_to_end_milliseconds is None
@@ -117,16 +147,14 @@ def test_a_cut_stream_counts_chunks_as_its_siblings_did() -> None:
 
 @pytest.mark.parametrize("data", [b"{nope", b"[1]", b'{"error":{"message":"out of memory"}}'])
 def test_what_is_no_completion_is_an_error(data: bytes) -> None:
-    stream = reduce_stream(0, [StreamEvent(1, data)])
+    stream = read((1, data))
     assert stream.error
     assert not stream.tokens
 
 
 def test_null_fields_are_absent_fields() -> None:
-    event = StreamEvent(
-        5 * MS, b'{"choices":[{"text":"a","finish_reason":null}],"usage":null,"timings":null}'
-    )
-    assert reduce_stream(0, [event]).output_tokens == 1
+    event = b'{"choices":[{"text":"a","finish_reason":null}],"usage":null,"timings":null}'
+    assert read((5, event)).output_tokens == 1
 
 
 @pytest.mark.parametrize(
@@ -140,5 +168,116 @@ def test_null_fields_are_absent_fields() -> None:
     ],
 )
 def test_fields_of_another_kind_are_absent_fields(data: bytes) -> None:
-    read = reduce_stream(0, [StreamEvent(1, data)])
-    assert (read.tokens, read.error, read.engine_tpot_milliseconds) == ((), "", None)
+    stream = read((1, data))
+    assert (stream.tokens, stream.error, stream.engine_tpot_milliseconds) == ((), "", None)
+
+
+def test_a_token_without_text_is_a_token() -> None:
+    """Half a character, or a special id: the first token came when its event came."""
+    events = [
+        completion(100, ""),
+        completion(120, " \N{GRINNING FACE}"),
+        completion(140, ""),
+        completion(160, "", finish_reason="length"),
+        (160, json.dumps({"choices": [], "usage": used(4)}).encode()),
+        (160, DONE),
+    ]
+    stream = read(*events)
+    assert (stream.ttft_milliseconds, stream.tpot_milliseconds, stream.output_tokens) == (100, 20, 4)
+    assert (stream.events, stream.textless) == (4, 2)
+    assert read(*events[:2], whole=False).tokens == ((100 * MS, 1), (120 * MS, 1))
+
+
+def test_a_whole_answer_without_text_has_the_times_of_its_events() -> None:
+    events = [completion(at, "", usage=used(1 + place)) for place, at in enumerate((100, 120, 140))]
+    stream = read(*events, (140, DONE))
+    assert (stream.ttft_milliseconds, stream.tpot_milliseconds) == (100, 20)
+    assert (stream.events, stream.textless) == (3, 3)
+
+
+def test_tokens_that_were_merged_into_an_event_count_as_many() -> None:
+    events = [completion(at, " a", usage=used(n)) for at, n in ((100, 1), (120, 2), (160, 4), (180, 5))]
+    stream = read(*events, (180, DONE))
+    assert stream.exact
+    assert [count for _, count in stream.tokens] == [1, 1, 2, 1]
+    assert stream.tpot_milliseconds == 20
+    closing = [(at, json.dumps({"choices": [{"text": "a"}]}).encode()) for at in (100, 120, 160, 180)]
+    usage = json.dumps({"choices": [], "usage": used(7)}).encode()
+    assert [count for _, count in read(*closing, (180, usage), (180, DONE)).tokens] == [1, 2, 2, 2]
+
+
+def test_an_end_without_a_token_is_none_where_the_engine_counts_fewer() -> None:
+    events = [
+        completion(10, "a"),
+        completion(20, "b"),
+        completion(20, "", finish_reason="length", usage=used(2)),
+    ]
+    assert read(*events, (20, DONE)).tokens == ((10 * MS, 1), (20 * MS, 1))
+
+
+def wire(tokens: int, *, separator: bytes = b"\n\n", text: str = " word") -> bytes:
+    """An answer as vLLM sends it: a chunk for each token, the usage, the end."""
+    events = [json.dumps({"choices": [{"text": text}]}).encode() for _ in range(tokens)]
+    events += [json.dumps({"choices": [], "usage": {"completion_tokens": tokens}}).encode(), DONE]
+    return HEAD + in_chunks(*events, separator=separator) + b"0\r\n\r\n"
+
+
+@given(
+    st.lists(st.integers(0, 5000), max_size=20),
+    st.sampled_from([b"\n\n", b"\r\n\r\n"]),
+    st.sampled_from([" word", "data: ", "\ndata: {", '"completion_tokens": 7', '"text":""']),
+)
+def test_tokens_are_counted_wherever_reads_end(places: list[int], separator: bytes, text: str) -> None:
+    raw = wire(30, separator=separator, text=text)
+    edges = sorted({0, len(raw), *(place % len(raw) for place in places)})
+    stream = received(*((low, raw[low:high]) for low, high in itertools.pairwise(edges))).result(whole=True)
+    assert (stream.events, stream.output_tokens, stream.error) == (30, 30, "")
+
+
+def test_events_that_a_proxy_parts_are_whole() -> None:
+    """It writes chunks of its own, whose edges may lie anywhere."""
+    body = b"".join(b"data: %b\n\n" % event for event in (
+        b'{"choices":[{"text":"a"}]}', b'{"choices":[{"text":"b","finish_reason":"length"}]}',
+        b'{"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":2}}', DONE,
+    ))  # fmt: skip
+    for edge in range(1, len(body)):
+        parts = (body[:edge], body[edge:])
+        raw = HEAD + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+        stream = received((1, raw)).result(whole=True)
+        assert (stream.output_tokens, stream.prompt_tokens, stream.finish_reason) == (2, 8, "length")
+
+
+def test_no_read_is_kept_once_the_head_is_known() -> None:
+    raw = wire(30)
+    stream = received((1, raw[:100]), (2, raw[100:300]), (3, raw[300:]))
+    assert [data for _, data in stream.reads] == [raw[:100]]
+
+
+def test_what_went_wrong_in_a_stream_is_told() -> None:
+    error = in_chunks(b'{"choices":[{"text":"a"}]}', b'{"error": {"message": "out of memory"}}')
+    assert "out of memory" in received((1, HEAD + error)).result(whole=True).error
+    assert received((1, wire(30)[:500])).result(whole=False).error == ""
+
+
+def test_what_is_known_of_a_stream_under_way() -> None:
+    stream = received((10, HEAD))
+    assert (stream.first_token_ns, stream.last_token_ns, stream.tokens_so_far(1.5)) == (None, None, 0)
+    token = in_chunks(b'{"choices":[{"text":"a"}]}')
+    stream = received((10, HEAD), (20, token), (30, token + token))
+    assert (stream.first_token_ns, stream.last_token_ns) == (20 * MS, 30 * MS)
+    assert stream.tokens_so_far(1.5) == 4
+    role = in_chunks(b'{"choices":[{"delta":{"role":"assistant","content":""}}]}')
+    assert received((10, HEAD), (20, role), (30, token)).first_token_ns == 30 * MS
+    counted = in_chunks(b'{"choices":[{"text":"a"}],"usage":{"completion_tokens":5}}')
+    assert received((10, HEAD), (20, token), (30, counted)).tokens_so_far(1.0) == 5
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**9), st.integers(1, 9)), max_size=300))
+def test_a_thinned_request_has_the_same_figures(gaps: list[tuple[int, int]]) -> None:
+    stamps = itertools.accumulate(gap for gap, _ in gaps)
+    tokens = tuple((stamp, float(count)) for stamp, (_, count) in zip(stamps, gaps, strict=True))
+    whole = StreamResult(sent_ns=0, tokens=tokens, exact=True, finish_reason="length")
+    thin = thinned(whole)
+    assert len(thin.tokens) <= MOST_POINTS
+    for figure in ("output_tokens", "ttft_milliseconds", "tpot_milliseconds", "end_to_end_milliseconds"):
+        assert getattr(thin, figure) == getattr(whole, figure)

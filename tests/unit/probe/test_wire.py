@@ -1,97 +1,46 @@
-"""Responses from reads, however the network cut them."""
+"""Responses from their bytes."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any
-
 import pytest
-from hypothesis import given, strategies as st
 
 from tacho_runtime.probe.load.wire import (
     Framing,
-    Read,
-    StreamEvent,
     WireError,
     WireResponse,
-    event_spans,
     framing,
     is_truncated as is_cut,
     parse_response,
 )
 
-EVENTS = [b'{"n":1}', b'{"n":"\xe6\x9c\xac"}', b"[DONE]"]
 HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
+BODY = b'data: {"n":1}\n\ndata: [DONE]\n\n'
+STREAM = HEAD + b"d\r\n" + BODY[:13] + b"\r\n%x\r\n" % len(BODY[13:]) + BODY[13:] + b"\r\n0\r\n\r\n"
 
 
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def stream(*, separator: bytes = b"\n\n") -> bytes:
-    return HEAD + b"".join(chunk(b"data: " + event + separator) for event in EVENTS) + b"0\r\n\r\n"
-
-
-def cut(raw: bytes, places: list[int]) -> list[Read]:
-    """``raw`` in reads that end at ``places``; the n-th read has stamp n."""
-    edges = sorted({0, len(raw), *(place % len(raw) for place in places)})
-    return [(number, raw[low:high]) for number, (low, high) in enumerate(pairwise(edges))]
-
-
-@given(
-    st.lists(st.integers(min_value=0, max_value=10_000), max_size=12), st.sampled_from([b"\n\n", b"\r\n\r\n"])
-)
-def test_events_do_not_depend_on_where_reads_end(places: list[int], separator: bytes) -> None:
-    raw = stream(separator=separator)
-    reads = cut(raw, places)
-    response = parse_response(reads)
-    assert response.complete
-    assert [event.data for event in response.events] == EVENTS
-    for event in response.events:
-        end = raw.index(event.data) + len(event.data) + len(separator)
-        brought = next(stamp for stamp, _ in reads if sum(len(data) for _, data in reads[: stamp + 1]) >= end)
-        assert event.stamp_ns == brought
-
-
-def test_several_events_in_one_read_share_its_stamp() -> None:
-    response = parse_response([(5, HEAD), (9, stream()[len(HEAD) :])])
-    assert response.events == tuple(StreamEvent(9, data) for data in EVENTS)
-
-
-def test_one_event_over_several_chunks() -> None:
-    raw = HEAD + chunk(b"data: {") + chunk(b"}\n") + chunk(b"\ndata: [DO") + chunk(b"NE]\n\n") + b"0\r\n\r\n"
-    assert [event.data for event in parse_response([(1, raw)]).events] == [b"{}", b"[DONE]"]
+def test_a_body_in_chunks() -> None:
+    assert parse_response(STREAM) == WireResponse(200, BODY, complete=True)
 
 
 def test_a_cut_stream_gives_what_came() -> None:
-    response = parse_response([(1, stream()[:-20])], ended=True)
-    assert not response.complete
-    assert [event.data for event in response.events] == EVENTS[:2]
+    assert parse_response(STREAM[:-9], ended=True) == WireResponse(200, BODY[:-2], complete=False)
 
 
 def test_a_plain_body() -> None:
     raw = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}"
-    response = parse_response([(1, raw)])
-    assert (response.status, response.body, response.events, response.complete) == (404, b"{}", (), True)
-    assert not parse_response([(1, raw[:-1])], ended=True).complete
+    assert parse_response(raw) == WireResponse(404, b"{}", complete=True)
+    assert not parse_response(raw[:-1], ended=True).complete
 
 
 def test_a_body_until_the_connection_closes() -> None:
-    raw = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {}\n\n"
-    assert parse_response([(3, raw)], ended=True).events == (StreamEvent(3, b"{}"),)
-
-
-def test_a_body_of_known_length_keeps_the_stamps_of_its_reads() -> None:
-    body = b"data: 1\n\ndata: 2\n\n"
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: Text/Event-Stream\r\ncontent-length: %d\r\n\r\n" % len(body)
-    response = parse_response([(1, head[:9]), (2, head[9:] + body[:4]), (3, body[4:12]), (4, body[12:])])
-    assert response == WireResponse(200, body, (StreamEvent(3, b"1"), StreamEvent(4, b"2")), complete=True)
+    raw = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello"
+    assert parse_response(raw, ended=True) == WireResponse(200, b"hello", complete=True)
 
 
 def test_what_comes_before_the_answer_is_passed_over() -> None:
-    assert parse_response([(1, b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"), (2, stream())]).status == 200
+    assert parse_response(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + STREAM).status == 200
 
 
 @pytest.mark.parametrize(
@@ -110,7 +59,7 @@ def test_how_the_end_of_an_answer_is_known_while_it_comes(
     status, chunked, length = expected
     assert framing(raw + b"body") == Framing(head_end=len(raw), status=status, chunked=chunked, length=length)
     assert all(framing(raw[:cut]) is None for cut in range(len(raw)))
-    assert parse_response([(1, raw)]).status == status
+    assert parse_response(raw).status == status
 
 
 _LONG = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n"
@@ -121,29 +70,6 @@ _LONG = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n"
 def test_what_is_no_answer_is_known_while_it_comes(raw: bytes) -> None:
     with pytest.raises(WireError):
         framing(raw)
-
-
-class _Searched(bytes):
-    """Counts the bytes that are looked through."""
-
-    scanned = 0
-
-    def find(self, *wanted: Any) -> int:
-        found = super().find(*wanted)
-        self.scanned += (found if found >= 0 else len(self)) - wanted[1]
-        return found
-
-
-@pytest.mark.parametrize("separator", [b"\n\n", b"\r\n\r\n"])
-def test_a_long_stream_is_searched_once(separator: bytes) -> None:
-    body = _Searched((b"data: {}" + separator) * 1000)
-    assert len(list(event_spans(body))) == 1000
-    assert body.scanned <= 2 * len(body)
-
-
-def test_both_line_ends_in_one_stream() -> None:
-    body = b"data: 1\n\ndata: 2\r\n\r\ndata: 3\n\ndata: 4"
-    assert list(event_spans(body)) == [(9, b"1"), (20, b"2"), (29, b"3")]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +85,7 @@ def test_both_line_ends_in_one_stream() -> None:
 )
 def test_what_is_not_a_response_is_refused(raw: bytes) -> None:
     with pytest.raises(WireError):
-        parse_response([(1, raw)] if raw else [], ended=True)
+        parse_response(raw, ended=True)
 
 
 @pytest.mark.parametrize(

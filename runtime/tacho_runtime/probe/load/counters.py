@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tacho_engines import run_parts
 from tacho_engines.shared.metrics import MetricNames, first_known, kv_cache_tokens
 from tacho_engines.shared.openai import METRICS
-from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, exchange
+from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -122,7 +122,9 @@ CONTROL_SECONDS = 10.0
 async def scrape(endpoint: EngineEndpoint, *, timeout_seconds: float = CONTROL_SECONDS) -> CounterReading:
     """The engine's counters; empty when it has no metrics, or does not give them in time."""
     try:
-        answer = await exchange(endpoint, "GET", METRICS, timeout_seconds=timeout_seconds)
+        answer = await exchange(
+            endpoint, "GET", METRICS, kind=StreamConnection, timeout_seconds=timeout_seconds
+        )
         after_ns = answer.reads[0][0]
         text = answer.response().body.decode(errors="replace")
     except RequestFailed:

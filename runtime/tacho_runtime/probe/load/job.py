@@ -13,60 +13,64 @@ NS = 10**9
 BIN_NS = 10_000_000
 """Tokens are counted in bins of 10 ms."""
 MAX_FAILURES = 3
-"""A process ends its loop after so many."""
-MAX_SAMPLED = 192
-"""Number of sampled requests from which on a process samples a falling share of further requests."""
+"""A process ends its part of a level after so many."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSlot:
-    """One stream of a closed loop, or one request of an open one."""
+    """One stream that is added to a closed loop, or one request of an open one."""
 
     due_ns: int
     """When it sends first; monotonic clock."""
     output_tokens: int
     """Output tokens of the slot's first request."""
-    sampled: bool
-    """Its answers are kept whole and read for their latencies; others are only counted."""
+    counted: bool = False
+    """Its requests ask for the tokens of each chunk, which costs the engine's front end work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadJob:
     origin_ns: int
     """Where the bins begin; monotonic clock, which all processes share."""
-    slots: tuple[StreamSlot, ...]
     repeated: bool
     """Each slot sends again when its answer has ended: a closed loop."""
     input_tokens: int
     output_tokens: int
     spread: float
-    counted: bool
-    """Ask for the tokens of each chunk."""
     streamed: bool = True
     seed: int
     request_seconds: float
     """How long any request may take."""
-    tokens_per_chunk: float = 1.0
-    """What a cut stream's chunks hold, until whole ones of this job have shown it."""
-    closing_events: int = 2
-    """Number of events at the end of an answer that hold no token: the usage and ``[DONE]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestProgress:
+    """One request so far; monotonic nanoseconds, None while it has not come."""
+
+    sent_ns: int
+    first_token_ns: int | None
+    tokens: float
+    last_token_ns: int | None
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadProgress:
+    streams: int = 0
+    """Streams that go on."""
     begun: int = 0
-    """Slots that have had something of their first answer."""
-    ended: int = 0
-    """Number of requests that have ended."""
-    most_at_once: int = 0
+    """Those of ``streams`` that have had something of their first answer."""
     failures: int = 0
+    """Since the last turn."""
     broken: bool = False
     """Too many failed: nothing is sent any more."""
+    requests: tuple[RequestProgress, ...] = ()
+    """No stream's first ones, in the order of their sending."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSample:
-    """One sampled request."""
+    """One request."""
 
     stream: StreamResult
     first: bool
@@ -76,18 +80,13 @@ class StreamSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResult:
-    """Results that one load process returns."""
+    """What one load process saw in a window."""
 
     samples: tuple[StreamSample, ...] = ()
+    """Requests since the last turn; those without a token have none."""
     bins: tuple[float, ...] = ()
-    """Tokens, in bins from ``Job.origin_ns``."""
-    started_bins: tuple[int, ...] = ()
-    """Requests whose first token came in the same bins."""
-    ended_bins: tuple[int, ...] = ()
-    """Requests that ended in them."""
-    received_tokens: float = 0.0
-    unanswered_ns: tuple[int, ...] = ()
-    """Open loop: when those of the sampled requests were due that had no token and had not failed."""
+    """Tokens of the window."""
+    most_at_once: int = 0
     failures: tuple[str, ...] = ()
     health: ClientHealth = ClientHealth()
 

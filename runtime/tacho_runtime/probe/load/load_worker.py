@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from random import Random
 
 from tacho_runtime.probe.engine_under_test import ClientHealth
 from tacho_runtime.probe.load.job import (
+    BIN_NS,
     MAX_FAILURES,
-    MAX_SAMPLED,
     NS,
     LoadJob,
     LoadProgress,
     LoadResult,
     OutputLengths,
+    RequestProgress,
     StreamSample,
     StreamSlot,
 )
 from tacho_runtime.probe.load.requests import RequestBuilder
-from tacho_runtime.probe.load.streams import StreamResult, reduce_stream
-from tacho_runtime.probe.load.tally import CountedConnection, TokenCounts
-from tacho_runtime.probe.load.timed_client import RequestFailed, StreamConnection as KeptStream, open_stream
+from tacho_runtime.probe.load.streams import StreamResult, thinned
+from tacho_runtime.probe.load.timed_client import RequestFailed, open_stream
+from tacho_runtime.probe.load.token_stream import TokenStream
 
 WAKE_SECONDS = 0.01
+PREPARED_NS = 20_000_000
+"""Nanoseconds before its due time at which a request is encoded and its connection opened."""
 
 
 @dataclass(slots=True)
@@ -65,180 +69,187 @@ def _p99(values: list[int]) -> int:
     return sorted(values)[int(0.99 * (len(values) - 1))] if values else 0
 
 
-PREPARED_NS = 20_000_000
-"""Nanoseconds before its due time at which a request is encoded and its connection opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class _SampledRequest:
-    """A sampled request, not yet read."""
-
-    raw: KeptStream
+@dataclass(slots=True, eq=False)
+class _Request:
     first: bool
     due_ns: int
-    whole: bool
+    raw: TokenStream | None = None
+    result: StreamResult | None = None
+    """Once it has ended, however."""
+    failed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    slot: StreamSlot
+    leaving: bool = False
+    """Its request is its last one."""
+    begun: bool = False
 
 
 class LoadWorker:
-    """``start`` once, poll ``progress``, then ``stop``, which returns the results."""
+    """``turn`` begins a level, ``progress`` is polled, ``collect`` tells a window, ``hang_up`` ends."""
 
     def __init__(self, requests: RequestBuilder, job: LoadJob) -> None:
         self._requests, self._job = requests, job
         self._rng = Random(job.seed)  # noqa: S311 - prompts need to differ, not to be secret
         self._lengths = OutputLengths(job.output_tokens, job.spread, self._rng)
-        self._tally = TokenCounts(job.origin_ns, job.tokens_per_chunk, job.closing_events)
         self._watch = ClientHealthMonitor()
-        self._kept: list[_SampledRequest] = []
-        self._failures: list[str] = []
-        self._failed: set[int] = set()
-        """Due times of the requests that failed."""
-        self._sampled = self._begun = self._ended = self._at_once = self._most_at_once = 0
-        self._tasks: list[asyncio.Future[None]] = []
         self._watching: asyncio.Future[None] | None = None
+        self._tasks: dict[asyncio.Future[None], _Stream] = {}
+        self._running: dict[_Request, None] = {}
+        self._ended: list[_Request] = []
+        self._failures: list[str] = []
+        self._bins: list[float] = []
+        self._later_tokens = self._later_events = 0.0
+        """After the first ones, of whole answers: what an event holds."""
+        self._most_at_once = 0
 
-    def start(self) -> None:
-        self._watching = asyncio.ensure_future(self._watch.run())
-        self._tasks = [asyncio.ensure_future(self._stream(slot)) for slot in self._job.slots]
+    async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
+        """Begins a level: adds ``slots``, and does not renew the requests of ``leave`` streams picked at
+        random. Forgets the requests of the level before that have ended."""
+        self._watching = self._watching or asyncio.ensure_future(self._watch.run())
+        self._ended.clear()
+        self._failures.clear()
+        staying = [stream for stream in self._going().values() if not stream.leaving]
+        for stream in self._rng.sample(staying, min(leave, len(staying))):
+            stream.leaving = True
+        for slot in slots:
+            stream = _Stream(slot)
+            self._tasks[asyncio.ensure_future(self._run(stream))] = stream
 
-    def progress(self) -> LoadProgress:
-        gone = self._job.repeated and any(task.done() for task in self._tasks)
+    def _going(self) -> dict[asyncio.Future[None], _Stream]:
+        return {task: stream for task, stream in self._tasks.items() if not task.done()}
+
+    async def progress(self, since_ns: int) -> LoadProgress:
+        """With the requests sent since ``since_ns``."""
+        going = self._going()
+        fault = next((error for task in self._tasks if task.done() and (error := task.exception())), None)
+        if fault is not None and len(self._failures) < MAX_FAILURES:
+            self._failures += [f"{type(fault).__name__}: {fault}"] * MAX_FAILURES
+        sent = [
+            one
+            for one in (*self._ended, *self._running)
+            if not one.first and one.raw is not None and one.raw.sent_ns >= since_ns
+        ]
         return LoadProgress(
-            begun=self._begun,
-            ended=self._ended,
-            most_at_once=self._most_at_once,
+            streams=len(going),
+            begun=sum(stream.begun for stream in going.values()),
             failures=len(self._failures),
-            broken=gone or len(self._failures) >= MAX_FAILURES,
+            broken=len(self._failures) >= MAX_FAILURES,
+            requests=tuple(self._so_far(one.raw, one.result) for one in sent if one.raw is not None),
         )
 
-    async def _stream(self, slot: StreamSlot) -> None:
+    def _so_far(self, raw: TokenStream, result: StreamResult | None) -> RequestProgress:
+        if result is not None and result.tokens:
+            first_ns, last_ns = result.tokens[0][0], result.tokens[-1][0]
+            return RequestProgress(raw.sent_ns, first_ns, result.output_tokens, last_ns, True)
+        tokens = raw.tokens_so_far(self._tokens_per_event())
+        return RequestProgress(raw.sent_ns, raw.first_token_ns, tokens, raw.last_token_ns, result is not None)
+
+    async def _run(self, stream: _Stream) -> None:
+        slot = stream.slot
         due_ns, first = slot.due_ns, True
         await _until(due_ns - PREPARED_NS)
-        request = self._request(slot.output_tokens)
+        asked = self._encoded(slot, slot.output_tokens)
         while len(self._failures) < MAX_FAILURES:
-            raw: KeptStream | None = None
+            request = _Request(first, due_ns)
+            self._running[request] = None
             whole = False
             try:
-                raw = await open_stream(self._requests.endpoint, self._kind(slot))
+                request.raw = raw = await open_stream(self._requests.endpoint, TokenStream)
                 await _until(due_ns)
-                self._send(raw, request, due_ns)
+                raw.send(asked)
+                self._watch.sent(raw.sent_ns, max(due_ns, raw.connected_ns))
                 if self._job.repeated:
-                    request = self._request(self._lengths.draw())
+                    asked = self._encoded(slot, self._lengths.draw())
                 if first:
                     await raw.wait_started(self._job.request_seconds)
-                    self._begun += 1
+                    stream.begun = True
                 await raw.wait(self._job.request_seconds)
                 whole = True
             except RequestFailed as error:
                 self._failures.append(str(error))
-                self._failed.add(due_ns)
+                request.failed = True
             finally:
-                if raw is not None:
-                    raw.close()
-                    self._take(raw, _SampledRequest(raw, first, due_ns, whole))
+                self._end(request, whole=whole)
             if whole:
-                self._ended += 1
-                if not self._job.repeated:
+                if stream.leaving or not self._job.repeated:
                     return
                 first = False
             due_ns = time.monotonic_ns()
 
-    def _kind(self, slot: StreamSlot) -> type[KeptStream]:
-        """Type of the stream's connection: of many streams only a random sample is recorded, because a
-        recorded stream is held whole until the loop ends."""
-        kept = slot.sampled and self._rng.random() * (self._sampled + 1) < MAX_SAMPLED
-        self._sampled += slot.sampled
-        return KeptStream if kept else CountedConnection
-
-    def _request(self, output_tokens: int) -> bytes:
+    def _encoded(self, slot: StreamSlot, output_tokens: int) -> bytes:
         job = self._job
         return self._requests.request(
-            self._rng, job.input_tokens, output_tokens, counted=job.counted, streamed=job.streamed
+            self._rng, job.input_tokens, output_tokens, counted=slot.counted, streamed=job.streamed
         )
 
-    def _send(self, raw: KeptStream, request: bytes, due_ns: int) -> None:
-        raw.send(request)
-        self._watch.sent(raw.sent_ns, max(due_ns, raw.connected_ns))
-        self._at_once += 1
-        self._most_at_once = max(self._most_at_once, self._at_once)
-
-    def _take(self, raw: KeptStream, kept: _SampledRequest) -> None:
+    def _end(self, request: _Request, *, whole: bool) -> None:
         """Records the result of a request, however it ended."""
-        if not raw.sent_ns:
+        self._most_at_once = max(self._most_at_once, len(self._running))
+        del self._running[request]
+        raw = request.raw
+        if raw is None or not raw.sent_ns:
             return
-        self._at_once -= 1
-        if not isinstance(raw, CountedConnection):
-            self._kept.append(kept)
-        elif complaint := raw.complaint():
-            self._failures.append(f"the engine answered in its stream: {complaint}")
-        elif kept.whole and raw.marks:
-            self._tally.add_whole(raw.marks, raw.total_tokens())
-            self._tally.end(raw.marks[-1][0])
-        else:
-            self._tally.add_cut(raw.marks)
+        raw.close()
+        result = raw.result(whole=whole, tokens_per_event=self._tokens_per_event())
+        if result.error and not request.failed:
+            self._failures.append(result.error)
+            request.failed = True
+        if whole and result.events > 1:
+            self._later_tokens += result.output_tokens - 1
+            self._later_events += result.events - 1
+        self._count(self._bins, 0, result)
+        request.result = thinned(result)
+        self._ended.append(request)
 
-    async def stop(self, start_ns: int, end_ns: int) -> LoadResult:
-        """Hangs up on what still runs; ``start_ns`` to ``end_ns`` is the window that was measured."""
-        await self.hang_up()
-        found: list[StreamSample] = []
-        # Whole ones first: they show what a cut one's chunks hold.
-        for kept in sorted(self._kept, key=lambda kept: not kept.whole):
-            await asyncio.sleep(0)  # health checks are served by the same loop
-            stream = self._read(kept)
-            if stream is not None:
-                found.append(StreamSample(stream, kept.first, kept.due_ns))
-        bins, started, ended = self._tally.totals()
+    def _tokens_per_event(self) -> float:
+        return self._later_tokens / self._later_events if self._later_events else 1.0
+
+    def _count(self, bins: list[float], low: int, result: StreamResult) -> None:
+        """Adds the tokens of ``result`` to ``bins``, of which the first is the ``low``-th of the loop."""
+        for stamp_ns, count in result.tokens:
+            index = max(0, stamp_ns - self._job.origin_ns) // BIN_NS - low
+            if index >= 0:
+                bins.extend([0.0] * (index + 1 - len(bins)))
+                bins[index] += count
+
+    async def collect(self, start_ns: int, end_ns: int) -> LoadResult:
+        """What the window from ``start_ns`` to ``end_ns`` brought; all goes on."""
+        low, high = ((stamp - self._job.origin_ns) // BIN_NS for stamp in (start_ns, end_ns))
+        bins = self._bins[low:high]
+        samples = [
+            StreamSample(one.result, one.first, one.due_ns)
+            for one in self._ended
+            if one.result is not None and not one.failed
+        ]
+        for one in self._running:
+            if one.raw is not None and one.raw.sent_ns:
+                result = one.raw.result(whole=False, tokens_per_event=self._tokens_per_event())
+                self._count(bins, low, result)
+            else:
+                result = StreamResult(sent_ns=one.due_ns, tokens=(), exact=False)
+            samples.append(StreamSample(thinned(result), one.first, one.due_ns))
+        bins.extend([0.0] * (high - low - len(bins)))
         return LoadResult(
-            samples=tuple(sorted(found, key=lambda sample: sample.stream.sent_ns)),
-            bins=bins,
-            started_bins=started,
-            ended_bins=ended,
-            received_tokens=sum(bins),
-            unanswered_ns=self._unanswered({sample.due_ns for sample in found}, end_ns),
+            samples=tuple(samples),
+            bins=tuple(bins[: high - low]),
+            most_at_once=max(self._most_at_once, len(self._running)),
             failures=tuple(self._failures),
-            health=replace(self._watch.health(start_ns, end_ns), processes=1),
+            health=self._watch.health(start_ns, end_ns),
         )
-
-    def _unanswered(self, answered: set[int], end_ns: int) -> tuple[int, ...]:
-        """Due times of sampled requests without an answer at ``end_ns``, including those without a connection
-        by then."""
-        if self._job.repeated:
-            return ()
-        due = (slot.due_ns for slot in self._job.slots if slot.sampled and slot.due_ns <= end_ns)
-        return tuple(due_ns for due_ns in due if due_ns not in answered and due_ns not in self._failed)
 
     async def hang_up(self) -> None:
         """Ends all requests; an engine stops a stream without a reader."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [*self._tasks], {}
         if self._watching is not None:
             self._watching.cancel()
+            self._watching = None
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                self._failures.append(f"{type(error).__name__}: {error}")
-
-    def _read(self, kept: _SampledRequest) -> StreamResult | None:
-        """A sampled request's figures; None when it brought no token."""
-        if not kept.raw.reads:
-            return None
-        try:
-            events = kept.raw.response().events
-        except RequestFailed:
-            return None
-        stream = reduce_stream(kept.raw.sent_ns, events, tokens_per_chunk=self._tally.per_chunk())
-        if stream.error:
-            self._failures.append(stream.error)
-            self._failed.add(kept.due_ns)
-        if stream.error or not stream.tokens:
-            return None
-        self._tally.begin(stream.tokens[0][0])
-        self._tally.add_stamped(stream.tokens)
-        if kept.whole:
-            self._tally.learn(stream.output_tokens - stream.tokens[0][1], len(stream.tokens) - 1)
-            self._tally.end(kept.raw.reads[-1][0])
-        return stream
 
 
 async def _until(due_ns: int) -> None:

@@ -1,212 +1,240 @@
-"""Closed and open load loops: which streams start when, and how their window is watched."""
+"""The steady loop and the open one: which streams start when, and how a window is watched."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from random import Random
 
-from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
-from tacho_runtime.probe.engine_under_test import LoadTrace
-from tacho_runtime.probe.load.job import NS, LoadJob, OutputLengths, StreamSlot, poisson_times, residual_lives
+from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
+from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.job import (
+    NS,
+    LoadProgress,
+    OutputLengths,
+    RequestProgress,
+    StreamSlot,
+    poisson_times,
+    residual_lives,
+)
+from tacho_runtime.probe.load.load_group import LoadGroup, MeasuredWindow, trace_of, window_edge
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.load.window import LoadPart, ReadCounters, WindowTerms, trace_of, watch_window
+from tacho_runtime.probe.load.workers import processes_for
 from tacho_runtime.probe.statistics import median
+
+RAMP_POLL_SECONDS = 0.02
+POLL_SECONDS = 0.25
+BETWEEN_SECONDS = 2.0
+"""Between two readings of the counters: to write them down takes the engine's front end some milliseconds."""
+READ_SECONDS = 2.0
+"""A reading that takes longer is left out."""
+COUNTED_STREAMS = 16
+"""Streams of a loop whose requests ask for the tokens of each chunk, which costs the engine's front end work
+that no user asks for; those of the others are counted by their closing usage."""
+LEAD_NS = 50_000_000
+"""Nanoseconds from the plan of a loop to its first request."""
+OPEN_FILL_SHARE = 0.3
+"""Share of an open loop's time in which it fills, at most."""
 
 
 @dataclass(slots=True)
 class ObservedLatency:
-    tokens_per_chunk: float = 1.0
-    closing_events: int = 2
-    """Number of events at the end of an answer that hold no token."""
+    """Latencies seen so far, by the number of streams: (seconds to the first token, seconds a token)."""
+
     _seen: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """Concurrency: (seconds to the first token, seconds a token)."""
 
     def learn(self, concurrency: int, streams: Sequence[StreamResult]) -> None:
         ttfts = [ttft for stream in streams if (ttft := stream.ttft_milliseconds) is not None]
         tpots = [tpot for stream in streams if (tpot := stream.tpot_milliseconds) is not None]
         if ttfts and tpots:
             self._seen[concurrency] = median(ttfts) / 1000, median(tpots) / 1000
-        whole = [stream for stream in streams if stream.finish_reason and len(stream.tokens) > 1]
-        if whole:
-            later = sum(stream.output_tokens - stream.tokens[0][1] for stream in whole)
-            self.tokens_per_chunk = later / sum(len(stream.tokens) - 1 for stream in whole)
 
-    def service_seconds(self, concurrency: int, output_tokens: int) -> float | None:
-        """How long one request takes, at least: more streams only make each slower. None: none was seen."""
-        seen = self._nearest(concurrency)
-        return None if seen is None else seen[0] + output_tokens * seen[1]
+    def service_seconds(self, concurrency: int, output_tokens: int) -> float:
+        """How long one request takes, at least: more streams only make each slower. 0: none was seen."""
+        ttft, tpot = self._nearest(concurrency)
+        return ttft + output_tokens * tpot
 
-    def chunks_per_second(self, concurrency: int) -> float | None:
-        """How many chunks come from all streams, at most."""
-        seen = self._nearest(concurrency)
-        if seen is None or seen[1] <= 0:
-            return None
-        return concurrency / seen[1] / max(1.0, self.tokens_per_chunk)
+    def tokens_per_second(self, concurrency: int) -> float:
+        """How many tokens come from all streams, at most. 0: none was seen."""
+        tpot = self._nearest(concurrency)[1]
+        return concurrency / tpot if tpot > 0 else 0.0
 
-    def _nearest(self, concurrency: int) -> tuple[float, float] | None:
+    def _nearest(self, concurrency: int) -> tuple[float, float]:
         """Of the most streams that are not more."""
         below = [level for level in self._seen if level <= concurrency]
-        return self._seen[max(below)] if below else None
-
-
-RAMP_SHARE = 0.6
-"""Share of a closed loop's time after which the window opens whether or not every stream has begun."""
-SPREAD_SHARE = 0.3
-"""Share of a loop's time in which its streams are started one after the other, and in which an open loop
-fills."""
-SAMPLED_STREAMS = 64
-"""Number of a closed loop's streams whose answers are read for their latencies: about two answers of each
-fall into its time, and to read one of 200 tokens takes 3 ms."""
-SAMPLED_ARRIVALS = 192
-"""Number of an open loop's requests whose answers are read for their latencies."""
-LEAD_NS = 50_000_000
-"""Nanoseconds from the plan of a loop to its first request."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoopRequests:
-    """Workload and form of the requests that a loop sends."""
-
-    workload: Workload
-    spread: float
-    streamed: bool = True
+        return self._seen[max(below)] if below else (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadLoop:
-    """One job for all processes together, and the window that it has."""
+class LoopSetting:
+    """What a loop knows of its engine."""
 
-    job: LoadJob
-    terms: WindowTerms
+    read: Callable[[float], Awaitable[CounterReading]]
+    """Reads the engine's counters within a limit in seconds; empty where the engine has none."""
+    machine: Callable[[], MachineSample]
+    pace: ObservedLatency
+    rng: Random
+    cpus: int
 
 
-def closed_loop(
-    concurrency: int,
-    shape: LoopRequests,
-    pace: ObservedLatency,
-    rng: Random,
-    *,
-    seconds: float,
-    window_seconds: float = math.inf,
-) -> LoadLoop:
-    """Streams that start evenly over one service time, each with a residual life first."""
-    lives = residual_lives(concurrency, shape.workload.output_tokens, shape.spread, rng)
-    service = pace.service_seconds(concurrency, shape.workload.output_tokens) or 0.0
-    over_ns = int(min(service, SPREAD_SHARE * seconds) * NS)
-    now_ns = time.monotonic_ns()
-    origin_ns = now_ns + LEAD_NS
-    every = -(-concurrency // SAMPLED_STREAMS)
-    slots = tuple(
-        StreamSlot(origin_ns + over_ns * index // concurrency, life, shape.streamed and index % every == 0)
-        for index, life in enumerate(lives)
+class SocketLoop:
+    """A ``SteadyLoop``."""
+
+    def __init__(self, group: LoadGroup, setting: LoopSetting) -> None:
+        self._group, self._setting = group, setting
+        self._added = 0
+
+    async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
+        setting, group = self._setting, self._group
+        until = time.monotonic() + terms.ramp_seconds
+        await group.grow(processes_for(setting.pace.tokens_per_second(terms.streams), setting.cpus))
+        present = (await group.progress()).streams
+        await group.turn(self._slots(terms.streams - present, terms), max(0, present - terms.streams))
+        full = await self._until_full(terms.streams, until)
+        window = await self._watch(terms, enough, full=full)
+        results = await group.collect(window.start_ns, window.end_ns)
+        trace = trace_of(results, window, concurrency=terms.streams)
+        setting.pace.learn(terms.streams, trace.cohort)
+        return trace
+
+    async def close(self) -> None:
+        await self._group.hang_up()
+
+    def _slots(self, count: int, terms: LevelTerms) -> tuple[StreamSlot, ...]:
+        """Streams that are added one gap after the other, each with a residual life first: whenever they
+        begin, their ends are then spread evenly."""
+        job = self._group.job
+        lives = residual_lives(max(0, count), job.output_tokens, job.spread, self._setting.rng)
+        start_ns = time.monotonic_ns() + LEAD_NS
+        slots = tuple(
+            StreamSlot(
+                start_ns + int(index * terms.gap_seconds * NS),
+                life,
+                job.streamed and self._added + index < COUNTED_STREAMS,
+            )
+            for index, life in enumerate(lives)
+        )
+        self._added += len(slots)
+        return slots
+
+    async def _until_full(self, streams: int, until: float) -> bool:
+        """Whether in time there were ``streams`` streams, and each had begun to be answered."""
+        while True:
+            now = await self._group.progress()
+            if now.begun == now.streams == streams:
+                return True
+            if now.broken or time.monotonic() >= until:
+                return False
+            await asyncio.sleep(RAMP_POLL_SECONDS)
+
+    async def _watch(
+        self, terms: LevelTerms, enough: Callable[[Cohort], bool], *, full: bool
+    ) -> MeasuredWindow:
+        setting, origin_ns = self._setting, self._group.job.origin_ns
+        samples, readings = [setting.machine()], [await setting.read(READ_SECONDS)]
+        start_ns = window_edge(origin_ns, readings[0].stamp_ns)
+        closes_ns = start_ns + int(terms.window_seconds * NS)
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            now = await self._group.progress(start_ns)
+            stamp_ns = time.monotonic_ns()
+            sent = [one for one in now.requests if one.sent_ns <= closes_ns][: terms.cohort]
+            if len(sent) == terms.cohort:
+                closes_ns = sent[-1].sent_ns
+            if now.broken or enough(_cohort(sent, (stamp_ns - start_ns) / NS)):
+                break
+            late = stamp_ns >= closes_ns + int(terms.follow_seconds * NS)
+            if stamp_ns >= closes_ns and (late or all(one.ended for one in sent)):
+                break
+            if stamp_ns - readings[-1].stamp_ns > BETWEEN_SECONDS * NS:
+                readings.append(await setting.read(READ_SECONDS))
+        samples.append(setting.machine())
+        readings.append(await setting.read(READ_SECONDS))
+        end_ns = window_edge(origin_ns, readings[-1].stamp_ns)
+        await asyncio.sleep(max(0, end_ns - time.monotonic_ns()) / NS)
+        return MeasuredWindow(
+            start_ns=start_ns,
+            end_ns=end_ns,
+            sent_until_ns=min(closes_ns, end_ns),
+            started=full,
+            broken=now.broken,
+            readings=_answered(readings),
+            machine=tuple(samples),
+        )
+
+
+def _cohort(sent: Sequence[RequestProgress], seconds: float) -> Cohort:
+    return Cohort(
+        seconds=seconds,
+        sent_ns=tuple(one.sent_ns for one in sent),
+        first_token_ns=tuple(one.first_token_ns for one in sent),
+        tokens=tuple(one.tokens for one in sent),
+        last_token_ns=tuple(one.last_token_ns for one in sent),
+        ended=tuple(one.ended for one in sent),
     )
-    terms = WindowTerms(
-        origin_ns=origin_ns,
-        limit_ns=now_ns + int(seconds * NS),
-        open_at_ns=now_ns + int(RAMP_SHARE * seconds * NS),
-        wait_for=concurrency,
-        between=concurrency == 1,
-        window_seconds=window_seconds,
-    )
-    counted = shape.streamed and concurrency == 1
-    job = _job(slots, shape, pace, rng, origin_ns=origin_ns, repeated=True, counted=counted, seconds=seconds)
-    return LoadLoop(job=job, terms=terms)
 
 
-def open_loop(
-    requests_per_second: float,
-    shape: LoopRequests,
-    pace: ObservedLatency,
-    rng: Random,
-    *,
-    seconds: float,
-) -> LoadLoop:
+def _answered(readings: Sequence[CounterReading]) -> tuple[CounterReading, ...]:
+    return tuple(one for one in readings if one.counters.generated_tokens is not None)
+
+
+async def run_open_loop(
+    group: LoadGroup, setting: LoopSetting, requests_per_second: float, *, seconds: float
+) -> LoadTrace:
     """Requests at Poisson times, to the end of ``seconds``: requests that had no time to end are cut. The
     window opens after one service time, when the number of requests in flight is steady."""
+    began_ns = time.monotonic_ns()
+    job, pace = group.job, setting.pace
+    await group.grow(processes_for(requests_per_second * job.output_tokens, setting.cpus))
     now_ns = time.monotonic_ns()
-    origin_ns = now_ns + LEAD_NS
-    lengths = OutputLengths(shape.workload.output_tokens, shape.spread, rng)
-    times = poisson_times(requests_per_second, seconds - LEAD_NS / NS, rng)
-    every = max(1, -(-len(times) // SAMPLED_ARRIVALS))
-    slots = tuple(
-        StreamSlot(origin_ns + int(at * NS), lengths.draw(), index % every == 0)
-        for index, at in enumerate(times)
-    )
-    streams = requests_per_second * (pace.service_seconds(1, shape.workload.output_tokens) or 0.0)
-    service = pace.service_seconds(max(1, round(streams)), shape.workload.output_tokens) or 0.0
-    terms = WindowTerms(
-        origin_ns=origin_ns,
-        limit_ns=now_ns + int(seconds * NS),
-        open_at_ns=origin_ns + int(min(service, SPREAD_SHARE * seconds) * NS),
-        wait_for=None,
-    )
-    job = _job(slots, shape, pace, rng, origin_ns=origin_ns, repeated=False, counted=False, seconds=seconds)
-    return LoadLoop(job=job, terms=terms)
-
-
-def _job(
-    slots: tuple[StreamSlot, ...],
-    shape: LoopRequests,
-    pace: ObservedLatency,
-    rng: Random,
-    *,
-    origin_ns: int,
-    repeated: bool,
-    counted: bool,
-    seconds: float,
-) -> LoadJob:
-    return LoadJob(
-        origin_ns=origin_ns,
-        slots=slots,
-        repeated=repeated,
-        input_tokens=shape.workload.input_tokens,
-        output_tokens=shape.workload.output_tokens,
-        spread=shape.spread,
-        counted=counted,
-        streamed=shape.streamed,
-        seed=rng.getrandbits(64),
-        request_seconds=seconds,
-        tokens_per_chunk=pace.tokens_per_chunk,
-        closing_events=pace.closing_events,
-    )
-
-
-def split_job(job: LoadJob, count: int) -> tuple[LoadJob, ...]:
-    """Splits a job's streams over ``count`` processes: each gets every ``count``-th stream."""
-    return tuple(
-        replace(job, slots=job.slots[part::count], seed=job.seed ^ part)
-        for part in range(min(count, len(job.slots)) or 1)
-    )
-
-
-async def run_loop(
-    loop: LoadLoop,
-    parts: Sequence[LoadPart],
-    *,
-    read: ReadCounters,
-    machine: Callable[[], MachineSample],
-) -> LoadTrace:
-    """The loop to its end. No request is left running, however it ends."""
+    limit_ns = began_ns + int(seconds * NS)
+    lengths = OutputLengths(job.output_tokens, job.spread, setting.rng)
+    times = poisson_times(requests_per_second, (limit_ns - now_ns - LEAD_NS) / NS, setting.rng)
+    streams = requests_per_second * pace.service_seconds(1, job.output_tokens)
+    service = pace.service_seconds(max(1, round(streams)), job.output_tokens)
+    opens_ns = now_ns + LEAD_NS + int(min(service, OPEN_FILL_SHARE * seconds) * NS)
     try:
-        for part in parts:
-            part.start()
-        window = await watch_window(parts, loop.terms, read, machine)
-        brought = await asyncio.gather(*(part.stop(window.start_ns, window.end_ns) for part in parts))
+        await group.turn([StreamSlot(now_ns + LEAD_NS + int(at * NS), lengths.draw()) for at in times], 0)
+        await _until(group, opens_ns)
+        samples, readings = [setting.machine()], [await setting.read(READ_SECONDS)]
+        took_ns = time.monotonic_ns() - opens_ns
+        broken = (await _until(group, limit_ns - min(took_ns, (limit_ns - opens_ns) // 5))).broken
+        samples.append(setting.machine())
+        readings.append(await setting.read(READ_SECONDS))
+        window = MeasuredWindow(
+            start_ns=window_edge(job.origin_ns, readings[0].stamp_ns),
+            end_ns=window_edge(job.origin_ns, readings[1].stamp_ns),
+            broken=broken,
+            readings=_answered(readings),
+            machine=tuple(samples),
+        )
+        results = await group.collect(window.start_ns, window.end_ns)
     finally:
-        for part in parts:
-            await part.hang_up()
-    closed_loop = loop.job.repeated
-    return trace_of(
-        brought,
-        window,
-        origin_ns=loop.terms.origin_ns,
-        concurrency=len(loop.job.slots)
-        if closed_loop
-        else sum(part.progress().most_at_once for part in parts),
-        closed=closed_loop,
-    )
+        await group.hang_up()
+    return trace_of(results, window, concurrency=None)
+
+
+async def _until(group: LoadGroup, moment_ns: int) -> LoadProgress:
+    """The loop's progress at ``moment_ns``, or when it broke before."""
+    while True:
+        now = await group.progress(time.monotonic_ns())
+        left_ns = moment_ns - time.monotonic_ns()
+        if now.broken or left_ns <= 0:
+            return now
+        await asyncio.sleep(min(RAMP_POLL_SECONDS, left_ns / NS))
+
+
+def stepped_rate(readings: Sequence[CounterReading]) -> float | None:
+    """Tokens per second between the first and the last reading. None: the engine does not count them, or
+    only when a request ends."""
+    if len(readings) < 2:
+        return None
+    first, last = readings[0], readings[-1]
+    before, after = first.counters.generated_tokens, last.counters.generated_tokens
+    took_ns = last.stamp_ns - first.stamp_ns
+    if before is None or after is None or took_ns <= 0 or not last.counters.by_step:
+        return None
+    return (after - before) / (took_ns / NS)

@@ -24,7 +24,7 @@ from tacho_engines.shared.openai import (
 )
 from tacho_runtime.probe.load.counters import CONTROL_SECONDS
 from tacho_runtime.probe.load.retries import RetryBudget
-from tacho_runtime.probe.load.timed_client import EngineEndpoint, exchange, request_bytes
+from tacho_runtime.probe.load.timed_client import EngineEndpoint, StreamConnection, exchange, request_bytes
 from tacho_runtime.probe.statistics import least_squares
 from tacho_runtime.probe.target import ProbeTarget
 
@@ -199,7 +199,7 @@ class DiscoveredEngine:
 async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBudget) -> DiscoveredEngine:
     """Raises RequestFailed."""
     answer, _ = await tries.answered(
-        lambda: exchange(endpoint, "GET", MODELS, timeout_seconds=CONTROL_SECONDS)
+        lambda: exchange(endpoint, "GET", MODELS, kind=StreamConnection, timeout_seconds=CONTROL_SECONDS)
     )
     try:
         models = json.loads(answer.response().body)

@@ -14,29 +14,32 @@ from typing import Any
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
-from tacho_runtime.probe.engine_under_test import LoadTrace, SteadyLoop
+from tacho_runtime.probe.engine_under_test import LevelTerms, LoadTrace, SteadyLoop
 from tacho_runtime.probe.load import loops, requests
 from tacho_runtime.probe.load.counters import CounterReading, scrape
-from tacho_runtime.probe.load.load_worker import LoadWorker
+from tacho_runtime.probe.load.job import LoadJob
+from tacho_runtime.probe.load.load_group import LoadGroup
 from tacho_runtime.probe.load.loops import ObservedLatency
 from tacho_runtime.probe.load.requests import RequestBuilder, RequestFormat
 from tacho_runtime.probe.load.retries import RETRYABLE_STATUSES, SERVER_ERROR, RetryBudget
-from tacho_runtime.probe.load.streams import StreamResult, reduce_stream
+from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import (
     EngineEndpoint,
     RequestFailed,
-    StreamConnection as RawStream,
+    StreamConnection,
     exchange,
     open_stream,
     request_bytes,
 )
-from tacho_runtime.probe.load.window import LoadPart, stepped_rate
-from tacho_runtime.probe.load.workers import WorkerPool, processes_for
+from tacho_runtime.probe.load.token_stream import TokenStream
+from tacho_runtime.probe.load.workers import WorkerPool
 from tacho_runtime.probe.target import ProbeTarget
 
 FIRST_INPUT_TOKENS = 32
 FIRST_OUTPUT_TOKENS = 8
 POST_SECONDS = 30.0
+REQUEST_SECONDS = 300.0
+"""Of a loop's request: what takes longer is lost."""
 CALIBRATION_WORDS = (16, 64, 16, 64)
 UNSTREAMED_SPREAD = 0.25
 
@@ -163,17 +166,16 @@ class SocketEngine:
     async def _once(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         path = self.requests.request_format.path
         body = self.requests.body(self._rng, input_tokens, output_tokens, counted=True)
-        raw = await exchange(self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds)
-        events = raw.response().events
-        stream = reduce_stream(raw.sent_ns, events)
+        raw = await exchange(
+            self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds, kind=TokenStream
+        )
+        stream = raw.result(whole=True)
         if stream.error or not stream.tokens:
             what = stream.error or "an answer without a token"
             raise RequestFailed(
                 f"POST {path}: {what}", answered=True, status=SERVER_ERROR if stream.error else 0
             )
         self.pace.learn(1, [stream])
-        if len(stream.tokens) > 1:
-            self.pace.closing_events = len(events) - len(stream.tokens)
         return stream
 
     async def burst(
@@ -191,68 +193,72 @@ class SocketEngine:
         seconds: float,
         window_seconds: float = math.inf,
     ) -> LoadTrace:
-        shape = loops.LoopRequests(workload, spread)
-        chunks = self.pace.chunks_per_second(concurrency)
-        trace = await self._run(
-            lambda left: loops.closed_loop(
-                concurrency, shape, self.pace, self._rng, seconds=left, window_seconds=window_seconds
-            ),
-            seconds,
-            chunks,
+        loop = loops.SocketLoop(self._group(workload, spread), self._setting)
+        return await self._alone(loop, concurrency, workload, seconds, window_seconds)
+
+    async def _alone(
+        self, loop: SteadyLoop, streams: int, workload: Workload, seconds: float, window_seconds: float
+    ) -> LoadTrace:
+        ends = time.monotonic() + seconds
+        service = min(self.pace.service_seconds(streams, workload.output_tokens), 0.3 * seconds)
+        terms = LevelTerms(
+            streams=streams,
+            gap_seconds=service / streams,
+            ramp_seconds=0.6 * seconds,
+            cohort=10**9,
+            window_seconds=min(window_seconds, seconds),
+            follow_seconds=0.0,
         )
-        self.pace.learn(concurrency, trace.streams[trace.residual :])
-        return trace
+        try:
+            return await loop.level(terms, lambda _: time.monotonic() + loops.POLL_SECONDS > ends)
+        finally:
+            await loop.close()
 
     async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
-        raise NotImplementedError
+        return loops.SocketLoop(self._group(workload, spread), self._setting)
 
     async def open_loop(
         self, requests_per_second: float, workload: Workload, *, spread: float, seconds: float
     ) -> LoadTrace:
-        shape = loops.LoopRequests(workload, spread)
-        chunks = requests_per_second * workload.output_tokens / self.pace.tokens_per_chunk
-        return await self._run(
-            lambda left: loops.open_loop(requests_per_second, shape, self.pace, self._rng, seconds=left),
-            seconds,
-            chunks,
-        )
+        group = self._group(workload, spread, repeated=False)
+        return await loops.run_open_loop(group, self._setting, requests_per_second, seconds=seconds)
 
     async def unstreamed_rate(self, concurrency: int, workload: Workload, *, seconds: float) -> float | None:
         """None too where the counters advance only when a request ends."""
-        shape = loops.LoopRequests(workload, UNSTREAMED_SPREAD, streamed=False)
-        trace = await self._run(
-            lambda left: loops.closed_loop(concurrency, shape, self.pace, self._rng, seconds=left),
-            seconds,
-            None,
-        )
-        return None if trace.broken else stepped_rate(trace.readings)
+        group = self._group(workload, UNSTREAMED_SPREAD, streamed=False)
+        loop = loops.SocketLoop(group, self._setting)
+        trace = await self._alone(loop, concurrency, workload, seconds, math.inf)
+        return None if trace.broken else loops.stepped_rate(trace.readings)
 
-    async def _run(
-        self, plan: Callable[[float], loops.LoadLoop], seconds: float, chunks_per_second: float | None
-    ) -> LoadTrace:
-        """The loop that ``plan`` makes of the seconds that are left once its processes are there."""
-        began = time.monotonic()
-        count, _ = processes_for(chunks_per_second or 0.0, self._cpus)
-        members = await self._pool.workers(count) if count > 1 else []
-        loop = plan(seconds - (time.monotonic() - began))
-        parts: list[LoadPart] = []
-        if len(members) > 1:
-            for member, job in zip(members, loops.split_job(loop.job, len(members)), strict=False):
-                member.assign(self.requests, job)
-                parts.append(member)
-        else:
-            parts.append(LoadWorker(self.requests, loop.job))
-        return await loops.run_loop(
-            loop,
-            parts,
+    def _group(
+        self, workload: Workload, spread: float, *, repeated: bool = True, streamed: bool = True
+    ) -> LoadGroup:
+        job = LoadJob(
+            origin_ns=time.monotonic_ns(),
+            repeated=repeated,
+            input_tokens=workload.input_tokens,
+            output_tokens=workload.output_tokens,
+            spread=spread,
+            streamed=streamed,
+            seed=self._rng.getrandbits(64),
+            request_seconds=REQUEST_SECONDS,
+        )
+        return LoadGroup(self.requests, job, self._pool)
+
+    @property
+    def _setting(self) -> loops.LoopSetting:
+        return loops.LoopSetting(
             read=lambda patience: scrape(self._endpoint, timeout_seconds=patience),
             machine=lambda: self._machine(False),
+            pace=self.pace,
+            rng=self._rng,
+            cpus=self._cpus,
         )
 
     async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         """(HTTP status, the answer's document) of a request that is not measured. Raises RequestFailed, or
         ValueError for an answer that is not JSON."""
-        stream = await open_stream(self._endpoint, RawStream)
+        stream = await open_stream(self._endpoint, StreamConnection)
         try:
             stream.send(request_bytes(self._endpoint, "POST", path, body))
             with contextlib.suppress(RequestFailed):  # told by the status below

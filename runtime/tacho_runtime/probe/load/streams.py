@@ -1,16 +1,21 @@
-"""What one streamed completion says about time and tokens. Pure: from stamped events to figures."""
+"""What one streamed answer says about time and tokens. Pure: from counted reads to figures."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from tacho_runtime.probe.load.wire import StreamEvent
-
 NS_PER_MS = 1e6
+MOST_POINTS = 16
+"""Points that are kept of a loop's request: enough to cut its tokens at the edges of a window."""
+_DATA = re.compile(rb"\ndata:[ \t]*([^\r\n]*)(\r?\n)?")
+_CHUNK_EDGE = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
+"""Between two chunks of a transfer, which may part an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +35,10 @@ class StreamResult:
     error: str = ""
     failed: int = 0
     """How often the same request failed before."""
+    events: int = 0
+    """Events that brought tokens."""
+    textless: int = 0
+    """Those of ``events`` without text: half a character, or a token that is none."""
 
     @property
     def output_tokens(self) -> float:
@@ -52,22 +61,192 @@ class StreamResult:
         return (self.tokens[-1][0] - self.sent_ns) / NS_PER_MS if self.tokens and self.finish_reason else None
 
 
-@dataclass(frozen=True, slots=True)
-class _EventRow:
-    """One event of a stream: its time stamp, whether it holds text, and the running total of tokens."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedReads:
+    """What was kept of an answer's bytes."""
 
-    stamp_ns: int
-    text: bool
-    running_total: int | None
+    marks: Sequence[tuple[int, int, int]]
+    """(monotonic ns of a read, events that had begun by its end, the engine's running total of tokens by
+    then or -1)."""
+    empty_texts: int
+    """Events with an empty text among all."""
+    opening: bytes
+    """Where the first event begins, and what follows."""
+    closing: bytes
+    """The last bytes."""
+    whole: bool
+    """Whether the answer came to its end."""
+
+
+@dataclass(slots=True)
+class _Ends:
+    """What the first and the last events of an answer say beside their tokens."""
+
+    leading: int = 0
+    """Events before the first token: a chat's role."""
+    trailing: int = 0
+    """Events after the last token: the usage, and the end of the stream."""
+    textless_end: bool = False
+    """Whether the last event with choices ends the answer and has no text: it may hold a token or none."""
+    finish_reason: str = ""
+    total: int | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int = 0
+    engine_tpot_milliseconds: float | None = None
+    error: str = ""
+
+
+def reduce_stream(sent_ns: int, reads: CountedReads, *, tokens_per_event: float = 1.0) -> StreamResult:
+    """The figures of a /v1/completions or /v1/chat/completions stream, whole or cut.
+
+    A token is an event with choices or usage, whether it brings text or not. Tokens are counted by the
+    running totals some engines put into every event (vLLM's continuous usage, llama.cpp's
+    ``timings.predicted_n``); else the closing usage is shared out; else, for a stream that was cut, each
+    event counts ``tokens_per_event``.
+    """
+    ends = _ends(reads)
+    came = reads.marks[-1][1] if reads.marks else 0
+    events = max(0, came - ends.leading - ends.trailing)
+    if ends.textless_end and ends.total is not None and events > ends.total:
+        events -= 1
+    exact = bool(events) and all(
+        total >= 0 for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events
+    )
+    if ends.error:
+        tokens: tuple[tuple[int, float], ...] = ()
+    elif exact:
+        tokens = _counted(reads.marks, ends.total)
+    else:
+        tokens = _shared_out(reads.marks, ends, events, tokens_per_event)
+    return StreamResult(
+        sent_ns=sent_ns,
+        tokens=tokens,
+        exact=exact,
+        finish_reason=ends.finish_reason,
+        prompt_tokens=ends.prompt_tokens,
+        cached_tokens=ends.cached_tokens,
+        engine_tpot_milliseconds=ends.engine_tpot_milliseconds,
+        error=ends.error,
+        events=events,
+        textless=min(events, max(0, reads.empty_texts - ends.leading - ends.textless_end)),
+    )
+
+
+def thinned(stream: StreamResult) -> StreamResult:
+    """The same request with MOST_POINTS moments of its tokens: the first and the last one stay."""
+    first, *later = stream.tokens or ((0, 0.0),)
+    if len(later) < MOST_POINTS:
+        return stream
+    each = -(-len(later) // (MOST_POINTS - 1))
+    groups = [later[at : at + each] for at in range(0, len(later), each)]
+    kept = tuple((group[-1][0], math.fsum(count for _, count in group)) for group in groups)
+    return StreamResult(
+        sent_ns=stream.sent_ns,
+        tokens=(first, *kept),
+        exact=stream.exact,
+        finish_reason=stream.finish_reason,
+        prompt_tokens=stream.prompt_tokens,
+        cached_tokens=stream.cached_tokens,
+        events=stream.events,
+        textless=stream.textless,
+    )
+
+
+def _counted(marks: Sequence[tuple[int, int, int]], at_end: int | None) -> tuple[tuple[int, float], ...]:
+    """``at_end``: the total that the last events tell, which may lie across two reads."""
+    tokens: list[tuple[int, float]] = []
+    before = 0
+    for place, (stamp_ns, _, read_total) in enumerate(marks, 1):
+        total = at_end if place == len(marks) and at_end is not None else read_total
+        if total > before:
+            tokens.append((stamp_ns, float(total - before)))
+            before = total
+    return tuple(tokens)
+
+
+def _shared_out(
+    marks: Sequence[tuple[int, int, int]], ends: _Ends, events: int, tokens_per_event: float
+) -> tuple[tuple[int, float], ...]:
+    """Tokens of a stream's reads: the first event holds one token (the prefill's), the others share the rest
+    evenly."""
+    if not events:
+        # All tokens were held back: they came with the closing event, or never.
+        return ((marks[-1][0], float(ends.total)),) if marks and ends.total else ()
+    if events == 1:
+        first_ns = next(stamp_ns for stamp_ns, begun, _ in marks if begun > ends.leading)
+        return ((first_ns, float(ends.total or 1)),)
+    share = tokens_per_event if ends.total is None else max(0, ends.total - 1) / (events - 1)
+    tokens: list[tuple[int, float]] = []
+    before = 0
+    for stamp_ns, begun, _ in marks:
+        by_now = min(max(0, begun - ends.leading), events)
+        if by_now > before:
+            tokens.append((stamp_ns, (by_now - before) * share if before else 1.0 + (by_now - 1) * share))
+            before = by_now
+    return tuple(tokens)
+
+
+def _ends(reads: CountedReads) -> _Ends:
+    found = _Ends(leading=leading_events(reads.opening))
+    behind = reads.whole
+    for document in (*reversed(list(_documents(reads.closing))), *islice(_documents(reads.opening), 1)):
+        if problem := document.get("error"):
+            found.error = f"the engine answered in its stream: {problem}"[:300]
+        choice = _choice(document)
+        if behind and choice is None:
+            found.trailing += 1
+        elif behind and choice is not None:
+            behind = False
+            found.finish_reason = str(choice.get("finish_reason") or "")
+            found.textless_end = bool(found.finish_reason) and not _has_text(choice)
+        _read_usage(found, document)
+    return found
+
+
+def leading_events(opening: bytes) -> int:
+    """How many events at the beginning of an answer hold no token: a chat's first says who speaks."""
+    first = next(_documents(opening), {})
+    choice = _choice(first) or {}
+    return int("role" in _object(choice.get("delta")) and not _has_text(choice))
+
+
+def _documents(data: bytes) -> Iterator[dict[str, Any]]:
+    """The events of ``data`` but one that is cut off; ``[DONE]`` is empty, and what is no JSON object an
+    error."""
+    for match in _DATA.finditer(_CHUNK_EDGE.sub(b"", data)):
+        try:
+            document = json.loads(match[1]) if match[1] != b"[DONE]" else {}
+        except (ValueError, RecursionError):
+            if not match[2]:
+                continue
+            document = None
+        yield document if isinstance(document, dict) else {"error": f"not a JSON object: {match[1][:80]!r}"}
+
+
+def _read_usage(found: _Ends, document: dict[str, Any]) -> None:
+    """Totals of ``document`` where no later event has told them."""
+    usage, timings = _object(document.get("usage")), _object(document.get("timings"))
+    if found.total is None:
+        total = _number(usage.get("completion_tokens"))
+        found.total = _number(timings.get("predicted_n")) if total is None else total
+    if found.prompt_tokens is None:
+        found.prompt_tokens = _number(usage.get("prompt_tokens"))
+        details = _object(usage.get("prompt_tokens_details"))
+        found.cached_tokens = _number(details.get("cached_tokens")) or 0
+    own = timings.get("predicted_per_token_ms")
+    if found.engine_tpot_milliseconds is None and isinstance(own, float | int) and 0 < own < math.inf:
+        found.engine_tpot_milliseconds = float(own)
+
+
+def _choice(document: dict[str, Any]) -> dict[str, Any] | None:
+    choices = document.get("choices")
+    return _object(choices[0]) if isinstance(choices, list) and choices else None
 
 
 def _has_text(choice: dict[str, Any]) -> bool:
-    if choice.get("text"):
-        return True
-    delta = choice.get("delta")
-    return isinstance(delta, dict) and any(
-        delta.get(key) for key in ("content", "reasoning_content", "reasoning", "tool_calls")
-    )
+    delta = _object(choice.get("delta"))
+    keys = ("content", "reasoning_content", "reasoning", "tool_calls")
+    return bool(choice.get("text")) or any(delta.get(key) for key in keys)
 
 
 def _number(value: object) -> int | None:
@@ -78,87 +257,3 @@ def _object(value: object) -> dict[str, Any]:
     """``value`` as a JSON object; empty for any other value, because a third-party server may send
     anything."""
     return value if isinstance(value, dict) else {}
-
-
-def _shared_out(
-    rows: Sequence[_EventRow], total: int | None, per_chunk: float
-) -> tuple[tuple[int, float], ...]:
-    """Tokens per chunk of a stream: the first chunk holds one token (the prefill's), the others share the
-    rest evenly."""
-    stamps = [row.stamp_ns for row in rows if row.text]
-    if not stamps:
-        # All tokens were held back (half a character): they came with the closing event, or never.
-        return ((rows[-1].stamp_ns, float(total)),) if rows and total else ()
-    if len(stamps) == 1:
-        return ((stamps[0], float(total or 1)),)
-    share = per_chunk if total is None else max(0, total - 1) / (len(stamps) - 1)
-    return ((stamps[0], 1.0), *((stamp, share) for stamp in stamps[1:]))
-
-
-def _counted(rows: Sequence[_EventRow]) -> tuple[tuple[int, float], ...]:
-    tokens: list[tuple[int, float]] = []
-    before = 0
-    for row in rows:
-        if row.running_total is not None and row.running_total > before:
-            tokens.append((row.stamp_ns, float(row.running_total - before)))
-            before = row.running_total
-    return tuple(tokens)
-
-
-def reduce_stream(
-    sent_ns: int, events: Sequence[StreamEvent], *, tokens_per_chunk: float = 1.0
-) -> StreamResult:
-    """The figures of a /v1/completions or /v1/chat/completions stream, whole or cut.
-
-    Tokens are counted by the running totals some engines put into every event (vLLM's continuous usage,
-    llama.cpp's ``timings.predicted_n``); else the closing usage is shared out; else, for a stream that was
-    cut, each chunk counts ``tokens_per_chunk``.
-    """
-    rows: list[_EventRow] = []
-    usage: dict[str, Any] = {}
-    engine_tpot: float | None = None
-    finish_reason = ""
-
-    def stream(
-        error: str = "", tokens: tuple[tuple[int, float], ...] = (), *, exact: bool = False
-    ) -> StreamResult:
-        return StreamResult(
-            sent_ns=sent_ns,
-            tokens=tokens,
-            exact=exact,
-            finish_reason=finish_reason,
-            prompt_tokens=_number(usage.get("prompt_tokens")),
-            cached_tokens=_number(_object(usage.get("prompt_tokens_details")).get("cached_tokens")) or 0,
-            engine_tpot_milliseconds=engine_tpot,
-            error=error,
-        )
-
-    for event in events:
-        if event.data == b"[DONE]":
-            continue
-        try:
-            document = json.loads(event.data)
-        except (ValueError, RecursionError):
-            return stream(f"an event is not JSON: {event.data[:80]!r}")
-        if not isinstance(document, dict):
-            return stream(f"an event is not an object: {event.data[:80]!r}")
-        if document.get("error"):
-            return stream(f"the engine answered in its stream: {event.data[:300]!r}")
-        choices = document.get("choices")
-        choice = _object(choices[0] if isinstance(choices, list) and choices else None)
-        counted, timings = _object(document.get("usage")), _object(document.get("timings"))
-        running_total = _number(counted.get("completion_tokens"))
-        if running_total is not None:
-            usage = counted
-        if timings:
-            running_total = _number(timings.get("predicted_n")) if running_total is None else running_total
-            own = timings.get("predicted_per_token_ms")
-            if isinstance(own, float | int) and 0 < own < math.inf:
-                engine_tpot = float(own)
-        if choice.get("finish_reason"):
-            finish_reason = str(choice["finish_reason"])
-        rows.append(_EventRow(event.stamp_ns, _has_text(choice), running_total))
-    exact = any(row.text for row in rows) and all(row.running_total is not None for row in rows if row.text)
-    total = _number(usage.get("completion_tokens"))
-    tokens = _counted(rows) if exact else _shared_out(rows, total, tokens_per_chunk)
-    return stream(tokens=tokens, exact=exact)

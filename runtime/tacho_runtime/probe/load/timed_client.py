@@ -20,8 +20,8 @@ from tacho_runtime.probe.load import wire as wire
 
 CONNECT_SECONDS = 5.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
-TAIL_BYTES = 256
-"""Last bytes of an answer that are checked for a complete end."""
+TAIL_BYTES = 2048
+"""Last bytes of an answer that are kept: they tell whether it is complete, and hold a stream's usage."""
 REPLY_LIMIT_BYTES = 16 * 1024 * 1024
 """Far above any stream the probe asks for; what sends more is not the engine."""
 
@@ -114,7 +114,8 @@ class StreamConnection(asyncio.Protocol):
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.reads: list[wire.Read] = []
+        self.reads: list[tuple[int, bytes]] = []
+        """(monotonic ns when a read of the socket returned, what it brought)."""
         self.connected_ns = self.sent_ns = 0
         self._begun = asyncio.Event()
         self._ended = asyncio.Event()
@@ -208,7 +209,7 @@ class StreamConnection(asyncio.Protocol):
     def response(self) -> wire.WireResponse:
         """What has come, whole or not. Raises RequestFailed when that is no HTTP response."""
         try:
-            return wire.parse_response(self.reads, ended=self._closed)
+            return wire.parse_response(b"".join(read for _, read in self.reads), ended=self._closed)
         except wire.WireError as error:
             raise RequestFailed(str(error)) from None
 
@@ -267,10 +268,11 @@ async def exchange(
     path: str,
     body: Mapping[str, Any] | None = None,
     *,
+    kind: type[StreamT],
     timeout_seconds: float,
-) -> StreamConnection:
+) -> StreamT:
     """One request to its end, unparsed. Raises RequestFailed: no whole answer in time, or not a 200."""
-    stream = await open_stream(endpoint, StreamConnection)
+    stream = await open_stream(endpoint, kind)
     try:
         stream.send(request_bytes(endpoint, method, path, body))
         await stream.wait(timeout_seconds)

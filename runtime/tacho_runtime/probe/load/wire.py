@@ -1,21 +1,13 @@
-"""HTTP/1.1 responses from the bytes and the times they were read. Pure: runs after the measuring.
-
-h11 takes the framing apart, a read at a time, so that each piece of a body keeps the stamp of the read that
-brought it.
-"""
+"""HTTP/1.1 responses from their bytes. Pure. h11 takes them apart once they have come."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import h11
-
-Read = tuple[int, bytes]
-"""One read of the socket: monotonic nanoseconds when it returned, and what it brought."""
 
 HEAD_LIMIT_BYTES = 64 * 1024
 LENGTH_LIMIT_DIGITS = 18
@@ -33,19 +25,9 @@ class WireError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamEvent:
-    """One server-sent event. Events that came in one read share its stamp."""
-
-    stamp_ns: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class WireResponse:
     status: int
     body: bytes
-    events: tuple[StreamEvent, ...]
-    """Empty unless the body is an event stream."""
     complete: bool
     """False when the connection ended, or was closed here, before the body did."""
 
@@ -58,13 +40,6 @@ class Framing:
     status: int
     chunked: bool
     length: int | None
-
-
-def _connection() -> h11.Connection:
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
-    connection.send(_REQUEST)
-    connection.send(h11.EndOfMessage())
-    return connection
 
 
 def _events(connection: h11.Connection, data: bytes) -> Iterator[h11.Event]:
@@ -118,64 +93,18 @@ def is_truncated(head: Framing, tail: bytes) -> bool:
     return told and not (head.chunked and (b"data: [DONE]" in tail or _LAST_CHUNK.search(tail)))
 
 
-def _find(body: bytes, separator: bytes, at: int, nowhere: int) -> int:
-    found = body.find(separator, at)
-    return found if found >= 0 else nowhere
-
-
-def event_spans(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """(offset one past the event's last byte, its data) of each whole event. CRLF and LF both end lines."""
-    at, nowhere = 0, len(body)
-    # Each is looked for again only once it is behind: a separator that the engine does not use would be
-    # searched to the end of the body for every event, seconds for a few thousand tokens.
-    line_feed = carriage = -1
-    while at < len(body):
-        if line_feed < at:
-            line_feed = _find(body, b"\n\n", at, nowhere)
-        if carriage < at:
-            carriage = _find(body, b"\r\n\r\n", at, nowhere)
-        end, width = (line_feed, 2) if line_feed < carriage else (carriage, 4)
-        if end == nowhere:
-            return
-        lines = [line for line in body[at:end].splitlines() if line.startswith(b"data:")]
-        if lines:
-            yield end + width, b"\n".join(line[5:].strip() for line in lines)
-        at = end + width
-
-
-def parse_response(reads: Sequence[Read], *, ended: bool = False) -> WireResponse:
-    """The response that ``reads`` hold; ``ended``: the peer closed after the last of them.
-
-    An event's stamp is that of the read which brought its last byte. Raises WireError.
-    """
-    connection = _connection()
-    head: h11.Response | None = None
-    pieces: list[bytes] = []
-    ends: list[int] = []
-    """How long the body was after each piece."""
-    stamps: list[int] = []
-    length, complete = 0, False
-    for stamp_ns, data in reads:
-        for event in _events(connection, data):
-            if isinstance(event, h11.Data):
-                length += len(event.data)
-                pieces.append(event.data)
-                ends.append(length)
-                stamps.append(stamp_ns)
-            elif isinstance(event, h11.Response):
-                head = event
-            elif isinstance(event, h11.EndOfMessage):
-                complete = True
-        if complete:
-            break
+def parse_response(raw: bytes, *, ended: bool = False) -> WireResponse:
+    """The response that ``raw`` holds; ``ended``: the peer closed after it. Raises WireError."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+    connection.send(_REQUEST)
+    connection.send(h11.EndOfMessage())
+    found = list(_events(connection, raw))
+    complete = bool(found) and isinstance(found[-1], h11.EndOfMessage)
+    head = next((event for event in found if isinstance(event, h11.Response)), None)
     if head is None:
-        raise WireError("the connection ended within the response's head" if reads else "no answer")
+        raise WireError("the connection ended within the response's head" if raw else "no answer")
     if ended and not complete:
         with contextlib.suppress(WireError):  # the peer hung up in the middle
             complete = any(isinstance(event, h11.EndOfMessage) for event in _events(connection, b""))
-    body = b"".join(pieces)
-    events: tuple[StreamEvent, ...] = ()
-    content_type = dict(head.headers).get(b"content-type", b"")
-    if content_type.lower().startswith(b"text/event-stream"):
-        events = tuple(StreamEvent(stamps[bisect_left(ends, end)], data) for end, data in event_spans(body))
-    return WireResponse(head.status_code, body, events, complete)
+    body = b"".join(event.data for event in found if isinstance(event, h11.Data))
+    return WireResponse(head.status_code, body, complete)

@@ -1,4 +1,4 @@
-"""The processes that send requests, and their messages to and from the probe over a socket.
+"""The processes that send requests, and how the probe calls them over a socket.
 
 Workers are new processes and not forks: the supervisor has threads, and the clock is the same in all.
 
@@ -17,53 +17,28 @@ import socket
 import struct
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
-from tacho_runtime.probe.load.job import LoadJob, LoadProgress, LoadResult
+from tacho_runtime.probe.load.job import LoadJob, LoadProgress, LoadResult, StreamSlot
 from tacho_runtime.probe.load.load_worker import LoadWorker
 from tacho_runtime.probe.load.requests import RequestBuilder
 
 _LENGTH = struct.Struct(">I")
 
 
-@dataclass(frozen=True, slots=True)
-class StartMessage:
-    requests: RequestBuilder
-    job: LoadJob
-
-
-@dataclass(frozen=True, slots=True)
-class StopMessage:
-    """The window that was measured."""
-
-    start_ns: int
-    end_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyMessage:
-    """The process can be told to start."""
-
-
-Order = StartMessage | StopMessage
-Told = ReadyMessage | LoadProgress | LoadResult
-
-
-def send_message(writer: asyncio.StreamWriter, message: Order | Told) -> None:
+def _send(writer: asyncio.StreamWriter, message: object) -> None:
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     writer.write(_LENGTH.pack(len(data)) + data)
 
 
-async def receive_message(reader: asyncio.StreamReader) -> object:
+async def _receive(reader: asyncio.StreamReader) -> Any:
     """One message from the socket. Raises EOFError when the other process has closed it."""
     try:
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
         return pickle.loads(await reader.readexactly(length))  # noqa: S301 - both ends are this program
     except (asyncio.IncompleteReadError, ConnectionError):
         raise EOFError("the other process has gone") from None
-
-
-REPORT_SECONDS = 0.02
 
 
 def worker_main(descriptor: int) -> None:
@@ -74,34 +49,18 @@ def worker_main(descriptor: int) -> None:
 
 
 async def _serve(end: socket.socket) -> None:
+    """Calls of a ``LoadWorker``'s methods, as (name, arguments); ``begin`` makes a new one."""
     reader, writer = await asyncio.open_connection(sock=end)
-    send_message(writer, ReadyMessage())
+    _send(writer, None)
+    worker: LoadWorker | None = None
     while True:
-        order = await receive_message(reader)
-        assert isinstance(order, StartMessage)
-        share = LoadWorker(order.requests, order.job)
-        share.start()
-        reporting = asyncio.ensure_future(_report_progress(share, writer))
-        try:
-            stop = await receive_message(reader)
-            assert isinstance(stop, StopMessage)
-            brought = await share.stop(stop.start_ns, stop.end_ns)
-        finally:
-            reporting.cancel()
-            await share.hang_up()
-        send_message(writer, share.progress())
-        send_message(writer, brought)
+        name, arguments = await _receive(reader)
+        if name == "begin":
+            worker = LoadWorker(*arguments)
+            _send(writer, None)
+        else:
+            _send(writer, await getattr(worker, name)(*arguments))
         await writer.drain()
-
-
-async def _report_progress(share: LoadWorker, writer: asyncio.StreamWriter) -> None:
-    told = None
-    while True:
-        progress = share.progress()
-        if progress != told:
-            send_message(writer, progress)
-        told = progress
-        await asyncio.sleep(REPORT_SECONDS)
 
 
 CHUNKS_PER_PROCESS = 12_000
@@ -114,14 +73,10 @@ _START = (
 )
 
 
-def processes_for(chunks_per_second: float, cpus: int) -> tuple[int, str]:
-    """How many processes read so many chunks in time, and why no more. At least half of the CPUs are left to
-    the engine."""
+def processes_for(chunks_per_second: float, cpus: int) -> int:
+    """How many processes read so many chunks in time. At least half of the CPUs are left to the engine."""
     needed = max(1, -int(-chunks_per_second // CHUNKS_PER_PROCESS))
-    room = min(MAX_PROCESSES, max(1, cpus // 2))
-    if needed <= room:
-        return needed, f"{chunks_per_second:.0f} chunks a second need {needed}"
-    return room, f"{chunks_per_second:.0f} chunks a second need {needed}, {cpus} CPUs leave room for {room}"
+    return min(needed, MAX_PROCESSES, max(1, cpus // 2))
 
 
 class WorkerProcess:
@@ -138,85 +93,65 @@ class WorkerProcess:
                 stdout=subprocess.DEVNULL,
             )
         self._here = here
-        self._writer: asyncio.StreamWriter | None = None
-        self._listening: asyncio.Future[None] | None = None
-        self._ready = asyncio.Event()
-        self._ended = False
-        self._order: StartMessage | None = None
-        self._progress = LoadProgress()
-        self._result: asyncio.Future[LoadResult] | None = None
+        self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.usable = True
+        """Whether it can be called: neither gone nor within a call that was given up."""
 
     async def connect(self) -> None:
-        """Until it can be told to start. Raises EOFError when it ends before."""
-        reader, self._writer = await asyncio.open_connection(sock=self._here)
-        self._listening = asyncio.ensure_future(self._listen(reader))
-        await self._ready.wait()
-        if self._ended:
-            raise EOFError("a load worker did not start")
+        """Until it can be called. Raises EOFError when it ends before."""
+        self._ends = await asyncio.open_connection(sock=self._here)
+        await _receive(self._ends[0])
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
+    async def _call(self, name: str, *arguments: object) -> Any:
+        """Raises EOFError where the process is gone."""
+        if self._ends is None or not self.usable:
+            raise EOFError("a load worker has ended")
+        reader, writer = self._ends
+        self.usable = False
+        _send(writer, (name, arguments))
+        result = await _receive(reader)
+        self.usable = True
+        return result
+
+    async def begin(self, requests: RequestBuilder, job: LoadJob) -> None:
         with contextlib.suppress(EOFError):
-            while True:
-                told = await receive_message(reader)
-                if isinstance(told, LoadProgress):
-                    self._progress = told
-                elif isinstance(told, LoadResult) and self._result is not None:
-                    self._result.set_result(told)
-                self._ready.set()
-        self._ended = True
-        self._ready.set()
-        if self._result is not None and not self._result.done():
-            self._result.set_result(_lost())
+            await self._call("begin", requests, job)
 
-    def assign(self, requests: RequestBuilder, job: LoadJob) -> None:
-        self._order = StartMessage(requests, job)
-        self._progress = LoadProgress()
+    async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
+        with contextlib.suppress(EOFError):
+            await self._call("turn", slots, leave)
 
-    def start(self) -> None:
-        assert self._writer is not None
-        assert self._order is not None
-        self._result = asyncio.get_running_loop().create_future()
-        send_message(self._writer, self._order)
+    async def progress(self, since_ns: int) -> LoadProgress:
+        try:
+            found: LoadProgress = await self._call("progress", since_ns)
+        except EOFError:
+            return LoadProgress(failures=1, broken=True)
+        return found
 
-    def progress(self) -> LoadProgress:
-        return LoadProgress(failures=1, broken=True) if self._ended else self._progress
-
-    async def stop(self, start_ns: int, end_ns: int) -> LoadResult:
-        assert self._writer is not None
-        assert self._result is not None
-        if self._ended:
-            return _lost()
-        send_message(self._writer, StopMessage(start_ns, end_ns))
-        brought = await self._result
-        self._result = None
-        return brought
+    async def collect(self, start_ns: int, end_ns: int) -> LoadResult:
+        try:
+            found: LoadResult = await self._call("collect", start_ns, end_ns)
+        except EOFError:
+            return LoadResult(failures=("a load worker has ended",))
+        return found
 
     async def hang_up(self) -> None:
-        """Ends a job that was not stopped, and the process with it: its connections break at once."""
-        if self._result is not None:
+        """Ends its requests; where a call was given up with the process, whose connections break at once."""
+        try:
+            await self._call("hang_up")
+        except EOFError:
             await self.close()
 
     async def close(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._ended = True
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
-        if self._writer is not None:
-            self._writer.transport.abort()
-            with contextlib.suppress(ConnectionError):
-                await self._writer.wait_closed()
-        else:
+        self.usable = False
+        if self._ends is None:
             self._here.close()
-
-    @property
-    def usable(self) -> bool:
-        return not self._ended
-
-
-def _lost() -> LoadResult:
-    return LoadResult(failures=("a load worker has ended",))
+            return
+        self._ends[1].transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await self._ends[1].wait_closed()
 
 
 class WorkerPool:

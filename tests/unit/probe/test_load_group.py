@@ -19,6 +19,7 @@ from tacho_contract.measurement import Workload
 from tacho_runtime.probe.load.socket_engine import SocketEngine
 from tacho_runtime.probe.load.workers import CHUNKS_PER_PROCESS, processes_for
 from tests.unit.probe.engines import gauge, mock_engine, target
+from tests.unit.probe.test_steady_loop import made, never, nothing_runs, terms
 
 QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 10, "itl_per_seq_ms": 0.1}
 SMALL = Workload(input_tokens=24, output_tokens=20)
@@ -39,16 +40,12 @@ RUNTIME = Path(__file__).parents[3] / "runtime"
     ],
 )
 def test_how_many_processes(chunks: float, cpus: int, count: int) -> None:
-    found, reason = processes_for(chunks, cpus)
-    assert found == count
-    assert ("leave room" in reason) == (chunks > count * CHUNKS_PER_PROCESS)
+    assert processes_for(chunks, cpus) == count
 
 
 @contextlib.asynccontextmanager
 async def asked_by(processes: int, port: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SocketEngine]:
-    monkeypatch.setattr(
-        "tacho_runtime.probe.load.socket_engine.processes_for", lambda *_: (processes, "told so")
-    )
+    monkeypatch.setattr("tacho_runtime.probe.load.loops.processes_for", lambda *_: processes)
     engine = await SocketEngine.open(target(port), Random(1))
     try:
         await engine.first_request(10)
@@ -60,63 +57,71 @@ async def asked_by(processes: int, port: int, monkeypatch: pytest.MonkeyPatch) -
 async def test_several_processes_find_what_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     with mock_engine(**QUICK) as port:
         async with asked_by(2, port, monkeypatch) as engine:
-            closed = await engine.closed_loop(6, SMALL, spread=0.25, seconds=4)
-            again = await engine.closed_loop(3, SMALL, spread=0.25, seconds=2)
+            loop = await engine.steady_loop(SMALL, spread=0.25)
+            levels = [await loop.level(terms(streams), never) for streams in (6, 3)]
+            await loop.close()
             arrived = await engine.open_loop(20, SMALL, spread=0.25, seconds=2)
-            unstreamed = await engine.unstreamed_rate(4, SMALL, seconds=2)
-        while gauge(port, "vllm:num_requests_running") > 0:
-            await asyncio.sleep(0.02)
-    for trace in (closed, again, arrived):
+        await nothing_runs(port)
+    for trace in (*levels, arrived):
         assert trace.client.processes == 2
         assert (trace.failures, trace.broken) == ((), False)
         assert len(trace.bins) * trace.bin_nanoseconds == trace.end_ns - trace.start_ns
-        before, after = (trace.readings[end].counters.generated_tokens for end in (0, -1))
-        assert sum(trace.bins) == pytest.approx((after or 0) - (before or 0), rel=0.15)
-    for trace in (closed, again):
+        assert sum(trace.bins) == pytest.approx(made(trace), rel=0.15)
+    for trace in levels:
         assert trace.started
-        assert trace.residual == trace.concurrency
-        later = [stream for stream in trace.streams[trace.residual :] if stream.finish_reason]
-        assert later
-        assert all(15 <= stream.output_tokens <= 25 and stream.prompt_tokens == 24 for stream in later)
-        assert [stream.sent_ns for stream in trace.streams[trace.residual :]] == sorted(
-            stream.sent_ns for stream in trace.streams[trace.residual :]
-        )
+        assert all(15 <= stream.output_tokens <= 25 for stream in trace.cohort)
+    assert [sum(trace.first) for trace in levels] == [6, 0]
     assert arrived.concurrency >= 2
     assert list(arrived.intended_ns) == sorted(arrived.intended_ns)
     assert all(s.sent_ns >= due for s, due in zip(arrived.streams, arrived.intended_ns, strict=True))
-    assert unstreamed is not None
-    assert unstreamed > 0
 
 
-async def test_a_cancelled_loop_leaves_no_request_and_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_processes_are_added_as_a_loop_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    with mock_engine(**QUICK) as port:
+        async with asked_by(1, port, monkeypatch) as engine:
+            loop = await engine.steady_loop(SMALL, spread=0.25)
+            alone = await loop.level(terms(2), never)
+            monkeypatch.setattr("tacho_runtime.probe.load.loops.processes_for", lambda *_: 3)
+            grown = await loop.level(terms(9), never)
+            await loop.close()
+    assert (alone.client.processes, grown.client.processes) == (1, 3)
+    assert (grown.started, sum(grown.first)) == (True, 7)
+
+
+async def test_a_cancelled_level_leaves_no_request_and_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     others = _children()
     with mock_engine(**QUICK | {"itl_base_ms": 50}) as port:
         async with asked_by(2, port, monkeypatch) as engine:
-            loop = asyncio.ensure_future(engine.closed_loop(4, SMALL, spread=0.25, seconds=60))
+            loop = await engine.steady_loop(SMALL, spread=0.25)
+            level = asyncio.ensure_future(loop.level(terms(4, cohort=10_000), never))
             while gauge(port, "vllm:num_requests_running") < 4:
                 await asyncio.sleep(0.02)
-            loop.cancel()
+            level.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await loop
-            while gauge(port, "vllm:num_requests_running") > 0:
-                await asyncio.sleep(0.02)
-            assert _children() - others == {_mock()}
+                await level
+            await loop.close()
+            await nothing_runs(port)
+        assert _children() - others == {_mock()}
 
 
-async def test_a_process_that_is_killed_breaks_its_loop_and_is_replaced(
+async def test_a_process_that_is_killed_breaks_its_level_and_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     others = _children()
     with mock_engine(**QUICK) as port:
         async with asked_by(2, port, monkeypatch) as engine:
-            loop = asyncio.ensure_future(engine.closed_loop(4, SMALL, spread=0.25, seconds=60))
+            loop = await engine.steady_loop(SMALL, spread=0.25)
+            level = asyncio.ensure_future(loop.level(terms(4, cohort=10_000), never))
             while gauge(port, "vllm:num_requests_running") < 4:
                 await asyncio.sleep(0.02)
             os.kill(min(_children() - others - {_mock()}), signal.SIGKILL)
-            trace = await loop
+            trace = await level
             assert trace.broken
             assert "has ended" in trace.failures[0]
-            assert not (await engine.closed_loop(2, SMALL, spread=0.25, seconds=2)).broken
+            await loop.close()
+            loop = await engine.steady_loop(SMALL, spread=0.25)
+            assert not (await loop.level(terms(2), never)).broken
+            await loop.close()
 
 
 def _children() -> set[int]:

@@ -1,0 +1,158 @@
+"""The processes of one loop taken together, and the trace of all of them within a window."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from tacho_runtime.machine.sampling import MachineSample
+from tacho_runtime.probe.engine_under_test import ClientHealth, LoadTrace
+from tacho_runtime.probe.load.counters import CounterReading
+from tacho_runtime.probe.load.job import BIN_NS, LoadJob, LoadProgress, LoadResult, StreamSlot
+from tacho_runtime.probe.load.load_worker import LoadWorker
+from tacho_runtime.probe.load.requests import RequestBuilder
+from tacho_runtime.probe.load.workers import WorkerPool
+
+
+class LoadPart(Protocol):
+    """One process' part of a loop, in this process or another: see ``LoadWorker``."""
+
+    async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None: ...
+    async def progress(self, since_ns: int) -> LoadProgress: ...
+    async def collect(self, start_ns: int, end_ns: int) -> LoadResult: ...
+    async def hang_up(self) -> None: ...
+
+
+class LoadGroup:
+    """This process' part of one loop, and those of others as its chunks need them."""
+
+    def __init__(self, requests: RequestBuilder, job: LoadJob, pool: WorkerPool) -> None:
+        self.job = job
+        self._requests, self._pool = requests, pool
+        self._parts: list[LoadPart] = [LoadWorker(requests, job)]
+
+    async def grow(self, processes: int) -> None:
+        """To ``processes`` in all, as far as these start; never fewer than before."""
+        if processes <= len(self._parts):
+            return
+        for member in await self._pool.workers(processes - 1):
+            if member not in self._parts:
+                await member.begin(self._requests, replace(self.job, seed=self.job.seed + len(self._parts)))
+                self._parts.append(member)
+
+    async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
+        """Begins a level: each slot goes to the part with the fewest streams, those that leave are of the
+        parts with the most."""
+        held = [part.streams for part in await self._each(0)]
+        added: list[list[StreamSlot]] = [[] for _ in self._parts]
+        for slot in slots:
+            place = held.index(min(held))
+            held[place] += 1
+            added[place].append(slot)
+        leaving = Counter[int]()
+        for _ in range(min(leave, sum(held))):
+            place = held.index(max(held))
+            held[place] -= 1
+            leaving[place] += 1
+        await asyncio.gather(
+            *(part.turn(added[place], leaving[place]) for place, part in enumerate(self._parts))
+        )
+
+    async def progress(self, since_ns: int = 0) -> LoadProgress:
+        """All parts' together, with the requests sent since ``since_ns``; 0: with none."""
+        each = await self._each(since_ns)
+        requests = itertools.chain.from_iterable(one.requests for one in each)
+        return LoadProgress(
+            streams=sum(one.streams for one in each),
+            begun=sum(one.begun for one in each),
+            failures=sum(one.failures for one in each),
+            broken=any(one.broken for one in each),
+            requests=tuple(sorted(requests, key=lambda one: one.sent_ns)),
+        )
+
+    async def _each(self, since_ns: int) -> list[LoadProgress]:
+        return await asyncio.gather(*(part.progress(since_ns) for part in self._parts))
+
+    async def collect(self, start_ns: int, end_ns: int) -> list[LoadResult]:
+        return await asyncio.gather(*(part.collect(start_ns, end_ns) for part in self._parts))
+
+    async def hang_up(self) -> None:
+        """No request is left running."""
+        for part in self._parts:
+            await part.hang_up()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredWindow:
+    start_ns: int
+    end_ns: int
+    """End of the window; start and end are both on the edge of a bin."""
+    sent_until_ns: int = 0
+    started: bool = True
+    broken: bool = False
+    readings: tuple[CounterReading, ...] = ()
+    machine: tuple[MachineSample, ...] = ()
+
+
+def window_edge(origin_ns: int, stamp_ns: int) -> int:
+    """The edge of a bin that is nearest."""
+    return origin_ns + max(0, round((stamp_ns - origin_ns) / BIN_NS)) * BIN_NS
+
+
+def trace_of(results: Sequence[LoadResult], window: MeasuredWindow, *, concurrency: int | None) -> LoadTrace:
+    """``concurrency`` None: an open loop, whose streams are in the order of their intended sending times."""
+    opened = concurrency is None
+    samples = sorted(
+        (sample for one in results for sample in one.samples),
+        key=lambda sample: sample.due_ns if opened else sample.stream.sent_ns,
+    )
+    answered = [sample for sample in samples if sample.stream.tokens or not opened]
+    failures = tuple(failure for one in results for failure in one.failures)
+    length = (window.end_ns - window.start_ns) // BIN_NS
+    started_bins = [0] * length
+    for sample in answered:
+        place = (sample.stream.tokens[0][0] - window.start_ns) // BIN_NS if sample.stream.tokens else -1
+        if 0 <= place < length:
+            started_bins[place] += 1
+    return LoadTrace(
+        concurrency=sum(one.most_at_once for one in results) if concurrency is None else concurrency,
+        start_ns=window.start_ns,
+        end_ns=window.end_ns,
+        sent_until_ns=window.sent_until_ns,
+        streams=tuple(sample.stream for sample in answered),
+        first=() if opened else tuple(sample.first for sample in answered),
+        intended_ns=tuple(sample.due_ns for sample in answered) if opened else (),
+        unanswered_ns=tuple(
+            sample.due_ns
+            for sample in samples
+            if opened and not sample.stream.tokens and sample.due_ns <= window.end_ns
+        ),
+        bin_nanoseconds=BIN_NS,
+        bins=tuple(map(sum, itertools.zip_longest(*(one.bins for one in results), fillvalue=0.0))),
+        started_bins=tuple(started_bins),
+        requests_ended=sum(
+            bool(sample.stream.finish_reason)
+            and window.start_ns <= sample.stream.tokens[-1][0] < window.end_ns
+            for sample in answered
+            if sample.stream.tokens
+        ),
+        readings=window.readings,
+        machine=window.machine,
+        client=_worst([one.health for one in results]),
+        started=window.started and not failures,
+        failures=failures,
+        broken=window.broken,
+    )
+
+
+def _worst(healths: Sequence[ClientHealth]) -> ClientHealth:
+    return ClientHealth(
+        lag_milliseconds_p99=max(one.lag_milliseconds_p99 for one in healths),
+        late_send_milliseconds_p99=max(one.late_send_milliseconds_p99 for one in healths),
+        cpu_share=max(one.cpu_share for one in healths),
+        processes=len(healths),
+    )

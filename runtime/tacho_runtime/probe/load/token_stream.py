@@ -1,0 +1,74 @@
+"""A streamed answer as it comes: its tokens are counted at each read, its text is not kept."""
+
+from __future__ import annotations
+
+import re
+
+from tacho_runtime.probe.load.streams import CountedReads, StreamResult, leading_events, reduce_stream
+from tacho_runtime.probe.load.timed_client import StreamConnection
+
+_EVENT = b"\ndata:"
+"""Begins every event: text inside of one is JSON, whose line ends are escaped."""
+_OVERLAP = len(_EVENT) - 1
+_OPENING_BYTES = 4096
+_TOTAL_KEYS = (b'"completion_tokens"', b'"predicted_n"')
+_TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d+)')
+_EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
+
+
+class TokenStream(StreamConnection):
+    """Of a refusal all reads are kept, of an answer the first."""
+
+    __slots__ = ("_empty_texts", "_leading", "_marks", "_opening")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._marks: list[tuple[int, int, int]] = []
+        """As ``CountedReads.marks``."""
+        self._empty_texts = 0
+        self._opening = b""
+        self._leading: int | None = None
+
+    def _take(self, stamp_ns: int, data: bytes) -> None:
+        if self._head is None or self._head.status != 200:
+            self.reads.append((stamp_ns, data))
+        joined = self._tail[-_OVERLAP:] + data
+        new = joined.count(_EVENT)
+        before, total = self._marks[-1][1:] if self._marks else (0, -1)
+        for key in _TOTAL_KEYS:
+            if (at := data.rfind(key)) >= 0 and (match := _TOTAL.match(data, at)) is not None:
+                total = int(match[1])
+        if new or (self._marks and total != self._marks[-1][2]):
+            self._marks.append((stamp_ns, before + new, total))
+            self._empty_texts += len(_EMPTY_TEXT.findall(data))
+            if not before:
+                self._opening = joined[:_OPENING_BYTES]
+
+    @property
+    def first_token_ns(self) -> int | None:
+        """None while none has come."""
+        if self._leading is None and self._marks:
+            self._leading = leading_events(self._opening)
+        return next((mark[0] for mark in self._marks if mark[1] > (self._leading or 0)), None)
+
+    @property
+    def last_token_ns(self) -> int | None:
+        return self._marks[-1][0] if self._marks else None
+
+    def tokens_so_far(self, tokens_per_event: float) -> float:
+        """Tokens that have come, by the engine's running total where it tells one."""
+        if not self._marks:
+            return 0.0
+        _, events, total = self._marks[-1]
+        return float(total) if total >= 0 else 1.0 + (events - 1) * tokens_per_event
+
+    def result(self, *, whole: bool, tokens_per_event: float = 1.0) -> StreamResult:
+        """Figures of what has come. ``whole``: the answer has come to its end."""
+        reads = CountedReads(
+            marks=self._marks,
+            empty_texts=self._empty_texts,
+            opening=self._opening,
+            closing=self._tail,
+            whole=whole,
+        )
+        return reduce_stream(self.sent_ns, reads, tokens_per_event=tokens_per_event)

@@ -1,0 +1,246 @@
+"""A loop over real sockets that goes on from level to level: what it sends, counts and leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any
+
+import pytest
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Workload
+from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace, SteadyLoop
+from tacho_runtime.probe.levels import evaluate
+from tacho_runtime.probe.load.job import BIN_NS
+from tacho_runtime.probe.load.socket_engine import SocketEngine
+from tests.unit.probe.engines import ask, gauge, mock_engine, target
+
+QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 4, "itl_per_seq_ms": 0.1}
+SMALL = Workload(input_tokens=24, output_tokens=20)
+
+
+def terms(streams: int, *, cohort: int = 12, gap: float = 0.0, **changes: float) -> LevelTerms:
+    seconds = {"ramp_seconds": 60.0, "window_seconds": 60.0, "follow_seconds": 60.0}
+    return LevelTerms(streams=streams, cohort=cohort, gap_seconds=gap, **(seconds | changes))
+
+
+def never(_: Cohort) -> bool:
+    return False
+
+
+@contextlib.asynccontextmanager
+async def looping(port: int) -> AsyncIterator[SteadyLoop]:
+    engine = await SocketEngine.open(target(port), Random(1))
+    await engine.first_request(10)
+    loop = await engine.steady_loop(SMALL, spread=0.25)
+    try:
+        yield loop
+    finally:
+        await loop.close()
+        await engine.close()
+
+
+async def nothing_runs(port: int) -> None:
+    while gauge(port, "vllm:num_requests_running") > 0:
+        await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def listening_in(port: int, asked: list[dict[str, Any]]) -> AsyncIterator[int]:
+    """A port that leads to ``port``; the JSON that goes there is noted in ``asked``."""
+
+    leading: list[asyncio.Task[None] | None] = []
+
+    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        leading.append(asyncio.current_task())
+        there, here = await asyncio.open_connection("127.0.0.1", port)
+        ways = [asyncio.ensure_future(ask(reader, here)), asyncio.ensure_future(answer(there, writer))]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        for end in (writer, here):
+            end.close()
+            with contextlib.suppress(ConnectionError):
+                await end.wait_closed()
+
+    async def ask(reader: asyncio.StreamReader, here: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        body = await reader.readexactly(int(length[1])) if length else b""
+        if body:
+            asked.append(json.loads(body))
+        here.write(head + body)
+        await reader.read()
+
+    async def answer(there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await there.read(65536):
+            writer.write(data)
+
+    async with await asyncio.start_server(lead, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+    await asyncio.gather(*(task for task in leading if task is not None), return_exceptions=True)
+
+
+def made(trace: LoadTrace) -> float:
+    """Tokens of the window by the engine's counter."""
+    first, last = (trace.readings[end].counters.generated_tokens for end in (0, -1))
+    assert first is not None
+    assert last is not None
+    return last - first
+
+
+async def test_a_level_follows_the_requests_of_its_window_to_their_end() -> None:
+    with mock_engine(**QUICK, tokens_per_chunk=3) as port:
+        async with looping(port) as loop:
+            trace = await loop.level(terms(5), never)
+    assert (trace.concurrency, trace.started, trace.broken, trace.failures) == (5, True, False, ())
+    assert sum(trace.first) == 5
+    assert len(trace.bins) * BIN_NS == trace.end_ns - trace.start_ns
+    assert len(trace.cohort) == 12
+    assert all(stream.finish_reason == "length" for stream in trace.cohort)
+    assert all(15 <= stream.output_tokens <= 25 and stream.prompt_tokens == 24 for stream in trace.cohort)
+    assert set(trace.cohort) <= set(trace.under_load)
+    assert [stream.sent_ns for stream in trace.streams] == sorted(stream.sent_ns for stream in trace.streams)
+    assert sum(trace.bins) == pytest.approx(made(trace), rel=0.15)
+    assert len(trace.machine) == 2
+    assert abs(trace.readings[0].stamp_ns - trace.start_ns) <= BIN_NS
+    assert trace.client.processes == 1
+
+
+async def test_streams_go_on_from_level_to_level() -> None:
+    """Nothing is hung up: the engine ends no request early, and the first requests are those added."""
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            levels = [await loop.level(terms(streams), never) for streams in (3, 8, 2)]
+            aborted = gauge(port, 'vllm:request_success_total{engine="0",finished_reason="abort"')
+        await nothing_runs(port)
+    assert [level.concurrency for level in levels] == [3, 8, 2]
+    assert all(level.started for level in levels)
+    assert sum(levels[2].first) == 0, "all of its streams were there before"
+    running = levels[2].readings[0].counters.running
+    assert running is not None
+    assert running <= 2
+    assert aborted == 0
+
+
+async def test_streams_are_added_no_closer_than_the_gap() -> None:
+    """As where a prompt blocks all others: together they would wait for each other."""
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            began_ns = time.monotonic_ns()
+            trace = await loop.level(terms(6, gap=0.1, cohort=1), never)
+    first = [stream.sent_ns for stream, first in zip(trace.streams, trace.first, strict=True) if first]
+    assert all(sent - began_ns >= place * 0.1e9 for place, sent in enumerate(sorted(first)))
+    assert trace.start_ns + BIN_NS >= max(first)
+
+
+async def test_a_level_ends_early_where_enough_is_known() -> None:
+    seen: list[Cohort] = []
+
+    def enough(cohort: Cohort) -> bool:
+        seen.append(cohort)
+        return sum(cohort.ended) >= 3
+
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            trace = await loop.level(terms(4, cohort=10_000), enough)
+    last = seen[-1]
+    assert [cohort.seconds for cohort in seen] == sorted(cohort.seconds for cohort in seen)
+    assert list(last.sent_ns) == sorted(last.sent_ns)
+    assert min(last.sent_ns) >= trace.start_ns
+    by_sent = {stream.sent_ns: stream for stream in trace.cohort}
+    for sent, first, tokens, ended in zip(
+        last.sent_ns, last.first_token_ns, last.tokens, last.ended, strict=True
+    ):
+        if ended:
+            assert by_sent[sent].tokens[0][0] == first
+            assert by_sent[sent].output_tokens == tokens
+
+
+async def test_a_level_waits_no_longer_than_it_may() -> None:
+    """Its requests take many minutes each."""
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            ask(port, "/_law", {"itl_base_ms": 60_000.0})
+            trace = await loop.level(terms(2, window_seconds=0.3, follow_seconds=0.0), never)
+    assert trace.started
+    assert not any(stream.finish_reason for stream in trace.cohort)
+
+
+async def test_a_loop_that_is_not_full_in_time_is_not_steady() -> None:
+    with mock_engine(**QUICK, max_num_seqs=2) as port:
+        async with looping(port) as loop:
+            trace = await loop.level(terms(40, ramp_seconds=0.1, cohort=3), never)
+    assert not trace.started
+
+
+async def test_only_some_streams_ask_for_the_tokens_of_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacho_runtime.probe.load.loops.COUNTED_STREAMS", 2)
+    asked: list[dict[str, Any]] = []
+    with mock_engine(**QUICK) as port:
+        async with listening_in(port, asked) as through, looping(through) as loop:
+            before = len(asked)
+            trace = await loop.level(terms(4, cohort=30), never)
+    counted = [bool(body["stream_options"].get("continuous_usage_stats")) for body in asked[before:]]
+    assert 0 < sum(counted) < len(counted)
+    assert {stream.exact for stream in trace.cohort} == {True, False}
+    assert len({body["cache_salt"] for body in asked}) == len(asked)
+    assert len({tuple(body["prompt"]) for body in asked}) == len(asked)
+
+
+@pytest.mark.parametrize("law", [{"tokens_per_step": 1.42}, {"tokens_per_chunk": 3}, {"textless_every": 7}])
+async def test_tokens_are_counted_however_they_come(law: dict[str, float]) -> None:
+    """Several in an event, or none that has a text."""
+    with mock_engine(**QUICK, **law) as port:
+        async with looping(port) as loop:
+            trace = await loop.level(terms(20, cohort=40), never)
+    assert all(15 <= stream.output_tokens <= 25 for stream in trace.cohort)
+    assert sum(trace.bins) == pytest.approx(made(trace), rel=0.15)
+    assert {stream.exact for stream in trace.cohort} == {True, False}
+    if "textless_every" in law:
+        assert sum(stream.textless for stream in trace.cohort) > 0
+
+
+async def test_a_request_that_fails_ends_no_level_and_is_told() -> None:
+    with mock_engine(**QUICK, fail="drop-at:12") as port:
+        async with looping(port) as loop:
+            trace = await loop.level(terms(3, cohort=20), never)
+            again = await loop.level(terms(3), never)
+    assert (len(trace.failures), trace.broken, trace.started) == (1, False, False)
+    assert "the connection ended within the answer" in trace.failures[0]
+    result = evaluate(trace, SMALL, ServiceLevel())
+    assert result is not None
+    assert "NotSteady" in result.point.flags
+    assert (again.failures, again.started) == ((), True)
+
+
+@pytest.mark.parametrize(("fail", "said"), [("errors-after:30", "told to fail"), ("crash-after:30", "")])
+async def test_a_server_that_dies_ends_its_level(fail: str, said: str) -> None:
+    with mock_engine(**QUICK, fail=fail) as port:
+        async with looping(port) as loop:
+            trace = await loop.level(terms(4, cohort=10_000), never)
+            again = await loop.level(terms(4, cohort=10_000), never)
+    assert trace.broken
+    assert len(trace.failures) >= 3
+    assert said in trace.failures[0]
+    assert again.broken
+
+
+async def test_a_level_that_is_cancelled_leaves_nothing_running() -> None:
+    with mock_engine(**QUICK | {"itl_base_ms": 50}) as port:
+        async with looping(port) as loop:
+            level = asyncio.ensure_future(loop.level(terms(4, cohort=10_000), never))
+            while gauge(port, "vllm:num_requests_running") < 4:
+                await asyncio.sleep(0.02)
+            level.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await level
+        await nothing_runs(port)
+        assert len(asyncio.all_tasks()) == 1
