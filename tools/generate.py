@@ -21,6 +21,7 @@ GENERATORS = (
     ("docs/reference/presets.md", [sys.executable, "-m", "tacho_operator.api.crd.presets_page"]),
     ("docs/results/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
     ("docs/results/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.decode"]),
+    ("docs/results/h200 and articles", [sys.executable, "-m", "benchmarks.gpu.pages"]),
 )
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"

@@ -1,13 +1,17 @@
 """Engines and quantizations through ``tacho run``: each cell is planned, started, measured and stopped.
 
     python -m benchmarks.gpu --matrix FILE --resume DIR [--budget 8m] [--pvc CLAIM=FOLDER] [--only NAME ...]
+    python -m benchmarks.gpu --matrix FILE --resume DIR --rehearse NVIDIA-H200
 
-FILE holds LLMDeployments, one a cell. DIR/NAME.yaml is the resource with its status as a cluster would show
-it, DIR/NAME.log what engine and runtime printed, DIR/summary.json a line a cell with the machine and the
-versions. A cell that fails is recorded with its words, and the next one goes on. With the budget it ends
-cleanly: no cell begins that has less than a minute, and one that is cut off is not done. Ctrl-C and SIGTERM
-end it too, with everything that the running cell started. Run again with the same DIR, it goes on with what
-is not done; a cell whose manifest has changed is run anew.
+FILE holds LLMDeployments, one a cell; a folder of recorded cells is one too, and is run again.
+DIR/NAME.yaml is the resource with its status as a cluster would show it, DIR/NAME.log what engine and
+runtime printed, DIR/summary.json a line a cell with the machine and the versions. A cell that fails is
+recorded with its words, and the next one goes on. With the budget it ends cleanly: no cell begins that
+has less than a minute, and one that is cut off is not done. Ctrl-C and SIGTERM end it too, with
+everything that the running cell started. Run again with the same DIR, it goes on with what is not done; a
+cell whose manifest has changed is run anew. A cell of more GPUs than the machine has is left.
+
+--rehearse needs no GPU: it plans each cell on that product, from models without weights in DIR/models.
 """
 
 from __future__ import annotations
@@ -21,16 +25,19 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks.gpu import cell as running
+from benchmarks.gpu import cell as running, models
 
-CELL_SECONDS = 300
+CELL_SECONDS = 420
 """A cell that takes longer is stopped and recorded as such."""
 CUT_OFF = -1
+MANIFESTS = "cells.txt"
+"""The manifests as they run, in DIR; no resource with a status, as DIR/*.yaml are."""
 INTERRUPTED = 130
 LEAST_SECONDS = 60
 """A cell that has less does not begin."""
@@ -53,30 +60,41 @@ def digest(document: dict[str, Any]) -> str:
 
 
 def to_run(
-    documents: list[dict[str, Any]], before: list[dict[str, Any]], only: list[str]
+    documents: list[dict[str, Any]], before: list[dict[str, Any]], only: list[str], gpus: int | None = None
 ) -> list[dict[str, Any]]:
     """The cells that are not done: absent before, cut off, or with another manifest then. One that the engine
-    or the plan refused is done: that is its result."""
+    or the plan refused is done: that is its result. ``gpus``: of the machine, None where that is unknown."""
     done = {cell["cell"]: cell["manifest"] for cell in before if not cell["cut_off"]}
     return [
         document
         for document in documents
         if (not only or document["metadata"]["name"] in only)
         and done.get(document["metadata"]["name"]) != digest(document)
+        and (gpus is None or document["spec"].get("gpu", {}).get("count", 1) <= gpus)
     ]
 
 
-def gpu_used_bytes() -> int | None:
-    """Memory in use on the first GPU; None where there is none."""
+def _of_nvml(ask: Callable[[Any], int]) -> int | None:
+    """What NVML answers; None where there is no GPU."""
     with contextlib.suppress(Exception):
         import pynvml
 
         pynvml.nvmlInit()
         try:
-            return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used)
+            return int(ask(pynvml))
         finally:
             pynvml.nvmlShutdown()
     return None
+
+
+def gpu_used_bytes() -> int | None:
+    """Memory in use on the first GPU; None where there is none."""
+    return _of_nvml(lambda nvml: nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(0)).used)
+
+
+def gpu_count() -> int | None:
+    """None where there is no driver."""
+    return _of_nvml(lambda nvml: nvml.nvmlDeviceGetCount())
 
 
 def wait_until_empty() -> int | None:
@@ -90,7 +108,7 @@ def wait_until_empty() -> int | None:
 def run_cell(name: str, arguments: argparse.Namespace, limit_seconds: float) -> dict[str, Any]:
     """One cell from its plan to its stop."""
     out = arguments.resume
-    command = [sys.executable, "-m", "tacho_cli.main", "run", "-f", str(arguments.matrix)]
+    command = [sys.executable, "-m", "tacho_cli.main", "run", "-f", str(out / MANIFESTS)]
     command += ["--name", name, "--once", "-o", "yaml", "--log", str(out / f"{name}.log")]
     for claim in arguments.pvc:
         command += ["--pvc", claim]
@@ -112,6 +130,31 @@ def run_cell(name: str, arguments: argparse.Namespace, limit_seconds: float) -> 
     }
 
 
+def rehearse(documents: list[dict[str, Any]], arguments: argparse.Namespace) -> int:
+    """Plans each cell on a product of the catalog; how many are planned otherwise than they end."""
+    place = arguments.resume / "models"
+    absent = {name for name in models.loaded(documents) if not (place / name).exists()}
+    absent = {name for name in absent if not models.make(name, place / name)}
+    surprises = 0
+    for document in documents:
+        name, spec = document["metadata"]["name"], document["spec"]
+        if spec["model"]["uri"].removeprefix(models.CLAIM) in absent:
+            print(
+                f"{name}: not planned, its GGUF file is made by benchmarks.llamacpp.random_gguf", flush=True
+            )
+            continue
+        product = f"{arguments.rehearse}:{spec['gpu']['count']}"
+        command = [sys.executable, "-m", "tacho_cli.main", "plan", "-f", str(arguments.resume / MANIFESTS)]
+        command += ["--name", name, "--pvc", f"models={place}", "--gpu", product]
+        ended = running.run(command, CELL_SECONDS)
+        ends = (document["metadata"].get("annotations") or {}).get("benchmarks.tacho.dev/ends", "")
+        expected = 2 if "DoesNotFit" in ends else 0
+        surprises += ended.code != expected
+        print(" ".join((ended.shown or f"{name}: {ended.said}").split())[:160], flush=True)
+    print(f"{len(documents)} cells, {surprises} not planned as expected", flush=True)
+    return surprises
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gpu", description=__doc__)
     parser.add_argument("--matrix", type=Path, required=True)
@@ -119,14 +162,18 @@ def main() -> int:
     parser.add_argument("--budget", type=seconds, default=3600, help="e.g. 8m")
     parser.add_argument("--pvc", action="append", default=[], metavar="CLAIM=FOLDER")
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--rehearse", metavar="PRODUCT", help="plan each cell on this GPU and run none")
     arguments = parser.parse_args()
     arguments.resume.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = arguments.resume / "summary.json"
     cells: list[dict[str, Any]] = json.loads(summary.read_text())["cells"] if summary.exists() else []
     began = time.monotonic()
-    documents = [each for each in yaml.safe_load_all(arguments.matrix.read_text()) if each]
-    for document in to_run(documents, cells, arguments.only):
+    documents, gpus = models.cells(arguments.matrix), gpu_count()
+    (arguments.resume / MANIFESTS).write_text(yaml.safe_dump_all(documents, sort_keys=False))
+    if arguments.rehearse:
+        return int(bool(rehearse(to_run(documents, [], arguments.only), arguments)))
+    for document in to_run(documents, cells, arguments.only, gpus):
         name = document["metadata"]["name"]
         left = arguments.budget - (time.monotonic() - began)
         if left < LEAST_SECONDS:
@@ -144,7 +191,7 @@ def main() -> int:
         print(json.dumps({key: told[key] for key in shown}), flush=True)
         machine = {"python": platform.python_version(), "kernel": platform.release(), "command": sys.argv[1:]}
         summary.write_text(json.dumps({"machine": machine, "cells": cells}, indent=1))
-    print(f"{len(to_run(documents, cells, arguments.only))} cells are not done", flush=True)
+    print(f"{len(to_run(documents, cells, arguments.only, gpus))} cells are not done", flush=True)
     return 0 if cells and all(cell["exit_code"] == 0 for cell in cells) else 1
 
 

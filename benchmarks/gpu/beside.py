@@ -29,9 +29,8 @@ from typing import Any
 from tacho_engines.run_parts import metric_names
 from tacho_runtime.probe.load.counters import parse_counters
 
-SERVE = Path(__file__).with_name("vllm_command.py")
+VLLM = Path(__file__).with_name("vllm_command.py")
 START_SECONDS = 300
-BENCH = Path(__file__).with_name("vllm_bench.py")
 SETTLE_SECONDS = 2.0
 """Counters are written a moment after the last answer."""
 
@@ -63,7 +62,7 @@ def level(asked: argparse.Namespace, streams: int) -> dict[str, Any]:
     """One number of streams by the benchmark, and by the counters around its whole run."""
     with tempfile.TemporaryDirectory() as folder:
         before, began = generated(asked.url), time.monotonic()
-        command = [asked.engine_python, str(BENCH), *bench_arguments(asked, streams, folder)]
+        command = [asked.engine_python, str(VLLM), "bench", "serve", *bench_arguments(asked, streams, folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wall = time.monotonic() - began
         time.sleep(SETTLE_SECONDS)
@@ -98,7 +97,7 @@ def server(asked: argparse.Namespace) -> Iterator[None]:
         yield
         return
     port = asked.url.rpartition(":")[2]
-    command = [asked.engine_python, str(SERVE), "serve", asked.tokenizer, "--served-model-name", asked.model]
+    command = [asked.engine_python, str(VLLM), "serve", asked.tokenizer, "--served-model-name", asked.model]
     with asked.out.with_suffix(".log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--port", port, *asked.serve],

@@ -7,7 +7,8 @@ out=$1 name=$2 model=$3 levels=$4 repeat=$5 budget=$6
 shift 6
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out"
-python3 -m vllm.entrypoints.openai.api_server --model "$model" --served-model-name m --host 127.0.0.1 \
+# The module of the API server would start one front end whatever --api-server-count says.
+python3 "$here/vllm_command.py" serve "$model" --served-model-name m --host 127.0.0.1 \
   --port 8001 --load-format dummy --max-model-len 4096 "$@" >"$out/$name.log" 2>&1 &
 server=$!
 trap 'kill -TERM $server 2>/dev/null; wait $server 2>/dev/null' EXIT

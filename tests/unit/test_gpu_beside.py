@@ -51,21 +51,12 @@ def test_a_benchmark_that_fails_is_told_and_the_next_level_goes_on(monkeypatch: 
 
 def test_what_the_commands_of_the_readme_name_is_there() -> None:
     readme = (BENCHMARKS / "gpu" / "README.md").read_text()
-    for name in (
-        "matrix.sh",
-        "start.sh",
-        "h200-next.yaml",
-        "h200-two.yaml",
-        "h200-front-end.yaml",
-        "h200-flags.yaml",
-    ):
+    for name in ("session.sh", "truth.sh", "h200-next.yaml"):
         assert f"benchmarks/gpu/{name}" in readme
         assert Path(BENCHMARKS / "gpu" / name).exists()
-    matrix = (BENCHMARKS / "gpu" / "h200-next.yaml").read_text()
-    row = next(line for line in readme.splitlines() if "$M 560s" in line)
-    cells = row.split("$M 560s ")[1].split("`")[0].split()
-    assert len(cells) == 6
-    assert all(f"{{name: {cell}}}" in matrix for cell in cells)
+    for name in ("flags/flags.json", "start/small-start.yaml", "edges", "batched"):
+        assert f"h200/{name}" in readme
+        assert Path(BENCHMARKS / "gpu/h200" / name).exists()
 
 
 SERVER = """
@@ -96,7 +87,7 @@ def answers(url: str) -> bool:
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> argparse.Namespace:
     script = tmp_path / "serve.py"
     script.write_text(code)
-    monkeypatch.setattr(beside, "SERVE", script)
+    monkeypatch.setattr(beside, "VLLM", script)
     url = f"http://127.0.0.1:{free_port()}"
     return asked(
         url=url, out=tmp_path / "out.json", engine_python=sys.executable, serve=["--max-model-len", "8"]

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from benchmarks.engines.random_model import SHAPES
+from benchmarks.gpu import models
 from benchmarks.gpu.__main__ import digest, seconds, to_run
 from tacho_operator.api.types import LLMDeploymentSpec
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-MATRICES = (
-    "gpu/h200-next.yaml",
-    "gpu/h200-two.yaml",
-    "gpu/h200-shapes.yaml",
-    "gpu/h200-front-end.yaml",
-    "engines/h200.yaml",
-)
+MATRICES = ("gpu/h200-next.yaml", "gpu/h200/more", "gpu/h200/start", "engines/h200.yaml")
 
 
 def document(name: str, **spec: Any) -> dict[str, Any]:
@@ -69,12 +65,44 @@ def test_only_the_named_cells_in_the_order_of_the_file() -> None:
     assert names(to_run([document("a"), document("b"), document("c")], [], ["c", "a"])) == ["a", "c"]
 
 
+def test_a_cell_of_more_gpus_than_the_machine_has_is_left() -> None:
+    one, two = document("a", gpu={"count": 1}), document("b", gpu={"count": 2})
+    assert names(to_run([one, two], [], [], gpus=1)) == ["a"]
+    assert names(to_run([one, two], [], [], gpus=None)) == ["a", "b"]
+
+
 @pytest.mark.parametrize("file", MATRICES)
-def test_a_matrix_has_cells_that_the_cluster_would_take_of_models_that_can_be_made(file: str) -> None:
-    cells = [each for each in yaml.safe_load_all((BENCHMARKS / file).read_text()) if each]
-    assert len({cell["metadata"]["name"] for cell in cells}) == len(cells) >= 2
+def test_a_matrix_has_cells_that_the_cluster_would_take_of_models_that_can_be_made(
+    file: str, tmp_path: Path
+) -> None:
+    cells = models.cells(BENCHMARKS / file)
+    assert len(set(names(cells))) == len(cells) >= 1
     for cell in cells:
-        spec = LLMDeploymentSpec.model_validate(cell["spec"])
-        assert spec.model.uri.removeprefix("pvc://models/").removesuffix("-w4a16") in SHAPES
-        assert spec.probe is not None
-        assert 0 < (spec.probe.timeout_seconds or 0) < 120
+        assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", cell["metadata"]["name"])
+        LLMDeploymentSpec.model_validate(cell["spec"])
+    for name, loaded in models.loaded(cells).items():
+        if loaded and not models.GGUF.search(name):
+            command = models.random_arguments(name, tmp_path, tmp_path / name, "cpu")
+            assert command[3] in SHAPES
+        else:
+            assert models.make(name, tmp_path / name) != bool(models.GGUF.search(name))
+
+
+def test_recorded_cells_are_run_again_as_they_were() -> None:
+    done = json.loads((BENCHMARKS / "gpu/h200/matrix/summary.json").read_text())["cells"]
+    again = {cell["metadata"]["name"]: digest(cell) for cell in models.cells(BENCHMARKS / "gpu/h200/matrix")}
+    served = {cell["cell"]: cell["manifest"] for cell in done if cell["exit_code"] == 0}
+    assert again == served
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-7b", "llama-3.1-8b-awq", "qwen3-0.6b"])
+def test_a_model_without_weights_has_headers_and_a_tokenizer_of_its_whole_vocabulary(
+    name: str, tmp_path: Path
+) -> None:
+    models.write_hollow(tmp_path, name)
+    config = json.loads((tmp_path / "config.json").read_text())
+    words = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
+    assert len(words) == config["vocab_size"]
+    weights = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
+    assert weights > 2**30
+    assert sum(path.stat().st_blocks * 512 for path in tmp_path.glob("*.safetensors")) < 2**24

@@ -1,0 +1,1 @@
+"""Pages of docs/results that are written from the raw data of the H200."""

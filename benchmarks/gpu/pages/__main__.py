@@ -1,0 +1,42 @@
+"""Writes the pages of docs/results that come from the raw data of the H200.
+
+    python -m benchmarks.gpu.pages [--check]
+
+With --check it says which page has drifted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.gpu.pages import articles, matrix, outstanding, pods
+from benchmarks.gpu.pages.recorded import RESULTS, ROOT
+
+
+def wanted() -> dict[Path, str]:
+    """Every page and picture, by its place."""
+    pages = {
+        RESULTS / "h200/README.md": pods.page(),
+        RESULTS / "h200/matrix.md": matrix.page(),
+        RESULTS / "h200/outstanding.md": outstanding.page(),
+        RESULTS / "articles/README.md": articles.page(),
+    }
+    return pages | {RESULTS / "articles" / name: text for name, text in articles.pictures().items()}
+
+
+def main(arguments: Sequence[str]) -> int:
+    pages = wanted()
+    drifted = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
+    if "--check" in arguments:
+        for path in drifted:
+            print(f"{path.relative_to(ROOT)} has drifted: run python -m benchmarks.gpu.pages")
+        return int(bool(drifted))
+    for path in drifted:
+        path.write_text(pages[path])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,259 @@
+"""docs/results/articles: what articles say of engines and quantization beside what one H200 gave.
+
+Figures are those of servers by hand (h200/by-hand/results.json) and of `tacho run` (cells of h200). Each row
+says which. Only claims that something was measured for have a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from benchmarks.gpu.pages.charts import bars, curves
+from benchmarks.gpu.pages.held import load_holds
+from benchmarks.gpu.pages.matrix import single
+from benchmarks.gpu.pages.recorded import measured, number, read, times
+
+AGAIN = "hf-8b-bf16-batch1-after-nf4"
+"""Transformers in 16 bits, the second run."""
+BASE = "more/llama-8b-default-probe"
+H200_BYTES_PER_SECOND = 4.8e12
+HEAD = """# What the articles say, and what one H200 gave
+
+Written by `python -m benchmarks.gpu.pages`. **By hand**: vLLM 0.26.0 and `generate()` of Transformers
+5.17.0 with bitsandbytes 0.50.2 ([raw data](../../../benchmarks/gpu/h200/by-hand)), 128 tokens in and 200
+out, fixed, tacho without a part in it. **`tacho run`**: cells of [the matrix](../h200/matrix.md), 512
+tokens in and 200 out. Both: torch 2.11.0 (CUDA 13.0), one NVIDIA H200, random weights in the shapes of
+Llama-3.1-8B and Phi-2, one run of each. Of two runs of Transformers in 16 bits by hand the second was
+made in a process that had held another model. The articles' GPUs are others: ratios are compared, not
+rates.
+
+| The claim (where) | Measured here | Source | Holds? | Why |
+| --- | --- | --- | --- | --- |
+"""
+PICTURES = """
+All three pictures are of runs by hand.
+
+![Tokens a second over streams](throughput.svg)
+
+![What 4 bits gain, by streams](gain.svg)
+
+![Peak memory of Transformers](memory.svg)
+
+## By hand until now
+
+On a host with a GPU this measures the same through the product ([how](../../../benchmarks/gpu)):
+
+    bash benchmarks/gpu/session.sh run ARCHIVES OUT 560s CELL ...
+
+| figure | cells |
+| --- | --- |
+"""
+TAIL = """
+Not measured on a GPU here, so without a row: CTranslate2, TensorRT-LLM, MLC, TGI and ExLlama beside
+these engines; MMLU of GPTQ and AWQ; memory of a ten-fold prompt without FlashAttention; Transformers
+beyond a batch of 32.
+"""
+
+
+class Claim(NamedTuple):
+    """A row; ``cells`` of benchmarks/gpu/h200-next.yaml measure it through the product."""
+
+    claim: str
+    measured: str
+    source: str
+    holds: str
+    why: str
+    cells: str
+
+
+def by_hand(run: str) -> list[tuple[float, float]]:
+    """(streams, or the batch; output tokens a second) of each load that holds."""
+    loads = read("by-hand/results.json")["runs"][run]["loads"]
+    return [
+        (float(load.get("concurrency", load.get("batch"))), load["output_tok_s"])
+        for load in loads
+        if load_holds(load)
+    ]
+
+
+def rate(run: str, streams: int) -> float:
+    return next(rate for at, rate in by_hand(run) if at == streams)
+
+
+def peak(run: str) -> float:
+    return float(read("by-hand/results.json")["runs"][run]["loads"][0]["peak_allocated_gib"])
+
+
+def weights(place: str) -> float:
+    """GiB that a cell by `tacho run` loaded."""
+    return float(measured(place)["memory"]["actualWeightsBytes"]) / 2**30
+
+
+def ratios(run: str, streams: tuple[int, ...]) -> str:
+    """Of a server by hand to the one in 16 bits."""
+    return ", ".join(times(rate(run, count), rate("8b-bf16", count)) for count in streams)
+
+
+def speed_claims() -> Iterator[Claim]:
+    bf16 = {count: rate("8b-bf16", count) for count in (1, 32)}
+    phi, hf = rate("phi2-fp16", 1), rate("hf-phi2-fp16", 1)
+    yield Claim(
+        "vLLM is 1.95x Transformers for one prompt of Phi-2 (16 GB GPU: 63.2 and 32.4 tok/s)",
+        f"Phi-2: {phi:.0f} and {hf:.1f} tok/s, {times(phi, hf)}; 8B: {bf16[1]:.0f} and "
+        f"{rate('hf-8b-bf16', 1):.1f} to {rate(AGAIN, 1):.1f} (two runs), "
+        f"{times(bf16[1], rate(AGAIN, 1))} to {times(bf16[1], rate('hf-8b-bf16', 1))}",
+        "by hand",
+        "yes, by more",
+        "a step of Transformers waits for the host whatever the GPU; vLLM's is a CUDA graph",
+        "phi-2, transformers-phi-2, llama-8b-bf16-cold, transformers-bf16",
+    )
+    high, low, best = rate("8b-bf16-curve", 1024), rate(AGAIN, 32), rate("hf-8b-bf16", 32)
+    yield Claim(
+        "vLLM is up to 24x Transformers under load (A100)",
+        f"8B, 32 equal requests: {bf16[32]:.0f} and {low:.0f} to {best:.0f} tok/s (two runs), "
+        f"{times(bf16[32], best)} to {times(bf16[32], low)}; vLLM at 1024 to Transformers at 32: "
+        f"{times(high, best)} to {times(high, low)}",
+        "by hand",
+        "not decided",
+        "the claim is of each at its best; where Transformers saturates was not measured, and equal streams "
+        "do not show it",
+        "llama-8b-bf16-cold, transformers-bf16",
+    )
+    yield Claim(
+        "Batching raises throughput",
+        f"8B in 16 bits: {rate('8b-bf16-curve', 1):.0f} tok/s at 1, {rate('8b-bf16-curve', 32):.0f} at 32, "
+        f"{high:.0f} at 1024 ({times(high, rate('8b-bf16-curve', 1))})",
+        "by hand",
+        "yes",
+        "a step reads the weights once for all of them",
+        "llama-8b-bf16-cold",
+    )
+    level = measured(BASE)["curve"][0]
+    first, each = float(level["ttftMillisecondsP50"]), float(level["tpotMillisecondsP50"])
+    yield Claim(
+        "Latency = TTFT + TPOT x output tokens",
+        f"8B, one stream: {first} + {each} x 199 = {first + each * 199:.0f} ms; 200 tokens at "
+        f"{number(single(BASE), 1)} tok/s are {200_000 / single(BASE):.0f} ms",
+        "`tacho run`",
+        "yes",
+        "with one token less: the first one is TTFT's",
+        "llama-8b-bf16-cold",
+    )
+
+
+def quantization_claims() -> Iterator[Claim]:
+    base = single(BASE)
+    one = ", ".join(
+        f"{name} {times(single(f'more/llama-8b-{form}'), base)}"
+        for name, form in (("AWQ", "awq"), ("GPTQ", "gptq"), ("W4A16", "w4a16"))
+    )
+    step = float(measured(BASE)["curve"][0]["tpotMillisecondsP50"])
+    reading = 1000 * weights(BASE) * 2**30 / H200_BYTES_PER_SECOND
+    yield Claim(
+        "4-bit AWQ and GPTQ give about 3x of 16 bits at batch 1, less with batch (L40, TensorRT-LLM)",
+        f"vLLM, 8B, one stream: {one}; at 32 and 256 streams: AWQ {ratios('8b-awq', (32, 256))}; GPTQ "
+        f"{ratios('8b-gptq', (32, 256))}; W4A16 by Marlin {ratios('8b-w4a16-marlin', (32, 256))}",
+        "one stream `tacho run`, others by hand",
+        "that it shrinks: yes; 3x: no",
+        f"at 4.8 TB/s reading 16-bit weights is {reading:.1f} of a step's {step:.1f} ms, the rest stays; an "
+        "L40 has 0.86 TB/s",
+        "llama-8b-bf16-cold, llama-8b-awq, llama-8b-gptq, llama-8b-w4a16",
+    )
+    whole, awq, gptq = (weights(place) for place in (BASE, "more/llama-8b-awq", "more/llama-8b-gptq"))
+    yield Claim(
+        "Peak memory of AWQ and GPTQ is half or less; GPTQ slightly above AWQ",
+        f"weights of 8B: {whole:.1f} GiB, AWQ {awq:.2f} ({awq / whole:.2f}), GPTQ {gptq:.2f} "
+        f"({gptq / whole:.2f})",
+        "`tacho run`",
+        "half or less: yes; the order: no",
+        "Machete expands AWQ's zero points. vLLM's process takes its budget whatever the weights: what is "
+        "saved becomes KV cache",
+        "llama-8b-bf16-cold, llama-8b-awq, llama-8b-gptq",
+    )
+    sixteen = peak("hf-8b-bf16")
+    forms = (
+        ("int8", "hf-8b-int8", "transformers-int8"),
+        ("NF4", "hf-8b-nf4", "transformers-nf4"),
+        ("NF4 + double", "hf-8b-nf4-dq", "transformers-nf4-double"),
+    )
+    peaks = ", ".join(f"{name} {peak(run)} GiB ({peak(run) / sixteen:.2f})" for name, run, _ in forms)
+    loads = ", ".join(f"{name} {weights(f'more/{place}'):.2f}" for name, _, place in forms)
+    yield Claim(
+        "Peak memory of 15.5B: 29.0 GB, 15.2 in int8 (0.52), 9.5 in 4 bits (0.33)",
+        f"8B, Transformers, peak at batch 1: {sixteen} GiB; {peaks}; weights: "
+        f"{weights('more/transformers-bf16'):.2f} GiB; {loads}",
+        "peaks by hand, weights `tacho run`",
+        "in shape",
+        "embedding and head of this 8B stay in 16 bits, 1.96 GiB of 15",
+        "transformers-bf16, transformers-int8, transformers-nf4, transformers-nf4-double",
+    )
+    yield Claim(
+        "bitsandbytes is slower than 16 bits, NF4 no faster",
+        f"vLLM NF4, one stream: {times(single('matrix/llama-8b-nf4'), base)}; at 32 and 256: "
+        f"{ratios('8b-bnb-nf4', (32, 256))}; Transformers, 8B, batch 1: NF4 "
+        f"{times(rate('hf-8b-nf4', 1), rate('hf-8b-bf16', 1))}, int8 "
+        f"{times(rate('hf-8b-int8', 1), rate('hf-8b-bf16', 1))}, batch 32: NF4 "
+        f"{times(rate('hf-8b-nf4', 32), rate('hf-8b-bf16', 32))}",
+        "one stream of vLLM `tacho run`, others by hand",
+        "yes",
+        "weights are expanded to 16 bits in each step; int8 casts activations too",
+        "llama-8b-bf16-cold, llama-8b-bnb-nf4, transformers-bf16, transformers-nf4, transformers-int8",
+    )
+
+
+def claims() -> list[Claim]:
+    return [*speed_claims(), *quantization_claims()]
+
+
+def outstanding() -> Iterator[tuple[str, str]]:
+    """(figure, cells) of everything that is from a run by hand."""
+    for each in claims():
+        if "by hand" in each.source:
+            yield each.claim.partition(" (")[0], each.cells
+    speeds = "llama-8b-fp8, llama-8b-awq, llama-8b-gptq, llama-8b-w4a16, llama-8b-bnb-nf4"
+    yield "throughput.svg, gain.svg", f"llama-8b-bf16-cold, {speeds}, transformers-bf16, transformers-nf4"
+    yield "memory.svg", "transformers-bf16, transformers-int8, transformers-nf4, transformers-nf4-double"
+
+
+def page() -> str:
+    rows = "\n".join(f"| {' | '.join(each[:5])} |" for each in claims())
+    todo = "\n".join(f"| {figure} | {cells} |" for figure, cells in outstanding())
+    return f"{HEAD}{rows}\n{PICTURES}{todo}\n{TAIL}"
+
+
+def pictures() -> dict[str, str]:
+    hf = {"Transformers, 16 bits": "hf-8b-bf16", "Transformers, NF4": "hf-8b-nf4"}
+    vllm = {
+        "vLLM, 16 bits": "8b-bf16-curve",
+        "vLLM, FP8": "8b-fp8",
+        "vLLM, AWQ": "8b-awq",
+        "vLLM, NF4": "8b-bnb-nf4",
+    }
+    found = {name: by_hand(run) for name, run in {**vllm, **hf}.items()}
+    gain = {
+        name: [(float(count), rate(run, count) / rate("8b-bf16", count)) for count in (1, 32, 256)]
+        for name, run in (
+            ("AWQ (Machete)", "8b-awq"),
+            ("GPTQ (Machete)", "8b-gptq"),
+            ("W4A16 (Marlin)", "8b-w4a16-marlin"),
+            ("bitsandbytes NF4", "8b-bnb-nf4"),
+        )
+    }
+    memory: list[tuple[str, float, str]] = [
+        (name, peak(run), f"{peak(run)} GiB")
+        for name, run in (
+            ("8B, 16 bits", "hf-8b-bf16"),
+            ("8B, int8", "hf-8b-int8"),
+            ("8B, NF4", "hf-8b-nf4"),
+            ("8B, NF4, doubly quantized", "hf-8b-nf4-dq"),
+            ("Phi-2, 16 bits", "hf-phi2-fp16"),
+            ("Phi-2, NF4", "hf-phi2-nf4-cold"),
+        )
+    ]
+    streams = "streams (Transformers: batch)"
+    return {
+        "throughput.svg": curves("8B on one H200, by hand: output tokens a second", streams, found),
+        "gain.svg": curves("vLLM, 8B, by hand: 4 bits to 16 bits, tokens a second", "streams", gain),
+        "memory.svg": bars("Transformers, batch 1, by hand: peak memory, GiB", memory),
+    }

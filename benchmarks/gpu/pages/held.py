@@ -1,0 +1,79 @@
+"""Which recorded figures hold: a level's streams must be what its rate and its latencies say. Pure.
+
+Little's law: streams = requests a second x mean latency. `benchmarks.gpu.truth` checks it from the stamps of
+each request. A recorded status has no stamps, so its levels are held against what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+TOLERANCE = 0.03
+"""How far the streams may be from rate x latency, as a share."""
+LEAST_REQUESTS = 5
+LARGEST_INTERVAL_PERCENT = 10.0
+LEAST_WINDOW_REQUESTS = 2.0
+"""Latencies that fit a window in which requests after the first begin and end."""
+DISTURBED = frozenset({"Contended", "OtherTraffic"})
+"""Flags of a measurement that spare none of its levels."""
+
+
+def balanced(streams: float, requests_per_second: float, latency_seconds: float) -> bool:
+    """Whether a closed loop of so many streams can have had this rate and this mean latency."""
+    return abs(requests_per_second * latency_seconds / streams - 1) <= TOLERANCE
+
+
+def bench_share(level: Mapping[str, Any]) -> float:
+    """Rate x latency over the streams of a level of `vllm bench serve`, by its means over the whole run."""
+    bench = level["bench"]
+    return float(bench["request_throughput"] * bench["mean_e2el_ms"] / 1000 / level["streams"])
+
+
+def bench_holds(level: Mapping[str, Any]) -> bool:
+    return abs(bench_share(level) - 1) <= TOLERANCE
+
+
+def load_holds(load: Mapping[str, Any]) -> bool:
+    """Of a load by hand. Its answers are all of one length, so the median latency is the mean; a static batch
+    has no loop to check."""
+    if "concurrency" not in load:
+        return True
+    return balanced(load["concurrency"], load["output_tok_s"] / load["out"], load["e2e_p50_s"])
+
+
+def doubts(measurement: Mapping[str, Any], level: Mapping[str, Any]) -> list[str]:
+    """Why a level of a status does not hold; empty where it does."""
+    found = [f"flag {flag}" for flag in level.get("flags") or ()]
+    found += [f"flag {flag}" for flag in sorted(DISTURBED & set(measurement.get("flags") or ()))]
+    if level["concurrency"] > 1:
+        found += _doubts_under_load(measurement, level)
+    if level["requests"] < LEAST_REQUESTS:
+        found.append(f"{level['requests']} requests")
+    interval = level.get("ciPercent")
+    if interval is None:
+        found.append("no interval")
+    elif float(interval) > LARGEST_INTERVAL_PERCENT:
+        found.append(f"± {float(interval):.1f} %" if float(interval) <= 100 else "± over 100 %")
+    rate, latency = float(level["requestsPerSecond"]), _latency_seconds(level)
+    if not balanced(level["concurrency"], rate, latency):
+        found.append(f"rate x latency is {rate * latency / level['concurrency']:.2f} of the streams")
+    return list(dict.fromkeys(found))
+
+
+def _doubts_under_load(measurement: Mapping[str, Any], level: Mapping[str, Any]) -> list[str]:
+    found = []
+    if measurement["state"] != "Complete":
+        found.append(str(measurement["state"]).lower())
+    if measurement.get("confidence") != "Clean":
+        found.append(str(measurement.get("confidence", "no confidence")).lower())
+    if not level.get("steady"):
+        found.append("not steady")
+    window = float(level["windowSeconds"]) / _latency_seconds(level)
+    if window < LEAST_WINDOW_REQUESTS:
+        found.append(f"window of {window:.2f} requests")
+    return found
+
+
+def _latency_seconds(level: Mapping[str, Any]) -> float:
+    return float(level["endToEndMillisecondsP50"]) / 1000

@@ -1,0 +1,98 @@
+"""docs/results/h200/outstanding.md: figures that do not hold, and the cells that measure them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from benchmarks.gpu import models
+from benchmarks.gpu.pages import held, matrix, pods, switches
+from benchmarks.gpu.pages.recorded import ROOT, read, row
+
+NEXT = ROOT / "benchmarks/gpu/h200-next.yaml"
+REPLACES = "benchmarks.tacho.dev/replaces"
+HEAD = """# Outstanding on the H200
+
+Written by `python -m benchmarks.gpu.pages`. A recorded level is withdrawn from the pages where it cannot
+be shown that its streams are its rate x its latency, within 3 %. One stream needs {requests} requests, an
+interval of {interval:.0f} % and no flag. Several need a clean and complete measurement, a steady level,
+and a window of {window:.0f} requests too: a status has no stamps of requests, and what it has must leave
+no doubt.
+
+On a host with a GPU ([how](../../../benchmarks/gpu)), all of these cells, in the order of what people
+run:
+
+    bash benchmarks/gpu/session.sh run ARCHIVES OUT 560s    # by `tacho run`; with the same OUT it goes on
+    bash benchmarks/gpu/session.sh pods ARCHIVES OUT 560s   # as pods
+
+## Withdrawn
+
+| recorded | streams: why | measured again by |
+| --- | --- | --- |
+"""
+BENCH = """
+Of `vllm bench serve` beside servers by hand, rate x mean latency over the streams:
+
+| recorded | streams: rate x latency |
+| --- | --- |
+"""
+NEW = """
+## Not measured yet
+
+These cells replace nothing: {cells}. One without a GGUF file is first made by
+`benchmarks.llamacpp.random_gguf`. vLLM 0.32 with its bitsandbytes plugin, the default image, was not run
+on a GPU.
+"""
+
+
+def replacements() -> dict[str, str]:
+    """Recorded cell, such as ``more/phi-2`` or ``pods/small``, to the cell that measures it again."""
+    found: dict[str, str] = {}
+    for document in models.cells(NEXT):
+        for place in _replaced(document).split():
+            found[place] = document["metadata"]["name"]
+    return found
+
+
+def new_cells() -> list[str]:
+    """Those of things that have no recorded figure."""
+    return [document["metadata"]["name"] for document in models.cells(NEXT) if not _annotations(document)]
+
+
+def _annotations(document: dict[str, Any]) -> dict[str, str]:
+    return document["metadata"].get("annotations") or {}
+
+
+def _replaced(document: dict[str, Any]) -> str:
+    return _annotations(document).get(REPLACES, "")
+
+
+def withdrawn() -> Iterable[tuple[str, str]]:
+    """(recorded cell, its levels with their doubts)."""
+    by_cell: dict[str, list[str]] = {}
+    for place, level, doubts in (*matrix.levels(), *pods.levels()):
+        if doubts:
+            by_cell.setdefault(place, []).append(f"{level['concurrency']}: {', '.join(doubts)}")
+    return ((place, "; ".join(levels)) for place, levels in by_cell.items())
+
+
+def bench() -> Iterable[str]:
+    servers = [(f"flags/{each['name']}", each["levels"]) for each in switches.servers()]
+    files = ("flags/beside.json", "flags/beside-mixed.json", "later/beside-256.json")
+    for name, levels in (*servers, *((file, read(file)["levels"]) for file in files)):
+        failed = [level for level in levels if not held.bench_holds(level)]
+        if failed:
+            yield row(
+                name, ", ".join(f"{level['streams']}: {held.bench_share(level):.2f}" for level in failed)
+            )
+
+
+def page() -> str:
+    again = replacements()
+    head = HEAD.format(
+        requests=held.LEAST_REQUESTS,
+        interval=held.LARGEST_INTERVAL_PERCENT,
+        window=held.LEAST_WINDOW_REQUESTS,
+    )
+    rows = [row(place, levels, again[place]) for place, levels in withdrawn()]
+    return "".join([head, *rows, BENCH, *bench(), NEW.format(cells=", ".join(new_cells()))])

@@ -1,0 +1,99 @@
+"""The raw data of the H200, and figures in rows."""
+
+from __future__ import annotations
+
+import functools
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+RAW = ROOT / "benchmarks/gpu/h200"
+RESULTS = ROOT / "docs/results"
+WIDTH = 118
+FOLDERS = ("matrix", "two", "more", "later", "batched")
+"""Runs of cells by `tacho run`, in their order."""
+PODS = (
+    *("vllm-bf16", "vllm-bnb-nf4", "vllm-w4a16", "transformers-bnb-nf4", "transformers-bnb-int8", "small"),
+    *("front-ends", "one-front-end"),
+)
+"""Cells that served as pods, in their order."""
+
+
+@functools.cache
+def resource(path: Path) -> dict[str, Any]:
+    """A resource as kubectl or `tacho run` printed it, with or without the command above it."""
+    text = path.read_text()
+    document = text.partition("\n")[2] if text.startswith("$") else text
+    found: dict[str, Any] = yaml.load(document, yaml.CSafeLoader)
+    return found
+
+
+def measured(place: str) -> dict[str, Any]:
+    """The first measurement of a cell by `tacho run`, such as ``more/phi-2``; its start alone where none "
+    "came."""
+    return _measured(RAW / f"{place}.yaml")
+
+
+def pod(name: str) -> dict[str, Any]:
+    """The same of a cell as a pod."""
+    return _measured(RESULTS / f"h200/{name}/resource.yaml")
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    status = resource(path)["status"]
+    found = status.get("measurements") or [{}]
+    return {**found[0], "startup": status["startup"]}
+
+
+def places() -> list[str]:
+    """Every cell that served by `tacho run`, in the order in which they ran."""
+    return [
+        f"{folder}/{cell['cell']}"
+        for folder in FOLDERS
+        for cell in read(f"{folder}/summary.json")["cells"]
+        if cell["exit_code"] == 0
+    ]
+
+
+@functools.cache
+def read(path: str) -> Any:
+    """A JSON file of the raw data."""
+    return json.loads((RAW / path).read_text())
+
+
+def number(value: Any, digits: int = 0) -> str:
+    return f"{float(value):,.{digits}f}"
+
+
+def times(over: float, under: float) -> str:
+    return f"{over / under:.2f}x" if over < 10 * under else f"{over / under:.0f}x"
+
+
+def share(predicted: float, actual: float) -> str:
+    return f"{100 * (predicted / actual - 1):+.2f} %"
+
+
+def paragraph(text: str, indent: str = "") -> str:
+    """Prose in lines of a page's width."""
+    words = " ".join(text.split())
+    filled = textwrap.fill(
+        words,
+        WIDTH,
+        break_long_words=False,
+        break_on_hyphens=False,
+        initial_indent=indent,
+        subsequent_indent=" " * len(indent),
+    )
+    return filled + "\n"
+
+
+def bullets(*texts: str) -> str:
+    return "".join(paragraph(text, "- ") for text in texts)
+
+
+def row(*columns: str) -> str:
+    return "| " + " | ".join(columns) + " |\n"

@@ -1,0 +1,202 @@
+"""The pages of the H200 say what the raw data say, and only what holds against itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, strategies as st
+
+from benchmarks.gpu import models, overhead
+from benchmarks.gpu.pages import (
+    __main__ as pages,
+    articles,
+    charts,
+    held,
+    matrix,
+    outstanding,
+    pods,
+    recorded,
+    switches,
+)
+from benchmarks.gpu.pages.recorded import RAW
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def level(streams: int = 1, **more: Any) -> dict[str, Any]:
+    """One of requests of a second each, in a window of twenty."""
+    plain = {
+        "concurrency": streams,
+        "requestsPerSecond": str(float(streams)),
+        "endToEndMillisecondsP50": "1000",
+        "requests": 20 * streams,
+        "windowSeconds": "20",
+        "ciPercent": "2.5",
+        "steady": True,
+    }
+    return {**plain, **more}
+
+
+def measurement(**more: Any) -> dict[str, Any]:
+    return {"state": "Complete", "confidence": "Clean", **more}
+
+
+def test_no_page_has_drifted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pages.main(["--check"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("streams", [1, 64])
+def test_a_level_that_holds_has_no_doubts(streams: int) -> None:
+    assert held.doubts(measurement(), level(streams)) == []
+
+
+@pytest.mark.parametrize(
+    ("whole", "one", "doubt"),
+    [
+        ({}, {"flags": ["NotSteady"]}, "flag NotSteady"),
+        ({"flags": ["OtherTraffic"]}, {}, "flag OtherTraffic"),
+        ({"flags": ["Contended"]}, {}, "flag Contended"),
+        ({}, {"requests": 4}, "4 requests"),
+        ({}, {"ciPercent": None}, "no interval"),
+        ({}, {"ciPercent": "10.1"}, "± 10.1 %"),
+        ({}, {"ciPercent": "2280"}, "± over 100 %"),
+        ({}, {"requestsPerSecond": "1.04"}, "rate x latency is 1.04 of the streams"),
+        ({}, {"requestsPerSecond": "0.96"}, "rate x latency is 0.96 of the streams"),
+    ],
+)
+def test_one_stream_is_doubted_for(whole: dict[str, Any], one: dict[str, Any], doubt: str) -> None:
+    assert held.doubts(measurement(**whole), level(**one)) == [doubt]
+
+
+@pytest.mark.parametrize(
+    ("whole", "one", "doubt"),
+    [
+        ({"state": "Partial"}, {}, "partial"),
+        ({"confidence": "Provisional"}, {}, "provisional"),
+        ({}, {"steady": False}, "not steady"),
+        ({}, {"windowSeconds": "1.9"}, "window of 1.90 requests"),
+    ],
+)
+def test_several_streams_are_doubted_for_more_than_one(
+    whole: dict[str, Any], one: dict[str, Any], doubt: str
+) -> None:
+    assert held.doubts(measurement(**whole), level(64, **one)) == [doubt]
+    assert held.doubts(measurement(**whole), level(1, **one)) == []
+
+
+@given(st.integers(1, 1000), st.floats(0.01, 100), st.floats(0.5, 2))
+def test_a_loop_balances_by_littles_law_alone(streams: int, latency: float, share: float) -> None:
+    rate = share * streams / latency
+    assert held.balanced(streams, rate, latency) == (abs(rate * latency / streams - 1) <= held.TOLERANCE)
+
+
+def test_what_the_pages_show_holds_and_what_does_not_is_withdrawn() -> None:
+    shown = "".join([*matrix.one_stream(), *matrix.under_load()])
+    every = [*matrix.levels(), *pods.levels()]
+    kept = [place for place, _, doubts in every if not doubts]
+    assert shown.count("\n") == len(kept)
+    assert all(
+        f"| {place} |" in shown for place, each, doubts in every if not doubts and each["concurrency"] == 1
+    )
+    withdrawn = dict(outstanding.withdrawn())
+    assert set(withdrawn) == {place for place, _, doubts in every if doubts}
+    assert sum(each.count(";") + 1 for each in withdrawn.values()) == len(every) - len(kept)
+
+
+@pytest.mark.parametrize(
+    "place", ["two/llama-8b-w4a16", "pods/vllm-bf16", "pods/transformers-bnb-nf4", "more/llama-8b-awq"]
+)
+def test_figures_that_were_wrong_are_withdrawn(place: str) -> None:
+    assert place in dict(outstanding.withdrawn())
+
+
+def test_every_withdrawn_cell_is_measured_again_by_a_cell_of_the_next_session() -> None:
+    again = outstanding.replacements()
+    assert {place for place, _ in outstanding.withdrawn()} <= set(again)
+    cells = {document["metadata"]["name"] for document in models.cells(outstanding.NEXT)}
+    named = {cell for _, names in articles.outstanding() for cell in names.split(", ")}
+    assert named <= cells
+
+
+def test_loops_of_truth_hold_by_the_stamps_of_their_requests() -> None:
+    for server in matrix.SERVERS:
+        for each in recorded.read(f"truth/{server}.json")["levels"]:
+            assert abs(matrix.littles_share(each) - 1) <= held.TOLERANCE
+
+
+def test_a_load_of_the_benchmark_that_does_not_hold_is_not_shown() -> None:
+    servers = {each["name"]: each for each in switches.servers()}
+    assert switches.told(servers["small-one-front-end-again"], 256) == "-"
+    assert switches.told(servers["small-four-front-ends"], 256).startswith("26,567")
+    with pytest.raises(KeyError):
+        switches.figure("small-one-front-end-again", 256)
+
+
+def test_front_ends_are_those_of_the_log() -> None:
+    assert matrix.front_ends("flags/flags.small-four-front-ends.log") == 4
+    assert matrix.front_ends("flags/flags.small-two-front-ends.log") == 2
+    assert matrix.front_ends("more/small.log") == matrix.front_ends("later/small-one-front-end.log") == 1
+
+
+def test_two_gpus_are_set_against_one() -> None:
+    assert "1.38x of one GPU" in matrix.compared()  # 282 / 204
+
+
+def test_a_single_stream_that_does_not_hold_is_in_no_sentence() -> None:
+    with pytest.raises(KeyError, match="does not hold"):
+        matrix.single("more/transformers-nf4")
+
+
+def test_seconds_of_pods_are_those_of_their_timelines() -> None:
+    assert pods.seconds_of("vllm-bf16") == {"planned": 1.3, "placed": 1.3, "loading": 7.7}
+
+
+def test_a_claim_says_its_ratios_by_the_raw_data() -> None:
+    said = {each.claim: each for each in articles.claims()}
+    assert len(said) == 8
+    phi = next(each for claim, each in said.items() if "1.95x" in claim)
+    assert "6.13x" in phi.measured  # 362.7 / 59.2
+    assert phi.source == "by hand"
+    slow = next(each for claim, each in said.items() if claim.startswith("bitsandbytes"))
+    assert "NF4 0.92x, int8 0.25x" in slow.measured  # 37.6 and 10.3 of 40.9
+
+
+@pytest.mark.parametrize(("over", "under", "said"), [(3.0, 2.0, "1.50x"), (96.0, 1.0, "96x")])
+def test_a_ratio_has_the_digits_that_mean_something(over: float, under: float, said: str) -> None:
+    assert recorded.times(over, under) == said
+
+
+def test_a_difference_has_its_sign() -> None:
+    assert recorded.share(110, 100) == "+10.00 %"
+    assert recorded.share(99, 100) == "-1.00 %"
+
+
+@pytest.mark.parametrize("name", sorted(articles.pictures()))
+def test_a_picture_is_whole_and_stays_on_its_paper(name: str) -> None:
+    drawn = ElementTree.fromstring(articles.pictures()[name])
+    height = float(drawn.attrib["height"])
+    texts = drawn.findall(f".//{SVG}text")
+    assert len(texts) >= 8
+    assert all(0 <= float(each.attrib["y"]) <= height for each in texts)
+    assert drawn.findall(f"{SVG}path") or drawn.findall(f"{SVG}rect[@class='bar']")
+
+
+def test_longer_bars_are_larger_values() -> None:
+    drawn = ElementTree.fromstring(charts.bars("t", [("a", 1.0, "1"), ("b", 2.0, "2")]))
+    short, long = (float(bar.attrib["width"]) for bar in drawn.findall(f"{SVG}rect[@class='bar']"))
+    assert long == pytest.approx(2 * short, abs=0.2)
+
+
+def test_what_tacho_adds_is_its_own_parts_and_not_the_engines_scatter() -> None:
+    found = json.loads((RAW / "start/overhead.json").read_text())
+    parts = {"runtime_to_engine": 0.3, "engine": 30.0, "after_healthy": 0.2}
+    assert overhead.added([{"before_runtime": 1.0, **parts}]) == {
+        "added_seconds": 1.5,
+        "added_in_a_pod_seconds": 0.5,
+    }
+    assert {name: found[name] for name in ("added_seconds", "added_in_a_pod_seconds")} == overhead.added(
+        found["rounds"]
+    )
