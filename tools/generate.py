@@ -16,9 +16,7 @@ from tacho_engines.registry import engine_profiles
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
-    ("the CRD", [sys.executable, "-m", "tacho_operator.api.crd"]),
-    ("docs/reference/conditions.md", [sys.executable, "-m", "tacho_operator.api.crd.conditions_page"]),
-    ("docs/reference/presets.md", [sys.executable, "-m", "tacho_operator.api.crd.presets_page"]),
+    ("the CRD and reference pages", [sys.executable, "-m", "tacho_operator.api.crd"]),
     ("docs/results/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
     ("docs/results/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.decode"]),
     ("docs/results/h200 and articles", [sys.executable, "-m", "benchmarks.gpu.pages"]),

@@ -9,15 +9,10 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from tacho_cli.output.letters import never_fail
-from tacho_cli.output.problems import (
-    EXIT_BAD_INPUT,
-    EXIT_INTERRUPTED,
-    EXIT_PROBE_USAGE,
-    CommandError,
-)
+from tacho_cli.output import never_fail
 from tacho_cli.plan import verb as plan
 from tacho_cli.probe import verb as probe
+from tacho_cli.problems import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_PROBE_USAGE, CommandError
 from tacho_cli.run import verb as run
 from tacho_cli.simulate import verb as simulate
 from tacho_cli.status import verb as status

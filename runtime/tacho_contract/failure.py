@@ -88,8 +88,6 @@ class FailureKind:
     by_platform: bool = False
     """The cluster caused it, independently of the revision, so that it does not count against the revision,
     except where the message says that the pod caused it."""
-    planned: bool = False
-    """Reserved: no code raises it yet, and the documentation omits it."""
 
     def user_action_needed(self, happened: Collection[Escalation] = ()) -> bool:
         """Whether user action is required, after the events that have ``happened`` to this failure."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.api.crd.resource import resource_schema
+from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.api.crd.schema import Schema
 from tacho_operator.api.rules.all_rules import RULES
 from tacho_operator.shell.store.store import is_reported

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tacho_operator.api.crd.resource import resource_schema
+from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.core.types import Observed
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.kube import KINDS, ApiError, Forbidden, Kube

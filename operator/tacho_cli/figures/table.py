@@ -1,9 +1,15 @@
-"""The levels as rows of text: one table for the terminal and for HTML. Pure."""
+"""A measurement as a table: its levels as rows of text, and the whole of it on a terminal."""
 
 from __future__ import annotations
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from tacho_cli.figures.digits import estimate, measured
+from tacho_cli.figures.messages import headline, notes, sentences
 from tacho_cli.figures.read import MeasurementView, flags_of
+from tacho_cli.output import columns, plain_table, spelled
 from tacho_contract.measurement import CurvePoint
 
 NONE = "-"
@@ -43,3 +49,38 @@ def _streams(found: MeasurementView) -> list[str]:
 
 def _time(found: MeasurementView, point: CurvePoint, milliseconds: float | None) -> str:
     return NONE if milliseconds is None else estimate(milliseconds, provisional=found.doubts(point))
+
+
+def show_figures(
+    screen: Console, found: MeasurementView, *, picture: str = "", shown_message: str = ""
+) -> None:
+    """``picture``: the curve as text. ``shown_message``: text that is already on the screen."""
+    screen.print(Text(f"Measured: {headline(found)}", style="bold"))
+    if rows := sentences(found):
+        screen.print(_sentences([(what, spelled(screen.encoding, content)) for what, content in rows]))
+    if picture:
+        screen.print()
+        screen.print(Text(picture, no_wrap=True, overflow="crop"))
+    if found.points:
+        screen.print()
+        screen.print(_levels(screen, found))
+    for line in notes(found, shown_message):
+        screen.print(Text(spelled(screen.encoding, line)))
+
+
+def _sentences(rows: list[tuple[str, str]]) -> Table:
+    grid = plain_table()
+    grid.show_header = False
+    columns(grid, ("", ""), wrap=("",))
+    for what, content in rows:
+        grid.add_row(Text(what), Text(content))
+    return grid
+
+
+def _levels(screen: Console, found: MeasurementView) -> Table:
+    headings, rows = table(found)
+    grid = plain_table()
+    columns(grid, headings, right=set(headings) - {"FLAGS", "SLO"}, wrap=("FLAGS",))
+    for row in rows:
+        grid.add_row(*(Text(spelled(screen.encoding, cell)) for cell in row))
+    return grid

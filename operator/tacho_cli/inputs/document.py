@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import yaml
 
-from tacho_cli.output.problems import CommandError
+from tacho_cli.problems import CommandError
 from tacho_operator.api import KIND
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment

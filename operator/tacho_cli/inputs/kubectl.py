@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from tacho_cli.output.problems import CommandError
+from tacho_cli.problems import CommandError
 from tacho_operator.api import GROUP, PLURAL
 
 REQUEST_SECONDS = 20

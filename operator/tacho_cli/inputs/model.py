@@ -9,10 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tacho_cli.inputs.advice import for_this_machine
-from tacho_cli.inputs.child import ends_with_us
-from tacho_cli.inputs.environment import hub_environment
-from tacho_cli.output.problems import EXIT_BAD_INPUT, CommandError, failed
+from tacho_cli.inputs.child import ends_with_us, hub_environment
+from tacho_cli.problems import EXIT_BAD_INPUT, CommandError, failed, for_this_machine
 from tacho_contract.codec import DocumentError, dumps, unpack
 from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectResult
 from tacho_contract.model import ModelFacts

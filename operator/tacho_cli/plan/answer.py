@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from tacho_cli.inputs import document
 from tacho_cli.inputs.kubectl import KubectlTarget
 from tacho_cli.inputs.model import claim_directories, cluster_form, inspect_model
-from tacho_cli.output.formats import Format, print_document, say
-from tacho_cli.output.problems import EXIT_BAD_INPUT, EXIT_DOES_NOT_FIT, EXIT_FITS, CommandError
+from tacho_cli.output import Format, print_document, say
 from tacho_cli.plan import hardware, screen as plan_screen
 from tacho_cli.plan.hardware import Hardware
+from tacho_cli.problems import EXIT_BAD_INPUT, EXIT_DOES_NOT_FIT, EXIT_FITS, CommandError
 from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import launchable, plan_model

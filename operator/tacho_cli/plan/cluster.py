@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from tacho_cli.inputs.kubectl import RESOURCE, KubectlTarget, kubectl, last_lines, parsed
-from tacho_cli.output.problems import CommandError
+from tacho_cli.problems import CommandError
 from tacho_operator.core.measurement.history import history_from, stored_status
 from tacho_operator.core.pods.nodes import node_facts
 from tacho_operator.core.types import NodeFacts, PastMeasurement

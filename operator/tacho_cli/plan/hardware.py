@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tacho_cli.inputs.kubectl import KubectlTarget
 from tacho_cli.inputs.this_machine import this_machine
-from tacho_cli.output.problems import CommandError
 from tacho_cli.plan import cluster
+from tacho_cli.problems import CommandError
 from tacho_contract.units import gib
 from tacho_engines.hardware.gpu_table import GPUS
 from tacho_engines.hardware.gpus import rows_for

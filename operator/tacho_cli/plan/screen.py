@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tacho_cli.output.letters import encodes
-from tacho_cli.output.tables import columns, console, plain_table
+from tacho_cli.output import columns, console, encodes, plain_table
 from tacho_contract.units import GIB, gib
 from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
 

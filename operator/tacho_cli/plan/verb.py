@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.output.formats import Format
+from tacho_cli.output import Format
 
 
 def plan(

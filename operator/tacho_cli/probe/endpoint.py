@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tacho_cli.output.problems import EXIT_NOT_MEASURED, EXIT_PROBE_USAGE, CommandError
+from tacho_cli.problems import EXIT_NOT_MEASURED, EXIT_PROBE_USAGE, CommandError
 from tacho_engines.registry import engine_profiles
 
 ASKING_SECONDS = 10.0

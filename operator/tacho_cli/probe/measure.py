@@ -1,20 +1,32 @@
-"""The work of ``tacho probe URL``."""
+"""The work of ``tacho probe URL``: a child measures, whose client must not share its loop with a display."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tacho_cli.figures.messages import slo_message
 from tacho_cli.figures.read import measurement_view
-from tacho_cli.output.formats import FigureFormat, say
-from tacho_cli.output.problems import EXIT_NOT_MEASURED, EXIT_PROBE_USAGE, CommandError
-from tacho_cli.output.progress import following
-from tacho_cli.probe.child import measure
-from tacho_cli.probe.endpoint import find
-from tacho_cli.probe.entry import entry_of, order_for, verdict
+from tacho_cli.inputs import child
+from tacho_cli.output import FigureFormat, following, say
+from tacho_cli.probe.endpoint import ServedModel, find
 from tacho_cli.probe.options import live_config
-from tacho_cli.probe.show import show
+from tacho_cli.probe.show import show, verdict
+from tacho_cli.problems import EXIT_INTERRUPTED, EXIT_NOT_MEASURED, EXIT_PROBE_USAGE, CommandError
+from tacho_contract import __version__
+from tacho_contract.codec import DocumentError, dumps, loads
+from tacho_contract.launch import LiveConfig
+from tacho_contract.measurement import Measurement
+from tacho_contract.probing import ENV_PROBE_KEY, ENV_PROBE_ORDER, ProbeLine, ProbeOrder
+from tacho_contract.report import Report
+from tacho_operator.core.measurement.entry import PodReport, measurement_entry
+from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL
+from tacho_operator.core.names import digest
+from tacho_operator.core.types import Manifest
 
 CONCURRENCY = 64
 """The most streams, where nothing is said: the server is not ours to find the end of."""
@@ -55,3 +67,71 @@ def _key(variable: str) -> str:
     if variable and not os.environ.get(variable):
         raise CommandError(f"--api-key-env {variable}: that variable is not set", code=EXIT_PROBE_USAGE)
     return os.environ.get(variable, "") if variable else ""
+
+
+LAST_LINES = 5
+
+
+def measure(order: ProbeOrder, api_key: str, progress: Callable[[str], None]) -> Measurement:
+    """The probe's measurement. Raises CommandError where the probe ended without one, or was interrupted."""
+    with tempfile.TemporaryDirectory(prefix="tacho-probe-") as scratch, child.leaving_nothing():
+        try:
+            return asyncio.run(_measure(order, api_key, progress, Path(scratch) / "log"))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", code=EXIT_INTERRUPTED) from None
+
+
+async def _measure(
+    order: ProbeOrder, api_key: str, progress: Callable[[str], None], log: Path
+) -> Measurement:
+    variables = {ENV_PROBE_ORDER: dumps(order), ENV_PROBE_KEY: api_key}
+    command = ["-m", "tacho_runtime.probe"]
+    async with child.running(command, {**os.environ, **variables}, log, answers=True) as process:
+        assert process.stdout is not None
+        async for text in process.stdout:
+            try:
+                line = loads(ProbeLine, text)
+            except DocumentError:
+                continue  # a library that prints
+            if line.measurement is not None:
+                return line.measurement
+            progress(line.progress)
+        code = await process.wait()
+    raise _ended(code, log)
+
+
+def _ended(code: int, log: Path) -> CommandError:
+    tail = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+    lines = (f"  | {line}" for line in tail)
+    return CommandError(f"the probe ended with code {code}", *lines, code=EXIT_NOT_MEASURED)
+
+
+def order_for(endpoint: ServedModel, live: LiveConfig, concurrency: int) -> ProbeOrder:
+    """The probe's order. Its plan key is made of address and model: nothing else is known of the engine."""
+    return ProbeOrder(
+        base_url=endpoint.base_url,
+        served_name=endpoint.model,
+        concurrency=concurrency,
+        plan_key=digest([endpoint.base_url, endpoint.model]),
+        live=live,
+    )
+
+
+def entry_of(found: Measurement, engine: str) -> Manifest:
+    """The entry of status.measurements. Raises CommandError where the measurement is unusable."""
+    report = Report(
+        runtime_version=__version__,
+        revision="",
+        plan_key=found.plan_key,
+        phase="Serving",
+        ready=True,
+        engine=engine,
+        measurement=found,
+        observed_time=found.observed_time,
+    )
+    shown = measurement_entry(PodReport(report=report, image_id=""), None)
+    if shown is None:
+        why = found.message or "the figures are not plausible"
+        raise CommandError(f"not measured: {why}", code=EXIT_NOT_MEASURED)
+    state = PARTIAL if INCOMPLETE in shown.flags else COMPLETE
+    return shown.model_copy(update={"state": state}).to_wire()

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from tacho_cli.output.problems import EXIT_PROBE_USAGE, CommandError
+from tacho_cli.problems import EXIT_PROBE_USAGE, CommandError
 from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_operator.api.base import ApiModel

@@ -8,18 +8,16 @@ from datetime import datetime, timezone
 
 from tacho_cli.figures.read import measurement_view
 from tacho_cli.inputs.kubectl import RESOURCE, KubectlTarget, annotated, deployment, found, listed
-from tacho_cli.output.formats import FigureFormat
-from tacho_cli.output.problems import (
+from tacho_cli.output import FigureFormat, following
+from tacho_cli.probe.request import ended, request_text, seen, stage, tried, unanswered
+from tacho_cli.probe.show import show, verdict
+from tacho_cli.problems import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
     EXIT_NOT_MEASURED,
     EXIT_PROVISIONAL,
     CommandError,
 )
-from tacho_cli.output.progress import following
-from tacho_cli.probe.entry import verdict
-from tacho_cli.probe.request import ended, request_text, seen, stage, tried, unanswered
-from tacho_cli.probe.show import show
 from tacho_cli.status.screen import service_level
 from tacho_operator.core import names
 from tacho_operator.core.types import Manifest

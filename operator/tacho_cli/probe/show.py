@@ -1,4 +1,4 @@
-"""One measurement on stdout: for people, for programs, or as a page."""
+"""One measurement on stdout: for people, for programs, or as a page; and the exit code that it means."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 from tacho_cli.figures.page import measurement_page
 from tacho_cli.figures.read import MeasurementView
-from tacho_cli.figures.screen import show_figures
-from tacho_cli.output.formats import FigureFormat, Format, print_document
-from tacho_cli.output.tables import console
+from tacho_cli.figures.table import show_figures
+from tacho_cli.output import FigureFormat, Format, console, print_document
+from tacho_cli.problems import EXIT_NOT_MEASURED, EXIT_PROVISIONAL, EXIT_SLO_MET, EXIT_SLO_NOT_MET
 from tacho_operator.core.types import Manifest
 
 
@@ -23,3 +23,16 @@ def show(entry: Manifest, found: MeasurementView, title: str, output: FigureForm
         screen = console()
         screen.print(title, markup=False, highlight=False, style="bold")
         show_figures(screen, found)
+
+
+def verdict(found: MeasurementView) -> int:
+    """The exit code: whether the SLO is met, as far as these figures can tell."""
+    asked = found.slo.ttft_milliseconds or found.slo.tpot_milliseconds
+    if found.provisional:
+        return EXIT_PROVISIONAL
+    if not asked:
+        return EXIT_SLO_MET
+    if found.capacity is None or found.capacity.basis != "SLO":
+        return EXIT_NOT_MEASURED
+    broken = found.capacity.boundary == "NeverMet" or found.capacity.verified is False
+    return EXIT_SLO_NOT_MET if broken else EXIT_SLO_MET

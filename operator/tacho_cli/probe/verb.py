@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.output.formats import FigureFormat
-from tacho_cli.output.problems import refuse_given
+from tacho_cli.output import FigureFormat
+from tacho_cli.problems import refuse_given
 
 
 def probe(

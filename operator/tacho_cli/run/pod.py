@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from tacho_cli.inputs import child
-from tacho_cli.inputs.advice import for_this_machine
-from tacho_cli.inputs.environment import engine_environment, hub_environment
-from tacho_cli.output.problems import EXIT_FAILED, CommandError, failed
+from tacho_cli.inputs.child import engine_environment, hub_environment
+from tacho_cli.problems import EXIT_FAILED, CommandError, failed, for_this_machine
 from tacho_cli.run.setup import LocalSetup
 from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.failure import Failure

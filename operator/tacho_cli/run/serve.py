@@ -1,11 +1,13 @@
-"""The work of ``tacho run``: plan, start, follow, print the status, serve."""
+"""The work of ``tacho run``: check the ports, plan, start, follow, print the status, serve."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
+import socket
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,20 +16,13 @@ from tacho_cli.inputs import document
 from tacho_cli.inputs.child import leaving_nothing
 from tacho_cli.inputs.model import claim_directories, inspect_model
 from tacho_cli.inputs.this_machine import this_machine
-from tacho_cli.output.formats import Format, print_document, say
-from tacho_cli.output.problems import (
-    EXIT_DOES_NOT_FIT,
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    CommandError,
-    failed,
-)
-from tacho_cli.run.engines import require_engine
+from tacho_cli.output import Format, print_document, say
+from tacho_cli.problems import EXIT_DOES_NOT_FIT, EXIT_FAILED, EXIT_INTERRUPTED, CommandError, failed
 from tacho_cli.run.pod import LocalPod
-from tacho_cli.run.ports import require_free
-from tacho_cli.run.setup import DRAIN_SECONDS, LOCAL, Here, LocalSetup, local_setup
+from tacho_cli.run.setup import DRAIN_SECONDS, LOCAL, Here, LocalSetup, local_setup, require_engine
 from tacho_cli.run.snapshot import local_status
 from tacho_cli.status.screen import show_status
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import local_url
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_operator.core.manifests.containers import engine_port
@@ -140,3 +135,37 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return None
+
+
+def require_free(host: str, ports: Mapping[str, int]) -> None:
+    """Checks that the ports are free. ``ports`` by option. Raises CommandError(PortInUse), or where the
+    address is not local."""
+    if len(set(ports.values())) < len(ports):
+        raise CommandError(f"{' and '.join(ports)} are the same: choose two ports")
+    for option, port in ports.items():
+        _require_free(host, option, port)
+
+
+def _require_free(host: str, option: str, port: int) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        raise CommandError(f"--host {host}: no address of this machine; 127.0.0.1 and 0.0.0.0 are") from None
+    with socket.socket(family, kind, protocol) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind(address)
+            attempt.listen(1)
+        except OSError as error:
+            raise _refused(host, option, port, error) from None
+
+
+def _refused(host: str, option: str, port: int, error: OSError) -> CommandError:
+    if error.errno != errno.EADDRINUSE:
+        return CommandError(f"cannot listen on {host}:{port}: {error.strerror}; see --host and {option}")
+    failure = Failure(
+        failure_class=FailureClass.PORT_IN_USE,
+        message=f"Port {port} on {host} is taken by another process.",
+        next_step=f"Stop it (ss -ltnp shows who it is), or choose another port: {option} N.",
+    )
+    return failed(failure, EXIT_FAILED)

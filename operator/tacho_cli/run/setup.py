@@ -1,25 +1,81 @@
-"""Turns a plan into the configuration of the children of ``tacho run``: a pod's configuration, on local
-paths."""
+"""The configuration of the children of ``tacho run``: a pod's, with local engines and paths."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from tacho_cli.inputs.model import cluster_form, model_directory
-from tacho_cli.run.engines import local_entrypoint, local_images
+from tacho_cli.problems import EXIT_FAILED, failed
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.launch import LiveConfig, RuntimeConfig
 from tacho_contract.pod import CACHE_FOLDER
-from tacho_engines.registry import engine_profile
+from tacho_engines.registry import engine_profile, engine_profiles
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.pod_template import fetch_config, runtime_config
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.identity import live_config, plan_key
 from tacho_operator.core.revisions.planning import desired_revision_name
 from tacho_operator.core.types import Config
+
+
+def require_engine(name: str | None) -> None:
+    """Raises CommandError(EngineNotSupported) with the extra to install."""
+    package = engine_profile(name).local.package if name else ""
+    if not package or find_spec(package) is not None:
+        return
+    raise failed(
+        Failure(
+            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
+            message=f"Engine {name} needs the Python package {package}, which is not installed here.",
+            next_step=f"Install it: pip install 'tacho-operator[{name}]'",
+        ),
+        EXIT_FAILED,
+    )
+
+
+def local_images(name: str) -> dict[str, str]:
+    """Image of each engine that this Python can run: ``name``, with the installed version as tag.
+
+    The engine's switches follow from the version. No image is pulled.
+    """
+    rows = (row for row in engine_profiles() if row.local.entrypoint)
+    return {
+        setting: ":".join(filter(None, (name, installed_version(row.local.package))))
+        for row in rows
+        for setting in row.image_settings
+    }
+
+
+def installed_version(package: str) -> str:
+    """Version of the distribution that contains the import package, whatever its name; "" where it is not
+    installed."""
+    if not package or find_spec(package) is None:
+        return ""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        brings = packages_distributions().get(package, [])
+        return version(brings[0]) if brings else ""
+
+
+def local_entrypoint(name: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    """Command that starts the engine in this Python, of the build whose image ``otherwise`` starts.
+
+    An engine that brings its own command keeps ``otherwise``.
+    """
+    row = engine_profile(name)
+    found = row.local.entrypoint
+    if row.cpu_image is not None and otherwise == row.cpu_image.entrypoint:
+        found = row.local.cpu_entrypoint or found
+    return (sys.executable, *found) if found else otherwise
+
 
 LOCAL_IMAGE = "local"
 LOCAL = Config(tacho_image=LOCAL_IMAGE, engine_images=local_images(LOCAL_IMAGE), in_pods=False)

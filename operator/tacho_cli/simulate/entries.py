@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from tacho_cli.inputs.document import every, text, typed
-from tacho_cli.output.problems import CommandError
+from tacho_cli.problems import CommandError
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.measurement.states import current

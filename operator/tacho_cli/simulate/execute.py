@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tacho_cli.output.formats import TraceFormat, say
-from tacho_cli.output.problems import EXIT_FITS, CommandError
+from tacho_cli.output import TraceFormat, say
+from tacho_cli.problems import EXIT_FITS, CommandError
 from tacho_cli.simulate.entries import measured
 from tacho_cli.simulate.faults import faults, missed, within
 from tacho_cli.simulate.report import PolicyRun, SimulationReport

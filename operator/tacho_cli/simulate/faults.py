@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
-from tacho_cli.output.problems import CommandError
+from tacho_cli.problems import CommandError
 from tacho_simulate.result import Result
 from tacho_simulate.run import Faults
 from tacho_simulate.trace import Trace

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tacho_cli.figures.page import raw, render
-from tacho_cli.output.formats import Format, TraceFormat, print_document
-from tacho_cli.output.tables import columns, console, plain_table
+from tacho_cli.output import Format, TraceFormat, columns, console, plain_table, print_document
 from tacho_cli.simulate import charts, table
 from tacho_cli.simulate.document import decision_rows, document, run_rows
 from tacho_cli.simulate.messages import headline, settings, verdict

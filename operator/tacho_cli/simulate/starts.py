@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tacho_cli.output.problems import CommandError
+from tacho_cli.problems import CommandError
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.autoscaling.algorithm import coldstart
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from tacho_cli.inputs.document import read, typed
-from tacho_cli.output.problems import CommandError
 from tacho_cli.probe.options import live_config
+from tacho_cli.problems import CommandError
 from tacho_cli.simulate.entries import entry_of
 from tacho_cli.simulate.starts import starts_of
 from tacho_contract.launch import ServiceLevel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,9 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tacho_cli.figures.read import MeasurementView, measurement_view
-from tacho_cli.figures.screen import show_figures
-from tacho_cli.output.letters import encodes
-from tacho_cli.output.tables import columns, console, plain_table
+from tacho_cli.figures.table import show_figures
+from tacho_cli.output import FigureFormat, Format, columns, console, encodes, plain_table, print_document
 from tacho_contract.codec import from_dict
 from tacho_contract.launch import ServiceLevel
 from tacho_operator.core.measurement.states import STALE
@@ -149,3 +149,21 @@ def _changes(decisions: list[Manifest]) -> Table:
         replicas = (str(item.get(key, 0)) for key in ("fromReplicas", "toReplicas"))
         table.add_row(item.get("time", ""), *replicas, Text(item.get("reason", "")))
     return table
+
+
+def show(raw: Manifest, output: FigureFormat, *, plotted: bool = False) -> None:
+    """``raw``: as the API server has it. ``plotted``: the table with the curve above the levels."""
+    status: Manifest = raw.get("status") or {}
+    metadata = raw["metadata"]
+    if output is FigureFormat.json:
+        metadata = {key: value for key, value in metadata.items() if key != "managedFields"}
+        print_document({**raw, "metadata": metadata}, Format.json)
+    elif output is FigureFormat.html:
+        from tacho_cli.figures.page import measurement_page  # with the templates' library
+
+        title = f"{metadata['namespace']}/{metadata['name']}"
+        sys.stdout.buffer.write(
+            measurement_page(title, current_measurements(raw, status), remarks(status)).encode()
+        )
+    else:
+        show_status(raw, status, whole=True, plotted=plotted)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tacho_cli.output.formats import FigureFormat
+from tacho_cli.output import FigureFormat
 
 
 def status(
@@ -28,7 +28,7 @@ def status(
     from tacho_cli.inputs.kubectl import KubectlTarget, deployment
 
     resource = deployment(KubectlTarget(context=context, kubeconfig=kubeconfig, namespace=namespace), name)
-    from tacho_cli.status.show import show  # with the API's types
+    from tacho_cli.status.screen import show  # with the API's types
 
     show(resource, output, plotted=plot)
     return 0

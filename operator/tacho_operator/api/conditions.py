@@ -42,8 +42,6 @@ class Reason(StrEnum):
     SETTLED = "Settled"
     FAILED = "Failed"
     PROGRESSING = "Progressing"
-    REVISION_REJECTED = "RevisionRejected"
-    PAUSED = "Paused"
     PLAN_READY = "PlanReady"
     NOT_MEASURED_YET = "NotMeasuredYet"
     MEASUREMENT_COMPLETE = "MeasurementComplete"
@@ -83,8 +81,6 @@ class ReasonDoc:
     reason: str
     meaning: str
     next_step: str
-    planned: bool = False
-    """Reserved: no code sets it yet, and the documentation omits it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +94,6 @@ class ConditionDoc:
     reasons: tuple[ReasonDoc, ...]
     failures: ConditionStatus | None = None
     """The status with which any failure class may be the reason; None: none may."""
-    planned: bool = False
-    """Reserved: no code sets it yet, and the documentation omits it."""
 
 
 _WAIT = "Nothing; wait."
@@ -175,23 +169,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
         "Whether user action is required.",
         "The operator, at every reconcile.",
         _UNTIL_FIRST,
-        (
-            ReasonDoc("False", _R.PROGRESSING, "No user action is required.", _NOTHING),
-            ReasonDoc(
-                "True",
-                _R.REVISION_REJECTED,
-                "The gate rejected the new revision; the old one serves.",
-                "Read RolloutAccepted; change or revert spec.",
-                planned=True,
-            ),
-            ReasonDoc(
-                "True",
-                _R.PAUSED,
-                "A rollout is paused.",
-                "Set rollout.paused to false, or revert spec.",
-                planned=True,
-            ),
-        ),
+        (ReasonDoc("False", _R.PROGRESSING, "No user action is required.", _NOTHING),),
         failures="True",
     ),
     ConditionDoc(
@@ -276,27 +254,6 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
             ),
             ReasonDoc("True", _R.ACCEPTED, "The newest revision serves.", _NOTHING),
             ReasonDoc("Unknown", _R.JUDGING, "The newest revision is starting or being measured.", _WAIT),
-            ReasonDoc(
-                "Unknown",
-                _R.CANNOT_JUDGE,
-                "There is no comparable measurement.",
-                "Read the message; it says what is missing.",
-                planned=True,
-            ),
-            ReasonDoc(
-                "False",
-                _R.REVISION_REJECTED,
-                "It measured worse than the active one, twice.",
-                "Change or revert spec, or widen rollout.gate.tolerancePercent.",
-                planned=True,
-            ),
-            ReasonDoc(
-                "False",
-                _R.PAUSED,
-                "The rollout is paused.",
-                "Set rollout.paused to false, or revert.",
-                planned=True,
-            ),
             ReasonDoc(
                 "False",
                 _R.ROLLED_BACK,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from tacho_operator.api.crd.resource import resource_schema
+from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.api.crd.schema import Schema
 from tests.unit.api.samples import sample
 
@@ -185,6 +186,23 @@ WRONG: dict[str, Any] = {
 
 
 SPEC: Schema = resource_schema(())["properties"]["spec"]
+
+
+def leaf_paths(schema: Schema = SPEC, path: str = "") -> Iterator[str]:
+    """Paths of all leaves of spec: ``model.uri``, ``engine.env[].name``.
+
+    A leaf is a scalar, a map with free keys or a list of scalars; lists of objects are entered.
+    """
+    if schema["type"] == "array" and schema["items"]["type"] == "object":
+        yield from leaf_paths(schema["items"], f"{path}[]")
+    elif "properties" in schema:
+        for name, child in schema["properties"].items():
+            yield from leaf_paths(child, f"{path}.{name}" if path else name)
+    else:
+        yield path
+
+
+LEAVES = tuple(sorted(leaf_paths()))
 
 
 def wrong_at(path: str) -> dict[str, Any]:

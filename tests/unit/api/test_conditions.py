@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from tacho_contract.failure import FAILURE_KINDS, Escalation, FailureClass, failure_kind
 from tacho_contract.times import format_time
 from tacho_operator.api.conditions import (
@@ -17,8 +15,8 @@ from tacho_operator.api.conditions import (
     remove_condition,
     set_condition,
 )
-from tacho_operator.api.crd import conditions_page
-from tacho_operator.api.crd.resource import WAITING
+from tacho_operator.api.crd.definition import WAITING
+from tacho_operator.api.crd.pages import conditions_page
 from tacho_operator.api.status.status import Condition
 
 REPOSITORY = Path(__file__).parents[3]
@@ -87,31 +85,16 @@ def test_an_unknown_class_still_gets_advice() -> None:
 
 
 def test_the_page_has_every_class_that_can_occur_with_both_properties() -> None:
-    page = conditions_page.render()
+    page = conditions_page()
     for name, kind in FAILURE_KINDS.items():
-        (row,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")] or [""]
-        assert bool(row) != kind.planned, name
-        if row:
-            again, person = row.strip("| ").split(" | ")[-2:]
-            assert again == ("yes" if kind.tries_again else "no")
-            assert (person == "yes", person == "no") == (
-                kind.needs_user_action,
-                not kind.user_action_needed(Escalation),
-            )
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
+        again, person = row.strip("| ").split(" | ")[-2:]
+        assert again == ("yes" if kind.tries_again else "no")
+        assert (person == "yes", person == "no") == (
+            kind.needs_user_action,
+            not kind.user_action_needed(Escalation),
+        )
 
 
 def test_classes_and_reasons_do_not_share_words() -> None:
     assert not {str(name) for name in FailureClass} & {str(name) for name in Reason}
-
-
-def test_the_written_page_is_what_the_contract_says(capsys: pytest.CaptureFixture[str]) -> None:
-    page = REPOSITORY / conditions_page.DEFAULT_PATH
-    assert conditions_page.main(["--check", "--output", str(page)]) == 0, capsys.readouterr().err
-
-
-def test_a_stale_page_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = tmp_path / "conditions.md"
-    assert conditions_page.main(["--check", "--output", str(page)]) == 1
-    assert "stale" in capsys.readouterr().err
-    assert conditions_page.main(["--output", str(page)]) == 0
-    assert conditions_page.main(["--check", "--output", str(page)]) == 0

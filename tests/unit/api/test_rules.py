@@ -12,13 +12,13 @@ import yaml
 from hypothesis import given, strategies as st
 
 from tacho_contract.pod import LIVE_DIR, MODEL_DIR, RUNTIME_PORT, TACHO_DIR
-from tacho_operator.api.crd.resource import at, leaf_paths, resource_schema
+from tacho_operator.api.crd.definition import at, resource_schema
 from tacho_operator.api.rules.all_rules import PERMANENT, RULES
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.rules.rule import Rule
 from tacho_operator.api.rules.service import GATES
 from tacho_operator.api.types import LLMDeployment
-from tests.unit.api.leaves import WRONG, shown, wrong_at
+from tests.unit.api.leaves import LEAVES, WRONG, shown, wrong_at
 from tests.unit.api.rows import CUSTOM, LLAMACPP, Row
 from tests.unit.api.table import TABLE
 
@@ -62,7 +62,7 @@ def test_the_table_is_complete() -> None:
 
 
 def test_every_leaf_of_spec_has_a_wrong_value() -> None:
-    assert WRONG.keys() == set(leaf_paths())
+    assert WRONG.keys() == set(LEAVES)
 
 
 def test_offline_names_each_leaf_that_is_wrong() -> None:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 
 from tacho_operator.api.base import ApiModel
 from tacho_operator.api.crd import definition as crd
-from tacho_operator.api.crd.resource import resource_schema
+from tacho_operator.api.crd.__main__ import FILES, generate
+from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.api.crd.schema import Schema, UnsupportedKeyword, structural
 from tacho_operator.api.rules.all_rules import RULES
 
@@ -156,18 +157,17 @@ def test_rules_stand_where_they_belong_and_none_is_lost() -> None:
     assert len(rendered) == len([rule for rule in RULES if not rule.offline_only])
 
 
-def test_the_written_definition_is_what_the_types_say(capsys: pytest.CaptureFixture[str]) -> None:
-    assert crd.main(["--check", "--output", str(REPOSITORY / crd.DEFAULT_PATH)]) == 0, capsys.readouterr().err
+def test_the_written_files_are_what_the_types_say() -> None:
+    assert generate(REPOSITORY, check=True) == []
 
 
-def test_a_stale_definition_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "crd.yaml"
-    assert crd.main(["--check", "--output", str(file)]) == 1
-    assert crd.main(["--output", str(file)]) == 0
-    assert crd.main(["--check", "--output", str(file)]) == 0
+def test_a_stale_file_is_found_and_written(tmp_path: Path) -> None:
+    assert generate(tmp_path, check=True) == list(FILES)
+    assert generate(tmp_path, check=False) == list(FILES)
+    assert generate(tmp_path, check=True) == []
+    file = tmp_path / next(iter(FILES))
     file.write_text(file.read_text() + "# edited\n")
-    assert crd.main(["--check", "--output", str(file)]) == 1
-    assert "stale" in capsys.readouterr().err
+    assert generate(tmp_path, check=True) == [next(iter(FILES))]
 
 
 def test_the_definition_fits_into_the_annotation_of_a_client_side_apply() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from tacho_operator.api.crd.resource import leaf_paths, resource_schema
+from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.api.spec.service import CostSpec
 from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasuredMemory
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
+from tests.unit.api.leaves import LEAVES
 from tests.unit.api.rows import Row
 from tests.unit.api.samples import sample
 
@@ -66,7 +67,7 @@ def test_acronyms_are_written_as_people_write_them() -> None:
 
 
 def test_leaves_name_every_field_once() -> None:
-    leaves = leaf_paths()
+    leaves = LEAVES
     assert len(set(leaves)) == len(leaves)
     assert {"model.uri", "model.files", "engine.env[].name", "replicas", "podTemplate.metadata.labels"} < set(
         leaves

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tacho_cli.inputs import document
-from tacho_cli.output.problems import CommandError
+from tacho_cli.problems import CommandError
 from tests.unit.cli.commands import SMOLLM2, manifest
 
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}

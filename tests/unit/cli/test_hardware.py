@@ -12,8 +12,8 @@ import yaml
 
 from tacho_cli.inputs.kubectl import KubectlTarget
 from tacho_cli.inputs.this_machine import gpu_labels, this_machine
-from tacho_cli.output.problems import CommandError
 from tacho_cli.plan import cluster, hardware
+from tacho_cli.problems import CommandError
 from tacho_operator.api.types import LLMDeploymentSpec
 from tests.unit.cli.commands import SMOLLM2
 

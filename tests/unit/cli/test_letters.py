@@ -14,9 +14,7 @@ import yaml
 
 from tacho_cli.figures.read import measurement_view
 from tacho_cli.main import main
-from tacho_cli.output.formats import FigureFormat, Format, print_document
-from tacho_cli.output.letters import never_fail, spelled
-from tacho_cli.output.progress import following
+from tacho_cli.output import FigureFormat, Format, following, never_fail, print_document, spelled
 from tacho_cli.probe.show import show
 from tests.unit.cli.commands import manifest
 from tests.unit.cli.figures.entries import SLO, entry

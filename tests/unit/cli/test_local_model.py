@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tacho_cli.inputs.environment import engine_environment
+from tacho_cli.inputs.child import engine_environment
 from tacho_cli.inputs.model import claim_directories, cluster_form, inspect_model, model_directory
-from tacho_cli.output.problems import CommandError
+from tacho_cli.problems import CommandError
 from tacho_cli.run.setup import cache_directory
 from tacho_contract.uri import parse_uri
 from tacho_operator.api.types import LLMDeployment

@@ -158,7 +158,7 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path, capsys: pytest
 def test_a_missing_engine_names_the_extra_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tacho_cli.run.engines.find_spec", lambda _: None)
+    monkeypatch.setattr("tacho_cli.run.setup.find_spec", lambda _: None)
     told = call(capsys, "run", "-f", manifest(tmp_path))
     assert told.code == 3
     assert "pip install 'tacho-operator[llamacpp]'" in told.err

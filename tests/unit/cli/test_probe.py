@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from tacho_cli.figures.read import measurement_view
-from tacho_cli.output.problems import CommandError
 from tacho_cli.probe.endpoint import ServedModel, base_of, find
-from tacho_cli.probe.entry import verdict
 from tacho_cli.probe.options import live_config
+from tacho_cli.probe.show import verdict
+from tacho_cli.problems import CommandError
 from tacho_contract.launch import ServiceLevel
-from tacho_operator.api.crd.resource import at, resource_schema
+from tacho_operator.api.crd.definition import at, resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.unit.cli.commands import call
 from tests.unit.cli.figures.entries import SLO, entry

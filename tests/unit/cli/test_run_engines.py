@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_cli.run.engines import installed_version, local_entrypoint, local_images
+from tacho_cli.run.setup import installed_version, local_entrypoint, local_images
 from tacho_engines.registry import engine_profile
 from tacho_engines.shared.images import image_version
 

@@ -9,20 +9,28 @@ from typing import Any
 import pytest
 
 from tacho_contract.measurement import Environment
-from tacho_operator.api.crd.resource import leaf_paths
 from tacho_operator.core import names
 from tacho_operator.core.revisions.identity import (
     CLASSES,
-    field_class,
+    FieldClass,
     fingerprint,
     identity_hash,
     live_config,
     plan_key,
 )
+from tests.unit.api.leaves import LEAVES
 from tools.harness.resources import CLAIM_SPEC, FILES, HUB_SPEC, changed, plan, resource
 from tools.harness.world import World
 
-LEAVES = leaf_paths()
+
+def field_class(path: str) -> FieldClass:
+    """The class of a leaf, given as ``model.uri`` or ``engine.env[].name``. KeyError: it has no class."""
+    plain = path.replace("[]", "").removeprefix("spec.")
+    parts = plain.split(".")
+    for end in range(len(parts), 0, -1):
+        if (found := CLASSES.get(".".join(parts[:end]))) is not None:
+            return found
+    raise KeyError(f"spec.{path} has no class in core/revisions/identity.py")
 
 
 @pytest.mark.parametrize("path", LEAVES)

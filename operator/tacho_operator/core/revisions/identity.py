@@ -57,20 +57,10 @@ _KEEP_EMPTY_BELOW = frozenset(
 """Kubernetes gives an empty object a meaning here: an empty selector selects everything."""
 
 
-def field_class(path: str) -> FieldClass:
-    """The class of a leaf, given as ``model.uri`` or ``engine.env[].name``. KeyError: it has no class."""
-    plain = path.replace("[]", "").removeprefix("spec.")
-    parts = plain.split(".")
-    for end in range(len(parts), 0, -1):
-        if (found := CLASSES.get(".".join(parts[:end]))) is not None:
-            return found
-    raise KeyError(f"spec.{path} has no class in core/revisions/identity.py")
-
-
-def _select(spec: Mapping[str, Any], field_class_: FieldClass) -> dict[str, Any]:
+def _identity_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for path, kind in CLASSES.items():
-        if kind != field_class_:
+        if kind != "identity":
             continue
         *parents, leaf = path.split(".")
         source: Any = spec
@@ -110,7 +100,7 @@ def identity(
 ) -> dict[str, Any]:
     """The identity fields of ``spec``, normalised: equal meaning gives an equal document."""
     written = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-    fields = _select(written, "identity")
+    fields = _identity_fields(written)
     _drop_defaults(fields, name)
     document: dict[str, Any] = {"schema": IDENTITY_SCHEMA, "spec": _prune(fields)}
     if replan := (annotations or {}).get(names.REPLAN_ANNOTATION, ""):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_cli.output.problems import CommandError
+from tacho_cli.problems import CommandError
 from tacho_cli.simulate.faults import faults
 from tacho_simulate.run import Faults
 from tests.unit.cli.commands import call

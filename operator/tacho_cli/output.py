@@ -1,0 +1,162 @@
+"""How commands print: documents, tables and progress, in whatever encoding the stream has.
+
+Light to import, as every command does so: rich is imported where it prints.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import enum
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+class Format(str, enum.Enum):
+    """Values of ``--output``."""
+
+    table = "table"
+    yaml = "yaml"
+    json = "json"
+
+
+class FigureFormat(str, enum.Enum):
+    """Values of ``--output`` where figures are printed."""
+
+    table = "table"
+    json = "json"
+    html = "html"
+
+
+class TraceFormat(str, enum.Enum):
+    """Values of ``--output`` where runs of a trace are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    html = "html"
+
+
+def print_document(document: dict[str, Any], output: Format) -> None:
+    """One document on stdout, complete and nothing else."""
+    if output is Format.json:
+        print(json.dumps(document, indent=2))
+    else:
+        import yaml
+
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        if not encodes(sys.stdout.encoding or "utf-8", text):
+            text = yaml.safe_dump(document, sort_keys=False)  # which escapes: a document is never changed
+        print(text, end="")
+    sys.stdout.flush()
+
+
+def say(line: str) -> None:
+    """Progress and notes, on stderr, so that stdout stays a document."""
+    print(f"tacho: {line}", file=sys.stderr, flush=True)
+
+
+LETTERS = {
+    "±": "+-", "≤": "<=", "≥": ">=", "…": "...", "\u00d7": "x", "·": ".", "•": "-", "→": "->",
+    "\u2013": "-", "\u2014": "-", "\u2018": "'", "\u2019": "'", "“": '"', "”": '"', "\u00a0": " ",
+}  # fmt: skip
+"""ASCII replacement of each sign; any other missing character becomes a question mark."""
+UNKNOWN = "?"
+HANDLER = "tacho-letters"
+
+
+def encodes(encoding: str, text: str) -> bool:
+    """Whether all of ``text`` can be written so."""
+    try:
+        text.encode(encoding)
+    except (LookupError, UnicodeError):
+        return False
+    return True
+
+
+def spelled(encoding: str, text: str) -> str:
+    """``text`` with letters for the characters that cannot be written so."""
+    if encodes(encoding, text):
+        return text
+    return "".join(sign if encodes(encoding, sign) else LETTERS.get(sign, UNKNOWN) for sign in text)
+
+
+def never_fail() -> None:
+    """Makes stdout and stderr replace characters that their encoding lacks, from now on."""
+    codecs.register_error(HANDLER, _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=HANDLER)
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(LETTERS.get(sign, UNKNOWN) for sign in lacking), error.end
+
+
+@contextlib.contextmanager
+def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None]]:
+    """Yields a function that reports the present step.
+
+    ``about_seconds``: expected duration of all steps together; None: unknown.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.spinner import Spinner
+
+    screen = Console(stderr=True)
+    if not screen.is_terminal or os.environ.get("TERM") == "dumb":
+        yield say
+        return
+    spinner = "dots" if encodes(screen.encoding, "".join(Spinner("dots").frames)) else "line"
+    parts = (
+        SpinnerColumn(spinner),
+        TextColumn("tacho: {task.description}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn(f"of about {about_seconds} s" if about_seconds else ""),
+    )
+    with Progress(*parts, console=screen, transient=True) as display:
+        task = display.add_task("asking", total=None)
+        yield lambda message: display.update(task, description=message)
+
+
+PIPE_WIDTH = 120
+"""Columns where stdout is no terminal and COLUMNS does not say."""
+
+
+def console() -> Console:
+    """Stdout: coloured on a terminal unless NO_COLOR is set, plain and wide elsewhere."""
+    from rich.console import Console
+
+    found = Console()
+    if not found.is_terminal and not os.environ.get("COLUMNS"):
+        found = Console(width=PIPE_WIDTH)
+    return found
+
+
+def plain_table(title: str | None = None) -> Table:
+    """The look of every table: no frame, as kubectl prints."""
+    from rich.table import Table
+
+    return Table(
+        box=None, header_style="bold", pad_edge=False, title=title, title_justify="left", title_style="bold"
+    )
+
+
+def columns(
+    table: Table, headings: Iterable[str], *, right: Container[str] = (), wrap: Container[str] = ()
+) -> None:
+    for heading in headings:
+        table.add_column(
+            heading, justify="right" if heading in right else "left", no_wrap=heading not in wrap
+        )
