@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from tacho_ctranslate2.backend import PROGRAM, CTranslate2Backend, LoaderOptions
-from tacho_ctranslate2.preparing import ConversionPlan, check
+from tacho_ctranslate2.backend import CTranslate2Backend
+from tacho_ctranslate2.conversion import PROGRAM, ConversionPlan, check
 from tacho_ctranslate2.source import BYTES_OF
-from tacho_server.backend import LoadError
-from tacho_server.launch import fail, serve
+from tacho_server.errors import LoadError, fail
+from tacho_server.launch import serve
 from tacho_server.options import KEY_VARIABLE, add_server_options, server_settings
 
 
@@ -37,11 +37,11 @@ def main(arguments: list[str]) -> int:
         check(plan)
     except LoadError as error:
         return fail(PROGRAM, error)
-    options = LoaderOptions(
-        plan=plan, device=parsed.device, max_model_len=parsed.max_model_len, concurrency=parsed.max_batch
+    backend = CTranslate2Backend(
+        plan, device=parsed.device, max_model_len=parsed.max_model_len, concurrency=parsed.max_batch
     )
     settings = server_settings(parsed, os.environ.get(KEY_VARIABLE, ""))
-    return serve(CTranslate2Backend(options), settings, PROGRAM)
+    return serve(backend, settings, PROGRAM)
 
 
 if __name__ == "__main__":

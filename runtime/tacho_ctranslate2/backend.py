@@ -15,25 +15,24 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tacho_ctranslate2 import steps
-from tacho_ctranslate2.preparing import ConversionPlan, Prepared, prepared
+from tacho_ctranslate2.conversion import PROGRAM, ConversionPlan, Prepared, prepared
 from tacho_ctranslate2.source import end_tokens
 from tacho_server.backend import (
     Abilities,
     Generation,
     GenerationError,
-    LoadError,
     Occupancy,
     Scored,
     Token,
     Tokenizer,
 )
+from tacho_server.errors import LoadError
 from tacho_server.text import HuggingFaceTokenizer
 from tacho_server.threads import Mailbox, usable_cpus
 
@@ -68,20 +67,9 @@ class TokenBudget:
             self._changed.notify_all()
 
 
-PROGRAM = "tacho-ctranslate2"
 SCORING_BYTES = 256 * 1024**2
 """Most that the log-probabilities of a given text take, which is what limits its length: a row of the whole
 vocabulary for each token, twice. One text at a time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoaderOptions:
-    """How the model is loaded: device, longest context, concurrency, conversion."""
-
-    plan: ConversionPlan
-    device: str
-    max_model_len: int
-    concurrency: int
 
 
 class CTranslate2Backend:
@@ -89,13 +77,14 @@ class CTranslate2Backend:
 
     name = "ctranslate2"
 
-    def __init__(self, options: LoaderOptions) -> None:
-        self._options = options
+    def __init__(self, plan: ConversionPlan, *, device: str, max_model_len: int, concurrency: int) -> None:
+        self._plan, self._device = plan, device
+        self._max_model_len, self._concurrency = max_model_len, concurrency
         self._lock = threading.Lock()
         self._running = self._waiting = 0
         # A thread of its own: texts that wait for their turn must not keep the pool from generating.
         self._scoring = ThreadPoolExecutor(1, thread_name_prefix="score")
-        self._token_budget = TokenBudget(options.max_model_len)
+        self._token_budget = TokenBudget(max_model_len)
         self._tokenizer: HuggingFaceTokenizer | None = None
         self._prepared: Prepared | None = None
         self._generator: Any = None
@@ -109,9 +98,9 @@ class CTranslate2Backend:
 
     # --- loading ---------------------------------------------------------------------------------
     def load(self) -> None:
-        source = self._options.plan.source
-        self._tokenizer = HuggingFaceTokenizer(_tokenizer(source, self._options.plan))
-        self._prepared = prepared(self._options.plan, self.version)
+        source = self._plan.source
+        self._tokenizer = HuggingFaceTokenizer(_tokenizer(source, self._plan))
+        self._prepared = prepared(self._plan, self.version)
         begin = time.monotonic()
         self._generator = self._load_generator(self._prepared.folder)
         self._vocabulary = json.loads((self._prepared.folder / "vocabulary.json").read_text(encoding="utf-8"))
@@ -119,12 +108,12 @@ class CTranslate2Backend:
         self._report(time.monotonic() - begin)
 
     def _load_generator(self, folder: Path) -> Any:
-        workers, threads = shares(usable_cpus(), self._options.concurrency)
+        workers, threads = shares(usable_cpus(), self._concurrency)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="generate")
         ctranslate2: Any = import_module("ctranslate2")
         try:
             return ctranslate2.Generator(
-                str(folder), self._options.device, inter_threads=workers, intra_threads=threads
+                str(folder), self._device, inter_threads=workers, intra_threads=threads
             )
         except (RuntimeError, ValueError) as error:
             raise _load_problem(str(error)) from None
@@ -135,9 +124,9 @@ class CTranslate2Backend:
         size = (self._prepared.folder / "model.bin").stat().st_size
         computed = self._generator.compute_type
         print(f"{PROGRAM}: loaded {size} bytes of weights in {seconds:.3f} s, computing in {computed}")
-        if (asked := self._options.plan.quantization) and asked != computed:
+        if (asked := self._plan.quantization) and asked != computed:
             print(f"{PROGRAM}: fallback: computes in {computed}, because this device has no {asked}")
-        workers, threads = shares(usable_cpus(), self._options.concurrency)
+        workers, threads = shares(usable_cpus(), self._concurrency)
         print(f"{PROGRAM}: {workers} requests at a time, {threads} threads each", flush=True)
 
     # --- what it is ------------------------------------------------------------------------------
@@ -149,7 +138,7 @@ class CTranslate2Backend:
     @property
     def abilities(self) -> Abilities:
         return Abilities(
-            max_model_len=self._options.max_model_len,
+            max_model_len=self._max_model_len,
             vocabulary=len(self._vocabulary),
             top_logprobs=steps.TOP_LOGPROBS,
             scores=True,

@@ -1,20 +1,77 @@
-"""``python -m tacho_ctranslate2.convert SOURCE TARGET QUANTIZATION [--trust-remote-code]``.
+"""Converts a checkpoint in a child process that ends with its parent.
 
-A process of its own: PyTorch and the checkpoint take more memory than the served model and are gone with it.
-Exit codes: 0, or one of those below; what happened is the last line on stderr.
+PyTorch and the checkpoint take more memory than the served model and are freed with the process. The child
+is ``python -m tacho_ctranslate2.convert SOURCE TARGET QUANTIZATION [--trust-remote-code]``. Its exit code is
+0 or one of those below; its last line on stderr says what happened.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import os
+import signal
+import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from tacho_server.errors import LoadError
 
 NO_SPACE = 3
 NOT_CONVERTIBLE = 4
+_SET_PARENT_DEATH_SIGNAL = 1
+"""prctl(2) option PR_SET_PDEATHSIG: the signal that a process gets when its parent ends."""
 
 
+def convert(source: Path, target: Path, quantization: str, *, trust_remote_code: bool) -> None:
+    """Blocks until ``target`` is made. Raises LoadError."""
+    command = [sys.executable, "-m", "tacho_ctranslate2.convert", str(source), str(target), quantization]
+    if trust_remote_code:
+        command.append("--trust-remote-code")
+    libc = ctypes.CDLL(None)
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        # Nothing a model's repository asks for is looked up on a hub.
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+        preexec_fn=lambda: libc.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0),
+    ) as child:
+        last = ""
+        assert child.stderr is not None
+        for line in child.stderr:
+            print(line, end="", file=sys.stderr, flush=True)
+            last = line.strip() or last
+    if child.returncode:
+        raise problem(child.returncode, last)
+
+
+def problem(code: int, last: str) -> LoadError:
+    """Why a conversion ended with ``code``; ``last`` is what it said last."""
+    if code == -signal.SIGKILL:
+        message = "the converter was killed, most often for memory: it holds the whole checkpoint"
+        return LoadError(
+            "HostOutOfMemory", message, "raise the memory in engine.resources, or serve a converted model"
+        )
+    if code == NO_SPACE:
+        return LoadError(
+            "DiskFull", f"the conversion ran out of space: {last}", "give the cache volume more space"
+        )
+    if code < 0:
+        return LoadError(
+            "EngineCrashed", f"signal {-code} ended the converter: {last}", "see the lines above"
+        )
+    if "No conversion is registered" in last:
+        message = f"CTranslate2 has no converter for this architecture: {last}"
+        return LoadError("EngineNotSupported", message, "choose another engine")
+    step = "choose another engine, or a model in a format that CTranslate2's converter reads"
+    return LoadError("ModelInvalid", f"CTranslate2 cannot convert the model: {last}", step)
+
+
+# --- the child ------------------------------------------------------------------------------------
 def main(arguments: list[str]) -> int:
     source, target, quantization, *more = arguments
     converters: Any = import_module("ctranslate2.converters")

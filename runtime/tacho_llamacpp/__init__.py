@@ -1,5 +1,5 @@
 """llama-server over the llama.cpp that PyPI's ``xllamacpp`` carries.
 
-Stands alone: Python 3.10 and xllamacpp, nothing else of this project, so that the engine image holds
-no more than that.
+Stands alone: Python 3.10, xllamacpp and what of tacho_server needs the standard library only, so that the
+engine image holds no more than that.
 """

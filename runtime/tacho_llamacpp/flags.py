@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tacho_server.errors import LoadError
+from tacho_server.options import integer, port, positive, whole
+
 PROGRAM = "llama-server"
 KEY_VARIABLE = "LLAMA_API_KEY"
 FLAG_VARIABLES = "LLAMA_ARG_"
 ABOUT = "llama.cpp's HTTP server with the flags below; any other flag is refused."
 
 
-class UsageError(Exception):
+class UsageError(LoadError):
     """The arguments cannot be used: why, and what to do."""
 
-    def __init__(self, what: str, next_step: str) -> None:
-        super().__init__(f"{what}: {next_step}")
-        self.what, self.next_step = what, next_step
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__("InvalidConfig", message, next_step)
 
 
 @dataclass(frozen=True)
@@ -52,41 +54,13 @@ class Flag:
             return ""
         if self.choices is not None:
             return "|".join(self.choices)
-        return {_positive: "N", _whole: "N", _integer: "N", _port: "N", _layers: "N", float: "X"}.get(
-            self.read, "TEXT"
-        )
-
-
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
-
-
-def _positive(text: str) -> int:
-    number = _integer(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number
-
-
-def _whole(text: str) -> int:
-    number = _integer(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number} is negative")
-    return number
-
-
-def _port(text: str) -> int:
-    number = _integer(text)
-    if not 1 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{number} is not a port (1 to 65535)")
-    return number
+        if self.read in (positive, whole, integer, port, _layers):
+            return "N"
+        return "X" if self.read is float else "TEXT"
 
 
 def _layers(text: str) -> int:
-    return {"auto": -1, "all": -2}[text] if text in ("auto", "all") else _whole(text)
+    return {"auto": -1, "all": -2}[text] if text in ("auto", "all") else whole(text)
 
 
 def _proportions(text: str) -> list[float]:
@@ -145,23 +119,23 @@ FLAGS: tuple[Flag, ...] = (
     Flag(("--model", "-m"), "model.path", "GGUF file; of a split model the first part"),
     Flag(("--alias", "-a"), "model_alias", "model names the API answers to, by commas", _alias),
     Flag(("--host",), "hostnames", "addresses to listen on, by commas (127.0.0.1)", _names),
-    Flag(("--port",), "port", "port to listen on (8080)", _port),
+    Flag(("--port",), "port", "port to listen on (8080)", port),
     Flag(("--api-key-file",), "api_keys", f"file of API keys, one a line; or set {KEY_VARIABLE}", _keys),
     Flag(("--metrics",), "endpoint_metrics", "serve /metrics", switch=True),
     Flag(("--slots",), "endpoint_slots", "serve /slots (default)", switch=True),
     Flag(("--no-slots",), "endpoint_slots", "do not serve /slots", switch=False),
-    Flag(("--threads-http",), "n_threads_http", "threads that answer HTTP", _positive),
-    Flag(("--timeout", "-to"), "timeout_read timeout_write", "socket timeout in seconds (3600)", _positive),
-    Flag(("--ctx-size", "-c"), "n_ctx", "context in tokens, shared by all slots (0: the model's)", _whole),
-    Flag(("--parallel", "-np"), "n_parallel", "slots, i.e. requests served at a time (1)", _positive),
+    Flag(("--threads-http",), "n_threads_http", "threads that answer HTTP", positive),
+    Flag(("--timeout", "-to"), "timeout_read timeout_write", "socket timeout in seconds (3600)", positive),
+    Flag(("--ctx-size", "-c"), "n_ctx", "context in tokens, shared by all slots (0: the model's)", whole),
+    Flag(("--parallel", "-np"), "n_parallel", "slots, i.e. requests served at a time (1)", positive),
     Flag(("--kv-unified", "-kvu"), "kv_unified", "one KV cache that all slots draw from", switch=True),
     Flag(("--no-kv-unified",), "kv_unified", "each slot has its own share (default)", switch=False),
     Flag(("--cont-batching", "-cb"), "cont_batching", "continuous batching (default)", switch=True),
     Flag(("--no-cont-batching", "-nocb"), "cont_batching", "no continuous batching", switch=False),
-    Flag(("--threads", "-t"), "cpuparams.n_threads", "threads for generation (CPUs it may use)", _positive),
-    Flag(("--threads-batch", "-tb"), "cpuparams_batch.n_threads", "threads for prompts", _positive),
-    Flag(("--batch-size", "-b"), "n_batch", "logical batch in tokens (2048)", _positive),
-    Flag(("--ubatch-size", "-ub"), "n_ubatch", "physical batch in tokens (512)", _positive),
+    Flag(("--threads", "-t"), "cpuparams.n_threads", "threads for generation (CPUs it may use)", positive),
+    Flag(("--threads-batch", "-tb"), "cpuparams_batch.n_threads", "threads for prompts", positive),
+    Flag(("--batch-size", "-b"), "n_batch", "logical batch in tokens (2048)", positive),
+    Flag(("--ubatch-size", "-ub"), "n_ubatch", "physical batch in tokens (512)", positive),
     Flag(("--n-gpu-layers", "-ngl"), "n_gpu_layers", "layers on GPUs, or auto, all (auto)", _layers),
     Flag(
         ("--split-mode", "-sm"),
@@ -172,7 +146,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         ("--tensor-split", "-ts"), "tensor_split", "parts of the GPUs, by commas (free memory)", _proportions
     ),
-    Flag(("--main-gpu", "-mg"), "main_gpu", "the GPU that is used with --split-mode none (0)", _whole),
+    Flag(("--main-gpu", "-mg"), "main_gpu", "the GPU that is used with --split-mode none (0)", whole),
     Flag(
         ("--flash-attn", "-fa"),
         "flash_attn_type",
@@ -198,7 +172,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(("--no-warmup",), "warmup", "no empty run before serving", switch=False),
     Flag(("--cache-prompt",), "cache_prompt", "reuse the KV cache of equal prefixes (default)", switch=True),
     Flag(("--no-cache-prompt",), "cache_prompt", "do not reuse it", switch=False),
-    Flag(("--cache-ram", "-cram"), "cache_ram_mib", "MiB for idle prompts (8192; 0: none)", _integer),
+    Flag(("--cache-ram", "-cram"), "cache_ram_mib", "MiB for idle prompts (8192; 0: none)", integer),
     Flag(("--jinja",), "use_jinja", "chat templates by Jinja (default)", switch=True),
     Flag(("--no-jinja",), "use_jinja", "built-in chat templates only", switch=False),
     Flag(("--chat-template",), "chat_template", "chat template instead of the model's"),
@@ -213,13 +187,13 @@ FLAGS: tuple[Flag, ...] = (
             for spelling in ("none", "auto", "deepseek", "deepseek-legacy")
         },
     ),
-    Flag(("--n-predict", "--predict", "-n"), "n_predict", "default output tokens (-1: no limit)", _integer),
-    Flag(("--seed", "-s"), "sampling.seed", "default seed", _whole),
+    Flag(("--n-predict", "--predict", "-n"), "n_predict", "default output tokens (-1: no limit)", integer),
+    Flag(("--seed", "-s"), "sampling.seed", "default seed", whole),
     Flag(("--temp", "--temperature"), "sampling.temp", "default temperature (0.8)", float),
-    Flag(("--top-k",), "sampling.top_k", "default top-k (40)", _whole),
+    Flag(("--top-k",), "sampling.top_k", "default top-k (40)", whole),
     Flag(("--top-p",), "sampling.top_p", "default top-p (0.95)", float),
     Flag(("--min-p",), "sampling.min_p", "default min-p (0.05)", float),
-    Flag(("--verbosity", "--log-verbosity", "-lv"), "verbosity", "log level 0 to 5 (3)", _whole),
+    Flag(("--verbosity", "--log-verbosity", "-lv"), "verbosity", "log level 0 to 5 (3)", whole),
 )
 
 DEFAULTS: Mapping[str, object] = {"port": 8080, "hostnames": ["127.0.0.1"]}

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,12 +14,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tacho_server.backend import Backend
 from tacho_server.errors import RequestError, bad
-from tacho_server.limits import BodyLimit, body_limit_bytes
 from tacho_server.metrics import ServerMetrics
 from tacho_server.options import ServerSettings
 from tacho_server.schema import ChatRequest, CompletionRequest
@@ -28,6 +28,10 @@ from tacho_server.service import Service
 T = TypeVar("T")
 OPEN_PATHS = ("/health",)
 """Paths that need no API key."""
+FLOOR_BYTES = 512 * 1024
+"""Admitted whatever the model: several prompts, tools, metadata."""
+BYTES_PER_TOKEN = 64
+"""Generous: a token of text is about 4 bytes, up to 24 with every character escaped; as a number up to 8."""
 
 
 @dataclass(slots=True)
@@ -196,3 +200,38 @@ def _guard(app: FastAPI, key: str) -> None:
             response: Response = await call_next(request)
             return response
         return JSONResponse(RequestError(401, "The API key is missing or wrong.").body(), status_code=401)
+
+
+# --- the size of a request's body, checked before it is parsed -------------------------------------
+def body_limit_bytes(max_model_len: int) -> int:
+    """Maximum bytes of a request body, for a model of ``max_model_len`` tokens."""
+    return max(FLOOR_BYTES, BYTES_PER_TOKEN * max_model_len)
+
+
+class BodyLimit:
+    """Middleware: a handler that reads a body of more than ``limit()`` bytes gets HTTPException(413)."""
+
+    def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
+        self._app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            receive = _counted(receive, Headers(scope=scope), self._limit())
+        await self._app(scope, receive, send)
+
+
+def _counted(receive: Receive, headers: Headers, limit: int) -> Receive:
+    length = headers.get("content-length", "")
+    declared = int(length) if length.isdecimal() else 0
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        if declared <= limit:
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen <= limit:
+                return message
+        raise HTTPException(413, f"The request is larger than {limit} bytes, the most that is read.")
+
+    return counted

@@ -96,14 +96,6 @@ class Abilities:
     seed: bool = True
 
 
-class LoadError(Exception):
-    """The model cannot be served: a failure class of tacho's contract, what happened, what to do."""
-
-    def __init__(self, failure_class: str, message: str, next_step: str) -> None:
-        super().__init__(f"[{failure_class}]: {message}: {next_step}")
-        self.failure_class, self.message, self.next_step = failure_class, message, next_step
-
-
 class GenerationError(Exception):
     """Generation of this one request failed in the backend; other requests continue. Answered with HTTP
     500."""

@@ -1,8 +1,39 @@
-"""Errors in the shape of the OpenAI API."""
+"""Why a start fails, as the runtime reads it, and why a request does, in the shape of the OpenAI API."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
 from typing import Any
+
+FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
+"""Environment variable with the path of the file in which the runtime expects a launcher's failure."""
+
+
+class LoadError(Exception):
+    """The model cannot be served: a failure class of tacho's contract, what happened, what to do."""
+
+    def __init__(self, failure_class: str, message: str, next_step: str) -> None:
+        super().__init__(f"[{failure_class}]: {message}: {next_step}")
+        self.failure_class, self.message, self.next_step = failure_class, message, next_step
+
+
+def fail(program: str, error: LoadError, code: int = 1) -> int:
+    """Prints the error on stderr, and writes it to the file in which the runtime expects a launcher's
+    failure. Returns the exit code."""
+    if path := os.environ.get(FAILURE_VARIABLE):
+        document = {
+            "failureClass": error.failure_class,
+            "message": error.message,
+            "nextStep": error.next_step,
+        }
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps(document), encoding="utf-8")
+    print(f"{program}: error {error}", file=sys.stderr, flush=True)
+    return code
 
 
 class RequestError(Exception):

@@ -7,24 +7,19 @@ the file that TACHO_ENGINE_FAILURE names.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 
 import uvicorn
 
 from tacho_server.app import ServerState, make_app
-from tacho_server.backend import Backend, LoadError
+from tacho_server.backend import Backend
+from tacho_server.errors import LoadError, fail
 from tacho_server.options import ServerSettings
 
-FAILURE_VARIABLE = "TACHO_ENGINE_FAILURE"
 GRACE_SECONDS = 5
 """Seconds that running answers may take after SIGTERM; the runtime drains the server before it sends
 SIGTERM."""
@@ -113,18 +108,3 @@ def _listen(settings: ServerSettings) -> socket.socket:
         step = "stop the process that listens there, or choose another port"
         raise LoadError("PortInUse", f"{where} cannot be listened on ({error.strerror})", step) from None
     return listener
-
-
-def fail(program: str, error: LoadError, code: int = 1) -> int:
-    """Prints the error on stderr, and writes it to the file in which the runtime expects a launcher's
-    failure. Returns the exit code."""
-    if path := os.environ.get(FAILURE_VARIABLE):
-        document = {
-            "failureClass": error.failure_class,
-            "message": error.message,
-            "nextStep": error.next_step,
-        }
-        with contextlib.suppress(OSError):
-            Path(path).write_text(json.dumps(document), encoding="utf-8")
-    print(f"{program}: error {error}", file=sys.stderr, flush=True)
-    return code

@@ -28,12 +28,12 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="folder of the model")
     parser.add_argument("--served-model-name", required=True, help='the OpenAI "model"')
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=_port, default=8000, help="port to listen on (8000)")
+    parser.add_argument("--port", type=port, default=8000, help="port to listen on (8000)")
     parser.add_argument("--max-model-len", type=positive, required=True, help="tokens of a request, all told")
     parser.add_argument("--max-batch", type=positive, required=True, help="sequences computed at a time")
     parser.add_argument(
         "--max-waiting",
-        type=_whole,
+        type=whole,
         default=WAITING,
         help=f"sequences that may wait ({WAITING}); more get 429",
     )
@@ -53,22 +53,31 @@ def server_settings(options: argparse.Namespace, api_key: str) -> ServerSettings
     )
 
 
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    number = _whole(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+# --- values of switches ---------------------------------------------------------------------------
+def integer(text: str) -> int:
+    """A whole number of either sign. These functions raise ArgumentTypeError."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
+
+
+def whole(text: str) -> int:
+    """A whole number from 0 on."""
+    if (number := integer(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative")
     return number
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if (number := integer(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
+    return number
 
 
-def _port(text: str) -> int:
-    number = positive(text)
-    if number > 65535:
-        raise argparse.ArgumentTypeError(f"{text} is above 65535")
+def port(text: str) -> int:
+    """A number of a TCP port."""
+    if not 1 <= (number := integer(text)) <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is not a port (1 to 65535)")
     return number

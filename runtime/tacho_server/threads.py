@@ -10,22 +10,36 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
-LIMIT = Path("/sys/fs/cgroup/cpu.max")
+CGROUP = Path("/sys/fs/cgroup")
 REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
 """Set by tacho where the user set a CPU request."""
 
 
-def usable_cpus(limit: Path = LIMIT, environment: Mapping[str, str] = os.environ) -> int:
-    """Number of CPUs for compute threads: the container's CPU limit (cgroup v2), else its CPU request,
-    rounded up; at most the CPUs of the process's affinity, which also is the default."""
+def usable_cpus(cgroup: Path = CGROUP, environment: Mapping[str, str] = os.environ) -> int:
+    """Number of CPUs for compute threads: the container's CPU limit, else its CPU request, rounded up; at
+    most the CPUs of the process's affinity, which also is the default."""
     usable = len(os.sched_getaffinity(0))
+    return min(usable, _limit(cgroup) or _request(environment) or usable)
+
+
+def _limit(cgroup: Path) -> int | None:
+    """The CPU limit, by cgroup v2, then v1; None without one."""
     try:
-        quota, period = limit.read_text().split()
-        return max(1, min(usable, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no limit: "max", or no such file
-        pass
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quota, period = ((cgroup / "cpu" / name).read_text().strip() for name in names)
+        except OSError:
+            return None
+    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+        return None
+    return max(1, math.ceil(int(quota) / int(period)))
+
+
+def _request(environment: Mapping[str, str]) -> int | None:
     request = environment.get(REQUEST, "")
-    return min(usable, math.ceil(int(request) / 1000)) if request.isdigit() and int(request) else usable
+    return math.ceil(int(request) / 1000) if request.isdigit() and int(request) else None
 
 
 T = TypeVar("T")

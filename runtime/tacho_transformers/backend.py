@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -28,8 +29,7 @@ from tacho_transformers.loading import (
     weights_bytes,
 )
 from tacho_transformers.options import PROGRAM, cache_blocks
-from tacho_transformers.quiet import say_once
-from tacho_transformers.sampling import Row, Sampler
+from tacho_transformers.sampling import Row, Sampler, make_runner
 
 TOP_LOGPROBS = 20
 SCORE_BYTES = 64 * 1024**2
@@ -55,7 +55,7 @@ class TransformersBackend:
 
         self._torch = torch
         # Its cast of inputs to float16, 224 lines a token for an 8B model.
-        say_once("bitsandbytes.autograd._functions")
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         torch.set_num_threads(self._options.threads)
         if self._options.device == "cuda":
             # From Hopper on torch prefers cuDNN's attention, which plans anew for each length it never met,
@@ -93,8 +93,6 @@ class TransformersBackend:
             _say("falls back: 8-bit products in float16, to which inputs are cast in each layer")
 
     def _start_batching(self, transformers: Any) -> None:
-        from tacho_transformers.runner import make_runner
-
         options = self._options
         blocks = cache_blocks(options.max_model_len, options.max_batch, options.page_tokens)
         config = transformers.ContinuousBatchingConfig(

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tacho_server.backend import LoadError
+from tacho_server.errors import LoadError
 
 
 def check_model(options: argparse.Namespace) -> dict[str, Any]:

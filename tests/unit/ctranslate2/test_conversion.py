@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tacho_ctranslate2.conversion import MARKER, ensure, is_whole
-from tacho_server.backend import LoadError
+from tacho_server.errors import LoadError
 
 VERSION = "4.8.5"
 

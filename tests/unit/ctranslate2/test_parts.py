@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from tacho_ctranslate2.backend import TokenBudget, shares
-from tacho_ctranslate2.convert import NO_SPACE, NOT_CONVERTIBLE
-from tacho_ctranslate2.preparing import ConversionPlan, check
+from tacho_ctranslate2.conversion import ConversionPlan, check
+from tacho_ctranslate2.convert import NO_SPACE, NOT_CONVERTIBLE, problem
 from tacho_ctranslate2.source import end_tokens
 from tacho_ctranslate2.steps import options, token_of
-from tacho_ctranslate2.worker import problem
-from tacho_server.backend import LoadError, Sampling
+from tacho_server.backend import Sampling
+from tacho_server.errors import LoadError
 
 
 def test_greedy_and_sampled():

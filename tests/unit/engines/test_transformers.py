@@ -13,7 +13,7 @@ from tacho_contract.model import Architecture
 from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
 from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS, kept_bytes
-from tacho_server.backend import LoadError
+from tacho_server.errors import LoadError
 from tacho_transformers import options as launcher
 from tacho_transformers.loading import check_model
 from tools.mock.checkpoints import facts_of

@@ -277,7 +277,7 @@ def test_apt_packages_are_those_that_the_base_takes_from_debians_archive() -> No
 
 
 def test_what_a_dockerfile_copies_of_the_runtime_is_found() -> None:
-    assert catalog.copied_packages("llamacpp") == ("tacho_llamacpp",)
+    assert catalog.copied_packages("llamacpp") == ("tacho_server", "tacho_llamacpp")
     assert catalog.copied_packages("transformers") == ("tacho_server", "tacho_transformers")
     assert catalog.copied_packages("vllm") == ()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.launch import ENV_CPU_REQUEST, RuntimeConfig
+from tacho_contract.launch import ENV_ENGINE_FAILURE, RuntimeConfig
 from tacho_engines.llamacpp.run import LlamaCpp
-from tacho_llamacpp import cpus, preflight
-from tacho_llamacpp.flags import FLAGS, Flag, UsageError, apply, parse
+from tacho_llamacpp import preflight
+from tacho_llamacpp.flags import FLAGS, PROGRAM, Flag, UsageError, apply, parse
+from tacho_server.errors import LoadError, fail
 
 xllamacpp: Any = import_module("xllamacpp")
 
@@ -174,54 +175,6 @@ def test_the_readme_documents_exactly_these_flags() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quota", "requested", "usable", "total", "threads"),
-    [
-        (None, None, 8, 8, None),
-        (2, None, 8, 8, 2),
-        (16, None, 8, 8, None),
-        (None, None, 4, 8, 4),
-        (2, None, 4, 8, 2),
-        (8, None, 8, 8, None),
-        (None, 3, 8, 8, 3),
-        (None, 16, 8, 8, None),
-        (None, 16, 4, 8, 4),
-        (6, 3, 8, 8, 6),
-    ],
-)
-def test_threads_follow_the_container(
-    quota: int | None, requested: int | None, usable: int, total: int, threads: int | None
-) -> None:
-    assert cpus.thread_limit(quota, requested, usable, total) == threads
-
-
-@pytest.mark.parametrize(
-    ("said", "requested"), [("500", 1), ("2000", 2), ("2001", 3), ("0", None), ("", None), ("2.5", None)]
-)
-def test_the_cpu_request_is_rounded_up(said: str, requested: int | None) -> None:
-    assert cpus.requested_cpus({ENV_CPU_REQUEST: said}) == requested
-    assert cpus.requested_cpus({}) is None
-
-
-@pytest.mark.parametrize(
-    ("files", "quota"),
-    [
-        ({"cpu.max": "150000 100000\n"}, 2),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({}, None),
-    ],
-)
-def test_the_cpu_limit_is_read_from_both_cgroup_versions(
-    tmp_path: Path, files: dict[str, str], quota: int | None
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert cpus.quota_cpus(tmp_path) == quota
-
-
-@pytest.mark.parametrize(
     ("layers", "kinds", "features", "failure_class"),
     [
         (0, ["CPU"], "CPU : AVX2 = 1 | ", ""),
@@ -234,24 +187,35 @@ def test_the_cpu_limit_is_read_from_both_cgroup_versions(
 def test_layers_for_gpus_are_not_computed_on_the_cpu_in_silence(
     layers: int, kinds: list[str], features: str, failure_class: str
 ) -> None:
-    found = preflight.gpu_problem(layers, kinds, features)
-    assert (found.failure_class if found else "") == failure_class
+    assert failure_of(lambda: preflight.check_gpus(layers, kinds, features)) == failure_class
 
 
-def test_problems_have_the_runtimes_classes(tmp_path: Path) -> None:
+def failure_of(check: Callable[[], None]) -> str:
+    """The class of the failure that ``check`` raises; "" when it passes."""
+    try:
+        check()
+    except LoadError as error:
+        return error.failure_class
+    return ""
+
+
+def test_problems_have_the_runtimes_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "text").write_text("hello")
     (tmp_path / "good").write_bytes(b"GGUF\x03")
-    missing = preflight.model_problem(tmp_path / "missing")
-    folder = preflight.model_problem(tmp_path)
-    text = preflight.model_problem(tmp_path / "text")
-    assert preflight.model_problem(tmp_path / "good") is None
-    assert [problem and problem.failure_class for problem in (missing, folder, text)] == [
-        FailureClass.MODEL_NOT_FOUND,
-        FailureClass.MODEL_NOT_FOUND,
-        FailureClass.MODEL_INVALID,
-    ]
-    assert "begins with b'hell'" in str(text)
-    for problem in (missing, folder, text):
-        assert problem is not None
-        left_behind = codec.loads(Failure, problem.document())
-        assert codec.to_dict(left_behind).items() >= json.loads(problem.document()).items()
+    report = tmp_path / "report"
+    monkeypatch.setenv(ENV_ENGINE_FAILURE, str(report))
+    preflight.check_model(tmp_path / "good")
+    found = []
+    for name in ("missing", ".", "text"):
+        with pytest.raises(LoadError) as raised:
+            preflight.check_model(tmp_path / name)
+        assert fail(PROGRAM, raised.value, 3) == 3
+        reported = codec.loads(Failure, report.read_text())
+        found.append(reported.failure_class)
+        assert (reported.message, reported.next_step) == (raised.value.message, raised.value.next_step)
+    assert found == [FailureClass.MODEL_NOT_FOUND, FailureClass.MODEL_NOT_FOUND, FailureClass.MODEL_INVALID]
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("llama-server: error [ModelInvalid]: ")
+    assert "begins with b'hell'" in last

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_llamacpp import openmp
-from tacho_llamacpp.waiting import (
+from tacho_llamacpp.openmp import (
     MOST_PATIENCE,
     PATIENCE,
     SAMPLE_SECONDS,

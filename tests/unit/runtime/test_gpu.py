@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.launch import ENV_CPU_REQUEST
-from tacho_llamacpp import cpus as llamacpp
 from tacho_runtime.machine.environment import (
     cgroup_cpus,
     cpu_count,
@@ -116,9 +115,7 @@ def test_an_engine_on_the_host_starts_a_thread_for_each_cpu_that_it_may_use(tmp_
     assert thread_variables(1, {}, 64, tmp_path) == {}, "beside a GPU the engine knows better"
 
 
-@pytest.mark.parametrize(
-    "count", [usable_cpus, lambda said, cgroup: server.usable_cpus(cgroup / "cpu.max", said)]
-)
+@pytest.mark.parametrize("count", [usable_cpus, lambda said, cgroup: server.usable_cpus(cgroup, said)])
 def test_threads_are_counted_from_the_limit_else_the_request_else_the_affinity(
     tmp_path: Path, count: Callable[[dict[str, str], Path], int]
 ) -> None:
@@ -136,10 +133,6 @@ def test_threads_are_counted_from_the_limit_else_the_request_else_the_affinity(
 
 def test_a_request_is_as_good_as_a_limit_to_openmp(tmp_path: Path) -> None:
     assert thread_variables(0, {ENV_CPU_REQUEST: "1000"}, 64, tmp_path) == {"OMP_NUM_THREADS": "1"}
-
-
-def test_launchers_read_the_variable_that_the_operator_sets() -> None:
-    assert {llamacpp.REQUEST, server.REQUEST} == {ENV_CPU_REQUEST}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tacho_ctranslate2 import backend as ctranslate2
-from tacho_ctranslate2.backend import CTranslate2Backend, LoaderOptions
+from tacho_ctranslate2.backend import CTranslate2Backend
 from tacho_server.backend import Generation, Sampling, Scored
 from tacho_transformers.backend import TransformersBackend
 
@@ -78,7 +78,7 @@ async def test_texts_that_wait_to_be_scored_do_not_keep_ctranslate2_from_generat
     monkeypatch.setattr(ctranslate2.steps, "rows", lambda found: found[0])
     monkeypatch.setattr(ctranslate2, "usable_cpus", lambda: 2)
     plan: Any = None
-    backend = CTranslate2Backend(LoaderOptions(plan=plan, device="cpu", max_model_len=8, concurrency=2))
+    backend = CTranslate2Backend(plan, device="cpu", max_model_len=8, concurrency=2)
     backend._generator, backend._vocabulary = backend._load_generator(Path("model")), ["a", "b"]
     texts = [asyncio.ensure_future(backend.score([1, 1], 0)) for _ in range(3)]
     while not backend._generator.scoring:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from tacho_server.limits import FLOOR_BYTES, body_limit_bytes
+from tacho_server.app import FLOOR_BYTES, body_limit_bytes
 from tacho_server.text import HuggingFaceTokenizer
 from tests.unit.server.scripted import Letters, Scripted, app_of, client_of, client_to
 
