@@ -127,6 +127,17 @@ def test_loops_of_truth_hold_by_the_stamps_of_their_requests() -> None:
             assert abs(matrix.littles_share(each) - 1) <= held.TOLERANCE
 
 
+@pytest.mark.parametrize("name", ["vllm-bf16", "vllm-fp8"])
+def test_the_replicas_of_the_simulated_example_hold(name: str) -> None:
+    example = json.loads((recorded.ROOT / f"examples/simulate/{name}.json").read_text())
+    status = recorded.resource(recorded.ROOT / f"benchmarks/engines/h200/{name}.yaml")["status"]
+    assert example["curve"] == status["measurements"][0]["curve"]
+    for each in example["curve"]:
+        latency = float(each["endToEndMillisecondsP50"]) / 1000
+        assert held.balanced(each["concurrency"], float(each["requestsPerSecond"]), latency)
+        assert float(each["windowSeconds"]) / latency > held.LEAST_WINDOW_REQUESTS
+
+
 def test_a_load_of_the_benchmark_that_does_not_hold_is_not_shown() -> None:
     servers = {each["name"]: each for each in switches.servers()}
     assert switches.told(servers["small-one-front-end-again"], 256) == "-"
