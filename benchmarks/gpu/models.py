@@ -16,6 +16,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,30 @@ from tools.mock.checkpoints import write_checkpoint, write_checkpoint_of
 CLAIM = "pvc://models/"
 GGUF = re.compile(r"-q\d_\d$")
 MADE_UP = "--load-format=dummy"
+KIND = {"apiVersion": "tacho.dev/v1alpha1", "kind": "LLMDeployment"}
+NOTES, NOTED = "benchmarks.tacho.dev/", ("replaces", "ends", "beside")
+"""What a cell says of itself becomes annotations."""
 
 
 def cells(matrix: Path) -> list[dict[str, Any]]:
     """The LLMDeployments of a file, or those that a folder of recorded ones was started from."""
     files = sorted(matrix.rglob("*.yaml")) if matrix.is_dir() else [matrix]
     documents = [document for file in files for document in yaml.safe_load_all(file.read_text()) if document]
-    return [
-        {
-            **{key: document[key] for key in ("apiVersion", "kind")},
-            "metadata": {key: value for key, value in document["metadata"].items() if key != "namespace"},
-            "spec": document["spec"],
-        }
-        for document in documents
-    ]
+    return [cell for document in documents for cell in _cells(document)]
+
+
+def _cells(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Of a list of cells, or the one that a resource was started from."""
+    for cell in document.get("cells", ()):
+        notes = {NOTES + note: cell[note] for note in NOTED if note in cell}
+        changes = {key: value for key, value in cell.items() if key not in {"name", "model", *NOTED}}
+        spec = {key: value for key, value in (document["common"] | changes).items() if value is not None}
+        model = {"uri": CLAIM + cell["model"], "servedName": "m"}
+        metadata = {"name": cell["name"], **({"annotations": notes} if notes else {})}
+        yield {**KIND, "metadata": metadata, "spec": {"model": model, **spec}}
+    if "cells" not in document:
+        metadata = {key: value for key, value in document["metadata"].items() if key != "namespace"}
+        yield {**KIND, "metadata": metadata, "spec": document["spec"]}
 
 
 def loaded(documents: list[dict[str, Any]]) -> dict[str, bool]:

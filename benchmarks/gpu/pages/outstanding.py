@@ -10,7 +10,7 @@ from benchmarks.gpu.pages import held, matrix, pods, switches
 from benchmarks.gpu.pages.recorded import ROOT, read, row
 
 NEXT = ROOT / "benchmarks/gpu/h200-next.yaml"
-REPLACES = "benchmarks.tacho.dev/replaces"
+REPLACES = models.NOTES + "replaces"
 HEAD = """# Outstanding on the H200
 
 Written by `python -m benchmarks.gpu.pages`. A recorded level is withdrawn from the pages where it cannot
