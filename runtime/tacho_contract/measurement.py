@@ -82,6 +82,9 @@ class SingleStream:
     TTFT = a + b x input tokens."""
     prefill_tokens_per_second: float | None = None
     """Prompt tokens per second: 1 / b of the same fit."""
+    textless_percent: float | None = None
+    """Share of the events that brought no text, in percent: half a character, or a token that is none.
+    Absent: the events were not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,9 @@ class CurvePoint:
     """Median time to the first token, in milliseconds."""
     ttft_milliseconds_p95: float | None = None
     """95th percentile of the time to the first token, in milliseconds."""
+    engine_ttft_milliseconds: float | None = None
+    """Mean time to the first token by the engine's own count, in milliseconds. What clients wait beyond it
+    passes in its HTTP front end or on the way. Absent: the engine does not count it."""
     tpot_milliseconds_p50: float | None = None
     """Median time per further token, in milliseconds."""
     tpot_milliseconds_p95: float | None = None

@@ -53,6 +53,49 @@ def time_outside_engine(
     return f"{mine - its:.0f} ms of the {mine:.0f} ms to the first token passed outside the engine"
 
 
+def engine_ttft_milliseconds(readings: Sequence[CounterReading]) -> float | None:
+    """Mean time to the first token between the first and the last of ``readings``, by the engine's own sum
+    and count. None: it does not count, or had no first token."""
+    told = [
+        (one.counters.ttft_seconds_sum, one.counters.ttft_seconds_count)
+        for one in readings
+        if one.counters.ttft_seconds_sum is not None and one.counters.ttft_seconds_count is not None
+    ]
+    if len(told) < 2 or told[-1][1] <= told[0][1]:
+        return None
+    return 1000 * (told[-1][0] - told[0][0]) / (told[-1][1] - told[0][1])
+
+
+FRONTEND_BOUND = "FrontendBound"
+MISSING_SHARE, MISSING_STREAMS = 0.1, 2.0
+"""Of a level's streams: more than both that the engine had no request of are more than chance."""
+
+
+def front_end_limit(trace: LoadTrace, tpot_milliseconds: float) -> str:
+    """Message that the engine's HTTP front end, and not the engine, limits a level. "": it does not, the
+    engine has no gauges, or the client itself was late.
+
+    By its gauges the engine had fewer requests, running and waiting, than the client had open: the others'
+    tokens, or the requests themselves, stood in the front end.
+    """
+    held = [
+        one.counters.running + one.counters.waiting
+        for one in trace.readings
+        if one.counters.running is not None and one.counters.waiting is not None
+    ]
+    if len(held) < 2 or trace.failures or client_lateness(trace.client, tpot_milliseconds):
+        return ""
+    missing = trace.concurrency - math.fsum(held) / len(held)
+    if missing < max(MISSING_STREAMS, MISSING_SHARE * trace.concurrency):
+        return ""
+    own = engine_ttft_milliseconds(trace.readings)
+    counted = f", and by its own count a first token takes {own:.0f} ms" if own is not None else ""
+    return (
+        f"at {trace.concurrency} streams the engine had {trace.concurrency - missing:.0f} requests at a time"
+        f"{counted}: its HTTP front end limits it (vLLM: --api-server-count N starts more of them)"
+    )
+
+
 NS = 1e9
 AGREEMENT = 0.03
 """Counted by both sides alike: the engine's counters are taken, which need no chunk to be counted."""

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, CurvePoint, Goodput, Workload
-from tacho_runtime.probe.cross_checks import check_counters
+from tacho_runtime.probe.cross_checks import (
+    FRONTEND_BOUND,
+    check_counters,
+    engine_ttft_milliseconds,
+    front_end_limit,
+)
 from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.rates import FLOOR_PERCENT, cycle_rate, decode_of, find_cycles
@@ -231,9 +236,11 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
         rate, interval = 0.0, None
     contradiction = inconsistency(trace, received, interval)
     steady = trace.started and not trace.failures and not drifts(kept) and not contradiction
-    flags = sorted({*checked.flags, *(() if steady else ("NotSteady",))})
     requests_per_second = rate / max(1.0, output_tokens)
     tpot = median(found.tpot)
+    front_end = front_end_limit(trace, tpot)
+    raised = {"NotSteady": not steady, FRONTEND_BOUND: bool(front_end)}
+    flags = sorted({*checked.flags, *(flag for flag, is_so in raised.items() if is_so)})
     slo_ratio = slo_ratio_of(found, slo)
     point = MeasuredLevel(
         concurrency=trace.concurrency,
@@ -245,6 +252,7 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
         counted_by=checked.counted_by,
         ttft_milliseconds_p50=median(found.ttft),
         ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
+        engine_ttft_milliseconds=engine_ttft_milliseconds(trace.readings),
         tpot_milliseconds_p50=tpot,
         tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
         end_to_end_milliseconds_p50=(
@@ -257,7 +265,7 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
         steady=steady,
         flags=tuple(flags),
     )
-    notes = tuple(note for note in (found.note, contradiction, *checked.notes) if note)
+    notes = tuple(note for note in (found.note, contradiction, front_end, *checked.notes) if note)
     return LevelResult(
         point=point,
         slo_ratio=slo_ratio,

@@ -68,6 +68,7 @@ def single_stream(
     ttfts = [ttft for stream in streams if (ttft := stream.ttft_milliseconds) is not None]
     if decode is None or not tpots or not ttfts:
         return None
+    events = sum(stream.events for stream in streams)
     line = least_squares(prompts)
     sound = line is not None and line.slope > 0
     return SingleStream(
@@ -85,6 +86,7 @@ def single_stream(
         # A line below zero at no tokens says that the time is not a line, not that there is no overhead.
         ttft_overhead_milliseconds=line.intercept if line and sound and line.intercept >= 0 else None,
         prefill_tokens_per_second=1000 / line.slope if line and sound else None,
+        textless_percent=100 * sum(stream.textless for stream in streams) / events if events else None,
     )
 
 

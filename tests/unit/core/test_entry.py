@@ -53,6 +53,7 @@ FULL = Measurement(
         ttft_milliseconds_p95=120.0,
         ttft_overhead_milliseconds=3.0,
         prefill_tokens_per_second=1000.0,
+        textless_percent=14.0,
     ),
     capacity=Capacity(
         concurrency=4,
@@ -83,6 +84,7 @@ FULL = Measurement(
             ci_percent=2.0,
             counted_by="Engine",
             end_to_end_milliseconds_p95=800.0,
+            engine_ttft_milliseconds=80.0,
             slo_met=True,
             flags=("NotSteady",),
         ),
@@ -218,6 +220,7 @@ def test_each_figure_is_shown_under_its_own_name() -> None:
         "ttftMillisecondsP95": "120",
         "ttftOverheadMilliseconds": "3",
         "prefillTokensPerSecond": "1000",
+        "textlessPercent": "14",
     }
     assert wire["capacity"] == {
         "concurrency": 4,
@@ -259,6 +262,7 @@ def test_each_figure_is_shown_under_its_own_name() -> None:
         {
             "ttftMillisecondsP50": "104",
             "ttftMillisecondsP95": "150",
+            "engineTtftMilliseconds": "80",
             "tpotMillisecondsP50": "8",
             "tpotMillisecondsP95": "9",
             "endToEndMillisecondsP50": "600",

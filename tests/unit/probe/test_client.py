@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tacho_runtime.probe.cross_checks import client_lateness, time_outside_engine
+from tacho_runtime.probe.cross_checks import (
+    client_lateness,
+    engine_ttft_milliseconds,
+    front_end_limit,
+    time_outside_engine,
+)
 from tacho_runtime.probe.engine_under_test import ClientHealth
-from tacho_runtime.probe.load.counters import EngineCounters
+from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
 from tacho_runtime.probe.load.load_worker import ClientHealthMonitor
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import EngineEndpoint
+from tests.unit.probe.test_levels import trace_of
 
 
 @pytest.mark.parametrize(
@@ -65,6 +73,51 @@ def test_time_that_was_not_the_engines(after: EngineCounters, ttfts: tuple[int, 
     found = time_outside_engine(first_tokens(1.0, 10), after, answered(*ttfts))
     assert said in found
     assert bool(found) == bool(said)
+
+
+def held(*gauges: tuple[float | None, float | None], ttft: bool = True) -> tuple[CounterReading, ...]:
+    """Readings of (running, waiting), a first token of 50 ms between any two."""
+    return tuple(
+        CounterReading(
+            stamp_ns=place,
+            counters=EngineCounters(
+                running=running,
+                waiting=waiting,
+                ttft_seconds_sum=1 + 0.05 * place if ttft else None,
+                ttft_seconds_count=float(place) if ttft else None,
+            ),
+        )
+        for place, (running, waiting) in enumerate(gauges)
+    )
+
+
+@pytest.mark.parametrize(
+    ("streams", "readings", "limited"),
+    [
+        (64, held((64, 0), (64, 0)), False),
+        (64, held((50, 14), (52, 11)), False),
+        (64, held((60, 0), (59, 0)), False),
+        (64, held((40, 0), (42, 0)), True),
+        (64, held((20, 20), (22, 21), ttft=False), True),
+        # One between two requests is chance.
+        (4, held((3, 0), (4, 0)), False),
+        (4, held((1, 0), (2, 0)), True),
+        # Not told, or only once.
+        (64, held((40, None), (42, None)), False),
+        (64, held((40, 0)), False),
+    ],
+)
+def test_a_front_end_limits_where_the_engine_has_fewer_requests(
+    streams: int, readings: tuple[CounterReading, ...], limited: bool
+) -> None:
+    trace = trace_of([], 0, 1000, concurrency=streams, readings=readings)
+    said = front_end_limit(trace, 20.0)
+    assert bool(said) is limited
+    if limited:
+        assert "--api-server-count N" in said
+        assert ("a first token takes 50 ms" in said) == (engine_ttft_milliseconds(readings) is not None)
+    late = replace(trace, client=ClientHealth(cpu_share=0.95))
+    assert not front_end_limit(late, 20.0), "the client may be what is slow"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace, SteadyLoop
+from tacho_runtime.probe.engine_under_test import ClientHealth, Cohort, LevelTerms, LoadTrace, SteadyLoop
 from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.load.job import BIN_NS
 from tacho_runtime.probe.load.socket_engine import SocketEngine
@@ -105,7 +106,9 @@ async def test_a_level_follows_the_requests_of_its_window_to_their_end() -> None
     assert len(trace.bins) * BIN_NS == trace.end_ns - trace.start_ns
     assert len(trace.cohort) == 12
     assert all(stream.finish_reason == "length" for stream in trace.cohort)
-    assert all(15 <= stream.output_tokens <= 25 and stream.prompt_tokens == 24 for stream in trace.cohort)
+    assert all(
+        15 <= round(stream.output_tokens) <= 25 and stream.prompt_tokens == 24 for stream in trace.cohort
+    )
     assert set(trace.cohort) <= set(trace.under_load)
     assert [stream.sent_ns for stream in trace.streams] == sorted(stream.sent_ns for stream in trace.streams)
     assert sum(trace.bins) == pytest.approx(made(trace), rel=0.15)
@@ -201,11 +204,24 @@ async def test_tokens_are_counted_however_they_come(law: dict[str, float]) -> No
     with mock_engine(**QUICK, **law) as port:
         async with looping(port) as loop:
             trace = await loop.level(terms(20, cohort=40), never)
-    assert all(15 <= stream.output_tokens <= 25 for stream in trace.cohort)
+    assert all(15 <= round(stream.output_tokens) <= 25 for stream in trace.cohort)
     assert sum(trace.bins) == pytest.approx(made(trace), rel=0.15)
     assert {stream.exact for stream in trace.cohort} == {True, False}
     if "textless_every" in law:
         assert sum(stream.textless for stream in trace.cohort) > 0
+
+
+async def test_a_front_end_that_is_slow_is_told_from_the_engine() -> None:
+    """It sends 250 tokens a second, of 2000 that the engine makes."""
+    with mock_engine(**QUICK, frontend_us=4000) as port:
+        async with looping(port) as loop:
+            trace = await loop.level(terms(20, cohort=40), never)
+    result = evaluate(replace(trace, client=ClientHealth()), SMALL, ServiceLevel())
+    assert result is not None
+    assert "FrontendBound" in result.point.flags
+    assert any("--api-server-count" in note for note in result.notes)
+    assert result.point.engine_ttft_milliseconds is not None
+    assert result.point.engine_ttft_milliseconds < result.point.ttft_milliseconds_p50
 
 
 async def test_a_request_that_fails_ends_no_level_and_is_told() -> None:
