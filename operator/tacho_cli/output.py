@@ -126,7 +126,7 @@ def following(about_seconds: int | None = None) -> Iterator[Callable[[str], None
         TextColumn(f"of about {about_seconds} s" if about_seconds else ""),
     )
     with Progress(*parts, console=screen, transient=True) as display:
-        task = display.add_task("asking", total=None)
+        task = display.add_task("starting", total=None)
         yield lambda message: display.update(task, description=message)
 
 

@@ -11,8 +11,8 @@ import yaml
 
 from tacho_engines.registry import engine_profiles
 from tacho_operator.config import load_settings
-from tacho_operator.shell.fleet import CHILDREN
 from tacho_operator.shell.kube import KINDS
+from tacho_operator.shell.observe import CHILDREN
 from tools.harness.helm import CHART, REQUIRED, ChartRefused, Helm, kinds
 
 GOLDEN = Path(__file__).parent / "golden" / "default.yaml"

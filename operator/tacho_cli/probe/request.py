@@ -42,20 +42,19 @@ def tried(live: Manifest, request: str) -> bool:
 
 
 def unanswered(resource: Manifest, live: Manifest, request: str, before: MeasurementKeys) -> ReprobeOutcome:
-    """The result where the request was tried without a new measurement: the pod measured nothing, or nothing
-    better."""
-    there = "provisional, and clean figures are there already"
+    """The outcome of a completed request without a new measurement: no result, or no better one."""
+    there = "the result is provisional, and the clean measurement stays current"
     if (note := _outcome(live, request)) and note.get("reason") == Reason.MEASUREMENT_PROVISIONAL:
-        why = f"{note.get('message') or 'something else moved the figures'}; it is tried again later."
+        why = f"{note.get('message') or 'a disturbance changed it'}; it is measured again later."
         return ReprobeOutcome(why=f"{there}: {why}", provisional=True)
     fresh = [run for run in _runs(resource) if _run(run) not in before]
     if fresh and all(run.get("confidence") == PROVISIONAL for run in fresh):
         pods = ", ".join(sorted({run.get("pod", "") for run in fresh}))
-        return ReprobeOutcome(why=f"{there}: something else moved those of {pods}", provisional=True)
+        return ReprobeOutcome(why=f"{there}: a disturbance changed the result of {pods}", provisional=True)
     conditions = (resource.get("status") or {}).get("conditions") or ()
     measured: Manifest = next((item for item in conditions if item["type"] == "Measured"), {})
     now = f" {measured['reason']}: {measured.get('message', '')}" if measured else ""
-    return ReprobeOutcome(why=f"the pod that was asked brought no better figures than there are.{now}")
+    return ReprobeOutcome(why=f"the measured pod has no better result than the present one.{now}")
 
 
 def ended(resource: Manifest, live: Manifest, request: str, before: MeasurementKeys) -> ReprobeOutcome | None:
@@ -65,7 +64,7 @@ def ended(resource: Manifest, live: Manifest, request: str, before: MeasurementK
         return ReprobeOutcome(why=str(given_up["message"]))
     note = _outcome(live, request)
     if note and note.get("reason") != Reason.MEASUREMENT_PROVISIONAL:
-        again = "" if note.get("reason") == Reason.MEASUREMENT_FAILED else " It is tried again later."
+        again = "" if note.get("reason") == Reason.MEASUREMENT_FAILED else " It is retried later."
         return ReprobeOutcome(why=f"{note.get('reason')}: {note.get('message')}{again}")
     if not tried(live, request):
         return None
@@ -79,7 +78,7 @@ def stage(resource: Manifest, pods: list[Manifest], live: Manifest | None, reque
     """The present state of the request, in a few words. ``pods``: probe pods."""
     asked = _document(_kept(live, names.ASKED_ANNOTATION)) if live else {}
     if asked.get("request") == request and asked.get("pod"):
-        return f"{asked['pod']} was told: it sees it within two minutes, leaves the Service and measures"
+        return f"{asked['pod']} receives the request within two minutes, leaves the Service and measures"
     for pod in pods:
         if "deletionTimestamp" in pod["metadata"]:
             continue
@@ -100,8 +99,8 @@ def stage(resource: Manifest, pods: list[Manifest], live: Manifest | None, reque
     conditions = (resource.get("status") or {}).get("conditions") or ()
     ready: Manifest = next((item for item in conditions if item["type"] == "Ready"), {})
     if ready.get("status") == "True":
-        return "asked; waiting for the operator"
-    return f"asked; not ready: {ready.get('reason', 'the operator has not looked at it yet')}"
+        return "requested; waiting for the operator"
+    return f"requested; not ready: {ready.get('reason', 'no operator has reconciled it yet')}"
 
 
 def _entries(resource: Manifest) -> list[Manifest]:

@@ -57,14 +57,10 @@ def child_name(child: Manifest) -> str:
     return f"{child['kind']}/{child['metadata']['name']}"
 
 
-def _live_children(observed: Observed) -> dict[tuple[str, str], Manifest]:
-    return {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
-
-
 async def execute(kube: Kube, observed: Observed, decision: ReconcileDecision) -> ExecuteResult:
     """Applies the children in their order, then deletes. Refusals are collected, other errors raise."""
     refusals: list[ChildRefusal] = []
-    live = _live_children(observed)
+    live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     writes = await _mark_victims(kube, live, decision)
     for desired in decision.apply:
         kind, name = desired["kind"], desired["metadata"]["name"]
@@ -216,12 +212,12 @@ async def _own_by_apply(kube: Kube, live: Manifest) -> int:
 
 
 async def _create(kube: Kube, desired: Manifest) -> None:
-    """Creates a child by POST. A name taken by our own child (delivered late) is fine; any other owner is a
-    conflict.
+    """Creates a child that the store does not show. Raises Conflict where another owner has an object of its
+    name.
 
-    A name that was taken and is free again is used in the next reconcile, which the deletion or the resync
-    triggers. A child of a deleted resource of the same name is about to be garbage-collected: that raises
-    ApiError for a retry, and needs no user action.
+    The resource's own child may exist already: the store shows it late. One of a deleted resource of the same
+    name is still to be garbage-collected: ApiError, so that the reconcile is retried. Where the object was
+    deleted after the refusal, the next reconcile creates the child.
     """
     try:
         await kube.create(desired)

@@ -11,22 +11,13 @@ from prometheus_client.registry import Collector
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.observe import CHILDREN
 from tacho_operator.shell.store.reflector import Reflector, WatchScope
 from tacho_operator.shell.store.store import Store, StoreChange
 from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
 
 Process = Callable[[Key], Awaitable[float | None]]
 
-CHILDREN = (
-    "ControllerRevision",
-    "Deployment",
-    "ReplicaSet",
-    "Service",
-    "ConfigMap",
-    "NetworkPolicy",
-    "PodDisruptionBudget",
-    "Pod",
-)
 LISTS_AT_ONCE = 2
 STALE_RETRY_SECONDS = 2.0
 """Delay of a reconcile while a watch that it reads from is interrupted, where several namespaces are

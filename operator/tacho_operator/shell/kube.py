@@ -307,40 +307,27 @@ class Kube:
     async def _apply(
         self, manifest: Manifest, subresource: str = "", manager: str = FIELD_MANAGER
     ) -> Manifest:
-        kind, metadata = manifest["kind"], manifest["metadata"]
-        return await self._request(
-            "patch",
-            f"{kind}/{subresource}" if subresource else kind,
-            _path(kind, metadata.get("namespace"), metadata["name"], subresource),
-            manifest,
-            content_type="application/apply-patch+yaml",
-            field_manager=manager,
-            force_conflicts=True,
+        return await self._patch(
+            manifest, "apply-patch+yaml", manifest, subresource, field_manager=manager, force_conflicts=True
         )
 
     async def patch_json(self, live: Manifest, operations: list[dict[str, Any]]) -> Manifest:
         """JSON patch of an object as it was read."""
-        metadata = live["metadata"]
-        return await self._request(
-            "patch",
-            live["kind"],
-            _path(live["kind"], metadata.get("namespace"), metadata["name"]),
-            operations,
-            content_type="application/json-patch+json",
-            field_manager=FIELD_MANAGER,
-        )
+        return await self._patch(live, "json-patch+json", operations, field_manager=FIELD_MANAGER)
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
         """Sets annotations of just this object; one that was replaced is refused."""
-        metadata = live["metadata"]
-        return await self._request(
-            "patch",
-            live["kind"],
-            _path(live["kind"], metadata.get("namespace"), metadata["name"]),
-            {"metadata": {"uid": metadata["uid"], "annotations": annotations}},
-            content_type="application/merge-patch+json",
-            field_manager=FIELD_MANAGER,
-        )
+        body = {"metadata": {"uid": live["metadata"]["uid"], "annotations": annotations}}
+        return await self._patch(live, "merge-patch+json", body, field_manager=FIELD_MANAGER)
+
+    async def _patch(
+        self, target: Manifest, patch_type: str, body: Any, subresource: str = "", **parameters: Any
+    ) -> Manifest:
+        kind, metadata = target["kind"], target["metadata"]
+        path = _path(kind, metadata.get("namespace"), metadata["name"], subresource)
+        counted_kind = f"{kind}/{subresource}" if subresource else kind
+        content_type = f"application/{patch_type}"
+        return await self._request("patch", counted_kind, path, body, content_type=content_type, **parameters)
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         """Deletes just this object; one that was deleted or replaced is left alone."""

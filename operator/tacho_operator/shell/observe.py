@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timezone
-from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -21,16 +20,17 @@ from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 
-CHILD_KINDS = (
+CHILDREN = (
     "ControllerRevision",
     "Deployment",
+    "ReplicaSet",
     "Service",
     "ConfigMap",
     "NetworkPolicy",
     "PodDisruptionBudget",
-    "ReplicaSet",
     "Pod",
 )
+"""Kinds that carry the resource's label."""
 
 
 class UnreadableResource(Exception):
@@ -77,57 +77,29 @@ def _live_config_text(config_maps: Iterable[Manifest], name: str) -> str:
     return str((found.get("data") or {}).get(LIVE_KEY, ""))
 
 
-class ResourceSource(Protocol):
-    """The source that a resource and its children are read from."""
-
-    async def resource(self, key: Key) -> Manifest | None: ...
-
-    async def children(self, kind: str, key: Key) -> list[Manifest]: ...
-
-
-class StoreSource:
-    """Reads a resource and its children from the store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def resource(self, key: Key) -> Manifest | None:
-        return self._store.resource(key)
-
-    async def children(self, kind: str, key: Key) -> list[Manifest]:
-        return self._store.children(kind, key)
-
-
-class LiveSource:
-    """The API server: for the rare reconcile that cannot wait for the store."""
-
-    def __init__(self, kube: Kube) -> None:
-        self._kube = kube
-
-    async def resource(self, key: Key) -> Manifest | None:
-        return await self._kube.get("LLMDeployment", key.namespace, key.name)
-
-    async def children(self, kind: str, key: Key) -> list[Manifest]:
-        return await self._kube.list_all(kind, key.namespace, f"{DEPLOYMENT_LABEL}={key.name}")
-
-
 class Observer:
     """Observes one resource at a time; objects that the resource does not own always come from the store."""
 
     def __init__(self, kube: Kube, store: Store, reports: Reports) -> None:
-        self._held, self._live = StoreSource(store), LiveSource(kube)
-        self._store = store
-        self._reports = reports
+        self._kube, self._store, self._reports = kube, store, reports
 
     async def observe(self, key: Key, *, live: bool = False) -> Observed | None:
-        """The resource and everything around it; None when it was deleted. Raises UnreadableResource."""
-        source: ResourceSource = self._live if live else self._held
-        raw = await source.resource(key)
+        """The resource and everything around it; None when it was deleted. Raises UnreadableResource.
+
+        ``live``: the resource and its children come from the API server, as the store is not yet current.
+        """
+        raw = await self._kube.get("LLMDeployment", *key) if live else self._store.resource(key)
         if raw is None:
             self._reports.forget(key)
             return None
         resource = read_resource(raw)
-        found = {kind: await source.children(kind, key) for kind in CHILD_KINDS}
+        selector = f"{DEPLOYMENT_LABEL}={key.name}"
+        found = {
+            kind: await self._kube.list_all(kind, key.namespace, selector)
+            if live
+            else self._store.children(kind, key)
+            for kind in CHILDREN
+        }
         uid = {raw["metadata"]["uid"]}
         mine = {kind: owned(items, uid) for kind, items in found.items()}
         replica_sets = owned(found["ReplicaSet"], {item["metadata"]["uid"] for item in mine["Deployment"]})

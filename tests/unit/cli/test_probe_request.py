@@ -51,7 +51,7 @@ BEFORE = seen(resource(OLD, OTHER))
         (
             resource(OLD),
             live("", outcome("CannotJudge")),
-            ReprobeOutcome(why="CannotJudge: no node has room. It is tried again later."),
+            ReprobeOutcome(why="CannotJudge: no node has room. It is retried later."),
         ),
         (
             resource(OLD),
@@ -83,7 +83,7 @@ def test_a_request_that_was_tried_and_brought_nothing_says_what_there_is() -> No
     assert not tried({"metadata": {}}, "now")
     measured = {"type": "Measured", "status": "True", "reason": "MeasurementComplete", "message": "~3."}
     there = {"status": {"conditions": [measured]}}
-    why = "the pod that was asked brought no better figures than there are."
+    why = "the measured pod has no better result than the present one."
     assert unanswered(there, live("now"), "now", BEFORE) == ReprobeOutcome(
         why=f"{why} MeasurementComplete: ~3."
     )
@@ -152,14 +152,14 @@ def test_what_it_waits_for_is_said(status: dict[str, Any], words: str) -> None:
 
 def test_which_serving_pod_was_told_is_said() -> None:
     told = live(asked={"request": "now", "pod": "demo-2"})
-    assert stage(resource(), [], told, "now").startswith("demo-2 was told: ")
-    assert stage(resource(), [], told, "later") == "asked; waiting for the operator"
+    assert stage(resource(), [], told, "now").startswith("demo-2 receives the request")
+    assert stage(resource(), [], told, "later") == "requested; waiting for the operator"
 
 
 def test_without_a_pod_it_waits_for_the_operator_or_for_the_deployment() -> None:
-    assert stage(resource(), [], None, "now") == "asked; waiting for the operator"
-    assert stage(resource(ready="False"), [], live(), "now") == "asked; not ready: Serving"
-    assert stage({}, [], None, "now") == "asked; not ready: the operator has not looked at it yet"
+    assert stage(resource(), [], None, "now") == "requested; waiting for the operator"
+    assert stage(resource(ready="False"), [], live(), "now") == "requested; not ready: Serving"
+    assert stage({}, [], None, "now") == "requested; not ready: no operator has reconciled it yet"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
+from tacho_contract.model import ModelFacts
 from tacho_contract.units import clipped
 from tacho_contract.uri import FileUri
 from tacho_operator.api.rules.deny_list import refused_arguments, refused_variables
@@ -65,8 +66,33 @@ def _unreadable_record(observed: Observed, own: str) -> Problem | None:
     )
 
 
-def _next_number(revisions: Mapping[str, Revision]) -> int:
-    return 1 + max((item.number for item in revisions.values()), default=0)
+def _plan(
+    spec: LLMDeploymentSpec, facts: ModelFacts, observed: Observed, config: Config
+) -> ModelPlan | PlanFailure:
+    return plan_model(spec, facts, nodes=observed.nodes, history=observed.history, config=config)
+
+
+def _freeze(
+    resource: LLMDeployment,
+    plan: ModelPlan,
+    inspection: Inspection,
+    revisions: Mapping[str, Revision],
+    config: Config,
+    *,
+    name: str = "",
+) -> Planning:
+    """The plan with its new revision; ``name`` where it is not the spec's own."""
+    assert inspection.facts is not None
+    manifest = frozen.new_revision(
+        resource,
+        plan,
+        inspection.facts,
+        facts_key=facts_key(resource),
+        number=1 + max((item.number for item in revisions.values()), default=0),
+        config=config,
+        name=name,
+    )
+    return Planning(revision=frozen.read(manifest), plan=plan, inspection=inspection, apply=(manifest,))
 
 
 def _refit(
@@ -85,24 +111,13 @@ def _refit(
     if inspection.facts is None:
         return replace(unchanged, inspection=inspection)
     spec = shortened(resource.spec, known.plan, length)
-    planned = plan_model(
-        spec, inspection.facts, nodes=observed.nodes, history=observed.history, config=config
-    )
+    planned = _plan(spec, inspection.facts, observed, config)
     if isinstance(planned, PlanFailure) or launchable(planned) is not None:
         return unchanged
     planned_tokens = known.plan.max_model_len
     why = f"Planned again: the engine of {known.name} had memory for {length} of {planned_tokens} tokens."
     planned = replace(planned, message=f"{planned.message} {why}")
-    manifest = frozen.new_revision(
-        resource,
-        planned,
-        inspection.facts,
-        facts_key=facts_key(resource),
-        number=_next_number(revisions),
-        config=config,
-        name=refitted_name(known.name),
-    )
-    return Planning(revision=frozen.read(manifest), plan=planned, inspection=inspection, apply=(manifest,))
+    return _freeze(resource, planned, inspection, revisions, config, name=refitted_name(known.name))
 
 
 def plan_step(
@@ -128,23 +143,13 @@ def plan_step(
     inspection = inspect(observed, config, now)
     if inspection.facts is None:
         return Planning(inspection=inspection)
-    planned = plan_model(
-        resource.spec, inspection.facts, nodes=observed.nodes, history=observed.history, config=config
-    )
+    planned = _plan(resource.spec, inspection.facts, observed, config)
     if isinstance(planned, PlanFailure):
         failed = problem.from_failure(planned.failure)
         return Planning(failure=planned, problem=failed, inspection=inspection)
     if (failure := launchable(planned)) is not None:
         return Planning(plan=planned, problem=problem.from_failure(failure), inspection=inspection)
-    manifest = frozen.new_revision(
-        resource,
-        planned,
-        inspection.facts,
-        facts_key=facts_key(resource),
-        number=_next_number(revisions),
-        config=config,
-    )
-    return Planning(revision=frozen.read(manifest), plan=planned, inspection=inspection, apply=(manifest,))
+    return _freeze(resource, planned, inspection, revisions, config)
 
 
 def screen(spec: LLMDeploymentSpec) -> Problem | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from tacho_contract.units import clipped
-from tacho_operator.api.base import decimal, exact
+from tacho_operator.api.base import StatusModel, decimal, exact
 from tacho_operator.api.status import plan as api
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus, RevisionStatus, Summary
 from tacho_operator.core import names
@@ -134,32 +135,30 @@ def failure_status(failure: PlanFailure) -> api.Plan:
 
 
 def _predicted(found: Prediction) -> api.Predicted:
-    return api.Predicted(
-        weights_bytes=exact(found.weights_bytes),
-        kv_cache_bytes=exact(found.kv_cache_bytes),
-        kv_cache_tokens=exact(found.kv_cache_tokens),
-        max_concurrency=decimal(found.max_concurrency),
-        activation_bytes=exact(found.activation_bytes),
-        graph_bytes=exact(found.graph_bytes),
-        total_bytes=exact(found.total_bytes),
-        budget_bytes=exact(found.budget_bytes),
-        decode_tokens_per_second=decimal(found.decode_tokens_per_second),
-        expected_decode_tokens_per_second=decimal(found.expected_decode_tokens_per_second),
-    )
+    return api.Predicted(**_numbers(found, api.Predicted))
 
 
 def _alternatives(found: Iterable[PlanAlternative]) -> list[api.Alternative]:
-    return [_alternative(item) for item in list(found)[:ALTERNATIVES_LIMIT]]
+    return [
+        api.Alternative(
+            engine=item.engine,
+            method=item.method,
+            product=item.product,
+            fits=item.fits,
+            reason=str(item.reason),
+            message=clipped(item.message, 1024),
+            **_numbers(item, api.Alternative),
+        )
+        for item in list(found)[:ALTERNATIVES_LIMIT]
+    ]
 
 
-def _alternative(item: PlanAlternative) -> api.Alternative:
-    return api.Alternative(
-        engine=item.engine,
-        method=item.method,
-        product=item.product,
-        fits=item.fits,
-        reason=str(item.reason),
-        message=clipped(item.message, 1024),
-        decode_tokens_per_second=decimal(item.decode_tokens_per_second),
-        expected_decode_tokens_per_second=decimal(item.expected_decode_tokens_per_second),
-    )
+def _numbers(found: Prediction | PlanAlternative, shape: type[StatusModel]) -> dict[str, Any]:
+    """Figures of the plan under the names that status gives them: whole bytes and tokens, other decimals."""
+    kinds = {"_bytes": exact, "_tokens": exact, "_concurrency": decimal, "_per_second": decimal}
+    return {
+        name: convert(getattr(found, name))
+        for name in shape.model_fields
+        for ending, convert in kinds.items()
+        if name.endswith(ending)
+    }

@@ -58,17 +58,10 @@ class RecordingClient(Kube):
         self.applied: list[Manifest] = []
         """What was created or applied, as it was sent."""
 
-    def _note(self, manifest: Manifest) -> None:
-        metadata = manifest["metadata"]
-        self._keep(
-            Expectation(
-                manifest["kind"],
-                metadata["namespace"],
-                metadata["name"],
-                metadata["uid"],
-                metadata["resourceVersion"],
-            )
-        )
+    def _expect(self, kind: str, written: Manifest) -> Manifest:
+        names = ("namespace", "name", "uid", "resourceVersion")
+        self._keep(Expectation(kind, *(written["metadata"][name] for name in names)))
+        return written
 
     def _keep(self, expected: Expectation) -> None:
         self.written[expected.place] = expected
@@ -78,16 +71,14 @@ class RecordingClient(Kube):
         too."""
         found = await self._kube.get(kind, namespace, name)
         if found is not None and DEPLOYMENT_LABEL in (found["metadata"].get("labels") or {}):
-            self._note({**found, "kind": kind})
+            self._expect(kind, found)
         return found
 
     async def create(self, manifest: Manifest) -> Manifest:
         self.writes += 1
         made = await self._kube.create(manifest)
-        if manifest["kind"] not in KEPT_OUT:
-            self._note({**made, "kind": manifest["kind"]})
         self.applied.append(manifest)
-        return made
+        return made if manifest["kind"] in KEPT_OUT else self._expect(manifest["kind"], made)
 
     async def apply(
         self, manifest: Manifest, *, uid: str, subresource: str = "", manager: str = FIELD_MANAGER
@@ -95,20 +86,15 @@ class RecordingClient(Kube):
         self.writes += 1
         made = await self._kube.apply(manifest, uid=uid, subresource=subresource, manager=manager)
         self.applied.append(manifest)
-        self._note({**made, "kind": manifest["kind"]})
-        return made
+        return self._expect(manifest["kind"], made)
 
     async def patch_json(self, live: Manifest, operations: list[dict[str, Any]]) -> Manifest:
         self.writes += 1
-        made = await self._kube.patch_json(live, operations)
-        self._note({**made, "kind": live["kind"]})
-        return made
+        return self._expect(live["kind"], await self._kube.patch_json(live, operations))
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
         self.writes += 1
-        made = await self._kube.annotate(live, annotations)
-        self._note({**made, "kind": live["kind"]})
-        return made
+        return self._expect(live["kind"], await self._kube.annotate(live, annotations))
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         self.writes += 1
