@@ -57,9 +57,6 @@ class Result:
     missed: tuple[tuple[str, float], ...] = ()
     """("crash" or "hang", seconds) of faults without a ready pod."""
 
-    def cost(self, price_per_gpu_hour: float, gpus_per_replica: int = 1) -> float:
-        return self.gpu_hours * gpus_per_replica * price_per_gpu_hour
-
 
 def quantiles(values: Sequence[float]) -> Quantiles | None:
     """Nearest-rank quantiles; None without values."""

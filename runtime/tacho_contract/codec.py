@@ -14,12 +14,11 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
+from tacho_contract.uri import ModelUri, parse_uri
+
 T = TypeVar("T")
 
 _FLAT = "flat"
-_FORMER_KEYS = "FORMER_KEYS"
-"""Attribute of a contract class: by field, the key that earlier versions wrote. It is read where the present
-key is absent, and never written."""
 
 WHOLE_NUMBER_LIMIT = 2**63
 """Limit of whole numbers: the API server's 64-bit integers. No number of a document comes near it."""
@@ -47,6 +46,8 @@ def flat(**renamed: str) -> dict[str, Any]:
 
 def to_dict(document: Any) -> Any:
     """A contract object as JSON-ready data with camelCase keys; fields that are None are left out."""
+    if isinstance(document, ModelUri):
+        return str(document)
     if dataclasses.is_dataclass(document) and not isinstance(document, type):
         return dict(_pairs(document, type(document), {}))
     if isinstance(document, tuple | list):
@@ -76,13 +77,12 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 @functools.cache
-def _table(cls: type) -> tuple[tuple[str, str, str | None, Any, Mapping[str, str] | None], ...]:
-    """Of every field its name, its key, its former key, its type, and where its keys stand among its owner's
-    their names. Thousands of pods are read every few seconds: to find out anew each time took most of it."""
-    hints, former = _hints(cls), getattr(cls, _FORMER_KEYS, {})
+def _table(cls: type) -> tuple[tuple[str, str, Any, Mapping[str, str] | None], ...]:
+    """Of every field its name, its key, its type, and where its keys stand among its owner's their names.
+    Thousands of pods are read every few seconds: to find out anew each time took most of it."""
+    hints = _hints(cls)
     return tuple(
-        (f.name, _camel(f.name), former.get(f.name), hints[f.name], f.metadata.get(_FLAT))
-        for f in dataclasses.fields(cls)
+        (f.name, _camel(f.name), hints[f.name], f.metadata.get(_FLAT)) for f in dataclasses.fields(cls)
     )
 
 
@@ -107,7 +107,7 @@ class _Shape(typing.NamedTuple):
     """What a declared type asks of data."""
 
     how: str
-    """object, list, map, scalar."""
+    """object, list, map, uri, scalar."""
     kind: Any
     """The class of the declared type; for a list or a map, the class of its items."""
     optional: bool
@@ -116,6 +116,8 @@ class _Shape(typing.NamedTuple):
 @functools.cache
 def _shape(kind: Any) -> _Shape:
     origin = typing.get_origin(kind)
+    if kind == ModelUri:
+        return _Shape("uri", kind, False)
     if origin in (typing.Union, types.UnionType):
         (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
         return _shape(kind)._replace(optional=True)
@@ -134,6 +136,8 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
         return None
     if how == "scalar":
         return _decode_scalar(kind, data, path)
+    if how == "uri":
+        return _decode_uri(data, path)
     if how == "object":
         return _decode_object(kind, data, path, {})
     if how == "list":
@@ -143,6 +147,13 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
     if not isinstance(data, dict):
         raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
     return {str(key): _decode(kind, value, f"{path}.{key}") for key, value in data.items()}
+
+
+def _decode_uri(data: Any, path: str) -> ModelUri:
+    try:
+        return parse_uri(_decode_scalar(str, data, path))
+    except ValueError as error:
+        raise DocumentError(f"{path}: {error}") from None
 
 
 def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
@@ -162,10 +173,8 @@ def _decode_object(kind: Any, data: Any, path: str, renamed: Mapping[str, str]) 
     if not isinstance(data, dict):
         raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
     values: dict[str, Any] = {}
-    for name, usual, former, hint, flat_names in _table(kind):
+    for name, usual, hint, flat_names in _table(kind):
         key = renamed.get(name, usual)
-        if former and former in data and key not in data:
-            key = former
         if flat_names is not None:
             values[name] = _decode_object(hint, data, path, flat_names)
         elif key in data:

@@ -81,17 +81,21 @@ class FailureKind:
     tries_again: bool = True
     """tacho or the kubelet retries with spec as it is, and recovers once the cause is removed. False: the
     cause is in spec, in the image or in this version of tacho."""
-    needs_user_action: bool = True
-    """It is unlikely to recover without user action: Stalled is true at once."""
-    escalates: tuple[Escalation, ...] = ()
-    """Events after which user action is required, where it is not at once."""
+    escalates: tuple[Escalation, ...] | None = None
+    """Events after which user action is required; (): none. None: at once, as recovery without user action is
+    unlikely."""
     by_platform: bool = False
     """The cluster caused it, independently of the revision, so that it does not count against the revision,
     except where the message says that the pod caused it."""
 
+    @property
+    def needs_user_action(self) -> bool:
+        """Whether user action is required at once: then Stalled is true."""
+        return self.escalates is None
+
     def user_action_needed(self, happened: Collection[Escalation] = ()) -> bool:
         """Whether user action is required, after the events that have ``happened`` to this failure."""
-        return self.needs_user_action or any(item in self.escalates for item in happened)
+        return self.escalates is None or any(item in self.escalates for item in happened)
 
 
 _F = FailureClass
@@ -125,7 +129,6 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.HUB_UNREACHABLE: FailureKind(
         meaning="The Hub or mirror did not answer, or answered with an error of its own.",
         next_step="Check model.hub (endpoint, proxy, certificates) and the namespace's egress.",
-        needs_user_action=False,
         escalates=(Escalation.RESTARTS, Escalation.FINAL),
     ),
     _F.UNSUPPORTED_QUANTIZATION: FailureKind(
@@ -153,7 +156,6 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.HOST_OUT_OF_MEMORY: FailureKind(
         meaning="The kernel killed the engine or the container: out of host memory.",
         next_step="Raise engine.resources.limits.memory.",
-        needs_user_action=False,
         escalates=(Escalation.RESTARTS,),
     ),
     _F.IMAGE_PULL_ERROR: FailureKind(
@@ -163,13 +165,11 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.UNSCHEDULABLE: FailureKind(
         meaning="No node accepts the pod for lack of a resource or by a constraint.",
         next_step="Add or free such a node, or relax gpu, engine.resources or podTemplate.",
-        needs_user_action=False,
         escalates=(Escalation.SCHEDULE_TIMEOUT,),
     ),
     _F.NO_SPARE_GPU: FailureKind(
         meaning="No GPU is free for the new revision while the active one holds its own.",
         next_step="Add or free a GPU, or delete and create the resource again to reuse its own.",
-        needs_user_action=False,
         escalates=(Escalation.SCHEDULE_TIMEOUT,),
     ),
     _F.QUOTA_EXCEEDED: FailureKind(
@@ -199,43 +199,38 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.ENGINE_CRASHED: FailureKind(
         meaning="The engine ended by itself; the message has its last lines.",
         next_step="Read those lines; check engine.extraArgs, engine.env and the model.",
-        needs_user_action=False,
         escalates=(Escalation.RESTARTS, Escalation.FINAL),
     ),
     _F.STARTUP_TIMEOUT: FailureKind(
         meaning="The engine did not serve within the startup budget.",
         next_step="Check the durations in status.startup; raise startupTimeoutSeconds.",
-        needs_user_action=False,
         escalates=(Escalation.RESTARTS,),
     ),
     _F.INSPECTION_TIMEOUT: FailureKind(
         meaning="The inspection pod did not finish in time.",
         next_step="Check that it is scheduled and reaches the source; see the events of the namespace.",
-        needs_user_action=False,
+        escalates=(),
     ),
     _F.GPU_FAULT: FailureKind(
         meaning="The GPU or its driver reported a fault (XID).",
         next_step="Drain and reset the node; replace the GPU if the fault recurs.",
-        needs_user_action=False,
         escalates=(Escalation.RESTARTS,),
     ),
     _F.NODE_LOST: FailureKind(
         meaning="The node of the pod stopped answering.",
         next_step="Check the node; the pod is replaced once the node is deleted or ready again.",
-        needs_user_action=False,
+        escalates=(),
         by_platform=True,
     ),
     _F.EVICTED: FailureKind(
         meaning="The cluster evicted the pod: drain, preemption, node shutdown or shortage.",
         next_step="Wait for the new pod; if the engine exceeded its requests, raise them.",
-        needs_user_action=False,
         escalates=(Escalation.RESTARTS,),
         by_platform=True,
     ),
     _F.PORT_IN_USE: FailureKind(
         meaning="A port of the engine or the runtime is in use.",
         next_step="Choose another engine.custom.port, or stop the process that listens there.",
-        needs_user_action=False,
         escalates=(Escalation.RESTARTS,),
     ),
     _F.QUANTIZATION_NOT_APPLIED: FailureKind(
@@ -252,7 +247,6 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
 _UNKNOWN = FailureKind(
     meaning="A class that is unknown to this version of tacho.",
     next_step="See the message and the pod's log; this version of tacho does not know the class.",
-    needs_user_action=False,
     escalates=(Escalation.RESTARTS, Escalation.FINAL),
 )
 

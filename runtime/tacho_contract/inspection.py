@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tacho_contract.failure import Failure
 from tacho_contract.model import ModelFacts
 from tacho_contract.pod import MODEL_DIR
+from tacho_contract.uri import ModelUri
 
 ENV_INSPECT_CONFIG = "TACHO_INSPECT_CONFIG"
 DEFAULT_REVISION = "main"
@@ -22,7 +23,7 @@ FULL = "Full"
 class InspectConfig:
     """Input of an inspect pod, or of ``tacho plan``. Environment TACHO_INSPECT_CONFIG."""
 
-    uri: str
+    uri: ModelUri
     revision: str = DEFAULT_REVISION
     files: tuple[str, ...] = ()
     engine: str = ""

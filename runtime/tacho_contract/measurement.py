@@ -7,9 +7,7 @@ contract itself needs the standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 NOT_STEADY = "NotSteady"
 """Flag of a rate that moved while it was measured, or that is not known within 100 %."""
@@ -242,9 +240,6 @@ class Quality:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
     """Memory of one GPU."""
-
-    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"actual_bytes": "usedBytes"}
-    """Keys of earlier reports (``codec``)."""
 
     index: int = field(metadata=COUNT)
     """The GPU, as the pod counts those it sees (by NVML)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tacho_contract import SCHEMA
 from tacho_contract.codec import flat
+from tacho_contract.uri import ModelUri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,7 @@ class ModelFacts:
     """What the plan may know of a model before its weights are downloaded."""
 
     schema: int = SCHEMA
-    uri: str
+    uri: ModelUri
     files: ModelFiles = field(metadata=flat(globs="files"))
     format: str
     """safetensors | gguf | ct2 | pytorch | custom."""

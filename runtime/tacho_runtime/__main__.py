@@ -16,11 +16,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tacho_contract import __version__, codec
+from tacho_contract import __version__
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.pod import TERMINATION_LOG
-from tacho_runtime.files import write_termination
+from tacho_runtime.files import configuration, write_termination
 
 LOG_FORMAT = "tacho-runtime %(levelname)s %(message)s"
 
@@ -76,7 +76,7 @@ def _from_environment(environment: Mapping[str, str]) -> RuntimeConfig:
     text = environment.get(ENV_RUNTIME_CONFIG)
     if text is None:
         raise _invalid(f"{ENV_RUNTIME_CONFIG} is not set", "run as a child: run --config FILE")
-    return _decode(text, f"{ENV_RUNTIME_CONFIG} cannot be read")
+    return configuration(RuntimeConfig, text, ENV_RUNTIME_CONFIG)
 
 
 def _from_file(path: Path) -> RuntimeConfig:
@@ -84,14 +84,7 @@ def _from_file(path: Path) -> RuntimeConfig:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise _invalid(f"{path} cannot be read: {error.strerror}", "name the file to read") from None
-    return _decode(text, f"{path} cannot be read")
-
-
-def _decode(text: str, what: str) -> RuntimeConfig:
-    try:
-        return codec.loads(RuntimeConfig, text)
-    except codec.DocumentError as error:
-        raise _invalid(f"{what}: {error}", "use a runtime and an operator of the same release") from None
+    return configuration(RuntimeConfig, text, str(path))
 
 
 def _invalid(message: str, next_step: str) -> FailedError:

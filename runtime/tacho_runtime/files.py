@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TypeVar
 
-from tacho_contract.failure import Failure, termination_message
+from tacho_contract import codec
+from tacho_contract.failure import FailedError, Failure, FailureClass, termination_message
+
+T = TypeVar("T")
 
 
 def read_text(path: Path) -> str:
@@ -22,6 +26,18 @@ def replace_file(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     fresh.write_text(text, encoding="utf-8")
     os.replace(fresh, path)
+
+
+def configuration(cls: type[T], text: str, name: str) -> T:
+    """The document in ``text``, which messages call ``name``. Raises FailedError(InvalidConfig)."""
+    try:
+        return codec.loads(cls, text)
+    except codec.DocumentError as error:
+        raise FailedError.of(
+            FailureClass.INVALID_CONFIG,
+            f"{name} cannot be read: {error}",
+            "use an operator and images of the same release",
+        ) from None
 
 
 def write_termination(path: str, failure: Failure) -> None:

@@ -13,6 +13,7 @@ from tacho_contract.model import (
     StoredQuantization,
     TensorClass,
 )
+from tacho_contract.uri import ClaimUri
 from tools.cluster.handle import Cluster
 from tools.harness.operator_process import ACCOUNT, NAMESPACE, PATIENCE_SECONDS, Kubelet, eventually
 
@@ -21,7 +22,7 @@ OPERATOR_USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 NAME = "demo"
 
 FACTS = ModelFacts(
-    uri="pvc://models/demo",
+    uri=ClaimUri("models", "demo"),
     files=ModelFiles(
         commit="",
         digest="d" * 64,

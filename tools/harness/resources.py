@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tacho_contract.model import ModelFacts, ModelFiles
+from tacho_contract.uri import ClaimUri, HubUri
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.types import ModelPlan, Prediction
 from tacho_operator.core.types import Config
@@ -96,7 +97,7 @@ HUB_FILES = dataclasses.replace(
 
 def facts(**fields: Any) -> ModelFacts:
     values: dict[str, Any] = {
-        "uri": "pvc://models/smollm2",
+        "uri": ClaimUri("models", "smollm2"),
         "files": FILES,
         "format": "gguf",
     }
@@ -106,7 +107,7 @@ def facts(**fields: Any) -> ModelFacts:
 def hub_facts(**fields: Any) -> ModelFacts:
     return facts(
         **{
-            "uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct",
+            "uri": HubUri("HuggingFaceTB/SmolLM2-135M-Instruct"),
             "files": HUB_FILES,
             **fields,
         }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tacho_contract.model import ModelFacts, ModelFiles
+from tacho_contract.uri import HubUri
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tacho_runtime.headers.safetensors import DTYPE_BITS
 from tacho_runtime.headers.tensors import StoredTensor
@@ -87,7 +88,7 @@ def listed(name: str, tensors: Iterable[Tensor], commit: str) -> ModelFacts:
         total_bytes=sum(size for *_, size in tensors),
         files_digest="",
     )
-    return ModelFacts(uri=f"hf://published/{name}", files=files, format="safetensors")
+    return ModelFacts(uri=HubUri(f"published/{name}"), files=files, format="safetensors")
 
 
 def write_checkpoint(folder: Path | str, name: str, *, shard_bytes: int = SHARD_BYTES) -> Path:

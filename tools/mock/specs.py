@@ -12,6 +12,7 @@ from tacho_contract.model import (
     StoredQuantization,
     TensorClass,
 )
+from tacho_contract.uri import HubUri
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.types import Config, NodeFacts
 
@@ -31,7 +32,7 @@ def cpu_node(name: str = "cpu-1", memory: str = "8Gi", **fields: Any) -> NodeFac
 def smollm2() -> ModelFacts:
     """SmolLM2-135M-Instruct Q4_1: 30 layers, 3 of 9 heads for keys and values, 64 wide."""
     return ModelFacts(
-        uri="hf://owner/name",
+        uri=HubUri("owner/name"),
         files=ModelFiles(
             commit="c" * 40,
             digest="c" * 40,

@@ -59,9 +59,9 @@ def cluster_form(resource: LLMDeployment) -> LLMDeployment:
 
 def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFacts:
     """Facts about the resource's model. Raises CommandError with the failure's class and next step."""
-    uri = resource.spec.model.uri
-    folder = model_directory(resource.spec.model.source, claims)
-    config = dataclasses.replace(inspect_config(resource), uri=str(FileUri(str(folder))) if folder else uri)
+    uri = resource.spec.model.source
+    folder = model_directory(uri, claims)
+    config = dataclasses.replace(inspect_config(resource), uri=FileUri(str(folder)) if folder else uri)
     with tempfile.TemporaryDirectory(prefix="tacho-inspect-") as scratch:
         answer = Path(scratch) / "result"
         variables = {ENV_INSPECT_CONFIG: dumps(config), "TACHO_TERMINATION_LOG": str(answer)}

@@ -113,11 +113,6 @@ class Replica(ABC):
         return self._model.ttft_fixed_seconds
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is left to do."""
-        return not self.held
-
-    @property
     def held(self) -> int:
         """Requests that are lost if it crashes."""
         return len(self._running) + len(self._waiting) + len(self._front) + len(self.incoming)

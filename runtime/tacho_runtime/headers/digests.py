@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from tacho_contract.failure import FailedError
 from tacho_runtime.headers import gguf, safetensors
@@ -64,10 +65,7 @@ PARALLEL_READS = 4
 def mark(source: ModelSource, entry: FileEntry) -> str:
     """Follows from the file alone, so that a later reader finds the same. Raises FailedError where it
     cannot be read; a header that makes no sense is no header."""
-
-    def read(start: int, length: int) -> bytes:
-        return source.read(entry.path, start, length)
-
+    read = partial(source.read, entry.path)
     with contextlib.suppress(FailedError):
         if entry.path.endswith(".gguf"):
             return header_mark(gguf.read_header(read, entry.size_bytes).header)

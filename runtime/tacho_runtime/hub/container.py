@@ -1,4 +1,4 @@
-"""A container of the tacho image that serves a model: its configuration, its time limit and its failure."""
+"""A container of the tacho image that serves a model: its token, its time limit and its failure."""
 
 from __future__ import annotations
 
@@ -6,29 +6,14 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-from tacho_contract import codec
-from tacho_contract.failure import FailedError, Failure, FailureClass
+from tacho_contract.failure import Failure
 from tacho_contract.pod import TERMINATION_LOG
 from tacho_runtime.hub.failures import unreachable
 
 ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
 """Where the termination message goes instead of the kubelet's file."""
-
-T = TypeVar("T")
-
-
-def configuration(cls: type[T], variable: str) -> T:
-    """The document in an environment variable. Raises FailedError(InvalidConfig)."""
-    try:
-        return codec.loads(cls, os.environ.get(variable, ""))
-    except codec.DocumentError as error:
-        raise FailedError.of(
-            FailureClass.INVALID_CONFIG,
-            f"{variable}: {error}",
-            "Use an operator and an image of the same release.",
-        ) from None
 
 
 def hub_token() -> str:

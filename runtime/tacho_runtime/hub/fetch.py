@@ -23,7 +23,7 @@ from tacho_contract.failure import FailedError, Failure
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG, PROGRESS_FILE, FetchConfig, FetchProgress
 from tacho_contract.pod import FETCH_DIR
 from tacho_contract.units import file_size
-from tacho_runtime.files import replace_file, write_termination
+from tacho_runtime.files import configuration, replace_file, write_termination
 from tacho_runtime.headers.digests import files_digest
 from tacho_runtime.headers.source import FileEntry, changed, invalid
 from tacho_runtime.hub import container
@@ -277,12 +277,13 @@ def become_sleeper() -> NoReturn:
 
 def main() -> int:
     """Returns 1 on failure; on success the process becomes the sleeper, and ends with 0 on SIGTERM."""
-    if Path(_state_dir(os.environ.get(ENV_FETCH_CONFIG, "")), COMPLETE_FILE).exists():
+    text = os.environ.get(ENV_FETCH_CONFIG, "")
+    if Path(_state_dir(text), COMPLETE_FILE).exists():
         become_sleeper()
     container.end_on_sigterm()  # what is on disk is continued next time
     os.umask(0o022)  # the engine runs as any user id
     try:
-        config = container.configuration(FetchConfig, ENV_FETCH_CONFIG)
+        config = configuration(FetchConfig, text, ENV_FETCH_CONFIG)
     except FailedError as refusal:
         return _fail(refusal.failure)
     os.environ.setdefault("HF_HOME", f"{config.state_dir}/client")

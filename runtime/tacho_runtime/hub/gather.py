@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tacho_contract.failure import FailedError
@@ -101,7 +102,8 @@ def _parsed(
     if selection.format == GGUF:
         parsed = []
         for entry in selection.weights:
-            header = _gguf_header(source, entry)
+            with _naming(entry):
+                header = gguf.read_header(partial(source.read, entry.path), entry.size_bytes)
             marks[entry.path] = header_mark(header.header)
             parsed.append(header)
         return facts_from_gguf(parsed, base)
@@ -132,17 +134,10 @@ def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, An
     return config
 
 
-def _gguf_header(source: ModelSource, entry: FileEntry) -> gguf.GGUFHeader:
-    with _naming(entry):
-        return gguf.read_header(lambda start, n: source.read(entry.path, start, n), entry.size_bytes)
-
-
 def _safetensors(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[StoredTensor]:
     def fetch(entry: FileEntry) -> bytes:
         with _naming(entry):
-            return safetensors.fetch_header(
-                lambda start, n: source.read(entry.path, start, n), entry.size_bytes
-            )
+            return safetensors.fetch_header(partial(source.read, entry.path), entry.size_bytes)
 
     total_bytes = total_tensors = 0
     with ThreadPoolExecutor(PARALLEL_READS) as pool:

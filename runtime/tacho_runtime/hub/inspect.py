@@ -17,8 +17,9 @@ from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig, InspectResult
 from tacho_contract.model import ModelFacts, TensorClass
 from tacho_contract.units import clipped
-from tacho_contract.uri import ClaimUri, HubUri, parse_uri
-from tacho_runtime.headers.source import FolderSource, ModelSource, not_found
+from tacho_contract.uri import ClaimUri, HubUri
+from tacho_runtime.files import configuration
+from tacho_runtime.headers.source import FolderSource, ModelSource
 from tacho_runtime.hub import container
 from tacho_runtime.hub.gather import find_facts
 from tacho_runtime.hub.remote import HubSource
@@ -86,16 +87,12 @@ def _too_many_files(facts: ModelFacts) -> Failure:
 
 def open_source(config: InspectConfig, token: str) -> ModelSource:
     """The place ``config.uri`` names. Raises FailedError."""
-    try:
-        source = parse_uri(config.uri)
-    except ValueError as error:
-        raise not_found(f"{error}.", "Correct spec.model.uri: hf://owner/name or pvc://claim/path.") from None
-    if isinstance(source, HubUri):
-        return HubSource(source.repository, config.revision, endpoint=config.endpoint, token=token)
-    if isinstance(source, ClaimUri):
-        claim = Path(config.claim_dir)
-        return FolderSource(claim / source.path, name=config.uri, confined_to=claim)
-    return FolderSource(Path(source.path), name=config.uri)
+    uri, claim = config.uri, Path(config.claim_dir)
+    if isinstance(uri, HubUri):
+        return HubSource(uri.repository, config.revision, endpoint=config.endpoint, token=token)
+    if isinstance(uri, ClaimUri):
+        return FolderSource(claim / uri.path, name=str(uri), confined_to=claim)
+    return FolderSource(Path(uri.path), name=str(uri))
 
 
 def inspect(
@@ -129,7 +126,7 @@ def main(arguments: list[str]) -> int:
     """Exit code 0 with facts, 1 with a failure."""
     container.end_on_sigterm()
     try:
-        config = container.configuration(InspectConfig, ENV_INSPECT_CONFIG)
+        config = configuration(InspectConfig, os.environ.get(ENV_INSPECT_CONFIG, ""), ENV_INSPECT_CONFIG)
     except FailedError as refusal:
         result = InspectResult(failure=refusal.failure)
     else:

@@ -73,15 +73,8 @@ LAYOUT = "1"
 
 def cache_key(*, engine: str, image: str, packages: str, gpu: str, driver: str, cpu: str) -> dict[str, str]:
     """What compiled code depends on. On a GPU the CPU counts too: some of the code runs on it."""
-    return {
-        "layout": LAYOUT,
-        "engine": engine,
-        "image": image,
-        "packages": packages,
-        "gpu": gpu,
-        "driver": driver,
-        "cpu": cpu,
-    }
+    machine = {"gpu": gpu, "driver": driver, "cpu": cpu}
+    return {"layout": LAYOUT, "engine": engine, "image": image, "packages": packages, **machine}
 
 
 def folder_name(key: Mapping[str, str]) -> str:

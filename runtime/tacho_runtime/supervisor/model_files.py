@@ -25,7 +25,7 @@ from tacho_runtime.supervisor import store
 GGUF_MAGIC = b"GGUF"
 LFS_POINTER = b"version https://git-lfs"
 SCAN_LIMIT = 10_000
-_SHARD = re.compile(r"-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf$")
+_SHARD = re.compile(r"-\d{5}-of-(?P<count>\d{5})\.gguf$")
 
 
 def engine_path(config: RuntimeConfig, desired: LoadableFiles, root: str) -> str:
@@ -38,11 +38,10 @@ def engine_path(config: RuntimeConfig, desired: LoadableFiles, root: str) -> str
     _check_exists(path)
     if not desired.one_file and not config.model_file:
         if config.files and path.is_dir():
-            _matching(path, config.files)
+            _check_matching(path, config.files)
         return str(path)
     if path.is_dir():
-        globs = config.files or ("*.gguf",)
-        path = path / config.model_file if config.model_file else _only_gguf(path, globs)
+        path = path / config.model_file
     _check_exists(path)
     for shard in _shards(path):
         _check_gguf(shard)
@@ -59,34 +58,13 @@ def _check_exists(path: Path) -> None:
     raise FailedError(_not_found(f"{path} {why}; {_contents(path.parent)}"))
 
 
-def _matching(folder: Path, globs: tuple[str, ...]) -> list[Path]:
-    """The files below ``folder`` that a glob selects, by the path relative to it or by the name."""
-    found = []
-    for path in sorted(islice(model_files(folder), SCAN_LIMIT)):
-        relative = path.relative_to(folder).as_posix()
-        if any(fnmatch(relative, glob) or fnmatch(path.name, glob) for glob in globs):
-            found.append(path)
-    if not found:
-        desired = ", ".join(globs)
-        raise FailedError(_not_found(f"no file in {folder} matches {desired}; {_contents(folder)}"))
-    return found
-
-
-def _only_gguf(folder: Path, globs: tuple[str, ...]) -> Path:
-    """The one GGUF model in ``folder``; of a split one the first part."""
-    found = [path for path in _matching(folder, globs) if path.suffix == ".gguf"]
-    models = [path for path in found if (part := _SHARD.search(path.name)) is None or int(part["index"]) == 1]
-    if len(models) == 1:
-        return models[0]
-    if not models:
-        names = listed([path.name for path in found])
-        raise FailedError(_not_found(f"{folder} has no GGUF file, or not the first part of one: {names}"))
-    names = listed([path.relative_to(folder).as_posix() for path in models])
-    raise FailedError.of(
-        FailureClass.MODEL_INVALID,
-        f"{len(models)} GGUF files match, one is desired: {names}",
-        "name one in spec.model.files, for instance a glob such as *Q4_K_M.gguf",
-    )
+def _check_matching(folder: Path, globs: tuple[str, ...]) -> None:
+    """A glob selects a file below ``folder``, by the path relative to it or by the name."""
+    for path in islice(model_files(folder), SCAN_LIMIT):
+        names = (path.relative_to(folder).as_posix(), path.name)
+        if any(fnmatch(name, glob) for name in names for glob in globs):
+            return
+    raise FailedError(_not_found(f"no file in {folder} matches {', '.join(globs)}; {_contents(folder)}"))
 
 
 def _shards(first: Path) -> list[Path]:

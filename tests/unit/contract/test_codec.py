@@ -10,9 +10,10 @@ from hypothesis import given, strategies as st
 
 from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
-from tacho_contract.measurement import DeviceMemory
+from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import FileSet, ModelFacts, ModelFiles
 from tacho_contract.report import Load
+from tacho_contract.uri import HubUri, parse_uri
 from tacho_operator.core.planner.types import ModelPlan
 
 WORDS = st.text(max_size=8)
@@ -43,9 +44,12 @@ def plan(files: ModelFiles) -> ModelPlan:
     )
 
 
+URI = HubUri("acme/model")
+
+
 @given(FILES)
 def test_the_facts_of_a_model_keep_their_keys(files: ModelFiles) -> None:
-    facts = ModelFacts(uri="u", files=files, format="gguf")
+    facts = ModelFacts(uri=URI, files=files, format="gguf")
     data = codec.to_dict(facts)
     assert {*LISTED, "digest", "modelFile"} < set(data)
     assert (data["files"], data["totalBytes"]) == (list(files.globs), files.total_bytes)
@@ -106,7 +110,7 @@ def test_a_plan_that_was_frozen_field_by_field_is_read() -> None:
 @pytest.mark.parametrize("key", ["digest", "totalBytes", "files"])
 def test_a_missing_key_is_named_by_its_owner(key: str) -> None:
     files = ModelFiles(commit="", globs=(), file_count=0, total_bytes=0, files_digest="", digest="d")
-    data = codec.to_dict(ModelFacts(uri="u", files=files, format="gguf"))
+    data = codec.to_dict(ModelFacts(uri=URI, files=files, format="gguf"))
     del data[key]
     with pytest.raises(codec.DocumentError, match=r"^ModelFacts: "):
         codec.from_dict(ModelFacts, data)
@@ -171,25 +175,14 @@ def test_keys_that_are_not_known_are_ignored(document: Middle) -> None:
     assert codec.from_dict(Middle, data) == replace(document, beside=0)
 
 
-@pytest.mark.parametrize(
-    ("data", "actual_bytes"),
-    [
-        ({"usedBytes": 30}, 30),
-        ({"actualBytes": 30}, 30),
-        ({"usedBytes": 1, "actualBytes": 30}, 30),
-        ({"usedBytes": 1, "actualBytes": None}, None),
-        ({}, None),
-    ],
-)
-def test_a_former_key_is_read_where_the_present_one_is_absent(
-    data: dict[str, Any], actual_bytes: int | None
-) -> None:
-    found = codec.from_dict(DeviceMemory, {"index": 0, "peakBytes": 35, **data})
-    assert found == DeviceMemory(index=0, actual_bytes=actual_bytes, peak_bytes=35)
-    assert "usedBytes" not in codec.to_dict(found)
-    assert codec.from_dict(DeviceMemory, codec.to_dict(found)) == found
+@pytest.mark.parametrize("text", ["hf://acme/model", "pvc://models/llama", "file:///models/llama"])
+def test_a_models_uri_travels_as_text(text: str) -> None:
+    config = codec.from_dict(InspectConfig, {"uri": text})
+    assert config.uri == parse_uri(text)
+    assert codec.to_dict(config)["uri"] == text
 
 
-def test_a_former_keys_value_of_the_wrong_type_is_named_by_it() -> None:
-    with pytest.raises(codec.DocumentError, match=r"^DeviceMemory\.usedBytes: int is wanted"):
-        codec.from_dict(DeviceMemory, {"index": 0, "usedBytes": "30"})
+@pytest.mark.parametrize("data", ["s3://bucket/model", 1, None])
+def test_what_is_no_models_uri_is_named(data: object) -> None:
+    with pytest.raises(codec.DocumentError, match=r"^InspectConfig\.uri: "):
+        codec.from_dict(InspectConfig, {"uri": data})

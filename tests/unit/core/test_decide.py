@@ -6,6 +6,7 @@ import copy
 import dataclasses
 
 from tacho_contract.fetch import FetchProgress
+from tacho_contract.uri import ClaimUri
 from tacho_operator.core import names
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.planning import desired_revision_name
@@ -375,6 +376,6 @@ def test_facts_of_former_revisions_are_kept_and_others_forgotten() -> None:
     world.change(model={"uri": "pvc://models/third", "servedName": "smollm2"})
     world.reconcile(1)
     assert set(world.objects["ConfigMap", "smol-facts"]["data"]) == first
-    world.inspected(facts(uri="pvc://models/third"))
+    world.inspected(facts(uri=ClaimUri("models", "third")))
     world.reconcile(1)
     assert len(world.objects["ConfigMap", "smol-facts"]["data"]) == 2

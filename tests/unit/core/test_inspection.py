@@ -80,7 +80,7 @@ def test_the_question_and_the_token_reach_the_pod() -> None:
     (pod,) = step(hub_world()).apply
     variables = {item["name"]: item for item in pod["spec"]["containers"][0]["env"]}
     question = codec.loads(InspectConfig, variables["TACHO_INSPECT_CONFIG"]["value"])
-    assert question.uri == "hf://HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert str(question.uri) == "hf://HuggingFaceTB/SmolLM2-135M-Instruct"
     assert question.endpoint == "https://hub.example"
     assert question.parse is True
     assert variables["HF_TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "hf", "key": "HF_TOKEN"}

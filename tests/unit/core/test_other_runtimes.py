@@ -11,7 +11,6 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import FailureClass
-from tacho_contract.measurement import DeviceMemory
 from tacho_contract.report import Report
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.revisions.identity import live_config
@@ -68,15 +67,6 @@ def test_a_recorded_report_is_understood_to_the_last_field() -> None:
     text = (REPORTS / "serving.json").read_text()
     assert holds(codec.to_dict(codec.loads(Report, text)), json.loads(text))
     assert not holds({"a": [1]}, {"a": [1], "b": 2})
-
-
-@pytest.mark.parametrize("key", ["usedBytes", "actualBytes"])
-def test_the_memory_of_each_gpu_is_read_under_its_former_key_too(key: str) -> None:
-    data = json.loads((REPORTS / "serving.json").read_text())
-    data["measurement"]["memory"]["gpuDevices"] = [{"index": 0, key: 30, "peakBytes": 35}]
-    measurement = codec.from_dict(Report, data).measurement
-    assert measurement is not None
-    assert measurement.memory.gpu_devices == (DeviceMemory(index=0, actual_bytes=30, peak_bytes=35),)
 
 
 @pytest.mark.parametrize(

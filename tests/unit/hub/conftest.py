@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tacho_contract.fetch import FetchConfig
 from tacho_contract.inspection import InspectConfig
+from tacho_contract.uri import HubUri
 from tacho_runtime.hub import remote
 from tests.unit.hub.fetching import MODEL, planned
 from tools.cluster import packages
@@ -112,4 +113,4 @@ def config(hub: RunningHub, tmp_path: Path) -> FetchConfig:
 def published(hub: RunningHub) -> InspectConfig:
     write_checkpoint(hub.root / "acme/llama", "small", shard_bytes=60_000)
     (hub.root / "acme/llama/README.md").write_text("about")
-    return InspectConfig(uri="hf://acme/llama", endpoint=hub.url, engine="vllm")
+    return InspectConfig(uri=HubUri("acme/llama"), endpoint=hub.url, engine="vllm")

@@ -11,6 +11,7 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchConfig, FetchProgress, snapshot_dir
 from tacho_contract.inspection import InspectConfig
+from tacho_contract.uri import HubUri
 from tacho_runtime.hub.fetch import fetch
 from tacho_runtime.hub.inspect import inspect
 
@@ -25,7 +26,8 @@ def planned(
     hub: RunningHub, tmp_path: Path, token: str = "", files: tuple[str, ...] = ("*.bin", "config.json")
 ) -> FetchConfig:
     """What the operator would configure after an inspection."""
-    asked = InspectConfig(uri="hf://acme/model", endpoint=hub.url, parse=False, files=files, engine="custom")
+    uri = HubUri("acme/model")
+    asked = InspectConfig(uri=uri, endpoint=hub.url, parse=False, files=files, engine="custom")
     facts = inspect(asked, token).facts
     assert facts is not None
     return FetchConfig(

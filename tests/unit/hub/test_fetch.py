@@ -16,6 +16,7 @@ import pytest
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, FetchProgress
 from tacho_contract.inspection import InspectConfig
+from tacho_contract.uri import HubUri
 from tacho_runtime.hub import download, fetch as fetch_module
 from tacho_runtime.hub.fetch import StallDetector, fetch
 from tacho_runtime.hub.inspect import inspect
@@ -35,7 +36,7 @@ def test_brings_exactly_the_planned_files(config: FetchConfig) -> None:
 
 def test_brings_a_sharded_checkpoint_with_equal_files(hub: RunningHub, tmp_path: Path) -> None:
     folder = write_checkpoint(hub.root / "acme/sharded", "small", shard_bytes=60_000)
-    facts = inspect(InspectConfig(uri="hf://acme/sharded", endpoint=hub.url)).facts
+    facts = inspect(InspectConfig(uri=HubUri("acme/sharded"), endpoint=hub.url)).facts
     assert facts is not None
     config = FetchConfig(
         repository="acme/sharded",

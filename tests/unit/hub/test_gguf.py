@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import LayerGroup
+from tacho_contract.uri import FileUri
 from tacho_runtime.headers import gguf
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
 from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
@@ -49,7 +50,7 @@ def test_real_model_adds_up_to_its_file_size() -> None:
 
 
 def test_real_model_facts() -> None:
-    facts = inspect(InspectConfig(uri=f"file://{smollm2()}", engine="llamacpp")).facts
+    facts = inspect(InspectConfig(uri=FileUri(f"{smollm2()}"), engine="llamacpp")).facts
     assert facts is not None
     assert facts.architecture is not None
     assert facts.architecture.layers == 30

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tacho_contract import codec
 from tacho_contract.failure import FailureClass
 from tacho_contract.inspection import InspectConfig
+from tacho_contract.uri import FileUri, HubUri, parse_uri
 from tacho_runtime.headers import safetensors
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
@@ -20,7 +22,7 @@ from tools.mock.checkpoints import facts_for, write_checkpoint
 
 def test_hub_safetensors(hub: RunningHub) -> None:
     write_checkpoint(hub.root / "acme/llama", "llama-3.1-8b-w4a16")
-    facts = facts_of(InspectConfig(uri="hf://acme/llama", endpoint=hub.url, engine="vllm"))
+    facts = facts_of(InspectConfig(uri=HubUri("acme/llama"), endpoint=hub.url, engine="vllm"))
     known = facts_for("llama-3.1-8b-w4a16")
     assert (facts.architecture, facts.tensors, facts.quantization) == (
         known.architecture, known.tensors, known.quantization,
@@ -38,9 +40,9 @@ def test_hub_safetensors(hub: RunningHub) -> None:
 def test_same_facts_from_hub_claim_and_folder(hub: RunningHub, published: InspectConfig) -> None:
     from_hub = facts_of(published)
     from_claim = facts_of(
-        InspectConfig(uri="pvc://models/llama", claim_dir=str(hub.root / "acme"), engine="vllm")
+        InspectConfig(uri=parse_uri("pvc://models/llama"), claim_dir=str(hub.root / "acme"), engine="vllm")
     )
-    from_folder = facts_of(InspectConfig(uri=f"file://{hub.root}/acme/llama", engine="vllm"))
+    from_folder = facts_of(InspectConfig(uri=FileUri(f"{hub.root}/acme/llama"), engine="vllm"))
     for other in (from_claim, from_folder):
         assert other.files.commit == ""
         assert other.files.files_digest == from_hub.files.files_digest
@@ -52,7 +54,7 @@ def test_same_facts_from_hub_claim_and_folder(hub: RunningHub, published: Inspec
 
 def test_digest_sees_headers_and_configuration(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
-    config = InspectConfig(uri=f"file://{folder}")
+    config = InspectConfig(uri=FileUri(str(folder)))
     before = facts_of(config)
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace('"hidden_size": 64', '"hidden_size": 65'))
@@ -64,7 +66,7 @@ def test_digest_sees_headers_and_configuration(tmp_path: Path) -> None:
 def test_gguf_file_on_a_claim(tmp_path: Path) -> None:
     ggufs.llama(tmp_path / "sub/m.gguf")
     for uri in ("pvc://c/sub/m.gguf", "pvc://c/sub", "pvc://c/sub/"):
-        facts = facts_of(InspectConfig(uri=uri, claim_dir=str(tmp_path), engine="llamacpp"))
+        facts = facts_of(InspectConfig(uri=parse_uri(uri), claim_dir=str(tmp_path), engine="llamacpp"))
         assert (facts.files.model_file, facts.files.file_count, facts.format) == ("m.gguf", 1, "gguf")
         assert facts.quantization.scheme == "Q4_K_M"
 
@@ -74,7 +76,7 @@ def test_gguf_shards_add_up(tmp_path: Path) -> None:
     ggufs.write(
         tmp_path / "m-00002-of-00002.gguf", {"split.no": 1}, [("blk.2.attn_q.weight", (256, 256), 12)]
     )
-    one = facts_of(InspectConfig(uri=f"file://{tmp_path}", engine="llamacpp"))
+    one = facts_of(InspectConfig(uri=FileUri(str(tmp_path)), engine="llamacpp"))
     assert one.files.model_file == "m-00001-of-00002.gguf"
     assert sum(c.tensors for c in one.tensors) == 2 + 2 * 9 + 1 + 1
 
@@ -82,7 +84,7 @@ def test_gguf_shards_add_up(tmp_path: Path) -> None:
 def test_custom_engine_is_listed_and_not_parsed(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"x" * 100)
     (tmp_path / "broken.gguf").write_bytes(b"no gguf")
-    facts = facts_of(InspectConfig(uri=f"file://{tmp_path}", parse=False, engine="custom"))
+    facts = facts_of(InspectConfig(uri=FileUri(str(tmp_path)), parse=False, engine="custom"))
     assert (facts.format, facts.files.total_bytes, facts.architecture, facts.tensors) == (
         "custom",
         107,
@@ -94,17 +96,17 @@ def test_custom_engine_is_listed_and_not_parsed(tmp_path: Path) -> None:
 def test_quantization_in_a_file_of_its_own(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     (folder / "quantize_config.json").write_text('{"bits": 4, "group_size": 128, "sym": true}')
-    assert facts_of(InspectConfig(uri=f"file://{folder}")).quantization.method == "gptq"
+    assert facts_of(InspectConfig(uri=FileUri(str(folder)))).quantization.method == "gptq"
     quantization = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
     (folder / "hf_quant_config.json").write_text(json.dumps(quantization))
-    assert facts_of(InspectConfig(uri=f"file://{folder}")).quantization.method == "modelopt"
+    assert facts_of(InspectConfig(uri=FileUri(str(folder)))).quantization.method == "modelopt"
 
 
 def test_pickle_weights_are_sized_and_never_opened(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/pwned'\ntR.")
-    facts = facts_of(InspectConfig(uri=f"file://{folder}"))
+    facts = facts_of(InspectConfig(uri=FileUri(str(folder))))
     assert facts.format == "pytorch"
     assert any("pickle" in line for line in facts.unknown)
     assert facts.architecture is not None
@@ -113,7 +115,7 @@ def test_pickle_weights_are_sized_and_never_opened(tmp_path: Path) -> None:
 
 def test_absent_claim_path_names_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    failure = failure_of(InspectConfig(uri="pvc://c/absent", claim_dir=str(tmp_path)))
+    failure = failure_of(InspectConfig(uri=parse_uri("pvc://c/absent"), claim_dir=str(tmp_path)))
     assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
     assert "other" in failure.message
 
@@ -132,10 +134,9 @@ def test_absent_claim_path_names_what_is_there(tmp_path: Path) -> None:
         "pvc:///x",
     ],
 )
-def test_uris_that_lead_nowhere(uri: str, tmp_path: Path) -> None:
-    failure = failure_of(InspectConfig(uri=uri, claim_dir=str(tmp_path)))
-    assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
-    assert "hf://" in failure.next_step
+def test_uris_that_lead_nowhere_are_no_configuration(uri: str) -> None:
+    with pytest.raises(codec.DocumentError, match=r"InspectConfig\.uri: .*"):
+        codec.from_dict(InspectConfig, {"uri": uri})
 
 
 def test_link_out_of_the_claim(tmp_path: Path) -> None:
@@ -143,18 +144,18 @@ def test_link_out_of_the_claim(tmp_path: Path) -> None:
     claim.mkdir()
     ggufs.llama(tmp_path / "secret.gguf")
     (claim / "m.gguf").symlink_to(tmp_path / "secret.gguf")
-    failure = failure_of(InspectConfig(uri="pvc://c", claim_dir=str(claim), engine="llamacpp"))
+    failure = failure_of(InspectConfig(uri=parse_uri("pvc://c"), claim_dir=str(claim), engine="llamacpp"))
     assert "outside" in failure.message
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    assert failure_of(InspectConfig(uri=f"file://{tmp_path}")).failure_class == FailureClass.MODEL_NOT_FOUND
+    assert failure_of(InspectConfig(uri=FileUri(str(tmp_path)))).failure_class == FailureClass.MODEL_NOT_FOUND
 
 
 def test_truncated_gguf_names_the_file(tmp_path: Path) -> None:
     path = ggufs.llama(tmp_path / "m.gguf")
     os.truncate(path, path.stat().st_size - 1000)
-    failure = failure_of(InspectConfig(uri=f"file://{tmp_path}", engine="llamacpp"))
+    failure = failure_of(InspectConfig(uri=FileUri(str(tmp_path)), engine="llamacpp"))
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert failure.message.startswith("m.gguf: ")
     assert "cut short" in failure.message
@@ -169,14 +170,14 @@ def test_truncated_gguf_names_the_file(tmp_path: Path) -> None:
 def test_garbage_index(tmp_path: Path, index: str) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     (folder / "model.safetensors.index.json").write_text(index)
-    assert failure_of(InspectConfig(uri=f"file://{folder}")).failure_class == FailureClass.MODEL_INVALID
+    assert failure_of(InspectConfig(uri=FileUri(str(folder)))).failure_class == FailureClass.MODEL_INVALID
 
 
 @pytest.mark.parametrize("config", ["", "[]", "null", "{'a': 1}", '{"a": Infinity}', "[" * 200_000])
 def test_garbage_configuration(tmp_path: Path, config: str) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     (folder / "config.json").write_text(config)
-    failure = failure_of(InspectConfig(uri=f"file://{folder}"))
+    failure = failure_of(InspectConfig(uri=FileUri(str(folder))))
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert "config.json" in failure.message
 
@@ -184,10 +185,10 @@ def test_garbage_configuration(tmp_path: Path, config: str) -> None:
 def test_huge_configuration_is_not_read(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     os.truncate(folder / "config.json", 1 << 40)
-    assert "no real one" in failure_of(InspectConfig(uri=f"file://{folder}")).message
+    assert "no real one" in failure_of(InspectConfig(uri=FileUri(str(folder)))).message
 
 
 def test_more_tensors_than_any_model_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_checkpoint(tmp_path / "m", "small", shard_bytes=10_000)
     monkeypatch.setattr(safetensors, "TENSOR_LIMIT", 10)
-    assert "any real model" in failure_of(InspectConfig(uri=f"file://{folder}")).message
+    assert "any real model" in failure_of(InspectConfig(uri=FileUri(str(folder)))).message

@@ -8,6 +8,7 @@ import pytest
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.inspection import InspectConfig
+from tacho_contract.uri import HubUri, parse_uri
 from tacho_runtime.hub import remote
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
@@ -37,7 +38,7 @@ def test_token(hub: RunningHub, published: InspectConfig, mode: str, token: str,
     [("hf://acme/absent", "main", "acme/absent"), ("hf://acme/llama", "v9", "v9")],
 )
 def test_absent(hub: RunningHub, published: InspectConfig, uri: str, revision: str, word: str) -> None:
-    failure = failure_of(InspectConfig(uri=uri, revision=revision, endpoint=hub.url))
+    failure = failure_of(InspectConfig(uri=parse_uri(uri), revision=revision, endpoint=hub.url))
     assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
     assert word in failure.message
 
@@ -64,7 +65,7 @@ def test_refusing_hub(hub: RunningHub, published: InspectConfig, code: int) -> N
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    failure = failure_of(InspectConfig(uri="hf://a/b", endpoint="http://127.0.0.1:9"))
+    failure = failure_of(InspectConfig(uri=HubUri("a/b"), endpoint="http://127.0.0.1:9"))
     assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
 
 

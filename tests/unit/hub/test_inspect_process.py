@@ -13,6 +13,7 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.failure import FailureClass
 from tacho_contract.inspection import InspectConfig, InspectResult
+from tacho_contract.uri import HubUri
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of
 from tools.cluster.certs import Authority
@@ -75,7 +76,7 @@ def test_process_trusts_a_given_ca(
     tls_hub: RunningHub, authority: Authority, tmp_path: Path, name: str
 ) -> None:
     write_checkpoint(tls_hub.root / "acme/llama", "small")
-    config = InspectConfig(uri="hf://acme/llama", endpoint=tls_hub.url)
+    config = InspectConfig(uri=HubUri("acme/llama"), endpoint=tls_hub.url)
     others = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), "")
     bundle = str(authority.pair.certificate)
     assert run(config, tmp_path, **others | {name: bundle})[0] == 0

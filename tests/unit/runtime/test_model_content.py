@@ -14,6 +14,7 @@ import pytest
 from tacho_contract.failure import FailedError
 from tacho_contract.inspection import FULL, HEADERS, InspectConfig
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.uri import FileUri
 from tacho_engines.run_parts import loadable_files
 from tacho_runtime.headers.digests import HashProgress
 from tacho_runtime.hub.inspect import inspect
@@ -30,7 +31,7 @@ def planned(
     root: Path, engine: str = "", *, parse: bool = True, verification: str = HEADERS
 ) -> RuntimeConfig:
     """What the operator puts into the pod after an inspection of ``root``."""
-    asked = InspectConfig(uri=f"file://{root}", engine=engine, parse=parse, verification=verification)
+    asked = InspectConfig(uri=FileUri(str(root)), engine=engine, parse=parse, verification=verification)
     facts = inspect(asked).facts
     assert facts is not None
     return RuntimeConfig(
@@ -39,6 +40,7 @@ def planned(
         engine=engine or "llamacpp",
         model_path=str(root),
         files=facts.files.globs,
+        model_file=facts.files.model_file,
         files_digest=facts.files.files_digest,
         model_digest=facts.files.digest,
         content_digest=facts.files.content_digest,
@@ -265,7 +267,7 @@ def test_llamacpp_is_not_started_with_weights_that_were_replaced(tmp_path: Path)
     root.mkdir()
     shutil.copy(model_file(), root / "model.gguf")
     known = planned(root, "llamacpp", verification=FULL)
-    names = ("model_path", "files", "files_digest", "model_digest", "content_digest")
+    names = ("model_path", "files", "model_file", "files_digest", "model_digest", "content_digest")
     config = llamacpp_config(tmp_path, **{name: getattr(known, name) for name in names})
     with running(config, tmp_path) as runtime:
         runtime.until_ready()

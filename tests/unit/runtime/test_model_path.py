@@ -1,4 +1,4 @@
-"""Which path the engine gets, and what is said when there is none or more than one."""
+"""Which path the engine gets, and what is said when there is none."""
 
 from __future__ import annotations
 
@@ -43,17 +43,6 @@ def failed(folder: Path, **changes: Any) -> tuple[str, str]:
     return failure.failure_class, failure.message
 
 
-def test_the_only_gguf_is_found_wherever_it_is(tmp_path: Path) -> None:
-    make(tmp_path, "README.md", "deep/model.gguf")
-    assert path_of(LLAMACPP, str(tmp_path)) == str(tmp_path / "deep" / "model.gguf")
-
-
-def test_a_glob_chooses_among_several(tmp_path: Path) -> None:
-    make(tmp_path, "a-Q4_K_M.gguf", "a-Q8_0.gguf")
-    config = dataclasses.replace(LLAMACPP, files=("*Q8_0.gguf",))
-    assert path_of(config, str(tmp_path)) == str(tmp_path / "a-Q8_0.gguf")
-
-
 def test_the_plans_file_needs_no_search(tmp_path: Path) -> None:
     make(tmp_path, "a.gguf", "b.gguf")
     config = dataclasses.replace(LLAMACPP, model_file="b.gguf")
@@ -67,36 +56,22 @@ def test_a_file_may_be_named_itself(tmp_path: Path) -> None:
 
 def test_a_split_model_is_its_first_part(tmp_path: Path) -> None:
     make(tmp_path, *(f"m-0000{index}-of-00003.gguf" for index in (1, 2, 3)))
-    assert path_of(LLAMACPP, str(tmp_path)) == str(tmp_path / "m-00001-of-00003.gguf")
+    config = dataclasses.replace(LLAMACPP, model_file="m-00001-of-00003.gguf")
+    assert path_of(config, str(tmp_path)) == str(tmp_path / "m-00001-of-00003.gguf")
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
     make(tmp_path, "m-00001-of-00003.gguf", "m-00003-of-00003.gguf")
-    failure_class, message = failed(tmp_path)
+    failure_class, message = failed(tmp_path, model_file="m-00001-of-00003.gguf")
     assert failure_class == "ModelNotFound"
     assert "m-00002-of-00003.gguf" in message
     assert "2 of 3" in message
 
 
-def test_several_are_listed(tmp_path: Path) -> None:
-    make(tmp_path, *(f"m{index}.gguf" for index in range(12)))
-    failure_class, message = failed(tmp_path)
-    assert failure_class == "ModelInvalid"
-    assert "12 GGUF files" in message
-    assert "m0.gguf" in message
-    assert "and 4 more" in message
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"files": ("*Q2_K.gguf",)}, "no file in {} matches *Q2_K.gguf; {} holds model.gguf"),
-        ({"model_file": "other.gguf"}, "{}/other.gguf does not exist; {} holds model.gguf"),
-    ],
-)
-def test_nothing_found_says_what_is_there(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
     make(tmp_path, "model.gguf")
-    assert failed(tmp_path, **changes) == ("ModelNotFound", words.replace("{}", str(tmp_path)))
+    words = f"{tmp_path}/other.gguf does not exist; {tmp_path} holds model.gguf"
+    assert failed(tmp_path, model_file="other.gguf") == ("ModelNotFound", words)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
@@ -106,7 +81,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 
 def test_empty_claim(tmp_path: Path) -> None:
-    assert "is empty" in failed(tmp_path)[1]
+    assert "is empty" in failed(tmp_path, model_file="model.gguf")[1]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +94,7 @@ def test_empty_claim(tmp_path: Path) -> None:
 )
 def test_what_is_no_gguf_is_told_apart(tmp_path: Path, content: bytes, words: str) -> None:
     make(tmp_path, "model.gguf", content=content)
-    failure_class, message = failed(tmp_path)
+    failure_class, message = failed(tmp_path, model_file="model.gguf")
     assert failure_class == "ModelInvalid"
     assert words in message
 

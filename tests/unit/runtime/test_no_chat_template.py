@@ -12,6 +12,7 @@ import pytest
 
 from tacho_contract.inspection import InspectConfig
 from tacho_contract.model import ModelFacts
+from tacho_contract.uri import FileUri
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
@@ -34,7 +35,7 @@ def mute_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def facts(path: Path) -> ModelFacts:
-    found = inspect(InspectConfig(uri=f"file://{path}", engine="llamacpp")).facts
+    found = inspect(InspectConfig(uri=FileUri(str(path)), engine="llamacpp")).facts
     assert found is not None
     return found
 

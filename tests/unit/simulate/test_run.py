@@ -295,7 +295,6 @@ def test_what_scales_keeps_the_level_with_fewer_gpu_hours_than_the_most(policy: 
     found = simulate(trace, setting, POLICIES[policy], seed=0)
     assert found.slo_attainment > 0.95
     assert found.gpu_hours < setting.max_replicas * trace.duration_seconds / 3600
-    assert found.cost(2.0) == 2 * found.gpu_hours
 
 
 def test_settings_are_what_they_say() -> None:

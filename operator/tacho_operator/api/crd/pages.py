@@ -59,7 +59,7 @@ def _condition(doc: ConditionDoc) -> str:
 
 
 def _user_action(kind: FailureKind) -> str:
-    return "yes" if kind.needs_user_action else " or ".join(map(str, kind.escalates)) or "no"
+    return "yes" if kind.needs_user_action else " or ".join(map(str, kind.escalates or ())) or "no"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -66,7 +66,7 @@ def inspect_config(resource: LLMDeployment) -> InspectConfig:
     model, engine = resource.spec.model, resource.spec.engine
     name = (engine.name if engine else None) or ""
     return InspectConfig(
-        uri=model.uri,
+        uri=model.source,
         revision=model.revision or DEFAULT_REVISION,
         files=tuple(model.files),
         engine=name,
