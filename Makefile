@@ -8,7 +8,9 @@ PY := $(BIN)/python
 CLUSTER ?= tacho
 ENGINE ?= llamacpp
 PYTEST := $(BIN)/pytest
-# Over the cores, four at most: each process collects all tests.
+# More processes than cores: tests of processes and of probes mostly wait. Each collects all tests.
+CROWD := --numprocesses=$(shell cores=$$(nproc); echo $$((cores < 3 ? cores + 1 : 4))) --dist=worksteal
+# Over the cores, four at most: these tests compute.
 SPREAD := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 # Each process starts an API server of its own and mostly waits for it. On a cluster of the user's there is one process.
 PAIR := $(if $(TACHO_KUBECONFIG),,--numprocesses=2 --dist=worksteal)
@@ -74,12 +76,12 @@ engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them
 
 # --- tests -----------------------------------------------------------------------------------------
 TIERS := lint types unit wiring pages engines charts api e2e
-PARTS := properties autoscaling engines scalers
+PARTS := properties probe engines autoscaling e2e scalers
 .PHONY: test nightly ahead $(TIERS) $(PARTS:%=nightly-%)
 test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one closing line
 	@$(PY) -m tools.tiers ci
 
-nightly: $(STAMP) $(if $(filter properties,$(PART)),,cluster-build images engines-env) ## What takes too long for every change (PART=name: one part)
+nightly: $(STAMP) $(if $(filter properties probe,$(PART)),,cluster-build images engines-env) ## What takes too long for every change (PART=name: one part)
 	@$(if $(filter-out scalers,$(PART)),:,$(PY) -m tools.cluster build keda)
 	@$(PY) -m tools.tiers nightly $(PART)
 
@@ -97,7 +99,7 @@ types: $(STAMP) ## The strict type checker, and what is injected for the oldest 
 	$(BIN)/mypy --python-version 3.10 $(addprefix -p ,tacho_contract tacho_engines tacho_runtime)
 
 unit: $(STAMP) ## Pure decisions, the runtime, the probe, the engine in a process
-	$(PYTEST) $(SPREAD) tests/unit
+	$(PYTEST) $(CROWD) -m 'not nightly' tests/unit
 
 wiring: $(STAMP) ## Handlers, queue and requests against an API double
 	$(PYTEST) $(SPREAD) tests/wiring
@@ -112,7 +114,7 @@ charts: $(STAMP) cluster-build ## The chart, rendered by helm
 	$(PYTEST) tests/charts
 
 engines: $(STAMP) engines-env ## Real engines on this CPU, loaded and answering
-	$(PYTEST) tests/engines
+	$(PYTEST) -m 'not nightly' tests/engines
 
 e2e: $(STAMP) cluster-build images engines-env ## Real node, real engine, real model
 	$(PYTEST) $(TRIO) -m 'not nightly' tests/e2e
@@ -121,11 +123,17 @@ e2e: $(STAMP) cluster-build images engines-env ## Real node, real engine, real m
 nightly-properties: $(STAMP)
 	$(PYTEST) $(SPREAD) --hypothesis-profile=nightly --timeout=2000 -m hypothesis tests/unit tests/wiring
 
+nightly-probe: $(STAMP)
+	$(PYTEST) -m nightly tests/unit
+
+nightly-engines: $(STAMP)
+	$(PYTEST) -m nightly tests/engines tests/e2e/test_engines.py
+
 nightly-autoscaling: $(STAMP)
 	$(PYTEST) -s -m nightly tests/e2e/test_autoscaling.py
 
-nightly-engines: $(STAMP)
-	$(PYTEST) -m nightly tests/e2e/test_engines.py
+nightly-e2e: $(STAMP)
+	$(PYTEST) -m nightly tests/e2e/test_measured_again.py tests/e2e/test_cluster_node.py
 
 nightly-scalers: $(STAMP)
 	$(PYTEST) tests/nightly/scalers

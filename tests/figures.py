@@ -67,6 +67,10 @@ def decode_rate(measurement: Mapping[str, Any]) -> float | None:
     return found
 
 
+IDLE_SHARE = 0.5
+"""Of the CPU time: a machine that idles so much has room for a measurement."""
+
+
 class Idleness:
     """How much of this machine's CPU time nobody used since a moment: a witness beside the probe's flags."""
 

@@ -32,7 +32,14 @@ GRACE_SECONDS = 60
 """Seconds for the clusters and servers of a tier that is ended to stop."""
 CHECKS = {"lint", "types"}
 """Tiers without tests."""
-NIGHTLY_MINUTES = {"properties": 40, "autoscaling": 10, "engines": 20, "scalers": 20}
+NIGHTLY_MINUTES = {
+    "properties": 30,
+    "probe": 5,
+    "engines": 20,
+    "autoscaling": 10,
+    "e2e": 7,
+    "scalers": 18,
+}
 """Parts of the nightly run, and minutes after which each is ended: 90 minutes in all. What the parts need is
 built before."""
 

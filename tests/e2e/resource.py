@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tacho_operator.core import names
-from tests.figures import Idleness, moved_by, there
+from tests.figures import IDLE_SHARE, Idleness, moved_by, there
 from tools import lab
 from tools.cluster.handle import Cluster
 
@@ -22,8 +22,6 @@ PATIENCE_SECONDS = 300.0
 """Far more than any step takes: a busy machine is slow, and that is no failure."""
 TRIES = 3
 """Measurements until a clean one, where something disturbed them."""
-IDLE_SHARE = 0.5
-"""Of the CPU time: a machine that idles so much has room for a measurement."""
 EXAMPLE = lab.ROOT / "examples" / "smollm2.yaml"
 
 

@@ -293,6 +293,7 @@ def test_two_clusters_at_once_do_not_touch_each_other_and_down_leaves_nothing(
     assert httpx.get(f"http://{address}", timeout=5, trust_env=False).status_code == 200
 
 
+@pytest.mark.nightly
 @pytest.mark.alone
 @pytest.mark.parametrize(
     "victims", [["kubelet", "containerd"], ["etcd", "kube-apiserver"], ["pause"], ["unshare"]]
@@ -310,6 +311,7 @@ def test_down_works_after_parts_were_killed(second: str, victims: list[str]) -> 
     assert left_behind(before, second) == {}
 
 
+@pytest.mark.nightly
 @pytest.mark.alone
 def test_down_works_after_half_an_up(second: str) -> None:
     before = traces(second)

@@ -22,7 +22,6 @@ from tests.e2e.resource import Llmd, eventually, example
 
 pytestmark = pytest.mark.timeout(900)
 UNMEASURED = {"policy": "Disabled"}
-PATIENT = {"budgetSeconds": 60, "timeoutSeconds": 300}
 SLOW = 3 * MB
 """Bytes a second: the model takes half a minute."""
 
@@ -62,7 +61,7 @@ def complete(llmd: Llmd, pod: dict[str, Any]) -> dict[str, Any]:
 def test_fetched_measured_answered_and_its_fetch_container_may_die(hub: Hub, llmd: Llmd) -> None:
     hub.faults(rate=SLOW, cutAfter=20 * MB, cuts=1)
     since = len(hub.log())
-    llmd.apply(from_hub(hub, probe=PATIENT))
+    llmd.apply(from_hub(hub))
 
     llmd.await_condition("Ready", "False", "Downloading")
     told = eventually(

@@ -20,8 +20,9 @@ LONG = {"budgetSeconds": 30, "timeoutSeconds": 120}
 
 
 @pytest.mark.alone
-def test_applied_measured_answered_deleted_and_nothing_left(llmd: Llmd) -> None:
-    llmd.apply(example(probe=LONG))
+def test_applied_measured_answered_deleted_and_nothing_left(llmd: Llmd, tacho: Installed) -> None:
+    manifest = example(engine=greedy(tacho), probe=LONG)
+    llmd.apply(manifest)
     llmd.await_figures()
     llmd.await_condition("Ready", "True", "Serving")
     status = llmd.status()
@@ -33,6 +34,7 @@ def test_applied_measured_answered_deleted_and_nothing_left(llmd: Llmd) -> None:
     events = llmd.streamed_chat()
     assert len(events) > 3, "an answer in one piece is no stream"
 
+    where_no_probe_pod_fits_it_cannot_judge(llmd, manifest)
     llmd.delete()
     eventually("every child is gone", lambda: not llmd.children() or None)
 
@@ -47,6 +49,23 @@ def agrees_with_the_engines_own_timings(measurement: dict[str, Any]) -> None:
     own = float(said[1])
     print(f"probe {measured:.1f} tok/s, the engine's own timings {own:.1f} tok/s")
     assert abs(measured / own - 1) <= 0.15 or {"ClientBound", "Contended"} <= {*measurement["flags"]}
+
+
+def greedy(tacho: Installed) -> dict[str, Any]:
+    """An engine that takes most of the node, so that no second one fits."""
+    node = tacho.cluster.get("nodes")["items"][0]
+    cpus = node["status"]["allocatable"]["cpu"]
+    millicores = int(cpus[:-1]) if cpus.endswith("m") else 1000 * int(cpus)
+    requests = {"cpu": f"{millicores * 6 // 10}m", "memory": "512Mi"}
+    return {"name": "llamacpp", "resources": {"requests": requests, "limits": {"memory": "2Gi"}}}
+
+
+def where_no_probe_pod_fits_it_cannot_judge(llmd: Llmd, manifest: dict[str, Any]) -> None:
+    manifest["spec"]["workload"] = {"inputTokens": 32, "outputTokens": 16}
+    llmd.apply(manifest)
+    found = llmd.await_condition("Measured", "False", "CannotJudge")
+    assert "cpu" in found["message"]
+    assert llmd.condition("Ready")["status"] == "True"
 
 
 @pytest.fixture
@@ -108,18 +127,3 @@ def test_a_changed_workload_is_measured_beside_the_serving_pod(llmd: Llmd) -> No
     assert [item["workload"]["inputTokens"] for item in current] == [32]
     eventually("the throwaway pod is gone", lambda: not llmd.pods("probe") or None)
     assert [pod["metadata"]["uid"] for pod in llmd.pods()] == serving
-
-
-@pytest.mark.alone  # it takes most of the node
-def test_where_no_throwaway_pod_fits_it_cannot_judge(llmd: Llmd, tacho: Installed) -> None:
-    node = tacho.cluster.get("nodes")["items"][0]
-    cpus = node["status"]["allocatable"]["cpu"]
-    millicores = int(cpus[:-1]) if cpus.endswith("m") else 1000 * int(cpus)
-    greedy = {"requests": {"cpu": f"{millicores * 6 // 10}m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}
-    engine = {"name": "llamacpp", "resources": greedy}
-    llmd.apply(example(engine=engine))
-    llmd.await_figures()
-    llmd.apply(example(engine=engine, workload={"inputTokens": 32, "outputTokens": 16}))
-    found = llmd.await_condition("Measured", "False", "CannotJudge")
-    assert "cpu" in found["message"]
-    assert llmd.condition("Ready")["status"] == "True"

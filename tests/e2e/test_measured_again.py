@@ -113,6 +113,7 @@ class Asking:
         return json.loads(out) if out else None
 
 
+@pytest.mark.nightly
 @pytest.mark.alone
 @pytest.mark.usefixtures("model")
 def test_later_pods_are_checked_and_a_person_has_it_measured_again(llmd: Llmd, tacho: Installed) -> None:

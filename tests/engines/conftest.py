@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tacho_runtime.probe.quality import passages
+from tests.engines.given import QUALITY_REFERENCE
 from tests.engines.serving import Served, serving, transformers_command
 from tools import engines
 
@@ -46,3 +50,12 @@ def transformers_bf16(
     log = tmp_path_factory.mktemp("transformers") / "bf16.log"
     with serving(transformers_command(engines_python, safetensors_model), log) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def quality_reference(engines_python: Path, safetensors_model: Path) -> tuple[int, float]:
+    """(tokens, mean negative log-likelihood)"""
+    command = [engines_python, "-c", QUALITY_REFERENCE, safetensors_model, json.dumps(passages())]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    tokens, mean = json.loads(told.splitlines()[-1])
+    return int(tokens), float(mean)

@@ -192,8 +192,8 @@ def test_a_converted_model_is_served_as_it_is_and_says_that_it_cannot_chat(
     ("break_it", "failure_class"),
     [
         ("no tokenizer", "ModelInvalid"),
-        ("truncated", "ModelInvalid"),
-        ("unknown architecture", "EngineNotSupported"),
+        pytest.param("truncated", "ModelInvalid", marks=pytest.mark.nightly),
+        pytest.param("unknown architecture", "EngineNotSupported", marks=pytest.mark.nightly),
     ],
 )
 def test_why_it_does_not_start(

@@ -17,6 +17,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return zipapp.build(tmp_path_factory.mktemp("zipapp") / "tacho-runtime.pyz")
 
 
+def test_a_whole_life_on_the_projects_own(built: Path, tmp_path: Path) -> None:
+    live(sys.executable, built, tmp_path)
+
+
 @pytest.mark.parametrize("version", pythons.RELEASES)
 def test_a_whole_life(version: str, built: Path, tmp_path: Path) -> None:
     python = str(pythons.interpreter(version))

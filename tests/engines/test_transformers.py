@@ -24,7 +24,7 @@ from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import plan_half, run_half
 from tacho_operator.api.types import LLMDeployment
 from tacho_runtime.supervisor.store import engine_failure_path, read_engine_failure
-from tests.engines.given import GIVEN, difference, scores
+from tests.engines.given import GIVEN, difference, quality, scores
 from tests.engines.planned import run_to_status
 from tests.engines.serving import (
     ROOT,
@@ -67,13 +67,12 @@ print(json.dumps(logprobs[0, :-1].gather(1, tokens[0, 1:, None])[:, 0].tolist())
 pytestmark = pytest.mark.timeout(900)  # a minute each on two idle cores; ten where others compute
 
 
-@pytest.fixture(scope="module")
-def measured() -> dict[str, list[float]]:
-    """By method, the log-probabilities of the same given tokens; filled by the tests in their order."""
-    return {}
+NIGHTLY = {"nf4-double", "fp4"}
+"""Of 4 bits, one method shows what all share."""
+PARAMS = [pytest.param(name, marks=[pytest.mark.nightly] if name in NIGHTLY else []) for name in METHODS]
 
 
-@pytest.fixture(scope="module", params=list(METHODS))
+@pytest.fixture(scope="module", params=PARAMS)
 def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -175,9 +174,8 @@ def test_given_tokens_have_log_probabilities_that_the_method_explains(
     transformers_bf16: Served,
     engines_python: Path,
     safetensors_model: Path,
-    measured: dict[str, list[float]],
 ) -> None:
-    found = measured[method] = scores(served)
+    found = scores(served)
     if method == "bf16":
         exact = _reference(engines_python, safetensors_model, "float32")
         plain = difference(_reference(engines_python, safetensors_model, "bfloat16"), exact)
@@ -203,12 +201,28 @@ def _reference(python: Path, model: Path, dtype: str) -> list[float]:
     return found
 
 
-def test_quantizing_the_scales_costs_less_than_quantizing_the_weights(
-    transformers_bf16: Served, measured: dict[str, list[float]]
+def test_the_fixed_text_says_what_four_bits_cost(
+    method: str, served: Served, transformers_bf16: Served
 ) -> None:
-    assert {"nf4", "nf4-double"} <= measured.keys(), "the methods' own tests fill it: run the whole file"
-    weights = difference(measured["nf4"], scores(transformers_bf16))
-    scales = difference(measured["nf4-double"], measured["nf4"])
+    exact, found = quality(transformers_bf16), quality(served)
+    print(f"bf16: {exact.perplexity}, {method}: {found.perplexity}")
+    assert found.tokens == exact.tokens
+    assert found.perplexity is not None
+    assert exact.perplexity is not None
+    assert (found.perplexity > 1.05 * exact.perplexity) == (METHODS[method][1] < 8)
+
+
+@pytest.mark.nightly
+def test_quantizing_the_scales_costs_less_than_quantizing_the_weights(
+    transformers_bf16: Served, engines_python: Path, safetensors_model: Path, tmp_path: Path
+) -> None:
+    found = {}
+    for name in ("nf4", "nf4-double"):
+        words = transformers_command(engines_python, safetensors_model, *METHODS[name][0])
+        with serving(words, tmp_path / f"{name}.log") as running:
+            found[name] = scores(running)
+    weights = difference(found["nf4"], scores(transformers_bf16))
+    scales = difference(found["nf4-double"], found["nf4"])
     print(f"weights {weights.mean:.3f}, scales {scales.mean:.3f} nats a token on average")
     assert 0 < scales.mean < weights.mean
 
@@ -264,7 +278,11 @@ def test_settings_of_one_request(transformers_bf16: Served) -> None:
 
 @pytest.mark.parametrize(
     ("break_it", "failure_class"),
-    [("truncated", "ModelInvalid"), ("unknown architecture", "EngineNotSupported"), ("port", "PortInUse")],
+    [
+        ("truncated", "ModelInvalid"),
+        pytest.param("unknown architecture", "EngineNotSupported", marks=pytest.mark.nightly),
+        ("port", "PortInUse"),
+    ],
 )
 def test_why_it_does_not_start(
     break_it: str, failure_class: str, engines_python: Path, safetensors_model: Path, tmp_path: Path

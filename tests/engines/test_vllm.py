@@ -12,7 +12,7 @@ from tacho_cli.run.setup import LocalSetup
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.vllm.host import BLOCK_TOKENS
 from tacho_operator.core.planner.types import ModelPlan
-from tests.engines.given import GIVEN, difference, scores
+from tests.engines.given import GIVEN, difference, quality, scores
 from tests.engines.planned import changed, planned, run_by_tacho
 from tests.engines.serving import Served
 from tests.figures import decode_rate
@@ -98,6 +98,16 @@ def test_given_tokens_have_the_log_probabilities_that_transformers_computes(
     apart = difference(scores(served, tokens), scores(transformers_bf16, tokens))
     print(f"vLLM against Transformers: {apart.mean:.4f} nats a token on average, {apart.most:.4f} at most")
     assert apart.mean < MEAN_DIFFERENCE_NATS
+
+
+def test_the_fixed_text_has_the_figure_of_transformers_own_arithmetic(
+    served: Served, quality_reference: tuple[int, float]
+) -> None:
+    (tokens, mean), found = quality_reference, quality(served)
+    print(f"vLLM: {found}; reference: {mean:.4f} nats over {tokens} tokens")
+    assert found.message == ""
+    assert found.tokens == tokens
+    assert found.negative_log_likelihood == pytest.approx(mean, rel=0.01)
 
 
 def test_the_report_says_what_was_measured_and_how_it_runs(runtime: Running) -> None:

@@ -42,6 +42,7 @@ def test_an_argument_it_does_not_know_is_named(tmp_path: Path, engines_python: P
     assert "spec.engine.extraArgs" in told.next_step
 
 
+@pytest.mark.nightly
 def test_a_cut_file_of_the_model_is_told_from_a_wrong_setting(
     tmp_path: Path, engines_python: Path, claim: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_cut_file_of_the_model_is_told_from_a_wrong_setting(
     assert "safetensors" in told.message
 
 
+@pytest.mark.nightly
 def test_a_cache_for_less_than_one_request_says_what_fits(
     tmp_path: Path, engines_python: Path, claim: Path
 ) -> None:

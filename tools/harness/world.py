@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure
@@ -46,6 +46,7 @@ MOCK_SPEC = changed(
 AUTOSCALING = {"minReplicas": 1, "maxReplicas": 8}
 QUIET_SECONDS = 10.0
 Step = Callable[[], None]
+T = TypeVar("T")
 KIND_FIELDS = {
     "ControllerRevision": "revisions",
     "Deployment": "deployments",
@@ -58,9 +59,15 @@ KIND_FIELDS = {
 }
 
 
+def copied(value: T) -> T:
+    """A copy of plain data, in a fraction of deepcopy's time: most of a walk's time are copies."""
+    found: T = pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    return found
+
+
 def held(kind: str, manifest: dict[str, Any]) -> dict[str, Any]:
     """As decisions are given it: without what the operator's store leaves out."""
-    kept = copy.deepcopy(trimmed(kind, manifest))
+    kept = copied(trimmed(kind, manifest))
     return {**kept, "apiVersion": manifest.get("apiVersion", ""), "kind": kind}
 
 
@@ -97,7 +104,7 @@ class World:
             refusals=self.refusals,
             claims=dict(self.claims),
             nodes=self.nodes,
-            neighbours=tuple(copy.deepcopy(self.neighbours)),
+            neighbours=tuple(copied(self.neighbours)),
             scaling=self.scaling,
             waiting=dict(self.waiting),
             **children,
@@ -133,7 +140,7 @@ class World:
         live = self.objects.get(key)
         if live is None:
             self._serial += 1
-            made = copy.deepcopy(wanted)
+            made = copied(wanted)
             made["metadata"]["uid"] = f"uid-{self._serial}"
             made["metadata"]["creationTimestamp"] = format_time(self.now)
             self.objects[key] = made
@@ -141,7 +148,7 @@ class World:
             return
         if wanted["kind"] in ("ControllerRevision", "Pod"):
             return
-        merged = copy.deepcopy(wanted)
+        merged = copied(wanted)
         merged["metadata"] |= {key: live["metadata"][key] for key in ("uid", "creationTimestamp")}
         if "status" in live:
             merged["status"] = live["status"]
@@ -164,7 +171,7 @@ class World:
     ) -> ReconcileDecision:
         """Turns until nothing changes any more, and nothing is about to."""
         for _ in range(turns):
-            before = (copy.deepcopy(self.objects), copy.deepcopy(self.raw))
+            before = (copied(self.objects), copied(self.raw))
             decision = self.reconcile(seconds)
             if step:
                 step()
@@ -207,12 +214,12 @@ class World:
                 pod = {
                     "kind": "Pod",
                     "metadata": {
-                        **copy.deepcopy(template["metadata"]),
+                        **copied(template["metadata"]),
                         "name": f"{name}-{self._serial:04d}",
                         "uid": f"uid-{self._serial}",
                         "creationTimestamp": format_time(self.now),
                     },
-                    "spec": copy.deepcopy(template["spec"]),
+                    "spec": copied(template["spec"]),
                 }
                 self.objects["Pod", pod["metadata"]["name"]] = pod
             for pod in reversed(mine[item["spec"]["replicas"] :]):

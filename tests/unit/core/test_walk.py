@@ -154,7 +154,7 @@ def test_invariants_hold_on_every_walk(operations: list[tuple[str, Any]]) -> Non
     fixpoint(world)
 
 
-@examples(0.5)
+@examples(0.25)
 @given(st.lists(OPERATIONS, max_size=15))
 def test_whatever_happened_a_healthy_cluster_ends_up_serving(operations: list[tuple[str, Any]]) -> None:
     world = World()

@@ -11,6 +11,7 @@ import pytest
 
 from tacho_contract.measurement import INVALIDATING, Measurement
 from tacho_runtime.probe.sequence import run_probe
+from tests.figures import IDLE_SHARE, Idleness
 from tests.unit.probe.engines import ask, live, mock_engine, target
 
 LAWS = {
@@ -43,13 +44,13 @@ def within(percent: float, value: float) -> object:
 @pytest.mark.parametrize(
     ("law_name", "options"),
     [
-        *((name, {}) for name in LAWS),
+        *(pytest.param(name, {}, marks=pytest.mark.nightly) for name in LAWS),
         # Without the engine's running counts the closing usage is shared out over the chunks.
         ("five tokens a chunk", {"no_continuous_usage": True}),
     ],
 )
 async def test_a_law_is_recovered(law_name: str, options: dict[str, object]) -> None:
-    law = LAWS[law_name]
+    law, idleness = LAWS[law_name], Idleness()
     for attempt in range(ATTEMPTS):
         with mock_engine(**law, **options) as port:
             measured = await run_probe(
@@ -66,9 +67,14 @@ async def test_a_law_is_recovered(law_name: str, options: dict[str, object]) -> 
             # Where other work keeps the processors busy, by the engine's own account or the probe's, there
             # was no law to recover. Otherwise the probe is wrong.
             kept = late_ms <= LATE_MS and not MOVED & raised_in(measured)
-            if kept or attempt == ATTEMPTS - 1:
+            if kept:
                 raise
-            await asyncio.sleep(PAUSE_SECONDS)
+            if attempt < ATTEMPTS - 1:
+                await asyncio.sleep(PAUSE_SECONDS)
+            elif idleness.share() < IDLE_SHARE:
+                pytest.skip(f"inconclusive: {', '.join(sorted(raised_in(measured)))}, {late_ms} ms late")
+            else:
+                raise
 
 
 def raised_in(measured: Measurement) -> set[str]:
