@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tacho_operator.api.rules.all_rules import RULES
+from tacho_operator.api.rules import RULES
 from tests.unit.api.leaves import WRONG, shown, wrong_at
 from tests.unit.api.rows import Row
 from tests.unit.api.table import TABLE

@@ -64,14 +64,31 @@ def _stored(value: Any) -> Any:
     return {key: member for key, member in kept.items() if member not in (None, "", {}, [])}
 
 
+def integer(least: int, most: int | None = None, *, form: str = "int32") -> Any:
+    """The field of a whole number within its bounds."""
+    return Field(ge=least, le=most, json_schema_extra={"format": form})
+
+
 Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
 Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 
-Count = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})]
+Count = Annotated[int, integer(0, 2**31 - 1)]
 """A number of items, 0 to 2^31-1."""
-Seconds = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})]
-Bytes = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
-Tokens = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
+Seconds = Annotated[int, integer(0, 2**31 - 1)]
+Bytes = Annotated[int, integer(0, form="int64")]
+Tokens = Annotated[int, integer(0, form="int64")]
+
+
+def items(most: int, *, least: int | None = None, key: str = "", unique: bool = False) -> Any:
+    """The field of a list of at most ``most`` items, which a patch replaces whole.
+
+    ``key``: the field that items are told apart by, so that each has an owner of its own. ``unique``: a set.
+    """
+    extra: dict[str, Any] = {"x-kubernetes-list-type": "map" if key else "set" if unique else "atomic"}
+    if key:
+        extra["x-kubernetes-list-map-keys"] = [key]
+    return Field(min_length=least, max_length=most, json_schema_extra=extra)
+
 
 DECIMAL_PATTERN, DECIMAL_LENGTH = r"^\d+(\.\d{1,3})?$", 20
 Decimal = Annotated[str, Field(pattern=DECIMAL_PATTERN, max_length=DECIMAL_LENGTH, examples=["812.4"])]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from tacho_operator.api.base import ApiModel
+from tacho_operator.api.base import ApiModel, integer
 from tacho_operator.api.spec.engine import ContextSpec, EngineSpec, GpuSpec, ParallelismSpec, QuantizationSpec
 from tacho_operator.api.spec.podtemplate import PodTemplateSpec
 from tacho_operator.api.spec.service import (
@@ -66,7 +66,7 @@ class LLMDeploymentSpec(ApiModel):
     """The shape of a typical request. Absent: 512 tokens in, 200 out."""
     slo: SloSpec | None = None
     """Latency targets. Absent: none; the knee of the throughput curve is the capacity."""
-    replicas: Annotated[int, Field(ge=0, le=1000, json_schema_extra={"format": "int32"})] = 1
+    replicas: Annotated[int, integer(0, 1000)] = 1
     """Pods that serve. Owned by the writer of /scale (kubectl, HPA, KEDA) unless autoscaling is present.
     Example: 1."""
     autoscaling: AutoscalingSpec | None = None
@@ -79,9 +79,7 @@ class LLMDeploymentSpec(ApiModel):
     """Hardware cost. Absent: the operator's price table; without a price, status has no cost."""
     endpoint: EndpointSpec | None = None
     """Access to the service. Absent: every client in the cluster, without a key."""
-    startup_timeout_seconds: (
-        Annotated[int, Field(ge=10, le=604800, json_schema_extra={"format": "int32"})] | None
-    ) = None
+    startup_timeout_seconds: Annotated[int, integer(10, 604800)] | None = None
     """Seconds a pod may take from its start to serving. Absent: 30 minutes and 18 seconds for each GiB of
     weights. Example: 3600."""
     pod_template: PodTemplateSpec | None = None

@@ -75,14 +75,6 @@ def service_name(name: str) -> str:
     return name
 
 
-def network_policy_name(name: str) -> str:
-    return name
-
-
-def disruption_budget_name(name: str) -> str:
-    return name
-
-
 def live_config_name(name: str) -> str:
     return f"{name}-live"
 

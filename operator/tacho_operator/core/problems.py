@@ -131,23 +131,13 @@ def refusal_problem(text: str) -> Problem:
     Only the text of the refusal distinguishes quota, admission policy and missing permission.
     """
     lowered = text.lower()
+    reason = FailureClass.ADMISSION_DENIED
     if "exceeded quota" in lowered or "must specify" in lowered:
-        return Problem(
-            reason=FailureClass.QUOTA_EXCEEDED,
-            what="The namespace's quota refuses an object.",
-            next_step="Raise the quota or lower the requests.",
-            quotation=text,
-        )
-    if _NO_PERMISSION.search(lowered):
-        return Problem(
-            reason=FailureClass.ADMISSION_DENIED,
-            what="The operator lacks a permission.",
-            next_step="Install the roles of its chart again.",
-            quotation=text,
-        )
-    return Problem(
-        reason=FailureClass.ADMISSION_DENIED,
-        what="The cluster's admission refuses an object.",
-        next_step="Change spec or the namespace's policy.",
-        quotation=text,
-    )
+        reason = FailureClass.QUOTA_EXCEEDED
+        what, next_step = "The namespace's quota refuses an object.", "Raise the quota or lower the requests."
+    elif _NO_PERMISSION.search(lowered):
+        what, next_step = "The operator lacks a permission.", "Install the roles of its chart again."
+    else:
+        what = "The cluster's admission refuses an object."
+        next_step = "Change spec or the namespace's policy."
+    return Problem(reason=reason, what=what, next_step=next_step, quotation=text)

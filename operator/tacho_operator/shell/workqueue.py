@@ -133,18 +133,6 @@ def backoff_seconds(failures: int, jitter: float) -> float:
     return delay * (0.5 + 0.5 * jitter)
 
 
-async def _open() -> None:
-    return
-
-
-def _no_pause(_error: Exception) -> float:
-    return 0.0
-
-
-def _equal(_key: Key) -> Priority:
-    return Priority.WAITS
-
-
 class WorkQueue:
     """Calls ``process(key)`` for every key added; its return value is a delay after which to come back.
 
@@ -159,9 +147,9 @@ class WorkQueue:
         process: Callable[[Key], Awaitable[float | None]],
         *,
         workers: int,
-        priority: Callable[[Key], Priority] = _equal,
-        gate: Callable[[], Awaitable[None]] = _open,
-        requested_pause_seconds: Callable[[Exception], float] = _no_pause,
+        priority: Callable[[Key], Priority] = lambda _key: Priority.WAITS,
+        gate: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0),
+        requested_pause_seconds: Callable[[Exception], float] = lambda _error: 0.0,
         randomness: random.Random | None = None,
     ) -> None:
         self._process = process

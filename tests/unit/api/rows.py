@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacho_operator.api.rules.all_rules import RULES
+from tacho_operator.api.rules import RULES
 from tacho_operator.api.rules.rule import Rule
 
 ABSENT = object()

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.pod import LIVE_DIR, MODEL_DIR, RUNTIME_PORT, TACHO_DIR
 from tacho_operator.api.crd.definition import at, resource_schema
-from tacho_operator.api.rules.all_rules import PERMANENT, RULES
+from tacho_operator.api.rules import PERMANENT, RULES
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.rules.rule import Rule
 from tacho_operator.api.rules.service import GATES

@@ -15,7 +15,7 @@ from tacho_operator.api.crd import definition as crd
 from tacho_operator.api.crd.__main__ import FILES, generate
 from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.api.crd.schema import Schema, UnsupportedKeyword, structural
-from tacho_operator.api.rules.all_rules import RULES
+from tacho_operator.api.rules import RULES
 
 REPOSITORY = Path(__file__).parents[3]
 SCHEMA = resource_schema(RULES)

@@ -17,7 +17,7 @@ from tacho_contract.uri import (
     ModelUri,
     parse_uri,
 )
-from tacho_operator.api.rules.all_rules import PERMANENT
+from tacho_operator.api.rules import PERMANENT
 from tacho_operator.api.spec.sources import ModelSpec
 
 RULES = [cel.compile(rule.cel) for rule in PERMANENT if rule.name in ("uri-form", "uri-parent")]

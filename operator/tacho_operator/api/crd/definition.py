@@ -12,7 +12,7 @@ import yaml
 
 from tacho_operator.api import API_VERSION, CATEGORY, GROUP, KIND, PLURAL, SHORT_NAME, SINGULAR, VERSION
 from tacho_operator.api.crd.schema import Schema, structural
-from tacho_operator.api.rules.all_rules import RULES
+from tacho_operator.api.rules import RULES
 from tacho_operator.api.rules.rule import Rule
 from tacho_operator.api.status.status import EPOCH, LLMDeploymentStatus
 from tacho_operator.api.types import LLMDeploymentSpec

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tacho_operator.api import API_VERSION, KIND
 from tacho_operator.api.crd.definition import resource_schema
 from tacho_operator.api.crd.schema import Schema
-from tacho_operator.api.rules.all_rules import RULES
+from tacho_operator.api.rules import RULES
 from tacho_operator.api.rules.deny_list import RefusedSetting, refused_arguments, refused_variables
 from tacho_operator.api.rules.rule import Rule
 from tacho_operator.api.rules.structure import Violation, check

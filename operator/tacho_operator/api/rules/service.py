@@ -166,17 +166,12 @@ def autoscaling_rules() -> Iterator[Rule]:
     )
 
 
-def _gate(name: str, cel: str, what: str, instead: str) -> Rule:
-    return Rule(name=name, path="spec", cel=cel, message=f"{what}: not supported yet; {instead}")
-
-
-def _absent(name: str, what: str, instead: str) -> Rule:
-    return _gate(f"{name}-absent", f"!has(self.{name})", what, instead)
-
-
-GATES: tuple[Rule, ...] = (
-    _absent("rollout", "settings of rollouts", "remove rollout; a new revision surges and then takes over"),
-    _absent("endpoint", "API keys and allowed namespaces", "remove endpoint"),
+GATES: tuple[Rule, ...] = tuple(
+    Rule(f"{field}-absent", "spec", f"!has(self.{field})", f"{what}: not supported yet; {instead}")
+    for field, what, instead in (
+        ("rollout", "settings of rollouts", "remove rollout; a new revision surges and then takes over"),
+        ("endpoint", "API keys and allowed namespaces", "remove endpoint"),
+    )
 )
 
 SERVICE_RULES: tuple[Rule, ...] = (*_GPU, *_SERVICE, *autoscaling_rules(), *_POD_TEMPLATE)

@@ -6,16 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import ApiModel, LabelValue
+from tacho_operator.api.base import ApiModel, LabelValue, integer, items
 
-ATOMIC = {"x-kubernetes-list-type": "atomic"}
 LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
-Values = Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=64, json_schema_extra=ATOMIC)]
-Weight = Annotated[int, Field(ge=1, le=100, json_schema_extra={"format": "int32"})]
-Namespaces = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=63)]], Field(max_length=32, json_schema_extra=ATOMIC)
-]
-LabelKeys = Annotated[list[LabelKey], Field(max_length=8, json_schema_extra=ATOMIC)]
+Values = Annotated[list[Annotated[str, Field(max_length=63)]], items(64)]
+Weight = Annotated[int, integer(1, 100)]
+Namespaces = Annotated[list[Annotated[str, Field(min_length=1, max_length=63)]], items(32)]
+LabelKeys = Annotated[list[LabelKey], items(8)]
 
 
 class LabelSelectorRequirement(ApiModel):
@@ -34,9 +31,7 @@ class LabelSelector(ApiModel):
 
     match_labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = Field(default_factory=dict)
     """Labels and the values they must have."""
-    match_expressions: Annotated[
-        list[LabelSelectorRequirement], Field(max_length=16, json_schema_extra=ATOMIC)
-    ] = Field(default_factory=list)
+    match_expressions: Annotated[list[LabelSelectorRequirement], items(16)] = Field(default_factory=list)
     """Conditions on labels."""
 
 
@@ -51,7 +46,7 @@ class NodeSelectorRequirement(ApiModel):
     """Values: several for In and NotIn, one integer for Gt and Lt, none for Exists and DoesNotExist."""
 
 
-Requirements = Annotated[list[NodeSelectorRequirement], Field(max_length=16, json_schema_extra=ATOMIC)]
+Requirements = Annotated[list[NodeSelectorRequirement], items(16)]
 
 
 class NodeSelectorTerm(ApiModel):
@@ -66,9 +61,7 @@ class NodeSelectorTerm(ApiModel):
 class NodeSelector(ApiModel):
     """Nodes that meet at least one of the listed terms."""
 
-    node_selector_terms: Annotated[
-        list[NodeSelectorTerm], Field(min_length=1, max_length=16, json_schema_extra=ATOMIC)
-    ]
+    node_selector_terms: Annotated[list[NodeSelectorTerm], items(16, least=1)]
     """Terms; a node has to meet at least one."""
 
 
@@ -86,9 +79,9 @@ class NodeAffinity(ApiModel):
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
     """Nodes the pods may run on."""
-    preferred_during_scheduling_ignored_during_execution: Annotated[
-        list[PreferredNode], Field(max_length=16, json_schema_extra=ATOMIC)
-    ] = Field(default_factory=list)
+    preferred_during_scheduling_ignored_during_execution: Annotated[list[PreferredNode], items(16)] = Field(
+        default_factory=list
+    )
     """Preferred nodes."""
 
 
@@ -121,27 +114,18 @@ class PreferredPodAffinity(ApiModel):
 class PodAffinity(ApiModel):
     """Pods to run close to; the topologyKey of each term defines close."""
 
-    required_during_scheduling_ignored_during_execution: Annotated[
-        list[PodAffinityTerm], Field(max_length=16, json_schema_extra=ATOMIC)
-    ] = Field(default_factory=list)
+    required_during_scheduling_ignored_during_execution: Annotated[list[PodAffinityTerm], items(16)] = Field(
+        default_factory=list
+    )
     """Terms that must hold."""
-    preferred_during_scheduling_ignored_during_execution: Annotated[
-        list[PreferredPodAffinity], Field(max_length=16, json_schema_extra=ATOMIC)
-    ] = Field(default_factory=list)
+    preferred_during_scheduling_ignored_during_execution: Annotated[list[PreferredPodAffinity], items(16)] = (
+        Field(default_factory=list)
+    )
     """Terms that should hold."""
 
 
-class PodAntiAffinity(ApiModel):
+class PodAntiAffinity(PodAffinity):
     """Pods to keep away from."""
-
-    required_during_scheduling_ignored_during_execution: Annotated[
-        list[PodAffinityTerm], Field(max_length=16, json_schema_extra=ATOMIC)
-    ] = Field(default_factory=list)
-    """Terms that must hold."""
-    preferred_during_scheduling_ignored_during_execution: Annotated[
-        list[PreferredPodAffinity], Field(max_length=16, json_schema_extra=ATOMIC)
-    ] = Field(default_factory=list)
-    """Terms that should hold."""
 
 
 class Affinity(ApiModel):

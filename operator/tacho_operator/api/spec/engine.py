@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tacho_engines.registry import ENGINES, method_names, presets
-from tacho_operator.api.base import ApiModel, Label63, QualifiedName, Quantity
+from tacho_operator.api.base import ApiModel, Label63, QualifiedName, Quantity, integer, items
 from tacho_operator.api.spec.sources import EnvList
 
 if TYPE_CHECKING:
@@ -64,13 +64,7 @@ class EngineResources(ApiModel):
     limits: QuantityMap = Field(default_factory=dict)
     """Upper limits of the container, as strings. Absent: memory from the plan, no CPU limit.
     Example: {memory: 12Gi}."""
-    claims: Annotated[
-        list[ResourceClaimUse],
-        Field(
-            max_length=8,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = Field(default_factory=list)
+    claims: Annotated[list[ResourceClaimUse], items(8, key="name")] = Field(default_factory=list)
     """Dynamic resource claims the container uses, each declared in podTemplate.spec.resourceClaims."""
 
 
@@ -80,15 +74,13 @@ class CustomEngineSpec(ApiModel):
     preset: Preset | None = None
     """A known server with its command, health path and, where the preset has one, image. Absent: those fields
     are set below. Example: sglang."""
-    command: Annotated[
-        list[Argument], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default_factory=list)
+    command: Annotated[list[Argument], items(64)] = Field(default_factory=list)
     """Program and arguments, without a shell (an image's own ENTRYPOINT is not used). $(TACHO_MODEL_PATH),
     $(TACHO_SERVED_NAME), $(TACHO_HOST), $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN), $(TACHO_CONCURRENCY),
     $(TACHO_QUANTIZATION), $(TACHO_KV_CACHE_DTYPE), $(TACHO_TENSOR_PARALLEL) and $(TACHO_PIPELINE_PARALLEL)
     are expanded. Refused with a preset.
     Example: [serve, --model, $(TACHO_MODEL_PATH), --port, $(TACHO_PORT)]."""
-    port: Annotated[int, Field(ge=1, le=65535, json_schema_extra={"format": "int32"})] | None = None
+    port: Annotated[int, integer(1, 65535)] | None = None
     """TCP port the engine listens on inside the pod. Absent: 8000, with a preset. Example: 8000."""
     health_path: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^/[^\s]*$")] | None = None
     """HTTP path that answers 200 once the model serves. Absent: /health, or the preset's.
@@ -119,9 +111,7 @@ class EngineSpec(ApiModel):
     image: Annotated[str, Field(max_length=512, pattern=r"^[^\s]*$")] = ""
     """Image of the engine container. Empty: the image of the engine table. Example:
     vllm/vllm-openai:v0.32.0."""
-    extra_args: Annotated[
-        list[Argument], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default_factory=list)
+    extra_args: Annotated[list[Argument], items(64)] = Field(default_factory=list)
     """Arguments added to the engine's command line, one element each. Switches that load code or open
     administrative endpoints are refused. Example: ["--max-num-seqs=64"]."""
     env: EnvList = Field(default_factory=list)
@@ -129,13 +119,7 @@ class EngineSpec(ApiModel):
     "8"}]."""
     resources: EngineResources | None = None
     """CPU and memory of the engine container. Absent: tacho computes them from the plan."""
-    volume_mounts: Annotated[
-        list[VolumeMount],
-        Field(
-            max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["mountPath"]},
-        ),
-    ] = Field(default_factory=list)
+    volume_mounts: Annotated[list[VolumeMount], items(16, key="mountPath")] = Field(default_factory=list)
     """Volumes of podTemplate.spec.volumes that are mounted into the engine container."""
     custom: CustomEngineSpec | None = None
     """How the engine is started; only with name custom, and required with it."""
@@ -144,13 +128,12 @@ class EngineSpec(ApiModel):
 class GpuSpec(ApiModel):
     """The GPUs of one replica."""
 
-    products: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=63)]],
-        Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(default_factory=list)
+    products: Annotated[list[Annotated[str, Field(min_length=1, max_length=63)]], items(8)] = Field(
+        default_factory=list
+    )
     """GPU products in order of preference, as the node label nvidia.com/gpu.product or a short name; a
     revision runs on one of them. Absent: any that fits. Example: [NVIDIA-L4, A10]."""
-    count: Annotated[int, Field(ge=0, le=64, json_schema_extra={"format": "int32"})] | None = None
+    count: Annotated[int, integer(0, 64)] | None = None
     """GPUs of one replica; 0 runs on the CPU. Absent: the minimum for the best method. Example: 1."""
     resource_name: QualifiedName | None = None
     """Extended resource of the GPUs. Absent: nvidia.com/gpu. Example:
@@ -160,19 +143,17 @@ class GpuSpec(ApiModel):
 class ParallelismSpec(ApiModel):
     """How the model is spread over the GPUs of a replica; the product equals max(1, gpu.count)."""
 
-    tensor: Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int32"})] | None = None
+    tensor: Annotated[int, integer(1, 64)] | None = None
     """GPUs that each layer is split over. Absent: from head counts and memory. Example: 2."""
-    pipeline: Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int32"})] | None = None
+    pipeline: Annotated[int, integer(1, 64)] | None = None
     """Groups of GPUs the layers are divided among. Absent: 1. Example: 1."""
 
 
 class ContextSpec(ApiModel):
     """The context that must fit: the plan is made for `concurrency` requests of `maxModelLen` tokens."""
 
-    max_model_len: (
-        Annotated[int, Field(ge=16, le=2**31 - 1, json_schema_extra={"format": "int64"})] | None
-    ) = None
+    max_model_len: Annotated[int, integer(16, 2**31 - 1, form="int64")] | None = None
     """Longest request in tokens, prompt plus answer. Absent: the longest useful that fits.
     Example: 8192."""
-    concurrency: Annotated[int, Field(ge=1, le=4096, json_schema_extra={"format": "int32"})] | None = None
+    concurrency: Annotated[int, integer(1, 4096)] | None = None
     """Concurrent requests of one replica. Absent: tacho chooses. Example: 16."""

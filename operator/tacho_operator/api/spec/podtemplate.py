@@ -6,13 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import ApiModel, DataKey, Label63, LabelValue, Name, Quantity
+from tacho_operator.api.base import ApiModel, DataKey, Label63, LabelValue, Name, Quantity, integer, items
 from tacho_operator.api.spec.affinity import Affinity, LabelSelector
 
-ATOMIC = {"x-kubernetes-list-type": "atomic"}
-BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-
-FileMode = Annotated[int, Field(ge=0, le=0o777, json_schema_extra={"format": "int32"})]
+FileMode = Annotated[int, integer(0, 0o777)]
 
 
 class PodTemplateMetadata(ApiModel):
@@ -39,14 +36,14 @@ class Toleration(ApiModel):
     """Value of the taint, with operator Equal."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint. Absent: every effect."""
-    toleration_seconds: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None
+    toleration_seconds: Annotated[int, integer(0, form="int64")] | None = None
     """Seconds a pod stays after a NoExecute taint appears. Absent: for ever."""
 
 
 class TopologySpreadConstraint(ApiModel):
     """How evenly the pods are spread over zones, nodes or other domains."""
 
-    max_skew: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})]
+    max_skew: Annotated[int, integer(1, 1000)]
     """Maximum difference in pods between two domains. Example: 1."""
     topology_key: Annotated[str, Field(min_length=1, max_length=317)]
     """Node label that names the domain. Example: topology.kubernetes.io/zone."""
@@ -54,16 +51,15 @@ class TopologySpreadConstraint(ApiModel):
     """Whether a pod is scheduled where the skew cannot be met."""
     label_selector: LabelSelector | None = None
     """Pods that are counted. Absent: the server pods of this resource."""
-    min_domains: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})] | None = None
+    min_domains: Annotated[int, integer(1, 1000)] | None = None
     """Minimum domains that must exist, with DoNotSchedule. Absent: 1."""
     node_affinity_policy: Literal["Honor", "Ignore"] | None = None
     """Whether nodes excluded by affinity count as domains. Absent: Honor."""
     node_taints_policy: Literal["Honor", "Ignore"] | None = None
     """Whether nodes excluded by taints count as domains. Absent: Ignore."""
-    match_label_keys: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=317)]],
-        Field(max_length=8, json_schema_extra=ATOMIC),
-    ] = Field(default_factory=list)
+    match_label_keys: Annotated[list[Annotated[str, Field(min_length=1, max_length=317)]], items(8)] = Field(
+        default_factory=list
+    )
     """Pod labels whose values are added to the selector. Example: [pod-template-hash]."""
 
 
@@ -96,11 +92,11 @@ class KeyToPath(ApiModel):
     """Permission bits of the file, decimal in JSON. Absent: the volume's defaultMode."""
 
 
-Items = Annotated[list[KeyToPath], Field(max_length=32, json_schema_extra=ATOMIC)]
+Items = Annotated[list[KeyToPath], items(32)]
 
 
-class ConfigMapVolume(ApiModel):
-    """The data of a ConfigMap as files."""
+class ProjectedConfigMap(ApiModel):
+    """Keys of a ConfigMap in a projected volume."""
 
     name: Name
     """Name of the ConfigMap, in the same namespace."""
@@ -108,6 +104,11 @@ class ConfigMapVolume(ApiModel):
     """Keys to show and their paths. Absent: every key under its own name."""
     optional: bool | None = None
     """True: the pod starts even where the ConfigMap is missing."""
+
+
+class ConfigMapVolume(ProjectedConfigMap):
+    """The data of a ConfigMap as files."""
+
     default_mode: FileMode | None = None
     """Permission bits of the files, decimal in JSON. Absent: 420, which is 0644."""
 
@@ -143,17 +144,6 @@ class ClaimVolume(ApiModel):
     """True mounts it read-only."""
 
 
-class ProjectedConfigMap(ApiModel):
-    """Keys of a ConfigMap in a projected volume."""
-
-    name: Name
-    """Name of the ConfigMap, in the same namespace."""
-    items: Items = Field(default_factory=list)
-    """Keys to show and their paths. Absent: every key under its own name."""
-    optional: bool | None = None
-    """True: the pod starts even where the ConfigMap is missing."""
-
-
 class ProjectedSecret(ApiModel):
     """Keys of a Secret in a projected volume."""
 
@@ -172,9 +162,7 @@ class ServiceAccountTokenProjection(ApiModel):
     """Relative path of the token file, without ".."."""
     audience: Annotated[str, Field(max_length=256)] | None = None
     """Audience the token is for. Absent: the API server."""
-    expiration_seconds: (
-        Annotated[int, Field(ge=600, le=2**31 - 1, json_schema_extra={"format": "int64"})] | None
-    ) = None
+    expiration_seconds: Annotated[int, integer(600, 2**31 - 1, form="int64")] | None = None
     """Lifetime in seconds, at least 600. Absent: 3600."""
 
 
@@ -192,9 +180,7 @@ class ProjectedSource(ApiModel):
 class ProjectedVolume(ApiModel):
     """Several sources in one folder."""
 
-    sources: Annotated[list[ProjectedSource], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
-        default_factory=list
-    )
+    sources: Annotated[list[ProjectedSource], items(8)] = Field(default_factory=list)
     """The sources that the volume combines."""
     default_mode: FileMode | None = None
     """Permission bits of the files, decimal in JSON. Absent: 420, which is 0644."""
@@ -222,19 +208,17 @@ class PodSpecSubset(ApiModel):
 
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32)] = Field(default_factory=dict)
     """Labels a node must have. Example: {pool: gpu}."""
-    tolerations: Annotated[list[Toleration], Field(max_length=32, json_schema_extra=ATOMIC)] = Field(
-        default_factory=list
-    )
+    tolerations: Annotated[list[Toleration], items(32)] = Field(default_factory=list)
     """Taints the pods accept. Example: [{key: nvidia.com/gpu, operator: Exists}]."""
     affinity: Affinity | None = None
     """Required and preferred nodes, and pods to be near to or away from."""
-    topology_spread_constraints: Annotated[
-        list[TopologySpreadConstraint], Field(max_length=8, json_schema_extra=ATOMIC)
-    ] = Field(default_factory=list)
+    topology_spread_constraints: Annotated[list[TopologySpreadConstraint], items(8)] = Field(
+        default_factory=list
+    )
     """How the pods are spread over zones and nodes."""
-    image_pull_secrets: Annotated[
-        list[LocalObjectReference], Field(max_length=8, json_schema_extra=BY_NAME)
-    ] = Field(default_factory=list)
+    image_pull_secrets: Annotated[list[LocalObjectReference], items(8, key="name")] = Field(
+        default_factory=list
+    )
     """Secrets for pulling the images."""
     service_account_name: Name | None = None
     """Service account of the pods; its token is not mounted. Absent: default."""
@@ -245,17 +229,11 @@ class PodSpecSubset(ApiModel):
     runtime_class_name: Name | None = None
     """RuntimeClass of the pods. Absent: the node's default; GPU operators of today need none. Example:
     nvidia."""
-    termination_grace_period_seconds: (
-        Annotated[int, Field(ge=1, le=86400, json_schema_extra={"format": "int64"})] | None
-    ) = None
+    termination_grace_period_seconds: Annotated[int, integer(1, 86400, form="int64")] | None = None
     """Seconds running requests get to finish before a pod is killed. Absent: 120. Example: 300."""
-    resource_claims: Annotated[list[PodResourceClaim], Field(max_length=8, json_schema_extra=BY_NAME)] = (
-        Field(default_factory=list)
-    )
+    resource_claims: Annotated[list[PodResourceClaim], items(8, key="name")] = Field(default_factory=list)
     """Dynamic resource claims of the pods, used by engine.resources.claims."""
-    volumes: Annotated[list[Volume], Field(max_length=16, json_schema_extra=BY_NAME)] = Field(
-        default_factory=list
-    )
+    volumes: Annotated[list[Volume], items(16, key="name")] = Field(default_factory=list)
     """Further volumes, mounted by engine.volumeMounts."""
 
 

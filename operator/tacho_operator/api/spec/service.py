@@ -6,18 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import ApiModel, Decimal, Label63
+from tacho_operator.api.base import ApiModel, Decimal, Label63, integer, items
 from tacho_operator.api.spec.sources import SecretKeyRef
 
 ProbePolicy = Literal["Auto", "Always", "Disabled"]
 RolloutStrategy = Literal["Surge", "Recreate"]
 OnRegression = Literal["Rollback", "Pause", "Record"]
 
-Percent = Annotated[int, Field(ge=0, le=1000, json_schema_extra={"format": "int32"})]
-Milliseconds = Annotated[int, Field(ge=1, le=3_600_000, json_schema_extra={"format": "int32"})]
+Percent = Annotated[int, integer(0, 1000)]
+Milliseconds = Annotated[int, integer(1, 3_600_000)]
 
 
-Replicas = Annotated[int, Field(ge=0, le=1000, json_schema_extra={"format": "int32"})]
+Replicas = Annotated[int, integer(0, 1000)]
 ScalingSelect = Literal["Max", "Min", "Disabled"]
 ScalingPolicyType = Literal["Pods", "Percent"]
 
@@ -25,13 +25,9 @@ ScalingPolicyType = Literal["Pods", "Percent"]
 class WorkloadSpec(ApiModel):
     """The shape of a typical request, for the probe and the scaler."""
 
-    input_tokens: Annotated[int, Field(ge=1, le=1_000_000, json_schema_extra={"format": "int64"})] | None = (
-        None
-    )
+    input_tokens: Annotated[int, integer(1, 1_000_000, form="int64")] | None = None
     """Tokens of a prompt. Absent: 512. Example: 512."""
-    output_tokens: Annotated[int, Field(ge=2, le=1_000_000, json_schema_extra={"format": "int64"})] | None = (
-        None
-    )
+    output_tokens: Annotated[int, integer(2, 1_000_000, form="int64")] | None = None
     """Tokens of an answer; the time per token needs at least 2. Absent: 200. Example: 200."""
 
 
@@ -42,7 +38,7 @@ class SloSpec(ApiModel):
     """Maximum time to the first token, in milliseconds. Absent: no target. Example: 500."""
     tpot_milliseconds: Milliseconds | None = None
     """Maximum time per further token, in milliseconds. Absent: no target. Example: 50."""
-    percentile: Annotated[int, Field(ge=50, le=99, json_schema_extra={"format": "int32"})] | None = None
+    percentile: Annotated[int, integer(50, 99)] | None = None
     """Share of requests that must meet the targets, in percent. Absent: 95. Example: 95."""
 
 
@@ -52,9 +48,9 @@ class ProbeSpec(ApiModel):
     policy: ProbePolicy | None = None
     """Auto measures each configuration once and checks later pods against it; Always measures every pod in
     full; Disabled measures nothing. Absent: Auto."""
-    budget_seconds: Annotated[int, Field(ge=5, le=3600, json_schema_extra={"format": "int32"})] | None = None
+    budget_seconds: Annotated[int, integer(5, 3600)] | None = None
     """Target duration of a full measurement, in seconds. Absent: 45. Example: 45."""
-    timeout_seconds: Annotated[int, Field(ge=5, le=7200, json_schema_extra={"format": "int32"})] | None = None
+    timeout_seconds: Annotated[int, integer(5, 7200)] | None = None
     """Seconds after which the pod becomes ready whatever the measurement says. Absent: 90. Example: 90."""
 
 
@@ -93,9 +89,7 @@ class RolloutSpec(ApiModel):
     """True permits a rollout with downtime, where no spare GPU exists. Absent: false."""
     paused: bool = False
     """True keeps the active revision when spec changes. Absent: false."""
-    schedule_timeout_seconds: (
-        Annotated[int, Field(ge=10, le=86400, json_schema_extra={"format": "int32"})] | None
-    ) = None
+    schedule_timeout_seconds: Annotated[int, integer(10, 86400)] | None = None
     """Seconds a candidate may wait for a node, node autoscalers included. Absent: 600. Example: 600."""
     gate: GateSpec | None = None
     """The action for a candidate revision that measures worse than the active one."""
@@ -117,10 +111,7 @@ class EndpointSpec(ApiModel):
 
     api_key_secret_ref: SecretKeyRef | None = None
     """Key clients must send as a bearer token. Absent: no key is required."""
-    allowed_namespaces: (
-        Annotated[list[Label63], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})]
-        | None
-    ) = None
+    allowed_namespaces: Annotated[list[Label63], items(64, unique=True)] | None = None
     """Namespaces whose pods may connect, by a NetworkPolicy. Absent: any; empty: none. Example: [ml]."""
 
 
@@ -129,29 +120,22 @@ class ScalingPolicy(ApiModel):
 
     type: ScalingPolicyType
     """Pods or Percent. Example: Pods."""
-    value: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})]
+    value: Annotated[int, integer(1, 1000)]
     """Maximum change: pods or percent. Example: 1."""
-    period_seconds: Annotated[int, Field(ge=1, le=1800, json_schema_extra={"format": "int32"})]
+    period_seconds: Annotated[int, integer(1, 1800)]
     """Length of the period, in seconds. Example: 60."""
 
 
 class ScalingRules(ApiModel):
     """How replicas may change in one direction, as in a HorizontalPodAutoscaler."""
 
-    stabilization_window_seconds: (
-        Annotated[int, Field(ge=0, le=3600, json_schema_extra={"format": "int32"})] | None
-    ) = None
+    stabilization_window_seconds: Annotated[int, integer(0, 3600)] | None = None
     """Seconds for which a recommendation must hold. Absent: 15 upwards; downwards 300, or twice the time that
     a replica takes to start where that is longer. Example: 300."""
     select_policy: ScalingSelect | None = None
     """Which of several policies applies: Max the largest change, Min the smallest; Disabled forbids this
     direction. Absent: Max."""
-    policies: (
-        Annotated[
-            list[ScalingPolicy], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-        ]
-        | None
-    ) = None
+    policies: Annotated[list[ScalingPolicy], items(8)] | None = None
     """Scaling policies. Absent: upwards 100 percent in 15 seconds, downwards one pod in each window."""
     tolerance: Decimal | None = None
     """Share by which needed and current replicas may differ without a change. Absent: 0. Example: "0.05"."""
@@ -174,9 +158,7 @@ class ScalingSchedule(ApiModel):
     Example: 0 8 * * MON-FRI."""
     time_zone: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")] | None = None
     """Name of the time zone in the IANA database. Absent: Etc/UTC. Example: Europe/Berlin."""
-    duration_seconds: (
-        Annotated[int, Field(ge=60, le=2_678_400, json_schema_extra={"format": "int32"})] | None
-    ) = None
+    duration_seconds: Annotated[int, integer(60, 2_678_400)] | None = None
     """Seconds after which the bounds end. Absent: when another schedule begins. Example: 36000."""
     min_replicas: Replicas | None = None
     """Minimum replicas, at least 1. Absent: that of autoscaling. Example: 2."""
@@ -189,16 +171,10 @@ class AutoscalingSpec(ApiModel):
 
     min_replicas: Replicas | None = None
     """Minimum replicas, at least 1. Absent: 1. Example: 1."""
-    max_replicas: Annotated[int, Field(ge=1, le=1000, json_schema_extra={"format": "int32"})]
+    max_replicas: Annotated[int, integer(1, 1000)]
     """Maximum replicas. Example: 8."""
     behavior: ScalingBehavior | None = None
     """How fast replicas change, in the fields of a HorizontalPodAutoscaler. Absent: fast upwards, one by one
     downwards."""
-    schedules: (
-        Annotated[
-            list[ScalingSchedule],
-            Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-        ]
-        | None
-    ) = None
+    schedules: Annotated[list[ScalingSchedule], items(16)] | None = None
     """Other bounds at certain times. Absent: none."""

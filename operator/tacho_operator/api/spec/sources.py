@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from tacho_contract.uri import ModelUri, parse_uri
-from tacho_operator.api.base import ApiModel, DataKey, Name
-
-Listed = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+from tacho_operator.api.base import ApiModel, DataKey, Name, items
 
 
 class SecretKeyRef(ApiModel):
@@ -90,7 +88,7 @@ class EnvVar(ApiModel):
     """Take the value from elsewhere, instead of `value`."""
 
 
-EnvList = Annotated[list[EnvVar], Field(max_length=64, json_schema_extra=Listed)]
+EnvList = Annotated[list[EnvVar], items(64, key="name")]
 
 
 class HubSpec(ApiModel):
@@ -125,10 +123,9 @@ class ModelSpec(ApiModel):
         Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._/:]*$")] | None
     ) = None
     """The name clients send as "model" in OpenAI requests. Absent: the resource's name. Example: mistral."""
-    files: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=256)]],
-        Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(default_factory=list)
+    files: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], items(8)] = Field(
+        default_factory=list
+    )
     """Globs of the files to load, at most 8. Absent: the files that the engine loads (safetensors without
     duplicate formats); required for a repository with several GGUF files. Example: ["*Q4_K_M.gguf"]."""
     hub: HubSpec | None = None

@@ -22,7 +22,17 @@ from tacho_contract.measurement import (
     SingleStream,
     Workload,
 )
-from tacho_operator.api.base import Bytes, Count, Seconds, ShortText, StatusModel, Timestamp, Tokens, Word
+from tacho_operator.api.base import (
+    Bytes,
+    Count,
+    Seconds,
+    ShortText,
+    StatusModel,
+    Timestamp,
+    Tokens,
+    Word,
+    items,
+)
 
 Key = Annotated[str, Field(max_length=64)]
 
@@ -100,13 +110,7 @@ class MeasuredMemory(StatusModel):
     host_peak_bytes: Bytes | None = None
     """Maximum host memory of the engine's processes during the measurement, in bytes; shared pages count once
     (proportional set size). Unlike the container's peak, it excludes the page cache."""
-    devices: Annotated[
-        list[DeviceMemory],
-        Field(
-            max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
-        ),
-    ] = Field(default_factory=list)
+    devices: Annotated[list[DeviceMemory], items(16)] = Field(default_factory=list)
     """Each GPU of the replica."""
 
 
@@ -180,9 +184,7 @@ class MeasurementHistory(StatusModel):
     spread_percent: float | None = None
     """Difference between the highest and the lowest throughput of the clean runs, in percent of their mean.
     """
-    runs: Annotated[
-        list[MeasuredRun], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default_factory=list)
+    runs: Annotated[list[MeasuredRun], items(8)] = Field(default_factory=list)
     """The latest, newest first."""
 
 
@@ -229,9 +231,7 @@ class MeasurementEntry(StatusModel):
     """Requests that kept the SLO."""
     saturation: Saturation | None = None
     """The level with the highest throughput."""
-    curve: Annotated[
-        list[CurvePoint], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default_factory=list)
+    curve: Annotated[list[CurvePoint], items(16)] = Field(default_factory=list)
     """The levels that were measured, by rising concurrency."""
     fit: Fit | None = None
     """The law fitted to the curve."""
@@ -246,14 +246,10 @@ class MeasurementEntry(StatusModel):
     """Quality of the quantized model."""
     cold_first_request_milliseconds: float | None = None
     """Time of the very first request, in milliseconds."""
-    fallbacks: Annotated[
-        list[ShortText], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default_factory=list)
+    fallbacks: Annotated[list[ShortText], items(8)] = Field(default_factory=list)
     """What the engine did otherwise than asked or than is fastest, as its log says: weight-only kernels where
     the GPU lacks a type, eager mode, another attention backend. Empty: it said nothing."""
-    flags: Annotated[
-        list[Word], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
-    ] = Field(default_factory=list)
+    flags: Annotated[list[Word], items(16, unique=True)] = Field(default_factory=list)
     """What happened. It invalidates: AboveRoofline (faster than the GPU's memory), CacheHit, ClientBound (the
     client was the limit), Contended (something else used the CPU or the GPU), NotSteady, OtherTraffic,
     Throttled (power or heat lowered the clocks); any of them makes the figures provisional. It limits what

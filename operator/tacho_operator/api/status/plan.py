@@ -9,9 +9,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tacho_operator.api.base import Bytes, Count, Decimal, Message, ShortText, StatusModel, Tokens, Word
-
-ATOMIC = {"x-kubernetes-list-type": "atomic"}
+from tacho_operator.api.base import (
+    Bytes,
+    Count,
+    Decimal,
+    Message,
+    ShortText,
+    StatusModel,
+    Tokens,
+    Word,
+    items,
+)
 
 
 class PlanEngine(StatusModel):
@@ -35,9 +43,7 @@ class PlanModel(StatusModel):
     content_digest: Word | None = None
     """sha256 over the sorted paths and the sha256 of every file that engines read; starting on anything else
     is refused. Absent: model.verification is not Full."""
-    files: Annotated[list[ShortText], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
-        default_factory=list
-    )
+    files: Annotated[list[ShortText], items(8)] = Field(default_factory=list)
     """Globs of the files that are loaded."""
     file_count: Count | None = None
     """Number of files that match."""
@@ -141,12 +147,8 @@ class Plan(StatusModel):
     """The prediction of the memory model."""
     message: Message | None = None
     """The reasons for the choice."""
-    warnings: Annotated[
-        list[Annotated[str, Field(max_length=1024)]], Field(max_length=8, json_schema_extra=ATOMIC)
-    ] = Field(default_factory=list)
+    warnings: Annotated[list[Annotated[str, Field(max_length=1024)]], items(8)] = Field(default_factory=list)
     """Limitations, such as a model without a chat template. Each is also an event of type Warning when the
     revision is created."""
-    alternatives: Annotated[list[Alternative], Field(max_length=16, json_schema_extra=ATOMIC)] = Field(
-        default_factory=list
-    )
+    alternatives: Annotated[list[Alternative], items(16)] = Field(default_factory=list)
     """Alternatives and the reasons against them."""

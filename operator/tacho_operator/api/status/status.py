@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import Bytes, Count, Decimal, Seconds, StatusModel, Timestamp, Word
+from tacho_operator.api.base import (
+    Bytes,
+    Count,
+    Decimal,
+    Seconds,
+    StatusModel,
+    Timestamp,
+    Word,
+    integer,
+    items,
+)
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.plan import Plan
 
@@ -29,7 +39,7 @@ class Condition(StatusModel):
     """Figure, reason and next step, at most 160 characters; quotations follow, at most 512 in all."""
     last_transition_time: Timestamp
     """When the status last changed."""
-    observed_generation: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None
+    observed_generation: Annotated[int, integer(0, form="int64")] | None = None
     """metadata.generation that was judged."""
 
 
@@ -156,16 +166,14 @@ class AutoscalingStatus(StatusModel):
     """The calculation behind desiredReplicas."""
     last_scale_time: Timestamp | None = None
     """When the number of replicas last changed."""
-    decisions: Annotated[
-        list[ScalingDecision], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default_factory=list)
+    decisions: Annotated[list[ScalingDecision], items(5)] = Field(default_factory=list)
     """The latest changes, newest first."""
 
 
 class LLMDeploymentStatus(StatusModel):
     """The observed state. Written by the operator alone."""
 
-    observed_generation: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None
+    observed_generation: Annotated[int, integer(0, form="int64")] | None = None
     """metadata.generation that this status describes."""
     replicas: Count | None = None
     """Number of server pods."""
@@ -179,34 +187,13 @@ class LLMDeploymentStatus(StatusModel):
     """Key metrics of the active revision."""
     plan: Plan | None = None
     """The plan of the active revision, or of the first candidate until one is active."""
-    measurements: Annotated[
-        list[MeasurementEntry],
-        Field(
-            max_length=4,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["fingerprint"],
-            },
-        ),
-    ] = Field(default_factory=list)
+    measurements: Annotated[list[MeasurementEntry], items(4, key="fingerprint")] = Field(default_factory=list)
     """The latest measurements, one for each fingerprint, newest first."""
     startup: Startup | None = None
     """Durations of the latest start of a pod."""
-    revisions: Annotated[
-        list[RevisionStatus],
-        Field(
-            max_length=5,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = Field(default_factory=list)
+    revisions: Annotated[list[RevisionStatus], items(5, key="name")] = Field(default_factory=list)
     """The latest revisions, newest first."""
     autoscaling: AutoscalingStatus | None = None
     """State of the scaler."""
-    conditions: Annotated[
-        list[Condition],
-        Field(
-            max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-        ),
-    ] = Field(default_factory=list)
+    conditions: Annotated[list[Condition], items(16, key="type")] = Field(default_factory=list)
     """The resource's state by aspect; see docs/reference/conditions.md."""

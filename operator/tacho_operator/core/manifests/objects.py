@@ -15,11 +15,9 @@ from tacho_operator.core.names import (
     ROLE_LABEL,
     ROLE_PROBE,
     ROLE_SERVER,
-    disruption_budget_name,
     facts_config_name,
     labels,
     live_config_name,
-    network_policy_name,
     server_selector,
     service_name,
 )
@@ -132,9 +130,7 @@ def network_policy(resource: LLMDeployment, config: Config) -> Manifest:
         )
     watchers = [space for space in (config.operator_namespace, config.monitoring_namespace) if space]
     rules.append({"ports": [{"port": "runtime", "protocol": "TCP"}], "from": _from_namespaces(watchers)})
-    manifest = child(
-        resource, "networking.k8s.io/v1", "NetworkPolicy", network_policy_name(resource.metadata.name)
-    )
+    manifest = child(resource, "networking.k8s.io/v1", "NetworkPolicy", resource.metadata.name)
     manifest["spec"] = {
         # Probe pods too: else a namespace that denies by default would hide their measurements.
         "podSelector": {
@@ -171,9 +167,7 @@ def deployment(
 
 def disruption_budget(resource: LLMDeployment) -> Manifest:
     """One server pod at a time may be evicted. Only for two and more replicas: with one, node drains hang."""
-    manifest = child(
-        resource, "policy/v1", "PodDisruptionBudget", disruption_budget_name(resource.metadata.name)
-    )
+    manifest = child(resource, "policy/v1", "PodDisruptionBudget", resource.metadata.name)
     manifest["spec"] = {
         "maxUnavailable": 1,
         # A pod that does not serve must not block a node drain.

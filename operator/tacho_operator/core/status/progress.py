@@ -25,7 +25,7 @@ _ORDER = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PodProgress:
     """Reason and message of Ready before the pod serves."""
 
@@ -43,40 +43,34 @@ def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> PodProgr
 
 def _of(pod: PodView, report: Report | None) -> PodProgress:
     if not pod.node:
-        return PodProgress(reason=Reason.SCHEDULING, message=f"Pod {pod.name} waits for a node.")
+        return PodProgress(Reason.SCHEDULING, f"Pod {pod.name} waits for a node.")
     engine = pod.container(names.ENGINE_CONTAINER)
     running = engine is not None and engine.running_since is not None
     if report is not None and running:
         return _reported(pod, report)
     if not running and engine is not None and engine.waiting_reason == "CrashLoopBackOff":
-        return PodProgress(reason=Reason.STARTING, message=f"Pod {pod.name} restarts after a pause.")
+        return PodProgress(Reason.STARTING, f"Pod {pod.name} restarts after a pause.")
     if running:
-        return PodProgress(reason=Reason.LOADING, message=f"Pod {pod.name} runs; the engine starts.")
-    return PodProgress(
-        reason=Reason.PULLING_IMAGES, message=f"Node {pod.node} pulls the images of pod {pod.name}."
-    )
+        return PodProgress(Reason.LOADING, f"Pod {pod.name} runs; the engine starts.")
+    return PodProgress(Reason.PULLING_IMAGES, f"Node {pod.node} pulls the images of pod {pod.name}.")
 
 
 def _reported(pod: PodView, report: Report) -> PodProgress:
     if report.phase == "WaitingForModel":
-        return PodProgress(reason=Reason.DOWNLOADING, message=f"Pod {pod.name}: {downloading(report.fetch)}.")
+        return PodProgress(Reason.DOWNLOADING, f"Pod {pod.name}: {downloading(report.fetch)}.")
     if report.phase == "Preflight":
         return PodProgress(
-            reason=Reason.STARTING,
-            message=f"Pod {pod.name}: the runtime checks the container and the machine.",
+            Reason.STARTING, f"Pod {pod.name}: the runtime checks the container and the machine."
         )
     if report.phase == "Starting":
-        return PodProgress(reason=Reason.LOADING, message=f"Pod {pod.name}: the engine loads the model.")
+        return PodProgress(Reason.LOADING, f"Pod {pod.name}: the engine loads the model.")
     if report.phase == "Probing":
-        return PodProgress(
-            reason=Reason.MEASURING, message=f"Pod {pod.name} is measured before it receives requests."
-        )
+        return PodProgress(Reason.MEASURING, f"Pod {pod.name} is measured before it receives requests.")
     if report.phase == "Serving":
         return PodProgress(
-            reason=Reason.STARTING,
-            message=f"Pod {pod.name}: the engine serves, but the readiness check fails.",
+            Reason.STARTING, f"Pod {pod.name}: the engine serves, but the readiness check fails."
         )
-    return PodProgress(reason=Reason.STARTING, message=f"Pod {pod.name} is in phase {report.phase}.")
+    return PodProgress(Reason.STARTING, f"Pod {pod.name} is in phase {report.phase}.")
 
 
 def downloading(fetch: FetchProgress | None) -> str:
