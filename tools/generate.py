@@ -20,6 +20,7 @@ GENERATORS = (
     ("docs/results/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
     ("docs/results/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.decode"]),
     ("docs/results/h200 and articles", [sys.executable, "-m", "benchmarks.gpu.pages"]),
+    ("docs/results/scaling", [sys.executable, "-m", "benchmarks.autoscaling.page"]),
 )
 CHART_CRDS = ROOT / "charts/tacho/files/crds"
 CHART_SCHEMA = ROOT / "charts/tacho/values.schema.json"

@@ -37,7 +37,7 @@ def level(streams: int = 1, **more: Any) -> dict[str, Any]:
         "ciPercent": "2.5",
         "steady": True,
     }
-    return {**plain, **more}
+    return {key: value for key, value in {**plain, **more}.items() if value is not None}
 
 
 def measurement(**more: Any) -> dict[str, Any]:
@@ -60,6 +60,7 @@ def test_a_level_that_holds_has_no_doubts(streams: int) -> None:
         ({"flags": ["OtherTraffic"]}, {}, "flag OtherTraffic"),
         ({"flags": ["Contended"]}, {}, "flag Contended"),
         ({}, {"requests": 4}, "4 requests"),
+        ({}, {"requestsPerSecond": None}, "no rate"),
         ({}, {"ciPercent": None}, "no interval"),
         ({}, {"ciPercent": "10.1"}, "± 10.1 %"),
         ({}, {"ciPercent": "2280"}, "± over 100 %"),

@@ -20,13 +20,12 @@ BASE = "more/llama-8b-default-probe"
 H200_BYTES_PER_SECOND = 4.8e12
 HEAD = """# What the articles say, and what one H200 gave
 
-Written by `python -m benchmarks.gpu.pages`. **By hand**: vLLM 0.26.0 and `generate()` of Transformers
-5.17.0 with bitsandbytes 0.50.2 ([raw data](../../../benchmarks/gpu/h200/by-hand)), 128 tokens in and 200
-out, fixed, tacho without a part in it. **`tacho run`**: cells of [the matrix](../h200/matrix.md), 512
+Written by `python -m benchmarks.gpu.pages`. **By hand**: vLLM 0.26.0 and `generate()` of
+Transformers 5.17.0 with bitsandbytes 0.50.2 ([raw data](../../../benchmarks/gpu/h200/by-hand)). tacho had no
+part in it. 128 tokens in and 200 out, fixed. **`tacho run`**: cells of [the matrix](../h200/matrix.md), 512
 tokens in and 200 out. Both: torch 2.11.0 (CUDA 13.0), one NVIDIA H200, random weights in the shapes of
-Llama-3.1-8B and Phi-2, one run of each. Of two runs of Transformers in 16 bits by hand the second was
-made in a process that had held another model. The articles' GPUs are others: ratios are compared, not
-rates.
+Llama-3.1-8B and Phi-2, one run of each. Transformers in 16 bits ran twice by hand, once in a process that had
+held another model. The articles' GPUs are others: ratios are compared, not rates.
 
 | The claim (where) | Measured here | Source | Holds? | Why |
 | --- | --- | --- | --- | --- |

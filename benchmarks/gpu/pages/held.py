@@ -55,6 +55,8 @@ def doubts(measurement: Mapping[str, Any], level: Mapping[str, Any]) -> list[str
         found.append("no interval")
     elif float(interval) > LARGEST_INTERVAL_PERCENT:
         found.append(f"± {float(interval):.1f} %" if float(interval) <= 100 else "± over 100 %")
+    if "requestsPerSecond" not in level:
+        return [*dict.fromkeys(found), "no rate"]
     rate, latency = float(level["requestsPerSecond"]), _latency_seconds(level)
     if not balanced(level["concurrency"], rate, latency):
         found.append(f"rate x latency is {rate * latency / level['concurrency']:.2f} of the streams")

@@ -29,8 +29,9 @@ HEAD = """# The 8B matrix on one H200, and on two
 
 Written by `python -m benchmarks.gpu.pages` from [raw data](../../../benchmarks/gpu/h200). Software: vLLM
 0.26.0, Transformers 5.19.0, bitsandbytes 0.50.2, torch 2.11.0 (CUDA 13.0), driver 580.159.04. The host
-has 16 virtual cores, the host of two GPUs 32. Models are random weights in the shapes of Llama-3.1-8B,
-Llama-2-7B, Mistral-7B, Phi-2, Qwen3-0.6B and Qwen3-30B-A3B with 12 of its 48 layers (`moe`). Speed and
+has 16 virtual cores, the host of two GPUs 32. Models are random weights in the shapes of
+Llama-3.1-8B, Llama-2-7B, Mistral-7B, Phi-2 and Qwen3-0.6B; `moe` is Qwen3-30B-A3B with 12 of its 48 layers.
+Speed and
 memory are theirs, the text is noise. Requests have 512 tokens in and 200 out (`llama-8b-2k` and `-8k`:
 2,048 and 8,192 in). One run of each, 2026-11-21 and 22.
 """
@@ -295,7 +296,7 @@ def steps() -> str:
     return paragraph(
         "cuDNN's attention is planned anew for each length of a batch, so the backend does without it. A "
         "step at "
-        f"a length met first took {gaps[0]} ms (1 and 16 streams, median), with cuDNN {gaps[1]} ms "
+        f"a length met first took {gaps[0]} ms at 1 and 16 streams (median). With cuDNN it took {gaps[1]} ms "
         "([steps](../../../benchmarks/gpu/h200/steps)). No rate of Transformers holds: its steps vary "
         "with the "
         "host."

@@ -13,11 +13,10 @@ NEXT = ROOT / "benchmarks/gpu/h200-next.yaml"
 REPLACES = models.NOTES + "replaces"
 HEAD = """# Outstanding on the H200
 
-Written by `python -m benchmarks.gpu.pages`. A recorded level is withdrawn from the pages where it cannot
-be shown that its streams are its rate x its latency, within 3 %. One stream needs {requests} requests, an
-interval of {interval:.0f} % and no flag. Several need a clean and complete measurement, a steady level,
-and a window of {window:.0f} requests too: a status has no stamps of requests, and what it has must leave
-no doubt.
+Written by `python -m benchmarks.gpu.pages`. A recorded level stays on the pages where its streams
+are its rate x its latency, within 3 %. Else it is withdrawn. One stream needs {requests} requests, an
+interval of {interval:.0f} % and no flag. Several need a clean and complete measurement, a steady level and
+a window of {window:.0f} requests too. A status has no stamps of requests: what it has must leave no doubt.
 
 On a host with a GPU ([how](../../../benchmarks/gpu)), all of these cells, in the order of what people
 run:
