@@ -18,14 +18,10 @@ from tacho_server.options import KEY_VARIABLE, add_server_options, server_settin
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
     add_server_options(parser)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it computes (cpu)")
     parser.add_argument(
         "--quantization", choices=tuple(BYTES_OF), default="", help="what a checkpoint is converted to"
     )
     parser.add_argument("--cache-dir", default="", help="folder that keeps converted models")
-    parser.add_argument(
-        "--trust-remote-code", action="store_true", help="the model's own Python files may be run"
-    )
     parsed = parser.parse_args(arguments)
     plan = ConversionPlan(
         source=Path(parsed.model),

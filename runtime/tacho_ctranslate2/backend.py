@@ -99,7 +99,11 @@ class CTranslate2Backend:
     # --- loading ---------------------------------------------------------------------------------
     def load(self) -> None:
         source = self._plan.source
-        self._tokenizer = HuggingFaceTokenizer(_tokenizer(source, self._plan))
+        # Without PyTorch, which is there for the converter: it would take 700 MiB of this process.
+        sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: an import fails
+        self._tokenizer = HuggingFaceTokenizer.load(
+            import_module("transformers"), source, trust_remote_code=self._plan.trust_remote_code
+        )
         self._prepared = prepared(self._plan, self.version)
         begin = time.monotonic()
         self._generator = self._load_generator(self._prepared.folder)
@@ -123,9 +127,9 @@ class CTranslate2Backend:
         assert self._prepared is not None
         size = (self._prepared.folder / "model.bin").stat().st_size
         computed = self._generator.compute_type
-        print(f"{PROGRAM}: loaded {size} bytes of weights in {seconds:.3f} s, computing in {computed}")
+        print(f"{PROGRAM}: weights {size} bytes, loaded in {seconds:.3f} s, computed in {computed}")
         if (asked := self._plan.quantization) and asked != computed:
-            print(f"{PROGRAM}: fallback: computes in {computed}, because this device has no {asked}")
+            print(f"{PROGRAM}: falls back: computes in {computed}, because this device has no {asked}")
         workers, threads = shares(usable_cpus(), self._concurrency)
         print(f"{PROGRAM}: {workers} requests at a time, {threads} threads each", flush=True)
 
@@ -223,19 +227,6 @@ class CTranslate2Backend:
     def _score(self, tokens: list[int], top_logprobs: int) -> tuple[Scored, ...]:
         found = self._generator.forward_batch([tokens], return_log_probs=True)
         return steps.scored(tokens, steps.rows(found), top_logprobs)
-
-
-def _tokenizer(source: Path, plan: ConversionPlan) -> Any:
-    """Without PyTorch, which is there for the converter: it would take 700 MiB of this process."""
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: an import fails
-    transformers: Any = import_module("transformers")
-    try:
-        return transformers.AutoTokenizer.from_pretrained(
-            str(source), local_files_only=True, trust_remote_code=plan.trust_remote_code
-        )
-    except Exception as error:  # noqa: BLE001 - what its files make the library raise cannot be foreseen
-        message = f"the tokenizer in {source} cannot be read: {' '.join(str(error).split())[:300]}"
-        raise LoadError("ModelInvalid", message, "put the model's tokenizer files beside it") from None
 
 
 def _load_problem(message: str) -> LoadError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Literal
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from typing import Any, Literal
 
 
 # --- images ---------------------------------------------------------------------------------------
@@ -174,15 +174,11 @@ class DeniedOptions:
 
     def __or__(self, other: DeniedOptions) -> DeniedOptions:
         """Both sets of refused options; for an option in both, the entry of ``self``."""
-        return DeniedOptions(
-            switches={**other.switches, **self.switches},
-            short={**other.short, **self.short},
-            joined=(*self.joined, *other.joined),
-            legitimate=(*self.legitimate, *other.legitimate),
-            inside=(*self.inside, *other.inside),
-            variables={**other.variables, **self.variables},
-            variable_prefixes={**other.variable_prefixes, **self.variable_prefixes},
-        )
+        merged: dict[str, Any] = {}
+        for item in fields(self):
+            mine, others = getattr(self, item.name), getattr(other, item.name)
+            merged[item.name] = (*mine, *others) if isinstance(mine, tuple) else {**others, **mine}
+        return DeniedOptions(**merged)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,10 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         default=WAITING,
         help=f"sequences that may wait ({WAITING}); more get 429",
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it computes (cpu)")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="execute Python files of the model's repository"
+    )
     parser.add_argument(
         "--require-chat", action="store_true", help="do not start for a model that cannot chat"
     )

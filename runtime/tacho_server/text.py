@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tacho_server.backend import Tokenizer
+from tacho_server.errors import LoadError
 
 INCOMPLETE = "\ufffd"
 """Character that a decoder writes for bytes of an incomplete character."""
@@ -49,9 +51,25 @@ class Detokenizer:
 class HuggingFaceTokenizer:
     """A tokenizer of transformers, which runs chat templates in Jinja's sandbox."""
 
+    @classmethod
+    def load(cls, transformers: Any, folder: Path, *, trust_remote_code: bool) -> HuggingFaceTokenizer:
+        """The tokenizer in the model's ``folder``. Raises LoadError, and ImportError for a package that it
+        needs."""
+        try:
+            found = transformers.AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=trust_remote_code
+            )
+        except ImportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what its files make the library raise cannot be foreseen
+            message = f"the tokenizer in {folder} cannot be read: {' '.join(str(error).split())[:300]}"
+            raise LoadError("ModelInvalid", message, "put the model's tokenizer files beside it") from None
+        return cls(found)
+
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self.reserved = _parameters(type(tokenizer), "apply_chat_template")
+        self.end_token: int | None = getattr(tokenizer, "eos_token_id", None)
         # The first call may change padding and truncation of the tokenizer itself, which threads must not do
         # to each other; later calls find them as they want them.
         tokenizer("")

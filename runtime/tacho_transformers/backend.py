@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tacho_server.backend import (
@@ -66,12 +67,10 @@ class TransformersBackend:
         self._model = load_model(self._options, torch, transformers)
         give_back_freed()
         _say(f"weights {weights_bytes(self._model)} bytes, loaded in {time.monotonic() - begin:.3f} s")
-        trust = self._options.trust_remote_code
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            self._options.model, trust_remote_code=trust, local_files_only=True
+        self.tokenizer = HuggingFaceTokenizer.load(
+            transformers, Path(self._options.model), trust_remote_code=self._options.trust_remote_code
         )
-        self.tokenizer = HuggingFaceTokenizer(tokenizer)
-        self._end = _end_tokens(self._model, tokenizer)
+        self._end = _end_tokens(self._model, self.tokenizer.end_token)
         self._start_batching(transformers)
         attention = self._model.config._attn_implementation
         vocabulary = self._model.get_input_embeddings().weight.shape[0]
@@ -215,11 +214,11 @@ class TransformersBackend:
         self._manager.stop(block=True, timeout=2, hard_stop=True)
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+def _end_tokens(model: Any, of_tokenizer: int | None) -> tuple[int, ...]:
     """Tokens that end an answer, by the model's generation settings, else by its tokenizer."""
     stated = model.generation_config.eos_token_id
     if stated is None:
-        stated = tokenizer.eos_token_id
+        stated = of_tokenizer
     if stated is None:
         return ()
     return tuple(stated) if isinstance(stated, list | tuple) else (int(stated),)

@@ -34,7 +34,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--dtype", choices=DTYPES, default="auto", help="of what is not quantized (auto: stored)"
     )
-    made.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: layers over all GPUs")
     made.add_argument("--threads", type=positive, help="CPU threads (what the container may use)")
     made.add_argument(
         "--prefill-tokens",
@@ -44,9 +43,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--page-tokens", type=positive, default=PAGE_TOKENS, help=f"of a cache block ({PAGE_TOKENS})"
-    )
-    made.add_argument(
-        "--trust-remote-code", action="store_true", help="execute Python files of the model's repository"
     )
     return made
 

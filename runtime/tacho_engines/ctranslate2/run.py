@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from tacho_contract.failure import FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import MIB
 from tacho_engines.base import Needs, PackageNeed, RunHalf
 from tacho_engines.run_parts import CT2, PYTORCH, SAFETENSORS, LoadableFiles
-from tacho_engines.shared.default_run import TACHO_SERVER_METRICS, TachoServerRun
-from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns
+from tacho_engines.shared.default_run import (
+    TACHO_SERVER_METRICS,
+    TachoServerRun,
+    refused_arguments,
+    server_startup,
+)
 from tacho_engines.shared.openai import CONTINUOUS_USAGE, PLAIN, Dialect
 
 RETURNS_MEMORY = {"MKL_DISABLE_FAST_MM": "1", "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
@@ -40,27 +42,7 @@ DIALECT = Dialect(
     counting=CONTINUOUS_USAGE,
 )
 """It has no prefix cache, so no field has to switch one off."""
-
-# --- its log --------------------------------------------------------------------------------------
-STARTUP = StartupPatterns(
-    last_values=(
-        re.compile(
-            r"tacho-ctranslate2: loaded (?P<weights_bytes>\d+) bytes of weights in (?P<load_seconds>[\d.]+) s"
-        ),
-    ),
-    fallbacks=(
-        (re.compile(r"tacho-ctranslate2: fallback: (.*)"), r"\1"),
-        (re.compile(r"tacho-ctranslate2: chat: no \((.*)\)"), r"/v1/chat/completions is refused: \1"),
-    ),
-)
-FAILURES = (
-    FailurePattern(
-        pattern=r"tacho-ctranslate2: error: (?P<what>.*)",
-        failure_class=FailureClass.INVALID_CONFIG,
-        message="CTranslate2's server refuses its arguments: {what}",
-        next_step="correct engine.extraArgs",
-    ),
-)
+PROGRAM = "tacho-ctranslate2"
 
 
 class CTranslate2(TachoServerRun):
@@ -68,8 +50,8 @@ class CTranslate2(TachoServerRun):
 
     name = "ctranslate2"
     program = "CTranslate2"
-    failures = FAILURES
-    startup = STARTUP
+    failures = (refused_arguments(PROGRAM),)
+    startup = server_startup(PROGRAM)
 
     def own_switches(self, config: RuntimeConfig) -> tuple[str, ...]:
         return ("--cache-dir", config.cache_dir) if config.cache_dir else ()

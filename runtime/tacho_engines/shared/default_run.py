@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
-from tacho_contract.failure import Failure
+from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.base import EngineStartup, Exit, Needs
@@ -89,6 +90,34 @@ TACHO_SERVER_METRICS = MetricNames(
     kv_cache_usage=("tacho_server_kv_cache_usage_ratio",),
 )
 """See ``tacho_server/metrics.py``."""
+
+
+def server_startup(program: str) -> StartupPatterns:
+    """Startup values that ``program``, an engine behind tacho_server, logs."""
+    return StartupPatterns(
+        last_values=(
+            re.compile(
+                rf"{program}: weights (?P<weights_bytes>\d+) bytes, loaded in (?P<load_seconds>\d+\.\d+) s"
+            ),
+            re.compile(
+                rf"{program}: kv cache (?P<kv_cache_bytes>\d+) bytes, (?P<kv_cache_tokens>\d+) tokens"
+            ),
+        ),
+        fallbacks=(
+            (re.compile(rf"{program}: chat: no \((.*)\)"), r"no chat: \1"),
+            (re.compile(rf"{program}: falls back: (.*)"), r"\1"),
+        ),
+    )
+
+
+def refused_arguments(program: str) -> FailurePattern:
+    """argparse's line where it refuses an argument of ``program``."""
+    return FailurePattern(
+        pattern=rf"{program}: error: (?P<why>.*)",
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="the launcher refuses its arguments: {why}",
+        next_step="correct spec.engine.extraArgs",
+    )
 
 
 class TachoServerRun(DefaultRun):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,8 +14,10 @@ from tacho_engines.shared.default_run import (
     TACHO_SERVER_METRICS,
     TachoServerRun,
     compile_caches,
+    refused_arguments,
+    server_startup,
 )
-from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns
+from tacho_engines.shared.log_patterns import FailurePattern
 from tacho_engines.shared.openai import COMMON
 
 METRICS = TACHO_SERVER_METRICS
@@ -26,18 +27,6 @@ DIALECT = replace(COMMON, name="transformers", owner="transformers")
 # --- its log --------------------------------------------------------------------------------------
 PROGRAM = "transformers-server"
 
-STARTUP = StartupPatterns(
-    last_values=(
-        re.compile(
-            rf"{PROGRAM}: weights (?P<weights_bytes>\d+) bytes, loaded in (?P<load_seconds>\d+\.\d+) s"
-        ),
-        re.compile(rf"{PROGRAM}: kv cache (?P<kv_cache_bytes>\d+) bytes, (?P<kv_cache_tokens>\d+) tokens"),
-    ),
-    fallbacks=(
-        (re.compile(rf"{PROGRAM}: chat: no \((.*)\)"), r"no chat: \1"),
-        (re.compile(rf"{PROGRAM}: falls back: (.*)"), r"\1"),
-    ),
-)
 FAILURES = (
     FailurePattern(
         pattern=r"DefaultCPUAllocator: can't allocate memory|^MemoryError\b|Memory footprint \d+ is more",
@@ -72,12 +61,7 @@ FAILURES = (
         message="continuous batching has no cache for layers of kind {kind}",
         next_step="choose another engine for this model",
     ),
-    FailurePattern(
-        pattern=r"transformers-server: error: (?P<why>.*)",
-        failure_class=FailureClass.INVALID_CONFIG,
-        message="the launcher refuses its arguments: {why}",
-        next_step="correct spec.engine.extraArgs",
-    ),
+    refused_arguments(PROGRAM),
 )
 
 
@@ -87,7 +71,7 @@ class Transformers(TachoServerRun):
     name = "transformers"
     program = PROGRAM
     failures = FAILURES
-    startup = STARTUP
+    startup = server_startup(PROGRAM)
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
         return compile_caches(config)

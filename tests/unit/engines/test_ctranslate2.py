@@ -71,18 +71,16 @@ def test_a_container_must_hold_the_converter():
     ("line", "expected"),
     [
         (
-            "tacho-ctranslate2: loaded 135467509 bytes of weights in 0.610 s, computing in int8_float32",
+            "tacho-ctranslate2: weights 135467509 bytes, loaded in 0.610 s, computed in int8_float32",
             EngineStartup(weights_bytes=135467509, load_seconds=0.61),
         ),
         (
-            "tacho-ctranslate2: fallback: computes in int8_float32, because this device has no int8_float16",
-            EngineStartup(fallbacks=("computes in int8_float32, because this device has no int8_float16",)),
+            "tacho-ctranslate2: falls back: computes in float32, because this device has no int8_float16",
+            EngineStartup(fallbacks=("computes in float32, because this device has no int8_float16",)),
         ),
         (
             "tacho-ctranslate2: chat: no (the model's tokenizer has no chat template)",
-            EngineStartup(
-                fallbacks=("/v1/chat/completions is refused: the model's tokenizer has no chat template",)
-            ),
+            EngineStartup(fallbacks=("no chat: the model's tokenizer has no chat template",)),
         ),
         ("tacho-ctranslate2: chat: yes", EngineStartup()),
     ],
@@ -94,7 +92,7 @@ def test_its_log_says_what_it_does(line, expected):
 
 
 def test_of_several_loads_the_last_counts():
-    line = "tacho-ctranslate2: loaded {} bytes of weights in {} s, computing in int8_float32"
+    line = "tacho-ctranslate2: weights {} bytes, loaded in {} s, computed in int8_float32"
     found = RUN.read(RUN.read(EngineStartup(), line.format(200, "2.0")), line.format(100, "1.0"))
     assert found == EngineStartup(weights_bytes=100, load_seconds=1.0)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given, strategies as st
 
-from tacho_server.text import Detokenizer, Stops
+from tacho_server.errors import LoadError
+from tacho_server.text import Detokenizer, HuggingFaceTokenizer, Stops
 from tests.unit.server.scripted import Letters
 
 TEXT = st.text("ab", max_size=30)
@@ -46,3 +50,24 @@ def test_text_of_tokens_is_the_text_of_them_all(prompt: str, answer: str) -> Non
     pieces = [text.add(byte) for byte in answer.encode()]
     assert "".join(pieces) + text.rest() == answer
     assert not any("\ufffd" in piece for piece in pieces if "\ufffd" not in answer)
+
+
+class Library:
+    """Of transformers, the part that reads a tokenizer's files; these make it fail."""
+
+    def __init__(self, error: Exception) -> None:
+        self.AutoTokenizer, self.error = self, error
+
+    def from_pretrained(self, *_words: object, **_options: object) -> None:
+        raise self.error
+
+
+def test_files_that_are_no_tokenizer_are_an_invalid_model() -> None:
+    with pytest.raises(LoadError, match="cannot be read: a cut file") as raised:
+        HuggingFaceTokenizer.load(Library(TypeError("a cut  file")), Path("m"), trust_remote_code=False)
+    assert raised.value.failure_class == "ModelInvalid"
+
+
+def test_a_tokenizers_missing_package_stays_a_failed_import() -> None:
+    with pytest.raises(ImportError, match="sentencepiece"):
+        HuggingFaceTokenizer.load(Library(ImportError("sentencepiece")), Path("m"), trust_remote_code=False)
