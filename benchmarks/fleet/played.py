@@ -17,8 +17,8 @@ from typing import Any
 
 from tacho_contract.codec import dumps, loads, pack
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.inspection import InspectResult
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
+from tacho_contract.model import InspectResult
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import Load
 from tacho_contract.times import format_time

@@ -104,7 +104,7 @@ def loads(cls: type[T], text: str | bytes) -> T:
 
 
 class _Shape(typing.NamedTuple):
-    """What a declared type asks of data."""
+    """How data of a declared type is decoded."""
 
     how: str
     """object, list, map, uri, scalar."""
@@ -142,10 +142,10 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
         return _decode_object(kind, data, path, {})
     if how == "list":
         if not isinstance(data, list):
-            raise DocumentError(f"{path}: a list is wanted, got {type(data).__name__}")
+            raise DocumentError(f"{path}: expected a list, got {type(data).__name__}")
         return tuple(_decode(kind, value, f"{path}[{index}]") for index, value in enumerate(data))
     if not isinstance(data, dict):
-        raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
+        raise DocumentError(f"{path}: expected an object, got {type(data).__name__}")
     return {str(key): _decode(kind, value, f"{path}.{key}") for key, value in data.items()}
 
 
@@ -163,15 +163,15 @@ def _decode_scalar(kind: Any, data: Any, path: str) -> Any:
     if kind is float and type(data) is int:
         return float(data)
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
-        raise DocumentError(f"{path}: {kind.__name__} is wanted, got {type(data).__name__}")
+        raise DocumentError(f"{path}: expected {kind.__name__}, got {type(data).__name__}")
     if kind is float and not math.isfinite(data):
-        raise DocumentError(f"{path}: a finite number is wanted, got {data}")
+        raise DocumentError(f"{path}: expected a finite number, got {data}")
     return data.encode("utf-8", "replace").decode() if kind is str else data
 
 
 def _decode_object(kind: Any, data: Any, path: str, renamed: Mapping[str, str]) -> Any:
     if not isinstance(data, dict):
-        raise DocumentError(f"{path}: an object is wanted, got {type(data).__name__}")
+        raise DocumentError(f"{path}: expected an object, got {type(data).__name__}")
     values: dict[str, Any] = {}
     for name, usual, hint, flat_names in _table(kind):
         key = renamed.get(name, usual)

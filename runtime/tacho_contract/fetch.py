@@ -15,7 +15,7 @@ ENV_FETCH_CONFIG = "TACHO_FETCH_CONFIG"
 # --- fetching -------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchConfig:
-    """What the fetch sidecar does. Environment TACHO_FETCH_CONFIG. The hub token is in HF_TOKEN."""
+    """Configuration of the fetch sidecar. Environment TACHO_FETCH_CONFIG. The hub token is in HF_TOKEN."""
 
     repository: str
     files: FileSet = field(metadata=flat(globs="files"))

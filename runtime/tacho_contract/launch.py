@@ -1,11 +1,11 @@
-"""The configuration of the engine's container."""
+"""Configurations of the engine's container, and of a probe of an engine that tacho does not run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from tacho_contract import SCHEMA
-from tacho_contract.measurement import Baseline, Workload
+from tacho_contract.measurement import Baseline, Measurement, Workload
 from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH, LIVE_FILE, RUNTIME_PORT, STATE_DIR, TERMINATION_LOG
 from tacho_contract.units import GIB
 
@@ -134,10 +134,10 @@ class ProbeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """A serving pod shall measure itself once more, for which it leaves the Service."""
+    """Request that a serving pod measures itself again, for which it leaves the Service."""
 
     request: str = ""
-    """Another text is another request; "": none."""
+    """Name of the request: a new name is a new request; "": none."""
     hostname: str = ""
     """Host name of the one pod that is to be measured again."""
 
@@ -156,3 +156,32 @@ class LiveConfig:
     baselines: tuple[Baseline, ...] = ()
     """A pod that finds its own machine among them is checked, and not measured in full."""
     again: Again = Again()
+
+
+# --- probing an engine that tacho does not run -------------------------------------------------------
+ENV_PROBE_ORDER = "TACHO_PROBE_ORDER"
+ENV_PROBE_KEY = "TACHO_PROBE_API_KEY"
+"""Sent as a bearer token; it stands in no document, as documents are printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeOrder:
+    """One engine that answers the OpenAI API, and how to probe it. Environment TACHO_PROBE_ORDER."""
+
+    schema: int = SCHEMA
+    base_url: str
+    """Scheme, host and port; a path prefix before /v1 is kept."""
+    served_name: str
+    """The ``model`` of requests."""
+    concurrency: int
+    """The most requests at a time."""
+    plan_key: str
+    live: LiveConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeLine:
+    """One line of output: a progress message for each phase; the last line has the measurement."""
+
+    progress: str = ""
+    measurement: Measurement | None = None

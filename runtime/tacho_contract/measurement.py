@@ -47,7 +47,7 @@ class Workload:
 
 
 # --- what was measured: parts of a pod's report, and of an entry of status.measurements -----------
-# None is unknown: the pod could not tell, or what it told is no measured value.
+# None is unknown: the pod could not measure it, or the value is not valid.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleStream:
     """Measured values of a single stream: one request at a time."""
@@ -286,7 +286,7 @@ class Measurement:
     observed_time: str
     """RFC 3339, UTC, when the probe ended."""
     kind: str = "Full"
-    """Full | Check (a short look whether this pod does what an earlier full one found)."""
+    """Full | Check (a short measurement that is compared with an earlier full one)."""
     state: str
     """Complete | Partial (the time ran out after some levels) | Failed (nothing usable) | Skipped."""
     message: str = ""
@@ -306,7 +306,7 @@ class Measurement:
     kv_use: KvUse = KvUse()
     quality: Quality | None = None
     flags: tuple[str, ...] = ()
-    """Words of INVALIDATING and LIMITING."""
+    """Flags of INVALIDATING and LIMITING."""
     request: str = ""
     """Name of the re-measure request that this measurement answers (``LiveConfig.again``). "": it was not
     requested."""

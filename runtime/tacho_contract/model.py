@@ -1,4 +1,4 @@
-"""What inspection finds out about a model."""
+"""Inspection of a model: its input, and the facts that it determines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 
 from tacho_contract import SCHEMA
 from tacho_contract.codec import flat
+from tacho_contract.failure import Failure
+from tacho_contract.pod import MODEL_DIR
 from tacho_contract.uri import ModelUri
+
+ENV_INSPECT_CONFIG = "TACHO_INSPECT_CONFIG"
+DEFAULT_REVISION = "main"
+"""The hub's own default branch."""
+
+HEADERS = "Headers"
+FULL = "Full"
+"""What of a model without a commit is compared at each start: names, sizes and headers, or every byte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +48,7 @@ class LayerGroup:
     key_head_dim: int = 0
     value_head_dim: int = 0
     window_tokens: int = 0
-    """sliding and chunked: how far back attention looks."""
+    """sliding and chunked: number of tokens that attention covers."""
     state_bytes: int = 0
     """mamba and linear_attention: constant state per request over all these layers, in the model's dtype."""
 
@@ -71,7 +81,7 @@ class Architecture:
     """bfloat16 | float16 | float32: what 16-bit engines compute in."""
     layer_groups: tuple[LayerGroup, ...] = ()
     needs_remote_code: bool = False
-    """The repository asks to run its own Python (auto_map). Never run by inspection."""
+    """The repository brings Python code that loading would run (auto_map). Inspection never runs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +94,7 @@ class StoredQuantization:
     group_size: int = 0
     symmetric: bool = True
     scheme: str = ""
-    """The finer name: W4A16, W8A8-int8, nf4, Q4_K_M, …"""
+    """Name of the variant: W4A16, W8A8-int8, nf4, Q4_K_M, …"""
     kv_cache_dtype: str = ""
     unquantized_modules: int = 0
     """How many module patterns the checkpoint excludes from quantization."""
@@ -120,7 +130,7 @@ class ModelFiles(FileSet):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What the plan may know of a model before its weights are downloaded."""
+    """Facts about a model that are known before its weights are downloaded."""
 
     schema: int = SCHEMA
     uri: ModelUri
@@ -136,4 +146,34 @@ class ModelFacts:
     """Whether the model's files hold a chat template (how a conversation becomes a prompt); None: not
     known."""
     unknown: tuple[str, ...] = ()
-    """What could not be found out, in words. Never guessed silently."""
+    """Names of facts that inspection could not determine, for messages. Nothing is guessed silently."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectConfig:
+    """Input of an inspect pod, or of ``tacho plan``. Environment TACHO_INSPECT_CONFIG."""
+
+    uri: ModelUri
+    revision: str = DEFAULT_REVISION
+    files: tuple[str, ...] = ()
+    engine: str = ""
+    """Which engine will load it, "" while undecided: selects files when ``files`` is empty."""
+    parse: bool = True
+    """False (engine custom): the files are listed and sized, not parsed."""
+    endpoint: str = ""
+    """Hub mirror; "" is the library's own default."""
+    verification: str = HEADERS
+    """Headers | Full. Full, of a claim or folder: every byte is read, for ``ModelFiles.content_digest``."""
+    claim_dir: str = MODEL_DIR
+    """pvc://: where the claim is mounted."""
+    timeout_seconds: int = 120
+    """Seconds that an inspection may take, except for reading every byte, which has the same time as loading
+    at a start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectResult:
+    """The inspect pod's termination message (zlib, then base64)."""
+
+    facts: ModelFacts | None = None
+    failure: Failure | None = None

@@ -14,19 +14,19 @@ REPORT_LIMIT_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartupSeconds:
-    """What the runtime itself can time; the operator adds scheduling and image pull.
+    """Durations that the runtime measures; the operator adds scheduling and image pull.
 
     All but ``download`` follow one another, and ``total`` is their sum."""
 
     preflight: float | None = None
     """Checks of the container and the machine."""
     download: float | None = None
-    """What fetch itself took. It may have begun long before the runtime: what of it was waited for is
-    ``model_wait``."""
+    """Duration of the download, which may begin long before the runtime. ``model_wait`` is the part that the
+    runtime waited for."""
     model_wait: float | None = None
     """Seconds from the end of the checks until the model's files were complete."""
     verify: float | None = None
-    """Reading every byte of the model to compare it with the plan, where that was asked for."""
+    """Reading every byte of the model to compare it with the plan, where the spec requests that."""
     load: float | None = None
     """Seconds from the engine's start to its first healthy answer, without ``compile`` and ``graphs``."""
     compile: float | None = None
@@ -57,7 +57,7 @@ class Report:
     startup: StartupSeconds = StartupSeconds()
     environment: Environment = Environment()
     fallbacks: tuple[str, ...] = ()
-    """What the engine does otherwise than asked or than is fastest, as its log says, a clause each."""
+    """Settings that the engine did not apply and slower paths that it chose, by its log, a clause each."""
     measurement: Measurement | None = None
     failure: Failure | None = None
     observed_time: str

@@ -1,7 +1,7 @@
 """``python -m tacho_runtime``: PID 1 of an engine container, or the child process of ``tacho run``.
 
 Without arguments the configuration comes from the environment (a pod); ``run --config FILE`` takes it
-from a file. Exit codes: 0 stopped when asked, 1 failed (the reason is in the termination message and
+from a file. Exit codes: 0 stopped on request, 1 failed (the reason is in the termination message and
 on stderr), 2 wrong arguments.
 """
 
@@ -47,12 +47,12 @@ async def serve(config: RuntimeConfig) -> int:
         # there is nothing to do but to end. ``Supervisor.run`` puts its own handlers in place of these.
         signal.signal(number, lambda *_: os._exit(0))
     from tacho_runtime.http.server import HttpServer
+    from tacho_runtime.supervisor.documents import make_routes
     from tacho_runtime.supervisor.preflight import port_failure
-    from tacho_runtime.supervisor.routes import make_routes
     from tacho_runtime.supervisor.supervise import Supervisor
 
     supervisor = Supervisor(config)
-    server = HttpServer(make_routes(supervisor))
+    server = HttpServer(make_routes(lambda: supervisor.state, supervisor.report, supervisor.load))
     try:
         await server.start(config.bind_host, config.runtime_port)
     except OSError as error:

@@ -24,10 +24,9 @@ from typing import Any, TypeVar
 
 from tacho_contract.codec import dumps, loads, pack
 from tacho_contract.failure import Failure
-from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig, InspectResult
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.measurement import Capacity, CurvePoint, Environment, Measurement, SingleStream, Workload
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import ENV_INSPECT_CONFIG, InspectConfig, InspectResult, ModelFacts
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import Report
 from tools.cluster import binaries

@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure
-from tacho_contract.inspection import InspectResult
 from tacho_contract.measurement import Environment, Measurement
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import InspectResult, ModelFacts
 from tacho_contract.report import Report, StartupSeconds
 from tacho_contract.times import format_time
 from tacho_operator.api.types import LLMDeployment

@@ -12,8 +12,7 @@ from pathlib import Path
 from tacho_cli.inputs.child import ends_with_us, hub_environment
 from tacho_cli.problems import EXIT_BAD_INPUT, CommandError, failed, for_this_machine
 from tacho_contract.codec import DocumentError, dumps, unpack
-from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectResult
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import ENV_INSPECT_CONFIG, InspectResult, ModelFacts
 from tacho_contract.uri import ClaimUri, FileUri, HubUri, ModelUri
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.names import digest

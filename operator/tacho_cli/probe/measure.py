@@ -19,9 +19,8 @@ from tacho_cli.probe.show import show, verdict
 from tacho_cli.problems import EXIT_INTERRUPTED, EXIT_NOT_MEASURED, EXIT_PROBE_USAGE, CommandError
 from tacho_contract import __version__
 from tacho_contract.codec import DocumentError, dumps, loads
-from tacho_contract.launch import LiveConfig
+from tacho_contract.launch import ENV_PROBE_KEY, ENV_PROBE_ORDER, LiveConfig, ProbeLine, ProbeOrder
 from tacho_contract.measurement import Measurement
-from tacho_contract.probing import ENV_PROBE_KEY, ENV_PROBE_ORDER, ProbeLine, ProbeOrder
 from tacho_contract.report import Report
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL

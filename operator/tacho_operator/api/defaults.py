@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tacho_contract.inspection import DEFAULT_REVISION, HEADERS
 from tacho_contract.launch import ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload
+from tacho_contract.model import DEFAULT_REVISION, HEADERS
 from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH
 from tacho_operator.api.base import ApiModel
 from tacho_operator.api.types import LLMDeploymentSpec

@@ -37,7 +37,7 @@ def files_digest(files: Iterable[FileEntry]) -> str:
 
 
 def header_mark(header: bytes) -> str:
-    """What stands for a header in ``content_digest``; headers themselves may be large."""
+    """Digest of a header for ``content_digest``; headers themselves may be large."""
     return hashlib.sha256(header).hexdigest()
 
 
@@ -63,7 +63,7 @@ PARALLEL_READS = 4
 
 
 def mark(source: ModelSource, entry: FileEntry) -> str:
-    """Follows from the file alone, so that a later reader finds the same. Raises FailedError where it
+    """Depends on the file alone, so that a later reader computes the same mark. Raises FailedError where it
     cannot be read; a header that makes no sense is no header."""
     read = partial(source.read, entry.path)
     with contextlib.suppress(FailedError):

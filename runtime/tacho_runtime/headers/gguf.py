@@ -79,7 +79,7 @@ class _Cursor:
     def _fetch(self, end: int) -> None:
         if end > self._size:
             raise invalid(
-                f"the GGUF header wants {file_size(end)}, but the file has only {file_size(self._size)}: "
+                f"the GGUF header needs {file_size(end)}, but the file has only {file_size(self._size)}: "
                 "it is cut short or damaged."
             )
         if end > HEADER_LIMIT_BYTES:
@@ -128,7 +128,7 @@ def read_header(read: Read, size_bytes: int) -> GGUFHeader:
     tensors, end_of_data = _tensors(cursor, tensor_count)
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
-        raise invalid(f"the GGUF header asks for an alignment of {alignment}.")
+        raise invalid(f"the GGUF header sets an alignment of {alignment}.")
     data_start = -(-cursor.at // alignment) * alignment
     if tensors and data_start + end_of_data > size_bytes:
         raise invalid(

@@ -13,7 +13,7 @@ from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
 from tacho_runtime.headers.tensors import StoredTensor, largest
 
 WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4}
-"""Every n-th layer looks at everything, the others at the window (llama.cpp src/llama-model.cpp,
+"""Every n-th layer has full attention, the others a sliding window (llama.cpp src/llama-model.cpp,
 set_swa_pattern)."""
 
 

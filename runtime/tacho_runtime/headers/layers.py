@@ -64,13 +64,13 @@ KINDS = {
     "linear": "linear_attention", "conv": "conv", "mamba": "mamba", "mamba2": "mamba", "m": "mamba",
     "recurrent": "unknown", "-": "none", "mlp": "none", "moe": "none", "e": "none",
 }  # fmt: skip
-"""Words of ``layer_types``, ``layers_block_type`` and ``hybrid_override_pattern`` (transformers'
+"""Values of ``layer_types``, ``layers_block_type`` and ``hybrid_override_pattern`` (transformers'
 configurations)."""
 
 
 def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[str]]:
-    """One kind a layer (``hybrid`` of Falcon-H1 excepted: see layer_groups), and what stays unknown, in
-    words."""
+    """One kind a layer (``hybrid`` of Falcon-H1 excepted: see layer_groups), and the names of
+    unknown values, for messages."""
     for key in ("layer_types", "layers_block_type", "block_types"):
         names = [text(name).lower() for name in sequence(config.get(key))]
         if names and key == "block_types":
@@ -122,7 +122,7 @@ def _window_kind(config: dict[str, Any], family: str, layer: int) -> str:
 
 
 def layer_groups(config: dict[str, Any], shape: Architecture) -> tuple[tuple[LayerGroup, ...], list[str]]:
-    """Layers added up by the state they keep, and what stays unknown, in words.
+    """Layers grouped by the state that they keep, and names of unknown values, for messages.
 
     A family whose layers hold attention and recurrence side by side (Falcon-H1) counts each layer in two
     groups."""

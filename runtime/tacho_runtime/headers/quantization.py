@@ -1,4 +1,4 @@
-"""How a checkpoint says it is quantized, in the words of each format's own configuration."""
+"""The stored quantization of a checkpoint, read from each format's own configuration."""
 
 from __future__ import annotations
 

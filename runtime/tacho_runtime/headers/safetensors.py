@@ -25,7 +25,7 @@ DTYPE_BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
     "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8,
 }  # fmt: skip
-"""To catch headers that contradict themselves; other dtypes are taken at their offsets' word."""
+"""Used to reject headers that contradict themselves. Other dtypes have the sizes of their offsets."""
 
 
 def fetch_header(read: Read, size_bytes: int) -> bytes:
@@ -66,7 +66,7 @@ def parse_header(header: bytes, size_bytes: int) -> tuple[StoredTensor, ...]:
 def _tensor(name: str, entry: Any, data_bytes: int) -> StoredTensor:
     shown = name[:80]
     if not isinstance(entry, dict):
-        raise invalid(f"the safetensors header says nothing usable of {shown!r}.")
+        raise invalid(f"the safetensors header has no usable entry for {shown!r}.")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or not 0 < len(dtype) <= 16 or not dtype.isascii():
         raise invalid(f"the safetensors header gives {shown!r} no dtype.")

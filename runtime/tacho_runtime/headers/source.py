@@ -25,7 +25,7 @@ def invalid(message: str, next_step: str = "") -> FailedError:
 
 
 def changed(message: str) -> FailedError:
-    """The files are sound as far as can be told, but not those that the plan was made with."""
+    """An error for intact files that are not those of the plan."""
     return FailedError.of(FailureClass.MODEL_CHANGED, message)
 
 

@@ -1,4 +1,4 @@
-"""Talking to the running engine: its health, its figures, its version. Never in the probe's hot path."""
+"""Client of the running engine: health, metrics and version. Not used by the probe's load."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class EngineClient:
         await self._client.aclose()
 
     async def healthy(self, path: str) -> tuple[bool, str]:
-        """Whether ``path`` answered 2xx, and what it said instead."""
+        """Whether ``path`` answered 2xx; else the answer as a message."""
         try:
             answer = await self._client.get(path)
         except httpx.HTTPError as error:

@@ -37,7 +37,7 @@ Route = Callable[[], Awaitable[HttpAnswer]]
 
 
 class HttpServer:
-    """Serves ``routes`` (path to answer). The same answer to everybody: no parameters, no bodies."""
+    """Serves ``routes`` (path to answer). Requests have neither parameters nor bodies."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = routes

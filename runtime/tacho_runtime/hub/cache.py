@@ -1,4 +1,4 @@
-"""The hub client's cache layout: a repository's files, whole and in part, and which files are verified.
+"""The hub client's cache layout: a repository's files, complete and partial, and which of them are verified.
 
 ``hub/models--ORG--NAME/blobs/ETAG`` is a file's content, ``snapshots/COMMIT/PATH`` a link to it. Verified
 files are listed next to the cache, so that a later pod need not read a hundred gigabytes again: a file counts
@@ -91,7 +91,7 @@ HASH_PIECE_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DownloadTarget:
-    """One file to bring: its place in the repository, its size, and what identifies its content."""
+    """One file to download: its place in the repository, its size, and what identifies its content."""
 
     path: str
     size_bytes: int
@@ -142,7 +142,7 @@ class HubCache:
         self.hashed_bytes += size_bytes  # shown, not decided by: two threads may lose one another's piece
 
     def drop(self, target: DownloadTarget) -> None:
-        """Removes a file with all its content, so that it is brought again from the beginning."""
+        """Removes a file with all its content, so that it is downloaded again from the beginning."""
         pointer = self.snapshot / target.path
         blob = pointer.resolve()
         pointer.unlink(missing_ok=True)
@@ -173,7 +173,7 @@ class HubCache:
                 path.unlink(missing_ok=True)
 
     def drop_damaged(self, target: DownloadTarget) -> None:
-        """Removes a file of the wrong size, so that it is brought again."""
+        """Removes a file of the wrong size, so that it is downloaded again."""
         pointer = self.snapshot / target.path
         if os.path.lexists(pointer) and not self.whole(target):
             pointer.unlink()

@@ -1,10 +1,10 @@
-"""Brings one file into the cache, continuing where an earlier attempt stopped.
+"""Downloads one file into the cache, continuing where an earlier attempt stopped.
 
 huggingface_hub continues a download only within one process: its partial files have a random name and are
 given up with the process. So a file that is not on Xet storage is written here to a partial file with a
 fixed name, under the client's own lock, and only then handed to the client, which links it into the
-snapshot. Files on Xet storage are the client's from beginning to end. Either way a file counts as brought
-when its content has been read back from the disk and is what the hub lists.
+snapshot. Files on Xet storage are the client's from beginning to end. Either way a file is complete
+once its content was read back from the disk and has the digest that the hub lists.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ETAG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.=+-]{0,127}$")
 
 
 class Downloader:
-    """Brings the files of one repository at one commit."""
+    """Downloads the files of one repository at one commit."""
 
     def __init__(
         self, cache: HubCache, repository: str, commit: str, *, endpoint: str, token: str | bool
@@ -44,16 +44,16 @@ class Downloader:
         self._cache, self._repository, self._commit = cache, repository, commit
         self._endpoint, self._token = endpoint, token
         self.lost_bytes = 0
-        """Of what an earlier attempt had brought, what could not be continued after all."""
+        """Bytes of an earlier attempt that had to be downloaded again."""
 
-    def bring(self, target: DownloadTarget) -> None:
-        """The file, whole and with the content that the hub lists, at its place in the snapshot.
+    def download(self, target: DownloadTarget) -> None:
+        """Puts the file into the snapshot, with the content that the hub lists.
 
-        One with other content is brought again, once. Raises FailedError, or what the client raises.
+        A file with other content is downloaded once more. Raises FailedError, or what the client raises.
         """
         had = self._cache.present_bytes(target)
         for _ in range(ATTEMPTS_AT_CONTENT):
-            self._bring_size(target)
+            self._download_size(target)
             if self._cache.sound(target):
                 return
             LOG.warning("%s is not what the hub lists, %s; it is removed", target.path, target.etag)
@@ -66,8 +66,8 @@ class Downloader:
             MEND,
         )
 
-    def _bring_size(self, target: DownloadTarget) -> None:
-        """The file with its full size."""
+    def _download_size(self, target: DownloadTarget) -> None:
+        """Downloads the file to its full size."""
         if self._cache.whole(target):
             return
         self._cache.drop_damaged(target)
@@ -157,7 +157,7 @@ class Downloader:
             os.replace(partial, destination)
 
     def _fill_partial(self, target: DownloadTarget, metadata: Any, partial: Path) -> None:
-        """Continues ``partial`` up to the full size. Retries cut connections as long as each still brings
+        """Continues ``partial`` up to the full size. Retries cut connections as long as each delivers
         bytes."""
         import httpx2
 

@@ -1,4 +1,4 @@
-"""Which failure class a hub client's exception is, and what a person does about it."""
+"""The failure class of a hub client's exception, and the next step for the user."""
 
 from __future__ import annotations
 

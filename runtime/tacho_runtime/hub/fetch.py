@@ -1,4 +1,4 @@
-"""The fetch sidecar: brings exactly the planned files of the planned commit, says how far it is, then sleeps.
+"""The fetch sidecar: downloads the planned files of the planned commit, reports progress, then sleeps.
 
 ``python -m tacho_runtime.hub.fetch`` reads FetchConfig from TACHO_FETCH_CONFIG. Exit code 1 with a
 Failure as JSON in the termination log; the kubelet tries again. Started again with the marker present, it
@@ -73,7 +73,7 @@ class ModelFetch:
         )
 
     def report(self, progress: FetchProgress) -> None:
-        """Notes and writes how far it is."""
+        """Keeps the progress and writes it to the state folder."""
         elapsed = round(time.monotonic() - self._began, 1)
         self.progress = replace(progress, elapsed_seconds=elapsed)
         Path(self._config.state_dir).mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class ModelFetch:
         """Raises FailedError, and whatever the client raises."""
         self.report(self.progress)
         if not self._whole_on_disk():
-            self._bring_missing()
+            self._download_missing()
         if files_digest(self._present()) != self._config.files.files_digest:
             raise invalid(
                 f"After the download, {self._config.repository} on disk is not what was planned.",
@@ -101,7 +101,7 @@ class ModelFetch:
         return str(self._cache.snapshot)
 
     def _whole_on_disk(self) -> bool:
-        """True when the planned files are there with their own content: then no hub is asked."""
+        """True when the planned files are in the cache and verified: then no hub is contacted."""
         present = self._present()
         if files_digest(present) != self._config.files.files_digest:
             return False
@@ -119,7 +119,7 @@ class ModelFetch:
         """The planned files that are on disk."""
         return [file for file in self._cache.entries() if matches(file.path, self._config.files.globs)]
 
-    def _bring_missing(self) -> None:
+    def _download_missing(self) -> None:
         from tacho_runtime.hub.remote import HubSource
 
         config = self._config
@@ -143,7 +143,7 @@ class ModelFetch:
                 bytes_done=sum(present.values()),
             )
         )
-        self._bring(targets, source)
+        self._download(targets, source)
 
     def _planned(self, source: HubSource) -> tuple[DownloadTarget, ...]:
         """The planned files as the hub lists them now. Raises FailedError when the hub lists other files."""
@@ -164,8 +164,8 @@ class ModelFetch:
             # A digest becomes a file name as well: a hostile one would leave the cache.
             if not is_digest(target.etag):
                 raise invalid(
-                    f"{source.endpoint} lists {target.path} without a digest: whether what it delivers is "
-                    "whole cannot be told.",
+                    f"{source.endpoint} lists {target.path} without a digest: the files that it "
+                    "delivers cannot be verified.",
                     "Name a hub or mirror in spec.model.hub.endpoint that lists digests, as huggingface.co "
                     "does.",
                 )
@@ -181,7 +181,7 @@ class ModelFetch:
                 f"which has {file_size(free)} free."
             )
 
-    def _bring(self, targets: tuple[DownloadTarget, ...], source: HubSource) -> None:
+    def _download(self, targets: tuple[DownloadTarget, ...], source: HubSource) -> None:
         from tacho_runtime.hub.download import Downloader
 
         downloader = Downloader(
@@ -194,7 +194,7 @@ class ModelFetch:
         resumed = self.progress.resumed_bytes
         stall = StallDetector(STALL_SECONDS, time.monotonic())
         with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-            futures: set[Future[None]] = {pool.submit(downloader.bring, target) for target in targets}
+            futures: set[Future[None]] = {pool.submit(downloader.download, target) for target in targets}
             try:
                 while futures:
                     done, futures = wait(futures, timeout=INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)

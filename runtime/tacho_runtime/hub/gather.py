@@ -10,9 +10,8 @@ from functools import partial
 from typing import Any
 
 from tacho_contract.failure import FailedError
-from tacho_contract.inspection import FULL, InspectConfig
 from tacho_contract.launch import startup_budget_seconds
-from tacho_contract.model import ModelFacts, ModelFiles
+from tacho_contract.model import FULL, InspectConfig, ModelFacts, ModelFiles
 from tacho_engines.run_parts import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, loadable_files
 from tacho_runtime.headers import gguf, safetensors
 from tacho_runtime.headers.digests import (
@@ -116,7 +115,7 @@ def _parsed(
             facts, unknown=(*facts.unknown, "sizes of single weights (pickle files are never opened)")
         )
     if selection.format == CT2:
-        said = "architecture and sizes of single weights (CTranslate2 files do not carry them)"
+        said = "architecture and sizes of single weights (CTranslate2 files do not contain them)"
         return replace(base, unknown=(said,))
     return base
 

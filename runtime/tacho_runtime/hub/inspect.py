@@ -14,8 +14,7 @@ from pathlib import Path
 
 from tacho_contract import codec
 from tacho_contract.failure import FailedError, Failure, FailureClass
-from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig, InspectResult
-from tacho_contract.model import ModelFacts, TensorClass
+from tacho_contract.model import ENV_INSPECT_CONFIG, InspectConfig, InspectResult, ModelFacts, TensorClass
 from tacho_contract.units import clipped
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_runtime.files import configuration

@@ -81,7 +81,7 @@ class HubSource:
             return call()
         except FailedError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a hostile answer provokes has to become a class
+        except Exception as error:  # noqa: BLE001 - any error that a hostile answer causes becomes a failure class
             refusal = self._failed(error)
         if refusal.failure.retryable and pauses_seconds:
             time.sleep(pauses_seconds[0])

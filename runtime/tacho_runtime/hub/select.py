@@ -1,4 +1,4 @@
-"""Which of a model's files are the model: what the user's globs say, else what the engine wants."""
+"""The files of a model to load: those of the user's globs, else those that the engine loads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INDEX = "model.safetensors.index.json"
 SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5,6})-of-(?P<total>\d{5,6})\.(safetensors|gguf)$")
 NOT_WEIGHTS = re.compile(r"(^|/)(adapter_model|training_args|optimizer|scheduler|rng_state)[^/]*$")
 NOT_A_MODEL = re.compile(r"mmproj|imatrix|ggml-vocab", re.IGNORECASE)
-"""GGUF files that are no language model: vision projectors, calibration data, bare vocabularies."""
+"""GGUF files that are not language models: vision projectors, calibration data, bare vocabularies."""
 COMPANION = re.compile(
     r"^[^/]*\.(json|jinja|model|tiktoken|py)$|^(vocab|merges|vocabulary|dict)[^/]*\.txt$|^tokenizer[^/]*$"
 )

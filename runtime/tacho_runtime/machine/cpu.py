@@ -1,4 +1,4 @@
-"""How busy the CPUs of this machine are: CPU time, waiting time and speed, from /proc and cgroups.
+"""Load of this machine's CPUs: CPU time, waiting time and speed, from /proc and cgroups.
 
 Totals are microseconds and only grow. Nothing here raises: what cannot be read is None.
 """
@@ -62,7 +62,7 @@ def node_busy(cpus: Collection[int], proc: Path = PROC) -> int | None:
 def own_busy(pid: int, proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
     """CPU time of this container, by its cgroup; without one of its own, of ``pid`` and its descendants."""
     if (cgroup / "cgroup.controllers").exists():
-        # A cgroup of version 2 has a type, but for the machine's own, which is everybody's.
+        # A cgroup of version 2 has a type, except for the root cgroup, which all containers share.
         usage = _keyed(cgroup / "cpu.stat", "usage_usec") if (cgroup / "cgroup.type").exists() else None
     else:
         # In version 1 only the machine's own has a release agent.
@@ -86,8 +86,8 @@ def _process_ticks(pid: int, proc: Path) -> int | None:
 
 
 def own_pressure(cgroup: Path = CGROUP) -> int | None:
-    """Time in which some task of this container waited for a CPU, where its cgroup tells."""
-    # The machine's own cgroup tells of everybody.
+    """Time in which some task of this container waited for a CPU, if its cgroup reports it."""
+    # The root cgroup counts the tasks of all containers.
     return _some(cgroup / "cpu.pressure") if (cgroup / "cgroup.type").exists() else None
 
 
@@ -137,8 +137,8 @@ class CpuWaits:
 
     def total(self) -> int | None:
         """Of the cgroup, time in which some task waited; of threads, the time of all added up, which is no
-        less. What a thread waited that has ended since the last look is not known, and left out. Always of
-        the one that told first: the two are not to be compared."""
+        less. Waits of threads that ended since the last sample are unknown and left out. The source of the
+        first value is kept, as the two are not comparable."""
         own = own_pressure(self._cgroup)
         threads = self._waits() if own is None else {}
         if self._by_cgroup is None and (threads or own is not None):

@@ -61,7 +61,8 @@ def installed(folders: Iterator[Path] | list[Path]) -> dict[str, str]:
 
 
 def built_cuda(folders: list[Path], environment: Mapping[str, str]) -> tuple[int, int] | None:
-    """The CUDA that the engine was built with: PyTorch's word, else that of the image; None: neither says."""
+    """CUDA version that the engine was built with, by PyTorch's version file, else by the image's
+    CUDA_VERSION. None: unknown."""
     for folder in folders:
         try:
             match = _CUDA.search((folder / "torch" / "version.py").read_text(errors="replace"))
@@ -73,5 +74,5 @@ def built_cuda(folders: list[Path], environment: Mapping[str, str]) -> tuple[int
 
 
 def has_compatibility_driver(root: Path = Path("/usr/local")) -> bool:
-    """Whether the image brings a newer user-space driver (cuda-compat), which data-centre GPUs may use."""
+    """Whether the image has a newer user-space driver (cuda-compat), which data-centre GPUs may use."""
     return next(root.glob("cuda*/compat/libcuda.so.1"), None) is not None

@@ -51,10 +51,9 @@ def sampler(
 ) -> Callable[[bool], MachineSample]:
     """A function that samples this machine; its argument says whether to run the calibration as well.
 
-    ``gpus``: those of the engine, as they were before its start. ``engine``: its processes now. To be made
-    when the engine is loaded: what computes on its GPUs then and did not before is the engine. The first look
-    waits until the GPUs show what is not the engine's last work, for SETTLE_SECONDS at most: it is to be
-    taken while the engine has nothing to do.
+    ``gpus``: the engine's, as they were before its start. ``engine``: its processes now. Call this when the
+    engine is loaded: new processes on its GPUs are then the engine's. Take the first sample while the engine
+    is idle: it waits, for SETTLE_SECONDS at most, until the GPUs' utilization no longer shows the load.
     """
     watched = _Watched(gpus, engine)
     waits = CpuWaits(os.getpid(), cgroup=cgroup)

@@ -1,7 +1,7 @@
 """``python -m tacho_runtime.probe``: measures an engine that is already running.
 
 Options come from the environment; progress and the measurement are lines on stdout
-(``tacho_contract.probing``). Exit codes: 0 a measurement was printed, 1 the options cannot be read.
+(``tacho_contract.launch``). Exit codes: 0 a measurement was printed, 1 the options cannot be read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 
 from tacho_contract.codec import DocumentError, dumps, loads
-from tacho_contract.probing import ENV_PROBE_KEY, ENV_PROBE_ORDER, ProbeLine, ProbeOrder
+from tacho_contract.launch import ENV_PROBE_KEY, ENV_PROBE_ORDER, ProbeLine, ProbeOrder
 from tacho_runtime.probe.sequence import run_probe
 from tacho_runtime.probe.target import BY_OPTIONS, ProbeTarget
 

@@ -1,14 +1,20 @@
-"""The runtime's documents, made of its state and dated."""
+"""What the runtime answers over HTTP: documents and checks, made of its state.
+
+All but /load come from memory, so that a busy engine delays none.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
 
 from tacho_contract import __version__, codec
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report
 from tacho_contract.times import format_time
+from tacho_runtime.http.server import JSON, HttpAnswer, Route
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle
 
@@ -55,7 +61,7 @@ def encode(report: Report, limit_bytes: int = REPORT_LIMIT_BYTES) -> str:
 
 
 def make_load(counted: EngineCounters, *, observed_time: str) -> Load:
-    """GET /load. Nothing is counted where the engine could not be asked."""
+    """GET /load. All values are None where the engine did not answer."""
     return Load(
         running=_whole(counted.running),
         waiting=_whole(counted.waiting),
@@ -71,3 +77,34 @@ def make_load(counted: EngineCounters, *, observed_time: str) -> Load:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
+
+
+def make_routes(
+    state: Callable[[], lifecycle.RuntimeState],
+    report: Callable[[], Report],
+    load: Callable[[], Awaitable[Load]],
+) -> dict[str, Route]:
+    """The runtime's HTTP routes: path to handler."""
+
+    def checked(verdict: lifecycle.Verdict) -> HttpAnswer:
+        return HttpAnswer(status=200 if verdict.ok else 503, body=f"{verdict.reason}\n".encode())
+
+    async def livez() -> HttpAnswer:
+        return checked(lifecycle.liveness(state(), now=time.monotonic()))
+
+    async def readyz() -> HttpAnswer:
+        return checked(lifecycle.readiness(state(), now=time.monotonic()))
+
+    async def answer_report() -> HttpAnswer:
+        return HttpAnswer(body=encode(report()).encode(), content_type=JSON)
+
+    async def answer_load() -> HttpAnswer:
+        return HttpAnswer(body=codec.dumps(await load()).encode(), content_type=JSON)
+
+    async def metrics() -> HttpAnswer:
+        from tacho_runtime.http.metrics import CONTENT_TYPE_LATEST, render
+
+        return HttpAnswer(body=render(report(), lifecycle.PHASES), content_type=CONTENT_TYPE_LATEST)
+
+    documents = {"/report": answer_report, "/load": answer_load, "/metrics": metrics}
+    return {"/livez": livez, "/readyz": readyz, **documents}

@@ -34,8 +34,8 @@ OTHER_WEIGHTS = ("float32", "speculative", "load-format", "load_format", "lora")
 def quantization_failure(config: RuntimeConfig, figures: EngineStartup) -> Failure | None:
     """QuantizationNotApplied where the engine loaded far more than predicted, else None.
 
-    Some engines silently serve a checkpoint unquantized, where its configuration misses a field. Nothing is
-    said where no method was asked for, or where the user's own switches change what is loaded.
+    Some engines silently serve a checkpoint unquantized, where its configuration misses a field. There is
+    no failure where no method is set, or where the user's own switches change what is loaded.
     """
     loaded, predicted = figures.weights_bytes, config.predicted_weights_bytes
     if loaded is None or not predicted or config.quantization_method == "none":
@@ -94,9 +94,9 @@ def gpu_use(gpu: Gpu, before_bytes: int, pids: Sequence[int]) -> tuple[int, str]
         return None
     grown = max(0, gpu.used_bytes - before_bytes)
     own = [item.used_bytes for item in gpu.processes if item.pid in pids]
-    told = sum(item for item in own if item is not None)
-    if own and None not in own and CREDIBLE * grown <= told <= gpu.used_bytes:
-        return told, PROCESS
+    reported = sum(item for item in own if item is not None)
+    if own and None not in own and CREDIBLE * grown <= reported <= gpu.used_bytes:
+        return reported, PROCESS
     return grown, DEVICE
 
 

@@ -46,7 +46,7 @@ load does: an engine that starves its machine still answered within seconds."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeState:
-    """Where one run of the runtime stands."""
+    """State of one run of the runtime."""
 
     phase: str = PREFLIGHT
     message: str = ""
@@ -63,7 +63,7 @@ class RuntimeState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A yes or no, and why in words."""
+    """A decision and its reason as a message."""
 
     ok: bool
     reason: str
@@ -94,7 +94,7 @@ def _timed(state: RuntimeState, now: float) -> StartupSeconds:
         return dataclasses.replace(startup, preflight=took)
     if state.phase == WAITING_FOR_MODEL:
         fetched = state.fetch
-        # Fetch counts its own time; where it has not told yet, at least the wait was its.
+        # Fetch measures its own time; without a report of it, the wait is a lower bound.
         spent = max(took, round(fetched.elapsed_seconds, 3)) if fetched is not None else None
         wait = round(took - (startup.verify or 0.0), 3)
         return dataclasses.replace(startup, download=spent, model_wait=wait)
@@ -183,7 +183,7 @@ def wedged_failure(state: RuntimeState, *, now: float) -> Failure:
 
 
 def own_failure(error: Exception) -> Failure:
-    """An error of the runtime itself, told like any other failure."""
+    """The failure for an error of the runtime itself."""
     return Failure(
         failure_class=FailureClass.ENGINE_CRASHED,
         message=f"the runtime itself failed: {type(error).__name__}: {error}",

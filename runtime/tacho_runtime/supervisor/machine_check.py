@@ -1,7 +1,7 @@
-"""Whether this machine matches the plan's: pure, decided from observations.
+"""Whether this machine matches the plan. Pure: decides from observations.
 
-It is asked as the container starts, while the model may still be downloaded: what is wrong here would
-otherwise be told by a traceback of the engine, minutes later.
+The check runs as the container starts, while the model may still be downloaded. Without it, the engine would
+fail minutes later with a traceback.
 """
 
 from __future__ import annotations

@@ -54,14 +54,14 @@ def this_pod(config: RuntimeConfig, environment: Environment) -> MeasuredPod:
 
 def pending_request(live: LiveConfig, known: Measurement | None, hostname: str) -> str:
     """Name of the re-measure request that this pod has not answered yet; "": none."""
-    asked = live.again
-    if not asked.request or asked.hostname != hostname or live.probe.policy == "Disabled":
+    again = live.again
+    if not again.request or again.hostname != hostname or live.probe.policy == "Disabled":
         return ""
-    return "" if known is not None and known.request == asked.request else asked.request
+    return "" if known is not None and known.request == again.request else again.request
 
 
 def decide_measurement(live: LiveConfig, known: Measurement | None, pod: MeasuredPod) -> MeasurementDecision:
-    """``known`` is what a former run of this container left behind."""
+    """``known``: the measurement of an earlier run of this container."""
     policy = live.probe.policy
     if policy == "Disabled":
         return MeasurementDecision(probes=False, reason="spec.probe.policy is Disabled")
@@ -88,8 +88,8 @@ def decide_measurement(live: LiveConfig, known: Measurement | None, pod: Measure
 def _measure(baseline: Baseline | None, reason: str) -> MeasurementDecision:
     if baseline is None:
         return MeasurementDecision(probes=True, reason=reason)
-    told = f"{reason}, but an identical machine was measured at {baseline.observed_time}: only checked"
-    return MeasurementDecision(probes=True, reason=told, baseline=baseline)
+    limited = f"{reason}, but an identical machine was measured at {baseline.observed_time}: only checked"
+    return MeasurementDecision(probes=True, reason=limited, baseline=baseline)
 
 
 def _baseline(live: LiveConfig, pod: MeasuredPod) -> Baseline | None:
@@ -115,7 +115,7 @@ Probe = Callable[[ProbeTarget, "Baseline | None"], Awaitable[Measurement]]
 
 
 def target_of(config: RuntimeConfig, base_url: str, api_key: str, *, slots: int) -> ProbeTarget:
-    """``slots``: requests that the engine was told to take at a time, 0 for no limit."""
+    """``slots``: the engine's limit of concurrent requests, 0 for none."""
     return ProbeTarget(
         base_url=base_url,
         served_name=config.served_name,
@@ -130,7 +130,7 @@ def target_of(config: RuntimeConfig, base_url: str, api_key: str, *, slots: int)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementRun:
-    """One question: this plan, this workload, that engine."""
+    """The measurement of one engine under one plan and workload."""
 
     pod: MeasuredPod
     live: LiveConfig
@@ -145,7 +145,7 @@ class MeasurementRun:
         log.info("probe: %s, because %s", "yes" if choice.probes else "no", choice.reason)
         if choice.probes:
             self.say(f"measuring: {choice.reason}")
-            # What failed before is asked for no more than it must be.
+            # After a failed measurement the next one leaves out the optional score.
             scores = self.target.scores and (known is None or known.state != "Failed")
             target = dataclasses.replace(self.target, scores=scores)
             return dataclasses.replace(await self._probed(target, choice.baseline), request=choice.request)
@@ -163,7 +163,7 @@ class MeasurementRun:
         except (asyncio.TimeoutError, TimeoutError):
             message, flags = f"the probe did not end within {limit_seconds:.0f} s", ("BudgetExhausted",)
         except Exception as error:
-            # Whatever is wrong with the probe: a pod without figures serves as well as one with them.
+            # Whatever is wrong with the probe: a pod without measured values still serves.
             log.exception("the probe failed")
             message = f"the probe failed: {type(error).__name__}: {error}"
         return self.without_figures("Failed", message, seconds=time.monotonic() - began, flags=flags)

@@ -161,7 +161,7 @@ def _check_headers(config: RuntimeConfig, source: FolderSource, chosen: list[Fil
 
 
 def _newest(source: FolderSource, chosen: list[FileEntry]) -> str:
-    """Where to look first."""
+    """Message about the file that changed last."""
     newest = max(chosen, key=lambda entry: (source.folder / entry.path).stat().st_mtime, default=None)
     return f"the newest is {newest.path}" if newest else "none of them is there"
 

@@ -1,4 +1,4 @@
-"""What this machine is: read once before the engine starts, with the folder for compiled code."""
+"""Observations of this machine, read once before the engine starts, and the folder for compiled code."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ log = logging.getLogger("tacho")
 POD_CACHE = "cache"
 """Folder beside the runtime's state that is the cache where no writable claim exists."""
 SETTLE_SECONDS = 10.0
-"""How long what ran before may take to give the GPU's memory back: a driver frees it after the process is
-gone."""
+"""How long a previous process's GPU memory may stay in use: a driver frees it after the process has ended."""
 SETTLE_POLL_SECONDS = 1.0
 IN_USE_SECONDS = 3600.0
 """How often a cache is marked as used: what has no mark for days is removed."""
 
 
 def observe(config: RuntimeConfig, environment: Mapping[str, str]) -> ObservedMachine:
-    """What can be seen of this machine. Never raises; imports nothing of the engine's."""
+    """Observations of this machine. Never raises; imports no module of the engine."""
     found = gpus.read_gpus()
     program = (config.custom.command if config.custom else config.entrypoint)[:1]
     python = packages.interpreter(program[0], environment) if program else None
@@ -107,7 +106,7 @@ async def check_machine(
 async def _settled(
     config: RuntimeConfig, needs: Needs, environment: Mapping[str, str]
 ) -> tuple[ObservedMachine, Failure | None]:
-    """The machine, once memory that is on its way back is there."""
+    """The machine, after memory of a previous process is free."""
     waited = 0.0
     while True:
         machine = await asyncio.to_thread(observe, config, environment)

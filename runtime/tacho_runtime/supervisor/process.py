@@ -191,7 +191,7 @@ class Reaper:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            # With PID 1 the kernel ends everything in the container; elsewhere it must be asked to.
+            # The kernel ends all of a container with its PID 1; elsewhere this signal ends the child.
             preexec_fn=None if os.getpid() == 1 else _die_with_parent,
         )
         child = EngineProcess(process, self._loop, on_line, is_diagnostic)

@@ -35,7 +35,7 @@ def read_live(path: str) -> LiveConfig:
 
 
 def read_progress(fetch_dir: str) -> FetchProgress | None:
-    """How far fetch is; None before its first word."""
+    """Progress of fetch; None before its first report."""
     return _read(FetchProgress, Path(fetch_dir, PROGRESS_FILE))
 
 

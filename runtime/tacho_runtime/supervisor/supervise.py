@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import ENV_FETCH_CONFIG, FetchProgress
-from tacho_contract.inspection import ENV_INSPECT_CONFIG
 from tacho_contract.launch import (
     ENV_ENGINE_FAILURE,
     ENV_FULL_PROBE,
@@ -29,6 +28,7 @@ from tacho_contract.launch import (
     startup_budget_seconds,
 )
 from tacho_contract.measurement import Baseline, Measurement
+from tacho_contract.model import ENV_INSPECT_CONFIG
 from tacho_contract.report import Load, Report
 from tacho_engines.base import EngineStartup, RunHalf
 from tacho_engines.registry import run_half
@@ -260,8 +260,8 @@ class Supervisor:
             await asyncio.wait({task})
 
     async def _why_ended(self, child: EngineProcess, kills_before: int | None) -> Failure:
-        told = store.read_engine_failure(self.config.state_dir)
-        end = exit_of(child.exit_status.result(), kills_before, machine.out_of_memory_kills(), told)
+        reported = store.read_engine_failure(self.config.state_dir)
+        end = exit_of(child.exit_status.result(), kills_before, machine.out_of_memory_kills(), reported)
         return self._engine().classify(end, await child.final_output())
 
     async def _serve(self, pid: int) -> None:

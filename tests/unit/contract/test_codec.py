@@ -10,8 +10,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract import codec
 from tacho_contract.fetch import FetchConfig
-from tacho_contract.inspection import InspectConfig
-from tacho_contract.model import FileSet, ModelFacts, ModelFiles
+from tacho_contract.model import FileSet, InspectConfig, ModelFacts, ModelFiles
 from tacho_contract.report import Load
 from tacho_contract.uri import HubUri, parse_uri
 from tacho_operator.core.planner.types import ModelPlan
@@ -119,7 +118,7 @@ def test_a_missing_key_is_named_by_its_owner(key: str) -> None:
 def test_a_value_of_the_wrong_type_is_named_by_its_key() -> None:
     files = ModelFiles(commit="", globs=(), file_count=0, total_bytes=0, files_digest="", digest="d")
     data = codec.to_dict(plan(files))
-    with pytest.raises(codec.DocumentError, match=r"ModelPlan\.modelDigest: str is wanted"):
+    with pytest.raises(codec.DocumentError, match=r"ModelPlan\.modelDigest: expected str"):
         codec.from_dict(ModelPlan, {**data, "modelDigest": 1})
 
 

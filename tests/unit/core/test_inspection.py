@@ -12,7 +12,7 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure
-from tacho_contract.inspection import InspectConfig
+from tacho_contract.model import InspectConfig
 from tacho_operator.core import names
 from tacho_operator.core.revisions.inspection import (
     CLAIM_RETRY_SECONDS,

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tacho_contract import codec
-from tacho_contract.inspection import FULL
 from tacho_contract.launch import RuntimeConfig
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import FULL, ModelFacts
 from tacho_engines.registry import run_half, startable
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment

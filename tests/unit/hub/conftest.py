@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from tacho_contract.fetch import FetchConfig
-from tacho_contract.inspection import InspectConfig
+from tacho_contract.model import InspectConfig
 from tacho_contract.uri import HubUri
 from tacho_runtime.hub import remote
 from tests.unit.hub.fetching import MODEL, planned

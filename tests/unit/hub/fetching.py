@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchConfig, FetchProgress, snapshot_dir
-from tacho_contract.inspection import InspectConfig
+from tacho_contract.model import InspectConfig
 from tacho_contract.uri import HubUri
 from tacho_runtime.hub.fetch import fetch
 from tacho_runtime.hub.inspect import inspect

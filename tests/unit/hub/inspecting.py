@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tacho_contract.failure import Failure
-from tacho_contract.inspection import InspectConfig
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import InspectConfig, ModelFacts
 from tacho_runtime.hub.inspect import inspect
 
 

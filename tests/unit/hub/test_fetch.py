@@ -15,7 +15,7 @@ import pytest
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, FetchProgress
-from tacho_contract.inspection import InspectConfig
+from tacho_contract.model import InspectConfig
 from tacho_contract.uri import HubUri
 from tacho_runtime.hub import download, fetch as fetch_module
 from tacho_runtime.hub.fetch import StallDetector, fetch

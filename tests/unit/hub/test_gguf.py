@@ -10,8 +10,7 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
 from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FailedError, FailureClass
-from tacho_contract.inspection import InspectConfig
-from tacho_contract.model import LayerGroup
+from tacho_contract.model import InspectConfig, LayerGroup
 from tacho_contract.uri import FileUri
 from tacho_runtime.headers import gguf
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization

@@ -11,7 +11,7 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import FailureClass
-from tacho_contract.inspection import InspectConfig
+from tacho_contract.model import InspectConfig
 from tacho_contract.uri import FileUri, HubUri, parse_uri
 from tacho_runtime.headers import safetensors
 from tests.unit.hub.conftest import RunningHub

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.inspection import InspectConfig
+from tacho_contract.model import InspectConfig
 from tacho_contract.uri import HubUri, parse_uri
 from tacho_runtime.hub import remote
 from tests.unit.hub.conftest import RunningHub

@@ -11,7 +11,7 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import FailureClass
-from tacho_contract.inspection import InspectConfig, InspectResult
+from tacho_contract.model import InspectConfig, InspectResult
 from tacho_contract.uri import HubUri
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of

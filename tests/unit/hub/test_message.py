@@ -6,8 +6,7 @@ import pytest
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.inspection import InspectResult
-from tacho_contract.model import TensorClass
+from tacho_contract.model import InspectResult, TensorClass
 from tacho_runtime.hub.inspect import LIMIT_BYTES, packed_within_limit
 from tools.mock.checkpoints import NAMES, facts_for
 

@@ -25,7 +25,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (None, "TACHO_RUNTIME_CONFIG is not set"),
         ("{", "not JSON"),
         ("{}", "missing"),
-        ('{"revision": 7}', "RuntimeConfig.revision: str is wanted, got int"),
+        ('{"revision": 7}', "RuntimeConfig.revision: expected str, got int"),
     ],
 )
 def test_a_wrong_pod_configuration_reaches_the_termination_message(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.failure import FailedError
-from tacho_contract.inspection import FULL, HEADERS, InspectConfig
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.model import FULL, HEADERS, InspectConfig
 from tacho_contract.uri import FileUri
 from tacho_engines.run_parts import loadable_files
 from tacho_runtime.headers.digests import HashProgress

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.inspection import InspectConfig
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import InspectConfig, ModelFacts
 from tacho_contract.uri import FileUri
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import plan_model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tacho_contract import codec
 from tacho_contract.fetch import ENV_FETCH_CONFIG, FetchConfig
-from tacho_contract.inspection import ENV_INSPECT_CONFIG, InspectConfig
 from tacho_contract.launch import RuntimeConfig
+from tacho_contract.model import ENV_INSPECT_CONFIG, InspectConfig
 from tacho_contract.pod import (
     ENGINE_PORT,
     FETCH_DIR,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 
-from tacho_contract.inspection import FULL, InspectConfig
 from tacho_contract.launch import ENV_FULL_PROBE
+from tacho_contract.model import FULL, InspectConfig
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests import containers, volumes

@@ -12,8 +12,7 @@ from datetime import datetime, timedelta
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.inspection import DEFAULT_REVISION, FULL, HEADERS, InspectConfig, InspectResult
-from tacho_contract.model import ModelFacts
+from tacho_contract.model import DEFAULT_REVISION, FULL, HEADERS, InspectConfig, InspectResult, ModelFacts
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_engines.registry import engine_profile
 from tacho_operator.api.types import LLMDeployment
