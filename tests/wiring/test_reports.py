@@ -16,6 +16,7 @@ from tacho_contract.codec import dumps, loads
 from tacho_contract.launch import Again, LiveConfig
 from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.shell import reports
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.workqueue import Key
@@ -201,6 +202,6 @@ async def test_a_report_goes_with_its_pod(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_pods_without_an_address_are_not_asked() -> None:
-    assert reports.report_url(pod(address=None)) is None
-    assert reports.report_url(pod(phase="Succeeded")) is None
-    assert reports.report_url(pod(address="fd00::1")) == "http://[fd00::1]:9400/report"
+    assert reports.report_url(PodView(pod(address=None))) is None
+    assert reports.report_url(PodView(pod(phase="Succeeded"))) is None
+    assert reports.report_url(PodView(pod(address="fd00::1"))) == "http://[fd00::1]:9400/report"

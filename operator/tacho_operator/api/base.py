@@ -69,9 +69,6 @@ def integer(least: int, most: int | None = None, *, form: str = "int32") -> Any:
     return Field(ge=least, le=most, json_schema_extra={"format": form})
 
 
-Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
-Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
-
 Count = Annotated[int, integer(0, 2**31 - 1)]
 """A number of items, 0 to 2^31-1."""
 Seconds = Annotated[int, integer(0, 2**31 - 1)]

@@ -16,13 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from kubernetes.aio import client as aio, config as aio_config
 from kubernetes.aio.dynamic import DynamicClient
-from kubernetes.aio.dynamic.exceptions import (
-    ConflictError,
-    DynamicApiError,
-    ForbiddenError,
-    NotFoundError,
-    api_exception,
-)
+from kubernetes.aio.dynamic.exceptions import DynamicApiError, api_exception
 from kubernetes.aio.utils import is_retry_after_response, retry_after_seconds
 
 from tacho_operator.core.types import Manifest
@@ -89,6 +83,10 @@ class Expired(ApiError):
     """The resourceVersion is too old to go on from (HTTP 410)."""
 
 
+ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: Missing, 409: Conflict, EXPIRED: Expired}
+"""Errors of their own, by HTTP status."""
+
+
 class Page(NamedTuple):
     """One page of a list."""
 
@@ -120,15 +118,8 @@ def _api_error(error: DynamicApiError) -> ApiError:
         message = json.loads(error.body or "")["message"]
     except (TypeError, ValueError, KeyError):
         message = str(error.reason)
-    if isinstance(error, ConflictError):
-        return Conflict(409, message)
-    if isinstance(error, ForbiddenError):
-        return Forbidden(403, message)
-    if isinstance(error, NotFoundError):
-        return Missing(404, message)
-    if error.status == EXPIRED:
-        return Expired(EXPIRED, message)
-    return ApiError(int(error.status or 0), message, retry_after_seconds=_wait_seconds(error))
+    status = int(error.status or 0)
+    return ERRORS.get(status, ApiError)(status, message, retry_after_seconds=_wait_seconds(error))
 
 
 async def response_error(response: aiohttp.ClientResponse) -> ApiError:

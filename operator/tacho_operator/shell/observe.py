@@ -13,6 +13,7 @@ from tacho_operator.core.measurement.history import stored_status
 from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
 from tacho_operator.core.names import DEPLOYMENT_LABEL, live_config_name
 from tacho_operator.core.pods.claims import claim_names
+from tacho_operator.core.pods.view import named
 from tacho_operator.core.revisions.planning import desired_revision_name
 from tacho_operator.core.types import Manifest, Observed
 from tacho_operator.shell.kube import Kube
@@ -72,8 +73,7 @@ def owned(manifests: Iterable[Manifest], uids: set[str]) -> tuple[Manifest, ...]
 
 def _live_config_text(config_maps: Iterable[Manifest], name: str) -> str:
     """The text of the live ConfigMap: the configuration that running pods read."""
-    wanted = live_config_name(name)
-    found = next((item for item in config_maps if item["metadata"]["name"] == wanted), {})
+    found = named(config_maps, live_config_name(name)) or {}
     return str((found.get("data") or {}).get(LIVE_KEY, ""))
 
 

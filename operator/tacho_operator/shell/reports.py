@@ -35,12 +35,11 @@ def uncounted(_result: str) -> None:
     """Counter callback that does nothing."""
 
 
-def report_url(pod: Manifest) -> str | None:
+def report_url(pod: PodView) -> str | None:
     """URL of the pod's report; None while the pod has no address or does not run."""
-    address = pod.get("status", {}).get("podIP")
-    if not address or pod["status"].get("phase") != "Running":
+    if not pod.address or pod.phase != "Running":
         return None
-    host = f"[{address}]" if ":" in address else address
+    host = f"[{pod.address}]" if ":" in pod.address else pod.address
     return f"http://{host}:{RUNTIME_PORT}/report"
 
 
@@ -117,7 +116,7 @@ class Reports:
         tasks = []
         now = asyncio.get_running_loop().time()
         for uid, view in views.items():
-            url = report_url(view.raw)
+            url = report_url(view)
             if url is None:
                 known.pop(uid, None)
                 continue

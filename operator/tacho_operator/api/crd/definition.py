@@ -147,10 +147,8 @@ def resource_schema(rules: tuple[Rule, ...]) -> Schema:
         "required": ["spec"],
     }
     for rule in rules:
-        if not rule.offline_only:
-            node = at(schema, rule.path)
-            rendered = {"rule": rule.cel, "message": rule.message}
-            node.setdefault("x-kubernetes-validations", []).append(rendered)
+        rendered = {"rule": rule.cel, "message": rule.message}
+        at(schema, rule.path).setdefault("x-kubernetes-validations", []).append(rendered)
     return schema
 
 

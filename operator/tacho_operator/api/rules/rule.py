@@ -23,8 +23,6 @@ class Rule:
     """The violation and the next step; one line."""
     cluster_only: bool = False
     """True: only the API server enforces the rule; `tacho run` accepts the value (file:// models)."""
-    offline_only: bool = False
-    """True: too expensive for CEL's budget; checked offline only."""
 
 
 def exactly_one(*fields: str) -> str:

@@ -35,31 +35,25 @@ def claim_names(spec: LLMDeploymentSpec) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimLimits:
-    """Limits that claims set. None: no limit."""
+    """Limits that claims set."""
 
-    missing: Problem | None = None
-    too_many: Problem | None = None
-    """The desired replicas cannot share a claim."""
+    problems: tuple[Problem, ...] = ()
     max_replicas: int | None = None
-    """Replicas that can share it. None: no limit."""
-    no_candidate: Problem | None = None
+    """Replicas that can share the claims. None: no limit."""
+    no_candidate: bool = False
     """A new revision cannot start while the active one runs."""
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        found = (self.missing, self.too_many, self.no_candidate)
-        return tuple(problem for problem in found if problem is not None)
 
 
 def claim_limits(observed: Observed, *, replacing: bool, replicas: int) -> ClaimLimits:
     """``replacing``: another revision than the desired one is active. ``replicas``: desired replicas."""
     resource, claims = observed.resource, observed.claims
     bound = claim_bound_of(observed)
+    exclusive = one_pod_only(resource, claims) if replacing else None
+    found = (missing_claim(resource, claims), not_shareable(bound, replicas=replicas), exclusive)
     return ClaimLimits(
-        missing=missing_claim(resource, claims),
-        too_many=not_shareable(bound, replicas=replicas),
+        problems=tuple(problem for problem in found if problem is not None),
         max_replicas=bound.max_replicas if bound else None,
-        no_candidate=one_pod_only(resource, claims) if replacing else None,
+        no_candidate=exclusive is not None,
     )
 
 

@@ -202,6 +202,11 @@ def views(pods: Iterable[Manifest], role: str) -> tuple[PodView, ...]:
     return tuple(sorted(found, key=lambda view: view.age_order))
 
 
+def named(manifests: Iterable[Manifest], name: str) -> Manifest | None:
+    """The object of that name."""
+    return next((item for item in manifests if item["metadata"]["name"] == name), None)
+
+
 def references(pods: Iterable[PodView]) -> tuple[Reference, ...]:
     """References to the pods that are to be deleted, without terminating ones."""
     return tuple(Reference(kind="Pod", name=pod.name, uid=pod.uid) for pod in pods if not pod.terminating)

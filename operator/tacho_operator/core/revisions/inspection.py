@@ -22,7 +22,7 @@ from tacho_operator.core.manifests.pod_template import inspect_spec
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.timing import schedule_deadline
-from tacho_operator.core.pods.view import PodView, references, views
+from tacho_operator.core.pods.view import PodView, named, references, views
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Reference
@@ -91,8 +91,7 @@ def request_hash(resource: LLMDeployment, config: Config) -> str:
 
 def cached(observed: Observed) -> Mapping[str, str]:
     """Packed facts by key, from the facts ConfigMap."""
-    name = names.facts_config_name(observed.resource.metadata.name)
-    found = next((item for item in observed.config_maps if item["metadata"]["name"] == name), None)
+    found = named(observed.config_maps, names.facts_config_name(observed.resource.metadata.name))
     return dict((found or {}).get("data") or {})
 
 

@@ -8,13 +8,12 @@ from datetime import datetime
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.defaults import gpu_resource
-from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose, overdue
 from tacho_operator.core.pods.disruption import disruption
 from tacho_operator.core.pods.timing import RECENT_SECONDS
-from tacho_operator.core.pods.view import PodView
+from tacho_operator.core.pods.view import PodView, named
 from tacho_operator.core.problems import Problem, after_restarts, most_pressing
 from tacho_operator.core.rollout.decision import PodCount
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, Serving, read_record
@@ -30,16 +29,10 @@ def schedule_timeout_seconds(resource: LLMDeployment) -> int:
 
 def read_serving(observed: Observed) -> Serving:
     """The rollout record from the Service; without a Service, status has the active revision."""
-    name = names.service_name(observed.resource.metadata.name)
-    found = next((item for item in observed.services if item["metadata"]["name"] == name), None)
-    active = _active_in_status(observed.resource.status)
-    if found is None:
-        return Serving(active=active)
-    return read_record(found, active)
-
-
-def _active_in_status(status: LLMDeploymentStatus) -> str:
-    return next((item.name for item in status.revisions if item.phase == "Active"), "")
+    resource = observed.resource
+    found = named(observed.services, names.service_name(resource.metadata.name))
+    active = next((item.name for item in resource.status.revisions if item.phase == "Active"), "")
+    return Serving(active=active) if found is None else read_record(found, active)
 
 
 def pod_counts(pods: Iterable[PodView], now: datetime) -> dict[str, PodCount]:

@@ -17,7 +17,7 @@ from tacho_operator.core.measurement.remeasure import RemeasurePlan
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.names import FETCH_CONTAINER
 from tacho_operator.core.pods.timing import deadline_seconds, reports_progress, unreachable
-from tacho_operator.core.pods.view import PodView, views
+from tacho_operator.core.pods.view import PodView, named, views
 from tacho_operator.core.problems import Problem, refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions.frozen import Revision
@@ -272,7 +272,7 @@ def _service_problem(observed: Observed) -> Problem | None:
     if found is None:
         return None
     name = names.service_name(observed.resource.metadata.name)
-    exists = any(item["metadata"]["name"] == name for item in observed.services)
+    exists = named(observed.services, name) is not None
     # A Service that exists and could not be changed still sends requests to the pods that served before.
     return None if exists and not found.taken else refused_child(found)
 
