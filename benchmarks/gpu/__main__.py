@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import io
 import json
 import platform
 import re
@@ -42,6 +43,8 @@ INTERRUPTED = 130
 LEAST_SECONDS = 60
 """A cell that has less does not begin."""
 UNITS = {"s": 1, "m": 60, "h": 3600}
+DOES_NOT_FIT = 2
+"""Exit code of `tacho plan`."""
 EMPTY_BYTES = 2 * 2**30
 EMPTY_WITHIN_SECONDS = 30
 
@@ -130,28 +133,31 @@ def run_cell(name: str, arguments: argparse.Namespace, limit_seconds: float) -> 
     }
 
 
-def rehearse(documents: list[dict[str, Any]], arguments: argparse.Namespace) -> int:
-    """Plans each cell on a product of the catalog; how many are planned otherwise than they end."""
-    place = arguments.resume / "models"
-    absent = {name for name in models.loaded(documents) if not (place / name).exists()}
-    absent = {name for name in absent if not models.make(name, place / name)}
-    surprises = 0
+def rehearse(documents: list[dict[str, Any]], resume: Path, product: str) -> list[str]:
+    """Plans each cell on a product of the catalog; the names of those that are planned otherwise than they
+    end. A cell of a GGUF file, which has no headers apart from its weights, is not planned."""
+    from tacho_cli.main import main as tacho
+
+    place = resume / "models"
+    made = {
+        name
+        for name in models.loaded(documents)
+        if (place / name).exists() or models.make(name, place / name)
+    }
+    surprises = []
     for document in documents:
         name, spec = document["metadata"]["name"], document["spec"]
-        if spec["model"]["uri"].removeprefix(models.CLAIM) in absent:
-            print(
-                f"{name}: not planned, its GGUF file is made by benchmarks.llamacpp.random_gguf", flush=True
-            )
+        if spec["model"]["uri"].removeprefix(models.CLAIM) not in made:
+            print(f"{name}: not planned, benchmarks.llamacpp.random_gguf makes its model", flush=True)
             continue
-        product = f"{arguments.rehearse}:{spec['gpu']['count']}"
-        command = [sys.executable, "-m", "tacho_cli.main", "plan", "-f", str(arguments.resume / MANIFESTS)]
-        command += ["--name", name, "--pvc", f"models={place}", "--gpu", product]
-        ended = running.run(command, CELL_SECONDS)
-        ends = (document["metadata"].get("annotations") or {}).get("benchmarks.tacho.dev/ends", "")
-        expected = 2 if "DoesNotFit" in ends else 0
-        surprises += ended.code != expected
-        print(" ".join((ended.shown or f"{name}: {ended.said}").split())[:160], flush=True)
-    print(f"{len(documents)} cells, {surprises} not planned as expected", flush=True)
+        arguments = ["plan", "-f", str(resume / MANIFESTS), "--name", name, "--pvc", f"models={place}"]
+        with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.redirect_stderr(shown):
+            code = tacho([*arguments, "--gpu", f"{product}:{spec['gpu']['count']}"])
+        ends = (document["metadata"].get("annotations") or {}).get(f"{models.NOTES}ends", "")
+        if code != (DOES_NOT_FIT if "DoesNotFit" in ends else 0):
+            surprises.append(name)
+        print(" ".join(shown.getvalue().split())[:160], flush=True)
+    print(f"{len(documents)} cells, planned otherwise than expected: {surprises}", flush=True)
     return surprises
 
 
@@ -172,7 +178,9 @@ def main() -> int:
     documents, gpus = models.cells(arguments.matrix), gpu_count()
     (arguments.resume / MANIFESTS).write_text(yaml.safe_dump_all(documents, sort_keys=False))
     if arguments.rehearse:
-        return int(bool(rehearse(to_run(documents, [], arguments.only), arguments)))
+        return int(
+            bool(rehearse(to_run(documents, [], arguments.only), arguments.resume, arguments.rehearse))
+        )
     for document in to_run(documents, cells, arguments.only, gpus):
         name = document["metadata"]["name"]
         left = arguments.budget - (time.monotonic() - began)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from benchmarks.engines.random_model import SHAPES
 from benchmarks.gpu import models
-from benchmarks.gpu.__main__ import digest, seconds, to_run
+from benchmarks.gpu.__main__ import MANIFESTS, digest, rehearse, seconds, to_run
 from tacho_operator.api.types import LLMDeploymentSpec
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -106,3 +107,22 @@ def test_a_model_without_weights_has_headers_and_a_tokenizer_of_its_whole_vocabu
     weights = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
     assert weights > 2**30
     assert sum(path.stat().st_blocks * 512 for path in tmp_path.glob("*.safetensors")) < 2**24
+
+
+def test_the_product_plans_each_kind_of_cell_of_the_next_session(tmp_path: Path) -> None:
+    """One of each engine, method and number of GPUs; `--rehearse` plans all."""
+    kinds = {}
+    for cell in models.cells(BENCHMARKS / "gpu/h200-next.yaml"):
+        spec = cell["spec"]
+        kinds[spec["engine"]["name"], spec["quantization"]["method"], spec["gpu"]["count"]] = cell
+    assert len(kinds) > 12
+    (tmp_path / MANIFESTS).write_text(yaml.safe_dump_all(kinds.values()))
+    assert rehearse(list(kinds.values()), tmp_path, "NVIDIA-H200") == []
+
+
+def test_a_cell_that_the_product_refuses_is_named(tmp_path: Path) -> None:
+    cells = models.cells(BENCHMARKS / "gpu/h200-next.yaml")
+    large = next(cell for cell in cells if cell["metadata"]["name"] == "does-not-fit")
+    large["metadata"] = {"name": "large"}
+    (tmp_path / MANIFESTS).write_text(yaml.safe_dump(large))
+    assert rehearse([large], tmp_path, "NVIDIA-H200") == ["large"]
