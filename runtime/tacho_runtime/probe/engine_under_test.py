@@ -67,8 +67,6 @@ class LoadTrace:
     readings: tuple[CounterReading, ...] = ()
     """Readings of the engine's counters at both ends of the window, and between them where that costs
     nothing. Empty: no metrics."""
-    machine: tuple[MachineSample, ...] = ()
-    """Samples of the machine at both ends of the window."""
     client: ClientHealth = ClientHealth()
     started: bool = True
     """Every stream had its first token before the window opened, and none was lost later."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, CurvePoint, Goodput, Workload
@@ -15,6 +16,14 @@ from tacho_runtime.probe.cross_checks import (
     front_end_limit,
 )
 from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.latencies import (
+    FEW_REQUESTS,
+    SHORTEST_SHARE,
+    Latencies,
+    goodput_of,
+    latencies,
+    slo_ratios,
+)
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.rates import FLOOR_PERCENT, cycle_rate, decode_of, find_cycles
 from tacho_runtime.probe.statistics import (
@@ -23,13 +32,12 @@ from tacho_runtime.probe.statistics import (
     drifts,
     founded_percentile,
     median,
-    percentile,
     ratio_interval_percent,
     t_975,
-    wilson,
 )
 
 NS = 1e9
+NOT_STEADY = "NotSteady"
 BIN_SECONDS = 0.25
 BATCHES = 10
 LEVEL_FLOOR_PERCENT = 1.0
@@ -39,15 +47,8 @@ WIDEST_PERCENT = 30.0
 CYCLES_SHARE = 0.5
 """A level's interval from its request cycles is used where it is below this share of the interval from its
 bins. With fewer requests than bins, cycles are less reliable while tokens arrive evenly."""
-SHORTEST_SHARE = 0.75
-"""Shortest answer that the probe requests where it draws lengths, as a share of the workload's length."""
-FEW_REQUESTS = 5
-"""Minimum number of requests for an interval of their rates: with fewer, Student's t alone makes it several
-times too wide."""
 CONSISTENT_SHARE = 0.03
 """Of the streams, within which rate and latencies of a level agree."""
-PARTIAL_TOKENS = 8
-"""A cut stream's time per token counts from this many tokens on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,131 +93,6 @@ class LevelResult:
         return not INVALIDATING.intersection(self.point.flags)
 
 
-@dataclass(slots=True)
-class Latencies:
-    """Latencies of the requests that count for a window, in milliseconds."""
-
-    ttft: list[float] = field(default_factory=list)
-    tpot: list[float] = field(default_factory=list)
-    end_to_end: list[float] = field(default_factory=list)
-    both: list[tuple[float, float]] = field(default_factory=list)
-    """(TTFT, TPOT) of the same request."""
-    note: str = ""
-
-
-def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
-    """Of a steady loop's requests but each stream's first: TTFT of those sent in the window, up to the first
-    that still waits. Of an open loop's: TTFT of those whose first token came in the window.
-
-    TPOT is that of tokens inside the window; a request counts with as many as the shortest may have where
-    such requests are not few, else with half of the workload's length, else with a few tokens, else with any.
-    """
-    found = Latencies()
-    tpots: list[tuple[float, float]] = []
-    waiting_ns = min((one.sent_ns for one in trace.later if not one.tokens), default=trace.end_ns)
-    for place, stream in enumerate(trace.streams):
-        ttft = first_token_milliseconds(trace, place, stream)
-        if ttft is None or (trace.first and trace.first[place]):
-            continue
-        if trace.first:
-            inside = trace.start_ns <= stream.sent_ns < waiting_ns
-        else:
-            inside = trace.start_ns < stream.tokens[0][0] <= trace.end_ns
-        if inside:
-            found.ttft.append(ttft)
-        if stream.finish_reason and (
-            not trace.first or trace.start_ns <= stream.sent_ns <= trace.sent_until_ns
-        ):
-            found.end_to_end.append(ttft + (stream.tokens[-1][0] - stream.tokens[0][0]) / 1e6)
-        tokens, tpot = tpot_inside(stream, trace.start_ns, trace.end_ns)
-        if tpot is None:
-            continue
-        tpots.append((tokens, tpot))
-        if inside and stream.output_tokens >= min(PARTIAL_TOKENS, workload.output_tokens):
-            found.both.append((ttft, tpot))
-    found.tpot = _founded_tpots(tpots, workload.output_tokens)
-    if trace.first and len(found.end_to_end) < len(trace.cohort):
-        found.end_to_end = []  # the short ones end first
-    if found.ttft and found.tpot:
-        return found
-    first = [one for one in trace.streams if one.tokens]
-    found.tpot = found.tpot or _founded_tpots(
-        [
-            (tokens, tpot)
-            for one in first
-            for tokens, tpot in [tpot_inside(one, trace.start_ns, trace.end_ns)]
-            if tpot is not None
-        ],
-        workload.output_tokens,
-    )
-    if not found.ttft and first:
-        found.ttft = [ttft for one in first if (ttft := one.ttft_milliseconds) is not None]
-        found.note = (
-            f"at {trace.concurrency} streams no request began inside the window, "
-            "so TTFT is that of the streams' first ones"
-        )
-    return found
-
-
-def tpot_inside(stream: StreamResult, start_ns: int, end_ns: int) -> tuple[float, float | None]:
-    """(tokens, milliseconds of each) of a request from ``start_ns`` to ``end_ns``, after its first token
-    there. None: no time is known."""
-    inside = [point for point in stream.tokens if start_ns <= point[0] <= end_ns]
-    tokens = math.fsum(count for _, count in inside[1:])
-    return tokens, (inside[-1][0] - inside[0][0]) / 1e6 / tokens if tokens > 0 else None
-
-
-def _founded_tpots(tpots: Sequence[tuple[float, float]], output_tokens: int) -> list[float]:
-    """Of (tokens, time per token) the times of those with the most tokens, see ``latencies``."""
-    tiers = (
-        (SHORTEST_SHARE * output_tokens - 2, FEW_REQUESTS),
-        (output_tokens / 2 - 1, 1),
-        (PARTIAL_TOKENS - 1, 1),
-        (0, 0),
-    )
-    sets = (([tpot for tokens, tpot in tpots if tokens >= least], few) for least, few in tiers)
-    return next(found for found, few in sets if len(found) >= few)
-
-
-def first_token_milliseconds(trace: LoadTrace, place: int, stream: StreamResult) -> float | None:
-    """Time to first token in milliseconds, from the intended sending time where that is known."""
-    if not stream.tokens:
-        return None
-    began = trace.intended_ns[place] if trace.intended_ns else stream.sent_ns
-    return (stream.tokens[0][0] - began) / 1e6
-
-
-def slo_ratio_of(found: Latencies, slo: ServiceLevel) -> float | None:
-    """How far the service level's percentile is from its limit, 1 being on it; None without one."""
-    parts = (
-        _ratio(found.ttft, slo.ttft_milliseconds, slo.percentile),
-        _ratio(found.tpot, slo.tpot_milliseconds, slo.percentile),
-    )
-    return max((part for part in parts if part is not None), default=None)
-
-
-def _ratio(values: Sequence[float], limit: float, percent: float) -> float | None:
-    return percentile(values, percent) / limit if limit > 0 and values else None
-
-
-def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) -> Goodput | None:
-    """Share and rate of requests that met the service level, of those whose TTFT and TPOT are both known;
-    None without a service level or such a request."""
-    if not (slo.ttft_milliseconds or slo.tpot_milliseconds) or not found.both:
-        return None
-    good = sum(
-        (not slo.ttft_milliseconds or ttft <= slo.ttft_milliseconds)
-        and (not slo.tpot_milliseconds or tpot <= slo.tpot_milliseconds)
-        for ttft, tpot in found.both
-    )
-    share = good / len(found.both)
-    return Goodput(
-        requests_per_second=requests_per_second * share,
-        compliance_percent=100 * share,
-        compliance_percent_lower95=100 * wilson(good, len(found.both)),
-    )
-
-
 def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelResult | None:
     """The curve's point; None when too little came to say anything. It is founded only where it tells a rate.
 
@@ -236,42 +112,51 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
         rate, interval = 0.0, None
     contradiction = inconsistency(trace, received, interval)
     steady = trace.started and not trace.failures and not drifts(kept) and not contradiction
-    requests_per_second = rate / max(1.0, output_tokens)
-    tpot = median(found.tpot)
-    front_end = front_end_limit(trace, tpot)
-    raised = {"NotSteady": not steady, FRONTEND_BOUND: bool(front_end)}
-    flags = sorted({*checked.flags, *(flag for flag, is_so in raised.items() if is_so)})
-    slo_ratio = slo_ratio_of(found, slo)
-    point = MeasuredLevel(
+    front_end = front_end_limit(trace, median(found.tpot))
+    raised = {NOT_STEADY: not steady, FRONTEND_BOUND: bool(front_end)}
+    return _result(
+        found,
+        slo,
+        notes=tuple(note for note in (found.note, contradiction, front_end, *checked.notes) if note),
         concurrency=trace.concurrency,
         window_seconds=len(kept) * _width(trace),
         requests=trace.requests_ended,
-        requests_per_second=requests_per_second,
+        requests_per_second=rate / max(1.0, output_tokens),
         output_tokens_per_second=rate,
         ci_percent=None if interval is None else interval + 100 * checked.excess,
         counted_by=checked.counted_by,
-        ttft_milliseconds_p50=median(found.ttft),
-        ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
         engine_ttft_milliseconds=engine_ttft_milliseconds(trace.readings),
-        tpot_milliseconds_p50=tpot,
-        tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
         end_to_end_milliseconds_p50=(
             median(found.end_to_end)
             if found.end_to_end
-            else median(found.ttft) + (workload.output_tokens - 1) * tpot
+            else median(found.ttft) + (workload.output_tokens - 1) * median(found.tpot)
         ),
+        steady=steady,
+        flags=tuple(sorted({*checked.flags, *(flag for flag, is_so in raised.items() if is_so)})),
+    )
+
+
+def _result(
+    found: Latencies, slo: ServiceLevel, *, notes: tuple[str, ...] = (), **figures: Any
+) -> LevelResult:
+    """With what ``found`` tells, beside the point's own ``figures``."""
+    ratios = ttft_ratio, tpot_ratio = slo_ratios(found, slo)
+    slo_ratio = max((one for one in ratios if one is not None), default=None)
+    point = MeasuredLevel(
+        ttft_milliseconds_p50=median(found.ttft),
+        ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
+        tpot_milliseconds_p50=median(found.tpot),
+        tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
         end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
         slo_met=None if slo_ratio is None else slo_ratio <= 1,
-        steady=steady,
-        flags=tuple(flags),
+        **figures,
     )
-    notes = tuple(note for note in (found.note, contradiction, front_end, *checked.notes) if note)
     return LevelResult(
         point=point,
         slo_ratio=slo_ratio,
-        ttft_ratio=_ratio(found.ttft, slo.ttft_milliseconds, slo.percentile),
-        tpot_ratio=_ratio(found.tpot, slo.tpot_milliseconds, slo.percentile),
-        goodput=goodput_of(found, slo, requests_per_second),
+        ttft_ratio=ttft_ratio,
+        tpot_ratio=tpot_ratio,
+        goodput=goodput_of(found, slo, point.requests_per_second),
         notes=notes,
     )
 
@@ -393,52 +278,38 @@ def single_result(
 ) -> LevelResult | None:
     """The curve's first point, from requests sent one after the other. ``loss_percent``: the share that other
     programs may have taken, which widens the interval."""
-    rows = [
-        (stream.output_tokens, stream.end_to_end_milliseconds, stream)
-        for stream in streams
-        if stream.end_to_end_milliseconds
-    ]
     found = Latencies()
-    for _, end_to_end, stream in rows:
-        ttft, tpot = stream.ttft_milliseconds, stream.tpot_milliseconds
-        if ttft is not None and tpot is not None and end_to_end is not None:
+    rows: list[tuple[float, float]] = []
+    for stream in streams:
+        ttft, tpot, took = (
+            stream.ttft_milliseconds,
+            stream.tpot_milliseconds,
+            stream.end_to_end_milliseconds,
+        )
+        if took:
+            rows.append((stream.output_tokens, took / 1000))
+        if took and ttft is not None and tpot is not None:
             found.ttft.append(ttft)
             found.tpot.append(tpot)
             found.both.append((ttft, tpot))
-            found.end_to_end.append(end_to_end)
+            found.end_to_end.append(took)
     if not found.both:
         return None
-    took_seconds = math.fsum(took for _, took, _ in rows) / 1000
-    rate = math.fsum(tokens for tokens, _, _ in rows) / took_seconds
-    rates = [tokens / took for tokens, took, _ in rows if took]
-    steady = len(rates) < 4 or not drifts(rates)
-    pairs = [(tokens, took / 1000) for tokens, took, _ in rows if took]
-    interval = ratio_interval_percent(pairs) if len(pairs) >= FEW_REQUESTS else _of_few(streams, found)
-    slo_ratio = slo_ratio_of(found, slo)
-    marks = sorted({*flags, *(() if steady else ("NotSteady",))})
-    point = MeasuredLevel(
+    took_seconds = math.fsum(seconds for _, seconds in rows)
+    steady = len(rows) < 4 or not drifts([tokens / seconds for tokens, seconds in rows])
+    interval = ratio_interval_percent(rows) if len(rows) >= FEW_REQUESTS else _of_few(streams, found)
+    return _result(
+        found,
+        slo,
         concurrency=1,
         window_seconds=took_seconds,
         requests=len(rows),
         requests_per_second=len(rows) / took_seconds,
-        output_tokens_per_second=rate,
+        output_tokens_per_second=math.fsum(tokens for tokens, _ in rows) / took_seconds,
         ci_percent=None if interval is None else max(FLOOR_PERCENT, interval) + loss_percent,
-        ttft_milliseconds_p50=median(found.ttft),
-        ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
-        tpot_milliseconds_p50=median(found.tpot),
-        tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
         end_to_end_milliseconds_p50=median(found.end_to_end),
-        end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
-        slo_met=None if slo_ratio is None else slo_ratio <= 1,
         steady=steady,
-        flags=tuple(marks),
-    )
-    return LevelResult(
-        point=point,
-        slo_ratio=slo_ratio,
-        ttft_ratio=_ratio(found.ttft, slo.ttft_milliseconds, slo.percentile),
-        tpot_ratio=_ratio(found.tpot, slo.tpot_milliseconds, slo.percentile),
-        goodput=goodput_of(found, slo, point.requests_per_second),
+        flags=tuple(sorted({*flags, *(() if steady else (NOT_STEADY,))})),
     )
 
 

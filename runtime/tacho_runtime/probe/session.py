@@ -13,8 +13,9 @@ from tacho_contract.measurement import Quality
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.contention import Contention, detect_contention
 from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
+from tacho_runtime.probe.latencies import SHORTEST_SHARE
 from tacho_runtime.probe.level_search import TriedLevel
-from tacho_runtime.probe.levels import SHORTEST_SHARE, LevelResult
+from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.probe.load.requests import CHANCE_TOKENS
 from tacho_runtime.probe.load.streams import StreamResult

@@ -40,7 +40,6 @@ class EngineCounters:
 def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters:
     """By the names of any of ``families``. Label sets (one per data-parallel rank) are summed, but the KV
     cache's use, of which the fullest counts."""
-    known = _all_names(families)
     configs = {names.cache_config for names in families if names.cache_config}
     samples: dict[str, list[float]] = {}
     cache_tokens: int | None = None
@@ -51,11 +50,10 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         name, labels, value = match.groups()
         if name in configs:
             cache_tokens = kv_cache_tokens(dict(_LABEL.findall(labels or "")))
-        elif name in known:
-            with contextlib.suppress(ValueError):
-                number = float(value)
-                if math.isfinite(number):
-                    samples.setdefault(name, []).append(number)
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            if math.isfinite(number):
+                samples.setdefault(name, []).append(number)
     sums = {name: sum(values) for name, values in samples.items()}
     most = {name: max(values) for name, values in samples.items()}
 
@@ -89,23 +87,6 @@ def _names(families: Sequence[MetricNames], field: str, suffix: str = "") -> tup
     return tuple(dict.fromkeys(found))
 
 
-def _all_names(families: Sequence[MetricNames]) -> frozenset[str]:
-    plain = (
-        "generated_tokens",
-        "cached_prompt_tokens",
-        "prompt_tokens",
-        "kv_cache_usage",
-        "preemptions",
-        "running",
-        "waiting",
-    )
-    summed = {
-        *_names(families, "first_token_seconds", "_sum"),
-        *_names(families, "first_token_seconds", "_count"),
-    }
-    return frozenset(summed.union(*(_names(families, field) for field in plain)))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CounterReading:
     """The engine's own counters at one moment."""
@@ -126,7 +107,7 @@ async def scrape(endpoint: EngineEndpoint, *, timeout_seconds: float = CONTROL_S
             endpoint, "GET", METRICS, kind=StreamConnection, timeout_seconds=timeout_seconds
         )
         after_ns = answer.reads[0][0]
-        text = answer.response().body.decode(errors="replace")
+        text = answer.body().decode(errors="replace")
     except RequestFailed:
         return CounterReading(stamp_ns=time.monotonic_ns(), counters=EngineCounters())
     # Those that the engine wrote down lie between the request and the first of the answer.

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.engine_under_test import ClientHealth, LoadTrace
 from tacho_runtime.probe.load.counters import CounterReading
 from tacho_runtime.probe.load.job import BIN_NS, LoadJob, LoadProgress, LoadResult, StreamSlot
@@ -95,7 +94,6 @@ class MeasuredWindow:
     started: bool = True
     broken: bool = False
     readings: tuple[CounterReading, ...] = ()
-    machine: tuple[MachineSample, ...] = ()
 
 
 def window_edge(origin_ns: int, stamp_ns: int) -> int:
@@ -141,7 +139,6 @@ def trace_of(results: Sequence[LoadResult], window: MeasuredWindow, *, concurren
             if sample.stream.tokens
         ),
         readings=window.readings,
-        machine=window.machine,
         client=_worst([one.health for one in results]),
         started=window.started and not failures,
         failures=failures,

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
 from tacho_runtime.probe.load.counters import CounterReading
 from tacho_runtime.probe.load.job import (
@@ -74,7 +73,6 @@ class LoopSetting:
 
     read: Callable[[float], Awaitable[CounterReading]]
     """Reads the engine's counters within a limit in seconds; empty where the engine has none."""
-    machine: Callable[[], MachineSample]
     pace: ObservedLatency
     rng: Random
     cpus: int
@@ -134,7 +132,7 @@ class SocketLoop:
         self, terms: LevelTerms, enough: Callable[[Cohort], bool], *, full: bool
     ) -> MeasuredWindow:
         setting, origin_ns = self._setting, self._group.job.origin_ns
-        samples, readings = [setting.machine()], [await setting.read(READ_SECONDS)]
+        readings = [await setting.read(READ_SECONDS)]
         start_ns = window_edge(origin_ns, readings[0].stamp_ns)
         closes_ns = start_ns + int(terms.window_seconds * NS)
         while True:
@@ -151,7 +149,6 @@ class SocketLoop:
                 break
             if stamp_ns - readings[-1].stamp_ns > BETWEEN_SECONDS * NS:
                 readings.append(await setting.read(READ_SECONDS))
-        samples.append(setting.machine())
         readings.append(await setting.read(READ_SECONDS))
         end_ns = window_edge(origin_ns, readings[-1].stamp_ns)
         await asyncio.sleep(max(0, end_ns - time.monotonic_ns()) / NS)
@@ -162,7 +159,6 @@ class SocketLoop:
             started=full,
             broken=now.broken,
             readings=_answered(readings),
-            machine=tuple(samples),
         )
 
 
@@ -199,17 +195,15 @@ async def run_open_loop(
     try:
         await group.turn([StreamSlot(now_ns + LEAD_NS + int(at * NS), lengths.draw()) for at in times], 0)
         await _until(group, opens_ns)
-        samples, readings = [setting.machine()], [await setting.read(READ_SECONDS)]
+        readings = [await setting.read(READ_SECONDS)]
         took_ns = time.monotonic_ns() - opens_ns
         broken = (await _until(group, limit_ns - min(took_ns, (limit_ns - opens_ns) // 5))).broken
-        samples.append(setting.machine())
         readings.append(await setting.read(READ_SECONDS))
         window = MeasuredWindow(
             start_ns=window_edge(job.origin_ns, readings[0].stamp_ns),
             end_ns=window_edge(job.origin_ns, readings[1].stamp_ns),
             broken=broken,
             readings=_answered(readings),
-            machine=tuple(samples),
         )
         results = await group.collect(window.start_ns, window.end_ns)
     finally:

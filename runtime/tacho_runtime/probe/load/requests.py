@@ -202,7 +202,7 @@ async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBu
         lambda: exchange(endpoint, "GET", MODELS, kind=StreamConnection, timeout_seconds=CONTROL_SECONDS)
     )
     try:
-        models = json.loads(answer.response().body)
+        models = json.loads(answer.body())
     except ValueError:
         models = {}
     dialect = dialect_of(target.engine, models, run_parts.dialects())

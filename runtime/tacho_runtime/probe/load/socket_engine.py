@@ -249,7 +249,6 @@ class SocketEngine:
     def _setting(self) -> loops.LoopSetting:
         return loops.LoopSetting(
             read=lambda patience: scrape(self._endpoint, timeout_seconds=patience),
-            machine=lambda: self._machine(False),
             pace=self.pace,
             rng=self._rng,
             cpus=self._cpus,
@@ -263,8 +262,7 @@ class SocketEngine:
             stream.send(request_bytes(self._endpoint, "POST", path, body))
             with contextlib.suppress(RequestFailed):  # told by the status below
                 await stream.wait(POST_SECONDS)
-            answer = stream.response()
-            return answer.status, json.loads(answer.body or b"null")
+            return stream.status, json.loads(stream.body() or b"null")
         finally:
             stream.close()
 

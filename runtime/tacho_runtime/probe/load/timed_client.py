@@ -109,7 +109,7 @@ class StreamConnection(asyncio.Protocol):
     """One request in flight, and the reads that it has brought."""
 
     __slots__ = (
-        "_begun", "_closed", "_ended", "_error", "_head", "_raw_bytes", "_tail", "_transport",
+        "_begun", "_ended", "_error", "_head", "_raw_bytes", "_tail", "_transport",
         "connected_ns", "reads", "sent_ns",
     )  # fmt: skip
 
@@ -124,7 +124,6 @@ class StreamConnection(asyncio.Protocol):
         self._head: wire.Framing | None = None
         self._raw_bytes = 0
         self._tail = b""
-        self._closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -161,7 +160,6 @@ class StreamConnection(asyncio.Protocol):
         self.reads.append((stamp_ns, data))
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._closed = True
         if error is not None:
             self._finish(RequestFailed(f"the connection broke: {error}", broke=True))
         elif self._head is not None and wire.is_truncated(self._head, self._tail):
@@ -187,12 +185,12 @@ class StreamConnection(asyncio.Protocol):
         status = self._head.status
         if status != 200:
             wanted = wire.retry_after_seconds(b"".join(read for _, read in self.reads))
-            message = f"HTTP {status}: {self.body_text()}"
+            message = f"HTTP {status}: {self.body()[:300].decode(errors='replace').strip()}"
             raise RequestFailed(message, answered=True, status=status, retry_after_seconds=wanted)
 
     async def _until(self, event: asyncio.Event, missing: str, timeout_seconds: float) -> None:
         # Not wait_for: before Python 3.12 it loses a cancellation that meets the event, and a loop that was
-        # with_message to stop sends on.
+        # told to stop sends on.
         late = RequestFailed(f"{missing} within {timeout_seconds:.1f} s")
         timer = asyncio.get_running_loop().call_later(timeout_seconds, self._finish, late)
         try:
@@ -202,14 +200,15 @@ class StreamConnection(asyncio.Protocol):
         if self._error is not None:
             raise self._error
 
-    def body_text(self) -> str:
-        """The first characters of the body, for a message."""
-        return self.response().body[:300].decode(errors="replace").strip()
+    @property
+    def status(self) -> int:
+        """HTTP status of the answer; 0 while it has none."""
+        return self._head.status if self._head else 0
 
-    def response(self) -> wire.WireResponse:
-        """What has come, whole or not. Raises RequestFailed when that is no HTTP response."""
+    def body(self) -> bytes:
+        """What has come of the body, whole or not. Raises RequestFailed when that is no HTTP response."""
         try:
-            return wire.parse_response(b"".join(read for _, read in self.reads), ended=self._closed)
+            return wire.body_of(b"".join(read for _, read in self.reads))
         except wire.WireError as error:
             raise RequestFailed(str(error)) from None
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import h11
@@ -25,14 +23,6 @@ class WireError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class WireResponse:
-    status: int
-    body: bytes
-    complete: bool
-    """False when the connection ended, or was closed here, before the body did."""
-
-
-@dataclass(frozen=True, slots=True)
 class Framing:
     """How the end of a body is known."""
 
@@ -40,18 +30,6 @@ class Framing:
     status: int
     chunked: bool
     length: int | None
-
-
-def _events(connection: h11.Connection, data: bytes) -> Iterator[h11.Event]:
-    """What ``data`` completes; b"" says that the peer has closed. Raises WireError."""
-    try:
-        connection.receive_data(data)
-        while isinstance(event := connection.next_event(), h11.Event):
-            yield event
-            if isinstance(event, h11.EndOfMessage):
-                return
-    except h11.RemoteProtocolError as error:
-        raise WireError(f"not an HTTP/1.1 response: {error}") from None
 
 
 def framing(raw: bytes) -> Framing | None:
@@ -93,18 +71,19 @@ def is_truncated(head: Framing, tail: bytes) -> bool:
     return told and not (head.chunked and (b"data: [DONE]" in tail or _LAST_CHUNK.search(tail)))
 
 
-def parse_response(raw: bytes, *, ended: bool = False) -> WireResponse:
-    """The response that ``raw`` holds; ``ended``: the peer closed after it. Raises WireError."""
+def body_of(raw: bytes) -> bytes:
+    """What ``raw`` holds of a response's body, whole or not. Raises WireError."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
     connection.send(_REQUEST)
     connection.send(h11.EndOfMessage())
-    found = list(_events(connection, raw))
-    complete = bool(found) and isinstance(found[-1], h11.EndOfMessage)
-    head = next((event for event in found if isinstance(event, h11.Response)), None)
-    if head is None:
-        raise WireError("the connection ended within the response's head" if raw else "no answer")
-    if ended and not complete:
-        with contextlib.suppress(WireError):  # the peer hung up in the middle
-            complete = any(isinstance(event, h11.EndOfMessage) for event in _events(connection, b""))
-    body = b"".join(event.data for event in found if isinstance(event, h11.Data))
-    return WireResponse(head.status_code, body, complete)
+    pieces: list[bytes] = []
+    try:
+        connection.receive_data(raw)
+        while isinstance(event := connection.next_event(), h11.Event) and not isinstance(
+            event, h11.EndOfMessage
+        ):
+            if isinstance(event, h11.Data):
+                pieces.append(event.data)
+    except h11.RemoteProtocolError as error:
+        raise WireError(f"not an HTTP/1.1 response: {error}") from None
+    return b"".join(pieces)

@@ -1,0 +1,138 @@
+"""Latencies of a level's requests, and what a service level makes of them. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Goodput, Workload
+from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.load.streams import StreamResult
+from tacho_runtime.probe.statistics import percentile, wilson
+
+SHORTEST_SHARE = 0.75
+"""Shortest answer that the probe requests where it draws lengths, as a share of the workload's length."""
+FEW_REQUESTS = 5
+"""Minimum number of requests for an interval of their rates: with fewer, Student's t alone makes it several
+times too wide."""
+PARTIAL_TOKENS = 8
+"""A cut stream's time per token counts from this many tokens on."""
+
+
+@dataclass(slots=True)
+class Latencies:
+    """Latencies of the requests that count for a window, in milliseconds."""
+
+    ttft: list[float] = field(default_factory=list)
+    tpot: list[float] = field(default_factory=list)
+    end_to_end: list[float] = field(default_factory=list)
+    both: list[tuple[float, float]] = field(default_factory=list)
+    """(TTFT, TPOT) of the same request."""
+    note: str = ""
+
+
+def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
+    """Of a steady loop's requests but each stream's first: TTFT of those sent in the window, up to the first
+    that still waits. Of an open loop's: TTFT of those whose first token came in the window.
+
+    TPOT is that of tokens inside the window; a request counts with as many as the shortest may have where
+    such requests are not few, else with half of the workload's length, else with a few tokens, else with any.
+    """
+    found = Latencies()
+    tpots: list[tuple[float, float]] = []
+    waiting_ns = min((one.sent_ns for one in trace.later if not one.tokens), default=trace.end_ns)
+    for place, stream in enumerate(trace.streams):
+        ttft = first_token_milliseconds(trace, place, stream)
+        if ttft is None or (trace.first and trace.first[place]):
+            continue
+        if trace.first:
+            inside = trace.start_ns <= stream.sent_ns < waiting_ns
+            followed = trace.start_ns <= stream.sent_ns <= trace.sent_until_ns
+        else:
+            inside = trace.start_ns < stream.tokens[0][0] <= trace.end_ns
+            followed = True
+        if inside:
+            found.ttft.append(ttft)
+        if followed and stream.finish_reason:
+            found.end_to_end.append(ttft + (stream.tokens[-1][0] - stream.tokens[0][0]) / 1e6)
+        tokens, tpot = tpot_inside(stream, trace)
+        if tpot is None:
+            continue
+        tpots.append((tokens, tpot))
+        if inside and stream.output_tokens >= min(PARTIAL_TOKENS, workload.output_tokens):
+            found.both.append((ttft, tpot))
+    if trace.first and len(found.end_to_end) < len(trace.cohort):
+        found.end_to_end = []  # the short ones end first
+    # Where no other request is there the streams' first ones are the way out.
+    if not tpots:
+        every = (tpot_inside(stream, trace) for stream in trace.streams)
+        tpots = [(tokens, tpot) for tokens, tpot in every if tpot is not None]
+    found.tpot = _founded_tpots(tpots, workload.output_tokens)
+    if not found.ttft:
+        found.ttft = [ttft for one in trace.streams if (ttft := one.ttft_milliseconds) is not None]
+        found.note = (
+            f"at {trace.concurrency} streams no request began inside the window, "
+            "so TTFT is that of the streams' first ones"
+        )
+    return found
+
+
+def tpot_inside(stream: StreamResult, trace: LoadTrace) -> tuple[float, float | None]:
+    """(tokens, milliseconds of each) of a request inside the window, after its first token there. None: no
+    time is known."""
+    inside = [point for point in stream.tokens if trace.start_ns <= point[0] <= trace.end_ns]
+    tokens = math.fsum(count for _, count in inside[1:])
+    return tokens, (inside[-1][0] - inside[0][0]) / 1e6 / tokens if tokens > 0 else None
+
+
+def _founded_tpots(tpots: Sequence[tuple[float, float]], output_tokens: int) -> list[float]:
+    """Of (tokens, time per token) the times of those with the most tokens, see ``latencies``."""
+    tiers = (
+        (SHORTEST_SHARE * output_tokens - 2, FEW_REQUESTS),
+        (output_tokens / 2 - 1, 1),
+        (PARTIAL_TOKENS - 1, 1),
+        (0, 0),
+    )
+    sets = (([tpot for tokens, tpot in tpots if tokens >= least], few) for least, few in tiers)
+    return next(found for found, few in sets if len(found) >= few)
+
+
+def first_token_milliseconds(trace: LoadTrace, place: int, stream: StreamResult) -> float | None:
+    """Time to first token in milliseconds, from the intended sending time where that is known."""
+    if not stream.tokens:
+        return None
+    began = trace.intended_ns[place] if trace.intended_ns else stream.sent_ns
+    return (stream.tokens[0][0] - began) / 1e6
+
+
+def slo_ratios(found: Latencies, slo: ServiceLevel) -> tuple[float | None, float | None]:
+    """How far the service level's percentiles of TTFT and TPOT are from their limits, 1 being on them; None
+    without a limit."""
+    return (
+        _ratio(found.ttft, slo.ttft_milliseconds, slo.percentile),
+        _ratio(found.tpot, slo.tpot_milliseconds, slo.percentile),
+    )
+
+
+def _ratio(values: Sequence[float], limit: float, percent: float) -> float | None:
+    return percentile(values, percent) / limit if limit > 0 and values else None
+
+
+def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) -> Goodput | None:
+    """Share and rate of requests that met the service level, of those whose TTFT and TPOT are both known;
+    None without a service level or such a request."""
+    if not (slo.ttft_milliseconds or slo.tpot_milliseconds) or not found.both:
+        return None
+    good = sum(
+        (not slo.ttft_milliseconds or ttft <= slo.ttft_milliseconds)
+        and (not slo.tpot_milliseconds or tpot <= slo.tpot_milliseconds)
+        for ttft, tpot in found.both
+    )
+    share = good / len(found.both)
+    return Goodput(
+        requests_per_second=requests_per_second * share,
+        compliance_percent=100 * share,
+        compliance_percent_lower95=100 * wilson(good, len(found.both)),
+    )
