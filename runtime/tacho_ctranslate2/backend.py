@@ -73,7 +73,7 @@ vocabulary for each token, twice. One text at a time."""
 
 
 class CTranslate2Backend:
-    """One model; the module docstring says how requests share it."""
+    """One model, shared by requests as the module's docstring describes."""
 
     name = "ctranslate2"
 
@@ -128,15 +128,15 @@ class CTranslate2Backend:
         size = (self._prepared.folder / "model.bin").stat().st_size
         computed = self._generator.compute_type
         print(f"{PROGRAM}: weights {size} bytes, loaded in {seconds:.3f} s, computed in {computed}")
-        if (asked := self._plan.quantization) and asked != computed:
-            print(f"{PROGRAM}: falls back: computes in {computed}, because this device has no {asked}")
+        if (requested := self._plan.quantization) and requested != computed:
+            print(f"{PROGRAM}: falls back: computes in {computed}, because this device has no {requested}")
         workers, threads = shares(usable_cpus(), self._concurrency)
         print(f"{PROGRAM}: {workers} requests at a time, {threads} threads each", flush=True)
 
-    # --- what it is ------------------------------------------------------------------------------
+    # --- its model ------------------------------------------------------------------------------
     @property
     def tokenizer(self) -> Tokenizer:
-        assert self._tokenizer is not None, "asked once loaded"
+        assert self._tokenizer is not None, "used before it was loaded"
         return self._tokenizer
 
     @property
@@ -167,7 +167,7 @@ class CTranslate2Backend:
     async def generate(self, generation: Generation) -> AsyncIterator[Token]:
         """Generated tokens one after the other; leaving early ends the computation after the current
         token."""
-        assert self._pool is not None, "asked once loaded"
+        assert self._pool is not None, "used before it was loaded"
         mailbox: Mailbox[Token] = Mailbox()
         cancelled = threading.Event()
         with self._lock:
@@ -184,7 +184,7 @@ class CTranslate2Backend:
             if not cancelled.is_set():
                 self._compute(generation, mailbox, cancelled)
             mailbox.end()
-        except Exception as error:  # noqa: BLE001 - the one request is told; the others go on
+        except Exception as error:  # noqa: BLE001 - only this request fails
             mailbox.fail(GenerationError(f"{type(error).__name__}: {error}"))
         finally:
             with self._lock:

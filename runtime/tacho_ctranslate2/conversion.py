@@ -64,7 +64,7 @@ class Prepared:
 
 
 def check(plan: ConversionPlan) -> None:
-    """What can be seen before anything is loaded. Raises LoadError."""
+    """Checks the model's folder before anything is loaded. Raises LoadError."""
     if not plan.source.is_dir():
         raise LoadError("ModelNotFound", f"{plan.source} is no folder", "name the model's folder")
     if not plan.quantization and not is_converted(plan.source):
@@ -156,7 +156,7 @@ def _make(place: Path, make: Make) -> None:
 
 
 def _put(made: Path, place: Path) -> None:
-    """In one step; where another was faster without a lock, its model is as good."""
+    """Renames the folder in one step. Without a lock another process may be first: its model is kept."""
     made.chmod(0o755)
     if place.exists() and not is_whole(place):
         shutil.rmtree(place)

@@ -36,7 +36,7 @@ def convert(source: Path, target: Path, quantization: str, *, trust_remote_code:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        # Nothing a model's repository asks for is looked up on a hub.
+        # No access to a hub, whatever code of the model's repository requests.
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
         preexec_fn=lambda: libc.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0),
     ) as child:
@@ -50,7 +50,7 @@ def convert(source: Path, target: Path, quantization: str, *, trust_remote_code:
 
 
 def problem(code: int, last: str) -> LoadError:
-    """Why a conversion ended with ``code``; ``last`` is what it said last."""
+    """Why a conversion ended with ``code``; ``last`` is its last line."""
     if code == -signal.SIGKILL:
         message = "the converter was killed, most often for memory: it holds the whole checkpoint"
         return LoadError(

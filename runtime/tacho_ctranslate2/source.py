@@ -1,5 +1,4 @@
-"""What a model's folder holds: whether it is converted already, what it is known by, what it becomes. Pure
-but for reading the folder."""
+"""Reads a model's folder: its format, the key of its conversion, and the converted size."""
 
 from __future__ import annotations
 

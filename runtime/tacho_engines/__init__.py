@@ -1,4 +1,4 @@
-"""What tacho knows of engines: one folder per engine, and ``shared`` for their common code.
+"""The engines: one folder per engine, and ``shared`` for their common code.
 
 An engine's files for the plan: ``profile.py`` (what it is) and ``plan.py`` (PLAN, a base.PlanHalf) with its
 modules. For the run: ``run.py`` (RUN, a base.RunHalf, and DIALECT, METRICS and FILES where it has them).

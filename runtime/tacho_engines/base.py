@@ -93,7 +93,7 @@ Splits = tuple[tuple[int, int], ...]
 
 
 class PlanHalf(Protocol):
-    """What a plan must know of one engine. Instances have no state."""
+    """The interface of an engine to the planner. Instances have no state."""
 
     @property
     def profile(self) -> EngineProfile: ...
@@ -197,7 +197,7 @@ class Needs:
 
 
 class RunHalf(Protocol):
-    """What the runtime must know of one engine. Instances have no state."""
+    """The interface of an engine to the runtime. Instances have no state."""
 
     @property
     def name(self) -> str: ...
@@ -210,10 +210,10 @@ class RunHalf(Protocol):
         """The environment variable that this engine takes its API key from; "" when it has none."""
 
     def version_path(self, config: RuntimeConfig) -> str:
-        """Where a JSON document tells the engine's version; "" when none does."""
+        """Path of a JSON document with the engine's version; "": none."""
 
     def version(self, document: Mapping[str, object]) -> str:
-        """The version in that document; "" when it does not say."""
+        """The version in that document; "" when it has none."""
 
     def health_path(self, config: RuntimeConfig) -> str:
         """Answers 2xx when the engine can serve."""
@@ -225,10 +225,10 @@ class RunHalf(Protocol):
         """Variables that the engine is started with; those that are set already win."""
 
     def slots(self, config: RuntimeConfig) -> int:
-        """Max requests that it runs at a time by its configuration, further ones wait; 0: not bounded."""
+        """Maximum running requests by its configuration; 0: no limit. Further requests wait."""
 
     def needs(self, config: RuntimeConfig) -> Needs:
-        """What must be installed in the image, so that its lack is reported before anything is loaded."""
+        """Packages and disk space that the start needs; their lack is reported before anything is loaded."""
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         """``startup`` with the values of one more line of the engine's output; called for each line."""

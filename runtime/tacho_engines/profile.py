@@ -1,4 +1,4 @@
-"""What an engine is, as data: images, methods, speed, and the rules of the API that follow from it."""
+"""Profiles of engines and presets, as data: images, methods, speed, and the API rules that follow."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class StepTiming:
     since: str
     """The engine's version that was timed; nothing is predicted of earlier ones, and plans name it."""
     traffic: float
-    """Times as long as the memory's bandwidth asks for: 1.0 is the bound, and more what a kernel does with
+    """Duration of a step relative to the bound by memory bandwidth (1.0); the rest is what a kernel does with
     the weights besides reading them."""
     layer_microseconds: float
     """Microseconds that each layer takes in a step, independent of the bytes that it reads."""
@@ -137,7 +137,7 @@ class EngineSpeed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodRule:
     """A combination of ``quantization.method`` and ``engine.name`` that the API refuses: CEL over spec, where
-    both are set, true where all is well."""
+    both are set, true where the combination is allowed."""
 
     cel: str
     message: str
@@ -222,7 +222,8 @@ class EngineProfile:
     fills: bool = False
     """Gives the rest of its budget of a GPU to the KV cache, and logs its size."""
     keeps: bool = True
-    """Compiles or converts what the next start can use; False: ``spec.cache`` is for downloads alone."""
+    """Compiles or converts something that the next start reuses; False: ``spec.cache`` holds downloads
+    only."""
 
     def build_for(self, *, on_host: bool) -> EngineProfile:
         """The profile with the image for this kind of device."""
@@ -242,7 +243,7 @@ class Preset:
     """How a third-party server is started, as data: ``spec.engine.custom.preset``.
 
     Switches may hold {max_model_len}, {longest_prompt}, {concurrency}, {tensor} and {pipeline}, and the
-    command the $(TACHO_…) that only the pod knows.
+    command the $(TACHO_…) variables, which the pod sets.
     """
 
     profile: EngineProfile
@@ -273,6 +274,6 @@ class Preset:
     cache_types: Mapping[str, tuple[str, ...]]
     """Switches by type of the KV cache."""
     caveat: str = ""
-    """What a user must know before the first start."""
+    """Restrictions that a user must consider before the first start."""
     source: str
     """Where the switches are from, with the version."""

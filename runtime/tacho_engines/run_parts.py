@@ -1,5 +1,4 @@
-"""What the ``run.py`` of every engine has besides RUN: DIALECT, METRICS and FILES, each optional. FILES says
-which of a model's files the engine loads, in order of preference."""
+"""The optional parts of every engine's ``run.py``: DIALECT, METRICS, and FILES, the files that it loads."""
 
 from __future__ import annotations
 

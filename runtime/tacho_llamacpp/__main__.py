@@ -1,6 +1,6 @@
 """``llama-server``: read the flags, start llama.cpp's server, stop it on SIGTERM or SIGINT.
 
-Exit codes: 0 stopped when asked, 1 could not start, 2 wrong arguments. A failure's last line on stderr
+Exit codes: 0 stopped on request, 1 could not start, 2 wrong arguments. A failure's last line on stderr
 is ``llama-server: error [Class]: what happened: what to do``; llama.cpp's own lines come before it. The same
 is written, as JSON, to the file that TACHO_ENGINE_FAILURE names.
 """

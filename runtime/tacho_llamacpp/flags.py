@@ -85,7 +85,7 @@ def _alias(text: str) -> set[str]:
 
 
 def _template_arguments(text: str) -> dict[str, str]:
-    """llama.cpp wants each value as JSON text of its own."""
+    """Values by name, each as JSON text, which llama.cpp requires."""
     try:
         values = json.loads(text)
     except ValueError as error:

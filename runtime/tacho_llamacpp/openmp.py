@@ -28,7 +28,7 @@ SHORT_SAMPLES = 4
 """Number of short samples after threads have begun to spin. A wrong try stops the engine and its neighbour
 until the first sample ends. Six turns of the scheduler (3 to 4 ms each) are as reliable as thirty."""
 BUSY_SHARE = 0.2
-"""Less than this part of one CPU in use says nothing about other demand for it."""
+"""A sample with less than this share of one CPU in use is no evidence of other demand for it."""
 SHARED, CALM = 0.2, 0.12
 """Share of their runnable time that threads queue for a CPU. Above SHARED the cores are shared, below CALM
 they are not: 0.4 to 0.5 was measured beside a second engine of equal CPU shares, 0.01 to 0.1 without."""
@@ -52,13 +52,13 @@ class WaitPolicy:
 
 
 def sample_seconds(state: WaitPolicy) -> float:
-    """How long to wait for the next look."""
+    """Seconds until the next sample."""
     return SHORT_SAMPLE_SECONDS if state.spinning and state.samples < SHORT_SAMPLES else SAMPLE_SECONDS
 
 
 def next_policy(state: WaitPolicy, ran_seconds: float, queued_seconds: float) -> WaitPolicy:
-    """What all threads together spent on a CPU, and runnable without one, in the last
-    ``sample_seconds``."""
+    """The policy after a sample, from the seconds in which all threads ran and in which they queued for a
+    CPU."""
     runnable = ran_seconds + queued_seconds
     if runnable < BUSY_SHARE * sample_seconds(state):
         return state
@@ -78,7 +78,7 @@ Times = Mapping[str, tuple[float, float]]
 
 
 def passed(before: Times, after: Times) -> tuple[float, float]:
-    """What went by on a CPU and in the queue, over the threads that lived through it."""
+    """Seconds on a CPU and in the queue between two readings, of the threads in both."""
     both = before.keys() & after.keys()
     return (
         sum(after[thread][0] - before[thread][0] for thread in both),
@@ -108,7 +108,7 @@ class Switch:
         self.sleep()
 
     def sleep(self) -> None:
-        """Returns when the threads are held."""
+        """Makes waiting threads sleep; returns when that is in effect."""
         if self._release is not None:
             return
         self._release, held = threading.Event(), threading.Event()
@@ -117,7 +117,7 @@ class Switch:
         held.wait()
 
     def spin(self) -> None:
-        """The held threads end with the one that began them."""
+        """Makes waiting threads spin again: the held threads end."""
         if self._release is not None:
             self._release.set()
             self._release = None
@@ -139,7 +139,7 @@ def prepare(environment: MutableMapping[str, str], threads: int | None) -> Switc
         try:
             return Switch(ctypes.CDLL("libgomp.so.1"), cpus)
         except OSError:
-            return None  # loading llama.cpp says so
+            return None  # loading llama.cpp reports it
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def _watch(switch: Switch) -> None:
 
 
 def read_times(tasks: Path = TASKS) -> Times:
-    """Empty where the kernel does not tell (its Documentation/scheduler/sched-stats.rst)."""
+    """Times of all threads; empty where the kernel has none (its Documentation/scheduler/sched-stats.rst)."""
     times: dict[str, tuple[float, float]] = {}
     for thread in os.listdir(tasks):
         with contextlib.suppress(OSError, ValueError):  # it has ended

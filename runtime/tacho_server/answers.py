@@ -39,7 +39,7 @@ class AnswerChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerFormat:
-    """How the answer of one endpoint looks."""
+    """The format of one endpoint's answers."""
 
     identity: str
     created: int
@@ -122,7 +122,7 @@ class AnswerFormat:
         return found
 
     def _chat_logprob(self, token: Token | Scored) -> dict[str, Any]:
-        assert token.logprob is not None, "the backend was asked for it"
+        assert token.logprob is not None, "log-probabilities were requested"
         entry = self._named(TokenLogprob(token.token, token.logprob))
         return {**entry, "top_logprobs": [self._named(likely) for likely in token.top]}
 

@@ -1,8 +1,8 @@
-"""What an engine must be to stand behind the server: the ``Backend`` protocol and its types.
+"""The interface between the server and an engine: the ``Backend`` protocol and its types.
 
-The server owns HTTP, validation, text (stop strings, detokenizing) and figures. A backend owns the model: it
-takes token ids and gives token ids. The server calls it from one event loop; where a backend computes in
-threads, ``threads.Mailbox`` carries tokens across.
+The server owns HTTP, validation, text (stop strings, detokenizing) and metrics. A backend owns the model: its
+input and output are token ids. The server calls it from one event loop; a backend that computes in threads
+passes tokens through ``threads.Mailbox``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """One generated token; the last one says why it is the last."""
+    """One generated token; the last one has a ``finish``."""
 
     token: int
     logprob: float | None = None
@@ -158,7 +158,7 @@ class Backend(Protocol):
     def occupancy(self) -> Occupancy: ...
 
     def problem(self) -> str:
-        """Why it can no longer answer; "" while it is well."""
+        """Why the engine can no longer answer; "" while it can."""
 
     def close(self) -> None:
         """Ends its threads; called once, after the last answer."""

@@ -1,6 +1,6 @@
-"""Starts a backend behind the server: loads in a thread while /health says so, serves, ends.
+"""Starts a backend behind the server: loads in a thread while /health answers 503, serves, ends.
 
-Exit codes: 0 stopped when asked, 1 could not start or the engine failed, 2 wrong arguments. A failure's
+Exit codes: 0 stopped on request, 1 could not start or the engine failed, 2 wrong arguments. A failure's
 last line on stderr is ``PROGRAM: error [Class]: what happened: what to do``; the same is left, as JSON, in
 the file that TACHO_ENGINE_FAILURE names.
 """
@@ -34,7 +34,6 @@ def serve(backend: Backend, settings: ServerSettings, program: str) -> int:
     except LoadError as error:
         return fail(program, error)
     state = ServerState()
-    # The key must not be had from the process's arguments, nor the errors of a request from its answer.
     config = uvicorn.Config(
         make_app(backend, settings, state),
         log_level="warning",
@@ -85,7 +84,7 @@ def _load(
             time.sleep(WATCH_SECONDS)
     except LoadError as error:
         failed.append(error)
-    except Exception as error:  # noqa: BLE001 - whatever a library raises ends the start, in words
+    except Exception as error:  # noqa: BLE001 - whatever a library raises ends the start with a message
         traceback.print_exc()
         kind, step = "EngineCrashed", "see the lines above"
         if isinstance(error, ImportError):

@@ -29,7 +29,9 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--served-model-name", required=True, help='the OpenAI "model"')
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=port, default=8000, help="port to listen on (8000)")
-    parser.add_argument("--max-model-len", type=positive, required=True, help="tokens of a request, all told")
+    parser.add_argument(
+        "--max-model-len", type=positive, required=True, help="tokens of a request: prompt and answer"
+    )
     parser.add_argument("--max-batch", type=positive, required=True, help="sequences computed at a time")
     parser.add_argument(
         "--max-waiting",

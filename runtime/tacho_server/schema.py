@@ -50,7 +50,7 @@ class GenerationRequest(_Strict):
     presence_penalty: Literal[0] = 0
     frequency_penalty: Literal[0] = 0
     logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
-    # Said about the request, not of it.
+    # Metadata of the request; no effect.
     user: str | None = None
     metadata: dict[str, str] | None = None
     store: Literal[False] | None = None
@@ -127,8 +127,8 @@ def messages_of(request: ChatRequest) -> list[dict[str, Any]]:
 def template_variables_of(request: ChatRequest, reserved: Set[str]) -> dict[str, Any]:
     """What the request gives the chat template: single values under names that are the template's own.
 
-    ``reserved`` are the names that mean something to the library that renders it: a template of the client's,
-    say, which could loop for ever. Raises RequestError.
+    ``reserved`` are parameters of the library that renders the template. One of them is a template of the
+    client's, which could loop for ever. Raises RequestError.
     """
     for name, value in request.chat_template_kwargs.items():
         if name in reserved:

@@ -1,4 +1,4 @@
-"""What a request goes through between HTTP and the backend: checks, admission, accounting."""
+"""From an HTTP request to the backend and back: validation, admission, metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tacho_server.schema import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationJob:
-    """A request that was found good."""
+    """A validated request."""
 
     form: AnswerFormat
     generations: tuple[Generation, ...]

@@ -27,7 +27,7 @@ class Detokenizer:
         self._tokenizer = tokenizer
         self._tokens: list[int] = list(prompt[-CONTEXT_TOKENS:])
         self._shown = len(self._tokens)
-        """Tokens whose text was given out, or is the prompt's."""
+        """Tokens whose text was returned, or is the prompt's."""
 
     def add(self, token: int) -> str:
         """The new text; "" where a character is not complete."""
@@ -71,7 +71,7 @@ class HuggingFaceTokenizer:
         self.reserved = _parameters(type(tokenizer), "apply_chat_template")
         self.end_token: int | None = getattr(tokenizer, "eos_token_id", None)
         # The first call may change padding and truncation of the tokenizer itself, which threads must not do
-        # to each other; later calls find them as they want them.
+        # to each other; later calls find them already set.
         tokenizer("")
 
     @property
@@ -117,14 +117,14 @@ def _parameters(kind: type, method: str) -> frozenset[str]:
 
 
 class Stops:
-    """Gives text on, except what may be the beginning of a stop string."""
+    """Passes text through, except what may be the beginning of a stop string."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
 
     def add(self, text: str) -> tuple[str, bool]:
-        """(text to give on, whether a stop string was met). The stop string itself is not given on."""
+        """(text to send, whether a stop string was found). The stop string itself is not sent."""
         self._held += text
         places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if places:
@@ -136,7 +136,7 @@ class Stops:
         return text, False
 
     def rest(self) -> str:
-        """Text held back as the possible beginning of a stop string that did not follow."""
+        """The text that was held back as a possible beginning of a stop string."""
         text, self._held = self._held, ""
         return text
 

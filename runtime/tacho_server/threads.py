@@ -1,4 +1,4 @@
-"""What a backend's threads need: how many to start, and a way into the server's event loop."""
+"""Threads of a backend: their number, and their way into the server's event loop."""
 
 from __future__ import annotations
 

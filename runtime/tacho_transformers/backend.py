@@ -100,9 +100,9 @@ class TransformersBackend:
             max_batch_tokens=max(options.prefill_tokens, options.max_batch),
             max_requests_per_batch=options.max_batch,
             max_memory_percent=1.0,
-            # There are blocks for all requests at their full length: nothing is to be held back.
+            # There are blocks for all requests at their full length, so no margin is needed.
             safety_margin=0.0,
-            # A prompt costs what it costs: what is measured must not be what a cache has saved.
+            # No prefix cache: measured prompts must have their full cost.
             allow_block_sharing=False,
             use_cuda_graph=False,
             use_async_batching=False,
@@ -172,7 +172,7 @@ class TransformersBackend:
         self._rows.pop(identity, None)
 
     async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
-        """In the pause between two steps of the batch, which the library offers for using the model."""
+        """Between two steps of the batch, while the library pauses it."""
         return await asyncio.to_thread(self._score, list(tokens), top_logprobs)
 
     def _score(self, tokens: list[int], top: int) -> list[Scored]:
@@ -194,7 +194,7 @@ class TransformersBackend:
                     scored.append(Scored(token=token, logprob=float(row[token]), top=likely))
         return scored
 
-    # --- telling ---------------------------------------------------------------------------------
+    # --- status ----------------------------------------------------------------------------------
     def occupancy(self) -> Occupancy:
         scheduler = self._processor.scheduler
         return Occupancy(

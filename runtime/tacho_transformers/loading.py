@@ -94,7 +94,7 @@ def load_model(options: argparse.Namespace, torch: Any, transformers: Any) -> An
 
 
 def _known(error: Exception) -> LoadError | None:
-    """The failure that transformers' error stands for."""
+    """The failure behind an error of transformers; None: not known."""
     message = " ".join(str(error).split())[:400]
     if "does not recognize this architecture" in message or "Unrecognized configuration class" in message:
         return LoadError("EngineNotSupported", message, "take a newer engine image, or another engine")
@@ -107,7 +107,7 @@ def _known(error: Exception) -> LoadError | None:
 
 
 def give_back_freed() -> None:
-    """What quantizing took is free by now, but glibc keeps it: the process would stay that much larger."""
+    """Returns the memory that quantizing has freed to the system, which glibc would keep."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)

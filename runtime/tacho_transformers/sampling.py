@@ -1,7 +1,7 @@
 """Chooses the next token of every sequence of a batch, each by its own settings.
 
-The library's batching knows one way of sampling for all requests and gives log-probabilities after
-temperature; here each row has its own temperature, top-p, top-k, seed and least length, and the
+The library's batching samples all requests alike and returns log-probabilities after temperature; here each
+row has its own temperature, top-p, top-k, seed and least length, and the
 log-probabilities are the model's own.
 """
 
@@ -16,7 +16,7 @@ from tacho_server.backend import Sampling, TokenLogprob
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A token as it was chosen."""
+    """A chosen token with its log-probabilities."""
 
     token: int
     logprob: float | None
@@ -51,8 +51,8 @@ class Sampler:
     def choose(self, rows: Sequence[Row | None], scores: Any) -> list[int]:
         """The next token of each row from ``scores``, the model's 32-bit logits, [rows, vocabulary].
 
-        A row that is None takes any token. What a device says is asked for once, not row by row: each asking
-        waits for the device.
+        A row that is None gets any token. Values are read from the device once for all rows: each read waits
+        for the device.
         """
         logprobs = {
             place: self._torch.log_softmax(scores[place], -1)
@@ -128,7 +128,7 @@ def make_runner(processor: Any, sampler: Sampler, rows: dict[str, Row]) -> Any:
             ]
             if not states:
                 return
-            # A request that was cancelled a moment ago has no row; its token is thrown away.
+            # A request that was just cancelled has no row; its token is dropped.
             tokens = sampler.choose([rows.get(state.request_id) for state in states], scores[: len(states)])
             output_ids[0, : len(tokens)] = output_ids.new_tensor(tokens)
 

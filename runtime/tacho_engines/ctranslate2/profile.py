@@ -1,4 +1,4 @@
-"""What tacho knows of CTranslate2 as a program: images, methods, formats."""
+"""The profile of CTranslate2: images, methods, formats."""
 
 from __future__ import annotations
 

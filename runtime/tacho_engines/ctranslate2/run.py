@@ -1,4 +1,4 @@
-"""CTranslate2's half of the run: how its server is started, asked and read; its launcher is
+"""CTranslate2's half of the run: command line, requests, metrics and log of its server. The launcher is
 ``tacho_ctranslate2``."""
 
 from __future__ import annotations

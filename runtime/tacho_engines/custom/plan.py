@@ -1,4 +1,4 @@
-"""The half of the plan of an engine that the user brings: what a preset has switches for, and no memory."""
+"""The half of the plan of a custom engine: the switches of its preset; its memory is not predicted."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def _preset(options: EngineOptions) -> Preset | None:
 
 
 class CustomPlan(DefaultPlan):
-    """Its command is the user's, so nothing is known of what it keeps in memory or refuses; of a preset,
-    what it has switches for."""
+    """The plan of a custom engine. The command is the user's, so its memory and refusals are not known; those
+    of a preset follow from its switches."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         if not placement.image:

@@ -1,4 +1,4 @@
-"""The half of the run of an engine that the user brings, or names by a preset."""
+"""The half of the run of a custom engine, with or without a preset."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from tacho_engines.shared.log_patterns import FailurePattern
 from tacho_engines.shared.metrics import VLLM_FAMILY, MetricNames
 
 FILES = ALL_FILES
-"""Files of a custom engine's model: all, not parsed, because only the user knows which ones the engine
-loads."""
+"""All files of the model, not parsed: which of them the engine loads is not known."""
 METRICS = MetricNames(
     running=(*VLLM_FAMILY.running, "sglang:num_running_reqs", "tgi_batch_current_size"),
     waiting=(*VLLM_FAMILY.waiting, "sglang:num_queue_reqs", "tgi_queue_size"),

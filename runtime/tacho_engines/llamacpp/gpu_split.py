@@ -17,7 +17,8 @@ from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import first_of, integer, parse_arguments
 
 EVERY = ("all", "auto")
-"""Words for a number of layers. ``auto`` lowers it where memory lacks, which ``--fit off`` ends."""
+"""Values of --n-gpu-layers for all layers. ``auto`` lowers the number where memory is short, unless
+``--fit off`` is set."""
 LAYER, TENSOR, ROW, NONE = "layer", "tensor", "row", "none"
 MODES = (LAYER, TENSOR, ROW, NONE)
 NO_ROWS_SINCE = (2026,)

@@ -52,7 +52,7 @@ def stands_in(placement: Placement) -> bool:
 
 class LlamaCppPlan(DefaultPlan):
     """GGUF files on the host, or with every layer on GPUs: one that does not fit is not planned in part, as a
-    layer on the host costs most of the speed that the GPU was asked for."""
+    layer on the host costs most of the GPU's speed."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why llama.cpp cannot run this at all."""

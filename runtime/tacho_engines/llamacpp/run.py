@@ -1,4 +1,4 @@
-"""llama.cpp's half of the run: how its server is started, asked and read; its launcher is
+"""llama.cpp's half of the run: command line, requests, metrics and log of its server. The launcher is
 ``tacho_llamacpp``."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ METRICS = MetricNames(
     computed_alone=frozenset({"llamacpp:prompt_tokens_total"}),
     cached_prompt_tokens=("llamacpp:prompt_tokens_cached_total",),
 )
-"""None says how full the KV cache is, and cached prompt tokens are counted apart."""
+"""No metric has the usage of the KV cache; cached prompt tokens are counted separately."""
 
 DIALECT = Dialect(
     name="llamacpp",

@@ -1,4 +1,4 @@
-"""What rules an engine out before memory is computed, as far as its profile says it."""
+"""Refusals of a placement that follow from the engine's profile, before memory is computed."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def cache_refusal(profile: EngineProfile, kind: str) -> EngineRefusal:
 
 
 def kept_cache_refusal(profile: EngineProfile, kind: str, kept: str) -> EngineRefusal | None:
-    """The engine has no switch for the type of its KV cache: only what it keeps anyway (``kept``; "": not
-    known) may be asked for."""
+    """Why ``kind`` cannot be the type of the KV cache, for an engine without a switch for it. ``kept``: the
+    type that it uses; "": not known."""
     if kind in ("", kept):
         return None
     message = f"quantization.kvCacheDtype {kind} has no effect: {profile.name} keeps its KV cache in "
@@ -158,7 +158,7 @@ def double_quant_refusal(
 
 
 def plain_refusal(profile: EngineProfile, placement: Placement, kept: str = "") -> EngineRefusal | None:
-    """Everything, for an engine that has nothing of its own to say. ``kept``: type of its KV cache."""
+    """All refusals that follow from the profile. ``kept``: type of the engine's KV cache."""
     if found := model_refusal(profile, placement):
         return found
     least = least_capability(placement.method, placement.version)

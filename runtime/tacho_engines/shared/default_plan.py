@@ -1,4 +1,4 @@
-"""The half of the plan of an engine that differs from others in little."""
+"""Defaults of an engine's half of the plan."""
 
 from __future__ import annotations
 

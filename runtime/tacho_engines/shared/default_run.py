@@ -1,4 +1,4 @@
-"""The half of the run of an engine that differs from others in little."""
+"""Defaults of an engine's half of the run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DefaultRun:
 
     name = ""
     program = ""
-    """How failure messages name it."""
+    """Name of the engine in failure messages."""
     users_command = False
     key_variable = ""
     """``api_key_variable``, whatever the configuration."""

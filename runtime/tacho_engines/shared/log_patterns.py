@@ -96,8 +96,8 @@ COMMON_FAILURES = (
 
 
 def names_cause(patterns: Sequence[FailurePattern], line: str) -> bool:
-    """Whether one of ``patterns``, or of those that all engines share, matches ``line``, or it ends the
-    traceback of an import."""
+    """Whether ``line`` matches one of ``patterns`` or of the common ones, or ends the traceback of an
+    import."""
     known = any(re.search(known.pattern, line) for known in (*patterns, *COMMON_FAILURES))
     return known or _import_error(line) is not None
 
@@ -131,7 +131,7 @@ _EXCEPTION = re.compile(
 )
 """Last line of a traceback, and of ``python -m`` for a module that is not there."""
 _CONSEQUENCE = "root cause"
-"""vLLM's exceptions that only point at another process's traceback say so."""
+"""Text in vLLM's exceptions that refer to the traceback of another process."""
 _IMPORT_ERRORS = (None, "ImportError", "ModuleNotFoundError", "PackageNotFoundError")
 _MODULE = re.compile(
     r"No module named '?([\w.]+)|cannot import name .* from (?:partially initialized module )?'([\w.]+)'"
@@ -146,7 +146,8 @@ def _import_error(line: str) -> str | None:
 
 
 def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
-    """ImportFailed where the last exception in ``lines`` is a failed import: engines survive earlier ones."""
+    """ImportFailed where the last exception in ``lines`` is a failed import; engines continue after earlier
+    ones."""
     ends = [line for line in lines if _EXCEPTION.search(line) and _CONSEQUENCE not in line]
     why = _import_error(ends[-1]) if ends else None
     if why is None:
@@ -166,7 +167,7 @@ def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[Fa
     """The engine's own patterns first, then those all engines share, then how the process ended.
 
     A launcher's report counts where no pattern matches: it checks the configuration before the start. A
-    failed import comes last, as engines survive many.
+    failed import is checked last, because engines continue after many.
     """
     known = first_match((*patterns, *COMMON_FAILURES), lines)
     if known is not None:
@@ -199,7 +200,7 @@ def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[Fa
     if end.signal is None and (missing := import_failure(engine, lines)) is not None:
         return missing
     ended = f"exit code {end.code}" if end.signal is None else f"signal {_signal_name(end.signal)}"
-    last = f": {tail[-1]}" if tail else " without a word"
+    last = f": {tail[-1]}" if tail else " and no output"
     return Failure(
         failure_class=FailureClass.ENGINE_CRASHED,
         message=clipped(f"{engine} ended with {ended}{last}", 600),

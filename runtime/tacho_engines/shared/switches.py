@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def split_switch(word: str) -> tuple[str, str, bool] | None:
-    """(name, value, whether ``=`` did) of a word that is a switch; None for values, negative numbers too.
+    """(name, value, whether ``=`` gave it) of a switch; None for values, including negative numbers.
 
     Dashes in front are dropped and ``_`` is read as ``-``, as vLLM's FlexibleArgumentParser does.
     """

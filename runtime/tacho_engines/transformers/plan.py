@@ -20,7 +20,7 @@ from tacho_engines.transformers.profile import PROFILE
 
 FOUR_BITS = ("bnb-nf4", "bnb-fp4")
 IN_FLIGHT = ("bnb-int8", *FOUR_BITS)
-"""Applied by bitsandbytes while loading; of all others the checkpoint says it."""
+"""Methods that bitsandbytes applies while loading; the checkpoint determines all others."""
 BY_GPTQMODEL = ("awq", "gptq")
 """Methods that transformers loads with the package gptqmodel. The image does not carry it: it is published as
 source only, and compiles its kernels with nvcc, which the image lacks, in the pod. Source: transformers 5.19
@@ -109,7 +109,7 @@ def _switch_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 class TransformersPlan(DefaultPlan):
-    """GPUs, which take whole layers in turn, or the host."""
+    """Transformers' plan: GPUs, each with whole layers, or the host."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why this cannot be run at all; None when memory decides."""

@@ -1,4 +1,4 @@
-"""What tacho knows of Transformers as a program: images, methods, formats, speed."""
+"""The profile of Transformers: images, methods, formats, speed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tacho_engines.profile import (
 )
 
 STEPS: tuple[StepTiming, ...] = ()
-"""None: of one stream of an 8B on an H200 the probe knows 27 tok/s within 118 % in 16 bits, 28.4 within 3 %
-in doubly quantized NF4 (benchmarks/gpu/h200/later). The host's work is most of a step, and differs by more
-than a law may."""
+"""None: the probe measured one stream of an 8B on an H200 as 27 tok/s within 118 % in 16 bits, and 28.4
+within 3 % in doubly quantized NF4 (benchmarks/gpu/h200/later). The host's work is most of a step, and varies
+by more than a performance model may be off."""
 EFFICIENCY = 0.08
 """Part of the bandwidth that one stream reaches: 38 ms a token of an 8B in 16 bits on an H200, 3.1 of which
 the memory asks for (benchmarks/gpu/h200/later)."""

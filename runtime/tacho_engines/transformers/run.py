@@ -1,4 +1,4 @@
-"""Transformers' half of the run: how its server is started, asked and read; its launcher is
+"""Transformers' half of the run: command line, requests, metrics and log of its server. The launcher is
 ``tacho_transformers``."""
 
 from __future__ import annotations

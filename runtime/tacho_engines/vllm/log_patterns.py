@@ -1,4 +1,4 @@
-"""What vLLM's log says: of its start, and of why it ended.
+"""Patterns of vLLM's log: startup values, and causes of failure.
 
 The patterns of the start were read off real logs of 0.26 (H200) and 0.32 (CPU), which are in
 tests/fixtures/vllm, and the sources of 0.32. A cause of failure is in the traceback of the worker or of the
@@ -216,7 +216,7 @@ FAILURES = (
         r"(?:kv cache allocation|startup) is less than .*?"
         r"\((?:[\d.]+, )?(?P<wanted>[\d.]+)(?:/[\d.]+)? GiB\)",
         failure_class=FailureClass.HOST_OUT_OF_MEMORY,
-        message="{free} of {total} GiB of memory are free, vLLM wants {wanted} more",
+        message="{free} of {total} GiB of memory are free, vLLM needs {wanted} more",
         next_step="raise the memory in spec.engine.resources, or lower spec.context",
     ),
     FailurePattern(

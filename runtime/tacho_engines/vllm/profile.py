@@ -1,4 +1,4 @@
-"""What tacho knows of vLLM as a program: images, methods, formats, and what a user may not set."""
+"""The profile of vLLM: images, methods, formats, and refused options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's half of the run: how its server is started, asked and read, and what its image must hold."""
+"""vLLM's half of the run: command line, requests, metrics and log of its server, and required packages."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Vllm(DefaultRun):
         found = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
         if not config.gpu_count:
             found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-            # Spinning threads take the core from the one they wait for as soon as a neighbour wants it too.
+            # Spinning threads take the core from the thread they wait for as soon as another program uses it.
             # With two busy programs on two cores: 2 to 4 tok/s, asleep 9 to 12; alone no difference was seen.
             found["OMP_WAIT_POLICY"] = "passive"
             # Eager mode leaves some functions of the sampler compiled: the first request for

@@ -169,7 +169,7 @@ FAILURES = [
         f"{CPU}/kv-cache-too-large",
         1,
         "HostOutOfMemory",
-        "17.3 of 21.09 GiB of memory are free, vLLM wants 175.78 more",
+        "17.3 of 21.09 GiB of memory are free, vLLM needs 175.78 more",
         {},
     ),
     (f"{CPU}/port-taken", 1, "PortInUse", "port is taken", {}),
