@@ -33,13 +33,13 @@ class CommandError(Exception):
 
 
 def describe(failure: Failure) -> list[str]:
-    """A failure as a person reads it: class and message, the next step, the engine's last lines."""
+    """A failure as text: class and message, the next step, the engine's last lines."""
     lines = [f"{failure.failure_class}: {failure.message}", f"  -> {failure.next_step}"]
     return lines + [f"  | {line}" for line in failure.log_tail]
 
 
 def failed(failure: Failure, code: int) -> CommandError:
-    """The error that tells ``failure``."""
+    """The error of a classified failure."""
     return CommandError(*describe(failure), code=code, failure=failure)
 
 
@@ -65,6 +65,6 @@ NEXT_STEPS: dict[str, str] = {
 
 
 def for_this_machine(failure: Failure) -> Failure:
-    """``failure`` with the next step of a person at this machine."""
+    """``failure`` with the next step for the user of this machine."""
     step = NEXT_STEPS.get(failure.failure_class, failure.next_step)
     return dataclasses.replace(failure, next_step=step)

@@ -16,7 +16,7 @@ ENGINE_IMAGE_PREFIX = "TACHO_ENGINE_IMAGE_"
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the message names the variable and what it wants."""
+    """A setting that cannot be used; the message names the variable and its valid values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

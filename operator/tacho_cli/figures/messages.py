@@ -32,10 +32,10 @@ PROVISIONAL = (
 
 
 def slo_message(slo: ServiceLevel) -> str:
-    """``TTFT ≤ 500 ms and TPOT ≤ 50 ms for 95 of 100 requests``; "" where nothing was asked."""
+    """``TTFT ≤ 500 ms and TPOT ≤ 50 ms for 95 of 100 requests``; "" without a target."""
     bounds = {"TTFT": slo.ttft_milliseconds, "TPOT": slo.tpot_milliseconds}
-    asked = [f"{name} ≤ {bound} ms" for name, bound in bounds.items() if bound]
-    return f"{' and '.join(asked)} for {slo.percentile} of 100 requests" if asked else ""
+    targets = [f"{name} ≤ {bound} ms" for name, bound in bounds.items() if bound]
+    return f"{' and '.join(targets)} for {slo.percentile} of 100 requests" if targets else ""
 
 
 def headline(found: MeasurementView) -> str:

@@ -37,21 +37,21 @@ class Panel:
     x: Axis
     y: Axis
     slo_milliseconds: int = 0
-    """0: none was asked for."""
+    """0: no target."""
     slo_percentile: int = 95
 
 
 def panels(found: MeasurementView, *, x_ticks: int, y_ticks: int) -> tuple[Panel, ...]:
     """Time to first token and time per token, on one scale of throughput; none without a level."""
-    points, asked = found.points, found.slo
+    points, targets = found.points, found.slo
     seen = {
         "Time to first token": (
             [(p, p.ttft_milliseconds_p50, p.ttft_milliseconds_p95) for p in points],
-            asked.ttft_milliseconds,
+            targets.ttft_milliseconds,
         ),
         "Time per token": (
             [(p, p.tpot_milliseconds_p50, p.tpot_milliseconds_p95) for p in points],
-            asked.tpot_milliseconds,
+            targets.tpot_milliseconds,
         ),
     }
     reached = found.capacity and found.capacity.boundary != "NeverMet" and found.capacity.concurrency
@@ -79,7 +79,7 @@ def panels(found: MeasurementView, *, x_ticks: int, y_ticks: int) -> tuple[Panel
 
 
 def _mark(point: CurvePoint, median: float, late: float | None, *, doubted: bool, capacity: bool) -> Mark:
-    """The interval of a level that something else moved says nothing."""
+    """A level; without an interval where something other than the engine changed its values."""
     rate = point.output_tokens_per_second or 0.0
     half = 0.0 if doubted else rate * (point.ci_percent or 0.0) / 100
     return Mark(

@@ -29,7 +29,7 @@ MAX_VALUE = 1e15
 
 
 def moved(point: CurvePoint) -> bool:
-    """Whether something other than the engine moved one level."""
+    """Whether something other than the engine changed the values of one level."""
     return not point.steady or bool(INVALIDATING & set(point.flags))
 
 
@@ -80,7 +80,7 @@ class MeasurementView:
 
     @property
     def provisional(self) -> bool:
-        """Something other than the engine moved the values."""
+        """Something other than the engine changed the values."""
         return bool(INVALIDATING & set(self.entry.flags))
 
     def doubts(self, point: CurvePoint) -> bool:

@@ -17,8 +17,8 @@ NONE = "-"
 
 
 def table(found: MeasurementView) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows), the capacity's row marked; the SLO's column only where one was asked for, the
-    flags' only where there are any."""
+    """(headings, rows), the capacity's row marked; the columns of SLO and flags
+    only where there are any."""
     points = found.points
     rates = [
         measured(point.output_tokens_per_second, point.ci_percent, provisional=found.doubts(point))

@@ -18,7 +18,7 @@ DOT_ROWS = (0x09, 0x12, 0x24, 0xC0)
 """Bits of both dots of a row."""
 MARKS = {"●": "*", "○": "o", "◆": "#"}
 FRAME_COLUMNS = 13 + len("|-> (tok/s)")
-"""Width beside the canvas: tick labels on the left, the axis label on the right."""
+"""Width outside the canvas: tick labels on the left, the axis label on the right."""
 TICK_COLUMNS = 10
 """Between two labels of the lower axis; the library's."""
 NARROWEST, WIDEST = 3, 8

@@ -9,7 +9,7 @@ STEPS = (
     1, 2, 5, 10, 15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE,
     HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY,
 )  # fmt: skip
-"""Seconds between ticks that a person reads easily."""
+"""Seconds between ticks that are easy to read."""
 SHORTEST_SECONDS = 1.0
 """Shortest time axis, in seconds."""
 
@@ -35,12 +35,12 @@ def span(seconds: float) -> str:
     if seconds < MINUTE:
         return f"{seconds:.3g} s"
     left = round(seconds)
-    said = []
+    parts = []
     for name, unit in (("d", DAY), ("h", HOUR), ("min", MINUTE), ("s", 1)):
         count, left = divmod(left, unit)
-        said.append((count, name))
-    first = next(at for at, (count, _) in enumerate(said) if count)
-    return " ".join(f"{count} {name}" for count, name in said[first : first + 2] if count)
+        parts.append((count, name))
+    first = next(at for at, (count, _) in enumerate(parts) if count)
+    return " ".join(f"{count} {name}" for count, name in parts[first : first + 2] if count)
 
 
 def clock(seconds: float) -> str:

@@ -21,7 +21,7 @@ from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.manifests.environment import RESERVED_PREFIX
 
 STOP_SECONDS = 20.0
-"""Between asking a child to end and ending it. The runtime drains and stops its engine in this time."""
+"""Between SIGTERM and SIGKILL. The runtime drains and stops its engine in this time."""
 LINE_LIMIT_BYTES = 1024 * 1024
 """Maximum length of a child's answer; a measurement has a few KiB."""
 
@@ -34,7 +34,7 @@ _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 def ends_with_us() -> None:
-    """Run in a child before it executes: it is asked to end when its parent dies, by SIGKILL too."""
+    """Runs in a child before its program: the kernel sends SIGTERM when the parent ends, by SIGKILL too."""
     if _prctl is not None:
         _prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
 

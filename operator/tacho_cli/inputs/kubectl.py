@@ -1,4 +1,4 @@
-"""A cluster by ``kubectl``, so that the person's own login and rights apply."""
+"""A cluster by ``kubectl``, so that the user's own login and rights apply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tacho_cli.problems import CommandError
 from tacho_operator.api import GROUP, PLURAL
 
 REQUEST_SECONDS = 20
-"""Given to each request; a cluster that is gone must not hang the command."""
+"""Given to each request; a cluster that does not answer must not hang the command."""
 RESOURCE = f"{PLURAL}.{GROUP}"
 """Full name of the resource type: another project may use the short name."""
 

@@ -25,7 +25,7 @@ def claim_directories(pairs: list[str]) -> dict[str, Path]:
     for pair in pairs:
         claim, separator, folder = pair.partition("=")
         if not separator or not claim or not folder:
-            raise CommandError(f"--pvc {pair}: CLAIM=DIR is wanted, e.g. --pvc models=/srv/models")
+            raise CommandError(f"--pvc {pair}: CLAIM=DIR is expected, e.g. --pvc models=/srv/models")
         path = Path(folder).expanduser().resolve()
         if not path.is_dir():
             raise CommandError(f"--pvc {pair}: {path} is not a folder")

@@ -35,7 +35,7 @@ def base_of(url: str) -> str:
         known = more = None
     if not known or more:
         raise CommandError(
-            f"{url}: http://HOST[:PORT] or https://HOST[:PORT] of an OpenAI-compatible server is wanted",
+            f"{url}: http://HOST[:PORT] or https://HOST[:PORT] of an OpenAI-compatible server is expected",
             code=EXIT_PROBE_USAGE,
         )
     return url.rstrip("/").removesuffix(API)

@@ -28,7 +28,7 @@ from tacho_operator.core.names import digest
 from tacho_operator.core.types import Manifest
 
 CONCURRENCY = 64
-"""The most streams, where nothing is said: the server is not ours to find the end of."""
+"""Maximum streams without --concurrency: a server of others is not to be overloaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

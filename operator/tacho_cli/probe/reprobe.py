@@ -1,4 +1,4 @@
-"""The work of ``tacho probe NAME``: asks the operator to measure a deployment again, and follows it."""
+"""The work of ``tacho probe NAME``: requests a measurement from the operator, and follows it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAMPLE_INTERVAL_SECONDS = 2.0
 STATUS_SECONDS = 15.0
 """Time within which the status shows a change of the operator's notes."""
 MAX_SECONDS = 3600.0
-"""An engine takes minutes to start; who waits for longer than this waits for nothing."""
+"""An engine takes minutes to start; after this time the operator is not expected to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class ReprobeRequest:
 
 
 def execute(request: ReprobeRequest) -> int:
-    """Asks, follows, prints; returns the exit code. Raises CommandError."""
+    """Requests, follows, prints; returns the exit code. Raises CommandError."""
     try:
         resource = deployment(request.target, request.name)
         entry = _measured(request, resource)

@@ -76,9 +76,9 @@ def ended(resource: Manifest, live: Manifest, request: str, before: MeasurementK
 
 def stage(resource: Manifest, pods: list[Manifest], live: Manifest | None, request: str) -> str:
     """The present state of the request, in a few words. ``pods``: probe pods."""
-    asked = _document(_kept(live, names.ASKED_ANNOTATION)) if live else {}
-    if asked.get("request") == request and asked.get("pod"):
-        return f"{asked['pod']} receives the request within two minutes, leaves the Service and measures"
+    accepted = _document(_kept(live, names.ASKED_ANNOTATION)) if live else {}
+    if accepted.get("request") == request and accepted.get("pod"):
+        return f"{accepted['pod']} receives the request within two minutes, leaves the Service and measures"
     for pod in pods:
         if "deletionTimestamp" in pod["metadata"]:
             continue

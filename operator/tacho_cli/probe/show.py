@@ -1,4 +1,4 @@
-"""One measurement on stdout: for people, for programs, or as a page; and the exit code that it means."""
+"""One measurement on stdout: as a table, as JSON or as a page; and the exit code."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def show(entry: Manifest, found: MeasurementView, title: str, output: FigureForm
 
 
 def verdict(found: MeasurementView) -> int:
-    """The exit code: whether the SLO is met, as far as these figures can tell."""
-    asked = found.slo.ttft_milliseconds or found.slo.tpot_milliseconds
+    """The exit code: whether the measurement shows that the SLO is met."""
+    has_target = found.slo.ttft_milliseconds or found.slo.tpot_milliseconds
     if found.provisional:
         return EXIT_PROVISIONAL
-    if not asked:
+    if not has_target:
         return EXIT_SLO_MET
     if found.capacity is None or found.capacity.basis != "SLO":
         return EXIT_NOT_MEASURED

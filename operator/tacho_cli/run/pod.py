@@ -65,7 +65,7 @@ class LocalPod:
             await asyncio.gather(*self._ends.values(), return_exceptions=True)
 
     async def _runtime(self) -> CommandError:
-        """Runs until the runtime ends by itself; tells why it did."""
+        """Runs until the runtime ends by itself; returns the reason."""
         variables = {ENV_RUNTIME_CONFIG: dumps(self._setup.runtime)}
         environment = {**engine_environment(self._setup.resource, os.environ), **variables}
         async with child.running(["-m", "tacho_runtime"], environment, self._log) as process:
@@ -76,7 +76,7 @@ class LocalPod:
         return failed(for_this_machine(failure), EXIT_FAILED)
 
     async def _fetch(self) -> CommandError:
-        """Runs fetch, again where that may help; tells why it gave up."""
+        """Runs fetch, repeatedly where that may help; returns the reason of its end."""
         model, termination = self._setup.resource.spec.model, self._scratch / "fetch-termination"
         variables = {
             ENV_FETCH_CONFIG: dumps(self._setup.fetch),
@@ -99,7 +99,7 @@ class LocalPod:
         return CommandError(f"fetch ended with code {code}", *_tail(log), code=EXIT_FAILED)
 
     async def until_ready(self) -> Report:
-        """Follows the phases aloud until the engine serves and is measured. Raises CommandError."""
+        """Follows and prints the phases until the engine serves and is measured. Raises CommandError."""
         shown = ""
         async for report in self._reports(POLL_SECONDS):
             line = f"{report.phase}: {report.message}" if report.message else report.phase

@@ -166,6 +166,6 @@ def _refused(host: str, option: str, port: int, error: OSError) -> CommandError:
     failure = Failure(
         failure_class=FailureClass.PORT_IN_USE,
         message=f"Port {port} on {host} is taken by another process.",
-        next_step=f"Stop it (ss -ltnp shows who it is), or choose another port: {option} N.",
+        next_step=f"Stop it (ss -ltnp shows it), or choose another port: {option} N.",
     )
     return failed(failure, EXIT_FAILED)

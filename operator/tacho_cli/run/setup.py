@@ -68,7 +68,7 @@ def installed_version(package: str) -> str:
 def local_entrypoint(name: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
     """Command that starts the engine in this Python, of the build whose image ``otherwise`` starts.
 
-    An engine that brings its own command keeps ``otherwise``.
+    An engine with its own command keeps ``otherwise``.
     """
     row = engine_profile(name)
     found = row.local.entrypoint

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def show_status(raw: Manifest, status: Manifest, *, whole: bool = False, plotted: bool = False) -> None:
     """Prints the row of ``kubectl get``, the problems, and the measurement.
 
-    ``whole``: with every condition; Planned tells the plan. ``plotted``: with the charts.
+    ``whole``: with every condition; Planned has the plan. ``plotted``: with the charts.
     """
     screen = console()
     screen.print(_row(raw["metadata"]["name"], status))

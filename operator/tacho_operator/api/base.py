@@ -77,9 +77,9 @@ Tokens = Annotated[int, integer(0, form="int64")]
 
 
 def items(most: int, *, least: int | None = None, key: str = "", unique: bool = False) -> Any:
-    """The field of a list of at most ``most`` items, which a patch replaces whole.
+    """The field of a list of at most ``most`` items. A server-side apply replaces the whole list.
 
-    ``key``: the field that items are told apart by, so that each has an owner of its own. ``unique``: a set.
+    ``key``: the field that identifies an item, so that items have owners of their own. ``unique``: a set.
     """
     extra: dict[str, Any] = {"x-kubernetes-list-type": "map" if key else "set" if unique else "atomic"}
     if key:

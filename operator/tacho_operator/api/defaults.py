@@ -48,7 +48,7 @@ def probe_settings(spec: LLMDeploymentSpec) -> ProbeSettings:
 
 
 def gpu_resource(spec: LLMDeploymentSpec) -> str:
-    """The extended resource by which a pod asks for its GPUs."""
+    """The extended resource by which a pod requests its GPUs."""
     return (spec.gpu.resource_name if spec.gpu else None) or GPU_RESOURCE
 
 

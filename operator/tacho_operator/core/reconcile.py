@@ -3,9 +3,9 @@
 revisions/    is this spec a known revision; else its model is inspected, planned and frozen as one
 pods/claims   what the claims allow
 scaling/      how many replicas
-rollout/      who serves now, and how many pods each revision has
+rollout/      which revision serves now, and how many pods each revision has
 measurement/  which figures are current, and whether to measure again
-status/       all of that as one snapshot; from it the status, its events, and when to look again
+status/       all of that as one snapshot; from it the status, its events, and the time of the next reconcile
 children      what to apply and what to delete
 """
 

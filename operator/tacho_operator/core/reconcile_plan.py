@@ -22,7 +22,7 @@ class ReconcilePlan:
     rollout: Rollout
     measuring: MeasurementPlan
     desired_replicas: int
-    """Replicas that the user or the autoscaler asks for."""
+    """Replicas that the user or the scaler requests."""
     replicas: int
     """Replicas to run: desired_replicas, or fewer where a volume claim does not let all of them start."""
     blocking: tuple[Problem, ...] = ()
@@ -30,5 +30,5 @@ class ReconcilePlan:
 
     @property
     def desired_revision(self) -> str:
-        """The revision that spec asks for; "" while it has no plan."""
+        """The revision of the present spec; "" while it has no plan."""
         return self.planning.desired_revision

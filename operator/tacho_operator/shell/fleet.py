@@ -23,7 +23,7 @@ STALE_RETRY_SECONDS = 2.0
 """Delay of a reconcile while a watch that it reads from is interrupted, where several namespaces are
 watched."""
 STUCK_SECONDS = 300.0
-"""Keys are due and nothing has moved for so long: the workers hang."""
+"""Keys are due, and for this time no reconcile has begun or ended: the workers hang."""
 
 
 class Stream(Protocol):

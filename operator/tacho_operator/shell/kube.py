@@ -28,8 +28,8 @@ SIZE_MANAGER = "tacho-scaler"
 PAGE = 500
 REQUEST_TIMEOUT_SECONDS = 30
 LONGEST_RETRY_AFTER_SECONDS = 120.0
-"""Maximum Retry-After that is honoured, equal to the longest pause of the operator's own. A proxy that asks
-for a day is not believed."""
+"""Maximum Retry-After that is honoured, equal to the longest pause of the operator's own. A proxy's
+request to wait a day is not honoured."""
 WATCH_SILENCE_SECONDS = 150
 """The API server sends a bookmark about every minute: a watch without any for longer has failed."""
 
@@ -63,7 +63,7 @@ class ApiError(Exception):
         self.status = status
         self.message = message
         self.retry_after_seconds = retry_after_seconds
-        """Seconds that the API server asks to wait before the request is repeated (Retry-After of 429 and
+        """Seconds to wait before the request is repeated, by the API server's header (Retry-After of 429 and
         5xx)."""
 
 
@@ -80,7 +80,7 @@ class Missing(ApiError):
 
 
 class Expired(ApiError):
-    """The resourceVersion is too old to go on from (HTTP 410)."""
+    """The resourceVersion is too old to continue from (HTTP 410)."""
 
 
 ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: Missing, 409: Conflict, EXPIRED: Expired}
@@ -93,7 +93,7 @@ class Page(NamedTuple):
     items: list[Manifest]
     """The objects, with kind and apiVersion, which lists leave out."""
     version: str
-    """The list's resourceVersion: a watch goes on from there."""
+    """The list's resourceVersion: a watch continues there."""
 
 
 Event = tuple[str, Manifest]
@@ -132,10 +132,10 @@ async def response_error(response: aiohttp.ClientResponse) -> ApiError:
 
 def _wait_seconds(error: DynamicApiError) -> float:
     try:
-        asked = retry_after_seconds(error) if is_retry_after_response(error) else None
+        requested = retry_after_seconds(error) if is_retry_after_response(error) else None
     except (OverflowError, ValueError):  # more digits than a number has here
         return LONGEST_RETRY_AFTER_SECONDS
-    return min(asked or 0.0, LONGEST_RETRY_AFTER_SECONDS)
+    return min(requested or 0.0, LONGEST_RETRY_AFTER_SECONDS)
 
 
 def requested_pause_seconds(error: Exception) -> float:

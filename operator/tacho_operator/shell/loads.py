@@ -177,8 +177,8 @@ def _simple(head: bytes) -> int | None:
     lowered = head.lower()
     if b"\r\ntransfer-encoding:" in lowered or lowered.count(b"\r\ncontent-length:") != 1:
         return None
-    said = lowered.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip()
-    return int(said) if said.isdigit() and len(said) < 10 else None
+    length = lowered.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip()
+    return int(length) if length.isdigit() and len(length) < 10 else None
 
 
 def _whole(got: bytes) -> bool:
@@ -248,12 +248,12 @@ class Loads:
         Pods that did not answer the last time are read last, so that they do not use up the time of healthy
         ones.
         """
-        wanted = dict.fromkeys(addresses)
+        requested = dict.fromkeys(addresses)
         # A sample is of some pods: silent ones of other samples stay remembered.
         self._silent = dict.fromkeys(list(self._silent)[-MAX_SILENT:])
         ordered = [
-            *(address for address in wanted if address not in self._silent),
-            *(address for address in self._silent if address in wanted),
+            *(address for address in requested if address not in self._silent),
+            *(address for address in self._silent if address in requested),
         ]
         found = await self._read_in_thread(ordered) if ordered else {}
         answers = {address: load for address, load in found.items() if load is not None}

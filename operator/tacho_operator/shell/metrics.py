@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from sys import intern
 from typing import NamedTuple
 
@@ -44,9 +45,8 @@ class Metrics:
         self.registry = registry
         build = Gauge("tacho_operator_build_info", "Version of the operator.", ["version"], registry=registry)
         build.labels(__version__).set(1)
-        self.reconciles = Counter(
-            "tacho_operator_reconcile_total", "Reconciles by result.", ["result"], registry=registry
-        )
+        counter = partial(Counter, registry=registry)
+        self.reconciles = counter("tacho_operator_reconcile_total", "Reconciles by result.", ["result"])
         self.duration = Histogram(
             "tacho_operator_reconcile_duration_seconds", "How long one reconcile takes.", registry=registry
         )
@@ -55,33 +55,28 @@ class Metrics:
             "When a reconcile last ended without an error.",
             registry=registry,
         )
-        self.live_reads = Counter(
+        self.live_reads = counter(
             "tacho_operator_live_reads_total",
             "Reconciles that read from the API server, as the store did not show their own writes in time.",
-            registry=registry,
         )
-        self.writes_avoided = Counter(
+        self.writes_avoided = counter(
             "tacho_operator_writes_avoided_total",
             "Objects that a reconcile looked at and left as they were.",
-            registry=registry,
         )
-        self.requests = Counter(
+        self.requests = counter(
             "tacho_operator_api_requests_total",
             "Requests to the API server; code 0: no answer came.",
             ["verb", "kind", "code"],
-            registry=registry,
         )
-        self.reports = Counter(
+        self.reports = counter(
             "tacho_operator_reports_total",
             "Reports of pods by result: answered, silent, or held, as the last one says all there is to say.",
             ["result"],
-            registry=registry,
         )
-        self.reconnects = Counter(
+        self.reconnects = counter(
             "tacho_operator_watch_reconnects_total",
             "Watches that ended: by the API server's clock (ended), too old (expired), or broken.",
             ["kind", "why"],
-            registry=registry,
         )
         self._known: dict[Key, ShownStatus] = {}
         self._register_status_gauges(registry)

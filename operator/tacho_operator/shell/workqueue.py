@@ -112,7 +112,7 @@ logger = logging.getLogger(__name__)
 BASE_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 120.0
 HELD_SECONDS = 10.0
-"""Part of a failed key's back-off that events do not shorten: the API server asked for a pause."""
+"""Part of a failed key's back-off that events do not shorten: the API server requested a pause."""
 JITTER = 0.1
 SUPERSEDED = 1000
 """Superseded times are removed past so many: else each reconcile would leave one for an hour."""
@@ -139,7 +139,7 @@ class WorkQueue:
     A key added while it is being processed is processed once more afterwards; a key added several
     times before it is processed is processed once. The earliest of all requested times counts. Keys that are
     due alternate by priority and namespace. Nothing is begun while ``gate`` waits.
-    ``requested_pause_seconds``: how long an error wants its key to be left alone, whatever happens to it.
+    ``requested_pause_seconds``: pause after an error during which its key is not processed, whatever happens.
     """
 
     def __init__(
@@ -262,9 +262,9 @@ class WorkQueue:
         except Exception as error:
             self._failures[key] = self._failures.get(key, 0) + 1
             delay = backoff_seconds(self._failures[key], self._random.random())
-            asked = self._requested_pause_seconds(error) * (1.0 + JITTER * self._random.random())
-            delay = max(delay, asked)
-            held = max(min(delay, HELD_SECONDS), asked)
+            requested = self._requested_pause_seconds(error) * (1.0 + JITTER * self._random.random())
+            delay = max(delay, requested)
+            held = max(min(delay, HELD_SECONDS), requested)
             self._held[key] = asyncio.get_running_loop().time() + held
             if self._due.pop(key, None) is not None:  # it changed during the reconcile that failed
                 delay = held

@@ -29,7 +29,7 @@ def test_folders_stand_in_for_claims(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pair", ["models", "=x", "models=", ""])
 def test_a_pair_must_be_a_pair(pair: str) -> None:
-    with pytest.raises(CommandError, match="CLAIM=DIR is wanted"):
+    with pytest.raises(CommandError, match="CLAIM=DIR is expected"):
         claim_directories([pair])
 
 

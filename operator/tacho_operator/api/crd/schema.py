@@ -121,7 +121,7 @@ def _convert(node: Schema, *, definitions: dict[str, Schema], where: str) -> Sch
         elif keyword == "default":
             continue  # the API server writes it into stored objects: resource.py adds the few that stay
         elif keyword not in DROPPED:
-            raise UnsupportedKeyword(f"{where}: {keyword!r} cannot be said in a structural schema")
+            raise UnsupportedKeyword(f"{where}: {keyword!r} is unknown to structural schemas")
     _check(result, where=where)
     return result
 

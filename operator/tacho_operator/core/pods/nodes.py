@@ -12,7 +12,7 @@ from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.types import Manifest, NodeFacts
 
 GPU_TAINT = GPU_RESOURCE
-"""Clusters taint GPU nodes by this key and add its toleration to every pod that asks for one
+"""Clusters taint GPU nodes by this key and add its toleration to every pod that requests one
 (ExtendedResourceToleration), so it never rules a node out for a pod with GPUs."""
 
 

@@ -87,7 +87,7 @@ def _drop_defaults(fields: dict[str, Any], name: str) -> None:
     for path, meaning in {**MEANT, ("model", "servedName"): name}.items():
         *parents, leaf = path
         if preset and parents == ["engine", "custom"]:
-            continue  # absent means what the preset says
+            continue  # the preset has the default
         target: Any = fields
         for parent in parents:
             target = target.get(parent, {}) if isinstance(target, dict) else {}

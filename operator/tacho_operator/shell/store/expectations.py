@@ -37,11 +37,11 @@ class Expectation:
 
     def seen(self, store: Store) -> bool:
         found = store.find(self.kind, self.namespace, self.name)
-        gone = found is None or found[0] != self.uid
-        if gone and store.was_removed(self.uid):
+        deleted = found is None or found[0] != self.uid
+        if deleted and store.was_removed(self.uid):
             return True
         if not self.version:
-            return gone or store.leaving(self.kind, self.namespace, self.name)
+            return deleted or store.leaving(self.kind, self.namespace, self.name)
         streams = (store.streams.get((self.kind, place), "") for place in {self.namespace, ""})
         if any(version and later(version, self.version) for version in streams):
             return True

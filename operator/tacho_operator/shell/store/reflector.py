@@ -105,7 +105,7 @@ class Reflector:
                     where = (self.kind, self.namespace or None, self._selector)
                     check_not_older(self._store, self.kind, self.namespace, await self._kube.version(*where))
                 started = time.monotonic()
-                brought = await self._watch()
+                changes = await self._watch()
             except Expired as error:
                 self._version = ""
                 if self._failures:
@@ -127,7 +127,7 @@ class Reflector:
                 await self._pause(error)
             else:
                 self._on_reconnect(self.kind, "ended")  # the API server ends every watch now and then
-                if not brought and time.monotonic() - started < SHORTEST_WATCH_SECONDS:
+                if not changes and time.monotonic() - started < SHORTEST_WATCH_SECONDS:
                     await asyncio.sleep(SHORTEST_WATCH_SECONDS)
 
     def _break(self, why: str, error: Exception) -> None:
@@ -163,7 +163,7 @@ class Reflector:
     async def _watch(self) -> int:
         """Reads the stream until the API server ends it, as it does now and then; returns the number of new
         changes. Raises Expired, ApiError."""
-        brought, began = 0, self._version
+        changes, began = 0, self._version
         async with self._kube.watch(
             self.kind, self.namespace or None, self._selector, self._version
         ) as events:
@@ -173,12 +173,12 @@ class Reflector:
             try:
                 async for what, manifest in events:
                     self._take(what, manifest)
-                    brought += what != "BOOKMARK"
+                    changes += what != "BOOKMARK"
             finally:
                 settled.cancel()
         self._store.lost(self.kind, self.namespace, f"{self.kind}: the watch ended and begins anew")
         # A repeated event is nothing new: a cache in between answers so.
-        return brought if self._version != began else 0
+        return changes if self._version != began else 0
 
     def _runs(self) -> None:
         self._failures = 0

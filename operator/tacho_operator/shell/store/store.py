@@ -85,7 +85,7 @@ class StoreChange:
     """The resource of its label as it is now, or was before its deletion."""
     freed: str = ""
     """The reason for which the resource waited until now; other resources that wait for the same reason may
-    go on too."""
+    continue too."""
 
 
 def later(version: str, than: str) -> bool:
@@ -139,7 +139,7 @@ class Store:
         """Resources that are not ready, by the reason that Ready gives."""
         self._freed: dict[str, datetime] = {}
         self.streams: dict[tuple[str, str], str] = {}
-        """Latest resourceVersion that a kind's stream of a namespace ("" for all) has brought."""
+        """Latest resourceVersion that a kind's stream of a namespace ("" for all) has delivered."""
         self._stale: dict[tuple[str, str], str] = {}
         self._removed: dict[str, None] = {}
         """Uids of LLMDeployments, the latest last."""
@@ -334,7 +334,7 @@ class Store:
                 self.remove(kind, *name)
 
     def at(self, kind: str, namespace: str, version: str) -> None:
-        """The stream has brought everything up to ``version``."""
+        """The stream has delivered everything up to ``version``."""
         self.streams[kind, namespace] = version
         self._wake()
 
