@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (
     ("the CRD and reference pages", [sys.executable, "-m", "tacho_operator.api.crd"]),
     ("docs/results/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
-    ("docs/results/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.decode"]),
+    ("docs/results/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.speed"]),
     ("docs/results/h200 and articles", [sys.executable, "-m", "benchmarks.gpu.pages"]),
     ("docs/results/scaling", [sys.executable, "-m", "benchmarks.autoscaling.page"]),
 )

@@ -75,6 +75,8 @@ class Tuning:
     arguments: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     """A clause for each: what, why, and how to keep the engine's default."""
+    front_ends: int | None = None
+    """HTTP front ends that the engine then starts; None: enough, or as many as the user says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,36 +76,53 @@ class MethodSupport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepTiming:
-    """A performance model of decoding steps, fitted to measured ones.
+class KernelTiming:
+    """What the matrix products of one kind of weights take beyond reading them."""
 
-    ``bytes read / bandwidth x traffic + layers x layer_microseconds``.
-    It holds for dense models on one whole GPU of that generation, as the engine runs by itself.
-    """
-
-    methods: tuple[str, ...]
+    methods: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ("",)
     """How the checkpoint is quantized (``StoredQuantization.scheme``); "": it is not."""
-    capability: tuple[int, int]
-    """Compute capability of the GPUs it was timed on; others were not measured."""
-    since: str
-    """The engine's version that was timed; nothing is predicted of earlier ones, and plans name it."""
-    traffic: float
-    """Duration of a step relative to the bound by memory bandwidth (1.0); the rest is what a kernel does with
-    the weights besides reading them."""
-    layer_microseconds: float
-    """Microseconds that each layer takes in a step, independent of the bytes that it reads."""
-    alike: tuple[str, ...] = ()
-    """Switches, without dashes in front, and environment variables with which steps are the same. With any
-    other no prediction is made: engines have hundreds, by several names each."""
+    unpacking: float = 0.0
+    """Time that a kernel takes for each byte of the weights besides reading it, in operations at the GPU's
+    dense rate in 16 bits; of one stream."""
+    batch_unpacking: float = 0.0
+    """The same for several streams, for which engines use other kernels."""
+    arithmetic: float
+    """Rate of large products, as a multiple of the GPU's dense rate in 16 bits."""
+    decode_within: float
+    """Factor beyond 1, up or down, that 9 of 10 measurements of one stream stay within. Source, as of the
+    next: rows held back in docs/results/planner.md."""
+    output_within: float
+    """The same of several streams."""
     ran: str
     """The measured setup, as a clause of a message."""
-    source: str
-    """Rows that it was fitted on."""
 
-    def seconds(self, reading_seconds: float, layers: int) -> float:
-        """A step that needs ``reading_seconds`` at the full bandwidth."""
-        return reading_seconds * self.traffic + layers * self.layer_microseconds / 1e6
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLaw:
+    """A performance model of decoding steps, fitted to measured ones: see ``core/planner/speed.py``."""
+
+    capability: tuple[int, int]
+    """Compute capability of the GPUs it was timed on; elsewhere it is a guess."""
+    since: str
+    """The engine's version that was timed."""
+    traffic: float
+    """Time to read weights and KV cache, as a multiple of bytes / bandwidth: 1.0 is the bound."""
+    layer_microseconds: float
+    """Microseconds that each layer takes in a step, independent of the bytes that it reads."""
+    attention_nanoseconds: float
+    """Nanoseconds of each stream, layer and head of the KV cache, independent of the context's length."""
+    odd_head: float
+    """Times as long where the head's size is no multiple of 64, as Phi-2's."""
+    prompt_attention: float
+    """Time of a prompt's attention, as a multiple of its operations at the rate of the matrix products."""
+    kernels: tuple[KernelTiming, ...]
+    """The first is that of weights in 16 bits."""
+    alike: tuple[str, ...] = ()
+    """Switches, without dashes in front, and environment variables with which steps are the same. With any
+    other the law is a guess: engines have hundreds, by several names each."""
+    front_end_tokens_per_second: float
+    """Streamed tokens per second of one HTTP front end."""
 
 
 SLOW_EFFICIENCY = 0.2
@@ -122,7 +139,7 @@ class EngineSpeed:
     H200."""
     batching: bool
     """Admits requests into a running batch; engines that do not come after all that do."""
-    steps: tuple[StepTiming, ...] = ()
+    law: StepLaw | None = None
     """Where its decoding steps were timed."""
 
     @property

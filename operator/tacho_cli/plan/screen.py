@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tacho_cli.output import columns, console, encodes, plain_table
 from tacho_contract.units import GIB, gib
+from tacho_operator.core.planner.messages import within
 from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
 
 BAR_CELLS = 40
@@ -53,20 +54,31 @@ def _choice(plan: ModelPlan) -> Table:
         "context": f"{plan.concurrency} requests x {plan.max_model_len} tokens",
         "model": f"{files}, {gib(plan.files.total_bytes)}",
     }
-    if best := _rate(plan.predicted.decode_tokens_per_second):
-        expected = _rate(plan.predicted.expected_decode_tokens_per_second)
-        told = (
-            f"{expected} tok/s for one stream, {best} at best"
-            if expected
-            else f"{best} tok/s for one stream at best"
-        )
-        rows["decode"] = f"{told} (predicted)"
     table = plain_table()
     table.show_header = False
     columns(table, ("", ""), wrap=("",))
-    for name, value in rows.items():
+    for name, value in (rows | _speed(plan)).items():
         table.add_row(name, Text(value))
     return table
+
+
+def _speed(plan: ModelPlan) -> dict[str, str]:
+    """Expected output tokens per second, a row each; empty where nothing is expected."""
+    found, best = plan.predicted, _rate(plan.predicted.decode_tokens_per_second)
+    if found.expected_decode_tokens_per_second is None:
+        return {}
+    one, several = (
+        within((percent or 0) / 100) for percent in (found.decode_within_percent, found.output_within_percent)
+    )
+    rates = {
+        "one stream": (found.expected_decode_tokens_per_second, one + (f"; {best} at best" if best else "")),
+        f"{plan.concurrency} streams": (found.expected_output_tokens_per_second, several),
+        "capacity": (
+            found.expected_capacity_tokens_per_second,
+            f"with {found.expected_capacity_concurrency} streams, {several}",
+        ),
+    }
+    return {name: f"{_rate(rate)} tok/s expected, {text}" for name, (rate, text) in rates.items()}
 
 
 def _rate(tokens_per_second: float | None) -> str:
@@ -137,25 +149,17 @@ def _show_alternatives(screen: Console, alternatives: Iterable[PlanAlternative])
     found = merged(sorted(alternatives, key=lambda item: not item.fits))
     if not found:
         return
-    table = plain_table(title="Alternatives (tok/s of one stream, predicted: expected, or <= at best)")
+    table = plain_table(title="Alternatives (tok/s of one stream, expected)")
     headings = ("ENGINE", "QUANT", "GPU", "FITS", "TOK/S", "WHY NOT")
     columns(table, headings, right=("TOK/S",), wrap=("QUANT", "WHY NOT"))
     table.columns[1].max_width = METHOD_CELLS
     for item in found:
         why = f"{item.reason}: {item.message}" if item.message else item.reason
         fits = Text("yes", style="green") if item.fits else Text("no", style="red")
-        rate = _stream_rate(item)
+        rate = _rate(item.expected_decode_tokens_per_second)
         table.add_row(item.engine, Text(item.method), item.product, fits, rate, Text(why))
     screen.print()
     screen.print(table)
-
-
-def _stream_rate(item: PlanAlternative) -> str:
-    """Expected rate of one stream, else its bound after ``<=``; empty where both are unknown."""
-    if item.expected_decode_tokens_per_second is not None:
-        return _rate(item.expected_decode_tokens_per_second)
-    best = _rate(item.decode_tokens_per_second)
-    return f"<= {best}" if best else ""
 
 
 def merged(alternatives: Iterable[PlanAlternative]) -> list[PlanAlternative]:

@@ -115,6 +115,20 @@ def _mig_slice(gpu: Device, row: GpuProduct, label: str) -> Device:
     )
 
 
+def guessed_rates(device: Device) -> tuple[Device, float] | None:
+    """``device`` with rates between those of the table's GPUs of its compute capability, and how many times
+    as fast or as slow it may be. None: the table has no such GPU."""
+    alike = [gpu for row in GPUS if (gpu := gpu_from_row(row)).capability == device.capability]
+    if not alike:
+        return None
+    slow, fast = (limit(gpu.bandwidth_bytes for gpu in alike) for limit in (min, max))
+    flops = [gpu.fp16_flops for gpu in alike]
+    middle = replace(
+        device, bandwidth_bytes=(slow * fast) ** 0.5, fp16_flops=(min(flops) * max(flops)) ** 0.5
+    )
+    return middle, (fast / slow) ** 0.5
+
+
 def named_gpu(name: str) -> Device | None:
     """A product from the catalog alone; of a short name that means several, the one with the least memory."""
     rows = rows_for(name)

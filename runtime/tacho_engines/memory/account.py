@@ -25,6 +25,8 @@ class Account:
     budget."""
     request_bytes: int
     """Bytes that one request of the desired length takes in the KV cache."""
+    sequences: int = 0
+    """Requests that the engine runs at once at most; 0: as many as are planned."""
     cache_limit_bytes: int | None = None
     """The cache's size where a switch fixes it."""
     cache_limit_switch: str = ""

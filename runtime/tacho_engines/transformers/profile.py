@@ -8,13 +8,8 @@ from tacho_engines.profile import (
     EngineSpeed,
     LocalPackage,
     MethodSupport,
-    StepTiming,
 )
 
-STEPS: tuple[StepTiming, ...] = ()
-"""None: the probe measured one stream of an 8B on an H200 as 27 tok/s within 118 % in 16 bits, and 28.4
-within 3 % in doubly quantized NF4 (benchmarks/gpu/h200/later). The host's work is most of a step, and varies
-by more than a performance model may be off."""
 EFFICIENCY = 0.08
 """Part of the bandwidth that one stream reaches: 38 ms a token of an 8B in 16 bits on an H200, 3.1 of which
 the memory asks for (benchmarks/gpu/h200/later)."""
@@ -45,7 +40,7 @@ PROFILE = EngineProfile(
     devices=("gpu", "cpu"),
     formats=("safetensors", "pytorch"),
     methods=METHODS,
-    speed=EngineSpeed(efficiency=EFFICIENCY, batching=True, steps=STEPS),
+    speed=EngineSpeed(efficiency=EFFICIENCY, batching=True),
     built=True,
     local=LocalPackage(package="transformers", entrypoint=("-m", "tacho_transformers")),
 )

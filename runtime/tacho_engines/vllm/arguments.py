@@ -15,6 +15,7 @@ from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import expanded, parse_arguments
 from tacho_engines.vllm import host
 from tacho_engines.vllm.settings import planned_settings, switches
+from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
 """--quantization of the methods that are applied in flight; of all others the checkpoint says it."""
@@ -83,14 +84,6 @@ def in_half(placement: Placement) -> bool:
 FRONT_END_SWITCH = "api-server-count"
 SINCE = "0.26"
 """First version whose parser is known to have the switch (tests/fixtures/vllm/options-0.26.0.txt)."""
-CEILING = 17_000
-"""Streamed tokens a second of one front end, a process of Python.
-
-Evidence: 0.6B in bf16 on one H200 with 16 virtual cores, vLLM 0.26.0, 512 tokens in and 200 out in closed
-loops of 256 (benchmarks/gpu/h200/flags): one front end streamed 14,599 tok/s (16,483 on another host), two
-22,810, four 26,567, and a first token took 253 ms instead of 798. An earlier run, whose output was not kept,
-had 17,248 and 26,002, and 29,180 answered whole. An 8B (9,839 at 256) has less to stream than one carries.
-"""
 SERVERS = 4
 CORES = SERVERS + 2
 """The front ends, the engine's own loop, and what starts and measures it. On several GPUs each has a worker
@@ -101,7 +94,6 @@ OTHER_SWITCHES = ("asc", "data-parallel-size", "dp", "headless", "enable-elastic
 """Its short form, and switches that decide the number or allow one only (vllm/entrypoints/cli/serve.py)."""
 ONE_ONLY = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_USE_RUST_FRONTEND")
 """Variables with which vLLM takes one front end only (vllm/entrypoints/cli/serve.py)."""
-NOTHING = Tuning()
 
 
 def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
@@ -110,18 +102,19 @@ def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tun
     gpus = placement.tensor * placement.pipeline
     workers = gpus if gpus > 1 else 0
     given = expanded(parse_arguments(options.arguments), (FRONT_END_SWITCH, *OTHER_SWITCHES))
+    if placement.device.on_host or any(name in given for name in (FRONT_END_SWITCH, *OTHER_SWITCHES)):
+        return Tuning()
     if (
-        placement.device.on_host
-        or version_key(placement.version) < version_key(SINCE)
-        or (streamed_tokens_per_second or 0) <= CEILING
+        version_key(placement.version) < version_key(SINCE)
+        or (streamed_tokens_per_second or 0) <= FRONT_END_TOKENS_PER_SECOND
         or (options.cpu_cores or 0) < CORES + workers
         or (options.memory_limit_bytes is not None and options.memory_limit_bytes < SERVERS * SERVER_BYTES)
-        or any(name in given for name in (FRONT_END_SWITCH, *OTHER_SWITCHES))
         or any(options.env.get(name, "0") not in ("", "0") for name in ONE_ONLY)
     ):
-        return NOTHING
+        return Tuning(front_ends=1)
     reason = (
-        f"{SERVERS} HTTP front ends, as one carries about {CEILING} streamed tok/s and up to "
-        f"{streamed_tokens_per_second:.0f} are expected; --{FRONT_END_SWITCH}=1 in engine.extraArgs keeps one"
+        f"{SERVERS} HTTP front ends, as one carries about {FRONT_END_TOKENS_PER_SECOND} streamed tok/s and "
+        f"up to {streamed_tokens_per_second:.0f} are expected; --{FRONT_END_SWITCH}=1 in engine.extraArgs "
+        "keeps one"
     )
-    return Tuning(arguments=(f"--{FRONT_END_SWITCH}", str(SERVERS)), reasons=(reason,))
+    return Tuning(arguments=(f"--{FRONT_END_SWITCH}", str(SERVERS)), reasons=(reason,), front_ends=SERVERS)

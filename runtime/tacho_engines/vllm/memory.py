@@ -184,6 +184,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         budget_bytes=budget,
         fixed_bytes=inside,
         request_bytes=found.cache.request_bytes,
+        sequences=settings.sequences,
         cache_limit_bytes=settings.kv_cache_bytes,
         cache_limit_switch="--kv-cache-memory-bytes",
         offloaded_bytes=vllm_weights.offloaded_bytes(placement, settings),

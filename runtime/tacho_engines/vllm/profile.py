@@ -14,7 +14,7 @@ from tacho_engines.profile import (
     PluginImage,
 )
 from tacho_engines.shared.switches import ADMIN, CODE, OWN
-from tacho_engines.vllm.speed import STEPS
+from tacho_engines.vllm.speed import LAW
 
 DENIED = DeniedOptions(
     switches={
@@ -105,7 +105,7 @@ PROFILE = EngineProfile(
     plugins=PluginImage(
         methods=("bnb-nf4", "bnb-fp4", "bnb-int8", "gguf"), since="0.28", reference="tacho-vllm:v0.32.0"
     ),
-    speed=EngineSpeed(efficiency=0.7, batching=True, steps=STEPS),
+    speed=EngineSpeed(efficiency=0.7, batching=True, law=LAW),
     fills=True,
     built=True,
     local=LocalPackage(

@@ -1,14 +1,13 @@
-"""The time of vLLM's decoding steps, on the GPUs on which it was measured."""
+"""The time of vLLM's steps, on the GPUs on which it was measured.
+
+Every constant is fitted by ``python -m benchmarks.planner.speed`` over the rows that it prints.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from tacho_engines.profile import StepTiming
+from tacho_engines.profile import KernelTiming, StepLaw
 
 HOPPER = (9, 0)
-LAYER_MICROSECONDS = 48.0
-"""Fitted with the first row's traffic over shapes of 28 to 32 layers, hidden states of 1024 to 4096."""
 ALIKE = (
     *("served-model-name", "host", "port", "root-path", "uvicorn-log-level", "disable-uvicorn-access-log"),
     *("max-model-len", "max-num-seqs", "max-num-batched-tokens", "gpu-memory-utilization", "kv-cache-dtype"),
@@ -22,52 +21,72 @@ ALIKE = (
 )
 """Switches that change neither kernels, graphs nor the tokens of a step. An FP8 cache made a difference of 2
 % (eager mode: 11.6 ms instead of 4.9 ms per step)."""
-FITTED = "benchmarks/planner/h200/decode.json, rows that are not held back"
+FRONT_END_TOKENS_PER_SECOND = 17_000
+"""Streamed tokens a second of one front end, a process of Python.
 
+Evidence: 0.6B in bf16 on one H200 with 16 virtual cores, vLLM 0.26.0, 512 tokens in and 200 out in closed
+loops of 256 (benchmarks/gpu/h200/flags): one front end streamed 14,599 tok/s (16,483 on another host), two
+22,810, four 26,567, and a first token took 253 ms instead of 798. An earlier run, whose output was not kept,
+had 17,248 and 26,002, and 29,180 answered whole. An 8B (9,839 at 256) has less to stream than one carries.
+"""
 
-def _row(**fields: Any) -> StepTiming:
-    return StepTiming(
-        capability=HOPPER,
-        since="0.26",
-        layer_microseconds=LAYER_MICROSECONDS,
-        alike=ALIKE,
-        source=FITTED,
-        **fields,
-    )
-
-
-STEPS = (
-    _row(
-        methods=("none", "fp8"),
-        traffic=1.06,
-        ran="as vLLM 0.26 ran models of 0.6B to 8B on an H200",
-    ),
-    _row(methods=("bnb-nf4",), traffic=3.24, ran="as vLLM 0.26 ran an 8B in NF4 on an H200"),
-    _row(
-        methods=("awq",),
-        schemes=("W4A16",),
-        traffic=2.34,
-        ran="as vLLM 0.26 ran an 8B in AWQ on an H200",
-    ),
-    _row(
-        methods=("gptq",),
-        schemes=("W4A16",),
-        traffic=2.21,
-        ran="as vLLM 0.26 ran an 8B in GPTQ on an H200",
-    ),
-    _row(
-        methods=("compressed-tensors",),
-        schemes=("W4A16",),
-        traffic=2.24,
-        ran="as vLLM 0.26 ran an 8B in W4A16 on an H200",
-    ),
-    _row(
-        methods=("compressed-tensors",),
-        schemes=("W8A8-int",),
-        traffic=1.27,
-        ran="as vLLM 0.26 ran an 8B in W8A8 on an H200",
+LAW = StepLaw(
+    capability=HOPPER,
+    since="0.26",
+    traffic=1.067,
+    layer_microseconds=47.7,
+    attention_nanoseconds=32.4,
+    odd_head=1.62,
+    prompt_attention=1.4,
+    alike=ALIKE,
+    front_end_tokens_per_second=FRONT_END_TOKENS_PER_SECOND,
+    kernels=(
+        KernelTiming(
+            methods=("none",),
+            arithmetic=0.668,
+            decode_within=0.07,
+            output_within=0.20,
+            ran="as vLLM 0.26 ran models of 0.6B to 8B on an H200",
+        ),
+        KernelTiming(
+            methods=("fp8",),
+            batch_unpacking=143.0,
+            arithmetic=1.04,
+            decode_within=0.12,
+            output_within=0.25,
+            ran="as vLLM 0.26 ran an 8B in FP8 on an H200",
+        ),
+        KernelTiming(
+            methods=("compressed-tensors",),
+            schemes=("W8A8-int",),
+            unpacking=49.0,
+            batch_unpacking=49.0,
+            arithmetic=1.09,
+            decode_within=0.12,
+            output_within=0.25,
+            ran="as vLLM 0.26 ran an 8B in W8A8 on an H200",
+        ),
+        KernelTiming(
+            methods=("awq", "gptq", "compressed-tensors"),
+            schemes=("W4A16",),
+            unpacking=324.0,
+            batch_unpacking=324.0,
+            arithmetic=0.678,
+            decode_within=0.07,
+            output_within=0.20,
+            ran="as vLLM 0.26 ran an 8B in AWQ, GPTQ and W4A16 on an H200",
+        ),
+        KernelTiming(
+            methods=("bnb-nf4",),
+            unpacking=554.0,
+            batch_unpacking=2232.0,
+            arithmetic=0.562,
+            decode_within=1.00,
+            output_within=1.00,
+            ran="as vLLM 0.26 ran an 8B in NF4 on an H200",
+        ),
     ),
 )
-"""Weights of 4 bits are unpacked in the kernel: Machete takes twice the time of reading them, bitsandbytes
-three times. These were timed in one shape, so that what follows from the bytes is not told apart from what
-follows from the layers: the layers' part is the first row's."""
+"""Weights of 4 bits are unpacked in the kernel, by Machete or by bitsandbytes, which for several streams
+writes them in 16 bits and reads them back. FP8 and W8A8 quantize what the weights are multiplied with. All of
+these were timed in the 8B's shape alone."""

@@ -35,6 +35,7 @@ ALTERNATIVES = (
         reason="LowerQuality",
         message="four bits a weight, [quantized] while loading",
         decode_tokens_per_second=41.6,
+        expected_decode_tokens_per_second=29.1,
     ),
 )
 GPU_PLAN: ModelPlan = plan(
@@ -60,6 +61,12 @@ GPU_PLAN: ModelPlan = plan(
         total_bytes=18 * GIB,
         budget_bytes=20 * GIB,
         decode_tokens_per_second=52.4,
+        expected_decode_tokens_per_second=33.4,
+        expected_output_tokens_per_second=410.0,
+        expected_capacity_tokens_per_second=1020.0,
+        expected_capacity_concurrency=48,
+        decode_within_percent=7,
+        output_within_percent=100,
     ),
 )
 FAILURE = PlanFailure(
@@ -109,12 +116,18 @@ def test_a_plan_for_gpus(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_is_expected_is_told_apart_from_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
-    timed = replace(GPU_PLAN.predicted, expected_decode_tokens_per_second=33.4)
     other = replace(ALTERNATIVES[0], fits=True, expected_decode_tokens_per_second=12.3)
-    show_plan("llama", replace(GPU_PLAN, predicted=timed, alternatives=(other,)), "from the GPU catalog")
+    show_plan("llama", replace(GPU_PLAN, alternatives=(other,)), "from the GPU catalog")
     lines = shown(capsys).splitlines()
-    assert "decode        33 tok/s for one stream, 52 at best (predicted)" in lines
+    assert "one stream    33 tok/s expected, within 7 %; 52 at best" in lines
+    assert "capacity      1020 tok/s expected, with 48 streams, a factor of 2 up or down" in lines
     assert "yes      12  " in next(line for line in lines if line.startswith("vllm "))
+
+
+def test_a_plan_without_an_expected_speed_tells_none(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = replace(GPU_PLAN.predicted, expected_decode_tokens_per_second=None)
+    show_plan("llama", replace(GPU_PLAN, predicted=unknown, alternatives=()), "from the GPU catalog")
+    assert "tok/s" not in shown(capsys)
 
 
 def test_why_there_is_no_plan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -177,7 +177,7 @@ def test_what_is_as_fast_as_its_plan_was_timed_is_no_fault_however_little_bandwi
 
 def test_without_a_timed_rate_little_bandwidth_is_flagged() -> None:
     plan = planned("qwen3-0.6b", product="NVIDIA-L4")
-    assert plan.predicted.expected_decode_tokens_per_second is None
+    assert plan.predicted.decode_within_percent == 100
     bound = decode_bound(plan, context_tokens=228)
     assert bound is not None
     assert list(efficiency(measured(0.39 * bound), revision(plan)).flags()) == [LOW_EFFICIENCY]

@@ -1,91 +1,126 @@
-"""What one stream is expected to decode: as near as is claimed, and nothing where nothing was timed."""
+"""What is expected of a plan's speed: as near as is published, with a band that holds, and never an error."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import pytest
+from hypothesis import given, strategies as st
 
-from benchmarks.planner import decode
+from benchmarks.planner import speed as held_back
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import gpu, placement
-from tacho_engines.hardware.gpus import named_gpu
-from tacho_engines.profile import StepTiming
-from tacho_engines.registry import engine_profile
+from benchmarks.planner.speed_rows import ROOT, cells, rows
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.model import Architecture
+from tacho_engines.base import Context
+from tacho_engines.hardware.gpu_table import GPUS
+from tacho_engines.hardware.gpus import gpu_from_row
+from tacho_engines.registry import engine_profile, plan_half
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import DeviceOption
+from tacho_operator.core.planner.expected_speed import (
+    UNTIMED_WITHIN,
+    ExpectedSpeed,
+    Loop,
+    expected_speed,
+    timing,
+)
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.search import alternative, rank
-from tacho_operator.core.planner.speed import SpeedBound, expected
+from tacho_operator.core.planner.speed import DecodeStep
 from tools.mock.specs import CONFIG, gpu_node, spec
 
-CLAIMED = 0.05
-"""Of docs/results/planner.md."""
-BOUND = SpeedBound(decode_tokens_per_second=318, replica_tokens_per_second=318, step_weights_bytes=1)
-STEPS = engine_profile("vllm").speed.steps
-UNTIMED = {
-    "by-hand/8b-eager",
-    "by-hand/8b-w4a16-marlin",
-    "matrix/moe-bf16",
-    "two/llama-8b-tp2",
-}
+SPEED = engine_profile("vllm").speed
+assert SPEED.law is not None
+LAW = SPEED.law
+NEAR = {"one stream": 0.07, "load": 0.2, "edge": 0.1}
+"""Of 16 bits and Machete held back, as docs/results/planner.md says; Phi-2's odd heads are further off."""
 
 
-@pytest.mark.parametrize("cell", decode.cells(), ids=lambda cell: cell.name)
-def test_every_cell_is_as_near_as_claimed_or_nothing_is(cell):
-    if cell.name in UNTIMED:
-        assert cell.expected is None
-    else:
-        assert abs(cell.error) <= CLAIMED
-        assert cell.expected < cell.best
+def of(figure: str, *kinds: str) -> list[held_back.Judged]:
+    return [item for item in held_back.judged() if item.row.figure == figure and item.kind in kinds]
 
 
-def test_what_is_held_back_judges_each_law():
-    judged = [cell for cell in decode.cells() if cell.held_out and cell.expected is not None]
-    assert len(judged) == 16
-    assert {id(cell.law) for cell in judged} == {id(law) for law in STEPS}
+# --- as near as is published -----------------------------------------------------------------------------
+@pytest.mark.parametrize("figure", NEAR)
+def test_16_bits_and_machete_held_back_are_as_near_as_the_goal(figure):
+    found = held_back.summary(of(figure, "none", "awq"))
+    assert found is not None
+    assert found["median"] <= held_back.GOALS[figure][0]
+    far = [item for item in of(figure, "none", "awq") if abs(item.error) > NEAR[figure]]
+    assert {item.row.model for item in far} <= {"phi-2"}
+    assert len(far) <= 2
 
 
-def test_the_constants_are_what_the_other_cells_give():
-    first, *others = STEPS
-    traffic, layer_microseconds = decode.fitted(first)
-    assert first.traffic == pytest.approx(traffic, abs=0.01)
-    assert first.layer_microseconds == pytest.approx(layer_microseconds, abs=0.5)
-    for law in others:
-        found, _ = decode.fitted(law, layer_microseconds=law.layer_microseconds)
-        assert law.traffic == pytest.approx(found, abs=0.01)
+@pytest.mark.parametrize("figure", NEAR)
+def test_the_band_holds_in_nine_of_ten(figure):
+    found = held_back.summary(of(figure, *held_back.TIMED))
+    assert found is not None
+    assert found["held"] >= 0.9 * found["rows"]
 
 
-def test_each_cell_names_the_file_it_was_read_from():
-    for cell in decode.cells():
-        assert (decode.ROOT / cell.row["source"].split()[0]).exists()
-    names = [cell.name for cell in decode.cells()]
+def test_the_constants_are_what_all_rows_give():
+    law, kernels = held_back.constants()
+    for name in ("traffic", "layer_microseconds", "attention_nanoseconds", "odd_head"):
+        assert getattr(LAW, name) == pytest.approx(getattr(law, name), rel=0.01)
+    for found, constant in zip(kernels, LAW.kernels, strict=True):
+        for name in ("unpacking", "batch_unpacking", "arithmetic"):
+            assert getattr(constant, name) == pytest.approx(getattr(found, name), rel=0.01)
+
+
+def test_what_is_held_back_was_not_fitted_on():
+    """A law that never saw a model differs from the one that did."""
+    for model in ("llama-3.1-8b", "phi-2", "llama-2-7b", "qwen3-0.6b"):
+        assert held_back.fitted_law(model) != held_back.fitted_law()
+    assert held_back.fitted_law("phi-2").odd_head == 1.0
+
+
+def test_each_configuration_names_the_file_it_was_read_from():
+    assert all((ROOT / cell["source"].split()[0]).exists() for cell in cells().values())
+    names = [(row.name, row.figure) for row in rows()]
     assert len(set(names)) == len(names)
 
 
-def rate(model="llama-3.1-8b", method="none", device="H200", **more):
-    found = expected(STEPS, placement("vllm", model, method, device, **{"version": "0.26.0", **more}), BOUND)
-    return found and round(found.tokens_per_second)
-
-
-def test_a_step_is_the_bytes_and_the_layers():
-    law = StepTiming(
-        methods=("none",),
-        capability=(9, 0),
-        since="1",
-        traffic=2.0,
-        layer_microseconds=100.0,
-        ran="",
-        source="",
+# --- what a plan says --------------------------------------------------------------------------------------
+def expect(model="llama-3.1-8b", method="none", device="H200", level=None, streams=64, **more):
+    found = placement("vllm", model, method, device, **{"version": "0.26.0", **more})
+    return expected_speed(
+        SPEED,
+        step_of(found),
+        concurrency=streams,
+        slots=1024,
+        level=level or ServiceLevel(),
+        front_ends=None,
     )
-    assert law.seconds(0.01, 20) == pytest.approx(0.022)
+
+
+def step_of(found, input_tokens=512, output_tokens=200):
+    account = plan_half("vllm").account(found, Context(4096, 1))
+    return DecodeStep(
+        placement=found,
+        weights_bytes=account.weights_bytes * max(1, found.tensor * found.pipeline),
+        key_value_bytes=2.0,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+    )
+
+
+def loop(model="llama-3.1-8b", method="none", ceiling=float("inf"), **lengths):
+    found = placement("vllm", model, method, "H200", version="0.26.0")
+    law, kernel, _ = timing(SPEED, found)
+    return Loop(step=step_of(found, **lengths), law=law, kernel=kernel, ceiling=ceiling)
 
 
 def test_what_was_timed_is_expected_of_that_generation_and_later_versions():
-    assert rate() == 205
-    assert rate(version="0.32.0") == 205
-    assert rate(device="H100") == 205, "the law, with that GPU's own bound"
-    assert rate(arguments=("--max-num-seqs=8", "--kv-cache-dtype=fp8")) == 205
+    first = expect()
+    assert round(first.decode_tokens_per_second) == 204
+    assert first.decode_within < UNTIMED_WITHIN
+    assert expect(version="0.32.0") == first
+    assert expect(arguments=("--max-num-seqs=8", "--kv-cache-dtype=fp8")).ran == first.ran
+    assert expect(arguments=("--max_num_seqs=64",), env={"VLLM_LOGGING_LEVEL": "DEBUG"}) == first
+    assert expect(device="H100").ran == first.ran
+    assert expect(device="H100").decode_tokens_per_second < first.decode_tokens_per_second
 
 
 @pytest.mark.parametrize(
@@ -99,7 +134,6 @@ def test_what_was_timed_is_expected_of_that_generation_and_later_versions():
         {"version": "latest"},
         {"count": 2, "tensor": 2},
         {"count": 2, "pipeline": 2},
-        {"method": "gguf"},
         {"method": "bnb-int8"},
         {"method": "gptq"},
         {"model": "qwen3-moe-12-layers"},
@@ -119,20 +153,29 @@ def test_what_was_timed_is_expected_of_that_generation_and_later_versions():
     ],
     ids=str,
 )
-def test_nothing_is_expected_of_what_was_not_timed(other):
-    assert rate(**other) is None
+def test_of_what_was_not_timed_a_factor_of_two_is_said(other):
+    found = expect(**other)
+    assert found.decode_tokens_per_second > 0
+    assert (found.decode_within, found.output_within, found.ran) == (1.0, 1.0, "")
 
 
-def test_what_changes_no_step_changes_no_expectation():
-    said = {
-        "arguments": ("--max_num_seqs=64", "--served-model-name", "m"),
-        "env": {"VLLM_LOGGING_LEVEL": "DEBUG"},
-    }
-    assert rate(**said) == rate()
+def test_a_gpu_that_only_its_labels_describe_is_between_those_of_its_generation():
+    unknown = dataclasses.replace(gpu("L4"), product="Z9", bandwidth_bytes=0.0, fp16_flops=0.0, known=False)
+    found = expect(device=unknown)
+    alike = [gpu_from_row(row) for row in GPUS if row.compute == "8.9"]
+    rates = [expect(device=device).decode_tokens_per_second for device in alike]
+    assert min(rates) < found.decode_tokens_per_second < max(rates)
+    assert found.decode_within > 1.0
+    assert found.decode_tokens_per_second * (1 + found.decode_within) > max(rates)
+    assert found.decode_tokens_per_second / (1 + found.decode_within) < min(rates)
+    assert expect(device=dataclasses.replace(unknown, capability=(0, 0))) is None
 
 
-def test_nothing_is_expected_where_there_is_no_bound():
-    assert expected(STEPS, placement("vllm", "llama-3.1-8b", "none", "H200"), None) is None
+def test_a_gpu_without_units_of_8_bits_computes_in_16():
+    old = gpu("A100-80GB")
+    step = step_of(placement("vllm", "llama-3.1-8b", "fp8", old, version="0.26.0"))
+    kernel = timing(SPEED, step.placement)[1]
+    assert kernel.arithmetic == LAW.kernels[0].arithmetic < LAW.kernels[1].arithmetic
 
 
 def plan(product, **more):
@@ -142,54 +185,151 @@ def plan(product, **more):
     )
 
 
-def test_the_plan_says_what_is_expected_and_from_what():
-    found = plan("NVIDIA-H200", engine={"name": "vllm"})
-    assert "Expected 205 tok/s for one stream (at best 317), as vLLM 0.26 ran models of" in found.message
-    assert found.predicted.expected_decode_tokens_per_second == pytest.approx(205, abs=1)
+def test_the_plan_says_all_three_rates_their_bands_and_from_what():
+    found = plan("NVIDIA-H200", engine={"name": "vllm"}, slo={"tpotMilliseconds": 25})
+    told = found.predicted
+    assert told.expected_decode_tokens_per_second == pytest.approx(204, abs=1)
+    assert told.expected_output_tokens_per_second == pytest.approx(2560, rel=0.05)
+    assert told.expected_capacity_tokens_per_second == pytest.approx(8400, rel=0.05)
+    assert told.expected_capacity_concurrency == pytest.approx(210, rel=0.1)
+    assert (told.decode_within_percent, told.output_within_percent) == (7, 20)
+    assert "Expected 204 tok/s for one stream (within 7 %; at best 317), " in found.message
+    assert " at capacity (within 20 %), as vLLM 0.26 ran models of 0.6B to 8B on an H200." in found.message
 
 
-def test_where_nothing_was_timed_the_plan_has_the_bound_alone():
+def test_where_nothing_was_timed_the_plan_says_so():
     found = plan("NVIDIA-L40S", engine={"name": "vllm"})
-    assert "At best" in found.message
-    assert "Expected" not in found.message
-    assert found.predicted.expected_decode_tokens_per_second is None
+    assert "(a factor of 2 up or down); its steps were not measured on such a GPU." in found.message
+    assert found.predicted.decode_within_percent == 100
 
 
-def test_the_plan_says_by_which_speed_it_chose():
-    assert "of 100, then expected speed." in plan("NVIDIA-H200").message
-    assert "of 100, then the bandwidth bound on speed." in plan("NVIDIA-L40S").message
+def test_an_impossible_service_level_is_said():
+    found = plan("NVIDIA-L4", engine={"name": "vllm"}, slo={"tpotMilliseconds": 5})
+    assert "not even one stream within the service level" in found.message
+    assert found.predicted.expected_capacity_concurrency == 0
 
 
-def attempt(method, bound, device="H200", engine="vllm"):
-    return Attempt(
-        engine=engine_profile(engine),
-        placement=placement(engine, "llama-3.1-8b", method, device, version="0.26.0"),
-        device_option=DeviceOption(named_gpu(device)),
-        speed=dataclasses.replace(BOUND, decode_tokens_per_second=bound),
+# --- the law -----------------------------------------------------------------------------------------------
+lengths = st.integers(1, 8192)
+
+
+@given(st.sampled_from(["none", "fp8", "bnb-nf4"]), st.integers(2, 1000), lengths, lengths)
+def test_more_streams_give_more_tokens_and_each_waits_longer(method, streams, input_tokens, output_tokens):
+    found = loop(method=method, input_tokens=input_tokens, output_tokens=output_tokens)
+    assert found.tokens_per_second(streams + 1) > found.tokens_per_second(streams) > 0
+    assert found.gap(streams + 1) > found.gap(streams)
+
+
+@given(st.integers(1, 1000), st.integers(1, 2000), st.integers(50, 99), st.integers(1, 512))
+def test_the_capacity_keeps_the_service_level_and_a_little_more_breaks_it(tpot, ttft, percentile, slots):
+    level = ServiceLevel(tpot_milliseconds=tpot, ttft_milliseconds=ttft, percentile=percentile)
+    found = loop()
+    streams = found.capacity(slots, level)
+    assert 0 <= streams <= slots
+    if streams:
+        assert found.keeps(streams, level)
+    if streams < slots:
+        assert not found.keeps(max(streams + 1, min(slots, int(1.04 * streams))), level)
+
+
+def test_without_a_service_level_the_capacity_is_where_more_streams_add_little():
+    found = loop()
+    streams = found.capacity(1024, ServiceLevel())
+    assert found.tokens_per_second(round(1.25 * streams)) < 1.02 * found.tokens_per_second(streams)
+    assert found.capacity(8, ServiceLevel()) == 8
+    assert loop(method="bnb-nf4").capacity(1024, ServiceLevel()) > 100, (
+        "several streams begin slower than one"
     )
 
 
-def test_ways_are_ranked_by_what_is_expected_where_it_is_known():
+def test_one_front_end_bounds_the_rate():
+    free, bounded = loop("qwen3-0.6b"), loop("qwen3-0.6b", ceiling=LAW.front_end_tokens_per_second)
+    assert free.tokens_per_second(256) > 20_000
+    assert bounded.tokens_per_second(256) == 17_000
+    assert bounded.tokens_per_second(8) == free.tokens_per_second(8)
+    assert not bounded.keeps(256, ServiceLevel(tpot_milliseconds=13))
+    assert free.keeps(256, ServiceLevel(tpot_milliseconds=13))
+
+
+sizes = st.sampled_from([0, 1, 7, 64, 4096])
+
+
+@given(
+    weights=st.integers(0, 10**12),
+    architecture=st.builds(
+        Architecture,
+        hidden_size=sizes,
+        layers=sizes,
+        attention_heads=sizes,
+        key_value_heads=sizes,
+        head_dim=sizes,
+        intermediate_size=sizes,
+        vocabulary=sizes,
+        experts=sizes,
+        experts_per_token=sizes,
+        moe_intermediate_size=sizes,
+        tied_embeddings=st.booleans(),
+    ),
+    streams=st.integers(1, 512),
+    engine=st.sampled_from(["vllm", "transformers", "llamacpp", "ctranslate2"]),
+)
+def test_odd_shapes_are_no_error(weights, architecture, streams, engine):
+    found = placement("vllm", "llama-3.1-8b", "none", "H200", version="0.26.0")
+    odd = dataclasses.replace(
+        found,
+        architecture=architecture,
+        facts=dataclasses.replace(found.facts, architecture=architecture, tensors=found.facts.tensors[:1]),
+    )
+    step = DecodeStep(
+        placement=odd, weights_bytes=weights, key_value_bytes=2.0, input_tokens=0, output_tokens=1
+    )
+    told = expected_speed(
+        engine_profile(engine).speed,
+        step,
+        concurrency=streams,
+        slots=streams,
+        level=ServiceLevel(tpot_milliseconds=20),
+        front_ends=1,
+    )
+    assert (told is None) == (step.bound() is None)
+    assert told is None or min(told.decode_tokens_per_second, told.output_tokens_per_second) > 0
+
+
+# --- ranking -----------------------------------------------------------------------------------------------
+def attempt(method, device="H200"):
+    found = placement("vllm", "llama-3.1-8b", method, device, version="0.26.0")
+    return Attempt(
+        engine=engine_profile("vllm"),
+        placement=found,
+        device_option=DeviceOption(found.device),
+        expected=expect(method=method, device=device),
+    )
+
+
+def test_ways_are_ranked_by_what_is_expected():
     """NF4 reads fewer bytes than FP8, and its steps take longer."""
-    nf4, fp8 = attempt("bnb-nf4", 834), attempt("fp8", 557)
-    assert nf4.ranked_tokens_per_second < fp8.ranked_tokens_per_second
-    assert rank(nf4)[3] == -nf4.ranked_tokens_per_second == -nf4.expected.tokens_per_second
-    unknown = attempt("bnb-nf4", 834, "L4")
-    assert unknown.ranked_tokens_per_second == pytest.approx(834 * unknown.engine.speed.efficiency)
+    nf4, fp8 = attempt("bnb-nf4"), attempt("fp8")
+    assert isinstance(nf4.expected, ExpectedSpeed)
+    assert (
+        nf4.ranked_tokens_per_second == nf4.expected.decode_tokens_per_second < fp8.ranked_tokens_per_second
+    )
+    assert rank(nf4)[3] == -nf4.ranked_tokens_per_second
+    assert dataclasses.replace(nf4, expected=None).ranked_tokens_per_second == 0.0
 
 
 def test_an_alternative_says_by_which_figure_it_was_ranked():
-    chosen = dataclasses.replace(attempt("none", 9999), context=object())
-    known, unknown = (
-        alternative(
-            dataclasses.replace(attempt("none", 100, device), context=object()), chosen, is_requested=True
+    chosen = dataclasses.replace(attempt("fp8"), context=object())
+    known, guessed, unknown = (
+        alternative(dataclasses.replace(found, context=object()), chosen, is_requested=True)
+        for found in (
+            attempt("fp8"),
+            attempt("fp8", "L4"),
+            dataclasses.replace(attempt("fp8"), expected=None),
         )
-        for device in ("H200", "L4")
     )
-    assert known.message.startswith("Expected 82 tok/s for one stream, as vLLM 0.26 ran")
-    assert known.expected_decode_tokens_per_second == pytest.approx(82, abs=1)
-    assert unknown.message.startswith("Ranked by 70 % of the bandwidth bound of one stream")
-    assert unknown.expected_decode_tokens_per_second is None
+    assert known.message.startswith("Expected 290 tok/s for one stream, as vLLM 0.26 ran")
+    assert guessed.message.endswith("its steps were not measured on such a GPU.")
+    assert unknown.message == "Would fit; its speed is not known."
 
 
 def test_transformers_come_after_what_carries_load_at_their_best_step():

@@ -123,6 +123,17 @@ class Roofline(StatusModel):
     """Share of the arithmetic peak that prefill uses, in percent."""
 
 
+class AgainstPlan(StatusModel):
+    """Measured speed in percent of the speed that the plan expected; above 100: faster."""
+
+    decode_percent: float | None = None
+    """Of one stream, in percent."""
+    output_percent: float | None = None
+    """Of the planned concurrency, in percent. Absent: no level was at or around it."""
+    capacity_percent: float | None = None
+    """Of the capacity, in percent. Absent: it is not known, or was not predicted."""
+
+
 class MeasuredEnvironment(StatusModel):
     """Properties that only the running pod reports; part of the fingerprint."""
 
@@ -242,6 +253,8 @@ class MeasurementEntry(StatusModel):
     roofline: Roofline | None = None
     """How near the hardware's bounds one stream runs. Absent on a CPU, on a GPU that the table does not have,
     and with speculative decoding."""
+    against_plan: AgainstPlan | None = None
+    """Measured speed against the plan's. Absent: no speed was predicted."""
     quality: ComparedQuality | None = None
     """Quality of the quantized model."""
     cold_first_request_milliseconds: float | None = None

@@ -97,8 +97,19 @@ class Predicted(StatusModel):
     """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
     measured."""
     expected_decode_tokens_per_second: Decimal | None = None
-    """Output tokens per second of a single request, from measured step times of the engine with this
-    quantization on such a GPU. Absent: not measured."""
+    """Expected output tokens per second of a single request. Absent, as the next ones: unknown."""
+    expected_output_tokens_per_second: Decimal | None = None
+    """Expected output tokens per second of the planned concurrency."""
+    expected_capacity_tokens_per_second: Decimal | None = None
+    """Expected output tokens per second within the service level that the plan was made for; without one,
+    where more streams add little."""
+    expected_capacity_concurrency: Count | None = None
+    """Streams of that capacity; 0: not even one keeps the service level."""
+    decode_within_percent: Decimal | None = None
+    """How far a single request is off in nine of ten measurements at most, in percent up or down: 100 is a
+    factor of two."""
+    output_within_percent: Decimal | None = None
+    """The same of several requests."""
 
 
 class Alternative(StatusModel):
@@ -120,8 +131,7 @@ class Alternative(StatusModel):
     """Output tokens per second of a single request, from the memory bandwidth; an upper bound, not
     measured."""
     expected_decode_tokens_per_second: Decimal | None = None
-    """Output tokens per second of a single request, from measured step times of the engine. Absent: not
-    measured."""
+    """Expected output tokens per second of a single request. Absent: unknown."""
 
 
 class Plan(StatusModel):

@@ -27,6 +27,7 @@ from tacho_contract.times import parse_time
 from tacho_contract.units import clipped
 from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
 from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasurementEntry, Roofline
+from tacho_operator.core.measurement.against_plan import against_plan
 from tacho_operator.core.measurement.roofline import Efficiency, efficiency
 from tacho_operator.core.measurement.rounding import fields_of, placed, rounded, too_wide
 from tacho_operator.core.measurement.states import FULL, INCOMPLETE, PARTIAL, STALE, USABLE, confidence_of
@@ -140,6 +141,7 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
             "quantization_method": revision.plan.quantization_method if revision else None,
             "environment": _environment(found),
             "roofline": _roofline(near),
+            "against_plan": against_plan(measurement, revision),
             "memory": _memory(measurement.memory, revision),
             "fallbacks": [clipped(item, 256) for item in report.fallbacks[:_MAX_FALLBACKS]],
             "flags": sorted(flags)[:MAX_FLAGS],

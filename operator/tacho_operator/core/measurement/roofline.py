@@ -21,6 +21,8 @@ model is so small, or quantized so far, that what a step costs whatever it reads
 AS_EXPECTED = 0.80
 """Share of the plan's expected speed above which the kernels are the right kind, however little of the memory
 bandwidth a small model uses."""
+GUESSED_PERCENT = 100
+"""A plan's band of a factor of two or more: such steps were not timed."""
 HIGHEST_EFFICIENCY = 1.02
 """Highest plausible share of the memory bandwidth. Above it, the GPU is not the labelled one, or tokens came
 from elsewhere."""
@@ -65,7 +67,8 @@ def efficiency(measurement: Measurement, revision: Revision | None) -> Efficienc
     context_tokens = workload.input_tokens + workload.output_tokens / 2
     decode = decode_bound(revision.plan, context_tokens)
     prefill = revision.plan.predicted.prefill_tokens_per_second if decode else None
-    expected = revision.plan.predicted.expected_decode_tokens_per_second
+    timed = (revision.plan.predicted.decode_within_percent or GUESSED_PERCENT) < GUESSED_PERCENT
+    expected = revision.plan.predicted.expected_decode_tokens_per_second if timed else None
     known = interval(single.decode_ci_percent) is not None or single.decode_ci_percent is None
     decoded = single.decode_tokens_per_second if known else None
     rate = single.prefill_tokens_per_second

@@ -13,6 +13,7 @@ from tacho_engines.registry import plan_half
 from tacho_engines.shared.images import engine_image
 from tacho_operator.core.planner.correction import excess_share
 from tacho_operator.core.planner.devices import DeviceOption
+from tacho_operator.core.planner.expected_speed import ExpectedSpeed, expected_speed
 from tacho_operator.core.planner.fit import (
     COMFORTABLE_TOKENS,
     UNKNOWN_LONGEST_TOKENS,
@@ -22,7 +23,7 @@ from tacho_operator.core.planner.fit import (
     margin_bytes,
 )
 from tacho_operator.core.planner.request import PlanRequest
-from tacho_operator.core.planner.speed import DecodeStep, ExpectedSpeed, SpeedBound, expected
+from tacho_operator.core.planner.speed import DecodeStep, SpeedBound
 from tacho_operator.core.planner.types import Prediction
 from tacho_operator.core.types import Config, PastMeasurement
 
@@ -48,6 +49,7 @@ class Attempt:
     """The context of the account: ``context``, or the smallest acceptable one where nothing fits."""
     account: Account | None = None
     speed: SpeedBound | None = None
+    expected: ExpectedSpeed | None = None
     nearest: Context | None = None
     """A context that fits where the requested one does not."""
     beyond_tokens: int = 0
@@ -96,7 +98,7 @@ class Attempt:
     @property
     def predicted(self) -> Prediction:
         """The account as a plan or a failure reports it; empty where the memory was not computed."""
-        account = self.account
+        account, expected = self.account, self.expected
         if account is None:
             return Prediction()
         return Prediction(
@@ -110,23 +112,20 @@ class Attempt:
             budget_bytes=account.budget_bytes,
             start_bytes=account.start_bytes or None,
             decode_tokens_per_second=self.speed.decode_tokens_per_second if self.speed else None,
-            expected_decode_tokens_per_second=self.expected.tokens_per_second if self.expected else None,
+            expected_decode_tokens_per_second=expected.decode_tokens_per_second if expected else None,
+            expected_output_tokens_per_second=expected.output_tokens_per_second if expected else None,
+            expected_capacity_tokens_per_second=expected.capacity_tokens_per_second if expected else None,
+            expected_capacity_concurrency=expected.capacity_concurrency if expected else None,
+            decode_within_percent=round(100 * expected.decode_within) if expected else None,
+            output_within_percent=round(100 * expected.output_within) if expected else None,
             step_weights_bytes=self.speed.step_weights_bytes if self.speed else None,
             prefill_tokens_per_second=self.speed.prefill_tokens_per_second if self.speed else None,
         )
 
     @property
-    def expected(self) -> ExpectedSpeed | None:
-        """Expected single-stream speed; None where the engine was not timed with this method on the same kind
-        of GPU."""
-        return expected(self.engine.speed.steps, self.placement, self.speed)
-
-    @property
     def ranked_tokens_per_second(self) -> float:
-        """Speed of one stream, for ranking only: expected, else the bound times the engine's efficiency."""
-        if found := self.expected:
-            return found.tokens_per_second
-        return self.speed.decode_tokens_per_second * self.engine.speed.efficiency if self.speed else 0.0
+        """Speed of one stream, for ranking; 0.0: unknown."""
+        return self.expected.decode_tokens_per_second if self.expected else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,15 +197,17 @@ class PlanInput:
         tight = length_requested and not (context or too_long) and _barely(account, sized, found.excess)
         if tight:
             context = sized
-        speed = self._speed(half, placement, sized, account)
-        tuning = half.tuned(placement, self._streamed(found.engine, speed, sized))
+        step = self._step(half, placement, account) if account else None
+        free = self._expected(found.engine, step, sized, account, None)
+        tuning = half.tuned(placement, free.output_tokens_per_second if free else None)
         found = replace(
             found,
             context=context,
             tight=tight,
             sized_context=sized,
             account=account,
-            speed=speed,
+            speed=step.bound() if step else None,
+            expected=self._expected(found.engine, step, sized, account, tuning.front_ends),
             arguments=half.arguments(placement, sized) + tuning.arguments,
             tuning=tuning,
         )
@@ -214,26 +215,35 @@ class PlanInput:
             return found
         return replace(found, nearest=requested.nearest(fitting), beyond_tokens=trained if too_long else 0)
 
-    def _speed(
-        self, half: PlanHalf, placement: Placement, context: Context, account: Account | None
-    ) -> SpeedBound | None:
-        if account is None:
-            return None
+    def _step(self, half: PlanHalf, placement: Placement, account: Account) -> DecodeStep:
         whole = account.weights_bytes + account.offloaded_bytes - account.unread_bytes
-        step = DecodeStep(
+        return DecodeStep(
             placement=placement,
             weights_bytes=whole * max(1, placement.tensor * placement.pipeline),
             key_value_bytes=half.cache_element_bytes(placement),
-            context_tokens=min(context.max_model_len, self.request.request_tokens),
+            input_tokens=self.request.input_tokens,
+            output_tokens=max(1, self.request.output_tokens),
         )
-        return step.bound(context.concurrency)
 
-    def _streamed(self, engine: EngineProfile, speed: SpeedBound | None, context: Context) -> float | None:
-        """Expected aggregate throughput in tokens per second; None where the hardware is not known."""
-        if speed is None:
+    def _expected(
+        self,
+        engine: EngineProfile,
+        step: DecodeStep | None,
+        context: Context,
+        account: Account | None,
+        front_ends: int | None,
+    ) -> ExpectedSpeed | None:
+        """``front_ends``: HTTP front ends of the engine; None: enough."""
+        if step is None or account is None:
             return None
-        return engine.speed.efficiency * speed.streamed_tokens_per_second(
-            context.concurrency, self.request.input_tokens, self.request.output_tokens
+        cached = account.cache_tokens // max(1, self.request.request_tokens)
+        return expected_speed(
+            engine.speed,
+            step,
+            concurrency=context.concurrency,
+            slots=max(context.concurrency, min(cached, account.sequences or context.concurrency)),
+            level=self.request.service_level,
+            front_ends=front_ends,
         )
 
     def _context_request(self, placement: Placement) -> ContextRequest:

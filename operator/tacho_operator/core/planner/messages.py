@@ -152,18 +152,31 @@ def _on_gpus(attempt: Attempt, account: Account, context: Context, why: str) -> 
 
 def ranked_by(attempt: Attempt) -> str:
     """The speed that decided the ranking, as a clause."""
-    return "expected speed" if attempt.expected else "the bandwidth bound on speed"
+    return "expected speed" if attempt.expected else "the order of engines"
+
+
+def within(factor: float) -> str:
+    """A band as a person reads it: ``within 5 %``, or ``a factor of 2 up or down``."""
+    return f"within {100 * factor:.0f} %" if factor < 1 else f"a factor of {1 + factor:.2g} up or down"
 
 
 def _speed(attempt: Attempt) -> str:
-    """Speed of one stream: the expected rate where steps were timed, else the bandwidth bound."""
-    if attempt.speed is None:
+    """Expected speed: of one stream, of the planned concurrency, and at the service level."""
+    found, context = attempt.expected, attempt.context
+    if found is None or context is None:
         return ""
-    best = attempt.speed.decode_tokens_per_second
-    if found := attempt.expected:
-        rate = found.tokens_per_second
-        return f" Expected {rate:.0f} tok/s for one stream (at best {best:.0f}), {found.ran}."
-    return f" At best {best:.0f} tok/s for one stream (predicted)."
+    best = f"; at best {attempt.speed.decode_tokens_per_second:.0f}" if attempt.speed else ""
+    capacity = (
+        f"{found.capacity_tokens_per_second:.0f} with {found.capacity_concurrency} streams at capacity"
+        if found.capacity_concurrency
+        else "not even one stream within the service level"
+    )
+    timed = f", {found.ran}" if found.ran else "; its steps were not measured on such a GPU"
+    return (
+        f" Expected {found.decode_tokens_per_second:.0f} tok/s for one stream "
+        f"({within(found.decode_within)}{best}), {found.output_tokens_per_second:.0f} for "
+        f"{requests(context)}, {capacity} ({within(found.output_within)}){timed}."
+    )
 
 
 def _hardware(attempt: Attempt, products: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tacho_contract.launch import ServiceLevel
 from tacho_engines.base import EngineOptions
 from tacho_engines.profile import EngineProfile
 from tacho_engines.registry import engine_profile
@@ -27,6 +28,7 @@ class PlanRequest:
     concurrency: int | None
     input_tokens: int
     output_tokens: int
+    service_level: ServiceLevel
     options: EngineOptions
     node_selector: Mapping[str, str]
     tolerations: tuple[Mapping[str, str], ...]
@@ -67,6 +69,7 @@ def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
         concurrency=spec.context.concurrency if spec.context else None,
         input_tokens=workload.input_tokens,
         output_tokens=workload.output_tokens,
+        service_level=defaults.service_level(spec),
         options=EngineOptions(
             arguments=tuple(engine.extra_args) if engine else (),
             env={e.name: e.value for e in engine.env if e.value is not None} if engine else {},

@@ -64,7 +64,7 @@ def alternative(other: Attempt, chosen: Attempt | None, *, is_requested: bool) -
         reason=reason,
         message=message[:1024],
         decode_tokens_per_second=other.speed.decode_tokens_per_second if other.speed else None,
-        expected_decode_tokens_per_second=other.expected.tokens_per_second if other.expected else None,
+        expected_decode_tokens_per_second=other.expected.decode_tokens_per_second if other.expected else None,
     )
 
 
@@ -84,19 +84,11 @@ def _passed_over(other: Attempt, chosen: Attempt | None) -> tuple[str, str]:
     if by_plugin(other) and not by_plugin(chosen):
         loads = other.placement.facts.format
         return LESS_PREFERRED, f"Would fit; {other.engine.name} loads {loads} by a plugin only."
-    if other.speed is None:
+    found = other.expected
+    if found is None:
         return LESS_PREFERRED, "Would fit; its speed is not known."
-    return SLOWER, _speed_message(other)
-
-
-def _speed_message(other: Attempt) -> str:
-    """The speed by which it was ranked."""
-    if found := other.expected:
-        return f"Expected {found.tokens_per_second:.0f} tok/s for one stream, {found.ran}."
-    return (
-        f"Ranked by {100 * other.engine.speed.efficiency:.0f} % of the bandwidth bound of one stream: "
-        "its speed was not measured on such a GPU."
-    )
+    timed = found.ran or "its steps were not measured on such a GPU"
+    return SLOWER, f"Expected {found.decode_tokens_per_second:.0f} tok/s for one stream, {timed}."
 
 
 def not_worth_a_line(other: Attempt) -> bool:

@@ -1,25 +1,37 @@
-"""Upper bounds of speed from memory bandwidth and arithmetic rate. Predictions, never shown as measured."""
+"""The time of a step, by the bytes it reads, the operations it computes and what its engine adds.
+
+One decoding step of ``B`` streams with contexts of ``L`` tokens, and one prompt of ``I`` tokens, take
+
+    t(B) = layers l + sqrt(memory^2 + compute(B)^2) + (B L k / BW) m + B layers heads a
+    p(I) = (2 P I + 2 layers width I^2 c) / (F f)
+    memory = W m / BW + Q u / F,  compute(B) = 2 P B / (F f)
+
+with W the weights that it reads, Q those that are quantized, k the KV cache of a token, P the active
+parameters, BW and F the GPU's memory bandwidth and rate in 16 bits, and l, m, u, f, a, c the constants of a
+``StepLaw``. Streams that follow one another with ``O`` output tokens give ``B / (t(B) + B p(I) / O)`` tokens
+per second.
+
+Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.base import Placement
-from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.memory import kv
 from tacho_engines.memory.weights import linear_elements
-from tacho_engines.profile import StepTiming
-from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import parse_arguments
+from tacho_engines.profile import KernelTiming, StepLaw
 
 EMBEDDINGS_READ = ("embedding",)
 """Tables of which a step reads a row or two a token, not the whole."""
+HEAD_BYTES = 2
+"""Bytes of one element of the head, which quantizations leave in 16 bits."""
 
-
-LEAST_STEP_SECONDS = 0.002
-"""Minimum time of a decoding step, for any model size. vLLM on an H200 with 16 virtual cores took 1.8 to 2.4
-ms for one stream of models of 0.6 to 1.5 billion parameters (docs/results/h200, benchmarks/planner/h200)."""
+COMMON_HEAD = 64
+"""Attention kernels are made for heads of multiples of this size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,22 +40,11 @@ class SpeedBound:
 
     decode_tokens_per_second: float
     """Upper bound of one stream's output tokens per second."""
-    replica_tokens_per_second: float
-    """Aggregate of all streams of the plan's concurrency."""
     step_weights_bytes: int
     """Weights that one stream's step reads, over all GPUs."""
     prefill_tokens_per_second: float | None = None
     """Upper bound of one prompt's tokens per second, without the cost of attention, which grows with its
     length. None: unknown."""
-
-    def streamed_tokens_per_second(self, streams: int, input_tokens: int, output_tokens: int) -> float:
-        """The bound of ``streams`` requests that follow one another: each output token waits for a step and
-        for its share of the prompts."""
-        step = max(streams / self.replica_tokens_per_second, LEAST_STEP_SECONDS)
-        prompts = streams * input_tokens / max(1, output_tokens)
-        return streams / (
-            step + (prompts / self.prefill_tokens_per_second if self.prefill_tokens_per_second else 0)
-        )
 
 
 def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> float:
@@ -76,43 +77,69 @@ class DecodeStep:
     """The whole model's resident form over all GPUs."""
     key_value_bytes: float
     """Bytes of one element of the KV cache."""
-    context_tokens: int
-    """Context length of each stream, in tokens."""
+    input_tokens: int
+    output_tokens: int
 
     @property
     def gpus(self) -> int:
         """GPUs that read in parallel: tensor-parallel ones. Pipeline stages run one after the other."""
         return max(1, self.placement.tensor)
 
-    def read_bytes(self, streams: int) -> float:
-        facts, architecture = self.placement.facts, self.placement.architecture
-        cache = kv.bytes_per_token(architecture, self.key_value_bytes) * self.context_tokens
-        return self.weights_bytes * read_share(facts, architecture, streams) + streams * cache
+    @property
+    def bandwidth(self) -> float:
+        return self.placement.device.bandwidth_bytes * self.gpus
 
-    def bound(self, streams: int) -> SpeedBound | None:
-        """``t(B) >= max((W_r + B L k_kv) / BW, 2 P_active B / F)`` and ``tok/s = B / t(B)``.
+    def step_weights_bytes(self, streams: int) -> float:
+        return self.weights_bytes * read_share(self.placement.facts, self.placement.architecture, streams)
 
-        None: the device's bandwidth is unknown.
-        Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling
-        Transformer Inference".
-        """
-        device = self.placement.device
-        bandwidth = device.bandwidth_bytes * self.gpus
-        if not bandwidth or not self.weights_bytes:
+    def cache_bytes(self, streams: int) -> float:
+        """KV cache that a step reads: each stream's prompt and, on average, half of its output."""
+        context = self.input_tokens + self.output_tokens / 2
+        return streams * context * kv.bytes_per_token(self.placement.architecture, self.key_value_bytes)
+
+    def bound(self) -> SpeedBound | None:
+        """None: the device's bandwidth is unknown, or a step reads nothing."""
+        read = self.step_weights_bytes(1) + self.cache_bytes(1)
+        if not self.bandwidth or not read:
             return None
+        device, architecture = self.placement.device, self.placement.architecture
         special = {"fp8": device.fp8_flops, "int8": device.int8_ops}
         rate = special.get(self.placement.method.arithmetic, 0.0) or device.fp16_flops
-        facts, architecture = self.placement.facts, self.placement.architecture
-        active = active_parameters(architecture)
-        compute = 2 * active * streams / (rate * self.gpus) if rate else 0.0
-        # The head computes the last token of a prompt alone.
-        prompt = active - architecture.vocabulary * architecture.hidden_size
+        prompt = prompt_parameters(architecture)
         return SpeedBound(
-            decode_tokens_per_second=bandwidth / self.read_bytes(1),
-            replica_tokens_per_second=streams / max(self.read_bytes(streams) / bandwidth, compute),
-            step_weights_bytes=round(self.weights_bytes * read_share(facts, architecture, 1)),
+            decode_tokens_per_second=self.bandwidth / read,
+            step_weights_bytes=round(self.step_weights_bytes(1)),
             prefill_tokens_per_second=rate * self.gpus / (2 * prompt) if rate and prompt > 0 else None,
         )
+
+    def seconds(self, streams: int, law: StepLaw, kernel: KernelTiming) -> float:
+        """A step of ``streams`` requests, without prompts."""
+        architecture, rate = self.placement.architecture, self._rate
+        weights = self.step_weights_bytes(streams)
+        head = min(weights, HEAD_BYTES * architecture.vocabulary * architecture.hidden_size)
+        unpacking = kernel.unpacking if streams == 1 else kernel.batch_unpacking
+        memory = law.traffic * weights / self.bandwidth + unpacking * (weights - head) / rate
+        compute = 2 * active_parameters(architecture) * streams / (rate * kernel.arithmetic)
+        heads = architecture.layers * architecture.key_value_heads / self.gpus
+        odd = law.odd_head if architecture.head_dim % COMMON_HEAD else 1.0
+        return (
+            architecture.layers * law.layer_microseconds / 1e6
+            + math.hypot(memory, compute)
+            + law.traffic * self.cache_bytes(streams) / self.bandwidth
+            + streams * heads * odd * law.attention_nanoseconds / 1e9
+        )
+
+    def prompt_seconds(self, law: StepLaw, kernel: KernelTiming) -> float:
+        """One prompt, in steps that read the weights anyway."""
+        architecture, tokens = self.placement.architecture, self.input_tokens
+        width = architecture.attention_heads * architecture.head_dim
+        attention = law.prompt_attention * architecture.layers * width * tokens**2
+        return 2 * (prompt_parameters(architecture) * tokens + attention) / (self._rate * kernel.arithmetic)
+
+    @property
+    def _rate(self) -> float:
+        """Operations a second in 16 bits."""
+        return (self.placement.device.fp16_flops or math.inf) * self.gpus
 
 
 def active_parameters(architecture: Architecture) -> float:
@@ -124,52 +151,6 @@ def active_parameters(architecture: Architecture) -> float:
     return max(0.0, whole) + architecture.vocabulary * architecture.hidden_size
 
 
-TIMED_LAYERS = ("full", "sliding")
-"""Kinds of attention of the models that were timed; a window that holds the whole request is none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectedSpeed:
-    """One stream's rate, and the measurement behind it."""
-
-    tokens_per_second: float
-    ran: str
-    """The measurement, as a clause."""
-
-
-def expected(
-    steps: tuple[StepTiming, ...], placement: Placement, bound: SpeedBound | None
-) -> ExpectedSpeed | None:
-    """Expected speed of one stream; None where no step of that kind was timed."""
-    if bound is None or not _is_timed_shape(placement):
-        return None
-    row = next((row for row in steps if _covers(row, placement)), None)
-    if row is None:
-        return None
-    reading_seconds = 1 / bound.decode_tokens_per_second
-    seconds = row.seconds(reading_seconds, placement.architecture.layers)
-    return ExpectedSpeed(tokens_per_second=1 / seconds, ran=row.ran)
-
-
-def _is_timed_shape(placement: Placement) -> bool:
-    """A dense model of text on one whole GPU."""
-    whole = placement.count == 1 and placement.tensor == placement.pipeline == 1
-    return whole and not is_slice(placement.device) and _dense(placement.architecture)
-
-
-def _dense(architecture: Architecture) -> bool:
-    kinds = {group.kind for group in architecture.layer_groups}
-    plain = not architecture.experts and not architecture.multimodal
-    return plain and architecture.layers > 0 and kinds <= set(TIMED_LAYERS)
-
-
-def _covers(row: StepTiming, placement: Placement) -> bool:
-    options = placement.options
-    switches = {*parse_arguments(options.arguments), *options.env}
-    return (
-        placement.method.method in row.methods
-        and placement.facts.quantization.scheme in row.schemes
-        and placement.device.capability == row.capability
-        and version_key(placement.version) >= version_key(row.since)
-        and switches <= set(row.alike)
-    )
+def prompt_parameters(architecture: Architecture) -> float:
+    """The same of a prompt's token: the head computes the last one alone."""
+    return active_parameters(architecture) - architecture.vocabulary * architecture.hidden_size

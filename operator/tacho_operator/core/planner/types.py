@@ -33,8 +33,18 @@ class Prediction:
     decode_tokens_per_second: float | None = None
     """Roofline bound of one stream's output tokens per second; a prediction, never shown as measured."""
     expected_decode_tokens_per_second: float | None = None
-    """Expected output tokens per second of one stream. None: the engine was not timed with this method on the
-    same kind of GPU."""
+    """Expected output tokens per second of one stream. None, as of the next ones: the GPU's bandwidth is
+    unknown."""
+    expected_output_tokens_per_second: float | None = None
+    """Of the planned concurrency, with the workload's lengths."""
+    expected_capacity_tokens_per_second: float | None = None
+    """Of ``expected_capacity_concurrency``: the most streams within the service level, or without one where
+    more streams add little."""
+    expected_capacity_concurrency: int | None = None
+    decode_within_percent: float | None = None
+    """How far one stream is off in 9 of 10 measurements at most; 100 is a factor of two, up or down."""
+    output_within_percent: float | None = None
+    """The same of several streams."""
     step_weights_bytes: int | None = None
     """Weights that one stream's decoding step reads, over all GPUs, in bytes; the bound
     decode_tokens_per_second follows from it."""

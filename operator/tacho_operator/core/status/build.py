@@ -155,7 +155,14 @@ def _alternatives(found: Iterable[PlanAlternative]) -> list[api.Alternative]:
 
 def _numbers(found: Prediction | PlanAlternative, shape: type[StatusModel]) -> dict[str, Any]:
     """Figures of the plan under the names that status gives them: whole bytes and tokens, other decimals."""
-    kinds = {"_bytes": exact, "_tokens": exact, "_concurrency": decimal, "_per_second": decimal}
+    kinds = {
+        "_bytes": exact,
+        "_tokens": exact,
+        "_concurrency": decimal,
+        "_capacity_concurrency": exact,
+        "_per_second": decimal,
+        "_percent": decimal,
+    }
     return {
         name: convert(getattr(found, name))
         for name in shape.model_fields

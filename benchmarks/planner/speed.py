@@ -1,0 +1,289 @@
+"""How near the expected speed is to what was measured, and what the constants of ``vllm/speed.py`` are.
+
+    python -m benchmarks.planner.speed [--check]
+
+Writes the tables in docs/results/planner.md and prints the constants that all rows give. Every row is judged
+held back: the constants of 16 bits are fitted without any row of its model, whatever the checkpoint; those of
+a quantization's kernel then without any row of its checkpoint, on the others of the same kernel (AWQ, GPTQ
+and W4A16 run on Machete, FP8 and W8A8 on the GPU's units of 8 bits). NF4's ran with one checkpoint: held
+back, nothing is known of it but the usual efficiency.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import median
+from typing import Any
+
+from benchmarks.planner.speed_rows import ROOT, Row, checkpoint, rows
+from tacho_contract.launch import ServiceLevel
+from tacho_engines.profile import KernelTiming, StepLaw
+from tacho_engines.registry import engine_profile
+from tacho_operator.core.planner.expected_speed import (
+    UNTIMED_WITHIN,
+    Loop,
+    timing,
+)
+
+PAGE = ROOT / "docs/results/planner.md"
+SPEED = engine_profile("vllm").speed
+assert SPEED.law is not None
+LAW: StepLaw = SPEED.law
+PLAIN = "none"
+WEIGHTS = {"one stream": 3.0, "load": 1.0, "prompt": 0.5, "edge": 0.0}
+"""Of a row in the fit. Edges follow from loads."""
+ODD = "phi-2"
+"""The one model whose heads have an odd size: without it nothing is known of them."""
+ONE_SLOTS = 1024
+GOALS = {"one stream": (3, 8), "load": (8, 20), "edge": (10, 25)}
+"""Percent: median and worst."""
+TIMED = (PLAIN, "8 bits", "awq", "bnb-nf4")
+TITLES = {
+    "one stream": "One stream",
+    "load": "Planned concurrency",
+    "edge": "Service level (a TPOT that 95 % keep)",
+}
+
+
+def kind_of(row: Row) -> str:
+    """Rows of one kind of kernel learn from each other."""
+    _, kernel, timed = timing(SPEED, row.step.placement)
+    if not timed:
+        return "untimed"
+    return "8 bits" if "fp8" in kernel.methods or "W8A8-int" in kernel.schemes else kernel.methods[0]
+
+
+def predicted(row: Row, law: StepLaw, kernel: KernelTiming) -> float:
+    """What the law says of the row."""
+    loop = Loop(step=row.step, law=law, kernel=kernel, ceiling=math.inf)
+    if row.figure == "one stream":
+        return 1 / loop.gap(1)
+    if row.figure == "prompt":
+        return row.input_tokens / row.step.prompt_seconds(law, kernel)
+    if row.figure == "load":
+        return loop.tokens_per_second(row.streams)
+    level = ServiceLevel(tpot_milliseconds=row.tpot_milliseconds)
+    return loop.tokens_per_second(max(1, loop.capacity(ONE_SLOTS, level)))
+
+
+def least_squares(start: dict[str, float], loss: Callable[[dict[str, float]], float]) -> dict[str, float]:
+    """Positive values that make ``loss`` least, one after another in ever smaller factors."""
+    best, least, step = dict(start), loss(start), 0.1
+    while step > 5e-4:
+        found = False
+        for name in best:
+            for factor in (1 + step, 1 / (1 + step)):
+                tried = {**best, name: best[name] * factor}
+                if (now := loss(tried)) < least - 1e-12:
+                    best, least, found = tried, now, True
+        step = step if found else step / 2
+    return best
+
+
+def _loss(judged: Sequence[Row], law: StepLaw, kernel: KernelTiming) -> float:
+    return sum(
+        WEIGHTS[row.figure] * math.log(predicted(row, law, kernel) / row.measured) ** 2 for row in judged
+    )
+
+
+def _law(values: dict[str, float]) -> StepLaw:
+    first = replace(LAW.kernels[0], arithmetic=values["arithmetic"])
+    return replace(
+        LAW,
+        traffic=values["traffic"],
+        layer_microseconds=values["layer_microseconds"],
+        attention_nanoseconds=values["attention_nanoseconds"],
+        odd_head=values.get("odd_head", 1.0),
+        kernels=(first, *LAW.kernels[1:]),
+    )
+
+
+def _fits(row: Row) -> bool:
+    """Whether its figure is the device's: a client's cores bound the loads of the 0.6B, its prompts are
+    shorter than what a step costs anyway."""
+    return WEIGHTS[row.figure] > 0 and (row.figure == "one stream" or row.model != "qwen3-0.6b")
+
+
+@cache
+def fitted_law(without: str = "") -> StepLaw:
+    """The law of 16 bits, fitted on every model but ``without``."""
+    judged = [row for row in rows() if kind_of(row) == PLAIN and row.model != without and _fits(row)]
+    start = {
+        "traffic": LAW.traffic,
+        "arithmetic": LAW.kernels[0].arithmetic,
+        "layer_microseconds": LAW.layer_microseconds,
+        "attention_nanoseconds": LAW.attention_nanoseconds,
+    }
+    if without != ODD:
+        start["odd_head"] = LAW.odd_head
+
+    def loss(values: dict[str, float]) -> float:
+        law = _law(values)
+        return _loss(judged, law, law.kernels[0])
+
+    return _law(least_squares(start, loss))
+
+
+def fitted_kernel(judged: Sequence[Row], law: StepLaw, start: KernelTiming) -> KernelTiming:
+    """Of a quantization, on ``judged``. What ``start`` has once is one constant, what it lacks stays away."""
+    names = [name for name in ("unpacking", "batch_unpacking", "arithmetic") if getattr(start, name)]
+    if start.unpacking == start.batch_unpacking:
+        names.remove("batch_unpacking")
+
+    def kernel(found: dict[str, float]) -> KernelTiming:
+        shared = {} if "batch_unpacking" in found else {"batch_unpacking": found["unpacking"]}
+        return replace(start, **found, **shared)
+
+    values = {name: getattr(start, name) for name in names}
+    return kernel(least_squares(values, lambda found: _loss(judged, law, kernel(found))))
+
+
+@cache
+def _held_back(model: str, name: str, kind: str) -> tuple[StepLaw, KernelTiming]:
+    """Law and kernel for a checkpoint, fitted without it."""
+    law = fitted_law(model)
+    if kind == PLAIN:
+        return law, law.kernels[0]
+    others = [row for row in rows() if kind_of(row) == kind and checkpoint(row.cell) != name and _fits(row)]
+    if not others:
+        return replace(law, traffic=1 / SPEED.efficiency), law.kernels[0]
+    return law, fitted_kernel(others, law, timing(SPEED, others[0].step.placement)[1])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row and what is said of it held back."""
+
+    row: Row
+    kind: str
+    said: float
+
+    @property
+    def error(self) -> float:
+        return self.said / self.row.measured - 1
+
+    @property
+    def held(self) -> bool:
+        """Whether the band that a plan shows holds."""
+        _, kernel, timed = timing(SPEED, self.row.step.placement)
+        known = kernel.decode_within if self.row.figure == "one stream" else kernel.output_within
+        within = known if timed else UNTIMED_WITHIN
+        return 1 / (1 + within) <= self.row.measured / self.said <= 1 + within
+
+
+@cache
+def judged() -> tuple[Judged, ...]:
+    """Every row but prompts."""
+    found = []
+    for row in rows():
+        if row.figure != "prompt" and (row.figure == "one stream" or row.model != "qwen3-0.6b"):
+            kind = kind_of(row)
+            if kind == "untimed":
+                law, kernel, _ = timing(replace(SPEED, law=fitted_law(row.model)), row.step.placement)
+            else:
+                law, kernel = _held_back(row.model, checkpoint(row.cell), kind)
+            said = predicted(row, law, kernel)
+            found.append(Judged(row, kind, said))
+    return tuple(found)
+
+
+def summary(found: Iterable[Judged]) -> dict[str, Any] | None:
+    """Errors in percent, and the share of rows within the band."""
+    rows_of = tuple(found)
+    if not rows_of:
+        return None
+    worst = max(rows_of, key=lambda item: abs(item.error))
+    return {
+        "rows": len(rows_of),
+        "median": 100 * median(abs(item.error) for item in rows_of),
+        "worst": 100 * worst.error,
+        "worstRow": worst.row.name,
+        "held": sum(item.held for item in rows_of),
+    }
+
+
+def _cell(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "none"
+    return (
+        f"{found['median']:.1f} %, {found['worst']:+.1f} % ({found['worstRow']}; {found['rows']} rows, "
+        f"{found['held']} in the band)"
+    )
+
+
+def summary_table() -> str:
+    """By figure, as docs/results/planner.md shows it."""
+    lines = [
+        "| Figure | Goal | All timed | 16 bits | 8 bits | 4 bits on Machete | NF4 | Not timed |",
+        f"|{' --- |' * 8}",
+    ]
+    for figure, title in TITLES.items():
+        of = [item for item in judged() if item.row.figure == figure]
+        groups = (TIMED, *((kind,) for kind in TIMED), ("untimed",))
+        cells = [_cell(summary(item for item in of if item.kind in group)) for group in groups]
+        middle, worst = GOALS[figure]
+        lines.append(f"| {title} | {middle}, {worst} % | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def row_table() -> str:
+    """Every row."""
+    lines = ["| Row | Model, method | Kind | Streams | Measured | Held back | Error |", f"|{' --- |' * 7}"]
+    lines.extend(
+        f"| {item.row.name} | {item.row.cell['model']}, {item.row.cell['method']} | {item.row.kind} "
+        f"| {item.row.streams} | {item.row.measured:.0f} | {item.said:.0f} | {100 * item.error:+.1f} % |"
+        for item in judged()
+    )
+    return "\n".join(lines)
+
+
+def page(text: str) -> str:
+    """``text`` with the tables between their markers written anew. Raises ValueError where there are none."""
+    for name, table in (("speed", summary_table()), ("speed-rows", row_table())):
+        begin, end = f"<!-- begin {name}: python -m benchmarks.planner.speed -->", f"<!-- end {name} -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"docs/results/planner.md has no markers for {name}")
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    return text
+
+
+def constants() -> tuple[StepLaw, tuple[KernelTiming, ...]]:
+    """What all rows give."""
+    law = fitted_law()
+    kernels = [law.kernels[0]]
+    for start in LAW.kernels[1:]:
+        of = [row for row in rows() if timing(SPEED, row.step.placement)[1:] == (start, True) and _fits(row)]
+        kernels.append(fitted_kernel(of, law, start))
+    return law, tuple(kernels)
+
+
+def main(arguments: Sequence[str]) -> int:
+    text = PAGE.read_text(encoding="utf-8")
+    wanted = page(text)
+    if "--check" in arguments:
+        if wanted != text:
+            print("docs/results/planner.md has drifted: run python -m benchmarks.planner.speed")
+        return int(wanted != text)
+    PAGE.write_text(wanted, encoding="utf-8")
+    print(row_table())
+    print()
+    print(summary_table())
+    law, kernels = constants()
+    print(
+        f"\n{law.layer_microseconds:.1f} us a layer, {law.attention_nanoseconds:.1f} ns a stream, layer and"
+    )
+    print(f"head, x {law.odd_head:.2f}")
+    print(f"traffic {law.traffic:.3f}")
+    for kernel in kernels:
+        print(f"{kernel.ran}: {kernel.unpacking:.1f} {kernel.batch_unpacking:.1f} {kernel.arithmetic:.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

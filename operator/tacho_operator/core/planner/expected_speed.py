@@ -1,0 +1,189 @@
+"""Expected speed of a plan: one stream, the planned concurrency, and the capacity at the service level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.model import Architecture
+from tacho_engines.base import Placement
+from tacho_engines.hardware.gpus import guessed_rates, is_slice
+from tacho_engines.profile import EngineSpeed, KernelTiming, StepLaw
+from tacho_engines.shared.images import version_key
+from tacho_engines.shared.switches import parse_arguments
+from tacho_operator.core.planner.speed import DecodeStep
+
+UNTIMED_WITHIN = 1.0
+"""Where steps were not timed, 9 of 10 measurements are taken to stay within a factor of two."""
+MORE_STREAMS, MORE_TOKENS = 1.25, 1.02
+"""Without a service level the capacity is where this many times the streams give less than this many times
+the tokens."""
+FEW_STREAMS = 8
+"""Below, steps cost more than what they serve, and one stream may have a faster kernel than several."""
+SEARCH_STEP = 1.03
+"""Streams are tried in steps of three percent, finer than any claim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedSpeed:
+    """Expected output tokens per second of a replica."""
+
+    decode_tokens_per_second: float
+    """Of one stream."""
+    output_tokens_per_second: float
+    """Of the plan's concurrency."""
+    capacity_concurrency: int
+    """Streams that keep the service level; 0: not even one does."""
+    capacity_tokens_per_second: float
+    decode_within: float
+    output_within: float
+    ran: str
+    """The measurement behind it, as a clause; "": none, a factor of two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """Streams that follow one another on one replica."""
+
+    step: DecodeStep
+    law: StepLaw
+    kernel: KernelTiming
+    ceiling: float
+    """Tokens per second that the engine's front ends carry."""
+
+    def gap(self, streams: int) -> float:
+        """Seconds from one token of a stream to the next: a step, and the prompts that others begin
+        meanwhile."""
+        return self.step.seconds(streams, self.law, self.kernel) + self._prompts(streams - 1)
+
+    def _prompts(self, streams: int) -> float:
+        """Seconds of a step that go to the prompts of ``streams``."""
+        return streams * self.step.prompt_seconds(self.law, self.kernel) / self.step.output_tokens
+
+    def tokens_per_second(self, streams: int) -> float:
+        """Of all streams; each computes its own prompt, too."""
+        return min(self.ceiling, streams / (self.gap(streams) + self._prompts(1)))
+
+    def keeps(self, streams: int, level: ServiceLevel) -> bool:
+        """Whether that share of requests has its tokens in time. A request meets a number of prompts with a
+        Poisson distribution, ``streams`` on average; its own waits for a step and is computed in the next.
+        What the front ends add to the first token is not known."""
+        gap = max(self.gap(streams), streams / self.ceiling)
+        late = NormalDist().inv_cdf(level.percentile / 100) * self._prompts(streams) / streams**0.5
+        first = 2 * gap + self.step.prompt_seconds(self.law, self.kernel)
+        return (not level.tpot_milliseconds or 1e3 * (gap + late) <= level.tpot_milliseconds) and (
+            not level.ttft_milliseconds or 1e3 * first <= level.ttft_milliseconds
+        )
+
+    def capacity(self, slots: int, level: ServiceLevel) -> int:
+        """Most streams, up to ``slots``, within the service level; without one, where more add little."""
+        bounded = level.tpot_milliseconds or level.ttft_milliseconds
+        streams, kept = 1 if bounded else min(slots, FEW_STREAMS), 0
+        while streams <= slots:
+            if bounded and not self.keeps(streams, level):
+                break
+            kept = streams
+            more = self.tokens_per_second(round(MORE_STREAMS * streams))
+            if not bounded and more < MORE_TOKENS * self.tokens_per_second(streams):
+                break
+            streams = max(streams + 1, min(slots, int(SEARCH_STEP * streams)))
+        return kept
+
+
+def expected_speed(
+    speed: EngineSpeed,
+    step: DecodeStep,
+    *,
+    concurrency: int,
+    slots: int,
+    level: ServiceLevel,
+    front_ends: int | None,
+) -> ExpectedSpeed | None:
+    """None where neither the memory bandwidth nor the GPU's generation is known, or the engine's speed is
+    not.
+
+    ``front_ends``: HTTP front ends of the engine; None: enough.
+    """
+    device = step.placement.device
+    guessed = UNTIMED_WITHIN
+    if not device.bandwidth_bytes and (rates := guessed_rates(device)):
+        step = replace(step, placement=replace(step.placement, device=rates[0]))
+        guessed = (1 + UNTIMED_WITHIN) * rates[1] - 1
+    if step.bound() is None or not speed.efficiency:
+        return None
+    law, kernel, timed = timing(speed, step.placement)
+    ceiling = law.front_end_tokens_per_second * front_ends if front_ends else float("inf")
+    loop = Loop(step=step, law=law, kernel=kernel, ceiling=ceiling)
+    capacity = loop.capacity(slots, level)
+    return ExpectedSpeed(
+        decode_tokens_per_second=1 / loop.gap(1),
+        output_tokens_per_second=loop.tokens_per_second(concurrency),
+        capacity_concurrency=capacity,
+        capacity_tokens_per_second=loop.tokens_per_second(capacity) if capacity else 0.0,
+        decode_within=kernel.decode_within if timed else guessed,
+        output_within=kernel.output_within if timed else guessed,
+        ran=kernel.ran if timed else "",
+    )
+
+
+def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTiming, bool]:
+    """Law and kernel of a placement, and whether they were timed on such a one."""
+    law = speed.law or _whole(speed.efficiency)
+    plain = law.kernels[0]
+    kernel = next((row for row in law.kernels if _covers(row, placement)), None)
+    if kernel is None:
+        return replace(law, traffic=1 / speed.efficiency), plain, False
+    if kernel.arithmetic > plain.arithmetic and not placement.device.fp8_flops:
+        kernel = replace(kernel, arithmetic=plain.arithmetic)
+    return law, kernel, speed.law is not None and _is_timed(law, placement)
+
+
+def _whole(efficiency: float) -> StepLaw:
+    """Of an engine whose steps were not timed: its usual share of the bound."""
+    usual = KernelTiming(
+        arithmetic=efficiency,
+        decode_within=UNTIMED_WITHIN,
+        output_within=UNTIMED_WITHIN,
+        ran="",
+    )
+    return StepLaw(
+        capability=(0, 0),
+        since="",
+        traffic=1 / efficiency,
+        layer_microseconds=0.0,
+        attention_nanoseconds=0.0,
+        odd_head=1.0,
+        prompt_attention=1.0,
+        kernels=(usual,),
+        front_end_tokens_per_second=float("inf"),
+    )
+
+
+def _covers(row: KernelTiming, placement: Placement) -> bool:
+    return placement.method.method in row.methods and placement.facts.quantization.scheme in row.schemes
+
+
+TIMED_LAYERS = ("full", "sliding")
+"""Kinds of attention of the models that were timed; a window that holds the whole request is none."""
+
+
+def _is_timed(law: StepLaw, placement: Placement) -> bool:
+    """Whether the law was timed on such a placement: a dense model of text on one whole GPU of that
+    generation, run as the engine runs by itself."""
+    options, device = placement.options, placement.device
+    whole = placement.count == 1 and placement.tensor == placement.pipeline == 1
+    return (
+        whole
+        and not is_slice(device)
+        and _dense(placement.architecture)
+        and device.capability == law.capability
+        and version_key(placement.version) >= version_key(law.since)
+        and {*parse_arguments(options.arguments), *options.env} <= set(law.alike)
+    )
+
+
+def _dense(architecture: Architecture) -> bool:
+    kinds = {group.kind for group in architecture.layer_groups}
+    plain = not architecture.experts and not architecture.multimodal
+    return plain and architecture.layers > 0 and kinds <= set(TIMED_LAYERS)
