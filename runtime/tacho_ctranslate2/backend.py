@@ -28,7 +28,6 @@ from tacho_server.backend import (
     Generation,
     GenerationError,
     Occupancy,
-    Scored,
     Token,
     Tokenizer,
 )
@@ -216,7 +215,7 @@ class CTranslate2Backend:
         finally:
             leave()
 
-    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
+    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
         """Raises GenerationError for a text that is too long for SCORING_BYTES."""
         most = SCORING_BYTES // (8 * len(self._vocabulary))
         if len(tokens) > most:
@@ -224,7 +223,7 @@ class CTranslate2Backend:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._scoring, self._score, list(tokens), top_logprobs)
 
-    def _score(self, tokens: list[int], top_logprobs: int) -> tuple[Scored, ...]:
+    def _score(self, tokens: list[int], top_logprobs: int) -> tuple[Token, ...]:
         found = self._generator.forward_batch([tokens], return_log_probs=True)
         return steps.scored(tokens, steps.rows(found), top_logprobs)
 

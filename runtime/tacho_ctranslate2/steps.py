@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from tacho_server.backend import Sampling, Scored, Token, TokenLogprob
+from tacho_server.backend import Sampling, Token, TokenLogprob
 
 TOP_LOGPROBS = 20
 """Maximum number of alternatives per token, as in OpenAI's API."""
@@ -75,11 +75,11 @@ def rows(found: Any) -> Any:
     return _numpy().asarray(found)[0]
 
 
-def scored(tokens: Sequence[int], logprobs: Any, top: int) -> tuple[Scored, ...]:
+def scored(tokens: Sequence[int], logprobs: Any, top: int) -> tuple[Token, ...]:
     """Each given token with what the model thought of it; ``logprobs``: one row for each position."""
-    first = Scored(token=tokens[0], logprob=None)
+    first = Token(token=tokens[0], logprob=None)
     rest = (
-        Scored(token=token, logprob=float(row[token]), top=likeliest(row, top))
+        Token(token=token, logprob=float(row[token]), top=likeliest(row, top))
         for token, row in zip(tokens[1:], logprobs[:-1], strict=True)
     )
     return (first, *rest)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacho_server.backend import Scored, Token, TokenLogprob
+from tacho_server.backend import Token, TokenLogprob
 from tacho_server.generating import Piece
 
 Name = Callable[[int], str]
@@ -34,7 +34,7 @@ class AnswerChoice:
 
     text: str = ""
     finish: str | None = None
-    tokens: list[Token | Scored] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class AnswerFormat:
         )
 
     def chunk(self, piece: Piece) -> dict[str, Any]:
-        tokens: list[Token | Scored] = [*piece.scored] if piece.token is None else [piece.token]
+        tokens: list[Token] = [*piece.scored] if piece.token is None else [piece.token]
         logprobs = self._logprobs(tokens) if self.logprobs and tokens else None
         if self.chat:
             return self._chat_chunk(piece.index, {"content": piece.text}, piece.finish, logprobs)
@@ -96,7 +96,7 @@ class AnswerFormat:
         return {"index": index, "text": choice.text, **end}
 
     # --- log-probabilities -----------------------------------------------------------------------
-    def _logprobs(self, tokens: Sequence[Token | Scored]) -> dict[str, Any]:
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any]:
         if self.chat:
             return {"content": [self._chat_logprob(token) for token in tokens], "refusal": None}
         names = [self.name(token.token) for token in tokens]
@@ -111,7 +111,7 @@ class AnswerFormat:
             "text_offset": offsets,
         }
 
-    def _alternatives(self, token: Token | Scored) -> dict[str, float] | None:
+    def _alternatives(self, token: Token) -> dict[str, float] | None:
         """The chosen token is always among them; None where nothing precedes the token."""
         if token.logprob is None:
             return None
@@ -121,7 +121,7 @@ class AnswerFormat:
             found.setdefault(self.name(likely.token), likely.logprob)
         return found
 
-    def _chat_logprob(self, token: Token | Scored) -> dict[str, Any]:
+    def _chat_logprob(self, token: Token) -> dict[str, Any]:
         assert token.logprob is not None, "log-probabilities were requested"
         entry = self._named(TokenLogprob(token.token, token.logprob))
         return {**entry, "top_logprobs": [self._named(likely) for likely in token.top]}

@@ -52,23 +52,15 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """One generated token; the last one has a ``finish``."""
+    """One token, generated or of a given text; the last generated one has a ``finish``."""
 
     token: int
     logprob: float | None = None
+    """None: not requested, or nothing precedes the token."""
     top: tuple[TokenLogprob, ...] = ()
     """The most likely tokens, best first, where requested."""
     finish: str = ""
     """"" (more follow) | stop (this is the end-of-sequence token) | length (``max_tokens``)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """A token of a given text; ``logprob`` is None for the first, which nothing precedes."""
-
-    token: int
-    logprob: float | None
-    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +144,7 @@ class Backend(Protocol):
     def generate(self, generation: Generation) -> AsyncIterator[Token]:
         """Joins the running batch. Closing the iterator cancels. Raises GenerationError."""
 
-    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
+    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
         """Log-probabilities of given tokens; only called where ``abilities.scores``."""
 
     def occupancy(self) -> Occupancy: ...

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from tacho_server.backend import Backend, Generation, Scored, Token
+from tacho_server.backend import Backend, Generation, Token
 from tacho_server.text import Detokenizer, Stops
 
 
@@ -19,7 +19,7 @@ class Piece:
     text: str
     token: Token | None = None
     """None: the piece is the echoed prompt."""
-    scored: Sequence[Scored] = ()
+    scored: Sequence[Token] = ()
     """Log-probabilities of the echoed prompt."""
     finish: str | None = None
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tacho_server.answers import AnswerChoice, AnswerFormat, Usage
-from tacho_server.backend import Backend, Generation, GenerationError, Sampling, Scored
+from tacho_server.backend import Backend, Generation, GenerationError, Sampling, Token
 from tacho_server.errors import RequestError, bad
 from tacho_server.generating import Piece, merged, pieces
 from tacho_server.metrics import ServerMetrics
@@ -228,7 +228,7 @@ class Service:
 
     async def _echo(self, job: GenerationJob, index: int) -> Piece:
         generation = job.generations[index]
-        scored: Sequence[Scored] = ()
+        scored: Sequence[Token] = ()
         if job.form.logprobs:
             scored = await self._backend.score(generation.prompt, generation.sampling.top_logprobs or 0)
         text = self._backend.tokenizer.decode(generation.prompt)

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from tacho_server.backend import (
     Generation,
     GenerationError,
     Occupancy,
-    Scored,
     Token,
     TokenLogprob,
 )
@@ -140,7 +140,7 @@ class TransformersBackend:
             for place in range(given, count):
                 chosen = row.chosen[place]
                 end = "" if not over or place + 1 < count else self._finish(chosen.token, sampling.ignore_eos)
-                mailbox.put(Token(token=chosen.token, logprob=chosen.logprob, top=chosen.top, finish=end))
+                mailbox.put(replace(chosen, finish=end))
             given = count
             if over:
                 mailbox.end()
@@ -171,14 +171,14 @@ class TransformersBackend:
         self._manager.output_router.result_handlers.pop(identity, None)
         self._rows.pop(identity, None)
 
-    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
+    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
         """Between two steps of the batch, while the library pauses it."""
         return await asyncio.to_thread(self._score, list(tokens), top_logprobs)
 
-    def _score(self, tokens: list[int], top: int) -> list[Scored]:
+    def _score(self, tokens: list[int], top: int) -> list[Token]:
         torch = self._torch
         step = max(1, SCORE_BYTES // (8 * self.abilities.vocabulary))
-        scored = [Scored(token=tokens[0], logprob=None)]
+        scored = [Token(token=tokens[0], logprob=None)]
         with self._manager.pause(), torch.inference_mode():
             past = None
             for begin in range(0, len(tokens) - 1, step):
@@ -191,7 +191,7 @@ class TransformersBackend:
                 for place, row in enumerate(rows):
                     token = tokens[begin + place + 1]
                     likely: tuple[TokenLogprob, ...] = self._sampler.most_likely(row, top)
-                    scored.append(Scored(token=token, logprob=float(row[token]), top=likely))
+                    scored.append(Token(token=token, logprob=float(row[token]), top=likely))
         return scored
 
     # --- status ----------------------------------------------------------------------------------

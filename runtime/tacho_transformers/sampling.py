@@ -11,16 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacho_server.backend import Sampling, TokenLogprob
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A chosen token with its log-probabilities."""
-
-    token: int
-    logprob: float | None
-    top: tuple[TokenLogprob, ...]
+from tacho_server.backend import Sampling, Token, TokenLogprob
 
 
 @dataclass(slots=True)
@@ -29,7 +20,7 @@ class Row:
 
     sampling: Sampling
     generator: Any
-    chosen: list[Chosen] = field(default_factory=list)
+    chosen: list[Token] = field(default_factory=list)
 
 
 class Sampler:
@@ -88,10 +79,10 @@ class Sampler:
             probabilities = torch.zeros_like(probabilities).scatter_(0, places, ordered)
         return int(torch.multinomial(probabilities.cpu(), 1, generator=row.generator))
 
-    def _chosen(self, token: int, logprobs: Any, top: int) -> Chosen:
+    def _chosen(self, token: int, logprobs: Any, top: int) -> Token:
         if logprobs is None:
-            return Chosen(token, None, ())
-        return Chosen(token, float(logprobs[token]), self.most_likely(logprobs, top))
+            return Token(token=token)
+        return Token(token=token, logprob=float(logprobs[token]), top=self.most_likely(logprobs, top))
 
     def most_likely(self, logprobs: Any, count: int) -> tuple[TokenLogprob, ...]:
         """The ``count`` best of [vocabulary] log-probabilities, best first."""

@@ -11,7 +11,6 @@ from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.base import RunHalf
 from tacho_engines.run_parts import ALL_FILES
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
-from tacho_engines.shared.log_patterns import FailurePattern
 from tacho_engines.shared.metrics import VLLM_FAMILY, MetricNames
 
 FILES = ALL_FILES
@@ -42,14 +41,6 @@ METRICS = MetricNames(
 text-generation-webui has none. Source: SGLang 0.5.23 srt/observability/metrics_collector.py; TGI
 3.3.7 docs/source/reference/metrics.md; MLC 0.26.dev0 cpp/serve/metrics.cc (of a single engine, without
 labels)."""
-FAILURES = (
-    FailurePattern(
-        pattern=r"(?i)address already in use",
-        failure_class=FailureClass.PORT_IN_USE,
-        message="the engine's port is taken by another process",
-        next_step="make the engine listen on $(TACHO_PORT), and nothing else in the pod",
-    ),
-)
 
 _REFERENCE = re.compile(r"\$\$|\$\((?P<name>[^)]*)\)")
 
@@ -86,7 +77,6 @@ class Custom(DefaultRun):
     name = "custom"
     program = "the engine"
     users_command = True
-    failures = FAILURES
 
     def api_key_variable(self, config: RuntimeConfig) -> str:
         return config.custom.api_key_variable if config.custom else ""

@@ -11,7 +11,7 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import RunHalf
 from tacho_engines.run_parts import GGUF, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun
-from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns
+from tacho_engines.shared.log_patterns import UNUSABLE_GPU, FailurePattern, StartupPatterns
 from tacho_engines.shared.metrics import MetricNames
 from tacho_engines.shared.openai import PLAIN, Dialect
 
@@ -110,22 +110,7 @@ FAILURES = (
         message="the GPU's memory did not suffice for what llama.cpp needs besides weights and context",
         next_step=MEMORY_STEP,
     ),
-    FailurePattern(
-        pattern=r"(?P<why>no kernel image is available for execution on the device)",
-        failure_class=FailureClass.UNSUPPORTED_GPU,
-        message="this build of llama.cpp has no code for the GPU: {why}",
-        next_step="take an image that was built for its compute capability (CUDA_ARCHITECTURES), or another "
-        "product in spec.gpu.products",
-    ),
-    FailurePattern(  # ggml_cuda_init, with cudaGetErrorString's text
-        pattern=r"(?:failed to initialize CUDA: |CUDA error: )(?P<why>CUDA driver version is insufficient.*"
-        r"|no CUDA-capable device is detected|system has unsupported display driver.*"
-        r"|the provided PTX was compiled with an unsupported toolchain.*|.*system not yet initialized.*)",
-        failure_class=FailureClass.UNSUPPORTED_GPU,
-        message="llama.cpp cannot use the GPU or its driver: {why}",
-        next_step="update the node's driver and check that the container is given GPUs, or take an image "
-        "that was built for an older CUDA (spec.engine.image)",
-    ),
+    UNUSABLE_GPU,
     FailurePattern(  # ggml_cuda_error, of any other call
         pattern=r"CUDA error: (?P<why>an illegal memory access.*|unspecified launch failure.*"
         r"|misaligned address.*|uncorrectable ECC.*|the launch timed out.*|hardware stack error.*)",
@@ -142,13 +127,6 @@ FAILURES = (
         message="llama.cpp cannot spread the model as requested: {why}",
         next_step="remove parallelism.tensor, and --split-mode from spec.engine.extraArgs: layers in turn "
         "work for every model",
-    ),
-    FailurePattern(
-        pattern=r"std::bad_alloc|failed to allocate (?:CPU |compute )?buffer|unable to allocate CPU"
-        r"|Cannot allocate memory|failed to allocate buffer of size",
-        failure_class=FailureClass.HOST_OUT_OF_MEMORY,
-        message="the container's memory did not suffice for weights and context",
-        next_step="raise the memory in spec.engine.resources, or lower spec.context",
     ),
 )
 

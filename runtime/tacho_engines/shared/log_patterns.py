@@ -92,6 +92,48 @@ COMMON_FAILURES = (
         message="the GPU reported a fault",
         next_step="look for Xid messages in the node's kernel log; drain the node when they repeat",
     ),
+    FailurePattern(
+        pattern=r"(?i)address already in use",
+        failure_class=FailureClass.PORT_IN_USE,
+        message="the engine's port is taken by another process",
+        next_step="stop the process that listens there, or choose another port; a custom command listens on "
+        "$(TACHO_PORT)",
+    ),
+    FailurePattern(
+        pattern=r"DefaultCPUAllocator: can't allocate memory|^MemoryError\b|Memory footprint \d+ is more"
+        r"|std::bad_alloc|failed to allocate (?:CPU |compute )?buffer|unable to allocate CPU"
+        r"|Cannot allocate memory",
+        failure_class=FailureClass.HOST_OUT_OF_MEMORY,
+        message="the container's memory did not suffice for weights and context",
+        next_step="raise the memory in spec.engine.resources, or lower spec.context",
+    ),
+)
+"""Checked after the engine's own patterns."""
+
+# --- patterns of several engines, each at its place among the engine's own
+UNKNOWN_ARCHITECTURE = FailurePattern(
+    pattern=r"(?:Model architectures \[|model type [`'](?=.*Transformers does not recognize))"
+    r"(?P<architecture>[^\]`]+)(?:\] (?:are not supported|failed to be inspected)|[`'])",
+    failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
+    message="this version of the engine does not know the model's architecture {architecture}",
+    next_step="take a newer engine image (spec.engine.image), or another engine",
+)
+BROKEN_SAFETENSORS = FailurePattern(
+    pattern=r"(?P<why>(?<=SafetensorError: ).+|Error while deserializing header.*|InvalidHeader\w*"
+    r"|MetadataIncompleteBuffer.*)",
+    failure_class=FailureClass.MODEL_INVALID,
+    message="a safetensors file of the model is not whole: {why}",
+    next_step="fetch or copy the model again and compare its files' sizes with the source's",
+)
+UNUSABLE_GPU = FailurePattern(
+    pattern=r"(?P<why>NVIDIA driver on your system is too old|CUDA driver version is insufficient.*"
+    r"|system has unsupported display driver.*|no kernel image is available for execution on the device"
+    r"|the provided PTX was compiled with an unsupported toolchain.*|no CUDA-capable device is detected"
+    r"|system not yet initialized.*)",
+    failure_class=FailureClass.UNSUPPORTED_GPU,
+    message="this build of the engine cannot use the GPU or its driver: {why}",
+    next_step="update the node's driver and check that the container has GPUs, or take an image for this "
+    "GPU or an older CUDA (spec.engine.image)",
 )
 
 

@@ -17,7 +17,12 @@ from tacho_engines.shared.default_run import (
     refused_arguments,
     server_startup,
 )
-from tacho_engines.shared.log_patterns import FailurePattern
+from tacho_engines.shared.log_patterns import (
+    BROKEN_SAFETENSORS,
+    UNKNOWN_ARCHITECTURE,
+    UNUSABLE_GPU,
+    FailurePattern,
+)
 from tacho_engines.shared.openai import COMMON
 
 METRICS = TACHO_SERVER_METRICS
@@ -28,33 +33,9 @@ DIALECT = replace(COMMON, name="transformers", owner="transformers")
 PROGRAM = "transformers-server"
 
 FAILURES = (
-    FailurePattern(
-        pattern=r"DefaultCPUAllocator: can't allocate memory|^MemoryError\b|Memory footprint \d+ is more",
-        failure_class=FailureClass.HOST_OUT_OF_MEMORY,
-        message="the container's memory did not suffice for weights and context",
-        next_step="raise the memory in spec.engine.resources, or lower spec.context",
-    ),
-    FailurePattern(
-        pattern=r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory",
-        failure_class=FailureClass.GPU_OUT_OF_MEMORY,
-        message="the GPU's memory did not suffice for weights and context",
-        next_step="lower spec.context.maxModelLen or spec.context.concurrency, quantize further, or take a "
-        "larger GPU",
-    ),
-    FailurePattern(
-        pattern=r"model type [`'\"](?P<architecture>[^`'\"]+)[`'\"] but Transformers does not recognize "
-        r"this arch",
-        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
-        message="this version of Transformers does not know the model architecture {architecture}",
-        next_step="take a newer engine image (spec.engine.image), or another engine",
-    ),
-    FailurePattern(
-        pattern=r"(?P<why>SafetensorError.*|Error while deserializing header.*"
-        r"|MetadataIncompleteBuffer.*|InvalidHeaderDeserialization.*)",
-        failure_class=FailureClass.MODEL_INVALID,
-        message="a file of the model is not whole: {why}",
-        next_step="fetch or copy the file again and compare its size with the source's",
-    ),
+    UNKNOWN_ARCHITECTURE,
+    BROKEN_SAFETENSORS,
+    UNUSABLE_GPU,
     FailurePattern(
         pattern=r"Invalid layer type: (?P<kind>\S+)",
         failure_class=FailureClass.ENGINE_NOT_SUPPORTED,

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tacho_contract.failure import Failure, FailureClass
-from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns
+from tacho_engines.shared.log_patterns import (
+    BROKEN_SAFETENSORS,
+    UNKNOWN_ARCHITECTURE,
+    UNUSABLE_GPU,
+    FailurePattern,
+    StartupPatterns,
+)
 
 FALLBACKS = (
     (
@@ -80,25 +86,13 @@ FAILURES = (
     # --- the model
     FailurePattern(
         pattern=r"(?:contains custom code which must be executed|requires you to execute the configuration "
-        r"file"
-        r"|set the option `?trust_remote_code|trust_remote_code=True)",
+        r"file|set the option `?trust_remote_code|trust_remote_code=True)",
         failure_class=FailureClass.INVALID_CONFIG,
         message="the model brings code of its own, which is not executed",
         next_step="read that code, and set spec.model.trustRemoteCode to true if it may run",
     ),
-    FailurePattern(
-        pattern=r"(?:Model architectures \[|model type [`'](?=.*Transformers does not recognize))"
-        r"(?P<architecture>[^\]`]+)(?:\] (?:are not supported|failed to be inspected)|[`'])",
-        failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
-        message="this vLLM does not know the model's architecture {architecture}",
-        next_step="take a newer engine image (spec.engine.image), or another engine",
-    ),
-    FailurePattern(
-        pattern=r"(?P<why>(?<=SafetensorError: ).+|InvalidHeader\w*|MetadataIncompleteBuffer)",
-        failure_class=FailureClass.MODEL_INVALID,
-        message="a safetensors file of the model is not whole: {why}",
-        next_step="fetch or copy the model again and compare its files' sizes with the source's",
-    ),
+    UNKNOWN_ARCHITECTURE,
+    BROKEN_SAFETENSORS,
     FailurePattern(
         pattern=r"(?:Couldn't instantiate the backend tokenizer|Can't load tokenizer for|"
         r"Unable to load vocabulary|No tokenizer file found)(?P<why>.*)",
@@ -109,8 +103,7 @@ FAILURES = (
     ),
     FailurePattern(
         pattern=r"(?:Repo id must be in the form .*: '|Invalid repository ID or local directory specified: "
-        r"'?)"
-        r"(?P<path>[^']+)",
+        r"'?)(?P<path>[^']+)",
         failure_class=FailureClass.MODEL_NOT_FOUND,
         message="there is no model that vLLM can load in {path}: no config.json",
         next_step="check the path in spec.model.uri, and that spec.model.files select config.json",
@@ -163,16 +156,7 @@ FAILURES = (
         message="the GPU lacks the type that the model computes in: {why}",
         next_step="choose another product in spec.gpu.products (8.0 and later have bfloat16)",
     ),
-    FailurePattern(
-        pattern=r"(?P<why>NVIDIA driver on your system is too old"
-        r"|CUDA driver version is insufficient for CUDA runtime version"
-        r"|system has unsupported display driver / cuda driver combination"
-        r"|no kernel image is available for execution on the device)",
-        failure_class=FailureClass.UNSUPPORTED_GPU,
-        message="this build of vLLM cannot use the GPU or its driver: {why}",
-        next_step="update the node's driver, or take an image that was built for an older CUDA "
-        "(spec.engine.image)",
-    ),
+    UNUSABLE_GPU,
     FailurePattern(
         pattern=r"(?P<why>Found no NVIDIA driver on your system|No CUDA GPUs are available"
         r"|Failed to infer device type)",
@@ -183,8 +167,7 @@ FAILURES = (
     # --- memory
     FailurePattern(
         pattern=r"max seq len \((?P<length>\d+)\), \((?P<needed>[\d.]+) GiB KV cache is needed, which is "
-        r"larger "
-        r"than the available KV cache memory \((?P<there>[\d.]+) GiB\)"
+        r"larger than the available KV cache memory \((?P<there>[\d.]+) GiB\)"
         r"\. Based on the available memory, the estimated maximum model length is "
         r"(?P<fitsMaxModelLen>\d+)",
         failure_class=FailureClass.KV_CACHE_TOO_SMALL,
@@ -195,8 +178,7 @@ FAILURES = (
     ),
     FailurePattern(
         pattern=r"(?P<needed>[\d.]+) GiB KV cache is needed, which is larger than the available KV cache "
-        r"memory "
-        r"\((?P<there>[\d.]+) GiB\)",
+        r"memory \((?P<there>[\d.]+) GiB\)",
         failure_class=FailureClass.KV_CACHE_TOO_SMALL,
         message="one request needs a KV cache of {needed} GiB and {there} GiB are left: not even a short one "
         "fits",
@@ -204,8 +186,7 @@ FAILURES = (
     ),
     FailurePattern(
         pattern=r"Free memory on device \S* ?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less "
-        r"than "
-        r".* \((?P<share>[\d.]+), (?P<wanted>[\d.]+) GiB\)",
+        r"than .* \((?P<share>[\d.]+), (?P<wanted>[\d.]+) GiB\)",
         failure_class=FailureClass.GPU_OUT_OF_MEMORY,
         message="something else uses the GPU: {free} of {total} GiB are free, {wanted} were planned",
         next_step="end what else runs on this GPU (nvidia-smi on the node), or plan for its part: "
@@ -235,12 +216,6 @@ FAILURES = (
         "larger GPU; make sure that nothing else uses this one",
     ),
     # --- the rest of the configuration
-    FailurePattern(
-        pattern=r"Address already in use",
-        failure_class=FailureClass.PORT_IN_USE,
-        message="vLLM's port is taken by another process",
-        next_step="stop the process that listens there, or choose another port",
-    ),
     FailurePattern(
         pattern=r"Value error, (?P<why>.+?)(?: \[type=|$)",
         failure_class=FailureClass.INVALID_CONFIG,

@@ -118,7 +118,8 @@ SLOW = textwrap.dedent(
         target.mkdir()
         (target / "model.bin").write_bytes(b"half")
         Path(sys.argv[3]).write_text("making")
-        time.sleep(float(sys.argv[4]))
+        while not Path(sys.argv[4]).exists():
+            time.sleep(0.01)
         (target / "model.bin").write_bytes(b"converted")
 
     found = ensure(Path(sys.argv[1]), Path(sys.argv[2]), "int8_float32", "4.8.5", make)
@@ -127,8 +128,9 @@ SLOW = textwrap.dedent(
 )
 
 
-def start(source: Path, cache: Path, mark: Path, seconds: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOW, str(source), str(cache), str(mark), str(seconds)]
+def start(source: Path, cache: Path, mark: Path, go: Path) -> subprocess.Popen[str]:
+    """A process that converts: it makes ``mark``, and ends once ``go`` is there."""
+    command = [sys.executable, "-c", SLOW, str(source), str(cache), str(mark), str(go)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -141,7 +143,7 @@ def wait_for(path: Path) -> None:
 
 def test_what_a_killed_conversion_left_is_removed_and_nothing_of_it_served(tmp_path):
     source, cache, mark = checkpoint(tmp_path / "m"), tmp_path / "c", tmp_path / "mark"
-    with start(source, cache, mark, 600) as killed:
+    with start(source, cache, mark, tmp_path / "never") as killed:
         wait_for(mark)
         killed.send_signal(signal.SIGKILL)
     (left,) = parts(cache)
@@ -154,12 +156,15 @@ def test_what_a_killed_conversion_left_is_removed_and_nothing_of_it_served(tmp_p
 
 def test_two_at_once_make_it_once(tmp_path):
     source, cache, mark = checkpoint(tmp_path / "m"), tmp_path / "c", tmp_path / "mark"
-    with start(source, cache, mark, 1.0) as first:
+    go = tmp_path / "go"
+    with start(source, cache, mark, go) as first:
         wait_for(mark)
-        with start(source, cache, tmp_path / "other", 1.0) as second:
+        with start(source, cache, tmp_path / "other", go) as second:
+            assert second.stdout is not None
+            assert "waiting for it" in second.stdout.readline()
+            go.touch()
             said = [process.communicate(timeout=60)[0].splitlines() for process in (first, second)]
     assert [lines[-1] for lines in said] == ["made", "cached"]
-    assert "waiting for it" in said[1][0]
     assert not (tmp_path / "other").exists()
 
 

@@ -78,7 +78,7 @@ def test_the_users_level_stands(tmp_path: Path) -> None:
         (
             "CUDA error: no kernel image is available for execution on the device",
             "UnsupportedGPU",
-            "has no code for the GPU",
+            "no kernel image is available",
         ),
         (
             "ggml_cuda_init: failed to initialize CUDA: CUDA driver version is insufficient for CUDA runtime "

@@ -17,7 +17,6 @@ from tacho_server.backend import (
     Generation,
     GenerationError,
     Occupancy,
-    Scored,
     Token,
     TokenLogprob,
 )
@@ -93,9 +92,9 @@ class Scripted:
         finally:
             self.running -= 1
 
-    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Scored]:
+    async def score(self, tokens: Sequence[int], top_logprobs: int) -> Sequence[Token]:
         return [
-            Scored(token=token, logprob=None if at == 0 else -float(at)) for at, token in enumerate(tokens)
+            Token(token=token, logprob=None if at == 0 else -float(at)) for at, token in enumerate(tokens)
         ]
 
     def occupancy(self) -> Occupancy:

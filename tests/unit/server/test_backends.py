@@ -14,7 +14,7 @@ import pytest
 
 from tacho_ctranslate2 import backend as ctranslate2
 from tacho_ctranslate2.backend import CTranslate2Backend
-from tacho_server.backend import Generation, Sampling, Scored
+from tacho_server.backend import Generation, Sampling, Token
 from tacho_transformers.backend import TransformersBackend
 
 GENERATION = Generation(identity="one", prompt=(1,), sampling=Sampling(max_tokens=1))
@@ -88,7 +88,7 @@ async def test_texts_that_wait_to_be_scored_do_not_keep_ctranslate2_from_generat
     assert not any(text.done() for text in texts)
     backend._generator.may_score.set()
     assert await asyncio.gather(*texts) == [
-        (Scored(token=1, logprob=None), Scored(token=1, logprob=-1.0)) for _ in texts
+        (Token(token=1, logprob=None), Token(token=1, logprob=-1.0)) for _ in texts
     ]
     assert backend._generator.most == 1, "one text at a time: what the memory is for"
     backend.close()
