@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.engines.random_forms import FORMS
+from benchmarks.engines.random_forms import CONFIGS, FORMS
 from benchmarks.engines.random_model import SHAPES
 from tools.mock.checkpoints import write_checkpoint, write_checkpoint_of
 
@@ -97,6 +97,8 @@ def write_hollow(folder: Path, name: str) -> None:
         write_checkpoint_of(folder, SHAPES[name])
     config_file = folder / "config.json"
     config = {**json.loads(config_file.read_text()), "bos_token_id": 0, "eos_token_id": 1}
+    if (form := name.rpartition("-")[2]) in FORMS:
+        config["quantization_config"] = CONFIGS[form]  # what vLLM has read of such a checkpoint
     config_file.write_text(json.dumps(config, indent=1))
     documents = {
         "generation_config.json": {"bos_token_id": 0, "eos_token_id": 1},

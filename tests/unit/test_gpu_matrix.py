@@ -104,6 +104,7 @@ def test_a_model_without_weights_has_headers_and_a_tokenizer_of_its_whole_vocabu
     config = json.loads((tmp_path / "config.json").read_text())
     words = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
     assert len(words) == config["vocab_size"]
+    assert ("quantization_config" in config) == name.endswith("-awq")
     weights = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
     assert weights > 2**30
     assert sum(path.stat().st_blocks * 512 for path in tmp_path.glob("*.safetensors")) < 2**24
