@@ -7,6 +7,7 @@ stamp does not wait for a task to be scheduled. Nothing is parsed while the answ
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import json
 import ssl
@@ -55,13 +56,9 @@ class RequestFailed(Exception):
 
     def with_message(self, message: str) -> RequestFailed:
         """The same failure with another message."""
-        return RequestFailed(
-            message,
-            answered=self.answered,
-            status=self.status,
-            retry_after_seconds=self.retry_after_seconds,
-            broke=self.broke,
-        )
+        failure = copy.copy(self)
+        failure.args = (message,)
+        return failure
 
     def after(self, tries: int) -> RequestFailed:
         """The failure as the last of ``tries`` tries."""
