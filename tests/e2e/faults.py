@@ -17,7 +17,7 @@ from tools.cluster.handle import Cluster
 from tools.cluster.namespaces import run_inside
 
 OPERATOR = "app.kubernetes.io/component=operator"
-RESTART_SECONDS = 60
+RESTART_SECONDS = 180
 LOAD_PORT, ENGINE_PORT = 9400, 8010
 
 

@@ -169,8 +169,9 @@ class Llmd:
 
     def delete(self) -> None:
         self.cluster.kubectl(
-            "delete", "llmd", self.name, "-n", self.namespace, "--ignore-not-found", "--timeout=30s"
-        )
+            "delete", "llmd", self.name, "-n", self.namespace, "--ignore-not-found", "--timeout=180s",
+            timeout_seconds=190,
+        )  # fmt: skip
 
     def describe(self) -> str:
         """For the report of a failed test."""

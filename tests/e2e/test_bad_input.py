@@ -11,7 +11,7 @@ from tests.e2e.conftest import Installed
 from tests.e2e.refusals import refused
 from tests.e2e.resource import Llmd, eventually, example
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 LAY_OUT = """
 set -e

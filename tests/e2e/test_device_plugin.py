@@ -10,7 +10,7 @@ from tests.e2e.resource import eventually
 from tools.cluster import devices, nodeconfig
 from tools.cluster.handle import Cluster
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 RESOURCE = "tests.tacho.dev/plugged"
 

@@ -10,7 +10,7 @@ import pytest
 
 from tools.images import __main__ as images, buildah, catalog
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 INSTALLED = """
 import importlib.metadata as packages, sys

@@ -74,8 +74,8 @@ def operator_back(tacho: Installed) -> Iterator[None]:
     cluster = tacho.cluster
     cluster.kubectl("scale", "deployment", lab.RELEASE, "-n", lab.OPERATOR_NAMESPACE, "--replicas=1")
     cluster.kubectl(
-        "rollout", "status", f"deployment/{lab.RELEASE}", "-n", lab.OPERATOR_NAMESPACE, "--timeout=90s",
-        timeout_seconds=100,
+        "rollout", "status", f"deployment/{lab.RELEASE}", "-n", lab.OPERATOR_NAMESPACE, "--timeout=180s",
+        timeout_seconds=190,
     )  # fmt: skip
 
 

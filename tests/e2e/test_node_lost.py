@@ -16,7 +16,7 @@ from tests.e2e.mocks import fill_model, mock
 from tests.e2e.resource import Llmd, eventually
 from tools.cluster import state
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 def kubelet(tacho: Installed) -> int:
@@ -43,7 +43,9 @@ def silent(tacho: Installed, node: str) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-        tacho.cluster.kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=50s")
+        tacho.cluster.kubectl(
+            "wait", "--for=condition=Ready", f"node/{node}", "--timeout=180s", timeout_seconds=190
+        )
 
 
 @pytest.mark.alone  # the cluster has one node

@@ -14,7 +14,7 @@ from tests.e2e.mocks import fill_model, mock
 from tests.e2e.refusals import refused
 from tests.e2e.resource import Llmd, eventually, example
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 RESOURCE = "tests.tacho.dev/gpu"
 """What a device plugin would advertise; the node's owner may do so too."""

@@ -73,3 +73,15 @@ def test_every_tier_and_part_runs() -> None:
     assert sorted(name for group in tiers.CI for name in group) == listed("TIERS")
     assert sorted(tiers.NIGHTLY_MINUTES) == listed("PARTS")
     assert sum(tiers.NIGHTLY_MINUTES.values()) <= 90
+
+
+def test_what_ci_leaves_out_runs_nightly() -> None:
+    recipes = re.findall(r"^nightly-\w+: .*\n\t(.*)$", MAKEFILE, flags=re.M)
+    assert len(recipes) == len(tiers.NIGHTLY_MINUTES)
+    places = {word: recipe for recipe in recipes for word in recipe.split() if word.startswith("tests/")}
+    assert [place for place in places if not (tiers.ROOT / place).exists()] == []
+    chosen = [tiers.ROOT / place for place, recipe in places.items() if "-m nightly" in recipe]
+    files = (tiers.ROOT / "tests").rglob("test_*.py")
+    marked = [path for path in files if "mark.nightly" in path.read_text()]
+    lost = [path for path in marked if not any(path.is_relative_to(place) for place in chosen)]
+    assert lost == []
