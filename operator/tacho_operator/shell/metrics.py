@@ -16,10 +16,11 @@ from tacho_operator.api.conditions import Reason
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.shell.resource_metrics import (
     LABELS,
+    SCALING_PREFIX,
+    KnownFigures,
     MeasuredMetrics,
     ResourceGauge,
     SeriesValue,
-    snapshot,
 )
 from tacho_operator.shell.workqueue import Key
 
@@ -78,11 +79,16 @@ class Metrics:
             "Watches that ended: by the API server's clock (ended), too old (expired), or broken.",
             ["kind", "why"],
         )
-        self._known: dict[Key, ShownStatus] = {}
         self._register_status_gauges(registry)
         self.measured = MeasuredMetrics(registry)
 
     def _register_status_gauges(self, registry: CollectorRegistry) -> None:
+        unreachable = (
+            "report_unreachable",
+            "1 while a pod runs and does not answer the operator, so that what it measured is not known.",
+            lambda item: float(item.silent),
+        )
+        self._shown: KnownFigures[ShownStatus] = KnownFigures(registry, SCALING_PREFIX, [unreachable])
         ResourceGauge(
             registry,
             "tacho_llmdeployment_condition",
@@ -93,22 +99,15 @@ class Metrics:
         ResourceGauge(
             registry, "tacho_llmdeployment_replicas", "Pods by state.", [*LABELS, "state"], self._replicas
         )
-        ResourceGauge(
-            registry,
-            "tacho_llmdeployment_report_unreachable",
-            "1 while a pod runs and does not answer the operator, so that what it measured is not known.",
-            LABELS,
-            lambda: ((key, float(item.silent)) for key, item in snapshot(self._known)),
-        )
 
     def _conditions(self) -> Iterator[SeriesValue]:
-        for key, item in snapshot(self._known):
+        for key, item in self._shown.items():
             for kind, current in item.conditions:
                 for value in CONDITION_STATUSES:
                     yield (*key, kind, value), float(value == current)
 
     def _replicas(self) -> Iterator[SeriesValue]:
-        for key, item in snapshot(self._known):
+        for key, item in self._shown.items():
             for state, count in zip(REPLICA_STATES, item.replicas, strict=True):
                 yield (*key, state), count
 
@@ -142,7 +141,7 @@ class Metrics:
     def observe(self, key: Key, status: LLMDeploymentStatus, *, desired_replicas: int) -> None:
         """Updates the series of one resource from its status. An unmeasured, provisional or stale value has
         no series."""
-        self._known[key] = ShownStatus(
+        self._shown.known[key] = ShownStatus(
             conditions=tuple((intern(item.type), intern(item.status)) for item in status.conditions),
             replicas=(desired_replicas, status.replicas or 0, status.ready_replicas or 0),
             silent=any(item.reason == Reason.REPORT_UNREACHABLE for item in status.conditions),
@@ -151,5 +150,5 @@ class Metrics:
 
     def forget(self, key: Key) -> None:
         """The resource was deleted, and its series with it."""
-        self._known.pop(key, None)
+        self._shown.known.pop(key, None)
         self.measured.forget(key)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from sys import intern
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
@@ -34,7 +34,6 @@ MILLISECOND, PERCENT, ONE = 1e-3, 1e-2, 1.0
 
 SeriesValue = tuple[Sequence[str], float]
 """Values of the labels, and the series' value."""
-K = TypeVar("K")
 V = TypeVar("V")
 
 
@@ -64,9 +63,28 @@ class ResourceGauge(Collector):
         yield family
 
 
-def snapshot(known: dict[K, V]) -> list[tuple[K, V]]:
-    """A copy of the known values: scrapes are rendered in another thread than the event loop's."""
-    return list(known.copy().items())
+class KnownFigures(Generic[V]):
+    """What is known of each resource, with a gauge for each figure. A figure that is None has no series."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        prefix: str,
+        gauges: Iterable[tuple[str, str, Callable[[V], float | None]]],
+    ) -> None:
+        """``gauges``: name without ``prefix``, help and figure of each."""
+        self.known: dict[Key, V] = {}
+        for name, documentation, read in gauges:
+            ResourceGauge(registry, prefix + name, documentation, LABELS, partial(self._series, read))
+
+    def items(self) -> list[tuple[Key, V]]:
+        """A copy of what is known: scrapes are rendered in another thread than the event loop's."""
+        return list(self.known.copy().items())
+
+    def _series(self, read: Callable[[V], float | None]) -> Iterator[SeriesValue]:
+        for key, item in self.items():
+            if (value := read(item)) is not None:
+                yield key, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,36 +176,22 @@ class MeasuredMetrics:
     """All gauges, on the registry passed in."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._known: dict[Key, ShownMeasurement] = {}
-        for index, figure in enumerate(MEASURED_GAUGES):
-            ResourceGauge(
-                registry,
-                MEASURED_PREFIX + figure.name,
-                figure.documentation,
-                LABELS,
-                partial(self._figures, index),
-            )
-        ResourceGauge(
-            registry,
-            f"{MEASURED_PREFIX}provisional",
-            "1 while something other than the engine moved the current figures, 0 while nothing did.",
-            LABELS,
-            lambda: ((key, float(item.provisional)) for key, item in snapshot(self._known)),
-        )
+        gauges: list[tuple[str, str, Callable[[ShownMeasurement], float | None]]] = [
+            (gauge.name, gauge.documentation, partial(_figure, index))
+            for index, gauge in enumerate(MEASURED_GAUGES)
+        ]
+        help_text = "1 while something other than the engine moved the current figures, 0 while nothing did."
+        gauges.append(("provisional", help_text, lambda item: float(item.provisional)))
+        self._shown = KnownFigures(registry, MEASURED_PREFIX, gauges)
         ResourceGauge(
             registry,
             "tacho_llmdeployment_cost_per_million_output_tokens",
             "Cost of a million output tokens, at the measured throughput that the basis names.",
             COST_LABELS,
             lambda: (
-                ((*key, *item.cost[:2]), item.cost[2]) for key, item in snapshot(self._known) if item.cost
+                ((*key, *item.cost[:2]), item.cost[2]) for key, item in self._shown.items() if item.cost
             ),
         )
-
-    def _figures(self, index: int) -> Iterator[SeriesValue]:
-        for key, item in snapshot(self._known):
-            if (value := item.figures[index]) is not None:
-                yield key, value
 
     def observe(self, key: Key, status: LLMDeploymentStatus) -> None:
         """Series of one resource from its status."""
@@ -195,18 +199,22 @@ class MeasuredMetrics:
         if entry is None:
             self.forget(key)
         elif not clean(entry):
-            self._known[key] = ShownMeasurement(True, (None,) * len(MEASURED_GAUGES), None)
+            self._shown.known[key] = ShownMeasurement(True, (None,) * len(MEASURED_GAUGES), None)
         else:
             read = (figure.read(entry) for figure in MEASURED_GAUGES)
             figures = tuple(
                 None if value is None else value * figure.factor
                 for figure, value in zip(MEASURED_GAUGES, read, strict=True)
             )
-            self._known[key] = ShownMeasurement(False, figures, _cost(status.summary))
+            self._shown.known[key] = ShownMeasurement(False, figures, _cost(status.summary))
 
     def forget(self, key: Key) -> None:
         """The resource was deleted, and its series with it."""
-        self._known.pop(key, None)
+        self._shown.known.pop(key, None)
+
+
+def _figure(index: int, item: ShownMeasurement) -> float | None:
+    return item.figures[index]
 
 
 def _cost(found: Summary | None) -> tuple[str, str, float] | None:
@@ -261,11 +269,7 @@ class ScalingMetrics:
     """All series, on the registry passed in."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._known: dict[Key, ShownLoad] = {}
-        for name, documentation, read in LOAD_GAUGES:
-            ResourceGauge(
-                registry, SCALING_PREFIX + name, documentation, LABELS, partial(self._figures, read)
-            )
+        self._shown = KnownFigures(registry, SCALING_PREFIX, LOAD_GAUGES)
         self._decisions = Counter(
             f"{SCALING_PREFIX}scaling_decisions",
             "Changes of the number of replicas, by direction and by reason.",
@@ -274,14 +278,9 @@ class ScalingMetrics:
         )
         self._counted: dict[Key, set[tuple[str, str]]] = {}
 
-    def _figures(self, read: Callable[[ShownLoad], float | None]) -> Iterator[SeriesValue]:
-        for key, item in snapshot(self._known):
-            if (value := read(item)) is not None:
-                yield key, value
-
     def decided(self, key: Key, decision: Decision, *, before: int, scaled: bool) -> None:
         """One decision about a resource; ``scaled``: its replicas are the scaler's."""
-        self._known[key] = ShownLoad(decision.figures, decision.replicas if scaled else None)
+        self._shown.known[key] = ShownLoad(decision.figures, decision.replicas if scaled else None)
         if scaled and decision.replicas != before:
             kind = ("up" if decision.replicas > before else "down", decision.cause)
             self._counted.setdefault(key, set()).add(kind)
@@ -289,7 +288,7 @@ class ScalingMetrics:
 
     def unknown(self, key: Key) -> None:
         """Removes the load of a resource that is no longer sampled."""
-        self._known.pop(key, None)
+        self._shown.known.pop(key, None)
 
     def forget(self, key: Key) -> None:
         """The resource was deleted, and its series with it."""

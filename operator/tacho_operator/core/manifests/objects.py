@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 from tacho_contract import codec
 from tacho_contract.launch import LiveConfig, startup_budget_seconds
@@ -46,8 +47,9 @@ def child(
     role: str = "",
     revision: str = "",
     annotations: dict[str, str] | None = None,
+    **content: Any,
 ) -> Manifest:
-    """apiVersion, kind and metadata of a child; the caller adds spec or data."""
+    """A child with its ``content``: spec, data or further fields of the object."""
     metadata: Manifest = {
         "name": name,
         "namespace": resource.metadata.namespace,
@@ -56,7 +58,7 @@ def child(
     }
     if annotations:
         metadata["annotations"] = dict(annotations)
-    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **content}
 
 
 LIVE_KEY = LIVE_FILE.rpartition("/")[2]
@@ -71,29 +73,20 @@ def live_config_map(
     """
     kept = {key: text for key, text in sorted((notes or {}).items()) if text}
     name = live_config_name(resource.metadata.name)
-    manifest = child(resource, "v1", "ConfigMap", name, annotations=kept or None)
-    manifest["data"] = {LIVE_KEY: codec.dumps(live)}
-    return manifest
+    data = {LIVE_KEY: codec.dumps(live)}
+    return child(resource, "v1", "ConfigMap", name, annotations=kept or None, data=data)
 
 
 def facts_config_map(resource: LLMDeployment, packed: Mapping[str, str]) -> Manifest:
     """Inspection results (zlib + base64) by the key of the inspection."""
-    manifest = child(resource, "v1", "ConfigMap", facts_config_name(resource.metadata.name))
-    manifest["data"] = dict(sorted(packed.items()))
-    return manifest
+    name = facts_config_name(resource.metadata.name)
+    return child(resource, "v1", "ConfigMap", name, data=dict(sorted(packed.items())))
 
 
 def service(resource: LLMDeployment, serving: Serving) -> Manifest:
     """The Service that clients use. Its annotations hold the record ``serving``, so that record and selector
     change together."""
-    manifest = child(
-        resource,
-        "v1",
-        "Service",
-        service_name(resource.metadata.name),
-        annotations=serving.annotations(),
-    )
-    manifest["spec"] = {
+    spec = {
         "type": "ClusterIP",
         "selector": server_selector(resource.metadata.name, serving.selected),
         "ports": [
@@ -101,7 +94,8 @@ def service(resource: LLMDeployment, serving: Serving) -> Manifest:
             {"name": "runtime", "port": RUNTIME_PORT, "targetPort": "runtime", "protocol": "TCP"},
         ],
     }
-    return manifest
+    name = service_name(resource.metadata.name)
+    return child(resource, "v1", "Service", name, annotations=serving.annotations(), spec=spec)
 
 
 def url(resource: LLMDeployment) -> str:
@@ -130,8 +124,7 @@ def network_policy(resource: LLMDeployment, config: Config) -> Manifest:
         )
     watchers = [space for space in (config.operator_namespace, config.monitoring_namespace) if space]
     rules.append({"ports": [{"port": "runtime", "protocol": "TCP"}], "from": _from_namespaces(watchers)})
-    manifest = child(resource, "networking.k8s.io/v1", "NetworkPolicy", resource.metadata.name)
-    manifest["spec"] = {
+    spec = {
         # Probe pods too: else a namespace that denies by default would hide their measurements.
         "podSelector": {
             "matchLabels": {DEPLOYMENT_LABEL: resource.metadata.name},
@@ -140,7 +133,7 @@ def network_policy(resource: LLMDeployment, config: Config) -> Manifest:
         "policyTypes": ["Ingress"],
         "ingress": rules,
     }
-    return manifest
+    return child(resource, "networking.k8s.io/v1", "NetworkPolicy", resource.metadata.name, spec=spec)
 
 
 SCHEDULING_SECONDS = 10 * 60
@@ -151,9 +144,8 @@ def deployment(
     resource: LLMDeployment, *, revision: str, pod_template: Manifest, replicas: int, weights_bytes: int
 ) -> Manifest:
     """One revision's Deployment. Its pod template never changes; only replicas and deadline do."""
-    manifest = child(resource, "apps/v1", "Deployment", revision, role=ROLE_SERVER, revision=revision)
     budget_seconds = startup_budget_seconds(weights_bytes, resource.spec.startup_timeout_seconds)
-    manifest["spec"] = {
+    spec = {
         "replicas": replicas,
         "minReadySeconds": MIN_READY_SECONDS,
         "revisionHistoryLimit": 1,
@@ -162,16 +154,15 @@ def deployment(
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": copy.deepcopy(pod_template),
     }
-    return manifest
+    return child(resource, "apps/v1", "Deployment", revision, role=ROLE_SERVER, revision=revision, spec=spec)
 
 
 def disruption_budget(resource: LLMDeployment) -> Manifest:
     """One server pod at a time may be evicted. Only for two and more replicas: with one, node drains hang."""
-    manifest = child(resource, "policy/v1", "PodDisruptionBudget", resource.metadata.name)
-    manifest["spec"] = {
+    spec = {
         "maxUnavailable": 1,
         # A pod that does not serve must not block a node drain.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": server_selector(resource.metadata.name)},
     }
-    return manifest
+    return child(resource, "policy/v1", "PodDisruptionBudget", resource.metadata.name, spec=spec)
