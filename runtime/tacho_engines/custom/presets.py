@@ -6,6 +6,9 @@ from tacho_engines.profile import DeniedOptions, EngineImage, EngineProfile, Eng
 from tacho_engines.shared.switches import ADMIN, CODE
 
 NOTHING = DeniedOptions()
+STORED = ("fp8", "awq", "gptq", "compressed-tensors")
+"""Methods that servers name as tacho does."""
+LISTENS = ("--host", "$(TACHO_HOST)", "--port", "$(TACHO_PORT)")
 
 
 def server(
@@ -32,8 +35,6 @@ def server(
     )
 
 
-_SGLANG_FP8 = ("--kv-cache-dtype", "fp8_e4m3")
-
 _SGLANG_DENIED = DeniedOptions(
     switches={
         "enable-custom-logit-processor": (CODE, "leave it out"),
@@ -51,8 +52,7 @@ SGLANG = Preset(
             *("python3", "-m", "sglang.launch_server"),
             *("--model-path", "$(TACHO_MODEL_PATH)"),
             *("--served-model-name", "$(TACHO_SERVED_NAME)"),
-            *("--host", "$(TACHO_HOST)"),
-            *("--port", "$(TACHO_PORT)"),
+            *LISTENS,
             "--enable-metrics",
         ),
         image="lmsysorg/sglang:v0.5.23",
@@ -66,16 +66,12 @@ SGLANG = Preset(
     trust_remote_code=("--trust-remote-code",),
     methods={
         "none": (),
-        "fp8": ("--quantization", "fp8"),
-        "awq": ("--quantization", "awq"),
-        "gptq": ("--quantization", "gptq"),
-        "compressed-tensors": ("--quantization", "compressed-tensors"),
+        **{method: ("--quantization", method) for method in STORED},
         "bnb-nf4": ("--quantization", "bitsandbytes", "--load-format", "bitsandbytes"),
     },
     cache_types={
         "bfloat16": ("--kv-cache-dtype", "bfloat16"),
-        "fp8": _SGLANG_FP8,
-        "fp8_e4m3": _SGLANG_FP8,
+        **dict.fromkeys(("fp8", "fp8_e4m3"), ("--kv-cache-dtype", "fp8_e4m3")),
         "fp8_e5m2": ("--kv-cache-dtype", "fp8_e5m2"),
     },
     source="wheel 0.5.23: srt/server_args.py ServerArgs.add_cli_args; srt/entrypoints/http_server.py "
@@ -83,8 +79,6 @@ SGLANG = Preset(
     "srt/model_loader/loader.py (NF4, its constants quantized too, is what it makes of a 16-bit checkpoint)",
 )
 
-
-_TGI_FP8 = ("--kv-cache-dtype", "fp8_e4m3fn")
 
 TGI = Preset(
     name="tgi",
@@ -112,15 +106,15 @@ TGI = Preset(
     trust_remote_code=("--trust-remote-code",),
     methods={
         "none": (),
-        "fp8": ("--quantize", "fp8"),
-        "awq": ("--quantize", "awq"),
-        "gptq": ("--quantize", "gptq"),
-        "compressed-tensors": ("--quantize", "compressed-tensors"),
+        **{method: ("--quantize", method) for method in STORED},
         "bnb-int8": ("--quantize", "bitsandbytes"),
         "bnb-nf4": ("--quantize", "bitsandbytes-nf4"),
         "bnb-fp4": ("--quantize", "bitsandbytes-fp4"),
     },
-    cache_types={"fp8": _TGI_FP8, "fp8_e4m3": _TGI_FP8, "fp8_e5m2": ("--kv-cache-dtype", "fp8_e5m2")},
+    cache_types={
+        **dict.fromkeys(("fp8", "fp8_e4m3"), ("--kv-cache-dtype", "fp8_e4m3fn")),
+        "fp8_e5m2": ("--kv-cache-dtype", "fp8_e5m2"),
+    },
     caveat="Upstream's image, huggingface/text-generation-inference:3.3.7, keeps its Python below /root, "
     "where a pod that does not run as root cannot go: engine.image must name one that has it elsewhere. It "
     "answers to any model name, and /v1/models shows the path.",
@@ -135,8 +129,7 @@ TRTLLM = Preset(
         "1.2.1",
         (
             *("trtllm-serve", "serve", "$(TACHO_MODEL_PATH)"),
-            *("--host", "$(TACHO_HOST)"),
-            *("--port", "$(TACHO_PORT)"),
+            *LISTENS,
         ),
         image="nvcr.io/nvidia/tensorrt-llm/release:1.2.1",
     ),
@@ -163,8 +156,7 @@ MLC = Preset(
         (
             *("mlc_llm", "serve", "$(TACHO_MODEL_PATH)"),
             *("--mode", "server"),
-            *("--host", "$(TACHO_HOST)"),
-            *("--port", "$(TACHO_PORT)"),
+            *LISTENS,
         ),
     ),
     # It has no path for its health, and listens only once the engine is there.

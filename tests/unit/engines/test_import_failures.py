@@ -11,10 +11,12 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FAILURE_KINDS, FailureClass
 from tacho_engines.base import Exit
 from tacho_engines.registry import run_half, startable
+from tacho_engines.shared.log_patterns import import_failure
 from tests.unit.runtime.running import custom_config, running
 
 RUNTIME = Path(__file__).parents[3] / "runtime"
@@ -126,3 +128,22 @@ def test_a_launcher_reports_the_import_of_its_library(
     found = json.loads(report.read_text())
     assert (code, found["failureClass"]) == (1, "ImportFailed")
     assert "no_such_kernels" in found["message"]
+
+
+MODULES = st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){0,2}", fullmatch=True)
+
+
+@given(
+    MODULES, st.lists(st.text(max_size=40).filter(lambda line: "rror" not in line and "xception" not in line))
+)
+def test_any_module_is_named_whatever_follows_its_traceback(module: str, after: list[str]) -> None:
+    lines = [f"ModuleNotFoundError: No module named '{module}'", *after]
+    failure = import_failure("vLLM", lines)
+    assert failure is not None
+    assert failure.details == {"module": module}
+
+
+@given(st.lists(st.text(max_size=80)))
+def test_lines_of_any_text_are_read(lines: list[str]) -> None:
+    failure = import_failure("vLLM", lines)
+    assert failure is None or failure.failure_class == "ImportFailed"
