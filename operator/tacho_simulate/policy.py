@@ -130,5 +130,9 @@ class Setting:
     first_decision_seconds: float | None = None
     """Time of the first decision. None: after one period."""
 
+    def bounded(self, replicas: int) -> int:
+        """``replicas`` within the minimum and the maximum."""
+        return min(max(replicas, self.min_replicas), self.max_replicas)
+
 
 Factory = Callable[[Setting], SimulatedPolicy]

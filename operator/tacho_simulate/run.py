@@ -160,7 +160,7 @@ class Simulation:
             arrived=Arrived(self._trace.input_tokens, self._trace.output_tokens, arrivals),
         )
         choice = self._policy.decide(view)
-        desired = min(setting.max_replicas, max(setting.min_replicas, choice.replicas))
+        desired = setting.bounded(choice.replicas)
         if desired != self._desired:
             self._decisions.append(ReplicaChange(now, self._desired, desired, choice.reason))
             self._desired = desired

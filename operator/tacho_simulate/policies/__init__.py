@@ -28,7 +28,7 @@ class Static:
 
     def decide(self, view: PolicyView) -> PolicyDecision:
         del view
-        return PolicyDecision(replicas=self.replicas, reason=f"always {self.replicas}")
+        return PolicyDecision(replicas=self.replicas, reason=f"fixed at {self.replicas} replicas")
 
 
 def static(setting: Setting) -> SimulatedPolicy:

@@ -1,8 +1,7 @@
 """AIBrix: APA and KPA on a metric of pods, both on means over 180 s.
 
-What is unusual is as published: the windows hold means over pods, not totals, so KPA's own division knows
-nothing of how many pods there are; and of the recommendations of the last 300 s the lowest is taken when
-there are to be fewer.
+As published, the windows hold means over pods and not totals, so that KPA's division ignores the number of
+pods. A scale-down takes the lowest recommendation of the last 300 s.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class AIBrix:
         self, setting: Setting, *, name: str, panics: bool, target: float, metric: Metric, total: bool
     ) -> None:
         self.name = name
-        self._min_replicas, self._max_replicas = setting.min_replicas, setting.max_replicas
+        self._bounded = setting.bounded
         self._panics, self._target, self._metric, self._total = panics, target, metric, total
         self._window: deque[Point] = deque()
         self._recommended: deque[Point] = deque()
@@ -86,12 +85,11 @@ class AIBrix:
         stable, panic = self._mean(now - STABLE_SECONDS), self._mean(now - PANIC_SECONDS)
         have = view.replicas
         desired = kpa(have, stable, panic, self._target) if self._panics else apa(have, stable, self._target)
-        desired = min(max(desired, self._min_replicas), self._max_replicas)
+        desired = self._bounded(desired)
         chosen = self._cooled(desired, have, now)
-        return PolicyDecision(
-            replicas=chosen,
-            reason=f"{stable:.4g} over 180 s, {panic:.4g} over 60 s, target {self._target:g}: {desired}",
-        )
+        means = f"mean {stable:.4g} over 180 s and {panic:.4g} over 60 s"
+        reason = f"{means}, target {self._target:g}: {desired} replicas"
+        return PolicyDecision(replicas=chosen, reason=reason)
 
     def _mean(self, since: float) -> float:
         values = [point.value for point in self._window if point.time_seconds >= since]

@@ -84,7 +84,7 @@ class Autoscaler:
     """One autoscaler with its recent recommendations and changes."""
 
     def __init__(self, setting: Setting, *, up: Rules = UP, down: Rules = DOWN) -> None:
-        self._min_replicas, self._max_replicas = setting.min_replicas, setting.max_replicas
+        self._bounded = setting.bounded
         self._up, self._down = up, down
         self._recommended: list[Point] = []
         self._changes: list[Change] = []
@@ -92,24 +92,24 @@ class Autoscaler:
     def settle(self, view: PolicyView, proposals: Iterable[int | None], reason: str) -> PolicyDecision:
         """The largest proposal, limited by windows, scaling policies and bounds. While a metric is missing,
         the others may scale up only."""
-        asked = list(proposals)
-        found = [item for item in asked if item is not None]
+        all_proposals = list(proposals)
+        found = [item for item in all_proposals if item is not None]
         now, have = view.now_seconds, view.replicas
-        if not found or (len(found) < len(asked) and max(found) < have):
-            return PolicyDecision(replicas=have, reason=f"{reason}: unknown, held at {have}")
+        if not found or (len(found) < len(all_proposals) and max(found) < have):
+            return PolicyDecision(replicas=have, reason=f"{reason}: metric missing, {have} replicas stay")
         desired = max(found)
-        steady = self._stabilized(min(max(desired, self._min_replicas), self._max_replicas), have, now)
+        steady = self._stabilized(self._bounded(desired), have, now)
         if steady > have:
             steady = min(steady, max(have, self._furthest(self._up, have, now, upwards=True)))
         elif steady < have:
             steady = max(steady, min(have, self._furthest(self._down, have, now, upwards=False)))
-        steady = min(max(steady, self._min_replicas), self._max_replicas)
+        steady = self._bounded(steady)
         if steady != have:
             longest = max(pace.period_seconds for rules in (self._up, self._down) for pace in rules.paces)
             young = [item for item in self._changes if now - item.time_seconds < longest]
             self._changes = [*young, Change(time_seconds=now, before=have, after=steady)]
         return PolicyDecision(
-            replicas=steady, reason=f"{reason}: {desired} recommended, {steady} from {have}"
+            replicas=steady, reason=f"{reason}: {desired} recommended, {have} -> {steady} replicas"
         )
 
     def _stabilized(self, desired: int, have: int, now: float) -> int:

@@ -8,8 +8,8 @@ from tacho_simulate.policies.autoscaler import SOURCE, SYNC_SECONDS, Autoscaler,
 from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting, SimulatedPolicy
 
 QUEUE, KV_CACHE, CONCURRENCY = 5.0, 0.5, 50.0
-"""Nothing has a default: a queue of 5 as in the chart of vllm-project/production-stack, half a KV cache as in
-the sample of vllm-project/aibrix, the requests at once are a round number."""
+"""No target has a default: a queue of 5 as in the chart of vllm-project/production-stack, half a KV cache as
+in the sample of vllm-project/aibrix, the concurrent requests are a round number."""
 
 
 class OnPods:

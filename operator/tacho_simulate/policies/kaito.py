@@ -1,4 +1,4 @@
-"""KAITO's scaler for KEDA: one replica more or fewer by the requests that wait in each, if all are ready."""
+"""KAITO's scaler for KEDA: one replica more or fewer by waiting requests per replica, if all are ready."""
 
 from __future__ import annotations
 

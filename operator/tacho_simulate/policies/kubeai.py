@@ -29,7 +29,7 @@ class KubeAI:
     def __init__(
         self, setting: Setting, target: float = TARGET_REQUESTS, window_seconds: float = WINDOW_SECONDS
     ) -> None:
-        self._min_replicas, self._max_replicas = setting.min_replicas, setting.max_replicas
+        self._bounded = setting.bounded
         self._target = target
         self._counts: deque[int] = deque(maxlen=math.ceil(window_seconds / self.period_seconds))
         self._required = math.ceil(SCALE_DOWN_DELAY_SECONDS / self.period_seconds)
@@ -39,12 +39,12 @@ class KubeAI:
     def decide(self, view: PolicyView) -> PolicyDecision:
         active = self._active(view)
         if not self._counts:
-            # As after a restart of KubeAI, whose last mean fills the window: the run begins amid traffic.
+            # The run begins within traffic, so the window starts full, as after a restart of KubeAI.
             self._counts.extend([active] * (self._counts.maxlen or 1))
         self._counts.append(active)
         mean = sum(self._counts) / len(self._counts)
-        desired = min(max(math.ceil(mean / self._target - 1e-9), self._min_replicas), self._max_replicas)
-        reason = f"{mean:.4g} active requests, target {self._target:g}: {desired}"
+        desired = self._bounded(math.ceil(mean / self._target - 1e-9))
+        reason = f"{mean:.4g} active requests, target {self._target:g}: {desired} replicas"
         if desired >= view.replicas:
             self._downs = 0
         elif self._downs < self._required:

@@ -1,5 +1,5 @@
 """vLLM's production-stack through KEDA: its chart scales by requests that wait, its operator by requests that
-run and by tokens, each against a threshold for a replica that is typed in."""
+run and by tokens, each with a threshold per replica that the user sets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Chart:
         self._autoscaler = Autoscaler(setting, up=UP, down=DOWN)
 
     def decide(self, view: PolicyView) -> PolicyDecision:
-        # A series that is missing is 0 for KEDA's Prometheus scaler, unless it is told otherwise.
+        # A series that is missing is 0 for KEDA's Prometheus scaler, unless configured otherwise.
         total = sum(item.waiting for item in ready_metrics(view)[0])
         proposal = by_average(total, replicas=view.replicas, target=self._waiting)
         return self._autoscaler.settle(
@@ -90,7 +90,7 @@ class Operator:
         amounts_text = ", ".join(
             f"{amount:.4g} of {threshold * self._factor:g}" for amount, threshold in amounts
         )
-        reason = f"running, generation and prompt of their thresholds: {amounts_text}"
+        reason = f"running requests, output and prompt tokens/s of their thresholds: {amounts_text}"
         return self._autoscaler.settle(view, proposals, reason)
 
     def _comes(self, view: PolicyView) -> bool:

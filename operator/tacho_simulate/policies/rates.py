@@ -1,4 +1,4 @@
-"""CounterRates of counters over a window, pod by pod, as Prometheus has them."""
+"""Rates of counters per pod over a window, as Prometheus computes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Sample = tuple[float, PodMetrics]
 
 
 class CounterRates:
-    """The readings of a window."""
+    """The samples of a window."""
 
     def __init__(self, window_seconds: float) -> None:
         self._window_seconds = window_seconds
@@ -30,7 +30,7 @@ class CounterRates:
                 del self._pods[uid]
 
     def of(self, uid: str, counter: Callable[[PodMetrics], float]) -> float:
-        """A counter's rate per second; 0 with a single reading, and after the counter was reset."""
+        """A counter's rate per second; 0 with a single sample, and after the counter was reset."""
         samples = self._pods.get(uid, deque())
         if len(samples) < 2:
             return 0.0

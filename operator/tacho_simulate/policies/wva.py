@@ -81,7 +81,7 @@ class WVA:
         self._cache_tokens = setting.capacity.kv_cache_tokens or setting.model.kv_cache_tokens
         self._sequences = setting.model.max_num_seqs
         self._batched = setting.model.step_tokens or BATCHED_TOKENS
-        self._min_replicas, self._max_replicas = setting.min_replicas, setting.max_replicas
+        self._bounded = setting.bounded
         self._up, self._down = up, up - (SCALE_UP - SCALE_DOWN)
         self._peaks, self._means = CounterRates(PEAK_SECONDS), CounterRates(MEAN_SECONDS)
         self._observed: dict[str, deque[float]] = {}
@@ -97,7 +97,7 @@ class WVA:
             self._analyze(view)
         desired = view.replicas if self._desired is None else self._desired
         proposal = by_average(desired, replicas=view.replicas, target=1.0)
-        return self._autoscaler.settle(view, [proposal], f"the analyzer desires {desired}")
+        return self._autoscaler.settle(view, [proposal], f"{desired} replicas by the saturation analyzer")
 
     def _analyze(self, view: PolicyView) -> None:
         replicas = [self._replica(pod.uid) for pod in view.pods if pod.ready and pod.metrics is not None]
@@ -111,7 +111,7 @@ class WVA:
             up=self._up,
             down=self._down,
         )
-        self._desired = min(max(count, self._min_replicas), self._max_replicas)
+        self._desired = self._bounded(count)
 
     def _replica(self, uid: str) -> AnalyzedReplica:
         ended = self._means.of(uid, lambda item: item.requests_total)

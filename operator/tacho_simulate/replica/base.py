@@ -36,7 +36,7 @@ class Ledger:
         self.ended = 0
         """Requests that were answered to the end."""
         self.failed = 0
-        """Requests whose replica went before it had answered them."""
+        """Requests whose replica ended before it had answered them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Timed:
 
     @classmethod
     def of(cls, model: PerformanceModel, factor: float = 1.0) -> Timed:
-        """``factor``: all takes so many times as long."""
+        """``factor``: multiplies all times."""
         slowed = dataclasses.replace(
             model,
             steps=tuple((batch, factor * seconds) for batch, seconds in model.steps),
@@ -97,11 +97,11 @@ class Replica(ABC):
 
     @abstractmethod
     def advance(self, until: float) -> None:
-        """All that happens until then."""
+        """Simulates all events up to ``until``."""
 
     @abstractmethod
     def _prefill(self, request: int, tokens: int) -> None:
-        """A request was admitted of which so many tokens are to be computed."""
+        """Starts to compute ``tokens`` of an admitted request."""
 
     @abstractmethod
     def _drop_prompt(self, request: int) -> None:
@@ -136,7 +136,7 @@ class Replica(ABC):
             preemptions_total=float(self.preemptions),
         )
 
-    # --- for those who know how time passes ---------------------------------------------------------
+    # --- for the subclasses ---------------------------------------------------------
     def _enter(self) -> None:
         """Queues requests that reached the engine, and admits queued ones while KV cache and batch have
         space."""
@@ -195,7 +195,7 @@ class Replica(ABC):
             self.after(request, when)
 
     def _preempt(self) -> None:
-        """The youngest gives way: it waits first in line."""
+        """Preempts the youngest request, which becomes the first of the queue."""
         request, ends = self._running.popitem()
         ledger = self._ledger
         prompt, output = ledger.input_tokens[request], ledger.output_tokens[request]

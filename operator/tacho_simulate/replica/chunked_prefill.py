@@ -1,4 +1,4 @@
-"""A replica that computes prompts in chunks, in the steps that bring the others their tokens."""
+"""A replica that computes prompts in chunks, in the steps that generate tokens for other requests."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ChunkedPrefill(Replica):
         self._prompts = deque(item for item in self._prompts if item[0] != request)
 
     def _mixed(self, until: float) -> bool:
-        """One step with chunks of prompts in it. False: it does not end by then."""
+        """One step that includes chunks of prompts. False: it does not end by ``until``."""
         model, prompts = self._model, self._prompts
         answered = len(self._running) - len(prompts)
         budget = room = max(1, (model.step_tokens or 1) - answered)

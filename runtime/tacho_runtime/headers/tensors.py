@@ -25,55 +25,45 @@ class StoredTensor(NamedTuple):
         return prod(self.shape)
 
 
-VISION = re.compile(
-    r"(^|\.)(vision_tower|vision_model|vision_encoder|visual|vit|image_tower|audio_tower|audio_encoder|"
-    r"multi_modal_projector|mm_projector|embed_vision|embed_audio|patch_merger|vision_language_adapter|"
-    r"pre_mm_projector_norm|image_newline|speech_encoder)(\.|$)|^(v|mm|a)\."
-)
-SCALE = re.compile(
-    r"(\.|_)(scales?|qzeros|g_idx|weight_scale(_inv|_2)?|input_scale|output_scale|weight_zero_point|"
-    r"input_zero_point|weight_shape|weight_g_idx|weight_global_scale|input_global_scale|[kvq]_scale|"
-    r"absmax|quant_map|nested_absmax|nested_quant_map|SCB|weight_format)$|\.quant_state\."
-)
-EMBEDDING = re.compile(
-    r"(^|\.)(embed_tokens|tok_embeddings|word_embeddings|wte|wpe|embed_in|embeddings|token_embd|"
-    r"embed_positions|position_embd|per_layer_token_embd|embed_tokens_per_layer|token_types)(\.(weight|qweight))?$"
-)
-LM_HEAD = re.compile(r"(^|\.)(lm_head|embed_out)(\.|$)|^output\.weight$")
-ROUTER = re.compile(
-    r"(mlp|block_sparse_moe|feed_forward|moe|mixer|ffn|layer)\.(gate|router)(\.(weight|bias|layer\.weight))?$|"
-    r"\.router\.|e_score_correction_bias$|shared_expert_gate|ffn_gate_inp|exp_probs_b"
-)
-EXPERT = re.compile(
-    r"\.experts(\.|_)|_exps(\.|$)|block_sparse_moe\.(input|output)_linear|(^|\.)experts$|\.switch_mlp\."
-)
-SSM = re.compile(r"\.(A_log|D|dt_bias|ssm_a|ssm_d|ssm_dt)(\.|$)|\.ssm_(a|d|dt)$")
-CONV = re.compile(r"(conv1d|ssm_conv1d|short_conv|\.conv\.conv)(\.|$)")
-NORM = re.compile(r"(norm|layernorm|layer_norm|ln_[a-z0-9]+|rmsnorm)\d*(\.|_|$)", re.IGNORECASE)
-BIAS = re.compile(r"(\.|_)bias$|\.sinks$|attn_sinks(\.weight)?$")
 NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)")
 LAYER = re.compile(r"(^|\.)(layers|h|blocks|blk)\.(\d{1,6})\.")
 
-PATTERNS = (
-    ("vision", VISION),
-    ("scale", SCALE),
-    ("embedding", EMBEDDING),
-    ("lm_head", LM_HEAD),
-    ("router", ROUTER),
-    ("ssm", SSM),
-    ("bias", BIAS),
-    ("expert", EXPERT),
-    ("conv", CONV),
-    ("norm", NORM),
-)
-"""In this order: a router's bias is the router's, an expert's bias is a bias."""
+PATTERNS = {
+    "vision": re.compile(
+        r"(^|\.)(vision_tower|vision_model|vision_encoder|visual|vit|image_tower|audio_tower|audio_encoder|"
+        r"multi_modal_projector|mm_projector|embed_vision|embed_audio|patch_merger|vision_language_adapter|"
+        r"pre_mm_projector_norm|image_newline|speech_encoder)(\.|$)|^(v|mm|a)\."
+    ),
+    "scale": re.compile(
+        r"(\.|_)(scales?|qzeros|g_idx|weight_scale(_inv|_2)?|input_scale|output_scale|weight_zero_point|"
+        r"input_zero_point|weight_shape|weight_g_idx|weight_global_scale|input_global_scale|[kvq]_scale|"
+        r"absmax|quant_map|nested_absmax|nested_quant_map|SCB|weight_format)$|\.quant_state\."
+    ),
+    "embedding": re.compile(
+        r"(^|\.)(embed_tokens|tok_embeddings|word_embeddings|wte|wpe|embed_in|embeddings|token_embd|"
+        r"embed_positions|position_embd|per_layer_token_embd|embed_tokens_per_layer|token_types)(\.(weight|qweight))?$"
+    ),
+    "lm_head": re.compile(r"(^|\.)(lm_head|embed_out)(\.|$)|^output\.weight$"),
+    "router": re.compile(
+        r"(mlp|block_sparse_moe|feed_forward|moe|mixer|ffn|layer)\.(gate|router)(\.(weight|bias|layer\.weight))?$|"
+        r"\.router\.|e_score_correction_bias$|shared_expert_gate|ffn_gate_inp|exp_probs_b"
+    ),
+    "ssm": re.compile(r"\.(A_log|D|dt_bias|ssm_a|ssm_d|ssm_dt)(\.|$)|\.ssm_(a|d|dt)$"),
+    "bias": re.compile(r"(\.|_)bias$|\.sinks$|attn_sinks(\.weight)?$"),
+    "expert": re.compile(
+        r"\.experts(\.|_)|_exps(\.|$)|block_sparse_moe\.(input|output)_linear|(^|\.)experts$|\.switch_mlp\."
+    ),
+    "conv": re.compile(r"(conv1d|ssm_conv1d|short_conv|\.conv\.conv)(\.|$)"),
+    "norm": re.compile(r"(norm|layernorm|layer_norm|ln_[a-z0-9]+|rmsnorm)\d*(\.|_|$)", re.IGNORECASE),
+}
+"""Names of each kind of tensor. The order counts: a router's bias is the router's, an expert's is a bias."""
 
 
 def kind_of(name: str, shape: tuple[int, ...], layers: int = 0) -> str:
     """The TensorClass kind of a tensor. ``layers``: those the model runs; a higher number is a draft
     layer."""
     layer = LAYER.search(name)
-    if layers and layer and int(layer.group(3)) >= layers and not VISION.search(name):
+    if layers and layer and int(layer.group(3)) >= layers and not PATTERNS["vision"].search(name):
         return "draft"
     # Layers and experts differ in numbers only; a large model has 90,000 names, and some forty without them.
     return _kind_of_pattern(NUMBERS.sub("0", name), len(shape))
@@ -83,7 +73,7 @@ def kind_of(name: str, shape: tuple[int, ...], layers: int = 0) -> str:
 def _kind_of_pattern(name: str, dimensions: int) -> str:
     if name.startswith("mtp.") or ".mtp." in name:
         return "draft"
-    for kind, pattern in PATTERNS:
+    for kind, pattern in PATTERNS.items():
         if pattern.search(name):
             return kind
     return (

@@ -16,7 +16,7 @@ import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tacho_contract import codec
 from tacho_contract.failure import FailedError, Failure
@@ -72,16 +72,16 @@ class ModelFetch:
             state="Listing", files_total=config.files.file_count, bytes_total=config.files.total_bytes
         )
 
-    def report(self, progress: FetchProgress) -> None:
-        """Keeps the progress and writes it to the state folder."""
+    def report(self, **changes: Any) -> None:
+        """Changes the progress and writes it to the state folder."""
         elapsed = round(time.monotonic() - self._began, 1)
-        self.progress = replace(progress, elapsed_seconds=elapsed)
+        self.progress = replace(self.progress, elapsed_seconds=elapsed, **changes)
         Path(self._config.state_dir).mkdir(parents=True, exist_ok=True)
         replace_file(Path(self._config.state_dir, PROGRESS_FILE), codec.dumps(self.progress))
 
     def run(self) -> str:
         """Raises FailedError, and whatever the client raises."""
-        self.report(self.progress)
+        self.report()
         if not self._whole_on_disk():
             self._download_missing()
         if files_digest(self._present()) != self._config.files.files_digest:
@@ -90,13 +90,10 @@ class ModelFetch:
                 "Empty the cache and let it be downloaded again.",
             )
         self.report(
-            replace(
-                self.progress,
-                state="Complete",
-                files_done=self._config.files.file_count,
-                bytes_done=self._config.files.total_bytes,
-                path=str(self._cache.snapshot),
-            )
+            state="Complete",
+            files_done=self._config.files.file_count,
+            bytes_done=self._config.files.total_bytes,
+            path=str(self._cache.snapshot),
         )
         return str(self._cache.snapshot)
 
@@ -106,13 +103,13 @@ class ModelFetch:
         if files_digest(present) != self._config.files.files_digest:
             return False
         total = self._config.files.total_bytes
-        self.report(replace(self.progress, state="Verifying", bytes_done=total, resumed_bytes=total))
+        self.report(state="Verifying", bytes_done=total, resumed_bytes=total)
         with ThreadPoolExecutor(PARALLEL_FILES) as pool:
             futures = [pool.submit(self._cache.sound_by_name, file.path) for file in present]
             left: set[Future[bool]] = set(futures)
             while left:
                 left = wait(left, timeout=INTERVAL_SECONDS).not_done
-                self.report(replace(self.progress, verified_bytes=self._cache.hashed_bytes))
+                self.report(verified_bytes=self._cache.hashed_bytes)
         return all(future.result() for future in futures)
 
     def _present(self) -> list[FileEntry]:
@@ -136,12 +133,7 @@ class ModelFetch:
         present = {target.path: self._cache.present_bytes(target) for target in targets}
         self._check_space(targets, present)
         self.report(
-            replace(
-                self.progress,
-                state="Downloading",
-                resumed_bytes=sum(present.values()),
-                bytes_done=sum(present.values()),
-            )
+            state="Downloading", resumed_bytes=sum(present.values()), bytes_done=sum(present.values())
         )
         self._download(targets, source)
 
@@ -213,13 +205,10 @@ class ModelFetch:
     def _count(self, targets: tuple[DownloadTarget, ...], resumed_bytes: int) -> None:
         sizes = [self._cache.present_bytes(target) for target in targets]
         self.report(
-            replace(
-                self.progress,
-                files_done=sum(1 for target in targets if self._cache.whole(target)),
-                bytes_done=sum(sizes),
-                verified_bytes=self._cache.hashed_bytes,
-                resumed_bytes=max(0, resumed_bytes),
-            )
+            files_done=sum(1 for target in targets if self._cache.whole(target)),
+            bytes_done=sum(sizes),
+            verified_bytes=self._cache.hashed_bytes,
+            resumed_bytes=max(0, resumed_bytes),
         )
 
 
@@ -241,7 +230,7 @@ def fetch(config: FetchConfig, token: str) -> str | Failure:
             has_token=bool(token),
         ).failure
     try:
-        work.report(replace(work.progress, state="Failed", failure=failure))
+        work.report(state="Failed", failure=failure)
     except OSError as error:
         # A full disk must not hide what it made fail.
         sys.stderr.write(f"progress was not written: {error}\n")
