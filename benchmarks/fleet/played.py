@@ -21,7 +21,7 @@ from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.model import InspectResult
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import Load
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.shell.kube import ApiError, Kube, connect
 from tools.harness.operating import FACTS

@@ -231,7 +231,7 @@ def test_a_hub_that_is_away_is_waited_for(hub: Hub, llmd: Llmd) -> None:
     hub.scale(0)
     try:
         llmd.apply(from_hub(hub, probe=UNMEASURED))
-        refused(llmd, "HubUnreachable", hub.endpoint, "spec.model.hub", "tried again")
+        refused(llmd, "HubUnreachable", hub.endpoint, "spec.model.hub", "will be retried")
         assert llmd.condition("Stalled")["status"] == "False"
     finally:
         hub.scale(1)

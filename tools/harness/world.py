@@ -12,7 +12,7 @@ from tacho_contract.failure import Failure
 from tacho_contract.measurement import Environment, Measurement
 from tacho_contract.model import InspectResult, ModelFacts
 from tacho_contract.report import Report, StartupSeconds
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView

@@ -6,7 +6,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, ResourceEvent

@@ -17,7 +17,7 @@ AUTHORIZE = (
 def classify(
     error: BaseException, *, repository: str, revision: str, endpoint: str, has_token: bool
 ) -> FailedError:
-    """``error``, of any type, as a refusal. Its own text is shortened, and never holds the token's value."""
+    """``error``, of any type, as a failure. Its own text is shortened, and never holds the token's value."""
     cause = _with_response(error)
     status = _status(cause)
     code = _error_code(cause)
@@ -32,12 +32,9 @@ def classify(
             f"Ask for access at {endpoint}/{repository}. {AUTHORIZE}.",
         )
     if status in (401, 403):
-        said = "refused the token" if has_token else "wants a token, or has no such repository"
-        return FailedError.of(
-            FailureClass.AUTH_REQUIRED,
-            f"{endpoint} {said} for {repository} (HTTP {status}).",
-            f"{AUTHORIZE}.",
-        )
+        refusal = "refused the token" if has_token else "requires a token, or has no such repository"
+        message = f"{endpoint} {refusal} for {repository} (HTTP {status})."
+        return FailedError.of(FailureClass.AUTH_REQUIRED, message, f"{AUTHORIZE}.")
     if status == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
         return _absent(code, repository, revision, endpoint, has_token)
     if status:
@@ -58,17 +55,15 @@ def unreachable(message: str, *, retryable: bool = True) -> FailedError:
         FailureClass.HUB_UNREACHABLE,
         message,
         "Check that pods reach the hub (network policy; proxy, CA bundle and mirror in spec.model.hub)"
-        + ("; it is tried again." if retryable else "."),
+        + ("; it will be retried." if retryable else "."),
         retryable=retryable,
     )
 
 
 def _absent(code: str, repository: str, revision: str, endpoint: str, has_token: bool) -> FailedError:
     if code == "RevisionNotFound":
-        message, step = (
-            f"{repository} on {endpoint} has no revision {revision!r}.",
-            "Correct spec.model.revision.",
-        )
+        message = f"{repository} on {endpoint} has no revision {revision!r}."
+        step = "Correct spec.model.revision."
     elif code == "EntryNotFound":
         message = f"{repository}@{revision} on {endpoint} listed a file that it does not have."
         step = "Try again; if it stays, the repository is damaged."
@@ -102,18 +97,12 @@ def _not_answered(error: BaseException, endpoint: str) -> FailedError:
             "Use the tacho image of a release, or build it whole.",
         )
     if names & {"UnsupportedProtocol", "TooManyRedirects", "InvalidURL"}:
-        return unreachable(
-            f"{endpoint} redirects to where nothing can be fetched: {_short(error)}", retryable=False
-        )
+        message = f"{endpoint} redirects to an address that cannot be fetched: {_short(error)}"
+        return unreachable(message, retryable=False)
     if names & {"HFValidationError"}:
-        return FailedError.of(
-            FailureClass.MODEL_NOT_FOUND,
-            f"That is no repository name: {_short(error)}",
-            "Correct spec.model.uri.",
-        )
-    if isinstance(error, OSError) or any(
-        "Timeout" in n or ("Error" in n and _network(e)) for n, e in _named(error)
-    ):
+        message = f"That is no repository name: {_short(error)}"
+        return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, "Correct spec.model.uri.")
+    if isinstance(error, OSError) or any(map(_is_network, _chain(error))):
         return unreachable(f"{endpoint} did not answer: {_short(error)}")
     return unreachable(
         f"{endpoint} did not answer like a model hub ({type(error).__name__}: {_short(error)}).",
@@ -121,12 +110,10 @@ def _not_answered(error: BaseException, endpoint: str) -> FailedError:
     )
 
 
-def _named(error: BaseException) -> list[tuple[str, BaseException]]:
-    return [(type(e).__name__, e) for e in _chain(error)]
-
-
-def _network(error: BaseException) -> bool:
-    return type(error).__module__.startswith(("httpx", "httpcore", "ssl", "socket"))
+def _is_network(error: BaseException) -> bool:
+    kind = type(error)
+    ours = kind.__module__.startswith(("httpx", "httpcore", "ssl", "socket"))
+    return "Timeout" in kind.__name__ or ("Error" in kind.__name__ and ours)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -21,7 +21,7 @@ from tacho_contract.measurement import (
     SingleStream,
     Workload,
 )
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_runtime.probe.level_search import KNEE_CLOSE, KNEE_SHARE, knee_of
 from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.load.counters import EngineCounters

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from tacho_contract import __version__, codec
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.report import REPORT_LIMIT_BYTES, Load, Report
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_runtime.http.server import JSON, HttpAnswer, Route
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle

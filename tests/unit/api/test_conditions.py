@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tacho_contract.failure import FAILURE_KINDS, Escalation, FailureClass, failure_kind
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.api.conditions import (
     CONDITIONS,
     ConditionType,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.disruption import CONDITIONS, REASONS, disruption
 from tacho_operator.core.pods.view import PodView

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.rollout.decision import PodCount

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.core import names
 from tacho_operator.core.measurement.noisy_neighbours import (
     flag_noisy_neighbours,

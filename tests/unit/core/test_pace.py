@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacho_contract.failure import Failure, FailureClass
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.core.names import REVISION_LABEL
 from tacho_operator.core.pods.timing import READY_SECONDS, RECENT_SECONDS
 from tacho_operator.core.revisions.inspection import SCHEDULE_LIMIT_SECONDS

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.decision import PodCount, Rollout, RolloutInput, next_step
 from tacho_operator.core.rollout.record import (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.core.rollout.decision import PodCount, Rollout, RolloutInput, next_step
 from tacho_operator.core.rollout.record import LONGEST_PAUSE_SECONDS, MIN_READY_SECONDS, Serving
 from tests.properties import examples

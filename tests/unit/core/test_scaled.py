@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from tacho_contract.times import format_time, parse_time
+from tacho_contract.units import format_time, parse_time
 from tacho_operator.core.autoscaling.algorithm.types import Point, Sample, State, Track
 from tacho_operator.core.autoscaling.replicas import desired_replicas
 from tacho_operator.core.autoscaling.status_view import scaled as shown

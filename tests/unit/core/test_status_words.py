@@ -9,7 +9,7 @@ import pytest
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchProgress
 from tacho_contract.report import Report
-from tacho_contract.times import format_time
+from tacho_contract.units import format_time
 from tacho_operator.api.status.status import Condition, ConditionStatus, LLMDeploymentStatus
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.status.events import transition_events

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tacho_contract.times import parse_time
+from tacho_contract.units import parse_time
 from tacho_operator.api.crd.schema import Schema
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from tacho_contract.times import format_time
-from tacho_contract.units import clipped
+from tacho_contract.units import clipped, format_time
 from tacho_operator.api.base import decimal, seconds
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.api.status.status import AutoscalingStatus, ScalingDecision

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from tacho_contract.times import parse_time
+from tacho_contract.units import parse_time
 from tacho_operator.api.defaults import service_level, workload
 from tacho_operator.api.spec.service import AutoscalingSpec, ScalingRules
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from tacho_contract.times import format_time, parse_time
+from tacho_contract.units import format_time, parse_time
 from tacho_operator.api.conditions import Reason
 
 RETRY_SECONDS = 600.0

@@ -23,8 +23,7 @@ from tacho_contract.measurement import (
     SingleStream,
 )
 from tacho_contract.report import Report
-from tacho_contract.times import parse_time
-from tacho_contract.units import clipped
+from tacho_contract.units import clipped, parse_time
 from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
 from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasurementEntry, Roofline
 from tacho_operator.core.measurement.against_plan import against_plan

@@ -12,8 +12,7 @@ from datetime import datetime, timedelta
 
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
-from tacho_contract.times import parse_time
-from tacho_contract.units import clipped
+from tacho_contract.units import clipped, parse_time
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
 from tacho_operator.core.measurement.states import USABLE

@@ -13,8 +13,7 @@ from tacho_contract.failure import FailureClass
 from tacho_contract.launch import LiveConfig, startup_budget_seconds
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
-from tacho_contract.times import parse_time
-from tacho_contract.units import clipped
+from tacho_contract.units import clipped, parse_time
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.api.types import LLMDeployment

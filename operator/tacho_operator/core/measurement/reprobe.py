@@ -10,8 +10,7 @@ from datetime import datetime
 from tacho_contract import codec
 from tacho_contract.launch import Again, LiveConfig
 from tacho_contract.report import Report
-from tacho_contract.times import format_time, parse_time
-from tacho_contract.units import clipped
+from tacho_contract.units import clipped, format_time, parse_time
 from tacho_operator.core.measurement.attempts import DISRUPT
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import ResourceEvent

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from tacho_contract.times import parse_time
+from tacho_contract.units import parse_time
 from tacho_operator.core import names
 from tacho_operator.core.types import Manifest, Reference
 

@@ -19,8 +19,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tacho_contract.times import format_time, parse_time
-from tacho_contract.units import clipped
+from tacho_contract.units import clipped, format_time, parse_time
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, SETTLE_SECONDS, RollbackRecord, Serving
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tacho_contract import codec
-from tacho_contract.times import parse_time
+from tacho_contract.units import parse_time
 from tacho_operator.core import names
 from tacho_operator.core.types import Manifest
 

@@ -15,8 +15,7 @@ from typing import Self
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.measurement import INVALIDATING, NOT_STEADY
-from tacho_contract.times import format_time
-from tacho_contract.units import clipped
+from tacho_contract.units import clipped, format_time
 from tacho_operator.api.base import decimal
 from tacho_operator.api.conditions import (
     ConditionType,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tacho_contract.times import parse_time
+from tacho_contract.units import parse_time
 from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.core.status.snapshot import Snapshot
 
