@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +129,29 @@ def test_a_cell_that_the_product_refuses_is_named(tmp_path: Path) -> None:
     large["metadata"] = {"name": "large"}
     (tmp_path / MANIFESTS).write_text(yaml.safe_dump(large))
     assert rehearse([large], tmp_path, "NVIDIA-H200") == ["large"]
+
+
+@pytest.mark.parametrize(
+    ("how", "programs"),
+    [
+        ("run", ["benchmarks.gpu", "benchmarks.gpu.models"]),
+        ("pods", ["benchmarks.gpu.host", "benchmarks.gpu.models", "benchmarks.gpu.stories"]),
+    ],
+)
+def test_a_session_unpacks_makes_the_models_and_runs_the_cells(
+    how: str, programs: list[str], tmp_path: Path
+) -> None:
+    calls, python, place, archives = (tmp_path / name for name in ("calls", "python", "place", "archives"))
+    python.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
+    python.chmod(0o755)
+    archives.mkdir()
+    (tmp_path / "src").mkdir()
+    subprocess.run(["tar", "-C", tmp_path, "-cJf", archives / "a.tar.xz", "src"], check=True)
+    command = ["bash", BENCHMARKS / "gpu/session.sh", how, archives, tmp_path / "out", "90s", "llama-8b-fp8"]
+    environment = {**os.environ, "TACHO_GPU_PLACE": str(place), "TACHO_GPU_PYTHON": str(python)}
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    made = calls.read_text().splitlines()
+    assert sorted(line.split()[1] for line in made) == programs
+    last = next(line for line in made if "--budget" in line)
+    assert f"{place}/src/benchmarks/gpu/h200-next.yaml" in last
+    assert last.endswith("--only llama-8b-fp8")
