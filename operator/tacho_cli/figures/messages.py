@@ -9,7 +9,7 @@ from tacho_cli.figures.read import MeasurementView, moved
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, Capacity, Quality, SingleStream
 from tacho_contract.units import counted
-from tacho_operator.api.status.measurement import Latency, MeasurementHistory
+from tacho_operator.api.status.measurement import AgainstPlan, Latency, MeasurementHistory
 
 FLAGS = {
     "AboveRoofline": "faster than the memory of the GPU: its label is wrong, or tokens came from elsewhere",
@@ -66,6 +66,8 @@ def sentences(found: MeasurementView) -> list[tuple[str, str]]:
         rows.append(("at most", f"{most} tok/s with {_streams(highest.concurrency)}, whatever the latency"))
     if found.arrivals:
         rows.append(("arrivals", _arrivals_message(found, found.arrivals)))
+    if found.entry.against_plan:
+        rows.append(("plan", _against_plan_message(found.entry.against_plan)))
     if found.quality:
         rows.append(("quality", _quality_message(found.quality)))
     if found.history:
@@ -91,6 +93,17 @@ def _single_message(single: SingleStream, *, provisional: bool) -> str:
         share = f", {single.stalled_percent:.2g} % of the time" if single.stalled_percent else ""
         content += f"; stalled {often}{share}, excluded from the rate"
     return content
+
+
+def _against_plan_message(found: AgainstPlan) -> str:
+    """Measured rates in percent of the plan's."""
+    shares = {
+        "with one stream": found.decode_percent,
+        "at the planned concurrency": found.output_percent,
+        "at capacity": found.capacity_percent,
+    }
+    told = [f"{share:.0f} % {name}" for name, share in shares.items() if share is not None]
+    return f"measured of what the plan expected: {', '.join(told)}"
 
 
 def _first_token(median: float | None, late: float | None, *, provisional: bool) -> str:

@@ -198,6 +198,13 @@ def test_requests_at_times_of_their_own_are_told_apart() -> None:
     assert "arrivals" not in dict(sentences(closed))
 
 
+def test_the_measurement_scores_the_plan() -> None:
+    found = read(againstPlan={"decodePercent": 98.7, "capacityPercent": 103})
+    assert said(found, "plan") == (
+        "measured of what the plan expected: 99 % with one stream, 103 % at capacity"
+    )
+
+
 def test_quality_names_its_text() -> None:
     found = read(quality={"perplexity": "12.3456", "tokens": 812, "text": "The Time Machine"})
     assert said(found, "quality") == "perplexity 12.3 over 812 tokens of The Time Machine"
