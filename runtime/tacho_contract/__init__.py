@@ -1,4 +1,4 @@
-"""Data that operator and runtime exchange: one file per document. Standard library only, frozen data, no I/O.
+"""Data that operator and runtime exchange: one file per subject. Standard library only, frozen data, no I/O.
 
 Documents are JSON with camelCase keys (``codec``); readers ignore unknown keys, so that operator N reads
 reports of runtimes back to N-2.

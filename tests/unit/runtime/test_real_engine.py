@@ -43,6 +43,7 @@ def llamacpp_config(folder: Path, **changes: Any) -> RuntimeConfig:
         custom=None,
         entrypoint=(sys.executable, "-m", "tacho_llamacpp"),
         model_path=str(model_file().parent),
+        model_file=model_file().name,
         files=("*.gguf",),
         concurrency=2,
         max_model_len=512,
