@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from benchmarks.probe.results import ROOT
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
 from tools.mock.engine_law import Law
 from tools.mock.engine_simulated import quantile
-from tools.mock.engine_truth import SPREAD, level
+from tools.mock.engine_truth import level, truth
 
 ROOMY = Law(max_num_seqs=512, kv_tokens=10_000_000)
 """Holds whatever is asked for."""
+CODE = ("runtime", "operator", "tools", "benchmarks/probe/*.py")
+REACH = 4
+"""Of a case's streams, up to which the truth is looked for."""
+MOST_RATE = 1.5
+"""Of the tokens a second that the machine can stream, at most, where the service level breaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +33,7 @@ class Case:
     workload: Workload
     slo: ServiceLevel
     streams: int
-    """The most that may be tried."""
+    """About as many as keep the service level."""
     settings: dict[str, Any]
     """Of the mock engine, beside its law."""
 
@@ -125,6 +132,14 @@ def drawn(seed: int, count: int, *, tokens_per_second: float) -> list[Case]:
 def case_of(seed: int, number: int, kind: Callable[[Draft], Law], *, tokens_per_second: float) -> Case:
     """The same for the same arguments, whatever else is drawn."""
     rng = Random(1000 * seed + number)
+    while True:
+        case = _drawn_case(rng, number, kind, tokens_per_second=tokens_per_second)
+        true = truth(case.law, case.workload, case.slo, most=reach(case)).capacity
+        if true.boundary == "Edge" and true.output_tokens_per_second <= MOST_RATE * tokens_per_second:
+            return case
+
+
+def _drawn_case(rng: Random, number: int, kind: Callable[[Draft], Law], *, tokens_per_second: float) -> Case:
     alpha_ms = math.exp(rng.uniform(math.log(2.5), math.log(40)))
     workload = Workload(
         input_tokens=rng.choice((64, 128, 256, 512, 1024)), output_tokens=rng.choice((32, 64, 128, 200))
@@ -167,7 +182,7 @@ def _slo(rng: Random, law: Law, workload: Workload, streams: int) -> ServiceLeve
     steep = p95(round(1.1 * edge) + 1)[1] > 1.05 * p95(round(0.9 * edge))[1]
     return ServiceLevel(
         ttft_milliseconds=math.ceil(1.3 * ttft if ttft_top > 2 * ttft else 1.3 * ttft_top) + 5,
-        tpot_milliseconds=_between(tpot, p95, edge) if steep else math.ceil(1.3 * tpot_top),
+        tpot_milliseconds=_between(tpot, p95, edge) if steep else math.ceil(1.02 * tpot_top),
     )
 
 
@@ -178,7 +193,17 @@ def _between(tpot: float, p95: Callable[[int], tuple[float, float]], edge: int) 
     return max(wanted, key=lambda limit: min(abs(limit / value - 1) for value in levels))
 
 
-def top_level(case: Case) -> int:
-    """The most streams that a probe may try: the engine's limit and what its cache holds at once."""
-    request = case.workload.input_tokens + round((1 + SPREAD) * case.workload.output_tokens)
-    return max(1, min(case.streams, case.law.kv_tokens // request))
+def reach(case: Case) -> int:
+    """The most streams among which the truth is looked for; the probe is told of none."""
+    return REACH * case.streams
+
+
+def kind_of(case: Case) -> str:
+    return case.name.split()[1]
+
+
+def seed_of_code() -> int:
+    """From the hash of the last commit that changed code."""
+    command = ["git", "log", "-1", "--format=%h", "--", *CODE]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return int(done.stdout.strip()[:7], 16)

@@ -1,6 +1,6 @@
 """The probe over sockets against mock engines whose laws were drawn.
 
-    python -m benchmarks.probe.laws --seed 1 --count 24 [--jobs 1] [--tokens-per-second 4000]
+    python -m benchmarks.probe.laws --count 28 [--jobs 1] [--tokens-per-second 4000]
 
 Each cell is one law and one probe of 45 s; a cell that is in the file already is not measured again unless
 --again. The machine must have nothing else to do: the mock's own lateness is shown with each row. The goals:
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.probe.asking import lateness_milliseconds, mock, probe
-from benchmarks.probe.drawn import Case, drawn, top_level
+from benchmarks.probe.drawn import Case, drawn, reach, seed_of_code
 from benchmarks.probe.judged import judged
 from benchmarks.probe.results import FOLDER, Cells, table
 from tools.mock.engine_truth import truth
@@ -30,12 +30,9 @@ COLUMNS = (
 
 
 def one(case: Case, budget_seconds: int) -> dict[str, Any]:
-    true = truth(case.law, case.workload, case.slo, most=top_level(case))
-    slots = case.streams
+    true = truth(case.law, case.workload, case.slo, most=reach(case))
     with mock(case.law, **case.settings) as port:
-        found = probe(
-            port, case.workload, slo=case.slo, streams=slots, slots=slots, budget_seconds=budget_seconds
-        )
+        found = probe(port, case.workload, slo=case.slo, streams=case.streams, budget_seconds=budget_seconds)
         late = lateness_milliseconds(port)
     asked = {"law": dataclasses.asdict(case.law), "workload": case.workload, "slo": case.slo}
     row = judged(found, true)
@@ -76,8 +73,8 @@ def summary(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--count", type=int, default=28)
     parser.add_argument(
         "--jobs", type=int, default=1, help="probes at a time; more than one needs idle cores"
     )
@@ -87,8 +84,10 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure what is in the file anew")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    cells = Cells(options.out or FOLDER / f"laws-{options.seed}.json", again=options.again)
-    cases = drawn(options.seed, options.count, tokens_per_second=options.tokens_per_second)
+    seed = seed_of_code() if options.seed is None else options.seed
+    print(f"seed {seed}, {options.budget} s a probe, one try a law", flush=True)
+    cells = Cells(options.out or FOLDER / "laws.json", again=options.again)
+    cases = drawn(seed, options.count, tokens_per_second=options.tokens_per_second)
     todo = [case for case in cases if case.name not in cells and options.only in case.name]
 
     def run(case: Case) -> None:
@@ -99,7 +98,7 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(run, todo))
     print(shown(cells.cells))
-    cells.write(**summary(list(cells.cells.values())))
+    cells.write(seed=seed, budgetSeconds=options.budget, **summary(list(cells.cells.values())))
     print(cells.summary)
 
 

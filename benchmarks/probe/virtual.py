@@ -1,18 +1,18 @@
-"""The probe's own phases and statistics against simulated engines on a clock that costs nothing.
+"""The probe's own phases and statistics against mock engines on a clock that costs nothing.
 
-    python -m benchmarks.probe.virtual --runs 500 [--jobs 1]
+    python -m benchmarks.probe.virtual --runs 280 [--jobs 1] [--seed N]
 
-Laws are drawn as for benchmarks.probe.laws, of those kinds that a simulated engine knows. Shown: how often
-the interval of each figure holds the truth (the goal is nine in ten of the clean ones), errors, flags that
-are missing and flags that are false.
+All kinds of laws of benchmarks.probe.laws, behind the same scheduler and with the same truth. The seed comes
+from the hash of the last commit that changed code, unless one is given: nothing was tuned to it. The probe is
+told of no law's top. Goals for laws without stalls and foreign traffic: Edge or Plateau in 9 of 10, capacity
+in tokens a second within 3 % (median), 5 % (8 of 10) and 20 % (all); disturbed laws are flagged. Intervals
+are judged against the true edge.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
-import math
 import statistics
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
@@ -21,60 +21,37 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.probe.drawn import KINDS, Case, case_of, top_level
-from benchmarks.probe.judged import covers, error_percent, judged
+from benchmarks.probe.drawn import KINDS, Case, case_of, kind_of, reach, seed_of_code
+from benchmarks.probe.judged import judged
 from benchmarks.probe.results import FOLDER, Cells, table
 from tacho_contract.launch import LiveConfig, ProbeSettings
-from tacho_contract.measurement import INVALIDATING, Measurement
+from tacho_contract.measurement import Measurement
 from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.report import assemble
 from tacho_runtime.probe.sequence import CLOSING_SHARE, MeasureOptions, measure
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings
-from tools.mock.engine_law import Law
-from tools.mock.engine_truth import throughput, truth
-from tools.mock.virtual_engine import TURNAROUND_SECONDS, VirtualEngine, VirtualLaw
+from tools.mock.engine_truth import truth
+from tools.mock.virtual_engine import VirtualEngine
 
-KNOWN = ("plain", "knee", "few_at_a_time", "small_cache", "jittery", "speculative", "stalling", "visited")
-BUDGET_SECONDS = 45
 TOKENS_PER_SECOND = 6000.0
-_ELSEWHERE = ("seed", "foreign_seconds")
-"""The engine is given a generator of its own; the end of foreign traffic is worked out below."""
-_RENAMED = {"jitter_cv": "jitter", "foreign_from_s": "foreign_from_seconds"}
+DISTURBED = ("stalling", "visited")
 
 
-def simulated(law: Law) -> VirtualLaw:
-    """The same law as the simulated engine words it. ValueError where it knows nothing of a setting."""
-    names = {field.name for field in dataclasses.fields(VirtualLaw)}
-    values, plain = {}, dataclasses.asdict(Law())
-    for name, value in dataclasses.asdict(law).items():
-        known = _RENAMED.get(name, name)
-        if known in names:
-            values[known] = value
-        elif value != plain[name] and name not in _ELSEWHERE:
-            raise ValueError(f"the simulated engine knows no {name}, which is {value}")
-    if law.itl_knee:
-        # There the steeper slope replaces the flat one.
-        values["itl_per_seq_above_ms"] += law.itl_per_seq_ms
-    if law.foreign_streams:
-        values["foreign_until_seconds"] = law.foreign_from_s + law.foreign_seconds
-    return VirtualLaw(**values)
-
-
-async def probed(case: Case, seed: int) -> Measurement:
+async def probed(case: Case, seed: int, *, budget_seconds: int) -> Measurement:
     live = LiveConfig(
         measure_key="benchmark",
         workload=case.workload,
         slo=case.slo,
-        probe=ProbeSettings(budget_seconds=BUDGET_SECONDS, timeout_seconds=2 * BUDGET_SECONDS),
+        probe=ProbeSettings(budget_seconds=budget_seconds, timeout_seconds=2 * budget_seconds),
     )
-    engine = VirtualEngine(simulated(case.law), Random(seed))
+    engine = VirtualEngine(case.law, Random(seed), by_step=case.settings.get("counters") != "request")
     findings = ProbeFindings()
     clock = ProbeClock(
         now=engine.now_seconds,
-        budget_ends=BUDGET_SECONDS * (1 - CLOSING_SHARE),
-        timeout_ends=2 * BUDGET_SECONDS,
+        budget_ends=budget_seconds * (1 - CLOSING_SHARE),
+        timeout_ends=2 * budget_seconds,
     )
-    question = MeasureOptions(live=live, max_model_len=4096, streams=case.streams, slots=case.streams)
+    question = MeasureOptions(live=live, max_model_len=4096, streams=case.streams)
     try:
         await measure(engine, question, findings, clock)
     except RequestFailed as error:
@@ -89,59 +66,51 @@ async def probed(case: Case, seed: int) -> Measurement:
     )
 
 
-def one(number: int, seed: int) -> dict[str, Any]:
-    """One drawn law, one probe; what it found beside the truth, each level of the curve too."""
-    kinds = [kind for kind in KINDS if kind.__name__ in KNOWN]
-    case = case_of(seed, number, kinds[number % len(kinds)], tokens_per_second=TOKENS_PER_SECOND)
-    found = asyncio.run(probed(case, 1000 * seed + number))
-    # A client takes a moment between two requests; that is part of a closed loop's cycle.
-    closed = case.law.changed(ttft_base_ms=case.law.ttft_base_ms + 1000 * TURNAROUND_SECONDS)
-    row = judged(found, truth(case.law, case.workload, case.slo, most=top_level(case)))
-    quiet = dataclasses.replace(closed, foreign_streams=0)
-    points = []
-    for point in found.curve:
-        true = throughput(quiet, case.workload, point.concurrency)
-        rate = point.output_tokens_per_second
-        points.append(
-            {
-                "concurrency": point.concurrency,
-                "errorPercent": error_percent(rate, true),
-                "covered": covers(rate, point.ci_percent, true),
-                "clean": point.steady and not INVALIDATING & set(point.flags),
-            }
-        )
-    capacity = found.capacity
-    if capacity is not None and capacity.concurrency is not None:
-        # The interval is of the throughput at the streams that were found, not of their number.
-        true = throughput(quiet, case.workload, capacity.concurrency)
-        row["capacityCovered"] = covers(capacity.output_tokens_per_second, capacity.ci_percent, true)
-    return {"kind": case.name.split()[1], **row, "curve": points}
+def one(number: int, seed: int, budget_seconds: int) -> dict[str, Any]:
+    """One drawn law, one probe; what it found beside the truth."""
+    case = case_of(seed, number, KINDS[number % len(KINDS)], tokens_per_second=TOKENS_PER_SECOND)
+    found = asyncio.run(probed(case, 1000 * seed + number, budget_seconds=budget_seconds))
+    row = judged(found, truth(case.law, case.workload, case.slo, most=reach(case)))
+    return {"kind": kind_of(case), "levels": len(found.curve), **row}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    clean = [row for row in rows if row["clean"]]
-    points = [point for row in clean for point in row["curve"] if point["clean"]]
-    errors = [abs(row["capacityErrorPercent"]) for row in clean if row["capacityErrorPercent"] is not None]
+    """Capacity that is not told counts as wholly wrong."""
+    errors = sorted(
+        100.0 if row["capacityErrorPercent"] is None else abs(row["capacityErrorPercent"]) for row in rows
+    )
     decode = [abs(row["decodeErrorPercent"]) for row in rows if row["decodeErrorPercent"] is not None]
+    covered = [row["capacityCovered"] for row in rows if row["capacityCovered"] is not None]
     return {
         "runs": len(rows),
-        "clean": len(clean),
-        "decodeCoverage": _share([row["decodeCovered"] for row in clean]),
-        "capacityCoverage": _share([row["capacityCovered"] for row in clean]),
-        "curveCoverage": _share([point["covered"] for point in points]),
-        "decodeWithin2Percent": _share([error <= 2 for error in decode]),
-        "capacityWithin5Percent": _share([error <= 5 for error in errors]),
+        "edgeOrPlateau": _share([row["boundary"] in ("Edge", "Plateau") for row in rows]),
         "capacityMedianErrorPercent": statistics.median(errors) if errors else None,
+        "capacityWithin5Percent": _share([error <= 5 for error in errors]),
+        "capacityWorstErrorPercent": max(errors, default=None),
+        "capacityCoverage": _share(covered),
+        "decodeWithin2Percent": _share([error <= 2 for error in decode]),
+        "medianSeconds": statistics.median(row["seconds"] for row in rows) if rows else None,
         "runsWithMissingFlags": sum(bool(row["missing"]) for row in rows),
         "runsWithFalseFlags": sum(bool(row["false"]) for row in rows),
         "failed": sum(row["state"] == "Failed" for row in rows),
     }
 
 
-def _share(outcomes: list[bool | None]) -> float | None:
-    """Of those that are known."""
-    known = [outcome for outcome in outcomes if outcome is not None]
-    return round(sum(known) / len(known), 4) if known else None
+def _share(outcomes: list[bool]) -> float | None:
+    return round(sum(outcomes) / len(outcomes), 4) if outcomes else None
+
+
+def of_all(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Disturbed laws apart: beside foreign traffic, how many were flagged or within 5 % all the same."""
+    visited = [row for row in rows if row["kind"] == "visited"]
+    stalling = [row for row in rows if row["kind"] == "stalling"]
+    return {
+        "undisturbed": summary([row for row in rows if row["kind"] not in DISTURBED]),
+        "stallsFlagged": _share([not row["missing"] for row in stalling]),
+        "trafficFlaggedOrWithin5Percent": _share(
+            [not row["missing"] or abs(row["capacityErrorPercent"] or 100.0) <= 5 for row in visited]
+        ),
+    }
 
 
 def shown(rows: list[dict[str, Any]]) -> str:
@@ -156,24 +125,26 @@ def shown(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=280)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--budget", type=int, default=45, help="seconds a probe")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--again", action="store_true", help="measure what is in the file anew")
-    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--out", type=Path, default=FOLDER / "virtual.json")
     options = parser.parse_args()
-    cells = Cells(options.out or FOLDER / f"virtual-{options.seed}.json", again=options.again)
+    seed = seed_of_code() if options.seed is None else options.seed
+    print(f"seed {seed}, {options.budget} s a probe, one try a law", flush=True)
+    cells = Cells(options.out, again=options.again)
     todo = [number for number in range(options.runs) if f"{number:04}" not in cells]
     with ProcessPoolExecutor(options.jobs) as pool:
-        size = math.ceil(len(todo) / options.jobs / 8) or 1
-        found = pool.map(one, todo, [options.seed] * len(todo), chunksize=min(size, 10))
+        found = pool.map(one, todo, [seed] * len(todo), [options.budget] * len(todo))
         for number, row in zip(todo, found, strict=True):
             cells.cells[f"{number:04}"] = row
             if number % 20 == 19:
                 cells.write()
                 print(f"{number + 1} of {options.runs}", flush=True)
     rows = list(cells.cells.values())
-    cells.write(**summary(rows))
+    cells.write(seed=seed, budgetSeconds=options.budget, **of_all(rows))
     print(shown(rows))
     print(cells.summary)
 

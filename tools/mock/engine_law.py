@@ -17,6 +17,8 @@ class Law:
     ttft_per_token_ms: float = 0.05
     ttft_per_running_ms: float = 0.0
     """Milliseconds added to the time to first token for each sequence that already runs."""
+    prefill_blocks: bool = False
+    """Prompts are computed one after the other, and no sequence gets a token meanwhile."""
     itl_base_ms: float = 10.0
     itl_per_seq_ms: float = 0.5
     itl_knee: int = 0

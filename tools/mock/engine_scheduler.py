@@ -285,7 +285,11 @@ class Scheduler:
                 if law.cold_ms:
                     self.time.halt(reached, law.cold_ms / 1000)
             computed = sequence.prompt_tokens + sequence.generated - sequence.cached_tokens
-            self._push(reached + law.ttft_seconds(computed, size - 1), sequence)
+            seconds = law.ttft_seconds(computed, size - 1)
+            if law.prefill_blocks:
+                self.time.halt(reached, seconds)
+                seconds = 2 * ROUNDING_SECONDS
+            self._push(reached + seconds, sequence)
 
     def _fits(self, sequence: Sequence) -> bool:
         if self.law.kv_policy == "reserve":

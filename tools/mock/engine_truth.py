@@ -1,7 +1,7 @@
 """What a probe should find of a law: the figures that follow from it, by mean values and few draws.
 
-Where no formula is known (a cache that preempts), the scheduler itself is run on a virtual clock. Pure: equal
-arguments give equal answers.
+Where no formula is known (a cache that preempts, prompts or a front end that hold everybody up), the
+scheduler itself is run on a virtual clock. Pure: equal arguments give equal answers.
 """
 
 from __future__ import annotations
@@ -45,9 +45,6 @@ class Truth:
     ttft_overhead_milliseconds: float
     prefill_tokens_per_second: float
     capacity: Capacity
-    saturation_concurrency: int
-    """The fewest streams with the highest throughput, within a thousandth."""
-    saturation_tokens_per_second: float
     wanted: tuple[frozenset[str], ...]
     """Of each set one word has to be raised; ``Stalls`` is a single stream that tells some."""
     allowed: frozenset[str]
@@ -61,11 +58,10 @@ def truth(
     slo = slo or ServiceLevel()
     nothing: dict[str, Any] = dict.fromkeys(_PASSING, 0)
     quiet = dataclasses.replace(law, **nothing)
-    curve = {streams: throughput(quiet, workload, streams) for streams in _ladder(most)}
-    best = max(curve.values())
     if slo.ttft_milliseconds or slo.tpot_milliseconds:
         capacity = _under(quiet, workload, slo, most)
     else:
+        best = max(throughput(quiet, workload, streams) for streams in _ladder(most))
         knee = _fewest(quiet, workload, KNEE_SHARE * best, most)
         capacity = _capacity(quiet, workload, knee, "Plateau" if knee < most else "Floor")
     wanted, allowed = _flags(law, workload, most)
@@ -74,8 +70,6 @@ def truth(
         ttft_overhead_milliseconds=law.ttft_base_ms,
         prefill_tokens_per_second=1000 / law.ttft_per_token_ms if law.ttft_per_token_ms else math.inf,
         capacity=capacity,
-        saturation_concurrency=next(streams for streams, rate in curve.items() if rate >= 0.999 * best),
-        saturation_tokens_per_second=best,
         wanted=wanted,
         allowed=allowed,
     )
@@ -107,7 +101,7 @@ def steps(tokens: int, mean: float) -> float:
 
 def level(law: Law, workload: Workload, concurrency: int) -> Level:
     """A closed loop of so many streams, stalls included."""
-    if _preempts(law, workload, concurrency):
+    if _needs_simulation(law, workload, concurrency):
         return _simulated(law, workload, concurrency)
     means = _means(law, workload, concurrency)
     ttfts, tpots = _drawn(law, workload, concurrency, means)
@@ -124,13 +118,20 @@ def level(law: Law, workload: Workload, concurrency: int) -> Level:
 
 def throughput(law: Law, workload: Workload, concurrency: int) -> float:
     """Output tokens per second of ``level``."""
-    if _preempts(law, workload, concurrency):
+    if law.frontend_us:
+        later = steps(workload.output_tokens - 1, law.tokens_per_step)
+        chunks = 1 + later / max(1.0, law.tokens_per_chunk / law.tokens_per_step)
+        most = 1e6 / (law.frontend_us * chunks) * workload.output_tokens
+        return min(most, throughput(dataclasses.replace(law, frontend_us=0.0), workload, concurrency))
+    if _needs_simulation(law, workload, concurrency):
         return _simulated(law, workload, concurrency).output_tokens_per_second
     return _means(law, workload, concurrency).requests_per_second * workload.output_tokens
 
 
-def _preempts(law: Law, workload: Workload, concurrency: int) -> bool:
+def _needs_simulation(law: Law, workload: Workload, concurrency: int) -> bool:
     demand = concurrency * (workload.input_tokens + workload.output_tokens)
+    if law.frontend_us or law.prefill_blocks:
+        return True
     return law.kv_policy == "preempt" and demand > 0.8 * law.kv_tokens
 
 
@@ -145,8 +146,6 @@ class _Means:
     requests_per_second: float
     queued_seconds: float
     """Mean seconds that a request waits before the engine."""
-    behind_seconds: float
-    """Mean seconds that a request waits behind the front end."""
 
 
 def _means(law: Law, workload: Workload, concurrency: int) -> _Means:
@@ -167,14 +166,7 @@ def _means(law: Law, workload: Workload, concurrency: int) -> _Means:
         return (1 + stall_share) * (_ttft(law, workload, engaged) + later * _itl(law, engaged))
 
     rate = running / service(running)
-    chunks = 1 + later / max(1.0, law.tokens_per_chunk / law.tokens_per_step)
-    most_rate = 1e6 / (law.frontend_us * chunks) if law.frontend_us else math.inf
-    if rate <= most_rate:
-        return _Means(running, rate, (concurrency - running) / rate, 0.0)
-    # The engine holds only as many as the front end lets come back; the others' chunks stand in its line.
-    for _ in range(200):
-        running = 0.5 * running + 0.5 * min(running, most_rate * service(running))
-    return _Means(running, most_rate, 0.0, concurrency / most_rate - service(running))
+    return _Means(running, rate, (concurrency - running) / rate)
 
 
 def _itl(law: Law, running: float) -> float:
@@ -206,7 +198,7 @@ def _drawn(law: Law, workload: Workload, concurrency: int, means: _Means) -> tup
         busy = taken * itl * max(0.1, 1 + rng.gauss(0, law.jitter_cv / math.sqrt(taken)))
         first = ttft * max(0.1, 1 + rng.gauss(0, law.jitter_cv / math.sqrt(max(1.0, ttft / itl))))
         wait = rng.gammavariate(ahead, queued / ahead) if queued else 0.0
-        ttfts.append(1000 * (first + wait + means.behind_seconds + _stalled(law, first, rng)))
+        ttfts.append(1000 * (first + wait + _stalled(law, first, rng)))
         tpots.append(1000 * (busy + _stalled(law, busy, rng)) / tokens)
     return sorted(ttfts), sorted(tpots)
 
@@ -251,7 +243,10 @@ def meets(found: Level, slo: ServiceLevel) -> bool:
 def _under(law: Law, workload: Workload, slo: ServiceLevel, most: int) -> Capacity:
     if not meets(level(law, workload, 1), slo):
         return _capacity(law, workload, 1, "NeverMet")
-    good, bad = 1, most + 1
+    good, bad = 1, 2
+    while bad <= most and meets(level(law, workload, bad), slo):
+        good, bad = bad, 2 * bad
+    bad = min(bad, most + 1)
     while bad - good > 1:
         middle = (good + bad) // 2
         if meets(level(law, workload, middle), slo):

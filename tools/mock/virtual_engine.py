@@ -1,370 +1,293 @@
-"""An engine with a known law on a clock of its own: what the probe asks takes no time to answer.
+"""The mock engine on a clock of its own: what the probe asks takes no time to answer.
 
-The law is the mock engine's (``tools.mock.engine_law.Law``) in its figures, without sockets, processes or a
-machine that may be busy, so that a probe of 45 seconds runs in less than one and can be repeated hundreds of
-times.
+Law and scheduler are those behind the mock's sockets, so that both have the same truth; a probe of 45 seconds
+runs in a few and can be repeated hundreds of times, whatever else the machine does.
 """
 
 from __future__ import annotations
 
-import functools
-import heapq
-import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence as Row
 from dataclasses import dataclass, field
 from random import Random
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
-from tacho_runtime.probe.engine_under_test import LoadTrace, SteadyLoop
+from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
 from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
 from tacho_runtime.probe.load.job import OutputLengths, poisson_times, residual_lives
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import RequestFailed
+from tools.mock.engine_law import Law
+from tools.mock.engine_scheduler import Sequence
+from tools.mock.engine_simulated import SteppedEngine
 
 NS = 10**9
 BIN_NS = 10_000_000
-TURNAROUND_SECONDS = 0.0003
-"""Seconds from the end of a request to the beginning of the next one in the engine."""
-STAMP_NOISE_SECONDS = 0.00005
-RAMP_SHARE = 0.6
-DRAFTED = 4
-"""Tokens that are guessed at each step of speculative decoding."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualLaw:
-    """Time to the first token = base + per token x prompt; gap = base + per sequence x running sequences."""
-
-    ttft_base_ms: float = 20.0
-    ttft_per_token_ms: float = 0.05
-    ttft_per_running_ms: float = 0.0
-    itl_base_ms: float = 10.0
-    itl_per_seq_ms: float = 0.5
-    itl_knee: int = 0
-    """From so many sequences on each adds ``itl_per_seq_above_ms``. 0: never."""
-    itl_per_seq_above_ms: float = 0.0
-    tokens_per_step: float = 1.0
-    """Mean: one, and the accepted ones of DRAFTED."""
-    jitter: float = 0.0
-    """Coefficient of variation of a step's time; the mean is kept."""
-    stall_every_ms: float = 0.0
-    """Mean time between stalls, of which the lengths are ``stall_ms``. 0: none."""
-    stall_ms: float = 0.0
-    prefill_blocks: bool = False
-    """Whether prompts are processed one at a time, while running sequences get no tokens."""
-    max_num_seqs: int = 256
-    kv_tokens: int = 1_000_000
-    foreign_streams: int = 0
-    foreign_from_seconds: float = 0.0
-    foreign_until_seconds: float = math.inf
-
-    def gap_ms(self, running: int) -> float:
-        below = running if not self.itl_knee else min(running, self.itl_knee)
-        return (
-            self.itl_base_ms
-            + self.itl_per_seq_ms * below
-            + self.itl_per_seq_above_ms * max(0, running - below)
-        )
-
-    def ttft_ms(self, prompt_tokens: int, others: int = 0) -> float:
-        """``others``: sequences that run when it is admitted."""
-        fixed_ms = self.ttft_base_ms + self.ttft_per_running_ms * others
-        return fixed_ms + self.ttft_per_token_ms * prompt_tokens
+TURN_SECONDS = 0.25
+"""Between two looks at a level under way."""
 
 
 @dataclass(slots=True, eq=False)
-class _Sequence:
+class _Request:
+    sent: float
     prompt_tokens: int
     output_tokens: int
-    sent: float
-    foreign: bool = False
-    generated: int = 0
+    first: bool = False
+    """Its stream's first, of a residual life."""
     tokens: list[tuple[int, float]] = field(default_factory=list)
-    ended: Callable[[_Sequence, float], None] | None = None
-    gone: bool = False
+    generated: int = 0
+    ended: bool = False
+    sequence: Sequence | None = None
+
+    @property
+    def result(self) -> StreamResult:
+        return StreamResult(
+            sent_ns=round(self.sent * NS),
+            tokens=tuple(self.tokens),
+            exact=True,
+            finish_reason=self.sequence.finish_reason if self.ended and self.sequence else "",
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.sequence.cached_tokens if self.sequence else 0,
+        )
 
 
 class VirtualEngine:
     """``tacho_runtime.probe.engine_under_test.EngineUnderTest``. Times are seconds since it was made."""
 
-    def __init__(self, law: VirtualLaw, rng: Random, *, counted: bool = True) -> None:
-        self.law = law
-        self._rng = rng
-        self._now = 0.0
-        self._due: list[tuple[float, int, Callable[[float], None]]] = []
-        self._order = itertools.count()
-        self._running: set[_Sequence] = set()
-        self._waiting: list[_Sequence] = []
-        self._generated = 0.0
-        self._counted = counted
-        self._stall_ends = self._prefill_ends = 0.0
-        self._next_stall = self._drawn_stall(0.0)
-        if law.foreign_streams:
-            for _ in range(law.foreign_streams):
-                self._at(law.foreign_from_seconds, self._foreign)
+    def __init__(self, law: Law, rng: Random, *, counted: bool = True, by_step: bool = True) -> None:
+        """``counted``: it has counters. ``by_step``: they advance at every token, and not when a request
+        ends."""
+        self.stepped = SteppedEngine(law)
+        self.rng = rng
+        self._counted, self._by_step = counted, by_step
 
-    # --- the engine ------------------------------------------------------------------------------
-    def _at(self, when: float, act: Callable[[float], None]) -> None:
-        heapq.heappush(self._due, (when, next(self._order), act))
+    @property
+    def law(self) -> Law:
+        return self.stepped.scheduler.law
 
-    def _drawn_stall(self, after: float) -> float:
-        mean = self.law.stall_every_ms / 1000
-        return after + self._rng.uniform(0.5, 1.5) * mean if mean else math.inf
+    @law.setter
+    def law(self, law: Law) -> None:
+        self.stepped.scheduler.law = law
 
-    def _run(self, until: float, *, done: Callable[[], bool] = lambda: False) -> None:
-        while self._due and self._due[0][0] <= until and not done():
-            when, order, act = heapq.heappop(self._due)
-            while when >= self._next_stall:
-                self._stall_ends = self._next_stall + self.law.stall_ms / 1000
-                self._next_stall = self._drawn_stall(self._stall_ends)
-            if when < self._stall_ends:
-                # Everything that was due stands behind the stall in its old order.
-                heapq.heappush(self._due, (when + self.law.stall_ms / 1000, order, act))
-                continue
-            self._now = when
-            act(when)
-        if not done():
-            self._now = max(self._now, until) if until < math.inf else self._now
-
-    def _submit(self, sequence: _Sequence, now: float) -> None:
-        self._waiting.append(sequence)
-        self._admit(now)
-
-    def _admit(self, now: float) -> None:
-        while self._waiting and len(self._running) < self.law.max_num_seqs:
-            head = self._waiting[0]
-            reserved = sum(one.prompt_tokens + one.output_tokens for one in self._running)
-            if self._running and reserved + head.prompt_tokens + head.output_tokens > self.law.kv_tokens:
-                return
-            self._waiting.pop(0)
-            self._running.add(head)
-            begins = max(now, self._prefill_ends) if self.law.prefill_blocks else now
-            self._prefill_ends = begins + self.law.ttft_ms(head.prompt_tokens, len(self._running) - 1) / 1000
-            self._at(self._prefill_ends, functools.partial(self._step, head))
-
-    def _step(self, sequence: _Sequence, now: float) -> None:
-        if sequence.gone:
-            return
-        if self.law.prefill_blocks and sequence.generated and now < self._prefill_ends:
-            self._at(self._prefill_ends, lambda when: self._step(sequence, when))
-            return
-        made = 1 if not sequence.generated else self._tokens_of_a_step()
-        made = min(made, sequence.output_tokens - sequence.generated)
-        sequence.generated += made
-        self._generated += made
-        seen = now + self._rng.random() * 2 * STAMP_NOISE_SECONDS
-        sequence.tokens.append((round(seen * NS), float(made)))
-        if sequence.generated >= sequence.output_tokens:
-            self._leave(sequence, now)
-            if sequence.ended is not None:
-                sequence.ended(sequence, now)
-            return
-        gap = self.law.gap_ms(len(self._running)) / 1000 * self._jitter()
-        self._at(now + gap, lambda when: self._step(sequence, when))
-
-    def _tokens_of_a_step(self) -> int:
-        mean = self.law.tokens_per_step
-        if mean <= 1:
-            return 1
-        share = (mean - 1) / DRAFTED
-        return 1 + sum(self._rng.random() < share for _ in range(DRAFTED))
-
-    def _jitter(self) -> float:
-        cv = self.law.jitter
-        if not cv:
-            return 1.0
-        sigma = math.sqrt(math.log(1 + cv * cv))
-        return self._rng.lognormvariate(-sigma * sigma / 2, sigma)
-
-    def _leave(self, sequence: _Sequence, now: float) -> None:
-        sequence.gone = True
-        self._running.discard(sequence)
-        self._admit(now)
-
-    def _foreign(self, now: float) -> None:
-        if now >= self.law.foreign_until_seconds:
-            return
-        other = _Sequence(64, 100, now, foreign=True)
-        other.ended = lambda _, when: self._foreign(when)
-        self._submit(other, now)
-
-    # --- what the probe asks ---------------------------------------------------------------------
     def now_seconds(self) -> float:
-        return self._now
+        return self.stepped.now
+
+    def send(
+        self,
+        prompt_tokens: int,
+        output_tokens: int,
+        ended: Callable[[_Request], None] = lambda _: None,
+        *,
+        first: bool = False,
+        at: float | None = None,
+        streamed: bool = True,
+    ) -> _Request:
+        """A request that is sent now, or ``at`` a later time."""
+        request = _Request(self.stepped.now if at is None else at, prompt_tokens, output_tokens, first)
+
+        def got(when: float, count: int, last: bool, _: Sequence) -> None:
+            request.tokens.append((round(when * NS), float(count)))
+            request.generated += count
+            if last:
+                request.ended = True
+                ended(request)
+
+        def submit(now: float) -> None:
+            request.sequence = self.stepped.submit(
+                prompt_tokens, output_tokens, sink=got, arrived=now, streamed=streamed
+            )
+
+        submit(request.sent) if at is None else self.stepped.scheduler.at(at, submit)
+        return request
+
+    def hang_up(self, requests: Row[_Request]) -> None:
+        for one in requests:
+            if one.sequence is not None and not one.ended:
+                self.stepped.scheduler.abort(one.sequence, self.stepped.now)
+
+    def run_until(self, end: float, done: Callable[[], bool] = lambda: False) -> None:
+        """Runs to ``end``, or until ``done``."""
+        while not done() and self.stepped.step(end):
+            pass
 
     async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
-        sequence = _Sequence(input_tokens, output_tokens, self._now)
-        self._submit(sequence, self._now)
-        self._run(self._now + timeout_seconds, done=lambda: sequence.gone)
-        if not sequence.gone:
-            self._leave(sequence, self._now)
+        request = self.send(input_tokens, output_tokens)
+        self.run_until(self.stepped.now + timeout_seconds, lambda: request.ended)
+        if not request.ended:
+            self.hang_up([request])
             raise RequestFailed(f"no full answer within {timeout_seconds:.1f} s")
-        self._run(self._now + TURNAROUND_SECONDS)
-        return _stream(sequence)
+        return request.result
 
-    async def burst(
-        self, requests: int, input_tokens: int, output_tokens: int, timeout_seconds: float
-    ) -> None:
-        sent = [_Sequence(input_tokens, output_tokens, self._now) for _ in range(requests)]
-        for one in sent:
-            self._submit(one, self._now)
-        self._run(self._now + timeout_seconds, done=lambda: all(one.gone for one in sent))
-
-    async def closed_loop(
-        self,
-        concurrency: int,
-        workload: Workload,
-        *,
-        spread: float,
-        seconds: float,
-        window_seconds: float = math.inf,
-    ) -> LoadTrace:
-        first: list[_Sequence] = []
-        later: list[_Sequence] = []
-
-        def again(_former: _Sequence, when: float) -> None:
-            later.append(self._client(workload, lengths, when + TURNAROUND_SECONDS, again))
-
-        began, lengths = self._now, OutputLengths(workload.output_tokens, spread, self._rng)
-        for tokens in residual_lives(concurrency, workload.output_tokens, spread, self._rng):
-            one = _Sequence(workload.input_tokens, tokens, self._now, ended=again)
-            first.append(one)
-            self._submit(one, self._now)
-        self._run(began + RAMP_SHARE * seconds, done=lambda: all(one.tokens for one in first))
-        started = all(one.tokens for one in first)
-        start = self._now
-        before = await self.reading()
-        self._run(min(began + seconds, start + window_seconds))
-        after = await self.reading()
-        everyone = [*first, *later]
-        trace = self._trace(
-            everyone, concurrency, start, self._now, residual=len(first), started=started,
-            readings=(before, after),
-        )  # fmt: skip
-        self._hang_up(everyone)
-        return trace
-
-    async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
-        raise NotImplementedError
+    async def steady_loop(self, workload: Workload, *, spread: float) -> VirtualLoop:
+        return VirtualLoop(self, workload, spread)
 
     async def open_loop(
         self, requests_per_second: float, workload: Workload, *, spread: float, seconds: float
     ) -> LoadTrace:
-        began = self._now
-        arrivals = [began + when for when in poisson_times(requests_per_second, seconds, self._rng)]
-        lengths = OutputLengths(workload.output_tokens, spread, self._rng)
-        sent = [self._client(workload, lengths, at, None) for at in arrivals]
-        service = self.law.ttft_ms(workload.input_tokens) / 1000
-        service += workload.output_tokens * self.law.gap_ms(1) / 1000 / self.law.tokens_per_step
-        self._run(began + min(service, seconds / 2))
-        start, before = self._now, await self.reading()
-        self._run(began + seconds)
-        trace = self._trace(
-            sent, len(sent), start, self._now, readings=(before, await self.reading()), intended=arrivals
-        )
-        self._hang_up(sent)
+        began = self.stepped.now
+        arrivals = [began + when for when in poisson_times(requests_per_second, seconds, self.rng)]
+        lengths = OutputLengths(workload.output_tokens, spread, self.rng)
+        sent = [self.send(workload.input_tokens, lengths.draw(), at=at) for at in arrivals]
+        service = self.law.ttft_seconds(workload.input_tokens, 0)
+        service += workload.output_tokens * self.law.itl_seconds(1) / self.law.tokens_per_step
+        self.run_until(began + min(service, 0.3 * seconds))
+        start, before = self.stepped.now, await self.reading()
+        self.run_until(began + seconds)
+        trace = self.trace(sent, len(sent), start, readings=(before, await self.reading()), intended=arrivals)
+        self.hang_up(sent)
         return trace
 
-    async def unstreamed_rate(self, concurrency: int, workload: Workload, *, seconds: float) -> float | None:
-        return None
-
     async def pause(self, seconds: float) -> None:
-        self._run(self._now + seconds)
+        self.run_until(self.stepped.now + seconds)
 
     async def reading(self) -> CounterReading:
-        if not self._counted:
-            return CounterReading(stamp_ns=round(self._now * NS), counters=EngineCounters())
-        usage = sum(one.prompt_tokens + one.generated for one in self._running) / self.law.kv_tokens
-        counters = EngineCounters(
-            generated_tokens=self._generated,
-            kv_cache_tokens=self.law.kv_tokens,
-            kv_cache_usage=usage,
-            running=float(len(self._running)),
-            waiting=float(len(self._waiting)),
-            by_step=True,
-        )
-        return CounterReading(stamp_ns=round(self._now * NS), counters=counters)
+        scheduler = self.stepped.scheduler
+        counters = EngineCounters()
+        if self._counted:
+            totals = scheduler.totals
+            made = totals.generated_tokens if self._by_step else totals.answered_tokens
+            counters = EngineCounters(
+                generated_tokens=made,
+                kv_cache_tokens=self.law.kv_tokens,
+                kv_cache_usage=scheduler.kv_used_tokens / self.law.kv_tokens,
+                running=float(len(scheduler.running)),
+                waiting=float(len(scheduler.waiting)),
+                preemptions=totals.preemptions,
+                by_step=self._by_step,
+            )
+        return CounterReading(stamp_ns=round(self.stepped.now * NS), counters=counters)
 
     def machine(self, *, calibrate: bool) -> MachineSample:
-        return MachineSample(stamp_ns=round(self._now * NS))
+        return MachineSample(stamp_ns=round(self.stepped.now * NS))
 
-    # --- its clients -----------------------------------------------------------------------------
-    def _client(
+    async def close(self) -> None:
+        pass
+
+    def trace(
         self,
-        workload: Workload,
-        lengths: OutputLengths,
-        when: float,
-        ended: Callable[[_Sequence, float], None] | None,
-    ) -> _Sequence:
-        sequence = _Sequence(workload.input_tokens, lengths.draw(), when, ended=ended)
-        self._at(when, lambda at: None if sequence.gone else self._submit(sequence, at))
-        return sequence
-
-    def _hang_up(self, sequences: list[_Sequence]) -> None:
-        for one in sequences:
-            one.gone = True
-            one.ended = None
-        self._waiting = [one for one in self._waiting if not one.gone]
-        self._running = {one for one in self._running if not one.gone}
-        self._admit(self._now)
-
-    def _trace(
-        self,
-        sequences: list[_Sequence],
+        sent: Row[_Request],
         concurrency: int,
         start: float,
-        end: float,
         *,
         readings: tuple[CounterReading, ...],
-        residual: int = 0,
         started: bool = True,
-        intended: list[float] | None = None,
+        sent_until_ns: int = 0,
+        intended: Row[float] | None = None,
     ) -> LoadTrace:
-        start_ns = round(start * NS)
+        start_ns, end = round(start * NS), self.stepped.now
         bins = [0.0] * max(1, int((end - start) * NS / BIN_NS))
         started_bins = [0] * len(bins)
-        for one in sequences:
+        for one in sent:
             for index, (stamp_ns, count) in enumerate(one.tokens):
                 place = (stamp_ns - start_ns) // BIN_NS
                 if 0 <= place < len(bins):
                     bins[place] += count
                     started_bins[place] += index == 0
-        answered = [one for one in sequences if one.tokens]
+        answered = [one for one in sent if one.tokens]
+        dues = dict(zip(map(id, sent), intended or (), strict=False))
         return LoadTrace(
             concurrency=concurrency,
             start_ns=start_ns,
             end_ns=start_ns + len(bins) * BIN_NS,
-            streams=tuple(_stream(one) for one in answered),
-            residual=residual,
-            intended_ns=tuple(
-                round(at * NS) for at, one in zip(intended, sequences, strict=True) if one.tokens
-            )
-            if intended is not None
+            streams=tuple(one.result for one in answered),
+            first=tuple(one.first for one in answered),
+            sent_until_ns=sent_until_ns,
+            intended_ns=tuple(round(dues[id(one)] * NS) for one in answered) if intended else (),
+            unanswered_ns=tuple(round(dues[id(one)] * NS) for one in sent if not one.tokens)
+            if intended
             else (),
-            unanswered_ns=tuple(
-                round(at * NS) for at, one in zip(intended or (), sequences, strict=False) if not one.tokens
-            ),
             bin_nanoseconds=BIN_NS,
             bins=tuple(bins),
             started_bins=tuple(started_bins),
-            requests_ended=sum(
-                one.generated >= one.output_tokens and start_ns < one.tokens[-1][0] <= end * NS
-                for one in answered
-            ),
-            received_tokens=float(sum(one.generated for one in sequences)),
+            requests_ended=sum(one.ended and start_ns < one.tokens[-1][0] <= end * NS for one in answered),
+            received_tokens=float(sum(one.generated for one in sent)),
             readings=readings,
             started=started,
         )
 
 
-def _stream(sequence: _Sequence) -> StreamResult:
-    whole = sequence.generated >= sequence.output_tokens
-    return StreamResult(
-        sent_ns=round(sequence.sent * NS),
-        tokens=tuple(sequence.tokens),
-        exact=True,
-        finish_reason="length" if whole else "",
-        prompt_tokens=sequence.prompt_tokens,
-    )
+class VirtualLoop:
+    """``SteadyLoop`` over a virtual engine."""
+
+    def __init__(self, engine: VirtualEngine, workload: Workload, spread: float) -> None:
+        self._engine = engine
+        self._workload, self._spread = workload, spread
+        self._lengths = OutputLengths(workload.output_tokens, spread, engine.rng)
+        self._live: set[_Request] = set()
+        """The request under way of each stream."""
+        self._surplus = 0
+        """Streams that are not renewed when their request ends."""
+        self._sent: list[_Request] = []
+
+    def _send(self, *, life: int | None = None) -> None:
+        request = self._engine.send(
+            self._workload.input_tokens,
+            self._lengths.draw() if life is None else life,
+            self._again,
+            first=life is not None,
+        )
+        self._live.add(request)
+        self._sent.append(request)
+
+    def _again(self, request: _Request) -> None:
+        self._live.discard(request)
+        if self._surplus:
+            self._surplus -= 1
+            return
+        self._send()
+
+    async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
+        engine = self._engine
+        clock = engine.stepped
+        begins = clock.now
+        self._sent = list(self._live)
+        added = terms.streams - len(self._live)
+        self._surplus = max(0, -added)
+        before_ramp = len(self._sent)
+        lives = residual_lives(max(0, added), self._workload.output_tokens, self._spread, engine.rng)
+        for life in lives:
+            self._send(life=life)
+            engine.run_until(clock.now + terms.gap_seconds)
+        new = [one for one in self._sent[before_ramp:] if one.first]
+
+        def full() -> bool:
+            return not self._surplus and all(one.tokens for one in new)
+
+        engine.run_until(max(clock.now, begins + terms.ramp_seconds), full)
+        started = full()
+        start, before = clock.now, await engine.reading()
+        cohort: list[_Request] = []
+        closes = start + terms.window_seconds
+        while True:
+            engine.run_until(clock.now + TURN_SECONDS)
+            cohort = [one for one in self._sent if start <= one.sent <= closes][: terms.cohort]
+            sent = len(cohort) == terms.cohort or clock.now >= closes
+            over = sent and all(one.ended for one in cohort)
+            if (
+                enough(self._cohort(cohort, clock.now - start))
+                or over
+                or clock.now >= closes + terms.follow_seconds
+            ):
+                break
+        readings = (before, await engine.reading())
+        return engine.trace(
+            self._sent, terms.streams, start, readings=readings, started=started,
+            sent_until_ns=round((cohort[-1].sent if len(cohort) == terms.cohort else closes) * NS),
+        )  # fmt: skip
+
+    @staticmethod
+    def _cohort(requests: Row[_Request], seconds: float) -> Cohort:
+        return Cohort(
+            seconds=seconds,
+            sent_ns=tuple(round(one.sent * NS) for one in requests),
+            first_token_ns=tuple(one.tokens[0][0] if one.tokens else None for one in requests),
+            tokens=tuple(float(one.generated) for one in requests),
+            last_token_ns=tuple(one.tokens[-1][0] if one.tokens else None for one in requests),
+            ended=tuple(one.ended for one in requests),
+        )
+
+    async def close(self) -> None:
+        self._surplus = math.inf  # type: ignore[assignment]
+        self._engine.hang_up(list(self._live))
+        self._live.clear()

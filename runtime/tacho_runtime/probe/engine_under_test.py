@@ -6,7 +6,6 @@ when the probe itself is tried against laws that are known.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -153,24 +152,6 @@ class EngineUnderTest(Protocol):
     async def ask(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         """Sends one request alone, to its end, with a prompt that was never sent before."""
 
-    async def burst(
-        self, requests: int, input_tokens: int, output_tokens: int, timeout_seconds: float
-    ) -> None:
-        """Sends ``requests`` requests at once, to their end. Failures are ignored: nothing is measured."""
-
-    async def closed_loop(
-        self,
-        concurrency: int,
-        workload: Workload,
-        *,
-        spread: float,
-        seconds: float,
-        window_seconds: float = math.inf,
-    ) -> LoadTrace:
-        """``concurrency`` streams, each sending its next request when the last one ended, for at most
-        ``seconds``, start included; its window is no longer than ``window_seconds``. ``spread``: output
-        lengths are drawn evenly from so much (0.25) around the workload's."""
-
     async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
         """A loop without a stream yet. ``spread``: output lengths are drawn evenly from so much (0.25) around
         the workload's."""
@@ -179,10 +160,6 @@ class EngineUnderTest(Protocol):
         self, requests_per_second: float, workload: Workload, *, spread: float, seconds: float
     ) -> LoadTrace:
         """Requests at Poisson times, sent whether or not earlier ones have ended."""
-
-    async def unstreamed_rate(self, concurrency: int, workload: Workload, *, seconds: float) -> float | None:
-        """Output tokens per second by the engine's counters with answers that come in one piece: what the
-        engine does without its front end's work for each token. None: no counters."""
 
     async def reading(self) -> CounterReading:
         """The counters now; empty where the engine has none."""

@@ -1,4 +1,8 @@
-"""Which level to measure next, and when enough is known. Pure: every choice comes with its reason."""
+"""Which level to measure next, and when enough is known. Pure: every choice comes with its reason.
+
+The model: a stream's gap between tokens is alpha + beta x streams, and an engine computes one prompt in the
+prompt time p, so that it takes no more than 1/p requests a second.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,17 @@ from dataclasses import dataclass
 from tacho_contract.units import counted
 
 MAX_STREAMS = 256
-"""Maximum number of streams that the probe tries, where the engine itself accepts that many."""
-EDGE_SHARE = 0.05
+"""Maximum number of streams where no service level bounds them, and the plan counts with no more."""
+MAX_STREAMS_UNDER_SLO = 2048
+FIRST_STREAMS = 8
+MOST_TIMES = 6
+"""Maximum ratio of a level's streams to those of the highest level below it."""
+EDGE_SHARE = 0.06
 """Levels that are so close, one within the service level and one beyond, show the edge."""
-FAR_SHORT = 0.85
-"""Of the limit of the service level."""
+PLATEAU_STREAMS, PLATEAU_GAIN = 1.25, 1.02
+"""So many times the streams, and less than so many times the throughput: more streams bring no more."""
+FLAT_STREAMS = 2.0
+"""Ratio of streams up to which such a throughput has no peak between two levels."""
 KNEE_SHARE = 0.9
 """Share of the highest throughput: the lowest number of streams that reaches it is the knee."""
 KNEE_AIM = 0.92
@@ -22,7 +32,8 @@ KNEE_NEAR = 0.95
 """A level with at most this share of the highest throughput is the knee itself."""
 KNEE_CLOSE = 1.25
 """The knee is known when the next lower level that was tried has more than 1/1.25 of its streams."""
-PLATEAU_GAIN = 1.05
+RATIO_ERROR = 0.02
+"""Of a limit: latency percentiles of a cohort are not known better."""
 NO_FIGURE = "one stream could not be measured"
 
 
@@ -33,12 +44,33 @@ class TriedLevel:
     concurrency: int
     output_tokens_per_second: float
     """Not a number: it tells no rate."""
-    slo_ratio: float | None = None
-    """Latency over its limit; None without a service level."""
+    ttft_ratio: float | None = None
+    """The service level's percentile of TTFT over its limit; None without one."""
+    tpot_ratio: float | None = None
 
     @property
     def rated(self) -> bool:
-        return math.isfinite(self.output_tokens_per_second)
+        return math.isfinite(self.output_tokens_per_second) and self.output_tokens_per_second > 0
+
+    @property
+    def slo_ratio(self) -> float | None:
+        return max((one for one in (self.ttft_ratio, self.tpot_ratio) if one is not None), default=None)
+
+    @property
+    def cycle_seconds(self) -> float:
+        """Seconds that a stream takes for a token, prompts included."""
+        return self.concurrency / self.output_tokens_per_second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchLimits:
+    """What bounds the search beside the service level."""
+
+    top: int
+    """Maximum number of streams."""
+    prompt_seconds: float = 0.0
+    """Of an engine that computes several prompts; 0: they do not delay each other."""
+    output_tokens: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,91 +82,173 @@ class SearchStep:
     boundary: str = ""
 
 
-def top_level(
-    *, desired: int, slots: int, kv_cache_tokens: int | None, request_tokens: int
-) -> tuple[int, str]:
+def top_level(*, desired: int, slots: int, has_slo: bool) -> tuple[int, str]:
     """(the highest level worth trying, why). ``desired``: what the plan counts with; ``slots``: the engine's
     own limit, 0 where it has none that is known."""
     if slots:
-        top, why = slots, f"the engine runs {counted(slots, 'request')} at a time"
-    else:
-        top, why = max(MAX_STREAMS, desired), f"at most {max(MAX_STREAMS, desired)} streams are tried"
-    if kv_cache_tokens:
-        fitting = max(1, kv_cache_tokens // max(1, request_tokens))
-        if fitting < top:
-            top = fitting
-            why = (
-                f"the KV cache of {kv_cache_tokens} tokens holds {counted(fitting, 'request')} of "
-                f"{request_tokens}"
-            )
-    return max(1, top), why
+        return slots, f"the engine runs {counted(slots, 'request')} at a time"
+    top = max(MAX_STREAMS_UNDER_SLO if has_slo else MAX_STREAMS, desired)
+    return top, f"at most {top} streams are tried"
 
 
-def next_level(tried: Sequence[TriedLevel], *, top: int) -> SearchStep:
+def next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep:
     """The next level above one, given those that were tried (one stream among them)."""
     if not tried:
         return SearchStep(concurrency=None, reason=NO_FIGURE, boundary="Floor")
-    levels = {one.concurrency: one for one in tried}
-    if top > 1 and not any(one.concurrency >= top for one in tried):
-        return SearchStep(concurrency=top, reason=f"{top} streams is the maximum")
-    if any(one.slo_ratio is not None for one in tried):
-        return _towards_edge(levels)
-    return _towards_knee(levels)
-
-
-def _towards_edge(levels: dict[int, TriedLevel]) -> SearchStep:
-    kept = [level for level, one in levels.items() if one.slo_ratio is not None and one.slo_ratio <= 1]
-    broken = sorted(level for level, one in levels.items() if one.slo_ratio is not None and one.slo_ratio > 1)
-    low = max((level for level in kept if not broken or level < broken[0]), default=0)
-    if not low:
+    if all(one.slo_ratio is None for one in tried):
+        return _climb(tried, limits, math.inf) or _towards_knee(tried)
+    low, high = bracket(tried)
+    if low is None:
         return SearchStep(concurrency=None, reason="one stream misses the SLO", boundary="NeverMet")
-    high = broken[0] if broken else 0
-    if not high:
-        boundary = _top_boundary(levels)
-        return SearchStep(concurrency=None, reason=_keeping(low), boundary=boundary)
-    apart = max(1, math.floor(EDGE_SHARE * low))
-    if high - low <= apart:
-        return SearchStep(
-            concurrency=None,
-            reason=f"{_keeping(low)}, {high} miss it",
-            boundary="Edge",
+    if high is None:
+        kept = [one for one in tried if one.concurrency <= low.concurrency]
+        step = _climb(kept, limits, predicted_edge(kept, limits))
+        return step or SearchStep(
+            concurrency=None, reason=_keeping(low.concurrency), boundary=_boundary(kept)
         )
-    guess = _crossing(levels, low, high)
-    # Beside a level that was just tried the step is as short as the edge has to be known.
-    nearest = min(max(guess, low + apart), high - apart) if high - low > 2 * apart else (low + high) // 2
-    return SearchStep(
-        concurrency=min(max(nearest, low + 1), high - 1),
-        reason=f"between {low} streams, which meet the SLO, and {high}, which miss it",
+    return _between(tried, low, high)
+
+
+def bracket(tried: Sequence[TriedLevel]) -> tuple[TriedLevel | None, TriedLevel | None]:
+    """(the most streams that keep the service level, with all fewer ones keeping it too, the fewest that
+    break it)."""
+    ordered = sorted(tried, key=lambda one: one.concurrency)
+    high = next((one for one in ordered if (one.slo_ratio or 0.0) > 1), None)
+    kept = [one for one in ordered if high is None or one.concurrency < high.concurrency]
+    return (kept[-1] if kept else None), high
+
+
+def predicted_cycle(tried: Sequence[TriedLevel], streams: int) -> float:
+    """Seconds that a stream takes for a token with so many streams: by the line through the two levels that
+    are nearest, or no less than the only one's; 0 where none has a rate."""
+    rated = sorted((one for one in tried if one.rated), key=lambda one: abs(one.concurrency - streams))[:2]
+    if len(rated) < 2:
+        return rated[0].cycle_seconds if rated else 0.0
+    low, high = sorted(rated, key=lambda one: one.concurrency)
+    slope = (high.cycle_seconds - low.cycle_seconds) / (high.concurrency - low.concurrency)
+    return max(rated[0].cycle_seconds / 2, low.cycle_seconds + slope * (streams - low.concurrency))
+
+
+def predicted_edge(kept: Sequence[TriedLevel], limits: SearchLimits) -> float:
+    """Streams at which a gap of alpha + beta x streams reaches its limit, or prompts fill the engine's time,
+    whichever is nearer; infinity where neither does."""
+    levels = sorted(kept, key=lambda one: one.concurrency)[-2:]
+    if len(levels) < 2:
+        return math.inf
+    first, last = levels
+    found = [math.inf]
+    if first.tpot_ratio is not None and last.tpot_ratio is not None and last.tpot_ratio > first.tpot_ratio:
+        found.append(_crossing(first, last, first.tpot_ratio, last.tpot_ratio))
+    if limits.prompt_seconds and last.ttft_ratio is not None and first.rated and last.rated:
+        slope = (last.cycle_seconds - first.cycle_seconds) / (last.concurrency - first.concurrency)
+        alone = last.cycle_seconds - slope * last.concurrency
+        fewest = limits.prompt_seconds / limits.output_tokens
+        if fewest > slope and alone > 0:
+            found.append(alone / (fewest - slope))
+    # What has been kept refutes a prediction below it.
+    return min(edge for edge in found if edge > last.concurrency)
+
+
+def _climb(kept: Sequence[TriedLevel], limits: SearchLimits, edge: float) -> SearchStep | None:
+    """The next higher level; None: the throughput rises no more, or there is none."""
+    low = max(one.concurrency for one in kept)
+    if low >= limits.top or _boundary(kept) == "Plateau":
+        return None
+    if low < FIRST_STREAMS:
+        return SearchStep(concurrency=min(FIRST_STREAMS, limits.top), reason="several streams")
+    # A little beyond the edge: with a level below, that shows it.
+    desired = min(MOST_TIMES * low, math.ceil((1 + EDGE_SHARE / 2) * edge) if edge < math.inf else math.inf)
+    nearest = low + close_to(low)
+    most = f"{limits.top} streams is the maximum" if desired >= limits.top else f"more than {low} streams"
+    return SearchStep(concurrency=min(limits.top, max(nearest, int(desired))), reason=most)
+
+
+def _boundary(kept: Sequence[TriedLevel]) -> str:
+    """Plateau where the highest level brings hardly more throughput than one of fewer streams."""
+    rated = sorted((one for one in kept if one.rated), key=lambda one: one.concurrency)
+    flat = any(
+        PLATEAU_STREAMS * one.concurrency <= rated[-1].concurrency
+        and rated[-1].output_tokens_per_second < PLATEAU_GAIN * one.output_tokens_per_second
+        for one in rated
     )
+    return "Plateau" if flat else "Floor"
+
+
+def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> SearchStep:
+    """Secant where the time per token breaks the service level, bisection where waiting does."""
+    fewest, most = low.concurrency, high.concurrency
+    apart = close_to(fewest)
+    if most <= FLAT_STREAMS * fewest and _boundary((low, high)) == "Plateau":
+        reason = f"{_keeping(fewest)}, and {most} bring no more"
+        return SearchStep(concurrency=None, reason=reason, boundary="Plateau")
+    if most - fewest <= apart:
+        reason = f"{_keeping(fewest)}, {most} miss it"
+        return SearchStep(concurrency=None, reason=reason, boundary="Edge")
+    inside = sum(fewest <= one.concurrency <= most or one.concurrency > most for one in tried) - 2
+    guess = round(math.sqrt(fewest * most))
+    if (high.ttft_ratio or 0.0) <= 1 and inside < 3:
+        guess = math.floor(edge_between(low, high) + 1e-9)
+    # Beside a level that was just tried the step is as short as the edge has to be known.
+    nearest = (
+        min(max(guess, fewest + apart), most - apart) if most - fewest > 2 * apart else (fewest + most) // 2
+    )
+    return SearchStep(
+        concurrency=min(max(nearest, fewest + 1), most - 1),
+        reason=f"between {counted(fewest, 'stream')}, which keep the SLO, and {most}, which miss it",
+    )
+
+
+def close_to(streams: int) -> int:
+    """By how many more streams a level that breaks the service level shows the edge."""
+    return max(1, math.floor(EDGE_SHARE * streams))
 
 
 def _keeping(streams: int) -> str:
     return f"{counted(streams, 'stream')} {'meets' if streams == 1 else 'meet'} the SLO"
 
 
-def _crossing(levels: dict[int, TriedLevel], low: int, high: int) -> int:
-    """The most streams that should keep the service level.
-
-    By the line through the two neighbours, which is the law of most engines. Where a level that it named fell
-    far short of the limit the law bends upwards: then by the line between the logarithms, and by the middle
-    of those where even that has not closed the gap to a quarter.
-    """
-    below, above = levels[low].slo_ratio or 0.0, levels[high].slo_ratio or 0.0
-    inner = sum(1 for level in levels if level > 1) - 1
-    middle = round(math.sqrt(low * high))
-    if above <= below or below <= 0 or (inner >= 3 and high > KNEE_CLOSE * low):
-        return middle
-    if inner >= 1 and below < FAR_SHORT:
-        share: float = math.log(1 / below) / math.log(above / below)
-        return round(low * math.pow(high / low, share))
-    return math.floor(low + (1 - below) / (above - below) * (high - low) + 1e-9)
+def _crossing(low: TriedLevel, high: TriedLevel, below: float, above: float) -> float:
+    """Streams at which the line through both reaches 1."""
+    return low.concurrency + (1 - below) / (above - below) * (high.concurrency - low.concurrency)
 
 
-def _top_boundary(levels: dict[int, TriedLevel]) -> str:
-    top = max(levels)
-    below = [one.output_tokens_per_second for level, one in levels.items() if level < top and one.rated]
-    gained = levels[top].output_tokens_per_second
-    return "Plateau" if below and gained < PLATEAU_GAIN * max(below) else "Floor"
+def edge_between(low: TriedLevel, high: TriedLevel) -> float:
+    """Streams at which the service level breaks: by the line between both for the time per token, else in the
+    middle."""
+    below, above = low.tpot_ratio, high.tpot_ratio
+    if below is None or above is None or above <= 1 or (high.ttft_ratio or 0.0) > 1:
+        return (low.concurrency + high.concurrency) / 2
+    return _crossing(low, high, below, above)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchedEdge:
+    """What a replica carries at its service level."""
+
+    concurrency: int
+    output_tokens_per_second: float
+    interval_percent: float
+    """How far from it the rates of the levels on both sides are, by the share of what lies between that is
+    not known."""
+
+
+def edge_of(low: TriedLevel, high: TriedLevel | None) -> SearchedEdge:
+    """At the interpolated edge between a level that keeps the service level and one that breaks it."""
+    rate = low.output_tokens_per_second
+    if high is None or not (low.rated and high.rated):
+        more = 0.0 if high is None else 100 * (high.concurrency / low.concurrency - 1)
+        return SearchedEdge(concurrency=low.concurrency, output_tokens_per_second=rate, interval_percent=more)
+    streams = min(max(math.floor(edge_between(low, high) + 1e-9), low.concurrency), high.concurrency - 1)
+    between = high.concurrency - low.concurrency
+    share = (streams - low.concurrency) / between
+    at_edge = streams / (low.cycle_seconds + share * (high.cycle_seconds - low.cycle_seconds))
+    # Beside a limit chance decides by a stream.
+    chance = any(abs((one.slo_ratio or 0.0) - 1) < RATIO_ERROR for one in (low, high))
+    unknown = min(1.0, (between - 1 + chance) / between)
+    apart = unknown * max(abs(at_edge - rate), abs(high.output_tokens_per_second - at_edge))
+    return SearchedEdge(
+        concurrency=streams, output_tokens_per_second=at_edge, interval_percent=100 * apart / at_edge
+    )
 
 
 def knee_of(tried: Sequence[TriedLevel]) -> TriedLevel | None:
@@ -148,14 +262,14 @@ def knee_of(tried: Sequence[TriedLevel]) -> TriedLevel | None:
     return min(enough, key=lambda one: one.concurrency)
 
 
-def _towards_knee(levels: dict[int, TriedLevel]) -> SearchStep:
-    knee = knee_of(tuple(levels.values()))
+def _towards_knee(tried: Sequence[TriedLevel]) -> SearchStep:
+    knee = knee_of(tried)
     if knee is None:
         return SearchStep(concurrency=None, reason=NO_FIGURE, boundary="Floor")
-    rated = {level: one for level, one in levels.items() if one.rated}
+    rated = {one.concurrency: one for one in tried if one.rated}
     highest = max(one.output_tokens_per_second for one in rated.values())
-    under = max((level for level in levels if level < knee.concurrency), default=0)
-    boundary = "Plateau" if max(rated) > knee.concurrency else _top_boundary(rated)
+    under = max((one for one in rated if one < knee.concurrency), default=0)
+    boundary = "Plateau" if max(rated) > knee.concurrency else "Floor"
     if not under:
         reason = "one stream reaches nine tenths of the highest throughput"
         return SearchStep(concurrency=None, reason=reason, boundary=boundary)
@@ -165,7 +279,7 @@ def _towards_knee(levels: dict[int, TriedLevel]) -> SearchStep:
         not_under = f"{under} {'does' if under == 1 else 'do'} not"
         reason = f"{knee.concurrency} streams reach {share:.0%} of the highest throughput, {not_under}"
         return SearchStep(concurrency=None, reason=reason, boundary=boundary)
-    guess = _reaching(levels[under], knee, KNEE_AIM * highest)
+    guess = _reaching(rated[under], knee, KNEE_AIM * highest)
     return SearchStep(
         concurrency=min(max(guess, under + 1), knee.concurrency - 1),
         reason=f"between {under} and {knee.concurrency} streams, where the throughput flattens",
@@ -176,10 +290,7 @@ def _reaching(below: TriedLevel, above: TriedLevel, rate: float) -> int:
     """Streams at which ``rate`` is reached, with the time a token takes of all streams' time, C / X(C), taken
     as a line between the two: it is one where ITL(C) = alpha + beta x C."""
     low, high = below.concurrency, above.concurrency
-    if not below.rated or min(below.output_tokens_per_second, above.output_tokens_per_second) <= 0:
-        return round(math.sqrt(low * high))
-    per_low, per_high = low / below.output_tokens_per_second, high / above.output_tokens_per_second
-    slope = (per_high - per_low) / (high - low)
+    slope = (above.cycle_seconds - below.cycle_seconds) / (high - low)
     left = 1 - rate * slope
-    found = rate * (per_low - slope * low) / left if left > 0 else math.inf
+    found = rate * (below.cycle_seconds - slope * low) / left if left > 0 else math.inf
     return round(found) if low < found < high else round(math.sqrt(low * high))

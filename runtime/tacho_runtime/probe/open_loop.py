@@ -17,14 +17,10 @@ from tacho_runtime.probe.statistics import founded_percentile, median, percentil
 LOAD_SHARE = 0.85
 """Share of the capacity at which requests are sent; nearer to the capacity, queues grow with the square of
 the remaining distance."""
-STEP_DOWN = 0.85
-MIN_REQUESTS = 12
 MIN_ANSWERED = 3
 """Minimum number of answered requests: the times of fewer give no result."""
-DESIRED_REQUESTS = 110
-"""Number of requests to aim for: enough for 95 of 100 to meet the service level even if one is late by
-chance."""
-MIN_SECONDS, MAX_SECONDS = 4.0, 20.0
+ARRIVALS_MARGIN = 1.25
+"""Of the time in which a cohort should arrive: their number varies by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,24 +53,25 @@ class OpenLoopOutcomes:
         return self.kept + self.broken + self.undecided
 
     def passed(self, percent: float) -> bool | None:
-        """Whether ``percent`` of all requests meet the service level, by Wilson's one-sided bounds: True or
-        False where the undecided requests cannot change the result, None where too few requests were sent to
-        tell."""
-        if not self.requests:
-            return None
-        if wilson(self.kept, self.requests) >= percent / 100:
+        """Whether ``percent`` of all requests meet the service level; None where fewer were sent than tell a
+        percentile, or undecided ones can change the result."""
+        size, share = samples_for(percent), percent / 100
+        if self.requests < size:
+            return False if self.broken > size * (1 - share) else None
+        if self.kept >= share * self.requests:
             return True
-        if wilson(self.kept + self.undecided, self.requests, upper=True) < percent / 100:
-            return False
-        return None
+        return False if self.kept + self.undecided < share * self.requests else None
 
 
-def seconds_for(requests_per_second: float, *, request_seconds: float, left_seconds: float) -> float:
-    """Duration of an open loop in seconds: one request's time until the load is steady, then enough arrivals
-    to judge, for at most MAX_SECONDS; 0 where the time left holds too few arrivals."""
-    enough = max(MIN_SECONDS, DESIRED_REQUESTS / requests_per_second) if requests_per_second > 0 else 0.0
-    window = min(MAX_SECONDS, enough, left_seconds - request_seconds)
-    return request_seconds + window if window * requests_per_second >= MIN_REQUESTS else 0.0
+def seconds_for(
+    requests_per_second: float, *, request_seconds: float, left_seconds: float, slo: ServiceLevel
+) -> float:
+    """Duration of an open loop in seconds: until the load is steady, a cohort has arrived and has ended; 0
+    where the time left is shorter."""
+    if requests_per_second <= 0:
+        return 0.0
+    seconds = 2 * request_seconds + ARRIVALS_MARGIN * samples_for(slo.percentile) / requests_per_second
+    return seconds if seconds <= left_seconds else 0.0
 
 
 def outcomes(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> OpenLoopOutcomes:

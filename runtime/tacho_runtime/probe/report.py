@@ -22,7 +22,16 @@ from tacho_contract.measurement import (
     Workload,
 )
 from tacho_contract.units import format_time
-from tacho_runtime.probe.level_search import KNEE_CLOSE, KNEE_SHARE, knee_of
+from tacho_runtime.probe.level_search import (
+    KNEE_CLOSE,
+    KNEE_SHARE,
+    PLATEAU_GAIN,
+    SearchedEdge,
+    bracket,
+    close_to,
+    edge_of,
+    knee_of,
+)
 from tacho_runtime.probe.levels import LevelResult
 from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.probe.load.streams import StreamResult
@@ -33,8 +42,6 @@ from tacho_runtime.probe.statistics import founded_percentile, least_squares, me
 OWN_TIMINGS_TOLERANCE = 0.15
 """The engine's timings and ours for the same requests: further apart, ours show the client."""
 FEWEST_FOR_FIT = 3
-NEAR_LIMIT = 0.04
-"""Of the limit: latency percentiles of a few seconds are not known better."""
 NO_FIGURE_PERCENT = 100.0
 """Of a rate: one that may as well be nothing, or twice as much, is not known."""
 MOST_NOTES_CHARACTERS = 1500
@@ -98,61 +105,64 @@ def _unknown(single: SingleStream | None) -> str:
     return f"one stream's steps differ so much that its rate is known only within {interval:.0f} %"
 
 
-def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
-    """(the level a replica carries, how it is bounded).
-
-    Under a service level: the most streams that keep it, with all fewer ones keeping it too. Without one: the
-    knee. Edge is claimed only where a level that breaks it lies within a quarter.
-    """
-    results, rated = findings.results, findings.rated
-    if not rated:
-        return None, ""
-    if slo.ttft_milliseconds or slo.tpot_milliseconds:
-        first_broken = min((level for level, one in results.items() if one.broken), default=0)
-        if first_broken == min(results):
-            return rated.get(first_broken), "NeverMet"
-        kept = [level for level in rated if not first_broken or level < first_broken]
-        if not kept:
-            return None, ""
-        level = max(kept)
-        if first_broken:
-            return results[level], "Edge" if first_broken <= max(KNEE_CLOSE * level, level + 1) else "Floor"
-        return results[level], findings.boundary if findings.boundary == "Plateau" else "Floor"
-    knee = knee_of(findings.tried())
-    if knee is None:
-        return None, ""
-    above = max(rated) > knee.concurrency
-    return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
-
-
 def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) -> Capacity | None:
-    """What the level carried, with as many streams all the time. Requests that arrive by themselves come in
-    bursts: whether they kept the service level, and at which rate, is told beside it."""
+    """What a replica carries, with as many streams all the time. Under a service level: at the edge between
+    the most streams that keep it, with all fewer ones keeping it too, and those that break it; without one:
+    at the knee. Requests that arrive by themselves come in bursts: whether they kept the service level is
+    told beside it."""
     level, boundary = capacity_level(findings, slo)
     if level is None:
         return None
-    point = level.point
-    return Capacity(
+    point, limited = level.point, bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
+    low, high = bracket(findings.tried())
+    edge = SearchedEdge(
         concurrency=point.concurrency,
-        requests_per_second=point.requests_per_second,
         output_tokens_per_second=point.output_tokens_per_second,
-        total_tokens_per_second=point.output_tokens_per_second
-        + point.requests_per_second * workload.input_tokens,
-        ci_percent=_capacity_interval(findings, level, slo),
+        interval_percent=0.0 if limited else _knee_percent(findings, level),
+    )
+    if boundary == "Edge" and low is not None and low.rated:
+        edge = edge_of(low, high)
+    rate = edge.output_tokens_per_second
+    requests = point.requests_per_second * rate / point.output_tokens_per_second
+    own = point.ci_percent
+    opened = findings.opened
+    return Capacity(
+        concurrency=edge.concurrency,
+        requests_per_second=requests,
+        output_tokens_per_second=rate,
+        total_tokens_per_second=rate + requests * workload.input_tokens,
+        ci_percent=None if own is None else own + findings.drift_percent + edge.interval_percent,
         boundary=boundary,
-        basis="SLO" if slo.ttft_milliseconds or slo.tpot_milliseconds else "Knee",
-        verified=findings.opened[-1].passed if findings.opened else None,
+        basis="SLO" if limited else "Knee",
+        verified=opened.passed if opened else None,
     )
 
 
-def _capacity_interval(findings: ProbeFindings, level: LevelResult, slo: ServiceLevel) -> float | None:
-    """The level's own, and how far off another probe may find it: at another knee where chance decides which
-    it is, at the next level where latency is close to its limit."""
-    own, asked = level.point.ci_percent, slo.ttft_milliseconds or slo.tpot_milliseconds
-    if own is None:
-        return None
-    other = _edge_percent(findings, level) if asked else _knee_percent(findings, level)
-    return own + findings.drift_percent + other
+def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
+    """(the level a replica carries at least, how it is bounded). Edge is claimed only where the search has
+    found a level that breaks the service level close by."""
+    rated = findings.rated
+    if not rated:
+        return None, ""
+    if not (slo.ttft_milliseconds or slo.tpot_milliseconds):
+        knee = knee_of(findings.tried())
+        if knee is None:
+            return None, ""
+        above = max(rated) > knee.concurrency
+        return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
+    low, high = bracket(findings.tried())
+    if low is None:
+        return rated.get(min(findings.results)), "NeverMet"
+    told = [rated[level] for level in sorted(rated) if level <= low.concurrency]
+    if not told:
+        return None, ""
+    if high is not None and high.concurrency - low.concurrency <= close_to(low.concurrency):
+        return told[-1], "Edge"
+    if findings.boundary != "Plateau":
+        return told[-1], "Floor"
+    # Of all that bring as much the fewest streams: further ones only wait.
+    enough = told[-1].point.output_tokens_per_second / PLATEAU_GAIN
+    return next(one for one in told if one.point.output_tokens_per_second >= enough), "Plateau"
 
 
 def _knee_percent(findings: ProbeFindings, level: LevelResult) -> float:
@@ -188,21 +198,6 @@ def _uncertain(one: LevelResult, other: LevelResult) -> float:
     if one is other:
         return 0.0
     return math.hypot(one.point.ci_percent or 0.0, other.point.ci_percent or 0.0) / 100
-
-
-def _edge_percent(findings: ProbeFindings, level: LevelResult) -> float:
-    """What the next level would bring, in percent, where chance decides which of the two breaks the limit."""
-    above = [one for one in findings.results.values() if one.point.concurrency > level.point.concurrency]
-    following = min(above, key=lambda one: one.point.concurrency, default=None)
-    if following is None or not any(
-        abs((one.slo_ratio or 0.0) - 1) < NEAR_LIMIT for one in (level, following)
-    ):
-        return 0.0
-    streams = following.point.concurrency / level.point.concurrency - 1
-    if not following.has_rate:
-        return 100 * streams
-    gained = following.point.output_tokens_per_second / level.point.output_tokens_per_second - 1
-    return 100 * min(streams, max(0.0, gained))
 
 
 def saturation_level(results: Iterable[LevelResult]) -> LevelResult | None:
@@ -248,7 +243,7 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
     single stream, and of the levels that the figures rest on: the capacity's, the highest, and the one that
     was taken for too much."""
     flags = {*findings.flags, *(findings.single_flags or ())}
-    flags.update(flag for one in findings.opened for flag in one.flags)
+    flags.update(findings.opened.flags if findings.opened else ())
     if findings.out_of_time or (findings.shape is not None and findings.shape.time_was_short):
         flags.add("BudgetExhausted")
     if _cache_was_hit(findings):
@@ -313,7 +308,7 @@ def assemble(
     more = {"ClientBound": apart, NOT_STEADY: bool(unknown)}
     flags = {*flags_of(findings, live.slo), *(flag for flag, raised in more.items() if raised)}
     level, _ = capacity_level(findings, live.slo)
-    opened = findings.opened[-1] if findings.opened else None
+    opened = findings.opened
     saturated = saturation_level(rated.values())
     why = (
         findings.failure,

@@ -17,7 +17,7 @@ from tacho_runtime.probe.load.socket_engine import MachineSampler, SocketEngine,
 from tacho_runtime.probe.load.timed_client import AddressError, RequestFailed
 from tacho_runtime.probe.phases import arrivals, concurrency_levels, single_stream, stability, warm_up
 from tacho_runtime.probe.quality import BUDGET_SECONDS, score_text
-from tacho_runtime.probe.report import assemble, capacity_level, skipped
+from tacho_runtime.probe.report import assemble, capacity_of, skipped
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, ProbeSession
 from tacho_runtime.probe.target import IN_SPEC, Advice, ProbeTarget
 
@@ -90,34 +90,31 @@ async def measure(
         left_seconds=clock.left(),
         advice=question.advice,
     )
-    workload = bench.shape.workload
+    slo = question.live.slo
     top, why = level_search.top_level(
         desired=question.streams,
         slots=question.slots,
-        kv_cache_tokens=findings.before.kv_cache_tokens,
-        request_tokens=workload.input_tokens + round((1 + SPREAD) * workload.output_tokens),
+        has_slo=bool(slo.ttft_milliseconds or slo.tpot_milliseconds),
     )
     top = question.level or top
-    await warm_up.warm_batches(bench, top, ttft=ttft, tpot=tpot)
     progress("measuring one stream")
     await single_stream.one_stream(bench, ttft=ttft, tpot=tpot)
     if question.level:
         await concurrency_levels.measure_only(bench, question.level)
     else:
-        await _everything(bench, question, top, why, ttft)
+        await _everything(bench, top, why, ttft)
     findings.after = (await engine.reading()).counters
 
 
-async def _everything(bench: ProbeSession, question: MeasureOptions, top: int, why: str, ttft: float) -> None:
+async def _everything(bench: ProbeSession, top: int, why: str, ttft: float) -> None:
     findings = bench.findings
     await single_stream.prompt_line(bench, ttft=ttft)
-    await concurrency_levels.measure_levels(bench, top, desired=question.streams)
+    await concurrency_levels.measure_levels(bench, top)
     if max(findings.results, default=1) == top and findings.boundary == "Floor":
         findings.search_ended += f" ({why})"
-    await arrivals.front_end(bench)
-    level, boundary = capacity_level(findings, bench.slo)
-    if level is not None and boundary != "NeverMet":
-        await arrivals.arrivals(bench, level.point.concurrency)
+    capacity = capacity_of(findings, bench.shape.workload, bench.slo)
+    if capacity is not None and capacity.boundary != "NeverMet":
+        await arrivals.arrivals(bench, capacity)
     await stability.final_check(bench)
 
 

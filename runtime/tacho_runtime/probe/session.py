@@ -20,7 +20,6 @@ from tacho_runtime.probe.load.counters import EngineCounters
 from tacho_runtime.probe.load.requests import CHANCE_TOKENS
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.open_loop import OpenLoopResult
-from tacho_runtime.probe.rates import DecodeRate
 from tacho_runtime.probe.target import IN_SPEC, Advice
 from tacho_runtime.probe.time_plan import RequestShape
 
@@ -43,19 +42,16 @@ class ProbeFindings:
     """Percent of the single stream's rate that other programs may have taken: too little to make it
     provisional."""
     drift_percent: float = 0.0
-    """By how much one stream's rate at other moments of the probe differed from that of the beginning, where
+    """By how much one stream's rate at the end of the probe differed from that of the beginning, where
     that is more than chance and too little to make it provisional: another minute differs as much."""
-    later_rates: list[DecodeRate] = field(default_factory=list)
-    """One stream between levels, undisturbed."""
-    checks_begun: int = 0
     stall_note: str = ""
     """How often it stood still, in words, where that was much."""
     prompts: list[PromptTiming] = field(default_factory=list)
     results: dict[int, LevelResult] = field(default_factory=dict)
     """Results by number of concurrent streams. A level without enough data has no rate, but still shows that
     the service level was broken."""
-    opened: list[OpenLoopResult] = field(default_factory=list)
-    """At the first rate, and at the lower one where that was too much."""
+    opened: OpenLoopResult | None = None
+    """Requests that arrive by themselves."""
     boundary: str = ""
     search_ended: str = ""
     """Why nothing more was tried, in words; "": the search did not come to its end."""
@@ -68,8 +64,6 @@ class ProbeFindings:
     before: EngineCounters = field(default_factory=EngineCounters)
     after: EngineCounters = field(default_factory=EngineCounters)
     highest_kv_usage: float | None = None
-    observed_limit: int = 0
-    """Requests that the engine was seen to take at a time while others waited; 0: none waited."""
     causes: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     """What the machine did meanwhile, and during what of the probe."""
     short: bool = False
@@ -108,15 +102,19 @@ class ProbeFindings:
         return {level: result for level, result in self.results.items() if result.has_rate}
 
     def tried(self) -> tuple[TriedLevel, ...]:
+        """Levels that decide something: those that are not steady do where requests wait too long, which
+        only gets worse."""
         return tuple(
             TriedLevel(
                 concurrency=level,
                 output_tokens_per_second=result.point.output_tokens_per_second
                 if result.has_rate
                 else math.nan,
-                slo_ratio=result.slo_ratio,
+                ttft_ratio=result.ttft_ratio,
+                tpot_ratio=result.tpot_ratio,
             )
             for level, result in sorted(self.results.items())
+            if level == 1 or result.point.steady or (result.ttft_ratio or 0.0) > 1
         )
 
     def add_trace(self, trace: LoadTrace) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tacho_contract.measurement import Workload
+from tacho_runtime.probe.engine_under_test import LevelTerms
 from tacho_runtime.probe.target import IN_SPEC, Advice
 
 MARGIN_TOKENS = 8
@@ -17,11 +18,21 @@ LEVEL_SHARE_OF_ONE_REQUEST = 0.2
 """One request alone may take this share of the time left, or its output is shortened."""
 MINIMUM_OUTPUT_TOKENS = 16
 """Fewer tell nothing about the time per token."""
-SHORTEST_WINDOW_SECONDS = 1.5
+SHORTEST_WINDOW_SECONDS = 0.5
+"""A level in so short a window is worth more than none."""
+RATE_SECONDS = 1.5
+"""Of a window, at least, before a plain verdict ends a level."""
 WINDOW_SECONDS = 4.5
-"""Long enough at a level: about eighteen bins of 250 ms."""
-MAX_LEVELS = 12
+"""Long enough for a rate: about eighteen bins of 250 ms."""
+MAX_LEVELS = 16
 """Maximum number of levels with more than one stream."""
+RAMP_REQUESTS = 1.5
+"""Of a request's time until every stream has its first token, and those that go have ended."""
+RAMP_SHARE = 0.6
+"""Of the time left, at most, for that."""
+FOLLOW_REQUESTS = 1.5
+COHORT_MARGIN = 1.2
+"""Of the time in which a cohort should be sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,26 +124,36 @@ def input_sizes(
     return (), 0
 
 
-def affordable_top(top: int, *, left_seconds: float, ttft_seconds: float) -> int:
-    """The highest level whose first prompts, as if processed one after the other, leave half of the time."""
-    while top > 1 and top * ttft_seconds > left_seconds / 2:
-        top = top * 2 // 3
-    return top if left_seconds >= 1.0 else 1
-
-
-def level_seconds(
+def level_terms(
     *,
-    concurrency: int,
-    left_seconds: float,
-    ttft_seconds: float,
+    streams: int,
+    running: int,
+    prompt_seconds: float,
     request_seconds: float,
-    shortest_seconds: float = SHORTEST_WINDOW_SECONDS,
-) -> tuple[float, float]:
-    """(how long a level may take, how long its window should be): its prompts, taken as processed one after
-    the other but for no more than a quarter of the time left, then more than a request's time or
-    WINDOW_SECONDS. Zeros: the window would be shorter than ``shortest_seconds`` and tell nothing."""
-    prompts = min(concurrency * ttft_seconds, left_seconds / 4)
-    window = max(WINDOW_SECONDS, min(1.5 * request_seconds, left_seconds / 3))
-    room = left_seconds - prompts
-    window = min(window, room)
-    return (prompts + window, window) if room >= shortest_seconds else (0.0, 0.0)
+    cohort: int,
+    left_seconds: float,
+) -> LevelTerms | None:
+    """Terms of a level that go from ``running`` to ``streams``: a window in which a cohort is sent, and a
+    request's time to follow that; less where the time left is short. None: it would tell nothing."""
+    added = max(0, streams - running)
+    ramp = added * prompt_seconds + RAMP_REQUESTS * request_seconds
+    follow = FOLLOW_REQUESTS * request_seconds
+    window = max(WINDOW_SECONDS, COHORT_MARGIN * cohort * request_seconds / streams)
+    ramp = min(ramp, RAMP_SHARE * left_seconds)
+    room = left_seconds - ramp
+    if room < SHORTEST_WINDOW_SECONDS:
+        return None
+    window = min(window, max(SHORTEST_WINDOW_SECONDS, room - follow))
+    return LevelTerms(
+        streams=streams,
+        gap_seconds=prompt_seconds,
+        ramp_seconds=ramp,
+        cohort=cohort,
+        window_seconds=window,
+        follow_seconds=max(0.0, min(follow, room - window)),
+    )
+
+
+def rate_seconds(terms: LevelTerms, *, limited: bool) -> float:
+    """Seconds of a window that a rate needs; where a service level decides, a plain verdict ends it then."""
+    return max(RATE_SECONDS, terms.follow_seconds / 4) if limited else WINDOW_SECONDS

@@ -7,19 +7,21 @@ from random import Random
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import Measurement, Workload
+from tacho_runtime.probe.engine_under_test import LevelTerms, LoadTrace
 from tacho_runtime.probe.report import assemble
 from tacho_runtime.probe.sequence import MeasureOptions, measure
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, ProbeSession
 from tacho_runtime.probe.time_plan import RequestShape
-from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
+from tools.mock.engine_law import Law
+from tools.mock.virtual_engine import VirtualEngine
 
 WORKLOAD = Workload(input_tokens=512, output_tokens=200)
-LAW = VirtualLaw()
+LAW = Law(kv_tokens=1_000_000)
 ENDED = datetime(2026, 1, 2, tzinfo=timezone.utc)
 
 
 async def probed(
-    law: VirtualLaw,
+    law: Law,
     seed: int,
     slo: ServiceLevel | None = None,
     *,
@@ -42,9 +44,23 @@ async def probed(
     )
 
 
-def rate_of(law: VirtualLaw, streams: int) -> float:
-    gap = law.gap_ms(streams) / law.tokens_per_step
-    return 1000 * streams * 200 / (law.ttft_ms(512) + 199 * gap)
+async def level_of(
+    engine: VirtualEngine, streams: int, workload: Workload = WORKLOAD, *, seconds: float = 4.5
+) -> LoadTrace:
+    """One level of a steady loop, for so long."""
+    loop = await engine.steady_loop(workload, spread=SPREAD)
+    terms = LevelTerms(
+        streams=streams, gap_seconds=0.0, ramp_seconds=60.0, cohort=10**6, window_seconds=seconds,
+        follow_seconds=0.0,
+    )  # fmt: skip
+    trace = await loop.level(terms, lambda _: False)
+    await loop.close()
+    return trace
+
+
+def rate_of(law: Law, streams: int) -> float:
+    gap = (1000 * law.itl_seconds(streams)) / law.tokens_per_step
+    return 1000 * streams * 200 / ((1000 * law.ttft_seconds(512, 0)) + 199 * gap)
 
 
 def bench_of(engine: VirtualEngine, findings: ProbeFindings, *, seconds: float) -> ProbeSession:

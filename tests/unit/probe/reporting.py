@@ -52,7 +52,7 @@ def result(
         steady="NotSteady" not in flags,
         flags=flags,
     )
-    return LevelResult(point=point, slo_ratio=slo_ratio)
+    return LevelResult(point=point, slo_ratio=slo_ratio, tpot_ratio=slo_ratio)
 
 
 def levels(*found: LevelResult) -> dict[int, LevelResult]:

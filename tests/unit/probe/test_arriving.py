@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import Workload
+from tacho_contract.measurement import Capacity, Workload
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.engine_under_test import ClientHealth
 from tacho_runtime.probe.levels import single_result
@@ -17,10 +17,12 @@ from tacho_runtime.probe.phases import arrivals
 from tacho_runtime.probe.report import flags_of
 from tacho_runtime.probe.session import ProbeClock, ProbeFindings, ProbeSession
 from tacho_runtime.probe.time_plan import RequestShape
-from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
+from tools.mock.engine_law import Law
+from tools.mock.virtual_engine import VirtualEngine
 
 WORKLOAD = Workload(input_tokens=64, output_tokens=50)
-LAW = VirtualLaw()
+LAW = Law(kv_tokens=1_000_000)
+CAPACITY = Capacity(concurrency=3, requests_per_second=4.0)
 SLO = ServiceLevel(tpot_milliseconds=20, percentile=90)
 
 
@@ -56,15 +58,15 @@ async def bench_of(engine: VirtualEngine) -> ProbeSession:
     found.single = tuple([await engine.ask(64, 50, 10) for _ in range(3)])
     one = single_result(found.single, SLO)
     assert one is not None
-    found.add_level(replace(one, point=replace(one.point, requests_per_second=4.0)))
+    found.add_level(one)
     return bench
 
 
 async def test_a_rate_that_was_disturbed_is_repeated_and_not_lowered() -> None:
     bench = await bench_of(Slowed(LAW, Random(1)))
-    await arrivals.arrivals(bench, 1)
-    assert [one.passed for one in bench.findings.opened] == [True]
-    assert offered(bench) == [pytest.approx(0.85 * 4)]
+    await arrivals.arrivals(bench, CAPACITY)
+    assert passed(bench) is True
+    assert offered(bench) == pytest.approx(0.85 * 4)
     assert flags_of(bench.findings, SLO) == ()
     assert "the open loop" in " ".join(bench.findings.disturbances())
 
@@ -72,9 +74,9 @@ async def test_a_rate_that_was_disturbed_is_repeated_and_not_lowered() -> None:
 async def test_what_was_disturbed_and_cannot_be_repeated_is_flagged_and_not_lowered() -> None:
     bench = await bench_of(Slowed(LAW, Random(1)))
     bench.clock = replace(bench.clock, budget_ends=bench.clock.now() + 15)
-    await arrivals.arrivals(bench, 1)
-    assert [one.passed for one in bench.findings.opened] == [False]
-    assert offered(bench) == [pytest.approx(0.85 * 4)]
+    await arrivals.arrivals(bench, CAPACITY)
+    assert passed(bench) is False
+    assert offered(bench) == pytest.approx(0.85 * 4)
     assert "Contended" in flags_of(bench.findings, SLO)
 
 
@@ -92,48 +94,40 @@ class AlwaysSlowed(Slowed):
 
 async def test_what_is_disturbed_twice_says_nothing_of_a_lower_rate() -> None:
     bench = await bench_of(AlwaysSlowed(LAW, Random(1)))
-    await arrivals.arrivals(bench, 1)
-    assert [one.passed for one in bench.findings.opened] == [False]
-    assert offered(bench) == [pytest.approx(0.85 * 4)]
+    await arrivals.arrivals(bench, CAPACITY)
+    assert passed(bench) is False
+    assert offered(bench) == pytest.approx(0.85 * 4)
     assert "Contended" in flags_of(bench.findings, SLO)
 
 
-class Queueing(VirtualEngine):
-    """Too slow for the first rate by its own doing."""
-
-    loops = 0
-
-    async def open_loop(self, *args: object, **changes: object):  # type: ignore[no-untyped-def,override]
-        self.loops += 1
-        self.law = replace(LAW, itl_base_ms=30) if self.loops == 1 else LAW
-        return await super().open_loop(*args, **changes)  # type: ignore[arg-type]
+def offered(bench: ProbeSession) -> float | None:
+    found = bench.findings.opened
+    return found.figures.offered_requests_per_second if found and found.figures else None
 
 
-async def test_a_rate_that_was_too_much_is_lowered_once() -> None:
-    bench = await bench_of(Queueing(LAW, Random(1)))
-    await arrivals.arrivals(bench, 1)
-    assert [one.passed for one in bench.findings.opened] == [False, True]
-    assert offered(bench) == [pytest.approx(0.85 * 4), pytest.approx(0.85 * 0.85 * 4)]
-    assert flags_of(bench.findings, SLO) == ()
+def passed(bench: ProbeSession) -> bool | None:
+    return bench.findings.opened.passed if bench.findings.opened else None
 
 
-def offered(bench: ProbeSession) -> list[float]:
-    return [one.figures.offered_requests_per_second for one in bench.findings.opened if one.figures]
+def flags(bench: ProbeSession) -> tuple[str, ...]:
+    return bench.findings.opened.flags if bench.findings.opened else ()
 
 
 async def test_somebody_else_who_sends_meanwhile_is_told() -> None:
-    bench = await bench_of(VirtualEngine(replace(LAW, foreign_streams=3, foreign_from_seconds=3), Random(1)))
-    await arrivals.arrivals(bench, 1)
-    assert [one.flags for one in bench.findings.opened] == [("OtherTraffic",)]
+    bench = await bench_of(
+        VirtualEngine(replace(LAW, foreign_streams=3, foreign_from_s=3, foreign_seconds=99), Random(1))
+    )
+    await arrivals.arrivals(bench, CAPACITY)
+    assert flags(bench) == ("OtherTraffic",)
     assert "another client sends requests" in " ".join(bench.findings.notes)
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_undisturbed_arrivals_raise_nothing(seed: int) -> None:
     bench = await bench_of(VirtualEngine(LAW, Random(seed)))
-    await arrivals.arrivals(bench, 1)
-    assert bench.findings.opened
-    assert [one.flags for one in bench.findings.opened] == [()]
+    await arrivals.arrivals(bench, CAPACITY)
+    assert bench.findings.opened is not None
+    assert flags(bench) == ()
 
 
 async def test_end_to_end_of_answers_that_were_all_cut_is_of_whole_ones() -> None:
@@ -158,6 +152,6 @@ class Late(VirtualEngine):
 
 async def test_requests_that_were_sent_too_late_are_the_clients_doing() -> None:
     bench = await bench_of(Late(LAW, Random(1)))
-    await arrivals.arrivals(bench, 1)
-    assert [one.flags for one in bench.findings.opened] == [("ClientBound",)]
+    await arrivals.arrivals(bench, CAPACITY)
+    assert flags(bench) == ("ClientBound",)
     assert "sent requests 12 ms after they were due" in " ".join(bench.findings.notes)

@@ -16,11 +16,12 @@ from tacho_runtime.probe.phases import stability
 from tacho_runtime.probe.report import assemble
 from tacho_runtime.probe.session import ProbeFindings
 from tests.unit.probe.probing import ENDED, WORKLOAD, bench_of
-from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
+from tools.mock.engine_law import Law
+from tools.mock.virtual_engine import VirtualEngine
 
 FIRST = 3
 PAUSE_NS = 300_000_000
-LAW = VirtualLaw(tokens_per_step=3)
+LAW = Law(kv_tokens=1_000_000, tokens_per_step=3)
 """Its rate is not known within 2 % after a few requests."""
 
 
@@ -35,7 +36,7 @@ class LaterOtherwise(VirtualEngine):
         self.asked += 1
         if self.asked <= self.first_otherwise:
             return stream
-        self._generated += self.somebody_elses
+        self.stepped.scheduler.totals.generated_tokens += self.somebody_elses
         return self.way(stream)
 
 

@@ -9,31 +9,48 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_runtime.probe.level_search import (
+    EDGE_SHARE,
     NO_FIGURE,
+    SearchLimits,
     SearchStep,
     TriedLevel,
+    bracket,
+    edge_of,
     knee_of,
     next_level,
+    predicted_cycle,
+    predicted_edge,
     top_level,
 )
 from tests.properties import examples
 
 Law = Callable[[int], tuple[float, float | None]]
-"""Concurrency → (tokens per second, slo_ratio)."""
+"""Concurrency → (tokens per second, TPOT over its limit)."""
+Queue = Callable[[int], float]
+"""Concurrency → TTFT over its limit."""
 
 
-def searched(law: Law, top: int, most: int = 40) -> tuple[dict[int, TriedLevel], SearchStep]:
-    tried = {1: TriedLevel(concurrency=1, output_tokens_per_second=law(1)[0], slo_ratio=law(1)[1])}
+def tried_at(streams: int, law: Law, queue: Queue | None = None) -> TriedLevel:
+    rate, ratio = law(streams)
+    return TriedLevel(
+        concurrency=streams, output_tokens_per_second=rate, tpot_ratio=ratio,
+        ttft_ratio=queue(streams) if queue else None,
+    )  # fmt: skip
+
+
+def searched(
+    law: Law, top: int, *, queue: Queue | None = None, prompt_seconds: float = 0.0, most: int = 40
+) -> tuple[dict[int, TriedLevel], SearchStep]:
+    tried = {1: tried_at(1, law, queue)}
+    limits = SearchLimits(top=top, prompt_seconds=prompt_seconds, output_tokens=100)
     for _ in range(most):
-        step = next_level(tuple(tried.values()), top=top)
+        step = next_level(tuple(tried.values()), limits)
         if step.concurrency is None:
             return tried, step
         assert step.concurrency not in tried, "a level is measured once"
         assert 1 < step.concurrency <= top
-        rate, slo_ratio = law(step.concurrency)
-        tried[step.concurrency] = TriedLevel(
-            concurrency=step.concurrency, output_tokens_per_second=rate, slo_ratio=slo_ratio
-        )
+        assert step.concurrency <= max(8, 6 * max(one for one in tried if one <= step.concurrency))
+        tried[step.concurrency] = tried_at(step.concurrency, law, queue)
     raise AssertionError("the search does not end")
 
 
@@ -43,7 +60,7 @@ def linear(alpha: float, beta: float, limit: float) -> Law:
 
 def test_a_linear_law_takes_three_levels() -> None:
     tried, step = searched(linear(10, 0.5, 30.2), 256)
-    assert (step.boundary, sorted(tried)) == ("Edge", [1, 40, 42, 256])
+    assert (step.boundary, sorted(tried)) == ("Edge", [1, 8, 40, 42])
 
 
 @examples(3)
@@ -55,7 +72,7 @@ def test_a_linear_law_takes_three_levels() -> None:
     bend=st.floats(0, 3),
     at=st.integers(1, 256),
 )
-def test_the_edge_is_within_a_twentieth(
+def test_the_edge_is_within_its_share(
     alpha: float, beta: float, over: float, top: int, bend: float, at: int
 ) -> None:
     limit = over * alpha
@@ -66,16 +83,50 @@ def test_the_edge_is_within_a_twentieth(
 
     tried, step = searched(law, top)
     truth = max((c for c in range(1, top + 1) if law(c)[1] <= 1), default=0)
-    kept = [c for c, one in tried.items() if one.slo_ratio is not None and one.slo_ratio <= 1]
+    low, high = bracket(tuple(tried.values()))
+    assert len(tried) <= 16
     if truth == 0:
         assert step.boundary == "NeverMet"
-    elif truth == top:
-        assert step.boundary in ("Floor", "Plateau")
-        assert max(kept) == top
-    else:
-        assert step.boundary == "Edge"
-        assert truth / 1.05 - 1 <= max(kept) <= truth
-        assert len(tried) <= 14
+        return
+    assert low is not None
+    found = edge_of(low, high)
+    if step.boundary == "Edge":
+        assert truth / (1 + EDGE_SHARE) - 1 <= found.concurrency <= truth * (1 + EDGE_SHARE)
+    elif step.boundary == "Floor":
+        assert truth == top == low.concurrency
+    # No more throughput than within the gain that is called none.
+    assert found.output_tokens_per_second >= 0.9 * law(truth)[0]
+
+
+@given(slots=st.integers(1, 200), service=st.floats(0.1, 20), limit=st.floats(0.05, 5))
+def test_an_engine_that_takes_few_at_a_time_is_bisected_or_flat(
+    slots: int, service: float, limit: float
+) -> None:
+    """Streams beyond the engine's slots wait for their first token, and bring no more throughput."""
+
+    def queue(streams: int) -> float:
+        return max(0, streams - slots) / slots * service / limit
+
+    tried, step = searched(lambda c: (10.0 * min(c, slots) / service, 0.5), 2048, queue=queue)
+    low, high = bracket(tuple(tried.values()))
+    assert low is not None
+    assert step.boundary in ("Edge", "Plateau")
+    assert len(tried) <= 16
+    true = 10.0 * slots / service
+    assert edge_of(low, high).output_tokens_per_second == pytest.approx(true, rel=0.07, abs=10.0 / service)
+
+
+def test_prompts_bound_what_is_predicted_and_what_was_kept_refutes_it() -> None:
+    levels = [
+        TriedLevel(concurrency=1, output_tokens_per_second=100.0, ttft_ratio=0.1, tpot_ratio=0.2),
+        TriedLevel(concurrency=8, output_tokens_per_second=800.0, ttft_ratio=0.1, tpot_ratio=0.21),
+    ]
+    # A prompt every 50 ms is 20 requests a second, of 100 tokens: 2000 tokens a second, 20 streams.
+    limits = SearchLimits(top=2048, prompt_seconds=0.05, output_tokens=100)
+    assert predicted_edge(levels, limits) == pytest.approx(20)
+    assert next_level(levels, limits).concurrency == 21
+    assert predicted_edge(levels, SearchLimits(top=9, prompt_seconds=0.5, output_tokens=100)) > 500
+    assert predicted_cycle(levels, 16) == pytest.approx(0.01)
 
 
 @given(st.floats(1, 100), st.floats(0.001, 5), st.integers(1, 512))
@@ -104,28 +155,22 @@ def test_throughput_that_falls_at_the_top_has_its_knee_below() -> None:
 
 
 def test_nothing_tried_is_no_search() -> None:
-    assert next_level((), top=9).concurrency is None
+    assert next_level((), SearchLimits(top=9)).concurrency is None
     one = (TriedLevel(concurrency=1, output_tokens_per_second=5.0),)
-    assert next_level(one, top=1).boundary == "Floor"
+    assert next_level(one, SearchLimits(top=1)).boundary == "Floor"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "slots", "cache", "request_tokens", "top", "why"),
+    ("wanted", "slots", "has_slo", "top", "why"),
     [
-        (8, 0, None, 700, 256, "at most 256"),
-        (400, 0, None, 700, 400, "at most 400"),
-        (8, 4, None, 700, 4, "runs 4 requests"),
-        (8, 0, 7000, 700, 10, "holds 10 requests"),
-        (8, 4, 7000, 700, 4, "runs 4"),
-        (8, 0, 300, 700, 1, "holds 1 request of 700"),
+        (8, 0, False, 256, "at most 256"),
+        (400, 0, False, 400, "at most 400"),
+        (8, 0, True, 2048, "at most 2048"),
+        (8, 4, True, 4, "runs 4 requests"),
     ],
 )
-def test_the_top_is_the_engines(
-    wanted: int, slots: int, cache: int | None, request_tokens: int, top: int, why: str
-) -> None:
-    found, reason = top_level(
-        desired=wanted, slots=slots, kv_cache_tokens=cache, request_tokens=request_tokens
-    )
+def test_the_top_is_the_engines(wanted: int, slots: int, has_slo: bool, top: int, why: str) -> None:
+    found, reason = top_level(desired=wanted, slots=slots, has_slo=has_slo)
     assert found == top
     assert why in reason
 
@@ -135,25 +180,20 @@ def test_a_throughput_that_is_no_number_is_none() -> None:
     one = TriedLevel(concurrency=1, output_tokens_per_second=5.0)
     assert knee_of((nothing,)) is None
     assert knee_of((one, nothing)) == one
-    assert next_level((nothing,), top=2) == SearchStep(concurrency=None, reason=NO_FIGURE, boundary="Floor")
-    assert next_level((one, nothing), top=1).boundary == "Floor"
-
-
-def test_one_stream_that_tells_no_rate_keeps_nothing_from_being_tried() -> None:
-    alone = TriedLevel(concurrency=1, output_tokens_per_second=math.nan)
-    top = TriedLevel(concurrency=64, output_tokens_per_second=500.0)
-    assert next_level((alone,), top=64).concurrency == 64
-    assert next_level((alone, top), top=64).concurrency == 8
+    over = SearchStep(concurrency=None, reason=NO_FIGURE, boundary="Floor")
+    assert next_level((nothing,), SearchLimits(top=2)) == over
+    assert next_level((one, nothing), SearchLimits(top=1)).boundary == "Floor"
 
 
 def test_a_level_that_tells_no_rate_and_breaks_the_service_level_bounds_it() -> None:
     levels = [
-        TriedLevel(concurrency=1, output_tokens_per_second=20.0, slo_ratio=0.3),
-        TriedLevel(concurrency=20, output_tokens_per_second=300.0, slo_ratio=0.98),
-        TriedLevel(concurrency=21, output_tokens_per_second=math.nan, slo_ratio=1.1),
+        TriedLevel(concurrency=1, output_tokens_per_second=20.0, tpot_ratio=0.3),
+        TriedLevel(concurrency=20, output_tokens_per_second=300.0, tpot_ratio=0.98),
+        TriedLevel(concurrency=21, output_tokens_per_second=math.nan, tpot_ratio=1.1),
     ]
-    assert next_level(levels, top=21).boundary == "Edge"
-    assert next_level([levels[0], levels[2]], top=21).concurrency == 18
+    assert next_level(levels, SearchLimits(top=21)).boundary == "Edge"
+    assert edge_of(levels[1], levels[2]).output_tokens_per_second == 300.0
+    assert next_level([levels[0], levels[2]], SearchLimits(top=21)).concurrency == 18
 
 
 @pytest.mark.parametrize(
@@ -161,7 +201,8 @@ def test_a_level_that_tells_no_rate_and_breaks_the_service_level_bounds_it() -> 
     [
         (((1, 10.0, 0.9),), "1 stream meets the SLO"),
         (((1, 10.0, 0.9), (2, 12.0, 1.1)), "1 stream meets the SLO, 2 miss it"),
-        (((1, 10.0, 0.2), (4, 12.0, 0.8), (5, 12.0, 1.1)), "4 streams meet the SLO, 5 miss it"),
+        (((1, 10.0, 0.2), (4, 12.0, 0.8), (5, 12.5, 1.1)), "4 streams meet the SLO, 5 miss it"),
+        (((1, 10.0, 0.2), (4, 12.0, 0.8), (8, 12.1, 1.1)), "4 streams meet the SLO, and 8 bring no more"),
         (((1, 10.0, None), (2, 12.0, None)), "2 streams reach 100% of the highest throughput, 1 does not"),
         (
             ((1, 1.0, None), (2, 10.0, None), (3, 12.0, None)),
@@ -170,5 +211,5 @@ def test_a_level_that_tells_no_rate_and_breaks_the_service_level_bounds_it() -> 
     ],
 )
 def test_one_stream_and_several(tried: tuple[tuple[int, float, float | None], ...], reason: str) -> None:
-    levels = [TriedLevel(concurrency=c, output_tokens_per_second=rate, slo_ratio=s) for c, rate, s in tried]
-    assert next_level(levels, top=levels[-1].concurrency).reason == reason
+    levels = [TriedLevel(concurrency=c, output_tokens_per_second=rate, tpot_ratio=s) for c, rate, s in tried]
+    assert next_level(levels, SearchLimits(top=levels[-1].concurrency)).reason == reason

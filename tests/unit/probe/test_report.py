@@ -97,7 +97,7 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
         ({"short": True}, ("ShortOutput",)),
         ({"single": (stream(tokens=stream().tokens[:5]), stream())}, ("ShortOutput",)),
         ({"single_flags": ("OtherTraffic",)}, ("OtherTraffic",)),
-        ({"opened": [replace(opened(True), flags=("Throttled",))]}, ("Throttled",)),
+        ({"opened": replace(opened(True), flags=("Throttled",))}, ("Throttled",)),
         ({"flags": {"FrontendBound"}}, ("FrontendBound",)),
         ({"results": levels(result(1, 70), result(4, 200, flags=("NotSteady",)))}, ("NotSteady",)),
         # A neighbour may have broken the service level there, and the edge would be too low.

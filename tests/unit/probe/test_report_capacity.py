@@ -6,6 +6,7 @@ import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_runtime.probe.levels import LevelResult
+from tacho_runtime.probe.open_loop import OpenLoopResult
 from tacho_runtime.probe.report import capacity_of, fit_of
 from tacho_runtime.probe.session import ProbeFindings
 from tests.unit.probe.reporting import SLO, WORKLOAD, findings, levels, opened, report, result
@@ -90,21 +91,14 @@ def test_one_stream_is_told_however_wide_its_interval_is(
 
 @pytest.mark.parametrize(
     ("passed", "verified"),
-    [
-        ([], None),
-        ([None], None),
-        ([True], True),
-        ([False], False),
-        ([False, True], True),
-        ([False, False], False),
-    ],
+    [(None, None), (opened(None), None), (opened(True), True), (opened(False), False)],
 )
 def test_requests_as_they_arrive_confirm_the_capacity_or_do_not(
-    passed: list[bool | None], verified: bool | None
+    passed: OpenLoopResult | None, verified: bool | None
 ) -> None:
     found = findings(
         results=levels(result(1, 70, slo_ratio=0.2), result(4, 200, slo_ratio=0.9)),
-        opened=[opened(one) for one in passed],
+        opened=passed,
     )
     measured = report(found, SLO)
     assert measured.capacity is not None
@@ -177,8 +171,7 @@ def test_one_steady_stream_is_not_the_most_that_was_reached_by_several() -> None
     assert measured.saturation is not None
     assert measured.saturation.concurrency == 256
     assert measured.capacity is not None
-    assert measured.capacity.concurrency == 168
-    assert measured.capacity.ci_percent == pytest.approx(1.5 + 100 * (8500 / 8700 / 0.9 - 1))
+    assert measured.capacity.concurrency == 256, "what is not steady decides nothing"
 
 
 def test_a_knees_interval_says_how_far_it_lies_above_nine_tenths() -> None:
@@ -189,7 +182,7 @@ def test_a_knees_interval_says_how_far_it_lies_above_nine_tenths() -> None:
     assert capacity.ci_percent == pytest.approx(1.5 + 100 * (190 / 180 - 1))
 
 
-@pytest.mark.parametrize(("kept", "broken", "wider"), [(0.7, 1.3, 0.0), (0.99, 1.3, 5.0), (0.7, 1.01, 5.0)])
+@pytest.mark.parametrize(("kept", "broken", "wider"), [(0.7, 1.3, 0.0), (0.99, 1.3, 6.0), (0.7, 1.01, 6.0)])
 def test_an_edge_that_chance_decides_is_as_uncertain_as_the_next_level(
     kept: float, broken: float, wider: float
 ) -> None:

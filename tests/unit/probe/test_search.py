@@ -39,21 +39,23 @@ def test_output_is_cut_only_where_a_request_takes_too_long(
         assert ttft + (got - 1) * tpot <= max(0.0, time_plan.LEVEL_SHARE_OF_ONE_REQUEST * left) + tpot
 
 
-@given(st.integers(1, 512), st.floats(min_value=-5, max_value=60), seconds)
-def test_a_levels_first_prompts_leave_half_of_the_time(top: int, left: float, ttft: float) -> None:
-    found = time_plan.affordable_top(top, left_seconds=left, ttft_seconds=ttft)
-    assert 1 <= found <= top
-    assert found == 1 or found * ttft <= left / 2
-
-
-@given(st.integers(1, 512), st.floats(min_value=-5, max_value=60), seconds, seconds)
+@given(
+    st.integers(2, 512), st.integers(0, 512), st.floats(0, 1), seconds, st.floats(min_value=-5, max_value=120)
+)
 def test_a_level_stays_within_the_time_and_is_worth_it(
-    concurrency: int, left: float, ttft: float, request: float
+    streams: int, running: int, prompt: float, request: float, left: float
 ) -> None:
-    took, window = time_plan.level_seconds(
-        concurrency=concurrency, left_seconds=left, ttft_seconds=ttft, request_seconds=request
-    )
-    assert took == window == 0 or time_plan.SHORTEST_WINDOW_SECONDS <= window <= took <= left
+    terms = time_plan.level_terms(
+        streams=streams, running=running, prompt_seconds=prompt, request_seconds=request, cohort=59,
+        left_seconds=left,
+    )  # fmt: skip
+    if terms is None:
+        assert left < time_plan.SHORTEST_WINDOW_SECONDS / (1 - time_plan.RAMP_SHARE) + 1e-9
+        return
+    assert terms.window_seconds >= time_plan.SHORTEST_WINDOW_SECONDS
+    assert terms.ramp_seconds + terms.window_seconds + terms.follow_seconds <= left + 1e-9
+    assert (terms.streams, terms.gap_seconds, terms.cohort) == (streams, prompt, 59)
+    assert time_plan.rate_seconds(terms, limited=True) <= max(1.5, terms.follow_seconds)
 
 
 @given(st.integers(1, 4000), st.integers(0, 8192), seconds, st.floats(min_value=-5, max_value=60))

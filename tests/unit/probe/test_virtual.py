@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Any
 
 import pytest
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import INVALIDATING, Workload
-from tacho_runtime.probe.engine_under_test import LoadTrace
+from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
 from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.load.counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.phases import stability
 from tacho_runtime.probe.sequence import MeasureOptions, measure
-from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings
-from tests.unit.probe.probing import LAW, WORKLOAD, bench_of, probed, rate_of
-from tools.mock.virtual_engine import VirtualEngine, VirtualLaw
+from tacho_runtime.probe.session import ProbeClock, ProbeFindings
+from tests.unit.probe.probing import LAW, WORKLOAD, bench_of, level_of, probed, rate_of
+from tools.mock.engine_law import Law
+from tools.mock.virtual_engine import VirtualEngine, VirtualLoop
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.3])
 @pytest.mark.parametrize("tokens", [1.0, 2.5])
 async def test_a_law_is_read_within_its_intervals(jitter: float, tokens: float) -> None:
-    law = replace(LAW, jitter=jitter, tokens_per_step=tokens)
+    law = replace(LAW, jitter_cv=jitter, tokens_per_step=tokens)
     covered = total = 0
     for seed in range(6):
         measured = await probed(law, seed)
@@ -33,7 +34,7 @@ async def test_a_law_is_read_within_its_intervals(jitter: float, tokens: float) 
         single = measured.single_stream
         assert single is not None
         assert single.decode_ci_percent is not None
-        truth = 1000 * tokens / law.gap_ms(1)
+        truth = 1000 * tokens / (1000 * law.itl_seconds(1))
         figures = [(single.decode_tokens_per_second, truth, single.decode_ci_percent)]
         figures += [
             (point.output_tokens_per_second, rate_of(law, point.concurrency), point.ci_percent)
@@ -46,7 +47,6 @@ async def test_a_law_is_read_within_its_intervals(jitter: float, tokens: float) 
             covered += abs(found / true - 1) <= percent / 100
         assert measured.capacity is not None
         assert measured.capacity.boundary == "Plateau"
-        assert measured.open_loop is not None
     assert covered / total >= 0.85
 
 
@@ -70,38 +70,45 @@ async def test_a_slow_engine_is_measured_with_fewer_tokens_and_says_so() -> None
     [
         (ServiceLevel(tpot_milliseconds=30), LAW, 39, "Edge"),
         (ServiceLevel(ttft_milliseconds=30), LAW, 1, "NeverMet"),
-        (ServiceLevel(tpot_milliseconds=30), replace(LAW, kv_tokens=10_000), 13, "Floor"),
+        (
+            ServiceLevel(tpot_milliseconds=30, ttft_milliseconds=300),
+            replace(LAW, kv_tokens=10_000),
+            13,
+            "Edge",
+        ),
         (
             ServiceLevel(tpot_milliseconds=30),
-            replace(LAW, itl_per_seq_ms=0.1, itl_knee=20, itl_per_seq_above_ms=3.0),
-            26,
-            "Edge",
+            replace(LAW, itl_per_seq_ms=0.1, itl_knee=20, itl_per_seq_above_ms=0.4),
+            48,
+            "Plateau",
         ),
     ],
 )
 async def test_what_is_carried_at_a_service_level(
-    slo: ServiceLevel, law: VirtualLaw, streams: int, boundary: str
+    slo: ServiceLevel, law: Law, streams: int, boundary: str
 ) -> None:
     measured = await probed(law, 3, slo)
     assert measured.capacity is not None
-    assert measured.capacity.concurrency == pytest.approx(streams, rel=0.05)
     assert measured.capacity.basis == "SLO"
     if measured.capacity.boundary != boundary:
         # The time may run out before the edge is closed in on: then it is said, and Edge is not claimed.
         assert (measured.capacity.boundary, "BudgetExhausted" in measured.flags) == ("Floor", True)
-    if measured.capacity.boundary == "Edge":
-        assert measured.capacity.verified is True
-        assert measured.goodput is not None
-        assert measured.goodput.compliance_percent == 100
+        assert 8 <= measured.capacity.concurrency <= streams
+        return
+    assert measured.capacity.concurrency == pytest.approx(streams, rel=0.05)
+    assert measured.capacity.verified is not False or boundary == "Plateau"
 
 
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
         ({"stall_every_ms": 1000.0, "stall_ms": 120.0}, {"NotSteady"}),
-        ({"foreign_streams": 4}, {"OtherTraffic"}),
-        ({"foreign_streams": 4, "foreign_from_seconds": 12.0}, {"OtherTraffic", "NotSteady"}),
-        ({"foreign_streams": 1, "foreign_from_seconds": 20.0}, {"OtherTraffic"}),
+        ({"foreign_streams": 4, "foreign_seconds": 99.0}, {"OtherTraffic"}),
+        (
+            {"foreign_streams": 4, "foreign_from_s": 12.0, "foreign_seconds": 99.0},
+            {"OtherTraffic", "NotSteady"},
+        ),
+        ({"foreign_streams": 1, "foreign_from_s": 20.0, "foreign_seconds": 99.0}, {"OtherTraffic"}),
     ],
 )
 async def test_what_disturbs_is_flagged(changes: dict[str, float], wanted: set[str]) -> None:
@@ -115,7 +122,7 @@ async def test_stalls_are_told_beside_the_rate_without_them() -> None:
     measured = await probed(replace(LAW, stall_every_ms=900.0, stall_ms=150.0), 1)
     single = measured.single_stream
     assert single is not None
-    assert single.decode_tokens_per_second == pytest.approx(1000 / LAW.gap_ms(1), rel=0.02)
+    assert single.decode_tokens_per_second == pytest.approx(1000 / (1000 * LAW.itl_seconds(1)), rel=0.02)
     assert single.stalls > 2
     assert single.stalled_percent == pytest.approx(100 * 150 / 1050, rel=0.5)
 
@@ -129,12 +136,12 @@ async def test_pauses_are_told_of_the_figures_that_stay_and_not_of_those_that_we
 
 
 async def test_somebody_who_leaves_in_time_costs_a_second_look_and_no_flag() -> None:
-    law = replace(LAW, foreign_streams=1, foreign_from_seconds=2.5, foreign_until_seconds=5.0)
+    law = replace(LAW, foreign_streams=1, foreign_from_s=2.5, foreign_seconds=2.5)
     measured = await probed(law, 1)
     assert measured.flags == ()
     single = measured.single_stream
     assert single is not None
-    assert single.decode_tokens_per_second == pytest.approx(1000 / LAW.gap_ms(1), rel=0.02)
+    assert single.decode_tokens_per_second == pytest.approx(1000 / (1000 * LAW.itl_seconds(1)), rel=0.02)
     assert "tokens for other clients" in measured.message
 
 
@@ -151,10 +158,10 @@ async def test_a_check_is_one_stream_and_one_level() -> None:
     assert measured.open_loop is None
 
 
-async def test_a_limit_that_nobody_told_is_seen_in_the_engines_gauges() -> None:
-    measured = await probed(replace(LAW, max_num_seqs=8), 1)
-    assert max(point.concurrency for point in measured.curve) == 8
-    assert "the engine runs 8 requests at a time" in measured.message
+async def test_a_limit_that_nobody_told_is_waiting_and_brings_no_more() -> None:
+    measured = await probed(replace(LAW, max_num_seqs=8), 1, ServiceLevel(tpot_milliseconds=30))
+    assert measured.capacity is not None
+    assert (measured.capacity.concurrency, measured.capacity.boundary) == (8, "Plateau")
     assert measured.flags == ()
 
 
@@ -162,7 +169,7 @@ async def test_a_limit_that_nobody_told_is_seen_in_the_engines_gauges() -> None:
     "law",
     [
         LAW,
-        replace(LAW, jitter=0.2),
+        replace(LAW, jitter_cv=0.2),
         replace(LAW, tokens_per_step=2.5),
         replace(LAW, itl_per_seq_ms=3.0),
         replace(LAW, max_num_seqs=128),
@@ -171,13 +178,13 @@ async def test_a_limit_that_nobody_told_is_seen_in_the_engines_gauges() -> None:
 )
 @pytest.mark.parametrize(("streams", "others"), [(64, 1), (64, 2), (128, 2), (128, 4)])
 async def test_little_foreign_traffic_is_flagged_or_within_the_interval(
-    law: VirtualLaw, streams: int, others: int
+    law: Law, streams: int, others: int
 ) -> None:
     clean = 0
     for seed in range(3):
-        engine = VirtualEngine(replace(law, foreign_streams=others), Random(seed))
+        engine = VirtualEngine(replace(law, foreign_streams=others, foreign_seconds=60.0), Random(seed))
         await engine.pause(1.0)
-        trace = await engine.closed_loop(streams, WORKLOAD, spread=SPREAD, seconds=7.0, window_seconds=4.5)
+        trace = await level_of(engine, streams)
         result = evaluate(trace, WORKLOAD, ServiceLevel())
         assert result is not None
         assert result.point.ci_percent is not None
@@ -193,7 +200,7 @@ async def test_levels_that_stall_are_within_their_intervals(every: float) -> Non
     within = 0
     for seed in range(10):
         engine = VirtualEngine(law, Random(seed))
-        trace = await engine.closed_loop(16, WORKLOAD, spread=SPREAD, seconds=7.0, window_seconds=4.5)
+        trace = await level_of(engine, 16)
         result = evaluate(trace, WORKLOAD, ServiceLevel())
         assert result is not None
         assert result.point.ci_percent is not None
@@ -210,7 +217,7 @@ async def test_stalls_of_a_slow_engine_are_told_as_well() -> None:
         single = measured.single_stream
         assert single is not None
         assert single.stalls
-        assert single.decode_tokens_per_second == pytest.approx(1000 / law.gap_ms(1), rel=0.02)
+        assert single.decode_tokens_per_second == pytest.approx(1000 / (1000 * law.itl_seconds(1)), rel=0.02)
 
 
 class Behind(VirtualEngine):
@@ -263,10 +270,8 @@ async def test_what_was_hung_up_on_a_moment_ago_is_nobody_elses(lasting: bool) -
     bench = bench_of(engine, findings, seconds=10.0)
     findings.single = (await engine.ask(512, 200, 60),)
     engine.left, engine.until = 60.0, engine.now_seconds() + (60.0 if lasting else 2.0)
-    engine.law = replace(LAW, foreign_streams=2)
     if lasting:
-        for _ in range(2):
-            engine._foreign(engine.now_seconds())
+        engine.stepped.foreign.come(engine.now_seconds(), 2, 60.0)
     await stability.final_check(bench)
     assert ("OtherTraffic" in findings.flags) == lasting
 
@@ -296,8 +301,10 @@ class Drifting(VirtualEngine):
 
     change, since = 1.0, 20.0
 
-    def _jitter(self) -> float:
-        return super()._jitter() * (self.change if self.now_seconds() > self.since else 1.0)
+    def run_until(self, end: float, done: Callable[[], bool] = lambda: False) -> None:
+        if self.now_seconds() > self.since:
+            self.law = replace(LAW, itl_base_ms=10 / self.change, itl_per_seq_ms=0.5 / self.change)
+        super().run_until(end, done)
 
 
 @pytest.mark.parametrize("change", [0.97, 1.0, 1.03])
@@ -311,37 +318,54 @@ async def test_an_engine_that_ends_otherwise_than_it_began_is_known_only_that_we
     assert capacity is not None
     moved = 100 * abs(1 / change - 1)
     assert measured.flags == ()
-    for interval in (single.decode_ci_percent, capacity.ci_percent, *(p.ci_percent for p in measured.curve)):
+    assert capacity.ci_percent is not None
+    assert capacity.ci_percent > moved
+    for interval in (single.decode_ci_percent, *(p.ci_percent for p in measured.curve)):
         assert interval is not None
         assert moved < interval < moved + 8
-    assert ("at different times of the probe" in measured.message) == (change != 1.0)
+    assert ("all intervals are" in measured.message) == (change != 1.0)
 
 
-@pytest.mark.parametrize(("law", "longer"), [(LAW, False), (VirtualLaw(tokens_per_step=3), True)])
+@pytest.mark.parametrize(
+    ("law", "longer"), [(LAW, False), (Law(kv_tokens=1_000_000, tokens_per_step=3), True)]
+)
 async def test_one_stream_whose_steps_differ_is_measured_for_longer_at_the_end(
-    law: VirtualLaw, longer: bool
+    law: Law, longer: bool
 ) -> None:
     """Seven seconds' worth at the beginning, and as much again where its rate is not known within 2 %."""
     measured = await probed(law, 2)
     single = measured.single_stream
     assert single is not None
-    seconds = single.requests * (law.ttft_ms(512) + 199 * law.gap_ms(1) / law.tokens_per_step) / 1000
+    seconds = (
+        single.requests
+        * ((1000 * law.ttft_seconds(512, 0)) + 199 * (1000 * law.itl_seconds(1)) / law.tokens_per_step)
+        / 1000
+    )
     assert (seconds > 8) == longer
     assert measured.flags == ()
     assert measured.curve[0].requests == single.requests
 
 
-class Breaking(VirtualEngine):
-    """All connections of its first loops break at once."""
+class BreakingLoop(VirtualLoop):
+    """All connections of its first levels break at once."""
 
     breaks = 1
 
-    async def closed_loop(self, concurrency: int, workload: Workload, **loop: Any) -> LoadTrace:
-        trace = await super().closed_loop(concurrency, workload, **loop)
-        if self.breaks <= 0:
+    async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
+        trace = await super().level(terms, enough)
+        if terms.streams != 8 or self.breaks <= 0:
             return trace
         self.breaks -= 1
         return replace(trace, failures=("the connection broke",) * 3, started=False, broken=True)
+
+
+class Breaking(VirtualEngine):
+    breaks = 1
+
+    async def steady_loop(self, workload: Workload, *, spread: float) -> VirtualLoop:
+        loop = BreakingLoop(self, workload, spread)
+        loop.breaks = self.breaks
+        return loop
 
 
 @pytest.mark.parametrize("breaks", [1, 99])

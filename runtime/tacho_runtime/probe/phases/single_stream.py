@@ -113,26 +113,17 @@ def engine_flags(streams: Sequence[StreamResult]) -> tuple[tuple[str, ...], str]
 
 
 async def settled_reading(bench: ProbeSession, *, counted: bool = False) -> CounterReading:
-    """As ``settled``; unsettled where that takes too long."""
-    reading, _ = await wait_settled(bench, counted=counted)
-    return reading
-
-
-async def wait_settled(
-    bench: ProbeSession, *, counted: bool, most_seconds: float = SETTLE_SECONDS
-) -> tuple[CounterReading, bool]:
-    """Waits until the engine has ended streams that the probe closed: some engines count a request when it is
-    cancelled, others when their front end reaches its tokens. Such tokens would count as other clients'
-    traffic. Returns the counters and whether the engine settled within ``most_seconds``, SETTLE_SECONDS at
-    most, and one more reading. ``counted``: wait until no further token is counted."""
-    until = bench.clock.now() + min(most_seconds, SETTLE_SECONDS, max(0.0, 0.2 * bench.clock.left()))
+    """The counters once the engine has ended streams that the probe closed, or SETTLE_SECONDS are over: some
+    engines count a request when it is cancelled, others when their front end reaches its tokens. Such tokens
+    would count as other clients' traffic. ``counted``: wait until no further token is counted."""
+    until = bench.clock.now() + min(SETTLE_SECONDS, max(0.0, 0.2 * bench.clock.left()))
     former: float | None = None
     while True:
         reading = await bench.engine.reading()
         made = reading.counters.generated_tokens
         still = (made == former or not counted) and not _busy(reading)
         if still or bench.clock.now() >= until:
-            return reading, still
+            return reading
         former = made
         await bench.engine.pause(SETTLE_TURN_SECONDS)
 

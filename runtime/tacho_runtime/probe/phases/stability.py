@@ -1,62 +1,35 @@
-"""Whether one stream decodes at later moments of a probe as it did at first.
+"""Whether one stream decodes at the end of a probe as it did at first.
 
 A machine whose speed drifts shows little of that in consecutive requests: these agree, and the next probe
-measures another rate. So requests between levels and at the end are compared with those of the beginning.
+measures another rate. So a request at the end is compared with those of the beginning.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from tacho_runtime.probe.contention import Contention
 from tacho_runtime.probe.load.counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.phases.single_stream import (
-    SETTLE_TURN_SECONDS,
     add_single,
     check_interference,
     engine_flags,
     settled_reading,
-    wait_settled,
 )
 from tacho_runtime.probe.rates import FLOOR_PERCENT, DecodeRate, decode_of
 from tacho_runtime.probe.session import ProbeSession
-from tacho_runtime.probe.statistics import NORMAL_975, chi_square_95
 from tacho_runtime.probe.time_plan import SINGLE_STREAM_SECONDS
 
 
-def drift_percent(first: DecodeRate, requests: int, later: Sequence[DecodeRate]) -> float:
-    """How far the farthest of ``later``, each of one request, is from ``first``, which is of ``requests``, in
-    percent of it, where all of them together differ by more than their intervals explain; 0 where chance
-    does. Of a request too short to have an interval of its own, that of the first ones says it."""
-    every = (first, *later)
-    if len(every) < 2:
-        return 0.0
-    rates = [one.tokens_per_second / first.tokens_per_second for one in every]
+def drift_percent(first: DecodeRate, requests: int, late: DecodeRate) -> float:
+    """How far ``late``, of one request, is from ``first``, which is of ``requests``, in percent of it, where
+    that is more than their intervals explain; 0 where chance does. Of a request too short to have an interval
+    of its own, that of the first ones says it."""
     known = first.ci_percent or 0.0
-    intervals = (
-        known,
-        *(known * math.sqrt(requests) if one.ci_percent is None else one.ci_percent for one in later),
-    )
-    errors = [max(FLOOR_PERCENT, interval) / 100 / NORMAL_975 for interval in intervals]
-    weights = [1 / (error * error) for error in errors]
-    mean = math.fsum(w * rate for w, rate in zip(weights, rates, strict=True)) / math.fsum(weights)
-    apart = math.fsum(w * (rate - mean) ** 2 for w, rate in zip(weights, rates, strict=True))
-    if apart <= chi_square_95(len(later)):
-        return 0.0
-    return 100 * max(abs(rate - 1) for rate in rates)
-
-
-MAX_CHECKS = 3
-"""Maximum number of checks between levels, whatever their result."""
-CHECK_SHARE = 0.04
-"""Of the time left, that a look may take as long as the engine is what it was, its settling before that
-included: levels are what it is for."""
-LONGEST_TIMES, LEAST_SECONDS = 3.0, 1.0
-"""Of what a request took at first, and no less than that: an engine that needs longer is not waited for."""
-BETWEEN = "one stream between levels"
+    own = known * math.sqrt(requests) if late.ci_percent is None else late.ci_percent
+    apart = 100 * abs(late.tokens_per_second / first.tokens_per_second - 1)
+    return apart if apart > math.hypot(max(FLOOR_PERCENT, known), max(FLOOR_PERCENT, own)) else 0.0
 
 
 async def repeat_single_stream(
@@ -73,36 +46,6 @@ async def repeat_single_stream(
     return stream, around, not (flags or around.flags)
 
 
-async def check_between_levels(bench: ProbeSession) -> None:
-    """A look between two levels, where that is cheap; one that is disturbed tells nothing, and none is begun
-    before the engine is done with the level. One that fails is the last: an engine that answers no more is
-    found out by the next level."""
-    findings, single, clock = bench.findings, bench.findings.single, bench.clock
-    seconds = (single[0].end_to_end_milliseconds or 0.0) / 1000 if single else 0.0
-    # The last turn of settling may begin when the time for it ends.
-    spare = CHECK_SHARE * clock.left() - seconds - SETTLE_TURN_SECONDS
-    if findings.checks_begun >= MAX_CHECKS or not seconds or spare <= 0:
-        return
-    findings.checks_begun += 1
-    before, still = await wait_settled(bench, counted=True, most_seconds=spare)
-    if not still:
-        return
-    longest = min(clock.patience(), max(LEAST_SECONDS, LONGEST_TIMES * seconds))
-    began = clock.now()
-    try:
-        stream, _, clean = await repeat_single_stream(
-            bench, before, during=BETWEEN, when="between levels", timeout_seconds=longest
-        )
-    except RequestFailed as error:
-        findings.checks_begun = MAX_CHECKS
-        if (lost := clock.now() - began) > seconds:
-            findings.notes.append(f"{BETWEEN} failed and took {lost:.1f} s of the probe: {error}")
-        return
-    decode = decode_of([stream])
-    if decode is not None and clean:
-        findings.later_rates.append(decode)
-
-
 LATE_DECODE_SHARE = 0.05
 DESIRED_PERCENT = 2.0
 """Desired half width of the interval of one stream's rate, in percent; while it is wider and time is left,
@@ -115,15 +58,14 @@ REQUEST_MARGIN = 1.5
 async def final_check(bench: ProbeSession) -> None:
     """One more request alone: an engine that now decodes otherwise than at first was disturbed meanwhile.
 
-    Where it, or a look between two levels, differs by less than that and all of them by more than their
-    intervals explain, the machine drifts, and may be as different for the next probe. Where one stream's rate
-    is not known well, further requests are sent, and those of both ends of the probe tell it.
+    Where it differs by less than that and by more than its interval explains, the machine drifts, and may be
+    as different for the next probe. Where one stream's rate is not known well, further requests are sent, and
+    those of both ends of the probe tell it.
     """
     decode, findings = decode_of(bench.findings.single), bench.findings
     if decode is None:
         return
     if not _time_for_one(bench):
-        _widen(bench, decode, findings.later_rates)
         return
     before = await settled_reading(bench, counted=True)
     stream, around, clean = await repeat_single_stream(
@@ -158,17 +100,10 @@ def _compare(bench: ProbeSession, decode: DecodeRate, late: DecodeRate, disturbe
         bench.findings.flags.update({"NotSteady", *disturbed})
         bench.findings.notes.append(f"{said}: something changed during the probe")
         return
-    _widen(bench, decode, [*bench.findings.later_rates, late])
-
-
-def _widen(bench: ProbeSession, decode: DecodeRate, looks: Sequence[DecodeRate]) -> None:
-    """All intervals, by what one stream's rate was at other moments."""
-    bench.findings.drift_percent = drift_percent(decode, len(bench.findings.single), looks)
+    bench.findings.drift_percent = drift_percent(decode, len(bench.findings.single), late)
     if bench.findings.drift_percent:
-        rates = [one.tokens_per_second for one in (decode, *looks)]
         bench.findings.notes.append(
-            f"one stream decoded {min(rates):.1f} to {max(rates):.1f} tokens/s at different times of the "
-            f"probe: all intervals are {_percent(bench.findings.drift_percent)} % wider"
+            f"{said}: all intervals are {_percent(bench.findings.drift_percent)} % wider"
         )
 
 

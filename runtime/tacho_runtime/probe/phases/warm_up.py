@@ -6,10 +6,9 @@ from tacho_runtime.probe import time_plan
 from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.session import ProbeSession
 
-WARM_INPUT_TOKENS, WARM_OUTPUT_TOKENS = 16, 8
+WARM_OUTPUT_TOKENS = 8
 AGREEMENT = 0.10
 MOST_WARM_REQUESTS = 4
-BURSTS = (8, 32, 128)
 
 
 async def warm_up(bench: ProbeSession) -> tuple[float, float]:
@@ -39,22 +38,3 @@ async def warm_up(bench: ProbeSession) -> tuple[float, float]:
         if len(times) > 1 and abs(times[-1] - times[-2]) <= AGREEMENT * times[-1]:
             break
     return min(times), min(tpots)
-
-
-async def warm_batches(bench: ProbeSession, concurrency: int, *, ttft: float, tpot: float) -> None:
-    """Short bursts, so that no batch size is seen for the first time while it is measured.
-
-    Not where even these few tokens are dear: engines that compile for a batch size are fast.
-    """
-    clock = bench.clock
-    stop = clock.left() * 0.9
-    if ttft + WARM_OUTPUT_TOKENS * tpot > 0.05 * clock.left():
-        return
-    took = 0.0
-    for size in sorted({*(burst for burst in BURSTS if burst < concurrency), concurrency}):
-        # The next one may take as much longer as it is larger.
-        if size == 1 or clock.left() - 4 * took < stop:
-            continue
-        began = clock.now()
-        await bench.engine.burst(size, WARM_INPUT_TOKENS, WARM_OUTPUT_TOKENS, clock.patience() / 4)
-        took = clock.now() - began

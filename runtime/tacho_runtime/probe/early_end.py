@@ -1,0 +1,87 @@
+"""Whether a level plainly keeps or breaks its service level before all of its requests have ended. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist, fmean, stdev
+
+from tacho_contract.launch import ServiceLevel
+from tacho_runtime.probe.engine_under_test import Cohort
+from tacho_runtime.probe.statistics import samples_for
+
+FEWEST_REQUESTS = 8
+"""Fewer tell nothing of a percentile."""
+FEWEST_INDEPENDENT = 4
+"""Streams share an engine's steps: requests at the same time tell little more than one, and half a request's
+time later another. No fewer than so many are counted."""
+TOLD_SHARE = 0.5
+"""Share of an answer's tokens that tells its time per token."""
+NS_PER_MS = 1e6
+
+
+def cohort_size(slo: ServiceLevel) -> int:
+    """Requests that tell the service level's percentile: 59 for the 95th."""
+    return samples_for(slo.percentile)
+
+
+def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool | None:
+    """True: the level plainly keeps ``slo``, False: it plainly breaks it, None: that cannot be told yet.
+
+    Broken: more requests are over a limit than a full cohort may have. Kept: the percentile is within its
+    limits by the tolerance interval of a normal distribution, with 95 % confidence.
+    """
+    ttfts, waits = _first_tokens(cohort)
+    tpots = _tpots(cohort, TOLD_SHARE * output_tokens)
+    pairs = [(ttfts, slo.ttft_milliseconds), (tpots, slo.tpot_milliseconds)]
+    known = max(FEWEST_INDEPENDENT, round(2 * cohort.seconds / _request_seconds(ttfts, tpots, output_tokens)))
+    limited = [(values, float(limit)) for values, limit in pairs if limit]
+    size = cohort_size(slo)
+    allowed = math.ceil((size - 1) * (1 - slo.percentile / 100))
+    late = sum(wait > slo.ttft_milliseconds for wait in waits) if slo.ttft_milliseconds else 0
+    for values, limit in limited:
+        over = sum(value > limit for value in values) + (late if values is ttfts else 0)
+        if over > allowed:
+            return False
+    if not late and all(_within(values, limit, slo.percentile, known) for values, limit in limited):
+        return True
+    return None
+
+
+def _first_tokens(cohort: Cohort) -> tuple[list[float], list[float]]:
+    """(times to the first token, waits of those that have none yet), in milliseconds."""
+    stamps = [at for at in (*cohort.first_token_ns, *cohort.last_token_ns, *cohort.sent_ns) if at is not None]
+    now = max(stamps, default=0)
+    pairs = list(zip(cohort.sent_ns, cohort.first_token_ns, strict=True))
+    ttfts = [(first - sent) / NS_PER_MS for sent, first in pairs if first is not None]
+    return ttfts, [(now - sent) / NS_PER_MS for sent, first in pairs if first is None]
+
+
+def _tpots(cohort: Cohort, fewest_tokens: float) -> list[float]:
+    rows = zip(cohort.first_token_ns, cohort.last_token_ns, cohort.tokens, cohort.ended, strict=True)
+    return [
+        (last - first) / NS_PER_MS / (tokens - 1)
+        for first, last, tokens, ended in rows
+        if first is not None and last is not None and tokens > 1 and (ended or tokens >= fewest_tokens)
+    ]
+
+
+def _request_seconds(ttfts: Sequence[float], tpots: Sequence[float], output_tokens: int) -> float:
+    milliseconds = (fmean(ttfts) if ttfts else 0.0) + output_tokens * (fmean(tpots) if tpots else 0.0)
+    return milliseconds / 1000 or math.inf
+
+
+def _within(values: Sequence[float], limit: float, percent: float, independent: int) -> bool:
+    if len(values) < FEWEST_REQUESTS:
+        return False
+    factor = tolerance_factor(min(len(values), independent), percent)
+    return fmean(values) + factor * stdev(values) < limit
+
+
+def tolerance_factor(count: int, percent: float) -> float:
+    """Standard deviations above the mean of ``count`` values below which the percentile lies with 95 %
+    confidence (one-sided normal tolerance interval, Natrella's approximation)."""
+    sure, part = NormalDist().inv_cdf(0.95), NormalDist().inv_cdf(percent / 100)
+    a = 1 - sure * sure / (2 * (count - 1))
+    b = part * part - sure * sure / count
+    return (part + math.sqrt(part * part - a * b)) / a

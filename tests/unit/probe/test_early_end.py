@@ -1,0 +1,76 @@
+"""Levels that end before all of their requests have: plainly kept, plainly broken, or neither."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tacho_contract.launch import ServiceLevel
+from tacho_runtime.probe.early_end import cohort_size, plain_verdict, tolerance_factor
+from tacho_runtime.probe.engine_under_test import Cohort
+
+SLO = ServiceLevel(ttft_milliseconds=100, tpot_milliseconds=20)
+TOKENS = 100
+MS = 1_000_000
+
+
+def cohort(
+    *, count: int = 20, ttft: float = 50.0, tpot: float = 10.0, waiting: int = 0, tokens: int = TOKENS,
+    spread: float = 0.0, seconds: float = 5.0,
+) -> Cohort:  # fmt: skip
+    rng = Random(1)
+    tpots = [tpot * (1 + rng.gauss(0, spread)) for _ in range(count)]
+    sent = [1000 * index * MS for index in range(count + waiting)]
+    firsts = [at + round(ttft * MS) for at in sent[:count]]
+    lasts = [first + round((tokens - 1) * each * MS) for first, each in zip(firsts, tpots, strict=True)]
+    none: tuple[None, ...] = (None,) * waiting
+    return Cohort(
+        seconds=seconds,
+        sent_ns=tuple(sent),
+        first_token_ns=(*firsts, *none),
+        tokens=(*(float(tokens) for _ in firsts), *(0.0 for _ in none)),
+        last_token_ns=(*lasts, *none),
+        ended=(*(tokens == TOKENS for _ in firsts), *(False for _ in none)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (cohort(), True),
+        (cohort(tpot=19.9), True),
+        (cohort(count=7), None),
+        (cohort(tpot=19.0, spread=0.05), None),
+        (cohort(tpot=10.0, spread=0.05), True),
+        (cohort(tpot=20.1), False),
+        (cohort(ttft=101.0), False),
+        (cohort(count=3, ttft=101.0), None),
+        (cohort(count=2, waiting=5), False),
+        (cohort(count=2, waiting=2), None),
+        # Half an answer tells its time per token, less of it does not.
+        (cohort(tokens=50), True),
+        (cohort(tokens=49), None),
+        # What was seen for a moment is one observation of an engine whose steps differ.
+        (cohort(tpot=17.5, spread=0.05, seconds=0.5), None),
+        (cohort(tpot=15.0, spread=0.05, seconds=8.0), True),
+    ],
+)
+def test_three_verdicts(found: Cohort, verdict: bool | None) -> None:
+    assert plain_verdict(found, SLO, TOKENS) is verdict
+
+
+def test_a_level_without_a_limit_is_kept_at_once() -> None:
+    assert plain_verdict(cohort(count=0), ServiceLevel(), TOKENS) is True
+
+
+@given(st.integers(4, 5000), st.sampled_from([50, 90, 95, 99]))
+def test_more_values_need_less_room_and_never_less_than_the_percentile(count: int, percent: int) -> None:
+    assert tolerance_factor(count, percent) >= tolerance_factor(count + 1, percent) > 0
+    # Tables of one-sided normal tolerance factors: 2.396 for 20 values, 95 % of them, with 95 % confidence.
+    assert tolerance_factor(20, 95) == pytest.approx(2.396, rel=0.02)
+
+
+def test_a_cohort_tells_its_percentile() -> None:
+    assert [cohort_size(ServiceLevel(percentile=share)) for share in (90, 95, 99)] == [29, 59, 299]
