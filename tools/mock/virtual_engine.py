@@ -191,7 +191,7 @@ class VirtualEngine:
             start_ns=start_ns,
             end_ns=start_ns + len(bins) * BIN_NS,
             streams=tuple(one.result for one in answered),
-            first=tuple(one.first for one in answered),
+            first=() if intended else tuple(one.first for one in answered),
             sent_until_ns=sent_until_ns,
             intended_ns=tuple(round(dues[id(one)] * NS) for one in answered) if intended else (),
             unanswered_ns=tuple(round(dues[id(one)] * NS) for one in sent if not one.tokens)
@@ -201,7 +201,6 @@ class VirtualEngine:
             bins=tuple(bins),
             started_bins=tuple(started_bins),
             requests_ended=sum(one.ended and start_ns < one.tokens[-1][0] <= end * NS for one in answered),
-            received_tokens=float(sum(one.generated for one in sent)),
             readings=readings,
             started=started,
         )

@@ -40,15 +40,12 @@ class LoadTrace:
     end_ns: int
     """The window in which tokens are counted; monotonic clock."""
     streams: tuple[StreamResult, ...]
-    """A sample of the requests, each whole, in the order they were sent; cut ones too."""
+    """All requests in the order they were sent, cut ones too; of a steady loop those without a token too."""
     first: tuple[bool, ...] = ()
     """Steady loop: for each of ``streams``, whether it was its stream's first request, which counts in no
     latency."""
     sent_until_ns: int = 0
     """Steady loop: requests sent from ``start_ns`` to here are followed to their end."""
-    residual: int = 0
-    """Number of the first ``streams`` that requested fewer tokens, so that the loop is steady from its
-    start."""
     intended_ns: tuple[int, ...] = ()
     """Open loop: when each of ``streams`` was meant to be sent."""
     unanswered_ns: tuple[int, ...] = ()
@@ -61,8 +58,6 @@ class LoadTrace:
     """Requests of all streams whose first token came in the same bins. Empty: not told."""
     requests_ended: int = 0
     """Requests of all streams that ended in the window."""
-    received_tokens: float = 0.0
-    """Tokens of all streams, from the loop's first request to its last byte."""
     readings: tuple[CounterReading, ...] = ()
     """Readings of the engine's counters at both ends of the window, and between them where that costs
     nothing. Empty: no metrics."""
@@ -77,7 +72,7 @@ class LoadTrace:
     def later(self) -> tuple[StreamResult, ...]:
         """Requests that were no stream's first."""
         if not self.first:
-            return self.streams[self.residual :]
+            return self.streams
         return tuple(one for one, first in zip(self.streams, self.first, strict=True) if not first)
 
     @property

@@ -61,7 +61,6 @@ class MeasuredLevel(CurvePoint):
     output_tokens_per_second: float
     ttft_milliseconds_p50: float
     tpot_milliseconds_p50: float
-    end_to_end_milliseconds_p50: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +125,6 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
         ci_percent=None if interval is None else interval + 100 * checked.excess,
         counted_by=checked.counted_by,
         engine_ttft_milliseconds=engine_ttft_milliseconds(trace.readings),
-        end_to_end_milliseconds_p50=(
-            median(found.end_to_end)
-            if found.end_to_end
-            else median(found.ttft) + (workload.output_tokens - 1) * median(found.tpot)
-        ),
         steady=steady,
         flags=tuple(sorted({*checked.flags, *(flag for flag, is_so in raised.items() if is_so)})),
     )
@@ -147,6 +141,7 @@ def _result(
         ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
         tpot_milliseconds_p50=median(found.tpot),
         tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
+        end_to_end_milliseconds_p50=median(found.end_to_end) if found.end_to_end else None,
         end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
         slo_met=None if slo_ratio is None else slo_ratio <= 1,
         **figures,
@@ -307,7 +302,6 @@ def single_result(
         requests_per_second=len(rows) / took_seconds,
         output_tokens_per_second=math.fsum(tokens for tokens, _ in rows) / took_seconds,
         ci_percent=None if interval is None else max(FLOOR_PERCENT, interval) + loss_percent,
-        end_to_end_milliseconds_p50=median(found.end_to_end),
         steady=steady,
         flags=tuple(sorted({*flags, *(() if steady else (NOT_STEADY,))})),
     )

@@ -43,7 +43,6 @@ async def test_an_open_loop_sends_when_it_was_meant_to() -> None:
     with mock_engine(**QUICK, max_num_seqs=2) as port:
         engine = await opened(port)
         trace = await engine.open_loop(40, SMALL, spread=0.25, seconds=2)
-    assert trace.residual == 0
     assert len(trace.intended_ns) == len(trace.streams)
     assert list(trace.intended_ns) == sorted(trace.intended_ns)
     assert trace.concurrency > 2, "requests wait in the engine, not here"
@@ -71,15 +70,6 @@ async def test_arrivals_that_failed_are_not_told_twice() -> None:
         engine = await opened(port)
         trace = await engine.open_loop(20, SMALL, spread=0.25, seconds=3)
     assert len(trace.unanswered_ns) < len(trace.failures) >= 3
-
-
-async def test_answers_in_one_piece_have_a_rate() -> None:
-    with mock_engine(**QUICK) as port:
-        engine = await opened(port)
-        rate = await engine.unstreamed_rate(4, SMALL, seconds=2)
-    expected = 4 * 20 / (0.0105 + 19 * 0.0044)
-    assert rate is not None
-    assert 0 < rate < 1.25 * expected
 
 
 async def test_text_is_the_way_out() -> None:

@@ -37,7 +37,6 @@ class LoadJob:
     input_tokens: int
     output_tokens: int
     spread: float
-    streamed: bool = True
     seed: int
     request_seconds: float
     """How long any request may take."""

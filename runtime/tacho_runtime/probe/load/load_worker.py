@@ -181,9 +181,7 @@ class LoadWorker:
 
     def _encoded(self, slot: StreamSlot, output_tokens: int) -> bytes:
         job = self._job
-        return self._requests.request(
-            self._rng, job.input_tokens, output_tokens, counted=slot.counted, streamed=job.streamed
-        )
+        return self._requests.request(self._rng, job.input_tokens, output_tokens, counted=slot.counted)
 
     def _end(self, request: _Request, *, whole: bool) -> None:
         """Records the result of a request, however it ended."""

@@ -111,7 +111,7 @@ class SocketLoop:
             StreamSlot(
                 start_ns + int(index * terms.gap_seconds * NS),
                 life,
-                job.streamed and self._added + index < COUNTED_STREAMS,
+                self._added + index < COUNTED_STREAMS,
             )
             for index, life in enumerate(lives)
         )
@@ -219,16 +219,3 @@ async def _until(group: LoadGroup, moment_ns: int) -> LoadProgress:
         if now.broken or left_ns <= 0:
             return now
         await asyncio.sleep(min(RAMP_POLL_SECONDS, left_ns / NS))
-
-
-def stepped_rate(readings: Sequence[CounterReading]) -> float | None:
-    """Tokens per second between the first and the last reading. None: the engine does not count them, or
-    only when a request ends."""
-    if len(readings) < 2:
-        return None
-    first, last = readings[0], readings[-1]
-    before, after = first.counters.generated_tokens, last.counters.generated_tokens
-    took_ns = last.stamp_ns - first.stamp_ns
-    if before is None or after is None or took_ns <= 0 or not last.counters.by_step:
-        return None
-    return (after - before) / (took_ns / NS)

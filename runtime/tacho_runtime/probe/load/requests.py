@@ -135,20 +135,17 @@ def request_body(
     output_tokens: int,
     salt: str,
     counted: bool = True,
-    streamed: bool = True,
 ) -> dict[str, Any]:
     """One request of exactly ``output_tokens``, as far as the dialect can say so; ``counted``: with each
     chunk's tokens."""
-    request: dict[str, Any] = {"model": served_name, "stream": streamed, "max_tokens": output_tokens}
+    request: dict[str, Any] = {"model": served_name, "stream": True, "max_tokens": output_tokens}
     if request_format.path == CHAT:
         request["messages"] = [{"role": "user", "content": prompt}]
     else:
         request["prompt"] = prompt
     request |= request_format.dialect.fields(output_tokens, salt)
-    if counted and streamed:
+    if counted:
         request |= request_format.dialect.counting
-    if not streamed:
-        request.pop("stream_options", None)  # refused by some where nothing is streamed
     return request
 
 
@@ -161,9 +158,7 @@ class RequestBuilder:
     request_format: RequestFormat
     text_length: TextLength = field(default_factory=TextLength)
 
-    def body(
-        self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool, streamed: bool = True
-    ) -> dict[str, Any]:
+    def body(self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool) -> dict[str, Any]:
         """``counted``: with the tokens of each chunk, where the engine can tell them."""
         prompt: str | list[int]
         if self.request_format.token_ids:
@@ -177,14 +172,11 @@ class RequestBuilder:
             output_tokens=output_tokens,
             salt=f"{rng.getrandbits(128):032x}",
             counted=counted,
-            streamed=streamed,
         )
 
-    def request(
-        self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool, streamed: bool = True
-    ) -> bytes:
+    def request(self, rng: Random, input_tokens: int, output_tokens: int, *, counted: bool) -> bytes:
         """Bytes of one request as sent over the wire."""
-        asked = self.body(rng, input_tokens, output_tokens, counted=counted, streamed=streamed)
+        asked = self.body(rng, input_tokens, output_tokens, counted=counted)
         return request_bytes(self.endpoint, "POST", self.request_format.path, asked)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.machine.sampling import MachineSample
-from tacho_runtime.probe.engine_under_test import LevelTerms, LoadTrace, SteadyLoop
+from tacho_runtime.probe.engine_under_test import LoadTrace, SteadyLoop
 from tacho_runtime.probe.load import loops, requests
 from tacho_runtime.probe.load.counters import CounterReading, scrape
 from tacho_runtime.probe.load.job import LoadJob
@@ -41,7 +41,6 @@ POST_SECONDS = 30.0
 REQUEST_SECONDS = 300.0
 """Of a loop's request: what takes longer is lost."""
 CALIBRATION_WORDS = (16, 64, 16, 64)
-UNSTREAMED_SPREAD = 0.25
 
 MachineSampler = Callable[[bool], MachineSample]
 """Whether to run the calibration → the machine now."""
@@ -184,36 +183,6 @@ class SocketEngine:
         asks = [self._once(input_tokens, output_tokens, timeout_seconds) for _ in range(requests)]
         await asyncio.gather(*asks, return_exceptions=True)
 
-    async def closed_loop(
-        self,
-        concurrency: int,
-        workload: Workload,
-        *,
-        spread: float,
-        seconds: float,
-        window_seconds: float = math.inf,
-    ) -> LoadTrace:
-        loop = loops.SocketLoop(self._group(workload, spread), self._setting)
-        return await self._alone(loop, concurrency, workload, seconds, window_seconds)
-
-    async def _alone(
-        self, loop: SteadyLoop, streams: int, workload: Workload, seconds: float, window_seconds: float
-    ) -> LoadTrace:
-        ends = time.monotonic() + seconds
-        service = min(self.pace.service_seconds(streams, workload.output_tokens), 0.3 * seconds)
-        terms = LevelTerms(
-            streams=streams,
-            gap_seconds=service / streams,
-            ramp_seconds=0.6 * seconds,
-            cohort=10**9,
-            window_seconds=min(window_seconds, seconds),
-            follow_seconds=0.0,
-        )
-        try:
-            return await loop.level(terms, lambda _: time.monotonic() + loops.POLL_SECONDS > ends)
-        finally:
-            await loop.close()
-
     async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
         return loops.SocketLoop(self._group(workload, spread), self._setting)
 
@@ -223,23 +192,13 @@ class SocketEngine:
         group = self._group(workload, spread, repeated=False)
         return await loops.run_open_loop(group, self._setting, requests_per_second, seconds=seconds)
 
-    async def unstreamed_rate(self, concurrency: int, workload: Workload, *, seconds: float) -> float | None:
-        """None too where the counters advance only when a request ends."""
-        group = self._group(workload, UNSTREAMED_SPREAD, streamed=False)
-        loop = loops.SocketLoop(group, self._setting)
-        trace = await self._alone(loop, concurrency, workload, seconds, math.inf)
-        return None if trace.broken else loops.stepped_rate(trace.readings)
-
-    def _group(
-        self, workload: Workload, spread: float, *, repeated: bool = True, streamed: bool = True
-    ) -> LoadGroup:
+    def _group(self, workload: Workload, spread: float, *, repeated: bool = True) -> LoadGroup:
         job = LoadJob(
             origin_ns=time.monotonic_ns(),
             repeated=repeated,
             input_tokens=workload.input_tokens,
             output_tokens=workload.output_tokens,
             spread=spread,
-            streamed=streamed,
             seed=self._rng.getrandbits(64),
             request_seconds=REQUEST_SECONDS,
         )

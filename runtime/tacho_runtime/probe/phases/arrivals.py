@@ -34,7 +34,7 @@ async def _at_rate(bench: ProbeSession, capacity: Capacity, rate: float) -> Open
     """Result of an open loop at ``rate`` requests per second; None where no time is left for enough requests,
     or the loop gave no result."""
     one = bench.findings.result(1)
-    last_look = LAST_LOOK * one.point.end_to_end_milliseconds_p50 / 1000 if one else 0.0
+    last_look = LAST_LOOK * (one.point.end_to_end_milliseconds_p50 or 0.0) / 1000 if one else 0.0
     carried = capacity.requests_per_second or 0.0
     seconds = open_loop.seconds_for(
         rate,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tacho_contract.units import counted
 from tacho_runtime.probe import level_search, time_plan
-from tacho_runtime.probe.cross_checks import CLIENT_BOUND, client_lateness
+from tacho_runtime.probe.cross_checks import CLIENT_BOUND, FRONTEND_BOUND, client_lateness
 from tacho_runtime.probe.early_end import cohort_size, plain_verdict
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, SteadyLoop
 from tacho_runtime.probe.level_search import SearchLimits
@@ -128,6 +128,8 @@ class _Levels:
             return None
         findings.notes.extend(result.notes)
         flags = {*result.point.flags, *around.flags}
+        # A level above the capacity is what it limits.
+        findings.flags.update(flags & {FRONTEND_BOUND})
         if slow := client_lateness(trace.client, result.point.tpot_milliseconds_p50):
             flags.add(CLIENT_BOUND)
             findings.notes.append(f"at {terms.streams} streams {slow}")
