@@ -149,24 +149,6 @@ def batch_means_percent(values: Sequence[float]) -> float | None:
     return 100 * t_975(effective - 1) * deviation / math.sqrt(effective) / mean
 
 
-def settled_from(values: Sequence[float], *, batch: int = 5) -> int:
-    """Index from which a series is steady, by MSER-5 (White, 1997): of all prefixes of whole batches up to
-    half of the series, the one whose removal leaves the least standard error; none where that is not clearly
-    less, as a steady series has no beginning to lose."""
-    means = [math.fsum(values[i : i + batch]) / batch for i in range(0, len(values) - batch + 1, batch)]
-    best, least, whole = 0, math.inf, math.inf
-    for drop in range(len(means) // 2 + 1):
-        kept = means[drop:]
-        if len(kept) < 2:
-            break
-        middle = math.fsum(kept) / len(kept)
-        error = math.fsum((one - middle) ** 2 for one in kept) / len(kept) ** 2
-        whole = error if drop == 0 else whole
-        if error < least * (1 - 1e-9):
-            best, least = drop, error
-    return best * batch if least < SETTLED_GAIN * whole else 0
-
-
 def drifts(bins: Sequence[float], *, tolerance: float = 0.05, errors: float = 3.0) -> bool:
     """Whether a rate, in equal bins of time, moved over the window: by more than ``tolerance`` of its mean
     and by more than ``errors`` standard errors, more of them where few bins tell how large these are, so

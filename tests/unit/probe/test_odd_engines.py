@@ -57,9 +57,9 @@ async def test_answers_that_fail_now_and_then_are_told_and_nothing_of_them_is_cl
     [
         ("busy-at:1", "429"),
         ("away-at:2", "503"),
-        ("busy-at:10", "429"),
-        ("fault-at:10", "500"),
-        ("drop-at:10", "the connection ended within the answer"),
+        ("busy-at:6", "429"),
+        ("fault-at:6", "500"),
+        ("drop-at:6", "the connection ended within the answer"),
     ],
 )
 async def test_one_request_that_fails_is_sent_again_and_ends_nothing(fail: str, said: str) -> None:

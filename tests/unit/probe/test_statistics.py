@@ -17,7 +17,6 @@ from tacho_runtime.probe.statistics import (
     percentile,
     ratio_interval_percent,
     samples_for,
-    settled_from,
     t_975,
     wilson,
 )
@@ -161,15 +160,6 @@ def test_few_or_empty_values_have_no_interval() -> None:
 def test_batches_are_sums_of_equal_runs_from_the_end() -> None:
     assert batches([9.0, 1.0, 2.0, 3.0, 4.0], 2) == [3.0, 7.0]
     assert batches([1.0], 2) == []
-
-
-def test_a_start_that_differs_is_dropped_and_a_steady_series_is_kept_whole() -> None:
-    rng = Random(2)
-    steady = [100 + rng.gauss(0, 5) for _ in range(60)]
-    assert settled_from(steady) == 0
-    assert settled_from([20.0] * 10 + steady) in (10, 15)
-    assert settled_from([]) == 0
-    assert settled_from([7.0] * 40) == 0
 
 
 def test_a_drift_is_told_from_noise() -> None:
