@@ -150,8 +150,8 @@ class Capacity:
     """What made it the capacity: SLO, or Knee (the fewest requests at the same time with nine tenths of the
     highest throughput)."""
     verified: bool | None = None
-    """Whether requests that arrived at a rate of their own met the SLO, at 0.85 of the capacity or, if not,
-    at 0.72. Absent: that was not tried."""
+    """Whether requests that arrived at a rate of their own met the SLO, at 0.85 of the capacity.
+    Absent: the time did not suffice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

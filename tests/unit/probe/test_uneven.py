@@ -52,7 +52,7 @@ def in_the_long_run(law: Law, workload: Workload, streams: int, seconds: float) 
 def test_intervals_of_few_requests_hold_the_truth() -> None:
     """Cycles of an exact law differ in nothing, and yet where in a step they begin and end is not known."""
     held = told = narrow = 0
-    for seed in range(60):
+    for seed in range(40):
         law, workload, streams = drawn(Random(seed))
         found = level(law, workload, streams, Random(seed))
         if found is None or not found.has_rate:
@@ -64,8 +64,8 @@ def test_intervals_of_few_requests_hold_the_truth() -> None:
         held += abs(found.point.output_tokens_per_second / true - 1) <= percent / 100
         step_percent = (1000 * law.itl_seconds(streams)) / WINDOW_SECONDS / 10
         assert percent >= 0.9 * step_percent, "no interval is narrower than a step of the window"
-    assert told >= 50
-    assert narrow >= 12, "an interval that is wide always would hold anything"
+    assert told >= 33
+    assert narrow >= 8, "an interval that is wide always would hold anything"
     assert held / told >= 0.9, f"{held} of {told}"
 
 
@@ -77,12 +77,12 @@ def test_prompts_that_stop_everybody_cost_no_certainty() -> None:
     truth: dict[int, float] = {}
     covered = total = 0
     for seed in range(8):
-        measured = asyncio.run(probed(law, seed))
+        measured = asyncio.run(probed(law, seed, slots=16))
         assert len(measured.curve) >= 2, measured.message
         assert "NotSteady" not in measured.flags, measured.message
         for point in measured.curve[1:]:
             true = truth.setdefault(
-                point.concurrency, in_the_long_run(law, WORKLOAD, point.concurrency, 300.0)
+                point.concurrency, in_the_long_run(law, WORKLOAD, point.concurrency, 150.0)
             )
             assert point.output_tokens_per_second == pytest.approx(true, rel=0.2)
             assert point.ci_percent is not None
