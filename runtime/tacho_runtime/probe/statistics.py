@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 ONE_SIDED_95 = 1.6448536269514722
 FEWEST_BATCHES = 8
-SETTLED_GAIN = 0.4
-"""A prefix goes where the squared standard error shrinks to less than this: to under two thirds."""
 _T_975 = (
     12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11,
     2.10, 2.09, 2.09, 2.08, 2.07, 2.07, 2.06, 2.06, 2.06, 2.05, 2.05, 2.05, 2.04,
@@ -18,8 +16,6 @@ _T_975 = (
 """Student's t, two-sided 95 %, for 1 to 30 degrees of freedom."""
 NORMAL_975 = 1.96
 """Student's t for infinitely many degrees of freedom: the normal distribution's 97.5th percentile."""
-_CHI_SQUARE_95 = (3.84, 5.99, 7.81, 9.49, 11.07, 12.59, 14.07, 15.51)
-"""95th percentiles of the chi-square distribution for 1 to 8 degrees of freedom."""
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -53,12 +49,6 @@ def t_975(freedom: float) -> float:
     """Student's t, two-sided 95 %."""
     place = max(1, math.floor(freedom))
     return _T_975[place - 1] if place <= len(_T_975) else NORMAL_975 + 2.4 / place
-
-
-def chi_square_95(freedom: int) -> float:
-    """What squared deviations, each over its variance, add up to by chance at most, with 95 % confidence. 1
-    to 8 degrees of freedom, else IndexError."""
-    return _CHI_SQUARE_95[freedom - 1]
 
 
 def wilson(good: int, of: int, *, upper: bool = False) -> float:
