@@ -21,7 +21,7 @@ async def probed(**engine: object) -> Measurement:
     with mock_engine(**LAW, **engine) as port:
         return await run_probe(
             target(port, concurrency=STREAMS, slots=STREAMS),
-            live(inputs=32, outputs=OUTPUT_TOKENS, budget=5),
+            live(inputs=32, outputs=OUTPUT_TOKENS, budget=8),
             plan_key="plan",
             rng=Random(1),
         )

@@ -113,7 +113,7 @@ def identity_hash(spec: LLMDeploymentSpec, name: str, annotations: Mapping[str, 
     return names.digest(identity(spec, name, annotations))
 
 
-PROBE_SCHEMA = 2
+PROBE_SCHEMA = 3
 """Part of every plan key. Raised when the meaning of a measured value changes."""
 
 
