@@ -74,8 +74,8 @@ def deployment(target: KubectlTarget, name: str) -> dict[str, Any]:
     return _answered(target, "get", RESOURCE, name)
 
 
-def annotated(target: KubectlTarget, name: str, annotation: str, value: str) -> dict[str, Any]:
-    """The LLMDeployment with this annotation. Raises CommandError."""
+def annotate(target: KubectlTarget, name: str, annotation: str, value: str) -> dict[str, Any]:
+    """Sets the annotation on the LLMDeployment and returns the object. Raises CommandError."""
     return _answered(target, "annotate", RESOURCE, name, f"{annotation}={value}", "--overwrite")
 
 

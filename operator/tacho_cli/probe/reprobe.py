@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from tacho_cli.figures.read import measurement_view
-from tacho_cli.inputs.kubectl import RESOURCE, KubectlTarget, annotated, deployment, found, listed
+from tacho_cli.inputs.kubectl import RESOURCE, KubectlTarget, annotate, deployment, found, listed
 from tacho_cli.output import FigureFormat, following
 from tacho_cli.probe.request import ended, request_text, seen, stage, tried, unanswered
 from tacho_cli.probe.show import show, verdict
@@ -66,7 +66,7 @@ def _measured(request: ReprobeRequest, resource: Manifest) -> Manifest:
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     token = request_text(now, disrupt=request.disrupt)
     before = seen(resource)
-    annotated(request.target, request.name, names.MEASURE_AGAIN_ANNOTATION, token)
+    annotate(request.target, request.name, names.MEASURE_AGAIN_ANNOTATION, token)
     deadline, shown_stage, since = time.monotonic() + MAX_SECONDS, "", None
     with following() as progress:
         while time.monotonic() < deadline:

@@ -119,7 +119,7 @@ MEASURED_GAUGES = (
     ),
     MeasuredGauge(
         "concurrency",
-        "Requests at the same time at which the output tokens per second were measured.",
+        "Concurrent requests at which the output tokens per second were measured.",
         ONE,
         lambda item: item.capacity.concurrency if item.capacity else None,
     ),

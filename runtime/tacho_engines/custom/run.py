@@ -1,4 +1,4 @@
-"""The half of the run of a custom engine, with or without a preset."""
+"""The run half of custom engines, with or without a preset."""
 
 from __future__ import annotations
 

@@ -32,10 +32,10 @@ def image_version(image: str) -> str:
 def engine_image(
     profile: EngineProfile, desired: str, settings: Mapping[str, str], method: str = ""
 ) -> tuple[str, str]:
-    """The image and its engine version: ``desired`` (the user's), else the setting, else the profile's.
+    """The image and its engine version: ``desired`` (spec.engine.image), else the operator's setting, else
+    the profile's: the one with plugins where quantization ``method`` needs a plugin that upstream's lacks.
 
-    The version is the tag's where it carries one, else the profile's. A method that upstream's image has no
-    plugin for gets the profile's image that has.
+    The version is the tag's where it carries one, else the profile's.
     """
     image = desired or settings.get(profile.image.setting or profile.name, "")
     if not image:

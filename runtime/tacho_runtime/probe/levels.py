@@ -45,8 +45,8 @@ LEVEL_FLOOR_PERCENT = 1.0
 WIDEST_PERCENT = 30.0
 """A level of several streams of a wider interval tells no rate."""
 CYCLES_SHARE = 0.5
-"""A level's interval from its request cycles is used where it is below this share of the interval from its
-bins. With fewer requests than bins, cycles are less reliable while tokens arrive evenly."""
+"""Rate and confidence interval come from whole request cycles where that interval is below this share of the
+one from the bins, or the bins give none. Cycles are fewer than bins, and their interval is less certain."""
 CONSISTENT_SHARE = 0.03
 """Of the streams, within which rate and latencies of a level agree."""
 

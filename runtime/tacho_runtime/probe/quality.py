@@ -32,7 +32,7 @@ RequestFailed, OSError or ValueError."""
 
 
 class NoScore(Exception):
-    """The text could not be scored; the message says why."""
+    """The perplexity of the reference text cannot be computed; the message says why."""
 
 
 def passages() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import pytest
 
 from tacho_contract.measurement import Workload
 from tacho_runtime.probe.load.socket_engine import SocketEngine
-from tacho_runtime.probe.load.workers import CHUNKS_PER_PROCESS, processes_for
+from tacho_runtime.probe.load.workers import CHUNKS_PER_SECOND_PER_PROCESS, processes_for
 from tests.unit.probe.engines import gauge, mock_engine, target
 from tests.unit.probe.test_steady_loop import made, never, nothing_runs, terms
 
@@ -30,11 +30,11 @@ RUNTIME = Path(__file__).parents[3] / "runtime"
     ("chunks", "cpus", "count"),
     [
         (0, 64, 1),
-        (CHUNKS_PER_PROCESS, 64, 1),
-        (CHUNKS_PER_PROCESS + 1, 64, 2),
-        (3.5 * CHUNKS_PER_PROCESS, 64, 4),
-        (3.5 * CHUNKS_PER_PROCESS, 6, 3),
-        (3.5 * CHUNKS_PER_PROCESS, 2, 1),
+        (CHUNKS_PER_SECOND_PER_PROCESS, 64, 1),
+        (CHUNKS_PER_SECOND_PER_PROCESS + 1, 64, 2),
+        (3.5 * CHUNKS_PER_SECOND_PER_PROCESS, 64, 4),
+        (3.5 * CHUNKS_PER_SECOND_PER_PROCESS, 6, 3),
+        (3.5 * CHUNKS_PER_SECOND_PER_PROCESS, 2, 1),
         (1e6, 1000, 8),
         (1e6, 0, 1),
     ],

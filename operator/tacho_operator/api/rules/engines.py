@@ -110,19 +110,19 @@ def custom_rules() -> Iterator[Rule]:
     )
     yield _of_each(known, "quantization.method", lambda preset: tuple(preset.methods))
     yield _of_each(known, "quantization.kvCacheDtype", lambda preset: tuple(preset.cache_types))
-    yield _of_some(
+    yield _refused_unless_preset_in(
         "model.trustRemoteCode",
         "!self.model.trustRemoteCode",
         tuple(preset for preset in known if preset.trust_remote_code),
         "executes no code of a model's repository",
     )
-    yield _of_some(
+    yield _refused_unless_preset_in(
         "parallelism.pipeline",
         "self.parallelism.pipeline == 1",
         tuple(preset for preset in known if preset.pipeline is not None),
         "cannot divide layers among groups of GPUs",
     )
-    yield _of_some(
+    yield _refused_unless_preset_in(
         "context.concurrency",
         "false",
         tuple(preset for preset in known if preset.takes_concurrency),
@@ -184,8 +184,9 @@ def _of_each(known: tuple[Preset, ...], path: str, values: Callable[[Preset], tu
     )
 
 
-def _of_some(path: str, harmless: str, able: tuple[Preset, ...], why: str) -> Rule:
-    """A field that has an effect with the presets ``able`` only."""
+def _refused_unless_preset_in(path: str, harmless: str, able: tuple[Preset, ...], why: str) -> Rule:
+    """A rule that refuses ``path`` with every preset but those in ``able``, the only ones on which it has an
+    effect."""
     names = tuple(preset.name for preset in able)
     return _spec(
         f"preset-{_slug(path)}",

@@ -27,8 +27,8 @@ SHORTEST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConcurrentLoad:
-    """One pod that took more of its node than one that serves."""
+class NeighbourActivity:
+    """One pod that starts or is probed: it uses more of its node than one that serves."""
 
     uid: str
     name: str
@@ -36,20 +36,20 @@ class ConcurrentLoad:
     node: str
     since: datetime
     until: datetime | None
-    """When the load ended; None: it continues."""
+    """When the pod stopped using the node for its start; None: it still does."""
 
     def overlaps(self, start: datetime, end: datetime) -> bool:
         least = timedelta(seconds=SHORTEST_SECONDS)
         return self.since + least <= end and (self.until is None or start + least <= self.until)
 
 
-def concurrent_loads(pods: Iterable[Manifest]) -> tuple[ConcurrentLoad, ...]:
-    """The load of all tacho pods that run engines, in a stable order."""
-    found = (_concurrent_load(PodView(pod)) for pod in pods)
+def neighbour_activities(pods: Iterable[Manifest]) -> tuple[NeighbourActivity, ...]:
+    """The activity of all tacho pods that run engines, in a stable order."""
+    found = (_neighbour_activity(PodView(pod)) for pod in pods)
     return tuple(sorted((item for item in found if item), key=lambda item: (item.since, item.name)))
 
 
-def _concurrent_load(pod: PodView) -> ConcurrentLoad | None:
+def _neighbour_activity(pod: PodView) -> NeighbourActivity | None:
     engine = pod.container(names.ENGINE_CONTAINER)
     since = pod.condition_time("PodScheduled") or pod.created
     if engine is not None and engine.restarts and engine.running_since is not None:
@@ -63,11 +63,11 @@ def _concurrent_load(pod: PodView) -> ConcurrentLoad | None:
     if until is None and pod.terminating and pod.role == names.ROLE_SERVER:
         return None  # it drains
     name = f"{pod.namespace}/{pod.name}"
-    return ConcurrentLoad(uid=pod.uid, name=name, node=pod.node, since=since, until=until)
+    return NeighbourActivity(uid=pod.uid, name=name, node=pod.node, since=since, until=until)
 
 
-def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterable[ConcurrentLoad]) -> str:
-    """The name of the first concurrent load on the pod's node in that time; "": none."""
+def noisy_neighbour(pod: PodView, start: datetime, end: datetime, found: Iterable[NeighbourActivity]) -> str:
+    """The name of the first neighbour active on the pod's node in that time; "": none."""
     others = (item for item in found if item.node == pod.node and item.uid != pod.uid)
     return next((item.name for item in others if item.overlaps(start, end)), "")
 
@@ -85,7 +85,7 @@ def probe_interval(measured: Measurement) -> tuple[datetime, datetime] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlaggedReports:
-    """The reports of own pods, with the concurrent load on their nodes."""
+    """The reports of own pods, with the neighbours active on their nodes."""
 
     reports: Mapping[str, Report]
     """Reports of own pods, flagged Contended where the pod had a noisy neighbour."""
@@ -103,7 +103,7 @@ def flag_noisy_neighbours(
     now: datetime,
 ) -> FlaggedReports:
     """``seen``: by earlier reconciles. A neighbour may be deleted before the measurement is there."""
-    loads, known = concurrent_loads(neighbours), _runs(recorded)
+    loads, known = neighbour_activities(neighbours), _runs(recorded)
     flagged, kept = dict(reports), {}
     for pod in pods:
         report = reports.get(pod.uid)

@@ -63,8 +63,8 @@ async def _serve(end: socket.socket) -> None:
         await writer.drain()
 
 
-CHUNKS_PER_PROCESS = 12_000
-"""A second: a third of what one CPU reads, so that hardly any chunk waits for another to be read."""
+CHUNKS_PER_SECOND_PER_PROCESS = 12_000
+"""About a third of what one CPU reads in a second, so that hardly any chunk waits to be read."""
 MAX_PROCESSES = 8
 READY_SECONDS = 10.0
 _START = (
@@ -75,7 +75,7 @@ _START = (
 
 def processes_for(chunks_per_second: float, cpus: int) -> int:
     """How many processes read so many chunks in time. At least half of the CPUs are left to the engine."""
-    needed = max(1, -int(-chunks_per_second // CHUNKS_PER_PROCESS))
+    needed = max(1, -int(-chunks_per_second // CHUNKS_PER_SECOND_PER_PROCESS))
     return min(needed, MAX_PROCESSES, max(1, cpus // 2))
 
 
