@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import RunHalf
 from tacho_engines.run_parts import GGUF, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun
-from tacho_engines.shared.log_patterns import UNUSABLE_GPU, FailurePattern, StartupPatterns
+from tacho_engines.shared.log_patterns import HOST_MEMORY, UNUSABLE_GPU, FailurePattern, StartupPatterns
 from tacho_engines.shared.metrics import MetricNames
 from tacho_engines.shared.openai import PLAIN, Dialect
 
@@ -128,6 +129,8 @@ FAILURES = (
         next_step="remove parallelism.tensor, and --split-mode from spec.engine.extraArgs: layers in turn "
         "work for every model",
     ),
+    # llama.cpp continues where it cannot lock its weights in memory.
+    replace(HOST_MEMORY, pattern=r"std::bad_alloc|^(?!.*\bmlock\b).*Cannot allocate memory"),
 )
 
 

@@ -72,6 +72,16 @@ class FailurePattern:
     """Named groups that go into the failure's details under their camelCase name."""
 
 
+LINE_START = r"(?:^|[\])] )"
+"""Where a traceback's last line begins: vLLM writes process, level and file before it."""
+HOST_MEMORY = FailurePattern(
+    pattern=r"DefaultCPUAllocator: can't allocate memory|Memory footprint \d+ is more"
+    r"|failed to allocate (?:CPU |compute )?buffer|unable to allocate CPU"
+    rf"|{LINE_START}(?:MemoryError\b|OSError: \[Errno 12\])|(?:what\(\): +|instance of ')std::bad_alloc",
+    failure_class=FailureClass.HOST_OUT_OF_MEMORY,
+    message="the container's memory did not suffice for weights and context",
+    next_step="raise the memory in spec.engine.resources, or lower spec.context",
+)
 COMMON_FAILURES = (
     FailurePattern(
         pattern=r"No space left on device",
@@ -99,14 +109,7 @@ COMMON_FAILURES = (
         next_step="stop the process that listens there, or choose another port; a custom command listens on "
         "$(TACHO_PORT)",
     ),
-    FailurePattern(
-        pattern=r"DefaultCPUAllocator: can't allocate memory|^MemoryError\b|Memory footprint \d+ is more"
-        r"|std::bad_alloc|failed to allocate (?:CPU |compute )?buffer|unable to allocate CPU"
-        r"|Cannot allocate memory",
-        failure_class=FailureClass.HOST_OUT_OF_MEMORY,
-        message="the container's memory did not suffice for weights and context",
-        next_step="raise the memory in spec.engine.resources, or lower spec.context",
-    ),
+    HOST_MEMORY,
 )
 """Checked after the engine's own patterns."""
 
@@ -139,9 +142,9 @@ UNUSABLE_GPU = FailurePattern(
 
 def names_cause(patterns: Sequence[FailurePattern], line: str) -> bool:
     """Whether ``line`` matches one of ``patterns`` or of the common ones, or ends the traceback of an
-    import."""
+    import, or shows that the engine survived those before it."""
     known = any(re.search(known.pattern, line) for known in (*patterns, *COMMON_FAILURES))
-    return known or _import_error(line) is not None
+    return known or _import_error(line) is not None or _STARTED in line
 
 
 def first_match(patterns: Sequence[FailurePattern], lines: Sequence[str]) -> Failure | None:
@@ -167,11 +170,16 @@ class _Groups(dict[str, str]):
         return "?"
 
 
+_STARTED = "Application startup complete"
 _EXCEPTION = re.compile(
     r"(?:^|[\s(])(?:(?:\w+\.)*(?P<kind>\w+(?:Error|Exception)): |\S*python[\d.]*: (?=No module named ))"
     r"(?P<why>.*\S)"
 )
 """Last line of a traceback, and of ``python -m`` for a module that is not there."""
+_OTHER_EXCEPTION = re.compile(
+    rf"{LINE_START}(?:(?:\w+\.)*\w+(?:Error|Exception)$|(?:\w+\.)+[A-Z]\w*(?:: |$))"
+)
+"""The same of an exception without text, or of a class like zmq.error.Again."""
 _CONSEQUENCE = "root cause"
 """Text in vLLM's exceptions that refer to the traceback of another process."""
 _IMPORT_ERRORS = (None, "ImportError", "ModuleNotFoundError", "PackageNotFoundError")
@@ -188,9 +196,14 @@ def _import_error(line: str) -> str | None:
 
 
 def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
-    """ImportFailed where the last exception in ``lines`` is a failed import; engines continue after earlier
-    ones."""
-    ends = [line for line in lines if _EXCEPTION.search(line) and _CONSEQUENCE not in line]
+    """ImportFailed where the last exception in ``lines`` is a failed import, and no server started after it;
+    engines continue after earlier ones."""
+    ends = [
+        line
+        for line in lines
+        if (_EXCEPTION.search(line) or _OTHER_EXCEPTION.search(line) or _STARTED in line)
+        and _CONSEQUENCE not in line
+    ]
     why = _import_error(ends[-1]) if ends else None
     if why is None:
         return None
@@ -209,7 +222,8 @@ def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[Fa
     """The engine's own patterns first, then those all engines share, then how the process ended.
 
     A launcher's report counts where no pattern matches: it checks the configuration before the start. A
-    failed import is checked last, because engines continue after many.
+    failed import is checked last, because engines continue after many; it ends Python with an exit code of
+    its own, neither 0 nor a signal's.
     """
     known = first_match((*patterns, *COMMON_FAILURES), lines)
     if known is not None:
@@ -239,7 +253,7 @@ def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[Fa
             next_step=clipped(end.reported.next_step, 600),
             log_tail=tail,
         )
-    if end.signal is None and (missing := import_failure(engine, lines)) is not None:
+    if 0 < (end.code or 0) < 128 and (missing := import_failure(engine, lines)) is not None:
         return missing
     ended = f"exit code {end.code}" if end.signal is None else f"signal {_signal_name(end.signal)}"
     last = f": {tail[-1]}" if tail else " and no output"

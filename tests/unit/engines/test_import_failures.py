@@ -17,6 +17,7 @@ from tacho_contract.failure import FAILURE_KINDS, FailureClass
 from tacho_engines.base import Exit
 from tacho_engines.registry import run_half, startable
 from tacho_engines.shared.log_patterns import import_failure
+from tacho_runtime.supervisor.process import TAIL_LINES, LogTail
 from tests.unit.runtime.running import custom_config, running
 
 RUNTIME = Path(__file__).parents[3] / "runtime"
@@ -68,11 +69,42 @@ def test_the_class_and_the_module_of_a_failed_import(
         "try:\n    import no_such_kernels\nexcept ImportError as error:\n    print(repr(error))\nexit(1)",
         "import traceback\ntry:\n    import no_such_kernels\nexcept ImportError:\n    traceback.print_exc()\n"
         "raise RuntimeError('the device is gone')",
+        WRAPPED.format("AssertionError"),
+        WRAPPED.format("NotImplementedError()"),
+        "import queue\n" + WRAPPED.format("queue.Empty('no answer')"),
+        "import traceback\ntry:\n    import no_such_kernels\nexcept ImportError:\n    traceback.print_exc()\n"
+        "exit(143)",
+        "import traceback\ntry:\n    import no_such_kernels\nexcept ImportError:\n    traceback.print_exc()\n"
+        "exit(0)",
     ],
 )
 def test_an_import_that_the_engine_survives_is_not_its_end(code: str, tmp_path: Path) -> None:
     ended, lines = last_lines(tmp_path, "-c", code)
     assert run_half("custom").classify(Exit(code=ended), lines).failure_class == "EngineCrashed"
+
+
+SURVIVED = "ModuleNotFoundError: No module named 'triton_kernels'"
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        ["INFO:     Application startup complete.", "Killed"],
+        ["(EngineCore pid=7) AssertionError"],
+        ["(EngineCore pid=7) ERROR 11-22 [core.py:9] zmq.error.Again: Resource temporarily unavailable"],
+    ],
+)
+def test_an_import_before_the_engine_served_or_failed_otherwise_is_not_its_end(after: list[str]) -> None:
+    engine = run_half("vllm")
+    assert engine.classify(Exit(code=1), [SURVIVED, *after]).failure_class == "EngineCrashed"
+    assert engine.classify(Exit(code=1), [*after, SURVIVED]).failure_class == "ImportFailed"
+
+
+def test_that_the_engine_served_is_remembered_as_long_as_the_import_before_it() -> None:
+    tail = LogTail(run_half("vllm").names_cause)
+    for line in (SURVIVED, "INFO:     Application startup complete.", *["request"] * (2 * TAIL_LINES)):
+        tail.add(line)
+    assert run_half("vllm").classify(Exit(code=1), tail.lines()).failure_class == "EngineCrashed"
 
 
 def test_the_import_of_a_worker_counts_where_its_parent_only_points_at_it(tmp_path: Path) -> None:
@@ -134,7 +166,12 @@ MODULES = st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){0,2}", fullmatch=True)
 
 
 @given(
-    MODULES, st.lists(st.text(max_size=40).filter(lambda line: "rror" not in line and "xception" not in line))
+    MODULES,
+    st.lists(
+        st.text(st.characters(exclude_characters="."), max_size=40).filter(
+            lambda line: "rror" not in line and "xception" not in line
+        )
+    ),
 )
 def test_any_module_is_named_whatever_follows_its_traceback(module: str, after: list[str]) -> None:
     lines = [f"ModuleNotFoundError: No module named '{module}'", *after]

@@ -162,6 +162,11 @@ def test_figures_are_read_off_the_log():
         ("ValueError: Invalid layer type: linear_attention", "EngineNotSupported"),
         ("safetensors_rust.SafetensorError: Error while deserializing header", "ModelInvalid"),
         ("transformers-server: error: unrecognized arguments: --nonesuch", "InvalidConfig"),
+        ("MemoryError: std::bad_alloc", "HostOutOfMemory"),
+        ("OSError: [Errno 12] Cannot allocate memory", "HostOutOfMemory"),
+        ("  what():  std::bad_alloc", "HostOutOfMemory"),
+        ("NCCL WARN Call to ibv_reg_mr failed with error Cannot allocate memory", "EngineCrashed"),
+        ("retrying after std::bad_alloc", "EngineCrashed"),
         ("something else", "EngineCrashed"),
     ],
 )

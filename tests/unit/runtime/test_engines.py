@@ -236,6 +236,7 @@ LLAMA_ENDINGS = {
         "GPUOutOfMemory",
         "GPU",
     ),
+    "no memory for a mapping": ("mmap failed: Cannot allocate memory", "HostOutOfMemory", "memory"),
     "disk": ("OSError: [Errno 28] No space left on device", "DiskFull", "disk"),
 }
 
@@ -251,6 +252,11 @@ def test_why_llama_server_ended(name: str) -> None:
     assert words in failure.message
     assert failure.next_step
     assert line[:100] in " ".join(failure.log_tail)
+
+
+def test_weights_that_are_not_locked_in_memory_do_not_end_llama_server() -> None:
+    line = "warning: failed to mlock 9-byte buffer (after previously locking 0 bytes): Cannot allocate memory"
+    assert LlamaCpp().classify(Exit(code=1), [line, "another end"]).failure_class == "EngineCrashed"
 
 
 TOLD = Failure(
