@@ -117,7 +117,9 @@ def _mig_slice(gpu: Device, row: GpuProduct, label: str) -> Device:
 
 def guessed_rates(device: Device) -> tuple[Device, float] | None:
     """``device`` with rates between those of the table's GPUs of its compute capability, and how many times
-    as fast or as slow it may be. None: the table has no such GPU."""
+    as fast or as slow it may be. None: the table has no such GPU, or it is a MIG slice of an unknown one."""
+    if _mig(device.product):
+        return None
     alike = [gpu for row in GPUS if (gpu := gpu_from_row(row)).capability == device.capability]
     if not alike:
         return None

@@ -171,6 +171,25 @@ def test_a_gpu_that_only_its_labels_describe_is_between_those_of_its_generation(
     assert expect(device=dataclasses.replace(unknown, capability=(0, 0))) is None
 
 
+def test_guessed_rates_were_never_timed():
+    """An H20 has the capability of an H200 and another bandwidth; a slice has a part of its GPU's."""
+    labelled = dataclasses.replace(gpu("H200"), product="NVIDIA-H20", bandwidth_bytes=0.0, known=False)
+    found = expect(device=labelled)
+    assert min(found.decode_within, found.output_within) >= UNTIMED_WITHIN
+    assert found.ran == ""
+    assert expect(device=dataclasses.replace(labelled, product="NVIDIA-H20-MIG-1g.12gb")) is None
+
+
+def test_no_more_requests_run_than_the_engine_admits():
+    engine = {"name": "vllm", "extraArgs": ["--max-num-seqs=4"]}
+    bounded, few = (
+        plan("NVIDIA-H200", engine=engine, context={"maxModelLen": 2048, "concurrency": n}).predicted
+        for n in (16, 4)
+    )
+    assert bounded.expected_output_tokens_per_second == few.expected_output_tokens_per_second
+    assert bounded.expected_capacity_concurrency == few.expected_capacity_concurrency == 4
+
+
 def test_a_gpu_without_units_of_8_bits_computes_in_16():
     old = gpu("A100-80GB")
     step = step_of(placement("vllm", "llama-3.1-8b", "fp8", old, version="0.26.0"))

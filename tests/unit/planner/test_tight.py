@@ -12,9 +12,12 @@ from tacho_engines.base import Context
 from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.account import Account
-from tacho_engines.registry import plan_half
+from tacho_engines.registry import engine_profile, plan_half
 from tacho_engines.vllm.memory import WITHIN_BYTES
+from tacho_operator.core.planner.attempt import Attempt
+from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.fit import fits, margin_bytes
+from tacho_operator.core.planner.messages import learned
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tools.mock.specs import CONFIG, gpu_node, spec
@@ -56,6 +59,26 @@ def test_what_lacks_more_is_refused_and_told_what_suffices() -> None:
     barely = plan(0.0497)
     assert isinstance(barely, PlanFailure)
     assert "and 24 MiB must stay free" in barely.failure.message
+
+
+def test_a_chosen_length_is_refused_by_the_whole_margin() -> None:
+    found = plan(0.0495, context={})
+    assert isinstance(found, PlanFailure)
+    assert "and 344 MiB must stay free" in found.failure.message
+
+
+def test_a_tight_plan_leaves_less_free_than_was_learned() -> None:
+    asked = placement("vllm", "llama-3.1-8b", "none", named("NVIDIA-H200"), version="0.26.0")
+    found = Attempt(
+        engine=engine_profile("vllm"),
+        placement=asked,
+        device_option=DeviceOption(asked.device),
+        excess=0.8,
+        account=plan_half("vllm").account(asked, Context(2048, 1)),
+    )
+    assert "took 80 % more" in learned(found)
+    assert learned(replace(found, tight=True)) == ""
+    assert learned(replace(found, least_margin=True)) == "", "the minimum was applied"
 
 
 def test_where_nothing_was_measured_the_whole_margin_stays() -> None:

@@ -45,6 +45,8 @@ class Attempt:
     """The planned context; None: it does not fit, or was refused."""
     tight: bool = False
     """The free memory is below the default margin."""
+    least_margin: bool = False
+    """The minimum suffices as a margin: the length that the user set does not fit with the default one."""
     sized_context: Context | None = None
     """The context of the account: ``context``, or the smallest acceptable one where nothing fits."""
     account: Account | None = None
@@ -92,7 +94,7 @@ class Attempt:
         """Memory that it needs to fit; None where the memory was not computed."""
         if self.account is None or self.sized_context is None:
             return None
-        margin = margin_bytes(self.account, self.excess, tight=self.tight or not self.fits)
+        margin = margin_bytes(self.account, self.excess, tight=self.least_margin)
         return self.account.needed_bytes(self.sized_context.concurrency) + margin
 
     @property
@@ -193,8 +195,8 @@ class PlanInput:
         context = None if too_long else requested.choose(fitting)
         sized = context or requested.smallest
         account = half.account(placement, sized)
-        length_requested = self.request.max_model_len is not None
-        tight = length_requested and not (context or too_long) and _barely(account, sized, found.excess)
+        least_margin = self.request.max_model_len is not None and context is None
+        tight = least_margin and not too_long and _barely(account, sized, found.excess)
         if tight:
             context = sized
         step = self._step(half, placement, account) if account else None
@@ -204,6 +206,7 @@ class PlanInput:
             found,
             context=context,
             tight=tight,
+            least_margin=least_margin,
             sized_context=sized,
             account=account,
             speed=step.bound() if step else None,
@@ -237,11 +240,13 @@ class PlanInput:
         if step is None or account is None:
             return None
         cached = account.cache_tokens // max(1, self.request.request_tokens)
+        limit = account.sequences or context.concurrency
+        running = min(context.concurrency, limit)
         return expected_speed(
             engine.speed,
             step,
-            concurrency=context.concurrency,
-            slots=max(context.concurrency, min(cached, account.sequences or context.concurrency)),
+            concurrency=running,
+            slots=max(running, min(cached, limit)),
             level=self.request.service_level,
             front_ends=front_ends,
         )

@@ -107,12 +107,14 @@ def expected_speed(
     """
     device = step.placement.device
     guessed = UNTIMED_WITHIN
-    if not device.bandwidth_bytes and (rates := guessed_rates(device)):
+    rates = None if device.bandwidth_bytes else guessed_rates(device)
+    if rates:
         step = replace(step, placement=replace(step.placement, device=rates[0]))
         guessed = (1 + UNTIMED_WITHIN) * rates[1] - 1
     if step.bound() is None or not speed.efficiency:
         return None
     law, kernel, timed = timing(speed, step.placement)
+    timed = timed and rates is None
     ceiling = law.front_end_tokens_per_second * front_ends if front_ends else float("inf")
     loop = Loop(step=step, law=law, kernel=kernel, ceiling=ceiling)
     capacity = loop.capacity(slots, level)

@@ -101,10 +101,13 @@ def _tight(attempt: Attempt, account: Account) -> str:
 
 
 def learned(attempt: Attempt) -> str:
-    """What earlier measurements took beyond the predicted overhead, where that is more than the margin; "":
-    it is not."""
+    """What earlier measurements took beyond the predicted overhead, where that is more than the margin and
+    stays free; "": it is not, or does not."""
     account = attempt.account
-    if account is None or margin_bytes(account, attempt.excess) == margin_bytes(account):
+    if account is None or attempt.tight:
+        return ""
+    least = attempt.least_margin
+    if margin_bytes(account, attempt.excess, tight=least) == margin_bytes(account, tight=least):
         return ""
     return (
         f" Earlier measurements of {attempt.engine.name} {attempt.placement.version} on {attempt.product} "
@@ -235,7 +238,7 @@ def short_message(attempt: Attempt) -> str:
         )
     needed, budget = account.needed_bytes(context.concurrency), account.budget_bytes or 0
     assumed = f"; {account.assumption}" if account.assumption else ""
-    free = margin_bytes(account, attempt.excess, tight=True)
+    free = margin_bytes(account, attempt.excess, tight=attempt.least_margin)
     spare = f", and {gib(free)} must stay free" if needed <= budget else ""
     return (
         f"{requests(context)} of {context.max_model_len} tokens {need} {gib(needed)}{each} "
