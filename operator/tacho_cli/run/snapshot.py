@@ -44,6 +44,7 @@ def local_snapshot(setup: LocalSetup, plan: ModelPlan, report: Report, now: date
         facts_key="",
         pod_template={},
         tacho_image=LOCAL.tacho_image,
+        measure_key=setup.live.measure_key,
     )
     disabled = setup.live.probe.policy == "Disabled"
     failed = None if disabled else probe_failure(report, setup.live)

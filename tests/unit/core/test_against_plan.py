@@ -11,7 +11,10 @@ from hypothesis import given, strategies as st
 from tacho_contract.measurement import Capacity, CurvePoint
 from tacho_operator.api.status.measurement import AgainstPlan
 from tacho_operator.core.measurement.against_plan import against_plan, rate_at
+from tacho_operator.core.revisions.frozen import new_revision, read
+from tacho_operator.core.revisions.identity import live_config
 from tests.unit.core.test_roofline import measured, planned, revision
+from tools.harness.resources import CONFIG, HUB_SPEC, changed, facts, resource
 
 
 def levels(**rates: float) -> tuple[CurvePoint, ...]:
@@ -66,6 +69,13 @@ def test_between_levels_the_time_from_token_to_token_is_linear(
     assert rate_at(levels(**rates), streams) == (None if rate is None else pytest.approx(rate))
 
 
+@pytest.mark.parametrize("unknown", [{"steady": False}, {"ci_percent": 150.0}])
+def test_a_level_whose_rate_is_not_known_decides_nothing(unknown: dict[str, Any]) -> None:
+    one, four, eight = levels(at1=100.0, at4=1.0, at8=800.0)
+    curve = (one, dataclasses.replace(four, **unknown), eight)
+    assert rate_at(curve, 4) == pytest.approx(400.0)
+
+
 @given(st.dictionaries(st.integers(1, 300), st.floats(0.1, 1e6), max_size=6), st.integers(1, 300))
 def test_a_rate_between_levels_has_a_gap_between_theirs(rates: dict[int, float], streams: int) -> None:
     found = rate_at(levels(**{f"at{n}": rate for n, rate in rates.items()}), streams)
@@ -82,3 +92,20 @@ def test_nothing_is_scored_where_nothing_was_expected() -> None:
     unknown = dataclasses.replace(plan.predicted, expected_capacity_tokens_per_second=None, **nothing)
     assert against_plan(measured(210.0), revision(dataclasses.replace(plan, predicted=unknown))) is None
     assert against_plan(measured(210.0), None) is None
+
+
+@pytest.mark.parametrize("fields", [{"workload": {"inputTokens": 77}}, {"slo": {"tpotMilliseconds": 33}}])
+def test_another_workload_or_service_level_is_not_scored(fields: dict[str, Any]) -> None:
+    planned_for, changed_to = resource(HUB_SPEC), resource(changed(HUB_SPEC, **fields))
+    frozen = new_revision(planned_for, planned(), facts(), facts_key="f", number=1, config=CONFIG)
+    found = read(frozen)
+    now, then = (
+        dataclasses.replace(measured(210.0), measure_key=live_config(item.spec).measure_key)
+        for item in (changed_to, planned_for)
+    )
+    assert against_plan(then, found) is not None
+    assert against_plan(now, found) is None
+    del frozen["data"]["measureKey"]
+    older = read(frozen)
+    assert older is not None
+    assert against_plan(then, older) is None

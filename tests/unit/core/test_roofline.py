@@ -38,6 +38,7 @@ def revision(plan: ModelPlan, template: dict[str, Any] | None = None) -> Revisio
         facts_key="f",
         pod_template=template or {},
         tacho_image="t",
+        measure_key="m",
     )
 
 
@@ -96,6 +97,15 @@ def test_one_stream_on_an_h200(model: str, decode: float, percent: float, flags:
     assert found.decode is not None
     assert 100 * found.decode == pytest.approx(percent, rel=0.02)
     assert list(found.flags()) == flags
+
+
+def test_an_expected_speed_without_a_band_is_one_of_an_earlier_operator() -> None:
+    plan = planned("llama-3.1-8b-awq")
+    older = dataclasses.replace(
+        plan.predicted, expected_output_tokens_per_second=None, decode_within_percent=None
+    )
+    found = efficiency(measured(253), revision(dataclasses.replace(plan, predicted=older)))
+    assert list(found.flags()) == []
 
 
 def test_the_cache_that_is_read_is_that_of_half_the_answer() -> None:

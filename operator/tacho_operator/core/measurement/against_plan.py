@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from tacho_contract.measurement import CurvePoint, Measurement
 from tacho_operator.api.status.measurement import AgainstPlan
-from tacho_operator.core.measurement.rounding import rounded
+from tacho_operator.core.measurement.rounding import rounded, too_wide
 from tacho_operator.core.revisions.frozen import Revision
 
 BOUNDED = ("Edge", "Plateau")
@@ -15,8 +15,9 @@ BOUNDED = ("Edge", "Plateau")
 
 
 def against_plan(measurement: Measurement, revision: Revision | None) -> AgainstPlan | None:
-    """None where nothing was expected, or nothing measured of what was."""
-    if revision is None:
+    """None where nothing was expected, or nothing measured of what was, or the plan was made for another
+    workload or service level."""
+    if revision is None or revision.measure_key != measurement.measure_key:
         return None
     plan, single, capacity = revision.plan, measurement.single_stream, measurement.capacity
     expected = plan.predicted
@@ -38,11 +39,11 @@ def against_plan(measurement: Measurement, revision: Revision | None) -> Against
 
 def rate_at(curve: Iterable[CurvePoint], streams: int) -> float | None:
     """Output tokens per second of ``streams``: the time from token to token is taken to be linear between the
-    levels around it. None: no level is at or around it."""
+    levels around it. None: no level whose rate is known is at or around it."""
     gaps = {
         level.concurrency: level.concurrency / level.output_tokens_per_second
         for level in curve
-        if level.output_tokens_per_second
+        if level.output_tokens_per_second and level.steady and not too_wide(level.ci_percent)
     }
     if streams in gaps:
         return streams / gaps[streams]

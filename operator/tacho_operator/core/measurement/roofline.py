@@ -67,8 +67,13 @@ def efficiency(measurement: Measurement, revision: Revision | None) -> Efficienc
     context_tokens = workload.input_tokens + workload.output_tokens / 2
     decode = decode_bound(revision.plan, context_tokens)
     prefill = revision.plan.predicted.prefill_tokens_per_second if decode else None
-    timed = (revision.plan.predicted.decode_within_percent or GUESSED_PERCENT) < GUESSED_PERCENT
-    expected = revision.plan.predicted.expected_decode_tokens_per_second if timed else None
+    predicted = revision.plan.predicted
+    # Earlier operators froze the speed of one stream alone, without a band.
+    timed = (
+        predicted.expected_output_tokens_per_second is None
+        or (predicted.decode_within_percent or GUESSED_PERCENT) < GUESSED_PERCENT
+    )
+    expected = predicted.expected_decode_tokens_per_second if timed else None
     known = interval(single.decode_ci_percent) is not None or single.decode_ci_percent is None
     decoded = single.decode_tokens_per_second if known else None
     rate = single.prefill_tokens_per_second

@@ -15,7 +15,7 @@ from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import child
 from tacho_operator.core.manifests.pod_template import pod_template
 from tacho_operator.core.planner.types import ModelPlan
-from tacho_operator.core.revisions.identity import identity, plan_key
+from tacho_operator.core.revisions.identity import identity, live_config, plan_key
 from tacho_operator.core.types import Config, Manifest
 
 DATA_SCHEMA = 1
@@ -33,6 +33,9 @@ class Revision:
     facts_key: str
     pod_template: Manifest
     tacho_image: str
+    measure_key: str | None = None
+    """Key of the measurement whose workload and service level the plan expects its speed of. None: frozen by
+    an earlier operator."""
 
 
 def new_revision(
@@ -65,6 +68,7 @@ def new_revision(
         },
         "plan": codec.to_dict(plan),
         "planKey": key,
+        "measureKey": live_config(resource.spec).measure_key,
         "podTemplate": pod_template(resource, plan, revision=name, plan_key=key, config=config),
         "tachoImage": config.tacho_image,
     }
@@ -86,6 +90,7 @@ def read(manifest: Manifest) -> Revision | None:
             facts_key=str(data["factsKey"]),
             pod_template=dict(data["podTemplate"]),
             tacho_image=str(data["tachoImage"]),
+            measure_key=data.get("measureKey"),
         )
     except (KeyError, TypeError, ValueError):
         return None
