@@ -150,8 +150,9 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
 
 
 def _decode_uri(data: Any, path: str) -> ModelUri:
+    text = _decode_scalar(str, data, path)
     try:
-        return parse_uri(_decode_scalar(str, data, path))
+        return parse_uri(text)
     except ValueError as error:
         raise DocumentError(f"{path}: {error}") from None
 

@@ -78,7 +78,10 @@ def _speed(plan: ModelPlan) -> dict[str, str]:
             f"with {found.expected_capacity_concurrency} streams, {several}",
         ),
     }
-    return {name: f"{_rate(rate)} tok/s expected, {text}" for name, (rate, text) in rates.items()}
+    rows = {name: f"{_rate(rate)} tok/s expected, {text}" for name, (rate, text) in rates.items()}
+    if found.expected_capacity_concurrency == 0:
+        rows["capacity"] = "not even one stream within the service level"
+    return rows
 
 
 def _rate(tokens_per_second: float | None) -> str:

@@ -124,6 +124,14 @@ def test_what_is_expected_is_told_apart_from_the_bound(capsys: pytest.CaptureFix
     assert "yes      12  " in next(line for line in lines if line.startswith("vllm "))
 
 
+def test_a_service_level_that_no_stream_keeps_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    none = replace(
+        GPU_PLAN.predicted, expected_capacity_tokens_per_second=0.0, expected_capacity_concurrency=0
+    )
+    show_plan("llama", replace(GPU_PLAN, predicted=none), "from the GPU catalog")
+    assert "capacity      not even one stream within the service level" in shown(capsys).splitlines()
+
+
 def test_a_plan_without_an_expected_speed_tells_none(capsys: pytest.CaptureFixture[str]) -> None:
     unknown = replace(GPU_PLAN.predicted, expected_decode_tokens_per_second=None)
     show_plan("llama", replace(GPU_PLAN, predicted=unknown, alternatives=()), "from the GPU catalog")
