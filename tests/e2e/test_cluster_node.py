@@ -131,7 +131,7 @@ def test_the_namespace_refuses_what_restricted_refuses(
     assert "violates PodSecurity" in refused.value.stderr
 
 
-@pytest.mark.alone  # others' volumes are released, too
+@pytest.mark.alone  # what other tests left may be released at the same time
 def test_claims_are_writable_for_who_may_not_be_root_and_come_back_empty(
     node_cluster: Cluster, namespace: str, hello: str
 ) -> None:
@@ -155,7 +155,7 @@ def test_claims_are_writable_for_who_may_not_be_root_and_come_back_empty(
     node_cluster.kubectl("delete", "pvc", "--all", "-n", namespace)
     released = "--for=jsonpath={.status.phase}=Released"
     node_cluster.kubectl("wait", "pv", *volumes.values(), released, "--timeout=180s", timeout_seconds=190)
-    assert sorted(storage.replenish(node_cluster)) == sorted(volumes.values())
+    assert set(storage.replenish(node_cluster)) >= set(volumes.values())
     assert not any(path.exists() for path in files)
 
 

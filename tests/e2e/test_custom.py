@@ -21,6 +21,8 @@ LAW = (
     f"--ttft-base-ms={TTFT_BASE_MS}", f"--ttft-per-token-ms={TTFT_PER_TOKEN_MS}",
     f"--itl-base-ms={ITL_BASE_MS}", f"--itl-per-seq-ms={ITL_PER_SEQUENCE_MS}",
 )  # fmt: skip
+SLOTS = 3
+"""Requests that the engine runs at a time, which tacho knows of no custom engine."""
 TOLERANCE = 0.2
 """For a machine that does other things too; what the probe itself is capable of is proven without one."""
 
@@ -51,7 +53,7 @@ def test_the_measured_figures_are_the_laws(llmd: Llmd, tacho: Installed) -> None
     llmd.await_condition("Ready", "True", "Serving")
     asked = law_of(llmd)
     assert asked["models"] == [("mine", 3000)]
-    assert asked["max_num_seqs"] == 3
+    assert asked["max_num_seqs"] == SLOTS
     (measurement,) = llmd.status()["measurements"]
     assert measurement["workload"]["inputTokens"] == INPUT_TOKENS
 
@@ -60,15 +62,16 @@ def test_the_measured_figures_are_the_laws(llmd: Llmd, tacho: Installed) -> None
     near("single-stream TTFT, ms", single["ttftMillisecondsP50"], ttft)
     near("single-stream TPOT, ms", single["tpotMillisecondsP50"], ITL_BASE_MS + ITL_PER_SEQUENCE_MS)
     for point in measurement["curve"]:
-        gap = ITL_BASE_MS + ITL_PER_SEQUENCE_MS * point["concurrency"]
+        running = min(SLOTS, point["concurrency"])  # others wait, which is TTFT
+        gap = ITL_BASE_MS + ITL_PER_SEQUENCE_MS * running
         request_seconds = (ttft + (OUTPUT_TOKENS - 1) * gap) / 1000
         near(f"TPOT of {point['concurrency']} streams, ms", point["tpotMillisecondsP50"], gap)
         near(
             f"tok/s of {point['concurrency']} streams",
             point["outputTokensPerSecond"],
-            point["concurrency"] * OUTPUT_TOKENS / request_seconds,
+            running * OUTPUT_TOKENS / request_seconds,
         )
-    assert max(point["concurrency"] for point in measurement["curve"]) == 3
+    assert SLOTS <= measurement["capacity"]["concurrency"] <= SLOTS + 1
     best = max(float(point["outputTokensPerSecond"]) for point in measurement["curve"])
     near("tok/s of the capacity", llmd.status()["summary"]["outputTokensPerSecond"], best)
 

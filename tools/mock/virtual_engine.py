@@ -184,7 +184,7 @@ class VirtualEngine:
                 if 0 <= place < len(bins):
                     bins[place] += count
                     started_bins[place] += index == 0
-        answered = [one for one in sent if one.tokens]
+        answered = [one for one in sent if one.tokens or not intended]
         dues = dict(zip(map(id, sent), intended or (), strict=False))
         return LoadTrace(
             concurrency=concurrency,
@@ -200,7 +200,9 @@ class VirtualEngine:
             bin_nanoseconds=BIN_NS,
             bins=tuple(bins),
             started_bins=tuple(started_bins),
-            requests_ended=sum(one.ended and start_ns < one.tokens[-1][0] <= end * NS for one in answered),
+            requests_ended=sum(
+                one.ended and start_ns < one.tokens[-1][0] <= end * NS for one in answered if one.tokens
+            ),
             readings=readings,
             started=started,
         )

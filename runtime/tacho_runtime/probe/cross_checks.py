@@ -83,7 +83,12 @@ def front_end_limit(trace: LoadTrace, tpot_milliseconds: float) -> str:
         for one in trace.readings
         if one.counters.running is not None and one.counters.waiting is not None
     ]
-    if len(held) < 2 or trace.failures or client_lateness(trace.client, tpot_milliseconds):
+    if (
+        len(held) < 2
+        or not trace.started
+        or trace.failures
+        or client_lateness(trace.client, tpot_milliseconds)
+    ):
         return ""
     missing = trace.concurrency - math.fsum(held) / len(held)
     if missing < max(MISSING_STREAMS, MISSING_SHARE * trace.concurrency):
@@ -131,7 +136,7 @@ def check_counters(trace: LoadTrace) -> CounterCheck:
     """Compares the window's tokens by the engine's counter with the tokens received. Only for counters that
     advance at every step: where a counter advances when a request ends, a window of a few requests would be
     rounded to whole requests. Such an engine is checked around whole requests, see ``others``."""
-    company = _company(trace)
+    company = _company(trace) if trace.started else []
     if min(company, default=0.0) > OTHERS_SHARE:
         most = max(round((1 + share) * trace.concurrency) for share in company)
         said = f"at {trace.concurrency} streams the engine had {most} requests: another client sends some"

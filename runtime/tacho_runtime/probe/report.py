@@ -152,11 +152,12 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
     low, high = bracket(findings.tried())
     if low is None:
-        return rated.get(min(findings.results)), "NeverMet"
+        return (rated.get(1), "NeverMet") if 1 in findings.results else (None, "")
     told = [rated[level] for level in sorted(rated) if level <= low.concurrency]
     if not told:
         return None, ""
-    if high is not None and high.concurrency - low.concurrency <= close_to(low.concurrency):
+    close = high is not None and high.concurrency - low.concurrency <= close_to(low.concurrency)
+    if close and told[-1].point.concurrency == low.concurrency:
         return told[-1], "Edge"
     if findings.boundary != "Plateau":
         return told[-1], "Floor"

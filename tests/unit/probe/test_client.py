@@ -116,6 +116,8 @@ def test_a_front_end_limits_where_the_engine_has_fewer_requests(
     if limited:
         assert "--api-server-count N" in said
         assert ("a first token takes 50 ms" in said) == (engine_ttft_milliseconds(readings) is not None)
+    filling = replace(trace, started=False)
+    assert not front_end_limit(filling, 20.0), "the streams that are missing have not begun"
     late = replace(trace, client=ClientHealth(cpu_share=0.95))
     assert not front_end_limit(late, 20.0), "the client may be what is slow"
 

@@ -387,3 +387,26 @@ def test_requests_per_second_count_short_answers_and_whole_ones() -> None:
     result = evaluate(trace_of(ends, 50, 24_050, concurrency=1), WORKLOAD, NO_SLO)
     assert result is not None
     assert result.point.requests_per_second == pytest.approx(1.0, rel=0.05)
+
+
+def test_streams_that_have_not_all_begun_or_left_are_no_other_clients() -> None:
+    plain = closed_loop(16, started=False)
+    ends = (holding(40, 0, 100, by_step=True), holding(40, 0, 900, by_step=True))
+    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert "OtherTraffic" not in result.point.flags
+
+
+@pytest.mark.parametrize(("limit_ms", "kept"), [(200, False), (5000, True)])
+def test_requests_that_wait_for_longer_than_the_limit_break_the_service_level(
+    limit_ms: int, kept: bool
+) -> None:
+    plain = closed_loop(16)
+    waiting = tuple(
+        StreamResult(sent_ns=plain.start_ns + place * MS, tokens=(), exact=True) for place in range(8)
+    )
+    trace = replace(plain, streams=(*plain.streams, *waiting), first=(*plain.first, *(False,) * 8))
+    slo = ServiceLevel(ttft_milliseconds=limit_ms)
+    ratio, _ = slo_ratios(latencies(trace, WORKLOAD), slo)
+    assert ratio is not None
+    assert (ratio <= 1) is kept

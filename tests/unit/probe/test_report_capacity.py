@@ -223,3 +223,18 @@ def test_an_interval_of_half_a_rate_and_more_says_no_more_than_twice_the_streams
     assert capacity is not None
     assert capacity.concurrency == 1
     assert capacity.ci_percent == pytest.approx(ci_percent + 100 * (0.9 / (0.91 * 0.5) - 1))
+
+
+def test_an_edge_needs_the_rate_of_the_highest_level_that_keeps_the_service_level() -> None:
+    """At 100 streams tokens came too unevenly for a rate; the next lower level is no edge."""
+    rows = (
+        result(1, 100, slo_ratio=0.2), result(8, 700, slo_ratio=0.3),
+        result(100, 4000, slo_ratio=0.97, ci_percent=35.0), result(106, 4100, slo_ratio=1.03),
+    )  # fmt: skip
+    capacity = capacity_of(findings(results=levels(*rows)), WORKLOAD, SLO)
+    assert capacity is not None
+    assert (capacity.concurrency, capacity.boundary) == (8, "Floor")
+
+
+def test_never_met_is_said_of_one_stream_alone() -> None:
+    assert capacity_of(findings(results=levels(result(8, 700, slo_ratio=1.3))), WORKLOAD, SLO) is None

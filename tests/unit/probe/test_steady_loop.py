@@ -18,7 +18,8 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_runtime.probe.engine_under_test import ClientHealth, Cohort, LevelTerms, LoadTrace, SteadyLoop
 from tacho_runtime.probe.levels import evaluate
-from tacho_runtime.probe.load.job import BIN_NS
+from tacho_runtime.probe.load.job import BIN_NS, StreamSlot
+from tacho_runtime.probe.load.load_worker import LoadWorker
 from tacho_runtime.probe.load.socket_engine import SocketEngine
 from tests.unit.probe.engines import ask, gauge, mock_engine, target
 
@@ -130,6 +131,34 @@ async def test_streams_go_on_from_level_to_level() -> None:
     assert running is not None
     assert running <= 2
     assert aborted == 0
+
+
+async def test_streams_that_are_still_leaving_do_not_count_as_present() -> None:
+    with mock_engine(**QUICK) as port:
+        async with looping(port) as loop:
+            await loop.level(terms(8), never)
+            await loop.level(terms(2, ramp_seconds=0.001), lambda _: True)
+            last = await loop.level(terms(2), never)
+    assert last.started
+    assert len(last.cohort) >= 12
+
+
+async def test_what_an_event_holds_is_of_this_level() -> None:
+    """At a level with more streams a front end merges tokens into events, which it did not before."""
+    with mock_engine(**QUICK, tokens_per_chunk=2) as port:
+        engine = await SocketEngine.open(target(port), Random(1))
+        await engine.first_request(10)
+        loop = await engine.steady_loop(SMALL, spread=0.25)
+        worker = LoadWorker(loop._group._requests, loop._group.job)  # type: ignore[attr-defined]
+        worker._later_tokens, worker._later_events = 3e4, 3e4
+        await worker.turn([StreamSlot(time.monotonic_ns(), 400, counted=True)], 0)
+        assert worker._tokens_per_event() == 1.0, "until something is known"
+        while not worker._counted or not any(one.raw and one.raw.counted_later[1] for one in worker._counted):
+            await asyncio.sleep(0.01)
+        assert worker._tokens_per_event() > 1.5
+        await worker.hang_up()
+        await loop.close()
+        await engine.close()
 
 
 async def test_streams_are_added_no_closer_than_the_gap() -> None:

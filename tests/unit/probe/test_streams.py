@@ -270,6 +270,8 @@ def test_what_is_known_of_a_stream_under_way() -> None:
     assert received((10, HEAD), (20, role), (30, token)).first_token_ns == 30 * MS
     counted = in_chunks(b'{"choices":[{"text":"a"}],"usage":{"completion_tokens":5}}')
     assert received((10, HEAD), (20, token), (30, counted)).tokens_so_far(1.0) == 5
+    assert received((10, HEAD), (20, token), (30, counted)).counted_later == (4.0, 1)
+    assert received((10, HEAD), (20, token), (30, token)).counted_later == (0.0, 0)
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**9), st.integers(1, 9)), max_size=300))

@@ -57,6 +57,8 @@ class RequestProgress:
 class LoadProgress:
     streams: int = 0
     """Streams that go on."""
+    staying: int = 0
+    """Those of ``streams`` whose requests are renewed."""
     begun: int = 0
     """Those of ``streams`` that have had something of their first answer."""
     failures: int = 0

@@ -44,9 +44,9 @@ class LoadGroup:
                 self._parts.append(member)
 
     async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
-        """Begins a level: each slot goes to the part with the fewest streams, those that leave are of the
+        """Begins a level: each slot goes to the part with the fewest that stay, those that leave are of the
         parts with the most."""
-        held = [part.streams for part in await self._each(0)]
+        held = [part.staying for part in await self._each(0)]
         added: list[list[StreamSlot]] = [[] for _ in self._parts]
         for slot in slots:
             place = held.index(min(held))
@@ -67,6 +67,7 @@ class LoadGroup:
         requests = itertools.chain.from_iterable(one.requests for one in each)
         return LoadProgress(
             streams=sum(one.streams for one in each),
+            staying=sum(one.staying for one in each),
             begun=sum(one.begun for one in each),
             failures=sum(one.failures for one in each),
             broken=any(one.broken for one in each),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -101,14 +102,20 @@ class LoadWorker:
         self._ended: list[_Request] = []
         self._failures: list[str] = []
         self._bins: list[float] = []
+        self._counted: dict[_Request, None] = {}
+        """Those of ``_running`` that ask for the engine's running total."""
         self._later_tokens = self._later_events = 0.0
-        """After the first ones, of whole answers: what an event holds."""
+        """After the first ones, of whole answers of this level: what an event holds."""
+        self._former_tokens_per_event = 1.0
+        """Of the level before."""
         self._most_at_once = 0
 
     async def turn(self, slots: Sequence[StreamSlot], leave: int) -> None:
         """Begins a level: adds ``slots``, and does not renew the requests of ``leave`` streams picked at
         random. Forgets the requests of the level before that have ended."""
         self._watching = self._watching or asyncio.ensure_future(self._watch.run())
+        self._former_tokens_per_event = self._tokens_per_event()
+        self._later_tokens = self._later_events = 0.0
         self._ended.clear()
         self._failures.clear()
         staying = [stream for stream in self._going().values() if not stream.leaving]
@@ -132,20 +139,15 @@ class LoadWorker:
             for one in (*self._ended, *self._running)
             if not one.first and one.raw is not None and one.raw.sent_ns >= since_ns
         ]
+        per_event = self._tokens_per_event()
         return LoadProgress(
             streams=len(going),
+            staying=sum(not stream.leaving for stream in going.values()),
             begun=sum(stream.begun for stream in going.values()),
             failures=len(self._failures),
             broken=len(self._failures) >= MAX_FAILURES,
-            requests=tuple(self._so_far(one.raw, one.result) for one in sent if one.raw is not None),
+            requests=tuple(_so_far(one.raw, one.result, per_event) for one in sent if one.raw is not None),
         )
-
-    def _so_far(self, raw: TokenStream, result: StreamResult | None) -> RequestProgress:
-        if result is not None and result.tokens:
-            first_ns, last_ns = result.tokens[0][0], result.tokens[-1][0]
-            return RequestProgress(raw.sent_ns, first_ns, result.output_tokens, last_ns, True)
-        tokens = raw.tokens_so_far(self._tokens_per_event())
-        return RequestProgress(raw.sent_ns, raw.first_token_ns, tokens, raw.last_token_ns, result is not None)
 
     async def _run(self, stream: _Stream) -> None:
         slot = stream.slot
@@ -155,6 +157,8 @@ class LoadWorker:
         while len(self._failures) < MAX_FAILURES:
             request = _Request(first, due_ns)
             self._running[request] = None
+            if slot.counted:
+                self._counted[request] = None
             whole = False
             try:
                 request.raw = raw = await open_stream(self._requests.endpoint, TokenStream)
@@ -187,6 +191,7 @@ class LoadWorker:
         """Records the result of a request, however it ended."""
         self._most_at_once = max(self._most_at_once, len(self._running))
         del self._running[request]
+        self._counted.pop(request, None)
         raw = request.raw
         if raw is None or not raw.sent_ns:
             return
@@ -203,7 +208,11 @@ class LoadWorker:
         self._ended.append(request)
 
     def _tokens_per_event(self) -> float:
-        return self._later_tokens / self._later_events if self._later_events else 1.0
+        """Of this level's whole answers, and of those under way that the engine counts."""
+        under_way = [one.raw.counted_later for one in self._counted if one.raw is not None]
+        tokens = self._later_tokens + math.fsum(count for count, _ in under_way)
+        events = self._later_events + math.fsum(count for _, count in under_way)
+        return tokens / events if events else self._former_tokens_per_event
 
     def _count(self, bins: list[float], low: int, result: StreamResult) -> None:
         """Adds the tokens of ``result`` to ``bins``, of which the first is the ``low``-th of the loop."""
@@ -222,9 +231,10 @@ class LoadWorker:
             for one in self._ended
             if one.result is not None and not one.failed
         ]
+        per_event = self._tokens_per_event()
         for one in self._running:
             if one.raw is not None and one.raw.sent_ns:
-                result = one.raw.result(whole=False, tokens_per_event=self._tokens_per_event())
+                result = one.raw.result(whole=False, tokens_per_event=per_event)
                 self._count(bins, low, result)
             else:
                 result = StreamResult(sent_ns=one.due_ns, tokens=(), exact=False)
@@ -254,3 +264,11 @@ async def _until(due_ns: int) -> None:
     left_ns = due_ns - time.monotonic_ns()
     if left_ns > 0:
         await asyncio.sleep(left_ns / NS)
+
+
+def _so_far(raw: TokenStream, result: StreamResult | None, tokens_per_event: float) -> RequestProgress:
+    if result is not None and result.tokens:
+        first_ns, last_ns = result.tokens[0][0], result.tokens[-1][0]
+        return RequestProgress(raw.sent_ns, first_ns, result.output_tokens, last_ns, True)
+    tokens = raw.tokens_so_far(tokens_per_event)
+    return RequestProgress(raw.sent_ns, raw.first_token_ns, tokens, raw.last_token_ns, result is not None)

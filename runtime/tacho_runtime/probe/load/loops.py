@@ -89,7 +89,7 @@ class SocketLoop:
         setting, group = self._setting, self._group
         until = time.monotonic() + terms.ramp_seconds
         await group.grow(processes_for(setting.pace.tokens_per_second(terms.streams), setting.cpus))
-        present = (await group.progress()).streams
+        present = (await group.progress()).staying
         await group.turn(self._slots(terms.streams - present, terms), max(0, present - terms.streams))
         full = await self._until_full(terms.streams, until)
         window = await self._watch(terms, enough, full=full)

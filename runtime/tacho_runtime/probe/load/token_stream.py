@@ -62,6 +62,15 @@ class TokenStream(StreamConnection):
         _, events, total = self._marks[-1]
         return float(total) if total >= 0 else 1.0 + (events - 1) * tokens_per_event
 
+    @property
+    def counted_later(self) -> tuple[float, int]:
+        """(tokens, events) after the first token, by the engine's running total; zeros: it tells none."""
+        if self.first_token_ns is None:
+            return 0.0, 0
+        _, events, total = self._marks[-1]
+        later = events - (self._leading or 0) - 1
+        return (float(total - 1), later) if total > 0 and later > 0 else (0.0, 0)
+
     def result(self, *, whole: bool, tokens_per_event: float = 1.0) -> StreamResult:
         """Figures of what has come. ``whole``: the answer has come to its end."""
         reads = CountedReads(

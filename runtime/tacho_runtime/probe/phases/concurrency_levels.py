@@ -45,7 +45,10 @@ class _Levels:
         trace = await self.loop.level(terms, lambda _: True)
         self.running = PROMPTS_AT_ONCE
         ttfts = [ttft / 1000 for stream in trace.streams if (ttft := stream.ttft_milliseconds) is not None]
-        self.prompt_seconds = max(0.0, max(ttfts, default=0.0) - alone) / (PROMPTS_AT_ONCE - 1)
+        if len(ttfts) < PROMPTS_AT_ONCE:
+            self.prompt_seconds = alone  # they did not come in time: one is not faster than alone
+            return
+        self.prompt_seconds = max(0.0, max(ttfts) - alone) / (PROMPTS_AT_ONCE - 1)
 
     async def measure(self, streams: int) -> bool:
         """A level into the findings; once more, and to its full length, where it was disturbed or not steady
@@ -162,6 +165,10 @@ async def measure_levels(bench: ProbeSession, top: int) -> None:
             if streams in findings.results:
                 # It was not steady and decides nothing: something nearer to what is known.
                 streams = (max(one for one in findings.results if one < streams) + streams) // 2
+            if streams in findings.results:
+                findings.levels_missing = True
+                findings.search_ended = f"{counted(streams, 'stream')} had no steady rate"
+                return
             streams = levels.affordable(streams)
             if streams in findings.results or streams <= 1 or not await levels.measure(streams):
                 break
