@@ -46,6 +46,8 @@ class EngineOptions:
     """CPUs that the engine's container has requested, where the user set it and its own command starts it."""
     preset: str = ""
     """``engine.custom.preset``."""
+    own_image: bool = False
+    """``engine.image`` is set: it may have packages that tacho's image lacks."""
     trust_remote_code: bool = False
     """``model.trustRemoteCode``: the engine may execute Python files of the model's repository."""
 

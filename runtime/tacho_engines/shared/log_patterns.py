@@ -183,21 +183,28 @@ _OTHER_EXCEPTION = re.compile(
 _CONSEQUENCE = "root cause"
 """Text in vLLM's exceptions that refer to the traceback of another process."""
 _IMPORT_ERRORS = (None, "ImportError", "ModuleNotFoundError", "PackageNotFoundError")
-_MODULE = re.compile(
-    r"No module named '?([\w.]+)|cannot import name .* from (?:partially initialized module )?'([\w.]+)'"
-    r"|No package metadata was found for ([\w.-]+)|pip install (?:-\S+ )*([\w.-]+)|^(\S+): "
+_MISSING = re.compile(
+    r"No module named '?([\w.]+)|No package metadata was found for ([\w.-]+)|pip install (?:-\S+ )*([\w.-]+)"
+    r"|^(\S+): cannot open shared object file"
 )
+_UNFIT = re.compile(r"cannot import name .* from (?:partially initialized module )?'([\w.]+)'|^(\S+): ")
+"""What is there, and is of another version than its user needs."""
+_DRIVER = re.compile(r"^lib(?:cuda|nvidia-ml)\.so")
+"""Libraries that the node's driver brings, and no image."""
 
 
 def _import_error(line: str) -> str | None:
     """What an import failed with, where ``line`` ends the traceback of one."""
     match = _EXCEPTION.search(line)
-    return match["why"].rstrip(")") if match and match["kind"] in _IMPORT_ERRORS else None
+    if match is None or match["kind"] not in _IMPORT_ERRORS:
+        return None
+    why = match["why"]
+    return why.removesuffix(")") if why.count(")") > why.count("(") else why
 
 
 def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
     """ImportFailed where the last exception in ``lines`` is a failed import, and no server started after it;
-    engines continue after earlier ones."""
+    engines continue after earlier ones. UnsupportedGPU where the import lacks a library of the driver."""
     ends = [
         line
         for line in lines
@@ -207,11 +214,21 @@ def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
     why = _import_error(ends[-1]) if ends else None
     if why is None:
         return None
-    module = next(filter(None, match.groups()), "") if (match := _MODULE.search(why)) else ""
+    if _DRIVER.search(why):
+        return Failure(
+            failure_class=UNUSABLE_GPU.failure_class,
+            message=clipped(UNUSABLE_GPU.message.format(why=why), 600),
+            next_step=UNUSABLE_GPU.next_step,
+            log_tail=log_tail(lines),
+        )
+    missing = _MISSING.search(why)
+    match = missing or _UNFIT.search(why)
+    module = next(filter(None, match.groups()), "") if match else ""
+    has = "has" if missing or not match else "has another version of"
     return Failure(
         failure_class=FailureClass.IMPORT_FAILED,
         message=clipped(f"{engine} cannot import {module or 'a Python module'}: {why}", 600),
-        next_step=f"use an engine image that has {module or 'the module'} (remove spec.engine.image "
+        next_step=f"use an engine image that {has} {module or 'the module'} (remove spec.engine.image "
         "for tacho's default), or another engine.name or quantization.method",
         details={"module": module} if module else {},
         log_tail=log_tail(lines),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
 from tacho_engines.memory import kv
@@ -25,6 +27,8 @@ BY_GPTQMODEL = ("awq", "gptq")
 """Methods that transformers loads with the package gptqmodel. The image does not carry it: it is published as
 source only, and compiles its kernels with nvcc, which the image lacks, in the pod. Source: transformers 5.19
 quantizers/quantizer_awq.py, quantizer_gptq.py; gptqmodel 7.6.0 and 7.7.0 utils/cpp.py."""
+GPTQMODEL_CAPABILITY = (7, 5)
+"""Least compute capability of its kernels."""
 
 
 def compute_dtype(placement: Placement) -> str:
@@ -80,13 +84,23 @@ def _compute_refusal(placement: Placement) -> EngineRefusal | None:
 
 def _package_refusal(placement: Placement) -> EngineRefusal | None:
     stored = stored_method(placement.facts)
-    if stored not in BY_GPTQMODEL:
+    if stored not in BY_GPTQMODEL or placement.options.own_image:
         return None
+    gpus = " and gpu.count to 1 or more" if placement.device.on_host else ""
     return refused(
         FailureClass.UNSUPPORTED_QUANTIZATION,
-        f"transformers loads {stored} checkpoints with the package gptqmodel, which its image lacks",
-        "Set engine.name to vllm, which loads them by itself",
+        f"transformers loads {stored} checkpoints with the package gptqmodel, which tacho's image lacks",
+        f"Set engine.name to vllm{gpus}: vllm loads them by itself, on GPUs only",
     )
+
+
+def _with_gptqmodel(placement: Placement) -> Placement:
+    """``placement`` with the checkpoint's own method in place of ``none``; a user's image may load it."""
+    stored, method = stored_method(placement.facts), placement.method
+    if stored not in BY_GPTQMODEL or method.method != "none":
+        return placement
+    loaded = replace(method, method=stored, capability=GPTQMODEL_CAPABILITY, gpu_only=True)
+    return replace(placement, method=loaded)
 
 
 def _layers_refusal(placement: Placement) -> EngineRefusal | None:
@@ -115,7 +129,7 @@ class TransformersPlan(DefaultPlan):
         """Why this cannot be run at all; None when memory decides."""
         return (
             _package_refusal(placement)
-            or plain_refusal(PROFILE, placement, dtype(placement))
+            or plain_refusal(PROFILE, _with_gptqmodel(placement), dtype(placement))
             or double_quant_refusal(PROFILE, placement)
             or _compute_refusal(placement)
             or _layers_refusal(placement)

@@ -134,6 +134,33 @@ def test_the_runtime_reports_it_and_no_retry_is_expected(tmp_path: Path) -> None
     assert (failure.retryable, kind.tries_again, kind.needs_user_action) == (False, False, True)
 
 
+@pytest.mark.parametrize(
+    ("why", "failure_class", "next_step"),
+    [
+        ("libcuda.so.1: cannot open shared object file", "UnsupportedGPU", "update the node's driver"),
+        (
+            "libnccl.so.2: cannot open shared object file",
+            "ImportFailed",
+            "an engine image that has libnccl.so.2 ",
+        ),
+        (
+            "/lib/libnccl.so.2: undefined symbol: n",
+            "ImportFailed",
+            "has another version of /lib/libnccl.so.2 ",
+        ),
+        ("cannot import name 'A' from 'm' (/m.py)", "ImportFailed", "has another version of m "),
+    ],
+)
+@pytest.mark.parametrize("line", ["ImportError: {}", "transformers-server: failed (ImportError: {})"])
+def test_what_an_import_failed_with_says_what_helps(
+    line: str, why: str, failure_class: str, next_step: str
+) -> None:
+    failure = run_half("vllm").classify(Exit(code=1), [line.format(why)])
+    assert failure.failure_class == failure_class
+    assert failure.message.endswith(f": {why}")
+    assert next_step in failure.next_step
+
+
 LAUNCH = """
 import sys
 from tacho_server.launch import serve

@@ -110,6 +110,23 @@ def test_checkpoints_that_need_gptqmodel_are_refused_with_the_engine_that_loads_
     assert found.failure_class == "UnsupportedQuantization"
     assert f"loads {method} checkpoints with the package gptqmodel" in found.message
     assert "vllm" in found.next_step
+    assert ("gpu.count" in found.next_step) == (device is HOST)
+
+
+@pytest.mark.parametrize("stored", ["awq", "gptq"])
+@pytest.mark.parametrize(
+    ("method", "device", "says"),
+    [
+        ("none", "L4", ""),
+        ("none", HOST, "transformers runs {} on GPUs only"),
+        ("bnb-nf4", "L4", "the checkpoint is already quantized"),
+    ],
+)
+def test_an_image_of_the_user_may_have_gptqmodel(stored, method, device, says):
+    count = 0 if device is HOST else 1
+    asked = placement("transformers", f"llama-3.1-8b-{stored}", method, device, count=count, own_image=True)
+    found = PLAN.refusal(asked)
+    assert found is None if not says else found is not None and says.format(stored) in found.message
 
 
 def test_layers_that_its_batching_has_no_cache_for_are_refused():

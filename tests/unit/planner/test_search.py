@@ -343,6 +343,11 @@ def test_an_engine_whose_image_lacks_the_package_of_the_checkpoint_is_refused_in
     assert "vllm" in found.failure.next_step
 
 
+def test_an_image_of_the_user_is_planned_for_a_checkpoint_whose_package_it_may_have():
+    engine = {"name": "transformers", "image": "example.com/with-gptqmodel:1"}
+    assert fitting("qwen2.5-7b-awq", (L4,), engine=engine).engine == "transformers"
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [

@@ -79,6 +79,7 @@ def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
             tensor=spec.parallelism.tensor if spec.parallelism else None,
             pipeline=spec.parallelism.pipeline if spec.parallelism else None,
             preset=(custom.preset if custom else None) or "",
+            own_image=bool(engine and engine.name and engine.image),
             trust_remote_code=bool(spec.model.trust_remote_code),
             cpu_cores=float(parse_quantity(promised["cpu"])) if in_pods and "cpu" in promised else None,
             memory_limit_bytes=quantity_bytes(limits["memory"]) if "memory" in limits else None,
