@@ -254,7 +254,8 @@ class MeasurementEntry(StatusModel):
     """How near the hardware's bounds one stream runs. Absent on a CPU, on a GPU that the table does not have,
     and with speculative decoding."""
     against_plan: AgainstPlan | None = None
-    """Measured speed against the plan's. Absent: no speed was predicted."""
+    """Measured speed against the plan's. Absent: no speed was predicted, or it was for another workload, slo
+    or probe."""
     quality: ComparedQuality | None = None
     """Quality of the quantized model."""
     cold_first_request_milliseconds: float | None = None

@@ -16,7 +16,7 @@ BOUNDED = ("Edge", "Plateau")
 
 def against_plan(measurement: Measurement, revision: Revision | None) -> AgainstPlan | None:
     """None where nothing was expected, or nothing measured of what was, or the plan was made for another
-    workload or service level."""
+    workload, service level or probe."""
     if revision is None or revision.measure_key != measurement.measure_key:
         return None
     plan, single, capacity = revision.plan, measurement.single_stream, measurement.capacity

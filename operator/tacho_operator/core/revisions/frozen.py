@@ -34,7 +34,7 @@ class Revision:
     pod_template: Manifest
     tacho_image: str
     measure_key: str | None = None
-    """Key of the measurement whose workload and service level the plan expects its speed of. None: frozen by
+    """Key of the workload, service level and probe that the plan was made with. None: frozen by
     an earlier operator."""
 
 
