@@ -21,13 +21,15 @@ def there(measured: Mapping[str, Any]) -> bool:
 
 
 def moved_by(measured: Mapping[str, Any]) -> frozenset[str]:
-    """The flags that make them provisional, none where they are clean. AssertionError where the condition
-    does not say which, or names one that makes none provisional."""
+    """The flags that make them provisional, none where they are clean; a rate that is not known is NotSteady.
+    AssertionError where the condition does not say which, or names one that makes none provisional."""
     if measured["status"] == "True":
         assert measured["reason"] in THERE, measured
         assert "provisional" not in measured["message"].lower(), measured
         return frozenset()
     assert (measured["status"], measured["reason"]) == ("Unknown", "MeasurementProvisional"), measured
+    if "its interval exceeds 100 %" in measured["message"]:
+        return frozenset({NOT_STEADY})
     named = re.search(r"[Pp]rovisional \(([\w, ]+)\)[.:…]", measured["message"])
     assert named, measured
     flags = frozenset(named[1].split(", "))
