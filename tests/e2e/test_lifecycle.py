@@ -40,15 +40,16 @@ def test_applied_measured_answered_deleted_and_nothing_left(llmd: Llmd, tacho: I
 
 
 def agrees_with_the_engines_own_timings(measurement: dict[str, Any]) -> None:
-    """Of the very same requests: llama.cpp says for each how long its tokens took."""
-    measured = decode_rate(measurement)
+    """Of the very same requests: llama.cpp says for each how long its tokens took. Inconclusive where the
+    measurement's own flags say that the machine was busy."""
+    measured, flags = decode_rate(measurement), BUSY.intersection(measurement.get("flags") or ())
     said = re.search(r"own timings one stream ran at ([0-9.]+) tokens", measurement["message"])
     if measured is None or said is None:
-        assert BUSY.intersection(measurement["flags"]), measurement
+        assert flags, measurement
         return
     own = float(said[1])
     print(f"probe {measured:.1f} tok/s, the engine's own timings {own:.1f} tok/s")
-    assert abs(measured / own - 1) <= 0.15 or {"ClientBound", "Contended"} <= {*measurement["flags"]}
+    assert abs(measured / own - 1) <= 0.15 or flags, measurement
 
 
 def greedy(tacho: Installed) -> dict[str, Any]:
