@@ -49,7 +49,7 @@ def agrees_with_the_engines_own_timings(measurement: dict[str, Any]) -> None:
         return
     own = float(said[1])
     print(f"probe {measured:.1f} tok/s, the engine's own timings {own:.1f} tok/s")
-    assert abs(measured / own - 1) <= 0.15 or flags, measurement
+    assert abs(measured / own - 1) <= 0.15 or flags - {"BudgetExhausted"}, measurement
 
 
 def greedy(tacho: Installed) -> dict[str, Any]:
