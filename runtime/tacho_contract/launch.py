@@ -175,6 +175,8 @@ class ProbeOrder:
     """The ``model`` of requests."""
     concurrency: int
     """The most requests at a time."""
+    levels: tuple[int, ...] = ()
+    """Numbers of streams to measure instead of a search; (): search."""
     plan_key: str
     live: LiveConfig
 

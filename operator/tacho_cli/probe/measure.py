@@ -14,7 +14,7 @@ from tacho_cli.figures.read import measurement_view
 from tacho_cli.inputs import child
 from tacho_cli.output import FigureFormat, following, say
 from tacho_cli.probe.endpoint import ServedModel, find
-from tacho_cli.probe.options import live_config
+from tacho_cli.probe.options import given_levels, live_config
 from tacho_cli.probe.show import show, verdict
 from tacho_cli.problems import EXIT_INTERRUPTED, EXIT_NOT_MEASURED, EXIT_PROBE_USAGE, CommandError
 from tacho_contract import __version__
@@ -41,6 +41,7 @@ class ProbeOptions:
     budget: str = ""
     model: str = ""
     concurrency: int | None = None
+    levels: str = ""
     api_key_env: str = ""
     output: FigureFormat = FigureFormat.table
 
@@ -48,10 +49,11 @@ class ProbeOptions:
 def execute(options: ProbeOptions) -> int:
     """Measures and prints; returns the exit code. Raises CommandError."""
     live = live_config(options.workload, options.slo, options.budget)
+    levels = given_levels(options.levels)
     api_key = _key(options.api_key_env)
     endpoint = find(options.url, options.model, api_key)
     with following(live.probe.budget_seconds) as progress:
-        probe_order = order_for(endpoint, live, options.concurrency or CONCURRENCY)
+        probe_order = order_for(endpoint, live, options.concurrency or CONCURRENCY, levels)
         measured = measure(probe_order, api_key, progress)
     entry = entry_of(measured, endpoint.engine)
     found = measurement_view(entry, live.slo)
@@ -105,12 +107,15 @@ def _ended(code: int, log: Path) -> CommandError:
     return CommandError(f"the probe ended with code {code}", *lines, code=EXIT_NOT_MEASURED)
 
 
-def order_for(endpoint: ServedModel, live: LiveConfig, concurrency: int) -> ProbeOrder:
+def order_for(
+    endpoint: ServedModel, live: LiveConfig, concurrency: int, levels: tuple[int, ...] = ()
+) -> ProbeOrder:
     """The probe's order. Its plan key is made of address and model: nothing else is known of the engine."""
     return ProbeOrder(
         base_url=endpoint.base_url,
         served_name=endpoint.model,
-        concurrency=concurrency,
+        concurrency=max(concurrency, *levels, 0),
+        levels=levels,
         plan_key=digest([endpoint.base_url, endpoint.model]),
         live=live,
     )

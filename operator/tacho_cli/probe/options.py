@@ -27,6 +27,8 @@ LABELS = {
     "timeoutSeconds": "twice its seconds, at which it ends",
 }
 """Labels of the API's fields."""
+MAX_CONCURRENCY = 4096
+MAX_LEVELS = 16
 ModelT = TypeVar("ModelT", bound=ApiModel)
 
 
@@ -34,6 +36,18 @@ def live_config(workload: str, slo: str, budget: str) -> LiveConfig:
     """The configuration that the options give; "" leaves a field at the default of a spec. Raises
     CommandError."""
     return probe_config(_workload(workload), _service_level(slo), _settings(budget))
+
+
+def given_levels(text: str) -> tuple[int, ...]:
+    """The numbers of streams of --levels. Raises CommandError."""
+    if not text:
+        return ()
+    found = [int(part) for part in text.split(",") if part.strip().isdigit()]
+    if len(found) != text.count(",") + 1 or not all(1 <= one <= MAX_CONCURRENCY for one in found):
+        raise _usage("--levels", text, f"numbers of streams from 1 to {MAX_CONCURRENCY}, e.g. 16,64,128")
+    if len(found) > MAX_LEVELS:
+        raise _usage("--levels", text, f"at most {MAX_LEVELS} levels")
+    return tuple(sorted(set(found)))
 
 
 def _workload(text: str) -> Workload:

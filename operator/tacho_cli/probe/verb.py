@@ -33,6 +33,10 @@ def probe(
     concurrency: Annotated[
         int | None, typer.Option(min=1, max=4096, help="URL: maximum concurrent requests; 64 by default.")
     ] = None,
+    levels: Annotated[
+        str,
+        typer.Option(metavar="N,N", help="URL: measure these numbers of streams instead of a search."),
+    ] = "",
     api_key_env: Annotated[
         str, typer.Option(metavar="VARIABLE", help="URL: variable that holds the server's API key.")
     ] = "",
@@ -72,6 +76,7 @@ def probe(
                 budget=budget,
                 model=model,
                 concurrency=concurrency,
+                levels=levels,
                 api_key_env=api_key_env,
                 output=output,
             )
@@ -84,6 +89,7 @@ def probe(
             "--budget": budget,
             "--model": model,
             "--concurrency": concurrency,
+            "--levels": levels,
             "--api-key-env": api_key_env,
         },
     )

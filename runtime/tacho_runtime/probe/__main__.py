@@ -43,6 +43,7 @@ async def _measure(order: ProbeOrder, api_key: str) -> None:
         order.live,
         plan_key=order.plan_key,
         progress=lambda message: _emit(ProbeLine(progress=message)),
+        levels=order.levels,
         advice=BY_OPTIONS,
     )
     _emit(ProbeLine(measurement=found))

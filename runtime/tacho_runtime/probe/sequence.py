@@ -48,6 +48,8 @@ class MeasureOptions:
     """The engine's own limit of requests at a time; 0: none that is known."""
     level: int = 0
     """A check: only one stream and this level, in CHECK_SECONDS. 0: everything."""
+    given: tuple[int, ...] = ()
+    """Levels to measure instead of a search."""
     score: Score | None = None
     advice: Advice = IN_SPEC
     near: bool = True
@@ -100,7 +102,10 @@ async def measure(
     progress("measuring one stream")
     await single_stream.one_stream(bench, ttft=ttft, tpot=tpot)
     if question.level:
-        await concurrency_levels.measure_only(bench, question.level)
+        await concurrency_levels.measure_only(bench, [question.level])
+    elif question.given:
+        await concurrency_levels.measure_only(bench, question.given)
+        findings.search_ended = "no search: the levels were given"
     else:
         await _everything(bench, top, why, ttft)
     findings.after = (await engine.reading()).counters
@@ -129,6 +134,7 @@ async def run_probe(
     machine: MachineSampler = timestamp_only,
     baseline: Baseline | None = None,
     cpus: int = 1,
+    levels: tuple[int, ...] = (),
     advice: Advice = IN_SPEC,
 ) -> Measurement:
     """Measures ``target`` within ``live.probe.budget_seconds``; never later than ``timeout_seconds``.
@@ -137,7 +143,7 @@ async def run_probe(
     measurement's ``state`` (Partial with what was found, Failed with nothing) and ``message``.
     ``progress`` gets a few words at each phase. ``baseline``: only a check, of one stream and of the level at
     which that was measured, within CHECK_SECONDS. ``cpus``: those the probe may use, with the engine where it
-    runs beside it.
+    runs beside it. ``levels``: measured instead of a search.
     """
     if live.probe.policy == "Disabled":
         return skipped(live, plan_key=plan_key, ended=now(), message="probe.policy is Disabled")
@@ -178,6 +184,7 @@ async def run_probe(
             streams=max(1, target.concurrency),
             slots=target.slots,
             level=baseline.concurrency if baseline else 0,
+            given=levels,
             score=score if target.scores else None,
             advice=advice,
             near=engine.near,

@@ -247,3 +247,21 @@ def test_a_server_without_a_list_is_asked_for_the_model_that_is_named(body: str,
             find(url, "", "")
         assert refused.value.code == 3
         assert find(url, "a", "").model == "a"
+
+
+def test_given_levels_are_measured_instead_of_a_search(
+    capsys: pytest.CaptureFixture[str], engine: str
+) -> None:
+    options = ["--workload", "32:16", "--budget", "12s", "--levels", "6, 3"]
+    told = call(capsys, "probe", engine, *options, "-o", "json")
+    assert told.code in (0, 4), told
+    assert {1, 3, 6} >= {point["concurrency"] for point in json.loads(told.out)["curve"]} > {1}
+
+
+@pytest.mark.parametrize("text", ["a", "0", "4,", "5000", ",".join(map(str, range(1, 18)))])
+def test_levels_that_are_no_numbers_of_streams_are_refused(
+    capsys: pytest.CaptureFixture[str], engine: str, text: str
+) -> None:
+    told = call(capsys, "probe", engine, "--levels", text)
+    assert told.code == 2
+    assert "--levels" in told.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tacho_contract.units import counted
@@ -177,16 +178,18 @@ async def measure_levels(bench: ProbeSession, top: int) -> None:
         await levels.loop.close()
 
 
-async def measure_only(bench: ProbeSession, concurrency: int) -> None:
-    """Measures one level, as a check of an earlier probe's result."""
-    if concurrency <= 1:
+async def measure_only(bench: ProbeSession, given: Sequence[int]) -> None:
+    """Measures these levels without a search: one as a check of an earlier result, or those asked for."""
+    several = sorted(streams for streams in set(given) if streams > 1)
+    if not several:
         return
     levels = _Levels(bench, await bench.engine.steady_loop(bench.shape.workload, spread=SPREAD))
     try:
-        if concurrency >= PROMPTS_AT_ONCE:
+        if several[-1] >= PROMPTS_AT_ONCE:
             await levels.time_prompts()
-        if not await levels.measure(concurrency) or bench.findings.result(concurrency) is None:
-            out_of_time(bench, f"{concurrency} streams could not be measured")
+        for streams in several:
+            if not await levels.measure(streams) or bench.findings.result(streams) is None:
+                out_of_time(bench, f"{streams} streams could not be measured")
     finally:
         await levels.loop.close()
 
