@@ -15,7 +15,8 @@ from tools.cluster.handle import Cluster
 REPOSITORY = "tests/SmolLM2-135M-Instruct-GGUF"
 TOKEN = "hf_a-token-of-the-tests"
 NO_FAULTS: dict[str, Any] = {
-    "rate": 0, "cutAfter": 0, "cuts": 0, "fail": [], "failAlways": 0, "tokens": {}, "mode": "private",
+    "rate": 0, "cutAfter": 0, "cuts": 0, "fail": [], "failAlways": 0, "stallSeconds": 0,
+    "tokens": {}, "mode": "private",
 }  # fmt: skip
 _WHOLE_OR_REST = re.compile(r"^(bytes=(?P<start>\d+)-)?$")
 MB = 1_000_000

@@ -1,18 +1,26 @@
-"""Devices by a plugin, as a GPU is one: counted by the kubelet, given to one pod at a time."""
+"""Extended resources, as a GPU is one: given to one pod at a time by a plugin; or counted with no device."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.e2e.resource import eventually
+from tests.e2e.conftest import Installed
+from tests.e2e.mocks import fill_model, mock
+from tests.e2e.refusals import refused
+from tests.e2e.resource import Llmd, eventually
 from tools.cluster import devices, nodeconfig
 from tools.cluster.handle import Cluster
 
 pytestmark = pytest.mark.timeout(900)
 
 RESOURCE = "tests.tacho.dev/plugged"
+GPU_RESOURCE = "tests.tacho.dev/gpu"
+"""What a device plugin would advertise; the node's owner may do so too."""
+ADVERTISED = f"/status/capacity/{GPU_RESOURCE.replace('/', '~1')}"
 
 
 def pod(name: str) -> dict[str, Any]:
@@ -59,3 +67,28 @@ def test_a_plugged_device_is_given_to_one_pod_at_a_time(node_cluster: Cluster, n
         eventually("the second pod runs once the first is gone", lambda: runs("second"))
     finally:
         plugin.stop()
+
+
+@pytest.fixture
+def counted_gpu(tacho: Installed) -> Iterator[None]:
+    """The node says it has one."""
+    (node,) = tacho.cluster.get("nodes")["items"]
+
+    def patch(operation: dict[str, str]) -> None:
+        arguments = ("--subresource=status", "--type=json", "-p", json.dumps([operation]))
+        tacho.cluster.kubectl("patch", "node", node["metadata"]["name"], *arguments)
+
+    patch({"op": "add", "path": ADVERTISED, "value": "1"})
+    yield
+    patch({"op": "remove", "path": ADVERTISED})
+
+
+@pytest.mark.usefixtures("counted_gpu")
+def test_a_gpu_that_the_node_counts_and_the_container_does_not_see(
+    llmd: Llmd, tacho: Installed, namespace: str
+) -> None:
+    fill_model(tacho, namespace)
+    llmd.apply(mock(tacho, gpu={"count": 1, "resourceName": GPU_RESOURCE}, probe={"policy": "Disabled"}))
+    refused(llmd, "UnsupportedGPU", "this container has none", "device plugin")
+    llmd.await_condition("Stalled", "True", "UnsupportedGPU")
+    assert llmd.endpoints() == set()

@@ -253,3 +253,28 @@ def test_a_download_that_fails_says_why_and_goes_on_when_it_can(hub: Hub, llmd: 
     assert rest, "there was a second download"
     assert min(rest) > 56 * MB, "what had arrived before the failure is not asked for again"
     llmd.await_condition("Ready", "True", seconds=300)
+
+
+def test_an_inspection_that_takes_too_long_is_ended_and_tried_again(
+    hub: Hub, llmd: Llmd, tacho: Installed, namespace: str
+) -> None:
+    """The kubelet ends it by the pod's own deadline, which may be made shorter while it runs."""
+    hub.faults(stallSeconds=8)
+    llmd.apply(example(model={"uri": f"hf://{REPOSITORY}", "hub": {"endpoint": hub.endpoint}}))
+    pod = eventually("the inspect pod runs", lambda: running(llmd))
+    change = json.dumps({"spec": {"activeDeadlineSeconds": 3}})
+    tacho.cluster.kubectl("patch", "pod", pod, "-n", namespace, "--type=merge", "-p", change)
+    refused(llmd, "InspectionTimeout", pod, "exceeded its deadline", "retried")
+    assert llmd.condition("Stalled")["status"] == "False", "no person is needed"
+    assert llmd.condition("Reconciling")["status"] == "True"
+    hub.faults(stallSeconds=0)
+    llmd.await_condition("Planned", "True")
+
+
+def running(llmd: Llmd) -> str | None:
+    """The inspect pod, once its container has started."""
+    for pod in llmd.pods("inspect"):
+        for status in pod["status"].get("containerStatuses") or ():
+            if "running" in status["state"]:
+                return str(pod["metadata"]["name"])
+    return None

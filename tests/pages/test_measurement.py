@@ -11,7 +11,7 @@ from tacho_cli.figures.page import measurement_page
 from tacho_cli.figures.read import measurement_view
 from tests.pages.browser import Page, open_page
 from tests.pages.laws import assert_painted, assert_sound
-from tests.unit.cli.figures.entries import SLO, entry
+from tests.unit.cli.figures.measurements import SLO, entry
 
 LINE, SLO_LINE, CAPACITY = "31 111 235", "180 35 24", "11 122 75"
 TITLE = "ml/mistral-7b-instruct-with-a-name-as-long-as-they-may-be <fp8>"

@@ -12,9 +12,9 @@ from pathlib import Path
 from tacho_cli.figures.messages import slo_message
 from tacho_cli.figures.read import measurement_view
 from tacho_cli.inputs import child
+from tacho_cli.inputs.options import given_levels, live_config
 from tacho_cli.output import FigureFormat, following, say
 from tacho_cli.probe.endpoint import ServedModel, find
-from tacho_cli.probe.options import given_levels, live_config
 from tacho_cli.probe.show import show, verdict
 from tacho_cli.problems import EXIT_INTERRUPTED, EXIT_NOT_MEASURED, EXIT_PROBE_USAGE, CommandError
 from tacho_contract import __version__

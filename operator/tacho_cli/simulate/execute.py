@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from tacho_cli.output import TraceFormat, say
 from tacho_cli.problems import EXIT_FITS, CommandError
-from tacho_cli.simulate.entries import measured
 from tacho_cli.simulate.faults import faults, missed, within
+from tacho_cli.simulate.measurements import measured
 from tacho_cli.simulate.report import PolicyRun, SimulationReport
 from tacho_cli.simulate.show import show
 from tacho_cli.simulate.subject import PerformanceModels, Subject, SubjectOptions, subject

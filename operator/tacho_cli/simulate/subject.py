@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from tacho_cli.inputs.document import read, typed
-from tacho_cli.probe.options import live_config
+from tacho_cli.inputs.options import live_config
 from tacho_cli.problems import CommandError
-from tacho_cli.simulate.entries import entry_of
+from tacho_cli.simulate.measurements import entry_of
 from tacho_cli.simulate.starts import starts_of
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tacho_cli.probe.options import live_config
+from tacho_cli.inputs.options import live_config
 from tacho_cli.problems import CommandError
-from tacho_cli.simulate.entries import MeasurementSource
+from tacho_cli.simulate.measurements import MeasurementSource
 from tacho_cli.simulate.subject import SubjectOptions
 
 MAX_REPLICAS = 1000

@@ -21,7 +21,7 @@ from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.view import deployment_sizes, views
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions import frozen
-from tacho_operator.core.revisions.planning import Planning, plan_step
+from tacho_operator.core.revisions.planning import plan_step
 from tacho_operator.core.rollout.decision import RolloutInput, next_step
 from tacho_operator.core.rollout.reading import (
     lost_nodes,
@@ -31,10 +31,10 @@ from tacho_operator.core.rollout.reading import (
     revision_problem,
 )
 from tacho_operator.core.status.build import build_status
-from tacho_operator.core.status.events import transition_events
+from tacho_operator.core.status.events import revision_events, transition_events
 from tacho_operator.core.status.requeue import requeue_after_seconds
 from tacho_operator.core.status.snapshot import take_snapshot
-from tacho_operator.core.types import Config, Observed, ReconcileDecision, ResourceEvent
+from tacho_operator.core.types import Config, Observed, ReconcileDecision
 
 
 def decide(observed: Observed, config: Config, now: datetime) -> ReconcileDecision:
@@ -52,7 +52,7 @@ def decide(observed: Observed, config: Config, now: datetime) -> ReconcileDecisi
         status=status,
         events=(
             *transition_events(snapshot.former, status),
-            *_revision_events(observed, reconcile_plan.planning),
+            *revision_events(observed, reconcile_plan.planning),
             *reconcile_plan.measuring.events,
         ),
         requeue_after_seconds=requeue_after_seconds(snapshot, now),
@@ -102,20 +102,6 @@ def plan_reconcile(observed: Observed, config: Config, now: datetime) -> Reconci
         desired_replicas=desired,
         replicas=replicas,
         blocking=limits.problems,
-    )
-
-
-def _revision_events(observed: Observed, planning: Planning) -> tuple[ResourceEvent, ...]:
-    """Warnings to the user when a revision is made."""
-    if not planning.apply:
-        return ()
-    trust = "it runs Python code of the model repository. "
-    trust += "Set model.trustRemoteCode to false unless you trust its source."
-    warnings = [("TrustRemoteCode", trust)] if observed.resource.spec.model.trust_remote_code else []
-    warnings += [("PlanWarning", warning) for warning in (planning.plan.warnings if planning.plan else ())]
-    return tuple(
-        ResourceEvent(type="Warning", reason=reason, message=f"Revision {planning.desired_revision}: {what}")
-        for reason, what in warnings
     )
 
 

@@ -17,7 +17,7 @@ from tacho_cli.main import main
 from tacho_cli.output import FigureFormat, Format, following, never_fail, print_document, spelled
 from tacho_cli.probe.show import show
 from tests.unit.cli.commands import manifest
-from tests.unit.cli.figures.entries import SLO, entry
+from tests.unit.cli.figures.measurements import SLO, entry
 from tests.unit.cli.simulate.test_command import written
 from tests.unit.cli.test_status import RESOURCE, cluster
 from tools.mock.ggufs import llama

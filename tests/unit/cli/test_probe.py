@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from tacho_cli.figures.read import measurement_view
+from tacho_cli.inputs.options import live_config
 from tacho_cli.probe.endpoint import ServedModel, base_of, find
-from tacho_cli.probe.options import live_config
 from tacho_cli.probe.show import verdict
 from tacho_cli.problems import CommandError
 from tacho_contract.launch import ServiceLevel
 from tacho_operator.api.crd.definition import at, resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.unit.cli.commands import call
-from tests.unit.cli.figures.entries import SLO, entry
+from tests.unit.cli.figures.measurements import SLO, entry
 from tests.unit.cli.processes import started, until
 from tests.unit.cli.relay import encrypted
 from tests.unit.probe.engines import mock_engine

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.commands import call
-from tests.unit.cli.figures.entries import entry
+from tests.unit.cli.figures.measurements import entry
 
 RESOURCE: dict[str, Any] = {
     "apiVersion": "tacho.dev/v1alpha1",

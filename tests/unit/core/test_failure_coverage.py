@@ -48,7 +48,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "unit/engines/test_vllm_logs.py::test_the_cause_of_a_failure",
     ),
     F.UNSUPPORTED_GPU: (
-        "e2e/test_scarce.py::test_a_gpu_that_the_node_counts_and_the_container_does_not_see",
+        "e2e/test_device_plugin.py::test_a_gpu_that_the_node_counts_and_the_container_does_not_see",
     ),
     F.DOES_NOT_FIT: ("e2e/test_bad_input.py::test_a_model_that_does_not_fit_starts_nothing",),
     F.KV_CACHE_TOO_SMALL: (
@@ -93,7 +93,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "unit/runtime/test_real_engine.py::test_hang_in_load_ends_with_the_startup_budget",
     ),
     F.INSPECTION_TIMEOUT: (
-        "e2e/test_scarce.py::test_an_inspection_that_takes_too_long_is_ended_and_tried_again",
+        "e2e/test_hub.py::test_an_inspection_that_takes_too_long_is_ended_and_tried_again",
     ),
     F.GPU_FAULT: ("unit/engines/test_transformers.py::test_what_an_h200_did_to_an_engine_that_served",),
     F.NODE_LOST: (

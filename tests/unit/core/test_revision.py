@@ -10,10 +10,10 @@ import pytest
 
 from tacho_contract.measurement import Environment
 from tacho_operator.core import names
+from tacho_operator.core.measurement.fingerprint import fingerprint
 from tacho_operator.core.revisions.identity import (
     CLASSES,
     FieldClass,
-    fingerprint,
     identity_hash,
     live_config,
     plan_key,

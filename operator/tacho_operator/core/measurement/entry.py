@@ -27,12 +27,12 @@ from tacho_contract.units import clipped, parse_time
 from tacho_operator.api.base import EXACT_LIMIT, decimal, seconds
 from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasurementEntry, Roofline
 from tacho_operator.core.measurement.against_plan import against_plan
+from tacho_operator.core.measurement.fingerprint import fingerprint
 from tacho_operator.core.measurement.roofline import Efficiency, efficiency
 from tacho_operator.core.measurement.rounding import fields_of, placed, rounded, too_wide
 from tacho_operator.core.measurement.states import FULL, INCOMPLETE, PARTIAL, STALE, USABLE, confidence_of
 from tacho_operator.core.planner.types import Prediction
 from tacho_operator.core.revisions.frozen import Revision
-from tacho_operator.core.revisions.identity import fingerprint
 
 LEFT_OUT: Mapping[str, str] = {
     "Environment.gpu_memory_bytes": "The plan's figure is shown.",

@@ -11,7 +11,6 @@ from tacho_engines.memory.account import Account
 from tacho_engines.profile import EngineProfile, MethodSupport
 from tacho_engines.registry import plan_half
 from tacho_engines.shared.images import engine_image
-from tacho_operator.core.planner.correction import excess_share
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.expected_speed import ExpectedSpeed, expected_speed
 from tacho_operator.core.planner.fit import (
@@ -22,6 +21,7 @@ from tacho_operator.core.planner.fit import (
     fits,
     margin_bytes,
 )
+from tacho_operator.core.planner.memory_correction import excess_share
 from tacho_operator.core.planner.request import PlanRequest
 from tacho_operator.core.planner.speed import DecodeStep, SpeedBound
 from tacho_operator.core.planner.types import Prediction

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tacho_contract import codec
 from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
-from tacho_contract.measurement import Environment, Workload
+from tacho_contract.measurement import Workload
 from tacho_operator.api.defaults import MEANT, probe_settings, service_level, workload
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
@@ -159,17 +159,3 @@ def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
             "resources": written.get("resources", {}),
         }
     )
-
-
-def fingerprint(plan_key_: str, measure_key: str, image_id: str, environment: Environment) -> str:
-    """Identifies one measurement: both keys, and image and hardware of the running pod."""
-    observed = [
-        image_id,
-        environment.gpu_product,
-        environment.gpu_count,
-        environment.driver_version,
-        environment.cpu_model,
-        environment.cpu_count,
-        environment.cpu_limit_millis,
-    ]
-    return names.digest([plan_key_, measure_key, observed], 16)

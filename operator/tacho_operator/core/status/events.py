@@ -1,11 +1,12 @@
-"""Events of status transitions, for `kubectl describe`."""
+"""Events of status transitions and of new revisions, for `kubectl describe`."""
 
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import ConditionType, Reason, find_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.core.types import ResourceEvent
+from tacho_operator.core.revisions.planning import Planning
+from tacho_operator.core.types import Observed, ResourceEvent
 
 _FAILURES = frozenset(map(str, FailureClass))
 _EVENT_REASONS = {
@@ -70,3 +71,17 @@ def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> Resou
     latest = now.decisions[0]
     message = f"New size: {latest.to_replicas}; reason: {latest.reason}"
     return ResourceEvent(type="Normal", reason="SuccessfulRescale", message=message)
+
+
+def revision_events(observed: Observed, planning: Planning) -> tuple[ResourceEvent, ...]:
+    """Warnings for a new revision: remote code that it trusts, and the warnings of its plan."""
+    if not planning.apply:
+        return ()
+    trust = "it runs Python code of the model repository. "
+    trust += "Set model.trustRemoteCode to false unless you trust its source."
+    warnings = [("TrustRemoteCode", trust)] if observed.resource.spec.model.trust_remote_code else []
+    warnings += [("PlanWarning", warning) for warning in (planning.plan.warnings if planning.plan else ())]
+    return tuple(
+        ResourceEvent(type="Warning", reason=reason, message=f"Revision {planning.desired_revision}: {what}")
+        for reason, what in warnings
+    )

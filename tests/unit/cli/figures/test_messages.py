@@ -13,7 +13,7 @@ from tacho_cli.figures.table import table
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, LIMITING
 from tacho_operator.core.measurement.states import INCOMPLETE
-from tests.unit.cli.figures.entries import SLO, entry, level
+from tests.unit.cli.figures.measurements import SLO, entry, level
 
 
 def read(slo: ServiceLevel = SLO, **changes: Any) -> MeasurementView:

@@ -19,7 +19,7 @@ from tacho_cli.figures.read import MeasurementView, measurement_view
 from tacho_cli.figures.terminal import plot
 from tacho_contract.launch import ServiceLevel
 from tests.properties import examples
-from tests.unit.cli.figures.entries import SLO, entry, level
+from tests.unit.cli.figures.measurements import SLO, entry, level
 
 GOLDEN = Path(__file__).parent / "golden"
 TITLE = "mistral-7b <fp8> at http://10.0.0.5:8000"

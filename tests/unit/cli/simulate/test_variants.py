@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tacho_cli.problems import EXIT_BAD_INPUT, CommandError
-from tacho_cli.simulate.entries import MeasurementSource
+from tacho_cli.simulate.measurements import MeasurementSource
 from tacho_cli.simulate.subject import SubjectOptions
 from tacho_cli.simulate.variants import variants
 

@@ -1,5 +1,5 @@
-"""Turns the options of ``tacho probe`` into a probe's configuration. Pure; bounds and defaults are those of
-the API."""
+"""Turns ``--workload``, ``--slo`` and ``--budget`` into a probe's configuration. Pure; bounds and
+defaults are those of the API."""
 
 from __future__ import annotations
 
