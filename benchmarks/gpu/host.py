@@ -1,11 +1,12 @@
 """A node with a GPU, on a bare host without a network: the test cluster, a device plugin, tacho.
 
-    python3 -m benchmarks.gpu.host PLACE [--stand-in] [--python FOLDER]
+    python3 -m benchmarks.gpu.host PLACE [--gpus 0,1] [--stand-in] [--python FOLDER]
 
 PLACE is where the archives of pack.py were unpacked, on a tmpfs of its own: overlayfs takes no layer that
 lies inside another, and one of the images' layers is this host's root; the other is PLACE/layer. Nothing is
 copied: both are bind mounts over the layers of an empty image. The cluster runs on when this ends. --stand-in
 offers /dev/null as the GPU, to rehearse where there is none.
+--gpus offers these alone. On a host that is a node already it only offers others: what has a GPU keeps it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ RULES = (
 )
 """What kube-proxy needs of the kernel."""
 NFT, LEGACY = "xtables-nft-multi", "xtables-legacy-multi"
+OFFER_SECONDS = 30
 STARTED = time.monotonic()
 
 
@@ -157,7 +159,6 @@ def gpu_labels() -> dict[str, str]:
     return {
         "product": name.replace(" ", "-"),
         "memory": memory,
-        "count": str(len(told)),
         "replicas": "1",
         "compute.major": major,
         "compute.minor": minor,
@@ -166,16 +167,18 @@ def gpu_labels() -> dict[str, str]:
 
 
 def stand_in_labels() -> dict[str, str]:
-    return {"product": "NVIDIA-H200", "memory": "143771", "count": "1", "replicas": "1"} | {
+    return {"product": "NVIDIA-H200", "memory": "143771", "replicas": "1"} | {
         "compute.major": "9",
         "compute.minor": "0",
     }
 
 
-def plugin_arguments(stand_in: bool) -> list[str]:
+def plugin_arguments(stand_in: bool, gpus: list[str]) -> list[str]:
+    """``gpus``: numbers of those that are offered; []: all."""
     if stand_in:
-        return ["--device", "gpu0=/dev/null"]
+        return [word for gpu in gpus or ["0"] for word in ("--device", f"gpu{gpu}=/dev/null")]
     nodes = sorted(Path("/dev").glob("nvidia[0-9]*"))
+    nodes = [node for node in nodes if not gpus or node.name.removeprefix("nvidia") in gpus]
     shared = [path for path in (Path("/dev/nvidiactl"), *Path("/dev").glob("nvidia-uvm*")) if path.exists()]
     words: list[str] = []
     for node in nodes:
@@ -188,17 +191,23 @@ def plugin_arguments(stand_in: bool) -> list[str]:
     return words
 
 
-def offer_gpu(cluster: Any, stand_in: bool) -> None:
-    """Labels the node and starts the device plugin beside its kubelet."""
+def offer_gpus(cluster: Any, stand_in: bool, gpus: list[str]) -> None:
+    """Labels the node and starts the device plugin beside its kubelet, in place of one that runs."""
     from tools.cluster import devices
 
-    labels = stand_in_labels() if stand_in else gpu_labels()
+    words = plugin_arguments(stand_in, gpus)
+    count = words.count("--device")
+    labels = (stand_in_labels() if stand_in else gpu_labels()) | {"count": str(count)}
     driver = labels.pop("driver", "")
-    words = [f"nvidia.com/gpu.{key}={value}" for key, value in labels.items()]
-    cluster.kubectl("label", "node", NAME, *words)
+    labelled = [f"nvidia.com/gpu.{key}={value}" for key, value in labels.items()]
+    cluster.kubectl("label", "node", NAME, "--overwrite", *labelled)
     say(f"labels: {labels} driver {driver}")
-    devices.offer(cluster, RESOURCE, plugin_arguments(stand_in), say)
-    say(f"the node offers {devices.allocatable(cluster, RESOURCE)} GPU")
+    subprocess.run(["pkill", "-f", f"device-plugin --resource {RESOURCE}"], check=False)
+    devices.offer(cluster, RESOURCE, words, say)
+    deadline = time.monotonic() + OFFER_SECONDS
+    while devices.allocatable(cluster, RESOURCE) != count and time.monotonic() < deadline:
+        time.sleep(0.2)
+    say(f"the node offers {devices.allocatable(cluster, RESOURCE)} of {count} GPUs")
 
 
 def without_dns(chart: str) -> str:
@@ -221,6 +230,7 @@ def without_dns(chart: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gpu.host", description=__doc__)
     parser.add_argument("place", type=Path)
+    parser.add_argument("--gpus", default="", help="numbers, e.g. 0,1; all by default")
     parser.add_argument("--stand-in", action="store_true")
     parser.add_argument("--python", type=Path, default=Path(sys.executable).parent.parent)
     arguments = parser.parse_args()
@@ -228,16 +238,20 @@ def main() -> int:
     os.environ["TACHO_CLUSTER_PROGRAMS"] = str(place / "programs")
     os.environ["XDG_STATE_HOME"] = str(place / "state")
     os.environ["PATH"] = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    install_programs(place)
-    from tools.cluster import binaries, node, preflight
+    from tools.cluster import binaries, node, preflight, state
 
+    gpus = [number for number in arguments.gpus.split(",") if number]
+    if state.read(NAME) is not None:
+        offer_gpus(node.handle(NAME, binaries.find(say)), arguments.stand_in, gpus)
+        return 0
+    install_programs(place)
     for finding in preflight.check():
         say(f"{'ok' if finding.ok else 'NO'} {finding.name}: {finding.detail}")
     cluster = node.up(NAME, binaries.find(say), say)
     make_layer(place, arguments.python)
     load_images(place, arguments.python)
     say("images")
-    offer_gpu(cluster, arguments.stand_in)
+    offer_gpus(cluster, arguments.stand_in, gpus)
     cluster.create_namespace("tacho-system")
     cluster.kubectl(
         *("apply", "--server-side", "-n", "tacho-system", "-f", "-"),

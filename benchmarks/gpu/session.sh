@@ -14,7 +14,7 @@ matrix=$(realpath -m "${MATRIX:-$place/src/benchmarks/gpu/h200-next.yaml}")
 mkdir -p "$place" "$out"
 # A tmpfs: overlayfs takes no layer that lies inside another. Mounted later, it would hide what is unpacked now.
 if [ "$(id -u)" = 0 ] && [ -z "${TACHO_GPU_PLACE:-}" ] && ! mountpoint -q "$place"; then
-  mount -t tmpfs -o size=75%,nr_inodes=4m tmpfs "$place"
+  mount -t tmpfs -o "size=${PLACE_SIZE:-75%},nr_inodes=4m" tmpfs "$place"
 fi
 mkdir -p "$place/models" "$place/cache" "$place/state"
 for archive in "$archives"/*.tar.xz; do
@@ -50,7 +50,7 @@ make_models &
 models=$!
 # shellcheck source=/dev/null
 . "$place/env.sh"
-[ -e "$KUBECONFIG" ] || "$python" -m benchmarks.gpu.host "$place" 2>&1 | tee "$out/host.log"
+[ -e "$KUBECONFIG" ] || "$python" -m benchmarks.gpu.host "$place" ${GPUS:+--gpus "$GPUS"} 2>&1 | tee "$out/host.log"
 wait $models
 chmod 777 "$place/cache"
 exec "$python" -m benchmarks.gpu.stories "$matrix" "$out" --models "$place/models" --cache "$place/cache" \

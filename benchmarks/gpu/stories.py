@@ -1,14 +1,13 @@
-"""LLMDeployments told to a cluster one after the other, each kept as a person would have seen it.
+"""LLMDeployments told to a cluster, as many at a time as it has GPUs, each as a person would have seen it.
 
     python3 -m benchmarks.gpu.stories FILE OUT --models FOLDER [--cache FOLDER] [--budget 8m]
         [--only NAME ...]
 
-FILE holds LLMDeployments for a node with one GPU. Each waits for the GPU until the one before is deleted, so
-the second is seen Unschedulable beside the first. The annotation benchmarks.tacho.dev/ends says what it ends
-in: `Serving`, or reasons of Ready; with `beside` it needs no GPU and is told while another serves. OUT/NAME/
-holds `kubectl get` and `describe`, the resource with its status, events, pods, logs, the answer to a chat
-through the Service, and timeline.json: every change of a condition, in seconds since it was created. Run
-again with the same OUT it goes on with what has not ended as expected.
+FILE holds LLMDeployments for a node. Each is applied once the GPUs that it wants are free. The annotation
+benchmarks.tacho.dev/ends says what it ends in: `Serving`, or reasons of Ready; with `beside` it needs no GPU.
+OUT/NAME/ holds `kubectl get` and `describe`, the resource with its status, events, pods, logs, the answer to
+a chat through the Service, and timeline.json: every change of a condition, in seconds since it was created.
+Run again with the same OUT it goes on with what has not ended as expected.
 """
 
 from __future__ import annotations
@@ -20,22 +19,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks.gpu.__main__ import gpu_count, seconds, to_run
+from benchmarks.gpu.__main__ import seconds, to_run
+from benchmarks.gpu.host import RESOURCE
 from benchmarks.gpu.models import cells
 
 NAMESPACE = "models"
 ENDS, BESIDE = "benchmarks.tacho.dev/ends", "benchmarks.tacho.dev/beside"
 SERVING = "Serving"
-STORY_SECONDS = 300
+STORY_SECONDS = 240
 AS_EXPECTED = "as expected"
-UNSCHEDULABLE_SECONDS = 12
 TURN_SECONDS = 0.5
-LEAST_SECONDS = 25
+LEAST_SECONDS = 75
+"""A story that has less does not begin."""
+GONE_SECONDS = 40
 STARTED = time.monotonic()
 
 
@@ -123,6 +125,13 @@ class Story:
     def tell(self) -> None:
         (self.folder / "timeline.json").write_text(json.dumps(self.timeline, indent=1))
 
+    @property
+    def gpus(self) -> int:
+        return 0 if self.beside else int(self.document["spec"].get("gpu", {}).get("count", 1))
+
+    def stalled(self) -> bool:
+        return bool(self.condition("Stalled")[0] == "True")
+
     def chat(self) -> None:
         """A chat completion through the Service, by the API server."""
         from tools import lab
@@ -140,53 +149,55 @@ class Story:
         say(f"{self.name}: chat: {json.dumps(answer)[:200]}")
 
     def delete(self) -> None:
+        """Returns once its pods have let go of their GPUs."""
         self.cluster.kubectl("delete", "llmd", self.name, "-n", NAMESPACE, "--wait=false")
+        pods = ("pods", "-n", NAMESPACE, "-l", f"tacho.dev/deployment={self.name}")
+        deadline = time.monotonic() + GONE_SECONDS
+        while self.cluster.get(*pods).get("items") and time.monotonic() < deadline:
+            time.sleep(TURN_SECONDS)
 
 
-def tell(story: Story, follower: Story | None, deadline: float, *, shown: bool) -> str:
-    """One that has the GPU, to its end, and the next one applied beside it; how it ended. ``shown``: what the
-    next one says of the taken GPU is kept."""
-    reached = story.until(story.ended, min(STORY_SECONDS, deadline - time.monotonic()))
+def tell(story: Story, deadline: float) -> str:
+    """One to its end; how it ended."""
+    story.apply()
+    seconds = min(STORY_SECONDS, deadline - time.monotonic())
+    story.until(lambda: story.ended() or story.stalled(), seconds)
+    reached = story.ended()
     if reached and story.ends == SERVING:
         story.chat()
-    if follower is not None and deadline - time.monotonic() > LEAST_SECONDS:
-        follower.apply()
-        if reached and shown:
-            follower.until(lambda: follower.condition("Ready")[1] == "Unschedulable", UNSCHEDULABLE_SECONDS)
-            follower.keep("taken-get.txt", "get", "llmd", "-n", NAMESPACE, "-o", "wide")
-            follower.keep("taken-describe.txt", "describe", "llmd", follower.name, "-n", NAMESPACE)
-            follower.keep("taken-events.txt", "get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp")
-    story.look()
     story.keep_all()
     return AS_EXPECTED if reached else f"not {story.ends}: {story.condition('Ready')}"
 
 
-def tell_all(stories: list[Story], deadline: float) -> dict[str, str]:
-    """Name to how each ended."""
-    ended: dict[str, str] = {}
-    for story in (each for each in stories if each.beside):
-        story.apply()
-    queue = [each for each in stories if not each.beside]
-    if queue:
-        queue[0].apply()
-    for number, story in enumerate(queue):
-        if deadline - time.monotonic() < LEAST_SECONDS:
-            ended[story.name] = "no time left"
-            continue
-        follower = queue[number + 1] if number + 1 < len(queue) else None
-        try:
-            ended[story.name] = tell(story, follower, deadline, shown=number == 0)
-        except (subprocess.SubprocessError, OSError) as error:
-            ended[story.name] = f"{error}\n{getattr(error, 'stderr', '')}"
-        say(f"{story.name}: {ended[story.name]}")
-        with contextlib.suppress(subprocess.SubprocessError):
-            story.delete()
-    for story in (each for each in stories if each.beside):
-        reached = story.until(story.ended, 2)
-        ended[story.name] = AS_EXPECTED if reached else f"not {story.ends}: {story.condition('Ready')}"
-        story.keep_all()
+def told(story: Story, deadline: float) -> str:
+    """How one ended, which is gone afterwards."""
+    try:
+        ended = tell(story, deadline)
+    except (subprocess.SubprocessError, OSError) as error:
+        ended = f"{error}\n{getattr(error, 'stderr', '')}"
+    say(f"{story.name}: {ended}")
+    with contextlib.suppress(subprocess.SubprocessError):
         story.delete()
     return ended
+
+
+def tell_all(stories: list[Story], gpus: int, deadline: float, keep: Callable[[str, str], None]) -> None:
+    """Each as soon as its GPUs are free, in order; ``keep`` gets a name and how it ended, at once."""
+    waiting, running = list(stories), dict[Future[str], Story]()
+    with ThreadPoolExecutor(max_workers=max(1, len(stories))) as pool:
+        while waiting or running:
+            while waiting and deadline - time.monotonic() >= LEAST_SECONDS:
+                if waiting[0].gpus > gpus - sum(one.gpus for one in running.values()):
+                    break
+                story = waiting.pop(0)
+                running[pool.submit(told, story, deadline)] = story
+            if not running:
+                break
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                keep(running.pop(future).name, future.result())
+    for story in waiting:
+        keep(story.name, "no time left")
 
 
 def writable(claim: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -206,7 +217,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[])
     arguments = parser.parse_args()
     from tools import lab
-    from tools.cluster import binaries, node
+    from tools.cluster import binaries, devices, node
 
     cluster = node.handle("gpu", binaries.find(say))
     cluster.create_namespace(NAMESPACE)
@@ -215,15 +226,20 @@ def main() -> int:
     if arguments.cache:
         cluster.apply(*writable(lab.claim_of_node(NAMESPACE, "cache", arguments.cache.resolve())))
     summary = arguments.out / "summary.json"
-    before: dict[str, str] = json.loads(summary.read_text()) if summary.exists() else {}
+    ended: dict[str, str] = json.loads(summary.read_text()) if summary.exists() else {}
+    gpus = devices.allocatable(cluster, RESOURCE)
     chosen = [
         document
-        for document in to_run(cells(arguments.file), [], arguments.only, gpu_count())
-        if before.get(document["metadata"]["name"]) != AS_EXPECTED
+        for document in to_run(cells(arguments.file), [], arguments.only, gpus)
+        if ended.get(document["metadata"]["name"]) != AS_EXPECTED
     ]
+
+    def keep(name: str, how: str) -> None:
+        ended[name] = how
+        summary.write_text(json.dumps(ended, indent=1))
+
     stories = [Story(cluster, document, arguments.out) for document in chosen]
-    ended = before | tell_all(stories, time.monotonic() + arguments.budget)
-    summary.write_text(json.dumps(ended, indent=1))
+    tell_all(stories, gpus, time.monotonic() + arguments.budget, keep)
     print(json.dumps(ended, indent=1))
     operator = lab.operator_log(cluster, 2000)
     (arguments.out / "operator.log").write_text(operator)

@@ -1,24 +1,48 @@
 #!/usr/bin/env bash
-# On a GPU host that has vLLM: one server, its truth, and the server's log.
+# On a GPU host that has vLLM: one server, its truth, what `tacho probe` says of it, and the server's log.
 #
 #   truth.sh OUT NAME MODEL "LEVELS" REPEAT BUDGET [vLLM ARGUMENT ...]
+#
+# SLOS="tpot=20ms ttft=1s,tpot=25ms": the probe measures LEVELS, searches each of these service levels, and measures
+# LEVELS again after the truth. AGAIN="LEVELS": these are the truth's second run. GPU by CUDA_VISIBLE_DEVICES.
 set -uo pipefail
-out=$1 name=$2 model=$3 levels=$4 repeat=$5 budget=$6
+out=$1 name=$2 model=$3 levels=$4 repeat=$5 budget=$6 port=${PORT:-8001}
 shift 6
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out"
 # The module of the API server would start one front end whatever --api-server-count says.
 python3 "$here/vllm_command.py" serve "$model" --served-model-name m --host 127.0.0.1 \
-  --port 8001 --load-format dummy --max-model-len 4096 "$@" >"$out/$name.log" 2>&1 &
+  --port "$port" --load-format dummy --max-model-len 4096 "$@" >"$out/$name.log" 2>&1 &
 server=$!
 trap 'kill -TERM $server 2>/dev/null; wait $server 2>/dev/null' EXIT
 began=$SECONDS
-until curl -fsS -o /dev/null http://127.0.0.1:8001/health 2>/dev/null; do
+until curl -fsS -o /dev/null "http://127.0.0.1:$port/health" 2>/dev/null; do
   kill -0 $server 2>/dev/null || { echo "$name: the server ended"; tail -20 "$out/$name.log"; exit 1; }
   [ $((SECONDS - began)) -lt 240 ] || { echo "$name: no server after 240 s"; exit 1; }
   sleep 0.5
 done
 echo "$name: ready after $((SECONDS - began)) s"
+probe() { # FILE OPTION ...
+  local file=$1
+  shift
+  python3 -m tacho_cli.main probe "http://127.0.0.1:$port" --workload 512:200 -o json "$@" \
+    >"$out/$name-$file.json" 2>"$out/$name-$file.said"
+  echo "$name: probe $file: exit code $? after $((SECONDS - began)) s"
+}
+truth() { # FILE REPEAT LEVEL ...
+  local file=$1 times=$2
+  shift 2
+  python3 "$here/truth.py" "http://127.0.0.1:$port" "$out/$file.json" --levels "$@" --repeat "$times" \
+    --budget "$budget" --seconds "${SECONDS_A_LEVEL:-45}" --vocabulary 120000 --processes 8
+}
 # shellcheck disable=SC2086
-python3 "$here/truth.py" http://127.0.0.1:8001 "$out/$name.json" --levels $levels --repeat "$repeat" \
-  --budget "$budget" --seconds "${SECONDS_A_LEVEL:-45}" --vocabulary 120000 --processes 8
+[ -z "${SLOS:-}" ] || probe levels --levels "${levels// /,}" --budget 120s
+# shellcheck disable=SC2086
+truth "$name" "$repeat" $levels
+for slo in ${SLOS:-}; do
+  probe "${slo//[=,]/-}" --slo "$slo" --concurrency 1024 --budget 45s
+done
+# shellcheck disable=SC2086
+[ -z "${AGAIN:-}" ] || truth "$name-again" 1 $AGAIN
+# shellcheck disable=SC2086
+[ -z "${SLOS:-}" ] || probe levels-again --levels "${levels// /,}" --budget 120s
