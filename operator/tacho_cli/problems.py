@@ -58,7 +58,7 @@ NEXT_STEPS: dict[str, str] = {
     "run it again: what is downloaded is kept.",
     FailureClass.PORT_IN_USE: "Stop that process, or choose other ports: --port (the API), --report-port "
     "(the report).",
-    FailureClass.STARTUP_TIMEOUT: "See what the engine says (--log FILE); if it is only slow, raise "
+    FailureClass.STARTUP_TIMEOUT: "Read the engine's log (--log FILE); if the engine is only slow, raise "
     "spec.startupTimeoutSeconds.",
 }
 """Next steps after a failure of a local run, without a pod to change or a kubelet that restarts it."""

@@ -20,15 +20,13 @@ FLAGS = {
     "FrontendBound": "the engine's HTTP server was the limit, not the model",
     "Incomplete": "levels are missing",
     "LowEfficiency": "one stream uses less than 40 % of the memory's bandwidth",
-    "NotSteady": "the throughput was still changing when it was read",
+    "NotSteady": "the throughput was still changing when it was measured",
     "OtherTraffic": "the engine answered other requests",
     "SharedGPU": "another process held memory of the GPU when the engine started",
     "ShortOutput": "answers ended before the requested length",
     "Throttled": "clocks or CPU time were limited",
 }
-PROVISIONAL = (
-    "~ marks what something other than the engine moved: provisional, not to be compared, measured again."
-)
+PROVISIONAL = "~ marks a provisional figure: something else than the engine changed it. It is measured again."
 
 
 def slo_message(slo: ServiceLevel) -> str:
@@ -103,7 +101,7 @@ def _against_plan_message(found: AgainstPlan) -> str:
         "at capacity": found.capacity_percent,
     }
     told = [f"{share:.0f} % {name}" for name, share in shares.items() if share is not None]
-    return f"measured of what the plan expected: {', '.join(told)}"
+    return f"of the plan's expectation: {', '.join(told)}"
 
 
 def _first_token(median: float | None, late: float | None, *, provisional: bool) -> str:
@@ -116,7 +114,7 @@ def _first_token(median: float | None, late: float | None, *, provisional: bool)
 def _arrivals_message(found: MeasurementView, arrivals: Latency) -> str:
     provisional = found.provisional
     rate = estimate(arrivals.offered_requests_per_second, provisional=provisional)
-    content = f"{rate} requests/s at times of their own"
+    content = f"{rate} requests/s in an open loop"
     content += _first_token(
         arrivals.ttft_milliseconds_p50, arrivals.ttft_milliseconds_p95, provisional=provisional
     )
@@ -124,7 +122,7 @@ def _arrivals_message(found: MeasurementView, arrivals: Latency) -> str:
     if met and met.compliance_percent is not None:
         least = met.compliance_percent_lower95
         bound = f" (at least {least:.3g} %, with 95 % confidence)" if least is not None else ""
-        content += f"; {met.compliance_percent:.4g} % kept the SLO{bound}"
+        content += f"; {met.compliance_percent:.4g} % met the SLO{bound}"
     return content
 
 
@@ -144,12 +142,12 @@ def capacity_message(found: MeasurementView, capacity: Capacity) -> str:
     """Maximum sustainable load of one replica, and known results beyond that load."""
     slo = slo_message(found.slo)
     if capacity.boundary == "NeverMet":
-        return f"one stream breaks the SLO already ({slo})" if slo else "one stream breaks the SLO already"
+        return f"one stream already misses the SLO ({slo})" if slo else "one stream already misses the SLO"
     rate = measured(capacity.output_tokens_per_second, capacity.ci_percent, provisional=found.provisional)
     requests = estimate(capacity.requests_per_second, capacity.ci_percent, provisional=found.provisional)
     speed = ", ".join(
         [
-            f"{rate} tok/s" if rate else "throughput not known",
+            f"{rate} tok/s" if rate else "unknown throughput",
             *([f"{requests} requests/s"] if requests else []),
         ]
     )
@@ -170,15 +168,15 @@ def _beyond(found: MeasurementView, capacity: Capacity) -> str:
     broken = [point.concurrency for point in higher if point.slo_met is False]
     match capacity.boundary:
         case "Edge" if broken:
-            return f"; {broken[0]} break it"
+            return f"; {broken[0]} miss it"
         case "Edge":
-            return "; a few more break it"
+            return "; a few more miss it"
         case "Plateau":
-            return f"; {above[0]} bring hardly more" if above else "; more bring hardly more"
+            return f"; {above[0]} add little throughput" if above else "; more add little throughput"
         case "Floor" if broken:
-            return f"; {broken[0]} break it, and what lies between was not tried"
+            return f"; {broken[0]} miss it; the levels between were not measured"
         case "Floor":
-            return "; nothing above gave a figure" if not above else "; what lies above is not known"
+            return "; no higher level has a figure" if not above else "; higher levels are not known"
     return ""
 
 
@@ -188,9 +186,9 @@ def _checked(found: MeasurementView, capacity: Capacity) -> str:
     met = found.entry.goodput
     if capacity.verified is None and (arrivals is None or met is None or met.compliance_percent is None):
         return ""
-    outcome = {True: "kept it too", False: "broke it", None: "were too few to tell"}[capacity.verified]
+    outcome = {True: "met it too", False: "missed it", None: "were too few to judge"}[capacity.verified]
     share = _share(arrivals, capacity) if arrivals else ""
-    return f"; requests that arrived by themselves{share} {outcome}"
+    return f"; open-loop requests{share} {outcome}"
 
 
 def _share(arrivals: Latency, capacity: Capacity) -> str:

@@ -41,7 +41,7 @@ def model_directory(source: ModelUri, claims: dict[str, Path]) -> Path | None:
         return Path(source.path)
     if source.claim not in claims:
         raise CommandError(
-            f"{source}: this machine has no claims; say which folder stands in for it: "
+            f"{source}: this machine has no claims; name the folder that replaces it: "
             f"--pvc {source.claim}=DIR"
         )
     return claims[source.claim] / source.path
@@ -82,5 +82,5 @@ def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFact
     if result.failure:
         raise failed(for_this_machine(result.failure), EXIT_BAD_INPUT)
     if result.facts is None:
-        raise CommandError(f"inspecting {uri} gave neither facts nor a failure")
+        raise CommandError(f"inspecting {uri} had no result")
     return dataclasses.replace(result.facts, uri=uri)

@@ -24,7 +24,7 @@ LABELS = {
     "tpotMilliseconds": "tpot in milliseconds",
     "percentile": "p",
     "budgetSeconds": "seconds",
-    "timeoutSeconds": "twice its seconds, at which it ends",
+    "timeoutSeconds": "the timeout, twice its seconds",
 }
 """Labels of the API's fields."""
 MAX_CONCURRENCY = 4096

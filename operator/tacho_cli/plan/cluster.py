@@ -27,7 +27,9 @@ def saved_nodes(file: str) -> tuple[NodeFacts, ...]:
     wanted = f"{file}: save them with: kubectl get nodes -o json > {file}"
     try:
         if Path(file).stat().st_size > FILE_LIMIT_BYTES:
-            raise CommandError(f"{file}: larger than {FILE_LIMIT_BYTES >> 20} MiB; a list of nodes is wanted")
+            raise CommandError(
+                f"{file}: larger than {FILE_LIMIT_BYTES >> 20} MiB; a list of nodes is expected"
+            )
         text = Path(file).read_text(encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}", wanted) from None
@@ -41,7 +43,7 @@ def saved_nodes(file: str) -> tuple[NodeFacts, ...]:
 
 
 def _nodes(document: Any, where: str) -> tuple[NodeFacts, ...]:
-    wanted = "a list of nodes is wanted, as kubectl get nodes -o json prints it"
+    wanted = "a list of nodes is expected, as kubectl get nodes -o json prints it"
     if not isinstance(document, dict):
         raise CommandError(f"{where}: {wanted}")
     items = [document] if document.get("kind") == "Node" else document.get("items")
@@ -62,7 +64,7 @@ def read_nodes(target: KubectlTarget) -> tuple[tuple[NodeFacts, ...] | None, str
     if found.returncode == 0:
         return _nodes(parsed(found.stdout), "kubectl get nodes"), ""
     if "forbidden" in found.stderr.lower():
-        return None, "you may not list nodes: the GPUs that the manifest names are planned from the catalog"
+        return None, "no permission to list nodes: the catalog describes the GPUs of the manifest"
     raise CommandError("kubectl get nodes failed:", *last_lines(found.stderr))
 
 
@@ -71,6 +73,6 @@ def read_history(target: KubectlTarget) -> tuple[tuple[PastMeasurement, ...], st
     found = kubectl(target, "get", RESOURCE)
     if found.returncode != 0:
         why = " ".join(last_lines(found.stderr))
-        return (), f"nothing is learned from earlier measurements: {why}"
+        return (), f"earlier measurements are not used: {why}"
     items = parsed(found.stdout).get("items") or []
     return history_from(map(stored_status, items)), ""

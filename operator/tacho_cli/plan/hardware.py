@@ -37,7 +37,7 @@ def override_gpu(raw: Manifest, gpu: str) -> Manifest:
         near = difflib.get_close_matches(product.upper(), known, n=3, cutoff=0.5) or known
         raise CommandError(f"--gpu {gpu}: the catalog has no {product!r}; try {', '.join(near)}")
     if number and not (number.isdecimal() and int(number) > 0):
-        raise CommandError(f"--gpu {gpu}: PRODUCT[:COUNT] is wanted, e.g. --gpu L4:2")
+        raise CommandError(f"--gpu {gpu}: PRODUCT[:COUNT] is expected, e.g. --gpu L4:2")
     spec = raw.get("spec")
     if not isinstance(spec, dict):
         return raw  # validation says so, and better
@@ -67,8 +67,8 @@ def choose(spec: LLMDeploymentSpec, *, gpu: str, nodes_file: str, target: Kubect
     machine = this_machine()
     if count and not machine.labels:
         raise CommandError(
-            f"spec.gpu.count is {count}, but neither the manifest nor the command says which GPU, and this "
-            "machine shows none: name one (--gpu L4), nodes (--nodes FILE) or a cluster (--context NAME)"
+            f"spec.gpu.count is {count}, but it names no GPU, and this machine has none: "
+            "name one (--gpu L4), nodes (--nodes FILE) or a cluster (--context NAME)"
         )
     return Hardware(nodes=(machine,), source=f"for this machine ({_described(machine)})")
 

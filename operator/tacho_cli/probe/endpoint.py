@@ -58,7 +58,7 @@ def find(url: str, model: str, api_key: str) -> ServedModel:
         raise CommandError(
             f"{base} serves several models ({', '.join(names)}); choose one with --model"
             if names
-            else f"{base} names no model; say which with --model",
+            else f"{base} lists no model; name one with --model",
             code=EXIT_PROBE_USAGE,
         )
     chosen = model or names[0]

@@ -60,7 +60,7 @@ def execute(options: ProbeOptions) -> int:
     show(entry, found, f"{endpoint.model} at {endpoint.base_url}", options.output)
     code = verdict(found)
     if code == EXIT_NOT_MEASURED:
-        say(f"whether the SLO is met ({slo_message(live.slo)}) could not be found out; raise --budget")
+        say(f"whether the SLO is met ({slo_message(live.slo)}) could not be judged; raise --budget")
     return code
 
 

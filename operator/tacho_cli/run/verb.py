@@ -14,13 +14,13 @@ def run(
     file: Annotated[str, typer.Option("--file", "-f", help="Manifest with the LLMDeployment; - is stdin.")],
     pvc: Annotated[
         list[str] | None,
-        typer.Option(metavar="CLAIM=DIR", help="A folder that stands in for a claim; may be given again."),
+        typer.Option(metavar="CLAIM=DIR", help="Local folder in place of a claim. Repeatable."),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Print the status and exit; else serve on.")] = False,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="How the status is printed.")
-    ] = Format.table,
-    name: Annotated[str, typer.Option(help="Which LLMDeployment, where the file holds several.")] = "",
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the status and exit. Without it, serve until Ctrl-C.")
+    ] = False,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
+    name: Annotated[str, typer.Option(help="Name of the LLMDeployment if the file holds several.")] = "",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the OpenAI API, 8000 by default.")

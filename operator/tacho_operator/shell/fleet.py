@@ -97,7 +97,7 @@ def hanging(store: Store, queue: WorkQueue, namespaces: tuple[str, ...]) -> str:
     unreachable API server is none."""
     stuck = queue.stuck_seconds()
     if stuck > STUCK_SECONDS and not blocked(store, namespaces):
-        return f"resources are due and no reconcile has begun or ended for {stuck:.0f} s: the workers hang"
+        return f"resources are due, and no reconcile began or ended for {stuck:.0f} s: the workers hang"
     return ""
 
 
@@ -108,7 +108,9 @@ class Sizes(Collector):
         self._store, self._queue, self._streams = store, queue, tuple(streams)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        objects = GaugeMetricFamily("tacho_operator_store_objects", "Objects held, by kind.", labels=["kind"])
+        objects = GaugeMetricFamily(
+            "tacho_operator_store_objects", "Objects in the cache, by kind.", labels=["kind"]
+        )
         age = GaugeMetricFamily(
             "tacho_operator_store_age_seconds",
             "Seconds since the kind's watch last delivered anything. A bookmark comes about every minute; "
@@ -127,12 +129,12 @@ class Sizes(Collector):
         yield age
         yield GaugeMetricFamily(
             "tacho_operator_store_stale_streams",
-            "Watches that are interrupted: while there is one, nothing is decided in its namespaces.",
+            "Interrupted watches. No resource of their namespaces is reconciled meanwhile.",
             value=len(self._store.stale()),
         )
         depth = GaugeMetricFamily(
             "tacho_operator_queue_depth",
-            "Resources waiting to be reconciled, by priority; delayed: their time has not come.",
+            "Resources waiting to be reconciled, by priority; delayed: due later.",
             labels=["priority"],
         )
         for priority, count in self._queue.depths().items():

@@ -74,7 +74,7 @@ def _base_registry(
 
     @kopf.on.cleanup(id="cleanup", registry=found)
     async def cleanup(**_: Any) -> None:
-        logger.debug("kopf has ended")
+        logger.debug("kopf ended")
 
     return found
 
@@ -172,7 +172,7 @@ async def supervised(run: Callable[[], Awaitable[None]]) -> None:
         try:
             await run()
         except Exception:
-            logger.exception("kopf has failed and starts anew in %.0f s", RESTART_SECONDS)
+            logger.exception("kopf failed and restarts in %.0f s", RESTART_SECONDS)
         await asyncio.sleep(RESTART_SECONDS)
 
 

@@ -105,7 +105,7 @@ def _application(answers: Answers) -> web.Application:
         key = Key(request.match_info["namespace"], request.match_info["name"])
         found = scaling_document(answers.latest(key))
         return web.json_response(
-            found or {"error": "its load is not known"},
+            found or {"error": "its load is unknown"},
             status=200 if found else 404,
             headers={"Cache-Control": "no-store"},
         )

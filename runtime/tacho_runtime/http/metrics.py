@@ -38,25 +38,25 @@ class ReportCollector(Collector):
             "engine": report.engine,
             "engine_version": report.engine_version,
         }
-        yield InfoMetricFamily("tacho_runtime", "The runtime, and what it runs.", value=identity)
+        yield InfoMetricFamily("tacho_runtime", "Versions of the runtime and of its engine.", value=identity)
         phases = {name: float(name == report.phase) for name in self.phases}
-        yield _labelled("phase", "1 for the phase the runtime is in.", "phase", phases)
-        yield _gauge("ready", "1 when /readyz says so.", float(report.ready))
+        yield _labelled("phase", "1 for the current phase of the runtime.", "phase", phases)
+        yield _gauge("ready", "1 while the pod is ready (/readyz).", float(report.ready))
         restarts = float(report.engine_restarts)
-        yield _gauge("engine_restarts", "How often the engine was started again in this pod.", restarts)
+        yield _gauge("engine_restarts", "Restarts of the engine in this pod.", restarts)
         if report.fetch is not None:
             done, total = float(report.fetch.bytes_done), float(report.fetch.bytes_total)
-            yield _gauge("download_bytes", "Bytes of the model that are there.", done)
-            yield _gauge("download_size_bytes", "Bytes the model has.", total)
+            yield _gauge("download_bytes", "Downloaded bytes of the model.", done)
+            yield _gauge("download_size_bytes", "Size of the model in bytes.", total)
         spent = dataclasses.asdict(report.startup)
-        yield _labelled("startup_seconds", "How long each part of the start took.", "stage", spent)
+        yield _labelled("startup_seconds", "Seconds of each part of the start.", "stage", spent)
         if report.measurement is not None:
             yield from _measured(report.measurement)
 
 
 def _measured(measurement: Measurement) -> Iterator[Metric]:
     states = {name: float(name == measurement.state) for name in MEASUREMENT_STATES}
-    yield _labelled("measurement_state", "1 for the state the last probe ended in.", "state", states)
+    yield _labelled("measurement_state", "1 for the state of the last measurement.", "state", states)
     single, capacity = measurement.single_stream, measurement.capacity
     if single is not None:
         rate, ttft, tpot = (
@@ -69,11 +69,11 @@ def _measured(measurement: Measurement) -> Iterator[Metric]:
         yield _gauge(f"{stem}_ttft_seconds", "Measured median time to the first token of one stream.", ttft)
         yield _gauge(f"{stem}_tpot_seconds", "Measured median time per output token of one stream.", tpot)
     if capacity is not None:
-        at, best = "at the best concurrency.", capacity
+        at, best = "at capacity.", capacity
         tokens, requests = best.output_tokens_per_second, best.requests_per_second
         yield _gauge("capacity_output_tokens_per_second", f"Measured output tokens per second {at}", tokens)
         yield _gauge("capacity_requests_per_second", f"Measured requests per second {at}", requests)
-        yield _gauge("capacity_concurrency", "The best concurrency.", best.concurrency)
+        yield _gauge("capacity_concurrency", "Concurrent requests at capacity.", best.concurrency)
 
 
 def _seconds(milliseconds: float | None) -> float | None:

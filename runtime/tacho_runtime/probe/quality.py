@@ -97,7 +97,7 @@ async def _scored(post: Post, served_name: str, text: str, seconds: float) -> li
     except (asyncio.TimeoutError, TimeoutError):
         raise NoScore("the engine took too long to score the text") from None
     except (RequestFailed, OSError, ValueError) as error:
-        raise NoScore(f"the request to score the text failed: {error}") from None
+        raise NoScore(f"the scoring request failed: {error}") from None
     if status != 200:
         raise NoScore(f"the engine does not score a given text: HTTP {status}, {_error_text(document)}")
     return _logprobs(document)

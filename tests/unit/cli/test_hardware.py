@@ -103,8 +103,8 @@ def test_saved_nodes_are_read_as_kubectl_prints_them(tmp_path: Path, dump: Any, 
     ("text", "words"),
     [
         ("{", "neither JSON nor YAML"),
-        ("[]", "a list of nodes is wanted"),
-        ('{"kind": "List"}', "a list of nodes is wanted"),
+        ("[]", "a list of nodes is expected"),
+        ('{"kind": "List"}', "a list of nodes is expected"),
         ('{"items": [1]}', "holds ?"),
         ('{"items": [{"kind": "Pod"}]}', "holds Pod"),
         ('{"items": [{"kind": "Node"}]}', "malformed"),
@@ -160,8 +160,8 @@ def test_without_the_right_to_list_nodes_the_catalog_plans(kubectl: Path) -> Non
     found = hardware.choose(spec(), gpu="", nodes_file="", target=KubectlTarget(namespace="ml"))
     assert found.nodes is None
     assert found.history == ()
-    assert any("may not list nodes" in note for note in found.notes)
-    assert any("nothing is learned" in note for note in found.notes)
+    assert any("no permission to list nodes" in note for note in found.notes)
+    assert any("earlier measurements are not used" in note for note in found.notes)
 
 
 def test_a_cluster_that_cannot_be_asked_is_bad_input(kubectl: Path) -> None:

@@ -58,7 +58,9 @@ def asked_not_long_enough() -> Scaled:
 
 
 def unverified() -> Scaled:
-    fleet = Fleet(capacity=dataclasses.replace(CAPACITY, unverified="nobody has measured it"))
+    fleet = Fleet(
+        capacity=dataclasses.replace(CAPACITY, unverified="there is no current measurement of the capacity")
+    )
     fleet.run(lambda _: 0.1, 20)
     return told(fleet)
 

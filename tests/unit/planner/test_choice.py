@@ -244,7 +244,7 @@ def test_what_is_not_known_of_the_model_is_in_the_message():
     partly = dataclasses.replace(facts("llama-3.1-8b"), unknown=("the draft layers",))
     found = plan_model(spec(gpu={"products": ["L4"]}), partly, nodes=None, history=(), config=CONFIG)
     assert isinstance(found, ModelPlan)
-    assert "Not known of the model: the draft layers" in found.message
+    assert "Unknown about the model: the draft layers" in found.message
 
 
 def test_other_engines_plan_on_the_cpu():

@@ -130,7 +130,7 @@ def test_a_new_plan_uses_and_shows_what_was_learned():
     assert taught.predicted.weights_bytes == plain.predicted.weights_bytes
     assert (
         "Earlier measurements of vllm 0.32.0 on NVIDIA-L4 took 50 % more than predicted beside weights and "
-        "cache: as much stays free." in taught.message
+        "cache. The plan reserves as much." in taught.message
     )
     assert "Earlier measurements" not in plain.message
 

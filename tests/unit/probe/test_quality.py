@@ -67,7 +67,7 @@ def test_the_text_is_the_one_that_its_name_stands_for() -> None:
             "HTTP 400, Only no echo is supported",
         ),
         (Engine("no such route", 404), "HTTP 404, no such route"),
-        (Engine(ConnectionError("gone")), "the request to score the text failed: gone"),
+        (Engine(ConnectionError("gone")), "the scoring request failed: gone"),
         (Engine({"choices": [{"text": "x", "logprobs": None}]}), "gave no log-probabilities"),
         (Engine({"choices": []}), "gave no log-probabilities"),
         (Engine([]), "gave no log-probabilities"),

@@ -294,7 +294,7 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeEnd | N
         waits = probe.phase != "Failed" and problem.reason in _TRIED_AGAIN and not late
         return ProbeEnd(reason=Reason.CANNOT_JUDGE, message=problem.message, may_recover=waits)
     if probe.phase in ("Failed", "Succeeded") or (problem is not None and problem.needs_user_action):
-        why = problem.message if problem else f"Pod {probe.name} ended before it had measured."
+        why = problem.message if problem else f"Pod {probe.name} ended without a measurement."
         return ProbeEnd(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
     silent = unreachable([probe], case.reports.keys(), case.now) is not None
     late_altogether = overdue(probe, case.now, case.limit_seconds)
@@ -314,5 +314,5 @@ def probe_failure(report: Report, live: LiveConfig) -> ProbeFailure | None:
         return None
     why = found.message or "no reason was given"
     return ProbeFailure(
-        reason=Reason.MEASUREMENT_FAILED, message=clipped(f"The probe got nothing it could use: {why}")
+        reason=Reason.MEASUREMENT_FAILED, message=clipped(f"The probe has no valid result: {why}")
     )

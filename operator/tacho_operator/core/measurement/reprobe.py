@@ -100,9 +100,9 @@ def _unanswered_message(pod: PodView, report: Report | None) -> str:
         )
     if report.phase == SERVING:
         return (
-            f"Pod {pod.name} was asked to measure itself and serves on: its runtime, "
-            f"{report.runtime_version}, may be too old to know the request. Have a probe pod measure "
-            f"(a request without {DISRUPT}), or give it a new revision."
+            f"Pod {pod.name} received a measurement request and serves on. Its runtime, "
+            f"{report.runtime_version}, may be too old for such requests. Request it "
+            f"without {DISRUPT}, so that a probe pod measures; or roll out a new revision."
         )
     return f"Pod {pod.name} was asked to measure itself and has not come to an end: it is {report.phase}."
 

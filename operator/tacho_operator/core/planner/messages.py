@@ -37,7 +37,7 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
             f"{attempt.engine.title}: the model is {files} of "
             f"{gib(facts.files.total_bytes)}. The memory of this engine is not predicted."
         )
-    unknown = f" Not known of the model: {'; '.join(facts.unknown)}." if facts.unknown else ""
+    unknown = f" Unknown about the model: {'; '.join(facts.unknown)}." if facts.unknown else ""
     on_host = attempt.placement.device.on_host
     summary = _on_host(attempt, account, context) if on_host else _on_gpus(attempt, account, context, why)
     where = "" if on_host else _hardware(attempt, products)
@@ -111,7 +111,8 @@ def learned(attempt: Attempt) -> str:
         return ""
     return (
         f" Earlier measurements of {attempt.engine.name} {attempt.placement.version} on {attempt.product} "
-        f"took {100 * attempt.excess:.0f} % more than predicted beside weights and cache: as much stays free."
+        f"took {100 * attempt.excess:.0f} % more than predicted beside weights and cache. "
+        "The plan reserves as much."
     )
 
 

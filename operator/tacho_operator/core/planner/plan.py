@@ -68,7 +68,7 @@ def plan_model(
     nearest = search.nearest(device_options.available)
     if nearest is None:
         return failure(
-            FailureClass.UNSUPPORTED_GPU, "Nothing could be tried.", "Name a product in gpu.products."
+            FailureClass.UNSUPPORTED_GPU, "No engine is eligible.", "Name a product in gpu.products."
         )
     return nothing_fits(
         FitAdvisor(search=search, device_options=device_options, nodes=nodes, nearest=nearest)

@@ -181,7 +181,9 @@ def _ended(
     attempt = _attempt(last)
     found = problem.from_failure(failure)
     if not found.kind.tries_again:
-        why = f"Inspection failed ({failure.failure_class}): it needs another spec or another tacho."
+        why = (
+            f"Inspection failed ({failure.failure_class}). It needs a changed spec or another tacho version."
+        )
         return Inspection(problem=found, delete=delete, reason=why)
     on_claim = isinstance(resource.spec.model.source, ClaimUri)
     delay = CLAIM_RETRY_SECONDS if on_claim else USER_ACTION_RETRY_SECONDS

@@ -173,7 +173,7 @@ async def measure_levels(bench: ProbeSession, top: int) -> None:
             streams = levels.affordable(streams)
             if streams in findings.results or streams <= 1 or not await levels.measure(streams):
                 break
-        out_of_time(bench, f"no time was left: {step.reason}")
+        out_of_time(bench, f"not measured for lack of time: {step.reason}")
     finally:
         await levels.loop.close()
 

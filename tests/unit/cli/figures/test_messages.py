@@ -74,30 +74,31 @@ def test_one_run_agrees_with_itself(history: dict[str, Any] | None) -> None:
 
 
 def test_an_edge_names_what_breaks_it() -> None:
-    assert capacity().startswith(
-        "carries 24 streams at the SLO; 30 break it: 1840 ± 30 tok/s, 9.2 requests/s"
-    )
+    assert capacity().startswith("carries 24 streams at the SLO; 30 miss it: 1840 ± 30 tok/s, 9.2 requests/s")
     assert "TTFT ≤ 500 ms and TPOT ≤ 50 ms for 95 of 100 requests" in capacity()
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"boundary": "Floor"}, "carries at least 24 streams at the SLO; 30 break it, and what lies between"),
+        (
+            {"boundary": "Floor"},
+            "carries at least 24 streams at the SLO; 30 miss it; the levels between were not measured",
+        ),
         ({"boundary": "Floor", "basis": "Knee", "concurrency": 8}, "8 streams bring"),
         (
             {"boundary": "Floor", "concurrency": 64},
-            "at least 64 streams at the SLO; nothing above gave a figure",
+            "at least 64 streams at the SLO; no higher level has a figure",
         ),
-        ({"boundary": "Plateau"}, "carries 24 streams at the SLO; 30 bring hardly more"),
-        ({"boundary": "NeverMet"}, "one stream breaks the SLO already"),
+        ({"boundary": "Plateau"}, "carries 24 streams at the SLO; 30 add little throughput"),
+        ({"boundary": "NeverMet"}, "one stream already misses the SLO"),
         (
             {"basis": "Knee", "boundary": "Plateau"},
-            "24 streams bring 1840 ± 30 tok/s, 9.2 requests/s; 30 bring",
+            "24 streams bring 1840 ± 30 tok/s, 9.2 requests/s; 30 add little throughput",
         ),
         ({"basis": "", "boundary": "Floor", "concurrency": 64}, "64 streams bring"),
-        ({"verified": True}, "requests/s; requests that arrived by themselves kept it too"),
-        ({"verified": False}, "requests/s; requests that arrived by themselves broke it"),
+        ({"verified": True}, "requests/s; open-loop requests met it too"),
+        ({"verified": False}, "requests/s; open-loop requests missed it"),
         ({"concurrency": 1, "boundary": "Edge"}, "carries 1 stream at the SLO"),
         ({"basis": "Knee", "boundary": "Plateau", "concurrency": 1}, "1 stream brings 1840"),
     ],
@@ -109,10 +110,10 @@ def test_the_boundary_and_its_basis_are_said(changes: dict[str, Any], words: str
 @pytest.mark.parametrize(
     ("rate", "verified", "words"),
     [
-        ("7.83", True, "that arrived by themselves, at 0.85 of that rate, kept it too"),
-        ("6.65", True, "that arrived by themselves, at 0.72 of that rate, kept it too"),
-        ("6.65", False, "that arrived by themselves, at 0.72 of that rate, broke it"),
-        ("7.83", None, "that arrived by themselves, at 0.85 of that rate, were too few to tell"),
+        ("7.83", True, "open-loop requests, at 0.85 of that rate, met it too"),
+        ("6.65", True, "open-loop requests, at 0.72 of that rate, met it too"),
+        ("6.65", False, "open-loop requests, at 0.72 of that rate, missed it"),
+        ("7.83", None, "open-loop requests, at 0.85 of that rate, were too few to judge"),
     ],
 )
 def test_at_which_rate_requests_arrived_is_said(rate: str, verified: bool | None, words: str) -> None:
@@ -144,7 +145,7 @@ def test_a_disturbed_level_is_marked_and_explained() -> None:
     rates = [row[1] for row in table(found)[1]]
     assert rates == ["85.3 ± 0.9", "610 ± 12", "~1100", "1840 ± 30", "2000 ± 50", "2110 ± 70"]
     assert PROVISIONAL in list(notes(found))
-    assert "NotSteady (provisional): the throughput was still changing when it was read." in list(
+    assert "NotSteady (provisional): the throughput was still changing when it was measured." in list(
         notes(found)
     )
 
@@ -191,7 +192,7 @@ def test_requests_at_times_of_their_own_are_told_apart() -> None:
     latency = {"openLoop": True, "offeredRequestsPerSecond": "7.83", "ttftMillisecondsP50": "45"}
     goodput = {"compliancePercent": "97.959", "compliancePercentLower95": "94.1"}
     assert said(read(latency=latency, goodput=goodput), "arrivals") == (
-        "7.83 requests/s at times of their own, first token after 45.0 ms; 97.96 % kept the SLO (at least "
+        "7.83 requests/s in an open loop, first token after 45.0 ms; 97.96 % met the SLO (at least "
         "94.1 %, with 95 % confidence)"
     )
     closed = read(latency={"ttftMillisecondsP50": "45"}, goodput=goodput)
@@ -200,9 +201,7 @@ def test_requests_at_times_of_their_own_are_told_apart() -> None:
 
 def test_the_measurement_scores_the_plan() -> None:
     found = read(againstPlan={"decodePercent": 98.7, "capacityPercent": 103})
-    assert said(found, "plan") == (
-        "measured of what the plan expected: 99 % with one stream, 103 % at capacity"
-    )
+    assert said(found, "plan") == ("of the plan's expectation: 99 % with one stream, 103 % at capacity")
 
 
 def test_quality_names_its_text() -> None:
