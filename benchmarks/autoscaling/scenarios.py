@@ -1,21 +1,24 @@
-"""What policies are judged on: a replica of known model, what a probe says of it, traces, what goes wrong."""
+"""What policies are judged on: a replica of known model, its measurement, traces, faults, routing."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import itertools
+import math
 from dataclasses import dataclass
 from random import Random
+from statistics import correlation, linear_regression
 
-from benchmarks.autoscaling.traces import ANSWERS, MINUTE, PROMPTS, SHAPES, public
-from tacho_operator.core.autoscaling.algorithm.capacity import OPEN_LOOP_STEP
-from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
-from tacho_simulate.closed_loop import Level, closed_loop
+from benchmarks.autoscaling.traces import MINUTE, SHAPES, USUAL, public
+from tacho_contract.measurement import Capacity, CurvePoint, Fit, SingleStream, Workload
+from tacho_operator.api.status.measurement import KvCache, MeasuredWorkload, MeasurementEntry
+from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
+from tacho_simulate.closed_loop import SPREAD, Level, closed_loop
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policies import static
-from tacho_simulate.policy import Setting
-from tacho_simulate.run import Faults, simulate
+from tacho_simulate.policy import Routing, Setting
+from tacho_simulate.run import NO_FAULTS, Faults, simulate
 from tacho_simulate.trace import Trace
 
 MODEL = PerformanceModel(
@@ -28,131 +31,186 @@ MODEL = PerformanceModel(
 """A large model: few long answers at once, so that a run takes thousands of requests, not millions."""
 TTFT_SECONDS, TPOT_SECONDS = 3.0, 0.1
 LEAST, MOST = 1, 16
-STREAMS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
-WANTED = 0.99
-"""The share of requests that is to keep the service level."""
-VERIFY_SEED, VERIFY_REQUESTS = 3, 4000
-START_SECONDS, SLOW_START_SECONDS = 90.0, 600.0
-CONFIDENCE_PERCENT = 3.0
-"""Half the interval of the measured rate, as a probe of good repeatability has it."""
+INITIAL_UTILIZATION = 0.7
+LEVELS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
+"""Concurrencies that the probe measures."""
+VERIFY_SHARE, VERIFY_SEED, VERIFY_REQUESTS, VERIFIED = 0.85, 3, 4000, 0.99
+"""As the probe verifies a capacity: requests arrive by themselves at this share of its rate."""
+START_SECONDS, SLOW_START_SECONDS, LONG_START_SECONDS = 90.0, 600.0, 120.0
+CI_PERCENT = 3.0
+"""Half the confidence interval of the measured rate, as a probe of good repeatability has it."""
 
 
 @functools.cache
-def streams(concurrency: int, input_tokens: int, output_tokens: int) -> Level:
-    return closed_loop(MODEL, input_tokens=input_tokens, output_tokens=output_tokens, concurrency=concurrency)
+def measured(
+    input_tokens: int, output_tokens: int, ttft_seconds: float = TTFT_SECONDS, bias: float = 1.0
+) -> MeasurementEntry:
+    """The entry of status.measurements that a probe with these lengths leaves.
 
-
-def _keeps(level: Level) -> bool:
-    return level.ttft_seconds.p99 <= TTFT_SECONDS and level.tpot_seconds.p99 <= TPOT_SECONDS
-
-
-@functools.cache
-def measured(input_tokens: int, output_tokens: int) -> ReplicaCapacity:
-    """What a probe says of a replica: the most streams whose 99th percentiles keep the service level; then
-    requests come by themselves at 0.85 of their rate, and where those break it less is trusted."""
-    levels = [streams(count, input_tokens, output_tokens) for count in STREAMS]
-    best = levels[0]
-    for level in levels:
-        if not _keeps(level):
-            break
-        best = level
-    found = ReplicaCapacity(
+    ``bias``: the measured rate as a share of the true one.
+    """
+    levels = [
+        closed_loop(MODEL, input_tokens=input_tokens, output_tokens=output_tokens, concurrency=count)
+        for count in LEVELS
+    ]
+    kept = itertools.takewhile(lambda level: _keeps(level, ttft_seconds), levels)
+    alone, best = levels[0], max(kept, key=lambda level: level.concurrency, default=levels[0])
+    points = [(float(level.concurrency), 1000 / bias * level.tpot_seconds.p50) for level in levels]
+    slope, intercept = linear_regression(*zip(*points, strict=True))
+    return MeasurementEntry(
         fingerprint="measured",
-        requests_per_second=best.requests_per_second,
-        prefill_tokens_per_second=MODEL.prefill_tokens_per_second,
-        output_tokens_per_second=best.output_tokens_per_second,
-        concurrency=best.concurrency,
-        kv_cache_tokens=MODEL.kv_cache_tokens,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        trust=1 - CONFIDENCE_PERCENT / 100,
+        state="Complete",
+        confidence="Clean",
+        workload=MeasuredWorkload(
+            input_tokens=input_tokens, output_tokens=output_tokens, output_spread_percent=100 * SPREAD
+        ),
+        single_stream=SingleStream(
+            ttft_milliseconds_p50=1000 / bias * alone.ttft_seconds.p50,
+            tpot_milliseconds_p50=1000 / bias * alone.tpot_seconds.p50,
+            prefill_tokens_per_second=bias * MODEL.prefill_tokens_per_second,
+        ),
+        capacity=Capacity(
+            concurrency=max(1, round(bias * best.concurrency)),
+            requests_per_second=bias * best.requests_per_second,
+            output_tokens_per_second=bias * best.output_tokens_per_second,
+            ci_percent=CI_PERCENT,
+            boundary="Edge",
+            basis="SLO",
+            verified=_verified(best.requests_per_second, input_tokens, output_tokens, ttft_seconds),
+        ),
+        curve=[_point(level, bias, ttft_seconds) for level in levels],
+        fit=Fit(
+            alpha_milliseconds=intercept,
+            beta_microseconds=1000 * slope,
+            r2=correlation(*zip(*points, strict=True)) ** 2,
+        ),
+        kv_cache=KvCache(capacity_tokens=MODEL.kv_cache_tokens),
     )
-    return found if _verified(found) else dataclasses.replace(found, trust=found.trust * OPEN_LOOP_STEP)
 
 
-def _verified(capacity: ReplicaCapacity) -> bool:
-    rate = OPEN_LOOP_STEP * (capacity.requests_per_second or 0.0)
+def _keeps(level: Level, ttft_seconds: float) -> bool:
+    return level.ttft_seconds.p99 <= ttft_seconds and level.tpot_seconds.p99 <= TPOT_SECONDS
+
+
+def _point(level: Level, bias: float, ttft_seconds: float) -> CurvePoint:
+    return CurvePoint(
+        concurrency=level.concurrency,
+        requests_per_second=bias * level.requests_per_second,
+        output_tokens_per_second=bias * level.output_tokens_per_second,
+        ci_percent=CI_PERCENT,
+        ttft_milliseconds_p50=1000 / bias * level.ttft_seconds.p50,
+        ttft_milliseconds_p95=1000 / bias * level.ttft_seconds.p95,
+        tpot_milliseconds_p50=1000 / bias * level.tpot_seconds.p50,
+        tpot_milliseconds_p95=1000 / bias * level.tpot_seconds.p95,
+        end_to_end_milliseconds_p50=1000 / bias * level.e2e_seconds.p50,
+        end_to_end_milliseconds_p95=1000 / bias * level.e2e_seconds.p95,
+        slo_met=_keeps(level, ttft_seconds),
+    )
+
+
+def _verified(requests_per_second: float, input_tokens: int, output_tokens: int, ttft_seconds: float) -> bool:
     rng = Random(VERIFY_SEED)
-    times: list[float] = []
-    while len(times) < VERIFY_REQUESTS:
-        times.append((times[-1] if times else 0.0) + rng.expovariate(rate))
-    out = capacity.output_tokens
+    gaps = (rng.expovariate(VERIFY_SHARE * requests_per_second) for _ in range(VERIFY_REQUESTS))
+    times = tuple(itertools.accumulate(gaps))
+    least, most = round((1 - SPREAD) * output_tokens), round((1 + SPREAD) * output_tokens)
     trace = Trace(
         name="verify",
-        time_seconds=tuple(times),
-        input_tokens=(capacity.input_tokens,) * len(times),
-        output_tokens=tuple(rng.randint(round(0.75 * out), round(1.25 * out)) for _ in times),
+        time_seconds=times,
+        input_tokens=(input_tokens,) * len(times),
+        output_tokens=tuple(rng.randint(least, most) for _ in times),
     )
     setting = Setting(
         min_replicas=1,
         max_replicas=1,
-        capacity=capacity,
-        slo_ttft_seconds=TTFT_SECONDS,
+        capacity=capacity_of([], None, Workload()),
+        slo_ttft_seconds=ttft_seconds,
         slo_tpot_seconds=TPOT_SECONDS,
         cold_start_seconds=START_SECONDS,
         model=MODEL,
     )
-    return simulate(trace, setting, static, seed=VERIFY_SEED).slo_attainment >= WANTED
+    return simulate(trace, setting, static, seed=VERIFY_SEED).slo_attainment >= VERIFIED
 
 
-def usual() -> ReplicaCapacity:
-    """For the drawn lengths."""
-    return measured(round(PROMPTS.mean), round(ANSWERS.mean))
+def rate_of(lengths: tuple[int, int], ttft_seconds: float) -> float:
+    """Requests/s that one replica carries of these lengths."""
+    capacity = measured(*lengths, ttft_seconds).capacity
+    return (capacity.requests_per_second if capacity else None) or 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     name: str
-    trace: Callable[[int], Trace]
-    """By seed."""
-    seeded: bool = True
-    """Another seed draws another trace."""
-    capacity: Callable[[], ReplicaCapacity] = usual
-    told: float = 1.0
-    """What the measurement says of the rate, as a share of the truth."""
+    shape: str = "diurnal"
+    """Name of the drawn trace, or "public"."""
+    lengths: tuple[int, int] = USUAL.means
+    """Mean tokens of a prompt and of an answer, by which replicas were measured."""
+    bias: float = 1.0
+    """The measured rate as a share of the true one."""
     start_seconds: float = START_SECONDS
-    faults: Faults = Faults()
+    ttft_seconds: float = TTFT_SECONDS
+    routing: Routing = "random"
+    faults: Faults = NO_FAULTS
+
+    def trace(self, seed: int) -> Trace:
+        if self.shape == "public":
+            return public()
+        shape = SHAPES[self.shape]
+        return shape.draw(seed, rate_of(shape.requests.means, self.ttft_seconds))
 
     def setting(self, trace: Trace) -> Setting:
-        true = self.capacity()
+        traffic = self.lengths if self.shape == "public" else SHAPES[self.shape].requests.means
         first = sum(time < 5 * MINUTE for time in trace.time_seconds) / (5 * MINUTE)
-        work = first / (true.requests_per_second or 1.0)
+        entry = measured(*self.lengths, self.ttft_seconds, self.bias)
+        initial = math.ceil(first / rate_of(traffic, self.ttft_seconds) / INITIAL_UTILIZATION)
         return Setting(
             min_replicas=LEAST,
             max_replicas=MOST,
-            capacity=_scaled(true, self.told),
-            slo_ttft_seconds=TTFT_SECONDS,
+            capacity=capacity_of([entry], None, Workload()),
+            slo_ttft_seconds=self.ttft_seconds,
             slo_tpot_seconds=TPOT_SECONDS,
             cold_start_seconds=self.start_seconds,
             model=MODEL,
-            initial_replicas=max(LEAST, min(MOST, -int(-work // 0.7))),
+            initial_replicas=min(MOST, max(LEAST, initial)),
+            routing=self.routing,
         )
 
 
-def _scaled(capacity: ReplicaCapacity, factor: float) -> ReplicaCapacity:
-    """A measurement that took too much or too little to be what a replica carries."""
-    rate, output = capacity.requests_per_second or 0.0, capacity.output_tokens_per_second or 0.0
-    prefill, at_once = capacity.prefill_tokens_per_second or 0.0, capacity.concurrency or 1.0
-    return dataclasses.replace(
-        capacity,
-        requests_per_second=rate * factor,
-        output_tokens_per_second=output * factor,
-        prefill_tokens_per_second=prefill * factor,
-        concurrency=max(1.0, at_once * factor),
-    )
-
-
-def drawn(name: str) -> Callable[[int], Trace]:
-    return lambda seed: SHAPES[name].draw(seed, usual().requests_per_second or 0.0)
-
-
-DAY = drawn("diurnal")
-SCENARIOS = (
-    *(Scenario(name=name, trace=drawn(name)) for name in SHAPES),
-    Scenario(name="slow start", trace=DAY, start_seconds=SLOW_START_SECONDS),
-    Scenario(name="capacity +30 %", trace=DAY, told=1.3),
-    Scenario(name="capacity -30 %", trace=DAY, told=0.7),
-    Scenario(name="metrics lost", trace=DAY, faults=Faults(metrics_outages=((30 * MINUTE, 35 * MINUTE),))),
-    Scenario(name="pod hangs", trace=DAY, faults=Faults(hanging=((60 * MINUTE, 0),))),
-    Scenario(name="public", trace=lambda _: public(), seeded=False, capacity=lambda: measured(2048, 28)),
+LONG_PROMPTS = Scenario(
+    name="long prompts",
+    shape="long prompts",
+    lengths=SHAPES["long prompts"].requests.means,
+    ttft_seconds=10.0,
+    start_seconds=LONG_START_SECONDS,
 )
+SHORT = SHAPES["short requests"].requests.means
+OTHER_LENGTHS = (512, 128)
+METRICS_OUTAGE = Faults(metrics_outages=((30 * MINUTE, 35 * MINUTE),))
+TRAINING = Scenario(name="training", shape="training")
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(name="diurnal"),
+        Scenario(name="step x8", shape="step x8"),
+        Scenario(name="ramp", shape="ramp"),
+        Scenario(name="spikes", shape="spikes"),
+        Scenario(name="on/off", shape="on/off"),
+        Scenario(name="pulses of 1.5 min", shape="pulses of 1.5 min"),
+        Scenario(name="pulses of 6 min", shape="pulses of 6 min"),
+        Scenario(name="longer prompts", shape="longer prompts"),
+        Scenario(name="longer answers", shape="longer answers"),
+        Scenario(name="short requests", shape="short requests", lengths=OTHER_LENGTHS),
+        Scenario(name="short bursts", shape="short bursts", lengths=SHORT),
+        Scenario(name="measured at other lengths", lengths=OTHER_LENGTHS),
+        Scenario(name="capacity +30 %", bias=1.3),
+        Scenario(name="capacity -30 %", bias=0.7),
+        Scenario(name="slow start", start_seconds=SLOW_START_SECONDS),
+        Scenario(name="metrics lost", faults=METRICS_OUTAGE),
+        Scenario(name="pod hangs", faults=Faults(hanging=((60 * MINUTE, None),))),
+        Scenario(name="diurnal least-loaded", routing="least-loaded"),
+        Scenario(name="spikes least-loaded", shape="spikes", routing="least-loaded"),
+        dataclasses.replace(LONG_PROMPTS, name="long prompts at once", start_seconds=0.0),
+        LONG_PROMPTS,
+        Scenario(name="public", shape="public", lengths=(2048, 28)),
+        Scenario(name="public least-loaded", shape="public", lengths=(2048, 28), routing="least-loaded"),
+    )
+}

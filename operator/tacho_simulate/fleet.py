@@ -9,7 +9,7 @@ from random import Random
 
 from tacho_operator.api.defaults import GRACE_SECONDS
 from tacho_simulate.performance_model import PerformanceModel
-from tacho_simulate.policy import SimulatedPodView
+from tacho_simulate.policy import Routing, SimulatedPodView
 from tacho_simulate.replica import Ledger, Replica, Timed, replica_of
 
 
@@ -33,10 +33,7 @@ class SimulatedPod:
 
 
 class Fleet:
-    """Requests are routed to a random ready pod, as by a Kubernetes Service.
-
-    ``assigned_pods``: pod of each request, by order of first readiness, used if that pod is ready.
-    """
+    """``assigned_pods``: pod of each request, by order of first readiness, used if that pod is ready."""
 
     def __init__(
         self,
@@ -45,8 +42,10 @@ class Fleet:
         ledger: Ledger,
         rng: Random,
         assigned_pods: Sequence[int] = (),
+        routing: Routing = "random",
     ) -> None:
         self._model, self._ledger, self._rng, self._assigned_pods = model, ledger, rng, assigned_pods
+        self._routing = routing
         self._normal = Timed.of(model)
         self._slow = {number: Timed.of(model, factor) for number, factor in stragglers}
         self._serving: list[SimulatedPod] = []
@@ -90,6 +89,8 @@ class Fleet:
                 chosen = int(draw() * size)
                 if self._assigned_pods:
                     chosen = self._place(self._assigned_pods[at], chosen)
+                elif self._routing == "least-loaded":
+                    chosen = self._least_loaded(when, chosen)
                 queues[chosen].append((when + entry[chosen], at))
                 at += 1
         self.arrived = at
@@ -99,6 +100,15 @@ class Fleet:
         if number >= len(self._begun) or not self._begun[number].ready:
             return other
         return self._serving.index(self._begun[number])
+
+    def _least_loaded(self, now: float, first: int) -> int:
+        """Index of the ready pod with the fewest requests; of equals, the next from ``first`` on."""
+        size, held = len(self._serving), []
+        for pod in self._serving:
+            if not pod.hung:
+                pod.replica.advance(now)
+            held.append(pod.replica.held)
+        return min(range(size), key=lambda at: (held[at], (at - first) % size))
 
     def create(self, now: float) -> SimulatedPod:
         timed = self._slow.get(self.made, self._normal)

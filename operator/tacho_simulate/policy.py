@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_simulate.performance_model import PerformanceModel
@@ -109,6 +109,10 @@ class SimulatedPolicy(Protocol):
     def decide(self, view: PolicyView) -> PolicyDecision: ...
 
 
+Routing = Literal["random", "least-loaded"]
+"""Pod of a request: any ready pod, as by a Service, or the one with the fewest requests, as by a gateway."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """Parameters of one run besides its trace."""
@@ -129,6 +133,7 @@ class Setting:
     """Cold start of the initial replicas. 0: unknown."""
     first_decision_seconds: float | None = None
     """Time of the first decision. None: after one period."""
+    routing: Routing = "random"
 
     def bounded(self, replicas: int) -> int:
         """``replicas`` within the minimum and the maximum."""

@@ -54,6 +54,7 @@ class Result:
     preemptions: int
     trajectory: tuple[Moment, ...]
     decisions: tuple[ReplicaChange, ...]
+    ttft_p90_seconds: float | None = None
     missed: tuple[tuple[str, float], ...] = ()
     """("crash" or "hang", seconds) of faults without a ready pod."""
 
@@ -63,5 +64,9 @@ def quantiles(values: Sequence[float]) -> Quantiles | None:
     if not values:
         return None
     ranked = sorted(values)
-    last = len(ranked) - 1
-    return Quantiles(*(ranked[min(last, int(share * len(ranked)))] for share in (0.50, 0.95, 0.99)))
+    return Quantiles(*(quantile(ranked, share) for share in (0.50, 0.95, 0.99)))
+
+
+def quantile(ranked: Sequence[float], share: float) -> float:
+    """Nearest-rank quantile of sorted values, at least one."""
+    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]

@@ -18,7 +18,7 @@ from tacho_simulate.fleet import Fleet, SimulatedPod
 from tacho_simulate.policy import Arrived, Factory, PolicyView, Setting, SimulatedPolicy
 from tacho_simulate.replica import Ledger
 from tacho_simulate.replica.base import NOT_YET
-from tacho_simulate.result import Moment, ReplicaChange, Result, quantiles
+from tacho_simulate.result import Moment, ReplicaChange, Result, quantile, quantiles
 from tacho_simulate.trace import Trace
 
 DRAIN_SECONDS = 900.0
@@ -91,7 +91,9 @@ class Simulation:
         self._policy: SimulatedPolicy = factory(setting)
         self._seed, self._faults = seed, faults
         self._ledger = Ledger(trace.time_seconds, trace.input_tokens, trace.output_tokens)
-        self._fleet = Fleet(setting.model, faults.stragglers, self._ledger, _chance(seed), assigned_pods)
+        self._fleet = Fleet(
+            setting.model, faults.stragglers, self._ledger, _chance(seed), assigned_pods, setting.routing
+        )
         # Cold starts have their own random stream: they do not depend on the number of requests.
         self._starts = _chance(seed + 1)
         self._started = 0
@@ -256,6 +258,7 @@ class Simulation:
             gpu_hours=math.fsum(seconds) / 3600,
             slo_attainment=met / len(trace) if len(trace) else 1.0,
             ttft_seconds=quantiles(ttft),
+            ttft_p90_seconds=quantile(sorted(ttft), 0.9) if ttft else None,
             e2e_seconds=quantiles(whole),
             tpot_seconds=quantiles(tpot),
             preemptions=fleet.preemptions,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from tacho_cli.simulate.show import show
 from tacho_cli.simulate.subject import PerformanceModels, Subject, SubjectOptions, subject
 from tacho_cli.simulate.variants import Variant, asks_quantization, did_you_mean, variants
 from tacho_contract.units import counted
-from tacho_simulate.policies import POLICIES, static
+from tacho_simulate.policies import POLICIES, PolicyError, policy_of
 from tacho_simulate.policy import Factory, Setting
 from tacho_simulate.result import Result
 from tacho_simulate.run import simulate
@@ -123,21 +122,15 @@ class PlannedRun:
 
 
 def _planned_runs(names: Iterable[str], about: Subject) -> Iterator[PlannedRun]:
-    """Raises CommandError for an unknown policy."""
+    """Raises CommandError for an unknown policy or parameter."""
     known: dict[str, Factory] = {**POLICIES, "tacho": about.tacho}
     for name in names:
-        fixed = re.fullmatch(r"static-([1-9]\d{0,2})", name)
-        if name == ALL:
-            yield from (PlannedRun(each, factory, about.setting) for each, factory in known.items())
-        elif fixed:
-            count = int(fixed[1])
-            least, most = min(count, about.setting.min_replicas), max(count, about.setting.max_replicas)
-            setting = dataclasses.replace(
-                about.setting, initial_replicas=count, min_replicas=least, max_replicas=most
-            )
-            yield PlannedRun(name, static, setting)
-        elif name in known:
-            yield PlannedRun(name, known[name], about.setting)
-        else:
-            one_of = f"  -> one of: {', '.join(known)}, static-N, all"
-            raise CommandError(f"--policy {name}: unknown{did_you_mean(name, known)}", one_of)
+        for each in known if name == ALL else (name,):
+            try:
+                yield PlannedRun(each, *policy_of(each, about.setting, known))
+            except PolicyError as error:
+                base = each.partition(":")[0]
+                if base in known:
+                    raise CommandError(f"--policy {each}: {error}") from None
+                one_of = f"  -> one of: {', '.join(known)}, static-N, all"
+                raise CommandError(f"--policy {each}: {error}{did_you_mean(base, known)}", one_of) from None

@@ -44,8 +44,9 @@ def simulate(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME",
-            help="Scaling policies separated by commas, or all; static-N: N replicas. Repeatable.",
+            metavar="NAME[:PARAMETER=VALUE]",
+            help="Scaling policies separated by commas, or all; static-N: N replicas; with parameters: "
+            "hpa-concurrency:target=12. Repeatable.",
         ),
     ] = None,
     slo: Annotated[str, typer.Option(metavar="ttft=500ms,tpot=50ms", help="Service level objective.")] = "",

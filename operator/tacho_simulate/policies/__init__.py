@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from tacho_simulate.policies import (
     aibrix,
@@ -44,6 +50,7 @@ POLICIES: dict[str, Factory] = {
     "hpa-queue": hpa.on_queue,
     "hpa-kv-cache": hpa.on_kv_cache,
     "hpa-concurrency": hpa.on_concurrency,
+    "hpa-demand": hpa.OnDemand,
     "kubeai": kubeai.KubeAI,
     "aibrix-apa": aibrix.make_apa,
     "aibrix-kpa": aibrix.make_kpa,
@@ -53,3 +60,54 @@ POLICIES: dict[str, Factory] = {
     "wva": wva.WVA,
     "greedy": greedy.GreedyReference,
 }
+CHOICES = {"metric": tuple(aibrix.METRICS), "rules": tuple(wva.RULES)}
+"""Values of parameters that are no numbers."""
+
+
+class PolicyError(ValueError):
+    """A policy that does not exist, or a value that it does not take."""
+
+
+def policy_of(
+    text: str, setting: Setting, known: Mapping[str, Factory] = POLICIES
+) -> tuple[Factory, Setting]:
+    """The policy ``NAME[:PARAMETER=VALUE…]`` or ``static-N`` of ``known``, and the setting that it runs with.
+    Raises PolicyError."""
+    name, *given = text.split(":")
+    if fixed := re.fullmatch(r"static-([1-9]\d{0,2})", name):
+        count = int(fixed[1])
+        least, most = min(count, setting.min_replicas), max(count, setting.max_replicas)
+        setting = replace(setting, initial_replicas=count, min_replicas=least, max_replicas=most)
+        name = "static"
+    if name not in known:
+        raise PolicyError("unknown")
+    factory = known[name]
+    values = dict(_value(factory, name, item) for item in given)
+    return (partial(factory, **values) if values else factory), setting
+
+
+def parameters(factory: Factory) -> dict[str, Any]:
+    """Defaults of a policy's parameters, by name."""
+    found = inspect.signature(factory).parameters.values()
+    return {item.name: item.default for item in found if item.default is not inspect.Parameter.empty}
+
+
+def _value(factory: Factory, name: str, text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    known = parameters(factory)
+    if key not in known:
+        takes = f"it takes {', '.join(known)}" if known else "it takes no parameters"
+        raise PolicyError(f"{name} has no parameter {key!r}; {takes}")
+    default = known[key]
+    choices = CHOICES.get(key, ("true", "false") if isinstance(default, bool) else ())
+    if choices:
+        if value not in choices:
+            raise PolicyError(f"{text}: {name} takes {' or '.join(choices)}")
+        return key, value == "true" if isinstance(default, bool) else value
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise PolicyError(f"{text}: a number above 0 is expected")
+    return key, number

@@ -26,8 +26,6 @@ RATE = 2.0
 PANIC = 2.0
 DOWN_SECONDS = 300.0
 
-Metric = Callable[[PodMetrics], float]
-
 
 def kv_cache(metrics: PodMetrics) -> float:
     return metrics.kv_cache_usage
@@ -35,6 +33,9 @@ def kv_cache(metrics: PodMetrics) -> float:
 
 def requests(metrics: PodMetrics) -> float:
     return metrics.running + metrics.waiting
+
+
+METRICS: dict[str, Callable[[PodMetrics], float]] = {"kv-cache": kv_cache, "requests": requests}
 
 
 def apa(have: int, mean: float, target: float) -> int:
@@ -65,11 +66,11 @@ class AIBrix:
     source = SOURCE
 
     def __init__(
-        self, setting: Setting, *, name: str, panics: bool, target: float, metric: Metric, total: bool
+        self, setting: Setting, *, name: str, panics: bool, target: float, metric: str, total: bool
     ) -> None:
         self.name = name
         self._bounded = setting.bounded
-        self._panics, self._target, self._metric, self._total = panics, target, metric, total
+        self._panics, self._target, self._metric, self._total = panics, target, METRICS[metric], total
         self._window: deque[Point] = deque()
         self._recommended: deque[Point] = deque()
 
@@ -104,12 +105,12 @@ class AIBrix:
         return int(min(point.value for point in self._recommended))
 
 
-def make_apa(setting: Setting, target: float = KV_CACHE, metric: Metric = kv_cache) -> SimulatedPolicy:
+def make_apa(setting: Setting, target: float = KV_CACHE, metric: str = "kv-cache") -> SimulatedPolicy:
     return AIBrix(setting, name="aibrix-apa", panics=False, target=target, metric=metric, total=False)
 
 
 def make_kpa(
-    setting: Setting, target: float = KV_CACHE, metric: Metric = kv_cache, *, total: bool = False
+    setting: Setting, target: float = KV_CACHE, metric: str = "kv-cache", *, total: bool = False
 ) -> SimulatedPolicy:
     """``total``: of all pods, as a metric of type external may be."""
     return AIBrix(setting, name="aibrix-kpa", panics=True, target=target, metric=metric, total=total)

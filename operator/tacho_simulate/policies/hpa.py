@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tacho_simulate.policies.autoscaler import SOURCE, SYNC_SECONDS, Autoscaler, by_pods, ready_metrics
+from tacho_simulate.policies import tacho
+from tacho_simulate.policies.autoscaler import (
+    SOURCE,
+    SYNC_SECONDS,
+    Autoscaler,
+    by_average,
+    by_pods,
+    ready_metrics,
+)
 from tacho_simulate.policy import PodMetrics, PolicyDecision, PolicyView, Setting, SimulatedPolicy
 
-QUEUE, KV_CACHE, CONCURRENCY = 5.0, 0.5, 50.0
+QUEUE, KV_CACHE, CONCURRENCY, DEMAND = 5.0, 0.5, 50.0, 0.8
 """No target has a default: a queue of 5 as in the chart of vllm-project/production-stack, half a KV cache as
-in the sample of vllm-project/aibrix, the concurrent requests are a round number."""
+in the sample of vllm-project/aibrix, four fifths of the demand that fills a replica; the concurrent requests
+are a round number."""
 
 
 class OnPods:
@@ -33,6 +42,26 @@ class OnPods:
         )
         mean = sum(known) / len(known) if known else 0.0
         return self._autoscaler.settle(view, [proposal], f"{mean:.4g} per pod, target {self._target:g}")
+
+
+class OnDemand:
+    """Replicas' worth of load, as tacho reports it, as an external metric with an AverageValue."""
+
+    name = "hpa-demand"
+    period_seconds = SYNC_SECONDS
+    source = SOURCE
+
+    def __init__(self, setting: Setting, target: float = DEMAND) -> None:
+        self._tacho, self._target = tacho.make(setting), target
+        self._autoscaler = Autoscaler(setting)
+
+    def decide(self, view: PolicyView) -> PolicyDecision:
+        self._tacho.decide(view)
+        demand = self._tacho.demand
+        proposal = None
+        if demand is not None:
+            proposal = by_average(demand, replicas=view.replicas, target=self._target)
+        return self._autoscaler.settle(view, [proposal], f"demand {demand or 0:.4g}, target {self._target:g}")
 
 
 def on_queue(setting: Setting, target: float = QUEUE) -> SimulatedPolicy:

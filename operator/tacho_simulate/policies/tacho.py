@@ -43,6 +43,8 @@ class Tacho:
         self.period_seconds = period_seconds
         self._capacity, self._policy_at = setting.capacity, policy_at
         self._state = State(cold_start_seconds=setting.cold_start_seconds)
+        self.demand: float | None = None
+        """Replicas that the load of the latest decision fills to the measured capacity; None: unknown."""
         self._samples: dict[str, Sample] = {}
         self._started: dict[str, float] = {}
         """Cold start of each pod in seconds; later restarts do not count."""
@@ -57,6 +59,7 @@ class Tacho:
         )
         done = step(standing, self._state, view.now_seconds)
         self._state = done.state
+        self.demand = done.decision.figures.demand
         uids = {pod.uid for pod in serving}
         self._samples = {uid: sample for uid, sample in self._samples.items() if uid in uids}
         targets = [TargetPod(uid=pod.uid, name=pod.uid, address="") for pod in serving]
@@ -94,7 +97,7 @@ def _sample(metrics: PodMetrics, now: float) -> Sample:
     )
 
 
-def make(setting: Setting) -> SimulatedPolicy:
+def make(setting: Setting) -> Tacho:
     policy = ScalingPolicy(
         bounds=Bounds(least=setting.min_replicas, most=setting.max_replicas),
         ttft_seconds=setting.slo_ttft_seconds,

@@ -33,6 +33,7 @@ SAMPLE = Rules(
     window_seconds=0.0, paces=(Pace(kind="Pods", value=10, period_seconds=15),), tolerance=TOLERANCE
 )
 """Scaling rules of config/samples/hpa-integration.yaml, for both directions."""
+RULES = {"chart": CHART, "sample": SAMPLE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ class WVA:
     )
     period_seconds = SYNC_SECONDS
 
-    def __init__(self, setting: Setting, up: float = SCALE_UP, rules: Rules = CHART) -> None:
+    def __init__(self, setting: Setting, up: float = SCALE_UP, rules: str = "chart") -> None:
         # The engine's flags and the size of its cache are public: a Deployment and a metric show them.
         self._cache_tokens = setting.capacity.kv_cache_tokens or setting.model.kv_cache_tokens
         self._sequences = setting.model.max_num_seqs
@@ -85,7 +86,7 @@ class WVA:
         self._up, self._down = up, up - (SCALE_UP - SCALE_DOWN)
         self._peaks, self._means = CounterRates(PEAK_SECONDS), CounterRates(MEAN_SECONDS)
         self._observed: dict[str, deque[float]] = {}
-        self._autoscaler = Autoscaler(setting, up=rules, down=rules)
+        self._autoscaler = Autoscaler(setting, up=RULES[rules], down=RULES[rules])
         self._desired: int | None = None
         self._analyzed = -math.inf
 

@@ -1,39 +1,123 @@
-"""How the benchmark judges: the front, who is dominated, what is chosen, and traces that a seed decides."""
+"""How policies are judged: goals, rows that are kept, a bound that holds, seeds that decide everything."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
-from benchmarks.autoscaling.judged import Score, chosen, dominated_by, front, reversals
-from benchmarks.autoscaling.traces import PUBLIC, SHAPES, TRAINING, public
-
-CHEAP, GOOD, POOR = Score(0.80, 4.0), Score(0.99, 8.0), Score(0.98, 10.0)
-
-
-def test_the_front_are_those_that_nobody_beats_in_both() -> None:
-    assert front({"good": GOOD, "poor": POOR, "cheap": CHEAP}) == ["cheap", "good"]
-    assert front({"one": GOOD, "same": GOOD}) == ["one", "same"]
-
-
-def test_domination_is_told_by_its_larger_half() -> None:
-    assert dominated_by(POOR, {"good": GOOD, "cheap": CHEAP}) == ("good", pytest.approx(0.2))
-    assert dominated_by(GOOD, {"poor": POOR, "cheap": CHEAP}) == ("", 0.0)
+from benchmarks.autoscaling import records
+from benchmarks.autoscaling.__main__ import POLICIES, judging_seeds, run
+from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
+from benchmarks.autoscaling.goals import AFTER_COLD_STARTS, AT_ONCE, Goal, Score, goals
+from benchmarks.autoscaling.records import Row
+from benchmarks.autoscaling.scenarios import SCENARIOS
+from benchmarks.autoscaling.traces import PUBLIC, SHAPES, public
+from tacho_simulate.policies import policy_of
+from tacho_simulate.run import simulate
+from tests.unit.simulate.worlds import poisson, setting_of
 
 
-def test_the_cheapest_that_is_good_enough_is_chosen_else_the_best() -> None:
-    dear = Score(1.0, 20.0)
-    assert chosen({"dear": dear, "good": GOOD, "cheap": CHEAP}) == "good"
-    assert chosen({"poor": POOR, "cheap": CHEAP}) == "poor"
+def goal(**found: Score) -> Goal:
+    (only,) = goals({"one": {name.replace("_", "-"): score for name, score in found.items()}})
+    return only
 
 
-def test_reversals() -> None:
-    assert reversals([1, 2, 2, 4, 3, 1, 5]) == 2
-    assert reversals([3, 3]) == 0
+class TestGoals:
+    def test_where_the_reference_keeps_the_slo_cost_is_compared_with_the_cheapest_that_keeps_it(self) -> None:
+        reference, poor, static = Score(0.995, 10.0), Score(0.98, 5.0), Score(1.0, 8.0)
+        others = {"greedy": reference, "kubeai": poor, "static_4": static, "wva": Score(0.99, 10.0)}
+        assert goal(tacho=Score(0.99, 10.5), **others).passed
+        assert not goal(tacho=Score(0.99, 10.51), **others).passed
+        assert not goal(tacho=Score(0.9899, 1.0), **others).passed
+
+    def test_elsewhere_nobody_within_half_a_point_is_five_percent_cheaper(self) -> None:
+        reference, own = Score(0.95, 10.0), Score(0.93, 10.0)
+        assert goal(tacho=own, greedy=reference, static_4=Score(0.924, 5.0)).passed
+        assert goal(tacho=own, greedy=reference, static_4=Score(0.9251, 9.51)).passed
+        assert not goal(tacho=own, greedy=reference, static_4=Score(0.9251, 9.5)).passed
+        assert not goal(tacho=own, greedy=reference, kubeai=Score(1.0, 9.5)).passed
+
+    @pytest.mark.parametrize(
+        ("wait", "hours", "passed"), [(4.0, 12.5, True), (4.1, 10.0, False), (1.0, 12.6, False)]
+    )
+    def test_cold_starts_may_double_the_ttft_at_a_quarter_more(
+        self, wait: float, hours: float, passed: bool
+    ) -> None:
+        found = {
+            AT_ONCE: {"tacho": Score(0.9, 10.0, 2.0)},
+            AFTER_COLD_STARTS: {"tacho": Score(0.9, hours, wait)},
+        }
+        assert list(goals(found))[-1].passed is passed
 
 
-def test_a_seed_decides_a_trace_and_the_rate_is_as_it_was_asked() -> None:
+def row(commit: str, policy: str, slo: float) -> Row:
+    return Row(commit, "spikes", policy, "", (slo, 90.0), (1.5, 2.0), ())
+
+
+def test_rows_are_appended_and_the_latest_commit_counts(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    first, second = row("a", "tacho", 80.0), row("b", "tacho", 100.0)
+    records.append(path, [first])
+    records.append(path, [second])
+    assert records.read(path) == [first, second]
+    assert records.scores(records.latest(records.read(path))) == {"spikes": {"tacho": Score(0.95, 1.75)}}
+
+
+def test_rows_of_development_make_way(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    records.append(path, [row("a", "wva", 80.0), row("a", "kaito", 70.0)])
+    records.replace(path, [row("b", "wva", 90.0)])
+    assert [(item.commit, item.policy) for item in records.read(path)] == [("b", "wva"), ("a", "kaito")]
+
+
+def test_the_same_seed_gives_the_same_rows() -> None:
+    asked: dict[str, Any] = {"scenarios": ("short bursts",), "policies": ("tacho", "static-3"), "jobs": 1}
+    once, again = (list(run("commit", seeds=(5, 6), **asked)) for _ in range(2))
+    assert once == again
+    assert len(set(once[0].slo_percent)) == 2
+
+
+def test_a_commit_draws_its_own_seeds() -> None:
+    assert judging_seeds("a") == judging_seeds("a")
+    assert len({*judging_seeds("a"), *judging_seeds("b")}) == 10
+
+
+def test_candidates_are_policies() -> None:
+    for name in POLICIES:
+        if name != "clairvoyant bound":
+            policy_of(name, setting_of())
+    assert {f"static-{count}" for count in range(1, 17)} < set(POLICIES)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rate=st.floats(0.2, 12.0),
+    seed=st.integers(0, 1000),
+    replicas=st.integers(1, 6),
+    least=st.integers(1, 2),
+    policy=st.sampled_from(["tacho", "greedy", "static-{}"]),
+)
+def test_no_run_is_below_the_bound(rate: float, seed: int, replicas: int, least: int, policy: str) -> None:
+    trace = poisson(rate, 400.0, seed=seed)
+    factory, setting = policy_of(
+        policy.format(max(least, replicas)), setting_of(min_replicas=least, cold_start_seconds=1.0)
+    )
+    result = simulate(trace, setting, factory, seed=seed)
+    if len(trace):
+        assert result.gpu_hours >= bound_gpu_hours(trace, setting, result.slo_attainment) - 1e-9
+
+
+def test_the_bound_counts_work_beyond_the_minimum() -> None:
+    trace = poisson(40.0, 600.0)
+    hours = bound_gpu_hours(trace, setting_of(), 1.0)
+    assert hours > bound_gpu_hours(trace, setting_of(), 0.9) > 600 / 3600
+    assert bound_gpu_hours(poisson(0.1, 600.0), setting_of(), 1.0) == pytest.approx(600 / 3600, rel=0.05)
+
+
+def test_a_seed_decides_a_trace_and_the_rate_is_in_replicas() -> None:
     shape = SHAPES["step x8"]
     trace = shape.draw(5, 1.0)
     assert trace == shape.draw(5, 1.0) != shape.draw(6, 1.0)
@@ -41,14 +125,26 @@ def test_a_seed_decides_a_trace_and_the_rate_is_as_it_was_asked() -> None:
     after = sum(1200 <= time < 3000 for time in trace.time_seconds)
     assert before == pytest.approx(0.75 * 1200, rel=0.15)
     assert after == pytest.approx(6.0 * 1800, rel=0.05)
-    assert TRAINING.draw(1, 1.0).duration_seconds <= TRAINING.seconds
 
 
-def test_the_mix_shifts_to_long_prompts() -> None:
-    trace = SHAPES["mix shift"].draw(5, 1.0)
-    third = len(trace) // 3
-    early, late = trace.input_tokens[:third], trace.input_tokens[-third:]
-    assert sum(late) / third > 2 * sum(early) / third
+@pytest.mark.parametrize("name", [name for name in SHAPES if name not in ("spikes", "training")])
+def test_every_shape_is_drawn_to_its_end(name: str) -> None:
+    trace = SHAPES[name].draw(7, 0.5)
+    assert 0.9 * SHAPES[name].seconds < trace.duration_seconds <= SHAPES[name].seconds
+
+
+def test_lengths_change_while_the_rate_does_not() -> None:
+    prompts = SHAPES["longer prompts"].draw(5, 1.0)
+    third = len(prompts) // 3
+    assert sum(prompts.input_tokens[-third:]) > 2 * sum(prompts.input_tokens[:third])
+    answers = SHAPES["longer answers"].draw(5, 1.0)
+    middle = [
+        tokens
+        for time, tokens in zip(answers.time_seconds, answers.output_tokens, strict=True)
+        if 2100 <= time < 3900
+    ]
+    assert sum(middle) / len(middle) > 1.5 * sum(answers.output_tokens) / len(answers)
+    assert len(middle) == pytest.approx(0.3 * len(answers), rel=0.1)
 
 
 def test_the_public_trace_is_whole_and_says_whose_it_is() -> None:
@@ -56,3 +152,11 @@ def test_the_public_trace_is_whole_and_says_whose_it_is() -> None:
     folder = Path(PUBLIC).parent
     assert "CC BY 4.0" in (folder / "README.md").read_text()
     assert "Creative Commons" in (folder / "LICENSE-CC-BY-4.0.txt").read_text()
+
+
+def test_a_measurement_at_other_lengths_is_another_capacity() -> None:
+    same, other = SCENARIOS["diurnal"], SCENARIOS["measured at other lengths"]
+    assert same.trace(3) == other.trace(3)
+    settings = [scenario.setting(scenario.trace(3)) for scenario in (same, other)]
+    assert settings[0].initial_replicas == settings[1].initial_replicas
+    assert settings[0].capacity != settings[1].capacity

@@ -9,16 +9,20 @@ import pytest
 
 from tacho_simulate.policies import (
     POLICIES,
+    PolicyError,
     aibrix,
     hpa,
     kaito,
     kubeai,
+    policy_of,
     production_stack,
     wva,
 )
 from tacho_simulate.policies.tacho import Tacho
 from tacho_simulate.policy import PodMetrics, PolicyView, SimulatedPolicy
+from tacho_simulate.tuning import TRIED, best, tuned
 from tests.unit.simulate.policy_views import SETTING, metrics, view
+from tests.unit.simulate.worlds import poisson, setting_of
 
 OURS = {"tacho", "static", "greedy"}
 OTHERS = sorted(set(POLICIES) - OURS)
@@ -179,7 +183,7 @@ class TestWVA:
         assert wva.desired(3, ready=3, kv_tokens=500.0, demand=0.0, up=0.85, down=0.70) == 1
 
     def test_what_a_full_queue_shows_is_remembered(self) -> None:
-        policy = wva.WVA(SETTING, rules=wva.SAMPLE)
+        policy = wva.WVA(SETTING, rules="sample")
 
         def pod(now: float, usage: float, waiting: int) -> PodMetrics:
             return metrics(
@@ -198,3 +202,58 @@ class TestWVA:
 
 
 LOADS = ((0.0, 0.1, 0), (30.0, 0.4, 10), (120.0, 0.36, 0))
+
+
+class TestParameters:
+    def test_a_parameter_is_set(self) -> None:
+        factory, setting = policy_of("hpa-queue:target=2.5", SETTING)
+        seen = view(0.0, [metrics(waiting=5)] * 2)
+        assert setting == SETTING
+        assert (
+            factory(SETTING).decide(seen).replicas
+            == hpa.on_queue(SETTING, target=2.5).decide(seen).replicas
+            == 4
+        )
+
+    def test_several_parameters_of_other_types(self) -> None:
+        factory, _ = policy_of("aibrix-kpa:target=10:metric=requests:total=true", SETTING)
+        assert factory(SETTING).decide(view(0.0, [metrics(running=60)])).replicas == 2
+
+    def test_static_counts_change_the_setting(self) -> None:
+        factory, setting = policy_of("static-12", SETTING)
+        assert (setting.initial_replicas, setting.max_replicas) == (12, max(12, SETTING.max_replicas))
+        assert factory(setting).decide(view(0.0, [])).replicas == 12
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("hpa", "unknown"),
+            ("static-0", "unknown"),
+            ("hpa-queue:size=3", "has no parameter 'size'; it takes target"),
+            ("greedy:target=3", "it takes no parameters"),
+            ("hpa-queue:target=soon", "a number above 0 is expected"),
+            ("hpa-queue:target=0", "a number above 0 is expected"),
+            ("hpa-queue:target=nan", "a number above 0 is expected"),
+            ("aibrix-apa:metric=queue", "takes kv-cache or requests"),
+            ("production-stack-operator:keepalive=no", "takes true or false"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, text: str, problem: str) -> None:
+        with pytest.raises(PolicyError, match=problem):
+            policy_of(text, SETTING)
+
+    @pytest.mark.parametrize("name", TRIED)
+    def test_every_value_that_tuning_tries_is_taken(self, name: str) -> None:
+        for values in TRIED[name]:
+            assert policy_of(f"{name}:{values}", SETTING)[0](SETTING).name == name
+
+
+def test_tuning_takes_the_cheapest_that_keeps_the_slo_else_the_best() -> None:
+    trace = poisson(4.0, 300.0)
+    text, results = tuned("hpa-concurrency", trace, setting_of(), seed=1)
+    assert next(iter(results)) == "hpa-concurrency"
+    enough = {each: item for each, item in results.items() if item.slo_attainment >= 0.99}
+    assert results[text].gpu_hours == min(item.gpu_hours for item in enough.values())
+    poor = {each: item for each, item in results.items() if item.slo_attainment < 0.99}
+    if poor:
+        assert poor[best(poor)].slo_attainment == max(item.slo_attainment for item in poor.values())

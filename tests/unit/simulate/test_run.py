@@ -169,6 +169,27 @@ def test_requests_go_to_the_pods_that_they_are_dealt_to_where_those_serve() -> N
     assert slowest((7,) * 100) == slowest(())
 
 
+def test_the_least_loaded_pod_gets_the_next_request() -> None:
+    trace = Trace("two pods", (0.0, *(0.5 + at for at in range(8))), (10,) * 9, (2000, *(1,) * 8))
+    one_at_a_time = dataclasses.replace(MODEL, max_num_seqs=1)
+    least, chance = (
+        run(trace, lambda _: 2, model=one_at_a_time, initial_replicas=2, routing=routing)
+        for routing in ("least-loaded", "random")
+    )
+    assert least.ttft_seconds is not None
+    assert chance.ttft_seconds is not None
+    assert least.ttft_seconds.p99 < 0.1
+    assert chance.ttft_seconds.p99 > 1
+
+
+def test_least_loaded_routing_keeps_more_than_random() -> None:
+    trace = poisson(30.0, 300.0)
+    least, chance = (
+        run(trace, lambda _: 3, initial_replicas=3, routing=routing) for routing in ("least-loaded", "random")
+    )
+    assert chance.slo_attainment < least.slo_attainment
+
+
 def test_a_pod_that_is_told_to_go_has_120_s_to_end() -> None:
     slow = PerformanceModel(steps=((1, 1.0),), prefill_tokens_per_second=1000.0)
     trace = Trace("long", (0.0, 1.0, 500.0), (10, 10, 10), (400, 50, 1))

@@ -1,0 +1,78 @@
+"""Whether tacho keeps its goals: pass or fail for each scenario, from means over the seeds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tacho_simulate.tuning import ATTAINMENT
+
+OWN, REFERENCE, STATIC = "tacho", "greedy", "static-"
+COST_RATIO = 1.05
+"""GPU-hours beside the cheapest candidate, where the SLO can be met."""
+NEAR, CHEAPER = 0.005, 0.95
+"""Elsewhere: a candidate with at least this attainment less must not be this much cheaper."""
+AT_ONCE, AFTER_COLD_STARTS = "long prompts at once", "long prompts"
+TTFT_RATIO, TTFT_COST_RATIO = 2.0, 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Means over the seeds."""
+
+    attainment: float
+    gpu_hours: float
+    ttft_p90_seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"{100 * self.attainment:.2f} % at {self.gpu_hours:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    scenario: str
+    passed: bool
+    reason: str
+
+
+def goals(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Goal]:
+    """``scores``: by scenario, by policy; of tacho in each."""
+    for scenario, found in scores.items():
+        yield _goal(scenario, found)
+    if AT_ONCE in scores and AFTER_COLD_STARTS in scores:
+        yield _cold_start_goal(scores[AT_ONCE][OWN], scores[AFTER_COLD_STARTS][OWN])
+
+
+def _goal(scenario: str, found: Mapping[str, Score]) -> Goal:
+    own, reference = found[OWN], found.get(REFERENCE)
+    rivals = {name: score for name, score in found.items() if name not in (OWN, REFERENCE)}
+    if reference is not None and reference.attainment >= ATTAINMENT:
+        if own.attainment < ATTAINMENT:
+            return Goal(scenario, False, f"{own}, below {ATTAINMENT:.0%}; the reference keeps {reference}")
+        enough = {
+            name: score
+            for name, score in rivals.items()
+            if score.attainment >= ATTAINMENT and not name.startswith(STATIC)
+        }
+        if not enough:
+            return Goal(scenario, True, f"{own}; no other policy reaches {ATTAINMENT:.0%}")
+        name = min(enough, key=lambda name: enough[name].gpu_hours)
+        passed = own.gpu_hours <= COST_RATIO * enough[name].gpu_hours
+        return Goal(scenario, passed, f"{own}; the cheapest with {ATTAINMENT:.0%}: {name}, {enough[name]}")
+    near = {name: score for name, score in rivals.items() if score.attainment >= own.attainment - NEAR}
+    if not near:
+        return Goal(scenario, True, f"{own}; no other policy comes within half a point")
+    name = min(near, key=lambda name: near[name].gpu_hours)
+    passed = near[name].gpu_hours > CHEAPER * own.gpu_hours
+    return Goal(scenario, passed, f"{own}; the cheapest within half a point: {name}, {near[name]}")
+
+
+def _cold_start_goal(at_once: Score, late: Score) -> Goal:
+    """TTFT with cold starts, beside that without them."""
+    before, after = at_once.ttft_p90_seconds or 0.0, late.ttft_p90_seconds or 0.0
+    passed = after <= TTFT_RATIO * before and late.gpu_hours <= TTFT_COST_RATIO * at_once.gpu_hours
+    reason = (
+        f"TTFT p90 {after:.2f} s at {late.gpu_hours:.2f} GPU-hours; "
+        f"{before:.2f} s at {at_once.gpu_hours:.2f} with starts of 0 s"
+    )
+    return Goal("starts of 120 s", passed, reason)
