@@ -27,6 +27,7 @@ from tacho_contract.measurement import (
 from tacho_contract.report import Report
 from tacho_operator.core.measurement.entry import LEFT_OUT, PodReport, measurement_entry
 from tacho_operator.core.revisions.frozen import Revision
+from tests.unit.core.golden import assert_golden
 from tools.harness.figures import point
 from tools.harness.resources import plan
 
@@ -191,107 +192,7 @@ def test_every_field_of_a_report_reaches_status_or_is_named(cls: type, field: st
 
 
 def test_each_figure_is_shown_under_its_own_name() -> None:
-    wire = shown(FULL)
-    assert wire is not None
-    assert (wire["revision"], wire["state"], wire["engine"]) == ("smol-1", "Stale", "llamacpp")
-    assert wire["environment"] == {
-        "imageID": "i",
-        "engineVersion": "b1",
-        "gpuProduct": "NVIDIA L4",
-        "gpuCount": 1,
-        "driverVersion": "580",
-        "cpuModel": "EPYC",
-        "cpuCount": 4,
-        "cpuLimitMillis": 3500,
-    }
-    assert wire["confidence"] == "Provisional"
-    assert wire["workload"] == {"inputTokens": 128, "outputTokens": 64, "outputSpreadPercent": "25"}
-    assert wire["singleStream"] == {
-        "requests": 3,
-        "decodeTokensPerSecond": "137",
-        "decodeCiPercent": "1.5",
-        "stalls": 2,
-        "stalledPercent": "4",
-        "tpotMillisecondsP50": "7",
-        "tpotMillisecondsP95": "8",
-        "itlMillisecondsP50": "6",
-        "itlMillisecondsP95": "6.5",
-        "ttftMillisecondsP50": "101",
-        "ttftMillisecondsP95": "120",
-        "ttftOverheadMilliseconds": "3",
-        "prefillTokensPerSecond": "1000",
-        "textlessPercent": "14",
-    }
-    assert wire["capacity"] == {
-        "concurrency": 4,
-        "requestsPerSecond": "3",
-        "outputTokensPerSecond": "204",
-        "totalTokensPerSecond": "610",
-        "ciPercent": "2",
-        "boundary": "Plateau",
-        "basis": "Knee",
-        "verified": True,
-    }
-    assert wire["latency"] == {
-        "ttftMillisecondsP50": "110",
-        "ttftMillisecondsP95": "220",
-        "tpotMillisecondsP50": "9",
-        "tpotMillisecondsP95": "11",
-        "endToEndMillisecondsP50": "700",
-        "endToEndMillisecondsP95": "900",
-        "openLoop": True,
-        "offeredRequestsPerSecond": "2.5",
-        "requests": 60,
-    }
-    assert wire["goodput"] == {
-        "requestsPerSecond": "2.4",
-        "compliancePercent": "97",
-        "compliancePercentLower95": "93",
-    }
-    assert wire["saturation"] == {"concurrency": 4, "outputTokensPerSecond": "204"}
-    assert wire["fit"] == {"alphaMilliseconds": "7", "betaMicroseconds": "250", "r2": "0.99"}
-    assert wire["kvCache"] == {"capacityTokens": 20, "maxUsagePercent": "40", "preemptions": 1}
-    assert wire["quality"] == {
-        "text": "a text",
-        "tokens": 900,
-        "negativeLogLikelihood": "2.5",
-        "perplexity": "12",
-        "message": "why",
-    }
-    assert wire["curve"] == [
-        {
-            "ttftMillisecondsP50": "104",
-            "ttftMillisecondsP95": "150",
-            "engineTtftMilliseconds": "80",
-            "tpotMillisecondsP50": "8",
-            "tpotMillisecondsP95": "9",
-            "endToEndMillisecondsP50": "600",
-            "endToEndMillisecondsP95": "800",
-            "concurrency": 4,
-            "outputTokensPerSecond": "204",
-            "requestsPerSecond": "3.19",
-            "ciPercent": "2",
-            "countedBy": "Engine",
-            "requests": 16,
-            "windowSeconds": "5",
-            "sloMet": True,
-            "steady": True,
-            "flags": ["NotSteady"],
-        }
-    ]
-    assert wire["memory"] == {
-        "actualBytes": 30,
-        "peakBytes": 35,
-        "source": "Process",
-        "actualWeightsBytes": 10,
-        "actualKVCacheBytes": 15,
-        "actualKVCacheTokens": 20,
-        "actualGraphBytes": 5,
-        "hostActualBytes": 40,
-        "hostPeakBytes": 50,
-        "devices": [{"index": 0, "actualBytes": 30, "peakBytes": 35}],
-    }
-    assert wire["fallbacks"] == ["eager mode"]
+    assert_golden("measurement-entry", shown(FULL))
 
 
 def test_predictions_and_the_method_are_those_of_the_revision() -> None:

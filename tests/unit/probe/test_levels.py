@@ -3,87 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
-from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.latencies import latencies, slo_ratios
 from tacho_runtime.probe.levels import evaluate
-from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
 from tacho_runtime.probe.load.streams import StreamResult
-
-MS = 1_000_000
-BIN_NS = 10 * MS
-TTFT_MS, ITL_MS, OUTPUT_TOKENS = 100, 10, 41
-SERVICE_MS = TTFT_MS + (OUTPUT_TOKENS - 1) * ITL_MS
-WORKLOAD = Workload(input_tokens=64, output_tokens=OUTPUT_TOKENS)
-NO_SLO = ServiceLevel()
-
-
-def stream(sent_ms: int, tokens: int, *, whole: bool = True, itl_ms: float = ITL_MS) -> StreamResult:
-    stamps = [round((sent_ms + TTFT_MS + index * itl_ms) * MS) for index in range(tokens)]
-    return StreamResult(
-        sent_ns=sent_ms * MS,
-        tokens=tuple((stamp, 1.0) for stamp in stamps),
-        exact=True,
-        finish_reason="length" if whole else "",
-    )
-
-
-def trace_of(streams: list[StreamResult], start_ms: int, end_ms: int, **changes: Any) -> LoadTrace:
-    bins = [0.0] * ((end_ms - start_ms) // 10)
-    for one in streams:
-        for stamp, count in one.tokens:
-            place = (stamp - start_ms * MS) // BIN_NS
-            if 0 <= place < len(bins):
-                bins[place] += count
-    values: dict[str, Any] = {
-        "concurrency": 2,
-        "start_ns": start_ms * MS,
-        "end_ns": end_ms * MS,
-        "streams": tuple(streams),
-        "bin_nanoseconds": BIN_NS,
-        "bins": tuple(bins),
-        "requests_ended": sum(bool(one.finish_reason) for one in streams),
-    }
-    return LoadTrace(**(values | changes))
-
-
-def closed_loop(concurrency: int, until_ms: int = 3000, **changes: Any) -> LoadTrace:
-    """Streams that began together with residual lives, followed to ``until_ms``, counted for four lives."""
-    first, later = [], []
-    for index in range(concurrency):
-        life = 1 + index * OUTPUT_TOKENS // concurrency
-        first.append(stream(0, life))
-        at = TTFT_MS + (life - 1) * ITL_MS
-        while at < until_ms:
-            tokens = min(OUTPUT_TOKENS, max(0, (until_ms - at - TTFT_MS) // ITL_MS + 1))
-            if tokens:
-                later.append(stream(at, tokens, whole=tokens == OUTPUT_TOKENS))
-            at += SERVICE_MS
-    later.sort(key=lambda one: one.sent_ns)
-    end_ms = TTFT_MS + 4 * SERVICE_MS
-    return trace_of(
-        [*first, *later],
-        TTFT_MS,
-        end_ms,
-        concurrency=concurrency,
-        first=(True,) * len(first) + (False,) * len(later),
-        sent_until_ns=(TTFT_MS + SERVICE_MS) * MS,
-        **changes,
-    )
-
-
-def times(factor: float, trace: LoadTrace) -> LoadTrace:
-    """The same with more tokens at each moment."""
-    streams = tuple(
-        replace(one, tokens=tuple((stamp, factor * count) for stamp, count in one.tokens))
-        for one in trace.streams
-    )
-    return replace(trace, streams=streams, bins=tuple(factor * count for count in trace.bins))
+from tests.unit.probe.traces import (
+    ITL_MS,
+    MS,
+    NO_SLO,
+    OUTPUT_TOKENS,
+    SERVICE_MS,
+    TTFT_MS,
+    WORKLOAD,
+    closed_loop,
+    stream,
+    trace_of,
+)
 
 
 @pytest.mark.parametrize("concurrency", [2, 5, 16])
@@ -218,107 +157,6 @@ def test_rate_and_latencies_that_contradict_each_other_decide_nothing(share: flo
     assert bool(result.notes) is not steady
 
 
-def reading(at_ms: int, made: float | None, *, by_step: bool = True) -> CounterReading:
-    return CounterReading(
-        stamp_ns=at_ms * MS, counters=EngineCounters(generated_tokens=made, by_step=by_step)
-    )
-
-
-@pytest.mark.parametrize(
-    ("share", "by_step", "counted", "flags"),
-    [
-        (1.0, True, "Client", ()),
-        (1.02, True, "Client", ()),
-        (1.4, True, "Client", ("OtherTraffic",)),
-        (1.4, False, "Client", ()),
-        (0.8, True, "Engine", ()),
-    ],
-)
-def test_the_engines_counter_is_held_against_what_came(
-    share: float, by_step: bool, counted: str, flags: tuple[str, ...]
-) -> None:
-    plain = closed_loop(16)
-    seconds = (plain.end_ns - plain.start_ns) / 1e9
-    made = share * sum(plain.bins)
-    ends = (
-        reading(plain.start_ns // MS, 50, by_step=by_step),
-        reading(plain.end_ns // MS, 50 + made, by_step=by_step),
-    )
-    without = evaluate(plain, WORKLOAD, NO_SLO)
-    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
-    assert result is not None
-    assert without is not None
-    assert (result.point.counted_by, result.point.flags) == (counted, flags)
-    corrected = share if counted == "Engine" and abs(share - 1) > 0.1 else 1.0
-    assert result.point.output_tokens_per_second == pytest.approx(
-        corrected * without.point.output_tokens_per_second, rel=0.03
-    )
-    assert seconds > 1
-
-
-def holding(running: float, waiting: float, at_ms: int, *, by_step: bool) -> CounterReading:
-    counters = EngineCounters(running=running, waiting=waiting, generated_tokens=0.0, by_step=by_step)
-    return CounterReading(stamp_ns=at_ms * MS, counters=counters)
-
-
-@pytest.mark.parametrize(
-    ("held", "by_step", "flags", "wider"),
-    [
-        (((16, 0), (15, 0)), True, (), 0.0),
-        (((16, 1), (17, 0)), True, ("OtherTraffic",), 0.0),
-        (((16, 1), (17, 0)), False, ("OtherTraffic",), 0.0),
-        # Gone by the end, or come since: it was there for a part of the time.
-        (((16, 1), (16, 0)), True, (), 6.25),
-        (((16, 0), (12, 5)), True, (), 6.25),
-        (((16, 0), (12, 5)), False, (), 6.25),
-        # May be what was hung up on before.
-        (((16, 1), (16, 0)), False, (), 0.0),
-    ],
-)
-def test_more_requests_than_were_sent_are_somebody_elses(
-    held: tuple[tuple[int, int], tuple[int, int]], by_step: bool, flags: tuple[str, ...], wider: float
-) -> None:
-    plain = closed_loop(16)
-    first = holding(*held[0], plain.start_ns // MS, by_step=by_step)
-    ends = (first, holding(*held[1], plain.end_ns // MS, by_step=by_step))
-    without = evaluate(plain, WORKLOAD, NO_SLO)
-    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
-    assert result is not None
-    assert without is not None
-    assert result.point.flags == flags
-    assert result.point.ci_percent == pytest.approx((without.point.ci_percent or 0.0) + wider)
-
-
-@pytest.mark.parametrize(
-    ("share", "held", "flags", "wider"),
-    [
-        (1.2, 16, (), 20.0),
-        (1.3, 16, ("OtherTraffic",), 0.0),
-        (1.2, 18, ("OtherTraffic",), 0.0),
-    ],
-)
-def test_what_a_full_front_end_has_not_sent_yet_is_not_somebody_elses(
-    share: float, held: int, flags: tuple[str, ...], wider: float
-) -> None:
-    """Its gauges say that nobody else is there; so much more than came is not believed without end."""
-    plain = closed_loop(16)
-    many = times(100, plain)
-    ends = [
-        CounterReading(
-            stamp_ns=stamp,
-            counters=EngineCounters(generated_tokens=made, running=count, waiting=0.0, by_step=True),
-        )
-        for stamp, made, count in ((plain.start_ns, 0.0, 16.0), (plain.end_ns, share * sum(many.bins), held))
-    ]
-    without = evaluate(many, WORKLOAD, NO_SLO)
-    result = evaluate(replace(many, readings=tuple(ends)), WORKLOAD, NO_SLO)
-    assert result is not None
-    assert without is not None
-    assert result.point.flags == flags
-    assert (result.point.ci_percent or 0.0) - (without.point.ci_percent or 0.0) == pytest.approx(wider, abs=1)
-    assert result.point.output_tokens_per_second == without.point.output_tokens_per_second
-
-
 def test_few_steps_are_known_to_a_step() -> None:
     """Steps as long as the bins in which they are compared: all look alike, and yet where in one of the 24
     the window opens and closes is a 24th of it."""
@@ -328,20 +166,6 @@ def test_few_steps_are_known_to_a_step() -> None:
     assert result is not None
     assert result.point.ci_percent is not None
     assert result.point.ci_percent == pytest.approx(100 / 24, rel=0.02)
-
-
-@pytest.mark.parametrize(("share", "counted"), [(1.02, 1.02), (0.98, 0.98)])
-def test_of_many_tokens_the_engines_count_is_the_finer_one(share: float, counted: float) -> None:
-    long = closed_loop(16)
-    many = times(1000, long)
-    ends = (reading(long.start_ns // MS, 0), reading(long.end_ns // MS, share * sum(many.bins)))
-    alone, both = evaluate(many, WORKLOAD, NO_SLO), evaluate(replace(many, readings=ends), WORKLOAD, NO_SLO)
-    assert alone is not None
-    assert both is not None
-    assert (alone.point.counted_by, both.point.counted_by) == ("Client", "Engine")
-    assert both.point.output_tokens_per_second == pytest.approx(
-        counted * alone.point.output_tokens_per_second, rel=1e-6
-    )
 
 
 def test_whole_requests_that_differ_widen_the_interval() -> None:
@@ -387,14 +211,6 @@ def test_requests_per_second_count_short_answers_and_whole_ones() -> None:
     result = evaluate(trace_of(ends, 50, 24_050, concurrency=1), WORKLOAD, NO_SLO)
     assert result is not None
     assert result.point.requests_per_second == pytest.approx(1.0, rel=0.05)
-
-
-def test_streams_that_have_not_all_begun_or_left_are_no_other_clients() -> None:
-    plain = closed_loop(16, started=False)
-    ends = (holding(40, 0, 100, by_step=True), holding(40, 0, 900, by_step=True))
-    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
-    assert result is not None
-    assert "OtherTraffic" not in result.point.flags
 
 
 @pytest.mark.parametrize(("limit_ms", "kept"), [(200, False), (5000, True)])

@@ -1,0 +1,140 @@
+"""A level's figures against the engine's own counters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tacho_runtime.probe.levels import evaluate
+from tacho_runtime.probe.load.counters import CounterReading, EngineCounters
+from tests.unit.probe.traces import (
+    MS,
+    NO_SLO,
+    WORKLOAD,
+    closed_loop,
+    times,
+)
+
+
+def reading(at_ms: int, made: float | None, *, by_step: bool = True) -> CounterReading:
+    return CounterReading(
+        stamp_ns=at_ms * MS, counters=EngineCounters(generated_tokens=made, by_step=by_step)
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "by_step", "counted", "flags"),
+    [
+        (1.0, True, "Client", ()),
+        (1.02, True, "Client", ()),
+        (1.4, True, "Client", ("OtherTraffic",)),
+        (1.4, False, "Client", ()),
+        (0.8, True, "Engine", ()),
+    ],
+)
+def test_the_engines_counter_is_held_against_what_came(
+    share: float, by_step: bool, counted: str, flags: tuple[str, ...]
+) -> None:
+    plain = closed_loop(16)
+    seconds = (plain.end_ns - plain.start_ns) / 1e9
+    made = share * sum(plain.bins)
+    ends = (
+        reading(plain.start_ns // MS, 50, by_step=by_step),
+        reading(plain.end_ns // MS, 50 + made, by_step=by_step),
+    )
+    without = evaluate(plain, WORKLOAD, NO_SLO)
+    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert without is not None
+    assert (result.point.counted_by, result.point.flags) == (counted, flags)
+    corrected = share if counted == "Engine" and abs(share - 1) > 0.1 else 1.0
+    assert result.point.output_tokens_per_second == pytest.approx(
+        corrected * without.point.output_tokens_per_second, rel=0.03
+    )
+    assert seconds > 1
+
+
+def holding(running: float, waiting: float, at_ms: int, *, by_step: bool) -> CounterReading:
+    counters = EngineCounters(running=running, waiting=waiting, generated_tokens=0.0, by_step=by_step)
+    return CounterReading(stamp_ns=at_ms * MS, counters=counters)
+
+
+@pytest.mark.parametrize(
+    ("held", "by_step", "flags", "wider"),
+    [
+        (((16, 0), (15, 0)), True, (), 0.0),
+        (((16, 1), (17, 0)), True, ("OtherTraffic",), 0.0),
+        (((16, 1), (17, 0)), False, ("OtherTraffic",), 0.0),
+        # Gone by the end, or come since: it was there for a part of the time.
+        (((16, 1), (16, 0)), True, (), 6.25),
+        (((16, 0), (12, 5)), True, (), 6.25),
+        (((16, 0), (12, 5)), False, (), 6.25),
+        # May be what was hung up on before.
+        (((16, 1), (16, 0)), False, (), 0.0),
+    ],
+)
+def test_more_requests_than_were_sent_are_somebody_elses(
+    held: tuple[tuple[int, int], tuple[int, int]], by_step: bool, flags: tuple[str, ...], wider: float
+) -> None:
+    plain = closed_loop(16)
+    first = holding(*held[0], plain.start_ns // MS, by_step=by_step)
+    ends = (first, holding(*held[1], plain.end_ns // MS, by_step=by_step))
+    without = evaluate(plain, WORKLOAD, NO_SLO)
+    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert without is not None
+    assert result.point.flags == flags
+    assert result.point.ci_percent == pytest.approx((without.point.ci_percent or 0.0) + wider)
+
+
+@pytest.mark.parametrize(
+    ("share", "held", "flags", "wider"),
+    [
+        (1.2, 16, (), 20.0),
+        (1.3, 16, ("OtherTraffic",), 0.0),
+        (1.2, 18, ("OtherTraffic",), 0.0),
+    ],
+)
+def test_what_a_full_front_end_has_not_sent_yet_is_not_somebody_elses(
+    share: float, held: int, flags: tuple[str, ...], wider: float
+) -> None:
+    """Its gauges say that nobody else is there; so much more than came is not believed without end."""
+    plain = closed_loop(16)
+    many = times(100, plain)
+    ends = [
+        CounterReading(
+            stamp_ns=stamp,
+            counters=EngineCounters(generated_tokens=made, running=count, waiting=0.0, by_step=True),
+        )
+        for stamp, made, count in ((plain.start_ns, 0.0, 16.0), (plain.end_ns, share * sum(many.bins), held))
+    ]
+    without = evaluate(many, WORKLOAD, NO_SLO)
+    result = evaluate(replace(many, readings=tuple(ends)), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert without is not None
+    assert result.point.flags == flags
+    assert (result.point.ci_percent or 0.0) - (without.point.ci_percent or 0.0) == pytest.approx(wider, abs=1)
+    assert result.point.output_tokens_per_second == without.point.output_tokens_per_second
+
+
+@pytest.mark.parametrize(("share", "counted"), [(1.02, 1.02), (0.98, 0.98)])
+def test_of_many_tokens_the_engines_count_is_the_finer_one(share: float, counted: float) -> None:
+    long = closed_loop(16)
+    many = times(1000, long)
+    ends = (reading(long.start_ns // MS, 0), reading(long.end_ns // MS, share * sum(many.bins)))
+    alone, both = evaluate(many, WORKLOAD, NO_SLO), evaluate(replace(many, readings=ends), WORKLOAD, NO_SLO)
+    assert alone is not None
+    assert both is not None
+    assert (alone.point.counted_by, both.point.counted_by) == ("Client", "Engine")
+    assert both.point.output_tokens_per_second == pytest.approx(
+        counted * alone.point.output_tokens_per_second, rel=1e-6
+    )
+
+
+def test_streams_that_have_not_all_begun_or_left_are_no_other_clients() -> None:
+    plain = closed_loop(16, started=False)
+    ends = (holding(40, 0, 100, by_step=True), holding(40, 0, 900, by_step=True))
+    result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert "OtherTraffic" not in result.point.flags
