@@ -7,6 +7,7 @@ contract itself needs the standard library only.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 NOT_STEADY = "NotSteady"
@@ -34,6 +35,12 @@ FLAGS = {
         "items": {"type": "string", "maxLength": WORD["max_length"]},
     },
 }
+
+
+def samples_for(percent: float) -> int:
+    """Fewest values of which the largest is, with 95 % confidence, not below the percentile: 29 for the
+    90th, 59 for the 95th, 299 for the 99th."""
+    return math.ceil(math.log(0.05) / math.log(percent / 100))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

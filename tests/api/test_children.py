@@ -46,13 +46,7 @@ def children(case: str, namespace: str) -> list[dict[str, Any]]:
         network_policy(found, CONFIG),
         service(found, Serving(active=revision.name, selected=revision.name)),
         disruption_budget(found),
-        deployment(
-            found,
-            revision=revision.name,
-            pod_template=revision.pod_template,
-            replicas=2,
-            weights_bytes=planned.files.total_bytes,
-        ),
+        deployment(found, planned, revision=revision.name, pod_template=revision.pod_template, replicas=2),
         probe_pod(
             found,
             name=f"smol-{case}-probe",

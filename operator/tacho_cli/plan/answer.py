@@ -14,6 +14,7 @@ from tacho_cli.problems import EXIT_BAD_INPUT, EXIT_DOES_NOT_FIT, EXIT_FITS, Com
 from tacho_contract.failure import Failure, FailureClass
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.planner.plan import launchable, plan_model
+from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.planning import desired_revision_name
 from tacho_operator.core.status.build import failure_status, plan_status
@@ -76,9 +77,11 @@ def _target(options: PlanOptions, resource: LLMDeployment) -> KubectlTarget | No
 
 def _fitting(plan: ModelPlan, resource: LLMDeployment, found: Hardware, output: Format) -> int:
     if output is Format.table:
-        plan_screen.show_plan(resource.metadata.name, plan, found.source)
+        budget = probe_budget(resource.spec, plan)
+        plan_screen.show_plan(resource.metadata.name, plan, found.source, budget)
     else:
-        print_document(plan_status(plan, desired_revision_name(cluster_form(resource))).to_wire(), output)
+        revision = desired_revision_name(cluster_form(resource))
+        print_document(plan_status(plan, resource.spec, revision).to_wire(), output)
     if refusal := launchable(plan):
         say(f"it fits, but cannot be started yet: {refusal.failure_class}: {refusal.message}")
         say(f"  -> {refusal.next_step}")

@@ -12,6 +12,7 @@ from rich.text import Text
 from tacho_cli.output import columns, console, encodes, plain_table
 from tacho_contract.units import GIB, gib
 from tacho_operator.core.planner.messages import within
+from tacho_operator.core.planner.probe_budget import ProbeBudget
 from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
 
 BAR_CELLS = 40
@@ -21,13 +22,13 @@ METHOD_CELLS = len("compressed-tensors,")
 COLOURS = {"weights": "blue", "KV cache": "green", "activations": "yellow", "CUDA graphs": "magenta"}
 
 
-def show_plan(name: str, plan: ModelPlan, source: str) -> None:
-    """Prints the plan on stdout."""
+def show_plan(name: str, plan: ModelPlan, source: str, probe: ProbeBudget | None = None) -> None:
+    """Prints the plan on stdout. ``probe``: the budget of its measurement."""
     screen = console()
     screen.print(Text.assemble((f"{name}: fits", "bold green"), f", planned {source}"))
     screen.print(plan.message, markup=False, highlight=False)
     screen.print()
-    screen.print(_choice(plan))
+    screen.print(_choice(plan, probe))
     _show_memory(screen, plan)
     _show_alternatives(screen, plan.alternatives)
 
@@ -42,7 +43,7 @@ def show_refusal(name: str, plan: PlanFailure, source: str) -> None:
     _show_alternatives(screen, plan.alternatives)
 
 
-def _choice(plan: ModelPlan) -> Table:
+def _choice(plan: ModelPlan, probe: ProbeBudget | None) -> Table:
     gpu = f"{plan.gpu_count} x {plan.gpu_product}" if plan.gpu_count else "none (CPU)"
     if plan.tensor_parallel * plan.pipeline_parallel > 1:
         gpu += f", tensor {plan.tensor_parallel} x pipeline {plan.pipeline_parallel}"
@@ -57,7 +58,8 @@ def _choice(plan: ModelPlan) -> Table:
     table = plain_table()
     table.show_header = False
     columns(table, ("", ""), wrap=("",))
-    for name, value in (rows | _speed(plan)).items():
+    measured = {"probe": f"{probe.seconds} s. {probe.message}"} if probe else {}
+    for name, value in (rows | _speed(plan) | measured).items():
         table.add_row(name, Text(value))
     return table
 

@@ -147,7 +147,7 @@ def local_setup(
         resource=shared,
         revision=revision,
         plan_key=key,
-        live=live_config(shared.spec),
+        live=live_config(shared.spec, plan),
         fetch=fetch,
         runtime=dataclasses.replace(
             inside,

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 def show_status(raw: Manifest, status: Manifest, *, whole: bool = False, plotted: bool = False) -> None:
     """Prints the row of ``kubectl get``, the problems, and the measurement.
 
-    ``whole``: with every condition; Planned has the plan. ``plotted``: with the charts.
+    ``whole``: with every condition and the probe's budget; Planned has the plan. ``plotted``: with the
+    charts.
     """
     screen = console()
     screen.print(_row(raw["metadata"]["name"], status))
     if whole:
         screen.print()
         screen.print(_conditions(status))
+        if budget := _probe_budget(status):
+            screen.print()
+            screen.print(Text(budget))
     else:
         for line in _unexplained(raw, status):
             screen.print(Text(line))
@@ -41,6 +45,13 @@ def show_status(raw: Manifest, status: Manifest, *, whole: bool = False, plotted
             " ".join(item.get("message", "") for item in status.get("conditions") or ()) if whole else ""
         )
         show_figures(screen, found, picture=picture, shown_message=message)
+
+
+def _probe_budget(status: Manifest) -> str:
+    """The probe's budget and its reason; "" where it is not known."""
+    plan = status.get("plan") or {}
+    seconds, why = plan.get("probeBudgetSeconds"), plan.get("probeBudgetMessage", "")
+    return f"Probe: {seconds} s. {why}" if seconds else ""
 
 
 def _picture(screen: Console, found: MeasurementView) -> str:

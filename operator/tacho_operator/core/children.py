@@ -44,10 +44,10 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
         found.append(
             deployment(
                 resource,
+                revision.plan,
                 revision=name,
                 pod_template=revision.pod_template,
                 replicas=size,
-                weights_bytes=revision.plan.files.total_bytes,
             )
         )
     found += reconcile_plan.measuring.remeasure.apply

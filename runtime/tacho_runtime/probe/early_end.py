@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statistics import NormalDist, fmean, stdev
 
 from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import samples_for
 from tacho_runtime.probe.engine_under_test import Cohort
-from tacho_runtime.probe.statistics import samples_for
 
 FEWEST_REQUESTS = 8
 """Fewer tell nothing of a percentile."""

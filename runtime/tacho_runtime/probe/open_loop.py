@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import Goodput, OpenLoop, Workload
+from tacho_contract.measurement import Goodput, OpenLoop, Workload, samples_for
 from tacho_contract.units import counted
 from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.latencies import PARTIAL_TOKENS, Latencies, first_token_milliseconds, latencies
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.statistics import founded_percentile, median, percentile, samples_for, wilson
+from tacho_runtime.probe.statistics import founded_percentile, median, percentile, wilson
 
 LOAD_SHARE = 0.85
 """Share of the capacity at which requests are sent; nearer to the capacity, queues grow with the square of

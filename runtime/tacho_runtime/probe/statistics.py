@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tacho_contract.measurement import samples_for
+
 ONE_SIDED_95 = 1.6448536269514722
 FEWEST_BATCHES = 8
 _T_975 = (
@@ -32,12 +34,6 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 def median(values: Sequence[float]) -> float:
     return percentile(values, 50)
-
-
-def samples_for(percent: float) -> int:
-    """Fewest values of which the largest is, with 95 % confidence, not below the percentile: 29 for the
-    90th, 59 for the 95th, 299 for the 99th."""
-    return math.ceil(math.log(0.05) / math.log(percent / 100))
 
 
 def founded_percentile(values: Sequence[float], percent: float) -> float | None:

@@ -21,7 +21,7 @@ DESCRIBED = {
     ("slo", "percentile"): ServiceLevel().percentile,
     ("probe", "policy"): ProbeSettings().policy,
     ("probe", "budgetSeconds"): ProbeSettings().budget_seconds,
-    ("probe", "timeoutSeconds"): ProbeSettings().timeout_seconds,
+    ("probe", "timeoutSeconds"): f"twice the budget, at least {ProbeSettings().timeout_seconds}",
 }
 
 

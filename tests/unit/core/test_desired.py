@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,11 +132,7 @@ def runtime_of(spec: dict[str, Any]) -> RuntimeConfig:
 def test_deployment_is_as_reviewed(case: str) -> None:
     spec, planned = CASES[case]
     manifest = deployment(
-        resource(spec),
-        revision="smol-0123456789",
-        pod_template=template(case),
-        replicas=2,
-        weights_bytes=planned.files.total_bytes,
+        resource(spec), planned, revision="smol-0123456789", pod_template=template(case), replicas=2
     )
     assert_golden(f"deployment-{case}", manifest)
 
@@ -328,13 +325,16 @@ def test_a_workload_change_leaves_the_template_alone() -> None:
     assert (live.workload.input_tokens, live.startup_timeout_seconds) == (9, 60)
 
 
-def test_the_deadline_is_the_startup_budget_and_time_for_a_node() -> None:
+def test_the_deadline_is_the_startup_budget_the_probes_timeout_and_time_for_a_node() -> None:
+    planned = plan(files=replace(plan().files, total_bytes=10 * 2**30))
+
     def deadline(spec: dict[str, Any]) -> int:
-        made = deployment(resource(spec), revision="r", pod_template={}, replicas=1, weights_bytes=10 * 2**30)
+        made = deployment(resource(spec), planned, revision="r", pod_template={}, replicas=1)
         return int(made["spec"]["progressDeadlineSeconds"])
 
-    assert deadline(CLAIM_SPEC) == 1980 + 600
-    assert deadline(changed(CLAIM_SPEC, startupTimeoutSeconds=60)) == 60 + 600
+    assert deadline(CLAIM_SPEC) == 1980 + 90 + 600
+    assert deadline(changed(CLAIM_SPEC, startupTimeoutSeconds=60)) == 60 + 90 + 600
+    assert deadline(changed(CLAIM_SPEC, probe={"budgetSeconds": 120})) == 1980 + 240 + 600
 
 
 def test_url_is_the_services() -> None:

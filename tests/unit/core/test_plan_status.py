@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 
 from tacho_operator.core.status.build import plan_status
-from tools.harness.resources import plan
+from tools.harness.resources import plan, resource
 
 
 @pytest.mark.parametrize("figure", [-1, 2**53, 2**70])
 def test_a_figure_that_json_cannot_hold_is_left_out(figure: int) -> None:
     """As of a length and a concurrency that nobody could serve."""
     predicted = dataclasses.replace(plan().predicted, kv_cache_bytes=figure, kv_cache_tokens=figure)
-    found = plan_status(plan(predicted=predicted)).to_wire()["predicted"]
+    found = plan_status(plan(predicted=predicted), resource().spec).to_wire()["predicted"]
     assert found["weightsBytes"] == plan().predicted.weights_bytes
     assert not {"kvCacheBytes", "kvCacheTokens"} & set(found)

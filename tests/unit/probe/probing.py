@@ -36,7 +36,7 @@ async def probed(
     live = LiveConfig(measure_key="m", workload=workload, slo=slo or ServiceLevel())
     question = MeasureOptions(live=live, max_model_len=4096, streams=streams, slots=slots, level=level)
     budget = 10.0 if level else budget
-    clock = ProbeClock(now=engine.now_seconds, budget_ends=0.97 * budget, timeout_ends=90)
+    clock = ProbeClock(now=engine.now_seconds, budget_ends=0.97 * budget, timeout_ends=max(90, 2 * budget))
     await measure(engine, question, findings, clock)
     assert engine.now_seconds() <= budget
     return assemble(

@@ -64,10 +64,10 @@ _SERVICE = (
     Rule(
         "probe-times",
         "spec.probe",
-        f"(has(self.budgetSeconds) ? self.budgetSeconds : {_PROBE.budget_seconds})"
-        f" <= (has(self.timeoutSeconds) ? self.timeoutSeconds : {_PROBE.timeout_seconds})",
-        f"probe.budgetSeconds (absent: {_PROBE.budget_seconds}) exceeds timeoutSeconds "
-        f"(absent: {_PROBE.timeout_seconds}); lower it or raise the timeout",
+        "!has(self.timeoutSeconds) || (has(self.budgetSeconds) ? self.budgetSeconds : "
+        f"{_PROBE.budget_seconds}) <= self.timeoutSeconds",
+        f"probe.budgetSeconds (absent: {_PROBE.budget_seconds} or more) exceeds timeoutSeconds; lower it or "
+        "raise the timeout",
     ),
     Rule(
         "recreate-with-downtime",

@@ -49,9 +49,11 @@ class ProbeSpec(ApiModel):
     """Auto measures each configuration once and checks later pods against it; Always measures every pod in
     full; Disabled measures nothing. Absent: Auto."""
     budget_seconds: Annotated[int, integer(5, 3600)] | None = None
-    """Target duration of a full measurement, in seconds. Absent: 45. Example: 45."""
+    """Target duration of a full measurement, in seconds. Absent: 45, 90 or 120 by the plan's expected speed,
+    see status.plan.probeBudgetSeconds. Example: 60."""
     timeout_seconds: Annotated[int, integer(5, 7200)] | None = None
-    """Seconds after which the pod becomes ready whatever the measurement says. Absent: 90. Example: 90."""
+    """Seconds after which the pod becomes ready whatever the measurement says; not less than the budget.
+    Absent: twice the budget, at least 90. Example: 240."""
 
 
 class TolerancePercent(ApiModel):

@@ -155,6 +155,11 @@ class Plan(StatusModel):
     """Concurrent requests that one replica serves."""
     predicted: Predicted | None = None
     """The prediction of the memory model."""
+    probe_budget_seconds: Count | None = None
+    """Target duration of a full measurement, in seconds: probe.budgetSeconds, else 45, 90 or 120 by the
+    expected speed. Absent: probe.policy is Disabled."""
+    probe_budget_message: Annotated[str, Field(max_length=1024)] | None = None
+    """The reason of the budget."""
     message: Message | None = None
     """The reasons for the choice."""
     warnings: Annotated[list[Annotated[str, Field(max_length=1024)]], items(8)] = Field(default_factory=list)

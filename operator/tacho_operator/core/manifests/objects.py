@@ -22,6 +22,8 @@ from tacho_operator.core.names import (
     server_selector,
     service_name,
 )
+from tacho_operator.core.planner.probe_budget import planned_probe
+from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, Serving
 from tacho_operator.core.types import Config, Manifest
 
@@ -140,16 +142,21 @@ SCHEDULING_SECONDS = 10 * 60
 """Besides the runtime's startup budget: scheduling, and pulling an image of 10 GB."""
 
 
+def ready_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
+    """Maximum time from a pod's creation to its measurement."""
+    startup = startup_budget_seconds(plan.files.total_bytes, resource.spec.startup_timeout_seconds)
+    return startup + planned_probe(resource.spec, plan).timeout_seconds + SCHEDULING_SECONDS
+
+
 def deployment(
-    resource: LLMDeployment, *, revision: str, pod_template: Manifest, replicas: int, weights_bytes: int
+    resource: LLMDeployment, plan: ModelPlan, *, revision: str, pod_template: Manifest, replicas: int
 ) -> Manifest:
     """One revision's Deployment. Its pod template never changes; only replicas and deadline do."""
-    budget_seconds = startup_budget_seconds(weights_bytes, resource.spec.startup_timeout_seconds)
     spec = {
         "replicas": replicas,
         "minReadySeconds": MIN_READY_SECONDS,
         "revisionHistoryLimit": 1,
-        "progressDeadlineSeconds": budget_seconds + SCHEDULING_SECONDS,
+        "progressDeadlineSeconds": ready_deadline_seconds(resource, plan),
         "selector": {"matchLabels": server_selector(resource.metadata.name, revision)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": copy.deepcopy(pod_template),

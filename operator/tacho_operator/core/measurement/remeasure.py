@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.launch import LiveConfig, startup_budget_seconds
+from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
 from tacho_contract.units import clipped, parse_time
@@ -19,7 +19,7 @@ from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.manifests.helper_pods import probe_pod
-from tacho_operator.core.manifests.objects import SCHEDULING_SECONDS
+from tacho_operator.core.manifests.objects import ready_deadline_seconds
 from tacho_operator.core.measurement.attempts import (
     DISRUPT,
     PROVISIONAL_RETRY_SECONDS,
@@ -143,9 +143,7 @@ class RemeasureInput:
     @property
     def limit_seconds(self) -> float:
         """Maximum time from a probe pod's creation to its measurement."""
-        size = self.active.plan.files.total_bytes
-        budget = startup_budget_seconds(size, self.resource.spec.startup_timeout_seconds)
-        return budget + self.live.probe.timeout_seconds + SCHEDULING_SECONDS
+        return ready_deadline_seconds(self.resource, self.active.plan)
 
 
 def remeasure(case: RemeasureInput) -> RemeasurePlan:

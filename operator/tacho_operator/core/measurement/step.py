@@ -71,9 +71,11 @@ def plan_measurement(
 ) -> MeasurementPlan:
     """Measurements of the active revision, or of the desired one until it serves."""
     resource, notes = observed.resource, _notes(observed)
-    live = live_config(resource.spec)
     active = revisions.get(rollout.active)
     subject = active or planning.revision
+    # A candidate's pods are measured in full, the active revision's only checked.
+    measured = planning.revision or active
+    live = live_config(resource.spec, measured.plan if measured else None)
     servers, probes = views(observed.pods, names.ROLE_SERVER), views(observed.pods, names.ROLE_PROBE)
     flagged = flag_noisy_neighbours(
         (*servers, *probes),

@@ -6,6 +6,7 @@ against the API's own list of leaves, so a field added later cannot be ignored s
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from tacho_contract.measurement import Workload
 from tacho_operator.api.defaults import MEANT, probe_settings, service_level, workload
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
+from tacho_operator.core.planner.probe_budget import planned_probe
 from tacho_operator.core.planner.types import ModelPlan
 
 FieldClass = Literal["identity", "measured", "live"]
@@ -117,11 +119,16 @@ PROBE_SCHEMA = 3
 """Part of every plan key. Raised when the meaning of a measured value changes."""
 
 
-def live_config(spec: LLMDeploymentSpec) -> LiveConfig:
-    """The mounted part of the configuration, with the key of its measurement."""
-    return probe_config(
+def live_config(spec: LLMDeploymentSpec, plan: ModelPlan | None = None) -> LiveConfig:
+    """The mounted part of the configuration, with the key of its measurement.
+
+    The key holds the settings as spec has them. A budget that follows from ``plan`` is no part of it: where
+    the plan's speed or the formula changes, what was measured stays.
+    """
+    found = probe_config(
         workload(spec), service_level(spec), probe_settings(spec), spec.startup_timeout_seconds or 0
     )
+    return dataclasses.replace(found, probe=planned_probe(spec, plan))
 
 
 def probe_config(

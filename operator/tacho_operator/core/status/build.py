@@ -10,9 +10,11 @@ from tacho_contract.units import clipped
 from tacho_operator.api.base import StatusModel, decimal, exact
 from tacho_operator.api.status import plan as api
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus, RevisionStatus, Summary
+from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import url
 from tacho_operator.core.measurement.records import summary_of
+from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.planner.types import ModelPlan, PlanAlternative, PlanFailure, Prediction
 from tacho_operator.core.revisions.frozen import Revision
 from tacho_operator.core.status.conditions import conditions
@@ -57,10 +59,10 @@ def _autoscaling(snapshot: Snapshot) -> AutoscalingStatus | None:
 def _plan(snapshot: Snapshot) -> api.Plan | None:
     """The active revision's plan; until one is active, the candidate's or the failed attempt's."""
     if snapshot.subject is not None:
-        return plan_status(snapshot.subject.plan, snapshot.subject.name)
+        return plan_status(snapshot.subject.plan, snapshot.resource.spec, snapshot.subject.name)
     planning = snapshot.planning
     if planning.plan is not None:
-        return plan_status(planning.plan)
+        return plan_status(planning.plan, snapshot.resource.spec)
     return failure_status(planning.failure) if planning.failure else None
 
 
@@ -96,7 +98,8 @@ def _revision_status(
     )
 
 
-def plan_status(plan: ModelPlan, revision: str = "") -> api.Plan:
+def plan_status(plan: ModelPlan, spec: LLMDeploymentSpec, revision: str = "") -> api.Plan:
+    budget = probe_budget(spec, plan)
     return api.Plan(
         revision=revision,
         engine=api.PlanEngine(name=plan.engine, version=plan.engine_version[:64], image=plan.image),
@@ -119,6 +122,8 @@ def plan_status(plan: ModelPlan, revision: str = "") -> api.Plan:
         max_model_len=plan.max_model_len,
         concurrency=plan.concurrency,
         predicted=_predicted(plan.predicted),
+        probe_budget_seconds=budget.seconds if budget else None,
+        probe_budget_message=clipped(budget.message, 1024) if budget else None,
         message=clipped(plan.message),
         warnings=[clipped(item, 1024) for item in plan.warnings[:WARNINGS_LIMIT]],
         alternatives=_alternatives(plan.alternatives),

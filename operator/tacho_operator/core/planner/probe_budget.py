@@ -1,0 +1,179 @@
+"""The budget of the warm-up probe: 45, 90 or 120 seconds, by the speed that the plan expects.
+
+A probe ends when its search has ended and a cohort of arrivals has ended. With ``r`` the seconds of a request
+alone, ``R`` of one among the ``C`` streams of the expected capacity, ``p`` of a prompt, and ``n`` requests
+that tell the service level's percentile, that takes
+
+    prompts      min(42 p, 6) + (8 + C) p
+    one stream   max(7, 2 r) + 1.6 r
+    levels       1.7 r + 2.4 R + n R / C
+    arrivals     2 R + 1.25 n R / (0.85 C)
+
+Source: one stream and arrivals are the probe's own time plan (tacho_runtime.probe). Of the levels, probes in
+virtual time of laws from 8B to 70B tell the constants: 8 streams 1.7 r, two levels that are plainly kept or
+broken 0.6 R each, one whose cohort is followed to its end 1.2 R + n R / C. A probe that is done ends, so
+that time to spare costs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from tacho_contract.failure import Failure, FailureClass
+from tacho_contract.launch import ProbeSettings, ServiceLevel
+from tacho_contract.measurement import Workload, samples_for
+from tacho_operator.api.defaults import probe_settings, service_level, workload
+from tacho_operator.api.types import LLMDeploymentSpec
+from tacho_operator.core.planner.types import ModelPlan, Prediction
+
+BUDGETS_SECONDS = (45, 90, 120)
+USABLE_SHARE = 0.97
+"""Of a budget; the rest is for reading the last streams and counters."""
+TIMEOUTS = 2
+"""The default timeout is so many times the budget."""
+LENGTHS, LENGTHS_SECONDS = 42, 6.0
+"""Prompts of several lengths, in those of the workload's, and the most that they take together."""
+FIRST_PROMPTS = 8
+"""Of the warm-up, and several at once."""
+SINGLE_SECONDS, SINGLE_REQUESTS = 7.0, 2
+LAST_LOOK = 1.6
+FEW_STREAMS_REQUESTS = 1.7
+LEVELS_REQUESTS = 2.4
+ARRIVALS_REQUESTS, ARRIVALS_MARGIN, ARRIVALS_LOAD = 2.0, 1.25, 0.85
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTimes:
+    """What a probe's duration follows from."""
+
+    prompt_seconds: float
+    alone_seconds: float
+    """A request alone."""
+    loaded_seconds: float
+    """A request among ``streams``."""
+    streams: int
+    """Of the expected capacity; 0: not even one keeps the service level."""
+    cohort: int
+    """Requests that tell the service level's percentile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeTime:
+    """Seconds of a probe that finds the capacity and verifies it, by phase."""
+
+    one_stream: float
+    levels: float
+    arrivals: float
+
+    @property
+    def seconds(self) -> float:
+        return self.one_stream + self.levels + self.arrivals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeBudget:
+    """``message``: the reason, in whole sentences."""
+
+    seconds: int
+    message: str
+
+
+def probe_time(times: RequestTimes) -> ProbeTime:
+    """The module's formula."""
+    alone, loaded, streams = times.alone_seconds, times.loaded_seconds, times.streams
+    prompts = min(LENGTHS * times.prompt_seconds, LENGTHS_SECONDS) + FIRST_PROMPTS * times.prompt_seconds
+    single = max(SINGLE_SECONDS, SINGLE_REQUESTS * alone) + LAST_LOOK * alone
+    if not streams:
+        return ProbeTime(one_stream=prompts + single, levels=0.0, arrivals=0.0)
+    sent = times.cohort * loaded / streams
+    few = FEW_STREAMS_REQUESTS * alone
+    return ProbeTime(
+        one_stream=prompts + single,
+        levels=streams * times.prompt_seconds + few + LEVELS_REQUESTS * loaded + sent,
+        arrivals=ARRIVALS_REQUESTS * loaded + ARRIVALS_MARGIN * sent / ARRIVALS_LOAD,
+    )
+
+
+def request_times(found: Prediction, shape: Workload, level: ServiceLevel) -> RequestTimes | None:
+    """None: the plan expects no speed.
+
+    Workload and service level are today's; the rates are those that the plan was made with.
+    """
+    decode, streams = found.expected_decode_tokens_per_second, found.expected_capacity_concurrency
+    if not decode or streams is None:
+        return None
+    prefill, carried = found.prefill_tokens_per_second, found.expected_capacity_tokens_per_second
+    prompt = shape.input_tokens / prefill if prefill else 0.0
+    alone = prompt + shape.output_tokens / decode
+    loaded = max(alone, shape.output_tokens * streams / carried) if carried else alone
+    return RequestTimes(
+        prompt_seconds=prompt,
+        alone_seconds=alone,
+        loaded_seconds=loaded,
+        streams=streams,
+        cohort=samples_for(level.percentile),
+    )
+
+
+def budget_of(times: RequestTimes | None) -> ProbeBudget:
+    """The least budget that suffices; the largest where none does, the least where no speed is expected."""
+    least, most = BUDGETS_SECONDS[0], BUDGETS_SECONDS[-1]
+    if times is None:
+        unknown = f"The plan knows no speed here; {least} s is the least."
+        return ProbeBudget(seconds=least, message=f"{unknown} Set probe.budgetSeconds if the time runs out.")
+    needed = probe_time(times)
+    found = next((budget for budget in BUDGETS_SECONDS if needed.seconds <= USABLE_SHARE * budget), None)
+    parts = f"{needed.one_stream:.0f} s for one stream"
+    if times.streams:
+        parts += (
+            f", {needed.levels:.0f} s for levels up to about {times.streams} streams, "
+            f"{needed.arrivals:.0f} s until {times.cohort} requests have arrived and ended"
+        )
+    message = f"About {needed.seconds:.0f} s are expected: {parts}."
+    if found is None:
+        message += f" {most} s is the largest default; set probe.budgetSeconds for more."
+    return ProbeBudget(seconds=found or most, message=message)
+
+
+def probe_budget(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeBudget | None:
+    """The budget of a full measurement of ``plan``: the user's, else by the formula, within the user's
+    timeout. None: nothing is measured."""
+    written = spec.probe
+    if written is not None and written.policy == "Disabled":
+        return None
+    if written is not None and written.budget_seconds is not None:
+        return ProbeBudget(seconds=written.budget_seconds, message="probe.budgetSeconds sets it.")
+    found = budget_of(request_times(plan.predicted, workload(spec), service_level(spec)) if plan else None)
+    timeout = written.timeout_seconds if written else None
+    if timeout is None or timeout >= found.seconds:
+        return found
+    held = f"{found.message} probe.timeoutSeconds ends it after {timeout} s instead of {found.seconds}."
+    return ProbeBudget(seconds=timeout, message=held)
+
+
+def planned_probe(spec: LLMDeploymentSpec, plan: ModelPlan | None) -> ProbeSettings:
+    """The probe's settings with the plan's budget, and a timeout that holds it."""
+    settings, budget = probe_settings(spec), probe_budget(spec, plan)
+    if budget is None:
+        return settings
+    least = max(settings.timeout_seconds, TIMEOUTS * budget.seconds)
+    timeout = (spec.probe.timeout_seconds if spec.probe else None) or least
+    return dataclasses.replace(settings, budget_seconds=budget.seconds, timeout_seconds=timeout)
+
+
+def short_timeout(spec: LLMDeploymentSpec, plan: ModelPlan) -> Failure | None:
+    """The refusal of a probe.timeoutSeconds that cannot hold the plan's budget; None where it can."""
+    written = spec.probe
+    if written is None or written.timeout_seconds is None:
+        return None
+    free = spec.model_copy(update={"probe": written.model_copy(update={"timeout_seconds": None})})
+    needed = probe_budget(free, plan)
+    if needed is None or needed.seconds <= written.timeout_seconds:
+        return None
+    return Failure(
+        failure_class=FailureClass.INVALID_CONFIG,
+        message=f"probe.timeoutSeconds {written.timeout_seconds} cannot hold the probe's budget of "
+        f"{needed.seconds} s. {needed.message}",
+        next_step=f"Raise probe.timeoutSeconds to {needed.seconds} or more, or set probe.budgetSeconds.",
+    )

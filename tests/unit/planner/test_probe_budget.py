@@ -1,0 +1,184 @@
+"""The probe's budget: by what the plan expects, what the user sets, and what a timeout can hold."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, strategies as st
+
+from benchmarks.planner.models import facts
+from tacho_contract.failure import FailureClass
+from tacho_contract.launch import ProbeSettings, ServiceLevel
+from tacho_contract.measurement import Workload, samples_for
+from tacho_operator.core.planner import probe_budget as formula
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.probe_budget import (
+    BUDGETS_SECONDS,
+    ProbeBudget,
+    budget_of,
+    planned_probe,
+    probe_budget,
+    probe_time,
+    request_times,
+)
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure, Prediction
+from tacho_operator.core.revisions.identity import live_config
+from tacho_runtime.probe import open_loop, sequence, time_plan
+from tacho_runtime.probe.phases import arrivals
+from tools.mock.specs import CONFIG, spec
+
+LEVEL = ServiceLevel(tpot_milliseconds=50)
+SHAPE = Workload()
+H200 = {"count": 1, "products": ["NVIDIA-H200"]}
+TWO_H200 = {"count": 2, "products": ["NVIDIA-H200"]}
+seconds = st.floats(0.0005, 5.0)
+
+
+def expected(alone: float, loaded: float, streams: int = 64) -> Prediction:
+    """``alone``, ``loaded``: seconds a token of one stream, and of one of ``streams``."""
+    return Prediction(
+        expected_decode_tokens_per_second=1 / alone,
+        expected_capacity_tokens_per_second=streams / loaded,
+        expected_capacity_concurrency=streams,
+        prefill_tokens_per_second=5000.0,
+    )
+
+
+def budget(found: Prediction, shape: Workload = SHAPE, level: ServiceLevel = LEVEL) -> ProbeBudget:
+    return budget_of(request_times(found, shape, level))
+
+
+@given(seconds, seconds, st.floats(1.0, 3.0), st.integers(1, 2048), st.integers(2, 4000), st.integers(50, 99))
+def test_slower_steps_longer_answers_and_larger_cohorts_never_shorten_the_budget(
+    alone: float, more: float, slower: float, streams: int, tokens: int, percentile: int
+) -> None:
+    shape = Workload(output_tokens=tokens)
+    level = ServiceLevel(tpot_milliseconds=50, percentile=percentile)
+    found = budget(expected(alone, alone + more, streams), shape, level)
+    others = (
+        budget(expected(slower * alone, slower * (alone + more), streams), shape, level),
+        budget(expected(alone, slower * (alone + more), streams), shape, level),
+        budget(expected(alone, alone + more, streams), Workload(output_tokens=round(slower * tokens)), level),
+        budget(expected(alone, alone + more, streams), shape, dataclasses.replace(level, percentile=99)),
+    )
+    assert all(found.seconds <= other.seconds for other in others)
+
+
+@given(seconds, seconds, st.integers(0, 2048), st.integers(2, 4000))
+def test_a_default_is_one_of_three_and_its_reason_says_which_is_the_largest(
+    alone: float, more: float, streams: int, tokens: int
+) -> None:
+    times = request_times(expected(alone, alone + more, streams), Workload(output_tokens=tokens), LEVEL)
+    found = budget_of(times)
+    assert times is not None
+    assert found.seconds in BUDGETS_SECONDS
+    needed = probe_time(times).seconds
+    suffices = needed <= 0.97 * found.seconds
+    assert suffices or found.seconds == BUDGETS_SECONDS[-1]
+    assert ("largest default; set probe.budgetSeconds" in found.message) != suffices
+    assert f"About {needed:.0f} s" in found.message
+    assert ("59 requests have arrived" in found.message) == (streams > 0)
+    assert len(found.message) <= 256
+
+
+def test_the_formula_counts_as_the_probe_does() -> None:
+    assert formula.USABLE_SHARE == 1 - sequence.CLOSING_SHARE
+    assert formula.SINGLE_SECONDS == time_plan.SINGLE_STREAM_SECONDS
+    assert formula.LAST_LOOK == arrivals.LAST_LOOK
+    assert samples_for(95) == 59
+    times = request_times(expected(0.04, 0.05), SHAPE, LEVEL)
+    assert times is not None
+    waits = open_loop.seconds_for(
+        open_loop.LOAD_SHARE * times.streams / times.loaded_seconds,
+        request_seconds=times.loaded_seconds,
+        left_seconds=1e9,
+        slo=LEVEL,
+    )
+    assert probe_time(times).arrivals == pytest.approx(waits)
+
+
+@pytest.mark.parametrize("found", [Prediction(), Prediction(expected_decode_tokens_per_second=9.0)])
+def test_without_an_expected_speed_it_is_the_least_and_says_so(found: Prediction) -> None:
+    assert budget(found).seconds == 45
+    assert "knows no speed" in budget(found).message
+
+
+def planned(model: str, **fields: object) -> ModelPlan | PlanFailure:
+    asked = spec(engine={"name": "vllm"}, context={"maxModelLen": 4096}, **fields)
+    return plan_model(asked, facts(model), nodes=None, history=(), config=CONFIG)
+
+
+def test_an_8b_needs_45_seconds_and_a_70b_more() -> None:
+    small = planned("llama-3.1-8b", gpu=H200, slo={"ttftMilliseconds": 1000, "tpotMilliseconds": 25})
+    large = planned("llama-3.1-70b", gpu=TWO_H200, slo={"tpotMilliseconds": 50})
+    for found, least in ((small, 45), (large, 90)):
+        assert isinstance(found, ModelPlan)
+        assert probe_budget(spec(slo={"tpotMilliseconds": 25}), found).seconds == least  # type: ignore[union-attr]
+
+
+SLOW = Prediction(
+    expected_decode_tokens_per_second=26.0,
+    expected_capacity_tokens_per_second=1260.0,
+    expected_capacity_concurrency=63,
+)
+
+
+def slow_plan() -> ModelPlan:
+    found = planned("llama-3.1-8b", gpu=H200)
+    assert isinstance(found, ModelPlan)
+    return dataclasses.replace(found, predicted=SLOW)
+
+
+@pytest.mark.parametrize(
+    ("probe", "settings"),
+    [
+        ({}, (120, 240)),
+        ({"policy": "Always"}, (120, 240)),
+        ({"budgetSeconds": 45}, (45, 90)),
+        ({"budgetSeconds": 18}, (18, 90)),
+        ({"budgetSeconds": 300}, (300, 600)),
+        ({"timeoutSeconds": 150}, (120, 150)),
+        ({"timeoutSeconds": 60}, (60, 60)),
+        ({"budgetSeconds": 30, "timeoutSeconds": 40}, (30, 40)),
+    ],
+    ids=str,
+)
+def test_what_the_user_sets_rules_and_the_timeout_holds_the_budget(
+    probe: dict[str, object], settings: tuple[int, int]
+) -> None:
+    found = planned_probe(spec(probe=probe), slow_plan())
+    assert (found.budget_seconds, found.timeout_seconds) == settings
+    why = probe_budget(spec(probe=probe), slow_plan())
+    assert why is not None
+    assert why.seconds == found.budget_seconds
+    assert ("timeoutSeconds ends it after 60 s instead of 120" in why.message) == (settings == (60, 60))
+
+
+def test_a_probe_that_is_disabled_has_no_budget() -> None:
+    disabled = spec(probe={"policy": "Disabled"})
+    assert probe_budget(disabled, slow_plan()) is None
+    assert planned_probe(disabled, slow_plan()) == ProbeSettings(policy="Disabled")
+
+
+def test_a_plan_moves_no_key_and_what_the_user_sets_does() -> None:
+    """What was measured stays, whatever a later formula or plan says."""
+    silent, aloud = spec(), spec(probe={"budgetSeconds": 120})
+    assert live_config(silent, slow_plan()).probe.budget_seconds == 120
+    assert live_config(silent, slow_plan()).measure_key == live_config(silent).measure_key
+    assert live_config(aloud, slow_plan()).measure_key != live_config(silent).measure_key
+
+
+def test_a_timeout_that_cannot_hold_the_budget_is_refused() -> None:
+    fields = {"gpu": TWO_H200, "slo": {"tpotMilliseconds": 50}}
+    refused = planned("llama-3.1-70b", **fields, probe={"timeoutSeconds": 60})
+    assert isinstance(refused, PlanFailure)
+    assert refused.failure.failure_class == FailureClass.INVALID_CONFIG
+    assert "probe.timeoutSeconds 60 cannot hold the probe's budget of 90 s" in refused.failure.message
+    assert "to 90 or more" in refused.failure.next_step
+    for probe in (
+        {"timeoutSeconds": 90},
+        {"timeoutSeconds": 60, "budgetSeconds": 60},
+        {"timeoutSeconds": 60, "policy": "Disabled"},
+    ):
+        assert isinstance(planned("llama-3.1-70b", **fields, probe=probe), ModelPlan)
