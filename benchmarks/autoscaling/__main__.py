@@ -12,13 +12,14 @@ parameters that were best on the training trace. Prints the goals; exit code 1: 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import hashlib
-import itertools
 import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks.autoscaling import records
 from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
@@ -27,7 +28,11 @@ from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import MOST, SCENARIOS, TRAINING
 from tacho_simulate.policies import policy_of
 from tacho_simulate.run import simulate
+from tacho_simulate.trace import Trace
 from tacho_simulate.tuning import ATTAINMENT, TRIED, tuned
+
+Values = tuple[float, float, float | None]
+"""SLO attainment in percent, GPU-hours, 90th percentile of TTFT in seconds."""
 
 TRAINING_SEED = 1
 DEVELOPMENT_SEEDS = (11, 12)
@@ -35,6 +40,9 @@ JUDGING_SEEDS = 5
 CODE = ("operator", "runtime")
 BOUND = "clairvoyant bound"
 STATICS = tuple(f"{STATIC}{count}" for count in range(1, MOST + 1))
+MEASURING = (OWN, REFERENCE, "hpa-demand")
+"""Policies that read the measurement; all others do the same whatever it says."""
+KEEPS_ALL_PERCENT = 99.95
 POLICIES = (OWN, REFERENCE, BOUND, *TRIED, *STATICS)
 
 
@@ -57,10 +65,13 @@ def tuned_text(name: str) -> str:
     return tuned(name, trace, TRAINING.setting(trace), seed=TRAINING_SEED)[0]
 
 
-def values(scenario_name: str, text: str, seed: int) -> tuple[float, float, float | None]:
-    """SLO attainment in percent, GPU-hours, 90th percentile of TTFT in seconds."""
-    scenario = SCENARIOS[scenario_name]
-    trace = scenario.trace(seed)
+@functools.lru_cache(maxsize=JUDGING_SEEDS)
+def drawn(scenario: str, seed: int) -> Trace:
+    return SCENARIOS[scenario].trace(seed)
+
+
+def values(name: str, text: str, seed: int) -> Values:
+    scenario, trace = SCENARIOS[name], drawn(name, seed)
     if text == BOUND:
         return 100 * ATTAINMENT, bound_gpu_hours(trace, scenario.setting(trace), ATTAINMENT), None
     factory, setting = policy_of(text, scenario.setting(trace))
@@ -68,28 +79,49 @@ def values(scenario_name: str, text: str, seed: int) -> tuple[float, float, floa
     return 100 * result.slo_attainment, result.gpu_hours, result.ttft_p90_seconds
 
 
+def ran(task: tuple[str, tuple[str, ...], tuple[int, ...]]) -> dict[str, list[Values]]:
+    """By policy, by seed. Of static counts in rising order, none after the first that keeps all requests."""
+    name, texts, seeds = task
+    found: dict[str, list[Values]] = {}
+    for text in texts:
+        found[text] = [values(name, text, seed) for seed in seeds]
+        if text.startswith(STATIC) and min(slo for slo, _, _ in found[text]) >= KEEPS_ALL_PERCENT:
+            break
+    return found
+
+
+def world(name: str) -> str:
+    """The first scenario that differs from this one in its measurement alone."""
+    blank = {"name": "", "lengths": (0, 0), "bias": 1.0}
+    own = dataclasses.replace(SCENARIOS[name], **blank)
+    return next(each for each, item in SCENARIOS.items() if dataclasses.replace(item, **blank) == own)
+
+
 def run(
-    commit: str, scenarios: Iterable[str], policies: Iterable[str], seeds: tuple[int, ...], jobs: int
+    commit: str, scenarios: Sequence[str], policies: Sequence[str], seeds: tuple[int, ...], jobs: int
 ) -> Iterator[Row]:
     for name in scenarios:
-        SCENARIOS[name].setting(SCENARIOS[name].trace(seeds[0]))  # measured once, before the processes fork
+        SCENARIOS[name].setting(drawn(name, seeds[0]))  # measured once, before the processes fork
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
         texts = pool.map(tuned_text, policies, chunksize=1)
-        pairs = list(itertools.product(scenarios, texts))
-        tasks = [(scenario, text, seed) for scenario, text in pairs for seed in seeds]
-        found = iter(pool.starmap(values, tasks, chunksize=len(seeds)))
-        for scenario, text in pairs:
-            name, _, parameters = text.partition(":")
-            slo, hours, waits = zip(*itertools.islice(found, len(seeds)), strict=True)
-            yield Row(
-                commit,
-                scenario,
-                name,
-                parameters,
-                tuple(round(item, 3) for item in slo),
-                tuple(round(item, 3) for item in hours),
-                tuple(round(item, 3) for item in waits if item is not None),
-            )
+        statics = tuple(text for text in texts if text.startswith(STATIC))
+        groups = [(text,) for text in texts if text not in statics] + ([statics] if statics else [])
+        asked = [
+            (name, name if group[0].partition(":")[0] in MEASURING else world(name), group)
+            for name in scenarios
+            for group in groups
+        ]
+        tasks = list(dict.fromkeys((place, group, seeds) for _, place, group in asked))
+        results = dict(zip(tasks, pool.imap(ran, tasks), strict=True))
+    for name, place, group in asked:
+        for text, found in results[place, group, seeds].items():
+            policy, _, parameters = text.partition(":")
+            slo, hours, waits = zip(*found, strict=True)
+            yield Row(commit, name, policy, parameters, _rounded(slo), _rounded(hours), _rounded(waits))
+
+
+def _rounded(values: Iterable[float | None]) -> tuple[float, ...]:
+    return tuple(round(value, 3) for value in values if value is not None)
 
 
 def listed(text: str, known: Iterable[str], every: str = "all") -> tuple[str, ...]:
@@ -111,12 +143,12 @@ def main() -> int:
     judging = given.seeds == "judging"
     if judging and git("status", "--porcelain", *CODE):
         raise SystemExit(f"{' and '.join(CODE)} have changes without a commit: seeds come from its hash")
-    commit = git("log", "-1", "--format=%H", "--", *CODE)
+    commit = git("log", "-1", "--format=%H", "--", *CODE)[:12]
     seeds = judging_seeds(commit) if judging else DEVELOPMENT_SEEDS
     scenarios = listed(given.scenarios, SCENARIOS)
     policies = listed(given.policy or ("all" if judging else OWN), POLICIES)
     began = time.monotonic()
-    rows = list(run(commit[:12], scenarios, policies, seeds, given.jobs))
+    rows = list(run(commit, scenarios, policies, seeds, given.jobs))
     if judging:
         records.append(records.JUDGING, rows)
     elif policies != (OWN,):

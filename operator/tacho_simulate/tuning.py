@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tacho_simulate.policies import policy_of
 from tacho_simulate.policy import Setting
 from tacho_simulate.result import Result
-from tacho_simulate.run import simulate
+from tacho_simulate.run import NO_FAULTS, Faults, simulate
 from tacho_simulate.trace import Trace
 
 ATTAINMENT = 0.99
@@ -51,7 +51,9 @@ TRIED: dict[str, tuple[str, ...]] = {
 """Parameters that are tried for each policy that has any."""
 
 
-def tuned(name: str, trace: Trace, setting: Setting, *, seed: int) -> tuple[str, dict[str, Result]]:
+def tuned(
+    name: str, trace: Trace, setting: Setting, *, seed: int, faults: Faults = NO_FAULTS
+) -> tuple[str, dict[str, Result]]:
     """The policy with the chosen parameters, and what each of those tried came to, the defaults first.
 
     Chosen: the fewest GPU-hours with ATTAINMENT, else the highest attainment.
@@ -60,7 +62,7 @@ def tuned(name: str, trace: Trace, setting: Setting, *, seed: int) -> tuple[str,
     results = {}
     for text in texts:
         factory, own = policy_of(text, setting)
-        results[text] = simulate(trace, own, factory, seed=seed)
+        results[text] = simulate(trace, own, factory, seed=seed, faults=faults)
     return best(results), results
 
 

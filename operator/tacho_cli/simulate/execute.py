@@ -18,8 +18,9 @@ from tacho_contract.units import counted
 from tacho_simulate.policies import POLICIES, PolicyError, policy_of
 from tacho_simulate.policy import Factory, Setting
 from tacho_simulate.result import Result
-from tacho_simulate.run import simulate
+from tacho_simulate.run import Faults, simulate
 from tacho_simulate.trace import Trace, TraceError, read_trace
+from tacho_simulate.tuning import TRIED, tuned
 
 DEFAULT = ("tacho", "greedy")
 """The operator's policy and the greedy reference. With varied settings only the first runs."""
@@ -43,6 +44,7 @@ class SimulationOptions:
     measurements: tuple[str, ...] = ()
     what_if: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    tune: str = ""
     decided: bool = False
 
 
@@ -55,12 +57,13 @@ def execute(order: SimulationOptions) -> int:
     named_policies = [name.strip() for text in order.policies for name in text.split(",")]
     names = named_policies or (DEFAULT[:1] if varied[1:] else DEFAULT)
     trace, models = _trace(order.trace), PerformanceModels()
+    training = _trace(order.tune) if order.tune else None
     within(order.faults, trace)
     asked = [(variant, subject(variant.given, models)) for variant in varied]
     planned = [
         (variant, about, own)
         for variant, about in asked
-        for own in {own.name: own for own in _planned_runs(names, about)}.values()
+        for own in {own.name: own for own in _planned_runs(names, about, training, order.seed)}.values()
     ]
     if len(planned) > MAX_RUNS:
         raise CommandError(f"the options make {len(planned)} runs; the limit is {MAX_RUNS}")
@@ -74,6 +77,7 @@ def execute(order: SimulationOptions) -> int:
         say(f"{name}: {counted(len(trace), 'request')}")
         wrong = dataclasses.replace(asked_faults, cold_start_seconds=about.starts_seconds)
         result = simulate(trace, own.setting, own.factory, seed=order.seed, faults=wrong)
+        result = dataclasses.replace(result, policy=own.name)
         runs.append(_run(name, variant, about, result, order.faults))
         for remark in missed(result):
             said = f"{name}: {remark}"
@@ -121,16 +125,27 @@ class PlannedRun:
     setting: Setting
 
 
-def _planned_runs(names: Iterable[str], about: Subject) -> Iterator[PlannedRun]:
-    """Raises CommandError for an unknown policy or parameter."""
+def _planned_runs(
+    names: Iterable[str], about: Subject, training: Trace | None, seed: int
+) -> Iterator[PlannedRun]:
+    """``training``: trace on which parameters are chosen that are not given. Raises CommandError for an
+    unknown policy or parameter."""
     known: dict[str, Factory] = {**POLICIES, "tacho": about.tacho}
     for name in names:
         for each in known if name == ALL else (name,):
+            text = _tuned(each, about, training, seed) if training and each in TRIED else each
             try:
-                yield PlannedRun(each, *policy_of(each, about.setting, known))
+                yield PlannedRun(text, *policy_of(text, about.setting, known))
             except PolicyError as error:
                 base = each.partition(":")[0]
                 if base in known:
                     raise CommandError(f"--policy {each}: {error}") from None
                 one_of = f"  -> one of: {', '.join(known)}, static-N, all"
                 raise CommandError(f"--policy {each}: {error}{did_you_mean(base, known)}", one_of) from None
+
+
+def _tuned(name: str, about: Subject, training: Trace, seed: int) -> str:
+    faults = Faults(cold_start_seconds=about.starts_seconds)
+    text, results = tuned(name, training, about.setting, seed=seed, faults=faults)
+    say(f"{name}: {text} is the best of {len(results)} on {training.name}")
+    return text

@@ -49,6 +49,13 @@ def simulate(
             "hpa-concurrency:target=12. Repeatable.",
         ),
     ] = None,
+    tune: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Trace on which each policy without parameters gets the cheapest with 99 % SLO attainment.",
+        ),
+    ] = "",
     slo: Annotated[str, typer.Option(metavar="ttft=500ms,tpot=50ms", help="Service level objective.")] = "",
     min_replicas: Annotated[
         int | None, typer.Option("--min-replicas", min=1, max=1000, help="Minimum replicas.")
@@ -110,6 +117,7 @@ def simulate(
             measurements=tuple(measurement or ()),
             what_if=tuple(what_if or ()),
             faults=tuple(fault or ()),
+            tune=tune,
             decided=decisions,
         )
     )
