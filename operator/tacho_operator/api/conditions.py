@@ -196,7 +196,7 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
                 "True",
                 _R.MEASUREMENT_PARTIAL,
                 "The measurement is current, but the time ran out after some levels of concurrency.",
-                "Raise probe.budgetSeconds and probe.timeoutSeconds for all of them.",
+                "Raise probe.budgetSeconds for all of them, and probe.timeoutSeconds where it is set.",
             ),
             ReasonDoc(
                 "Unknown",

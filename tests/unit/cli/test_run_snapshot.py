@@ -11,6 +11,8 @@ from tacho_cli.run.setup import DRAIN_SECONDS, Here, local_setup
 from tacho_cli.run.snapshot import local_status
 from tacho_contract.report import Report
 from tacho_operator.api.conditions import find_condition
+from tacho_operator.core.planner.types import Prediction
+from tacho_operator.core.revisions.identity import live_config
 from tools.harness.resources import CLAIM_SPEC, changed, plan, resource
 
 
@@ -20,6 +22,19 @@ def test_what_is_measured_once_waits_for_no_request(tmp_path: Path) -> None:
     here = Here(scratch=tmp_path, host="127.0.0.1", engine_port=None, runtime_port=9400, drain_seconds=once)
     setup = local_setup(resource(CLAIM_SPEC), plan(), {"models": tmp_path}, here)
     assert setup.runtime.drain_seconds == 0
+
+
+def test_a_slow_plan_is_probed_for_longer_here_too(tmp_path: Path) -> None:
+    slow = Prediction(
+        expected_decode_tokens_per_second=26.0,
+        expected_capacity_tokens_per_second=630.0,
+        expected_capacity_concurrency=63,
+    )
+    here = Here(scratch=tmp_path, host="127.0.0.1", engine_port=None, runtime_port=9400)
+    silent = changed(CLAIM_SPEC, workload=None)
+    live = local_setup(resource(silent), plan(predicted=slow), {"models": tmp_path}, here).live
+    assert (live.probe.budget_seconds, live.probe.timeout_seconds) == (120, 240)
+    assert live.measure_key == live_config(resource(silent).spec).measure_key
 
 
 @pytest.mark.parametrize("replicas", [0, 1, 3])

@@ -25,6 +25,8 @@ RESOURCE: dict[str, Any] = {
             "engine": {"name": "vllm"},
             "quantizationMethod": "fp8",
             "gpu": {"product": "NVIDIA-L4"},
+            "probeBudgetSeconds": 90,
+            "probeBudgetMessage": "About 68 s are expected.",
         },
         "summary": {"outputTokensPerSecondShown": "~1800", "ttftMillisecondsShown": "260"},
         "conditions": [
@@ -67,6 +69,7 @@ def test_a_person_sees_conditions_plan_and_figures(capsys: pytest.CaptureFixture
     assert any(line.split()[:3] == ["Measured", "False", "MeasurementFailed"] for line in lines)
     assert "[no] answer" in told.out, "what a cluster says is not markup"
     assert "vllm with fp8 on NVIDIA-L4." in told.out
+    assert "Probe: 90 s. About 68 s are expected." in lines
     assert "carries 24 streams at the SLO; 30 miss it" in told.out
     assert "measured in 99 s" not in told.out, "what is stale stands behind what is not"
     assert "●" not in told.out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 
 from tacho_contract.measurement import Capacity, Environment, SingleStream
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
@@ -240,3 +241,31 @@ def test_a_single_stream_within_no_better_than_itself_is_named() -> None:
     message = world.condition("Measured")["message"]
     assert "the rate of one stream is not known: its interval exceeds 100 %" in message
     assert len(message) <= OWN_LIMIT_CHARS
+
+
+def test_a_slow_plans_pods_get_its_budget_and_what_was_measured_stays() -> None:
+    """As of a revision that an earlier operator froze and measured within 45 s."""
+    world = measured_world()
+    (name,) = world.names("Deployment")
+    (known,) = world.status["measurements"]
+    before = world.objects["Deployment", name]["spec"]["progressDeadlineSeconds"]
+    world.objects["ControllerRevision", name]["data"]["plan"]["predicted"] = {
+        "expectedDecodeTokensPerSecond": 26.0,
+        "expectedCapacityTokensPerSecond": 630.0,
+        "expectedCapacityConcurrency": 63,
+    }
+    world.settle()
+    told = world.status["plan"]
+    assert told["probeBudgetSeconds"] == 90
+    assert "until 59 requests have arrived" in told["probeBudgetMessage"]
+    live = json.loads(world.objects["ConfigMap", "smol-live"]["data"]["live.json"])
+    assert live["probe"] == {"budgetSeconds": 90, "policy": "Auto", "timeoutSeconds": 180}
+    assert world.objects["Deployment", name]["spec"]["progressDeadlineSeconds"] == before + 90
+    assert world.status["measurements"] == [known]
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert not world.pods("probe")
+    world.change(probe={"timeoutSeconds": 60})
+    world.reconcile(1)
+    live = json.loads(world.objects["ConfigMap", "smol-live"]["data"]["live.json"])
+    assert (live["probe"]["budgetSeconds"], live["probe"]["timeoutSeconds"]) == (60, 60)
+    assert "probe.timeoutSeconds ends it after 60 s" in world.status["plan"]["probeBudgetMessage"]

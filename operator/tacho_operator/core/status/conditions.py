@@ -29,6 +29,7 @@ from tacho_operator.api.status.status import Condition, ConditionStatus
 from tacho_operator.core.measurement.records import shown
 from tacho_operator.core.measurement.runs import deviation_message
 from tacho_operator.core.measurement.states import PARTIAL, clean
+from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.pods.timing import unreachable_message
 from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
 from tacho_operator.core.status.snapshot import Snapshot
@@ -177,7 +178,7 @@ def measured(snapshot: Snapshot) -> ConditionValue | None:
     measuring = snapshot.measuring
     remeasure = measuring.remeasure
     if measuring.current is not None:
-        return _measurement(measuring.current, measuring.deviating)
+        return _measurement(measuring.current, measuring.deviating, _more_time(snapshot, measuring.current))
     if measuring.disabled:
         return ConditionValue("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")
     if remeasure.outcome is not None:
@@ -209,7 +210,15 @@ def measured(snapshot: Snapshot) -> ConditionValue | None:
     return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod is ready to be measured.")
 
 
-def _measurement(entry: MeasurementEntry, deviating: MeasuredRun | None) -> ConditionValue:
+def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
+    """The next step where a larger budget would have told more; "" where it would not."""
+    budget = probe_budget(snapshot.resource.spec, snapshot.subject.plan) if snapshot.subject else None
+    if budget is None or "BudgetExhausted" not in entry.flags:
+        return ""
+    return f"Raise probe.budgetSeconds above {budget.seconds}."
+
+
+def _measurement(entry: MeasurementEntry, deviating: MeasuredRun | None, more_time: str) -> ConditionValue:
     """The condition of a resource with a current measurement."""
     speed = shown(decimal(entry.capacity.output_tokens_per_second), entry) if entry.capacity else None
     text = f"{speed} output tokens per second" if speed else "Measured"
@@ -229,7 +238,7 @@ def _measurement(entry: MeasurementEntry, deviating: MeasuredRun | None) -> Cond
     if entry.state == PARTIAL:
         why = entry.message or "the time ran out after some levels"
         what = f"{text}, but not every level: {why}."
-        return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, what)
+        return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, what, more_time)
     return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{text}.")
 
 
