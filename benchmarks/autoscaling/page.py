@@ -1,135 +1,169 @@
-"""Writes docs/results/scaling/README.md from policies.json.
+"""Writes docs/results/scaling (README.md and policies.svg) from judging.csv.
 
-    python -m benchmarks.autoscaling.page [--check]
-
-The pictures beside it are written by `benchmarks.autoscaling.policies`, as they show every replica's time.
+python -m benchmarks.autoscaling.page [--check]
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+
+from benchmarks.autoscaling import records
+from benchmarks.autoscaling.__main__ import BOUND, JUDGING_SEEDS, judging_seeds
+from benchmarks.autoscaling.drawing import picture
+from benchmarks.autoscaling.goals import NEAR, OWN, REFERENCE, STATIC, Score, goals
+from benchmarks.autoscaling.records import Row
+from tacho_simulate.tuning import TRIED
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs/results/scaling/README.md"
-RESULTS = Path(__file__).with_name("policies.json")
-OWN = ("greedy", "tacho")
+FOLDER = ROOT / "docs/results/scaling"
 HEAD = """# Scaling policies on the same traffic
 
-`python -m benchmarks.autoscaling.policies` runs tacho's algorithm and those of other projects on the same
-traces. `python -m benchmarks.autoscaling.page` writes this page. The others follow their published code
-(source and version in [policies.json](../../../benchmarks/autoscaling/policies.json)).
+`python -m benchmarks.autoscaling --seeds judging` runs tacho's algorithm and those of other projects on the
+same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judging.csv).
+`python -m benchmarks.autoscaling.page` writes this page from it.
 
-- **Traffic**: requests drawn from a seed, and an hour of
-  [public production traffic](../../../benchmarks/autoscaling/traces/README.md).
+- **Seeds**: {count}, drawn from the hash of the last commit that changed code, `{commit}`: {seeds}.
+  Values are means over the seeds.
+- **Traffic**: drawn from the seed, and an hour of
+  [public production traffic](../../../benchmarks/autoscaling/traces/README.md). Requests go to a random pod,
+  as by a Service. "least-loaded": to the pod with the fewest requests, as by a gateway.
 - **Replicas**: a known performance model of a large model, 1 to 16 replicas, cold starts of 90 s.
-- **SLO**: 3 s to the first token, 0.1 s for each further token. tacho knows what a probe of one replica
-  reports.
-- **Tuning**: each other threshold runs as published, and tuned on a training trace of another seed: the
-  fewest GPU-hours with 99 % SLO attainment, else the highest attainment.
+- **SLO**: 3 s to the first token (long prompts: 10 s), 0.1 s for each further token.
+- **Other policies** follow their published [code](../../../operator/tacho_simulate/policies). Their
+  parameters were tuned on a training trace: the fewest GPU-hours with 99 % SLO attainment, else the highest
+  attainment. Static counts from 1 to 16 are candidates, too.
 - **Greedy reference**: sees requests as they arrive, knows what replicas carry, decides every second, and
-  waits for nothing but cold starts. Other policies can beat it, so it is no bound.
+  waits for nothing but cold starts. Others can beat it.
+- **Clairvoyant bound**: GPU-hours without which no policy keeps 99 %, even if it knows the future.
 
-All values are of one seed, {seed}. Static replica counts were not a candidate.
+## Goals
 
-| policy | defaults: SLO % | GPU-hours | tuned: SLO % | GPU-hours | chosen |
-|---|---|---|---|---|---|
+- Where the greedy reference reaches 99 %, tacho does, at no more than 1.05 times the GPU-hours of the
+  cheapest tuned policy that does. Static counts do not take part.
+- Elsewhere no policy within half a point of tacho's attainment or better is 5 % cheaper, static counts
+  included.
+- Everywhere tacho keeps 95 % of what the reference keeps at no more than 1.1 times its GPU-hours, and no
+  static count that keeps as much is 10 % cheaper.
+- TTFT p90 on long prompts with starts of 120 s is at most twice that with 0 s, at no more than 1.25 times its
+  GPU-hours.
+
+{passed} of {goals} are kept.
+
+| scenario | goal | SLO attainment at GPU-hours |
+|---|---|---|
 """
 SCENARIOS = """
-Means over the scenarios. **Bold**: none is better in both, the reference aside.
+## Each policy
 
+SLO % at GPU-hours. "Static": the fewest replicas within half a point of tacho's attainment or better.
+
+"""
+MEANS = """
 ![Each policy by GPU-hours and SLO attainment](policies.svg)
 
-| scenario | greedy | tacho | GPU-hours, relative to greedy | direction changes | dominated by |
-|---|---|---|---|---|---|
+## Parameters
+
+| policy | chosen on the training trace |
+|---|---|
 """
-TAIL = """
-In each cell: SLO attainment, GPU-hours. "Dominated by": a policy with no more GPU-hours and no lower
-attainment, by the larger of both differences.
+RUNS = """
+## Runs
 
-![Replicas over time, tacho and the greedy reference](replicas.svg)
-
-- GPU-hours are {ratio:.2f} of the greedy reference's on average.
-- The reference reaches 99 % in {reached} of {scenarios} scenarios, tacho in {own} of these.
-- {front}
-- Outstanding: other seeds. Their runs were not kept. In some, tuned thresholds dominated tacho on spikes
-  and with metrics lost, by less than 6 %.
-- A sudden rise costs requests under every policy: a start takes 90 s, and queued requests stay at their
-  pod.
-- On the public trace the highest attainment is {best:.1f} %, of {policy}. There a minimum of replicas is
-  the remedy.
+| commit | goals kept | tacho: mean SLO % at GPU-hours | greedy reference |
+|---|---|---|---|
 """
 
 
-def policies(document: dict[str, Any]) -> Iterator[str]:
-    judged, tuned = document["judged"], document["tuned"]
-
-    def cells(label: str) -> str:
-        mean = judged["means"][label]
-        attainment = f"{100 * mean['sloAttainment']:.1f}"
-        shown = f"**{attainment}**" if label in judged["front"] else attainment
-        return f"{shown} | {mean['gpuHours']:.1f}"
-
-    for label in OWN:
-        yield f"| {label} | {cells(label)} | | | |"
-    for label in sorted(tuned):
-        yield f"| {label} | {cells(label)} | {cells(f'{label} tuned')} | {tuned[label]['chosen']} |"
+def cell(score: Score | None) -> str:
+    return f"{100 * score.attainment:.1f} · {score.gpu_hours:.1f}" if score else ""
 
 
-def scenarios(document: dict[str, Any]) -> Iterator[str]:
-    judged = document["judged"]
-    for name, table in document["scenarios"].items():
-        own = (
-            f"{100 * table[label]['sloAttainment']:.1f} % · {table[label]['gpuHours']:.1f}" for label in OWN
+def policies(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
+    shown = [OWN, REFERENCE, *TRIED]
+    yield f"| scenario | {' | '.join(shown)} | static | bound |"
+    yield "|---" * (len(shown) + 3) + "|"
+    for name, found in scores.items():
+        cells = [cell(found.get(policy)) for policy in shown]
+        bound = found.get(BOUND)
+        hours = f"{bound.gpu_hours:.1f}" if bound else ""
+        yield f"| {name} | {' | '.join(cells)} | {static(found)} | {hours} |"
+
+
+def static(found: Mapping[str, Score]) -> str:
+    enough = {
+        name: score
+        for name, score in found.items()
+        if name.startswith(STATIC) and score.attainment >= found[OWN].attainment - NEAR
+    }
+    if not enough:
+        return "none"
+    name = min(enough, key=lambda name: enough[name].gpu_hours)
+    return f"{name.removeprefix(STATIC)}: {cell(enough[name])}"
+
+
+def parameters(rows: Iterable[Row]) -> Iterator[str]:
+    chosen = {row.policy: row.parameters for row in rows}
+    for name in TRIED:
+        text = chosen.get(name, "").replace(":", ", ")
+        yield f"| {name} | {text or 'defaults'} |"
+
+
+def means(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Score]:
+    """Of the policies that ran in all scenarios."""
+    names = set.intersection(*(set(found) for found in scores.values())) - {BOUND}
+    return {
+        name: Score(
+            fmean(found[name].attainment for found in scores.values()),
+            fmean(found[name].gpu_hours for found in scores.values()),
         )
-        ratio, rival = judged["tachoOverGreedyGpuHours"][name], judged["tachoDominated"][name]
-        by = f"{rival['by']}, {rival['percent']} %" if rival["by"] else "none"
-        yield f"| {name} | {' | '.join(own)} | {ratio:.2f} | {table['tacho']['reversals']:.0f} | {by} |"
+        for name in sorted(names)
+    }
 
 
-def above(document: dict[str, Any]) -> str:
-    """Policies of a higher mean attainment than tacho's, and what they cost."""
-    means = document["judged"]["means"]
-    own = means["tacho"]
-    found = [
-        f"{label} has {100 * mean['sloAttainment']:.1f} % for "
-        f"{mean['gpuHours'] / own['gpuHours']:.2f}x the GPU-hours"
-        for label, mean in means.items()
-        if mean["sloAttainment"] > own["sloAttainment"] and label != "greedy"
-    ]
-    listed = "; ".join(found) or "none"
-    return f"A higher attainment than tacho's {100 * own['sloAttainment']:.1f} % on average: {listed}."
+def runs(rows: Sequence[Row]) -> Iterator[str]:
+    for commit in dict.fromkeys(row.commit for row in rows):
+        scores = records.scores(row for row in rows if row.commit == commit)
+        found, mean = list(goals(scores)), means(scores)
+        kept = f"{sum(goal.passed for goal in found)} of {len(found)}"
+        yield f"| {commit} | {kept} | {cell(mean[OWN])} | {cell(mean.get(REFERENCE))} |"
 
 
-def page(document: dict[str, Any]) -> str:
-    judged = document["judged"]
-    public = {label: row["sloAttainment"] for label, row in document["scenarios"]["public"].items()}
-    best = max(public, key=lambda label: public[label])
-    tail = TAIL.format(
-        ratio=judged["tachoOverGreedyMean"],
-        reached=len(judged["greedyReaches"]),
-        scenarios=len(document["scenarios"]),
-        own=len(judged["greedyReaches"]) - len(judged["tachoMisses"]),
-        front=above(document),
-        best=100 * public[best],
-        policy=best,
+def pages(rows: Sequence[Row]) -> dict[str, str]:
+    """Texts by file name."""
+    latest = records.latest(rows)
+    scores, commit = records.scores(latest), latest[-1].commit
+    found = list(goals(scores))
+    head = HEAD.format(
+        count=JUDGING_SEEDS,
+        commit=commit,
+        seeds=", ".join(map(str, judging_seeds(commit))),
+        passed=sum(goal.passed for goal in found),
+        goals=len(found),
     )
-    (seed,) = document["seeds"]
-    rows = "\n".join(policies(document))
-    return f"{HEAD.format(seed=seed)}{rows}\n{SCENARIOS}" + "\n".join(scenarios(document)) + f"\n{tail}"
+    listed = (
+        f"| {goal.scenario} | {'kept' if goal.passed else '**missed**'} | {goal.reason} |" for goal in found
+    )
+    parts = (
+        *(head, *listed, SCENARIOS, *policies(scores), MEANS),
+        *(*parameters(latest), RUNS, *runs(rows)),
+    )
+    text = "".join(part if part.endswith("\n") else f"{part}\n" for part in parts)
+    return {"README.md": text, "policies.svg": picture(means(scores))}
 
 
 def main(arguments: Sequence[str]) -> int:
-    text = page(json.loads(RESULTS.read_text()))
+    rows = records.read(records.JUDGING)
+    written = {FOLDER / name: text for name, text in pages(rows).items()} if rows else {}
+    drifted = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
-        if PAGE.read_text() == text:
-            return 0
-        print(f"{PAGE.relative_to(ROOT)} has drifted: run python -m benchmarks.autoscaling.page")
-        return 1
-    PAGE.write_text(text)
+        for path in drifted:
+            print(f"{path.relative_to(ROOT)} has drifted: run python -m benchmarks.autoscaling.page")
+        return 1 if drifted else 0
+    for path in drifted:
+        path.write_text(written[path])
     return 0
 
 

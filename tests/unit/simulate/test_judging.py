@@ -12,6 +12,7 @@ from benchmarks.autoscaling import records
 from benchmarks.autoscaling.__main__ import POLICIES, judging_seeds, run
 from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
 from benchmarks.autoscaling.goals import AFTER_COLD_STARTS, AT_ONCE, Goal, Score, goals
+from benchmarks.autoscaling.page import pages
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import SCENARIOS
 from benchmarks.autoscaling.traces import PUBLIC, SHAPES, public
@@ -21,8 +22,8 @@ from tests.unit.simulate.worlds import poisson, setting_of
 
 
 def goal(**found: Score) -> Goal:
-    (only,) = goals({"one": {name.replace("_", "-"): score for name, score in found.items()}})
-    return only
+    first, *_ = goals({"one": {name.replace("_", "-"): score for name, score in found.items()}})
+    return first
 
 
 class TestGoals:
@@ -51,6 +52,18 @@ class TestGoals:
             AFTER_COLD_STARTS: {"tacho": Score(0.9, hours, wait)},
         }
         assert list(goals(found))[-1].passed is passed
+
+    def test_everywhere_near_the_reference_and_no_static_count_is_a_tenth_cheaper(self) -> None:
+        good = {"tacho": Score(0.9, 11.0), "greedy": Score(0.92, 10.0), "static-4": Score(0.86, 5.0)}
+        for poor, reasons in (
+            ({"tacho": Score(0.87, 11.0)}, ["two", "nowhere"]),
+            ({"tacho": Score(0.9, 11.1)}, ["two", "nowhere"]),
+            ({"static-4": Score(0.9, 9.9)}, ["nowhere", "two"]),
+            ({"static-4": Score(0.9, 10.0)}, ["nowhere", "nowhere"]),
+        ):
+            found = list(goals({"one": good, "two": good | poor}))[2:]
+            assert [item.reason.rpartition(": ")[2] for item in found] == reasons
+            assert [item.passed for item in found] == [reason == "nowhere" for reason in reasons]
 
 
 def row(commit: str, policy: str, slo: float) -> Row:
@@ -160,3 +173,22 @@ def test_a_measurement_at_other_lengths_is_another_capacity() -> None:
     settings = [scenario.setting(scenario.trace(3)) for scenario in (same, other)]
     assert settings[0].initial_replicas == settings[1].initial_replicas
     assert settings[0].capacity != settings[1].capacity
+
+
+def judged(commit: str, hours: float) -> list[Row]:
+    values = {"tacho": (99.5, hours), "greedy": (99.9, 11.0), "wva": (99.2, 10.0), "static-7": (99.1, 14.0)}
+    return [
+        Row(commit, scenario, policy, "up=0.5" if policy == "wva" else "", (slo,), (cost,), ())
+        for scenario in ("spikes", "ramp")
+        for policy, (slo, cost) in values.items()
+    ]
+
+
+def test_the_page_shows_the_latest_run_and_counts_those_before() -> None:
+    text = pages([*judged("aaa", 11.0), *judged("bbb", 10.2)])["README.md"]
+    assert "`bbb`" in text
+    assert "4 of 4 are kept" in text
+    assert "| spikes | kept | 99.50 % at 10.20; the cheapest with 99 %: wva, 99.20 % at 10.00 |" in text
+    assert "| aaa | 2 of 4 | 99.5 · 11.0 | 99.9 · 11.0 |" in text
+    assert "| wva | up=0.5 |" in text
+    assert "7: 99.1 · 14.0" in text
