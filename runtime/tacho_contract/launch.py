@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tacho_contract import SCHEMA
-from tacho_contract.measurement import Baseline, Measurement, Workload
+from tacho_contract.measurement import Baseline, KnownLevels, Measurement, Workload
 from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH, LIVE_FILE, RUNTIME_PORT, STATE_DIR, TERMINATION_LOG
 from tacho_contract.units import GIB
 
@@ -156,6 +156,8 @@ class LiveConfig:
     baselines: tuple[Baseline, ...] = ()
     """A pod that finds its own machine among them is checked, and not measured in full."""
     again: Again = Again()
+    known: KnownLevels | None = None
+    """Levels that a probe pod begins with; other pods do not read them."""
 
 
 # --- probing an engine that tacho does not run -------------------------------------------------------

@@ -129,6 +129,11 @@ class CurvePoint:
     """95th percentile of the time to the last token, in milliseconds."""
     slo_met: bool | None = None
     """Whether this level met the SLO. Absent: the SLO has no target."""
+    ttft_slo_ratio: float | None = None
+    """The SLO's percentile of the time to the first token over its target; above 1 misses it. Absent: the SLO
+    has no such target."""
+    tpot_slo_ratio: float | None = None
+    """The same of the time per further token."""
     steady: bool = True
     """False: the throughput was still drifting when the window closed."""
     flags: tuple[str, ...] = field(default=(), metadata=FLAGS)
@@ -351,6 +356,22 @@ class Baseline:
     decode_tokens_per_second: float | None = None
     """Decode rate of the single stream, in tokens per second. None: unknown."""
     decode_ci_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownLevels:
+    """What an earlier probe measured that ran out of its time: where the next probe pod goes on."""
+
+    plan_key: str
+    measure_key: str
+    environment: Environment
+    observed_time: str
+    """Time of the measurement that the levels are from."""
+    workload: Workload
+    """The shape of the requests that were sent."""
+    single_stream: SingleStream
+    levels: tuple[CurvePoint, ...]
+    """Clean and steady ones, one stream among them, by rising concurrency."""
 
 
 def same_machine(one: Environment, other: Environment) -> bool:

@@ -144,6 +144,8 @@ def _result(
         end_to_end_milliseconds_p50=median(found.end_to_end) if found.end_to_end else None,
         end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
         slo_met=None if slo_ratio is None else slo_ratio <= 1,
+        ttft_slo_ratio=ttft_ratio,
+        tpot_slo_ratio=tpot_ratio,
         **figures,
     )
     return LevelResult(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
@@ -97,6 +97,16 @@ def single_stream(
     )
 
 
+def _reported_single(findings: ProbeFindings) -> SingleStream | None:
+    """The single stream of this probe, or the one that came with the known levels."""
+    loss_percent = findings.single_loss_percent + findings.drift_percent
+    if findings.known is None:
+        return single_stream(findings.single, findings.prompts, loss_percent)
+    known = findings.known.single_stream
+    interval = known.decode_ci_percent
+    return replace(known, decode_ci_percent=None if interval is None else interval + loss_percent)
+
+
 def _unknown(single: SingleStream | None) -> str:
     """Message that one stream's rate is not known; "" where it is known."""
     interval = (single.decode_ci_percent if single else None) or 0.0
@@ -148,7 +158,8 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         knee = knee_of(findings.tried())
         if knee is None:
             return None, ""
-        above = max(rated) > knee.concurrency
+        # Of a search that the time ended nobody knows whether more streams would have brought more.
+        above = max(rated) > knee.concurrency and not findings.out_of_time
         return rated[knee.concurrency], "Plateau" if above or findings.boundary == "Plateau" else "Floor"
     low, high = bracket(findings.tried())
     if low is None:
@@ -300,9 +311,7 @@ def assemble(
     counted = [stream.prompt_tokens for stream in findings.single if stream.prompt_tokens]
     if counted:
         workload = Workload(input_tokens=round(median(counted)), output_tokens=workload.output_tokens)
-    single = single_stream(
-        findings.single, findings.prompts, findings.single_loss_percent + findings.drift_percent
-    )
+    single = _reported_single(findings)
     capacity, rated = capacity_of(findings, workload, live.slo), findings.rated
     own, apart = _cross_check(findings)
     unknown = _unknown(single)

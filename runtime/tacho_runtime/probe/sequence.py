@@ -10,12 +10,19 @@ from datetime import datetime, timezone
 from random import Random
 
 from tacho_contract.launch import LiveConfig
-from tacho_contract.measurement import Baseline, Measurement, Quality
+from tacho_contract.measurement import Baseline, KnownLevels, Measurement, Quality
 from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.engine_under_test import EngineUnderTest
 from tacho_runtime.probe.load.socket_engine import MachineSampler, SocketEngine, timestamp_only
 from tacho_runtime.probe.load.timed_client import AddressError, RequestFailed
-from tacho_runtime.probe.phases import arrivals, concurrency_levels, single_stream, stability, warm_up
+from tacho_runtime.probe.phases import (
+    arrivals,
+    concurrency_levels,
+    known_levels,
+    single_stream,
+    stability,
+    warm_up,
+)
 from tacho_runtime.probe.quality import BUDGET_SECONDS, score_text
 from tacho_runtime.probe.report import assemble, capacity_of, skipped
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, ProbeSession
@@ -50,6 +57,8 @@ class MeasureOptions:
     """A check: only one stream and this level, in CHECK_SECONDS. 0: everything."""
     given: tuple[int, ...] = ()
     """Levels to measure instead of a search."""
+    known: KnownLevels | None = None
+    """Levels of an earlier probe that ran out of its time; None: none."""
     score: Score | None = None
     advice: Advice = IN_SPEC
     near: bool = True
@@ -99,8 +108,10 @@ async def measure(
         has_slo=bool(slo.ttft_milliseconds or slo.tpot_milliseconds),
     )
     top = question.level or top
-    progress("measuring one stream")
-    await single_stream.one_stream(bench, ttft=ttft, tpot=tpot)
+    known = question.known
+    if known is None or not await known_levels.reuse_levels(bench, known, ttft=ttft, tpot=tpot):
+        progress("measuring one stream")
+        await single_stream.one_stream(bench, ttft=ttft, tpot=tpot)
     if question.level:
         await concurrency_levels.measure_only(bench, [question.level])
     elif question.given:
@@ -113,7 +124,8 @@ async def measure(
 
 async def _everything(bench: ProbeSession, top: int, why: str, ttft: float) -> None:
     findings = bench.findings
-    await single_stream.prompt_line(bench, ttft=ttft)
+    if findings.known is None:
+        await single_stream.prompt_line(bench, ttft=ttft)
     await concurrency_levels.measure_levels(bench, top)
     if max(findings.results, default=1) == top and findings.boundary == "Floor":
         findings.search_ended += f" ({why})"
@@ -133,6 +145,7 @@ async def run_probe(
     progress: Callable[[str], None] = lambda _: None,
     machine: MachineSampler = timestamp_only,
     baseline: Baseline | None = None,
+    known: KnownLevels | None = None,
     cpus: int = 1,
     levels: tuple[int, ...] = (),
     advice: Advice = IN_SPEC,
@@ -142,8 +155,8 @@ async def run_probe(
     Never raises but CancelledError (after which no requests left running): what goes wrong is the
     measurement's ``state`` (Partial with what was found, Failed with nothing) and ``message``.
     ``progress`` gets a few words at each phase. ``baseline``: only a check, of one stream and of the level at
-    which that was measured, within CHECK_SECONDS. ``cpus``: those the probe may use, with the engine where it
-    runs beside it. ``levels``: measured instead of a search.
+    which that was measured, within CHECK_SECONDS. ``known``: levels that the search begins with. ``cpus``:
+    those the probe may use, with the engine where it runs beside it. ``levels``: measured instead of a search.
     """
     if live.probe.policy == "Disabled":
         return skipped(live, plan_key=plan_key, ended=now(), message="probe.policy is Disabled")
@@ -185,6 +198,7 @@ async def run_probe(
             slots=target.slots,
             level=baseline.concurrency if baseline else 0,
             given=levels,
+            known=None if baseline else known,
             score=score if target.scores else None,
             advice=advice,
             near=engine.near,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import Quality
+from tacho_contract.measurement import KnownLevels, Quality
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.contention import Contention, detect_contention
 from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
@@ -50,6 +50,8 @@ class ProbeFindings:
     results: dict[int, LevelResult] = field(default_factory=dict)
     """Results by number of concurrent streams. A level without enough data has no rate, but still shows that
     the service level was broken."""
+    known: KnownLevels | None = None
+    """Levels of an earlier probe that are among the results, with the single stream that is reported."""
     opened: OpenLoopResult | None = None
     """Requests that arrive by themselves."""
     boundary: str = ""

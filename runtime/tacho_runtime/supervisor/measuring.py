@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tacho_contract.launch import ENV_FULL_PROBE, LiveConfig, RuntimeConfig
-from tacho_contract.measurement import Baseline, Environment, Measurement, same_machine
+from tacho_contract.measurement import Baseline, Environment, KnownLevels, Measurement, same_machine
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor.documents import now_text
 
@@ -104,6 +104,18 @@ def _baseline(live: LiveConfig, pod: MeasuredPod) -> Baseline | None:
     return max(found, key=lambda item: item.observed_time, default=None)
 
 
+def known_levels(live: LiveConfig, pod: MeasuredPod) -> tuple[KnownLevels | None, str]:
+    """(levels that this pod's probe begins with, why those of the configuration are dropped)."""
+    known = live.known
+    if known is None or not pod.probe_pod or known.plan_key != pod.plan_key:
+        return None, ""
+    if known.measure_key != live.measure_key:
+        return None, ""
+    if same_machine(known.environment, pod.environment):
+        return known, ""
+    return None, f"the known levels of {known.observed_time} were dropped: they are of another machine"
+
+
 log = logging.getLogger("tacho")
 
 PROBE_GRACE_SECONDS = 10.0
@@ -148,7 +160,10 @@ class MeasurementRun:
             # After a failed measurement the next one leaves out the optional score.
             scores = self.target.scores and (known is None or known.state != "Failed")
             target = dataclasses.replace(self.target, scores=scores)
-            return dataclasses.replace(await self._probed(target, choice.baseline), request=choice.request)
+            found = await self._probed(target, choice.baseline)
+            _, dropped = known_levels(self.live, self.pod)
+            message = "; ".join(filter(None, (found.message, dropped)))
+            return dataclasses.replace(found, request=choice.request, message=message)
         keys = (self.pod.plan_key, self.live.measure_key)
         if known is not None and (known.plan_key, known.measure_key) == keys:
             return known

@@ -328,9 +328,10 @@ class Supervisor:
 
     async def _measure(self, pid: int) -> Measurement:
         from tacho_runtime.probe.sequence import run_probe
-        from tacho_runtime.supervisor.measuring import MeasurementRun, target_of
+        from tacho_runtime.supervisor.measuring import MeasurementRun, known_levels, target_of
 
         live, sampler = self._read_live(), observed_machine.machine_sampler(self._machine, pid)
+        pod = this_pod(self.config, self._report.environment)
 
         def probe(target: ProbeTarget, baseline: Baseline | None) -> Awaitable[Measurement]:
             return run_probe(
@@ -341,10 +342,11 @@ class Supervisor:
                 machine=sampler,
                 cpus=machine.cpu_count(),
                 baseline=baseline,
+                known=known_levels(live, pod)[0],
             )
 
         measuring = MeasurementRun(
-            pod=this_pod(self.config, self._report.environment),
+            pod=pod,
             live=live,
             target=target_of(self.config, *self._engine_address(), slots=self._engine().slots(self.config)),
             probe=probe,

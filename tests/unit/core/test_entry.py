@@ -87,6 +87,8 @@ FULL = Measurement(
             end_to_end_milliseconds_p95=800.0,
             engine_ttft_milliseconds=80.0,
             slo_met=True,
+            ttft_slo_ratio=0.5,
+            tpot_slo_ratio=0.25,
             flags=("NotSteady",),
         ),
     ),

@@ -156,7 +156,7 @@ async def measure_levels(bench: ProbeSession, top: int) -> None:
         limits = SearchLimits(
             top=top, prompt_seconds=levels.prompt_seconds, output_tokens=bench.shape.workload.output_tokens
         )
-        for _ in range(time_plan.MAX_LEVELS):
+        for _ in range(time_plan.MAX_LEVELS + 1 - len(findings.results)):
             step = level_search.next_level(findings.tried(), limits)
             findings.boundary = step.boundary
             if step.concurrency is None:

@@ -28,8 +28,9 @@ MANY_FAILED = 2
 is sent again."""
 
 
-async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float) -> None:
-    """Requests one after the other: the single stream's figures and the curve's first point.
+async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float, most: int | None = None) -> None:
+    """Requests one after the other, at most ``most``: the single stream's figures and the curve's first
+    point.
 
     Measured a second time where something disturbed it, and the undisturbed of both is kept.
     """
@@ -38,7 +39,7 @@ async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float) -> None:
     for attempt in (1, 2):
         count = time_plan.single_stream_requests(request_seconds=request_seconds, left_seconds=clock.left())
         began = clock.now()
-        flags = await _one_after_the_other(bench, count)
+        flags = await _one_after_the_other(bench, min(count, most or count))
         if not flags or attempt == 2 or clock.left() < max(MUCH_SECONDS, 4 * (clock.now() - began)):
             return
         bench.progress("measuring one stream again: it was disturbed")

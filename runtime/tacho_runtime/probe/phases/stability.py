@@ -75,7 +75,9 @@ async def final_check(bench: ProbeSession) -> None:
     if late is None:
         return
     _compare(bench, decode, late, around.flags)
-    clean = clean and not findings.single_flags and "NotSteady" not in findings.flags
+    clean = (
+        clean and findings.known is None and not findings.single_flags and "NotSteady" not in findings.flags
+    )
     if clean and (decode.ci_percent or 0.0) > DESIRED_PERCENT:
         await _more(bench, [stream])
 
@@ -100,11 +102,10 @@ def _compare(bench: ProbeSession, decode: DecodeRate, late: DecodeRate, disturbe
         bench.findings.flags.update({"NotSteady", *disturbed})
         bench.findings.notes.append(f"{said}: something changed during the probe")
         return
-    bench.findings.drift_percent = drift_percent(decode, len(bench.findings.single), late)
-    if bench.findings.drift_percent:
-        bench.findings.notes.append(
-            f"{said}: all intervals are {_percent(bench.findings.drift_percent)} % wider"
-        )
+    drift = drift_percent(decode, len(bench.findings.single), late)
+    bench.findings.drift_percent = max(bench.findings.drift_percent, drift)
+    if drift:
+        bench.findings.notes.append(f"{said}: all intervals are {_percent(drift)} % wider")
 
 
 def _percent(value: float) -> str:
