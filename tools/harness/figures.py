@@ -7,6 +7,14 @@ from typing import Any
 from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream
 
+CAPACITY = Capacity(
+    concurrency=4,
+    requests_per_second=3.2,
+    output_tokens_per_second=204.8,
+    total_tokens_per_second=614.4,
+    ci_percent=0.4,
+)
+
 
 def measured(live: LiveConfig, own_plan_key: str, now: str, **fields: Any) -> Measurement:
     """A whole one, unless ``fields`` say otherwise."""
@@ -23,13 +31,7 @@ def measured(live: LiveConfig, own_plan_key: str, now: str, **fields: Any) -> Me
             tpot_milliseconds_p95=7.9,
             ttft_milliseconds_p50=101.0,
         ),
-        "capacity": Capacity(
-            concurrency=4,
-            requests_per_second=3.2,
-            output_tokens_per_second=204.8,
-            total_tokens_per_second=614.4,
-            ci_percent=0.4,
-        ),
+        "capacity": CAPACITY,
         "curve": (point(1, 120.0), point(4, 204.8)),
     }
     return Measurement(**{**values, **fields})

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     NOT_MEASURED_YET = "NotMeasuredYet"
     MEASUREMENT_COMPLETE = "MeasurementComplete"
     MEASUREMENT_PARTIAL = "MeasurementPartial"
+    CAPACITY_FLOOR = "CapacityFloor"
+    CANNOT_RESUME = "CannotResume"
     MEASUREMENT_PROVISIONAL = "MeasurementProvisional"
     MEASUREMENT_STALE = "MeasurementStale"
     MEASUREMENT_FAILED = "MeasurementFailed"
@@ -197,6 +199,22 @@ CONDITIONS: tuple[ConditionDoc, ...] = (
                 _R.MEASUREMENT_PARTIAL,
                 "The measurement is current, but the time ran out after some levels of concurrency.",
                 "Raise probe.budgetSeconds for all of them, and probe.timeoutSeconds where it is set.",
+            ),
+            ReasonDoc(
+                "True",
+                _R.CAPACITY_FLOOR,
+                "The measurement is current, but its capacity is a lower bound: the time ran out before the "
+                "SLO was missed by a little more. Up to three probe pods go on from the known levels, one "
+                "after the other; then the lower bound stays.",
+                "Nothing at first; wait. If the message says that three went on, raise probe.budgetSeconds.",
+            ),
+            ReasonDoc(
+                "True",
+                _R.CANNOT_RESUME,
+                "As CapacityFloor, but the probe pod that would go on did not run: no free GPU, no quota, or "
+                "a serving pod that waits for a node. It has no priority over other pods. It is retried with "
+                "growing pauses.",
+                "Free resources for one more pod. To have the time in one probe, raise probe.budgetSeconds.",
             ),
             ReasonDoc(
                 "Unknown",

@@ -156,7 +156,8 @@ async def run_probe(
     measurement's ``state`` (Partial with what was found, Failed with nothing) and ``message``.
     ``progress`` gets a few words at each phase. ``baseline``: only a check, of one stream and of the level at
     which that was measured, within CHECK_SECONDS. ``known``: levels that the search begins with. ``cpus``:
-    those the probe may use, with the engine where it runs beside it. ``levels``: measured instead of a search.
+    those the probe may use, with the engine where it runs beside it. ``levels``: measured instead of a
+    search.
     """
     if live.probe.policy == "Disabled":
         return skipped(live, plan_key=plan_key, ended=now(), message="probe.policy is Disabled")

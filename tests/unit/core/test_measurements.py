@@ -11,6 +11,7 @@ from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.status.conditions import OWN_LIMIT_CHARS
 from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
 from tests.unit.core.pod_security import violations
+from tools.harness.figures import CAPACITY
 from tools.harness.resources import CLAIM_SPEC, changed, facts
 from tools.harness.world import MOCK_SPEC, World
 
@@ -110,7 +111,8 @@ def test_a_cut_short_measurement_is_partial() -> None:
     world.inspected(facts())
     world.reconcile(1)
     world.deployment_controller()
-    world.serves(world.pods("server")[0], state="Partial")
+    flat = dataclasses.replace(CAPACITY, boundary="Plateau")
+    world.serves(world.pods("server")[0], state="Partial", capacity=flat)
     world.settle()
     assert world.brief("Measured") == ("True", "MeasurementPartial")
     assert world.status["measurements"][0]["state"] == "Partial"

@@ -6,6 +6,7 @@ What nothing gives yet is marked as planned, stays out of the page, and no code 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,11 @@ import pytest
 from tacho_contract.failure import FAILURE_KINDS
 from tacho_operator.api.conditions import CONDITIONS, ConditionType, Reason
 from tacho_operator.api.crd.definition import WAITING
+from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
 from tacho_operator.core.types import ChildRefusal
 from tests.unit.core.scaling import SCALED, refused, scaled
-from tools.harness.figures import point
+from tools.harness.figures import CAPACITY, point
 from tools.harness.resources import facts
 from tools.harness.world import MOCK_SPEC, World, changed
 
@@ -76,6 +78,16 @@ def measured_with(state: str, **fields: object) -> World:
     figures = {"capacity": None, "curve": ()} if state == "Failed" else {}
     world.serves(world.pods("server")[0], state=state, **figures, **fields)
     world.settle()
+    return world
+
+
+FLAT = dataclasses.replace(CAPACITY, boundary="Plateau")
+
+
+def without_room_to_resume() -> World:
+    world = measured_with("Partial")
+    world.refusals = (ChildRefusal(kind="Pod", name="x", role="probe", message="exceeded quota"),)
+    world.reconcile(PROVISIONAL_RETRY_SECONDS)
     return world
 
 
@@ -149,7 +161,9 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.MEASURED, "Unknown", _R.NOT_MEASURED_YET): starting,
     (_C.MEASURED, "Unknown", _R.MEASURING): lambda: starting("Probing"),
     (_C.MEASURED, "True", _R.MEASUREMENT_COMPLETE): serving,
-    (_C.MEASURED, "True", _R.MEASUREMENT_PARTIAL): lambda: measured_with("Partial"),
+    (_C.MEASURED, "True", _R.MEASUREMENT_PARTIAL): lambda: measured_with("Partial", capacity=FLAT),
+    (_C.MEASURED, "True", _R.CAPACITY_FLOOR): lambda: measured_with("Partial"),
+    (_C.MEASURED, "True", _R.CANNOT_RESUME): without_room_to_resume,
     (_C.MEASURED, "Unknown", _R.MEASUREMENT_PROVISIONAL): lambda: measured_with("Complete", flags=DISTURBED),
     (_C.MEASURED, "False", _R.MEASUREMENT_STALE): lambda: after(serving(), workload=NEW_WORKLOAD),
     (_C.MEASURED, "False", _R.MEASUREMENT_FAILED): lambda: measured_with("Failed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,7 @@ from tacho_operator.core.status.requeue import (
     STALLED_SECONDS,
     UNMEASURED_SECONDS,
 )
+from tools.harness.figures import CAPACITY
 from tools.harness.pod_states import container_state
 from tools.harness.resources import NOW, changed, facts
 from tools.harness.world import MOCK_SPEC, World
@@ -45,6 +47,9 @@ def first_pod(**measurement: object) -> World:
     return world
 
 
+FLAT = dataclasses.replace(CAPACITY, boundary="Plateau")
+
+
 # --- conditions -----------------------------------------------------------------------------------------
 def test_a_plan_is_told_with_its_revision() -> None:
     world = settled()
@@ -58,11 +63,11 @@ def test_a_plan_is_told_with_its_revision() -> None:
         ({}, "204.8 output tokens per second."),
         ({"capacity": None}, "Measured."),
         (
-            {"state": "Partial"},
+            {"state": "Partial", "capacity": FLAT},
             "204.8 output tokens per second, but not every level: the time ran out after some levels.",
         ),
         (
-            {"state": "Partial", "message": "too slow"},
+            {"state": "Partial", "capacity": FLAT, "message": "too slow"},
             "204.8 output tokens per second, but not every level: too slow.",
         ),
         (

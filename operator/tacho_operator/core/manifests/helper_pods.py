@@ -17,6 +17,7 @@ from tacho_operator.core.names import (
     ATTEMPT_ANNOTATION,
     ENGINE_CONTAINER,
     MEASURE_KEY_ANNOTATION,
+    RESUMES_ANNOTATION,
     ROLE_INSPECT,
     ROLE_PROBE,
     labels,
@@ -62,9 +63,19 @@ GRACE_SECONDS = 30
 
 
 def probe_pod(
-    resource: LLMDeployment, *, name: str, revision: str, pod_template: Manifest, measure_key: str
+    resource: LLMDeployment,
+    *,
+    name: str,
+    revision: str,
+    pod_template: Manifest,
+    measure_key: str,
+    attempt: int = 0,
 ) -> Manifest:
-    """A pod of ``revision`` in the probe role: no Service selects it and no scaler counts it."""
+    """A pod of ``revision`` in the probe role: no Service selects it and no scaler counts it.
+
+    ``attempt``: it goes on from known levels, for the so-many-th time; 0: it measures in full. One that goes
+    on improves a figure only: it has no priority over the pods of others.
+    """
     manifest = child(resource, "v1", "Pod", name, role=ROLE_PROBE, revision=revision)
     template = copy.deepcopy(pod_template)
     own = labels(resource.metadata.name, ROLE_PROBE, revision)
@@ -72,9 +83,11 @@ def probe_pod(
     manifest["metadata"]["annotations"] = {
         **template["metadata"].get("annotations", {}),
         MEASURE_KEY_ANNOTATION: measure_key,
+        **({RESUMES_ANNOTATION: str(attempt)} if attempt else {}),
     }
+    left_out = {"priorityClassName"} if attempt else set()
     manifest["spec"] = {
-        **template["spec"],
+        **{key: value for key, value in template["spec"].items() if key not in left_out},
         "containers": [_with_full_probe(item) for item in template["spec"]["containers"]],
         # A failed measurement stays failed; its ended pod holds no resources and shows the reason.
         "restartPolicy": "Never",

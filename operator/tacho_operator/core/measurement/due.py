@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from tacho_contract.launch import LiveConfig
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
+from tacho_operator.core.measurement.known_levels import known_levels
 from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.core.revisions.frozen import Revision
 
@@ -22,6 +23,9 @@ class Cause(StrEnum):
     """Something other than the engine disturbed the present measurement."""
     DEVIATES = "Deviates"
     """A pod checked after the measurement differs from it by more than pods usually do."""
+    UNFINISHED = "Unfinished"
+    """The time ran out before the capacity was more than a lower bound: a probe pod goes on from the known
+    levels."""
 
 
 def due_cause(
@@ -51,4 +55,6 @@ def due_cause(
         return Cause.PROVISIONAL
     if entry is not None and deviating is not None and deviating.time > (entry.observed_time or ""):
         return Cause.DEVIATES
+    if entry is not None and known_levels(entry) is not None:
+        return Cause.UNFINISHED
     return None

@@ -6,7 +6,7 @@ Serving pods are not disturbed. The result of a failed attempt is a note on the 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
@@ -31,6 +31,7 @@ from tacho_operator.core.measurement.attempts import (
 )
 from tacho_operator.core.measurement.due import Cause, due_cause
 from tacho_operator.core.measurement.entry import flags_of
+from tacho_operator.core.measurement.resume import ATTEMPTS, Resumed, resume_key, with_attempt
 from tacho_operator.core.measurement.states import CHECK, CLEAN, USABLE, confidence_of, current
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
 from tacho_operator.core.pods.timing import time_left, unreachable, unreachable_message
@@ -68,6 +69,10 @@ class RemeasurePlan:
     """The note to store on the live ConfigMap."""
     answered: str = ""
     """The last completed request, to store on the live ConfigMap."""
+    resumed: Resumed = field(default_factory=dict)
+    """The probe pods that went on from known levels, to store on the live ConfigMap."""
+    attempts: int = 0
+    """How many of them did so for this plan and workload."""
     requeue_after_seconds: float | None = None
 
 
@@ -90,6 +95,8 @@ class RemeasureInput:
     """The last completed request."""
     deviating: MeasuredRun | None = None
     """The check of a serving pod that differs from the measurement by more than pods usually do."""
+    resumed: Resumed = field(default_factory=dict)
+    """The probe pods that went on from known levels."""
     refused: str
     """The API server's message where it refused the probe pod in this reconcile pass; "": not refused."""
     lost: Collection[str] = ()
@@ -131,6 +138,21 @@ class RemeasureInput:
         )
 
     @property
+    def key(self) -> str:
+        return resume_key(self.active.plan_key, self.live.measure_key)
+
+    @property
+    def attempts(self) -> int:
+        """How many probe pods went on from known levels of this plan and workload."""
+        return len(self.resumed.get(self.key, ()))
+
+    @property
+    def crowded(self) -> bool:
+        """A serving pod waits for a node."""
+        waiting = (pod for pod in self.servers if pod.condition("PodScheduled").status == "False")
+        return any(not pod.terminating for pod in waiting)
+
+    @property
     def server_reports(self) -> tuple[Report, ...]:
         """Reports of the ready serving pods."""
         return tuple(self.reports[pod.uid] for pod in self.servers if pod.ready and pod.uid in self.reports)
@@ -147,7 +169,13 @@ class RemeasureInput:
 
 
 def remeasure(case: RemeasureInput) -> RemeasurePlan:
-    """The next step for a measurement that is missing, requested, provisional or deviating."""
+    """The next step for a measurement that is missing, requested, provisional, deviating or unfinished."""
+    plan = _next_step(case)
+    resumed = plan.resumed or case.resumed
+    return replace(plan, resumed=resumed, attempts=len(resumed.get(case.key, ())))
+
+
+def _next_step(case: RemeasureInput) -> RemeasurePlan:
     why = case.cause
     if case.live.probe.policy == "Disabled" or why is None:
         return RemeasurePlan(delete=references(case.probes), answered=case.answered)
@@ -156,7 +184,15 @@ def remeasure(case: RemeasureInput) -> RemeasurePlan:
             return RemeasurePlan(
                 delete=references(case.probes), cause=why, outcome=failed, answered=case.answered
             )
+    if why == Cause.UNFINISHED and (case.crowded or case.attempts >= ATTEMPTS):
+        crowded = ProbeFailure(reason=Reason.CANNOT_JUDGE, message="A serving pod waits for a node.")
+        outcome = None if case.attempts >= ATTEMPTS else crowded
+        return RemeasurePlan(
+            delete=references(case.probes), cause=why, outcome=outcome, answered=case.answered
+        )
     probe = case.probe
+    if probe is not None and why != Cause.UNFINISHED and _resumes(probe):
+        probe = None  # it does not measure in full
     others = references(pod for pod in case.probes if pod != probe)
     return _begin(case, why, others) if probe is None else _follow(case, why, probe, others)
 
@@ -187,15 +223,16 @@ def _begin(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> R
         refused = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(case.refused))
         return replace(kept, outcome=refused)
     key, before = case.live.measure_key, case.before
-    attempt = before.tries if before else 0
+    tries = before.tries if before else 0
+    attempt = case.attempts + 1 if why == Cause.UNFINISHED else 0
+    distinct = [case.active.name, key, tries, *([attempt] if attempt else [])]
     pod = probe_pod(
         case.resource,
-        name=names.probe_pod_name(
-            case.resource.metadata.name, names.digest([case.active.name, key, attempt])
-        ),
+        name=names.probe_pod_name(case.resource.metadata.name, names.digest(distinct)),
         revision=case.active.name,
         pod_template=case.active.pod_template,
         measure_key=key,
+        attempt=attempt,
     )
     return replace(kept, apply=(pod,), running=True)
 
@@ -205,9 +242,9 @@ def _wait(case: RemeasureInput, why: Cause) -> float | None:
     before = case.before
     if before is not None:
         return wait_seconds(before, case.now)
-    if why != Cause.PROVISIONAL:
+    if why not in (Cause.PROVISIONAL, Cause.UNFINISHED):
         return 0.0
-    # What disturbed the first measurement is given time to end.
+    # What disturbed the first measurement, or started beside it, is given time to end.
     entry = current(case.measurements)
     since = parse_time(entry.observed_time) if entry else None
     passed = (case.now - since).total_seconds() if since else PROVISIONAL_RETRY_SECONDS
@@ -234,7 +271,18 @@ def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Refe
     note = next_note(
         case.before, ended.reason, ended.message, case.now, request=case.request, crashed=ended.crashed
     )
-    return _end(case, why, probe, note, others)
+    ran = ended.crashed or ended.reason != Reason.CANNOT_JUDGE
+    return replace(_end(case, why, probe, note, others), resumed=_counted(case, probe) if ran else {})
+
+
+def _resumes(probe: PodView) -> bool:
+    """Whether the probe pod goes on from known levels."""
+    return bool(probe.annotation(names.RESUMES_ANNOTATION))
+
+
+def _counted(case: RemeasureInput, probe: PodView) -> Resumed:
+    """The probe pods that went on from known levels, with this one where it is one of them."""
+    return with_attempt(case.resumed, case.key, probe.name) if _resumes(probe) else case.resumed
 
 
 def _time_left(case: RemeasureInput, probe: PodView) -> float | None:
@@ -247,13 +295,19 @@ def _measured(
 ) -> RemeasurePlan:
     """Ends a probe pod that has measured. Its result is stored among the measurements where it is better than
     the former one."""
+    resumed = _counted(case, probe)
     if confidence_of(flags_of(found)) == CLEAN:
         answered = case.requested if why == Cause.REQUESTED else case.answered
-        return RemeasurePlan(delete=(*references([probe]), *others), cause=None, answered=answered)
+        return RemeasurePlan(
+            delete=(*references([probe]), *others),
+            cause=why if why == Cause.UNFINISHED else None,
+            answered=answered,
+            resumed=resumed,
+        )
     note = next_note(
         case.before, Reason.MEASUREMENT_PROVISIONAL, clipped(found.message), case.now, request=case.request
     )
-    return _end(case, why, probe, note, others)
+    return replace(_end(case, why, probe, note, others), resumed=resumed)
 
 
 def _end(
@@ -290,6 +344,8 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeEnd | N
     problem = diagnose(probe, lost_nodes=case.lost, schedule_overdue=late)
     if problem is not None and (problem.kind.by_platform or problem.reason in _TRIED_AGAIN):
         waits = probe.phase != "Failed" and problem.reason in _TRIED_AGAIN and not late
+        # It takes what is free, and does not wait in line for what others need.
+        waits = waits and not (_resumes(probe) and problem.reason == FailureClass.UNSCHEDULABLE)
         return ProbeEnd(reason=Reason.CANNOT_JUDGE, message=problem.message, may_recover=waits)
     if probe.phase in ("Failed", "Succeeded") or (problem is not None and problem.needs_user_action):
         why = problem.message if problem else f"Pod {probe.name} ended without a measurement."

@@ -191,25 +191,33 @@ def baselines(measurements: Iterable[MeasurementEntry]) -> tuple[Baseline, ...]:
 
 
 def _baseline(item: MeasurementEntry) -> Baseline | None:
-    capacity, shown = item.capacity, item.environment
-    if not (capacity and capacity.concurrency and capacity.output_tokens_per_second and shown):
+    capacity, machine = item.capacity, machine_of(item)
+    if not (capacity and capacity.concurrency and capacity.output_tokens_per_second and machine):
         return None
     single = item.single_stream
     return Baseline(
         plan_key=item.plan_key or "",
         measure_key=item.measure_key or "",
-        environment=Environment(
-            cpu_model=shown.cpu_model or "",
-            cpu_count=shown.cpu_count or 0,
-            cpu_limit_millis=shown.cpu_limit_millis or 0,
-            gpu_product=shown.gpu_product or "",
-            gpu_count=shown.gpu_count or 0,
-            driver_version=shown.driver_version or "",
-        ),
+        environment=machine,
         observed_time=item.observed_time or "",
         concurrency=capacity.concurrency,
         output_tokens_per_second=capacity.output_tokens_per_second,
         ci_percent=capacity.ci_percent,
         decode_tokens_per_second=single.decode_tokens_per_second if single else None,
         decode_ci_percent=single.decode_ci_percent if single else None,
+    )
+
+
+def machine_of(item: MeasurementEntry) -> Environment | None:
+    """The machine that was measured, as pods report theirs."""
+    shown = item.environment
+    if shown is None:
+        return None
+    return Environment(
+        cpu_model=shown.cpu_model or "",
+        cpu_count=shown.cpu_count or 0,
+        cpu_limit_millis=shown.cpu_limit_millis or 0,
+        gpu_product=shown.gpu_product or "",
+        gpu_count=shown.gpu_count or 0,
+        driver_version=shown.driver_version or "",
     )

@@ -13,7 +13,9 @@ from tacho_contract.report import Report
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import LIVE_KEY
+from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.entry import PodReport
+from tacho_operator.core.measurement.known_levels import known_levels
 from tacho_operator.core.measurement.noisy_neighbours import (
     flag_noisy_neighbours,
     read_neighbours,
@@ -22,6 +24,7 @@ from tacho_operator.core.measurement.noisy_neighbours import (
 from tacho_operator.core.measurement.records import updated_measurements
 from tacho_operator.core.measurement.remeasure import RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.measurement.reprobe import former_request, plan_reprobe
+from tacho_operator.core.measurement.resume import read_resumed, write_resumed
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import diagnose
@@ -58,6 +61,7 @@ class MeasurementPlan:
             names.OUTCOME_ANNOTATION: self.remeasure.note,
             names.ANSWERED_ANNOTATION: self.remeasure.answered,
             names.ASKED_ANNOTATION: self.reprobe_note,
+            names.RESUMED_ANNOTATION: write_resumed(self.remeasure.resumed),
             names.SIBLINGS_ANNOTATION: write_neighbours(self.neighbours),
         }
 
@@ -105,8 +109,10 @@ def plan_measurement(
     live = dataclasses.replace(live, baselines=() if doubted else baselines(measurements))
     refused = next((item.message for item in observed.refusals if item.role == names.ROLE_PROBE), "")
     settled = not rollout.candidate and planning.desired_revision == rollout.active
+    resumed = read_resumed(notes.get(names.RESUMED_ANNOTATION, ""))
     if active is None or not settled:
-        kept = RemeasurePlan(delete=references(probes), answered=notes[names.ANSWERED_ANNOTATION])
+        answered = notes[names.ANSWERED_ANNOTATION]
+        kept = RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed)
         return MeasurementPlan(
             live=live,
             measurements=measurements,
@@ -138,11 +144,15 @@ def plan_measurement(
         note=notes.get(names.OUTCOME_ANNOTATION, ""),
         answered=reprobe.answered,
         deviating=off,
+        resumed=resumed,
         refused=refused,
         lost=lost_nodes(observed.nodes),
         now=now,
     )
     step = remeasure(case)
+    entry = current(measurements)
+    if entry is not None and step.cause == Cause.UNFINISHED and (step.apply or probes):
+        live = dataclasses.replace(live, known=known_levels(entry))
     waits = [item for item in (step.requeue_after_seconds, reprobe.requeue_after_seconds) if item is not None]
     return MeasurementPlan(
         live=live,

@@ -26,13 +26,16 @@ from tacho_operator.api.conditions import (
 )
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.api.status.status import Condition, ConditionStatus
+from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.records import shown
+from tacho_operator.core.measurement.remeasure import RemeasurePlan
+from tacho_operator.core.measurement.resume import ATTEMPTS
 from tacho_operator.core.measurement.runs import deviation_message
 from tacho_operator.core.measurement.states import PARTIAL, clean
 from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.pods.timing import unreachable_message
 from tacho_operator.core.problems import DETAILS, Problem, with_full_stop
-from tacho_operator.core.status.snapshot import Snapshot
+from tacho_operator.core.status.snapshot import MeasuringState, Snapshot
 
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
 OWN_LIMIT_CHARS = 160
@@ -178,7 +181,7 @@ def measured(snapshot: Snapshot) -> ConditionValue | None:
     measuring = snapshot.measuring
     remeasure = measuring.remeasure
     if measuring.current is not None:
-        return _measurement(measuring.current, measuring.deviating, _more_time(snapshot, measuring.current))
+        return _measurement(measuring.current, measuring, _more_time(snapshot, measuring.current))
     if measuring.disabled:
         return ConditionValue("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")
     if remeasure.outcome is not None:
@@ -218,8 +221,9 @@ def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
     return f"Raise probe.budgetSeconds above {budget.seconds}."
 
 
-def _measurement(entry: MeasurementEntry, deviating: MeasuredRun | None, more_time: str) -> ConditionValue:
+def _measurement(entry: MeasurementEntry, measuring: MeasuringState, more_time: str) -> ConditionValue:
     """The condition of a resource with a current measurement."""
+    deviating, remeasure = measuring.deviating, measuring.remeasure
     speed = shown(decimal(entry.capacity.output_tokens_per_second), entry) if entry.capacity else None
     text = f"{speed} output tokens per second" if speed else "Measured"
     if not clean(entry):
@@ -235,11 +239,33 @@ def _measurement(entry: MeasurementEntry, deviating: MeasuredRun | None, more_ti
         next_step = "Check that pod and its node." if confirmed else "A probe pod measures in full."
         what = f"{text}; the check of pod {deviating.pod} found {deviation_message(deviating, entry)}."
         return ConditionValue("False", Reason.DEVIATES_FROM_BASELINE, what, next_step)
+    if remeasure.cause == Cause.UNFINISHED:
+        return _lower_bound(f"At least {text}" if speed else text, remeasure, more_time)
     if entry.state == PARTIAL:
         why = entry.message or "the time ran out after some levels"
         what = f"{text}, but not every level: {why}."
         return ConditionValue("True", Reason.MEASUREMENT_PARTIAL, what, more_time)
     return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{text}.")
+
+
+def _lower_bound(text: str, remeasure: RemeasurePlan, more_time: str) -> ConditionValue:
+    """The condition of a resource whose capacity is a lower bound for want of time."""
+    attempts = remeasure.attempts
+    if attempts >= ATTEMPTS:
+        what = f"{text}: {ATTEMPTS} probe pods went on and did not reach the end of the search."
+        return ConditionValue("True", Reason.CAPACITY_FLOOR, what, more_time)
+    if remeasure.outcome is not None:
+        what = f"{text}: the time ran out, and no probe pod can go on."
+        return ConditionValue(
+            "True",
+            Reason.CANNOT_RESUME,
+            what,
+            "Free resources for one more pod.",
+            remeasure.outcome.message.replace(DETAILS, " "),
+        )
+    follows = "goes on" if remeasure.running else "will go on"
+    next_step = f"Probe pod {attempts + 1} of {ATTEMPTS} {follows} from the known levels."
+    return ConditionValue("True", Reason.CAPACITY_FLOOR, f"{text}: the time ran out.", next_step)
 
 
 def _unknown_rate(entry: MeasurementEntry) -> str:

@@ -16,6 +16,8 @@ _EVENT_REASONS = {
         {
             Reason.MEASUREMENT_COMPLETE,
             Reason.MEASUREMENT_PARTIAL,
+            Reason.CAPACITY_FLOOR,
+            Reason.CANNOT_RESUME,
             Reason.MEASUREMENT_PROVISIONAL,
             Reason.MEASUREMENT_STALE,
             Reason.MEASUREMENT_FAILED,

@@ -1,0 +1,77 @@
+"""The levels of a probe that ran out of its time, for the next probe pod to go on from.
+
+The document is made of the measurement itself, so that it is as current as that one is: another plan or
+workload has other keys, and no known levels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tacho_contract.measurement import INVALIDATING, CurvePoint, KnownLevels, Workload
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.core.measurement.runs import machine_of
+from tacho_operator.core.measurement.states import INCOMPLETE, clean
+
+FLOOR = "Floor"
+MAX_LEVELS = 8
+"""Levels that are passed on, so that those of the next probe find room in status beside them."""
+WIDEST_PERCENT = 10.0
+"""Interval of a level that is passed on. A wider one had no time for its requests, and shows the ramp."""
+
+
+def unfinished(entry: MeasurementEntry) -> bool:
+    """Whether the capacity is a clean lower bound only because the search did not come to its end: levels are
+    missing, or have no rate below one that misses the SLO."""
+    bounded = entry.capacity is not None and entry.capacity.boundary == FLOOR
+    missed = any(item.slo_met is False for item in entry.curve)
+    return bounded and clean(entry) and (missed or INCOMPLETE in entry.flags)
+
+
+def known_levels(entry: MeasurementEntry) -> KnownLevels | None:
+    """What a probe pod begins with; None where nothing is to be resumed, or too little is known for it."""
+    single, shape, machine = entry.single_stream, entry.workload, machine_of(entry)
+    if not unfinished(entry) or single is None or not single.decode_tokens_per_second:
+        return None
+    levels = sorted((item for item in entry.curve if _usable(item)), key=lambda item: item.concurrency)
+    if shape is None or machine is None or not levels or levels[0].concurrency != 1:
+        return None
+    return KnownLevels(
+        plan_key=entry.plan_key or "",
+        measure_key=entry.measure_key or "",
+        environment=machine,
+        observed_time=entry.observed_time or "",
+        workload=Workload(input_tokens=shape.input_tokens, output_tokens=shape.output_tokens),
+        single_stream=single,
+        levels=_chosen(levels, entry.capacity.concurrency if entry.capacity else None),
+    )
+
+
+def _usable(point: CurvePoint) -> bool:
+    """Whether the level is whole, known well, clean and steady, and its ratios say what its verdict says.
+    Rounded ones beside a limit may not, and earlier runtimes report none."""
+    figures = (point.output_tokens_per_second, point.requests_per_second, point.window_seconds)
+    latencies = (point.requests, point.ttft_milliseconds_p50, point.tpot_milliseconds_p50)
+    if None in figures or None in latencies or not point.output_tokens_per_second:
+        return False
+    if point.concurrency > 1 and (point.ci_percent is None or point.ci_percent > WIDEST_PERCENT):
+        return False
+    if not point.steady or not INVALIDATING.isdisjoint(point.flags):
+        return False
+    ratio = _slo_ratio(point)
+    return point.slo_met == (None if ratio is None else ratio <= 1)
+
+
+def _slo_ratio(point: CurvePoint) -> float | None:
+    return max((one for one in (point.ttft_slo_ratio, point.tpot_slo_ratio) if one is not None), default=None)
+
+
+def _chosen(levels: Sequence[CurvePoint], kept: int | None) -> tuple[CurvePoint, ...]:
+    """One stream, the highest throughput, the fewest streams that miss the SLO, and those next to ``kept``,
+    the capacity's."""
+    needed = [levels[0], max(levels, key=lambda item: item.output_tokens_per_second or 0.0)]
+    needed += [item for item in levels if item.slo_met is False][:1]
+    near = sorted(levels, key=lambda item: abs(math.log(item.concurrency / max(1, kept or 1))))
+    ranked = list({item.concurrency: item for item in (*needed, *near)}.values())
+    return tuple(sorted(ranked[:MAX_LEVELS], key=lambda item: item.concurrency))

@@ -1,0 +1,135 @@
+"""A probe that ran out of its time, and those that go on from its levels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from tacho_contract.launch import LiveConfig, ServiceLevel
+from tacho_contract.measurement import KnownLevels, Measurement
+from tacho_contract.report import Report
+from tacho_operator.core.measurement.entry import PodReport, measurement_entry
+from tacho_operator.core.measurement.known_levels import known_levels
+from tacho_operator.core.measurement.resume import ATTEMPTS
+from tacho_runtime.probe.report import assemble
+from tacho_runtime.probe.sequence import MeasureOptions, measure
+from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings
+from tests.unit.probe.probing import ENDED, WORKLOAD
+from tools.mock.engine_law import Law
+from tools.mock.virtual_engine import VirtualEngine
+
+SLOW = Law(
+    kv_tokens=1_000_000,
+    itl_base_ms=38,
+    itl_per_seq_ms=0.3,
+    ttft_base_ms=40,
+    ttft_per_token_ms=0.05,
+    prefill_blocks=True,
+)
+MANY = replace(SLOW, itl_per_seq_ms=0.15, ttft_base_ms=20)
+SLO = ServiceLevel(tpot_milliseconds=80)
+BOUNDED = ("Edge", "Plateau")
+
+
+async def probed(
+    law: Law, seed: int, *, known: KnownLevels | None = None, budget: float = 45.0
+) -> Measurement:
+    """What engines as slow as this begin in time they end a request later."""
+    engine, findings = VirtualEngine(law, Random(seed)), ProbeFindings()
+    live = LiveConfig(measure_key="m", workload=WORKLOAD, slo=SLO)
+    clock = ProbeClock(now=engine.now_seconds, budget_ends=0.97 * budget, timeout_ends=2 * budget)
+    question = MeasureOptions(live=live, max_model_len=4096, streams=8, known=known)
+    await measure(engine, question, findings, clock)
+    seconds = engine.now_seconds()
+    return assemble(findings, live, plan_key="p", ended=ENDED, probe_seconds=seconds, spread=SPREAD)
+
+
+def passed_on(measured: Measurement) -> KnownLevels | None:
+    """As the operator keeps it in status and passes it on."""
+    report = Report(
+        runtime_version="1",
+        revision="r",
+        plan_key="p",
+        phase="Serving",
+        engine="vllm",
+        observed_time=measured.observed_time,
+        measurement=measured,
+    )
+    entry = measurement_entry(PodReport(report=report, image_id="i"), None)
+    assert entry is not None
+    return known_levels(entry)
+
+
+@pytest.mark.parametrize("law", [SLOW, MANY], ids=["slow", "many"])
+async def test_a_slow_engine_ends_at_the_edge_of_one_long_probe_within_three_attempts(law: Law) -> None:
+    long = (await probed(law, 9, budget=240)).capacity
+    assert long is not None
+    assert long.boundary in BOUNDED
+    for seed in range(3):
+        measured = await probed(law, seed)
+        known = passed_on(measured)
+        for attempt in range(ATTEMPTS):
+            assert known is not None, measured.message
+            assert measured.capacity is not None
+            assert measured.capacity.boundary == "Floor"
+            assert measured.capacity.concurrency <= 1.06 * long.concurrency
+            measured = await probed(law, 100 * seed + attempt, known=known)
+            if measured.capacity is not None and measured.capacity.boundary in BOUNDED:
+                break
+            known = passed_on(measured) or known  # of a provisional one the clean one stays
+        assert measured.capacity is not None
+        assert measured.capacity.boundary in BOUNDED
+        assert measured.capacity.output_tokens_per_second == pytest.approx(
+            long.output_tokens_per_second, rel=0.06
+        )
+
+
+async def test_known_levels_are_among_those_of_the_next_probe_with_the_known_single_stream() -> None:
+    first = await probed(SLOW, 1)
+    known = passed_on(first)
+    assert known is not None
+    second = await probed(SLOW, 2, known=known)
+    former = {item.concurrency: item.output_tokens_per_second for item in known.levels}
+    here = {item.concurrency: item.output_tokens_per_second for item in second.curve}
+    assert former.items() <= here.items()
+    assert len(here) > len(former)
+    assert second.single_stream is not None
+    assert second.single_stream.requests == known.single_stream.requests
+    assert "one request alone agrees" in second.message
+
+
+@pytest.mark.parametrize("change", [0.9, 1.1])
+async def test_known_levels_of_a_faster_or_slower_pod_are_dropped_and_that_is_said(change: float) -> None:
+    known = passed_on(await probed(SLOW, 1))
+    assert known is not None
+    other = replace(SLOW, itl_base_ms=SLOW.itl_base_ms * change)
+    measured = await probed(other, 1, known=known)
+    fresh = await probed(other, 1)
+    assert "the known levels of 2026-01-02T00:00:00Z were dropped: one stream decoded" in measured.message
+    assert measured.single_stream is not None
+    assert fresh.single_stream is not None
+    assert measured.single_stream.decode_tokens_per_second == pytest.approx(
+        fresh.single_stream.decode_tokens_per_second, rel=0.02
+    )
+
+
+async def test_a_small_difference_of_the_pods_widens_the_intervals() -> None:
+    known = passed_on(await probed(SLOW, 1))
+    assert known is not None
+    measured = await probed(replace(SLOW, itl_base_ms=38.8), 1, known=known)
+    assert "one request alone agrees" in measured.message
+    (alone,) = [item.ci_percent for item in measured.curve if item.concurrency == 1]
+    (former,) = [item.ci_percent for item in known.levels if item.concurrency == 1]
+    assert alone is not None
+    assert former is not None
+    assert alone - former == pytest.approx(100 * 0.8 / 38.3, abs=0.3)
+
+
+async def test_prompts_of_another_length_are_another_measurement() -> None:
+    known = passed_on(await probed(SLOW, 1))
+    assert known is not None
+    other = replace(known, workload=replace(known.workload, input_tokens=300))
+    measured = await probed(SLOW, 1, known=other)
+    assert "prompts had 300 tokens then and 512 now" in measured.message
