@@ -24,7 +24,7 @@ from tacho_operator.api.conditions import (
     remove_condition,
     set_condition,
 )
-from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import Condition, ConditionStatus
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.records import shown
