@@ -71,7 +71,12 @@ def test_a_plan_is_told_with_its_revision() -> None:
             "204.8 output tokens per second, but not every level: too slow.",
         ),
         (
-            {"state": "Partial", "message": "no time was left: more streams", "flags": ("BudgetExhausted",)},
+            {
+                "state": "Partial",
+                "capacity": FLAT,
+                "message": "no time was left: more streams",
+                "flags": ("BudgetExhausted",),
+            },
             "204.8 output tokens per second, but not every level: no time was left: more streams. "
             "Raise probe.budgetSeconds above 45.",
         ),
