@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks.autoscaling import records
 from benchmarks.autoscaling.clairvoyant import bound_gpu_hours
-from benchmarks.autoscaling.goals import OWN, REFERENCE, STATIC, goals
+from benchmarks.autoscaling.goals import BOUND, OWN, REFERENCE, STATIC, goals
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import MOST, SCENARIOS, TRAINING
 from tacho_simulate.policies import policy_of
@@ -38,7 +38,6 @@ TRAINING_SEED = 1
 DEVELOPMENT_SEEDS = (11, 12)
 JUDGING_SEEDS = 5
 CODE = ("operator", "runtime")
-BOUND = "clairvoyant bound"
 STATICS = tuple(f"{STATIC}{count}" for count in range(1, MOST + 1))
 MEASURING = (OWN, REFERENCE, "hpa-demand")
 """Policies that read the measurement; all others do the same whatever it says."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.autoscaling import records
-from benchmarks.autoscaling.__main__ import BOUND, JUDGING_SEEDS, judging_seeds
+from benchmarks.autoscaling.__main__ import JUDGING_SEEDS, judging_seeds
 from benchmarks.autoscaling.drawing import picture
-from benchmarks.autoscaling.goals import NEAR, OWN, REFERENCE, STATIC, Score, goals
+from benchmarks.autoscaling.goals import BOUND, NEAR, OWN, REFERENCE, STATIC, Score, goals
 from benchmarks.autoscaling.records import Row
 from tacho_simulate.tuning import TRIED
 
@@ -31,7 +31,7 @@ same traces, and appends to [judging.csv](../../../benchmarks/autoscaling/judgin
   [public production traffic](../../../benchmarks/autoscaling/traces/README.md). Requests go to a random pod,
   as by a Service. "least-loaded": to the pod with the fewest requests, as by a gateway.
 - **Replicas**: a known performance model of a large model, 1 to 16 replicas, cold starts of 90 s.
-- **SLO**: 3 s to the first token (long prompts: 10 s), 0.1 s for each further token.
+- **SLO**: 3 s to the first token, 0.1 s for each further token; on long prompts 10 s and 1 s.
 - **Other policies** follow their published [code](../../../operator/tacho_simulate/policies). Their
   parameters were tuned on a training trace: the fewest GPU-hours with 99 % SLO attainment, else the highest
   attainment. Static counts from 1 to 16 are candidates, too.

@@ -29,7 +29,8 @@ MODEL = PerformanceModel(
     kv_cache_tokens=80_000,
 )
 """A large model: few long answers at once, so that a run takes thousands of requests, not millions."""
-TTFT_SECONDS, TPOT_SECONDS = 3.0, 0.1
+SLO, LONG_PROMPTS_SLO = (3.0, 0.1), (10.0, 1.0)
+"""Seconds to the first token, and of each further one. A step with a chunk of a prompt takes 0.26 s."""
 LEAST, MOST = 1, 16
 INITIAL_UTILIZATION = 0.7
 LEVELS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
@@ -40,11 +41,11 @@ START_SECONDS, SLOW_START_SECONDS, LONG_START_SECONDS = 90.0, 600.0, 120.0
 CI_PERCENT = 3.0
 """Half the confidence interval of the measured rate, as a probe of good repeatability has it."""
 
+Slo = tuple[float, float]
+
 
 @functools.cache
-def measured(
-    input_tokens: int, output_tokens: int, ttft_seconds: float = TTFT_SECONDS, bias: float = 1.0
-) -> MeasurementEntry:
+def measured(input_tokens: int, output_tokens: int, slo: Slo = SLO, bias: float = 1.0) -> MeasurementEntry:
     """The entry of status.measurements that a probe with these lengths leaves.
 
     ``bias``: the measured rate as a share of the true one.
@@ -53,7 +54,7 @@ def measured(
         closed_loop(MODEL, input_tokens=input_tokens, output_tokens=output_tokens, concurrency=count)
         for count in LEVELS
     ]
-    kept = itertools.takewhile(lambda level: _keeps(level, ttft_seconds), levels)
+    kept = itertools.takewhile(lambda level: _keeps(level, slo), levels)
     alone, best = levels[0], max(kept, key=lambda level: level.concurrency, default=levels[0])
     points = [(float(level.concurrency), 1000 / bias * level.tpot_seconds.p50) for level in levels]
     slope, intercept = linear_regression(*zip(*points, strict=True))
@@ -76,9 +77,9 @@ def measured(
             ci_percent=CI_PERCENT,
             boundary="Edge",
             basis="SLO",
-            verified=_verified(best.requests_per_second, input_tokens, output_tokens, ttft_seconds),
+            verified=_verified(best.requests_per_second, input_tokens, output_tokens, slo),
         ),
-        curve=[_point(level, bias, ttft_seconds) for level in levels],
+        curve=[_point(level, bias, slo) for level in levels],
         fit=Fit(
             alpha_milliseconds=intercept,
             beta_microseconds=1000 * slope,
@@ -88,11 +89,11 @@ def measured(
     )
 
 
-def _keeps(level: Level, ttft_seconds: float) -> bool:
-    return level.ttft_seconds.p99 <= ttft_seconds and level.tpot_seconds.p99 <= TPOT_SECONDS
+def _keeps(level: Level, slo: Slo) -> bool:
+    return level.ttft_seconds.p99 <= slo[0] and level.tpot_seconds.p99 <= slo[1]
 
 
-def _point(level: Level, bias: float, ttft_seconds: float) -> CurvePoint:
+def _point(level: Level, bias: float, slo: Slo) -> CurvePoint:
     return CurvePoint(
         concurrency=level.concurrency,
         requests_per_second=bias * level.requests_per_second,
@@ -104,11 +105,11 @@ def _point(level: Level, bias: float, ttft_seconds: float) -> CurvePoint:
         tpot_milliseconds_p95=1000 / bias * level.tpot_seconds.p95,
         end_to_end_milliseconds_p50=1000 / bias * level.e2e_seconds.p50,
         end_to_end_milliseconds_p95=1000 / bias * level.e2e_seconds.p95,
-        slo_met=_keeps(level, ttft_seconds),
+        slo_met=_keeps(level, slo),
     )
 
 
-def _verified(requests_per_second: float, input_tokens: int, output_tokens: int, ttft_seconds: float) -> bool:
+def _verified(requests_per_second: float, input_tokens: int, output_tokens: int, slo: Slo) -> bool:
     rng = Random(VERIFY_SEED)
     gaps = (rng.expovariate(VERIFY_SHARE * requests_per_second) for _ in range(VERIFY_REQUESTS))
     times = tuple(itertools.accumulate(gaps))
@@ -123,17 +124,17 @@ def _verified(requests_per_second: float, input_tokens: int, output_tokens: int,
         min_replicas=1,
         max_replicas=1,
         capacity=capacity_of([], None, Workload()),
-        slo_ttft_seconds=ttft_seconds,
-        slo_tpot_seconds=TPOT_SECONDS,
+        slo_ttft_seconds=slo[0],
+        slo_tpot_seconds=slo[1],
         cold_start_seconds=START_SECONDS,
         model=MODEL,
     )
     return simulate(trace, setting, static, seed=VERIFY_SEED).slo_attainment >= VERIFIED
 
 
-def rate_of(lengths: tuple[int, int], ttft_seconds: float) -> float:
+def rate_of(lengths: tuple[int, int], slo: Slo) -> float:
     """Requests/s that one replica carries of these lengths."""
-    capacity = measured(*lengths, ttft_seconds).capacity
+    capacity = measured(*lengths, slo).capacity
     return (capacity.requests_per_second if capacity else None) or 1.0
 
 
@@ -147,7 +148,7 @@ class Scenario:
     bias: float = 1.0
     """The measured rate as a share of the true one."""
     start_seconds: float = START_SECONDS
-    ttft_seconds: float = TTFT_SECONDS
+    slo: Slo = SLO
     routing: Routing = "random"
     faults: Faults = NO_FAULTS
 
@@ -155,19 +156,19 @@ class Scenario:
         if self.shape == "public":
             return public()
         shape = SHAPES[self.shape]
-        return shape.draw(seed, rate_of(shape.requests.means, self.ttft_seconds))
+        return shape.draw(seed, rate_of(shape.requests.means, self.slo))
 
     def setting(self, trace: Trace) -> Setting:
         traffic = self.lengths if self.shape == "public" else SHAPES[self.shape].requests.means
         first = sum(time < 5 * MINUTE for time in trace.time_seconds) / (5 * MINUTE)
-        entry = measured(*self.lengths, self.ttft_seconds, self.bias)
-        initial = math.ceil(first / rate_of(traffic, self.ttft_seconds) / INITIAL_UTILIZATION)
+        entry = measured(*self.lengths, self.slo, self.bias)
+        initial = math.ceil(first / rate_of(traffic, self.slo) / INITIAL_UTILIZATION)
         return Setting(
             min_replicas=LEAST,
             max_replicas=MOST,
             capacity=capacity_of([entry], None, Workload()),
-            slo_ttft_seconds=self.ttft_seconds,
-            slo_tpot_seconds=TPOT_SECONDS,
+            slo_ttft_seconds=self.slo[0],
+            slo_tpot_seconds=self.slo[1],
             cold_start_seconds=self.start_seconds,
             model=MODEL,
             initial_replicas=min(MOST, max(LEAST, initial)),
@@ -179,7 +180,7 @@ LONG_PROMPTS = Scenario(
     name="long prompts",
     shape="long prompts",
     lengths=SHAPES["long prompts"].requests.means,
-    ttft_seconds=10.0,
+    slo=LONG_PROMPTS_SLO,
     start_seconds=LONG_START_SECONDS,
 )
 SHORT = SHAPES["short requests"].requests.means
