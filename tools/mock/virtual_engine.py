@@ -262,19 +262,17 @@ class VirtualLoop:
         closes = start + terms.window_seconds
         while True:
             engine.run_until(clock.now + TURN_SECONDS)
-            cohort = [one for one in self._sent if start <= one.sent <= closes][: terms.cohort]
-            sent = len(cohort) == terms.cohort or clock.now >= closes
-            over = sent and all(one.ended for one in cohort)
-            if (
-                enough(self._cohort(cohort, clock.now - start))
-                or over
-                or clock.now >= closes + terms.follow_seconds
-            ):
+            every = [one for one in self._sent if start <= one.sent]
+            closes = terms.closes_ns(round(start * NS), [round(one.sent * NS) for one in every]) / NS
+            cohort = [one for one in every if one.sent <= closes + 1 / NS]
+            seconds, late = clock.now - start, clock.now >= closes + terms.follow_seconds
+            over = clock.now >= closes and (late or all(one.ended for one in cohort))
+            if enough(self._cohort(cohort, seconds)) or (over and seconds >= terms.least_seconds):
                 break
         readings = (before, await engine.reading())
         return engine.trace(
             self._sent, terms.streams, start, readings=readings, started=started,
-            sent_until_ns=round((cohort[-1].sent if len(cohort) == terms.cohort else closes) * NS),
+            sent_until_ns=round(closes * NS),
         )  # fmt: skip
 
     @staticmethod

@@ -9,6 +9,7 @@ from statistics import NormalDist, fmean, stdev
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import samples_for
 from tacho_runtime.probe.engine_under_test import Cohort
+from tacho_runtime.probe.statistics import most_over
 
 FEWEST_REQUESTS = 8
 """Fewer tell nothing of a percentile."""
@@ -36,8 +37,7 @@ def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool
     pairs = [(ttfts, slo.ttft_milliseconds), (tpots, slo.tpot_milliseconds)]
     known = max(FEWEST_INDEPENDENT, round(2 * cohort.seconds / _request_seconds(ttfts, tpots, output_tokens)))
     limited = [(values, float(limit)) for values, limit in pairs if limit]
-    size = cohort_size(slo)
-    allowed = math.ceil((size - 1) * (1 - slo.percentile / 100))
+    allowed = most_over(max(cohort_size(slo), len(cohort.sent_ns)), slo.percentile)
     late = sum(wait > slo.ttft_milliseconds for wait in waits) if slo.ttft_milliseconds else 0
     for values, limit in limited:
         over = sum(value > limit for value in values) + (late if values is ttfts else 0)

@@ -6,7 +6,7 @@ when the probe itself is tried against laws that are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,11 +100,22 @@ class LevelTerms:
     ramp_seconds: float
     """At most so long until every stream has its first token, and those that go have ended."""
     cohort: int
-    """Number of requests sent inside the window that are awaited: 59 for a 95th percentile."""
+    """Number of requests sent inside the window that are awaited, at least: 59 for a 95th percentile."""
     window_seconds: float
     """Requests count that are sent within so long after the loop is full; at most."""
     follow_seconds: float
     """Those are followed to their end under unchanged load, at most so long."""
+    least_seconds: float = 0.0
+    """No window is shorter, however soon its requests have ended: a rate needs it."""
+
+    def closes_ns(self, start_ns: int, sent_ns: Sequence[int]) -> int:
+        """When the window closes for requests to count, ``sent_ns`` having been sent since its opening: after
+        the cohort, and after all whose end fits into the least window."""
+        most = start_ns + int(self.window_seconds * 1e9)
+        if len(sent_ns) < self.cohort:
+            return most
+        fitting = start_ns + int((self.least_seconds - self.follow_seconds) * 1e9)
+        return min(most, max(sent_ns[self.cohort - 1], fitting))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

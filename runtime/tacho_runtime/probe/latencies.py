@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist, fmean
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Goodput, Workload
 from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.statistics import percentile, wilson
+from tacho_runtime.probe.statistics import mean_error, percentile, wilson
 
 SHORTEST_SHARE = 0.75
 """Shortest answer that the probe requests where it draws lengths, as a share of the workload's length."""
@@ -19,6 +21,8 @@ FEW_REQUESTS = 5
 times too wide."""
 PARTIAL_TOKENS = 8
 """A cut stream's time per token counts from this many tokens on."""
+SLICES = 10
+"""Of a window, in each of which the time per token of all streams is compared."""
 
 
 @dataclass(slots=True)
@@ -32,6 +36,8 @@ class Latencies:
     """(TTFT, TPOT) of the same request."""
     waiting: list[float] = field(default_factory=list)
     """How long requests of the cohort had waited that had no token at the window's end."""
+    tpot_error: float = 0.0
+    """Standard error of the mean time per token, as a share of it."""
     note: str = ""
 
 
@@ -72,6 +78,7 @@ def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
         every = (tpot_inside(stream, trace) for stream in trace.streams)
         tpots = [(tokens, tpot) for tokens, tpot in every if tpot is not None]
     found.tpot = _founded_tpots(tpots, workload.output_tokens)
+    found.tpot_error = tpot_error(trace)
     found.waiting = [(trace.end_ns - one.sent_ns) / 1e6 for one in trace.cohort if not one.tokens]
     if not found.ttft:
         found.ttft = [ttft for one in trace.streams if (ttft := one.ttft_milliseconds) is not None]
@@ -88,6 +95,24 @@ def tpot_inside(stream: StreamResult, trace: LoadTrace) -> tuple[float, float | 
     inside = [point for point in stream.tokens if trace.start_ns <= point[0] <= trace.end_ns]
     tokens = math.fsum(count for _, count in inside[1:])
     return tokens, (inside[-1][0] - inside[0][0]) / 1e6 / tokens if tokens > 0 else None
+
+
+def tpot_error(trace: LoadTrace) -> float:
+    """Standard error of a window's mean time per token, as a share of it, from slices of the window.
+
+    Streams of a batch share its steps, so requests of the same moment tell little more than one of them; what
+    all share shows from slice to slice only.
+    """
+    seconds, tokens = [0.0] * SLICES, [0.0] * SLICES
+    for stream in trace.streams:
+        for (before_ns, _), (stamp_ns, count) in itertools.pairwise(stream.tokens):
+            if trace.start_ns <= before_ns and stamp_ns < trace.end_ns:
+                place = SLICES * (stamp_ns - trace.start_ns) // (trace.end_ns - trace.start_ns)
+                seconds[place] += (stamp_ns - before_ns) / 1e9
+                tokens[place] += count
+    paces = [took / count for took, count in zip(seconds, tokens, strict=True) if count]
+    known = mean_error(paces)
+    return known[0] if known else 0.0
 
 
 def _founded_tpots(tpots: Sequence[tuple[float, float]], output_tokens: int) -> list[float]:
@@ -112,16 +137,22 @@ def first_token_milliseconds(trace: LoadTrace, place: int, stream: StreamResult)
 
 def slo_ratios(found: Latencies, slo: ServiceLevel) -> tuple[float | None, float | None]:
     """How far the service level's percentiles of TTFT and TPOT are from their limits, 1 being on them; None
-    without a limit. A request that waits for longer than the limit of TTFT is over it already."""
+    without a limit. A request that waits for longer than the limit of TTFT is over it already. The time per
+    token of a longer loop would vary by what this window's own mean is uncertain by as well."""
     over = [wait for wait in found.waiting if wait > slo.ttft_milliseconds]
     return (
         _ratio([*found.ttft, *over], slo.ttft_milliseconds, slo.percentile),
-        _ratio(found.tpot, slo.tpot_milliseconds, slo.percentile),
+        _ratio(found.tpot, slo.tpot_milliseconds, slo.percentile, found.tpot_error),
     )
 
 
-def _ratio(values: Sequence[float], limit: float, percent: float) -> float | None:
-    return percentile(values, percent) / limit if limit > 0 and values else None
+def _ratio(values: Sequence[float], limit: float, percent: float, error: float = 0.0) -> float | None:
+    """``error``: standard deviation, as a share, of what all of ``values`` share; it adds in squares."""
+    if limit <= 0 or not values:
+        return None
+    mean, at = fmean(values), percentile(values, percent)
+    shared = NormalDist().inv_cdf(percent / 100) * error * mean
+    return (mean + math.copysign(math.hypot(at - mean, shared), at - mean + shared)) / limit
 
 
 def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) -> Goodput | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tacho_contract.units import counted
+from tacho_runtime.probe.statistics import NORMAL_975
 
 MAX_STREAMS = 256
 """Maximum number of streams where no service level bounds them, and the plan counts with no more."""
@@ -22,8 +23,16 @@ EDGE_SHARE = 0.06
 """Levels that are so close, one within the service level and one beyond, show the edge."""
 PLATEAU_STREAMS, PLATEAU_GAIN = 1.25, 1.02
 """So many times the streams, and less than so many times the throughput: more streams bring no more."""
-FLAT_STREAMS = 2.0
+FLAT_STREAMS = 4.0
 """Ratio of streams up to which such a throughput has no peak between two levels."""
+LEAST_ERROR = 0.002
+"""Of a ratio: no level is known better."""
+WAITING_SHARE = 0.1
+"""Of a level's streams: so many that wait, by TTFT, are a queue."""
+BEND = 0.25
+"""Of a ratio, for each share of streams between two levels: how far a line between them may be from it."""
+MOST_REFINED = 6
+"""Levels near an edge, at most, where times per token vary so that two do not tell it."""
 KNEE_SHARE = 0.9
 """Share of the highest throughput: the lowest number of streams that reaches it is the knee."""
 KNEE_AIM = 0.92
@@ -33,7 +42,7 @@ KNEE_NEAR = 0.95
 KNEE_CLOSE = 1.25
 """The knee is known when the next lower level that was tried has more than 1/1.25 of its streams."""
 RATIO_ERROR = 0.02
-"""Of a limit: latency percentiles of a cohort are not known better."""
+"""Of a limit: latency percentiles of a cohort are not known better, by chance of single requests."""
 NO_FIGURE = "one stream could not be measured"
 
 
@@ -47,6 +56,8 @@ class TriedLevel:
     ttft_ratio: float | None = None
     """The service level's percentile of TTFT over its limit; None without one."""
     tpot_ratio: float | None = None
+    tpot_error: float = 0.0
+    """Standard error of ``tpot_ratio``, as a share of it."""
 
     @property
     def rated(self) -> bool:
@@ -68,14 +79,19 @@ class SearchLimits:
 
     top: int
     """Maximum number of streams."""
+    full: bool = False
+    """The engine runs no more than ``top`` requests at a time: further ones wait and bring nothing."""
     prompt_seconds: float = 0.0
     """Of an engine that computes several prompts; 0: they do not delay each other."""
     output_tokens: int = 1
+    ttft_seconds: float = 0.0
+    """The service level's limit of TTFT; 0: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchStep:
-    """``concurrency`` None: the search is over, with ``boundary``."""
+    """``concurrency`` None: the search is over, with ``boundary``. Both: the boundary is known, and better
+    with one more level."""
 
     concurrency: int | None
     reason: str
@@ -93,6 +109,14 @@ def top_level(*, desired: int, slots: int, has_slo: bool) -> tuple[int, str]:
 
 def next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep:
     """The next level above one, given those that were tried (one stream among them)."""
+    step = _next_level(tried, limits)
+    at_top = any(one.concurrency == limits.top for one in tried)
+    if limits.full and at_top and step.boundary == "Floor":
+        return replace(step, boundary="Plateau")
+    return step
+
+
+def _next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep:
     if not tried:
         return SearchStep(concurrency=None, reason=NO_FIGURE, boundary="Floor")
     if all(one.slo_ratio is None for one in tried):
@@ -107,6 +131,41 @@ def next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep:
             concurrency=None, reason=_keeping(low.concurrency), boundary=_boundary(kept)
         )
     return _between(tried, low, high)
+
+
+def pooled(tried: Sequence[TriedLevel]) -> tuple[TriedLevel, ...]:
+    """``tried`` with times per token as their neighbours tell them, where a level's own is not certain.
+
+    Local linear regression: each level weighs by its own error and by how far the line may bend up to it, so
+    that a level that is certain stays what it is. More streams make no step shorter."""
+    return tuple(
+        _pooled(one, tried) if one.tpot_ratio is not None and one.tpot_error > LEAST_ERROR else one
+        for one in tried
+    )
+
+
+def _pooled(here: TriedLevel, tried: Sequence[TriedLevel]) -> TriedLevel:
+    rows = [
+        (one.concurrency - here.concurrency, one.tpot_ratio, weight)
+        for one in tried
+        if one.tpot_ratio is not None and (weight := _weight(one, here)) > 0
+    ]
+    weight = math.fsum(w for _, _, w in rows)
+    at = math.fsum(w * x for x, _, w in rows) / weight
+    mean = math.fsum(w * y for _, y, w in rows) / weight
+    spread = math.fsum(w * (x - at) ** 2 for x, _, w in rows)
+    slope = math.fsum(w * (x - at) * y for x, y, w in rows) / spread if spread > 0 else 0.0
+    slope = max(0.0, slope)
+    variance = 1 / weight + (at * at / spread if slope > 0 else 0.0)
+    ratio = mean - slope * at
+    return replace(here, tpot_ratio=ratio, tpot_error=math.sqrt(variance) / ratio)
+
+
+def _weight(one: TriedLevel, here: TriedLevel) -> float:
+    """Inverse variance of what ``one`` tells of the level ``here``."""
+    apart = abs(one.concurrency - here.concurrency) / here.concurrency
+    error = max(LEAST_ERROR, math.hypot(one.tpot_error, BEND * apart)) * (one.tpot_ratio or 0.0)
+    return 1 / error**2 if error > 0 else 0.0
 
 
 def bracket(tried: Sequence[TriedLevel]) -> tuple[TriedLevel | None, TriedLevel | None]:
@@ -130,13 +189,13 @@ def predicted_cycle(tried: Sequence[TriedLevel], streams: int) -> float:
 
 
 def predicted_edge(kept: Sequence[TriedLevel], limits: SearchLimits) -> float:
-    """Streams at which a gap of alpha + beta x streams reaches its limit, or prompts fill the engine's time,
-    whichever is nearer; infinity where neither does."""
+    """Streams at which a gap of alpha + beta x streams reaches its limit, requests that wait reach theirs, or
+    prompts fill the engine's time, whichever is nearest; infinity where none does."""
     levels = sorted(kept, key=lambda one: one.concurrency)[-2:]
     if len(levels) < 2:
         return math.inf
     first, last = levels
-    found = [math.inf]
+    found = [math.inf, _where_waiting_ends(first, last, limits)]
     if first.tpot_ratio is not None and last.tpot_ratio is not None and last.tpot_ratio > first.tpot_ratio:
         found.append(_crossing(first, last, first.tpot_ratio, last.tpot_ratio))
     if limits.prompt_seconds and last.ttft_ratio is not None and first.rated and last.rated:
@@ -147,6 +206,18 @@ def predicted_edge(kept: Sequence[TriedLevel], limits: SearchLimits) -> float:
             found.append(alone / (fewest - slope))
     # What has been kept refutes a prediction below it.
     return min(edge for edge in found if edge > last.concurrency)
+
+
+def _where_waiting_ends(first: TriedLevel, last: TriedLevel, limits: SearchLimits) -> float:
+    """Streams at which requests wait up to the limit of TTFT, where some wait at ``last`` already: an engine
+    that takes no more at a time lets each further stream wait for one request of all. Else infinity."""
+    if first.ttft_ratio is None or last.ttft_ratio is None or not last.rated:
+        return math.inf
+    within_limit = last.output_tokens_per_second / limits.output_tokens * limits.ttft_seconds
+    waiting = (last.ttft_ratio - first.ttft_ratio) * within_limit
+    if waiting < max(1.0, WAITING_SHARE * last.concurrency):
+        return math.inf
+    return last.concurrency + (1 - last.ttft_ratio) * within_limit
 
 
 def _climb(kept: Sequence[TriedLevel], limits: SearchLimits, edge: float) -> SearchStep | None:
@@ -178,12 +249,16 @@ def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> 
     """Secant where the time per token breaks the service level, bisection where waiting does."""
     fewest, most = low.concurrency, high.concurrency
     apart = close_to(fewest)
-    if most <= FLAT_STREAMS * fewest and _boundary((low, high)) == "Plateau":
+    falls = high.output_tokens_per_second * PLATEAU_GAIN < low.output_tokens_per_second
+    if most <= FLAT_STREAMS * fewest and not falls and _boundary((low, high)) == "Plateau":
         reason = f"{_keeping(fewest)}, and {most} bring no more"
+        return SearchStep(concurrency=None, reason=reason, boundary="Plateau")
+    if _boundary([one for one in tried if one.concurrency <= fewest]) == "Plateau":
+        reason = f"{_keeping(fewest)}, and bring no more than fewer do"
         return SearchStep(concurrency=None, reason=reason, boundary="Plateau")
     if most - fewest <= apart:
         reason = f"{_keeping(fewest)}, {most} miss it"
-        return SearchStep(concurrency=None, reason=reason, boundary="Edge")
+        return SearchStep(concurrency=_refining_level(tried, low, high), reason=reason, boundary="Edge")
     inside = sum(fewest <= one.concurrency <= most or one.concurrency > most for one in tried) - 2
     guess = round(math.sqrt(fewest * most))
     if (high.ttft_ratio or 0.0) <= 1 and inside < 3:
@@ -195,6 +270,30 @@ def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> 
     return SearchStep(
         concurrency=min(max(nearest, fewest + 1), most - 1),
         reason=f"between {counted(fewest, 'stream')}, which keep the SLO, and {most}, which miss it",
+    )
+
+
+def _refining_level(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> int | None:
+    """A level next to the edge that was not tried, where the edge is uncertain by more than its share."""
+    edge = edge_between(low, high)
+    if _uncertain_streams(low, high) <= EDGE_SHARE * edge:
+        return None
+    near = 2 * EDGE_SHARE * edge
+    known = {one.concurrency for one in tried}
+    if sum(abs(one - edge) <= near for one in known) >= MOST_REFINED:
+        return None
+    others = [one for one in range(math.ceil(edge - near), math.floor(edge + near) + 1) if one not in known]
+    return min(others, key=lambda one: abs(one - edge), default=None)
+
+
+def _uncertain_streams(low: TriedLevel, high: TriedLevel) -> float:
+    """By how many streams the edge between both may be elsewhere, as times per token vary: standard error."""
+    error = max(low.tpot_error, high.tpot_error)
+    below, above = low.tpot_ratio, high.tpot_ratio
+    if not error or below is None or above is None:
+        return 0.0
+    return min(
+        float(low.concurrency), error * (high.concurrency - low.concurrency) / max(above - below, 1e-9)
     )
 
 
@@ -245,7 +344,9 @@ def edge_of(low: TriedLevel, high: TriedLevel | None) -> SearchedEdge:
     # Beside a limit chance decides by a stream.
     chance = any(abs((one.slo_ratio or 0.0) - 1) < RATIO_ERROR for one in (low, high))
     unknown = min(1.0, (between - 1 + chance) / between)
+    slope = abs(high.output_tokens_per_second - rate) / between
     apart = unknown * max(abs(at_edge - rate), abs(high.output_tokens_per_second - at_edge))
+    apart = max(apart, NORMAL_975 * _uncertain_streams(low, high) * slope)
     return SearchedEdge(
         concurrency=streams, output_tokens_per_second=at_edge, interval_percent=100 * apart / at_edge
     )

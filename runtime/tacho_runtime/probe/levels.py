@@ -47,6 +47,8 @@ WIDEST_PERCENT = 30.0
 CYCLES_SHARE = 0.5
 """Rate and confidence interval come from whole request cycles where that interval is below this share of the
 one from the bins, or the bins give none. Cycles are fewer than bins, and their interval is less certain."""
+NEAR_ERRORS = 2.0
+"""Standard errors between a level and the service level that tell them apart."""
 CONSISTENT_SHARE = 0.03
 """Of the streams, within which rate and latencies of a level agree."""
 
@@ -72,6 +74,8 @@ class LevelResult:
     ttft_ratio: float | None = None
     """The same of TTFT alone."""
     tpot_ratio: float | None = None
+    tpot_error: float = 0.0
+    """Standard error of ``tpot_ratio``, as a share of it."""
     goodput: Goodput | None = None
     notes: tuple[str, ...] = ()
 
@@ -86,6 +90,13 @@ class LevelResult:
     def broken(self) -> bool:
         """Whether it breaks the service level."""
         return (self.slo_ratio or 0.0) > 1
+
+    @property
+    def near_limit(self) -> bool:
+        """Whether its time per token decides, and varies by more than lies between it and its limit."""
+        return (self.ttft_ratio or 0.0) <= 1 and abs(
+            (self.tpot_ratio or 0.0) - 1
+        ) < NEAR_ERRORS * self.tpot_error
 
     @property
     def clean(self) -> bool:
@@ -105,13 +116,13 @@ def evaluate(trace: LoadTrace, workload: Workload, slo: ServiceLevel) -> LevelRe
     kept = _coarse(trace)
     output_tokens = _per_request(trace, workload)
     received, interval = _received(kept, trace, output_tokens)
-    checked = check_counters(trace)
+    front_end = front_end_limit(trace, median(found.tpot))
+    checked = check_counters(trace, behind=bool(front_end))
     rate = received * checked.factor
     if not (math.isfinite(rate) and rate > 0):
         rate, interval = 0.0, None
     contradiction = inconsistency(trace, received, interval)
     steady = trace.started and not trace.failures and not drifts(kept) and not contradiction
-    front_end = front_end_limit(trace, median(found.tpot))
     raised = {NOT_STEADY: not steady, FRONTEND_BOUND: bool(front_end)}
     return _result(
         found,
@@ -153,6 +164,7 @@ def _result(
         slo_ratio=slo_ratio,
         ttft_ratio=ttft_ratio,
         tpot_ratio=tpot_ratio,
+        tpot_error=found.tpot_error,
         goodput=goodput_of(found, slo, point.requests_per_second),
         notes=notes,
     )

@@ -12,7 +12,7 @@ from tacho_contract.units import counted
 from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.latencies import PARTIAL_TOKENS, Latencies, first_token_milliseconds, latencies
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.statistics import founded_percentile, median, percentile, wilson
+from tacho_runtime.probe.statistics import founded_percentile, median, most_over, percentile, wilson
 
 LOAD_SHARE = 0.85
 """Share of the capacity at which requests are sent; nearer to the capacity, queues grow with the square of
@@ -29,8 +29,8 @@ class OpenLoopResult:
     """Latencies of the requests; None: fewer than MIN_ANSWERED were answered."""
     goodput: Goodput | None
     passed: bool | None
-    """Whether the service level was met, with 95 % confidence; None: too few requests to tell, or no service
-    level is set."""
+    """Whether the service level's percentile was met, as far as the requests tell; None: too few requests, or
+    no service level is set."""
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     """Flags of what disturbed the open loop."""
@@ -53,14 +53,13 @@ class OpenLoopOutcomes:
         return self.kept + self.broken + self.undecided
 
     def passed(self, percent: float) -> bool | None:
-        """Whether ``percent`` of all requests meet the service level; None where fewer were sent than tell a
-        percentile, or undecided ones can change the result."""
-        size, share = samples_for(percent), percent / 100
-        if self.requests < size:
-            return False if self.broken > size * (1 - share) else None
-        if self.kept >= share * self.requests:
-            return True
-        return False if self.kept + self.undecided < share * self.requests else None
+        """Whether the percentile of all requests meets the service level; None where fewer were sent than
+        tell a percentile, or undecided ones can change the result."""
+        size = samples_for(percent)
+        allowed = most_over(max(size, self.requests), percent)
+        if self.broken > allowed:
+            return False
+        return True if self.requests >= size and self.broken + self.undecided <= allowed else None
 
 
 def seconds_for(

@@ -173,8 +173,13 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
     if findings.boundary != "Plateau":
         return told[-1], "Floor"
     # Of all that bring as much the fewest streams: further ones only wait.
-    enough = told[-1].point.output_tokens_per_second / PLATEAU_GAIN
-    return next(one for one in told if one.point.output_tokens_per_second >= enough), "Plateau"
+    brought = told[-1].point.output_tokens_per_second
+    alike = (
+        one
+        for one in told
+        if brought / PLATEAU_GAIN <= one.point.output_tokens_per_second <= PLATEAU_GAIN * brought
+    )
+    return next(alike), "Plateau"
 
 
 def _knee_percent(findings: ProbeFindings, level: LevelResult) -> float:

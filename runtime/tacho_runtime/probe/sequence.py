@@ -118,16 +118,16 @@ async def measure(
         await concurrency_levels.measure_only(bench, question.given)
         findings.search_ended = "no search: the levels were given"
     else:
-        await _everything(bench, top, why, ttft)
+        await _everything(bench, top, why, ttft, full=bool(question.slots))
     findings.after = (await engine.reading()).counters
 
 
-async def _everything(bench: ProbeSession, top: int, why: str, ttft: float) -> None:
+async def _everything(bench: ProbeSession, top: int, why: str, ttft: float, *, full: bool) -> None:
     findings = bench.findings
     if findings.known is None:
         await single_stream.prompt_line(bench, ttft=ttft)
-    await concurrency_levels.measure_levels(bench, top)
-    if max(findings.results, default=1) == top and findings.boundary == "Floor":
+    await concurrency_levels.measure_levels(bench, top, full=full)
+    if max(findings.results, default=1) == top and findings.boundary in ("Floor", "Plateau"):
         findings.search_ended += f" ({why})"
     capacity = capacity_of(findings, bench.shape.workload, bench.slo)
     if capacity is not None and capacity.boundary != "NeverMet":

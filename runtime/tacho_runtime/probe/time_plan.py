@@ -150,10 +150,11 @@ def level_terms(
         ramp_seconds=ramp,
         cohort=cohort,
         window_seconds=window,
+        least_seconds=min(window, max(RATE_SECONDS, follow / 4)),
         follow_seconds=max(0.0, min(follow, room - window)),
     )
 
 
 def rate_seconds(terms: LevelTerms, *, limited: bool) -> float:
     """Seconds of a window that a rate needs; where a service level decides, a plain verdict ends it then."""
-    return max(RATE_SECONDS, terms.follow_seconds / 4) if limited else WINDOW_SECONDS
+    return terms.least_seconds if limited else WINDOW_SECONDS

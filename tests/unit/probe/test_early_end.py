@@ -61,6 +61,14 @@ def test_three_verdicts(found: Cohort, verdict: bool | None) -> None:
     assert plain_verdict(found, SLO, TOKENS) is verdict
 
 
+def test_what_is_allowed_over_a_limit_grows_with_the_cohort() -> None:
+    over, most = cohort(count=4, tpot=21.0), cohort(count=76)
+    fields = ("sent_ns", "first_token_ns", "tokens", "last_token_ns", "ended")
+    joined = {name: getattr(over, name) + getattr(most, name) for name in fields}
+    assert plain_verdict(over, SLO, TOKENS) is False
+    assert plain_verdict(Cohort(seconds=5.0, **joined), SLO, TOKENS) is not False
+
+
 def test_a_level_without_a_limit_is_kept_at_once() -> None:
     assert plain_verdict(cohort(count=0), ServiceLevel(), TOKENS) is True
 

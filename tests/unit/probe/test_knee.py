@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, strategies as st
@@ -18,6 +19,7 @@ from tacho_runtime.probe.level_search import (
     edge_of,
     knee_of,
     next_level,
+    pooled,
     predicted_cycle,
     predicted_edge,
     top_level,
@@ -152,6 +154,79 @@ def test_throughput_that_falls_at_the_top_has_its_knee_below() -> None:
     assert knee is not None
     assert 16 < knee.concurrency < 64
     assert step.boundary == "Plateau"
+
+
+def test_levels_up_to_the_engines_own_limit_are_all_that_there_is() -> None:
+    """Further requests only wait there: no later probe finds more."""
+    law = linear(10, 0.1, 100)
+    tried = tuple(tried_at(streams, law) for streams in (1, 4))
+    assert next_level(tried, SearchLimits(top=4)).boundary == "Floor"
+    assert next_level(tried, SearchLimits(top=4, full=True)).boundary == "Plateau"
+    assert next_level(tried, SearchLimits(top=5, full=True)).concurrency == 5
+    bare = [tried_at(streams, lambda c: (float(c), None)) for streams in (1, 3, 4)]
+    assert next_level(bare, SearchLimits(top=4)).boundary == "Floor"
+    assert next_level(bare, SearchLimits(top=4, full=True)).boundary == "Plateau"
+
+
+def test_where_some_wait_each_further_stream_waits_for_one_request_more() -> None:
+    """40 slots, of ten seconds a request: 48 streams wait two seconds, 80 of them ten."""
+    levels = [
+        TriedLevel(concurrency=8, output_tokens_per_second=80.0, ttft_ratio=0.0, tpot_ratio=0.5),
+        TriedLevel(concurrency=48, output_tokens_per_second=400.0, ttft_ratio=0.2, tpot_ratio=0.5),
+    ]
+    assert predicted_edge(levels, SearchLimits(top=999, output_tokens=100, ttft_seconds=10)) == 80
+    # Without such a queue the first token says nothing of the edge.
+    assert predicted_edge(levels, SearchLimits(top=999, output_tokens=100, ttft_seconds=1)) == math.inf
+
+
+def test_a_throughput_that_falls_is_no_plateau_below_the_edge() -> None:
+    levels = [
+        TriedLevel(concurrency=one, output_tokens_per_second=rate, tpot_ratio=ratio)
+        for one, rate, ratio in ((1, 50.0, 0.2), (8, 300.0, 0.6), (16, 250.0, 1.4))
+    ]
+    assert 8 < (next_level(levels, SearchLimits(top=99)).concurrency or 0) < 16
+    flat = [*levels[:2], replace(levels[2], output_tokens_per_second=302.0)]
+    assert next_level(flat, SearchLimits(top=99)).boundary == "Plateau"
+
+
+def noisy(streams: int, ratio: float, error: float) -> TriedLevel:
+    return TriedLevel(
+        concurrency=streams, output_tokens_per_second=10.0 * streams, tpot_ratio=ratio, tpot_error=error
+    )
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.floats(0.1, 3), st.floats(0, 0.2)), min_size=1, max_size=9))
+def test_pooled_levels_lie_within_what_was_measured(rows: list[tuple[int, float, float]]) -> None:
+    levels = [noisy(*row) for row in {row[0]: row for row in rows}.values()]
+    for before, after in zip(levels, pooled(levels), strict=True):
+        assert after.tpot_ratio is not None
+        assert 0 < after.tpot_ratio <= 2 * max(one.tpot_ratio or 0.0 for one in levels)
+        assert after.tpot_error <= max(0.002, before.tpot_error) * 3
+        if before.tpot_error <= 0.002:
+            assert after == before
+
+
+def test_a_level_that_is_not_certain_is_what_its_neighbours_tell() -> None:
+    levels = [noisy(40, 0.80, 0.002), noisy(48, 1.05, 0.05), noisy(50, 0.85, 0.002)]
+    ratio = pooled(levels)[1].tpot_ratio
+    assert ratio == pytest.approx(0.84, abs=0.01)
+    # More streams make no step shorter.
+    first, second = pooled([noisy(10, 1.0, 0.05), noisy(11, 0.9, 0.05)])
+    assert first.tpot_ratio == pytest.approx(0.95, abs=0.01)
+    assert second.tpot_ratio == pytest.approx(0.95, abs=0.015)
+
+
+def test_an_edge_that_noise_hides_takes_more_levels_beside_it() -> None:
+    limits = SearchLimits(top=999)
+    certain = [noisy(8, 0.5, 0.001), noisy(100, 0.99, 0.001), noisy(104, 1.01, 0.001)]
+    assert next_level(certain, limits) == SearchStep(
+        concurrency=None, reason="100 streams meet the SLO, 104 miss it", boundary="Edge"
+    )
+    step = next_level([replace(one, tpot_error=0.05) for one in certain], limits)
+    assert step.boundary == "Edge"
+    assert step.concurrency in (101, 102, 103)
+    low, high = (replace(one, tpot_error=0.05) for one in certain[1:])
+    assert edge_of(low, high).interval_percent > 5 > edge_of(*certain[1:]).interval_percent
 
 
 def test_nothing_tried_is_no_search() -> None:

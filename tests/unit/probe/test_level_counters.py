@@ -88,6 +88,26 @@ def test_more_requests_than_were_sent_are_somebody_elses(
     assert result.point.ci_percent == pytest.approx((without.point.ci_percent or 0.0) + wider)
 
 
+def test_what_a_front_end_is_known_to_hold_back_is_not_somebody_elses() -> None:
+    """Of sixteen requests it shows the engine eight, which makes twice the tokens that arrive."""
+    plain = closed_loop(16)
+    many = times(100, plain)
+    ends = [
+        CounterReading(
+            stamp_ns=stamp,
+            counters=EngineCounters(generated_tokens=made, running=8.0, waiting=0.0, by_step=True),
+        )
+        for stamp, made in ((plain.start_ns, 0.0), (plain.end_ns, 2 * sum(many.bins)))
+    ]
+    without = evaluate(many, WORKLOAD, NO_SLO)
+    result = evaluate(replace(many, readings=tuple(ends)), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert without is not None
+    assert result.point.flags == ("FrontendBound",)
+    assert result.point.ci_percent == without.point.ci_percent
+    assert result.point.output_tokens_per_second == without.point.output_tokens_per_second
+
+
 @pytest.mark.parametrize(
     ("share", "held", "flags", "wider"),
     [

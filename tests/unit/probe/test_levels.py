@@ -8,6 +8,7 @@ import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
+from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.latencies import latencies, slo_ratios
 from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.load.streams import StreamResult
@@ -155,6 +156,28 @@ def test_rate_and_latencies_that_contradict_each_other_decide_nothing(share: flo
     assert result is not None
     assert (result.point.steady, result.clean) == (steady, steady)
     assert bool(result.notes) is not steady
+
+
+def by_turns(fast_ms: float, slow_ms: float) -> LoadTrace:
+    """Four streams that share their steps, which are fast for a second or two and slow for as long."""
+    at, stamps = 0.0, [0.0]
+    while at < 6000:
+        at += fast_ms if int(at / 1500) % 2 else slow_ms
+        stamps.append(at)
+    tokens = tuple((round(stamp * MS), 1.0) for stamp in stamps)
+    return trace_of([StreamResult(sent_ns=0, tokens=tokens, exact=True)] * 4, 0, 6000, concurrency=4)
+
+
+def test_what_all_streams_share_is_uncertain_however_many_they_are() -> None:
+    limit = ServiceLevel(tpot_milliseconds=11)
+    alike, changing = (evaluate(by_turns(*pair), WORKLOAD, limit) for pair in ((10, 10), (8, 12)))
+    assert alike is not None
+    assert changing is not None
+    assert (alike.tpot_error, alike.near_limit) == (pytest.approx(0, abs=1e-3), False)
+    assert changing.near_limit
+    assert changing.tpot_ratio == pytest.approx(
+        changing.point.tpot_milliseconds_p50 / 11 * (1 + 1.645 * changing.tpot_error), rel=0.01
+    )
 
 
 def test_few_steps_are_known_to_a_step() -> None:

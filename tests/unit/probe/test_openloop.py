@@ -55,8 +55,8 @@ def judged(trace: LoadTrace, slo: ServiceLevel = SLO) -> OpenLoopResult:
         (arrived(60, slow=1), True),
         (arrived(57, slow=3), True),
         (arrived(56, slow=4), False),
-        (arrived(20, slow=3), False),
-        (arrived(20, slow=2), None),
+        (arrived(20, slow=4), False),
+        (arrived(20, slow=3), None),
         # Those that have waited for longer than they may are broken, without a first token.
         (arrived(60, waiting=(900,) * 12), False),
         (arrived(60, waiting=(900, 900)), True),

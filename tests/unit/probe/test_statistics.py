@@ -14,6 +14,7 @@ from tacho_runtime.probe.statistics import (
     founded_percentile,
     least_squares,
     median,
+    most_over,
     percentile,
     ratio_interval_percent,
     samples_for,
@@ -39,6 +40,19 @@ def test_the_median_is_the_median(numbers: list[float]) -> None:
 def test_no_percentile_of_nothing() -> None:
     with pytest.raises(ValueError, match="nothing"):
         percentile([], 50)
+
+
+def test_as_many_may_be_over_a_limit_as_are_likely_on_it() -> None:
+    assert [most_over(59, 95), most_over(29, 90), most_over(299, 99), most_over(0, 95)] == [3, 3, 3, 0]
+
+
+@given(st.integers(1, 400), st.sampled_from([50, 90, 95, 99]))
+def test_so_many_or_fewer_are_the_likelier_half(count: int, percent: int) -> None:
+    share = 1 - percent / 100
+    chances = [math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(count + 1)]
+    over = most_over(count, percent)
+    assert math.fsum(chances[: over + 1]) >= 0.5 - 1e-9
+    assert math.fsum(chances[:over]) < 0.5 + 1e-9
 
 
 @pytest.mark.parametrize(("percent", "fewest"), [(90, 29), (95, 59), (99, 299)])

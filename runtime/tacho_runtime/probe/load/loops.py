@@ -139,13 +139,14 @@ class SocketLoop:
             await asyncio.sleep(POLL_SECONDS)
             now = await self._group.progress(start_ns)
             stamp_ns = time.monotonic_ns()
-            sent = [one for one in now.requests if one.sent_ns <= closes_ns][: terms.cohort]
-            if len(sent) == terms.cohort:
-                closes_ns = sent[-1].sent_ns
-            if now.broken or enough(_cohort(sent, (stamp_ns - start_ns) / NS)):
+            closes_ns = terms.closes_ns(start_ns, [one.sent_ns for one in now.requests])
+            sent = [one for one in now.requests if one.sent_ns <= closes_ns]
+            seconds = (stamp_ns - start_ns) / NS
+            if now.broken or enough(_cohort(sent, seconds)):
                 break
             late = stamp_ns >= closes_ns + int(terms.follow_seconds * NS)
-            if stamp_ns >= closes_ns and (late or all(one.ended for one in sent)):
+            over = stamp_ns >= closes_ns and (late or all(one.ended for one in sent))
+            if over and seconds >= terms.least_seconds:
                 break
             if stamp_ns - readings[-1].stamp_ns > BETWEEN_SECONDS * NS:
                 readings.append(await setting.read(READ_SECONDS))

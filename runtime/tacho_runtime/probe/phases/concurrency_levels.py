@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tacho_contract.units import counted
-from tacho_runtime.probe import level_search, time_plan
+from tacho_runtime.probe import level_search, open_loop, time_plan
 from tacho_runtime.probe.cross_checks import CLIENT_BOUND, FRONTEND_BOUND, client_lateness
 from tacho_runtime.probe.early_end import cohort_size, plain_verdict
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, SteadyLoop
@@ -52,8 +52,8 @@ class _Levels:
         self.prompt_seconds = max(0.0, max(ttfts) - alone) / (PROMPTS_AT_ONCE - 1)
 
     async def measure(self, streams: int) -> bool:
-        """A level into the findings; once more, and to its full length, where it was disturbed or not steady
-        and the time allows. False: no time was left for it."""
+        """A level into the findings; once more where it was disturbed, and to its full length where it was
+        not steady or cannot be told from the service level, if the time allows. False: no time was left."""
         bench = self.bench
         await self._drop_if_slow(streams)
         whole = False
@@ -62,15 +62,14 @@ class _Levels:
             if terms is None:
                 return attempt == 2
             began = bench.clock.now()
-            bench.progress(
-                f"measuring {streams} streams" + (" again: they were disturbed" if attempt == 2 else "")
-            )
+            bench.progress(f"measuring {streams} streams" + (" again" if attempt == 2 else ""))
             result = await self._once(terms, whole=whole)
             if result is not None:
                 bench.findings.add_level(result)
-                if result.clean:
+                near = result.near_limit
+                if result.clean and not near:
                     return True
-                whole = not result.point.steady
+                whole = near or not result.point.steady
             if bench.clock.left() < AGAIN_TIMES * (bench.clock.now() - began):
                 break
         return True
@@ -84,6 +83,19 @@ class _Levels:
             cohort=cohort_size(self.bench.slo),
             left_seconds=self.bench.clock.left(),
         )
+
+    def time_for(self, streams: int) -> bool:
+        """Whether one more level leaves the time for requests that arrive by themselves."""
+        terms, request_seconds = self._terms(streams), self._request_seconds(streams)
+        if terms is None or not request_seconds:
+            return False
+        took = terms.ramp_seconds + terms.window_seconds + terms.follow_seconds
+        left = self.bench.clock.left() - took
+        rate = open_loop.LOAD_SHARE * streams / request_seconds
+        kept = open_loop.seconds_for(
+            rate, request_seconds=request_seconds, left_seconds=left, slo=self.bench.slo
+        )
+        return kept > 0
 
     def affordable(self, streams: int) -> int:
         """As many of them as the time left allows to be added."""
@@ -108,6 +120,8 @@ class _Levels:
         bench, findings = self.bench, self.bench.findings
         slo, workload = bench.slo, bench.shape.workload
         limited = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
+        if whole:
+            terms = replace(terms, least_seconds=terms.window_seconds)
         least = time_plan.rate_seconds(terms, limited=limited)
 
         def enough(cohort: Cohort) -> bool:
@@ -146,20 +160,25 @@ class _Levels:
         return replace(result, point=point)
 
 
-async def measure_levels(bench: ProbeSession, top: int) -> None:
-    """Levels above one stream until enough is known of the edge or the knee, or the time is over."""
+async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
+    """Levels above one stream until enough is known of the edge or the knee, or the time is over. ``full``:
+    the engine runs no more than ``top`` at a time."""
     findings = bench.findings
     levels = _Levels(bench, await bench.engine.steady_loop(bench.shape.workload, spread=SPREAD))
     try:
         if top >= PROMPTS_AT_ONCE:
             await levels.time_prompts()
         limits = SearchLimits(
-            top=top, prompt_seconds=levels.prompt_seconds, output_tokens=bench.shape.workload.output_tokens
+            top=top,
+            full=full,
+            prompt_seconds=levels.prompt_seconds,
+            output_tokens=bench.shape.workload.output_tokens,
+            ttft_seconds=bench.slo.ttft_milliseconds / 1000,
         )
         for _ in range(time_plan.MAX_LEVELS + 1 - len(findings.results)):
             step = level_search.next_level(findings.tried(), limits)
             findings.boundary = step.boundary
-            if step.concurrency is None:
+            if step.concurrency is None or (step.boundary and not levels.time_for(step.concurrency)):
                 findings.search_ended = step.reason
                 return
             streams = step.concurrency
