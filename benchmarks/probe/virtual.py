@@ -1,12 +1,12 @@
 """The probe's own phases and statistics against mock engines on a clock that costs nothing.
 
-    python -m benchmarks.probe.virtual --runs 280 [--jobs 1] [--seed N]
+    python -m benchmarks.probe.virtual --runs 280 [--jobs 1] [--seed N] [--budget SECONDS|plan]
 
 All kinds of laws of benchmarks.probe.laws, behind the same scheduler and with the same truth. The seed comes
 from the hash of the last commit that changed code, unless one is given: nothing was tuned to it. The probe is
 told of no law's top. Goals for laws without stalls and foreign traffic: Edge or Plateau in 9 of 10, capacity
 in tokens a second within 3 % (median), 5 % (8 of 10) and 20 % (all); disturbed laws are flagged. Intervals
-are judged against the true edge.
+are judged against the true edge. ``--budget plan``: each law's default budget, as of a plan that expects it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from benchmarks.probe.drawn import KINDS, Case, case_of, kind_of, reach, seed_of
 from benchmarks.probe.judged import judged
 from benchmarks.probe.results import FOLDER, Cells, table
 from tacho_contract.launch import LiveConfig, ProbeSettings
-from tacho_contract.measurement import Measurement
+from tacho_contract.measurement import Measurement, samples_for
+from tacho_operator.core.planner.probe_budget import RequestTimes, budget_of
 from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.report import assemble
 from tacho_runtime.probe.sequence import CLOSING_SHARE, MeasureOptions, measure
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings
-from tools.mock.engine_truth import truth
+from tools.mock.engine_truth import Truth, truth
 from tools.mock.virtual_engine import VirtualEngine
 
 TOKENS_PER_SECOND = 6000.0
@@ -66,12 +67,28 @@ async def probed(case: Case, seed: int, *, budget_seconds: int) -> Measurement:
     )
 
 
-def one(number: int, seed: int, budget_seconds: int) -> dict[str, Any]:
-    """One drawn law, one probe; what it found beside the truth."""
+def planned_seconds(case: Case, true: Truth) -> int:
+    """The default budget of a plan that expects this law."""
+    prompt, capacity = case.law.ttft_seconds(case.workload.input_tokens, 0), true.capacity
+    alone = prompt + case.workload.output_tokens / true.decode_tokens_per_second
+    times = RequestTimes(
+        prompt_seconds=prompt,
+        alone_seconds=alone,
+        loaded_seconds=max(alone, capacity.concurrency / capacity.requests_per_second),
+        streams=capacity.concurrency,
+        cohort=samples_for(case.slo.percentile),
+    )
+    return budget_of(times).seconds
+
+
+def one(number: int, seed: int, budget_seconds: int | None) -> dict[str, Any]:
+    """One drawn law, one probe; what it found beside the truth. ``budget_seconds`` None: the plan's."""
     case = case_of(seed, number, KINDS[number % len(KINDS)], tokens_per_second=TOKENS_PER_SECOND)
-    found = asyncio.run(probed(case, 1000 * seed + number, budget_seconds=budget_seconds))
-    row = judged(found, truth(case.law, case.workload, case.slo, most=reach(case)))
-    return {"kind": kind_of(case), "levels": len(found.curve), **row}
+    true = truth(case.law, case.workload, case.slo, most=reach(case))
+    budget = budget_seconds or planned_seconds(case, true)
+    found = asyncio.run(probed(case, 1000 * seed + number, budget_seconds=budget))
+    row = judged(found, true)
+    return {"kind": kind_of(case), "levels": len(found.curve), "budgetSeconds": budget, **row}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -83,6 +100,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     covered = [row["capacityCovered"] for row in rows if row["capacityCovered"] is not None]
     return {
         "runs": len(rows),
+        "arrivalsEnded": _share([row["verified"] is not None for row in rows]),
         "edgeOrPlateau": _share([row["boundary"] in ("Edge", "Plateau") for row in rows]),
         "capacityMedianErrorPercent": statistics.median(errors) if errors else None,
         "capacityWithin5Percent": _share([error <= 5 for error in errors]),
@@ -127,24 +145,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=int, default=280)
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--budget", type=int, default=45, help="seconds a probe")
+    parser.add_argument("--budget", default="45", help="seconds a probe, or plan")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--again", action="store_true", help="measure what is in the file anew")
     parser.add_argument("--out", type=Path, default=FOLDER / "virtual.json")
     options = parser.parse_args()
     seed = seed_of_code() if options.seed is None else options.seed
-    print(f"seed {seed}, {options.budget} s a probe, one try a law", flush=True)
+    budget = None if options.budget == "plan" else int(options.budget)
+    told = "the plan's budget" if budget is None else f"{budget} s"
+    print(f"seed {seed}, {told} a probe, one try a law", flush=True)
     cells = Cells(options.out, again=options.again)
     todo = [number for number in range(options.runs) if f"{number:04}" not in cells]
     with ProcessPoolExecutor(options.jobs) as pool:
-        found = pool.map(one, todo, [seed] * len(todo), [options.budget] * len(todo))
+        found = pool.map(one, todo, [seed] * len(todo), [budget] * len(todo))
         for number, row in zip(todo, found, strict=True):
             cells.cells[f"{number:04}"] = row
             if number % 20 == 19:
                 cells.write()
                 print(f"{number + 1} of {options.runs}", flush=True)
     rows = list(cells.cells.values())
-    cells.write(seed=seed, budgetSeconds=options.budget, **of_all(rows))
+    cells.write(seed=seed, budgetSeconds=budget, **of_all(rows))
     print(shown(rows))
     print(cells.summary)
 

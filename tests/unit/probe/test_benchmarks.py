@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.probe.drawn import KINDS, drawn, kind_of, reach, seed_of_code
+from benchmarks.probe.drawn import KINDS, ROOMY, Case, drawn, kind_of, reach, seed_of_code
 from benchmarks.probe.judged import covers, judged
 from benchmarks.probe.repeat import judged as repeated
 from benchmarks.probe.results import ROOT, Cells, table, version_there
-from benchmarks.probe.virtual import of_all
+from benchmarks.probe.virtual import of_all, planned_seconds
 from tacho_contract import __version__
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
@@ -179,3 +179,12 @@ def test_a_capacity_of_at_least_is_contradicted_by_no_higher_one(
     assert repeated([higher, low], "decode")["pairsApart"] == 1
     flagged = dataclasses.replace(low, flags=("Contended",))
     assert repeated([flagged, higher], "decode")["pairsApart"] == 0
+
+
+def test_a_slow_law_gets_the_budget_of_a_plan_that_expects_it() -> None:
+    law = ROOMY.changed(itl_base_ms=38.0, itl_per_seq_ms=0.19)
+    slo = ServiceLevel(tpot_milliseconds=50)
+    case = Case(name="slow", law=law, workload=Workload(), slo=slo, streams=64, settings={})
+    assert planned_seconds(case, truth(law, case.workload, slo, most=256)) == 120
+    fast = dataclasses.replace(case, law=ROOMY.changed(itl_base_ms=5.0, itl_per_seq_ms=0.1))
+    assert planned_seconds(fast, truth(fast.law, fast.workload, slo, most=1024)) < 120
