@@ -1,7 +1,7 @@
 """Judges scaling policies on drawn and public traffic.
 
     python -m benchmarks.autoscaling [--seeds development] [--scenarios spikes,diurnal] [--policy tacho]
-    python -m benchmarks.autoscaling --seeds development --policy all   (writes development.csv)
+    python -m benchmarks.autoscaling --seeds development --policy all   (rivals' rows to development.csv)
     python -m benchmarks.autoscaling --seeds judging                    (all policies; appends to judging.csv)
 
 Development compares the given policies with the rivals' rows in development.csv. Judging seeds are drawn from
@@ -150,8 +150,8 @@ def main() -> int:
     rows = list(run(commit, scenarios, policies, seeds, given.jobs))
     if judging:
         records.append(records.JUDGING, rows)
-    elif policies != (OWN,):
-        records.replace(records.DEVELOPMENT, rows)
+    elif rivals := [row for row in rows if row.policy != OWN]:
+        records.replace(records.DEVELOPMENT, rivals)
     former = records.latest(records.read(records.JUDGING)) if judging else records.read(records.DEVELOPMENT)
     scores = records.scores((*former, *rows))
     for row in rows:
